@@ -1,0 +1,45 @@
+"""The aiohttp application, put together; and its listening socket, as a guest of the program's event loop."""
+
+import socket
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Final
+
+from aiohttp import web
+
+from api.errors import errors_as_json
+from api.guard import guard
+from api.keys import FEED, FLEET
+from api.routes import ROUTES
+from supervisor.feed import Feed
+from supervisor.fleet import Fleet
+
+MAX_BODY_BYTES: Final = 64 * 1024
+SHUTDOWN_SECONDS: Final = 2.0
+"""How long calls under way (long polls above all) may go on when the program stops."""
+
+
+def create_app(fleet: Fleet, feed: Feed, token: str | None) -> web.Application:
+    """The application."""
+    app = web.Application(middlewares=[errors_as_json, guard(token)], client_max_size=MAX_BODY_BYTES)
+    app[FLEET], app[FEED] = fleet, feed
+    app.add_routes(ROUTES)
+    return app
+
+
+def bind(host: str, port: int) -> socket.socket:
+    """Take the address, so that a conflict shows before anything is started. Calls wait until `serving`. Raises OSError."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    return socket.create_server((host, port), family=family, backlog=256)
+
+
+@asynccontextmanager
+async def serving(app: web.Application, listener: socket.socket) -> AsyncIterator[None]:
+    """Answer calls while the block runs."""
+    runner = web.AppRunner(app, access_log=None, shutdown_timeout=SHUTDOWN_SECONDS, handle_signals=False)
+    await runner.setup()
+    try:
+        await web.SockSite(runner, listener).start()
+        yield
+    finally:
+        await runner.cleanup()

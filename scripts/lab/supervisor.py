@@ -1,0 +1,118 @@
+"""The real supervisor as a process, and its API."""
+
+import os
+import signal
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+
+from scripts.lab.processes import LabError, Process, eventually
+from scripts.lab.standin import StandIn
+
+
+@dataclass(slots=True)
+class Supervisor:
+    """A supervisor of one data directory; it may be started, killed and started again."""
+
+    directory: Path
+    settings: Mapping[str, str]
+    process: Process | None = None
+    api: str = ""
+    _http: aiohttp.ClientSession = field(default_factory=aiohttp.ClientSession)
+
+    async def start(self) -> "Supervisor":
+        """Start it and wait until it is ready. Raises LabError."""
+        output = self.directory.with_suffix(".out")
+        output.unlink(missing_ok=True)
+        command = [sys.executable, "-m", "supervisor"]
+        self.process = process = await Process.start(command, self.environment(), output)
+
+        async def ready() -> str:
+            if process.status is not None:
+                raise LabError(f"the supervisor ended with status {process.status}:\n{process.tail()}")
+            said = [line for line in output.read_text().splitlines() if line.startswith("wasup listens on ")]
+            return said[0].rpartition(" ")[2] if said else ""
+
+        self.api = await eventually(ready, what="the supervisor")
+        return self
+
+    def environment(self) -> dict[str, str]:
+        """Its whole environment: ours without its settings, and the settings given."""
+        inherited = {name: value for name, value in os.environ.items() if not name.startswith("WHATSAPP_")}
+        own = {"WHATSAPP_DATA_DIR": str(self.directory), "WHATSAPP_API_PORT": "0"}
+        return inherited | own | dict(self.settings)
+
+    async def stop(self) -> int:
+        """Stop it in order; its exit status."""
+        assert self.process is not None, "it was started"
+        return await self.process.end()
+
+    async def kill(self) -> None:
+        """Kill -9."""
+        assert self.process is not None, "it was started"
+        self.process.signal(signal.SIGKILL)
+        await self.process.wait()
+
+    async def close(self) -> None:
+        """Stop it if it lives, and let go of it."""
+        await self._http.close()
+        if self.process is not None and self.process.status is None:
+            await self.stop()
+
+    async def call(self, method: str, path: str, body: Any = None, **options: Any) -> tuple[int, Any]:
+        """A call of the API: status and JSON (or text)."""
+        async with self._http.request(method, self.api + path, json=body, **options) as response:
+            kind = response.content_type
+            return response.status, await (response.json() if kind == "application/json" else response.text())
+
+    async def get(self, path: str) -> Any:
+        """GET that has to succeed. Raises LabError."""
+        return await self.must("GET", path)
+
+    async def must(self, method: str, path: str, body: Any = None) -> Any:
+        """A call that has to succeed. Raises LabError."""
+        status, answer = await self.call(method, path, body)
+        if status >= 400:
+            raise LabError(f"{method} {path}: {status} {answer}")
+        return answer
+
+    async def session(self, session: str) -> Any:
+        """A session as the API shows it."""
+        return await self.get(f"/sessions/{session}")
+
+    async def reconnection(self, session: str) -> Any:
+        """Why it is where it is."""
+        return (await self.session(session))["reconnection"]
+
+    async def wait_state(self, session: str, *states: str, seconds: float = 30.0) -> Any:
+        """Wait until the session is in one of the states."""
+        return await eventually(
+            lambda: self.session(session),
+            lambda seen: seen["state"] in states,
+            seconds,
+            f"{session} being {' or '.join(states)}",
+        )
+
+    async def events(self, kind: str, session: str | None = None, after: int = 0) -> list[Any]:
+        """Events of a kind."""
+        found = (await self.get(f"/events?after={after}"))["events"]
+        return [event for event in found if event["type"] == kind and (session is None or event["session"] == session)]
+
+    async def last_event(self) -> int:
+        """The newest event's number."""
+        return int((await self.get("/events?after=999999999"))["last"])
+
+
+async def pair(supervisor: Supervisor, standin: StandIn, *sessions: str) -> None:
+    """Create the sessions, play their phones, and see them open."""
+    for session in sessions:
+        await supervisor.must("POST", "/sessions", {"id": session})
+    for session in sessions:
+        await supervisor.wait_state(session, "qr", seconds=60)
+        await standin.scan((await supervisor.get(f"/sessions/{session}/qr"))["qr"], name=f"Loja {session}")
+    for session in sessions:
+        await supervisor.wait_state(session, "open", seconds=60)

@@ -1,0 +1,58 @@
+"""The figures of one session that seed 002 names. Pure: times are arguments, in monotonic seconds."""
+
+from collections import deque
+from dataclasses import dataclass, field
+from typing import Final
+
+RESPONSES_KEPT: Final = 20
+"""averageResponseTime is the mean of so many last round trips (probes and sends)."""
+ERROR_WINDOW_SECONDS: Final = 300.0
+
+
+@dataclass(slots=True)
+class Counters:
+    """Counts since the supervisor started."""
+
+    messages_processed: int = 0
+    error_count: int = 0
+    reconnect_count: int = 0
+    _message_times: deque[float] = field(default_factory=deque)
+    _responses_ms: deque[float] = field(default_factory=lambda: deque(maxlen=RESPONSES_KEPT))
+    _outcomes: deque[tuple[float, bool]] = field(default_factory=deque)
+
+    def message(self, now: float) -> None:
+        """A message went in or out."""
+        self.messages_processed += 1
+        self._message_times.append(now)
+        _forget(self._message_times, now - 60)
+
+    def succeeded(self, now: float, response_ms: float | None = None) -> None:
+        """An attempt, a probe or a send went well."""
+        self._outcomes.append((now, True))
+        if response_ms is not None:
+            self._responses_ms.append(response_ms)
+
+    def failed(self, now: float) -> None:
+        """An attempt, a probe or a send failed, or an open session was lost."""
+        self.error_count += 1
+        self._outcomes.append((now, False))
+
+    def messages_per_minute(self, now: float) -> int:
+        """Messages of the last 60 seconds."""
+        _forget(self._message_times, now - 60)
+        return len(self._message_times)
+
+    def average_response_ms(self) -> float | None:
+        """Mean of the last round trips, or None before the first."""
+        return sum(self._responses_ms) / len(self._responses_ms) if self._responses_ms else None
+
+    def outcomes(self, now: float) -> tuple[int, int]:
+        """Failed and all operations of the last five minutes."""
+        while self._outcomes and self._outcomes[0][0] < now - ERROR_WINDOW_SECONDS:
+            self._outcomes.popleft()
+        return sum(not well for _, well in self._outcomes), len(self._outcomes)
+
+
+def _forget(times: deque[float], before: float) -> None:
+    while times and times[0] < before:
+        times.popleft()

@@ -1,0 +1,85 @@
+"""Health checks of an open session: a real round trip to the server, the worker's heartbeat and its event-loop lag.
+
+Never a verdict on silence of incoming messages alone: a quiet number is not a deaf one.
+"""
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Final
+
+from sessions import wire
+from sessions.counters import Counters
+from sessions.model import CloseReason, SessionId, WorkerGone
+from sessions.ports import WorkerHandle
+
+FIRST_CHECK_SECONDS: Final = 1.0
+"""A login that is accepted and then met with silence is noticed early."""
+WORKER_GRACE_SECONDS: Final = 5.0
+"""How much later than the probe's own deadline the worker may answer before it is taken for hung."""
+SECOND_LOOK_SECONDS: Final = 1.0
+"""An old heartbeat is looked at twice: if it was we who slept, the beats are in the socket's buffer."""
+
+Alert = Callable[[str, str], None]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HealthConfig:
+    """How often to look, and what is too slow; seconds."""
+
+    interval_seconds: float = 30.0
+    probe_timeout_seconds: float = 5.0
+    heartbeat_timeout_seconds: float = 20.0
+
+
+async def check_until_failed(
+    session: SessionId, worker: WorkerHandle, counters: Counters, config: HealthConfig, alert: Alert
+) -> CloseReason:
+    """Check for as long as all is well; the verdict when it is not: `connection_lost`, `deaf` or `worker_hung`."""
+    await asyncio.sleep(min(FIRST_CHECK_SECONDS, config.interval_seconds))
+    lagging = False
+    while True:
+        verdict = await _probe(session, worker, counters, config) or await _heartbeat(worker, config)
+        if verdict is not None:
+            return verdict
+        lagging = _watch_lag(worker, config, lagging, alert)
+        await asyncio.sleep(config.interval_seconds)
+
+
+async def _probe(
+    session: SessionId, worker: WorkerHandle, counters: Counters, config: HealthConfig
+) -> CloseReason | None:
+    now = asyncio.get_running_loop().time
+    try:
+        patience = config.probe_timeout_seconds + WORKER_GRACE_SECONDS
+        reply = await worker.request(lambda number: wire.Probe(session, number), patience)
+    except TimeoutError:
+        return CloseReason.WORKER_HUNG
+    except WorkerGone:  # its end is told to the session by itself
+        return None
+    assert isinstance(reply, wire.Probed), "a probe is answered with probed"
+    if reply.ok:
+        counters.succeeded(now(), reply.round_trip_ms)
+        return None
+    return CloseReason.CONNECTION_LOST if reply.silent else CloseReason.DEAF
+
+
+async def _heartbeat(worker: WorkerHandle, config: HealthConfig) -> CloseReason | None:
+    for _ in range(2):
+        age_seconds = asyncio.get_running_loop().time() - worker.beat_at
+        if age_seconds <= config.heartbeat_timeout_seconds:
+            return None
+        await asyncio.sleep(SECOND_LOOK_SECONDS)
+    return CloseReason.WORKER_HUNG
+
+
+def _watch_lag(worker: WorkerHandle, config: HealthConfig, lagging: bool, alert: Alert) -> bool:
+    """Alert when the worker's event loop begins to lag as much as a probe may take, and when it is over."""
+    lag_ms = worker.beat.lag_ms if worker.beat else 0.0
+    lags = lag_ms > config.probe_timeout_seconds * 1000
+    if lags != lagging:
+        alert(
+            "worker_lag",
+            f"The worker's event loop lags {lag_ms:.0f} ms." if lags else "The worker's event loop keeps up again.",
+        )
+    return lags

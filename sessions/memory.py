@@ -1,0 +1,107 @@
+"""What a session remembers across restarts: policy memory, breaker, why it is parked. Encoded for the store.
+
+In memory, times are seconds of the monotonic clock; in the store they are seconds of wall clock, because a monotonic clock
+begins anew at every boot. A wall clock that was set back in between can only shorten what is remembered, never make it lie in the future.
+"""
+
+import time
+
+import msgspec
+
+from sessions.breaker import BreakerRecord, BreakerState
+from sessions.model import CloseReason
+from sessions.policy import Memory
+
+
+class LastClose(msgspec.Struct, frozen=True):
+    """Why the session was closed the last time, and what the policy made of it."""
+
+    reason: CloseReason
+    code: int | None
+    message: str
+    rule: str
+    human: str
+    at_wall_seconds: float
+
+
+class Remembered(msgspec.Struct, frozen=True):
+    """The whole of it. `parked`: the session waits for a human. `next_attempt_at`: when a try is due, parked or not."""
+
+    policy: Memory
+    breaker: BreakerRecord
+    last_close: LastClose | None = None
+    parked: bool = False
+    next_attempt_at: float | None = None
+
+
+class _Stored(msgspec.Struct):
+    """Remembered as JSON, times in wall-clock seconds."""
+
+    failures: int = 0
+    penalty_steps: int = 0
+    penalty_until: float = 0.0
+    tries: dict[CloseReason, int] = {}
+    restarts: tuple[float, ...] = ()
+    crashes: tuple[float, ...] = ()
+    deafs: tuple[float, ...] = ()
+    breaker_state: BreakerState = "closed"
+    breaker_failures: int = 0
+    breaker_opened_at: float | None = None
+    last_close: LastClose | None = None
+    parked: bool = False
+    next_attempt_at: float | None = None
+
+
+def encode(memory: Remembered, now: float) -> bytes:
+    """As JSON for the store. `now` is the monotonic clock's."""
+    to_wall = time.time() - now
+    policy = memory.policy.shifted(to_wall)
+    return msgspec.json.encode(
+        _Stored(
+            failures=policy.failures,
+            penalty_steps=policy.penalty_steps,
+            penalty_until=policy.penalty_until,
+            tries=dict(policy.tries),
+            restarts=policy.restarts,
+            crashes=policy.crashes,
+            deafs=policy.deafs,
+            breaker_state=memory.breaker.state,
+            breaker_failures=memory.breaker.failures,
+            breaker_opened_at=_shift(memory.breaker.opened_at, to_wall),
+            last_close=memory.last_close,
+            parked=memory.parked,
+            next_attempt_at=_shift(memory.next_attempt_at, to_wall),
+        )
+    )
+
+
+def decode(stored: bytes | None, now: float) -> Remembered:
+    """From the store. Raises msgspec.MsgspecError when it cannot be read."""
+    if stored is None:
+        return Remembered(Memory(), BreakerRecord())
+    data = msgspec.json.decode(stored, type=_Stored)
+    to_monotonic = now - time.time()
+    policy = Memory(
+        failures=data.failures,
+        penalty_steps=data.penalty_steps,
+        penalty_until=data.penalty_until + to_monotonic,
+        tries=data.tries,
+        restarts=_past(data.restarts, to_monotonic, now),
+        crashes=_past(data.crashes, to_monotonic, now),
+        deafs=_past(data.deafs, to_monotonic, now),
+    )
+    opened_at = _shift(data.breaker_opened_at, to_monotonic)
+    breaker = BreakerRecord(
+        state=data.breaker_state,
+        failures=data.breaker_failures,
+        opened_at=None if opened_at is None else min(now, opened_at),
+    )
+    return Remembered(policy, breaker, data.last_close, data.parked, _shift(data.next_attempt_at, to_monotonic))
+
+
+def _shift(at: float | None, seconds: float) -> float | None:
+    return None if at is None else at + seconds
+
+
+def _past(times: tuple[float, ...], to_monotonic: float, now: float) -> tuple[float, ...]:
+    return tuple(min(now, t + to_monotonic) for t in times)

@@ -1,0 +1,159 @@
+"""The words of the program: session ids, states, close reasons and the errors that sessions raise.
+
+Errors, drawn:
+
+    WasupError
+    ├── InvalidSessionId       the name given is not a session id
+    ├── SessionNotFound        no session bears that id
+    ├── SessionExists          a session of that id exists already
+    ├── SessionQuarantined     its stored credentials cannot be read
+    ├── Refused                what was asked for cannot help now (it says why, and what would)
+    ├── WorkerError            the worker's side failed
+    │   ├── WorkerGone         its process or its line ended
+    │   └── WorkerRefused      it answered a request with an error code
+    └── StoreError             the store's side failed
+        ├── StaleEpoch         the session was given to a newer worker
+        └── StoreUnavailable   the write or read could not be made
+"""
+
+import enum
+import re
+from typing import NewType
+
+SessionId = NewType("SessionId", str)
+
+SESSION_ID_RULE = "1 to 64 characters of A-Z a-z 0-9 _ . - (but not . or ..)"
+_SESSION_ID = re.compile(r"[A-Za-z0-9_.-]{1,64}")
+
+
+class SessionState(enum.StrEnum):
+    """Where a session stands, as shown to operators."""
+
+    STOPPED = "stopped"
+    """Not wanted: nothing runs, nothing is tried."""
+    STARTING = "starting"
+    """Its worker process is being brought up."""
+    HELD = "held"
+    """Ready to try, but the gate (rate, concurrency or an outage hold) has not admitted it yet."""
+    CONNECTING = "connecting"
+    """An attempt is under way."""
+    QR = "qr"
+    """A QR code or a pairing code waits for a phone."""
+    OPEN = "open"
+    """Logged in; probes are answered."""
+    WAITING = "waiting"
+    """Closed; the next try has a time."""
+    PARKED = "parked"
+    """Closed for a reason that needs a human (or an expiry); the reason says which."""
+    QUARANTINED = "quarantined"
+    """Its stored credentials cannot be read; nothing is tried, so that nothing is overwritten."""
+
+
+class CloseReason(enum.StrEnum):
+    """Why an attempt or an open socket ended. Made by the worker (close-reason.js) but for the last three."""
+
+    RESTART_REQUIRED = "restart_required"
+    CONNECTION_CLOSED = "connection_closed"
+    CONNECTION_LOST = "connection_lost"
+    QR_EXPIRED = "qr_expired"
+    SERVER_ERROR = "server_error"
+    UNAVAILABLE = "unavailable"
+    RATE_LIMITED = "rate_limited"
+    UPGRADE_REFUSED = "upgrade_refused"
+    REPLACED = "replaced"
+    LOGGED_OUT = "logged_out"
+    OWN_LOGOUT = "own_logout"
+    TEMPORARILY_BANNED = "temporarily_banned"
+    LOCKED = "locked"
+    BANNED = "banned"
+    CLIENT_OUTDATED = "client_outdated"
+    REPAIR_NEEDED = "repair_needed"
+    UNKNOWN_FAILURE = "unknown_failure"
+    ATTEMPT_TIMED_OUT = "attempt_timed_out"
+    UNDECRYPTABLE_FRAME = "undecryptable_frame"
+    REQUESTED = "requested"
+    DEAF = "deaf"
+    WORKER_EXITED = "worker_exited"
+    WORKER_HUNG = "worker_hung"
+
+
+class WasupError(Exception):
+    """Something went wrong."""
+
+    hint = "See the supervisor's log."
+
+    def __init__(self, message: str | None = None, hint: str | None = None) -> None:
+        super().__init__(message or self.__doc__)
+        if hint is not None:
+            self.hint = hint
+
+
+class InvalidSessionId(WasupError):
+    """That is not a session id."""
+
+    hint = f"A session id is {SESSION_ID_RULE}."
+
+
+class SessionNotFound(WasupError):
+    """There is no such session."""
+
+    hint = "GET /sessions lists them; POST /sessions creates one."
+
+
+class SessionExists(WasupError):
+    """A session of that id exists already."""
+
+    hint = "Choose another id, or DELETE the existing session first (its credentials are archived)."
+
+
+class SessionQuarantined(WasupError):
+    """The session's stored credentials cannot be read."""
+
+    hint = "Nothing was changed. Restore the data directory's backup, or DELETE the session and pair again."
+
+
+class Refused(WasupError):
+    """That cannot help in the session's present state."""
+
+    def __init__(self, message: str, hint: str, code: str = "refused") -> None:
+        super().__init__(message, hint)
+        self.code = code
+
+
+class WorkerError(WasupError):
+    """The worker failed."""
+
+    hint = "GET /reconnection-status says what the session does next."
+
+
+class WorkerGone(WorkerError):
+    """The worker's process or its line ended."""
+
+
+class WorkerRefused(WorkerError):
+    """The worker answered with an error."""
+
+    def __init__(self, code: str, message: str) -> None:
+        super().__init__(message)
+        self.code = code
+
+
+class StoreError(WasupError):
+    """The store failed."""
+
+
+class StaleEpoch(StoreError):
+    """The session was given to a newer worker; this write is refused."""
+
+
+class StoreUnavailable(StoreError):
+    """The store could not do that now."""
+
+    hint = "Is the disk full, or the data directory gone? Sessions stay open; nothing unsaved is acknowledged."
+
+
+def parse_session_id(text: str) -> SessionId:
+    """Check a session id's form. Raises InvalidSessionId."""
+    if _SESSION_ID.fullmatch(text) is None or text in {".", ".."}:
+        raise InvalidSessionId(f"{text[:80]!r} is not a session id.")
+    return SessionId(text)

@@ -1,0 +1,81 @@
+"""The tables. A change here needs a migration in `migrations/versions/`; a test compares the two."""
+
+from sqlalchemy import BigInteger, Column, Float, ForeignKey, Index, Integer, LargeBinary, MetaData, String, Table, Text
+
+metadata = MetaData(
+    naming_convention={
+        "pk": "pk_%(table_name)s",
+        "fk": "fk_%(table_name)s_%(column_0_name)s",
+        "ix": "ix_%(column_0_label)s",
+    }
+)
+
+_ID = String(64)
+_ROW = BigInteger().with_variant(Integer, "sqlite")
+"""SQLite numbers its rows by itself only for INTEGER."""
+
+sessions = Table(
+    "sessions",
+    metadata,
+    Column("id", _ID, primary_key=True),
+    Column("wanted", Integer, nullable=False),
+    Column("epoch", BigInteger, nullable=False),
+    Column("memory", LargeBinary, nullable=True),
+    Column("jid", String(128), nullable=True),
+    Column("name", Text, nullable=True),
+    Column("created_at", Float, nullable=False),
+)
+"""One row a session. `wanted`: 1 = it shall run (survives restarts). `epoch`: grows with each assignment to a worker. `memory`: what the policy
+and the breaker remember (JSON). `created_at`: seconds of wall clock."""
+
+auth = Table(
+    "auth",
+    metadata,
+    Column("session", _ID, ForeignKey("sessions.id", ondelete="CASCADE"), primary_key=True),
+    Column("kind", String(64), primary_key=True),
+    Column("name", String(256), primary_key=True),
+    Column("value", LargeBinary, nullable=False),
+)
+"""Credentials (kind and name `creds`) and Signal keys, as the JSON that the worker gave."""
+
+archives = Table(
+    "archives",
+    metadata,
+    Column("id", _ROW, primary_key=True, autoincrement=True),
+    Column("session", _ID, nullable=False),
+    Column("archived_at", Float, nullable=False),
+    Column("reason", String(64), nullable=False),
+    Index("ix_archives_session", "session"),
+)
+"""A set of credentials that was put aside (logged out, session deleted). No foreign key: it outlives its session."""
+
+archived_auth = Table(
+    "archived_auth",
+    metadata,
+    Column("archive", _ROW, ForeignKey("archives.id", ondelete="CASCADE"), primary_key=True),
+    Column("kind", String(64), primary_key=True),
+    Column("name", String(256), primary_key=True),
+    Column("value", LargeBinary, nullable=False),
+)
+
+workers = Table(
+    "workers",
+    metadata,
+    Column("id", _ID, primary_key=True),
+    Column("session", _ID, nullable=True),
+    Column("pid", Integer, nullable=False),
+    Column("started_at_ticks", BigInteger, nullable=False),
+)
+"""Living worker processes. pid and start time (in kernel ticks since boot) together name a process for certain."""
+
+events = Table(
+    "events",
+    metadata,
+    Column("n", _ROW, primary_key=True, autoincrement=True),
+    Column("time_ms", BigInteger, nullable=False),
+    Column("session", _ID, nullable=True),
+    Column("type", String(32), nullable=False),
+    Column("data", LargeBinary, nullable=False),
+    sqlite_autoincrement=True,
+)
+"""The numbered event log. AUTOINCREMENT, so that a number is never given twice even when old rows are gone."""

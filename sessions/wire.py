@@ -1,0 +1,267 @@
+"""The line between supervisor and worker: NDJSON frames as typed values. Pure: bytes in, structs out.
+
+docs/wire.md describes every frame; `worker/wire.js` is the Node mirror; `worker/frames.fixtures.json` is read by the tests of
+both. Values of keys and credentials stay raw JSON bytes: the supervisor carries them and never looks inside.
+"""
+
+from typing import Final
+
+import msgspec
+
+from sessions.model import CloseReason
+
+PROTOCOL: Final = 1
+MAX_FRAME_BYTES: Final = 32 * 1024 * 1024
+"""A first pre-key upload is some 300 kB; thirty times that is a runaway, not a frame."""
+
+
+class WireError(Exception):
+    """The other side does not speak the protocol."""
+
+
+class Frame(msgspec.Struct, frozen=True, tag_field="type", kw_only=True):
+    """What every frame has: a `type`."""
+
+
+class SessionFrame(Frame, frozen=True):
+    """A frame about one session."""
+
+    session: str
+
+
+# --- up: worker -> supervisor -------------------------------------------------------------------------------------------
+
+
+class Hello(Frame, frozen=True, tag="hello"):
+    """First frame of a worker: who it is."""
+
+    protocol: int
+    worker: str
+    token: str
+    pid: int
+    node_version: str
+    baileys_version: str
+
+
+class State(SessionFrame, frozen=True, tag="state"):
+    """The attempt has come to a stage: `login` (payload handed to the socket) or `paired`."""
+
+    attempt: int
+    stage: str
+
+
+class Qr(SessionFrame, frozen=True, tag="qr"):
+    """A QR string, exactly as Baileys emitted it."""
+
+    attempt: int
+    qr: str
+
+
+class Opened(SessionFrame, frozen=True, tag="opened"):
+    """Logged in."""
+
+    attempt: int
+    jid: str
+    name: str | None = None
+
+
+class Closed(SessionFrame, frozen=True, tag="closed"):
+    """The attempt or the open socket has ended; once for each `connect`."""
+
+    attempt: int
+    code: int | None
+    message: str
+    data: dict[str, str] | None
+    registered: bool
+    reason: CloseReason
+
+
+class KeysGet(SessionFrame, frozen=True, tag="keys.get"):
+    """A read of Signal keys."""
+
+    epoch: int
+    id: int
+    kind: str
+    names: list[str]
+
+
+class KeyEntry(msgspec.Struct, frozen=True):
+    """One key to write; a `null` value deletes it."""
+
+    kind: str
+    name: str
+    value: msgspec.Raw
+
+    @property
+    def deleted(self) -> bool:
+        """Whether the entry deletes its key."""
+        return bytes(self.value).strip() == b"null"
+
+
+class KeysSet(SessionFrame, frozen=True, tag="keys.set"):
+    """A write of Signal keys or credentials; acknowledged only when durable."""
+
+    epoch: int
+    seq: int
+    entries: list[KeyEntry]
+
+
+class Message(SessionFrame, frozen=True, tag="message"):
+    """An inbound message."""
+
+    seq: int
+    id: str
+    sender: str = msgspec.field(name="from")
+    participant: str | None
+    text: str | None
+    timestamp_seconds: int
+    kind: str | None
+    from_me: bool
+
+
+class Receipt(SessionFrame, frozen=True, tag="receipt"):
+    """What became of a message that we sent."""
+
+    seq: int
+    id: str
+    sender: str = msgspec.field(name="from")
+    status: str
+
+
+class Probed(SessionFrame, frozen=True, tag="probed"):
+    """Answer to `probe`."""
+
+    id: int
+    ok: bool
+    round_trip_ms: float | None
+    silent: bool
+
+
+class ReplyError(msgspec.Struct, frozen=True):
+    """Why a request failed."""
+
+    code: str
+    message: str
+
+
+class Replied(SessionFrame, frozen=True, tag="replied"):
+    """Answer to `send` and `pairing-code`."""
+
+    id: int
+    ok: bool
+    result: dict[str, str] | None = None
+    error: ReplyError | None = None
+
+
+class Beat(Frame, frozen=True, tag="beat"):
+    """Heartbeat: the worst event-loop delay since the last one, and memory."""
+
+    lag_ms: float
+    rss_bytes: int
+    heap_bytes: int
+
+
+Up = Hello | State | Qr | Opened | Closed | KeysGet | KeysSet | Message | Receipt | Probed | Replied | Beat
+
+
+# --- down: supervisor -> worker -----------------------------------------------------------------------------------------
+
+
+class Assign(SessionFrame, frozen=True, tag="assign"):
+    """The session is yours; `creds` null = never paired."""
+
+    epoch: int
+    creds: msgspec.Raw
+    proxy: str | None = None
+
+
+class Connect(SessionFrame, frozen=True, tag="connect"):
+    """Open one socket."""
+
+    attempt: int
+
+
+class Close(SessionFrame, frozen=True, tag="close"):
+    """End the socket now."""
+
+
+class Logout(SessionFrame, frozen=True, tag="logout"):
+    """Unlink the device."""
+
+    id: int
+
+
+class Probe(SessionFrame, frozen=True, tag="probe"):
+    """Make one real round trip to the server."""
+
+    id: int
+
+
+class PairingCode(SessionFrame, frozen=True, tag="pairing-code"):
+    """Ask for a pairing code for that phone."""
+
+    id: int
+    phone: str
+
+
+class Send(SessionFrame, frozen=True, tag="send"):
+    """Send a text; answered after the server's ack."""
+
+    id: int
+    to: str
+    text: str
+
+
+class KeysValues(SessionFrame, frozen=True, tag="keys.values"):
+    """Answer to `keys.get`."""
+
+    id: int
+    values: dict[str, msgspec.Raw]
+
+
+class KeysAck(SessionFrame, frozen=True, tag="keys.ack"):
+    """The write is durable, or refused."""
+
+    seq: int
+    ok: bool
+    error: str | None = None
+
+
+class Release(SessionFrame, frozen=True, tag="release"):
+    """Forget the session."""
+
+
+class Shutdown(Frame, frozen=True, tag="shutdown"):
+    """Close everything and exit."""
+
+
+Down = Assign | Connect | Close | Logout | Probe | PairingCode | Send | KeysValues | KeysAck | Release | Shutdown
+Request = Probe | PairingCode | Send
+"""Frames that are answered, by `id`."""
+
+NULL: Final = msgspec.Raw(b"null")
+
+_encoder: Final = msgspec.json.Encoder()
+_up_decoder: Final[msgspec.json.Decoder[Up]] = msgspec.json.Decoder(Up)
+_down_decoder: Final[msgspec.json.Decoder[Down]] = msgspec.json.Decoder(Down)
+
+
+def encode(frame: Frame) -> bytes:
+    """A frame as one line."""
+    return _encoder.encode(frame) + b"\n"
+
+
+def decode_up(line: bytes) -> Up:
+    """A worker's line as a frame. Raises WireError, which never quotes the line (it may hold keys)."""
+    try:
+        return _up_decoder.decode(line)
+    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+        raise WireError(f"not a frame ({error}; {len(line)} bytes)") from None
+
+
+def decode_down(line: bytes) -> Down:
+    """A supervisor's line as a frame (for fakes and tests). Raises WireError."""
+    try:
+        return _down_decoder.decode(line)
+    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+        raise WireError(f"not a frame ({error}; {len(line)} bytes)") from None

@@ -1,0 +1,364 @@
+/**
+ * @file One Baileys socket, from `connect` to `closed`. It reports and never reconnects; exactly one `closed` comes out
+ * of it.
+ */
+
+import { setImmediate as nextTurn } from 'node:timers/promises';
+import { generateMessageIDV2, makeWASocket, S_WHATSAPP_NET } from '@whiskeysockets/baileys';
+import { closeFacts, closeReason } from './close-reason.js';
+import { inbound, receiptsOfReaders, receiptsOfUpdates, recipient } from './messages.js';
+import { socketOptions } from './socket-options.js';
+import { Transport } from './transport.js';
+
+/**
+ * @typedef {import('@whiskeysockets/baileys').WASocket} WASocket
+ * @typedef {import('@whiskeysockets/baileys').BinaryNode} BinaryNode
+ * @typedef {import('@whiskeysockets/baileys').BaileysEventMap} Events
+ * @typedef {import('./close-reason.js').CloseFacts} CloseFacts
+ * @typedef {import('./close-reason.js').CloseReason} CloseReason
+ *
+ * @typedef {object} ConnectionContext
+ * @property {string} session
+ * @property {number} attempt
+ * @property {import('./auth-store.js').AuthStore} auth
+ * @property {import('./sent-messages.js').SentMessages} sent
+ * @property {import('./settings.js').Settings} settings
+ * @property {import('./log.js').Log} log
+ * @property {(frame: import('./wire.js').State | import('./wire.js').Qr | import('./wire.js').Opened |
+ *   import('./wire.js').Closed) => void} report
+ * @property {(message: import('./messages.js').Inbound) => void} onMessage
+ * @property {(receipt: import('./messages.js').Receipt) => void} onReceipt
+ *
+ * @typedef {{ ok: boolean, round_trip_ms: number | null, silent: boolean }} ProbeResult
+ */
+
+/** How long `closed` may wait for writes that the supervisor has not acknowledged. */
+const WRITES_TIMEOUT_MS = 10_000;
+const LOGOUT_TIMEOUT_MS = 5_000;
+const SEND_TIMEOUT_MS = 30_000;
+
+/** A request that cannot be met; `code` is for the supervisor. */
+export class RequestError extends Error {
+  /**
+   * @param {'not_open' | 'already_paired' | 'invalid_recipient' | 'refused' | 'timed_out' | 'failed'} code
+   * @param {string} message
+   */
+  constructor(code, message) {
+    super(message);
+    this.code = code;
+  }
+}
+
+export class Connection {
+  #context;
+  /** @type {WASocket | null} */
+  #sock = null;
+  /** @type {Transport | null} */
+  #transport = null;
+  /** @type {NodeJS.Timeout | undefined} */
+  #deadline;
+  #isOpen = false;
+  #paired = false;
+  #qrShown = new Signal();
+  #over = new Signal();
+  #closed = new Signal();
+
+  /** @param {ConnectionContext} context */
+  constructor(context) {
+    this.#context = context;
+  }
+
+  /** Logged in, and not over. */
+  get isOpen() {
+    return this.#isOpen && !this.#over.raised;
+  }
+
+  /** Resolves when `closed` has been reported. */
+  get closed() {
+    return this.#closed.wait;
+  }
+
+  async open() {
+    const { session, auth, sent, settings, log } = this.#context;
+    this.#armDeadline();
+    try {
+      const state = await auth.renew();
+      if (this.#over.raised) return;
+      this.#sock = makeWASocket(socketOptions({ session, settings, auth: state, sent, log }));
+      this.#listen(this.#sock);
+    } catch (error) {
+      this.#finish(closeFacts(error));
+    }
+  }
+
+  /** The supervisor wants it ended. */
+  close() {
+    this.#finish({ code: null, message: 'requested by the supervisor', data: null }, 'requested');
+    return this.closed;
+  }
+
+  /**
+   * Something outside of the socket makes it useless.
+   *
+   * @param {CloseFacts} facts
+   */
+  fail(facts) {
+    this.#finish(facts);
+  }
+
+  /** The process is about to end: the socket goes, nobody is told. */
+  abort() {
+    this.#over.raise();
+    this.#dispose();
+  }
+
+  /** Unlinks the device if the server can still be told, and ends in any case. */
+  async logout() {
+    const told = this.isOpen;
+    if (told) {
+      this.#sock?.logout().catch(() => {});
+      await Promise.race([this.#over.wait, pause(LOGOUT_TIMEOUT_MS)]);
+    }
+    const message = told ? 'Intentional Logout' : 'Intentional Logout (the server was not told)';
+    this.#finish({ code: 401, message, data: null }, 'own_logout');
+    await this.closed;
+  }
+
+  /**
+   * One real round trip. Any answer to our ping will do, an error too: somebody is there.
+   *
+   * @returns {Promise<ProbeResult>}
+   */
+  async probe() {
+    const sock = this.#openSocket();
+    const bytesBefore = this.#transport?.bytesRead;
+    const startedAt = performance.now();
+    const answered = await Promise.race([
+      ping(sock, this.#context.settings.probeTimeoutMs),
+      this.#over.wait.then(() => false),
+    ]);
+    if (!answered) return { ok: false, round_trip_ms: null, silent: this.#transport?.bytesRead === bytesBefore };
+    return { ok: true, round_trip_ms: Math.round(performance.now() - startedAt), silent: false };
+  }
+
+  /**
+   * Sends a text and waits for the server's ack.
+   *
+   * @param {string} to
+   * @param {string} text
+   * @returns {Promise<{ id: string }>}
+   */
+  async sendText(to, text) {
+    const jid = recipient(to);
+    if (!jid) throw new RequestError('invalid_recipient', 'neither a phone number nor the jid of a person or a group');
+    const sock = this.#openSocket();
+    const id = generateMessageIDV2(sock.user?.id);
+    const acknowledged = this.#deliver(sock, jid, text, id);
+    acknowledged.catch(() => {}); // it may lose the race, and reject when nobody listens any more
+    const ack = await Promise.race([
+      acknowledged,
+      this.#over.wait.then(() => undefined),
+      pause(SEND_TIMEOUT_MS).then(() => undefined),
+    ]);
+    if (!ack)
+      throw new RequestError('timed_out', 'the server has not acknowledged the message; it may arrive all the same');
+    const { error } = ack.tag === 'ack' ? ack.attrs : {};
+    if (error) throw new RequestError('refused', `the server refused the message with error ${error}`);
+    return { id };
+  }
+
+  /**
+   * @param {string} phone
+   * @returns {Promise<{ code: string }>}
+   */
+  async pairingCode(phone) {
+    const digits = phone.replace(/[\s()+-]/g, '');
+    if (!/^\d{5,15}$/.test(digits)) throw new RequestError('invalid_recipient', 'not a phone number');
+    if (this.#context.auth.registered) throw new RequestError('already_paired', 'the session is paired');
+    // Only a socket that was given QR refs has been accepted as a registration; earlier the server drops the request.
+    await Promise.race([this.#qrShown.wait, this.#over.wait]);
+    if (this.#over.raised || !this.#sock) throw notOpen();
+    const code = await Promise.race([
+      this.#sock.requestPairingCode(digits).catch((error) => Promise.reject(new RequestError('failed', error.message))),
+      this.#over.wait.then(() => Promise.reject(notOpen())),
+    ]);
+    return { code };
+  }
+
+  /** @param {WASocket} sock */
+  #listen(sock) {
+    const { auth, onMessage, onReceipt } = this.#context;
+    this.#transport = new Transport(sock, {
+      onLogin: () => this.#reportStage('login'),
+      onEnd: (facts) => this.#finish(facts),
+      onUndecryptable: (error) =>
+        this.#finish({ code: null, message: error.message, data: null }, 'undecryptable_frame'),
+    });
+    sock.ev.on('creds.update', () => auth.saveCreds().catch(() => {})); // a refusal comes back through `fail`
+    sock.ev.on('connection.update', (update) => this.#onUpdate(update));
+    sock.ev.on('messages.upsert', ({ messages }) => {
+      for (const message of messages) pass(inbound(message), onMessage);
+    });
+    sock.ev.on('messages.update', (updates) => receiptsOfUpdates(updates).forEach(onReceipt));
+    sock.ev.on('message-receipt.update', (updates) => receiptsOfReaders(updates).forEach(onReceipt));
+  }
+
+  /** @param {Events['connection.update']} update */
+  #onUpdate({ connection, qr, isNewLogin, lastDisconnect }) {
+    if (this.#over.raised) return;
+    if (qr && !this.#paired) this.#onQr(qr);
+    if (isNewLogin) this.#onPaired();
+    if (connection === 'open') this.#onOpen();
+    if (connection === 'close') this.#finish(closeFacts(lastDisconnect?.error));
+  }
+
+  /** @param {string} qr */
+  #onQr(qr) {
+    const { session, attempt, report } = this.#context;
+    clearTimeout(this.#deadline); // from here on a person is waited for, for as long as Baileys has refs to show
+    this.#qrShown.raise();
+    report({ type: 'qr', session, attempt, qr });
+  }
+
+  #onPaired() {
+    this.#paired = true;
+    this.#armDeadline(); // the server owes us a 515
+    this.#reportStage('paired');
+  }
+
+  #onOpen() {
+    const { session, attempt, auth, report } = this.#context;
+    clearTimeout(this.#deadline);
+    this.#isOpen = true;
+    const { id = '', name } = auth.creds.me ?? {};
+    report({ type: 'opened', session, attempt, jid: id, name: name ?? null });
+  }
+
+  /** @param {'login' | 'paired'} stage */
+  #reportStage(stage) {
+    const { session, attempt, report } = this.#context;
+    if (!this.#over.raised) report({ type: 'state', session, attempt, stage });
+  }
+
+  #armDeadline() {
+    const { connectTimeoutMs } = this.#context.settings;
+    clearTimeout(this.#deadline);
+    this.#deadline = setTimeout(async () => {
+      await nextTurn(); // after a stall of the event loop the answer may be there, unread
+      if (this.isOpen || (this.#qrShown.raised && !this.#paired)) return;
+      const message = `not open after ${connectTimeoutMs} ms`;
+      this.#finish({ code: null, message, data: null }, 'attempt_timed_out');
+    }, connectTimeoutMs);
+  }
+
+  /**
+   * The first verdict counts: what comes later is the echo of our own end.
+   *
+   * @param {CloseFacts} facts
+   * @param {CloseReason} [reason]
+   */
+  #finish(facts, reason) {
+    if (this.#over.raised) return;
+    this.#over.raise();
+    this.#dispose();
+    this.#context.auth.dropUnfinishedPairing();
+    this.#reportClosed(facts, reason);
+  }
+
+  #dispose() {
+    clearTimeout(this.#deadline);
+    this.#sock?.ev.flush(); // messages that Baileys holds back, and has confirmed to their senders already
+    this.#transport?.terminate();
+    this.#sock?.end(undefined).catch(() => {}); // clears Baileys' timers and caches, and destroys its emitter
+  }
+
+  /**
+   * @param {CloseFacts} facts
+   * @param {CloseReason} [verdict]
+   */
+  async #reportClosed(facts, verdict) {
+    const { session, attempt, auth, report, log } = this.#context;
+    const { registered } = auth;
+    const reason = verdict ?? closeReason(facts, { registered, qrShown: this.#qrShown.raised });
+    log.info({ session, attempt, close_code: facts.code, reason }, `closed: ${facts.message}`);
+    await auth.settled(WRITES_TIMEOUT_MS);
+    report({ type: 'closed', session, attempt, ...facts, registered, reason });
+    this.#closed.raise();
+  }
+
+  #openSocket() {
+    if (!this.isOpen || !this.#sock) throw notOpen();
+    return this.#sock;
+  }
+
+  /**
+   * @param {WASocket} sock
+   * @param {string} jid
+   * @param {string} text
+   * @param {string} id
+   * @returns {Promise<BinaryNode | undefined>} what the server answered; undefined when it did not
+   */
+  async #deliver(sock, jid, text, id) {
+    const ack = /** @type {Promise<BinaryNode | undefined>} */ (sock.waitForMessage(id, SEND_TIMEOUT_MS));
+    ack.catch(() => {});
+    try {
+      // A null preview: undefined would have Baileys fetch the links in the text.
+      const sent = await sock.sendMessage(jid, { text, linkPreview: null }, { messageId: id });
+      this.#context.sent.remember(id, sent?.message);
+    } catch (error) {
+      throw new RequestError('failed', error instanceof Error ? error.message : 'the message could not be sent');
+    }
+    return ack;
+  }
+}
+
+/**
+ * Baileys' `query` would do, but for two things: it throws when the answer is an error, and its time-out may fire
+ * before an answer is read that has long come, when the event loop was stalled.
+ *
+ * @param {WASocket} sock
+ * @param {number} timeoutMs
+ */
+async function ping(sock, timeoutMs) {
+  const id = sock.generateMessageTag();
+  const answer = sock.waitForMessage(id, 2 * timeoutMs).then(Boolean, () => false);
+  const attrs = { id, to: S_WHATSAPP_NET, type: 'get', xmlns: 'w:p' };
+  sock.sendNode({ tag: 'iq', attrs, content: [{ tag: 'ping', attrs: {} }] }).catch(() => {});
+  const timeOut = pause(timeoutMs)
+    .then(() => nextTurn())
+    .then(() => false);
+  return Promise.race([answer, timeOut]);
+}
+
+/** Something that happens once and is waited for. */
+class Signal {
+  raised = false;
+  #resolve = () => {};
+  /** @type {Promise<void>} */
+  wait = new Promise((resolve) => {
+    this.#resolve = resolve;
+  });
+
+  raise() {
+    this.raised = true;
+    this.#resolve();
+  }
+}
+
+/** @param {number} ms */
+function pause(ms) {
+  return new Promise((resolve) => setTimeout(resolve, ms).unref());
+}
+
+function notOpen() {
+  return new RequestError('not_open', 'the session has no open socket');
+}
+
+/**
+ * @template T
+ * @param {T | null} value
+ * @param {(value: T) => void} receiver
+ */
+function pass(value, receiver) {
+  if (value !== null) receiver(value);
+}

@@ -1,0 +1,173 @@
+/**
+ * @file What Baileys does not report or is slow to report, on the way to a login. The rest is in worker.e2e.test.js.
+ */
+
+import assert from 'node:assert/strict';
+import { createHash } from 'node:crypto';
+import { once } from 'node:events';
+import { createServer as createHttpServer } from 'node:http';
+import { createServer as createTcpServer } from 'node:net';
+import { test } from 'node:test';
+import './silence.js';
+import { AuthStore } from './auth-store.js';
+import { Connection } from './connection.js';
+import { createLog } from './log.js';
+import { SentMessages } from './sent-messages.js';
+
+const DEADLINE_MS = 300;
+const WEBSOCKET_MAGIC = '258EAFA5-E914-47DA-95CA-C5AB0DC85B11';
+
+/**
+ * @param {string} webSocketUrl
+ * @returns {{ connection: Connection, frames: any[] }}
+ */
+function connectTo(webSocketUrl) {
+  /** @type {any[]} */
+  const frames = [];
+  const connection = new Connection({
+    session: 's',
+    attempt: 7,
+    auth: new AuthStore(null, { read: async () => ({}), write: async () => {} }, () => {}),
+    sent: new SentMessages(),
+    settings: {
+      worker: 'w',
+      token: 't',
+      socketPath: '',
+      webSocketUrl,
+      noiseRootKey: undefined,
+      connectTimeoutMs: DEADLINE_MS,
+      probeTimeoutMs: 100,
+      heartbeatIntervalMs: 1000,
+      logLevel: 'silent',
+    },
+    log: createLog('silent', 'w'),
+    report: (frame) => frames.push(frame),
+    onMessage: () => {},
+    onReceipt: () => {},
+  });
+  connection.open();
+  return { connection, frames };
+}
+
+/**
+ * @param {import('node:test').TestContext} t
+ * @param {import('node:net').Server} server
+ */
+async function listen(t, server) {
+  /** @type {Set<import('node:net').Socket>} */
+  const sockets = new Set();
+  server.on('connection', (socket) => sockets.add(socket));
+  server.listen(0, '127.0.0.1');
+  await once(server, 'listening');
+  t.after(() => {
+    for (const socket of sockets) socket.destroy();
+    server.close();
+  });
+  return `ws://127.0.0.1:${/** @type {import('node:net').AddressInfo} */ (server.address()).port}/`;
+}
+
+/** @param {(socket: import('node:stream').Duplex) => void} then what the server does with an accepted websocket */
+function webSocketServer(then) {
+  return createHttpServer().on('upgrade', ({ headers }, socket) => {
+    const accept = createHash('sha1').update(`${headers['sec-websocket-key']}${WEBSOCKET_MAGIC}`).digest('base64');
+    const answer = ['HTTP/1.1 101 Switching Protocols', 'Upgrade: websocket', 'Connection: Upgrade'];
+    socket.on('error', () => {});
+    socket.write([...answer, `Sec-WebSocket-Accept: ${accept}`, '', ''].join('\r\n'));
+    then(socket);
+  });
+}
+
+/** @param {any[]} frames */
+function onlyClosed(frames) {
+  assert.deepEqual(
+    frames.map(({ type }) => type),
+    ['closed'],
+  );
+  return frames[0];
+}
+
+for (const [status, reason] of /** @type {const} */ ([
+  [503, 'unavailable'],
+  [429, 'rate_limited'],
+  [403, 'upgrade_refused'],
+  [200, 'upgrade_refused'],
+])) {
+  test(`HTTP ${status} at the upgrade is reported at once as ${reason}`, async (t) => {
+    const server = createHttpServer((_, response) => response.writeHead(status, { 'retry-after': '7' }).end('go away'));
+    const { connection, frames } = connectTo(await listen(t, server));
+    await connection.closed;
+    const closed = onlyClosed(frames);
+    assert.deepEqual([closed.attempt, closed.code, closed.reason, closed.registered], [7, status, reason, false]);
+    assert.deepEqual(closed.data, { http_status: String(status), retry_after: '7' });
+  });
+}
+
+test('a refused connection is lost', async (t) => {
+  const server = createTcpServer();
+  const url = await listen(t, server);
+  server.close();
+  const { connection, frames } = connectTo(url);
+  await connection.closed;
+  const { code, reason, data } = onlyClosed(frames);
+  assert.deepEqual([code, reason, data.code], [408, 'connection_lost', 'ECONNREFUSED']);
+});
+
+test('an upgrade that is never answered ends with the deadline', async (t) => {
+  const { connection, frames } = connectTo(await listen(t, createTcpServer()));
+  await connection.closed;
+  assert.equal(onlyClosed(frames).reason, 'attempt_timed_out');
+});
+
+test('a handshake that is never answered ends with the deadline', async (t) => {
+  const { connection, frames } = connectTo(
+    await listen(
+      t,
+      webSocketServer(() => {}),
+    ),
+  );
+  await connection.closed;
+  assert.equal(onlyClosed(frames).reason, 'attempt_timed_out');
+});
+
+test('a server that hangs up within the handshake closes the connection', async (t) => {
+  const { connection, frames } = connectTo(
+    await listen(
+      t,
+      webSocketServer((socket) => socket.end()),
+    ),
+  );
+  await connection.closed;
+  const { code, reason } = onlyClosed(frames);
+  assert.deepEqual([code, reason], [428, 'connection_closed']);
+});
+
+test('bytes that are no websocket frames are the transport’s fault', async (t) => {
+  const server = webSocketServer((socket) => socket.write(Buffer.alloc(64, 0xff)));
+  const { connection, frames } = connectTo(await listen(t, server));
+  await connection.closed;
+  assert.equal(onlyClosed(frames).reason, 'connection_lost');
+});
+
+test('a close that is asked for comes at once, and only once', async (t) => {
+  const { connection, frames } = connectTo(await listen(t, createTcpServer()));
+  const startedAt = performance.now();
+  await Promise.all([connection.close(), connection.close()]);
+  connection.fail({ code: 500, message: 'late', data: null });
+  await connection.close();
+  assert.equal(onlyClosed(frames).reason, 'requested');
+  assert.ok(performance.now() - startedAt < DEADLINE_MS / 2);
+});
+
+test('nothing but a login can be asked of a socket that is not open', async (t) => {
+  const { connection } = connectTo(await listen(t, createTcpServer()));
+  await assert.rejects(connection.sendText('5511999990000', 'hello'), { code: 'not_open' });
+  await assert.rejects(connection.pairingCode('5511999990000'), { code: 'not_open' });
+  await connection.closed;
+});
+
+test('an address that is none ends the attempt, not the process', async () => {
+  const { connection, frames } = connectTo('nowhere');
+  await connection.closed;
+  const { code, reason } = onlyClosed(frames);
+  assert.deepEqual([code, reason], [null, 'connection_closed']);
+});

@@ -1,0 +1,4 @@
+// The entry. The rest is imported only after the console is silent, whatever order a tool may give to static imports.
+import './silence.js';
+
+import('./worker.js').then(({ run }) => run());

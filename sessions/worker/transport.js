@@ -1,0 +1,144 @@
+/**
+ * @file Hands on the websocket below a Baileys socket: what Baileys does not report (WhatsApp's page on Baileys names
+ * the gaps), and an end that does not wait. Knows rc14's inside; when Baileys changes, this is the file to look at.
+ */
+
+/**
+ * @typedef {import('@whiskeysockets/baileys').WASocket} WASocket
+ * @typedef {import('./close-reason.js').CloseFacts} CloseFacts
+ *
+ * @typedef {object} TransportOwner
+ * @property {() => void} onLogin the handshake's last message, which logs in or registers, was handed to the socket
+ * @property {(facts: CloseFacts) => void} onEnd something ended the connection that Baileys would not tell, or not live
+ *   through
+ * @property {(error: Error) => void} onUndecryptable
+ */
+
+/** The client's first frame opens the handshake, its second ends it. */
+const LOGIN_FRAME = 2;
+/** How long a server may take to answer our goodbye. ws alone would give it 30 s, and a dead line never answers. */
+const GOODBYE_MS = 250;
+/** Boom, in which Baileys wraps all ends, throws on anything below. */
+const LOWEST_BOOM_CODE = 400;
+
+export class Transport {
+  /** @type {any} Baileys' WebSocketClient; its `socket` is declared protected */
+  #ws;
+  /** @type {import('node:net').Socket | null} */
+  #tcp = null;
+
+  /**
+   * @param {WASocket} sock
+   * @param {TransportOwner} owner
+   */
+  constructor(sock, owner) {
+    this.#ws = sock.ws;
+    this.#ws.on('upgrade', (/** @type {import('node:http').IncomingMessage} */ response) => {
+      this.#tcp = response.socket;
+    });
+    this.#reportRefusedUpgrade(owner);
+    this.#reportLogin(owner);
+    this.#reportUndecryptable(owner);
+    this.#reportUnspeakableCodes(owner);
+    this.#ws.close = () => this.#sayGoodbye();
+  }
+
+  /** Bytes that came from the server, whatever they were. */
+  get bytesRead() {
+    return this.#tcp?.bytesRead ?? 0;
+  }
+
+  /** Ends the socket now. A goodbye goes out if the line still takes one; nobody waits for the answer. */
+  terminate() {
+    const { socket } = this.#ws;
+    if (this.#ws.isOpen) socket.close();
+    socket?.terminate();
+  }
+
+  /**
+   * ws itself ends a request that is not answered with 101, unless somebody listens; Baileys listens and then does
+   * nothing.
+   *
+   * @param {TransportOwner} owner
+   */
+  #reportRefusedUpgrade(owner) {
+    this.#ws.on(
+      'unexpected-response',
+      (/** @type {unknown} */ _request, /** @type {import('node:http').IncomingMessage} */ { statusCode, headers }) => {
+        const retryAfter = headers['retry-after'];
+        owner.onEnd({
+          code: statusCode ?? null,
+          message: `Unexpected server response: ${statusCode}`,
+          data: { http_status: String(statusCode), ...(retryAfter && { retry_after: retryAfter }) },
+        });
+      },
+    );
+  }
+
+  /** @param {TransportOwner} owner */
+  #reportLogin(owner) {
+    const { socket } = this.#ws;
+    const send = socket.send;
+    let frames = 0;
+    socket.send = (/** @type {unknown[]} */ ...args) => {
+      send.apply(socket, args);
+      frames += 1;
+      if (frames < LOGIN_FRAME) return;
+      socket.send = send;
+      owner.onLogin();
+    };
+  }
+
+  /**
+   * Baileys reads frames in an async listener, so that a frame which does not decrypt rejects a promise nobody holds:
+   * the end of the process, or, with the rejection caught anywhere else, a deaf socket.
+   *
+   * @param {TransportOwner} owner
+   */
+  #reportUndecryptable(owner) {
+    for (const receive of this.#ws.listeners('message')) {
+      this.#ws.off('message', receive);
+      this.#ws.on('message', (/** @type {unknown[]} */ ...args) => receive(...args).catch(owner.onUndecryptable));
+    }
+  }
+
+  /**
+   * A `<failure>` or stream error whose code Boom does not take throws inside Baileys, which then never ends. So we are
+   * asked first.
+   *
+   * @param {TransportOwner} owner
+   */
+  #reportUnspeakableCodes(owner) {
+    /** @typedef {{ attrs: Record<string, string> }} Node */
+    this.#ws.prependListener('CB:failure', (/** @type {Node} */ { attrs }) => {
+      if (!attrs.reason || Number(attrs.reason) >= LOWEST_BOOM_CODE) return;
+      owner.onEnd({ code: wholeNumber(attrs.reason), message: 'Connection Failure', data: { ...attrs } });
+    });
+    this.#ws.prependListener('CB:stream:error', (/** @type {Node} */ { attrs }) => {
+      if (!attrs.code || Number(attrs.code) >= LOWEST_BOOM_CODE) return;
+      owner.onEnd({ code: wholeNumber(attrs.code), message: 'Stream Errored (unknown)', data: { ...attrs } });
+    });
+  }
+
+  /** Takes the place of Baileys' own `ws.close`, which its `end` awaits before it tells anybody. */
+  async #sayGoodbye() {
+    const { socket } = this.#ws;
+    if (!socket) return;
+    const answered = new Promise((resolve) => socket.once('close', resolve));
+    socket.close();
+    /** @type {NodeJS.Timeout | undefined} */
+    let timer;
+    const patience = new Promise((resolve) => {
+      timer = setTimeout(resolve, GOODBYE_MS);
+    });
+    await Promise.race([answered, patience]);
+    clearTimeout(timer);
+    socket.terminate();
+  }
+}
+
+/** @param {string} text */
+function wholeNumber(text) {
+  const number = Number(text);
+  return Number.isInteger(number) ? number : null;
+}

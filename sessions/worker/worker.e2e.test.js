@@ -1,0 +1,259 @@
+/** @file The real worker process and the real Baileys against the stand-in, from the first QR to the logout. */
+
+import assert from 'node:assert/strict';
+import { spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { join } from 'node:path';
+import { after, before, test } from 'node:test';
+import { FakeSupervisor } from './fake-supervisor.js';
+
+const STANDIN = join(import.meta.dirname, '../../scripts/standin/main.js');
+
+/** @type {import('node:child_process').ChildProcess} */
+let standin;
+/** @type {{ url: string, admin: string, root_key: string }} */
+let ready;
+
+before(async () => {
+  standin = spawn(process.execPath, [STANDIN], { stdio: ['ignore', 'pipe', 'inherit'] });
+  const [line] = await once(/** @type {any} */ (standin.stdout), 'data');
+  ready = JSON.parse(String(line));
+});
+
+after(() => standin.kill());
+
+/**
+ * @param {string} path
+ * @param {Record<string, unknown>} body
+ * @returns {Promise<any>}
+ */
+async function admin(path, body) {
+  const response = await fetch(`${ready.admin}${path}`, { method: 'POST', body: JSON.stringify(body) });
+  const answer = await response.json();
+  assert.ok(response.ok, JSON.stringify(answer));
+  return answer;
+}
+
+/**
+ * @param {import('node:test').TestContext} t
+ * @param {Record<string, string>} [environment]
+ */
+async function startWorker(t, environment = {}) {
+  const supervisor = new FakeSupervisor();
+  t.after(() => supervisor.stop());
+  const hello = await supervisor.start({
+    WASUP_WEB_SOCKET_URL: ready.url,
+    WASUP_NOISE_ROOT_KEY: ready.root_key,
+    WASUP_CONNECT_TIMEOUT_MS: '10000',
+    WASUP_PROBE_TIMEOUT_MS: '700',
+    ...environment,
+  });
+  assert.equal(hello.pid, supervisor.process?.pid);
+  return supervisor;
+}
+
+/**
+ * @param {FakeSupervisor} supervisor
+ * @param {string} session
+ */
+async function pair(supervisor, session) {
+  supervisor.send({ type: 'assign', session, epoch: 1, creds: null, proxy: null });
+  supervisor.send({ type: 'connect', session, attempt: 1 });
+  const { qr } = await supervisor.next('qr');
+  await admin('/scan', { qr, name: 'Shop' });
+  await supervisor.next('state', ({ stage }) => stage === 'paired');
+  const closed = await supervisor.next('closed');
+  assert.deepEqual([closed.attempt, closed.code, closed.reason, closed.registered], [1, 515, 'restart_required', true]);
+  assert.ok(supervisor.store.has(`${session} creds creds`), 'the pairing is durable before it is reported');
+  supervisor.send({ type: 'connect', session, attempt: 2 });
+  return supervisor.next('opened');
+}
+
+test('a session from its first QR to its logout', async (t) => {
+  const supervisor = await startWorker(t);
+  const session = 'shop-1';
+  const opened = await pair(supervisor, session);
+  assert.match(opened.jid, /^\d+:\d+@s\.whatsapp\.net$/);
+
+  await t.test('sends a text and waits for the ack of the server', async () => {
+    supervisor.send({ type: 'send', session, id: 1, to: '+55 11 99999-0000', text: 'see https://example.com' });
+    const replied = await supervisor.next('replied');
+    assert.equal(replied.ok, true, JSON.stringify(replied));
+    const messages = await (await fetch(`${ready.admin}/messages?session=${session}`)).json();
+    assert.deepEqual(
+      messages.map((/** @type {any} */ { id, text }) => [id, text]),
+      [[replied.result.id, 'see https://example.com']],
+    );
+  });
+
+  await t.test('refuses what is no recipient', async () => {
+    supervisor.send({ type: 'send', session, id: 2, to: 'nobody', text: 'hello' });
+    assert.equal((await supervisor.next('replied')).error.code, 'invalid_recipient');
+  });
+
+  await t.test('hands an inbound text up', async () => {
+    const { id } = await admin('/send-text', { session, from: '5511999990000', text: 'good day' });
+    const message = await supervisor.next('message');
+    assert.deepEqual(
+      [message.id, message.from, message.text, message.kind, message.from_me],
+      [id, '5511999990000@s.whatsapp.net', 'good day', 'conversation', false],
+    );
+  });
+
+  await t.test('answers a probe', async () => {
+    supervisor.send({ type: 'probe', session, id: 3 });
+    const { ok, silent } = await supervisor.next('probed');
+    assert.deepEqual([ok, silent], [true, false]);
+  });
+
+  await t.test('lives through a frame that does not decrypt', async () => {
+    await admin('/faults', { fault: 'bad-frame', session });
+    const closed = await supervisor.next('closed');
+    assert.deepEqual([closed.attempt, closed.code, closed.reason], [2, null, 'undecryptable_frame']);
+    supervisor.send({ type: 'connect', session, attempt: 3 });
+    await supervisor.next('state', ({ stage, attempt }) => stage === 'login' && attempt === 3);
+    await supervisor.next('opened');
+  });
+
+  await t.test('tells a replaced socket from a requested end', async () => {
+    supervisor.send({ type: 'connect', session, attempt: 4 });
+    const former = await supervisor.next('closed');
+    assert.deepEqual([former.attempt, former.reason], [3, 'requested']);
+    await supervisor.next('opened');
+    await admin('/faults', { fault: 'replace', session });
+    const { code, reason, data } = await supervisor.next('closed');
+    assert.deepEqual([code, reason, data], [440, 'replaced', { tag: 'conflict', type: 'replaced' }]);
+    supervisor.send({ type: 'connect', session, attempt: 5 });
+    await supervisor.next('opened');
+  });
+
+  await t.test('gives a blackholed socket up after one probe', async () => {
+    await admin('/faults', { fault: 'blackhole', session });
+    supervisor.send({ type: 'probe', session, id: 4 });
+    const probed = await supervisor.next('probed');
+    assert.deepEqual([probed.ok, probed.round_trip_ms, probed.silent], [false, null, true]);
+    const closed = await supervisor.next('closed');
+    assert.deepEqual([closed.attempt, closed.reason], [5, 'connection_lost']);
+  });
+
+  await t.test('unlinks the device', async () => {
+    supervisor.send({ type: 'connect', session, attempt: 6 });
+    await supervisor.next('opened');
+    supervisor.send({ type: 'logout', session, id: 5 });
+    const closed = await supervisor.next('closed');
+    assert.deepEqual([closed.attempt, closed.code, closed.reason], [6, 401, 'own_logout']);
+    const { devices } = await (await fetch(`${ready.admin}/state`)).json();
+    assert.deepEqual(devices, []);
+  });
+
+  await t.test('shuts down in order', async () => {
+    supervisor.send({ type: 'shutdown' });
+    assert.equal(await supervisor.exitCode(), 0);
+    assert.equal(supervisor.frames.filter(({ type }) => type === 'closed').length, 6, 'one for each connect');
+    assert.equal(supervisor.stderr, '');
+    assert.doesNotMatch(supervisor.stdout, /good day|privKey|linked_devices/);
+  });
+});
+
+test('a session paired by code', async (t) => {
+  const supervisor = await startWorker(t);
+  const session = 'shop-2';
+  supervisor.send({ type: 'assign', session, epoch: 1, creds: null, proxy: null });
+  supervisor.send({ type: 'connect', session, attempt: 1 });
+  supervisor.send({ type: 'pairing-code', session, id: 1, phone: '+55 11 88888-0000' });
+  assert.match((await supervisor.next('replied')).result.code, /^[0-9A-Z]{8}$/);
+
+  await t.test('an attempt that ends before the pairing leaves no half-paired creds', async () => {
+    assert.ok(/** @type {any} */ (supervisor.store.get(`${session} creds creds`)).me, 'Baileys has set it');
+    supervisor.send({ type: 'close', session });
+    const { registered, reason } = await supervisor.next('closed');
+    assert.deepEqual([registered, reason], [false, 'requested']);
+    assert.equal(/** @type {any} */ (supervisor.store.get(`${session} creds creds`)).me, undefined);
+  });
+
+  await t.test('the next attempt registers afresh and pairs', async () => {
+    supervisor.send({ type: 'connect', session, attempt: 2 });
+    supervisor.send({ type: 'pairing-code', session, id: 2, phone: '5511888880000' });
+    const { result } = await supervisor.next('replied');
+    await admin('/enter-code', { phone: '5511888880000', code: result.code });
+    assert.equal((await supervisor.next('closed')).reason, 'restart_required');
+    supervisor.send({ type: 'connect', session, attempt: 3 });
+    assert.match((await supervisor.next('opened')).jid, /^5511888880000:/);
+  });
+});
+
+test('two sessions in one worker: a bad frame ends its own', async (t) => {
+  const supervisor = await startWorker(t);
+  await pair(supervisor, 'one');
+  await pair(supervisor, 'two');
+  await admin('/faults', { fault: 'bad-frame', session: 'two' });
+  assert.equal((await supervisor.next('closed')).session, 'two');
+  supervisor.send({ type: 'probe', session: 'one', id: 1 });
+  assert.equal((await supervisor.next('probed')).ok, true);
+});
+
+test('codes that Baileys cannot speak of are reported all the same', async (t) => {
+  const supervisor = await startWorker(t);
+  const session = 'shop-7';
+  await pair(supervisor, session);
+  await admin('/faults', { fault: 'failure', session, reason: '302' });
+  const failure = await supervisor.next('closed');
+  assert.deepEqual([failure.code, failure.reason, failure.data.reason], [302, 'unknown_failure', '302']);
+  supervisor.send({ type: 'connect', session, attempt: 3 });
+  await supervisor.next('opened');
+  await admin('/faults', { fault: 'stream-error', session, code: '200' });
+  const streamError = await supervisor.next('closed');
+  assert.deepEqual([streamError.code, streamError.reason], [200, 'server_error']);
+});
+
+test('a login that is never answered is given up', async (t) => {
+  const supervisor = await startWorker(t, { WASUP_CONNECT_TIMEOUT_MS: '600' });
+  const session = 'shop-3';
+  await pair(supervisor, session);
+  await admin('/faults', { fault: 'login-silence', session, count: 1 });
+  supervisor.send({ type: 'connect', session, attempt: 3 });
+  const closed = await supervisor.next('closed', ({ attempt }) => attempt === 3);
+  assert.deepEqual([closed.code, closed.reason, closed.registered], [null, 'attempt_timed_out', true]);
+});
+
+test('a write that is refused ends the socket, and the creds are owed', async (t) => {
+  const supervisor = await startWorker(t);
+  const session = 'shop-4';
+  await pair(supervisor, session);
+  supervisor.refusal = 'store_failed';
+  await admin('/send-text', { session, from: '5511999990000', text: 'lost?' });
+  const closed = await supervisor.next('closed');
+  assert.deepEqual([closed.code, closed.message, closed.reason], [null, 'store failed', 'connection_closed']);
+  supervisor.refusal = null;
+  supervisor.store.delete(`${session} creds creds`);
+  supervisor.send({ type: 'connect', session, attempt: 3 });
+  await supervisor.next('opened');
+  assert.ok(supervisor.store.has(`${session} creds creds`));
+});
+
+test('a stale epoch ends the worker with status 3', async (t) => {
+  const supervisor = await startWorker(t);
+  await pair(supervisor, 'shop-5');
+  supervisor.refusal = 'stale_epoch';
+  await admin('/send-text', { session: 'shop-5', from: '5511999990000', text: 'whose?' });
+  assert.equal(await supervisor.exitCode(), 3);
+});
+
+test('a lost line ends the worker with status 0', async (t) => {
+  const supervisor = await startWorker(t);
+  await pair(supervisor, 'shop-6');
+  supervisor.hangUp();
+  assert.equal(await supervisor.exitCode(), 0);
+});
+
+test('SIGTERM ends the worker with status 0', async (t) => {
+  const supervisor = await startWorker(t);
+  supervisor.process?.kill('SIGTERM');
+  assert.equal(await supervisor.exitCode(), 0);
+});
+
+test('a frame out of the protocol ends the worker with status 4', async (t) => {
+  const supervisor = await startWorker(t);
+  supervisor.raw('{"type":"dance"}\n');
+  assert.equal(await supervisor.exitCode(), 4);
+});

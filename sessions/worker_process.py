@@ -1,0 +1,143 @@
+"""A worker process: the only module that spawns, signals and reaps one.
+
+Its end is watched with a pidfd, never with a child watcher or a thread, and never through a pipe that a grandchild could hold
+open. It is spawned into a process session of its own, so that its whole group can be signalled and a terminal's Ctrl-C does not reach it.
+"""
+
+import asyncio
+import contextlib
+import os
+import signal
+import subprocess
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+PASSED_ON: Final = (
+    "PATH",
+    "HOME",
+    "LANG",
+    "LC_ALL",
+    "TZ",
+    "TMPDIR",
+    "HTTP_PROXY",
+    "HTTPS_PROXY",
+    "NO_PROXY",
+    "NODE_EXTRA_CA_CERTS",
+)
+"""What a worker inherits of our environment; nothing else, least of all our own secrets."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StopLadder:
+    """How a worker is stopped: asked over its line, then SIGTERM to its group, then SIGKILL; seconds of patience for each."""
+
+    ask_seconds: float = 5.0
+    terminate_seconds: float = 3.0
+    kill_seconds: float = 5.0
+
+    @property
+    def total_seconds(self) -> float:
+        """The longest that a stop can take."""
+        return self.ask_seconds + self.terminate_seconds + self.kill_seconds
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Exit:
+    """How a process ended: its exit status, or the signal that killed it. Both None when it was not our child."""
+
+    status: int | None = None
+    signal: int | None = None
+
+    def __str__(self) -> str:
+        if self.signal is not None:
+            return f"killed by {signal.Signals(self.signal).name}"
+        return "ended" if self.status is None else f"exited with status {self.status}"
+
+
+class WatchedProcess:
+    """A living process and the promise of its end."""
+
+    def __init__(self, pid: int, child: "subprocess.Popen[bytes] | None" = None) -> None:
+        self.pid = pid
+        self._child = child
+        self._pidfd = os.pidfd_open(pid)
+        self.ended: asyncio.Future[Exit] = asyncio.get_running_loop().create_future()
+        asyncio.get_running_loop().add_reader(self._pidfd, self._on_end)
+
+    def signal_group(self, number: signal.Signals) -> None:
+        """Signal the process and its group; nothing happens if it has ended."""
+        if not self.ended.done():
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(self.pid, number)
+
+    async def stop(self, ladder: StopLadder, asked: bool) -> Exit:
+        """Bring it to its end: wait for what it was asked, then SIGTERM, then SIGKILL. Raises TimeoutError if even that fails."""
+        if asked and await self._ends_within(ladder.ask_seconds):
+            return self.ended.result()
+        self.signal_group(signal.SIGTERM)
+        if await self._ends_within(ladder.terminate_seconds):
+            return self.ended.result()
+        self.signal_group(signal.SIGKILL)
+        async with asyncio.timeout(ladder.kill_seconds):
+            return await asyncio.shield(self.ended)
+
+    async def _ends_within(self, seconds: float) -> bool:
+        done, _ = await asyncio.wait([self.ended], timeout=seconds)
+        return bool(done)
+
+    def _on_end(self) -> None:
+        asyncio.get_running_loop().remove_reader(self._pidfd)
+        os.close(self._pidfd)
+        code = self._child.wait() if self._child else None  # at once: the pidfd said that it has ended
+        if not self.ended.done():
+            self.ended.set_result(_exit(code))
+
+
+def _exit(code: int | None) -> Exit:
+    if code is None:
+        return Exit()
+    return Exit(signal=-code) if code < 0 else Exit(status=code)
+
+
+def spawn(command: Sequence[str], environment: Mapping[str, str], directory: Path, log_file: Path) -> WatchedProcess:
+    """Start a process: own session, stdin closed, output appended to its log file, only the environment that is meant for it."""
+    passed = {name: os.environ[name] for name in PASSED_ON if name in os.environ}
+    log = os.open(log_file, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
+    try:
+        child = subprocess.Popen(
+            list(command),
+            env=passed | dict(environment),
+            cwd=directory,
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+            start_new_session=True,
+        )
+    finally:
+        os.close(log)
+    return WatchedProcess(child.pid, child)
+
+
+def started_at_ticks(pid: int) -> int | None:
+    """When the process started, in kernel ticks since boot, or None if there is none. With the pid it names a process for certain."""
+    try:
+        stat = Path(f"/proc/{pid}/stat").read_text(encoding="ascii", errors="replace")
+    except (FileNotFoundError, ProcessLookupError):
+        return None
+    after_name = stat.rpartition(")")[2].split()  # the name itself may hold blanks and brackets
+    return None if after_name[0] == "Z" else int(after_name[19])
+
+
+async def end_stray(pid: int, ticks: int, patience_seconds: float) -> bool:
+    """See a process of an earlier supervisor to its end: it leaves by itself when its line is gone; if not, SIGKILL. True if it lived."""
+    if started_at_ticks(pid) != ticks:
+        return False
+    try:
+        process = WatchedProcess(pid)
+    except ProcessLookupError:
+        return False
+    ladder = StopLadder(ask_seconds=patience_seconds, terminate_seconds=0.0)
+    await process.stop(ladder, asked=True)
+    return True

@@ -1,0 +1,72 @@
+"""The event log: bounded, numbered, durable; whoever follows it waits here.
+
+An event is shown only when its number is durable, so that no number is ever shown twice with another content.
+"""
+
+import asyncio
+from collections import deque
+from collections.abc import Mapping
+from typing import Any
+
+import msgspec
+import structlog
+
+from sessions.model import SessionId
+from sessions.store import Store, StoredEvent
+
+log = structlog.get_logger("feed")
+
+
+class Feed:
+    """Publish and follow. Publishing never waits for anybody who follows."""
+
+    def __init__(self, store: Store, events: list[StoredEvent], limit: int) -> None:
+        self._store = store
+        self._events: deque[StoredEvent] = deque(events, maxlen=limit)
+        self._arrival: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._last = events[-1].n if events else 0
+
+    @classmethod
+    async def open(cls, store: Store, limit: int) -> "Feed":
+        """The feed, with what the store keeps of earlier events."""
+        return cls(store, await store.last_events(), limit)
+
+    @property
+    def last(self) -> int:
+        """The newest event's number."""
+        return self._last
+
+    def publish(self, session: SessionId | None, kind: str, data: Mapping[str, Any]) -> None:
+        """Add an event."""
+        future = self._store.append_event(session, kind, msgspec.json.encode(data))
+        future.add_done_callback(self._on_durable)
+
+    def after(self, number: int, limit: int) -> list[StoredEvent]:
+        """The events after a number, oldest first, at most so many."""
+        found = []
+        for event in reversed(self._events):
+            if event.n <= number:
+                break
+            found.append(event)
+        return found[::-1][:limit]
+
+    async def wait_after(self, number: int, limit: int, seconds: float) -> list[StoredEvent]:
+        """The same, waiting for the first one if there is none yet."""
+        try:
+            async with asyncio.timeout(seconds):
+                while self._last <= number:
+                    await asyncio.shield(self._arrival)
+        except TimeoutError:
+            return []
+        return self.after(number, limit)
+
+    def _on_durable(self, done: "asyncio.Future[StoredEvent]") -> None:
+        error = done.exception()
+        if error is not None:
+            log.error("an event was lost", action="event_lost", error=str(error))
+            return
+        event = done.result()
+        self._events.append(event)
+        self._last = event.n
+        arrival, self._arrival = self._arrival, asyncio.get_running_loop().create_future()
+        arrival.set_result(None)

@@ -1,0 +1,95 @@
+"""The fleet: which sessions there are. Each runs as its own task, and what befalls one leaves the others alone."""
+
+import asyncio
+from collections.abc import Collection
+
+import msgspec
+import structlog
+
+from sessions.events import Command
+from sessions.model import SessionExists, SessionId, SessionNotFound
+from sessions.session import Session, Surroundings
+from sessions.store import SessionRow
+from supervisor.gate import Gate, GateView
+
+log = structlog.get_logger("fleet")
+
+
+class Fleet:
+    """All sessions by id."""
+
+    def __init__(self, around: Surroundings, gate: Gate) -> None:
+        self._around = around
+        self._gate = gate
+        self._sessions: dict[SessionId, Session] = {}
+        self._tasks: dict[SessionId, asyncio.Task[None]] = {}
+        self._reserved: set[SessionId] = set()
+        self.ready = False
+        """Whether the stored sessions have been taken up, and the program is not stopping."""
+
+    async def open(self) -> None:
+        """Take up the stored sessions: what was started comes back, what was stopped by hand stays stopped."""
+        for row in await self._around.store.sessions():
+            self._run(row)
+        self.ready = True
+
+    async def close(self) -> None:
+        """Stop every session's worker, all at once; what is wanted stays as it is."""
+        self.ready = False
+        await asyncio.gather(*(session.ask(Command.RETIRE) for session in self._sessions.values()))
+        await asyncio.gather(*self._tasks.values())
+
+    def sessions(self) -> Collection[Session]:
+        """All sessions, oldest first."""
+        return self._sessions.values()
+
+    def get(self, session: SessionId) -> Session:
+        """A session. Raises SessionNotFound."""
+        try:
+            return self._sessions[session]
+        except KeyError:
+            raise SessionNotFound(f"There is no session {session!r}.") from None
+
+    async def create(self, session: SessionId, start: bool) -> Session:
+        """Add a session, and start it unless told not to. Raises SessionExists."""
+        if session in self._sessions or session in self._reserved:
+            raise SessionExists(f"There is a session {session!r} already.")
+        self._reserved.add(session)
+        try:
+            row = await self._around.store.create_session(session, start)
+        finally:
+            self._reserved.discard(session)
+        self._around.publish(session, "created", {"started": start})
+        return self._run(row)
+
+    async def delete(self, session: SessionId, purge: bool) -> None:
+        """Stop a session and remove it: its credentials are archived, or destroyed when `purge`. Raises SessionNotFound."""
+        await self.get(session).ask(Command.RETIRE)
+        await self._tasks.pop(session)
+        await self._around.store.delete_session(session, purge)
+        del self._sessions[session]
+        self._around.publish(session, "deleted", {"purged": purge})
+
+    def gate(self) -> GateView:
+        """The gate's state."""
+        return self._gate.view()
+
+    def outcomes(self) -> tuple[int, int]:
+        """Failed and all operations of the last minutes, of all sessions."""
+        now = asyncio.get_running_loop().time()
+        outcomes = [session.counters.outcomes(now) for session in self._sessions.values()]
+        return sum(failed for failed, _ in outcomes), sum(total for _, total in outcomes)
+
+    def _run(self, row: SessionRow) -> Session:
+        try:
+            session = Session(row, self._around)
+        except msgspec.MsgspecError:
+            log.error(
+                "what is remembered of a session cannot be read; it begins anew",
+                action="memory_unreadable",
+                session=row.id,
+            )
+            session = Session(msgspec.structs.replace(row, memory=None), self._around)
+        self._sessions[row.id] = session
+        self._tasks[row.id] = asyncio.create_task(session.run(), name=f"session {row.id}")
+        return session

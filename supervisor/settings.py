@@ -1,0 +1,252 @@
+"""The settings: `WHATSAPP_*` environment variables (or a `.env` file), read once and handed down as frozen values.
+
+Names and defaults of seed 002 stay as they are, because people's scripts use them. Durations are milliseconds. A bad value refuses the start
+and names the variable, the value and what is accepted; an unknown `WHATSAPP_*` variable is warned about.
+"""
+
+import difflib
+import ipaddress
+import os
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Annotated, Any, Final
+from urllib.parse import urlsplit
+
+from dotenv import dotenv_values
+from pydantic import BeforeValidator, Field, SecretStr, ValidationError, model_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from sessions import policy
+from sessions.health import HealthConfig
+from sessions.session import SessionConfig
+from supervisor.gate import GateConfig
+from supervisor.performance import Thresholds
+
+PREFIX: Final = "WHATSAPP_"
+ENV_FILE: Final = ".env"
+_DAY_MS: Final = 24 * 3600 * 1000
+
+
+class BadSettings(Exception):
+    """The settings cannot be used; the message says which variable, what it holds and what it accepts."""
+
+
+def _whole_number(value: Any) -> Any:
+    """Only digits: pydantic would also take 1e3, 10.0 or True."""
+    if isinstance(value, str) and not value.strip().isdecimal():
+        raise ValueError("a whole number is needed")
+    return value
+
+
+Milliseconds = Annotated[int, BeforeValidator(_whole_number), Field(ge=0, le=7 * _DAY_MS)]
+PositiveMilliseconds = Annotated[int, BeforeValidator(_whole_number), Field(ge=1, le=7 * _DAY_MS)]
+Count = Annotated[int, BeforeValidator(_whole_number), Field(ge=1, le=1_000_000)]
+Fraction = Annotated[float, Field(gt=0, le=1, allow_inf_nan=False)]
+
+
+class Settings(BaseSettings):
+    """Every setting, with its unit, default and reason. The environment's name is the field's in capitals behind `WHATSAPP_`."""
+
+    model_config = SettingsConfigDict(
+        env_prefix=PREFIX, env_file=ENV_FILE, extra="ignore", frozen=True, env_ignore_empty=True
+    )
+
+    reconnection_max_retries: Count = Field(10, description="Attempts at the exponential pace before the long tail.")
+    reconnection_base_delay: PositiveMilliseconds = Field(
+        2_000, description="Ceiling of the first backoff wait, ms; it doubles from there."
+    )
+    reconnection_max_delay: PositiveMilliseconds = Field(300_000, description="No backoff wait is longer, ms.")
+    reconnection_tail_delay: PositiveMilliseconds = Field(
+        900_000, description="One attempt per this time after the retries are used up, ms."
+    )
+    circuit_breaker_threshold: Count = Field(5, description="Failed attempts in a row that open a session's breaker.")
+    circuit_breaker_timeout: PositiveMilliseconds = Field(
+        600_000, description="How long an open breaker waits before its one trial, ms."
+    )
+    connect_timeout: PositiveMilliseconds = Field(
+        30_000, description="Deadline of an attempt, from connect to open or QR, ms."
+    )
+    stable_after: PositiveMilliseconds = Field(60_000, description="Open for so long, failures are forgotten, ms.")
+    worker_crash_budget: Count = Field(
+        5, description="Crashes of a session's worker within the window before it is slowed to the window's pace."
+    )
+    worker_crash_window: PositiveMilliseconds = Field(600_000, description="The window of the crash budget, ms.")
+    performance_monitoring: bool = Field(True, description="Watch the thresholds below and raise alerts.")
+    health_check_interval: PositiveMilliseconds = Field(30_000, description="How often an open session is probed, ms.")
+    memory_threshold: Fraction = Field(0.8, description="Host memory in use that raises an alert, fraction of 1.")
+    cpu_threshold: Fraction = Field(0.9, description="Host CPU use that raises an alert, fraction of 1.")
+    error_rate_threshold: Fraction = Field(
+        0.1, description="Failed operations of the last 5 minutes that raise an alert, fraction of 1."
+    )
+    response_time_threshold: PositiveMilliseconds = Field(
+        5_000, description="A probe that takes longer has failed; a mean above it raises an alert, ms."
+    )
+    worker_heartbeat_interval: PositiveMilliseconds = Field(
+        5_000, description="How often a worker says that it lives, ms."
+    )
+    worker_heartbeat_timeout: PositiveMilliseconds = Field(
+        20_000, description="A worker silent for so long is killed and replaced, ms."
+    )
+    gate_rate: Annotated[float, Field(gt=0, le=1000, allow_inf_nan=False)] = Field(
+        5.0, description="Logins per second of the whole fleet."
+    )
+    gate_burst: Count = Field(10, description="Logins that may go at once after a quiet time.")
+    gate_concurrency: Count = Field(50, description="Attempts under way at the same time.")
+    worker_spawn_concurrency: Count = Field(
+        4, description="Worker processes being started at the same time; each costs some 0.3 s of CPU."
+    )
+    worker_max_heap: Annotated[int, BeforeValidator(_whole_number), Field(ge=32, le=65_536)] = Field(
+        512, description="V8 heap limit of a worker, MiB."
+    )
+    event_log_size: Count = Field(10_000, description="Events that /events keeps.")
+    data_dir: Path = Field(Path("data"), description="Holds everything that is written: database, socket, logs, lock.")
+    api_host: str = Field("127.0.0.1", description="Where the API listens. Anything but loopback needs an API token.")
+    api_port: Annotated[int, BeforeValidator(_whole_number), Field(ge=0, le=65_535)] = Field(
+        4001, description="The API's port; 0 picks a free one."
+    )
+    api_token: SecretStr | None = Field(
+        None, description="Bearer token that every API call must carry; required when the API is not on loopback."
+    )
+    log_format: Annotated[str, Field(pattern="^(auto|json|human)$")] = Field(
+        "auto", description="json, human, or auto: human on a terminal."
+    )
+    log_level: Annotated[str, Field(pattern="^(debug|info|warning|error)$")] = Field(
+        "info", description="debug, info, warning or error."
+    )
+    web_socket_url: str | None = Field(
+        None,
+        description="Another server than WhatsApp's own (the stand-in, a relay): ws:// or wss:// URL; {session} becomes the session's id.",
+    )
+    noise_root_key: Annotated[str, Field(pattern="^[0-9a-fA-F]{64}$")] | None = Field(
+        None,
+        description="Hex public key that replaces WhatsApp's pinned root; refused unless the URL above is a loopback address.",
+    )
+
+    @model_validator(mode="after")
+    def _check_together(self) -> "Settings":
+        if self.web_socket_url is not None and urlsplit(self.web_socket_url).scheme not in {"ws", "wss"}:
+            raise _wrong("web_socket_url", self.web_socket_url, "a ws:// or wss:// URL")
+        if self.noise_root_key is not None and not (
+            self.web_socket_url and is_loopback(urlsplit(self.web_socket_url).hostname)
+        ):
+            raise _wrong(
+                "noise_root_key",
+                "(set)",
+                "nothing, unless WHATSAPP_WEB_SOCKET_URL is a loopback address: nobody may weaken the trust in the real server",
+            )
+        if self.api_token is not None and len(self.api_token.get_secret_value()) < 16:
+            raise _wrong("api_token", "(hidden)", "16 characters or more")
+        if self.api_token is None and not is_loopback(self.api_host):
+            raise _wrong("api_host", self.api_host, "a loopback address, unless WHATSAPP_API_TOKEN is set")
+        if self.reconnection_max_delay < self.reconnection_base_delay:
+            raise _wrong(
+                "reconnection_max_delay",
+                self.reconnection_max_delay,
+                f"at least WHATSAPP_RECONNECTION_BASE_DELAY ({self.reconnection_base_delay})",
+            )
+        if self.worker_heartbeat_timeout < 2 * self.worker_heartbeat_interval:
+            raise _wrong(
+                "worker_heartbeat_timeout",
+                self.worker_heartbeat_timeout,
+                f"at least twice WHATSAPP_WORKER_HEARTBEAT_INTERVAL ({self.worker_heartbeat_interval})",
+            )
+        return self
+
+    # --- what is handed down --------------------------------------------------------------------------------------------
+
+    def session_config(self) -> SessionConfig:
+        """A session's numbers."""
+        return SessionConfig(
+            policy=policy.Config(
+                base_seconds=self.reconnection_base_delay / 1000,
+                cap_seconds=self.reconnection_max_delay / 1000,
+                max_retries=self.reconnection_max_retries,
+                tail_seconds=self.reconnection_tail_delay / 1000,
+                crash_budget=self.worker_crash_budget,
+                crash_window_seconds=self.worker_crash_window / 1000,
+            ),
+            breaker_threshold=self.circuit_breaker_threshold,
+            breaker_timeout_seconds=self.circuit_breaker_timeout / 1000,
+            connect_timeout_seconds=self.connect_timeout / 1000,
+            stable_after_seconds=self.stable_after / 1000,
+            health=HealthConfig(
+                interval_seconds=self.health_check_interval / 1000,
+                probe_timeout_seconds=self.response_time_threshold / 1000,
+                heartbeat_timeout_seconds=self.worker_heartbeat_timeout / 1000,
+            ),
+        )
+
+    def gate_config(self) -> GateConfig:
+        """The gate's numbers."""
+        return GateConfig(rate_per_second=self.gate_rate, burst=self.gate_burst, concurrency=self.gate_concurrency)
+
+    def thresholds(self) -> Thresholds:
+        """What raises alerts."""
+        return Thresholds(
+            memory=self.memory_threshold,
+            cpu=self.cpu_threshold,
+            error_rate=self.error_rate_threshold,
+            response_time_ms=float(self.response_time_threshold),
+        )
+
+    def worker_environment(self) -> dict[str, str]:
+        """What a worker is told (docs/wire.md)."""
+        environment = {
+            "WASUP_CONNECT_TIMEOUT_MS": str(self.connect_timeout),
+            "WASUP_PROBE_TIMEOUT_MS": str(self.response_time_threshold),
+            "WASUP_HEARTBEAT_INTERVAL_MS": str(self.worker_heartbeat_interval),
+            "WASUP_LOG_LEVEL": "warn" if self.log_level == "warning" else self.log_level,
+        }
+        if self.web_socket_url is not None:
+            environment["WASUP_WEB_SOCKET_URL"] = self.web_socket_url
+        if self.noise_root_key is not None:
+            environment["WASUP_NOISE_ROOT_KEY"] = self.noise_root_key
+        return environment
+
+
+def load() -> Settings:
+    """Read the environment. Raises BadSettings with a line for each thing that is wrong."""
+    try:
+        return Settings()
+    except ValidationError as error:
+        raise BadSettings("\n".join(_explain(dict(detail)) for detail in error.errors())) from None
+
+
+def unknown_variables() -> list[str]:
+    """A warning for each `WHATSAPP_*` variable that is not a setting."""
+    known = {variable(name) for name in Settings.model_fields}
+    given = {name.upper() for name in (*os.environ, *dotenv_values(ENV_FILE)) if name.upper().startswith(PREFIX)}
+    return [f"{name} is not a setting and is ignored{_similar(name, known)}" for name in sorted(given - known)]
+
+
+def variable(field: str) -> str:
+    """The environment's name of a field."""
+    return PREFIX + field.upper()
+
+
+def is_loopback(host: str | None) -> bool:
+    """Whether a host name or address can only be this machine."""
+    if host is None:
+        return False
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+def _similar(name: str, known: Iterable[str]) -> str:
+    close = difflib.get_close_matches(name, list(known), n=1, cutoff=0.8)
+    return f": did you mean {close[0]}?" if close else "."
+
+
+def _wrong(field: str, value: object, accepted: str) -> ValueError:
+    return ValueError(f"{variable(field)} is {value!s}; it accepts {accepted}.")
+
+
+def _explain(detail: dict[str, Any]) -> str:
+    if not detail["loc"]:  # from _check_together: it has named the variable already
+        return str(detail["ctx"]["error"])
+    field = str(detail["loc"][0])
+    value = "(hidden)" if field in {"api_token", "noise_root_key"} else repr(detail["input"])
+    about = Settings.model_fields[field].description
+    return f"{variable(field)} is {value}: {detail['msg']}. {about}"
