@@ -16,9 +16,16 @@ class Counters:
     messages_processed: int = 0
     error_count: int = 0
     reconnect_count: int = 0
+    _opened_before: bool = False
     _message_times: deque[float] = field(default_factory=deque)
     _responses_ms: deque[float] = field(default_factory=lambda: deque(maxlen=RESPONSES_KEPT))
     _outcomes: deque[tuple[float, bool]] = field(default_factory=deque)
+
+    def opened(self, now: float) -> None:
+        """An attempt came through; it is a reconnect unless it is the first."""
+        self.reconnect_count += self._opened_before
+        self._opened_before = True
+        self.succeeded(now)
 
     def message(self, now: float) -> None:
         """A message went in or out."""

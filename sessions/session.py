@@ -536,8 +536,7 @@ class Session:
         self._cancel_timers()
         self._finish_ticket(succeeded=True)
         self._breaker.opened()
-        self.counters.succeeded(now)
-        self.counters.reconnect_count += 1 if self._last_close is not None else 0
+        self.counters.opened(now)
         self._qr, self._opened_at, self._stable = None, now, False
         self._row = msgspec.structs.replace(self._row, jid=frame.jid, name=frame.name)
         self._around.store.save_identity(self.id, frame.jid, frame.name)
@@ -624,6 +623,7 @@ class Session:
                 self._retry(0.0)
             case Action.PARK:
                 await self._drop_worker()
+                self._next_attempt_at = None if decision.wait_seconds is None else self._now() + decision.wait_seconds
                 self._signal(Signal.PARK)
                 self._alert("parked", self._human_action(self._last_close))
                 if decision.wait_seconds is not None:

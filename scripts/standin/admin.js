@@ -22,7 +22,7 @@ export function createAdmin(world) {
  * @param {import("node:http").IncomingMessage} request
  */
 async function answer(world, request) {
-  const { pathname, searchParams } = new URL(request.url ?? '/', 'http://standin');
+  const { pathname, searchParams } = URL.parse(request.url ?? '/', 'http://standin') ?? new URL('http://standin');
   const route = ROUTES[`${request.method} ${pathname}`];
   if (!route) throw noRoute(request.method ?? '', pathname);
   const body = request.method === 'POST' ? await readJson(request) : undefined;

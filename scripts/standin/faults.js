@@ -19,11 +19,8 @@ const HTTP_STATUS = integer(200, 599);
 const STREAM_ERROR = { code: optional(integer(1, 999)), child: optional(text), type: optional(text) };
 const FAILURE = { reason: integer(1, 999), attributes: optional(attributes) };
 
-/**
- * Close codes that may be sent: RFC 6455 section 7.4, without the reserved ones.
- * @param {number} code
- */
-const sendable = (code) => (code <= 1014 && ![1004, 1005, 1006].includes(code)) || code >= 3000;
+/** Websocket close codes that may be sent: RFC 6455 section 7.4, without the reserved ones. */
+const CLOSE_CODE = either(either(integer(1000, 1003), integer(1007, 1014)), integer(3000, 4999));
 
 /** @type {Record<string, { shape: Shape, strike: (connection: Connection, params: Params) => void }>} */
 const AT_ONCE = {
@@ -32,7 +29,7 @@ const AT_ONCE = {
     strike: (connection, { how = 'fin' }) => connection.drop(how, 'fault'),
   },
   close: {
-    shape: { code: optional({ ...integer(1000, 4999), accepts: (code) => sendable(Number(code)) }) },
+    shape: { code: optional(CLOSE_CODE) },
     strike: (connection, { code = 1000 }) => connection.close('fault', code),
   },
   'stream-end': {

@@ -43,16 +43,28 @@ export function createFrontDoor({ faults, log }, welcome) {
     const stall = faults.take('stall-upgrade', { session });
     if (stall) {
       log.add('refused', { session }, { how: 'stall' });
-      await stall.over;
+      await holdUp(socket, stall.over);
     }
     if (!socket.destroyed) upgrader.handleUpgrade(request, socket, head, (ws) => welcome({ ws, socket, session }));
   });
   return server;
 }
 
+/**
+ * Nobody reads from the socket meanwhile, so nobody else would notice that the client has gone.
+ * @param {Socket} socket
+ * @param {Promise<void>} over
+ */
+async function holdUp(socket, over) {
+  const leave = () => socket.destroy();
+  socket.once('end', leave).resume();
+  await over;
+  socket.off('end', leave);
+}
+
 /** @param {Request} request */
 function labelOf({ url = '/' }) {
-  return new URL(url, 'ws://standin').searchParams.get('session') ?? undefined;
+  return URL.parse(url, 'ws://standin')?.searchParams.get('session') ?? undefined;
 }
 
 /**

@@ -153,11 +153,11 @@ function forward(sender, recipient, { attrs: { id, to, type } }, enc) {
  * @param {Node} enc
  */
 async function receive(world, connection, sender, phone, { attrs: { id, to, category } }, enc) {
-  const isOwnPhone = phone.number === sender.record.user && category !== undefined;
   try {
     const plaintext = unpadded(await phone.decryptFrom(sender.jid, enc.attrs.type, bytes(enc)));
     const message = proto.Message.decode(plaintext);
-    if (isOwnPhone || message.deviceSentMessage) return;
+    // Not from person to person: data for the account's own phone, or its copy of a message to somebody else.
+    if (category === 'peer' || message.deviceSentMessage) return;
     const text = textOf(message);
     const entry = { id, session: sender.session, to: jidOf(phone.number), text, time_ms: Date.now() };
     world.messages.push(entry);

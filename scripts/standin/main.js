@@ -46,7 +46,13 @@ function readOptionsOrExit(args) {
   }
 }
 
-const standin = await startStandin(readOptionsOrExit(process.argv.slice(2)));
+/** @param {Error} error a port that is taken, a file that cannot be written */
+function giveUp(error) {
+  process.stderr.write(`${error.message}\n`);
+  return process.exit(1);
+}
+
+const standin = await startStandin(readOptionsOrExit(process.argv.slice(2))).catch(giveUp);
 process.stdout.write(
   `${JSON.stringify({ ready: true, url: standin.url, admin: standin.admin, root_key: standin.rootKey })}\n`,
 );

@@ -59,9 +59,9 @@ export function readRegistration({ eIdent, eRegid, eSkeyId, eSkeyVal, eSkeySig }
  */
 export async function link(world, connection, { phone, name = `Phone ${phone}`, advSecret }) {
   const registration = registrationOf(connection);
-  connection.pairing = undefined;
   // Stored before the client hears of it: a pairing that the client knows of and the server not is lost for ever.
   const device = store(world, connection, registration, phone, name);
+  connection.pairing = undefined;
   const identity = signedIdentity(world, device.record, registration.identity);
   const details = proto.ADVSignedDeviceIdentity.encode(identity).finish();
   const hmac = createHmac('sha256', advSecret).update(details).digest();

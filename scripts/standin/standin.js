@@ -71,15 +71,17 @@ export async function startStandin({
   const root = keyPairFrom(hkdf(seed, 32, { info: 'root' }));
   const world = createWorld(seed, state, new Log(logPath));
   const doors = [createFrontDoor(world, welcomeTo(world, identityOf(root))), createAdmin(world)];
+  const sockets = doors.map(socketsOf);
   const [url, admin] = await Promise.all([listen(doors[0], host, port), listen(doors[1], host, adminPort)]);
   return {
     url: `ws://${url}/ws/chat?session={session}`,
     admin: `http://${admin}`,
     rootKey: root.public.toString('hex'),
     close: async () => {
+      const closed = doors.map((door) => once(door.close(), 'close'));
       for (const connection of world.connections) connection.drop('fin', 'server');
-      for (const door of doors) door.closeAllConnections();
-      await Promise.all(doors.map((door) => once(door.close(), 'close')));
+      for (const socket of sockets.flatMap((some) => [...some])) socket.destroy();
+      await Promise.all(closed);
       world.log.close();
       state.close();
     },
@@ -153,6 +155,20 @@ const answersOf = (world) => ({
     world.log.add('logout', connection.subject, { by: connection.endedBy });
   },
 });
+
+/**
+ * All sockets of a server, those too that a fault holds up before they are anything.
+ * @param {import("node:http").Server} server
+ */
+function socketsOf(server) {
+  /** @type {Set<import("node:net").Socket>} */
+  const sockets = new Set();
+  server.on('connection', (socket) => {
+    sockets.add(socket);
+    socket.once('close', () => sockets.delete(socket));
+  });
+  return sockets;
+}
 
 /**
  * @param {import("node:http").Server} server

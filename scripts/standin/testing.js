@@ -1,7 +1,7 @@
 /** For the tests: the real Baileys as a client, with its keys in memory, and calls of the admin API. */
 
-import "./silence-console.js";
-import { initAuthCreds, makeWASocket, WA_CERT_DETAILS } from "@whiskeysockets/baileys";
+import './silence-console.js';
+import { initAuthCreds, makeWASocket, WA_CERT_DETAILS } from '@whiskeysockets/baileys';
 
 /**
  * @typedef {import("@whiskeysockets/baileys").AuthenticationState} Auth
@@ -18,8 +18,8 @@ import { initAuthCreds, makeWASocket, WA_CERT_DETAILS } from "@whiskeysockets/ba
  */
 
 /** @type {any} */
-const logger = { level: "silent", child: () => logger };
-for (const level of ["trace", "debug", "info", "warn", "error"]) logger[level] = () => {};
+const logger = { level: 'silent', child: () => logger };
+for (const level of ['trace', 'debug', 'info', 'warn', 'error']) logger[level] = () => {};
 
 /**
  * Keys in memory. Copies on the way in and out, as a real store does: Baileys goes on changing what it has stored.
@@ -33,11 +33,14 @@ export function newAuth() {
     keys: {
       get: async (type, ids) => {
         const found = ids.map((id) => [id, structuredClone(store.get(`${type} ${id}`))]);
-        return Object.fromEntries(found.filter(([, value]) => value !== undefined).map(([id, value]) => [id, buffers(value)]));
+        return Object.fromEntries(
+          found.filter(([, value]) => value !== undefined).map(([id, value]) => [id, buffers(value)]),
+        );
       },
       set: async (data) => {
         for (const [type, entries] of Object.entries(data)) {
-          for (const [id, value] of Object.entries(entries)) store.set(`${type} ${id}`, structuredClone(value) ?? undefined);
+          for (const [id, value] of Object.entries(entries))
+            store.set(`${type} ${id}`, structuredClone(value) ?? undefined);
         }
       },
     },
@@ -47,7 +50,7 @@ export function newAuth() {
 /** A clone has Uint8Arrays where Baileys wants Buffers. @param {any} value @returns {any} */
 function buffers(value) {
   if (value instanceof Uint8Array) return Buffer.from(value);
-  if (typeof value !== "object" || value === null) return value;
+  if (typeof value !== 'object' || value === null) return value;
   return Object.fromEntries(Object.entries(value).map(([key, item]) => [key, buffers(item)]));
 }
 
@@ -59,14 +62,14 @@ function buffers(value) {
  * @returns {Attempt}
  */
 export function connect(standin, session, auth, config = {}) {
-  WA_CERT_DETAILS.PUBLIC_KEY = Buffer.from(standin.rootKey, "hex");
-  const sock = makeWASocket({ waWebSocketUrl: standin.url.replace("{session}", session), auth, logger, ...config });
-  sock.ev.on("creds.update", (update) => Object.assign(auth.creds, update));
+  WA_CERT_DETAILS.PUBLIC_KEY = Buffer.from(standin.rootKey, 'hex');
+  const sock = makeWASocket({ waWebSocketUrl: standin.url.replace('{session}', session), auth, logger, ...config });
+  sock.ev.on('creds.update', (update) => Object.assign(auth.creds, update));
   const [qr, opened, closed] = [deferred(), deferred(), deferred()];
-  sock.ev.on("connection.update", (update) => {
+  sock.ev.on('connection.update', (update) => {
     if (update.qr) qr.resolve(update.qr);
-    if (update.connection === "open") opened.resolve(undefined);
-    if (update.connection === "close") closed.resolve(ending(update.lastDisconnect?.error));
+    if (update.connection === 'open') opened.resolve(undefined);
+    if (update.connection === 'close') closed.resolve(ending(update.lastDisconnect?.error));
   });
   return { sock, qr: qr.promise, opened: opened.promise, closed: closed.promise };
 }
@@ -94,7 +97,7 @@ function deferred() {
 export async function pair(standin, session, account = {}) {
   const auth = newAuth();
   const attempt = connect(standin, session, auth);
-  await call(standin, "POST /scan", { qr: await attempt.qr, ...account });
+  await call(standin, 'POST /scan', { qr: await attempt.qr, ...account });
   await attempt.closed;
   return auth;
 }
@@ -135,7 +138,7 @@ export async function call(standin, route, body) {
  * @param {string} [body]
  */
 export async function callRaw({ admin }, route, body) {
-  const [method, path] = route.split(" ");
+  const [method, path] = route.split(' ');
   const response = await fetch(admin + path, { method, body });
   return { status: response.status, answer: /** @type {any} */ (await response.json()) };
 }
@@ -150,8 +153,10 @@ export async function callRaw({ admin }, route, body) {
  */
 export async function logged(standin, session, event, isIt = () => true) {
   return eventually(`${event} of ${session}`, async () => {
-    const { entries } = await call(standin, "GET /log");
-    return entries.find((/** @type {any} */ entry) => entry.session === session && entry.event === event && isIt(entry));
+    const { entries } = await call(standin, 'GET /log');
+    return entries.find(
+      (/** @type {any} */ entry) => entry.session === session && entry.event === event && isIt(entry),
+    );
   });
 }
 
@@ -178,7 +183,7 @@ export async function eventually(what, look) {
 export function textsOf(sock) {
   /** @type {(string | null | undefined)[]} */
   const texts = [];
-  sock.ev.on("messages.upsert", ({ messages }) => {
+  sock.ev.on('messages.upsert', ({ messages }) => {
     for (const { key, message } of messages) if (!key.fromMe) texts.push(message?.conversation);
   });
   return texts;

@@ -195,7 +195,8 @@ export class AuthStore {
   async #fetch(kind, names) {
     const writes = this.#writes;
     const values = await this.#keeper.read(kind, names);
-    const texts = new Map(names.map((name) => [name, values[name] == null ? null : JSON.stringify(values[name])]));
+    const textOf = (/** @type {unknown} */ value) => (value == null ? null : JSON.stringify(value));
+    const texts = new Map(names.map((name) => [name, textOf(values[name])]));
     if (writes === this.#writes) for (const [name, text] of texts) this.#remember(kind, name, text);
     return texts;
   }
@@ -258,7 +259,7 @@ export class AuthStore {
   #recall(key) {
     const text = this.#cache.get(key);
     if (text === undefined) return undefined;
-    this.#cache.delete(key); // and in again: a Map keeps the order of insertion, so the first is the least recently used
+    this.#cache.delete(key); // and in again: a Map keeps the order of insertion, the least recently used comes first
     this.#cache.set(key, text);
     return text;
   }

@@ -7,6 +7,7 @@ import { setImmediate as nextTurn } from 'node:timers/promises';
 import { generateMessageIDV2, makeWASocket, S_WHATSAPP_NET } from '@whiskeysockets/baileys';
 import { closeFacts, closeReason } from './close-reason.js';
 import { inbound, receiptsOfReaders, receiptsOfUpdates, recipient } from './messages.js';
+import { Signal } from './signal.js';
 import { socketOptions } from './socket-options.js';
 import { Transport } from './transport.js';
 
@@ -75,7 +76,7 @@ export class Connection {
 
   /** Resolves when `closed` has been reported. */
   get closed() {
-    return this.#closed.wait;
+    return this.#closed.wait();
   }
 
   async open() {
@@ -117,7 +118,7 @@ export class Connection {
     const told = this.isOpen;
     if (told) {
       this.#sock?.logout().catch(() => {});
-      await Promise.race([this.#over.wait, pause(LOGOUT_TIMEOUT_MS)]);
+      await this.#over.until(new Promise(() => {}), LOGOUT_TIMEOUT_MS);
     }
     const message = told ? 'Intentional Logout' : 'Intentional Logout (the server was not told)';
     this.#finish({ code: 401, message, data: null }, 'own_logout');
@@ -133,10 +134,8 @@ export class Connection {
     const sock = this.#openSocket();
     const bytesBefore = this.#transport?.bytesRead;
     const startedAt = performance.now();
-    const answered = await Promise.race([
-      ping(sock, this.#context.settings.probeTimeoutMs),
-      this.#over.wait.then(() => false),
-    ]);
+    const { probeTimeoutMs } = this.#context.settings;
+    const answered = await this.#over.until(ping(sock, probeTimeoutMs), 2 * probeTimeoutMs);
     if (!answered) return { ok: false, round_trip_ms: null, silent: this.#transport?.bytesRead === bytesBefore };
     return { ok: true, round_trip_ms: Math.round(performance.now() - startedAt), silent: false };
   }
@@ -153,15 +152,8 @@ export class Connection {
     if (!jid) throw new RequestError('invalid_recipient', 'neither a phone number nor the jid of a person or a group');
     const sock = this.#openSocket();
     const id = generateMessageIDV2(sock.user?.id);
-    const acknowledged = this.#deliver(sock, jid, text, id);
-    acknowledged.catch(() => {}); // it may lose the race, and reject when nobody listens any more
-    const ack = await Promise.race([
-      acknowledged,
-      this.#over.wait.then(() => undefined),
-      pause(SEND_TIMEOUT_MS).then(() => undefined),
-    ]);
-    if (!ack)
-      throw new RequestError('timed_out', 'the server has not acknowledged the message; it may arrive all the same');
+    const ack = await this.#over.until(this.#deliver(sock, jid, text, id), SEND_TIMEOUT_MS);
+    if (!ack) throw new RequestError('timed_out', 'not acknowledged by the server; it may arrive all the same');
     const { error } = ack.tag === 'ack' ? ack.attrs : {};
     if (error) throw new RequestError('refused', `the server refused the message with error ${error}`);
     return { id };
@@ -176,12 +168,11 @@ export class Connection {
     if (!/^\d{5,15}$/.test(digits)) throw new RequestError('invalid_recipient', 'not a phone number');
     if (this.#context.auth.registered) throw new RequestError('already_paired', 'the session is paired');
     // Only a socket that was given QR refs has been accepted as a registration; earlier the server drops the request.
-    await Promise.race([this.#qrShown.wait, this.#over.wait]);
-    if (this.#over.raised || !this.#sock) throw notOpen();
-    const code = await Promise.race([
-      this.#sock.requestPairingCode(digits).catch((error) => Promise.reject(new RequestError('failed', error.message))),
-      this.#over.wait.then(() => Promise.reject(notOpen())),
-    ]);
+    const { connectTimeoutMs } = this.#context.settings;
+    await this.#over.until(this.#qrShown.wait(), connectTimeoutMs);
+    if (!this.#qrShown.raised || this.#over.raised || !this.#sock) throw notOpen();
+    const code = await this.#over.until(this.#sock.requestPairingCode(digits), connectTimeoutMs);
+    if (!code) throw new RequestError('timed_out', 'the request could not be sent');
     return { code };
   }
 
@@ -328,21 +319,6 @@ async function ping(sock, timeoutMs) {
     .then(() => nextTurn())
     .then(() => false);
   return Promise.race([answer, timeOut]);
-}
-
-/** Something that happens once and is waited for. */
-class Signal {
-  raised = false;
-  #resolve = () => {};
-  /** @type {Promise<void>} */
-  wait = new Promise((resolve) => {
-    this.#resolve = resolve;
-  });
-
-  raise() {
-    this.raised = true;
-    this.#resolve();
-  }
 }
 
 /** @param {number} ms */

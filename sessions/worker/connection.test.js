@@ -14,7 +14,7 @@ import { Connection } from './connection.js';
 import { createLog } from './log.js';
 import { SentMessages } from './sent-messages.js';
 
-const DEADLINE_MS = 300;
+const DEADLINE_MS = 500;
 const WEBSOCKET_MAGIC = '258EAFA5-E914-47DA-95CA-C5AB0DC85B11';
 
 /**

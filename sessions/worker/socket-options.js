@@ -18,12 +18,13 @@ const { ON_DEMAND } = proto.HistorySync.HistorySyncType;
  * @returns {SocketOptions}
  */
 export function socketOptions({ session, settings, auth, sent, log }) {
-  const { webSocketUrl, connectTimeoutMs } = settings;
+  const { webSocketUrl } = settings;
   return {
     auth,
     logger: baileysLogger(log),
     ...(webSocketUrl && { waWebSocketUrl: webSocketUrl.replaceAll('{session}', encodeURIComponent(session)) }),
-    connectTimeoutMs: Math.min(HANDSHAKE_TIMEOUT_MS, connectTimeoutMs),
+    // A shorter deadline of the attempt ends it before; the two must not race for the same instant.
+    connectTimeoutMs: HANDSHAKE_TIMEOUT_MS,
     // A pairing code is only taken from a client that names a browser WhatsApp knows.
     browser: Browsers.ubuntu('Chrome'),
     // The phone goes on ringing: a bot that is always there must not eat its owner's notifications.

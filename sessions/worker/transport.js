@@ -1,6 +1,6 @@
 /**
- * @file Hands on the websocket below a Baileys socket: what Baileys does not report (WhatsApp's page on Baileys names
- * the gaps), and an end that does not wait. Knows rc14's inside; when Baileys changes, this is the file to look at.
+ * @file Hands on the websocket below a Baileys socket: it reports what Baileys does not, and ends without waiting.
+ * Knows the inside of rc14; when Baileys changes, this is the file to look at.
  */
 
 /**
@@ -53,6 +53,8 @@ export class Transport {
     const { socket } = this.#ws;
     if (this.#ws.isOpen) socket.close();
     socket?.terminate();
+    // Baileys' unanswered queries, each with a timer of up to 60 s, outlive its `end`; this they hear.
+    this.#ws.emit('error', new Error('the socket has ended'));
   }
 
   /**

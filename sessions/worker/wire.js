@@ -18,8 +18,7 @@ export const MAX_FRAME_BYTES = 32 * 1024 * 1024;
  * @typedef {{ type: 'keys.ack', session: string, seq: number, ok: boolean, error?: string | null }} KeysAck
  * @typedef {{ type: 'release', session: string }} Release
  * @typedef {{ type: 'shutdown' }} Shutdown
- * @typedef {Connect | Close | Logout | Probe | PairingCode | Send | KeysValues | KeysAck | Release} Order to one
- *   session
+ * @typedef {Connect | Close | Logout | Probe | PairingCode | Send | KeysValues | KeysAck | Release} Order
  * @typedef {Assign | Order | Shutdown} DownFrame
  */
 

@@ -45,7 +45,7 @@ async function startWorker(t, environment = {}) {
     WASUP_WEB_SOCKET_URL: ready.url,
     WASUP_NOISE_ROOT_KEY: ready.root_key,
     WASUP_CONNECT_TIMEOUT_MS: '10000',
-    WASUP_PROBE_TIMEOUT_MS: '700',
+    WASUP_PROBE_TIMEOUT_MS: '1000',
     ...environment,
   });
   assert.equal(hello.pid, supervisor.process?.pid);
@@ -207,7 +207,7 @@ test('codes that Baileys cannot speak of are reported all the same', async (t) =
 });
 
 test('a login that is never answered is given up', async (t) => {
-  const supervisor = await startWorker(t, { WASUP_CONNECT_TIMEOUT_MS: '600' });
+  const supervisor = await startWorker(t, { WASUP_CONNECT_TIMEOUT_MS: '2000' });
   const session = 'shop-3';
   await pair(supervisor, session);
   await admin('/faults', { fault: 'login-silence', session, count: 1 });
@@ -246,8 +246,10 @@ test('a lost line ends the worker with status 0', async (t) => {
   assert.equal(await supervisor.exitCode(), 0);
 });
 
-test('SIGTERM ends the worker with status 0', async (t) => {
-  const supervisor = await startWorker(t);
+test('the heart beats until SIGTERM, which ends the worker with status 0', async (t) => {
+  const supervisor = await startWorker(t, { WASUP_HEARTBEAT_INTERVAL_MS: '50' });
+  const { rss_bytes, heap_bytes } = await supervisor.next('beat');
+  assert.ok(rss_bytes > heap_bytes && heap_bytes > 0);
   supervisor.process?.kill('SIGTERM');
   assert.equal(await supervisor.exitCode(), 0);
 });

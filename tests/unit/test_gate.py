@@ -1,0 +1,325 @@
+"""The fleet's gate on a fast-forwarded clock: rate, burst, cap, queue, hold."""
+
+import asyncio
+import itertools
+import random
+
+import pytest
+
+from sessions.model import SessionId
+from supervisor.gate import Gate, GateConfig, GateTicket
+
+pytestmark = [pytest.mark.looptime, pytest.mark.usefixtures("no_tasks_left")]
+
+
+def _gate(*, rate: float = 5.0, burst: int = 10, concurrency: int = 50) -> Gate:
+    return Gate(GateConfig(rate_per_second=rate, burst=burst, concurrency=concurrency), random.Random(1))
+
+
+def _id(number: int) -> SessionId:
+    return SessionId(f"s{number}")
+
+
+async def _settle() -> None:
+    for _ in range(5):
+        await asyncio.sleep(0)
+
+
+def _now() -> float:
+    return asyncio.get_running_loop().time()
+
+
+# --- the rate -----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("seed", range(6))
+async def test_the_server_never_sees_more_than_the_burst_and_the_rate_however_late_logins_land(seed: int) -> None:
+    dice = random.Random(seed)
+    rate, burst = dice.choice([(5.0, 10), (2.0, 1), (50.0, 3)])
+    gate = _gate(rate=rate, burst=burst, concurrency=dice.choice([1, 5, 50]))
+    landings: list[float] = []
+
+    async def attempt(number: int) -> None:
+        await asyncio.sleep(dice.random() * dice.choice([0.1, 5.0]))
+        ticket = await gate.admit(_id(number), urgent=dice.random() < 0.1)
+        await asyncio.sleep(dice.random() * dice.choice([0.0, 0.3, 4.0]))
+        if dice.random() < 0.9:
+            ticket.landed()
+            landings.append(_now())
+            await asyncio.sleep(dice.random() * 2)
+        ticket.finish(succeeded=dice.random() < 0.5)
+
+    await asyncio.gather(*(attempt(number) for number in range(80)))
+    landings.sort()
+    for first, last in itertools.combinations(range(len(landings)), 2):
+        seconds = landings[last] - landings[first]
+        assert last - first + 1 <= burst + rate * seconds + 1e-3
+    assert gate.view().under_way == 0
+    assert gate.view().queued == 0
+
+
+async def test_a_storm_goes_through_at_the_rate_and_no_slower() -> None:
+    gate = _gate(rate=5.0, burst=10)
+    began = _now()
+    landed = await asyncio.gather(*(_land_and_finish(gate, number) for number in range(60)))
+    assert sum(at - began < 0.001 for at in landed) == 10
+    assert max(landed) - began == pytest.approx(10.0, abs=0.1), "(60 - 10) / 5 per second"
+
+
+async def test_an_attempt_that_never_got_to_its_login_costs_a_token_all_the_same() -> None:
+    gate = _gate(rate=1.0, burst=1)
+    ticket = gate.try_admit(_id(1))
+    assert ticket is not None
+    ticket.finish(succeeded=False)
+    assert gate.view().tokens == 0
+    assert gate.try_admit(_id(2)) is None
+
+
+async def test_a_ticket_costs_one_token_however_often_it_lands_and_ends() -> None:
+    gate = _gate(rate=0.001, burst=3)
+    ticket = gate.try_admit(_id(1))
+    assert ticket is not None
+    for _ in range(3):
+        ticket.landed()
+    for _ in range(3):
+        ticket.finish(succeeded=True)
+    assert gate.view().tokens == pytest.approx(2)
+    assert gate.view().under_way == 0
+
+
+async def test_the_queue_moves_when_a_login_has_landed_and_not_only_when_its_attempt_is_over() -> None:
+    gate = _gate(rate=1.0, burst=2, concurrency=50)
+    tickets = [gate.try_admit(_id(number)) for number in range(2)]
+    waiter = asyncio.create_task(gate.admit(_id(3)))
+    await _settle()
+    for ticket in tickets:
+        assert ticket is not None
+        ticket.landed()  # and then the server takes half a minute to let them in
+    async with asyncio.timeout(1.5):  # one token a second
+        await waiter
+    waiter.result().finish(succeeded=True)
+
+
+# --- the cap and the queue ------------------------------------------------------------------------------------------------
+
+
+async def test_no_more_attempts_are_under_way_than_the_cap() -> None:
+    gate = _gate(rate=1000.0, burst=1000, concurrency=3)
+    under_way = most = 0
+
+    async def attempt(number: int) -> None:
+        nonlocal under_way, most
+        ticket = await gate.admit(_id(number))
+        under_way += 1
+        most = max(most, under_way)
+        await asyncio.sleep(1)
+        under_way -= 1
+        ticket.finish(succeeded=True)
+
+    began = _now()
+    await asyncio.gather(*(attempt(number) for number in range(10)))
+    assert most == 3
+    assert _now() - began == pytest.approx(4.0, abs=0.1)
+
+
+async def test_who_comes_first_goes_first_and_who_is_urgent_goes_before() -> None:
+    gate = _gate(rate=1.0, burst=1)
+    order: list[str] = []
+
+    async def attempt(name: str, urgent: bool) -> None:
+        ticket = await gate.admit(SessionId(name), urgent)
+        order.append(name)
+        ticket.finish(succeeded=True)
+
+    first = gate.try_admit(_id(0))
+    assert first is not None
+    async with asyncio.TaskGroup() as group:
+        for name, urgent in [("a", False), ("b", False), ("urgent", True), ("c", False)]:
+            group.create_task(attempt(name, urgent))
+        await _settle()
+        assert gate.try_admit(_id(1)) is None, "nobody passes those who wait"
+        first.finish(succeeded=True)
+    assert order == ["urgent", "a", "b", "c"]
+
+
+async def test_a_waiter_who_gives_up_leaves_the_queue_and_costs_nothing() -> None:
+    gate = _gate(rate=1.0, burst=1)
+    first = gate.try_admit(_id(0))
+    assert first is not None
+    gone, stays = asyncio.create_task(gate.admit(_id(1))), asyncio.create_task(gate.admit(_id(2)))
+    await _settle()
+    gone.cancel()
+    await asyncio.wait([gone])
+    assert gate.view().queued == 1
+    first.finish(succeeded=True)
+    assert await stays is not None
+    stays.result().finish(succeeded=True)
+
+
+async def test_a_waiter_who_is_cancelled_as_he_gets_his_ticket_gives_it_back() -> None:
+    gate = _gate(rate=1000.0, burst=1000, concurrency=1)
+    first = gate.try_admit(_id(0))
+    assert first is not None
+    gone, next_in_line = asyncio.create_task(gate.admit(_id(1))), asyncio.create_task(gate.admit(_id(2)))
+    await _settle()
+    first.finish(succeeded=True)  # the ticket is granted, its task has not run yet
+    gone.cancel()
+    await asyncio.wait([gone])
+    async with asyncio.timeout(1):
+        ticket = await next_in_line
+    assert gate.view().under_way == 1
+    ticket.finish(succeeded=True)
+    assert gate.view().under_way == 0
+
+
+async def test_a_ticket_that_comes_free_as_a_waiter_is_cancelled_goes_to_the_next() -> None:
+    gate = _gate(rate=1000.0, burst=1000, concurrency=1)
+    first = gate.try_admit(_id(0))
+    assert first is not None
+    gone, next_in_line = asyncio.create_task(gate.admit(_id(1))), asyncio.create_task(gate.admit(_id(2)))
+    await _settle()
+    gone.cancel()  # its task has not run yet: it still stands in the queue
+    first.finish(succeeded=True)
+    await asyncio.wait([gone])
+    async with asyncio.timeout(1):
+        ticket = await next_in_line
+    ticket.finish(succeeded=True)
+    assert gate.view().under_way == 0
+
+
+@pytest.mark.parametrize("seed", range(4))
+async def test_no_ticket_and_no_waiter_is_ever_lost_when_attempts_are_called_off_at_random(seed: int) -> None:
+    dice = random.Random(seed)
+    gate = _gate(rate=20.0, burst=3, concurrency=4)
+    tasks = [asyncio.create_task(_land_and_finish(gate, number, dice.random())) for number in range(60)]
+    for task in dice.sample(tasks, 30):
+        await asyncio.sleep(dice.choice([0.0, 0.0, 0.05]))
+        task.cancel()
+    async with asyncio.timeout(120):
+        await asyncio.gather(*tasks, return_exceptions=True)
+    view = gate.view()
+    assert (view.under_way, view.queued) == (0, 0)
+    assert [task.exception() for task in tasks if not task.cancelled() and task.exception()] == []
+    await asyncio.sleep(1)
+    assert gate.view().tokens == 3, "and every token came back"
+    assert all(gate.try_admit(_id(number)) for number in range(3))
+
+
+# --- the hold -----------------------------------------------------------------------------------------------------------
+
+
+async def test_a_hold_lets_one_canary_at_a_time_through_and_its_success_releases_all() -> None:
+    gate = _gate(rate=1000.0, burst=1000)
+    gate.hold("client_outdated")
+    assert gate.try_admit(_id(99)) is None
+    began, admitted = _now(), []
+
+    async def attempt(number: int) -> GateTicket:
+        ticket = await gate.admit(_id(number))
+        admitted.append((_now() - began, number))
+        return ticket
+
+    tasks = [asyncio.create_task(attempt(number)) for number in range(5)]
+    await asyncio.sleep(400)
+    assert [number for _, number in admitted] == [0]
+    assert 270 <= admitted[0][0] <= 330
+    tasks[0].result().finish(succeeded=False)
+    await asyncio.sleep(2 * 3600)
+    assert [number for _, number in admitted] == [0, 1], "the second canary has had no outcome yet: nobody else tries"
+    tasks[1].result().finish(succeeded=True)
+    await _settle()
+    assert [number for _, number in admitted] == [0, 1, 2, 3, 4]
+    assert gate.view().hold is None
+    for task in tasks[2:]:
+        task.result().finish(succeeded=True)
+
+
+async def test_a_failed_attempt_that_began_before_the_hold_does_not_count_as_a_canary() -> None:
+    gate = _gate()
+    earlier = gate.try_admit(_id(1))
+    assert earlier is not None
+    gate.hold("client_outdated")
+    before = gate.view().hold
+    earlier.finish(succeeded=False)
+    after = gate.view().hold
+    assert before is not None
+    assert after is not None
+    assert after.next_canary_in_seconds == before.next_canary_in_seconds
+
+
+async def test_an_urgent_attempt_is_the_next_canary_but_never_a_second_one() -> None:
+    gate = _gate()
+    gate.hold("client_outdated")
+    canary = await asyncio.wait_for(gate.admit(_id(1), urgent=True), 1)
+    assert gate.try_admit(_id(2), urgent=True) is None
+    second = asyncio.create_task(gate.admit(_id(2), urgent=True))
+    await asyncio.sleep(3600)
+    assert not second.done()
+    canary.finish(succeeded=True)
+    await _settle()
+    assert second.done()
+    second.result().finish(succeeded=True)
+
+
+async def test_a_second_hold_changes_nothing_of_the_first() -> None:
+    gate = _gate()
+    gate.hold("client_outdated")
+    await asyncio.sleep(100)
+    gate.hold("another reason")
+    hold = gate.view().hold
+    assert hold is not None
+    assert (hold.reason, hold.held_for_seconds) == ("client_outdated", 100.0)
+
+
+# --- what is shown --------------------------------------------------------------------------------------------------------
+
+
+async def test_the_view_says_how_full_how_long_and_until_when() -> None:
+    gate = _gate(rate=2.0, burst=4, concurrency=7)
+    view = gate.view()
+    assert (view.rate_per_second, view.burst, view.concurrency) == (2.0, 4, 7)
+    assert (view.tokens, view.under_way, view.queued, view.seconds_until_queue_is_through) == (4, 0, 0, 0)
+    tickets = [gate.try_admit(_id(number)) for number in range(4)]
+    waiting = [asyncio.create_task(gate.admit(_id(number))) for number in range(10, 16)]
+    await _settle()
+    for ticket in tickets:
+        assert ticket is not None
+        ticket.landed()
+    view = gate.view()
+    assert (view.tokens, view.under_way, view.queued) == (0, 4, 6)
+    assert view.seconds_until_queue_is_through == 3.0, "six at two a second"
+    for task in waiting:
+        task.cancel()
+    await asyncio.wait(waiting)
+    assert gate.view().queued == 0
+
+
+async def test_the_view_of_a_hold_names_reason_canary_and_time_in_words() -> None:
+    gate = _gate()
+    gate.hold("client_outdated")
+    waiting = asyncio.create_task(gate.admit(_id(1)))
+    await asyncio.sleep(60)
+    view = gate.view()
+    assert view.seconds_until_queue_is_through is None, "nobody knows"
+    assert view.hold is not None
+    assert view.hold.held_for_seconds == pytest.approx(60, abs=0.1)
+    assert view.hold.next_canary_in_seconds is not None
+    assert 200 <= view.hold.next_canary_in_seconds <= 280
+    assert view.hold.words.startswith("1 sessions are held for 60 s because of client_outdated; the next canary tries in")
+    await asyncio.sleep(300)
+    assert waiting.done()
+    view = gate.view()
+    assert view.hold is not None
+    assert (view.hold.canary, view.hold.next_canary_in_seconds) == ("s1", None)
+    assert "s1 tries now" in view.hold.words
+    waiting.result().finish(succeeded=False)
+
+
+async def _land_and_finish(gate: Gate, number: int, seconds: float = 0.0) -> float:
+    ticket = await gate.admit(_id(number))
+    try:
+        await asyncio.sleep(seconds)
+        ticket.landed()
+        return _now()
+    finally:
+        ticket.finish(succeeded=True)
