@@ -15,6 +15,7 @@ import time
 from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack, suppress
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
@@ -96,7 +97,7 @@ class Demo:
         """Wait until each has been seen closed and open again after an event number."""
         for session in sessions:
             await eventually(
-                lambda session=session: self._changes(session, after),
+                partial(self._changes, session, after),
                 lambda states: len(states) > 1 and states[-1] == "open",
                 STEP_SECONDS,
                 f"{session} being open again",

@@ -66,6 +66,10 @@ class Settings(BaseSettings):
     connect_timeout: PositiveMilliseconds = Field(
         30_000, description="Deadline of an attempt, from connect to open or QR, ms."
     )
+    qr_timeout: PositiveMilliseconds | None = Field(
+        None,
+        description="How long each of the six QR codes of an attempt is shown, ms; unset: WhatsApp's own 60 s, then 20 s each.",
+    )
     stable_after: PositiveMilliseconds = Field(60_000, description="Open for so long, failures are forgotten, ms.")
     worker_crash_budget: Count = Field(
         5, description="Crashes of a session's worker within the window before it is slowed to the window's pace."
@@ -197,6 +201,8 @@ class Settings(BaseSettings):
             "WASUP_HEARTBEAT_INTERVAL_MS": str(self.worker_heartbeat_interval),
             "WASUP_LOG_LEVEL": "warn" if self.log_level == "warning" else self.log_level,
         }
+        if self.qr_timeout is not None:
+            environment["WASUP_QR_TIMEOUT_MS"] = str(self.qr_timeout)
         if self.web_socket_url is not None:
             environment["WASUP_WEB_SOCKET_URL"] = self.web_socket_url
         if self.noise_root_key is not None:

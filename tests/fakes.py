@@ -519,7 +519,9 @@ class World:
                 while self.session.state not in states:
                     await asyncio.sleep(0.01)
         except TimeoutError:
-            shown = [f"{at:.1f}: {data['from']} -> {data['state']}" for at, kind, data in self.events if kind == "state"]
+            shown = [
+                f"{at:.1f}: {data['from']} -> {data['state']}" for at, kind, data in self.events if kind == "state"
+            ]
             raise AssertionError(f"not {states} within {within} s but {self.session.state}; {shown}") from None
         return loop.time()
 

@@ -43,6 +43,8 @@ export class Connection {
   /** @type {Party} */
   endedBy = 'client';
   sinceMs = Date.now();
+  /** Queries are heard no more; everything else goes on. */
+  deaf = false;
   /** @type {StandingFault | undefined} */
   silence;
   /** @type {StandingFault | undefined} */

@@ -56,6 +56,12 @@ const AT_ONCE = {
     shape: {},
     strike: (connection) => connection.blackhole(),
   },
+  deaf: {
+    shape: {},
+    strike: (connection) => {
+      connection.deaf = true;
+    },
+  },
   'bad-frame': {
     shape: {},
     strike: (connection) => connection.sendGarbage(),

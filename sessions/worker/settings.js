@@ -8,6 +8,7 @@
  * @property {string | undefined} webSocketUrl where WhatsApp is; may hold `{session}`
  * @property {Buffer<ArrayBuffer> | undefined} noiseRootKey replaces Baileys' pinned root
  * @property {number} connectTimeoutMs
+ * @property {number | undefined} qrTimeoutMs how long each QR is shown; absent: 60 s the first, 20 s the others
  * @property {number} probeTimeoutMs
  * @property {number} heartbeatIntervalMs
  * @property {string} logLevel
@@ -30,6 +31,7 @@ export function readSettings(env) {
     webSocketUrl: env.WASUP_WEB_SOCKET_URL || undefined,
     noiseRootKey: noiseRootKey(env.WASUP_NOISE_ROOT_KEY),
     connectTimeoutMs: milliseconds(env, 'WASUP_CONNECT_TIMEOUT_MS', 30_000),
+    qrTimeoutMs: env.WASUP_QR_TIMEOUT_MS ? milliseconds(env, 'WASUP_QR_TIMEOUT_MS', 0) : undefined,
     probeTimeoutMs: milliseconds(env, 'WASUP_PROBE_TIMEOUT_MS', 10_000),
     heartbeatIntervalMs: milliseconds(env, 'WASUP_HEARTBEAT_INTERVAL_MS', 5_000),
     logLevel: env.WASUP_LOG_LEVEL || 'info',

@@ -25,6 +25,7 @@ export function socketOptions({ session, settings, auth, sent, log }) {
     ...(webSocketUrl && { waWebSocketUrl: webSocketUrl.replaceAll('{session}', encodeURIComponent(session)) }),
     // A shorter deadline of the attempt ends it before; the two must not race for the same instant.
     connectTimeoutMs: HANDSHAKE_TIMEOUT_MS,
+    qrTimeout: settings.qrTimeoutMs,
     // A pairing code is only taken from a client that names a browser WhatsApp knows.
     browser: Browsers.ubuntu('Chrome'),
     // The phone goes on ringing: a bot that is always there must not eat its owner's notifications.

@@ -91,11 +91,18 @@ class Host:
         return [supervisor, *supervisor.children(recursive=True)]
 
     async def close(self) -> None:
-        """End pm2 and what it started, and its sockets."""
+        """End pm2, what it started (which outlives a pm2 that a test has killed), and its sockets."""
         daemon = self.daemon()
         if daemon is not None and lives(daemon):
             await self.pm2("kill")
             await gone([daemon])
+        with suppress(OSError, psutil.NoSuchProcess):
+            holder = msgspec.json.decode((self.supervisor.directory / "supervisor.lock").read_bytes())
+            orphan = psutil.Process(holder["pid"])
+            if str(self.home) in orphan.environ().get("PM2_HOME", ""):
+                processes = [orphan, *orphan.children(recursive=True)]
+                orphan.kill()
+                await gone(processes)
         shutil.rmtree(self.home)
         await self.supervisor.close()
 
@@ -221,7 +228,7 @@ async def test_the_supervisor_outlives_pm2(host: Host, standin: StandIn) -> None
 
     async def openings() -> list[Any]:
         states = await host.supervisor.events("state", "pm2-f", before)
-        return [event for event in states if event["data"]["to"] == "open"]
+        return [event for event in states if event["data"]["state"] == "open"]
 
     await eventually(openings, what="the session being open again")
     assert await host.monitor() == (0, "")

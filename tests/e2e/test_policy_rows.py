@@ -3,9 +3,11 @@
 All sessions live in one supervisor at the default settings; the waits are read off the API and not waited for.
 """
 
+import asyncio
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -220,3 +222,62 @@ async def test_a_405_holds_the_fleet_and_one_canary_releases_it(fleet: Superviso
     await fleet.wait_state("outdated", "open")
     await fleet.wait_state("bystander", "open")
     assert (await fleet.get("/reconnection-status"))["gate"]["hold"] is None
+
+
+async def test_a_deaf_session_gets_its_socket_renewed_then_its_worker_and_is_then_left_alone(
+    standin: StandIn, lab_directory: Path
+) -> None:
+    """Bytes arrive, but no probe is answered: at most twice in six hours, and the breaker is not charged."""
+    quick = environment({"health_check_interval": 300, "response_time_threshold": 500})
+    supervisor = await Supervisor(lab_directory / "deaf", standin.environment() | quick).start()
+    await pair(supervisor, standin, "deaf")
+    talking = asyncio.create_task(keep_talking(standin, "deaf"))
+    workers = [(await supervisor.session("deaf"))["performance"]["workerPid"]]
+    for count in (1, 2):
+        last = await supervisor.last_event()
+        await standin.fault("deaf", "deaf")
+        await eventually(
+            partial(supervisor.events, "state", "deaf", after=last),
+            lambda seen: seen[-1:] and seen[-1]["data"]["state"] == "open",
+            what=f"deafness {count} being healed",
+        )
+        seen = await supervisor.session("deaf")
+        assert seen["reconnection"]["closeReason"] == "deaf"
+        assert seen["reconnection"]["breaker"]["failures"] == 0
+        workers.append(seen["performance"]["workerPid"])
+    assert workers[0] == workers[1] != workers[2]
+
+    last = await supervisor.last_event()
+    await standin.fault("deaf", "deaf")
+    alerts = await eventually(partial(supervisor.events, "alert", "deaf", after=last), what="the alert")
+    assert alerts[0]["data"] == {"name": "deaf", "message": "leave it and alert"}
+    assert (await supervisor.session("deaf"))["state"] == "open"
+    talking.cancel()
+    await asyncio.gather(talking, return_exceptions=True)
+    assert await supervisor.stop() == 0
+    await supervisor.close()
+
+
+async def keep_talking(standin: StandIn, session: str) -> None:
+    while True:
+        await standin.send_text(session, "5511999990000", "alô?")
+        await asyncio.sleep(0.1)
+
+
+async def test_a_qr_that_nobody_scans_is_given_up_until_a_human_asks_for_a_new_one(
+    standin: StandIn, lab_directory: Path
+) -> None:
+    quick = environment({"qr_timeout": 300})
+    supervisor = await Supervisor(lab_directory / "unscanned", standin.environment() | quick).start()
+    await supervisor.must("POST", "/sessions", {"id": "unscanned"})
+    parked = await supervisor.wait_state("unscanned", "parked")
+    assert parked["reconnection"]["closeReason"] == "qr_expired"
+    assert parked["reconnection"]["closeCode"] == 408
+    assert parked["reconnection"]["breaker"]["failures"] == 0
+    assert len(await supervisor.events("qr", "unscanned")) == 6
+    status, answer = await supervisor.call("POST", "/force-reconnection/unscanned")
+    assert (status, answer["error"]["code"]) == (409, "qr_expired")
+    await supervisor.must("POST", "/sessions/unscanned/start")
+    await supervisor.wait_state("unscanned", "qr")
+    assert await supervisor.stop() == 0
+    await supervisor.close()

@@ -173,7 +173,9 @@ class AnyHistory(RuleBasedStateMachine):
         self.breaker.failed(self.now, count)
         self.under_way = False
         if self.trial:
-            assert self.breaker.opens_until() == pytest.approx(self.now + TIMEOUT), "the next trial waits the whole time-out"
+            assert self.breaker.opens_until() == pytest.approx(self.now + TIMEOUT), (
+                "the next trial waits the whole time-out"
+            )
 
     @precondition(lambda self: self.under_way)
     @rule()

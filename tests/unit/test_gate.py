@@ -305,7 +305,9 @@ async def test_the_view_of_a_hold_names_reason_canary_and_time_in_words() -> Non
     assert view.hold.held_for_seconds == pytest.approx(60, abs=0.1)
     assert view.hold.next_canary_in_seconds is not None
     assert 200 <= view.hold.next_canary_in_seconds <= 280
-    assert view.hold.words.startswith("1 sessions are held for 60 s because of client_outdated; the next canary tries in")
+    assert view.hold.words.startswith(
+        "1 sessions are held for 60 s because of client_outdated; the next canary tries in"
+    )
     await asyncio.sleep(300)
     assert waiting.done()
     view = gate.view()
