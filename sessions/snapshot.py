@@ -1,8 +1,19 @@
 """What is shown of a session: immutable snapshots, named as the API shows them (camelCase, as in the seed's scripts)."""
 
+import time
+from datetime import UTC, datetime
+
 import msgspec
 
-from sessions.model import CloseReason, SessionState
+from sessions import policy
+from sessions.breaker import Breaker
+from sessions.counters import Counters
+from sessions.memory import LastClose
+from sessions.model import CloseReason, SessionId, SessionState
+from sessions.policy import Action
+from sessions.ports import WorkerHandle
+
+S = SessionState
 
 
 class BreakerSnapshot(msgspec.Struct, frozen=True, rename="camel"):
@@ -11,6 +22,11 @@ class BreakerSnapshot(msgspec.Struct, frozen=True, rename="camel"):
     state: str
     failures: int
     opens_until: str | None
+
+    @classmethod
+    def of(cls, breaker: Breaker, now: float) -> "BreakerSnapshot":
+        """The breaker now."""
+        return cls(breaker.state, breaker.failures, iso_at(breaker.opens_until(), now))
 
 
 class Reconnection(msgspec.Struct, frozen=True, rename="camel"):
@@ -44,6 +60,25 @@ class Performance(msgspec.Struct, frozen=True, rename="camel"):
     worker_memory: int | None
     worker_lag: float | None
 
+    @classmethod
+    def of(
+        cls, state: SessionState, opened_at: float | None, counters: Counters, worker: WorkerHandle | None, now: float
+    ) -> "Performance":
+        """The figures now."""
+        beat = worker.beat if worker else None
+        return cls(
+            state=state,
+            connection_uptime=0 if opened_at is None else round((now - opened_at) * 1000),
+            messages_processed=counters.messages_processed,
+            messages_per_minute=counters.messages_per_minute(now),
+            average_response_time=counters.average_response_ms(),
+            error_count=counters.error_count,
+            reconnect_count=counters.reconnect_count,
+            worker_pid=worker.pid if worker else None,
+            worker_memory=beat.rss_bytes if beat else None,
+            worker_lag=beat.lag_ms if beat else None,
+        )
+
 
 class SessionView(msgspec.Struct, frozen=True, rename="camel"):
     """A session as `/sessions` shows it."""
@@ -56,3 +91,32 @@ class SessionView(msgspec.Struct, frozen=True, rename="camel"):
     created_at: str
     reconnection: Reconnection
     performance: Performance
+
+
+def human_action(session: SessionId, state: SessionState, last: LastClose | None) -> str:
+    """What a human must do now, in a sentence."""
+    match state:
+        case S.QR:
+            return f"Scan the QR with the phone: GET /sessions/{session}/qr"
+        case S.STOPPED:
+            return f"Nothing, if it shall be stopped; else POST /sessions/{session}/start"
+        case S.QUARANTINED:
+            return "Restore a backup of the data directory: the stored credentials cannot be read."
+        case S.PARKED if last is not None:
+            return last.human
+        case S.HELD | S.WAITING if last is not None and policy.RULES[last.reason].action is Action.HOLD:
+            return last.human
+        case S.OPEN:
+            return "Nothing."
+        case _:
+            return "Nothing: it comes back by itself."
+
+
+def iso(wall_seconds: float) -> str:
+    """Seconds of wall clock as ISO 8601, UTC, with milliseconds."""
+    return datetime.fromtimestamp(wall_seconds, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def iso_at(at: float | None, now: float) -> str | None:
+    """A time of the monotonic clock, which shows `now` now, as ISO 8601."""
+    return None if at is None else iso(time.time() + at - now)

@@ -101,7 +101,7 @@ class Host:
             orphan = psutil.Process(holder["pid"])
             if str(self.home) in orphan.environ().get("PM2_HOME", ""):
                 processes = [orphan, *orphan.children(recursive=True)]
-                orphan.kill()
+                orphan.terminate()
                 await gone(processes)
         shutil.rmtree(self.home)
         await self.supervisor.close()

@@ -1,0 +1,135 @@
+"""Draw the docs that are made from the code: the state diagram in ARCHITECTURE.md, and docs/reference.md.
+
+`python -m scripts.generate_docs` writes them; `--check` says whether they are true (a test does the same).
+"""
+
+import inspect
+import re
+import sys
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Final
+
+import typer
+from pydantic_core import PydanticUndefined
+
+from api.routes import ROUTES
+from sessions.machine import TRANSITIONS, Signal
+from sessions.model import CloseReason, SessionState
+from sessions.policy import RULES, Action, Mend, Rule
+from supervisor.cli import app as commands
+from supervisor.settings import Settings, variable
+
+ROOT: Final = Path(__file__).resolve().parent.parent
+ARCHITECTURE: Final = ROOT / "ARCHITECTURE.md"
+REFERENCE: Final = ROOT / "docs" / "reference.md"
+_DIAGRAM: Final = re.compile(r"(?<=<!-- state diagram: generated -->\n).*?(?=<!-- end of state diagram -->)", re.DOTALL)
+
+
+def documents() -> Mapping[Path, str]:
+    """Every generated document, as it should be."""
+    return {
+        ARCHITECTURE: _DIAGRAM.sub(lambda _: state_diagram(), ARCHITECTURE.read_text(encoding="utf-8")),
+        REFERENCE: reference(),
+    }
+
+
+def state_diagram() -> str:
+    """The machine's table as a Mermaid diagram. STOP leads to stopped from everywhere and is left out, to be readable."""
+    lines = ["```mermaid", "stateDiagram-v2", "    [*] --> stopped"]
+    for state, row in TRANSITIONS.items():
+        for signal, target in row.items():
+            if signal is not Signal.STOP:
+                lines.append(f"    {state} --> {target}: {signal.value}")
+    return "\n".join([*lines, "```", ""])
+
+
+def reference() -> str:
+    """Settings, routes, states, close reasons and commands, from the code."""
+    parts = [
+        "# Reference",
+        "Made from the code by `python -m scripts.generate_docs`; a test fails when it is out of date.",
+        "## Settings",
+        "Environment variables, or lines of a `.env` file in the working directory. A bad value refuses the start (exit status 78) and says "
+        "what is accepted; an unknown `WHATSAPP_*` variable is warned about; an empty one counts as not set.",
+        _table(("variable", "default", "meaning"), _settings()),
+        "## Routes",
+        "JSON in, JSON out. Errors have one shape: `{\"error\": {\"code\", \"message\", \"hint\"}}`.",
+        _table(("call", "what it does"), _routes()),
+        "## Session states",
+        _table(("state", "meaning"), ((f"`{state}`", text) for state, text in _members(SessionState))),
+        "## Close reasons",
+        "Why a session was closed, and what the policy does (`sessions/policy.py`). *Counts*: failures added to the session's breaker. *Force*: "
+        "whether `POST /force-reconnection/{id}` is accepted once it is parked.",
+        _table(("reason", "does", "counts", "credentials", "force", "what a human must do"), _reasons()),
+        "## Commands",
+        _table(("command", "what it does"), _commands()),
+    ]  # fmt: skip
+    return "\n\n".join(parts) + "\n"
+
+
+def _settings() -> Iterable[tuple[str, ...]]:
+    for name, field in Settings.model_fields.items():
+        default = "" if field.default in (None, PydanticUndefined) else f"`{_shown(field.default)}`"
+        yield f"`{variable(name)}`", default, field.description or ""
+
+
+def _shown(value: object) -> str:
+    return str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def _routes() -> Iterable[tuple[str, ...]]:
+    for route in ROUTES:
+        yield f"`{route.method} {route.path}`", _first_line(route.handler)
+
+
+def _reasons() -> Iterable[tuple[str, ...]]:
+    for reason in CloseReason:
+        rule = RULES[reason]
+        force = "yes" if rule.mend is Mend.RECONNECT else "no"
+        yield f"`{reason}`", _action(rule), str(rule.counts), rule.credentials.value, force, rule.human
+
+
+def _action(rule: Rule) -> str:
+    match rule.action:
+        case Action.RETRY if rule.tries is not None:
+            return f"{rule.tries} tries, {rule.pace}; then parks"
+        case Action.RETRY:
+            return f"retries: {rule.pace}"
+        case other:
+            return {Action.PARK: "parks", Action.HOLD: "holds the fleet", Action.DONE: "stops"}[other]
+
+
+def _commands() -> Iterable[tuple[str, ...]]:
+    for command in commands.registered_commands:
+        assert command.callback is not None, "a command has a function"
+        yield f"`wasup {command.name or command.callback.__name__}`", _first_line(command.callback)
+
+
+def _members(kind: type[SessionState]) -> Iterable[tuple[str, str]]:
+    """An enum's members with the docstrings behind them, which Python itself forgets."""
+    found = re.findall(r'^    (\w+) = "\w+"\n    """(.*?)"""', inspect.getsource(kind), re.MULTILINE | re.DOTALL)
+    return [(kind[name].value, " ".join(text.split())) for name, text in found]
+
+
+def _first_line(thing: object) -> str:
+    return (inspect.getdoc(thing) or "").partition("\n\n")[0].replace("\n", " ")
+
+
+def _table(head: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> str:
+    lines = [head, tuple("---" for _ in head), *rows]
+    return "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines)
+
+
+def main(check: bool = False) -> None:
+    """Write the documents, or with --check say which are out of date."""
+    stale = [path for path, text in documents().items() if not path.exists() or path.read_text(encoding="utf-8") != text]
+    for path in stale:
+        print(f"{path.relative_to(ROOT)} {'is out of date' if check else 'written'}")
+        if not check:
+            path.write_text(documents()[path], encoding="utf-8")
+    sys.exit(1 if check and stale else 0)
+
+
+if __name__ == "__main__":
+    typer.run(main)

@@ -1,0 +1,60 @@
+"""What a session waits for: at most one *step* (a worker, a ticket, the end of a wait), and the deadlines of what it is owed."""
+
+import asyncio
+from collections.abc import Callable, Coroutine
+from typing import Any
+
+from sessions.events import Event, Step, StepFailed
+
+
+class Agenda:
+    """Puts what has come into the session's inbox. A step that was replaced or cancelled is of the past, even if it is in the inbox already."""
+
+    def __init__(self, session: str, inbox: "asyncio.Queue[Event]") -> None:
+        self._session = session
+        self._inbox = inbox
+        self._step: asyncio.Task[None] | None = None
+        self._number = 0
+        self._deadlines: list[asyncio.TimerHandle] = []
+
+    @property
+    def waits(self) -> bool:
+        """Whether a step is under way."""
+        return self._step is not None
+
+    def begin(self, work: Coroutine[Any, Any, Any], done: Callable[[int, Any], Step]) -> None:
+        """Begin a step, in place of the one under way. Its result arrives as `done(number, result)`, an error as StepFailed."""
+        self.cancel()
+        self._step = asyncio.create_task(self._run(self._number, work, done), name=f"step of {self._session}")
+
+    def cancel(self) -> None:
+        """Give up the step under way."""
+        self._number += 1
+        if self._step is not None:
+            self._step.cancel()
+            self._step = None
+
+    def is_current(self, event: Step) -> bool:
+        """Whether the event is the end of the step under way."""
+        return event.number == self._number and self._step is not None
+
+    def finish(self) -> None:
+        """The current step's end has been taken from the inbox."""
+        self._step = None
+
+    def later(self, seconds: float, event: Event) -> None:
+        """Put an event into the inbox then, unless the deadlines are cleared before."""
+        self._deadlines.append(asyncio.get_running_loop().call_later(seconds, self._inbox.put_nowait, event))
+
+    def clear_deadlines(self) -> None:
+        """Nothing is owed any more."""
+        for deadline in self._deadlines:
+            deadline.cancel()
+        self._deadlines.clear()
+
+    async def _run(self, number: int, work: Coroutine[Any, Any, Any], done: Callable[[int, Any], Step]) -> None:
+        try:
+            event = done(number, await work)
+        except Exception as error:
+            event = StepFailed(number, error)
+        self._inbox.put_nowait(event)

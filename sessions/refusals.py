@@ -1,0 +1,49 @@
+"""What a session refuses, and what would help instead: the texts that an operator reads with a 409. Pure."""
+
+from sessions.memory import LastClose
+from sessions.model import Refused, SessionId, SessionState
+
+S = SessionState
+
+
+def cannot_send(session: SessionId, state: SessionState) -> Refused:
+    """A text for a session that is not open."""
+    hint = f"GET /sessions/{session} says when it will be open again."
+    return Refused(f"Session {session} is {state}, not open.", hint, "not_open")
+
+
+def cannot_log_out(session: SessionId, state: SessionState) -> Refused:
+    """A logout of a session that is not open."""
+    hint = "Only an open session can tell WhatsApp. Unlink it on the phone, or DELETE the session: its credentials are archived."
+    return Refused(f"Session {session} is {state}, not open.", hint, "not_open")
+
+
+def waits_for_no_phone(session: SessionId, state: SessionState) -> Refused:
+    """A pairing code for a session that is not being paired."""
+    hint = (
+        f"Only a session that waits for a phone can be paired: POST /sessions/{session}/start, then wait for state qr."
+    )
+    return Refused(f"Session {session} is {state} and waits for no phone.", hint, "not_pairing")
+
+
+def shows_no_qr(session: SessionId, state: SessionState) -> Refused:
+    """A QR of a session that shows none."""
+    hint = f"A QR exists while the state is qr; an open session needs none. A parked or stopped one: POST /sessions/{session}/start."
+    return Refused(f"Session {session} is {state} and shows no QR.", hint, "no_qr")
+
+
+def vain_force(session: SessionId, state: SessionState, incurable: LastClose | None) -> Refused | None:
+    """Why force-reconnection cannot help now, or None if it may. `incurable`: the last close, if a reconnect cannot mend it."""
+    match state:
+        case S.STOPPED:
+            return Refused(f"Session {session} is stopped.", f"POST /sessions/{session}/start starts it.", "stopped")
+        case S.QUARANTINED:
+            hint = "Its stored credentials cannot be read: restore a backup of the data directory."
+            return Refused(f"Session {session} is quarantined.", hint, "quarantined")
+        case S.QR:
+            hint = f"Scan the QR (GET /sessions/{session}/qr); a reconnect cannot help."
+            return Refused(f"Session {session} waits for a phone.", hint, "qr")
+        case S.PARKED if incurable is not None:
+            return Refused(f"Session {session} is parked: {incurable.reason}.", incurable.human, incurable.reason.value)
+        case _:
+            return None
