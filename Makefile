@@ -54,7 +54,7 @@ run: setup-run ## run the supervisor against WhatsApp in the foreground
 
 test: .make/dev .make/worker .make/standin .make/node_tools ## run all tests: Python, worker, stand-in, pm2
 	cd sessions/worker && node --test
-	cd scripts/standin && node --test
+	cd scripts/standin && node --test --test-force-exit # Baileys leaves timers of minutes behind
 	.venv/bin/python -m pytest $(PYTEST_FLAGS)
 
 check: .make/dev .make/worker .make/standin .make/node_tools ## format, lint, types, import directions

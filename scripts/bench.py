@@ -221,6 +221,11 @@ async def blackhole(bench: Bench) -> None:
     worst, bound = max(task.result().noticed for task in healed), PROBE_INTERVAL + PROBE_DEADLINE
     bench.report.remark(
         "blackhole",
+        f"Struck {', '.join(f'{phase:g}' for phase in PROBE_PHASES)} s after a probe; "
+        f"plain Baileys {', '.join(f'{phase:g}' for phase in KEEP_ALIVE_PHASES)} s after a tick of its keep-alive.",
+    )
+    bench.report.remark(
+        "blackhole",
         f"The bound of {bound:g} s (probe interval {PROBE_INTERVAL:g} s + its deadline {PROBE_DEADLINE:g} s) "
         f"{'held' if worst <= bound else 'DID NOT HOLD'}: noticed within {worst:.2f} s at most.",
     )

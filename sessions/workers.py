@@ -28,6 +28,7 @@ from sessions.worker_process import Exit, StopLadder, WatchedProcess, end_stray,
 
 SOCKET_NAME: Final = "supervisor.sock"
 LOG_DIRECTORY: Final = "logs"
+MAX_LOG_BYTES: Final = 5 * 1024 * 1024
 STRAY_PATIENCE_SECONDS: Final = 2.0
 """A worker that has lost its supervisor closes its socket and exits at once; one that has not after this is killed."""
 
@@ -223,6 +224,7 @@ class Workers:
         token = secrets.token_urlsafe(24)
         own = {"WASUP_WORKER_ID": worker_id, "WASUP_WORKER_TOKEN": token, "WASUP_SOCKET": SOCKET_NAME}
         log_file = self._config.directory / LOG_DIRECTORY / f"worker-{session}.log"
+        _keep_small(log_file)
         process = spawn(self._config.command, dict(self._config.environment) | own, self._config.directory, log_file)
         worker = Worker(worker_id, process, self._config)
         self._expected[worker_id] = (token, worker)
@@ -299,6 +301,12 @@ class Workers:
         loop = asyncio.get_running_loop()
         timer = loop.call_later(STRAY_PATIENCE_SECONDS, worker.kill)
         worker.ended.add_done_callback(lambda _: timer.cancel())
+
+
+def _keep_small(log_file: Path) -> None:
+    """Put a log that has grown aside, in place of the one put aside before: a crash loop must not fill the disk."""
+    if log_file.exists() and log_file.stat().st_size > MAX_LOG_BYTES:
+        log_file.replace(log_file.with_suffix(".log.1"))
 
 
 def _peer_pid(stream: asyncio.StreamWriter) -> int:

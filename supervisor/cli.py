@@ -14,6 +14,7 @@ EXIT_CONFIG: Final = 78
 """EX_CONFIG of sysexits.h: nothing but a human can mend it, so a process manager need not try again."""
 
 FIRST_STEPS: Final = """
+
 There is no session yet. In another terminal:
 
   curl -X POST {api}/sessions -d '{{"id": "loja-1"}}'              add a session; it starts at once
@@ -58,10 +59,9 @@ def main() -> None:
 
 
 def _first_steps(api: str, empty: bool) -> None:
-    typer.echo(f"wasup listens on {api}")
-    if empty:
-        typer.echo(FIRST_STEPS.format(api=api))
-    sys.stdout.flush()
+    """For people only: where no terminal is, the log's `ready` line says it."""
+    if sys.stdout.isatty():
+        typer.echo(f"wasup listens on {api}" + (FIRST_STEPS.format(api=api) if empty else ""))
 
 
 def _fail(message: str, status: int) -> None:

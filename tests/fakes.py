@@ -293,6 +293,8 @@ class FakeGate:
 
     async def admit(self, session: SessionId, urgent: bool = False) -> FakeTicket:
         entry = (FakeTicket(self, session, urgent), asyncio.get_running_loop().create_future())
+        if not self.shut:
+            return self._grant(entry[0])
         self.waiting.append(entry)
         try:
             await entry[1]
@@ -456,6 +458,7 @@ class World:
         )
         self.session: Session = None  # type: ignore[assignment]
         self._task: asyncio.Task[None] | None = None
+        self._changed = asyncio.Event()
 
     async def start(self, wanted: bool = True) -> Session:
         """Create the session (once) and run its actor on what the store has of it."""
@@ -517,7 +520,8 @@ class World:
         try:
             async with asyncio.timeout(within):
                 while self.session.state not in states:
-                    await asyncio.sleep(0.01)
+                    self._changed.clear()
+                    await self._changed.wait()
         except TimeoutError:
             shown = [
                 f"{at:.1f}: {data['from']} -> {data['state']}" for at, kind, data in self.events if kind == "state"
@@ -539,3 +543,4 @@ class World:
 
     def _publish(self, session: SessionId | None, kind: str, data: Mapping[str, Any]) -> None:
         self.events.append((asyncio.get_running_loop().time(), kind, data))
+        self._changed.set()

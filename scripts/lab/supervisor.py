@@ -1,5 +1,6 @@
 """The real supervisor as a process, and its API."""
 
+import json
 import os
 import signal
 import sys
@@ -34,8 +35,8 @@ class Supervisor:
         async def ready() -> str:
             if process.status is not None:
                 raise LabError(f"the supervisor ended with status {process.status}:\n{process.tail()}")
-            said = [line for line in output.read_text().splitlines() if line.startswith("wasup listens on ")]
-            return said[0].rpartition(" ")[2] if said else ""
+            said = [json.loads(line) for line in output.read_text().splitlines() if '"action": "ready"' in line]
+            return str(said[0]["api"]) if said else ""
 
         self.api = await eventually(ready, what="the supervisor")
         return self
@@ -43,7 +44,7 @@ class Supervisor:
     def environment(self) -> dict[str, str]:
         """Its whole environment: ours without its settings, and the settings given."""
         inherited = {name: value for name, value in os.environ.items() if not name.startswith("WHATSAPP_")}
-        own = {"WHATSAPP_DATA_DIR": str(self.directory), "WHATSAPP_API_PORT": "0"}
+        own = {"WHATSAPP_DATA_DIR": str(self.directory), "WHATSAPP_API_PORT": "0", "WHATSAPP_LOG_FORMAT": "json"}
         return inherited | own | dict(self.settings)
 
     async def stop(self) -> int:

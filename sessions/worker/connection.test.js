@@ -36,6 +36,7 @@ function connectTo(webSocketUrl) {
       webSocketUrl,
       noiseRootKey: undefined,
       connectTimeoutMs: DEADLINE_MS,
+      qrTimeoutMs: undefined,
       probeTimeoutMs: 100,
       heartbeatIntervalMs: 1000,
       logLevel: 'silent',

@@ -91,7 +91,7 @@ class Host:
         return [supervisor, *supervisor.children(recursive=True)]
 
     async def close(self) -> None:
-        """End pm2, what it started (which outlives a pm2 that a test has killed), and its sockets."""
+        """End pm2 and what it started (which outlives a pm2 that a test has killed); nothing of both stays on the disk."""
         daemon = self.daemon()
         if daemon is not None and lives(daemon):
             await self.pm2("kill")
@@ -99,12 +99,13 @@ class Host:
         with suppress(OSError, psutil.NoSuchProcess):
             holder = msgspec.json.decode((self.supervisor.directory / "supervisor.lock").read_bytes())
             orphan = psutil.Process(holder["pid"])
-            if str(self.home) in orphan.environ().get("PM2_HOME", ""):
+            if orphan.environ().get("PM2_HOME") == str(self.home):  # and not a stranger with a number used again
                 processes = [orphan, *orphan.children(recursive=True)]
-                orphan.terminate()
+                orphan.kill()
                 await gone(processes)
-        shutil.rmtree(self.home)
         await self.supervisor.close()
+        shutil.rmtree(self.supervisor.directory, ignore_errors=True)
+        shutil.rmtree(self.home)
 
 
 def lives(process: psutil.Process) -> bool:

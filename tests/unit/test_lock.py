@@ -1,0 +1,77 @@
+"""One supervisor for a data directory."""
+
+import json
+import os
+import signal
+import stat
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from supervisor.lock import FILE_NAME, DirectoryLock, Locked
+
+ROOT = Path(__file__).resolve().parents[2]
+HOLD = """
+import sys, time
+sys.path.insert(0, sys.argv[1])
+from pathlib import Path
+from supervisor.lock import DirectoryLock
+with DirectoryLock(Path(sys.argv[2]), "127.0.0.1:4001"):
+    print("held", flush=True)
+    time.sleep(60)
+"""
+
+
+def test_the_second_is_refused_and_told_who_holds_it(tmp_path: Path) -> None:
+    with DirectoryLock(tmp_path, "127.0.0.1:4001"), pytest.raises(Locked) as caught, DirectoryLock(tmp_path, "other"):
+        pass
+    assert str(tmp_path) in str(caught.value)
+    assert f'"pid": {os.getpid()}' in str(caught.value)
+    assert "127.0.0.1:4001" in str(caught.value)
+
+
+def test_it_is_free_again_afterwards_and_notes_the_new_holder(tmp_path: Path) -> None:
+    with DirectoryLock(tmp_path, "a very long description of the first one"):
+        pass
+    with DirectoryLock(tmp_path, "second"):
+        note = json.loads((tmp_path / FILE_NAME).read_text())
+    assert note["api"] == "second"
+
+
+def test_the_file_is_the_owners_own(tmp_path: Path) -> None:
+    with DirectoryLock(tmp_path, "x"):
+        assert stat.S_IMODE((tmp_path / FILE_NAME).stat().st_mode) == 0o600
+
+
+def test_a_holder_that_is_killed_lets_go(tmp_path: Path) -> None:
+    process = subprocess.Popen([sys.executable, "-c", HOLD, str(ROOT), str(tmp_path)], stdout=subprocess.PIPE)
+    try:
+        assert process.stdout is not None
+        assert process.stdout.readline() == b"held\n"
+        with pytest.raises(Locked, match=f'"pid": {process.pid}'), DirectoryLock(tmp_path, "x"):
+            pass
+    finally:
+        process.send_signal(signal.SIGKILL)
+        process.wait(timeout=10)
+        if process.stdout is not None:
+            process.stdout.close()
+    with DirectoryLock(tmp_path, "x"):
+        pass
+
+
+def test_a_child_does_not_inherit_it(tmp_path: Path) -> None:
+    code = "import time; print(flush=True); time.sleep(60)"
+    with DirectoryLock(tmp_path, "x"):
+        child = subprocess.Popen([sys.executable, "-c", code], close_fds=False, stdout=subprocess.PIPE)
+    try:
+        assert child.stdout is not None
+        child.stdout.readline()  # close-on-exec has been carried out
+        with DirectoryLock(tmp_path, "y"):
+            pass
+    finally:
+        child.kill()
+        child.wait(timeout=10)
+        if child.stdout is not None:
+            child.stdout.close()

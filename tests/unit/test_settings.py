@@ -1,0 +1,239 @@
+"""The settings: seed 002's names and defaults, and refusals that say which variable, what it holds and what it takes."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from pydantic import ValidationError
+
+from supervisor import settings
+from supervisor.settings import BadSettings, Settings, is_loopback, load, unknown_variables
+
+pytestmark = pytest.mark.usefixtures("bare_environment")
+KEY = "ab" * 32
+TOKEN = "0123456789abcdef"
+
+SEED_002 = {
+    "WHATSAPP_RECONNECTION_MAX_RETRIES": 10,
+    "WHATSAPP_RECONNECTION_BASE_DELAY": 2000,
+    "WHATSAPP_RECONNECTION_MAX_DELAY": 300000,
+    "WHATSAPP_CIRCUIT_BREAKER_THRESHOLD": 5,
+    "WHATSAPP_CIRCUIT_BREAKER_TIMEOUT": 600000,
+    "WHATSAPP_PERFORMANCE_MONITORING": True,
+    "WHATSAPP_HEALTH_CHECK_INTERVAL": 30000,
+    "WHATSAPP_MEMORY_THRESHOLD": 0.8,
+    "WHATSAPP_CPU_THRESHOLD": 0.9,
+    "WHATSAPP_ERROR_RATE_THRESHOLD": 0.1,
+    "WHATSAPP_RESPONSE_TIME_THRESHOLD": 5000,
+}
+
+
+@pytest.mark.parametrize(("name", "default"), SEED_002.items())
+def test_the_seeds_names_and_defaults_are_kept(name: str, default: object) -> None:
+    assert getattr(load(), name.removeprefix("WHATSAPP_").lower()) == default
+
+
+def test_the_rest_of_the_design_is_kept() -> None:
+    loaded = load()
+    assert (loaded.connect_timeout, loaded.reconnection_tail_delay, loaded.stable_after) == (30_000, 900_000, 60_000)
+    assert (loaded.gate_rate, loaded.gate_burst) == (5.0, 10)
+    assert (loaded.worker_crash_budget, loaded.worker_crash_window) == (5, 600_000)
+    assert (loaded.api_host, loaded.data_dir) == ("127.0.0.1", Path("data"))
+
+
+def test_every_setting_says_what_it_is_for() -> None:
+    for name, field in Settings.model_fields.items():
+        assert field.description, name
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "says"),
+    [
+        ("WHATSAPP_RECONNECTION_MAX_RETRIES", "0", "greater than or equal to 1"),
+        ("WHATSAPP_RECONNECTION_MAX_RETRIES", "ten", "whole number"),
+        ("WHATSAPP_RECONNECTION_BASE_DELAY", "1e3", "whole number"),
+        ("WHATSAPP_RECONNECTION_BASE_DELAY", "10.0", "whole number"),
+        ("WHATSAPP_RECONNECTION_BASE_DELAY", "-5", "whole number"),
+        ("WHATSAPP_RECONNECTION_BASE_DELAY", "2s", "whole number"),
+        ("WHATSAPP_CIRCUIT_BREAKER_TIMEOUT", "99999999999", "less than or equal to"),
+        ("WHATSAPP_PERFORMANCE_MONITORING", "maybe", "bool"),
+        ("WHATSAPP_MEMORY_THRESHOLD", "80", "less than or equal to 1"),
+        ("WHATSAPP_MEMORY_THRESHOLD", "0", "greater than 0"),
+        ("WHATSAPP_CPU_THRESHOLD", "nan", "finite"),
+        ("WHATSAPP_GATE_RATE", "0", "greater than 0"),
+        ("WHATSAPP_GATE_RATE", "inf", "finite"),
+        ("WHATSAPP_API_PORT", "65536", "less than or equal to 65535"),
+        ("WHATSAPP_WORKER_MAX_HEAP", "16", "greater than or equal to 32"),
+        ("WHATSAPP_LOG_FORMAT", "xml", "auto|json|human"),
+        ("WHATSAPP_LOG_LEVEL", "loud", "debug|info|warning|error"),
+        ("WHATSAPP_WEB_SOCKET_URL", "http://127.0.0.1:1", "a ws:// or wss:// URL"),
+    ],
+)
+def test_a_bad_value_is_refused_with_its_name_its_value_and_what_is_accepted(
+    name: str, value: str, says: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(name, value)
+    with pytest.raises(BadSettings) as caught:
+        load()
+    (line,) = str(caught.value).splitlines()
+    assert line.startswith(f"{name} is ")
+    assert value in line
+    assert says in line
+
+
+def test_every_bad_value_gets_a_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WHATSAPP_GATE_RATE", "0")
+    monkeypatch.setenv("WHATSAPP_GATE_BURST", "0")
+    with pytest.raises(BadSettings) as caught:
+        load()
+    assert len(str(caught.value).splitlines()) == 2
+
+
+def test_an_empty_value_is_the_default(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WHATSAPP_GATE_BURST", "")
+    assert load().gate_burst == 10
+
+
+def test_values_that_contradict_each_other_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WHATSAPP_RECONNECTION_BASE_DELAY", "300001")
+    with pytest.raises(BadSettings, match=r"WHATSAPP_RECONNECTION_MAX_DELAY is 300000; it accepts at least .*300001"):
+        load()
+    monkeypatch.delenv("WHATSAPP_RECONNECTION_BASE_DELAY")
+    monkeypatch.setenv("WHATSAPP_WORKER_HEARTBEAT_TIMEOUT", "9999")
+    with pytest.raises(BadSettings, match="WHATSAPP_WORKER_HEARTBEAT_TIMEOUT is 9999; it accepts at least twice"):
+        load()
+
+
+# --- security -----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        None,
+        "wss://web.whatsapp.com/ws/chat",
+        "ws://192.168.1.5:8080",
+        "ws://127.0.0.1.example.com",
+        "ws://localhost.example.com",
+        "ws://user@example.com",
+        "ws://127.0.0.1@example.com",
+        "ws://0.0.0.0:1",
+        "ws://",
+    ],
+)
+def test_another_root_key_is_refused_unless_the_server_is_on_loopback(
+    url: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("WHATSAPP_NOISE_ROOT_KEY", KEY)
+    if url is not None:
+        monkeypatch.setenv("WHATSAPP_WEB_SOCKET_URL", url)
+    with pytest.raises(BadSettings, match="WHATSAPP_NOISE_ROOT_KEY") as caught:
+        load()
+    assert KEY not in str(caught.value)
+
+
+@pytest.mark.parametrize("url", ["ws://127.0.0.1:8080/{session}", "ws://[::1]:1", "wss://localhost:5", "ws://127.9.9.9"])
+def test_another_root_key_is_taken_with_a_server_on_loopback(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WHATSAPP_NOISE_ROOT_KEY", KEY)
+    monkeypatch.setenv("WHATSAPP_WEB_SOCKET_URL", url)
+    environment = load().worker_environment()
+    assert (environment["WASUP_NOISE_ROOT_KEY"], environment["WASUP_WEB_SOCKET_URL"]) == (KEY, url)
+
+
+def test_a_root_key_that_is_no_key_is_refused_and_not_shown(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WHATSAPP_NOISE_ROOT_KEY", "not-a-key")
+    monkeypatch.setenv("WHATSAPP_WEB_SOCKET_URL", "ws://127.0.0.1:1")
+    with pytest.raises(BadSettings, match="WHATSAPP_NOISE_ROOT_KEY is .hidden.") as caught:
+        load()
+    assert "not-a-key" not in str(caught.value)
+
+
+@pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.168.1.5", "example.com"])
+def test_an_api_that_others_can_reach_needs_a_token(host: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WHATSAPP_API_HOST", host)
+    with pytest.raises(BadSettings, match="WHATSAPP_API_HOST is .* unless WHATSAPP_API_TOKEN is set"):
+        load()
+    monkeypatch.setenv("WHATSAPP_API_TOKEN", TOKEN)
+    assert load().api_host == host
+
+
+def test_a_short_token_is_refused_and_not_shown(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WHATSAPP_API_TOKEN", "hunter2")
+    with pytest.raises(BadSettings, match="WHATSAPP_API_TOKEN is .hidden.; it accepts 16") as caught:
+        load()
+    assert "hunter2" not in str(caught.value)
+
+
+def test_a_token_is_never_shown_and_never_handed_to_a_worker(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WHATSAPP_API_TOKEN", TOKEN)
+    loaded = load()
+    assert TOKEN not in repr(loaded)
+    assert TOKEN not in str(loaded.model_dump())
+    assert TOKEN not in loaded.model_dump_json()
+    assert TOKEN not in str(loaded.worker_environment())
+
+
+@pytest.mark.parametrize(
+    ("host", "loopback"),
+    [
+        ("127.0.0.1", True),
+        ("127.255.0.1", True),
+        ("::1", True),
+        ("localhost", True),
+        ("0.0.0.0", False),
+        ("", False),
+        (None, False),
+        ("localhost.example.com", False),
+        ("10.0.0.1", False),
+    ],
+)
+def test_loopback_is_told_from_everything_else(host: str | None, loopback: bool) -> None:
+    assert is_loopback(host) is loopback
+
+
+# --- where they come from -------------------------------------------------------------------------------------------------
+
+
+def test_settings_cannot_be_changed_once_read() -> None:
+    loaded = load()
+    with pytest.raises(ValidationError, match="frozen"):
+        loaded.gate_burst = 1
+
+
+def test_an_env_file_is_read_and_the_environment_wins(bare_environment: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (bare_environment / ".env").write_text("WHATSAPP_GATE_BURST=3\nWHATSAPP_API_PORT=5000\nOTHER_THING=1\n")
+    monkeypatch.setenv("WHATSAPP_API_PORT", "6000")
+    assert (load().gate_burst, load().api_port) == (3, 6000)
+
+
+def test_an_unknown_variable_is_warned_about_with_the_likeliest_name(
+    bare_environment: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (bare_environment / ".env").write_text("WHATSAPP_COMPLETELY_DIFFERENT=1\n")
+    monkeypatch.setenv("WHATSAPP_GATE_RATES", "5")
+    monkeypatch.setenv("WHATSAPP_GATE_BURST", "5")
+    different, rates = unknown_variables()
+    assert rates == "WHATSAPP_GATE_RATES is not a setting and is ignored: did you mean WHATSAPP_GATE_RATE?"
+    assert different == "WHATSAPP_COMPLETELY_DIFFERENT is not a setting and is ignored."
+
+
+def test_milliseconds_become_seconds_where_they_are_handed_down(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in [("RECONNECTION_BASE_DELAY", "1500"), ("CONNECT_TIMEOUT", "250"), ("GATE_CONCURRENCY", "7")]:
+        monkeypatch.setenv(f"WHATSAPP_{name}", value)
+    loaded = load()
+    config = loaded.session_config()
+    assert (config.policy.base_seconds, config.policy.cap_seconds, config.policy.tail_seconds) == (1.5, 300.0, 900.0)
+    assert (config.connect_timeout_seconds, config.stable_after_seconds) == (0.25, 60.0)
+    assert (config.breaker_threshold, config.breaker_timeout_seconds) == (5, 600.0)
+    assert (config.health.interval_seconds, config.health.probe_timeout_seconds) == (30.0, 5.0)
+    assert loaded.gate_config().concurrency == 7
+    assert loaded.thresholds().response_time_ms == 5000.0
+    assert loaded.worker_environment()["WASUP_CONNECT_TIMEOUT_MS"] == "250"
+
+
+def test_reading_the_settings_writes_nothing(bare_environment: Path) -> None:
+    root = Path(settings.__file__).resolve().parents[1]
+    code = f"import sys; sys.path.insert(0, {str(root)!r}); from supervisor.settings import load; load()"
+    subprocess.run([sys.executable, "-B", "-c", code], check=True, cwd=bare_environment, timeout=30)
+    assert list(bare_environment.iterdir()) == []

@@ -1,0 +1,204 @@
+"""The line: every frame there and back, the fixtures that both sides share, and whatever else a broken worker may say."""
+
+import json
+import typing
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from sessions import wire
+from sessions.model import CloseReason
+
+FIXTURES: dict[str, list[dict[str, Any]]] = json.loads(
+    (Path(wire.__file__).parent / "worker" / "frames.fixtures.json").read_text(encoding="utf-8")
+)
+UP: tuple[type[wire.Frame], ...] = typing.get_args(wire.Up)
+DOWN: tuple[type[wire.Frame], ...] = typing.get_args(wire.Down)
+
+texts = st.text(st.characters(exclude_categories=["Cs"]), max_size=30)
+numbers = st.integers(min_value=0, max_value=2**53 - 1)
+finite = st.floats(allow_nan=False, allow_infinity=False)
+raws = st.recursive(
+    st.none() | st.booleans() | numbers | texts,
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(texts, inner, max_size=3),
+    max_leaves=8,
+).map(lambda value: msgspec.Raw(msgspec.json.encode(value)))
+maps = st.none() | st.dictionaries(texts, texts, max_size=3)
+s = {"session": texts}
+
+FRAMES: dict[type[wire.Frame], st.SearchStrategy[wire.Frame]] = {
+    wire.Hello: st.builds(
+        wire.Hello,
+        protocol=numbers,
+        worker=texts,
+        token=texts,
+        pid=numbers,
+        node_version=texts,
+        baileys_version=texts,
+    ),
+    wire.State: st.builds(wire.State, **s, attempt=numbers, stage=texts),
+    wire.Qr: st.builds(wire.Qr, **s, attempt=numbers, qr=texts),
+    wire.Opened: st.builds(wire.Opened, **s, attempt=numbers, jid=texts, name=st.none() | texts),
+    wire.Closed: st.builds(
+        wire.Closed,
+        **s,
+        attempt=numbers,
+        code=st.none() | numbers,
+        message=texts,
+        data=maps,
+        registered=st.booleans(),
+        reason=st.sampled_from(CloseReason),
+    ),
+    wire.KeysGet: st.builds(wire.KeysGet, **s, epoch=numbers, id=numbers, kind=texts, names=st.lists(texts)),
+    wire.KeysSet: st.builds(
+        wire.KeysSet,
+        **s,
+        epoch=numbers,
+        seq=numbers,
+        entries=st.lists(st.builds(wire.KeyEntry, kind=texts, name=texts, value=raws), max_size=4),
+    ),
+    wire.Message: st.builds(
+        wire.Message,
+        **s,
+        seq=numbers,
+        id=texts,
+        sender=texts,
+        participant=st.none() | texts,
+        text=st.none() | texts,
+        timestamp_seconds=numbers,
+        kind=st.none() | texts,
+        from_me=st.booleans(),
+    ),
+    wire.Receipt: st.builds(wire.Receipt, **s, seq=numbers, id=texts, sender=texts, status=texts),
+    wire.Probed: st.builds(
+        wire.Probed, **s, id=numbers, ok=st.booleans(), round_trip_ms=st.none() | finite, silent=st.booleans()
+    ),
+    wire.Replied: st.builds(
+        wire.Replied,
+        **s,
+        id=numbers,
+        ok=st.booleans(),
+        result=maps,
+        error=st.none() | st.builds(wire.ReplyError, code=texts, message=texts),
+    ),
+    wire.Beat: st.builds(wire.Beat, lag_ms=finite, rss_bytes=numbers, heap_bytes=numbers),
+    wire.Assign: st.builds(wire.Assign, **s, epoch=numbers, creds=raws, proxy=st.none() | texts),
+    wire.Connect: st.builds(wire.Connect, **s, attempt=numbers),
+    wire.Close: st.builds(wire.Close, **s),
+    wire.Logout: st.builds(wire.Logout, **s, id=numbers),
+    wire.Probe: st.builds(wire.Probe, **s, id=numbers),
+    wire.PairingCode: st.builds(wire.PairingCode, **s, id=numbers, phone=texts),
+    wire.Send: st.builds(wire.Send, **s, id=numbers, to=texts, text=texts),
+    wire.KeysValues: st.builds(wire.KeysValues, **s, id=numbers, values=st.dictionaries(texts, raws, max_size=4)),
+    wire.KeysAck: st.builds(wire.KeysAck, **s, seq=numbers, ok=st.booleans(), error=st.none() | texts),
+    wire.Release: st.builds(wire.Release, **s),
+    wire.Shutdown: st.builds(wire.Shutdown),
+}
+
+
+def test_every_frame_has_a_strategy_here() -> None:
+    assert set(FRAMES) == {*UP, *DOWN}
+
+
+@given(st.one_of([FRAMES[kind] for kind in UP]))
+def test_every_frame_up_comes_back_as_it_was(frame: wire.Frame) -> None:
+    line = wire.encode(frame)
+    assert _plain(wire.decode_up(line)) == _plain(frame)
+    assert line.endswith(b"\n")
+    assert line.count(b"\n") == 1, "one frame is one line, whatever it carries"
+
+
+@given(st.one_of([FRAMES[kind] for kind in DOWN]))
+def test_every_frame_down_comes_back_as_it_was(frame: wire.Frame) -> None:
+    line = wire.encode(frame)
+    assert _plain(wire.decode_down(line)) == _plain(frame)
+    assert line.count(b"\n") == 1
+
+
+@pytest.mark.parametrize("example", FIXTURES["up"], ids=lambda e: e["type"])
+def test_what_the_worker_sends_is_understood_as_the_shared_fixtures_say(example: dict[str, Any]) -> None:
+    frame = wire.decode_up(json.dumps(example).encode())
+    again = json.loads(wire.encode(frame))
+    assert again == example
+
+
+@pytest.mark.parametrize("example", FIXTURES["down"], ids=lambda e: e["type"])
+def test_what_we_send_is_what_the_shared_fixtures_say(example: dict[str, Any]) -> None:
+    frame = wire.decode_down(json.dumps(example).encode())
+    assert json.loads(wire.encode(frame)) == example
+
+
+@pytest.mark.parametrize(("direction", "kinds"), [("up", UP), ("down", DOWN)])
+def test_the_fixtures_have_an_example_of_every_frame(direction: str, kinds: tuple[type[wire.Frame], ...]) -> None:
+    assert {example["type"] for example in FIXTURES[direction]} == {kind.__struct_config__.tag for kind in kinds}
+
+
+@pytest.mark.parametrize("example", [*FIXTURES["up"], *FIXTURES["down"]], ids=lambda e: e["type"])
+def test_a_frame_that_lacks_a_field_is_not_guessed_at(example: dict[str, Any]) -> None:
+    up = example in FIXTURES["up"]
+    decode, kinds = (wire.decode_up, UP) if up else (wire.decode_down, DOWN)
+    kind = next(kind for kind in kinds if kind.__struct_config__.tag == example["type"])
+    required = [f.encode_name for f in msgspec.structs.fields(kind) if f.required]
+    for name in required:
+        torn = {key: value for key, value in example.items() if key != name}
+        with pytest.raises(wire.WireError):
+            decode(json.dumps(torn).encode())
+
+
+def test_a_field_that_a_newer_side_has_added_does_no_harm() -> None:
+    assert isinstance(wire.decode_up(b'{"type":"beat","lag_ms":1,"rss_bytes":2,"heap_bytes":3,"new":{}}'), wire.Beat)
+
+
+@pytest.mark.parametrize(("value", "deleted"), [(b"null", True), (b" null ", True), (b'"null"', False), (b"{}", False)])
+def test_only_null_deletes_a_key(value: bytes, deleted: bool) -> None:
+    line = b'{"type":"keys.set","session":"a","epoch":1,"seq":1,"entries":[{"kind":"k","name":"n","value":%s}]}' % value
+    frame = wire.decode_up(line)
+    assert isinstance(frame, wire.KeysSet)
+    assert frame.entries[0].deleted is deleted
+
+
+@given(st.binary(max_size=200))
+@example(b"")
+@example(b"\n")
+@example(b"null")
+@example(b"\xff\xfe")
+@example(b'{"type":"beat","lag_ms":1e999,"rss_bytes":1,"heap_bytes":1}')
+@example(b'{"type":"hello","session":"\xff"}')
+@example(b"[" * 100_000)
+@example(b'{"type":"beat","extra":' + b"[" * 100_000)
+def test_arbitrary_bytes_raise_nothing_but_a_wire_error(line: bytes) -> None:
+    for decode in (wire.decode_up, wire.decode_down):
+        with pytest.raises(wire.WireError) as caught:
+            decode(line)
+        assert len(str(caught.value)) < 300
+
+
+SECRET = "sEcReT-kEy-MaTeRiAl"
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        f'{{"type":"{SECRET}"}}',
+        f'{{"type":"closed","session":"a","attempt":1,"code":1,"message":"","data":null,"registered":true,"reason":"{SECRET}"}}',
+        f'{{"type":"keys.set","session":"a","epoch":"{SECRET}","seq":1,"entries":[]}}',
+        f'{{"type":"keys.set","session":"a","epoch":1,"seq":1,"entries":[{{"kind":"k","name":"n","value":"{SECRET}"}}]',
+        f'{{"type":"keys.values","session":"a","id":1,"values":{{"{SECRET}":1}}',
+        f'{SECRET}',
+        f'"{SECRET}"',
+    ],
+)
+def test_the_error_never_quotes_the_line(line: str) -> None:
+    for decode in (wire.decode_up, wire.decode_down):
+        with pytest.raises(wire.WireError) as caught:
+            decode(line.encode())
+        assert SECRET not in str(caught.value)
+        assert caught.value.__suppress_context__, "the decoder's own error is not shown either"
+
+
+def _plain(frame: wire.Frame) -> Any:
+    return json.loads(msgspec.json.encode(frame))
