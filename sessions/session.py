@@ -1,697 +1,95 @@
-"""One session's actor: one task, one inbox. Machine, policy, breaker, worker and gate put together.
-
-Only this task changes the session. Everyone else puts an event into its inbox (sessions/events.py) and may read its snapshots.
-At any time the session either waits for exactly one *step* (a worker, a ticket, the end of a wait), or its worker owes
-it a report, or it rests (stopped, parked, quarantined); so it is never forgotten and never tries twice at once.
-"""
+"""A session, as the rest of the program sees it: ask it, send through it, look at it. What changes it is its actor (actor.py)."""
 
 import asyncio
-import contextlib
-import random
-import time
-from collections.abc import Coroutine
-from dataclasses import dataclass, field
-from typing import Any, Final, assert_never
+from typing import Final
 
-import msgspec
-import structlog
-
-from sessions import memory, refusals, wire
-from sessions.agenda import Agenda
-from sessions.counters import Counters
-from sessions.events import (
-    Admitted,
-    Asked,
-    CheckFailed,
-    Command,
-    Event,
-    FrameCame,
-    Overdue,
-    StableReached,
-    Step,
-    StepFailed,
-    Waited,
-    WorkerEnded,
-    WorkerReady,
-)
-from sessions.health import HealthConfig, check_until_failed
-from sessions.judgement import Judgement
-from sessions.keys import KeyService
-from sessions.machine import TRANSITIONS, Signal, step
-from sessions.model import CloseReason, SessionNotFound, SessionState, StoreError, WasupError, WorkerGone
-from sessions.policy import Action, Config, Credentials, DeafAction, Decision
-from sessions.ports import Admission, Publish, Ticket, WorkerHandle, WorkerSource
-from sessions.snapshot import BreakerSnapshot, Performance, Reconnection, SessionView, human_action, iso, iso_at
-from sessions.store import SessionRow, Store
-from sessions.worker_process import Exit
+from sessions import refusals, wire
+from sessions.actor import Actor
+from sessions.events import Asked, Command
+from sessions.model import SessionNotFound, SessionState, WasupError, WorkerGone
+from sessions.snapshot import Performance, Reconnection, SessionView, iso
+from sessions.store import SessionRow
+from sessions.surroundings import Surroundings
 
 S = SessionState
 
-REPORT_GRACE_SECONDS: Final = 10.0
-"""How much later than its own deadline a worker may report before it is taken for hung."""
-STORE_RETRY_SECONDS: Final = 5.0
-"""How soon a session tries again when the store failed it."""
-ACTIVE: Final = frozenset({S.CONNECTING, S.QR, S.OPEN})
-"""The states in which the worker has a socket, and owes a report when it ends."""
-NO_FAILURE: Final = frozenset({CloseReason.RESTART_REQUIRED, CloseReason.REQUESTED, CloseReason.OWN_LOGOUT})
-"""Closes that are no error of anybody."""
-
-log = structlog.get_logger("session")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SessionConfig:
-    """A session's numbers, handed down from the settings; seconds and counts."""
-
-    policy: Config = field(default_factory=Config)
-    breaker_threshold: int = 5
-    breaker_timeout_seconds: float = 600.0
-    connect_timeout_seconds: float = 30.0
-    stable_after_seconds: float = 60.0
-    send_timeout_seconds: float = 40.0
-    health: HealthConfig = field(default_factory=HealthConfig)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Surroundings:
-    """What a session is given of the program around it."""
-
-    config: SessionConfig
-    store: Store
-    keys: KeyService
-    workers: WorkerSource
-    gate: Admission
-    publish: Publish
-    dice: random.Random
-
 
 class Session:
-    """A session. Run `run()` as its task; the other public methods may be called from anywhere in the loop."""
+    """A session. Run `run()` as its task; everything else may be called from anywhere in the loop."""
 
     def __init__(self, row: SessionRow, around: Surroundings) -> None:
-        config, self._now = around.config, asyncio.get_running_loop().time
         self.id: Final = row.id
-        self.counters: Final = Counters()
-        self.wanted = row.wanted
-        self._row = row
-        self._around = around
-        self._past = memory.decode(row.memory, self._now())
-        self._judgement: Final = Judgement(
-            row.id, config.policy, config.breaker_threshold, config.breaker_timeout_seconds, self._past
-        )
-        self._inbox: Final[asyncio.Queue[Event]] = asyncio.Queue()
-        self._agenda: Final = Agenda(row.id, self._inbox)
-        self._state, self._since = S.STOPPED, time.time()
-        self._worker: WorkerHandle | None = None
-        self._ticket: Ticket | None = None
-        self._checks: asyncio.Task[None] | None = None
-        self._next_attempt_at: float | None = None
-        self._attempt = 0
-        """Number of the last attempt; what an older one reports is of the past."""
-        self._episode_attempts = 0
-        self._forced = False
-        """An operator wants the next attempt now."""
-        self._verdict: CloseReason | None = None
-        """Why we are ending the socket or the worker ourselves."""
-        self._qr: str | None = None
-        self._opened_at: float | None = None
-        self._stable = False
-        self._retired = False
+        self._actor: Final = Actor(row, around)
+        self._config: Final = around.config
+        self._now: Final = asyncio.get_running_loop().time
 
-    # --- asked from outside -----------------------------------------------------------------------------------------------
-
-    @property
-    def state(self) -> SessionState:
-        """Where it stands."""
-        return self._state
+    async def run(self) -> None:
+        """Live until retired."""
+        await self._actor.run()
 
     async def ask(self, command: Command) -> None:
-        """Have the actor do it. Raises Refused with the reason and what would help instead, SessionNotFound, StoreError."""
-        if self._retired:
+        """Have it done. Raises Refused with the reason and what would help instead, SessionNotFound, StoreError."""
+        if self._actor.retired:
             raise SessionNotFound(f"Session {self.id} is gone.")
         reply: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._inbox.put_nowait(Asked(command, reply))
+        self._actor.inbox.put_nowait(Asked(command, reply))
         await reply
 
     async def send_text(self, to: str, text: str) -> str:
         """Send a text; the message's id, after the server's ack. Raises Refused, WorkerRefused, WorkerGone, TimeoutError."""
-        if self._state is not S.OPEN or self._worker is None:
-            raise refusals.cannot_send(self.id, self._state)
-        began, timeout = self._now(), self._around.config.send_timeout_seconds
+        worker, counters, began = self._actor.worker, self._actor.counters, self._now()
+        if self.state is not S.OPEN or worker is None:
+            raise refusals.cannot_send(self.id, self.state)
         try:
-            reply = await self._worker.request(lambda number: wire.Send(self.id, number, to, text), timeout)
+            reply = await worker.request(
+                lambda number: wire.Send(self.id, number, to, text), self._config.send_timeout_seconds
+            )
         except (WasupError, TimeoutError):
-            self.counters.failed(self._now())
+            counters.failed(self._now())
             raise
-        self.counters.succeeded(self._now(), (self._now() - began) * 1000)
-        self.counters.message(self._now())
+        counters.succeeded(self._now(), (self._now() - began) * 1000)
+        counters.message(self._now())
         return _result(reply, "id")
 
     async def pairing_code(self, phone: str) -> str:
         """A code to type on that phone. Raises Refused, WorkerRefused, WorkerGone, TimeoutError."""
-        if self._state not in {S.QR, S.CONNECTING} or self._worker is None or self._row.jid is not None:
-            raise refusals.waits_for_no_phone(self.id, self._state)
-        timeout = self._around.config.connect_timeout_seconds
-        return _result(
-            await self._worker.request(lambda number: wire.PairingCode(self.id, number, phone), timeout), "code"
-        )
+        worker = self._actor.worker
+        if self.state not in {S.QR, S.CONNECTING} or worker is None or self._actor.row.jid is not None:
+            raise refusals.waits_for_no_phone(self.id, self.state)
+        timeout = self._config.connect_timeout_seconds
+        return _result(await worker.request(lambda number: wire.PairingCode(self.id, number, phone), timeout), "code")
+
+    # --- looked at ------------------------------------------------------------------------------------------------------
+
+    @property
+    def state(self) -> SessionState:
+        """Where it stands."""
+        return self._actor.state
 
     def qr(self) -> str:
         """The QR string that waits for a phone, exactly as Baileys emitted it. Raises Refused."""
-        if self._qr is None:
-            raise refusals.shows_no_qr(self.id, self._state)
-        return self._qr
+        if self._actor.qr is None:
+            raise refusals.shows_no_qr(self.id, self.state)
+        return self._actor.qr
 
     def view(self) -> SessionView:
         """The session as `/sessions` shows it."""
-        row, why, figures = self._row, self.reconnection(), self.performance()
-        return SessionView(row.id, self._state, self.wanted, row.jid, row.name, iso(row.created_at), why, figures)
+        row, wanted = self._actor.row, self._actor.wanted
+        why, figures = self.reconnection(), self.performance()
+        return SessionView(row.id, self.state, wanted, row.jid, row.name, iso(row.created_at), why, figures)
 
     def reconnection(self) -> Reconnection:
         """Why the session is where it is and what comes next."""
-        now, last = self._now(), self._judgement.last_close
-        return Reconnection(
-            state=self._state,
-            since=iso(self._since),
-            close_reason=last.reason if last else None,
-            close_code=last.code if last else None,
-            close_message=last.message if last else None,
-            closed_at=iso(last.at_wall_seconds) if last else None,
-            rule=last.rule if last else None,
-            attempts=self._episode_attempts,
-            failures=self._judgement.failures,
-            next_attempt=iso_at(self._next_attempt_at, now),
-            breaker=BreakerSnapshot.of(self._judgement.breaker, now),
-            human_action=human_action(self.id, self._state, last),
-        )
+        return self._actor.reconnection()
 
     def performance(self) -> Performance:
         """The session's figures."""
-        return Performance.of(self._state, self._opened_at, self.counters, self._worker, self._now())
+        actor = self._actor
+        return Performance.of(actor.state, actor.opened_at, actor.counters, actor.worker, self._now())
 
-    # --- told by the worker ---------------------------------------------------------------------------------------------
-
-    def on_frame(self, worker: WorkerHandle, frame: wire.Up) -> None:
-        """A frame came: key reads and writes go straight to the store (the epoch fences them), the rest into the inbox."""
-        if not isinstance(frame, wire.SessionFrame) or frame.session != self.id:
-            log.error(
-                "a worker spoke of a session that is not its own",
-                action="protocol_error",
-                session=self.id,
-                worker=worker.id,
-            )
-            worker.kill()
-            return
-        match frame:
-            case wire.KeysGet():
-                self._around.keys.read(worker, frame)
-            case wire.KeysSet():
-                self._around.keys.write(worker, frame)
-            case _:
-                self._inbox.put_nowait(FrameCame(worker, frame))
-
-    def on_worker_end(self, worker: WorkerHandle, end: Exit) -> None:
-        """The process has ended."""
-        self._inbox.put_nowait(WorkerEnded(worker, end))
-
-    # --- the actor --------------------------------------------------------------------------------------------------------
-
-    async def run(self) -> None:
-        """Live until retired. Nothing that goes wrong inside leaves this task."""
-        await self._guarded(self._resume())
-        while not self._retired:
-            event = await self._inbox.get()
-            await self._guarded(self._handle(event))
-        self._refuse_the_rest()
-
-    async def _guarded(self, work: Coroutine[Any, Any, None]) -> None:
-        try:
-            await work
-        except StoreError as error:
-            log.error("the store failed a session", action="session_store_failed", session=self.id, error=str(error))
-            await self._start_over(str(error))
-        except Exception as error:
-            log.exception("an error of this program hit a session", action="session_error", session=self.id)
-            await self._start_over(f"internal error: {type(error).__name__}")
-
-    async def _start_over(self, why: str) -> None:
-        """After an error of our own: no worker, nothing under way, a try in a while; never forgotten."""
-        if not self.wanted or self._retired:
-            return
-        self._clear_attempt()
-        await self._drop_worker()
-        self._alert("session_error", why)
-        if Signal.RETRY in TRANSITIONS[self._state]:
-            self._signal(Signal.RETRY)
-        self._wait(STORE_RETRY_SECONDS)
-
-    async def _handle(self, event: Event) -> None:
-        match event:
-            case Asked():
-                await self._on_asked(event)
-            case FrameCame(worker, frame) if worker is self._worker:
-                await self._on_frame(frame)
-            case WorkerEnded(worker, end) if worker is self._worker:
-                await self._on_worker_ended(end)
-            case WorkerReady() | Admitted() | Waited() | StepFailed() if self._agenda.is_current(event):
-                self._agenda.finish()
-                await self._on_step(event)
-            case WorkerReady(_, worker):
-                await worker.stop()
-            case Admitted(_, ticket):
-                ticket.finish(succeeded=False)
-            case StableReached(attempt) if attempt == self._attempt and self._state is S.OPEN:
-                self._on_stable()
-            case CheckFailed(attempt, verdict) if attempt == self._attempt and self._state is S.OPEN:
-                self._on_check_failed(verdict)
-            case Overdue(attempt) if attempt == self._attempt and self._state in ACTIVE:
-                self._end_worker(self._verdict or CloseReason.WORKER_HUNG)
-            case FrameCame() | WorkerEnded() | Waited() | StepFailed() | StableReached() | CheckFailed() | Overdue():
-                log.debug(
-                    "an event of the past", action="event_dropped", session=self.id, event_type=type(event).__name__
-                )
-            case never:
-                assert_never(never)
-
-    async def _resume(self) -> None:
-        """Take up what an earlier supervisor left: parked stays parked, a wait goes on, the rest starts."""
-        if not self.wanted:
-            return
-        due = self._past.next_attempt_at
-        if self._past.parked:
-            self._signal(Signal.PARK)
-            if due is not None:
-                self._wait(due - self._now())
-        elif due is not None and due > self._now():
-            self._signal(Signal.RETRY)
-            self._wait(due - self._now())
-        else:
-            await self._go()
-
-    # --- commands ---------------------------------------------------------------------------------------------------------
-
-    async def _on_asked(self, event: Asked) -> None:
-        commands = {
-            Command.START: self._start,
-            Command.STOP: self._stop,
-            Command.FORCE: self._force,
-            Command.RESET_BREAKER: self._reset_breaker,
-            Command.LOGOUT: self._logout,
-            Command.RETIRE: self._retire,
-        }
-        try:
-            await commands[event.command]()
-        except WasupError as refusal:
-            _answer(event.reply, refusal)
-            if isinstance(refusal, StoreError):
-                raise
-        except BaseException:
-            _answer(event.reply, WasupError("The supervisor failed to do that."))
-            raise
-        _answer(event.reply, None)
-
-    async def _start(self) -> None:
-        await self._want(True)
-        if self._state in {S.STOPPED, S.PARKED, S.QUARANTINED}:
-            self._judgement.pardon()
-            await self._go()
-
-    async def _stop(self) -> None:
-        await self._want(False)
-        await self._rest(Signal.STOP)
-
-    async def _retire(self) -> None:
-        if self._state is not S.STOPPED:
-            self._save()
-            await self._rest(None)
-        self._retired = True
-
-    async def _force(self) -> None:
-        """Cut any wait short and let one attempt through, breaker or not; never past what a reconnect cannot mend."""
-        judgement = self._judgement
-        incurable = judgement.last_close if judgement.only_a_human_can_mend() else None
-        refusal = refusals.vain_force(self.id, self._state, incurable)
-        if refusal is not None:
-            raise refusal
-        if self._state in {S.CONNECTING, S.OPEN}:
-            self._forced = True
-            self._close_socket(CloseReason.REQUESTED)
-        elif self._state is not S.STARTING:
-            await self._go(urgent=True)
-
-    async def _reset_breaker(self) -> None:
-        self._judgement.reset()
-        self._save()
-        if self._state is S.WAITING:
-            await self._go()
-
-    async def _logout(self) -> None:
-        if self._state is not S.OPEN:
-            raise refusals.cannot_log_out(self.id, self._state)
-        self._stop_checks()
-        self._tell(wire.Logout(self.id, 0))
-        self._expect_report(0.0, CloseReason.OWN_LOGOUT)
-
-    # --- towards an attempt -----------------------------------------------------------------------------------------------
-
-    async def _go(self, urgent: bool = False) -> None:
-        """Take the next step towards an attempt: a worker, then a ticket."""
-        self._forced = self._forced or urgent
-        self._next_attempt_at = None
-        if self._worker is not None:
-            self._ask_gate()
-        else:
-            self._signal(Signal.START)
-            self._agenda.begin(self._around.workers.bring_up(self.id), WorkerReady)
-
-    def _ask_gate(self) -> None:
-        ready = () if self._state is S.HELD else (Signal.READY,)
-        ticket = self._around.gate.try_admit(self.id, self._forced)
-        if ticket is not None:
-            self._agenda.cancel()
-            self._connect(ticket, *ready)
-        else:
-            self._signal(*ready)
-            self._agenda.begin(self._around.gate.admit(self.id, self._forced), Admitted)
-
-    async def _on_step(self, event: Step) -> None:
-        match event:
-            case WorkerReady(_, worker):
-                await self._assign(worker)
-            case Admitted(_, ticket):
-                self._connect(ticket)
-            case Waited():
-                await self._go()
-            case StepFailed(_, WorkerGone() | TimeoutError() as error):
-                words = str(error) or "The worker did not say hello in time."
-                await self._closed(CloseReason.WORKER_EXITED, None, words)
-            case StepFailed(_, error):
-                raise error
-            case never:
-                assert_never(never)
-
-    async def _assign(self, worker: WorkerHandle) -> None:
-        if not worker.alive:
-            await self._closed(CloseReason.WORKER_EXITED, None, "It ended before its first attempt.")
-            return
-        self._worker = worker
-        worker.owner = self
-        store = self._around.store
-        epoch = await store.raise_epoch(self.id)
-        creds = await store.creds(self.id)
-        if creds is not None and not _readable(creds):
-            await self._quarantine()
-            return
-        self._tell(wire.Assign(self.id, epoch, msgspec.Raw(creds) if creds is not None else wire.NULL))
-        self._ask_gate()
-
-    def _connect(self, ticket: Ticket, *signals: Signal) -> None:
-        self._ticket = ticket
-        self._attempt += 1
-        self._episode_attempts += 1
-        self._forced = False
-        self._judgement.breaker.begin_attempt()
-        self._signal(*signals, Signal.ADMIT)
-        self._expect_report(self._around.config.connect_timeout_seconds, None)
-        self._tell(wire.Connect(self.id, self._attempt))
-
-    # --- what the worker reports --------------------------------------------------------------------------------------
-
-    async def _on_frame(self, frame: wire.Up) -> None:
-        match frame:
-            case wire.Closed() | wire.Qr() | wire.State() | wire.Opened() if (
-                self._state in ACTIVE and frame.attempt == self._attempt
-            ):
-                await self._on_report(frame)
-            case wire.Message():
-                self.counters.message(self._now())
-                self._publish("message", msgspec.to_builtins(frame))
-            case wire.Receipt():
-                self._publish("receipt", msgspec.to_builtins(frame))
-            case _:
-                log.debug(
-                    "a report of an earlier attempt",
-                    action="frame_dropped",
-                    session=self.id,
-                    frame=type(frame).__name__,
-                )
-
-    async def _on_report(self, report: wire.Closed | wire.Qr | wire.State | wire.Opened) -> None:
-        match report:
-            case wire.Closed():
-                asked = report.reason is CloseReason.REQUESTED
-                reason = self._verdict or report.reason if asked else report.reason
-                await self._closed(reason, report.code, report.message, report.data)
-            case wire.Qr():
-                self._on_qr(report.qr)
-            case wire.State():
-                self._on_stage(report.stage)
-            case wire.Opened():
-                self._on_opened(report)
-            case never:
-                assert_never(never)
-
-    def _on_qr(self, qr: str) -> None:
-        self._agenda.clear_deadlines()  # from here on Baileys' own QR timers rule
-        self._finish_ticket(succeeded=True)
-        self._qr = qr
-        self._signal(Signal.SHOW_QR)
-        self._publish("qr", {"qr": qr})
-
-    def _on_stage(self, stage: str) -> None:
-        if stage == "login" and self._ticket is not None:
-            self._ticket.landed()
-        elif stage == "paired":
-            self._qr = None
-            self._signal(Signal.PAIR)
-            self._publish("paired", {})
-            self._expect_report(self._around.config.connect_timeout_seconds, None)
-
-    def _on_opened(self, frame: wire.Opened) -> None:
-        now = self._now()
-        self._agenda.clear_deadlines()
-        self._finish_ticket(succeeded=True)
-        self._judgement.breaker.opened()
-        self.counters.opened(now)
-        self._qr, self._opened_at, self._stable = None, now, False
-        self._row = msgspec.structs.replace(self._row, jid=frame.jid, name=frame.name)
-        self._around.store.save_identity(self.id, frame.jid, frame.name)
-        self._signal(Signal.OPEN)
-        self._save()
-        self._agenda.later(self._around.config.stable_after_seconds, StableReached(self._attempt))
-        self._begin_checks()
-
-    def _on_stable(self) -> None:
-        self._stable = True
-        self._episode_attempts = 0
-        self._judgement.stable()
-        self._save()
-
-    def _begin_checks(self) -> None:
-        assert self._worker is not None, "an open session has a worker"
-        self._checks = asyncio.create_task(self._check(self._worker, self._attempt), name=f"checks of {self.id}")
-
-    async def _check(self, worker: WorkerHandle, attempt: int) -> None:
-        verdict = await check_until_failed(self.id, worker, self.counters, self._around.config.health, self._alert)
-        self._inbox.put_nowait(CheckFailed(attempt, verdict))
-
-    def _on_check_failed(self, verdict: CloseReason) -> None:
-        match verdict:
-            case CloseReason.DEAF:
-                self._on_deaf()
-            case CloseReason.WORKER_HUNG:
-                self._end_worker(verdict)
-            case _:
-                self._close_socket(verdict)
-
-    def _on_deaf(self) -> None:
-        action = self._judgement.deaf(self._now())
-        self._alert("deaf", action.value)
-        match action:
-            case DeafAction.RECONNECT:
-                self._close_socket(CloseReason.DEAF)
-            case DeafAction.REPLACE_WORKER:
-                self._end_worker(CloseReason.DEAF)
-            case DeafAction.LEAVE:
-                self._begin_checks()
-            case never:
-                assert_never(never)
-
-    async def _on_worker_ended(self, end: Exit) -> None:
-        self._worker = None
-        reason, self._verdict = self._verdict or CloseReason.WORKER_EXITED, None
-        if self._state in ACTIVE or self._state is S.HELD:
-            await self._closed(reason, end.status, f"The worker process {end}.")
-
-    # --- when it closes -----------------------------------------------------------------------------------------------
-
-    async def _closed(
-        self, reason: CloseReason, code: int | None, message: str, data: dict[str, str] | None = None
-    ) -> None:
-        """The attempt or the open socket has ended: ask the policy, and do what it says."""
-        now, stable = self._now(), self._stable
-        if reason not in NO_FAILURE:
-            self.counters.failed(now)
-        self._clear_attempt()
-        if reason is CloseReason.REPLACED:
-            self._around.workers.end_others(self, self._worker)
-        roll = self._around.dice.random()
-        await self._carry_out(reason, self._judgement.close(reason, code, message, data, stable, now, roll))
-
-    async def _carry_out(self, reason: CloseReason, decision: Decision) -> None:
-        if decision.credentials is Credentials.ARCHIVE:
-            await self._drop_worker()
-            await self._around.store.archive_credentials(self.id, reason)
-            self._row = msgspec.structs.replace(self._row, jid=None, name=None)
-        match decision.action:
-            case Action.RETRY:
-                self._retry(decision.wait_seconds or 0.0)
-            case Action.HOLD:
-                self._around.gate.hold(reason)
-                self._retry(0.0)
-            case Action.PARK:
-                await self._park(decision.wait_seconds)
-            case Action.DONE:
-                await self._want(False)
-                await self._rest(Signal.STOP)
-            case never:
-                assert_never(never)
-
-    def _retry(self, wait_seconds: float) -> None:
-        """Give the next try a time; an open breaker may put it off, an operator's force may not be put off."""
-        wait = 0.0 if self._forced else max(wait_seconds, self._judgement.breaker.seconds_until_trial(self._now()))
-        self._wait(wait)
-        self._signal(Signal.RETRY)
-        self._save()
-
-    async def _park(self, wait_seconds: float | None) -> None:
-        await self._drop_worker()
-        if wait_seconds is not None:
-            self._wait(wait_seconds)
-        self._signal(Signal.PARK)
-        self._alert("parked", human_action(self.id, self._state, self._judgement.last_close))
-        self._save()
-
-    async def _quarantine(self) -> None:
-        await self._drop_worker()
-        self._signal(Signal.QUARANTINE)
-        self._alert("quarantined", "The stored credentials cannot be read; nothing was changed.")
-
-    async def _rest(self, signal: Signal | None) -> None:
-        """Let go of everything, in order: what we wait for, the socket and its worker, the state."""
-        self._agenda.cancel()
-        await self._drop_worker()
-        self._clear_attempt()
-        self._next_attempt_at = None
-        if signal is not None:
-            self._signal(signal)
-            self._save()
-
-    # --- small tools --------------------------------------------------------------------------------------------------
-
-    def _signal(self, *signals: Signal) -> None:
-        """Step the machine; what is passed through within one call is not shown."""
-        before = self._state
-        state = before
-        for signal in signals:
-            state = step(state, signal)
-        self._state = state
-        if state is not before:
-            self._since = time.time()
-            shown = self.reconnection()
-            self._publish("state", msgspec.to_builtins(shown) | {"from": before.value})
-            log.info(
-                f"session is {state}",
-                action="state",
-                session=self.id,
-                before=before.value,
-                reason=shown.close_reason,
-                rule=shown.rule,
-            )
-
-    def _wait(self, seconds: float) -> None:
-        self._next_attempt_at = self._now() + max(0.0, seconds)
-        self._agenda.begin(asyncio.sleep(max(0.0, seconds)), Waited)
-
-    def _expect_report(self, seconds: float, verdict: CloseReason | None) -> None:
-        """The worker owes a report by then (and some grace); else it is hung, or gone the way of the verdict."""
-        self._agenda.clear_deadlines()
-        self._verdict = verdict
-        self._agenda.later(seconds + REPORT_GRACE_SECONDS, Overdue(self._attempt))
-
-    def _close_socket(self, verdict: CloseReason) -> None:
-        self._stop_checks()
-        self._expect_report(0.0, verdict)
-        self._tell(wire.Close(self.id))
-
-    def _tell(self, frame: wire.Down) -> None:
-        if self._worker is not None:
-            with contextlib.suppress(WorkerGone):  # then its end is on its way into the inbox
-                self._worker.send(frame)
-
-    def _end_worker(self, verdict: CloseReason) -> None:
-        self._verdict = verdict
-        if self._worker is not None:
-            self._worker.kill()
-
-    async def _drop_worker(self) -> None:
-        worker, self._worker, self._verdict = self._worker, None, None
-        if worker is not None:
-            await worker.stop()
-
-    def _clear_attempt(self) -> None:
-        self._agenda.clear_deadlines()
-        self._stop_checks()
-        self._finish_ticket(succeeded=False)
-        self._qr, self._opened_at, self._stable, self._verdict = None, None, False, None
-
-    def _finish_ticket(self, succeeded: bool) -> None:
-        ticket, self._ticket = self._ticket, None
-        if ticket is not None:
-            ticket.finish(succeeded)
-
-    def _stop_checks(self) -> None:
-        if self._checks is not None:
-            self._checks.cancel()
-            self._checks = None
-
-    async def _want(self, wanted: bool) -> None:
-        if self.wanted != wanted:
-            await self._around.store.set_wanted(self.id, wanted)
-            self.wanted = wanted
-
-    def _save(self) -> None:
-        remembered = self._judgement.remembered(self._state is S.PARKED, self._next_attempt_at)
-        self._around.store.save_memory(self.id, memory.encode(remembered, self._now()))
-
-    def _publish(self, kind: str, data: dict[str, Any]) -> None:
-        self._around.publish(self.id, kind, data)
-
-    def _alert(self, name: str, message: str) -> None:
-        log.warning(message, action="alert", session=self.id, alert=name)
-        self._publish("alert", {"name": name, "message": message})
-
-    def _refuse_the_rest(self) -> None:
-        while not self._inbox.empty():
-            event = self._inbox.get_nowait()
-            if isinstance(event, Asked):
-                _answer(event.reply, SessionNotFound(f"Session {self.id} is gone."))
-
-
-def _answer(reply: "asyncio.Future[None]", error: WasupError | None) -> None:
-    if reply.done():  # whoever asked has gone
-        return
-    if error is None:
-        reply.set_result(None)
-    else:
-        reply.set_exception(error)
-
-
-def _readable(creds: bytes) -> bool:
-    try:
-        return isinstance(msgspec.json.decode(creds), dict)
-    except msgspec.MsgspecError:
-        return False
+    def outcomes(self) -> tuple[int, int]:
+        """Failed and all operations of the last minutes."""
+        return self._actor.counters.outcomes(self._now())
 
 
 def _result(reply: wire.Replied | wire.Probed, name: str) -> str:

@@ -8,8 +8,9 @@ import structlog
 
 from sessions.events import Command
 from sessions.model import SessionExists, SessionId, SessionNotFound
-from sessions.session import Session, Surroundings
+from sessions.session import Session
 from sessions.store import SessionRow
+from sessions.surroundings import Surroundings
 from supervisor.gate import Gate, GateView
 
 log = structlog.get_logger("fleet")
@@ -76,8 +77,7 @@ class Fleet:
 
     def outcomes(self) -> tuple[int, int]:
         """Failed and all operations of the last minutes, of all sessions."""
-        now = asyncio.get_running_loop().time()
-        outcomes = [session.counters.outcomes(now) for session in self._sessions.values()]
+        outcomes = [session.outcomes() for session in self._sessions.values()]
         return sum(failed for failed, _ in outcomes), sum(total for _, total in outcomes)
 
     def _run(self, row: SessionRow) -> Session:

@@ -16,7 +16,8 @@ SECRET_NAMES: Final = re.compile(r"token|secret|password|creds|authorization|qr|
 
 class LossyStream(io.TextIOBase):
     """A stream that loses what it cannot write. Whoever read our output (pm2's daemon, say) may be gone, and the disk may be full: no log
-    line is worth a session."""
+    line is worth a session.
+    """
 
     def __init__(self, stream: TextIO) -> None:
         self._stream = stream
@@ -37,7 +38,7 @@ def configure(log_format: str, level: str) -> None:
     """Set the log up. `auto` is human on a terminal and JSON elsewhere."""
     human = log_format == "human" or (log_format == "auto" and sys.stderr.isatty())
     renderer = structlog.dev.ConsoleRenderer() if human else structlog.processors.JSONRenderer()
-    stream = cast(TextIO, LossyStream(sys.stderr))
+    stream = cast("TextIO", LossyStream(sys.stderr))
     structlog.configure(
         processors=[
             structlog.processors.add_log_level,

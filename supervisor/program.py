@@ -14,8 +14,8 @@ import structlog
 
 from api.app import bind, create_app, serving
 from sessions.keys import KeyService
-from sessions.session import Surroundings
 from sessions.store import Store
+from sessions.surroundings import Surroundings
 from sessions.workers import WorkerConfig, Workers
 from supervisor.feed import Feed
 from supervisor.fleet import Fleet

@@ -18,7 +18,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from sessions import policy
 from sessions.health import HealthConfig
-from sessions.session import SessionConfig
+from sessions.surroundings import SessionConfig
 from supervisor.gate import GateConfig
 from supervisor.performance import Thresholds
 

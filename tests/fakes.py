@@ -15,6 +15,7 @@ from typing import Any
 import msgspec
 
 from sessions import wire
+from sessions.events import Command
 from sessions.keys import KeyService
 from sessions.model import (
     CloseReason,
@@ -28,8 +29,9 @@ from sessions.model import (
     WorkerGone,
 )
 from sessions.ports import WorkerHandle, WorkerOwner
-from sessions.session import Command, Session, SessionConfig, Surroundings
+from sessions.session import Session
 from sessions.store import SessionRow
+from sessions.surroundings import SessionConfig, Surroundings
 from sessions.wire import KeyEntry
 from sessions.worker_process import Exit
 

@@ -75,7 +75,10 @@ def test_a_wall_clock_that_was_set_back_lets_nothing_lie_in_the_future(clock: Si
 
 
 @given(
-    st.floats(0, 1e7), st.floats(0, 1e7), st.lists(st.floats(0, 1e6), max_size=5).map(tuple), st.none() | st.floats(0, 1e6)
+    st.floats(0, 1e7),
+    st.floats(0, 1e7),
+    st.lists(st.floats(0, 1e6), max_size=5).map(tuple),
+    st.none() | st.floats(0, 1e6),
 )
 def test_any_times_survive_a_restart_of_the_program(
     now: float, at: float, times: tuple[float, ...], due: float | None

@@ -22,7 +22,7 @@ def _system(memory: int = 0, cpu: float = 0.0, errors: float = 0.0) -> SystemPer
 
 
 def _session(average: float | None) -> dict[SessionId, Performance]:
-    figures: dict[str, Any] = {name: 0 for name in Performance.__struct_fields__}
+    figures: dict[str, Any] = dict.fromkeys(Performance.__struct_fields__, 0)
     return {SHOP: Performance(**figures | {"state": SessionState.OPEN, "average_response_time": average})}
 
 

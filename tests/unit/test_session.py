@@ -12,7 +12,7 @@ from sessions.events import Command
 from sessions.model import CloseReason as R
 from sessions.model import Refused, SessionNotFound, StoreUnavailable, WorkerGone
 from sessions.model import SessionState as S
-from sessions.session import SessionConfig
+from sessions.surroundings import SessionConfig
 from sessions.worker_process import Exit
 from tests.fakes import CREDS, Outcome, World, closes, dies, fake_time, opens, says_nothing, shows_qr
 
@@ -43,7 +43,11 @@ async def test_a_wanted_session_opens() -> None:
     async with World() as world:
         await world.start()
         await world.until(S.OPEN)
-        assert [data["state"] for _, kind, data in world.events if kind == "state"] == ["starting", "connecting", "open"]
+        assert [data["state"] for _, kind, data in world.events if kind == "state"] == [
+            "starting",
+            "connecting",
+            "open",
+        ]
         assert world.session.view().jid == "15550000001:1@s.whatsapp.net"
         (ticket,) = world.gate.tickets
         assert (ticket.has_landed, ticket.succeeded) == (True, True)
@@ -166,7 +170,9 @@ async def test_a_worker_that_never_reports_its_attempt_is_killed_and_replaced() 
         began = await world.until(S.CONNECTING)
         await world.until(S.OPEN, within=60)
         assert world.workers.made[0].killed
-        assert world.times(S.WAITING)[0] - began == pytest.approx(40.0, abs=0.1), "30 s of its own deadline, 10 s of grace"
+        assert world.times(S.WAITING)[0] - began == pytest.approx(40.0, abs=0.1), (
+            "30 s of its own deadline, 10 s of grace"
+        )
         assert world.session.reconnection().close_reason is R.WORKER_HUNG
 
 
@@ -235,7 +241,9 @@ async def test_a_deaf_session_gets_a_new_socket_then_a_new_worker_then_is_left_a
         assert world.session.state is S.OPEN
         assert len(world.workers.attempts) == 3
         assert [worker.killed for worker in world.workers.made] == [True, False]
-        deaf_messages = [data["message"] for _, kind, data in world.events if kind == "alert" and data["name"] == "deaf"]
+        deaf_messages = [
+            data["message"] for _, kind, data in world.events if kind == "alert" and data["name"] == "deaf"
+        ]
         assert deaf_messages[:3] == ["reconnect the socket", "kill the worker", "leave it and alert"]
         await asyncio.sleep(6 * HOUR)
         assert len(world.workers.attempts) == 5, "six hours later there is a new budget"
@@ -677,9 +685,7 @@ async def test_late_frames_of_an_old_attempt_are_ignored() -> None:
         worker.report(wire.Qr("shop", attempt=1, qr="OLD"))
         worker.report(wire.Opened("shop", attempt=1, jid="1@s.whatsapp.net"))
         worker.report(
-            wire.Closed(
-                "shop", attempt=1, code=401, message="old", data=None, registered=True, reason=R.LOGGED_OUT
-            )
+            wire.Closed("shop", attempt=1, code=401, message="old", data=None, registered=True, reason=R.LOGGED_OUT)
         )
         await asyncio.sleep(1)
         assert world.session.state is S.OPEN
@@ -847,7 +853,15 @@ class Chaos:
 
     async def step(self) -> None:
         world, dice = self.world, self.dice
-        acts = [self._drop, self._end_worker, self._ask, self._toggle_gate, self._toggle_store, self._probe, self._startup]
+        acts = [
+            self._drop,
+            self._end_worker,
+            self._ask,
+            self._toggle_gate,
+            self._toggle_store,
+            self._probe,
+            self._startup,
+        ]
         for _ in range(dice.choice([1, 1, 1, 2, 3])):  # several in one instant, too
             dice.choice([*acts, self._drop, self._ask])()
         world.workers.otherwise = self._outcome()
@@ -863,7 +877,7 @@ class Chaos:
         owned = [worker for worker in world.workers.alive if worker.assigned and not worker.killed]
         assert len(owned) <= 1
         if state in {S.CONNECTING, S.QR, S.OPEN} and not world.workers.alive:
-            assert world.session._inbox.qsize() > 0, "a session without a worker knows it, or is about to"
+            assert world.session._actor.inbox.qsize() > 0, "a session without a worker knows it, or is about to"
 
     async def heal(self) -> None:
         """Everything is well again; nothing may stay behind."""

@@ -133,7 +133,9 @@ def test_another_root_key_is_refused_unless_the_server_is_on_loopback(
     assert KEY not in str(caught.value)
 
 
-@pytest.mark.parametrize("url", ["ws://127.0.0.1:8080/{session}", "ws://[::1]:1", "wss://localhost:5", "ws://127.9.9.9"])
+@pytest.mark.parametrize(
+    "url", ["ws://127.0.0.1:8080/{session}", "ws://[::1]:1", "wss://localhost:5", "ws://127.9.9.9"]
+)
 def test_another_root_key_is_taken_with_a_server_on_loopback(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("WHATSAPP_NOISE_ROOT_KEY", KEY)
     monkeypatch.setenv("WHATSAPP_WEB_SOCKET_URL", url)

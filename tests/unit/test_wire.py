@@ -28,7 +28,7 @@ raws = st.recursive(
     max_leaves=8,
 ).map(lambda value: msgspec.Raw(msgspec.json.encode(value)))
 maps = st.none() | st.dictionaries(texts, texts, max_size=3)
-s = {"session": texts}
+of_a_session = {"session": texts}
 
 FRAMES: dict[type[wire.Frame], st.SearchStrategy[wire.Frame]] = {
     wire.Hello: st.builds(
@@ -40,12 +40,12 @@ FRAMES: dict[type[wire.Frame], st.SearchStrategy[wire.Frame]] = {
         node_version=texts,
         baileys_version=texts,
     ),
-    wire.State: st.builds(wire.State, **s, attempt=numbers, stage=texts),
-    wire.Qr: st.builds(wire.Qr, **s, attempt=numbers, qr=texts),
-    wire.Opened: st.builds(wire.Opened, **s, attempt=numbers, jid=texts, name=st.none() | texts),
+    wire.State: st.builds(wire.State, **of_a_session, attempt=numbers, stage=texts),
+    wire.Qr: st.builds(wire.Qr, **of_a_session, attempt=numbers, qr=texts),
+    wire.Opened: st.builds(wire.Opened, **of_a_session, attempt=numbers, jid=texts, name=st.none() | texts),
     wire.Closed: st.builds(
         wire.Closed,
-        **s,
+        **of_a_session,
         attempt=numbers,
         code=st.none() | numbers,
         message=texts,
@@ -53,17 +53,17 @@ FRAMES: dict[type[wire.Frame], st.SearchStrategy[wire.Frame]] = {
         registered=st.booleans(),
         reason=st.sampled_from(CloseReason),
     ),
-    wire.KeysGet: st.builds(wire.KeysGet, **s, epoch=numbers, id=numbers, kind=texts, names=st.lists(texts)),
+    wire.KeysGet: st.builds(wire.KeysGet, **of_a_session, epoch=numbers, id=numbers, kind=texts, names=st.lists(texts)),
     wire.KeysSet: st.builds(
         wire.KeysSet,
-        **s,
+        **of_a_session,
         epoch=numbers,
         seq=numbers,
         entries=st.lists(st.builds(wire.KeyEntry, kind=texts, name=texts, value=raws), max_size=4),
     ),
     wire.Message: st.builds(
         wire.Message,
-        **s,
+        **of_a_session,
         seq=numbers,
         id=texts,
         sender=texts,
@@ -73,29 +73,36 @@ FRAMES: dict[type[wire.Frame], st.SearchStrategy[wire.Frame]] = {
         kind=st.none() | texts,
         from_me=st.booleans(),
     ),
-    wire.Receipt: st.builds(wire.Receipt, **s, seq=numbers, id=texts, sender=texts, status=texts),
+    wire.Receipt: st.builds(wire.Receipt, **of_a_session, seq=numbers, id=texts, sender=texts, status=texts),
     wire.Probed: st.builds(
-        wire.Probed, **s, id=numbers, ok=st.booleans(), round_trip_ms=st.none() | finite, silent=st.booleans()
+        wire.Probed,
+        **of_a_session,
+        id=numbers,
+        ok=st.booleans(),
+        round_trip_ms=st.none() | finite,
+        silent=st.booleans(),
     ),
     wire.Replied: st.builds(
         wire.Replied,
-        **s,
+        **of_a_session,
         id=numbers,
         ok=st.booleans(),
         result=maps,
         error=st.none() | st.builds(wire.ReplyError, code=texts, message=texts),
     ),
     wire.Beat: st.builds(wire.Beat, lag_ms=finite, rss_bytes=numbers, heap_bytes=numbers),
-    wire.Assign: st.builds(wire.Assign, **s, epoch=numbers, creds=raws, proxy=st.none() | texts),
-    wire.Connect: st.builds(wire.Connect, **s, attempt=numbers),
-    wire.Close: st.builds(wire.Close, **s),
-    wire.Logout: st.builds(wire.Logout, **s, id=numbers),
-    wire.Probe: st.builds(wire.Probe, **s, id=numbers),
-    wire.PairingCode: st.builds(wire.PairingCode, **s, id=numbers, phone=texts),
-    wire.Send: st.builds(wire.Send, **s, id=numbers, to=texts, text=texts),
-    wire.KeysValues: st.builds(wire.KeysValues, **s, id=numbers, values=st.dictionaries(texts, raws, max_size=4)),
-    wire.KeysAck: st.builds(wire.KeysAck, **s, seq=numbers, ok=st.booleans(), error=st.none() | texts),
-    wire.Release: st.builds(wire.Release, **s),
+    wire.Assign: st.builds(wire.Assign, **of_a_session, epoch=numbers, creds=raws, proxy=st.none() | texts),
+    wire.Connect: st.builds(wire.Connect, **of_a_session, attempt=numbers),
+    wire.Close: st.builds(wire.Close, **of_a_session),
+    wire.Logout: st.builds(wire.Logout, **of_a_session, id=numbers),
+    wire.Probe: st.builds(wire.Probe, **of_a_session, id=numbers),
+    wire.PairingCode: st.builds(wire.PairingCode, **of_a_session, id=numbers, phone=texts),
+    wire.Send: st.builds(wire.Send, **of_a_session, id=numbers, to=texts, text=texts),
+    wire.KeysValues: st.builds(
+        wire.KeysValues, **of_a_session, id=numbers, values=st.dictionaries(texts, raws, max_size=4)
+    ),
+    wire.KeysAck: st.builds(wire.KeysAck, **of_a_session, seq=numbers, ok=st.booleans(), error=st.none() | texts),
+    wire.Release: st.builds(wire.Release, **of_a_session),
     wire.Shutdown: st.builds(wire.Shutdown),
 }
 
@@ -188,7 +195,7 @@ SECRET = "sEcReT-kEy-MaTeRiAl"
         f'{{"type":"keys.set","session":"a","epoch":"{SECRET}","seq":1,"entries":[]}}',
         f'{{"type":"keys.set","session":"a","epoch":1,"seq":1,"entries":[{{"kind":"k","name":"n","value":"{SECRET}"}}]',
         f'{{"type":"keys.values","session":"a","id":1,"values":{{"{SECRET}":1}}',
-        f'{SECRET}',
+        f"{SECRET}",
         f'"{SECRET}"',
     ],
 )

@@ -1,0 +1,36 @@
+"""What a session is given: its numbers, and the parts of the program around it."""
+
+import random
+from dataclasses import dataclass, field
+
+from sessions.health import HealthConfig
+from sessions.keys import KeyService
+from sessions.policy import Config
+from sessions.ports import Admission, Publish, WorkerSource
+from sessions.store import Store
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SessionConfig:
+    """A session's numbers, handed down from the settings; seconds and counts."""
+
+    policy: Config = field(default_factory=Config)
+    breaker_threshold: int = 5
+    breaker_timeout_seconds: float = 600.0
+    connect_timeout_seconds: float = 30.0
+    stable_after_seconds: float = 60.0
+    send_timeout_seconds: float = 40.0
+    health: HealthConfig = field(default_factory=HealthConfig)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Surroundings:
+    """What a session is given of the program around it."""
+
+    config: SessionConfig
+    store: Store
+    keys: KeyService
+    workers: WorkerSource
+    gate: Admission
+    publish: Publish
+    dice: random.Random
