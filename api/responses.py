@@ -6,6 +6,7 @@ import msgspec
 from aiohttp import web
 
 from api.errors import BadRequest
+from sessions.wire import UNREADABLE
 
 T = TypeVar("T")
 
@@ -24,7 +25,7 @@ async def body(request: web.Request, kind: type[T]) -> T:
         raise BadRequest("The body is empty.", f"Send JSON: {describe(kind)}.")
     try:
         return msgspec.json.decode(raw, type=kind)
-    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+    except UNREADABLE as error:
         raise BadRequest(f"The body cannot be used: {error}.", f"Send JSON: {describe(kind)}.") from None
 
 

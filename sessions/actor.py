@@ -9,6 +9,7 @@ import asyncio
 import contextlib
 import time
 from collections.abc import Coroutine
+from functools import partial
 from typing import Any, Final, assert_never
 
 import msgspec
@@ -32,7 +33,7 @@ from sessions.events import (
     WorkerEnded,
     WorkerReady,
 )
-from sessions.health import check_until_failed
+from sessions.health import FIRST_CHECK_SECONDS, check_until_failed
 from sessions.judgement import Judgement
 from sessions.machine import TRANSITIONS, Signal, step
 from sessions.model import CloseReason, SessionNotFound, SessionState, StoreError, WasupError, WorkerGone
@@ -88,6 +89,7 @@ class Actor:
         self.qr: str | None = None
         self.opened_at: float | None = None
         self._stable = False
+        self._left_deaf = False
         self.retired = False
 
     def reconnection(self) -> Reconnection:
@@ -141,7 +143,7 @@ class Actor:
         while not self.retired:
             event = await self.inbox.get()
             await self._guarded(self._handle(event))
-        self._refuse_the_rest()
+        await self._clear_inbox()
 
     async def _guarded(self, work: Coroutine[Any, Any, None]) -> None:
         try:
@@ -221,9 +223,9 @@ class Actor:
         try:
             await commands[event.command]()
         except WasupError as refusal:
-            _answer(event.reply, refusal)
-            if isinstance(refusal, StoreError):
-                raise
+            _answer(
+                event.reply, refusal
+            )  # a command checks and writes before it changes anything: nothing is half-done
         except BaseException:
             _answer(event.reply, WasupError("The supervisor failed to do that."))
             raise
@@ -255,7 +257,9 @@ class Actor:
         if self.state in {S.CONNECTING, S.OPEN}:
             self._forced = True
             self._close_socket(CloseReason.REQUESTED)
-        elif self.state is not S.STARTING:
+        elif self.state is S.STARTING:
+            self._forced = True
+        else:
             await self._go(urgent=True)
 
     async def _reset_breaker(self) -> None:
@@ -281,7 +285,7 @@ class Actor:
             self._ask_gate()
         else:
             self._signal(Signal.START)
-            self._agenda.begin(self._around.workers.bring_up(self.id), WorkerReady)
+            self._agenda.begin(partial(self._around.workers.bring_up, self.id), WorkerReady)
 
     def _ask_gate(self) -> None:
         ready = () if self.state is S.HELD else (Signal.READY,)
@@ -291,7 +295,7 @@ class Actor:
             self._connect(ticket, *ready)
         else:
             self._signal(*ready)
-            self._agenda.begin(self._around.gate.admit(self.id, self._forced), Admitted)
+            self._agenda.begin(partial(self._around.gate.admit, self.id, self._forced), Admitted)
 
     async def _on_step(self, event: Step) -> None:
         match event:
@@ -371,7 +375,7 @@ class Actor:
                 assert_never(never)
 
     def _on_qr(self, qr: str) -> None:
-        self._agenda.clear_deadlines()  # from here on Baileys' own QR timers rule
+        self._expect_report(self._around.config.qr_timeout_seconds, None)  # the next QR, or the end of the attempt
         self._finish_ticket(succeeded=True)
         self.qr = qr
         self._signal(Signal.SHOW_QR)
@@ -392,7 +396,7 @@ class Actor:
         self._finish_ticket(succeeded=True)
         self._judgement.breaker.opened()
         self.counters.opened(now)
-        self.qr, self.opened_at, self._stable = None, now, False
+        self.qr, self.opened_at, self._stable, self._left_deaf = None, now, False, False
         self.row = msgspec.structs.replace(self.row, jid=frame.jid, name=frame.name)
         self._around.store.save_identity(self.id, frame.jid, frame.name)
         self._signal(Signal.OPEN)
@@ -406,12 +410,15 @@ class Actor:
         self._judgement.stable()
         self._save()
 
-    def _begin_checks(self) -> None:
+    def _begin_checks(self, after_seconds: float = FIRST_CHECK_SECONDS) -> None:
         assert self.worker is not None, "an open session has a worker"
-        self._checks = asyncio.create_task(self._check(self.worker, self._attempt), name=f"checks of {self.id}")
+        work = self._check(self.worker, self._attempt, after_seconds)
+        self._checks = asyncio.create_task(work, name=f"checks of {self.id}")
 
-    async def _check(self, worker: WorkerHandle, attempt: int) -> None:
-        verdict = await check_until_failed(self.id, worker, self.counters, self._around.config.health, self._alert)
+    async def _check(self, worker: WorkerHandle, attempt: int, after_seconds: float) -> None:
+        health = self._around.config.health
+        await asyncio.sleep(min(after_seconds, health.interval_seconds))
+        verdict = await check_until_failed(self.id, worker, self.counters, health, self._alert)
         self.inbox.put_nowait(CheckFailed(attempt, verdict))
 
     def _on_check_failed(self, verdict: CloseReason) -> None:
@@ -425,21 +432,23 @@ class Actor:
 
     def _on_deaf(self) -> None:
         action = self._judgement.deaf(self._now())
-        self._alert("deaf", action.value)
+        if action is not DeafAction.LEAVE or not self._left_deaf:
+            self._alert("deaf", action.value)
         match action:
             case DeafAction.RECONNECT:
                 self._close_socket(CloseReason.DEAF)
             case DeafAction.REPLACE_WORKER:
                 self._end_worker(CloseReason.DEAF)
             case DeafAction.LEAVE:
-                self._begin_checks()
+                self._left_deaf = True
+                self._begin_checks(self._around.config.health.interval_seconds)
             case never:
                 assert_never(never)
 
     async def _on_worker_ended(self, end: Exit) -> None:
         self.worker = None
-        reason, self._verdict = self._verdict or CloseReason.WORKER_EXITED, None
         if self.state in ACTIVE or self.state is S.HELD:
+            reason = self._verdict or CloseReason.WORKER_EXITED
             await self._closed(reason, end.status, f"The worker process {end}.")
 
     # --- when it closes -----------------------------------------------------------------------------------------------
@@ -449,6 +458,9 @@ class Actor:
     ) -> None:
         """The attempt or the open socket has ended: ask the policy, and do what it says."""
         now, stable = self._now(), self._stable
+        self._forced = (
+            self._forced and self._verdict is CloseReason.REQUESTED
+        )  # else the attempt that was forced is over
         if reason not in NO_FAILURE:
             self.counters.failed(now)
         self._clear_attempt()
@@ -501,7 +513,7 @@ class Actor:
         self._agenda.cancel()
         await self._drop_worker()
         self._clear_attempt()
-        self._next_attempt_at = None
+        self._next_attempt_at, self._forced = None, False
         if signal is not None:
             self._signal(signal)
             self._save()
@@ -530,7 +542,7 @@ class Actor:
 
     def _wait(self, seconds: float) -> None:
         self._next_attempt_at = self._now() + max(0.0, seconds)
-        self._agenda.begin(asyncio.sleep(max(0.0, seconds)), Waited)
+        self._agenda.begin(partial(asyncio.sleep, max(0.0, seconds)), Waited)
 
     def _expect_report(self, seconds: float, verdict: CloseReason | None) -> None:
         """The worker owes a report by then (and some grace); else it is hung, or gone the way of the verdict."""
@@ -590,11 +602,16 @@ class Actor:
         log.warning(message, action="alert", session=self.id, alert=name)
         self._publish("alert", {"name": name, "message": message})
 
-    def _refuse_the_rest(self) -> None:
+    async def _clear_inbox(self) -> None:
+        """What came too late: questions are refused, workers and tickets given back."""
         while not self.inbox.empty():
-            event = self.inbox.get_nowait()
-            if isinstance(event, Asked):
-                _answer(event.reply, SessionNotFound(f"Session {self.id} is gone."))
+            match self.inbox.get_nowait():
+                case Asked(_, reply):
+                    _answer(reply, SessionNotFound(f"Session {self.id} is gone."))
+                case WorkerReady(_, worker):
+                    await worker.stop()
+                case Admitted(_, ticket):
+                    ticket.finish(succeeded=False)
 
 
 def _answer(reply: "asyncio.Future[None]", error: WasupError | None) -> None:
@@ -609,5 +626,5 @@ def _answer(reply: "asyncio.Future[None]", error: WasupError | None) -> None:
 def _readable(creds: bytes) -> bool:
     try:
         return isinstance(msgspec.json.decode(creds), dict)
-    except msgspec.MsgspecError:
+    except wire.UNREADABLE:
         return False

@@ -1,7 +1,7 @@
 """What a session waits for: at most one *step* (a worker, a ticket, the end of a wait), and the deadlines of what it is owed."""
 
 import asyncio
-from collections.abc import Callable, Coroutine
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 from sessions.events import Event, Step, StepFailed
@@ -22,7 +22,7 @@ class Agenda:
         """Whether a step is under way."""
         return self._step is not None
 
-    def begin(self, work: Coroutine[Any, Any, Any], done: Callable[[int, Any], Step]) -> None:
+    def begin(self, work: Callable[[], Awaitable[Any]], done: Callable[[int, Any], Step]) -> None:
         """Begin a step, in place of the one under way. Its result arrives as `done(number, result)`, an error as StepFailed."""
         self.cancel()
         self._step = asyncio.create_task(self._run(self._number, work, done), name=f"step of {self._session}")
@@ -52,9 +52,9 @@ class Agenda:
             deadline.cancel()
         self._deadlines.clear()
 
-    async def _run(self, number: int, work: Coroutine[Any, Any, Any], done: Callable[[int, Any], Step]) -> None:
+    async def _run(self, number: int, work: Callable[[], Awaitable[Any]], done: Callable[[int, Any], Step]) -> None:
         try:
-            event = done(number, await work)
+            event = done(number, await work())
         except Exception as error:
             event = StepFailed(number, error)
         self._inbox.put_nowait(event)

@@ -14,7 +14,7 @@ from sessions.model import CloseReason, SessionId, WorkerGone
 from sessions.ports import WorkerHandle
 
 FIRST_CHECK_SECONDS: Final = 1.0
-"""A login that is accepted and then met with silence is noticed early."""
+"""How soon after `open` the first check is made: a login that is accepted and then met with silence is noticed early."""
 WORKER_GRACE_SECONDS: Final = 5.0
 """How much later than the probe's own deadline the worker may answer before it is taken for hung."""
 SECOND_LOOK_SECONDS: Final = 1.0
@@ -36,7 +36,6 @@ async def check_until_failed(
     session: SessionId, worker: WorkerHandle, counters: Counters, config: HealthConfig, alert: Alert
 ) -> CloseReason:
     """Check for as long as all is well; the verdict when it is not: `connection_lost`, `deaf` or `worker_hung`."""
-    await asyncio.sleep(min(FIRST_CHECK_SECONDS, config.interval_seconds))
     lagging = False
     while True:
         verdict = await _probe(session, worker, counters, config) or await _heartbeat(worker, config)

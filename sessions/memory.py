@@ -11,6 +11,7 @@ import msgspec
 from sessions.breaker import BreakerRecord, BreakerState
 from sessions.model import CloseReason
 from sessions.policy import Memory
+from sessions.wire import UNREADABLE, WireError
 
 
 class LastClose(msgspec.Struct, frozen=True):
@@ -50,6 +51,7 @@ class _Stored(msgspec.Struct):
     last_close: LastClose | None = None
     parked: bool = False
     next_attempt_at: float | None = None
+    saved_at: float = 0.0
 
 
 def encode(memory: Remembered, now: float) -> bytes:
@@ -71,16 +73,21 @@ def encode(memory: Remembered, now: float) -> bytes:
             last_close=memory.last_close,
             parked=memory.parked,
             next_attempt_at=_shift(memory.next_attempt_at, to_wall),
+            saved_at=now + to_wall,
         )
     )
 
 
 def decode(stored: bytes | None, now: float) -> Remembered:
-    """From the store. Raises msgspec.MsgspecError when it cannot be read."""
+    """From the store. Raises WireError when it cannot be read."""
     if stored is None:
         return Remembered(Memory(), BreakerRecord())
-    data = msgspec.json.decode(stored, type=_Stored)
-    to_monotonic = now - time.time()
+    try:
+        data = msgspec.json.decode(stored, type=_Stored)
+    except UNREADABLE as error:
+        raise WireError(f"not a session's memory: {type(error).__name__}") from None
+    # A clock that was set back since must not make waits longer: then no time at all has passed.
+    to_monotonic = now - max(time.time(), data.saved_at)
     policy = Memory(
         failures=data.failures,
         penalty_steps=data.penalty_steps,

@@ -18,6 +18,7 @@ class SessionConfig:
     breaker_threshold: int = 5
     breaker_timeout_seconds: float = 600.0
     connect_timeout_seconds: float = 30.0
+    qr_timeout_seconds: float = 60.0
     stable_after_seconds: float = 60.0
     send_timeout_seconds: float = 40.0
     health: HealthConfig = field(default_factory=HealthConfig)

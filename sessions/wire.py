@@ -4,6 +4,7 @@ docs/wire.md describes every frame; `worker/wire.js` is the Node mirror; `worker
 both. Values of keys and credentials stay raw JSON bytes: the supervisor carries them and never looks inside.
 """
 
+import re
 from typing import Final
 
 import msgspec
@@ -15,8 +16,12 @@ MAX_FRAME_BYTES: Final = 32 * 1024 * 1024
 """A first pre-key upload is some 300 kB; thirty times that is a runaway, not a frame."""
 
 
+UNREADABLE: Final = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
+"""What msgspec raises for bytes that are not the JSON that was asked for."""
+
+
 class WireError(Exception):
-    """The other side does not speak the protocol."""
+    """These bytes do not say what they should."""
 
 
 class Frame(msgspec.Struct, frozen=True, tag_field="type", kw_only=True):
@@ -255,13 +260,21 @@ def decode_up(line: bytes) -> Up:
     """A worker's line as a frame. Raises WireError, which never quotes the line (it may hold keys)."""
     try:
         return _up_decoder.decode(line)
-    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
-        raise WireError(f"not a frame ({error}; {len(line)} bytes)") from None
+    except UNREADABLE as error:
+        raise _not_a_frame(line, error) from None
 
 
 def decode_down(line: bytes) -> Down:
     """A supervisor's line as a frame (for fakes and tests). Raises WireError."""
     try:
         return _down_decoder.decode(line)
-    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
-        raise WireError(f"not a frame ({error}; {len(line)} bytes)") from None
+    except UNREADABLE as error:
+        raise _not_a_frame(line, error) from None
+
+
+def _not_a_frame(line: bytes, error: Exception) -> WireError:
+    """Say what is wrong and where, but never quote the line or msgspec, which quotes it: there may be keys in it."""
+    where = re.search(r"at `(\$[^`]*)`$", str(error))
+    return WireError(
+        f"not a frame: {type(error).__name__} at {where[1] if where else 'some place'} of {len(line)} bytes"
+    )

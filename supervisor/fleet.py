@@ -11,6 +11,7 @@ from sessions.model import SessionExists, SessionId, SessionNotFound
 from sessions.session import Session
 from sessions.store import SessionRow
 from sessions.surroundings import Surroundings
+from sessions.wire import WireError
 from supervisor.gate import Gate, GateView
 
 log = structlog.get_logger("fleet")
@@ -83,7 +84,7 @@ class Fleet:
     def _run(self, row: SessionRow) -> Session:
         try:
             session = Session(row, self._around)
-        except msgspec.MsgspecError:
+        except WireError:
             log.error(
                 "what is remembered of a session cannot be read; it begins anew",
                 action="memory_unreadable",

@@ -148,6 +148,7 @@ class Gate:
         """A reserved token is taken."""
         self._reserved -= 1
         self._bucket.take(self._now())
+        self._pump()  # with all tokens reserved the queue had nothing to wait for but this
 
     def on_finished(self, ticket: GateTicket, succeeded: bool) -> None:
         """An attempt is over."""
@@ -195,7 +196,8 @@ class Gate:
                     self._timer = asyncio.get_running_loop().call_later(wait, self._pump)
                 return
             waiting = self._queue.popleft()
-            waiting.ticket.set_result(self._grant(waiting.session))
+            if not waiting.ticket.done():  # done: cancelled, and not yet withdrawn
+                waiting.ticket.set_result(self._grant(waiting.session))
 
     def _withdraw(self, waiting: _Waiting) -> None:
         if waiting.ticket.done() and not waiting.ticket.cancelled():

@@ -15,8 +15,9 @@ SECRET_NAMES: Final = re.compile(r"token|secret|password|creds|authorization|qr|
 
 
 class LossyStream(io.TextIOBase):
-    """A stream that loses what it cannot write. Whoever read our output (pm2's daemon, say) may be gone, and the disk may be full: no log
-    line is worth a session.
+    """A stream that loses what it cannot write.
+
+    Whoever read our output (pm2's daemon, say) may be gone, and the disk may be full: no log line is worth a session.
     """
 
     def __init__(self, stream: TextIO) -> None:

@@ -172,6 +172,7 @@ class Settings(BaseSettings):
             breaker_threshold=self.circuit_breaker_threshold,
             breaker_timeout_seconds=self.circuit_breaker_timeout / 1000,
             connect_timeout_seconds=self.connect_timeout / 1000,
+            qr_timeout_seconds=(self.qr_timeout or 60_000) / 1000,
             stable_after_seconds=self.stable_after / 1000,
             health=HealthConfig(
                 interval_seconds=self.health_check_interval / 1000,

@@ -531,6 +531,13 @@ class World:
             raise AssertionError(f"not {states} within {within} s but {self.session.state}; {shown}") from None
         return loop.time()
 
+    async def until_true(self, condition: Callable[[], bool], within: float = 600.0) -> None:
+        """Wait until something is so that an event may have changed."""
+        async with asyncio.timeout(within):
+            while not condition():
+                self._changed.clear()
+                await self._changed.wait()
+
     def times(self, state: SessionState) -> list[float]:
         """When it came to be in that state."""
         return [at for at, kind, data in self.events if kind == "state" and data["state"] == state]

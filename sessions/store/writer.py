@@ -65,8 +65,14 @@ class Writer:
             async with self._engine.begin() as connection:
                 for operation, future in batch:
                     outcomes.append((future, await _outcome(operation, connection)))
-        except (SQLAlchemyError, OSError) as error:
-            log.error("the store could not write", action="store_write_failed", error=str(error.__cause__ or error))
+        except Exception as error:
+            ours = not isinstance(error, SQLAlchemyError | OSError)  # then a traceback, or nobody could ever mend it
+            log.error(
+                "the store could not write",
+                action="store_write_failed",
+                error=str(error.__cause__ or error),
+                exc_info=ours,
+            )
             outcomes = [
                 (future, StoreUnavailable(f"The store could not write: {error.__cause__ or error}"))
                 for _, future in batch

@@ -425,7 +425,8 @@ async def main():
     epoch = await store.raise_epoch("shop")
     async def write(n):
         value = b'{"n":%d,"pad":"%s"}' % (n, b"x" * 500)
-        await store.write_keys("shop", epoch, [KeyEntry("session", f"a{n}", msgspec.Raw(value)), KeyEntry("session", f"b{n}", msgspec.Raw(value))])
+        entries = [KeyEntry("session", f"{half}{n}", msgspec.Raw(value)) for half in "ab"]
+        await store.write_keys("shop", epoch, entries)
         print(n, flush=True)
     n = 0
     while True:

@@ -3,7 +3,6 @@
 import math
 from types import SimpleNamespace
 
-import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -13,6 +12,7 @@ from sessions.breaker import BreakerRecord
 from sessions.memory import LastClose, Remembered
 from sessions.model import CloseReason
 from sessions.policy import RATE_LIMIT_MEMORY_SECONDS, Memory
+from sessions.wire import WireError
 
 WALL = 1_700_000_000.0
 NOW = 5_000.0
@@ -112,7 +112,7 @@ def test_any_times_survive_a_restart_of_the_program(
     ids=lambda stored: repr(stored[:25]),
 )
 def test_what_cannot_be_read_is_refused_with_the_promised_error(stored: bytes) -> None:
-    with pytest.raises(msgspec.MsgspecError):
+    with pytest.raises(WireError):
         memory.decode(stored, NOW)
 
 

@@ -146,7 +146,7 @@ def test_another_root_key_is_taken_with_a_server_on_loopback(url: str, monkeypat
 def test_a_root_key_that_is_no_key_is_refused_and_not_shown(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("WHATSAPP_NOISE_ROOT_KEY", "not-a-key")
     monkeypatch.setenv("WHATSAPP_WEB_SOCKET_URL", "ws://127.0.0.1:1")
-    with pytest.raises(BadSettings, match="WHATSAPP_NOISE_ROOT_KEY is .hidden.") as caught:
+    with pytest.raises(BadSettings, match=r"WHATSAPP_NOISE_ROOT_KEY is .hidden.") as caught:
         load()
     assert "not-a-key" not in str(caught.value)
 
@@ -154,7 +154,7 @@ def test_a_root_key_that_is_no_key_is_refused_and_not_shown(monkeypatch: pytest.
 @pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.168.1.5", "example.com"])
 def test_an_api_that_others_can_reach_needs_a_token(host: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("WHATSAPP_API_HOST", host)
-    with pytest.raises(BadSettings, match="WHATSAPP_API_HOST is .* unless WHATSAPP_API_TOKEN is set"):
+    with pytest.raises(BadSettings, match=r"WHATSAPP_API_HOST is .* unless WHATSAPP_API_TOKEN is set"):
         load()
     monkeypatch.setenv("WHATSAPP_API_TOKEN", TOKEN)
     assert load().api_host == host
@@ -162,7 +162,7 @@ def test_an_api_that_others_can_reach_needs_a_token(host: str, monkeypatch: pyte
 
 def test_a_short_token_is_refused_and_not_shown(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("WHATSAPP_API_TOKEN", "hunter2")
-    with pytest.raises(BadSettings, match="WHATSAPP_API_TOKEN is .hidden.; it accepts 16") as caught:
+    with pytest.raises(BadSettings, match=r"WHATSAPP_API_TOKEN is .hidden.; it accepts 16") as caught:
         load()
     assert "hunter2" not in str(caught.value)
 
