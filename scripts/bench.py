@@ -46,7 +46,7 @@ IDLE_SECONDS: Final = 30
 """One probe interval, so that each session is probed once in it."""
 HEAL_SECONDS: Final = 180.0
 """What has not healed by then is an error."""
-TAKES_SECONDS: Final = {"blackhole": 115, "start": 45, "weight": 45, "kill": 20}
+TAKES_SECONDS: Final = {"blackhole": 105, "start": 25, "weight": 50, "kill": 10}
 PARTS: Final = tuple(TAKES_SECONDS)
 FLEET_PARTS: Final = ("start", "weight", "kill")
 MIB: Final = 1024 * 1024
@@ -145,6 +145,12 @@ async def opened(supervisor: Supervisor, sessions: Iterable[str], after: int) ->
     return states
 
 
+async def paired(bench: Bench, supervisor: Supervisor, sessions: Sequence[str]) -> None:
+    """Pair the sessions, and see it in the event log: it shows an event a moment after the state, and is counted from later."""
+    await pair(supervisor, bench.standin, *sessions)
+    await opened(supervisor, sessions, after=0)
+
+
 def seconds(event: Any) -> float:
     """When an event of the supervisor was."""
     return float(event["timeMs"]) / 1000
@@ -205,7 +211,7 @@ async def blackhole(bench: Bench) -> None:
             group.create_task(blackhole_plain(bench, plain, *each))
             for each in zip(theirs, KEEP_ALIVE_PHASES, strict=True)
         ]
-        await pair(supervisor, bench.standin, *ours)
+        await paired(bench, supervisor, ours)
         bench.tell(f"blackhole: all open; wasup's are struck when they have been so for {STABLE_AFTER:g} s")
         healed = [
             group.create_task(blackhole_wasup(bench, supervisor, *each))
@@ -282,7 +288,7 @@ async def fleet(bench: Bench, parts: Sequence[str]) -> None:
     sessions = [f"fleet-{number:02}" for number in range(1, (KILLS if parts == ["kill"] else FLEET) + 1)]
     bench.tell(f"{', '.join(parts)}: pairing {len(sessions)} sessions")
     supervisor = await bench.supervisor("fleet")
-    await pair(supervisor, bench.standin, *sessions)
+    await paired(bench, supervisor, sessions)
     # Paired workers have made their keys and are heavier than those of a daily start: all that follows begins with one.
     rounds = [await start(bench, supervisor, sessions) for _ in range(STARTS if "start" in parts else 1)]
     if "start" in parts:

@@ -59,7 +59,7 @@ def reference() -> str:
         "## Session states",
         _table(("state", "meaning"), ((f"`{state}`", text) for state, text in _members(SessionState))),
         "## Close reasons",
-        "Why a session was closed, and what the policy does (`sessions/policy.py`). *Counts*: failures added to the session's breaker. *Force*: "
+        "Why a session was closed, and what `sessions/policy.py` does. *Counts*: failures added to the session's breaker. *Force*: "
         "whether `POST /force-reconnection/{id}` is accepted once it is parked.",
         _table(("reason", "does", "counts", "credentials", "force", "what a human must do"), _reasons()),
         "## Commands",

@@ -84,6 +84,8 @@ class Actor:
         self._episode_attempts = 0
         self._forced = False
         """An operator wants the next attempt now."""
+        self._logout_wanted = False
+        """An operator wants the device unlinked; a connection lost meanwhile only puts it off."""
         self._verdict: CloseReason | None = None
         """Why we are ending the socket or the worker ourselves."""
         self.qr: str | None = None
@@ -91,6 +93,10 @@ class Actor:
         self._stable = False
         self._left_deaf = False
         self.retired = False
+
+    def stored_row(self) -> SessionRow:
+        """The session as it would be stored now."""
+        return msgspec.structs.replace(self.row, wanted=self.wanted, memory=self._encoded())
 
     def reconnection(self) -> Reconnection:
         """Why the session is where it is and what comes next."""
@@ -271,9 +277,13 @@ class Actor:
     async def _logout(self) -> None:
         if self.state is not S.OPEN:
             raise refusals.cannot_log_out(self.id, self.state)
+        self._logout_wanted = True
+        self._log_out()
+
+    def _log_out(self) -> None:
         self._stop_checks()
+        self._expect_report(0.0, CloseReason.WORKER_HUNG)
         self._tell(wire.Logout(self.id, 0))
-        self._expect_report(0.0, CloseReason.OWN_LOGOUT)
 
     # --- towards an attempt -----------------------------------------------------------------------------------------------
 
@@ -401,6 +411,9 @@ class Actor:
         self._around.store.save_identity(self.id, frame.jid, frame.name)
         self._signal(Signal.OPEN)
         self._save()
+        if self._logout_wanted:
+            self._log_out()
+            return
         self._agenda.later(self._around.config.stable_after_seconds, StableReached(self._attempt))
         self._begin_checks()
 
@@ -416,9 +429,14 @@ class Actor:
         self._checks = asyncio.create_task(work, name=f"checks of {self.id}")
 
     async def _check(self, worker: WorkerHandle, attempt: int, after_seconds: float) -> None:
-        health = self._around.config.health
+        health, verdict = self._around.config.health, None
         await asyncio.sleep(min(after_seconds, health.interval_seconds))
-        verdict = await check_until_failed(self.id, worker, self.counters, health, self._alert)
+        while verdict is None:
+            try:
+                verdict = await check_until_failed(self.id, worker, self.counters, health, self._alert)
+            except Exception:  # an error of our own must not leave an open session unwatched
+                log.exception("a health check failed by itself", action="check_error", session=self.id)
+                await asyncio.sleep(health.interval_seconds)
         self.inbox.put_nowait(CheckFailed(attempt, verdict))
 
     def _on_check_failed(self, verdict: CloseReason) -> None:
@@ -513,7 +531,8 @@ class Actor:
         self._agenda.cancel()
         await self._drop_worker()
         self._clear_attempt()
-        self._next_attempt_at, self._forced = None, False
+        self._next_attempt_at, self._forced, self._logout_wanted = None, False, False
+        self._judgement.breaker.abandon_attempt(self._now())
         if signal is not None:
             self._signal(signal)
             self._save()
@@ -592,8 +611,11 @@ class Actor:
             self.wanted = wanted
 
     def _save(self) -> None:
+        self._around.store.save_memory(self.id, self._encoded())
+
+    def _encoded(self) -> bytes:
         remembered = self._judgement.remembered(self.state is S.PARKED, self._next_attempt_at)
-        self._around.store.save_memory(self.id, memory.encode(remembered, self._now()))
+        return memory.encode(remembered, self._now())
 
     def _publish(self, kind: str, data: dict[str, Any]) -> None:
         self._around.publish(self.id, kind, data)

@@ -15,6 +15,8 @@ from sessions.ports import WorkerHandle
 
 FIRST_CHECK_SECONDS: Final = 1.0
 """How soon after `open` the first check is made: a login that is accepted and then met with silence is noticed early."""
+EARLY: Final = 0.95
+"""Each check comes a twentieth early: a dead socket is noticed within interval + time-out of its last sign of life, our own delays included."""
 WORKER_GRACE_SECONDS: Final = 5.0
 """How much later than the probe's own deadline the worker may answer before it is taken for hung."""
 SECOND_LOOK_SECONDS: Final = 1.0
@@ -42,7 +44,7 @@ async def check_until_failed(
         if verdict is not None:
             return verdict
         lagging = _watch_lag(worker, config, lagging, alert)
-        await asyncio.sleep(config.interval_seconds)
+        await asyncio.sleep(config.interval_seconds * EARLY)
 
 
 async def _probe(

@@ -59,6 +59,10 @@ class Session:
         timeout = self._config.connect_timeout_seconds
         return _result(await worker.request(lambda number: wire.PairingCode(self.id, number, phone), timeout), "code")
 
+    def row(self) -> SessionRow:
+        """The session as it would be stored now."""
+        return self._actor.stored_row()
+
     # --- looked at ------------------------------------------------------------------------------------------------------
 
     @property

@@ -7,7 +7,7 @@ import msgspec
 import structlog
 
 from sessions.events import Command
-from sessions.model import SessionExists, SessionId, SessionNotFound
+from sessions.model import SessionExists, SessionId, SessionNotFound, StoreError
 from sessions.session import Session
 from sessions.store import SessionRow
 from sessions.surroundings import Surroundings
@@ -66,9 +66,15 @@ class Fleet:
 
     async def delete(self, session: SessionId, purge: bool) -> None:
         """Stop a session and remove it: its credentials are archived, or destroyed when `purge`. Raises SessionNotFound."""
-        await self.get(session).ask(Command.RETIRE)
+        leaving = self.get(session)
+        row = leaving.row()
+        await leaving.ask(Command.RETIRE)
         await self._tasks.pop(session)
-        await self._around.store.delete_session(session, purge)
+        try:
+            await self._around.store.delete_session(session, purge)
+        except StoreError:
+            self._run(row)  # nothing was deleted: it goes on
+            raise
         del self._sessions[session]
         self._around.publish(session, "deleted", {"purged": purge})
 

@@ -9,6 +9,7 @@ import asyncio
 import random
 from collections import deque
 from dataclasses import dataclass
+from typing import Final
 
 import msgspec
 import structlog
@@ -16,6 +17,9 @@ import structlog
 from sessions.model import SessionId
 from supervisor.bucket import TokenBucket
 from supervisor.hold import Hold
+
+TICK_SECONDS: Final = 0.001
+"""No timer is shorter: the remainder of a rounding must not make the queue spin."""
 
 log = structlog.get_logger("gate")
 
@@ -193,7 +197,7 @@ class Gate:
             wait = self._seconds_until_free()
             if wait > 0:
                 if wait != float("inf"):
-                    self._timer = asyncio.get_running_loop().call_later(wait, self._pump)
+                    self._timer = asyncio.get_running_loop().call_later(max(wait, TICK_SECONDS), self._pump)
                 return
             waiting = self._queue.popleft()
             if not waiting.ticket.done():  # done: cancelled, and not yet withdrawn

@@ -1,5 +1,6 @@
 """What every test is held to: it leaves no process behind, and no two logins of one device ever overlap."""
 
+import asyncio
 import os
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
 from pathlib import Path
@@ -9,6 +10,9 @@ import pytest
 import pytest_asyncio
 
 from scripts.lab import StandIn, Supervisor
+
+# On Python 3.11 pytest-asyncio's first look for "the loop before" makes one, which nobody closes; some later test is then blamed.
+asyncio.set_event_loop(None)
 
 StartSupervisor = Callable[..., Awaitable[Supervisor]]
 

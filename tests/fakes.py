@@ -319,6 +319,12 @@ class FakeGate:
                 self._grant(ticket)
                 future.set_result(None)
 
+    def grant_first(self) -> None:
+        """Let the first one through who waits, and stay shut."""
+        ticket, future = self.waiting[0]
+        self._grant(ticket)
+        future.set_result(None)
+
     def _grant(self, ticket: FakeTicket) -> FakeTicket:
         if any(other.session == ticket.session for other in self.unfinished):
             self.breaches.append(f"{ticket.session} holds two tickets")
