@@ -24,7 +24,7 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from scripts.lab import LabError, StandIn, Supervisor, eventually
+from scripts.lab import LabError, StandIn, Supervisor, eventually, unless_stopped
 
 SESSIONS: Final = tuple(f"loja-{n}" for n in range(1, 6))
 STEP_SECONDS: Final = 90.0
@@ -129,7 +129,7 @@ async def messages(demo: Demo) -> str:
 
 async def drop(demo: Demo) -> str:
     """Cut one connection."""
-    after = await demo.supervisor.last_event()
+    after = await demo.supervisor.last_event("loja-1")
     await demo.standin.fault("drop", "loja-1")
     await demo.reopened("loja-1", after=after)
     return "connection of loja-1 dropped: open again"
@@ -137,7 +137,7 @@ async def drop(demo: Demo) -> str:
 
 async def outage(demo: Demo) -> str:
     """Refuse everybody for a while."""
-    after = await demo.supervisor.last_event()
+    after = await demo.supervisor.last_event(*SESSIONS)
     await demo.standin.fault("refuse", how="503", seconds=OUTAGE_SECONDS)
     await demo.standin.fault("drop")
     await demo.reopened(*SESSIONS, after=after)
@@ -146,7 +146,7 @@ async def outage(demo: Demo) -> str:
 
 async def kill(demo: Demo) -> str:
     """Kill a worker process."""
-    after = await demo.supervisor.last_event()
+    after = await demo.supervisor.last_event("loja-2")
     pid = (await demo.supervisor.session("loja-2"))["performance"]["workerPid"]
     os.kill(pid, signal.SIGKILL)
     await demo.reopened("loja-2", after=after)
@@ -209,25 +209,14 @@ async def run(seconds: float | None) -> int:
             screen.live = stack.enter_context(Live(screen.draw(), console=screen.console, refresh_per_second=8))
         watching = asyncio.create_task(demo.watch())
         stack.callback(watching.cancel)
-        well = await _unless(stopped, tell(demo))
-        if well is None:
+        told = await unless_stopped(stopped, tell(demo))
+        if told is None:
             return 130
         screen.tell("→", f"the API is up: curl {supervisor.api}/reconnection-status   (Ctrl-C ends the demo)", "bold")
         with suppress(TimeoutError):
             left = None if seconds is None else max(0.0, seconds - (time.monotonic() - began))
             await asyncio.wait_for(stopped.wait(), left)
-        return 0 if well else 1
-
-
-async def _unless(stopped: asyncio.Event, work: Awaitable[bool]) -> bool | None:
-    """The work's result, or None if it was stopped before."""
-    task, stop = asyncio.ensure_future(work), asyncio.ensure_future(stopped.wait())
-    await asyncio.wait([task, stop], return_when=asyncio.FIRST_COMPLETED)
-    stop.cancel()
-    if task.done():
-        return task.result()
-    task.cancel()
-    return None
+        return 0 if told == (True,) else 1
 
 
 def _port() -> int:

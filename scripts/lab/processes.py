@@ -35,6 +35,18 @@ async def eventually(
         await asyncio.sleep(POLL_SECONDS)
 
 
+async def unless_stopped(stopped: asyncio.Event, work: Awaitable[T]) -> tuple[T] | None:
+    """Do the work unless it is stopped before; its result in a tuple, or None if it was stopped. Raises what the work raises."""
+    task, stop = asyncio.ensure_future(work), asyncio.ensure_future(stopped.wait())
+    try:
+        await asyncio.wait([task, stop], return_when=asyncio.FIRST_COMPLETED)
+        return (task.result(),) if task.done() else None
+    finally:
+        for one in (task, stop):
+            one.cancel()
+        await asyncio.gather(task, stop, return_exceptions=True)
+
+
 class Process:
     """A process in a session of its own, its output in a file."""
 

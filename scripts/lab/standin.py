@@ -38,7 +38,11 @@ class StandIn:
             first = output.read_text().partition("\n")
             return json.loads(first[0]) if first[1] else {}
 
-        said = await eventually(ready, what="the stand-in")
+        try:
+            said = await eventually(ready, what="the stand-in")
+        except BaseException:
+            await process.end()
+            raise
         return cls(process, directory, said["url"], said["admin"], said["root_key"], aiohttp.ClientSession())
 
     async def close(self) -> None:

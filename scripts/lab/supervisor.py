@@ -6,6 +6,7 @@ import signal
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -103,9 +104,26 @@ class Supervisor:
         found = (await self.get(f"/events?after={after}"))["events"]
         return [event for event in found if event["type"] == kind and (session is None or event["session"] == session)]
 
-    async def last_event(self) -> int:
-        """The newest event's number."""
+    async def last_event(self, *sessions: str) -> int:
+        """The newest event's number, once the events of what these sessions show are in the log.
+
+        A state is shown at once, its event only when it is durable; to count what comes after, one has to wait for it.
+        """
+        for session in sessions:
+            since = (await self.reconnection(session))["since"]
+            await eventually(
+                partial(self._newest_events, session),
+                partial(_tells_of, since),
+                what=f"the event of {session}'s state",
+            )
         return int((await self.get("/events?after=999999999"))["last"])
+
+    async def _newest_events(self, session: str) -> list[Any]:
+        return await self.events("state", session, max(0, await self.last_event() - 500))
+
+
+def _tells_of(since: str, events: list[Any]) -> bool:
+    return any(event["data"]["since"] == since for event in events)
 
 
 async def pair(supervisor: Supervisor, standin: StandIn, *sessions: str) -> None:

@@ -109,7 +109,7 @@ async def test_a_fault_on_the_wire_leads_to_its_rows_action(row: Row, fleet: Sup
     registered = len(await standin.log("registered", session=row.name))
     if row.state == "waiting":  # keep it closed long enough to be looked at
         await standin.fault("stall-upgrade", row.name)
-    last = await fleet.last_event()
+    last = await fleet.last_event(row.name)
     await standin.fault(row.fault, row.name, **row.parameters)
     changes = await eventually(lambda: fleet.events("state", row.name, after=last), what=f"{row.name} being noticed")
     change = changes[0]["data"]
@@ -187,7 +187,7 @@ async def test_a_replaced_session_does_not_fight_and_parks_after_two_tries(fleet
 
 async def test_a_restart_required_reconnects_at_once_and_counts_nothing(fleet: Supervisor, standin: StandIn) -> None:
     await pair(fleet, standin, "restart")
-    last = await fleet.last_event()
+    last = await fleet.last_event("restart")
     await standin.fault("stream-error", "restart", code=515)
     await eventually(
         lambda: fleet.events("state", "restart", after=last),
@@ -234,7 +234,7 @@ async def test_a_deaf_session_gets_its_socket_renewed_then_its_worker_and_is_the
     talking = asyncio.create_task(keep_talking(standin, "deaf"))
     workers = [(await supervisor.session("deaf"))["performance"]["workerPid"]]
     for count in (1, 2):
-        last = await supervisor.last_event()
+        last = await supervisor.last_event("deaf")
         await standin.fault("deaf", "deaf")
         await eventually(
             partial(supervisor.events, "state", "deaf", after=last),
@@ -247,7 +247,7 @@ async def test_a_deaf_session_gets_its_socket_renewed_then_its_worker_and_is_the
         workers.append(seen["performance"]["workerPid"])
     assert workers[0] == workers[1] != workers[2]
 
-    last = await supervisor.last_event()
+    last = await supervisor.last_event("deaf")
     await standin.fault("deaf", "deaf")
     alerts = await eventually(partial(supervisor.events, "alert", "deaf", after=last), what="the alert")
     assert alerts[0]["data"] == {"name": "deaf", "message": "leave it and alert"}
