@@ -1,7 +1,7 @@
-"""The supervisor's side of the line: listens on the Unix socket, brings workers up, carries frames to and from each.
+"""All workers: the Unix socket on which they call, who may call, how they are started, and their end.
 
 A worker that connects has to name itself with the token that it was started with, from the process that we started; anything else is
-shown out. One Worker here = one living process and its line; when either ends, the other is ended too.
+shown out.
 """
 
 import asyncio
@@ -10,21 +10,20 @@ import hmac
 import itertools
 import os
 import secrets
-import signal
 import socket
 import struct
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import structlog
 
 from sessions import wire
-from sessions.model import WorkerGone, WorkerRefused
 from sessions.ports import WorkerHandle, WorkerOwner
 from sessions.store import Store, WorkerRow
-from sessions.worker_process import Exit, StopLadder, WatchedProcess, end_stray, spawn, started_at_ticks
+from sessions.worker_line import Worker
+from sessions.worker_process import StopLadder, end_stray, spawn, started_at_ticks
 
 SOCKET_NAME: Final = "supervisor.sock"
 LOG_DIRECTORY: Final = "logs"
@@ -46,109 +45,6 @@ class WorkerConfig:
     heartbeat_seconds: float = 5.0
     concurrent_spawns: int = 4
     ladder: StopLadder = field(default_factory=StopLadder)
-
-
-class Worker:
-    """One living worker process and its line."""
-
-    def __init__(self, worker_id: str, process: WatchedProcess, config: WorkerConfig) -> None:
-        self.id = worker_id
-        self.pid = process.pid
-        self.beat: wire.Beat | None = None
-        self.beat_at = asyncio.get_running_loop().time()
-        self.owner: WorkerOwner | None = None
-        self._process = process
-        self._config = config
-        self._stream: asyncio.StreamWriter | None = None
-        self._connected: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._request_ids = itertools.count(1)
-        self._requests: dict[int, asyncio.Future[wire.Replied | wire.Probed]] = {}
-        process.ended.add_done_callback(self._on_end)
-
-    @property
-    def alive(self) -> bool:
-        """Whether the process lives."""
-        return not self._process.ended.done()
-
-    @property
-    def ended(self) -> asyncio.Future[Exit]:
-        """Done when the process has ended."""
-        return self._process.ended
-
-    def send(self, frame: wire.Down) -> None:
-        """Send a frame. Raises WorkerGone when the line is down."""
-        if self._stream is None or self._stream.is_closing():
-            raise WorkerGone("The worker's line is down.")
-        self._stream.write(wire.encode(frame))
-
-    async def request(self, make: Callable[[int], wire.Request], timeout_seconds: float) -> wire.Replied | wire.Probed:
-        """Send a request and wait for its answer. Raises WorkerGone, WorkerRefused, TimeoutError."""
-        number = next(self._request_ids)
-        answer: asyncio.Future[wire.Replied | wire.Probed] = asyncio.get_running_loop().create_future()
-        self._requests[number] = answer
-        try:
-            self.send(make(number))
-            async with asyncio.timeout(timeout_seconds):
-                reply = await answer
-        finally:
-            self._requests.pop(number, None)
-        if isinstance(reply, wire.Replied) and reply.error is not None:
-            raise WorkerRefused(reply.error.code, reply.error.message)
-        return reply
-
-    def kill(self) -> None:
-        """SIGKILL, to the whole group."""
-        self._process.signal_group(signal.SIGKILL)
-
-    async def stop(self) -> Exit:
-        """Ask it to end, and see to it."""
-        try:
-            self.send(wire.Shutdown())
-            asked = True
-        except WorkerGone:
-            asked = False
-        return await self._process.stop(self._config.ladder, asked)
-
-    # --- the line -------------------------------------------------------------------------------------------------------
-
-    async def wait_connected(self) -> None:
-        """Wait for its hello. Raises WorkerGone when it ends first, TimeoutError when it stays silent."""
-        either: list[asyncio.Future[Any]] = [self._connected, self._process.ended]
-        async with asyncio.timeout(self._config.hello_seconds):
-            await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
-        if not self._connected.done():
-            raise WorkerGone(f"The worker {self._process.ended.result()} before it said hello.")
-
-    async def serve(self, reader: asyncio.StreamReader, stream: asyncio.StreamWriter) -> None:
-        """Read its frames until the line ends."""
-        self._stream = stream
-        self.beat_at = asyncio.get_running_loop().time()
-        if not self._connected.done():
-            self._connected.set_result(None)
-        while line := await reader.readline():
-            self._receive(wire.decode_up(line))
-
-    def _receive(self, frame: wire.Up) -> None:
-        match frame:
-            case wire.Beat():
-                self.beat, self.beat_at = frame, asyncio.get_running_loop().time()
-            case wire.Replied() | wire.Probed():
-                answer = self._requests.get(frame.id)
-                if answer is not None and not answer.done():
-                    answer.set_result(frame)
-            case _ if self.owner is not None:
-                self.owner.on_frame(self, frame)
-            case _:
-                log.debug("a frame for nobody", action="frame_dropped", worker=self.id, frame=type(frame).__name__)
-
-    def _on_end(self, ended: "asyncio.Future[Exit]") -> None:
-        if self._stream is not None:
-            self._stream.close()
-        for answer in self._requests.values():
-            if not answer.done():
-                answer.set_exception(WorkerGone(f"The worker {ended.result()}."))
-        if self.owner is not None:
-            self.owner.on_worker_end(self, ended.result())
 
 
 class Workers:
@@ -226,7 +122,7 @@ class Workers:
         log_file = self._config.directory / LOG_DIRECTORY / f"worker-{session}.log"
         _keep_small(log_file)
         process = spawn(self._config.command, dict(self._config.environment) | own, self._config.directory, log_file)
-        worker = Worker(worker_id, process, self._config)
+        worker = Worker(worker_id, process, self._config.ladder, self._config.hello_seconds)
         self._expected[worker_id] = (token, worker)
         self._alive[worker_id] = worker
         process.ended.add_done_callback(lambda _: self._on_worker_end(worker))
