@@ -17,6 +17,7 @@ import structlog
 
 from sessions import memory, refusals, wire
 from sessions.agenda import Agenda
+from sessions.attempt import Attempt
 from sessions.counters import Counters
 from sessions.events import (
     Admitted,
@@ -50,8 +51,6 @@ REPORT_GRACE_SECONDS: Final = 10.0
 """How much later than its own deadline a worker may report before it is taken for hung."""
 STORE_RETRY_SECONDS: Final = 5.0
 """How soon a session tries again when the store failed it."""
-ACTIVE: Final = frozenset({S.CONNECTING, S.QR, S.OPEN})
-"""The states in which the worker has a socket, and owes a report when it ends."""
 NO_FAILURE: Final = frozenset({CloseReason.RESTART_REQUIRED, CloseReason.REQUESTED, CloseReason.OWN_LOGOUT})
 """Closes that are no error of anybody."""
 
@@ -76,22 +75,14 @@ class Actor:
         self._agenda: Final = Agenda(row.id, self.inbox)
         self.state, self._since = S.STOPPED, time.time()
         self.worker: WorkerHandle | None = None
-        self._ticket: Ticket | None = None
-        self._checks: asyncio.Task[None] | None = None
+        self.attempt: Attempt | None = None
         self._next_attempt_at: float | None = None
-        self._attempt = 0
-        """Number of the last attempt; what an older one reports is of the past."""
+        self._attempts = 0
         self._episode_attempts = 0
         self._forced = False
         """An operator wants the next attempt now."""
         self._logout_wanted = False
         """An operator wants the device unlinked; a connection lost meanwhile only puts it off."""
-        self._verdict: CloseReason | None = None
-        """Why we are ending the socket or the worker ourselves."""
-        self.qr: str | None = None
-        self.opened_at: float | None = None
-        self._stable = False
-        self._left_deaf = False
         self.retired = False
 
     def stored_row(self) -> SessionRow:
@@ -165,7 +156,7 @@ class Actor:
         """After an error of our own: no worker, nothing under way, a try in a while; never forgotten."""
         if not self.wanted or self.retired:
             return
-        self._clear_attempt()
+        self._end_attempt()
         await self._drop_worker()
         self._alert("session_error", why)
         if Signal.RETRY in TRANSITIONS[self.state]:
@@ -187,12 +178,12 @@ class Actor:
                 await worker.stop()
             case Admitted(_, ticket):
                 ticket.finish(succeeded=False)
-            case StableReached(attempt) if attempt == self._attempt and self.state is S.OPEN:
-                self._on_stable()
-            case CheckFailed(attempt, verdict) if attempt == self._attempt and self.state is S.OPEN:
-                self._on_check_failed(verdict)
-            case Overdue(attempt) if attempt == self._attempt and self.state in ACTIVE:
-                self._end_worker(self._verdict or CloseReason.WORKER_HUNG)
+            case StableReached() if current := self._current(event.attempt):
+                self._on_stable(current)
+            case CheckFailed(_, verdict) if current := self._current(event.attempt):
+                self._on_check_failed(current, verdict)
+            case Overdue() if current := self._current(event.attempt):
+                self._end_worker(current, current.verdict or CloseReason.WORKER_HUNG)
             case FrameCame() | WorkerEnded() | Waited() | StepFailed() | StableReached() | CheckFailed() | Overdue():
                 log.debug(
                     "an event of the past", action="event_dropped", session=self.id, event_type=type(event).__name__
@@ -260,9 +251,9 @@ class Actor:
         refusal = refusals.vain_force(self.id, self.state, incurable)
         if refusal is not None:
             raise refusal
-        if self.state in {S.CONNECTING, S.OPEN}:
+        if self.attempt is not None:
             self._forced = True
-            self._close_socket(CloseReason.REQUESTED)
+            self._close_socket(self.attempt, CloseReason.REQUESTED)
         elif self.state is S.STARTING:
             self._forced = True
         else:
@@ -275,14 +266,14 @@ class Actor:
             await self._go()
 
     async def _logout(self) -> None:
-        if self.state is not S.OPEN:
+        if self.state is not S.OPEN or self.attempt is None:
             raise refusals.cannot_log_out(self.id, self.state)
         self._logout_wanted = True
-        self._log_out()
+        self._log_out(self.attempt)
 
-    def _log_out(self) -> None:
-        self._stop_checks()
-        self._expect_report(0.0, CloseReason.WORKER_HUNG)
+    def _log_out(self, attempt: Attempt) -> None:
+        attempt.unwatch()
+        self._expect_report(attempt, 0.0)
         self._tell(wire.Logout(self.id, 0))
 
     # --- towards an attempt -----------------------------------------------------------------------------------------------
@@ -339,96 +330,92 @@ class Actor:
         self._ask_gate()
 
     def _connect(self, ticket: Ticket, *signals: Signal) -> None:
-        self._ticket = ticket
-        self._attempt += 1
+        self._attempts += 1
+        self.attempt = Attempt(self._attempts, ticket)
         self._episode_attempts += 1
         self._forced = False
         self._judgement.breaker.begin_attempt()
         self._signal(*signals, Signal.ADMIT)
-        self._expect_report(self._around.config.connect_timeout_seconds, None)
-        self._tell(wire.Connect(self.id, self._attempt))
+        self._expect_report(self.attempt, self._around.config.connect_timeout_seconds)
+        self._tell(wire.Connect(self.id, self.attempt.number))
 
     # --- what the worker reports --------------------------------------------------------------------------------------
 
+    def _current(self, number: int) -> Attempt | None:
+        """The attempt under way, if that is its number."""
+        return self.attempt if self.attempt is not None and self.attempt.number == number else None
+
     async def _on_frame(self, frame: wire.Up) -> None:
         match frame:
-            case wire.Closed() | wire.Qr() | wire.State() | wire.Opened() if (
-                self.state in ACTIVE and frame.attempt == self._attempt
-            ):
-                await self._on_report(frame)
+            case wire.Closed() | wire.Qr() | wire.State() | wire.Opened() if attempt := self._current(frame.attempt):
+                await self._on_report(attempt, frame)
             case wire.Message():
                 self.counters.message(self._now())
                 self._publish("message", msgspec.to_builtins(frame))
             case wire.Receipt():
                 self._publish("receipt", msgspec.to_builtins(frame))
             case _:
-                log.debug(
-                    "a report of an earlier attempt",
-                    action="frame_dropped",
-                    session=self.id,
-                    frame=type(frame).__name__,
-                )
+                kind = type(frame).__name__
+                log.debug("a report of an earlier attempt", action="frame_dropped", session=self.id, frame=kind)
 
-    async def _on_report(self, report: wire.Closed | wire.Qr | wire.State | wire.Opened) -> None:
+    async def _on_report(self, attempt: Attempt, report: wire.Closed | wire.Qr | wire.State | wire.Opened) -> None:
         match report:
             case wire.Closed():
                 asked = report.reason is CloseReason.REQUESTED
-                reason = self._verdict or report.reason if asked else report.reason
+                reason = attempt.verdict or report.reason if asked else report.reason
                 await self._closed(reason, report.code, report.message, report.data)
             case wire.Qr():
-                self._on_qr(report.qr)
+                self._on_qr(attempt, report.qr)
             case wire.State():
-                self._on_stage(report.stage)
+                self._on_stage(attempt, report.stage)
             case wire.Opened():
-                self._on_opened(report)
+                self._on_opened(attempt, report)
             case never:
                 assert_never(never)
 
-    def _on_qr(self, qr: str) -> None:
-        self._expect_report(self._around.config.qr_timeout_seconds, None)  # the next QR, or the end of the attempt
-        self._finish_ticket(succeeded=True)
-        self.qr = qr
+    def _on_qr(self, attempt: Attempt, qr: str) -> None:
+        self._expect_report(attempt, self._around.config.qr_timeout_seconds)  # the next QR, or the end of the attempt
+        attempt.admitted()
+        attempt.qr = qr
         self._signal(Signal.SHOW_QR)
         self._publish("qr", {"qr": qr})
 
-    def _on_stage(self, stage: str) -> None:
-        if stage == "login" and self._ticket is not None:
-            self._ticket.landed()
+    def _on_stage(self, attempt: Attempt, stage: str) -> None:
+        if stage == "login":
+            attempt.landed()
         elif stage == "paired":
-            self.qr = None
+            attempt.qr = None
             self._signal(Signal.PAIR)
             self._publish("paired", {})
-            self._expect_report(self._around.config.connect_timeout_seconds, None)
+            self._expect_report(attempt, self._around.config.connect_timeout_seconds)
 
-    def _on_opened(self, frame: wire.Opened) -> None:
-        now = self._now()
+    def _on_opened(self, attempt: Attempt, frame: wire.Opened) -> None:
         self._agenda.clear_deadlines()
-        self._finish_ticket(succeeded=True)
+        attempt.admitted()
+        attempt.qr, attempt.opened_at = None, self._now()
         self._judgement.breaker.opened()
-        self.counters.opened(now)
-        self.qr, self.opened_at, self._stable, self._left_deaf = None, now, False, False
+        self.counters.opened(self._now())
         self.row = msgspec.structs.replace(self.row, jid=frame.jid, name=frame.name)
         self._around.store.save_identity(self.id, frame.jid, frame.name)
         self._signal(Signal.OPEN)
         self._save()
         if self._logout_wanted:
-            self._log_out()
+            self._log_out(attempt)
             return
-        self._agenda.later(self._around.config.stable_after_seconds, StableReached(self._attempt))
-        self._begin_checks()
+        self._agenda.later(self._around.config.stable_after_seconds, StableReached(attempt.number))
+        self._begin_checks(attempt)
 
-    def _on_stable(self) -> None:
-        self._stable = True
+    def _on_stable(self, attempt: Attempt) -> None:
+        attempt.stable = True
         self._episode_attempts = 0
         self._judgement.stable()
         self._save()
 
-    def _begin_checks(self, after_seconds: float = FIRST_CHECK_SECONDS) -> None:
+    def _begin_checks(self, attempt: Attempt, after_seconds: float = FIRST_CHECK_SECONDS) -> None:
         assert self.worker is not None, "an open session has a worker"
-        work = self._check(self.worker, self._attempt, after_seconds)
-        self._checks = asyncio.create_task(work, name=f"checks of {self.id}")
+        attempt.watch(self._check(self.worker, attempt.number, after_seconds), f"checks of {self.id}")
 
-    async def _check(self, worker: WorkerHandle, attempt: int, after_seconds: float) -> None:
+    async def _check(self, worker: WorkerHandle, number: int, after_seconds: float) -> None:
         health, verdict = self._around.config.health, None
         await asyncio.sleep(min(after_seconds, health.interval_seconds))
         while verdict is None:
@@ -437,36 +424,36 @@ class Actor:
             except Exception:  # an error of our own must not leave an open session unwatched
                 log.exception("a health check failed by itself", action="check_error", session=self.id)
                 await asyncio.sleep(health.interval_seconds)
-        self.inbox.put_nowait(CheckFailed(attempt, verdict))
+        self.inbox.put_nowait(CheckFailed(number, verdict))
 
-    def _on_check_failed(self, verdict: CloseReason) -> None:
+    def _on_check_failed(self, attempt: Attempt, verdict: CloseReason) -> None:
         match verdict:
             case CloseReason.DEAF:
-                self._on_deaf()
+                self._on_deaf(attempt)
             case CloseReason.WORKER_HUNG:
-                self._end_worker(verdict)
+                self._end_worker(attempt, verdict)
             case _:
-                self._close_socket(verdict)
+                self._close_socket(attempt, verdict)
 
-    def _on_deaf(self) -> None:
+    def _on_deaf(self, attempt: Attempt) -> None:
         action = self._judgement.deaf(self._now())
-        if action is not DeafAction.LEAVE or not self._left_deaf:
+        if not attempt.left_deaf:
             self._alert("deaf", action.value)
         match action:
             case DeafAction.RECONNECT:
-                self._close_socket(CloseReason.DEAF)
+                self._close_socket(attempt, CloseReason.DEAF)
             case DeafAction.REPLACE_WORKER:
-                self._end_worker(CloseReason.DEAF)
+                self._end_worker(attempt, CloseReason.DEAF)
             case DeafAction.LEAVE:
-                self._left_deaf = True
-                self._begin_checks(self._around.config.health.interval_seconds)
+                attempt.left_deaf = True
+                self._begin_checks(attempt, self._around.config.health.interval_seconds)
             case never:
                 assert_never(never)
 
     async def _on_worker_ended(self, end: Exit) -> None:
         self.worker = None
-        if self.state in ACTIVE or self.state is S.HELD:
-            reason = self._verdict or CloseReason.WORKER_EXITED
+        if self.attempt is not None or self.state is S.HELD:
+            reason = (self.attempt and self.attempt.verdict) or CloseReason.WORKER_EXITED
             await self._closed(reason, end.status, f"The worker process {end}.")
 
     # --- when it closes -----------------------------------------------------------------------------------------------
@@ -475,17 +462,18 @@ class Actor:
         self, reason: CloseReason, code: int | None, message: str, data: dict[str, str] | None = None
     ) -> None:
         """The attempt or the open socket has ended: ask the policy, and do what it says."""
-        now, stable = self._now(), self._stable
-        self._forced = (
-            self._forced and self._verdict is CloseReason.REQUESTED
-        )  # else the attempt that was forced is over
+        now, ended = self._now(), self.attempt
+        asked = ended is not None and ended.verdict is CloseReason.REQUESTED
+        self._forced = self._forced and asked  # else the attempt that was forced is over
         if reason not in NO_FAILURE:
             self.counters.failed(now)
-        self._clear_attempt()
+        self._end_attempt()
         if reason is CloseReason.REPLACED:
             self._around.workers.end_others(self, self.worker)
         roll = self._around.dice.random()
-        await self._carry_out(reason, self._judgement.close(reason, code, message, data, stable, now, roll))
+        await self._carry_out(
+            reason, self._judgement.close(reason, code, message, data, ended is not None and ended.stable, now, roll)
+        )
 
     async def _carry_out(self, reason: CloseReason, decision: Decision) -> None:
         if decision.credentials is Credentials.ARCHIVE:
@@ -530,7 +518,7 @@ class Actor:
         """Let go of everything, in order: what we wait for, the socket and its worker, the state."""
         self._agenda.cancel()
         await self._drop_worker()
-        self._clear_attempt()
+        self._end_attempt()
         self._next_attempt_at, self._forced, self._logout_wanted = None, False, False
         self._judgement.breaker.abandon_attempt(self._now())
         if signal is not None:
@@ -563,47 +551,38 @@ class Actor:
         self._next_attempt_at = self._now() + max(0.0, seconds)
         self._agenda.begin(partial(asyncio.sleep, max(0.0, seconds)), Waited)
 
-    def _expect_report(self, seconds: float, verdict: CloseReason | None) -> None:
-        """The worker owes a report by then (and some grace); else it is hung, or gone the way of the verdict."""
+    def _expect_report(self, attempt: Attempt, seconds: float) -> None:
+        """The worker owes a report by then (and some grace); else it is ended, and the verdict is the reason, or that it hung."""
         self._agenda.clear_deadlines()
-        self._verdict = verdict
-        self._agenda.later(seconds + REPORT_GRACE_SECONDS, Overdue(self._attempt))
+        self._agenda.later(seconds + REPORT_GRACE_SECONDS, Overdue(attempt.number))
 
-    def _close_socket(self, verdict: CloseReason) -> None:
-        self._stop_checks()
-        self._expect_report(0.0, verdict)
+    def _close_socket(self, attempt: Attempt, verdict: CloseReason) -> None:
+        attempt.unwatch()
+        attempt.verdict = verdict
+        self._expect_report(attempt, 0.0)
         self._tell(wire.Close(self.id))
+
+    def _end_worker(self, attempt: Attempt, verdict: CloseReason) -> None:
+        attempt.unwatch()
+        attempt.verdict = verdict
+        if self.worker is not None:
+            self.worker.kill()
 
     def _tell(self, frame: wire.Down) -> None:
         if self.worker is not None:
             with contextlib.suppress(WorkerGone):  # then its end is on its way into the inbox
                 self.worker.send(frame)
 
-    def _end_worker(self, verdict: CloseReason) -> None:
-        self._verdict = verdict
-        if self.worker is not None:
-            self.worker.kill()
-
     async def _drop_worker(self) -> None:
-        worker, self.worker, self._verdict = self.worker, None, None
+        worker, self.worker = self.worker, None
         if worker is not None:
             await worker.stop()
 
-    def _clear_attempt(self) -> None:
+    def _end_attempt(self) -> None:
         self._agenda.clear_deadlines()
-        self._stop_checks()
-        self._finish_ticket(succeeded=False)
-        self.qr, self.opened_at, self._stable, self._verdict = None, None, False, None
-
-    def _finish_ticket(self, succeeded: bool) -> None:
-        ticket, self._ticket = self._ticket, None
-        if ticket is not None:
-            ticket.finish(succeeded)
-
-    def _stop_checks(self) -> None:
-        if self._checks is not None:
-            self._checks.cancel()
-            self._checks = None
+        ended, self.attempt = self.attempt, None
+        if ended is not None:
+            ended.end()
 
     async def _want(self, wanted: bool) -> None:
         if self.wanted != wanted:

@@ -72,9 +72,10 @@ class Session:
 
     def qr(self) -> str:
         """The QR string that waits for a phone, exactly as Baileys emitted it. Raises Refused."""
-        if self._actor.qr is None:
+        attempt = self._actor.attempt
+        if attempt is None or attempt.qr is None:
             raise refusals.shows_no_qr(self.id, self.state)
-        return self._actor.qr
+        return attempt.qr
 
     def view(self) -> SessionView:
         """The session as `/sessions` shows it."""
@@ -88,8 +89,9 @@ class Session:
 
     def performance(self) -> Performance:
         """The session's figures."""
-        actor = self._actor
-        return Performance.of(actor.state, actor.opened_at, actor.counters, actor.worker, self._now())
+        actor, attempt = self._actor, self._actor.attempt
+        opened_at = attempt.opened_at if attempt else None
+        return Performance.of(actor.state, opened_at, actor.counters, actor.worker, self._now())
 
     def outcomes(self) -> tuple[int, int]:
         """Failed and all operations of the last minutes."""

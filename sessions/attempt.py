@@ -1,0 +1,50 @@
+"""One attempt, and, if it comes through, the open socket after it: everything that ends when it ends."""
+
+import asyncio
+from collections.abc import Coroutine
+
+from sessions.model import CloseReason
+from sessions.ports import Ticket
+
+
+class Attempt:
+    """An attempt under way. A session has one exactly while its worker has, or should have, a socket."""
+
+    def __init__(self, number: int, ticket: Ticket) -> None:
+        self.number = number
+        """The worker repeats it in each report; what bears another number is of the past."""
+        self.qr: str | None = None
+        self.opened_at: float | None = None
+        """When it came through, in seconds of the monotonic clock."""
+        self.stable = False
+        """It has been open for the stable period."""
+        self.left_deaf = False
+        """It answers no probe, and has used up what may be done about that."""
+        self.verdict: CloseReason | None = None
+        """Why we are ending it ourselves."""
+        self._ticket = ticket
+        self._checks: asyncio.Task[None] | None = None
+
+    def landed(self) -> None:
+        """The login is on the wire."""
+        self._ticket.landed()
+
+    def admitted(self) -> None:
+        """The server has let us in, or shows a QR: the gate need not wait for us any more."""
+        self._ticket.finish(succeeded=True)
+
+    def watch(self, checks: Coroutine[None, None, None], name: str) -> None:
+        """Run the health checks, in place of those under way."""
+        self.unwatch()
+        self._checks = asyncio.create_task(checks, name=name)
+
+    def unwatch(self) -> None:
+        """No more health checks: we are ending it."""
+        if self._checks is not None:
+            self._checks.cancel()
+            self._checks = None
+
+    def end(self) -> None:
+        """It is over."""
+        self.unwatch()
+        self._ticket.finish(succeeded=False)
