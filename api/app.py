@@ -14,7 +14,8 @@ from api.routes import ROUTES
 from supervisor.feed import Feed
 from supervisor.fleet import Fleet
 
-MAX_BODY_BYTES: Final = 64 * 1024
+MAX_BODY_BYTES: Final = 512 * 1024
+"""The longest text (60,000 characters) fits even when every character is written as a JSON escape."""
 SHUTDOWN_SECONDS: Final = 2.0
 """How long calls under way (long polls above all) may go on when the program stops."""
 

@@ -52,7 +52,8 @@ HINTS: Final[Mapping[int, str]] = {
     403: "Browsers may call this API only from its own address.",
     404: "See the routes in README.md.",
     405: "See the routes in README.md.",
-    413: "A body may have 64 KiB.",
+    406: "A QR comes as application/json, image/png, image/svg+xml or text/plain.",
+    413: "A body may have 512 KiB.",
 }
 
 

@@ -18,9 +18,9 @@ def guard(token: str | None) -> Middleware:
     @web.middleware
     async def check(request: web.Request, handler: Handler) -> web.StreamResponse:
         origin = request.headers.get("Origin")
-        if origin is not None and urlsplit(origin).netloc != request.host:
+        if origin is not None and origin.partition("://")[2] != request.host:
             raise web.HTTPForbidden
-        if token is None and not is_loopback(urlsplit(f"//{request.host}").hostname):
+        if token is None and not is_loopback(_name(request.host)):
             raise web.HTTPForbidden
         if token is not None and request.path not in OPEN_PATHS and not _carries(request, token):
             raise web.HTTPUnauthorized(headers={"WWW-Authenticate": "Bearer"})
@@ -29,6 +29,16 @@ def guard(token: str | None) -> Middleware:
     return check
 
 
+def _name(host: str) -> str | None:
+    """The name or address in a Host header."""
+    try:
+        return urlsplit(f"//{host}").hostname
+    except ValueError:
+        return None
+
+
 def _carries(request: web.Request, token: str) -> bool:
     scheme, _, given = request.headers.get("Authorization", "").partition(" ")
-    return scheme.lower() == "bearer" and hmac.compare_digest(given.strip().encode(), token.encode())
+    return scheme.lower() == "bearer" and hmac.compare_digest(
+        given.strip().encode(errors="surrogateescape"), token.encode()
+    )

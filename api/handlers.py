@@ -190,7 +190,10 @@ def _number(request: web.Request, name: str, default: float, most: float) -> flo
     if text is None:
         return default
     if re.fullmatch(r"[0-9]{1,15}(\.[0-9]{1,6})?", text) is None:
-        raise BadRequest(f"{name} is {text[:40]!r}.", f"It accepts a number from 0 to {most:g}.")
+        raise BadRequest(
+            f"{name} is {text[:40]!r}.",
+            "It accepts a number" + ("." if most == float("inf") else f" from 0 to {most:g}."),
+        )
     return min(float(text), most)
 
 

@@ -47,12 +47,17 @@ FORMS: Final[Mapping[str, Callable[[str], bytes]]] = {
 
 def negotiate(accept: str) -> str:
     """The form that an Accept header asks for (RFC 9110, 12.5.1). Raises HTTPNotAcceptable."""
-    wanted = sorted((_range(part) for part in accept.split(",") if part.strip()), key=lambda pair: -pair[1])
-    for media, quality in wanted or [("*/*", 1.0)]:
-        for form in FORMS:
-            if quality > 0 and media in {form, "*/*", form.partition("/")[0] + "/*"}:
-                return form
-    raise web.HTTPNotAcceptable
+    wanted = dict(_range(part) for part in accept.split(",") if part.strip()) or {"*/*": 1.0}
+    best = max(FORMS, key=lambda form: _quality(form, wanted))  # the first of equals
+    if _quality(best, wanted) <= 0:
+        raise web.HTTPNotAcceptable
+    return best
+
+
+def _quality(form: str, wanted: Mapping[str, float]) -> float:
+    """How much a form is wanted: the most specific range that names it decides."""
+    ranges = (form, form.partition("/")[0] + "/*", "*/*")
+    return next((wanted[one] for one in ranges if one in wanted), 0.0)
 
 
 def _range(part: str) -> tuple[str, float]:

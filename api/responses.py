@@ -4,6 +4,7 @@ from typing import Any, TypeVar
 
 import msgspec
 from aiohttp import web
+from aiohttp.http_exceptions import ContentEncodingError
 
 from api.errors import BadRequest
 from sessions.wire import UNREADABLE
@@ -20,7 +21,10 @@ def json(value: Any, status: int = 200) -> web.Response:
 
 async def body(request: web.Request, kind: type[T]) -> T:
     """The request's body as that type. Raises BadRequest with what is wrong and where."""
-    raw = await request.read()
+    try:
+        raw = await request.read()
+    except (web.RequestPayloadError, ContentEncodingError) as error:
+        raise BadRequest(f"The body cannot be read: {type(error).__name__}.", f"Send JSON: {describe(kind)}.") from None
     if not raw.strip():
         raise BadRequest("The body is empty.", f"Send JSON: {describe(kind)}.")
     try:

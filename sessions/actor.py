@@ -38,7 +38,7 @@ from sessions.health import FIRST_CHECK_SECONDS, check_until_failed
 from sessions.judgement import Judgement
 from sessions.machine import TRANSITIONS, Signal, step
 from sessions.model import CloseReason, SessionNotFound, SessionState, StoreError, WasupError, WorkerGone
-from sessions.policy import Action, Credentials, DeafAction, Decision
+from sessions.policy import STORE_RETRY_SECONDS, Action, Credentials, DeafAction, Decision
 from sessions.ports import Ticket, WorkerHandle
 from sessions.snapshot import BreakerSnapshot, Reconnection, human_action, iso, iso_at
 from sessions.store import SessionRow
@@ -49,8 +49,8 @@ S = SessionState
 
 REPORT_GRACE_SECONDS: Final = 10.0
 """How much later than its own deadline a worker may report before it is taken for hung."""
-STORE_RETRY_SECONDS: Final = 5.0
-"""How soon a session tries again when the store failed it."""
+CREDS_HOLD: Final = frozenset({"noiseKey", "signedIdentityKey", "signedPreKey", "registrationId", "advSecretKey"})
+"""What all of Baileys' credentials hold; without one of these it cannot even begin a handshake."""
 NO_FAILURE: Final = frozenset({CloseReason.RESTART_REQUIRED, CloseReason.REQUESTED, CloseReason.OWN_LOGOUT})
 """Closes that are no error of anybody."""
 
@@ -67,7 +67,10 @@ class Actor:
         self.wanted = row.wanted
         self.row = row
         self._around = around
-        self._past = memory.decode(row.memory, self._now())
+        try:
+            self._past, self._readable = memory.decode(row.memory, self._now()), True
+        except wire.WireError:
+            self._past, self._readable = memory.decode(None, self._now()), False
         self._judgement: Final = Judgement(
             row.id, config.policy, config.breaker_threshold, config.breaker_timeout_seconds, self._past
         )
@@ -78,6 +81,7 @@ class Actor:
         self.attempt: Attempt | None = None
         self._next_attempt_at: float | None = None
         self._attempts = 0
+        self._epoch = 0
         self._episode_attempts = 0
         self._forced = False
         """An operator wants the next attempt now."""
@@ -161,7 +165,7 @@ class Actor:
         self._alert("session_error", why)
         if Signal.RETRY in TRANSITIONS[self.state]:
             self._signal(Signal.RETRY)
-        self._wait(STORE_RETRY_SECONDS)
+        self._wait(STORE_RETRY_SECONDS * (1 + self._around.dice.random()))
 
     async def _handle(self, event: Event) -> None:
         match event:
@@ -196,7 +200,10 @@ class Actor:
         if not self.wanted:
             return
         due = self._past.next_attempt_at
-        if self._past.parked:
+        if not self._readable:  # it may have been banned, or parked for good: only a human can say
+            self._signal(Signal.START, Signal.QUARANTINE)
+            self._alert("quarantined", "What is remembered of the session cannot be read; POST start begins anew.")
+        elif self._past.parked:
             self._signal(Signal.PARK)
             if due is not None:
                 self._wait(due - self._now())
@@ -230,9 +237,14 @@ class Actor:
 
     async def _start(self) -> None:
         await self._want(True)
-        if self.state in {S.STOPPED, S.PARKED, S.QUARANTINED}:
+        blocked = self._judgement.breaker.seconds_until_trial(self._now())
+        if self.state is S.STOPPED and blocked:  # stop and start are no way round an open breaker
+            self._retry(blocked)
+        elif self.state in {S.STOPPED, S.PARKED, S.QUARANTINED}:
             self._judgement.pardon()
+            self._logout_wanted = False
             await self._go()
+            self._save()
 
     async def _stop(self) -> None:
         await self._want(False)
@@ -286,11 +298,18 @@ class Actor:
             self._ask_gate()
         else:
             self._signal(Signal.START)
-            self._agenda.begin(partial(self._around.workers.bring_up, self.id), WorkerReady)
+            self._agenda.begin(self._bring_up, WorkerReady)
+
+    async def _bring_up(self) -> WorkerHandle:
+        """A worker of a new epoch. The epoch first: while the store refuses, no process is started and nobody logs in."""
+        self._epoch = await self._around.store.raise_epoch(self.id)
+        return await self._around.workers.bring_up(self.id)
 
     def _ask_gate(self) -> None:
+        if self.state is S.HELD and self._agenda.arriving:
+            return  # a ticket is in the inbox already; never two at once
         ready = () if self.state is S.HELD else (Signal.READY,)
-        ticket = self._around.gate.try_admit(self.id, self._forced)
+        ticket = None if self.state is S.HELD else self._around.gate.try_admit(self.id, self._forced)
         if ticket is not None:
             self._agenda.cancel()
             self._connect(ticket, *ready)
@@ -320,13 +339,11 @@ class Actor:
             return
         self.worker = worker
         worker.owner = self
-        store = self._around.store
-        epoch = await store.raise_epoch(self.id)
-        creds = await store.creds(self.id)
+        creds = await self._around.store.creds(self.id)
         if creds is not None and not _readable(creds):
             await self._quarantine()
             return
-        self._tell(wire.Assign(self.id, epoch, msgspec.Raw(creds) if creds is not None else wire.NULL))
+        self._tell(wire.Assign(self.id, self._epoch, msgspec.Raw(creds) if creds is not None else wire.NULL))
         self._ask_gate()
 
     def _connect(self, ticket: Ticket, *signals: Signal) -> None:
@@ -476,6 +493,10 @@ class Actor:
         )
 
     async def _carry_out(self, reason: CloseReason, decision: Decision) -> None:
+        if reason is CloseReason.STORE_FAILED:
+            await (
+                self._drop_worker()
+            )  # what it knows is ahead of the store; and a new one needs the store before it may log in
         if decision.credentials is Credentials.ARCHIVE:
             await self._drop_worker()
             await self._around.store.archive_credentials(self.id, reason)
@@ -502,6 +523,7 @@ class Actor:
         self._save()
 
     async def _park(self, wait_seconds: float | None) -> None:
+        self._logout_wanted = False
         await self._drop_worker()
         if wait_seconds is not None:
             self._wait(wait_seconds)
@@ -626,6 +648,7 @@ def _answer(reply: "asyncio.Future[None]", error: WasupError | None) -> None:
 
 def _readable(creds: bytes) -> bool:
     try:
-        return isinstance(msgspec.json.decode(creds), dict)
+        decoded = msgspec.json.decode(creds)
     except wire.UNREADABLE:
         return False
+    return isinstance(decoded, dict) and decoded.keys() >= CREDS_HOLD

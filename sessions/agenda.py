@@ -22,6 +22,11 @@ class Agenda:
         """Whether a step is under way."""
         return self._step is not None
 
+    @property
+    def arriving(self) -> bool:
+        """Whether the step has ended, and its event is in the inbox."""
+        return self._step is not None and self._step.done()
+
     def begin(self, work: Callable[[], Awaitable[Any]], done: Callable[[int, Any], Step]) -> None:
         """Begin a step, in place of the one under way. Its result arrives as `done(number, result)`, an error as StepFailed."""
         self.cancel()

@@ -35,14 +35,14 @@ class Counters:
 
     def succeeded(self, now: float, response_ms: float | None = None) -> None:
         """An attempt, a probe or a send went well."""
-        self._outcomes.append((now, True))
+        self._outcome(now, True)
         if response_ms is not None:
             self._responses_ms.append(response_ms)
 
     def failed(self, now: float) -> None:
         """An attempt, a probe or a send failed, or an open session was lost."""
         self.error_count += 1
-        self._outcomes.append((now, False))
+        self._outcome(now, False)
 
     def messages_per_minute(self, now: float) -> int:
         """Messages of the last 60 seconds."""
@@ -51,13 +51,20 @@ class Counters:
 
     def average_response_ms(self) -> float | None:
         """Mean of the last round trips, or None before the first."""
-        return sum(self._responses_ms) / len(self._responses_ms) if self._responses_ms else None
+        return round(sum(self._responses_ms) / len(self._responses_ms), 1) if self._responses_ms else None
 
     def outcomes(self, now: float) -> tuple[int, int]:
         """Failed and all operations of the last five minutes."""
+        self._forget_outcomes(now)
+        return sum(not well for _, well in self._outcomes), len(self._outcomes)
+
+    def _outcome(self, now: float, well: bool) -> None:
+        self._outcomes.append((now, well))
+        self._forget_outcomes(now)
+
+    def _forget_outcomes(self, now: float) -> None:
         while self._outcomes and self._outcomes[0][0] < now - ERROR_WINDOW_SECONDS:
             self._outcomes.popleft()
-        return sum(not well for _, well in self._outcomes), len(self._outcomes)
 
 
 def _forget(times: deque[float], before: float) -> None:

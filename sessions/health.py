@@ -20,7 +20,6 @@ EARLY: Final = 0.95
 WORKER_GRACE_SECONDS: Final = 5.0
 """How much later than the probe's own deadline the worker may answer before it is taken for hung."""
 SECOND_LOOK_SECONDS: Final = 1.0
-"""An old heartbeat is looked at twice: if it was we who slept, the beats are in the socket's buffer."""
 
 Alert = Callable[[str, str], None]
 
@@ -38,13 +37,42 @@ async def check_until_failed(
     session: SessionId, worker: WorkerHandle, counters: Counters, config: HealthConfig, alert: Alert
 ) -> CloseReason:
     """Check for as long as all is well; the verdict when it is not: `connection_lost`, `deaf` or `worker_hung`."""
+    checks = [
+        asyncio.create_task(_probe_until_failed(session, worker, counters, config, alert), name=f"probes of {session}"),
+        asyncio.create_task(_listen_until_silent(worker, config), name=f"heartbeat of {session}"),
+    ]
+    try:
+        done, _ = await asyncio.wait(checks, return_when=asyncio.FIRST_COMPLETED)
+        return done.pop().result()
+    finally:
+        for check in checks:
+            check.cancel()
+        await asyncio.gather(*checks, return_exceptions=True)
+
+
+async def _probe_until_failed(
+    session: SessionId, worker: WorkerHandle, counters: Counters, config: HealthConfig, alert: Alert
+) -> CloseReason:
     lagging = False
     while True:
-        verdict = await _probe(session, worker, counters, config) or await _heartbeat(worker, config)
+        verdict = await _probe(session, worker, counters, config)
         if verdict is not None:
             return verdict
         lagging = _watch_lag(worker, config, lagging, alert)
         await asyncio.sleep(config.interval_seconds * EARLY)
+
+
+async def _listen_until_silent(worker: WorkerHandle, config: HealthConfig) -> CloseReason:
+    """Wait until its heartbeat stops. An old one is looked at twice: if it was we who slept, the beats are in the socket's buffer."""
+    while True:
+        left_seconds = worker.beat_at + config.heartbeat_timeout_seconds - asyncio.get_running_loop().time()
+        if left_seconds > 0:
+            await asyncio.sleep(left_seconds)
+            continue
+        seen = worker.beat_at
+        await asyncio.sleep(SECOND_LOOK_SECONDS)
+        if worker.beat_at == seen:
+            return CloseReason.WORKER_HUNG
 
 
 async def _probe(
@@ -63,15 +91,6 @@ async def _probe(
         counters.succeeded(now(), reply.round_trip_ms)
         return None
     return CloseReason.CONNECTION_LOST if reply.silent else CloseReason.DEAF
-
-
-async def _heartbeat(worker: WorkerHandle, config: HealthConfig) -> CloseReason | None:
-    for _ in range(2):
-        age_seconds = asyncio.get_running_loop().time() - worker.beat_at
-        if age_seconds <= config.heartbeat_timeout_seconds:
-            return None
-        await asyncio.sleep(SECOND_LOOK_SECONDS)
-    return CloseReason.WORKER_HUNG
 
 
 def _watch_lag(worker: WorkerHandle, config: HealthConfig, lagging: bool, alert: Alert) -> bool:

@@ -71,6 +71,7 @@ class CloseReason(enum.StrEnum):
     UNKNOWN_FAILURE = "unknown_failure"
     ATTEMPT_TIMED_OUT = "attempt_timed_out"
     UNDECRYPTABLE_FRAME = "undecryptable_frame"
+    STORE_FAILED = "store_failed"
     REQUESTED = "requested"
     DEAF = "deaf"
     WORKER_EXITED = "worker_exited"
@@ -149,7 +150,7 @@ class StaleEpoch(StoreError):
 class StoreUnavailable(StoreError):
     """The store could not do that now."""
 
-    hint = "Is the disk full, or the data directory gone? Sessions stay open; nothing unsaved is acknowledged."
+    hint = "Is the disk full, or the data directory gone? Nothing unsaved is acknowledged; work resumes when it can be written again."
 
 
 def parse_session_id(text: str) -> SessionId:

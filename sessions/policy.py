@@ -31,6 +31,9 @@ RESTARTS_WINDOW_SECONDS: Final = 60.0
 UNLINKED_AFTER_PAIRING_SECONDS: Final = 60.0
 """A 401 so soon after a 515 may be a race in the server's own books: it is worth one probe."""
 BAN_WITHOUT_EXPIRY_SECONDS: Final = 24 * 3600.0
+REPEATED_BAN_SECONDS: Final = 60.0
+"""A ban that names its end is believed once; each time the try is refused again, the next one waits at least twice as long."""
+STORE_RETRY_SECONDS: Final = 5.0
 DEAF_WINDOW_SECONDS: Final = 6 * 3600.0
 DEAF_BUDGET: Final = 2
 
@@ -53,6 +56,7 @@ class Pace(enum.StrEnum):
     REPLACED = "30 to 60 s"
     REPAIR = "from 30 s to 900 s"
     WORKER = "1 s to 60 s"
+    STORE = "every 5 to 10 s, without a login while the store refuses"
 
 
 class Credentials(enum.Enum):
@@ -162,6 +166,11 @@ RULES: Final[Mapping[R, Rule]] = {
         tries=3,
         human="WhatsApp refuses the login with a code that nobody has explained. " + _FORCE,
     ),
+    R.STORE_FAILED: Rule(
+        action=Action.RETRY,
+        pace=Pace.STORE,
+        human="The data directory cannot be written: free space on its disk. It comes back by itself when it can be.",
+    ),
     R.WORKER_EXITED: Rule(action=Action.RETRY, pace=Pace.WORKER, human=_NOTHING),
     R.WORKER_HUNG: Rule(action=Action.RETRY, pace=Pace.WORKER, human=_NOTHING),
     R.DEAF: Rule(action=Action.RETRY, pace=Pace.NOW, human=_NOTHING),
@@ -245,9 +254,11 @@ def decide(close: Close, memory: Memory, config: Config, now: float, roll: float
             return _retry(rule, memory, FIRST_TRY_JITTER_SECONDS + roll, "one probe: unlinked within 60 s of a 515")
         case R.TEMPORARILY_BANNED:
             wait = close.expire_seconds if close.expire_seconds is not None else BAN_WITHOUT_EXPIRY_SECONDS
+            before = memory.tries[close.reason] - 1
+            floor = _ceiling(before, REPEATED_BAN_SECONDS, BAN_WITHOUT_EXPIRY_SECONDS) if before else 1.0
             return Decision(
                 action=Action.PARK,
-                wait_seconds=max(0.0, wait),
+                wait_seconds=max(floor, wait),
                 memory=memory,
                 rule="parked until the ban ends, then one try",
             )
@@ -272,7 +283,7 @@ def stable(memory: Memory) -> Memory:
 def _remember(close: Close, rule: Rule, memory: Memory, now: float) -> Memory:
     failures = memory.failures + (1 if rule.counts else 0)
     tries = dict(memory.tries)
-    if rule.tries is not None or close.reason is R.LOGGED_OUT:
+    if rule.tries is not None or close.reason in {R.LOGGED_OUT, R.TEMPORARILY_BANNED}:
         tries[close.reason] = tries.get(close.reason, 0) + 1
     memory = replace(memory, failures=failures, tries=tries)
     match close.reason:
@@ -314,6 +325,8 @@ def _wait(close: Close, rule: Rule, memory: Memory, config: Config, now: float, 
     match rule.pace:
         case Pace.NOW:
             return roll * FIRST_TRY_JITTER_SECONDS if close.reason is R.DEAF else 0.0, "at once"
+        case Pace.STORE:
+            return STORE_RETRY_SECONDS * (1 + roll), "until the store can be written"
         case Pace.REPLACED:
             return 30.0 + 30.0 * roll, f"replaced: try {memory.tries[close.reason]} of {rule.tries}, 30 to 60 s apart"
         case Pace.REPAIR:

@@ -6,13 +6,18 @@ An event is shown only when its number is durable, so that no number is ever sho
 import asyncio
 from collections import deque
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Final
 
 import msgspec
 import structlog
 
 from sessions.model import SessionId
 from sessions.store import Store, StoredEvent
+
+MAX_BYTES: Final = 16 * 1024 * 1024
+"""What /events keeps in memory at the most, however long the texts are that strangers send."""
+EVENT_BYTES: Final = 200
+"""An event without its data, roughly."""
 
 log = structlog.get_logger("feed")
 
@@ -22,14 +27,18 @@ class Feed:
 
     def __init__(self, store: Store, events: list[StoredEvent], limit: int) -> None:
         self._store = store
-        self._events: deque[StoredEvent] = deque(events, maxlen=limit)
+        self._events: deque[StoredEvent] = deque()
+        self._limit = limit
+        self._bytes = 0
+        for event in events:
+            self._keep(event)
         self._arrival: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._last = events[-1].n if events else 0
 
     @classmethod
     async def open(cls, store: Store, limit: int) -> "Feed":
         """The feed, with what the store keeps of earlier events."""
-        return cls(store, await store.last_events(), limit)
+        return cls(store, await store.last_events(MAX_BYTES), limit)
 
     @property
     def last(self) -> int:
@@ -66,7 +75,22 @@ class Feed:
             log.error("an event was lost", action="event_lost", error=str(error))
             return
         event = done.result()
-        self._events.append(event)
+        self._keep(event)
         self._last = event.n
         arrival, self._arrival = self._arrival, asyncio.get_running_loop().create_future()
         arrival.set_result(None)
+
+    def forget(self, session: SessionId) -> None:
+        """Drop a session's events, as it was purged."""
+        self._events = deque(event for event in self._events if event.session != session)
+        self._bytes = sum(_size(event) for event in self._events)
+
+    def _keep(self, event: StoredEvent) -> None:
+        self._events.append(event)
+        self._bytes += _size(event)
+        while len(self._events) > self._limit or self._bytes > MAX_BYTES:
+            self._bytes -= _size(self._events.popleft())
+
+
+def _size(event: StoredEvent) -> int:
+    return EVENT_BYTES + len(bytes(event.data))

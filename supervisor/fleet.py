@@ -1,9 +1,9 @@
 """The fleet: which sessions there are. Each runs as its own task, and what befalls one leaves the others alone."""
 
 import asyncio
+import contextlib
 from collections.abc import Collection
 
-import msgspec
 import structlog
 
 from sessions.events import Command
@@ -11,8 +11,9 @@ from sessions.model import SessionExists, SessionId, SessionNotFound, StoreError
 from sessions.session import Session
 from sessions.store import SessionRow
 from sessions.surroundings import Surroundings
-from sessions.wire import WireError
+from supervisor.feed import Feed
 from supervisor.gate import Gate, GateView
+from supervisor.host import Host
 
 log = structlog.get_logger("fleet")
 
@@ -20,12 +21,14 @@ log = structlog.get_logger("fleet")
 class Fleet:
     """All sessions by id."""
 
-    def __init__(self, around: Surroundings, gate: Gate) -> None:
+    def __init__(self, around: Surroundings, gate: Gate, feed: Feed) -> None:
         self._around = around
         self._gate = gate
+        self._feed = feed
         self._sessions: dict[SessionId, Session] = {}
         self._tasks: dict[SessionId, asyncio.Task[None]] = {}
         self._reserved: set[SessionId] = set()
+        self.host = Host()
         self.ready = False
         """Whether the stored sessions have been taken up, and the program is not stopping."""
 
@@ -38,7 +41,7 @@ class Fleet:
     async def close(self) -> None:
         """Stop every session's worker, all at once; what is wanted stays as it is."""
         self.ready = False
-        await asyncio.gather(*(session.ask(Command.RETIRE) for session in self._sessions.values()))
+        await asyncio.gather(*(_retire(session) for session in self._sessions.values()))
         await asyncio.gather(*self._tasks.values())
 
     def sessions(self) -> Collection[Session]:
@@ -61,8 +64,11 @@ class Fleet:
             row = await self._around.store.create_session(session, start)
         finally:
             self._reserved.discard(session)
-        self._around.publish(session, "created", {"started": start})
-        return self._run(row)
+        self._feed.publish(session, "created", {"started": start})
+        created = self._run(row)
+        if start:
+            await created.ask(Command.START)  # nothing new to it, but now it has begun
+        return created
 
     async def delete(self, session: SessionId, purge: bool) -> None:
         """Stop a session and remove it: its credentials are archived, or destroyed when `purge`. Raises SessionNotFound."""
@@ -76,7 +82,9 @@ class Fleet:
             self._run(row)  # nothing was deleted: it goes on
             raise
         del self._sessions[session]
-        self._around.publish(session, "deleted", {"purged": purge})
+        if purge:
+            self._feed.forget(session)
+        self._feed.publish(session, "deleted", {"purged": purge})
 
     def gate(self) -> GateView:
         """The gate's state."""
@@ -88,15 +96,12 @@ class Fleet:
         return sum(failed for failed, _ in outcomes), sum(total for _, total in outcomes)
 
     def _run(self, row: SessionRow) -> Session:
-        try:
-            session = Session(row, self._around)
-        except WireError:
-            log.error(
-                "what is remembered of a session cannot be read; it begins anew",
-                action="memory_unreadable",
-                session=row.id,
-            )
-            session = Session(msgspec.structs.replace(row, memory=None), self._around)
+        session = Session(row, self._around)
         self._sessions[row.id] = session
         self._tasks[row.id] = asyncio.create_task(session.run(), name=f"session {row.id}")
         return session
+
+
+async def _retire(session: Session) -> None:
+    with contextlib.suppress(SessionNotFound):  # it is being deleted just now, and retires by itself
+        await session.ask(Command.RETIRE)

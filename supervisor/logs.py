@@ -38,7 +38,9 @@ class LossyStream(io.TextIOBase):
 def configure(log_format: str, level: str) -> None:
     """Set the log up. `auto` is human on a terminal and JSON elsewhere."""
     human = log_format == "human" or (log_format == "auto" and sys.stderr.isatty())
-    renderer = structlog.dev.ConsoleRenderer() if human else structlog.processors.JSONRenderer()
+    # plain_traceback: structlog's own choice, rich, prints every frame's local variables, and there are secrets among them
+    for_people = structlog.dev.ConsoleRenderer(exception_formatter=structlog.dev.plain_traceback)
+    renderer = for_people if human else structlog.processors.JSONRenderer()
     stream = cast("TextIO", LossyStream(sys.stderr))
     structlog.configure(
         processors=[

@@ -9,7 +9,6 @@ import msgspec
 from sessions.model import SessionId, SessionState
 from sessions.ports import Publish
 from sessions.snapshot import Performance
-from supervisor import host
 from supervisor.fleet import Fleet
 
 
@@ -62,7 +61,7 @@ def assess(
 
 def system_performance(fleet: Fleet) -> SystemPerformance:
     """The fleet's and the host's figures now."""
-    sample = host.sample()
+    sample = fleet.host.sample(asyncio.get_running_loop().time())
     failed, total = fleet.outcomes()
     return SystemPerformance(
         total_memory=sample.total_memory_bytes,

@@ -32,8 +32,10 @@ log = structlog.get_logger("program")
 
 def run(settings: Settings, on_ready: Callable[[str, bool], None]) -> None:
     """Run until a signal. `on_ready` is told the API's address and whether there are no sessions yet. Raises Locked, OSError, StoreError."""
-    directory = settings.data_dir.absolute()
+    directory = settings.data_dir.expanduser().absolute()
     directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+    if directory.stat().st_mode & 0o077:
+        log.warning(f"{directory} can be entered by others: chmod 700 it", action="open_directory")
     with (
         DirectoryLock(directory, f"{settings.api_host}:{settings.api_port}"),
         asyncio.Runner(loop_factory=_loop) as runner,
@@ -66,6 +68,7 @@ async def _serve(settings: Settings, directory: Path, on_ready: Callable[[str, b
                 dice=dice,
             ),
             gate,
+            feed,
         )
         stack.push_async_callback(fleet.close)
         await fleet.open()
@@ -74,7 +77,8 @@ async def _serve(settings: Settings, directory: Path, on_ready: Callable[[str, b
             await stack.enter_async_context(_background(monitor(fleet, settings.thresholds(), interval, feed.publish)))
         token = settings.api_token.get_secret_value() if settings.api_token else None
         await stack.enter_async_context(serving(create_app(fleet, feed, token), listener))
-        address = f"http://{settings.api_host}:{listener.getsockname()[1]}"
+        host = f"[{settings.api_host}]" if ":" in settings.api_host else settings.api_host
+        address = f"http://{host}:{listener.getsockname()[1]}"
         log.info(f"ready on {address}", action="ready", api=address, sessions=len(fleet.sessions()))
         on_ready(address, not fleet.sessions())
         await stopping.wait()

@@ -128,16 +128,13 @@ class Settings(BaseSettings):
 
     @model_validator(mode="after")
     def _check_together(self) -> "Settings":
-        if self.web_socket_url is not None and urlsplit(self.web_socket_url).scheme not in {"ws", "wss"}:
-            raise _wrong("web_socket_url", self.web_socket_url, "a ws:// or wss:// URL")
+        if self.web_socket_url is not None and not _is_web_socket_url(self.web_socket_url):
+            raise _wrong("web_socket_url", self.web_socket_url, "a ws:// or wss:// URL, without user and password")
         if self.noise_root_key is not None and not (
             self.web_socket_url and is_loopback(urlsplit(self.web_socket_url).hostname)
         ):
-            raise _wrong(
-                "noise_root_key",
-                "(set)",
-                "nothing, unless WHATSAPP_WEB_SOCKET_URL is a loopback address: nobody may weaken the trust in the real server",
-            )
+            accepted = "nothing, unless WHATSAPP_WEB_SOCKET_URL is a loopback address: nobody may weaken the trust in the real server"
+            raise _wrong("noise_root_key", "(set)", accepted)
         if self.api_token is not None and len(self.api_token.get_secret_value()) < 16:
             raise _wrong("api_token", "(hidden)", "16 characters or more")
         if self.api_token is None and not is_loopback(self.api_host):
@@ -215,6 +212,8 @@ def load() -> Settings:
     """Read the environment. Raises BadSettings with a line for each thing that is wrong."""
     try:
         return Settings()
+    except UnicodeDecodeError:
+        raise BadSettings(f"{ENV_FILE} is not UTF-8 text; it holds lines such as WHATSAPP_API_PORT=4001.") from None
     except ValidationError as error:
         raise BadSettings("\n".join(_explain(dict(detail)) for detail in error.errors())) from None
 
@@ -239,6 +238,20 @@ def is_loopback(host: str | None) -> bool:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:
         return host == "localhost"
+
+
+def _is_web_socket_url(url: str) -> bool:
+    """Whether it is one that Python and Node read alike: they differ on backslashes and on what stands before an @."""
+    try:
+        parts = urlsplit(url)
+    except ValueError:
+        return False
+    return (
+        parts.scheme in {"ws", "wss"}
+        and bool(parts.hostname)
+        and not set(parts.netloc) & set("\\@")
+        and "\\" not in url
+    )
 
 
 def _similar(name: str, known: Iterable[str]) -> str:

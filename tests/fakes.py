@@ -38,7 +38,7 @@ from sessions.worker_process import Exit
 EPOCH = 1_700_000_000.0
 """The wall clock's time at the loop's time 0."""
 JID = "15550000001:1@s.whatsapp.net"
-CREDS = b'{"registrationId":42}'
+CREDS = b'{"noiseKey":{},"signedIdentityKey":{},"signedPreKey":{},"registrationId":42,"advSecretKey":"x"}'
 
 
 def fake_time() -> SimpleNamespace:

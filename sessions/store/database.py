@@ -5,7 +5,7 @@ from typing import Any, Final
 
 from alembic import command
 from alembic.config import Config
-from sqlalchemy import Connection, create_engine, event
+from sqlalchemy import URL, Connection, create_engine, event
 from sqlalchemy.engine.interfaces import DBAPIConnection
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
@@ -26,7 +26,7 @@ def migrate(file: Path) -> None:
     """Bring the schema up to date. Blocking; creates the file if there is none."""
     config = Config()
     config.set_main_option("script_location", str(_MIGRATIONS))
-    engine = create_engine(f"sqlite:///{file}")
+    engine = create_engine(URL.create("sqlite", database=str(file)), hide_parameters=True)
     try:
         with engine.begin() as connection:
             config.attributes["connection"] = connection
@@ -46,7 +46,8 @@ def open_reader(file: Path) -> AsyncEngine:
 
 
 def _open(file: Path, begin: str, pool_size: int) -> AsyncEngine:
-    engine = create_async_engine(f"sqlite+aiosqlite:///{file}", pool_size=pool_size, max_overflow=0)
+    url = URL.create("sqlite+aiosqlite", database=str(file))  # a path is no URL: it may hold %, ? and #
+    engine = create_async_engine(url, pool_size=pool_size, max_overflow=0, hide_parameters=True)
 
     @event.listens_for(engine.sync_engine, "connect")
     def set_pragmas(connection: DBAPIConnection, _record: Any) -> None:

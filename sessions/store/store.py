@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Final
 
 import msgspec
+from alembic.util import CommandError
 from sqlalchemy import ColumnElement, Executable, Insert, Row, and_, delete, func, insert, select, update
 from sqlalchemy.dialects.sqlite import insert as upsert
 from sqlalchemy.exc import SQLAlchemyError
@@ -25,6 +26,7 @@ CREDS: Final = "creds"
 """Kind and name of the credentials among the auth rows."""
 _MAX_NAMES_PER_QUERY: Final = 500
 """SQLite takes at most 32,766 variables in a statement; PostgreSQL plans long lists slowly."""
+_EVENTS_PER_READ: Final = 200
 _TRIM_EVERY: Final = 256
 """Events are trimmed once in so many appends: a delete for each would double the writes."""
 
@@ -74,7 +76,7 @@ class Store:
         """Migrate if needed and open. Raises StoreUnavailable."""
         try:
             await asyncio.to_thread(database.migrate, file)
-        except SQLAlchemyError as error:
+        except (SQLAlchemyError, CommandError) as error:  # CommandError: it was written by a newer version
             raise StoreUnavailable(f"{file} cannot be opened: {error.__cause__ or error}") from error
         return cls(file, event_limit)
 
@@ -112,7 +114,8 @@ class Store:
 
         async def operation(connection: AsyncConnection) -> None:
             if purge:
-                await connection.execute(delete(schema.archives).where(schema.archives.c.session == session))
+                for table in (schema.archives, schema.events):  # events: they hold texts, and the QR codes' secrets
+                    await connection.execute(delete(table).where(table.c.session == session))
             else:
                 await _archive(connection, session, "deleted")
             await connection.execute(delete(schema.sessions).where(schema.sessions.c.id == session))
@@ -222,11 +225,18 @@ class Store:
 
         return self._writer.submit(operation)
 
-    async def last_events(self) -> list[StoredEvent]:
-        """The newest events that the log keeps, oldest first."""
-        table = schema.events
-        rows = await self._read(select(table).order_by(table.c.n.desc()).limit(self._event_limit))
-        return [StoredEvent(r.n, r.time_ms, r.session, r.type, msgspec.Raw(r.data)) for r in reversed(rows)]
+    async def last_events(self, most_bytes: int) -> list[StoredEvent]:
+        """The newest events that the log keeps, oldest first, as many as fit into so many bytes of data."""
+        table, found, size = schema.events, list[StoredEvent](), 0
+        newest_first = select(table).order_by(table.c.n.desc())
+        while len(found) < self._event_limit and size < most_bytes:
+            older = newest_first.where(table.c.n < found[-1].n) if found else newest_first
+            rows = await self._read(older.limit(_EVENTS_PER_READ))
+            found += [StoredEvent(r.n, r.time_ms, r.session, r.type, msgspec.Raw(r.data)) for r in rows]
+            size += sum(len(r.data) for r in rows)
+            if len(rows) < _EVENTS_PER_READ:
+                break
+        return found[: self._event_limit][::-1]
 
     # --- inside ---------------------------------------------------------------------------------------------------------
 

@@ -41,7 +41,7 @@ BAD_REQUESTS: list[tuple[str, str, Any, int]] = [
     ("POST", "/sessions", b'{"id": "a b"}', 400),
     ("POST", "/sessions", b'{"id": "' + b"x" * 65 + b'"}', 400),
     ("POST", "/sessions", b'{"id": "here"}', 409),
-    ("POST", "/sessions", b'{"id": "big' + b" " * 70_000 + b'"}', 413),
+    ("POST", "/sessions", b'{"id": "big' + b" " * 600_000 + b'"}', 413),
     ("POST", "/sessions/here/messages", b'{"to": "5511999990000"}', 400),
     ("POST", "/sessions/here/messages", b'{"to": "5511999990000", "text": ""}', 400),
     ("POST", "/sessions/here/messages", b'{"to": "not a number", "text": "x"}', 400),

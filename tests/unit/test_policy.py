@@ -85,6 +85,8 @@ TABLE: dict[R, Row] = {
     # the worker's own budget, 1 s at first; nothing for the breaker
     R.WORKER_EXITED: Row(action=Action.RETRY, waits=(1.0, 1.0)),
     R.WORKER_HUNG: Row(action=Action.RETRY, waits=(1.0, 1.0)),
+    # our own disk: no failure of WhatsApp's, and no login while it lasts
+    R.STORE_FAILED: Row(action=Action.RETRY, waits=(5.0, 10.0)),
     # deaf: at once, under its own budget (decide_deaf)
     R.DEAF: Row(action=Action.RETRY, waits=(0.0, 0.5)),
     # an operator's force: at once
@@ -241,14 +243,25 @@ def test_an_unlinking_right_after_a_restart_is_probed_exactly_once(seconds_after
     [
         (None, 24 * HOUR),  # none named
         (3600.0, HOUR),
-        (0.0, 0.0),
-        (-5.0, 0.0),  # it is over already
+        (2.0, 2.0),
+        (0.0, 1.0),  # it is over already; but never a try in the same instant
+        (-5.0, 1.0),
     ],
 )
 def test_a_temporary_ban_rests_until_the_expiry_that_it_names(expire_seconds: float | None, wait: float) -> None:
     close = Close(reason=R.TEMPORARILY_BANNED, expire_seconds=expire_seconds)
     decision = decide(close, Memory(), CONFIG, NOW, 0.5)
     assert (decision.action, decision.wait_seconds, decision.counts) == (Action.PARK, wait, 0)
+
+
+def test_a_ban_whose_expiry_is_not_true_is_tried_more_and_more_rarely() -> None:
+    memory, waits = Memory(), []
+    for _ in range(14):
+        decision = decide(Close(reason=R.TEMPORARILY_BANNED, expire_seconds=0.0), memory, CONFIG, NOW, 0.5)
+        memory = decision.memory
+        waits.append(decision.wait_seconds)
+    assert waits[:4] == [1.0, 60.0, 120.0, 240.0]
+    assert waits[-1] == 24 * HOUR
 
 
 def test_an_outdated_client_holds_the_fleet_and_charges_nobody() -> None:

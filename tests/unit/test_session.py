@@ -455,6 +455,7 @@ async def test_our_own_logout_archives_and_stops() -> None:
     "creds",
     [
         b'{"noiseKey":',  # torn
+        b"{}",  # what every device has is missing
         b"",  # a file of zero bytes
         b"null",  # JSON, but no credentials
         b"[]",
