@@ -1,7 +1,7 @@
 """The real supervisor as a process, and its API."""
 
-import json
 import os
+import re
 import signal
 import sys
 from collections.abc import Mapping
@@ -36,8 +36,8 @@ class Supervisor:
         async def ready() -> str:
             if process.status is not None:
                 raise LabError(f"the supervisor ended with status {process.status}:\n{process.tail()}")
-            said = [json.loads(line) for line in output.read_text().splitlines() if '"action": "ready"' in line]
-            return str(said[0]["api"]) if said else ""
+            said = re.search(r"ready on (http://[^\s\x1b\"]+)", output.read_text())  # in either form of the log
+            return said[1] if said else ""
 
         self.api = await eventually(ready, what="the supervisor")
         return self

@@ -1,0 +1,195 @@
+"""Cases that broke an earlier version, each found by somebody who tried to break it."""
+
+import asyncio
+import os
+import resource
+import signal
+from functools import partial
+
+import aiohttp
+import pytest
+
+from scripts.lab import LabError, StandIn, Supervisor, eventually, pair
+from tests.conftest import StartSupervisor
+
+pytestmark = pytest.mark.asyncio(loop_scope="session")
+
+NO_FILE_GROWS = (0, resource.RLIM_INFINITY)
+"""The kernel refuses every write of the process to a file: what a full disk does, without a disk of our own."""
+
+
+async def logins(standin: StandIn, session: str) -> int:
+    return len(await standin.log("login", session=session))
+
+
+def let_files_grow(supervisor: Supervisor, limits: tuple[int, int]) -> None:
+    assert supervisor.process is not None
+    resource.prlimit(supervisor.process.pid, resource.RLIMIT_FSIZE, limits)
+
+
+async def test_half_a_character_in_a_strangers_text_harms_nobody(
+    start_supervisor: StartSupervisor, standin: StandIn
+) -> None:
+    """A lone surrogate, as a bot makes it that cuts a text in the middle of an emoji."""
+    supervisor = await start_supervisor()
+    await pair(supervisor, standin, "halved")
+    worker = (await supervisor.session("halved"))["performance"]["workerPid"]
+    identifier = await standin.send_text("halved", "5511999990000", "oi \ud83d")
+    received = await eventually(partial(supervisor.events, "message", "halved"))
+    assert received[0]["data"]["id"] == identifier
+    assert received[0]["data"]["text"] == "oi \ufffd"
+    assert (await supervisor.session("halved"))["performance"]["workerPid"] == worker
+
+
+async def test_a_pairing_is_not_confirmed_before_it_is_durable(
+    start_supervisor: StartSupervisor, standin: StandIn
+) -> None:
+    """The supervisor is frozen while the phone scans, and then dies: either both sides are paired, or neither."""
+    supervisor = await start_supervisor()
+    await supervisor.must("POST", "/sessions", {"id": "between"})
+    await supervisor.wait_state("between", "qr")
+    qr = (await supervisor.get("/sessions/between/qr"))["qr"]
+    assert supervisor.process is not None
+    supervisor.process.signal(signal.SIGSTOP)
+    scan = asyncio.create_task(standin.scan(qr))
+    await asyncio.sleep(1.0)  # time enough to do the wrong thing
+    await supervisor.kill()
+    with pytest.raises(LabError, match=r"409|504"):
+        await scan
+    assert await standin.log("paired", session="between") == []
+    await supervisor.start()
+    await supervisor.wait_state("between", "qr")
+    await standin.scan((await supervisor.get("/sessions/between/qr"))["qr"])
+    await supervisor.wait_state("between", "open")
+
+
+async def test_a_full_disk_costs_no_login_no_breaker_and_no_pairing_and_work_resumes_by_itself(
+    start_supervisor: StartSupervisor, standin: StandIn
+) -> None:
+    supervisor = await start_supervisor()
+    await pair(supervisor, standin, "full")
+    jid = (await supervisor.session("full"))["jid"]
+    before = await logins(standin, "full")
+    let_files_grow(supervisor, NO_FILE_GROWS)
+    identifier = await standin.send_text("full", "5511999990000", "cabe?")
+    closed = await eventually(
+        partial(supervisor.reconnection, "full"),
+        lambda seen: seen["closeReason"] == "store_failed",
+        what="the full disk",
+    )
+    assert closed["breaker"] == {"state": "closed", "failures": 0, "opensUntil": None}
+    assert "disk" in closed["humanAction"]
+    await asyncio.sleep(12)  # longer than the retry takes
+    assert await logins(standin, "full") == before, "nobody logs in whose keys cannot be saved"
+    let_files_grow(supervisor, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
+    assert (await supervisor.wait_state("full", "open"))["jid"] == jid
+
+    async def ids() -> list[str]:
+        return [event["data"]["id"] for event in await supervisor.events("message", "full")]
+
+    assert identifier in await eventually(ids, lambda seen: identifier in seen, what="the text that came meanwhile")
+
+
+async def test_a_worker_whose_heart_stops_is_replaced_within_its_own_time(
+    start_supervisor: StartSupervisor, standin: StandIn
+) -> None:
+    """Long before the next probe: those are ten minutes apart here."""
+    supervisor = await start_supervisor(
+        worker_heartbeat_interval=200, worker_heartbeat_timeout=1000, health_check_interval=600_000
+    )
+    await pair(supervisor, standin, "frozen")
+    worker = (await supervisor.session("frozen"))["performance"]["workerPid"]
+    os.kill(worker, signal.SIGSTOP)
+    seen = await eventually(
+        partial(supervisor.session, "frozen"),
+        lambda seen: seen["state"] == "open" and seen["performance"]["workerPid"] not in {worker, None},
+    )
+    assert seen["reconnection"]["closeReason"] == "worker_hung"
+
+
+async def test_stop_and_start_are_no_way_round_an_open_breaker(
+    start_supervisor: StartSupervisor, standin: StandIn
+) -> None:
+    supervisor = await start_supervisor(circuit_breaker_threshold=1, circuit_breaker_timeout=600_000)
+    await pair(supervisor, standin, "impatient")
+    await standin.fault("drop", "impatient")
+    await supervisor.wait_state("impatient", "waiting")
+    before = await logins(standin, "impatient")
+    await supervisor.must("POST", "/sessions/impatient/stop")
+    started = await supervisor.must("POST", "/sessions/impatient/start")
+    assert started["state"] == "waiting"
+    assert started["reconnection"]["breaker"]["state"] == "open"
+    assert await logins(standin, "impatient") == before
+    await supervisor.must("POST", "/force-reconnection/impatient")
+    await supervisor.wait_state("impatient", "open")
+
+
+async def test_a_supervisor_that_stops_while_a_session_is_deleted_stops_in_order(
+    start_supervisor: StartSupervisor, standin: StandIn
+) -> None:
+    supervisor = await start_supervisor()
+    await pair(supervisor, standin, "leaving", "staying")
+    worker = (await supervisor.session("leaving"))["performance"]["workerPid"]
+    os.kill(worker, signal.SIGSTOP)  # so that the deletion takes its time
+    deleting = asyncio.create_task(supervisor.call("DELETE", "/sessions/leaving"))
+    await asyncio.sleep(0.5)
+    assert await supervisor.stop() == 0
+    await asyncio.gather(deleting, return_exceptions=True)
+    assert supervisor.process is not None
+    assert "Traceback" not in supervisor.process.output.read_text()
+
+
+@pytest.mark.parametrize("log_format", ["human", "json"])
+async def test_no_secret_is_in_any_log_whatever_a_stranger_sends(
+    log_format: str, start_supervisor: StartSupervisor, standin: StandIn
+) -> None:
+    token = "correct-horse-battery-staple"
+    supervisor = await start_supervisor(api_token=token, log_level="debug", log_format=log_format)
+    bearer = {"Authorization": f"Bearer {token}"}
+    name = f"secret-{log_format}"
+    await supervisor.call("POST", "/sessions", {"id": name}, headers=bearer)
+    qr = await eventually(partial(qr_of, supervisor, name, bearer))
+    await standin.scan(qr)
+    host = supervisor.api.removeprefix("http://")
+    for line in (
+        b"Authorization: Bearer \xff\xfe",
+        b"Origin: http://[",
+        b"Content-Encoding: gzip\r\nContent-Length: 3\r\n\r\nabc",
+    ):
+        answer = await raw(host, b"POST /sessions HTTP/1.1\r\nHost: " + host.encode() + b"\r\n" + line + b"\r\n\r\n")
+        assert answer.startswith((b"HTTP/1.1 4",)), answer[:200]
+    assert supervisor.process is not None
+    written = [supervisor.process.output, *supervisor.directory.glob("logs/*.log")]
+    for text in (path.read_text(errors="replace") for path in written):
+        for secret in (token, qr.split(",")[-2], qr):
+            assert secret not in text
+
+
+async def qr_of(supervisor: Supervisor, session: str, headers: dict[str, str]) -> str:
+    status, answer = await supervisor.call("GET", f"/sessions/{session}/qr", headers=headers)
+    return str(answer["qr"]) if status == 200 else ""
+
+
+async def raw(address: str, request: bytes) -> bytes:
+    """What the server answers to these very bytes."""
+    host, _, port = address.rpartition(":")
+    reader, writer = await asyncio.open_connection(host, int(port))
+    writer.write(request)
+    await writer.drain()
+    answer = await reader.read(4096)
+    writer.close()
+    await writer.wait_closed()
+    return answer
+
+
+async def test_a_text_of_sixty_thousand_characters_fits_however_it_is_encoded(
+    start_supervisor: StartSupervisor, standin: StandIn
+) -> None:
+    supervisor = await start_supervisor()
+    await pair(supervisor, standin, "long")
+    text = "ã" * 60_000  # json.dumps makes six bytes of each
+    assert (await supervisor.call("POST", "/sessions/long/messages", {"to": "5511988887777", "text": text}))[0] == 200
+    out = await eventually(partial(standin.messages, "long"))
+    assert out[0]["text"] == text
+    async with aiohttp.ClientSession() as http, http.get(f"{supervisor.api}/events?after=0") as response:
+        assert response.status == 200
