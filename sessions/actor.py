@@ -493,10 +493,6 @@ class Actor:
         )
 
     async def _carry_out(self, reason: CloseReason, decision: Decision) -> None:
-        if reason is CloseReason.STORE_FAILED:
-            await (
-                self._drop_worker()
-            )  # what it knows is ahead of the store; and a new one needs the store before it may log in
         if decision.credentials is Credentials.ARCHIVE:
             await self._drop_worker()
             await self._around.store.archive_credentials(self.id, reason)
@@ -504,6 +500,10 @@ class Actor:
         match decision.action:
             case Action.RETRY:
                 self._retry(decision.wait_seconds or 0.0)
+                if reason is CloseReason.STORE_FAILED:
+                    await (
+                        self._drop_worker()
+                    )  # it is ahead of the store; a new one needs the store before it may log in
             case Action.HOLD:
                 self._around.gate.hold(reason)
                 self._retry(0.0)

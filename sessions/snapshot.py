@@ -5,12 +5,10 @@ from datetime import UTC, datetime
 
 import msgspec
 
-from sessions import policy
 from sessions.breaker import Breaker
 from sessions.counters import Counters
 from sessions.memory import LastClose
 from sessions.model import CloseReason, SessionId, SessionState
-from sessions.policy import Action
 from sessions.ports import WorkerHandle
 
 S = SessionState
@@ -102,9 +100,7 @@ def human_action(session: SessionId, state: SessionState, last: LastClose | None
             return f"Nothing, if it shall be stopped; else POST /sessions/{session}/start"
         case S.QUARANTINED:
             return "Restore a backup of the data directory: the stored credentials cannot be read."
-        case S.PARKED if last is not None:
-            return last.human
-        case S.HELD | S.WAITING if last is not None and policy.RULES[last.reason].action is Action.HOLD:
+        case S.PARKED | S.HELD | S.WAITING if last is not None:
             return last.human
         case S.OPEN:
             return "Nothing."
