@@ -6,8 +6,8 @@
  * - Writes reach the supervisor one frame at a time, in order. What comes while one is under way goes together into the
  *   next, so nothing is lost or overtaken, and a refused write cannot be followed by a later one that builds on it.
  * - A read never shows what is not durable: the cache learns of a write from its acknowledgement.
- * - After a refused write the state writes nothing more until the next `renew`, which writes the creds first: they may
- *   be the only copy of a pairing.
+ * - After a refused write the state writes nothing more until the next `renew`, which writes the creds first: nothing
+ *   may build on what the store does not have.
  */
 
 import { BufferJSON, initAuthCreds, proto } from '@whiskeysockets/baileys';
@@ -125,6 +125,18 @@ export class AuthStore {
     this.creds.registered = false;
     this.creds.pairingCode = undefined;
     this.saveCreds().catch(() => {}); // its refusal is reported once, through onRefused
+  }
+
+  /** A pairing that the server was never told we accept is none: the next attempt is a fresh registration again. */
+  undoPairing() {
+    for (const fact of /** @type {const} */ (['account', 'signalIdentities', 'platform'])) delete this.creds[fact];
+    this.dropUnfinishedPairing();
+  }
+
+  /** Resolves when all that was written so far is durable; rejects when it is refused. */
+  async flushed() {
+    if (this.#refused) throw this.#refused;
+    await this.#pending()?.done.promise;
   }
 
   /**

@@ -208,6 +208,33 @@ test('an unfinished pairing is dropped, a finished one never', async () => {
   assert.equal(store.registered, true);
 });
 
+test('a pairing that was never confirmed is taken back, after the write that holds it', async () => {
+  const { keeper, store } = await open();
+  const me = { id: '15550000001:1@s.whatsapp.net' };
+  Object.assign(store.creds, { me, account: {}, signalIdentities: [], platform: 'smba' });
+  store.saveCreds();
+  store.undoPairing();
+  assert.equal(store.registered, false);
+  keeper.writes[0].acknowledge();
+  await nextTurn();
+  const [paired, undone] = keeper.writes.map(({ entries }) => /** @type {any} */ (entries[0].value));
+  assert.deepEqual(paired.me, me);
+  for (const fact of ['me', 'account', 'signalIdentities', 'platform']) assert.equal(fact in undone, false, fact);
+});
+
+test('flushed says whether all that was written is durable', async () => {
+  const { keeper, store, keys } = await open();
+  await store.flushed();
+  store.saveCreds();
+  Promise.resolve(keys.set({ session: { a: bytes(1) } })).catch(() => {});
+  const flushing = store.flushed();
+  keeper.writes[0].acknowledge();
+  await nextTurn();
+  keeper.writes[1].refuse(new WriteRefused('store_failed'));
+  await assert.rejects(flushing, WriteRefused);
+  await assert.rejects(store.flushed(), WriteRefused);
+});
+
 test('settled waits for the last acknowledgement, and not for ever', async () => {
   const { keeper, store, keys } = await open();
   await store.settled(1000);

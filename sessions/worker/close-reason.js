@@ -10,7 +10,7 @@
  * @typedef {'restart_required' | 'connection_closed' | 'connection_lost' | 'qr_expired' | 'server_error' |
  *   'unavailable' | 'rate_limited' | 'upgrade_refused' | 'replaced' | 'logged_out' | 'own_logout' |
  *   'temporarily_banned' | 'locked' | 'client_outdated' | 'banned' | 'repair_needed' | 'unknown_failure' |
- *   'attempt_timed_out' | 'undecryptable_frame' | 'requested'} CloseReason
+ *   'attempt_timed_out' | 'undecryptable_frame' | 'store_failed' | 'requested'} CloseReason
  *
  * @typedef {object} CloseFacts
  * @property {number | null} code

@@ -13,7 +13,6 @@ const TABLE = [
   [428, 'Connection Terminated', PAIRED, 'connection_closed'],
   [428, 'Connection Terminated by Server', PAIRED, 'connection_closed'],
   [null, 'closed without an error', PAIRED, 'connection_closed'],
-  [null, 'store failed', PAIRED, 'connection_closed'],
   // 408 is three things.
   [408, 'Connection was lost', PAIRED, 'connection_lost'],
   [408, 'Timed Out', PAIRED, 'connection_lost'],

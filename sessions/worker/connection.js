@@ -38,6 +38,15 @@ const WRITES_TIMEOUT_MS = 10_000;
 const LOGOUT_TIMEOUT_MS = 5_000;
 const SEND_TIMEOUT_MS = 30_000;
 
+/** @type {CloseFacts} */
+export const LOGOUT_NOT_SENT = { code: null, message: 'not open: the server was not told', data: null };
+/** @type {CloseFacts} */
+const LOGGED_OUT = { code: 401, message: 'Intentional Logout', data: null };
+/** @type {CloseFacts} */
+const LOGOUT_UNANSWERED = { code: null, message: 'the server did not answer the logout', data: null };
+/** @type {CloseFacts} */
+const LOGOUT_REFUSED = { code: null, message: 'the server refused the logout', data: null };
+
 /** A request that cannot be met; `code` is for the supervisor. */
 export class RequestError extends Error {
   /**
@@ -60,6 +69,8 @@ export class Connection {
   #deadline;
   #isOpen = false;
   #paired = false;
+  /** The server was asked to remove the device. */
+  #unlinking = false;
   #qrShown = new Signal();
   #over = new Signal();
   #closed = new Signal();
@@ -102,9 +113,10 @@ export class Connection {
    * Something outside of the socket makes it useless.
    *
    * @param {CloseFacts} facts
+   * @param {CloseReason} [reason]
    */
-  fail(facts) {
-    this.#finish(facts);
+  fail(facts, reason) {
+    this.#finish(facts, reason);
   }
 
   /** The process is about to end: the socket goes, nobody is told. */
@@ -113,15 +125,10 @@ export class Connection {
     this.#dispose();
   }
 
-  /** Unlinks the device if the server can still be told, and ends in any case. */
+  /** Unlinks the device, and ends in any case. That it is unlinked is only said when the server has said so. */
   async logout() {
-    const told = this.isOpen;
-    if (told) {
-      this.#sock?.logout().catch(() => {});
-      await this.#over.until(new Promise(() => {}), LOGOUT_TIMEOUT_MS);
-    }
-    const message = told ? 'Intentional Logout' : 'Intentional Logout (the server was not told)';
-    this.#finish({ code: 401, message, data: null }, 'own_logout');
+    if (this.isOpen && this.#sock) await this.#unlink(this.#sock);
+    else this.#finish(LOGOUT_NOT_SENT, 'connection_closed');
     await this.closed;
   }
 
@@ -135,7 +142,7 @@ export class Connection {
     const bytesBefore = this.#transport?.bytesRead;
     const startedAt = performance.now();
     const { probeTimeoutMs } = this.#context.settings;
-    const answered = await this.#over.until(ping(sock, probeTimeoutMs), 2 * probeTimeoutMs);
+    const answered = await this.#over.until(ask(sock, PING, probeTimeoutMs), 2 * probeTimeoutMs);
     if (!answered) return { ok: false, round_trip_ms: null, silent: this.#transport?.bytesRead === bytesBefore };
     return { ok: true, round_trip_ms: Math.round(performance.now() - startedAt), silent: false };
   }
@@ -180,6 +187,7 @@ export class Connection {
   #listen(sock) {
     const { auth, onMessage, onReceipt } = this.#context;
     this.#transport = new Transport(sock, {
+      paired: auth.registered,
       onLogin: () => this.#reportStage('login'),
       onEnd: (facts) => this.#finish(facts),
       onUndecryptable: (error) =>
@@ -211,9 +219,16 @@ export class Connection {
     report({ type: 'qr', session, attempt, qr });
   }
 
-  #onPaired() {
+  async #onPaired() {
     this.#paired = true;
-    this.#armDeadline(); // the server owes us a 515
+    this.#armDeadline(); // the supervisor owes us an acknowledgement, and then the server a 515
+    try {
+      await this.#context.auth.flushed();
+    } catch {
+      return; // a refusal comes back through `fail`
+    }
+    if (this.#over.raised) return;
+    this.#transport?.letGo();
     this.#reportStage('paired');
   }
 
@@ -243,17 +258,36 @@ export class Connection {
   }
 
   /**
+   * What Baileys' own `logout` sends; but that waits for no answer.
+   *
+   * @param {WASocket} sock
+   */
+  async #unlink(sock) {
+    this.#unlinking = true;
+    const jid = this.#context.auth.creds.me?.id ?? '';
+    const answer = await this.#over.until(ask(sock, removal(jid), LOGOUT_TIMEOUT_MS), 2 * LOGOUT_TIMEOUT_MS);
+    if (!answer) this.#finish(LOGOUT_UNANSWERED, 'connection_lost');
+    else if (answer.attrs.type === 'result') this.#finish(LOGGED_OUT, 'own_logout');
+    else this.#finish(LOGOUT_REFUSED, 'connection_lost');
+  }
+
+  /**
    * The first verdict counts: what comes later is the echo of our own end.
    *
    * @param {CloseFacts} facts
-   * @param {CloseReason} [reason]
+   * @param {CloseReason} [verdict]
    */
-  #finish(facts, reason) {
+  #finish(facts, verdict) {
     if (this.#over.raised) return;
     this.#over.raise();
     this.#dispose();
-    this.#context.auth.dropUnfinishedPairing();
-    this.#reportClosed(facts, reason);
+    const { auth } = this.#context;
+    if (this.#transport?.holdsBack) auth.undoPairing();
+    else auth.dropUnfinishedPairing();
+    const pairing = { registered: auth.registered, qrShown: this.#qrShown.raised };
+    const reason = verdict ?? closeReason(facts, pairing);
+    if (this.#unlinking) this.#reportClosed(...afterUnlinking(facts, reason));
+    else this.#reportClosed(facts, reason);
   }
 
   #dispose() {
@@ -265,12 +299,11 @@ export class Connection {
 
   /**
    * @param {CloseFacts} facts
-   * @param {CloseReason} [verdict]
+   * @param {CloseReason} reason
    */
-  async #reportClosed(facts, verdict) {
+  async #reportClosed(facts, reason) {
     const { session, attempt, auth, report, log } = this.#context;
     const { registered } = auth;
-    const reason = verdict ?? closeReason(facts, { registered, qrShown: this.#qrShown.raised });
     log.info({ session, attempt, close_code: facts.code, reason }, `closed: ${facts.message}`);
     await auth.settled(WRITES_TIMEOUT_MS);
     report({ type: 'closed', session, attempt, ...facts, registered, reason });
@@ -303,22 +336,52 @@ export class Connection {
   }
 }
 
+/** @typedef {{ type: 'get' | 'set', xmlns: string, content: BinaryNode }} Question */
+
+/** @type {Question} */
+const PING = { type: 'get', xmlns: 'w:p', content: { tag: 'ping', attrs: {} } };
+
+/**
+ * @param {string} jid
+ * @returns {Question}
+ */
+function removal(jid) {
+  const attrs = { jid, reason: 'user_initiated' };
+  return { type: 'set', xmlns: 'md', content: { tag: 'remove-companion-device', attrs } };
+}
+
+/**
+ * Once the server was asked to remove the device, its saying that the device is removed is the answer, and any other
+ * end of the line is none. A verdict on the account remains what it is.
+ *
+ * @param {CloseFacts} facts
+ * @param {CloseReason} reason
+ * @returns {[CloseFacts, CloseReason]}
+ */
+function afterUnlinking(facts, reason) {
+  if (reason === 'logged_out') return [LOGGED_OUT, 'own_logout'];
+  const lineEnded = reason === 'connection_closed' || (reason === 'connection_lost' && facts !== LOGOUT_REFUSED);
+  return lineEnded ? [LOGOUT_UNANSWERED, 'connection_lost'] : [facts, reason];
+}
+
 /**
  * Baileys' `query` would do, but for two things: it throws when the answer is an error, and its time-out may fire
  * before an answer is read that has long come, when the event loop was stalled.
  *
  * @param {WASocket} sock
+ * @param {Question} question
  * @param {number} timeoutMs
+ * @returns {Promise<BinaryNode | undefined>}
  */
-async function ping(sock, timeoutMs) {
+async function ask(sock, { type, xmlns, content }, timeoutMs) {
   const id = sock.generateMessageTag();
-  const answer = sock.waitForMessage(id, 2 * timeoutMs).then(Boolean, () => false);
-  const attrs = { id, to: S_WHATSAPP_NET, type: 'get', xmlns: 'w:p' };
-  sock.sendNode({ tag: 'iq', attrs, content: [{ tag: 'ping', attrs: {} }] }).catch(() => {});
+  const answer = /** @type {Promise<BinaryNode | undefined>} */ (sock.waitForMessage(id, 2 * timeoutMs));
+  const attrs = { id, to: S_WHATSAPP_NET, type, xmlns };
+  sock.sendNode({ tag: 'iq', attrs, content: [content] }).catch(() => {});
   const timeOut = pause(timeoutMs)
     .then(() => nextTurn())
-    .then(() => false);
-  return Promise.race([answer, timeOut]);
+    .then(() => undefined);
+  return Promise.race([answer.catch(() => undefined), timeOut]);
 }
 
 /** @param {number} ms */

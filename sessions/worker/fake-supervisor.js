@@ -22,6 +22,8 @@ export class FakeSupervisor {
   store = new Map();
   /** Answers to writes; a test may change it. */
   refusal = /** @type {string | null} */ (null);
+  /** @type {Frame[] | null} while it is a list, writes wait in it */
+  heldWrites = null;
   stderr = '';
   stdout = '';
   #directory = '';
@@ -140,8 +142,19 @@ export class FakeSupervisor {
     this.send({ type: 'keys.values', session, id, values: Object.fromEntries(entries) });
   }
 
+  letWritesGo() {
+    const held = this.heldWrites ?? [];
+    this.heldWrites = null;
+    for (const frame of held) this.#write(frame);
+  }
+
   /** @param {Frame} frame */
-  #write({ session, seq, entries }) {
+  #write(frame) {
+    if (this.heldWrites) {
+      this.heldWrites.push(frame);
+      return;
+    }
+    const { session, seq, entries } = frame;
     if (!this.refusal) {
       for (const { kind, name, value } of entries) {
         if (value === null) this.store.delete(`${session} ${kind} ${name}`);

@@ -1,7 +1,7 @@
 /** @file One session in this worker: the orders about it, its keys, and at most one socket at a time. */
 
 import { AuthStore, WriteRefused } from './auth-store.js';
-import { Connection, RequestError } from './connection.js';
+import { Connection, LOGOUT_NOT_SENT, RequestError } from './connection.js';
 import { LineKeeper } from './keeper.js';
 import { SentMessages } from './sent-messages.js';
 
@@ -24,7 +24,7 @@ const SILENT = {
   message: 'The socket is silent: a probe went unanswered and not one byte came',
   data: null,
 };
-const STORE_FAILED = { code: null, message: 'store failed', data: null };
+const STORE_FAILED = { code: null, message: "the supervisor could not save this session's keys", data: null };
 
 export class Session {
   #id;
@@ -120,12 +120,12 @@ export class Session {
 
   async #close() {
     if (this.#connection) await this.#connection.close();
-    else this.#reportNoSocket('requested by the supervisor', null, 'requested');
+    else this.#reportNoSocket('requested by the supervisor', 'requested');
   }
 
   async #logout() {
     if (this.#connection) await this.#connection.logout();
-    else this.#reportNoSocket('Intentional Logout (the server was not told)', 401, 'own_logout');
+    else this.#reportNoSocket(LOGOUT_NOT_SENT.message, 'connection_closed');
   }
 
   /** @param {number} id */
@@ -158,7 +158,7 @@ export class Session {
   #onRefused(refusal) {
     if (!(refusal instanceof WriteRefused)) return; // released: the socket is gone already
     if (refusal.code === 'stale_epoch') this.#context.onStaleEpoch();
-    else this.#connection?.fail(STORE_FAILED);
+    else this.#connection?.fail(STORE_FAILED, 'store_failed');
   }
 
   #nextEvent() {
@@ -168,12 +168,11 @@ export class Session {
 
   /**
    * @param {string} message
-   * @param {number | null} code
    * @param {import('./close-reason.js').CloseReason} reason
    */
-  #reportNoSocket(message, code, reason) {
+  #reportNoSocket(message, reason) {
     const { registered } = this.#auth;
-    const attempt = this.#lastAttempt;
-    this.#context.send({ type: 'closed', session: this.#id, attempt, code, message, data: null, registered, reason });
+    const facts = { code: null, message, data: null };
+    this.#context.send({ type: 'closed', session: this.#id, attempt: this.#lastAttempt, ...facts, registered, reason });
   }
 }

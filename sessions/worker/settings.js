@@ -15,6 +15,8 @@
  */
 
 const NOISE_ROOT_KEY_BYTES = 32;
+/** As `URL` writes hosts: whole dotted quads, no upper case. */
+const LOOPBACK = /^(127\.\d+\.\d+\.\d+|\[::1\]|localhost)$/;
 
 /** The environment does not say what it has to say. */
 export class SettingsError extends Error {}
@@ -24,6 +26,7 @@ export class SettingsError extends Error {}
  * @returns {Settings}
  */
 export function readSettings(env) {
+  if (env.WASUP_NOISE_ROOT_KEY) assertLoopback(env.WASUP_WEB_SOCKET_URL);
   return {
     worker: required(env, 'WASUP_WORKER_ID'),
     token: required(env, 'WASUP_WORKER_TOKEN'),
@@ -59,6 +62,18 @@ function milliseconds(env, name, fallback) {
   const value = Number(text);
   if (!Number.isFinite(value) || value <= 0) throw new SettingsError(`${name} is not a number of milliseconds`);
   return value;
+}
+
+/**
+ * Whoever holds the root key can pose as WhatsApp. The supervisor has looked too, but with a parser of its own; what
+ * counts is where the parser that connects would go.
+ *
+ * @param {string | undefined} url
+ */
+function assertLoopback(url) {
+  const hostname = url && URL.canParse(url) ? new URL(url).hostname : '';
+  if (LOOPBACK.test(hostname)) return;
+  throw new SettingsError('WASUP_NOISE_ROOT_KEY is set, but WASUP_WEB_SOCKET_URL is not on this host');
 }
 
 /** @param {string | undefined} hex */

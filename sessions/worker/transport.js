@@ -8,6 +8,7 @@
  * @typedef {import('./close-reason.js').CloseFacts} CloseFacts
  *
  * @typedef {object} TransportOwner
+ * @property {boolean} paired the creds hold a pairing; there is none to come
  * @property {() => void} onLogin the handshake's last message, which logs in or registers, was handed to the socket
  * @property {(facts: CloseFacts) => void} onEnd something ended the connection that Baileys would not tell, or not live
  *   through
@@ -26,6 +27,8 @@ export class Transport {
   #ws;
   /** @type {import('node:net').Socket | null} */
   #tcp = null;
+  /** @type {(() => void) | null} */
+  #release = null;
 
   /**
    * @param {WASocket} sock
@@ -40,7 +43,18 @@ export class Transport {
     this.#reportLogin(owner);
     this.#reportUndecryptable(owner);
     this.#reportUnspeakableCodes(owner);
+    if (!owner.paired) this.#ws.prependListener('CB:iq,,pair-success', () => this.#holdBack());
     this.#ws.close = () => this.#sayGoodbye();
+  }
+
+  /** The server does not know yet that we accept its pairing. */
+  get holdsBack() {
+    return this.#release !== null;
+  }
+
+  /** The pairing is durable: the server may be told. */
+  letGo() {
+    this.#release?.();
   }
 
   /** Bytes that came from the server, whatever they were. */
@@ -88,6 +102,28 @@ export class Transport {
       if (frames < LOGIN_FRAME) return;
       socket.send = send;
       owner.onLogin();
+    };
+  }
+
+  /**
+   * Baileys accepts a pairing without waiting for the creds to be saved: if they then are not, the phone shows a device
+   * that nobody can ever be. So nothing goes out until `letGo`. Frames are numbered by their encryption, hence all of
+   * them, in order. Baileys takes them for sent: its time-out of a send must not compete with the attempt's deadline.
+   */
+  #holdBack() {
+    if (this.#release) return;
+    const { socket } = this.#ws;
+    const { send } = socket;
+    /** @type {unknown[]} */
+    const held = [];
+    socket.send = (/** @type {unknown} */ frame, /** @type {(() => void) | undefined} */ sent) => {
+      held.push(frame);
+      if (sent) process.nextTick(sent);
+    };
+    this.#release = () => {
+      this.#release = null;
+      socket.send = send;
+      for (const frame of held) socket.send(frame, () => {}); // a socket that has ended says so by itself
     };
   }
 

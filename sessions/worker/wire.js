@@ -1,3 +1,4 @@
+/// <reference lib="es2024.string" />
 /**
  * @file The line's frames: NDJSON text to checked values and back. Pure; docs/wire.md is the contract,
  * `sessions/wire.py` the Python mirror, `frames.fixtures.json` is read by the tests of both.
@@ -5,6 +6,8 @@
 
 export const PROTOCOL = 1;
 export const MAX_FRAME_BYTES = 32 * 1024 * 1024;
+/** JSON.stringify escapes surrogates only where they are alone. (A text may hold the escape itself; no harm done.) */
+const SURROGATE_ESCAPE = /\\ud[89a-f]/;
 
 /**
  * @typedef {{ type: 'assign', session: string, epoch: number, creds: unknown, proxy?: null }} Assign
@@ -182,9 +185,27 @@ export function decode(line) {
   return frame;
 }
 
-/** @param {UpFrame} frame */
+/**
+ * Half a surrogate pair, which any stranger's client can send, is no character; the other side would take the line for
+ * broken. Nearly no frame has one, so that the second pass costs nothing.
+ *
+ * @param {UpFrame} frame
+ */
 export function encode(frame) {
-  return `${JSON.stringify(frame)}\n`;
+  const line = JSON.stringify(frame);
+  return `${SURROGATE_ESCAPE.test(line) ? JSON.stringify(frame, wellFormed) : line}\n`;
+}
+
+/**
+ * For JSON.stringify: each half of a surrogate pair becomes U+FFFD, in values and in names.
+ *
+ * @param {string} _name
+ * @param {unknown} value
+ */
+function wellFormed(_name, value) {
+  if (typeof value === 'string') return value.toWellFormed();
+  if (!object(value)) return value;
+  return Object.fromEntries(Object.entries(/** @type {object} */ (value)).map(([key, of]) => [key.toWellFormed(), of]));
 }
 
 /** @param {string} line */

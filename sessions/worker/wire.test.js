@@ -22,6 +22,22 @@ test('a frame is one line, whatever is in its texts', () => {
   assert.equal(line.indexOf('\n'), line.length - 1);
 });
 
+test('half a surrogate pair goes up as U+FFFD, wherever it is; whole pairs stay', () => {
+  const halves = { 'a\ud83d': ['\ude00', { deep: 'x\udbffy' }], whole: '😀', escape: '\\ud83d', none: null };
+  const entries = [{ kind: 'session', name: '\udfff', value: halves }];
+  const line = encode({ type: 'keys.set', session: 's', epoch: 1, seq: 1, entries });
+  assert.ok(line.isWellFormed());
+  assert.deepEqual(JSON.parse(line).entries, [
+    {
+      kind: 'session',
+      name: '\ufffd',
+      value: { 'a\ufffd': ['\ufffd', { deep: 'x\ufffdy' }], whole: '😀', escape: '\\ud83d', none: null },
+    },
+  ]);
+  const cut = fixtures.up.find(({ text }) => text?.endsWith('\ufffd'));
+  assert.deepEqual(JSON.parse(encode({ ...cut, text: cut.text.replace('\ufffd', '\ud83d') })), cut);
+});
+
 test('a frame without one of its fields is refused', () => {
   for (const frame of fixtures.down) {
     for (const field of Object.keys(frame)) {

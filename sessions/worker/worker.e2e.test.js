@@ -5,6 +5,7 @@ import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { join } from 'node:path';
 import { after, before, test } from 'node:test';
+import { setTimeout as pause } from 'node:timers/promises';
 import { FakeSupervisor } from './fake-supervisor.js';
 
 const STANDIN = join(import.meta.dirname, '../../scripts/standin/main.js');
@@ -100,6 +101,11 @@ test('a session from its first QR to its logout', async (t) => {
     );
   });
 
+  await t.test('hands half a surrogate pair up as a character', async () => {
+    await admin('/send-text', { session, from: '5511999990000', text: 'cut \ud83d' });
+    assert.equal((await supervisor.next('message')).text, 'cut \ufffd');
+  });
+
   await t.test('answers a probe', async () => {
     supervisor.send({ type: 'probe', session, id: 3 });
     const { ok, silent } = await supervisor.next('probed');
@@ -141,18 +147,164 @@ test('a session from its first QR to its logout', async (t) => {
     await supervisor.next('opened');
     supervisor.send({ type: 'logout', session, id: 5 });
     const closed = await supervisor.next('closed');
-    assert.deepEqual([closed.attempt, closed.code, closed.reason], [6, 401, 'own_logout']);
+    assert.deepEqual(
+      [closed.attempt, closed.code, closed.message, closed.reason],
+      [6, 401, 'Intentional Logout', 'own_logout'],
+    );
     const { devices } = await (await fetch(`${ready.admin}/state`)).json();
     assert.deepEqual(devices, []);
+  });
+
+  await t.test('says that it could not unlink without a socket', async () => {
+    supervisor.send({ type: 'logout', session, id: 6 });
+    const { code, message, reason } = await supervisor.next('closed');
+    assert.deepEqual([code, message, reason], [null, 'not open: the server was not told', 'connection_closed']);
   });
 
   await t.test('shuts down in order', async () => {
     supervisor.send({ type: 'shutdown' });
     assert.equal(await supervisor.exitCode(), 0);
-    assert.equal(supervisor.frames.filter(({ type }) => type === 'closed').length, 6, 'one for each connect');
+    assert.equal(
+      supervisor.frames.filter(({ type }) => type === 'closed').length,
+      7,
+      'one for each connect and logout',
+    );
     assert.equal(supervisor.stderr, '');
     assert.doesNotMatch(supervisor.stdout, /good day|privKey|linked_devices/);
   });
+});
+
+/**
+ * @param {string} session
+ * @param {string} event
+ * @returns {Promise<boolean>} the stand-in has seen it
+ */
+async function logged(session, event) {
+  const { entries } = await (await fetch(`${ready.admin}/log`)).json();
+  return entries.some((/** @type {any} */ entry) => entry.session === session && entry.event === event);
+}
+
+/**
+ * Scans, and comes back when the pairing's creds are on the way to the store, where they are held.
+ *
+ * @param {FakeSupervisor} supervisor
+ * @param {string} session
+ */
+async function scanWithHeldWrites(supervisor, session) {
+  supervisor.heldWrites = [];
+  supervisor.send({ type: 'assign', session, epoch: 1, creds: null, proxy: null });
+  supervisor.send({ type: 'connect', session, attempt: 1 });
+  const { qr } = await supervisor.next('qr');
+  const scan = admin('/scan', { qr, name: 'Shop' });
+  scan.catch(() => {});
+  while (supervisor.heldWrites?.length === 0) await pause(10);
+  await pause(300);
+  assert.equal(await logged(session, 'paired'), false, 'the server is not told yet');
+  assert.ok(!supervisor.frames.some(({ stage }) => stage === 'paired'), 'nor is the supervisor');
+  return { scan };
+}
+
+test('a pairing is confirmed when it is durable', async (t) => {
+  const supervisor = await startWorker(t);
+  const { scan } = await scanWithHeldWrites(supervisor, 'durable');
+  supervisor.letWritesGo();
+  await scan;
+  await supervisor.next('state', ({ stage }) => stage === 'paired');
+  const { reason, registered } = await supervisor.next('closed');
+  assert.deepEqual([reason, registered], ['restart_required', true]);
+  supervisor.send({ type: 'connect', session: 'durable', attempt: 2 });
+  await supervisor.next('opened');
+});
+
+test('a pairing that the store does not take is never confirmed, and the next one is', async (t) => {
+  const supervisor = await startWorker(t);
+  const session = 'refused';
+  const { scan } = await scanWithHeldWrites(supervisor, session);
+  supervisor.refusal = 'store_failed';
+  supervisor.letWritesGo();
+  await assert.rejects(scan, /client_gone/);
+  const closed = await supervisor.next('closed');
+  assert.deepEqual([closed.code, closed.reason, closed.registered], [null, 'store_failed', false]);
+  assert.equal(await logged(session, 'paired'), false);
+  supervisor.refusal = null;
+  supervisor.send({ type: 'connect', session, attempt: 2 });
+  await admin('/scan', { qr: (await supervisor.next('qr')).qr });
+  assert.equal((await supervisor.next('closed')).reason, 'restart_required');
+  supervisor.send({ type: 'connect', session, attempt: 3 });
+  await supervisor.next('opened');
+});
+
+test('a pairing that the store does not take in time ends with the deadline', async (t) => {
+  const supervisor = await startWorker(t, { WASUP_CONNECT_TIMEOUT_MS: '1500' });
+  const session = 'slow';
+  const { scan } = await scanWithHeldWrites(supervisor, session);
+  await assert.rejects(scan, /client_gone/);
+  supervisor.letWritesGo();
+  const closed = await supervisor.next('closed');
+  assert.deepEqual([closed.reason, closed.registered], ['attempt_timed_out', false]);
+  assert.equal(await logged(session, 'paired'), false);
+  const { me, account } = /** @type {any} */ (supervisor.store.get(`${session} creds creds`));
+  assert.deepEqual([me, account], [undefined, undefined], 'the next attempt registers afresh');
+});
+
+test('a pairing is not confirmed when the supervisor dies over it', async (t) => {
+  const supervisor = await startWorker(t);
+  const { scan } = await scanWithHeldWrites(supervisor, 'orphan');
+  supervisor.hangUp();
+  assert.equal(await supervisor.exitCode(), 0);
+  await assert.rejects(scan, /client_gone/);
+  assert.equal(await logged('orphan', 'paired'), false);
+});
+
+test('a pairing is not confirmed by a worker that no longer owns the session', async (t) => {
+  const supervisor = await startWorker(t);
+  const { scan } = await scanWithHeldWrites(supervisor, 'stale');
+  supervisor.refusal = 'stale_epoch';
+  supervisor.letWritesGo();
+  assert.equal(await supervisor.exitCode(), 3);
+  await assert.rejects(scan, /client_gone/);
+  assert.equal(await logged('stale', 'paired'), false);
+});
+
+test('a logout is only claimed when the server has answered', async (t) => {
+  const supervisor = await startWorker(t);
+  const session = 'leaver';
+  await pair(supervisor, session);
+  const verdict = async () => {
+    const { code, message, reason } = await supervisor.next('closed');
+    return [code, message, reason];
+  };
+  const unanswered = [null, 'the server did not answer the logout', 'connection_lost'];
+
+  await admin('/faults', { fault: 'deaf', session });
+  supervisor.send({ type: 'logout', session, id: 1 });
+  assert.deepEqual(await verdict(), unanswered, 'silence');
+
+  supervisor.send({ type: 'connect', session, attempt: 3 });
+  await supervisor.next('opened');
+  await admin('/faults', { fault: 'deaf', session });
+  supervisor.send({ type: 'logout', session, id: 2 });
+  await pause(200);
+  await admin('/faults', { fault: 'drop', session });
+  assert.deepEqual(await verdict(), unanswered, 'the line is lost');
+
+  supervisor.send({ type: 'connect', session, attempt: 4 });
+  await supervisor.next('opened');
+  await admin('/faults', { fault: 'deaf', session });
+  supervisor.send({ type: 'logout', session, id: 3 });
+  await pause(200);
+  await admin('/unlink', { session });
+  assert.deepEqual(await verdict(), [401, 'Intentional Logout', 'own_logout'], 'the removal itself is the answer');
+});
+
+test('a root key is not taken for an address elsewhere', async (t) => {
+  const supervisor = new FakeSupervisor();
+  t.after(() => supervisor.stop());
+  supervisor
+    .start({ WASUP_WEB_SOCKET_URL: 'ws://evil.example\\@127.0.0.1/', WASUP_NOISE_ROOT_KEY: ready.root_key })
+    .catch(() => {});
+  while (!supervisor.process) await pause(10);
+  assert.equal(await supervisor.exitCode(), 2);
 });
 
 test('a session paired by code', async (t) => {
@@ -223,7 +375,10 @@ test('a write that is refused ends the socket, and the creds are owed', async (t
   supervisor.refusal = 'store_failed';
   await admin('/send-text', { session, from: '5511999990000', text: 'lost?' });
   const closed = await supervisor.next('closed');
-  assert.deepEqual([closed.code, closed.message, closed.reason], [null, 'store failed', 'connection_closed']);
+  assert.deepEqual(
+    [closed.code, closed.message, closed.reason],
+    [null, "the supervisor could not save this session's keys", 'store_failed'],
+  );
   supervisor.refusal = null;
   supervisor.store.delete(`${session} creds creds`);
   supervisor.send({ type: 'connect', session, attempt: 3 });
