@@ -274,7 +274,7 @@ async def test_a_qr_that_nobody_scans_is_given_up_until_a_human_asks_for_a_new_o
     assert parked["reconnection"]["closeReason"] == "qr_expired"
     assert parked["reconnection"]["closeCode"] == 408
     assert parked["reconnection"]["breaker"]["failures"] == 0
-    assert len(await supervisor.events("qr", "unscanned")) == 6
+    await eventually(partial(supervisor.events, "qr", "unscanned"), lambda seen: len(seen) == 6, what="six codes")
     status, answer = await supervisor.call("POST", "/force-reconnection/unscanned")
     assert (status, answer["error"]["code"]) == (409, "qr_expired")
     await supervisor.must("POST", "/sessions/unscanned/start")

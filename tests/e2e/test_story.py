@@ -4,6 +4,7 @@ import asyncio
 import os
 import random
 import signal
+from functools import partial
 from typing import Any
 
 import pytest
@@ -29,7 +30,7 @@ async def test_a_session_goes_from_qr_to_open_to_messages_to_a_drop_and_back(
 
     await supervisor.wait_state("loja-1", "qr")
     shown = (await supervisor.get("/sessions/loja-1/qr"))["qr"]
-    emitted = (await supervisor.events("qr", "loja-1"))[-1]["data"]["qr"]
+    emitted = (await eventually(partial(supervisor.events, "qr", "loja-1")))[-1]["data"]["qr"]
     assert shown == emitted
     jid = await standin.scan(shown)
 
