@@ -160,11 +160,12 @@ class Actor:
         """After an error of our own: no worker, nothing under way, a try in a while; never forgotten."""
         if not self.wanted or self.retired:
             return
+        self._alert("session_error", why)
+        if Signal.RETRY not in TRANSITIONS[self.state]:
+            return  # parked or quarantined: our error is no reason to log in a number that is banned
         self._end_attempt()
         await self._drop_worker()
-        self._alert("session_error", why)
-        if Signal.RETRY in TRANSITIONS[self.state]:
-            self._signal(Signal.RETRY)
+        self._signal(Signal.RETRY)
         self._wait(STORE_RETRY_SECONDS * (1 + self._around.dice.random()))
 
     async def _handle(self, event: Event) -> None:
@@ -251,9 +252,9 @@ class Actor:
         await self._rest(Signal.STOP)
 
     async def _retire(self) -> None:
-        if self.state is not S.STOPPED:
+        if self.state not in {S.STOPPED, S.QUARANTINED}:  # what could not be read is not overwritten
             self._save()
-            await self._rest(None)
+        await self._rest(None)
         self.retired = True
 
     async def _force(self) -> None:

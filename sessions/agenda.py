@@ -18,11 +18,6 @@ class Agenda:
         self._deadlines: list[asyncio.TimerHandle] = []
 
     @property
-    def waits(self) -> bool:
-        """Whether a step is under way."""
-        return self._step is not None
-
-    @property
     def arriving(self) -> bool:
         """Whether the step has ended, and its event is in the inbox."""
         return self._step is not None and self._step.done()

@@ -6,7 +6,6 @@ Errors, drawn:
     ├── InvalidSessionId       the name given is not a session id
     ├── SessionNotFound        no session bears that id
     ├── SessionExists          a session of that id exists already
-    ├── SessionQuarantined     its stored credentials cannot be read
     ├── Refused                what was asked for cannot help now (it says why, and what would)
     ├── WorkerError            the worker's side failed
     │   ├── WorkerGone         its process or its line ended
@@ -105,12 +104,6 @@ class SessionExists(WasupError):
     """A session of that id exists already."""
 
     hint = "Choose another id, or DELETE the existing session first (its credentials are archived)."
-
-
-class SessionQuarantined(WasupError):
-    """The session's stored credentials cannot be read."""
-
-    hint = "Nothing was changed. Restore the data directory's backup, or DELETE the session and pair again."
 
 
 class Refused(WasupError):

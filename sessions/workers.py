@@ -42,7 +42,6 @@ class WorkerConfig:
     command: tuple[str, ...]
     environment: Mapping[str, str]
     hello_seconds: float = 20.0
-    heartbeat_seconds: float = 5.0
     concurrent_spawns: int = 4
     ladder: StopLadder = field(default_factory=StopLadder)
 

@@ -16,11 +16,6 @@ class HostSample:
     used_memory_bytes: int
     cpu_fraction: float
 
-    @property
-    def memory_fraction(self) -> float:
-        """Used memory as a fraction of the whole."""
-        return self.used_memory_bytes / self.total_memory_bytes
-
 
 class Host:
     """The sampler. Between two samples lies at least a second: over less, a share of CPU time is noise, and readers spoil it for each other."""

@@ -38,7 +38,6 @@ def _whole_number(value: Any) -> Any:
     return value
 
 
-Milliseconds = Annotated[int, BeforeValidator(_whole_number), Field(ge=0, le=7 * _DAY_MS)]
 PositiveMilliseconds = Annotated[int, BeforeValidator(_whole_number), Field(ge=1, le=7 * _DAY_MS)]
 Count = Annotated[int, BeforeValidator(_whole_number), Field(ge=1, le=1_000_000)]
 Fraction = Annotated[float, Field(gt=0, le=1, allow_inf_nan=False)]

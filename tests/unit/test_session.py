@@ -6,6 +6,7 @@ import random
 import sys
 import time
 
+import msgspec
 import pytest
 
 from sessions import wire
@@ -994,3 +995,18 @@ async def _bring_to(world: World, state: S) -> None:
     if state is S.WAITING:
         await asyncio.sleep(2 * MINUTE)
         assert world.session.reconnection().breaker.state == "open"
+
+
+async def test_a_memory_that_cannot_be_read_is_not_overwritten_and_nobody_logs_in_across_restarts() -> None:
+    """It may have said that the number is banned."""
+    async with World() as world:
+        world.paired()
+        row = await world.store.create_session(world.id, True)
+        world.store.rows[world.id] = msgspec.structs.replace(row, memory=b"{torn")
+        for _ in range(2):
+            await world.start()
+            await world.until(S.QUARANTINED)
+            await asyncio.sleep(HOUR)
+            await world.ask(Command.RETIRE)
+            assert world.store.rows[world.id].memory == b"{torn"
+        assert world.workers.attempts == []
