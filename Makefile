@@ -33,7 +33,7 @@ $(shell [ "$$(cat .make/venv 2>/dev/null)" = "$$(pwd -P)" ] && .venv/bin/python 
 
 say = @printf '\033[1m==>\033[0m %s\n' "$(1)"
 
-.PHONY: help setup setup-run demo run test check bench lock clean
+.PHONY: help setup setup-run demo run test check bench chaos kills lock clean
 .NOTPARALLEL:
 
 help: ## this list
@@ -67,6 +67,14 @@ check: .make/dev .make/worker .make/standin .make/node_tools ## format, lint, ty
 
 bench: setup-run .make/standin ## measure, on this machine, what the README claims
 	@exec .venv/bin/python -m scripts.bench
+
+chaos: setup-run .make/standin ## throw faults at random, and see what holds (STEPS=300 SEED=n SESSIONS=8)
+	@exec .venv/bin/python -m scripts.chaos $(if $(STEPS),--steps $(STEPS)) $(if $(SEED),--seed $(SEED)) \
+		$(if $(SESSIONS),--sessions $(SESSIONS))
+
+kills: setup-run .make/standin ## kill -9 busy workers; no pairing is lost (KILLS=100 SEED=n SESSIONS=6)
+	@exec .venv/bin/python -m scripts.chaos.kills $(if $(KILLS),--kills $(KILLS)) $(if $(SEED),--seed $(SEED)) \
+		$(if $(SESSIONS),--sessions $(SESSIONS))
 
 lock: .make/run ## write the lock files anew (UPGRADE=1: to the newest versions)
 	$(call say,Lock files (the package indexes are asked))

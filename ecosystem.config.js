@@ -22,8 +22,10 @@ module.exports = {
       instances: 1, // a second one would find the data directory locked
       exec_mode: 'fork',
 
-      // Stopping. pm2 signals the supervisor alone (SIGINT), which then walks each worker down its ladder: 5 s to close after being
-      // asked, 3 s after SIGTERM, 5 s after SIGKILL. All together is 13 s; pm2's own SIGKILL must never come before that.
+      // Stopping. pm2 signals the supervisor alone (SIGINT). Under pm2 the supervisor then lets the workers live, with their sockets
+      // open, for the next one to adopt: a restart is not noticed by WhatsApp, and after a stop they close by themselves when
+      // WHATSAPP_ADOPTION_WINDOW is over. With WHATSAPP_SHUTDOWN=stop it walks each worker down its ladder instead: 5 s to close after
+      // being asked, 3 s after SIGTERM, 5 s after SIGKILL. All together is 13 s; pm2's own SIGKILL must never come before that.
       treekill: false,
       kill_timeout: 20_000,
 

@@ -10,10 +10,12 @@ from aiohttp import web
 
 from sessions.model import (
     InvalidSessionId,
+    NoArchive,
     Refused,
     SessionExists,
     SessionNotFound,
     StoreError,
+    UnreadableValue,
     WasupError,
     WorkerError,
     WorkerRefused,
@@ -32,8 +34,10 @@ STATUS: Final[Mapping[type[WasupError], int]] = {
     BadRequest: 400,
     InvalidSessionId: 400,
     SessionNotFound: 404,
+    NoArchive: 404,
     SessionExists: 409,
     Refused: 409,
+    UnreadableValue: 409,
     WorkerError: 503,
     StoreError: 503,
     WasupError: 500,

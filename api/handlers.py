@@ -9,10 +9,10 @@ from aiohttp import web
 
 from api import qr as qr_forms
 from api.errors import BadRequest
-from api.keys import FEED, FLEET
+from api.keys import FEED, FLEET, STORE
 from api.responses import body, json
 from sessions.events import Command
-from sessions.model import InvalidSessionId, SessionNotFound, parse_session_id
+from sessions.model import InvalidSessionId, SessionId, SessionNotFound, parse_session_id
 from sessions.session import Session
 from sessions.store import StoredEvent
 from supervisor.performance import system_performance
@@ -54,10 +54,11 @@ async def performance_metrics(request: web.Request) -> web.Response:
 
 
 async def reconnection_status(request: web.Request) -> web.Response:
-    """Why each session is where it is, what comes next, and the gate."""
+    """Why each session is where it is, what comes next, the gate, and whether the store works."""
     fleet = request.app[FLEET]
     sessions = {session.id: session.reconnection() for session in fleet.sessions()}
-    return json({"timestamp": _now(), "sessions": sessions, "gate": fleet.gate()})
+    health = request.app[STORE].health
+    return json({"timestamp": _now(), "sessions": sessions, "gate": fleet.gate(), "store": health})
 
 
 async def force_reconnection(request: web.Request) -> web.Response:
@@ -163,9 +164,9 @@ async def healthz(_request: web.Request) -> web.Response:
 
 
 async def readyz(request: web.Request) -> web.Response:
-    """The stored sessions have been taken up."""
-    ready = request.app[FLEET].ready
-    return json({"status": "ready" if ready else "starting"}, 200 if ready else 503)
+    """The stored sessions have been taken up. A store in trouble is told, but the sessions go on, and so does the API."""
+    ready, store = request.app[FLEET].ready, request.app[STORE].health
+    return json({"status": "ready" if ready else "starting", "store": store.state}, 200 if ready else 503)
 
 
 # --- small tools --------------------------------------------------------------------------------------------------------
@@ -177,12 +178,16 @@ async def _commanded(request: web.Request, command: Command, status: int) -> web
     return json(session.view(), status)
 
 
-def _session(request: web.Request) -> Session:
-    name = request.match_info["id"]
+def session_id(request: web.Request) -> SessionId:
+    """The session that the path names. Raises SessionNotFound."""
     try:
-        return request.app[FLEET].get(parse_session_id(name))
+        return parse_session_id(request.match_info["id"])
     except InvalidSessionId as error:  # what cannot be a session's name names no session
         raise SessionNotFound(str(error), error.hint) from None
+
+
+def _session(request: web.Request) -> Session:
+    return request.app[FLEET].get(session_id(request))
 
 
 def _number(request: web.Request, name: str, default: float, most: float) -> float:

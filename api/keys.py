@@ -2,8 +2,12 @@
 
 from aiohttp import web
 
+from sessions.store import Store
 from supervisor.feed import Feed
 from supervisor.fleet import Fleet
+from supervisor.roll import Roll
 
 FLEET = web.AppKey("fleet", Fleet)
 FEED = web.AppKey("feed", Feed)
+STORE = web.AppKey("store", Store)
+ROLL = web.AppKey("roll", Roll)

@@ -4,7 +4,7 @@ from typing import Final
 
 from aiohttp import web
 
-from api import handlers
+from api import credential_handlers, handlers, worker_handlers
 
 ROUTES: Final = (
     web.get("/performance-metrics", handlers.performance_metrics),
@@ -21,6 +21,11 @@ ROUTES: Final = (
     web.get("/sessions/{id}/qr", handlers.session_qr),
     web.post("/sessions/{id}/pairing-code", handlers.pairing_code),
     web.post("/sessions/{id}/messages", handlers.send_message),
+    web.post("/sessions/{id}/import", credential_handlers.import_session),
+    web.get("/sessions/{id}/archives", credential_handlers.session_archives),
+    web.post("/sessions/{id}/restore", credential_handlers.restore_session),
+    web.get("/workers", worker_handlers.list_workers),
+    web.post("/workers/roll", worker_handlers.roll_workers),
     web.get("/events", handlers.events),
     web.get("/healthz", handlers.healthz),
     web.get("/readyz", handlers.readyz),

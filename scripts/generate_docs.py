@@ -100,10 +100,13 @@ def _action(rule: Rule) -> str:
             return {Action.PARK: "parks", Action.HOLD: "holds the fleet", Action.DONE: "stops"}[other]
 
 
-def _commands() -> Iterable[tuple[str, ...]]:
-    for command in commands.registered_commands:
+def _commands(group: typer.Typer = commands, prefix: str = "wasup") -> Iterable[tuple[str, ...]]:
+    for command in group.registered_commands:
         assert command.callback is not None, "a command has a function"
-        yield f"`wasup {command.name or command.callback.__name__}`", _first_line(command.callback)
+        yield f"`{prefix} {command.name or command.callback.__name__}`", _first_line(command.callback)
+    for below in group.registered_groups:
+        assert below.typer_instance is not None, "a group has commands"
+        yield from _commands(below.typer_instance, f"{prefix} {below.name}")
 
 
 def _members(kind: type[SessionState]) -> Iterable[tuple[str, str]]:

@@ -18,6 +18,11 @@ class Agenda:
         self._deadlines: list[asyncio.TimerHandle] = []
 
     @property
+    def idle(self) -> bool:
+        """Whether no step is under way."""
+        return self._step is None
+
+    @property
     def arriving(self) -> bool:
         """Whether the step has ended, and its event is in the inbox."""
         return self._step is not None and self._step.done()

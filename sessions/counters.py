@@ -16,6 +16,8 @@ class Counters:
     messages_processed: int = 0
     error_count: int = 0
     reconnect_count: int = 0
+    sending: int = 0
+    """Texts that wait for the server's ack."""
     _opened_before: bool = False
     _message_times: deque[float] = field(default_factory=deque)
     _responses_ms: deque[float] = field(default_factory=lambda: deque(maxlen=RESPONSES_KEPT))
@@ -32,6 +34,11 @@ class Counters:
         self.messages_processed += 1
         self._message_times.append(now)
         _forget(self._message_times, now - 60)
+
+    def quiet(self, now: float, seconds: float) -> bool:
+        """Whether nothing has come or gone for so long, and nothing is under way."""
+        last = self._message_times[-1] if self._message_times else None
+        return self.sending == 0 and (last is None or last <= now - seconds)
 
     def succeeded(self, now: float, response_ms: float | None = None) -> None:
         """An attempt, a probe or a send went well."""

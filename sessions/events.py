@@ -3,10 +3,12 @@
 import asyncio
 import enum
 from dataclasses import dataclass
+from typing import Any
 
 from sessions import wire
-from sessions.model import CloseReason
-from sessions.ports import Ticket, WorkerHandle
+from sessions.limits import Excess
+from sessions.model import CloseReason, UnreadableValue
+from sessions.ports import Returned, Ticket, WorkerHandle
 from sessions.worker_process import Exit
 
 
@@ -18,16 +20,28 @@ class Command(enum.Enum):
     FORCE = "force-reconnection"
     RESET_BREAKER = "reset-circuit-breaker"
     LOGOUT = "logout"
+    REPLACE = "replace-worker"
+    """A successor takes the worker's place: warmed up first, then let through the gate, then the socket changes hands."""
     RETIRE = "retire"
     """Stop the worker and end the actor; what is wanted stays as it is (the supervisor stops, or the session is deleted)."""
+    LEAVE = "leave"
+    """End the actor and leave the worker as it is, with its socket: the supervisor's successor adopts it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Restore:
+    """Put archived credentials back (`archive` None: the newest that fit), and start the session if asked to."""
+
+    archive: int | None
+    start: bool
 
 
 @dataclass(frozen=True, slots=True)
 class Asked:
     """An operator asks; `reply` is done when it is done, or refused with an error."""
 
-    command: Command
-    reply: "asyncio.Future[None]"
+    command: Command | Restore
+    reply: "asyncio.Future[Any]"
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +50,22 @@ class FrameCame:
 
     worker: WorkerHandle
     frame: wire.Up
+
+
+@dataclass(frozen=True, slots=True)
+class KeysUnreadable:
+    """The worker asked for keys that the store has, but that cannot be read."""
+
+    worker: WorkerHandle
+    error: UnreadableValue
+
+
+@dataclass(frozen=True, slots=True)
+class Exceeded:
+    """The worker is above a limit."""
+
+    worker: WorkerHandle
+    excess: Excess
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +82,22 @@ class WorkerReady:
 
     number: int
     worker: WorkerHandle
+
+
+@dataclass(frozen=True, slots=True)
+class Reunited:
+    """Step `number` heard the worker of an earlier supervisor that holds the session, or learned that there is none."""
+
+    number: int
+    returned: Returned | None
+
+
+@dataclass(frozen=True, slots=True)
+class SuccessorReady:
+    """Step `number` has warmed up a successor for the worker of the open session, and the gate lets it through."""
+
+    number: int
+    successor: tuple[WorkerHandle, Ticket]
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,5 +146,7 @@ class Overdue:
     attempt: int
 
 
-Step = WorkerReady | Admitted | Waited | StepFailed
-Event = Asked | FrameCame | WorkerEnded | Step | StableReached | CheckFailed | Overdue
+Step = WorkerReady | Reunited | SuccessorReady | Admitted | Waited | StepFailed
+Told = FrameCame | KeysUnreadable | Exceeded | WorkerEnded
+"""By a worker."""
+Event = Asked | Told | Step | StableReached | CheckFailed | Overdue

@@ -74,9 +74,9 @@ class Judgement:
         """Whether the last close is one that a reconnect cannot mend."""
         return self.last_close is not None and policy.RULES[self.last_close.reason].mend is Mend.HUMAN
 
-    def remembered(self, parked: bool, next_attempt_at: float | None) -> Remembered:
+    def remembered(self, parked: bool, next_attempt_at: float | None, judged: tuple[int, int] | None) -> Remembered:
         """What to store."""
-        return Remembered(self._memory, self.breaker.record, self.last_close, parked, next_attempt_at)
+        return Remembered(self._memory, self.breaker.record, self.last_close, parked, next_attempt_at, judged)
 
 
 def expiry(data: dict[str, str] | None) -> float | None:

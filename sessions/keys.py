@@ -1,15 +1,26 @@
-"""A worker's reads and writes of credentials: carried to the store, acknowledged only when durable, refused for an older epoch."""
+"""A worker's reads and writes of credentials: carried to the store, acknowledged only when durable, refused for an older epoch.
+
+A read is answered with the truth or not at all: without its keys Baileys would make new ones. While the store cannot be read the worker
+waits; a value that cannot be read at all is its session's affair.
+"""
 
 import asyncio
 import contextlib
+from collections.abc import Callable
+from typing import Final
 
 import msgspec
 import structlog
+from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type
 
 from sessions import wire
-from sessions.model import StaleEpoch, StoreError, WorkerGone
+from sessions.model import StaleEpoch, StoreError, StoreUnavailable, UnreadableValue, WorkerGone
 from sessions.ports import WorkerHandle
 from sessions.store import Store
+from sessions.store.writer import RETRY_WAIT
+
+_SAID_AT_ATTEMPT: Final = 1
+"""A read that has to be repeated is logged once; the store itself tells how long it fails."""
 
 log = structlog.get_logger("keys")
 
@@ -26,31 +37,59 @@ class KeyService:
         future = self._store.write_keys(frame.session, frame.epoch, frame.entries)
         future.add_done_callback(lambda done: _acknowledge(worker, frame, done))
 
-    def read(self, worker: WorkerHandle, frame: wire.KeysGet) -> None:
-        """Read and answer. A read that fails ends the worker: without its keys Baileys would make new ones."""
-        task = asyncio.create_task(self._read(worker, frame), name=f"read keys of {frame.session}")
+    def read(self, worker: WorkerHandle, frame: wire.KeysGet, on_unreadable: Callable[[UnreadableValue], None]) -> None:
+        """Read and answer; while the store cannot be read, try again until it can or the worker has ended.
+
+        A value that cannot be read at all is not answered: `on_unreadable` is told.
+        """
+        task = asyncio.create_task(self._read(worker, frame, on_unreadable), name=f"read keys of {frame.session}")
         self._reads.add(task)
         task.add_done_callback(self._reads.discard)
 
     async def close(self) -> None:
-        """Wait for the reads under way."""
-        await asyncio.gather(*self._reads)
+        """Give up the reads under way: a worker that lives on asks its next supervisor again."""
+        for task in self._reads:
+            task.cancel()
+        await asyncio.gather(*self._reads, return_exceptions=True)
 
-    async def _read(self, worker: WorkerHandle, frame: wire.KeysGet) -> None:
+    async def _read(
+        self, worker: WorkerHandle, frame: wire.KeysGet, on_unreadable: Callable[[UnreadableValue], None]
+    ) -> None:
+        retrying = AsyncRetrying(
+            wait=RETRY_WAIT,
+            retry=retry_if_exception_type(StoreUnavailable),
+            stop=lambda _: not worker.alive,
+            before_sleep=lambda state: _log_wait(frame, state),
+            reraise=True,
+        )
         try:
-            found = await self._store.read_keys(frame.session, frame.kind, frame.names)
+            found: dict[str, bytes] = await retrying(self._store.read_keys, frame.session, frame.kind, frame.names)
+        except UnreadableValue as error:
+            log.error("a key cannot be read", action="keys_unreadable", session=frame.session, error=str(error))
+            on_unreadable(error)
+            return
         except StoreError as error:
-            log.error(
-                "keys cannot be read; the worker is ended",
-                action="keys_unreadable",
+            log.warning(
+                "a worker ended before its keys could be read",
+                action="keys_read_given_up",
                 session=frame.session,
+                worker=worker.id,
                 error=str(error),
             )
-            worker.kill()
             return
         values = {name: msgspec.Raw(value) for name, value in found.items()}
         with contextlib.suppress(WorkerGone):  # it has ended meanwhile and needs no answer
             worker.send(wire.KeysValues(frame.session, frame.id, values))
+
+
+def _log_wait(frame: wire.KeysGet, state: RetryCallState) -> None:
+    if state.attempt_number == _SAID_AT_ATTEMPT and state.outcome is not None:
+        log.warning(
+            "keys cannot be read now; the worker waits",
+            action="keys_read_waits",
+            session=frame.session,
+            error=str(state.outcome.exception()),
+        )
 
 
 def _acknowledge(worker: WorkerHandle, frame: wire.KeysSet, done: "asyncio.Future[None]") -> None:

@@ -18,7 +18,7 @@ class Signal(enum.Enum):
     START = "start"
     """It is wanted: by an operator, at the supervisor's start, or because its wait is over and it has no worker."""
     READY = "ready to try"
-    """It has a worker and asks the gate."""
+    """It has a worker and asks the gate; of an open session: a warm successor takes its worker's place."""
     ADMIT = "admitted"
     """The gate lets the attempt go."""
     SHOW_QR = "QR or code shown"
@@ -42,16 +42,23 @@ class IllegalTransition(WasupError):
 
 
 _STOPPABLE: Final = {Signal.STOP: S.STOPPED}
+_QUARANTINABLE: Final = {Signal.QUARANTINE: S.QUARANTINED}
 _CLOSABLE: Final = {Signal.RETRY: S.WAITING, Signal.PARK: S.PARKED, **_STOPPABLE}
 
 TRANSITIONS: Final[Mapping[S, Mapping[Signal, S]]] = {
     S.STOPPED: {Signal.START: S.STARTING, Signal.PARK: S.PARKED, Signal.RETRY: S.WAITING, **_STOPPABLE},
-    S.STARTING: {Signal.READY: S.HELD, Signal.QUARANTINE: S.QUARANTINED, **_CLOSABLE},
-    S.HELD: {Signal.ADMIT: S.CONNECTING, **_CLOSABLE},
-    S.CONNECTING: {Signal.SHOW_QR: S.QR, Signal.PAIR: S.CONNECTING, Signal.OPEN: S.OPEN, **_CLOSABLE},
-    S.QR: {Signal.SHOW_QR: S.QR, Signal.PAIR: S.CONNECTING, Signal.OPEN: S.OPEN, **_CLOSABLE},
-    S.OPEN: {**_CLOSABLE},
-    S.WAITING: {Signal.START: S.STARTING, Signal.READY: S.HELD, **_CLOSABLE},
+    S.STARTING: {Signal.START: S.STARTING, Signal.READY: S.HELD, **_QUARANTINABLE, **_CLOSABLE},
+    S.HELD: {Signal.ADMIT: S.CONNECTING, **_QUARANTINABLE, **_CLOSABLE},
+    S.CONNECTING: {
+        Signal.SHOW_QR: S.QR,
+        Signal.PAIR: S.CONNECTING,
+        Signal.OPEN: S.OPEN,
+        **_QUARANTINABLE,
+        **_CLOSABLE,
+    },
+    S.QR: {Signal.SHOW_QR: S.QR, Signal.PAIR: S.CONNECTING, Signal.OPEN: S.OPEN, **_QUARANTINABLE, **_CLOSABLE},
+    S.OPEN: {Signal.READY: S.HELD, **_QUARANTINABLE, **_CLOSABLE},
+    S.WAITING: {Signal.START: S.STARTING, Signal.READY: S.HELD, **_QUARANTINABLE, **_CLOSABLE},
     S.PARKED: {Signal.START: S.STARTING, **_STOPPABLE},
     S.QUARANTINED: {Signal.START: S.STARTING, **_STOPPABLE},
 }

@@ -1,10 +1,12 @@
 """What a session remembers across restarts: policy memory, breaker, why it is parked. Encoded for the store.
 
 In memory, times are seconds of the monotonic clock; in the store they are seconds of wall clock, because a monotonic clock
-begins anew at every boot. A wall clock that was set back in between can only shorten what is remembered, never make it lie in the future.
+begins anew at every boot. Within one boot the monotonic clock is trusted, whatever was done to the wall clock; after a boot, a wall clock
+that was set back in between can only shorten what is remembered, never make it lie in the future.
 """
 
 import time
+from pathlib import Path
 
 import msgspec
 
@@ -12,6 +14,17 @@ from sessions.breaker import BreakerRecord, BreakerState
 from sessions.model import CloseReason
 from sessions.policy import Memory
 from sessions.wire import UNREADABLE, WireError
+
+
+def _boot() -> str:
+    try:
+        return Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
+    except OSError:
+        return ""
+
+
+BOOT = _boot()
+"""Names this boot of the machine; empty where it has no name."""
 
 
 class LastClose(msgspec.Struct, frozen=True):
@@ -33,6 +46,8 @@ class Remembered(msgspec.Struct, frozen=True):
     last_close: LastClose | None = None
     parked: bool = False
     next_attempt_at: float | None = None
+    judged: tuple[int, int] | None = None
+    """Epoch and attempt of the last close that the policy has judged: an adopted worker tells of it again."""
 
 
 class _Stored(msgspec.Struct):
@@ -52,6 +67,9 @@ class _Stored(msgspec.Struct):
     parked: bool = False
     next_attempt_at: float | None = None
     saved_at: float = 0.0
+    saved_at_monotonic: float | None = None
+    boot: str = ""
+    judged: tuple[int, int] | None = None
 
 
 def encode(memory: Remembered, now: float) -> bytes:
@@ -74,6 +92,9 @@ def encode(memory: Remembered, now: float) -> bytes:
             parked=memory.parked,
             next_attempt_at=_shift(memory.next_attempt_at, to_wall),
             saved_at=now + to_wall,
+            saved_at_monotonic=now,
+            boot=BOOT,
+            judged=memory.judged,
         )
     )
 
@@ -86,8 +107,7 @@ def decode(stored: bytes | None, now: float) -> Remembered:
         data = msgspec.json.decode(stored, type=_Stored)
     except UNREADABLE as error:
         raise WireError(f"not a session's memory: {type(error).__name__}") from None
-    # A clock that was set back since must not make waits longer: then no time at all has passed.
-    to_monotonic = now - max(time.time(), data.saved_at)
+    to_monotonic = _to_monotonic(data, now)
     policy = Memory(
         failures=data.failures,
         penalty_steps=data.penalty_steps,
@@ -103,7 +123,16 @@ def decode(stored: bytes | None, now: float) -> Remembered:
         failures=data.breaker_failures,
         opened_at=None if opened_at is None else min(now, opened_at),
     )
-    return Remembered(policy, breaker, data.last_close, data.parked, _shift(data.next_attempt_at, to_monotonic))
+    due = _shift(data.next_attempt_at, to_monotonic)
+    return Remembered(policy, breaker, data.last_close, data.parked, due, data.judged)
+
+
+def _to_monotonic(data: _Stored, now: float) -> float:
+    """What to add to a stored wall-clock time to have it on the monotonic clock, which shows `now`."""
+    if data.boot == BOOT and BOOT and data.saved_at_monotonic is not None and data.saved_at_monotonic <= now:
+        return data.saved_at_monotonic - data.saved_at
+    # A clock that was set back since must not make waits longer: then no time at all has passed.
+    return now - max(time.time(), data.saved_at)
 
 
 def _shift(at: float | None, seconds: float) -> float | None:

@@ -12,6 +12,8 @@ Errors, drawn:
     │   └── WorkerRefused      it answered a request with an error code
     └── StoreError             the store's side failed
         ├── StaleEpoch         the session was given to a newer worker
+        ├── UnreadableValue    a stored value does not decrypt or is not JSON
+        ├── NoArchive          there is nothing to restore the session from
         └── StoreUnavailable   the write or read could not be made
 """
 
@@ -138,6 +140,18 @@ class StoreError(WasupError):
 
 class StaleEpoch(StoreError):
     """The session was given to a newer worker; this write is refused."""
+
+
+class UnreadableValue(StoreError):
+    """A stored value does not decrypt or is not JSON. Its message names the row, never the value."""
+
+    hint = "Was WHATSAPP_STORE_KEY changed, or the database edited? The value is kept as it is; an archive or a snapshot can be restored."
+
+
+class NoArchive(StoreError):
+    """There is no such archive of that session."""
+
+    hint = "The session's archives and snapshots are listed with their numbers; a number belongs to one session."
 
 
 class StoreUnavailable(StoreError):

@@ -353,14 +353,16 @@ def _common(
 
 
 def _worker(rule: Rule, memory: Memory, config: Config, now: float, roll: float) -> Decision:
-    """The worker's own budget: so many crashes in a window, 1 s to 60 s apart; then as many as the window lets."""
+    """The worker's own budget: the first crash in a window is mended at once, the others 1 s to 60 s apart; then as many as the window lets."""
     crashes = _recent(memory.crashes, now, config.crash_window_seconds)
     memory = replace(memory, crashes=crashes)
     if len(crashes) > config.crash_budget:
         oldest = crashes[-config.crash_budget]
         return _retry(rule, memory, oldest + config.crash_window_seconds - now, "worker crash budget used up")
-    ceiling = _ceiling(len(crashes), 1.0, 60.0)
-    return _retry(rule, memory, 1.0 + roll * (ceiling - 1.0), f"worker crash {len(crashes)} of {config.crash_budget}")
+    words = f"worker crash {len(crashes)} of {config.crash_budget}"
+    if len(crashes) == 1:
+        return _retry(rule, memory, 0.0, words)
+    return _retry(rule, memory, 1.0 + roll * (_ceiling(len(crashes) - 1, 1.0, 60.0) - 1.0), words)
 
 
 def _may_probe_unlinked(memory: Memory, now: float) -> bool:

@@ -1,9 +1,11 @@
 """What a session needs from the rest of the program, as protocols: the fleet gives the real ones, tests give fakes."""
 
-from collections.abc import Callable, Mapping
-from typing import Any, Protocol
+import asyncio
+from collections.abc import Callable, Collection, Mapping
+from typing import Any, NamedTuple, Protocol
 
 from sessions import wire
+from sessions.limits import Excess
 from sessions.model import SessionId
 from sessions.worker_process import Exit
 
@@ -14,8 +16,11 @@ class WorkerOwner(Protocol):
     def on_frame(self, worker: "WorkerHandle", frame: wire.Up) -> None:
         """A frame came."""
 
+    def on_excess(self, worker: "WorkerHandle", excess: Excess) -> None:
+        """It is above a limit."""
+
     def on_worker_end(self, worker: "WorkerHandle", end: Exit) -> None:
-        """The process has ended."""
+        """The process has ended, and all that it had said was told."""
 
 
 class WorkerHandle(Protocol):
@@ -23,6 +28,7 @@ class WorkerHandle(Protocol):
 
     id: str
     pid: int
+    code: str
     beat: wire.Beat | None
     beat_at: float
     owner: WorkerOwner | None
@@ -44,8 +50,30 @@ class WorkerHandle(Protocol):
         """Ask it to end, and see to it."""
 
 
+class Returned(NamedTuple):
+    """A worker of an earlier supervisor that has called, and what it holds of the session."""
+
+    worker: WorkerHandle
+    held: wire.Held
+
+
 class WorkerSource(Protocol):
     """Where workers come from."""
+
+    def expects(self, session: str) -> bool:
+        """Whether a living worker of an earlier supervisor may hold this session."""
+
+    async def reunion(self, session: str) -> Returned | None:
+        """The worker that holds this session, once it has called; None when there is none (any more)."""
+
+    async def refuse(self, worker: WorkerHandle, reason: str) -> None:
+        """Tell a worker that it is not adopted, and see to its end."""
+
+    async def dismiss(self, session: str) -> None:
+        """End the worker of an earlier supervisor that may hold this session, if nobody has claimed it."""
+
+    def dismiss_unclaimed(self, claimed: Collection[str]) -> None:
+        """End the workers of an earlier supervisor whose sessions are not among these."""
 
     async def bring_up(self, session: str) -> WorkerHandle:
         """Start a worker and wait for its hello. Raises WorkerGone, TimeoutError, StoreError."""
@@ -73,9 +101,24 @@ class Admission(Protocol):
     async def admit(self, session: SessionId, urgent: bool = False) -> Ticket:
         """Wait for a ticket. `urgent`: ahead of the queue, as an operator asked."""
 
+    def adopt(self, session: SessionId, landed: bool) -> Ticket:
+        """A ticket for an attempt that is under way already, as an earlier supervisor admitted it."""
+
     def hold(self, reason: str) -> None:
         """Hold the fleet for this reason: one canary at a time tries, and the first that succeeds releases all."""
 
 
 Publish = Callable[[SessionId | None, str, Mapping[str, Any]], None]
 """Add an event to the event log: session, type, data."""
+
+
+class Origin(NamedTuple):
+    """Where a worker's event comes from: its number, of which epoch, and the entries of kind `inbound` that it makes needless."""
+
+    epoch: int
+    seq: int
+    kept: tuple[str, ...] = ()
+
+
+Deliver = Callable[[SessionId, str, Mapping[str, Any], Origin], "asyncio.Future[bool]"]
+"""Add a worker's event (session, type, data, origin), once. Done when it is durable: False if it was there already."""

@@ -8,6 +8,8 @@ S = SessionState
 
 def cannot_send(session: SessionId, state: SessionState) -> Refused:
     """A text for a session that is not open."""
+    if state is S.OPEN:  # and has no worker
+        return Refused(f"Session {session} is changing its worker.", "Try again in a second.", "not_open")
     hint = f"GET /sessions/{session} says when it will be open again."
     return Refused(f"Session {session} is {state}, not open.", hint, "not_open")
 
@@ -32,13 +34,29 @@ def shows_no_qr(session: SessionId, state: SessionState) -> Refused:
     return Refused(f"Session {session} is {state} and shows no QR.", hint, "no_qr")
 
 
+def cannot_restore(session: SessionId, state: SessionState) -> Refused:
+    """Archived credentials for a session that is in use."""
+    hint = f"POST /sessions/{session}/stop first: what it uses now would be replaced (and archived)."
+    return Refused(f"Session {session} is {state}.", hint, "in_use")
+
+
+def cannot_replace(session: SessionId, state: SessionState) -> Refused:
+    """A new worker for a session that is about to get one, or has none."""
+    hint = (
+        "Only the worker of an open or waiting session can be replaced; the others get a new one with their next start."
+    )
+    return Refused(f"Session {session} is {state}.", hint, "not_replaceable")
+
+
 def vain_force(session: SessionId, state: SessionState, incurable: LastClose | None) -> Refused | None:
     """Why force-reconnection cannot help now, or None if it may. `incurable`: the last close, if a reconnect cannot mend it."""
     match state:
         case S.STOPPED:
             return Refused(f"Session {session} is stopped.", f"POST /sessions/{session}/start starts it.", "stopped")
         case S.QUARANTINED:
-            hint = "Its stored credentials cannot be read: restore a backup of the data directory."
+            hint = (
+                f"Its stored credentials cannot be read: POST /sessions/{session}/restore puts the last good ones back."
+            )
             return Refused(f"Session {session} is quarantined.", hint, "quarantined")
         case S.QR:
             hint = f"Scan the QR (GET /sessions/{session}/qr); a reconnect cannot help."

@@ -1,12 +1,13 @@
-"""A session, as the rest of the program sees it: ask it, send through it, look at it. What changes it is its actor (actor.py)."""
+"""A session, as the rest of the program sees it: ask it, send through it, look at it. What changes it is its actor (actor/)."""
 
 import asyncio
-from typing import Final
+from typing import Any, Final
 
 from sessions import refusals, wire
 from sessions.actor import Actor
-from sessions.events import Asked, Command
+from sessions.events import Asked, Command, Restore
 from sessions.model import SessionNotFound, SessionState, WasupError, WorkerGone
+from sessions.ports import WorkerHandle
 from sessions.snapshot import Performance, Reconnection, SessionView, iso
 from sessions.store import SessionRow
 from sessions.surroundings import Surroundings
@@ -27,19 +28,20 @@ class Session:
         """Live until retired."""
         await self._actor.run()
 
-    async def ask(self, command: Command) -> None:
-        """Have it done. Raises Refused with the reason and what would help instead, SessionNotFound, StoreError."""
+    async def ask(self, command: Command | Restore) -> Any:
+        """Have it done; what was restored, if that was asked for. Raises Refused (it says what would help), SessionNotFound, StoreError."""
         if self._actor.retired:
             raise SessionNotFound(f"Session {self.id} is gone.")
-        reply: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        reply: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
         self._actor.inbox.put_nowait(Asked(command, reply))
-        await reply
+        return await reply
 
     async def send_text(self, to: str, text: str) -> str:
         """Send a text; the message's id, after the server's ack. Raises Refused, WorkerRefused, WorkerGone, TimeoutError."""
         worker, counters, began = self._actor.worker, self._actor.counters, self._now()
         if self.state is not S.OPEN or worker is None:
             raise refusals.cannot_send(self.id, self.state)
+        counters.sending += 1
         try:
             reply = await worker.request(
                 lambda number: wire.Send(self.id, number, to, text), self._config.send_timeout_seconds
@@ -47,6 +49,8 @@ class Session:
         except (WasupError, TimeoutError):
             counters.failed(self._now())
             raise
+        finally:
+            counters.sending -= 1
         counters.succeeded(self._now(), (self._now() - began) * 1000)
         counters.message(self._now())
         return _result(reply, "id")
@@ -69,6 +73,16 @@ class Session:
     def state(self) -> SessionState:
         """Where it stands."""
         return self._actor.state
+
+    @property
+    def replacing(self) -> bool:
+        """Whether a successor for the worker of the open session is being warmed up, or takes over just now."""
+        return self._actor.replacing
+
+    @property
+    def worker(self) -> WorkerHandle | None:
+        """Its worker, if it has one."""
+        return self._actor.worker
 
     def qr(self) -> str:
         """The QR string that waits for a phone, exactly as Baileys emitted it. Raises Refused."""

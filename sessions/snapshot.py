@@ -99,7 +99,9 @@ def human_action(session: SessionId, state: SessionState, last: LastClose | None
         case S.STOPPED:
             return f"Nothing, if it shall be stopped; else POST /sessions/{session}/start"
         case S.QUARANTINED:
-            return "Restore a backup of the data directory: the stored credentials cannot be read."
+            return (
+                f"The stored credentials cannot be read. POST /sessions/{session}/restore puts the last good ones back."
+            )
         case S.PARKED | S.HELD | S.WAITING if last is not None:
             return last.human
         case S.OPEN:

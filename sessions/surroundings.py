@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from sessions.health import HealthConfig
 from sessions.keys import KeyService
 from sessions.policy import Config
-from sessions.ports import Admission, Publish, WorkerSource
+from sessions.ports import Admission, Deliver, Publish, WorkerSource
 from sessions.store import Store
 
 
@@ -34,4 +34,5 @@ class Surroundings:
     workers: WorkerSource
     gate: Admission
     publish: Publish
+    deliver: Deliver
     dice: random.Random

@@ -4,6 +4,7 @@ docs/wire.md describes every frame; `worker/wire.js` is the Node mirror; `worker
 both. Values of keys and credentials stay raw JSON bytes: the supervisor carries them and never looks inside.
 """
 
+import enum
 import re
 from typing import Final
 
@@ -11,7 +12,7 @@ import msgspec
 
 from sessions.model import CloseReason
 
-PROTOCOL: Final = 1
+PROTOCOL: Final = 2
 MAX_FRAME_BYTES: Final = 32 * 1024 * 1024
 """A first pre-key upload is some 300 kB; thirty times that is a runaway, not a frame."""
 
@@ -37,8 +38,43 @@ class SessionFrame(Frame, frozen=True):
 # --- up: worker -> supervisor -------------------------------------------------------------------------------------------
 
 
+class HowClosed(msgspec.Struct, frozen=True, kw_only=True):
+    """How an attempt or an open socket ended."""
+
+    code: int | None
+    message: str
+    data: dict[str, str] | None
+    registered: bool
+    reason: CloseReason
+
+
+class Stage(enum.StrEnum):
+    """Where the socket of a session stands, as its worker sees it."""
+
+    IDLE = "idle"
+    CONNECTING = "connecting"
+    LOGIN = "login"
+    QR = "qr"
+    PAIRED = "paired"
+    OPEN = "open"
+
+
+class Held(msgspec.Struct, frozen=True, kw_only=True):
+    """What a worker holds of a session when it says hello (docs/wire.md)."""
+
+    session: str
+    epoch: int
+    attempt: int
+    stage: Stage
+    qr: str | None = None
+    jid: str | None = None
+    name: str | None = None
+    open_for_ms: float | None = None
+    closed: HowClosed | None = None
+
+
 class Hello(Frame, frozen=True, tag="hello"):
-    """First frame of a worker: who it is."""
+    """First frame of a worker on each line: who it is, and what it holds."""
 
     protocol: int
     worker: str
@@ -46,6 +82,8 @@ class Hello(Frame, frozen=True, tag="hello"):
     pid: int
     node_version: str
     baileys_version: str
+    code: str
+    sessions: list[Held]
 
 
 class State(SessionFrame, frozen=True, tag="state"):
@@ -114,6 +152,7 @@ class KeysSet(SessionFrame, frozen=True, tag="keys.set"):
 class Message(SessionFrame, frozen=True, tag="message"):
     """An inbound message."""
 
+    epoch: int
     seq: int
     id: str
     sender: str = msgspec.field(name="from")
@@ -122,11 +161,14 @@ class Message(SessionFrame, frozen=True, tag="message"):
     timestamp_seconds: int
     kind: str | None
     from_me: bool
+    kept: list[str] = []
+    """Names of the entries of kind `inbound` that are no longer needed when the event is durable."""
 
 
 class Receipt(SessionFrame, frozen=True, tag="receipt"):
     """What became of a message that we sent."""
 
+    epoch: int
     seq: int
     id: str
     sender: str = msgspec.field(name="from")
@@ -232,6 +274,19 @@ class KeysAck(SessionFrame, frozen=True, tag="keys.ack"):
     error: str | None = None
 
 
+class EventsAck(SessionFrame, frozen=True, tag="events.ack"):
+    """All events of this epoch up to `seq` are durable."""
+
+    epoch: int
+    seq: int
+
+
+class Refuse(Frame, frozen=True, tag="refuse"):
+    """You are not adopted: close everything and exit."""
+
+    reason: str
+
+
 class Release(SessionFrame, frozen=True, tag="release"):
     """Forget the session."""
 
@@ -240,7 +295,21 @@ class Shutdown(Frame, frozen=True, tag="shutdown"):
     """Close everything and exit."""
 
 
-Down = Assign | Connect | Close | Logout | Probe | PairingCode | Send | KeysValues | KeysAck | Release | Shutdown
+Down = (
+    Assign
+    | Connect
+    | Close
+    | Logout
+    | Probe
+    | PairingCode
+    | Send
+    | KeysValues
+    | KeysAck
+    | EventsAck
+    | Release
+    | Refuse
+    | Shutdown
+)
 Request = Probe | PairingCode | Send
 """Frames that are answered, by `id`."""
 

@@ -72,6 +72,13 @@ class WatchedProcess:
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(self.pid, number)
 
+    def let_go(self) -> None:
+        """Watch it no more; it lives on without us."""
+        if self._pidfd >= 0:
+            asyncio.get_running_loop().remove_reader(self._pidfd)
+            os.close(self._pidfd)
+            self._pidfd = -1
+
     async def stop(self, ladder: StopLadder, asked: bool) -> Exit:
         """Bring it to its end: wait for what it was asked, then SIGTERM, then SIGKILL. Raises TimeoutError if even that fails."""
         if asked and await self._ends_within(ladder.ask_seconds):
@@ -88,8 +95,7 @@ class WatchedProcess:
         return bool(done)
 
     def _on_end(self) -> None:
-        asyncio.get_running_loop().remove_reader(self._pidfd)
-        os.close(self._pidfd)
+        self.let_go()
         code = self._child.wait() if self._child else None  # at once: the pidfd said that it has ended
         if not self.ended.done():
             self.ended.set_result(_exit(code))
@@ -130,14 +136,15 @@ def started_at_ticks(pid: int) -> int | None:
     return None if after_name[0] == "Z" else int(after_name[19])
 
 
-async def end_stray(pid: int, ticks: int, patience_seconds: float) -> bool:
-    """See a process of an earlier supervisor to its end: it leaves by itself when its line is gone; if not, SIGKILL. True if it lived."""
+def find(pid: int, ticks: int) -> WatchedProcess | None:
+    """The process of that pid and start time, watched, or None if it has ended (its pid may be another's by now)."""
     if started_at_ticks(pid) != ticks:
-        return False
+        return None
     try:
         process = WatchedProcess(pid)
     except ProcessLookupError:
-        return False
-    ladder = StopLadder(ask_seconds=patience_seconds, terminate_seconds=0.0)
-    await process.stop(ladder, asked=True)
-    return True
+        return None
+    if started_at_ticks(pid) == ticks:  # the pidfd holds the pid from here on
+        return process
+    process.let_go()
+    return None

@@ -1,35 +1,45 @@
-"""All workers: the Unix socket on which they call, who may call, how they are started, and their end.
+"""All workers: the Unix socket on which they call, who may call, how they start, who comes back from an earlier supervisor, how they end.
 
-A worker that connects has to name itself with the token that it was started with, from the process that we started; anything else is
-shown out.
+A worker that connects has to name itself with the token that it was started with, from the process that we, or our predecessor,
+started; anything else is refused, and told so, so that it ends.
 """
 
 import asyncio
 import contextlib
+import hashlib
 import hmac
 import itertools
 import os
 import secrets
 import socket
 import struct
-from collections.abc import Mapping
+from collections.abc import Collection, Coroutine, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Final
+from typing import Final, NamedTuple
 
 import structlog
 
 from sessions import wire
-from sessions.ports import WorkerHandle, WorkerOwner
+from sessions.limit_watch import LimitWatch
+from sessions.limits import Limits
+from sessions.model import WorkerGone
+from sessions.ports import Returned, WorkerHandle, WorkerOwner
+from sessions.spares import Spares
 from sessions.store import Store, WorkerRow
 from sessions.worker_line import Worker
-from sessions.worker_process import StopLadder, end_stray, spawn, started_at_ticks
+from sessions.worker_logs import WorkerLogs
+from sessions.worker_process import StopLadder, find, spawn, started_at_ticks
 
 SOCKET_NAME: Final = "supervisor.sock"
 LOG_DIRECTORY: Final = "logs"
-MAX_LOG_BYTES: Final = 5 * 1024 * 1024
-STRAY_PATIENCE_SECONDS: Final = 2.0
-"""A worker that has lost its supervisor closes its socket and exits at once; one that has not after this is killed."""
+COMPILE_CACHE: Final = "cache"
+"""Where Node keeps the worker's compiled code, relative to the data directory. Worthless to anybody else; it may be deleted."""
+WITHOUT_LINE_SECONDS: Final = 2.0
+"""A worker whose line ends while we live cannot be trusted any more; it may end by itself, and after this it is killed."""
+HOUSEKEEPING_SECONDS: Final = 60.0
+LAST_ROWS_SECONDS: Final = 1.0
+"""How long a stop waits for the worker table; a row that stays is harmless."""
 
 log = structlog.get_logger("workers")
 
@@ -41,9 +51,20 @@ class WorkerConfig:
     directory: Path
     command: tuple[str, ...]
     environment: Mapping[str, str]
+    code: str = "unknown"
+    """What a worker started now runs (worker_code.py)."""
     hello_seconds: float = 20.0
+    return_seconds: float = 10.0
+    """How long an earlier supervisor's worker may take to call; it tries at least once a second."""
     concurrent_spawns: int = 4
+    spares: int = 0
+    limits: Limits = field(default_factory=Limits)
     ladder: StopLadder = field(default_factory=StopLadder)
+
+
+class _Expected(NamedTuple):
+    token_digest: bytes
+    worker: Worker
 
 
 class Workers:
@@ -52,12 +73,20 @@ class Workers:
     def __init__(self, config: WorkerConfig, store: Store) -> None:
         self._config = config
         self._store = store
+        self._logs = WorkerLogs(config.directory / LOG_DIRECTORY)
         self._spawning = asyncio.Semaphore(config.concurrent_spawns)
-        self._expected: dict[str, tuple[str, Worker]] = {}
+        self._spares = Spares(config.spares, lambda: self._start(None))
+        self._expected: dict[str, _Expected] = {}
+        self._returning: dict[str, list[Worker]] = {}
+        """By session: workers of an earlier supervisor that have not been claimed yet. Two, if it was being given to a successor."""
+        self._dismissals: dict[str, asyncio.Task[None]] = {}
+        """By session: the end of those that nobody claims."""
         self._alive: dict[str, Worker] = {}
         self._lines: set[asyncio.Task[None]] = set()
-        self._farewells: set[asyncio.Task[None]] = set()
+        self._background: set[asyncio.Task[None]] = set()
         self._server: asyncio.Server | None = None
+        self._listening_since = 0.0
+        self._closing = False
         self._run = secrets.token_hex(4)
         self._numbers = itertools.count(1)
 
@@ -66,11 +95,17 @@ class Workers:
         """The workers whose processes live."""
         return list(self._alive.values())
 
+    @property
+    def code(self) -> str:
+        """What a worker started now would run."""
+        return self._config.code
+
     async def listen(self) -> None:
-        """End what an earlier supervisor left, then open the socket."""
-        await self._end_strays()
+        """Find what an earlier supervisor left, then open the socket."""
+        self._logs.forget_spares()
+        for row in await self._store.workers():
+            await self._remember(row)
         directory = self._config.directory
-        (directory / LOG_DIRECTORY).mkdir(mode=0o700, exist_ok=True)
         (directory / SOCKET_NAME).unlink(missing_ok=True)
         handle = os.open(directory, os.O_DIRECTORY | os.O_CLOEXEC)
         try:
@@ -79,19 +114,65 @@ class Workers:
             self._server = await asyncio.start_unix_server(self._on_line, path, limit=wire.MAX_FRAME_BYTES)
         finally:
             os.close(handle)
+        self._listening_since = asyncio.get_running_loop().time()
+        for work in (LimitWatch(self._config.limits, lambda: self.alive).run(), self._keep_house()):
+            self._in_background(work)
+
+    def keep_spares(self) -> None:
+        """Begin to keep warm spares; before, the sessions' own workers come first."""
+        self._spares.open()
+
+    # --- those who come back ----------------------------------------------------------------------------------------------
+
+    def expects(self, session: str) -> bool:
+        """Whether a living worker of an earlier supervisor may hold this session."""
+        return session in self._returning
+
+    async def reunion(self, session: str) -> Returned | None:
+        """The worker that holds this session, once it has called; None when there is none (any more). One that stays silent is killed first."""
+        # Whoever calls it off finds them where they were: to dismiss them, or to leave them to our successor.
+        answers = await asyncio.gather(*(self._hear(worker, session) for worker in self._returning[session]))
+        self._returning.pop(session, None)
+        holders = [holder for holder in answers if holder is not None]
+        if len(holders) == 1:
+            return holders[0]
+        for holder in holders:  # each says that it is the owner: that cannot be, so neither is
+            await self.refuse(holder.worker, "another worker holds its session, too")
+        return None
+
+    async def refuse(self, worker: WorkerHandle, reason: str) -> None:
+        """Tell a worker that it is not adopted, and see to its end."""
+        log.warning(f"a worker is refused: {reason}", action="worker_refused", worker=worker.id, pid=worker.pid)
+        with contextlib.suppress(WorkerGone):  # then it is ended without a word
+            worker.send(wire.Refuse(reason))
+        await self._see_off(worker)
+
+    async def dismiss(self, session: str) -> None:
+        """End the worker of an earlier supervisor that may hold this session, if nobody has claimed it."""
+        for worker in self._returning.pop(session, []):
+            await self._see_off(worker)
+
+    def dismiss_unclaimed(self, claimed: Collection[str]) -> None:
+        """End the returning workers whose sessions are not among these: stopped, deleted, or never given one."""
+        for session in self._returning.keys() - set(claimed):
+            self._dismissals[session] = self._in_background(self.dismiss(session))
+
+    # --- new ones -----------------------------------------------------------------------------------------------------------
 
     async def bring_up(self, session: str) -> Worker:
-        """Start a worker and wait for its hello. Raises WorkerGone or TimeoutError (the process is then ended)."""
-        async with self._spawning:
-            worker = self._spawn(session)
-            try:
-                ticks = started_at_ticks(worker.pid) or 0
-                await self._store.add_worker(WorkerRow(worker.id, session, worker.pid, ticks))
-                await worker.wait_connected()
-            except BaseException:
-                worker.kill()
-                raise
-            return worker
+        """A worker that has said hello: a warm spare, or a new process. Raises WorkerGone, TimeoutError (the process is ended), StoreError."""
+        if dismissal := self._dismissals.pop(session, None):
+            await asyncio.wait([dismissal])  # never two for one session
+        spare = self._spares.take()
+        if spare is None:
+            return await self._start(session)
+        try:
+            await self._store.give_worker(spare.id, session)
+        except BaseException:
+            spare.kill()
+            raise
+        self._logs.give(spare.id, session)
+        return spare
 
     def end_others(self, owner: WorkerOwner, keep: WorkerHandle | None) -> None:
         """Make sure that an owner holds no worker but this one."""
@@ -102,55 +183,133 @@ class Workers:
                 )
                 worker.kill()
 
-    async def close(self) -> None:
-        """Stop every worker, all at once, then the socket."""
-        await asyncio.gather(*(worker.stop() for worker in self.alive))
+    async def close(self, detach: bool = False) -> None:
+        """Stop every worker, all at once, then the socket. With `detach` only the spares end: the others wait for our successor."""
+        self._closing = True
+        for work in self._background:
+            work.cancel()
+        await self._spares.close()
+        if not detach:
+            await asyncio.gather(*(worker.stop() for worker in self.alive))
         if self._server is not None:
             self._server.close()
         for line in self._lines:
             line.cancel()
-        await asyncio.gather(*self._lines, *self._farewells, return_exceptions=True)
+        await asyncio.gather(*self._lines, return_exceptions=True)
+        if self._background:  # rows of workers that have ended: a store that fails must not keep us here
+            await asyncio.wait(self._background, timeout=LAST_ROWS_SECONDS)
+        for work in self._background:
+            work.cancel()
+        await asyncio.gather(*self._background, return_exceptions=True)
+        for worker in self.alive:
+            worker.let_go()
         (self._config.directory / SOCKET_NAME).unlink(missing_ok=True)
 
-    # --- inside ---------------------------------------------------------------------------------------------------------
+    # --- inside -------------------------------------------------------------------------------------------------------------
 
-    def _spawn(self, session: str) -> Worker:
+    async def _start(self, session: str | None) -> Worker:
+        async with self._spawning:
+            worker, digest = self._spawn(session)
+            try:
+                ticks = started_at_ticks(worker.pid) or 0
+                await self._store.add_worker(WorkerRow(worker.id, session, worker.pid, ticks, digest))
+                await worker.wait_connected(self._config.hello_seconds)
+            except BaseException:
+                worker.kill()
+                raise
+            return worker
+
+    def _spawn(self, session: str | None) -> tuple[Worker, bytes]:
         worker_id = f"{self._run}-{next(self._numbers)}"
         token = secrets.token_urlsafe(24)
-        own = {"WASUP_WORKER_ID": worker_id, "WASUP_WORKER_TOKEN": token, "WASUP_SOCKET": SOCKET_NAME}
-        log_file = self._config.directory / LOG_DIRECTORY / f"worker-{session}.log"
-        _keep_small(log_file)
+        own = {
+            "WASUP_WORKER_ID": worker_id,
+            "WASUP_WORKER_TOKEN": token,
+            "WASUP_WORKER_CODE": self._config.code,
+            "WASUP_SOCKET": SOCKET_NAME,
+            "NODE_COMPILE_CACHE": COMPILE_CACHE,  # a third less CPU for each start
+        }
+        log_file = self._logs.begin(worker_id, session)
         process = spawn(self._config.command, dict(self._config.environment) | own, self._config.directory, log_file)
-        worker = Worker(worker_id, process, self._config.ladder, self._config.hello_seconds)
-        self._expected[worker_id] = (token, worker)
-        self._alive[worker_id] = worker
-        process.ended.add_done_callback(lambda _: self._on_worker_end(worker))
-        return worker
+        worker = Worker(worker_id, process, self._config.ladder)
+        digest = _digest(token)
+        self._take_in(worker, digest)
+        return worker, digest
+
+    async def _remember(self, row: WorkerRow) -> None:
+        """A worker that an earlier supervisor started: expect its call if it lives, else forget it."""
+        process = find(row.pid, row.started_at_ticks) if self._works_here(row.pid) else None
+        if process is None:
+            await self._store.remove_worker(row.id)
+            return
+        worker = Worker(row.id, process, self._config.ladder)
+        self._take_in(worker, row.token_digest or b"")
+        self._returning.setdefault(row.session or row.id, []).append(worker)
+
+    def _works_here(self, pid: int) -> bool:
+        """Whether a process works in our data directory: in a copy of the directory the table names the workers of the original."""
+        with contextlib.suppress(OSError):
+            return os.path.samefile(f"/proc/{pid}/cwd", self._config.directory)
+        return False
+
+    async def _hear(self, worker: Worker, session: str) -> Returned | None:
+        """Wait for a returning worker's call; it is ended unless it holds the session."""
+        left_seconds = self._listening_since + self._config.return_seconds - asyncio.get_running_loop().time()
+        try:
+            hello = await worker.wait_connected(max(0.0, left_seconds))
+        except TimeoutError:
+            log.warning("a worker of an earlier supervisor does not call", action="silent_worker", session=session)
+            await self._see_off(worker)
+            return None
+        except WorkerGone:
+            return None
+        held = hello.sessions[0] if len(hello.sessions) == 1 else None
+        if held is not None and held.session == session:
+            return Returned(worker, held)
+        await self.refuse(worker, "it does not hold the session that it was given")
+        return None
+
+    def _take_in(self, worker: Worker, digest: bytes) -> None:
+        self._expected[worker.id] = _Expected(digest, worker)
+        self._alive[worker.id] = worker
+        worker.ended.add_done_callback(lambda _: self._on_worker_end(worker))
+
+    async def _see_off(self, worker: WorkerHandle) -> None:
+        """End a worker that nobody owns: politely if it can hear, else at once. One stuck in the kernel is left behind, fenced by its epoch."""
+        if worker.id in self._expected:  # it has not called
+            worker.kill()
+        try:
+            await worker.stop()
+        except TimeoutError:
+            log.error("a worker cannot be ended", action="worker_cannot_be_ended", worker=worker.id, pid=worker.pid)
 
     def _on_worker_end(self, worker: Worker) -> None:
         self._expected.pop(worker.id, None)
         self._alive.pop(worker.id, None)
-        farewell = asyncio.ensure_future(self._forget(worker.id))
-        self._farewells.add(farewell)
-        farewell.add_done_callback(self._farewells.discard)
+        self._logs.end(worker.id)
+        self._in_background(self._forget(worker.id))
 
     async def _forget(self, worker_id: str) -> None:
         try:
             await self._store.remove_worker(worker_id)
-        except (
-            Exception
-        ) as error:  # the row is harmless: pid and start time tell the next supervisor that it is history
+        except Exception as error:
+            # The row is harmless: pid and start time tell the next supervisor that it is history.
             log.warning("a worker's row stays behind", action="worker_row_stays", worker=worker_id, error=str(error))
 
-    async def _end_strays(self) -> None:
-        rows = await self._store.workers()
-        lived = await asyncio.gather(*(end_stray(r.pid, r.started_at_ticks, STRAY_PATIENCE_SECONDS) for r in rows))
-        for row, alive in zip(rows, lived, strict=True):
-            if alive:
-                log.info(
-                    "ended a worker of an earlier supervisor", action="stray_ended", pid=row.pid, session=row.session
-                )
-            await self._store.remove_worker(row.id)
+    async def _keep_house(self) -> None:
+        while True:
+            await asyncio.sleep(HOUSEKEEPING_SECONDS)
+            try:
+                self._logs.keep_small()
+            except OSError as error:
+                log.warning("a worker's log stays large", action="log_stays_large", error=str(error))
+
+    def _in_background(self, work: Coroutine[None, None, None]) -> asyncio.Task[None]:
+        task = asyncio.create_task(work)
+        self._background.add(task)
+        task.add_done_callback(self._background.discard)
+        task.add_done_callback(_log_failure)
+        return task
 
     async def _on_line(self, reader: asyncio.StreamReader, stream: asyncio.StreamWriter) -> None:
         task = asyncio.current_task()
@@ -158,8 +317,8 @@ class Workers:
         self._lines.add(task)
         worker = None
         try:
-            worker = await self._greet(reader, stream)
-            await worker.serve(reader, stream)
+            worker, hello = await self._greet(reader, stream)
+            await worker.serve(hello, reader, stream)
         except (
             wire.WireError,
             ConnectionError,
@@ -167,6 +326,8 @@ class Workers:
             ValueError,
         ) as error:  # ValueError: a line above the limit
             log.warning("a line was closed", action="line_closed", worker=worker and worker.id, error=str(error))
+            if worker is None:
+                self._show_out(stream, str(error))
         except asyncio.CancelledError:
             log.debug("a line was cancelled at the end", action="line_cancelled", worker=worker and worker.id)
         finally:
@@ -174,34 +335,45 @@ class Workers:
             stream.close()
             with contextlib.suppress(ConnectionError):
                 await stream.wait_closed()
-            if worker is not None:
-                self._end_without_line(worker)
+            if worker is not None and not self._closing:
+                _end_without_line(worker)
 
-    async def _greet(self, reader: asyncio.StreamReader, stream: asyncio.StreamWriter) -> Worker:
+    async def _greet(self, reader: asyncio.StreamReader, stream: asyncio.StreamWriter) -> tuple[Worker, wire.Hello]:
         async with asyncio.timeout(self._config.hello_seconds):
             hello = wire.decode_up(await reader.readline())
         if not isinstance(hello, wire.Hello) or hello.protocol != wire.PROTOCOL:
             raise wire.WireError("the first frame is not a hello of this protocol")
-        token, worker = self._expected.get(hello.worker, ("", None))
-        if worker is None or not hmac.compare_digest(token.encode(), hello.token.encode()):
+        expected = self._expected.get(hello.worker)
+        if expected is None or not hmac.compare_digest(expected.token_digest, _digest(hello.token)):
             raise wire.WireError("a hello with a name or token that was not given out")
-        if _peer_pid(stream) != worker.pid:
+        if _peer_pid(stream) != expected.worker.pid:
             raise wire.WireError("a hello from another process than the one that was started")
         del self._expected[hello.worker]
-        return worker
+        return expected.worker, hello
 
-    @staticmethod
-    def _end_without_line(worker: Worker) -> None:
-        """A worker without a line cannot be owned: it leaves by itself; if it does not, it is killed."""
-        loop = asyncio.get_running_loop()
-        timer = loop.call_later(STRAY_PATIENCE_SECONDS, worker.kill)
-        worker.ended.add_done_callback(lambda _: timer.cancel())
+    def _show_out(self, stream: asyncio.StreamWriter, reason: str) -> None:
+        """Refuse whoever called. One of our own whose hello we do not understand is of another version: it is ended, not waited for."""
+        with contextlib.suppress(OSError):
+            stream.write(wire.encode(wire.Refuse(reason)))
+        caller = _peer_pid(stream)
+        for expected in list(self._expected.values()):
+            if expected.worker.pid == caller:
+                _end_without_line(expected.worker)
 
 
-def _keep_small(log_file: Path) -> None:
-    """Put a log that has grown aside, in place of the one put aside before: a crash loop must not fill the disk."""
-    if log_file.exists() and log_file.stat().st_size > MAX_LOG_BYTES:
-        log_file.replace(log_file.with_suffix(".log.1"))
+def _end_without_line(worker: Worker) -> None:
+    """A worker without a line cannot be owned: it may leave by itself; if it does not, it is killed."""
+    timer = asyncio.get_running_loop().call_later(WITHOUT_LINE_SECONDS, worker.kill)
+    worker.ended.add_done_callback(lambda _: timer.cancel())
+
+
+def _log_failure(work: "asyncio.Task[None]") -> None:
+    if not work.cancelled() and work.exception() is not None:
+        log.error("work in the background failed", action="background_failed", exc_info=work.exception())
+
+
+def _digest(token: str) -> bytes:
+    return hashlib.sha256(token.encode()).digest()
 
 
 def _peer_pid(stream: asyncio.StreamWriter) -> int:

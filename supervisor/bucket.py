@@ -13,6 +13,11 @@ class TokenBucket:
     at: float
 
     @classmethod
+    def empty(cls, rate: float, burst: float, now: float) -> "TokenBucket":
+        """A bucket that has just been emptied."""
+        return cls(rate, burst, 0.0, now)
+
+    @classmethod
     def full(cls, rate: float, burst: float, now: float) -> "TokenBucket":
         """A bucket that has been left alone for long."""
         return cls(rate, burst, burst, now)
@@ -22,8 +27,8 @@ class TokenBucket:
         return min(self.burst, self.level + max(0.0, now - self.at) * self.rate)
 
     def take(self, now: float) -> None:
-        """Take one token. Never more may be taken than are available: who calls has to have looked."""
-        self.level, self.at = max(0.0, self.available(now) - 1.0), now
+        """Take one token. Who calls has looked whether there is one; if not (an attempt that another supervisor admitted), it is owed."""
+        self.level, self.at = self.available(now) - 1.0, now
 
     def seconds_until(self, tokens: float, now: float) -> float:
         """How long until it holds so many tokens; infinite if it never will."""

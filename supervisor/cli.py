@@ -1,4 +1,4 @@
-"""The command line: `wasup run`, the same as `python -m supervisor`."""
+"""The command line: `wasup run`, the same as `python -m supervisor`, and the operator's commands (their groups are in files of their own)."""
 
 import os
 import sys
@@ -7,11 +7,9 @@ from typing import Final
 import typer
 
 from sessions.model import StoreError
-from supervisor import logs, program, settings
+from supervisor import logs, program, session_commands, settings, store_commands, worker_commands
+from supervisor.command_line import EXIT_CONFIG, fail
 from supervisor.lock import Locked
-
-EXIT_CONFIG: Final = 78
-"""EX_CONFIG of sysexits.h: nothing but a human can mend it, so a process manager need not try again."""
 
 FIRST_STEPS: Final = """
 
@@ -24,7 +22,17 @@ There is no session yet. In another terminal:
 Ctrl-C stops the supervisor; what was started comes back at the next start.
 """
 
-app = typer.Typer(no_args_is_help=False, add_completion=False, help="A WhatsApp session supervisor.")
+app = typer.Typer(
+    no_args_is_help=False,
+    add_completion=False,
+    pretty_exceptions_enable=False,  # they can print local variables, and those hold tokens
+    help="A WhatsApp session supervisor.",
+)
+app.add_typer(session_commands.app, name="sessions")
+app.add_typer(worker_commands.app, name="workers")
+app.add_typer(store_commands.app, name="store")
+app.command("backup")(store_commands.backup)
+app.command("restore")(store_commands.restore)
 
 
 @app.callback(invoke_without_command=True)
@@ -41,16 +49,16 @@ def run() -> None:
     try:
         configuration = settings.load()
     except settings.BadSettings as error:
-        _fail(f"wasup does not start:\n{error}", EXIT_CONFIG)
+        fail(f"wasup does not start:\n{error}", EXIT_CONFIG)
     logs.configure(configuration.log_format, configuration.log_level)
     for warning in settings.unknown_variables():
         typer.echo(f"warning: {warning}", err=True)
     try:
         program.run(configuration, _first_steps)
     except Locked as error:
-        _fail(f"wasup does not start: {error}", 1)
+        fail(f"wasup does not start: {error}", 1)
     except (OSError, StoreError) as error:
-        _fail(f"wasup does not start: {error}", 1)
+        fail(f"wasup does not start: {error}", 1)
 
 
 def main() -> None:
@@ -62,8 +70,3 @@ def _first_steps(api: str, empty: bool) -> None:
     """For people only: where no terminal is, the log's `ready` line says it."""
     if sys.stdout.isatty():
         typer.echo(f"wasup listens on {api}" + (FIRST_STEPS.format(api=api) if empty else ""))
-
-
-def _fail(message: str, status: int) -> None:
-    typer.echo(message, err=True)
-    raise typer.Exit(status)

@@ -12,6 +12,7 @@ import msgspec
 import structlog
 
 from sessions.model import SessionId
+from sessions.ports import Origin
 from sessions.store import Store, StoredEvent
 
 MAX_BYTES: Final = 16 * 1024 * 1024
@@ -50,6 +51,14 @@ class Feed:
         future = self._store.append_event(session, kind, msgspec.json.encode(data))
         future.add_done_callback(self._on_durable)
 
+    def deliver(self, session: SessionId, kind: str, data: Mapping[str, Any], origin: Origin) -> asyncio.Future[bool]:
+        """Add a worker's event, once. Done when it is durable: False if it was there already. Raises StaleEpoch, StoreError."""
+        delivered: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
+        encoded = msgspec.json.encode(data)
+        durable = self._store.append_worker_event(session, origin.epoch, origin.seq, kind, encoded, origin.kept)
+        durable.add_done_callback(lambda done: self._on_delivered(done, delivered))
+        return delivered
+
     def after(self, number: int, limit: int) -> list[StoredEvent]:
         """The events after a number, oldest first, at most so many."""
         found = []
@@ -72,9 +81,21 @@ class Feed:
     def _on_durable(self, done: "asyncio.Future[StoredEvent]") -> None:
         error = done.exception()
         if error is not None:
-            log.error("an event was lost", action="event_lost", error=str(error))
+            log.debug("an event was lost", action="event_lost", error=str(error))  # the store has said so, once for all
+            return
+        self._show(done.result())
+
+    def _on_delivered(self, done: "asyncio.Future[StoredEvent | None]", delivered: asyncio.Future[bool]) -> None:
+        error = done.exception()
+        if error is not None:
+            delivered.set_exception(error)
             return
         event = done.result()
+        if event is not None:
+            self._show(event)
+        delivered.set_result(event is not None)
+
+    def _show(self, event: StoredEvent) -> None:
         self._keep(event)
         self._last = event.n
         arrival, self._arrival = self._arrival, asyncio.get_running_loop().create_future()

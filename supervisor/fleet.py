@@ -2,15 +2,16 @@
 
 import asyncio
 import contextlib
-from collections.abc import Collection
+from collections.abc import Collection, Iterator, Sequence
 
 import structlog
 
-from sessions.events import Command
+from sessions.events import Command, Restore
 from sessions.model import SessionExists, SessionId, SessionNotFound, StoreError
 from sessions.session import Session
-from sessions.store import SessionRow
+from sessions.store import ArchiveRow, SessionRow
 from sessions.surroundings import Surroundings
+from sessions.wire import KeyEntry
 from supervisor.feed import Feed
 from supervisor.gate import Gate, GateView
 from supervisor.host import Host
@@ -34,14 +35,17 @@ class Fleet:
 
     async def open(self) -> None:
         """Take up the stored sessions: what was started comes back, what was stopped by hand stays stopped."""
-        for row in await self._around.store.sessions():
+        rows = await self._around.store.sessions()
+        self._around.workers.dismiss_unclaimed({row.id for row in rows if row.wanted})
+        for row in rows:
             self._run(row)
         self.ready = True
 
-    async def close(self) -> None:
-        """Stop every session's worker, all at once; what is wanted stays as it is."""
+    async def close(self, detach: bool = False) -> None:
+        """Stop every session's worker, all at once, or let them live on for our successor (`detach`); what is wanted stays as it is."""
         self.ready = False
-        await asyncio.gather(*(_retire(session) for session in self._sessions.values()))
+        farewell = Command.LEAVE if detach else Command.RETIRE
+        await asyncio.gather(*(_retire(session, farewell) for session in self._sessions.values()))
         await asyncio.gather(*self._tasks.values())
 
     def sessions(self) -> Collection[Session]:
@@ -55,15 +59,38 @@ class Fleet:
         except KeyError:
             raise SessionNotFound(f"There is no session {session!r}.") from None
 
+    async def restore(self, session: SessionId, archive: int | None, start: bool) -> ArchiveRow:
+        """Put archived credentials back; a deleted session comes back with them. Raises Refused, NoArchive, StoreError."""
+        if session in self._sessions:
+            restored: ArchiveRow = await self._sessions[session].ask(Restore(archive, start))
+            return restored
+        with self._reserve(session):
+            restored = await self._around.store.restore(session, archive)
+            back = self._run(await self._row(session))
+        self._feed.publish(session, "created", {"started": start})
+        if start:
+            await back.ask(Command.START)
+        return restored
+
+    async def import_credentials(self, session: SessionId, entries: Sequence[KeyEntry], start: bool) -> Session:
+        """Add a session that was paired elsewhere, with its credentials. Raises SessionExists, StoreError."""
+        with self._reserve(session):
+            try:
+                await self._around.store.import_session(session, entries, start)
+            except SessionExists:
+                self._run(await self._row(session))  # stored by a call that was told that it may not have been
+                raise
+            imported = self._run(await self._row(session))
+        self._feed.publish(session, "created", {"started": start})
+        return imported
+
     async def create(self, session: SessionId, start: bool) -> Session:
         """Add a session, and start it unless told not to. Raises SessionExists."""
-        if session in self._sessions or session in self._reserved:
-            raise SessionExists(f"There is a session {session!r} already.")
-        self._reserved.add(session)
-        try:
-            row = await self._around.store.create_session(session, start)
-        finally:
-            self._reserved.discard(session)
+        with self._reserve(session):
+            try:
+                row = await self._around.store.create_session(session, start)
+            except SessionExists:
+                row = await self._row(session)  # stored by a call that was told that it may not have been
         self._feed.publish(session, "created", {"started": start})
         created = self._run(row)
         if start:
@@ -95,6 +122,20 @@ class Fleet:
         outcomes = [session.outcomes() for session in self._sessions.values()]
         return sum(failed for failed, _ in outcomes), sum(total for _, total in outcomes)
 
+    @contextlib.contextmanager
+    def _reserve(self, session: SessionId) -> Iterator[None]:
+        """Nobody else may add a session of this name meanwhile. Raises SessionExists."""
+        if session in self._sessions or session in self._reserved:
+            raise SessionExists(f"There is a session {session!r} already.")
+        self._reserved.add(session)
+        try:
+            yield
+        finally:
+            self._reserved.discard(session)
+
+    async def _row(self, session: SessionId) -> SessionRow:
+        return next(row for row in await self._around.store.sessions() if row.id == session)
+
     def _run(self, row: SessionRow) -> Session:
         session = Session(row, self._around)
         self._sessions[row.id] = session
@@ -102,6 +143,6 @@ class Fleet:
         return session
 
 
-async def _retire(session: Session) -> None:
+async def _retire(session: Session, farewell: Command) -> None:
     with contextlib.suppress(SessionNotFound):  # it is being deleted just now, and retires by itself
-        await session.ask(Command.RETIRE)
+        await session.ask(farewell)

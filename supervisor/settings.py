@@ -7,7 +7,7 @@ and names the variable, the value and what is accepted; an unknown `WHATSAPP_*` 
 import difflib
 import ipaddress
 import os
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Annotated, Any, Final
 from urllib.parse import urlsplit
@@ -18,12 +18,18 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from sessions import policy
 from sessions.health import HealthConfig
+from sessions.limits import Limits
+from sessions.store.cipher import parse_keys
+from sessions.store.database import parse_url
 from sessions.surroundings import SessionConfig
 from supervisor.gate import GateConfig
 from supervisor.performance import Thresholds
 
 PREFIX: Final = "WHATSAPP_"
 ENV_FILE: Final = ".env"
+PM2_VARIABLE: Final = "pm_id"
+"""pm2 gives it to whatever it starts."""
+SECRETS: Final = frozenset({"api_token", "noise_root_key", "database_url", "store_key"})
 _DAY_MS: Final = 24 * 3600 * 1000
 
 
@@ -40,6 +46,7 @@ def _whole_number(value: Any) -> Any:
 
 PositiveMilliseconds = Annotated[int, BeforeValidator(_whole_number), Field(ge=1, le=7 * _DAY_MS)]
 Count = Annotated[int, BeforeValidator(_whole_number), Field(ge=1, le=1_000_000)]
+Mebibytes = Annotated[int, BeforeValidator(_whole_number), Field(ge=32, le=65_536)]
 Fraction = Annotated[float, Field(gt=0, le=1, allow_inf_nan=False)]
 
 
@@ -98,11 +105,37 @@ class Settings(BaseSettings):
     worker_spawn_concurrency: Count = Field(
         4, description="Worker processes being started at the same time; each costs some 0.3 s of CPU."
     )
-    worker_max_heap: Annotated[int, BeforeValidator(_whole_number), Field(ge=32, le=65_536)] = Field(
-        512, description="V8 heap limit of a worker, MiB."
+    spare_workers: Annotated[int, BeforeValidator(_whole_number), Field(ge=0, le=64)] = Field(
+        1, description="Warm workers that wait for a session in need of one; each weighs some 45 MiB."
+    )
+    worker_max_heap: Mebibytes = Field(512, description="V8 heap limit of a worker, MiB.")
+    worker_memory_soft: Mebibytes = Field(
+        400, description="A worker above this is replaced at a quiet moment, MiB resident."
+    )
+    worker_memory_hard: Mebibytes = Field(800, description="A worker above this is killed and replaced, MiB resident.")
+    worker_max_lag: PositiveMilliseconds = Field(
+        5_000, description="A worker whose event loop is later than this, three heartbeats in a row, is replaced, ms."
+    )
+    shutdown: Annotated[str, Field(pattern="^(stop|detach)$")] | None = Field(
+        None,
+        description="What SIGTERM and SIGINT do to the workers. stop: they end. detach: they live on with their sockets "
+        "and wait for the next supervisor. Unset: detach under pm2, else stop.",
+    )
+    adoption_window: PositiveMilliseconds = Field(
+        60_000,
+        description="How long a worker without a supervisor waits for the next one before it closes its socket and ends, ms.",
     )
     event_log_size: Count = Field(10_000, description="Events that /events keeps.")
     data_dir: Path = Field(Path("data"), description="Holds everything that is written: database, socket, logs, lock.")
+    database_url: SecretStr | None = Field(
+        None,
+        description="postgresql://user:password@host/database in place of the SQLite file in the data directory. One supervisor per database.",
+    )
+    store_key: SecretStr | None = Field(
+        None,
+        description="Encrypts credentials and events at rest: 32 bytes as hex or base64. Several, comma-separated: "
+        "the first encrypts, all decrypt (see `wasup store rotate`).",
+    )
     api_host: str = Field("127.0.0.1", description="Where the API listens. Anything but loopback needs an API token.")
     api_port: Annotated[int, BeforeValidator(_whole_number), Field(ge=0, le=65_535)] = Field(
         4001, description="The API's port; 0 picks a free one."
@@ -144,6 +177,14 @@ class Settings(BaseSettings):
                 self.reconnection_max_delay,
                 f"at least WHATSAPP_RECONNECTION_BASE_DELAY ({self.reconnection_base_delay})",
             )
+        if self.worker_memory_hard <= self.worker_memory_soft:
+            raise _wrong(
+                "worker_memory_hard",
+                self.worker_memory_hard,
+                f"more than WHATSAPP_WORKER_MEMORY_SOFT ({self.worker_memory_soft})",
+            )
+        self._check_secret("database_url", _parse_server_url)
+        self._check_secret("store_key", parse_keys)
         if self.worker_heartbeat_timeout < 2 * self.worker_heartbeat_interval:
             raise _wrong(
                 "worker_heartbeat_timeout",
@@ -151,6 +192,14 @@ class Settings(BaseSettings):
                 f"at least twice WHATSAPP_WORKER_HEARTBEAT_INTERVAL ({self.worker_heartbeat_interval})",
             )
         return self
+
+    def _check_secret(self, field: str, parse: Callable[[str], object]) -> None:
+        secret: SecretStr | None = getattr(self, field)
+        if secret is not None:
+            try:
+                parse(secret.get_secret_value())
+            except ValueError as error:
+                raise ValueError(f"{variable(field)} is (hidden); {error}") from None
 
     # --- what is handed down --------------------------------------------------------------------------------------------
 
@@ -190,12 +239,25 @@ class Settings(BaseSettings):
             response_time_ms=float(self.response_time_threshold),
         )
 
+    def detaches(self) -> bool:
+        """Whether the workers live on when the supervisor is told to stop. pm2 restarts what it has stopped, mostly; a terminal does not."""
+        return self.shutdown == "detach" or (self.shutdown is None and PM2_VARIABLE in os.environ)
+
+    def limits(self) -> Limits:
+        """What a worker may weigh, and how late it may be."""
+        return Limits(
+            soft_bytes=self.worker_memory_soft * 2**20,
+            hard_bytes=self.worker_memory_hard * 2**20,
+            lag_ms=float(self.worker_max_lag),
+        )
+
     def worker_environment(self) -> dict[str, str]:
         """What a worker is told (docs/wire.md)."""
         environment = {
             "WASUP_CONNECT_TIMEOUT_MS": str(self.connect_timeout),
             "WASUP_PROBE_TIMEOUT_MS": str(self.response_time_threshold),
             "WASUP_HEARTBEAT_INTERVAL_MS": str(self.worker_heartbeat_interval),
+            "WASUP_ADOPTION_WINDOW_MS": str(self.adoption_window),
             "WASUP_LOG_LEVEL": "warn" if self.log_level == "warning" else self.log_level,
         }
         if self.qr_timeout is not None:
@@ -205,6 +267,14 @@ class Settings(BaseSettings):
         if self.noise_root_key is not None:
             environment["WASUP_NOISE_ROOT_KEY"] = self.noise_root_key
         return environment
+
+
+def _parse_server_url(text: str) -> None:
+    """An SQLite file elsewhere would have no lock: two supervisors of two directories would own it. Raises ValueError."""
+    if parse_url(text).get_backend_name() == "sqlite":
+        raise ValueError(
+            "an SQLite file is always WHATSAPP_DATA_DIR's own; this accepts postgresql://user:password@host/database"
+        )
 
 
 def load() -> Settings:
@@ -266,6 +336,6 @@ def _explain(detail: dict[str, Any]) -> str:
     if not detail["loc"]:  # from _check_together: it has named the variable already
         return str(detail["ctx"]["error"])
     field = str(detail["loc"][0])
-    value = "(hidden)" if field in {"api_token", "noise_root_key"} else repr(detail["input"])
+    value = "(hidden)" if field in SECRETS else repr(detail["input"])
     about = Settings.model_fields[field].description
     return f"{variable(field)} is {value}: {detail['msg']}. {about}"

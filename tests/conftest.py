@@ -1,6 +1,7 @@
 """What every test is held to: it leaves no process behind, and no two logins of one device ever overlap."""
 
 import asyncio
+import itertools
 import os
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
 from pathlib import Path
@@ -13,6 +14,9 @@ from scripts.lab import StandIn, Supervisor
 
 # On Python 3.11 pytest-asyncio's first look for "the loop before" makes one, which nobody closes; some later test is then blamed.
 asyncio.set_event_loop(None)
+
+NUMBERS = itertools.count()
+"""So that no two supervisors of this process share a data directory, however their tests are called."""
 
 StartSupervisor = Callable[..., Awaitable[Supervisor]]
 
@@ -46,7 +50,7 @@ async def start_supervisor(
     started: list[Supervisor] = []
 
     async def start(**settings: object) -> Supervisor:
-        name = f"{request.node.name[:40].replace('/', '_')}-{len(started)}"
+        name = f"{request.node.name[:40].replace('/', '_')}-{next(NUMBERS)}"
         supervisor = Supervisor(lab_directory / name, standin.environment() | environment(settings))
         started.append(supervisor)
         return await supervisor.start()

@@ -8,7 +8,7 @@ import contextlib
 import itertools
 import random
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from types import SimpleNamespace
 from typing import Any
 
@@ -19,6 +19,7 @@ from sessions.events import Command
 from sessions.keys import KeyService
 from sessions.model import (
     CloseReason,
+    NoArchive,
     SessionExists,
     SessionId,
     SessionNotFound,
@@ -28,9 +29,9 @@ from sessions.model import (
     WasupError,
     WorkerGone,
 )
-from sessions.ports import WorkerHandle, WorkerOwner
+from sessions.ports import Origin, Returned, WorkerHandle, WorkerOwner
 from sessions.session import Session
-from sessions.store import SessionRow
+from sessions.store import ArchiveRow, SessionRow
 from sessions.surroundings import SessionConfig, Surroundings
 from sessions.wire import KeyEntry
 from sessions.worker_process import Exit
@@ -94,9 +95,9 @@ class FakeWorker:
     def __init__(self, source: "FakeWorkers", session: str, number: int) -> None:
         self.id = f"fake-{number}"
         self.pid = 1000 + number
+        self.code = "fake"
         self.session = session
         self.beat: wire.Beat | None = None
-        self.owner: WorkerOwner | None = None
         self.alive = True
         self.sent: list[wire.Down] = []
         self.socket: int | None = None
@@ -104,13 +105,41 @@ class FakeWorker:
         self.killed = False
         self.line_down = False
         self.stop_seconds = 0.0
+        self.stop_error: Exception | None = None
+        self.alone = False
+        """Its supervisor is gone, and it lives on."""
+        self.unacknowledged: dict[int, wire.Message] = {}
+        self._held = wire.Held(session=session, epoch=0, attempt=0, stage=wire.Stage.IDLE)
+        self._opened_at = 0.0
+        self._owner: WorkerOwner | None = None
+        self._end: Exit | None = None
+        self._early: list[wire.Up] = []
         self._source = source
         self._numbers = itertools.count(1)
         self._loop = asyncio.get_running_loop()
 
     @property
+    def owner(self) -> WorkerOwner | None:
+        return self._owner
+
+    @owner.setter
+    def owner(self, owner: WorkerOwner | None) -> None:
+        """As the real one: what came before there was an owner is told at once, an end, too."""
+        self._owner = owner
+        early, self._early = self._early, []
+        if owner is not None:
+            for frame in early:
+                owner.on_frame(self, frame)
+            if not self.alive and self._end is not None:
+                owner.on_worker_end(self, self._end)
+
+    @property
     def beat_at(self) -> float:
         return self._source.last_beat_at if self._source.last_beat_at is not None else self._loop.time()
+
+    @beat_at.setter
+    def beat_at(self, at: float) -> None:
+        self._source.last_beat_at = at
 
     def send(self, frame: wire.Down) -> None:
         if not self.alive or self.line_down:
@@ -119,11 +148,17 @@ class FakeWorker:
         match frame:
             case wire.Assign():
                 self.assigned = True
+                self._hold(epoch=frame.epoch)
                 self._source.check(self)
+            case wire.EventsAck(_, epoch=epoch, seq=seq) if epoch == self._held.epoch:
+                self.unacknowledged = {n: event for n, event in self.unacknowledged.items() if n > seq}
+            case wire.Refuse():
+                self._loop.call_soon(self.end, Exit(status=5))
             case wire.Connect():
                 if self.socket is not None:
                     self._source.breaches.append(f"{self.id}: connect while a socket is open")
                 self.socket = frame.attempt
+                self._hold(attempt=frame.attempt, stage=wire.Stage.CONNECTING, closed=None)
                 self._source.check(self)
                 self._source.attempts.append((self._loop.time(), frame.attempt))
                 self._source.next_outcome()(self, frame.attempt)
@@ -160,6 +195,8 @@ class FakeWorker:
     async def stop(self) -> Exit:
         if self.alive:
             await asyncio.sleep(self.stop_seconds)
+            if self.stop_error is not None:
+                raise self.stop_error
             self.end(Exit(status=0))
         return Exit(status=0)
 
@@ -169,9 +206,69 @@ class FakeWorker:
         self._loop.call_later(seconds, act)
 
     def report(self, frame: wire.Up) -> None:
-        """Send a frame up, unless the process has ended."""
-        if self.alive and self.owner is not None:
+        """Send a frame up, unless the process has ended. Without a supervisor it is only remembered where the socket stands."""
+        if not self.alive:
+            return
+        self._note(frame)
+        if self.owner is not None:
             self.owner.on_frame(self, frame)
+        elif not self.alone:
+            self._early.append(frame)
+
+    def says(self, text: str) -> None:
+        """A message has come in: it is kept until it is acknowledged."""
+        seq = max(self.unacknowledged, default=self._source.numbers.get(self.id, 0)) + 1
+        self._source.numbers[self.id] = seq
+        self.unacknowledged[seq] = wire.Message(
+            self.session,
+            epoch=self._held.epoch,
+            seq=seq,
+            id=f"3A{seq}",
+            sender="15550000009@s.whatsapp.net",
+            participant=None,
+            text=text,
+            timestamp_seconds=int(EPOCH),
+            kind="conversation",
+            from_me=False,
+        )
+        self.report(self.unacknowledged[seq])
+
+    def held(self) -> wire.Held:
+        """What it would tell of itself now."""
+        if self._held.stage is wire.Stage.OPEN:
+            return msgspec.structs.replace(self._held, open_for_ms=(self._loop.time() - self._opened_at) * 1000)
+        return self._held
+
+    def adoptable(self, held: wire.Held) -> None:
+        """It has come to stand like this."""
+        self.assigned, self._held = True, held
+        self._opened_at = self._loop.time() - (held.open_for_ms or 0.0) / 1000
+        if held.stage is not wire.Stage.IDLE:
+            self.socket = held.attempt
+
+    def _hold(self, **changes: Any) -> None:
+        self._held = msgspec.structs.replace(self._held, **changes)
+
+    def _note(self, frame: wire.Up) -> None:
+        match frame:
+            case wire.State(stage=stage):
+                self._hold(stage=wire.Stage(stage), qr=None)
+            case wire.Qr(qr=qr):
+                self._hold(stage=wire.Stage.QR, qr=qr)
+            case wire.Opened(jid=jid, name=name):
+                self._opened_at = self._loop.time()
+                self._hold(stage=wire.Stage.OPEN, qr=None, jid=jid, name=name)
+            case wire.Closed():
+                how = wire.HowClosed(
+                    code=frame.code,
+                    message=frame.message,
+                    data=frame.data,
+                    registered=frame.registered,
+                    reason=frame.reason,
+                )
+                self._hold(stage=wire.Stage.IDLE, qr=None, jid=None, name=None, closed=how)
+            case _:
+                pass
 
     def close_socket(self, attempt: int, reason: CloseReason, data: dict[str, str] | None = None) -> None:
         """The socket of that attempt ends and is reported, once."""
@@ -199,6 +296,7 @@ class FakeWorker:
         """The process ends."""
         if self.alive:
             self.alive = False
+            self._end = end
             self.socket = None
             if self.owner is not None:
                 self.owner.on_worker_end(self, end)
@@ -221,6 +319,77 @@ class FakeWorkers:
         self.attempts: list[tuple[float, int]] = []
         self.breaches: list[str] = []
         self.others_ended = 0
+        self.numbers: dict[str, int] = {}
+        """Of each worker's last event."""
+        self.returning: dict[str, tuple[FakeWorker, asyncio.Future[Returned | None]]] = {}
+        self.reunion_error: Exception | None = None
+        self.supervisor_dies = False
+        self.refused: list[tuple[str, str]] = []
+
+    def expects(self, session: str) -> bool:
+        return session in self.returning
+
+    async def reunion(self, session: str) -> Returned | None:
+        answer = await self.returning[session][1]
+        self.returning.pop(session, None)
+        if self.reunion_error is not None:
+            raise self.reunion_error
+        return answer
+
+    async def refuse(self, worker: WorkerHandle, reason: str) -> None:
+        self.refused.append((worker.id, reason))
+        with contextlib.suppress(TimeoutError):  # as the real one, which logs it
+            await worker.stop()
+
+    async def dismiss(self, session: str) -> None:
+        if session in self.returning:
+            worker, _ = self.returning.pop(session)
+            await worker.stop()
+
+    def dismiss_unclaimed(self, claimed: Collection[str]) -> None:
+        for session in self.returning.keys() - set(claimed):
+            worker, _ = self.returning.pop(session)
+            worker.kill()
+
+    def comes_back(self, session: str, **held: Any) -> FakeWorker:
+        """A worker of an earlier supervisor calls, and holds this of the session."""
+        worker = FakeWorker(self, session, len(self.made) + 1)
+        worker.adoptable(wire.Held(session=session, **held))
+        self.made.append(worker)
+        self.calls(worker)
+        return worker
+
+    def live_on(self) -> None:
+        """The supervisor is gone, and leaves its workers as they are. One that holds no session ends by itself."""
+        for worker in self.alive:
+            worker.alone, worker.owner = True, None
+            if not worker.assigned:
+                worker.end(Exit(status=0))
+
+    def calls(self, worker: FakeWorker, after: float = 0.0) -> None:
+        """A worker that has lived on calls the supervisor's successor by then, and says what it holds and what was not acknowledged."""
+        returned: asyncio.Future[Returned | None] = asyncio.get_running_loop().create_future()
+        self.returning[worker.session] = (worker, returned)
+
+        def call() -> None:
+            if returned.done():
+                return
+            worker.alone = False
+            returned.set_result(Returned(worker, worker.held()) if worker.alive else None)
+            for event in worker.unacknowledged.values():
+                worker.report(event)
+
+        if after:
+            worker.later(after, call)
+        else:
+            call()
+
+    async def close(self) -> None:
+        """As the real ones, when their supervisor stops: also those that nobody has claimed end."""
+        for worker, _ in self.returning.values():
+            await worker.stop()
+        self.returning.clear()
+        await asyncio.sleep(0.01)  # one that was killed in this instant
 
     async def bring_up(self, session: str) -> FakeWorker:
         self.startups += 1
@@ -285,6 +454,11 @@ class FakeGate:
         self.waiting: list[tuple[FakeTicket, asyncio.Future[None]]] = []
         self.holds: list[str] = []
         self.breaches: list[str] = []
+
+    def adopt(self, session: SessionId, landed: bool) -> FakeTicket:
+        ticket = self._grant(FakeTicket(self, session, urgent=False))
+        ticket.has_landed = landed
+        return ticket
 
     @property
     def unfinished(self) -> list[FakeTicket]:
@@ -409,6 +583,24 @@ class FakeStore:
         row = self.rows[session]
         self.rows[session] = msgspec.structs.replace(row, epoch=row.epoch + 1, jid=None, name=None)
 
+    async def snapshot(self, session: SessionId, reason: str) -> bool:
+        self._check()
+        self.writes.append("snapshot")
+        creds = self.auth.get((session, "creds", "creds"))
+        if creds is not None:
+            self.archives.append((len(self.archives) + 1, session, reason, {("creds", "creds"): creds}))
+        return creds is not None
+
+    async def restore(self, session: SessionId, archive: int | None) -> ArchiveRow:
+        self._check()
+        mine = [kept for kept in self.archives if kept[1] == session and archive in {None, kept[0]}]
+        if not mine:
+            raise NoArchive(f"There is no archive {archive} of {session}.")
+        number, _, reason, entries = mine[-1]
+        self._archive(session, "before_restore")
+        self.auth |= {(session, kind, name): value for (kind, name), value in entries.items()}
+        return ArchiveRow(number, session, EPOCH, reason, True, len(entries))
+
     async def archived(self, session: str) -> list[tuple[int, str]]:
         return [(number, reason) for number, of, reason, _ in self.archives if of == session]
 
@@ -455,6 +647,7 @@ class World:
         self.gate = FakeGate()
         self.workers = FakeWorkers()
         self.events: list[tuple[float, str, Mapping[str, Any]]] = []
+        self.delivered: set[tuple[int, int]] = set()
         self.around = Surroundings(
             config=config or SessionConfig(),
             store=self.store,  # type: ignore[arg-type]
@@ -462,6 +655,7 @@ class World:
             workers=self.workers,
             gate=self.gate,
             publish=self._publish,
+            deliver=self._deliver,
             dice=random.Random(seed),
         )
         self.session: Session = None  # type: ignore[assignment]
@@ -476,8 +670,9 @@ class World:
         self._task = asyncio.create_task(self.session.run(), name="the session under test")
         return self.session
 
-    async def crash(self) -> None:
-        """The supervisor dies without a word, and its workers with it."""
+    async def crash(self, workers_live: bool = False) -> None:
+        """The supervisor dies without a word, and its workers with it, unless they live on."""
+        self.workers.supervisor_dies = True
         if self._task is not None:
             self._task.cancel()
             await asyncio.gather(self._task, return_exceptions=True)
@@ -485,9 +680,28 @@ class World:
             if self.id in task.get_name().split():
                 task.cancel()
                 await asyncio.gather(task, return_exceptions=True)
-        for worker in self.workers.alive:
+        for worker in [] if workers_live else self.workers.alive:
             worker.owner = None
             worker.end(Exit(signal=9))
+        self._forget_the_supervisor()
+
+    async def leave(self) -> None:
+        """The supervisor stops, and leaves its workers to its successor."""
+        with contextlib.suppress(SessionNotFound):
+            await self.session.ask(Command.LEAVE)
+        if self._task is not None:
+            await self._task
+        self._forget_the_supervisor()
+
+    def come_back(self, after: float = 0.0) -> None:
+        """The workers that live on will call the next supervisor by then."""
+        for worker in self.workers.alive:
+            self.workers.calls(worker, after)
+
+    def _forget_the_supervisor(self) -> None:
+        self.workers.supervisor_dies = False
+        self.workers.live_on()
+        self.workers.returning.clear()
         for ticket in self.gate.unfinished:
             ticket.finish(succeeded=False)
 
@@ -505,10 +719,13 @@ class World:
         """Retire the session."""
         if self.session is None:
             return
+        if self._task is not None and self._task.done():
+            self._task.result()  # an actor that has died of an error answers nobody
         with contextlib.suppress(SessionNotFound):
             await self.session.ask(Command.RETIRE)
         if self._task is not None:
             await self._task
+        await self.workers.close()
 
     def paired(self, creds: bytes = CREDS) -> None:
         """The session has credentials already."""
@@ -555,6 +772,19 @@ class World:
     @property
     def breaches(self) -> list[str]:
         return [*self.workers.breaches, *self.gate.breaches]
+
+    def _deliver(self, session: SessionId, kind: str, data: Mapping[str, Any], origin: Origin) -> asyncio.Future[bool]:
+        """Once for each epoch and number, as the real one."""
+        delivered: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
+        if origin.epoch != self.store.rows[session].epoch:
+            delivered.set_exception(StaleEpoch(f"{session} is at another epoch than {origin.epoch}"))
+            return delivered
+        new = (origin.epoch, origin.seq) not in self.delivered
+        self.delivered.add((origin.epoch, origin.seq))
+        if new:
+            self._publish(session, kind, data)
+        delivered.set_result(new)
+        return delivered
 
     def _publish(self, session: SessionId | None, kind: str, data: Mapping[str, Any]) -> None:
         self.events.append((asyncio.get_running_loop().time(), kind, data))

@@ -1,4 +1,4 @@
-"""`python -m scripts.bench`: four parts, one after the other: blackhole, start, weight, kill (`--only` chooses).
+"""`python -m scripts.bench`: parts, one after the other: blackhole, start, weight, adopt, kill (`--only` chooses).
 
 Real supervisors at their default settings, real workers, real Baileys; only WhatsApp is played. Nothing passes or fails here: the figures are
 printed as they are.
@@ -20,15 +20,16 @@ import psutil
 
 from scripts.bench.blackhole import blackhole
 from scripts.bench.fleet import MIB, fleet
+from scripts.bench.kill import kill
 from scripts.bench.report import Report
 from scripts.bench.stage import Bench, baileys_version
 from scripts.lab import LabError, StandIn, unless_stopped
 from scripts.lab.processes import ROOT
 from supervisor.settings import ENV_FILE
 
-TAKES_SECONDS: Final = {"blackhole": 105, "start": 25, "weight": 50, "kill": 10}
+TAKES_SECONDS: Final = {"blackhole": 105, "start": 25, "weight": 50, "adopt": 15, "kill": 35}
 PARTS: Final = tuple(TAKES_SECONDS)
-FLEET_PARTS: Final = ("start", "weight", "kill")
+FLEET_PARTS: Final = ("start", "weight", "adopt")
 
 
 async def measure(bench: Bench, only: Sequence[str]) -> None:
@@ -37,6 +38,8 @@ async def measure(bench: Bench, only: Sequence[str]) -> None:
         await blackhole(bench)
     if of_fleet := [part for part in FLEET_PARTS if part in only]:
         await fleet(bench, of_fleet)
+    if "kill" in only:
+        await kill(bench)
     overlaps = len(await bench.standin.log("overlap"))
     bench.report.remark(bench.report.figures[-1].part, f"Two logins of one device at a time, in all parts: {overlaps}.")
 

@@ -1,8 +1,6 @@
-"""What twenty sessions cost: starting them, keeping them, and replacing a worker that was killed."""
+"""What twenty sessions cost: starting them, keeping them, and taking them over from a supervisor that was killed."""
 
 import asyncio
-import os
-import signal
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -15,7 +13,7 @@ from scripts.lab import Supervisor
 
 FLEET: Final = 20
 STARTS: Final = 3
-KILLS: Final = 5
+ADOPTIONS: Final = 3
 SETTLE_SECONDS: Final = 10
 IDLE_SECONDS: Final = 30
 """One probe interval, so that each session is probed once in it."""
@@ -24,7 +22,7 @@ MIB: Final = 1024 * 1024
 
 async def fleet(bench: Bench, parts: Sequence[str]) -> None:
     """The parts that need nothing but a fleet of open sessions share one."""
-    sessions = [f"fleet-{number:02}" for number in range(1, (KILLS if parts == ["kill"] else FLEET) + 1)]
+    sessions = [f"fleet-{number:02}" for number in range(1, FLEET + 1)]
     bench.tell(f"{', '.join(parts)}: pairing {len(sessions)} sessions")
     supervisor = await bench.supervisor("fleet")
     await paired(bench, supervisor, sessions)
@@ -34,8 +32,8 @@ async def fleet(bench: Bench, parts: Sequence[str]) -> None:
         report_starts(bench, rounds)
     if "weight" in parts:
         await weight(bench, supervisor)
-    if "kill" in parts:
-        await kill(bench, supervisor, sessions[:KILLS])
+    if "adopt" in parts:
+        await adopt(bench, supervisor, sessions)
     await supervisor.stop()
 
 
@@ -71,8 +69,8 @@ def report_starts(bench: Bench, rounds: Sequence[Start]) -> None:
     add("start", "logins in the busiest second (the server's log)", "logins", [each.peak for each in rounds])
     bench.report.remark(
         "start",
-        f"The gate lets {burst + rate:g} through in any second at most (burst {burst} + {rate:g}/s); "
-        f"{FLEET} logins take it {max(0.0, (FLEET - burst) / rate):g} s at least.",
+        f"The gate lets {burst + rate:g} through in any second at most (burst {burst} + {rate:g}/s), and begins empty: "
+        f"{FLEET} logins take it {FLEET / rate:g} s.",
     )
 
 
@@ -105,22 +103,20 @@ def cpu_seconds(process: psutil.Process) -> float:
     return float(times.user + times.system)
 
 
-async def kill(bench: Bench, supervisor: Supervisor, sessions: Sequence[str]) -> None:
-    """Kill -9 one worker after the other, of a different session each time: the waits grow with a session's own crashes."""
-    bench.tell(f"kill: {len(sessions)} workers are killed with -9")
-    whole, noticed, waited, rest = [], [], [], []
-    for session in sessions:
-        pid = (await supervisor.session(session))["performance"]["workerPid"]
+async def adopt(bench: Bench, supervisor: Supervisor, sessions: Sequence[str]) -> None:
+    """Kill -9 the supervisor, start it again, and wait until its successor has all sessions, with the sockets that they had."""
+    bench.tell(f"adopt: the supervisor of {len(sessions)} sessions is killed with -9, {ADOPTIONS} times")
+    noticed_by_whatsapp = len(await bench.standin.log("login", "logout"))
+    ready, adopted = [], []
+    for _ in range(ADOPTIONS):
         after = await supervisor.last_event()
-        killed = time.time()
-        os.kill(pid, signal.SIGKILL)
-        left, *_, last = states = (await opened(supervisor, [session], after))[session]
-        spawned = next(event for event in states if event["data"]["state"] == "starting")
-        whole.append(seconds(last) - killed)
-        noticed.append(seconds(left) - killed)
-        waited.append(seconds(spawned) - seconds(left))
-        rest.append(seconds(last) - seconds(spawned))
-    bench.report.add("kill", "worker killed (-9) to open again, in all", "s", whole)
-    bench.report.add("kill", "of it: until noticed", "s", noticed)
-    bench.report.add("kill", "of it: the policy's wait after a first crash", "s", waited)
-    bench.report.add("kill", "of it: new worker spawned to open", "s", rest)
+        await supervisor.kill()
+        began = time.time()
+        await supervisor.start()
+        ready.append(time.time() - began)
+        states = await opened(supervisor, sessions, after)
+        adopted.append(max(seconds(of_session[-1]) for of_session in states.values()) - began)
+    bench.report.add("adopt", "successor started to ready", "s", ready)
+    bench.report.add("adopt", f"successor started to all {len(sessions)} sessions adopted", "s", adopted)
+    noticed = len(await bench.standin.log("login", "logout")) - noticed_by_whatsapp
+    bench.report.remark("adopt", f"Logins and logouts that the server saw meanwhile: {noticed}.")

@@ -33,9 +33,9 @@ class Bench:
         """Show how far it is."""
         print(f"[{time.monotonic() - self.began:5.0f} s] {text}", flush=True)
 
-    async def supervisor(self, name: str) -> Supervisor:
-        """A supervisor at its default settings: only its data directory, a free port and the stand-in are given."""
-        supervisor = Supervisor(self.directory / name, self.standin.environment())
+    async def supervisor(self, name: str, **settings: str) -> Supervisor:
+        """A supervisor at its default settings: only its data directory, a free port and the stand-in are given, and what is asked for."""
+        supervisor = Supervisor(self.directory / name, self.standin.environment() | settings)
         self.stack.push_async_callback(supervisor.close)
         return await supervisor.start()
 

@@ -3,5 +3,6 @@
 from scripts.lab.processes import LabError, Process, eventually, unless_stopped
 from scripts.lab.standin import StandIn
 from scripts.lab.supervisor import Supervisor, pair
+from scripts.lab.traffic import Traffic
 
-__all__ = ["LabError", "Process", "StandIn", "Supervisor", "eventually", "pair", "unless_stopped"]
+__all__ = ["LabError", "Process", "StandIn", "Supervisor", "Traffic", "eventually", "pair", "unless_stopped"]

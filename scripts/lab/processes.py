@@ -56,13 +56,15 @@ class Process:
         self.output = output
 
     @classmethod
-    async def start(cls, command: Sequence[str], environment: Mapping[str, str], output: Path) -> "Process":
-        """Start it from the project's root."""
+    async def start(
+        cls, command: Sequence[str], environment: Mapping[str, str], output: Path, root: Path = ROOT
+    ) -> "Process":
+        """Start it from the project's root, or that of a copy of the project."""
         with output.open("ab") as file:
             process = await asyncio.create_subprocess_exec(
                 *command,
                 env=dict(environment),
-                cwd=ROOT,
+                cwd=root,
                 stdin=asyncio.subprocess.DEVNULL,
                 stdout=file,
                 stderr=file,

@@ -83,6 +83,11 @@ class StandIn:
         """What came out of the session, decrypted as the recipient's phone."""
         return list(await self.call("GET", f"/messages?session={session}"))
 
+    async def last_entry(self) -> int:
+        """The number of the log's newest entry."""
+        entries = (await self.call("GET", "/log?after=0"))["entries"]
+        return int(entries[-1]["n"]) if entries else 0
+
     async def log(self, *events: str, session: str | None = None, after: int = 0) -> list[dict[str, Any]]:
         """The ground-truth log, or only these events of it."""
         entries = (await self.call("GET", f"/log?after={after}"))["entries"]

@@ -5,14 +5,17 @@ import re
 import signal
 import sys
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import aiohttp
+import msgspec
+import psutil
 
-from scripts.lab.processes import LabError, Process, eventually
+from scripts.lab.processes import ROOT, LabError, Process, eventually
 from scripts.lab.standin import StandIn
 
 
@@ -24,14 +27,18 @@ class Supervisor:
     settings: Mapping[str, str]
     process: Process | None = None
     api: str = ""
+    module: str = "supervisor"
+    """What is run; a launcher that runs the supervisor, for instance."""
+    root: Path = ROOT
+    """Where the program is; a copy of the project, for instance."""
     _http: aiohttp.ClientSession = field(default_factory=aiohttp.ClientSession)
 
     async def start(self) -> "Supervisor":
         """Start it and wait until it is ready. Raises LabError."""
         output = self.directory.with_suffix(".out")
         output.unlink(missing_ok=True)
-        command = [sys.executable, "-m", "supervisor"]
-        self.process = process = await Process.start(command, self.environment(), output)
+        command = [sys.executable, "-m", self.module]
+        self.process = process = await Process.start(command, self.environment(), output, self.root)
 
         async def ready() -> str:
             if process.status is not None:
@@ -60,10 +67,14 @@ class Supervisor:
         await self.process.wait()
 
     async def close(self) -> None:
-        """Stop it if it lives, and let go of it."""
+        """Stop it if it lives, and let go of it. The workers of a killed one would wait for another; they end, too."""
         await self._http.close()
         if self.process is not None and self.process.status is None:
             await self.stop()
+        elif self.process is not None and self.process.status == -signal.SIGKILL:
+            for worker in self.worker_processes():
+                with suppress(psutil.NoSuchProcess):
+                    worker.kill()
 
     async def call(self, method: str, path: str, body: Any = None, **options: Any) -> tuple[int, Any]:
         """A call of the API: status and JSON (or text)."""
@@ -104,6 +115,29 @@ class Supervisor:
         found = (await self.get(f"/events?after={after}"))["events"]
         return [event for event in found if event["type"] == kind and (session is None or event["session"] == session)]
 
+    async def every_event(self, kind: str, after: int = 0) -> list[Any]:
+        """All events of a kind, read page by page."""
+        found = []
+        while page := (await self.get(f"/events?after={after}"))["events"]:
+            found += [event for event in page if event["type"] == kind]
+            after = page[-1]["n"]
+        return found
+
+    async def workers(self) -> dict[str, int]:
+        """The sessions' workers: their pids."""
+        return {worker["session"]: worker["pid"] for worker in (await self.get("/workers"))["workers"]}
+
+    def worker_processes(self) -> list[psutil.Process]:
+        """All that runs in the data directory, whoever started it: workers and warm spares."""
+        return [process for process in psutil.process_iter() if _runs_in(self.directory, process)]
+
+    def logged(self, action: str) -> list[Any]:
+        """What its log says of this action, since its last start."""
+        assert self.process is not None, "it was started"
+        lines = self.process.output.read_bytes().splitlines()
+        entries = [msgspec.json.decode(line) for line in lines if line.startswith(b"{") and line.endswith(b"}")]
+        return [entry for entry in entries if entry.get("action") == action]
+
     async def last_event(self, *sessions: str) -> int:
         """The newest event's number, once the events of what these sessions show are in the log.
 
@@ -120,6 +154,12 @@ class Supervisor:
 
     async def _newest_events(self, session: str) -> list[Any]:
         return await self.events("state", session, max(0, await self.last_event() - 500))
+
+
+def _runs_in(directory: Path, process: psutil.Process) -> bool:
+    with suppress(psutil.Error):
+        return process.cwd() == str(directory) and process.status() != psutil.STATUS_ZOMBIE
+    return False
 
 
 def _tells_of(since: str, events: list[Any]) -> bool:

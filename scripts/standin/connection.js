@@ -28,6 +28,9 @@ import { Handshake } from './noise.js';
  * @property {(connection: Connection) => void} ended
  */
 
+/** RFC 6455 section 5.2: the last frame of a binary message, unmasked, with 256 bytes to follow. */
+const HEADER_OF_256_BYTES = Buffer.from([0x82, 126, 1, 0]);
+
 export class Connection {
   /** @type {Stage} */
   stage = 'handshake';
@@ -164,6 +167,15 @@ export class Connection {
   /** A frame that does not decrypt. */
   sendGarbage() {
     this.#write(randomBytes(64));
+  }
+
+  /**
+   * A websocket frame that is cut in the middle, and then the end of TCP: what a server does that is killed while it writes.
+   * @param {Party} by
+   */
+  sendTruncated(by) {
+    if (!this.#blackholed) this.#socket.write(Buffer.concat([HEADER_OF_256_BYTES, randomBytes(100)]));
+    this.drop('fin', by);
   }
 
   /** @param {Buffer} data */

@@ -66,6 +66,10 @@ const AT_ONCE = {
     shape: {},
     strike: (connection) => connection.sendGarbage(),
   },
+  'truncated-frame': {
+    shape: {},
+    strike: (connection) => connection.sendTruncated('fault'),
+  },
 };
 
 /** @type {Record<string, Shape>} */

@@ -32,6 +32,7 @@ const AT_ONCE = [
   [{ fault: 'stream-error', code: 401, child: 'conflict', type: 'device_removed' }, 401, 'Stream Errored (conflict)'],
   [{ fault: 'failure', reason: 402, attributes: { expire: '30', code: '101' } }, 402, 'Connection Failure'],
   [{ fault: 'downgrade' }, 411, 'Multi-device beta not joined'],
+  [{ fault: 'truncated-frame' }, 428, 'Connection Terminated'],
   [{ fault: 'replace' }, 440, 'Stream Errored (conflict)'],
 ];
 

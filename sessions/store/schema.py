@@ -20,13 +20,14 @@ sessions = Table(
     Column("id", _ID, primary_key=True),
     Column("wanted", Integer, nullable=False),
     Column("epoch", BigInteger, nullable=False),
+    Column("event_seq", BigInteger, nullable=False, server_default="0"),
     Column("memory", LargeBinary, nullable=True),
     Column("jid", String(128), nullable=True),
     Column("name", Text, nullable=True),
     Column("created_at", Float, nullable=False),
 )
-"""One row a session. `wanted`: 1 = it shall run (survives restarts). `epoch`: grows with each assignment to a worker. `memory`: what the policy
-and the breaker remember (JSON). `created_at`: seconds of wall clock."""
+"""One row a session. `wanted`: 1 = it shall run (survives restarts). `epoch`: grows with each assignment to a worker. `event_seq`: the last
+durable event of this epoch's worker. `memory`: what the policy and the breaker remember (JSON). `created_at`: seconds of wall clock."""
 
 auth = Table(
     "auth",
@@ -36,7 +37,7 @@ auth = Table(
     Column("name", String(256), primary_key=True),
     Column("value", LargeBinary, nullable=False),
 )
-"""Credentials (kind and name `creds`) and Signal keys, as the JSON that the worker gave."""
+"""Credentials (kind and name `creds`) and Signal keys, as the JSON that the worker gave, or sealed (cipher.py)."""
 
 archives = Table(
     "archives",
@@ -45,9 +46,11 @@ archives = Table(
     Column("session", _ID, nullable=False),
     Column("archived_at", Float, nullable=False),
     Column("reason", String(64), nullable=False),
+    Column("whole", Integer, nullable=False, server_default="1"),
     Index("ix_archives_session", "session"),
 )
-"""A set of credentials that was put aside (logged out, session deleted). No foreign key: it outlives its session."""
+"""Credentials that were put aside. `whole` 1: all of them (logged out, session deleted, before a restore), kept for ever; 0: a snapshot, the
+creds row alone, of which the newest few are kept. No foreign key: an archive outlives its session."""
 
 archived_auth = Table(
     "archived_auth",
@@ -65,8 +68,10 @@ workers = Table(
     Column("session", _ID, nullable=True),
     Column("pid", Integer, nullable=False),
     Column("started_at_ticks", BigInteger, nullable=False),
+    Column("token_digest", LargeBinary, nullable=True),
 )
-"""Living worker processes. pid and start time (in kernel ticks since boot) together name a process for certain."""
+"""Living worker processes. pid and start time (in kernel ticks since boot) together name a process for certain. `token_digest`: SHA-256
+of the token with which it says hello; the token itself is stored nowhere."""
 
 events = Table(
     "events",
@@ -79,3 +84,12 @@ events = Table(
     sqlite_autoincrement=True,
 )
 """The numbered event log. AUTOINCREMENT, so that a number is never given twice even when old rows are gone."""
+
+meta = Table(
+    "meta",
+    metadata,
+    Column("name", String(64), primary_key=True),
+    Column("value", LargeBinary, nullable=False),
+)
+"""Facts about the database itself. `receipt`: the last committed transaction of the writer (receipts.py). `key:<id>`: something sealed with
+each encryption key that is in use (keyring.py), so that a missing key is noticed at the start."""

@@ -1,90 +1,99 @@
 """The store: sessions, their credentials behind epochs, workers and events.
 
-Every write goes through the one Writer (group commit); a write of credentials carries its epoch and is refused, in the same
+Every write goes through the one Writer (group commit, patience); a write of credentials carries its epoch and is refused, in the same
 transaction, when the session has been given to a newer worker since. Reads see what is committed.
 """
 
 import asyncio
-import time
-from collections.abc import Sequence
-from pathlib import Path
-from typing import Final
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
+from typing import Any, Final
 
 import msgspec
+import structlog
 from alembic.util import CommandError
-from sqlalchemy import ColumnElement, Executable, Insert, Row, and_, delete, func, insert, select, update
-from sqlalchemy.dialects.sqlite import insert as upsert
+from sqlalchemy import URL, Executable, Row, delete, insert, select, update
 from sqlalchemy.exc import SQLAlchemyError
-from sqlalchemy.ext.asyncio import AsyncConnection
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
-from sessions.model import SessionExists, SessionId, SessionNotFound, StaleEpoch, StoreUnavailable
-from sessions.store import database, schema
+from sessions.model import SessionId, StoreUnavailable
+from sessions.store import archives, auth, database, events, faults, keyring, rewrite, schema
+from sessions.store.auth import CREDS
+from sessions.store.cipher import Cipher
+from sessions.store.events import NewEvent
+from sessions.store.health import StoreHealth
+from sessions.store.rewrite import RewriteReport
+from sessions.store.rows import ArchiveRow, SessionRow, StoredEvent, WorkerRow
 from sessions.store.writer import Writer
 from sessions.wire import KeyEntry
 
-CREDS: Final = "creds"
-"""Kind and name of the credentials among the auth rows."""
 _MAX_NAMES_PER_QUERY: Final = 500
 """SQLite takes at most 32,766 variables in a statement; PostgreSQL plans long lists slowly."""
 _EVENTS_PER_READ: Final = 200
-_TRIM_EVERY: Final = 256
-"""Events are trimmed once in so many appends: a delete for each would double the writes."""
+DISPOSE_SECONDS: Final = 3.0
+READ_SECONDS: Final = 10.0
+"""Whoever reads is told after so long that the database does not answer."""
 
-
-class SessionRow(msgspec.Struct, frozen=True):
-    """A session as stored."""
-
-    id: SessionId
-    wanted: bool
-    epoch: int
-    memory: bytes | None
-    jid: str | None
-    name: str | None
-    created_at: float
-
-
-class WorkerRow(msgspec.Struct, frozen=True):
-    """A worker process as stored."""
-
-    id: str
-    session: str | None
-    pid: int
-    started_at_ticks: int
-
-
-class StoredEvent(msgspec.Struct, frozen=True):
-    """An event with its number."""
-
-    n: int
-    time_ms: int
-    session: str | None
-    type: str
-    data: msgspec.Raw
+log = structlog.get_logger("store")
 
 
 class Store:
-    """The database, opened. Use `await Store.open(file)` and `await store.close()`."""
+    """The database, opened. Use `await Store.open(url)` and `await store.close()`."""
 
-    def __init__(self, file: Path, event_limit: int) -> None:
-        self._reader = database.open_reader(file)
-        self._writer_engine = database.open_writer(file)
-        self._writer = Writer(self._writer_engine)
+    def __init__(self, url: URL, writer: AsyncEngine, event_limit: int, cipher: Cipher | None) -> None:
+        self._url = url
+        self._cipher = cipher
         self._event_limit = event_limit
+        self._reader = database.open_reader(url)
+        self._writer_engine = writer
+        self._writer = Writer(writer)
 
     @classmethod
-    async def open(cls, file: Path, event_limit: int = 10_000) -> "Store":
-        """Migrate if needed and open. Raises StoreUnavailable."""
+    async def open(cls, url: URL, event_limit: int = 10_000, cipher: Cipher | None = None) -> "Store":
+        """Migrate if needed and open. Raises StoreUnavailable: also if another supervisor owns it, or a key is missing."""
+        writer = database.open_writer(url)
         try:
-            await asyncio.to_thread(database.migrate, file)
-        except (SQLAlchemyError, CommandError) as error:  # CommandError: it was written by a newer version
-            raise StoreUnavailable(f"{file} cannot be opened: {error.__cause__ or error}") from error
-        return cls(file, event_limit)
+            await database.migrate(url, writer)
+            async with writer.begin() as connection:
+                await keyring.check(connection, cipher)
+            return cls(url, writer, event_limit, cipher)
+        except (SQLAlchemyError, CommandError, OSError, StoreUnavailable) as error:
+            await writer.dispose()
+            # CommandError: it was written by a newer version.
+            told = str(error) if isinstance(error, CommandError) else faults.describe(error)
+            hint = error.hint if isinstance(error, StoreUnavailable) else None
+            raise StoreUnavailable(f"{database.name_of(url)} cannot be opened: {told}", hint) from None
+
+    @classmethod
+    def beside(cls, url: URL, cipher: Cipher | None = None) -> "Store":
+        """A store to read from while a supervisor owns it: nothing is migrated, no lock is taken, nothing may be written."""
+        return cls(url, database.open_writer(url), 0, cipher)
 
     async def close(self) -> None:
-        """Write what is queued and close."""
+        """Write what is queued, for a few seconds at the most, and close."""
         await self._writer.close()
-        await self._writer_engine.dispose()
-        await self._reader.dispose()
+        for engine in (self._writer_engine, self._reader):
+            try:
+                async with asyncio.timeout(DISPOSE_SECONDS):
+                    await engine.dispose()
+            except TimeoutError:  # nothing is lost with it: what was written is written
+                log.warning("the database's connections do not close and are left", action="store_close_hangs")
+
+    # --- how it is --------------------------------------------------------------------------------------------------------
+
+    @property
+    def health(self) -> StoreHealth:
+        """How the store is now."""
+        return self._writer.watch.health
+
+    @property
+    def on_health(self) -> Callable[[StoreHealth], None] | None:
+        """Called at each change of state (set it)."""
+        return self._writer.watch.on_change
+
+    @on_health.setter
+    def on_health(self, told: Callable[[StoreHealth], None] | None) -> None:
+        self._writer.watch.on_change = told
 
     # --- sessions -----------------------------------------------------------------------------------------------------
 
@@ -98,14 +107,10 @@ class Store:
 
     async def create_session(self, session: SessionId, wanted: bool) -> SessionRow:
         """Add a session. Raises SessionExists."""
-        row = SessionRow(session, wanted, 0, None, None, None, time.time())
 
         async def operation(connection: AsyncConnection) -> SessionRow:
-            if await _epoch(connection, session) is not None:
-                raise SessionExists(f"There is a session {session!r} already.")
-            values = msgspec.structs.asdict(row) | {"wanted": int(wanted)}
-            await connection.execute(insert(schema.sessions).values(values))
-            return row
+            created_at = await archives.create_session(connection, session, wanted)
+            return SessionRow(session, wanted, 0, None, None, None, created_at)
 
         return await self._writer.submit(operation)
 
@@ -117,22 +122,22 @@ class Store:
                 for table in (schema.archives, schema.events):  # events: they hold texts, and the QR codes' secrets
                     await connection.execute(delete(table).where(table.c.session == session))
             else:
-                await _archive(connection, session, "deleted")
+                await archives.put_aside(connection, session, "deleted")
             await connection.execute(delete(schema.sessions).where(schema.sessions.c.id == session))
 
         await self._writer.submit(operation)
 
     def set_wanted(self, session: SessionId, wanted: bool) -> asyncio.Future[None]:
         """Remember whether the session shall run."""
-        return self._update_session(session, wanted=int(wanted))
+        return self._execute(_update_session(session, wanted=int(wanted)))
 
     def save_memory(self, session: SessionId, memory: bytes) -> asyncio.Future[None]:
-        """Remember what policy and breaker remember."""
-        return self._update_session(session, memory=memory)
+        """Remember what policy and breaker remember. Patient; of several that wait only the newest is written."""
+        return self._execute(_update_session(session, memory=memory), patient=True, newest_of=("memory", session))
 
     def save_identity(self, session: SessionId, jid: str, name: str | None) -> asyncio.Future[None]:
-        """Remember which WhatsApp account this is."""
-        return self._update_session(session, jid=jid, name=name)
+        """Remember which WhatsApp account this is. Patient."""
+        return self._execute(_update_session(session, jid=jid, name=name), patient=True)
 
     # --- credentials ----------------------------------------------------------------------------------------------------
 
@@ -140,60 +145,93 @@ class Store:
         """Give the session to a new worker: every write of an older epoch is refused from now on. Raises SessionNotFound."""
 
         async def operation(connection: AsyncConnection) -> int:
-            epoch = await _epoch(connection, session)
-            if epoch is None:
-                raise SessionNotFound(f"There is no session {session!r}.")
-            await connection.execute(
-                update(schema.sessions).where(schema.sessions.c.id == session).values(epoch=epoch + 1)
-            )
-            return epoch + 1
+            return await auth.raise_epoch(connection, session)
 
         return await self._writer.submit(operation)
 
     async def creds(self, session: SessionId) -> bytes | None:
-        """The session's credentials as the JSON that the worker gave, or None if it was never paired."""
+        """The session's credentials as the JSON that the worker gave, or None if it was never paired. Raises UnreadableValue."""
         return (await self.read_keys(session, CREDS, [CREDS])).get(CREDS)
 
     async def read_keys(self, session: str, kind: str, names: Sequence[str]) -> dict[str, bytes]:
-        """Values by name; missing ones are left out."""
-        table = schema.auth
+        """Values by name; missing ones are left out. Raises UnreadableValue if one does not decrypt or is not JSON."""
         found: dict[str, bytes] = {}
         for start in range(0, len(names), _MAX_NAMES_PER_QUERY):
-            some = names[start : start + _MAX_NAMES_PER_QUERY]
-            where = and_(table.c.session == session, table.c.kind == kind, table.c.name.in_(some))
-            found.update({r.name: r.value for r in await self._read(select(table.c.name, table.c.value).where(where))})
+            rows = await self._read(auth.some_of(session, kind, names[start : start + _MAX_NAMES_PER_QUERY]))
+            found |= {r.name: auth.value_of(self._cipher, session, kind, r.name, r.value) for r in rows}
         return found
 
     def write_keys(self, session: str, epoch: int, entries: Sequence[KeyEntry]) -> asyncio.Future[None]:
-        """Write keys in one transaction. The future is done when it is durable; StaleEpoch if the epoch is an older one."""
+        """Write keys in one transaction. Patient. The future is done when it is durable; StaleEpoch if the epoch is an older one."""
 
         async def operation(connection: AsyncConnection) -> None:
-            current = await _epoch(connection, session)
-            if current != epoch:
-                raise StaleEpoch(f"Session {session!r} is at epoch {current}; this write is of epoch {epoch}.")
-            await _write_entries(connection, session, entries)
+            await auth.check_epoch(connection, session, epoch)
+            await auth.write(connection, self._cipher, session, entries)
 
-        return self._writer.submit(operation)
+        return self._writer.submit(operation, patient=True)
+
+    async def import_session(self, session: SessionId, entries: Sequence[KeyEntry], wanted: bool) -> None:
+        """Add a session together with its credentials and keys. Raises SessionExists."""
+
+        async def operation(connection: AsyncConnection) -> None:
+            await archives.create_session(connection, session, wanted)
+            await auth.write(connection, self._cipher, session, entries)
+
+        await self._writer.submit(operation)
+
+    async def export_session(self, session: str) -> list[KeyEntry]:
+        """All credentials and keys of a session, decrypted. Raises UnreadableValue."""
+        rows = await self._read(auth.all_of(session))
+        return [
+            KeyEntry(r.kind, r.name, msgspec.Raw(auth.value_of(self._cipher, session, r.kind, r.name, r.value)))
+            for r in rows
+            if r.kind != auth.INBOUND
+        ]
+
+    # --- archives ---------------------------------------------------------------------------------------------------------
 
     async def archive_credentials(self, session: SessionId, reason: str) -> None:
         """Put the session's credentials aside whole; it has none afterwards. Its epoch is raised, so that nobody writes into the gap."""
 
         async def operation(connection: AsyncConnection) -> None:
-            await _archive(connection, session, reason)
-            epoch = schema.sessions.c.epoch
-            await connection.execute(
-                update(schema.sessions)
-                .where(schema.sessions.c.id == session)
-                .values(epoch=epoch + 1, jid=None, name=None)
-            )
+            await archives.put_aside_and_fence(connection, session, reason)
 
         await self._writer.submit(operation)
 
+    def snapshot(self, session: SessionId, reason: str) -> asyncio.Future[bool]:
+        """Copy the session's credentials (the creds row alone) as they are now; False if it has none. The newest five are kept."""
+
+        async def operation(connection: AsyncConnection) -> bool:
+            return await archives.snapshot(connection, session, reason)
+
+        return self._writer.submit(operation)
+
+    async def snapshot_due(self, older_than_seconds: float) -> int:
+        """Take a snapshot of every session with credentials whose newest one is older; how many were taken."""
+
+        async def operation(connection: AsyncConnection) -> int:
+            return await archives.snapshot_due(connection, older_than_seconds)
+
+        return await self._writer.submit(operation)
+
+    async def restore(self, session: SessionId, archive: int | None) -> ArchiveRow:
+        """Put an archive back (None: the newest that helps), what is there now being archived first; the epoch is raised.
+
+        A session that was deleted is made anew, not wanted. Raises NoArchive, UnreadableValue; then nothing has changed.
+        """
+
+        async def operation(connection: AsyncConnection) -> ArchiveRow:
+            return await archives.restore(connection, self._cipher, session, archive)
+
+        return await self._writer.submit(operation)
+
+    async def archives(self, session: str) -> list[ArchiveRow]:
+        """The session's archives and snapshots, oldest first; a deleted session's too."""
+        return [archives.row_of(row) for row in await self._read(archives.listed(session))]
+
     async def archived(self, session: str) -> list[tuple[int, str]]:
         """The session's archives: number and reason, oldest first."""
-        table = schema.archives
-        rows = await self._read(select(table).where(table.c.session == session).order_by(table.c.id))
-        return [(r.id, r.reason) for r in rows]
+        return [(row.id, row.reason) for row in await self.archives(session)]
 
     # --- workers --------------------------------------------------------------------------------------------------------
 
@@ -201,101 +239,92 @@ class Store:
         """Remember a worker process."""
         await self._execute(insert(schema.workers).values(msgspec.structs.asdict(worker)))
 
+    async def give_worker(self, worker_id: str, session: str | None) -> None:
+        """Remember which session a worker process holds now."""
+        table = schema.workers
+        await self._execute(update(table).where(table.c.id == worker_id).values(session=session))
+
     async def remove_worker(self, worker_id: str) -> None:
-        """Forget a worker process that has ended."""
-        await self._execute(delete(schema.workers).where(schema.workers.c.id == worker_id))
+        """Forget a worker process that has ended. Patient."""
+        await self._execute(delete(schema.workers).where(schema.workers.c.id == worker_id), patient=True)
 
     async def workers(self) -> list[WorkerRow]:
         """The worker processes that were not seen to end."""
         rows = await self._read(select(schema.workers))
-        return [WorkerRow(r.id, r.session, r.pid, r.started_at_ticks) for r in rows]
+        return [WorkerRow(r.id, r.session, r.pid, r.started_at_ticks, r.token_digest) for r in rows]
 
     # --- events ---------------------------------------------------------------------------------------------------------
 
     def append_event(self, session: str | None, kind: str, data: bytes) -> asyncio.Future[StoredEvent]:
-        """Add an event; it has its number when it is durable. Events are numbered in the order of the calls."""
-        time_ms = time.time_ns() // 1_000_000
+        """Add an event of our own; it has its number when it is durable. Patient. Numbered in the order of the calls."""
+        event = NewEvent.now(session, kind, data)
 
         async def operation(connection: AsyncConnection) -> StoredEvent:
-            values = {"time_ms": time_ms, "session": session, "type": kind, "data": data}
-            n = await _insert(connection, insert(schema.events).values(values))
-            if n % _TRIM_EVERY == 0:
-                await connection.execute(delete(schema.events).where(schema.events.c.n <= n - self._event_limit))
-            return StoredEvent(n, time_ms, session, kind, msgspec.Raw(data))
+            return await events.append(connection, self._cipher, self._event_limit, event)
 
-        return self._writer.submit(operation)
+        return self._writer.submit(operation, patient=True, is_event=True)
+
+    def append_worker_event(
+        self, session: str, epoch: int, seq: int, kind: str, data: bytes, kept: Sequence[str] = ()
+    ) -> asyncio.Future[StoredEvent | None]:
+        """Add a worker's event exactly once: None if `seq` was passed already. Patient. StaleEpoch if the epoch is an older one.
+
+        `kept`: names of the entries of kind `inbound` that it was made of, and that are not needed any more (docs/wire.md).
+        """
+        event = NewEvent.now(session, kind, data)
+
+        async def operation(connection: AsyncConnection) -> StoredEvent | None:
+            if not await events.is_news(connection, session, epoch, seq):
+                return None
+            await auth.forget_inbound(connection, session, kept)
+            return await events.append(connection, self._cipher, self._event_limit, event)
+
+        return self._writer.submit(operation, patient=True)
 
     async def last_events(self, most_bytes: int) -> list[StoredEvent]:
         """The newest events that the log keeps, oldest first, as many as fit into so many bytes of data."""
-        table, found, size = schema.events, list[StoredEvent](), 0
-        newest_first = select(table).order_by(table.c.n.desc())
+        found, size, before = list[StoredEvent](), 0, None
         while len(found) < self._event_limit and size < most_bytes:
-            older = newest_first.where(table.c.n < found[-1].n) if found else newest_first
-            rows = await self._read(older.limit(_EVENTS_PER_READ))
-            found += [StoredEvent(r.n, r.time_ms, r.session, r.type, msgspec.Raw(r.data)) for r in rows]
+            rows = await self._read(events.newest(before, _EVENTS_PER_READ))
+            found += events.readable(self._cipher, rows)
             size += sum(len(r.data) for r in rows)
             if len(rows) < _EVENTS_PER_READ:
                 break
+            before = rows[-1].n
         return found[: self._event_limit][::-1]
+
+    # --- encryption -------------------------------------------------------------------------------------------------------
+
+    async def rewrite_secrets(self) -> RewriteReport:
+        """Seal everything with the first key, while the store is in use; then the others can be dropped. Raises StoreError without a key."""
+        return await rewrite.rewrite(self._reader, self._writer, self._cipher)
+
+    # --- the whole --------------------------------------------------------------------------------------------------------
+
+    @asynccontextmanager
+    async def snapshot_of_all(self) -> AsyncIterator[AsyncConnection]:
+        """A connection that sees one moment of the whole database, however long it reads (backup.py)."""
+        async with self._reader.connect() as connection:
+            if not database.is_sqlite(self._url):
+                await connection.execution_options(isolation_level="REPEATABLE READ", postgresql_readonly=True)
+            async with connection.begin():
+                yield connection
 
     # --- inside ---------------------------------------------------------------------------------------------------------
 
-    async def _read(self, statement: Executable) -> Sequence[Row[tuple[object, ...]]]:
+    async def _read(self, statement: Executable) -> Sequence[Row[Any]]:
         try:
-            async with self._reader.connect() as connection:
+            async with asyncio.timeout(READ_SECONDS), self._reader.connect() as connection:
                 return (await connection.execute(statement)).all()
         except (SQLAlchemyError, OSError) as error:
-            raise StoreUnavailable(f"The store could not read: {error.__cause__ or error}") from error
+            raise StoreUnavailable(f"The store could not read: {faults.describe(error)}") from None
 
-    def _execute(self, statement: Executable) -> asyncio.Future[None]:
+    def _execute(self, statement: Executable, patient: bool = False, newest_of: object = None) -> asyncio.Future[None]:
         async def operation(connection: AsyncConnection) -> None:
             await connection.execute(statement)
 
-        return self._writer.submit(operation)
-
-    def _update_session(self, session: SessionId, **values: object) -> asyncio.Future[None]:
-        return self._execute(update(schema.sessions).where(schema.sessions.c.id == session).values(values))
+        return self._writer.submit(operation, patient=patient, newest_of=newest_of)
 
 
-async def _epoch(connection: AsyncConnection, session: str) -> int | None:
-    return await connection.scalar(select(schema.sessions.c.epoch).where(schema.sessions.c.id == session))
-
-
-async def _insert(connection: AsyncConnection, statement: Insert) -> int:
-    """Insert one row and return the number that it was given."""
-    key = (await connection.execute(statement)).inserted_primary_key
-    assert key is not None, "a one-row insert returns its key"
-    return int(key[0])
-
-
-async def _write_entries(connection: AsyncConnection, session: str, entries: Sequence[KeyEntry]) -> None:
-    table = schema.auth
-    kept = [e for e in entries if not e.deleted]
-    if kept:
-        statement = upsert(table)
-        statement = statement.on_conflict_do_update(
-            index_elements=[table.c.session, table.c.kind, table.c.name], set_={"value": statement.excluded.value}
-        )
-        rows = [{"session": session, "kind": e.kind, "name": e.name, "value": bytes(e.value)} for e in kept]
-        await connection.execute(statement, rows)
-    for entry in entries:
-        if entry.deleted:
-            await connection.execute(delete(table).where(_key(session, entry.kind, entry.name)))
-
-
-def _key(session: str, kind: str, name: str) -> ColumnElement[bool]:
-    table = schema.auth
-    return and_(table.c.session == session, table.c.kind == kind, table.c.name == name)
-
-
-async def _archive(connection: AsyncConnection, session: str, reason: str) -> None:
-    auth = schema.auth
-    mine = auth.c.session == session
-    if not await connection.scalar(select(func.count()).select_from(auth).where(mine)):
-        return
-    values = {"session": session, "archived_at": time.time(), "reason": reason}
-    archive = await _insert(connection, insert(schema.archives).values(values))
-    rows = (await connection.execute(select(auth.c.kind, auth.c.name, auth.c.value).where(mine))).all()
-    kept = [{"archive": archive, "kind": r.kind, "name": r.name, "value": r.value} for r in rows]
-    await connection.execute(insert(schema.archived_auth), kept)
-    await connection.execute(delete(auth).where(mine))
+def _update_session(session: SessionId, **values: object) -> Executable:
+    return update(schema.sessions).where(schema.sessions.c.id == session).values(values)

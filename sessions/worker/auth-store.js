@@ -6,6 +6,7 @@
  * - Writes reach the supervisor one frame at a time, in order. What comes while one is under way goes together into the
  *   next, so nothing is lost or overtaken, and a refused write cannot be followed by a later one that builds on it.
  * - A read never shows what is not durable: the cache learns of a write from its acknowledgement.
+ * - What is forgotten is deleted with the next write, or a second later.
  * - After a refused write the state writes nothing more until the next `renew`, which writes the creds first: nothing
  *   may build on what the store does not have.
  */
@@ -34,7 +35,9 @@ const CREDS = 'creds';
 /** Enough for the sessions of a busy day; a value is some kilobytes. */
 const CACHE_ENTRIES = 500;
 /** Written by the hundred, read once in a life. */
-const UNCACHED_KINDS = new Set(['pre-key']);
+const UNCACHED_KINDS = new Set(['pre-key', 'inbound']);
+/** How long what was forgotten waits for a write that takes it along. */
+const SWEEP_AFTER_MS = 1_000;
 
 /** The supervisor did not take a write. `code` is `stale_epoch` or `store_failed`. */
 export class WriteRefused extends Error {
@@ -56,12 +59,17 @@ export class AuthStore {
   #underWay = null;
   /** @type {Batch | null} */
   #waiting = null;
+  /** Entries to be deleted, by cache key. @type {Map<string, { kind: string, name: string }>} */
+  #forgotten = new Map();
+  /** @type {NodeJS.Timeout | undefined} */
+  #sweep;
   /** Grows with each acknowledged write: a read that began before must not fill the cache with what it saw. */
   #writes = 0;
   /** @type {Error | null} */
   #refused = null;
   /** Grows with each `renew`; the state handed out before is then dead. */
   #generation = 0;
+  #readable = true;
 
   /**
    * @param {unknown} creds as they came over the line; null = never paired
@@ -87,6 +95,7 @@ export class AuthStore {
    */
   async renew() {
     this.#generation += 1;
+    this.#readable = true;
     const owed = this.#refused !== null;
     this.#refused = null;
     this.dropUnfinishedPairing();
@@ -100,6 +109,7 @@ export class AuthStore {
       keys: {
         get: async (kind, names) => {
           assertLive();
+          if (!this.#readable) throw new Error('this socket has ended');
           return /** @type {any} */ (await this.#get(kind, names));
         },
         set: async (data) => {
@@ -108,6 +118,17 @@ export class AuthStore {
         },
       },
     };
+  }
+
+  /**
+   * Deletes entries, in no hurry.
+   *
+   * @param {string} kind
+   * @param {string[]} names
+   */
+  forget(kind, names) {
+    for (const name of names) this.#forgotten.set(keyOf(kind, name), { kind, name });
+    this.#sweepLater();
   }
 
   /** Writes the creds as they are now. */
@@ -154,15 +175,25 @@ export class AuthStore {
     clearTimeout(timer);
   }
 
+  /**
+   * The socket has ended. What it has in hand it may still write, since some of it may be said or heard already; it may
+   * not begin anything new, and that begins with a read.
+   */
+  windUp() {
+    this.#readable = false;
+  }
+
   /** Cuts off whoever still holds a state, for good. */
   revoke() {
     this.#generation += 1;
+    clearTimeout(this.#sweep);
   }
 
   async #idle() {
     do {
       // A transaction that was about to commit when the socket ended has its turn here.
       await new Promise((resolve) => setImmediate(resolve));
+      this.#sweepNow();
       await this.#pending()?.done.promise.catch(() => {});
     } while (this.#pending());
   }
@@ -213,11 +244,23 @@ export class AuthStore {
     return texts;
   }
 
+  #sweepLater() {
+    clearTimeout(this.#sweep);
+    this.#sweep = setTimeout(() => this.#sweepNow(), SWEEP_AFTER_MS).unref();
+  }
+
+  #sweepNow() {
+    if (this.#refused || this.#forgotten.size === 0) return;
+    if (this.#pending()) return this.#sweepLater();
+    this.#waiting = emptyBatch();
+    this.#sendNext();
+  }
+
   /** @param {KeyEntry[]} entries */
   async #write(entries) {
     if (this.#refused) throw this.#refused;
     if (entries.length === 0) return;
-    this.#waiting ??= { entries: new Map(), done: deferred() };
+    this.#waiting ??= emptyBatch();
     for (const { kind, name, value } of entries) {
       // As text at once: Baileys goes on changing the creds and the records that it has handed over.
       this.#waiting.entries.set(keyOf(kind, name), { kind, name, text: value == null ? null : freeze(value) });
@@ -233,6 +276,9 @@ export class AuthStore {
     const batch = this.#waiting;
     this.#underWay = batch;
     this.#waiting = null;
+    for (const [key, entry] of this.#forgotten) {
+      if (!batch.entries.has(key)) batch.entries.set(key, { ...entry, text: null });
+    }
     try {
       await this.#keeper.write([...batch.entries.values()].map(plainEntry));
       this.#learn(batch);
@@ -248,7 +294,8 @@ export class AuthStore {
   /** @param {Batch} batch */
   #learn(batch) {
     this.#writes += 1;
-    for (const { kind, name, text } of batch.entries.values()) {
+    for (const [key, { kind, name, text }] of batch.entries) {
+      this.#forgotten.delete(key);
       if (kind !== CREDS) this.#remember(kind, name, text);
     }
   }
@@ -333,6 +380,11 @@ function revive(text) {
 function reviveKey(kind, text) {
   const value = revive(text);
   return kind === 'app-state-sync-key' ? proto.Message.AppStateSyncKeyData.fromObject(value) : value;
+}
+
+/** @returns {Batch} */
+function emptyBatch() {
+  return { entries: new Map(), done: deferred() };
 }
 
 /** @returns {Deferred} */

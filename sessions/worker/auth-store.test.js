@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { setImmediate as nextTurn } from 'node:timers/promises';
+import { setImmediate as nextTurn, setTimeout as pause } from 'node:timers/promises';
 import { BufferJSON, initAuthCreds, proto } from '@whiskeysockets/baileys';
 import { AuthStore, WriteRefused } from './auth-store.js';
 
@@ -196,6 +196,17 @@ test('what an old socket still writes does not get through', async () => {
   assert.equal(keeper.writes.length, 0);
 });
 
+test('a socket that has ended writes what it has in hand, and reads nothing more', async () => {
+  const { keeper, store, keys } = await open();
+  store.windUp();
+  await assert.rejects(Promise.resolve(keys.get('session', ['a'])));
+  const writing = keys.set({ session: { a: bytes(1) } });
+  keeper.writes[0].acknowledge();
+  await writing;
+  const { keys: next } = await store.renew();
+  assert.deepEqual(await next.get('session', ['a']), { a: bytes(1) });
+});
+
 test('an unfinished pairing is dropped, a finished one never', async () => {
   const { keeper, store } = await open();
   store.creds.me = { id: '15550000001@s.whatsapp.net', name: '~' };
@@ -244,4 +255,72 @@ test('settled waits for the last acknowledgement, and not for ever', async () =>
   keeper.writes[0].acknowledge();
   await settling;
   await writing;
+});
+
+const forgotten = { kind: 'inbound', name: 'a', value: null };
+
+test('what is forgotten goes with the next write', async () => {
+  const { keeper, store, keys } = await open();
+  store.forget('inbound', ['a']);
+  assert.equal(keeper.writes.length, 0);
+  keys.set({ session: { b: bytes(1) } });
+  await nextTurn();
+  assert.deepEqual(keeper.writes[0].entries.slice(1), [forgotten]);
+  keeper.writes[0].acknowledge();
+  await nextTurn();
+  keys.set({ session: { b: bytes(2) } });
+  await nextTurn();
+  assert.equal(keeper.writes[1].entries.length, 1, 'once');
+});
+
+test('what is forgotten is deleted by itself after a second, when nothing is being written', async (t) => {
+  t.mock.timers.enable({ apis: ['setTimeout'] });
+  const { keeper, store } = await open();
+  store.saveCreds();
+  store.forget('inbound', ['a']);
+  t.mock.timers.tick(1000);
+  assert.equal(keeper.writes.length, 1);
+  keeper.writes[0].acknowledge();
+  await nextTurn();
+  t.mock.timers.tick(1000);
+  assert.deepEqual(keeper.writes[1].entries, [forgotten]);
+});
+
+test('what is forgotten is deleted before all is settled, and not lost with a refused write', async () => {
+  const { keeper, store } = await open();
+  store.saveCreds();
+  store.forget('inbound', ['a']);
+  keeper.writes[0].acknowledge();
+  const settling = store.settled(1000);
+  await pause(10);
+  assert.deepEqual(keeper.writes[1].entries, [forgotten]);
+  keeper.writes[1].refuse(new WriteRefused('store_failed'));
+  await settling;
+  const renewing = store.renew();
+  assert.deepEqual(keeper.writes[2].entries.slice(1), [forgotten]);
+  keeper.writes[2].acknowledge();
+  await renewing;
+});
+
+test('what is written anew is not forgotten', async () => {
+  const { keeper, store, keys } = await open();
+  store.forget('inbound', ['a']);
+  keys.set(/** @type {any} */ ({ inbound: { a: 'text' } }));
+  await nextTurn();
+  assert.deepEqual(keeper.writes[0].entries, [{ kind: 'inbound', name: 'a', value: 'text' }]);
+  keeper.writes[0].acknowledge();
+  await store.settled(1000);
+  assert.equal(keeper.writes.length, 1);
+});
+
+test('plaintexts are not cached: the supervisor deletes them', async () => {
+  const { keeper, keys } = await open();
+  const writing = keys.set(/** @type {any} */ ({ inbound: { a: 'text' } }));
+  await nextTurn();
+  keeper.writes[0].acknowledge();
+  await writing;
+  const reading = keys.get(/** @type {any} */ ('inbound'), ['a']);
+  await nextTurn();
+  keeper.reads[0].answer({});
+  assert.deepEqual(await reading, {});
 });

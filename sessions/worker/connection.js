@@ -9,6 +9,7 @@ import { closeFacts, closeReason } from './close-reason.js';
 import { inbound, receiptsOfReaders, receiptsOfUpdates, recipient } from './messages.js';
 import { Signal } from './signal.js';
 import { socketOptions } from './socket-options.js';
+import { Standing } from './standing.js';
 import { Transport } from './transport.js';
 
 /**
@@ -23,10 +24,13 @@ import { Transport } from './transport.js';
  * @property {number} attempt
  * @property {import('./auth-store.js').AuthStore} auth
  * @property {import('./sent-messages.js').SentMessages} sent
+ * @property {import('./plaintexts.js').Plaintexts} plaintexts
  * @property {import('./settings.js').Settings} settings
  * @property {import('./log.js').Log} log
  * @property {(frame: import('./wire.js').State | import('./wire.js').Qr | import('./wire.js').Opened |
  *   import('./wire.js').Closed) => void} report
+ * @property {() => boolean} mustBeSilent nothing may be said to WhatsApp for now
+ * @property {() => boolean} mustNotRead more messages and receipts wait for the supervisor than should
  * @property {(message: import('./messages.js').Inbound) => void} onMessage
  * @property {(receipt: import('./messages.js').Receipt) => void} onReceipt
  *
@@ -67,6 +71,7 @@ export class Connection {
   #transport = null;
   /** @type {NodeJS.Timeout | undefined} */
   #deadline;
+  #standing = new Standing();
   #isOpen = false;
   #paired = false;
   /** The server was asked to remove the device. */
@@ -85,18 +90,23 @@ export class Connection {
     return this.#isOpen && !this.#over.raised;
   }
 
+  /** What `hello` says of it. That it is ending shows only when `closed` is reported. */
+  get standing() {
+    return this.#standing.describe();
+  }
+
   /** Resolves when `closed` has been reported. */
   get closed() {
     return this.#closed.wait();
   }
 
   async open() {
-    const { session, auth, sent, settings, log } = this.#context;
+    const { session, auth, sent, plaintexts, settings, log } = this.#context;
     this.#armDeadline();
     try {
       const state = await auth.renew();
       if (this.#over.raised) return;
-      this.#sock = makeWASocket(socketOptions({ session, settings, auth: state, sent, log }));
+      this.#sock = makeWASocket(socketOptions({ session, settings, auth: state, sent, plaintexts, log }));
       this.#listen(this.#sock);
     } catch (error) {
       this.#finish(closeFacts(error));
@@ -132,19 +142,36 @@ export class Connection {
     await this.closed;
   }
 
+  /** Reads what the server sends, or leaves it there for now, as `mustNotRead` says. */
+  govern() {
+    const intake = this.#transport?.intake;
+    if (this.isOpen && this.#context.mustNotRead() && !this.#unlinking) intake?.stop();
+    else intake?.resume();
+  }
+
+  /** Says what had to wait while nothing might be said. */
+  speak() {
+    this.#transport?.speak();
+  }
+
   /**
-   * One real round trip. Any answer to our ping will do, an error too: somebody is there.
+   * One real round trip. Any answer to our ping will do, an error too: somebody is there. While we do not read, the
+   * answer may be far behind what we have not read; then any byte at all will do, and no byte is silence as ever.
+   * (To call such a socket deaf would cost a login, and the next one would have as much to read.)
    *
    * @returns {Promise<ProbeResult>}
    */
   async probe() {
     const sock = this.#openSocket();
-    const bytesBefore = this.#transport?.bytesRead;
+    const transport = /** @type {Transport} */ (this.#transport);
+    const bytesBefore = transport.bytesRead;
     const startedAt = performance.now();
     const { probeTimeoutMs } = this.#context.settings;
+    transport.intake.sip();
     const answered = await this.#over.until(ask(sock, PING, probeTimeoutMs), 2 * probeTimeoutMs);
-    if (!answered) return { ok: false, round_trip_ms: null, silent: this.#transport?.bytesRead === bytesBefore };
-    return { ok: true, round_trip_ms: Math.round(performance.now() - startedAt), silent: false };
+    if (answered) return { ok: true, round_trip_ms: Math.round(performance.now() - startedAt), silent: false };
+    const silent = transport.bytesRead === bytesBefore;
+    return { ok: transport.intake.stopped && !silent, round_trip_ms: null, silent };
   }
 
   /**
@@ -185,9 +212,11 @@ export class Connection {
 
   /** @param {WASocket} sock */
   #listen(sock) {
-    const { auth, onMessage, onReceipt } = this.#context;
+    const { auth, plaintexts, mustBeSilent, onReceipt } = this.#context;
+    const desk = plaintexts.attend(sock, () => this.#transport?.speak());
     this.#transport = new Transport(sock, {
       paired: auth.registered,
+      mustBeSilent: () => mustBeSilent() || desk.hasUnshown,
       onLogin: () => this.#reportStage('login'),
       onEnd: (facts) => this.#finish(facts),
       onUndecryptable: (error) =>
@@ -195,11 +224,28 @@ export class Connection {
     });
     sock.ev.on('creds.update', () => auth.saveCreds().catch(() => {})); // a refusal comes back through `fail`
     sock.ev.on('connection.update', (update) => this.#onUpdate(update));
-    sock.ev.on('messages.upsert', ({ messages }) => {
-      for (const message of messages) pass(inbound(message), onMessage);
-    });
+    this.#hearMessages(sock);
     sock.ev.on('messages.update', (updates) => receiptsOfUpdates(updates).forEach(onReceipt));
     sock.ev.on('message-receipt.update', (updates) => receiptsOfReaders(updates).forEach(onReceipt));
+  }
+
+  /**
+   * As Baileys says it, and not from its buffer: there a message may lie for seconds after a login, with its receipt
+   * sent to its sender, and a crash would lose it for good. Those that wait for their keys when the socket ends come here
+   * too, though Baileys has destroyed its emitter by then.
+   *
+   * @param {WASocket} sock
+   */
+  #hearMessages({ ev }) {
+    const { emit } = ev;
+    ev.emit = (event, data) => {
+      if (event === 'messages.upsert') {
+        const { messages } = /** @type {Events['messages.upsert']} */ (data);
+        for (const message of messages) pass(inbound(message), this.#context.onMessage);
+        this.#context.plaintexts.shown();
+      }
+      return emit(event, data);
+    };
   }
 
   /** @param {Events['connection.update']} update */
@@ -216,6 +262,7 @@ export class Connection {
     const { session, attempt, report } = this.#context;
     clearTimeout(this.#deadline); // from here on a person is waited for, for as long as Baileys has refs to show
     this.#qrShown.raise();
+    this.#standing.shows(qr);
     report({ type: 'qr', session, attempt, qr });
   }
 
@@ -236,14 +283,18 @@ export class Connection {
     const { session, attempt, auth, report } = this.#context;
     clearTimeout(this.#deadline);
     this.#isOpen = true;
-    const { id = '', name } = auth.creds.me ?? {};
-    report({ type: 'opened', session, attempt, jid: id, name: name ?? null });
+    const { id = '', name = null } = auth.creds.me ?? {};
+    this.#standing.opened(id, name);
+    report({ type: 'opened', session, attempt, jid: id, name });
+    this.govern();
   }
 
   /** @param {'login' | 'paired'} stage */
   #reportStage(stage) {
     const { session, attempt, report } = this.#context;
-    if (!this.#over.raised) report({ type: 'state', session, attempt, stage });
+    if (this.#over.raised) return;
+    this.#standing.reached(stage);
+    report({ type: 'state', session, attempt, stage });
   }
 
   #armDeadline() {
@@ -264,6 +315,7 @@ export class Connection {
    */
   async #unlink(sock) {
     this.#unlinking = true;
+    this.govern(); // the answer is behind all that was not read
     const jid = this.#context.auth.creds.me?.id ?? '';
     const answer = await this.#over.until(ask(sock, removal(jid), LOGOUT_TIMEOUT_MS), 2 * LOGOUT_TIMEOUT_MS);
     if (!answer) this.#finish(LOGOUT_UNANSWERED, 'connection_lost');
@@ -292,8 +344,10 @@ export class Connection {
 
   #dispose() {
     clearTimeout(this.#deadline);
+    this.#context.auth.windUp();
     this.#sock?.ev.flush(); // messages that Baileys holds back, and has confirmed to their senders already
     this.#transport?.terminate();
+    if (this.#isOpen) this.#transport?.pretend();
     this.#sock?.end(undefined).catch(() => {}); // clears Baileys' timers and caches, and destroys its emitter
   }
 

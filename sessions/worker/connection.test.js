@@ -12,6 +12,7 @@ import './silence.js';
 import { AuthStore } from './auth-store.js';
 import { Connection } from './connection.js';
 import { createLog } from './log.js';
+import { Plaintexts } from './plaintexts.js';
 import { SentMessages } from './sent-messages.js';
 
 const DEADLINE_MS = 500;
@@ -29,9 +30,12 @@ function connectTo(webSocketUrl) {
     attempt: 7,
     auth: new AuthStore(null, { read: async () => ({}), write: async () => {} }, () => {}),
     sent: new SentMessages(),
+    plaintexts: new Plaintexts({ isOnItsWay: () => false, forget: () => {} }),
     settings: {
       worker: 'w',
       token: 't',
+      code: 'c',
+      adoptionWindowMs: 1000,
       socketPath: '',
       webSocketUrl,
       noiseRootKey: undefined,
@@ -42,6 +46,8 @@ function connectTo(webSocketUrl) {
       logLevel: 'silent',
     },
     log: createLog('silent', 'w'),
+    mustBeSilent: () => false,
+    mustNotRead: () => false,
     report: (frame) => frames.push(frame),
     onMessage: () => {},
     onReceipt: () => {},

@@ -3,18 +3,24 @@
 import { AuthStore, WriteRefused } from './auth-store.js';
 import { Connection, LOGOUT_NOT_SENT, RequestError } from './connection.js';
 import { LineKeeper } from './keeper.js';
+import { Outbox } from './outbox.js';
+import { KIND, Plaintexts } from './plaintexts.js';
 import { SentMessages } from './sent-messages.js';
+import { IDLE } from './standing.js';
 
 /**
  * @typedef {object} SessionContext
  * @property {import('./settings.js').Settings} settings
  * @property {import('./log.js').Log} log
- * @property {(frame: import('./wire.js').UpFrame) => void} send
+ * @property {(frame: import('./wire.js').UpFrame) => void} send dropped while no line is up
+ * @property {(text: string) => void} write encoded frames; dropped while no line is up
+ * @property {() => boolean} mustBeSilent nothing may be said to WhatsApp for now
  * @property {() => number} nextNumber numbers writes and reads, over all sessions
  * @property {() => void} onStaleEpoch somebody else owns the session
  * @property {Promise<void> | undefined} after what has to end before this session may have a socket
  *
  * @typedef {import('./wire.js').Order} Order
+ * @typedef {import('./link.js').Link} Link
  */
 
 /** @type {import('./connection.js').ProbeResult} */
@@ -28,14 +34,18 @@ const STORE_FAILED = { code: null, message: "the supervisor could not save this 
 
 export class Session {
   #id;
+  #epoch;
   #context;
   #keeper;
   #auth;
+  #outbox;
   #sent = new SentMessages();
+  #plaintexts;
   /** @type {Connection | null} */
   #connection = null;
   #lastAttempt = 0;
-  #lastEvent = 0;
+  /** How the last attempt ended. @type {import('./wire.js').HowClosed | null} */
+  #lastClosed = null;
   /** Orders that begin or end a socket wait for one another: there are never two. */
   /** @type {Promise<void>} */
   #turn;
@@ -47,30 +57,63 @@ export class Session {
   constructor({ session, epoch, creds }, context) {
     this.#turn = context.after ?? Promise.resolve();
     this.#id = session;
+    this.#epoch = epoch;
     this.#context = context;
     this.#keeper = new LineKeeper(session, epoch, context.send, context.nextNumber);
     this.#auth = new AuthStore(creds ?? null, this.#keeper, (refusal) => this.#onRefused(refusal));
+    const govern = () => this.#connection?.govern();
+    this.#outbox = new Outbox(session, epoch, { write: context.write, onFull: govern, onRoom: govern });
+    this.#plaintexts = new Plaintexts({
+      isOnItsWay: (name) => this.#outbox.holds(name),
+      forget: (names) => this.#auth.forget(KIND, names),
+    });
   }
 
-  /** @param {Exclude<Order, { type: 'release' }>} order */
-  obey(order) {
+  /** @returns {import('./wire.js').Held} */
+  held() {
+    const standing = this.#connection?.standing ?? IDLE;
+    const whose = { session: this.#id, epoch: this.#epoch, attempt: this.#lastAttempt };
+    return { ...whose, ...standing, closed: this.#connection ? null : this.#lastClosed };
+  }
+
+  resendQuestions() {
+    this.#keeper.resend();
+  }
+
+  resendEvents() {
+    this.#outbox.resend();
+  }
+
+  /** Says to WhatsApp what had to wait while nothing might be said. */
+  speak() {
+    this.#connection?.speak();
+  }
+
+  /**
+   * @param {Exclude<Order, { type: 'release' }>} order
+   * @param {Link} link takes the answer. When it is lost, what has not begun is not wanted any more: `hello` has told the
+   *   next supervisor how things stand, and that one gives its own orders.
+   */
+  obey(order, link) {
     switch (order.type) {
       case 'keys.values':
         return this.#keeper.onValues(order);
       case 'keys.ack':
         return this.#keeper.onAck(order);
+      case 'events.ack':
+        return this.#outbox.onAck(order);
       case 'connect':
-        return this.#inTurn(() => this.#connect(order.attempt));
+        return this.#inTurn(async () => link.lost || this.#connect(order.attempt));
       case 'close':
-        return this.#inTurn(() => this.#close());
+        return this.#inTurn(async () => link.lost || this.#close());
       case 'logout':
-        return this.#inTurn(() => this.#logout());
+        return this.#inTurn(async () => link.lost || this.#logout());
       case 'probe':
-        return this.#probe(order.id);
+        return this.#probe(order.id, link);
       case 'send':
-        return this.#reply(order.id, (connection) => connection.sendText(order.to, order.text));
+        return this.#reply(order.id, link, (connection) => connection.sendText(order.to, order.text));
       case 'pairing-code':
-        return this.#reply(order.id, (connection) => connection.pairingCode(order.phone));
+        return this.#reply(order.id, link, (connection) => connection.pairingCode(order.phone));
     }
   }
 
@@ -89,9 +132,16 @@ export class Session {
     this.#keeper.abandon();
   }
 
-  /** @param {() => Promise<void>} step */
+  /** Nobody will answer about keys any more: nothing may wait for that. */
+  stopAsking() {
+    this.#keeper.abandon();
+  }
+
+  /** @param {() => Promise<unknown>} step */
   #inTurn(step) {
-    this.#turn = this.#turn.then(step);
+    this.#turn = this.#turn.then(async () => {
+      await step();
+    });
     return this.#turn;
   }
 
@@ -99,23 +149,33 @@ export class Session {
   async #connect(attempt) {
     await this.#connection?.close(); // no-op when it has ended by itself
     this.#lastAttempt = attempt;
-    const { settings, log, send } = this.#context;
+    const { settings, log, mustBeSilent } = this.#context;
     const connection = new Connection({
       session: this.#id,
       attempt,
       auth: this.#auth,
       sent: this.#sent,
+      plaintexts: this.#plaintexts,
       settings,
       log,
-      report: send,
-      onMessage: (message) => send({ type: 'message', session: this.#id, seq: this.#nextEvent(), ...message }),
-      onReceipt: (receipt) => send({ type: 'receipt', session: this.#id, seq: this.#nextEvent(), ...receipt }),
-    });
-    connection.closed.then(() => {
-      if (this.#connection === connection) this.#connection = null;
+      mustBeSilent,
+      mustNotRead: () => this.#outbox.full,
+      report: (frame) => this.#report(frame),
+      onMessage: (message) => this.#outbox.add({ type: 'message', ...message, kept: this.#plaintexts.take() }),
+      onReceipt: (receipt) => this.#outbox.add({ type: 'receipt', ...receipt }),
     });
     this.#connection = connection;
     connection.open();
+  }
+
+  /** @param {Parameters<import('./connection.js').ConnectionContext['report']>[0]} frame */
+  #report(frame) {
+    if (frame.type === 'closed') {
+      const { code, message, data, registered, reason } = frame;
+      this.#lastClosed = { code, message, data, registered, reason };
+      this.#connection = null;
+    }
+    this.#context.send(frame);
   }
 
   async #close() {
@@ -128,29 +188,34 @@ export class Session {
     else this.#reportNoSocket(LOGOUT_NOT_SENT.message, 'connection_closed');
   }
 
-  /** @param {number} id */
-  async #probe(id) {
+  /**
+   * @param {number} id
+   * @param {Link} link
+   */
+  async #probe(id, link) {
     const connection = this.#connection;
     const result = connection?.isOpen ? await connection.probe() : NO_SOCKET;
-    this.#context.send({ type: 'probed', session: this.#id, id, ...result });
+    link.send({ type: 'probed', session: this.#id, id, ...result });
     if (result.silent && connection?.isOpen) connection.fail(SILENT);
   }
 
   /**
    * @param {number} id
+   * @param {Link} link
    * @param {(connection: Connection) => Promise<Record<string, string>>} request
    */
-  async #reply(id, request) {
+  async #reply(id, link, request) {
     const frame = { type: /** @type {const} */ ('replied'), session: this.#id, id };
     try {
       await this.#turn; // a `connect` just before has its socket then
+      if (link.lost) return;
       if (!this.#connection) throw new RequestError('not_open', 'the session has no socket');
       const result = await request(this.#connection);
-      this.#context.send({ ...frame, ok: true, result, error: null });
+      link.send({ ...frame, ok: true, result, error: null });
     } catch (error) {
       const code = error instanceof RequestError ? error.code : 'failed';
       const message = error instanceof Error ? error.message : String(error);
-      this.#context.send({ ...frame, ok: false, result: null, error: { code, message } });
+      link.send({ ...frame, ok: false, result: null, error: { code, message } });
     }
   }
 
@@ -159,11 +224,6 @@ export class Session {
     if (!(refusal instanceof WriteRefused)) return; // released: the socket is gone already
     if (refusal.code === 'stale_epoch') this.#context.onStaleEpoch();
     else this.#connection?.fail(STORE_FAILED, 'store_failed');
-  }
-
-  #nextEvent() {
-    this.#lastEvent += 1;
-    return this.#lastEvent;
   }
 
   /**

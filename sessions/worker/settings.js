@@ -4,6 +4,8 @@
  * @typedef {object} Settings
  * @property {string} worker the worker's name
  * @property {string} token proves to the supervisor that we are its own child
+ * @property {string} code names the worker's code, for the supervisor to compare
+ * @property {number} adoptionWindowMs how long to live on without a supervisor
  * @property {string} socketPath the supervisor's Unix socket
  * @property {string | undefined} webSocketUrl where WhatsApp is; may hold `{session}`
  * @property {Buffer<ArrayBuffer> | undefined} noiseRootKey replaces Baileys' pinned root
@@ -30,6 +32,8 @@ export function readSettings(env) {
   return {
     worker: required(env, 'WASUP_WORKER_ID'),
     token: required(env, 'WASUP_WORKER_TOKEN'),
+    code: env.WASUP_WORKER_CODE || 'unknown',
+    adoptionWindowMs: milliseconds(env, 'WASUP_ADOPTION_WINDOW_MS', 60_000),
     socketPath: required(env, 'WASUP_SOCKET'),
     webSocketUrl: env.WASUP_WEB_SOCKET_URL || undefined,
     noiseRootKey: noiseRootKey(env.WASUP_NOISE_ROOT_KEY),

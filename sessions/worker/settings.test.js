@@ -11,6 +11,13 @@ test('what is not said has a default, or is left to Baileys', () => {
   assert.deepEqual([webSocketUrl, noiseRootKey, connectTimeoutMs, logLevel], [undefined, undefined, 30_000, 'info']);
 });
 
+test('the worker knows the name of its code, and how long it lives on alone', () => {
+  const { code, adoptionWindowMs } = readSettings(NEEDED);
+  assert.deepEqual([code, adoptionWindowMs], ['unknown', 60_000]);
+  const given = readSettings({ ...NEEDED, WASUP_WORKER_CODE: 'abc', WASUP_ADOPTION_WINDOW_MS: '1500' });
+  assert.deepEqual([given.code, given.adoptionWindowMs], ['abc', 1500]);
+});
+
 test('a root key is 32 bytes', () => {
   const key = '2a'.repeat(32);
   assert.equal(readSettings({ ...NEEDED, ...LOCAL, WASUP_NOISE_ROOT_KEY: key }).noiseRootKey?.toString('hex'), key);
@@ -33,6 +40,7 @@ for (const wrong of [
   { WASUP_WORKER_TOKEN: '' },
   { WASUP_CONNECT_TIMEOUT_MS: 'soon' },
   { WASUP_PROBE_TIMEOUT_MS: '0' },
+  { WASUP_ADOPTION_WINDOW_MS: '-1' },
   { ...LOCAL, WASUP_NOISE_ROOT_KEY: '2a' },
   { ...LOCAL, WASUP_NOISE_ROOT_KEY: 'zz'.repeat(32) },
   KEY,

@@ -14,10 +14,11 @@ const { ON_DEMAND } = proto.HistorySync.HistorySyncType;
  * @param {import('./settings.js').Settings} given.settings
  * @param {import('@whiskeysockets/baileys').AuthenticationState} given.auth
  * @param {import('./sent-messages.js').SentMessages} given.sent
+ * @param {import('./plaintexts.js').Plaintexts} given.plaintexts
  * @param {import('./log.js').Log} given.log
  * @returns {SocketOptions}
  */
-export function socketOptions({ session, settings, auth, sent, log }) {
+export function socketOptions({ session, settings, auth, sent, plaintexts, log }) {
   const { webSocketUrl } = settings;
   return {
     auth,
@@ -38,6 +39,7 @@ export function socketOptions({ session, settings, auth, sent, log }) {
     emitOwnEvents: false,
     generateHighQualityLinkPreview: false,
     getMessage: async (key) => sent.find(key.id),
+    makeSignalRepository: plaintexts.makeRepository,
     // A refused write ends the socket. Baileys' ten retries at 3 s would outlive it and write old state over new.
     transactionOpts: { maxCommitRetries: 1, delayBetweenTriesMs: 0 },
   };

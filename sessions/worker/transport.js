@@ -3,12 +3,15 @@
  * Knows the inside of rc14; when Baileys changes, this is the file to look at.
  */
 
+import { Intake } from './intake.js';
+
 /**
  * @typedef {import('@whiskeysockets/baileys').WASocket} WASocket
  * @typedef {import('./close-reason.js').CloseFacts} CloseFacts
  *
  * @typedef {object} TransportOwner
  * @property {boolean} paired the creds hold a pairing; there is none to come
+ * @property {() => boolean} mustBeSilent nothing may be said to the server for now
  * @property {() => void} onLogin the handshake's last message, which logs in or registers, was handed to the socket
  * @property {(facts: CloseFacts) => void} onEnd something ended the connection that Baileys would not tell, or not live
  *   through
@@ -27,8 +30,14 @@ export class Transport {
   #ws;
   /** @type {import('node:net').Socket | null} */
   #tcp = null;
-  /** @type {(() => void) | null} */
-  #release = null;
+  #owner;
+  /** @type {(frame: unknown, sent?: () => void) => void} */
+  #send;
+  #frames = 0;
+  /** Frames that wait, in order. @type {unknown[]} */
+  #held = [];
+  #pairingUnconfirmed = false;
+  #pretending = false;
 
   /**
    * @param {WASocket} sock
@@ -36,25 +45,40 @@ export class Transport {
    */
   constructor(sock, owner) {
     this.#ws = sock.ws;
+    this.#owner = owner;
+    const { socket } = this.#ws;
+    this.#send = socket.send.bind(socket);
+    socket.send = (/** @type {unknown} */ frame, /** @type {(() => void) | undefined} */ sent) => {
+      if (this.#pretending || this.#mustWait) return this.#hold(frame, sent);
+      this.speak();
+      this.#pass(frame, sent);
+    };
+    this.intake = new Intake(socket, () => this.#tcp);
     this.#ws.on('upgrade', (/** @type {import('node:http').IncomingMessage} */ response) => {
       this.#tcp = response.socket;
     });
     this.#reportRefusedUpgrade(owner);
-    this.#reportLogin(owner);
     this.#reportUndecryptable(owner);
     this.#reportUnspeakableCodes(owner);
-    if (!owner.paired) this.#ws.prependListener('CB:iq,,pair-success', () => this.#holdBack());
+    if (!owner.paired) this.#ws.prependListener('CB:iq,,pair-success', () => this.#awaitConfirmation());
     this.#ws.close = () => this.#sayGoodbye();
   }
 
   /** The server does not know yet that we accept its pairing. */
   get holdsBack() {
-    return this.#release !== null;
+    return this.#pairingUnconfirmed;
   }
 
   /** The pairing is durable: the server may be told. */
   letGo() {
-    this.#release?.();
+    this.#pairingUnconfirmed = false;
+    this.speak();
+  }
+
+  /** Says what had to wait, if it need not wait any more. */
+  speak() {
+    if (this.#pretending || this.#mustWait) return;
+    for (const frame of this.#held.splice(0)) this.#pass(frame, () => {}); // a socket that has ended says so by itself
   }
 
   /** Bytes that came from the server, whatever they were. */
@@ -65,10 +89,21 @@ export class Transport {
   /** Ends the socket now. A goodbye goes out if the line still takes one; nobody waits for the answer. */
   terminate() {
     const { socket } = this.#ws;
+    this.intake.end();
     if (this.#ws.isOpen) socket.close();
     socket?.terminate();
     // Baileys' unanswered queries, each with a timer of up to 60 s, outlive its `end`; this they hear.
     this.#ws.emit('error', new Error('the socket has ended'));
+  }
+
+  /**
+   * For the time after the end: to Baileys it is a socket that takes whatever it is given. Baileys may be in the middle
+   * of messages whose keys are on the way to the store. Once those are there, no other copy decrypts any more; but
+   * Baileys would drop what it cannot confirm to the server.
+   */
+  pretend() {
+    this.#pretending = true;
+    Object.defineProperty(this.#ws, 'isOpen', { value: true });
   }
 
   /**
@@ -91,40 +126,38 @@ export class Transport {
     );
   }
 
-  /** @param {TransportOwner} owner */
-  #reportLogin(owner) {
-    const { socket } = this.#ws;
-    const send = socket.send;
-    let frames = 0;
-    socket.send = (/** @type {unknown[]} */ ...args) => {
-      send.apply(socket, args);
-      frames += 1;
-      if (frames < LOGIN_FRAME) return;
-      socket.send = send;
-      owner.onLogin();
-    };
+  get #mustWait() {
+    return this.#pairingUnconfirmed || this.#owner.mustBeSilent();
+  }
+
+  /**
+   * Frames are numbered by their encryption, hence all of them wait, in order. Baileys takes them for sent: its time-out
+   * of a send must not compete with the attempt's deadline.
+   *
+   * @param {unknown} frame
+   * @param {(() => void) | undefined} sent
+   */
+  #hold(frame, sent) {
+    if (!this.#pretending) this.#held.push(frame);
+    if (sent) process.nextTick(sent);
+  }
+
+  /**
+   * @param {unknown} frame
+   * @param {(() => void) | undefined} sent
+   */
+  #pass(frame, sent) {
+    this.#send(frame, sent);
+    this.#frames += 1;
+    if (this.#frames === LOGIN_FRAME) this.#owner.onLogin();
   }
 
   /**
    * Baileys accepts a pairing without waiting for the creds to be saved: if they then are not, the phone shows a device
-   * that nobody can ever be. So nothing goes out until `letGo`. Frames are numbered by their encryption, hence all of
-   * them, in order. Baileys takes them for sent: its time-out of a send must not compete with the attempt's deadline.
+   * that nobody can ever be. So nothing goes out until `letGo`.
    */
-  #holdBack() {
-    if (this.#release) return;
-    const { socket } = this.#ws;
-    const { send } = socket;
-    /** @type {unknown[]} */
-    const held = [];
-    socket.send = (/** @type {unknown} */ frame, /** @type {(() => void) | undefined} */ sent) => {
-      held.push(frame);
-      if (sent) process.nextTick(sent);
-    };
-    this.#release = () => {
-      this.#release = null;
-      socket.send = send;
-      for (const frame of held) socket.send(frame, () => {}); // a socket that has ended says so by itself
-    };
+  #awaitConfirmation() {
+    this.#pairingUnconfirmed = true;
   }
 
   /**

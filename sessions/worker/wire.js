@@ -4,7 +4,7 @@
  * `sessions/wire.py` the Python mirror, `frames.fixtures.json` is read by the tests of both.
  */
 
-export const PROTOCOL = 1;
+export const PROTOCOL = 2;
 export const MAX_FRAME_BYTES = 32 * 1024 * 1024;
 /** JSON.stringify escapes surrogates only where they are alone. (A text may hold the escape itself; no harm done.) */
 const SURROGATE_ESCAPE = /\\ud[89a-f]/;
@@ -19,27 +19,34 @@ const SURROGATE_ESCAPE = /\\ud[89a-f]/;
  * @typedef {{ type: 'send', session: string, id: number, to: string, text: string }} Send
  * @typedef {{ type: 'keys.values', session: string, id: number, values: Record<string, unknown> }} KeysValues
  * @typedef {{ type: 'keys.ack', session: string, seq: number, ok: boolean, error?: string | null }} KeysAck
+ * @typedef {{ type: 'events.ack', session: string, epoch: number, seq: number }} EventsAck
+ * @typedef {{ type: 'refuse', reason: string }} Refuse
  * @typedef {{ type: 'release', session: string }} Release
  * @typedef {{ type: 'shutdown' }} Shutdown
- * @typedef {Connect | Close | Logout | Probe | PairingCode | Send | KeysValues | KeysAck | Release} Order
- * @typedef {Assign | Order | Shutdown} DownFrame
+ * @typedef {Connect | Close | Logout | Probe | PairingCode | Send | KeysValues | KeysAck | EventsAck |
+ *   Release} Order
+ * @typedef {Assign | Order | Refuse | Shutdown} DownFrame
  */
 
 /**
  * @typedef {{ kind: string, name: string, value: unknown }} KeyEntry
  * @typedef {import('./close-reason.js').CloseReason} CloseReason
  * @typedef {import('./close-reason.js').CloseFacts} CloseFacts
+ * @typedef {{ registered: boolean, reason: CloseReason } & CloseFacts} HowClosed
+ * @typedef {{ session: string, epoch: number, attempt: number, closed: HowClosed | null } &
+ *   import('./standing.js').Described} Held
  * @typedef {{ type: 'hello', protocol: number, worker: string, token: string, pid: number, node_version: string,
- *   baileys_version: string }} Hello
+ *   baileys_version: string, code: string, sessions: Held[] }} Hello
  * @typedef {{ type: 'state', session: string, attempt: number, stage: 'login' | 'paired' }} State
  * @typedef {{ type: 'qr', session: string, attempt: number, qr: string }} Qr
  * @typedef {{ type: 'opened', session: string, attempt: number, jid: string, name: string | null }} Opened
- * @typedef {{ type: 'closed', session: string, attempt: number, registered: boolean, reason: CloseReason } &
- *   CloseFacts} Closed
+ * @typedef {{ type: 'closed', session: string, attempt: number } & HowClosed} Closed
  * @typedef {{ type: 'keys.get', session: string, epoch: number, id: number, kind: string, names: string[] }} KeysGet
  * @typedef {{ type: 'keys.set', session: string, epoch: number, seq: number, entries: KeyEntry[] }} KeysSet
- * @typedef {{ type: 'message', session: string, seq: number } & import('./messages.js').Inbound} Message
- * @typedef {{ type: 'receipt', session: string, seq: number } & import('./messages.js').Receipt} Receipt
+ * @typedef {{ type: 'message', session: string, epoch: number, seq: number, kept: string[] } &
+ *   import('./messages.js').Inbound} Message
+ * @typedef {{ type: 'receipt', session: string, epoch: number, seq: number } & import('./messages.js').Receipt}
+ *   Receipt
  * @typedef {{ type: 'probed', session: string, id: number } & import('./connection.js').ProbeResult} Probed
  * @typedef {{ type: 'replied', session: string, id: number, ok: boolean, result: Record<string, string> | null,
  *   error: { code: string, message: string } | null }} Replied
@@ -96,25 +103,50 @@ export const DOWN = {
   send: { session: text, id: integer, to: text, text },
   'keys.values': { session: text, id: integer, values: object },
   'keys.ack': { session: text, seq: integer, ok: flag, error: nullable(text) },
+  'events.ack': { session: text, epoch: integer, seq: integer },
+  refuse: { reason: text },
   release: { session: text },
   shutdown: {},
 };
 
+/** @type {Record<string, Check>} */
+const HOW_CLOSED = {
+  code: nullable(integer),
+  message: text,
+  data: nullable(strings),
+  registered: flag,
+  reason: text,
+};
+
+/** @type {Record<string, Check>} */
+const HELD = {
+  session: text,
+  epoch: integer,
+  attempt: integer,
+  stage: oneOf('idle', 'connecting', 'login', 'qr', 'paired', 'open'),
+  qr: nullable(text),
+  jid: nullable(text),
+  name: nullable(text),
+  open_for_ms: nullable(number),
+  closed: nullable(shape(HOW_CLOSED)),
+};
+
 /** @type {Shapes} */
 export const UP = {
-  hello: { protocol: integer, worker: text, token: text, pid: integer, node_version: text, baileys_version: text },
+  hello: {
+    protocol: integer,
+    worker: text,
+    token: text,
+    pid: integer,
+    node_version: text,
+    baileys_version: text,
+    code: text,
+    sessions: list(shape(HELD)),
+  },
   state: { session: text, attempt: integer, stage: oneOf('login', 'paired') },
   qr: { session: text, attempt: integer, qr: text },
   opened: { session: text, attempt: integer, jid: text, name: nullable(text) },
-  closed: {
-    session: text,
-    attempt: integer,
-    code: nullable(integer),
-    message: text,
-    data: nullable(strings),
-    registered: flag,
-    reason: text,
-  },
+  closed: { session: text, attempt: integer, ...HOW_CLOSED },
   'keys.get': { session: text, epoch: integer, id: integer, kind: text, names: list(text) },
   'keys.set': {
     session: text,
@@ -124,6 +156,7 @@ export const UP = {
   },
   message: {
     session: text,
+    epoch: integer,
     seq: integer,
     id: text,
     from: text,
@@ -132,9 +165,11 @@ export const UP = {
     timestamp_seconds: integer,
     kind: text,
     from_me: flag,
+    kept: list(text),
   },
   receipt: {
     session: text,
+    epoch: integer,
     seq: integer,
     id: text,
     from: text,

@@ -1,74 +1,13 @@
 /** @file The real worker process and the real Baileys against the stand-in, from the first QR to the logout. */
 
 import assert from 'node:assert/strict';
-import { spawn } from 'node:child_process';
-import { once } from 'node:events';
-import { join } from 'node:path';
-import { after, before, test } from 'node:test';
+import { after, before, describe, test } from 'node:test';
 import { setTimeout as pause } from 'node:timers/promises';
-import { FakeSupervisor } from './fake-supervisor.js';
+import { FakeSupervisor } from './testing/fake-supervisor.js';
+import { admin, ask, entries, pair, ready, startStandin, startWorker, stopStandin } from './testing/testing.js';
 
-const STANDIN = join(import.meta.dirname, '../../scripts/standin/main.js');
-
-/** @type {import('node:child_process').ChildProcess} */
-let standin;
-/** @type {{ url: string, admin: string, root_key: string }} */
-let ready;
-
-before(async () => {
-  standin = spawn(process.execPath, [STANDIN], { stdio: ['ignore', 'pipe', 'inherit'] });
-  const [line] = await once(/** @type {any} */ (standin.stdout), 'data');
-  ready = JSON.parse(String(line));
-});
-
-after(() => standin.kill());
-
-/**
- * @param {string} path
- * @param {Record<string, unknown>} body
- * @returns {Promise<any>}
- */
-async function admin(path, body) {
-  const response = await fetch(`${ready.admin}${path}`, { method: 'POST', body: JSON.stringify(body) });
-  const answer = await response.json();
-  assert.ok(response.ok, JSON.stringify(answer));
-  return answer;
-}
-
-/**
- * @param {import('node:test').TestContext} t
- * @param {Record<string, string>} [environment]
- */
-async function startWorker(t, environment = {}) {
-  const supervisor = new FakeSupervisor();
-  t.after(() => supervisor.stop());
-  const hello = await supervisor.start({
-    WASUP_WEB_SOCKET_URL: ready.url,
-    WASUP_NOISE_ROOT_KEY: ready.root_key,
-    WASUP_CONNECT_TIMEOUT_MS: '10000',
-    WASUP_PROBE_TIMEOUT_MS: '1000',
-    ...environment,
-  });
-  assert.equal(hello.pid, supervisor.process?.pid);
-  return supervisor;
-}
-
-/**
- * @param {FakeSupervisor} supervisor
- * @param {string} session
- */
-async function pair(supervisor, session) {
-  supervisor.send({ type: 'assign', session, epoch: 1, creds: null, proxy: null });
-  supervisor.send({ type: 'connect', session, attempt: 1 });
-  const { qr } = await supervisor.next('qr');
-  await admin('/scan', { qr, name: 'Shop' });
-  await supervisor.next('state', ({ stage }) => stage === 'paired');
-  const closed = await supervisor.next('closed');
-  assert.deepEqual([closed.attempt, closed.code, closed.reason, closed.registered], [1, 515, 'restart_required', true]);
-  assert.ok(supervisor.store.has(`${session} creds creds`), 'the pairing is durable before it is reported');
-  supervisor.send({ type: 'connect', session, attempt: 2 });
-  return supervisor.next('opened');
-}
+before(startStandin);
+after(stopStandin);
 
 test('a session from its first QR to its logout', async (t) => {
   const supervisor = await startWorker(t);
@@ -80,7 +19,7 @@ test('a session from its first QR to its logout', async (t) => {
     supervisor.send({ type: 'send', session, id: 1, to: '+55 11 99999-0000', text: 'see https://example.com' });
     const replied = await supervisor.next('replied');
     assert.equal(replied.ok, true, JSON.stringify(replied));
-    const messages = await (await fetch(`${ready.admin}/messages?session=${session}`)).json();
+    const messages = await ask(`/messages?session=${session}`);
     assert.deepEqual(
       messages.map((/** @type {any} */ { id, text }) => [id, text]),
       [[replied.result.id, 'see https://example.com']],
@@ -151,7 +90,7 @@ test('a session from its first QR to its logout', async (t) => {
       [closed.attempt, closed.code, closed.message, closed.reason],
       [6, 401, 'Intentional Logout', 'own_logout'],
     );
-    const { devices } = await (await fetch(`${ready.admin}/state`)).json();
+    const { devices } = await ask('/state');
     assert.deepEqual(devices, []);
   });
 
@@ -175,16 +114,6 @@ test('a session from its first QR to its logout', async (t) => {
 });
 
 /**
- * @param {string} session
- * @param {string} event
- * @returns {Promise<boolean>} the stand-in has seen it
- */
-async function logged(session, event) {
-  const { entries } = await (await fetch(`${ready.admin}/log`)).json();
-  return entries.some((/** @type {any} */ entry) => entry.session === session && entry.event === event);
-}
-
-/**
  * Scans, and comes back when the pairing's creds are on the way to the store, where they are held.
  *
  * @param {FakeSupervisor} supervisor
@@ -199,218 +128,226 @@ async function scanWithHeldWrites(supervisor, session) {
   scan.catch(() => {});
   while (supervisor.heldWrites?.length === 0) await pause(10);
   await pause(300);
-  assert.equal(await logged(session, 'paired'), false, 'the server is not told yet');
+  assert.equal((await entries(session, 'paired')).length, 0, 'the server is not told yet');
   assert.ok(!supervisor.frames.some(({ stage }) => stage === 'paired'), 'nor is the supervisor');
   return { scan };
 }
 
-test('a pairing is confirmed when it is durable', async (t) => {
-  const supervisor = await startWorker(t);
-  const { scan } = await scanWithHeldWrites(supervisor, 'durable');
-  supervisor.letWritesGo();
-  await scan;
-  await supervisor.next('state', ({ stage }) => stage === 'paired');
-  const { reason, registered } = await supervisor.next('closed');
-  assert.deepEqual([reason, registered], ['restart_required', true]);
-  supervisor.send({ type: 'connect', session: 'durable', attempt: 2 });
-  await supervisor.next('opened');
-});
-
-test('a pairing that the store does not take is never confirmed, and the next one is', async (t) => {
-  const supervisor = await startWorker(t);
-  const session = 'refused';
-  const { scan } = await scanWithHeldWrites(supervisor, session);
-  supervisor.refusal = 'store_failed';
-  supervisor.letWritesGo();
-  await assert.rejects(scan, /client_gone/);
-  const closed = await supervisor.next('closed');
-  assert.deepEqual([closed.code, closed.reason, closed.registered], [null, 'store_failed', false]);
-  assert.equal(await logged(session, 'paired'), false);
-  supervisor.refusal = null;
-  supervisor.send({ type: 'connect', session, attempt: 2 });
-  await admin('/scan', { qr: (await supervisor.next('qr')).qr });
-  assert.equal((await supervisor.next('closed')).reason, 'restart_required');
-  supervisor.send({ type: 'connect', session, attempt: 3 });
-  await supervisor.next('opened');
-});
-
-test('a pairing that the store does not take in time ends with the deadline', async (t) => {
-  const supervisor = await startWorker(t, { WASUP_CONNECT_TIMEOUT_MS: '1500' });
-  const session = 'slow';
-  const { scan } = await scanWithHeldWrites(supervisor, session);
-  await assert.rejects(scan, /client_gone/);
-  supervisor.letWritesGo();
-  const closed = await supervisor.next('closed');
-  assert.deepEqual([closed.reason, closed.registered], ['attempt_timed_out', false]);
-  assert.equal(await logged(session, 'paired'), false);
-  const { me, account } = /** @type {any} */ (supervisor.store.get(`${session} creds creds`));
-  assert.deepEqual([me, account], [undefined, undefined], 'the next attempt registers afresh');
-});
-
-test('a pairing is not confirmed when the supervisor dies over it', async (t) => {
-  const supervisor = await startWorker(t);
-  const { scan } = await scanWithHeldWrites(supervisor, 'orphan');
-  supervisor.hangUp();
-  assert.equal(await supervisor.exitCode(), 0);
-  await assert.rejects(scan, /client_gone/);
-  assert.equal(await logged('orphan', 'paired'), false);
-});
-
-test('a pairing is not confirmed by a worker that no longer owns the session', async (t) => {
-  const supervisor = await startWorker(t);
-  const { scan } = await scanWithHeldWrites(supervisor, 'stale');
-  supervisor.refusal = 'stale_epoch';
-  supervisor.letWritesGo();
-  assert.equal(await supervisor.exitCode(), 3);
-  await assert.rejects(scan, /client_gone/);
-  assert.equal(await logged('stale', 'paired'), false);
-});
-
-test('a logout is only claimed when the server has answered', async (t) => {
-  const supervisor = await startWorker(t);
-  const session = 'leaver';
-  await pair(supervisor, session);
-  const verdict = async () => {
-    const { code, message, reason } = await supervisor.next('closed');
-    return [code, message, reason];
-  };
-  const unanswered = [null, 'the server did not answer the logout', 'connection_lost'];
-
-  await admin('/faults', { fault: 'deaf', session });
-  supervisor.send({ type: 'logout', session, id: 1 });
-  assert.deepEqual(await verdict(), unanswered, 'silence');
-
-  supervisor.send({ type: 'connect', session, attempt: 3 });
-  await supervisor.next('opened');
-  await admin('/faults', { fault: 'deaf', session });
-  supervisor.send({ type: 'logout', session, id: 2 });
-  await pause(200);
-  await admin('/faults', { fault: 'drop', session });
-  assert.deepEqual(await verdict(), unanswered, 'the line is lost');
-
-  supervisor.send({ type: 'connect', session, attempt: 4 });
-  await supervisor.next('opened');
-  await admin('/faults', { fault: 'deaf', session });
-  supervisor.send({ type: 'logout', session, id: 3 });
-  await pause(200);
-  await admin('/unlink', { session });
-  assert.deepEqual(await verdict(), [401, 'Intentional Logout', 'own_logout'], 'the removal itself is the answer');
-});
-
-test('a root key is not taken for an address elsewhere', async (t) => {
-  const supervisor = new FakeSupervisor();
-  t.after(() => supervisor.stop());
-  supervisor
-    .start({ WASUP_WEB_SOCKET_URL: 'ws://evil.example\\@127.0.0.1/', WASUP_NOISE_ROOT_KEY: ready.root_key })
-    .catch(() => {});
-  while (!supervisor.process) await pause(10);
-  assert.equal(await supervisor.exitCode(), 2);
-});
-
-test('a session paired by code', async (t) => {
-  const supervisor = await startWorker(t);
-  const session = 'shop-2';
-  supervisor.send({ type: 'assign', session, epoch: 1, creds: null, proxy: null });
-  supervisor.send({ type: 'connect', session, attempt: 1 });
-  supervisor.send({ type: 'pairing-code', session, id: 1, phone: '+55 11 88888-0000' });
-  assert.match((await supervisor.next('replied')).result.code, /^[0-9A-Z]{8}$/);
-
-  await t.test('an attempt that ends before the pairing leaves no half-paired creds', async () => {
-    assert.ok(/** @type {any} */ (supervisor.store.get(`${session} creds creds`)).me, 'Baileys has set it');
-    supervisor.send({ type: 'close', session });
-    const { registered, reason } = await supervisor.next('closed');
-    assert.deepEqual([registered, reason], [false, 'requested']);
-    assert.equal(/** @type {any} */ (supervisor.store.get(`${session} creds creds`)).me, undefined);
+describe('a worker', { concurrency: 3 }, () => {
+  test('a pairing is confirmed when it is durable', async (t) => {
+    const supervisor = await startWorker(t);
+    const { scan } = await scanWithHeldWrites(supervisor, 'durable');
+    supervisor.letWritesGo();
+    await scan;
+    await supervisor.next('state', ({ stage }) => stage === 'paired');
+    const { reason, registered } = await supervisor.next('closed');
+    assert.deepEqual([reason, registered], ['restart_required', true]);
+    supervisor.send({ type: 'connect', session: 'durable', attempt: 2 });
+    await supervisor.next('opened');
   });
 
-  await t.test('the next attempt registers afresh and pairs', async () => {
+  test('a pairing that the store does not take is never confirmed, and the next one is', async (t) => {
+    const supervisor = await startWorker(t);
+    const session = 'refused';
+    const { scan } = await scanWithHeldWrites(supervisor, session);
+    supervisor.refusal = 'store_failed';
+    supervisor.letWritesGo();
+    await assert.rejects(scan, /client_gone/);
+    const closed = await supervisor.next('closed');
+    assert.deepEqual([closed.code, closed.reason, closed.registered], [null, 'store_failed', false]);
+    assert.equal((await entries(session, 'paired')).length, 0);
+    supervisor.refusal = null;
     supervisor.send({ type: 'connect', session, attempt: 2 });
-    supervisor.send({ type: 'pairing-code', session, id: 2, phone: '5511888880000' });
-    const { result } = await supervisor.next('replied');
-    await admin('/enter-code', { phone: '5511888880000', code: result.code });
+    await admin('/scan', { qr: (await supervisor.next('qr')).qr });
     assert.equal((await supervisor.next('closed')).reason, 'restart_required');
     supervisor.send({ type: 'connect', session, attempt: 3 });
-    assert.match((await supervisor.next('opened')).jid, /^5511888880000:/);
+    await supervisor.next('opened');
   });
-});
 
-test('two sessions in one worker: a bad frame ends its own', async (t) => {
-  const supervisor = await startWorker(t);
-  await pair(supervisor, 'one');
-  await pair(supervisor, 'two');
-  await admin('/faults', { fault: 'bad-frame', session: 'two' });
-  assert.equal((await supervisor.next('closed')).session, 'two');
-  supervisor.send({ type: 'probe', session: 'one', id: 1 });
-  assert.equal((await supervisor.next('probed')).ok, true);
-});
+  test('a pairing that the store does not take in time ends with the deadline', async (t) => {
+    const supervisor = await startWorker(t, { WASUP_CONNECT_TIMEOUT_MS: '1500' });
+    const session = 'slow';
+    const { scan } = await scanWithHeldWrites(supervisor, session);
+    await assert.rejects(scan, /client_gone/);
+    supervisor.letWritesGo();
+    const closed = await supervisor.next('closed');
+    assert.deepEqual([closed.reason, closed.registered], ['attempt_timed_out', false]);
+    assert.equal((await entries(session, 'paired')).length, 0);
+    const { me, account } = /** @type {any} */ (supervisor.store.get(`${session} creds creds`));
+    assert.deepEqual([me, account], [undefined, undefined], 'the next attempt registers afresh');
+  });
 
-test('codes that Baileys cannot speak of are reported all the same', async (t) => {
-  const supervisor = await startWorker(t);
-  const session = 'shop-7';
-  await pair(supervisor, session);
-  await admin('/faults', { fault: 'failure', session, reason: '302' });
-  const failure = await supervisor.next('closed');
-  assert.deepEqual([failure.code, failure.reason, failure.data.reason], [302, 'unknown_failure', '302']);
-  supervisor.send({ type: 'connect', session, attempt: 3 });
-  await supervisor.next('opened');
-  await admin('/faults', { fault: 'stream-error', session, code: '200' });
-  const streamError = await supervisor.next('closed');
-  assert.deepEqual([streamError.code, streamError.reason], [200, 'server_error']);
-});
+  test('a pairing is confirmed when the next supervisor has made it durable', async (t) => {
+    const supervisor = await startWorker(t);
+    const session = 'handed-over';
+    const { scan } = await scanWithHeldWrites(supervisor, session);
+    supervisor.hangUp();
+    const [{ attempt, stage }] = (await supervisor.next('hello')).sessions;
+    assert.deepEqual([attempt, stage], [1, 'qr'], 'nobody knows of it yet');
+    supervisor.letWritesGo();
+    await scan;
+    await supervisor.next('state', ({ stage }) => stage === 'paired');
+    assert.equal((await supervisor.next('closed')).reason, 'restart_required');
+  });
 
-test('a login that is never answered is given up', async (t) => {
-  const supervisor = await startWorker(t, { WASUP_CONNECT_TIMEOUT_MS: '2000' });
-  const session = 'shop-3';
-  await pair(supervisor, session);
-  await admin('/faults', { fault: 'login-silence', session, count: 1 });
-  supervisor.send({ type: 'connect', session, attempt: 3 });
-  const closed = await supervisor.next('closed', ({ attempt }) => attempt === 3);
-  assert.deepEqual([closed.code, closed.reason, closed.registered], [null, 'attempt_timed_out', true]);
-});
+  test('a pairing is not confirmed when nobody comes after the supervisor died over it', async (t) => {
+    const supervisor = await startWorker(t, { WASUP_ADOPTION_WINDOW_MS: '400' });
+    const { scan } = await scanWithHeldWrites(supervisor, 'orphan');
+    supervisor.goAway();
+    assert.equal(await supervisor.exitCode(), 0);
+    await assert.rejects(scan, /client_gone/);
+    assert.equal((await entries('orphan', 'paired')).length, 0);
+  });
 
-test('a write that is refused ends the socket, and the creds are owed', async (t) => {
-  const supervisor = await startWorker(t);
-  const session = 'shop-4';
-  await pair(supervisor, session);
-  supervisor.refusal = 'store_failed';
-  await admin('/send-text', { session, from: '5511999990000', text: 'lost?' });
-  const closed = await supervisor.next('closed');
-  assert.deepEqual(
-    [closed.code, closed.message, closed.reason],
-    [null, "the supervisor could not save this session's keys", 'store_failed'],
-  );
-  supervisor.refusal = null;
-  supervisor.store.delete(`${session} creds creds`);
-  supervisor.send({ type: 'connect', session, attempt: 3 });
-  await supervisor.next('opened');
-  assert.ok(supervisor.store.has(`${session} creds creds`));
-});
+  test('a pairing is not confirmed by a worker that no longer owns the session', async (t) => {
+    const supervisor = await startWorker(t);
+    const { scan } = await scanWithHeldWrites(supervisor, 'stale');
+    supervisor.refusal = 'stale_epoch';
+    supervisor.letWritesGo();
+    assert.equal(await supervisor.exitCode(), 3);
+    await assert.rejects(scan, /client_gone/);
+    assert.equal((await entries('stale', 'paired')).length, 0);
+  });
 
-test('a stale epoch ends the worker with status 3', async (t) => {
-  const supervisor = await startWorker(t);
-  await pair(supervisor, 'shop-5');
-  supervisor.refusal = 'stale_epoch';
-  await admin('/send-text', { session: 'shop-5', from: '5511999990000', text: 'whose?' });
-  assert.equal(await supervisor.exitCode(), 3);
-});
+  test('a logout is only claimed when the server has answered', async (t) => {
+    const supervisor = await startWorker(t);
+    const session = 'leaver';
+    await pair(supervisor, session);
+    const verdict = async () => {
+      const { code, message, reason } = await supervisor.next('closed');
+      return [code, message, reason];
+    };
+    const unanswered = [null, 'the server did not answer the logout', 'connection_lost'];
 
-test('a lost line ends the worker with status 0', async (t) => {
-  const supervisor = await startWorker(t);
-  await pair(supervisor, 'shop-6');
-  supervisor.hangUp();
-  assert.equal(await supervisor.exitCode(), 0);
-});
+    await admin('/faults', { fault: 'deaf', session });
+    supervisor.send({ type: 'logout', session, id: 1 });
+    assert.deepEqual(await verdict(), unanswered, 'silence');
 
-test('the heart beats until SIGTERM, which ends the worker with status 0', async (t) => {
-  const supervisor = await startWorker(t, { WASUP_HEARTBEAT_INTERVAL_MS: '50' });
-  const { rss_bytes, heap_bytes } = await supervisor.next('beat');
-  assert.ok(rss_bytes > heap_bytes && heap_bytes > 0);
-  supervisor.process?.kill('SIGTERM');
-  assert.equal(await supervisor.exitCode(), 0);
-});
+    supervisor.send({ type: 'connect', session, attempt: 3 });
+    await supervisor.next('opened');
+    await admin('/faults', { fault: 'deaf', session });
+    supervisor.send({ type: 'logout', session, id: 2 });
+    await pause(200);
+    await admin('/faults', { fault: 'drop', session });
+    assert.deepEqual(await verdict(), unanswered, 'the line is lost');
 
-test('a frame out of the protocol ends the worker with status 4', async (t) => {
-  const supervisor = await startWorker(t);
-  supervisor.raw('{"type":"dance"}\n');
-  assert.equal(await supervisor.exitCode(), 4);
+    supervisor.send({ type: 'connect', session, attempt: 4 });
+    await supervisor.next('opened');
+    await admin('/faults', { fault: 'deaf', session });
+    supervisor.send({ type: 'logout', session, id: 3 });
+    await pause(200);
+    await admin('/unlink', { session });
+    assert.deepEqual(await verdict(), [401, 'Intentional Logout', 'own_logout'], 'the removal itself is the answer');
+  });
+
+  test('a root key is not taken for an address elsewhere', async (t) => {
+    const supervisor = new FakeSupervisor();
+    t.after(() => supervisor.stop());
+    await supervisor.launch({
+      WASUP_WEB_SOCKET_URL: 'ws://evil.example\\@127.0.0.1/',
+      WASUP_NOISE_ROOT_KEY: ready.root_key,
+    });
+    assert.equal(await supervisor.exitCode(), 2);
+  });
+
+  test('a session paired by code', async (t) => {
+    const supervisor = await startWorker(t);
+    const session = 'shop-2';
+    supervisor.send({ type: 'assign', session, epoch: 1, creds: null, proxy: null });
+    supervisor.send({ type: 'connect', session, attempt: 1 });
+    supervisor.send({ type: 'pairing-code', session, id: 1, phone: '+55 11 88888-0000' });
+    assert.match((await supervisor.next('replied')).result.code, /^[0-9A-Z]{8}$/);
+
+    await t.test('an attempt that ends before the pairing leaves no half-paired creds', async () => {
+      assert.ok(/** @type {any} */ (supervisor.store.get(`${session} creds creds`)).me, 'Baileys has set it');
+      supervisor.send({ type: 'close', session });
+      const { registered, reason } = await supervisor.next('closed');
+      assert.deepEqual([registered, reason], [false, 'requested']);
+      assert.equal(/** @type {any} */ (supervisor.store.get(`${session} creds creds`)).me, undefined);
+    });
+
+    await t.test('the next attempt registers afresh and pairs', async () => {
+      supervisor.send({ type: 'connect', session, attempt: 2 });
+      supervisor.send({ type: 'pairing-code', session, id: 2, phone: '5511888880000' });
+      const { result } = await supervisor.next('replied');
+      await admin('/enter-code', { phone: '5511888880000', code: result.code });
+      assert.equal((await supervisor.next('closed')).reason, 'restart_required');
+      supervisor.send({ type: 'connect', session, attempt: 3 });
+      assert.match((await supervisor.next('opened')).jid, /^5511888880000:/);
+    });
+  });
+
+  test('two sessions in one worker: a bad frame ends its own', async (t) => {
+    const supervisor = await startWorker(t);
+    await pair(supervisor, 'one');
+    await pair(supervisor, 'two');
+    await admin('/faults', { fault: 'bad-frame', session: 'two' });
+    assert.equal((await supervisor.next('closed')).session, 'two');
+    supervisor.send({ type: 'probe', session: 'one', id: 1 });
+    assert.equal((await supervisor.next('probed')).ok, true);
+  });
+
+  test('codes that Baileys cannot speak of are reported all the same', async (t) => {
+    const supervisor = await startWorker(t);
+    const session = 'shop-7';
+    await pair(supervisor, session);
+    await admin('/faults', { fault: 'failure', session, reason: '302' });
+    const failure = await supervisor.next('closed');
+    assert.deepEqual([failure.code, failure.reason, failure.data.reason], [302, 'unknown_failure', '302']);
+    supervisor.send({ type: 'connect', session, attempt: 3 });
+    await supervisor.next('opened');
+    await admin('/faults', { fault: 'stream-error', session, code: '200' });
+    const streamError = await supervisor.next('closed');
+    assert.deepEqual([streamError.code, streamError.reason], [200, 'server_error']);
+  });
+
+  test('a login that is never answered is given up', async (t) => {
+    const supervisor = await startWorker(t, { WASUP_CONNECT_TIMEOUT_MS: '2000' });
+    const session = 'shop-3';
+    await pair(supervisor, session);
+    await admin('/faults', { fault: 'login-silence', session, count: 1 });
+    supervisor.send({ type: 'connect', session, attempt: 3 });
+    const closed = await supervisor.next('closed', ({ attempt }) => attempt === 3);
+    assert.deepEqual([closed.code, closed.reason, closed.registered], [null, 'attempt_timed_out', true]);
+  });
+
+  test('a write that is refused ends the socket, and the creds are owed', async (t) => {
+    const supervisor = await startWorker(t);
+    const session = 'shop-4';
+    await pair(supervisor, session);
+    supervisor.refusal = 'store_failed';
+    await admin('/send-text', { session, from: '5511999990000', text: 'lost?' });
+    const closed = await supervisor.next('closed');
+    assert.deepEqual(
+      [closed.code, closed.message, closed.reason],
+      [null, "the supervisor could not save this session's keys", 'store_failed'],
+    );
+    supervisor.refusal = null;
+    supervisor.store.delete(`${session} creds creds`);
+    supervisor.send({ type: 'connect', session, attempt: 3 });
+    await supervisor.next('opened');
+    assert.ok(supervisor.store.has(`${session} creds creds`));
+  });
+
+  test('a stale epoch ends the worker with status 3', async (t) => {
+    const supervisor = await startWorker(t);
+    await pair(supervisor, 'shop-5');
+    supervisor.refusal = 'stale_epoch';
+    await admin('/send-text', { session: 'shop-5', from: '5511999990000', text: 'whose?' });
+    assert.equal(await supervisor.exitCode(), 3);
+  });
+
+  test('the heart beats until SIGTERM, which ends the worker with status 0', async (t) => {
+    const supervisor = await startWorker(t, { WASUP_HEARTBEAT_INTERVAL_MS: '50' });
+    const { rss_bytes, heap_bytes } = await supervisor.next('beat');
+    assert.ok(rss_bytes > heap_bytes && heap_bytes > 0);
+    supervisor.process?.kill('SIGTERM');
+    assert.equal(await supervisor.exitCode(), 0);
+  });
+
+  test('a frame out of the protocol ends the worker with status 4', async (t) => {
+    const supervisor = await startWorker(t);
+    supervisor.raw('{"type":"dance"}\n');
+    assert.equal(await supervisor.exitCode(), 4);
+  });
 });

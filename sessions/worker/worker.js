@@ -2,10 +2,12 @@
  * @file The composition root: settings, log, line and sessions put together, and every way in which the process ends.
  */
 
+import { flushCompileCache } from 'node:module';
 import baileys from '@whiskeysockets/baileys/package.json' with { type: 'json' };
 import { startHeartbeat } from './heartbeat.js';
 import { Line } from './line.js';
 import { createLog } from './log.js';
+import { rehearse } from './rehearsal.js';
 import { Session } from './session.js';
 import { readSettings } from './settings.js';
 import { trustNoiseRoot } from './socket-options.js';
@@ -13,9 +15,13 @@ import { PROTOCOL, WireError } from './wire.js';
 
 /** @typedef {import('./wire.js').DownFrame} DownFrame */
 
-const EXIT = { DONE: 0, CRASHED: 1, MISCONFIGURED: 2, STALE_EPOCH: 3, PROTOCOL_ERROR: 4 };
+/** A worker that was started for a session has it by then. */
+const WARM_UP_AFTER_MS = 300;
+const EXIT = { DONE: 0, CRASHED: 1, MISCONFIGURED: 2, STALE_EPOCH: 3, PROTOCOL_ERROR: 4, REFUSED: 5 };
 /** Longer than a socket's end may take with all its writes. */
 const SHUTDOWN_TIMEOUT_MS = 12_000;
+/** Without a supervisor no write can be waited for. */
+const DEPARTURE_TIMEOUT_MS = 1_000;
 
 /** Reads the environment and serves until told otherwise, or until nobody is left to serve. */
 export function run() {
@@ -35,7 +41,7 @@ class Worker {
   /** @type {Line | undefined} */
   #line;
   #lastNumber = 0;
-  #up = false;
+  #shuttingDown = false;
 
   /** @param {import('./settings.js').Settings} settings */
   constructor(settings) {
@@ -47,18 +53,31 @@ class Worker {
   start() {
     this.#catchStrays();
     for (const name of ['SIGTERM', 'SIGINT']) process.on(name, () => this.#exit(EXIT.DONE, `ended by ${name}`));
-    this.#line = new Line(this.#settings.socketPath, {
+    const { socketPath, adoptionWindowMs, heartbeatIntervalMs } = this.#settings;
+    this.#line = new Line(socketPath, adoptionWindowMs, {
       onUp: () => this.#introduce(),
-      onFrame: (frame) => this.#onFrame(frame),
-      // Nothing may live on without a supervisor; but never having met one is a fault.
-      onLost: (cause) => this.#exit(this.#up ? EXIT.DONE : EXIT.CRASHED, `no line to the supervisor: ${cause}`),
+      onFrame: (frame, link) => this.#onFrame(frame, link),
+      onNeverUp: (cause) => this.#exit(EXIT.CRASHED, `no line to the supervisor: ${cause}`),
+      onLost: (cause) => this.#onLost(cause),
+      onOver: () => this.#depart(),
+      onDoubtOver: () => this.#forEachSession((session) => session.speak()),
       onProtocolError: (error) => this.#exit(EXIT.PROTOCOL_ERROR, `not our protocol: ${error.message}`),
     });
+    startHeartbeat(heartbeatIntervalMs, (beat) => this.#send(beat));
+    setTimeout(() => this.#warmUp(), WARM_UP_AFTER_MS).unref();
   }
 
+  /** What has been compiled so far is kept for other workers. And a spare, as this one then seems to be, rehearses. */
+  async #warmUp() {
+    flushCompileCache();
+    if (this.#sessions.size > 0) return;
+    await rehearse().catch((error) => this.#log.warn({ cause: messageOf(error) }, 'the rehearsal failed'));
+    flushCompileCache();
+  }
+
+  /** All of it in one go: what is reported afterwards comes afterwards on the line. */
   #introduce() {
-    const { worker, token, heartbeatIntervalMs } = this.#settings;
-    this.#up = true;
+    const { worker, token, code } = this.#settings;
     this.#send({
       type: 'hello',
       protocol: PROTOCOL,
@@ -67,13 +86,28 @@ class Worker {
       pid: process.pid,
       node_version: process.version,
       baileys_version: baileys.version,
+      code,
+      sessions: [...this.#sessions.values()].map((session) => session.held()),
     });
-    startHeartbeat(heartbeatIntervalMs, (beat) => this.#send(beat));
+    this.#forEachSession((session) => session.resendQuestions());
+    this.#forEachSession((session) => session.resendEvents());
   }
 
-  /** @param {DownFrame} frame */
-  #onFrame(frame) {
+  /** @param {string} cause */
+  #onLost(cause) {
+    const nothingToKeep = this.#shuttingDown || this.#sessions.size === 0;
+    if (nothingToKeep) this.#exit(EXIT.DONE, `no line to the supervisor, and nothing to keep: ${cause}`);
+    this.#log.warn({ sessions: this.#sessions.size }, `no line to the supervisor: ${cause}`);
+  }
+
+  /**
+   * @param {DownFrame} frame
+   * @param {import('./link.js').Link} link
+   */
+  #onFrame(frame, link) {
     switch (frame.type) {
+      case 'refuse':
+        return this.#exit(EXIT.REFUSED, `refused by the supervisor: ${frame.reason}`);
       case 'shutdown':
         return this.#shutDown();
       case 'assign':
@@ -81,7 +115,7 @@ class Worker {
       case 'release':
         return this.#release(frame.session);
       default:
-        return this.#order(frame);
+        return this.#order(frame, link);
     }
   }
 
@@ -91,6 +125,8 @@ class Worker {
       settings: this.#settings,
       log: this.#log,
       send: (up) => this.#send(up),
+      write: (text) => this.#line?.write(text),
+      mustBeSilent: () => Boolean(this.#line?.abandoned),
       nextNumber: () => this.#nextNumber(),
       onStaleEpoch: () => this.#exit(EXIT.STALE_EPOCH, `somebody else owns ${frame.session}`),
       after: this.#sessions.get(frame.session)?.release(),
@@ -105,19 +141,41 @@ class Worker {
     await session?.release();
   }
 
-  /** @param {Exclude<import('./wire.js').Order, { type: 'release' }>} order */
-  #order(order) {
+  /**
+   * @param {Exclude<import('./wire.js').Order, { type: 'release' }>} order
+   * @param {import('./link.js').Link} link
+   */
+  #order(order, link) {
     const session = this.#sessions.get(order.session);
-    if (session) session.obey(order);
-    // Answers about keys may cross with a release on the line; orders cannot.
-    else if (!order.type.startsWith('keys.')) throw new WireError(`"${order.type}" for a session that is not assigned`);
+    if (session) session.obey(order, link);
+    // Answers to what we sent may cross with a release on the line; orders cannot.
+    else if (!/^(keys|events)\./.test(order.type))
+      throw new WireError(`"${order.type}" for a session that is not assigned`);
   }
 
   async #shutDown() {
-    setTimeout(() => this.#exit(EXIT.DONE, 'shut down, not all in order'), SHUTDOWN_TIMEOUT_MS).unref();
-    await Promise.all([...this.#sessions.values()].map((session) => session.release()));
+    this.#shuttingDown = true;
+    await this.#releaseAll(SHUTDOWN_TIMEOUT_MS);
     await this.#line?.end();
     this.#exit(EXIT.DONE, 'shut down');
+  }
+
+  /** Nobody came in time: whoever comes later starts a worker of its own. */
+  async #depart() {
+    this.#forEachSession((session) => session.stopAsking());
+    await this.#releaseAll(DEPARTURE_TIMEOUT_MS);
+    this.#exit(EXIT.DONE, 'nobody came for what we hold');
+  }
+
+  /** @param {number} timeoutMs */
+  async #releaseAll(timeoutMs) {
+    setTimeout(() => this.#exit(EXIT.DONE, 'ended, not all in order'), timeoutMs).unref();
+    await Promise.all([...this.#sessions.values()].map((session) => session.release()));
+  }
+
+  /** @param {(session: Session) => void} step */
+  #forEachSession(step) {
+    for (const session of this.#sessions.values()) step(session);
   }
 
   /**

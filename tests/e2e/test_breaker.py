@@ -85,8 +85,7 @@ async def test_waits_and_breaker_survive_a_restart_of_the_supervisor(
     await asyncio.sleep(0.2)  # the memory is written behind; a kill right now may lose the last of it
     await (supervisor.stop() if end == "stop" else supervisor.kill())
     await supervisor.start()
-    after = await supervisor.reconnection(name)
-    assert after["state"] == "waiting"
+    after = (await supervisor.wait_state(name, "waiting"))["reconnection"]
     assert after["breaker"]["state"] == "open"
     assert after["breaker"]["failures"] == before["breaker"]["failures"]
     assert after["breaker"]["opensUntil"][:18] == before["breaker"]["opensUntil"][:18], (

@@ -2,7 +2,6 @@
 
 import asyncio
 import os
-import resource
 import signal
 from functools import partial
 
@@ -14,17 +13,9 @@ from tests.conftest import StartSupervisor
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
-NO_FILE_GROWS = (0, resource.RLIM_INFINITY)
-"""The kernel refuses every write of the process to a file: what a full disk does, without a disk of our own."""
-
 
 async def logins(standin: StandIn, session: str) -> int:
     return len(await standin.log("login", session=session))
-
-
-def let_files_grow(supervisor: Supervisor, limits: tuple[int, int]) -> None:
-    assert supervisor.process is not None
-    resource.prlimit(supervisor.process.pid, resource.RLIMIT_FSIZE, limits)
 
 
 async def test_half_a_character_in_a_strangers_text_harms_nobody(
@@ -41,53 +32,47 @@ async def test_half_a_character_in_a_strangers_text_harms_nobody(
     assert (await supervisor.session("halved"))["performance"]["workerPid"] == worker
 
 
-async def test_a_pairing_is_not_confirmed_before_it_is_durable(
-    start_supervisor: StartSupervisor, standin: StandIn
-) -> None:
-    """The supervisor is frozen while the phone scans, and then dies: either both sides are paired, or neither."""
-    supervisor = await start_supervisor()
-    await supervisor.must("POST", "/sessions", {"id": "between"})
-    await supervisor.wait_state("between", "qr")
-    qr = (await supervisor.get("/sessions/between/qr"))["qr"]
+async def scanned_behind_a_frozen_supervisor(
+    supervisor: Supervisor, standin: StandIn, session: str
+) -> "asyncio.Task[str]":
+    """The phone scans while the supervisor can save nothing; then the supervisor is killed. The phone still waits."""
+    await supervisor.must("POST", "/sessions", {"id": session})
+    await supervisor.wait_state(session, "qr")
+    qr = (await supervisor.get(f"/sessions/{session}/qr"))["qr"]
     assert supervisor.process is not None
     supervisor.process.signal(signal.SIGSTOP)
     scan = asyncio.create_task(standin.scan(qr))
     await asyncio.sleep(1.0)  # time enough to do the wrong thing
+    assert await standin.log("paired", session=session) == [], "it is confirmed to nobody before it is durable"
     await supervisor.kill()
-    with pytest.raises(LabError, match=r"409|504"):
-        await scan
-    assert await standin.log("paired", session="between") == []
-    await supervisor.start()
-    await supervisor.wait_state("between", "qr")
-    await standin.scan((await supervisor.get("/sessions/between/qr"))["qr"])
-    await supervisor.wait_state("between", "open")
+    return scan
 
 
-async def test_a_full_disk_costs_no_login_no_breaker_and_no_pairing_and_work_resumes_by_itself(
+async def test_a_pairing_is_confirmed_when_the_next_supervisor_has_made_it_durable(
     start_supervisor: StartSupervisor, standin: StandIn
 ) -> None:
     supervisor = await start_supervisor()
-    await pair(supervisor, standin, "full")
-    jid = (await supervisor.session("full"))["jid"]
-    before = await logins(standin, "full")
-    let_files_grow(supervisor, NO_FILE_GROWS)
-    identifier = await standin.send_text("full", "5511999990000", "cabe?")
-    closed = await eventually(
-        partial(supervisor.reconnection, "full"),
-        lambda seen: seen["closeReason"] == "store_failed",
-        what="the full disk",
-    )
-    assert closed["breaker"] == {"state": "closed", "failures": 0, "opensUntil": None}
-    assert "disk" in closed["humanAction"]
-    await asyncio.sleep(12)  # longer than the retry takes
-    assert await logins(standin, "full") == before, "nobody logs in whose keys cannot be saved"
-    let_files_grow(supervisor, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
-    assert (await supervisor.wait_state("full", "open"))["jid"] == jid
+    scan = await scanned_behind_a_frozen_supervisor(supervisor, standin, "between")
+    await supervisor.start()
+    jid = await scan
+    assert (await supervisor.wait_state("between", "open"))["jid"] == jid
+    assert len(await standin.log("registered", session="between")) == 1, "the phone scanned once, and that was enough"
 
-    async def ids() -> list[str]:
-        return [event["data"]["id"] for event in await supervisor.events("message", "full")]
 
-    assert identifier in await eventually(ids, lambda seen: identifier in seen, what="the text that came meanwhile")
+async def test_a_pairing_whose_worker_dies_with_the_supervisor_is_confirmed_to_nobody(
+    start_supervisor: StartSupervisor, standin: StandIn
+) -> None:
+    supervisor = await start_supervisor()
+    scan = await scanned_behind_a_frozen_supervisor(supervisor, standin, "neither")
+    for worker in supervisor.worker_processes():
+        worker.kill()
+    with pytest.raises(LabError, match=r"409|504"):
+        await scan
+    assert await standin.log("paired", session="neither") == []
+    await supervisor.start()
+    await supervisor.wait_state("neither", "qr")
+    await standin.scan((await supervisor.get("/sessions/neither/qr"))["qr"])
+    await supervisor.wait_state("neither", "open")
 
 
 async def test_a_worker_whose_heart_stops_is_replaced_within_its_own_time(

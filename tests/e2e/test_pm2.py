@@ -90,22 +90,32 @@ class Host:
         supervisor = psutil.Process((await self.status())["pid"])
         return [supervisor, *supervisor.children(recursive=True)]
 
+    async def workers(self) -> dict[str, int]:
+        """The workers' pids by session."""
+        return {worker["session"]: worker["pid"] for worker in (await self.supervisor.get("/workers"))["workers"]}
+
     async def close(self) -> None:
         """End pm2 and what it started (which outlives a pm2 that a test has killed); nothing of both stays on the disk."""
         daemon = self.daemon()
         if daemon is not None and lives(daemon):
             await self.pm2("kill")
             await gone([daemon])
-        with suppress(OSError, psutil.NoSuchProcess):
-            holder = msgspec.json.decode((self.supervisor.directory / "supervisor.lock").read_bytes())
-            orphan = psutil.Process(holder["pid"])
-            if orphan.environ().get("PM2_HOME") == str(self.home):  # and not a stranger with a number used again
-                processes = [orphan, *orphan.children(recursive=True)]
-                orphan.kill()
-                await gone(processes)
+        await gone(self._kill_what_is_left())
         await self.supervisor.close()
         shutil.rmtree(self.supervisor.directory, ignore_errors=True)
         shutil.rmtree(self.home)
+
+    def _kill_what_is_left(self) -> list[psutil.Process]:
+        """What runs in the data directory, or with this pm2's environment: a supervisor that has lost its pm2, and workers that wait."""
+        found = []
+        for process in psutil.process_iter():
+            with suppress(psutil.Error):
+                if process.cwd() == str(self.supervisor.directory) or process.environ().get("PM2_HOME") == str(
+                    self.home
+                ):
+                    found.append(process)
+                    process.kill()
+        return found
 
 
 def lives(process: psutil.Process) -> bool:
@@ -130,7 +140,7 @@ async def host(standin: StandIn, lab_directory: Path, request: pytest.FixtureReq
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
     name = request.node.name.removeprefix("test_")[:20]
-    settings = standin.environment() | {"WHATSAPP_API_PORT": str(port)}
+    settings = standin.environment() | {"WHATSAPP_API_PORT": str(port)} | getattr(request, "param", {})
     supervisor = Supervisor(lab_directory / f"pm2-{name}", settings, api=f"http://127.0.0.1:{port}")
     home = lab_directory / f"pm2-{name}.home"
     home.mkdir()
@@ -143,21 +153,25 @@ async def host(standin: StandIn, lab_directory: Path, request: pytest.FixtureReq
         await host.close()
 
 
-async def open_again(host: Host, after: int, *sessions: str) -> None:
-    """Wait until the sessions are open, with the credentials that they had."""
-    for session in sessions:
+async def unnoticed(host: Host, standin: StandIn, workers: Mapping[str, int]) -> None:
+    """Wait until the sessions are open, in the workers that they had: WhatsApp has noticed nothing."""
+    for session in workers:
         await host.supervisor.wait_state(session, "open", seconds=60)
-        assert await host.supervisor.events("qr", session, after) == []
+        assert len(await standin.log("login", session=session)) == 1
+        assert await standin.log("logout", session=session) == []
+    assert await host.workers() == workers
 
 
-async def test_pm2_starts_it_sessions_open_and_stop_ends_every_process(host: Host, standin: StandIn) -> None:
+@pytest.mark.parametrize("host", [{"WHATSAPP_ADOPTION_WINDOW": "3000"}], indirect=True)
+async def test_pm2_stop_leaves_the_sockets_open_for_the_window_and_then_nothing(host: Host, standin: StandIn) -> None:
     await pair(host.supervisor, standin, "pm2-a", "pm2-b")
     processes = await host.processes()
-    workers = {(await host.supervisor.session(name))["performance"]["workerPid"] for name in ("pm2-a", "pm2-b")}
-    assert workers < {process.pid for process in processes}
+    workers = [psutil.Process(pid) for pid in (await host.workers()).values()]
     paired = await host.supervisor.last_event()
 
     await host.pm2("stop", "wasup")
+    assert not lives(processes[0])
+    assert all(lives(worker) for worker in workers), "until the window is over, a start finds them"
     await gone(processes)
     log = (host.supervisor.directory / "logs" / "supervisor.log").read_text().splitlines()
     assert msgspec.json.decode(log[-1])["action"] == "stopped", "in order, not by SIGKILL"
@@ -168,51 +182,59 @@ async def test_pm2_starts_it_sessions_open_and_stop_ends_every_process(host: Hos
 
     await host.pm2("restart", "wasup")
     await host.ready()
-    await open_again(host, paired, "pm2-a", "pm2-b")
+    for session in ("pm2-a", "pm2-b"):
+        await host.supervisor.wait_state(session, "open", seconds=60)
+        assert await host.supervisor.events("qr", session, paired) == []
+
+
+async def test_whatsapp_notices_no_pm2_restart(host: Host, standin: StandIn) -> None:
+    await pair(host.supervisor, standin, "pm2-g", "pm2-h")
+    workers, processes = await host.workers(), await host.processes()
+    await host.pm2("restart", "wasup")
+    await gone(processes[:1])
+    await host.ready()
+    await unnoticed(host, standin, workers)
 
 
 async def test_pm2_itself_restarts_a_killed_supervisor(host: Host, standin: StandIn) -> None:
     await pair(host.supervisor, standin, "pm2-c")
-    paired = await host.supervisor.last_event()
-    processes = await host.processes()
+    workers, processes = await host.workers(), await host.processes()
 
     processes[0].kill()
-    await gone(processes)
+    await gone(processes[:1])
     await host.ready()
-    await open_again(host, paired, "pm2-c")
+    await unnoticed(host, standin, workers)
     assert (await host.status())["restarts"] == 1
     assert await host.monitor() == (0, ""), "nothing is left to mend"
 
 
 async def test_the_monitor_revives_it_when_pm2_was_killed_too(host: Host, standin: StandIn) -> None:
     await pair(host.supervisor, standin, "pm2-d")
-    paired = await host.supervisor.last_event()
-    processes = await host.processes()
+    workers, processes = await host.workers(), await host.processes()
     daemon = host.daemon()
     assert daemon is not None
 
     daemon.kill()
     processes[0].kill()
-    await gone([daemon, *processes])
+    await gone([daemon, processes[0]])
     status, said = await host.monitor()
     assert status == 1
     assert "the API is dead ([Errno 111] Connection refused); restarted through pm2, ready again" in said
-    await open_again(host, paired, "pm2-d")
+    await unnoticed(host, standin, workers)
     assert await host.monitor() == (0, "")
 
 
 async def test_the_monitor_replaces_a_supervisor_that_hangs(host: Host, standin: StandIn) -> None:
     """pm2 calls it online, for its process lives; only somebody who asks it something sees the truth."""
     await pair(host.supervisor, standin, "pm2-e")
-    paired = await host.supervisor.last_event()
-    processes = await host.processes()
+    workers, processes = await host.workers(), await host.processes()
 
     processes[0].suspend()
     status, said = await host.monitor()
     assert status == 1
     assert "the API is dead (timed out); restarted through pm2, ready again" in said
-    await gone(processes)
-    await open_again(host, paired, "pm2-e")
+    await gone(processes[:1])
+    await unnoticed(host, standin, workers)
 
 
 async def test_the_supervisor_outlives_pm2(host: Host, standin: StandIn) -> None:
@@ -235,4 +257,4 @@ async def test_the_supervisor_outlives_pm2(host: Host, standin: StandIn) -> None
     assert await host.monitor() == (0, "")
 
     processes[0].terminate()
-    await gone(processes)
+    await gone(processes[:1])

@@ -12,6 +12,7 @@ import pytest
 from scripts.lab import StandIn, Supervisor, eventually, pair
 from sessions.worker_process import started_at_ticks
 from tests.conftest import StartSupervisor
+from tests.lab_tools import in_database
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
@@ -259,18 +260,26 @@ async def test_logout_and_delete_archive_the_credentials_and_purge_destroys_them
     assert [s["id"] for s in (await supervisor.get("/sessions"))["sessions"]] == ["leaver"]
     await supervisor.stop()
     assert archived(supervisor) == [("deleted", "deleted"), ("leaver", "own_logout")]
+    assert snapshots(supervisor) == ["deleted", "leaver"], (
+        "the one after the pairing is kept, too, but not of what was purged"
+    )
     await supervisor.start()
     await supervisor.must("POST", "/sessions/leaver/start")
     await supervisor.wait_state("leaver", "qr")
 
 
 def archived(supervisor: Supervisor) -> list[tuple[str, str]]:
-    """The archives in a stopped supervisor's database that really hold credentials."""
-    import sqlite3
+    """The whole archives in a stopped supervisor's database that really hold credentials."""
+    query = (
+        "select session, reason from archives where whole and exists "
+        "(select 1 from archived_auth where archive = archives.id and kind = 'creds') order by session"
+    )
+    return in_database(supervisor, query)
 
-    with sqlite3.connect(supervisor.directory / "wasup.db") as database:
-        query = (
-            "select session, reason from archives where exists "
-            "(select 1 from archived_auth where archive = archives.id and kind = 'creds') order by session"
-        )
-        return list(database.execute(query))
+
+def snapshots(supervisor: Supervisor) -> list[str]:
+    """The sessions of which there is a snapshot."""
+    return [
+        session
+        for (session,) in in_database(supervisor, "select session from archives where not whole order by session")
+    ]

@@ -3,12 +3,16 @@
 import asyncio
 import logging
 import os
+import sys
+import time
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
 import pytest_asyncio
 import structlog
+
+from tests.fakes import fake_time
 
 
 @pytest.fixture(autouse=True)
@@ -26,6 +30,15 @@ def bare_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         monkeypatch.delenv(name)
     monkeypatch.chdir(tmp_path)
     return tmp_path
+
+
+@pytest.fixture
+def wall_clock_in_step(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is stored in wall-clock time ages with the loop's clock."""
+    clock = fake_time()
+    for name, module in list(sys.modules.items()):
+        if name.startswith("sessions.") and not name.startswith("sessions.store") and vars(module).get("time") is time:
+            monkeypatch.setattr(module, "time", clock)
 
 
 @pytest_asyncio.fixture

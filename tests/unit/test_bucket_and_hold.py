@@ -20,6 +20,21 @@ def test_a_full_bucket_gives_its_burst_and_then_its_rate() -> None:
     assert bucket.available(1000.0) == 10, "it never holds more than the burst"
 
 
+def test_an_empty_bucket_has_to_earn_its_first_token() -> None:
+    bucket = TokenBucket.empty(rate=5.0, burst=10, now=100.0)
+    assert bucket.available(100.0) == 0
+    assert bucket.seconds_until(1, 100.0) == pytest.approx(0.2)
+    assert bucket.available(1000.0) == 10
+
+
+def test_a_token_that_is_not_there_is_owed() -> None:
+    bucket = TokenBucket.empty(rate=2.0, burst=3, now=0.0)
+    bucket.take(0.0)
+    bucket.take(0.0)
+    assert bucket.available(0.0) == -2
+    assert bucket.seconds_until(1, 0.0) == pytest.approx(1.5)
+
+
 def test_more_tokens_than_the_burst_never_come_together() -> None:
     assert TokenBucket.full(rate=5.0, burst=3, now=0.0).seconds_until(4, 0.0) == math.inf
 

@@ -52,6 +52,6 @@ def test_links_between_documents_lead_somewhere(document: str) -> None:
     assert [link for link in links if not (ROOT / link).exists()] == []
 
 
-@pytest.mark.parametrize("target", ["setup", "demo", "run", "test", "check", "bench"])
+@pytest.mark.parametrize("target", ["setup", "demo", "run", "test", "check", "bench", "chaos", "kills"])
 def test_every_make_target_is_explained_by_make_itself(target: str) -> None:
     assert re.search(rf"^{target}:.*## ", text("Makefile"), re.MULTILINE)

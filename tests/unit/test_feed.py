@@ -1,11 +1,13 @@
 """The event log as it is followed: numbered, bounded, shown only when durable."""
 
 import asyncio
+from collections.abc import Sequence
 
 import msgspec
 import pytest
 
-from sessions.model import SessionId, StoreUnavailable
+from sessions.model import SessionId, StaleEpoch, StoreUnavailable
+from sessions.ports import Origin
 from sessions.store import StoredEvent
 from supervisor.feed import Feed
 
@@ -19,12 +21,30 @@ class EventStore:
     def __init__(self, *kept: StoredEvent) -> None:
         self.kept = list(kept)
         self.waiting: list[tuple[asyncio.Future[StoredEvent], str | None, str, bytes]] = []
+        self.news: list[tuple[int, int, bytes, tuple[str, ...]]] = []
+        self.newest = (0, 0)
         self.n = kept[-1].n if kept else 0
 
     def append_event(self, session: str | None, kind: str, data: bytes) -> asyncio.Future[StoredEvent]:
         future: asyncio.Future[StoredEvent] = asyncio.get_running_loop().create_future()
         self.waiting.append((future, session, kind, data))
         return future
+
+    def append_worker_event(
+        self, session: str, epoch: int, seq: int, kind: str, data: bytes, kept: Sequence[str]
+    ) -> asyncio.Future[StoredEvent | None]:
+        """As the real one: news once, and not at all of an earlier epoch than the newest."""
+        self.news.append((epoch, seq, data, tuple(kept)))
+        known, self.newest = self.newest, max(self.newest, (epoch, seq))
+        answer: asyncio.Future[StoredEvent | None]
+        if epoch < known[0] or (epoch, seq) <= known:
+            answer = asyncio.get_running_loop().create_future()
+            if epoch < known[0]:
+                answer.set_exception(StaleEpoch(f"epoch {epoch}"))
+            else:
+                answer.set_result(None)
+            return answer
+        return self.append_event(session, kind, data)  # type: ignore[return-value]
 
     async def last_events(self, most_bytes: int) -> list[StoredEvent]:
         return self.kept
@@ -132,3 +152,51 @@ async def test_an_event_that_could_not_be_stored_is_not_shown_and_harms_no_other
     feed.publish(SHOP, "kept", {})
     await store.commit()
     assert [event.type for event in feed.after(0, 10)] == ["kept"]
+
+
+# --- what workers deliver -------------------------------------------------------------------------------------------------
+
+
+async def test_a_delivered_event_is_done_and_shown_when_it_is_durable_and_not_before() -> None:
+    store = EventStore()
+    feed = await _feed(store)
+    delivered = feed.deliver(SHOP, "message", {"text": "hello"}, Origin(3, 1, ("3A1",)))
+    await asyncio.sleep(1)
+    assert not delivered.done()
+    assert feed.last == 0
+    await store.commit()
+    assert await delivered is True
+    assert [event.type for event in feed.after(0, 10)] == ["message"]
+    assert store.news == [(3, 1, b'{"text":"hello"}', ("3A1",))]
+
+
+async def test_what_is_delivered_twice_is_shown_once() -> None:
+    store = EventStore()
+    feed = await _feed(store)
+    first = feed.deliver(SHOP, "message", {}, Origin(3, 1))
+    await store.commit()
+    again = feed.deliver(SHOP, "message", {}, Origin(3, 1))
+    assert (await first, await again) == (True, False)
+    assert len(feed.after(0, 10)) == 1
+    assert feed.last == 1
+
+
+async def test_an_event_of_an_older_epoch_is_refused_and_not_shown() -> None:
+    store = EventStore()
+    feed = await _feed(store)
+    feed.deliver(SHOP, "message", {}, Origin(4, 1))
+    await store.commit()
+    with pytest.raises(StaleEpoch):
+        await feed.deliver(SHOP, "message", {}, Origin(3, 9))
+    assert len(feed.after(0, 10)) == 1
+
+
+async def test_a_delivery_that_the_store_lost_says_so_to_whoever_waits_for_it() -> None:
+    store = EventStore()
+    feed = await _feed(store)
+    delivered = feed.deliver(SHOP, "message", {}, Origin(3, 1))
+    future, *_ = store.waiting.pop()
+    future.set_exception(StoreUnavailable("closed"))
+    with pytest.raises(StoreUnavailable):
+        await delivered
+    assert feed.after(0, 10) == []

@@ -12,8 +12,15 @@ from supervisor.gate import Gate, GateConfig, GateTicket
 pytestmark = [pytest.mark.looptime, pytest.mark.usefixtures("no_tasks_left")]
 
 
-def _gate(*, rate: float = 5.0, burst: int = 10, concurrency: int = 50) -> Gate:
+def _new_gate(*, rate: float = 5.0, burst: int = 10, concurrency: int = 50) -> Gate:
     return Gate(GateConfig(rate_per_second=rate, burst=burst, concurrency=concurrency), random.Random(1))
+
+
+async def _gate(*, rate: float = 5.0, burst: int = 10, concurrency: int = 50) -> Gate:
+    """A gate that has had a quiet time: its bucket, which is empty at first, is full."""
+    gate = _new_gate(rate=rate, burst=burst, concurrency=concurrency)
+    await asyncio.sleep(burst / rate)
+    return gate
 
 
 def _id(number: int) -> SessionId:
@@ -41,7 +48,7 @@ def _now() -> float:
 async def test_the_server_never_sees_more_than_the_burst_and_the_rate_however_late_logins_land(seed: int) -> None:
     dice = random.Random(seed)
     rate, burst = dice.choice([(4.0, 10), (2.0, 1), (64.0, 3)])
-    gate = _gate(rate=rate, burst=burst, concurrency=dice.choice([1, 5, 50]))
+    gate = await _gate(rate=rate, burst=burst, concurrency=dice.choice([1, 5, 50]))
     landings: list[float] = []
 
     async def attempt(number: int) -> None:
@@ -64,7 +71,7 @@ async def test_the_server_never_sees_more_than_the_burst_and_the_rate_however_la
 
 
 async def test_a_storm_goes_through_at_the_rate_and_no_slower() -> None:
-    gate = _gate(rate=4.0, burst=10)
+    gate = await _gate(rate=4.0, burst=10)
     began = _now()
     landed = await asyncio.gather(*(_land_and_finish(gate, number) for number in range(60)))
     assert sum(at - began < 0.001 for at in landed) == 10
@@ -72,7 +79,7 @@ async def test_a_storm_goes_through_at_the_rate_and_no_slower() -> None:
 
 
 async def test_an_attempt_that_never_got_to_its_login_costs_a_token_all_the_same() -> None:
-    gate = _gate(rate=1.0, burst=1)
+    gate = await _gate(rate=1.0, burst=1)
     ticket = gate.try_admit(_id(1))
     assert ticket is not None
     ticket.finish(succeeded=False)
@@ -81,7 +88,7 @@ async def test_an_attempt_that_never_got_to_its_login_costs_a_token_all_the_same
 
 
 async def test_a_ticket_costs_one_token_however_often_it_lands_and_ends() -> None:
-    gate = _gate(rate=0.001, burst=3)
+    gate = await _gate(rate=0.001, burst=3)
     ticket = gate.try_admit(_id(1))
     assert ticket is not None
     for _ in range(3):
@@ -93,7 +100,7 @@ async def test_a_ticket_costs_one_token_however_often_it_lands_and_ends() -> Non
 
 
 async def test_the_queue_moves_when_a_login_has_landed_and_not_only_when_its_attempt_is_over() -> None:
-    gate = _gate(rate=1.0, burst=2, concurrency=50)
+    gate = await _gate(rate=1.0, burst=2, concurrency=50)
     tickets = [gate.try_admit(_id(number)) for number in range(2)]
     waiter = asyncio.create_task(gate.admit(_id(3)))
     await _settle()
@@ -105,11 +112,91 @@ async def test_the_queue_moves_when_a_login_has_landed_and_not_only_when_its_att
     waiter.result().finish(succeeded=True)
 
 
+# --- after a restart ------------------------------------------------------------------------------------------------------
+
+
+async def test_a_new_gate_begins_without_tokens_as_nobody_knows_what_the_last_one_let_through() -> None:
+    gate = _new_gate(rate=2.0, burst=4)
+    assert gate.view().tokens == 0
+    assert gate.try_admit(_id(1)) is None
+    began = _now()
+    landed = await asyncio.gather(*(_land_and_finish(gate, number) for number in range(8)))
+    assert [at - began for at in sorted(landed)] == pytest.approx([0.5 * n for n in range(1, 9)], abs=0.01)
+
+
+@pytest.mark.parametrize("seed", range(4))
+async def test_not_even_restarts_let_the_server_see_more_than_the_burst_and_the_rate(seed: int) -> None:
+    dice = random.Random(seed)
+    rate, burst = dice.choice([(4.0, 8), (2.0, 1), (16.0, 3)])
+    landings: list[float] = []
+    waiting: list[GateTicket | None] = []
+    for _ in range(20):
+        gate = _new_gate(rate=rate, burst=burst)
+        # Those that were under way as the last supervisor died are adopted; some have landed before, some land now.
+        adopted = [gate.adopt(_id(n), landed=ticket is None) for n, ticket in enumerate(waiting)]
+        for ticket, before in zip(adopted, waiting, strict=True):
+            if before is not None:
+                landings.append(_now())
+            ticket.finish(succeeded=True)
+        waiting = []
+        await asyncio.sleep(dice.choice([0.0, 0.25, 1.0, 8.0]))
+        for number in range(dice.randrange(2 * burst + 2)):
+            admitted = gate.try_admit(_id(number))
+            if admitted is not None and dice.random() < 0.5:
+                admitted.landed()
+                landings.append(_now())
+                admitted = None
+                waiting.append(None)
+            elif admitted is not None:
+                waiting.append(admitted)
+    for first, last in itertools.combinations(range(len(landings)), 2):
+        assert last - first + 1 <= burst + rate * (landings[last] - landings[first]) + 1e-3
+    assert len(landings) > burst
+
+
+async def test_an_adopted_attempt_costs_a_token_only_if_its_login_is_still_to_come() -> None:
+    gate = await _gate(rate=1 / 1024, burst=3)
+    landed, to_come = gate.adopt(_id(1), landed=True), gate.adopt(_id(2), landed=False)
+    assert gate.view().under_way == 2
+    landed.landed()
+    landed.finish(succeeded=True)
+    assert gate.view().tokens == pytest.approx(3)
+    assert [gate.try_admit(_id(n)) is not None for n in (3, 4, 5)] == [True, True, False], "one token is reserved"
+    to_come.landed()
+    to_come.finish(succeeded=True)
+    assert gate.view().tokens == pytest.approx(2, abs=0.01)
+
+
+async def test_adopted_attempts_that_the_empty_bucket_cannot_pay_are_owed_and_the_next_waits_for_them() -> None:
+    gate = _new_gate(rate=1.0, burst=2)
+    for number in range(3):
+        gate.adopt(_id(number), landed=False).finish(succeeded=False)
+    began = _now()
+    ticket = await gate.admit(_id(9))
+    assert _now() - began == pytest.approx(4.0, abs=0.01), "three are owed, the fourth is its own"
+    ticket.finish(succeeded=True)
+
+
+async def test_adopted_attempts_count_as_under_way() -> None:
+    gate = await _gate(rate=100.0, burst=100, concurrency=2)
+    adopted = [gate.adopt(_id(number), landed=True) for number in range(3)]
+    assert gate.try_admit(_id(9)) is None
+    waiting = asyncio.create_task(gate.admit(_id(9)))
+    await asyncio.sleep(1)
+    adopted[0].finish(succeeded=True)
+    await asyncio.sleep(1)
+    assert not waiting.done(), "two are still under way, as many as the cap"
+    adopted[1].finish(succeeded=True)
+    (await waiting).finish(succeeded=True)
+    assert gate.view().under_way == 1
+    adopted[2].finish(succeeded=True)
+
+
 # --- the cap and the queue ------------------------------------------------------------------------------------------------
 
 
 async def test_no_more_attempts_are_under_way_than_the_cap() -> None:
-    gate = _gate(rate=1000.0, burst=1000, concurrency=3)
+    gate = await _gate(rate=1000.0, burst=1000, concurrency=3)
     under_way = most = 0
 
     async def attempt(number: int) -> None:
@@ -128,7 +215,7 @@ async def test_no_more_attempts_are_under_way_than_the_cap() -> None:
 
 
 async def test_who_comes_first_goes_first_and_who_is_urgent_goes_before() -> None:
-    gate = _gate(rate=1.0, burst=1)
+    gate = await _gate(rate=1.0, burst=1)
     order: list[str] = []
 
     async def attempt(name: str, urgent: bool) -> None:
@@ -148,7 +235,7 @@ async def test_who_comes_first_goes_first_and_who_is_urgent_goes_before() -> Non
 
 
 async def test_a_waiter_who_gives_up_leaves_the_queue_and_costs_nothing() -> None:
-    gate = _gate(rate=1.0, burst=1)
+    gate = await _gate(rate=1.0, burst=1)
     first = gate.try_admit(_id(0))
     assert first is not None
     gone, stays = asyncio.create_task(gate.admit(_id(1))), asyncio.create_task(gate.admit(_id(2)))
@@ -162,7 +249,7 @@ async def test_a_waiter_who_gives_up_leaves_the_queue_and_costs_nothing() -> Non
 
 
 async def test_a_waiter_who_is_cancelled_as_he_gets_his_ticket_gives_it_back() -> None:
-    gate = _gate(rate=1000.0, burst=1000, concurrency=1)
+    gate = await _gate(rate=1000.0, burst=1000, concurrency=1)
     first = gate.try_admit(_id(0))
     assert first is not None
     gone, next_in_line = asyncio.create_task(gate.admit(_id(1))), asyncio.create_task(gate.admit(_id(2)))
@@ -178,7 +265,7 @@ async def test_a_waiter_who_is_cancelled_as_he_gets_his_ticket_gives_it_back() -
 
 
 async def test_a_ticket_that_comes_free_as_a_waiter_is_cancelled_goes_to_the_next() -> None:
-    gate = _gate(rate=1000.0, burst=1000, concurrency=1)
+    gate = await _gate(rate=1000.0, burst=1000, concurrency=1)
     first = gate.try_admit(_id(0))
     assert first is not None
     gone, next_in_line = asyncio.create_task(gate.admit(_id(1))), asyncio.create_task(gate.admit(_id(2)))
@@ -195,7 +282,7 @@ async def test_a_ticket_that_comes_free_as_a_waiter_is_cancelled_goes_to_the_nex
 @pytest.mark.parametrize("seed", range(4))
 async def test_no_ticket_and_no_waiter_is_ever_lost_when_attempts_are_called_off_at_random(seed: int) -> None:
     dice = random.Random(seed)
-    gate = _gate(rate=16.0, burst=3, concurrency=4)
+    gate = await _gate(rate=16.0, burst=3, concurrency=4)
     tasks = [asyncio.create_task(_land_and_finish(gate, number, _some(dice))) for number in range(60)]
     for task in dice.sample(tasks, 30):
         await asyncio.sleep(dice.choice([0.0, 0.0, 1 / 16]))
@@ -214,7 +301,7 @@ async def test_no_ticket_and_no_waiter_is_ever_lost_when_attempts_are_called_off
 
 
 async def test_a_hold_lets_one_canary_at_a_time_through_and_its_success_releases_all() -> None:
-    gate = _gate(rate=1000.0, burst=1000)
+    gate = await _gate(rate=1000.0, burst=1000)
     gate.hold("client_outdated")
     assert gate.try_admit(_id(99)) is None
     began, admitted = _now(), []
@@ -240,7 +327,7 @@ async def test_a_hold_lets_one_canary_at_a_time_through_and_its_success_releases
 
 
 async def test_a_failed_attempt_that_began_before_the_hold_does_not_count_as_a_canary() -> None:
-    gate = _gate()
+    gate = await _gate()
     earlier = gate.try_admit(_id(1))
     assert earlier is not None
     gate.hold("client_outdated")
@@ -253,7 +340,7 @@ async def test_a_failed_attempt_that_began_before_the_hold_does_not_count_as_a_c
 
 
 async def test_an_urgent_attempt_is_the_next_canary_but_never_a_second_one() -> None:
-    gate = _gate()
+    gate = await _gate()
     gate.hold("client_outdated")
     canary = await asyncio.wait_for(gate.admit(_id(1), urgent=True), 1)
     assert gate.try_admit(_id(2), urgent=True) is None
@@ -267,7 +354,7 @@ async def test_an_urgent_attempt_is_the_next_canary_but_never_a_second_one() -> 
 
 
 async def test_a_second_hold_changes_nothing_of_the_first() -> None:
-    gate = _gate()
+    gate = await _gate()
     gate.hold("client_outdated")
     await asyncio.sleep(100)
     gate.hold("another reason")
@@ -280,7 +367,7 @@ async def test_a_second_hold_changes_nothing_of_the_first() -> None:
 
 
 async def test_the_view_says_how_full_how_long_and_until_when() -> None:
-    gate = _gate(rate=2.0, burst=4, concurrency=7)
+    gate = await _gate(rate=2.0, burst=4, concurrency=7)
     view = gate.view()
     assert (view.rate_per_second, view.burst, view.concurrency) == (2.0, 4, 7)
     assert (view.tokens, view.under_way, view.queued, view.seconds_until_queue_is_through) == (4, 0, 0, 0)
@@ -300,7 +387,7 @@ async def test_the_view_says_how_full_how_long_and_until_when() -> None:
 
 
 async def test_the_view_of_a_hold_names_reason_canary_and_time_in_words() -> None:
-    gate = _gate()
+    gate = await _gate()
     gate.hold("client_outdated")
     waiting = asyncio.create_task(gate.admit(_id(1)))
     await asyncio.sleep(60)

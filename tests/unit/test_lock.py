@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from supervisor.lock import FILE_NAME, DirectoryLock, Locked
+from supervisor.lock import FILE_NAME, DirectoryLock, Locked, holder
 
 ROOT = Path(__file__).resolve().parents[2]
 HOLD = """
@@ -38,6 +38,38 @@ def test_it_is_free_again_afterwards_and_notes_the_new_holder(tmp_path: Path) ->
     with DirectoryLock(tmp_path, "second"):
         note = json.loads((tmp_path / FILE_NAME).read_text())
     assert note["api"] == "second"
+
+
+def test_it_is_told_who_holds_the_directory_and_where_its_api_listens(tmp_path: Path) -> None:
+    assert holder(tmp_path) is None, "there is no lock yet"
+    with DirectoryLock(tmp_path, "a very long description of what is being started") as lock:
+        before = holder(tmp_path)
+        lock.note("http://127.0.0.1:4001")
+        note = holder(tmp_path)
+    assert before is not None
+    assert before["api"].startswith("a very long")
+    assert note is not None
+    assert (str(note["pid"]), note["api"]) == (str(os.getpid()), "http://127.0.0.1:4001")
+    assert note["since"] == before["since"]
+    assert set(note) == {"pid", "since", "api"}
+    assert holder(tmp_path) is None, "the note is still there, but nobody holds it"
+    assert json.loads((tmp_path / FILE_NAME).read_text())["api"] == "http://127.0.0.1:4001"
+
+
+def test_who_looks_takes_no_lock_away_and_leaves_none_behind(tmp_path: Path) -> None:
+    with DirectoryLock(tmp_path, "x"):
+        assert holder(tmp_path) is not None
+        with pytest.raises(Locked), DirectoryLock(tmp_path, "y"):
+            pass
+    assert holder(tmp_path) is None
+    with DirectoryLock(tmp_path, "z"):
+        assert holder(tmp_path) is not None
+
+
+def test_a_holder_that_has_not_written_yet_is_a_holder_all_the_same(tmp_path: Path) -> None:
+    with DirectoryLock(tmp_path, "x"):
+        (tmp_path / FILE_NAME).write_text("")
+        assert holder(tmp_path) == {}
 
 
 def test_the_file_is_the_owners_own(tmp_path: Path) -> None:

@@ -52,6 +52,17 @@ def test_only_an_admitted_attempt_connects_and_only_a_connecting_one_opens() -> 
     assert into_open == {S.CONNECTING, S.QR}
 
 
+def test_an_open_session_is_never_admitted_straight_away_its_worker_is_replaced_by_way_of_the_gate() -> None:
+    assert Signal.ADMIT not in TRANSITIONS[S.OPEN]
+    assert step(S.OPEN, Signal.READY) is S.HELD
+
+
+@pytest.mark.parametrize("state", [s for s in S if s not in {S.STOPPED, S.PARKED}])
+def test_wherever_a_worker_may_be_its_keys_can_turn_out_unreadable(state: S) -> None:
+    if state is not S.QUARANTINED:
+        assert step(state, Signal.QUARANTINE) is S.QUARANTINED
+
+
 @pytest.mark.parametrize("state", [s for s in S if s not in {S.STOPPED, S.PARKED, S.QUARANTINED}])
 def test_every_living_state_can_take_any_verdict_of_the_policy(state: S) -> None:
     assert step(state, Signal.RETRY) is S.WAITING

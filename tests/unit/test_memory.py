@@ -3,6 +3,7 @@
 import math
 from types import SimpleNamespace
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -41,6 +42,7 @@ FULL = Remembered(
     LastClose(CloseReason.REPLACED, 440, "conflict", "try 1 of 2", "stop the other one", WALL - 1),
     parked=True,
     next_attempt_at=NOW + 44,
+    judged=(3, 17),
 )
 
 
@@ -51,6 +53,68 @@ def test_all_of_it_comes_back() -> None:
 
 def test_a_session_of_which_nothing_is_stored_begins_with_nothing() -> None:
     assert memory.decode(None, NOW) == Remembered(Memory(), BreakerRecord())
+
+
+@pytest.mark.parametrize("stepped", [0.0, DAY, -DAY, 400 * DAY], ids=["not at all", "forward", "back", "far"])
+def test_within_one_boot_nothing_changes_however_the_wall_clock_is_stepped(
+    clock: SimpleNamespace, monkeypatch: pytest.MonkeyPatch, stepped: float
+) -> None:
+    monkeypatch.setattr(memory, "BOOT", "this boot")
+    stored = memory.encode(FULL, NOW)
+    clock.wall += stepped
+    back = memory.decode(stored, NOW + 60)
+    assert back.next_attempt_at == pytest.approx(FULL.next_attempt_at)
+    assert back.breaker.opened_at == pytest.approx(FULL.breaker.opened_at)
+    assert back.policy.penalty_until == pytest.approx(FULL.policy.penalty_until)
+    assert back.policy.crashes == pytest.approx(FULL.policy.crashes)
+    assert back.judged == FULL.judged
+
+
+def test_after_another_boot_the_wall_clock_is_asked_even_if_the_monotonic_one_is_further_on(
+    clock: SimpleNamespace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(memory, "BOOT", "an earlier boot")
+    stored = memory.encode(FULL, NOW)
+    monkeypatch.setattr(memory, "BOOT", "this boot")
+    clock.wall += 3600
+    back = memory.decode(stored, 9 * NOW)
+    assert back.next_attempt_at == pytest.approx(9 * NOW + 44 - 3600)
+    assert back.breaker.opened_at == pytest.approx(9 * NOW - 100 - 3600)
+    assert back.policy.crashes == (pytest.approx(9 * NOW - 300 - 3600),)
+
+
+@pytest.mark.parametrize("stepped", [-DAY, -1.0])
+def test_after_another_boot_with_a_clock_that_was_set_back_no_time_at_all_has_passed(
+    clock: SimpleNamespace, monkeypatch: pytest.MonkeyPatch, stepped: float
+) -> None:
+    monkeypatch.setattr(memory, "BOOT", "an earlier boot")
+    stored = memory.encode(FULL, NOW)
+    monkeypatch.setattr(memory, "BOOT", "this boot")
+    clock.wall += stepped
+    back = memory.decode(stored, 3.0)
+    assert back.next_attempt_at == pytest.approx(3 + 44), "the wait is as long as it was, and not a day longer"
+    assert back.breaker.opened_at == pytest.approx(3 - 100)
+
+
+def test_a_machine_whose_boots_have_no_name_trusts_the_wall_clock(
+    clock: SimpleNamespace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(memory, "BOOT", "")
+    stored = memory.encode(FULL, NOW)
+    clock.wall += 10
+    assert memory.decode(stored, 2 * NOW).next_attempt_at == pytest.approx(2 * NOW + 34)
+
+
+def test_a_memory_of_the_version_before_without_boot_and_monotonic_time_is_read_by_the_wall_clock(
+    clock: SimpleNamespace,
+) -> None:
+    stored = msgspec.json.decode(memory.encode(FULL, NOW))
+    for name in ("boot", "saved_at_monotonic", "judged"):
+        del stored[name]
+    clock.wall += 10
+    back = memory.decode(msgspec.json.encode(stored), 3.0)
+    assert back.next_attempt_at == pytest.approx(3 + 34)
+    assert back.judged is None
 
 
 def test_after_a_reboot_the_monotonic_clock_begins_anew_and_all_is_told_on_it(clock: SimpleNamespace) -> None:

@@ -82,9 +82,9 @@ TABLE: dict[R, Row] = {
     R.REPAIR_NEEDED: Row(action=Action.RETRY, waits=(0.0, 30.0), counts=1, tries=2),
     # an unknown <failure>: three tries
     R.UNKNOWN_FAILURE: Row(action=Action.RETRY, waits=(0.0, 30.0), counts=1, tries=3),
-    # the worker's own budget, 1 s at first; nothing for the breaker
-    R.WORKER_EXITED: Row(action=Action.RETRY, waits=(1.0, 1.0)),
-    R.WORKER_HUNG: Row(action=Action.RETRY, waits=(1.0, 1.0)),
+    # the worker's own budget: the first crash in a window is mended at once; nothing for the breaker
+    R.WORKER_EXITED: Row(action=Action.RETRY, waits=(0.0, 0.0)),
+    R.WORKER_HUNG: Row(action=Action.RETRY, waits=(0.0, 0.0)),
     # our own disk: no failure of WhatsApp's, and no login while it lasts
     R.STORE_FAILED: Row(action=Action.RETRY, waits=(5.0, 10.0)),
     # deaf: at once, under its own budget (decide_deaf)
@@ -292,15 +292,21 @@ def test_a_crashing_worker_has_five_quick_restarts_and_then_the_windows_pace() -
         memory, now = decision.memory, now + decision.wait_seconds
         starts.append(now)
     quick = [round(b - a) for a, b in zip([NOW, *starts], starts, strict=False)]
-    assert quick[:5] == [1, 2, 4, 8, 16]
-    assert quick[5] == pytest.approx(600 - 31 + 1, abs=1), "until the oldest of the last five has left the window"
+    assert quick[:5] == [0, 1, 2, 4, 8]
+    assert quick[5] == pytest.approx(600 - 15, abs=1), "until the oldest of the last five has left the window"
     for first, seventh in zip(starts, starts[6:], strict=False):
         assert seventh - first >= 600 - 1e-6, "one when the window lets it, and five more that are forgiven"
 
 
 def test_the_crash_budget_comes_back_when_the_window_has_passed() -> None:
     memory = _episode(R.WORKER_EXITED, 5)[-1].memory
-    assert _decide(R.WORKER_EXITED, memory=memory, now=NOW + 700, roll=ALMOST_ONE).wait_seconds == 1.0
+    assert memory.crashes
+    assert _decide(R.WORKER_EXITED, memory=memory, now=NOW + 700, roll=ALMOST_ONE).wait_seconds == 0.0
+
+
+def test_a_crash_and_a_hang_share_one_budget() -> None:
+    memory = _decide(R.WORKER_EXITED).memory
+    assert _decide(R.WORKER_HUNG, memory=memory, roll=ALMOST_ONE).wait_seconds == 1.0
 
 
 def test_a_deaf_session_gets_a_new_socket_then_a_new_worker_then_is_left_alone() -> None:

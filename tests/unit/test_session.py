@@ -3,36 +3,29 @@
 import asyncio
 import gc
 import random
-import sys
-import time
 
 import msgspec
 import pytest
 
 from sessions import wire
 from sessions.events import Command
+from sessions.limits import Excess, Severity
 from sessions.model import CloseReason as R
 from sessions.model import Refused, SessionNotFound, StoreUnavailable, WorkerGone
 from sessions.model import SessionState as S
 from sessions.surroundings import SessionConfig
 from sessions.worker_process import Exit
-from tests.fakes import CREDS, Outcome, World, closes, dies, fake_time, opens, says_nothing, shows_qr
+from tests.fakes import CREDS, Outcome, World, closes, dies, opens, says_nothing, shows_qr
 
-pytestmark = [pytest.mark.looptime(noop_cycles=6), pytest.mark.usefixtures("no_tasks_left")]
+pytestmark = [
+    pytest.mark.looptime(noop_cycles=6),
+    pytest.mark.usefixtures("no_tasks_left", "wall_clock_in_step"),
+]
 
 MINUTE = 60.0
 HOUR = 3600.0
 DAY = 24 * HOUR
 STABLE = 61.0
-
-
-@pytest.fixture(autouse=True)
-def _wall_clock_in_step(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What is stored in wall-clock time ages with the loop's clock."""
-    clock = fake_time()
-    for name, module in list(sys.modules.items()):
-        if name.startswith("sessions.") and not name.startswith("sessions.store") and vars(module).get("time") is time:
-            monkeypatch.setattr(module, "time", clock)
 
 
 def _now() -> float:
@@ -336,6 +329,7 @@ async def test_a_replaced_session_makes_sure_of_itself_tries_twice_and_is_parked
         assert len(world.workers.attempts) == 3
         assert world.workers.others_ended == 3
         assert world.session.reconnection().breaker.state == "open"
+        await asyncio.sleep(1)  # the worker leaves when the parking is stored
         assert world.workers.alive == []
         await asyncio.sleep(DAY)
         assert len(world.workers.attempts) == 3, "parked stays parked"
@@ -352,7 +346,8 @@ async def test_a_logged_out_session_is_archived_never_deleted_and_parked() -> No
         epoch = world.store.rows["shop"].epoch
         world.workers.last.drop(R.LOGGED_OUT)
         await world.until(S.PARKED)
-        assert world.store.archives == [(1, "shop", "logged_out", {("creds", "creds"): CREDS})]
+        creds = {("creds", "creds"): CREDS}
+        assert world.store.archives == [(1, "shop", "paired", creds), (2, "shop", "logged_out", creds)]
         assert world.store.rows["shop"].epoch > epoch, "a late write of the old worker is fenced off"
         assert world.workers.alive == []
         assert "shop" in world.session.reconnection().human_action
@@ -445,7 +440,7 @@ async def test_our_own_logout_archives_and_stops() -> None:
         await world.until(S.OPEN)
         assert await world.ask(Command.LOGOUT) is None
         await world.until(S.STOPPED)
-        assert await world.store.archived("shop") == [(1, "own_logout")]
+        assert await world.store.archived("shop") == [(1, "paired"), (2, "own_logout")]
         assert world.store.rows["shop"].wanted is False
 
 
@@ -878,12 +873,38 @@ class Chaos:
             self._toggle_store,
             self._probe,
             self._startup,
+            self._exceed,
+            self._say,
         ]
         for _ in range(dice.choice([1, 1, 1, 2, 3])):  # several in one instant, too
             dice.choice([*acts, self._drop, self._ask])()
         world.workers.otherwise = self._outcome()
+        if dice.random() < 0.1:
+            await self.next_supervisor()
         await asyncio.sleep(dice.choice([0.0, 0.0, 0.01, 0.1, 0.4, 3.0, 45.0, 700.0]))
         self.look()
+
+    async def next_supervisor(self) -> None:
+        """The supervisor dies or stops, alone or with its workers; the next one comes, and those that live call it, sooner or later."""
+        world, dice = self.world, self.dice
+        match dice.choice(["dies with its workers", "dies", "dies", "stops", "leaves", "leaves"]):
+            case "dies with its workers":
+                await world.crash()
+            case "dies":
+                await world.crash(workers_live=True)
+            case "stops":
+                await world.close()
+            case "leaves":
+                await world.leave()
+        for task in self.asked:  # who has asked a supervisor that is gone gets no answer
+            task.cancel()
+        await asyncio.gather(*self.asked, return_exceptions=True)
+        self.asked.clear()
+        await asyncio.sleep(dice.choice([0.0, 0.3, 20.0]))
+        world.come_back(after=dice.choice([0.0, 0.0, 0.2, 5.0]))
+        if dice.random() < 0.25:
+            self._end_worker()  # after its call, perhaps, and before anybody owns it
+        await world.start()
 
     def look(self) -> None:
         world, state = self.world, self.world.session.state
@@ -910,6 +931,7 @@ class Chaos:
         assert world.session.state in {S.OPEN, S.PARKED, S.STOPPED}, "forgotten"
         if world.session.state is S.OPEN:
             assert [worker.socket is not None for worker in world.workers.alive] == [True]
+            assert [worker.unacknowledged for worker in world.workers.alive] == [{}]
         else:
             assert world.workers.alive == []
         assert world.gate.unfinished == []
@@ -934,9 +956,20 @@ class Chaos:
             worker.end(Exit(signal=9))
 
     def _ask(self) -> None:
-        commands = [command for command in Command if command is not Command.RETIRE]
+        commands = [command for command in Command if command not in {Command.RETIRE, Command.LEAVE}]
         task = asyncio.create_task(self.world.ask(self.dice.choice([*commands, Command.START])))
-        self.asked.add(task)  # type: ignore[arg-type]
+        self.asked.add(task)
+
+    def _exceed(self) -> None:
+        for worker in self.world.workers.alive:
+            if worker.owner is not None:
+                severity = self.dice.choice([Severity.REPLACE, Severity.REPLACE, Severity.KILL])
+                worker.owner.on_excess(worker, Excess(severity, "It is above a limit."))
+
+    def _say(self) -> None:
+        for worker in self.world.workers.alive:
+            if worker.socket is not None:
+                worker.says("hello")
 
     def _toggle_gate(self) -> None:
         if self.world.gate.shut:
@@ -965,10 +998,12 @@ async def test_whatever_befalls_it_a_session_is_never_forgotten_and_never_owned_
             await chaos.step()
             if number % 25 == 24:
                 await chaos.heal()
-            if number % 50 == 49:
-                await (world.crash() if dice.random() < 0.5 else world.close())
-                await world.start()
+                await chaos.next_supervisor()
         await chaos.heal()
+        delivered = [data["seq"] for _, kind, data in world.events if kind == "message"]
+        assert len(delivered) == len(world.delivered)
+        assert {"stopped", "waiting", "open"} <= {data["state"] for _, kind, data in world.events if kind == "state"}
+        assert len([kind for _, kind, _ in world.events if kind == "adopted"]) >= 2
 
 
 async def _bring_to(world: World, state: S) -> None:
@@ -1010,3 +1045,58 @@ async def test_a_memory_that_cannot_be_read_is_not_overwritten_and_nobody_logs_i
             await world.ask(Command.RETIRE)
             assert world.store.rows[world.id].memory == b"{torn"
         assert world.workers.attempts == []
+
+
+async def test_a_reset_of_the_breaker_does_not_overwrite_a_memory_that_cannot_be_read() -> None:
+    async with World() as world:
+        row = await world.store.create_session(world.id, True)
+        world.store.rows[world.id] = msgspec.structs.replace(row, memory=b"{torn")
+        await world.start()
+        await world.until(S.QUARANTINED)
+        await world.ask(Command.RESET_BREAKER)
+        assert world.session.row().memory == b"{torn", "with which a session goes on that could not be deleted"
+        await world.crash()
+        await world.start()
+        await world.until(S.QUARANTINED, within=1)
+        assert world.store.rows[world.id].memory == b"{torn"
+
+
+# --- an error of our own --------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("error", [RuntimeError("a bug"), StoreUnavailable("The disk is full.")])
+async def test_an_error_of_our_own_never_starts_a_parked_session(
+    error: Exception, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with World() as world:
+        await _bring_to(world, S.PARKED)
+
+        def fails(*_: object) -> None:
+            raise error
+
+        monkeypatch.setattr(world.around.store, "save_memory", fails)
+        async with asyncio.timeout(DAY):
+            await world.ask(Command.RESET_BREAKER)
+        await asyncio.sleep(DAY)
+        assert world.session.state is S.PARKED
+        assert len(world.workers.attempts) == 1, "a banned number does not log in because we have a bug"
+        monkeypatch.undo()
+
+
+async def test_an_error_of_our_own_is_told_and_the_session_tries_again_in_a_while(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async with World() as world:
+        await world.start()
+        await world.until(S.OPEN)
+
+        def fails(*_: object) -> None:
+            raise RuntimeError("a bug")
+
+        monkeypatch.setattr(world.around.store, "save_memory", fails)
+        await world.ask(Command.RESET_BREAKER)
+        monkeypatch.undo()
+        await world.until(S.WAITING)
+        assert len(world.alerts("session_error")) == 1
+        assert not world.workers.made[0].alive
+        await world.until(S.OPEN, within=15)

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from pydantic import ValidationError
 
+from sessions.limits import Limits
 from supervisor import settings
 from supervisor.settings import BadSettings, Settings, is_loopback, load, unknown_variables
 
@@ -65,6 +66,13 @@ def test_every_setting_says_what_it_is_for() -> None:
         ("WHATSAPP_GATE_RATE", "inf", "finite"),
         ("WHATSAPP_API_PORT", "65536", "less than or equal to 65535"),
         ("WHATSAPP_WORKER_MAX_HEAP", "16", "greater than or equal to 32"),
+        ("WHATSAPP_SPARE_WORKERS", "65", "less than or equal to 64"),
+        ("WHATSAPP_SPARE_WORKERS", "-1", "whole number"),
+        ("WHATSAPP_WORKER_MEMORY_SOFT", "31", "greater than or equal to 32"),
+        ("WHATSAPP_WORKER_MEMORY_HARD", "1G", "whole number"),
+        ("WHATSAPP_WORKER_MAX_LAG", "0", "greater than or equal to 1"),
+        ("WHATSAPP_ADOPTION_WINDOW", "forever", "whole number"),
+        ("WHATSAPP_SHUTDOWN", "kill", "stop|detach"),
         ("WHATSAPP_LOG_FORMAT", "xml", "auto|json|human"),
         ("WHATSAPP_LOG_LEVEL", "loud", "debug|info|warning|error"),
         ("WHATSAPP_WEB_SOCKET_URL", "http://127.0.0.1:1", "a ws:// or wss:// URL"),
@@ -103,6 +111,51 @@ def test_values_that_contradict_each_other_are_refused(monkeypatch: pytest.Monke
     monkeypatch.setenv("WHATSAPP_WORKER_HEARTBEAT_TIMEOUT", "9999")
     with pytest.raises(BadSettings, match="WHATSAPP_WORKER_HEARTBEAT_TIMEOUT is 9999; it accepts at least twice"):
         load()
+
+
+def test_a_hard_limit_that_is_not_above_the_soft_one_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    for soft, hard in [("400", "400"), ("900", "800")]:
+        monkeypatch.setenv("WHATSAPP_WORKER_MEMORY_SOFT", soft)
+        monkeypatch.setenv("WHATSAPP_WORKER_MEMORY_HARD", hard)
+        with pytest.raises(BadSettings, match=f"WHATSAPP_WORKER_MEMORY_HARD is {hard}; it accepts more than .*{soft}"):
+            load()
+    monkeypatch.setenv("WHATSAPP_WORKER_MEMORY_SOFT", "100")
+    monkeypatch.setenv("WHATSAPP_WORKER_MAX_LAG", "250")
+    assert load().limits() == Limits(soft_bytes=100 * 2**20, hard_bytes=800 * 2**20, lag_ms=250.0)
+
+
+@pytest.mark.parametrize(
+    ("shutdown", "pm_id", "detaches"),
+    [
+        (None, None, False),
+        (None, "0", True),
+        (None, "", True),
+        ("stop", "0", False),
+        ("detach", None, True),
+        ("detach", "0", True),
+    ],
+)
+def test_workers_live_on_under_pm2_unless_told_otherwise(
+    shutdown: str | None, pm_id: str | None, detaches: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("pm_id", raising=False)
+    if pm_id is not None:
+        monkeypatch.setenv("pm_id", pm_id)
+    if shutdown is not None:
+        monkeypatch.setenv("WHATSAPP_SHUTDOWN", shutdown)
+    assert load().detaches() is detaches
+
+
+def test_the_adoption_window_is_told_to_the_workers(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert load().worker_environment()["WASUP_ADOPTION_WINDOW_MS"] == "60000"
+    monkeypatch.setenv("WHATSAPP_ADOPTION_WINDOW", "5000")
+    assert load().worker_environment()["WASUP_ADOPTION_WINDOW_MS"] == "5000"
+
+
+def test_spare_workers_may_be_done_without(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert load().spare_workers == 1
+    monkeypatch.setenv("WHATSAPP_SPARE_WORKERS", "0")
+    assert load().spare_workers == 0
 
 
 # --- security -----------------------------------------------------------------------------------------------------------
@@ -189,6 +242,53 @@ def test_a_token_is_never_shown_and_never_handed_to_a_worker(monkeypatch: pytest
     assert TOKEN not in str(loaded.model_dump())
     assert TOKEN not in loaded.model_dump_json()
     assert TOKEN not in str(loaded.worker_environment())
+
+
+SECRET = "hunter2-hunter2"
+
+
+@pytest.mark.parametrize(
+    ("keys", "says"),
+    [
+        (SECRET, "key 1 is neither 64 hex digits nor base64 of 32 bytes"),
+        (f"{KEY},{SECRET}", "key 2 is neither"),
+        (f"{KEY},", "key 2 is neither"),
+        (f"{KEY},{KEY}", "the same key is given twice"),
+        (KEY[:-2], "key 1 is neither"),
+    ],
+)
+def test_a_bad_store_key_is_refused_and_not_quoted(keys: str, says: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WHATSAPP_STORE_KEY", keys)
+    with pytest.raises(BadSettings, match=r"^WHATSAPP_STORE_KEY is \(hidden\); ") as caught:
+        load()
+    assert says in str(caught.value)
+    assert SECRET not in str(caught.value)
+    assert KEY[:-2] not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        f"mysql://wasup:{SECRET}@127.0.0.1/wasup",
+        f"wasup:{SECRET}@127.0.0.1/wasup",
+        f"postgresql://wasup:{SECRET}@127.0.0.1:port/wasup",
+        f"sqlite://{SECRET}/wasup.db",
+    ],
+)
+def test_a_bad_database_url_is_refused_and_not_quoted(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WHATSAPP_DATABASE_URL", url)
+    with pytest.raises(BadSettings, match=r"^WHATSAPP_DATABASE_URL is \(hidden\); ") as caught:
+        load()
+    assert SECRET not in str(caught.value)
+
+
+def test_store_secrets_are_never_shown_and_never_handed_to_a_worker(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WHATSAPP_STORE_KEY", KEY)
+    monkeypatch.setenv("WHATSAPP_DATABASE_URL", f"postgresql://wasup:{SECRET}@127.0.0.1/wasup")
+    loaded = load()
+    for text in (repr(loaded), str(loaded.model_dump()), loaded.model_dump_json(), str(loaded.worker_environment())):
+        assert KEY not in text
+        assert SECRET not in text
 
 
 @pytest.mark.parametrize(

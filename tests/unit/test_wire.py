@@ -29,6 +29,26 @@ raws = st.recursive(
 ).map(lambda value: msgspec.Raw(msgspec.json.encode(value)))
 maps = st.none() | st.dictionaries(texts, texts, max_size=3)
 of_a_session = {"session": texts}
+held = st.builds(
+    wire.Held,
+    **of_a_session,
+    epoch=numbers,
+    attempt=numbers,
+    stage=st.sampled_from(wire.Stage),
+    qr=st.none() | texts,
+    jid=st.none() | texts,
+    name=st.none() | texts,
+    open_for_ms=st.none() | finite,
+    closed=st.none()
+    | st.builds(
+        wire.HowClosed,
+        code=st.none() | numbers,
+        message=texts,
+        data=maps,
+        registered=st.booleans(),
+        reason=st.sampled_from(CloseReason),
+    ),
+)
 
 FRAMES: dict[type[wire.Frame], st.SearchStrategy[wire.Frame]] = {
     wire.Hello: st.builds(
@@ -39,6 +59,8 @@ FRAMES: dict[type[wire.Frame], st.SearchStrategy[wire.Frame]] = {
         pid=numbers,
         node_version=texts,
         baileys_version=texts,
+        code=texts,
+        sessions=st.lists(held, max_size=2),
     ),
     wire.State: st.builds(wire.State, **of_a_session, attempt=numbers, stage=texts),
     wire.Qr: st.builds(wire.Qr, **of_a_session, attempt=numbers, qr=texts),
@@ -64,6 +86,7 @@ FRAMES: dict[type[wire.Frame], st.SearchStrategy[wire.Frame]] = {
     wire.Message: st.builds(
         wire.Message,
         **of_a_session,
+        epoch=numbers,
         seq=numbers,
         id=texts,
         sender=texts,
@@ -72,8 +95,11 @@ FRAMES: dict[type[wire.Frame], st.SearchStrategy[wire.Frame]] = {
         timestamp_seconds=numbers,
         kind=st.none() | texts,
         from_me=st.booleans(),
+        kept=st.lists(texts, max_size=2),
     ),
-    wire.Receipt: st.builds(wire.Receipt, **of_a_session, seq=numbers, id=texts, sender=texts, status=texts),
+    wire.Receipt: st.builds(
+        wire.Receipt, **of_a_session, epoch=numbers, seq=numbers, id=texts, sender=texts, status=texts
+    ),
     wire.Probed: st.builds(
         wire.Probed,
         **of_a_session,
@@ -102,6 +128,8 @@ FRAMES: dict[type[wire.Frame], st.SearchStrategy[wire.Frame]] = {
         wire.KeysValues, **of_a_session, id=numbers, values=st.dictionaries(texts, raws, max_size=4)
     ),
     wire.KeysAck: st.builds(wire.KeysAck, **of_a_session, seq=numbers, ok=st.booleans(), error=st.none() | texts),
+    wire.EventsAck: st.builds(wire.EventsAck, **of_a_session, epoch=numbers, seq=numbers),
+    wire.Refuse: st.builds(wire.Refuse, reason=texts),
     wire.Release: st.builds(wire.Release, **of_a_session),
     wire.Shutdown: st.builds(wire.Shutdown),
 }
@@ -156,6 +184,13 @@ def test_a_frame_that_lacks_a_field_is_not_guessed_at(example: dict[str, Any]) -
             decode(json.dumps(torn).encode())
 
 
+def test_a_stage_that_does_not_exist_is_not_guessed_at() -> None:
+    hello = next(example for example in FIXTURES["up"] if example.get("sessions"))
+    torn = {**hello, "sessions": [{**hello["sessions"][0], "stage": "nearly open"}]}
+    with pytest.raises(wire.WireError):
+        _decode_up(torn)
+
+
 def test_a_field_that_a_newer_side_has_added_does_no_harm() -> None:
     assert isinstance(wire.decode_up(b'{"type":"beat","lag_ms":1,"rss_bytes":2,"heap_bytes":3,"new":{}}'), wire.Beat)
 
@@ -205,6 +240,10 @@ def test_the_error_never_quotes_the_line(line: str) -> None:
             decode(line.encode())
         assert SECRET not in str(caught.value)
         assert caught.value.__suppress_context__, "the decoder's own error is not shown either"
+
+
+def _decode_up(example: dict[str, Any]) -> wire.Up:
+    return wire.decode_up(json.dumps(example).encode())
 
 
 def _plain(frame: wire.Frame) -> Any:

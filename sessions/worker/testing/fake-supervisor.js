@@ -1,5 +1,6 @@
 /**
- * @file For tests: the supervisor's side of the line, with a store in memory, and the worker process that it starts.
+ * @file For tests: the supervisor's side of the line, with a store in memory, and the worker process that it starts. It
+ * can go away and come back, as another one with the same store would.
  */
 
 import { spawn } from 'node:child_process';
@@ -8,11 +9,11 @@ import { mkdtemp, rm } from 'node:fs/promises';
 import { createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { check, LineSplitter, UP } from './wire.js';
+import { check, LineSplitter, UP } from '../wire.js';
 
 /** @typedef {any} Frame a checked frame; tests look into all kinds */
 
-const MAIN = join(import.meta.dirname, 'main.js');
+const MAIN = join(import.meta.dirname, '../main.js');
 const PATIENCE_MS = 15_000;
 
 export class FakeSupervisor {
@@ -24,6 +25,14 @@ export class FakeSupervisor {
   refusal = /** @type {string | null} */ (null);
   /** @type {Frame[] | null} while it is a list, writes wait in it */
   heldWrites = null;
+  /** @type {Frame[]} all writes that came up, again or for the first time */
+  writes = [];
+  /** Sees each write that was stored, before its acknowledgement; false withholds that. */
+  mayAcknowledge = (/** @type {Frame} */ _write) => true;
+  /** Whether events are acknowledged as they come. */
+  acksEvents = true;
+  /** A listener that takes lines and drops them after the first frame. */
+  dropsLines = false;
   stderr = '';
   stdout = '';
   #directory = '';
@@ -38,9 +47,18 @@ export class FakeSupervisor {
 
   /** @param {Record<string, string>} environment */
   async start(environment) {
+    await this.launch(environment);
+    return this.next('hello');
+  }
+
+  /**
+   * Without waiting for a word from it.
+   *
+   * @param {Record<string, string>} environment
+   */
+  async launch(environment) {
     this.#directory = await mkdtemp(join(tmpdir(), 'wasup-'));
-    this.#server.listen(join(this.#directory, 's.sock'));
-    await once(this.#server, 'listening');
+    await this.comeBack();
     const env = { WASUP_WORKER_ID: 'w1', WASUP_WORKER_TOKEN: 't', WASUP_SOCKET: 's.sock', ...environment };
     this.process = spawn(process.execPath, [MAIN], { cwd: this.#directory, env, stdio: ['ignore', 'pipe', 'pipe'] });
     this.process.stdout?.on('data', (chunk) => {
@@ -49,22 +67,36 @@ export class FakeSupervisor {
     this.process.stderr?.on('data', (chunk) => {
       this.stderr += chunk;
     });
-    return this.next('hello');
   }
 
   async stop() {
-    if (this.process?.exitCode === null && this.process.signalCode === null) {
-      this.process.kill('SIGKILL');
-      await once(this.process, 'exit');
+    if (this.alive) {
+      this.process?.kill('SIGKILL');
+      await once(/** @type {any} */ (this.process), 'exit');
     }
     this.#socket?.destroy();
     this.#server.close();
     await rm(this.#directory, { recursive: true, force: true });
   }
 
-  /** Closes the line, as a dying supervisor does. */
+  get alive() {
+    return this.process?.exitCode === null && this.process.signalCode === null;
+  }
+
+  /** Closes the line, as a dying supervisor does; the next one is there already. */
   hangUp() {
     this.#socket?.destroy();
+  }
+
+  /** Closes the line, and nobody is there any more. */
+  goAway() {
+    this.hangUp();
+    this.#server.close();
+  }
+
+  async comeBack() {
+    this.#server.listen(join(this.#directory, 's.sock'));
+    await once(this.#server, 'listening');
   }
 
   async exitCode() {
@@ -130,8 +162,13 @@ export class FakeSupervisor {
   #receive(frame) {
     check(UP, frame);
     if (frame.type === 'keys.get') return this.#read(frame);
-    if (frame.type === 'keys.set') return this.#write(frame);
+    if (frame.type === 'keys.set') {
+      this.writes.push(frame);
+      return this.#write(frame);
+    }
     this.frames.push(frame);
+    if (this.dropsLines) this.hangUp();
+    if (this.acksEvents && ['message', 'receipt'].includes(frame.type)) this.acknowledge(frame);
     for (const wake of this.#wakers.splice(0)) wake();
   }
 
@@ -140,6 +177,19 @@ export class FakeSupervisor {
     const found = names.filter((/** @type {string} */ name) => this.store.has(`${session} ${kind} ${name}`));
     const entries = found.map((/** @type {string} */ name) => [name, this.store.get(`${session} ${kind} ${name}`)]);
     this.send({ type: 'keys.values', session, id, values: Object.fromEntries(entries) });
+  }
+
+  /**
+   * Makes it durable, and all before it: what they were made of goes.
+   *
+   * @param {Frame} event
+   */
+  acknowledge({ session, epoch, seq }) {
+    for (const frame of this.frames) {
+      if (frame.type !== 'message' || frame.session !== session || frame.epoch !== epoch || frame.seq > seq) continue;
+      for (const name of frame.kept) this.store.delete(`${session} inbound ${name}`);
+    }
+    this.send({ type: 'events.ack', session, epoch, seq });
   }
 
   letWritesGo() {
@@ -161,6 +211,7 @@ export class FakeSupervisor {
         else this.store.set(`${session} ${kind} ${name}`, value);
       }
     }
-    this.send({ type: 'keys.ack', session, seq, ok: !this.refusal, error: this.refusal });
+    if (this.mayAcknowledge(frame))
+      this.send({ type: 'keys.ack', session, seq, ok: !this.refusal, error: this.refusal });
   }
 }

@@ -1,0 +1,244 @@
+"""The plan: which fault strikes whom, with which numbers. A pure function of the seed.
+
+Each step has dice of its own, thrown from the seed and the step's number. So a plan of 300 steps begins with the plan of 30 steps,
+and a step can be replayed without knowing how often the dice fell before it.
+"""
+
+import enum
+import random
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+MAX_PAUSE_SECONDS: Final = 1.0
+
+Parameters = Mapping[str, Any]
+Dice = random.Random
+
+
+class Promise(enum.StrEnum):
+    """What WhatsApp may see of a fault."""
+
+    UNNOTICED = "no login and no logout: WhatsApp does not notice"
+    HEALS = "sessions may close, and come back within the bound"
+
+
+@dataclass(frozen=True, slots=True)
+class Hit:
+    """Whom a fault strikes (numbers of sessions), and with which parameters."""
+
+    victims: tuple[int, ...] = ()
+    parameters: Parameters = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One step of the plan. The pause: how long all is looked at once more after it has healed."""
+
+    number: int
+    fault: str
+    hit: Hit
+    pause_seconds: float
+
+    def __str__(self) -> str:
+        values = " ".join(f"{name}={value}" for name, value in self.hit.parameters.items())
+        return f"{self.fault} {values}".strip()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Fault:
+    """A row of the table. `weight`: how often it comes, beside the others. `bound_seconds`: all sessions are open that long after its end."""
+
+    name: str
+    weight: int
+    draw: Callable[[Dice, int], Hit]
+    about: str
+    bound_seconds: float = 60.0
+    promise: Promise = Promise.HEALS
+
+
+# --- how parameters are drawn -------------------------------------------------------------------------------------------
+
+
+def seconds(dice: Dice, least: float, most: float) -> float:
+    """A time, written short enough to be read."""
+    return round(dice.uniform(least, most), 2)
+
+
+def nobody(_dice: Dice, _sessions: int) -> Hit:
+    """It is about no session in particular."""
+    return Hit()
+
+
+def one(dice: Dice, sessions: int) -> Hit:
+    """One session."""
+    return Hit((dice.randrange(sessions),))
+
+
+def everybody(_dice: Dice, sessions: int) -> Hit:
+    """All sessions."""
+    return Hit(tuple(range(sessions)))
+
+
+def one_or_all(dice: Dice, sessions: int) -> Hit:
+    """One session, or, one time in four, all."""
+    return everybody(dice, sessions) if dice.random() < 0.25 else one(dice, sessions)
+
+
+def _with(whom: Callable[[Dice, int], Hit], **draws: Callable[[Dice], Any]) -> Callable[[Dice, int], Hit]:
+    """Victims drawn so, and parameters drawn by these."""
+
+    def draw(dice: Dice, sessions: int) -> Hit:
+        victims = whom(dice, sessions).victims
+        return Hit(victims, {name: of(dice) for name, of in draws.items()})
+
+    return draw
+
+
+def _of(*choices: Any) -> Callable[[Dice], Any]:
+    return lambda dice: dice.choice(choices)
+
+
+def _between(least: float, most: float) -> Callable[[Dice], float]:
+    return lambda dice: seconds(dice, least, most)
+
+
+def _sometimes_none(draw: Callable[[Dice], Any]) -> Callable[[Dice], Any]:
+    """One time in three nothing: the fault is never taken back."""
+    return lambda dice: None if dice.random() < 1 / 3 else draw(dice)
+
+
+# --- the table ----------------------------------------------------------------------------------------------------------
+
+UNNOTICED: Final = Promise.UNNOTICED
+
+FAULTS: Final[Sequence[Fault]] = (
+    Fault(name="worker-kill", weight=6, draw=one, about="kill -9 of a worker"),
+    Fault(
+        name="worker-stop",
+        weight=5,
+        draw=_with(one, seconds=_sometimes_none(_between(0.2, 8))),
+        about="SIGSTOP of a worker; SIGCONT later, or never",
+    ),
+    Fault(name="all-workers-kill", weight=2, draw=everybody, about="kill -9 of all workers at once"),
+    Fault(
+        name="supervisor-kill",
+        weight=8,
+        draw=_with(nobody, down=_between(0.2, 3)),
+        about="kill -9 of the supervisor, and its start",
+        promise=UNNOTICED,
+    ),
+    Fault(
+        name="supervisor-restart",
+        weight=3,
+        draw=_with(nobody, down=_between(0.0, 1)),
+        about="SIGTERM of the supervisor (detached), and its start",
+        promise=UNNOTICED,
+    ),
+    Fault(
+        name="supervisor-stop",
+        weight=5,
+        draw=_with(nobody, seconds=_between(1, 8)),
+        about="SIGSTOP of the supervisor, then SIGCONT",
+        promise=UNNOTICED,
+    ),
+    Fault(
+        name="both-kill",
+        weight=5,
+        draw=_with(one, first=_of("worker", "supervisor"), down=_between(0.2, 3)),
+        about="kill -9 of the supervisor and a worker at once",
+    ),
+    Fault(
+        name="both-stop",
+        weight=3,
+        draw=_with(one, seconds=_between(0.5, 8), worker_seconds=_sometimes_none(_between(0.0, 8))),
+        about="SIGSTOP of the supervisor and a worker at once",
+    ),
+    Fault(
+        name="drop",
+        weight=6,
+        draw=_with(one_or_all, how=_of("fin", "reset")),
+        about="the TCP connection ends",
+    ),
+    Fault(name="blackhole", weight=4, draw=one_or_all, about="nothing is read or answered, the connection stays"),
+    Fault(
+        name="stream-error",
+        weight=6,
+        draw=_with(one_or_all, code=_of(428, 500, 503, 515, None)),
+        about="a stream error of the server",
+    ),
+    Fault(name="bad-frame", weight=3, draw=one_or_all, about="a frame from the server that does not decrypt"),
+    Fault(
+        name="truncated-frame",
+        weight=3,
+        draw=one_or_all,
+        about="a websocket frame cut in the middle, then the end of TCP",
+    ),
+    Fault(
+        name="garbage",
+        weight=4,
+        draw=_with(
+            nobody,
+            kind=_of("bytes", "half-frame", "wrong-token", "long-line", "silence"),
+            size=lambda dice: dice.randrange(100, 400),
+        ),
+        about="garbage on the supervisor's Unix socket",
+        promise=UNNOTICED,
+    ),
+    Fault(
+        name="impostor",
+        weight=2,
+        draw=_with(nobody, kind=_of("bytes", "half-frame", "silence"), seconds=_between(0.5, 3)),
+        about="the supervisor is killed, and somebody else listens on its socket for a while",
+    ),
+    Fault(
+        name="disk-full",
+        weight=4,
+        draw=_with(nobody, seconds=_between(1, 5)),
+        about="no file of the supervisor may grow",
+        promise=UNNOTICED,
+    ),
+    Fault(
+        name="store-locked",
+        weight=4,
+        draw=_with(nobody, seconds=_between(1, 12)),
+        about="another process holds the database's lock",
+        promise=UNNOTICED,
+    ),
+    Fault(
+        name="clock-step",
+        weight=4,
+        draw=_with(nobody, offset=_of(-86_400, -3_600, 3_600, 86_400), back_after=_sometimes_none(_between(0.5, 5))),
+        about="the supervisor's wall clock jumps by an hour or a day",
+        promise=UNNOTICED,
+    ),
+    Fault(
+        name="flood",
+        weight=3,
+        draw=_with(one, texts=lambda dice: dice.randrange(200, 501)),
+        about="hundreds of texts at once to a session",
+        bound_seconds=90.0,
+        promise=UNNOTICED,
+    ),
+    Fault(
+        name="api-flood",
+        weight=2,
+        draw=_with(nobody, calls=lambda dice: dice.randrange(200, 801)),
+        about="hundreds of API calls at once, good and bad",
+        promise=UNNOTICED,
+    ),
+)
+
+BY_NAME: Final[Mapping[str, Fault]] = {fault.name: fault for fault in FAULTS}
+
+
+def plan(seed: int, steps: int, sessions: int, only: Sequence[str] = ()) -> list[Step]:
+    """The steps 1 to `steps`, of all faults or only of some."""
+    table = [fault for fault in FAULTS if not only or fault.name in only]
+    return [_step(seed, number, sessions, table) for number in range(1, steps + 1)]
+
+
+def _step(seed: int, number: int, sessions: int, table: Sequence[Fault]) -> Step:
+    dice = Dice(f"{seed}/{number}")
+    (fault,) = dice.choices(table, weights=[fault.weight for fault in table])
+    return Step(number, fault.name, fault.draw(dice, sessions), seconds(dice, 0.0, MAX_PAUSE_SECONDS))

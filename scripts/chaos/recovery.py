@@ -1,0 +1,150 @@
+"""Waiting until a fault is overcome: every session open by both sides' word, on its feet, and reached by a new text."""
+
+import asyncio
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Final
+
+from scripts.chaos.faults import Damage
+from scripts.chaos.invariants import Violation, none_missing, patience, stuck
+from scripts.chaos.stage import UNREACHABLE, Look, Stage
+from scripts.chaos.traffic import Traffic
+
+LOOK_SECONDS: Final = 0.1
+TEXT_SECONDS: Final = 60.0
+"""How long a text to an open session may take, and a backlog before it; on an idle machine it is milliseconds."""
+LATE_SECONDS: Final = 1.0
+"""How long texts are waited for that a killed worker may have taken with it."""
+
+
+@dataclass(slots=True)
+class Recovery:
+    """How it went. `seconds`: from the fault's end until all sessions were open; None if they were not in time.
+
+    `texts_seconds`: until all texts had come that had to come, those sent meanwhile included.
+    """
+
+    seconds: float | None = None
+    texts_seconds: float = 0.0
+    look: Look | None = None
+    replaced: int = 0
+    lost: int = 0
+    violations: list[Violation] = field(default_factory=list)
+
+
+async def recover(
+    stage: Stage, traffic: Traffic, before: Look, damage: Damage, bound_seconds: float, pause_seconds: float
+) -> Recovery:
+    """Wait until all is well again and, after a pause, still is; or until it no longer may be waited."""
+    watch = _Watch(stage, damage, bound_seconds)
+    recovery = Recovery()
+    while True:
+        look = await watch.until_open()
+        if look is None:
+            recovery.violations = watch.violations
+            return recovery
+        recovery.seconds = watch.elapsed()
+        recovery.look = look
+        await _texts(stage, traffic, before, look, damage, recovery)
+        recovery.texts_seconds = watch.elapsed()
+        await asyncio.sleep(pause_seconds)
+        if recovery.violations or await watch.stands(look):
+            return recovery
+
+
+async def _texts(stage: Stage, traffic: Traffic, before: Look, look: Look, damage: Damage, recovery: Recovery) -> None:
+    """A new text reaches each session; and so have all before it, but for what may die with supervisor and worker together."""
+    fresh = {session: await traffic.send(session) for session in stage.sessions}
+    replaced = {session for session in stage.sessions if look.worker(session) != before.worker(session)}
+    recovery.replaced = len(replaced)
+    replaced = replaced if damage.may_lose else set()
+    kept = {session: serial for session, serial in fresh.items() if session not in replaced}
+    missing = await traffic.arrived(kept, TEXT_SECONDS)
+    missing |= await _after_death(traffic, {session: fresh[session] for session in replaced}, recovery)
+    recovery.violations += none_missing(missing, await traffic.fates(missing))
+    for session, serials in missing.items():
+        traffic.ledger.write_off(session, serials)  # told of once
+
+
+async def _after_death(traffic: Traffic, fresh: Mapping[str, int], recovery: Recovery) -> dict[str, list[int]]:
+    """A worker that died may have had texts in its hands: only the newest has to come. The rest is written off, if it stays away."""
+    missing = await traffic.arrived(fresh, LATE_SECONDS)
+    deadline = time.monotonic() + TEXT_SECONDS
+    while any(fresh[session] in serials for session, serials in missing.items()) and time.monotonic() < deadline:
+        missing = await traffic.arrived(fresh, LATE_SECONDS)
+    for session, serials in missing.items():
+        old = [serial for serial in serials if serial != fresh[session]]
+        traffic.ledger.write_off(session, old)
+        recovery.lost += len(old)
+    return traffic.missing(fresh)
+
+
+class _Watch:
+    """Looks at the stage until every session is open and nothing is left of what was damaged."""
+
+    def __init__(self, stage: Stage, damage: Damage, bound_seconds: float) -> None:
+        self.violations: list[Violation] = []
+        self._stage = stage
+        self._damage = damage
+        self._bound_seconds = bound_seconds
+        self._began = time.monotonic()
+
+    def elapsed(self) -> float:
+        """Seconds since the fault's end."""
+        return time.monotonic() - self._began
+
+    async def until_open(self) -> Look | None:
+        """The look in which all is well; None with violations when the time is up."""
+        limit, why = self._bound_seconds, "nothing was seen"
+        while self.elapsed() < limit:
+            try:
+                look = await self._stage.look()
+            except UNREACHABLE as error:
+                why = f"the API does not answer: {type(error).__name__} {error}"
+                if self._stage.process.status is not None:
+                    break
+            else:
+                waiting = self._not_well(look)
+                if not waiting:
+                    return look
+                hopeless = [v for session in waiting for v in stuck(session, look.views[session])]
+                if hopeless:
+                    self.violations = hopeless
+                    return None
+                views = [look.views[session] for session in waiting]
+                limit = patience(views, self.elapsed(), self._stage.supervisor_now(), self._bound_seconds)
+                why = "; ".join(f"{session}: {self._words(session, look)}" for session in waiting)
+            await asyncio.sleep(LOOK_SECONDS)
+        status = self._stage.process.status
+        ended = "" if status is None else f"the supervisor has ended with status {status}; "
+        self.violations = [Violation("open again, or explained", None, f"after {self.elapsed():.0f} s: {ended}{why}")]
+        return None
+
+    async def stands(self, look: Look) -> bool:
+        """Whether everybody still stands on what he stood on then."""
+        try:
+            now = await self._stage.look()
+        except UNREACHABLE:
+            return False
+        sessions = self._stage.sessions
+        return not self._not_well(now) and all(now.footing(session) == look.footing(session) for session in sessions)
+
+    def _not_well(self, look: Look) -> list[str]:
+        return [session for session in self._stage.sessions if not self._well(session, look)]
+
+    def _well(self, session: str, look: Look) -> bool:
+        connections = look.connections_of(session)
+        return (
+            look.views[session]["state"] == "open"
+            and look.worker(session) not in self._damage.workers
+            and [connection["stage"] for connection in connections] == ["open"]
+            and connections[0]["id"] not in self._damage.connections
+        )
+
+    def _words(self, session: str, look: Look) -> str:
+        """Where it stands, for the report."""
+        view = look.views[session]
+        seen = [f"{connection['id']} {connection['stage']}" for connection in look.connections_of(session)]
+        last = view["reconnection"]
+        return f"{view['state']} ({last['closeReason']}, {last['rule']}), worker {look.worker(session)}, connections {seen}"

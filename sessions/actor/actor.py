@@ -1,0 +1,301 @@
+"""One session's actor: one task, one inbox. Machine, policy, breaker, worker and gate put together.
+
+Only this task changes the session. Everyone else puts an event into its inbox (sessions/events.py) and may read its snapshots.
+At any time the session either waits for exactly one *step* (a worker, a ticket, the end of a wait), or its worker owes
+it a report, or it rests (stopped, parked, quarantined); so it is never forgotten and never tries twice at once.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Coroutine
+from typing import Any, assert_never
+
+import msgspec
+import structlog
+
+from sessions import refusals, wire
+from sessions.actor.replacing import Replacing
+from sessions.events import (
+    Admitted,
+    Asked,
+    CheckFailed,
+    Command,
+    Event,
+    Exceeded,
+    FrameCame,
+    KeysUnreadable,
+    Overdue,
+    Restore,
+    Reunited,
+    StableReached,
+    Step,
+    StepFailed,
+    SuccessorReady,
+    Told,
+    Waited,
+    WorkerEnded,
+    WorkerReady,
+)
+from sessions.machine import TRANSITIONS, Signal
+from sessions.model import CloseReason, SessionNotFound, SessionState, StoreError, WasupError, WorkerGone
+from sessions.policy import STORE_RETRY_SECONDS
+from sessions.ports import Returned
+from sessions.store import ArchiveRow
+from sessions.worker_process import Exit
+
+S = SessionState
+
+log = structlog.get_logger("session")
+
+
+class Actor(Replacing):
+    """The only one who changes the session. Run `run()` as its task; others put events into `inbox` and read."""
+
+    async def run(self) -> None:
+        """Live until retired. Nothing that goes wrong inside leaves this task."""
+        await self._guarded(self._resume())
+        while not self.retired:
+            event = await self.inbox.get()
+            await self._guarded(self._handle(event))
+        await self._clear_inbox()
+
+    async def _guarded(self, work: Coroutine[Any, Any, None]) -> None:
+        try:
+            await work
+        except StoreError as error:
+            log.error("the store failed a session", action="session_store_failed", session=self.id, error=str(error))
+            await self._start_over(str(error))
+        except Exception as error:
+            log.exception("an error of this program hit a session", action="session_error", session=self.id)
+            await self._start_over(f"internal error: {type(error).__name__}")
+
+    async def _start_over(self, why: str) -> None:
+        """After an error of our own: no worker, nothing under way, a try in a while; never forgotten."""
+        if not self.wanted or self.retired:
+            return
+        self._alert("session_error", why)
+        if Signal.RETRY not in TRANSITIONS[self.state]:
+            return  # parked or quarantined: our error is no reason to log in a number that is banned
+        self._end_attempt()
+        await self._seat.clear()
+        self._signal(Signal.RETRY)
+        self._wait(STORE_RETRY_SECONDS * (1 + self._around.dice.random()))
+
+    async def _handle(self, event: Event) -> None:
+        match event:
+            case Asked():
+                await self._on_asked(event)
+            case FrameCame() | KeysUnreadable() | Exceeded() | WorkerEnded() if event.worker is self.worker:
+                await self._on_told(event)
+            case WorkerReady() | Reunited() | SuccessorReady() | Admitted() | Waited() | StepFailed() if (
+                self._agenda.is_current(event)
+            ):
+                self._agenda.finish()
+                await self._on_step(event)
+            case WorkerReady() | Reunited() | SuccessorReady() | Admitted():
+                await self._give_back(event)
+            case StableReached() if current := self._current(event.attempt):
+                self._on_stable(current)
+            case CheckFailed(_, verdict) if current := self._current(event.attempt):
+                self._on_check_failed(current, verdict)
+            case Overdue() if current := self._current(event.attempt):
+                self._end_worker(current, current.verdict or CloseReason.WORKER_HUNG)
+            case _:
+                log.debug(
+                    "an event of the past", action="event_dropped", session=self.id, event_type=type(event).__name__
+                )
+
+    # --- what it waited for, and what its worker tells -------------------------------------------------------------------------
+
+    async def _on_step(self, event: Step) -> None:
+        match event:
+            case WorkerReady(_, worker):
+                await self._assign(worker)
+            case Reunited(_, returned):
+                await self._on_reunited(returned)
+            case SuccessorReady(_, (successor, ticket)):
+                await self._hand_over(successor, ticket)
+            case Admitted(_, ticket):
+                self._connect(ticket)
+            case Waited():
+                await self._go()
+            case StepFailed(_, error) if not self._taken_up:  # the reunion: whatever it was, it unparks nobody
+                log.error("a reunion failed", action="reunion_failed", session=self.id, error=str(error))
+                await self._take_up()
+            case StepFailed(_, error) if self.state is S.OPEN:
+                self._alert("replacement_failed", f"The worker could not be replaced and goes on: {error}")
+            case StepFailed(_, WorkerGone() | TimeoutError() as error):
+                words = str(error) or "The worker did not say hello in time."
+                await self._closed(CloseReason.WORKER_EXITED, None, words)
+            case StepFailed(_, error):
+                raise error
+            case never:
+                assert_never(never)
+
+    async def _on_told(self, told: Told) -> None:
+        match told:
+            case FrameCame(_, frame):
+                await self._on_frame(frame)
+            case KeysUnreadable(_, error):
+                self._end_attempt()
+                await self._quarantine(str(error))
+            case Exceeded(_, excess):
+                self._on_excess(excess)
+            case WorkerEnded(_, end):
+                await self._on_worker_ended(end)
+            case never:
+                assert_never(never)
+
+    async def _on_frame(self, frame: wire.Up) -> None:
+        match frame:
+            case wire.Closed() | wire.Qr() | wire.State() | wire.Opened() if attempt := self._current(frame.attempt):
+                await self._on_report(attempt, frame)
+            case _:
+                kind = type(frame).__name__
+                log.debug("a report of an earlier attempt", action="frame_dropped", session=self.id, frame=kind)
+
+    async def _on_worker_ended(self, end: Exit) -> None:
+        self._seat.worker = None
+        if self.attempt is not None or self.state is S.HELD:
+            reason = (self.attempt and self.attempt.verdict) or CloseReason.WORKER_EXITED
+            await self._closed(reason, end.status, f"The worker process {end}.")
+
+    async def _give_back(self, event: WorkerReady | Reunited | SuccessorReady | Admitted) -> None:
+        """What was waited for came when it was no longer wanted."""
+        match event:
+            case Reunited() if self._leaving:
+                log.debug("a worker is left to our successor", action="left", session=self.id)
+            case WorkerReady(_, worker) | Reunited(_, Returned(worker, _)):
+                await worker.stop()
+            case SuccessorReady(_, (worker, ticket)):
+                ticket.finish(succeeded=False)
+                await worker.stop()
+            case Admitted(_, ticket):
+                ticket.finish(succeeded=False)
+
+    async def _clear_inbox(self) -> None:
+        """What came too late: questions are refused, workers and tickets given back."""
+        while not self.inbox.empty():
+            match self.inbox.get_nowait():
+                case Asked(_, reply):
+                    _answer(reply, SessionNotFound(f"Session {self.id} is gone."))
+                case WorkerReady() | Reunited() | SuccessorReady() | Admitted() as late:
+                    await self._give_back(late)
+
+    # --- commands --------------------------------------------------------------------------------------------------------------
+
+    async def _on_asked(self, event: Asked) -> None:
+        commands: dict[Command, Callable[[], Awaitable[None]]] = {
+            Command.START: self._start,
+            Command.STOP: self._stop,
+            Command.FORCE: self._force,
+            Command.RESET_BREAKER: self._reset_breaker,
+            Command.LOGOUT: self._logout,
+            Command.REPLACE: self._replace,
+            Command.RETIRE: self._retire,
+            Command.LEAVE: self._leave,
+        }
+        try:
+            result: ArchiveRow | None = None
+            match event.command:
+                case Restore(archive, start):
+                    result = await self._restore(archive, start)
+                case Command():
+                    await commands[event.command]()
+        except WasupError as refusal:
+            _answer(
+                event.reply, refusal
+            )  # a command checks and writes before it changes anything: nothing is half-done
+        except BaseException:
+            _answer(event.reply, WasupError("The supervisor failed to do that."))
+            raise
+        _answer(event.reply, result)
+
+    async def _start(self) -> None:
+        await self._want(True)
+        self._begin_anew()
+        blocked = self._judgement.breaker.seconds_until_trial(self._now())
+        if self.state is S.STOPPED and blocked:  # stop and start are no way round an open breaker
+            self._retry(blocked)
+        elif self.state in {S.STOPPED, S.PARKED, S.QUARANTINED}:
+            self._judgement.pardon()
+            self._logout_wanted = False
+            await self._go()
+            self._save()
+
+    def _begin_anew(self) -> None:
+        """An operator's word counts for more than what is remembered, also while the session still waits for its worker's call."""
+        if not self._taken_up:
+            self._past = msgspec.structs.replace(self._past, parked=False, next_attempt_at=None)
+            self._readable = True
+        if self.state is not S.STARTING:
+            self._taken_up = True
+
+    async def _stop(self) -> None:
+        await self._want(False)
+        await self._rest(Signal.STOP)
+
+    async def _force(self) -> None:
+        """Cut any wait short and let one attempt through, breaker or not; never past what a reconnect cannot mend."""
+        judgement = self._judgement
+        incurable = judgement.last_close if judgement.only_a_human_can_mend() else None
+        found_parked = self._past.parked and not self._taken_up
+        refusal = refusals.vain_force(self.id, S.PARKED if found_parked else self.state, incurable)
+        if refusal is not None:
+            raise refusal
+        self._begin_anew()
+        if self.attempt is not None:
+            self._forced = True
+            self._close_socket(self.attempt, CloseReason.REQUESTED)
+        elif self.state is S.STARTING:
+            self._forced = True
+        else:
+            await self._go(urgent=True)
+
+    async def _reset_breaker(self) -> None:
+        self._judgement.reset()
+        self._save()
+        if self.state is S.WAITING:
+            await self._go()
+
+    async def _logout(self) -> None:
+        if self.state is not S.OPEN or self.attempt is None:
+            raise refusals.cannot_log_out(self.id, self.state)
+        self._logout_wanted = True
+        self._log_out(self.attempt)
+
+    async def _restore(self, archive: int | None, start: bool) -> ArchiveRow:
+        """Put archived credentials back, in place of those there are (which are archived themselves)."""
+        if self.state not in {S.STOPPED, S.PARKED, S.QUARANTINED}:
+            raise refusals.cannot_restore(self.id, self.state)
+        restored = await self._around.store.restore(self.id, archive)
+        self.row = msgspec.structs.replace(self.row, jid=None, name=None, memory=None)
+        self._publish("restored", {"archive": restored.id, "reason": restored.reason})
+        if start:
+            await self._start()
+        return restored
+
+    async def _retire(self) -> None:
+        if self.state is not S.STOPPED:
+            self._save()
+        await self._rest(None)
+        self.retired = True
+
+    async def _leave(self) -> None:
+        """Let the worker live on for our successor: nothing is closed, and what is remembered is stored."""
+        if self.state is not S.STOPPED:
+            self._save()
+        self._leaving = True
+        self._agenda.cancel()
+        self._agenda.clear_deadlines()
+        if self.attempt is not None:
+            self.attempt.unwatch()
+        self.retired = True
+
+
+def _answer(reply: "asyncio.Future[Any]", answer: Any) -> None:
+    if reply.done():  # whoever asked has gone
+        return
+    if isinstance(answer, WasupError):
+        reply.set_exception(answer)
+    else:
+        reply.set_result(answer)

@@ -1,0 +1,153 @@
+"""The way to an attempt (a worker, a ticket, `connect`), and from its end to what comes next: wait, hold, park, rest."""
+
+from functools import partial
+from typing import Final, assert_never
+
+import msgspec
+import structlog
+
+from sessions import wire
+from sessions.actor.standing import Standing
+from sessions.attempt import Attempt
+from sessions.events import Admitted, WorkerReady
+from sessions.machine import Signal
+from sessions.model import CloseReason, SessionState, UnreadableValue
+from sessions.policy import Action, Credentials, Decision
+from sessions.ports import Ticket, WorkerHandle
+from sessions.seat import UnreadableCredentials
+from sessions.snapshot import human_action
+
+S = SessionState
+
+NO_FAILURE: Final = frozenset({CloseReason.RESTART_REQUIRED, CloseReason.REQUESTED, CloseReason.OWN_LOGOUT})
+"""Closes that are no error of anybody."""
+
+log = structlog.get_logger("session")
+
+
+class Attempting(Standing):
+    """How attempts begin and end."""
+
+    async def _go(self, urgent: bool = False) -> None:
+        """Take the next step towards an attempt: a worker, then a ticket."""
+        self._forced = self._forced or urgent
+        self._next_attempt_at = None
+        if self.worker is not None:
+            self._ask_gate()
+        else:
+            self._signal(Signal.START)
+            self._agenda.begin(self._seat.bring_up, WorkerReady)
+
+    def _ask_gate(self) -> None:
+        if self.state is S.HELD and self._agenda.arriving:
+            return  # a ticket is in the inbox already; never two at once
+        ready = () if self.state is S.HELD else (Signal.READY,)
+        ticket = None if self.state is S.HELD else self._around.gate.try_admit(self.id, self._forced)
+        if ticket is not None:
+            self._agenda.cancel()
+            self._connect(ticket, *ready)
+        else:
+            self._signal(*ready)
+            self._agenda.begin(partial(self._around.gate.admit, self.id, self._forced), Admitted)
+
+    async def _assign(self, worker: WorkerHandle) -> None:
+        if not worker.alive:
+            await self._closed(CloseReason.WORKER_EXITED, None, "It ended before its first attempt.")
+            return
+        try:
+            await self._seat.assign(worker)
+        except (UnreadableCredentials, UnreadableValue) as error:
+            await worker.stop()
+            await self._quarantine(str(error))
+        except BaseException:
+            worker.kill()
+            raise
+        else:
+            self._ask_gate()
+
+    def _connect(self, ticket: Ticket, *signals: Signal) -> None:
+        self._attempts += 1
+        self.attempt = Attempt(self._attempts, ticket)
+        self._episode_attempts += 1
+        self._forced = False
+        self._judgement.breaker.begin_attempt()
+        self._signal(*signals, Signal.ADMIT)
+        self._expect_report(self.attempt, self._around.config.connect_timeout_seconds)
+        self._seat.tell(wire.Connect(self.id, self.attempt.number))
+
+    # --- when it closes --------------------------------------------------------------------------------------------------------
+
+    async def _closed(
+        self, reason: CloseReason, code: int | None, message: str, data: dict[str, str] | None = None
+    ) -> None:
+        """The attempt or the open socket has ended: ask the policy, and do what it says."""
+        now, ended = self._now(), self.attempt
+        asked = ended is not None and ended.verdict is CloseReason.REQUESTED
+        self._forced = self._forced and asked  # else the attempt that was forced is over
+        if reason not in NO_FAILURE:
+            self.counters.failed(now)
+        self._agenda.cancel()
+        self._end_attempt()
+        self._judged = (self._seat.epoch, self._attempts)
+        if reason is CloseReason.REPLACED:
+            self._around.workers.end_others(self._seat, self.worker)
+        roll = self._around.dice.random()
+        await self._carry_out(
+            reason, self._judgement.close(reason, code, message, data, ended is not None and ended.stable, now, roll)
+        )
+
+    async def _carry_out(self, reason: CloseReason, decision: Decision) -> None:
+        if decision.credentials is Credentials.ARCHIVE:
+            await self._seat.clear()
+            await self._around.store.archive_credentials(self.id, reason)
+            self.row = msgspec.structs.replace(self.row, jid=None, name=None)
+        match decision.action:
+            case Action.RETRY:
+                self._retry(decision.wait_seconds or 0.0)
+                if reason is CloseReason.STORE_FAILED:
+                    await self._seat.clear()  # it is ahead of the store; a new one needs the store before it may log in
+            case Action.HOLD:
+                self._around.gate.hold(reason)
+                self._retry(0.0)
+            case Action.PARK:
+                await self._park(decision.wait_seconds)
+            case Action.DONE:
+                await self._want(False)
+                await self._rest(Signal.STOP)
+            case never:
+                assert_never(never)
+
+    def _retry(self, wait_seconds: float) -> None:
+        """Give the next try a time; an open breaker may put it off, an operator's force may not be put off."""
+        wait = 0.0 if self._forced else max(wait_seconds, self._judgement.breaker.seconds_until_trial(self._now()))
+        self._wait(wait)
+        self._signal(Signal.RETRY)
+        self._save()
+
+    async def _park(self, wait_seconds: float | None) -> None:
+        self._logout_wanted = False
+        if wait_seconds is not None:
+            self._wait(wait_seconds)
+        self._signal(Signal.PARK)
+        self._save()  # before the worker, which could tell our successor, is gone
+        self._alert("parked", human_action(self.id, self.state, self._judgement.last_close))
+        await self._seat.clear()
+
+    async def _quarantine(self, cause: str) -> None:
+        self._agenda.cancel()
+        self._next_attempt_at = None
+        await self._seat.clear()
+        self._signal(Signal.QUARANTINE)
+        self._alert("quarantined", f"The stored credentials cannot be read; nothing was changed. {cause}".strip())
+
+    async def _rest(self, signal: Signal | None) -> None:
+        """Let go of everything, in order: what we wait for, the socket and its worker, the state."""
+        self._agenda.cancel()
+        await self._around.workers.dismiss(self.id)
+        await self._seat.clear()
+        self._end_attempt()
+        self._next_attempt_at, self._forced, self._logout_wanted = None, False, False
+        self._judgement.breaker.abandon_attempt(self._now())
+        if signal is not None:
+            self._signal(signal)
+            self._save()

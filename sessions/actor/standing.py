@@ -1,0 +1,177 @@
+"""Where a session stands: its state, what is remembered of it, what is shown and told of it, and the attempt under way."""
+
+import asyncio
+import time
+from functools import partial
+from typing import Any, Final
+
+import msgspec
+import structlog
+
+from sessions import memory, wire
+from sessions.agenda import Agenda
+from sessions.attempt import Attempt
+from sessions.counters import Counters
+from sessions.events import Event, Overdue, Waited
+from sessions.judgement import Judgement
+from sessions.machine import Signal, step
+from sessions.model import CloseReason, SessionState
+from sessions.ports import WorkerHandle
+from sessions.seat import Seat
+from sessions.snapshot import BreakerSnapshot, Reconnection, human_action, iso, iso_at
+from sessions.store import SessionRow
+from sessions.surroundings import Surroundings
+
+S = SessionState
+
+REPORT_GRACE_SECONDS: Final = 10.0
+"""How much later than its own deadline a worker may report before it is taken for hung."""
+
+log = structlog.get_logger("session")
+
+
+class Standing:
+    """The ground floor of the actor: what it knows and its small tools. Nothing here decides."""
+
+    def __init__(self, row: SessionRow, around: Surroundings) -> None:
+        config, self._now = around.config, asyncio.get_running_loop().time
+        self.id: Final = row.id
+        self.counters: Final = Counters()
+        self.wanted = row.wanted
+        self.row = row
+        self._around = around
+        try:
+            self._past, self._readable = memory.decode(row.memory, self._now()), True
+        except wire.WireError:
+            self._past, self._readable = memory.decode(None, self._now()), False
+        self._judgement: Final = Judgement(
+            row.id, config.policy, config.breaker_threshold, config.breaker_timeout_seconds, self._past
+        )
+        self.inbox: Final[asyncio.Queue[Event]] = asyncio.Queue()
+        self._agenda: Final = Agenda(row.id, self.inbox)
+        self._seat: Final = Seat(row.id, around, self.inbox, self.counters)
+        self.state, self._since = S.STOPPED, time.time()
+        self.attempt: Attempt | None = None
+        self._next_attempt_at: float | None = None
+        self._attempts = 0
+        self._taken_up = False
+        """What is remembered has been taken up (or an operator has begun anew): from now on it may be overwritten."""
+        self._judged = self._past.judged
+        """Epoch and attempt of the last close that the policy has judged."""
+        self._episode_attempts = 0
+        self._forced = False
+        """An operator wants the next attempt now."""
+        self._logout_wanted = False
+        """An operator wants the device unlinked; a connection lost meanwhile only puts it off."""
+        self._replaceable_at = 0.0
+        """From then on its worker may be replaced for being above a soft limit, again."""
+        self._snapshot: asyncio.Task[None] | None = None
+        self._leaving = False
+        self.retired = False
+
+    @property
+    def worker(self) -> WorkerHandle | None:
+        """Its worker, if it has one."""
+        return self._seat.worker
+
+    @property
+    def replacing(self) -> bool:
+        """Whether a successor for the worker of the open session is being warmed up, or takes over just now."""
+        return self.state is S.OPEN and (not self._agenda.idle or self.worker is None)
+
+    def stored_row(self) -> SessionRow:
+        """The session as it would be stored now."""
+        remembered = self._encoded() if self._taken_up else self.row.memory
+        return msgspec.structs.replace(self.row, wanted=self.wanted, memory=remembered)
+
+    def reconnection(self) -> Reconnection:
+        """Why the session is where it is and what comes next."""
+        now, last = self._now(), self._judgement.last_close
+        return Reconnection(
+            state=self.state,
+            since=iso(self._since),
+            close_reason=last.reason if last else None,
+            close_code=last.code if last else None,
+            close_message=last.message if last else None,
+            closed_at=iso(last.at_wall_seconds) if last else None,
+            rule=last.rule if last else None,
+            attempts=self._episode_attempts,
+            failures=self._judgement.failures,
+            next_attempt=iso_at(self._next_attempt_at, now),
+            breaker=BreakerSnapshot.of(self._judgement.breaker, now),
+            human_action=human_action(self.id, self.state, last),
+        )
+
+    # --- small tools -----------------------------------------------------------------------------------------------------------
+
+    def _signal(self, *signals: Signal) -> None:
+        """Step the machine; what is passed through within one call is not shown."""
+        before = self.state
+        state = before
+        for signal in signals:
+            state = step(state, signal)
+        self.state = state
+        if state is not before:
+            self._since = time.time()
+            shown = self.reconnection()
+            self._publish("state", msgspec.to_builtins(shown) | {"from": before.value})
+            log.info(
+                f"session is {state}",
+                action="state",
+                session=self.id,
+                before=before.value,
+                reason=shown.close_reason,
+                rule=shown.rule,
+            )
+
+    def _wait(self, seconds: float) -> None:
+        self._next_attempt_at = self._now() + max(0.0, seconds)
+        self._agenda.begin(partial(asyncio.sleep, max(0.0, seconds)), Waited)
+
+    def _current(self, number: int) -> Attempt | None:
+        """The attempt under way, if that is its number."""
+        return self.attempt if self.attempt is not None and self.attempt.number == number else None
+
+    def _expect_report(self, attempt: Attempt, seconds: float) -> None:
+        """The worker owes a report by then (and some grace); else it is ended, and the verdict is the reason, or that it hung."""
+        self._agenda.clear_deadlines()
+        self._agenda.later(seconds + REPORT_GRACE_SECONDS, Overdue(attempt.number))
+
+    def _close_socket(self, attempt: Attempt, verdict: CloseReason) -> None:
+        attempt.unwatch()
+        attempt.verdict = verdict
+        self._expect_report(attempt, 0.0)
+        self._seat.tell(wire.Close(self.id))
+
+    def _end_worker(self, attempt: Attempt, verdict: CloseReason) -> None:
+        attempt.unwatch()
+        attempt.verdict = verdict
+        if self.worker is not None:
+            self.worker.kill()
+
+    def _end_attempt(self) -> None:
+        self._agenda.clear_deadlines()
+        ended, self.attempt = self.attempt, None
+        if ended is not None:
+            ended.end()
+
+    async def _want(self, wanted: bool) -> None:
+        if self.wanted != wanted:
+            await self._around.store.set_wanted(self.id, wanted)
+            self.wanted = wanted
+
+    def _save(self) -> None:
+        if not self._taken_up:
+            return  # it may say that the number is banned
+        self._around.store.save_memory(self.id, self._encoded())
+
+    def _encoded(self) -> bytes:
+        remembered = self._judgement.remembered(self.state is S.PARKED, self._next_attempt_at, self._judged)
+        return memory.encode(remembered, self._now())
+
+    def _publish(self, kind: str, data: dict[str, Any]) -> None:
+        self._around.publish(self.id, kind, data)
+
+    def _alert(self, name: str, message: str) -> None:
+        log.warning(message, action="alert", session=self.id, alert=name)
+        self._publish("alert", {"name": name, "message": message})

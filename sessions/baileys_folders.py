@@ -1,0 +1,335 @@
+"""Credentials that Baileys keeps in files, in and out: pure file work, blocking (call it in a thread).
+
+Layouts that are read:
+
+- a folder of `useMultiFileAuthState`: `creds.json` and a file `<kind>-<name>.json` for each key; the session is named after the folder;
+- a folder of such folders (Evolution's `instances/`, a bot for each number);
+- a `.json` file with `{"creds": ..., "keys": {"preKeys": ...}}` (Baileys' old single file, the `session` column of Whaticket); the session is
+  named after the file;
+- a folder of such files.
+
+Written is the first one. Nothing is changed where it is read; nobody may go on using what was imported: two owners of one device fight.
+"""
+
+import base64
+import json
+import os
+import secrets
+import shutil
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Final
+
+import msgspec
+
+from sessions.model import InvalidSessionId, SessionId, WasupError, parse_session_id
+from sessions.wire import KeyEntry
+
+CREDS: Final = "creds"
+CREDS_FILE: Final = "creds.json"
+KINDS: Final = (
+    "pre-key",
+    "session",
+    "sender-key",
+    "sender-key-memory",
+    "app-state-sync-key",
+    "app-state-sync-version",
+    "lid-mapping",
+    "device-list",
+    "tctoken",
+    "identity-key",
+)
+"""What Baileys 7.0.0-rc14 keeps (`SignalDataTypeMap` in lib/Types/Auth.d.ts)."""
+SINGLE_FILE_KINDS: Final = {
+    "preKeys": "pre-key",
+    "sessions": "session",
+    "senderKeys": "sender-key",
+    "appStateSyncKeys": "app-state-sync-key",
+    "appStateVersions": "app-state-sync-version",
+    "senderKeyMemory": "sender-key-memory",
+}
+"""Names in the single-file layout (`KEY_MAP` in Whaticket's authState.ts and in Baileys' old useSingleFileAuthState)."""
+MAX_NAME: Final = 256
+"""Characters of a key's name that the store takes."""
+_NEEDED: Final = ("noiseKey", "signedIdentityKey", "signedPreKey", "registrationId", "advSecretKey")
+_LONGEST_FIRST: Final = sorted(KINDS, key=len, reverse=True)  # sender-key-memory-... is no sender-key
+
+
+class NotImportable(WasupError):
+    """These files are no credentials that can be imported."""
+
+    hint = "Give a folder with a creds.json, a folder of such folders, or a .json file with creds and keys."
+
+
+class NotExportable(WasupError):
+    """The folder cannot be written."""
+
+    hint = "Choose a folder that does not exist yet, on a disk with room."
+
+
+class FoundSession(msgspec.Struct, frozen=True):
+    """A session's credentials and keys, as the store takes them. `warnings`: what was left out, without secrets."""
+
+    id: SessionId
+    entries: list[KeyEntry]
+    warnings: list[str]
+
+
+class RefusedSession(msgspec.Struct, frozen=True):
+    """Something that looked like a session and is not imported, and why."""
+
+    path: str
+    reason: str
+    hint: str
+
+
+class Found(msgspec.Struct, frozen=True):
+    """All that was found below a path."""
+
+    sessions: list[FoundSession]
+    refused: list[RefusedSession]
+
+
+def find(path: Path, skip_unreadable: bool = False, session: str | None = None) -> Found:
+    """Read a folder, a folder of folders, or a file. Raises NotImportable when there is nothing that looks like a session, OSError.
+
+    `skip_unreadable`: leave out keys that cannot be read instead of refusing their session (the creds must always be readable).
+    `session`: what to call the one session that is there, instead of its folder's name.
+    """
+    candidates = list(_candidates(path))
+    if not candidates:
+        raise NotImportable(f"{path} holds no credentials of Baileys.")
+    if session is not None and len(candidates) != 1:
+        raise NotImportable(f"{path} holds {len(candidates)} sessions: one name is not enough.", "Leave the name away.")
+    sessions, refused = list[FoundSession](), list[RefusedSession]()
+    for candidate in candidates:
+        try:
+            sessions.append(read(candidate, skip_unreadable, session))
+        except (NotImportable, InvalidSessionId) as error:
+            refused.append(RefusedSession(str(candidate), str(error), error.hint))
+        except OSError as error:
+            refused.append(
+                RefusedSession(str(candidate), f"{error.filename}: {error.strerror}.", "May this user read it?")
+            )
+    return Found(sessions, refused)
+
+
+def read(path: Path, skip_unreadable: bool = False, session: str | None = None) -> FoundSession:
+    """Read one session's folder or file. Raises NotImportable, InvalidSessionId, OSError."""
+    name = session if session is not None else (path.name if path.is_dir() else path.stem)
+    identifier = parse_session_id(name)
+    reader = _Reader(skip_unreadable)
+    entries = reader.read_folder(path) if path.is_dir() else reader.read_file(path)
+    return FoundSession(identifier, entries, reader.warnings)
+
+
+def export(entries: Sequence[KeyEntry], directory: Path) -> None:
+    """Write a folder that `useMultiFileAuthState` reads: whole or not at all, for nobody else to read. Raises NotExportable, OSError.
+
+    Entries of kinds that Baileys does not know (our workers' own, such as `inbound`) are left out.
+    """
+    files = _files(entries)
+    if directory.exists() and (not directory.is_dir() or any(directory.iterdir())):
+        raise NotExportable(f"{directory} exists and is not empty.")
+    partial = directory.with_name(f".{directory.name}.{secrets.token_hex(4)}.partial")
+    partial.mkdir(mode=0o700)
+    try:
+        for name, value in files.items():
+            _write_private(partial / name, value)
+        _sync_directory(partial)
+        partial.rename(directory)  # replaces an empty directory, and nothing else
+    except BaseException:
+        shutil.rmtree(partial, ignore_errors=True)
+        raise
+    _sync_directory(directory.parent)
+
+
+# --- reading ------------------------------------------------------------------------------------------------------------
+
+
+def _candidates(path: Path) -> Iterator[Path]:
+    """What looks like a session, at the path or directly below it."""
+    if path.is_file() or (path / CREDS_FILE).exists():
+        yield path
+        return
+    if not path.is_dir():
+        return
+    for below in sorted(path.iterdir()):
+        if (below.is_dir() and not below.name.startswith(".")) or below.suffix == ".json":
+            yield below
+
+
+class _Reader:
+    """Reads one session and gathers what was left out."""
+
+    def __init__(self, skip_unreadable: bool) -> None:
+        self.warnings: list[str] = []
+        self._skip_unreadable = skip_unreadable
+
+    def read_folder(self, folder: Path) -> list[KeyEntry]:
+        creds = folder / CREDS_FILE
+        if not creds.is_file():
+            raise NotImportable(f"{folder} holds no {CREDS_FILE}.")
+        entries = [_creds_entry(_load(creds), creds)]
+        for file in sorted(folder.iterdir()):
+            if file.name != CREDS_FILE:
+                entries += self._key_file(file)
+        return entries
+
+    def read_file(self, file: Path) -> list[KeyEntry]:
+        content = _load(file)
+        if not isinstance(content, dict) or CREDS not in content:
+            raise NotImportable(f"{file} holds no creds.")
+        entries = [_creds_entry(content[CREDS], file)]
+        keys = content.get("keys") or {}
+        for group, values in keys.items() if isinstance(keys, dict) else ():
+            kind = SINGLE_FILE_KINDS.get(group)
+            if kind is None or not isinstance(values, dict):
+                self.warnings.append(f"{file}: keys of the unknown kind {group!r} are left out")
+                continue
+            entries += [_entry(kind, name, value) for name, value in values.items() if value and self._fits(name, file)]
+        return entries
+
+    def _key_file(self, file: Path) -> Iterable[KeyEntry]:
+        known = key_of(file.name)
+        if known is None or not file.is_file():
+            self.warnings.append(f"{file} is no key of Baileys and is left out")
+            return
+        kind, name = known
+        if not self._fits(name, file):
+            return
+        try:
+            value = _load(file)
+        except NotImportable as error:
+            if not self._skip_unreadable:
+                raise NotImportable(str(error), "Allow unreadable keys to be skipped, or restore the file.") from None
+            self.warnings.append(f"{error} It is left out.")
+            return
+        if value:  # a null is no key
+            yield _entry(kind, name, value)
+
+    def _fits(self, name: str, file: Path) -> bool:
+        if 0 < len(name) <= MAX_NAME:
+            return True
+        self.warnings.append(f"{file}: a key with a name of {len(name)} characters is left out")
+        return False
+
+
+def key_of(file_name: str) -> tuple[str, str] | None:
+    """Kind and name of the key in a file of that name; None if it holds none."""
+    stem = file_name.removesuffix(".json")
+    if stem == file_name:
+        return None
+    for kind in _LONGEST_FIRST:
+        if stem.startswith(f"{kind}-"):
+            mend = _MENDS.get(kind)
+            name = stem[len(kind) + 1 :]
+            return kind, mend(name) if mend else name
+    return None
+
+
+def _base64_again(name: str) -> str:
+    """The id of an app state key is base64, which has `/` and no `_`."""
+    return name.replace("__", "/")
+
+
+def _sender_key_again(name: str) -> str:
+    """`group::user::device`; the group's id may hold single `-`, and a user's none."""
+    return "::".join(name.rsplit("--", 2))
+
+
+_MENDS: Final[Mapping[str, Callable[[str], str]]] = {
+    "app-state-sync-key": _base64_again,
+    "sender-key": _sender_key_again,
+}
+"""Baileys writes `/` as `__` and `:` as `-` in file names. How that is undone depends on what the kind's names may hold: those of all
+other kinds (numbers, `user_domain.device`, jids without device, `__index`) hold neither `/` nor `:`."""
+
+
+def _creds_entry(creds: Any, file: Path) -> KeyEntry:
+    if not isinstance(creds, dict) or any(not creds.get(name) for name in _NEEDED):
+        raise NotImportable(f"{file} holds no credentials of Baileys.")
+    me = creds.get("me")
+    if not (isinstance(me, dict) and me.get("id") and creds.get("account")):
+        raise NotImportable(
+            f"{file} was never paired.", "There is nothing to save: create the session and scan a QR code."
+        )
+    return _entry(CREDS, CREDS, creds)
+
+
+def _entry(kind: str, name: str, value: Any) -> KeyEntry:
+    # On one line, and no half characters: it travels in frames. (They stand in people's names at most.)
+    text = json.dumps(_with_base64(value), ensure_ascii=False, separators=(",", ":"), allow_nan=False)
+    return KeyEntry(kind, name, msgspec.Raw(text.encode("utf-8", "replace")))
+
+
+def _with_base64(value: Any) -> Any:
+    """Buffers that were written as lists of numbers (Node's own way), as Baileys writes and reads them."""
+    if isinstance(value, list):
+        return [_with_base64(item) for item in value]
+    if not isinstance(value, dict):
+        return value
+    data = value.get("data")
+    if value.get("type") == "Buffer" and isinstance(data, list):
+        return {"type": "Buffer", "data": base64.b64encode(_bytes_of(data)).decode()}
+    return {name: _with_base64(item) for name, item in value.items()}
+
+
+def _bytes_of(data: list[Any]) -> bytes:
+    try:
+        return bytes(data)
+    except (TypeError, ValueError):
+        raise NotImportable("A Buffer holds something else than bytes.") from None
+
+
+def _load(file: Path) -> Any:
+    """A file's JSON. Raises NotImportable, which names the file and quotes nothing."""
+    try:
+        return json.loads(file.read_bytes(), parse_constant=_refuse_constant)
+    except (ValueError, RecursionError):
+        raise NotImportable(f"{file} cannot be read: it is not JSON.") from None
+
+
+def _refuse_constant(name: str) -> Any:
+    raise ValueError(f"{name} is not JSON")
+
+
+# --- writing ------------------------------------------------------------------------------------------------------------
+
+
+def _files(entries: Sequence[KeyEntry]) -> dict[str, bytes]:
+    files: dict[str, bytes] = {}
+    for entry in entries:
+        if entry.kind not in {CREDS, *KINDS}:
+            continue
+        name = CREDS_FILE if entry.kind == CREDS else _file_name(entry)
+        if name in files:
+            raise NotExportable(f"Two keys of the kind {entry.kind!r} would be one file.")
+        files[name] = bytes(entry.value)
+    if CREDS_FILE not in files:
+        raise NotExportable("There are no credentials to write.", "The session was never paired.")
+    return files
+
+
+def _file_name(entry: KeyEntry) -> str:
+    """As Baileys' fixFileName."""
+    name = f"{entry.kind}-{entry.name}.json".replace("/", "__").replace(":", "-")
+    if "\0" in name:
+        raise NotExportable(f"A key of the kind {entry.kind!r} has a name that no file can have.")
+    return name
+
+
+def _write_private(file: Path, value: bytes) -> None:
+    descriptor = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    with os.fdopen(descriptor, "wb") as opened:
+        opened.write(value)
+        opened.flush()
+        os.fsync(descriptor)
+
+
+def _sync_directory(directory: Path) -> None:
+    descriptor = os.open(directory, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,96 @@
+"""Warm spares: idle workers with Baileys loaded, so that a session in need of one does not pay for Node's start."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import Final
+
+import structlog
+from tenacity import AsyncRetrying, retry_if_exception_type, wait_exponential
+
+from sessions.model import StoreError, WorkerGone
+from sessions.worker_line import Worker
+
+FIRST_RETRY_SECONDS: Final = 1.0
+LAST_RETRY_SECONDS: Final = 60.0
+REFILL_DELAY_SECONDS: Final = 1.0
+
+log = structlog.get_logger("workers")
+
+
+class Spares:
+    """Keeps `count` idle workers once it is opened; whoever takes one has it replaced in the background."""
+
+    def __init__(self, count: int, start: Callable[[], Awaitable[Worker]]) -> None:
+        self._count = count
+        self._start = start
+        self._idle: list[Worker] = []
+        self._task: asyncio.Task[None] | None = None
+        self._wanted = asyncio.Event()
+        self._taken = False
+        self._deaths = 0
+        """Spares that have ended by themselves since one was of use."""
+
+    @property
+    def idle(self) -> list[Worker]:
+        """The spares that are ready."""
+        return [worker for worker in self._idle if worker.alive]
+
+    def open(self) -> None:
+        """Begin to keep spares."""
+        self._wanted.set()
+        self._task = asyncio.create_task(self._keep(), name="spare workers")
+
+    def take(self) -> Worker | None:
+        """A spare, if one is ready."""
+        worker = next(iter(self.idle), None)
+        if worker is not None:
+            self._idle.remove(worker)
+            self._taken = True
+            self._deaths = 0
+            self._wanted.set()
+        return worker
+
+    async def close(self) -> None:
+        """No more spares: those there are end."""
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.gather(self._task, return_exceptions=True)
+        await asyncio.gather(*(worker.stop() for worker in self.idle))
+
+    async def _keep(self) -> None:
+        while True:
+            await self._wanted.wait()
+            self._wanted.clear()
+            if self._taken:  # whoever has taken one is just logging in, and needs the processor more than we do
+                await asyncio.sleep(REFILL_DELAY_SECONDS)
+                self._taken = False
+            while len(self.idle) < self._count:
+                await asyncio.sleep(self._pause_seconds())
+                await self._add()
+
+    def _pause_seconds(self) -> float:
+        """None, unless spares die as they lie: then longer and longer."""
+        return min(LAST_RETRY_SECONDS, FIRST_RETRY_SECONDS * 2.0 ** (self._deaths - 1)) if self._deaths else 0.0
+
+    def _on_end(self, worker: Worker) -> None:
+        if worker in self._idle:  # nobody has taken it
+            self._idle.remove(worker)
+            self._deaths += 1
+        self._wanted.set()
+
+    async def _start_one(self) -> Worker:
+        return await self._start()
+
+    async def _add(self) -> None:
+        again = AsyncRetrying(
+            retry=retry_if_exception_type((WorkerGone, TimeoutError, StoreError, OSError)),
+            wait=wait_exponential(FIRST_RETRY_SECONDS, LAST_RETRY_SECONDS),
+            after=lambda state: log.warning(
+                "no spare worker could be started",
+                action="spare_failed",
+                error=str(state.outcome and state.outcome.exception()),
+            ),
+        )
+        worker: Worker = await again(self._start_one)
+        self._idle = [*self.idle, worker]
+        worker.ended.add_done_callback(lambda _: self._on_end(worker))

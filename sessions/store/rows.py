@@ -1,0 +1,48 @@
+"""What the store gives and takes: its rows as frozen values."""
+
+import msgspec
+
+from sessions.model import SessionId
+
+
+class SessionRow(msgspec.Struct, frozen=True):
+    """A session as stored. `created_at`: seconds of wall clock."""
+
+    id: SessionId
+    wanted: bool
+    epoch: int
+    memory: bytes | None
+    jid: str | None
+    name: str | None
+    created_at: float
+
+
+class WorkerRow(msgspec.Struct, frozen=True):
+    """A worker process as stored. `token_digest`: SHA-256 of the token with which it says hello."""
+
+    id: str
+    session: str | None
+    pid: int
+    started_at_ticks: int
+    token_digest: bytes | None = None
+
+
+class StoredEvent(msgspec.Struct, frozen=True):
+    """An event with its number."""
+
+    n: int
+    time_ms: int
+    session: str | None
+    type: str
+    data: msgspec.Raw
+
+
+class ArchiveRow(msgspec.Struct, frozen=True, rename="camel"):
+    """Credentials that were put aside. `archived_at`: seconds of wall clock; `whole`: all keys, or (a snapshot) the creds alone."""
+
+    id: int
+    session: str
+    archived_at: float
+    reason: str
+    whole: bool
+    entries: int

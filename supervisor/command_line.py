@@ -1,0 +1,115 @@
+"""What all commands share: the settings, how a command ends badly, and either the running supervisor or the store itself."""
+
+import asyncio
+import os
+from collections.abc import AsyncIterator, Coroutine, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from pathlib import Path
+from typing import Any, Final, NoReturn, TypeVar
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from sessions.model import WasupError
+from sessions.store import Store
+from sessions.store.database import is_sqlite
+from supervisor import logs
+from supervisor.client import Client, CommandFailed
+from supervisor.lock import DirectoryLock, Locked
+from supervisor.program import data_directory, open_store, store_cipher, store_url
+from supervisor.settings import BadSettings, Settings, load
+
+T = TypeVar("T")
+
+EXIT_CONFIG: Final = 78
+"""EX_CONFIG of sysexits.h: nothing but a human can mend it, so a process manager need not try again."""
+WIDE: Final = 10_000
+"""Columns where no terminal says how many there are."""
+
+
+def fail(message: str, status: int = 1) -> NoReturn:
+    """End with a message on stderr."""
+    typer.echo(message, err=True)
+    raise typer.Exit(status)
+
+
+def show(table: Table) -> None:
+    """Print a table: for a terminal as wide as that is, for a program each row on one line."""
+    console = Console()
+    (console if console.is_terminal else Console(width=WIDE)).print(table)
+
+
+def carry_out(work: Coroutine[Any, Any, T]) -> T:
+    """Run a command to its end; what goes wrong is told in a sentence or two."""
+    os.umask(0o077)  # what a command writes holds keys
+    logs.configure("auto", "warning")
+    try:
+        return asyncio.run(work)
+    except WasupError as error:
+        fail(f"{error} {error.hint}")
+    except (CommandFailed, Locked, OSError) as error:
+        fail(str(error))
+
+
+def configuration() -> Settings:
+    """The settings, or the end of the command."""
+    try:
+        return load()
+    except BadSettings as error:
+        fail(str(error), EXIT_CONFIG)
+
+
+def running(settings: Settings) -> Client | None:
+    """The running supervisor of this data directory, if there is one."""
+    return Client.of_running(settings, data_directory(settings))
+
+
+def must_run(settings: Settings) -> Client:
+    """The running supervisor. Raises CommandFailed when there is none."""
+    client = running(settings)
+    if client is None:
+        raise CommandFailed(
+            f"No supervisor runs on {data_directory(settings)}; start it first, or set WHATSAPP_DATA_DIR."
+        )
+    return client
+
+
+@contextmanager
+def own_directory(settings: Settings) -> Iterator[None]:
+    """The data directory, while no supervisor has it. Raises Locked."""
+    directory = data_directory(settings)
+    directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+    with DirectoryLock(directory, "a command"):
+        yield
+
+
+@asynccontextmanager
+async def own_store(settings: Settings, may_be_new: bool = False) -> AsyncIterator[Store]:
+    """The store, while no supervisor has it. Raises Locked, StoreUnavailable, and CommandFailed when there is none (unless it may be new)."""
+    if not may_be_new:
+        _must_exist(settings)
+    with own_directory(settings):
+        store = await open_store(settings)
+        try:
+            yield store
+        finally:
+            await store.close()
+
+
+@asynccontextmanager
+async def reading_store(settings: Settings) -> AsyncIterator[Store]:
+    """The store to read from, whether a supervisor has it or not. Raises CommandFailed when there is none."""
+    _must_exist(settings)
+    store = Store.beside(store_url(settings), store_cipher(settings))
+    try:
+        yield store
+    finally:
+        await store.close()
+
+
+def _must_exist(settings: Settings) -> None:
+    """A file can be seen; what a server has, it says itself."""
+    url = store_url(settings)
+    if is_sqlite(url) and not Path(url.database or "").exists():
+        raise CommandFailed(f"There is no store in {data_directory(settings)}; set WHATSAPP_DATA_DIR.")

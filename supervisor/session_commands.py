@@ -1,0 +1,148 @@
+"""`wasup sessions ...`: look at them, take over what was paired elsewhere, hand it out again, put archived credentials back."""
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.progress import track
+from rich.table import Table
+
+from sessions import baileys_folders
+from sessions.baileys_folders import FoundSession
+from sessions.model import WasupError, parse_session_id
+from sessions.snapshot import iso
+from supervisor.client import CommandFailed
+from supervisor.command_line import carry_out, configuration, fail, must_run, own_store, reading_store, running, show
+
+app = typer.Typer(no_args_is_help=True, help="Sessions and their credentials.")
+
+SessionName = Annotated[str, typer.Argument(help="The session's id.")]
+
+
+@app.command("list")
+def list_sessions() -> None:
+    """Show all sessions of the running supervisor: their states, and what a human must do."""
+    seen = carry_out(_sessions())
+    table = Table("session", "state", "phone", "since", "what to do", box=None)
+    for session in seen:
+        why = session["reconnection"]
+        table.add_row(session["id"], session["state"], session["jid"] or "", why["since"], why["humanAction"])
+    show(table)
+
+
+@app.command("import")
+def import_sessions(
+    directory: Annotated[
+        Path,
+        typer.Argument(
+            help="A useMultiFileAuthState folder, a folder of such folders, or of Whaticket's JSON files.", exists=True
+        ),
+    ],
+    skip_unreadable: Annotated[
+        bool,
+        typer.Option(
+            "--skip-unreadable", help="Leave out key files that cannot be read, instead of refusing their session."
+        ),
+    ] = False,
+    start: Annotated[bool, typer.Option("--start/--no-start", help="Start what is imported at once.")] = False,
+) -> None:
+    """Take over sessions that were paired with Baileys elsewhere. End the other program first: two logins of one device fight (440)."""
+    refused = carry_out(_import(directory, skip_unreadable, start))
+    if refused:
+        fail(f"{len(refused)} not imported: {', '.join(refused)}")
+
+
+@app.command("export")
+def export_session(
+    session: SessionName,
+    directory: Annotated[Path, typer.Argument(help="The folder to write; it must not exist, or be empty.")],
+) -> None:
+    """Write a session's credentials as a useMultiFileAuthState folder. Stop the session before another program uses them."""
+    carry_out(_export(session, directory))
+    typer.echo(f"{session} is in {directory}. It holds the keys of the number: whoever has them can be it.")
+
+
+@app.command()
+def archives(session: SessionName) -> None:
+    """Show the credentials of a session that were put aside; of a deleted session, too."""
+    table = Table("archive", "when", "why", "what", "entries", box=None)
+    for archive in carry_out(_archives(session)):
+        what = "everything" if archive["whole"] else "creds only (snapshot)"
+        table.add_row(str(archive["id"]), archive["archivedAt"], archive["reason"], what, str(archive["entries"]))
+    show(table)
+
+
+@app.command()
+def restore(
+    session: SessionName,
+    archive: Annotated[int | None, typer.Option(help="Which one (see `archives`); by default what fits best.")] = None,
+    start: Annotated[bool, typer.Option("--start/--no-start", help="Start the session afterwards.")] = True,
+) -> None:
+    """Put archived credentials back in place of the present ones, which are archived themselves."""
+    restored = carry_out(_restore(session, archive, start))
+    typer.echo(
+        f"{session} has its credentials of {restored['archivedAt']} back (archive {restored['id']}, {restored['reason']})."
+    )
+
+
+async def _sessions() -> Any:
+    return (await must_run(configuration()).call("GET", "/sessions"))["sessions"]
+
+
+async def _import(directory: Path, skip_unreadable: bool, start: bool) -> list[str]:
+    """The names of what was refused; each is told with its reason."""
+    refused = []
+    found = baileys_folders.find(directory, skip_unreadable)
+    for unread in found.refused:
+        typer.echo(f"{unread.path}: {unread.reason} {unread.hint}", err=True)
+        refused.append(unread.path)
+    for each in track(found.sessions, "importing", console=Console(stderr=True), transient=True):
+        for warning in each.warnings:
+            typer.echo(f"{each.id}: {warning}", err=True)
+        try:
+            await _import_one(each, start)
+        except (WasupError, CommandFailed) as error:
+            hint = f" {error.hint}" if isinstance(error, WasupError) else ""
+            typer.echo(f"{each.id}: {error}{hint}", err=True)
+            refused.append(each.id)
+        else:
+            typer.echo(f"{each.id}: imported, {len(each.entries)} entries")
+    return refused
+
+
+async def _import_one(found: FoundSession, start: bool) -> None:
+    settings = configuration()
+    client = running(settings)
+    if client is not None:
+        await client.call("POST", f"/sessions/{found.id}/import", {"entries": found.entries, "start": start})
+        return
+    async with own_store(settings, may_be_new=True) as store:
+        await store.import_session(found.id, found.entries, start)
+
+
+async def _export(session: str, directory: Path) -> None:
+    async with reading_store(configuration()) as store:
+        entries = await store.export_session(parse_session_id(session))
+    baileys_folders.export(entries, directory)
+
+
+async def _archives(session: str) -> list[Any]:
+    async with reading_store(configuration()) as store:
+        return [
+            {"id": a.id, "archivedAt": iso(a.archived_at), "reason": a.reason, "whole": a.whole, "entries": a.entries}
+            for a in await store.archives(parse_session_id(session))
+        ]
+
+
+async def _restore(session: str, archive: int | None, start: bool) -> Any:
+    name, settings = parse_session_id(session), configuration()
+    client = running(settings)
+    if client is not None:
+        body = {"archive": archive, "start": start}
+        return (await client.call("POST", f"/sessions/{name}/restore", body))["restored"]
+    async with own_store(settings) as store:
+        restored = await store.restore(name, archive)
+        if start:
+            await store.set_wanted(name, True)
+    return {"id": restored.id, "archivedAt": iso(restored.archived_at), "reason": restored.reason}

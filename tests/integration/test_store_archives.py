@@ -1,0 +1,159 @@
+"""What is put aside, and the way back."""
+
+import time
+from collections.abc import AsyncIterator
+
+import pytest
+import pytest_asyncio
+from sqlalchemy import URL
+
+from sessions.model import NoArchive, SessionExists, SessionId, StaleEpoch
+from sessions.store import Store
+from tests.store_tools import CREDS, CREDS_ENTRY, OTHER, SHOP, creds, entry, sql
+
+DAY = 86_400.0
+
+
+@pytest_asyncio.fixture
+async def store(url: URL) -> AsyncIterator[Store]:
+    store = await Store.open(url)
+    yield store
+    await store.close()
+
+
+async def paired(store: Store, session: SessionId = SHOP) -> int:
+    """A session with credentials and keys; its epoch."""
+    await store.create_session(session, wanted=True)
+    epoch = await store.raise_epoch(session)
+    await store.write_keys(session, epoch, [CREDS_ENTRY, entry("1.0", b"1")])
+    return epoch
+
+
+async def epoch_of(store: Store) -> int:
+    (row,) = await store.sessions()
+    return row.epoch
+
+
+async def test_a_snapshot_holds_the_credentials_and_no_ratchet(store: Store) -> None:
+    await paired(store)
+    assert await store.snapshot(SHOP, "paired") is True
+    assert await store.snapshot(OTHER, "paired") is False
+    (snapshot,) = await store.archives(SHOP)
+    assert (snapshot.reason, snapshot.whole, snapshot.entries, snapshot.session) == ("paired", False, 1, SHOP)
+    assert abs(snapshot.archived_at - time.time()) < 60
+
+
+async def test_of_the_snapshots_the_newest_five_are_kept_and_of_the_archives_all(store: Store, url: URL) -> None:
+    for _ in range(7):
+        await store.create_session(OTHER, wanted=False)
+        await store.write_keys(OTHER, 0, [CREDS_ENTRY])
+        await store.delete_session(OTHER, purge=False)
+    await paired(store)
+    for n in range(8):
+        await store.snapshot(SHOP, f"number {n}")
+    await paired(store, OTHER)
+    await store.snapshot(OTHER, "paired")
+    assert [row.reason for row in await store.archives(SHOP)] == [f"number {n}" for n in range(3, 8)]
+    assert [row.whole for row in await store.archives(OTHER)] == [True] * 7 + [False]
+    assert await sql(url, "SELECT count(*) FROM archived_auth") == [(5 + 7 + 1,)]
+
+
+async def test_snapshots_are_taken_of_those_that_are_due(store: Store, url: URL) -> None:
+    for session in ("a", "b", "c", "d"):
+        await paired(store, SessionId(session))
+    await store.create_session(SHOP, wanted=True)  # never paired
+    await store.snapshot(SessionId("b"), "paired")
+    await store.snapshot(SessionId("c"), "paired")
+    await store.snapshot(SessionId("d"), "paired")
+    await sql(url, "UPDATE archives SET archived_at = archived_at - 90000 WHERE session = 'c'")
+    await sql(url, "UPDATE archives SET archived_at = archived_at + 90000 WHERE session = 'd'")  # a clock set back
+    assert await store.snapshot_due(DAY) == 3
+    assert await store.snapshot_due(DAY) == 0
+    reasons = {session: [row.reason for row in await store.archives(session)] for session in "abcd"}
+    assert reasons == {
+        "a": ["scheduled"],
+        "b": ["paired"],
+        "c": ["paired", "scheduled"],
+        "d": ["paired", "scheduled"],
+    }
+    assert await store.archives(SHOP) == []
+    assert await sql(url, "SELECT count(*) FROM archived_auth WHERE value = ?", CREDS) == [(6,)]
+    for _ in range(9):
+        await sql(url, "UPDATE archives SET archived_at = archived_at - 90000")
+        assert await store.snapshot_due(DAY) == 4
+    assert [len(await store.archives(session)) for session in "abcd"] == [5] * 4
+
+
+async def test_the_newest_snapshot_puts_the_credentials_back_and_leaves_the_ratchets(store: Store) -> None:
+    epoch = await paired(store)
+    await store.snapshot(SHOP, "paired")
+    await store.write_keys(SHOP, epoch, [creds(b'{"broken":true}'), entry("1.0", b"2")])
+    restored = await store.restore(SHOP, None)
+    assert (restored.reason, restored.whole) == ("paired", False)
+    assert await store.creds(SHOP) == CREDS
+    assert await store.read_keys(SHOP, "session", ["1.0"]) == {"1.0": b"2"}
+    assert await epoch_of(store) == epoch + 1
+    with pytest.raises(StaleEpoch):
+        await store.write_keys(SHOP, epoch, [entry("1.0", b"3")])
+    before = (await store.archives(SHOP))[-1]
+    assert (before.reason, before.whole, before.entries) == ("before_restore", True, 2)
+    await store.restore(SHOP, before.id)
+    assert await store.creds(SHOP) == b'{"broken":true}', "and even the restore can be taken back"
+
+
+async def test_a_whole_archive_brings_back_a_session_that_was_logged_out(store: Store) -> None:
+    epoch = await paired(store)
+    await store.snapshot(SHOP, "paired")
+    await store.archive_credentials(SHOP, "logged_out")
+    await store.write_keys(SHOP, epoch + 1, [entry("9.0", b"9")])  # a new pairing has begun, and left a key
+    restored = await store.restore(SHOP, None)
+    assert (restored.reason, restored.whole, restored.entries) == ("logged_out", True, 2)
+    assert await store.creds(SHOP) == CREDS
+    assert await store.read_keys(SHOP, "session", ["1.0", "9.0"]) == {"1.0": b"1"}
+    assert await epoch_of(store) == epoch + 2
+    assert [row.reason for row in await store.archives(SHOP)] == ["paired", "logged_out", "before_restore"]
+
+
+async def test_a_deleted_session_comes_back_and_is_not_started(store: Store) -> None:
+    await paired(store)
+    await store.delete_session(SHOP, purge=False)
+    assert (await store.restore(SHOP, None)).reason == "deleted"
+    (row,) = await store.sessions()
+    assert (row.id, row.wanted, row.epoch, row.jid) == (SHOP, False, 1, None)
+    assert await store.creds(SHOP) == CREDS
+
+
+async def test_there_is_nothing_to_restore_from(store: Store) -> None:
+    await paired(store)
+    with pytest.raises(NoArchive, match="no snapshot"):
+        await store.restore(SHOP, None)
+    await paired(store, OTHER)
+    await store.snapshot(OTHER, "paired")
+    (foreign,) = await store.archives(OTHER)
+    with pytest.raises(NoArchive, match="archive"):
+        await store.restore(SHOP, foreign.id)
+    with pytest.raises(NoArchive, match="no whole archive") as caught:
+        await store.restore(SessionId("never"), None)
+    assert "number" in caught.value.hint
+    assert [row.id for row in await store.sessions()] == [SHOP, OTHER]
+    assert [row.epoch for row in await store.sessions()] == [1, 1]
+
+
+async def test_an_archive_without_credentials_is_not_restored(store: Store) -> None:
+    await store.create_session(SHOP, wanted=True)
+    await store.write_keys(SHOP, 0, [entry("1.0", b"1")])
+    await store.archive_credentials(SHOP, "logged_out")
+    with pytest.raises(NoArchive, match="no credentials"):
+        await store.restore(SHOP, None)
+
+
+async def test_a_session_is_imported_whole_and_once_and_exported_as_it_was(store: Store) -> None:
+    entries = [CREDS_ENTRY, *(entry(f"{n}", b'{"n":%d}' % n, "pre-key") for n in range(900))]
+    await store.import_session(SHOP, entries, wanted=False)
+    with pytest.raises(SessionExists):
+        await store.import_session(SHOP, entries[:1], wanted=True)
+    (row,) = await store.sessions()
+    assert (row.id, row.wanted) == (SHOP, False)
+    exported = {(e.kind, e.name): bytes(e.value) for e in await store.export_session(SHOP)}
+    assert exported == {(e.kind, e.name): bytes(e.value) for e in entries}
+    assert await store.export_session("never") == []

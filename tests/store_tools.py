@@ -1,0 +1,51 @@
+"""What tests of the store share: short words for entries, and a look past the store into its database."""
+
+import sqlite3
+from collections.abc import Sequence
+from typing import Any
+
+import asyncpg
+import msgspec
+from sqlalchemy import URL
+
+from sessions.model import SessionId
+from sessions.wire import KeyEntry
+
+SHOP = SessionId("shop")
+OTHER = SessionId("other")
+CREDS = b'{"registrationId":42}'
+
+
+def entry(name: str, value: bytes, kind: str = "session") -> KeyEntry:
+    return KeyEntry(kind, name, msgspec.Raw(value))
+
+
+CREDS_ENTRY = entry("creds", CREDS, "creds")
+
+
+def creds(value: bytes) -> KeyEntry:
+    return entry("creds", value, "creds")
+
+
+async def connect(url: URL) -> Any:
+    """A PostgreSQL connection that is nobody's."""
+    return await asyncpg.connect(user=url.username, database=url.database, host=url.query["host"])
+
+
+async def sql(url: URL, statement: str, *parameters: object) -> Sequence[Sequence[Any]]:
+    """Run a statement behind the store's back. Parameters are ?, for both."""
+    if url.get_backend_name() == "sqlite":
+        connection = sqlite3.connect(str(url.database))
+        try:
+            rows = connection.execute(statement, parameters).fetchall()
+            connection.commit()
+            return rows
+        finally:
+            connection.close()
+    for number in range(1, len(parameters) + 1):
+        statement = statement.replace("?", f"${number}", 1)
+    other = await connect(url)
+    try:
+        return [tuple(row) for row in await other.fetch(statement, *parameters)]
+    finally:
+        await other.close()
