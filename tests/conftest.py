@@ -31,7 +31,7 @@ def lab_directory(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 
 
 @pytest_asyncio.fixture(scope="session", loop_scope="session")
-async def standin(lab_directory: Path) -> AsyncIterator[StandIn]:
+async def shared_standin(lab_directory: Path) -> AsyncIterator[StandIn]:
     """The stand-in of this test run. Its log is the ground truth: no two logins of one device may overlap, in any test."""
     standin = await StandIn.start(lab_directory / "standin")
     yield standin
@@ -40,6 +40,12 @@ async def standin(lab_directory: Path) -> AsyncIterator[StandIn]:
     await standin.close()
     assert logins, "the suite has logged in, or the log proves nothing"
     assert overlaps == []
+
+
+@pytest_asyncio.fixture(loop_scope="session")
+async def standin(shared_standin: StandIn) -> StandIn:
+    """The stand-in, with a log that begins with the test: another test may have used the same names."""
+    return await shared_standin.from_now_on()
 
 
 @pytest_asyncio.fixture(loop_scope="session")

@@ -2,7 +2,7 @@
 
 import json
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,8 @@ class StandIn:
     admin: str
     root_key: str
     _http: aiohttp.ClientSession
+    since: int = 0
+    """Entries of the log up to this number are somebody else's, an earlier test's for example, and are not shown."""
 
     @classmethod
     async def start(cls, directory: Path, port: int = 0) -> "StandIn":
@@ -83,6 +85,10 @@ class StandIn:
         """What came out of the session, decrypted as the recipient's phone."""
         return list(await self.call("GET", f"/messages?session={session}"))
 
+    async def from_now_on(self) -> "StandIn":
+        """The same stand-in, with a log that begins now."""
+        return replace(self, since=await self.last_entry())
+
     async def last_entry(self) -> int:
         """The number of the log's newest entry."""
         entries = (await self.call("GET", "/log?after=0"))["entries"]
@@ -90,7 +96,7 @@ class StandIn:
 
     async def log(self, *events: str, session: str | None = None, after: int = 0) -> list[dict[str, Any]]:
         """The ground-truth log, or only these events of it."""
-        entries = (await self.call("GET", f"/log?after={after}"))["entries"]
+        entries = (await self.call("GET", f"/log?after={max(after, self.since)}"))["entries"]
         return [
             entry
             for entry in entries

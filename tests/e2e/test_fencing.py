@@ -318,12 +318,12 @@ async def test_frozen_and_killed_workers_are_replaced_by_the_next_supervisor_and
 ) -> None:
     """The next supervisor waits 10 s for the frozen one's call; then it is killed, and only then its session given to another."""
     supervisor = await start_supervisor()
-    names = ["frozen", "killed", "both", "neither"]
+    names = ["stopped-cold", "shot", "both", "neither"]
     await pair(supervisor, standin, *names)
     workers, before = await supervisor.workers(), await standin.last_entry()
-    os.kill(workers["frozen"], signal.SIGSTOP)
+    os.kill(workers["stopped-cold"], signal.SIGSTOP)
     await supervisor.kill()
-    os.kill(workers["killed"], signal.SIGKILL)
+    os.kill(workers["shot"], signal.SIGKILL)
     os.kill(workers["both"], signal.SIGSTOP)
     os.kill(workers["both"], signal.SIGKILL)
     for name in names:
