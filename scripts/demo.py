@@ -1,8 +1,8 @@
 """`make demo`: the whole thing on one screen, against the stand-in. Real supervisor, real workers, real Baileys; only WhatsApp is played.
 
-Five sessions are paired by played phones, text both ways, and are then hit by a drop, an outage, a kill -9 and an unlink; each is healed or
-explained before your eyes. It stays up until Ctrl-C. DEMO_SECONDS=n ends it by itself, n seconds after its start but not before the
-story is told; the exit status is 0 only if everything healed.
+Five sessions are paired by played phones, text both ways, and are then hit by a drop, an outage, two kill -9 (of a worker, then of the
+supervisor itself) and an unlink; each is healed or explained before your eyes. It stays up until Ctrl-C. DEMO_SECONDS=n ends it by
+itself, n seconds after its start but not before the story is told; the exit status is 0 only if everything healed.
 """
 
 import asyncio
@@ -156,6 +156,27 @@ async def kill(demo: Demo) -> str:
     return f"worker {pid} of loja-2 killed with -9: replaced, same credentials, no new QR"
 
 
+async def adoption(demo: Demo) -> str:
+    """Kill the supervisor itself; what comes in meanwhile waits in the workers for its successor."""
+    before = await demo.standin.last_entry()
+    await demo.supervisor.kill()
+    text = "Ainda estão aí?"
+    await demo.standin.send_text("loja-3", "5511988887777", text)
+    await demo.supervisor.start()
+    for session in SESSIONS:
+        await demo.supervisor.wait_state(session, "open", seconds=STEP_SECONDS)
+    await eventually(
+        lambda: demo.supervisor.events("message", "loja-3"),
+        lambda events: [event["data"]["text"] for event in events] == [text],
+        STEP_SECONDS,
+        "the text that came in meanwhile",
+    )
+    noticed = await demo.standin.log("login", "logout", after=before)
+    if noticed:
+        raise LabError(f"WhatsApp noticed: {noticed}")
+    return "supervisor killed with -9: its successor adopts all five open sockets; no login, and a text meanwhile shown once"
+
+
 async def unlink(demo: Demo) -> str:
     """Remove a device on the phone."""
     await demo.standin.call("POST", "/unlink", {"session": "loja-5"})
@@ -163,7 +184,7 @@ async def unlink(demo: Demo) -> str:
     return f"loja-5 unlinked on the phone: parked and explained: {parked['reconnection']['humanAction']}"
 
 
-STORY: Final[tuple[Step, ...]] = (five_sessions, messages, drop, outage, kill, unlink)
+STORY: Final[tuple[Step, ...]] = (five_sessions, messages, drop, outage, kill, adoption, unlink)
 
 
 async def tell(demo: Demo) -> bool:
