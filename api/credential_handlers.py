@@ -1,5 +1,6 @@
-"""The handlers about archived credentials: look at them, put them back."""
+"""The handlers about credentials: take over what was paired elsewhere; look at archived ones, put them back."""
 
+import asyncio
 from typing import Final
 
 import msgspec
@@ -9,14 +10,18 @@ from api.errors import BadRequest
 from api.handlers import session_id
 from api.keys import FLEET, STORE
 from api.responses import body, json
-from sessions import credentials
+from sessions import baileys_folders
+from sessions.baileys_folders import NotImportable
 from sessions.model import parse_session_id
 from sessions.snapshot import iso
 from sessions.store import ArchiveRow
 from sessions.wire import KeyEntry
 
-MAX_IMPORT_BYTES: Final = 64 * 1024 * 1024
-"""A long-lived session has some thousands of keys, a few kilobytes each at most."""
+MAX_IMPORT_BYTES: Final = baileys_folders.MAX_SESSION_BYTES
+HOW_TO_IMPORT: Final = (
+    "Send {kind, name, value} for each file of a useMultiFileAuthState folder of a paired session (creds.json is creds/creds), "
+    "or let `wasup sessions import` do it."
+)
 
 
 class Restoration(msgspec.Struct, forbid_unknown_fields=True):
@@ -37,12 +42,11 @@ async def import_session(request: web.Request) -> web.Response:
     """Add a session that was paired elsewhere. `wasup sessions import` reads the folders and calls this."""
     session = parse_session_id(request.match_info["id"])
     given = await body(request.clone(client_max_size=MAX_IMPORT_BYTES), Import)
-    if not credentials.paired(given.entries):
-        raise BadRequest(
-            "These are not the credentials of a paired session.",
-            "They need the entry creds/creds, with me and account.",
-        )
-    imported = await request.app[FLEET].import_credentials(session, given.entries, given.start)
+    try:
+        entries = await asyncio.to_thread(baileys_folders.accept, given.entries)
+    except NotImportable as error:
+        raise BadRequest(str(error), HOW_TO_IMPORT) from None
+    imported = await request.app[FLEET].import_credentials(session, entries, given.start)
     return json(imported.view(), 201)
 
 

@@ -16,6 +16,7 @@ from sessions.model import (
     SessionNotFound,
     StoreError,
     UnreadableValue,
+    UnstorableValue,
     WasupError,
     WorkerError,
     WorkerRefused,
@@ -30,14 +31,20 @@ class BadRequest(WasupError):
     """The request cannot be used."""
 
 
+class RequestEntityTooLarge(WasupError):
+    """The request's body has more bytes than this call takes."""
+
+
 STATUS: Final[Mapping[type[WasupError], int]] = {
     BadRequest: 400,
+    RequestEntityTooLarge: 413,
     InvalidSessionId: 400,
     SessionNotFound: 404,
     NoArchive: 404,
     SessionExists: 409,
     Refused: 409,
     UnreadableValue: 409,
+    UnstorableValue: 400,
     WorkerError: 503,
     StoreError: 503,
     WasupError: 500,
@@ -57,7 +64,6 @@ HINTS: Final[Mapping[int, str]] = {
     404: "See the routes in README.md.",
     405: "See the routes in README.md.",
     406: "A QR comes as application/json, image/png, image/svg+xml or text/plain.",
-    413: "A body may have 512 KiB.",
 }
 
 

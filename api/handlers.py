@@ -139,9 +139,10 @@ async def pairing_code(request: web.Request) -> web.Response:
 
 
 async def send_message(request: web.Request) -> web.Response:
-    """Send a text; answers after WhatsApp's ack, with the message's id."""
+    """Send a text; answers after WhatsApp's ack, with the message's id. Refused while the store fails: a sent text's keys must be stored."""
     session = _session(request)
     text = await body(request, Text)
+    request.app[STORE].must_work()  # else Baileys would wait for it, and the caller for Baileys
     return json({"id": await session.send_text(text.to, text.text)})
 
 
@@ -149,13 +150,12 @@ async def send_message(request: web.Request) -> web.Response:
 
 
 async def events(request: web.Request) -> web.Response:
-    """Events after a number; waits for the first one if asked to."""
+    """Events after a number (`oldest`: of those that are still kept, `last`: the newest); waits for the first one if asked to."""
     after = _number(request, "after", 0.0, float("inf"))
     wait_seconds = _number(request, "wait", 0.0, MAX_WAIT_SECONDS)
     limit = int(_number(request, "limit", MAX_EVENTS, MAX_EVENTS))
-    feed = request.app[FEED]
-    found = await feed.wait_after(int(after), limit, wait_seconds) if wait_seconds else feed.after(int(after), limit)
-    return json({"events": [_event(event) for event in found], "last": feed.last})
+    page = await request.app[FEED].after(int(after), limit, wait_seconds)
+    return json({"events": [_event(event) for event in page.events], "oldest": page.oldest, "last": page.last})
 
 
 async def healthz(_request: web.Request) -> web.Response:

@@ -6,7 +6,7 @@ import msgspec
 from aiohttp import web
 from aiohttp.http_exceptions import ContentEncodingError
 
-from api.errors import BadRequest
+from api.errors import BadRequest, RequestEntityTooLarge
 from sessions.wire import UNREADABLE
 
 T = TypeVar("T")
@@ -20,9 +20,12 @@ def json(value: Any, status: int = 200) -> web.Response:
 
 
 async def body(request: web.Request, kind: type[T]) -> T:
-    """The request's body as that type. Raises BadRequest with what is wrong and where."""
+    """The request's body as that type. Raises BadRequest with what is wrong and where, RequestEntityTooLarge."""
     try:
         raw = await request.read()
+    except web.HTTPRequestEntityTooLarge:
+        most = f"{request.client_max_size // 1024} KiB"
+        raise RequestEntityTooLarge("Request Entity Too Large.", f"A body of this call may have {most}.") from None
     except (web.RequestPayloadError, ContentEncodingError) as error:
         raise BadRequest(f"The body cannot be read: {type(error).__name__}.", f"Send JSON: {describe(kind)}.") from None
     if not raw.strip():

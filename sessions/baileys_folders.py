@@ -22,10 +22,11 @@ from typing import Any, Final
 
 import msgspec
 
+from sessions import credentials
 from sessions.model import InvalidSessionId, SessionId, WasupError, parse_session_id
-from sessions.wire import KeyEntry
+from sessions.wire import MAX_FRAME_BYTES, KeyEntry
 
-CREDS: Final = "creds"
+CREDS: Final = credentials.KIND
 CREDS_FILE: Final = "creds.json"
 KINDS: Final = (
     "pre-key",
@@ -49,9 +50,12 @@ SINGLE_FILE_KINDS: Final = {
     "senderKeyMemory": "sender-key-memory",
 }
 """Names in the single-file layout (`KEY_MAP` in Whaticket's authState.ts and in Baileys' old useSingleFileAuthState)."""
-MAX_NAME: Final = 256
-"""Characters of a key's name that the store takes."""
-_NEEDED: Final = ("noiseKey", "signedIdentityKey", "signedPreKey", "registrationId", "advSecretKey")
+MAX_SESSION_BYTES: Final = 64 * 1024 * 1024
+"""A long-lived session has some thousands of keys, a few kilobytes each at most."""
+MAX_VALUE_BYTES: Final = MAX_FRAME_BYTES // 2
+"""A value has to fit into a frame, with whatever else is in it."""
+MAX_FILE_NAME_BYTES: Final = 255
+"""What file systems take; a key with a longer name could never be exported."""
 _LONGEST_FIRST: Final = sorted(KINDS, key=len, reverse=True)  # sender-key-memory-... is no sender-key
 
 
@@ -116,11 +120,22 @@ def find(path: Path, skip_unreadable: bool = False, session: str | None = None) 
 
 def read(path: Path, skip_unreadable: bool = False, session: str | None = None) -> FoundSession:
     """Read one session's folder or file. Raises NotImportable, InvalidSessionId, OSError."""
-    name = session if session is not None else (path.name if path.is_dir() else path.stem)
-    identifier = parse_session_id(name)
+    identifier = parse_session_id(session if session is not None else _name_of(path))
     reader = _Reader(skip_unreadable)
     entries = reader.read_folder(path) if path.is_dir() else reader.read_file(path)
     return FoundSession(identifier, entries, reader.warnings)
+
+
+def accept(entries: Iterable[KeyEntry]) -> list[KeyEntry]:
+    """Entries that came by another way than a folder, held to what a folder can hold and in the same form. Raises NotImportable."""
+    accepted = [_accepted(entry) for entry in entries if not entry.deleted]  # a null is no key
+    if not any(entry.kind == CREDS for entry in accepted):
+        raise NotImportable("There is no entry creds/creds.")
+    try:
+        _files(accepted)
+    except NotExportable as error:
+        raise NotImportable(str(error)) from None
+    return accepted
 
 
 def export(entries: Sequence[KeyEntry], directory: Path) -> None:
@@ -129,6 +144,7 @@ def export(entries: Sequence[KeyEntry], directory: Path) -> None:
     Entries of kinds that Baileys does not know (our workers' own, such as `inbound`) are left out.
     """
     files = _files(entries)
+    directory = directory.resolve()  # `.` has no name to put a partial one beside
     if directory.exists() and (not directory.is_dir() or any(directory.iterdir())):
         raise NotExportable(f"{directory} exists and is not empty.")
     partial = directory.with_name(f".{directory.name}.{secrets.token_hex(4)}.partial")
@@ -159,35 +175,51 @@ def _candidates(path: Path) -> Iterator[Path]:
             yield below
 
 
+def _name_of(path: Path) -> str:
+    """What a session is called that lies there; of a symbolic link it is the link's own name."""
+    named = path if path.name not in {"", ".."} else path.resolve()
+    return named.name if named.is_dir() else named.stem
+
+
+def _accepted(entry: KeyEntry) -> KeyEntry:
+    what = f"The entry {entry.kind[:80]!r} / {entry.name[:80]!r}"
+    if entry.kind not in KINDS and (entry.kind, entry.name) != (CREDS, CREDS):
+        raise NotImportable(f"{what} is none that Baileys keeps: creds/creds and {', '.join(KINDS)}.")
+    value = _parse(bytes(entry.value), what)
+    return _creds_entry(value, what) if entry.kind == CREDS else _entry(entry.kind, entry.name, value, what)
+
+
 class _Reader:
     """Reads one session and gathers what was left out."""
 
     def __init__(self, skip_unreadable: bool) -> None:
         self.warnings: list[str] = []
         self._skip_unreadable = skip_unreadable
+        self._bytes_left = MAX_SESSION_BYTES
 
     def read_folder(self, folder: Path) -> list[KeyEntry]:
         creds = folder / CREDS_FILE
         if not creds.is_file():
             raise NotImportable(f"{folder} holds no {CREDS_FILE}.")
-        entries = [_creds_entry(_load(creds), creds)]
+        entries = [_creds_entry(self._load(creds), str(creds))]
         for file in sorted(folder.iterdir()):
             if file.name != CREDS_FILE:
                 entries += self._key_file(file)
         return entries
 
     def read_file(self, file: Path) -> list[KeyEntry]:
-        content = _load(file)
+        content = self._load(file)
         if not isinstance(content, dict) or CREDS not in content:
             raise NotImportable(f"{file} holds no creds.")
-        entries = [_creds_entry(content[CREDS], file)]
+        entries = [_creds_entry(content[CREDS], str(file))]
         keys = content.get("keys") or {}
         for group, values in keys.items() if isinstance(keys, dict) else ():
             kind = SINGLE_FILE_KINDS.get(group)
             if kind is None or not isinstance(values, dict):
                 self.warnings.append(f"{file}: keys of the unknown kind {group!r} are left out")
                 continue
-            entries += [_entry(kind, name, value) for name, value in values.items() if value and self._fits(name, file)]
+            kept = [(name, value) for name, value in values.items() if value and self._fits(kind, name, file)]
+            entries += [_entry(kind, name, value, str(file)) for name, value in kept]
         return entries
 
     def _key_file(self, file: Path) -> Iterable[KeyEntry]:
@@ -196,23 +228,38 @@ class _Reader:
             self.warnings.append(f"{file} is no key of Baileys and is left out")
             return
         kind, name = known
-        if not self._fits(name, file):
+        if not self._fits(kind, name, file):
             return
         try:
-            value = _load(file)
+            value = self._load(file)
         except NotImportable as error:
             if not self._skip_unreadable:
                 raise NotImportable(str(error), "Allow unreadable keys to be skipped, or restore the file.") from None
             self.warnings.append(f"{error} It is left out.")
             return
         if value:  # a null is no key
-            yield _entry(kind, name, value)
+            yield _entry(kind, name, value, str(file))
 
-    def _fits(self, name: str, file: Path) -> bool:
-        if 0 < len(name) <= MAX_NAME:
-            return True
-        self.warnings.append(f"{file}: a key with a name of {len(name)} characters is left out")
-        return False
+    def _fits(self, kind: str, name: str, file: Path) -> bool:
+        try:
+            _file_name(kind, name)
+        except NotExportable as error:
+            self.warnings.append(f"{file}: {error} It is left out.")
+            return False
+        return True
+
+    def _load(self, file: Path) -> Any:
+        """A file's JSON. Raises NotImportable, which names the file and quotes nothing."""
+        if not file.is_file():  # a pipe would never end
+            raise NotImportable(f"{file} is no ordinary file.")
+        content = _begin_of(file, self._bytes_left + 1)
+        if len(content) > self._bytes_left:
+            raise NotImportable(
+                f"{file} is too large: with it the session has more than {MAX_SESSION_BYTES // 2**20} MiB.",
+                "No session of Baileys has so much; look at what the folder holds.",
+            )
+        self._bytes_left -= len(content)
+        return _parse(content, str(file))
 
 
 def key_of(file_name: str) -> tuple[str, str] | None:
@@ -246,21 +293,27 @@ _MENDS: Final[Mapping[str, Callable[[str], str]]] = {
 other kinds (numbers, `user_domain.device`, jids without device, `__index`) hold neither `/` nor `:`."""
 
 
-def _creds_entry(creds: Any, file: Path) -> KeyEntry:
-    if not isinstance(creds, dict) or any(not creds.get(name) for name in _NEEDED):
-        raise NotImportable(f"{file} holds no credentials of Baileys.")
-    me = creds.get("me")
-    if not (isinstance(me, dict) and me.get("id") and creds.get("account")):
+def _creds_entry(creds: Any, source: str) -> KeyEntry:
+    entry = _entry(CREDS, CREDS, creds, source)
+    if flaw := credentials.flaw(bytes(entry.value)):
+        raise NotImportable(f"{source} holds no credentials of Baileys. {flaw}")
+    if not credentials.paired(creds):
         raise NotImportable(
-            f"{file} was never paired.", "There is nothing to save: create the session and scan a QR code."
+            f"{source} was never paired.", "There is nothing to save: create the session and scan a QR code."
         )
-    return _entry(CREDS, CREDS, creds)
+    return entry
 
 
-def _entry(kind: str, name: str, value: Any) -> KeyEntry:
+def _entry(kind: str, name: str, value: Any, source: str) -> KeyEntry:
     # On one line, and no half characters: it travels in frames. (They stand in people's names at most.)
-    text = json.dumps(_with_base64(value), ensure_ascii=False, separators=(",", ":"), allow_nan=False)
-    return KeyEntry(kind, name, msgspec.Raw(text.encode("utf-8", "replace")))
+    try:
+        text = json.dumps(_with_base64(value), ensure_ascii=False, separators=(",", ":"), allow_nan=False)
+    except (ValueError, RecursionError):  # 1e999, or ten thousand brackets
+        raise NotImportable(f"{source} cannot be read: it holds what Baileys never writes.") from None
+    encoded = text.encode("utf-8", "replace")
+    if len(encoded) > MAX_VALUE_BYTES:
+        raise NotImportable(f"{source} is too large: a value may have {MAX_VALUE_BYTES // 2**20} MiB.")
+    return KeyEntry(kind, name, msgspec.Raw(encoded))
 
 
 def _with_base64(value: Any) -> Any:
@@ -282,12 +335,16 @@ def _bytes_of(data: list[Any]) -> bytes:
         raise NotImportable("A Buffer holds something else than bytes.") from None
 
 
-def _load(file: Path) -> Any:
-    """A file's JSON. Raises NotImportable, which names the file and quotes nothing."""
+def _begin_of(file: Path, most_bytes: int) -> bytes:
+    with file.open("rb") as opened:
+        return opened.read(most_bytes)
+
+
+def _parse(content: bytes, source: str) -> Any:
     try:
-        return json.loads(file.read_bytes(), parse_constant=_refuse_constant)
+        return json.loads(content, parse_constant=_refuse_constant)
     except (ValueError, RecursionError):
-        raise NotImportable(f"{file} cannot be read: it is not JSON.") from None
+        raise NotImportable(f"{source} cannot be read: it is not JSON.") from None
 
 
 def _refuse_constant(name: str) -> Any:
@@ -302,7 +359,7 @@ def _files(entries: Sequence[KeyEntry]) -> dict[str, bytes]:
     for entry in entries:
         if entry.kind not in {CREDS, *KINDS}:
             continue
-        name = CREDS_FILE if entry.kind == CREDS else _file_name(entry)
+        name = CREDS_FILE if entry.kind == CREDS else _file_name(entry.kind, entry.name)
         if name in files:
             raise NotExportable(f"Two keys of the kind {entry.kind!r} would be one file.")
         files[name] = bytes(entry.value)
@@ -311,12 +368,16 @@ def _files(entries: Sequence[KeyEntry]) -> dict[str, bytes]:
     return files
 
 
-def _file_name(entry: KeyEntry) -> str:
-    """As Baileys' fixFileName."""
-    name = f"{entry.kind}-{entry.name}.json".replace("/", "__").replace(":", "-")
-    if "\0" in name:
-        raise NotExportable(f"A key of the kind {entry.kind!r} has a name that no file can have.")
-    return name
+def _file_name(kind: str, name: str) -> str:
+    """As Baileys' fixFileName. Raises NotExportable."""
+    file_name = f"{kind}-{name}.json".replace("/", "__").replace(":", "-")
+    try:
+        length = len(file_name.encode())
+    except UnicodeEncodeError:
+        raise NotExportable(f"A key of the kind {kind!r} has a name that is no text.") from None
+    if not name or "\0" in name or length > MAX_FILE_NAME_BYTES:
+        raise NotExportable(f"A key of the kind {kind!r} has a name that no file can have.")
+    return file_name
 
 
 def _write_private(file: Path, value: bytes) -> None:

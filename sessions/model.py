@@ -13,6 +13,7 @@ Errors, drawn:
     └── StoreError             the store's side failed
         ├── StaleEpoch         the session was given to a newer worker
         ├── UnreadableValue    a stored value does not decrypt or is not JSON
+        ├── UnstorableValue    no database could ever take it
         ├── NoArchive          there is nothing to restore the session from
         └── StoreUnavailable   the write or read could not be made
 """
@@ -146,6 +147,12 @@ class UnreadableValue(StoreError):
     """A stored value does not decrypt or is not JSON. Its message names the row, never the value."""
 
     hint = "Was WHATSAPP_STORE_KEY changed, or the database edited? The value is kept as it is; an archive or a snapshot can be restored."
+
+
+class UnstorableValue(StoreError):
+    """The store can never take this. Its message names the row, never the value."""
+
+    hint = "A key's kind has at most 64 characters and its name 256, none of them NUL. Trying again cannot help: please report it."
 
 
 class NoArchive(StoreError):

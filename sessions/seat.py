@@ -6,7 +6,7 @@ Keys and events go straight to the store, where the epoch fences them; everythin
 import asyncio
 import contextlib
 from functools import partial
-from typing import Any
+from typing import Any, Final
 
 import msgspec
 import structlog
@@ -19,6 +19,9 @@ from sessions.model import SessionId, StaleEpoch, StoreUnavailable, WorkerGone
 from sessions.ports import Origin, WorkerHandle
 from sessions.surroundings import Surroundings
 from sessions.worker_process import Exit
+
+MAX_INBOUND_BYTES: Final = 16 * 1024 * 1024
+"""Of messages that earlier workers have left, in one assignment: half of what a frame may have. Nearly always it is none, or one."""
 
 log = structlog.get_logger("session")
 
@@ -55,11 +58,15 @@ class Seat:
     async def assign(self, worker: WorkerHandle) -> None:
         """Give the session to a worker of this epoch. Raises UnreadableCredentials, StoreError."""
         creds = await self._around.store.creds(self._session)
-        if creds is not None and not credentials.complete(creds):
-            raise UnreadableCredentials
+        if creds is not None and (flaw := credentials.flaw(creds)) is not None:
+            raise UnreadableCredentials(flaw)
+        # After the epoch was raised: what the worker before has said is in the event log by now, without entry, or is refused.
+        inbound = await self._around.store.inbound(self._session, MAX_INBOUND_BYTES)
         self.worker = worker
         worker.owner = self
-        self.tell(wire.Assign(self._session, self.epoch, msgspec.Raw(creds) if creds is not None else wire.NULL))
+        raw = {name: msgspec.Raw(value) for name, value in inbound.items()}
+        given = msgspec.Raw(creds) if creds is not None else wire.NULL
+        self.tell(wire.Assign(self._session, self.epoch, given, inbound=raw))
 
     def adopt(self, worker: WorkerHandle, epoch: int) -> None:
         """A worker of an earlier supervisor goes on as it is. What it has said meanwhile is heard now."""

@@ -220,6 +220,8 @@ class Assign(SessionFrame, frozen=True, tag="assign"):
     epoch: int
     creds: msgspec.Raw
     proxy: str | None = None
+    inbound: dict[str, msgspec.Raw] = {}
+    """What earlier workers have decrypted and no event has shown: the entries of kind `inbound`, by name."""
 
 
 class Connect(SessionFrame, frozen=True, tag="connect"):

@@ -21,15 +21,16 @@ from typing import Final, NamedTuple
 import structlog
 
 from sessions import wire
+from sessions.keys import KeyService
 from sessions.limit_watch import LimitWatch
-from sessions.limits import Limits
+from sessions.limits import Excess, Limits
 from sessions.model import WorkerGone
 from sessions.ports import Returned, WorkerHandle, WorkerOwner
 from sessions.spares import Spares
 from sessions.store import Store, WorkerRow
 from sessions.worker_line import Worker
 from sessions.worker_logs import WorkerLogs
-from sessions.worker_process import StopLadder, find, spawn, started_at_ticks
+from sessions.worker_process import Exit, StopLadder, find, spawn, started_at_ticks
 
 SOCKET_NAME: Final = "supervisor.sock"
 LOG_DIRECTORY: Final = "logs"
@@ -84,7 +85,10 @@ class Workers:
         self._alive: dict[str, Worker] = {}
         self._lines: set[asyncio.Task[None]] = set()
         self._background: set[asyncio.Task[None]] = set()
+        self._executor = _Executor(store)
         self._server: asyncio.Server | None = None
+        self._socket_file: tuple[int, int] | None = None
+        """Which file is the socket's, of all that may lie there."""
         self._listening_since = 0.0
         self._closing = False
         self._run = secrets.token_hex(4)
@@ -105,15 +109,7 @@ class Workers:
         self._logs.forget_spares()
         for row in await self._store.workers():
             await self._remember(row)
-        directory = self._config.directory
-        (directory / SOCKET_NAME).unlink(missing_ok=True)
-        handle = os.open(directory, os.O_DIRECTORY | os.O_CLOEXEC)
-        try:
-            # Through /proc, because a socket's own path may have 107 bytes and a data directory lies where it lies.
-            path = f"/proc/self/fd/{handle}/{SOCKET_NAME}"
-            self._server = await asyncio.start_unix_server(self._on_line, path, limit=wire.MAX_FRAME_BYTES)
-        finally:
-            os.close(handle)
+        await self._open_socket()
         self._listening_since = asyncio.get_running_loop().time()
         for work in (LimitWatch(self._config.limits, lambda: self.alive).run(), self._keep_house()):
             self._in_background(work)
@@ -148,9 +144,8 @@ class Workers:
         await self._see_off(worker)
 
     async def dismiss(self, session: str) -> None:
-        """End the worker of an earlier supervisor that may hold this session, if nobody has claimed it."""
-        for worker in self._returning.pop(session, []):
-            await self._see_off(worker)
+        """End the worker of an earlier supervisor that may hold this session, if nobody has claimed it: politely, as soon as it has called."""
+        await asyncio.gather(*(self._part_with(worker, session) for worker in self._returning.pop(session, [])))
 
     def dismiss_unclaimed(self, claimed: Collection[str]) -> None:
         """End the returning workers whose sessions are not among these: stopped, deleted, or never given one."""
@@ -207,8 +202,32 @@ class Workers:
 
     # --- inside -------------------------------------------------------------------------------------------------------------
 
+    async def _open_socket(self) -> None:
+        """Listen where workers call. The lines that stand already stay."""
+        directory = self._config.directory
+        (directory / SOCKET_NAME).unlink(missing_ok=True)
+        listener = _bind_in(directory)
+        self._socket_file = _identity(
+            directory / SOCKET_NAME
+        )  # before the first await: spawns look at it, several at once
+        if self._server is not None:
+            self._server.close()
+        self._server = await asyncio.start_unix_server(self._on_line, sock=listener, limit=wire.MAX_FRAME_BYTES)
+
+    async def _check_socket(self) -> None:
+        """Listen again if the socket's file is no more: whoever tidies up a disk may remove it, and no new worker could call."""
+        if self._closing or _identity(self._config.directory / SOCKET_NAME) == self._socket_file:
+            return
+        try:
+            await self._open_socket()
+        except OSError as error:
+            log.error("the workers' socket was removed and cannot be made", action="no_socket", error=str(error))
+        else:
+            log.warning("the workers' socket was removed; there is a new one", action="socket_made_again")
+
     async def _start(self, session: str | None) -> Worker:
         async with self._spawning:
+            await self._check_socket()
             worker, digest = self._spawn(session)
             try:
                 ticks = started_at_ticks(worker.pid) or 0
@@ -252,16 +271,29 @@ class Workers:
             return os.path.samefile(f"/proc/{pid}/cwd", self._config.directory)
         return False
 
-    async def _hear(self, worker: Worker, session: str) -> Returned | None:
-        """Wait for a returning worker's call; it is ended unless it holds the session."""
+    async def _call_of(self, worker: Worker, session: str) -> wire.Hello | None:
+        """A returning worker's hello; None when it has ended. One that stays silent is killed: it has had its time, and is hung or frozen."""
         left_seconds = self._listening_since + self._config.return_seconds - asyncio.get_running_loop().time()
         try:
-            hello = await worker.wait_connected(max(0.0, left_seconds))
+            return await worker.wait_connected(max(0.0, left_seconds))
         except TimeoutError:
             log.warning("a worker of an earlier supervisor does not call", action="silent_worker", session=session)
+            worker.kill()
             await self._see_off(worker)
-            return None
         except WorkerGone:
+            pass
+        return None
+
+    async def _part_with(self, worker: Worker, session: str) -> None:
+        """End a returning worker whose session nobody wants now. What it has not saved yet is saved: the session may be started again."""
+        if await self._call_of(worker, session) is not None:
+            worker.owner = self._executor
+            await self._see_off(worker)
+
+    async def _hear(self, worker: Worker, session: str) -> Returned | None:
+        """Wait for a returning worker's call; it is ended unless it holds the session."""
+        hello = await self._call_of(worker, session)
+        if hello is None:
             return None
         held = hello.sessions[0] if len(hello.sessions) == 1 else None
         if held is not None and held.session == session:
@@ -275,9 +307,7 @@ class Workers:
         worker.ended.add_done_callback(lambda _: self._on_worker_end(worker))
 
     async def _see_off(self, worker: WorkerHandle) -> None:
-        """End a worker that nobody owns: politely if it can hear, else at once. One stuck in the kernel is left behind, fenced by its epoch."""
-        if worker.id in self._expected:  # it has not called
-            worker.kill()
+        """End a worker that nobody owns, politely if it can hear. One stuck in the kernel is left behind, fenced by its epoch."""
         try:
             await worker.stop()
         except TimeoutError:
@@ -299,6 +329,7 @@ class Workers:
     async def _keep_house(self) -> None:
         while True:
             await asyncio.sleep(HOUSEKEEPING_SECONDS)
+            await self._check_socket()
             try:
                 self._logs.keep_small()
             except OSError as error:
@@ -359,6 +390,49 @@ class Workers:
         for expected in list(self._expected.values()):
             if expected.worker.pid == caller:
                 _end_without_line(expected.worker)
+
+
+class _Executor:
+    """Owns workers that are leaving, and whose session has no seat for them: saves the keys that they still hold."""
+
+    def __init__(self, store: Store) -> None:
+        self._keys = KeyService(store)
+
+    def on_frame(self, worker: WorkerHandle, frame: wire.Up) -> None:
+        """A frame came."""
+        if isinstance(frame, wire.KeysSet):
+            self._keys.write(worker, frame)
+
+    def on_excess(self, worker: WorkerHandle, excess: Excess) -> None:
+        """It is leaving anyway."""
+
+    def on_worker_end(self, worker: WorkerHandle, end: Exit) -> None:
+        """It has left."""
+
+
+def _bind_in(directory: Path) -> socket.socket:
+    """A listening socket in the directory, by way of /proc: a socket's own path may have 107 bytes, and a data directory lies where it lies."""
+    listener = socket.socket(socket.AF_UNIX)
+    handle = os.open(directory, os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        listener.bind(f"/proc/self/fd/{handle}/{SOCKET_NAME}")
+        listener.listen()
+        listener.setblocking(False)
+    except BaseException:
+        listener.close()
+        raise
+    finally:
+        os.close(handle)
+    return listener
+
+
+def _identity(file: Path) -> tuple[int, int] | None:
+    """Device and inode, which nothing else has while the socket lives. None: there is no such file."""
+    try:
+        found = file.lstat()
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino
 
 
 def _end_without_line(worker: Worker) -> None:

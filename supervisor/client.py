@@ -24,10 +24,14 @@ class Client:
 
     @classmethod
     def of_running(cls, settings: Settings, directory: Path) -> "Client | None":
-        """The supervisor that holds the data directory, or None when none runs. Raises CommandFailed when it is only just starting."""
+        """The supervisor that holds the data directory; None: nobody does. Raises CommandFailed when it is just starting, or is a command."""
         note = holder(directory)
         if note is None:
             return None
+        if command := note.get("command"):
+            raise CommandFailed(
+                f"`{command}` (pid {note.get('pid')}) has the data directory now; try again when that has ended."
+            )
         address = str(note.get("api", ""))
         if not address.startswith("http://"):
             raise CommandFailed(f"A supervisor (pid {note.get('pid')}) is just starting; try again in a moment.")

@@ -13,6 +13,7 @@ from rich.table import Table
 
 from sessions.model import WasupError
 from sessions.store import Store
+from sessions.store import backup as store_backup
 from sessions.store.database import is_sqlite
 from supervisor import logs
 from supervisor.client import Client, CommandFailed
@@ -76,20 +77,21 @@ def must_run(settings: Settings) -> Client:
 
 
 @contextmanager
-def own_directory(settings: Settings) -> Iterator[None]:
-    """The data directory, while no supervisor has it. Raises Locked."""
+def own_directory(settings: Settings, command: str) -> Iterator[None]:
+    """The data directory, while nobody else has it; who comes meanwhile is told of this command. Raises Locked."""
     directory = data_directory(settings)
     directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-    with DirectoryLock(directory, "a command"):
+    with DirectoryLock(directory, command=command):
+        store_backup.clear_away(directory)
         yield
 
 
 @asynccontextmanager
-async def own_store(settings: Settings, may_be_new: bool = False) -> AsyncIterator[Store]:
-    """The store, while no supervisor has it. Raises Locked, StoreUnavailable, and CommandFailed when there is none (unless it may be new)."""
+async def own_store(settings: Settings, command: str, may_be_new: bool = False) -> AsyncIterator[Store]:
+    """The store, while nobody else has it. Raises Locked, StoreUnavailable, and CommandFailed when there is none (unless it may be new)."""
     if not may_be_new:
         _must_exist(settings)
-    with own_directory(settings):
+    with own_directory(settings, command):
         store = await open_store(settings)
         try:
             yield store

@@ -6,21 +6,33 @@ An event is shown only when its number is durable, so that no number is ever sho
 import asyncio
 from collections import deque
 from collections.abc import Mapping
-from typing import Any, Final
+from itertools import islice
+from typing import Any, Final, NamedTuple
 
 import msgspec
 import structlog
 
-from sessions.model import SessionId
+from sessions.model import SessionId, StoreUnavailable
 from sessions.ports import Origin
 from sessions.store import Store, StoredEvent
 
 MAX_BYTES: Final = 16 * 1024 * 1024
-"""What /events keeps in memory at the most, however long the texts are that strangers send."""
+"""What /events keeps in memory, and reads from the store at once, at the most, however long the texts are that strangers send."""
 EVENT_BYTES: Final = 200
 """An event without its data, roughly."""
 
 log = structlog.get_logger("feed")
+
+
+class Page(NamedTuple):
+    """Events, oldest first. `oldest`: the number of the oldest event that is still kept: who comes from before it has missed some.
+
+    `last`: that of the newest one when the page was made.
+    """
+
+    events: list[StoredEvent]
+    oldest: int | None
+    last: int
 
 
 class Feed:
@@ -31,6 +43,9 @@ class Feed:
         self._events: deque[StoredEvent] = deque()
         self._limit = limit
         self._bytes = 0
+        self._not_here = events[0].n - 1 if events else 0
+        """Events up to this number are in the store alone."""
+        self._oldest: int | None = None
         for event in events:
             self._keep(event)
         self._arrival: asyncio.Future[None] = asyncio.get_running_loop().create_future()
@@ -59,24 +74,47 @@ class Feed:
         durable.add_done_callback(lambda done: self._on_delivered(done, delivered))
         return delivered
 
-    def after(self, number: int, limit: int) -> list[StoredEvent]:
-        """The events after a number, oldest first, at most so many."""
-        found = []
+    async def after(self, number: int, limit: int, wait_seconds: float = 0.0) -> Page:
+        """The events after a number, at most so many, and some if there are any; waits for the first one if told to.
+
+        Raises StoreUnavailable if the store cannot give those that are no longer in memory: to leave them out would be a gap.
+        """
+        if wait_seconds:
+            await self._arrives_after(number, wait_seconds)
+        here, last = self._here_after(number, limit), self._last
+        if number >= self._not_here:
+            return Page(here, await self._last_known_oldest(), last)
+        before, all_of_them = await self._store.events_between(number, self._not_here, limit, MAX_BYTES)
+        self._oldest = await self._store.oldest_event()  # after them: what was dropped meanwhile shows as a gap
+        return Page((before + here if all_of_them else before)[:limit], self._oldest, last)
+
+    def _here_after(self, number: int, limit: int) -> list[StoredEvent]:
+        """Those of them that are in memory."""
+        newer = 0
         for event in reversed(self._events):
             if event.n <= number:
                 break
-            found.append(event)
-        return found[::-1][:limit]
+            newer += 1
+        first = len(self._events) - newer
+        return list(islice(self._events, first, first + limit))
 
-    async def wait_after(self, number: int, limit: int, seconds: float) -> list[StoredEvent]:
-        """The same, waiting for the first one if there is none yet."""
+    async def _arrives_after(self, number: int, seconds: float) -> None:
+        """Wait until there is an event after a number, for so long at the most."""
         try:
             async with asyncio.timeout(seconds):
                 while self._last <= number:
                     await asyncio.shield(self._arrival)
         except TimeoutError:
-            return []
-        return self.after(number, limit)
+            return
+
+    async def _last_known_oldest(self) -> int | None:
+        """Who has followed so far misses nothing: for him a store in trouble need not be asked."""
+        if self._store.health.state == "ok":
+            try:
+                self._oldest = await self._store.oldest_event()
+            except StoreUnavailable as error:
+                log.warning("the oldest event is not known now", action="events_oldest_unknown", error=str(error))
+        return self._oldest
 
     def _on_durable(self, done: "asyncio.Future[StoredEvent]") -> None:
         error = done.exception()
@@ -110,7 +148,9 @@ class Feed:
         self._events.append(event)
         self._bytes += _size(event)
         while len(self._events) > self._limit or self._bytes > MAX_BYTES:
-            self._bytes -= _size(self._events.popleft())
+            dropped = self._events.popleft()
+            self._bytes -= _size(dropped)
+            self._not_here = dropped.n
 
 
 def _size(event: StoredEvent) -> int:

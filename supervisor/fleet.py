@@ -65,8 +65,8 @@ class Fleet:
             restored: ArchiveRow = await self._sessions[session].ask(Restore(archive, start))
             return restored
         with self._reserve(session):
-            restored = await self._around.store.restore(session, archive)
-            back = self._run(await self._row(session))
+            restored, row = await self._around.store.restore_session(session, archive)
+            back = self._run(row)
         self._feed.publish(session, "created", {"started": start})
         if start:
             await back.ask(Command.START)
@@ -76,11 +76,11 @@ class Fleet:
         """Add a session that was paired elsewhere, with its credentials. Raises SessionExists, StoreError."""
         with self._reserve(session):
             try:
-                await self._around.store.import_session(session, entries, start)
+                row = await self._around.store.import_session(session, entries, start)
             except SessionExists:
                 self._run(await self._row(session))  # stored by a call that was told that it may not have been
                 raise
-            imported = self._run(await self._row(session))
+            imported = self._run(row)
         self._feed.publish(session, "created", {"started": start})
         return imported
 
@@ -98,7 +98,9 @@ class Fleet:
         return created
 
     async def delete(self, session: SessionId, purge: bool) -> None:
-        """Stop a session and remove it: its credentials are archived, or destroyed when `purge`. Raises SessionNotFound."""
+        """Stop a session and remove it: its credentials are archived, or destroyed when `purge`. Raises SessionNotFound, StoreError."""
+        self.get(session)
+        await self._around.store.must_write()  # before anything is closed that could then not be deleted
         leaving = self.get(session)
         row = leaving.row()
         await leaving.ask(Command.RETIRE)

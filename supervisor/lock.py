@@ -1,4 +1,4 @@
-"""The data directory's lock: one supervisor at a time, and the second one is told who holds it."""
+"""The data directory's lock: one supervisor or command at a time, and the second one is told who holds it."""
 
 import contextlib
 import fcntl
@@ -15,7 +15,7 @@ LOOK_SECONDS: Final = 0.05
 
 
 class Locked(Exception):
-    """Another supervisor holds the data directory."""
+    """Another supervisor, or a command, holds the data directory."""
 
 
 def _take(handle: int) -> None:
@@ -28,7 +28,7 @@ def _take(handle: int) -> None:
 
 
 def holder(directory: Path) -> dict[str, str] | None:
-    """What the supervisor that holds the directory has noted (pid, since, api), or None when nobody holds it."""
+    """What the supervisor (pid, since, api) or the command (pid, since, command) that holds the directory has noted; None: nobody holds it."""
     try:
         handle = os.open(directory / FILE_NAME, os.O_RDWR | os.O_CLOEXEC)
     except FileNotFoundError:
@@ -36,19 +36,25 @@ def holder(directory: Path) -> dict[str, str] | None:
     try:
         fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
-        return dict(json.loads(os.read(handle, 1000) or b"{}"))
+        return _read_note(handle)
     else:
         return None
     finally:
         os.close(handle)
 
 
+def _read_note(handle: int) -> dict[str, str]:
+    """Empty if its holder has not written it yet."""
+    return dict(json.loads(os.read(handle, 1000) or b"{}"))
+
+
 class DirectoryLock:
     """Held for as long as the process lives; the kernel lets go of it however the process ends."""
 
-    def __init__(self, directory: Path, describe: str) -> None:
+    def __init__(self, directory: Path, api: str = "", command: str = "") -> None:
+        """Who wants it: a supervisor with an API, or a command."""
         self._path = directory / FILE_NAME
-        self._describe = describe
+        self._describe = {"command": command} if command else {"api": api}
         self._since = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
         self._handle: int | None = None
 
@@ -57,19 +63,20 @@ class DirectoryLock:
         try:
             _take(handle)
         except BlockingIOError:
-            holder = os.read(handle, 1000).decode(errors="replace").strip()
+            note = _read_note(handle)
             os.close(handle)
-            raise Locked(
-                f"The data directory {self._path.parent} is held by another supervisor: {holder or 'unknown'}"
-            ) from None
+            raise Locked(f"The data directory {self._path.parent} is held by {_told(note)}") from None
         self._handle = handle
-        self.note(self._describe)
+        self._write(self._describe)
         return self
 
     def note(self, api: str) -> None:
-        """Write down who holds it, and where its API listens, for whoever finds it locked."""
+        """Write down where the supervisor's API listens, for whoever finds it locked."""
+        self._write({"api": api})
+
+    def _write(self, who: dict[str, str]) -> None:
         assert self._handle is not None, "only the holder writes"
-        note = {"pid": os.getpid(), "since": self._since, "api": api}
+        note = {"pid": os.getpid(), "since": self._since} | who
         os.ftruncate(self._handle, 0)
         os.pwrite(self._handle, json.dumps(note).encode() + b"\n", 0)
 
@@ -79,3 +86,9 @@ class DirectoryLock:
         if self._handle is not None:
             os.close(self._handle)
             self._handle = None
+
+
+def _told(note: dict[str, str]) -> str:
+    if command := note.get("command"):
+        return f"`{command}` (pid {note.get('pid')}, since {note.get('since')}): try again when that has ended."
+    return f"another supervisor: {json.dumps(note) if note else 'unknown'}"

@@ -17,7 +17,7 @@ from sqlalchemy import URL
 from api.app import bind, create_app, serving
 from sessions.keys import KeyService
 from sessions.ports import Publish
-from sessions.store import Store, StoreHealth
+from sessions.store import Store, StoreHealth, backup
 from sessions.store.cipher import Cipher, parse_keys
 from sessions.store.database import parse_url, sqlite_url
 from sessions.surroundings import Surroundings
@@ -47,6 +47,7 @@ def run(settings: Settings, on_ready: Callable[[str, bool], None]) -> None:
         DirectoryLock(directory, f"{settings.api_host}:{settings.api_port}") as lock,
         asyncio.Runner(loop_factory=_loop) as runner,
     ):
+        backup.clear_away(directory)
         runner.run(_serve(settings, directory, lock, on_ready))
 
 

@@ -117,7 +117,7 @@ async def _import_one(found: FoundSession, start: bool) -> None:
     if client is not None:
         await client.call("POST", f"/sessions/{found.id}/import", {"entries": found.entries, "start": start})
         return
-    async with own_store(settings, may_be_new=True) as store:
+    async with own_store(settings, "wasup sessions import", may_be_new=True) as store:
         await store.import_session(found.id, found.entries, start)
 
 
@@ -141,7 +141,7 @@ async def _restore(session: str, archive: int | None, start: bool) -> Any:
     if client is not None:
         body = {"archive": archive, "start": start}
         return (await client.call("POST", f"/sessions/{name}/restore", body))["restored"]
-    async with own_store(settings) as store:
+    async with own_store(settings, "wasup sessions restore") as store:
         restored = await store.restore(name, archive)
         if start:
             await store.set_wanted(name, True)

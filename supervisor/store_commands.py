@@ -9,7 +9,7 @@ from sessions.store import RewriteReport
 from sessions.store import backup as store_backup
 from sessions.store.backup import BackupReport
 from supervisor.command_line import carry_out, configuration, fail, own_directory, own_store, reading_store
-from supervisor.program import store_url
+from supervisor.program import data_directory, store_url
 
 app = typer.Typer(no_args_is_help=True, help="The store: encryption at rest.")
 
@@ -41,12 +41,12 @@ async def _backup(file: Path) -> str:
 
 async def _restore(file: Path) -> str:
     settings = configuration()
-    with own_directory(settings):
-        return _told(await store_backup.restore(file, store_url(settings)))
+    with own_directory(settings, "wasup restore"):
+        return _told(await store_backup.restore(file, store_url(settings), data_directory(settings)))
 
 
 async def _rotate() -> RewriteReport:
-    async with own_store(configuration()) as store:
+    async with own_store(configuration(), "wasup store rotate") as store:
         return await store.rewrite_secrets()
 
 

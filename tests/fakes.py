@@ -4,6 +4,7 @@ They never raise at a breach (the actor would swallow it): they write it into `b
 """
 
 import asyncio
+import base64
 import contextlib
 import itertools
 import random
@@ -31,7 +32,7 @@ from sessions.model import (
 )
 from sessions.ports import Origin, Returned, WorkerHandle, WorkerOwner
 from sessions.session import Session
-from sessions.store import ArchiveRow, SessionRow
+from sessions.store import ArchiveRow, Restored, SessionRow
 from sessions.surroundings import SessionConfig, Surroundings
 from sessions.wire import KeyEntry
 from sessions.worker_process import Exit
@@ -39,7 +40,28 @@ from sessions.worker_process import Exit
 EPOCH = 1_700_000_000.0
 """The wall clock's time at the loop's time 0."""
 JID = "15550000001:1@s.whatsapp.net"
-CREDS = b'{"noiseKey":{},"signedIdentityKey":{},"signedPreKey":{},"registrationId":42,"advSecretKey":"x"}'
+
+
+def buffer(length: int) -> dict[str, str]:
+    """So many bytes, as Baileys writes them to JSON."""
+    return {"type": "Buffer", "data": base64.b64encode(bytes(length)).decode()}
+
+
+def key_pair() -> dict[str, Any]:
+    """A key pair, as it stands in credentials."""
+    return {"public": buffer(32), "private": buffer(32)}
+
+
+CREDS = msgspec.json.encode(
+    {
+        "noiseKey": key_pair(),
+        "signedIdentityKey": key_pair(),
+        "signedPreKey": {"keyPair": key_pair(), "signature": buffer(64), "keyId": 1},
+        "registrationId": 42,
+        "advSecretKey": "x",
+    }
+)
+"""Of a device that was never paired."""
 
 
 def fake_time() -> SimpleNamespace:
@@ -516,6 +538,7 @@ class FakeStore:
         self.failing = False
         self.writes: list[str] = []
         self.rows: dict[str, SessionRow] = {}
+        self.first_epoch = 0
         self.auth: dict[tuple[str, str, str], bytes] = {}
         self.archives: list[tuple[int, str, str, dict[tuple[str, str], bytes]]] = []
 
@@ -527,7 +550,7 @@ class FakeStore:
         self._check()
         if session in self.rows:
             raise SessionExists
-        row = SessionRow(session, wanted, 0, None, None, None, EPOCH + len(self.rows))
+        row = SessionRow(session, wanted, self.first_epoch, None, None, None, EPOCH + len(self.rows))
         self.rows[session] = row
         return row
 
@@ -538,7 +561,9 @@ class FakeStore:
             self._take_auth(session)
         else:
             self._archive(session, "deleted")
-        self.rows.pop(session, None)
+        row = self.rows.pop(session, None)
+        if row is not None:
+            self.first_epoch = max(self.first_epoch, row.epoch + 1)
 
     def set_wanted(self, session: SessionId, wanted: bool) -> asyncio.Future[None]:
         return self._update(session, "wanted", wanted=wanted)
@@ -564,6 +589,12 @@ class FakeStore:
         self._check()
         return {name: self.auth[session, kind, name] for name in names if (session, kind, name) in self.auth}
 
+    async def inbound(self, session: str, most_bytes: int) -> dict[str, bytes]:
+        self._check()
+        mine = {name: value for (of, kind, name), value in self.auth.items() if (of, kind) == (session, "inbound")}
+        assert sum(map(len, mine.values())) <= most_bytes
+        return mine
+
     def write_keys(self, session: str, epoch: int, entries: Sequence[KeyEntry]) -> asyncio.Future[None]:
         current = self.rows[session].epoch if session in self.rows else None
         if current != epoch:
@@ -576,12 +607,16 @@ class FakeStore:
                 self.auth[session, entry.kind, entry.name] = bytes(entry.value)
         return self._done()
 
-    async def archive_credentials(self, session: SessionId, reason: str) -> None:
+    def archive_credentials(
+        self, session: SessionId, reason: str, *, memory: bytes, wanted: bool
+    ) -> asyncio.Future[None]:
+        if not self.failing:
+            self._archive(session, reason)
+            self.rows[session] = msgspec.structs.replace(self.rows[session], epoch=self.rows[session].epoch + 1)
+        return self._update(session, "archive", jid=None, name=None, memory=memory, wanted=wanted)
+
+    async def must_write(self) -> None:
         self._check()
-        self.writes.append("archive")
-        self._archive(session, reason)
-        row = self.rows[session]
-        self.rows[session] = msgspec.structs.replace(row, epoch=row.epoch + 1, jid=None, name=None)
 
     async def snapshot(self, session: SessionId, reason: str) -> bool:
         self._check()
@@ -591,7 +626,7 @@ class FakeStore:
             self.archives.append((len(self.archives) + 1, session, reason, {("creds", "creds"): creds}))
         return creds is not None
 
-    async def restore(self, session: SessionId, archive: int | None) -> ArchiveRow:
+    async def restore_session(self, session: SessionId, archive: int | None) -> Restored:
         self._check()
         mine = [kept for kept in self.archives if kept[1] == session and archive in {None, kept[0]}]
         if not mine:
@@ -599,7 +634,11 @@ class FakeStore:
         number, _, reason, entries = mine[-1]
         self._archive(session, "before_restore")
         self.auth |= {(session, kind, name): value for (kind, name), value in entries.items()}
-        return ArchiveRow(number, session, EPOCH, reason, True, len(entries))
+        if session not in self.rows:
+            await self.create_session(session, wanted=False)
+        row = self.rows[session]
+        self.rows[session] = msgspec.structs.replace(row, epoch=row.epoch + 1, memory=None, jid=None, name=None)
+        return Restored(ArchiveRow(number, session, EPOCH, reason, True, len(entries)), self.rows[session])
 
     async def archived(self, session: str) -> list[tuple[int, str]]:
         return [(number, reason) for number, of, reason, _ in self.archives if of == session]

@@ -159,7 +159,7 @@ class Campaign:
                 "logins": str(len(invariants.of_event(log, "login"))),
                 "overlapping logins": str(len(invariants.of_event(log, "overlap"))),
                 "pairings lost": str(len(invariants.of_event(log, "removed", "registered"))),
-                "texts": f"{sent} sent, {seen} shown, {lost} lost (with a killed worker, or told of above)",
+                "texts": f"{sent} sent, {seen} shown, {lost} lost (told of above)",
                 "supervisor's memory": f"{self.stage.memory_bytes() / MIB:.0f} MiB, "
                 f"{self.memory_bytes / MIB:.0f} MiB at the start",
                 "supervisor's descriptors": f"{self.stage.descriptors()}, {self.descriptors} at the start",

@@ -41,8 +41,6 @@ class Damage:
 
     connections: set[int] = field(default_factory=set)
     workers: set[int] = field(default_factory=set)
-    may_lose: bool = False
-    """Supervisor and worker die in the same moment: a text between the two, confirmed to WhatsApp and in the hands of neither, is lost."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,7 +126,7 @@ def _supervisor_stopped(scene: Field) -> Iterator[None]:
 
 async def _both_kill(scene: Field, step: Step) -> Damage:
     (session,) = scene.stage.names(step.hit.victims)
-    damage = Damage(may_lose=True)
+    damage = Damage()
     if step.hit.parameters["first"] == "worker":
         _kill_worker(scene, session, damage)
         await scene.stage.supervisor.kill()

@@ -109,7 +109,7 @@ def texts_once(ledger: Ledger, sessions: Iterable[str]) -> list[Violation]:
 
 
 def none_missing(missing: Mapping[str, Sequence[int]], fates: Mapping[str, str] | None = None) -> list[Violation]:
-    """What has not come although no worker died that could have had it. `fates`: what the server saw of it, in words."""
+    """What has not come, whoever died meanwhile. `fates`: what the server saw of it, in words."""
     told = {session: f" ({words})" for session, words in (fates or {}).items()}
     return [
         Violation("no text lost", session, f"never shown: {some(serials)}{told.get(session, '')}")

@@ -183,11 +183,9 @@ async def _unread(stage: Stage, acknowledged: set[str]) -> tuple[str, ...]:
 def figures(kills: Kills, stage: Stage, traffic: Traffic, letters: Letters, paired: int) -> dict[str, str]:
     """What was counted."""
     log = stage.log[paired:]
-    sent, seen, lost = traffic.ledger.totals()
+    sent, seen, _ = traffic.ledger.totals()
     receipts = invariants.of_event(log, "receipt")
     asked_anew = {entry["id"] for entry in receipts if entry["type"] == "retry"}
-    confirmed = {entry["id"] for entry in receipts if entry["type"] != "retry"}
-    lost_after = sum(traffic.ids[text] in confirmed for text in traffic.ledger.lost())
     of_letters = fate(letters.acknowledged, log)
     times = kills.recoveries
     return {
@@ -195,8 +193,7 @@ def figures(kills: Kills, stage: Stage, traffic: Traffic, letters: Letters, pair
         "pairings lost": str(len(invariants.of_event(log, "removed", "registered"))),
         "logins": f"{len(invariants.of_event(log, 'login'))}, overlapping: {len(invariants.of_event(log, 'overlap'))}",
         "kill to open": f"median {statistics.median(times):.2f} s, most {max(times):.2f} s ({len(times)} times)",
-        "texts in": f"{sent} sent, {seen} shown ({len(asked_anew)} were asked for anew), {lost} lost "
-        f"with a killed worker ({lost_after} of them after WhatsApp was told that they had arrived)",
+        "texts in": f"{sent} sent, {seen} shown ({len(asked_anew)} were asked for anew)",
         "texts out": f"{len(letters.acknowledged)} acknowledged: {of_letters.read} read, {of_letters.read_after_retry} read "
         f"after a retry, {len(of_letters.never)} never; {letters.refused} more were refused or cut off",
     }

@@ -17,7 +17,7 @@ class Ledger:
     """The last serial number that was sent to each session."""
     seen: dict[str, Counter[int]] = field(default_factory=dict)
     written_off: dict[str, set[int]] = field(default_factory=dict)
-    """Texts that were lost when a worker was killed: the line to it is at-most-once by design."""
+    """Texts that were told of as lost: they are waited for no longer."""
 
     def send(self, session: str) -> tuple[int, str]:
         """The next text for the session: serial number and words."""

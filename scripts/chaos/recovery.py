@@ -2,7 +2,6 @@
 
 import asyncio
 import time
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -14,8 +13,6 @@ from scripts.chaos.traffic import Traffic
 LOOK_SECONDS: Final = 0.1
 TEXT_SECONDS: Final = 60.0
 """How long a text to an open session may take, and a backlog before it; on an idle machine it is milliseconds."""
-LATE_SECONDS: Final = 1.0
-"""How long texts are waited for that a killed worker may have taken with it."""
 
 
 @dataclass(slots=True)
@@ -29,7 +26,6 @@ class Recovery:
     texts_seconds: float = 0.0
     look: Look | None = None
     replaced: int = 0
-    lost: int = 0
     violations: list[Violation] = field(default_factory=list)
 
 
@@ -46,38 +42,21 @@ async def recover(
             return recovery
         recovery.seconds = watch.elapsed()
         recovery.look = look
-        await _texts(stage, traffic, before, look, damage, recovery)
+        await _texts(stage, traffic, before, look, recovery)
         recovery.texts_seconds = watch.elapsed()
         await asyncio.sleep(pause_seconds)
         if recovery.violations or await watch.stands(look):
             return recovery
 
 
-async def _texts(stage: Stage, traffic: Traffic, before: Look, look: Look, damage: Damage, recovery: Recovery) -> None:
-    """A new text reaches each session; and so have all before it, but for what may die with supervisor and worker together."""
+async def _texts(stage: Stage, traffic: Traffic, before: Look, look: Look, recovery: Recovery) -> None:
+    """A new text reaches each session; and so have all before it, whoever died."""
     fresh = {session: await traffic.send(session) for session in stage.sessions}
-    replaced = {session for session in stage.sessions if look.worker(session) != before.worker(session)}
-    recovery.replaced = len(replaced)
-    replaced = replaced if damage.may_lose else set()
-    kept = {session: serial for session, serial in fresh.items() if session not in replaced}
-    missing = await traffic.arrived(kept, TEXT_SECONDS)
-    missing |= await _after_death(traffic, {session: fresh[session] for session in replaced}, recovery)
+    recovery.replaced = sum(look.worker(session) != before.worker(session) for session in stage.sessions)
+    missing = await traffic.arrived(fresh, TEXT_SECONDS)
     recovery.violations += none_missing(missing, await traffic.fates(missing))
     for session, serials in missing.items():
         traffic.ledger.write_off(session, serials)  # told of once
-
-
-async def _after_death(traffic: Traffic, fresh: Mapping[str, int], recovery: Recovery) -> dict[str, list[int]]:
-    """A worker that died may have had texts in its hands: only the newest has to come. The rest is written off, if it stays away."""
-    missing = await traffic.arrived(fresh, LATE_SECONDS)
-    deadline = time.monotonic() + TEXT_SECONDS
-    while any(fresh[session] in serials for session, serials in missing.items()) and time.monotonic() < deadline:
-        missing = await traffic.arrived(fresh, LATE_SECONDS)
-    for session, serials in missing.items():
-        old = [serial for serial in serials if serial != fresh[session]]
-        traffic.ledger.write_off(session, old)
-        recovery.lost += len(old)
-    return traffic.missing(fresh)
 
 
 class _Watch:

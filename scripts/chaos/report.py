@@ -28,7 +28,6 @@ class Row:
     count: int = 0
     logins: int = 0
     replaced: int = 0
-    lost: int = 0
 
 
 @dataclass(slots=True)
@@ -45,16 +44,14 @@ class Report:
         row.count += 1
         row.logins += logins
         row.replaced += recovery.replaced
-        row.lost += recovery.lost
         if recovery.seconds is not None:
             row.recoveries.append(recovery.seconds)
             row.texts.append(recovery.texts_seconds)
         whom = "all" if len(sessions) > 1 else "".join(sessions)
         healed = "not healed" if recovery.seconds is None else f"{recovery.seconds:5.1f} s, {logins} logins"
-        lost = f", {recovery.lost} texts lost" if recovery.lost else ""
         mark, style = ("✘", "red") if recovery.violations else ("✔", "green")
         number = f"{step.number:>{len(str(of))}}/{of}"
-        self.console.print(Text(mark, style=style) + Text(f" {number}  {f'{step} {whom}'.strip():56} {healed}{lost}"))
+        self.console.print(Text(mark, style=style) + Text(f" {number}  {f'{step} {whom}'.strip():56} {healed}"))
 
     def broken(self, violations: Sequence[Violation], replay: str, details: str) -> None:
         """Invariants broke."""
@@ -67,14 +64,14 @@ class Report:
     def table(self) -> None:
         """Faults, counts, and recovery times."""
         table = Table("fault", "promise")
-        for heading in ("count", "median s", "max s", "texts, max s", "logins", "workers replaced", "texts lost"):
+        for heading in ("count", "median s", "max s", "texts, max s", "logins", "workers replaced"):
             table.add_column(heading, justify="right")
         for name in (name for name in BY_NAME if name in self.rows):
             row = self.rows[name]
             promise = BY_NAME[name].promise
             times = [f"{of(row.recoveries):.2f}" if row.recoveries else "-" for of in (statistics.median, max)]
             times.append(f"{max(row.texts, default=0.0):.2f}")
-            counts = (str(row.logins), str(row.replaced), str(row.lost))
+            counts = (str(row.logins), str(row.replaced))
             table.add_row(name, promise.name.lower(), str(row.count), *times, *counts)
         self.console.print(table)
 

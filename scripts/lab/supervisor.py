@@ -67,11 +67,13 @@ class Supervisor:
         await self.process.wait()
 
     async def close(self) -> None:
-        """Stop it if it lives, and let go of it. The workers of a killed one would wait for another; they end, too."""
+        """Stop it if it lives, and let go of it. Workers that would wait for another (of one that was killed, or detaches) end, too."""
         await self._http.close()
-        if self.process is not None and self.process.status is None:
+        if self.process is None:
+            return
+        if self.process.status is None:
             await self.stop()
-        elif self.process is not None and self.process.status == -signal.SIGKILL:
+        if self.process.status == -signal.SIGKILL or self.settings.get("WHATSAPP_SHUTDOWN") == "detach":
             for worker in self.worker_processes():
                 with suppress(psutil.NoSuchProcess):
                     worker.kill()

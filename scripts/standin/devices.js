@@ -25,6 +25,7 @@ import { countOf, pack, preKeyAt, without } from './prekey-pack.js';
  * @property {SignedPreKey} signedPreKey
  * @property {number} preKeysTaken of the stored pack
  * @property {boolean} historySynced
+ * @property {boolean} confirmed the client has signed back: until then no login is let in
  *
  * @typedef {object} Letter a message on its way to a device; kept until the device confirms it
  * @property {string} id
@@ -197,7 +198,7 @@ export class Devices {
   }
 
   /**
-   * @param {Omit<DeviceRecord, "jid" | "device" | "keyIndex" | "preKeysTaken" | "historySynced">} facts
+   * @param {Omit<DeviceRecord, "jid" | "device" | "keyIndex" | "preKeysTaken" | "historySynced" | "confirmed">} facts
    * @returns {Device | undefined} undefined if the account has all the devices that it can have
    */
   add(facts) {
@@ -211,6 +212,7 @@ export class Devices {
       keyIndex: number,
       preKeysTaken: 0,
       historySynced: false,
+      confirmed: false,
     });
     this.#byJid.set(jid, device);
     device.update({});

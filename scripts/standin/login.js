@@ -61,7 +61,7 @@ async function logIn(world, connection, jid) {
     if (fault) return refuse(world, connection, subject, { ...verdict(fault.params), by: 'fault' });
   }
   const device = world.devices.get(jid);
-  if (device?.record.noiseKey !== connection.noiseKey.toString('base64')) {
+  if (!device?.record.confirmed || device.record.noiseKey !== connection.noiseKey.toString('base64')) {
     return refuse(world, connection, subject, { reason: UNKNOWN_DEVICE, words: failure(UNKNOWN_DEVICE), by: 'server' });
   }
   admit(world, connection, device);

@@ -68,6 +68,7 @@ export async function link(world, connection, { phone, name = `Phone ${phone}`, 
   const sealed = proto.ADVSignedDeviceIdentityHMAC.encode({ details, hmac, accountType: 0 }).finish();
   const answer = await connection.ask(pairSuccess(device, sealed));
   checkDeviceSignature(answer, identity, registration.identity);
+  device.update({ confirmed: true });
   world.log.add('paired', { ...connection.subject, jid: device.jid }, { phone });
   connection.finish(RESTART_REQUIRED, 'server');
   return { jid: device.jid };

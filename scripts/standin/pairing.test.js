@@ -47,6 +47,21 @@ describe('by QR', () => {
     assert.equal((await logged(standin, 'qr', 'logout')).by, 'client');
   });
 
+  test('a client that never signed back is unknown: its login is refused', async () => {
+    const auth = newAuth();
+    const first = connect(standin, 'unconfirmed', auth);
+    first.sock.ev.on('creds.update', ({ account }) => {
+      if (account) /** @type {any} */ (first.sock.ws).socket.terminate();
+    });
+    await assert.rejects(call(standin, 'POST /scan', { qr: await first.qr }));
+    await first.closed;
+    assert.ok(auth.creds.me && auth.creds.account, 'it takes itself for paired');
+    const { code, message } = await connect(standin, 'unconfirmed', auth).closed;
+    assert.deepEqual({ code, message }, { code: 401, message: 'Connection Failure' });
+    assert.equal((await logged(standin, 'unconfirmed', 'login_refused')).reason, 401);
+    assert.deepEqual((await call(standin, 'GET /log')).entries.filter(isPairingOf('unconfirmed')), []);
+  });
+
   test('a label alone cannot be scanned, and the error says why', async () => {
     await assert.rejects(call(standin, 'POST /scan', { session: 'qr' }), { status: 400, code: 'qr_needed' });
     await assert.rejects(call(standin, 'POST /scan', { qr: 'https://wa.me/x#nothing' }), {
@@ -158,6 +173,9 @@ test('it refuses any address but loopback', async () => {
   const child = spawn(process.execPath, [join(import.meta.dirname, 'main.js'), '--host', '0.0.0.0']);
   assert.deepEqual(await once(child, 'exit'), [2, null]);
 });
+
+/** @param {string} session */
+const isPairingOf = (session) => (/** @type {any} */ entry) => entry.session === session && entry.event === 'paired';
 
 /** @param {...string} args */
 async function spawnStandin(...args) {

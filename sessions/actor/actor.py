@@ -267,8 +267,7 @@ class Actor(Replacing):
         """Put archived credentials back, in place of those there are (which are archived themselves)."""
         if self.state not in {S.STOPPED, S.PARKED, S.QUARANTINED}:
             raise refusals.cannot_restore(self.id, self.state)
-        restored = await self._around.store.restore(self.id, archive)
-        self.row = msgspec.structs.replace(self.row, jid=None, name=None, memory=None)
+        restored, self.row = await self._around.store.restore_session(self.id, archive)
         self._publish("restored", {"archive": restored.id, "reason": restored.reason})
         if start:
             await self._start()

@@ -1,5 +1,6 @@
 """The way to an attempt (a worker, a ticket, `connect`), and from its end to what comes next: wait, hold, park, rest."""
 
+import asyncio
 from functools import partial
 from typing import Final, assert_never
 
@@ -21,6 +22,8 @@ S = SessionState
 
 NO_FAILURE: Final = frozenset({CloseReason.RESTART_REQUIRED, CloseReason.REQUESTED, CloseReason.OWN_LOGOUT})
 """Closes that are no error of anybody."""
+ARCHIVE_PATIENCE_SECONDS: Final = 5.0
+"""A logout is shown when it is stored; while the store fails, after so long: the write waits in its turn, and operators are answered."""
 
 log = structlog.get_logger("session")
 
@@ -98,9 +101,7 @@ class Attempting(Standing):
 
     async def _carry_out(self, reason: CloseReason, decision: Decision) -> None:
         if decision.credentials is Credentials.ARCHIVE:
-            await self._seat.clear()
-            await self._around.store.archive_credentials(self.id, reason)
-            self.row = msgspec.structs.replace(self.row, jid=None, name=None)
+            await self._archive(reason, decision.action)
         match decision.action:
             case Action.RETRY:
                 self._retry(decision.wait_seconds or 0.0)
@@ -116,6 +117,18 @@ class Attempting(Standing):
                 await self._rest(Signal.STOP)
             case never:
                 assert_never(never)
+
+    async def _archive(self, reason: CloseReason, action: Action) -> None:
+        """Put the credentials aside, and with them, all or nothing, remember what follows: else a restart in between would pair it anew.
+
+        Not awaited for ever: whatever is written later waits behind it, so nothing starts the session before it is durable.
+        """
+        await self._seat.clear()  # its last writes go into the archive
+        self.wanted = self.wanted and action is not Action.DONE
+        remembered = self._encoded(parked=action is Action.PARK)
+        stored = self._around.store.archive_credentials(self.id, reason, memory=remembered, wanted=self.wanted)
+        await asyncio.wait({stored}, timeout=ARCHIVE_PATIENCE_SECONDS)
+        self.row = msgspec.structs.replace(self.row, jid=None, name=None)
 
     def _retry(self, wait_seconds: float) -> None:
         """Give the next try a time; an open breaker may put it off, an operator's force may not be put off."""

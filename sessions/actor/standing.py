@@ -165,8 +165,10 @@ class Standing:
             return  # it may say that the number is banned
         self._around.store.save_memory(self.id, self._encoded())
 
-    def _encoded(self) -> bytes:
-        remembered = self._judgement.remembered(self.state is S.PARKED, self._next_attempt_at, self._judged)
+    def _encoded(self, parked: bool | None = None) -> bytes:
+        """What is remembered. `parked`: of a state that it is about to have; else of the one that it has."""
+        parked = self.state is S.PARKED if parked is None else parked
+        remembered = self._judgement.remembered(parked, self._next_attempt_at, self._judged)
         return memory.encode(remembered, self._now())
 
     def _publish(self, kind: str, data: dict[str, Any]) -> None:

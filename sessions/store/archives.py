@@ -13,9 +13,9 @@ from sqlalchemy import Row, Select, delete, func, insert, literal, select, updat
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from sessions.model import NoArchive, SessionExists, SessionId, UnreadableValue
-from sessions.store import auth, schema
+from sessions.store import auth, epochs, schema
 from sessions.store.cipher import Cipher
-from sessions.store.rows import ArchiveRow
+from sessions.store.rows import ArchiveRow, Restored, SessionRow
 
 SNAPSHOTS_KEPT: Final = 5
 BEFORE_RESTORE: Final = "before_restore"
@@ -38,9 +38,14 @@ def row_of(row: Row[Any]) -> ArchiveRow:
     return ArchiveRow(row.id, row.session, row.archived_at, row.reason, bool(row.whole), row.entries)
 
 
+def session_of(row: Row[Any]) -> SessionRow:
+    """A session's row as a value."""
+    return SessionRow(SessionId(row.id), bool(row.wanted), row.epoch, row.memory, row.jid, row.name, row.created_at)
+
+
 async def put_aside(connection: AsyncConnection, session: str, reason: str) -> None:
     """Archive all that the session has; it has nothing afterwards. Without anything, nothing happens."""
-    if await _copy_whole(connection, session, reason):
+    if await _copy_whole(connection, session, reason) is not None:
         await connection.execute(delete(_auth).where(_auth.c.session == session))
 
 
@@ -87,7 +92,7 @@ async def snapshot_due(connection: AsyncConnection, older_than_seconds: float) -
 
 async def restore(
     connection: AsyncConnection, keys: Cipher | None, session: SessionId, archive: int | None
-) -> ArchiveRow:
+) -> Restored:
     """Put an archive back. Raises NoArchive and UnreadableValue, both before anything has changed."""
     chosen = await _choose(connection, session, archive)
     entries = (await connection.execute(select(_archived).where(_archived.c.archive == chosen.id))).all()
@@ -96,20 +101,30 @@ async def restore(
     back = select(literal(session), _archived.c.kind, _archived.c.name, _archived.c.value)
     back = back.where(_archived.c.archive == chosen.id)
     await connection.execute(insert(_auth).from_select(["session", "kind", "name", "value"], back))
+    await _forget_kept_messages(connection, chosen.id)
     await _drop_unreadable(connection, keys, session)
     # What was remembered (parked, failures, an open breaker) was of the credentials that have gone.
     await connection.execute(update(_sessions).where(_sessions.c.id == session).values(memory=None))
-    return chosen
+    row = (await connection.execute(select(_sessions).where(_sessions.c.id == session))).one()
+    return Restored(chosen, session_of(row))
 
 
-async def create_session(connection: AsyncConnection, session: SessionId, wanted: bool) -> float:
-    """Add a session's row; when it was created. Raises SessionExists."""
+async def create_session(connection: AsyncConnection, session: SessionId, wanted: bool) -> SessionRow:
+    """Add a session's row, its epoch above any of those that were deleted. Raises SessionExists."""
     if await connection.scalar(select(_sessions.c.id).where(_sessions.c.id == session)) is not None:
         raise SessionExists(f"There is a session {session!r} already.")
-    created_at = time.time()
-    values = {"id": session, "wanted": int(wanted), "epoch": 0, "event_seq": 0, "created_at": created_at}
+    row = SessionRow(session, wanted, await epochs.first(connection), None, None, None, time.time())
+    values = {"id": session, "wanted": int(wanted), "epoch": row.epoch, "event_seq": 0, "created_at": row.created_at}
     await connection.execute(insert(_sessions).values(values))
-    return created_at
+    return row
+
+
+async def delete_session(connection: AsyncConnection, session: SessionId) -> None:
+    """Remove a session's row and all that it has. A later session of its name begins above its epoch."""
+    epoch = await connection.scalar(select(_sessions.c.epoch).where(_sessions.c.id == session))
+    if epoch is not None:
+        await epochs.pass_by(connection, epoch)
+    await connection.execute(delete(_sessions).where(_sessions.c.id == session))
 
 
 async def _choose(connection: AsyncConnection, session: str, number: int | None) -> ArchiveRow:
@@ -139,10 +154,18 @@ async def _make_room(connection: AsyncConnection, session: SessionId, whole: boo
     """Archive what is there, take away what will be replaced, fence off the present worker; a deleted session is made anew."""
     if await connection.scalar(select(_sessions.c.id).where(_sessions.c.id == session)) is None:
         await create_session(connection, session, wanted=False)
-    await _copy_whole(connection, session, BEFORE_RESTORE)
+    aside = await _copy_whole(connection, session, BEFORE_RESTORE)
+    if aside is not None and not whole:
+        await _forget_kept_messages(connection, aside)  # they stay where they are, and are shown from there
     replaced = _auth.c.session == session
     await connection.execute(delete(_auth).where(replaced if whole else replaced & auth.is_creds()))
     await _fence(connection, session)
+
+
+async def _forget_kept_messages(connection: AsyncConnection, archive: int) -> None:
+    """Messages that were kept until they are shown (docs/wire.md) are live: from the archive they must not come a second time."""
+    kept = (_archived.c.archive == archive) & (_archived.c.kind == auth.INBOUND)
+    await connection.execute(delete(_archived).where(kept))
 
 
 async def _drop_unreadable(connection: AsyncConnection, keys: Cipher | None, session: SessionId) -> None:
@@ -160,12 +183,14 @@ async def _fence(connection: AsyncConnection, session: str) -> None:
     await connection.execute(update(_sessions).where(_sessions.c.id == session).values(values))
 
 
-async def _copy_whole(connection: AsyncConnection, session: str, reason: str) -> bool:
+async def _copy_whole(connection: AsyncConnection, session: str, reason: str) -> int | None:
+    """The archive's number; None when there is nothing to archive."""
     mine = _auth.c.session == session
     if await connection.scalar(select(_auth.c.session).where(mine).limit(1)) is None:
-        return False
-    await _copy(connection, await _new_archive(connection, session, reason, whole=True), mine)
-    return True
+        return None
+    archive = await _new_archive(connection, session, reason, whole=True)
+    await _copy(connection, archive, mine)
+    return archive
 
 
 async def _new_archive(connection: AsyncConnection, session: str, reason: str, whole: bool) -> int:

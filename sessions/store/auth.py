@@ -1,13 +1,14 @@
 """Operations on credentials and keys, each within a transaction that the caller has."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Final
 
+import structlog
 from sqlalchemy import ColumnElement, Select, and_, bindparam, delete, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from sessions.model import SessionNotFound, StaleEpoch, UnreadableValue
-from sessions.store import cipher, database, schema
+from sessions.model import SessionNotFound, StaleEpoch, UnreadableValue, UnstorableValue
+from sessions.store import cipher, database, schema, text
 from sessions.store.cipher import Cipher, Place
 from sessions.wire import KeyEntry
 
@@ -19,6 +20,8 @@ INBOUND: Final = "inbound"
 _auth = schema.auth
 _sessions = schema.sessions
 _EPOCH_HELD: Final = select(_sessions.c.epoch).where(_sessions.c.id == bindparam("session")).with_for_update(read=True)
+
+log = structlog.get_logger("store")
 
 
 def place(session: str, kind: str, name: str) -> Place:
@@ -60,8 +63,31 @@ async def check_epoch(connection: AsyncConnection, session: str, epoch: int) -> 
         raise StaleEpoch(f"Session {session!r} is at epoch {current}; this write is of epoch {epoch}.")
 
 
+def storable(session: str, entries: Iterable[KeyEntry]) -> list[KeyEntry]:
+    """The entries that the store can take. Raises UnstorableValue for a key that it never will: it would be missed.
+
+    Of kind `inbound` they are copies, named by whoever sent the message: such a one is left out, as nobody may hold up a session with a name.
+    """
+    taken = []
+    for entry in entries:
+        if text.fits(entry.kind, _auth.c.kind) and text.fits(entry.name, _auth.c.name):
+            taken.append(entry)
+            continue
+        kind, name = entry.kind[:80], entry.name[:300]
+        tell = log.warning if kind == INBOUND else log.error
+        tell("a key can never be stored", action="key_unstorable", session=session, kind=kind, name=name)
+        if kind != INBOUND:
+            raise UnstorableValue(f"The store can never take the key {kind!r} {name!r} of session {session!r}.")
+    return taken
+
+
+def askable(names: Iterable[str]) -> list[str]:
+    """The names that a stored key may have: a database refuses even to look for the others."""
+    return [name for name in names if text.fits(name, _auth.c.name)]
+
+
 async def write(connection: AsyncConnection, keys: Cipher | None, session: str, entries: Sequence[KeyEntry]) -> None:
-    """Write and delete keys."""
+    """Write and delete keys, all of them `storable`."""
     last = {(entry.kind, entry.name): entry for entry in entries}  # PostgreSQL takes no row twice in one INSERT
     rows = [
         {
@@ -82,9 +108,10 @@ async def write(connection: AsyncConnection, keys: Cipher | None, session: str, 
 
 async def forget_inbound(connection: AsyncConnection, session: str, names: Sequence[str]) -> None:
     """Delete what a message was decrypted to, as the message itself is being stored."""
-    if names:
+    stored = askable(names)
+    if stored:
         table = schema.auth
-        mine = (table.c.session == session) & (table.c.kind == INBOUND) & table.c.name.in_(names)
+        mine = (table.c.session == session) & (table.c.kind == INBOUND) & table.c.name.in_(stored)
         await connection.execute(delete(table).where(mine))
 
 

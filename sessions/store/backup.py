@@ -8,6 +8,7 @@ A restored store gives the old one's workers no chance: every epoch is far above
 
 import asyncio
 import os
+import re
 import secrets
 import shutil
 import sqlite3
@@ -23,13 +24,16 @@ from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from sessions.model import StoreError, StoreUnavailable
-from sessions.store import database, faults, receipts, schema
+from sessions.store import database, epochs, faults, receipts, schema
 from sessions.store.store import Store
 
 EPOCHS_AHEAD: Final = 1_000_000
 """By how much a restore raises each epoch. An epoch grows with each worker: the old store would have to start a million of them."""
 EVENTS_AHEAD: Final = 1_000_000
 """The same for the numbers of events: what the old store published after the backup must not come again under the same number."""
+_RESTORE_PREFIX: Final = ".wasup-restore-"
+_RESTORE_DIRECTORY: Final = re.compile(re.escape(_RESTORE_PREFIX) + r"[a-z0-9_]{8}")
+"""What tempfile makes of the prefix."""
 _ROWS: Final = 500
 _TABLES: Final = tuple(table for table in schema.metadata.sorted_tables if table is not schema.workers)
 _NUMBERED: Final = {schema.events.c.n: EVENTS_AHEAD, schema.archives.c.id: 0}
@@ -49,7 +53,7 @@ async def backup(store: Store, file: Path) -> BackupReport:
     if file.exists():
         raise StoreError(f"{file} exists already.", "A backup never overwrites: choose another name.")
     partial = file.with_name(f".{file.name}.{secrets.token_hex(4)}.partial")
-    os.close(os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))
+    _new_private_file(partial)
     try:
         report = await _write(store, partial)
         await asyncio.to_thread(_check, partial)
@@ -63,10 +67,12 @@ async def backup(store: Store, file: Path) -> BackupReport:
     return report
 
 
-async def restore(file: Path, url: URL) -> BackupReport:
-    """Fill an empty store from a backup, which stays as it is. Raises StoreError, OSError; the store is filled whole or not at all."""
-    beside = Path(url.database).parent if database.is_sqlite(url) and url.database else None
-    with tempfile.TemporaryDirectory(prefix=".wasup-restore-", dir=beside) as directory:
+async def restore(file: Path, url: URL, workspace: Path) -> BackupReport:
+    """Fill an empty store from a backup, which stays as it is. Raises StoreError, OSError; the store is filled whole or not at all.
+
+    `workspace`: the data directory, where a copy lies meanwhile.
+    """
+    with tempfile.TemporaryDirectory(prefix=_RESTORE_PREFIX, dir=workspace) as directory:
         copy = Path(directory) / "copy.db"
         try:
             await asyncio.to_thread(_copy_and_check, file, copy)
@@ -80,6 +86,13 @@ async def restore(file: Path, url: URL) -> BackupReport:
             raise StoreError(f"{file} cannot be restored: {error}.", "Was it written by a newer version?") from None
         except SQLAlchemyError as error:
             raise StoreUnavailable(f"The backup could not be restored: {faults.describe(error)}") from None
+
+
+def clear_away(workspace: Path) -> None:
+    """Remove the copies of restores that were killed: they hold the keys of all numbers. For whoever holds the data directory's lock."""
+    for left in workspace.glob(f"{_RESTORE_PREFIX}*"):
+        if _RESTORE_DIRECTORY.fullmatch(left.name) and left.is_dir() and not left.is_symlink():
+            shutil.rmtree(left, ignore_errors=True)
 
 
 # --- making one -----------------------------------------------------------------------------------------------------------
@@ -129,8 +142,8 @@ def _copy_and_check(file: Path, copy: Path) -> None:
         raise StoreError(f"{file} does not exist.", "Give the path of a backup.")
     for suffix in ("", "-wal"):
         if Path(f"{file}{suffix}").exists():
+            _new_private_file(Path(f"{copy}{suffix}"))
             shutil.copyfile(f"{file}{suffix}", f"{copy}{suffix}")
-    copy.chmod(0o600)
     _check(copy)
     connection = sqlite3.connect(copy)
     try:
@@ -156,6 +169,7 @@ async def _fill(copy: Path, url: URL) -> BackupReport:
             await _must_be_empty(target, url)
             counts = {table.name: await _copy_table(source, target, table, **_ahead(table)) for table in _TABLES}
             await _continue_numbers(target)
+            await epochs.begin_at(target, await epochs.first(target) + EPOCHS_AHEAD)
         return _report(counts)
     finally:
         await source_engine.dispose()
@@ -205,6 +219,11 @@ def _check(file: Path) -> None:
         connection.close()
     if found != [("ok",)]:
         raise sqlite3.DatabaseError("the file is damaged")
+
+
+def _new_private_file(path: Path) -> None:
+    """Nobody else can read it, from its first byte on."""
+    os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))
 
 
 def _sync(path: Path) -> None:

@@ -1,5 +1,7 @@
 """What the store gives and takes: its rows as frozen values."""
 
+from typing import NamedTuple
+
 import msgspec
 
 from sessions.model import SessionId
@@ -46,3 +48,10 @@ class ArchiveRow(msgspec.Struct, frozen=True, rename="camel"):
     reason: str
     whole: bool
     entries: int
+
+
+class Restored(NamedTuple):
+    """An archive that was put back, and the session as it is stored since."""
+
+    archive: ArchiveRow
+    session: SessionRow

@@ -92,4 +92,5 @@ meta = Table(
     Column("value", LargeBinary, nullable=False),
 )
 """Facts about the database itself. `receipt`: the last committed transaction of the writer (receipts.py). `key:<id>`: something sealed with
-each encryption key that is in use (keyring.py), so that a missing key is noticed at the start."""
+each encryption key that is in use (keyring.py), so that a missing key is noticed at the start. `first_epoch`: with which sessions to come
+begin (epochs.py)."""

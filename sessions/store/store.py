@@ -12,18 +12,18 @@ from typing import Any, Final
 import msgspec
 import structlog
 from alembic.util import CommandError
-from sqlalchemy import URL, Executable, Row, delete, insert, select, update
+from sqlalchemy import URL, Executable, Row, delete, func, insert, select, update
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
-from sessions.model import SessionId, StoreUnavailable
-from sessions.store import archives, auth, database, events, faults, keyring, rewrite, schema
+from sessions.model import SessionId, StoreUnavailable, UnreadableValue
+from sessions.store import archives, auth, database, events, faults, keyring, rewrite, schema, text
 from sessions.store.auth import CREDS
 from sessions.store.cipher import Cipher
 from sessions.store.events import NewEvent
 from sessions.store.health import StoreHealth
 from sessions.store.rewrite import RewriteReport
-from sessions.store.rows import ArchiveRow, SessionRow, StoredEvent, WorkerRow
+from sessions.store.rows import ArchiveRow, Restored, SessionRow, StoredEvent, WorkerRow
 from sessions.store.writer import Writer
 from sessions.wire import KeyEntry
 
@@ -95,22 +95,33 @@ class Store:
     def on_health(self, told: Callable[[StoreHealth], None] | None) -> None:
         self._writer.watch.on_change = told
 
+    def must_work(self) -> None:
+        """Refuse what would wait for a write in vain. Raises StoreUnavailable while the store is known to fail."""
+        health = self.health
+        if health.state == "failing":
+            raise StoreUnavailable(health.words)
+
+    async def must_write(self) -> None:
+        """See that a write is durable, of nothing but its receipt. Raises StoreUnavailable, within seconds."""
+
+        async def nothing(_connection: AsyncConnection) -> None:
+            return
+
+        await self._writer.submit(nothing)
+
     # --- sessions -----------------------------------------------------------------------------------------------------
 
     async def sessions(self) -> list[SessionRow]:
         """All sessions, oldest first."""
         table = schema.sessions
         rows = await self._read(select(table).order_by(table.c.created_at, table.c.id))
-        return [
-            SessionRow(SessionId(r.id), bool(r.wanted), r.epoch, r.memory, r.jid, r.name, r.created_at) for r in rows
-        ]
+        return [archives.session_of(row) for row in rows]
 
     async def create_session(self, session: SessionId, wanted: bool) -> SessionRow:
         """Add a session. Raises SessionExists."""
 
         async def operation(connection: AsyncConnection) -> SessionRow:
-            created_at = await archives.create_session(connection, session, wanted)
-            return SessionRow(session, wanted, 0, None, None, None, created_at)
+            return await archives.create_session(connection, session, wanted)
 
         return await self._writer.submit(operation)
 
@@ -123,7 +134,7 @@ class Store:
                     await connection.execute(delete(table).where(table.c.session == session))
             else:
                 await archives.put_aside(connection, session, "deleted")
-            await connection.execute(delete(schema.sessions).where(schema.sessions.c.id == session))
+            await archives.delete_session(connection, session)
 
         await self._writer.submit(operation)
 
@@ -136,8 +147,10 @@ class Store:
         return self._execute(_update_session(session, memory=memory), patient=True, newest_of=("memory", session))
 
     def save_identity(self, session: SessionId, jid: str, name: str | None) -> asyncio.Future[None]:
-        """Remember which WhatsApp account this is. Patient."""
-        return self._execute(_update_session(session, jid=jid, name=name), patient=True)
+        """Remember which WhatsApp account this is. Patient. Its owner chose the name: what no database takes is replaced."""
+        table = schema.sessions.c
+        named = None if name is None else text.cleaned(name, table.name)
+        return self._execute(_update_session(session, jid=text.cleaned(jid, table.jid), name=named), patient=True)
 
     # --- credentials ----------------------------------------------------------------------------------------------------
 
@@ -156,28 +169,54 @@ class Store:
     async def read_keys(self, session: str, kind: str, names: Sequence[str]) -> dict[str, bytes]:
         """Values by name; missing ones are left out. Raises UnreadableValue if one does not decrypt or is not JSON."""
         found: dict[str, bytes] = {}
-        for start in range(0, len(names), _MAX_NAMES_PER_QUERY):
-            rows = await self._read(auth.some_of(session, kind, names[start : start + _MAX_NAMES_PER_QUERY]))
+        stored = auth.askable(names)
+        for start in range(0, len(stored), _MAX_NAMES_PER_QUERY):
+            rows = await self._read(auth.some_of(session, kind, stored[start : start + _MAX_NAMES_PER_QUERY]))
             found |= {r.name: auth.value_of(self._cipher, session, kind, r.name, r.value) for r in rows}
         return found
 
+    async def inbound(self, session: str, most_bytes: int) -> dict[str, bytes]:
+        """What messages were decrypted to that are in no event: by name, as many as fit, but one at least.
+
+        One that cannot be read is left out and logged: it is one text, and no reason to touch the session.
+        """
+        found, size = dict[str, bytes](), 0
+        for row in await self._read(auth.all_of(session).where(schema.auth.c.kind == auth.INBOUND)):
+            try:
+                value = auth.value_of(self._cipher, session, row.kind, row.name, row.value)
+            except UnreadableValue as error:
+                log.error(
+                    "a kept message cannot be read", action="inbound_unreadable", session=session, error=str(error)
+                )
+                continue
+            size += len(value)
+            if found and size > most_bytes:
+                log.warning(
+                    "more messages were left than are handed on at once", action="inbound_left", session=session
+                )
+                break
+            found[row.name] = value
+        return found
+
     def write_keys(self, session: str, epoch: int, entries: Sequence[KeyEntry]) -> asyncio.Future[None]:
-        """Write keys in one transaction. Patient. The future is done when it is durable; StaleEpoch if the epoch is an older one."""
+        """Write keys in one transaction. Patient. Done when it is durable; StaleEpoch if the epoch is an older one, UnstorableValue."""
 
         async def operation(connection: AsyncConnection) -> None:
             await auth.check_epoch(connection, session, epoch)
-            await auth.write(connection, self._cipher, session, entries)
+            await auth.write(connection, self._cipher, session, auth.storable(session, entries))
 
         return self._writer.submit(operation, patient=True)
 
-    async def import_session(self, session: SessionId, entries: Sequence[KeyEntry], wanted: bool) -> None:
-        """Add a session together with its credentials and keys. Raises SessionExists."""
+    async def import_session(self, session: SessionId, entries: Sequence[KeyEntry], wanted: bool) -> SessionRow:
+        """Add a session together with its credentials and keys. Raises SessionExists, UnstorableValue."""
 
-        async def operation(connection: AsyncConnection) -> None:
-            await archives.create_session(connection, session, wanted)
-            await auth.write(connection, self._cipher, session, entries)
+        async def operation(connection: AsyncConnection) -> SessionRow:
+            taken = auth.storable(session, entries)
+            row = await archives.create_session(connection, session, wanted)
+            await auth.write(connection, self._cipher, session, taken)
+            return row
 
-        await self._writer.submit(operation)
+        return await self._writer.submit(operation)
 
     async def export_session(self, session: str) -> list[KeyEntry]:
         """All credentials and keys of a session, decrypted. Raises UnreadableValue."""
@@ -190,13 +229,20 @@ class Store:
 
     # --- archives ---------------------------------------------------------------------------------------------------------
 
-    async def archive_credentials(self, session: SessionId, reason: str) -> None:
-        """Put the session's credentials aside whole; it has none afterwards. Its epoch is raised, so that nobody writes into the gap."""
+    def archive_credentials(
+        self, session: SessionId, reason: str, *, memory: bytes, wanted: bool
+    ) -> asyncio.Future[None]:
+        """Put the session's credentials aside whole; it has none afterwards. Its epoch is raised, so that nobody writes into the gap.
+
+        What is remembered of it, and whether it shall run, changes with it or not at all: without credentials and without that memory a
+        restart would pair it anew. Patient.
+        """
 
         async def operation(connection: AsyncConnection) -> None:
             await archives.put_aside_and_fence(connection, session, reason)
+            await connection.execute(_update_session(session, memory=memory, wanted=int(wanted)))
 
-        await self._writer.submit(operation)
+        return self._writer.submit(operation, patient=True)
 
     def snapshot(self, session: SessionId, reason: str) -> asyncio.Future[bool]:
         """Copy the session's credentials (the creds row alone) as they are now; False if it has none. The newest five are kept."""
@@ -215,12 +261,16 @@ class Store:
         return await self._writer.submit(operation)
 
     async def restore(self, session: SessionId, archive: int | None) -> ArchiveRow:
+        """`restore_session`, for whoever needs only what was restored."""
+        return (await self.restore_session(session, archive)).archive
+
+    async def restore_session(self, session: SessionId, archive: int | None) -> Restored:
         """Put an archive back (None: the newest that helps), what is there now being archived first; the epoch is raised.
 
         A session that was deleted is made anew, not wanted. Raises NoArchive, UnreadableValue; then nothing has changed.
         """
 
-        async def operation(connection: AsyncConnection) -> ArchiveRow:
+        async def operation(connection: AsyncConnection) -> Restored:
             return await archives.restore(connection, self._cipher, session, archive)
 
         return await self._writer.submit(operation)
@@ -280,6 +330,27 @@ class Store:
             return await events.append(connection, self._cipher, self._event_limit, event)
 
         return self._writer.submit(operation, patient=True)
+
+    async def oldest_event(self) -> int | None:
+        """The number of the oldest event that the log still keeps, if it keeps any."""
+        (row,) = await self._read(select(func.min(schema.events.c.n)))
+        oldest: int | None = row[0]
+        return oldest
+
+    async def events_between(
+        self, after: int, last: int, limit: int, most_bytes: int
+    ) -> tuple[list[StoredEvent], bool]:
+        """The events after a number, up to `last`, oldest first: at most so many, and about so many bytes. And whether these are all."""
+        found, size, n = list[StoredEvent](), 0, schema.events.c.n
+        while len(found) <= limit and (size < most_bytes or not found):
+            newer = select(schema.events).where(n > after, n <= last).order_by(n).limit(_EVENTS_PER_READ)
+            rows = await self._read(newer)
+            found += events.readable(self._cipher, rows)
+            size += sum(len(r.data) for r in rows)
+            if len(rows) < _EVENTS_PER_READ:
+                return found[:limit], len(found) <= limit
+            after = rows[-1].n
+        return found[:limit], False
 
     async def last_events(self, most_bytes: int) -> list[StoredEvent]:
         """The newest events that the log keeps, oldest first, as many as fit into so many bytes of data."""

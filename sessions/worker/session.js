@@ -3,6 +3,7 @@
 import { AuthStore, WriteRefused } from './auth-store.js';
 import { Connection, LOGOUT_NOT_SENT, RequestError } from './connection.js';
 import { LineKeeper } from './keeper.js';
+import { findLeftovers } from './leftovers.js';
 import { Outbox } from './outbox.js';
 import { KIND, Plaintexts } from './plaintexts.js';
 import { SentMessages } from './sent-messages.js';
@@ -54,7 +55,7 @@ export class Session {
    * @param {import('./wire.js').Assign} assignment
    * @param {SessionContext} context
    */
-  constructor({ session, epoch, creds }, context) {
+  constructor({ session, epoch, creds, inbound }, context) {
     this.#turn = context.after ?? Promise.resolve();
     this.#id = session;
     this.#epoch = epoch;
@@ -67,6 +68,7 @@ export class Session {
       isOnItsWay: (name) => this.#outbox.holds(name),
       forget: (names) => this.#auth.forget(KIND, names),
     });
+    this.#inTurn(() => this.#showLeftovers(inbound ?? {})); // before any socket
   }
 
   /** @returns {import('./wire.js').Held} */
@@ -143,6 +145,20 @@ export class Session {
       await step();
     });
     return this.#turn;
+  }
+
+  /** @param {Record<string, unknown>} inbound what earlier workers have kept of messages, by name */
+  async #showLeftovers(inbound) {
+    const { log } = this.#context;
+    const { id = '', lid } = this.#auth.creds.me ?? {};
+    const { shown, needless, mute } = await findLeftovers(inbound, { id, lid }, log);
+    const session = this.#id;
+    if (shown.length > 0)
+      log.info({ session, messages: shown.length }, 'messages that an earlier worker left are shown');
+    // Where they are they do no harm, and WhatsApp may yet deliver a copy that has nothing else.
+    if (mute.length > 0) log.error({ session, messages: mute.length }, 'kept messages without envelope are left alone');
+    for (const { message, kept } of shown) this.#outbox.add({ type: 'message', ...message, kept });
+    if (needless.length > 0) this.#auth.forget(KIND, needless);
   }
 
   /** @param {number} attempt */

@@ -10,7 +10,8 @@ export const MAX_FRAME_BYTES = 32 * 1024 * 1024;
 const SURROGATE_ESCAPE = /\\ud[89a-f]/;
 
 /**
- * @typedef {{ type: 'assign', session: string, epoch: number, creds: unknown, proxy?: null }} Assign
+ * @typedef {{ type: 'assign', session: string, epoch: number, creds: unknown, proxy?: null,
+ *   inbound?: Record<string, unknown> | null }} Assign
  * @typedef {{ type: 'connect', session: string, attempt: number }} Connect
  * @typedef {{ type: 'close', session: string }} Close
  * @typedef {{ type: 'logout', session: string, id: number }} Logout
@@ -94,7 +95,13 @@ const anything = () => true;
 export const DOWN = {
   // A worker that ignored a proxy would show the host's own address to WhatsApp: refuse what is not built yet.
   // And creds left out by mistake must not be taken for "never paired", which would cost a pairing.
-  assign: { session: text, epoch: integer, creds: (value) => value === null || object(value), proxy: absent },
+  assign: {
+    session: text,
+    epoch: integer,
+    creds: (value) => value === null || object(value),
+    proxy: absent,
+    inbound: nullable(object),
+  },
   connect: { session: text, attempt: integer },
   close: { session: text },
   logout: { session: text, id: integer },

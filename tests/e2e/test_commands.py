@@ -95,6 +95,10 @@ async def test_a_supervisor_that_is_starting_or_does_not_answer_is_told_apart_fr
         await all_fail(nowhere, OVER_THE_API[:2], "just starting")
         lock.note("http://127.0.0.1:1")
         await all_fail(nowhere, OVER_THE_API[:2], "http://127.0.0.1:1", "does not answer")
+    with DirectoryLock(nowhere.directory, command="wasup store rotate"):
+        await all_fail(nowhere, OVER_THE_API[:2], "`wasup store rotate` (pid", "try again when that has ended")
+        started = await wasup(nowhere, "run")
+        assert (started.status, "is held by `wasup store rotate`" in started.said) == (1, True)
     failed(await wasup(nowhere, "sessions", "list"), "No supervisor runs on")
 
 

@@ -1,6 +1,7 @@
 """Credentials are never lost: archives and snapshots, folders of Baileys in and out, encryption at rest, backups; with real processes."""
 
 import asyncio
+import io
 import json
 import secrets
 import shutil
@@ -9,6 +10,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import aiohttp
 import pytest
 
 from scripts.lab import StandIn, Supervisor, Traffic, eventually, pair
@@ -266,6 +268,72 @@ def whaticket(folder: Path, file: Path) -> None:
     file.write_text(json.dumps({"creds": json.loads((folder / "creds.json").read_text()), "keys": keys}))
 
 
+async def test_credentials_of_a_wrong_shape_are_quarantined_with_the_fields_name_and_a_snapshot_brings_them_back(
+    start_supervisor: StartSupervisor, standin: StandIn
+) -> None:
+    """Baileys would throw at each attempt: connection_closed, for ever."""
+    supervisor = await start_supervisor()
+    await pair(supervisor, standin, "misshapen")
+    await eventually(partial(archives, supervisor, "misshapen"), what="its snapshot")
+    await supervisor.stop()
+    row = "where session = 'misshapen' and kind = 'creds'"
+    creds = json.loads(bytes(in_database(supervisor, f"select value from auth {row}")[0][0]))
+    spoilt = json.dumps(creds | {"noiseKey": "secret"})
+    in_database(supervisor, f"update auth set value = cast(? as blob) {row}", spoilt)
+    await supervisor.start()
+    await supervisor.wait_state("misshapen", "quarantined")
+    alerts = [event["data"]["message"] for event in await supervisor.events("alert", "misshapen")]
+    assert any("noiseKey.public is no Buffer of 32 bytes" in alert for alert in alerts)
+    assert "secret" not in str(alerts)
+    await supervisor.must("POST", "/sessions/misshapen/restore")
+    await opens_without_qr(supervisor, standin, "misshapen")
+
+
+async def test_what_is_imported_by_the_api_is_held_to_what_a_folder_can_hold(
+    start_supervisor: StartSupervisor, standin: StandIn, tmp_path: Path
+) -> None:
+    supervisor = await start_supervisor()
+    await pair(supervisor, standin, "lender")
+    await supervisor.must("POST", "/sessions/lender/stop")
+    await must(supervisor, "sessions", "export", "lender", tmp_path / "lender")
+    await supervisor.must("DELETE", "/sessions/lender")
+    creds = json.loads((tmp_path / "lender" / "creds.json").read_text())
+    good = {"kind": "creds", "name": "creds", "value": creds}
+
+    async def refused(body: bytes, status: int = 400) -> Any:
+        headers = {"Content-Type": "application/json"}
+        path = f"{supervisor.api}/sessions/borrower/import"
+        async with aiohttp.ClientSession() as http, http.post(path, data=io.BytesIO(body), headers=headers) as response:
+            answer = await response.json()
+        assert response.status == status
+        assert set(answer["error"]) == {"code", "message", "hint"}
+        return answer["error"]
+
+    def body(*entries: Any) -> bytes:
+        return json.dumps({"entries": entries, "start": False}).encode()
+
+    for entry, words in [
+        ({"kind": "session", "name": "@@", "value": 1}, "cannot be read"),  # made invalid UTF-8 below
+        ({"kind": "inbound", "name": "1", "value": 1}, "none that Baileys keeps"),
+        ({"kind": "creds", "name": "other", "value": creds}, "none that Baileys keeps"),
+        ({"kind": "session", "name": "x" * 250, "value": 1}, "no file can have"),
+        ({"kind": "session", "name": "a\0b", "value": 1}, "no file can have"),
+    ]:
+        spoilt = body(good, entry).replace(b'"@@", "value": 1', b'"@@", "value": "\xff"')
+        error = await refused(spoilt)
+        assert (error["code"], words in error["message"], "useMultiFileAuthState" in error["hint"]) == (
+            "bad_request",
+            True,
+            True,
+        ), error
+    assert "noiseKey.public" in (await refused(body(good | {"value": creds | {"noiseKey": "x"}})))["message"]
+    assert "never paired" in (await refused(body(good | {"value": creds | {"account": None}})))["message"]
+    assert "65536 KiB" in (await refused(b" " * (65 * 2**20), 413))["hint"]
+    assert (await supervisor.call("GET", "/sessions/borrower"))[0] == 404
+    await must(supervisor, "sessions", "import", tmp_path / "lender", "--start")
+    await opens_without_qr(supervisor, standin, "lender")
+
+
 # --- encryption at rest -----------------------------------------------------------------------------------------------------
 
 
@@ -364,8 +432,10 @@ async def test_a_backup_made_under_traffic_opens_elsewhere_without_a_qr_and_is_n
     done = await wasup(supervisor, "restore", file)
     assert (done.status, "held by another supervisor" in done.said) == (1, True)
     assert await supervisor.stop() == 0
+    left = left_by_a_killed_restore(supervisor)
     done = await wasup(supervisor, "restore", file)
     assert (done.status, "is not empty" in done.said) == (1, True)
+    assert not left.exists()
 
     torn = tmp_path / "torn.backup"
     torn.write_bytes(file.read_bytes()[: file.stat().st_size // 2])
@@ -374,5 +444,14 @@ async def test_a_backup_made_under_traffic_opens_elsewhere_without_a_qr_and_is_n
         assert (done.status, "is no backup" in done.said) == (1, True)
         assert "2 sessions" in await must(elsewhere, "restore", file)
         assert readable_by_others(elsewhere.directory) == []
+        left = left_by_a_killed_restore(elsewhere)
         await elsewhere.start()
+        assert not left.exists()
         await opens_without_qr(elsewhere, standin, *names)
+
+
+def left_by_a_killed_restore(supervisor: Supervisor) -> Path:
+    left = supervisor.directory / ".wasup-restore-abcd1234"
+    left.mkdir()
+    (left / "copy.db").write_bytes(b"the keys of all numbers")
+    return left

@@ -135,6 +135,26 @@ async def test_a_database_that_is_restarted_under_traffic_costs_no_login_and_no_
     assert await logins(standin, "restarted") == before
 
 
+async def test_while_the_database_is_away_nobody_is_given_events_with_a_gap(
+    start_supervisor: StartSupervisor, postgresql: PostgreSQL, database: URL
+) -> None:
+    supervisor = await start_supervisor(database_url=written(database), event_log_size=2)
+    for n in range(6):
+        await supervisor.must("POST", "/sessions", {"id": f"gapless-{n}", "start": False})
+    whole = await eventually(partial(supervisor.every_event, "created"), lambda seen: len(seen) == 6)
+    await asyncio.to_thread(postgresql.crash)
+    try:
+        status, answer = await supervisor.call("GET", "/events?after=0")
+        assert (status, answer["error"]["code"]) == (503, "store_unavailable")
+        assert set(answer["error"]) == {"code", "message", "hint"}
+        page = await supervisor.get(f"/events?after={whole[-1]['n']}")
+        assert page["oldest"] == whole[0]["n"], "who follows needs no database"
+    finally:
+        await asyncio.to_thread(postgresql.start)
+    await eventually(partial(store_state, supervisor), lambda state: state == "ok")
+    assert await supervisor.every_event("created") == whole
+
+
 @asynccontextmanager
 async def frozen(postgresql: PostgreSQL, database: URL) -> AsyncIterator[None]:
     """The whole server stands still: connections are there and say nothing."""

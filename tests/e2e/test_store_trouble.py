@@ -114,6 +114,46 @@ async def test_a_failing_store_closes_no_session_acknowledges_nothing_and_all_re
     assert await standin.log("logout", session=bystander) == await first_logout(standin, bystander)
 
 
+async def test_while_the_store_fails_a_text_is_refused_at_once_and_a_deletion_closes_nothing(
+    start_supervisor: StartSupervisor, standin: StandIn
+) -> None:
+    supervisor = await start_supervisor()
+    await pair(supervisor, standin, "steadfast")
+    before, worker = await logins(standin, "steadfast"), (await supervisor.workers())["steadfast"]
+    async with locked_database(supervisor):
+        for purge in ("false", "true"):
+            path = f"/sessions/steadfast?purge={purge}"
+            status, answer = await supervisor.call("DELETE", path, timeout=API_PATIENCE)
+            assert (status, answer["error"]["code"]) == (503, "store_unavailable")
+        await eventually(partial(store_state, supervisor), lambda state: state == "failing")
+        at_once = aiohttp.ClientTimeout(total=2)
+        text = {"to": "5511999990000", "text": "oi"}
+        status, answer = await supervisor.call("POST", "/sessions/steadfast/messages", text, timeout=at_once)
+        assert (status, answer["error"]["code"]) == (503, "store_unavailable")
+        assert "disk" in answer["error"]["hint"]
+        assert (await supervisor.session("steadfast"))["state"] == "open"
+    await eventually(partial(store_state, supervisor), lambda state: state == "ok")
+    await says(supervisor, standin, "steadfast", "agora sim")
+    assert (await supervisor.workers(), await logins(standin, "steadfast")) == ({"steadfast": worker}, before)
+
+
+async def test_events_are_given_as_far_back_as_the_log_goes_and_a_gap_is_told(
+    start_supervisor: StartSupervisor, standin: StandIn
+) -> None:
+    """Memory holds the newest alone; the others are read from the store."""
+    supervisor = await start_supervisor(event_log_size=2)
+    await pair(supervisor, standin, "talkative")
+    last = await supervisor.last_event("talkative")
+    seen = list[int]()
+    while page := (await supervisor.get(f"/events?after={seen[-1] if seen else 0}&limit=3"))["events"]:
+        seen += [event["n"] for event in page]
+    assert seen[:last] == list(range(1, last + 1))
+    assert (await supervisor.get("/events?after=0"))["oldest"] == 1
+    in_database(supervisor, "DELETE FROM events WHERE n <= 3")
+    page = await supervisor.get("/events?after=1")
+    assert (page["events"][0]["n"], page["oldest"]) == (4, 4)
+
+
 async def is_refused_with_a_hint(supervisor: Supervisor, name: str) -> None:
     """A session that cannot be stored is not made."""
     status, answer = await supervisor.call("POST", "/sessions", {"id": name}, timeout=API_PATIENCE)

@@ -1,6 +1,7 @@
 """Baileys' folders, in and out, held against the real Baileys."""
 
 import json
+import os
 import stat
 import subprocess
 from pathlib import Path
@@ -239,3 +240,127 @@ def test_where_there_is_nothing_that_is_said(tmp_path: Path) -> None:
         baileys_folders.find(tmp_path)
     with pytest.raises(NotImportable):
         baileys_folders.find(tmp_path / "none")
+
+
+def test_credentials_of_a_wrong_shape_are_refused_and_the_field_is_named(by_baileys: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "shop"
+    folder.mkdir()
+    creds = json.loads((by_baileys / "creds.json").read_bytes())
+    for field, value in {
+        "noiseKey": "secret",
+        "signedIdentityKey": None,
+        "me": "secret",
+        "registrationId": 1e999,
+    }.items():
+        (folder / "creds.json").write_text(json.dumps(creds | {field: value}).replace("Infinity", "1e999"))
+        found = baileys_folders.find(folder)
+        assert found.sessions == [], field
+        assert field in found.refused[0].reason or "never writes" in found.refused[0].reason
+        assert "secret" not in str(found.refused)
+    (folder / "creds.json").write_text(json.dumps(creds | {"registrationId": 0, "whatever": [1]}))
+    assert len(baileys_folders.find(folder).sessions) == 1, "one in 256 of Baileys' own"
+
+
+def test_a_pipe_among_the_files_hangs_nobody(by_baileys: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "shop"
+    folder.mkdir()
+    (folder / "creds.json").write_bytes((by_baileys / "creds.json").read_bytes())
+    for pipe in (tmp_path / "17.json", folder / "pre-key-1.json"):
+        os.mkfifo(pipe)
+    found = baileys_folders.find(tmp_path)
+    assert [session.id for session in found.sessions] == ["shop"]
+    assert "pre-key-1.json is no key" in found.sessions[0].warnings[0]
+    assert "17.json is no ordinary file" in found.refused[0].reason
+    with pytest.raises(NotImportable):
+        baileys_folders.find(tmp_path / "17.json")
+
+
+def test_a_session_of_a_size_that_none_has_is_refused_before_it_fills_the_memory(
+    by_baileys: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "shop"
+    folder.mkdir()
+    (folder / "creds.json").write_bytes((by_baileys / "creds.json").read_bytes())
+    with (folder / "pre-key-1.json").open("wb") as sparse:
+        sparse.truncate(1 << 40)
+    (refused,) = baileys_folders.find(folder).refused
+    assert "pre-key-1.json is too large" in refused.reason
+    (session,) = baileys_folders.find(folder, skip_unreadable=True).sessions
+    assert "pre-key-1.json is too large" in session.warnings[0]
+    monkeypatch.setattr(baileys_folders, "MAX_VALUE_BYTES", 1000)
+    (refused,) = baileys_folders.find(folder).refused
+    assert "creds.json is too large: a value" in refused.reason
+
+
+def test_a_key_whose_name_is_no_text_or_none_of_a_file_is_left_out(by_baileys: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "shop"
+    folder.mkdir()
+    creds = (by_baileys / "creds.json").read_bytes()
+    (folder / "creds.json").write_bytes(creds)
+    (folder / os.fsdecode(b"session-\xff.json")).write_text("1")
+    (session,) = baileys_folders.find(folder).sessions
+    assert [entry.kind for entry in session.entries] == ["creds"]
+    assert "a name that is no text. It is left out" in session.warnings[0]
+    names = ["x" * 250, "a\0b", "\udcff", ""]
+    (tmp_path / "17.json").write_text(
+        json.dumps({"creds": json.loads(creds), "keys": {"sessions": dict.fromkeys([*names, "5511.0"], 1)}})
+    )
+    found = baileys_folders.read(tmp_path / "17.json")
+    assert [entry.name for entry in found.entries] == ["creds", "5511.0"]
+    assert len(found.warnings) == len(names)
+
+
+def test_the_folder_that_one_stands_in_has_a_name(
+    by_baileys: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "shop"
+    folder.mkdir()
+    monkeypatch.chdir(folder)
+    baileys_folders.export(baileys_folders.read(by_baileys).entries, Path())
+    assert len(list(folder.iterdir())) > 1
+    monkeypatch.chdir(folder)
+    assert baileys_folders.find(Path()).sessions[0].id == "shop"
+    (tmp_path / "link").symlink_to(folder)
+    assert baileys_folders.find(tmp_path / "link").sessions[0].id == "link", "as it is called where it was found"
+    (folder / "below").mkdir()
+    monkeypatch.chdir(folder / "below")
+    assert baileys_folders.find(Path("..")).sessions[0].id == "shop"
+
+
+def test_what_comes_by_the_api_is_taken_as_from_a_folder(by_baileys: Path) -> None:
+    entries = baileys_folders.read(by_baileys).entries
+    spaced = entry("1.0", b'{"a": {"type": "Buffer", "data": [1, 2]}}')
+    accepted = baileys_folders.accept([*entries, spaced, entry("gone", b"null")])
+    assert content(accepted[:-1]) == content(entries)
+    assert bytes(accepted[-1].value) == b'{"a":{"type":"Buffer","data":"AQI="}}'
+
+
+@pytest.mark.parametrize(
+    ("more", "words"),
+    [
+        (entry("1.0", b'"\xff"'), "'session' / '1.0' cannot be read"),
+        (entry("1.0", b"1e999"), "'session' / '1.0' cannot be read"),
+        (entry("1", b"1", "inbound"), "'inbound' / '1' is none that Baileys keeps"),
+        (entry("1", b"1", "../etc"), "is none that Baileys keeps"),
+        (entry("other", b"{}", "creds"), "'creds' / 'other' is none that Baileys keeps"),
+        (entry("x" * 250, b"1"), "a name that no file can have"),
+        (entry("a\0b", b"1"), "a name that no file can have"),
+        (entry("", b"1"), "a name that no file can have"),
+        (entry("\udcff", b"1"), "a name that is no text"),
+        (entry("5511999990000.0", b"1"), "Two keys of the kind 'session' would be one file"),
+    ],
+)
+def test_what_could_never_be_exported_is_not_imported(more: KeyEntry, words: str, by_baileys: Path) -> None:
+    entries = baileys_folders.read(by_baileys).entries
+    with pytest.raises(NotImportable, match=words):
+        baileys_folders.accept([*entries, more])
+
+
+def test_without_the_credentials_of_a_pairing_nothing_is_accepted(by_baileys: Path) -> None:
+    creds, *keys = baileys_folders.read(by_baileys).entries
+    with pytest.raises(NotImportable, match="no entry creds/creds"):
+        baileys_folders.accept(keys)
+    for change, words in [({"me": None, "account": None}, "never paired"), ({"noiseKey": 5}, r"noiseKey\.public")]:
+        changed = json.dumps(json.loads(bytes(creds.value)) | change).encode()
+        with pytest.raises(NotImportable, match=words):
+            baileys_folders.accept([entry("creds", changed, "creds")])

@@ -6,10 +6,11 @@ from pathlib import Path
 
 import pytest
 import pytest_asyncio
-from sqlalchemy import URL, event
+import structlog
+from sqlalchemy import URL, event, insert
 
-from sessions.model import SessionExists, SessionNotFound, StaleEpoch, StoreError, StoreUnavailable
-from sessions.store import Store, WorkerRow, auth, sqlite_url
+from sessions.model import SessionExists, SessionNotFound, StaleEpoch, StoreError, StoreUnavailable, UnstorableValue
+from sessions.store import Store, WorkerRow, auth, database, schema, sqlite_url
 from sessions.store.writer import MAX_BATCH
 from tests.fakes import FakeStore
 from tests.store_tools import CREDS, CREDS_ENTRY, OTHER, SHOP, entry, sql
@@ -112,12 +113,13 @@ async def test_archiving_puts_credentials_aside_and_fences_off_late_writes(store
     epoch = await store.raise_epoch(SHOP)
     await store.save_identity(SHOP, "1@s.whatsapp.net", "Shop")
     await store.write_keys(SHOP, epoch, [CREDS_ENTRY, entry("1.0", b"1")])
-    await store.archive_credentials(SHOP, "logged_out")
+    await store.save_memory(SHOP, b"open")
+    await store.archive_credentials(SHOP, "logged_out", memory=b"parked", wanted=False)
     assert await store.creds(SHOP) is None
     assert await store.read_keys(SHOP, "session", ["1.0"]) == {}
     assert await store.archived(SHOP) == [(1, "logged_out")]
     (row,) = await store.sessions()
-    assert (row.jid, row.name) == (None, None)
+    assert (row.jid, row.name, row.memory, row.wanted) == (None, None, b"parked", False)
     assert row.epoch > epoch
     with pytest.raises(StaleEpoch):
         await store.write_keys(SHOP, epoch, [entry("1.0", b"late")])
@@ -125,7 +127,7 @@ async def test_archiving_puts_credentials_aside_and_fences_off_late_writes(store
 
 async def test_archiving_nothing_makes_no_archive(store: Store) -> None:
     await store.create_session(SHOP, wanted=True)
-    await store.archive_credentials(SHOP, "logged_out")
+    await store.archive_credentials(SHOP, "logged_out", memory=b"parked", wanted=True)
     assert await store.archived(SHOP) == []
 
 
@@ -139,6 +141,25 @@ async def test_a_deleted_sessions_credentials_outlive_it_unless_purged(store: St
         assert await store.creds(SHOP) is None
         assert len(await store.archived(SHOP)) == left
     await store.delete_session(SHOP, purge=True)
+
+
+async def test_a_session_begins_above_any_epoch_that_its_deleted_namesakes_had(store: Store) -> None:
+    for purge in (False, True):
+        await store.create_session(SHOP, wanted=True)
+        old = await store.raise_epoch(SHOP)
+        await store.delete_session(SHOP, purge=purge)
+        created = await store.create_session(SHOP, wanted=True)
+        for writes_before_the_first_worker in (True, False):
+            with pytest.raises(StaleEpoch):
+                await store.write_keys(SHOP, old, [CREDS_ENTRY])
+            if writes_before_the_first_worker:
+                assert await store.raise_epoch(SHOP) == created.epoch + 1 > old
+        assert await store.creds(SHOP) is None
+        await store.delete_session(SHOP, purge=True)
+
+
+async def test_the_store_says_when_it_can_write(store: Store) -> None:
+    await store.must_write()
 
 
 async def test_writes_take_effect_in_the_order_of_the_calls(store: Store) -> None:
@@ -204,6 +225,145 @@ async def test_a_refused_write_harms_none_that_share_its_transaction(real: Store
     outcomes = await asyncio.gather(*writes, return_exceptions=True)
     assert [isinstance(outcome, StaleEpoch) for outcome in outcomes] == [False, True] * 10
     assert len(await real.read_keys(SHOP, "session", [f"k{n}" for n in range(20)])) == 10
+
+
+async def test_a_kill_in_the_middle_of_a_logout_leaves_all_of_it_undone(
+    real: Store, url: URL, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The archive, the fence, what is remembered and whether it shall run: one transaction, rolled back whole."""
+    await real.create_session(SHOP, wanted=True)
+    epoch = await real.raise_epoch(SHOP)
+    await real.write_keys(SHOP, epoch, [CREDS_ENTRY])
+    await real.save_identity(SHOP, "jid", "Shop")
+    before = await real.sessions()
+    await real.close()
+    dying = await Store.open(url)
+
+    @event.listens_for(dying._writer_engine.sync_engine, "commit")
+    def die(_connection: object) -> None:
+        raise OSError("killed")
+
+    archived = dying.archive_credentials(SHOP, "logged_out", memory=b"parked", wanted=False)
+    await asyncio.sleep(0.3)
+    assert not archived.done(), "it is patient"
+    monkeypatch.setattr("sessions.store.writer.CLOSE_SECONDS", 0.3)
+    await dying.close()
+    again = await Store.open(url)
+    assert await again.sessions() == before
+    assert await again.creds(SHOP) == CREDS
+    assert await again.archived(SHOP) == []
+    await again.close()
+
+
+# --- what no database takes -----------------------------------------------------------------------------------------------
+
+UNSTORABLE = {"NUL": "a\0b", "half a surrogate pair": "a\ud800", "too long": "x" * 257}
+
+
+async def test_a_name_that_no_database_takes_is_cleaned(real: Store) -> None:
+    await real.create_session(SHOP, wanted=True)
+    saved = [
+        real.save_identity(SHOP, "1@s.whatsapp.net", "Loja\0 do Zé \ud83d"),
+        real.save_identity(OTHER, "2" * 500, None),
+    ]
+    await asyncio.wait_for(asyncio.gather(*saved), 5)
+    (row,) = await real.sessions()
+    assert (row.jid, row.name) == ("1@s.whatsapp.net", "Loja\ufffd do Zé ?")
+    await real.save_identity(SHOP, "2" * 500, "x" * 5000)
+    (row,) = await real.sessions()
+    assert (row.jid, row.name) == ("2" * 128, "x" * 5000)
+    assert real.health.state == "ok"
+
+
+@pytest.mark.parametrize("what", UNSTORABLE)
+async def test_a_key_that_no_database_takes_is_refused_by_name_alone_and_harms_no_neighbour(
+    real: Store, what: str
+) -> None:
+    await real.create_session(SHOP, wanted=True)
+    epoch = await real.raise_epoch(SHOP)
+    name = UNSTORABLE[what]
+    with structlog.testing.capture_logs() as logs:
+        outcomes = await asyncio.gather(
+            real.write_keys(SHOP, epoch, [entry("1.0", b"1")]),
+            real.write_keys(SHOP, epoch, [entry("2.0", b"1"), entry(name, b'"secret"')]),
+            real.write_keys(SHOP, epoch, [entry("3.0", b"1", name)]),
+            real.write_keys(SHOP, epoch, [entry("4.0", b"1")]),
+            return_exceptions=True,
+        )
+    assert [type(outcome) for outcome in outcomes] == [type(None), UnstorableValue, UnstorableValue, type(None)]
+    assert set(await real.read_keys(SHOP, "session", ["1.0", "2.0", "3.0", "4.0", name])) == {"1.0", "4.0"}
+    assert real.health.state == "ok"
+    told = [log for log in logs if log["action"] == "key_unstorable"]
+    assert [(log["log_level"], log["kind"], log["name"]) for log in told] == [
+        ("error", "session", name),
+        ("error", name[:80], "3.0"),
+    ]
+    assert "secret" not in str(logs)
+    with pytest.raises(UnstorableValue):
+        await real.import_session(OTHER, [CREDS_ENTRY, entry(name, b"1")], wanted=True)
+    assert [row.id for row in await real.sessions()] == [SHOP], "refused whole"
+
+
+@pytest.mark.parametrize("what", UNSTORABLE)
+async def test_nobody_holds_up_a_session_by_the_name_of_his_message(real: Store, what: str) -> None:
+    """The copy of what a message was decrypted to bears a name that its sender may choose: it is left out, and all else goes on."""
+    await real.create_session(SHOP, wanted=True)
+    epoch = await real.raise_epoch(SHOP)
+    name = UNSTORABLE[what]
+    await real.write_keys(SHOP, epoch, [entry("1.0", b"1"), entry(name, b'"hi"', auth.INBOUND)])
+    assert set(await real.read_keys(SHOP, "session", ["1.0"])) == {"1.0"}
+    assert await real.read_keys(SHOP, auth.INBOUND, [name]) == {}
+    data = b'{"text":"\\u0000"}'
+    told = await real.append_worker_event(SHOP, epoch, 1, "message", data, [name, "other"])
+    assert told is not None
+    assert [bytes(event.data) for event in await real.last_events(1000)] == [data]
+    assert real.health.state == "ok"
+
+
+async def test_a_write_that_fails_by_its_own_fault_fails_alone_whatever_it_is(real: Store) -> None:
+    """Whatever slips past all checks: it is never taken for the database's trouble, and so never tried for ever."""
+    await real.create_session(SHOP, wanted=True)
+    epoch = await real.raise_epoch(SHOP)
+    bad = [real._execute(insert(schema.auth).values(session=SHOP, kind="k", name="n", value=None), patient=True)]
+    bad += [real.append_worker_event(SHOP, epoch, 2**70, "message", b"{}")]  # type: ignore[list-item]
+    if not database.is_sqlite(real._url):
+        values = {"kind": "k", "name": "a\0b", "session": SHOP, "value": b"1"}
+        bad += [real._execute(insert(schema.auth).values(values), patient=True)]
+        bad += [real._execute(insert(schema.auth).values(values | {"name": "a\ud800"}), patient=True)]
+        bad += [real._execute(insert(schema.auth).values(values | {"name": "x" * 300}), patient=True)]
+    good = [real.write_keys(SHOP, epoch, [entry(f"k{n}", b"1")]) for n in range(3)]
+    outcomes = await asyncio.wait_for(asyncio.gather(*bad, return_exceptions=True), 5)
+    assert {type(outcome) for outcome in outcomes} == {StoreError}
+    await asyncio.gather(*good)
+    assert real.health.state == "ok"
+
+
+# --- events, page by page -------------------------------------------------------------------------------------------------
+
+
+async def test_the_event_log_is_read_back_from_any_number_within_bounds(
+    real: Store, url: URL, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sessions.store.store._EVENTS_PER_READ", 3)
+    assert await real.oldest_event() is None
+    written = await asyncio.gather(*(real.append_event(None, "x", b'"%03d"' % n) for n in range(20)))
+    numbers = [event.n for event in written]
+    assert await real.oldest_event() == numbers[0]
+
+    async def read(after: int, last: int, limit: int = 1000, most_bytes: int = 1000) -> tuple[list[int], bool]:
+        found, all_of_them = await real.events_between(after, last, limit, most_bytes)
+        return [event.n for event in found], all_of_them
+
+    assert await read(0, numbers[-1]) == (numbers, True)
+    assert await read(numbers[4], numbers[9]) == (numbers[5:10], True)
+    for limit in (6, 7, 19):
+        assert await read(0, numbers[-1], limit=limit) == (numbers[:limit], False)
+    assert await read(0, numbers[-1], limit=20) == (numbers, True)
+    assert await read(0, numbers[-1], most_bytes=20) == (numbers[:6], False)
+    assert await read(0, numbers[-1], most_bytes=1) == (numbers[:3], False), "some, whatever they weigh"
+    assert await read(numbers[-1], numbers[-1] + 5) == ([], True)
+    await sql(url, "UPDATE events SET data = ? WHERE n <= ?", b"no JSON", numbers[9])
+    assert await read(0, numbers[-1], most_bytes=1) == (numbers[10:12], False), "behind those that cannot be read"
 
 
 async def test_a_writer_whose_waiter_has_gone_writes_all_the_same(real: Store) -> None:
@@ -327,7 +487,7 @@ async def test_a_purge_leaves_no_byte_of_the_session(real: Store, url: URL) -> N
         epoch = await real.raise_epoch(SHOP)
         await real.write_keys(SHOP, epoch, [CREDS_ENTRY])
         await real.snapshot(SHOP, "paired")
-        await real.archive_credentials(SHOP, "logged_out")
+        await real.archive_credentials(SHOP, "logged_out", memory=b"parked", wanted=True)
     epoch = await real.raise_epoch(SHOP)
     await real.write_keys(SHOP, epoch, [CREDS_ENTRY])
     await real.append_worker_event(SHOP, epoch, 1, "message", b'{"text":"hi"}')

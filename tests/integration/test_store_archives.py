@@ -45,8 +45,8 @@ async def test_a_snapshot_holds_the_credentials_and_no_ratchet(store: Store) -> 
 
 async def test_of_the_snapshots_the_newest_five_are_kept_and_of_the_archives_all(store: Store, url: URL) -> None:
     for _ in range(7):
-        await store.create_session(OTHER, wanted=False)
-        await store.write_keys(OTHER, 0, [CREDS_ENTRY])
+        row = await store.create_session(OTHER, wanted=False)
+        await store.write_keys(OTHER, row.epoch, [CREDS_ENTRY])
         await store.delete_session(OTHER, purge=False)
     await paired(store)
     for n in range(8):
@@ -104,7 +104,7 @@ async def test_the_newest_snapshot_puts_the_credentials_back_and_leaves_the_ratc
 async def test_a_whole_archive_brings_back_a_session_that_was_logged_out(store: Store) -> None:
     epoch = await paired(store)
     await store.snapshot(SHOP, "paired")
-    await store.archive_credentials(SHOP, "logged_out")
+    await store.archive_credentials(SHOP, "logged_out", memory=b"parked", wanted=True)
     await store.write_keys(SHOP, epoch + 1, [entry("9.0", b"9")])  # a new pairing has begun, and left a key
     restored = await store.restore(SHOP, None)
     assert (restored.reason, restored.whole, restored.entries) == ("logged_out", True, 2)
@@ -115,11 +115,16 @@ async def test_a_whole_archive_brings_back_a_session_that_was_logged_out(store: 
 
 
 async def test_a_deleted_session_comes_back_and_is_not_started(store: Store) -> None:
-    await paired(store)
+    epoch = await paired(store)
     await store.delete_session(SHOP, purge=False)
-    assert (await store.restore(SHOP, None)).reason == "deleted"
+    restored, back = await store.restore_session(SHOP, None)
+    assert restored.reason == "deleted"
     (row,) = await store.sessions()
-    assert (row.id, row.wanted, row.epoch, row.jid) == (SHOP, False, 1, None)
+    assert back == row
+    assert (row.id, row.wanted, row.jid) == (SHOP, False, None)
+    assert row.epoch > epoch
+    with pytest.raises(StaleEpoch):  # the worker of the deleted one
+        await store.write_keys(SHOP, epoch, [CREDS_ENTRY])
     assert await store.creds(SHOP) == CREDS
 
 
@@ -142,7 +147,7 @@ async def test_there_is_nothing_to_restore_from(store: Store) -> None:
 async def test_an_archive_without_credentials_is_not_restored(store: Store) -> None:
     await store.create_session(SHOP, wanted=True)
     await store.write_keys(SHOP, 0, [entry("1.0", b"1")])
-    await store.archive_credentials(SHOP, "logged_out")
+    await store.archive_credentials(SHOP, "logged_out", memory=b"parked", wanted=True)
     with pytest.raises(NoArchive, match="no credentials"):
         await store.restore(SHOP, None)
 
@@ -157,3 +162,28 @@ async def test_a_session_is_imported_whole_and_once_and_exported_as_it_was(store
     exported = {(e.kind, e.name): bytes(e.value) for e in await store.export_session(SHOP)}
     assert exported == {(e.kind, e.name): bytes(e.value) for e in entries}
     assert await store.export_session("never") == []
+
+
+async def test_a_message_that_was_kept_comes_back_from_one_archive_once(store: Store) -> None:
+    epoch = await paired(store)
+    await store.snapshot(SHOP, "paired")
+    await store.write_keys(SHOP, epoch, [entry("kept", b"1", "inbound")])
+    await store.restore(SHOP, None)
+    assert await store.inbound(SHOP, 1_000) == {"kept": b"1"}, "it was live, and stays so"
+    epoch = await epoch_of(store)
+    assert await store.append_worker_event(SHOP, epoch, 1, "message", b"{}", ["kept"]) is not None
+    before_restore = (await store.archives(SHOP))[-1]
+    await store.restore(SHOP, before_restore.id)
+    assert await store.inbound(SHOP, 1_000) == {}, "it has been shown"
+
+
+async def test_a_message_that_nobody_has_shown_survives_a_logout_and_is_restored_once(store: Store) -> None:
+    epoch = await paired(store)
+    await store.write_keys(SHOP, epoch, [entry("kept", b"1", "inbound")])
+    await store.archive_credentials(SHOP, "logged_out", memory=b"{}", wanted=False)
+    whole = (await store.archives(SHOP))[-1]
+    for shown in ({"kept": b"1"}, {}):
+        await store.restore(SHOP, whole.id)
+        assert await store.inbound(SHOP, 1_000) == shown
+        epoch = await epoch_of(store)
+        await store.append_worker_event(SHOP, epoch, 1, "message", b"{}", ["kept"])

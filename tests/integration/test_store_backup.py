@@ -14,7 +14,8 @@ from sqlalchemy import URL
 
 from sessions.model import SessionId, StaleEpoch, StoreError, StoreUnavailable
 from sessions.store import Cipher, Store, WorkerRow, sqlite_url
-from sessions.store.backup import EPOCHS_AHEAD, backup, restore
+from sessions.store import backup as store_backup
+from sessions.store.backup import EPOCHS_AHEAD, backup, clear_away, restore
 from tests.integration.test_store_migrations import FIRST_SCHEMA_DATA, FIRST_SCHEMA_SECRETS, upgrade
 from tests.store_tools import CREDS, CREDS_ENTRY, OTHER, SHOP, entry, sql
 
@@ -89,7 +90,7 @@ async def test_a_store_is_moved_whole_while_it_is_busy(store: Store, target: URL
     delivered = await sql(sqlite_url(file), "SELECT max(CAST(data AS INTEGER)) FROM events WHERE type = 'delivered'")
     assert await sql(sqlite_url(file), "SELECT event_seq FROM sessions") == delivered, "one moment, in all tables"
     content = file.read_bytes()
-    assert await restore(file, target) == report
+    assert await restore(file, target, tmp_path) == report
     assert file.read_bytes() == content, "a backup is never changed"
 
     restored = await Store.open(target)
@@ -114,8 +115,9 @@ async def test_a_store_is_moved_whole_while_it_is_busy(store: Store, target: URL
     assert new.n > (await store.last_events(1_000))[-1].n, "no number is ever given twice, not even by the old store"
     assert await restored.snapshot(SHOP, "again")
     assert (await restored.archives(SHOP))[-1].id == 3
-    await restored.restore(OTHER, None)
+    _, back = await restored.restore_session(OTHER, None)
     assert await restored.creds(OTHER) == CREDS
+    assert back.epoch > EPOCHS_AHEAD, "nor do those that are made anew begin where the old store's may be"
     await restored.close()
 
 
@@ -127,7 +129,7 @@ async def test_an_encrypted_store_stays_encrypted_on_its_way(url: URL, target: U
     await backup(store, tmp_path / "backup.db")
     await store.close()
     assert b"secret" not in (tmp_path / "backup.db").read_bytes()
-    await restore(tmp_path / "backup.db", target)
+    await restore(tmp_path / "backup.db", target, tmp_path)
     with pytest.raises(StoreUnavailable, match="WHATSAPP_STORE_KEY"):
         await Store.open(target)
     store = await Store.open(target, cipher=cipher)
@@ -174,7 +176,7 @@ async def test_only_an_empty_store_is_filled(store: Store, url: URL, target: URL
     await other.create_session(SessionId("precious"), wanted=True)
     await other.close()
     with pytest.raises(StoreError, match="is not empty") as caught:
-        await restore(tmp_path / "backup.db", target)
+        await restore(tmp_path / "backup.db", target, tmp_path)
     assert "new store" in caught.value.hint
     other = await Store.open(target)
     assert [row.id for row in await other.sessions()] == ["precious"]
@@ -184,7 +186,7 @@ async def test_only_an_empty_store_is_filled(store: Store, url: URL, target: URL
 async def test_a_store_that_is_in_use_is_not_filled(store: Store, url: URL, tmp_path: Path) -> None:
     await backup(store, tmp_path / "backup.db")
     with pytest.raises(StoreError):
-        await restore(tmp_path / "backup.db", url)
+        await restore(tmp_path / "backup.db", url, tmp_path)
     assert [row.id for row in await store.sessions()] == [SHOP]
 
 
@@ -195,9 +197,9 @@ async def test_what_is_no_backup_is_refused(url: URL, tmp_path: Path, content: b
     file = tmp_path / "backup.db"
     file.write_bytes(content)
     with pytest.raises(StoreError, match="is no backup"):
-        await restore(file, url)
+        await restore(file, url, tmp_path)
     with pytest.raises(StoreError, match="does not exist"):
-        await restore(tmp_path / "none.db", url)
+        await restore(tmp_path / "none.db", url, tmp_path)
 
 
 async def test_a_backup_of_an_older_version_is_brought_up_to_date(url: URL, tmp_path: Path) -> None:
@@ -207,10 +209,53 @@ async def test_a_backup_of_an_older_version_is_brought_up_to_date(url: URL, tmp_
         await sql(old, statement)
     for statement in FIRST_SCHEMA_SECRETS:
         await sql(old, statement, CREDS)
-    report = await restore(tmp_path / "old.db", url)
+    report = await restore(tmp_path / "old.db", url, tmp_path)
     assert (report.sessions, report.keys, report.archives, report.events) == (1, 1, 1, 1)
     assert await sql(old, "SELECT version_num FROM alembic_version") == [("0001",)]
     store = await Store.open(url)
     assert await store.creds(SHOP) == CREDS
     assert [row.epoch for row in await store.sessions()] == [7 + EPOCHS_AHEAD]
     await store.close()
+
+
+async def test_a_restores_copy_is_private_and_lies_in_the_workspace_while_it_is_needed(
+    store: Store, target: URL, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await backup(store, tmp_path / "backup.db")
+    (tmp_path / "backup.db").chmod(0o644)
+    (tmp_path / "backup.db-wal").write_bytes(b"")
+    workspace = tmp_path / "data"
+    workspace.mkdir()
+    modes = list[int]()
+    check = store_backup._check
+
+    def look(file: Path) -> None:
+        modes.extend(stat.S_IMODE(path.stat().st_mode) for path in workspace.glob(".wasup-restore-*/copy.db*"))
+        check(file)
+
+    monkeypatch.setattr(store_backup, "_check", look)
+    before = os.umask(0)
+    try:
+        await restore(tmp_path / "backup.db", target, workspace)
+    finally:
+        os.umask(before)
+    assert modes == [0o600, 0o600]
+    assert list(workspace.iterdir()) == []
+
+
+async def test_what_a_killed_restore_left_is_cleared_away_and_nothing_else(url: URL, tmp_path: Path) -> None:
+    assert url
+    for name in (
+        ".wasup-restore-ab_c1234",
+        ".wasup-restore-notes",
+        ".wasup-restore-ABCD1234",
+        "wasup-restore-abcd1234",
+    ):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "copy.db").write_bytes(b"keys")
+    (tmp_path / ".wasup-restore-afile123").write_bytes(b"")
+    (tmp_path / ".wasup-restore-alink123").symlink_to(tmp_path / "wasup-restore-abcd1234")
+    everything = {path.name for path in tmp_path.iterdir()}
+    clear_away(tmp_path)
+    assert everything - {path.name for path in tmp_path.iterdir()} == {".wasup-restore-ab_c1234"}
+    assert (tmp_path / "wasup-restore-abcd1234" / "copy.db").exists()

@@ -44,7 +44,7 @@ async def test_nothing_secret_lies_open_in_an_encrypted_store(url: URL) -> None:
     await check(store)
     assert (await store.restore(SHOP, None)).whole is False, "an archived value opens where it came from"
     assert await store.creds(SHOP) == CREDS
-    await store.archive_credentials(SHOP, "logged_out")
+    await store.archive_credentials(SHOP, "logged_out", memory=b"parked", wanted=True)
     await store.restore(SHOP, None)
     await check(store)
     await store.close()

@@ -51,11 +51,19 @@ def test_without_a_supervisor_there_is_no_client(settings: Settings, tmp_path: P
     assert Client.of_running(settings, tmp_path) is None, "its note is left, but it has gone"
 
 
-@pytest.mark.parametrize("note", ["127.0.0.1:4001", "a command"])
-def test_one_that_is_only_just_starting_is_told_from_one_that_answers(
-    note: str, settings: Settings, tmp_path: Path
-) -> None:
-    with DirectoryLock(tmp_path, note), pytest.raises(CommandFailed, match=r"pid \d+.* just starting; try again"):
+def test_one_that_is_only_just_starting_is_told_from_one_that_answers(settings: Settings, tmp_path: Path) -> None:
+    with (
+        DirectoryLock(tmp_path, "127.0.0.1:4001"),
+        pytest.raises(CommandFailed, match=r"pid \d+.* just starting; try again"),
+    ):
+        Client.of_running(settings, tmp_path)
+
+
+def test_a_command_that_has_the_directory_is_named_and_is_no_supervisor(settings: Settings, tmp_path: Path) -> None:
+    with (
+        DirectoryLock(tmp_path, command="wasup store rotate"),
+        pytest.raises(CommandFailed, match=r"`wasup store rotate` \(pid \d+\) has the data directory now; try again"),
+    ):
         Client.of_running(settings, tmp_path)
 
 

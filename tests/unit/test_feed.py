@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Sequence
+from types import SimpleNamespace
 
 import msgspec
 import pytest
@@ -24,6 +25,12 @@ class EventStore:
         self.news: list[tuple[int, int, bytes, tuple[str, ...]]] = []
         self.newest = (0, 0)
         self.n = kept[-1].n if kept else 0
+        self.loaded = 1000
+        """Events that fit into memory when the feed is opened."""
+        self.failing = False
+        self.per_read = 1000
+        self.read = 0
+        """How often events were read back."""
 
     def append_event(self, session: str | None, kind: str, data: bytes) -> asyncio.Future[StoredEvent]:
         future: asyncio.Future[StoredEvent] = asyncio.get_running_loop().create_future()
@@ -47,14 +54,36 @@ class EventStore:
         return self.append_event(session, kind, data)  # type: ignore[return-value]
 
     async def last_events(self, most_bytes: int) -> list[StoredEvent]:
-        return self.kept
+        return self.kept[-self.loaded :]
+
+    async def oldest_event(self) -> int | None:
+        self._check()
+        return self.kept[0].n if self.kept else None
+
+    async def events_between(
+        self, after: int, last: int, limit: int, most_bytes: int
+    ) -> tuple[list[StoredEvent], bool]:
+        self._check()
+        self.read += 1
+        found = [event for event in self.kept if after < event.n <= last]
+        most = min(limit, self.per_read)
+        return found[:most], len(found) <= most
+
+    @property
+    def health(self) -> SimpleNamespace:
+        return SimpleNamespace(state="failing" if self.failing else "ok")
+
+    def _check(self) -> None:
+        if self.failing:
+            raise StoreUnavailable("It cannot be read.")
 
     async def commit(self) -> None:
         """Everything that waits becomes durable."""
         waiting, self.waiting = self.waiting, []
         for future, session, kind, data in waiting:
             self.n += 1
-            future.set_result(StoredEvent(self.n, 0, session, kind, msgspec.Raw(data)))
+            self.kept.append(StoredEvent(self.n, 0, session, kind, msgspec.Raw(data)))
+            future.set_result(self.kept[-1])
         await asyncio.sleep(0)
 
 
@@ -62,14 +91,18 @@ async def _feed(store: EventStore, limit: int = 100) -> Feed:
     return await Feed.open(store, limit)  # type: ignore[arg-type]
 
 
+async def _after(feed: Feed, number: int, limit: int, wait_seconds: float = 0.0) -> list[StoredEvent]:
+    return (await feed.after(number, limit, wait_seconds)).events
+
+
 async def test_an_event_is_shown_when_it_is_durable_and_not_before() -> None:
     store = EventStore()
     feed = await _feed(store)
     feed.publish(SHOP, "state", {"state": "open"})
-    assert feed.after(0, 10) == []
+    assert await _after(feed, 0, 10) == []
     assert feed.last == 0
     await store.commit()
-    (event,) = feed.after(0, 10)
+    (event,) = await _after(feed, 0, 10)
     assert (event.n, event.session, event.type, bytes(event.data)) == (1, "shop", "state", b'{"state":"open"}')
     assert feed.last == 1
 
@@ -80,8 +113,8 @@ async def test_numbers_go_on_where_an_earlier_run_stopped() -> None:
     assert feed.last == 41
     feed.publish(None, "new", {})
     await store.commit()
-    assert [event.n for event in feed.after(0, 10)] == [41, 42]
-    assert [event.n for event in feed.after(41, 10)] == [42]
+    assert [event.n for event in await _after(feed, 0, 10)] == [41, 42]
+    assert [event.n for event in await _after(feed, 41, 10)] == [42]
 
 
 async def test_it_gives_the_oldest_first_and_at_most_so_many() -> None:
@@ -90,24 +123,84 @@ async def test_it_gives_the_oldest_first_and_at_most_so_many() -> None:
     for _ in range(10):
         feed.publish(SHOP, "x", {})
     await store.commit()
-    assert [event.n for event in feed.after(3, 4)] == [4, 5, 6, 7]
-    assert feed.after(10, 4) == []
-    assert feed.after(99, 4) == []
+    assert [event.n for event in await _after(feed, 3, 4)] == [4, 5, 6, 7]
+    assert await _after(feed, 10, 4) == []
+    assert await _after(feed, 99, 4) == []
 
 
-async def test_it_keeps_no_more_than_its_limit() -> None:
+async def test_it_keeps_no_more_in_memory_than_its_limit_and_gives_what_the_log_still_holds() -> None:
     store = EventStore()
     feed = await _feed(store, limit=3)
     for _ in range(10):
         feed.publish(SHOP, "x", {})
     await store.commit()
-    assert [event.n for event in feed.after(0, 100)] == [8, 9, 10]
+    assert [event.n for event in await _after(feed, 7, 100)] == [8, 9, 10]
+    assert store.read == 0
+    assert [event.n for event in await _after(feed, 0, 100)] == list(range(1, 11))
+    assert [event.n for event in await _after(feed, 0, 9)] == list(range(1, 10))
+    assert [event.n for event in await _after(feed, 5, 1)] == [6]
+    assert [event.n for event in await _after(feed, 6, 100)] == [7, 8, 9, 10]
+    assert [(event.n, event.session) for event in feed._events] == [(8, "shop"), (9, "shop"), (10, "shop")]
+
+
+async def test_texts_that_are_too_long_for_memory_are_read_back_one_page_after_the_other(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("supervisor.feed.MAX_BYTES", 1000)
+    store = EventStore()
+    store.per_read = 5
+    feed = await _feed(store)
+    for n in range(20):
+        feed.publish(SHOP, "message", {"text": "x" * 100, "n": n})
+    await store.commit()
+    assert 0 < len(feed._events) < 5
+    seen = list[int]()
+    while page := await _after(feed, seen[-1] if seen else 0, 6):
+        seen += [event.n for event in page]
+    assert seen == list(range(1, 21)), "each once, in order, and none left out"
+
+
+async def test_a_feed_that_begins_with_a_part_of_the_log_gives_the_whole_of_it() -> None:
+    store = EventStore(*(StoredEvent(n, 0, None, "old", msgspec.Raw(b"{}")) for n in range(3, 10)))
+    store.loaded = 2
+    feed = await _feed(store)
+    page = await feed.after(0, 100)
+    assert ([event.n for event in page.events], page.oldest, page.last) == ([3, 4, 5, 6, 7, 8, 9], 3, 9)
+    page = await feed.after(7, 100)
+    assert ([event.n for event in page.events], page.oldest, page.last) == ([8, 9], 3, 9)
+
+
+async def test_who_has_fallen_behind_the_log_sees_the_gap() -> None:
+    store = EventStore()
+    feed = await _feed(store, limit=3)
+    assert (await feed.after(0, 100)).oldest is None
+    for _ in range(10):
+        feed.publish(SHOP, "x", {})
+    await store.commit()
+    del store.kept[:5]
+    page = await feed.after(2, 100)
+    assert ([event.n for event in page.events], page.oldest) == ([6, 7, 8, 9, 10], 6)
+    assert (await feed.after(10, 100)).oldest == 6
+
+
+async def test_while_the_store_cannot_be_read_who_is_behind_is_told_and_who_follows_goes_on() -> None:
+    store = EventStore()
+    feed = await _feed(store, limit=3)
+    for _ in range(10):
+        feed.publish(SHOP, "x", {})
+    await store.commit()
+    assert (await feed.after(7, 100)).oldest == 1
+    store.failing = True
+    with pytest.raises(StoreUnavailable):
+        await feed.after(6, 100)
+    page = await feed.after(7, 100)
+    assert ([event.n for event in page.events], page.oldest) == ([8, 9, 10], 1)
 
 
 async def test_every_follower_is_woken_by_the_next_event() -> None:
     store = EventStore()
     feed = await _feed(store)
-    followers = [asyncio.create_task(feed.wait_after(0, 10, 25.0)) for _ in range(5)]
+    followers = [asyncio.create_task(_after(feed, 0, 10, 25.0)) for _ in range(5)]
     await asyncio.sleep(1)
     feed.publish(SHOP, "x", {})
     await store.commit()
@@ -120,21 +213,21 @@ async def test_a_follower_who_is_behind_does_not_wait() -> None:
     feed.publish(SHOP, "x", {})
     await store.commit()
     began = asyncio.get_running_loop().time()
-    assert len(await feed.wait_after(0, 10, 25.0)) == 1
+    assert len(await _after(feed, 0, 10, 25.0)) == 1
     assert asyncio.get_running_loop().time() == began
 
 
 async def test_a_follower_waits_no_longer_than_he_asked() -> None:
     feed = await _feed(EventStore())
     began = asyncio.get_running_loop().time()
-    assert await feed.wait_after(0, 10, 25.0) == []
+    assert await _after(feed, 0, 10, 25.0) == []
     assert asyncio.get_running_loop().time() - began == pytest.approx(25.0, abs=0.01)
 
 
 async def test_a_follower_who_leaves_takes_nobody_with_him() -> None:
     store = EventStore()
     feed = await _feed(store)
-    leaves, stays = (asyncio.create_task(feed.wait_after(0, 10, 25.0)) for _ in range(2))
+    leaves, stays = (asyncio.create_task(_after(feed, 0, 10, 25.0)) for _ in range(2))
     await asyncio.sleep(0.1)
     leaves.cancel()
     await asyncio.wait([leaves])
@@ -151,7 +244,7 @@ async def test_an_event_that_could_not_be_stored_is_not_shown_and_harms_no_other
     future.set_exception(StoreUnavailable("disk full"))
     feed.publish(SHOP, "kept", {})
     await store.commit()
-    assert [event.type for event in feed.after(0, 10)] == ["kept"]
+    assert [event.type for event in await _after(feed, 0, 10)] == ["kept"]
 
 
 # --- what workers deliver -------------------------------------------------------------------------------------------------
@@ -166,7 +259,7 @@ async def test_a_delivered_event_is_done_and_shown_when_it_is_durable_and_not_be
     assert feed.last == 0
     await store.commit()
     assert await delivered is True
-    assert [event.type for event in feed.after(0, 10)] == ["message"]
+    assert [event.type for event in await _after(feed, 0, 10)] == ["message"]
     assert store.news == [(3, 1, b'{"text":"hello"}', ("3A1",))]
 
 
@@ -177,7 +270,7 @@ async def test_what_is_delivered_twice_is_shown_once() -> None:
     await store.commit()
     again = feed.deliver(SHOP, "message", {}, Origin(3, 1))
     assert (await first, await again) == (True, False)
-    assert len(feed.after(0, 10)) == 1
+    assert len(await _after(feed, 0, 10)) == 1
     assert feed.last == 1
 
 
@@ -188,7 +281,7 @@ async def test_an_event_of_an_older_epoch_is_refused_and_not_shown() -> None:
     await store.commit()
     with pytest.raises(StaleEpoch):
         await feed.deliver(SHOP, "message", {}, Origin(3, 9))
-    assert len(feed.after(0, 10)) == 1
+    assert len(await _after(feed, 0, 10)) == 1
 
 
 async def test_a_delivery_that_the_store_lost_says_so_to_whoever_waits_for_it() -> None:
@@ -199,4 +292,4 @@ async def test_a_delivery_that_the_store_lost_says_so_to_whoever_waits_for_it() 
     future.set_exception(StoreUnavailable("closed"))
     with pytest.raises(StoreUnavailable):
         await delivered
-    assert feed.after(0, 10) == []
+    assert await _after(feed, 0, 10) == []

@@ -32,6 +32,18 @@ def test_the_second_is_refused_and_told_who_holds_it(tmp_path: Path) -> None:
     assert "127.0.0.1:4001" in str(caught.value)
 
 
+def test_a_command_that_holds_it_is_named(tmp_path: Path) -> None:
+    with (
+        DirectoryLock(tmp_path, command="wasup store rotate"),
+        pytest.raises(
+            Locked, match=r"held by `wasup store rotate` \(pid \d+, since .*Z\): try again when that has ended"
+        ) as caught,
+        DirectoryLock(tmp_path, "127.0.0.1:4001"),
+    ):
+        pass
+    assert "supervisor" not in str(caught.value)
+
+
 def test_it_is_free_again_afterwards_and_notes_the_new_holder(tmp_path: Path) -> None:
     with DirectoryLock(tmp_path, "a very long description of the first one"):
         pass

@@ -208,7 +208,7 @@ async def test_credentials_that_lack_what_all_have_are_not_handed_out() -> None:
     chair = Chair()
     await chair.seat.clear()
     chair.world.paired(b'{"noiseKey":{}}')
-    with pytest.raises(UnreadableCredentials):
+    with pytest.raises(UnreadableCredentials, match=r"noiseKey\.public"):
         await chair.seat.assign(FakeWorker(chair.world.workers, "shop", 2))
     assert chair.seat.worker is None
     chair.world.paired(CREDS)
@@ -218,3 +218,67 @@ async def test_credentials_that_lack_what_all_have_are_not_handed_out() -> None:
     (assign,) = worker.sent
     assert isinstance(assign, wire.Assign)
     assert bytes(assign.creds) == CREDS
+
+
+async def test_what_earlier_workers_have_left_goes_with_the_session_to_the_next() -> None:
+    chair = Chair()
+    await chair.seat.clear()
+    chair.world.paired(CREDS)
+    store = chair.world.store
+    store.auth |= {("shop", "inbound", "A friend x"): b'{"n":1}', ("another", "inbound", "B"): b"{}"}
+    worker = FakeWorker(chair.world.workers, "shop", 2)
+    await chair.seat.assign(worker)
+    (assign,) = worker.sent
+    assert isinstance(assign, wire.Assign)
+    assert {name: bytes(value) for name, value in assign.inbound.items()} == {"A friend x": b'{"n":1}'}
+
+
+async def test_what_was_left_is_read_when_the_worker_before_can_say_nothing_more(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Until its epoch is over the entry may be part of an event that is on the line: it would be shown twice."""
+    chair = Chair()
+    chair.world.paired(CREDS)
+    store, order = chair.world.store, list[str]()
+    await store.create_session(chair.world.id, wanted=True)
+    raise_epoch, inbound = store.raise_epoch, store.inbound
+
+    async def raised(session: SessionId) -> int:
+        order.append("ended" if not chair.worker.alive else "alive")
+        order.append("raised")
+        return await raise_epoch(session)
+
+    async def read(session: str, most_bytes: int) -> dict[str, bytes]:
+        order.append("read")
+        return await inbound(session, most_bytes)
+
+    monkeypatch.setattr(store, "raise_epoch", raised)
+    monkeypatch.setattr(store, "inbound", read)
+    successor = FakeWorker(chair.world.workers, "shop", 2)
+    await chair.seat.succeed(successor)
+    assert order == ["ended", "raised", "read"]
+    assert isinstance(successor.sent[0], wire.Assign)
+
+
+async def test_an_adopted_worker_is_told_of_nothing_that_was_left() -> None:
+    """It has its events still: what the store has of them is theirs."""
+    chair = Chair()
+    chair.world.store.auth["shop", "inbound", "A"] = b"{}"
+    worker = FakeWorker(chair.world.workers, "shop", 2)
+    chair.seat.adopt(worker, 3)
+    assert worker.sent == []
+
+
+async def test_a_session_whose_leftovers_cannot_be_read_now_is_given_to_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
+    chair = Chair()
+    await chair.seat.clear()
+    chair.world.paired(CREDS)
+
+    async def failing(*_: object) -> dict[str, bytes]:
+        raise StoreUnavailable("The disk is full.")
+
+    monkeypatch.setattr(chair.world.store, "inbound", failing)
+    worker = FakeWorker(chair.world.workers, "shop", 2)
+    with pytest.raises(StoreUnavailable):
+        await chair.seat.assign(worker)
+    assert (chair.seat.worker, worker.sent) == (None, [])

@@ -3,6 +3,7 @@
 import asyncio
 import gc
 import random
+from typing import Any
 
 import msgspec
 import pytest
@@ -444,6 +445,72 @@ async def test_our_own_logout_archives_and_stops() -> None:
         assert world.store.rows["shop"].wanted is False
 
 
+@pytest.mark.parametrize(("reason", "state"), [(R.LOGGED_OUT, S.PARKED), (R.OWN_LOGOUT, S.STOPPED)])
+async def test_a_supervisor_killed_right_after_the_archiving_never_pairs_a_logged_out_session_anew(
+    reason: R, state: S
+) -> None:
+    async with World() as world:
+        world.paired()
+        await world.start()
+        await world.until(S.OPEN)
+        archive = world.store.archive_credentials
+
+        def archive_and_die(*arguments: Any, **remembered: Any) -> "asyncio.Future[None]":
+            done = archive(*arguments, **remembered)
+            world.store.failing = True  # nothing is written any more
+            return done
+
+        world.store.archive_credentials = archive_and_die  # type: ignore[method-assign]
+        world.workers.last.drop(reason)
+        await world.until(state)
+        await world.crash()
+        world.store.failing, world.store.archive_credentials = False, archive  # type: ignore[method-assign]
+        assert ("shop", "creds", "creds") not in world.store.auth
+        await world.start()
+        await asyncio.sleep(HOUR)
+        assert world.session.state is state
+        assert len(world.workers.attempts) == 1, "a restart is no way to a fresh QR"
+        last = world.session.reconnection()
+        assert (last.close_reason, world.store.rows["shop"].wanted) == (reason, state is S.PARKED)
+        assert world.store.rows["shop"].jid is None
+
+
+@pytest.mark.parametrize(("reason", "state"), [(R.LOGGED_OUT, S.PARKED), (R.OWN_LOGOUT, S.STOPPED)])
+async def test_a_supervisor_killed_before_a_logout_is_durable_leaves_nothing_half_done(reason: R, state: S) -> None:
+    async with World() as world:
+        world.paired()
+        await world.start()
+        await world.until(S.OPEN)
+        archive, before = world.store.archive_credentials, world.store.rows["shop"]
+        asked: list[bool] = []
+        waits: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+        def wait(*_arguments: Any, **remembered: Any) -> "asyncio.Future[None]":
+            """As the real one while the database fails: it is patient, and what comes behind it waits, too."""
+            asked.append(remembered["wanted"])
+            world.store.failing = True
+            return waits
+
+        world.store.archive_credentials = wait  # type: ignore[method-assign]
+        world.workers.last.drop(reason)
+        await asyncio.sleep(1)
+        assert world.session.state is S.OPEN, "it is shown when it is stored"
+        await world.until(state, within=10)  # but operators are answered all the same
+        assert isinstance(await world.ask(Command.START), StoreUnavailable) is (state is S.STOPPED)
+        await asyncio.sleep(HOUR)
+        assert len(world.workers.attempts) == 1, "nobody logs in before it is durable"
+        await world.crash()
+        world.store.failing, world.store.archive_credentials = False, archive  # type: ignore[method-assign]
+        assert asked == [state is S.PARKED]
+        assert (world.store.rows["shop"], world.store.auth["shop", "creds", "creds"]) == (before, CREDS)
+        world.workers.otherwise = closes(reason)
+        await world.start()
+        await asyncio.sleep(MINUTE)
+        assert world.session.state is state
+        assert len(world.workers.attempts) == 2, "it logs in as before, and is told again"
+        assert (await world.store.archived("shop"))[-1][1] == reason
+
+
 # --- quarantine -----------------------------------------------------------------------------------------------------------
 
 
@@ -457,6 +524,7 @@ async def test_our_own_logout_archives_and_stops() -> None:
         b"[]",
         b'{"noiseKey":"\xff"}',  # not UTF-8
         b"[" * 100_000,  # nested beyond all reason
+        CREDS.replace(b'"registrationId":42', b'"registrationId":"42"'),  # of a wrong shape
     ],
 )
 async def test_unreadable_credentials_quarantine_the_session_and_nothing_is_written(creds: bytes) -> None:
