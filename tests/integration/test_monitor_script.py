@@ -1,6 +1,7 @@
 """The real monitor script, in cron's bare environment, against an API and a pm2 that are played."""
 
 import asyncio
+import re
 import socket
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass, field
@@ -177,7 +178,7 @@ async def test_only_sessions_that_are_stuck_are_forced(monitor: Monitor, api: Pl
     status, said = await monitor.run(WHATSAPP_API_PORT=str(api.port))
     assert status == 1
     assert sorted(api.forced) == ["connecting-late", "id.with-dots", "overdue", "starting-late"]
-    assert "forced: connecting-late (connecting for 1000 s)" in said
+    assert re.search(r"forced: connecting-late \(connecting for 100\d s\)", said)
     assert "overdue (its next attempt overdue by 1000 s)" in said
 
 
@@ -191,7 +192,7 @@ async def test_a_refused_force_is_told(monitor: Monitor, api: PlayedApi) -> None
     api.sessions, api.force = {"a": session("starting", 1_000)}, 409
     status, said = await monitor.run(WHATSAPP_API_PORT=str(api.port))
     assert status == 1
-    assert "forcing was refused: a (starting for 1000 s; 409)" in said
+    assert re.search(r"forcing was refused: a \(starting for 100\d s; 409\)", said)
 
 
 async def test_sessions_that_need_a_human_are_named(monitor: Monitor, api: PlayedApi) -> None:
