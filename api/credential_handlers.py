@@ -11,6 +11,7 @@ from api.keys import FLEET, STORE
 from api.responses import body, json
 from sessions import credentials
 from sessions.model import parse_session_id
+from sessions.proxy import parse_proxy
 from sessions.snapshot import iso
 from sessions.store import ArchiveRow
 from sessions.wire import KeyEntry
@@ -31,6 +32,7 @@ class Import(msgspec.Struct, forbid_unknown_fields=True):
 
     entries: list[KeyEntry]
     start: bool = True
+    proxy: str | None = None
 
 
 async def import_session(request: web.Request) -> web.Response:
@@ -42,7 +44,8 @@ async def import_session(request: web.Request) -> web.Response:
             "These are not the credentials of a paired session.",
             "They need the entry creds/creds, with me and account.",
         )
-    imported = await request.app[FLEET].import_credentials(session, given.entries, given.start)
+    proxy = parse_proxy(given.proxy) if given.proxy is not None else None
+    imported = await request.app[FLEET].import_credentials(session, given.entries, given.start, proxy)
     return json(imported.view(), 201)
 
 

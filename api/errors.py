@@ -9,6 +9,8 @@ import structlog
 from aiohttp import web
 
 from sessions.model import (
+    BadPolicy,
+    InvalidProxy,
     InvalidSessionId,
     NoArchive,
     Refused,
@@ -32,7 +34,9 @@ class BadRequest(WasupError):
 
 STATUS: Final[Mapping[type[WasupError], int]] = {
     BadRequest: 400,
+    BadPolicy: 422,
     InvalidSessionId: 400,
+    InvalidProxy: 400,
     SessionNotFound: 404,
     NoArchive: 404,
     SessionExists: 409,

@@ -57,9 +57,11 @@ class Seat:
         creds = await self._around.store.creds(self._session)
         if creds is not None and not credentials.complete(creds):
             raise UnreadableCredentials
+        proxy = await self._around.store.proxy(self._session)
         self.worker = worker
         worker.owner = self
-        self.tell(wire.Assign(self._session, self.epoch, msgspec.Raw(creds) if creds is not None else wire.NULL))
+        raw = msgspec.Raw(creds) if creds is not None else wire.NULL
+        self.tell(wire.Assign(self._session, self.epoch, raw, proxy.url if proxy else None))
 
     def adopt(self, worker: WorkerHandle, epoch: int) -> None:
         """A worker of an earlier supervisor goes on as it is. What it has said meanwhile is heard now."""

@@ -3,7 +3,8 @@
  *
  * To decrypt a message uses its keys up: a copy that WhatsApp delivers again, because we died before we had shown the
  * first one, does not decrypt any more. So each plaintext is written together with the keys that were used up for it,
- * and a copy that does not decrypt is read from there.
+ * and a copy that does not decrypt is read from there. With it the stanza's envelope is kept: when nobody is left to show
+ * the message and no copy comes, the next worker makes the event of that (leftovers.js).
  *
  * What WhatsApp was told to have arrived never comes again, and Baileys tells it before it hands the message on. So
  * while a message is decrypted and not shown nothing is said.
@@ -15,6 +16,7 @@
 import { AsyncLocalStorage } from 'node:async_hooks';
 import { createHash } from 'node:crypto';
 import { DEFAULT_CONNECTION_CONFIG } from '@whiskeysockets/baileys';
+import { envelopes, plaintextOf } from './leftovers.js';
 import { isUsedUp } from './used-keys.js';
 
 /**
@@ -33,7 +35,8 @@ import { isUsedUp } from './used-keys.js';
  * @property {() => void} onShown it does not any more
  *
  * @typedef {{ desk: Desk, unshown: string[] }} Stanza `unshown`: names of what was decrypted of it
- * @typedef {{ from: string, parts: number }} Origin of a ciphertext: id and sender, and how many came together
+ * @typedef {{ from: string, envelope: Omit<import('./leftovers.js').Entry, 'plaintext'> }} Origin of a ciphertext: id
+ *   and sender, and where in its stanza it was
  *
  * @typedef {object} Encrypted
  * @property {Uint8Array} ciphertext
@@ -54,6 +57,7 @@ export class Plaintexts {
   #owner;
   /** The stanza that a ciphertext came with. @type {WeakMap<Uint8Array, Origin>} */
   #origins = new WeakMap();
+  #stanzas = 0;
   /** The one that is being worked on. @type {AsyncLocalStorage<Stanza>} */
   #stanza = new AsyncLocalStorage();
 
@@ -119,13 +123,16 @@ export class Plaintexts {
    *
    * @param {BinaryNode} stanza
    */
-  #note({ attrs: { id, from, participant, category }, content }) {
+  #note({ attrs, content }) {
+    const { id, from, participant, category } = attrs;
     if (!Array.isArray(content) || category === 'peer') return;
     const ciphertexts = content.flatMap((part) =>
       part.tag === 'enc' && part.content instanceof Uint8Array ? [part.content] : [],
     );
-    const origin = { from: `${id} ${participant ?? from}`, parts: ciphertexts.length };
-    for (const ciphertext of ciphertexts) this.#origins.set(ciphertext, origin);
+    this.#stanzas += 1;
+    for (const envelope of envelopes(attrs, ciphertexts, this.#stanzas)) {
+      this.#origins.set(ciphertexts[envelope.part], { from: `${id} ${participant ?? from}`, envelope });
+    }
   }
 
   /**
@@ -163,7 +170,8 @@ export class Plaintexts {
       // Baileys' own transaction joins this one.
       plaintext = await keys.transaction(async () => {
         const decrypted = await decrypt();
-        await keys.set(/** @type {any} */ ({ [KIND]: { [name]: Buffer.from(decrypted).toString('base64') } }));
+        const entry = { plaintext: Buffer.from(decrypted).toString('base64'), ...origin.envelope };
+        await keys.set(/** @type {any} */ ({ [KIND]: { [name]: entry } }));
         return decrypted;
       }, encrypted.lock);
     } catch (error) {
@@ -172,7 +180,7 @@ export class Plaintexts {
     }
     stanza.unshown.push(name);
     // Not before the last part, and not when one did not decrypt: then Baileys may have questions to the server.
-    stanza.desk.hasUnshown = stanza.unshown.length === origin.parts;
+    stanza.desk.hasUnshown = stanza.unshown.length === origin.envelope.parts;
     return plaintext;
   }
 
@@ -186,8 +194,8 @@ export class Plaintexts {
   async #kept(keys, name) {
     if (this.#owner.isOnItsWay(name)) return undefined;
     try {
-      const { [name]: text } = /** @type {any} */ (await keys.get(/** @type {any} */ (KIND), [name]));
-      return text && !this.#owner.isOnItsWay(name) ? Buffer.from(text, 'base64') : undefined;
+      const { [name]: entry } = /** @type {any} */ (await keys.get(/** @type {any} */ (KIND), [name]));
+      return this.#owner.isOnItsWay(name) ? undefined : plaintextOf(entry);
     } catch {
       return undefined; // the socket has ended; what does not decrypt comes again
     }

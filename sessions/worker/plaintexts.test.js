@@ -14,6 +14,7 @@ import {
 } from '@whiskeysockets/baileys';
 import './silence.js';
 import { AuthStore } from './auth-store.js';
+import { findLeftovers } from './leftovers.js';
 import { baileysLogger, createLog } from './log.js';
 import { inbound } from './messages.js';
 import { KIND, Plaintexts } from './plaintexts.js';
@@ -57,6 +58,11 @@ class MemoryKeeper {
   get kept() {
     const prefix = `${KIND} `;
     return [...this.values.keys()].filter((key) => key.startsWith(prefix)).map((key) => key.slice(prefix.length));
+  }
+
+  /** What the supervisor hands to the next worker. */
+  get inbound() {
+    return Object.fromEntries(this.kept.map((name) => [name, this.values.get(`${KIND} ${name}`)]));
   }
 
   /** The kinds in the last write. */
@@ -299,6 +305,23 @@ for (const [what, write] of /** @type {[string, (friend: Friend, worker: Worker)
       assert.deepEqual(next.events, [shown]);
     });
 
+    await t.test('by the next worker without WhatsApp, when that knows that it has arrived', async () => {
+      const { id = '', lid } = worker.store.creds.me ?? { id: ME };
+      const { shown: leftovers } = await findLeftovers(keeper.inbound, { id, lid }, createLog('silent', 'w'));
+      const events = leftovers.map(({ message: { id, text }, kept }) => ({ id, text, kept }));
+      assert.deepEqual(events, [shown]);
+    });
+
+    await t.test('though an earlier version has kept it', async () => {
+      const older = new MemoryKeeper();
+      older.values = new Map(keeper.values);
+      for (const name of keeper.kept)
+        older.values.set(`${KIND} ${name}`, /** @type {any} */ (keeper.inbound[name]).plaintext);
+      const next = await new Worker(older).open();
+      assert.equal(await next.receive(copy(message)), undefined);
+      assert.deepEqual(next.events, [shown]);
+    });
+
     await t.test('not a second time while the first is on its way', async () => {
       worker.onTheWay = new Set(shown.kept);
       const reads = keeper.reads.length;
@@ -441,6 +464,28 @@ test('of a message that does not decrypt as a whole Baileys may speak with the s
   message.content[1].content[20] ^= 1;
   worker.confirm = async () => assert.equal(worker.desk?.hasUnshown, false);
   assert.notEqual(await worker.receive(message), undefined);
+});
+
+test('parts that two workers have decrypted are one message', async () => {
+  const { keeper, worker, friend } = await meet();
+  const { write } = keeper;
+  const message = await friend.writeToGroup('in two');
+  keeper.write = async (entries) => {
+    if (keeper.kept.length > 0) throw new Error('the worker died here');
+    await write(entries);
+  };
+  await worker.receive(copy(message));
+  assert.equal(keeper.kept.length, 1);
+  keeper.write = write;
+  const next = await new Worker(keeper).open();
+  await next.receive(await friend.write({ conversation: 'in between' }, 'B'));
+  makeDurable(keeper, next);
+  await next.receive(copy(message));
+  const { shown } = await findLeftovers(keeper.inbound, { id: ME }, createLog('silent', 'w'));
+  assert.deepEqual(
+    shown.map(({ message: { text }, kept }) => [text, kept.toSorted()]),
+    [['in two', keeper.kept.toSorted()]],
+  );
 });
 
 test('what devices of one account tell each other is not kept', async () => {

@@ -3,7 +3,9 @@
 import { AuthStore, WriteRefused } from './auth-store.js';
 import { Connection, LOGOUT_NOT_SENT, RequestError } from './connection.js';
 import { LineKeeper } from './keeper.js';
+import { findLeftovers } from './leftovers.js';
 import { Outbox } from './outbox.js';
+import { PhoneWatch } from './phone.js';
 import { KIND, Plaintexts } from './plaintexts.js';
 import { SentMessages } from './sent-messages.js';
 import { IDLE } from './standing.js';
@@ -24,7 +26,7 @@ import { IDLE } from './standing.js';
  */
 
 /** @type {import('./connection.js').ProbeResult} */
-const NO_SOCKET = { ok: false, round_trip_ms: null, silent: true };
+const NO_SOCKET = { ok: false, round_trip_ms: null, silent: true, stalled: null };
 const SILENT = {
   code: 408,
   message: 'The socket is silent: a probe went unanswered and not one byte came',
@@ -35,11 +37,13 @@ const STORE_FAILED = { code: null, message: "the supervisor could not save this 
 export class Session {
   #id;
   #epoch;
+  #proxy;
   #context;
   #keeper;
   #auth;
   #outbox;
   #sent = new SentMessages();
+  #phone;
   #plaintexts;
   /** @type {Connection | null} */
   #connection = null;
@@ -54,19 +58,22 @@ export class Session {
    * @param {import('./wire.js').Assign} assignment
    * @param {SessionContext} context
    */
-  constructor({ session, epoch, creds }, context) {
+  constructor({ session, epoch, creds, proxy, inbound }, context) {
     this.#turn = context.after ?? Promise.resolve();
     this.#id = session;
     this.#epoch = epoch;
+    this.#proxy = proxy;
     this.#context = context;
     this.#keeper = new LineKeeper(session, epoch, context.send, context.nextNumber);
     this.#auth = new AuthStore(creds ?? null, this.#keeper, (refusal) => this.#onRefused(refusal));
     const govern = () => this.#connection?.govern();
     this.#outbox = new Outbox(session, epoch, { write: context.write, onFull: govern, onRoom: govern });
+    this.#phone = new PhoneWatch((seenAt) => this.#tellOfPhone(seenAt));
     this.#plaintexts = new Plaintexts({
       isOnItsWay: (name) => this.#outbox.holds(name),
       forget: (names) => this.#auth.forget(KIND, names),
     });
+    this.#inTurn(() => this.#showLeftovers(inbound ?? {})); // before any socket
   }
 
   /** @returns {import('./wire.js').Held} */
@@ -145,6 +152,20 @@ export class Session {
     return this.#turn;
   }
 
+  /** @param {Record<string, unknown>} inbound what earlier workers have kept of messages, by name */
+  async #showLeftovers(inbound) {
+    const { log } = this.#context;
+    const { id = '', lid } = this.#auth.creds.me ?? {};
+    const { shown, needless, mute } = await findLeftovers(inbound, { id, lid }, log);
+    const session = this.#id;
+    if (shown.length > 0)
+      log.info({ session, messages: shown.length }, 'messages that an earlier worker left are shown');
+    // Where they are they do no harm, and WhatsApp may yet deliver a copy that has nothing else.
+    if (mute.length > 0) log.error({ session, messages: mute.length }, 'kept messages without envelope are left alone');
+    for (const { message, kept } of shown) this.#outbox.add({ type: 'message', ...message, kept });
+    if (needless.length > 0) this.#auth.forget(KIND, needless);
+  }
+
   /** @param {number} attempt */
   async #connect(attempt) {
     await this.#connection?.close(); // no-op when it has ended by itself
@@ -153,6 +174,7 @@ export class Session {
     const connection = new Connection({
       session: this.#id,
       attempt,
+      proxy: this.#proxy,
       auth: this.#auth,
       sent: this.#sent,
       plaintexts: this.#plaintexts,
@@ -163,9 +185,20 @@ export class Session {
       report: (frame) => this.#report(frame),
       onMessage: (message) => this.#outbox.add({ type: 'message', ...message, kept: this.#plaintexts.take() }),
       onReceipt: (receipt) => this.#outbox.add({ type: 'receipt', ...receipt }),
+      onStanza: (stanza) => this.#phone.see(stanza, this.#auth.creds.me),
     });
     this.#connection = connection;
     connection.open();
+  }
+
+  /**
+   * @param {number} seenAt
+   * @returns {boolean} whether somebody is there to hear it
+   */
+  #tellOfPhone(seenAt) {
+    if (this.#context.mustBeSilent()) return false; // without a supervisor; a later sign will do
+    this.#context.send({ type: 'phone', session: this.#id, seen_at_seconds: seenAt });
+    return true;
   }
 
   /** @param {Parameters<import('./connection.js').ConnectionContext['report']>[0]} frame */
