@@ -33,13 +33,13 @@ $(shell [ "$$(cat .make/venv 2>/dev/null)" = "$$(pwd -P)" ] && .venv/bin/python 
 
 say = @printf '\033[1m==>\033[0m %s\n' "$(1)"
 
-.PHONY: help setup setup-run demo run test check bench chaos kills lock clean
+.PHONY: help setup setup-run demo run test check simulate bench bench-reconnect chaos kills lock clean
 .NOTPARALLEL:
 
 help: ## this list
 	@echo 'wasup, a WhatsApp session supervisor. Each target first installs what it needs.'
 	@sed -n 's/^\([a-z-]*\):.*## /\1|/p' $(firstword $(MAKEFILE_LIST)) | while IFS='|' read -r name text; do \
-		printf '  make %-10s %s\n' "$$name" "$$text"; done
+		printf '  make %-15s %s\n' "$$name" "$$text"; done
 
 setup: .make/dev .make/worker .make/standin .make/node_tools ## install everything; afterwards no network is needed
 	$(call say,Ready: make demo; make run; make test)
@@ -65,8 +65,15 @@ check: .make/dev .make/worker .make/standin .make/node_tools ## format, lint, ty
 	tests/node_tools/node_modules/.bin/biome ci .
 	tests/node_tools/node_modules/.bin/tsc --project tests/node_tools
 
+simulate: .make/dev ## a million session-hours of faults in simulated time (SEED=n SESSION_HOURS=n STORY=file)
+	@exec .venv/bin/python -m scripts.simulation $(if $(SEED),--seed $(SEED)) \
+		$(if $(SESSION_HOURS),--session-hours $(SESSION_HOURS)) $(if $(STORY),--story $(STORY))
+
 bench: setup-run .make/standin ## measure, on this machine, what the README claims
 	@exec .venv/bin/python -m scripts.bench
+
+bench-reconnect: .make/dev .make/worker .make/standin ## the same outages for wasup and for what others run (ONLY=simulated|real)
+	@exec .venv/bin/python -m scripts.bench_reconnect $(if $(ONLY),--only $(ONLY))
 
 chaos: setup-run .make/standin ## throw faults at random, and see what holds (STEPS=300 SEED=n SESSIONS=8)
 	@exec .venv/bin/python -m scripts.chaos $(if $(STEPS),--steps $(STEPS)) $(if $(SEED),--seed $(SEED)) \

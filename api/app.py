@@ -9,11 +9,12 @@ from aiohttp import web
 
 from api.errors import errors_as_json
 from api.guard import guard
-from api.keys import FEED, FLEET, ROLL, STORE
+from api.keys import FEED, FLEET, POLICY, ROLL, STORE
 from api.routes import ROUTES
 from sessions.store import Store
 from supervisor.feed import Feed
 from supervisor.fleet import Fleet
+from supervisor.policy_file import LivePolicy
 from supervisor.roll import Roll
 
 MAX_BODY_BYTES: Final = 512 * 1024
@@ -22,10 +23,12 @@ SHUTDOWN_SECONDS: Final = 2.0
 """How long calls under way (long polls above all) may go on when the program stops."""
 
 
-def create_app(fleet: Fleet, feed: Feed, store: Store, roll: Roll, token: str | None) -> web.Application:
+def create_app(
+    fleet: Fleet, feed: Feed, store: Store, roll: Roll, policy: LivePolicy, token: str | None
+) -> web.Application:
     """The application."""
     app = web.Application(middlewares=[errors_as_json, guard(token)], client_max_size=MAX_BODY_BYTES)
-    app[FLEET], app[FEED], app[STORE], app[ROLL] = fleet, feed, store, roll
+    app[FLEET], app[FEED], app[STORE], app[ROLL], app[POLICY] = fleet, feed, store, roll, policy
     app.add_routes(ROUTES)
     return app
 

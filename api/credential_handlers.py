@@ -13,6 +13,7 @@ from api.responses import body, json
 from sessions import baileys_folders
 from sessions.baileys_folders import NotImportable
 from sessions.model import parse_session_id
+from sessions.proxy import parse_proxy
 from sessions.snapshot import iso
 from sessions.store import ArchiveRow
 from sessions.wire import KeyEntry
@@ -36,6 +37,7 @@ class Import(msgspec.Struct, forbid_unknown_fields=True):
 
     entries: list[KeyEntry]
     start: bool = True
+    proxy: str | None = None
 
 
 async def import_session(request: web.Request) -> web.Response:
@@ -46,7 +48,8 @@ async def import_session(request: web.Request) -> web.Response:
         entries = await asyncio.to_thread(baileys_folders.accept, given.entries)
     except NotImportable as error:
         raise BadRequest(str(error), HOW_TO_IMPORT) from None
-    imported = await request.app[FLEET].import_credentials(session, entries, given.start)
+    proxy = parse_proxy(given.proxy) if given.proxy is not None else None
+    imported = await request.app[FLEET].import_credentials(session, entries, given.start, proxy)
     return json(imported.view(), 201)
 
 

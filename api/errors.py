@@ -9,6 +9,8 @@ import structlog
 from aiohttp import web
 
 from sessions.model import (
+    BadPolicy,
+    InvalidProxy,
     InvalidSessionId,
     NoArchive,
     Refused,
@@ -38,7 +40,9 @@ class RequestEntityTooLarge(WasupError):
 STATUS: Final[Mapping[type[WasupError], int]] = {
     BadRequest: 400,
     RequestEntityTooLarge: 413,
+    BadPolicy: 422,
     InvalidSessionId: 400,
+    InvalidProxy: 400,
     SessionNotFound: 404,
     NoArchive: 404,
     SessionExists: 409,

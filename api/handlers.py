@@ -11,8 +11,9 @@ from api import qr as qr_forms
 from api.errors import BadRequest
 from api.keys import FEED, FLEET, STORE
 from api.responses import body, json
-from sessions.events import Command
+from sessions.events import Command, UseProxy
 from sessions.model import InvalidSessionId, SessionId, SessionNotFound, parse_session_id
+from sessions.proxy import parse_proxy
 from sessions.session import Session
 from sessions.store import StoredEvent
 from supervisor.performance import system_performance
@@ -28,6 +29,13 @@ class NewSession(msgspec.Struct, forbid_unknown_fields=True):
 
     id: str
     start: bool = True
+    proxy: str | None = None
+
+
+class ProxyChoice(msgspec.Struct, forbid_unknown_fields=True):
+    """Body of PUT /sessions/{id}/proxy."""
+
+    proxy: str | None
 
 
 class Phone(msgspec.Struct, forbid_unknown_fields=True):
@@ -86,7 +94,8 @@ async def list_sessions(request: web.Request) -> web.Response:
 async def create_session(request: web.Request) -> web.Response:
     """Add a session; it starts at once unless told not to."""
     new = await body(request, NewSession)
-    session = await request.app[FLEET].create(parse_session_id(new.id), new.start)
+    proxy = parse_proxy(new.proxy) if new.proxy is not None else None
+    session = await request.app[FLEET].create(parse_session_id(new.id), new.start, proxy)
     response = json(session.view(), 201)
     response.headers["Location"] = f"/sessions/{session.id}"
     return response
@@ -105,6 +114,13 @@ async def delete_session(request: web.Request) -> web.Response:
     session = _session(request)
     await request.app[FLEET].delete(session.id, purge == "true")
     return json({"id": session.id, "deleted": True, "purged": purge == "true"})
+
+
+async def set_proxy(request: web.Request) -> web.Response:
+    """Let a session at rest use this proxy from its next start on; null: none."""
+    session, wanted = _session(request), await body(request, ProxyChoice)
+    await session.ask(UseProxy(parse_proxy(wanted.proxy) if wanted.proxy is not None else None))
+    return json(session.view())
 
 
 async def start_session(request: web.Request) -> web.Response:

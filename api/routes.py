@@ -4,7 +4,7 @@ from typing import Final
 
 from aiohttp import web
 
-from api import credential_handlers, handlers, worker_handlers
+from api import credential_handlers, handlers, incident_handlers, policy_handlers, worker_handlers
 
 ROUTES: Final = (
     web.get("/performance-metrics", handlers.performance_metrics),
@@ -15,6 +15,7 @@ ROUTES: Final = (
     web.post("/sessions", handlers.create_session),
     web.get("/sessions/{id}", handlers.get_session),
     web.delete("/sessions/{id}", handlers.delete_session),
+    web.put("/sessions/{id}/proxy", handlers.set_proxy),
     web.post("/sessions/{id}/start", handlers.start_session),
     web.post("/sessions/{id}/stop", handlers.stop_session),
     web.post("/sessions/{id}/logout", handlers.logout_session),
@@ -24,8 +25,12 @@ ROUTES: Final = (
     web.post("/sessions/{id}/import", credential_handlers.import_session),
     web.get("/sessions/{id}/archives", credential_handlers.session_archives),
     web.post("/sessions/{id}/restore", credential_handlers.restore_session),
+    web.get("/sessions/{id}/explain", incident_handlers.explain_session),
+    web.get("/incidents", incident_handlers.list_incidents),
     web.get("/workers", worker_handlers.list_workers),
     web.post("/workers/roll", worker_handlers.roll_workers),
+    web.get("/policy", policy_handlers.get_policy),
+    web.post("/policy/reload", policy_handlers.reload_policy),
     web.get("/events", handlers.events),
     web.get("/healthz", handlers.healthz),
     web.get("/readyz", handlers.readyz),

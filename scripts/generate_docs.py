@@ -14,15 +14,17 @@ import typer
 from pydantic_core import PydanticUndefined
 
 from api.routes import ROUTES
+from sessions import explanations
 from sessions.machine import TRANSITIONS, Signal
 from sessions.model import CloseReason, SessionState
-from sessions.policy import RULES, Action, Mend, Rule
+from sessions.policy import RULES, Mend, in_words
 from supervisor.cli import app as commands
 from supervisor.settings import Settings, variable
 
 ROOT: Final = Path(__file__).resolve().parent.parent
 ARCHITECTURE: Final = ROOT / "ARCHITECTURE.md"
 REFERENCE: Final = ROOT / "docs" / "reference.md"
+CLOSE_REASONS: Final = ROOT / "docs" / "close-reasons.md"
 _DIAGRAM: Final = re.compile(r"(?<=<!-- state diagram: generated -->\n).*?(?=<!-- end of state diagram -->)", re.DOTALL)
 
 
@@ -31,6 +33,7 @@ def documents() -> Mapping[Path, str]:
     return {
         ARCHITECTURE: _DIAGRAM.sub(lambda _: state_diagram(), ARCHITECTURE.read_text(encoding="utf-8")),
         REFERENCE: reference(),
+        CLOSE_REASONS: close_reasons(),
     }
 
 
@@ -59,11 +62,32 @@ def reference() -> str:
         "## Session states",
         _table(("state", "meaning"), ((f"`{state}`", text) for state, text in _members(SessionState))),
         "## Close reasons",
-        "Why a session was closed, and what `sessions/policy.py` does. *Counts*: failures added to the session's breaker. *Force*: "
-        "whether `POST /force-reconnection/{id}` is accepted once it is parked.",
+        "Why a session was closed, and what the default table (`sessions/policy/rules.py`) does. *Counts*: failures added to the "
+        "session's breaker. *Force*: whether `POST /force-reconnection/{id}` is accepted once it is parked.",
         _table(("reason", "does", "counts", "credentials", "force", "what a human must do"), _reasons()),
         "## Commands",
         _table(("command", "what it does"), _commands()),
+    ]  # fmt: skip
+    return "\n\n".join(parts) + "\n"
+
+
+def close_reasons() -> str:
+    """The operator's page: for each close reason and state the texts that `explain` gives."""
+    parts = [
+        "# Why is it closed, and what do I do?",
+        "Made from the code (`sessions/explanations.py`, `sessions/policy/rules.py`) by `python -m scripts.generate_docs`. These are the texts "
+        "of `wasup explain ID` and `GET /sessions/{id}/explain`; `{id}` is the session's. What wasup does is the default: `wasup policy show` "
+        "tells what your policy file makes of it.",
+        "## Close reasons",
+        _table(("reason", "on the wire", "why", "what wasup does", "what you do"), explanations.rows()),
+        "## When next, if it is parked",
+        "A session that waits has a time; a parked one waits for this:",
+        _table(
+            ("reason", "next try"),
+            ((f"`{reason}`", text.until) for reason, text in explanations.TEXTS.items() if text.until),
+        ),
+        "## States",
+        _table(("state", "why", "when next"), explanations.state_rows()),
     ]  # fmt: skip
     return "\n\n".join(parts) + "\n"
 
@@ -87,17 +111,7 @@ def _reasons() -> Iterable[tuple[str, ...]]:
     for reason in CloseReason:
         rule = RULES[reason]
         force = "yes" if rule.mend is Mend.RECONNECT else "no"
-        yield f"`{reason}`", _action(rule), str(rule.counts), rule.credentials.value, force, rule.human
-
-
-def _action(rule: Rule) -> str:
-    match rule.action:
-        case Action.RETRY if rule.tries is not None:
-            return f"{rule.tries} tries, {rule.pace}; then parks"
-        case Action.RETRY:
-            return f"retries: {rule.pace}"
-        case other:
-            return {Action.PARK: "parks", Action.HOLD: "holds the fleet", Action.DONE: "stops"}[other]
+        yield f"`{reason}`", in_words(rule), str(rule.counts), rule.credentials.value, force, rule.human
 
 
 def _commands(group: typer.Typer = commands, prefix: str = "wasup") -> Iterable[tuple[str, ...]]:

@@ -51,16 +51,19 @@ class Breaker:
     """A session's breaker. Every method takes `now`, in seconds of a monotonic clock."""
 
     def __init__(self, threshold: int, timeout_seconds: float, record: BreakerRecord | None = None) -> None:
-        record = record or BreakerRecord()
         self._threshold = threshold
         self._timeout_seconds = timeout_seconds
+        self.restore(record or BreakerRecord())
+
+    def restore(self, record: BreakerRecord) -> None:
+        """Be as recorded: as stored by an earlier supervisor, or as before an outage that charged it."""
         self._opened_at = record.opened_at
-        if record.state == "half-open":  # its trial died with an earlier supervisor, without an outcome
+        if record.state == "half-open":  # its trial died with whoever made the record, without an outcome
             record = replace(record, state="open")
         self._storage = _Storage(record)
         self._breaker = pybreaker.CircuitBreaker(
-            fail_max=threshold,
-            reset_timeout=timeout_seconds,
+            fail_max=self._threshold,
+            reset_timeout=self._timeout_seconds,
             state_storage=self._storage,
             throw_new_error_on_trip=False,
         )
@@ -115,7 +118,7 @@ class Breaker:
 
     def opened(self) -> None:
         """The session is open: a trial has succeeded, but on probation, so that one more failure opens the breaker again."""
-        if self.state == "half-open":
+        if self.state != "closed":
             self._breaker.close()
             self._storage.probation(self._threshold - 1)
 

@@ -1,5 +1,6 @@
 """The figures of one session that seed 002 names. Pure: times are arguments, in monotonic seconds."""
 
+import math
 from collections import deque
 from dataclasses import dataclass, field
 from typing import Final
@@ -7,6 +8,8 @@ from typing import Final
 RESPONSES_KEPT: Final = 20
 """averageResponseTime is the mean of so many last round trips (probes and sends)."""
 ERROR_WINDOW_SECONDS: Final = 300.0
+BUSY_HALF_LIFE_SECONDS: Final = 3600.0
+"""A message counts half for how busy a session is after so long."""
 
 
 @dataclass(slots=True)
@@ -19,6 +22,8 @@ class Counters:
     sending: int = 0
     """Texts that wait for the server's ack."""
     _opened_before: bool = False
+    _busy: float = 0.0
+    _busy_at: float = 0.0
     _message_times: deque[float] = field(default_factory=deque)
     _responses_ms: deque[float] = field(default_factory=lambda: deque(maxlen=RESPONSES_KEPT))
     _outcomes: deque[tuple[float, bool]] = field(default_factory=deque)
@@ -33,7 +38,12 @@ class Counters:
         """A message went in or out."""
         self.messages_processed += 1
         self._message_times.append(now)
+        self._busy, self._busy_at = self.busy(now) + 1.0, now
         _forget(self._message_times, now - 60)
+
+    def busy(self, now: float) -> float:
+        """How many messages came and went of late, the older ones counting less."""
+        return self._busy * math.exp2((self._busy_at - now) / BUSY_HALF_LIFE_SECONDS)
 
     def quiet(self, now: float, seconds: float) -> bool:
         """Whether nothing has come or gone for so long, and nothing is under way."""

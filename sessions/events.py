@@ -8,7 +8,9 @@ from typing import Any
 from sessions import wire
 from sessions.limits import Excess
 from sessions.model import CloseReason, UnreadableValue
+from sessions.policy import Config
 from sessions.ports import Returned, Ticket, WorkerHandle
+from sessions.proxy import Proxy
 from sessions.worker_process import Exit
 
 
@@ -37,10 +39,17 @@ class Restore:
 
 
 @dataclass(frozen=True, slots=True)
+class UseProxy:
+    """Use this proxy from the next start on, or none."""
+
+    proxy: Proxy | None
+
+
+@dataclass(frozen=True, slots=True)
 class Asked:
     """An operator asks; `reply` is done when it is done, or refused with an error."""
 
-    command: Command | Restore
+    command: Command | Restore | UseProxy
     reply: "asyncio.Future[Any]"
 
 
@@ -140,13 +149,39 @@ class CheckFailed:
 
 
 @dataclass(frozen=True, slots=True)
+class PhoneDue:
+    """It is time to look when the account's phone was last seen."""
+
+    attempt: int
+
+
+@dataclass(frozen=True, slots=True)
 class Overdue:
     """The worker should have answered by now, and has not."""
 
     attempt: int
 
 
+@dataclass(frozen=True, slots=True)
+class CanaryOverdue:
+    """The attempt, on which the others wait, has taken as long as it may."""
+
+    attempt: int
+
+
+@dataclass(frozen=True, slots=True)
+class Excused:
+    """An outage was what has just closed the session: what that has cost it is taken back, and it is held with the others."""
+
+
+@dataclass(frozen=True, slots=True)
+class PolicyChanged:
+    """The policy was reloaded: judge by this one from the next close on."""
+
+    config: Config
+
+
 Step = WorkerReady | Reunited | SuccessorReady | Admitted | Waited | StepFailed
 Told = FrameCame | KeysUnreadable | Exceeded | WorkerEnded
 """By a worker."""
-Event = Asked | Told | Step | StableReached | CheckFailed | Overdue
+Event = Asked | Told | Step | StableReached | CheckFailed | PhoneDue | Overdue | CanaryOverdue | Excused | PolicyChanged

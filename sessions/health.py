@@ -1,12 +1,16 @@
 """Health checks of an open session: a real round trip to the server, the worker's heartbeat and its event-loop lag.
 
-Never a verdict on silence of incoming messages alone: a quiet number is not a deaf one.
+A session is deaf when probes go unanswered although bytes come, or when they are answered and yet nothing moves: what the server has
+announced, or its acks of what we send. Never a verdict on silence of incoming messages alone: a quiet number is not a deaf one.
 """
 
 import asyncio
+import contextlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
+
+import structlog
 
 from sessions import wire
 from sessions.counters import Counters
@@ -23,6 +27,8 @@ SECOND_LOOK_SECONDS: Final = 1.0
 
 Alert = Callable[[str, str], None]
 
+log = structlog.get_logger("session")
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HealthConfig:
@@ -34,11 +40,21 @@ class HealthConfig:
 
 
 async def check_until_failed(
-    session: SessionId, worker: WorkerHandle, counters: Counters, config: HealthConfig, alert: Alert
+    session: SessionId,
+    worker: WorkerHandle,
+    counters: Counters,
+    config: HealthConfig,
+    alert: Alert,
+    doubt: asyncio.Event,
 ) -> CloseReason:
-    """Check for as long as all is well; the verdict when it is not: `connection_lost`, `deaf` or `worker_hung`."""
+    """Check for as long as all is well; the verdict when it is not: `connection_lost`, `deaf` or `worker_hung`.
+
+    `doubt`, when set, has it look at once; it is cleared then.
+    """
     checks = [
-        asyncio.create_task(_probe_until_failed(session, worker, counters, config, alert), name=f"probes of {session}"),
+        asyncio.create_task(
+            _probe_until_failed(session, worker, counters, config, alert, doubt), name=f"probes of {session}"
+        ),
         asyncio.create_task(_listen_until_silent(worker, config), name=f"heartbeat of {session}"),
     ]
     try:
@@ -51,15 +67,27 @@ async def check_until_failed(
 
 
 async def _probe_until_failed(
-    session: SessionId, worker: WorkerHandle, counters: Counters, config: HealthConfig, alert: Alert
+    session: SessionId,
+    worker: WorkerHandle,
+    counters: Counters,
+    config: HealthConfig,
+    alert: Alert,
+    doubt: asyncio.Event,
 ) -> CloseReason:
     lagging = False
     while True:
+        doubt.clear()
         verdict = await _probe(session, worker, counters, config)
         if verdict is not None:
             return verdict
         lagging = _watch_lag(worker, config, lagging, alert)
-        await asyncio.sleep(config.interval_seconds * EARLY)
+        await _wait(doubt, config.interval_seconds * EARLY)
+
+
+async def _wait(doubt: asyncio.Event, seconds: float) -> None:
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(seconds):
+            await doubt.wait()
 
 
 async def _listen_until_silent(worker: WorkerHandle, config: HealthConfig) -> CloseReason:
@@ -87,6 +115,9 @@ async def _probe(
     except WorkerGone:  # its end is told to the session by itself
         return None
     assert isinstance(reply, wire.Probed), "a probe is answered with probed"
+    if reply.ok and reply.stalled is not None:
+        log.warning("the server answers, and yet", action="stalled", session=session, stalled=reply.stalled)
+        return CloseReason.DEAF
     if reply.ok:
         counters.succeeded(now(), reply.round_trip_ms)
         return None

@@ -6,11 +6,13 @@ that was set back in between can only shorten what is remembered, never make it 
 """
 
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import msgspec
 
 from sessions.breaker import BreakerRecord, BreakerState
+from sessions.incidents import Incident
 from sessions.model import CloseReason
 from sessions.policy import Memory
 from sessions.wire import UNREADABLE, WireError
@@ -38,6 +40,13 @@ class LastClose(msgspec.Struct, frozen=True):
     at_wall_seconds: float
 
 
+class Calm(msgspec.Struct, frozen=True):
+    """What policy and breaker remembered when the session was last open: what an outage charges is taken back to this."""
+
+    policy: Memory
+    breaker: BreakerRecord
+
+
 class Remembered(msgspec.Struct, frozen=True):
     """The whole of it. `parked`: the session waits for a human. `next_attempt_at`: when a try is due, parked or not."""
 
@@ -48,6 +57,9 @@ class Remembered(msgspec.Struct, frozen=True):
     next_attempt_at: float | None = None
     judged: tuple[int, int] | None = None
     """Epoch and attempt of the last close that the policy has judged: an adopted worker tells of it again."""
+    calm: Calm | None = None
+    incident: Incident | None = None
+    """The incident that the session is in, or rests in."""
 
 
 class _Stored(msgspec.Struct):
@@ -60,6 +72,8 @@ class _Stored(msgspec.Struct):
     restarts: tuple[float, ...] = ()
     crashes: tuple[float, ...] = ()
     deafs: tuple[float, ...] = ()
+    drops: tuple[float, ...] = ()
+    logins: tuple[tuple[float, int], ...] = ()
     breaker_state: BreakerState = "closed"
     breaker_failures: int = 0
     breaker_opened_at: float | None = None
@@ -70,6 +84,8 @@ class _Stored(msgspec.Struct):
     saved_at_monotonic: float | None = None
     boot: str = ""
     judged: tuple[int, int] | None = None
+    calm: Calm | None = None
+    incident: Incident | None = None
 
 
 def encode(memory: Remembered, now: float) -> bytes:
@@ -85,6 +101,8 @@ def encode(memory: Remembered, now: float) -> bytes:
             restarts=policy.restarts,
             crashes=policy.crashes,
             deafs=policy.deafs,
+            drops=policy.drops,
+            logins=policy.logins,
             breaker_state=memory.breaker.state,
             breaker_failures=memory.breaker.failures,
             breaker_opened_at=_shift(memory.breaker.opened_at, to_wall),
@@ -95,6 +113,8 @@ def encode(memory: Remembered, now: float) -> bytes:
             saved_at_monotonic=now,
             boot=BOOT,
             judged=memory.judged,
+            calm=_told_on(memory.calm, to_wall),
+            incident=memory.incident,
         )
     )
 
@@ -116,6 +136,8 @@ def decode(stored: bytes | None, now: float) -> Remembered:
         restarts=_past(data.restarts, to_monotonic, now),
         crashes=_past(data.crashes, to_monotonic, now),
         deafs=_past(data.deafs, to_monotonic, now),
+        drops=_past(data.drops, to_monotonic, now),
+        logins=tuple((min(now, begin + to_monotonic), count) for begin, count in data.logins),
     )
     opened_at = _shift(data.breaker_opened_at, to_monotonic)
     breaker = BreakerRecord(
@@ -124,7 +146,8 @@ def decode(stored: bytes | None, now: float) -> Remembered:
         opened_at=None if opened_at is None else min(now, opened_at),
     )
     due = _shift(data.next_attempt_at, to_monotonic)
-    return Remembered(policy, breaker, data.last_close, data.parked, due, data.judged)
+    calm = _told_on(data.calm, to_monotonic)
+    return Remembered(policy, breaker, data.last_close, data.parked, due, data.judged, calm, data.incident)
 
 
 def _to_monotonic(data: _Stored, now: float) -> float:
@@ -133,6 +156,13 @@ def _to_monotonic(data: _Stored, now: float) -> float:
         return data.saved_at_monotonic - data.saved_at
     # A clock that was set back since must not make waits longer: then no time at all has passed.
     return now - max(time.time(), data.saved_at)
+
+
+def _told_on(calm: Calm | None, seconds: float) -> Calm | None:
+    if calm is None:
+        return None
+    opened_at = _shift(calm.breaker.opened_at, seconds)
+    return Calm(calm.policy.shifted(seconds), replace(calm.breaker, opened_at=opened_at))
 
 
 def _shift(at: float | None, seconds: float) -> float | None:

@@ -4,8 +4,10 @@ Errors, drawn:
 
     WasupError
     ├── InvalidSessionId       the name given is not a session id
+    ├── InvalidProxy           the URL given is not a proxy's
     ├── SessionNotFound        no session bears that id
     ├── SessionExists          a session of that id exists already
+    ├── BadPolicy              a policy file cannot be used (it says which row, key and value, and what is accepted)
     ├── Refused                what was asked for cannot help now (it says why, and what would)
     ├── WorkerError            the worker's side failed
     │   ├── WorkerGone         its process or its line ended
@@ -97,6 +99,15 @@ class InvalidSessionId(WasupError):
     hint = f"A session id is {SESSION_ID_RULE}."
 
 
+class InvalidProxy(WasupError):
+    """That is not a proxy's URL."""
+
+    hint = (
+        "A proxy is scheme://host:port or scheme://user:password@host:port; schemes: http, https, socks4, socks5 (names are looked up here), "
+        "socks5h (by the proxy). Other characters than letters, digits and - . _ ~ in user and password are written as %xx, @ as %40."
+    )
+
+
 class SessionNotFound(WasupError):
     """There is no such session."""
 
@@ -115,6 +126,12 @@ class Refused(WasupError):
     def __init__(self, message: str, hint: str, code: str = "refused") -> None:
         super().__init__(message, hint)
         self.code = code
+
+
+class BadPolicy(WasupError):
+    """The policy file cannot be used."""
+
+    hint = "docs/policy.md says what a policy file may hold; `wasup policy check --file F` checks one."
 
 
 class WorkerError(WasupError):

@@ -2,11 +2,11 @@
 
 import asyncio
 from collections.abc import Callable, Collection, Mapping
-from typing import Any, NamedTuple, Protocol
+from typing import Any, Final, NamedTuple, Protocol
 
 from sessions import wire
 from sessions.limits import Excess
-from sessions.model import SessionId
+from sessions.model import CloseReason, SessionId
 from sessions.worker_process import Exit
 
 
@@ -82,8 +82,15 @@ class WorkerSource(Protocol):
         """Make sure that an owner holds no worker but this one."""
 
 
+DIRECT: Final = "direct"
+"""The egress of a session that uses no proxy."""
+
+
 class Ticket(Protocol):
     """An admission to make one attempt."""
+
+    deadline_seconds: float | None
+    """The attempt may take no longer, since others wait for its outcome; None: it has the common deadline."""
 
     def landed(self) -> None:
         """The login is on the wire: the attempt has cost its token."""
@@ -101,11 +108,26 @@ class Admission(Protocol):
     async def admit(self, session: SessionId, urgent: bool = False) -> Ticket:
         """Wait for a ticket. `urgent`: ahead of the queue, as an operator asked."""
 
-    def adopt(self, session: SessionId, landed: bool) -> Ticket:
-        """A ticket for an attempt that is under way already, as an earlier supervisor admitted it."""
+    def adopt(self, session: SessionId, landed: bool, through: bool = False) -> Ticket:
+        """A ticket for an attempt that an earlier supervisor admitted: under way still, or `through` (open, or showing a QR)."""
 
     def hold(self, reason: str) -> None:
         """Hold the fleet for this reason: one canary at a time tries, and the first that succeeds releases all."""
+
+    def registered(self, session: SessionId, egress: str) -> None:
+        """The session is part of the fleet, and reaches WhatsApp this way (its proxy without user and password, or DIRECT)."""
+
+    def opened(self, session: SessionId) -> None:
+        """The session is open, since just now or (adopted) for some time."""
+
+    def closed(self, session: SessionId, reason: CloseReason, was_open: bool, weight: float) -> bool:
+        """The session, or its attempt, has ended; told before the policy judges it. `weight`: how busy the session was.
+
+        True: an outage covers it. Nobody is to be charged, no wait to be planned: it goes to the gate, which holds it.
+        """
+
+    def left(self, session: SessionId) -> None:
+        """The session is not part of the fleet any more: stopped, parked, retired."""
 
 
 Publish = Callable[[SessionId | None, str, Mapping[str, Any]], None]

@@ -40,6 +40,12 @@ def cannot_restore(session: SessionId, state: SessionState) -> Refused:
     return Refused(f"Session {session} is {state}.", hint, "in_use")
 
 
+def cannot_change_proxy(session: SessionId, state: SessionState) -> Refused:
+    """Another proxy for a session that is in use."""
+    hint = f"POST /sessions/{session}/stop first, and start it afterwards: its socket keeps the way that it has."
+    return Refused(f"Session {session} is {state}.", hint, "in_use")
+
+
 def cannot_replace(session: SessionId, state: SessionState) -> Refused:
     """A new worker for a session that is about to get one, or has none."""
     hint = (

@@ -60,13 +60,14 @@ class Seat:
         creds = await self._around.store.creds(self._session)
         if creds is not None and (flaw := credentials.flaw(creds)) is not None:
             raise UnreadableCredentials(flaw)
+        proxy = await self._around.store.proxy(self._session)
         # After the epoch was raised: what the worker before has said is in the event log by now, without entry, or is refused.
         inbound = await self._around.store.inbound(self._session, MAX_INBOUND_BYTES)
         self.worker = worker
         worker.owner = self
         raw = {name: msgspec.Raw(value) for name, value in inbound.items()}
         given = msgspec.Raw(creds) if creds is not None else wire.NULL
-        self.tell(wire.Assign(self._session, self.epoch, given, inbound=raw))
+        self.tell(wire.Assign(self._session, self.epoch, given, proxy.url if proxy else None, raw))
 
     def adopt(self, worker: WorkerHandle, epoch: int) -> None:
         """A worker of an earlier supervisor goes on as it is. What it has said meanwhile is heard now."""

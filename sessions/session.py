@@ -5,8 +5,11 @@ from typing import Any, Final
 
 from sessions import refusals, wire
 from sessions.actor import Actor
-from sessions.events import Asked, Command, Restore
+from sessions.events import Asked, Command, Excused, PolicyChanged, Restore, UseProxy
+from sessions.incidents import Incident
+from sessions.judgement import Budget
 from sessions.model import SessionNotFound, SessionState, WasupError, WorkerGone
+from sessions.policy import Config
 from sessions.ports import WorkerHandle
 from sessions.snapshot import Performance, Reconnection, SessionView, iso
 from sessions.store import SessionRow
@@ -28,13 +31,23 @@ class Session:
         """Live until retired."""
         await self._actor.run()
 
-    async def ask(self, command: Command | Restore) -> Any:
+    async def ask(self, command: Command | Restore | UseProxy) -> Any:
         """Have it done; what was restored, if that was asked for. Raises Refused (it says what would help), SessionNotFound, StoreError."""
         if self._actor.retired:
             raise SessionNotFound(f"Session {self.id} is gone.")
         reply: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
         self._actor.inbox.put_nowait(Asked(command, reply))
         return await reply
+
+    def excuse(self) -> None:
+        """An outage was what has just closed it: what that has cost it is taken back."""
+        if not self._actor.retired:
+            self._actor.inbox.put_nowait(Excused())
+
+    def follow(self, policy: Config) -> None:
+        """Judge by this policy from the next close on; what is planned stays planned."""
+        if not self._actor.retired:
+            self._actor.inbox.put_nowait(PolicyChanged(policy))
 
     async def send_text(self, to: str, text: str) -> str:
         """Send a text; the message's id, after the server's ack. Raises Refused, WorkerRefused, WorkerGone, TimeoutError."""
@@ -95,7 +108,7 @@ class Session:
         """The session as `/sessions` shows it."""
         row, wanted = self._actor.row, self._actor.wanted
         why, figures = self.reconnection(), self.performance()
-        return SessionView(row.id, self.state, wanted, row.jid, row.name, iso(row.created_at), why, figures)
+        return SessionView(row.id, self.state, wanted, row.jid, row.name, row.proxy, iso(row.created_at), why, figures)
 
     def reconnection(self) -> Reconnection:
         """Why the session is where it is and what comes next."""
@@ -106,6 +119,14 @@ class Session:
         actor, attempt = self._actor, self._actor.attempt
         opened_at = attempt.opened_at if attempt else None
         return Performance.of(actor.state, opened_at, actor.counters, actor.worker, self._now())
+
+    def incident(self) -> Incident | None:
+        """The incident that it is in, or was in last, as far as it is remembered."""
+        return self._actor.incident
+
+    def budget(self) -> Budget:
+        """Its logins of the last 24 hours, and how many there may be."""
+        return self._actor.budget()
 
     def outcomes(self) -> tuple[int, int]:
         """Failed and all operations of the last minutes."""

@@ -79,13 +79,14 @@ class Performance(msgspec.Struct, frozen=True, rename="camel"):
 
 
 class SessionView(msgspec.Struct, frozen=True, rename="camel"):
-    """A session as `/sessions` shows it."""
+    """A session as `/sessions` shows it. `proxy`: without user and password."""
 
     id: str
     state: SessionState
     wanted: bool
     jid: str | None
     name: str | None
+    proxy: str | None
     created_at: str
     reconnection: Reconnection
     performance: Performance

@@ -59,6 +59,15 @@ class Stage(enum.StrEnum):
     OPEN = "open"
 
 
+class Stall(enum.StrEnum):
+    """What does not move although the server answers probes."""
+
+    OFFLINE_QUEUE = "offline_queue"
+    """The server has announced what it kept for us, and none of it has come for a minute."""
+    SENDS = "sends"
+    """Two texts in a row have had no ack."""
+
+
 class Held(msgspec.Struct, frozen=True, kw_only=True):
     """What a worker holds of a session when it says hello (docs/wire.md)."""
 
@@ -182,6 +191,14 @@ class Probed(SessionFrame, frozen=True, tag="probed"):
     ok: bool
     round_trip_ms: float | None
     silent: bool
+    stalled: Stall | None = None
+    """What does not move although the server answers."""
+
+
+class Phone(SessionFrame, frozen=True, tag="phone"):
+    """A sign of the account's own phone, sent at that second of wall clock. Told at most once in ten minutes."""
+
+    seen_at_seconds: int
 
 
 class ReplyError(msgspec.Struct, frozen=True):
@@ -208,7 +225,7 @@ class Beat(Frame, frozen=True, tag="beat"):
     heap_bytes: int
 
 
-Up = Hello | State | Qr | Opened | Closed | KeysGet | KeysSet | Message | Receipt | Probed | Replied | Beat
+Up = Hello | State | Qr | Opened | Closed | KeysGet | KeysSet | Message | Receipt | Probed | Phone | Replied | Beat
 
 
 # --- down: supervisor -> worker -----------------------------------------------------------------------------------------

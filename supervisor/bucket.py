@@ -35,3 +35,28 @@ class TokenBucket:
         if tokens > self.burst:
             return float("inf")
         return max(0.0, (tokens - self.available(now)) / self.rate)
+
+
+@dataclass(slots=True)
+class Allowance:
+    """A bucket whose tokens are reserved when an attempt is admitted, and taken when its login is on the wire."""
+
+    bucket: TokenBucket
+    reserved: int = 0
+
+    def available(self, now: float) -> float:
+        """The tokens that it holds now, reserved ones among them."""
+        return self.bucket.available(now)
+
+    def seconds_until_free(self, now: float) -> float:
+        """How long until there is a token that nobody has reserved; infinite if a login has to land first."""
+        return self.bucket.seconds_until(self.reserved + 1, now)
+
+    def reserve(self) -> None:
+        """An attempt is admitted."""
+        self.reserved += 1
+
+    def land(self, now: float) -> None:
+        """Its login is on the wire, or it has ended without one."""
+        self.reserved -= 1
+        self.bucket.take(now)

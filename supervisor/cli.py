@@ -6,8 +6,17 @@ from typing import Final
 
 import typer
 
-from sessions.model import StoreError
-from supervisor import logs, program, session_commands, settings, store_commands, worker_commands
+from sessions.model import BadPolicy, StoreError
+from supervisor import (
+    explain_commands,
+    logs,
+    policy_commands,
+    program,
+    session_commands,
+    settings,
+    store_commands,
+    worker_commands,
+)
 from supervisor.command_line import EXIT_CONFIG, fail
 from supervisor.lock import Locked
 
@@ -30,7 +39,9 @@ app = typer.Typer(
 )
 app.add_typer(session_commands.app, name="sessions")
 app.add_typer(worker_commands.app, name="workers")
+app.add_typer(policy_commands.app, name="policy")
 app.add_typer(store_commands.app, name="store")
+app.command("explain")(explain_commands.explain)
 app.command("backup")(store_commands.backup)
 app.command("restore")(store_commands.restore)
 
@@ -55,6 +66,8 @@ def run() -> None:
         typer.echo(f"warning: {warning}", err=True)
     try:
         program.run(configuration, _first_steps)
+    except BadPolicy as error:
+        fail(f"wasup does not start:\n{error}\n{error.hint}", EXIT_CONFIG)
     except Locked as error:
         fail(f"wasup does not start: {error}", 1)
     except (OSError, StoreError) as error:

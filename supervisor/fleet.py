@@ -3,17 +3,21 @@
 import asyncio
 import contextlib
 from collections.abc import Collection, Iterator, Sequence
+from dataclasses import replace
 
 import structlog
 
 from sessions.events import Command, Restore
 from sessions.model import SessionExists, SessionId, SessionNotFound, StoreError
+from sessions.policy import Config, correlated_reasons
+from sessions.proxy import Proxy
 from sessions.session import Session
 from sessions.store import ArchiveRow, SessionRow
 from sessions.surroundings import Surroundings
 from sessions.wire import KeyEntry
 from supervisor.feed import Feed
-from supervisor.gate import Gate, GateView
+from supervisor.gate import Gate
+from supervisor.gate_view import GateView, HoldView
 from supervisor.host import Host
 
 log = structlog.get_logger("fleet")
@@ -30,6 +34,7 @@ class Fleet:
         self._tasks: dict[SessionId, asyncio.Task[None]] = {}
         self._reserved: set[SessionId] = set()
         self.host = Host()
+        gate.on_excused = self._excuse
         self.ready = False
         """Whether the stored sessions have been taken up, and the program is not stopping."""
 
@@ -72,11 +77,13 @@ class Fleet:
             await back.ask(Command.START)
         return restored
 
-    async def import_credentials(self, session: SessionId, entries: Sequence[KeyEntry], start: bool) -> Session:
+    async def import_credentials(
+        self, session: SessionId, entries: Sequence[KeyEntry], start: bool, proxy: Proxy | None = None
+    ) -> Session:
         """Add a session that was paired elsewhere, with its credentials. Raises SessionExists, StoreError."""
         with self._reserve(session):
             try:
-                row = await self._around.store.import_session(session, entries, start)
+                row = await self._around.store.import_session(session, entries, start, proxy)
             except SessionExists:
                 self._run(await self._row(session))  # stored by a call that was told that it may not have been
                 raise
@@ -84,11 +91,11 @@ class Fleet:
         self._feed.publish(session, "created", {"started": start})
         return imported
 
-    async def create(self, session: SessionId, start: bool) -> Session:
+    async def create(self, session: SessionId, start: bool, proxy: Proxy | None = None) -> Session:
         """Add a session, and start it unless told not to. Raises SessionExists."""
         with self._reserve(session):
             try:
-                row = await self._around.store.create_session(session, start)
+                row = await self._around.store.create_session(session, start, proxy)
             except SessionExists:
                 row = await self._row(session)  # stored by a call that was told that it may not have been
         self._feed.publish(session, "created", {"started": start})
@@ -115,14 +122,30 @@ class Fleet:
             self._feed.forget(session)
         self._feed.publish(session, "deleted", {"purged": purge})
 
+    def follow(self, policy: Config) -> None:
+        """Every session, and each that is added later, judges by this policy from its next close on."""
+        self._around = replace(self._around, config=replace(self._around.config, policy=policy))
+        self._gate.follow(correlated_reasons(policy.rules))
+        for session in self._sessions.values():
+            session.follow(policy)
+
     def gate(self) -> GateView:
         """The gate's state."""
         return self._gate.view()
+
+    def hold_of(self, session: SessionId) -> HoldView | None:
+        """The hold that a session is under, if it is under one."""
+        return self._gate.hold_of(session)
 
     def outcomes(self) -> tuple[int, int]:
         """Failed and all operations of the last minutes, of all sessions."""
         outcomes = [session.outcomes() for session in self._sessions.values()]
         return sum(failed for failed, _ in outcomes), sum(total for _, total in outcomes)
+
+    def _excuse(self, sessions: Collection[SessionId]) -> None:
+        for session in sessions:
+            if session in self._sessions:
+                self._sessions[session].excuse()
 
     @contextlib.contextmanager
     def _reserve(self, session: SessionId) -> Iterator[None]:

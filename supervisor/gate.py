@@ -1,227 +1,359 @@
-"""The gate: every attempt of the fleet asks here. Rate (a token bucket), attempts under way (a cap), and the hold.
+"""The gate: every attempt of the fleet asks here. Rates (token buckets), attempts under way (a cap), and the holds.
 
 A token is reserved when an attempt is admitted and taken when its login is on the wire (or when it ends without one). So what the
 server sees obeys the bucket, however long a busy machine takes between the two: with the bucket debited at admission, slow
 attempts of a burst would land together with the next ones.
+
+Every attempt takes a token of its egress and one of the fleet. Who is held (hold.py), because the detector (outage.py) has seen
+correlated closes or because a close reason says so (405), waits with the hold; everybody else waits in the line of his egress (line.py).
 """
 
 import asyncio
+import itertools
 import random
-from collections import deque
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from typing import Final
 
-import msgspec
 import structlog
 
-from sessions.model import SessionId
-from supervisor.bucket import TokenBucket
-from supervisor.hold import Hold
+from sessions.model import CloseReason, SessionId
+from sessions.policy import correlated_reasons
+from sessions.ports import Publish
+from supervisor.bucket import Allowance, TokenBucket
+from supervisor.gate_view import (
+    GateView,
+    HoldView,
+    begin_words,
+    end_words,
+    event_data,
+    evidence_words,
+    hold_view,
+)
+from supervisor.hold import OUTAGE, Hold
+from supervisor.line import TICK_SECONDS, Lines, Waiting
+from supervisor.outage import ANSWERS, FLEET, Detector, Finding, Scope
+from supervisor.ticket import GateTicket
 
-TICK_SECONDS: Final = 0.001
-"""No timer is shorter: the remainder of a rounding must not make the queue spin."""
+NEVER: Final = float("inf")
 
 log = structlog.get_logger("gate")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GateConfig:
-    """Logins a second, how many may go at once after a quiet time, attempts under way."""
+    """Logins a second, how many may go at once after a quiet time, attempts under way. `egress_*`: of one egress; None: as the fleet's."""
 
     rate_per_second: float = 5.0
     burst: int = 10
     concurrency: int = 50
-
-
-class HoldView(msgspec.Struct, frozen=True, rename="camel"):
-    """The hold as shown. Seconds; `words` says it in a sentence."""
-
-    reason: str
-    held_for_seconds: float
-    next_canary_in_seconds: float | None
-    canary: str | None
-    words: str
-
-
-class GateView(msgspec.Struct, frozen=True, rename="camel"):
-    """The gate as shown."""
-
-    rate_per_second: float
-    burst: int
-    tokens: float
-    concurrency: int
-    under_way: int
-    queued: int
-    seconds_until_queue_is_through: float | None
-    hold: HoldView | None
-
-
-class GateTicket:
-    """An admission to make one attempt."""
-
-    def __init__(self, gate: "Gate", session: SessionId, landed: bool = False) -> None:
-        self.session = session
-        self._gate = gate
-        self._landed = landed
-        self._finished = False
-
-    def landed(self) -> None:
-        """The login is on the wire: the attempt has cost its token."""
-        if not self._landed:
-            self._landed = True
-            self._gate.on_landed()
-
-    def finish(self, succeeded: bool) -> None:
-        """The attempt is over. Further calls do nothing."""
-        if not self._finished:
-            self._finished = True
-            self.landed()
-            self._gate.on_finished(self, succeeded)
-
-
-@dataclass(slots=True)
-class _Waiting:
-    session: SessionId
-    ticket: "asyncio.Future[GateTicket]"
+    egress_rate_per_second: float | None = None
+    egress_burst: int | None = None
 
 
 class Gate:
-    """The fleet's gate."""
+    """The fleet's gate. `publish`: told when an outage begins and ends; `correlated`: the close reasons that are evidence of one."""
 
-    def __init__(self, config: GateConfig, dice: random.Random) -> None:
+    def __init__(
+        self,
+        config: GateConfig,
+        dice: random.Random,
+        publish: Publish | None = None,
+        correlated: Collection[CloseReason] = correlated_reasons(),
+    ) -> None:
+        self.on_excused: Callable[[Collection[SessionId]], None] | None = None
+        """Told who has closed just before an outage was seen: what that has cost them is to be taken back."""
         self._config = config
+        self._egress_rate = config.egress_rate_per_second or config.rate_per_second
+        self._egress_burst = config.egress_burst or config.burst
         self._dice = dice
+        self._publish = publish
         self._now = asyncio.get_running_loop().time
         # Empty: nobody knows what an earlier supervisor has let through just before it died.
-        self._bucket = TokenBucket.empty(config.rate_per_second, config.burst, self._now())
+        began = self._now()
+        self._fleet = Allowance(TokenBucket.empty(config.rate_per_second, config.burst, began))
+        self._lines = Lines(lambda: Allowance(TokenBucket.empty(self._egress_rate, self._egress_burst, began)))
+        self._detector = Detector(correlated)
         self._under_way: set[GateTicket] = set()
-        self._reserved = 0
-        self._queue: deque[_Waiting] = deque()
-        self._hold: Hold | None = None
+        self._canaries: dict[GateTicket, Hold] = {}
+        self._holds: dict[Scope, Hold] = {}
+        self._numbers = itertools.count()
         self._timer: asyncio.TimerHandle | None = None
 
     # --- asked by sessions ----------------------------------------------------------------------------------------------
 
     def try_admit(self, session: SessionId, urgent: bool = False) -> GateTicket | None:
         """A ticket, if one is free at once and nobody waits before."""
-        if (self._queue and not urgent) or self._seconds_until_free(urgent) > 0:
+        now, egress, hold = self._now(), self._detector.egress(session), self._covering(session)
+        queued = self._lines.waiting_at(egress) if hold is None else hold.line.first() is not None
+        if (queued and not urgent) or self._seconds_until_free(egress, hold, urgent, now) > 0:
             return None
-        return self._grant(session)
+        return self._grant(session, egress, hold, now)
 
     async def admit(self, session: SessionId, urgent: bool = False) -> GateTicket:
         """Wait for a ticket. `urgent`: ahead of the queue, and as the next canary of a hold."""
-        waiting = _Waiting(session, asyncio.get_running_loop().create_future())
-        if urgent:
-            self._queue.appendleft(waiting)
-            if self._hold is not None:
-                self._hold.next_canary_at = self._now()
-        else:
-            self._queue.append(waiting)
+        future: asyncio.Future[GateTicket] = asyncio.get_running_loop().create_future()
+        waiting = Waiting(session, self._detector.egress(session), urgent, next(self._numbers), future)
+        self._join(waiting, self._covering(session), self._now())
         self._pump()
         try:
-            return await waiting.ticket
+            return await future
         except asyncio.CancelledError:
             self._withdraw(waiting)
             raise
 
-    def adopt(self, session: SessionId, landed: bool) -> GateTicket:
-        """A ticket for an attempt that an earlier supervisor admitted; it costs a token only if its login is still to come."""
-        ticket = GateTicket(self, session, landed)
-        self._under_way.add(ticket)
-        self._reserved += not landed
+    def adopt(self, session: SessionId, landed: bool, through: bool = False) -> GateTicket:
+        """A ticket for an attempt that an earlier supervisor admitted; it costs a token only if its login is still to come.
+
+        `through`: it had come through before: nothing is under way, and its success says nothing of now.
+        """
+        ticket = self._new_ticket(session, self._detector.egress(session), landed)
+        if through:
+            self._under_way.discard(ticket)
+            ticket.scopes = ()
         return ticket
 
     def hold(self, reason: str) -> None:
-        """Hold the fleet: one canary at a time tries, and the first that succeeds releases all."""
-        if self._hold is None:
-            self._hold = Hold.begin(reason, self._now(), self._dice.random())
-            log.error(f"the fleet is held: {reason}", action="hold_begins", reason=reason)
+        """Hold the fleet for this close reason (405): one canary at a time tries, and the first that succeeds releases all."""
+        held = self._holds.get(FLEET)
+        if held is None or held.is_outage:
+            self._begin(FLEET, reason)
+
+    # --- told by sessions -----------------------------------------------------------------------------------------------
+
+    def registered(self, session: SessionId, egress: str) -> None:
+        """The session is part of the fleet, and this is the egress that it uses."""
+        self._detector.registered(session, egress)
+
+    def opened(self, session: SessionId) -> None:
+        """The session is open."""
+        self._detector.opened(session, self._now())
+
+    def left(self, session: SessionId) -> None:
+        """The session is not part of the fleet any more. If it is a canary, the next one takes its turn."""
+        self._detector.left(session)
+        for ticket, hold in list(self._canaries.items()):
+            if ticket.session == session:
+                hold.canary_left(self._now())
+                del self._canaries[ticket]
+        self._pump()
+
+    def closed(self, session: SessionId, reason: CloseReason, was_open: bool, weight: float) -> bool:
+        """The session, or its attempt, has ended. True: an outage covers it; nobody is to be charged, and it waits here."""
+        now = self._now()
+        finding = self._detector.closed(session, reason, was_open, weight, now)
+        if reason not in self._detector.correlated:
+            self._hear_answer(session, reason)
+            return False
+        hold = self._covering(session)
+        if hold is not None:
+            if was_open:
+                hold.line.expect(session)
+            return True
+        if finding is Finding.EVIDENCE:
+            self._detector.add(session, now)
+            scope = self._detector.suspect(session, now, self._holds)
+            if scope is not None:
+                self._begin(scope, OUTAGE)
+                return True
+        return finding is Finding.ECHO
+
+    # --- shown ----------------------------------------------------------------------------------------------------------
+
+    def follow(self, correlated: Collection[CloseReason]) -> None:
+        """These close reasons are evidence from now on (the policy was reloaded)."""
+        self._detector.correlated = correlated
+
+    def hold_of(self, session: SessionId) -> HoldView | None:
+        """The hold that the session is under, as shown; None if it is under none."""
+        hold, now = self._covering(session), self._now()
+        if hold is None:
+            return None
+        return hold_view(hold, now, self._fleet.available(now), self._config.rate_per_second, self._egress_rate)
 
     def view(self) -> GateView:
         """The gate's state, as shown."""
-        now = self._now()
-        behind = len(self._queue) + self._reserved - self._bucket.available(now)
+        now, rate = self._now(), self._config.rate_per_second
+        tokens = self._fleet.available(now)
+        behind = len(self._lines) + self._fleet.reserved - tokens
+        holds = tuple(hold_view(hold, now, tokens, rate, self._egress_rate) for hold in self._holds.values())
         return GateView(
-            rate_per_second=self._config.rate_per_second,
+            rate_per_second=rate,
             burst=self._config.burst,
-            tokens=round(self._bucket.available(now), 2),
+            egress_rate_per_second=self._egress_rate,
+            egress_burst=self._egress_burst,
+            tokens=round(tokens, 2),
             concurrency=self._config.concurrency,
             under_way=len(self._under_way),
-            queued=len(self._queue),
-            seconds_until_queue_is_through=None
-            if self._hold
-            else round(max(0.0, behind / self._config.rate_per_second), 1),
-            hold=_hold_view(self._hold, now, len(self._queue)) if self._hold else None,
+            queued=len(self._lines) + sum(len(hold.line) for hold in self._holds.values()),
+            seconds_until_queue_is_through=None if FLEET in self._holds else round(max(0.0, behind / rate), 1),
+            hold=holds[0] if holds else None,
+            holds=holds,
         )
 
     # --- told by tickets ------------------------------------------------------------------------------------------------
 
-    def on_landed(self) -> None:
+    def on_landed(self, ticket: GateTicket) -> None:
         """A reserved token is taken."""
-        self._reserved -= 1
-        self._bucket.take(self._now())
+        now = self._now()
+        self._fleet.land(now)
+        self._lines.allowance(ticket.egress).land(now)
+        self._lines.changed(ticket.egress, now)
         self._pump()  # with all tokens reserved the queue had nothing to wait for but this
 
     def on_finished(self, ticket: GateTicket, succeeded: bool) -> None:
         """An attempt is over."""
         self._under_way.discard(ticket)
-        if self._hold is not None:
-            self._judge_canary(self._hold, ticket, succeeded)
+        hold = self._canaries.pop(ticket, None)
+        if hold is not None:
+            hold.canary_failed()
+        if succeeded:
+            for scope in ticket.scopes:
+                self._end(self._holds.get(scope), f"{ticket.session} came through")
         self._pump()
 
-    # --- inside ---------------------------------------------------------------------------------------------------------
+    # --- tickets --------------------------------------------------------------------------------------------------------
 
-    def _judge_canary(self, hold: Hold, ticket: GateTicket, succeeded: bool) -> None:
-        if succeeded:
-            log.info("the hold is over", action="hold_ends", reason=hold.reason, canary=ticket.session)
-            self._hold = None
-        elif hold.canary == ticket.session:
-            hold.canary_failed(self._now(), self._dice.random())
-
-    def _grant(self, session: SessionId) -> GateTicket:
-        ticket = GateTicket(self, session)
+    def _new_ticket(self, session: SessionId, egress: str, landed: bool) -> GateTicket:
+        ticket = GateTicket(self, session, egress, tuple(self._detector.scopes(session)), landed)
         self._under_way.add(ticket)
-        self._reserved += 1
-        if self._hold is not None:
-            self._hold.canary = session
+        if not landed:
+            now = self._now()
+            self._fleet.reserve()
+            self._lines.allowance(egress).reserve()
+            self._lines.changed(egress, now)
         return ticket
 
-    def _seconds_until_free(self, urgent: bool = False) -> float:
+    def _grant(self, session: SessionId, egress: str, hold: Hold | None, now: float) -> GateTicket:
+        ticket = self._new_ticket(session, egress, landed=False)
+        if hold is not None:
+            ticket.deadline_seconds = hold.canary_tries(session, now, self._dice.random())
+            self._canaries[ticket] = hold
+        return ticket
+
+    def _seconds_until_free(self, egress: str, hold: Hold | None, urgent: bool, now: float) -> float:
         """How long until a ticket is free by the clock; infinite if an attempt has to end first."""
-        if len(self._under_way) >= self._config.concurrency:
-            return float("inf")
-        now = self._now()
-        wait = self._bucket.seconds_until(self._reserved + 1, now)
-        if self._hold is None:
-            return wait
-        canary = self._hold.seconds_until_canary(now)
-        return max(wait, 0.0 if urgent and canary != float("inf") else canary)
+        # A canary is not stopped by the cap: those under way may all hang.
+        turn = self._seconds_until_cap() if hold is None else hold.seconds_until_canary(now, urgent)
+        own = self._lines.allowance(egress).seconds_until_free(now)
+        return max(turn, self._fleet.seconds_until_free(now), own)
+
+    def _seconds_until_cap(self) -> float:
+        return NEVER if len(self._under_way) - len(self._canaries) >= self._config.concurrency else 0.0
+
+    # --- who waits ------------------------------------------------------------------------------------------------------
+
+    def _join(self, waiting: Waiting, hold: Hold | None, now: float) -> None:
+        if hold is None:
+            self._lines.join(waiting, now)
+        else:
+            hold.join(waiting, may_try=not self._detector.is_open(waiting.session))
+
+    def _withdraw(self, waiting: Waiting) -> None:
+        if waiting.ticket.done() and not waiting.ticket.cancelled():
+            waiting.ticket.result().finish(succeeded=False)
+        elif waiting.home is not None:
+            waiting.withdraw()
+            self._pump()
 
     def _pump(self) -> None:
+        """Let through whoever may go now, and come back when the next one may."""
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
-        while self._queue:
-            wait = self._seconds_until_free()
-            if wait > 0:
-                if wait != float("inf"):
-                    self._timer = asyncio.get_running_loop().call_later(max(wait, TICK_SECONDS), self._pump)
-                return
-            waiting = self._queue.popleft()
-            if not waiting.ticket.done():  # done: cancelled, and not yet withdrawn
-                waiting.ticket.set_result(self._grant(waiting.session))
+        now = self._now()
+        wait = min([self._pump_hold(hold, now) for hold in list(self._holds.values())], default=NEVER)
+        wait = min(wait, self._pump_lines(now))
+        if wait != NEVER:
+            self._timer = asyncio.get_running_loop().call_later(max(wait, TICK_SECONDS), self._pump)
 
-    def _withdraw(self, waiting: _Waiting) -> None:
-        if waiting.ticket.done() and not waiting.ticket.cancelled():
-            waiting.ticket.result().finish(succeeded=False)
-        elif waiting in self._queue:
-            self._queue.remove(waiting)
+    def _pump_hold(self, hold: Hold, now: float) -> float:
+        while (waiting := hold.line.first()) is not None:
+            hold.nobody_since = None
+            wait = self._seconds_until_free(waiting.egress, hold, waiting.urgent, now)
+            if wait > 0:
+                return wait
+            hold.line.take(waiting)
+            self._let_through(waiting, hold, now)
+        return self._give_up_waiting(hold, now)
+
+    def _give_up_waiting(self, hold: Hold, now: float) -> float:
+        if self._under_way:
+            hold.nobody_since = None
+            return NEVER
+        wait = hold.seconds_until_given_up(now)
+        if wait <= 0:
+            self._end(hold, "nobody is left to try")
+            return NEVER
+        return wait
+
+    def _pump_lines(self, now: float) -> float:
+        while (waiting := self._lines.first(now)) is not None:
+            wait = max(self._seconds_until_cap(), self._fleet.seconds_until_free(now))
+            if wait > 0:
+                return wait
+            self._lines.take(waiting)
+            self._let_through(waiting, None, now)
+        return self._lines.seconds_until_next(now)
+
+    def _let_through(self, waiting: Waiting, hold: Hold | None, now: float) -> None:
+        if waiting.ticket.done():  # cancelled, and not yet withdrawn
+            self._lines.changed(waiting.egress, now)
+        else:
+            waiting.ticket.set_result(self._grant(waiting.session, waiting.egress, hold, now))
+
+    # --- holds ----------------------------------------------------------------------------------------------------------
+
+    def _covering(self, session: SessionId) -> Hold | None:
+        """The widest hold that the session is under."""
+        if not self._holds:
+            return None
+        return next((self._holds[scope] for scope in self._detector.scopes(session) if scope in self._holds), None)
+
+    def _hear_answer(self, session: SessionId, reason: CloseReason) -> None:
+        """An attempt that was answered by a server that knows the session: there is no outage any more."""
+        if reason in ANSWERS and any(hold.is_outage for hold in self._holds.values()):
+            for ticket in [ticket for ticket in self._under_way if ticket.session == session]:
+                for hold in [self._holds.get(scope) for scope in ticket.scopes]:
+                    if hold is not None and hold.is_outage:
+                        self._end(hold, f"the server has answered {session} ({reason})")
             self._pump()
 
+    def _begin(self, scope: Scope, cause: str) -> None:
+        now = self._now()
+        closed = self._detector.take(scope, now)
+        hold = Hold.begin(scope, cause, evidence_words(closed), now, self._dice.random())
+        absorbed = list(self._holds.values()) if scope == FLEET else []
+        why = "it goes on as a wider one" if cause == OUTAGE else f"the server answers, with {cause}"
+        joining = [waiting for other in absorbed for waiting in self._stop(other, now, why)]
+        self._holds[scope] = hold
+        egress = scope.value if scope.kind == "egress" else None
+        joining += self._lines.pull(lambda waiting: self._covering(waiting.session) is hold, egress)
+        for waiting in joining:
+            self._join(waiting, hold, now)
+        self._tell("outage_begins", hold, begin_words(hold), len(closed))
+        if hold.is_outage and self.on_excused is not None:
+            self.on_excused(closed.keys())
+        self._pump()
 
-def _hold_view(hold: Hold, now: float, queued: int) -> HoldView:
-    wait = hold.seconds_until_canary(now)
-    next_canary = None if wait == float("inf") else round(wait, 1)
-    trying = f"{hold.canary} tries now" if hold.canary else f"the next canary tries in {wait:.0f} s"
-    words = f"{queued} sessions are held for {now - hold.since:.0f} s because of {hold.reason}; {trying}, and its success releases all."
-    return HoldView(hold.reason, round(now - hold.since, 1), next_canary, hold.canary, words)
+    def _end(self, hold: Hold | None, why: str) -> None:
+        """Release everybody, the busiest first."""
+        if hold is None:
+            return
+        now = self._now()
+        self._detector.over(hold.scope, now)
+        for waiting in sorted(self._stop(hold, now, why), key=lambda held: -self._detector.weight(held.session)):
+            waiting.number = next(self._numbers)
+            self._join(waiting, self._covering(waiting.session), now)
+
+    def _stop(self, hold: Hold, now: float, why: str) -> list[Waiting]:
+        """The hold is over; who waited with it."""
+        self._tell("outage_ends", hold, end_words(hold, now, why), hold.held)
+        del self._holds[hold.scope]
+        self._canaries = {ticket: other for ticket, other in self._canaries.items() if other is not hold}
+        return hold.line.drain()
+
+    def _tell(self, event: str, hold: Hold, words: str, sessions: int) -> None:
+        log.warning(words, action=event, scope=hold.scope.kind, value=hold.scope.value, reason=hold.cause)
+        if self._publish is not None:
+            self._publish(None, event, event_data(hold, self._now(), sessions, words))

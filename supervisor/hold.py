@@ -1,42 +1,162 @@
-"""A fleet-wide hold with canaries. Pure: times and dice are arguments.
+"""A hold with canaries. Pure: times and dice are arguments, seconds of a monotonic clock.
 
 While a hold lasts, one attempt at a time (the canary) may try, at a slowing, jittered pace; the first that succeeds ends the hold.
-Numbers: PEERS' row for 405 (canary every 5 to 30 minutes).
+The pace is a share of how long the hold has lasted: when the server comes back, nobody has waited for much more than that share
+beyond what the outage itself took.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final
 
-FIRST_CANARY_SECONDS: Final = 300.0
-LAST_CANARY_SECONDS: Final = 1800.0
-JITTER: Final = 0.1
+from sessions.model import CloseReason, SessionId
+from supervisor.line import HeldLine, Waiting
+from supervisor.outage import Scope
+
+OUTAGE: Final = "outage"
+"""Why, when correlated closes were seen. Any other cause is a close reason that holds the fleet (405)."""
+PROMPT_SECONDS: Final = 5.0
+"""A session that was open until now may try so soon after the last canary: it knows more than those who have failed for long."""
+PATIENCE_SECONDS: Final = 60.0
+"""When for so long nobody has been there to try, the hold of an outage ends: the evidence for it is as old by then."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pace:
+    """How long after a canary the next may try: a share of how long the hold has lasted, within bounds, spread by the jitter.
+
+    `late_*`: after the first ten minutes. `deadline_*`: what a canary's attempt may take (a server that hangs must not stop the next
+    canary for long); None: as any attempt.
+    """
+
+    first_seconds: float
+    floor_seconds: float
+    share: float
+    cap_seconds: float
+    late_share: float
+    late_cap_seconds: float
+    jitter: float
+    deadline_share: float = 0.25
+    deadline_floor_seconds: float = 5.0
+    deadline_cap_seconds: float | None = None
+
+    def wait_seconds(self, held_for: float, roll: float) -> float:
+        """From the begin of a canary's attempt to the next one's; `roll` is uniform in [0, 1)."""
+        early = held_for < LATE_SECONDS
+        share, cap = (self.share, self.cap_seconds) if early else (self.late_share, self.late_cap_seconds)
+        return max(self.floor_seconds, min(cap, share * held_for)) * (1 - self.jitter + 2 * self.jitter * roll)
+
+    def deadline_seconds(self, held_for: float) -> float | None:
+        """How long a canary's attempt may take."""
+        if self.deadline_cap_seconds is None:
+            return None
+        return max(self.deadline_floor_seconds, min(self.deadline_cap_seconds, self.deadline_share * held_for))
+
+
+LATE_SECONDS: Final = 600.0
+OUTAGE_PACE: Final = Pace(
+    first_seconds=0.25,
+    floor_seconds=1.0,
+    share=0.15,
+    cap_seconds=12.5,  # with the jitter, canaries are at most 15 s apart in the first ten minutes
+    late_share=0.05,
+    late_cap_seconds=50.0,  # and at most 60 s later on
+    jitter=0.2,
+    deadline_cap_seconds=15.0,
+)
+LIMITED_PACE: Final = Pace(
+    first_seconds=15.0,
+    floor_seconds=15.0,
+    share=0.15,
+    cap_seconds=50.0,
+    late_share=0.05,
+    late_cap_seconds=50.0,
+    jitter=0.2,
+    deadline_cap_seconds=15.0,
+)
+"""After a wave of 429: who is told to slow down does not knock every second."""
+VERSION_PACE: Final = Pace(
+    first_seconds=300.0,
+    floor_seconds=300.0,
+    share=1.0,
+    cap_seconds=1800.0,
+    late_share=1.0,
+    late_cap_seconds=1800.0,
+    jitter=0.1,
+)
+"""After a 405: a canary every 5 to 30 minutes (PEERS section 8), each time twice as long, since an update is needed."""
+
+
+def pace_of(cause: str, scope: Scope) -> Pace:
+    """The pace of a hold's canaries."""
+    if cause != OUTAGE:
+        return VERSION_PACE
+    return LIMITED_PACE if scope == Scope("reason", CloseReason.RATE_LIMITED) else OUTAGE_PACE
 
 
 @dataclass(slots=True)
 class Hold:
-    """Why the fleet is held, since when, and when the next canary may try. `canary` is the session whose attempt is under way."""
+    """Whom it holds and why, since when, who waits, and when the next canary may try. `canary`: whose attempt is under way."""
 
-    reason: str
+    scope: Scope
+    cause: str
+    evidence: str
+    """What was seen, in words."""
     since: float
+    pace: Pace
     next_canary_at: float
-    canaries: int = 0
-    canary: str | None = None
+    tried_at: float
+    canary: SessionId | None = None
+    nobody_since: float | None = None
+    line: HeldLine = field(default_factory=HeldLine)
 
     @classmethod
-    def begin(cls, reason: str, now: float, roll: float) -> "Hold":
+    def begin(cls, scope: Scope, cause: str, evidence: str, now: float, roll: float) -> "Hold":
         """A hold that begins now."""
-        hold = cls(reason, now, now)
-        hold.canary_failed(now, roll)
-        hold.canaries = 0
-        return hold
+        pace = pace_of(cause, scope)
+        first = now + pace.first_seconds * (1 - pace.jitter + 2 * pace.jitter * roll)
+        return cls(scope, cause, evidence, now, pace, first, now)
 
-    def seconds_until_canary(self, now: float) -> float:
-        """How long until a canary may try; infinite while one is under way."""
-        return float("inf") if self.canary is not None else max(0.0, self.next_canary_at - now)
+    @property
+    def is_outage(self) -> bool:
+        """Whether correlated closes are its cause."""
+        return self.cause == OUTAGE
 
-    def canary_failed(self, now: float, roll: float) -> None:
-        """The canary did not come through: the next one waits twice as long."""
-        wait = min(LAST_CANARY_SECONDS, FIRST_CANARY_SECONDS * 2.0**self.canaries)
-        self.canaries += 1
+    @property
+    def held(self) -> int:
+        """How many sessions it holds."""
+        return len(self.line) + (self.canary is not None)
+
+    def seconds_until_canary(self, now: float, urgent: bool = False) -> float:
+        """How long until a canary may try (`urgent`: at once); infinite while one is under way."""
+        if self.canary is not None:
+            return float("inf")
+        return 0.0 if urgent else max(0.0, self.next_canary_at - now)
+
+    def canary_tries(self, session: SessionId, now: float, roll: float) -> float | None:
+        """A canary begins; how long its attempt may take."""
+        self.canary, self.tried_at, self.nobody_since = session, now, None
+        self.line.tried(session)
+        self.next_canary_at = now + self.pace.wait_seconds(now - self.since, roll)
+        return self.pace.deadline_seconds(now - self.since)
+
+    def canary_failed(self) -> None:
+        """The canary did not come through."""
         self.canary = None
-        self.next_canary_at = now + wait * (1 - JITTER + 2 * JITTER * roll)
+
+    def canary_left(self, now: float) -> None:
+        """The canary was called off, by a human or its own trouble: that says nothing, and the next may try at once."""
+        self.canary, self.next_canary_at = None, now
+
+    def join(self, waiting: Waiting, may_try: bool) -> None:
+        """Be held. One that was open until now is worth a try soon."""
+        if self.pace is OUTAGE_PACE and may_try and self.line.expects(waiting.session):
+            self.next_canary_at = min(self.next_canary_at, self.tried_at + PROMPT_SECONDS)
+        self.line.join(waiting, may_try)
+
+    def seconds_until_given_up(self, now: float) -> float:
+        """Called when nobody is there to try: how long until the hold ends for that; infinite if it does not."""
+        if not self.is_outage or self.canary is not None:
+            return float("inf")
+        if self.nobody_since is None:
+            self.nobody_since = now
+        return max(0.0, self.nobody_since + PATIENCE_SECONDS - now)

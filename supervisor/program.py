@@ -16,6 +16,7 @@ from sqlalchemy import URL
 
 from api.app import bind, create_app, serving
 from sessions.keys import KeyService
+from sessions.policy import correlated_reasons
 from sessions.ports import Publish
 from sessions.store import Store, StoreHealth, backup
 from sessions.store.cipher import Cipher, parse_keys
@@ -26,8 +27,10 @@ from sessions.workers import WorkerConfig, Workers
 from supervisor.feed import Feed
 from supervisor.fleet import Fleet
 from supervisor.gate import Gate
+from supervisor.incident_log import OutageRecorder, keep_records
 from supervisor.lock import DirectoryLock
 from supervisor.performance import monitor
+from supervisor.policy_file import LivePolicy, read_rules
 from supervisor.roll import Roll
 from supervisor.settings import Settings
 from supervisor.snapshots import keep_snapshots
@@ -38,7 +41,11 @@ log = structlog.get_logger("program")
 
 
 def run(settings: Settings, on_ready: Callable[[str, bool], None]) -> None:
-    """Run until a signal. `on_ready` is told the API's address and whether there are no sessions yet. Raises Locked, OSError, StoreError."""
+    """Run until a signal. `on_ready` is told the API's address and whether there are no sessions yet.
+
+    Raises BadPolicy, Locked, OSError, StoreError.
+    """
+    read_rules(settings.policy_file)  # a bad one is told before anything is touched
     directory = data_directory(settings)
     directory.mkdir(mode=0o700, parents=True, exist_ok=True)
     if directory.stat().st_mode & 0o077:
@@ -89,11 +96,15 @@ async def _serve(
         await workers.listen()
         feed = await Feed.open(store, settings.event_log_size)
         dice = random.Random()
-        gate = Gate(settings.gate_config(), dice)
+        policy = LivePolicy(
+            settings.policy_file, settings.policy_config(read_rules(settings.policy_file)), feed.publish
+        )
+        outages = OutageRecorder(feed.publish, store.records)
+        gate = Gate(settings.gate_config(), dice, outages.publish, correlated_reasons(policy.config.rules))
         store.on_health = partial(_tell_health, feed.publish)
         fleet = Fleet(
             Surroundings(
-                config=settings.session_config(),
+                config=settings.session_config(policy.config.rules),
                 store=store,
                 keys=keys,
                 workers=workers,
@@ -105,17 +116,20 @@ async def _serve(
             gate,
             feed,
         )
+        policy.follow = fleet.follow
         stack.push_async_callback(fleet.close, detach)
+        await store.records.begin()
         await fleet.open()
         workers.keep_spares()
         roll = Roll(fleet.sessions, workers.code, feed.publish)
         stack.push_async_callback(roll.close)
         await stack.enter_async_context(_background(keep_snapshots(store)))
+        await stack.enter_async_context(_background(keep_records(store.records, settings.incident_log_days)))
         if settings.performance_monitoring:
             interval = settings.health_check_interval / 1000
             await stack.enter_async_context(_background(monitor(fleet, settings.thresholds(), interval, feed.publish)))
         token = settings.api_token.get_secret_value() if settings.api_token else None
-        await stack.enter_async_context(serving(create_app(fleet, feed, store, roll, token), listener))
+        await stack.enter_async_context(serving(create_app(fleet, feed, store, roll, policy, token), listener))
         host = f"[{settings.api_host}]" if ":" in settings.api_host else settings.api_host
         address = f"http://{host}:{listener.getsockname()[1]}"
         lock.note(address)

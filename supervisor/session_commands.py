@@ -1,5 +1,6 @@
 """`wasup sessions ...`: look at them, take over what was paired elsewhere, hand it out again, put archived credentials back."""
 
+import sys
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -10,7 +11,8 @@ from rich.table import Table
 
 from sessions import baileys_folders
 from sessions.baileys_folders import FoundSession
-from sessions.model import WasupError, parse_session_id
+from sessions.model import SessionNotFound, WasupError, parse_session_id
+from sessions.proxy import parse_proxy
 from sessions.snapshot import iso
 from supervisor.client import CommandFailed
 from supervisor.command_line import carry_out, configuration, fail, must_run, own_store, reading_store, running, show
@@ -84,6 +86,40 @@ def restore(
     typer.echo(
         f"{session} has its credentials of {restored['archivedAt']} back (archive {restored['id']}, {restored['reason']})."
     )
+
+
+@app.command("proxy")
+def set_proxy(
+    session: SessionName,
+    url: Annotated[
+        str,
+        typer.Argument(
+            help="scheme://user:password@host:port, or `none`; `-` reads it from stdin, where nobody sees it."
+        ),
+    ],
+) -> None:
+    """Let a stopped or parked session use this proxy from its next start on (`none`: no proxy)."""
+    given = sys.stdin.readline().strip() if url == "-" else url
+    name = carry_out(_set_proxy(session, None if given == "none" else given))
+    typer.echo(
+        f"{session} goes through {name} from its next start on."
+        if name
+        else f"{session} uses no proxy from its next start on."
+    )
+
+
+async def _set_proxy(session: str, url: str | None) -> str | None:
+    name, settings = parse_session_id(session), configuration()
+    proxy = parse_proxy(url) if url is not None else None
+    client = running(settings)
+    if client is not None:
+        await client.call("PUT", f"/sessions/{name}/proxy", {"proxy": proxy.url if proxy else None})
+    else:
+        async with own_store(settings) as store:
+            if name not in {row.id for row in await store.sessions()}:
+                raise SessionNotFound(f"There is no session {name!r}.")
+            await store.set_proxy(name, proxy)
+    return proxy.name if proxy else None
 
 
 async def _sessions() -> Any:

@@ -76,6 +76,14 @@ class Settings(BaseSettings):
         None,
         description="How long each of the six QR codes of an attempt is shown, ms; unset: WhatsApp's own 60 s, then 20 s each.",
     )
+    daily_reconnect_budget: Count = Field(
+        200,
+        description="Logins of a session in 24 hours. At 80 % an alert; beyond it one try per WHATSAPP_RECONNECTION_TAIL_DELAY.",
+    )
+    policy_file: Path | None = Field(
+        None,
+        description="TOML file that changes rows of the policy (docs/policy.md); `wasup policy reload` reads it again.",
+    )
     stable_after: PositiveMilliseconds = Field(60_000, description="Open for so long, failures are forgotten, ms.")
     worker_crash_budget: Count = Field(
         5, description="Crashes of a session's worker within the window before it is slowed to the window's pace."
@@ -101,6 +109,14 @@ class Settings(BaseSettings):
         5.0, description="Logins per second of the whole fleet."
     )
     gate_burst: Count = Field(10, description="Logins that may go at once after a quiet time.")
+    egress_rate: Annotated[float, Field(gt=0, le=1000, allow_inf_nan=False)] | None = Field(
+        None,
+        description="Logins per second of one egress (the machine's own address, or a proxy); unset: WHATSAPP_GATE_RATE.",
+    )
+    egress_burst: Count | None = Field(
+        None,
+        description="Logins of one egress that may go at once after a quiet time; unset: WHATSAPP_GATE_BURST.",
+    )
     gate_concurrency: Count = Field(50, description="Attempts under way at the same time.")
     worker_spawn_concurrency: Count = Field(
         4, description="Worker processes being started at the same time; each costs some 0.3 s of CPU."
@@ -126,6 +142,10 @@ class Settings(BaseSettings):
         description="How long a worker without a supervisor waits for the next one before it closes its socket and ends, ms.",
     )
     event_log_size: Count = Field(10_000, description="Events that /events keeps.")
+    incident_log_days: Annotated[int, BeforeValidator(_whole_number), Field(ge=1, le=3650)] = Field(
+        30,
+        description="How long incidents are kept after they are over, days; /incidents and `wasup explain` show them.",
+    )
     data_dir: Path = Field(Path("data"), description="Holds everything that is written: database, socket, logs, lock.")
     database_url: SecretStr | None = Field(
         None,
@@ -203,17 +223,23 @@ class Settings(BaseSettings):
 
     # --- what is handed down --------------------------------------------------------------------------------------------
 
-    def session_config(self) -> SessionConfig:
-        """A session's numbers."""
+    def policy_config(self, rules: policy.Rules = policy.RULES) -> policy.Config:
+        """The policy: that table with the settings' numbers."""
+        return policy.Config(
+            base_seconds=self.reconnection_base_delay / 1000,
+            cap_seconds=self.reconnection_max_delay / 1000,
+            max_retries=self.reconnection_max_retries,
+            tail_seconds=self.reconnection_tail_delay / 1000,
+            crash_budget=self.worker_crash_budget,
+            crash_window_seconds=self.worker_crash_window / 1000,
+            daily_logins=self.daily_reconnect_budget,
+            rules=rules,
+        )
+
+    def session_config(self, rules: policy.Rules = policy.RULES) -> SessionConfig:
+        """A session's numbers, with that table of the policy."""
         return SessionConfig(
-            policy=policy.Config(
-                base_seconds=self.reconnection_base_delay / 1000,
-                cap_seconds=self.reconnection_max_delay / 1000,
-                max_retries=self.reconnection_max_retries,
-                tail_seconds=self.reconnection_tail_delay / 1000,
-                crash_budget=self.worker_crash_budget,
-                crash_window_seconds=self.worker_crash_window / 1000,
-            ),
+            policy=self.policy_config(rules),
             breaker_threshold=self.circuit_breaker_threshold,
             breaker_timeout_seconds=self.circuit_breaker_timeout / 1000,
             connect_timeout_seconds=self.connect_timeout / 1000,
@@ -228,7 +254,13 @@ class Settings(BaseSettings):
 
     def gate_config(self) -> GateConfig:
         """The gate's numbers."""
-        return GateConfig(rate_per_second=self.gate_rate, burst=self.gate_burst, concurrency=self.gate_concurrency)
+        return GateConfig(
+            rate_per_second=self.gate_rate,
+            burst=self.gate_burst,
+            concurrency=self.gate_concurrency,
+            egress_rate_per_second=self.egress_rate,
+            egress_burst=self.egress_burst,
+        )
 
     def thresholds(self) -> Thresholds:
         """What raises alerts."""

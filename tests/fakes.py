@@ -17,6 +17,7 @@ import msgspec
 
 from sessions import wire
 from sessions.events import Command
+from sessions.incidents import Incident
 from sessions.keys import KeyService
 from sessions.model import (
     CloseReason,
@@ -30,13 +31,16 @@ from sessions.model import (
     WasupError,
     WorkerGone,
 )
+from sessions.policy import correlated_reasons
 from sessions.ports import Origin, Returned, WorkerHandle, WorkerOwner
+from sessions.proxy import Proxy
 from sessions.session import Session
 from sessions.store import ArchiveRow, Restored, SessionRow
 from sessions.surroundings import SessionConfig, Surroundings
 from sessions.wire import KeyEntry
 from sessions.worker_process import Exit
 
+CORRELATED = correlated_reasons()
 EPOCH = 1_700_000_000.0
 """The wall clock's time at the loop's time 0."""
 JID = "15550000001:1@s.whatsapp.net"
@@ -458,6 +462,7 @@ class FakeTicket:
         self.urgent = urgent
         self.has_landed = False
         self.succeeded: bool | None = None
+        self.deadline_seconds = gate.deadline_seconds
 
     def landed(self) -> None:
         self.has_landed = True
@@ -476,8 +481,26 @@ class FakeGate:
         self.waiting: list[tuple[FakeTicket, asyncio.Future[None]]] = []
         self.holds: list[str] = []
         self.breaches: list[str] = []
+        self.outage = False
+        """An outage covers every close that can be an outage's."""
+        self.deadline_seconds: float | None = None
+        self.told: list[tuple[str, Any]] = []
+        """What sessions have said: `registered` and the egress, `opened`, `closed` with the reason and whether it was open, `left`."""
 
-    def adopt(self, session: SessionId, landed: bool) -> FakeTicket:
+    def registered(self, session: SessionId, egress: str) -> None:
+        self.told.append(("registered", egress))
+
+    def opened(self, session: SessionId) -> None:
+        self.told.append(("opened", None))
+
+    def closed(self, session: SessionId, reason: CloseReason, was_open: bool, weight: float) -> bool:
+        self.told.append(("closed", (reason, was_open)))
+        return self.outage and reason in CORRELATED
+
+    def left(self, session: SessionId) -> None:
+        self.told.append(("left", None))
+
+    def adopt(self, session: SessionId, landed: bool, through: bool = False) -> FakeTicket:
         ticket = self._grant(FakeTicket(self, session, urgent=False))
         ticket.has_landed = landed
         return ticket
@@ -531,6 +554,27 @@ class FakeGate:
 # --- store --------------------------------------------------------------------------------------------------------------
 
 
+class FakeRecords:
+    """Incidents by their begin, and the moves between open, down and off."""
+
+    def __init__(self) -> None:
+        self.silent_since: float | None = None
+        self.saved: dict[tuple[str | None, str, float], Incident] = {}
+        self.moves: deque[tuple[str, str, float]] = deque(maxlen=10_000)
+
+    def save_incident(self, incident: Incident) -> None:
+        self.saved[incident.session, incident.scope, incident.began_at] = incident
+        if len(self.saved) > 10_000:  # as the real ones: pruned
+            del self.saved[next(iter(self.saved))]
+
+    def move(self, session: str, state: str, at: float) -> None:
+        self.moves.append((session, state, at))
+
+    @property
+    def incidents(self) -> list[Incident]:
+        return list(self.saved.values())
+
+
 class FakeStore:
     """The store's part that sessions use, in memory. `failing`: every write and read is refused."""
 
@@ -539,19 +583,24 @@ class FakeStore:
         self.writes: list[str] = []
         self.rows: dict[str, SessionRow] = {}
         self.first_epoch = 0
+        self.proxies: dict[str, Proxy | None] = {}
         self.auth: dict[tuple[str, str, str], bytes] = {}
         self.archives: list[tuple[int, str, str, dict[tuple[str, str], bytes]]] = []
+        self.records = FakeRecords()
 
     async def sessions(self) -> list[SessionRow]:
         self._check()
         return sorted(self.rows.values(), key=lambda row: (row.created_at, row.id))
 
-    async def create_session(self, session: SessionId, wanted: bool) -> SessionRow:
+    async def create_session(self, session: SessionId, wanted: bool, proxy: Proxy | None = None) -> SessionRow:
         self._check()
         if session in self.rows:
             raise SessionExists
-        row = SessionRow(session, wanted, self.first_epoch, None, None, None, EPOCH + len(self.rows))
+        row = SessionRow(
+            session, wanted, self.first_epoch, None, None, None, EPOCH + len(self.rows), proxy.name if proxy else None
+        )
         self.rows[session] = row
+        self.proxies[session] = proxy
         return row
 
     async def delete_session(self, session: SessionId, purge: bool) -> None:
@@ -573,6 +622,15 @@ class FakeStore:
 
     def save_identity(self, session: SessionId, jid: str, name: str | None) -> asyncio.Future[None]:
         return self._update(session, "identity", jid=jid, name=name)
+
+    async def set_proxy(self, session: SessionId, proxy: Proxy | None) -> None:
+        self._check()
+        self.proxies[session] = proxy
+        self.rows[session] = msgspec.structs.replace(self.rows[session], proxy=proxy.name if proxy else None)
+
+    async def proxy(self, session: SessionId) -> Proxy | None:
+        self._check()
+        return self.proxies.get(session)
 
     async def raise_epoch(self, session: SessionId) -> int:
         self._check()

@@ -6,24 +6,29 @@ it a report, or it rests (stopped, parked, quarantined); so it is never forgotte
 """
 
 import asyncio
+import time
 from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any, assert_never
 
 import msgspec
 import structlog
 
-from sessions import refusals, wire
+from sessions import phone, refusals, wire
 from sessions.actor.replacing import Replacing
 from sessions.events import (
     Admitted,
     Asked,
+    CanaryOverdue,
     CheckFailed,
     Command,
     Event,
     Exceeded,
+    Excused,
     FrameCame,
     KeysUnreadable,
     Overdue,
+    PhoneDue,
+    PolicyChanged,
     Restore,
     Reunited,
     StableReached,
@@ -31,6 +36,7 @@ from sessions.events import (
     StepFailed,
     SuccessorReady,
     Told,
+    UseProxy,
     Waited,
     WorkerEnded,
     WorkerReady,
@@ -39,6 +45,7 @@ from sessions.machine import TRANSITIONS, Signal
 from sessions.model import CloseReason, SessionNotFound, SessionState, StoreError, WasupError, WorkerGone
 from sessions.policy import STORE_RETRY_SECONDS
 from sessions.ports import Returned
+from sessions.proxy import Proxy
 from sessions.store import ArchiveRow
 from sessions.worker_process import Exit
 
@@ -76,6 +83,7 @@ class Actor(Replacing):
         if Signal.RETRY not in TRANSITIONS[self.state]:
             return  # parked or quarantined: our error is no reason to log in a number that is banned
         self._end_attempt()
+        self._around.gate.left(self.id)  # it may have been open
         await self._seat.clear()
         self._signal(Signal.RETRY)
         self._wait(STORE_RETRY_SECONDS * (1 + self._around.dice.random()))
@@ -97,6 +105,14 @@ class Actor(Replacing):
                 self._on_stable(current)
             case CheckFailed(_, verdict) if current := self._current(event.attempt):
                 self._on_check_failed(current, verdict)
+            case PhoneDue() if current := self._current(event.attempt):
+                self._look_for_phone(current)
+            case CanaryOverdue() if current := self._current(event.attempt):
+                self._close_socket(current, CloseReason.ATTEMPT_TIMED_OUT)
+            case PolicyChanged(config):
+                self._judgement.follow(config)
+            case Excused():
+                await self._excuse()
             case Overdue() if current := self._current(event.attempt):
                 self._end_worker(current, current.verdict or CloseReason.WORKER_HUNG)
             case _:
@@ -149,6 +165,9 @@ class Actor(Replacing):
         match frame:
             case wire.Closed() | wire.Qr() | wire.State() | wire.Opened() if attempt := self._current(frame.attempt):
                 await self._on_report(attempt, frame)
+            case wire.Phone(seen_at_seconds=at):
+                self._phone = phone.seen(self._phone, at, time.time())
+                self._save()
             case _:
                 kind = type(frame).__name__
                 log.debug("a report of an earlier attempt", action="frame_dropped", session=self.id, frame=kind)
@@ -199,6 +218,8 @@ class Actor(Replacing):
             match event.command:
                 case Restore(archive, start):
                     result = await self._restore(archive, start)
+                case UseProxy(proxy):
+                    await self._use_proxy(proxy)
                 case Command():
                     await commands[event.command]()
         except WasupError as refusal:
@@ -272,6 +293,15 @@ class Actor(Replacing):
         if start:
             await self._start()
         return restored
+
+    async def _use_proxy(self, proxy: Proxy | None) -> None:
+        """Only at rest: a live socket would go on by the way that it has."""
+        if self.state not in {S.STOPPED, S.PARKED, S.QUARANTINED}:
+            raise refusals.cannot_change_proxy(self.id, self.state)
+        await self._around.store.set_proxy(self.id, proxy)
+        name = proxy.name if proxy else None
+        self.row = msgspec.structs.replace(self.row, proxy=name)
+        self._publish("proxy", {"proxy": name})
 
     async def _retire(self) -> None:
         if self.state is not S.STOPPED:

@@ -24,6 +24,7 @@ class Adopting(Opening):
         """Find the worker that an earlier supervisor left, if it did; then take the session up."""
         if not self.wanted:
             return
+        self._register()
         if self._around.workers.expects(self.id):
             self._signal(Signal.START)
             self._agenda.begin(partial(self._around.workers.reunion, self.id), Reunited)
@@ -70,10 +71,11 @@ class Adopting(Opening):
 
     def _adopt_attempt(self, held: wire.Held) -> None:
         """Its attempt is ours now, as far as it has come."""
-        ticket = self._around.gate.adopt(self.id, held.stage in adoption.LANDED)
+        through = held.stage in {wire.Stage.QR, wire.Stage.OPEN}
+        ticket = self._around.gate.adopt(self.id, held.stage in adoption.LANDED, through)
         self.attempt = Attempt(held.attempt, ticket)
         self.attempt.qr = held.qr
-        if held.stage in {wire.Stage.QR, wire.Stage.OPEN}:
+        if through:
             self.attempt.admitted()
         self._judgement.breaker.begin_attempt()
         self._signal(*adoption.SIGNALS[held.stage])

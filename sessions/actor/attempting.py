@@ -1,6 +1,7 @@
 """The way to an attempt (a worker, a ticket, `connect`), and from its end to what comes next: wait, hold, park, rest."""
 
 import asyncio
+import time
 from functools import partial
 from typing import Final, assert_never
 
@@ -10,10 +11,12 @@ import structlog
 from sessions import wire
 from sessions.actor.standing import Standing
 from sessions.attempt import Attempt
-from sessions.events import Admitted, WorkerReady
+from sessions.events import Admitted, CanaryOverdue, WorkerReady
+from sessions.incidents import RecordedClose
+from sessions.judgement import expiry
 from sessions.machine import Signal
 from sessions.model import CloseReason, SessionState, UnreadableValue
-from sessions.policy import Action, Credentials, Decision
+from sessions.policy import EXCUSED, NOTHING, Action, Credentials, Decision
 from sessions.ports import Ticket, WorkerHandle
 from sessions.seat import UnreadableCredentials
 from sessions.snapshot import human_action
@@ -25,6 +28,9 @@ NO_FAILURE: Final = frozenset({CloseReason.RESTART_REQUIRED, CloseReason.REQUEST
 ARCHIVE_PATIENCE_SECONDS: Final = 5.0
 """A logout is shown when it is stored; while the store fails, after so long: the write waits in its turn, and operators are answered."""
 
+EXCUSABLE: Final = frozenset({S.WAITING, S.STARTING, S.HELD, S.CONNECTING})
+"""Where a session is on its way back to open."""
+
 log = structlog.get_logger("session")
 
 
@@ -35,6 +41,7 @@ class Attempting(Standing):
         """Take the next step towards an attempt: a worker, then a ticket."""
         self._forced = self._forced or urgent
         self._next_attempt_at = None
+        self._register()
         if self.worker is not None:
             self._ask_gate()
         else:
@@ -74,9 +81,18 @@ class Attempting(Standing):
         self._episode_attempts += 1
         self._forced = False
         self._judgement.breaker.begin_attempt()
+        self._count_login()
+        self._chronicle.attempted()
         self._signal(*signals, Signal.ADMIT)
         self._expect_report(self.attempt, self._around.config.connect_timeout_seconds)
+        if ticket.deadline_seconds is not None:
+            self._agenda.later(ticket.deadline_seconds, CanaryOverdue(self.attempt.number))
         self._seat.tell(wire.Connect(self.id, self.attempt.number))
+
+    def _count_login(self) -> None:
+        warning = self._judgement.attempted(self._now())
+        if warning is not None:
+            self._alert("reconnect_budget", warning)
 
     # --- when it closes --------------------------------------------------------------------------------------------------------
 
@@ -90,14 +106,56 @@ class Attempting(Standing):
         if reason not in NO_FAILURE:
             self.counters.failed(now)
         self._agenda.cancel()
+        was_open, stable = (False, False) if ended is None else (ended.opened_at is not None, ended.stable)
+        excused = self._around.gate.closed(self.id, reason, was_open, self.counters.busy(now))
         self._end_attempt()
         self._judged = (self._seat.epoch, self._attempts)
         if reason is CloseReason.REPLACED:
             self._around.workers.end_others(self._seat, self.worker)
         roll = self._around.dice.random()
-        await self._carry_out(
-            reason, self._judgement.close(reason, code, message, data, ended is not None and ended.stable, now, roll)
+        decision = self._judgement.close(
+            reason, code, message, data, stable, now, roll, was_open=was_open, excused=excused
         )
+        self._chronicle.closed(self._recorded(reason, code, message, data, was_open, stable, decision), self._human())
+        await self._carry_out(reason, decision)
+
+    def _recorded(
+        self,
+        reason: CloseReason,
+        code: int | None,
+        message: str,
+        data: dict[str, str] | None,
+        was_open: bool,
+        stable: bool,
+        decision: Decision,
+    ) -> RecordedClose:
+        """A close as it goes on record."""
+        blocked = self._judgement.breaker.seconds_until_trial(self._now())
+        return RecordedClose(
+            at=time.time(),
+            reason=reason,
+            code=code,
+            message=message,
+            was_open=was_open,
+            was_stable=stable,
+            expire_seconds=expiry(data),
+            rule=decision.rule,
+            wait_seconds=None if decision.wait_seconds is None else max(decision.wait_seconds, blocked),
+            excused=decision.rule == EXCUSED,
+        )
+
+    def _human(self) -> str:
+        last = self._judgement.last_close
+        return NOTHING if last is None else last.human
+
+    async def _excuse(self) -> None:
+        """An outage was what has just closed it: nothing is charged, and instead of waiting alone it is held with the others."""
+        if self.state not in EXCUSABLE or not self._judgement.excuse():
+            return
+        self._chronicle.held(EXCUSED)
+        if self.state is S.WAITING:
+            await self._go()
+        self._save()
 
     async def _carry_out(self, reason: CloseReason, decision: Decision) -> None:
         if decision.credentials is Credentials.ARCHIVE:
@@ -139,6 +197,7 @@ class Attempting(Standing):
 
     async def _park(self, wait_seconds: float | None) -> None:
         self._logout_wanted = False
+        self._around.gate.left(self.id)
         if wait_seconds is not None:
             self._wait(wait_seconds)
         self._signal(Signal.PARK)
@@ -148,6 +207,7 @@ class Attempting(Standing):
 
     async def _quarantine(self, cause: str) -> None:
         self._agenda.cancel()
+        self._around.gate.left(self.id)
         self._next_attempt_at = None
         await self._seat.clear()
         self._signal(Signal.QUARANTINE)
@@ -156,6 +216,7 @@ class Attempting(Standing):
     async def _rest(self, signal: Signal | None) -> None:
         """Let go of everything, in order: what we wait for, the socket and its worker, the state."""
         self._agenda.cancel()
+        self._around.gate.left(self.id)
         await self._around.workers.dismiss(self.id)
         await self._seat.clear()
         self._end_attempt()

@@ -1,15 +1,16 @@
 """What the worker reports of an attempt: QR, pairing, open, closed; and the open session, checked until it fails."""
 
 import asyncio
+import time
 from typing import assert_never
 
 import msgspec
 import structlog
 
-from sessions import wire
+from sessions import phone, wire
 from sessions.actor.attempting import Attempting
 from sessions.attempt import Attempt
-from sessions.events import CheckFailed, StableReached
+from sessions.events import CheckFailed, PhoneDue, StableReached
 from sessions.health import FIRST_CHECK_SECONDS, check_until_failed
 from sessions.machine import Signal
 from sessions.model import CloseReason, SessionState, StoreError
@@ -51,6 +52,7 @@ class Opening(Attempting):
             attempt.landed()
         elif stage == "paired":
             attempt.qr = None
+            self._phone = phone.paired(time.time())
             self._signal(Signal.PAIR)
             self._publish("paired", {})
             self._expect_report(attempt, self._around.config.connect_timeout_seconds)
@@ -78,7 +80,8 @@ class Opening(Attempting):
         config = self._around.config
         self._agenda.clear_deadlines()
         attempt.qr, attempt.opened_at = None, self._now() - open_for_seconds
-        self._judgement.breaker.opened()
+        self._judgement.opened()
+        self._around.gate.opened(self.id)
         self.counters.opened(self._now())
         self.row = msgspec.structs.replace(self.row, jid=jid, name=name)
         self._around.store.save_identity(self.id, jid, name)
@@ -88,7 +91,17 @@ class Opening(Attempting):
             return
         until_stable = max(0.0, config.stable_after_seconds - open_for_seconds)
         self._agenda.later(until_stable, StableReached(attempt.number))
+        self._phone = phone.watched(self._phone, time.time())
+        self._agenda.later(phone.FIRST_LOOK_SECONDS, PhoneDue(attempt.number))
         self._begin_checks(attempt)
+
+    def _look_for_phone(self, attempt: Attempt) -> None:
+        """Once in a while: has the phone been away for so long that WhatsApp will unlink us?"""
+        warning, self._phone = phone.look(self._phone, time.time())
+        if warning is not None:
+            self._alert("phone_offline", warning)
+            self._save()
+        self._agenda.later(phone.LOOK_SECONDS, PhoneDue(attempt.number))
 
     def _on_stable(self, attempt: Attempt) -> None:
         attempt.stable = True
@@ -105,7 +118,7 @@ class Opening(Attempting):
         await asyncio.sleep(min(after_seconds, health.interval_seconds))
         while verdict is None:
             try:
-                verdict = await check_until_failed(self.id, worker, self.counters, health, self._alert)
+                verdict = await check_until_failed(self.id, worker, self.counters, health, self._alert, self.doubt)
             except Exception:  # an error of our own must not leave an open session unwatched
                 log.exception("a health check failed by itself", action="check_error", session=self.id)
                 await asyncio.sleep(health.interval_seconds)

@@ -11,12 +11,14 @@ import structlog
 from sessions import memory, wire
 from sessions.agenda import Agenda
 from sessions.attempt import Attempt
+from sessions.chronicle import Chronicle
 from sessions.counters import Counters
 from sessions.events import Event, Overdue, Waited
-from sessions.judgement import Judgement
+from sessions.incidents import Incident
+from sessions.judgement import Budget, Judgement
 from sessions.machine import Signal, step
 from sessions.model import CloseReason, SessionState
-from sessions.ports import WorkerHandle
+from sessions.ports import DIRECT, WorkerHandle
 from sessions.seat import Seat
 from sessions.snapshot import BreakerSnapshot, Reconnection, human_action, iso, iso_at
 from sessions.store import SessionRow
@@ -47,6 +49,7 @@ class Standing:
         self._judgement: Final = Judgement(
             row.id, config.policy, config.breaker_threshold, config.breaker_timeout_seconds, self._past
         )
+        self._chronicle: Final = Chronicle(row.id, around.store.records, self._past.incident)
         self.inbox: Final[asyncio.Queue[Event]] = asyncio.Queue()
         self._agenda: Final = Agenda(row.id, self.inbox)
         self._seat: Final = Seat(row.id, around, self.inbox, self.counters)
@@ -102,6 +105,15 @@ class Standing:
             human_action=human_action(self.id, self.state, last),
         )
 
+    @property
+    def incident(self) -> Incident | None:
+        """The incident that it is in, or was in last."""
+        return self._chronicle.current
+
+    def budget(self) -> Budget:
+        """Its logins of the last 24 hours, and how many there may be."""
+        return self._judgement.budget(self._now())
+
     # --- small tools -----------------------------------------------------------------------------------------------------------
 
     def _signal(self, *signals: Signal) -> None:
@@ -113,6 +125,7 @@ class Standing:
         self.state = state
         if state is not before:
             self._since = time.time()
+            self._chronicle.moved(state)
             shown = self.reconnection()
             self._publish("state", msgspec.to_builtins(shown) | {"from": before.value})
             log.info(
@@ -123,6 +136,10 @@ class Standing:
                 reason=shown.close_reason,
                 rule=shown.rule,
             )
+
+    def _register(self) -> None:
+        """Be part of the fleet, by the egress that it uses."""
+        self._around.gate.registered(self.id, self.row.proxy or DIRECT)
 
     def _wait(self, seconds: float) -> None:
         self._next_attempt_at = self._now() + max(0.0, seconds)
@@ -169,6 +186,7 @@ class Standing:
         """What is remembered. `parked`: of a state that it is about to have; else of the one that it has."""
         parked = self.state is S.PARKED if parked is None else parked
         remembered = self._judgement.remembered(parked, self._next_attempt_at, self._judged)
+        remembered = msgspec.structs.replace(remembered, incident=self._chronicle.remembered)
         return memory.encode(remembered, self._now())
 
     def _publish(self, kind: str, data: dict[str, Any]) -> None:

@@ -13,7 +13,7 @@ from sqlalchemy import Row, Select, delete, func, insert, literal, select, updat
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from sessions.model import NoArchive, SessionExists, SessionId, UnreadableValue
-from sessions.store import auth, epochs, schema
+from sessions.store import auth, epochs, proxies, schema
 from sessions.store.cipher import Cipher
 from sessions.store.rows import ArchiveRow, Restored, SessionRow
 
@@ -38,9 +38,12 @@ def row_of(row: Row[Any]) -> ArchiveRow:
     return ArchiveRow(row.id, row.session, row.archived_at, row.reason, bool(row.whole), row.entries)
 
 
-def session_of(row: Row[Any]) -> SessionRow:
+def session_of(keys: Cipher | None, row: Row[Any]) -> SessionRow:
     """A session's row as a value."""
-    return SessionRow(SessionId(row.id), bool(row.wanted), row.epoch, row.memory, row.jid, row.name, row.created_at)
+    proxy = proxies.shown(keys, row.id, row.proxy)
+    return SessionRow(
+        SessionId(row.id), bool(row.wanted), row.epoch, row.memory, row.jid, row.name, row.created_at, proxy
+    )
 
 
 async def put_aside(connection: AsyncConnection, session: str, reason: str) -> None:
@@ -106,7 +109,7 @@ async def restore(
     # What was remembered (parked, failures, an open breaker) was of the credentials that have gone.
     await connection.execute(update(_sessions).where(_sessions.c.id == session).values(memory=None))
     row = (await connection.execute(select(_sessions).where(_sessions.c.id == session))).one()
-    return Restored(chosen, session_of(row))
+    return Restored(chosen, session_of(keys, row))
 
 
 async def create_session(connection: AsyncConnection, session: SessionId, wanted: bool) -> SessionRow:

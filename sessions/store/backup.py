@@ -36,7 +36,12 @@ _RESTORE_DIRECTORY: Final = re.compile(re.escape(_RESTORE_PREFIX) + r"[a-z0-9_]{
 """What tempfile makes of the prefix."""
 _ROWS: Final = 500
 _TABLES: Final = tuple(table for table in schema.metadata.sorted_tables if table is not schema.workers)
-_NUMBERED: Final = {schema.events.c.n: EVENTS_AHEAD, schema.archives.c.id: 0}
+_NUMBERED: Final = {
+    schema.events.c.n: EVENTS_AHEAD,
+    schema.archives.c.id: 0,
+    schema.incidents.c.id: EVENTS_AHEAD,
+    schema.spans.c.id: 0,
+}
 
 
 class BackupReport(msgspec.Struct, frozen=True, rename="camel"):
@@ -200,7 +205,7 @@ async def _continue_numbers(target: AsyncConnection) -> None:
             if last:
                 sequence = func.pg_get_serial_sequence(table, name)
                 await target.execute(select(func.setval(sequence, last)))
-        elif column is schema.events.c.n:  # the one table whose numbers SQLite remembers
+        elif column in {schema.events.c.n, schema.incidents.c.id}:  # the tables whose numbers SQLite remembers
             await target.execute(text("DELETE FROM sqlite_sequence WHERE name = :name"), {"name": table})
             await target.execute(
                 text("INSERT INTO sqlite_sequence (name, seq) VALUES (:name, :seq)"), {"name": table, "seq": last}

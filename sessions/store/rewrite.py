@@ -15,7 +15,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from sessions.model import StoreError, StoreUnavailable, UnreadableValue
-from sessions.store import auth, events, faults, keyring, schema
+from sessions.store import auth, events, faults, keyring, proxies, schema
 from sessions.store.cipher import PREFIX_BYTES, Cipher, Place, is_sealed
 from sessions.store.writer import Writer
 
@@ -49,6 +49,7 @@ _COLUMNS: Final = (
     _Secrets(schema.auth, schema.auth.c.value),
     _Secrets(schema.archived_auth, schema.archived_auth.c.value),
     _Secrets(schema.events, schema.events.c.data),
+    _Secrets(schema.sessions, schema.sessions.c.proxy),
 )
 
 
@@ -118,6 +119,8 @@ def _resealed(cipher: Cipher, secrets: _Secrets, row: Row[Any]) -> bytes:
 def _place(secrets: _Secrets, row: Row[Any]) -> Place:
     if secrets.table is schema.events:
         return events.place(row.session, row.type)
+    if secrets.table is schema.sessions:
+        return proxies.place(row.id)
     return auth.place(row.session, row.kind, row.name)
 
 

@@ -8,7 +8,7 @@ from sessions.model import SessionId
 
 
 class SessionRow(msgspec.Struct, frozen=True):
-    """A session as stored. `created_at`: seconds of wall clock."""
+    """A session as stored. `created_at`: seconds of wall clock; `proxy`: its name, without user and password."""
 
     id: SessionId
     wanted: bool
@@ -17,6 +17,7 @@ class SessionRow(msgspec.Struct, frozen=True):
     jid: str | None
     name: str | None
     created_at: float
+    proxy: str | None = None
 
 
 class WorkerRow(msgspec.Struct, frozen=True):

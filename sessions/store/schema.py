@@ -25,9 +25,11 @@ sessions = Table(
     Column("jid", String(128), nullable=True),
     Column("name", Text, nullable=True),
     Column("created_at", Float, nullable=False),
+    Column("proxy", LargeBinary, nullable=True),
 )
 """One row a session. `wanted`: 1 = it shall run (survives restarts). `epoch`: grows with each assignment to a worker. `event_seq`: the last
-durable event of this epoch's worker. `memory`: what the policy and the breaker remember (JSON). `created_at`: seconds of wall clock."""
+durable event of this epoch's worker. `memory`: what the policy and the breaker remember (JSON). `created_at`: seconds of wall clock.
+`proxy`: its URL as JSON, or sealed (proxies.py)."""
 
 auth = Table(
     "auth",
@@ -85,6 +87,42 @@ events = Table(
 )
 """The numbered event log. AUTOINCREMENT, so that a number is never given twice even when old rows are gone."""
 
+incidents = Table(
+    "incidents",
+    metadata,
+    Column("id", _ROW, primary_key=True, autoincrement=True),
+    Column("session", _ID, nullable=True),
+    Column("scope", Text, nullable=False),
+    Column("began_at", Float, nullable=False),
+    Column("ended_at", Float, nullable=True),
+    Column("ending", String(32), nullable=True),
+    Column("reason", String(64), nullable=False),
+    Column("code", Integer, nullable=True),
+    Column("message", Text, nullable=False),
+    Column("rule", Text, nullable=False),
+    Column("closes", LargeBinary, nullable=False),
+    Column("attempts", Integer, nullable=False),
+    Column("down_seconds", Float, nullable=True),
+    Column("human", Text, nullable=False),
+    Column("hold", Text, nullable=True),
+    Index("ix_incidents_session", "session", "began_at"),
+    sqlite_autoincrement=True,
+)
+"""Why sessions were away (incidents.py); `session` null: an outage, and `scope` says of whom. A session has one of each `began_at`. `closes`:
+JSON. No foreign key: they outlive their session. AUTOINCREMENT, as whoever follows them asks for what comes after a number."""
+
+spans = Table(
+    "spans",
+    metadata,
+    Column("id", _ROW, primary_key=True, autoincrement=True),
+    Column("session", _ID, nullable=False),
+    Column("began_at", Float, nullable=False),
+    Column("ended_at", Float, nullable=True),
+    Column("state", String(16), nullable=False),
+    Index("ix_spans_session", "session", "ended_at"),
+)
+"""When a session was `open`, `down` (wanted, not open) or `off` (not wanted), from its first `open` on, without gaps. The last has no end."""
+
 meta = Table(
     "meta",
     metadata,
@@ -93,4 +131,4 @@ meta = Table(
 )
 """Facts about the database itself. `receipt`: the last committed transaction of the writer (receipts.py). `key:<id>`: something sealed with
 each encryption key that is in use (keyring.py), so that a missing key is noticed at the start. `first_epoch`: with which sessions to come
-begin (epochs.py)."""
+begin (epochs.py). `alive`: when a supervisor last said that it lives (incidents.py)."""

@@ -17,11 +17,13 @@ from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from sessions.model import SessionId, StoreUnavailable, UnreadableValue
-from sessions.store import archives, auth, database, events, faults, keyring, rewrite, schema, text
+from sessions.proxy import Proxy
+from sessions.store import archives, auth, database, events, faults, incidents, keyring, proxies, rewrite, schema, text
 from sessions.store.auth import CREDS
 from sessions.store.cipher import Cipher
 from sessions.store.events import NewEvent
 from sessions.store.health import StoreHealth
+from sessions.store.incidents import Records
 from sessions.store.rewrite import RewriteReport
 from sessions.store.rows import ArchiveRow, Restored, SessionRow, StoredEvent, WorkerRow
 from sessions.store.writer import Writer
@@ -47,6 +49,7 @@ class Store:
         self._reader = database.open_reader(url)
         self._writer_engine = writer
         self._writer = Writer(writer)
+        self.records = Records(self._writer, self._read)
 
     @classmethod
     async def open(cls, url: URL, event_limit: int = 10_000, cipher: Cipher | None = None) -> "Store":
@@ -115,13 +118,15 @@ class Store:
         """All sessions, oldest first."""
         table = schema.sessions
         rows = await self._read(select(table).order_by(table.c.created_at, table.c.id))
-        return [archives.session_of(row) for row in rows]
+        return [archives.session_of(self._cipher, row) for row in rows]
 
-    async def create_session(self, session: SessionId, wanted: bool) -> SessionRow:
+    async def create_session(self, session: SessionId, wanted: bool, proxy: Proxy | None = None) -> SessionRow:
         """Add a session. Raises SessionExists."""
 
         async def operation(connection: AsyncConnection) -> SessionRow:
-            return await archives.create_session(connection, session, wanted)
+            row = await archives.create_session(connection, session, wanted)
+            await connection.execute(self._with_proxy(session, proxy))
+            return msgspec.structs.replace(row, proxy=proxy.name if proxy else None)
 
         return await self._writer.submit(operation)
 
@@ -134,6 +139,7 @@ class Store:
                     await connection.execute(delete(table).where(table.c.session == session))
             else:
                 await archives.put_aside(connection, session, "deleted")
+            await incidents.forget(connection, session, purge)
             await archives.delete_session(connection, session)
 
         await self._writer.submit(operation)
@@ -145,6 +151,15 @@ class Store:
     def save_memory(self, session: SessionId, memory: bytes) -> asyncio.Future[None]:
         """Remember what policy and breaker remember. Patient; of several that wait only the newest is written."""
         return self._execute(_update_session(session, memory=memory), patient=True, newest_of=("memory", session))
+
+    async def set_proxy(self, session: SessionId, proxy: Proxy | None) -> None:
+        """Let the session's next worker use this proxy, or none."""
+        await self._execute(self._with_proxy(session, proxy))
+
+    async def proxy(self, session: SessionId) -> Proxy | None:
+        """The session's proxy. Raises UnreadableValue: whoever cannot read it must not do without."""
+        rows = await self._read(proxies.of(session))
+        return proxies.read(self._cipher, session, rows[0].proxy) if rows else None
 
     def save_identity(self, session: SessionId, jid: str, name: str | None) -> asyncio.Future[None]:
         """Remember which WhatsApp account this is. Patient. Its owner chose the name: what no database takes is replaced."""
@@ -207,14 +222,17 @@ class Store:
 
         return self._writer.submit(operation, patient=True)
 
-    async def import_session(self, session: SessionId, entries: Sequence[KeyEntry], wanted: bool) -> SessionRow:
+    async def import_session(
+        self, session: SessionId, entries: Sequence[KeyEntry], wanted: bool, proxy: Proxy | None = None
+    ) -> SessionRow:
         """Add a session together with its credentials and keys. Raises SessionExists, UnstorableValue."""
 
         async def operation(connection: AsyncConnection) -> SessionRow:
             taken = auth.storable(session, entries)
             row = await archives.create_session(connection, session, wanted)
+            await connection.execute(self._with_proxy(session, proxy))
             await auth.write(connection, self._cipher, session, taken)
-            return row
+            return msgspec.structs.replace(row, proxy=proxy.name if proxy else None)
 
         return await self._writer.submit(operation)
 
@@ -389,6 +407,9 @@ class Store:
                 return (await connection.execute(statement)).all()
         except (SQLAlchemyError, OSError) as error:
             raise StoreUnavailable(f"The store could not read: {faults.describe(error)}") from None
+
+    def _with_proxy(self, session: SessionId, proxy: Proxy | None) -> Executable:
+        return _update_session(session, proxy=proxies.stored(self._cipher, session, proxy))
 
     def _execute(self, statement: Executable, patient: bool = False, newest_of: object = None) -> asyncio.Future[None]:
         async def operation(connection: AsyncConnection) -> None:

@@ -7,6 +7,7 @@ import { setImmediate as nextTurn } from 'node:timers/promises';
 import { generateMessageIDV2, makeWASocket, S_WHATSAPP_NET } from '@whiskeysockets/baileys';
 import { closeFacts, closeReason } from './close-reason.js';
 import { inbound, receiptsOfReaders, receiptsOfUpdates, recipient } from './messages.js';
+import { OfflineQueue } from './offline-queue.js';
 import { Signal } from './signal.js';
 import { socketOptions } from './socket-options.js';
 import { Standing } from './standing.js';
@@ -22,6 +23,7 @@ import { Transport } from './transport.js';
  * @typedef {object} ConnectionContext
  * @property {string} session
  * @property {number} attempt
+ * @property {string | null} proxy its URL; null: none, straight to WhatsApp
  * @property {import('./auth-store.js').AuthStore} auth
  * @property {import('./sent-messages.js').SentMessages} sent
  * @property {import('./plaintexts.js').Plaintexts} plaintexts
@@ -33,14 +35,19 @@ import { Transport } from './transport.js';
  * @property {() => boolean} mustNotRead more messages and receipts wait for the supervisor than should
  * @property {(message: import('./messages.js').Inbound) => void} onMessage
  * @property {(receipt: import('./messages.js').Receipt) => void} onReceipt
+ * @property {(stanza: BinaryNode) => void} onStanza any that came, as it came
  *
- * @typedef {{ ok: boolean, round_trip_ms: number | null, silent: boolean }} ProbeResult
+ * @typedef {'offline_queue' | 'sends'} Stall what does not move although the server answers: what it has kept for us, or
+ *   its acks of what we send
+ * @typedef {{ ok: boolean, round_trip_ms: number | null, silent: boolean, stalled: Stall | null }} ProbeResult
  */
 
 /** How long `closed` may wait for writes that the supervisor has not acknowledged. */
 const WRITES_TIMEOUT_MS = 10_000;
 const LOGOUT_TIMEOUT_MS = 5_000;
 const SEND_TIMEOUT_MS = 30_000;
+/** A single ack may get lost; two texts in a row without one are no chance. */
+const UNACKNOWLEDGED_IS_STALLED = 2;
 
 /** @type {CloseFacts} */
 export const LOGOUT_NOT_SENT = { code: null, message: 'not open: the server was not told', data: null };
@@ -72,6 +79,11 @@ export class Connection {
   /** @type {NodeJS.Timeout | undefined} */
   #deadline;
   #standing = new Standing();
+  #queue = new OfflineQueue();
+  /** Texts in a row that the server has not acknowledged, though it could have. */
+  #unacknowledged = 0;
+  /** Through the proxy. @type {import('./proxy.js').Way | null} */
+  #way = null;
   #isOpen = false;
   #paired = false;
   /** The server was asked to remove the device. */
@@ -101,12 +113,14 @@ export class Connection {
   }
 
   async open() {
-    const { session, auth, sent, plaintexts, settings, log } = this.#context;
+    const { session, auth, sent, plaintexts, settings, log, proxy } = this.#context;
     this.#armDeadline();
     try {
       const state = await auth.renew();
+      const way = proxy === null ? null : (await import('./proxy.js')).wayThrough(proxy);
+      this.#way = way;
       if (this.#over.raised) return;
-      this.#sock = makeWASocket(socketOptions({ session, settings, auth: state, sent, plaintexts, log }));
+      this.#sock = makeWASocket(socketOptions({ session, settings, auth: state, sent, plaintexts, way, log }));
       this.#listen(this.#sock);
     } catch (error) {
       this.#finish(closeFacts(error));
@@ -151,6 +165,7 @@ export class Connection {
 
   /** Says what had to wait while nothing might be said. */
   speak() {
+    this.#queue.moved(); // it may have waited for what we could not say
     this.#transport?.speak();
   }
 
@@ -169,9 +184,12 @@ export class Connection {
     const { probeTimeoutMs } = this.#context.settings;
     transport.intake.sip();
     const answered = await this.#over.until(ask(sock, PING, probeTimeoutMs), 2 * probeTimeoutMs);
-    if (answered) return { ok: true, round_trip_ms: Math.round(performance.now() - startedAt), silent: false };
+    if (answered) {
+      const roundTripMs = Math.round(performance.now() - startedAt);
+      return { ok: true, round_trip_ms: roundTripMs, silent: false, stalled: this.#stalled(transport) };
+    }
     const silent = transport.bytesRead === bytesBefore;
-    return { ok: transport.intake.stopped && !silent, round_trip_ms: null, silent };
+    return { ok: transport.intake.stopped && !silent, round_trip_ms: null, silent, stalled: null };
   }
 
   /**
@@ -187,7 +205,11 @@ export class Connection {
     const sock = this.#openSocket();
     const id = generateMessageIDV2(sock.user?.id);
     const ack = await this.#over.until(this.#deliver(sock, jid, text, id), SEND_TIMEOUT_MS);
-    if (!ack) throw new RequestError('timed_out', 'not acknowledged by the server; it may arrive all the same');
+    if (!ack) {
+      if (this.isOpen && !this.#transport?.isHeldUp) this.#unacknowledged += 1;
+      throw new RequestError('timed_out', 'not acknowledged by the server; it may arrive all the same');
+    }
+    this.#unacknowledged = 0;
     const { error } = ack.tag === 'ack' ? ack.attrs : {};
     if (error) throw new RequestError('refused', `the server refused the message with error ${error}`);
     return { id };
@@ -210,6 +232,19 @@ export class Connection {
     return { code };
   }
 
+  /**
+   * @param {Transport} transport
+   * @returns {Stall | null}
+   */
+  #stalled(transport) {
+    if (transport.isHeldUp) {
+      this.#queue.moved();
+      return null;
+    }
+    if (this.#queue.stalled) return 'offline_queue';
+    return this.#unacknowledged >= UNACKNOWLEDGED_IS_STALLED ? 'sends' : null;
+  }
+
   /** @param {WASocket} sock */
   #listen(sock) {
     const { auth, plaintexts, mustBeSilent, onReceipt } = this.#context;
@@ -224,6 +259,7 @@ export class Connection {
     });
     sock.ev.on('creds.update', () => auth.saveCreds().catch(() => {})); // a refusal comes back through `fail`
     sock.ev.on('connection.update', (update) => this.#onUpdate(update));
+    sock.ws.on('frame', (frame) => this.#onFrame(frame));
     this.#hearMessages(sock);
     sock.ev.on('messages.update', (updates) => receiptsOfUpdates(updates).forEach(onReceipt));
     sock.ev.on('message-receipt.update', (updates) => receiptsOfReaders(updates).forEach(onReceipt));
@@ -246,6 +282,13 @@ export class Connection {
       }
       return emit(event, data);
     };
+  }
+
+  /** @param {BinaryNode | Uint8Array} frame those of the handshake are no stanzas */
+  #onFrame(frame) {
+    if (this.#over.raised || frame instanceof Uint8Array) return;
+    this.#queue.see(frame);
+    this.#context.onStanza(frame);
   }
 
   /** @param {Events['connection.update']} update */
@@ -283,6 +326,7 @@ export class Connection {
     const { session, attempt, auth, report } = this.#context;
     clearTimeout(this.#deadline);
     this.#isOpen = true;
+    this.#queue.moved();
     const { id = '', name = null } = auth.creds.me ?? {};
     this.#standing.opened(id, name);
     report({ type: 'opened', session, attempt, jid: id, name });
@@ -303,7 +347,8 @@ export class Connection {
     this.#deadline = setTimeout(async () => {
       await nextTurn(); // after a stall of the event loop the answer may be there, unread
       if (this.isOpen || (this.#qrShown.raised && !this.#paired)) return;
-      const message = `not open after ${connectTimeoutMs} ms`;
+      const way = this.#way ? ` through the proxy ${this.#way.name}` : '';
+      const message = `not open after ${connectTimeoutMs} ms${way}`;
       this.#finish({ code: null, message, data: null }, 'attempt_timed_out');
     }, connectTimeoutMs);
   }
@@ -347,6 +392,7 @@ export class Connection {
     this.#context.auth.windUp();
     this.#sock?.ev.flush(); // messages that Baileys holds back, and has confirmed to their senders already
     this.#transport?.terminate();
+    this.#way?.end();
     if (this.#isOpen) this.#transport?.pretend();
     this.#sock?.end(undefined).catch(() => {}); // clears Baileys' timers and caches, and destroys its emitter
   }

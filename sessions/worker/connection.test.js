@@ -28,6 +28,7 @@ function connectTo(webSocketUrl) {
   const connection = new Connection({
     session: 's',
     attempt: 7,
+    proxy: null,
     auth: new AuthStore(null, { read: async () => ({}), write: async () => {} }, () => {}),
     sent: new SentMessages(),
     plaintexts: new Plaintexts({ isOnItsWay: () => false, forget: () => {} }),
@@ -51,6 +52,7 @@ function connectTo(webSocketUrl) {
     report: (frame) => frames.push(frame),
     onMessage: () => {},
     onReceipt: () => {},
+    onStanza: () => {},
   });
   connection.open();
   return { connection, frames };

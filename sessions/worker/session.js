@@ -5,6 +5,7 @@ import { Connection, LOGOUT_NOT_SENT, RequestError } from './connection.js';
 import { LineKeeper } from './keeper.js';
 import { findLeftovers } from './leftovers.js';
 import { Outbox } from './outbox.js';
+import { PhoneWatch } from './phone.js';
 import { KIND, Plaintexts } from './plaintexts.js';
 import { SentMessages } from './sent-messages.js';
 import { IDLE } from './standing.js';
@@ -25,7 +26,7 @@ import { IDLE } from './standing.js';
  */
 
 /** @type {import('./connection.js').ProbeResult} */
-const NO_SOCKET = { ok: false, round_trip_ms: null, silent: true };
+const NO_SOCKET = { ok: false, round_trip_ms: null, silent: true, stalled: null };
 const SILENT = {
   code: 408,
   message: 'The socket is silent: a probe went unanswered and not one byte came',
@@ -36,11 +37,13 @@ const STORE_FAILED = { code: null, message: "the supervisor could not save this 
 export class Session {
   #id;
   #epoch;
+  #proxy;
   #context;
   #keeper;
   #auth;
   #outbox;
   #sent = new SentMessages();
+  #phone;
   #plaintexts;
   /** @type {Connection | null} */
   #connection = null;
@@ -55,15 +58,17 @@ export class Session {
    * @param {import('./wire.js').Assign} assignment
    * @param {SessionContext} context
    */
-  constructor({ session, epoch, creds, inbound }, context) {
+  constructor({ session, epoch, creds, proxy, inbound }, context) {
     this.#turn = context.after ?? Promise.resolve();
     this.#id = session;
     this.#epoch = epoch;
+    this.#proxy = proxy;
     this.#context = context;
     this.#keeper = new LineKeeper(session, epoch, context.send, context.nextNumber);
     this.#auth = new AuthStore(creds ?? null, this.#keeper, (refusal) => this.#onRefused(refusal));
     const govern = () => this.#connection?.govern();
     this.#outbox = new Outbox(session, epoch, { write: context.write, onFull: govern, onRoom: govern });
+    this.#phone = new PhoneWatch((seenAt) => this.#tellOfPhone(seenAt));
     this.#plaintexts = new Plaintexts({
       isOnItsWay: (name) => this.#outbox.holds(name),
       forget: (names) => this.#auth.forget(KIND, names),
@@ -169,6 +174,7 @@ export class Session {
     const connection = new Connection({
       session: this.#id,
       attempt,
+      proxy: this.#proxy,
       auth: this.#auth,
       sent: this.#sent,
       plaintexts: this.#plaintexts,
@@ -179,9 +185,20 @@ export class Session {
       report: (frame) => this.#report(frame),
       onMessage: (message) => this.#outbox.add({ type: 'message', ...message, kept: this.#plaintexts.take() }),
       onReceipt: (receipt) => this.#outbox.add({ type: 'receipt', ...receipt }),
+      onStanza: (stanza) => this.#phone.see(stanza, this.#auth.creds.me),
     });
     this.#connection = connection;
     connection.open();
+  }
+
+  /**
+   * @param {number} seenAt
+   * @returns {boolean} whether somebody is there to hear it
+   */
+  #tellOfPhone(seenAt) {
+    if (this.#context.mustBeSilent()) return false; // without a supervisor; a later sign will do
+    this.#context.send({ type: 'phone', session: this.#id, seen_at_seconds: seenAt });
+    return true;
   }
 
   /** @param {Parameters<import('./connection.js').ConnectionContext['report']>[0]} frame */

@@ -15,15 +15,17 @@ const { ON_DEMAND } = proto.HistorySync.HistorySyncType;
  * @param {import('@whiskeysockets/baileys').AuthenticationState} given.auth
  * @param {import('./sent-messages.js').SentMessages} given.sent
  * @param {import('./plaintexts.js').Plaintexts} given.plaintexts
+ * @param {import('./proxy.js').Way | null} given.way through a proxy, if the session has one
  * @param {import('./log.js').Log} given.log
  * @returns {SocketOptions}
  */
-export function socketOptions({ session, settings, auth, sent, plaintexts, log }) {
+export function socketOptions({ session, settings, auth, sent, plaintexts, way, log }) {
   const { webSocketUrl } = settings;
   return {
     auth,
     logger: baileysLogger(log),
     ...(webSocketUrl && { waWebSocketUrl: webSocketUrl.replaceAll('{session}', encodeURIComponent(session)) }),
+    ...(way && throughProxy(way)),
     // A shorter deadline of the attempt ends it before; the two must not race for the same instant.
     connectTimeoutMs: HANDSHAKE_TIMEOUT_MS,
     qrTimeout: settings.qrTimeoutMs,
@@ -42,6 +44,18 @@ export function socketOptions({ session, settings, auth, sent, plaintexts, log }
     makeSignalRepository: plaintexts.makeRepository,
     // A refused write ends the socket. Baileys' ten retries at 3 s would outlive it and write old state over new.
     transactionOpts: { maxCommitRetries: 1, delayBetweenTriesMs: 0 },
+  };
+}
+
+/**
+ * @param {import('./proxy.js').Way} way
+ * @returns {Partial<SocketOptions>}
+ */
+function throughProxy({ agent, dispatcher }) {
+  return {
+    agent: /** @type {any} */ (agent), // declared as https.Agent; ws takes any
+    fetchAgent: agent,
+    options: /** @type {RequestInit} */ ({ dispatcher }),
   };
 }
 

@@ -81,6 +81,11 @@ export class Transport {
     for (const frame of this.#held.splice(0)) this.#pass(frame, () => {}); // a socket that has ended says so by itself
   }
 
+  /** Frames wait for our own leave, or nothing is read: that nothing comes back is no fault of the server's. */
+  get isHeldUp() {
+    return this.#held.length > 0 || this.intake.stopped;
+  }
+
   /** Bytes that came from the server, whatever they were. */
   get bytesRead() {
     return this.#tcp?.bytesRead ?? 0;

@@ -10,7 +10,7 @@ export const MAX_FRAME_BYTES = 32 * 1024 * 1024;
 const SURROGATE_ESCAPE = /\\ud[89a-f]/;
 
 /**
- * @typedef {{ type: 'assign', session: string, epoch: number, creds: unknown, proxy?: null,
+ * @typedef {{ type: 'assign', session: string, epoch: number, creds: unknown, proxy: string | null,
  *   inbound?: Record<string, unknown> | null }} Assign
  * @typedef {{ type: 'connect', session: string, attempt: number }} Connect
  * @typedef {{ type: 'close', session: string }} Close
@@ -49,11 +49,12 @@ const SURROGATE_ESCAPE = /\\ud[89a-f]/;
  * @typedef {{ type: 'receipt', session: string, epoch: number, seq: number } & import('./messages.js').Receipt}
  *   Receipt
  * @typedef {{ type: 'probed', session: string, id: number } & import('./connection.js').ProbeResult} Probed
+ * @typedef {{ type: 'phone', session: string, seen_at_seconds: number }} Phone
  * @typedef {{ type: 'replied', session: string, id: number, ok: boolean, result: Record<string, string> | null,
  *   error: { code: string, message: string } | null }} Replied
  * @typedef {{ type: 'beat', lag_ms: number, rss_bytes: number, heap_bytes: number }} Beat
- * @typedef {Hello | State | Qr | Opened | Closed | KeysGet | KeysSet | Message | Receipt | Probed | Replied | Beat}
- *   UpFrame
+ * @typedef {Hello | State | Qr | Opened | Closed | KeysGet | KeysSet | Message | Receipt | Probed | Phone | Replied |
+ *   Beat} UpFrame
  */
 
 /** The other side does not speak the protocol. The message never quotes the line: it may hold keys. */
@@ -93,13 +94,13 @@ const anything = () => true;
 
 /** @type {Shapes} */
 export const DOWN = {
-  // A worker that ignored a proxy would show the host's own address to WhatsApp: refuse what is not built yet.
-  // And creds left out by mistake must not be taken for "never paired", which would cost a pairing.
+  // Creds left out by mistake must not be taken for "never paired", which would cost a pairing; nor a proxy for none,
+  // which would show the host's own address to WhatsApp.
   assign: {
     session: text,
     epoch: integer,
     creds: (value) => value === null || object(value),
-    proxy: absent,
+    proxy: (value) => value === null || text(value),
     inbound: nullable(object),
   },
   connect: { session: text, attempt: integer },
@@ -182,7 +183,15 @@ export const UP = {
     from: text,
     status: oneOf('server_ack', 'delivered', 'read', 'played', 'error'),
   },
-  probed: { session: text, id: integer, ok: flag, round_trip_ms: nullable(number), silent: flag },
+  probed: {
+    session: text,
+    id: integer,
+    ok: flag,
+    round_trip_ms: nullable(number),
+    silent: flag,
+    stalled: nullable(oneOf('offline_queue', 'sends')),
+  },
+  phone: { session: text, seen_at_seconds: integer },
   replied: {
     session: text,
     id: integer,

@@ -17,7 +17,7 @@ from tests.lab_tools import Done, must, wasup
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
 TOKEN = "correct-horse-battery-staple"
-OVER_THE_API = [("sessions", "list"), ("workers", "list"), ("workers", "roll")]
+OVER_THE_API = [("sessions", "list"), ("workers", "list"), ("workers", "roll"), ("explain", "loja-1")]
 """Commands that need a running supervisor."""
 COMMANDS = {
     # what is asked for help -> what its help speaks of
@@ -34,6 +34,7 @@ COMMANDS = {
     ("workers", "roll"): ["--all", "--no-wait"],
     ("store",): ["rotate"],
     ("store", "rotate"): ["WHATSAPP_STORE_KEY"],
+    ("explain",): ["why", "--all"],
     ("backup",): ["supervisor runs"],
     ("restore",): ["empty"],
 }

@@ -6,8 +6,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from supervisor.bucket import TokenBucket
-from supervisor.hold import Hold
+from sessions.model import SessionId
+from supervisor.bucket import Allowance, TokenBucket
+from supervisor.hold import LIMITED_PACE, OUTAGE, OUTAGE_PACE, VERSION_PACE, Hold
+from supervisor.outage import FLEET, Scope
+
+SHOP = SessionId("shop")
 
 
 def test_a_full_bucket_gives_its_burst_and_then_its_rate() -> None:
@@ -56,26 +60,75 @@ def test_no_sequence_of_takes_gets_more_than_burst_and_rate(pauses: list[float])
         assert taken <= 4 + 2.0 * now + 1e-6
 
 
-def test_canaries_wait_five_minutes_and_then_twice_as_long_up_to_half_an_hour() -> None:
-    hold = Hold.begin("client_outdated", now=0.0, roll=0.5)
+def test_canaries_after_a_405_wait_five_minutes_and_then_twice_as_long_up_to_half_an_hour() -> None:
+    hold = Hold.begin(FLEET, "client_outdated", "", now=0.0, roll=0.5)
     waits, now = [hold.seconds_until_canary(0.0)], 0.0
-    for _ in range(5):
+    for _ in range(6):
         now = hold.next_canary_at
         assert hold.seconds_until_canary(now) == 0
-        hold.canary = "shop"
+        assert hold.canary_tries(SHOP, now, roll=0.5) is None, "its attempt may take as long as any"
         assert hold.seconds_until_canary(now) == math.inf, "one at a time"
-        hold.canary_failed(now, roll=0.5)
-        assert hold.canary is None
+        assert hold.seconds_until_canary(now, urgent=True) == math.inf
+        hold.canary_failed()
         waits.append(hold.seconds_until_canary(now))
-    assert waits[0] == pytest.approx(300)
-    assert waits[1] in (pytest.approx(300), pytest.approx(600))
-    assert waits[-1] == pytest.approx(1800)
-    assert waits == sorted(waits)
+    assert waits == pytest.approx([300, 300, 600, 1200, 1800, 1800, 1800])
 
 
-@given(st.floats(0, 1, exclude_max=True), st.integers(0, 2000))
-def test_a_canary_is_spread_by_a_tenth_and_never_overflows(roll: float, failures: int) -> None:
-    hold = Hold.begin("client_outdated", now=0.0, roll=roll)
-    hold.canaries = min(failures, 1000)
-    hold.canary_failed(0.0, roll)
-    assert 270 - 1e-6 <= hold.seconds_until_canary(0.0) <= 1980 + 1e-6
+def test_canaries_of_an_outage_are_a_share_of_its_length_apart() -> None:
+    hold, now, waits = Hold.begin(FLEET, OUTAGE, "", now=0.0, roll=0.5), 0.0, {}
+    while now < 3600:
+        now = hold.next_canary_at
+        deadline = hold.canary_tries(SHOP, now, roll=0.5)
+        assert deadline is not None
+        assert 5 <= deadline <= 15
+        waits[now] = hold.next_canary_at - now
+        hold.canary_failed()
+    assert min(waits) == pytest.approx(0.25)
+    assert all(wait == pytest.approx(max(1, min(12.5, 0.15 * at))) for at, wait in waits.items() if at < 600)
+    assert all(wait == pytest.approx(min(50, 0.05 * at)) for at, wait in waits.items() if at >= 600)
+
+
+def test_a_wave_of_429_is_not_answered_by_knocking_every_second() -> None:
+    hold = Hold.begin(Scope("reason", "rate_limited"), OUTAGE, "", now=0.0, roll=0.0)
+    assert hold.seconds_until_canary(0.0) == pytest.approx(12)
+    hold.canary_tries(SHOP, 12.0, roll=0.0)
+    assert hold.next_canary_at == pytest.approx(24)
+
+
+def test_a_canary_that_is_called_off_leaves_its_turn_to_the_next_and_one_that_fails_does_not() -> None:
+    hold = Hold.begin(FLEET, OUTAGE, "", now=0.0, roll=0.5)
+    hold.canary_tries(SHOP, 100.0, roll=0.5)
+    hold.canary_failed()
+    assert hold.seconds_until_canary(101.0) == pytest.approx(11.5)
+    hold.canary_tries(SHOP, 112.5, roll=0.5)
+    hold.canary_left(113.0)
+    assert hold.seconds_until_canary(113.0) == 0
+
+
+def test_a_hold_is_given_up_when_for_a_minute_nobody_was_there_to_try_but_never_after_a_405() -> None:
+    hold = Hold.begin(FLEET, OUTAGE, "", now=0.0, roll=0.5)
+    assert [hold.seconds_until_given_up(at) for at in (10.0, 40.0, 70.0)] == [60, 30, 0]
+    hold.canary_tries(SHOP, 70.0, roll=0.5)
+    assert hold.seconds_until_given_up(200.0) == math.inf, "the canary is there"
+    hold.canary_failed()
+    assert hold.seconds_until_given_up(200.0) == 60
+    assert Hold.begin(FLEET, "client_outdated", "", 0.0, 0.5).seconds_until_given_up(1e6) == math.inf
+
+
+@given(st.floats(0, 1, exclude_max=True), st.floats(0, 1e6))
+def test_every_pace_stays_within_its_bounds(roll: float, held_for: float) -> None:
+    early = held_for < 600
+    assert 0.8 <= OUTAGE_PACE.wait_seconds(held_for, roll) <= (15.0 if early else 60.0)
+    assert 12 <= LIMITED_PACE.wait_seconds(held_for, roll) <= 60.0
+    assert 270 - 1e-6 <= VERSION_PACE.wait_seconds(held_for, roll) <= 1980 + 1e-6
+
+
+def test_an_allowance_keeps_what_is_reserved_until_the_login_lands() -> None:
+    allowance = Allowance(TokenBucket.full(rate=1.0, burst=2, now=0.0))
+    allowance.reserve()
+    assert allowance.seconds_until_free(0.0) == 0
+    allowance.reserve()
+    assert allowance.seconds_until_free(1000.0) == math.inf, "a login has to land first"
+    allowance.land(1000.0)
+    assert (allowance.available(1000.0), allowance.seconds_until_free(1000.0)) == (1, 1)
+    assert allowance.seconds_until_free(1001.0) == 0

@@ -7,7 +7,8 @@ import random
 import pytest
 
 from sessions.model import SessionId
-from supervisor.gate import Gate, GateConfig, GateTicket
+from supervisor.gate import Gate, GateConfig
+from supervisor.ticket import GateTicket
 
 pytestmark = [pytest.mark.looptime, pytest.mark.usefixtures("no_tasks_left")]
 
@@ -398,7 +399,7 @@ async def test_the_view_of_a_hold_names_reason_canary_and_time_in_words() -> Non
     assert view.hold.next_canary_in_seconds is not None
     assert 200 <= view.hold.next_canary_in_seconds <= 280
     assert view.hold.words.startswith(
-        "1 sessions are held for 60 s because of client_outdated; the next canary tries in"
+        "1 session is held for 60 s because of client_outdated (client version rejected); the next canary tries in"
     )
     await asyncio.sleep(300)
     assert waiting.done()

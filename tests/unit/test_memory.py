@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from sessions import memory
 from sessions.breaker import BreakerRecord
-from sessions.memory import LastClose, Remembered
+from sessions.memory import Calm, LastClose, Remembered
 from sessions.model import CloseReason
 from sessions.policy import RATE_LIMIT_MEMORY_SECONDS, Memory
 from sessions.wire import WireError
@@ -37,12 +37,18 @@ FULL = Remembered(
         restarts=(NOW - 30, NOW - 10),
         crashes=(NOW - 300,),
         deafs=(NOW - 3600,),
+        drops=(NOW - 50, NOW - 5),
+        logins=((NOW - 4000, 7), (NOW - 300, 2)),
     ),
     BreakerRecord(state="open", failures=5, opened_at=NOW - 100),
     LastClose(CloseReason.REPLACED, 440, "conflict", "try 1 of 2", "stop the other one", WALL - 1),
     parked=True,
     next_attempt_at=NOW + 44,
     judged=(3, 17),
+    calm=Calm(
+        Memory(failures=1, drops=(NOW - 50,), tries={CloseReason.REPLACED: 1}),
+        BreakerRecord(state="open", failures=5, opened_at=NOW - 900),
+    ),
 )
 
 
@@ -109,12 +115,13 @@ def test_a_memory_of_the_version_before_without_boot_and_monotonic_time_is_read_
     clock: SimpleNamespace,
 ) -> None:
     stored = msgspec.json.decode(memory.encode(FULL, NOW))
-    for name in ("boot", "saved_at_monotonic", "judged"):
+    for name in ("boot", "saved_at_monotonic", "judged", "drops", "logins", "calm"):
         del stored[name]
     clock.wall += 10
     back = memory.decode(msgspec.json.encode(stored), 3.0)
     assert back.next_attempt_at == pytest.approx(3 + 34)
     assert back.judged is None
+    assert (back.policy.drops, back.policy.logins, back.calm) == ((), (), None)
 
 
 def test_after_a_reboot_the_monotonic_clock_begins_anew_and_all_is_told_on_it(clock: SimpleNamespace) -> None:
@@ -125,6 +132,10 @@ def test_after_a_reboot_the_monotonic_clock_begins_anew_and_all_is_told_on_it(cl
     assert back.breaker.opened_at == pytest.approx(3 - 160)
     assert back.policy.penalty_until == pytest.approx(3 + 540)
     assert back.policy.restarts == (pytest.approx(3 - 90), pytest.approx(3 - 70))
+    assert back.policy.logins == ((pytest.approx(3 - 4060), 7), (pytest.approx(3 - 360), 2))
+    assert back.calm is not None
+    assert back.calm.policy.drops == (pytest.approx(3 - 110),)
+    assert back.calm.breaker.opened_at == pytest.approx(3 - 960)
     assert back.last_close == FULL.last_close
 
 
@@ -132,7 +143,8 @@ def test_a_wall_clock_that_was_set_back_lets_nothing_lie_in_the_future(clock: Si
     stored = memory.encode(FULL, NOW)
     clock.wall -= DAY
     back = memory.decode(stored, NOW)
-    times = [*back.policy.restarts, *back.policy.crashes, *back.policy.deafs]
+    times = [*back.policy.restarts, *back.policy.crashes, *back.policy.deafs, *back.policy.drops]
+    times += [begin for begin, _ in back.policy.logins]
     assert back.breaker.opened_at is not None
     assert max(*times, back.breaker.opened_at) <= NOW
     assert back.policy.penalty_until <= NOW + RATE_LIMIT_MEMORY_SECONDS, "it can only shorten what is remembered"

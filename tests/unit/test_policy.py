@@ -19,8 +19,11 @@ from sessions.policy import (
     Decision,
     Memory,
     Mend,
+    attempted,
     decide,
     decide_deaf,
+    forgiven,
+    logins_of_the_day,
     stable,
 )
 
@@ -324,11 +327,13 @@ def test_a_deaf_session_gets_a_new_socket_then_a_new_worker_then_is_left_alone()
     assert again is DeafAction.RECONNECT, "six hours later there is a new budget"
 
 
-# --- what no history may break --------------------------------------------------------------------------------------------
+# --- histories ------------------------------------------------------------------------------------------------------------
 
 LONGEST = 24 * HOUR + 990.0
 expiries = st.one_of(st.none(), st.floats(min_value=-1e6, max_value=24 * HOUR))
-closes = st.builds(Close, reason=st.sampled_from(R), was_stable=st.booleans(), expire_seconds=expiries)
+closes = st.builds(
+    Close, reason=st.sampled_from(R), was_open=st.booleans(), was_stable=st.booleans(), expire_seconds=expiries
+)
 rolls = st.floats(min_value=0, max_value=1, exclude_max=True)
 histories = st.lists(st.tuples(closes, st.floats(min_value=0, max_value=5000), rolls, st.booleans()), max_size=60)
 configs = st.builds(
@@ -339,7 +344,127 @@ configs = st.builds(
     tail_seconds=st.floats(min_value=0.001, max_value=900),
     crash_budget=st.integers(min_value=1, max_value=50),
     crash_window_seconds=st.floats(min_value=0.001, max_value=3600),
+    daily_logins=st.integers(min_value=1, max_value=30),
 )
+
+
+# --- flapping -------------------------------------------------------------------------------------------------------------
+
+
+def test_from_the_fourth_drop_within_an_hour_on_a_session_is_slowed_although_each_time_it_was_stable() -> None:
+    decisions = _drops(7, apart=120.0)
+    assert [d.wait_seconds for d in decisions] == pytest.approx([ALMOST_ONE * c for c in (0.5, 0.5, 0.5, 2, 4, 8, 16)])
+    assert [d.rule for d in decisions[2:4]] == [
+        "first try, almost at once",
+        "flapping: 4 drops within an hour, up to 2 s",
+    ]
+
+
+def test_flapping_slows_to_the_cap_and_no_further() -> None:
+    decisions = _drops(30, apart=90.0)
+    assert decisions[-1].wait_seconds == pytest.approx(300 * ALMOST_ONE)
+    assert len(decisions[-1].memory.drops) == 20
+
+
+def test_drops_are_forgotten_after_an_hour() -> None:
+    assert {d.wait_seconds for d in _drops(20, apart=1201.0)} == {0.5 * ALMOST_ONE}
+
+
+def test_a_try_that_never_opened_is_no_drop() -> None:
+    memory = _episode(R.CONNECTION_LOST, 8)[-1].memory
+    assert memory.drops == ()
+
+
+def test_a_drop_before_the_stable_period_waits_for_whatever_is_longer() -> None:
+    memory = Memory(failures=5, drops=(NOW - 3, NOW - 2, NOW - 1))
+    decision = decide(Close(reason=R.CONNECTION_LOST, was_open=True), memory, CONFIG, NOW, ALMOST_ONE)
+    assert decision.wait_seconds == pytest.approx(64 * ALMOST_ONE)
+    assert decision.rule == "try 6 of 10, up to 64 s"
+
+
+@pytest.mark.parametrize(
+    "reason", [R.REPLACED, R.DEAF, R.WORKER_EXITED, R.REQUESTED, R.STORE_FAILED, R.RESTART_REQUIRED]
+)
+def test_what_has_a_budget_of_its_own_is_no_flapping(reason: R) -> None:
+    assert decide(Close(reason=reason, was_open=True), Memory(), CONFIG, NOW, 0.5).memory.drops == ()
+
+
+# --- a day's logins -------------------------------------------------------------------------------------------------------
+
+
+@given(st.lists(st.floats(min_value=0, max_value=7200), max_size=300))
+def test_the_days_logins_are_never_fewer_than_there_were_and_few_numbers_hold_them(pauses: list[float]) -> None:
+    memory, now, times = Memory(), 0.0, []
+    for pause in pauses:
+        now += pause
+        memory = attempted(memory, now)
+        times.append(now)
+        counted = logins_of_the_day(memory, now)
+        assert len([t for t in times if t > now - 24 * HOUR]) <= counted
+        assert counted <= len([t for t in times if t > now - 25 * HOUR])
+        assert len(memory.logins) <= 26
+
+
+@given(histories, st.integers(min_value=1, max_value=5))
+def test_beyond_the_budget_no_rule_tries_more_often_than_the_tail(
+    history: list[tuple[Close, float, float, bool]], budget: int
+) -> None:
+    config, memory, now = replace(CONFIG, daily_logins=budget), Memory(), 0.0
+    for close, pause, roll, _ in history:
+        now += pause
+        decision = decide(close, memory, config, now, roll)
+        if (
+            decision.action is Action.RETRY
+            and logins_of_the_day(memory, now) >= budget
+            and close.reason not in {R.REQUESTED, R.RESTART_REQUIRED}
+        ):
+            assert decision.wait_seconds is not None
+            assert decision.wait_seconds >= 0.9 * config.tail_seconds
+            assert "budget" in decision.rule
+        memory = attempted(decision.memory, now)
+
+
+# --- what an outage charged -----------------------------------------------------------------------------------------------
+
+
+def test_what_an_outage_charged_is_taken_back_and_the_rest_stays() -> None:
+    before = Memory(failures=1, drops=(NOW,), tries={R.REPLACED: 1})
+    after = Memory(
+        failures=6,
+        penalty_steps=5,
+        penalty_until=NOW + 60,
+        drops=(NOW, NOW + 1),
+        tries={R.REPLACED: 2, R.CONNECTION_LOST: 3},
+        crashes=(NOW,),
+        deafs=(NOW,),
+        restarts=(NOW,),
+        logins=((NOW, 9),),
+    )
+    assert forgiven(after, before, RULES) == Memory(
+        failures=1,
+        drops=(NOW,),
+        tries={R.REPLACED: 2},
+        crashes=(NOW,),
+        deafs=(NOW,),
+        restarts=(NOW,),
+        logins=((NOW, 9),),
+    )
+
+
+def test_only_what_network_and_server_do_to_many_at_once_is_correlated() -> None:
+    assert {reason for reason, rule in RULES.items() if rule.correlated} == {
+        R.CONNECTION_CLOSED,
+        R.CONNECTION_LOST,
+        R.ATTEMPT_TIMED_OUT,
+        R.UNAVAILABLE,
+        R.SERVER_ERROR,
+        R.UPGRADE_REFUSED,
+        R.RATE_LIMITED,
+        R.UNDECRYPTABLE_FRAME,
+    }
+
+
+# --- what no history may break --------------------------------------------------------------------------------------------
 
 
 @given(histories, configs)
@@ -355,7 +480,7 @@ def test_no_history_makes_a_wait_negative_endless_or_not_a_number(
             assert 0 <= decision.wait_seconds <= LONGEST
         assert (decision.wait_seconds is not None) or decision.action is not Action.RETRY
         assert decision.rule
-        memory = decision.memory
+        memory = attempted(decision.memory, now)
 
 
 @given(histories, st.floats(min_value=-1e9, max_value=1e9))
@@ -370,7 +495,7 @@ def test_telling_the_memory_on_another_clock_changes_no_decision(
         assert (here.action, here.rule, here.wait_seconds) == (there.action, there.rule, there.wait_seconds)
         assert there.memory.shifted(-shift) == here.memory
         assert here.memory.shifted(shift).shifted(-shift) == here.memory
-        memory = here.memory
+        memory = attempted(here.memory, now)
 
 
 def test_an_expired_penalty_is_no_penalty_on_any_clock() -> None:
@@ -398,5 +523,16 @@ def _episode(
     memory = Memory()
     for number in range(closes):
         decisions.append(decide(Close(reason=reason), memory, config, NOW + number * apart, roll))
+        memory = decisions[-1].memory
+    return decisions
+
+
+def _drops(number: int, *, apart: float) -> list[Decision]:
+    """The decisions of so many drops of a session that is stably open in between."""
+    decisions: list[Decision] = []
+    memory = Memory()
+    for each in range(number):
+        close = Close(reason=R.CONNECTION_LOST, was_open=True, was_stable=True)
+        decisions.append(decide(close, stable(memory), CONFIG, NOW + each * apart, ALMOST_ONE))
         memory = decisions[-1].memory
     return decisions

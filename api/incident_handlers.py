@@ -1,0 +1,92 @@
+"""The handlers that explain: one session's story, and the incidents of all."""
+
+import re
+import time
+from typing import Final
+
+import msgspec
+from aiohttp import web
+
+from api.errors import BadRequest
+from api.handlers import session_id
+from api.keys import FLEET, STORE
+from api.responses import json
+from sessions import explanations, incidents
+from sessions.explanations import Outage
+from sessions.incidents import Incident, RecordedClose
+from sessions.model import parse_session_id
+from sessions.snapshot import iso
+from supervisor.gate_view import HoldView
+
+MOST: Final = 1000
+USUAL: Final = 100
+
+
+async def explain_session(request: web.Request) -> web.Response:
+    """Why the session is where it is, when it tries next, what a human must do; and its last incidents."""
+    fleet, records = request.app[FLEET], request.app[STORE].records
+    session = fleet.get(session_id(request))
+    begin, now = session.row().created_at, time.time()
+    week = now - incidents.WEEK_SECONDS
+    stored = [i for i in await records.of_session(session.id, week, explanations.TIMELINE) if i.began_at >= begin]
+    story = incidents.told(stored, session.incident())
+    figures = incidents.summary(await records.spans(session.id, week), story, now)
+    standing = explanations.Standing(
+        id=session.id,
+        wanted=session.row().wanted,
+        ever_paired=session.row().jid is not None or figures.since is not None,
+        reconnection=session.reconnection(),
+        budget=session.budget(),
+        outage=_outage(fleet.hold_of(session.id)),
+    )
+    return json(explanations.explain(standing, story, figures, now))
+
+
+async def list_incidents(request: web.Request) -> web.Response:
+    """Incidents, oldest first: the newest, or those after a number; `?session=`: of that one. Outages of the fleet have session null."""
+    named = request.query.get("session")
+    session = None if named is None else parse_session_id(named)
+    after, limit = _whole(request, "after"), _whole(request, "limit")
+    most = USUAL if limit is None else max(1, min(limit, MOST))
+    found = await request.app[STORE].records.incidents(session, after, most)
+    now = time.time()
+    return json({"incidents": [_shown(i, now) for i in found], "last": found[-1].id if found else after or 0})
+
+
+def _outage(hold: HoldView | None) -> Outage | None:
+    if hold is None:
+        return None
+    return Outage(
+        reason=hold.reason,
+        words=hold.words,
+        canary=hold.canary,
+        next_canary_in_seconds=hold.next_canary_in_seconds,
+        back_in_seconds=hold.estimated_seconds_until_all_back,
+    )
+
+
+def _shown(incident: Incident, now: float) -> dict[str, object]:
+    """As stored, with times in ISO 8601 and the wire in words."""
+    shown: dict[str, object] = msgspec.to_builtins(incident)
+    return shown | {
+        "scope": incident.scope or None,
+        "beganAt": iso(incident.began_at),
+        "endedAt": None if incident.ended_at is None else iso(incident.ended_at),
+        "causeOnTheWire": explanations.on_the_wire(incident.reason, incident.code, incident.message),
+        "costSeconds": round(incident.down_seconds(now), 1),
+        "closes": [_close(close) for close in incident.closes],
+    }
+
+
+def _close(close: RecordedClose) -> dict[str, object]:
+    shown: dict[str, object] = msgspec.to_builtins(close)
+    return shown | {"at": iso(close.at)}
+
+
+def _whole(request: web.Request, name: str) -> int | None:
+    text = request.query.get(name)
+    if text is None:
+        return None
+    if re.fullmatch(r"[0-9]{1,15}", text) is None:
+        raise BadRequest(f"{name} is {text[:40]!r}.", "It accepts a whole number.")
+    return int(text)

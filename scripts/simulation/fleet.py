@@ -1,0 +1,270 @@
+"""A supervisor's life in simulated time: real gate and real actors over played workers, store and server; left, killed, begun again."""
+
+import asyncio
+import random
+from collections import deque
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Final, Protocol
+
+from scripts.simulation.server import Server
+from scripts.simulation.workers import SimulatedWorkers
+from sessions import policy
+from sessions.actor import Actor
+from sessions.events import Asked, Command, Excused
+from sessions.health import HealthConfig
+from sessions.keys import KeyService
+from sessions.model import CloseReason, SessionId, WasupError
+from sessions.policy import Decision
+from sessions.ports import Origin
+from sessions.store import SessionRow
+from sessions.surroundings import SessionConfig, Surroundings
+from sessions.worker_process import Exit
+from supervisor.gate import Gate, GateConfig
+from tests.fakes import CREDS, FakeStore
+
+NEVER_SECONDS: Final = 1e9
+"""Probes would be most of what happens; here the faults say when a socket is found dead (sessions/health.py has its own tests)."""
+CALLS_SECONDS: Final = (0.05, 0.5)
+"""Within so long a worker that has lived on calls the new supervisor (it looks every 0.25 s)."""
+STORY: Final = "story"
+"""Tasks of this name are the simulation's own; all others die with the supervisor."""
+
+CONFIG: Final = SessionConfig(
+    health=HealthConfig(interval_seconds=NEVER_SECONDS, heartbeat_timeout_seconds=NEVER_SECONDS)
+)
+
+
+class Observer(Protocol):
+    """Whoever looks at what the actors do, step by step."""
+
+    def stepped(self, actor: "WatchedActor") -> None:
+        """An actor has dealt with an event."""
+
+    def judged(self, session: str, reason: CloseReason, decision: Decision) -> None:
+        """A close has been judged."""
+
+    def excused(self, session: str) -> None:
+        """What an outage had charged a session was taken back."""
+
+    def stable(self, session: str) -> None:
+        """A session has been open for the stable period."""
+
+    def failed(self, session: str, why: str) -> None:
+        """An error of the program's own has hit a session."""
+
+    def published(self, session: str | None, kind: str, data: Mapping[str, Any]) -> None:
+        """An event was shown."""
+
+    def begun(self, fleet: "SimulatedFleet") -> None:
+        """A supervisor has taken the fleet up."""
+
+
+class WatchedActor(Actor):
+    """The real actor, looked at after each of its steps."""
+
+    observer: Observer
+
+    async def _guarded(self, work: Any) -> None:
+        await super()._guarded(work)
+        self.observer.stepped(self)
+
+    async def _start_over(self, why: str) -> None:
+        self.observer.failed(self.id, why)
+        await super()._start_over(why)
+
+    async def _carry_out(self, reason: CloseReason, decision: Decision) -> None:
+        self.observer.judged(self.id, reason, decision)
+        await super()._carry_out(reason, decision)
+
+    async def _excuse(self) -> None:
+        await super()._excuse()
+        last = self._judgement.last_close
+        if last is not None and last.rule == policy.EXCUSED:
+            self.observer.excused(self.id)
+
+    def _on_stable(self, attempt: Any) -> None:
+        super()._on_stable(attempt)
+        self.observer.stable(self.id)
+
+    @property
+    def due(self) -> float | None:
+        """When its next try is due."""
+        return self._next_attempt_at
+
+    @property
+    def has_step(self) -> bool:
+        """Whether it waits for a step, or its end is in the inbox."""
+        return not self._agenda.idle
+
+    @property
+    def has_deadline(self) -> bool:
+        """Whether its worker owes it something by a time that is still to come."""
+        now = asyncio.get_running_loop().time()
+        return any(not timer.cancelled() and timer.when() >= now for timer in self._agenda._deadlines)
+
+
+class EgressGate(Gate):
+    """The real gate, told the simulation's egress of each session."""
+
+    egress_of: Mapping[str, str]
+
+    def registered(self, session: SessionId, egress: str) -> None:
+        """As the gate does, by the simulation's books."""
+        super().registered(session, self.egress_of[session])
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Parts:
+    """What the supervisor is made of. A mutation puts another class here."""
+
+    gate: type[EgressGate] = EgressGate
+    actor: type[WatchedActor] = WatchedActor
+    gate_config: GateConfig = field(default_factory=lambda: GateConfig(egress_rate_per_second=3.0, egress_burst=6))
+    config: SessionConfig = CONFIG
+
+
+class NoRecords:
+    """Incidents are written nowhere here: nobody reads a million session-hours of them."""
+
+    silent_since: float | None = None
+
+    def save_incident(self, incident: Any) -> object:
+        """Forget it."""
+        return None
+
+    def move(self, session: str, state: str, at: float) -> object:
+        """Forget it."""
+        return None
+
+
+class SimulatedStore(FakeStore):
+    """The store in memory."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.records = NoRecords()  # type: ignore[assignment,unused-ignore]
+        self.writes = deque(maxlen=1)  # type: ignore[assignment]
+
+
+class SimulatedFleet:
+    """Sessions, their workers and their supervisor, if it lives just now."""
+
+    def __init__(
+        self, sessions: Mapping[str, str], server: Server, dice: random.Random, observer: Observer, parts: Parts
+    ) -> None:
+        """`sessions`: each one's egress."""
+        self.store = SimulatedStore()
+        self.workers = SimulatedWorkers(server, dict(sessions))
+        self.actors: dict[str, WatchedActor] = {}
+        self.gate: Gate | None = None
+        self.alive = False
+        self.events = 0
+        """That the actors have dealt with."""
+        self._egress_of = sessions
+        self._server = server
+        self._dice = dice
+        self._observer = observer
+        self._parts = parts
+        self._tasks: list[asyncio.Task[None]] = []
+
+    async def pair(self) -> None:
+        """All sessions are wanted, and have credentials."""
+        for session in self._egress_of:
+            await self.store.create_session(SessionId(session), wanted=True)
+            self.store.auth[session, "creds", "creds"] = CREDS
+
+    # --- the supervisor's life ---------------------------------------------------------------------------------------------------
+
+    async def begin(self) -> None:
+        """A supervisor starts, and takes up what is there."""
+        for worker in self.workers.alive:
+            self.workers.calls(worker, self._dice.uniform(*CALLS_SECONDS))
+        around = self._surroundings()
+        self.alive = True
+        self._observer.begun(self)
+        for row in await self.store.sessions():
+            self._run(row, around)
+
+    async def leave(self) -> None:
+        """It stops and leaves its workers, with their sockets, to its successor."""
+        self.alive = False
+        replies = [self._ask(actor, Command.LEAVE) for actor in self.actors.values()]
+        await asyncio.gather(*replies, return_exceptions=True)
+        await asyncio.gather(*self._tasks)
+        self._forget()
+
+    async def die(self) -> None:
+        """It is killed without a word. Its workers live on."""
+        self.alive = False
+        doomed = [task for task in asyncio.all_tasks() if task.get_name() != STORY]
+        for task in doomed:
+            task.cancel()
+        await asyncio.gather(*doomed, return_exceptions=True)
+        self._forget()
+
+    async def lose_machine(self) -> None:
+        """It is killed, and its workers with it."""
+        await self.die()
+        for worker in self.workers.alive:
+            worker.end(Exit(signal=9))
+
+    # --- operators ---------------------------------------------------------------------------------------------------------------
+
+    async def ask(self, session: str, command: Command) -> bool:
+        """An operator asks; whether it was done."""
+        if not self.alive:
+            return False
+        try:
+            await self._ask(self.actors[session], command)
+        except WasupError:
+            return False
+        return True
+
+    # --- inside ------------------------------------------------------------------------------------------------------------------
+
+    def _forget(self) -> None:
+        self.workers.returning.clear()
+        self.workers.live_on()
+        self.actors, self._tasks, self.gate = {}, [], None
+
+    def _run(self, row: SessionRow, around: Surroundings) -> None:
+        actor = self._parts.actor(row, around)
+        actor.observer = self._observer
+        self.actors[row.id] = actor
+        self._tasks.append(asyncio.create_task(actor.run(), name=f"session {row.id}"))
+
+    def _surroundings(self) -> Surroundings:
+        gate = self._parts.gate(self._parts.gate_config, self._dice, publish=self._publish)
+        gate.egress_of = self._egress_of
+        gate.on_excused = self._excuse
+        self.gate = gate
+        return Surroundings(
+            config=self._parts.config,
+            store=self.store,  # type: ignore[arg-type]
+            keys=KeyService(self.store),  # type: ignore[arg-type]
+            workers=self.workers,
+            gate=gate,
+            publish=self._publish,
+            deliver=_deliver,
+            dice=self._dice,
+        )
+
+    def _excuse(self, sessions: Collection[SessionId]) -> None:
+        for session in sessions:
+            if session in self.actors:
+                self.actors[session].inbox.put_nowait(Excused())
+
+    def _publish(self, session: SessionId | None, kind: str, data: Mapping[str, Any]) -> None:
+        self._observer.published(session, kind, data)
+
+    @staticmethod
+    def _ask(actor: Actor, command: Command) -> "asyncio.Future[Any]":
+        reply: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+        actor.inbox.put_nowait(Asked(command, reply))
+        return reply
+
+
+def _deliver(session: SessionId, kind: str, data: Mapping[str, Any], origin: Origin) -> "asyncio.Future[bool]":
+    """No messages are played here."""
+    raise NotImplementedError

@@ -1,0 +1,431 @@
+"""The texts for a tired operator: why, when next, what must I do. For every close reason and every state.
+
+Pure; docs/close-reasons.md is made from them. What a human must do is the policy's own text (`Rule.human`): here are the cause in plain words,
+what of it is on the wire, what wasup does by default, and what a session that is at rest waits for.
+"""
+
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Final
+
+import msgspec
+
+from sessions.incidents import Incident, Summary
+from sessions.judgement import Budget
+from sessions.model import CloseReason as R
+from sessions.model import SessionState as S
+from sessions.policy import RULES
+from sessions.snapshot import Reconnection, iso
+
+
+class Text(msgspec.Struct, frozen=True):
+    """Of a close reason. `wire`: what says so there. `why`: in plain words. `does`: what wasup does by default.
+
+    `until`: what ends the rest when the session is parked for it ("when ..."), None when it is never parked for it by default.
+    """
+
+    wire: str
+    why: str
+    does: str
+    until: str | None = None
+
+
+TEXTS: Final[Mapping[R, Text]] = {
+    R.RESTART_REQUIRED: Text(
+        "stream error 515",
+        "WhatsApp asked the session to connect anew, as it does once after each pairing.",
+        "Connects anew at once. More than three times in a minute is treated as a closed connection.",
+    ),
+    R.CONNECTION_CLOSED: Text(
+        "428, or an end without a code",
+        "The connection was closed from the other side or on the way: the network, a router, or WhatsApp's front door.",
+        "Tries again, almost at once if it had been stably open, then with growing waits (2 s doubled, up to 5 min).",
+    ),
+    R.CONNECTION_LOST: Text(
+        "408 of a paired device, a WebSocket error, or a socket that had gone silent",
+        "The connection went dead: nothing came through any more, or the server's name or address could not be reached.",
+        "Tries again, almost at once if it had been stably open, then with growing waits (2 s doubled, up to 5 min).",
+    ),
+    R.QR_EXPIRED: Text(
+        "408 `QR refs attempts ended`, or 408 after a QR was shown",
+        "Nobody scanned the QR code, or typed the pairing code, in time.",
+        "Parks: codes that nobody looks at are not asked for again and again.",
+        "when a human asks for a new QR code",
+    ),
+    R.SERVER_ERROR: Text(
+        "500, or a stream error that nobody has named",
+        "WhatsApp's server reported an error of its own.",
+        "Tries again with growing waits (5 s doubled, up to 15 min).",
+    ),
+    R.UNAVAILABLE: Text(
+        "501, 503, or HTTP 5xx at the upgrade",
+        "WhatsApp's service is not available just now.",
+        "Tries again with growing waits (5 s doubled, up to 15 min).",
+    ),
+    R.RATE_LIMITED: Text(
+        "429, also as HTTP answer at the upgrade",
+        "WhatsApp says that this number or this address connects too often.",
+        "Tries again five steps further on (waits 32 times as long) for an hour; it counts twice for the breaker.",
+    ),
+    R.UPGRADE_REFUSED: Text(
+        "any other HTTP answer than 101 at the upgrade",
+        "Something that is not WhatsApp answered: a proxy, a firewall or a captive portal on the way.",
+        "Tries again with growing waits (2 s doubled, up to 5 min). It is never taken for a ban.",
+    ),
+    R.REPLACED: Text(
+        "stream error 440 (conflict, replaced)",
+        "Another program logged in with this device's keys, and WhatsApp keeps only the newest login.",
+        "Tries twice, 30 to 60 s apart, then parks and opens the breaker: it does not fight.",
+        "when the other program is stopped and a human has forced a reconnection",
+    ),
+    R.LOGGED_OUT: Text(
+        "401 of any kind but our own logout",
+        "The device was unlinked: on the phone, by WhatsApp, or because the phone was offline for 14 days.",
+        "Archives the credentials (never deletes them) and parks.",
+        "when a human has paired it again",
+    ),
+    R.OWN_LOGOUT: Text(
+        "401 `Intentional Logout`",
+        "It was logged out as an operator asked.",
+        "Archives the credentials and stops the session.",
+        "when a human has paired it again",
+    ),
+    R.TEMPORARILY_BANNED: Text(
+        "402",
+        "WhatsApp has banned this number for a time.",
+        "Parks until the ban ends (24 h when it names no end), then makes one try; each refusal waits at least twice as long.",
+        "when the ban ends",
+    ),
+    R.LOCKED: Text(
+        "403",
+        "WhatsApp has locked this account and wants something done on the phone.",
+        "Parks.",
+        "when a human has unlocked the account on the phone and started the session",
+    ),
+    R.BANNED: Text(
+        "406",
+        "WhatsApp has banned this number.",
+        "Parks.",
+        "when the ban is lifted and a human has started the session",
+    ),
+    R.CLIENT_OUTDATED: Text(
+        "405",
+        "Client version rejected: WhatsApp does not take this client version any more. It concerns all numbers, not this one.",
+        "Holds the fleet; one canary tries every 5 to 30 minutes, and its success releases all.",
+    ),
+    R.REPAIR_NEEDED: Text(
+        "409, 411, 415 or 418",
+        "WhatsApp refuses this device's registration: its books and ours differ.",
+        "Tries twice (30 s, doubled), then parks.",
+        "when a human has forced a reconnection, or paired it again",
+    ),
+    R.UNKNOWN_FAILURE: Text(
+        "`<failure>` with any other code",
+        "WhatsApp refused the login with a code that nobody has explained.",
+        "Tries three times (30 s, doubled), then parks.",
+        "when a human has forced a reconnection",
+    ),
+    R.ATTEMPT_TIMED_OUT: Text(
+        "nothing: no answer within the deadline of a try",
+        "The try to connect got no answer in time.",
+        "Tries again with growing waits (2 s doubled, up to 5 min).",
+    ),
+    R.UNDECRYPTABLE_FRAME: Text(
+        "a frame that does not decrypt",
+        "What came in could not be decrypted: bytes were lost or changed on the way.",
+        "Connects anew, almost at once if it had been stably open, then with growing waits.",
+    ),
+    R.STORE_FAILED: Text(
+        "nothing: it is on this machine",
+        "Our own store could not save the session's keys: the disk is full, or the database is away.",
+        "Keeps trying every 5 to 10 s without a login; logs in when the store can be written again.",
+    ),
+    R.REQUESTED: Text(
+        "nothing: we closed it",
+        "The connection was closed because an operator or wasup itself asked for it.",
+        "Connects anew at once.",
+    ),
+    R.DEAF: Text(
+        "nothing: bytes come, answers do not",
+        "The session looked open but answered no probe any more: it had gone deaf.",
+        "Replaces the socket, the second time the worker; at most twice in six hours, then leaves it and alerts.",
+    ),
+    R.WORKER_EXITED: Text(
+        "nothing: it is on this machine",
+        "Its worker process ended unexpectedly: it crashed, was killed, or the machine ran out of memory.",
+        "Starts a new worker at once, then with growing waits (1 s to 60 s); five crashes in ten minutes slow it down.",
+    ),
+    R.WORKER_HUNG: Text(
+        "nothing: it is on this machine",
+        "Its worker process hung: no heartbeat came any more, or a report that it owed.",
+        "Kills it and starts a new one, like a crash.",
+    ),
+}
+"""A text for each close reason."""
+
+STATES: Final[Mapping[S, str]] = {
+    S.STOPPED: "It is stopped: nobody has asked for it to run.",
+    S.STARTING: "Its worker process is being started.",
+    S.HELD: "It is ready to try and waits for its turn at the gate, which paces the logins of all sessions.",
+    S.CONNECTING: "It is connecting just now.",
+    S.QR: "It waits for a phone: a QR code or a pairing code is shown.",
+    S.OPEN: "It is open and answers.",
+    S.WAITING: "It was closed, and the next try has a time.",
+    S.PARKED: "It is parked: trying again by itself would not help, or do harm.",
+    S.QUARANTINED: "It is quarantined: what is stored of it cannot be read, and nothing is tried, so that nothing is overwritten.",
+}
+"""What each state means to an operator, when there is nothing better to say."""
+
+_WHEN: Final[Mapping[S, str]] = {
+    S.STOPPED: "when somebody starts it",
+    S.STARTING: "now, as soon as its worker process is up",
+    S.HELD: "as soon as the gate has a place, within seconds unless many sessions wait",
+    S.CONNECTING: "a try is under way right now",
+    S.QR: "as soon as the phone has scanned the code",
+    S.OPEN: "it is open; nothing is due",
+    S.WAITING: "now",
+    S.PARKED: "when a human has done what is said below",
+    S.QUARANTINED: "when a human has done what is said below",
+}
+PARKED_BY_A_BAN: Final = "when the ban ends, {}; then one try is made"
+OUTAGE_DO: Final = (
+    "Nothing for this session: it is held with the others and comes back with them. "
+    "Look at this machine's network, and at WhatsApp's status."
+)
+FRACTIONS_BELOW_SECONDS: Final = 10.0
+"""Above, tenths of a second say nothing to a human."""
+NOTHING_TO_DO: Final = "Nothing: it comes back by itself."
+TIMELINE: Final = 20
+"""Incidents that an explanation tells of."""
+HOLDABLE: Final = frozenset({S.HELD, S.WAITING})
+"""An outage keeps nobody else from anything."""
+ERROR_OF_OURS: Final = (
+    "wasup itself could not go on, and starts over: the store's trouble mostly; the newest alert in /events says what."
+)
+UNPAIRED: Final = "It was never paired with a phone."
+
+
+class Outage(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
+    """What holds the session. `reason`: `outage`, or a close reason. `canary`: whose try is under way; `back_in_seconds`: of all."""
+
+    reason: str
+    words: str
+    canary: str | None
+    next_canary_in_seconds: float | None
+    back_in_seconds: float
+
+
+class Entry(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
+    """An incident in a timeline. Times are ISO 8601, UTC. `waits`: as they were planned, seconds. `cost_seconds`: how long it was away."""
+
+    began_at: str
+    ended_at: str | None
+    ending: str
+    reason: str
+    why: str
+    cause_on_the_wire: str
+    rule: str
+    waits: list[float]
+    closes: int
+    attempts: int
+    cost_seconds: float
+    what_to_do: str
+    outage: str | None
+
+
+class Explanation(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
+    """The answer to an operator's three questions, and what it rests on. Times are ISO 8601, UTC."""
+
+    timestamp: str
+    id: str
+    state: str
+    wanted: bool
+    why: str
+    when_next: str | None
+    when_next_words: str
+    what_to_do: str
+    rule: str | None
+    outage: str | None
+    since: str
+    availability: dict[str, float | str | None]
+    mttr_seconds: float | None
+    reconnects_24h: int = msgspec.field(name="reconnects24h")
+    budget: Budget
+    breaker: str
+    timeline: list[Entry]
+
+
+class Standing(msgspec.Struct, frozen=True, kw_only=True):
+    """What is known of a session now. `ever_paired`: it has, or had, a phone. `next_at`: of `Reconnection.next_attempt`, wall seconds."""
+
+    id: str
+    wanted: bool
+    ever_paired: bool
+    reconnection: Reconnection
+    budget: Budget
+    outage: Outage | None = None
+
+
+def explain(standing: Standing, story: list[Incident], summary: Summary, now: float) -> Explanation:
+    """The whole explanation. `story`: the session's incidents, newest first; `now`: wall clock, seconds."""
+    shown = standing.reconnection
+    if shown.state not in HOLDABLE:
+        standing = msgspec.structs.replace(standing, outage=None)
+    return Explanation(
+        timestamp=iso(now),
+        id=standing.id,
+        state=shown.state.value,
+        wanted=standing.wanted,
+        why=why(standing, story),
+        when_next=when_next(standing, now),
+        when_next_words=when_next_words(standing, now),
+        what_to_do=shown.human_action if standing.outage is None else _what_to_do(standing.outage),
+        rule=None if shown.state in {S.OPEN, S.STOPPED} else shown.rule,
+        outage=standing.outage.words if standing.outage else None,
+        since=shown.since,
+        availability={
+            "24h": summary.day,
+            "7d": summary.week,
+            "since": None if summary.since is None else iso(summary.since),
+        },
+        mttr_seconds=summary.mttr_seconds,
+        reconnects_24h=summary.reconnects_of_the_day,
+        budget=standing.budget,
+        breaker=shown.breaker.state,
+        timeline=[entry(incident, now) for incident in story[:TIMELINE]],
+    )
+
+
+def _what_to_do(outage: Outage) -> str:
+    return RULES[R(outage.reason)].human if outage.reason in _REASONS else OUTAGE_DO
+
+
+def why(standing: Standing, story: list[Incident]) -> str:
+    """Why the session is where it is."""
+    shown = standing.reconnection
+    text = TEXTS[shown.close_reason].why if shown.close_reason is not None else None
+    match shown.state:
+        case S.OPEN if story and text is not None:
+            return f"{STATES[S.OPEN]} The last time it was away: {_lower(text)}"
+        case S.STOPPED if shown.close_reason is R.OWN_LOGOUT and text is not None:
+            return text
+        case S.STOPPED if not standing.ever_paired:
+            return f"{STATES[S.STOPPED]} {UNPAIRED}"
+        case S.OPEN | S.STOPPED | S.QUARANTINED:
+            return STATES[shown.state]
+        case S.HELD | S.WAITING if standing.outage is not None:
+            return standing.outage.words
+        case S.WAITING if not story or story[0].over:
+            return ERROR_OF_OURS
+        case S.WAITING | S.PARKED if text is not None:
+            return text
+        case _ if text is not None and story and not story[0].over:
+            return f"{text} {STATES[shown.state]}"
+        case _:
+            return STATES[shown.state]
+
+
+def when_next(standing: Standing, now: float) -> str | None:
+    """When the next try is due, ISO 8601; None when no clock decides it."""
+    outage = standing.outage
+    if standing.reconnection.next_attempt is not None:
+        return standing.reconnection.next_attempt
+    if outage is not None and standing.reconnection.state is S.HELD:
+        return iso(now + outage.back_in_seconds)
+    return None
+
+
+def when_next_words(standing: Standing, now: float) -> str:
+    """The same in words."""
+    shown, outage = standing.reconnection, standing.outage
+    due = None if shown.next_attempt is None else max(0.0, wall_seconds(shown.next_attempt) - now)
+    match shown.state:
+        case S.HELD if outage is not None:
+            return _with_the_outage(standing.id, outage)
+        case S.PARKED if due is not None:
+            return PARKED_BY_A_BAN.format(f"in {duration(due)}")
+        case S.PARKED if shown.close_reason is not None:
+            return TEXTS[shown.close_reason].until or _WHEN[S.PARKED]
+        case S.WAITING if due is not None:
+            blocked = " (its circuit breaker is open until then)" if shown.breaker.state == "open" else ""
+            return f"in {duration(due)}{blocked}" if due >= 1 else "now"
+        case _:
+            return _WHEN[shown.state]
+
+
+def _with_the_outage(session: str, outage: Outage) -> str:
+    if outage.canary == session:
+        return "now: it is the canary of the outage, and its success releases all"
+    if outage.canary is not None:
+        turn = f"{outage.canary} tries right now"
+        wait = 0.0
+    else:
+        wait = outage.next_canary_in_seconds or 0.0
+        turn = f"next canary in {duration(wait)}"
+    later = max(1.0, outage.back_in_seconds - wait)
+    return f"when the canary of the outage succeeds, {turn}; your turn at most about {duration(later)} later"
+
+
+def entry(incident: Incident, now: float) -> Entry:
+    """An incident as told in a timeline."""
+    text = TEXTS.get(R(incident.reason)) if incident.reason in _REASONS else None
+    return Entry(
+        began_at=iso(incident.began_at),
+        ended_at=None if incident.ended_at is None else iso(incident.ended_at),
+        ending=incident.ending or "under way",
+        reason=incident.reason,
+        why=text.why if text else incident.message,
+        cause_on_the_wire=on_the_wire(incident.reason, incident.code, incident.message),
+        rule=incident.rule,
+        waits=[round(close.wait_seconds, 1) for close in incident.closes if close.wait_seconds is not None],
+        closes=len(incident.closes),
+        attempts=incident.attempts,
+        cost_seconds=round(incident.down_seconds(now), 1),
+        what_to_do="Nothing." if incident.over else incident.human,
+        outage=incident.hold,
+    )
+
+
+def on_the_wire(reason: str, code: int | None, message: str) -> str:
+    """What was seen: code and message as they came, or our own words for the reason."""
+    seen = " ".join(part for part in ("" if code is None else str(code), message.strip()) if part)
+    return f"{reason}: {seen}" if seen else reason
+
+
+def duration(seconds: float) -> str:
+    """Seconds in words: 0.3 s, 12 s, 3 min 20 s, 2 h 5 min, 3 d 4 h."""
+    whole = max(0, round(seconds))
+    if seconds < FRACTIONS_BELOW_SECONDS:
+        return f"{max(0.0, round(seconds, 1)):g} s"
+    if whole < 60:
+        return f"{whole} s"
+    for name, below, unit, small in (("min", 3600, 60, "s"), ("h", 86400, 3600, "min"), ("d", None, 86400, "h")):
+        if below is None or whole < below:
+            rest = whole % unit // {"s": 1, "min": 60, "h": 3600}[small]
+            return f"{whole // unit} {name}" + (f" {rest} {small}" if rest else "")
+    raise AssertionError("a day has no end")
+
+
+def wall_seconds(time: str) -> float:
+    """An ISO time of ours as seconds of wall clock."""
+    return datetime.fromisoformat(time.replace("Z", "+00:00")).astimezone(UTC).timestamp()
+
+
+def rows() -> list[tuple[str, str, str, str, str]]:
+    """The table of docs/close-reasons.md: reason, on the wire, why, what wasup does, what a human does."""
+    return [
+        (f"`{reason}`", text.wire, text.why, text.does, RULES[reason].human or NOTHING_TO_DO)
+        for reason, text in TEXTS.items()
+    ]
+
+
+def state_rows() -> list[tuple[str, str, str]]:
+    """The table of states there: state, what it means, when the next try is."""
+    return [(f"`{state}`", STATES[state], _WHEN[state]) for state in S]
+
+
+def _lower(text: str) -> str:
+    return text[:1].lower() + text[1:] if not text.startswith("WhatsApp") else text
+
+
+_REASONS: Final = frozenset(reason.value for reason in R)

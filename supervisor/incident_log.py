@@ -1,0 +1,97 @@
+"""The fleet's incidents (outages) on record; how long incidents are kept; and the mark by which a successor knows until when we lived."""
+
+import asyncio
+import time
+from collections.abc import Mapping
+from typing import Any, Final
+
+import structlog
+
+from sessions import incidents
+from sessions.incidents import Incident
+from sessions.model import SessionId, StoreError
+from sessions.ports import Publish
+from sessions.store.incidents import Records
+
+DAY_SECONDS: Final = 24 * 3600.0
+ALIVE_SECONDS: Final = 60.0
+"""How exactly a successor knows when we died; a write a minute costs nothing beside those of the sessions."""
+LOOKS_PER_PRUNING: Final = 60
+"""So incidents are pruned once an hour, and at the start."""
+OUTAGE_HUMAN: Final = (
+    "Nothing: one canary at a time tries, and its success releases all. Is the network of this machine all right?"
+)
+
+log = structlog.get_logger("incidents")
+
+
+class OutageRecorder:
+    """Between the gate and the event log: what the gate publishes of outages goes on record as an incident of no session."""
+
+    def __init__(self, publish: Publish, records: Records) -> None:
+        self._publish = publish
+        self._records = records
+        self._under_way: dict[str, Incident] = {}
+
+    def publish(self, session: SessionId | None, kind: str, data: Mapping[str, Any]) -> None:
+        """Publish an event, and remember it if it is an outage's."""
+        self._publish(session, kind, data)
+        match kind:
+            case "outage_begins":
+                self._note(begun(data, time.time()))
+            case "outage_ends" if incident := self._under_way.pop(scope_of(data), None):
+                self._records.save_incident(over(incident, data, time.time()))
+
+    def _note(self, incident: Incident) -> None:
+        self._under_way[incident.scope] = incident
+        self._records.save_incident(incident)
+
+
+def scope_of(data: Mapping[str, Any]) -> str:
+    """Whom an outage holds, as one word: `fleet`, `egress http://...`, `reason unavailable`."""
+    kind, value = str(data.get("scope", "fleet")), str(data.get("value", ""))
+    return kind if kind == "fleet" or not value else f"{kind} {value}"
+
+
+def begun(data: Mapping[str, Any], now: float) -> Incident:
+    """The incident of an outage that begins. Pure."""
+    words = str(data.get("words", ""))
+    return Incident(
+        session=None,
+        scope=scope_of(data),
+        began_at=now,
+        reason=str(data.get("reason", "outage"))[:64],
+        message=words,
+        rule="held; one canary at a time tries, nobody is charged",
+        human=OUTAGE_HUMAN,
+        hold=words,
+    )
+
+
+def over(incident: Incident, data: Mapping[str, Any], now: float) -> Incident:
+    """The same when it ends. Pure."""
+    return incidents.ended(incidents.covered(incident, str(data.get("words", ""))), now, "open")
+
+
+async def keep_records(records: Records, keep_days: int) -> None:
+    """Say every minute, and once more at the end, that we live; prune what is older than so many days. For ever."""
+    looks = 0
+    try:
+        while True:
+            records.say_alive()
+            if looks % LOOKS_PER_PRUNING == 0:
+                await _prune(records, keep_days)
+            looks += 1
+            await asyncio.sleep(ALIVE_SECONDS)
+    finally:
+        records.say_alive()
+
+
+async def _prune(records: Records, keep_days: int) -> None:
+    try:
+        pruned = await records.prune(keep_days * DAY_SECONDS)
+    except StoreError as error:
+        log.warning("incidents were not pruned", action="incidents_not_pruned", error=str(error))
+    else:
+        if pruned:
+            log.info(f"{pruned} old incidents dropped", action="incidents_pruned", count=pruned)

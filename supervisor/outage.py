@@ -1,0 +1,274 @@
+"""Is it the sessions, or is it the network or WhatsApp? Correlated closes tell. Pure: times are arguments, seconds of a monotonic clock.
+
+Numbers without a source beside them are the design's own (section 5): no peer has a fleet-wide detector to copy from (PEERS section 8).
+Every method is O(1), but for `take`, which an outage needs once.
+"""
+
+import enum
+from collections import Counter, OrderedDict
+from collections.abc import Collection, Iterator
+from dataclasses import dataclass
+from typing import Final, Literal, NamedTuple
+
+from sessions.model import CloseReason, SessionId
+from sessions.policy import correlated_reasons
+from sessions.ports import DIRECT
+
+R = CloseReason
+
+WINDOW_SECONDS: Final = 60.0
+"""Closes so far apart still belong together: Baileys notices a dead line only after its keep-alive of 30 s and 5 s of patience."""
+FEWEST: Final = 5
+"""Fewer sessions are no outage: a smaller fleet is governed by each session's own policy."""
+SHARE: Final = 0.2
+"""Of the open sessions and those that have closed: so many make it an outage."""
+STILL_OPEN: Final = 0.5
+"""A reason of the server's holds only those who were given it while so many are still open."""
+ECHO_SECONDS: Final = WINDOW_SECONDS
+"""For how long after an outage a session that was open before it may still notice that its line is dead."""
+CHRONIC_SECONDS: Final = 600.0
+"""A session that has been failing alone for so long is ill itself: its attempts say nothing of the others."""
+SERVER_MADE: Final = frozenset({R.UNAVAILABLE, R.SERVER_ERROR, R.RATE_LIMITED})
+"""Reasons that the server gives, and may give to some only."""
+ANSWERS: Final = frozenset(
+    {
+        R.LOGGED_OUT,
+        R.REPLACED,
+        R.BANNED,
+        R.LOCKED,
+        R.TEMPORARILY_BANNED,
+        R.QR_EXPIRED,
+        R.RESTART_REQUIRED,
+        R.OWN_LOGOUT,
+        R.REPAIR_NEEDED,
+    }
+)
+"""An attempt that ends so has been answered by a server that knows the session: there is no outage (any more)."""
+
+
+class Scope(NamedTuple):
+    """Whom a hold holds: everybody, those of an egress, or those whom the server gave a reason."""
+
+    kind: Literal["fleet", "egress", "reason"]
+    value: str
+
+    @property
+    def words(self) -> str:
+        """Whom, in words."""
+        return {"fleet": "everybody", "egress": f"egress {self.value}", "reason": f"sessions closed as {self.value}"}[
+            self.kind
+        ]
+
+
+FLEET: Final = Scope("fleet", "all")
+
+
+class Finding(enum.Enum):
+    """What a close says of the others."""
+
+    ALONE = "nothing"
+    ECHO = "an outage that is over, noticed late"
+    EVIDENCE = "it may be an outage"
+
+
+@dataclass(slots=True)
+class _Member:
+    """What is known of a session of the fleet."""
+
+    egress: str = DIRECT
+    opened_at: float | None = None
+    down_since: float | None = None
+    reason: CloseReason | None = None
+    weight: float = 0.0
+
+
+class _Sighting(NamedTuple):
+    at: float
+    egress: str
+    reason: CloseReason
+
+
+class Detector:
+    """Who is open, who has closed lately and how, and whether that is an outage."""
+
+    def __init__(self, correlated: Collection[CloseReason] = correlated_reasons()) -> None:
+        self.correlated = correlated
+        """Reasons that many sessions get at the same time when it is not their own fault."""
+        self._members: dict[SessionId, _Member] = {}
+        self._open = 0
+        self._open_by_egress: Counter[str] = Counter()
+        self._seen: OrderedDict[SessionId, _Sighting] = OrderedDict()  # oldest first
+        self._seen_by_egress: Counter[str] = Counter()
+        self._seen_by_reason: Counter[CloseReason] = Counter()
+        self._over: dict[Scope, float] = {}
+        self._forgiven_at = float("-inf")
+
+    # --- what happens to sessions ---------------------------------------------------------------------------------------
+
+    def registered(self, session: SessionId, egress: str) -> None:
+        """The session uses this egress."""
+        member = self._members.setdefault(session, _Member(egress))
+        if member.egress != egress:
+            self._forget(session)
+            opened_at = member.opened_at
+            self._no_longer_open(member)
+            member.egress = egress
+            if opened_at is not None:
+                self._now_open(member, opened_at)
+
+    def opened(self, session: SessionId, now: float) -> None:
+        """The session is open."""
+        member = self._members.setdefault(session, _Member())
+        self._forget(session)
+        self._no_longer_open(member)
+        self._now_open(member, now)
+        member.down_since = member.reason = None
+
+    def left(self, session: SessionId) -> None:
+        """The session is not part of the fleet any more."""
+        member = self._members.pop(session, None)
+        self._forget(session)
+        if member is not None:
+            self._no_longer_open(member)
+
+    def closed(self, session: SessionId, reason: CloseReason, was_open: bool, weight: float, now: float) -> Finding:
+        """The session, or an attempt of it, has ended. Evidence counts only when it is added (`add`): what a hold covers is none."""
+        member = self._members.setdefault(session, _Member())
+        opened_at = member.opened_at
+        self._no_longer_open(member)
+        member.reason = reason
+        if was_open:
+            member.weight = weight
+        if was_open or member.down_since is None:
+            member.down_since = now
+        if reason not in self.correlated:
+            self._forget(session)  # whatever it closed of before, this is its own matter
+            return Finding.ALONE
+        if was_open and opened_at is not None and self._is_echo(session, opened_at, now):
+            return Finding.ECHO
+        down_since = max(member.down_since, self._forgiven_at)
+        return Finding.EVIDENCE if was_open or now - down_since <= CHRONIC_SECONDS else Finding.ALONE
+
+    def add(self, session: SessionId, now: float) -> None:
+        """Count its last close as evidence."""
+        member = self._members[session]
+        if member.reason is not None:
+            self._forget(session)  # one session, one voice: its latest
+            self._seen[session] = _Sighting(now, member.egress, member.reason)
+            self._seen_by_egress[member.egress] += 1
+            self._seen_by_reason[member.reason] += 1
+
+    # --- what is known --------------------------------------------------------------------------------------------------
+
+    def egress(self, session: SessionId) -> str:
+        """The session's egress."""
+        member = self._members.get(session)
+        return DIRECT if member is None else member.egress
+
+    def weight(self, session: SessionId) -> float:
+        """How busy the session was when it was last open."""
+        member = self._members.get(session)
+        return 0.0 if member is None else member.weight
+
+    def is_open(self, session: SessionId) -> bool:
+        """Whether the session is open."""
+        member = self._members.get(session)
+        return member is not None and member.opened_at is not None
+
+    def scopes(self, session: SessionId) -> Iterator[Scope]:
+        """Every scope that the session is in, the widest first."""
+        member = self._members.get(session)
+        yield FLEET
+        yield Scope("egress", DIRECT if member is None else member.egress)
+        if member is not None and member.reason is not None:
+            yield Scope("reason", member.reason)
+
+    def suspect(self, session: SessionId, now: float, held: Collection[Scope] = ()) -> Scope | None:
+        """Whom the close just added, with those before it, shows to be in an outage. `held`: they are left out of the reckoning."""
+        self._expire(now)
+        sighting = self._seen.get(session)
+        if sighting is None:
+            return None
+        seen = len(self._seen)
+        held_open = sum(self._open_by_egress[scope.value] for scope in held if scope.kind == "egress")
+        still_open = self._open - held_open
+        return (
+            self._suspect_egress(sighting.egress, seen, still_open)
+            or self._suspect_reason(sighting.reason, seen, still_open)
+            or (FLEET if _is_outage(seen, still_open) else None)
+        )
+
+    def take(self, scope: Scope, now: float) -> dict[SessionId, CloseReason]:
+        """An outage of the scope begins: those who have closed in it, and how. They are no evidence any more."""
+        self._expire(now)
+        taken = {session: seen.reason for session, seen in self._seen.items() if _within(seen, scope)}
+        for session in taken:
+            self._forget(session)
+        return taken
+
+    def over(self, scope: Scope, now: float) -> None:
+        """An outage of the scope has ended: who fails from now on may be evidence of the next."""
+        self.take(scope, now)
+        self._over[scope] = self._forgiven_at = now
+        self._over = {past: at for past, at in self._over.items() if now - at <= ECHO_SECONDS}
+
+    # --- inside ---------------------------------------------------------------------------------------------------------
+
+    def _suspect_egress(self, egress: str, seen: int, still_open: int) -> Scope | None:
+        seen_here, open_here = self._seen_by_egress[egress], self._open_by_egress[egress]
+        others_seen, others_open = seen - seen_here, still_open - open_here
+        others_are_well = others_open > 0 and others_seen < SHARE * (others_open + others_seen)
+        return Scope("egress", egress) if others_are_well and _is_outage(seen_here, open_here) else None
+
+    def _suspect_reason(self, reason: CloseReason, seen: int, still_open: int) -> Scope | None:
+        if reason not in SERVER_MADE or still_open < STILL_OPEN * (still_open + seen):
+            return None
+        alike = self._seen_by_reason[reason]
+        others = _is_outage(seen - alike, still_open)
+        return Scope("reason", reason) if _is_outage(alike, still_open) and not others else None
+
+    def _is_echo(self, session: SessionId, opened_at: float, now: float) -> bool:
+        ends = (self._over.get(scope) for scope in self.scopes(session) if scope.kind != "reason")
+        return any(at is not None and opened_at < at and now - at <= ECHO_SECONDS for at in ends)
+
+    def _now_open(self, member: _Member, opened_at: float) -> None:
+        member.opened_at = opened_at
+        self._open += 1
+        self._open_by_egress[member.egress] += 1
+
+    def _no_longer_open(self, member: _Member) -> None:
+        if member.opened_at is not None:
+            member.opened_at = None
+            self._open -= 1
+            self._open_by_egress[member.egress] -= 1
+            if not self._open_by_egress[member.egress]:
+                del self._open_by_egress[member.egress]
+
+    def _expire(self, now: float) -> None:
+        while self._seen:
+            oldest = next(iter(self._seen))
+            if now - self._seen[oldest].at <= WINDOW_SECONDS:
+                return
+            self._forget(oldest)
+
+    def _forget(self, session: SessionId) -> None:
+        sighting = self._seen.pop(session, None)
+        if sighting is not None:
+            self._seen_by_egress[sighting.egress] -= 1
+            if not self._seen_by_egress[sighting.egress]:
+                del self._seen_by_egress[sighting.egress]
+            self._seen_by_reason[sighting.reason] -= 1
+
+
+def _is_outage(closed: int, still_open: int) -> bool:
+    return closed >= FEWEST and closed >= SHARE * (closed + still_open)
+
+
+def _within(sighting: _Sighting, scope: Scope) -> bool:
+    match scope.kind:
+        case "egress":
+            return sighting.egress == scope.value
+        case "reason":
+            return sighting.reason == scope.value
+        case _:
+            return True

@@ -1,0 +1,177 @@
+"""Deliberately broken variants of policy, breaker, gate and actor, a sentence each. The simulation has to catch every one of them."""
+
+import contextlib
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field, replace
+from typing import Any
+from unittest.mock import patch
+
+import msgspec
+
+from scripts.simulation.fleet import CONFIG, Parts
+from scripts.simulation.workers import SimulatedWorkers
+from sessions import memory
+from sessions.actor.attempting import Attempting
+from sessions.actor.standing import Standing
+from sessions.breaker import Breaker
+from sessions.judgement import Judgement
+from sessions.model import CloseReason as R
+from sessions.policy import RULES
+from sessions.seat import Seat
+from supervisor.bucket import Allowance
+from supervisor.gate import Gate
+from supervisor.hold import Hold
+from supervisor.line import Lines
+
+decide_module = sys.modules["sessions.policy.decide"]
+"""The module; the package names a function like it."""
+
+
+@dataclass(frozen=True)
+class Mutation:
+    """`patches`: what is put in the place of what; `parts`: what the supervisor is made of."""
+
+    name: str
+    sentence: str
+    patches: tuple[tuple[Any, str, Callable[..., Any]], ...] = ()
+    parts: Parts = field(default_factory=Parts)
+
+    @contextlib.contextmanager
+    def applied(self) -> Iterator[None]:
+        with contextlib.ExitStack() as stack:
+            for owner, name, broken in self.patches:
+                stack.enter_context(patch.object(owner, name, broken))
+            yield
+
+
+def _rules(reason: R, rule: Any) -> Parts:
+    policy = replace(CONFIG.policy, rules={**RULES, reason: rule})
+    return Parts(config=replace(CONFIG, policy=policy))
+
+
+def _second_trial(breaker: Breaker, now: float, count: int = 1, _failed: Any = Breaker.failed) -> None:
+    if breaker.state == "half-open":
+        breaker._breaker.close()
+    else:
+        _failed(breaker, now, count)
+
+
+def _opened(judgement: Judgement, _opened: Any = Judgement.opened) -> None:
+    _opened(judgement)
+    judgement.stable()
+
+
+def _unparked(stored: bytes | None, now: float, _decode: Any = memory.decode) -> Any:
+    return msgspec.structs.replace(_decode(stored, now), parked=False, next_attempt_at=None)
+
+
+def _no_deadline(actor: Standing, attempt: Any, seconds: float) -> None:
+    actor._agenda.clear_deadlines()
+
+
+def _no_timer(actor: Standing, seconds: float) -> None:
+    actor._next_attempt_at = actor._now() + seconds
+
+
+async def _left_behind(seat: Seat) -> None:
+    seat.worker = None
+
+
+def _released_at_once(gate: Gate, lines: Any = None) -> None:
+    return None
+
+
+async def _no_excuse(actor: Attempting) -> None:
+    actor._judgement.excuse()  # the books are put right, but its own long wait goes on
+
+
+MUTATIONS = (
+    Mutation(
+        "reservations ignored",
+        "The bucket does not know of tokens that are reserved, so slow logins of a burst land together with the next ones.",
+        ((Allowance, "seconds_until_free", lambda self, now: self.bucket.seconds_until(1, now)),),
+    ),
+    Mutation(
+        "hold without holding",
+        "Whoever asks while the fleet is held is let through at once, not one canary at a time.",
+        ((Hold, "seconds_until_canary", lambda self, now, urgent=False: 0.0),),
+    ),
+    Mutation(
+        "unlinked sessions retry",
+        "401 is treated like a dropped connection.",
+        parts=_rules(R.LOGGED_OUT, RULES[R.CONNECTION_CLOSED]),
+    ),
+    Mutation(
+        "duels without an end",
+        "440 has no limit of tries.",
+        parts=_rules(R.REPLACED, replace(RULES[R.REPLACED], tries=None)),
+    ),
+    Mutation("second trial", "A breaker whose trial fails closes.", ((Breaker, "failed", _second_trial),)),
+    Mutation(
+        "forgiven at open",
+        "Failures and tries are forgotten as soon as a session opens, not when it has been open for a minute.",
+        ((Judgement, "opened", _opened),),
+    ),
+    Mutation(
+        "parked until restart",
+        "A new supervisor does not read that a session is parked.",
+        ((memory, "decode", _unparked),),
+    ),
+    Mutation(
+        "waits without a cap",
+        "The wait doubles with every failure, for ever.",
+        (
+            (decide_module, "_ceiling", lambda attempt, base, cap: base * 2.0 ** max(0, attempt - 1)),
+            (decide_module, "_tail", lambda config, roll: config.tail_seconds * 2),
+        ),
+    ),
+    Mutation(
+        "hold never released",
+        "A canary comes through, and the hold goes on.",
+        ((Gate, "_end", lambda self, hold, why: None),),
+    ),
+    Mutation(
+        "deadline dropped",
+        "Nobody looks whether a worker ever reports how its attempt went.",
+        ((Standing, "_expect_report", _no_deadline),),
+    ),
+    Mutation(
+        "wait without a timer",
+        "A next try is shown, but nothing will ever begin it.",
+        ((Standing, "_wait", _no_timer),),
+    ),
+    Mutation(
+        "worker left behind",
+        "A parked session's worker is not ended, so that a later start finds two.",
+        ((Seat, "clear", _left_behind),),
+    ),
+    Mutation(
+        "no adoption",
+        "A new supervisor does not look for the workers that live on, and starts others.",
+        ((SimulatedWorkers, "expects", lambda self, session: False),),
+    ),
+    Mutation(
+        "one rate for all ways out",
+        "An egress has no limit of its own.",
+        ((Lines, "allowance", lambda self, egress, *now: _Boundless()),),
+    ),
+)
+
+
+class _Boundless:
+    """An allowance that is never used up."""
+
+    reserved = 0
+
+    def seconds_until_free(self, now: float) -> float:
+        return 0.0
+
+    def available(self, now: float) -> float:
+        return 1e9
+
+    def reserve(self) -> None:
+        pass
+
+    def land(self, now: float) -> None:
+        pass

@@ -1,0 +1,53 @@
+"""The fleet in simulated time: a share of `make simulate`'s stories, and proof that its invariants catch what they should."""
+
+import pytest
+
+from scripts.simulation.__main__ import FAULTS_PER_HOUR, HOURS, SESSIONS
+from scripts.simulation.faults import KINDS, Story, invent
+from scripts.simulation.running import run_story
+from scripts.simulation.shrinking import shrink
+from tests.simulation.mutations import MUTATIONS, Mutation
+
+DENSE = [invent(seed, 40, 36, 1.0) for seed in range(1000, 1012)]
+"""Few sessions and many faults: much happens within a second of CPU."""
+
+
+@pytest.mark.parametrize("seed", range(1, 5))
+def test_large_fleets_keep_every_promise(seed: int) -> None:
+    outcome = run_story(invent(seed, SESSIONS, HOURS, FAULTS_PER_HOUR))
+    assert outcome.broken is None
+    assert outcome.session_hours >= SESSIONS * HOURS
+
+
+@pytest.mark.parametrize("story", DENSE, ids=lambda story: str(story.seed))
+def test_much_trouble_at_a_time_breaks_no_promise(story: Story) -> None:
+    assert run_story(story).broken is None
+
+
+@pytest.mark.parametrize("mutation", MUTATIONS, ids=lambda mutation: mutation.name)
+def test_a_broken_variant_is_caught(mutation: Mutation) -> None:
+    """Its sentence says what was broken; the same stories pass when nothing is (see above)."""
+    with mutation.applied():
+        assert any(run_story(story, mutation.parts).broken for story in DENSE), mutation.sentence
+
+
+def test_the_same_seed_tells_the_same_story() -> None:
+    first, second = (run_story(DENSE[0]) for _ in range(2))
+    assert (first.steps, first.logins) == (second.steps, second.logins)
+
+
+def test_every_fault_of_the_grammar_is_played() -> None:
+    told = {fault.kind for story in DENSE for fault in story.faults}
+    assert told == KINDS.keys()
+
+
+def test_a_failing_story_is_made_shorter_and_can_be_replayed() -> None:
+    mutation = next(mutation for mutation in MUTATIONS if mutation.name == "duels without an end")
+    with mutation.applied():
+        fails = lambda story: run_story(story, mutation.parts).broken is not None  # noqa: E731
+        long = next(story for story in DENSE if fails(story))
+        short = shrink(long, fails, budget_seconds=20)
+        assert fails(Story.from_json(short.as_json()))
+    assert len(short.faults) <= 2
+    assert short.faults[-1].kind == "440 duel"
+    assert run_story(short).broken is None
