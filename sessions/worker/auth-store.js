@@ -14,7 +14,8 @@
 import { BufferJSON, initAuthCreds, proto } from '@whiskeysockets/baileys';
 
 /**
- * @typedef {import('@whiskeysockets/baileys').AuthenticationCreds} Creds
+ * @typedef {import('@whiskeysockets/baileys').AuthenticationCreds & { pairingUnconfirmed?: true }} Creds Baileys' own,
+ *   and our mark: the server has not shown yet that it knows of the pairing that they hold
  * @typedef {import('@whiskeysockets/baileys').AuthenticationState} AuthenticationState
  * @typedef {import('@whiskeysockets/baileys').SignalDataSet} SignalDataSet
  * @typedef {import('./wire.js').KeyEntry} KeyEntry
@@ -32,6 +33,8 @@ import { BufferJSON, initAuthCreds, proto } from '@whiskeysockets/baileys';
  */
 
 const CREDS = 'creds';
+/** What a pairing adds to the creds, besides `me`. */
+const PAIRING = /** @type {const} */ (['account', 'signalIdentities', 'platform', 'pairingUnconfirmed']);
 /** Enough for the sessions of a busy day; a value is some kilobytes. */
 const CACHE_ENTRIES = 500;
 /** Written by the hundred, read once in a life. */
@@ -148,9 +151,29 @@ export class AuthStore {
     this.saveCreds().catch(() => {}); // its refusal is reported once, through onRefused
   }
 
+  /**
+   * Marks the pairing that Baileys is about to write, in the same row: whoever dies from here on, the next login knows
+   * that the server may never have heard that we accept it.
+   */
+  beginPairing() {
+    this.creds.pairingUnconfirmed = true;
+  }
+
+  /** The server knows of the pairing. */
+  confirmPairing() {
+    if (!this.unconfirmed) return;
+    delete this.creds.pairingUnconfirmed;
+    this.saveCreds().catch(() => {}); // its refusal is reported once, through onRefused
+  }
+
+  /** Whether the server may not know of the pairing. */
+  get unconfirmed() {
+    return this.creds.pairingUnconfirmed === true;
+  }
+
   /** A pairing that the server was never told we accept is none: the next attempt is a fresh registration again. */
   undoPairing() {
-    for (const fact of /** @type {const} */ (['account', 'signalIdentities', 'platform'])) delete this.creds[fact];
+    for (const fact of PAIRING) delete this.creds[fact];
     this.dropUnfinishedPairing();
   }
 

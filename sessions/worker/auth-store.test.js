@@ -219,9 +219,29 @@ test('an unfinished pairing is dropped, a finished one never', async () => {
   assert.equal(store.registered, true);
 });
 
+test('a pairing is marked in the write that holds it, until the server knows of it', async () => {
+  const { keeper, store } = await open();
+  store.beginPairing();
+  assert.equal(keeper.writes.length, 0, 'Baileys writes it');
+  Object.assign(store.creds, { me: { id: '15550000001:1@s.whatsapp.net' }, account: {} });
+  store.saveCreds();
+  keeper.writes[0].acknowledge();
+  await nextTurn();
+  const { store: heir } = await open(keeper.writes[0].entries[0].value);
+  assert.deepEqual([heir.registered, heir.unconfirmed], [true, true], 'whoever has it next is told');
+  store.confirmPairing();
+  assert.deepEqual([store.registered, store.unconfirmed], [true, false]);
+  assert.equal('pairingUnconfirmed' in /** @type {any} */ (keeper.writes[1].entries[0].value), false);
+  keeper.writes[1].acknowledge();
+  await nextTurn();
+  store.confirmPairing();
+  assert.equal(keeper.writes.length, 2, 'once');
+});
+
 test('a pairing that was never confirmed is taken back, after the write that holds it', async () => {
   const { keeper, store } = await open();
   const me = { id: '15550000001:1@s.whatsapp.net' };
+  store.beginPairing();
   Object.assign(store.creds, { me, account: {}, signalIdentities: [], platform: 'smba' });
   store.saveCreds();
   store.undoPairing();
@@ -230,7 +250,8 @@ test('a pairing that was never confirmed is taken back, after the write that hol
   await nextTurn();
   const [paired, undone] = keeper.writes.map(({ entries }) => /** @type {any} */ (entries[0].value));
   assert.deepEqual(paired.me, me);
-  for (const fact of ['me', 'account', 'signalIdentities', 'platform']) assert.equal(fact in undone, false, fact);
+  for (const fact of ['me', 'account', 'signalIdentities', 'platform', 'pairingUnconfirmed'])
+    assert.equal(fact in undone, false, fact);
 });
 
 test('flushed says whether all that was written is durable', async () => {

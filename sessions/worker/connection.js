@@ -57,6 +57,7 @@ const LOGGED_OUT = { code: 401, message: 'Intentional Logout', data: null };
 const LOGOUT_UNANSWERED = { code: null, message: 'the server did not answer the logout', data: null };
 /** @type {CloseFacts} */
 const LOGOUT_REFUSED = { code: null, message: 'the server refused the logout', data: null };
+const NEVER_CONFIRMED = 'the server does not know this pairing: it was never confirmed';
 
 /** A request that cannot be met; `code` is for the supervisor. */
 export class RequestError extends Error {
@@ -253,6 +254,7 @@ export class Connection {
       paired: auth.registered,
       mustBeSilent: () => mustBeSilent() || desk.hasUnshown,
       onLogin: () => this.#reportStage('login'),
+      onPairing: () => auth.beginPairing(),
       onEnd: (facts) => this.#finish(facts),
       onUndecryptable: (error) =>
         this.#finish({ code: null, message: error.message, data: null }, 'undecryptable_frame'),
@@ -327,6 +329,7 @@ export class Connection {
     clearTimeout(this.#deadline);
     this.#isOpen = true;
     this.#queue.moved();
+    auth.confirmPairing();
     const { id = '', name = null } = auth.creds.me ?? {};
     this.#standing.opened(id, name);
     report({ type: 'opened', session, attempt, jid: id, name });
@@ -379,12 +382,30 @@ export class Connection {
     this.#over.raise();
     this.#dispose();
     const { auth } = this.#context;
+    const { unconfirmed } = auth;
     if (this.#transport?.holdsBack) auth.undoPairing();
     else auth.dropUnfinishedPairing();
     const pairing = { registered: auth.registered, qrShown: this.#qrShown.raised };
     const reason = verdict ?? closeReason(facts, pairing);
     if (this.#unlinking) this.#reportClosed(...afterUnlinking(facts, reason));
+    else if (unconfirmed) this.#reportClosed(...this.#afterPairing(facts, reason));
     else this.#reportClosed(facts, reason);
+  }
+
+  /**
+   * An end before anything has shown that the server knows of the pairing; its 515 after our signature does. That it
+   * does not know the device is no logout then: we died, or were cut off, before the signature was there.
+   *
+   * @param {CloseFacts} facts
+   * @param {CloseReason} reason
+   * @returns {[CloseFacts, CloseReason]}
+   */
+  #afterPairing(facts, reason) {
+    const { auth } = this.#context;
+    if (reason === 'restart_required' && this.#paired) auth.confirmPairing(); // nothing to do if it was undone
+    if (reason !== 'logged_out') return [facts, reason];
+    auth.undoPairing();
+    return [{ ...facts, message: NEVER_CONFIRMED }, 'connection_closed'];
   }
 
   #dispose() {

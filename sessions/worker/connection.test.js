@@ -8,6 +8,7 @@ import { once } from 'node:events';
 import { createServer as createHttpServer } from 'node:http';
 import { createServer as createTcpServer } from 'node:net';
 import { test } from 'node:test';
+import { BufferJSON, initAuthCreds } from '@whiskeysockets/baileys';
 import './silence.js';
 import { AuthStore } from './auth-store.js';
 import { Connection } from './connection.js';
@@ -20,16 +21,18 @@ const WEBSOCKET_MAGIC = '258EAFA5-E914-47DA-95CA-C5AB0DC85B11';
 
 /**
  * @param {string} webSocketUrl
- * @returns {{ connection: Connection, frames: any[] }}
+ * @param {unknown} [creds]
+ * @returns {{ connection: Connection, frames: any[], auth: AuthStore }}
  */
-function connectTo(webSocketUrl) {
+function connectTo(webSocketUrl, creds = null) {
   /** @type {any[]} */
   const frames = [];
+  const auth = new AuthStore(creds, { read: async () => ({}), write: async () => {} }, () => {});
   const connection = new Connection({
     session: 's',
     attempt: 7,
     proxy: null,
-    auth: new AuthStore(null, { read: async () => ({}), write: async () => {} }, () => {}),
+    auth,
     sent: new SentMessages(),
     plaintexts: new Plaintexts({ isOnItsWay: () => false, forget: () => {} }),
     settings: {
@@ -55,8 +58,17 @@ function connectTo(webSocketUrl) {
     onStanza: () => {},
   });
   connection.open();
-  return { connection, frames };
+  return { connection, frames, auth };
 }
+
+/** @param {Record<string, unknown>} [mark] */
+function pairedCreds(mark) {
+  const creds = { ...initAuthCreds(), me: { id: '15550000001:1@s.whatsapp.net' }, account: {}, ...mark };
+  return JSON.parse(JSON.stringify(creds, BufferJSON.replacer));
+}
+
+const UNCONFIRMED = { pairingUnconfirmed: true };
+const UNKNOWN_DEVICE = { code: 401, message: 'Connection Failure', data: { reason: '401' } };
 
 /**
  * @param {import('node:test').TestContext} t
@@ -180,3 +192,39 @@ test('an address that is none ends the attempt, not the process', async () => {
   const { code, reason } = onlyClosed(frames);
   assert.deepEqual([code, reason], [null, 'connection_closed']);
 });
+
+test('a 401 for a pairing that was never confirmed takes it back, and is no logout', async (t) => {
+  const { connection, frames, auth } = connectTo(await listen(t, createTcpServer()), pairedCreds(UNCONFIRMED));
+  connection.fail(UNKNOWN_DEVICE);
+  await connection.closed;
+  const { code, reason, message, registered } = onlyClosed(frames);
+  assert.deepEqual([code, reason, registered], [401, 'connection_closed', false]);
+  assert.match(message, /never confirmed/);
+  assert.deepEqual([auth.creds.me, auth.unconfirmed], [undefined, false], 'the next attempt registers afresh');
+});
+
+test('a 401 for a pairing that the server knows of is a logout', async (t) => {
+  const { connection, frames } = connectTo(await listen(t, createTcpServer()), pairedCreds());
+  connection.fail(UNKNOWN_DEVICE);
+  await connection.closed;
+  const { code, reason, registered } = onlyClosed(frames);
+  assert.deepEqual([code, reason, registered], [401, 'logged_out', true]);
+});
+
+for (const [what, facts, reason] of /** @type {const} */ ([
+  [
+    'a 401 of a proxy',
+    { code: 401, message: 'Unexpected server response: 401', data: { http_status: '401' } },
+    'upgrade_refused',
+  ],
+  ['a 515 at a login', { code: 515, message: 'Stream Errored', data: null }, 'restart_required'],
+  ['a lost connection', { code: 408, message: 'Connection was lost', data: null }, 'connection_lost'],
+])) {
+  test(`${what} says nothing of a pairing that may not be confirmed`, async (t) => {
+    const { connection, frames, auth } = connectTo(await listen(t, createTcpServer()), pairedCreds(UNCONFIRMED));
+    connection.fail(facts);
+    await connection.closed;
+    const closed = onlyClosed(frames);
+    assert.deepEqual([closed.reason, closed.registered, auth.unconfirmed], [reason, true, true]);
+  });
+}

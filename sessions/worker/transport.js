@@ -13,6 +13,7 @@ import { Intake } from './intake.js';
  * @property {boolean} paired the creds hold a pairing; there is none to come
  * @property {() => boolean} mustBeSilent nothing may be said to the server for now
  * @property {() => void} onLogin the handshake's last message, which logs in or registers, was handed to the socket
+ * @property {() => void} onPairing the server offers a pairing; Baileys has not seen it yet
  * @property {(facts: CloseFacts) => void} onEnd something ended the connection that Baileys would not tell, or not live
  *   through
  * @property {(error: Error) => void} onUndecryptable
@@ -163,6 +164,7 @@ export class Transport {
    */
   #awaitConfirmation() {
     this.#pairingUnconfirmed = true;
+    this.#owner.onPairing();
   }
 
   /**

@@ -4,7 +4,17 @@ import assert from 'node:assert/strict';
 import { after, before, describe, test } from 'node:test';
 import { setTimeout as pause } from 'node:timers/promises';
 import { FakeSupervisor } from './testing/fake-supervisor.js';
-import { admin, ask, entries, pair, ready, startStandin, startWorker, stopStandin } from './testing/testing.js';
+import {
+  admin,
+  ask,
+  entries,
+  eventually,
+  pair,
+  ready,
+  startStandin,
+  startWorker,
+  stopStandin,
+} from './testing/testing.js';
 
 before(startStandin);
 after(stopStandin);
@@ -133,6 +143,15 @@ async function scanWithHeldWrites(supervisor, session) {
   return { scan };
 }
 
+/**
+ * @param {FakeSupervisor} supervisor
+ * @param {string} session
+ * @returns {any}
+ */
+function credsOf(supervisor, session) {
+  return supervisor.store.get(`${session} creds creds`);
+}
+
 describe('a worker', { concurrency: 3 }, () => {
   test('a pairing is confirmed when it is durable', async (t) => {
     const supervisor = await startWorker(t);
@@ -144,6 +163,62 @@ describe('a worker', { concurrency: 3 }, () => {
     assert.deepEqual([reason, registered], ['restart_required', true]);
     supervisor.send({ type: 'connect', session: 'durable', attempt: 2 });
     await supervisor.next('opened');
+  });
+
+  test('a pairing that was stored and never confirmed is taken back by the next worker', async (t) => {
+    const session = 'unsigned';
+    const first = await startWorker(t);
+    const { scan } = await scanWithHeldWrites(first, session);
+    first.mayAcknowledge = () => false;
+    first.letWritesGo();
+    first.process?.kill('SIGKILL');
+    await assert.rejects(scan, /client_gone/);
+    const supervisor = await startWorker(t);
+    supervisor.send({ type: 'assign', session, epoch: 2, creds: credsOf(first, session), proxy: null });
+    supervisor.send({ type: 'connect', session, attempt: 2 });
+    const { code, reason, registered } = await supervisor.next('closed');
+    assert.deepEqual([code, reason, registered], [401, 'connection_closed', false]);
+    const { me, account, pairingUnconfirmed } = credsOf(supervisor, session);
+    assert.deepEqual([me, account, pairingUnconfirmed], [undefined, undefined, undefined]);
+    supervisor.send({ type: 'connect', session, attempt: 3 });
+    await admin('/scan', { qr: (await supervisor.next('qr')).qr });
+    assert.equal((await supervisor.next('closed')).reason, 'restart_required');
+    supervisor.send({ type: 'connect', session, attempt: 4 });
+    await supervisor.next('opened');
+  });
+
+  test('a pairing whose confirmation the server has is kept, whether or not anybody heard so', async (t) => {
+    const session = 'unheard';
+    const first = await startWorker(t);
+    const { scan } = await scanWithHeldWrites(first, session);
+    first.letWritesGo();
+    const stored = credsOf(first, session);
+    assert.equal(stored.pairingUnconfirmed, true);
+    await scan;
+    await first.next('closed');
+    assert.equal(credsOf(first, session).pairingUnconfirmed, undefined, 'the 515 has told');
+    first.process?.kill('SIGKILL');
+    const supervisor = await startWorker(t);
+    supervisor.send({ type: 'assign', session, epoch: 2, creds: stored, proxy: null });
+    supervisor.send({ type: 'connect', session, attempt: 2 });
+    await supervisor.next('opened');
+    await eventually('the login has told', () => !credsOf(supervisor, session).pairingUnconfirmed);
+    await admin('/unlink', { session });
+    const { code, reason, registered } = await supervisor.next('closed');
+    assert.deepEqual([code, reason, registered], [401, 'logged_out', true]);
+  });
+
+  test('a device that is removed right after its 515 is logged out', async (t) => {
+    const supervisor = await startWorker(t);
+    const session = 'removed';
+    const { scan } = await scanWithHeldWrites(supervisor, session);
+    supervisor.letWritesGo();
+    await scan;
+    await supervisor.next('closed');
+    await admin('/unlink', { session });
+    supervisor.send({ type: 'connect', session, attempt: 2 });
+    const { code, reason, registered } = await supervisor.next('closed');
+    assert.deepEqual([code, reason, registered], [401, 'logged_out', true]);
   });
 
   test('a pairing that the store does not take is never confirmed, and the next one is', async (t) => {

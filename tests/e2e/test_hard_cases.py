@@ -35,7 +35,7 @@ async def test_half_a_character_in_a_strangers_text_harms_nobody(
 async def scanned_behind_a_frozen_supervisor(
     supervisor: Supervisor, standin: StandIn, session: str
 ) -> "asyncio.Task[str]":
-    """The phone scans while the supervisor can save nothing; then the supervisor is killed. The phone still waits."""
+    """The phone scans while the supervisor can save nothing. The phone still waits."""
     await supervisor.must("POST", "/sessions", {"id": session})
     await supervisor.wait_state(session, "qr")
     qr = (await supervisor.get(f"/sessions/{session}/qr"))["qr"]
@@ -44,7 +44,6 @@ async def scanned_behind_a_frozen_supervisor(
     scan = asyncio.create_task(standin.scan(qr))
     await asyncio.sleep(1.0)  # time enough to do the wrong thing
     assert await standin.log("paired", session=session) == [], "it is confirmed to nobody before it is durable"
-    await supervisor.kill()
     return scan
 
 
@@ -53,6 +52,7 @@ async def test_a_pairing_is_confirmed_when_the_next_supervisor_has_made_it_durab
 ) -> None:
     supervisor = await start_supervisor()
     scan = await scanned_behind_a_frozen_supervisor(supervisor, standin, "between")
+    await supervisor.kill()
     await supervisor.start()
     jid = await scan
     assert (await supervisor.wait_state("between", "open"))["jid"] == jid
@@ -64,6 +64,7 @@ async def test_a_pairing_whose_worker_dies_with_the_supervisor_is_confirmed_to_n
 ) -> None:
     supervisor = await start_supervisor()
     scan = await scanned_behind_a_frozen_supervisor(supervisor, standin, "neither")
+    await supervisor.kill()
     for worker in supervisor.worker_processes():
         worker.kill()
     with pytest.raises(LabError, match=r"409|504"):
@@ -73,6 +74,31 @@ async def test_a_pairing_whose_worker_dies_with_the_supervisor_is_confirmed_to_n
     await supervisor.wait_state("neither", "qr")
     await standin.scan((await supervisor.get("/sessions/neither/qr"))["qr"])
     await supervisor.wait_state("neither", "open")
+
+
+async def test_a_pairing_that_was_stored_and_never_confirmed_asks_for_a_new_scan(
+    start_supervisor: StartSupervisor, standin: StandIn
+) -> None:
+    """The commit is done, its acknowledgement comes too late: the worker is dead. To WhatsApp this device is nobody."""
+    supervisor = await start_supervisor()
+    scan = await scanned_behind_a_frozen_supervisor(supervisor, standin, "unsigned")
+    for worker in supervisor.worker_processes():
+        worker.kill()
+    with pytest.raises(LabError, match=r"409|504"):
+        await scan
+    assert supervisor.process is not None
+    supervisor.process.signal(signal.SIGCONT)
+    refused = await eventually(partial(standin.log, "login_refused", session="unsigned"))
+    assert [(entry["reason"], entry["by"]) for entry in refused] == [(401, "server")], "it was stored"
+    await supervisor.wait_state("unsigned", "qr")
+    shown = await supervisor.session("unsigned")
+    assert (shown["reconnection"]["closeReason"], shown["jid"]) == ("connection_closed", None)
+    assert (await supervisor.get("/sessions/unsigned/archives"))["archives"] == []
+    jid = await standin.scan((await supervisor.get("/sessions/unsigned/qr"))["qr"])
+    assert (await supervisor.wait_state("unsigned", "open"))["jid"] == jid
+    assert len(await standin.log("registered", session="unsigned")) == 2, "once more, and that was enough"
+    assert len(await standin.log("login_refused", session="unsigned")) == 1
+    assert "parked" not in {event["data"]["state"] for event in await supervisor.events("state", "unsigned")}
 
 
 async def test_a_worker_whose_heart_stops_is_replaced_within_its_own_time(
