@@ -14,6 +14,7 @@ import msgspec
 from sessions.breaker import BreakerRecord, BreakerState
 from sessions.incidents import Incident
 from sessions.model import CloseReason
+from sessions.phone import PhoneRecord
 from sessions.policy import Memory
 from sessions.wire import UNREADABLE, WireError
 
@@ -60,6 +61,7 @@ class Remembered(msgspec.Struct, frozen=True):
     calm: Calm | None = None
     incident: Incident | None = None
     """The incident that the session is in, or rests in."""
+    phone: PhoneRecord | None = None
 
 
 class _Stored(msgspec.Struct):
@@ -86,6 +88,7 @@ class _Stored(msgspec.Struct):
     judged: tuple[int, int] | None = None
     calm: Calm | None = None
     incident: Incident | None = None
+    phone: PhoneRecord | None = None
 
 
 def encode(memory: Remembered, now: float) -> bytes:
@@ -115,6 +118,7 @@ def encode(memory: Remembered, now: float) -> bytes:
             judged=memory.judged,
             calm=_told_on(memory.calm, to_wall),
             incident=memory.incident,
+            phone=memory.phone,
         )
     )
 
@@ -147,7 +151,7 @@ def decode(stored: bytes | None, now: float) -> Remembered:
     )
     due = _shift(data.next_attempt_at, to_monotonic)
     calm = _told_on(data.calm, to_monotonic)
-    return Remembered(policy, breaker, data.last_close, data.parked, due, data.judged, calm, data.incident)
+    return Remembered(policy, breaker, data.last_close, data.parked, due, data.judged, calm, data.incident, data.phone)
 
 
 def _to_monotonic(data: _Stored, now: float) -> float:

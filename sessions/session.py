@@ -8,7 +8,7 @@ from sessions.actor import Actor
 from sessions.events import Asked, Command, Excused, PolicyChanged, Restore, UseProxy
 from sessions.incidents import Incident
 from sessions.judgement import Budget
-from sessions.model import SessionNotFound, SessionState, WasupError, WorkerGone
+from sessions.model import SessionNotFound, SessionState, WasupError, WorkerGone, WorkerRefused
 from sessions.policy import Config
 from sessions.ports import WorkerHandle
 from sessions.snapshot import Performance, Reconnection, SessionView, iso
@@ -59,8 +59,10 @@ class Session:
             reply = await worker.request(
                 lambda number: wire.Send(self.id, number, to, text), self._config.send_timeout_seconds
             )
-        except (WasupError, TimeoutError):
+        except (WasupError, TimeoutError) as error:
             counters.failed(self._now())
+            if isinstance(error, WorkerRefused) and error.code == "timed_out":
+                self._actor.doubt.set()  # no ack: is the socket deaf?
             raise
         finally:
             counters.sending -= 1
@@ -108,7 +110,11 @@ class Session:
         """The session as `/sessions` shows it."""
         row, wanted = self._actor.row, self._actor.wanted
         why, figures = self.reconnection(), self.performance()
-        return SessionView(row.id, self.state, wanted, row.jid, row.name, row.proxy, iso(row.created_at), why, figures)
+        seen_at = self._actor.phone_last_seen
+        seen = None if seen_at is None else iso(seen_at)
+        return SessionView(
+            row.id, self.state, wanted, row.jid, row.name, row.proxy, iso(row.created_at), seen, why, figures
+        )
 
     def reconnection(self) -> Reconnection:
         """Why the session is where it is and what comes next."""

@@ -79,7 +79,7 @@ class Performance(msgspec.Struct, frozen=True, rename="camel"):
 
 
 class SessionView(msgspec.Struct, frozen=True, rename="camel"):
-    """A session as `/sessions` shows it. `proxy`: without user and password."""
+    """A session as `/sessions` shows it. `proxy`: without user and password. `phoneLastSeen`: the last sign of the account's own phone."""
 
     id: str
     state: SessionState
@@ -88,6 +88,7 @@ class SessionView(msgspec.Struct, frozen=True, rename="camel"):
     name: str | None
     proxy: str | None
     created_at: str
+    phone_last_seen: str | None
     reconnection: Reconnection
     performance: Performance
 

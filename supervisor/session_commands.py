@@ -115,7 +115,7 @@ async def _set_proxy(session: str, url: str | None) -> str | None:
     if client is not None:
         await client.call("PUT", f"/sessions/{name}/proxy", {"proxy": proxy.url if proxy else None})
     else:
-        async with own_store(settings) as store:
+        async with own_store(settings, "wasup sessions proxy") as store:
             if name not in {row.id for row in await store.sessions()}:
                 raise SessionNotFound(f"There is no session {name!r}.")
             await store.set_proxy(name, proxy)

@@ -30,6 +30,7 @@ from sessions.model import (
     StoreUnavailable,
     WasupError,
     WorkerGone,
+    WorkerRefused,
 )
 from sessions.policy import correlated_reasons
 from sessions.ports import Origin, Returned, WorkerHandle, WorkerOwner
@@ -206,9 +207,18 @@ class FakeWorker:
                 raise TimeoutError
             case wire.Probe(), answer:
                 await asyncio.sleep(0.02)
-                well = answer == "ok"
-                ms = 20.0 if well else None
-                return wire.Probed(self.session, id=order.id, ok=well, round_trip_ms=ms, silent=answer == "silent")
+                stalled = wire.Stall.SENDS if answer == "stalled" else None
+                well = answer == "ok" or stalled is not None
+                return wire.Probed(
+                    self.session,
+                    id=order.id,
+                    ok=well,
+                    round_trip_ms=20.0 if well else None,
+                    silent=answer == "silent",
+                    stalled=stalled,
+                )
+            case wire.Send(), _ if self._source.unacknowledged_sends:
+                raise WorkerRefused("timed_out", "not acknowledged by the server")
             case wire.PairingCode(), _:
                 return wire.Replied(self.session, id=order.id, ok=True, result={"code": "ABCD1234"})
             case _:
@@ -340,6 +350,7 @@ class FakeWorkers:
         self.startups = 0
         self.held: asyncio.Future[None] | None = None
         self.probe = "ok"
+        self.unacknowledged_sends = False
         self.obeys_close = True
         self.last_beat_at: float | None = None
         self.attempts: list[tuple[float, int]] = []

@@ -252,6 +252,8 @@ class Invariants:
         books = self._books[actor.id]
         if actor.state is not books.state:
             books.state, books.since = actor.state, self._now()
+            if actor.state is S.CONNECTING:  # the server never hears of a canary whose worker hangs
+                self._no_canary_since = self._now()
             if actor.state is S.PARKED:
                 books.parked_until = actor.due if actor.due is not None else float("inf")
         if not actor.retired:

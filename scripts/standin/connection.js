@@ -48,6 +48,8 @@ export class Connection {
   sinceMs = Date.now();
   /** Queries are heard no more; everything else goes on. */
   deaf = false;
+  /** Messages from the client are lost: no ack, no receipt. */
+  losesMail = false;
   /** @type {StandingFault | undefined} */
   silence;
   /** @type {StandingFault | undefined} */

@@ -62,6 +62,12 @@ const AT_ONCE = {
       connection.deaf = true;
     },
   },
+  unacked: {
+    shape: {},
+    strike: (connection) => {
+      connection.losesMail = true;
+    },
+  },
   'bad-frame': {
     shape: {},
     strike: (connection) => connection.sendGarbage(),
@@ -82,6 +88,7 @@ const STANDING = {
   'login-silence': {},
   delay: { ms: integer(1, 600_000) },
   silence: {},
+  'stall-queue': { messages: optional(integer(1, 100_000)) },
 };
 
 const TARGET = { fault: text, session: optional(text) };

@@ -18,6 +18,12 @@ after(() => standin.close());
 /** @param {Record<string, unknown>} fault */
 const make = (fault) => call(standin, 'POST /faults', fault);
 
+const PING = {
+  tag: 'iq',
+  attrs: { type: 'get', xmlns: 'w:p', to: 's.whatsapp.net' },
+  content: [{ tag: 'ping', attrs: {} }],
+};
+
 /** A login that was open until the fault. @type {[fault: Record<string, unknown>, code: number, message: string][]} */
 const AT_ONCE = [
   [{ fault: 'drop' }, 428, 'Connection Terminated'],
@@ -163,6 +169,32 @@ describe('on later attempts', { concurrency: 4 }, () => {
     const heard = textsOf(again.sock);
     await eventually('the text after all', () => heard.includes('unheard'));
     await again.sock.end(undefined);
+  });
+});
+
+describe('a socket that answers and is of no use', () => {
+  test('stall-queue: announced, and then nothing of it', async () => {
+    const auth = await pair(standin, 'stalled');
+    await make({ fault: 'stall-queue', session: 'stalled', count: 1, messages: 3 });
+    const attempt = connect(standin, 'stalled', auth);
+    /** @type {any[]} */
+    const news = [];
+    attempt.sock.ws.on('CB:ib', ({ content }) => news.push([content[0].tag, content[0].attrs.count]));
+    await attempt.opened;
+    assert.equal((await attempt.sock.query(PING)).attrs.type, 'result');
+    assert.deepEqual(news, [['offline_preview', '3']]);
+    await attempt.sock.end(undefined);
+  });
+
+  test('unacked: messages are lost, pings are answered', async () => {
+    const { sock } = await open(standin, 'unacked', await pair(standin, 'unacked'));
+    await make({ fault: 'unacked', session: 'unacked' });
+    const sent = await sock.sendMessage('5511999990000@s.whatsapp.net', { text: 'lost' });
+    const ack = sock.waitForMessage(/** @type {string} */ (sent?.key.id), 300).catch(() => 'none');
+    assert.equal((await sock.query(PING)).attrs.type, 'result');
+    assert.ok([undefined, 'none'].includes(/** @type {any} */ (await ack)));
+    assert.deepEqual(await call(standin, 'GET /messages?session=unacked'), []);
+    await sock.end(undefined);
   });
 });
 

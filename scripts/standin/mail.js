@@ -92,6 +92,15 @@ export function deliverOffline(connection, device) {
 }
 
 /**
+ * What came while the device was away is announced, and then nothing of it comes.
+ * @param {Connection} connection
+ * @param {number} count
+ */
+export function announceOffline(connection, count) {
+  connection.send(node('ib', {}, [node('offline_preview', { count: String(count), message: String(count) })]));
+}
+
+/**
  * A message from a client: acknowledged, then each copy goes to its phone or device.
  * @param {World} world
  * @param {Connection} connection
@@ -99,6 +108,7 @@ export function deliverOffline(connection, device) {
  * @param {Node} message
  */
 export function fromClient(world, connection, device, message) {
+  if (connection.losesMail) return;
   const { id, to } = message.attrs;
   connection.send(node('ack', { class: 'message', id, from: to, t: nowSeconds() }));
   for (const { jid, enc } of copies(message)) {

@@ -6,7 +6,7 @@
 import { syncHistory } from './history-sync.js';
 import { parseJid } from './jids.js';
 import { digest, handOutBundles, rotateSignedPreKey, uploadPreKeys } from './key-queries.js';
-import { deliverOffline } from './mail.js';
+import { announceOffline, deliverOffline } from './mail.js';
 import { child, children, node, SERVER } from './nodes.js';
 import { answerCodeRequest } from './pairing-code.js';
 import { unlink } from './unlink.js';
@@ -62,9 +62,11 @@ const WHEN_LOGGED_IN = {
 
 /** What happens once the answer is out. @type {Record<string, (query: Query) => void>} */
 const AFTERWARDS = {
-  'passive active': ({ connection, device }) => {
+  'passive active': ({ world, connection, device }) => {
     connection.takesMail = true;
-    deliverOffline(connection, device);
+    const stalled = world.faults.take('stall-queue', connection.subject);
+    if (stalled) announceOffline(connection, stalled.params.messages ?? 1);
+    else deliverOffline(connection, device);
   },
   // `digest` is the last question before Baileys says `open`.
   'encrypt digest': ({ world, connection, device }) => {

@@ -96,7 +96,7 @@ class Opening(Attempting):
         self._begin_checks(attempt)
 
     def _look_for_phone(self, attempt: Attempt) -> None:
-        """Once in a while: has the phone been away for so long that WhatsApp will unlink us?"""
+        """Once in a while: warn when the phone has been away for so long that WhatsApp will unlink us."""
         warning, self._phone = phone.look(self._phone, time.time())
         if warning is not None:
             self._alert("phone_offline", warning)

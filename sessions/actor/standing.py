@@ -18,6 +18,7 @@ from sessions.incidents import Incident
 from sessions.judgement import Budget, Judgement
 from sessions.machine import Signal, step
 from sessions.model import CloseReason, SessionState
+from sessions.phone import PhoneRecord
 from sessions.ports import DIRECT, WorkerHandle
 from sessions.seat import Seat
 from sessions.snapshot import BreakerSnapshot, Reconnection, human_action, iso, iso_at
@@ -61,6 +62,9 @@ class Standing:
         """What is remembered has been taken up (or an operator has begun anew): from now on it may be overwritten."""
         self._judged = self._past.judged
         """Epoch and attempt of the last close that the policy has judged."""
+        self._phone = self._past.phone or PhoneRecord()
+        self.doubt: Final = asyncio.Event()
+        """Something went wrong that a probe may explain: the next one is due at once."""
         self._episode_attempts = 0
         self._forced = False
         """An operator wants the next attempt now."""
@@ -109,6 +113,11 @@ class Standing:
     def incident(self) -> Incident | None:
         """The incident that it is in, or was in last."""
         return self._chronicle.current
+
+    @property
+    def phone_last_seen(self) -> float | None:
+        """When the account's phone last gave a sign, in seconds of wall clock; None: never, or before we watched."""
+        return self._phone.seen_at
 
     def budget(self) -> Budget:
         """Its logins of the last 24 hours, and how many there may be."""
@@ -186,7 +195,7 @@ class Standing:
         """What is remembered. `parked`: of a state that it is about to have; else of the one that it has."""
         parked = self.state is S.PARKED if parked is None else parked
         remembered = self._judgement.remembered(parked, self._next_attempt_at, self._judged)
-        remembered = msgspec.structs.replace(remembered, incident=self._chronicle.remembered)
+        remembered = msgspec.structs.replace(remembered, incident=self._chronicle.remembered, phone=self._phone)
         return memory.encode(remembered, self._now())
 
     def _publish(self, kind: str, data: dict[str, Any]) -> None:

@@ -29,6 +29,7 @@ COMMANDS = {
     ("sessions", "export"): ["useMultiFileAuthState"],
     ("sessions", "archives"): ["deleted session"],
     ("sessions", "restore"): ["--archive", "--no-start"],
+    ("sessions", "proxy"): ["stdin", "none"],
     ("workers",): ["list", "roll"],
     ("workers", "list"): ["older code"],
     ("workers", "roll"): ["--all", "--no-wait"],

@@ -8,16 +8,18 @@ import pytest
 from sqlalchemy import URL
 
 from sessions.model import StoreError, StoreUnavailable, UnreadableValue
+from sessions.proxy import parse_proxy
 from sessions.store import Cipher, Store, rewrite
 from tests.store_tools import CREDS, CREDS_ENTRY, OTHER, SHOP, creds, entry, sql
 
 FIRST, SECOND = secrets.token_bytes(32), secrets.token_bytes(32)
 TEXT = b'{"text":"good morning"}'
+PROXY = "http://someone:secret@proxy.example:3128"
 
 
 async def fill(store: Store) -> None:
     """Something in each column that holds secrets."""
-    await store.create_session(SHOP, wanted=True)
+    await store.create_session(SHOP, wanted=True, proxy=parse_proxy(PROXY))
     epoch = await store.raise_epoch(SHOP)
     await store.write_keys(SHOP, epoch, [CREDS_ENTRY, *(entry(f"{n}.0", b'"secret"') for n in range(300))])
     await store.snapshot(SHOP, "paired")
@@ -26,12 +28,14 @@ async def fill(store: Store) -> None:
 
 
 async def stored(url: URL) -> list[bytes]:
-    columns = {"auth": "value", "archived_auth": "value", "events": "data"}
+    columns = {"auth": "value", "archived_auth": "value", "events": "data", "sessions": "proxy"}
     found = [await sql(url, f"SELECT {column} FROM {table}") for table, column in columns.items()]
     return [bytes(row[0]) for rows in found for row in rows]
 
 
 async def check(store: Store) -> None:
+    assert await store.proxy(SHOP) == parse_proxy(PROXY)
+    assert [row.proxy for row in await store.sessions() if row.id == SHOP] == ["http://proxy.example:3128"]
     assert await store.creds(SHOP) == CREDS
     assert set((await store.read_keys(SHOP, "session", [f"{n}.0" for n in range(300)])).values()) == {b'"secret"'}
     assert [bytes(event.data) for event in await store.last_events(10_000)] == [TEXT, TEXT]
@@ -63,7 +67,7 @@ async def test_a_plain_store_is_encrypted_while_it_is_used_and_then_needs_its_ke
     store = await Store.open(url, cipher=Cipher([FIRST]))
     await check(store)  # plain rows are read as they are
     report = await store.rewrite_secrets()
-    assert (report.rewritten, report.unreadable, report.complete) == (304, 0, True)
+    assert (report.rewritten, report.unreadable, report.complete) == (305, 0, True)
     assert (await store.rewrite_secrets()).rewritten == 0
     await check(store)
     await store.close()
@@ -205,4 +209,21 @@ async def test_a_restore_of_what_cannot_be_read_changes_nothing(url: URL) -> Non
     assert await store.creds(SHOP) == b'{"newer":1}'
     assert await store.sessions() == before
     assert len(await store.archives(SHOP)) == 1
+    await store.close()
+
+
+async def test_a_proxy_that_cannot_be_read_is_never_taken_for_none(url: URL) -> None:
+    store = await Store.open(url, cipher=Cipher([FIRST]))
+    await store.create_session(SHOP, wanted=True, proxy=parse_proxy(PROXY))
+    await store.create_session(OTHER, wanted=True)
+    assert await store.proxy(OTHER) is None
+    for broken in (b'"http://"', b"\x01rubbish", b"7"):
+        await sql(url, "UPDATE sessions SET proxy = ? WHERE id = 'shop'", broken)
+        with pytest.raises(UnreadableValue, match="proxy"):
+            await store.proxy(SHOP)
+        assert {row.id: row.proxy for row in await store.sessions()} == {SHOP: "unreadable", OTHER: None}
+    await store.set_proxy(SHOP, parse_proxy(PROXY))
+    assert await store.proxy(SHOP) == parse_proxy(PROXY)
+    await store.set_proxy(SHOP, None)
+    assert await store.proxy(SHOP) is None
     await store.close()

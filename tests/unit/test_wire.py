@@ -107,7 +107,9 @@ FRAMES: dict[type[wire.Frame], st.SearchStrategy[wire.Frame]] = {
         ok=st.booleans(),
         round_trip_ms=st.none() | finite,
         silent=st.booleans(),
+        stalled=st.none() | st.sampled_from(wire.Stall),
     ),
+    wire.Phone: st.builds(wire.Phone, **of_a_session, seen_at_seconds=numbers),
     wire.Replied: st.builds(
         wire.Replied,
         **of_a_session,
