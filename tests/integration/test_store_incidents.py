@@ -148,14 +148,14 @@ async def test_what_another_version_wrote_of_closes_is_left_out(store: Store, ur
 
 
 async def test_incidents_go_into_a_backup_and_back_and_new_ones_get_new_numbers(
-    store: Store, tmp_path: object, new_url: Callable[[], URL]
+    store: Store, tmp_path: Path, new_url: Callable[[], URL]
 ) -> None:
     await store.records.save_incident(incident(100))
     await store.records.move(SHOP, "open", 50)
     (before,) = await store.records.incidents(None, None, 10)
-    await backup(store, tmp_path / "backup")  # type: ignore[operator]
+    await backup(store, tmp_path / "backup")
     target = new_url()
-    await restore(tmp_path / "backup", target)  # type: ignore[operator]
+    await restore(tmp_path / "backup", target, tmp_path)
     restored = await Store.open(target)
     assert await restored.records.incidents(None, None, 10) == [before]
     assert await restored.records.spans(SHOP, 0.0) == [Span(50, None, "open")]
