@@ -72,8 +72,12 @@ async def test_a_dead_proxy_is_named_keeps_its_session_out_and_holds_nobody_else
     async with http_proxy(account=True) as proxy:
         await pair_through(supervisor, standin, "proxy-dies", proxy)
         await pair(supervisor, standin, "proxy-bystander")
+    before = await standin.last_entry()
     await standin.fault("drop", session="proxy-dies")
     await standin.fault("drop", session="proxy-bystander")
+    await eventually(
+        partial(standin.log, "login", session="proxy-bystander", after=before), what="the bystander's new login"
+    )
     await supervisor.wait_state("proxy-bystander", "open", seconds=5)
     logins = len(await standin.log("login", session="proxy-dies"))
     why = await eventually(
