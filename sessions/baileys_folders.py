@@ -14,15 +14,13 @@ Written is the first one. Nothing is changed where it is read; nobody may go on 
 import base64
 import json
 import os
-import secrets
-import shutil
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
 import msgspec
 
-from sessions import credentials
+from sessions import credentials, unfinished
 from sessions.model import InvalidSessionId, SessionId, WasupError, parse_session_id
 from sessions.wire import MAX_FRAME_BYTES, KeyEntry
 
@@ -147,16 +145,13 @@ def export(entries: Sequence[KeyEntry], directory: Path) -> None:
     directory = directory.resolve()  # `.` has no name to put a partial one beside
     if directory.exists() and (not directory.is_dir() or any(directory.iterdir())):
         raise NotExportable(f"{directory} exists and is not empty.")
-    partial = directory.with_name(f".{directory.name}.{secrets.token_hex(4)}.partial")
-    partial.mkdir(mode=0o700)
-    try:
+    with unfinished.beside(directory) as workspace:
+        folder = workspace / directory.name
+        folder.mkdir(mode=0o700)
         for name, value in files.items():
-            _write_private(partial / name, value)
-        _sync_directory(partial)
-        partial.rename(directory)  # replaces an empty directory, and nothing else
-    except BaseException:
-        shutil.rmtree(partial, ignore_errors=True)
-        raise
+            _write_private(folder / name, value)
+        _sync_directory(folder)
+        folder.rename(directory)  # replaces an empty directory, and nothing else
     _sync_directory(directory.parent)
 
 

@@ -133,6 +133,11 @@ class Judgement:
         self.breaker.reset()
         self.pardon()
 
+    def forget(self) -> None:
+        """Other credentials: what was learned was of those that have gone."""
+        self.reset()
+        self._memory, self.last_close = policy.Memory(), None
+
     def only_a_human_can_mend(self) -> bool:
         """Whether the last close is one that a reconnect cannot mend."""
         return self.last_close is not None and self._config.rules[self.last_close.reason].mend is Mend.HUMAN

@@ -70,7 +70,7 @@ class WorkerSource(Protocol):
         """Tell a worker that it is not adopted, and see to its end."""
 
     async def dismiss(self, session: str) -> None:
-        """End the worker of an earlier supervisor that may hold this session, if nobody has claimed it."""
+        """See the worker of an earlier supervisor that may hold this session to its end, if nobody has claimed it."""
 
     def dismiss_unclaimed(self, claimed: Collection[str]) -> None:
         """End the workers of an earlier supervisor whose sessions are not among these."""

@@ -45,7 +45,11 @@ class Seat:
         self._now = asyncio.get_running_loop().time
 
     async def bring_up(self) -> WorkerHandle:
-        """A worker of a new epoch. The epoch first: while the store refuses, no process is started and nobody logs in."""
+        """A worker of a new epoch. The epoch first: while the store refuses, no process is started and nobody logs in.
+
+        And before it the end of whoever is leaving: what it still says is of its own epoch.
+        """
+        await self._around.workers.dismiss(self._session)
         self.epoch = await self._around.store.raise_epoch(self._session)
         return await self._around.workers.bring_up(self._session)
 

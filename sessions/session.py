@@ -90,6 +90,11 @@ class Session:
         return self._actor.state
 
     @property
+    def vanished(self) -> bool:
+        """Whether the store turned out to have no row of it any more, so that it has ended."""
+        return self._actor.vanished
+
+    @property
     def replacing(self) -> bool:
         """Whether a successor for the worker of the open session is being warmed up, or takes over just now."""
         return self._actor.replacing

@@ -13,7 +13,7 @@ import os
 import secrets
 import socket
 import struct
-from collections.abc import Collection, Coroutine, Mapping
+from collections.abc import Collection, Coroutine, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final, NamedTuple
@@ -81,7 +81,7 @@ class Workers:
         self._returning: dict[str, list[Worker]] = {}
         """By session: workers of an earlier supervisor that have not been claimed yet. Two, if it was being given to a successor."""
         self._dismissals: dict[str, asyncio.Task[None]] = {}
-        """By session: the end of those that nobody claims."""
+        """By session: the end of those that nobody claims, until they have ended."""
         self._alive: dict[str, Worker] = {}
         self._lines: set[asyncio.Task[None]] = set()
         self._background: set[asyncio.Task[None]] = set()
@@ -128,13 +128,12 @@ class Workers:
         """The worker that holds this session, once it has called; None when there is none (any more). One that stays silent is killed first."""
         # Whoever calls it off finds them where they were: to dismiss them, or to leave them to our successor.
         answers = await asyncio.gather(*(self._hear(worker, session) for worker in self._returning[session]))
-        self._returning.pop(session, None)
         holders = [holder for holder in answers if holder is not None]
-        if len(holders) == 1:
-            return holders[0]
-        for holder in holders:  # each says that it is the owner: that cannot be, so neither is
-            await self.refuse(holder.worker, "another worker holds its session, too")
-        return None
+        if len(holders) > 1:  # each says that it is the owner: that cannot be, so neither is
+            for holder in holders:
+                await self.refuse(holder.worker, "another worker holds its session, too")
+        self._returning.pop(session, None)
+        return holders[0] if len(holders) == 1 else None
 
     async def refuse(self, worker: WorkerHandle, reason: str) -> None:
         """Tell a worker that it is not adopted, and see to its end."""
@@ -144,20 +143,24 @@ class Workers:
         await self._see_off(worker)
 
     async def dismiss(self, session: str) -> None:
-        """End the worker of an earlier supervisor that may hold this session, if nobody has claimed it: politely, as soon as it has called."""
-        await asyncio.gather(*(self._part_with(worker, session) for worker in self._returning.pop(session, [])))
+        """End the worker of an earlier supervisor that may hold this session, if nobody has claimed it: politely, as soon as it has called.
+
+        Returns when it has ended, whoever began that; to call this off does not call that off.
+        """
+        self._begin_dismissal(session)
+        if dismissal := self._dismissals.get(session):
+            await asyncio.wait([dismissal])
 
     def dismiss_unclaimed(self, claimed: Collection[str]) -> None:
         """End the returning workers whose sessions are not among these: stopped, deleted, or never given one."""
         for session in self._returning.keys() - set(claimed):
-            self._dismissals[session] = self._in_background(self.dismiss(session))
+            self._begin_dismissal(session)
 
     # --- new ones -----------------------------------------------------------------------------------------------------------
 
     async def bring_up(self, session: str) -> Worker:
         """A worker that has said hello: a warm spare, or a new process. Raises WorkerGone, TimeoutError (the process is ended), StoreError."""
-        if dismissal := self._dismissals.pop(session, None):
-            await asyncio.wait([dismissal])  # never two for one session
+        await self.dismiss(session)  # never two for one session
         spare = self._spares.take()
         if spare is None:
             return await self._start(session)
@@ -283,6 +286,16 @@ class Workers:
         except WorkerGone:
             pass
         return None
+
+    def _begin_dismissal(self, session: str) -> None:
+        if leaving := self._returning.pop(session, None):
+            # Once for each session: nobody returns later. And a task of its own: whoever waits for it may be called off.
+            dismissal = self._in_background(self._part_with_all(leaving, session))
+            self._dismissals[session] = dismissal
+            dismissal.add_done_callback(lambda _: self._dismissals.pop(session, None))
+
+    async def _part_with_all(self, workers: Sequence[Worker], session: str) -> None:
+        await asyncio.gather(*(self._part_with(worker, session) for worker in workers))
 
     async def _part_with(self, worker: Worker, session: str) -> None:
         """End a returning worker whose session nobody wants now. What it has not saved yet is saved: the session may be started again."""

@@ -1,5 +1,43 @@
-"""`python -m supervisor`."""
+"""`wasup`, the same as `python -m supervisor`: a small front door, as all that is behind it takes a second to come in."""
 
-from supervisor.cli import main
+import os
+import signal
+import sys
+from typing import Final, NoReturn
 
-main()
+INTERRUPTED: Final = 130
+"""What shells give a program that Ctrl-C ended."""
+_LAST_WORDS: Final = b"wasup: interrupted\n"
+
+
+def main() -> None:
+    """Carry out the command line. Ctrl-C ends it in order where it has begun something (see `program.py`), and always without a traceback."""
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:  # nobody has us ignore it
+        signal.signal(signal.SIGINT, _leave)
+    from supervisor.cli import main as command_line
+
+    try:
+        if signal.getsignal(signal.SIGINT) is _leave:
+            signal.signal(signal.SIGINT, signal.default_int_handler)  # asyncio's own comes only where it finds this one
+        command_line()
+    except KeyboardInterrupt:
+        _leave()
+    except SystemExit as end:
+        if end.code == INTERRUPTED:  # typer has caught it
+            _say_so()
+        raise
+
+
+def _leave(*_: object) -> NoReturn:
+    """At once: an exception in the middle of an import would be told by whoever imports, in his own way."""
+    _say_so()
+    os._exit(INTERRUPTED)
+
+
+def _say_so() -> None:
+    sys.stdout.flush()
+    os.write(2, _LAST_WORDS)
+
+
+if __name__ == "__main__":
+    main()

@@ -75,7 +75,7 @@ def run() -> None:
 
 
 def main() -> None:
-    """Entry of the `wasup` command."""
+    """What `wasup` is, once it is loaded (`__main__.py`)."""
     app()
 
 

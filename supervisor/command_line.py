@@ -11,7 +11,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from sessions.model import WasupError
+from sessions.model import StoreUnavailable, WasupError
 from sessions.store import Store
 from sessions.store import backup as store_backup
 from sessions.store.database import is_sqlite
@@ -25,6 +25,7 @@ T = TypeVar("T")
 
 EXIT_CONFIG: Final = 78
 """EX_CONFIG of sysexits.h: nothing but a human can mend it, so a process manager need not try again."""
+COPY_IT: Final = "SQLite cannot read a database there that was closed in order. Copy the directory to another disk and set WHATSAPP_DATA_DIR to that."
 WIDE: Final = 10_000
 """Columns where no terminal says how many there are."""
 
@@ -103,9 +104,14 @@ async def own_store(settings: Settings, command: str, may_be_new: bool = False) 
 async def reading_store(settings: Settings) -> AsyncIterator[Store]:
     """The store to read from, whether a supervisor has it or not. Raises CommandFailed when there is none."""
     _must_exist(settings)
-    store = Store.beside(store_url(settings), store_cipher(settings))
+    url, directory = store_url(settings), data_directory(settings)
+    store = Store.beside(url, store_cipher(settings))
     try:
         yield store
+    except StoreUnavailable as error:
+        if is_sqlite(url) and os.statvfs(directory).f_flag & os.ST_RDONLY:
+            raise StoreUnavailable(f"{error}: {directory} is on a read-only file system.", COPY_IT) from None
+        raise
     finally:
         await store.close()
 

@@ -54,7 +54,9 @@ class Feed:
     @classmethod
     async def open(cls, store: Store, limit: int) -> "Feed":
         """The feed, with what the store keeps of earlier events."""
-        return cls(store, await store.last_events(MAX_BYTES), limit)
+        feed = cls(store, await store.last_events(MAX_BYTES), limit)
+        feed._oldest = await store.oldest_event()
+        return feed
 
     @property
     def last(self) -> int:
@@ -136,6 +138,8 @@ class Feed:
     def _show(self, event: StoredEvent) -> None:
         self._keep(event)
         self._last = event.n
+        if self._oldest is None:
+            self._oldest = event.n  # the log was empty
         arrival, self._arrival = self._arrival, asyncio.get_running_loop().create_future()
         arrival.set_result(None)
 

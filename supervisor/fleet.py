@@ -70,11 +70,11 @@ class Fleet:
             restored: ArchiveRow = await self._sessions[session].ask(Restore(archive, start))
             return restored
         with self._reserve(session):
-            restored, row = await self._around.store.restore_session(session, archive)
+            restored, row = await self._around.store.restore_session(session, archive, wanted=start)
             back = self._run(row)
         self._feed.publish(session, "created", {"started": start})
         if start:
-            await back.ask(Command.START)
+            await back.ask(Command.START)  # nothing new to it, but now it has begun
         return restored
 
     async def import_credentials(
@@ -115,12 +115,9 @@ class Fleet:
         try:
             await self._around.store.delete_session(session, purge)
         except StoreError:
-            self._run(row)  # nothing was deleted: it goes on
+            self._run(row, purge)  # nothing was deleted: it goes on; or it was after all, and it will find out
             raise
-        del self._sessions[session]
-        if purge:
-            self._feed.forget(session)
-        self._feed.publish(session, "deleted", {"purged": purge})
+        self._remove(session, purge)
 
     def follow(self, policy: Config) -> None:
         """Every session, and each that is added later, judges by this policy from its next close on."""
@@ -161,11 +158,24 @@ class Fleet:
     async def _row(self, session: SessionId) -> SessionRow:
         return next(row for row in await self._around.store.sessions() if row.id == session)
 
-    def _run(self, row: SessionRow) -> Session:
+    def _run(self, row: SessionRow, purged_perhaps: bool = False) -> Session:
         session = Session(row, self._around)
         self._sessions[row.id] = session
-        self._tasks[row.id] = asyncio.create_task(session.run(), name=f"session {row.id}")
+        self._tasks[row.id] = task = asyncio.create_task(session.run(), name=f"session {row.id}")
+        task.add_done_callback(lambda _: self._on_end(session, purged_perhaps))
         return session
+
+    def _on_end(self, session: Session, purged: bool) -> None:
+        """Its task has ended. If nobody retired it, its deletion was durable after all."""
+        if session.vanished and self._sessions.get(session.id) is session:
+            self._tasks.pop(session.id, None)
+            self._remove(session.id, purged)
+
+    def _remove(self, session: SessionId, purged: bool) -> None:
+        del self._sessions[session]
+        if purged:
+            self._feed.forget(session)
+        self._feed.publish(session, "deleted", {"purged": purged})
 
 
 async def _retire(session: Session, farewell: Command) -> None:

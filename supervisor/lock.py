@@ -1,6 +1,7 @@
 """The data directory's lock: one supervisor or command at a time, and the second one is told who holds it."""
 
 import contextlib
+import errno
 import fcntl
 import json
 import os
@@ -30,7 +31,7 @@ def _take(handle: int) -> None:
 def holder(directory: Path) -> dict[str, str] | None:
     """What the supervisor (pid, since, api) or the command (pid, since, command) that holds the directory has noted; None: nobody holds it."""
     try:
-        handle = os.open(directory / FILE_NAME, os.O_RDWR | os.O_CLOEXEC)
+        handle = _open_to_look(directory / FILE_NAME)
     except FileNotFoundError:
         return None
     try:
@@ -41,6 +42,16 @@ def holder(directory: Path) -> dict[str, str] | None:
         return None
     finally:
         os.close(handle)
+
+
+def _open_to_look(file: Path) -> int:
+    """For reading, if the file system is read-only by now; else also for writing, without which some network file systems lock nothing."""
+    try:
+        return os.open(file, os.O_RDWR | os.O_CLOEXEC)
+    except OSError as error:
+        if error.errno != errno.EROFS:
+            raise
+    return os.open(file, os.O_RDONLY | os.O_CLOEXEC)
 
 
 def _read_note(handle: int) -> dict[str, str]:
@@ -59,7 +70,11 @@ class DirectoryLock:
         self._handle: int | None = None
 
     def __enter__(self) -> "DirectoryLock":
-        handle = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            handle = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        except OSError as error:
+            told = f"The data directory {self._path.parent} cannot be written: {error.strerror}."
+            raise type(error)(told) from None
         try:
             _take(handle)
         except BlockingIOError:

@@ -79,7 +79,9 @@ def archives(session: SessionName) -> None:
 def restore(
     session: SessionName,
     archive: Annotated[int | None, typer.Option(help="Which one (see `archives`); by default what fits best.")] = None,
-    start: Annotated[bool, typer.Option("--start/--no-start", help="Start the session afterwards.")] = True,
+    start: Annotated[
+        bool, typer.Option("--start/--no-start", help="Start the session afterwards; else it is stopped.")
+    ] = True,
 ) -> None:
     """Put archived credentials back in place of the present ones, which are archived themselves."""
     restored = carry_out(_restore(session, archive, start))
@@ -178,7 +180,5 @@ async def _restore(session: str, archive: int | None, start: bool) -> Any:
         body = {"archive": archive, "start": start}
         return (await client.call("POST", f"/sessions/{name}/restore", body))["restored"]
     async with own_store(settings, "wasup sessions restore") as store:
-        restored = await store.restore(name, archive)
-        if start:
-            await store.set_wanted(name, True)
+        restored = await store.restore(name, archive, wanted=start)
     return {"id": restored.id, "archivedAt": iso(restored.archived_at), "reason": restored.reason}

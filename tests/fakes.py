@@ -695,7 +695,7 @@ class FakeStore:
             self.archives.append((len(self.archives) + 1, session, reason, {("creds", "creds"): creds}))
         return creds is not None
 
-    async def restore_session(self, session: SessionId, archive: int | None) -> Restored:
+    async def restore_session(self, session: SessionId, archive: int | None, *, wanted: bool) -> Restored:
         self._check()
         mine = [kept for kept in self.archives if kept[1] == session and archive in {None, kept[0]}]
         if not mine:
@@ -706,7 +706,9 @@ class FakeStore:
         if session not in self.rows:
             await self.create_session(session, wanted=False)
         row = self.rows[session]
-        self.rows[session] = msgspec.structs.replace(row, epoch=row.epoch + 1, memory=None, jid=None, name=None)
+        self.rows[session] = msgspec.structs.replace(
+            row, epoch=row.epoch + 1, memory=None, jid=None, name=None, wanted=wanted
+        )
         return Restored(ArchiveRow(number, session, EPOCH, reason, True, len(entries)), self.rows[session])
 
     async def archived(self, session: str) -> list[tuple[int, str]]:

@@ -10,10 +10,10 @@ from sqlalchemy import URL
 
 from sessions.model import SessionId
 from sessions.wire import KeyEntry
+from tests.fakes import CREDS as CREDS
 
 SHOP = SessionId("shop")
 OTHER = SessionId("other")
-CREDS = b'{"registrationId":42}'
 
 
 def entry(name: str, value: bytes, kind: str = "session") -> KeyEntry:

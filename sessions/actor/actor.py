@@ -13,7 +13,7 @@ from typing import Any, assert_never
 import msgspec
 import structlog
 
-from sessions import phone, refusals, wire
+from sessions import memory, phone, refusals, wire
 from sessions.actor.replacing import Replacing
 from sessions.events import (
     Admitted,
@@ -68,12 +68,20 @@ class Actor(Replacing):
     async def _guarded(self, work: Coroutine[Any, Any, None]) -> None:
         try:
             await work
+        except SessionNotFound:
+            await self._vanish()
         except StoreError as error:
             log.error("the store failed a session", action="session_store_failed", session=self.id, error=str(error))
             await self._start_over(str(error))
         except Exception as error:
             log.exception("an error of this program hit a session", action="session_error", session=self.id)
             await self._start_over(f"internal error: {type(error).__name__}")
+
+    async def _vanish(self) -> None:
+        """The store has no row of it: it was deleted by a write of which we were told that it may not have been made."""
+        log.warning("a session is gone from the store", action="session_gone", session=self.id)
+        await self._rest(None)
+        self.retired = self.vanished = True
 
     async def _start_over(self, why: str) -> None:
         """After an error of our own: no worker, nothing under way, a try in a while; never forgotten."""
@@ -251,6 +259,14 @@ class Actor(Replacing):
         if self.state is not S.STARTING:
             self._taken_up = True
 
+    def _forget(self) -> None:
+        """The credentials are others: nothing that was remembered holds for them. The store has forgotten it already."""
+        self._past, self._readable, self._taken_up = memory.decode(None, self._now()), True, True
+        self._judgement.forget()
+        self._judged = None
+        self._episode_attempts = 0
+        self._logout_wanted = False
+
     async def _stop(self) -> None:
         await self._want(False)
         await self._rest(Signal.STOP)
@@ -288,10 +304,14 @@ class Actor(Replacing):
         """Put archived credentials back, in place of those there are (which are archived themselves)."""
         if self.state not in {S.STOPPED, S.PARKED, S.QUARANTINED}:
             raise refusals.cannot_restore(self.id, self.state)
-        restored, self.row = await self._around.store.restore_session(self.id, archive)
+        restored, self.row = await self._around.store.restore_session(self.id, archive, wanted=start)
+        self.wanted = start
+        self._forget()
         self._publish("restored", {"archive": restored.id, "reason": restored.reason})
         if start:
-            await self._start()
+            await self._go()
+        else:
+            await self._rest(Signal.STOP)  # not parked any more, and nothing may start it but an operator
         return restored
 
     async def _use_proxy(self, proxy: Proxy | None) -> None:

@@ -75,6 +75,8 @@ class Standing:
         self._snapshot: asyncio.Task[None] | None = None
         self._leaving = False
         self.retired = False
+        self.vanished = False
+        """Retired by itself, as the store has no row of it any more."""
 
     @property
     def worker(self) -> WorkerHandle | None:

@@ -9,7 +9,6 @@ A restored store gives the old one's workers no chance: every epoch is far above
 import asyncio
 import os
 import re
-import secrets
 import shutil
 import sqlite3
 import tempfile
@@ -23,6 +22,7 @@ from sqlalchemy import URL, Table, func, insert, select, text, update
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from sessions import unfinished
 from sessions.model import StoreError, StoreUnavailable
 from sessions.store import database, epochs, faults, receipts, schema
 from sessions.store.store import Store
@@ -57,17 +57,16 @@ async def backup(store: Store, file: Path) -> BackupReport:
     """Copy the store into a new file, for nobody else to read. Raises StoreError, OSError; the file is there whole or not at all."""
     if file.exists():
         raise StoreError(f"{file} exists already.", "A backup never overwrites: choose another name.")
-    partial = file.with_name(f".{file.name}.{secrets.token_hex(4)}.partial")
-    _new_private_file(partial)
     try:
-        report = await _write(store, partial)
-        await asyncio.to_thread(_check, partial)
-        await asyncio.to_thread(_sync, partial)
-        partial.rename(file)
+        with unfinished.beside(file) as directory:
+            copy = directory / "copy.db"
+            _new_private_file(copy)
+            report = await _write(store, copy)
+            await asyncio.to_thread(_check, copy)
+            await asyncio.to_thread(_sync, copy)
+            copy.rename(file)
     except (SQLAlchemyError, sqlite3.Error) as error:
         raise StoreUnavailable(f"The backup could not be made: {_told(error)}") from None
-    finally:
-        partial.unlink(missing_ok=True)
     await asyncio.to_thread(_sync, file.parent)
     return report
 

@@ -263,33 +263,40 @@ class Store:
         return self._writer.submit(operation, patient=True)
 
     def snapshot(self, session: SessionId, reason: str) -> asyncio.Future[bool]:
-        """Copy the session's credentials (the creds row alone) as they are now; False if it has none. The newest five are kept."""
+        """Copy the session's credentials (the creds row alone); False if it has none that can be read. The newest five are kept."""
 
         async def operation(connection: AsyncConnection) -> bool:
-            return await archives.snapshot(connection, session, reason)
+            return await archives.snapshot(connection, self._cipher, session, reason)
 
         return self._writer.submit(operation)
 
     async def snapshot_due(self, older_than_seconds: float) -> int:
-        """Take a snapshot of every session with credentials whose newest one is older; how many were taken."""
+        """Take a snapshot of every session with credentials that can be read whose newest one is older; how many were taken."""
+        total, after = 0, ""
+        while True:
 
-        async def operation(connection: AsyncConnection) -> int:
-            return await archives.snapshot_due(connection, older_than_seconds)
+            async def operation(connection: AsyncConnection, after: str = after) -> tuple[int, str | None]:
+                return await archives.snapshot_due(connection, self._cipher, older_than_seconds, after)
 
-        return await self._writer.submit(operation)
+            taken, last = await self._writer.submit(operation)
+            total += taken
+            if last is None:
+                return total
+            after = last
 
-    async def restore(self, session: SessionId, archive: int | None) -> ArchiveRow:
+    async def restore(self, session: SessionId, archive: int | None, *, wanted: bool = False) -> ArchiveRow:
         """`restore_session`, for whoever needs only what was restored."""
-        return (await self.restore_session(session, archive)).archive
+        return (await self.restore_session(session, archive, wanted=wanted)).archive
 
-    async def restore_session(self, session: SessionId, archive: int | None) -> Restored:
+    async def restore_session(self, session: SessionId, archive: int | None, *, wanted: bool) -> Restored:
         """Put an archive back (None: the newest that helps), what is there now being archived first; the epoch is raised.
 
-        A session that was deleted is made anew, not wanted. Raises NoArchive, UnreadableValue; then nothing has changed.
+        With it changes whether the session shall run, and nothing is remembered of it any more. One that was deleted is made anew.
+        Raises NoArchive, UnreadableValue; then nothing has changed.
         """
 
         async def operation(connection: AsyncConnection) -> Restored:
-            return await archives.restore(connection, self._cipher, session, archive)
+            return await archives.restore(connection, self._cipher, session, archive, wanted)
 
         return await self._writer.submit(operation)
 

@@ -82,7 +82,8 @@ async def test_what_the_phone_unlinks_is_archived_whole_and_a_restore_of_it_park
 
     said = await must(supervisor, "sessions", "restore", "gone", "--archive", archived["id"], "--no-start")
     assert f"archive {archived['id']}, logged_out" in said
-    assert (await supervisor.session("gone"))["state"] == "parked"
+    seen = await supervisor.session("gone")
+    assert (seen["state"], seen["wanted"]) == ("stopped", False), "nothing logs it in again but an operator"
     assert await registrations(standin, "gone") == 1
 
 

@@ -337,3 +337,58 @@ async def test_frozen_and_killed_workers_are_replaced_by_the_next_supervisor_and
     assert len(supervisor.logged("silent_worker")) == 1
     assert (await supervisor.workers())["neither"] == workers["neither"]
     assert await history(standin, "neither", before) == []
+
+
+async def test_a_frozen_worker_of_a_stopped_session_is_awaited_by_every_start_and_stop(
+    start_supervisor: StartSupervisor, standin: StandIn
+) -> None:
+    """A start that a stop calls off must not let the next start past the old worker, whose socket is still open."""
+    supervisor = await start_supervisor()
+    await pair(supervisor, standin, "hesitant")
+    frozen, before = (await supervisor.workers())["hesitant"], await standin.last_entry()
+    os.kill(frozen, signal.SIGSTOP)
+    stop = asyncio.create_task(supervisor.call("POST", "/sessions/hesitant/stop"))
+
+    async def wanted() -> bool:
+        return bool(rows(supervisor, "SELECT wanted FROM sessions WHERE id = 'hesitant'")[0][0])
+
+    await eventually(wanted, lambda seen: not seen, what="the stop being durable")
+    await supervisor.kill()
+    await asyncio.gather(stop, return_exceptions=True)
+    await supervisor.start()
+    await supervisor.must("POST", "/sessions/hesitant/start")
+    assert lives(frozen)
+    assert (await supervisor.session("hesitant"))["state"] == "starting"
+    await supervisor.must("POST", "/sessions/hesitant/stop")
+    assert not lives(frozen), "stopped means that nobody is logged in"
+    assert await history(standin, "hesitant", before) == ["logout"]
+    await supervisor.must("POST", "/sessions/hesitant/start")
+    await replaced(supervisor, "hesitant", frozen)
+    assert await history(standin, "hesitant", before) == ["logout", "login"]
+
+
+async def test_calls_that_cross_do_not_bring_two_workers_to_a_session_either(
+    start_supervisor: StartSupervisor, standin: StandIn
+) -> None:
+    """As above, but nobody waits for an answer before the next call; and a session that is deleted waits for its worker's end, too."""
+    supervisor = await start_supervisor()
+    names = ["crossing", "cleared-away"]
+    await pair(supervisor, standin, *names)
+    workers, before = await supervisor.workers(), await standin.last_entry()
+    await supervisor.kill()
+    for name in names:
+        os.kill(workers[name], signal.SIGSTOP)
+        edit(supervisor, "UPDATE sessions SET wanted = 0 WHERE id = ?", name)
+    await supervisor.start()
+    deleted = asyncio.create_task(supervisor.must("DELETE", "/sessions/cleared-away"))
+    calls = []
+    for command in ("start", "stop", "start"):
+        calls.append(asyncio.create_task(supervisor.must("POST", f"/sessions/crossing/{command}")))
+        await asyncio.sleep(0.2)
+    await replaced(supervisor, "crossing", workers["crossing"])
+    await asyncio.gather(*calls)
+    assert not lives(workers["crossing"])
+    assert await history(standin, "crossing", before) == ["logout", "login"]
+    await deleted
+    assert not lives(workers["cleared-away"])
+    assert await history(standin, "cleared-away", before) == ["logout"]

@@ -7,8 +7,8 @@ import pytest
 import pytest_asyncio
 from sqlalchemy import URL
 
-from sessions.model import NoArchive, SessionExists, SessionId, StaleEpoch
-from sessions.store import Store
+from sessions.model import NoArchive, SessionExists, SessionId, StaleEpoch, UnreadableValue
+from sessions.store import Store, archives
 from tests.store_tools import CREDS, CREDS_ENTRY, OTHER, SHOP, creds, entry, sql
 
 DAY = 86_400.0
@@ -84,6 +84,85 @@ async def test_snapshots_are_taken_of_those_that_are_due(store: Store, url: URL)
     assert [len(await store.archives(session)) for session in "abcd"] == [5] * 4
 
 
+FLAWED = [b"\x00garbage", b"{torn", b"{}", b'"text"']
+
+
+@pytest.mark.parametrize("garbage", FLAWED)
+async def test_no_snapshot_is_taken_of_credentials_that_cannot_be_read_and_the_last_good_one_stays(
+    store: Store, url: URL, garbage: bytes
+) -> None:
+    await paired(store)
+    await paired(store, OTHER)
+    assert await store.snapshot_due(DAY) == 2
+    await sql(url, "UPDATE auth SET value = ? WHERE session = 'shop' AND kind = 'creds'", garbage)
+    for _ in range(6):
+        await sql(url, "UPDATE archives SET archived_at = archived_at - 90000")
+        assert await store.snapshot_due(DAY) == 1
+        assert await store.snapshot(SHOP, "paired") is False
+    assert [row.reason for row in await store.archives(SHOP)] == ["scheduled"]
+    assert len(await store.archives(OTHER)) == 5
+    await store.restore(SHOP, None)
+    assert await store.creds(SHOP) == CREDS
+
+
+async def test_a_restore_takes_the_newest_archive_that_can_be_read(store: Store, url: URL) -> None:
+    epoch = await paired(store)
+    for n in range(3):
+        await store.snapshot(SHOP, f"number {n}")
+    numbers = [row.id for row in await store.archives(SHOP)]
+    for number, garbage in zip(numbers[1:], (b"{torn", b'{"flawed":1}'), strict=True):
+        await sql(url, "UPDATE archived_auth SET value = ? WHERE archive = ?", garbage, number)
+    assert (await store.restore(SHOP, None)).id == numbers[0]
+    assert await store.creds(SHOP) == CREDS
+    with pytest.raises(UnreadableValue):
+        await store.restore(SHOP, numbers[1])
+    await sql(url, "UPDATE archived_auth SET value = ? WHERE archive = ?", b"{}", numbers[0])
+    before = await store.sessions()
+    with pytest.raises(UnreadableValue, match=f"archive {numbers[2]}"):
+        await store.restore(SHOP, None)
+    assert await store.sessions() == before
+    assert before[0].epoch == epoch + 1
+
+
+async def test_of_the_whole_archives_too_the_newest_that_can_be_read_is_restored(store: Store, url: URL) -> None:
+    await paired(store)
+    await store.delete_session(SHOP, purge=False)
+    for entries in ([entry("1.0", b"2")], [creds(CREDS)]):
+        row = await store.create_session(SHOP, wanted=True)
+        await store.write_keys(SHOP, row.epoch, entries)
+        await store.delete_session(SHOP, purge=False)
+    first, _, last = [row.id for row in await store.archives(SHOP)]
+    await sql(url, "UPDATE archived_auth SET value = ? WHERE archive = ?", b"{torn", last)
+    assert (await store.restore(SHOP, None)).id == first
+
+
+async def test_due_snapshots_are_taken_in_pieces(store: Store, url: URL, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(archives, "PIECE", 3)
+    names = [f"s{n}" for n in range(9)]
+    for name in names:
+        await paired(store, SessionId(name))
+    await sql(url, "UPDATE auth SET value = ? WHERE session IN ('s1', 's3', 's4', 's5')", b"{}")
+    for again in range(2):
+        assert await store.snapshot_due(DAY) == (0 if again else 5)
+    taken = [name for name in names if await store.archives(name)]
+    assert taken == ["s0", "s2", "s6", "s7", "s8"]
+
+
+async def test_a_restore_says_whether_the_session_shall_run(store: Store) -> None:
+    await paired(store)
+    await store.snapshot(SHOP, "paired")
+    for wanted in (False, True, False):
+        await store.save_memory(SHOP, b"parked")
+        _, back = await store.restore_session(SHOP, None, wanted=wanted)
+        (row,) = await store.sessions()
+        assert back == row
+        assert (row.wanted, row.memory) == (wanted, None)
+    await store.delete_session(SHOP, purge=False)
+    _, back = await store.restore_session(SHOP, None, wanted=True)
+    assert [back] == await store.sessions()
+    assert back.wanted is True
+
+
 async def test_the_newest_snapshot_puts_the_credentials_back_and_leaves_the_ratchets(store: Store) -> None:
     epoch = await paired(store)
     await store.snapshot(SHOP, "paired")
@@ -117,7 +196,7 @@ async def test_a_whole_archive_brings_back_a_session_that_was_logged_out(store: 
 async def test_a_deleted_session_comes_back_and_is_not_started(store: Store) -> None:
     epoch = await paired(store)
     await store.delete_session(SHOP, purge=False)
-    restored, back = await store.restore_session(SHOP, None)
+    restored, back = await store.restore_session(SHOP, None, wanted=False)
     assert restored.reason == "deleted"
     (row,) = await store.sessions()
     assert back == row
@@ -175,6 +254,24 @@ async def test_a_message_that_was_kept_comes_back_from_one_archive_once(store: S
     before_restore = (await store.archives(SHOP))[-1]
     await store.restore(SHOP, before_restore.id)
     assert await store.inbound(SHOP, 1_000) == {}, "it has been shown"
+
+
+async def test_a_whole_archive_leaves_the_messages_that_nobody_has_shown_and_brings_its_own(store: Store) -> None:
+    epoch = await paired(store)
+    await store.write_keys(SHOP, epoch, [entry(name, b"1", "inbound") for name in ("a", "b")])
+    await store.archive_credentials(SHOP, "logged_out", memory=b"{}", wanted=False)
+    whole = (await store.archives(SHOP))[-1]
+    await store.write_keys(SHOP, epoch + 1, [entry(name, b"2", "inbound") for name in ("b", "c")])
+    await store.restore(SHOP, whole.id)
+    assert await store.inbound(SHOP, 1_000) == {"a": b"1", "b": b"2", "c": b"2"}
+    assert (await store.archives(SHOP))[-1].id == whole.id, "there was nothing else to put aside"
+    epoch = await epoch_of(store)
+    await store.append_worker_event(SHOP, epoch, 1, "message", b"{}", ["a", "b"])
+    await store.restore(SHOP, whole.id)
+    before_restore = (await store.archives(SHOP))[-1]
+    assert (before_restore.reason, before_restore.entries) == ("before_restore", 2)
+    await store.restore(SHOP, before_restore.id)
+    assert await store.inbound(SHOP, 1_000) == {"c": b"2"}, "each is live once, and comes from no archive again"
 
 
 async def test_a_message_that_nobody_has_shown_survives_a_logout_and_is_restored_once(store: Store) -> None:

@@ -115,7 +115,7 @@ async def test_a_store_is_moved_whole_while_it_is_busy(store: Store, target: URL
     assert new.n > (await store.last_events(1_000))[-1].n, "no number is ever given twice, not even by the old store"
     assert await restored.snapshot(SHOP, "again")
     assert (await restored.archives(SHOP))[-1].id == 3
-    _, back = await restored.restore_session(OTHER, None)
+    _, back = await restored.restore_session(OTHER, None, wanted=False)
     assert await restored.creds(OTHER) == CREDS
     assert back.epoch > EPOCHS_AHEAD, "nor do those that are made anew begin where the old store's may be"
     await restored.close()

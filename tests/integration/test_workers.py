@@ -1,6 +1,7 @@
 """All workers and their socket, with real processes: small ones in Python, which call as the real ones do and note what they are told."""
 
 import asyncio
+import dataclasses
 import os
 import signal
 import sys
@@ -12,10 +13,13 @@ import pytest_asyncio
 
 from scripts.lab import eventually
 from sessions import workers as workers_module
+from sessions.counters import Counters
 from sessions.model import SessionId
+from sessions.seat import Seat
 from sessions.store import Store, sqlite_url
 from sessions.worker_process import StopLadder
 from sessions.workers import SOCKET_NAME, WorkerConfig, Workers
+from tests.fakes import World
 from tests.store_tools import SHOP
 
 LeaveOne = Callable[[float], Awaitable[int]]
@@ -191,3 +195,41 @@ async def test_one_that_stays_silent_is_killed_when_its_time_is_over_and_its_suc
     assert [worker.pid for worker in workers.alive] == [successor.pid]
     assert not Path(f"/proc/{pid}").exists() or "zombie" in Path(f"/proc/{pid}/status").read_text()
     await workers.close()
+
+
+@pytest.mark.parametrize("waits_for", [Workers.bring_up, Workers.dismiss], ids=["start", "stop"])
+async def test_a_start_that_was_called_off_meanwhile_takes_nothing_from_that(
+    waits_for: Callable[[Workers, str], Awaitable[object]], store: Store, tmp_path: Path, leave_one: LeaveOne
+) -> None:
+    """The next one to start waits as long, and so does whoever wants to know that it is stopped. It may be called off, too."""
+    pid = await leave_one(0.0)
+    os.kill(pid, signal.SIGSTOP)
+    workers = supervised(store, tmp_path, return_seconds=1.0)
+    await workers.listen()
+    workers.dismiss_unclaimed([])
+    for called_off in (Workers.bring_up, Workers.dismiss, Workers.bring_up):
+        first = asyncio.create_task(called_off(workers, "shop"))
+        await asyncio.sleep(0.1)
+        assert not first.done()
+        first.cancel()
+        await asyncio.wait([first])
+    await waits_for(workers, "shop")
+    assert pid not in {worker.pid for worker in workers.alive}
+    assert not Path(f"/proc/{pid}").exists() or "zombie" in Path(f"/proc/{pid}/status").read_text()
+    await workers.close()
+
+
+async def test_what_it_still_has_to_save_is_saved_before_its_successor_gets_an_epoch(
+    store: Store, tmp_path: Path, leave_one: LeaveOne
+) -> None:
+    await leave_one(0.5)
+    workers = supervised(store, tmp_path)
+    await workers.listen()
+    workers.dismiss_unclaimed([])
+    world = World()
+    around = dataclasses.replace(world.around, store=store, workers=workers)
+    seat = Seat(SHOP, around, asyncio.Queue(), Counters())
+    assert (await seat.bring_up()).alive
+    assert seat.epoch == 2
+    await workers.close()
+    assert await store.read_keys(SHOP, "session", ["1.0"]) == {"1.0": b'{"n": 7}'}

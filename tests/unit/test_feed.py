@@ -197,6 +197,24 @@ async def test_while_the_store_cannot_be_read_who_is_behind_is_told_and_who_foll
     assert ([event.n for event in page.events], page.oldest) == ([8, 9, 10], 1)
 
 
+async def test_the_oldest_event_is_known_when_the_store_fails_before_anybody_asks() -> None:
+    store = EventStore(*(StoredEvent(n, 0, None, "old", msgspec.Raw(b"{}")) for n in range(3, 10)))
+    feed = await _feed(store)
+    store.failing = True
+    page = await feed.after(3, 100)
+    assert ([event.n for event in page.events], page.oldest, page.last) == ([4, 5, 6, 7, 8, 9], 3, 9)
+
+
+async def test_the_first_event_of_all_is_the_oldest_one_even_if_the_store_fails_then() -> None:
+    store = EventStore()
+    feed = await _feed(store)
+    for _ in range(2):
+        feed.publish(SHOP, "x", {})
+    await store.commit()
+    store.failing = True
+    assert (await feed.after(0, 100)).oldest == 1
+
+
 async def test_every_follower_is_woken_by_the_next_event() -> None:
     store = EventStore()
     feed = await _feed(store)

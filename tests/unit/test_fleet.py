@@ -1,5 +1,7 @@
 """The fleet while its store fails: nothing is closed, made or lost half."""
 
+import asyncio
+
 import pytest
 
 from sessions.events import Command
@@ -9,7 +11,7 @@ from sessions.model import SessionState as S
 from supervisor.feed import Feed
 from supervisor.fleet import Fleet
 from supervisor.gate import Gate, GateConfig
-from tests.fakes import FakeStore, World, closes
+from tests.fakes import World, closes
 
 pytestmark = [
     pytest.mark.looptime(noop_cycles=6),
@@ -75,6 +77,49 @@ async def test_a_deleted_session_is_restored_with_one_operation_of_the_store() -
         await _close(world, fleet)
 
 
+async def test_a_deleted_session_is_restored_and_wanted_with_one_write(monkeypatch: pytest.MonkeyPatch) -> None:
+    async with World() as world:
+        fleet = await _fleet(world)
+        await world.until(S.OPEN)
+        for start in (False, True):
+            await fleet.delete(SHOP, purge=False)
+            with monkeypatch.context() as patch:
+                patch.setattr(world.store, "set_wanted", _unreadable)
+                await fleet.restore(SHOP, None, start=start)
+            assert world.store.rows[SHOP].wanted is start
+            assert (fleet.get(SHOP).state is S.STOPPED) is not start
+        world.session = fleet.get(SHOP)
+        await world.until(S.OPEN)
+        await _close(world, fleet)
+
+
+@pytest.mark.parametrize("purge", [False, True])
+async def test_a_session_whose_deletion_was_answered_late_is_gone_when_that_shows(
+    purge: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with World() as world:
+        fleet = await _fleet(world)
+        await world.until(S.OPEN)
+        delete = world.store.delete_session
+
+        async def too_late(session: SessionId, purge: bool) -> None:
+            await delete(session, purge)
+            raise StoreUnavailable("It did not answer; whether it was done is not known.")
+
+        with monkeypatch.context() as patch:
+            patch.setattr(world.store, "delete_session", too_late)
+            with pytest.raises(StoreUnavailable):
+                await fleet.delete(SHOP, purge)
+        await asyncio.sleep(60)
+        assert list(fleet.sessions()) == []
+        with pytest.raises(SessionNotFound):
+            fleet.get(SHOP)
+        assert world.alerts("session_error") == []
+        assert world.workers.alive == []
+        await fleet.create(SHOP, start=False)
+        await _close(world, fleet)
+
+
 async def test_what_was_restored_is_the_row_that_the_session_has() -> None:
     async with World() as world:
         world.workers.plan.append(closes(R.LOGGED_OUT))
@@ -86,5 +131,5 @@ async def test_what_was_restored_is_the_row_that_the_session_has() -> None:
         await _close(world, fleet)
 
 
-async def _unreadable(_store: FakeStore | None = None) -> list[object]:
+async def _unreadable(*_: object) -> list[object]:
     raise StoreUnavailable("It cannot be read.")

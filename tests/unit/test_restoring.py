@@ -9,7 +9,7 @@ from sessions.events import Command, Restore
 from sessions.model import CloseReason as R
 from sessions.model import NoArchive, Refused, SessionNotFound, StoreUnavailable, UnreadableValue
 from sessions.model import SessionState as S
-from tests.fakes import CREDS, World, closes, says_nothing, shows_qr
+from tests.fakes import CREDS, World, closes, opens, says_nothing, shows_qr
 
 pytestmark = [
     pytest.mark.looptime(noop_cycles=6),
@@ -29,7 +29,7 @@ async def _logged_out(world: World) -> None:
     assert ("shop", "creds", "creds") not in world.store.auth
 
 
-async def test_a_parked_session_gets_its_credentials_back_and_stays_parked_unless_it_is_started() -> None:
+async def test_a_parked_session_gets_its_credentials_back_and_is_stopped_unless_it_is_started() -> None:
     async with World() as world:
         await _logged_out(world)
         restored = await world.session.ask(Restore(None, start=False))
@@ -39,12 +39,70 @@ async def test_a_parked_session_gets_its_credentials_back_and_stays_parked_unles
             {"archive": restored.id, "reason": "logged_out"}
         ]
         await asyncio.sleep(HOUR)
-        assert world.session.state is S.PARKED
+        assert world.session.state is S.STOPPED
+        assert len(world.workers.attempts) == 1
+        shown = world.session.reconnection()
+        assert (shown.close_reason, shown.failures, shown.breaker.state) == (None, 0, "closed")
         await world.session.ask(Restore(None, start=True))
         await world.until(S.OPEN)
         assign = world.workers.last.sent[0]
         assert isinstance(assign, wire.Assign)
         assert bytes(assign.creds) == OLD
+
+
+@pytest.mark.parametrize("reason", [R.BANNED, R.LOGGED_OUT])
+@pytest.mark.parametrize("crashes", [False, True])
+async def test_a_restore_without_a_start_is_no_way_past_a_ban_not_even_with_the_next_supervisor(
+    reason: R, crashes: bool
+) -> None:
+    async with World() as world:
+        world.paired()
+        world.workers.plan.append(opens())
+        await world.start()
+        await world.until(S.OPEN)
+        await asyncio.sleep(1)
+        world.workers.last.drop(reason)
+        await world.until(S.PARKED)
+        await world.session.ask(Restore(None, start=False))
+        row = world.store.rows["shop"]
+        assert (row.wanted, world.session.view().wanted, world.session.state) == (False, False, S.STOPPED)
+        await (world.crash() if crashes else world.close())
+        await world.start()
+        await asyncio.sleep(HOUR)
+        assert world.session.state is S.STOPPED
+        assert len(world.workers.attempts) == 1
+        await world.ask(Command.START)
+        await world.until(S.OPEN)
+
+
+async def test_a_restore_without_a_start_ends_the_wait_of_a_ban_that_names_its_end() -> None:
+    async with World() as world:
+        world.paired()
+        await world.start()
+        await world.until(S.OPEN)
+        await asyncio.sleep(1)
+        world.workers.last.drop(R.TEMPORARILY_BANNED, {"expire": "600"})
+        await world.until(S.PARKED)
+        await world.session.ask(Restore(None, start=False))
+        await asyncio.sleep(HOUR)
+        assert world.session.state is S.STOPPED
+        assert len(world.workers.attempts) == 1
+
+
+async def test_a_restore_with_a_start_is_one_write(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fails(*_: object) -> asyncio.Future[None]:
+        future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        future.set_exception(StoreUnavailable("The disk is full."))
+        return future
+
+    async with World() as world:
+        await _logged_out(world)
+        await world.ask(Command.STOP)
+        with monkeypatch.context() as patch:
+            patch.setattr(world.store, "set_wanted", fails)
+            await world.session.ask(Restore(None, start=True))
+            await world.until(S.OPEN)
+        assert world.store.rows["shop"].wanted is True
 
 
 async def test_a_stopped_session_is_restored_and_started_if_asked_to() -> None:
