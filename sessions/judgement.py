@@ -137,6 +137,7 @@ class Judgement:
         """Other credentials: what was learned was of those that have gone."""
         self.reset()
         self._memory, self.last_close = policy.Memory(), None
+        self._calm = Calm(self._memory, self.breaker.record)
 
     def only_a_human_can_mend(self) -> bool:
         """Whether the last close is one that a reconnect cannot mend."""
