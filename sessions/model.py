@@ -181,7 +181,7 @@ class NoArchive(StoreError):
 class StoreUnavailable(StoreError):
     """The store could not do that now."""
 
-    hint = "Is the disk full or read-only, or the data directory gone? What is unsaved is not acknowledged; work resumes when it can be written."
+    hint = "Is the disk full or read-only, or the data directory gone? Nothing unsaved is acknowledged; work resumes when it can be written."
 
 
 def parse_session_id(text: str) -> SessionId:

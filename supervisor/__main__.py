@@ -21,7 +21,8 @@ def main() -> None:
             signal.signal(signal.SIGINT, signal.default_int_handler)  # asyncio's own comes only where it finds this one
         command_line()
     except KeyboardInterrupt:
-        _leave()
+        _say_so()
+        sys.exit(INTERRUPTED)
     except SystemExit as end:
         if end.code == INTERRUPTED:  # typer has caught it
             _say_so()
@@ -35,7 +36,6 @@ def _leave(*_: object) -> NoReturn:
 
 
 def _say_so() -> None:
-    sys.stdout.flush()
     os.write(2, _LAST_WORDS)
 
 

@@ -25,7 +25,7 @@ T = TypeVar("T")
 
 EXIT_CONFIG: Final = 78
 """EX_CONFIG of sysexits.h: nothing but a human can mend it, so a process manager need not try again."""
-COPY_IT: Final = "SQLite cannot read a database there that was closed in order. Copy the directory to another disk and set WHATSAPP_DATA_DIR to that."
+COPY_IT: Final = "SQLite cannot read a database there that was closed in order. Copy the directory and set WHATSAPP_DATA_DIR to the copy."
 WIDE: Final = 10_000
 """Columns where no terminal says how many there are."""
 

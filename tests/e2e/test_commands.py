@@ -1,6 +1,9 @@
 """The operator's commands, as processes of their own: they do it, or say in a sentence what went wrong."""
 
 import asyncio
+import signal
+import subprocess
+import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -9,6 +12,7 @@ import pytest_asyncio
 from typer.testing import CliRunner
 
 from scripts.lab import StandIn, Supervisor, pair
+from scripts.lab.processes import ROOT
 from supervisor import cli
 from supervisor.lock import DirectoryLock
 from tests.conftest import StartSupervisor
@@ -156,3 +160,68 @@ async def test_a_supervisor_that_was_killed_is_not_taken_for_a_running_one(start
     failed(await wasup(supervisor, "sessions", "list"), "No supervisor runs on")
     await supervisor.start()
     assert "session" in await must(supervisor, "sessions", "list")
+
+
+async def test_an_interruption_while_it_is_still_being_loaded_is_told_in_a_line(nowhere: Supervisor) -> None:
+    loading = await asyncio.create_subprocess_exec(
+        sys.executable,
+        *("-m", "supervisor"),
+        env=nowhere.environment() | {"PYTHONPROFILEIMPORTTIME": "1"},  # names on stderr what has been imported
+        cwd=ROOT,
+        stderr=subprocess.PIPE,
+    )
+    assert loading.stderr is not None
+    async with asyncio.timeout(60):
+        while not (await loading.stderr.readline()).split()[-1].startswith(b"typer"):
+            pass
+        loading.send_signal(signal.SIGINT)
+        rest = (await loading.stderr.read()).decode().splitlines()
+        assert await loading.wait() == 130
+    assert [line for line in rest if not line.startswith("import time:")] == ["wasup: interrupted"]
+
+
+READ_ONLY = """
+mount --bind "$0" "$0" && mount -o remount,bind,ro "$0" || exit 99
+exec "$@"
+"""
+
+
+async def read_only(supervisor: Supervisor, *arguments: object) -> Done:
+    """A command on whose side of the world the data directory is read-only."""
+    command = ["unshare", "-rm", "sh", "-c", READ_ONLY, supervisor.directory, sys.executable, "-m", "supervisor"]
+    process = await asyncio.create_subprocess_exec(
+        *map(str, [*command, *arguments]),
+        env=supervisor.environment(),
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )
+    async with asyncio.timeout(60):
+        out, err = await process.communicate()
+    assert process.returncode is not None
+    if process.returncode == 99 or err.startswith(b"unshare:"):
+        pytest.skip("nothing can be mounted here")
+    return Done(process.returncode, out.decode(), err.decode())
+
+
+async def test_on_a_read_only_file_system_that_is_what_is_said(
+    start_supervisor: StartSupervisor, tmp_path: Path
+) -> None:
+    supervisor = await start_supervisor()
+    assert "session" in (await read_only(supervisor, "sessions", "list")).out, "who runs is found all the same"
+    await supervisor.stop()
+    for command in [("sessions", "restore", "nobody"), ("store", "rotate")]:
+        done = await read_only(supervisor, *command)
+        failed(done, f"The data directory {supervisor.directory} cannot be written: Read-only file system.")
+    started = await read_only(supervisor, "run")
+    assert (started.status, "cannot be written: Read-only file system" in started.said) == (1, True)
+    reading = [
+        ("sessions", "archives", "nobody"),
+        ("sessions", "export", "nobody", tmp_path / "out"),
+        ("backup", tmp_path / "backup"),
+    ]
+    for words in reading:
+        done = await read_only(supervisor, *words)
+        failed(done, f"{supervisor.directory} is on a read-only file system")
+        assert "disk full" not in done.said
+    failed(await read_only(supervisor, "sessions", "list"), "No supervisor runs on")

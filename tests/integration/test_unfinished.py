@@ -83,9 +83,8 @@ def test_what_is_being_written_just_now_is_left_to_its_writer(tmp_path: Path) ->
 
 
 def test_nothing_is_left_when_the_writing_fails(tmp_path: Path) -> None:
-    with pytest.raises(ZeroDivisionError), unfinished.beside(tmp_path / "keys.db") as directory:
-        (directory / "keys").touch()
-        raise ZeroDivisionError
+    with pytest.raises(FileNotFoundError), unfinished.beside(tmp_path / "keys.db") as directory:
+        (directory / "keys").rename(tmp_path / "never")
     assert names(tmp_path) == set()
 
 

@@ -1,5 +1,6 @@
 """One supervisor for a data directory."""
 
+import errno
 import json
 import os
 import signal
@@ -119,3 +120,22 @@ def test_a_child_does_not_inherit_it(tmp_path: Path) -> None:
         child.wait(timeout=10)
         if child.stdout is not None:
             child.stdout.close()
+
+
+def test_where_nothing_can_be_written_that_is_said_and_a_look_is_possible(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A file system that became read-only under a running supervisor, or where a dead one lies."""
+    opened = os.open
+
+    def read_only(path: Path, flags: int, *mode: int) -> int:
+        if flags & (os.O_WRONLY | os.O_RDWR):
+            raise OSError(errno.EROFS, "Read-only file system", str(path))
+        return opened(path, flags, *mode)
+
+    with DirectoryLock(tmp_path, "http://127.0.0.1:4001"):
+        monkeypatch.setattr(os, "open", read_only)
+        assert (holder(tmp_path) or {})["api"] == "http://127.0.0.1:4001"
+    assert holder(tmp_path) is None
+    with pytest.raises(OSError, match=f"^The data directory {tmp_path} cannot be written: Read-only file system.$"):
+        DirectoryLock(tmp_path, "y").__enter__()
