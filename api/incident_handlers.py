@@ -9,7 +9,7 @@ from aiohttp import web
 
 from api.errors import BadRequest
 from api.handlers import session_id
-from api.keys import FLEET, STORE
+from api.keys import FLEET, POLICY, STORE
 from api.responses import json
 from sessions import explanations, incidents
 from sessions.explanations import Outage
@@ -28,8 +28,8 @@ async def explain_session(request: web.Request) -> web.Response:
     session = fleet.get(session_id(request))
     begin, now = session.row().created_at, time.time()
     week = now - incidents.WEEK_SECONDS
-    stored = [i for i in await records.of_session(session.id, week, explanations.TIMELINE) if i.began_at >= begin]
-    story = incidents.told(stored, session.incident())
+    stored = await records.of_session(session.id, week, explanations.TIMELINE)
+    story = incidents.told(incidents.since_creation(stored, begin, now), session.incident())
     figures = incidents.summary(await records.spans(session.id, week), story, now)
     standing = explanations.Standing(
         id=session.id,
@@ -38,6 +38,7 @@ async def explain_session(request: web.Request) -> web.Response:
         reconnection=session.reconnection(),
         budget=session.budget(),
         outage=_outage(fleet.hold_of(session.id)),
+        rules=request.app[POLICY].config.rules,
     )
     return json(explanations.explain(standing, story, figures, now))
 

@@ -22,11 +22,14 @@ class Attempt:
         """It answers no probe, and has used up what may be done about that."""
         self.verdict: CloseReason | None = None
         """Why we are ending it ourselves."""
+        self.has_landed = False
+        """Its login is on the wire."""
         self._ticket = ticket
         self._checks: asyncio.Task[None] | None = None
 
     def landed(self) -> None:
         """The login is on the wire."""
+        self.has_landed = True
         self._ticket.landed()
 
     def admitted(self) -> None:

@@ -6,11 +6,14 @@ So finished outcomes are reported to it, times are the caller's monotonic second
 
 from dataclasses import dataclass, replace
 from datetime import datetime
-from typing import Literal, cast
+from typing import Final, Literal, cast
 
 import pybreaker
 
 BreakerState = Literal["closed", "open", "half-open"]
+
+SAME_SECONDS: Final = 0.5
+"""Two times so close are one: they were reckoned from the same, and may have been through the store."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -93,6 +96,11 @@ class Breaker:
         """How long attempts have to wait for the breaker; 0 when it is closed."""
         until = self.opens_until()
         return 0.0 if until is None else max(0.0, until - now)
+
+    def puts_off(self, attempt_at: float) -> bool:
+        """Whether an attempt that is planned for then waits for this breaker, and not for longer than that."""
+        until = self.opens_until()
+        return until is not None and abs(attempt_at - until) < SAME_SECONDS
 
     def begin_attempt(self) -> bool:
         """Called as an attempt starts (after its wait): an open breaker goes half-open. True when the attempt is its trial."""

@@ -10,7 +10,7 @@ from typing import Final, Literal, Protocol
 from sessions import incidents
 from sessions.incidents import Incident, RecordedClose
 from sessions.model import SessionState
-from sessions.policy import EXCUSED
+from sessions.policy import EXCUSED, correlated_reasons
 
 S = SessionState
 Presence = Literal["open", "down", "off"]
@@ -64,10 +64,10 @@ class Chronicle:
         if self.current is not None and not self.current.over:
             self._note(incidents.attempted(self.current))
 
-    def held(self, words: str) -> None:
-        """An outage covers the incident: its words."""
+    def excused(self) -> None:
+        """An outage turns out to cover the incident, and the closes that it had already."""
         if self.current is not None and not self.current.over:
-            self._note(incidents.covered(self.current, words))
+            self._note(incidents.excused(self.current, EXCUSED, correlated_reasons()))
 
     def moved(self, state: SessionState) -> None:
         """The session's state has changed."""

@@ -164,7 +164,7 @@ class Overdue:
 
 @dataclass(frozen=True, slots=True)
 class CanaryOverdue:
-    """The attempt, on which the others wait, has taken as long as it may."""
+    """The attempt, on which the others wait, should have its login on the wire by now."""
 
     attempt: int
 

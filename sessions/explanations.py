@@ -10,11 +10,12 @@ from typing import Final
 
 import msgspec
 
+from sessions.breaker import SAME_SECONDS
 from sessions.incidents import Incident, Summary
 from sessions.judgement import Budget
 from sessions.model import CloseReason as R
 from sessions.model import SessionState as S
-from sessions.policy import RULES
+from sessions.policy import EXCUSED, NOTHING, RULES, Rules
 from sessions.snapshot import Reconnection, iso
 
 
@@ -110,8 +111,10 @@ TEXTS: Final[Mapping[R, Text]] = {
     ),
     R.CLIENT_OUTDATED: Text(
         "405",
-        "Client version rejected: WhatsApp does not take this client version any more. It concerns all numbers, not this one.",
-        "Holds the fleet; one canary tries every 5 to 30 minutes, and its success releases all.",
+        "Client version rejected: WhatsApp does not take this client version any more. "
+        "As a rule that concerns all numbers, not this one alone.",
+        "Tries again every 5 minutes. When a second number is told so within half an hour, holds the fleet: "
+        "one canary tries every 5 to 30 minutes, and its success releases all.",
     ),
     R.REPAIR_NEEDED: Text(
         "409, 411, 415 or 418",
@@ -197,11 +200,12 @@ FRACTIONS_BELOW_SECONDS: Final = 10.0
 NOTHING_TO_DO: Final = "Nothing: it comes back by itself."
 TIMELINE: Final = 20
 """Incidents that an explanation tells of."""
-HOLDABLE: Final = frozenset({S.HELD, S.WAITING})
-"""An outage keeps nobody else from anything."""
 ERROR_OF_OURS: Final = (
     "wasup itself could not go on, and starts over: the store's trouble mostly; the newest alert in /events says what."
 )
+BREAKER_OPEN: Final = "Its circuit breaker is open after too many failures, and stop and start are no way round it."
+"""What it waits for when no incident is under way."""
+LAST_CLOSE: Final = "The last close:"
 UNPAIRED: Final = "It was never paired with a phone."
 
 
@@ -256,7 +260,7 @@ class Explanation(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
 
 
 class Standing(msgspec.Struct, frozen=True, kw_only=True):
-    """What is known of a session now. `ever_paired`: it has, or had, a phone. `next_at`: of `Reconnection.next_attempt`, wall seconds."""
+    """What is known of a session now. `ever_paired`: it has, or had, a phone. `outage`: the hold that it would wait in. `rules`: in force."""
 
     id: str
     wanted: bool
@@ -264,12 +268,13 @@ class Standing(msgspec.Struct, frozen=True, kw_only=True):
     reconnection: Reconnection
     budget: Budget
     outage: Outage | None = None
+    rules: Rules = msgspec.field(default_factory=lambda: RULES)
 
 
 def explain(standing: Standing, story: list[Incident], summary: Summary, now: float) -> Explanation:
     """The whole explanation. `story`: the session's incidents, newest first; `now`: wall clock, seconds."""
     shown = standing.reconnection
-    if shown.state not in HOLDABLE:
+    if not _is_held(shown):
         standing = msgspec.structs.replace(standing, outage=None)
     return Explanation(
         timestamp=iso(now),
@@ -279,7 +284,7 @@ def explain(standing: Standing, story: list[Incident], summary: Summary, now: fl
         why=why(standing, story),
         when_next=when_next(standing, now),
         when_next_words=when_next_words(standing, now),
-        what_to_do=shown.human_action if standing.outage is None else _what_to_do(standing.outage),
+        what_to_do=_what_to_do(standing, story),
         rule=None if shown.state in {S.OPEN, S.STOPPED} else shown.rule,
         outage=standing.outage.words if standing.outage else None,
         since=shown.since,
@@ -296,17 +301,49 @@ def explain(standing: Standing, story: list[Incident], summary: Summary, now: fl
     )
 
 
-def _what_to_do(outage: Outage) -> str:
-    return RULES[R(outage.reason)].human if outage.reason in _REASONS else OUTAGE_DO
+def _is_held(shown: Reconnection) -> bool:
+    """Whether an outage that covers the session keeps it from anything: it is in the gate, or on its way there as one that is excused."""
+    return shown.state is S.HELD or (shown.state is S.WAITING and shown.rule == EXCUSED)
+
+
+def _is_its_own(standing: Standing, outage: Outage, story: list[Incident]) -> bool:
+    """Whether a session that is held has closed of something that no outage causes, and that a human has to mend."""
+    if standing.reconnection.rule == EXCUSED or not story or story[0].over:
+        return False
+    reason = _newest_reason(story[0])
+    if reason is None or reason == outage.reason:
+        return False
+    rule = standing.rules[reason]
+    return not rule.correlated and rule.human != NOTHING
+
+
+def _what_to_do(standing: Standing, story: list[Incident]) -> str:
+    outage = standing.outage
+    if outage is None or _is_its_own(standing, outage, story):
+        return standing.reconnection.human_action
+    if outage.reason in _REASONS:
+        return standing.rules[R(outage.reason)].human.replace("{id}", standing.id)
+    return OUTAGE_DO
+
+
+def _newest_reason(incident: Incident) -> R | None:
+    """Of its newest close that we did not ask for ourselves, if there is one. None: of a version that is not ours."""
+    closes = [close.reason for close in incident.closes]
+    others = [reason for reason in closes if reason is not R.REQUESTED]
+    if closes:
+        return (others or closes)[-1]
+    return R(incident.reason) if incident.reason in _REASONS else None
 
 
 def why(standing: Standing, story: list[Incident]) -> str:
     """Why the session is where it is."""
     shown = standing.reconnection
-    text = TEXTS[shown.close_reason].why if shown.close_reason is not None else None
+    under_way = story[0] if story and not story[0].over else None
+    reason = shown.close_reason if under_way is None else _newest_reason(under_way)
+    text = TEXTS[reason].why if reason is not None else None
     match shown.state:
-        case S.OPEN if story and text is not None:
-            return f"{STATES[S.OPEN]} The last time it was away: {_lower(text)}"
+        case S.OPEN if story and story[0].reason in _REASONS:
+            return f"{STATES[S.OPEN]} The last time it was away: {_lower(TEXTS[R(story[0].reason)].why)}"
         case S.STOPPED if shown.close_reason is R.OWN_LOGOUT and text is not None:
             return text
         case S.STOPPED if not standing.ever_paired:
@@ -314,12 +351,15 @@ def why(standing: Standing, story: list[Incident]) -> str:
         case S.OPEN | S.STOPPED | S.QUARANTINED:
             return STATES[shown.state]
         case S.HELD | S.WAITING if standing.outage is not None:
-            return standing.outage.words
-        case S.WAITING if not story or story[0].over:
+            its_own = text is not None and _is_its_own(standing, standing.outage, story)
+            return f"{text} {standing.outage.words}" if its_own else standing.outage.words
+        case S.WAITING if under_way is None and _breaker_decides(shown):
+            return BREAKER_OPEN if text is None else f"{BREAKER_OPEN} {LAST_CLOSE} {_lower(text)}"
+        case S.WAITING if under_way is None:
             return ERROR_OF_OURS
         case S.WAITING | S.PARKED if text is not None:
             return text
-        case _ if text is not None and story and not story[0].over:
+        case _ if text is not None and under_way is not None:
             return f"{text} {STATES[shown.state]}"
         case _:
             return STATES[shown.state]
@@ -347,10 +387,16 @@ def when_next_words(standing: Standing, now: float) -> str:
         case S.PARKED if shown.close_reason is not None:
             return TEXTS[shown.close_reason].until or _WHEN[S.PARKED]
         case S.WAITING if due is not None:
-            blocked = " (its circuit breaker is open until then)" if shown.breaker.state == "open" else ""
+            blocked = " (its circuit breaker is open until then)" if _breaker_decides(shown) else ""
             return f"in {duration(due)}{blocked}" if due >= 1 else "now"
         case _:
             return _WHEN[shown.state]
+
+
+def _breaker_decides(shown: Reconnection) -> bool:
+    """Whether the next try waits for the breaker, and for nothing else."""
+    due, until = shown.next_attempt, shown.breaker.opens_until
+    return due is not None and until is not None and abs(wall_seconds(due) - wall_seconds(until)) < SAME_SECONDS
 
 
 def _with_the_outage(session: str, outage: Outage) -> str:

@@ -8,7 +8,7 @@ An incident that is parked is at rest, not over: what comes next goes on with it
 Times are seconds of wall clock (incidents outlive boots); a clock that was set back makes durations 0, never negative.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from typing import Final, Literal
 
 import msgspec
@@ -138,6 +138,15 @@ def covered(incident: Incident, words: str) -> Incident:
     return msgspec.structs.replace(incident, hold=words)
 
 
+def excused(incident: Incident, words: str, excusable: Collection[CloseReason]) -> Incident:
+    """An outage turns out to cover it: those of its closes that an outage can cause charge nobody."""
+    closes = tuple(
+        msgspec.structs.replace(close, excused=close.excused or close.reason in excusable) for close in incident.closes
+    )
+    newest = closes and closes[-1].excused
+    return msgspec.structs.replace(incident, closes=closes, hold=words, rule=words if newest else incident.rule)
+
+
 def ended(incident: Incident, now: float, ending: Ending) -> Incident:
     """It is over, or rests."""
     return msgspec.structs.replace(incident, ended_at=max(now, incident.began_at), ending=ending)
@@ -149,11 +158,19 @@ def ending_of(state: SessionState) -> Ending | None:
 
 
 def told(stored: Sequence[Incident], current: Incident | None) -> list[Incident]:
-    """A session's incidents, newest first, as stored, but the current one as it is: the store may not have it yet."""
+    """A session's incidents, newest first, as stored, but the current one as it is: the store may not have it yet.
+
+    The current one is the newest whatever its date says: the clock may have been set back.
+    """
     if current is None:
         return list(stored)
     others = [incident for incident in stored if incident.began_at != current.began_at]
-    return sorted([current, *others], key=lambda incident: incident.began_at, reverse=True)
+    return [current, *others]
+
+
+def since_creation(stored: Iterable[Incident], created_at: float, now: float) -> list[Incident]:
+    """Those of a session, not of an earlier one of its name. While the clock is behind its creation, dates say nothing: all are told."""
+    return [incident for incident in stored if now < created_at or incident.began_at >= created_at]
 
 
 def availability(spans: Iterable[Span], now: float, window_seconds: float) -> float | None:

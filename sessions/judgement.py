@@ -17,6 +17,8 @@ MAX_EXPIRY_SECONDS = 366 * 24 * 3600.0
 WARN_AT: Final = 0.8
 """The part of the daily budget of logins at which a human is told: early enough to look before the session is slowed."""
 
+_NEVER_TOLD: Final = (-math.inf, -math.inf)
+
 
 class Budget(msgspec.Struct, frozen=True, rename="camel"):
     """A session's logins of the last 24 hours, and how many a day may see before each waits for the tail delay."""
@@ -37,6 +39,8 @@ class Judgement:
         self._config = config
         self._memory = past.policy
         self._calm = past.calm or Calm(past.policy, past.breaker)
+        self._silent_until = _NEVER_TOLD
+        """Until when nobody is told again that the day's logins are nearly used up, and that they all are."""
 
     @property
     def failures(self) -> int:
@@ -62,7 +66,7 @@ class Judgement:
         charged; believed only of reasons that an outage can have.
         """
         if excused and self._config.rules[reason].correlated:
-            decision = policy.excused(self._memory)
+            decision = policy.excused(self._memory, self._config, now, roll)
             self.breaker.abandon_attempt(now)
         else:
             close = policy.Close(reason=reason, was_open=was_open, was_stable=stable, expire_seconds=expiry(data))
@@ -76,7 +80,7 @@ class Judgement:
             self.last_close = LastClose(reason, code, message, decision.rule, human, time.time())
         return decision
 
-    def excuse(self) -> bool:
+    def excuse(self, now: float) -> bool:
         """The closes since the session was last open were an outage's: what they charged is taken back.
 
         False, and nothing is changed, when the last close is none that an outage can cause: then its wait stands.
@@ -86,17 +90,25 @@ class Judgement:
             return False
         self._memory = policy.forgiven(self._memory, self._calm.policy, self._config.rules)
         self.breaker.restore(self._calm.breaker)
-        self.last_close = msgspec.structs.replace(last, rule=policy.EXCUSED)
+        if not self.spent(now):
+            self.last_close = msgspec.structs.replace(last, rule=policy.EXCUSED)
         return True
 
+    def spent(self, now: float) -> bool:
+        """Whether the day's logins are used up: then a wait that is planned stands, outage or not."""
+        return policy.spent(self._memory, self._config, now)
+
     def attempted(self, now: float) -> str | None:
-        """An attempt to log in begins. What a human has to be told of the day's budget, if just now it comes near its end."""
+        """A login is on the wire. What a human has to be told of the day's budget: once a day that it nears its end, and that it is there."""
         self._memory = policy.attempted(self._memory, now)
         budget = self.budget(now)
-        if budget.used == math.ceil(budget.limit * WARN_AT):
+        if budget.used >= budget.limit and now >= self._silent_until[1]:
+            self._silent_until = (now + policy.DAY_SECONDS, now + policy.DAY_SECONDS)
+            made = "" if budget.used == budget.limit else f" ({budget.used} were made)"
+            return f"All {budget.limit} logins of a day are used up{made}: from now on one try per {self._config.tail_seconds:g} s."
+        if budget.limit > budget.used >= math.ceil(budget.limit * WARN_AT) and now >= self._silent_until[0]:
+            self._silent_until = (now + policy.DAY_SECONDS, self._silent_until[1])
             return f"{budget.used} of {budget.limit} logins of a day are used up: look at why it reconnects so often, before WhatsApp does."
-        if budget.used == budget.limit:
-            return f"All {budget.limit} logins of a day are used up: from now on one try per {self._config.tail_seconds:g} s."
         return None
 
     def budget(self, now: float) -> Budget:
@@ -105,6 +117,8 @@ class Judgement:
 
     def follow(self, config: Config) -> None:
         """Judge by another table or other numbers from now on. What is planned stays planned."""
+        if config.daily_logins != self._config.daily_logins:
+            self._silent_until = _NEVER_TOLD
         self._config = config
 
     def deaf(self, now: float) -> DeafAction:

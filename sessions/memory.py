@@ -48,6 +48,14 @@ class Calm(msgspec.Struct, frozen=True):
     breaker: BreakerRecord
 
 
+class Opened(msgspec.Struct, frozen=True):
+    """The attempt that is open. A worker that comes back without a socket does not tell whether it had been open: this does."""
+
+    epoch: int
+    attempt: int
+    stable: bool = False
+
+
 class Remembered(msgspec.Struct, frozen=True):
     """The whole of it. `parked`: the session waits for a human. `next_attempt_at`: when a try is due, parked or not."""
 
@@ -62,6 +70,9 @@ class Remembered(msgspec.Struct, frozen=True):
     incident: Incident | None = None
     """The incident that the session is in, or rests in."""
     phone: PhoneRecord | None = None
+    opened: Opened | None = None
+    counted: tuple[int, int] | None = None
+    """Epoch and attempt of the last login of the day's that was counted: an adopted one is not counted again."""
 
 
 class _Stored(msgspec.Struct):
@@ -89,6 +100,8 @@ class _Stored(msgspec.Struct):
     calm: Calm | None = None
     incident: Incident | None = None
     phone: PhoneRecord | None = None
+    opened: Opened | None = None
+    counted: tuple[int, int] | None = None
 
 
 def encode(memory: Remembered, now: float) -> bytes:
@@ -119,6 +132,8 @@ def encode(memory: Remembered, now: float) -> bytes:
             calm=_told_on(memory.calm, to_wall),
             incident=memory.incident,
             phone=memory.phone,
+            opened=memory.opened,
+            counted=memory.counted,
         )
     )
 
@@ -151,7 +166,19 @@ def decode(stored: bytes | None, now: float) -> Remembered:
     )
     due = _shift(data.next_attempt_at, to_monotonic)
     calm = _told_on(data.calm, to_monotonic)
-    return Remembered(policy, breaker, data.last_close, data.parked, due, data.judged, calm, data.incident, data.phone)
+    return Remembered(
+        policy,
+        breaker,
+        data.last_close,
+        data.parked,
+        due,
+        data.judged,
+        calm,
+        data.incident,
+        data.phone,
+        data.opened,
+        data.counted,
+    )
 
 
 def _to_monotonic(data: _Stored, now: float) -> float:

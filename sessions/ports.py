@@ -90,7 +90,7 @@ class Ticket(Protocol):
     """An admission to make one attempt."""
 
     deadline_seconds: float | None
-    """The attempt may take no longer, since others wait for its outcome; None: it has the common deadline."""
+    """The login is to be on the wire by then, since others wait for the outcome; None: the attempt has the common deadline only."""
 
     def landed(self) -> None:
         """The login is on the wire: the attempt has cost its token."""
@@ -111,8 +111,8 @@ class Admission(Protocol):
     def adopt(self, session: SessionId, landed: bool, through: bool = False) -> Ticket:
         """A ticket for an attempt that an earlier supervisor admitted: under way still, or `through` (open, or showing a QR)."""
 
-    def hold(self, reason: str) -> None:
-        """Hold the fleet for this reason: one canary at a time tries, and the first that succeeds releases all."""
+    def hold(self, session: SessionId, reason: str) -> bool:
+        """The session was closed for a reason that may concern all. True: the fleet is held, and it with it; False: it waits alone."""
 
     def registered(self, session: SessionId, egress: str) -> None:
         """The session is part of the fleet, and reaches WhatsApp this way (its proxy without user and password, or DIRECT)."""

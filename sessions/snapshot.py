@@ -93,6 +93,14 @@ class SessionView(msgspec.Struct, frozen=True, rename="camel"):
     performance: Performance
 
 
+def rule_shown(last: LastClose | None, next_attempt_at: float | None, breaker: Breaker, now: float) -> str | None:
+    """The rule of the last close; and, where the breaker puts the next try off, until when. Times are the monotonic clock's."""
+    if last is None or next_attempt_at is None or not breaker.puts_off(next_attempt_at):
+        return last.rule if last else None
+    clock = (iso_at(next_attempt_at, now) or "")[11:19]
+    return f"{last.rule}; breaker open until {clock} UTC, then one trial"
+
+
 def human_action(session: SessionId, state: SessionState, last: LastClose | None) -> str:
     """What a human must do now, in a sentence."""
     match state:

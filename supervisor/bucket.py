@@ -52,6 +52,10 @@ class Allowance:
         """How long until there is a token that nobody has reserved; infinite if a login has to land first."""
         return self.bucket.seconds_until(self.reserved + 1, now)
 
+    def is_whole(self, now: float) -> bool:
+        """Whether it is as good as a new one: all tokens are there, and none is reserved."""
+        return not self.reserved and self.available(now) >= self.bucket.burst
+
     def reserve(self) -> None:
         """An attempt is admitted."""
         self.reserved += 1

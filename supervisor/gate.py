@@ -30,7 +30,7 @@ from supervisor.gate_view import (
     evidence_words,
     hold_view,
 )
-from supervisor.hold import OUTAGE, Hold
+from supervisor.hold import OUTAGE, Hold, Rejections
 from supervisor.line import TICK_SECONDS, Lines, Waiting
 from supervisor.outage import ANSWERS, FLEET, Detector, Finding, Scope
 from supervisor.ticket import GateTicket
@@ -72,11 +72,16 @@ class Gate:
         # Empty: nobody knows what an earlier supervisor has let through just before it died.
         began = self._now()
         self._fleet = Allowance(TokenBucket.empty(config.rate_per_second, config.burst, began))
-        self._lines = Lines(lambda: Allowance(TokenBucket.empty(self._egress_rate, self._egress_burst, began)))
         self._detector = Detector(correlated)
+        self._lines = Lines(
+            lambda: Allowance(TokenBucket.empty(self._egress_rate, self._egress_burst, began)), self._detector.uses
+        )
         self._under_way: set[GateTicket] = set()
         self._canaries: dict[GateTicket, Hold] = {}
         self._holds: dict[Scope, Hold] = {}
+        self._past: dict[tuple[Scope, str], tuple[float, float]] = {}
+        """Of holds that are over, by scope and cause: until when one like it goes on from there, and how long it had lasted."""
+        self._rejections = Rejections()
         self._numbers = itertools.count()
         self._timer: asyncio.TimerHandle | None = None
 
@@ -113,25 +118,38 @@ class Gate:
             ticket.scopes = ()
         return ticket
 
-    def hold(self, reason: str) -> None:
-        """Hold the fleet for this close reason (405): one canary at a time tries, and the first that succeeds releases all."""
+    def hold(self, session: SessionId, reason: str) -> bool:
+        """The session was closed for a reason that may concern all (405). True: the fleet is held.
+
+        A second session within half an hour, or one that tries for a fleet that is held already, shows that it does. Then one canary
+        at a time tries, and the first that succeeds releases all. False: it is the session's own trouble so far.
+        """
+        concerns_all = self._rejections.add(session, self._now())
         held = self._holds.get(FLEET)
+        if held is None and not concerns_all:
+            return False
         if held is None or held.is_outage:
             self._begin(FLEET, reason)
+        return True
 
     # --- told by sessions -----------------------------------------------------------------------------------------------
 
     def registered(self, session: SessionId, egress: str) -> None:
         """The session is part of the fleet, and this is the egress that it uses."""
+        is_new = not self._detector.uses(egress)
         self._detector.registered(session, egress)
+        if is_new:
+            self._lines.drop_idle(self._now())
 
     def opened(self, session: SessionId) -> None:
         """The session is open."""
         self._detector.opened(session, self._now())
+        self._rejections.opened(session)
 
     def left(self, session: SessionId) -> None:
         """The session is not part of the fleet any more. If it is a canary, the next one takes its turn."""
         self._detector.left(session)
+        self._rejections.left(session)
         for ticket, hold in list(self._canaries.items()):
             if ticket.session == session:
                 hold.canary_left(self._now())
@@ -145,13 +163,15 @@ class Gate:
         if reason not in self._detector.correlated:
             self._hear_answer(session, reason)
             return False
+        if self._detector.is_ill(session):
+            return False
         hold = self._covering(session)
         if hold is not None:
             if was_open:
                 hold.line.expect(session)
             return True
-        if finding is Finding.EVIDENCE:
-            self._detector.add(session, now)
+        if finding in {Finding.EVIDENCE, Finding.TRIAL}:
+            self._detector.add(session, finding, now)
             scope = self._detector.suspect(session, now, self._holds)
             if scope is not None:
                 self._begin(scope, OUTAGE)
@@ -208,8 +228,10 @@ class Gate:
         if hold is not None:
             hold.canary_failed()
         if succeeded:
-            for scope in ticket.scopes:
-                self._end(self._holds.get(scope), f"{ticket.session} came through")
+            for hold in [self._holds.get(scope) for scope in ticket.scopes]:
+                if hold is not None and not hold.is_outage:
+                    self._rejections.released()
+                self._end(hold, f"{ticket.session} came through")
         self._pump()
 
     # --- tickets --------------------------------------------------------------------------------------------------------
@@ -217,6 +239,7 @@ class Gate:
     def _new_ticket(self, session: SessionId, egress: str, landed: bool) -> GateTicket:
         ticket = GateTicket(self, session, egress, tuple(self._detector.scopes(session)), landed)
         self._under_way.add(ticket)
+        self._detector.tries(session, self._now())
         if not landed:
             now = self._now()
             self._fleet.reserve()
@@ -268,6 +291,14 @@ class Gate:
             self._timer = asyncio.get_running_loop().call_later(max(wait, TICK_SECONDS), self._pump)
 
     def _pump_hold(self, hold: Hold, now: float) -> float:
+        if now >= hold.look_at:
+            if self._detector.others_are_well(hold.scope, hold.since):
+                self._end(hold, "the others are well; who was held is on his own", others_are_well=True)
+                return 0.0
+            hold.look_again(now)
+        return min(self._pump_canaries(hold, now), hold.look_at - now)
+
+    def _pump_canaries(self, hold: Hold, now: float) -> float:
         while (waiting := hold.line.first()) is not None:
             hold.nobody_since = None
             wait = self._seconds_until_free(waiting.egress, hold, waiting.urgent, now)
@@ -322,7 +353,9 @@ class Gate:
     def _begin(self, scope: Scope, cause: str) -> None:
         now = self._now()
         closed = self._detector.take(scope, now)
-        hold = Hold.begin(scope, cause, evidence_words(closed), now, self._dice.random())
+        until, lasted = self._past.get((scope, cause), (now, 0.0))
+        head_start = lasted if now < until else 0.0
+        hold = Hold.begin(scope, cause, evidence_words(closed), now, self._dice.random(), head_start)
         absorbed = list(self._holds.values()) if scope == FLEET else []
         why = "it goes on as a wider one" if cause == OUTAGE else f"the server answers, with {cause}"
         joining = [waiting for other in absorbed for waiting in self._stop(other, now, why)]
@@ -336,12 +369,12 @@ class Gate:
             self.on_excused(closed.keys())
         self._pump()
 
-    def _end(self, hold: Hold | None, why: str) -> None:
+    def _end(self, hold: Hold | None, why: str, others_are_well: bool = False) -> None:
         """Release everybody, the busiest first."""
         if hold is None:
             return
         now = self._now()
-        self._detector.over(hold.scope, now)
+        self._detector.over(hold.scope, now, others_are_well)
         for waiting in sorted(self._stop(hold, now, why), key=lambda held: -self._detector.weight(held.session)):
             waiting.number = next(self._numbers)
             self._join(waiting, self._covering(waiting.session), now)
@@ -350,6 +383,8 @@ class Gate:
         """The hold is over; who waited with it."""
         self._tell("outage_ends", hold, end_words(hold, now, why), hold.held)
         del self._holds[hold.scope]
+        self._past = {kind: past for kind, past in self._past.items() if now < past[0]}
+        self._past[hold.scope, hold.cause] = (now + hold.resumed_within_seconds, hold.lasted(now))
         self._canaries = {ticket: other for ticket, other in self._canaries.items() if other is not hold}
         return hold.line.drain()
 

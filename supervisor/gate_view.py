@@ -106,10 +106,10 @@ def _hold_words(hold: Hold, now: float, wait: float, estimate: float) -> str:
     who = f"{_sessions(hold.held)} {'is' if hold.held == 1 else 'are'} held for {now - hold.since:.0f} s because of {cause_words(hold)}"
     if hold.canary is not None:
         trying = f"the canary {hold.canary} tries now"
-    elif hold.held:
+    elif hold.line.first() is not None:
         trying = f"the next canary tries in {wait:.0f} s"
     else:
-        trying = "nobody waits to try; who asks next is the canary"
+        trying = "nobody waits to try; who asks next is the canary, and after a minute without one the hold ends"
     whom = "" if hold.scope.kind == "fleet" else f" (only {hold.scope.words})"
     return f"{who}{whom}; {trying}, and its success releases all: back within some {_duration(estimate)} then."
 

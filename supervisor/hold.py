@@ -17,7 +17,16 @@ OUTAGE: Final = "outage"
 PROMPT_SECONDS: Final = 5.0
 """A session that was open until now may try so soon after the last canary: it knows more than those who have failed for long."""
 PATIENCE_SECONDS: Final = 60.0
-"""When for so long nobody has been there to try, the hold of an outage ends: the evidence for it is as old by then."""
+"""When for so long nobody has been there to try, a hold ends: the evidence of an outage is as old by then."""
+WELL_SECONDS: Final = 120.0
+"""When most have stayed open for so long since a hold began (they are probed every 30 s), those who are held are ill themselves."""
+WELL_BY_REASON_SECONDS: Final = 600.0
+"""The same, of those whom the server gave a reason: it may give it to some only."""
+RESUME_SECONDS: Final = 600.0
+RESUME_VERSION_SECONDS: Final = 1800.0
+"""A hold that begins so soon after one of the same kind goes on at its pace."""
+WHOLE_EVERY: Final = 3
+"""Each such canary has as long as any attempt: where logins have become slow, a short deadline would hold for ever."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,6 +47,8 @@ class Pace:
     deadline_share: float = 0.25
     deadline_floor_seconds: float = 5.0
     deadline_cap_seconds: float | None = None
+    urgent_apart_seconds: float = 0.0
+    """The least between canaries that operators have forced."""
 
     def wait_seconds(self, held_for: float, roll: float) -> float:
         """From the begin of a canary's attempt to the next one's; `roll` is uniform in [0, 1)."""
@@ -82,6 +93,7 @@ VERSION_PACE: Final = Pace(
     late_share=1.0,
     late_cap_seconds=1800.0,
     jitter=0.1,
+    urgent_apart_seconds=5.0,
 )
 """After a 405: a canary every 5 to 30 minutes (PEERS section 8), each time twice as long, since an update is needed."""
 
@@ -107,14 +119,23 @@ class Hold:
     tried_at: float
     canary: SessionId | None = None
     nobody_since: float | None = None
+    head_start: float = 0.0
+    """For how long the last one of its kind had lasted, if that was just before."""
+    canaries: int = 0
+    look_at: float = float("inf")
+    """When to look whether the others are well."""
     line: HeldLine = field(default_factory=HeldLine)
 
     @classmethod
-    def begin(cls, scope: Scope, cause: str, evidence: str, now: float, roll: float) -> "Hold":
-        """A hold that begins now."""
+    def begin(cls, scope: Scope, cause: str, evidence: str, now: float, roll: float, head_start: float = 0.0) -> "Hold":
+        """A hold that begins now; `head_start`: it goes on as if it had lasted for so long."""
         pace = pace_of(cause, scope)
-        first = now + pace.first_seconds * (1 - pace.jitter + 2 * pace.jitter * roll)
-        return cls(scope, cause, evidence, now, pace, first, now)
+        early = pace.first_seconds * (1 - pace.jitter + 2 * pace.jitter * roll)
+        first = pace.wait_seconds(head_start, roll) if head_start else early
+        hold = cls(scope, cause, evidence, now, pace, now + first, now, head_start=head_start)
+        if hold.is_outage:
+            hold.look_again(now)
+        return hold
 
     @property
     def is_outage(self) -> bool:
@@ -123,21 +144,37 @@ class Hold:
 
     @property
     def held(self) -> int:
-        """How many sessions it holds."""
-        return len(self.line) + (self.canary is not None)
+        """How many sessions it holds: not those who are open, and wait to replace their workers."""
+        return len(self.line) - self.line.patient + (self.canary is not None)
+
+    @property
+    def resumed_within_seconds(self) -> float:
+        """How soon after its end one of the same kind goes on at its pace."""
+        return RESUME_SECONDS if self.is_outage else RESUME_VERSION_SECONDS
+
+    def lasted(self, now: float) -> float:
+        """For how long, with those before it that it goes on from: that is what its pace goes by."""
+        return self.head_start + now - self.since
+
+    def look_again(self, now: float) -> None:
+        """Look later whether the others are well."""
+        self.look_at = now + (WELL_BY_REASON_SECONDS if self.scope.kind == "reason" else WELL_SECONDS)
 
     def seconds_until_canary(self, now: float, urgent: bool = False) -> float:
-        """How long until a canary may try (`urgent`: at once); infinite while one is under way."""
+        """How long until a canary may try (`urgent`: as good as at once); infinite while one is under way."""
         if self.canary is not None:
             return float("inf")
-        return 0.0 if urgent else max(0.0, self.next_canary_at - now)
+        urgent_at = self.tried_at + self.pace.urgent_apart_seconds if self.canaries else now
+        at = min(self.next_canary_at, urgent_at) if urgent else self.next_canary_at
+        return max(0.0, at - now)
 
     def canary_tries(self, session: SessionId, now: float, roll: float) -> float | None:
         """A canary begins; how long its attempt may take."""
         self.canary, self.tried_at, self.nobody_since = session, now, None
         self.line.tried(session)
-        self.next_canary_at = now + self.pace.wait_seconds(now - self.since, roll)
-        return self.pace.deadline_seconds(now - self.since)
+        self.canaries += 1
+        self.next_canary_at = now + self.pace.wait_seconds(self.lasted(now), roll)
+        return None if self.canaries % WHOLE_EVERY == 0 else self.pace.deadline_seconds(self.lasted(now))
 
     def canary_failed(self) -> None:
         """The canary did not come through."""
@@ -154,9 +191,44 @@ class Hold:
         self.line.join(waiting, may_try)
 
     def seconds_until_given_up(self, now: float) -> float:
-        """Called when nobody is there to try: how long until the hold ends for that; infinite if it does not."""
-        if not self.is_outage or self.canary is not None:
+        """Called when nobody is there to try: how long until the hold ends for that; infinite while a canary is under way."""
+        if self.canary is not None:
             return float("inf")
         if self.nobody_since is None:
             self.nobody_since = now
         return max(0.0, self.nobody_since + PATIENCE_SECONDS - now)
+
+
+REJECTED_SECONDS: Final = 1800.0
+REJECTED: Final = 2
+"""So many sessions whose version is rejected (405) within that time hold the fleet: one may have a trouble of its own."""
+REJECTED_AGAIN: Final = 5
+"""So many, if they had been rejected before a release already, and have not been open since."""
+
+
+class Rejections:
+    """Who was told 405 lately, and whether that concerns all."""
+
+    def __init__(self) -> None:
+        self._at: dict[SessionId, float] = {}
+        self._before: set[SessionId] = set()
+
+    def add(self, session: SessionId, now: float) -> bool:
+        """The session was told so; whether the fleet is to be held."""
+        self._at = {other: at for other, at in self._at.items() if now - at <= REJECTED_SECONDS}
+        self._at[session] = now
+        return len(self._at.keys() - self._before) >= REJECTED or len(self._at) >= REJECTED_AGAIN
+
+    def released(self) -> None:
+        """Another came through: who is told so again has a trouble of his own."""
+        self._before |= self._at.keys()
+        self._at.clear()
+
+    def opened(self, session: SessionId) -> None:
+        """The session came through."""
+        self._at.pop(session, None)
+        self._before.discard(session)
+
+    def left(self, session: SessionId) -> None:
+        """The session is not part of the fleet any more."""
+        self._before.discard(session)

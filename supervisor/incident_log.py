@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
 import structlog
@@ -20,6 +20,11 @@ LOOKS_PER_PRUNING: Final = 60
 """So incidents are pruned once an hour, and at the start."""
 OUTAGE_HUMAN: Final = (
     "Nothing: one canary at a time tries, and its success releases all. Is the network of this machine all right?"
+)
+
+LEFT_BEHIND: Final = (
+    "Nobody knows when it ended ({}): the supervisor that held the sessions was gone before. "
+    "Nothing is held any more because of it; if it lasts, it is found anew."
 )
 
 log = structlog.get_logger("incidents")
@@ -42,9 +47,15 @@ class OutageRecorder:
             case "outage_ends" if incident := self._under_way.pop(scope_of(data), None):
                 self._records.save_incident(over(incident, data, time.time()))
 
+    def left_behind(self, outages: Iterable[Incident]) -> None:
+        """Say of the outages that an earlier supervisor saw begin that they are over: it died, or stopped, before they were."""
+        for outage in outages:
+            self._publish(None, "outage_ends", left_behind(outage))
+
     def _note(self, incident: Incident) -> None:
         self._under_way[incident.scope] = incident
         self._records.save_incident(incident)
+        self._records.say_alive()  # else a successor would think that we had died before
 
 
 def scope_of(data: Mapping[str, Any]) -> str:
@@ -71,6 +82,20 @@ def begun(data: Mapping[str, Any], now: float) -> Incident:
 def over(incident: Incident, data: Mapping[str, Any], now: float) -> Incident:
     """The same when it ends. Pure."""
     return incidents.ended(incidents.covered(incident, str(data.get("words", ""))), now, "open")
+
+
+def left_behind(outage: Incident) -> dict[str, Any]:
+    """What `outage_ends` says of an outage whose supervisor was gone before its end. Pure."""
+    kind, _, value = outage.scope.partition(" ")
+    held = outage.down_seconds(outage.began_at if outage.ended_at is None else outage.ended_at)
+    return {
+        "scope": kind,
+        "value": value or "all",
+        "reason": outage.reason,
+        "sessions": 0,
+        "heldForSeconds": round(held, 1),
+        "words": LEFT_BEHIND.format(outage.scope),
+    }
 
 
 async def keep_records(records: Records, keep_days: int) -> None:

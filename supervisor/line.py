@@ -61,9 +61,13 @@ class _Due(NamedTuple):
 class Lines:
     """A line for each egress, since one that has used up its rate must not stop the others."""
 
-    def __init__(self, new_allowance: Callable[[], Allowance]) -> None:
+    def __init__(
+        self, new_allowance: Callable[[], Allowance], in_use: Callable[[str], bool] = lambda egress: True
+    ) -> None:
+        """`in_use`: whether a session uses the egress; the lines of others are dropped when they are empty."""
         self.count = 0
         self._new_allowance = new_allowance
+        self._in_use = in_use
         self._lines: dict[str, Line] = {}
         self._ready: list[_Due] = []  # by the rank of who is first
         self._later: list[_Due] = []  # by the time when a token is there
@@ -75,6 +79,18 @@ class Lines:
     def allowance(self, egress: str) -> Allowance:
         """An egress' own allowance."""
         return self._line(egress).allowance
+
+    def drop_idle(self, now: float) -> None:
+        """Forget the lines of egresses that nobody uses any more. One whose allowance is not whole again has to stay."""
+        for egress, line in list(self._lines.items()):
+            if not self._in_use(egress) and self._head(line) is None and line.allowance.is_whole(now):
+                line.version += 1
+                del self._lines[egress]
+
+    @property
+    def egresses(self) -> int:
+        """How many lines there are."""
+        return len(self._lines)
 
     def join(self, waiting: Waiting, now: float) -> None:
         """Wait in the line of its egress."""
@@ -185,12 +201,18 @@ class HeldLine:
             self._newcomers.discard(waiting.session)
             self._newest = waiting
         if not may_try:
+            self._patient = [other for other in self._patient if other.home is self]
             self._patient.append(waiting)
         elif waiting.urgent:
             self._urgent.append(waiting)
         else:
             turns = self._again if waiting.session in self._tried else self._fresh
             turns.setdefault(waiting.egress, deque()).append(waiting)
+
+    @property
+    def patient(self) -> int:
+        """How many wait who will not try."""
+        return sum(waiting.home is self for waiting in self._patient)
 
     def expect(self, session: SessionId) -> None:
         """It was open until now, and will join: it is the next canary, unless another one such comes after it."""

@@ -1,7 +1,7 @@
 """Is it the sessions, or is it the network or WhatsApp? Correlated closes tell. Pure: times are arguments, seconds of a monotonic clock.
 
 Numbers without a source beside them are the design's own (section 5): no peer has a fleet-wide detector to copy from (PEERS section 8).
-Every method is O(1), but for `take`, which an outage needs once.
+Every method is O(1), but for those that an outage needs once, when it begins or ends.
 """
 
 import enum
@@ -22,6 +22,8 @@ FEWEST: Final = 5
 """Fewer sessions are no outage: a smaller fleet is governed by each session's own policy."""
 SHARE: Final = 0.2
 """Of the open sessions and those that have closed: so many make it an outage."""
+MAJORITY: Final = 0.5
+"""Who fails at once after a release counts only when more than so many fail: else it is his own illness, not the others'."""
 STILL_OPEN: Final = 0.5
 """A reason of the server's holds only those who were given it while so many are still open."""
 ECHO_SECONDS: Final = WINDOW_SECONDS
@@ -69,6 +71,7 @@ class Finding(enum.Enum):
     ALONE = "nothing"
     ECHO = "an outage that is over, noticed late"
     EVIDENCE = "it may be an outage"
+    TRIAL = "it was released with the others, and has failed again: it is ill itself, unless most are"
 
 
 @dataclass(slots=True)
@@ -80,12 +83,64 @@ class _Member:
     down_since: float | None = None
     reason: CloseReason | None = None
     weight: float = 0.0
+    on_trial: bool = False
+    """It was released with others, and has not been open since."""
+    tried_at: float = float("-inf")
+    released_at: float = float("-inf")
+    ill: bool = False
+    """Others are well, and it is not: until it has been open again, its closes are its own matter."""
 
 
 class _Sighting(NamedTuple):
     at: float
     egress: str
     reason: CloseReason
+
+
+class _Tally:
+    """Who has closed within the last minute, oldest first; one session, one voice: its latest."""
+
+    def __init__(self) -> None:
+        self.by_egress: Counter[str] = Counter()
+        self.by_reason: Counter[CloseReason] = Counter()
+        self._seen: OrderedDict[SessionId, _Sighting] = OrderedDict()
+
+    def __len__(self) -> int:
+        return len(self._seen)
+
+    def __contains__(self, session: SessionId) -> bool:
+        return session in self._seen
+
+    def get(self, session: SessionId) -> _Sighting | None:
+        """Its close, if it is counted."""
+        return self._seen.get(session)
+
+    def items(self) -> Iterator[tuple[SessionId, _Sighting]]:
+        """All that is counted."""
+        yield from self._seen.items()
+
+    def add(self, session: SessionId, sighting: _Sighting) -> None:
+        """Count it."""
+        self._seen[session] = sighting
+        self.by_egress[sighting.egress] += 1
+        self.by_reason[sighting.reason] += 1
+
+    def forget(self, session: SessionId) -> None:
+        """Count it no more."""
+        sighting = self._seen.pop(session, None)
+        if sighting is not None:
+            for counts, key in ((self.by_egress, sighting.egress), (self.by_reason, sighting.reason)):
+                counts[key] -= 1  # type: ignore[index]
+                if not counts[key]:  # type: ignore[index]
+                    del counts[key]
+
+    def expire(self, now: float) -> None:
+        """Forget what is too old."""
+        while self._seen:
+            oldest = next(iter(self._seen))
+            if now - self._seen[oldest].at <= WINDOW_SECONDS:
+                return
+            self.forget(oldest)
 
 
 class Detector:
@@ -97,32 +152,41 @@ class Detector:
         self._members: dict[SessionId, _Member] = {}
         self._open = 0
         self._open_by_egress: Counter[str] = Counter()
-        self._seen: OrderedDict[SessionId, _Sighting] = OrderedDict()  # oldest first
-        self._seen_by_egress: Counter[str] = Counter()
-        self._seen_by_reason: Counter[CloseReason] = Counter()
+        self._members_by_egress: Counter[str] = Counter()
+        self._seen = _Tally()
+        self._trials = _Tally()
+        """Of those who were released with others, and have not been open since."""
         self._over: dict[Scope, float] = {}
-        self._forgiven_at = float("-inf")
 
     # --- what happens to sessions ---------------------------------------------------------------------------------------
 
     def registered(self, session: SessionId, egress: str) -> None:
         """The session uses this egress."""
-        member = self._members.setdefault(session, _Member(egress))
+        member = self._member(session, egress)
         if member.egress != egress:
             self._forget(session)
             opened_at = member.opened_at
             self._no_longer_open(member)
+            self._leave_egress(member)
             member.egress = egress
+            self._members_by_egress[egress] += 1
             if opened_at is not None:
                 self._now_open(member, opened_at)
 
     def opened(self, session: SessionId, now: float) -> None:
         """The session is open."""
-        member = self._members.setdefault(session, _Member())
+        member = self._member(session)
         self._forget(session)
         self._no_longer_open(member)
         self._now_open(member, now)
         member.down_since = member.reason = None
+        member.on_trial = member.ill = False
+
+    def tries(self, session: SessionId, now: float) -> None:
+        """An attempt of the session begins."""
+        member = self._members.get(session)
+        if member is not None:
+            member.tried_at = now
 
     def left(self, session: SessionId) -> None:
         """The session is not part of the fleet any more."""
@@ -130,10 +194,11 @@ class Detector:
         self._forget(session)
         if member is not None:
             self._no_longer_open(member)
+            self._leave_egress(member)
 
     def closed(self, session: SessionId, reason: CloseReason, was_open: bool, weight: float, now: float) -> Finding:
         """The session, or an attempt of it, has ended. Evidence counts only when it is added (`add`): what a hold covers is none."""
-        member = self._members.setdefault(session, _Member())
+        member = self._member(session)
         opened_at = member.opened_at
         self._no_longer_open(member)
         member.reason = reason
@@ -146,17 +211,23 @@ class Detector:
             return Finding.ALONE
         if was_open and opened_at is not None and self._is_echo(session, opened_at, now):
             return Finding.ECHO
-        down_since = max(member.down_since, self._forgiven_at)
-        return Finding.EVIDENCE if was_open or now - down_since <= CHRONIC_SECONDS else Finding.ALONE
+        if was_open:
+            return Finding.EVIDENCE
+        if member.ill:
+            return Finding.ALONE
+        if member.on_trial:
+            begun_before = member.tried_at < member.released_at and now - member.released_at <= ECHO_SECONDS
+            return Finding.ECHO if begun_before else Finding.TRIAL
+        return Finding.EVIDENCE if now - member.down_since <= CHRONIC_SECONDS else Finding.ALONE
 
-    def add(self, session: SessionId, now: float) -> None:
-        """Count its last close as evidence."""
+    def add(self, session: SessionId, finding: Finding, now: float) -> None:
+        """Count its last close as evidence (a trial that failed: as little evidence; it is ill)."""
         member = self._members[session]
         if member.reason is not None:
-            self._forget(session)  # one session, one voice: its latest
-            self._seen[session] = _Sighting(now, member.egress, member.reason)
-            self._seen_by_egress[member.egress] += 1
-            self._seen_by_reason[member.reason] += 1
+            self._forget(session)
+            member.ill = finding is Finding.TRIAL
+            tally = self._trials if member.ill else self._seen
+            tally.add(session, _Sighting(now, member.egress, member.reason))
 
     # --- what is known --------------------------------------------------------------------------------------------------
 
@@ -175,6 +246,22 @@ class Detector:
         member = self._members.get(session)
         return member is not None and member.opened_at is not None
 
+    def is_ill(self, session: SessionId) -> bool:
+        """Whether others are well, and the session is not."""
+        member = self._members.get(session)
+        return member is not None and member.ill
+
+    def uses(self, egress: str) -> bool:
+        """Whether a session uses this egress."""
+        return egress in self._members_by_egress
+
+    def others_are_well(self, scope: Scope, since: float) -> bool:
+        """Whether most have been open all the time since then: of the egress, or of the fleet."""
+        asked = FLEET if scope.kind == "reason" else scope
+        members = [member for member in self._members.values() if _within(member, asked)]
+        stayed = sum(member.opened_at is not None and member.opened_at <= since for member in members)
+        return stayed > MAJORITY * len(members)
+
     def scopes(self, session: SessionId) -> Iterator[Scope]:
         """Every scope that the session is in, the widest first."""
         member = self._members.get(session)
@@ -186,44 +273,65 @@ class Detector:
     def suspect(self, session: SessionId, now: float, held: Collection[Scope] = ()) -> Scope | None:
         """Whom the close just added, with those before it, shows to be in an outage. `held`: they are left out of the reckoning."""
         self._expire(now)
-        sighting = self._seen.get(session)
+        sighting = self._seen.get(session) or self._trials.get(session)
         if sighting is None:
             return None
-        seen = len(self._seen)
+        seen, trials = len(self._seen), len(self._trials)
         held_open = sum(self._open_by_egress[scope.value] for scope in held if scope.kind == "egress")
         still_open = self._open - held_open
         return (
-            self._suspect_egress(sighting.egress, seen, still_open)
+            self._suspect_egress(sighting.egress, seen, trials, still_open)
             or self._suspect_reason(sighting.reason, seen, still_open)
-            or (FLEET if _is_outage(seen, still_open) else None)
+            or (FLEET if _is_outage(seen, still_open, trials) else None)
         )
 
     def take(self, scope: Scope, now: float) -> dict[SessionId, CloseReason]:
         """An outage of the scope begins: those who have closed in it, and how. They are no evidence any more."""
         self._expire(now)
-        taken = {session: seen.reason for session, seen in self._seen.items() if _within(seen, scope)}
+        both = (*self._seen.items(), *self._trials.items())
+        taken = {session: seen.reason for session, seen in both if _within(seen, scope)}
         for session in taken:
             self._forget(session)
+            self._members[session].ill = False  # it is not alone
         return taken
 
-    def over(self, scope: Scope, now: float) -> None:
-        """An outage of the scope has ended: who fails from now on may be evidence of the next."""
+    def over(self, scope: Scope, now: float, others_are_well: bool = False) -> None:
+        """An outage of the scope has ended: who fails from now on is ill himself. `others_are_well`: who has been down for long, is."""
         self.take(scope, now)
-        self._over[scope] = self._forgiven_at = now
+        self._over[scope] = now
         self._over = {past: at for past, at in self._over.items() if now - at <= ECHO_SECONDS}
+        for member in self._members.values():
+            if member.opened_at is None and _within(member, scope):
+                down_since = now if member.down_since is None else member.down_since
+                member.on_trial, member.released_at = True, now
+                member.ill = member.ill or (others_are_well and now - down_since >= WINDOW_SECONDS)
 
     # --- inside ---------------------------------------------------------------------------------------------------------
 
-    def _suspect_egress(self, egress: str, seen: int, still_open: int) -> Scope | None:
-        seen_here, open_here = self._seen_by_egress[egress], self._open_by_egress[egress]
+    def _member(self, session: SessionId, egress: str = DIRECT) -> _Member:
+        member = self._members.get(session)
+        if member is None:
+            member = self._members[session] = _Member(egress)
+            self._members_by_egress[egress] += 1
+        return member
+
+    def _leave_egress(self, member: _Member) -> None:
+        self._members_by_egress[member.egress] -= 1
+        if not self._members_by_egress[member.egress]:
+            del self._members_by_egress[member.egress]
+
+    def _suspect_egress(self, egress: str, seen: int, trials: int, still_open: int) -> Scope | None:
+        seen_here, open_here = self._seen.by_egress[egress], self._open_by_egress[egress]
+        trials_here = self._trials.by_egress[egress]
         others_seen, others_open = seen - seen_here, still_open - open_here
         others_are_well = others_open > 0 and others_seen < SHARE * (others_open + others_seen)
-        return Scope("egress", egress) if others_are_well and _is_outage(seen_here, open_here) else None
+        others_are_well = others_are_well and not _is_outage(others_seen, others_open, trials - trials_here)
+        return Scope("egress", egress) if others_are_well and _is_outage(seen_here, open_here, trials_here) else None
 
     def _suspect_reason(self, reason: CloseReason, seen: int, still_open: int) -> Scope | None:
         if reason not in SERVER_MADE or still_open < STILL_OPEN * (still_open + seen):
             return None
-        alike = self._seen_by_reason[reason]
+        alike = self._seen.by_reason[reason]
         others = _is_outage(seen - alike, still_open)
         return Scope("reason", reason) if _is_outage(alike, still_open) and not others else None
 
@@ -245,30 +353,26 @@ class Detector:
                 del self._open_by_egress[member.egress]
 
     def _expire(self, now: float) -> None:
-        while self._seen:
-            oldest = next(iter(self._seen))
-            if now - self._seen[oldest].at <= WINDOW_SECONDS:
-                return
-            self._forget(oldest)
+        self._seen.expire(now)
+        self._trials.expire(now)
 
     def _forget(self, session: SessionId) -> None:
-        sighting = self._seen.pop(session, None)
-        if sighting is not None:
-            self._seen_by_egress[sighting.egress] -= 1
-            if not self._seen_by_egress[sighting.egress]:
-                del self._seen_by_egress[sighting.egress]
-            self._seen_by_reason[sighting.reason] -= 1
+        self._seen.forget(session)
+        self._trials.forget(session)
 
 
-def _is_outage(closed: int, still_open: int) -> bool:
-    return closed >= FEWEST and closed >= SHARE * (closed + still_open)
+def _is_outage(closed: int, still_open: int, trials: int = 0) -> bool:
+    """The fifth part, or, with those who fail again after a release, most."""
+    many = closed >= FEWEST and closed >= SHARE * (closed + still_open)
+    both = closed + trials
+    return many or (both >= FEWEST and both > MAJORITY * (both + still_open))
 
 
-def _within(sighting: _Sighting, scope: Scope) -> bool:
+def _within(of: "_Sighting | _Member", scope: Scope) -> bool:
     match scope.kind:
         case "egress":
-            return sighting.egress == scope.value
+            return of.egress == scope.value
         case "reason":
-            return sighting.reason == scope.value
+            return of.reason == scope.value
         case _:
             return True

@@ -5,12 +5,14 @@ from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 from typing import Annotated, Any, Final
+from urllib.parse import quote
 
 import msgspec
 import typer
+from rich.markup import escape
 from rich.table import Table
 
-from sessions.model import BadPolicy, CloseReason
+from sessions.model import BadPolicy, CloseReason, SessionId, parse_session_id
 from sessions.policy import Config, Decision, Recorded, Replay, Rules, as_toml, replay
 from sessions.snapshot import iso
 from supervisor.client import Client, CommandFailed
@@ -75,11 +77,12 @@ def replay_policy(
     before, after = _rules(settings.policy_file), _rules(file)
     found = carry_out(_compare(settings, before, after, session))
     if found.differences:
-        table = Table("when", "session", "reason", "now", f"with {file.name}", box=None)
+        table = Table("when", "session", "reason", "now", escape(f"with {file.name}"), box=None)
         for each in found.differences:
             close = each.close
             when = iso(close.at_seconds) or ""
-            table.add_row(when, each.session, close.reason, _in_words(each.before), _in_words(each.after))
+            cells = (when, each.session, close.reason, _in_words(each.before), _in_words(each.after))
+            table.add_row(*map(escape, cells))
         show(table)
     typer.echo(_summary(found))
 
@@ -122,14 +125,15 @@ def _rules(file: Path | None) -> Rules:
 
 
 async def _compare(settings: Settings, before: Rules, after: Rules, session: str | None) -> Replay:
-    closes = recorded_closes(await _incidents(must_run(settings), session))
+    only = None if session is None else parse_session_id(session)
+    closes = recorded_closes(await _incidents(must_run(settings), only))
     config: Config = settings.policy_config(before)
     return replay(closes, config, replace(config, rules=after))
 
 
-async def _incidents(client: Client, session: str | None) -> list[Incident]:
+async def _incidents(client: Client, session: SessionId | None) -> list[Incident]:
     found: list[Incident] = []
-    only = "" if session is None else f"&session={session}"
+    only = "" if session is None else f"&session={quote(session, safe='')}"
     while True:
         after = found[-1].id if found else 0
         answer = await client.call("GET", f"/incidents?after={after}&limit={PAGE}{only}")

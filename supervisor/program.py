@@ -118,7 +118,7 @@ async def _serve(
         )
         policy.follow = fleet.follow
         stack.push_async_callback(fleet.close, detach)
-        await store.records.begin()
+        outages.left_behind(await store.records.begin())
         await fleet.open()
         workers.keep_spares()
         roll = Roll(fleet.sessions, workers.code, feed.publish)

@@ -491,6 +491,8 @@ class FakeGate:
         self.tickets: list[FakeTicket] = []
         self.waiting: list[tuple[FakeTicket, asyncio.Future[None]]] = []
         self.holds: list[str] = []
+        self.concerns_all = True
+        """What a hold is answered."""
         self.breaches: list[str] = []
         self.outage = False
         """An outage covers every close that can be an outage's."""
@@ -538,8 +540,9 @@ class FakeGate:
             self.waiting.remove(entry)
         return entry[0]
 
-    def hold(self, reason: str) -> None:
+    def hold(self, session: SessionId, reason: str) -> bool:
         self.holds.append(reason)
+        return self.concerns_all
 
     def open(self) -> None:
         """Let everybody through who waits."""
@@ -572,11 +575,15 @@ class FakeRecords:
         self.silent_since: float | None = None
         self.saved: dict[tuple[str | None, str, float], Incident] = {}
         self.moves: deque[tuple[str, str, float]] = deque(maxlen=10_000)
+        self.alive = 0
 
     def save_incident(self, incident: Incident) -> None:
         self.saved[incident.session, incident.scope, incident.began_at] = incident
         if len(self.saved) > 10_000:  # as the real ones: pruned
             del self.saved[next(iter(self.saved))]
+
+    def say_alive(self) -> None:
+        self.alive += 1
 
     def move(self, session: str, state: str, at: float) -> None:
         self.moves.append((session, state, at))

@@ -9,7 +9,6 @@ from typing import Any, Final, Protocol
 
 from scripts.simulation.server import Server
 from scripts.simulation.workers import SimulatedWorkers
-from sessions import policy
 from sessions.actor import Actor
 from sessions.events import Asked, Command, Excused
 from sessions.health import HealthConfig
@@ -77,11 +76,11 @@ class WatchedActor(Actor):
         self.observer.judged(self.id, reason, decision)
         await super()._carry_out(reason, decision)
 
-    async def _excuse(self) -> None:
-        await super()._excuse()
-        last = self._judgement.last_close
-        if last is not None and last.rule == policy.EXCUSED:
+    async def _excuse(self) -> bool:
+        taken_back = await super()._excuse()
+        if taken_back:
             self.observer.excused(self.id)
+        return taken_back
 
     def _on_stable(self, attempt: Any) -> None:
         super()._on_stable(attempt)

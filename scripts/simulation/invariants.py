@@ -203,8 +203,7 @@ class Invariants:
     def judged(self, session: str, reason: R, decision: Decision) -> None:
         """A close has been judged."""
         books, now = self._books[session], self._now()
-        excused = decision.rule == policy.EXCUSED
-        if not excused:
+        if not decision.excused:
             self._charge(books, reason, decision, now)
         books.trial = False
         if reason is R.REPLACED:

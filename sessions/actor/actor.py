@@ -115,7 +115,7 @@ class Actor(Replacing):
                 self._on_check_failed(current, verdict)
             case PhoneDue() if current := self._current(event.attempt):
                 self._look_for_phone(current)
-            case CanaryOverdue() if current := self._current(event.attempt):
+            case CanaryOverdue() if (current := self._current(event.attempt)) and not current.has_landed:
                 self._close_socket(current, CloseReason.ATTEMPT_TIMED_OUT)
             case PolicyChanged(config):
                 self._judgement.follow(config)
@@ -263,7 +263,7 @@ class Actor(Replacing):
         """The credentials are others: nothing that was remembered holds for them. The store has forgotten it already."""
         self._past, self._readable, self._taken_up = memory.decode(None, self._now()), True, True
         self._judgement.forget()
-        self._judged = None
+        self._judged = self._counted = None
         self._episode_attempts = 0
         self._logout_wanted = False
 

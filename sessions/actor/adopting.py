@@ -64,6 +64,8 @@ class Adopting(Opening):
         if held.stage is not wire.Stage.IDLE:
             self._adopt_attempt(held)
         self._seat.adopt(worker, held.epoch)
+        if self.attempt is not None and held.stage in adoption.LANDED:
+            self._count_login(self.attempt)  # unless our predecessor has
         if held.stage is wire.Stage.OPEN:
             self._adopt_open(held)
         elif held.stage is wire.Stage.IDLE:
@@ -93,7 +95,18 @@ class Adopting(Opening):
         if adoption.unjudged(held, self._judged):
             assert held.closed is not None, "it would not be unjudged"
             self.attempt = Attempt(held.attempt, self._around.gate.adopt(self.id, landed=True))
+            self._remember_open(self.attempt, held)
+            self._count_login(self.attempt)  # nobody knows how far it came: better one too many
             closed = held.closed
             await self._closed(closed.reason, closed.code, closed.message, closed.data)
         else:
             await self._take_up()
+
+    def _remember_open(self, attempt: Attempt, held: wire.Held) -> None:
+        """An attempt that our predecessor had seen open was no failed one: it closed while nobody watched.
+
+        One that opened and closed again within that time is taken for a failed one: nobody knows better.
+        """
+        opened = self._past.opened
+        if opened is not None and (opened.epoch, opened.attempt) == (held.epoch, held.attempt):
+            attempt.opened_at, attempt.stable = self._now(), opened.stable

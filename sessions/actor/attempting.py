@@ -16,7 +16,7 @@ from sessions.incidents import RecordedClose
 from sessions.judgement import expiry
 from sessions.machine import Signal
 from sessions.model import CloseReason, SessionState, UnreadableValue
-from sessions.policy import EXCUSED, NOTHING, Action, Credentials, Decision
+from sessions.policy import NOTHING, Action, Credentials, Decision
 from sessions.ports import Ticket, WorkerHandle
 from sessions.seat import UnreadableCredentials
 from sessions.snapshot import human_action
@@ -25,6 +25,8 @@ S = SessionState
 
 NO_FAILURE: Final = frozenset({CloseReason.RESTART_REQUIRED, CloseReason.REQUESTED, CloseReason.OWN_LOGOUT})
 """Closes that are no error of anybody."""
+ALONE_SECONDS: Final = 300.0
+"""Who closes for a reason that may concern all, while it is not known to, waits for so long if the policy says nothing else."""
 ARCHIVE_PATIENCE_SECONDS: Final = 5.0
 """A logout is shown when it is stored; while the store fails, after so long: the write waits in its turn, and operators are answered."""
 
@@ -81,7 +83,6 @@ class Attempting(Standing):
         self._episode_attempts += 1
         self._forced = False
         self._judgement.breaker.begin_attempt()
-        self._count_login()
         self._chronicle.attempted()
         self._signal(*signals, Signal.ADMIT)
         self._expect_report(self.attempt, self._around.config.connect_timeout_seconds)
@@ -89,10 +90,16 @@ class Attempting(Standing):
             self._agenda.later(ticket.deadline_seconds, CanaryOverdue(self.attempt.number))
         self._seat.tell(wire.Connect(self.id, self.attempt.number))
 
-    def _count_login(self) -> None:
+    def _count_login(self, attempt: Attempt) -> None:
+        """It is on the wire: from now on it is one of the day's, once."""
+        login = (self._seat.epoch, attempt.number)
+        if self._counted == login:
+            return
+        self._counted = login
         warning = self._judgement.attempted(self._now())
         if warning is not None:
             self._alert("reconnect_budget", warning)
+        self._save()  # our successor would not know
 
     # --- when it closes --------------------------------------------------------------------------------------------------------
 
@@ -141,21 +148,26 @@ class Attempting(Standing):
             expire_seconds=expiry(data),
             rule=decision.rule,
             wait_seconds=None if decision.wait_seconds is None else max(decision.wait_seconds, blocked),
-            excused=decision.rule == EXCUSED,
+            excused=decision.excused,
         )
 
     def _human(self) -> str:
         last = self._judgement.last_close
         return NOTHING if last is None else last.human
 
-    async def _excuse(self) -> None:
-        """An outage was what has just closed it: nothing is charged, and instead of waiting alone it is held with the others."""
-        if self.state not in EXCUSABLE or not self._judgement.excuse():
-            return
-        self._chronicle.held(EXCUSED)
-        if self.state is S.WAITING:
+    async def _excuse(self) -> bool:
+        """An outage was what has just closed it: nothing is charged, and instead of waiting alone it is held with the others.
+
+        Not at once if the day's logins are used up: then it waits first, and is held after that. False: it is none of it.
+        """
+        now = self._now()
+        if self.state not in EXCUSABLE or not self._judgement.excuse(now):
+            return False
+        self._chronicle.excused()
+        if self.state is S.WAITING and not self._judgement.spent(now):
             await self._go()
         self._save()
+        return True
 
     async def _carry_out(self, reason: CloseReason, decision: Decision) -> None:
         if decision.credentials is Credentials.ARCHIVE:
@@ -166,8 +178,8 @@ class Attempting(Standing):
                 if reason is CloseReason.STORE_FAILED:
                     await self._seat.clear()  # it is ahead of the store; a new one needs the store before it may log in
             case Action.HOLD:
-                self._around.gate.hold(reason)
-                self._retry(0.0)
+                alone = ALONE_SECONDS if decision.wait_seconds is None else decision.wait_seconds
+                self._retry(0.0 if self._around.gate.hold(self.id, reason) else alone)
             case Action.PARK:
                 await self._park(decision.wait_seconds)
             case Action.DONE:

@@ -43,6 +43,7 @@ class Opening(Attempting):
     def _on_qr(self, attempt: Attempt, qr: str) -> None:
         self._expect_report(attempt, self._around.config.qr_timeout_seconds)  # the next QR, or the end of the attempt
         attempt.admitted()
+        self._count_login(attempt)
         attempt.qr = qr
         self._signal(Signal.SHOW_QR)
         self._publish("qr", {"qr": qr})
@@ -50,6 +51,7 @@ class Opening(Attempting):
     def _on_stage(self, attempt: Attempt, stage: str) -> None:
         if stage == "login":
             attempt.landed()
+            self._count_login(attempt)
         elif stage == "paired":
             attempt.qr = None
             self._phone = phone.paired(time.time())
@@ -59,6 +61,7 @@ class Opening(Attempting):
 
     def _on_opened(self, attempt: Attempt, frame: wire.Opened) -> None:
         attempt.admitted()
+        self._count_login(attempt)
         self._note_pairing(frame.jid)
         self._signal(Signal.OPEN)
         self._on_open(attempt, frame.jid, frame.name)

@@ -21,7 +21,7 @@ from sessions.model import CloseReason, SessionState
 from sessions.phone import PhoneRecord
 from sessions.ports import DIRECT, WorkerHandle
 from sessions.seat import Seat
-from sessions.snapshot import BreakerSnapshot, Reconnection, human_action, iso, iso_at
+from sessions.snapshot import BreakerSnapshot, Reconnection, human_action, iso, iso_at, rule_shown
 from sessions.store import SessionRow
 from sessions.surroundings import Surroundings
 
@@ -62,6 +62,8 @@ class Standing:
         """What is remembered has been taken up (or an operator has begun anew): from now on it may be overwritten."""
         self._judged = self._past.judged
         """Epoch and attempt of the last close that the policy has judged."""
+        self._counted = self._past.counted
+        """Epoch and attempt of the last login that was counted."""
         self._phone = self._past.phone or PhoneRecord()
         self.doubt: Final = asyncio.Event()
         """Something went wrong that a probe may explain: the next one is due at once."""
@@ -103,7 +105,9 @@ class Standing:
             close_code=last.code if last else None,
             close_message=last.message if last else None,
             closed_at=iso(last.at_wall_seconds) if last else None,
-            rule=last.rule if last else None,
+            rule=rule_shown(
+                last, self._next_attempt_at if self.state is S.WAITING else None, self._judgement.breaker, now
+            ),
             attempts=self._episode_attempts,
             failures=self._judgement.failures,
             next_attempt=iso_at(self._next_attempt_at, now),
@@ -197,8 +201,21 @@ class Standing:
         """What is remembered. `parked`: of a state that it is about to have; else of the one that it has."""
         parked = self.state is S.PARKED if parked is None else parked
         remembered = self._judgement.remembered(parked, self._next_attempt_at, self._judged)
-        remembered = msgspec.structs.replace(remembered, incident=self._chronicle.remembered, phone=self._phone)
+        remembered = msgspec.structs.replace(
+            remembered,
+            incident=self._chronicle.remembered,
+            phone=self._phone,
+            opened=self._opened(),
+            counted=self._counted,
+        )
         return memory.encode(remembered, self._now())
+
+    def _opened(self) -> memory.Opened | None:
+        """What a successor has to know of the open socket, if there is one: its worker tells only of a socket that it still has."""
+        open_one = self.attempt
+        if open_one is None or open_one.opened_at is None:
+            return None
+        return memory.Opened(self._seat.epoch, open_one.number, open_one.stable)
 
     def _publish(self, kind: str, data: dict[str, Any]) -> None:
         self._around.publish(self.id, kind, data)

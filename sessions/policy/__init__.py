@@ -19,6 +19,7 @@ from sessions.policy.decide import (
     decide,
     decide_deaf,
     excused,
+    spent,
 )
 from sessions.policy.memory import (
     DAY_SECONDS,
@@ -79,5 +80,6 @@ __all__ = [
     "logins_of_the_day",
     "overridden",
     "replay",
+    "spent",
     "stable",
 ]

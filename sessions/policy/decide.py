@@ -30,6 +30,9 @@ REPEATED_BAN_SECONDS: Final = 60.0
 """A ban that names its end is believed once; each time the try is refused again, the next one waits at least twice as long."""
 DEAF_WINDOW_SECONDS: Final = 6 * 3600.0
 DEAF_BUDGET: Final = 2
+OUTDATED_SECONDS: Final = 300.0
+OUTDATED_CAP_SECONDS: Final = 1800.0
+"""A lone session whose client version is rejected tries like the canary of a fleet: from the one, doubled for each try, to the other."""
 EXCUSED: Final = "outage: held with the fleet, nobody is charged"
 
 
@@ -59,7 +62,10 @@ class Close:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Decision:
-    """What to do now. `wait_seconds` is None when no try is planned; `rule` names what was applied, in words."""
+    """What to do now. `wait_seconds` is None when no try is planned; `rule` names what was applied, in words.
+
+    Of an action that holds the fleet, the wait is that of a session for which the fleet is not held. `excused`: an outage covers the close.
+    """
 
     action: Action
     wait_seconds: float | None
@@ -68,6 +74,7 @@ class Decision:
     counts: int = 0
     opens_breaker: bool = False
     credentials: Credentials = Credentials.KEEP
+    excused: bool = False
 
 
 class DeafAction(enum.Enum):
@@ -81,12 +88,27 @@ class DeafAction(enum.Enum):
 def decide(close: Close, memory: Memory, config: Config, now: float, roll: float) -> Decision:
     """What to do after a close. `roll` is uniform in [0, 1)."""
     decision = _by_the_rule(close, memory, config, now, roll)
-    return _within_the_budget(close, decision, config, now, roll)
+    if (
+        decision.action not in {Action.RETRY, Action.HOLD}
+        or close.reason is R.REQUESTED  # an operator's word
+        or (close.reason is R.RESTART_REQUIRED and len(decision.memory.restarts) == 1)  # a pairing has only seconds
+    ):
+        return decision
+    return _within_the_budget(decision, config, now, roll)
 
 
-def excused(memory: Memory) -> Decision:
-    """What to do after a close that an outage covers: to the gate at once, which holds it. Nothing is charged or counted."""
-    return Decision(action=Action.RETRY, wait_seconds=0.0, memory=memory, rule=EXCUSED)
+def excused(memory: Memory, config: Config, now: float, roll: float) -> Decision:
+    """What to do after a close that an outage covers: to the gate at once, which holds it. Nothing is charged or counted.
+
+    The day's logins limit it all the same: canaries log in, too.
+    """
+    decision = Decision(action=Action.RETRY, wait_seconds=0.0, memory=memory, rule=EXCUSED, excused=True)
+    return _within_the_budget(decision, config, now, roll)
+
+
+def spent(memory: Memory, config: Config, now: float) -> bool:
+    """Whether the day's logins are used up."""
+    return logins_of_the_day(memory, now) >= config.daily_logins
 
 
 def decide_deaf(memory: Memory, now: float) -> tuple[DeafAction, Memory]:
@@ -121,6 +143,8 @@ def _by_the_rule(close: Close, memory: Memory, config: Config, now: float, roll:
 
 
 def _apply(close: Close, rule: Rule, memory: Memory, config: Config, now: float, roll: float) -> Decision:
+    if rule.action is Action.HOLD:
+        return _outdated(close, rule, memory, roll)
     if rule.action is not Action.RETRY:
         return Decision(
             action=rule.action,
@@ -149,16 +173,23 @@ def _retry(rule: Rule, memory: Memory, wait_seconds: float, words: str) -> Decis
     return Decision(action=Action.RETRY, wait_seconds=wait_seconds, memory=memory, rule=words, counts=rule.counts)
 
 
-def _within_the_budget(close: Close, decision: Decision, config: Config, now: float, roll: float) -> Decision:
+def _outdated(close: Close, rule: Rule, memory: Memory, roll: float) -> Decision:
+    """It is told so alone, as far as it knows: whether the fleet is held is the gate's to say, who hears of the others."""
+    wait = _ceiling(memory.tries[close.reason], OUTDATED_SECONDS, OUTDATED_CAP_SECONDS)
+    return Decision(
+        action=Action.HOLD,
+        wait_seconds=_spread(wait, roll),
+        memory=memory,
+        rule=f"held with the fleet if others are told so, too; else one try per {wait:g} s",
+        counts=rule.counts,
+    )
+
+
+def _within_the_budget(decision: Decision, config: Config, now: float, roll: float) -> Decision:
     """A day's logins are limited: beyond the budget there is one try per tail delay, whatever the rule."""
-    if (
-        decision.action is not Action.RETRY
-        or logins_of_the_day(decision.memory, now) < config.daily_logins
-        or close.reason is R.REQUESTED  # an operator's word
-        or (close.reason is R.RESTART_REQUIRED and len(decision.memory.restarts) == 1)  # a pairing has only seconds
-    ):
+    if not spent(decision.memory, config, now):
         return decision
-    wait = max(decision.wait_seconds or 0.0, _tail(config, roll))
+    wait = max(decision.wait_seconds or 0.0, _spread(config.tail_seconds, roll))
     words = f"daily budget of {config.daily_logins} logins used up: one try per {config.tail_seconds:g} s"
     return replace(decision, wait_seconds=wait, rule=words)
 
@@ -189,7 +220,8 @@ def _common(close: Close, rule: Rule, memory: Memory, config: Config, now: float
     if close.was_stable and not steps and not flaps:
         return _jitter(rule.minimum_seconds, FIRST_TRY_JITTER_SECONDS, roll), "first try, almost at once"
     if stop_after_attempt(config.max_retries + 1)(_attempt(memory.failures)):
-        return _tail(config, roll), f"long tail, one try per {config.tail_seconds:g} s"
+        tail = max(rule.minimum_seconds, config.tail_seconds)
+        return max(rule.minimum_seconds, _spread(tail, roll)), f"long tail, one try per {tail:g} s"
     base = rule.base_seconds
     base = max(rule.base_at_least_seconds, config.base_seconds) if base is None else base
     cap = config.cap_seconds if rule.cap_seconds is None else rule.cap_seconds
@@ -230,8 +262,8 @@ def _jitter(low: float, high: float, roll: float) -> float:
     return low + roll * max(0.0, high - low)
 
 
-def _tail(config: Config, roll: float) -> float:
-    return config.tail_seconds * (1 - TAIL_JITTER + 2 * TAIL_JITTER * roll)
+def _spread(seconds: float, roll: float) -> float:
+    return seconds * (1 - TAIL_JITTER + 2 * TAIL_JITTER * roll)
 
 
 def _ceiling(attempt: int, base: float, cap: float) -> float:

@@ -18,13 +18,13 @@ MAX_DROPS: Final = 20
 DAY_SECONDS: Final = 24 * 3600.0
 LOGIN_BUCKET_SECONDS: Final = 3600.0
 """Logins are counted by the hour, so that a day of them is a handful of numbers."""
-ALWAYS_COUNTED: Final = frozenset({R.LOGGED_OUT, R.TEMPORARILY_BANNED})
-"""Their tries are remembered although no number limits them: the first may be probed, the others not."""
+ALWAYS_COUNTED: Final = frozenset({R.LOGGED_OUT, R.TEMPORARILY_BANNED, R.CLIENT_OUTDATED})
+"""Their tries are remembered although no number limits them: the first is treated better than the others."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Memory:
-    """What is remembered. `drops`: closes from open, of the last hour. `logins`: begin of an hour, and attempts made in it."""
+    """What is remembered. `drops`: closes from open, of the last hour. `logins`: begin of an hour, and those on the wire in it."""
 
     failures: int = 0
     penalty_steps: int = 0
@@ -72,7 +72,7 @@ def forgiven(memory: Memory, before: Memory, rules: Rules) -> Memory:
 
 
 def attempted(memory: Memory, now: float) -> Memory:
-    """The memory with one more attempt to log in."""
+    """The memory with one more login that has reached the wire."""
     kept = _logins(memory, now)
     if kept and now < kept[-1][0] + LOGIN_BUCKET_SECONDS:
         begin, count = kept[-1]
@@ -81,7 +81,7 @@ def attempted(memory: Memory, now: float) -> Memory:
 
 
 def logins_of_the_day(memory: Memory, now: float) -> int:
-    """Attempts of the last 24 hours: never fewer than there were, and at most those of one hour more."""
+    """Logins of the last 24 hours: never fewer than there were, and at most those of one hour more."""
     return sum(count for _, count in _logins(memory, now))
 
 

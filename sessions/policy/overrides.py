@@ -5,7 +5,6 @@ else: nothing can make a logout delete credentials, turn a conflict into a fight
 """
 
 import difflib
-import math
 import tomllib
 from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, replace
@@ -24,6 +23,19 @@ ACTIONS: Final[Mapping[str, Action]] = {
 """The actions, as a file names them."""
 LEAST_WAIT_SECONDS: Final = 0.5
 """No wait for a server may have a lower ceiling: hundreds of sessions that try more often are an attack (PEERS.md: bans follow churn)."""
+LEAST_BASE_SECONDS: Final[Mapping[R, float]] = {
+    **dict.fromkeys((R.SERVER_ERROR, R.UNAVAILABLE, R.RATE_LIMITED), 2.0),
+    **dict.fromkeys((R.REPAIR_NEEDED, R.UNKNOWN_FAILURE), 5.0),
+}
+"""The server has answered: it is given more time than a network is."""
+LEAST_SPREAD_SECONDS: Final = 5.0
+"""The least wait of such a row with the pace spread, which never doubles."""
+LEAST_CAP_SECONDS: Final = 30.0
+"""No lower cap for a server in trouble: in the long run half of it is the average wait."""
+LEAST_LIMITED_CAP_SECONDS: Final = 64.0
+"""Five steps from 2 s: what a 429 calls for (memory.py)."""
+MOST_REFUSED_TRIES: Final = 10
+"""A registration that is refused is refused again."""
 LEAST_DUEL_SECONDS: Final = 30.0
 MOST_DUEL_TRIES: Final = 2
 """Two programs that each take the device back within seconds are a fight, and WhatsApp sees it as one."""
@@ -55,13 +67,15 @@ def _one_of(*values: str, why: str = "") -> Accepted:
 
 def _seconds(least: float = 0.0, most: float = LONGEST_WAIT_SECONDS, why: str = "") -> Accepted:
     return Accepted(
-        lambda value: type(value) in {int, float} and math.isfinite(value) and least <= value <= most,
+        lambda value: type(value) in {int, float} and least <= value <= most,
         f"seconds from {least:g} to {most:g}{why}",
     )
 
 
-def _whole(most: int, why: str = "") -> Accepted:
-    return Accepted(lambda value: type(value) is int and 0 <= value <= most, f"a whole number from 0 to {most}{why}")
+def _whole(most: int, least: int = 0, why: str = "") -> Accepted:
+    return Accepted(
+        lambda value: type(value) is int and least <= value <= most, f"a whole number from {least} to {most}{why}"
+    )
 
 
 _STORM: Final = ": shorter waits are a storm"
@@ -97,11 +111,29 @@ _SERVER: Final[Mapping[str, Accepted]] = {
     "correlated": _FLAG,
     "human": _TEXT,
 }
-_REFUSED: Final = {**_SERVER, "correlated": _NEVER}
-_WORKER: Final = {**_REFUSED, "pace": _one_of("worker")}
+_TROUBLED: Final = {
+    **_SERVER,
+    "base_seconds": _seconds(LEAST_BASE_SECONDS[R.SERVER_ERROR], why=_STORM),
+    "cap_seconds": _seconds(LEAST_CAP_SECONDS, why=_STORM),
+}
+_OWN: Final = {**_SERVER, "correlated": _NEVER}
+_WORKER: Final = {**_OWN, "pace": _one_of("worker")}
+_REFUSED: Final = {
+    **_OWN,
+    "base_seconds": _seconds(LEAST_BASE_SECONDS[R.REPAIR_NEEDED], why=_STORM),
+    "cap_seconds": _seconds(LEAST_BASE_SECONDS[R.REPAIR_NEEDED], why=_STORM),
+    "tries": _whole(MOST_REFUSED_TRIES, why=": a registration that is refused is refused again"),
+}
 
 KEYS: Final[Mapping[R, Mapping[str, Accepted]]] = {
     **dict.fromkeys(correlated_reasons(), _SERVER),
+    **dict.fromkeys((R.SERVER_ERROR, R.UNAVAILABLE), _TROUBLED),
+    R.RATE_LIMITED: {
+        **_TROUBLED,
+        "pace": _one_of("common", why=": it goes on five steps further"),
+        "cap_seconds": _seconds(LEAST_LIMITED_CAP_SECONDS, why=": five steps from 2 s"),
+        "counts": _whole(10, least=1, why=": WhatsApp says that it is too much"),
+    },
     **dict.fromkeys((R.REPAIR_NEEDED, R.UNKNOWN_FAILURE), _REFUSED),
     **dict.fromkeys((R.WORKER_EXITED, R.WORKER_HUNG), _WORKER),
     **dict.fromkeys(AT_ONCE, _AT_ONCE),
@@ -118,7 +150,7 @@ KEYS: Final[Mapping[R, Mapping[str, Accepted]]] = {
         "cap_seconds": _seconds(LEAST_WAIT_SECONDS),
     },
     R.REPLACED: {
-        **_REFUSED,
+        **_OWN,
         "pace": _one_of("spread", why=_DUEL),
         "minimum_seconds": _seconds(LEAST_DUEL_SECONDS, why=_DUEL),
         "cap_seconds": _seconds(LEAST_DUEL_SECONDS, why=_DUEL),
@@ -134,6 +166,8 @@ def overridden(text: str, rules: Rules = RULES) -> Rules:
         tables = tomllib.loads(text)
     except (tomllib.TOMLDecodeError, RecursionError) as error:
         raise BadPolicy(f"It is not TOML: {error}") from None
+    except ValueError:  # Python's own limit, for whole numbers
+        raise BadPolicy("It cannot be read: it has a number of thousands of digits, which no key accepts.") from None
     known = {reason.value for reason in R}
     wrong = [_unknown_row(name, known) for name in tables if name not in known]
     changed: dict[R, Rule] = {}
@@ -141,7 +175,7 @@ def overridden(text: str, rules: Rules = RULES) -> Rules:
         row = tables.get(reason.value, {})
         complaints = list(_complaints(reason, row))
         if not complaints:
-            changed[reason] = _changed(rules[reason], row)
+            changed[reason] = _changed(reason, rules[reason], row)
             complaints = list(_contradictions(reason, changed[reason], row))
         wrong += complaints
     if wrong:
@@ -179,14 +213,15 @@ def _complaints(reason: R, row: object) -> Iterator[str]:
             yield f"[{reason}] {key} = {_shown(value)}: it accepts {accepted.words}."
 
 
-def _changed(rule: Rule, row: Mapping[str, Any]) -> Rule:
+def _changed(reason: R, rule: Rule, row: Mapping[str, Any]) -> Rule:
     changes: dict[str, Any] = {key: float(value) if key.endswith("_seconds") else value for key, value in row.items()}
     if "action" in changes:
         changes["action"] = ACTIONS[changes["action"]]
     if "pace" in changes:
         changes["pace"] = Pace(changes["pace"])
         if changes["pace"] is not rule.pace:
-            changes = {"base_at_least_seconds": 0.0, **PACE_NUMBERS[changes["pace"]], **changes}
+            least = LEAST_BASE_SECONDS.get(reason, 0.0)
+            changes = {"base_at_least_seconds": least, **PACE_NUMBERS[changes["pace"]], **changes}
     rule = replace(rule, **changes)
     if rule.human == NOTHING and (rule.action is Action.PARK or rule.tries is not None):
         rule = replace(rule, human=FORCE)
@@ -201,8 +236,9 @@ def _contradictions(reason: R, rule: Rule, row: Mapping[str, Any]) -> Iterator[s
         number, cap = getattr(rule, key), rule.cap_seconds
         if number is not None and cap is not None and number > cap:
             yield f"[{reason}] {key} = {number:g}: it accepts at most the row's cap_seconds ({cap:g})."
-    if reason not in AT_ONCE and rule.pace is Pace.SPREAD and rule.minimum_seconds < LEAST_WAIT_SECONDS:
-        yield f"[{reason}] minimum_seconds = {rule.minimum_seconds:g}: it accepts {LEAST_WAIT_SECONDS:g} or more with the pace spread{_STORM}."
+    least = LEAST_SPREAD_SECONDS if reason in LEAST_BASE_SECONDS else LEAST_WAIT_SECONDS
+    if rule.pace is Pace.SPREAD and rule.minimum_seconds < least:
+        yield f"[{reason}] minimum_seconds = {rule.minimum_seconds:g}: it accepts {least:g} or more with the pace spread{_STORM}."
 
 
 def _similar(name: str, known: Collection[str]) -> str:
@@ -217,4 +253,11 @@ def _shown(value: object) -> str:
         case str():
             return f'"{value[:80]}"'
         case _:
-            return str(value)[:80]
+            return _shortened(value)
+
+
+def _shortened(value: object) -> str:
+    try:
+        return str(value)[:80]
+    except ValueError:  # Python writes no whole number of so many digits, wherever in the value it is
+        return "a number of thousands of digits"

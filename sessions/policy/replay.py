@@ -88,17 +88,17 @@ def _decisions(closes: Iterable[Recorded], config: Config) -> list[Decision]:
     memory, decisions = Memory(), []
     for close in closes:
         memory = stable(memory) if close.was_stable else memory
+        if close.was_open or not close.excused:  # most excused tries have reached no server
+            memory = attempted(memory, close.at_seconds)
         decision = _decision(close, memory, config)
         decisions.append(decision)
         memory = decision.memory
-        if decision.action in {Action.RETRY, Action.HOLD}:
-            memory = attempted(memory, close.at_seconds)
     return decisions
 
 
 def _decision(close: Recorded, memory: Memory, config: Config) -> Decision:
     if close.excused and config.rules[close.reason].correlated:
-        return excused(memory)
+        return excused(memory, config, close.at_seconds, ROLL)
     seen = Close(
         reason=close.reason,
         was_open=close.was_open,

@@ -147,8 +147,8 @@ RULES: Final[Rules] = {
     ),
     R.CLIENT_OUTDATED: Rule(
         action=Action.HOLD,
-        human="WhatsApp rejects this client version, for all numbers: the fleet is held and one canary at a time tries. "
-        "If it lasts, update wasup.",
+        human="WhatsApp rejects this client version. If other numbers are told so, too, the fleet is held and one canary at a time "
+        "tries; if it lasts, update wasup.",
     ),
     R.REPAIR_NEEDED: replace(
         _STEPS,

@@ -10,7 +10,7 @@ from sessions.policy.overrides import KEYS, WITHOUT_BASE, file_value
 from sessions.policy.rules import RULES, Action, Credentials, Mend, Pace, Rule, Rules, in_words
 
 NUMBERS: Final = frozenset({"pace", "minimum_seconds", "base_seconds", "cap_seconds"})
-"""They mean nothing in a row that makes no try."""
+"""They mean nothing in a row that makes no try; but another pace begins with other numbers, and then they are needed to read it again."""
 
 
 def as_toml(config: Config) -> str:
@@ -38,7 +38,8 @@ def _row(reason: CloseReason, rule: Rule, config: Config) -> Iterator[str]:
     all_default = rule == default
     yield f"[{reason}]  # {in_words(rule)}" + ("; all default" if all_default else "")
     for key in KEYS[reason]:
-        if key in NUMBERS and rule.action is not Action.RETRY and getattr(rule, key) == getattr(default, key):
+        same = getattr(rule, key) == getattr(default, key)
+        if key in NUMBERS and rule.action is not Action.RETRY and rule.pace is default.pace and same:
             continue
         if key == "base_seconds" and rule.pace in WITHOUT_BASE:
             continue

@@ -13,6 +13,7 @@ import msgspec
 from sqlalchemy import ColumnElement, Executable, Row, delete, func, insert, or_, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from sessions import incidents
 from sessions.incidents import AT_REST, Incident, RecordedClose, Span
 from sessions.store import database, schema
 from sessions.store.writer import Writer
@@ -23,6 +24,7 @@ ALIVE: Final = "alive"
 _incidents = schema.incidents
 _spans = schema.spans
 _meta = schema.meta
+_events = schema.events
 _UNDER_WAY: Final = or_(_incidents.c.ended_at.is_(None), _incidents.c.ending.in_(AT_REST))
 
 Read = Callable[[Executable], Awaitable[Sequence[Row[Any]]]]
@@ -37,17 +39,29 @@ class Records:
         self.silent_since: float | None = None
         """When the supervisor before this one last said that it lived; None: there was none."""
 
-    async def begin(self) -> None:
-        """Find out until when our predecessor lived; what it held is held no more. Before any session is taken up. Raises StoreUnavailable."""
+    async def begin(self) -> list[Incident]:
+        """Find out until when our predecessor lived; what it held is held no more: those outages. Before any session is taken up.
+
+        Raises StoreUnavailable.
+        """
         rows = await self._read(select(_meta.c.value).where(_meta.c.name == ALIVE))
-        self.silent_since = float(rows[0].value) if rows else None
+        newest = await self._read(select(_events.c.time_ms).order_by(_events.c.n.desc()).limit(1))
+        if rows:  # it says so once a minute, and an event tells more exactly
+            told = newest[0].time_ms / 1000 if newest else 0.0
+            self.silent_since = max(float(rows[0].value), min(told, time.time()))
         until = time.time() if self.silent_since is None else self.silent_since
 
+        under_way = _incidents.c.session.is_(None) & _incidents.c.ended_at.is_(None)
+        found = _read_all(await self._read(select(_incidents).where(under_way).order_by(_incidents.c.id)))
+        outages = [incidents.ended(outage, until, "lost") for outage in found]
+
         async def operation(connection: AsyncConnection) -> None:
-            outages = _incidents.c.session.is_(None) & _incidents.c.ended_at.is_(None)
-            await connection.execute(update(_incidents).where(outages).values(ended_at=until, ending="lost"))
+            for outage in outages:
+                mine = _incidents.c.id == outage.id
+                await connection.execute(update(_incidents).where(mine).values(_values(outage)))
 
         await self._writer.submit(operation)
+        return outages
 
     def say_alive(self) -> asyncio.Future[None]:
         """We live, now. Patient."""

@@ -68,6 +68,11 @@ async def test_a_session_tells_its_story_over_the_api_and_on_a_terminal(
     assert [each["beganAt"] for each in again["timeline"]] == [incident["beganAt"]]
     assert again["availability"]["since"] == calm["availability"]["since"]
 
+    # forced, it is not said to have been lost
+    await supervisor.must("POST", "/force-reconnection/explain-me")
+    forced = await story(supervisor, "explain-me", 2, "open")
+    assert (forced["timeline"][0]["reason"], "asked for it" in forced["why"]) == ("requested", True)
+
     # a wait has a time
     await standin.fault("stream-error", "explain-me", code=440)
     await supervisor.wait_state("explain-me", "waiting")
@@ -77,12 +82,12 @@ async def test_a_session_tells_its_story_over_the_api_and_on_a_terminal(
     assert 20 < seconds < 61
     assert waiting["whenNextWords"].startswith("in ")
     await supervisor.must("POST", "/force-reconnection/explain-me")
-    await story(supervisor, "explain-me", 2, "open")
+    await story(supervisor, "explain-me", 3, "open")
 
     # logged out on the phone: only a human can help
     await standin.call("POST", "/unlink", {"session": "explain-me"})
     await supervisor.wait_state("explain-me", "parked")
-    parked = await story(supervisor, "explain-me", 3, "parked")
+    parked = await story(supervisor, "explain-me", 4, "parked")
     assert (parked["why"], parked["whenNext"]) == (TEXTS[R.LOGGED_OUT].why, None)
     assert parked["whenNextWords"] == TEXTS[R.LOGGED_OUT].until
     assert "/sessions/explain-me/start" in parked["whatToDo"]
@@ -99,15 +104,20 @@ async def test_a_session_tells_its_story_over_the_api_and_on_a_terminal(
 
     # stopped by hand
     await supervisor.must("POST", "/sessions/explain-me/stop")
-    stopped = await story(supervisor, "explain-me", 3, "stopped")
+    stopped = await story(supervisor, "explain-me", 4, "stopped")
     assert stopped["whenNextWords"] == "when somebody starts it"
 
     # all incidents, and by session
     everything = await supervisor.get("/incidents")
-    assert [each["reason"] for each in everything["incidents"]] == ["connection_closed", "replaced", "logged_out"]
+    assert [each["reason"] for each in everything["incidents"]] == [
+        "connection_closed",
+        "requested",
+        "replaced",
+        "logged_out",
+    ]
     assert everything["last"] == everything["incidents"][-1]["id"]
     newer = await supervisor.get(f"/incidents?session=explain-me&after={everything['incidents'][0]['id']}&limit=1")
-    assert [each["reason"] for each in newer["incidents"]] == ["replaced"]
+    assert [each["reason"] for each in newer["incidents"]] == ["requested"]
     assert newer["incidents"][0]["closes"][0]["rule"]
     assert (await supervisor.get("/incidents?session=explain-never"))["incidents"] == []
 
@@ -122,10 +132,13 @@ async def test_what_cannot_be_explained_is_refused_in_a_sentence(start_superviso
         "/sessions/explain-nobody/explain": 404,
         "/incidents?limit=many": 400,
         "/incidents?after=-1": 400,
+        "/incidents?after=9999999999999999": 400,
         "/incidents?session=not%2Fa%2Fname": 400,
     }.items():
         seen, answer = await supervisor.call("GET", path)
         assert (seen, set(answer["error"])) == (status, {"code", "message", "hint"}), path
+    assert (await supervisor.get("/incidents?after=999999999999999"))["incidents"] == []
+    assert (await wasup(supervisor, "explain", "x&y")).status == 1
     done = await wasup(supervisor, "explain", "explain-nobody")
     assert (done.status, "There is no session" in done.err) == (1, True)
     assert (await wasup(supervisor, "explain", "not/a/name")).status == 1

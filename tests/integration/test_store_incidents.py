@@ -108,11 +108,58 @@ async def test_a_successor_learns_until_when_its_predecessor_lived(store: Store,
     await store.records.save_incident(incident(100))
     await store.close()
     successor = await Store.open(url)
-    await successor.records.begin()
+    left = await successor.records.begin()
     assert successor.records.silent_since == pytest.approx(time.time(), abs=5)
     ended = {each.session: each.ending for each in await successor.records.incidents(None, None, 10)}
+    (outage,) = [each for each in await successor.records.incidents(None, None, 10) if each.session is None]
+    assert left == [outage]
+    assert outage.ended_at == successor.records.silent_since
     assert ended == {None: "lost", SHOP: None}, "a hold ended with its supervisor, a session's story did not"
     await successor.close()
+
+
+async def test_an_outage_that_began_after_its_supervisor_was_last_seen_never_ends_before_it_began(
+    store: Store, url: URL
+) -> None:
+    await store.records.say_alive()
+    later = time.time() + 30
+    await store.records.save_incident(incident(later, session=None))
+    await store.records.save_incident(msgspec.structs.replace(incident(later + 1, session=None), scope="egress x"))
+    await store.close()
+    successor = await Store.open(url)
+    assert [each.scope for each in await successor.records.begin()] == ["", "egress x"]
+    assert [(each.ended_at, each.ending) for each in await successor.records.incidents(None, None, 9)] == [
+        (later, "lost"),
+        (later + 1, "lost"),
+    ]
+    assert await successor.records.begin() == [], "what is over is told once"
+    await successor.close()
+
+
+async def test_the_newest_event_tells_more_exactly_until_when_a_predecessor_lived(store: Store, url: URL) -> None:
+    began = time.time() - 100
+    await store.records.save_incident(incident(began, session=None))
+    await sql(url, "INSERT INTO meta (name, value) VALUES ('alive', ?)", repr(began - 30).encode())
+    for n, ago in ((1, 95), (2, 80)):
+        await sql(
+            url,
+            "INSERT INTO events (n, time_ms, type, data) VALUES (?, ?, 'state', ?)",
+            n,
+            round((began + 100 - ago) * 1000),
+            b"{}",
+        )
+    await store.close()
+    successor = await Store.open(url)
+    (outage,) = await successor.records.begin()
+    assert outage.down_seconds(0.0) == pytest.approx(20, abs=0.01)
+    assert successor.records.silent_since == outage.ended_at
+    await successor.close()
+
+
+async def test_no_incident_comes_after_a_number_that_is_far_too_large(store: Store) -> None:
+    await store.records.save_incident(incident(100))
+    assert await store.records.incidents(None, 999_999_999_999_999, 10) == []
+    assert await store.records.incidents(SHOP, 2**31, 10) == []
 
 
 async def test_what_is_over_is_pruned_by_age_and_what_lasts_is_kept(store: Store) -> None:

@@ -86,6 +86,10 @@ async def _no_excuse(actor: Attempting) -> None:
     actor._judgement.excuse()  # the books are put right, but its own long wait goes on
 
 
+async def _nothing(*_: object) -> None:
+    """Done, without having done anything."""
+
+
 MUTATIONS = (
     Mutation(
         "reservations ignored",
@@ -129,7 +133,7 @@ MUTATIONS = (
     Mutation(
         "hold never released",
         "A canary comes through, and the hold goes on.",
-        ((Gate, "_end", lambda self, hold, why: None),),
+        ((Gate, "_end", lambda self, hold, why, others_are_well=False: None),),
     ),
     Mutation(
         "deadline dropped",
@@ -148,8 +152,8 @@ MUTATIONS = (
     ),
     Mutation(
         "no adoption",
-        "A new supervisor does not look for the workers that live on, and starts others.",
-        ((SimulatedWorkers, "expects", lambda self, session: False),),
+        "A new supervisor does not look for the workers that live on, neither to adopt nor to end them, and starts others.",
+        ((SimulatedWorkers, "expects", lambda self, session: False), (SimulatedWorkers, "dismiss", _nothing)),
     ),
     Mutation(
         "one rate for all ways out",

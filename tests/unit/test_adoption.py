@@ -827,3 +827,41 @@ async def _bring_to(world: World, state: S) -> None:
     await world.until(state)
     if state is S.WAITING:
         await asyncio.sleep(2 * MINUTE)
+
+
+@pytest.mark.parametrize(("open_for", "stable"), [(5.0, False), (100.0, True)])
+async def test_what_closed_while_no_supervisor_was_there_had_been_open(open_for: float, stable: bool) -> None:
+    async with World() as world:
+        world.paired()
+        await world.start()
+        await world.until(S.OPEN)
+        await asyncio.sleep(open_for)
+        await world.crash(workers_live=True)
+        world.workers.last.drop(R.CONNECTION_LOST)
+        world.come_back()
+        world.gate.told.clear()
+        await world.start()
+        await world.until(S.OPEN)
+        assert ("closed", (R.CONNECTION_LOST, True)) in world.gate.told
+        (incident,) = world.store.records.incidents
+        (close,) = incident.closes
+        assert (close.was_open, close.was_stable) == (True, stable)
+
+
+async def test_an_attempt_that_failed_while_no_supervisor_was_there_is_a_failed_one() -> None:
+    async with World() as world:
+        world.paired()
+        await world.start()
+        await world.until(S.OPEN)
+        world.workers.plan.append(closes(R.CONNECTION_LOST, after=5.0))
+        world.workers.last.drop(R.CONNECTION_LOST)
+        await world.until(S.CONNECTING)
+        await world.crash(workers_live=True)
+        await asyncio.sleep(10)
+        world.come_back()
+        world.gate.told.clear()
+        await world.start()
+        await world.until(S.OPEN, within=60)
+        assert ("closed", (R.CONNECTION_LOST, False)) in world.gate.told
+        (incident,) = world.store.records.incidents
+        assert [close.was_open for close in incident.closes] == [True, False]

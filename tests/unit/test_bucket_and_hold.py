@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from sessions.model import SessionId
 from supervisor.bucket import Allowance, TokenBucket
-from supervisor.hold import LIMITED_PACE, OUTAGE, OUTAGE_PACE, VERSION_PACE, Hold
+from supervisor.hold import LIMITED_PACE, OUTAGE, OUTAGE_PACE, VERSION_PACE, Hold, Rejections
 from supervisor.outage import FLEET, Scope
 
 SHOP = SessionId("shop")
@@ -70,6 +70,7 @@ def test_canaries_after_a_405_wait_five_minutes_and_then_twice_as_long_up_to_hal
         assert hold.seconds_until_canary(now) == math.inf, "one at a time"
         assert hold.seconds_until_canary(now, urgent=True) == math.inf
         hold.canary_failed()
+        assert hold.seconds_until_canary(now, urgent=True) == 5, "operators who force all do not make it a burst"
         waits.append(hold.seconds_until_canary(now))
     assert waits == pytest.approx([300, 300, 600, 1200, 1800, 1800, 1800])
 
@@ -79,8 +80,8 @@ def test_canaries_of_an_outage_are_a_share_of_its_length_apart() -> None:
     while now < 3600:
         now = hold.next_canary_at
         deadline = hold.canary_tries(SHOP, now, roll=0.5)
-        assert deadline is not None
-        assert 5 <= deadline <= 15
+        assert (deadline is None) == (hold.canaries % 3 == 0), "every third has the time of any attempt"
+        assert deadline is None or 5 <= deadline <= 15
         waits[now] = hold.next_canary_at - now
         hold.canary_failed()
     assert min(waits) == pytest.approx(0.25)
@@ -105,14 +106,47 @@ def test_a_canary_that_is_called_off_leaves_its_turn_to_the_next_and_one_that_fa
     assert hold.seconds_until_canary(113.0) == 0
 
 
-def test_a_hold_is_given_up_when_for_a_minute_nobody_was_there_to_try_but_never_after_a_405() -> None:
+def test_a_hold_is_given_up_when_for_a_minute_nobody_was_there_to_try() -> None:
     hold = Hold.begin(FLEET, OUTAGE, "", now=0.0, roll=0.5)
     assert [hold.seconds_until_given_up(at) for at in (10.0, 40.0, 70.0)] == [60, 30, 0]
     hold.canary_tries(SHOP, 70.0, roll=0.5)
     assert hold.seconds_until_given_up(200.0) == math.inf, "the canary is there"
     hold.canary_failed()
     assert hold.seconds_until_given_up(200.0) == 60
-    assert Hold.begin(FLEET, "client_outdated", "", 0.0, 0.5).seconds_until_given_up(1e6) == math.inf
+    assert Hold.begin(FLEET, "client_outdated", "", 0.0, 0.5).seconds_until_given_up(1e6) == 60
+
+
+def test_a_hold_with_a_head_start_goes_on_at_the_pace_of_the_one_before() -> None:
+    hold = Hold.begin(FLEET, OUTAGE, "", now=1000.0, roll=0.5, head_start=40.0)
+    assert hold.seconds_until_canary(1000.0) == pytest.approx(6)
+    hold.canary_tries(SHOP, 1010.0, roll=0.5)
+    assert hold.next_canary_at == pytest.approx(1010 + 0.15 * 50)
+    assert hold.lasted(1010.0) == 50
+    late = Hold.begin(FLEET, "client_outdated", "", now=0.0, roll=0.5, head_start=900.0)
+    assert late.seconds_until_canary(0.0) == pytest.approx(900)
+
+
+def test_one_rejected_version_is_its_sessions_own_trouble_and_a_second_is_everybodys() -> None:
+    shop, desk, third = SHOP, SessionId("desk"), SessionId("third")
+    rejections = Rejections()
+    assert [rejections.add(shop, at) for at in (0.0, 300.0, 600.0)] == [False] * 3, "one session, however often"
+    assert not rejections.add(desk, 2401.0), "too far apart"
+    assert rejections.add(third, 2402.0)
+    rejections.opened(third)
+    assert not rejections.add(desk, 2500.0), "the other has come through"
+
+
+def test_who_is_rejected_again_after_a_release_is_no_reason_to_hold_the_others_unless_many_are() -> None:
+    five = [SessionId(f"s{number}") for number in range(5)]
+    rejections = Rejections()
+    for session in five:
+        rejections.add(session, 0.0)
+    rejections.released()
+    assert [rejections.add(session, 10.0) for session in five] == [False] * 4 + [True]
+    rejections.released()
+    rejections.left(five[0])
+    assert [rejections.add(session, 20.0) for session in five[:2]] == [False] * 2
+    assert rejections.add(SessionId("new"), 30.0)
 
 
 @given(st.floats(0, 1, exclude_max=True), st.floats(0, 1e6))

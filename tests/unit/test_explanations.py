@@ -1,11 +1,15 @@
 """Acceptance 4: for every close reason and every state the operator's three questions are answered, and as docs/close-reasons.md says."""
 
+import re
+from dataclasses import replace
+
 import msgspec
 import pytest
 
 from scripts.generate_docs import ROOT
 from sessions import explanations, incidents, policy, snapshot
 from sessions.breaker import Breaker
+from sessions.events import Command
 from sessions.explanations import TEXTS, Explanation, Outage, Standing, duration, explain
 from sessions.incidents import Incident, RecordedClose, Span, Summary
 from sessions.judgement import Budget
@@ -13,9 +17,10 @@ from sessions.memory import LastClose
 from sessions.model import CloseReason as R
 from sessions.model import SessionId
 from sessions.model import SessionState as S
-from sessions.policy import RULES, Action, Close, Memory, decide
+from sessions.policy import EXCUSED, RULES, Action, Close, Memory, Rules, decide
 from sessions.snapshot import BreakerSnapshot, Reconnection, human_action, iso
 from supervisor.explain_commands import lines, wrapped
+from tests.fakes import World, closes
 
 NOW = 1_700_000_000.0
 SHOP = SessionId("shop-1")
@@ -31,6 +36,8 @@ def standing(
     rule: str = "the rule",
     breaker: str = "closed",
     paired: bool = True,
+    opens_in: float | None = None,
+    rules: Rules = RULES,
 ) -> Standing:
     last = None
     if reason is not None:
@@ -47,7 +54,7 @@ def standing(
         attempts=1,
         failures=1,
         next_attempt=None if next_in is None else iso(NOW + next_in),
-        breaker=BreakerSnapshot(breaker, 0, None),
+        breaker=BreakerSnapshot(breaker, 0, None if opens_in is None else iso(NOW + opens_in)),
         human_action=human_action(SHOP, state, last),
     )
     return Standing(
@@ -57,6 +64,7 @@ def standing(
         reconnection=shown,
         budget=Budget(3, 200),
         outage=outage,
+        rules=rules,
     )
 
 
@@ -165,11 +173,41 @@ def test_open_again_it_says_what_was() -> None:
 
 def test_a_wait_names_its_time_and_an_open_breaker() -> None:
     past = story(R.CONNECTION_LOST, "r", 312.4, None)
-    told = explain(standing(S.WAITING, R.CONNECTION_LOST, 312.4, breaker="open"), past, NO_FIGURES, NOW)
+    told = explain(standing(S.WAITING, R.CONNECTION_LOST, 312.4, breaker="open", opens_in=312.4), past, NO_FIGURES, NOW)
     assert told.why == TEXTS[R.CONNECTION_LOST].why
     assert told.when_next == iso(NOW + 312.4)
     assert told.when_next_words == "in 5 min 12 s (its circuit breaker is open until then)"
     assert explain(standing(S.WAITING, R.CONNECTION_LOST, 0.3), [], NO_FIGURES, NOW).when_next_words == "now"
+
+
+def test_a_wait_longer_than_the_breakers_is_not_said_to_be_the_breakers() -> None:
+    now = standing(S.WAITING, R.RATE_LIMITED, 900.0, breaker="open", opens_in=600.0)
+    told = explain(now, story(R.RATE_LIMITED, "r", 900.0, None), NO_FIGURES, NOW)
+    assert told.when_next_words == "in 15 min"
+
+
+def test_stopped_and_started_with_an_open_breaker_it_says_so_and_why_it_was_closed() -> None:
+    now = standing(S.WAITING, R.CONNECTION_LOST, 500.0, breaker="open", opens_in=500.0)
+    told = explain(now, story(R.CONNECTION_LOST, "r", 1.0, "stopped"), NO_FIGURES, NOW)
+    assert told.why.startswith(explanations.BREAKER_OPEN)
+    assert "connection went dead" in told.why
+    alone = explain(standing(S.WAITING, None, 500.0, breaker="open", opens_in=500.0), [], NO_FIGURES, NOW)
+    assert alone.why == explanations.BREAKER_OPEN
+
+
+def test_open_again_after_a_force_it_says_that_somebody_asked_and_not_what_closed_it_long_before() -> None:
+    told = explain(standing(S.OPEN, R.CONNECTION_LOST), story(R.REQUESTED, "r", 0.0, "open"), NO_FIGURES, NOW)
+    assert told.why.endswith("asked for it.")
+    forced = explain(standing(S.CONNECTING, R.CONNECTION_LOST), story(R.REQUESTED, "r", 0.0, None), NO_FIGURES, NOW)
+    assert forced.why.startswith(TEXTS[R.REQUESTED].why)
+
+
+def test_a_force_hides_nothing_of_what_the_session_was_away_for() -> None:
+    (lost,) = story(R.CONNECTION_LOST, "r", 0.0, None)
+    asked = incidents.closed(lost, SHOP, RecordedClose(at=NOW, reason=R.REQUESTED), "", None)
+    assert asked is not None
+    told = explain(standing(S.CONNECTING, R.CONNECTION_LOST), [asked], NO_FIGURES, NOW)
+    assert told.why.startswith(TEXTS[R.CONNECTION_LOST].why)
 
 
 def outage(**more: object) -> Outage:
@@ -208,6 +246,32 @@ def test_a_hold_for_a_close_reason_says_what_that_reason_asks_for() -> None:
     held = outage(reason="client_outdated", words="client version rejected")
     told = explain(standing(S.HELD, R.CONNECTION_LOST, outage=held), [], NO_FIGURES, NOW)
     assert told.what_to_do == RULES[R.CLIENT_OUTDATED].human
+    rules = {**RULES, R.CLIENT_OUTDATED: replace(RULES[R.CLIENT_OUTDATED], human="Call Ana about {id}.")}
+    told = explain(standing(S.HELD, R.CONNECTION_LOST, outage=held, rules=rules), [], NO_FIGURES, NOW)
+    assert told.what_to_do == f"Call Ana about {SHOP}."
+
+
+def test_a_wait_of_its_own_is_not_the_outages_and_a_human_is_still_needed() -> None:
+    past = story(R.REPLACED, "r", 45.0, None)
+    told, without = (
+        explain(standing(S.WAITING, R.REPLACED, 45.0, outage=each), past, NO_FIGURES, NOW) for each in (outage(), None)
+    )
+    assert told == without
+    assert told.why == TEXTS[R.REPLACED].why
+    held = explain(standing(S.HELD, R.REPLACED, outage=outage()), past, NO_FIGURES, NOW)
+    assert held.why == f"{TEXTS[R.REPLACED].why} 9 sessions are held."
+    assert held.what_to_do == RULES[R.REPLACED].human.replace("{id}", SHOP)
+    assert held.when_next_words.startswith("when the canary of the outage succeeds")
+
+
+def test_what_an_outage_covers_is_spoken_of_as_held_once_it_is_in_the_gate_or_excused() -> None:
+    past = story(R.CONNECTION_LOST, "r", 9.0, None)
+    alone = explain(standing(S.WAITING, R.CONNECTION_LOST, 9.0, outage=outage()), past, NO_FIGURES, NOW)
+    assert (alone.outage, alone.why) == (None, TEXTS[R.CONNECTION_LOST].why)
+    excused = standing(S.WAITING, R.CONNECTION_LOST, 0.0, outage=outage(), rule=EXCUSED)
+    for now in (standing(S.HELD, R.CONNECTION_LOST, outage=outage()), excused):
+        told = explain(now, past, NO_FIGURES, NOW)
+        assert (told.outage, told.why, told.what_to_do) == (outage().words, outage().words, explanations.OUTAGE_DO)
 
 
 @pytest.mark.parametrize("state", [S.OPEN, S.PARKED, S.STOPPED, S.QUARANTINED, S.QR])
@@ -300,3 +364,41 @@ def test_an_incident_of_a_reason_of_another_version_is_told_all_the_same() -> No
 def test_the_breaker_is_shown_as_it_is() -> None:
     assert BreakerSnapshot.of(Breaker(5, 600.0), 0.0).state == "closed"
     assert snapshot.iso(NOW).endswith("Z")
+
+
+def test_the_rule_shown_says_until_when_the_breaker_puts_the_try_off() -> None:
+    last = LastClose(R.CONNECTION_LOST, None, "", "try 5 of 10, up to 32 s", "", NOW)
+    breaker = Breaker(1, 600.0)
+    assert snapshot.rule_shown(last, 20.0, breaker, 0.0) == last.rule
+    breaker.failed(10.0)
+    shown = snapshot.rule_shown(last, 610.0, breaker, 10.0)
+    assert shown is not None
+    assert re.fullmatch(
+        r"try 5 of 10, up to 32 s; breaker open until [0-9]{2}:[0-9]{2}:[0-9]{2} UTC, then one trial", shown
+    )
+    assert snapshot.rule_shown(last, 900.0, breaker, 10.0) == last.rule, "it waits for longer than the breaker"
+    assert snapshot.rule_shown(last, None, breaker, 10.0) == last.rule
+    assert snapshot.rule_shown(None, 610.0, breaker, 10.0) is None
+
+
+@pytest.mark.looptime(noop_cycles=6)
+@pytest.mark.usefixtures("no_tasks_left", "wall_clock_in_step")
+async def test_a_session_whose_breaker_is_open_says_so_beside_its_rule_also_after_stop_and_start() -> None:
+    async with World() as world:
+        world.paired()
+        world.workers.otherwise = closes(R.CONNECTION_LOST)
+        await world.start()
+        await world.until_true(lambda: world.session.reconnection().breaker.state == "open")
+        await world.until(S.WAITING)
+        until = world.session.reconnection().breaker.opens_until
+        assert until is not None
+        words = f"; breaker open until {until[11:19]} UTC, then one trial"
+        assert (world.session.reconnection().rule or "").endswith(words)
+        await world.ask(Command.STOP)
+        assert "breaker" not in (world.session.reconnection().rule or "")
+        await world.ask(Command.START)
+        shown, incident = world.session.reconnection(), world.session.incident()
+        assert (shown.rule or "").endswith(words)
+        assert incident is not None
+        now = Standing(id=SHOP, wanted=True, ever_paired=True, reconnection=shown, budget=Budget(1, 2), outage=None)
+        assert explanations.why(now, [incident]).startswith(explanations.BREAKER_OPEN)

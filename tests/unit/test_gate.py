@@ -303,7 +303,7 @@ async def test_no_ticket_and_no_waiter_is_ever_lost_when_attempts_are_called_off
 
 async def test_a_hold_lets_one_canary_at_a_time_through_and_its_success_releases_all() -> None:
     gate = await _gate(rate=1000.0, burst=1000)
-    gate.hold("client_outdated")
+    _hold(gate)
     assert gate.try_admit(_id(99)) is None
     began, admitted = _now(), []
 
@@ -331,7 +331,7 @@ async def test_a_failed_attempt_that_began_before_the_hold_does_not_count_as_a_c
     gate = await _gate()
     earlier = gate.try_admit(_id(1))
     assert earlier is not None
-    gate.hold("client_outdated")
+    _hold(gate)
     before = gate.view().hold
     earlier.finish(succeeded=False)
     after = gate.view().hold
@@ -342,7 +342,7 @@ async def test_a_failed_attempt_that_began_before_the_hold_does_not_count_as_a_c
 
 async def test_an_urgent_attempt_is_the_next_canary_but_never_a_second_one() -> None:
     gate = await _gate()
-    gate.hold("client_outdated")
+    _hold(gate)
     canary = await asyncio.wait_for(gate.admit(_id(1), urgent=True), 1)
     assert gate.try_admit(_id(2), urgent=True) is None
     second = asyncio.create_task(gate.admit(_id(2), urgent=True))
@@ -356,12 +356,89 @@ async def test_an_urgent_attempt_is_the_next_canary_but_never_a_second_one() -> 
 
 async def test_a_second_hold_changes_nothing_of_the_first() -> None:
     gate = await _gate()
-    gate.hold("client_outdated")
-    await asyncio.sleep(100)
-    gate.hold("another reason")
+    _hold(gate)
+    await asyncio.sleep(50)
+    assert gate.hold(_id(80), "another reason")
     hold = gate.view().hold
     assert hold is not None
-    assert (hold.reason, hold.held_for_seconds) == ("client_outdated", 100.0)
+    assert (hold.reason, hold.held_for_seconds) == ("client_outdated", 50.0)
+
+
+async def test_a_first_405_holds_nobody_a_second_sessions_holds_the_fleet() -> None:
+    gate = await _gate()
+    assert [gate.hold(_id(1), "client_outdated") for _ in range(3)] == [False] * 3
+    assert gate.view().holds == ()
+    await asyncio.sleep(1801)
+    assert not gate.hold(_id(2), "client_outdated"), "that was long ago"
+    assert gate.hold(_id(1), "client_outdated")
+    assert [(hold.scope, hold.reason) for hold in gate.view().holds] == [("fleet", "client_outdated")]
+
+
+async def test_a_405_hold_with_nobody_to_try_ends_and_a_new_405_resumes_its_pace() -> None:
+    gate = await _gate()
+    gate.registered(_id(7), "direct")
+    gate.opened(_id(7))
+    _hold(gate)
+    canary = await gate.admit(_id(1), urgent=True)
+    await asyncio.sleep(900)
+    replacement = asyncio.create_task(gate.admit(_id(7)))
+    await _settle()
+    gate.left(_id(1))
+    canary.finish(succeeded=False)
+    (held,) = gate.view().holds
+    assert held.sessions_held == 0, "who is open is not held"
+    assert "nobody waits to try" in held.words
+    await asyncio.sleep(59)
+    assert not replacement.done()
+    await asyncio.sleep(2)
+    (await replacement).finish(succeeded=True)
+    assert gate.view().holds == ()
+    await asyncio.sleep(600)
+    assert gate.hold(_id(3), "client_outdated")
+    waiting = asyncio.create_task(gate.admit(_id(3)))
+    await _settle()
+    (held,) = gate.view().holds
+    assert held.next_canary_in_seconds is not None
+    assert held.next_canary_in_seconds >= 800, "it goes on at the pace that the last one had reached"
+    waiting.cancel()
+    await asyncio.wait([waiting])
+
+
+async def test_forced_canaries_of_a_405_hold_keep_five_seconds_between_them() -> None:
+    gate = await _gate()
+    _hold(gate)
+    times: list[float] = []
+
+    async def forced(number: int) -> None:
+        ticket = await gate.admit(_id(number), urgent=True)
+        times.append(_now())
+        ticket.finish(succeeded=False)
+        assert gate.hold(_id(number), "client_outdated")
+
+    began = _now()
+    await asyncio.gather(*(forced(number) for number in range(6)))
+    assert [at - began for at in times] == pytest.approx([5.0 * n for n in range(6)], abs=0.01)
+
+
+async def test_the_line_of_an_egress_that_nobody_uses_any_more_is_dropped() -> None:
+    gate = await _gate()
+    for number in range(50):
+        gate.registered(_id(1), f"http://proxy-{number}")
+        ticket = await gate.admit(_id(1))
+        ticket.landed()
+        ticket.finish(succeeded=True)
+        await asyncio.sleep(60)
+    assert gate._lines.egresses <= 3
+    gate.registered(_id(2), "http://busy")
+    ticket = await gate.admit(_id(2))
+    gate.registered(_id(2), "http://other")
+    gate.registered(_id(2), "http://another")
+    ticket.landed()
+    gate.registered(_id(2), "http://busy")
+    assert gate._lines.allowance("http://busy").available(_now()) < gate.view().egress_burst, (
+        "its spent token is not forgotten"
+    )
+    ticket.finish(succeeded=True)
 
 
 # --- what is shown --------------------------------------------------------------------------------------------------------
@@ -389,7 +466,7 @@ async def test_the_view_says_how_full_how_long_and_until_when() -> None:
 
 async def test_the_view_of_a_hold_names_reason_canary_and_time_in_words() -> None:
     gate = await _gate()
-    gate.hold("client_outdated")
+    _hold(gate)
     waiting = asyncio.create_task(gate.admit(_id(1)))
     await asyncio.sleep(60)
     view = gate.view()
@@ -408,6 +485,12 @@ async def test_the_view_of_a_hold_names_reason_canary_and_time_in_words() -> Non
     assert (view.hold.canary, view.hold.next_canary_in_seconds) == ("s1", None)
     assert "s1 tries now" in view.hold.words
     waiting.result().finish(succeeded=False)
+
+
+def _hold(gate: Gate) -> None:
+    """Two are told 405."""
+    assert not gate.hold(_id(1001), "client_outdated")
+    assert gate.hold(_id(1002), "client_outdated")
 
 
 async def _land_and_finish(gate: Gate, number: int, seconds: float = 0.0) -> float:

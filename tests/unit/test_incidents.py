@@ -11,6 +11,7 @@ from sessions.incidents import DAY_SECONDS, MAX_CLOSES, Incident, RecordedClose,
 from sessions.model import CloseReason as R
 from sessions.model import SessionId
 from sessions.model import SessionState as S
+from sessions.policy import EXCUSED
 from supervisor import incident_log
 from supervisor.gate import Gate, GateConfig
 from supervisor.incident_log import OutageRecorder, keep_records
@@ -92,6 +93,21 @@ def test_the_current_story_is_told_as_it_is_whatever_the_store_has_of_it() -> No
     assert incidents.told([stored, old], current) == [current, old]
     assert incidents.told([old], current) == [current, old]
     assert incidents.told([stored, old], None) == [stored, old]
+    assert incidents.told([stored], after(close(5))) == [after(close(5)), stored], "also when the clock was set back"
+
+
+def test_an_earlier_session_of_the_same_name_is_not_told_of_nor_is_anything_lost_to_a_clock_that_was_set_back() -> None:
+    earlier, own = after(close(50)), after(close(150))
+    assert incidents.since_creation([own, earlier], 100.0, 200.0) == [own]
+    assert incidents.since_creation([earlier], 100.0, 60.0) == [earlier]
+
+
+def test_an_excuse_marks_the_closes_that_an_outage_can_cause() -> None:
+    incident = after(close(1, was_open=True, rule="a"), close(2, R.REPLACED, rule="b"), close(3, rule="c"))
+    told = incidents.excused(incident, "held", {R.CONNECTION_LOST})
+    assert ([c.excused for c in told.closes], told.hold, told.rule) == ([True, False, True], "held", "held")
+    own = incidents.excused(after(close(1), close(2, R.REPLACED, rule="b")), "held", {R.CONNECTION_LOST})
+    assert ([c.excused for c in own.closes], own.rule) == ([True, False], "b")
 
 
 # --- the figures ----------------------------------------------------------------------------------------------------------
@@ -201,6 +217,23 @@ async def test_an_incident_under_way_goes_on_in_the_successor() -> None:
 
 
 @as_actor
+async def test_the_first_closes_of_an_outage_are_on_record_as_excused_once_it_is_seen() -> None:
+    async with World() as world:
+        world.paired()
+        await world.start()
+        await world.until(S.OPEN)
+        world.workers.plan.extend([closes(R.CONNECTION_LOST)] * 2)
+        world.workers.last.drop(R.CONNECTION_LOST)
+        await world.until_true(lambda: any(len(i.closes) == 2 for i in world.store.records.incidents))
+        await world.until(S.WAITING)
+        world.session.excuse()
+        await world.until(S.OPEN, within=60)
+        (incident,) = world.store.records.incidents
+        assert [told.excused for told in incident.closes][:2] == [True, True]
+        assert incident.hold == EXCUSED
+
+
+@as_actor
 async def test_stopped_by_hand_ends_the_story() -> None:
     async with World() as world:
         world.paired()
@@ -259,12 +292,30 @@ def test_an_outage_goes_on_record_as_nobodys_incident_and_is_published() -> None
     assert (by_scope["fleet"].ended_at, by_scope["fleet"].session) == (None, None)
 
 
+def test_a_successor_ends_the_outages_of_a_supervisor_that_died_for_all_to_read() -> None:
+    records, published = FakeRecords(), []
+    recorder = OutageRecorder(lambda session, kind, data: published.append((session, kind, data)), records)  # type: ignore[arg-type]
+    recorder.publish(None, "outage_begins", OUTAGE)
+    recorder.publish(None, "outage_begins", OUTAGE | {"scope": "fleet", "value": "all"})
+    assert records.alive == 2, "a successor shall not think that we had died before it"
+    begun = list(published)
+    published.clear()
+    left = [incidents.ended(each, each.began_at + 7, "lost") for each in records.incidents]
+    recorder.left_behind(left)
+    assert [(session, kind) for session, kind, _ in published] == [(None, "outage_ends")] * 2
+    assert [incident_log.scope_of(data) for *_, data in published] == [incident_log.scope_of(d) for *_, d in begun]
+    assert [data["value"] for *_, data in published] == ["http://p", "all"]
+    assert [data["heldForSeconds"] for *_, data in published] == [7.0, 7.0]
+    assert "supervisor" in published[0][2]["words"]
+
+
 @pytest.mark.looptime(noop_cycles=6)
 async def test_the_gate_says_of_a_session_which_hold_it_is_under_and_of_the_others_none() -> None:
     gate = Gate(GateConfig(), random.Random(0))
     gate.registered(SessionId("shop"), "direct")
     assert gate.hold_of(SessionId("shop")) is None
-    gate.hold(R.CLIENT_OUTDATED)
+    assert not gate.hold(SessionId("other"), R.CLIENT_OUTDATED)
+    assert gate.hold(SessionId("shop"), R.CLIENT_OUTDATED)
     hold = gate.hold_of(SessionId("shop"))
     assert hold is not None
     assert (hold.reason, "client version rejected" in hold.words) == ("client_outdated", True)
@@ -273,11 +324,7 @@ async def test_the_gate_says_of_a_session_which_hold_it_is_under_and_of_the_othe
 class Kept(FakeRecords):
     def __init__(self) -> None:
         super().__init__()
-        self.alive = 0
         self.pruned: list[float] = []
-
-    def say_alive(self) -> None:
-        self.alive += 1
 
     async def prune(self, older_than_seconds: float) -> int:
         self.pruned.append(older_than_seconds)

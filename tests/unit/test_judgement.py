@@ -55,7 +55,7 @@ def test_what_an_outage_charged_before_it_was_seen_is_taken_back() -> None:
     for number in range(6):
         close(judgement, R.RATE_LIMITED if number == 3 else R.CONNECTION_LOST, NOW + number, was_open=number == 0)
     assert judgement.breaker.state == "open"
-    assert judgement.excuse()
+    assert judgement.excuse(NOW)
     assert (judgement.failures, judgement.breaker.state, judgement.breaker.failures) == (0, "closed", 0)
     assert judgement.last_close is not None
     assert judgement.last_close.rule == EXCUSED
@@ -67,17 +67,17 @@ def test_a_duel_is_not_forgiven_and_its_wait_stands() -> None:
     judgement = judge()
     judgement.opened()
     close(judgement, R.REPLACED, was_open=True)
-    assert not judgement.excuse()
+    assert not judgement.excuse(NOW)
     assert judgement.failures == 1
     close(judgement, R.CONNECTION_LOST, NOW + 50)
-    assert judgement.excuse()
+    assert judgement.excuse(NOW)
     assert judgement.failures == 0
     second = close(judgement, R.REPLACED, NOW + 60)
     assert second.rule.startswith("replaced: try 2 of 2"), "the first try is remembered"
 
 
 def test_an_excuse_without_any_close_changes_nothing() -> None:
-    assert not judge().excuse()
+    assert not judge().excuse(NOW)
 
 
 def test_what_to_take_back_to_survives_a_restart() -> None:
@@ -89,14 +89,14 @@ def test_what_to_take_back_to_survives_a_restart() -> None:
     stored = memory.encode(judgement.remembered(False, None, None), NOW)
     successor = judge(memory.decode(stored, NOW + 5))
     assert successor.failures == 3
-    assert successor.excuse()
+    assert successor.excuse(NOW)
     assert successor.failures == 0
 
 
 def test_a_session_that_an_older_version_stored_is_taken_back_to_what_was_stored() -> None:
     judgement = judge(Remembered(Memory(failures=2), BreakerRecord(failures=2)))
     close(judgement)
-    judgement.excuse()
+    judgement.excuse(NOW)
     assert (judgement.failures, judgement.breaker.failures) == (2, 2)
 
 
@@ -104,7 +104,7 @@ def test_an_excuse_during_a_trial_leaves_a_breaker_that_closes_when_the_session_
     judgement = judge(Remembered(Memory(), BreakerRecord(state="open", failures=5, opened_at=NOW)))
     close(judgement, now=NOW + 601)
     judgement.breaker.begin_attempt()
-    judgement.excuse()
+    judgement.excuse(NOW)
     judgement.opened()
     assert judgement.breaker.state == "closed"
     judgement.stable()
@@ -153,3 +153,34 @@ def test_another_policy_is_followed_from_the_next_close_on() -> None:
     assert close(judgement).wait_seconds == 8.0
     assert judgement.last_close is not None
     assert judgement.last_close.human == "Call Ana about shop."
+
+
+def test_an_excused_close_beyond_the_budget_waits_for_the_tail_and_an_excuse_leaves_that_wait() -> None:
+    judgement = judge(daily_logins=3)
+    for _ in range(3):
+        judgement.attempted(NOW)
+    decision = close(judgement, excused=True)
+    assert (decision.wait_seconds, decision.excused, decision.counts) == (pytest.approx(900), True, 0)
+    assert judgement.excuse(NOW)
+    assert judgement.spent(NOW)
+    assert judgement.last_close is not None
+    assert judgement.last_close.rule.startswith("daily budget")
+
+
+def test_a_budget_that_is_lower_than_what_was_used_is_told_once() -> None:
+    judgement = judge(Remembered(Memory(logins=((NOW, 150),)), BreakerRecord()), daily_logins=50)
+    told = [judgement.attempted(NOW + number) for number in range(3)]
+    assert [bool(words) for words in told] == [True, False, False]
+
+
+def test_a_lone_rejected_client_tries_ever_more_seldom() -> None:
+    judgement = judge()
+    waits = [close(judgement, R.CLIENT_OUTDATED, NOW + n).wait_seconds for n in range(5)]
+    assert waits == pytest.approx([300, 600, 1200, 1800, 1800])
+
+
+def test_the_long_tail_is_never_below_the_rows_minimum() -> None:
+    judgement = judge()
+    judgement.follow(Config(rules=overridden("[connection_lost]\nminimum_seconds = 7200\ncap_seconds = 7200\n")))
+    waits = [close(judgement, now=NOW + number).wait_seconds or 0.0 for number in range(13)]
+    assert min(waits) >= 7200

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from sessions import memory
 from sessions.breaker import BreakerRecord
-from sessions.memory import Calm, LastClose, Remembered
+from sessions.memory import Calm, LastClose, Opened, Remembered
 from sessions.model import CloseReason
 from sessions.policy import RATE_LIMIT_MEMORY_SECONDS, Memory
 from sessions.wire import WireError
@@ -45,6 +45,7 @@ FULL = Remembered(
     parked=True,
     next_attempt_at=NOW + 44,
     judged=(3, 17),
+    opened=Opened(3, 18, stable=True),
     calm=Calm(
         Memory(failures=1, drops=(NOW - 50,), tries={CloseReason.REPLACED: 1}),
         BreakerRecord(state="open", failures=5, opened_at=NOW - 900),

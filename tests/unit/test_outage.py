@@ -1,5 +1,6 @@
 """The outage detector as a table: who is open, who closes how and when, and whom that shows to be in an outage."""
 
+from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
 
@@ -38,9 +39,12 @@ def _close(
     held: Iterable[Scope] = (),
 ) -> Scope | None:
     """As the gate does, while no hold covers the session."""
-    if detector.closed(session, reason, was_open, 0.0, now) is not Finding.EVIDENCE:
+    if not was_open:
+        detector.tries(session, now)
+    finding = detector.closed(session, reason, was_open, 0.0, now)
+    if finding not in {Finding.EVIDENCE, Finding.TRIAL}:
         return None
-    detector.add(session, now)
+    detector.add(session, finding, now)
     return detector.suspect(session, now, set(held))
 
 
@@ -165,9 +169,80 @@ def test_what_an_outage_has_taken_is_no_evidence_of_the_next() -> None:
         _close(detector, _id(number), 100.0)
     assert detector.take(FLEET, 100.0) == {_id(n): R.CONNECTION_CLOSED for n in range(5)}
     detector.over(FLEET, 110.0)
-    detector.opened(_id(0), 110.0)
-    assert _close(detector, _id(1), 111.0, was_open=False) is None
-    assert [_close(detector, _id(n), 112.0, was_open=False) for n in range(2, 6)] == [None, None, None, FLEET]
+    for number in range(10, 15):
+        detector.opened(_id(number), 110.0)
+    assert [_close(detector, _id(n), 111.0) for n in range(10, 15)] == [None] * 4 + [FLEET]
+
+
+def _released(fleet: int, closed: int) -> Detector:
+    """A fleet after an outage that was seen by so many, and has ended."""
+    detector = _fleet(("direct", fleet))
+    for number in range(closed):
+        _close(detector, _id(number), 100.0)
+    detector.take(FLEET, 100.0)
+    detector.over(FLEET, 110.0)
+    return detector
+
+
+def test_who_fails_again_after_a_release_is_ill_himself_while_most_are_well() -> None:
+    detector = _released(20, 9)
+    assert [_close(detector, _id(n), 112.0, was_open=False) for n in range(9)] == [None] * 9
+    assert all(detector.is_ill(_id(n)) for n in range(9))
+    assert detector.closed(_id(0), R.CONNECTION_LOST, False, 0.0, 113.0) is Finding.ALONE
+    detector.opened(_id(0), 114.0)
+    assert not detector.is_ill(_id(0)), "until it has been open again"
+    assert detector.closed(_id(0), R.CONNECTION_LOST, True, 0.0, 115.0) is Finding.EVIDENCE
+
+
+def test_when_most_fail_again_after_a_release_it_is_the_next_outage_and_they_are_not_ill() -> None:
+    detector = _released(20, 15)
+    found = [_close(detector, _id(n), 112.0, was_open=False) for n in range(6)]
+    assert found == [None] * 5 + [FLEET], "6 of 11"
+    assert detector.take(FLEET, 112.0).keys() == {_id(n) for n in range(6)}
+    assert not any(detector.is_ill(_id(n)) for n in range(6))
+
+
+def test_an_outage_during_a_release_is_found_by_those_who_were_open_and_closed() -> None:
+    detector = _released(20, 9)
+    for number in range(3):
+        _close(detector, _id(number), 112.0, was_open=False)
+        detector.opened(_id(number + 3), 112.5)
+    assert not any(detector.is_ill(_id(n)) for n in range(3, 6))
+    for number in range(10, 15):
+        detector.opened(_id(number), 112.5)
+    assert [_close(detector, _id(n), 113.0) for n in range(10, 15)] == [None] * 4 + [FLEET]
+
+
+def test_an_attempt_that_began_before_the_release_makes_nobody_ill() -> None:
+    detector = _fleet(("direct", 20))
+    for number in range(9):
+        _close(detector, _id(number), 100.0)
+    detector.take(FLEET, 100.0)
+    detector.tries(_id(0), 105.0)
+    detector.over(FLEET, 110.0)
+    assert detector.closed(_id(0), R.ATTEMPT_TIMED_OUT, False, 0.0, 115.0) is Finding.ECHO
+    detector.tries(_id(0), 116.0)
+    assert detector.closed(_id(0), R.ATTEMPT_TIMED_OUT, False, 0.0, 117.0) is Finding.TRIAL
+
+
+def test_the_others_are_well_when_most_have_been_open_all_the_time() -> None:
+    detector = _fleet((A, 10), (B, 10))
+    for number in range(5):
+        _close(detector, _id(number, A), 100.0)
+    assert detector.others_are_well(FLEET, 100.0)
+    assert detector.others_are_well(Scope("reason", R.UNAVAILABLE), 100.0)
+    assert not detector.others_are_well(Scope("egress", A), 100.0), "half are not most"
+    detector.opened(_id(0, A), 150.0)
+    assert not detector.others_are_well(Scope("egress", A), 100.0), "not all the time"
+    assert detector.others_are_well(Scope("egress", A), 160.0)
+
+
+def test_who_was_held_while_the_others_were_well_is_ill_unless_he_has_just_closed() -> None:
+    detector = _fleet(("direct", 20))
+    _close(detector, _id(0), 100.0)
+    _close(detector, _id(1), 219.0)
+    detector.over(FLEET, 220.0, others_are_well=True)
+    assert [detector.is_ill(_id(n)) for n in range(3)] == [True, False, False]
 
 
 def test_only_those_of_the_scope_are_taken() -> None:
@@ -264,12 +339,16 @@ def test_its_counts_are_never_wrong_whatever_the_order(acts: list[tuple[str, int
                 detector.registered(session, egress)
             case _:
                 detector.over(FLEET, now)
-        members, seen = detector._members, detector._seen
+        members, tallies = detector._members, (detector._seen, detector._trials)
         opened = [member.egress for member in members.values() if member.opened_at is not None]
         assert detector._open == len(opened)
         assert dict(detector._open_by_egress) == {egress: opened.count(egress) for egress in set(opened)}
-        seen_at = [sighting.egress for sighting in seen.values()]
-        assert dict(detector._seen_by_egress) == {egress: seen_at.count(egress) for egress in set(seen_at)}
-        assert sum(detector._seen_by_reason.values()) == len(seen)
-        assert set(seen) <= set(members)
-        assert not {session for session in seen if members[session].opened_at is not None}
+        assert detector._members_by_egress == Counter(member.egress for member in members.values())
+        for tally in tallies:
+            assert tally.by_egress == Counter(sighting.egress for _, sighting in tally.items())
+            assert tally.by_reason == Counter(sighting.reason for _, sighting in tally.items())
+        seen, trials = ({session for session, _ in tally.items()} for tally in tallies)
+        assert not seen & trials
+        assert seen | trials <= set(members)
+        assert not {session for session in seen | trials if members[session].opened_at is not None}
+        assert {session for session in trials if not members[session].ill} == set()

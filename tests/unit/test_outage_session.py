@@ -149,6 +149,27 @@ async def test_a_canary_that_takes_too_long_is_ended_as_timed_out() -> None:
         assert [ticket.succeeded for ticket in world.gate.tickets] == [False, True]
 
 
+async def test_a_canary_whose_login_is_on_the_wire_may_take_as_long_as_any_attempt() -> None:
+    async with World() as world:
+        world.gate.outage, world.gate.deadline_seconds = True, 5.0
+        world.workers.plan.append(opens(after=9.0))  # on the wire after 4.5 s
+        await world.start()
+        began = await world.until(S.CONNECTING)
+        assert await world.until(S.OPEN) - began == pytest.approx(9.0, abs=0.1)
+        assert [ticket.succeeded for ticket in world.gate.tickets] == [True]
+
+
+async def test_who_is_told_405_first_waits_alone() -> None:
+    async with World() as world:
+        world.gate.concerns_all = False
+        world.workers.plan.append(closes(R.CLIENT_OUTDATED))
+        await world.start()
+        began = await world.until(S.WAITING)
+        assert world.gate.holds == ["client_outdated"]
+        await world.until(S.OPEN, within=2000)
+        assert asyncio.get_running_loop().time() - began >= 60, "at a pace of its own, not at once"
+
+
 async def test_a_canary_that_shows_a_qr_or_is_open_has_no_deadline_any_more() -> None:
     async with World() as world:
         world.gate.deadline_seconds = 5.0

@@ -79,8 +79,8 @@ TABLE: dict[R, Row] = {
     # 403, 406: a human has to see to it on the phone
     R.LOCKED: Row(action=Action.PARK, waits=None, force=False),
     R.BANNED: Row(action=Action.PARK, waits=None, force=False),
-    # 405: the fleet is held, no session is charged
-    R.CLIENT_OUTDATED: Row(action=Action.HOLD, waits=None),
+    # 405: the fleet is held, no session is charged; alone, one try per 300 s to 1800 s
+    R.CLIENT_OUTDATED: Row(action=Action.HOLD, waits=(270.0, 330.0)),
     # 409, 411, 415, 418: two tries
     R.REPAIR_NEEDED: Row(action=Action.RETRY, waits=(0.0, 30.0), counts=1, tries=2),
     # an unknown <failure>: three tries

@@ -4,11 +4,12 @@ import asyncio
 
 import pytest
 
+from sessions import wire
 from sessions.model import CloseReason as R
 from sessions.model import SessionState as S
 from sessions.policy import Config, overridden
 from sessions.surroundings import SessionConfig
-from tests.fakes import World, closes
+from tests.fakes import FakeWorker, World, closes
 
 pytestmark = [
     pytest.mark.looptime(noop_cycles=6),
@@ -17,6 +18,12 @@ pytestmark = [
 
 STABLE = 61.0
 HOUR = 3600.0
+
+
+def turned_away(worker: FakeWorker, attempt: int) -> None:
+    """The login is on the wire, and then it closes."""
+    worker.later(0.05, lambda: worker.report(wire.State(worker.session, attempt=attempt, stage="login")))
+    closes(R.CONNECTION_LOST)(worker, attempt)
 
 
 def _wait(world: World) -> float:
@@ -43,7 +50,7 @@ async def test_a_session_that_drops_again_and_again_is_slowed() -> None:
 
 async def test_a_day_with_too_many_logins_is_told_and_then_slowed_until_it_is_over() -> None:
     async with World(SessionConfig(policy=Config(daily_logins=5), breaker_threshold=1000)) as world:
-        world.workers.otherwise = closes(R.CONNECTION_LOST)
+        world.workers.otherwise = turned_away
         await world.start()
         await asyncio.sleep(300)
         alerts = [
@@ -58,7 +65,7 @@ async def test_a_day_with_too_many_logins_is_told_and_then_slowed_until_it_is_ov
 
 async def test_the_day_goes_on_after_a_restart_of_the_supervisor() -> None:
     async with World(SessionConfig(policy=Config(daily_logins=5), breaker_threshold=1000)) as world:
-        world.workers.otherwise = closes(R.CONNECTION_LOST)
+        world.workers.otherwise = turned_away
         await world.start()
         await asyncio.sleep(300)
         await world.crash()
@@ -92,3 +99,12 @@ async def test_a_session_that_is_gone_is_told_of_no_policy() -> None:
         await world.until(S.OPEN)
     world.session.follow(Config())
     assert world.session._actor.inbox.empty()
+
+
+async def test_a_try_that_reaches_no_server_is_none_of_the_days_logins() -> None:
+    async with World(SessionConfig(policy=Config(daily_logins=5), breaker_threshold=1000)) as world:
+        world.workers.otherwise = closes(R.CONNECTION_LOST)
+        await world.start()
+        await asyncio.sleep(300)
+        assert len(world.workers.attempts) > 5
+        assert world.session._actor.budget().used == 0

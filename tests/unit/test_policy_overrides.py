@@ -50,15 +50,15 @@ def test_a_rows_own_numbers_are_obeyed_whatever_the_settings_say() -> None:
 
 def test_a_server_row_without_a_base_of_its_own_takes_the_settings_if_that_is_longer() -> None:
     assert _waits(RULES, R.UNAVAILABLE, 1, ALMOST_ONE, Config(base_seconds=20.0)) == [pytest.approx(20 * ALMOST_ONE)]
-    rules = overridden("[unavailable]\nbase_seconds = 1\n")
-    assert _waits(rules, R.UNAVAILABLE, 1, ALMOST_ONE, Config(base_seconds=20.0)) == [pytest.approx(ALMOST_ONE)]
+    rules = overridden("[unavailable]\nbase_seconds = 2\n")
+    assert _waits(rules, R.UNAVAILABLE, 1, ALMOST_ONE, Config(base_seconds=20.0)) == [pytest.approx(2 * ALMOST_ONE)]
 
 
 def test_another_pace_begins_with_that_paces_numbers() -> None:
     rules = overridden(
         '[unknown_failure]\npace = "common"\n[server_error]\npace = "spread"\n[unavailable]\npace = "steps"\n'
     )
-    assert _waits(rules, R.UNKNOWN_FAILURE, 2, ALMOST_ONE) == pytest.approx([2 * ALMOST_ONE, 4 * ALMOST_ONE])
+    assert _waits(rules, R.UNKNOWN_FAILURE, 2, ALMOST_ONE) == pytest.approx([5 * ALMOST_ONE, 10 * ALMOST_ONE])
     assert _waits(rules, R.SERVER_ERROR, 2, 0.5) == [45.0, 45.0]
     assert _waits(rules, R.UNAVAILABLE, 3, 0.5) == [15.0, 30.0, 60.0]
 
@@ -111,14 +111,23 @@ FORBIDDEN = [
     ('[connection_lost]\naction = "stop"', '[connection_lost] action = "stop": it accepts "retry" or "park"'),
     # storms
     ("[connection_lost]\nbase_seconds = 0.49", "[connection_lost] base_seconds = 0.49: it accepts seconds from 0.5 to 86400"),
-    ("[unavailable]\ncap_seconds = 0.1", "[unavailable] cap_seconds = 0.1: it accepts seconds from 0.5 to 86400"),
+    ("[unavailable]\ncap_seconds = 0.1", "[unavailable] cap_seconds = 0.1: it accepts seconds from 30 to 86400"),
     (
         '[server_error]\npace = "spread"\nminimum_seconds = 0.2',
-        "[server_error] minimum_seconds = 0.2: it accepts 0.5 or more with the pace spread",
+        "[server_error] minimum_seconds = 0.2: it accepts 5 or more with the pace spread",
     ),
     ("[worker_exited]\nbase_seconds = 0", "[worker_exited] base_seconds = 0: it accepts seconds from 0.5 to 86400"),
     ("[store_failed]\nminimum_seconds = 0", "[store_failed] minimum_seconds = 0: it accepts seconds from 0.5 to 86400"),
     ('[connection_lost]\npace = "at once"', '[connection_lost] pace = "at once": it accepts "common" or "steps" or "spread"'),
+    ("[rate_limited]\ncounts = 0", "[rate_limited] counts = 0: it accepts a whole number from 1 to 10"),
+    ('[rate_limited]\npace = "spread"', '[rate_limited] pace = "spread": it accepts "common"'),
+    ("[rate_limited]\nbase_seconds = 1", "[rate_limited] base_seconds = 1: it accepts seconds from 2 to 86400"),
+    ("[repair_needed]\ntries = 11", "[repair_needed] tries = 11: it accepts a whole number from 0 to 10"),
+    ("[unknown_failure]\nbase_seconds = 4", "[unknown_failure] base_seconds = 4: it accepts seconds from 5 to 86400"),
+    # numbers that Python itself refuses
+    (f"[connection_lost]\nminimum_seconds = {'9' * 400}", "[connection_lost] minimum_seconds = 9999"),
+    (f"[connection_lost]\ncounts = {'9' * 5000}", "It cannot be read: it has a number of thousands of digits"),
+    (f"[connection_lost]\ncounts = 0x{'f' * 5000}", "[connection_lost] counts = a number of thousands of digits"),
     # a pairing needs its 515, and an operator his force
     ('[restart_required]\naction = "park"', '[restart_required] action = "park": it accepts "retry"'),
     ("[restart_required]\ntries = 0", "[restart_required] tries = 0: there is no such key"),
