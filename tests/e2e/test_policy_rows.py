@@ -199,27 +199,36 @@ async def test_a_restart_required_reconnects_at_once_and_counts_nothing(fleet: S
     assert changes[-1]["data"]["breaker"]["failures"] == 0
 
 
-async def test_a_405_holds_the_fleet_and_one_canary_releases_it(fleet: Supervisor, standin: StandIn) -> None:
-    await pair(fleet, standin, "outdated", "bystander")
-    await standin.fault("login-failure", "outdated", reason=405)
+async def test_a_405_of_one_number_holds_nobody_a_second_ones_the_fleet_and_one_canary_releases_it(
+    fleet: Supervisor, standin: StandIn
+) -> None:
+    await pair(fleet, standin, "outdated", "outdated-too", "bystander")
+    for name in ("outdated", "outdated-too"):
+        await standin.fault("login-failure", name, reason=405)
     await standin.fault("failure", "outdated", reason=405)
-    held = await fleet.wait_state("outdated", "held")
-    assert held["reconnection"]["closeReason"] == "client_outdated"
+    alone = (await fleet.wait_state("outdated", "waiting"))["reconnection"]
+    assert alone["closeReason"] == "client_outdated"
+    assert alone["breaker"]["failures"] == 0, "it charges nobody's breaker"
+    assert seconds_until(alone["nextAttempt"], alone["since"]) == pytest.approx(300, abs=31)
+    assert (await fleet.get("/reconnection-status"))["gate"]["hold"] is None
+
+    await standin.fault("failure", "outdated-too", reason=405)
+    held = await fleet.wait_state("outdated-too", "held")
     gate = (await fleet.get("/reconnection-status"))["gate"]
     assert gate["hold"]["reason"] == "client_outdated"
     assert "canary" in gate["hold"]["words"]
-    assert held["reconnection"]["breaker"]["failures"] == 0, "a hold charges nobody's breaker"
+    assert held["reconnection"]["breaker"]["failures"] == 0
 
     await standin.fault("drop", "bystander")
     await fleet.wait_state("bystander", "held")
-    await fleet.must("POST", "/force-reconnection/outdated")
-    await eventually(lambda: standin.log("login_refused", session="outdated"))
-    await fleet.wait_state("outdated", "held")
+    await fleet.must("POST", "/force-reconnection/outdated-too")
+    await eventually(lambda: standin.log("login_refused", session="outdated-too"))
+    await fleet.wait_state("outdated-too", "held")
     assert (await fleet.session("bystander"))["state"] == "held", "a canary that fails releases nobody"
 
     await standin.mend()
-    await fleet.must("POST", "/force-reconnection/outdated")
-    await fleet.wait_state("outdated", "open")
+    await fleet.must("POST", "/force-reconnection/outdated-too")
+    await fleet.wait_state("outdated-too", "open")
     await fleet.wait_state("bystander", "open")
     assert (await fleet.get("/reconnection-status"))["gate"]["hold"] is None
 
