@@ -112,8 +112,9 @@ async def test_a_worker_above_the_hard_limit_is_killed_and_that_does_not_go_on_a
     )
     assert seen["closeReason"] == "worker_exited"
     assert seen["breaker"]["failures"] == 0
-    killed = await alerts(supervisor, "worker_killed", "fat")
-    assert len(killed) == 3
+    killed = await eventually(  # an event is shown when it is durable, which may be after the state
+        partial(alerts, supervisor, "worker_killed", "fat"), lambda seen: len(seen) == 3, what="three kills being told"
+    )
     assert all("above the hard limit of" in words for words in killed)
     assert await alerts(supervisor, "worker_replaced", "fat") == []
     happened = [entry["event"] for entry in await standin.log("login", "logout", session="fat", after=before)]

@@ -127,7 +127,7 @@ MUTATIONS = (
         "The wait doubles with every failure, for ever.",
         (
             (decide_module, "_ceiling", lambda attempt, base, cap: base * 2.0 ** max(0, attempt - 1)),
-            (decide_module, "_tail", lambda config, roll: config.tail_seconds * 2),
+            (decide_module, "_spread", lambda seconds, roll: seconds * 2),
         ),
     ),
     Mutation(
