@@ -13,10 +13,10 @@ from rich.markup import escape
 from rich.table import Table
 
 from sessions.model import BadPolicy, CloseReason, SessionId, parse_session_id
-from sessions.policy import Config, Decision, Recorded, Replay, Rules, as_toml, replay
+from sessions.policy import Config, Decision, Recorded, Replay, Rules, as_toml, overridden, replay
 from sessions.snapshot import iso
 from supervisor.client import Client, CommandFailed
-from supervisor.command_line import EXIT_CONFIG, carry_out, configuration, fail, must_run, show
+from supervisor.command_line import EXIT_CONFIG, carry_out, configuration, fail, must_run, running, show
 from supervisor.policy_file import in_sentences, read_rules
 from supervisor.settings import Settings
 
@@ -53,9 +53,13 @@ def show_policy(
         Path | None, typer.Option("--file", help="With this file in place of WHATSAPP_POLICY_FILE.")
     ] = None,
 ) -> None:
-    """Print the whole policy as TOML: the table, with what the policy file changes; what is the default is marked."""
+    """Print the whole policy as TOML, what is the default marked: the one in force, or, without a supervisor, the one that would be."""
     settings = configuration()
-    typer.echo(as_toml(settings.policy_config(_rules(file or settings.policy_file))), nl=False)
+    client = running(settings) if file is None else None
+    if client is not None:
+        typer.echo(carry_out(_in_force(client)), nl=False)
+    else:
+        typer.echo(as_toml(settings.policy_config(_rules(file or settings.policy_file))), nl=False)
 
 
 @app.command()
@@ -72,10 +76,8 @@ def replay_policy(
     file: PolicyFile,
     session: Annotated[str | None, typer.Option(help="Only the closes of this session.")] = None,
 ) -> None:
-    """Judge the recorded closes by the present policy and by a changed one, and show where they differ. Changes nothing."""
-    settings = configuration()
-    before, after = _rules(settings.policy_file), _rules(file)
-    found = carry_out(_compare(settings, before, after, session))
+    """Judge the recorded closes by the policy in force and by a changed one, and show where they differ. Changes nothing."""
+    found = carry_out(_compare(configuration(), _rules(file), session))
     if found.differences:
         table = Table("when", "session", "reason", "now", escape(f"with {file.name}"), box=None)
         for each in found.differences:
@@ -124,10 +126,14 @@ def _rules(file: Path | None) -> Rules:
         fail(f"{error}\n{error.hint}", EXIT_CONFIG)
 
 
-async def _compare(settings: Settings, before: Rules, after: Rules, session: str | None) -> Replay:
-    only = None if session is None else parse_session_id(session)
-    closes = recorded_closes(await _incidents(must_run(settings), only))
-    config: Config = settings.policy_config(before)
+async def _in_force(client: Client) -> str:
+    return str((await client.call("GET", "/policy"))["toml"])
+
+
+async def _compare(settings: Settings, after: Rules, session: str | None) -> Replay:
+    only, client = None if session is None else parse_session_id(session), must_run(settings)
+    closes = recorded_closes(await _incidents(client, only))
+    config: Config = settings.policy_config(overridden(await _in_force(client)))
     return replay(closes, config, replace(config, rules=after))
 
 
