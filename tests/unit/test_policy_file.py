@@ -166,6 +166,8 @@ class FakeClient:
 
     async def call(self, method: str, path: str, body: Any = None) -> Any:
         self.asked.append(f"{method} {path}")
+        if path == "/policy":
+            return {"toml": ""}
         first = {"at": 1_700_000_000.0, "reason": "connection_lost", "wasOpen": True, "rule": "as it was"}
         second = {"at": "2023-11-14T22:14:20Z", "reason": "connection_lost", "waitSeconds": 1.5}
         incidents = [
@@ -189,6 +191,7 @@ def test_replay_shows_where_a_changed_policy_would_have_decided_differently(
     assert client.asked == [
         "GET /incidents?after=0&limit=500&session=loja-1",
         "GET /incidents?after=8&limit=500&session=loja-1",
+        "GET /policy",
     ]
     assert "2023-11-14T22:13:20" in told
     assert "retry in 1.0 s, charged 1" in told
