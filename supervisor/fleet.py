@@ -18,7 +18,7 @@ from sessions.wire import KeyEntry
 from supervisor.feed import Feed
 from supervisor.gate import Gate
 from supervisor.gate_view import GateView, HoldView
-from supervisor.host import Host
+from supervisor.host.readings import Host
 
 log = structlog.get_logger("fleet")
 

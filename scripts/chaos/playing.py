@@ -33,6 +33,7 @@ async def run(play: Play, report: Report, title: str, again: str) -> int:
         shutil.rmtree(directory)
         report.console.print("Every invariant held.", style="bold green")
         return 0
+    report.verdict()
     report.console.print(f"What was written is in {directory}. Again: {again}")
     return 130 if stopped.is_set() else 1
 

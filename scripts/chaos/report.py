@@ -36,7 +36,7 @@ class Report:
 
     console: Console = field(default_factory=_console)
     rows: dict[str, Row] = field(default_factory=dict)
-    violations: int = 0
+    violations: list[Violation] = field(default_factory=list)
 
     def step(self, step: Step, of: int, sessions: Sequence[str], recovery: Recovery, logins: int) -> None:
         """A step is over."""
@@ -55,9 +55,8 @@ class Report:
 
     def broken(self, violations: Sequence[Violation], replay: str, details: str) -> None:
         """Invariants broke."""
-        self.violations += len(violations)
-        for violation in violations:
-            self.console.print(Text(f"✘ {violation}", style="bold red"))
+        self.violations += violations
+        self._show(violations)
         self.console.print(Text(details))
         self.console.print(Text(f"Again: {replay}", style="bold"))
 
@@ -74,6 +73,14 @@ class Report:
             counts = (str(row.logins), str(row.replaced))
             table.add_row(name, promise.name.lower(), str(row.count), *times, *counts)
         self.console.print(table)
+
+    def verdict(self) -> None:
+        """What broke, once more: of a long log people see the last page first."""
+        self._show(self.violations)
+
+    def _show(self, violations: Sequence[Violation]) -> None:
+        for violation in violations:
+            self.console.print(Text(f"✘ {violation}", style="bold red"))
 
     def figures(self, figures: Mapping[str, str]) -> None:
         """What else was counted."""
