@@ -111,7 +111,7 @@ async def _write(store: Store, file: Path) -> BackupReport:
                 counts = {table.name: await _copy_table(source, target, table) for table in _TABLES}
         return _report(counts)
     finally:
-        await engine.dispose()
+        await database.dispose(engine)
 
 
 async def _copy_table(source: AsyncConnection, target: AsyncConnection, table: Table, **ahead: int) -> int:
@@ -162,7 +162,7 @@ async def _upgrade(file: Path) -> None:
         async with engine.begin() as connection:
             await connection.run_sync(database.upgrade)
     finally:
-        await engine.dispose()
+        await database.dispose(engine)
 
 
 async def _fill(copy: Path, url: URL) -> BackupReport:
@@ -176,8 +176,8 @@ async def _fill(copy: Path, url: URL) -> BackupReport:
             await epochs.begin_at(target, await epochs.first(target) + EPOCHS_AHEAD)
         return _report(counts)
     finally:
-        await source_engine.dispose()
-        await writer.dispose()
+        await database.dispose(source_engine)
+        await database.dispose(writer)
 
 
 def _ahead(table: Table) -> dict[str, int]:

@@ -1,12 +1,16 @@
 """How the database is opened: addresses, engines, pragmas, pools, migrations. SQLite or PostgreSQL: nobody else asks which."""
 
+import asyncio
+import threading
 from functools import cache
 from pathlib import Path
 from typing import Any, Final
+from weakref import WeakKeyDictionary
 
+import aiosqlite
 from alembic import command
 from alembic.config import Config
-from sqlalchemy import URL, Connection, Table, event, make_url
+from sqlalchemy import URL, Connection, Engine, Table, event, make_url
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine.interfaces import DBAPIConnection
 from sqlalchemy.exc import ArgumentError
@@ -41,6 +45,12 @@ POOL: Final[dict[str, Any]] = {
 CONNECT_SECONDS: Final = 10
 COMMAND_SECONDS: Final = 10
 """What one statement may take. Ours take milliseconds; a database that needs longer hangs."""
+
+
+THREAD_LOOK_SECONDS: Final = 0.005
+
+_threads: Final[WeakKeyDictionary[Engine, list[threading.Thread]]] = WeakKeyDictionary()
+"""The threads of an engine's SQLite connections (aiosqlite has one for each)."""
 
 
 def sqlite_url(file: Path) -> URL:
@@ -117,6 +127,17 @@ def open_single_file(file: Path) -> AsyncEngine:
     )
 
 
+async def dispose(engine: AsyncEngine) -> None:
+    """Close its connections, and wait until their threads are gone.
+
+    A connection whose statement was cancelled is dropped, not closed: its thread ends by itself, and tells a loop that must still be there.
+    """
+    await engine.dispose()
+    threads = _threads.pop(engine.sync_engine, [])
+    while any(thread.is_alive() for thread in threads):  # noqa: ASYNC110 - a join in another thread could itself hang the exit
+        await asyncio.sleep(THREAD_LOOK_SECONDS)
+
+
 def upsert(connection: AsyncConnection, table: Table) -> Any:
     """An INSERT that replaces the `value` of the row with the same primary key."""
     return _upsert(connection.dialect.name, table)
@@ -139,7 +160,7 @@ async def migrate(url: URL, writer: AsyncEngine) -> None:
     try:
         await _upgrade(engine)
     finally:
-        await engine.dispose()
+        await dispose(engine)
 
 
 async def _upgrade(engine: AsyncEngine) -> None:
@@ -165,7 +186,18 @@ def _postgresql(url: URL, **options: Any) -> AsyncEngine:
 
 
 def _sqlite(url: URL, begin: str, *, pragmas: dict[str, str] = PRAGMAS, **options: Any) -> AsyncEngine:
-    engine = create_async_engine(url, hide_parameters=True, **options)
+    threads: list[threading.Thread] = []
+
+    def connect() -> aiosqlite.Connection:
+        connection = aiosqlite.connect(url.database or "")
+        connection._thread.daemon = (
+            True  # as SQLAlchemy's own creator has it: a hung disk must not keep the program from ending
+        )
+        threads[:] = [thread for thread in threads if thread.is_alive()] + [connection._thread]
+        return connection
+
+    engine = create_async_engine(url, hide_parameters=True, async_creator=connect, **options)
+    _threads[engine.sync_engine] = threads
 
     @event.listens_for(engine.sync_engine, "connect")
     def set_pragmas(connection: DBAPIConnection, _record: Any) -> None:

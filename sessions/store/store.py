@@ -61,7 +61,7 @@ class Store:
                 await keyring.check(connection, cipher)
             return cls(url, writer, event_limit, cipher)
         except (SQLAlchemyError, CommandError, OSError, StoreUnavailable) as error:
-            await writer.dispose()
+            await database.dispose(writer)
             # CommandError: it was written by a newer version.
             told = str(error) if isinstance(error, CommandError) else faults.describe(error)
             hint = error.hint if isinstance(error, StoreUnavailable) else None
@@ -78,7 +78,7 @@ class Store:
         for engine in (self._writer_engine, self._reader):
             try:
                 async with asyncio.timeout(DISPOSE_SECONDS):
-                    await engine.dispose()
+                    await database.dispose(engine)
             except TimeoutError:  # nothing is lost with it: what was written is written
                 log.warning("the database's connections do not close and are left", action="store_close_hangs")
 

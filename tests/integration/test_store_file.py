@@ -6,6 +6,7 @@ import sqlite3
 import stat
 import subprocess
 import sys
+import threading
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
@@ -140,3 +141,24 @@ async def test_a_kill_in_mid_write_loses_nothing_that_was_acknowledged_and_tears
     with sqlite3.connect(file) as connection:
         assert connection.execute("PRAGMA integrity_check").fetchone() == ("ok",)
     connection.close()
+
+
+async def test_a_statement_that_was_cancelled_leaves_no_thread_behind(file: Path) -> None:
+    """Its connection is dropped, not closed; its thread would report to a loop that has ended (and did, in other tests)."""
+    before = set(threading.enumerate())
+    store = await Store.open(sqlite_url(file))
+    count = "WITH RECURSIVE n(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM n WHERE x < 1000000) SELECT count(*) FROM n"
+
+    async def read() -> None:
+        async with store._reader.connect() as connection:
+            reading.set()
+            await connection.exec_driver_sql(count)
+
+    reading = asyncio.Event()
+    task = asyncio.create_task(read())
+    await reading.wait()
+    await asyncio.sleep(0)
+    task.cancel()
+    assert isinstance((await asyncio.gather(task, return_exceptions=True))[0], asyncio.CancelledError)
+    await store.close()
+    assert set(threading.enumerate()) - before == set()
