@@ -75,7 +75,10 @@ class _Watch:
 
     async def until_open(self) -> Look | None:
         """The look in which all is well; None with violations when the time is up."""
-        limit, why = self._bound_seconds, "nothing was seen"
+        limit, why = (
+            self._bound_seconds,
+            "nothing was seen",
+        )  # the limit never shrinks: an attempt under way shows no next one
         while self.elapsed() < limit:
             try:
                 look = await self._stage.look()
@@ -92,7 +95,7 @@ class _Watch:
                     self.violations = hopeless
                     return None
                 views = [look.views[session] for session in waiting]
-                limit = patience(views, self.elapsed(), self._stage.supervisor_now(), self._bound_seconds)
+                limit = max(limit, patience(views, self.elapsed(), self._stage.supervisor_now(), self._bound_seconds))
                 why = "; ".join(f"{session}: {self._words(session, look)}" for session in waiting)
             await asyncio.sleep(LOOK_SECONDS)
         status = self._stage.process.status

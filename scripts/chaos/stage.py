@@ -42,6 +42,17 @@ SETTINGS: Final[Mapping[str, object]] = {
 }
 """Short times, so that a step takes seconds; nothing that changes what is promised."""
 
+POLICY: Final = """\
+[server_error]
+base_seconds = 2
+cap_seconds = 30
+
+[unavailable]
+base_seconds = 2
+cap_seconds = 30
+"""
+"""A session that dropped many times within the hour is slowed by this table, to 15 minutes by the default's cap. This is the least it takes."""
+
 ANSWER_SECONDS: Final = 5.0
 UNREACHABLE: Final = (aiohttp.ClientError, OSError, TimeoutError, LabError)
 """What a call of the API may raise while the supervisor is down, stopped, or coming up."""
@@ -94,7 +105,10 @@ class Stage:
         standin = await StandIn.start(directory / "standin")
         stack.push_async_callback(standin.close)
         clock = directory / "clock"
+        policy = directory / "policy.toml"
+        policy.write_text(POLICY)
         environment = {f"WHATSAPP_{name}": str(value) for name, value in settings.items()}
+        environment["WHATSAPP_POLICY_FILE"] = str(policy)
         supervisor = Supervisor(
             directory / "data",
             standin.environment() | environment | {stepped_clock.VARIABLE: str(clock)},
