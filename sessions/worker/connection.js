@@ -4,14 +4,16 @@
  */
 
 import { setImmediate as nextTurn } from 'node:timers/promises';
-import { generateMessageIDV2, makeWASocket, S_WHATSAPP_NET } from '@whiskeysockets/baileys';
+import { generateMessageIDV2, makeWASocket } from '@whiskeysockets/baileys';
 import { closeFacts, closeReason } from './close-reason.js';
 import { inbound, receiptsOfReaders, receiptsOfUpdates, recipient } from './messages.js';
 import { OfflineQueue } from './offline-queue.js';
+import { ask, PING, removal } from './questions.js';
 import { Signal } from './signal.js';
 import { socketOptions } from './socket-options.js';
 import { Standing } from './standing.js';
 import { Transport } from './transport.js';
+import { afterUnlinking, LOGGED_OUT, LOGOUT_NOT_SENT, LOGOUT_REFUSED, LOGOUT_UNANSWERED } from './unlinking.js';
 
 /**
  * @typedef {import('@whiskeysockets/baileys').WASocket} WASocket
@@ -49,14 +51,6 @@ const SEND_TIMEOUT_MS = 30_000;
 /** A single ack may get lost; two texts in a row without one are no chance. */
 const UNACKNOWLEDGED_IS_STALLED = 2;
 
-/** @type {CloseFacts} */
-export const LOGOUT_NOT_SENT = { code: null, message: 'not open: the server was not told', data: null };
-/** @type {CloseFacts} */
-const LOGGED_OUT = { code: 401, message: 'Intentional Logout', data: null };
-/** @type {CloseFacts} */
-const LOGOUT_UNANSWERED = { code: null, message: 'the server did not answer the logout', data: null };
-/** @type {CloseFacts} */
-const LOGOUT_REFUSED = { code: null, message: 'the server refused the logout', data: null };
 const NEVER_CONFIRMED = 'the server does not know this pairing: it was never confirmed';
 
 /** A request that cannot be met; `code` is for the supervisor. */
@@ -455,59 +449,6 @@ export class Connection {
     }
     return ack;
   }
-}
-
-/** @typedef {{ type: 'get' | 'set', xmlns: string, content: BinaryNode }} Question */
-
-/** @type {Question} */
-const PING = { type: 'get', xmlns: 'w:p', content: { tag: 'ping', attrs: {} } };
-
-/**
- * @param {string} jid
- * @returns {Question}
- */
-function removal(jid) {
-  const attrs = { jid, reason: 'user_initiated' };
-  return { type: 'set', xmlns: 'md', content: { tag: 'remove-companion-device', attrs } };
-}
-
-/**
- * Once the server was asked to remove the device, its saying that the device is removed is the answer, and any other
- * end of the line is none. A verdict on the account remains what it is.
- *
- * @param {CloseFacts} facts
- * @param {CloseReason} reason
- * @returns {[CloseFacts, CloseReason]}
- */
-function afterUnlinking(facts, reason) {
-  if (reason === 'logged_out') return [LOGGED_OUT, 'own_logout'];
-  const lineEnded = reason === 'connection_closed' || (reason === 'connection_lost' && facts !== LOGOUT_REFUSED);
-  return lineEnded ? [LOGOUT_UNANSWERED, 'connection_lost'] : [facts, reason];
-}
-
-/**
- * Baileys' `query` would do, but for two things: it throws when the answer is an error, and its time-out may fire
- * before an answer is read that has long come, when the event loop was stalled.
- *
- * @param {WASocket} sock
- * @param {Question} question
- * @param {number} timeoutMs
- * @returns {Promise<BinaryNode | undefined>}
- */
-async function ask(sock, { type, xmlns, content }, timeoutMs) {
-  const id = sock.generateMessageTag();
-  const answer = /** @type {Promise<BinaryNode | undefined>} */ (sock.waitForMessage(id, 2 * timeoutMs));
-  const attrs = { id, to: S_WHATSAPP_NET, type, xmlns };
-  sock.sendNode({ tag: 'iq', attrs, content: [content] }).catch(() => {});
-  const timeOut = pause(timeoutMs)
-    .then(() => nextTurn())
-    .then(() => undefined);
-  return Promise.race([answer.catch(() => undefined), timeOut]);
-}
-
-/** @param {number} ms */
-function pause(ms) {
-  return new Promise((resolve) => setTimeout(resolve, ms).unref());
 }
 
 function notOpen() {

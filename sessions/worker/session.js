@@ -1,7 +1,7 @@
 /** @file One session in this worker: the orders about it, its keys, and at most one socket at a time. */
 
 import { AuthStore, WriteRefused } from './auth-store.js';
-import { Connection, LOGOUT_NOT_SENT, RequestError } from './connection.js';
+import { Connection, RequestError } from './connection.js';
 import { LineKeeper } from './keeper.js';
 import { findLeftovers } from './leftovers.js';
 import { Outbox } from './outbox.js';
@@ -9,6 +9,7 @@ import { PhoneWatch } from './phone.js';
 import { KIND, Plaintexts } from './plaintexts.js';
 import { SentMessages } from './sent-messages.js';
 import { IDLE } from './standing.js';
+import { LOGOUT_NOT_SENT } from './unlinking.js';
 
 /**
  * @typedef {object} SessionContext
