@@ -3,17 +3,21 @@
 import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from typing import Final
 
 from aiohttp import web
 
 from api.errors import errors_as_json
 from api.guard import guard
-from api.keys import FEED, FLEET, POLICY, ROLL, STORE
+from api.keys import FEED, FLEET, FORECASTER, HOST, POLICY, ROLL, STORE, THRESHOLDS
 from api.routes import ROUTES
 from sessions.store import Store
 from supervisor.feed import Feed
 from supervisor.fleet import Fleet
+from supervisor.forecasting import Forecaster
+from supervisor.host_watch import HostWatch
+from supervisor.performance import Thresholds
 from supervisor.policy_file import LivePolicy
 from supervisor.roll import Roll
 
@@ -23,12 +27,30 @@ SHUTDOWN_SECONDS: Final = 2.0
 """How long calls under way (long polls above all) may go on when the program stops."""
 
 
-def create_app(
-    fleet: Fleet, feed: Feed, store: Store, roll: Roll, policy: LivePolicy, token: str | None
-) -> web.Application:
-    """The application."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Parts:
+    """What of the program the handlers ask, each under its key (keys.py)."""
+
+    fleet: Fleet
+    feed: Feed
+    store: Store
+    roll: Roll
+    policy: LivePolicy
+    host: HostWatch
+    thresholds: Thresholds
+    forecaster: Forecaster
+
+
+def create_app(parts: Parts, token: str | None) -> web.Application:
+    """The application. `token`: what every call must carry; None: nothing."""
     app = web.Application(middlewares=[errors_as_json, guard(token)], client_max_size=MAX_BODY_BYTES)
-    app[FLEET], app[FEED], app[STORE], app[ROLL], app[POLICY] = fleet, feed, store, roll, policy
+    app[FLEET], app[FEED], app[STORE], app[ROLL] = parts.fleet, parts.feed, parts.store, parts.roll
+    app[POLICY], app[HOST], app[THRESHOLDS], app[FORECASTER] = (
+        parts.policy,
+        parts.host,
+        parts.thresholds,
+        parts.forecaster,
+    )
     app.add_routes(ROUTES)
     return app
 

@@ -5,11 +5,17 @@ from aiohttp import web
 from sessions.store import Store
 from supervisor.feed import Feed
 from supervisor.fleet import Fleet
+from supervisor.forecasting import Forecaster
+from supervisor.host_watch import HostWatch
+from supervisor.performance import Thresholds
 from supervisor.policy_file import LivePolicy
 from supervisor.roll import Roll
 
 FLEET = web.AppKey("fleet", Fleet)
 FEED = web.AppKey("feed", Feed)
+FORECASTER = web.AppKey("forecaster", Forecaster)
+HOST = web.AppKey("host", HostWatch)
 STORE = web.AppKey("store", Store)
 ROLL = web.AppKey("roll", Roll)
 POLICY = web.AppKey("policy", LivePolicy)
+THRESHOLDS = web.AppKey("thresholds", Thresholds)

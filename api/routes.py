@@ -4,7 +4,15 @@ from typing import Final
 
 from aiohttp import web
 
-from api import credential_handlers, handlers, incident_handlers, policy_handlers, worker_handlers
+from api import (
+    capacity_handlers,
+    credential_handlers,
+    handlers,
+    host_handlers,
+    incident_handlers,
+    policy_handlers,
+    worker_handlers,
+)
 
 ROUTES: Final = (
     web.get("/performance-metrics", handlers.performance_metrics),
@@ -29,6 +37,8 @@ ROUTES: Final = (
     web.get("/incidents", incident_handlers.list_incidents),
     web.get("/workers", worker_handlers.list_workers),
     web.post("/workers/roll", worker_handlers.roll_workers),
+    web.get("/host", host_handlers.get_host),
+    web.get("/capacity", capacity_handlers.get_capacity),
     web.get("/policy", policy_handlers.get_policy),
     web.post("/policy/reload", policy_handlers.reload_policy),
     web.get("/events", handlers.events),

@@ -1,4 +1,4 @@
-"""Draw the docs that are made from the code: the state diagram in ARCHITECTURE.md, and docs/reference.md.
+"""Draw the docs that are made from the code: the state diagram, the tables of docs/host.md, docs/reference.md and docs/close-reasons.md.
 
 `python -m scripts.generate_docs` writes them; `--check` says whether they are true (a test does the same).
 """
@@ -19,12 +19,17 @@ from sessions.machine import TRANSITIONS, Signal
 from sessions.model import CloseReason, SessionState
 from sessions.policy import RULES, Mend, in_words
 from supervisor.cli import app as commands
+from supervisor.host.numbers import NUMBERS
+from supervisor.host.wanted import TABLE as WANTED
 from supervisor.settings import Settings, variable
 
 ROOT: Final = Path(__file__).resolve().parent.parent
 ARCHITECTURE: Final = ROOT / "ARCHITECTURE.md"
 REFERENCE: Final = ROOT / "docs" / "reference.md"
 CLOSE_REASONS: Final = ROOT / "docs" / "close-reasons.md"
+HOST: Final = ROOT / "docs" / "host.md"
+FLEETS: Final = (500, 5000)
+"""Sizes for which docs/host.md shows what is wanted: the one that is taken when none is named, and the largest that wasup is for."""
 _DIAGRAM: Final = re.compile(r"(?<=<!-- state diagram: generated -->\n).*?(?=<!-- end of state diagram -->)", re.DOTALL)
 
 
@@ -34,6 +39,7 @@ def documents() -> Mapping[Path, str]:
         ARCHITECTURE: _DIAGRAM.sub(lambda _: state_diagram(), ARCHITECTURE.read_text(encoding="utf-8")),
         REFERENCE: reference(),
         CLOSE_REASONS: close_reasons(),
+        HOST: host(HOST.read_text(encoding="utf-8")),
     }
 
 
@@ -90,6 +96,40 @@ def close_reasons() -> str:
         _table(("state", "why", "when next"), explanations.state_rows()),
     ]  # fmt: skip
     return "\n\n".join(parts) + "\n"
+
+
+def host(text: str) -> str:
+    """The host's page with its tables. Raises ValueError when it has lost their markers."""
+    for name, table in (("wanted limits", wanted_limits()), ("seed numbers", seed_numbers())):
+        between = re.compile(rf"(?<=<!-- {name}: generated -->\n).*?(?=<!-- end of {name} -->)", re.DOTALL)
+        text, found = between.subn(lambda _, table=table: table + "\n", text)  # type: ignore[misc]
+        if found != 1:
+            raise ValueError(f"docs/host.md has {found} places for {name}, and should have one")
+    return text
+
+
+def seed_numbers() -> str:
+    """Seed 000's numbers as a table."""
+    rows = ((f"`{row.name}`", _plain(row.value), row.unit, row.table, row.meaning) for row in NUMBERS)
+    return _table(("number", "value", "unit", "in the seed's table", "meaning"), rows)
+
+
+def wanted_limits() -> str:
+    """What is wanted of a host, for some sizes of the fleet."""
+    rows = (
+        (
+            f"`{row.name}`",
+            row.direction.value,
+            *(row.wanted_shown(sessions) for sessions in FLEETS),
+            row.why(FLEETS[0]),
+        )
+        for row in WANTED
+    )
+    return _table(("limit", "", *(f"{sessions:,} sessions" for sessions in FLEETS), f"why, for {FLEETS[0]}"), rows)
+
+
+def _plain(value: float) -> str:
+    return f"{value:,.0f}" if value >= 100 else f"{value:g}"
 
 
 def _settings() -> Iterable[tuple[str, ...]]:

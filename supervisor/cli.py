@@ -8,6 +8,7 @@ import typer
 
 from sessions.model import BadPolicy, StoreError
 from supervisor import (
+    capacity_commands,
     explain_commands,
     logs,
     policy_commands,
@@ -42,6 +43,7 @@ app.add_typer(worker_commands.app, name="workers")
 app.add_typer(policy_commands.app, name="policy")
 app.add_typer(store_commands.app, name="store")
 app.command("explain")(explain_commands.explain)
+app.command("capacity")(capacity_commands.capacity)
 app.command("backup")(store_commands.backup)
 app.command("restore")(store_commands.restore)
 

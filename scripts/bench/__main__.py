@@ -1,4 +1,4 @@
-"""`python -m scripts.bench`: parts, one after the other: blackhole, start, weight, adopt, kill (`--only` chooses).
+"""`python -m scripts.bench`: parts, one after the other: connections, blackhole, start, weight, adopt, kill (`--only` chooses).
 
 Real supervisors at their default settings, real workers, real Baileys; only WhatsApp is played. Nothing passes or fails here: the figures are
 printed as they are.
@@ -18,6 +18,7 @@ from typing import Any, Final
 
 import psutil
 
+from scripts.bench import connections
 from scripts.bench.blackhole import blackhole
 from scripts.bench.fleet import MIB, fleet
 from scripts.bench.kill import kill
@@ -27,13 +28,17 @@ from scripts.lab import LabError, StandIn, unless_stopped
 from scripts.lab.processes import ROOT
 from supervisor.settings import ENV_FILE
 
-TAKES_SECONDS: Final = {"blackhole": 105, "start": 25, "weight": 50, "adopt": 15, "kill": 35}
+TAKES_SECONDS: Final = {"connections": 10, "blackhole": 105, "start": 25, "weight": 50, "adopt": 15, "kill": 35}
 PARTS: Final = tuple(TAKES_SECONDS)
 FLEET_PARTS: Final = ("start", "weight", "adopt")
 
 
 async def measure(bench: Bench, only: Sequence[str]) -> None:
     """All parts that were asked for."""
+    if "connections" in only:
+        await asyncio.to_thread(connections.measure, bench.report)
+        if len(only) == 1:
+            return  # nobody has logged in
     if "blackhole" in only:
         await blackhole(bench)
     if of_fleet := [part for part in FLEET_PARTS if part in only]:

@@ -1,38 +1,172 @@
-"""What the host has and uses, by psutil: the only place that samples it."""
+"""What the host has and uses: the only place that samples it. Whoever wants figures (alerts, API, reports, scripts) has them from here."""
 
+import threading
+import time
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Final
+from pathlib import Path
+from typing import Final, NamedTuple
 
 import psutil
 
 SAMPLE_SECONDS: Final = 1.0
+FILE_NR: Final = Path("/proc/sys/fs/file-nr")
+INTERFACES: Final = Path("/sys/class/net")
+NO_LIMIT: Final = 1 << 62
+"""A kernel without a limit of open files says 2^63-1."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HostSample:
-    """Bytes, and CPU as a fraction of all cores since the last sample."""
+    """The host, cheaply: memory and swap in bytes, CPU as a fraction of all cores since the last sample, rates since the last sample."""
 
     total_memory_bytes: int
     used_memory_bytes: int
+    available_memory_bytes: int
+    swap_total_bytes: int
+    swap_used_bytes: int
     cpu_fraction: float
+    cores: int
+    load_1: float
+    load_5: float
+    load_15: float
+    open_descriptors: int | None
+    """Of the whole system. None: not told here (not Linux)."""
+    max_descriptors: int | None
+    """fs.file-max. None: not told here, or there is no limit."""
+    network_in_bytes_per_second: float
+    network_out_bytes_per_second: float
+    network_in_packets_per_second: float
+    network_out_packets_per_second: float
+
+
+class Traffic(NamedTuple):
+    """What an interface has carried since it came up."""
+
+    in_bytes: int
+    out_bytes: int
+    in_packets: int
+    out_packets: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Counters:
+    """What the kernel counts since boot, at one moment; a rate needs two of them."""
+
+    at_seconds: float
+    busy_seconds: float
+    """CPU time in use, of all cores."""
+    all_seconds: float
+    """CPU time in use and idle, of all cores."""
+    traffic: Mapping[str, Traffic]
 
 
 class Host:
-    """The sampler. Between two samples lies at least a second: over less, a share of CPU time is noise, and readers spoil it for each other."""
+    """The sampler. Between two samples lies at least a second: over less, a share of CPU time is noise, and readers spoil it for each other.
 
-    def __init__(self) -> None:
-        psutil.cpu_percent(interval=None)  # from here on there is something to compare with
+    Threads may share it. `least_seconds`: for a caller that is alone with its sampler and wants another pace.
+    """
+
+    def __init__(self, least_seconds: float = SAMPLE_SECONDS, count: Callable[[], Counters] | None = None) -> None:
+        self._least_seconds = least_seconds
+        self._count = count or count_now
+        self._before = self._count()  # from here on there is something to compare with
         self._taken_at = float("-inf")
         self._last: HostSample | None = None
+        self._lock = threading.Lock()
 
     def sample(self, now: float) -> HostSample:
         """A sample that is at most a second old. `now`: seconds of a monotonic clock."""
-        if self._last is None or now - self._taken_at >= SAMPLE_SECONDS:
-            memory = psutil.virtual_memory()
-            self._taken_at = now
-            self._last = HostSample(
-                total_memory_bytes=memory.total,
-                used_memory_bytes=memory.total - memory.available,
-                cpu_fraction=min(1.0, psutil.cpu_percent(interval=None) / 100),
-            )
-        return self._last
+        with self._lock:
+            if self._last is None or not 0 <= now - self._taken_at < self._least_seconds:  # below 0: another clock
+                counters = self._count()
+                self._last = _sample(self._before, counters)
+                self._before, self._taken_at = counters, now
+            return self._last
+
+
+def count_now() -> Counters:
+    """The kernel's counters now."""
+    times = psutil.cpu_times()
+    # A guest's time is in user's already; waiting for a disk is idle (psutil's and top's own reckoning).
+    doubled = getattr(times, "guest", 0.0) + getattr(times, "guest_nice", 0.0)
+    idle = times.idle + getattr(times, "iowait", 0.0)
+    every = sum(times) - doubled
+    carried = psutil.net_io_counters(pernic=True, nowrap=False)
+    counted = counted_interfaces(carried)
+    return Counters(
+        at_seconds=time.monotonic(),
+        busy_seconds=every - idle,
+        all_seconds=every,
+        traffic={
+            name: Traffic(one.bytes_recv, one.bytes_sent, one.packets_recv, one.packets_sent)
+            for name, one in carried.items()
+            if name in counted
+        },
+    )
+
+
+def counted_interfaces(names: Mapping[str, object], interfaces: Path = INTERFACES) -> frozenset[str]:
+    """Those through which traffic leaves the host: real devices; where there are none (a container), all but the loopback.
+
+    Bridges, bonds and tunnels carry what a device carries once more, and would be counted twice.
+    """
+    devices = frozenset(name for name in names if (interfaces / name / "device").exists())
+    return devices or frozenset(name for name in names if not _is_loopback(name))
+
+
+def cpu_fraction(before: Counters, after: Counters) -> float:
+    """The share of all cores that was in use between two counts; 0 if no time has passed."""
+    passed = after.all_seconds - before.all_seconds
+    return min(1.0, max(0.0, (after.busy_seconds - before.busy_seconds) / passed)) if passed > 0 else 0.0
+
+
+def traffic_per_second(before: Counters, after: Counters) -> tuple[float, float, float, float]:
+    """Bytes in and out, packets in and out, a second. An interface that is new, gone or was reset between two counts counts as silent."""
+    seconds = after.at_seconds - before.at_seconds
+    if seconds <= 0:
+        return 0.0, 0.0, 0.0, 0.0
+    sums = [0, 0, 0, 0]
+    for name in before.traffic.keys() & after.traffic.keys():
+        for place, (old, new) in enumerate(zip(before.traffic[name], after.traffic[name], strict=True)):
+            sums[place] += max(0, new - old)
+    in_bytes, out_bytes, in_packets, out_packets = (total / seconds for total in sums)
+    return in_bytes, out_bytes, in_packets, out_packets
+
+
+def read_descriptors(file: Path = FILE_NR) -> tuple[int | None, int | None]:
+    """Open descriptors of the whole system, and how many there may be (None: no limit). None, None: not Linux, or hidden."""
+    try:
+        used, _, most = file.read_text().split()
+    except OSError:
+        return None, None  # not told here, and said as such
+    return int(used), int(most) if int(most) < NO_LIMIT else None
+
+
+def _sample(before: Counters, after: Counters) -> HostSample:
+    memory, swap = psutil.virtual_memory(), psutil.swap_memory()
+    load_1, load_5, load_15 = psutil.getloadavg()
+    open_descriptors, max_descriptors = read_descriptors()
+    in_bytes, out_bytes, in_packets, out_packets = traffic_per_second(before, after)
+    return HostSample(
+        total_memory_bytes=memory.total,
+        used_memory_bytes=memory.total - memory.available,
+        available_memory_bytes=memory.available,
+        swap_total_bytes=swap.total,
+        swap_used_bytes=swap.used,
+        cpu_fraction=cpu_fraction(before, after),
+        cores=psutil.cpu_count() or 1,
+        load_1=load_1,
+        load_5=load_5,
+        load_15=load_15,
+        open_descriptors=open_descriptors,
+        max_descriptors=max_descriptors,
+        network_in_bytes_per_second=in_bytes,
+        network_out_bytes_per_second=out_bytes,
+        network_in_packets_per_second=in_packets,
+        network_out_packets_per_second=out_packets,
+    )
+
+
+def _is_loopback(name: str) -> bool:
+    return name.rstrip("0123456789") == "lo" or name.startswith("Loopback")

@@ -5,11 +5,40 @@ import re
 import pytest
 
 from api.routes import ROUTES
-from scripts.generate_docs import ROOT, documents
+from scripts.generate_docs import HOST, ROOT, documents, host
 from sessions.model import CloseReason, SessionState
+from supervisor.host.numbers import NUMBERS
 from supervisor.settings import Settings, variable
 
 READMES = ["README.md", "README.pt-BR.md"]
+MANUALS = ["docs/host.md", "docs/deployment.md"]
+
+GIB = 1024**3
+SEED = {
+    "Otimizações Implementadas": {
+        "limite padrão": 1024,
+        "file descriptors": 65536,
+        "tcp_max_syn_backlog": 8192,
+        "tcp_keepalive_time": 600,
+        "tcp_fin_timeout": 30,
+        "net.core.somaxconn": 8192,
+        "net.core.netdev_max_backlog": 5000,
+        "vm.max_map_count": 262144,
+        "kernel.shmmax (1GB)": GIB,
+    },
+    "Monitoramento": {"atualiza a cada 5 segundos": 5, "últimas 100 medições": 100, "grep :8000": 8000},
+    "Alertas Automáticos": {"CPU": 80, "Memória": 85, "File Descriptors": 90, "WebSocket": 500, "Load average": 4.0},
+    "Critérios de Aprovação": {"File descriptors": 10_000, "Memória (2GB)": 2 * GIB, "conexões": 500, "CPU": 80},
+    "Métricas de Sucesso": {
+        "descriptors antes": 1024,
+        "conexões antes": 100,
+        "CPU antes": 90,
+        "descriptors depois": 65536,
+        "conexões depois": 500,
+        "CPU depois": 70,
+    },
+}
+"""Seed 000's numbers, copied from its text by hand, in its order."""
 
 
 def text(*names: str) -> str:
@@ -44,6 +73,35 @@ def test_the_readme_names_no_setting_that_does_not_exist(readme: str) -> None:
 def test_the_readme_explains_every_state_an_operator_sees(readme: str) -> None:
     shown = text(readme)
     assert [state for state in SessionState if f"`{state}`" not in shown] == []
+
+
+@pytest.mark.parametrize("table", SEED)
+def test_every_number_of_seed_000_stands_in_the_code_and_in_the_docs(table: str) -> None:
+    assert [row.value for row in NUMBERS if row.table == table] == list(SEED[table].values())
+    shown = re.findall(rf"^\| `\S+` \| ([\d,.]+) \| [^|]+ \| {table} \|", text("docs/host.md"), re.MULTILINE)
+    assert [float(value.replace(",", "")) for value in shown] == list(SEED[table].values())
+
+
+def test_no_number_of_the_table_is_of_another_seed() -> None:
+    assert {row.table for row in NUMBERS} == set(SEED)
+
+
+@pytest.mark.parametrize("marker", ["<!-- seed numbers: generated -->", "<!-- end of wanted limits -->"])
+def test_a_page_that_has_lost_its_markers_is_not_taken_for_up_to_date(marker: str) -> None:
+    with pytest.raises(ValueError, match="should have one"):
+        host(HOST.read_text(encoding="utf-8").replace(marker, ""))
+
+
+@pytest.mark.parametrize("document", MANUALS)
+def test_manuals_name_only_what_there_is(document: str) -> None:
+    """Links, settings, and the project's own files."""
+    page = text(document)
+    known = {variable(name) for name in Settings.model_fields}
+    assert set(re.findall(r"WHATSAPP_[A-Z_]+[A-Z]", page)) - known == set()
+    links = re.findall(r"\]\((?!https?://)([^)#]+)", page)
+    assert [link for link in links if not (HOST.parent / link).exists()] == []
+    named = set(re.findall(r"\b(?:scripts|supervisor)/[\w/.-]+\w", page))
+    assert [file for file in named if not (ROOT / file).exists()] == []
 
 
 @pytest.mark.parametrize("document", [*READMES, "ARCHITECTURE.md", "CONTRIBUTING.md", "CHANGELOG.md"])

@@ -1,24 +1,29 @@
 """Thresholds: what is above is an alarm, what is at it is none, and alerts come on edges only."""
 
 import asyncio
+import os
+import threading
 from collections.abc import Mapping
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from sessions.model import SessionId, SessionState
 from sessions.snapshot import Performance
-from supervisor import performance
+from supervisor import host_watch
+from supervisor.host.lookout import Reading
+from supervisor.host.readings import Host
+from supervisor.host_watch import HostWatch
 from supervisor.performance import SystemPerformance, Thresholds, assess, monitor
+from tests.host_tools import connections, host, reading, supervisor
 
 SHOP = SessionId("shop")
 LIMITS = Thresholds()
 
 
-def _system(memory: int = 0, cpu: float = 0.0, errors: float = 0.0) -> SystemPerformance:
-    return SystemPerformance(
-        total_memory=1000, used_memory=memory, cpu_usage=cpu, active_connections=0, error_rate=errors
-    )
+def _reading(memory: int = 0, cpu: float = 0.0, **more: Any) -> Reading:
+    return reading(host=host(used_memory_bytes=memory, cpu_fraction=cpu), **more)
 
 
 def _session(average: float | None) -> dict[SessionId, Performance]:
@@ -27,30 +32,54 @@ def _session(average: float | None) -> dict[SessionId, Performance]:
 
 
 @pytest.mark.parametrize(
-    ("system", "alarms"),
+    ("seen", "errors", "alarms"),
     [
-        (_system(), set()),
-        (_system(memory=800, cpu=0.9, errors=0.1), set()),  # at the threshold is not above it
-        (_system(memory=801), {"memory"}),
-        (_system(cpu=0.91), {"cpu"}),
-        (_system(errors=0.11), {"error_rate"}),
-        (_system(memory=1000, cpu=1.0, errors=1.0), {"memory", "cpu", "error_rate"}),
+        (_reading(), 0.0, set()),
+        (_reading(memory=800, cpu=0.9), 0.1, set()),  # at the threshold is not above it
+        (_reading(memory=801), 0.0, {"memory"}),
+        (_reading(cpu=0.91), 0.0, {"cpu"}),
+        (_reading(), 0.11, {"error_rate"}),
+        (_reading(memory=1000, cpu=1.0), 1.0, {"memory", "cpu", "error_rate"}),
+        (
+            _reading(supervisor=supervisor(91, 100), connections=connections(501)),
+            0.0,
+            {"supervisor_descriptors", "websockets"},
+        ),
+        (_reading(connections=None), 0.0, set()),
     ],
 )
-def test_what_is_above_its_threshold_is_an_alarm(system: SystemPerformance, alarms: set[str]) -> None:
-    assert {name for session, name in assess(system, {}, LIMITS) if session is None} == alarms
+def test_what_is_above_its_threshold_is_an_alarm(seen: Reading, errors: float, alarms: set[str]) -> None:
+    assert {name for session, name in assess(seen, errors, {}, LIMITS) if session is None} == alarms
 
 
 @pytest.mark.parametrize(("average", "alarm"), [(None, False), (5000.0, False), (5000.1, True)])
 def test_slow_round_trips_are_the_sessions_own_alarm(average: float | None, alarm: bool) -> None:
-    assert ((SHOP, "response_time") in assess(_system(), _session(average), LIMITS)) is alarm
+    assert ((SHOP, "response_time") in assess(_reading(), 0.0, _session(average), LIMITS)) is alarm
 
 
 def test_an_alarm_says_the_figure_and_the_limit() -> None:
-    assert assess(_system(memory=950), {}, LIMITS) == {(None, "memory"): "memory is 95%, above 80%"}
-    words = assess(_system(), _session(7000.0), LIMITS)[SHOP, "response_time"]
+    assert assess(_reading(memory=950), 0.0, {}, LIMITS) == {(None, "memory"): "memory is 95%, above 80%"}
+    assert assess(_reading(), 0.25, {}, LIMITS) == {(None, "error_rate"): "error_rate is 25%, above 10%"}
+    words = assess(_reading(), 0.0, _session(7000.0), LIMITS)[SHOP, "response_time"]
     assert "7000 ms" in words
     assert "5000 ms" in words
+
+
+@pytest.mark.parametrize(
+    ("thresholds", "cores", "sessions", "load", "websockets"),
+    [
+        (LIMITS, 2, 10, 4.0, 500),
+        (LIMITS, 16, 250, 16.0, 500),
+        (LIMITS, 2, 251, 4.0, 502),
+        (Thresholds(load=1.5, websockets=100), 16, 1000, 1.5, 100),
+    ],
+)
+def test_load_and_websockets_grow_with_the_machine_and_the_fleet_unless_they_are_set(
+    thresholds: Thresholds, cores: int, sessions: int, load: float, websockets: int
+) -> None:
+    limits = thresholds.of_host(cores, sessions)
+    assert (limits.load, limits.websockets) == (load, websockets)
+    assert (limits.memory_fraction, limits.cpu_fraction, limits.descriptors_fraction) == (0.8, 0.9, 0.9)
 
 
 def test_the_figures_are_named_as_the_seeds_scripts_read_them() -> None:
@@ -63,25 +92,73 @@ def test_the_figures_are_named_as_the_seeds_scripts_read_them() -> None:
     }
 
 
+class NoSessions:
+    """A fleet without sessions, and so without errors."""
+
+    def sessions(self) -> list[object]:
+        return []
+
+    def outcomes(self) -> tuple[int, int]:
+        return 0, 0
+
+
+class Watch:
+    """A host of which every look is written down beforehand; afterwards it rests."""
+
+    def __init__(self, *readings: Reading) -> None:
+        self.left = list(readings)
+        self.weighed_workers = False
+
+    async def reading(self, with_workers: bool = True) -> Reading:
+        self.weighed_workers |= with_workers
+        return self.left.pop(0) if self.left else _reading()
+
+
 @pytest.mark.looptime
-async def test_an_alert_is_raised_once_and_taken_back_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    figures = [_system(), _system(cpu=1.0), _system(cpu=1.0), _system(cpu=0.95), _system(), _system()]
-    remaining = iter([*figures, *[_system()] * 100])
-    monkeypatch.setattr(performance, "system_performance", lambda _fleet: next(remaining))
+async def test_an_alert_is_raised_once_and_taken_back_once() -> None:
+    watch = Watch(*(_reading(cpu=cpu) for cpu in (0.0, 1.0, 1.0, 0.95, 0.0, 0.0)))
     published: list[tuple[SessionId | None, str, str]] = []
 
     def publish(session: SessionId | None, kind: str, data: Mapping[str, Any]) -> None:
         assert kind == "alert"
         published.append((session, data["name"], data["message"]))
 
-    class NoSessions:
-        def sessions(self) -> list[object]:
-            return []
-
-    task = asyncio.create_task(monitor(NoSessions(), LIMITS, 30.0, publish))  # type: ignore[arg-type]
+    task = asyncio.create_task(monitor(NoSessions(), watch, LIMITS, 30.0, publish))  # type: ignore[arg-type]
     await asyncio.sleep(30 * 7)
     task.cancel()
     await asyncio.wait([task])
     assert [(session, name) for session, name, _ in published] == [(None, "cpu"), (None, "cpu")]
     assert published[0][2] == "cpu is 100%, above 90%"
     assert published[1][2].startswith("no more")
+    assert not watch.weighed_workers  # 5,000 of them would cost seconds, every half minute
+
+
+async def test_many_callers_take_one_thread_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    threads: list[int] = []
+    busy = threading.Lock()
+
+    class Slow:
+        def __init__(self, *_: object) -> None:
+            pass
+
+        def reading(self, _now: float, whom: Any, _with_workers: bool) -> SimpleNamespace:
+            assert busy.acquire(blocking=False)
+            threads.append(threading.get_ident())
+            threading.Event().wait(0.005)  # long enough for another one to begin, if it could
+            busy.release()
+            return SimpleNamespace(whom=whom)
+
+    monkeypatch.setattr(host_watch, "Lookout", Slow)
+    watch = HostWatch(Host(), {443}, lambda: (1, 2))
+    readings = await asyncio.gather(*(watch.reading() for _ in range(20)))
+    assert len(threads) == 20
+    assert threading.get_ident() not in threads  # the program's own thread goes on meanwhile
+    assert {one.whom for one in readings} == {host_watch.Whom(supervisor=os.getpid(), workers=(1, 2))}  # type: ignore[attr-defined]
+
+
+async def test_the_supervisor_looks_at_itself() -> None:
+    seen = await HostWatch(Host(), {443}, lambda: (os.getpid(),)).reading()
+    assert seen.supervisor is not None
+    assert seen.supervisor.process.pid == os.getpid()
+    assert seen.workers is not None
+    assert seen.workers.count == 1

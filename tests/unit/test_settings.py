@@ -63,6 +63,11 @@ def test_every_setting_says_what_it_is_for() -> None:
         ("WHATSAPP_MEMORY_THRESHOLD", "80", "less than or equal to 1"),
         ("WHATSAPP_MEMORY_THRESHOLD", "0", "greater than 0"),
         ("WHATSAPP_CPU_THRESHOLD", "nan", "finite"),
+        ("WHATSAPP_DESCRIPTOR_THRESHOLD", "1.1", "less than or equal to 1"),
+        ("WHATSAPP_LOAD_THRESHOLD", "0", "greater than 0"),
+        ("WHATSAPP_LOAD_THRESHOLD", "inf", "finite"),
+        ("WHATSAPP_WEBSOCKET_THRESHOLD", "0", "greater than or equal to 1"),
+        ("WHATSAPP_WEBSOCKET_THRESHOLD", "5e2", "whole number"),
         ("WHATSAPP_GATE_RATE", "0", "greater than 0"),
         ("WHATSAPP_GATE_RATE", "inf", "finite"),
         ("WHATSAPP_API_PORT", "65536", "less than or equal to 65535"),
@@ -355,3 +360,20 @@ def test_reading_the_settings_writes_nothing(bare_environment: Path) -> None:
     code = f"import sys; sys.path.insert(0, {str(root)!r}); from supervisor.settings import load; load()"
     subprocess.run([sys.executable, "-B", "-c", code], check=True, cwd=bare_environment, timeout=30)
     assert list(bare_environment.iterdir()) == []
+
+
+def test_the_hosts_thresholds_are_the_seeds_unless_they_are_set(monkeypatch: pytest.MonkeyPatch) -> None:
+    limits = load().thresholds().of_host(cores=2, sessions=10)
+    assert (limits.cpu_fraction, limits.memory_fraction, limits.descriptors_fraction) == (0.9, 0.8, 0.9)
+    assert (limits.load, limits.websockets) == (4.0, 500)
+    monkeypatch.setenv("WHATSAPP_DESCRIPTOR_THRESHOLD", "0.5")
+    monkeypatch.setenv("WHATSAPP_LOAD_THRESHOLD", "2.5")
+    monkeypatch.setenv("WHATSAPP_WEBSOCKET_THRESHOLD", "50")
+    limits = load().thresholds().of_host(cores=16, sessions=1000)
+    assert (limits.descriptors_fraction, limits.load, limits.websockets) == (0.5, 2.5, 50)
+
+
+def test_the_ports_of_websockets_are_those_that_it_speaks_to(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert load().web_socket_ports(4001) == {443, 4001, 8000}
+    monkeypatch.setenv("WHATSAPP_WEB_SOCKET_URL", "ws://127.0.0.1:9000/{session}")
+    assert load().web_socket_ports(5001) == {443, 5001, 8000, 9000}

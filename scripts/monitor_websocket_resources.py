@@ -1,0 +1,291 @@
+"""Watches what many WebSocket connections cost this host: CPU, load, memory, descriptors, connections, network, the workers' own weight.
+
+    scripts/monitor_websocket_resources.py [interval] [--once] [--json] [--port N ...] [--output-dir DIR]
+
+On a terminal it is one live picture; elsewhere a line for each reading (with --json a JSON object). Ctrl-C or SIGTERM ends it, and leaves the
+last 100 readings with statistics and the alarms seen in websocket_monitoring_<UTC date and time>.json. It needs neither root nor a running
+supervisor: what may not be read is null, and a note says why. Exit status: 0 it was ended, 1 the report could not be written or nothing
+could be read, 2 it was used wrongly.
+"""
+
+if __name__ == "__main__":  # the system's Python has neither the project nor its packages
+    __import__("scripts.project_python" if __package__ else "project_python", fromlist=["enter"]).enter()
+
+import argparse
+import errno
+import io
+import json
+import math
+import os
+import signal
+import sys
+import threading
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Final
+
+from dotenv import dotenv_values
+from rich.console import Console
+from rich.live import Live
+
+from scripts.resource_view import line, picture
+from supervisor.host.alarms import AlertLimits
+from supervisor.host.connections import websocket_ports
+from supervisor.host.lookout import Lookout, find_whom
+from supervisor.host.monitor import ResourceMonitor, reading_document
+from supervisor.host.numbers import number
+from supervisor.host.readings import Host
+
+ROOT: Final = Path(__file__).resolve().parent.parent
+FIRST_LOOK_SECONDS: Final = 0.5
+"""CPU and network are differences between two moments: so long after the start the first reading is taken."""
+DEFAULT_API_PORT: Final = 4001
+MOST_SECONDS: Final = 86_400.0
+ENDING: Final = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name))
+
+
+class CannotWrite(Exception):
+    """The report cannot be written; the message says where and why."""
+
+
+class Monitoring:
+    """The readings, one after the other, until it is ended."""
+
+    def __init__(self, given: argparse.Namespace) -> None:
+        self.interval: float = given.interval
+        self.ended = threading.Event()
+        self.monitor = ResourceMonitor(limits=given.limits)
+        self._data: Path = given.data_dir
+        self._host = Host(least_seconds=0)
+        self._lookout = Lookout(self._host, given.ports, fresh_seconds=0)
+
+    def readings(self) -> Iterator[None]:
+        """Wait, look, and remember; after each the monitor knows one more. Ends when it is told to."""
+        wait = min(FIRST_LOOK_SECONDS, self.interval)
+        while not self.ended.wait(wait):
+            began = time.monotonic()
+            self.look()
+            yield
+            took = time.monotonic() - began
+            wait = max(self.interval - took, took)  # never more than half of a core, whatever was asked for
+
+    def look(self) -> None:
+        """One reading."""
+        self.monitor.add(self._lookout.reading(time.monotonic(), find_whom(self._data)))
+
+    def write(self, directory: Path) -> Path:
+        """Leave the report, under a name that nobody has yet. Raises CannotWrite."""
+        ended = time.time()
+        text = json.dumps(self.monitor.document(self.interval, ended), indent=2) + "\n"
+        name = f"websocket_monitoring_{datetime.fromtimestamp(ended, UTC):%Y%m%d_%H%M%S}"
+        try:
+            return _write_new(directory, name, text)
+        except OSError as error:
+            raise CannotWrite(f"the report cannot be written into {directory}: {error.strerror or error}") from None
+
+
+def _write_new(directory: Path, name: str, text: str) -> Path:
+    """Whole or not at all: the name is taken first, and replaced by the finished file."""
+    for number_of_name in range(1, 1000):
+        file = directory / (f"{name}.json" if number_of_name == 1 else f"{name}-{number_of_name}.json")
+        try:
+            os.close(os.open(file, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o644))
+        except FileExistsError:
+            continue  # another monitor was ended in the same second
+        unfinished = file.with_name(f".{file.name}.tmp")
+        try:
+            with unfinished.open("w", encoding="utf-8") as output:
+                output.write(text)
+                output.flush()
+                os.fsync(output.fileno())
+            unfinished.replace(file)
+        except OSError:
+            unfinished.unlink(missing_ok=True)
+            file.unlink(missing_ok=True)
+            raise
+        return file
+    raise FileExistsError(f"{name}*.json: all names of this second are taken")
+
+
+def watch(monitoring: Monitoring, as_json: bool, console: Console) -> None:
+    """Show each reading: a live picture on a terminal, else a line. Raises OSError when nobody can see it any more."""
+    if as_json or not console.is_terminal:
+        for _ in monitoring.readings():
+            shown = json.dumps(_document(monitoring)) if as_json else line(monitoring.monitor)
+            print(shown, flush=True)
+        return
+    with Live(console=console, screen=True, auto_refresh=False) as live:
+        live.update(picture(monitoring.monitor, monitoring.interval, console.size), refresh=True)
+        for _ in monitoring.readings():
+            if not console.is_terminal:  # rich falls silent then, and we would watch for nobody
+                raise OSError(errno.EIO, "the terminal is gone")
+            live.update(picture(monitoring.monitor, monitoring.interval, console.size), refresh=True)
+
+
+def once(monitoring: Monitoring, as_json: bool, console: Console) -> None:
+    """One reading, shown."""
+    time.sleep(FIRST_LOOK_SECONDS)
+    monitoring.look()
+    if as_json:
+        print(json.dumps(_document(monitoring), indent=2))
+    else:
+        console.print(picture(monitoring.monitor, None, console.size))
+
+
+def run(given: argparse.Namespace) -> int:
+    """The whole of it; the exit status."""
+    monitoring, console = Monitoring(given), Console()
+    if given.once:
+        once(monitoring, given.json, console)
+        if given.output_dir is not None:
+            print(f"The report is in {monitoring.write(given.output_dir)}", file=sys.stderr)
+        return 0
+    with _ended_by_signals(monitoring.ended):
+        try:
+            watch(monitoring, given.json, console)
+        except OSError as error:  # the terminal or the reader of our pipe is gone; the report is still worth writing
+            trouble = f"nothing can be shown any more ({error.strerror or error})"
+            _mute_output()
+        else:
+            trouble = ""
+        file = monitoring.write(given.output_dir or Path())
+    said = f"{monitoring.monitor.count} readings. The report is in {file}"
+    print(f"{trouble}; {said}" if trouble else said, file=sys.stderr)
+    return 0
+
+
+def parse(arguments: Sequence[str], environment: Mapping[str, str | None]) -> argparse.Namespace:
+    """The command line; SystemExit 2 with the reason where it cannot be used."""
+    parser = argparse.ArgumentParser(prog="monitor_websocket_resources.py", description=(__doc__ or "").splitlines()[0])
+    limits = AlertLimits()
+    add = parser.add_argument
+    add("interval", nargs="?", type=_seconds, default=number("interval"), help="seconds between readings (%(default)g)")
+    add("--once", action="store_true", help="one reading")
+    add("--json", action="store_true", help="JSON on stdout, and nothing else")
+    add(
+        "--port",
+        type=_port,
+        action="append",
+        metavar="N",
+        help="count WebSocket connections at this port, not at the usual ones",
+    )
+    add(
+        "--output-dir",
+        type=_directory,
+        metavar="DIR",
+        help="where the report goes (working directory; with --once: none)",
+    )
+    add("--data-dir", type=Path, metavar="DIR", help="the supervisor's data directory (WHATSAPP_DATA_DIR, or data)")
+    add("--max-load", type=_positive, default=limits.load, metavar="N", help="alarm above this load (%(default)g)")
+    add(
+        "--max-websockets",
+        type=_count,
+        default=limits.websockets,
+        metavar="N",
+        help="alarm above so many (%(default)s)",
+    )
+    given = parser.parse_args(arguments)
+    given.limits = replace(limits, load=given.max_load, websockets=given.max_websockets)
+    given.data_dir = (given.data_dir or ROOT / (environment.get("WHATSAPP_DATA_DIR") or "data")).expanduser().absolute()
+    try:
+        given.ports = frozenset(given.port) if given.port else _usual_ports(environment)
+    except ValueError as error:
+        parser.error(str(error))
+    if not given.once and given.output_dir is None and not os.access(Path(), os.W_OK):
+        parser.error(
+            "the working directory cannot be written, and the report goes there: choose another with --output-dir"
+        )
+    return given
+
+
+def _usual_ports(environment: Mapping[str, str | None]) -> frozenset[int]:
+    """Those of the supervisor's own settings. Raises ValueError."""
+    text = environment.get("WHATSAPP_API_PORT") or str(DEFAULT_API_PORT)
+    if not text.isdecimal() or not 0 <= int(text) < 65_536:
+        raise ValueError(f"WHATSAPP_API_PORT is {text!r}; it accepts 0 to 65535")
+    url = environment.get("WHATSAPP_WEB_SOCKET_URL") or None
+    try:
+        return websocket_ports(int(text), url)
+    except ValueError as error:
+        raise ValueError(f"WHATSAPP_WEB_SOCKET_URL cannot be used: {error}") from None
+
+
+def _document(monitoring: Monitoring) -> dict[str, Any]:
+    return reading_document(monitoring.monitor.readings[-1], monitoring.monitor.limits)
+
+
+def _seconds(text: str) -> float:
+    value = _positive(text)
+    if value > MOST_SECONDS:
+        raise argparse.ArgumentTypeError(f"{text!r} is more than a day; it accepts seconds")
+    return value
+
+
+def _positive(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not (math.isfinite(value) and value > 0):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a positive number")
+    return value
+
+
+def _count(text: str) -> int:
+    if not text.isdecimal() or int(text) == 0:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number above 0")
+    return int(text)
+
+
+def _port(text: str) -> int:
+    if not text.isdecimal() or not 0 < int(text) < 65_536:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a port, 1 to 65535")
+    return int(text)
+
+
+def _directory(text: str) -> Path:
+    directory = Path(text)
+    if not directory.is_dir():
+        raise argparse.ArgumentTypeError(f"{text} is no directory")
+    if not os.access(directory, os.W_OK | os.X_OK):
+        raise argparse.ArgumentTypeError(f"{text} cannot be written")
+    return directory
+
+
+@contextmanager
+def _ended_by_signals(ended: threading.Event) -> Iterator[None]:
+    """Ctrl-C, SIGTERM, and the end of the terminal are how it is ended, not how it dies."""
+    before = {one: signal.signal(one, lambda *_: ended.set()) for one in ENDING}
+    try:
+        yield
+    finally:
+        for one, handler in before.items():
+            signal.signal(one, handler)
+
+
+def _mute_output() -> None:
+    """Python flushes stdout at its end, and would fail there once more."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+
+
+def main() -> int:
+    """Entry of the script."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")  # a terminal without bars shows question marks, not a traceback
+    given = parse(sys.argv[1:], dotenv_values(ROOT / ".env") | dict(os.environ))
+    try:
+        return run(given)
+    except CannotWrite as error:
+        print(f"{Path(sys.argv[0]).name}: {error}.", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        return 130
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,276 @@
+"""A file tree below a root: reading in it as a process inside it would, and writing into it so that a file is there whole or not at all.
+
+With a root other than `/` no symbolic link leads out of it: an absolute one begins at the root again, and none is followed when we write.
+"""
+
+import contextlib
+import errno
+import os
+import stat
+import tempfile
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import Final
+
+from supervisor.host.system_files import (
+    LIMITS_DIRECTORY,
+    LIMITS_FILE,
+    SYSCTL_DIRECTORIES,
+    SYSCTL_FILE,
+    SYSCTL_LAST,
+    Configuration,
+    Line,
+    Malformed,
+    limits_order,
+    parse_limits,
+    parse_sysctl,
+    sysctl_order,
+)
+
+TEMPORARY: Final = ".wasup-"
+"""How files begin that wait for their place. Nobody who reads these directories looks at hidden ones."""
+LINKS_MOST: Final = 40
+"""Symbolic links on one way; more is a circle (path_resolution(7) has the same number)."""
+
+_Parse = Callable[[str, str], tuple[list[Line], list[Malformed]]]
+
+
+class InTheWay(OSError):
+    """Where a file or directory of ours belongs stands something else."""
+
+
+@dataclass(frozen=True, slots=True)
+class Owned:
+    """A file's content and what belongs to it. Times in nanoseconds."""
+
+    content: bytes
+    mode: int
+    uid: int
+    gid: int
+    changed_at_ns: int
+
+
+class Tree:
+    """The tree below `root`. Paths are given without a leading slash."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root.resolve()
+        self.live = self.root == Path("/")
+
+    # ---- reading
+
+    def resolve(self, path: str) -> Path:
+        """Where a path leads for a process that has `root` as its root. Raises OSError when links go in a circle."""
+        todo = list(PurePosixPath(path).parts)
+        done: list[str] = []
+        links = 0
+        while todo:
+            part = todo.pop(0)
+            if part in ("/", "."):
+                continue
+            if part == "..":
+                done = done[:-1]
+                continue
+            here = self.root.joinpath(*done, part)
+            if not here.is_symlink():
+                done.append(part)
+                continue
+            links += 1
+            if links > LINKS_MOST:
+                raise OSError(errno.ELOOP, os.strerror(errno.ELOOP), str(here))
+            target = PurePosixPath(os.readlink(here))
+            if target.is_absolute():
+                done = []
+            todo = [*target.parts, *todo]
+        return self.root.joinpath(*done)
+
+    def read(self, path: str) -> bytes | None:
+        """A file's content; None: it is not there. Raises OSError."""
+        try:
+            file = self.resolve(path)
+            if not file.is_file():  # a device such as /dev/null masks a file: nothing to read
+                return b"" if file.exists() and not file.is_dir() else None
+            return file.read_bytes()
+        except FileNotFoundError:
+            return None
+
+    def names(self, directory: str) -> list[str]:
+        """What is in a directory; nothing if it is not there."""
+        with contextlib.suppress(FileNotFoundError, NotADirectoryError):
+            return sorted(os.listdir(self.resolve(directory)))
+        return []
+
+    def sysctl_configuration(self) -> Configuration:
+        """What the sysctl files of others set. `/etc/sysctl.conf` counts last where `sysctl --system` reads it."""
+        files = sysctl_order({directory: self.names(directory) for directory in SYSCTL_DIRECTORIES})
+        read = {self._target(file) for file in files}
+        last = [] if self.has_systemd() or self._target(SYSCTL_LAST) in read else [SYSCTL_LAST]
+        return self._configuration([*files, *last], SYSCTL_FILE, parse_sysctl)
+
+    def has_systemd(self) -> bool:
+        """True if systemd starts this system: it then applies the sysctl files at boot, else `sysctl --system` does."""
+        targets = (self._target(path) for path in ("usr/lib/systemd/systemd", "lib/systemd/systemd"))
+        return any(target is not None and target.exists() for target in targets)
+
+    def _target(self, path: str) -> Path | None:
+        """Where a path leads; None: in a circle. Who reads it is told."""
+        try:
+            return self.resolve(path)
+        except OSError:
+            return None
+
+    def limits_configuration(self) -> Configuration:
+        """What the limits files of others set."""
+        return self._configuration(limits_order(self.names(LIMITS_DIRECTORY)), LIMITS_FILE, parse_limits)
+
+    def _configuration(self, files: Sequence[str], ours: str, parse: _Parse) -> Configuration:
+        lines: list[Line] = []
+        malformed: list[Malformed] = []
+        unreadable: dict[str, str] = {}
+        ours_at = 0
+        for file in files:
+            if file == ours:
+                ours_at = len(lines)
+                continue
+            try:
+                content = self.read(file)
+            except OSError as error:
+                unreadable[f"/{file}"] = error.strerror or str(error)
+                continue
+            found, wrong = parse(file, (content or b"").decode("utf-8", "surrogateescape"))
+            lines += found
+            malformed += wrong
+        return Configuration(lines=lines, malformed=malformed, ours_at=ours_at, unreadable=unreadable)
+
+    def read_ours(self, path: str) -> Owned | None:
+        """A file that we may replace; None: it is not there. Raises InTheWay if it is a link, a directory or a device."""
+        file = self.place(path)
+        try:
+            handle = os.open(file, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+        except FileNotFoundError:
+            return None
+        except OSError as error:
+            if error.errno == errno.ELOOP:
+                raise InTheWay(errno.ELOOP, "a symbolic link is in the way", str(file)) from None
+            raise
+        state = os.fstat(handle)
+        if not stat.S_ISREG(state.st_mode):
+            os.close(handle)
+            raise InTheWay(errno.EEXIST, "something that is not a file is in the way", str(file))
+        with open(handle, "rb") as opened:
+            return Owned(opened.read(), stat.S_IMODE(state.st_mode), state.st_uid, state.st_gid, state.st_mtime_ns)
+
+    # ---- writing
+
+    def place(self, path: str) -> Path:
+        """Where a file of ours lies. Raises InTheWay if the way is barred (by a link only in a tree that is not `/`)."""
+        here = self.root
+        for part in PurePosixPath(path).parts[:-1]:
+            here = here / part
+            if here.is_symlink() and not self.live:
+                raise InTheWay(errno.ELOOP, "a symbolic link is in the way, and might lead out of the tree", str(here))
+            if (here.exists() or here.is_symlink()) and not here.is_dir():
+                raise InTheWay(errno.ENOTDIR, "something that is not a directory is in the way", str(here))
+        return self.root / path
+
+    def missing_directories(self, path: str) -> list[str]:
+        """The directories above `path` that are not there, the uppermost first."""
+        parents = [str(parent) for parent in PurePosixPath(path).parents if str(parent) != "."]
+        return [parent for parent in reversed(parents) if not (self.root / parent).exists()]
+
+    def make_directories(self, directories: Sequence[str]) -> None:
+        """Make them, uppermost first, open to all for reading. Raises OSError."""
+        for directory in directories:
+            made = self.root / directory
+            if not made.is_dir():
+                made.mkdir()
+                made.chmod(0o755)  # whatever the umask is: pam_limits and systemd have to find what lies there
+                sync_directory(made.parent)
+
+    def remove_directories(self, directories: Sequence[str]) -> list[str]:
+        """Remove them, lowest first; back come those that are not empty any more."""
+        left = []
+        for directory in reversed(directories):
+            try:
+                (self.root / directory).rmdir()
+            except FileNotFoundError:
+                continue
+            except OSError as error:
+                if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
+                    raise
+                left.append(directory)
+        return left
+
+    def write(self, path: str, owned: Owned) -> None:
+        """Put a file in place, whole or not at all, also if the machine loses power. Raises OSError, and has then changed nothing."""
+        self.stage(path, owned).commit()
+
+    def stage(self, path: str, owned: Owned) -> "Staged":
+        """Write the file beside its place, durably: what can run out of space has then happened. Raises OSError, and has then left nothing."""
+        file = self.place(path)
+        handle, name = tempfile.mkstemp(prefix=TEMPORARY, dir=file.parent)
+        try:
+            with open(handle, "wb") as temporary:
+                temporary.write(owned.content)
+                temporary.flush()
+                state = os.fstat(handle)
+                if (state.st_uid, state.st_gid) != (owned.uid, owned.gid):
+                    os.fchown(handle, owned.uid, owned.gid)
+                os.fchmod(handle, owned.mode)  # after the change of owner, which takes the set-id bits
+                if owned.changed_at_ns:
+                    os.utime(handle, ns=(owned.changed_at_ns, owned.changed_at_ns))
+                os.fsync(handle)
+        except BaseException:
+            os.unlink(name)
+            raise
+        return Staged(Path(name), file)
+
+    def remove(self, path: str) -> None:
+        """Remove a file; it may be gone already. Raises OSError."""
+        file = self.place(path)
+        with contextlib.suppress(FileNotFoundError):
+            file.unlink()
+            sync_directory(file.parent)
+
+    def leftovers(self, path: str) -> list[Path]:
+        """Temporary files beside `path` whose writer was killed. Nobody reads them; the next run removes them."""
+        directory = (self.root / path).parent
+        with contextlib.suppress(FileNotFoundError, NotADirectoryError):
+            return sorted(file for file in directory.iterdir() if file.name.startswith(TEMPORARY) and file.is_file())
+        return []
+
+
+class Staged:
+    """A file that waits beside its place."""
+
+    def __init__(self, temporary: Path, file: Path) -> None:
+        self._temporary = temporary
+        self._file = file
+
+    def commit(self) -> None:
+        """Into its place. Raises OSError, and has then left nothing."""
+        try:
+            if self._file.is_symlink() or self._file.is_dir():
+                raise InTheWay(errno.EEXIST, "a link or a directory is in the way", str(self._file))
+            os.replace(self._temporary, self._file)
+        except BaseException:
+            self.discard()
+            raise
+        sync_directory(self._file.parent)
+
+    def discard(self) -> None:
+        """Away with it; it may be in its place, or gone, already."""
+        self._temporary.unlink(missing_ok=True)
+
+
+def sync_directory(directory: Path) -> None:
+    """Make durable what was renamed, made or removed in it."""
+    handle = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(handle)
+    except OSError as error:
+        if error.errno not in (errno.EINVAL, errno.EROFS):  # some file systems do not sync directories
+            raise
+    finally:
+        os.close(handle)

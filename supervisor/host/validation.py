@@ -1,0 +1,263 @@
+"""The seed's six validations of this host, as it is for a plain process right now.
+
+Nothing is raised or changed first: what is tested is the limit that a process gets. Each validation says what it measured and, if it failed,
+what to do. One that cannot find out says so and does not pass.
+"""
+
+import asyncio
+import contextlib
+import math
+import statistics
+import time
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final
+
+from supervisor.host.facts import Facts, read_facts
+from supervisor.host.numbers import number, whole
+from supervisor.host.readings import Host
+from supervisor.host.wanted import BY_NAME, MIB, SESSIONS_DEFAULT
+
+LOOPBACK: Final = "127.0.0.1"
+BACKLOG: Final = 1024
+AT_ONCE: Final = 100
+"""Connections that are being opened at the same time; more would test the queue before accept(), not the limits."""
+CONNECTIONS_SECONDS: Final = 60.0
+"""For all of them: 10,000 take a few seconds. A firewall that drops packets on loopback ends here."""
+CPU_SAMPLES: Final = 3
+CPU_PAUSE_SECONDS: Final = 1.1
+"""A little more than the sampler's own second, so that each sample is a new one."""
+TCP_KEYS: Final = ("net.ipv4.tcp_max_syn_backlog", "net.ipv4.tcp_keepalive_time", "net.ipv4.tcp_fin_timeout")
+NETWORK_KEYS: Final = ("net.core.somaxconn", "net.core.netdev_max_backlog")
+OPTIMIZE: Final = "run `sudo python3 scripts/optimize_system.py`"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Validation:
+    """One of the six. `measured`: name and value of each figure."""
+
+    name: str
+    passed: bool
+    criterion: str
+    measured: dict[str, str | float | None] = field(default_factory=dict)
+    what_to_do: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Opened:
+    """What came of opening connections: how many were open at the same time, and what ended it."""
+
+    connections: int
+    seconds: float
+    trouble: str = ""
+
+
+async def validate(
+    connections: int, facts: Facts | None = None, host: Host | None = None, pause_seconds: float = CPU_PAUSE_SECONDS
+) -> list[Validation]:
+    """All six, in the seed's order. CPU at rest is measured first, before the connections make it busy."""
+    known = facts or read_facts()
+    sampler = host or Host()
+    cpu, load, available = await _at_rest(sampler, pause_seconds)
+    opened = await open_connections(connections)
+    return [
+        file_descriptors(known),
+        memory(known, available, _group_memory_in_use_bytes()),
+        settings("tcp", TCP_KEYS, known),
+        settings("network", NETWORK_KEYS, known),
+        many_connections(connections, opened),
+        performance(cpu, load),
+    ]
+
+
+def file_descriptors(facts: Facts) -> Validation:
+    """At least 10,000 for a process, by its soft limit: that is what counts."""
+    least, now = whole("descriptors_test"), facts.values["nofile_soft"]
+    hard = facts.values["nofile_hard"]
+    passed = now.value >= least
+    todo = (
+        f"this shell may raise it itself (`ulimit -n {least}`: the hard limit is {hard.text}); for good, {OPTIMIZE} and log in again"
+        if hard.value >= least
+        else f"{OPTIMIZE} and log in again; in a container `docker run --ulimit nofile=65536:65536`"
+    )
+    return Validation(
+        name="file_descriptors",
+        passed=passed,
+        criterion=f"a process may open at least {least:,}",
+        measured={"soft": now.text, "hard": hard.text},
+        what_to_do="" if passed else todo,
+    )
+
+
+def memory(facts: Facts, available_bytes: int, group_in_use_bytes: int | None) -> Validation:
+    """At least 2 GB available, also within the control group's limit."""
+    least = whole("memory_test")
+    group = facts.values.get("cgroup_memory")
+    left = math.inf
+    if group and not math.isinf(group.value):
+        left = group.value - (group_in_use_bytes or 0)
+    available = min(available_bytes, left)
+    passed = available >= least
+    todo = "stop what else uses memory here, run fewer sessions, or give the machine (or its control group: `docker update --memory`) more"
+    return Validation(
+        name="memory",
+        passed=passed,
+        criterion=f"at least {least / MIB:,.0f} MiB available",
+        measured={"availableBytes": int(available), "controlGroupLimit": group.text if group else None},
+        what_to_do="" if passed else todo,
+    )
+
+
+def settings(name: str, keys: Sequence[str], facts: Facts, sessions: int = SESSIONS_DEFAULT) -> Validation:
+    """Kernel values as the seed wants them, or better. One that this network namespace does not have is its host's, and is told."""
+    wrong, measured = [], {}
+    for key in keys:
+        row, fact = BY_NAME[key], facts.values.get(key)
+        measured[key] = fact.text if fact else facts.missing.get(key, "not read")
+        if fact is not None and not row.satisfied(fact.value, sessions):
+            wrong.append(f"{key} is {fact.text}, wanted {row.direction} {row.wanted_shown(sessions)}")
+    if all(key not in facts.values for key in keys):
+        wrong.append("none of them can be read here, so nobody knows: look on the host of this container")
+    return Validation(
+        name=name,
+        passed=not wrong,
+        criterion=", ".join(f"{key} {BY_NAME[key].direction} {BY_NAME[key].wanted_shown(sessions)}" for key in keys),
+        measured=dict(measured),
+        what_to_do=f"{'; '.join(wrong)}: {OPTIMIZE}" if wrong else "",
+    )
+
+
+def many_connections(wanted: int, opened: Opened) -> Validation:
+    """So many open at the same time on loopback, both ends in this process."""
+    passed = opened.connections >= wanted
+    todo = f"it ended with: {opened.trouble or 'no error'}. "
+    todo += f"Both ends take a descriptor each, so {2 * wanted + 64} are needed: {OPTIMIZE} and log in again"
+    return Validation(
+        name="connections",
+        passed=passed,
+        criterion=f"{wanted:,} open at the same time (the seed: {whole('connections_test')})",
+        measured={"open": opened.connections, "seconds": round(opened.seconds, 2), "trouble": opened.trouble or None},
+        what_to_do="" if passed else todo,
+    )
+
+
+def performance(cpu_fraction: float, load_1: float) -> Validation:
+    """CPU at rest below 80 %."""
+    most = number("cpu_test")
+    passed = cpu_fraction * 100 < most
+    return Validation(
+        name="performance",
+        passed=passed,
+        criterion=f"CPU at rest below {most:.0f} %",
+        measured={"cpuPercent": round(cpu_fraction * 100, 1), "load1": round(load_1, 2)},
+        what_to_do="" if passed else "see what is busy (`top`): with the sessions on top of it, there is no time left",
+    )
+
+
+async def _at_rest(host: Host, pause_seconds: float) -> tuple[float, float, int]:
+    """CPU (the middle one of a few samples, so that one busy second decides nothing), load, bytes available."""
+    samples = []
+    for _ in range(CPU_SAMPLES):
+        await asyncio.sleep(pause_seconds)
+        samples.append(host.sample(time.monotonic()))
+    last = samples[-1]
+    middle = statistics.median(sample.cpu_fraction for sample in samples)
+    return middle, last.load_1, last.available_memory_bytes
+
+
+def _group_memory_in_use_bytes(mount: Path = Path("/sys/fs/cgroup")) -> int | None:
+    """What the control group at the top of this namespace uses. None: not to be read."""
+    for file in (mount / "memory.current", mount / "memory/memory.usage_in_bytes"):
+        with contextlib.suppress(OSError, ValueError):
+            return int(file.read_text())
+    return None
+
+
+# ---- connections
+
+
+async def open_connections(wanted: int, seconds: float = CONNECTIONS_SECONDS) -> Opened:
+    """Open them on loopback and hold them all at once; a byte goes there and back on each. All are closed again."""
+    began = time.monotonic()
+    held: list[asyncio.StreamWriter] = []
+    answering: list[asyncio.StreamWriter] = []
+    trouble: list[str] = []
+    loop = asyncio.get_running_loop()
+    before = loop.get_exception_handler()
+    # asyncio tells the handler, and no caller, that accept() ran out of descriptors.
+    loop.set_exception_handler(lambda _, context: trouble.append(_accept_trouble(context)))
+    try:
+        server = await asyncio.start_server(_echo(answering), LOOPBACK, 0, backlog=BACKLOG)
+    except OSError as error:
+        loop.set_exception_handler(before)
+        return Opened(connections=0, seconds=time.monotonic() - began, trouble=error.strerror or str(error))
+    try:
+        port = server.sockets[0].getsockname()[1]
+        gate = asyncio.Semaphore(AT_ONCE)
+        try:
+            async with asyncio.timeout(seconds):
+                await _until_one_fails([_connect(port, gate, held) for _ in range(wanted)])
+        except TimeoutError:
+            trouble.append(f"not all were open after {seconds:.0f} s")
+        except OSError as error:
+            trouble.insert(0, error.strerror or str(error))
+        return Opened(connections=len(held), seconds=time.monotonic() - began, trouble=trouble[0] if trouble else "")
+    finally:
+        server.close()
+        await _close([*held, *answering])
+        loop.set_exception_handler(before)
+
+
+def _accept_trouble(context: dict[str, object]) -> str:
+    error = context.get("exception")
+    return (error.strerror if isinstance(error, OSError) else None) or str(context.get("message", "unknown"))
+
+
+def _echo(
+    answering: list[asyncio.StreamWriter],
+) -> Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]:
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        answering.append(writer)
+        # The other end goes away when the test is over: that is no failure.
+        with contextlib.suppress(ConnectionError):
+            while data := await reader.read(1):
+                writer.write(data)
+                await writer.drain()
+
+    return serve
+
+
+async def _connect(port: int, gate: asyncio.Semaphore, held: list[asyncio.StreamWriter]) -> None:
+    async with gate:
+        reader, writer = await asyncio.open_connection(LOOPBACK, port)
+        try:
+            writer.write(b"?")
+            if await reader.readexactly(1) != b"?":
+                raise OSError("the answer is not what was sent")
+        except asyncio.IncompleteReadError:
+            writer.close()
+            raise OSError("the connection was closed at once") from None
+        except BaseException:
+            writer.close()
+            raise
+        held.append(writer)
+
+
+async def _until_one_fails(work: Sequence[Awaitable[None]]) -> None:
+    """All of them, or the first one's error; then none is left."""
+    tasks = [asyncio.ensure_future(one) for one in work]
+    try:
+        await asyncio.gather(*tasks)
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+
+async def _close(writers: Sequence[asyncio.StreamWriter]) -> None:
+    for writer in writers:
+        writer.close()
+    for writer in writers:
+        with contextlib.suppress(ConnectionError):
+            await writer.wait_closed()
