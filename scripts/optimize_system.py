@@ -13,6 +13,7 @@ if __name__ == "__main__":  # the system's Python has neither the project nor it
     __import__("scripts.project_python" if __package__ else "project_python", fromlist=["enter"]).enter()
 
 import argparse
+import math
 import os
 import sys
 from collections.abc import Sequence
@@ -20,7 +21,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from supervisor.host.platforms import Platform, diagnose_foreign, foreign_lines, platform_of
+from supervisor.host.platforms import ForeignLimit, Platform, diagnose_foreign, foreign_lines, platform_of
 from supervisor.host.report_files import json_text, write_report
 from supervisor.host.wanted import SESSIONS_DEFAULT, SESSIONS_MOST, Severity
 
@@ -44,8 +45,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         _say("Interrupted. Nothing is half-done: either all of it was applied, or nothing.")
         return INTERRUPTED
     except BrokenPipeError:
-        # Who reads us has gone. Python would complain once more when it flushes at the end.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _print_no_more()  # who reads us has gone
         return NOT_GOOD
 
 
@@ -74,6 +74,11 @@ def _sessions(text: str) -> int:
     if not text.isascii() or not text.isdigit() or not 1 <= int(text[:10]) <= SESSIONS_MOST:
         raise argparse.ArgumentTypeError(f"{text[:20]!r} is no number of sessions from 1 to {SESSIONS_MOST:,}")
     return int(text)
+
+
+def _print_no_more() -> None:
+    """Python would complain once more when it flushes at the end."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _say(text: str) -> None:
@@ -140,8 +145,11 @@ def _roll_back(optimizer: "SystemOptimizer", options: argparse.Namespace) -> int
     if looked.root == "/" and os.geteuid() != 0:
         _say("Not root: nothing was changed. Run it as root: sudo python3 scripts/optimize_system.py --rollback")
         return MISUSE
-    if options.dry_run:
+    if options.dry_run and (Path(looked.root) / JOURNAL_FILE).exists():
         _say(f"A dry run: nothing was changed. What would be put back stands in {Path(looked.root) / JOURNAL_FILE}.")
+        return GOOD
+    if options.dry_run:
+        _say("Nothing to roll back: this optimizer has changed nothing here.")
         return GOOD
     if not options.yes and sys.stdin.isatty() and not _confirmed("Put back what was found before the first run?"):
         _say("Nothing was changed.")
@@ -166,10 +174,19 @@ def _finish(result: "OptimizationResult", options: argparse.Namespace, *, show: 
 
     text, document = report_text(result), json_text(report_document(result))
     status = _write_reports(options.report_dir, text, document)  # first: who reads our output may have gone
-    if options.json:
-        print(document, end="", flush=True)
-    elif show:
-        print(text, flush=True)
+    try:
+        if options.json:
+            print(document, end="", flush=True)
+        elif show:
+            print(text, flush=True)
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        _say(
+            f"The report could not be printed ({error.strerror}). What was done stands in its files, if there is a line about them above."
+        )
+        _print_no_more()
+        return NOT_GOOD
     return status if result.good else NOT_GOOD
 
 
@@ -187,11 +204,20 @@ def _foreign(options: argparse.Namespace) -> int:
     limits = diagnose_foreign(platform, options.sessions)
     text = "\n".join(foreign_lines(limits, platform)) + "\n"
     document = json_text(
-        {"platform": str(platform), "sessions": options.sessions, "limits": [asdict(limit) for limit in limits]}
+        {
+            "platform": str(platform),
+            "sessions": options.sessions,
+            "limits": [_foreign_document(limit) for limit in limits],
+        }
     )
     print(document if options.json else text, end="", flush=True)
     status = _write_reports(options.report_dir, text, document)
     return NOT_GOOD if any(limit.severity is Severity.CRITICAL for limit in limits) else status
+
+
+def _foreign_document(limit: ForeignLimit) -> dict[str, object]:
+    """JSON has no infinity."""
+    return asdict(limit) | {"current": "unlimited" if limit.current == math.inf else limit.current}
 
 
 def _write_reports(directory: Path, text: str, document: str) -> int:

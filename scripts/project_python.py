@@ -22,12 +22,17 @@ NEEDED = ("psutil", "rich", "dotenv")
 
 def enter() -> None:
     """Put the project on the path. Where this Python is too old or lacks packages, go on in the project's own; exit with 2 if there is none."""
+    _open_what_is_closed()
     _find_the_project()
     if os.name == "posix" and os.geteuid() == 0 and ROOT.stat().st_uid != 0:
         # Compiled files of root in somebody's folder would be in his way at the next `make`.
         sys.dont_write_bytecode = True
     trouble = _trouble()
     if not trouble:
+        for stream in (sys.stdout, sys.stderr):
+            # File names and settings of others may hold bytes that no terminal can show; that must not end a script in its middle.
+            if hasattr(stream, "reconfigure"):
+                stream.reconfigure(errors="backslashreplace")
         return
     python = VIRTUAL_ENVIRONMENT / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
     if Path(sys.prefix).resolve() == VIRTUAL_ENVIRONMENT.resolve():
@@ -37,12 +42,20 @@ def enter() -> None:
         _give_up(
             f"{trouble}, and {python} {'may not be used by this user' if os.path.lexists(str(python)) else 'is not there'}"
         )
-    sys.stdout.flush()
     arguments = [str(python), *(["-B"] if sys.dont_write_bytecode else []), *sys.argv]
     try:
         os.execv(str(python), arguments)
     except OSError as error:
         _give_up(f"{python} cannot be started ({error.strerror})")
+
+
+def _open_what_is_closed() -> None:
+    """Standard streams that were closed (`<&-`, some daemons): Python then has None, and the next file opened would take their place."""
+    for number, (name, mode) in enumerate((("stdin", "r"), ("stdout", "w"), ("stderr", "w"))):
+        if getattr(sys, name) is None:
+            os.dup2(os.open(os.devnull, os.O_RDWR), number)
+            os.set_inheritable(number, True)
+            setattr(sys, name, os.fdopen(number, mode))
 
 
 def _find_the_project() -> None:

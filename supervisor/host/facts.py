@@ -45,9 +45,9 @@ class Facts:
     container: str | None = None
     """What kind of container this is, if it is one."""
     read_only: frozenset[str] = frozenset()
-    """Kernel values whose part of /proc/sys is mounted read-only here, as containers have it."""
+    """Kernel values that not even root can write here, as containers have it."""
     may_raise_limits: bool = True
-    """This process has CAP_SYS_RESOURCE."""
+    """Root may raise hard limits here: CAP_SYS_RESOURCE is not kept from it, and it is the machine's root, not that of a user namespace."""
     systemd: bool = False
     """systemd is the init system here."""
 
@@ -70,8 +70,8 @@ def read_facts(proc: Path = Path("/proc"), sys: Path = Path("/sys"), root: Path 
         values=facts.values,
         missing=facts.missing,
         container=_container(root, proc),
-        read_only=frozenset(name for name in facts.values if _mounted_read_only(name, proc / "sys")),
-        may_raise_limits=_has_capability(proc / "self/status", CAP_SYS_RESOURCE),
+        read_only=frozenset(name for name in facts.values if _read_only(name, proc / "sys")),
+        may_raise_limits=_root_has_capability(proc / "self", CAP_SYS_RESOURCE),
         systemd=systemd,
     )
 
@@ -250,13 +250,20 @@ def _container(root: Path, proc: Path) -> str | None:
     return next((name for name in ("docker", "kubepods", "lxc") if f"/{name}" in groups), None)
 
 
-def _mounted_read_only(name: str, proc_sys: Path) -> bool:
+def _read_only(name: str, proc_sys: Path) -> bool:
+    """Mounted read-only; or of another namespace, which access(2) tells root before the write fails."""
     file = sysctl_path(name, proc_sys)
-    return "." in name and file.exists() and bool(os.statvfs(file).f_flag & os.ST_RDONLY)
+    if "." not in name or not file.exists():
+        return False
+    return bool(os.statvfs(file).f_flag & os.ST_RDONLY) or (os.geteuid() == 0 and not os.access(file, os.W_OK))
 
 
-def _has_capability(status: Path, bit: int) -> bool:
-    for line in status.read_text().splitlines():
-        if line.startswith("CapEff:"):
+def _root_has_capability(process: Path, bit: int) -> bool:
+    """By the bounding set: what a login, or `sudo`, has there, whoever we are. In a user namespace it does not count for limits."""
+    namespace = process / "uid_map"
+    if namespace.exists() and namespace.read_text().split()[2:] != [str(2**32 - 1)]:
+        return False
+    for line in (process / "status").read_text().splitlines():
+        if line.startswith("CapBnd:"):
             return bool(int(line.split()[1], 16) >> bit & 1)
     return False

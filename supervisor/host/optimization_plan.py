@@ -7,10 +7,12 @@ The rules, in one place:
 - If it is better only until the next boot (the kernel starts with less, and no file says otherwise), our file keeps it at what it is.
 - Where another file asks for more than is wanted, ours asks for as much as that file.
 - No descriptor limit is written above `fs.nr_open`, nor, in a running system that may not raise hard limits, above the present one: pam_limits
-  would fail on it, and then nobody could log in.
+  would fail on it, and then change nothing (Debian) or let nobody log in (all others).
+- A soft limit that no file sets is no proof of what a login gets: a shell can have raised its own.
 """
 
 import math
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final
@@ -41,6 +43,7 @@ KERNEL_HARD_DESCRIPTORS: Final = 4096
 """INR_OPEN_MAX: the hard descriptor limit where nobody sets one."""
 SYSTEMD_HARD_DESCRIPTORS: Final = 524_288
 """What systemd gives everything that it starts (DefaultLimitNOFILE=1024:524288, since version 240)."""
+JOURNAL_GONE: Final = "its journal is gone: what was before it cannot be put back any more"
 
 _Parse = Callable[[str, str], tuple[list[Line], list[Malformed]]]
 
@@ -99,6 +102,10 @@ class Inputs:
     limits: Configuration
     ours: Mapping[str, Owned | None]
     journal: Journal | None = None
+    no_journal: str = JOURNAL_GONE
+    """Why there is none beside files of ours."""
+    logins_read_limits: bool = True
+    """Something in pam.d calls pam_limits."""
     image_has_systemd: bool = True
     """Of an image: what its processes start with."""
 
@@ -115,6 +122,11 @@ def make_plan(given: Inputs) -> Plan:
     """The plan."""
     draft = _Draft()
     _note_files(given, draft)
+    if not given.logins_read_limits:
+        draft.notes.append(
+            f"nothing in /etc/pam.d calls pam_limits: no login here reads /{LIMITS_FILE}. "
+            "Set the limit where the supervisor is started: LimitNOFILE=, `docker run --ulimit`"
+        )
     sysctl_entries, sysctl_file = _plan_sysctl(given, draft)
     limit_entries, limits_file = _plan_limits(given, sysctl_entries, draft)
     return Plan(
@@ -168,8 +180,10 @@ def _found(given: Inputs, path: str, parse: _Parse) -> _Found:
             written.setdefault(line.key, set()).add(line.value)
     current, wrong = parse(path, content.decode("utf-8", "surrogateescape"))
     earlier, _ = parse(path, before.decode("utf-8", "surrogateescape"))
-    lines = {line.key: line for line in earlier}
-    lines |= {line.key: line for line in current if line.value not in written.get(line.key, ())}
+    lines: dict[str, Line] = {}
+    for line in [*earlier, *(line for line in current if line.value not in written.get(line.key, ()))]:
+        lines.pop(line.key, None)  # so that the order is that of the lines that count
+        lines[line.key] = line
     ours = {line.key: line for line in current if line.value in written.get(line.key, ())}
     return _Found(lines=lines, malformed=wrong, ours=ours, lost=marked and record is None)
 
@@ -181,9 +195,7 @@ def _plan_sysctl(given: Inputs, draft: _Draft) -> tuple[list[Entry], FileChange]
     now = given.ours.get(SYSCTL_FILE)
     found = _found(given, SYSCTL_FILE, parse_sysctl)
     if found.lost:
-        draft.notes.append(
-            f"/{SYSCTL_FILE} is ours, but its journal is gone: what was before it cannot be put back any more"
-        )
+        draft.notes.append(f"/{SYSCTL_FILE} is ours, but {given.no_journal}")
     entries = [entry for row in WRITABLE if (entry := _sysctl_entry(row, given, found, draft))]
     kept = found.kept({entry.key for entry in entries})
     return entries, FileChange(SYSCTL_FILE, now, sysctl_text(entries, kept, given.sessions))
@@ -211,6 +223,10 @@ def _sysctl_entry(row: Wanted, given: Inputs, found: _Found, draft: _Draft) -> E
     if line is None:
         return None
     _note_override(row, given.sysctl.after_ours(row.name), given.sessions, draft)
+    if row.may_be_missing:
+        draft.notes.append(
+            f"{row.name} is set at boot only if its module is loaded by then: `echo nf_conntrack > /etc/modules-load.d/nf_conntrack.conf`"
+        )
     return Entry(row.name, line, _sentence(row.why(given.sessions)), optional=row.may_be_missing)
 
 
@@ -227,8 +243,9 @@ def _other_setting(row: Wanted, configuration: Configuration, found: _Found, dra
     line = configuration.after_ours(row.name) or found.lines.get(row.name) or configuration.effective(row.name)
     if line is None:
         return None
+    value = re.split(r"\s+[#;]", line.value)[0]  # the kernel stops reading there, too
     try:
-        return Fact(row.parse(line.value), line.value)
+        return Fact(row.parse(value), value)
     except ValueError:
         draft.notes.append(
             f"{line.place} gives {row.name} a value that is none, and is left alone: {line.value[:80]!r}"
@@ -300,9 +317,7 @@ def _kernel_changes(given: Inputs, entries: Sequence[Entry]) -> list[KernelChang
 def _plan_limits(given: Inputs, sysctl: Sequence[Entry], draft: _Draft) -> tuple[list[Entry], FileChange]:
     found = _found(given, LIMITS_FILE, parse_limits)
     if found.lost:
-        draft.notes.append(
-            f"/{LIMITS_FILE} is ours, but its journal is gone: what was before it cannot be put back any more"
-        )
+        draft.notes.append(f"/{LIMITS_FILE} is ours, but {given.no_journal}")
     entries: list[Entry] = []
     for item, domains in (("nofile", ("*", "root")), ("nproc", ("*",))):
         for domain in domains:
@@ -319,7 +334,8 @@ def _limit_entries(
     """Soft and hard, always both: a soft limit above the hard one is cut down to it without a word, so the pair has to stand by itself."""
     wanted = BY_NAME[f"{item}_soft"].wanted(given.sessions)
     base = {side: _login_limit(domain, side, item, given, found) for side in ("soft", "hard")}
-    if min(base.values()) >= wanted:
+    lasting = item != "nofile" or _limit_line(limit_key((domain, "soft", item)), given, found) is not None
+    if min(base.values()) >= wanted and lasting:
         return []
     ceiling, why_not_more = _ceiling(item, given, sysctl)
     if ceiling < wanted:
@@ -337,16 +353,22 @@ def _limit_entries(
 def _login_limit(domain: str, side: str, item: str, given: Inputs, found: _Found) -> float:
     """What a login of such a user would have without our lines."""
     key, name = limit_key((domain, side, item)), f"{item}_{side}"
-    line = given.limits.after_ours(key) or found.lines.get(key) or given.limits.effective(key)
-    if line is not None:
-        try:
-            return limit_value(line.value)
-        except ValueError:
-            pass  # pam_limits ignores such a value too, so what is below it counts
+    value = _limit_line(key, given, found)
+    if value is not None:
+        return value
     if not given.facts.live or (found.lost and key in found.ours):
         return _starting_limit(name, given.image_has_systemd)
     remembered = given.journal.limits if given.journal and LIMITS_FILE in given.journal.files else {}
     return remembered.get(name, given.facts.values[name].value)
+
+
+def _limit_line(key: str, given: Inputs, found: _Found) -> float | None:
+    """What the files say without our own lines."""
+    line = given.limits.after_ours(key) or found.lines.get(key) or given.limits.effective(key)
+    try:
+        return None if line is None else limit_value(line.value)
+    except ValueError:
+        return None  # pam_limits ignores such a value too
 
 
 def _starting_limit(name: str, systemd: bool) -> float:
@@ -366,14 +388,17 @@ def _ceiling(item: str, given: Inputs, sysctl: Sequence[Entry]) -> tuple[float, 
         present = given.facts.values.get("fs.nr_open")
         default = BY_NAME["fs.nr_open"].kernel_default or 0
         most = max(planned or 0, present.value if present else 0) or default
+        later = given.sysctl.after_ours("fs.nr_open")
+        if later is not None and later.value.isdecimal():
+            most = min(most, int(later.value))
         ceiling, why = most, f"fs.nr_open is {most:.0f}, and no process may have more"
     if given.facts.live and not given.facts.may_raise_limits:
         hard = given.facts.values[f"{item}_hard"]
         if hard.value < ceiling:
             ceiling = hard.value
             why = (
-                f"this host does not let us raise hard limits (CAP_SYS_RESOURCE is missing), and the present one is {hard.text}: a higher "
-                "value would make pam_limits refuse every login. In Docker, start the container with "
+                f"this host does not let root raise hard limits (CAP_SYS_RESOURCE is missing), and the present one is {hard.text}: "
+                "with a higher value pam_limits would refuse every login (Debian's would change nothing). In Docker, start the container with "
                 f"`--ulimit {item}={limit_text(BY_NAME[f'{item}_hard'].wanted(given.sessions))}`"
             )
     return ceiling, why
@@ -410,6 +435,8 @@ def _note_special(item: str, given: Inputs, draft: _Draft) -> None:
 
 def _promised(given: Inputs, entries: Sequence[Entry]) -> dict[str, float]:
     """What a login of an ordinary user has with the files in place. Only what some file says: for the rest, nobody can promise anything."""
+    if given.facts.live and not given.logins_read_limits:
+        return {}
     found = _found(given, LIMITS_FILE, parse_limits)
     promised: dict[str, float] = {}
     for item in ("nofile", "nproc"):

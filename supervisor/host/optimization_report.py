@@ -13,7 +13,7 @@ WIDTH: Final = 100
 HEADLINES: Final = {
     Action.PLANNED: "Nothing was changed. What would be changed stands below.",
     Action.APPLIED: "Applied, and read back.",
-    Action.NOTHING: "Nothing to do: what can be set here is set.",
+    Action.NOTHING: "Nothing to do: nothing was changed.",
     Action.UNDONE: "NOT applied: it failed, and everything is as it was.",
     Action.ROLLED_BACK: "Rolled back to what was found before the first application.",
 }
@@ -36,6 +36,8 @@ def report_text(result: OptimizationResult) -> str:
     ]
     others = [limit for limit in result.after if limit.severity and not limit.critical]
     parts += _section("Recommendations", [*_advice(others), *_wrapped("- ", SERVICES)])
+    unknown = [limit for limit in result.after if limit.state is State.UNKNOWN]
+    parts += _section("Not known", [line for it in unknown for line in _wrapped("- ", f"{it.name}: {it.current}")])
     if result.action in (Action.PLANNED, Action.APPLIED, Action.UNDONE) and result.plan.changes:
         parts += _section("Changes" if result.action is Action.APPLIED else "Planned changes", plan_lines(result.plan))
     parts += _section("Done", [f"- {line}" for line in result.done])
@@ -73,7 +75,10 @@ def _advice(limits: Sequence[SystemLimit]) -> list[str]:
 def limits_table(limits: Sequence[SystemLimit]) -> list[str]:
     """A table, a line for each limit, with what is wrong marked at the right."""
     rows = [("limit", "now", "wanted", "verdict")]
-    rows += [(limit.name, limit.current, limit.wanted, _verdict(limit)) for limit in limits]
+    rows += [
+        (limit.name, "-" if limit.state is State.UNKNOWN else limit.current, limit.wanted, _verdict(limit))
+        for limit in limits
+    ]
     widths = [max(len(row[column]) for row in rows) for column in range(3)]
     return [
         "  ".join([*(cell.ljust(width) for cell, width in zip(row[:3], widths, strict=True)), row[3]]).rstrip()

@@ -29,7 +29,7 @@ from supervisor.host.journal import (
     read_journal,
     write_journal,
 )
-from supervisor.host.optimization_plan import Inputs, KernelChange, Plan, make_plan
+from supervisor.host.optimization_plan import JOURNAL_GONE, Inputs, KernelChange, Plan, make_plan
 from supervisor.host.system_files import LIMITS_FILE
 from supervisor.host.tree import Owned, Staged, Tree
 from supervisor.host.wanted import BY_NAME, SESSIONS_DEFAULT, SESSIONS_MOST, Kind
@@ -109,7 +109,14 @@ class SystemOptimizer:
 
     def plan(self, facts: Facts | None = None) -> Plan:
         """What would be changed. Raises OSError, UnusableJournal."""
-        journal = read_journal(self._tree)
+        journal, no_journal = None, JOURNAL_GONE
+        try:
+            journal = read_journal(self._tree)
+        except PermissionError:
+            if os.geteuid() == 0:
+                raise
+            # Enough for a look. Who changes something reads it once more, and then it has to be there.
+            no_journal = "only root may read its journal, so what was before it is not known here"
         return make_plan(
             Inputs(
                 sessions=self.sessions,
@@ -118,6 +125,8 @@ class SystemOptimizer:
                 limits=self._tree.limits_configuration(),
                 ours={path: self._tree.read_ours(path) for path in FILES},
                 journal=journal,
+                no_journal=no_journal,
+                logins_read_limits=self._tree.logins_read_limits(),
                 image_has_systemd=self._tree.has_systemd(),
             )
         )

@@ -11,8 +11,8 @@ READABLE_BY_ALL: Final = 0o644
 
 
 def json_text(document: Mapping[str, Any]) -> str:
-    """A document as it is printed and written."""
-    return json.dumps(document, indent=2, ensure_ascii=False) + "\n"
+    """A document as it is printed and written. ASCII: no terminal and no file name is too strange for it."""
+    return json.dumps(document, indent=2, allow_nan=False) + "\n"
 
 
 def write_report(directory: Path, files: Mapping[str, str]) -> list[Path]:
@@ -21,7 +21,7 @@ def write_report(directory: Path, files: Mapping[str, str]) -> list[Path]:
     for name, text in files.items():
         handle, temporary = tempfile.mkstemp(prefix=f".{name}-", dir=directory)
         try:
-            with open(handle, "w", encoding="utf-8") as file:
+            with open(handle, "w", encoding="utf-8", errors="backslashreplace") as file:
                 file.write(text)
             os.chmod(temporary, READABLE_BY_ALL)
             os.replace(temporary, directory / name)

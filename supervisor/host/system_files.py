@@ -4,10 +4,11 @@ Order matters in both: of two lines for the same key the later one counts (sysct
 """
 
 import difflib
-import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final
+
+from supervisor.host.wanted import limit_value
 
 LIMITS_FILE: Final = "etc/security/limits.d/99-websocket-limits.conf"
 SYSCTL_FILE: Final = "etc/sysctl.d/99-websocket-optimizations.conf"
@@ -107,7 +108,7 @@ def parse_sysctl(file: str, text: str) -> tuple[list[Line], list[Malformed]]:
 
 
 def parse_limits(file: str, text: str) -> tuple[list[Line], list[Malformed]]:
-    """The lines of a limits.conf file: domain, type, item, value. A type of `-` means soft and hard, and gives two lines."""
+    """The lines of a limits.conf file: domain, type, item, value; pam_limits passes over what follows. A type of `-` gives two lines."""
     lines, malformed = [], []
     for number, raw in enumerate(text.splitlines(), 1):
         words = raw.split("#", 1)[0].split()
@@ -115,10 +116,10 @@ def parse_limits(file: str, text: str) -> tuple[list[Line], list[Malformed]]:
             continue
         if len(words) == 2 and words[1] == "-":
             continue  # "no limits for this user": sets nothing
-        if len(words) != 4 or words[1].lower() not in ("soft", "hard", "-"):
+        if len(words) < 4 or words[1].lower() not in ("soft", "hard", "-"):
             malformed.append(Malformed(file, number, raw))
             continue
-        domain, kind, item, value = words
+        domain, kind, item, value = words[:4]
         sides = ("soft", "hard") if kind == "-" else (kind.lower(),)
         lines += [Line(file, number, limit_key((domain, side, item.lower())), value, raw) for side in sides]
     return lines, malformed
@@ -240,7 +241,7 @@ def special_limits(lines: Iterable[Line], item: str, least: float) -> list[Line]
         domain, _, line_item = line.key.split(" ")
         if line_item == item and domain not in ("*", "root"):
             try:
-                value = math.inf if line.value in ("unlimited", "infinity", "-1") else int(line.value)
+                value = limit_value(line.value)
             except ValueError:
                 continue  # not a number: pam_limits ignores it as well
             if value < least:

@@ -30,6 +30,7 @@ from supervisor.host.system_files import (
 
 TEMPORARY: Final = ".wasup-"
 """How files begin that wait for their place. Nobody who reads these directories looks at hidden ones."""
+PAM_DIRECTORIES: Final = ("etc/pam.d", "usr/lib/pam.d", "usr/etc/pam.d")
 LINKS_MOST: Final = 40
 """Symbolic links on one way; more is a circle (path_resolution(7) has the same number)."""
 
@@ -112,6 +113,16 @@ class Tree:
         """True if systemd starts this system: it then applies the sysctl files at boot, else `sysctl --system` does."""
         targets = (self._target(path) for path in ("usr/lib/systemd/systemd", "lib/systemd/systemd"))
         return any(target is not None and target.exists() for target in targets)
+
+    def logins_read_limits(self) -> bool:
+        """True if a login calls pam_limits, without which nobody reads the limits files (Alpine, small containers)."""
+        for directory in PAM_DIRECTORIES:
+            for name in self.names(directory):
+                with contextlib.suppress(OSError):  # unreadable: another one will tell
+                    lines = (self.read(f"{directory}/{name}") or b"").splitlines()
+                    if any(b"pam_limits.so" in line.split(b"#")[0] for line in lines):
+                        return True
+        return False
 
     def _target(self, path: str) -> Path | None:
         """Where a path leads; None: in a circle. Who reads it is told."""

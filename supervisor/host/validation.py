@@ -6,7 +6,9 @@ what to do. One that cannot find out says so and does not pass.
 
 import asyncio
 import contextlib
+import errno
 import math
+import os
 import statistics
 import time
 from collections.abc import Awaitable, Callable, Sequence
@@ -131,8 +133,11 @@ def settings(name: str, keys: Sequence[str], facts: Facts, sessions: int = SESSI
 def many_connections(wanted: int, opened: Opened) -> Validation:
     """So many open at the same time on loopback, both ends in this process."""
     passed = opened.connections >= wanted
-    todo = f"it ended with: {opened.trouble or 'no error'}. "
-    todo += f"Both ends take a descriptor each, so {2 * wanted + 64} are needed: {OPTIMIZE} and log in again"
+    todo = f"it ended with: {opened.trouble or 'no error'}"
+    if opened.trouble in (os.strerror(errno.EMFILE), os.strerror(errno.ENFILE)):
+        todo += f". Both ends take a descriptor each, so {2 * wanted + 64} are needed: {OPTIMIZE} and log in again"
+    else:
+        todo += ". Look whether the loopback device is up (`ip link show lo`) and no firewall drops packets on it"
     return Validation(
         name="connections",
         passed=passed,

@@ -5,6 +5,7 @@ figures stand here once, with their source.
 """
 
 import math
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
@@ -168,8 +169,13 @@ def limit_text(value: float) -> str:
 
 
 def limit_value(text: str) -> float:
-    """The value of a limit as limits.conf has it. Raises ValueError."""
-    return math.inf if text in ("unlimited", "infinity", "-1") else int(text)
+    """The value of a limit as pam_limits reads it: `3k` is 3. Raises ValueError for what is no number; pam_limits ignores it."""
+    if text.lower() in ("unlimited", "infinity", "-1"):
+        return math.inf
+    number = re.match(r"[0-9]+", text)
+    if number is None:
+        raise ValueError(f"{text[:40]!r} is no number")
+    return int(number[0])
 
 
 def ports_of(text: str) -> float:

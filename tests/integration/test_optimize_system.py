@@ -12,6 +12,7 @@ import signal
 import stat
 import subprocess
 import sys
+import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -423,6 +424,94 @@ def test_a_report_that_cannot_be_written_is_told(root: Path, tmp_path: Path, opt
     assert (root / SYSCTL_FILE).exists()
 
 
+def test_names_and_bytes_that_no_terminal_can_show_do_not_end_it_in_the_middle(root: Path, optimize: Optimize) -> None:
+    Path(os.fsdecode(os.fsencode(root) + b"/etc/sysctl.d/50-\xff.conf")).write_bytes(b"what \xfe is this\n")
+    (root / SYSCTL_FILE).write_bytes(b"# \xff\n")
+    before = snapshot(root)
+    for arguments in (("--yes",), ("--rollback", "--json"), ("--yes", "--json"), ("--rollback",)):
+        status, said = optimize(*arguments, env=os.environ | {"PYTHONIOENCODING": "ascii"})
+        assert status == 0, said
+        assert "\\udcff" in said
+    assert snapshot(root) == before
+
+
+@pytest.mark.parametrize("closed", ["<&-", ">&-", "2>&-", "<&- >&- 2>&-"])
+@pytest.mark.parametrize("bare", [False, True])
+def test_closed_streams_change_nothing_of_what_is_done(root: Path, tmp_path: Path, closed: str, bare: bool) -> None:
+    python: str | Path = sys.executable
+    if bare:
+        subprocess.run([sys.executable, "-m", "venv", "--without-pip", tmp_path / "bare"], check=True)
+        python = tmp_path / "bare/bin/python"
+    script = f"exec {python} {SCRIPT} --root {root} --report-dir {tmp_path} --yes {closed}"
+    done = subprocess.run(["sh", "-c", script], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "Applied" in (tmp_path / "system_optimization_report.txt").read_text()
+
+
+def test_output_that_does_not_fit_is_told_and_not_as_if_nothing_was_changed(root: Path, tmp_path: Path) -> None:
+    command: list[str | Path] = [sys.executable, SCRIPT, "--root", root, "--report-dir", tmp_path, "--yes"]
+    with open("/dev/full", "w") as full:
+        done = subprocess.run(
+            command, stdin=subprocess.DEVNULL, stdout=full, stderr=subprocess.PIPE, text=True, check=False
+        )
+    assert (done.returncode, (root / SYSCTL_FILE).exists()) == (1, True)
+    assert "could not be printed (No space left on device)" in done.stderr
+    assert "Nothing was changed" not in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+@pytest.fixture
+def open_to_all() -> Iterator[Path]:
+    """A directory that others reach, too: pytest's own they do not."""
+    with tempfile.TemporaryDirectory() as place:
+        Path(place).chmod(0o755)
+        yield Path(place)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can become somebody else")
+def test_somebody_who_may_not_read_the_journal_gets_his_diagnosis(root: Path, open_to_all: Path) -> None:
+    root = shutil.copytree(root, open_to_all / "root", symlinks=True)
+    SystemOptimizer(500, root).apply()
+    reports = open_to_all / "reports"
+    reports.mkdir()
+    reports.chmod(0o777)
+    script = f"""
+import os, sys
+import scripts.optimize_system, supervisor.host.optimizer, supervisor.host.optimization_report
+os.setgroups([])
+os.setresuid(65534, 65534, 65534)
+sys.exit(scripts.optimize_system.main(["--root", {str(root)!r}, "--report-dir", {str(reports)!r}, *sys.argv[1:]]))
+"""
+
+    def nobody(*arguments: str) -> tuple[int, str]:
+        done = subprocess.run(
+            [sys.executable, "-c", script, *arguments],
+            cwd=SCRIPT.parent.parent,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        return done.returncode, " ".join((done.stdout + done.stderr).split())
+
+    before = snapshot(root)
+    status, said = nobody()
+    assert status == 0, said
+    assert "only root may read its journal" in said
+    for change in (("--yes", "--sessions", "9000"), ("--rollback",)):
+        status, said = nobody(*change)
+        assert status == 1, said
+        assert "system-optimization.json: Permission denied. Nothing was changed." in said
+    assert snapshot(root) == before
+
+
+def test_a_rollback_with_nothing_to_roll_back_says_so_and_not_that_all_is_set(root: Path, optimize: Optimize) -> None:
+    status, said = optimize("--rollback")
+    assert status == 0, said
+    assert "what can be set here is set" not in said
+    status, said = optimize("--rollback", "--dry-run")
+    assert "Nothing to roll back" in said
+
+
 def test_json_is_all_there_is_on_standard_output(root: Path, tmp_path: Path) -> None:
     command: list[str | Path] = [sys.executable, SCRIPT, "--root", root, "--report-dir", tmp_path, "--json", "--yes"]
     done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False)
@@ -489,7 +578,7 @@ def proc(tmp_path: Path) -> Path:
         file.write_text(value + "\n")
     (place / "self").mkdir()
     (place / "self/cgroup").write_text("0::/\n")
-    (place / "self/status").write_text("CapEff:\t000001ffffffffff\n")
+    (place / "self/status").write_text("CapBnd:\t000001ffffffffff\n")
     (place / "meminfo").write_text("MemTotal: 67108864 kB\nSwapTotal: 0 kB\nSwapFree: 0 kB\n")
     return place
 
@@ -544,7 +633,18 @@ def test_a_value_that_somebody_changed_since_is_left_and_told(live: Live, root: 
     assert snapshot(root) == files
 
 
-def test_a_refused_value_is_told_with_its_cause_and_the_others_are_set(live: Live, proc: Path) -> None:
+def test_a_value_that_root_cannot_write_is_known_before_and_told(live: Live, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of another namespace, as conntrack's in a container: access(2) says so, no mount does."""
+    monkeypatch.setattr("supervisor.host.facts.os.geteuid", lambda: 0)
+    monkeypatch.setattr("supervisor.host.facts.os.access", lambda file, mode: file.name != "max_map_count")
+    plan = live(500).plan()
+    assert "vm.max_map_count" in plan.refused
+    assert "vm.max_map_count" not in {*plan.persisted, *(change.key for change in plan.kernel)}
+
+
+def test_a_refused_value_is_told_with_its_cause_and_the_others_are_set(
+    live: Live, proc: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     refused = proc / "sys/vm/max_map_count"
     if os.geteuid() == 0:
         subprocess.run(["chattr", "+i", refused], check=False)
@@ -552,6 +652,7 @@ def test_a_refused_value_is_told_with_its_cause_and_the_others_are_set(live: Liv
             pytest.skip("no file can be made unwritable for root here")
     else:
         refused.chmod(0o444)
+    monkeypatch.setattr("supervisor.host.facts.os.access", lambda file, mode: True)  # a kernel that says no only then
     try:
         result = live(500).apply()
     finally:

@@ -5,6 +5,7 @@ import os
 import resource
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -41,7 +42,7 @@ def proc(tmp_path: Path) -> Path:
     place = tmp_path / "proc"
     (place / "self").mkdir(parents=True)
     (place / "sys/net/core").mkdir(parents=True)
-    (place / "self/status").write_text("Name:\tx\nCapEff:\t0000000000000000\n")
+    (place / "self/status").write_text("Name:\tx\nCapBnd:\t0000000000000000\n")
     (place / "self/cgroup").write_text("0::/\n")
     (place / "meminfo").write_text("MemTotal:  1024 kB\nSwapTotal: 100 kB\nSwapFree: 60 kB\nHugePages_Total: 0\n")
     return place
@@ -97,6 +98,27 @@ def test_swap_huge_pages_and_systemd(tmp_path: Path, proc: Path) -> None:
     assert facts.values["transparent_hugepages"].text == "always"
     assert facts.values["systemd_default_tasks"].value == 4915, "15 % of 32,768, as systemctl show says"
     assert facts.container == "systemd-nspawn"
+
+
+@pytest.mark.parametrize(
+    ("uid_map", "may"), [("         0          0 4294967295\n", True), ("0 100000 65536\n", False), ("0 0 1\n", False)]
+)
+def test_who_is_not_root_is_told_what_root_may_and_a_user_namespace_may_not(
+    tmp_path: Path, proc: Path, uid_map: str, may: bool
+) -> None:
+    """setrlimit(2) asks for the capability in the machine's own user namespace, although CapEff is full in each."""
+    (proc / "self/status").write_text("CapEff:\t0000000000000000\nCapBnd:\t000001ffffffffff\n")
+    (proc / "self/uid_map").write_text(uid_map)
+    assert read_facts(proc, tmp_path / "sys", tmp_path).may_raise_limits == may
+
+
+def test_the_root_of_a_user_namespace_may_not_raise_limits() -> None:
+    script = "from supervisor.host.facts import read_facts; print(read_facts().may_raise_limits)"
+    command = ["unshare", "--user", "--map-root-user", sys.executable, "-c", script]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if "unshare" in done.stderr:
+        pytest.skip("no user namespaces here")
+    assert done.stdout == "False\n", done.stderr
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root may have it")

@@ -180,10 +180,69 @@ def test_no_hard_limit_is_written_that_pam_could_not_set() -> None:
 
 
 def test_limits_that_are_good_or_better_are_left_alone() -> None:
-    assert written(plan(facts(nofile_soft="1048576", nofile_hard="1048576")), LIMITS_FILE) == {}
     good = "* - nofile 1048576\nroot - nofile 100000\n"
     assert written(plan(limits=good), LIMITS_FILE) == {}
     assert written(plan(limits="* soft nofile 200000\n"), LIMITS_FILE).get("* soft nofile") is None
+
+
+def test_a_soft_limit_that_no_file_sets_may_be_this_shells_own_and_is_written() -> None:
+    """`ulimit -n 100000` and then this script: a login would begin with 1024 again."""
+    made = plan(facts(nofile_soft="100000", nofile_hard="524288"))
+    assert written(made, LIMITS_FILE)["* soft nofile"] == "100000"
+
+
+@pytest.mark.parametrize(
+    ("line", "soft"),
+    [
+        ("* soft nofile 3k\n* hard nofile 99999999k x", "65536"),  # pam_limits: 3
+        ("* - nofile 200000 and more words", None),
+        ("* - nofile UNLIMITED", None),
+        ("* - nofile many", "65536"),  # pam_limits ignores it
+    ],
+)
+def test_values_are_read_as_pam_limits_reads_them(line: str, soft: str | None) -> None:
+    made = plan(limits=line)
+    assert written(made, LIMITS_FILE).get("* soft nofile") == soft
+
+
+def test_lines_of_others_in_our_file_keep_their_order() -> None:
+    """Of two for the same key the later one counts; `-` is two keys in one line."""
+    theirs = b"bob - nofile 1024\nbob soft nofile 512\n"
+    content = next(
+        change.after for change in plan(ours={LIMITS_FILE: theirs}).files if change.path == LIMITS_FILE and change.after
+    )
+    assert theirs in content
+
+
+def test_a_comment_behind_a_kernel_value_is_passed_over_as_the_kernel_does() -> None:
+    made = plan(image_facts(), sysctl=[(SOMAXCONN, "65535 # many"), (KEEPALIVE, "300 ; few")])
+    assert not {SOMAXCONN, KEEPALIVE} & set(written(made))
+    assert written(plan(sysctl=[(SOMAXCONN, "65535 # many")]))[SOMAXCONN] == "65535"
+
+
+def test_descriptor_limits_stay_below_what_a_later_file_makes_of_nr_open() -> None:
+    made = plan(later=[("fs.nr_open", "30000")])
+    assert set(written(made, LIMITS_FILE).values()) == {"30000"}
+
+
+def test_a_value_of_a_module_is_written_with_a_word_on_loading_it() -> None:
+    made = plan(facts(net__netfilter__nf_conntrack_max="100"))
+    assert any("modules-load.d" in note for note in made.notes)
+    assert not any("modules-load.d" in note for note in plan().notes)
+
+
+def test_where_no_login_reads_limits_none_is_promised() -> None:
+    given = Inputs(
+        sessions=500,
+        facts=facts(),
+        sysctl=Configuration(),
+        limits=Configuration(),
+        ours={},
+        logins_read_limits=False,
+    )
+    made = make_plan(given)
+    assert made.promised == {}
+    assert any("no login here reads" in note for note in made.notes)
 
 
 def test_an_image_is_judged_by_its_files_and_what_grows_with_memory_is_left_to_the_kernel() -> None:

@@ -1,10 +1,15 @@
 """macOS and Windows, by what their tools print."""
 
+import json
+import math
 from collections.abc import Sequence
+from pathlib import Path
 
 import pytest
 
+import scripts.optimize_system as optimize_system
 from supervisor.host.platforms import (
+    ForeignLimit,
     Platform,
     diagnose_foreign,
     foreign_lines,
@@ -52,6 +57,17 @@ def broken(command: Sequence[str]) -> str:
 def test_platforms_are_known_by_name() -> None:
     names = ("linux", "darwin", "win32", "cygwin", "freebsd14")
     assert [platform_of(name) for name in names] == ["linux", "macos", "windows", "windows", "other"]
+
+
+def test_a_limit_without_end_is_valid_json(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    monkeypatch.setattr(optimize_system, "platform_of", lambda: Platform.MACOS)
+    endless = ForeignLimit(name="x", current=math.inf, wanted=1, severity=None, why="", what_to_do="")
+    monkeypatch.setattr(optimize_system, "diagnose_foreign", lambda platform, sessions: [endless])
+    assert optimize_system.main(["--json", "--report-dir", str(tmp_path)]) == 0
+    printed = json.loads(capsys.readouterr().out, parse_constant=pytest.fail)
+    assert printed["limits"][0]["current"] == "unlimited"
 
 
 def test_what_macos_prints() -> None:

@@ -117,6 +117,12 @@ print("all held")
     assert done.stderr == ""
 
 
+def test_descriptors_are_blamed_only_for_what_they_did() -> None:
+    result = many_connections(500, Opened(connections=0, seconds=0.1, trouble="Network is unreachable"))
+    assert "loopback" in result.what_to_do
+    assert "descriptor" not in result.what_to_do
+
+
 async def test_a_time_that_is_over_is_told() -> None:
     opened = await open_connections(300, seconds=0)
     assert opened.connections < 300
