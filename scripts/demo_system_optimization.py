@@ -40,6 +40,8 @@ from supervisor.host.wanted import SESSIONS_DEFAULT, SESSIONS_MOST
 VALIDATIONS: Final = Path(__file__).resolve().with_name("test_system_optimization.py")
 CONNECTIONS_DEFAULT: Final = 200
 CONNECTIONS_MOST: Final = 10_000
+SPARE_DESCRIPTORS: Final = 64
+"""Beside two for each connection: what Python itself has open."""
 READINGS: Final = 3
 BETWEEN_SECONDS: Final = 1.0
 LAST_STEP: Final = 6
@@ -136,7 +138,12 @@ def validate(directory: Path) -> None:
 
 
 async def watch(connections: int) -> None:
-    """A few readings while so many real connections come and go. Raises OSError when this process may not open as many."""
+    """A few readings while so many real connections come and go. Raises DidNotHold when this process may not open as many."""
+    may, needed = process_limits(os.getpid())[OPEN_FILES].soft, 2 * connections + SPARE_DESCRIPTORS
+    if may is not None and may < needed:
+        raise DidNotHold(
+            f"{connections:,} connections need {needed:,} descriptors, and a process may open {may:,} here (`ulimit -n`)."
+        )
     monitor = ResourceMonitor()
     async with _listening() as port:
         host = Host(least_seconds=0.1)
@@ -159,7 +166,7 @@ def capacity_lines(sessions: int) -> list[str]:
     described = describe_limits(pid, sessions)
     host = Host(least_seconds=0.0)
     use = OwnUse(
-        memory_bytes=own.rss_bytes,
+        cpu_cores=0.0,
         tasks=own.threads,
         descriptors=own.descriptors or 0,
         max_descriptors=process_limits(pid)[OPEN_FILES].hard,  # the supervisor raises its own to the hard one
@@ -231,7 +238,7 @@ async def _listening() -> AsyncIterator[int]:
 
 @asynccontextmanager
 async def _connected(port: int, connections: int) -> AsyncIterator[None]:
-    """So many connections to that port. Raises OSError when this process may not open as many."""
+    """So many connections to that port. Raises OSError."""
     writers: list[asyncio.StreamWriter] = []
     try:
         while len(writers) < connections:

@@ -22,7 +22,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -282,6 +282,11 @@ def main() -> int:
         return run(given)
     except CannotWrite as error:
         print(f"{Path(sys.argv[0]).name}: {error}.", file=sys.stderr)
+        return 1
+    except OSError as error:  # stdout is full or gone; stderr, too, if that was a terminal
+        _mute_output()
+        with suppress(OSError):
+            print(f"{Path(sys.argv[0]).name}: nothing can be shown ({error.strerror or error}).", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         return 130

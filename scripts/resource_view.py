@@ -88,6 +88,8 @@ def _host(monitor: ResourceMonitor, reading: Reading, width: int) -> Table:
     table = _rows()
     share = host.used_memory_bytes / host.total_memory_bytes
     load = f"{host.load_1:.2f} {host.load_5:.2f} {host.load_15:.2f}, {host.cores} cores"
+    if host.usable_cores < host.cores:
+        load += f", {host.usable_cores:g} usable"
     _gauge(table, "CPU", host.cpu_fraction, limits.cpu_fraction, percent(host.cpu_fraction), width)
     _gauge(table, "Load", host.load_1 / limits.load, 1.0, load, width)
     memory = f"{percent(share)} of {_size(host.total_memory_bytes)}"

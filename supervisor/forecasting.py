@@ -5,7 +5,7 @@ import contextlib
 import os
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, replace
 from statistics import median
 from typing import Final
 
@@ -28,11 +28,13 @@ from supervisor.host.process_limits import StartedBy, started_by
 from supervisor.host.processes import OPEN_FILES, ProcessReading, process_limits, read_process
 from supervisor.host.wanted import SESSIONS_MOST
 from supervisor.login_costs import LoginCosts
+from supervisor.performance import Thresholds
 
 MOST_WEIGHED: Final = 60
 """Workers whose memory is looked at: each costs 2 ms, and the median of 60 is that of 5,000 within a percent or two."""
 FRESH_SECONDS: Final = 5.0
 """How long a look at workers and host is used: callers cannot make it dear."""
+FIGURES: Final = tuple(field.name for field in fields(Measured) if field.name != "sessions")
 AHEAD: Final = 2
 """Remedies are to be enough for twice the sessions that fit now, unless a number was asked for."""
 
@@ -46,25 +48,28 @@ class _Look:
     max_descriptors: int | None
     started_by: StartedBy
     facts: Facts
+    gate_rate_per_second: float
 
 
 class Forecaster:
     """Forecasts for one fleet."""
 
-    def __init__(self, fleet: Fleet, costs: LoginCosts) -> None:
+    def __init__(self, fleet: Fleet, costs: LoginCosts, thresholds: Thresholds) -> None:
         self._fleet = fleet
+        self._thresholds = thresholds
         self._costs = costs
         costs.worker_pid = self._worker_pid
         self._now = asyncio.get_running_loop().time
         self._lock = asyncio.Lock()
         self._looked_at = float("-inf")
         self._look: _Look | None = None
+        self._measured = Measured(sessions=0)
 
     async def forecast(self, sessions: int | None = None) -> Capacity:
         """How many more sessions fit, or what is missing for so many in all. Raises ValueError (fewer than one)."""
         look = await self._fresh_look()
         running = sum(1 for session in self._fleet.sessions() if session.worker is not None)
-        measured = measure(running, look.workers, self._costs)
+        measured = self._measured = remember(measure(running, look.workers, self._costs), self._measured)
         if sessions is None:
             fits = forecast(measured, self._limits(look, measured, max(1, running))).more_sessions or 0
             return forecast(measured, self._limits(look, measured, min(SESSIONS_MOST, AHEAD * (running + fits + 1))))
@@ -74,14 +79,14 @@ class Forecaster:
         async with self._lock:
             if self._look is None or self._now() - self._looked_at >= FRESH_SECONDS:
                 chosen = spread(list(self._costs.settled().items()), MOST_WEIGHED)
-                self._look = await asyncio.to_thread(_take_a_look, chosen)
+                self._look = await asyncio.to_thread(_take_a_look, chosen, self._rate())
                 self._looked_at = self._now()
             return self._look
 
     def _limits(self, look: _Look, measured: Measured, sessions: int) -> HostLimits:
         own = OwnUse(
-            memory_bytes=round(measured.sessions * measured.worker_memory_bytes.value)
-            + (look.own.pss_bytes or look.own.rss_bytes),
+            cpu_cores=measured.sessions * measured.worker_cpu_fraction.value
+            + look.own.cpu_seconds / max(1.0, look.own.age_seconds),
             tasks=round(measured.sessions * measured.worker_threads.value) + look.own.threads,
             descriptors=look.own.descriptors or 0,
             max_descriptors=look.max_descriptors,
@@ -89,7 +94,8 @@ class Forecaster:
             started_by=look.started_by,
         )
         sample = self._fleet.host.sample(self._now())
-        return host_limits(sample, look.facts, read_kernel_use(), own, self._rate(), sessions)
+        alerts = self._thresholds.of_host(sample.cores, sessions)
+        return host_limits(sample, look.facts, read_kernel_use(), own, look.gate_rate_per_second, sessions, alerts)
 
     def _worker_pid(self, session: SessionId) -> int | None:
         with contextlib.suppress(SessionNotFound):  # it is deleted
@@ -124,6 +130,14 @@ def measure(running: int, workers: Mapping[SessionId, ProcessReading], costs: Lo
     )
 
 
+def remember(now: Measured, before: Measured) -> Measured:
+    """With what was measured before in place of what can only be assumed now: just after an outage no session has been open for a while."""
+    figures = {
+        name: value for name in FIGURES if not (value := getattr(before, name)).assumed and getattr(now, name).assumed
+    }
+    return replace(now, **figures)
+
+
 def effective_rate(rate_per_second: float, egress_rate_per_second: float, egresses: Sequence[str]) -> float:
     """Logins a second until all sessions are back: the gate's rate, or less where one egress has too many of them for its own rate."""
     if not egresses:
@@ -145,7 +159,7 @@ def cpu_seconds(pid: int) -> float | None:
     return None if reading is None else reading.cpu_seconds
 
 
-def _take_a_look(workers: Sequence[tuple[SessionId, int]]) -> _Look:
+def _take_a_look(workers: Sequence[tuple[SessionId, int]], gate_rate_per_second: float) -> _Look:
     pid = os.getpid()
     own = read_process(pid)
     assert own is not None, "we live"
@@ -156,4 +170,5 @@ def _take_a_look(workers: Sequence[tuple[SessionId, int]]) -> _Look:
         max_descriptors=process_limits(pid)[OPEN_FILES].soft,
         started_by=started_by(pid),
         facts=read_facts(),
+        gate_rate_per_second=gate_rate_per_second,
     )

@@ -54,6 +54,8 @@ class LoginCosts:
         self._open: dict[SessionId, _Mark] = {}
         self._seen: dict[SessionId, int] = {}
         """The worker of each session that has been open before."""
+        self._paired: dict[SessionId, int] = {}
+        """The worker of each session that has shown a QR since it was open: what it used until then is no login, and no start."""
         self._logins: deque[float] = deque(maxlen=KEPT)
         self._starts: deque[float] = deque(maxlen=KEPT)
 
@@ -61,7 +63,7 @@ class LoginCosts:
         """Pass an event on, and hear what it tells."""
         self._publish(session, kind, data)
         if session is not None and kind == "state":
-            self._moved(session, str(data["from"]), str(data["state"]))
+            self._moved(session, str(data["state"]))
 
     def login(self) -> Figure:
         """CPU seconds of a worker that ran already, from connect to open: the median."""
@@ -85,10 +87,14 @@ class LoginCosts:
                 shares.append((used - mark.cpu_seconds) / (now - mark.at_seconds))
         return _median(shares, ASSUMED_WORKER_CPU)
 
-    def _moved(self, session: SessionId, before: str, state: str) -> None:
+    def _moved(self, session: SessionId, state: str) -> None:
         connecting = self._connecting.pop(session, None)
         self._open.pop(session, None)
-        if state == SessionState.CONNECTING and before != SessionState.QR:  # a pairing makes keys: that is no login
+        if state == SessionState.QR:
+            pid = self.worker_pid(session)
+            if pid is not None:
+                self._paired[session] = pid
+        elif state == SessionState.CONNECTING:
             mark = self._look(session)
             if mark is not None:
                 self._connecting[session] = mark
@@ -102,8 +108,9 @@ class LoginCosts:
         self._later(SETTLED_SECONDS, partial(self._settle, session, mark))
         first = self._seen.get(session) != mark.pid
         self._seen[session] = mark.pid
-        if connecting is None or connecting.pid != mark.pid:
-            return  # adopted, paired, or another worker by now: what it has used is not one login
+        paired = self._paired.pop(session, None) == mark.pid
+        if paired or connecting is None or connecting.pid != mark.pid:
+            return  # paired, adopted, or another worker by now: what it has used is not one login
         if first:
             self._starts.append(mark.cpu_seconds)
         else:
@@ -124,6 +131,7 @@ class LoginCosts:
         """Of a deleted session nobody tells us."""
         self._seen = {session: pid for session, pid in self._seen.items() if self.worker_pid(session) == pid}
         self._open = {session: mark for session, mark in self._open.items() if session in self._seen}
+        self._paired = {session: pid for session, pid in self._paired.items() if self.worker_pid(session) == pid}
         self._connecting = {s: mark for s, mark in self._connecting.items() if self.worker_pid(s) == mark.pid}
 
 

@@ -132,7 +132,7 @@ async def _serve(
             gate,
             feed,
         )
-        forecaster = Forecaster(fleet, costs)
+        forecaster = Forecaster(fleet, costs, settings.thresholds())
         policy.follow = fleet.follow
         stack.push_async_callback(fleet.close, detach)
         outages.left_behind(await store.records.begin())

@@ -15,6 +15,7 @@ IDLE = HostSample(
     swap_used_bytes=0,
     cpu_fraction=0.0,
     cores=2,
+    usable_cores=2.0,
     load_1=0.0,
     load_5=0.0,
     load_15=0.0,

@@ -1,21 +1,18 @@
 """How many more sessions fit on this host, which limit ends first, and what to change. Pure: measured figures and limits in, a forecast out.
 
-A limit ends where its alert begins (numbers.py): a forecast that counts on the last byte would be one of a host in trouble.
+A limit ends where its alert begins: a forecast that counts on the last byte would be one of a host in trouble.
 """
 
 import math
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final
 
-from supervisor.host.numbers import number
+from supervisor.host.alarms import AlertLimits
 from supervisor.host.wanted import MIB, SUPERVISOR_DESCRIPTORS, WORKER_BYTES, WORKER_DESCRIPTORS, WORKER_THREADS
 
 GIB: Final = 1024 * MIB
 
-MEMORY_KEPT_FRACTION: Final = round(1 - number("memory_alert") / 100, 6)
-DESCRIPTORS_KEPT_FRACTION: Final = round(1 - number("descriptors_alert") / 100, 6)
-CPU_KEPT_FRACTION: Final = round(1 - number("cpu_alert") / 100, 6)
 OTHERS_KEPT_FRACTION: Final = 0.1
 """Of tasks, ports and conntrack entries, for which the seed names no alert: as for descriptors."""
 PORTS_PER_SESSION: Final = 2
@@ -88,6 +85,7 @@ class HostLimits:
     memory_remedy: str
     cores: float
     used_cores: float
+    cpu_remedy: str
     supervisor_descriptors: int
     supervisor_max_descriptors: int | None
     supervisor_remedy: str
@@ -100,6 +98,8 @@ class HostLimits:
     connections: "TaskLimit | None" = None
     """Connection tracking, where the kernel does it."""
     gate_rate_per_second: float = 5.0
+    alerts: AlertLimits = field(default_factory=AlertLimits)
+    """What is above these is not counted on."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -194,7 +194,7 @@ def limits(measured: Measured, host: HostLimits) -> Iterable[Limit]:
         maximum=host.total_memory_bytes,
         used=host.used_memory_bytes,
         per_session=measured.worker_memory_bytes,
-        kept_fraction=MEMORY_KEPT_FRACTION,
+        kept_fraction=1 - host.alerts.memory_fraction,
         remedy=host.memory_remedy,
     )
     yield Limit(
@@ -203,8 +203,8 @@ def limits(measured: Measured, host: HostLimits) -> Iterable[Limit]:
         maximum=host.cores,
         used=host.used_cores,
         per_session=measured.worker_cpu_fraction,
-        kept_fraction=CPU_KEPT_FRACTION,
-        remedy="More cores, or fewer programs beside wasup.",
+        kept_fraction=1 - host.alerts.cpu_fraction,
+        remedy=host.cpu_remedy,
     )
     yield Limit(
         name="descriptors of the supervisor",
@@ -212,7 +212,7 @@ def limits(measured: Measured, host: HostLimits) -> Iterable[Limit]:
         maximum=host.supervisor_max_descriptors,
         used=host.supervisor_descriptors,
         per_session=Figure(value=SUPERVISOR_DESCRIPTORS, by_design=True),
-        kept_fraction=DESCRIPTORS_KEPT_FRACTION,
+        kept_fraction=1 - host.alerts.descriptors_fraction,
         remedy=host.supervisor_remedy,
     )
     if host.system_descriptors is not None:
@@ -223,7 +223,7 @@ def limits(measured: Measured, host: HostLimits) -> Iterable[Limit]:
             maximum=host.system_max_descriptors,
             used=host.system_descriptors,
             per_session=Figure(value=of_worker.value + SUPERVISOR_DESCRIPTORS, samples=of_worker.samples),
-            kept_fraction=DESCRIPTORS_KEPT_FRACTION,
+            kept_fraction=1 - host.alerts.descriptors_fraction,
             remedy=f"fs.file-max: {host.optimize}.",
         )
     for task in host.tasks:
@@ -317,7 +317,7 @@ def _sentences(measured: Measured, rows: Sequence[Row], sessions: int | None, st
         if storm.sessions:
             yield _storm_words(storm)
     if measured.worker_memory_bytes.assumed:
-        yield "There is no open session to measure, so the figures are assumed; they are told from measured ones by `assumed`."
+        yield "No session has been open for a minute yet, so its figures are assumed; they are told from measured ones by `assumed`."
 
 
 def _answer(rows: Sequence[Row], sessions: int, running: int) -> str:

@@ -5,7 +5,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from supervisor.host.alarms import AlertLimits
 from supervisor.host.capacity import HostLimits, TaskLimit
+from supervisor.host.control_groups import group_tasks
 from supervisor.host.facts import Facts
 from supervisor.host.process_limits import Manager, StartedBy, how_to_raise
 from supervisor.host.processes import OPEN_FILES, PROC, PROCESSES
@@ -13,14 +15,21 @@ from supervisor.host.readings import HostSample
 from supervisor.host.wanted import descriptors_wanted, user_tasks_needed
 
 OPTIMIZE: Final = "`sudo python3 scripts/optimize_system.py --sessions {sessions}`"
+MORE_CORES: Final = "More cores, or fewer programs beside wasup."
+MORE_OF_THE_CORES: Final = (
+    "More of the machine's cores: CPUQuota= or AllowedCPUs= of the systemd unit, --cpus or --cpuset-cpus of Docker."
+)
 MORE_MEMORY: Final = "More memory, or a second host with a supervisor of its own."
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OwnUse:
-    """What the supervisor and its workers have in use together, and the supervisor's own descriptors, now and at the most (None: no limit)."""
+    """What the supervisor and its workers have in use together, and the supervisor's own descriptors, now and at the most (None: no limit).
 
-    memory_bytes: int
+    `cpu_cores`: on average, so that asking does not change it.
+    """
+
+    cpu_cores: float
     tasks: int
     descriptors: int
     max_descriptors: int | None
@@ -34,29 +43,42 @@ class KernelUse:
 
     tasks: int | None
     tracked_connections: int | None
+    group_tasks: int | None = None
+    """Of the control group with the smallest limit of tasks, if there is one."""
 
 
 def read_kernel_use(proc: Path = PROC) -> KernelUse:
     """The kernel's counts now."""
     return KernelUse(
-        tasks=_tasks(proc / "loadavg"), tracked_connections=_count(proc / "sys/net/netfilter/nf_conntrack_count")
+        tasks=_tasks(proc / "loadavg"),
+        tracked_connections=_count(proc / "sys/net/netfilter/nf_conntrack_count"),
+        group_tasks=group_tasks(proc),
     )
 
 
 def host_limits(
-    sample: HostSample, facts: Facts, kernel: KernelUse, own: OwnUse, gate_rate_per_second: float, sessions: int
+    sample: HostSample,
+    facts: Facts,
+    kernel: KernelUse,
+    own: OwnUse,
+    gate_rate_per_second: float,
+    sessions: int,
+    alerts: AlertLimits | None = None,
 ) -> HostLimits:
-    """All limits. Pure. `sessions`: for how many the remedies are to be enough."""
+    """All limits. Pure. `sessions`: for how many the remedies are to be enough; `alerts`: where they begin (None: the seed's)."""
     values = {name: fact.value for name, fact in facts.values.items()}
-    group_bytes = values.get("cgroup_memory", math.inf)
-    grouped = group_bytes < sample.total_memory_bytes
+    grouped = (
+        values.get("cgroup_memory", math.inf) <= sample.total_memory_bytes
+    )  # then the sample's memory is the group's
+    confined = sample.usable_cores < sample.cores
     return HostLimits(
-        total_memory_bytes=int(group_bytes) if grouped else sample.total_memory_bytes,
-        # A control group's own count holds the files that it has read, too, so what the processes weigh says more.
-        used_memory_bytes=own.memory_bytes if grouped else sample.used_memory_bytes,
+        total_memory_bytes=sample.total_memory_bytes,
+        used_memory_bytes=sample.used_memory_bytes,
         memory_remedy=_group_remedy(own.started_by, "MemoryMax", "--memory", "bytes") if grouped else MORE_MEMORY,
-        cores=float(sample.cores),
-        used_cores=min(float(sample.cores), sample.load_5),  # over five minutes: who asks, keeps the CPU busy just then
+        cores=sample.usable_cores,
+        cpu_remedy=MORE_OF_THE_CORES if confined else MORE_CORES,
+        # Over minutes: who asks, keeps the CPU busy just then. The load is the machine's, also in a container.
+        used_cores=min(sample.usable_cores, own.cpu_cores if confined else sample.load_5),
         supervisor_descriptors=own.descriptors,
         supervisor_max_descriptors=own.max_descriptors,
         supervisor_remedy=how_to_raise(OPEN_FILES, descriptors_wanted(sessions), own.started_by),
@@ -67,6 +89,7 @@ def host_limits(
         ports=_whole(values.get("net.ipv4.ip_local_port_range")),
         connections=_tracked(values, kernel, sessions),
         gate_rate_per_second=gate_rate_per_second,
+        alerts=alerts or AlertLimits(),
     )
 
 
@@ -83,7 +106,11 @@ def _task_limits(values: dict[str, float], kernel: KernelUse, own: OwnUse, sessi
         found.append(_task("processes of the user (ulimit -u)", values["nproc_soft"], own.tasks, remedy))
     if "cgroup_pids" in values:
         remedy = _group_remedy(own.started_by, "TasksMax", "--pids-limit", str(user_tasks_needed(sessions)))
-        found.append(_task("tasks of the control group (pids.max)", values["cgroup_pids"], own.tasks, remedy))
+        found.append(
+            _task(
+                "tasks of the control group (pids.max)", values["cgroup_pids"], kernel.group_tasks or own.tasks, remedy
+            )
+        )
     return found
 
 

@@ -1,5 +1,9 @@
-"""What the host has and uses: the only place that samples it. Whoever wants figures (alerts, API, reports, scripts) has them from here."""
+"""What the host has and uses: the only place that samples it. Whoever wants figures (alerts, API, reports, scripts) has them from here.
 
+In a container, or a unit with limits, memory and CPU are what its control groups leave of the machine's.
+"""
+
+import os
 import threading
 import time
 from collections.abc import Callable, Mapping
@@ -8,6 +12,8 @@ from pathlib import Path
 from typing import Final, NamedTuple
 
 import psutil
+
+from supervisor.host.control_groups import GroupCpu, GroupMemory, group_cpu, group_memory
 
 SAMPLE_SECONDS: Final = 1.0
 FILE_NR: Final = Path("/proc/sys/fs/file-nr")
@@ -18,15 +24,22 @@ NO_LIMIT: Final = 1 << 62
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HostSample:
-    """The host, cheaply: memory and swap in bytes, CPU as a fraction of all cores since the last sample, rates since the last sample."""
+    """The host, cheaply: memory and swap in bytes, CPU as a fraction since the last sample, rates since the last sample."""
 
     total_memory_bytes: int
+    """The machine's, or the control group's limit where that is less."""
     used_memory_bytes: int
+    """All that is not available."""
     available_memory_bytes: int
+    """Without swapping, and without coming to the end of the machine or of a control group."""
     swap_total_bytes: int
     swap_used_bytes: int
     cpu_fraction: float
+    """Of all cores of the machine, or of the control group's quota where that is used up further."""
     cores: int
+    """Of the machine; its load is to be seen beside them."""
+    usable_cores: float
+    """As the control group's quota and the processors that this process may run on allow."""
     load_1: float
     load_5: float
     load_15: float
@@ -59,6 +72,8 @@ class Counters:
     all_seconds: float
     """CPU time in use and idle, of all cores."""
     traffic: Mapping[str, Traffic]
+    group: GroupCpu | None = None
+    """The control group with a quota, if there is one."""
 
 
 class Host:
@@ -103,6 +118,7 @@ def count_now() -> Counters:
             for name, one in carried.items()
             if name in counted
         },
+        group=group_cpu(),
     )
 
 
@@ -116,9 +132,27 @@ def counted_interfaces(names: Mapping[str, object], interfaces: Path = INTERFACE
 
 
 def cpu_fraction(before: Counters, after: Counters) -> float:
-    """The share of all cores that was in use between two counts; 0 if no time has passed."""
-    passed = after.all_seconds - before.all_seconds
-    return min(1.0, max(0.0, (after.busy_seconds - before.busy_seconds) / passed)) if passed > 0 else 0.0
+    """The share of all cores, or of the control group's quota if that is more, that was in use between two counts; 0 if no time has passed."""
+    machine = _share(after.busy_seconds - before.busy_seconds, after.all_seconds - before.all_seconds)
+    if before.group is None or after.group is None:
+        return machine
+    used, used_before = after.group.used_seconds, before.group.used_seconds
+    if used is None or used_before is None:
+        return machine
+    return max(machine, _share(used - used_before, after.group.cores * (after.at_seconds - before.at_seconds)))
+
+
+def memory_bytes(machine_total: int, machine_available: int, group: GroupMemory | None) -> tuple[int, int]:
+    """How much there is in all, and how much of it is available, of the machine or the control group. Pure."""
+    if group is None or group.limit_bytes >= machine_total:
+        return machine_total, machine_available
+    return group.limit_bytes, min(machine_available, group.available_bytes)
+
+
+def usable_cores(group: GroupCpu | None) -> float:
+    """How many cores this process may keep busy."""
+    allowed = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else psutil.cpu_count() or 1
+    return float(allowed) if group is None else min(float(allowed), group.cores)
 
 
 def traffic_per_second(before: Counters, after: Counters) -> tuple[float, float, float, float]:
@@ -145,17 +179,19 @@ def read_descriptors(file: Path = FILE_NR) -> tuple[int | None, int | None]:
 
 def _sample(before: Counters, after: Counters) -> HostSample:
     memory, swap = psutil.virtual_memory(), psutil.swap_memory()
+    total, available = memory_bytes(memory.total, memory.available, group_memory())
     load_1, load_5, load_15 = psutil.getloadavg()
     open_descriptors, max_descriptors = read_descriptors()
     in_bytes, out_bytes, in_packets, out_packets = traffic_per_second(before, after)
     return HostSample(
-        total_memory_bytes=memory.total,
-        used_memory_bytes=memory.total - memory.available,
-        available_memory_bytes=memory.available,
+        total_memory_bytes=total,
+        used_memory_bytes=total - available,
+        available_memory_bytes=available,
         swap_total_bytes=swap.total,
         swap_used_bytes=swap.used,
         cpu_fraction=cpu_fraction(before, after),
         cores=psutil.cpu_count() or 1,
+        usable_cores=usable_cores(after.group),
         load_1=load_1,
         load_5=load_5,
         load_15=load_15,
@@ -166,6 +202,10 @@ def _sample(before: Counters, after: Counters) -> HostSample:
         network_in_packets_per_second=in_packets,
         network_out_packets_per_second=out_packets,
     )
+
+
+def _share(part: float, whole: float) -> float:
+    return min(1.0, max(0.0, part / whole)) if whole > 0 else 0.0
 
 
 def _is_loopback(name: str) -> bool:

@@ -13,6 +13,7 @@ import pytest
 from scripts import demo_system_optimization as demo
 from scripts.lab.processes import ROOT
 from supervisor.host.optimizer import SystemOptimizer
+from supervisor.host.processes import OPEN_FILES, ProcessLimit
 
 SCRIPT = ROOT / "scripts" / "demo_system_optimization.py"
 WRITTEN = ("etc/sysctl.d", "etc/security", "var/lib/wasup", "etc/systemd")
@@ -163,3 +164,9 @@ def test_used_wrongly_it_says_so(wrong: list[str]) -> None:
     ended = subprocess.run([sys.executable, SCRIPT, *wrong], capture_output=True, text=True, timeout=60)
     assert ended.returncode == 2
     assert "usage" in ended.stderr
+
+
+async def test_more_connections_than_descriptors_are_told_before_any_is_opened(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(demo, "process_limits", lambda _: {OPEN_FILES: ProcessLimit(soft=463, hard=None)})
+    with pytest.raises(demo.DidNotHold, match="200 connections need 464 descriptors, and a process may open 463"):
+        await demo.watch(200)

@@ -70,6 +70,14 @@ def test_once_is_one_picture_and_no_report(watching: Any, tmp_path: Path) -> Non
     assert reports(tmp_path) == []
 
 
+@pytest.mark.parametrize("arguments", [("--once",), ("--once", "--json")])
+def test_what_cannot_be_shown_is_told_in_one_line(watching: Any, arguments: tuple[str, ...]) -> None:
+    with Path("/dev/full").open("w") as full:
+        _, trouble = (process := watching(*arguments, stdout=full)).communicate(timeout=PATIENCE_SECONDS)
+    assert process.returncode == 1
+    assert trouble == "monitor_websocket_resources.py: nothing can be shown (No space left on device).\n"
+
+
 def test_once_as_json_is_json_and_nothing_else(watching: Any) -> None:
     said, trouble = (process := watching("--once", "--json")).communicate(timeout=PATIENCE_SECONDS)
     assert (process.returncode, trouble) == (0, "")

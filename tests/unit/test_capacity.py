@@ -13,12 +13,12 @@ from hypothesis import strategies as st
 from api.capacity_handlers import shown
 from sessions.model import SessionId
 from supervisor.capacity_commands import bar
-from supervisor.forecasting import effective_rate, measure, spread
+from supervisor.forecasting import effective_rate, measure, remember, spread
+from supervisor.host.alarms import AlertLimits
 from supervisor.host.capacity import (
     ASSUMED_LOGIN,
     ASSUMED_START,
     ASSUMED_WORKER_CPU,
-    MEMORY_KEPT_FRACTION,
     Capacity,
     Figure,
     HostLimits,
@@ -28,7 +28,7 @@ from supervisor.host.capacity import (
     duration,
     forecast,
 )
-from supervisor.host.capacity_readings import KernelUse, OwnUse, host_limits, read_kernel_use
+from supervisor.host.capacity_readings import MORE_MEMORY, KernelUse, OwnUse, host_limits, read_kernel_use
 from supervisor.host.facts import Fact, Facts
 from supervisor.host.numbers import number
 from supervisor.host.process_limits import Manager, StartedBy
@@ -49,6 +49,7 @@ def host(**changed: Any) -> HostLimits:
         memory_remedy="buy memory",
         cores=16,
         used_cores=1.0,
+        cpu_remedy="more cores",
         supervisor_descriptors=100,
         supervisor_max_descriptors=PLENTY,
         supervisor_remedy="raise descriptors",
@@ -327,7 +328,7 @@ def test_a_login_costs_what_the_worker_used_between_connect_and_open() -> None:
 def test_what_is_no_login_is_not_counted_as_one() -> None:
     told = Told()
     told.cpu[7] = 0.4
-    told.states("starting", "connecting", "qr", "connecting", "open", cpu=0.9)  # a pairing
+    told.states("starting", "connecting", "qr", "connecting", "waiting", "connecting", "open", cpu=0.9)  # a pairing
     told.states("open", "waiting", "starting", "open", cpu=1.0)  # adopted
     told.states("open", "waiting", "connecting", "waiting", cpu=1.1)  # failed
     told.states("connecting", "open", cpu=1.2)  # its beginning was not seen
@@ -444,6 +445,14 @@ def test_what_the_kernel_hides_of_a_worker_is_assumed() -> None:
     assert measured.worker_threads == Figure(value=7, samples=1)
 
 
+def test_what_was_measured_before_an_outage_counts_while_nobody_can_be_measured() -> None:
+    before = Measured(
+        sessions=9, worker_memory_bytes=Figure(value=60.0, samples=9), login_cpu_seconds=Figure(value=1.0, samples=9)
+    )
+    after = Measured(sessions=3, login_cpu_seconds=Figure(value=2.0, samples=1))
+    assert remember(after, before) == dataclasses.replace(before, sessions=3, login_cpu_seconds=after.login_cpu_seconds)
+
+
 @pytest.mark.parametrize(("count", "most"), [(0, 60), (60, 60), (61, 60), (5000, 60)])
 def test_of_many_workers_some_are_weighed_from_the_oldest_to_the_newest(count: int, most: int) -> None:
     workers = [(SessionId(str(n)), n) for n in range(count)]
@@ -456,7 +465,7 @@ def test_of_many_workers_some_are_weighed_from_the_oldest_to_the_newest(count: i
 
 SAMPLE = HostSample(
     total_memory_bytes=100 * GIB, used_memory_bytes=20 * GIB, available_memory_bytes=80 * GIB,
-    swap_total_bytes=0, swap_used_bytes=0, cpu_fraction=0.25, cores=8, load_1=0, load_5=2.5, load_15=0,
+    swap_total_bytes=0, swap_used_bytes=0, cpu_fraction=0.25, cores=8, usable_cores=8, load_1=0, load_5=2.5, load_15=0,
     open_descriptors=4000, max_descriptors=None, network_in_bytes_per_second=0, network_out_bytes_per_second=0,
     network_in_packets_per_second=0, network_out_packets_per_second=0,
 )  # fmt: skip
@@ -464,7 +473,7 @@ SAMPLE = HostSample(
 
 def own(manager: Manager = Manager.SHELL, root: bool = False) -> OwnUse:
     return OwnUse(
-        memory_bytes=3 * GIB, tasks=500, descriptors=80, max_descriptors=65_536, runs_as_root=root,
+        cpu_cores=0.5, tasks=500, descriptors=80, max_descriptors=65_536, runs_as_root=root,
         started_by=StartedBy(manager=manager, unit="wasup.service" if manager is Manager.SYSTEMD else None),
     )  # fmt: skip
 
@@ -473,19 +482,21 @@ def facts(**values: float) -> Facts:
     return Facts(values={name.replace("__", "."): Fact(value, str(value)) for name, value in values.items()})
 
 
-def limits_of(found: Facts, mine: OwnUse, tasks: int | None = 900, tracked: int | None = None) -> HostLimits:
-    return host_limits(SAMPLE, found, KernelUse(tasks=tasks, tracked_connections=tracked), mine, 5.0, 1000)
+def limits_of(
+    found: Facts, mine: OwnUse, tasks: int | None = 900, tracked: int | None = None, grouped: int | None = None
+) -> HostLimits:
+    kernel = KernelUse(tasks=tasks, tracked_connections=tracked, group_tasks=grouped)
+    return host_limits(SAMPLE, found, kernel, mine, 5.0, 1000)
 
 
-def test_a_control_groups_memory_counts_where_it_is_less_than_the_machines() -> None:
-    told = limits_of(facts(cgroup_memory=8 * GIB), own(Manager.SYSTEMD))
-    assert (told.total_memory_bytes, told.used_memory_bytes) == (8 * GIB, 3 * GIB)
+def test_who_has_a_control_groups_memory_is_told_how_to_get_more_of_it() -> None:
+    told = limits_of(facts(cgroup_memory=100 * GIB), own(Manager.SYSTEMD))  # the sample's memory is the group's
+    assert (told.total_memory_bytes, told.used_memory_bytes) == (100 * GIB, 20 * GIB)
     assert "MemoryMax" in told.memory_remedy
     assert "wasup.service" in told.memory_remedy
-    assert "--memory" in limits_of(facts(cgroup_memory=8 * GIB), own(Manager.DOCKER)).memory_remedy
+    assert "--memory" in limits_of(facts(cgroup_memory=100 * GIB), own(Manager.DOCKER)).memory_remedy
     for none in (facts(), facts(cgroup_memory=math.inf), facts(cgroup_memory=200 * GIB)):
-        assert limits_of(none, own()).total_memory_bytes == 100 * GIB
-        assert limits_of(none, own()).used_memory_bytes == 20 * GIB
+        assert limits_of(none, own()).memory_remedy == MORE_MEMORY
 
 
 def test_the_cpu_in_use_is_that_of_five_minutes_and_never_more_than_there_is() -> None:
@@ -493,6 +504,14 @@ def test_the_cpu_in_use_is_that_of_five_minutes_and_never_more_than_there_is() -
     busy = dataclasses.replace(SAMPLE, load_5=300.0)
     kernel = KernelUse(tasks=1, tracked_connections=None)
     assert host_limits(busy, facts(), kernel, own(), 5.0, 10).used_cores == 8.0
+
+
+def test_in_a_control_group_with_fewer_cores_the_machines_load_says_nothing() -> None:
+    """The load of a container is that of the whole machine."""
+    sample = dataclasses.replace(SAMPLE, usable_cores=1.5, load_5=7.0)
+    told = host_limits(sample, facts(), KernelUse(tasks=1, tracked_connections=None), own(), 5.0, 10)
+    assert (told.cores, told.used_cores) == (1.5, 0.5)
+    assert "--cpus" in told.cpu_remedy
 
 
 def test_every_kind_of_task_limit_is_a_row_with_a_remedy_for_so_many_sessions() -> None:
@@ -507,6 +526,7 @@ def test_every_kind_of_task_limit_is_a_row_with_a_remedy_for_so_many_sessions() 
     assert ["--sessions 1000" in task.remedy for task in told.tasks] == [True, True, False, False]
     assert "LimitNPROC" in told.tasks[2].remedy
     assert "TasksMax" in told.tasks[3].remedy
+    assert limits_of(found, own(), grouped=700).tasks[3].used == 700, "others are in the group, too"
     assert len(limits_of(found, own(root=True)).tasks) == 3, "the kernel does not count root's"
     assert [task.maximum for task in limits_of(facts(cgroup_pids=math.inf), own()).tasks] == [None]
     assert len(limits_of(found, own(), tasks=None).tasks) == 2
@@ -572,5 +592,13 @@ def test_spans_are_told_in_units_that_people_use(seconds: float, told: str) -> N
     assert duration(seconds) == told
 
 
-def test_the_memory_that_is_kept_is_the_seeds() -> None:
-    assert pytest.approx(0.15) == MEMORY_KEPT_FRACTION
+def test_what_is_kept_begins_where_the_alerts_begin() -> None:
+    """A forecast that is followed must raise none."""
+    alerts = AlertLimits(memory_fraction=0.8, cpu_fraction=0.9, descriptors_fraction=0.5)
+    mine = forecast(of_workers(), host(alerts=alerts))
+    fractions = {row.name: row.kept / row.maximum for row in mine.rows if row.maximum}
+    assert fractions["memory"] == pytest.approx(0.2)
+    assert fractions["CPU at rest"] == pytest.approx(0.1)
+    assert fractions["descriptors of the supervisor"] == pytest.approx(0.5)
+    seeds = {row.name: row.kept / row.maximum for row in forecast(of_workers(), host()).rows if row.maximum}
+    assert seeds["memory"] == pytest.approx(0.15)

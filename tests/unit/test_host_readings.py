@@ -1,11 +1,13 @@
 """The sampler: what it makes of the kernel's counters, and how seldom it looks."""
 
+import os
 from dataclasses import replace
 from pathlib import Path
 
 import psutil
 import pytest
 
+from supervisor.host.control_groups import GroupCpu, GroupMemory
 from supervisor.host.readings import (
     Counters,
     Host,
@@ -13,8 +15,10 @@ from supervisor.host.readings import (
     count_now,
     counted_interfaces,
     cpu_fraction,
+    memory_bytes,
     read_descriptors,
     traffic_per_second,
+    usable_cores,
 )
 
 BEFORE = Counters(
@@ -65,6 +69,36 @@ def test_a_share_is_a_share_even_when_the_kernel_counts_backwards(busy: float, f
     assert cpu_fraction(BEFORE, replace(AFTER, busy_seconds=busy)) == fraction
 
 
+@pytest.mark.parametrize(
+    ("group", "told"),
+    [
+        (None, (1000, 400)),
+        (GroupMemory(limit_bytes=200, available_bytes=50), (200, 50)),
+        (GroupMemory(limit_bytes=900, available_bytes=700), (900, 400)),  # the machine has less than the group may take
+        (GroupMemory(limit_bytes=5000, available_bytes=4900), (1000, 400)),
+    ],
+)
+def test_memory_is_the_control_groups_where_it_has_less(group: GroupMemory | None, told: tuple[int, int]) -> None:
+    assert memory_bytes(1000, 400, group) == told
+
+
+@pytest.mark.parametrize(
+    ("used_before", "used", "fraction"), [(10.0, 11.5, 0.5), (10.0, 10.1, 0.25), (None, 11.5, 0.25), (10.0, None, 0.25)]
+)
+def test_cpu_is_the_quotas_where_that_is_used_up_further(
+    used_before: float | None, used: float | None, fraction: float
+) -> None:
+    before = replace(BEFORE, group=GroupCpu(cores=1.5, used_seconds=used_before))
+    assert cpu_fraction(before, replace(AFTER, group=GroupCpu(cores=1.5, used_seconds=used))) == fraction
+    assert cpu_fraction(BEFORE, replace(AFTER, group=GroupCpu(cores=1.5, used_seconds=used))) == 0.25
+
+
+def test_the_cores_are_those_that_quota_and_affinity_leave() -> None:
+    assert usable_cores(None) == len(os.sched_getaffinity(0))
+    assert usable_cores(GroupCpu(cores=0.5, used_seconds=None)) == 0.5
+    assert usable_cores(GroupCpu(cores=4096.0, used_seconds=None)) == len(os.sched_getaffinity(0))
+
+
 def test_a_sample_is_taken_at_most_once_a_second() -> None:
     counting = Counting(BEFORE, AFTER)
     host = Host(count=counting)
@@ -86,9 +120,10 @@ def test_a_clock_that_was_set_back_does_not_stop_it() -> None:
 def test_the_figures_are_the_hosts() -> None:
     sample = Host().sample(0.0)
     memory = psutil.virtual_memory()
-    assert sample.total_memory_bytes == memory.total
-    assert sample.used_memory_bytes + sample.available_memory_bytes == memory.total
-    assert sample.available_memory_bytes == pytest.approx(memory.available, rel=0.1)
+    assert 0 < sample.total_memory_bytes <= memory.total  # less, where a control group says so
+    assert sample.used_memory_bytes + sample.available_memory_bytes == sample.total_memory_bytes
+    assert 0 < sample.available_memory_bytes <= memory.available * 1.1
+    assert 0 < sample.usable_cores <= sample.cores
     assert sample.cores == psutil.cpu_count()
     assert 0 <= sample.cpu_fraction <= 1
 
