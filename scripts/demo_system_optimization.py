@@ -30,11 +30,11 @@ from supervisor.host.capacity_readings import OwnUse, host_limits, read_kernel_u
 from supervisor.host.facts import read_facts
 from supervisor.host.lookout import Lookout, Whom
 from supervisor.host.monitor import ResourceMonitor
-from supervisor.host.optimization_report import limits_table, plan_lines
-from supervisor.host.optimizer import Action, SystemOptimizer
 from supervisor.host.process_limits import describe_limits
 from supervisor.host.processes import OPEN_FILES, process_limits, read_process
 from supervisor.host.readings import Host, HostSample
+from supervisor.host.tuning.optimizer import Action, SystemOptimizer
+from supervisor.host.tuning.report import limits_table, plan_lines
 from supervisor.host.wanted import SESSIONS_DEFAULT, SESSIONS_MOST
 
 VALIDATIONS: Final = Path(__file__).resolve().with_name("test_system_optimization.py")

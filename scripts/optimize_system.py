@@ -21,12 +21,12 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from supervisor.host.platforms import ForeignLimit, Platform, diagnose_foreign, foreign_lines, platform_of
-from supervisor.host.report_files import json_text, write_report
+from supervisor.host.tuning.platforms import ForeignLimit, Platform, diagnose_foreign, foreign_lines, platform_of
+from supervisor.host.tuning.report_files import json_text, write_report
 from supervisor.host.wanted import SESSIONS_DEFAULT, SESSIONS_MOST, Severity
 
 if TYPE_CHECKING:  # these need Linux
-    from supervisor.host.optimizer import OptimizationResult, SystemOptimizer
+    from supervisor.host.tuning.optimizer import OptimizationResult, SystemOptimizer
 
 TEXT_FILE: Final = "system_optimization_report.txt"
 JSON_FILE: Final = "system_optimization_report.json"
@@ -90,8 +90,8 @@ def _say(text: str) -> None:
 
 
 def _linux(options: argparse.Namespace) -> int:
-    from supervisor.host.journal import UnusableJournal
-    from supervisor.host.optimizer import Busy, NoSystem, SystemOptimizer
+    from supervisor.host.tuning.journal import UnusableJournal
+    from supervisor.host.tuning.optimizer import Busy, NoSystem, SystemOptimizer
 
     try:
         optimizer = SystemOptimizer(options.sessions, options.root)
@@ -108,8 +108,8 @@ def _linux(options: argparse.Namespace) -> int:
 
 
 def _optimize(optimizer: "SystemOptimizer", options: argparse.Namespace) -> int:
-    from supervisor.host.optimization_report import plan_lines, report_text
-    from supervisor.host.optimizer import Action
+    from supervisor.host.tuning.optimizer import Action
+    from supervisor.host.tuning.report import plan_lines, report_text
 
     looked = optimizer.look()
     why_not = _why_not(looked, options)
@@ -139,7 +139,7 @@ def _why_not(looked: "OptimizationResult", options: argparse.Namespace) -> str:
 
 
 def _roll_back(optimizer: "SystemOptimizer", options: argparse.Namespace) -> int:
-    from supervisor.host.journal import JOURNAL_FILE
+    from supervisor.host.tuning.journal import JOURNAL_FILE
 
     looked = optimizer.look()
     if looked.root == "/" and os.geteuid() != 0:
@@ -170,7 +170,7 @@ def _confirmed(question: str) -> bool:
 
 def _finish(result: "OptimizationResult", options: argparse.Namespace, *, show: bool) -> int:
     """Print and write the report."""
-    from supervisor.host.optimization_report import report_document, report_text
+    from supervisor.host.tuning.report import report_document, report_text
 
     text, document = report_text(result), json_text(report_document(result))
     status = _write_reports(options.report_dir, text, document)  # first: who reads our output may have gone

@@ -20,11 +20,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from supervisor.host.numbers import whole
-from supervisor.host.platforms import Platform, platform_of
-from supervisor.host.report_files import json_text, write_report
+from supervisor.host.tuning.platforms import Platform, platform_of
+from supervisor.host.tuning.report_files import json_text, write_report
 
 if TYPE_CHECKING:  # this needs Linux
-    from supervisor.host.validation import Validation
+    from supervisor.host.tuning.validation import Validation
 
 TEXT_FILE: Final = "system_optimization_test_report.txt"
 JSON_FILE: Final = "system_optimization_test_report.json"
@@ -67,7 +67,7 @@ def _connections(text: str) -> int:
 
 
 def _validate(options: argparse.Namespace) -> int:
-    from supervisor.host.validation import validate
+    from supervisor.host.tuning.validation import validate
 
     if not options.json:
         print("Six validations; the CPU at rest takes some seconds ...", file=sys.stderr, flush=True)

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from supervisor.host.alarms import AlertLimits
-from supervisor.host.wanted import MIB, SUPERVISOR_DESCRIPTORS, WORKER_BYTES, WORKER_DESCRIPTORS, WORKER_THREADS
+from supervisor.host.session_costs import MIB, SUPERVISOR_DESCRIPTORS, WORKER_BYTES, WORKER_DESCRIPTORS, WORKER_THREADS
 
 GIB: Final = 1024 * MIB
 

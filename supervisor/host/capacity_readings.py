@@ -12,7 +12,7 @@ from supervisor.host.facts import Facts
 from supervisor.host.process_limits import Manager, StartedBy, how_to_raise
 from supervisor.host.processes import OPEN_FILES, PROC, PROCESSES
 from supervisor.host.readings import HostSample
-from supervisor.host.wanted import descriptors_wanted, user_tasks_needed
+from supervisor.host.session_costs import descriptors_wanted, user_tasks_needed
 
 OPTIMIZE: Final = "`sudo python3 scripts/optimize_system.py --sessions {sessions}`"
 MORE_CORES: Final = "More cores, or fewer programs beside wasup."
@@ -49,10 +49,11 @@ class KernelUse:
 
 def read_kernel_use(proc: Path = PROC) -> KernelUse:
     """The kernel's counts now."""
+    grouped = group_tasks(proc)
     return KernelUse(
         tasks=_tasks(proc / "loadavg"),
         tracked_connections=_count(proc / "sys/net/netfilter/nf_conntrack_count"),
-        group_tasks=group_tasks(proc),
+        group_tasks=grouped.used if grouped else None,
     )
 
 

@@ -30,6 +30,14 @@ class GroupCpu:
     used_seconds: float | None
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GroupTasks:
+    """How many processes and threads a group may have, and how many it has. None: not told."""
+
+    limit: int
+    used: int | None
+
+
 def group_memory(proc: Path = PROC, mount: Path = MOUNT) -> GroupMemory | None:
     """None: no group limits it. Files that nobody has read lately are not in use: the kernel drops them before it kills anybody."""
     found = [memory for group, newer in _groups("memory", proc, mount) if (memory := _memory(group, newer)) is not None]
@@ -47,15 +55,14 @@ def group_cpu(proc: Path = PROC, mount: Path = MOUNT) -> GroupCpu | None:
     return min(found, key=lambda cpu: cpu.cores, default=None)
 
 
-def group_tasks(proc: Path = PROC, mount: Path = MOUNT) -> int | None:
-    """Processes and threads in the group with the smallest limit of them. None: no group has one."""
+def group_tasks(proc: Path = PROC, mount: Path = MOUNT) -> GroupTasks | None:
+    """Of the group with the smallest limit. None: no group has one."""
     found = [
-        (limit, used)
+        GroupTasks(limit=limit, used=_number(_text(group / "pids.current")))
         for group, _ in _groups("pids", proc, mount)
         if (limit := _number(_text(group / "pids.max"))) is not None
-        and (used := _number(_text(group / "pids.current"))) is not None
     ]
-    return min(found)[1] if found else None
+    return min(found, key=lambda tasks: tasks.limit, default=None)
 
 
 def _memory(group: Path, newer: bool) -> GroupMemory | None:

@@ -7,17 +7,17 @@ import ctypes
 import math
 import os
 import resource
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
-from supervisor.host.wanted import MIB, TABLE, THP_NAMES, Kind, limit_text, mebibytes
+from supervisor.host.control_groups import group_memory, group_tasks
+from supervisor.host.session_costs import MIB
+from supervisor.host.wanted import TABLE, THP_NAMES, Kind, limit_text, mebibytes
 
 CAP_SYS_RESOURCE: Final = 24
 """The bit of the capability without which no process may raise a hard limit (linux/capability.h)."""
-UNLIMITED_FROM: Final = 2**62
-"""Control groups v1 have no word for "no limit": they show the largest multiple of a page that fits into 63 bits."""
 SYSTEMD_TASKS_FRACTION: Final = 0.15
 """DefaultTasksMax of systemd (systemd-system.conf): 15 % of the least of pid_max, threads-max and the root group's pids.max."""
 STA_UNSYNC: Final = 0x40
@@ -131,39 +131,12 @@ def _read_own_limits(facts: _Collected) -> None:
 
 
 def _read_control_groups(facts: _Collected, proc: Path, mount: Path) -> None:
-    facts.add("cgroup_pids", lambda: _limit(_group_limits(proc, mount, "pids", "pids.max", "pids.max")))
-    memory = _group_limits(proc, mount, "memory", "memory.max", "memory.limit_in_bytes")
-    facts.add("cgroup_memory", lambda: _limit(memory))
-
-
-def _limit(limits: Iterator[float]) -> Fact:
-    value = min(limits, default=math.inf)
-    return Fact(value, limit_text(value))
-
-
-def _group_limits(proc: Path, mount: Path, controller: str, file_v2: str, file_v1: str) -> Iterator[float]:
-    """The limits of this process's groups and of all groups above them: each of them counts."""
-    for line in (proc / "self/cgroup").read_text().splitlines():
-        _, controllers, path = line.split(":", 2)
-        if controllers == "":
-            # Beside v1 hierarchies, v2 is mounted one level down and usually without controllers.
-            tree = mount / "unified" if (mount / "unified").is_dir() else mount
-            yield from _limits_upwards(tree, path, file_v2)
-        elif controller in controllers.split(","):
-            yield from _limits_upwards(mount / controllers, path, file_v1)
-            if controllers != controller:
-                yield from _limits_upwards(mount / controller, path, file_v1)
-
-
-def _limits_upwards(tree: Path, path: str, name: str) -> Iterator[float]:
-    # Inside a container of v1 the path is the host's and is not there: the tree's top is then the container's own group.
-    group = tree / path.lstrip("/")
-    for directory in (group, *group.parents):
-        if (directory / name).is_file():
-            text = (directory / name).read_text().strip()
-            yield math.inf if text == "max" or int(text) >= UNLIMITED_FROM else int(text)
-        if directory == tree:
-            return
+    tasks, memory = group_tasks(proc, mount), group_memory(proc, mount)
+    limits = {
+        "cgroup_pids": tasks.limit if tasks else math.inf,
+        "cgroup_memory": memory.limit_bytes if memory else math.inf,
+    }
+    facts.values.update({name: Fact(limit, limit_text(limit)) for name, limit in limits.items()})
 
 
 # ---- memory

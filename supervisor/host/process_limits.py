@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Final
 
 from supervisor.host.processes import OPEN_FILES, PROC, PROCESSES, ProcessLimit, process_limits
-from supervisor.host.wanted import descriptors_wanted, user_tasks_needed
+from supervisor.host.session_costs import descriptors_wanted, user_tasks_needed
 
 MOST_DESCRIPTORS: Final = 1_048_576
 """The kernel's default of fs.nr_open. Docker may give a thousand times as many; whoever closes all that there could be takes minutes."""

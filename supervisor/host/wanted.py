@@ -1,7 +1,6 @@
-"""What N sessions want of a host: one table, a row for each limit. Pure. The seed's numbers come from `numbers`, scaled by the fleet.
+"""What N sessions want of a host: one table, a row for each limit. Pure.
 
-A session is a Node process and its line to the supervisor. What one costs was measured (docs/benchmarks.md and `/proc` of idle workers); the
-figures stand here once, with their source.
+The seed's numbers come from `numbers`, what a session costs from `session_costs`.
 """
 
 import math
@@ -12,26 +11,25 @@ from enum import StrEnum
 from typing import Final
 
 from supervisor.host.numbers import whole
-
-MIB: Final = 1024**2
+from supervisor.host.session_costs import (
+    MIB,
+    SUPERVISOR_DESCRIPTORS,
+    WORKER_BYTES,
+    WORKER_DESCRIPTORS,
+    WORKER_THREADS,
+    descriptors_needed,
+    descriptors_wanted,
+    memory_needed_bytes,
+    system_descriptors_needed,
+    tasks_needed,
+    user_tasks_needed,
+)
 
 SESSIONS_DEFAULT: Final = 500
 """The fleet that the seed has in mind: its alert and its test both say 500 connections."""
 SESSIONS_MOST: Final = 100_000
 """The kernel has at most 4,194,304 pids, which ends at 380,000 workers; a host for 100,000 already wants 5 TiB of memory."""
 
-WORKER_BYTES: Final = 47 * MIB
-"""PSS of an idle worker among others (docs/benchmarks.md says 47 to 52 MiB; the least of it is what one more costs at the very least)."""
-SUPERVISOR_BYTES: Final = 256 * MIB
-"""The supervisor is 85 MiB with 20 sessions; the rest is for the system's own daemons."""
-WORKER_THREADS: Final = 11
-"""Node 24: 7 at rest, and 4 more of libuv as soon as a name is looked up or a file is read. Counted in /proc/<pid>/status."""
-WORKER_DESCRIPTORS: Final = 40
-"""24 at rest in /proc/<pid>/fd of an open worker; a media transfer and its files come on top."""
-SUPERVISOR_DESCRIPTORS: Final = 3
-"""Of the supervisor for each session: its worker's line, its pidfd, and one to spare for a replacement or a log."""
-SYSTEM_TASKS: Final = 4096
-"""Threads that are not ours: kernel threads, daemons, a database, logins."""
 HEADROOM_FRACTION: Final = 0.15
 """Of memory, kept free: the alert comes at 85 %."""
 PORTS_MOST: Final = 55_296
@@ -111,36 +109,6 @@ class Wanted:
     def wanted_shown(self, sessions: int) -> str:
         """The wanted value for a reader."""
         return (self.shown or self.text)(self.wanted(sessions))
-
-
-def descriptors_needed(sessions: int) -> int:
-    """Descriptors that the supervisor opens for so many sessions."""
-    return SUPERVISOR_DESCRIPTORS * sessions + 256
-
-
-def descriptors_wanted(sessions: int) -> int:
-    """The seed's figure, or more where the supervisor needs it."""
-    return max(whole("nofile"), descriptors_needed(sessions))
-
-
-def tasks_needed(sessions: int) -> int:
-    """Threads of so many workers, their supervisor and the rest of the system."""
-    return WORKER_THREADS * sessions + SYSTEM_TASKS
-
-
-def user_tasks_needed(sessions: int) -> int:
-    """Threads of the user that runs the fleet: workers, supervisor, warm spares, a shell."""
-    return WORKER_THREADS * sessions + 512
-
-
-def system_descriptors_needed(sessions: int) -> int:
-    """Descriptors of the whole system: workers, supervisor, and the seed's figure for everything else."""
-    return WORKER_DESCRIPTORS * sessions + descriptors_needed(sessions) + whole("nofile")
-
-
-def memory_needed_bytes(sessions: int) -> int:
-    """Memory of so many idle sessions, none kept free."""
-    return WORKER_BYTES * sessions + SUPERVISOR_BYTES
 
 
 def memory_wanted_bytes(sessions: int) -> int:

@@ -12,8 +12,8 @@ import pytest
 
 from scripts import demo_system_optimization as demo
 from scripts.lab.processes import ROOT
-from supervisor.host.optimizer import SystemOptimizer
 from supervisor.host.processes import OPEN_FILES, ProcessLimit
+from supervisor.host.tuning.optimizer import SystemOptimizer
 
 SCRIPT = ROOT / "scripts" / "demo_system_optimization.py"
 WRITTEN = ("etc/sysctl.d", "etc/security", "var/lib/wasup", "etc/systemd")

@@ -19,11 +19,11 @@ from typing import Any
 
 import pytest
 
-from supervisor.host.journal import JOURNAL_FILE
 from supervisor.host.numbers import whole
-from supervisor.host.optimizer import Action, SystemOptimizer
-from supervisor.host.system_files import LIMITS_FILE, SYSCTL_FILE
-from supervisor.host.tree import Tree
+from supervisor.host.tuning.file_tree import Tree
+from supervisor.host.tuning.journal import JOURNAL_FILE
+from supervisor.host.tuning.optimizer import Action, SystemOptimizer
+from supervisor.host.tuning.system_files import LIMITS_FILE, SYSCTL_FILE
 
 SCRIPT = Path(__file__).resolve().parents[2] / "scripts" / "optimize_system.py"
 
@@ -477,7 +477,7 @@ def test_somebody_who_may_not_read_the_journal_gets_his_diagnosis(root: Path, op
     reports.chmod(0o777)
     script = f"""
 import os, sys
-import scripts.optimize_system, supervisor.host.optimizer, supervisor.host.optimization_report
+import scripts.optimize_system, supervisor.host.tuning.optimizer, supervisor.host.tuning.report
 os.setgroups([])
 os.setresuid(65534, 65534, 65534)
 sys.exit(scripts.optimize_system.main(["--root", {str(root)!r}, "--report-dir", {str(reports)!r}, *sys.argv[1:]]))
@@ -585,7 +585,7 @@ def proc(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def live(root: Path, proc: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[int], SystemOptimizer]:
-    monkeypatch.setattr("supervisor.host.optimizer.Tree", LiveTree)
+    monkeypatch.setattr("supervisor.host.tuning.optimizer.Tree", LiveTree)
     (root / "etc/sysctl.conf").write_text("")  # so that the good values of this kernel stand in no file
     return lambda sessions: SystemOptimizer(sessions, root, proc)
 
@@ -716,7 +716,7 @@ def test_a_reader_that_goes_away_changes_nothing_of_what_was_done(root: Path, tm
 
 
 def test_ctrl_c_in_the_middle_comes_when_all_is_done(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    import supervisor.host.optimizer as optimizer_file
+    import supervisor.host.tuning.optimizer as optimizer_file
 
     before = snapshot(root)
     real = optimizer_file.write_journal

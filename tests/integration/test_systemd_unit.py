@@ -11,7 +11,7 @@ from scripts.lab.processes import ROOT
 from sessions.worker_process import StopLadder
 from supervisor.command_line import EXIT_CONFIG
 from supervisor.host.numbers import whole
-from supervisor.host.wanted import descriptors_needed
+from supervisor.host.session_costs import descriptors_needed
 from supervisor.settings import Settings, variable
 
 UNIT = ROOT / "scripts" / "wasup.service"

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from supervisor.host.control_groups import GroupCpu, GroupMemory, group_cpu, group_memory, group_tasks
+from supervisor.host.control_groups import GroupCpu, GroupMemory, GroupTasks, group_cpu, group_memory, group_tasks
 
 
 def tree(root: Path, lines: str, **files: str) -> tuple[Path, Path]:
@@ -46,7 +46,7 @@ def test_version_2_counts_all_the_way_up(tmp_path: Path) -> None:
     )
     assert group_memory(*places) == GroupMemory(limit_bytes=800, available_bytes=300)  # above less is left
     assert group_cpu(*places) == GroupCpu(cores=1.5, used_seconds=2.5)
-    assert group_tasks(*places) == 90
+    assert group_tasks(*places) == GroupTasks(limit=100, used=90)
 
 
 def test_version_1_in_a_container_whose_top_is_its_own_group(tmp_path: Path) -> None:

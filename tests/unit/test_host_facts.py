@@ -55,6 +55,7 @@ def test_control_groups_v2_count_all_the_way_up(tmp_path: Path, proc: Path) -> N
     (tree / "a/pids.max").write_text("300\n")
     (tree / "a/b/pids.max").write_text("max\n")
     (tree / "a/b/memory.max").write_text("524288\n")
+    (tree / "a/b/memory.current").write_text("4096\n")
     facts = read_facts(proc, tmp_path / "sys", tmp_path)
     assert facts.values["cgroup_pids"].value == 300
     assert facts.values["memory"].value == 524288, "less than the machine's"

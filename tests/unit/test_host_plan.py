@@ -6,11 +6,12 @@ from typing import Any
 
 import pytest
 
-from supervisor.host.diagnosis import State, SystemLimit, critical, diagnose
 from supervisor.host.facts import Fact, Facts, image_facts
-from supervisor.host.journal import FileRecord, Journal, KernelRecord
-from supervisor.host.optimization_plan import Inputs, Plan, make_plan
-from supervisor.host.system_files import (
+from supervisor.host.tuning.diagnosis import State, SystemLimit, critical, diagnose
+from supervisor.host.tuning.file_tree import Owned
+from supervisor.host.tuning.journal import FileRecord, Journal, KernelRecord
+from supervisor.host.tuning.plan import Inputs, Plan, make_plan
+from supervisor.host.tuning.system_files import (
     LIMITS_FILE,
     SYSCTL_FILE,
     Configuration,
@@ -18,7 +19,6 @@ from supervisor.host.system_files import (
     parse_limits,
     parse_sysctl,
 )
-from supervisor.host.tree import Owned
 from supervisor.host.wanted import BY_NAME, TABLE, Kind, Severity, limit_text
 
 SOMAXCONN = "net.core.somaxconn"

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 import scripts.optimize_system as optimize_system
-from supervisor.host.platforms import (
+from supervisor.host.tuning.platforms import (
     ForeignLimit,
     Platform,
     diagnose_foreign,

@@ -6,7 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from supervisor.host.system_files import (
+from supervisor.host.tuning.file_tree import InTheWay, Owned, Tree
+from supervisor.host.tuning.system_files import (
     HEADER_START,
     LIMITS_FILE,
     SYSCTL_FILE,
@@ -21,7 +22,6 @@ from supervisor.host.system_files import (
     sysctl_text,
     without_kept,
 )
-from supervisor.host.tree import InTheWay, Owned, Tree
 
 
 @pytest.mark.parametrize(

@@ -2,8 +2,8 @@
 
 import pytest
 
-from supervisor.host.diagnosis import _ADVICE
 from supervisor.host.numbers import NUMBERS, OPTIMIZATIONS, whole
+from supervisor.host.tuning.diagnosis import _ADVICE
 from supervisor.host.wanted import (
     BY_NAME,
     PORTS_MOST,

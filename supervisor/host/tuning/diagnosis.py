@@ -6,8 +6,8 @@ from enum import StrEnum
 from typing import Final
 
 from supervisor.host.facts import Fact, Facts
-from supervisor.host.optimization_plan import Plan
-from supervisor.host.system_files import LIMITS_FILE, SYSCTL_FILE
+from supervisor.host.tuning.plan import Plan
+from supervisor.host.tuning.system_files import LIMITS_FILE, SYSCTL_FILE
 from supervisor.host.wanted import TABLE, Direction, Kind, Severity, Wanted, limit_text
 
 

@@ -11,15 +11,17 @@ import errno
 import fcntl
 import os
 import signal
+import threading
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
 from typing import Final
 
-from supervisor.host.diagnosis import SystemLimit, critical, diagnose
 from supervisor.host.facts import Facts, image_facts, read_facts, read_sysctl, sysctl_path
-from supervisor.host.journal import (
+from supervisor.host.tuning.diagnosis import SystemLimit, critical, diagnose
+from supervisor.host.tuning.file_tree import Owned, Staged, Tree
+from supervisor.host.tuning.journal import (
     FILES,
     JOURNAL_FILE,
     FileRecord,
@@ -29,9 +31,8 @@ from supervisor.host.journal import (
     read_journal,
     write_journal,
 )
-from supervisor.host.optimization_plan import JOURNAL_GONE, Inputs, KernelChange, Plan, make_plan
-from supervisor.host.system_files import LIMITS_FILE
-from supervisor.host.tree import Owned, Staged, Tree
+from supervisor.host.tuning.plan import JOURNAL_GONE, Inputs, KernelChange, Plan, make_plan
+from supervisor.host.tuning.system_files import LIMITS_FILE
 from supervisor.host.wanted import BY_NAME, SESSIONS_DEFAULT, SESSIONS_MOST, Kind
 
 FILE_MODE: Final = 0o644
@@ -404,12 +405,22 @@ def _owned_like(before: Owned | None, content: bytes) -> Owned:
 
 @contextlib.contextmanager
 def _signals_held() -> Iterator[None]:
-    """Ctrl-C and its like come when all is done: it takes a moment, and nothing is left half-done."""
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, HELD_SIGNALS)
+    """Ctrl-C and its like come when all is done: it takes a moment, and nothing is left half-done.
+
+    A mask would hold them from this thread only, and any other would take them. Python's handlers run in the main thread alone.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    came: list[int] = []
+    before = {number: signal.signal(number, lambda number, _: came.append(number)) for number in HELD_SIGNALS}
     try:
         yield
     finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+        for number, handler in before.items():
+            signal.signal(number, signal.SIG_DFL if handler is None else handler)
+        for arrived in came:
+            signal.raise_signal(arrived)
 
 
 def _told(error: BaseException) -> str:

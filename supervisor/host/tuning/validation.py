@@ -7,19 +7,18 @@ what to do. One that cannot find out says so and does not pass.
 import asyncio
 import contextlib
 import errno
-import math
 import os
 import statistics
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Final
 
 from supervisor.host.facts import Facts, read_facts
 from supervisor.host.numbers import number, whole
 from supervisor.host.readings import Host
-from supervisor.host.wanted import BY_NAME, MIB, SESSIONS_DEFAULT
+from supervisor.host.session_costs import MIB
+from supervisor.host.wanted import BY_NAME, SESSIONS_DEFAULT
 
 LOOPBACK: Final = "127.0.0.1"
 BACKLOG: Final = 1024
@@ -65,7 +64,7 @@ async def validate(
     opened = await open_connections(connections)
     return [
         file_descriptors(known),
-        memory(known, available, _group_memory_in_use_bytes()),
+        memory(known, available),
         settings("tcp", TCP_KEYS, known),
         settings("network", NETWORK_KEYS, known),
         many_connections(connections, opened),
@@ -92,21 +91,17 @@ def file_descriptors(facts: Facts) -> Validation:
     )
 
 
-def memory(facts: Facts, available_bytes: int, group_in_use_bytes: int | None) -> Validation:
-    """At least 2 GB available, also within the control group's limit."""
+def memory(facts: Facts, available_bytes: int) -> Validation:
+    """At least 2 GB available, the control group's limit included."""
     least = whole("memory_test")
     group = facts.values.get("cgroup_memory")
-    left = math.inf
-    if group and not math.isinf(group.value):
-        left = group.value - (group_in_use_bytes or 0)
-    available = min(available_bytes, left)
-    passed = available >= least
+    passed = available_bytes >= least
     todo = "stop what else uses memory here, run fewer sessions, or give the machine (or its control group: `docker update --memory`) more"
     return Validation(
         name="memory",
         passed=passed,
         criterion=f"at least {least / MIB:,.0f} MiB available",
-        measured={"availableBytes": int(available), "controlGroupLimit": group.text if group else None},
+        measured={"availableBytes": available_bytes, "controlGroupLimit": group.text if group else None},
         what_to_do="" if passed else todo,
     )
 
@@ -169,14 +164,6 @@ async def _at_rest(host: Host, pause_seconds: float) -> tuple[float, float, int]
     last = samples[-1]
     middle = statistics.median(sample.cpu_fraction for sample in samples)
     return middle, last.load_1, last.available_memory_bytes
-
-
-def _group_memory_in_use_bytes(mount: Path = Path("/sys/fs/cgroup")) -> int | None:
-    """What the control group at the top of this namespace uses. None: not to be read."""
-    for file in (mount / "memory.current", mount / "memory/memory.usage_in_bytes"):
-        with contextlib.suppress(OSError, ValueError):
-            return int(file.read_text())
-    return None
 
 
 # ---- connections

@@ -12,8 +12,8 @@ import stat
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from supervisor.host.system_files import LIMITS_FILE, SYSCTL_FILE
-from supervisor.host.tree import Owned, Tree
+from supervisor.host.tuning.file_tree import Owned, Tree
+from supervisor.host.tuning.system_files import LIMITS_FILE, SYSCTL_FILE
 from supervisor.host.wanted import WRITABLE, limit_text, limit_value
 
 JOURNAL_FILE: Final = "var/lib/wasup/system-optimization.json"

@@ -4,10 +4,10 @@ import textwrap
 from collections.abc import Sequence
 from typing import Any, Final
 
-from supervisor.host.diagnosis import State, SystemLimit, critical
-from supervisor.host.optimization_plan import Plan
-from supervisor.host.optimizer import Action, OptimizationResult
-from supervisor.host.system_files import LIMITS_FILE, SYSCTL_FILE, difference
+from supervisor.host.tuning.diagnosis import State, SystemLimit, critical
+from supervisor.host.tuning.optimizer import Action, OptimizationResult
+from supervisor.host.tuning.plan import Plan
+from supervisor.host.tuning.system_files import LIMITS_FILE, SYSCTL_FILE, difference
 
 WIDTH: Final = 100
 HEADLINES: Final = {

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Final
 
-from supervisor.host.system_files import (
+from supervisor.host.tuning.system_files import (
     LIMITS_DIRECTORY,
     LIMITS_FILE,
     SYSCTL_DIRECTORIES,

@@ -18,9 +18,10 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from supervisor.host.facts import Fact, Facts
-from supervisor.host.journal import Journal
 from supervisor.host.numbers import whole
-from supervisor.host.system_files import (
+from supervisor.host.tuning.file_tree import Owned
+from supervisor.host.tuning.journal import Journal
+from supervisor.host.tuning.system_files import (
     HEADER_START,
     LIMITS_FILE,
     SYSCTL_FILE,
@@ -36,7 +37,6 @@ from supervisor.host.system_files import (
     sysctl_text,
     without_kept,
 )
-from supervisor.host.tree import Owned
 from supervisor.host.wanted import BY_NAME, WRITABLE, Wanted, limit_text, limit_value
 
 KERNEL_HARD_DESCRIPTORS: Final = 4096

@@ -11,15 +11,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final, TypeVar
 
-from supervisor.host.wanted import (
-    Severity,
-    descriptors_needed,
-    descriptors_wanted,
-    limit_text,
-    limit_value,
-    ports_wanted,
-    system_descriptors_needed,
-)
+from supervisor.host.session_costs import descriptors_needed, descriptors_wanted, system_descriptors_needed
+from supervisor.host.wanted import Severity, limit_text, limit_value, ports_wanted
 
 COMMAND_SECONDS: Final = 10.0
 """How long a command may take that only prints a value."""
