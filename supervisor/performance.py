@@ -22,6 +22,10 @@ WEBSOCKETS_PER_SESSION = 2
 """An open session has one; during a replacement, and from its API's readers, there may be another."""
 
 
+QUIET_READINGS = 3
+"""Without the alarm, in a row, until it is over: a minute and a half at the default interval."""
+
+
 class SystemPerformance(msgspec.Struct, frozen=True, rename="camel"):
     """Seed 002's system figures: bytes and fractions of 1."""
 
@@ -96,11 +100,28 @@ def error_rate(fleet: Fleet) -> float:
     return failed / total if total else 0.0
 
 
+class Bells:
+    """Which alarms ring. One ends after so many readings in a row without it: else a figure at its threshold would ring at every other one."""
+
+    def __init__(self) -> None:
+        self._ringing: dict[Alarm, tuple[str, int]] = {}
+        """Its words, and how many readings in a row were without it."""
+
+    def see(self, found: Mapping[Alarm, str]) -> list[tuple[Alarm, str]]:
+        """What is to be told after this reading: what begins, then what has ended."""
+        told = [(alarm, words) for alarm, words in found.items() if alarm not in self._ringing]
+        quiet = {alarm: (words, count + 1) for alarm, (words, count) in self._ringing.items() if alarm not in found}
+        over = {alarm: words for alarm, (words, count) in quiet.items() if count >= QUIET_READINGS}
+        self._ringing = {alarm: state for alarm, state in quiet.items() if alarm not in over}
+        self._ringing.update({alarm: (words, 0) for alarm, words in found.items()})
+        return told + [(alarm, f"no more: {words}") for alarm, words in over.items()]
+
+
 async def monitor(
     fleet: Fleet, watch: HostWatch, thresholds: Thresholds, interval_seconds: float, publish: Publish
 ) -> None:
-    """Look at the figures for ever; an alert when one crosses its threshold, and one when it is back."""
-    raised: dict[Alarm, str] = {}
+    """Look at the figures for ever; an alert when one crosses its threshold, and one when it has been back for a while."""
+    bells = Bells()
     while True:
         await asyncio.sleep(interval_seconds)
         reading = await watch.reading(
@@ -108,10 +129,5 @@ async def monitor(
         )  # no alert is about their weight, and to weigh thousands is dear
         sessions = {session.id: session.performance() for session in fleet.sessions()}
         found = assess(reading, error_rate(fleet), sessions, thresholds)
-        for (session, name), words in found.items():
-            if (session, name) not in raised:
-                publish(session, "alert", {"name": name, "message": words})
-        for (session, name), words in raised.items():
-            if (session, name) not in found:
-                publish(session, "alert", {"name": name, "message": f"no more: {words}"})
-        raised = found
+        for (session, name), words in bells.see(found):
+            publish(session, "alert", {"name": name, "message": words})
