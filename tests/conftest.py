@@ -3,6 +3,7 @@
 import asyncio
 import itertools
 import os
+import signal
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
 from pathlib import Path
 
@@ -14,6 +15,10 @@ from scripts.lab import StandIn, Supervisor
 
 # On Python 3.11 pytest-asyncio's first look for "the loop before" makes one, which nobody closes; some later test is then blamed.
 asyncio.set_event_loop(None)
+
+# Behind nohup, or as a shell's background job, SIGINT is ignored, and so it would be in every process that a test interrupts.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 NUMBERS = itertools.count()
 """So that no two supervisors of this process share a data directory, however their tests are called."""

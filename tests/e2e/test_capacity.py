@@ -33,7 +33,7 @@ async def test_logins_are_measured_on_the_way(start_supervisor: StartSupervisor,
     before = await supervisor.get("/capacity")
     assert before["sessions"] == 0
     assert limit(before, "memory")["perSession"]["assumed"]
-    assert before["moreSessions"] > 0
+    assert limit(before, "memory")["moreSessions"] > 0
     await pair(supervisor, standin, "shop", "bar")
     storms = (await supervisor.get("/capacity"))["storms"]
     assert all(storm["cpuSecondsPerLogin"]["assumed"] for storm in storms), "a pairing is no login, and no start"
@@ -55,14 +55,15 @@ async def test_logins_are_measured_on_the_way(start_supervisor: StartSupervisor,
 async def test_the_command_says_what_the_api_says(start_supervisor: StartSupervisor) -> None:
     supervisor = await start_supervisor()
     status, told = await wasup(supervisor, "--json")
+    shown = json.loads(told)
+    assert set(shown) == set(await supervisor.get("/capacity"))
     assert status == 0, told
-    assert set(json.loads(told)) == set(await supervisor.get("/capacity"))
     status, told = await wasup(supervisor, "--sessions", "100000")
     assert status == 1
     assert "100,000 sessions do not fit" in told
     assert "memory" in told
     status, told = await wasup(supervisor, "--sessions", "1")
-    assert status == 0, told
+    assert status == ("1 sessions do not fit" in told), f"a busy machine may be short of CPU already: {told}"
     for wrong in ("0", "many"):
         assert (await wasup(supervisor, "--sessions", wrong))[0] == 2
 

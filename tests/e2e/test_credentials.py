@@ -283,8 +283,9 @@ async def test_credentials_of_a_wrong_shape_are_quarantined_with_the_fields_name
     in_database(supervisor, f"update auth set value = cast(? as blob) {row}", spoilt)
     await supervisor.start()
     await supervisor.wait_state("misshapen", "quarantined")
-    alerts = [event["data"]["message"] for event in await supervisor.events("alert", "misshapen")]
-    assert any("noiseKey.public is no Buffer of 32 bytes" in alert for alert in alerts)
+    told = partial(supervisor.events, "alert", "misshapen")
+    alerts = await eventually(told, what="the alert, which is shown when it is durable")
+    assert any("noiseKey.public is no Buffer of 32 bytes" in alert["data"]["message"] for alert in alerts)
     assert "secret" not in str(alerts)
     await supervisor.must("POST", "/sessions/misshapen/restore")
     await opens_without_qr(supervisor, standin, "misshapen")

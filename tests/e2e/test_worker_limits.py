@@ -8,6 +8,7 @@ from contextlib import suppress
 from datetime import datetime
 from functools import partial
 
+import psutil
 import pytest
 
 from scripts.lab import StandIn, Supervisor, eventually, pair
@@ -133,6 +134,7 @@ async def test_a_warm_spare_takes_the_place_of_a_killed_worker_and_a_new_spare_i
     worker = await worker_of(supervisor, "warm")
     assert worker is not None
     (spare,) = await spares(supervisor, {worker}, 1)
+    await warm(spare)
     os.kill(worker, signal.SIGKILL)
     assert await replaced(supervisor, "warm", worker) == spare
     (next_spare,) = await spares(supervisor, {spare, worker}, 1)
@@ -159,6 +161,18 @@ async def spares(supervisor: Supervisor, others: set[int], count: int) -> set[in
         return await pids(supervisor) - others
 
     return await eventually(look, lambda seen: len(seen) == count, what=f"{count} spare workers")
+
+
+async def warm(spare: int) -> None:
+    """Wait until it has done all that a spare does: it rests."""
+    process, looks = psutil.Process(spare), [-1.0]
+
+    async def look() -> bool:
+        looks.append(process.cpu_times().user)
+        await asyncio.sleep(0.7)
+        return looks[-1] == looks[-2]
+
+    await eventually(look, what="a spare that rests")
 
 
 async def test_without_spares_there_is_no_process_but_the_sessions_own(
