@@ -53,8 +53,8 @@ run: setup-run ## run the supervisor against WhatsApp in the foreground
 	@exec .venv/bin/python -m supervisor
 
 test: .make/dev .make/worker .make/standin .make/node_tools ## run all tests: Python, worker, stand-in, pm2
-	cd sessions/worker && node --test
-	cd scripts/standin && node --test --test-force-exit # Baileys leaves timers of minutes behind
+	cd sessions/worker && node --test --test-concurrency=2 # node's own default is one less than there are cores
+	cd scripts/standin && node --test --test-concurrency=2 --test-force-exit # Baileys leaves timers of minutes behind
 	.venv/bin/python -m pytest $(PYTEST_FLAGS)
 
 check: .make/dev .make/worker .make/standin .make/node_tools ## format, lint, types, import directions

@@ -5,8 +5,10 @@ import asyncio
 import pytest
 
 from sessions import phone, wire
+from sessions.health import HealthConfig
 from sessions.model import SessionState as S
 from sessions.phone import DAY_SECONDS, PhoneRecord
+from sessions.surroundings import SessionConfig
 from tests.fakes import EPOCH, World
 
 DAY = DAY_SECONDS
@@ -56,7 +58,10 @@ def test_who_pairs_is_there_and_a_session_is_watched_from_its_first_open_on() ->
 @pytest.mark.looptime(noop_cycles=6)
 @pytest.mark.usefixtures("no_tasks_left", "wall_clock_in_step")
 async def test_a_phone_that_gives_no_sign_is_told_of_once_a_day_and_a_sign_ends_it() -> None:
-    async with World() as world:
+    hourly = SessionConfig(
+        health=HealthConfig(interval_seconds=3600.0)
+    )  # else most of the time goes into 70,000 probes
+    async with World(hourly) as world:
         await world.start()
         await world.until(S.OPEN)
         assert world.session.view().phone_last_seen is None
@@ -71,7 +76,7 @@ async def test_a_phone_that_gives_no_sign_is_told_of_once_a_day_and_a_sign_ends_
         await asyncio.sleep(11 * DAY)
         assert len(_warnings(world)) == 2
         row = world.session.row()
-    async with World() as successor:
+    async with World(hourly) as successor:
         successor.store.rows[successor.id] = row
         await successor.start()
         await successor.until(S.OPEN)
