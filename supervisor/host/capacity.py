@@ -39,7 +39,7 @@ ASSUMED_WORKER_THREADS: Final = Figure(value=WORKER_THREADS)
 ASSUMED_WORKER_CPU: Final = Figure(value=0.0006)
 ASSUMED_LOGIN: Final = Figure(value=0.06)
 ASSUMED_START: Final = Figure(value=0.5)
-"""What is taken until there are workers to measure: what idle ones cost on 2 cores (wanted.py, docs/benchmarks.md, docs/host.md)."""
+"""What is taken until there are workers to measure: what idle ones cost on 2 cores (session_costs.py, docs/benchmarks.md, docs/host.md)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
