@@ -13,8 +13,9 @@ from api.connections import Connection, Door, most_connections
 from api.errors import errors_as_json
 from api.fences import Commands, Places, refuse_encodings, refuse_other_sites
 from api.guard import guard
-from api.keys import CONNECTIONS, FEED, FLEET, FORECASTER, HOST, POLICY, ROLL, STORE, THRESHOLDS, WAITERS
+from api.keys import CONNECTIONS, FEED, FLEET, FORECASTER, FOREVER, HOST, POLICY, ROLL, STORE, THRESHOLDS, WAITERS
 from api.routes import ROUTES
+from sessions.forever import Forever
 from sessions.store import Store
 from supervisor.feed import Feed
 from supervisor.fleet import Fleet
@@ -39,6 +40,7 @@ class Parts:
     fleet: Fleet
     feed: Feed
     store: Store
+    forever: Forever
     roll: Roll
     policy: LivePolicy
     host: HostWatch
@@ -61,6 +63,7 @@ def create_app(parts: Parts, token: str | None, connections: int) -> web.Applica
         parts.thresholds,
         parts.forecaster,
     )
+    app[FOREVER] = parts.forever
     app.add_routes(ROUTES)
     return app
 

@@ -290,8 +290,10 @@ class Connection(web.RequestHandler):
             self.transport.write(head.encode() + b"\r\n" + bytes(body))
 
 
-BUSY_HINT: Final = "Try again in a second. WHATSAPP_API_CONNECTIONS is how many there may be, and a quarter of the descriptor limit at the most."
-TIMEOUT_HINT: Final = f"Send a request's head within {DEADLINE_SECONDS[Owes.HEAD]:g} s and its body within {DEADLINE_SECONDS[Owes.BODY]:g} s."
+BUSY_HINT: Final = (
+    "Try again in a second. At most WHATSAPP_API_CONNECTIONS, and a quarter of the descriptor limit, are open at once."
+)
+TIMEOUT_HINT: Final = "A request's head may take 10 s, its body 120 s."
 UNREADABLE: Final[Mapping[int, tuple[str, str, str]]] = {
     400: (
         "bad_request",

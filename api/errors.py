@@ -24,6 +24,7 @@ from sessions.model import (
     WorkerError,
     WorkerRefused,
 )
+from sessions.numbers import EXAMPLE, InvalidRecipient
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
@@ -87,6 +88,7 @@ STATUS: Final[Mapping[type[WasupError], int]] = {
     BadPolicy: 422,
     InvalidSessionId: 400,
     InvalidProxy: 400,
+    InvalidRecipient: 400,
     SessionNotFound: 404,
     NoArchive: 404,
     SessionExists: 409,
@@ -101,11 +103,21 @@ STATUS: Final[Mapping[type[WasupError], int]] = {
 WORKER_STATUS: Final[Mapping[str, int]] = {
     "already_paired": 409,
     "invalid_recipient": 400,
+    "no_whatsapp": 422,
     "not_open": 409,
     "not_ready": 409,
     "timed_out": 504,
 }
 """Statuses of what the worker itself refused; anything else was WhatsApp's refusal: 502."""
+
+WORKER_HINTS: Final[Mapping[str, str]] = {
+    "already_paired": "It is linked to a phone already. For another number create another session.",
+    "invalid_recipient": EXAMPLE,
+    "no_whatsapp": "Nothing was sent, and trying again cannot help: check the number. " + EXAMPLE,
+    "refused": "WhatsApp did not take the message; the session itself goes on.",
+    "timed_out": "It may arrive all the same: look before you send it again.",
+}
+"""What to do about what the worker refused: for all other codes, to look at the session."""
 
 HINTS: Final[Mapping[int, str]] = {
     401: "Send the header `Authorization: Bearer <WHATSAPP_API_TOKEN>`.",
@@ -158,7 +170,9 @@ def code_of(error: WasupError) -> str:
 
 
 def _from_wasup(error: WasupError) -> web.Response:
-    response = error_response(status_of(error), code_of(error), str(error), error.hint)
+    code = code_of(error)
+    hint = WORKER_HINTS.get(code, error.hint) if isinstance(error, WorkerRefused) else error.hint
+    response = error_response(status_of(error), code, str(error), hint)
     if isinstance(error, Busy | TooSoon):
         response.headers["Retry-After"] = str(math.ceil(error.retry_after_seconds))
     return response
