@@ -2,6 +2,8 @@
 
 from aiohttp import web
 
+from api.fences import Places
+from sessions.forever import Forever
 from sessions.store import Store
 from supervisor.feed import Feed
 from supervisor.fleet import Fleet
@@ -14,8 +16,11 @@ from supervisor.roll import Roll
 FLEET = web.AppKey("fleet", Fleet)
 FEED = web.AppKey("feed", Feed)
 FORECASTER = web.AppKey("forecaster", Forecaster)
+FOREVER = web.AppKey("forever", Forever)
 HOST = web.AppKey("host", HostWatch)
 STORE = web.AppKey("store", Store)
 ROLL = web.AppKey("roll", Roll)
 POLICY = web.AppKey("policy", LivePolicy)
 THRESHOLDS = web.AppKey("thresholds", Thresholds)
+WAITERS = web.AppKey("waiters", Places)
+CONNECTIONS = web.AppKey("connections", int)
