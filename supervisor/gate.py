@@ -19,7 +19,7 @@ import structlog
 
 from sessions.model import CloseReason, SessionId
 from sessions.policy import correlated_reasons
-from sessions.ports import Publish
+from sessions.ports import ClosedWay, Publish
 from supervisor.bucket import Allowance, TokenBucket
 from supervisor.gate_view import (
     GateView,
@@ -200,6 +200,13 @@ class Gate:
     def follow(self, correlated: Collection[CloseReason]) -> None:
         """These close reasons are evidence from now on (the policy was reloaded)."""
         self._detector.correlated = correlated
+
+    def closed_way(self, session: SessionId) -> ClosedWay | None:
+        """Why the session could not come through now, by the last look; None: it could, or nobody knows."""
+        way = self._way_of(self._detector.egress(session))
+        if way is None or not way.is_closed or way.last is None or way.last.reason is None:
+            return None
+        return ClosedWay(way.last.reason, way.last.words)
 
     def hold_of(self, session: SessionId) -> HoldView | None:
         """The hold that the session is under, as shown; None if it is under none."""

@@ -219,7 +219,7 @@ class Hold:
     def way_opens(self, now: float) -> None:
         """A look has found the way open that was closed: the next canary may try at once."""
         self.in_vain = 0
-        self.next_canary_at = min(self.next_canary_at, now)
+        self.next_canary_at = min(self.next_canary_at, max(now, self.tried_at + OUTAGE_PACE.floor_seconds))
 
     def canary_tries(self, session: SessionId, now: float, roll: float, barred: bool = False) -> float | None:
         """A canary begins; how long its attempt may take (`barred`: not long, as it will hardly come through)."""

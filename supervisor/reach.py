@@ -246,7 +246,8 @@ class Reachability:
             way.doubters.clear()
             way.closed_since = None  # nobody is to be held by what is not looked at any more
         current = self._ways.get(way.egress)
-        if current is not None and current.doubted:
+        forgotten = current is not way
+        if current is not None and current.doubted and (forgotten or not task.cancelled()):
             self._begin(current)
 
 

@@ -12,7 +12,6 @@ import msgspec
 from scripts.simulation.fleet import CONFIG, Parts
 from scripts.simulation.workers import SimulatedWorkers
 from sessions import memory
-from sessions.actor.attempting import Attempting
 from sessions.actor.standing import Standing
 from sessions.breaker import Breaker
 from sessions.judgement import Judgement
@@ -76,14 +75,6 @@ def _no_timer(actor: Standing, seconds: float) -> None:
 
 async def _left_behind(seat: Seat) -> None:
     seat.worker = None
-
-
-def _released_at_once(gate: Gate, lines: Any = None) -> None:
-    return None
-
-
-async def _no_excuse(actor: Attempting) -> None:
-    actor._judgement.excuse()  # the books are put right, but its own long wait goes on
 
 
 async def _nothing(*_: object) -> None:
