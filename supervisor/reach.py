@@ -32,7 +32,7 @@ JITTER: Final = 0.2
 UNKNOWN_ENOUGH: Final = 3
 """So many looks in a row that could tell nothing are enough: without them the correlated closes decide alone, as ever."""
 CONTRADICTIONS: Final = 2
-"""So often a login came through while looks said that none can: they are not believed any more, until one finds the way open."""
+"""So often a look found the way closed beside a session that had just come through: they are not believed then, until one finds it open."""
 
 log = structlog.get_logger("reach")
 
@@ -73,16 +73,23 @@ class Way:
     _looks: int = 0
     _unknown: int = 0
     _contradicted: int = 0
+    _checking: bool = False
+    """A login came through while the way was closed: it has opened since the last look, or looks are wrong."""
 
     @property
     def doubted(self) -> bool:
         """Whether looks are due."""
-        return bool(self.doubters)
+        return bool(self.doubters) or self._checking
+
+    @property
+    def disbelieved(self) -> bool:
+        """Whether looks have been wrong so often that they are not believed."""
+        return self._contradicted >= CONTRADICTIONS
 
     @property
     def is_closed(self) -> bool:
         """Whether nobody can come through just now."""
-        return self.closed_since is not None and self._contradicted < CONTRADICTIONS
+        return self.closed_since is not None and not self.disbelieved
 
     def doubt(self, session: SessionId, now: float) -> None:
         """The session has closed, and it may be the way."""
@@ -99,13 +106,16 @@ class Way:
         if not self.doubters:
             self._rest()
 
-    def came_through(self) -> bool:
-        """A login was answered. True: the looks have been wrong so often by now that they are not believed any more."""
-        if self.closed_since is None:
-            return False
-        self.closed_since = self.last = None
-        self._contradicted += 1
-        return self._contradicted == CONTRADICTIONS
+    def came_through(self, now: float) -> None:
+        """A login was answered."""
+        if self.closed_since is not None:
+            self.closed_since, self._checking, self.next_at = None, True, now
+
+    def drop(self) -> None:
+        """Nobody is there any more who could look, or wants to know."""
+        self.doubters.clear()
+        self._checking = False
+        self._rest()
 
     def begins(self, now: float) -> None:
         """A look begins."""
@@ -114,12 +124,12 @@ class Way:
     def learns(self, look: Look, now: float, roll: float) -> bool:
         """What it has found. True: the way was closed until now, and is open. `roll` is uniform in [0, 1)."""
         self.looking = False
+        checking, self._checking = self._checking, False
         was_closed = self.closed_since is not None
         if look.state == "unknown":
             self._unknown += 1
             if self._unknown >= UNKNOWN_ENOUGH:
-                self.doubters.clear()
-                self._rest()
+                self.drop()
         else:
             self.last, self._unknown = look, 0
         if look.state == "open":
@@ -127,7 +137,10 @@ class Way:
             self.open_at, self.closed_since, self._contradicted = self._begun_at, None, 0
             self.doubters.clear()
             return was_closed
-        if look.state == "closed":
+        if look.state == "closed" and checking and not self.doubters:
+            self._contradicted += 1
+            self._rest()
+        elif look.state == "closed":
             if not was_closed:
                 self.closed_since, self._looks = now, 0
             if not self.doubters:
@@ -189,12 +202,8 @@ class Reachability:
     def came_through(self, egress: str) -> None:
         """A login by this egress was answered."""
         way = self._ways.get(egress)
-        if way is not None and way.came_through():
-            log.warning(
-                f"Sessions come through {egress}, but looks say that WhatsApp cannot be reached: they are not believed any more.",
-                action="looks_wrong",
-                egress=egress,
-            )
+        if way is not None:
+            way.came_through(self._now())
 
     def forget(self, egress: str) -> None:
         """Nobody uses the egress any more."""
@@ -222,14 +231,21 @@ class Reachability:
             await asyncio.sleep(max(0.0, way.next_at - self._now()))
             session = self._pick(way) if way.doubted else None
             if session is None:
-                way.doubters.clear()
+                way.drop()
                 return
             way.begins(self._now())
             look = await self._look(session, way.egress)
+            believed = not way.disbelieved
             opened = way.learns(look, self._now(), self._dice.random())
             log.info(
                 f"{way.egress}: {look.words}", action="look", egress=way.egress, state=look.state, reason=look.reason
             )
+            if believed and way.disbelieved:
+                log.warning(
+                    f"Sessions come through {way.egress}, but looks say that WhatsApp cannot be reached: they are not believed any more.",
+                    action="looks_wrong",
+                    egress=way.egress,
+                )
             self._told(way, opened)
 
     async def _look(self, session: SessionId, egress: str) -> Look:
@@ -243,8 +259,7 @@ class Reachability:
         del self._tasks[way.egress]
         if not task.cancelled() and task.exception() is not None:
             log.error("looks have ended with an error", action="looks_died", exc_info=task.exception())
-            way.doubters.clear()
-            way.closed_since = None  # nobody is to be held by what is not looked at any more
+            way.drop()  # nobody is to be held by what is not looked at any more
         current = self._ways.get(way.egress)
         forgotten = current is not way
         if current is not None and current.doubted and (forgotten or not task.cancelled()):

@@ -90,13 +90,17 @@ def test_looks_that_tell_nothing_are_given_up_and_close_nothing() -> None:
 
 def test_looks_that_logins_contradict_twice_are_not_believed_until_one_is_right() -> None:
     way = Way(DIRECT)
-    for told in (False, True):
+    for wrong in (False, True):
         way.doubt(A, 0.0)
         way.begins(0.0)
         way.learns(NO_NAME, 0.1, 0.5)
         assert way.is_closed
-        assert way.came_through() is told
+        way.came_through(0.2)
         way.settled(A)
+        assert way.doubted, "it is looked at once more, at once"
+        way.begins(0.2)
+        way.learns(NO_NAME, 0.3, 0.5)
+        assert (way.disbelieved, way.doubted) == (wrong, False)
     way.doubt(A, 50.0)
     way.begins(50.0)
     way.learns(NO_NAME, 50.1, 0.5)
@@ -107,6 +111,19 @@ def test_looks_that_logins_contradict_twice_are_not_believed_until_one_is_right(
     way.begins(70.0)
     way.learns(NO_NAME, 70.1, 0.5)
     assert way.is_closed
+
+
+def test_a_login_that_is_there_before_the_look_that_finds_the_way_open_contradicts_nothing() -> None:
+    way = Way(DIRECT)
+    for _ in range(5):
+        way.doubt(A, 0.0)
+        way.begins(0.0)
+        way.learns(NO_NAME, 0.1, 0.5)
+        way.came_through(0.2)
+        way.settled(A)
+        way.begins(0.2)
+        way.learns(OPEN, 0.3, 0.5)
+        assert not way.disbelieved
 
 
 # --- what the gate makes of them ------------------------------------------------------------------------------------------------
