@@ -1,6 +1,7 @@
 """The handlers: from a request to a call on the fleet and back. No policy here."""
 
 import re
+from contextlib import nullcontext
 from datetime import UTC, datetime
 from typing import Annotated, Final
 
@@ -8,8 +9,8 @@ import msgspec
 from aiohttp import web
 
 from api import qr as qr_forms
-from api.errors import BadRequest
-from api.keys import FEED, FLEET, FOREVER, STORE
+from api.errors import BadRequest, Gone
+from api.keys import FEED, FLEET, FOREVER, STORE, WAITERS
 from api.responses import body, json
 from sessions.events import Command, UseProxy
 from sessions.model import InvalidSessionId, SessionId, SessionNotFound, parse_session_id
@@ -165,11 +166,19 @@ async def send_message(request: web.Request) -> web.Response:
 
 
 async def events(request: web.Request) -> web.Response:
-    """Events after a number (`oldest`: of those that are still kept, `last`: the newest); waits for the first one if asked to."""
-    after = _number(request, "after", 0.0, float("inf"))
+    """Events after a number, about 1 MiB at the most (`oldest`: of those still kept, `last`: the newest); `?wait=`: waits for the first.
+
+    A number beyond the newest is answered with 410: the log has begun anew (a restore?), and waiting might last for ever. `?limit=0`: `last` alone.
+    """
+    after = int(_number(request, "after", 0.0, float("inf")))
     wait_seconds = _number(request, "wait", 0.0, MAX_WAIT_SECONDS)
     limit = int(_number(request, "limit", MAX_EVENTS, MAX_EVENTS))
-    page = await request.app[FEED].after(int(after), limit, wait_seconds)
+    feed = request.app[FEED]
+    if after > feed.last:
+        hint = f"The log has begun anew (a restore?). Go on with after=0 (all that is kept) or after={feed.last} (only what comes)."
+        raise Gone(f"There was no event {after}: the newest is {feed.last}.", hint)
+    with request.app[WAITERS].one() if wait_seconds else nullcontext():
+        page = await feed.after(after, limit, wait_seconds)
     return json({"events": [_event(event) for event in page.events], "oldest": page.oldest, "last": page.last})
 
 
@@ -217,12 +226,12 @@ def _number(request: web.Request, name: str, default: float, most: float) -> flo
     text = request.query.get(name)
     if text is None:
         return default
-    if re.fullmatch(r"[0-9]{1,15}(\.[0-9]{1,6})?", text) is None:
+    if re.fullmatch(r"[0-9]{1,15}(\.[0-9]{1,6})?", text) is None or float(text) > most:
         raise BadRequest(
             f"{name} is {text[:40]!r}.",
             "It accepts a number" + ("." if most == float("inf") else f" from 0 to {most:g}."),
         )
-    return min(float(text), most)
+    return float(text)
 
 
 def _event(event: StoredEvent) -> dict[str, object]:
