@@ -1,5 +1,7 @@
 """The handlers: from a request to a call on the fleet and back. No policy here."""
 
+import asyncio
+import math
 import re
 from contextlib import nullcontext
 from datetime import UTC, datetime
@@ -9,8 +11,8 @@ import msgspec
 from aiohttp import web
 
 from api import qr as qr_forms
-from api.errors import BadRequest, Gone
-from api.keys import FEED, FLEET, FOREVER, STORE, WAITERS
+from api.errors import BadRequest, Gone, TooSoon
+from api.keys import FEED, FLEET, FOREVER, PAIRING, STORE, WAITERS
 from api.responses import body, json
 from sessions.events import Command, UseProxy
 from sessions.model import InvalidSessionId, SessionId, SessionNotFound, parse_session_id
@@ -20,6 +22,7 @@ from sessions.session import Session
 from sessions.store import StoredEvent
 from supervisor.performance import system_performance
 
+PACE_HINT: Final = "WhatsApp notifies the phone of each code and counts them. The code that is shown can still be typed; a QR costs none."
 MAX_WAIT_SECONDS: Final = 60.0
 MAX_EVENTS: Final = 1000
 
@@ -144,13 +147,17 @@ async def session_qr(request: web.Request) -> web.Response:
 
 
 async def pairing_code(request: web.Request) -> web.Response:
-    """A code to type on the phone instead of scanning."""
+    """A code to type on the phone instead of scanning; one in 30 s for a session, ten at once and then one in 6 s for all."""
     session = _session(request)
     given = (await body(request, Phone)).phone
     try:
         phone = phone_number(given, _home(request))
     except InvalidRecipient as error:
         raise BadRequest(str(error), error.hint) from None
+    if session.awaits_phone:  # else it is refused, and nobody is notified
+        seconds = request.app[PAIRING].take(session.id, asyncio.get_running_loop().time())
+        if seconds > 0:
+            raise TooSoon(f"The next pairing code may be asked for in {math.ceil(seconds)} s.", PACE_HINT, seconds)
     return json({"id": session.id, "code": await session.pairing_code(phone)})
 
 
@@ -168,7 +175,7 @@ async def send_message(request: web.Request) -> web.Response:
 async def events(request: web.Request) -> web.Response:
     """Events after a number, about 1 MiB at the most (`oldest`: of those still kept, `last`: the newest); `?wait=`: waits for the first.
 
-    A number beyond the newest is answered with 410: the log has begun anew (a restore?), and waiting might last for ever. `?limit=0`: `last` alone.
+    A number beyond the newest is answered with 410: the log has begun anew (a restore?). `?limit=0`: `last` alone.
     """
     after = int(_number(request, "after", 0.0, float("inf")))
     wait_seconds = _number(request, "wait", 0.0, MAX_WAIT_SECONDS)
