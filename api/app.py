@@ -10,9 +10,10 @@ from aiohttp import web
 
 from api.errors import errors_as_json
 from api.guard import guard
-from api.keys import FEED, FLEET, FORECASTER, HOST, POLICY, ROLL, STORE, THRESHOLDS
+from api.keys import ALERTS, FEED, FLEET, FORECASTER, HOST, POLICY, ROLL, STORE, THRESHOLDS
 from api.routes import ROUTES
 from sessions.store import Store
+from supervisor.alerts import Alerts
 from supervisor.feed import Feed
 from supervisor.fleet import Fleet
 from supervisor.forecasting import Forecaster
@@ -39,12 +40,14 @@ class Parts:
     host: HostWatch
     thresholds: Thresholds
     forecaster: Forecaster
+    alerts: Alerts
 
 
 def create_app(parts: Parts, token: str | None) -> web.Application:
     """The application. `token`: what every call must carry; None: nothing."""
     app = web.Application(middlewares=[errors_as_json, guard(token)], client_max_size=MAX_BODY_BYTES)
     app[FLEET], app[FEED], app[STORE], app[ROLL] = parts.fleet, parts.feed, parts.store, parts.roll
+    app[ALERTS] = parts.alerts
     app[POLICY], app[HOST], app[THRESHOLDS], app[FORECASTER] = (
         parts.policy,
         parts.host,

@@ -3,6 +3,7 @@
 from aiohttp import web
 
 from sessions.store import Store
+from supervisor.alerts import Alerts
 from supervisor.feed import Feed
 from supervisor.fleet import Fleet
 from supervisor.forecasting import Forecaster
@@ -13,6 +14,7 @@ from supervisor.roll import Roll
 
 FLEET = web.AppKey("fleet", Fleet)
 FEED = web.AppKey("feed", Feed)
+ALERTS = web.AppKey("alerts", Alerts)
 FORECASTER = web.AppKey("forecaster", Forecaster)
 HOST = web.AppKey("host", HostWatch)
 STORE = web.AppKey("store", Store)

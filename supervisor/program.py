@@ -17,19 +17,20 @@ from sqlalchemy import URL
 from api.app import Parts, bind, create_app, serving
 from sessions.keys import KeyService
 from sessions.policy import correlated_reasons
-from sessions.ports import Publish
 from sessions.store import Store, StoreHealth, backup
 from sessions.store.cipher import Cipher, parse_keys
 from sessions.store.database import parse_url, sqlite_url
 from sessions.surroundings import Surroundings
 from sessions.worker_code import WORKER_MAIN, worker_code
 from sessions.workers import WorkerConfig, Workers
+from supervisor.alerts import Alerts, Severity
 from supervisor.feed import Feed
 from supervisor.fleet import Fleet
 from supervisor.forecasting import Forecaster, cpu_seconds
 from supervisor.gate import Gate
 from supervisor.host.process_limits import raise_soft_descriptors
-from supervisor.host_watch import HostWatch
+from supervisor.host.readings import WindowedHost
+from supervisor.host_watch import HostWatch, keep_counting, log_directory
 from supervisor.incident_log import OutageRecorder, keep_records
 from supervisor.lock import DirectoryLock
 from supervisor.login_costs import LoginCosts
@@ -109,15 +110,18 @@ async def _serve(
         await workers.listen()
         feed = await Feed.open(store, settings.event_log_size)
         dice = random.Random()
+        alerts = Alerts(feed.publish)
         policy = LivePolicy(
-            settings.policy_file, settings.policy_config(read_rules(settings.policy_file)), feed.publish
+            settings.policy_file, settings.policy_config(read_rules(settings.policy_file)), alerts.publish
         )
-        outages = OutageRecorder(feed.publish, store.records)
+        outages = OutageRecorder(alerts.publish, store.records)
         gate = Gate(settings.gate_config(), dice, outages.publish, correlated_reasons(policy.config.rules))
         costs = LoginCosts(
-            feed.publish, cpu_seconds, asyncio.get_running_loop().time, asyncio.get_running_loop().call_later
+            alerts.publish, cpu_seconds, asyncio.get_running_loop().time, asyncio.get_running_loop().call_later
         )
-        store.on_health = partial(_tell_health, feed.publish)
+        store.on_health = partial(_tell_health, alerts)
+        interval = settings.health_check_interval / 1000
+        sampler = WindowedHost(interval)
         fleet = Fleet(
             Surroundings(
                 config=settings.session_config(policy.config.rules),
@@ -131,6 +135,7 @@ async def _serve(
             ),
             gate,
             feed,
+            sampler,
         )
         forecaster = Forecaster(fleet, costs, settings.thresholds())
         policy.follow = fleet.follow
@@ -138,15 +143,17 @@ async def _serve(
         outages.left_behind(await store.records.begin())
         await fleet.open()
         workers.keep_spares()
-        roll = Roll(fleet.sessions, workers.code, feed.publish)
+        roll = Roll(fleet.sessions, workers.code, alerts.publish)
         stack.push_async_callback(roll.close)
         await stack.enter_async_context(_background(keep_snapshots(store)))
         await stack.enter_async_context(_background(keep_records(store.records, settings.incident_log_days)))
         ports = settings.web_socket_ports(listener.getsockname()[1])
-        watch = HostWatch(fleet.host, ports, lambda: tuple(worker.pid for worker in workers.alive))
+        watch = HostWatch(
+            sampler, ports, lambda: tuple(worker.pid for worker in workers.alive), _watched_directories(settings)
+        )
+        await stack.enter_async_context(_background(keep_counting(sampler, interval)))
         if settings.performance_monitoring:
-            interval = settings.health_check_interval / 1000
-            watching = monitor(fleet, watch, settings.thresholds(), interval, feed.publish)
+            watching = monitor(fleet, watch, settings.thresholds(), interval, alerts)
             await stack.enter_async_context(_background(watching))
         token = settings.api_token.get_secret_value() if settings.api_token else None
         parts = Parts(
@@ -158,6 +165,7 @@ async def _serve(
             host=watch,
             thresholds=settings.thresholds(),
             forecaster=forecaster,
+            alerts=alerts,
         )
         await stack.enter_async_context(serving(create_app(parts, token), listener))
         host = f"[{settings.api_host}]" if ":" in settings.api_host else settings.api_host
@@ -189,9 +197,19 @@ def _worker_config(settings: Settings, directory: Path) -> WorkerConfig:
     )
 
 
-def _tell_health(publish: Publish, health: StoreHealth) -> None:
+def _tell_health(alerts: Alerts, health: StoreHealth) -> None:
     """The store's trouble, and its end, as an alert (the store itself has logged it); the event is durable when the store is back."""
-    publish(None, "alert", {"name": "store", "message": health.words, "state": health.state})
+    if health.state == "ok":
+        alerts.end(None, "store", health.words, storeState=health.state)
+    else:
+        severity: Severity = "critical" if health.state == "failing" else "warning"
+        alerts.begin(None, "store", health.words, severity, storeState=health.state)
+
+
+def _watched_directories(settings: Settings) -> list[Path]:
+    """Whose file systems may not become full."""
+    logs = log_directory()
+    return [data_directory(settings), *([logs] if logs else []), *settings.further_directories()]
 
 
 def _stop_on_signal(workers: Workers) -> asyncio.Event:
