@@ -10,8 +10,9 @@ from aiohttp import web
 
 from api.errors import errors_as_json
 from api.guard import guard
-from api.keys import ALERTS, FEED, FLEET, FORECASTER, HOST, POLICY, ROLL, STORE, THRESHOLDS
+from api.keys import ALERTS, FEED, FLEET, FORECASTER, FOREVER, HOST, POLICY, ROLL, STORE, THRESHOLDS
 from api.routes import ROUTES
+from sessions.forever import Forever
 from sessions.store import Store
 from supervisor.alerts import Alerts
 from supervisor.feed import Feed
@@ -35,6 +36,7 @@ class Parts:
     fleet: Fleet
     feed: Feed
     store: Store
+    forever: Forever
     roll: Roll
     policy: LivePolicy
     host: HostWatch
@@ -54,6 +56,7 @@ def create_app(parts: Parts, token: str | None) -> web.Application:
         parts.thresholds,
         parts.forecaster,
     )
+    app[FOREVER] = parts.forever
     app.add_routes(ROUTES)
     return app
 

@@ -9,7 +9,7 @@ from aiohttp import web
 
 from api import qr as qr_forms
 from api.errors import BadRequest
-from api.keys import ALERTS, FEED, FLEET, HOST, STORE
+from api.keys import ALERTS, FEED, FLEET, FOREVER, HOST, STORE
 from api.responses import body, json
 from sessions.events import Command, UseProxy
 from sessions.model import InvalidSessionId, SessionId, SessionNotFound, parse_session_id
@@ -190,9 +190,11 @@ async def healthz(_request: web.Request) -> web.Response:
 
 
 async def readyz(request: web.Request) -> web.Response:
-    """The stored sessions have been taken up. A store in trouble is told, but the sessions go on, and so does the API."""
+    """The stored sessions have been taken up. A store or a task in trouble is told, but the sessions go on, and so does the API."""
     ready, store = request.app[FLEET].ready, request.app[STORE].health
-    return json({"status": "ready" if ready else "starting", "store": store.state}, 200 if ready else 503)
+    tasks = {task.name: task.state for task in request.app[FOREVER].health()}
+    seen = {"status": "ready" if ready else "starting", "store": store.state, "tasks": tasks}
+    return json(seen, 200 if ready else 503)
 
 
 # --- small tools --------------------------------------------------------------------------------------------------------

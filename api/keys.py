@@ -2,6 +2,7 @@
 
 from aiohttp import web
 
+from sessions.forever import Forever
 from sessions.store import Store
 from supervisor.alerts import Alerts
 from supervisor.feed import Feed
@@ -16,6 +17,7 @@ FLEET = web.AppKey("fleet", Fleet)
 FEED = web.AppKey("feed", Feed)
 ALERTS = web.AppKey("alerts", Alerts)
 FORECASTER = web.AppKey("forecaster", Forecaster)
+FOREVER = web.AppKey("forever", Forever)
 HOST = web.AppKey("host", HostWatch)
 STORE = web.AppKey("store", Store)
 ROLL = web.AppKey("roll", Roll)

@@ -30,7 +30,10 @@ log = structlog.get_logger("alerts")
 
 
 class Alert(msgspec.Struct, frozen=True, rename="camel"):
-    """An alert. `session` None: the host's or the fleet's. `value` beside its `limit`, where there is one. Times are ISO 8601, UTC."""
+    """An alert. `session` None: the host's or the fleet's; `about`: of which task or the like, where a name has several.
+
+    `value` beside its `limit`, where there is one. Times are ISO 8601, UTC.
+    """
 
     session: SessionId | None
     name: str
@@ -41,6 +44,15 @@ class Alert(msgspec.Struct, frozen=True, rename="camel"):
     limit: float | None
     began_at: str
     ended_at: str | None
+    about: str | None = None
+
+    @property
+    def key(self) -> "Key":
+        """One alert of a key is on at a time."""
+        return self.session, self.name, self.about
+
+
+Key = tuple[SessionId | None, str, str | None]
 
 
 class Alerts:
@@ -49,7 +61,7 @@ class Alerts:
     def __init__(self, publish: Publish, now: Callable[[], float] = time.time) -> None:
         self._publish = publish
         self._now = now
-        self._active: dict[tuple[SessionId | None, str], Alert] = {}
+        self._active: dict[Key, Alert] = {}
         self._ended: deque[Alert] = deque(maxlen=KEPT_ENDED)
 
     def active(self) -> list[Alert]:
@@ -97,22 +109,32 @@ class Alerts:
         value: float | None = None,
         limit: float | None = None,
         *,
+        about: str | None = None,
         goes_on: bool = False,
         **more: Any,
     ) -> None:
         """It is on: told if it was not, or was less severe; else what is shown of it is brought up to date. `more`: for the event alone."""
-        known = self._active.get((session, name))
+        known = self._active.get((session, name, about))
         began_at = known.began_at if known else self._stamp()
-        alert = Alert(session, name, severity, "began", message, value, limit, began_at, None)
-        self._active[session, name] = alert
+        alert = Alert(session, name, severity, "began", message, value, limit, began_at, None, about)
+        self._active[alert.key] = alert
         if goes_on:
             _log(alert)
         elif known is None or RANKS[severity] > RANKS[known.severity]:
             self._tell(alert, more)
 
-    def end(self, session: SessionId | None, name: str, message: str, value: float | None = None, **more: Any) -> None:
+    def end(
+        self,
+        session: SessionId | None,
+        name: str,
+        message: str,
+        value: float | None = None,
+        *,
+        about: str | None = None,
+        **more: Any,
+    ) -> None:
         """It is over, in words that say how things are now; nothing happens if it was not on."""
-        known = self._active.pop((session, name), None)
+        known = self._active.pop((session, name, about), None)
         if known is None:
             return
         over = msgspec.structs.replace(known, state="ended", message=message, value=value, ended_at=self._stamp())
@@ -121,8 +143,8 @@ class Alerts:
 
     def _forget(self, session: SessionId | None) -> None:
         """The session is gone, and with it what was wrong with it."""
-        for key in [key for key in self._active if key[0] == session]:
-            self.end(*key, "The session was deleted.")
+        for _, name, about in [key for key in self._active if key[0] == session]:
+            self.end(session, name, "The session was deleted.", about=about)
 
     def _tell(self, alert: Alert, more: Mapping[str, Any]) -> None:
         _log(alert)
@@ -140,6 +162,7 @@ def _log(alert: Alert) -> None:
         alert.message,
         action="alert",
         alert=alert.name,
+        about=alert.about,
         session=alert.session,
         severity=alert.severity,
         state=alert.state,

@@ -10,7 +10,7 @@ from typing import Final
 from supervisor.host.disks import DiskReading, Disks
 from supervisor.host.lookout import Lookout, Reading, Whom
 from supervisor.host.numbers import number
-from supervisor.host.readings import Sampler, WindowedHost
+from supervisor.host.readings import Sampler
 
 COUNT_SECONDS: Final = number("interval")
 """The window of CPU and rates moves on so often."""
@@ -44,13 +44,6 @@ class HostWatch:
         """The file systems alone."""
         async with self._one_disk_look_at_a_time:
             return await asyncio.to_thread(self._disks.reading)
-
-
-async def keep_counting(host: WindowedHost, window_seconds: float) -> None:
-    """Move the window of the host's rates on, for ever."""
-    while True:
-        await asyncio.sleep(min(COUNT_SECONDS, window_seconds))
-        await asyncio.to_thread(host.count)
 
 
 def log_directory(stream: int = 2) -> Path | None:

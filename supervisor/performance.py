@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 import msgspec
 
+from sessions.forever import Look
 from sessions.model import SessionId, SessionState
 from sessions.snapshot import Performance
 from supervisor.alerts import Alerts
@@ -127,28 +128,21 @@ class Bells:
         return [alarm for alarm, count in quiet.items() if count >= QUIET_READINGS]
 
 
-async def monitor(
-    fleet: Fleet, watch: HostWatch, thresholds: Thresholds, interval_seconds: float, alerts: Alerts
-) -> None:
-    """Look at the figures for ever; an alert when one crosses its threshold, and its end when it has been back for a while."""
+def monitor(fleet: Fleet, watch: HostWatch, thresholds: Thresholds, alerts: Alerts) -> Look:
+    """A look at the figures; an alert when one crosses its threshold, and its end when it has been back for a while."""
     bells = Bells()
-    while True:
-        await asyncio.sleep(interval_seconds)
-        await look(fleet, watch, thresholds, alerts, bells)
 
+    async def look() -> None:
+        # Without the workers' weight: no alert is about it, and to weigh thousands is dear.
+        reading = await watch.reading(with_workers=False)
+        sessions = {session.id: session.performance() for session in fleet.sessions()}
+        found = assess(reading, error_rate(fleet), sessions, thresholds)
+        above = {alarm: judged for alarm, judged in found.items() if judged.above}
+        for (session, name), judged in above.items():
+            alerts.begin(session, name, judged.message, judged.severity, judged.value, judged.limit)
+        for session, name in bells.over(above):
+            now = found.get((session, name))
+            words = f"{name} is not measured any more" if now is None else now.message
+            alerts.end(session, name, words, None if now is None else now.value)
 
-async def look(fleet: Fleet, watch: HostWatch, thresholds: Thresholds, alerts: Alerts, bells: Bells) -> None:
-    """Look once."""
-    reading = await watch.reading(with_workers=False)  # no alert is about their weight, and to weigh thousands is dear
-    sessions = {session.id: session.performance() for session in fleet.sessions()}
-    found = assess(reading, error_rate(fleet), sessions, thresholds)
-    above = {alarm: judged for alarm, judged in found.items() if judged.above}
-    for (session, name), judged in above.items():
-        alerts.begin(session, name, judged.message, judged.severity, judged.value, judged.limit)
-    for alarm in bells.over(above):
-        session, name = alarm
-        now = found.get(alarm)
-        if now is None:
-            alerts.end(session, name, f"{name} is not measured any more")
-        else:
-            alerts.end(session, name, now.message, now.value)
+    return look

@@ -4,8 +4,8 @@ import asyncio
 import random
 import signal
 import sys
-from collections.abc import AsyncIterator, Callable, Coroutine
-from contextlib import AsyncExitStack, asynccontextmanager
+from collections.abc import Callable
+from contextlib import AsyncExitStack
 from functools import partial
 from pathlib import Path
 from typing import Final
@@ -15,6 +15,7 @@ import structlog
 from sqlalchemy import URL
 
 from api.app import Parts, bind, create_app, serving
+from sessions.forever import Forever, TaskHealth
 from sessions.keys import KeyService
 from sessions.policy import correlated_reasons
 from sessions.store import Store, StoreHealth, backup
@@ -30,15 +31,15 @@ from supervisor.forecasting import Forecaster, cpu_seconds
 from supervisor.gate import Gate
 from supervisor.host.process_limits import raise_soft_descriptors
 from supervisor.host.readings import WindowedHost
-from supervisor.host_watch import HostWatch, keep_counting, log_directory
-from supervisor.incident_log import OutageRecorder, keep_records
+from supervisor.host_watch import COUNT_SECONDS, HostWatch, log_directory
+from supervisor.incident_log import ALIVE_SECONDS, OutageRecorder, RecordKeeping
 from supervisor.lock import DirectoryLock
 from supervisor.login_costs import LoginCosts
 from supervisor.performance import monitor
 from supervisor.policy_file import LivePolicy, read_rules
 from supervisor.roll import Roll
 from supervisor.settings import Settings
-from supervisor.snapshots import keep_snapshots
+from supervisor.snapshots import LOOK_SECONDS, take_snapshots
 
 DATABASE: Final = "wasup.db"
 
@@ -89,9 +90,9 @@ def store_cipher(settings: Settings) -> Cipher | None:
     return Cipher(parse_keys(key.get_secret_value())) if key else None
 
 
-async def open_store(settings: Settings) -> Store:
+async def open_store(settings: Settings, forever: Forever | None = None) -> Store:
     """The store that the settings name, with its keys. Raises StoreUnavailable."""
-    return await Store.open(store_url(settings), settings.event_log_size, store_cipher(settings))
+    return await Store.open(store_url(settings), settings.event_log_size, store_cipher(settings), forever)
 
 
 async def _serve(
@@ -100,11 +101,12 @@ async def _serve(
     detach = settings.detaches()
     async with AsyncExitStack() as stack:
         listener = stack.enter_context(bind(settings.api_host, settings.api_port))
-        store = await open_store(settings)
+        forever = Forever()
+        store = await open_store(settings, forever)
         stack.push_async_callback(store.close)
         keys = KeyService(store)
         stack.push_async_callback(keys.close)
-        workers = Workers(_worker_config(settings, directory), store)
+        workers = Workers(_worker_config(settings, directory), store, forever)
         stopping = _stop_on_signal(workers)
         stack.push_async_callback(workers.close, detach)
         await workers.listen()
@@ -120,6 +122,7 @@ async def _serve(
             alerts.publish, cpu_seconds, asyncio.get_running_loop().time, asyncio.get_running_loop().call_later
         )
         store.on_health = partial(_tell_health, alerts)
+        forever.watch(partial(_tell_task, alerts))
         interval = settings.health_check_interval / 1000
         sampler = WindowedHost(interval)
         fleet = Fleet(
@@ -145,21 +148,30 @@ async def _serve(
         workers.keep_spares()
         roll = Roll(fleet.sessions, workers.code, alerts.publish)
         stack.push_async_callback(roll.close)
-        await stack.enter_async_context(_background(keep_snapshots(store)))
-        await stack.enter_async_context(_background(keep_records(store.records, settings.incident_log_days)))
+        snapshots = forever.keep("snapshots", partial(take_snapshots, store), every_seconds=LOOK_SECONDS)
+        stack.push_async_callback(snapshots.close)
+        keeping = RecordKeeping(store.records, settings.incident_log_days)
+        records = forever.keep("incident log", keeping.look, every_seconds=ALIVE_SECONDS)
+        stack.callback(store.records.say_alive)  # last: until then we lived
+        stack.push_async_callback(records.close)
         ports = settings.web_socket_ports(listener.getsockname()[1])
         watch = HostWatch(
             sampler, ports, lambda: tuple(worker.pid for worker in workers.alive), _watched_directories(settings)
         )
-        await stack.enter_async_context(_background(keep_counting(sampler, interval)))
+        counting = forever.keep(
+            "host sampler", partial(asyncio.to_thread, sampler.count), every_seconds=min(COUNT_SECONDS, interval)
+        )
+        stack.push_async_callback(counting.close)
         if settings.performance_monitoring:
-            watching = monitor(fleet, watch, settings.thresholds(), interval, alerts)
-            await stack.enter_async_context(_background(watching))
+            look = monitor(fleet, watch, settings.thresholds(), alerts)
+            watching = forever.keep("performance monitor", look, every_seconds=interval, at_once=False)
+            stack.push_async_callback(watching.close)
         token = settings.api_token.get_secret_value() if settings.api_token else None
         parts = Parts(
             fleet=fleet,
             feed=feed,
             store=store,
+            forever=forever,
             roll=roll,
             policy=policy,
             host=watch,
@@ -212,6 +224,14 @@ def _watched_directories(settings: Settings) -> list[Path]:
     return [data_directory(settings), *([logs] if logs else []), *settings.further_directories()]
 
 
+def _tell_task(alerts: Alerts, health: TaskHealth) -> None:
+    """The trouble of a task that shall run for ever, and its end, as an alert."""
+    if health.state == "ok":
+        alerts.end(None, "task", health.words, about=health.name, task=health.name)
+    else:
+        alerts.begin(None, "task", health.words, "critical", about=health.name, task=health.name)
+
+
 def _stop_on_signal(workers: Workers) -> asyncio.Event:
     """SIGTERM and SIGINT (pm2's first) stop in order; a second one kills the workers, whatever the first was to do to them."""
     stopping = asyncio.Event()
@@ -227,23 +247,6 @@ def _stop_on_signal(workers: Workers) -> asyncio.Event:
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop)
     return stopping
-
-
-@asynccontextmanager
-async def _background(work: Coroutine[None, None, None]) -> AsyncIterator[None]:
-    """Run a task that never ends beside the block; if it dies, that is logged with its cause."""
-    task = asyncio.create_task(work)
-    task.add_done_callback(_log_death)
-    try:
-        yield
-    finally:
-        task.cancel()
-        await asyncio.gather(task, return_exceptions=True)
-
-
-def _log_death(task: "asyncio.Task[None]") -> None:
-    if not task.cancelled() and task.exception() is not None:
-        log.error("a background task died", action="task_died", exc_info=task.exception())
 
 
 def _loop() -> asyncio.AbstractEventLoop:

@@ -56,6 +56,18 @@ BAD_REQUESTS: list[tuple[str, str, Any, int]] = [
     ("POST", "/force-reconnection/idle", None, 409),
 ]
 
+FOR_EVER = {
+    "store writer",
+    "worker limits",
+    "worker socket",
+    "worker logs",
+    "spare workers",
+    "snapshots",
+    "incident log",
+    "performance monitor",
+    "host sampler",
+}
+
 
 async def test_bad_requests_get_the_right_status_in_one_shape_and_change_nothing(
     start_supervisor: StartSupervisor, standin: StandIn
@@ -97,7 +109,9 @@ async def test_a_token_is_asked_of_every_call_but_the_probes(start_supervisor: S
         status, answer = await supervisor.call("GET", "/sessions", headers=headers)
         assert (status, answer["error"]["code"]) == (401, "unauthorized")
     assert (await supervisor.call("GET", "/sessions", headers={"Authorization": f"Bearer {token}"}))[0] == 200
-    assert (await supervisor.call("GET", "/readyz"))[0] == 200
+    status, ready = await supervisor.call("GET", "/readyz")
+    assert (status, ready["status"]) == (200, "ready")
+    assert ready["tasks"] == dict.fromkeys(FOR_EVER, "ok")
     assert supervisor.process is not None
     assert token not in supervisor.process.output.read_text()
 

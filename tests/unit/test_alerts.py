@@ -4,12 +4,19 @@ from collections.abc import Mapping
 from typing import Any
 
 import pytest
+import structlog
 from structlog.testing import capture_logs
 
 from sessions.model import SessionId
 from supervisor.alerts import KEPT_ENDED, Alerts
 
 SHOP = SessionId("shop")
+
+
+@pytest.fixture(autouse=True)
+def _logging() -> None:
+    """The unit tests' log is switched off; here it is what is tested."""
+    structlog.reset_defaults()
 
 
 class Told:
@@ -49,6 +56,7 @@ def test_an_alert_has_fields_for_everything_and_is_told_at_its_edges_only() -> N
             "limit": 0.9,
             "beganAt": "1970-01-01T00:00:00.000Z",
             "endedAt": None,
+            "about": None,
         },
     )
     assert ended[2] | {"message": "", "value": 0} == began[2] | {

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from sessions.forever import Forever
 from sessions.model import SessionId, SessionState
 from sessions.snapshot import Performance
 from supervisor import host_watch
@@ -123,10 +124,10 @@ async def test_an_alert_is_raised_once_and_taken_back_once() -> None:
     watch = Watch(*(_reading(cpu=cpu) for cpu in (0.0, 1.0, 0.0, 1.0, 0.0, 0.0, 0.95, 0.0, 0.0, 0.12, 0.0)))
     published: list[tuple[SessionId | None, str, dict[str, Any]]] = []
     alerts = Alerts(lambda session, kind, data: published.append((session, kind, dict(data))))
-    task = asyncio.create_task(monitor(NoSessions(), watch, LIMITS, 30.0, alerts))  # type: ignore[arg-type]
+    look = monitor(NoSessions(), watch, LIMITS, alerts)  # type: ignore[arg-type]
+    kept = Forever().keep("performance monitor", look, every_seconds=30.0, at_once=False)
     await asyncio.sleep(30 * 13)
-    task.cancel()
-    await asyncio.wait([task])
+    await kept.close()
     assert [(session, kind, data["name"], data["state"]) for session, kind, data in published] == [
         (None, "alert", "cpu", "began"),
         (None, "alert", "cpu", "ended"),
@@ -144,10 +145,10 @@ async def test_a_disk_that_goes_on_filling_is_told_again_when_it_becomes_critica
     watch = Watch(*(reading(disks=one) for one in disks))
     published: list[dict[str, Any]] = []
     alerts = Alerts(lambda session, kind, data: published.append(dict(data)))
-    task = asyncio.create_task(monitor(NoSessions(), watch, LIMITS, 30.0, alerts))  # type: ignore[arg-type]
+    look = monitor(NoSessions(), watch, LIMITS, alerts)  # type: ignore[arg-type]
+    kept = Forever().keep("performance monitor", look, every_seconds=30.0, at_once=False)
     await asyncio.sleep(30 * 10)
-    task.cancel()
-    await asyncio.wait([task])
+    await kept.close()
     assert [(one["name"], one["severity"], one["state"], one["limit"]) for one in published] == [
         ("disk_space", "warning", "began", 0.85),
         ("disk_space", "critical", "began", 0.95),
