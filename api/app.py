@@ -10,8 +10,9 @@ from aiohttp import web
 
 from api.errors import errors_as_json
 from api.guard import guard
-from api.keys import FEED, FLEET, FORECASTER, HOST, POLICY, ROLL, STORE, THRESHOLDS
+from api.keys import FEED, FLEET, FORECASTER, FOREVER, HOST, POLICY, ROLL, STORE, THRESHOLDS
 from api.routes import ROUTES
+from sessions.forever import Forever
 from sessions.store import Store
 from supervisor.feed import Feed
 from supervisor.fleet import Fleet
@@ -34,6 +35,7 @@ class Parts:
     fleet: Fleet
     feed: Feed
     store: Store
+    forever: Forever
     roll: Roll
     policy: LivePolicy
     host: HostWatch
@@ -51,6 +53,7 @@ def create_app(parts: Parts, token: str | None) -> web.Application:
         parts.thresholds,
         parts.forecaster,
     )
+    app[FOREVER] = parts.forever
     app.add_routes(ROUTES)
     return app
 

@@ -23,6 +23,7 @@ from sessions.model import (
     WorkerError,
     WorkerRefused,
 )
+from sessions.numbers import EXAMPLE, InvalidRecipient
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
@@ -43,6 +44,7 @@ STATUS: Final[Mapping[type[WasupError], int]] = {
     BadPolicy: 422,
     InvalidSessionId: 400,
     InvalidProxy: 400,
+    InvalidRecipient: 400,
     SessionNotFound: 404,
     NoArchive: 404,
     SessionExists: 409,
@@ -56,11 +58,20 @@ STATUS: Final[Mapping[type[WasupError], int]] = {
 
 WORKER_STATUS: Final[Mapping[str, int]] = {
     "invalid_recipient": 400,
+    "no_whatsapp": 422,
     "not_open": 409,
     "not_ready": 409,
     "timed_out": 504,
 }
 """Statuses of what the worker itself refused; anything else was WhatsApp's refusal: 502."""
+
+WORKER_HINTS: Final[Mapping[str, str]] = {
+    "invalid_recipient": EXAMPLE,
+    "no_whatsapp": "Nothing was sent, and trying again cannot help: check the number. " + EXAMPLE,
+    "refused": "WhatsApp did not take the message; the session itself goes on.",
+    "timed_out": "It may arrive all the same: look before you send it again.",
+}
+"""What to do about what the worker refused: for all other codes, to look at the session."""
 
 HINTS: Final[Mapping[int, str]] = {
     401: "Send the header `Authorization: Bearer <WHATSAPP_API_TOKEN>`.",
@@ -112,7 +123,9 @@ def code_of(error: WasupError) -> str:
 
 
 def _from_wasup(error: WasupError) -> web.Response:
-    return error_response(status_of(error), code_of(error), str(error), error.hint)
+    code = code_of(error)
+    hint = WORKER_HINTS.get(code, error.hint) if isinstance(error, WorkerRefused) else error.hint
+    return error_response(status_of(error), code, str(error), hint)
 
 
 def _from_http(error: web.HTTPException) -> web.Response:

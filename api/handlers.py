@@ -9,10 +9,11 @@ from aiohttp import web
 
 from api import qr as qr_forms
 from api.errors import BadRequest
-from api.keys import FEED, FLEET, STORE
+from api.keys import FEED, FLEET, FOREVER, STORE
 from api.responses import body, json
 from sessions.events import Command, UseProxy
 from sessions.model import InvalidSessionId, SessionId, SessionNotFound, parse_session_id
+from sessions.numbers import InvalidRecipient, number_of, phone_number
 from sessions.proxy import parse_proxy
 from sessions.session import Session
 from sessions.store import StoredEvent
@@ -21,8 +22,6 @@ from supervisor.performance import system_performance
 
 MAX_WAIT_SECONDS: Final = 60.0
 MAX_EVENTS: Final = 1000
-_PHONE: Final = re.compile(r"[0-9]{8,15}")
-"""E.164: at most 15 digits; no country has fewer than 8 with its code."""
 
 
 class NewSession(msgspec.Struct, forbid_unknown_fields=True):
@@ -147,11 +146,11 @@ async def session_qr(request: web.Request) -> web.Response:
 async def pairing_code(request: web.Request) -> web.Response:
     """A code to type on the phone instead of scanning."""
     session = _session(request)
-    phone = re.sub(r"[+\s().-]", "", (await body(request, Phone)).phone)
-    if _PHONE.fullmatch(phone) is None:
-        raise BadRequest(
-            "That is not a phone number.", "Give it with its country code: 8 to 15 digits, such as 5511999990000."
-        )
+    given = (await body(request, Phone)).phone
+    try:
+        phone = phone_number(given, _home(request))
+    except InvalidRecipient as error:
+        raise BadRequest(str(error), error.hint) from None
     return json({"id": session.id, "code": await session.pairing_code(phone)})
 
 
@@ -181,9 +180,11 @@ async def healthz(_request: web.Request) -> web.Response:
 
 
 async def readyz(request: web.Request) -> web.Response:
-    """The stored sessions have been taken up. A store in trouble is told, but the sessions go on, and so does the API."""
+    """The stored sessions have been taken up. A store or a task in trouble is told, but the sessions go on, and so does the API."""
     ready, store = request.app[FLEET].ready, request.app[STORE].health
-    return json({"status": "ready" if ready else "starting", "store": store.state}, 200 if ready else 503)
+    tasks = {task.name: task.state for task in request.app[FOREVER].health()}
+    seen = {"status": "ready" if ready else "starting", "store": store.state, "tasks": tasks}
+    return json(seen, 200 if ready else 503)
 
 
 # --- small tools --------------------------------------------------------------------------------------------------------
@@ -201,6 +202,12 @@ def session_id(request: web.Request) -> SessionId:
         return parse_session_id(request.match_info["id"])
     except InvalidSessionId as error:  # what cannot be a session's name names no session
         raise SessionNotFound(str(error), error.hint) from None
+
+
+def _home(request: web.Request) -> str | None:
+    """A number of this fleet: its country is where a number without country code is taken to be from."""
+    numbers = (number_of(session.view().jid) for session in request.app[FLEET].sessions())
+    return next((number for number in numbers if number), None)
 
 
 def _session(request: web.Request) -> Session:

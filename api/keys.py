@@ -2,6 +2,7 @@
 
 from aiohttp import web
 
+from sessions.forever import Forever
 from sessions.store import Store
 from supervisor.feed import Feed
 from supervisor.fleet import Fleet
@@ -14,6 +15,7 @@ from supervisor.roll import Roll
 FLEET = web.AppKey("fleet", Fleet)
 FEED = web.AppKey("feed", Feed)
 FORECASTER = web.AppKey("forecaster", Forecaster)
+FOREVER = web.AppKey("forever", Forever)
 HOST = web.AppKey("host", HostWatch)
 STORE = web.AppKey("store", Store)
 ROLL = web.AppKey("roll", Roll)

@@ -4,6 +4,7 @@ from pathlib import Path
 
 from sqlalchemy import URL
 
+from sessions.forever import Forever
 from sessions.store import Store
 from sessions.store.cipher import Cipher, parse_keys
 from sessions.store.database import parse_url, sqlite_url
@@ -28,6 +29,6 @@ def store_cipher(settings: Settings) -> Cipher | None:
     return Cipher(parse_keys(key.get_secret_value())) if key else None
 
 
-async def open_store(settings: Settings) -> Store:
+async def open_store(settings: Settings, forever: Forever | None = None) -> Store:
     """The store that the settings name, with its keys. Raises StoreUnavailable."""
-    return await Store.open(store_url(settings), settings.event_log_size, store_cipher(settings))
+    return await Store.open(store_url(settings), settings.event_log_size, store_cipher(settings), forever)

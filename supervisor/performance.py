@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from sessions.forever import Look
 from sessions.model import SessionId, SessionState
 from sessions.ports import Publish
 from sessions.snapshot import Performance
@@ -120,17 +121,16 @@ class Bells:
         return told + [(alarm, f"no more: {words}") for alarm, words in over.items()]
 
 
-async def monitor(
-    fleet: "Fleet", watch: "HostWatch", thresholds: Thresholds, interval_seconds: float, publish: Publish
-) -> None:
-    """Look at the figures for ever; an alert when one crosses its threshold, and one when it has been back for a while."""
+def monitor(fleet: "Fleet", watch: "HostWatch", thresholds: Thresholds, publish: Publish) -> Look:
+    """A look at the figures; an alert when one crosses its threshold, and one when it has been back for a while."""
     bells = Bells()
-    while True:
-        await asyncio.sleep(interval_seconds)
-        reading = await watch.reading(
-            with_workers=False
-        )  # no alert is about their weight, and to weigh thousands is dear
+
+    async def look() -> None:
+        # Without the workers' weight: no alert is about it, and to weigh thousands is dear.
+        reading = await watch.reading(with_workers=False)
         sessions = {session.id: session.performance() for session in fleet.sessions()}
         found = assess(reading, error_rate(fleet), sessions, thresholds)
         for (session, name), words in bells.see(found):
             publish(session, "alert", {"name": name, "message": words})
+
+    return look

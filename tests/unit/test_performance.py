@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from sessions.forever import Forever
 from sessions.model import SessionId, SessionState
 from sessions.snapshot import Performance
 from supervisor import host_watch
@@ -124,10 +125,10 @@ async def test_an_alert_is_raised_once_and_taken_back_once() -> None:
         assert kind == "alert"
         published.append((session, data["name"], data["message"]))
 
-    task = asyncio.create_task(monitor(NoSessions(), watch, LIMITS, 30.0, publish))  # type: ignore[arg-type]
+    look = monitor(NoSessions(), watch, LIMITS, publish)  # type: ignore[arg-type]
+    kept = Forever().keep("performance monitor", look, every_seconds=30.0, at_once=False)
     await asyncio.sleep(30 * 13)
-    task.cancel()
-    await asyncio.wait([task])
+    await kept.close()
     assert [(session, name) for session, name, _ in published] == [(None, "cpu"), (None, "cpu")]
     assert published[0][2] == "cpu is 100%, above 90%"
     assert published[1][2] == "no more: cpu is 95%, above 90%"
