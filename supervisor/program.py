@@ -141,7 +141,8 @@ async def _serve(
             thresholds=settings.thresholds(),
             forecaster=forecaster,
         )
-        await stack.enter_async_context(serving(create_app(parts, token), listener))
+        app = create_app(parts, token, settings.api_connections)
+        await stack.enter_async_context(serving(app, listener))
         host = f"[{settings.api_host}]" if ":" in settings.api_host else settings.api_host
         address = f"http://{host}:{listener.getsockname()[1]}"
         lock.note(address)
