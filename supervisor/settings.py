@@ -1,4 +1,4 @@
-"""The settings: `WHATSAPP_*` environment variables (or a `.env` file), read once and handed down as frozen values.
+"""The settings: `WHATSAPP_*` environment variables (or the installation's `.env` file), read once and handed down as frozen values.
 
 Names and defaults of seed 002 stay as they are, because people's scripts use them. Durations are milliseconds. A bad value refuses the start
 and names the variable, the value and what is accepted; an unknown `WHATSAPP_*` variable is warned about.
@@ -19,15 +19,13 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 from sessions import policy
 from sessions.health import HealthConfig
 from sessions.limits import Limits
-from sessions.store.cipher import parse_keys
-from sessions.store.database import parse_url
 from sessions.surroundings import SessionConfig
 from supervisor.gate import GateConfig
 from supervisor.host.connections import websocket_ports
+from supervisor.installation import DATA, ENV_FILE, folder, left_behind
 from supervisor.performance import Thresholds
 
 PREFIX: Final = "WHATSAPP_"
-ENV_FILE: Final = ".env"
 PM2_VARIABLE: Final = "pm_id"
 """pm2 gives it to whatever it starts."""
 SECRETS: Final = frozenset({"api_token", "noise_root_key", "database_url", "store_key"})
@@ -54,9 +52,7 @@ Fraction = Annotated[float, Field(gt=0, le=1, allow_inf_nan=False)]
 class Settings(BaseSettings):
     """Every setting, with its unit, default and reason. The environment's name is the field's in capitals behind `WHATSAPP_`."""
 
-    model_config = SettingsConfigDict(
-        env_prefix=PREFIX, env_file=ENV_FILE, extra="ignore", frozen=True, env_ignore_empty=True
-    )
+    model_config = SettingsConfigDict(env_prefix=PREFIX, extra="ignore", frozen=True, env_ignore_empty=True)
 
     reconnection_max_retries: Count = Field(10, description="Attempts at the exponential pace before the long tail.")
     reconnection_base_delay: PositiveMilliseconds = Field(
@@ -177,7 +173,10 @@ class Settings(BaseSettings):
         30,
         description="How long incidents are kept after they are over, days; /incidents and `wasup explain` show them.",
     )
-    data_dir: Path = Field(Path("data"), description="Holds everything that is written: database, socket, logs, lock.")
+    data_dir: Path = Field(
+        Path(DATA),
+        description="Holds everything that is written: database, socket, logs, lock. A relative path is meant from the installation's folder.",
+    )
     database_url: SecretStr | None = Field(
         None,
         description="postgresql://user:password@host/database in place of the SQLite file in the data directory. One supervisor per database.",
@@ -190,6 +189,10 @@ class Settings(BaseSettings):
     api_host: str = Field("127.0.0.1", description="Where the API listens. Anything but loopback needs an API token.")
     api_port: Annotated[int, BeforeValidator(_whole_number), Field(ge=0, le=65_535)] = Field(
         4001, description="The API's port; 0 picks a free one."
+    )
+    api_connections: Annotated[int, BeforeValidator(_whole_number), Field(ge=8, le=65_536)] = Field(
+        512,
+        description="Connections that the API keeps at once, half of them waiting for events; a quarter of the descriptor limit at the most.",
     )
     api_token: SecretStr | None = Field(
         None, description="Bearer token that every API call must carry; required when the API is not on loopback."
@@ -241,7 +244,7 @@ class Settings(BaseSettings):
                 f"at least WHATSAPP_DISK_THRESHOLD ({self.disk_threshold})",
             )
         self._check_secret("database_url", _parse_server_url)
-        self._check_secret("store_key", parse_keys)
+        self._check_secret("store_key", _parse_keys)
         if self.worker_heartbeat_timeout < 2 * self.worker_heartbeat_interval:
             raise _wrong(
                 "worker_heartbeat_timeout",
@@ -357,8 +360,20 @@ class Settings(BaseSettings):
         return environment
 
 
+# The store's room is imported where a setting needs it: most commands have no such setting, and SQLAlchemy takes its time.
+
+
+def _parse_keys(text: str) -> None:
+    """Raises ValueError."""
+    from sessions.store.cipher import parse_keys
+
+    parse_keys(text)
+
+
 def _parse_server_url(text: str) -> None:
     """An SQLite file elsewhere would have no lock: two supervisors of two directories would own it. Raises ValueError."""
+    from sessions.store.database import parse_url
+
     if parse_url(text).get_backend_name() == "sqlite":
         raise ValueError(
             "an SQLite file is always WHATSAPP_DATA_DIR's own; this accepts postgresql://user:password@host/database"
@@ -366,19 +381,38 @@ def _parse_server_url(text: str) -> None:
 
 
 def load() -> Settings:
-    """Read the environment. Raises BadSettings with a line for each thing that is wrong."""
+    """Read the environment and the `.env` of installation.py's folder. Raises BadSettings with a line for each thing that is wrong."""
+    file = folder() / ENV_FILE
     try:
-        return Settings()
+        loaded = Settings(_env_file=file)
     except UnicodeDecodeError:
-        raise BadSettings(f"{ENV_FILE} is not UTF-8 text; it holds lines such as WHATSAPP_API_PORT=4001.") from None
+        raise BadSettings(f"{file} is not UTF-8 text; it holds lines such as WHATSAPP_API_PORT=4001.") from None
+    except OSError as error:
+        raise BadSettings(
+            f"{file} cannot be read ({error.strerror}): be the user whom the supervisor runs as, or name another folder (--directory)."
+        ) from None
     except ValidationError as error:
         raise BadSettings("\n".join(_explain(dict(detail)) for detail in error.errors())) from None
+    here = left_behind()
+    if here is not None and "data_dir" not in loaded.model_fields_set:
+        raise BadSettings(
+            f"{here} has settings or data of its own, and {folder()} is the folder that wasup is installed in. Say which one is meant: "
+            f"wasup --directory {here}, or --directory {folder()}; or set WHATSAPP_DATA_DIR."
+        )
+    return loaded.model_copy(
+        update={
+            "data_dir": folder() / loaded.data_dir.expanduser(),
+            "policy_file": loaded.policy_file and folder() / loaded.policy_file.expanduser(),
+        }
+    )
 
 
 def unknown_variables() -> list[str]:
     """A warning for each `WHATSAPP_*` variable that is not a setting."""
     known = {variable(name) for name in Settings.model_fields}
-    given = {name.upper() for name in (*os.environ, *dotenv_values(ENV_FILE)) if name.upper().startswith(PREFIX)}
+    given = {
+        name.upper() for name in (*os.environ, *dotenv_values(folder() / ENV_FILE)) if name.upper().startswith(PREFIX)
+    }
     return [f"{name} is not a setting and is ignored{_similar(name, known)}" for name in sorted(given - known)]
 
 
