@@ -14,6 +14,7 @@ from api.errors import errors_as_json
 from api.fences import Commands, Places, refuse_encodings, refuse_other_sites
 from api.guard import guard
 from api.keys import (
+    ALERTS,
     CONNECTIONS,
     FEED,
     FLEET,
@@ -32,6 +33,7 @@ from api.keys import (
 from api.routes import ROUTES
 from sessions.forever import Forever
 from sessions.store import Store
+from supervisor.alerts import Alerts
 from supervisor.feed import Feed
 from supervisor.fleet import Fleet
 from supervisor.forecasting import Forecaster
@@ -64,6 +66,7 @@ class Parts:
     host: HostWatch
     thresholds: Thresholds
     forecaster: Forecaster
+    alerts: Alerts
 
 
 def create_app(parts: Parts, token: str | None, connections: int) -> web.Application:
@@ -77,6 +80,7 @@ def create_app(parts: Parts, token: str | None, connections: int) -> web.Applica
     app[PAIRING] = PairingBudget(asyncio.get_running_loop().time())
     app[WAITERS] = Places(most // 2, "calls wait for an event or a QR")
     app[FLEET], app[FEED], app[STORE], app[ROLL] = parts.fleet, parts.feed, parts.store, parts.roll
+    app[ALERTS] = parts.alerts
     app[POLICY], app[HOST], app[THRESHOLDS], app[FORECASTER] = (
         parts.policy,
         parts.host,

@@ -1,5 +1,6 @@
 """The handlers about credentials: take over what was paired elsewhere; look at archived ones, put them back."""
 
+import asyncio
 from typing import Final
 
 import msgspec
@@ -36,10 +37,14 @@ async def import_session(request: web.Request) -> web.Response:
     session = parse_session_id(request.match_info["id"])
     with request.app[IMPORTS].one():
         given = await _read(request)
-        entries = [KeyEntry(kind, name, msgspec.Raw(value)) for kind, name, value in given.entries]
+        entries = await asyncio.to_thread(_entries, given)
         proxy = parse_proxy(given.proxy) if given.proxy is not None else None
         imported = await request.app[FLEET].import_credentials(session, entries, given.start, proxy)
     return json(imported.view(), 201)
+
+
+def _entries(given: ReadImport) -> list[KeyEntry]:
+    return [KeyEntry(kind, name, msgspec.Raw(value)) for kind, name, value in given.entries]
 
 
 async def _read(request: web.Request) -> ReadImport:

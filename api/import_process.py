@@ -18,8 +18,8 @@ from sessions import baileys_folders
 from sessions.baileys_folders import NotImportable
 from sessions.wire import UNREADABLE, KeyEntry
 
-MAX_ENTRIES: Final = 50_000
-"""A session that has been in large groups for years has some ten thousand keys."""
+MAX_ENTRIES: Final = 20_000
+"""A long-lived session has some thousands of keys."""
 MEMORY_BYTES: Final = 1024 * 2**20
 """Enough for what 16 MiB of JSON unfold to."""
 SECONDS: Final = 30.0
@@ -35,7 +35,7 @@ class Import(msgspec.Struct, forbid_unknown_fields=True):
     proxy: str | None = None
 
 
-class ReadImport(msgspec.Struct):
+class ReadImport(msgspec.Struct, array_like=True):
     """What the process answers. `problem`: why it cannot be taken, with a hint (empty: the form of the body is the hint)."""
 
     entries: list[tuple[str, str, bytes]] = []

@@ -1,4 +1,4 @@
-"""The settings: `WHATSAPP_*` environment variables (or a `.env` file), read once and handed down as frozen values.
+"""The settings: `WHATSAPP_*` environment variables (or the installation's `.env` file), read once and handed down as frozen values.
 
 Names and defaults of seed 002 stay as they are, because people's scripts use them. Durations are milliseconds. A bad value refuses the start
 and names the variable, the value and what is accepted; an unknown `WHATSAPP_*` variable is warned about.
@@ -19,15 +19,13 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 from sessions import policy
 from sessions.health import HealthConfig
 from sessions.limits import Limits
-from sessions.store.cipher import parse_keys
-from sessions.store.database import parse_url
 from sessions.surroundings import SessionConfig
 from supervisor.gate import GateConfig
 from supervisor.host.connections import websocket_ports
+from supervisor.installation import DATA, ENV_FILE, folder, left_behind
 from supervisor.performance import Thresholds
 
 PREFIX: Final = "WHATSAPP_"
-ENV_FILE: Final = ".env"
 PM2_VARIABLE: Final = "pm_id"
 """pm2 gives it to whatever it starts."""
 SECRETS: Final = frozenset({"api_token", "noise_root_key", "database_url", "store_key"})
@@ -54,9 +52,7 @@ Fraction = Annotated[float, Field(gt=0, le=1, allow_inf_nan=False)]
 class Settings(BaseSettings):
     """Every setting, with its unit, default and reason. The environment's name is the field's in capitals behind `WHATSAPP_`."""
 
-    model_config = SettingsConfigDict(
-        env_prefix=PREFIX, env_file=ENV_FILE, extra="ignore", frozen=True, env_ignore_empty=True
-    )
+    model_config = SettingsConfigDict(env_prefix=PREFIX, extra="ignore", frozen=True, env_ignore_empty=True)
 
     reconnection_max_retries: Count = Field(10, description="Attempts at the exponential pace before the long tail.")
     reconnection_base_delay: PositiveMilliseconds = Field(
@@ -98,7 +94,14 @@ class Settings(BaseSettings):
         0.1, description="Failed operations of the last 5 minutes that raise an alert, fraction of 1."
     )
     response_time_threshold: PositiveMilliseconds = Field(
-        5_000, description="A probe that takes longer has failed; a mean above it raises an alert, ms."
+        5_000,
+        description="Mean of a session's last 20 round trips (probes and sends) that raises an alert, ms. Closes nothing: see "
+        "WHATSAPP_PROBE_TIMEOUT.",
+    )
+    probe_timeout: PositiveMilliseconds | None = Field(
+        None,
+        description="A probe of an open session that is not answered by then has failed, and the session is reconnected, ms; "
+        "unset: 5000, or WHATSAPP_RESPONSE_TIME_THRESHOLD if that is more.",
     )
     descriptor_threshold: Fraction = Field(
         0.9,
@@ -111,6 +114,17 @@ class Settings(BaseSettings):
     websocket_threshold: Count | None = Field(
         None,
         description="WebSocket connections of the host that raise an alert; unset: 500, or twice the sessions if that is more.",
+    )
+    disk_threshold: Fraction = Field(
+        0.85, description="Room or inodes in use, of a watched file system, that raise a warning, fraction of 1."
+    )
+    disk_critical_threshold: Fraction = Field(
+        0.95, description="Room or inodes in use, of a watched file system, that raise a critical alert, fraction of 1."
+    )
+    watched_directories: str | None = Field(
+        None,
+        description="Further directories whose file systems are watched (comma-separated): where logs and backups go. The data "
+        "directory's always is, and that of the log if it is a file.",
     )
     worker_heartbeat_interval: PositiveMilliseconds = Field(
         5_000, description="How often a worker says that it lives, ms."
@@ -159,7 +173,10 @@ class Settings(BaseSettings):
         30,
         description="How long incidents are kept after they are over, days; /incidents and `wasup explain` show them.",
     )
-    data_dir: Path = Field(Path("data"), description="Holds everything that is written: database, socket, logs, lock.")
+    data_dir: Path = Field(
+        Path(DATA),
+        description="Holds everything that is written: database, socket, logs, lock. A relative path is meant from the installation's folder.",
+    )
     database_url: SecretStr | None = Field(
         None,
         description="postgresql://user:password@host/database in place of the SQLite file in the data directory. One supervisor per database.",
@@ -220,8 +237,14 @@ class Settings(BaseSettings):
                 self.worker_memory_hard,
                 f"more than WHATSAPP_WORKER_MEMORY_SOFT ({self.worker_memory_soft})",
             )
+        if self.disk_critical_threshold < self.disk_threshold:
+            raise _wrong(
+                "disk_critical_threshold",
+                self.disk_critical_threshold,
+                f"at least WHATSAPP_DISK_THRESHOLD ({self.disk_threshold})",
+            )
         self._check_secret("database_url", _parse_server_url)
-        self._check_secret("store_key", parse_keys)
+        self._check_secret("store_key", _parse_keys)
         if self.worker_heartbeat_timeout < 2 * self.worker_heartbeat_interval:
             raise _wrong(
                 "worker_heartbeat_timeout",
@@ -264,7 +287,7 @@ class Settings(BaseSettings):
             stable_after_seconds=self.stable_after / 1000,
             health=HealthConfig(
                 interval_seconds=self.health_check_interval / 1000,
-                probe_timeout_seconds=self.response_time_threshold / 1000,
+                probe_timeout_seconds=self.probe_timeout_ms / 1000,
                 heartbeat_timeout_seconds=self.worker_heartbeat_timeout / 1000,
             ),
         )
@@ -289,7 +312,19 @@ class Settings(BaseSettings):
             descriptors=self.descriptor_threshold,
             load=self.load_threshold,
             websockets=self.websocket_threshold,
+            disk=self.disk_threshold,
+            disk_critical=self.disk_critical_threshold,
         )
+
+    @property
+    def probe_timeout_ms(self) -> int:
+        """How long a probe may take. Unset, an operator's longer threshold goes on to lengthen it: no update may disconnect anybody."""
+        return self.probe_timeout or max(5_000, self.response_time_threshold)
+
+    def further_directories(self) -> list[Path]:
+        """The watched directories, but for the data directory."""
+        names = (self.watched_directories or "").split(",")
+        return [Path(name.strip()).expanduser().absolute() for name in names if name.strip()]
 
     def web_socket_ports(self, api_port: int) -> frozenset[int]:
         """The ports at which a connection is counted as a WebSocket one. `api_port`: the one that the API has got."""
@@ -311,7 +346,7 @@ class Settings(BaseSettings):
         """What a worker is told (docs/wire.md)."""
         environment = {
             "WASUP_CONNECT_TIMEOUT_MS": str(self.connect_timeout),
-            "WASUP_PROBE_TIMEOUT_MS": str(self.response_time_threshold),
+            "WASUP_PROBE_TIMEOUT_MS": str(self.probe_timeout_ms),
             "WASUP_HEARTBEAT_INTERVAL_MS": str(self.worker_heartbeat_interval),
             "WASUP_ADOPTION_WINDOW_MS": str(self.adoption_window),
             "WASUP_LOG_LEVEL": "warn" if self.log_level == "warning" else self.log_level,
@@ -325,8 +360,20 @@ class Settings(BaseSettings):
         return environment
 
 
+# The store's room is imported where a setting needs it: most commands have no such setting, and SQLAlchemy takes its time.
+
+
+def _parse_keys(text: str) -> None:
+    """Raises ValueError."""
+    from sessions.store.cipher import parse_keys
+
+    parse_keys(text)
+
+
 def _parse_server_url(text: str) -> None:
     """An SQLite file elsewhere would have no lock: two supervisors of two directories would own it. Raises ValueError."""
+    from sessions.store.database import parse_url
+
     if parse_url(text).get_backend_name() == "sqlite":
         raise ValueError(
             "an SQLite file is always WHATSAPP_DATA_DIR's own; this accepts postgresql://user:password@host/database"
@@ -334,19 +381,38 @@ def _parse_server_url(text: str) -> None:
 
 
 def load() -> Settings:
-    """Read the environment. Raises BadSettings with a line for each thing that is wrong."""
+    """Read the environment and the `.env` of installation.py's folder. Raises BadSettings with a line for each thing that is wrong."""
+    file = folder() / ENV_FILE
     try:
-        return Settings()
+        loaded = Settings(_env_file=file)
     except UnicodeDecodeError:
-        raise BadSettings(f"{ENV_FILE} is not UTF-8 text; it holds lines such as WHATSAPP_API_PORT=4001.") from None
+        raise BadSettings(f"{file} is not UTF-8 text; it holds lines such as WHATSAPP_API_PORT=4001.") from None
+    except OSError as error:
+        raise BadSettings(
+            f"{file} cannot be read ({error.strerror}): be the user whom the supervisor runs as, or name another folder (--directory)."
+        ) from None
     except ValidationError as error:
         raise BadSettings("\n".join(_explain(dict(detail)) for detail in error.errors())) from None
+    here = left_behind()
+    if here is not None and "data_dir" not in loaded.model_fields_set:
+        raise BadSettings(
+            f"{here} has settings or data of its own, and {folder()} is the folder that wasup is installed in. Say which one is meant: "
+            f"wasup --directory {here}, or --directory {folder()}; or set WHATSAPP_DATA_DIR."
+        )
+    return loaded.model_copy(
+        update={
+            "data_dir": folder() / loaded.data_dir.expanduser(),
+            "policy_file": loaded.policy_file and folder() / loaded.policy_file.expanduser(),
+        }
+    )
 
 
 def unknown_variables() -> list[str]:
     """A warning for each `WHATSAPP_*` variable that is not a setting."""
     known = {variable(name) for name in Settings.model_fields}
-    given = {name.upper() for name in (*os.environ, *dotenv_values(ENV_FILE)) if name.upper().startswith(PREFIX)}
+    given = {
+        name.upper() for name in (*os.environ, *dotenv_values(folder() / ENV_FILE)) if name.upper().startswith(PREFIX)
+    }
     return [f"{name} is not a setting and is ignored{_similar(name, known)}" for name in sorted(given - known)]
 
 

@@ -75,6 +75,7 @@ FOR_EVER = {
     "snapshots",
     "incident log",
     "performance monitor",
+    "host sampler",
 }
 
 

@@ -35,13 +35,13 @@ def test_the_seeds_names_and_defaults_are_kept(name: str, default: object) -> No
     assert getattr(load(), name.removeprefix("WHATSAPP_").lower()) == default
 
 
-def test_the_rest_of_the_design_is_kept() -> None:
+def test_the_rest_of_the_design_is_kept(bare_environment: Path) -> None:
     loaded = load()
     assert (loaded.connect_timeout, loaded.reconnection_tail_delay, loaded.stable_after) == (30_000, 900_000, 60_000)
     assert (loaded.gate_rate, loaded.gate_burst) == (5.0, 10)
     assert (loaded.egress_rate, loaded.egress_burst) == (None, None), "as the fleet's"
     assert (loaded.worker_crash_budget, loaded.worker_crash_window) == (5, 600_000)
-    assert (loaded.api_host, loaded.data_dir) == ("127.0.0.1", Path("data"))
+    assert (loaded.api_host, loaded.data_dir) == ("127.0.0.1", bare_environment / "data")
 
 
 def test_every_setting_says_what_it_is_for() -> None:
