@@ -59,7 +59,7 @@ class NodeSuites:
             self.running.terminate()
 
     def _tell(self, name: str, status: int, said: str, seconds: float) -> None:
-        counts = dict(re.findall(r"^(?:ℹ|#) (tests|pass|fail|skipped) (\d+)$", said, re.MULTILINE))
+        counts = dict(re.findall(r"^\S (tests|pass|fail|skipped) (\d+)$", said, re.MULTILINE))
         words = ", ".join(f"{count} {what}" for what, count in counts.items() if what != "tests" and count != "0")
         if status != 0:
             self.failed.append(name)
