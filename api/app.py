@@ -8,6 +8,7 @@ from typing import Final
 
 from aiohttp import web
 
+from api.callers import own_users
 from api.errors import errors_as_json
 from api.guard import guard
 from api.keys import FEED, FLEET, FORECASTER, FOREVER, HOST, POLICY, ROLL, STORE, THRESHOLDS
@@ -43,9 +44,10 @@ class Parts:
     forecaster: Forecaster
 
 
-def create_app(parts: Parts, token: str | None) -> web.Application:
-    """The application. `token`: what every call must carry; None: nothing."""
-    app = web.Application(middlewares=[errors_as_json, guard(token)], client_max_size=MAX_BODY_BYTES)
+def create_app(parts: Parts, token: str | None, everybody: bool = False) -> web.Application:
+    """The application. `token`: what every call must carry. Without one, processes of our own user and root may call; or `everybody`'s here."""
+    users = None if everybody else own_users()
+    app = web.Application(middlewares=[errors_as_json, guard(token, users)], client_max_size=MAX_BODY_BYTES)
     app[FLEET], app[FEED], app[STORE], app[ROLL] = parts.fleet, parts.feed, parts.store, parts.roll
     app[POLICY], app[HOST], app[THRESHOLDS], app[FORECASTER] = (
         parts.policy,

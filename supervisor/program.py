@@ -168,7 +168,8 @@ async def _serve(
             thresholds=settings.thresholds(),
             forecaster=forecaster,
         )
-        await stack.enter_async_context(serving(create_app(parts, token), listener))
+        application = create_app(parts, token, everybody=settings.api_local_users == "all")
+        await stack.enter_async_context(serving(application, listener))
         host = f"[{settings.api_host}]" if ":" in settings.api_host else settings.api_host
         address = f"http://{host}:{listener.getsockname()[1]}"
         lock.note(address)
