@@ -13,6 +13,7 @@ from api.keys import FEED, FLEET, FOREVER, STORE
 from api.responses import body, json
 from sessions.events import Command, UseProxy
 from sessions.model import InvalidSessionId, SessionId, SessionNotFound, parse_session_id
+from sessions.numbers import InvalidRecipient, number_of, phone_number
 from sessions.proxy import parse_proxy
 from sessions.session import Session
 from sessions.store import StoredEvent
@@ -20,8 +21,6 @@ from supervisor.performance import system_performance
 
 MAX_WAIT_SECONDS: Final = 60.0
 MAX_EVENTS: Final = 1000
-_PHONE: Final = re.compile(r"[0-9]{8,15}")
-"""E.164: at most 15 digits; no country has fewer than 8 with its code."""
 
 
 class NewSession(msgspec.Struct, forbid_unknown_fields=True):
@@ -146,11 +145,11 @@ async def session_qr(request: web.Request) -> web.Response:
 async def pairing_code(request: web.Request) -> web.Response:
     """A code to type on the phone instead of scanning."""
     session = _session(request)
-    phone = re.sub(r"[+\s().-]", "", (await body(request, Phone)).phone)
-    if _PHONE.fullmatch(phone) is None:
-        raise BadRequest(
-            "That is not a phone number.", "Give it with its country code: 8 to 15 digits, such as 5511999990000."
-        )
+    given = (await body(request, Phone)).phone
+    try:
+        phone = phone_number(given, _home(request))
+    except InvalidRecipient as error:
+        raise BadRequest(str(error), error.hint) from None
     return json({"id": session.id, "code": await session.pairing_code(phone)})
 
 
@@ -202,6 +201,12 @@ def session_id(request: web.Request) -> SessionId:
         return parse_session_id(request.match_info["id"])
     except InvalidSessionId as error:  # what cannot be a session's name names no session
         raise SessionNotFound(str(error), error.hint) from None
+
+
+def _home(request: web.Request) -> str | None:
+    """A number of this fleet: its country is where a number without country code is taken to be from."""
+    numbers = (number_of(session.view().jid) for session in request.app[FLEET].sessions())
+    return next((number for number in numbers if number), None)
 
 
 def _session(request: web.Request) -> Session:

@@ -2,6 +2,7 @@
 
 from aiohttp import web
 
+from api.fences import Places
 from sessions.forever import Forever
 from sessions.store import Store
 from supervisor.feed import Feed
@@ -21,3 +22,5 @@ STORE = web.AppKey("store", Store)
 ROLL = web.AppKey("roll", Roll)
 POLICY = web.AppKey("policy", LivePolicy)
 THRESHOLDS = web.AppKey("thresholds", Thresholds)
+WAITERS = web.AppKey("waiters", Places)
+CONNECTIONS = web.AppKey("connections", int)

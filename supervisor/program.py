@@ -168,8 +168,9 @@ async def _serve(
             thresholds=settings.thresholds(),
             forecaster=forecaster,
         )
-        application = create_app(parts, token, everybody=settings.api_local_users == "all")
-        await stack.enter_async_context(serving(application, listener))
+        everybody = settings.api_local_users == "all"
+        app = create_app(parts, token, settings.api_connections, everybody)
+        await stack.enter_async_context(serving(app, listener))
         host = f"[{settings.api_host}]" if ":" in settings.api_host else settings.api_host
         address = f"http://{host}:{listener.getsockname()[1]}"
         lock.note(address)

@@ -185,6 +185,10 @@ class Settings(BaseSettings):
     api_port: Annotated[int, BeforeValidator(_whole_number), Field(ge=0, le=65_535)] = Field(
         4001, description="The API's port; 0 picks a free one."
     )
+    api_connections: Annotated[int, BeforeValidator(_whole_number), Field(ge=8, le=65_536)] = Field(
+        512,
+        description="Connections that the API keeps at once, half of them waiting for events; a quarter of the descriptor limit at the most.",
+    )
     api_token: SecretStr | None = Field(
         None,
         description="Bearer token that every API call must carry; required when the API is not on loopback. "

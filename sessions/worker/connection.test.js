@@ -181,7 +181,7 @@ test('a close that is asked for comes at once, and only once', async (t) => {
 
 test('nothing but a login can be asked of a socket that is not open', async (t) => {
   const { connection } = connectTo(await listen(t, createTcpServer()));
-  await assert.rejects(connection.sendText('5511999990000', 'hello'), { code: 'not_open' });
+  await assert.rejects(connection.sendText(['5511999990000'], 'hello'), { code: 'not_open' });
   await assert.rejects(connection.pairingCode('5511999990000'), { code: 'not_open' });
   await connection.closed;
 });

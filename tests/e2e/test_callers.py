@@ -26,6 +26,8 @@ def talk(address: tuple[str, int], request: bytes, hang_up: bool = False) -> byt
         caller.sendall(request)
         if hang_up:
             return b""
+        if b"Connection: close" not in request:
+            caller.shutdown(socket.SHUT_WR)
         answer = b""
         while part := caller.recv(65_536):
             answer += part
@@ -56,6 +58,9 @@ async def test_without_a_token_our_own_user_and_root_may_call_and_nobody_else(
         return await asyncio.to_thread(talk, address, get(path, *headers, host=host))
 
     assert status_of(await answer()) == 200, "the operator's curl"
+    await supervisor.must("POST", "/sessions", {"id": "shown"})
+    await supervisor.wait_state("shown", "qr")
+    assert status_of(await answer(path="/sessions/shown/qr")) == 200
     for host in ("localhost:4001", "[::1]:4001", "127.0.0.1:1", "LOCALHOST"):
         assert status_of(await answer(host=host)) == 200, host
     for host in (
