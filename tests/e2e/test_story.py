@@ -111,7 +111,7 @@ async def test_a_refused_upgrade_is_noticed_and_healed(
     refusal: str, start_supervisor: StartSupervisor, standin: StandIn
 ) -> None:
     """Baileys emits nothing, ever, for an HTTP answer other than 101. A captive portal's 403 is no ban."""
-    expected = {"503": "unavailable", "429": "rate_limited", "403": "upgrade_refused", "reset": "connection_lost"}
+    expected = {"503": "unavailable", "429": "rate_limited", "403": "upgrade_refused", "reset": "network_unreachable"}
     supervisor = await start_supervisor(reconnection_base_delay=100)
     name = f"refused-{refusal}"
     await pair(supervisor, standin, name)
