@@ -14,10 +14,24 @@ from api.connections import Connection, Door, most_connections
 from api.errors import errors_as_json
 from api.fences import Commands, Places, refuse_encodings, refuse_other_sites
 from api.guard import guard
-from api.keys import CONNECTIONS, FEED, FLEET, FORECASTER, FOREVER, HOST, POLICY, ROLL, STORE, THRESHOLDS, WAITERS
+from api.keys import (
+    ALERTS,
+    CONNECTIONS,
+    FEED,
+    FLEET,
+    FORECASTER,
+    FOREVER,
+    HOST,
+    POLICY,
+    ROLL,
+    STORE,
+    THRESHOLDS,
+    WAITERS,
+)
 from api.routes import ROUTES
 from sessions.forever import Forever
 from sessions.store import Store
+from supervisor.alerts import Alerts
 from supervisor.feed import Feed
 from supervisor.fleet import Fleet
 from supervisor.forecasting import Forecaster
@@ -47,6 +61,7 @@ class Parts:
     host: HostWatch
     thresholds: Thresholds
     forecaster: Forecaster
+    alerts: Alerts
 
 
 def create_app(parts: Parts, token: str | None, connections: int, everybody: bool = False) -> web.Application:
@@ -62,6 +77,7 @@ def create_app(parts: Parts, token: str | None, connections: int, everybody: boo
     app[CONNECTIONS] = most
     app[WAITERS] = Places(most // 2, "calls wait for an event or a QR")
     app[FLEET], app[FEED], app[STORE], app[ROLL] = parts.fleet, parts.feed, parts.store, parts.roll
+    app[ALERTS] = parts.alerts
     app[POLICY], app[HOST], app[THRESHOLDS], app[FORECASTER] = (
         parts.policy,
         parts.host,

@@ -106,7 +106,14 @@ class Settings(BaseSettings):
         0.1, description="Failed operations of the last 5 minutes that raise an alert, fraction of 1."
     )
     response_time_threshold: PositiveMilliseconds = Field(
-        5_000, description="A probe that takes longer has failed; a mean above it raises an alert, ms."
+        5_000,
+        description="Mean of a session's last 20 round trips (probes and sends) that raises an alert, ms. Closes nothing: see "
+        "WHATSAPP_PROBE_TIMEOUT.",
+    )
+    probe_timeout: PositiveMilliseconds | None = Field(
+        None,
+        description="A probe of an open session that is not answered by then has failed, and the session is reconnected, ms; "
+        "unset: 5000, or WHATSAPP_RESPONSE_TIME_THRESHOLD if that is more.",
     )
     descriptor_threshold: Fraction = Field(
         0.9,
@@ -119,6 +126,17 @@ class Settings(BaseSettings):
     websocket_threshold: Count | None = Field(
         None,
         description="WebSocket connections of the host that raise an alert; unset: 500, or twice the sessions if that is more.",
+    )
+    disk_threshold: Fraction = Field(
+        0.85, description="Room or inodes in use, of a watched file system, that raise a warning, fraction of 1."
+    )
+    disk_critical_threshold: Fraction = Field(
+        0.95, description="Room or inodes in use, of a watched file system, that raise a critical alert, fraction of 1."
+    )
+    watched_directories: str | None = Field(
+        None,
+        description="Further directories whose file systems are watched (comma-separated): where logs and backups go. The data "
+        "directory's always is, and that of the log if it is a file.",
     )
     worker_heartbeat_interval: PositiveMilliseconds = Field(
         5_000, description="How often a worker says that it lives, ms."
@@ -238,6 +256,12 @@ class Settings(BaseSettings):
                 self.worker_memory_hard,
                 f"more than WHATSAPP_WORKER_MEMORY_SOFT ({self.worker_memory_soft})",
             )
+        if self.disk_critical_threshold < self.disk_threshold:
+            raise _wrong(
+                "disk_critical_threshold",
+                self.disk_critical_threshold,
+                f"at least WHATSAPP_DISK_THRESHOLD ({self.disk_threshold})",
+            )
         self._check_secret("database_url", _parse_server_url)
         self._check_secret("store_key", _parse_keys)
         if self.worker_heartbeat_timeout < 2 * self.worker_heartbeat_interval:
@@ -293,7 +317,7 @@ class Settings(BaseSettings):
             stable_after_seconds=self.stable_after / 1000,
             health=HealthConfig(
                 interval_seconds=self.health_check_interval / 1000,
-                probe_timeout_seconds=self.response_time_threshold / 1000,
+                probe_timeout_seconds=self.probe_timeout_ms / 1000,
                 heartbeat_timeout_seconds=self.worker_heartbeat_timeout / 1000,
             ),
         )
@@ -318,7 +342,19 @@ class Settings(BaseSettings):
             descriptors=self.descriptor_threshold,
             load=self.load_threshold,
             websockets=self.websocket_threshold,
+            disk=self.disk_threshold,
+            disk_critical=self.disk_critical_threshold,
         )
+
+    @property
+    def probe_timeout_ms(self) -> int:
+        """How long a probe may take. Unset, an operator's longer threshold goes on to lengthen it: no update may disconnect anybody."""
+        return self.probe_timeout or max(5_000, self.response_time_threshold)
+
+    def further_directories(self) -> list[Path]:
+        """The watched directories, but for the data directory."""
+        names = (self.watched_directories or "").split(",")
+        return [Path(name.strip()).expanduser().absolute() for name in names if name.strip()]
 
     def web_socket_ports(self, api_port: int) -> frozenset[int]:
         """The ports at which a connection is counted as a WebSocket one. `api_port`: the one that the API has got."""
@@ -340,7 +376,7 @@ class Settings(BaseSettings):
         """What a worker is told (docs/wire.md)."""
         environment = {
             "WASUP_CONNECT_TIMEOUT_MS": str(self.connect_timeout),
-            "WASUP_PROBE_TIMEOUT_MS": str(self.response_time_threshold),
+            "WASUP_PROBE_TIMEOUT_MS": str(self.probe_timeout_ms),
             "WASUP_HEARTBEAT_INTERVAL_MS": str(self.worker_heartbeat_interval),
             "WASUP_ADOPTION_WINDOW_MS": str(self.adoption_window),
             "WASUP_LOG_LEVEL": "warn" if self.log_level == "warning" else self.log_level,
