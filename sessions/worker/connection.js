@@ -382,7 +382,8 @@ export class Connection {
     const { unconfirmed } = auth;
     if (this.#transport?.holdsBack) auth.undoPairing();
     else auth.dropUnfinishedPairing();
-    const pairing = { registered: auth.registered, qrShown: this.#qrShown.raised };
+    const upgraded = this.#transport?.upgraded ?? false;
+    const pairing = { registered: auth.registered, qrShown: this.#qrShown.raised, upgraded };
     const reason = verdict ?? closeReason(facts, pairing);
     if (this.#unlinking) this.#reportClosed(...afterUnlinking(facts, reason));
     else if (unconfirmed) this.#reportClosed(...this.#afterPairing(facts, reason));
