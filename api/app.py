@@ -9,14 +9,29 @@ from typing import Final
 
 from aiohttp import web
 
+from api.callers import own_users
 from api.connections import Connection, Door, most_connections
 from api.errors import errors_as_json
 from api.fences import Commands, Places, refuse_encodings, refuse_other_sites
 from api.guard import guard
-from api.keys import CONNECTIONS, FEED, FLEET, FORECASTER, FOREVER, HOST, POLICY, ROLL, STORE, THRESHOLDS, WAITERS
+from api.keys import (
+    ALERTS,
+    CONNECTIONS,
+    FEED,
+    FLEET,
+    FORECASTER,
+    FOREVER,
+    HOST,
+    POLICY,
+    ROLL,
+    STORE,
+    THRESHOLDS,
+    WAITERS,
+)
 from api.routes import ROUTES
 from sessions.forever import Forever
 from sessions.store import Store
+from supervisor.alerts import Alerts
 from supervisor.feed import Feed
 from supervisor.fleet import Fleet
 from supervisor.forecasting import Forecaster
@@ -46,17 +61,23 @@ class Parts:
     host: HostWatch
     thresholds: Thresholds
     forecaster: Forecaster
+    alerts: Alerts
 
 
-def create_app(parts: Parts, token: str | None, connections: int) -> web.Application:
-    """The application. `token`: what every call must carry; None: nothing. `connections`: how many there may be at once."""
+def create_app(parts: Parts, token: str | None, connections: int, everybody: bool = False) -> web.Application:
+    """The application. `connections`: how many there may be at once.
+
+    `token`: what every call must carry. Without one, processes of our own user and root may call; or `everybody`'s on this machine.
+    """
     commands, most = Commands(), most_connections(connections)
-    middlewares = [errors_as_json, refuse_other_sites, guard(token), refuse_encodings, commands.carry_through]
+    users = None if everybody else own_users()
+    middlewares = [errors_as_json, refuse_other_sites, guard(token, users), refuse_encodings, commands.carry_through]
     app = web.Application(middlewares=middlewares, client_max_size=MAX_BODY_BYTES)
     app.on_cleanup.append(commands.end)
     app[CONNECTIONS] = most
     app[WAITERS] = Places(most // 2, "calls wait for an event or a QR")
     app[FLEET], app[FEED], app[STORE], app[ROLL] = parts.fleet, parts.feed, parts.store, parts.roll
+    app[ALERTS] = parts.alerts
     app[POLICY], app[HOST], app[THRESHOLDS], app[FORECASTER] = (
         parts.policy,
         parts.host,

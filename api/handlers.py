@@ -9,7 +9,7 @@ from aiohttp import web
 
 from api import qr as qr_forms
 from api.errors import BadRequest
-from api.keys import FEED, FLEET, FOREVER, STORE
+from api.keys import ALERTS, FEED, FLEET, FOREVER, HOST, STORE
 from api.responses import body, json
 from sessions.events import Command, UseProxy
 from sessions.model import InvalidSessionId, SessionId, SessionNotFound, parse_session_id
@@ -17,6 +17,7 @@ from sessions.numbers import InvalidRecipient, number_of, phone_number
 from sessions.proxy import parse_proxy
 from sessions.session import Session
 from sessions.store import StoredEvent
+from supervisor.host.documents import document
 from supervisor.installation import version
 from supervisor.performance import system_performance
 
@@ -55,18 +56,21 @@ class Text(msgspec.Struct, forbid_unknown_fields=True):
 
 
 async def performance_metrics(request: web.Request) -> web.Response:
-    """Figures of the host and of every session."""
+    """Figures of the host, its file systems and every session, and the alerts that are on."""
     fleet = request.app[FLEET]
+    disks = await request.app[HOST].disks()
     sessions = {session.id: session.performance() for session in fleet.sessions()}
-    return json({"timestamp": _now(), "system": system_performance(fleet), "sessions": sessions})
+    shown = {"system": system_performance(fleet), "disks": document(disks), "sessions": sessions}
+    return json({"timestamp": _now()} | shown | {"alerts": request.app[ALERTS].active()})
 
 
 async def reconnection_status(request: web.Request) -> web.Response:
-    """Why each session is where it is, what comes next, the gate, and whether the store works."""
+    """Why each session is where it is, what comes next, the gate, whether the store works, and the alerts that are on."""
     fleet = request.app[FLEET]
     sessions = {session.id: session.reconnection() for session in fleet.sessions()}
     health = request.app[STORE].health
-    return json({"timestamp": _now(), "sessions": sessions, "gate": fleet.gate(), "store": health})
+    shown = {"sessions": sessions, "gate": fleet.gate(), "store": health, "alerts": request.app[ALERTS].active()}
+    return json({"timestamp": _now()} | shown)
 
 
 async def force_reconnection(request: web.Request) -> web.Response:
@@ -160,6 +164,12 @@ async def send_message(request: web.Request) -> web.Response:
     text = await body(request, Text)
     request.app[STORE].must_work()  # else Baileys would wait for it, and the caller for Baileys
     return json({"id": await session.send_text(text.to, text.text)})
+
+
+async def alerts(request: web.Request) -> web.Response:
+    """The alerts that are on (the critical ones first), and those that have ended of late. From memory: also while the store fails."""
+    known = request.app[ALERTS]
+    return json({"timestamp": _now(), "alerts": known.active(), "ended": known.ended()})
 
 
 # --- events and health --------------------------------------------------------------------------------------------------

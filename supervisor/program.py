@@ -16,17 +16,18 @@ from api.app import Parts, bind, create_app, serving
 from sessions.forever import Forever, TaskHealth
 from sessions.keys import KeyService
 from sessions.policy import correlated_reasons
-from sessions.ports import Publish
 from sessions.store import StoreHealth, backup
 from sessions.surroundings import Surroundings
 from sessions.worker_code import WORKER_MAIN, worker_code
 from sessions.workers import WorkerConfig, Workers
+from supervisor.alerts import Alerts, Severity
 from supervisor.feed import Feed
 from supervisor.fleet import Fleet
 from supervisor.forecasting import Forecaster, cpu_seconds
 from supervisor.gate import Gate
 from supervisor.host.process_limits import raise_soft_descriptors
-from supervisor.host_watch import HostWatch
+from supervisor.host.readings import WindowedHost
+from supervisor.host_watch import COUNT_SECONDS, HostWatch, log_directory
 from supervisor.incident_log import ALIVE_SECONDS, OutageRecorder, RecordKeeping
 from supervisor.lock import DirectoryLock
 from supervisor.login_costs import LoginCosts
@@ -84,16 +85,19 @@ async def _serve(
         await workers.listen()
         feed = await Feed.open(store, settings.event_log_size)
         dice = random.Random()
+        alerts = Alerts(feed.publish)
         policy = LivePolicy(
-            settings.policy_file, settings.policy_config(read_rules(settings.policy_file)), feed.publish
+            settings.policy_file, settings.policy_config(read_rules(settings.policy_file)), alerts.publish
         )
-        outages = OutageRecorder(feed.publish, store.records)
+        outages = OutageRecorder(alerts.publish, store.records)
         gate = Gate(settings.gate_config(), dice, outages.publish, correlated_reasons(policy.config.rules))
         costs = LoginCosts(
-            feed.publish, cpu_seconds, asyncio.get_running_loop().time, asyncio.get_running_loop().call_later
+            alerts.publish, cpu_seconds, asyncio.get_running_loop().time, asyncio.get_running_loop().call_later
         )
-        store.on_health = partial(_tell_health, feed.publish)
-        forever.watch(partial(_tell_task, feed.publish))
+        store.on_health = partial(_tell_health, alerts)
+        forever.watch(partial(_tell_task, alerts))
+        interval = settings.health_check_interval / 1000
+        sampler = WindowedHost(interval)
         fleet = Fleet(
             Surroundings(
                 config=settings.session_config(policy.config.rules),
@@ -107,6 +111,7 @@ async def _serve(
             ),
             gate,
             feed,
+            sampler,
         )
         forecaster = Forecaster(fleet, costs, settings.thresholds())
         policy.follow = fleet.follow
@@ -114,7 +119,7 @@ async def _serve(
         outages.left_behind(await store.records.begin())
         await fleet.open()
         workers.keep_spares()
-        roll = Roll(fleet.sessions, workers.code, feed.publish)
+        roll = Roll(fleet.sessions, workers.code, alerts.publish)
         stack.push_async_callback(roll.close)
         snapshots = forever.keep("snapshots", partial(take_snapshots, store), every_seconds=LOOK_SECONDS)
         stack.push_async_callback(snapshots.close)
@@ -123,10 +128,15 @@ async def _serve(
         stack.callback(store.records.say_alive)  # last: until then we lived
         stack.push_async_callback(records.close)
         ports = settings.web_socket_ports(listener.getsockname()[1])
-        watch = HostWatch(fleet.host, ports, lambda: tuple(worker.pid for worker in workers.alive))
+        watch = HostWatch(
+            sampler, ports, lambda: tuple(worker.pid for worker in workers.alive), _watched_directories(settings)
+        )
+        counting = forever.keep(
+            "host sampler", partial(asyncio.to_thread, sampler.count), every_seconds=min(COUNT_SECONDS, interval)
+        )
+        stack.push_async_callback(counting.close)
         if settings.performance_monitoring:
-            interval = settings.health_check_interval / 1000
-            look = monitor(fleet, watch, settings.thresholds(), feed.publish)
+            look = monitor(fleet, watch, settings.thresholds(), alerts)
             watching = forever.keep("performance monitor", look, every_seconds=interval, at_once=False)
             stack.push_async_callback(watching.close)
         token = settings.api_token.get_secret_value() if settings.api_token else None
@@ -140,8 +150,10 @@ async def _serve(
             host=watch,
             thresholds=settings.thresholds(),
             forecaster=forecaster,
+            alerts=alerts,
         )
-        app = create_app(parts, token, settings.api_connections)
+        everybody = settings.api_local_users == "all"
+        app = create_app(parts, token, settings.api_connections, everybody)
         await stack.enter_async_context(serving(app, listener))
         host = f"[{settings.api_host}]" if ":" in settings.api_host else settings.api_host
         address = f"http://{host}:{listener.getsockname()[1]}"
@@ -172,14 +184,27 @@ def _worker_config(settings: Settings, directory: Path) -> WorkerConfig:
     )
 
 
-def _tell_health(publish: Publish, health: StoreHealth) -> None:
+def _tell_health(alerts: Alerts, health: StoreHealth) -> None:
     """The store's trouble, and its end, as an alert (the store itself has logged it); the event is durable when the store is back."""
-    publish(None, "alert", {"name": "store", "message": health.words, "state": health.state})
+    if health.state == "ok":
+        alerts.end(None, "store", health.words, storeState=health.state)
+    else:
+        severity: Severity = "critical" if health.state == "failing" else "warning"
+        alerts.begin(None, "store", health.words, severity, storeState=health.state)
 
 
-def _tell_task(publish: Publish, health: TaskHealth) -> None:
+def _watched_directories(settings: Settings) -> list[Path]:
+    """Whose file systems may not become full."""
+    logs = log_directory()
+    return [data_directory(settings), *([logs] if logs else []), *settings.further_directories()]
+
+
+def _tell_task(alerts: Alerts, health: TaskHealth) -> None:
     """The trouble of a task that shall run for ever, and its end, as an alert."""
-    publish(None, "alert", {"name": "task", "task": health.name, "message": health.words, "state": health.state})
+    if health.state == "ok":
+        alerts.end(None, "task", health.words, about=health.name, task=health.name)
+    else:
+        alerts.begin(None, "task", health.words, "critical", about=health.name, task=health.name)
 
 
 def _stop_on_signal(workers: Workers) -> asyncio.Event:

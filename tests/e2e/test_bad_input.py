@@ -70,6 +70,7 @@ FOR_EVER = {
     "snapshots",
     "incident log",
     "performance monitor",
+    "host sampler",
 }
 
 

@@ -86,9 +86,7 @@ async def test_a_silent_fault_of_an_open_session_is_noticed_and_healed(
 ) -> None:
     """Acceptance 4: a short probe interval stands for the default one; the benchmark measures at the defaults."""
     parameters, reasons = SILENT_FAULTS[fault]
-    supervisor = await start_supervisor(
-        health_check_interval=500, response_time_threshold=1000, reconnection_base_delay=100
-    )
+    supervisor = await start_supervisor(health_check_interval=500, probe_timeout=1000, reconnection_base_delay=100)
     name = f"silent-{fault}"
     await pair(supervisor, standin, name)
     before = await logins(standin, name)
