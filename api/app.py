@@ -10,10 +10,11 @@ from aiohttp import web
 
 from api.errors import errors_as_json
 from api.guard import guard
-from api.keys import FEED, FLEET, FORECASTER, FOREVER, HOST, POLICY, ROLL, STORE, THRESHOLDS
+from api.keys import FEED, FLEET, FORECASTER, FOREVER, HOST, POLICY, ROLL, STORE, THRESHOLDS, WORKERS
 from api.routes import ROUTES
 from sessions.forever import Forever
 from sessions.store import Store
+from sessions.workers import Workers
 from supervisor.feed import Feed
 from supervisor.fleet import Fleet
 from supervisor.forecasting import Forecaster
@@ -36,6 +37,7 @@ class Parts:
     feed: Feed
     store: Store
     forever: Forever
+    workers: Workers
     roll: Roll
     policy: LivePolicy
     host: HostWatch
@@ -53,7 +55,7 @@ def create_app(parts: Parts, token: str | None) -> web.Application:
         parts.thresholds,
         parts.forecaster,
     )
-    app[FOREVER] = parts.forever
+    app[FOREVER], app[WORKERS] = parts.forever, parts.workers
     app.add_routes(ROUTES)
     return app
 

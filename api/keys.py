@@ -4,6 +4,7 @@ from aiohttp import web
 
 from sessions.forever import Forever
 from sessions.store import Store
+from sessions.workers import Workers
 from supervisor.feed import Feed
 from supervisor.fleet import Fleet
 from supervisor.forecasting import Forecaster
@@ -20,4 +21,5 @@ HOST = web.AppKey("host", HostWatch)
 STORE = web.AppKey("store", Store)
 ROLL = web.AppKey("roll", Roll)
 POLICY = web.AppKey("policy", LivePolicy)
+WORKERS = web.AppKey("workers", Workers)
 THRESHOLDS = web.AppKey("thresholds", Thresholds)

@@ -17,13 +17,16 @@ from sqlalchemy import URL
 from api.app import Parts, bind, create_app, serving
 from sessions.forever import Forever, TaskHealth
 from sessions.keys import KeyService
+from sessions.model import SessionId
 from sessions.policy import correlated_reasons
 from sessions.ports import Publish
+from sessions.snapshot import STUCK
 from sessions.store import Store, StoreHealth, backup
 from sessions.store.cipher import Cipher, parse_keys
 from sessions.store.database import parse_url, sqlite_url
 from sessions.surroundings import Surroundings
 from sessions.worker_code import WORKER_MAIN, worker_code
+from sessions.worker_line import Worker
 from sessions.workers import WorkerConfig, Workers
 from supervisor.feed import Feed
 from supervisor.fleet import Fleet
@@ -41,6 +44,12 @@ from supervisor.settings import Settings
 from supervisor.snapshots import LOOK_SECONDS, take_snapshots
 
 DATABASE: Final = "wasup.db"
+
+STUCK_SPARE: Final = (
+    "A spare worker (process {pid}) cannot be ended, not even by SIGKILL: it hangs in the kernel. It holds no session; its memory is lost "
+    "until it ends. See `cat /proc/{pid}/stack` and `dmesg`."
+)
+WORKER_ENDED: Final = "The worker (process {pid}) that could not be ended has ended; its session may log in again."
 
 log = structlog.get_logger("program")
 
@@ -121,6 +130,7 @@ async def _serve(
         )
         store.on_health = partial(_tell_health, feed.publish)
         forever.watch(partial(_tell_task, feed.publish))
+        workers.watch(partial(_tell_abandoned, feed.publish))
         fleet = Fleet(
             Surroundings(
                 config=settings.session_config(policy.config.rules),
@@ -162,6 +172,7 @@ async def _serve(
             feed=feed,
             store=store,
             forever=forever,
+            workers=workers,
             roll=roll,
             policy=policy,
             host=watch,
@@ -206,6 +217,14 @@ def _tell_health(publish: Publish, health: StoreHealth) -> None:
 def _tell_task(publish: Publish, health: TaskHealth) -> None:
     """The trouble of a task that shall run for ever, and its end, as an alert."""
     publish(None, "alert", {"name": "task", "task": health.name, "message": health.words, "state": health.state})
+
+
+def _tell_abandoned(publish: Publish, worker: Worker, *, over: bool) -> None:
+    """A worker that cannot be ended, and its end, as an alert; of the session that it may hold, if it may hold one."""
+    session = None if worker.session is None else SessionId(worker.session)
+    words = WORKER_ENDED if over else STUCK if session else STUCK_SPARE
+    data = {"name": "worker_abandoned", "worker": worker.id, "pid": worker.pid, "message": words.format(pid=worker.pid)}
+    publish(session, "alert", data | {"state": "ok" if over else "failing"})
 
 
 def _stop_on_signal(workers: Workers) -> asyncio.Event:

@@ -167,6 +167,7 @@ ENDED_BY: dict[tuple[str, str], str] = {
     ("sessions/workers.py", "_in_background"): "one end of a worker, or of its row: logged when it fails",
     ("sessions/actor/opening.py", "_note_pairing"): "one snapshot",
     ("supervisor/fleet.py", "_run"): "a session: its end is looked at there",
+    ("supervisor/fleet.py", "_on_end"): "a session that begins anew: bounded by the end of its worker",
     ("supervisor/roll.py", "begin"): "one roll: its end is looked at there",
     ("supervisor/host/tuning/validation.py", "_until_one_fails"): "awaited there",
 }
