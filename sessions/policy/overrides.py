@@ -12,7 +12,7 @@ from typing import Any, Final
 
 from sessions.model import BadPolicy
 from sessions.model import CloseReason as R
-from sessions.policy.rules import FORCE, NOTHING, RULES, Action, Pace, Rule, Rules, correlated_reasons
+from sessions.policy.rules import AS_SOON_AS, FORCE, NOTHING, RULES, Action, Pace, Rule, Rules, correlated_reasons
 
 ACTIONS: Final[Mapping[str, Action]] = {
     "retry": Action.RETRY,
@@ -223,7 +223,8 @@ def _changed(reason: R, rule: Rule, row: Mapping[str, Any]) -> Rule:
             least = LEAST_BASE_SECONDS.get(reason, 0.0)
             changes = {"base_at_least_seconds": least, **PACE_NUMBERS[changes["pace"]], **changes}
     rule = replace(rule, **changes)
-    if rule.human == NOTHING and (rule.action is Action.PARK or rule.tries is not None):
+    by_itself = rule.human == NOTHING or AS_SOON_AS in rule.human
+    if by_itself and (rule.action is Action.PARK or rule.tries is not None):
         rule = replace(rule, human=FORCE)
     return rule
 

@@ -11,7 +11,6 @@ from typing import Any, Final
 
 import msgspec
 import structlog
-from alembic.util import CommandError
 from sqlalchemy import URL, Executable, Row, delete, func, insert, select, update
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
@@ -65,10 +64,9 @@ class Store:
             async with writer.begin() as connection:
                 await keyring.check(connection, cipher)
             return cls(url, writer, event_limit, cipher, forever or Forever())
-        except (SQLAlchemyError, CommandError, OSError, StoreUnavailable) as error:
+        except (SQLAlchemyError, database.NewerSchema, OSError, StoreUnavailable) as error:
             await database.dispose(writer)
-            # CommandError: it was written by a newer version.
-            told = str(error) if isinstance(error, CommandError) else faults.describe(error)
+            told = str(error) if isinstance(error, database.NewerSchema) else faults.describe(error)
             hint = error.hint if isinstance(error, StoreUnavailable) else None
             raise StoreUnavailable(f"{database.name_of(url)} cannot be opened: {told}", hint) from None
 

@@ -119,7 +119,9 @@ export class Session {
       case 'probe':
         return this.#probe(order.id, link);
       case 'send':
-        return this.#reply(order.id, link, (connection) => connection.sendText(order.to, order.text));
+        return this.#reply(order.id, link, (connection) =>
+          connection.sendText([order.to, ...(order.others ?? [])], order.text),
+        );
       case 'pairing-code':
         return this.#reply(order.id, link, (connection) => connection.pairingCode(order.phone));
     }

@@ -47,6 +47,11 @@ BAD_REQUESTS: list[tuple[str, str, Any, int]] = [
     ("POST", "/sessions/here/messages", b'{"to": "not a number", "text": "x"}', 400),
     ("POST", "/sessions/here/pairing-code", b'{"phone": "12"}', 400),
     ("POST", "/sessions/here/pairing-code", b'{"phone": "5511999990000"}', 409),
+    ("POST", "/sessions/here/pairing-code", b'{"phone": "005511999990000"}', 400),
+    ("POST", "/sessions/here/pairing-code", b'{"phone": "55.11.99999.0000"}', 409),
+    ("POST", "/sessions/here/messages", b'{"to": "005511999990000", "text": "x"}', 400),
+    ("POST", "/sessions/here/messages", b'{"to": "011 99999-0000", "text": "x"}', 400),
+    ("POST", "/sessions/here/messages", b'{"to": "status@broadcast", "text": "x"}', 400),
     ("GET", "/sessions/here/qr", None, 409),
     ("DELETE", "/sessions/here?purge=perhaps", None, 400),
     ("GET", "/events?after=-1", None, 400),
@@ -65,6 +70,7 @@ FOR_EVER = {
     "snapshots",
     "incident log",
     "performance monitor",
+    "host sampler",
 }
 
 
@@ -167,3 +173,25 @@ async def test_bad_settings_are_refused_at_the_start(settings: dict[str, str], n
     assert named in done.stderr
     assert "Traceback" not in done.stderr
     assert not (tmp_path / "data").exists(), "nothing was written"
+
+
+async def test_a_number_is_refused_with_the_form_that_was_meant_and_one_without_whatsapp_by_its_own_name(
+    start_supervisor: StartSupervisor, standin: StandIn
+) -> None:
+    supervisor = await start_supervisor()
+    await pair(supervisor, standin, "numbers")
+
+    async def send(to: str) -> tuple[int, str, str]:
+        status, answer = await supervisor.call("POST", "/sessions/numbers/messages", {"to": to, "text": f"to {to}"})
+        error = answer.get("error", {})
+        return status, error.get("code", ""), error.get("hint", "")
+
+    assert await send("005511999990000") == (400, "invalid_recipient", "Did you mean 5511999990000?")
+    await standin.call("POST", "/without-whatsapp", {"phones": ["5521977770000", "552177770000", "5531977770000"]})
+    status, code, hint = await send("+55 21 97777-0000")
+    assert (status, code) == (422, "no_whatsapp")
+    assert "reconnect" not in hint.lower()
+    assert (await send("55.31.97777.0000"))[0] == 200, "WhatsApp knows it without the ninth digit"
+    sent = [(m["to"], m["text"]) for m in await standin.messages("numbers")]
+    assert sent == [("553177770000@s.whatsapp.net", "to 55.31.97777.0000")]
+    await standin.call("POST", "/without-whatsapp", {"phones": []})

@@ -159,6 +159,7 @@ def test_an_error_is_described_without_what_it_may_quote() -> None:
 ROOT = Path(__file__).parents[2]
 ENDED_BY: dict[tuple[str, str], str] = {
     ("sessions/forever.py", "begin"): "the one place",
+    ("api/fences.py", "carry_through"): "one call: its answer is awaited there, or its end is logged",
     ("sessions/agenda.py", "begin"): "a step: its error is put into the inbox, and its session gives it up",
     ("sessions/attempt.py", "watch"): "health checks: they end with the attempt, and catch what they raise",
     ("sessions/health.py", "check_until_failed"): "two checks: awaited there",

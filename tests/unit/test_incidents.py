@@ -2,6 +2,7 @@
 
 import asyncio
 import random
+from dataclasses import replace
 
 import pytest
 
@@ -12,7 +13,8 @@ from sessions.incidents import DAY_SECONDS, MAX_CLOSES, Incident, RecordedClose,
 from sessions.model import CloseReason as R
 from sessions.model import SessionId
 from sessions.model import SessionState as S
-from sessions.policy import EXCUSED
+from sessions.policy import EXCUSED, Config, overridden
+from sessions.surroundings import SessionConfig
 from supervisor import incident_log
 from supervisor.gate import Gate, GateConfig
 from supervisor.incident_log import OutageRecorder, RecordKeeping
@@ -232,6 +234,26 @@ async def test_the_first_closes_of_an_outage_are_on_record_as_excused_once_it_is
         (incident,) = world.store.records.incidents
         assert [told.excused for told in incident.closes][:2] == [True, True]
         assert incident.hold == EXCUSED
+
+
+@as_actor
+async def test_a_close_that_the_policy_in_force_charges_is_never_on_record_as_excused() -> None:
+    policy = Config(rules=overridden("[server_error]\ncorrelated = false\n"))
+    async with World(replace(SessionConfig(), policy=policy)) as world:
+        world.paired()
+        await world.start()
+        await world.until(S.OPEN)
+        world.workers.plan.extend([closes(R.SERVER_ERROR), closes(R.CONNECTION_LOST)])
+        world.workers.last.drop(R.CONNECTION_LOST)
+        await world.until_true(lambda: any(len(i.closes) == 3 for i in world.store.records.incidents), within=60)
+        world.session.excuse()
+        await world.until(S.OPEN, within=60)
+        (incident,) = world.store.records.incidents
+        assert [(told.reason, told.excused) for told in incident.closes][:3] == [
+            (R.CONNECTION_LOST, True),
+            (R.SERVER_ERROR, False),
+            (R.CONNECTION_LOST, True),
+        ]
 
 
 @as_actor
