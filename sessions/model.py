@@ -60,6 +60,7 @@ class CloseReason(enum.StrEnum):
     CONNECTION_CLOSED = "connection_closed"
     CONNECTION_LOST = "connection_lost"
     QR_EXPIRED = "qr_expired"
+    PASSKEY_REQUIRED = "passkey_required"
     SERVER_ERROR = "server_error"
     UNAVAILABLE = "unavailable"
     RATE_LIMITED = "rate_limited"
