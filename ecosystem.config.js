@@ -3,9 +3,11 @@
 // pm2 hands the caller's environment on, WHATSAPP_* included, and keeps that copy for every later restart (the monitor's too).
 // So settings are better kept in .env beside this file: the supervisor reads it at each start, and a token stays out of `pm2 env`.
 
+// pm2 runs with whatever Node the machine has (Debian 12: 18), so this file asks for nothing newer.
+
 const fs = require('node:fs');
+const os = require('node:os');
 const path = require('node:path');
-const { parseEnv } = require('node:util');
 
 const logs = path.resolve(__dirname, dataDirectory(), 'logs');
 fs.mkdirSync(logs, { recursive: true, mode: 0o700 }); // else pm2 makes it, and the data directory, readable for everybody
@@ -50,9 +52,13 @@ module.exports = {
   ],
 };
 
-/** Where the supervisor will keep its data: it reads the environment first, then .env. */
+/** Where the supervisor will keep its data: it reads the environment first, then .env, where the last line of a name counts. */
 function dataDirectory() {
   const file = path.join(__dirname, '.env');
-  const fromFile = fs.existsSync(file) ? parseEnv(fs.readFileSync(file, 'utf8')).WHATSAPP_DATA_DIR : undefined;
-  return process.env.WHATSAPP_DATA_DIR || fromFile || 'data';
+  const lines = fs.existsSync(file) ? fs.readFileSync(file, 'utf8') : '';
+  const value =
+    /^[ \t]*(?:export[ \t]+)?WHATSAPP_DATA_DIR[ \t]*=[ \t]*(?:'([^']*)'|"([^"]*)"|([^\r\n]*?))[ \t]*(?:[ \t]#.*)?$/gm;
+  const [, single, double, bare] = [...lines.matchAll(value)].pop() ?? [];
+  const told = process.env.WHATSAPP_DATA_DIR || single || double || bare || 'data';
+  return told.replace(/^~(?=$|\/)/, os.homedir());
 }

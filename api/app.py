@@ -1,5 +1,6 @@
 """The aiohttp application, put together; and its listening socket, as a guest of the program's event loop."""
 
+import asyncio
 import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -8,11 +9,29 @@ from typing import Final
 
 from aiohttp import web
 
+from api.callers import own_users
+from api.connections import Connection, Door, most_connections
 from api.errors import errors_as_json
+from api.fences import Commands, Places, refuse_encodings, refuse_other_sites
 from api.guard import guard
-from api.keys import FEED, FLEET, FORECASTER, HOST, POLICY, ROLL, STORE, THRESHOLDS
+from api.keys import (
+    ALERTS,
+    CONNECTIONS,
+    FEED,
+    FLEET,
+    FORECASTER,
+    FOREVER,
+    HOST,
+    POLICY,
+    ROLL,
+    STORE,
+    THRESHOLDS,
+    WAITERS,
+)
 from api.routes import ROUTES
+from sessions.forever import Forever
 from sessions.store import Store
+from supervisor.alerts import Alerts
 from supervisor.feed import Feed
 from supervisor.fleet import Fleet
 from supervisor.forecasting import Forecaster
@@ -23,6 +42,8 @@ from supervisor.roll import Roll
 
 MAX_BODY_BYTES: Final = 512 * 1024
 """The longest text (60,000 characters) fits even when every character is written as a JSON escape."""
+BACKLOG: Final = 128
+"""What the kernel accepts for us in advance; so many descriptors at the most are taken for a moment above the API's own share."""
 SHUTDOWN_SECONDS: Final = 2.0
 """How long calls under way (long polls above all) may go on when the program stops."""
 
@@ -34,23 +55,36 @@ class Parts:
     fleet: Fleet
     feed: Feed
     store: Store
+    forever: Forever
     roll: Roll
     policy: LivePolicy
     host: HostWatch
     thresholds: Thresholds
     forecaster: Forecaster
+    alerts: Alerts
 
 
-def create_app(parts: Parts, token: str | None) -> web.Application:
-    """The application. `token`: what every call must carry; None: nothing."""
-    app = web.Application(middlewares=[errors_as_json, guard(token)], client_max_size=MAX_BODY_BYTES)
+def create_app(parts: Parts, token: str | None, connections: int, everybody: bool = False) -> web.Application:
+    """The application. `connections`: how many there may be at once.
+
+    `token`: what every call must carry. Without one, processes of our own user and root may call; or `everybody`'s on this machine.
+    """
+    commands, most = Commands(), most_connections(connections)
+    users = None if everybody else own_users()
+    middlewares = [errors_as_json, refuse_other_sites, guard(token, users), refuse_encodings, commands.carry_through]
+    app = web.Application(middlewares=middlewares, client_max_size=MAX_BODY_BYTES)
+    app.on_cleanup.append(commands.end)
+    app[CONNECTIONS] = most
+    app[WAITERS] = Places(most // 2, "calls wait for an event or a QR")
     app[FLEET], app[FEED], app[STORE], app[ROLL] = parts.fleet, parts.feed, parts.store, parts.roll
+    app[ALERTS] = parts.alerts
     app[POLICY], app[HOST], app[THRESHOLDS], app[FORECASTER] = (
         parts.policy,
         parts.host,
         parts.thresholds,
         parts.forecaster,
     )
+    app[FOREVER] = parts.forever
     app.add_routes(ROUTES)
     return app
 
@@ -58,16 +92,27 @@ def create_app(parts: Parts, token: str | None) -> web.Application:
 def bind(host: str, port: int) -> socket.socket:
     """Take the address, so that a conflict shows before anything is started. Calls wait until `serving`. Raises OSError."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    return socket.create_server((host, port), family=family, backlog=256)
+    return socket.create_server((host, port), family=family, backlog=BACKLOG)
 
 
 @asynccontextmanager
 async def serving(app: web.Application, listener: socket.socket) -> AsyncIterator[None]:
     """Answer calls while the block runs."""
-    runner = web.AppRunner(app, access_log=None, shutdown_timeout=SHUTDOWN_SECONDS, handle_signals=False)
+    runner = web.AppRunner(
+        app, access_log=None, shutdown_timeout=SHUTDOWN_SECONDS, handle_signals=False, handler_cancellation=True
+    )
     await runner.setup()
+    answering = runner.server
+    assert answering is not None
+    door = Door(app[CONNECTIONS])
     try:
-        await web.SockSite(runner, listener).start()
-        yield
+        loop = asyncio.get_running_loop()
+        accepting = await loop.create_server(lambda: Connection(answering, door), sock=listener, backlog=BACKLOG)
+        door.open()
+        try:
+            yield
+        finally:
+            accepting.close()
     finally:
         await runner.cleanup()
+        door.close()

@@ -1,5 +1,6 @@
 """Errors as HTTP: one JSON shape, `{"error": {"code", "message", "hint"}}`; the status is decided here and nowhere else."""
 
+import math
 import re
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Final
@@ -14,6 +15,7 @@ from sessions.model import (
     InvalidSessionId,
     NoArchive,
     Refused,
+    SameDevice,
     SessionExists,
     SessionNotFound,
     StoreError,
@@ -23,6 +25,7 @@ from sessions.model import (
     WorkerError,
     WorkerRefused,
 )
+from sessions.numbers import EXAMPLE, InvalidRecipient
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
@@ -33,20 +36,65 @@ class BadRequest(WasupError):
     """The request cannot be used."""
 
 
+class ForeignSite(WasupError):
+    """The call comes from another web site's page."""
+
+    hint = "Browsers may call this API only from its own address: open it there."
+
+
+class EncodedBody(WasupError):
+    """A compressed body is not taken."""
+
+    hint = "Send the body as it is, without Content-Encoding."
+
+
+class TimedOut(WasupError):
+    """The request's body did not arrive in time."""
+
+    hint = "Send it without a pause."
+
+
+class Gone(WasupError):
+    """What was asked for is not there any more."""
+
+
+class Busy(WasupError):
+    """The supervisor does as much of this at once as it may."""
+
+    hint = "Try again when Retry-After says."
+    retry_after_seconds = 5.0
+
+
+class TooSoon(WasupError):
+    """That was asked for too often."""
+
+    def __init__(self, message: str, hint: str, retry_after_seconds: float) -> None:
+        super().__init__(message, hint)
+        self.retry_after_seconds = retry_after_seconds
+
+
 class RequestEntityTooLarge(WasupError):
     """The request's body has more bytes than this call takes."""
 
 
 STATUS: Final[Mapping[type[WasupError], int]] = {
     BadRequest: 400,
+    ForeignSite: 403,
+    TimedOut: 408,
+    Gone: 410,
     RequestEntityTooLarge: 413,
+    EncodedBody: 415,
+    TooSoon: 429,
+    Busy: 503,
     BadPolicy: 422,
     InvalidSessionId: 400,
     InvalidProxy: 400,
+    InvalidRecipient: 400,
     SessionNotFound: 404,
     NoArchive: 404,
     SessionExists: 409,
     Refused: 409,
+    SameDevice: 409,
     UnreadableValue: 409,
     UnstorableValue: 400,
     WorkerError: 503,
@@ -55,19 +103,31 @@ STATUS: Final[Mapping[type[WasupError], int]] = {
 }
 
 WORKER_STATUS: Final[Mapping[str, int]] = {
+    "already_paired": 409,
     "invalid_recipient": 400,
+    "no_whatsapp": 422,
     "not_open": 409,
     "not_ready": 409,
     "timed_out": 504,
 }
 """Statuses of what the worker itself refused; anything else was WhatsApp's refusal: 502."""
 
+WORKER_HINTS: Final[Mapping[str, str]] = {
+    "already_paired": "It is linked to a phone already. For another number create another session.",
+    "invalid_recipient": EXAMPLE,
+    "no_whatsapp": "Nothing was sent, and trying again cannot help: check the number. " + EXAMPLE,
+    "refused": "WhatsApp did not take the message; the session itself goes on.",
+    "timed_out": "It may arrive all the same: look before you send it again.",
+}
+"""What to do about what the worker refused: for all other codes, to look at the session."""
+
 HINTS: Final[Mapping[int, str]] = {
     401: "Send the header `Authorization: Bearer <WHATSAPP_API_TOKEN>`.",
     403: "Browsers may call this API only from its own address.",
-    404: "See the routes in README.md.",
-    405: "See the routes in README.md.",
-    406: "A QR comes as application/json, image/png, image/svg+xml or text/plain.",
+    404: "The calls are listed in docs/reference.md.",
+    405: "The calls are listed in docs/reference.md; the Allow header says what this one takes.",
+    406: "A QR comes as application/json, image/png, image/svg+xml, text/html or text/plain.",
+    417: "Send the request without Expect, or with 100-continue.",
 }
 
 
@@ -79,7 +139,7 @@ async def errors_as_json(request: web.Request, handler: Handler) -> web.StreamRe
     except web.HTTPException as error:
         if error.status < 400:
             raise
-        return _from_http(error)
+        return from_http(error)
     except WasupError as error:
         return _from_wasup(error)
     except TimeoutError:
@@ -93,7 +153,7 @@ def error_response(status: int, code: str, message: str, hint: str) -> web.Respo
     """The one shape."""
     content = {"error": {"code": code, "message": message, "hint": hint}}
     return web.Response(
-        body=msgspec.json.encode(content), status=status, content_type="application/json", charset="utf-8"
+        body=msgspec.json.encode(content) + b"\n", status=status, content_type="application/json", charset="utf-8"
     )
 
 
@@ -112,10 +172,16 @@ def code_of(error: WasupError) -> str:
 
 
 def _from_wasup(error: WasupError) -> web.Response:
-    return error_response(status_of(error), code_of(error), str(error), error.hint)
+    code = code_of(error)
+    hint = WORKER_HINTS.get(code, error.hint) if isinstance(error, WorkerRefused) else error.hint
+    response = error_response(status_of(error), code, str(error), hint)
+    if isinstance(error, Busy | TooSoon):
+        response.headers["Retry-After"] = str(math.ceil(error.retry_after_seconds))
+    return response
 
 
-def _from_http(error: web.HTTPException) -> web.Response:
+def from_http(error: web.HTTPException) -> web.Response:
+    """An error of aiohttp's own, in the one shape."""
     code = error.reason.lower().replace(" ", "_")
     response = error_response(error.status, code, f"{error.reason}.", HINTS.get(error.status, WasupError.hint))
     for name in ("Allow", "WWW-Authenticate"):

@@ -9,19 +9,20 @@ from aiohttp import web
 
 from api import qr as qr_forms
 from api.errors import BadRequest
-from api.keys import FEED, FLEET, STORE
+from api.keys import ALERTS, FEED, FLEET, FOREVER, HOST, STORE
 from api.responses import body, json
 from sessions.events import Command, UseProxy
 from sessions.model import InvalidSessionId, SessionId, SessionNotFound, parse_session_id
+from sessions.numbers import InvalidRecipient, number_of, phone_number
 from sessions.proxy import parse_proxy
 from sessions.session import Session
 from sessions.store import StoredEvent
+from supervisor.host.documents import document
+from supervisor.installation import version
 from supervisor.performance import system_performance
 
 MAX_WAIT_SECONDS: Final = 60.0
 MAX_EVENTS: Final = 1000
-_PHONE: Final = re.compile(r"[0-9]{8,15}")
-"""E.164: at most 15 digits; no country has fewer than 8 with its code."""
 
 
 class NewSession(msgspec.Struct, forbid_unknown_fields=True):
@@ -55,18 +56,21 @@ class Text(msgspec.Struct, forbid_unknown_fields=True):
 
 
 async def performance_metrics(request: web.Request) -> web.Response:
-    """Figures of the host and of every session."""
+    """Figures of the host, its file systems and every session, and the alerts that are on."""
     fleet = request.app[FLEET]
+    disks = await request.app[HOST].disks()
     sessions = {session.id: session.performance() for session in fleet.sessions()}
-    return json({"timestamp": _now(), "system": system_performance(fleet), "sessions": sessions})
+    shown = {"system": system_performance(fleet), "disks": document(disks), "sessions": sessions}
+    return json({"timestamp": _now()} | shown | {"alerts": request.app[ALERTS].active()})
 
 
 async def reconnection_status(request: web.Request) -> web.Response:
-    """Why each session is where it is, what comes next, the gate, and whether the store works."""
+    """Why each session is where it is, what comes next, the gate, whether the store works, and the alerts that are on."""
     fleet = request.app[FLEET]
     sessions = {session.id: session.reconnection() for session in fleet.sessions()}
     health = request.app[STORE].health
-    return json({"timestamp": _now(), "sessions": sessions, "gate": fleet.gate(), "store": health})
+    shown = {"sessions": sessions, "gate": fleet.gate(), "store": health, "alerts": request.app[ALERTS].active()}
+    return json({"timestamp": _now()} | shown)
 
 
 async def force_reconnection(request: web.Request) -> web.Response:
@@ -146,11 +150,11 @@ async def session_qr(request: web.Request) -> web.Response:
 async def pairing_code(request: web.Request) -> web.Response:
     """A code to type on the phone instead of scanning."""
     session = _session(request)
-    phone = re.sub(r"[+\s().-]", "", (await body(request, Phone)).phone)
-    if _PHONE.fullmatch(phone) is None:
-        raise BadRequest(
-            "That is not a phone number.", "Give it with its country code: 8 to 15 digits, such as 5511999990000."
-        )
+    given = (await body(request, Phone)).phone
+    try:
+        phone = phone_number(given, _home(request))
+    except InvalidRecipient as error:
+        raise BadRequest(str(error), error.hint) from None
     return json({"id": session.id, "code": await session.pairing_code(phone)})
 
 
@@ -160,6 +164,12 @@ async def send_message(request: web.Request) -> web.Response:
     text = await body(request, Text)
     request.app[STORE].must_work()  # else Baileys would wait for it, and the caller for Baileys
     return json({"id": await session.send_text(text.to, text.text)})
+
+
+async def alerts(request: web.Request) -> web.Response:
+    """The alerts that are on (the critical ones first), and those that have ended of late. From memory: also while the store fails."""
+    known = request.app[ALERTS]
+    return json({"timestamp": _now(), "alerts": known.active(), "ended": known.ended()})
 
 
 # --- events and health --------------------------------------------------------------------------------------------------
@@ -175,14 +185,16 @@ async def events(request: web.Request) -> web.Response:
 
 
 async def healthz(_request: web.Request) -> web.Response:
-    """The process lives and its loop turns."""
-    return json({"status": "ok"})
+    """The process lives and its loop turns; `version` is what it runs."""
+    return json({"status": "ok", "version": version()})
 
 
 async def readyz(request: web.Request) -> web.Response:
-    """The stored sessions have been taken up. A store in trouble is told, but the sessions go on, and so does the API."""
+    """The stored sessions have been taken up. A store or a task in trouble is told, but the sessions go on, and so does the API."""
     ready, store = request.app[FLEET].ready, request.app[STORE].health
-    return json({"status": "ready" if ready else "starting", "store": store.state}, 200 if ready else 503)
+    tasks = {task.name: task.state for task in request.app[FOREVER].health()}
+    seen = {"status": "ready" if ready else "starting", "store": store.state, "tasks": tasks}
+    return json(seen, 200 if ready else 503)
 
 
 # --- small tools --------------------------------------------------------------------------------------------------------
@@ -200,6 +212,12 @@ def session_id(request: web.Request) -> SessionId:
         return parse_session_id(request.match_info["id"])
     except InvalidSessionId as error:  # what cannot be a session's name names no session
         raise SessionNotFound(str(error), error.hint) from None
+
+
+def _home(request: web.Request) -> str | None:
+    """A number of this fleet: its country is where a number without country code is taken to be from."""
+    numbers = (number_of(session.view().jid) for session in request.app[FLEET].sessions())
+    return next((number for number in numbers if number), None)
 
 
 def _session(request: web.Request) -> Session:

@@ -2,7 +2,10 @@
 
 from aiohttp import web
 
+from api.fences import Places
+from sessions.forever import Forever
 from sessions.store import Store
+from supervisor.alerts import Alerts
 from supervisor.feed import Feed
 from supervisor.fleet import Fleet
 from supervisor.forecasting import Forecaster
@@ -13,9 +16,13 @@ from supervisor.roll import Roll
 
 FLEET = web.AppKey("fleet", Fleet)
 FEED = web.AppKey("feed", Feed)
+ALERTS = web.AppKey("alerts", Alerts)
 FORECASTER = web.AppKey("forecaster", Forecaster)
+FOREVER = web.AppKey("forever", Forever)
 HOST = web.AppKey("host", HostWatch)
 STORE = web.AppKey("store", Store)
 ROLL = web.AppKey("roll", Roll)
 POLICY = web.AppKey("policy", LivePolicy)
 THRESHOLDS = web.AppKey("thresholds", Thresholds)
+WAITERS = web.AppKey("waiters", Places)
+CONNECTIONS = web.AppKey("connections", int)

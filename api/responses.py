@@ -15,7 +15,7 @@ T = TypeVar("T")
 def json(value: Any, status: int = 200) -> web.Response:
     """A JSON answer."""
     return web.Response(
-        body=msgspec.json.encode(value), status=status, content_type="application/json", charset="utf-8"
+        body=msgspec.json.encode(value) + b"\n", status=status, content_type="application/json", charset="utf-8"
     )
 
 

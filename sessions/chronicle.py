@@ -4,13 +4,13 @@ It never waits, and decides nothing.
 """
 
 import time
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Final, Literal, Protocol
 
 from sessions import incidents
 from sessions.incidents import Incident, RecordedClose
-from sessions.model import SessionState
-from sessions.policy import EXCUSED, correlated_reasons
+from sessions.model import CloseReason, SessionState
+from sessions.policy import EXCUSED
 
 S = SessionState
 Presence = Literal["open", "down", "off"]
@@ -64,10 +64,10 @@ class Chronicle:
         if self.current is not None and not self.current.over:
             self._note(incidents.attempted(self.current))
 
-    def excused(self) -> None:
-        """An outage turns out to cover the incident, and the closes that it had already."""
+    def excused(self, correlated: Collection[CloseReason]) -> None:
+        """An outage turns out to cover the incident, and those closes that it had already which an outage can cause (`correlated`)."""
         if self.current is not None and not self.current.over:
-            self._note(incidents.excused(self.current, EXCUSED, correlated_reasons()))
+            self._note(incidents.excused(self.current, EXCUSED, correlated))
 
     def moved(self, state: SessionState) -> None:
         """The session's state has changed."""

@@ -31,6 +31,10 @@ class Text(msgspec.Struct, frozen=True):
     until: str | None = None
 
 
+_WAY: Final = (
+    "Looks every few seconds, without a login, whether WhatsApp can be reached by the session's own way; pauses, without charging it, "
+    "while it cannot; logs in as soon as it can."
+)
 TEXTS: Final[Mapping[R, Text]] = {
     R.RESTART_REQUIRED: Text(
         "stream error 515",
@@ -43,9 +47,30 @@ TEXTS: Final[Mapping[R, Text]] = {
         "Tries again, almost at once if it had been stably open, then with growing waits (2 s doubled, up to 5 min).",
     ),
     R.CONNECTION_LOST: Text(
-        "408 of a paired device, a WebSocket error, or a socket that had gone silent",
-        "The connection went dead: nothing came through any more, or the server's name or address could not be reached.",
+        "408 of a paired device, a WebSocket error of a connection that had stood, or a socket that had gone silent",
+        "The connection went dead: nothing came through any more.",
         "Tries again, almost at once if it had been stably open, then with growing waits (2 s doubled, up to 5 min).",
+    ),
+    R.NETWORK_UNREACHABLE: Text(
+        "a WebSocket error before the upgrade: refused, no route, cut, or no answer in time",
+        "WhatsApp could not be reached: the network is away, or a firewall, or WhatsApp itself.",
+        _WAY,
+    ),
+    R.DNS: Text(
+        "a WebSocket error before the upgrade: ENOTFOUND or EAI_...",
+        "The name of WhatsApp's server could not be looked up: the DNS of this machine does not answer, or does not know it.",
+        _WAY,
+    ),
+    R.TLS_UNTRUSTED: Text(
+        "a WebSocket error before the upgrade: the certificate is refused",
+        "Whoever answered showed a certificate that is not trusted here: it is not WhatsApp, or something inspects the traffic, "
+        "or this machine's clock is wrong.",
+        _WAY,
+    ),
+    R.PROXY: Text(
+        "a WebSocket error before the upgrade, from the session's proxy",
+        "The session's proxy cannot be reached, refuses its user and password, or does not connect it to WhatsApp.",
+        _WAY,
     ),
     R.QR_EXPIRED: Text(
         "408 `QR refs attempts ended`, or 408 after a QR was shown",
@@ -77,7 +102,7 @@ TEXTS: Final[Mapping[R, Text]] = {
     R.UPGRADE_REFUSED: Text(
         "any other HTTP answer than 101 at the upgrade",
         "Something that is not WhatsApp answered: a proxy, a firewall or a captive portal on the way.",
-        "Tries again with growing waits (2 s doubled, up to 5 min). It is never taken for a ban.",
+        f"{_WAY} It is never taken for a ban.",
     ),
     R.REPLACED: Text(
         "stream error 440 (conflict, replaced)",
@@ -158,6 +183,12 @@ TEXTS: Final[Mapping[R, Text]] = {
         "nothing: bytes come, answers do not",
         "The session looked open but answered no probe any more: it had gone deaf.",
         "Replaces the socket, the second time the worker; at most twice in six hours, then leaves it and alerts.",
+    ),
+    R.SAME_DEVICE: Text(
+        "nothing: it is in our own store",
+        "Two sessions hold the credentials of one linked device, and only one of them can be logged in.",
+        "Parks the one that came later, without a login: the two would throw each other out for ever.",
+        "when one of the two has been deleted and a human has started the other",
     ),
     R.WORKER_EXITED: Text(
         "nothing: it is on this machine",

@@ -47,6 +47,11 @@ class Judgement:
         """Failures in a row, as the policy counts them."""
         return self._memory.failures
 
+    @property
+    def correlated(self) -> frozenset[CloseReason]:
+        """The close reasons that an outage can have, by the table in force."""
+        return policy.correlated_reasons(self._config.rules)
+
     def close(
         self,
         reason: CloseReason,

@@ -3,7 +3,6 @@
 Memory is read from /proc and not asked of the worker: one whose loop is stuck in what eats the memory could not answer.
 """
 
-import asyncio
 import contextlib
 import resource
 from collections.abc import Callable, Iterable
@@ -27,20 +26,21 @@ class LimitWatch:
         self._late: dict[str, tuple[float, int]] = {}
         """By worker: when the last beat came, and how many in a row were late."""
 
-    async def run(self) -> None:
-        """Look for ever."""
-        while True:
-            await asyncio.sleep(LOOK_SECONDS)
-            self.look()
-
     def look(self) -> None:
-        """Look once."""
-        alive = list(self._workers())
+        """Look once. One worker that cannot be looked at keeps nobody from looking at the others; then it raises, at the end."""
+        alive, failed = list(self._workers()), list[OSError]()
         self._late = {worker.id: self._count_late(worker) for worker in alive}
         for worker in alive:
-            excess = judge(resident_bytes(worker.pid), self._late[worker.id][1], self._limits)
+            try:
+                resident = resident_bytes(worker.pid)
+            except OSError as error:  # no descriptor is free, most likely
+                failed.append(error)
+                resident = 0
+            excess = judge(resident, self._late[worker.id][1], self._limits)
             if excess is not None and worker.owner is not None:
                 worker.owner.on_excess(worker, excess)
+        if failed:
+            raise failed[0]
 
     def _count_late(self, worker: WorkerHandle) -> tuple[float, int]:
         seen_at, late = self._late.get(worker.id, (0.0, 0))

@@ -10,6 +10,7 @@ from sessions.events import Asked, Command, Excused, PolicyChanged, Restore, Use
 from sessions.incidents import Incident
 from sessions.judgement import Budget
 from sessions.model import SessionNotFound, SessionState, WasupError, WorkerGone, WorkerRefused
+from sessions.numbers import number_of, recipient
 from sessions.policy import Config
 from sessions.ports import WorkerHandle
 from sessions.snapshot import Performance, Reconnection, SessionView, iso
@@ -17,6 +18,9 @@ from sessions.store import SessionRow
 from sessions.surroundings import Surroundings
 
 S = SessionState
+
+WRONG_RECIPIENT: Final = frozenset({"invalid_recipient", "no_whatsapp"})
+"""What a worker refuses for the recipient's sake: no failure of the session, and no reason to doubt its socket."""
 
 
 class Session:
@@ -51,18 +55,24 @@ class Session:
             self._actor.inbox.put_nowait(PolicyChanged(policy))
 
     async def send_text(self, to: str, text: str) -> str:
-        """Send a text; the message's id, after the server's ack. Raises Refused, WorkerRefused, WorkerGone, TimeoutError."""
+        """Send a text to a number or a jid; the message's id, after the server's ack.
+
+        Raises InvalidRecipient, Refused, WorkerRefused, WorkerGone, TimeoutError.
+        """
+        jid, others = recipient(to, number_of(self._actor.row.jid))
         worker, counters, began = self._actor.worker, self._actor.counters, self._now()
         if self.state is not S.OPEN or worker is None:
             raise refusals.cannot_send(self.id, self.state)
         counters.sending += 1
         try:
             reply = await worker.request(
-                lambda number: wire.Send(self.id, number, to, text), self._config.send_timeout_seconds
+                lambda number: wire.Send(self.id, number, jid, text, list(others)), self._config.send_timeout_seconds
             )
         except (WasupError, TimeoutError) as error:
-            counters.failed(self._now())
-            if isinstance(error, WorkerRefused) and error.code == "timed_out":
+            code = error.code if isinstance(error, WorkerRefused) else None
+            if code not in WRONG_RECIPIENT:
+                counters.failed(self._now())
+            if code == "timed_out":
                 self._actor.doubt.set()  # no ack: is the socket deaf?
             raise
         finally:

@@ -7,6 +7,7 @@ from typing import Final
 import structlog
 from tenacity import AsyncRetrying, retry_if_exception_type, wait_exponential
 
+from sessions.forever import Forever, Kept
 from sessions.model import StoreError, WorkerGone
 from sessions.worker_line import Worker
 
@@ -20,11 +21,12 @@ log = structlog.get_logger("workers")
 class Spares:
     """Keeps `count` idle workers once it is opened; whoever takes one has it replaced in the background."""
 
-    def __init__(self, count: int, start: Callable[[], Awaitable[Worker]]) -> None:
+    def __init__(self, count: int, start: Callable[[], Awaitable[Worker]], forever: Forever) -> None:
         self._count = count
+        self._forever = forever
         self._start = start
         self._idle: list[Worker] = []
-        self._task: asyncio.Task[None] | None = None
+        self._keeping: Kept | None = None
         self._wanted = asyncio.Event()
         self._taken = False
         self._deaths = 0
@@ -38,7 +40,7 @@ class Spares:
     def open(self) -> None:
         """Begin to keep spares."""
         self._wanted.set()
-        self._task = asyncio.create_task(self._keep(), name="spare workers")
+        self._keeping = self._forever.keep("spare workers", self._refill, within_seconds=None)
 
     def take(self) -> Worker | None:
         """A spare, if one is ready."""
@@ -52,21 +54,21 @@ class Spares:
 
     async def close(self) -> None:
         """No more spares: those there are end."""
-        if self._task is not None:
-            self._task.cancel()
-            await asyncio.gather(self._task, return_exceptions=True)
+        if self._keeping is not None:
+            await self._keeping.close()
         await asyncio.gather(*(worker.stop() for worker in self.idle))
 
-    async def _keep(self) -> None:
-        while True:
+    async def _refill(self) -> None:
+        """Wait until one is wanted, and start it. After an error of our own there is another turn, which looks for itself."""
+        if len(self.idle) >= self._count:
             await self._wanted.wait()
-            self._wanted.clear()
-            if self._taken:  # whoever has taken one is just logging in, and needs the processor more than we do
-                await asyncio.sleep(REFILL_DELAY_SECONDS)
-                self._taken = False
-            while len(self.idle) < self._count:
-                await asyncio.sleep(self._pause_seconds())
-                await self._add()
+        self._wanted.clear()
+        if self._taken:  # whoever has taken one is just logging in, and needs the processor more than we do
+            await asyncio.sleep(REFILL_DELAY_SECONDS)
+            self._taken = False
+        while len(self.idle) < self._count:
+            await asyncio.sleep(self._pause_seconds())
+            await self._add()
 
     def _pause_seconds(self) -> float:
         """None, unless spares die as they lie: then longer and longer."""

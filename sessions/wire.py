@@ -281,6 +281,8 @@ class Send(SessionFrame, frozen=True, tag="send"):
     id: int
     to: str
     text: str
+    others: list[str] = []
+    """Other jids under which WhatsApp may know the recipient's number (a Brazilian mobile with and without its ninth digit)."""
 
 
 class KeysValues(SessionFrame, frozen=True, tag="keys.values"):

@@ -21,8 +21,9 @@ from typing import Final, NamedTuple
 import structlog
 
 from sessions import wire
+from sessions.forever import Forever, Kept
 from sessions.keys import KeyService
-from sessions.limit_watch import LimitWatch
+from sessions.limit_watch import LOOK_SECONDS, LimitWatch
 from sessions.limits import Excess, Limits
 from sessions.model import WorkerGone
 from sessions.ports import Returned, WorkerHandle, WorkerOwner
@@ -71,12 +72,14 @@ class _Expected(NamedTuple):
 class Workers:
     """All living workers, and the socket on which they call."""
 
-    def __init__(self, config: WorkerConfig, store: Store) -> None:
+    def __init__(self, config: WorkerConfig, store: Store, forever: Forever) -> None:
         self._config = config
         self._store = store
+        self._forever = forever
+        self._kept: list[Kept] = []
         self._logs = WorkerLogs(config.directory / LOG_DIRECTORY)
         self._spawning = asyncio.Semaphore(config.concurrent_spawns)
-        self._spares = Spares(config.spares, lambda: self._start(None))
+        self._spares = Spares(config.spares, lambda: self._start(None), forever)
         self._expected: dict[str, _Expected] = {}
         self._returning: dict[str, list[Worker]] = {}
         """By session: workers of an earlier supervisor that have not been claimed yet. Two, if it was being given to a successor."""
@@ -111,8 +114,12 @@ class Workers:
             await self._remember(row)
         await self._open_socket()
         self._listening_since = asyncio.get_running_loop().time()
-        for work in (LimitWatch(self._config.limits, lambda: self.alive).run(), self._keep_house()):
-            self._in_background(work)
+        limits = LimitWatch(self._config.limits, lambda: self.alive)
+        self._kept = [
+            self._forever.keep("worker limits", limits.look, every_seconds=LOOK_SECONDS, at_once=False),
+            self._forever.keep("worker socket", self._check_socket, every_seconds=HOUSEKEEPING_SECONDS, at_once=False),
+            self._forever.keep("worker logs", self._keep_logs_small, every_seconds=HOUSEKEEPING_SECONDS, at_once=False),
+        ]
 
     def keep_spares(self) -> None:
         """Begin to keep warm spares; before, the sessions' own workers come first."""
@@ -184,6 +191,8 @@ class Workers:
     async def close(self, detach: bool = False) -> None:
         """Stop every worker, all at once, then the socket. With `detach` only the spares end: the others wait for our successor."""
         self._closing = True
+        for kept in self._kept:
+            await kept.close()
         for work in self._background:
             work.cancel()
         await self._spares.close()
@@ -339,14 +348,11 @@ class Workers:
             # The row is harmless: pid and start time tell the next supervisor that it is history.
             log.warning("a worker's row stays behind", action="worker_row_stays", worker=worker_id, error=str(error))
 
-    async def _keep_house(self) -> None:
-        while True:
-            await asyncio.sleep(HOUSEKEEPING_SECONDS)
-            await self._check_socket()
-            try:
-                self._logs.keep_small()
-            except OSError as error:
-                log.warning("a worker's log stays large", action="log_stays_large", error=str(error))
+    async def _keep_logs_small(self) -> None:
+        try:
+            await asyncio.to_thread(self._logs.keep_small)
+        except OSError as error:
+            log.warning("a worker's log stays large", action="log_stays_large", error=str(error))
 
     def _in_background(self, work: Coroutine[None, None, None]) -> asyncio.Task[None]:
         task = asyncio.create_task(work)

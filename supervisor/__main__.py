@@ -1,4 +1,8 @@
-"""`wasup`, the same as `python -m supervisor`: a small front door, as all that is behind it takes a second to come in."""
+"""The front door: `wasup`, and `python -m supervisor`, which is the same but runs the supervisor when nothing else is asked for.
+
+A small file, as all that is behind it takes a second to come in. pm2, systemd and `make run` use the second form; who only types `wasup`
+gets help, and starts nothing.
+"""
 
 import os
 import signal
@@ -10,8 +14,11 @@ INTERRUPTED: Final = 130
 _LAST_WORDS: Final = b"wasup: interrupted\n"
 
 
-def main() -> None:
-    """Carry out the command line. Ctrl-C ends it in order where it has begun something (see `program.py`), and always without a traceback."""
+def main(otherwise: str | None = None) -> None:
+    """Carry out the command line (`otherwise` where it names no command).
+
+    Ctrl-C ends it in order where it has begun something (see `program.py`), and always without a traceback.
+    """
     if signal.getsignal(signal.SIGINT) is signal.default_int_handler:  # nobody has us ignore it
         signal.signal(signal.SIGINT, _leave)
     from supervisor.cli import main as command_line
@@ -19,7 +26,7 @@ def main() -> None:
     try:
         if signal.getsignal(signal.SIGINT) is _leave:
             signal.signal(signal.SIGINT, signal.default_int_handler)  # asyncio's own comes only where it finds this one
-        command_line()
+        command_line([otherwise] if otherwise and len(sys.argv) == 1 else None)
     except KeyboardInterrupt:
         _say_so()
         sys.exit(INTERRUPTED)
@@ -40,4 +47,4 @@ def _say_so() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    main("run")

@@ -18,7 +18,7 @@ from sessions.wire import KeyEntry
 from supervisor.feed import Feed
 from supervisor.gate import Gate
 from supervisor.gate_view import GateView, HoldView
-from supervisor.host.readings import Host
+from supervisor.host.readings import Host, Sampler
 
 log = structlog.get_logger("fleet")
 
@@ -26,14 +26,14 @@ log = structlog.get_logger("fleet")
 class Fleet:
     """All sessions by id."""
 
-    def __init__(self, around: Surroundings, gate: Gate, feed: Feed) -> None:
+    def __init__(self, around: Surroundings, gate: Gate, feed: Feed, host: Sampler | None = None) -> None:
         self._around = around
         self._gate = gate
         self._feed = feed
         self._sessions: dict[SessionId, Session] = {}
         self._tasks: dict[SessionId, asyncio.Task[None]] = {}
         self._reserved: set[SessionId] = set()
-        self.host = Host()
+        self.host: Sampler = host or Host()
         gate.on_excused = self._excuse
         self.ready = False
         """Whether the stored sessions have been taken up, and the program is not stopping."""
@@ -175,7 +175,7 @@ class Fleet:
         del self._sessions[session]
         if purged:
             self._feed.forget(session)
-        self._feed.publish(session, "deleted", {"purged": purged})
+        self._around.publish(session, "deleted", {"purged": purged})  # with it end the alerts that it had
 
 
 async def _retire(session: Session, farewell: Command) -> None:

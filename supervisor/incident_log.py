@@ -1,6 +1,5 @@
 """The fleet's incidents (outages) on record; how long incidents are kept; and the mark by which a successor knows until when we lived."""
 
-import asyncio
 import time
 from collections.abc import Iterable, Mapping
 from typing import Any, Final
@@ -98,25 +97,26 @@ def left_behind(outage: Incident) -> dict[str, Any]:
     }
 
 
-async def keep_records(records: Records, keep_days: int) -> None:
-    """Say every minute, and once more at the end, that we live; prune what is older than so many days. For ever."""
-    looks = 0
-    try:
-        while True:
-            records.say_alive()
-            if looks % LOOKS_PER_PRUNING == 0:
-                await _prune(records, keep_days)
-            looks += 1
-            await asyncio.sleep(ALIVE_SECONDS)
-    finally:
-        records.say_alive()
+class RecordKeeping:
+    """Says every minute that we live, and prunes once an hour what is older than so many days."""
 
+    def __init__(self, records: Records, keep_days: int) -> None:
+        self._records = records
+        self._keep_days = keep_days
+        self._looks = 0
 
-async def _prune(records: Records, keep_days: int) -> None:
-    try:
-        pruned = await records.prune(keep_days * DAY_SECONDS)
-    except StoreError as error:
-        log.warning("incidents were not pruned", action="incidents_not_pruned", error=str(error))
-    else:
-        if pruned:
-            log.info(f"{pruned} old incidents dropped", action="incidents_pruned", count=pruned)
+    async def look(self) -> None:
+        """The next turn, due every ALIVE_SECONDS."""
+        self._records.say_alive()
+        if self._looks % LOOKS_PER_PRUNING == 0:
+            await self._prune()
+        self._looks += 1
+
+    async def _prune(self) -> None:
+        try:
+            pruned = await self._records.prune(self._keep_days * DAY_SECONDS)
+        except StoreError as error:
+            log.warning("incidents were not pruned", action="incidents_not_pruned", error=str(error))
+        else:
+            if pruned:
+                log.info(f"{pruned} old incidents dropped", action="incidents_pruned", count=pruned)

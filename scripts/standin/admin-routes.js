@@ -5,7 +5,7 @@ import { AdminError } from './errors.js';
 import { sendText } from './mail.js';
 import { enterCode } from './pairing-code.js';
 import { scan } from './pairing-qr.js';
-import { integer, optional, parse, phoneNumber, text } from './schema.js';
+import { integer, listOf, optional, parse, phoneNumber, text } from './schema.js';
 import { unlink } from './unlink.js';
 
 /**
@@ -20,6 +20,7 @@ const SCAN = { qr: text, session: optional(text), phone: optional(phoneNumber), 
 const ENTER_CODE = { phone: phoneNumber, code: text, name: optional(text) };
 const UNLINK = { session: optional(text), jid: optional(text) };
 const SEND_TEXT = { ...UNLINK, from: phoneNumber, text, name: optional(text) };
+const WITHOUT_WHATSAPP = { phones: listOf(phoneNumber) };
 const LOG_QUERY = { after: optional(integer(0, Number.MAX_SAFE_INTEGER)) };
 const BY_SESSION = { session: optional(text) };
 
@@ -52,6 +53,11 @@ export const ROUTES = {
   },
   'GET /messages': (world, _body, query) => ofSession(world.messages, query),
   'GET /receipts': (world, _body, query) => ofSession(world.receipts, query),
+  'POST /without-whatsapp': (world, body) => {
+    const { phones } = parse(body, WITHOUT_WHATSAPP);
+    world.phones.setAbsent(phones);
+    return { phones };
+  },
   'POST /faults': (world, body) => world.faults.create(body),
   'DELETE /faults': (world) => ({ ended: world.faults.endAll() }),
   'GET /log': (world, _body, query) => {

@@ -145,6 +145,8 @@ export class Phone {
 export class Phones {
   /** @type {Map<string, Phone>} */
   #phones = new Map();
+  /** Numbers that have no WhatsApp. @type {Set<string>} */
+  #absent = new Set();
   #seed;
   #state;
 
@@ -162,6 +164,19 @@ export class Phones {
     const phone = this.#phones.get(number) ?? new Phone(number, this.#seed, this.#state);
     this.#phones.set(number, phone);
     return phone;
+  }
+
+  /** @param {string} number */
+  isAbsent(number) {
+    return this.#absent.has(number);
+  }
+
+  /**
+   * These numbers have no WhatsApp from now on, and all others have.
+   * @param {string[]} numbers
+   */
+  setAbsent(numbers) {
+    this.#absent = new Set(numbers);
   }
 
   /**

@@ -45,6 +45,19 @@ export const integer = (min, max) =>
     Number,
   );
 
+/**
+ * A list, perhaps empty, of what that check takes.
+ * @template T
+ * @param {Check<T>} one
+ * @returns {Check<T[]>}
+ */
+export const listOf = (one) =>
+  check(
+    `a list, each ${one.wants}`,
+    (value) => Array.isArray(value) && value.every(one.accepts),
+    (value) => value.map(one.parse),
+  );
+
 /** Seconds, not necessarily whole. */
 export const seconds = check(
   'a number of seconds above 0',

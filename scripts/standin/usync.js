@@ -11,10 +11,12 @@ import { bytes, child, children, node } from './nodes.js';
 
 /** What is told, by the name of what is asked for. @type {Record<string, (person: Person) => Node[]>} */
 const TOLD = {
-  contact: ({ number }) => [node('contact', { type: 'in' }, Buffer.from(number))],
+  contact: ({ world, user, number }) => [
+    node('contact', { type: world.phones.isAbsent(user) ? 'out' : 'in' }, Buffer.from(number)),
+  ],
   devices: ({ world, user }) => [node('devices', {}, [node('device-list', {}, devicesOf(world, user))])],
   // Whoever asks by LID knows it; and Baileys would take the pair for a mapping from a LID to itself.
-  lid: ({ jid, user }) => (isLid(jid) ? [] : [node('lid', { val: lidOf(user) })]),
+  lid: ({ world, jid, user }) => (isLid(jid) || world.phones.isAbsent(user) ? [] : [node('lid', { val: lidOf(user) })]),
 };
 
 /** @type {Answer} */
@@ -45,11 +47,12 @@ function tell(world, user, asked) {
 }
 
 /**
- * The phone, and the linked devices; clients pass over a linked device without a key index.
+ * The phone, and the linked devices; nothing of a number without WhatsApp. Clients pass over a linked device without a key index.
  * @param {import("./standin.js").World} world
  * @param {string} user
  */
 function devicesOf(world, user) {
+  if (world.phones.isAbsent(user)) return [];
   const linked = world.devices.ofUser(user).map(({ record: { device, keyIndex } }) => {
     return node('device', { id: String(device), 'key-index': String(keyIndex) });
   });

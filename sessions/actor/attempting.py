@@ -15,7 +15,7 @@ from sessions.events import Admitted, CanaryOverdue, WorkerReady
 from sessions.incidents import RecordedClose
 from sessions.judgement import expiry
 from sessions.machine import Signal
-from sessions.model import CloseReason, SessionState, UnreadableValue
+from sessions.model import CloseReason, SameDevice, SessionState, UnreadableValue
 from sessions.policy import NOTHING, Action, Credentials, Decision
 from sessions.ports import Ticket, WorkerHandle
 from sessions.seat import UnreadableCredentials
@@ -71,6 +71,9 @@ class Attempting(Standing):
         except (UnreadableCredentials, UnreadableValue) as error:
             await worker.stop()
             await self._quarantine(str(error))
+        except SameDevice as error:
+            await worker.stop()
+            await self._closed(CloseReason.SAME_DEVICE, None, str(error))
         except BaseException:
             worker.kill()
             raise
@@ -124,6 +127,14 @@ class Attempting(Standing):
             reason, code, message, data, stable, now, roll, was_open=was_open, excused=excused
         )
         self._chronicle.closed(self._recorded(reason, code, message, data, was_open, stable, decision), self._human())
+        log.info(
+            f"session has closed: {message}",
+            action="closed",
+            session=self.id,
+            reason=reason,
+            code=code,
+            rule=decision.rule,
+        )
         await self._carry_out(reason, decision)
 
     def _recorded(
@@ -163,7 +174,7 @@ class Attempting(Standing):
         now = self._now()
         if self.state not in EXCUSABLE or not self._judgement.excuse(now):
             return False
-        self._chronicle.excused()
+        self._chronicle.excused(self._judgement.correlated)
         if self.state is S.WAITING and not self._judgement.spent(now):
             await self._go()
         self._save()

@@ -12,7 +12,7 @@ from typing import Any, Final
 
 from sessions.model import BadPolicy
 from sessions.model import CloseReason as R
-from sessions.policy.rules import FORCE, NOTHING, RULES, Action, Pace, Rule, Rules, correlated_reasons
+from sessions.policy.rules import AS_SOON_AS, FORCE, NOTHING, RULES, Action, Pace, Rule, Rules, correlated_reasons
 
 ACTIONS: Final[Mapping[str, Action]] = {
     "retry": Action.RETRY,
@@ -140,6 +140,7 @@ KEYS: Final[Mapping[R, Mapping[str, Accepted]]] = {
     **dict.fromkeys((R.TEMPORARILY_BANNED, R.LOCKED, R.BANNED), _BANNED),
     R.LOGGED_OUT: {"action": _one_of("park", why=_PAIRING), **_HUMAN_ONLY},
     R.OWN_LOGOUT: {"action": _one_of("stop", why=": it was asked for"), **_HUMAN_ONLY},
+    R.SAME_DEVICE: {"action": _one_of("park", why=_DUEL), **_HUMAN_ONLY},
     R.QR_EXPIRED: {"action": _one_of("park", why=": nobody is there to scan it"), **_HUMAN_ONLY},
     R.PASSKEY_REQUIRED: {"action": _one_of("park", why=": only a human can do what it asks for"), **_HUMAN_ONLY},
     R.CLIENT_OUTDATED: {"action": _one_of("hold", why=": it concerns all numbers, and retries get them banned"), **_HUMAN_ONLY},
@@ -224,7 +225,8 @@ def _changed(reason: R, rule: Rule, row: Mapping[str, Any]) -> Rule:
             least = LEAST_BASE_SECONDS.get(reason, 0.0)
             changes = {"base_at_least_seconds": least, **PACE_NUMBERS[changes["pace"]], **changes}
     rule = replace(rule, **changes)
-    if rule.human == NOTHING and (rule.action is Action.PARK or rule.tries is not None):
+    by_itself = rule.human == NOTHING or AS_SOON_AS in rule.human
+    if by_itself and (rule.action is Action.PARK or rule.tries is not None):
         rule = replace(rule, human=FORCE)
     return rule
 

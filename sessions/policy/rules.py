@@ -83,6 +83,7 @@ Rules = Mapping[R, Rule]
 """A whole table: a rule for every close reason."""
 
 NOTHING: Final = "Nothing: it comes back by itself."
+AS_SOON_AS: Final = "It comes back by itself as soon as"
 FORCE: Final = "When the cause is gone: POST /force-reconnection/{id}."
 _COMMON: Final = Rule(action=Action.RETRY, counts=1, correlated=True, human=NOTHING)
 _SERVER: Final = replace(_COMMON, base_at_least_seconds=5.0, cap_seconds=900.0)
@@ -96,9 +97,34 @@ RULES: Final[Rules] = {
     R.RESTART_REQUIRED: _AT_ONCE,
     R.CONNECTION_CLOSED: _COMMON,
     R.CONNECTION_LOST: _COMMON,
+    R.NETWORK_UNREACHABLE: replace(
+        _COMMON,
+        human=f"{AS_SOON_AS} WhatsApp can be reached again. If it lasts: look at this machine's network (cable, route, firewall), "
+        "and at WhatsApp's status.",
+    ),
+    R.DNS: replace(
+        _COMMON,
+        human=f"{AS_SOON_AS} the name can be looked up again. If it lasts: look at this machine's DNS (/etc/resolv.conf, the resolver).",
+    ),
+    R.TLS_UNTRUSTED: replace(
+        _COMMON,
+        human="It does not come back by itself: whoever answers in WhatsApp's place shows a certificate that is not trusted here. Find out "
+        "who does (a TLS-inspecting firewall, a captive portal, a wrong clock on this machine) and have WhatsApp let through untouched; "
+        "if you do trust it, name its CA file in NODE_EXTRA_CA_CERTS and start wasup again with fresh workers.",
+    ),
+    R.PROXY: replace(
+        _COMMON,
+        human="Look at the session's proxy: does it run, is its address right, does it take the user and password? Another one: POST "
+        "/sessions/{id}/stop, PUT /sessions/{id}/proxy (or `wasup sessions proxy {id} URL`), POST /sessions/{id}/start. "
+        f"{AS_SOON_AS} the same one lets it through.",
+    ),
     R.ATTEMPT_TIMED_OUT: _COMMON,
     R.UNDECRYPTABLE_FRAME: _COMMON,
-    R.UPGRADE_REFUSED: _COMMON,
+    R.UPGRADE_REFUSED: replace(
+        _COMMON,
+        human="Something that is not WhatsApp answers in its place: sign in at the captive portal, or have the firewall or proxy on the way "
+        f"let WebSockets to web.whatsapp.com through. {AS_SOON_AS} WhatsApp itself answers.",
+    ),
     R.QR_EXPIRED: Rule(
         action=Action.PARK,
         mend=Mend.HUMAN,
@@ -135,6 +161,12 @@ RULES: Final[Rules] = {
         credentials=Credentials.ARCHIVE,
         mend=Mend.HUMAN,
         human="Logged out as asked: POST /sessions/{id}/start pairs it anew.",
+    ),
+    R.SAME_DEVICE: Rule(
+        action=Action.PARK,
+        mend=Mend.HUMAN,
+        human="Another session is this very device (closeMessage names it): DELETE the one that you do not need, "
+        "then POST /sessions/{id}/start, or pair this one anew.",
     ),
     R.TEMPORARILY_BANNED: Rule(
         action=Action.PARK,

@@ -17,7 +17,6 @@ from pathlib import Path
 from typing import Any, Final
 
 import msgspec
-from alembic.util import CommandError
 from sqlalchemy import URL, Table, func, insert, select, text, update
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -86,7 +85,7 @@ async def restore(file: Path, url: URL, workspace: Path) -> BackupReport:
             raise StoreError(
                 f"{file} is no backup: {error}.", "A backup is a file that `wasup backup` wrote."
             ) from None
-        except CommandError as error:
+        except database.NewerSchema as error:
             raise StoreError(f"{file} cannot be restored: {error}.", "Was it written by a newer version?") from None
         except SQLAlchemyError as error:
             raise StoreUnavailable(f"The backup could not be restored: {faults.describe(error)}") from None

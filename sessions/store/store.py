@@ -11,14 +11,28 @@ from typing import Any, Final
 
 import msgspec
 import structlog
-from alembic.util import CommandError
 from sqlalchemy import URL, Executable, Row, delete, func, insert, select, update
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
+from sessions import credentials
+from sessions.forever import Forever
 from sessions.model import SessionId, StoreUnavailable, UnreadableValue
 from sessions.proxy import Proxy
-from sessions.store import archives, auth, database, events, faults, incidents, keyring, proxies, rewrite, schema, text
+from sessions.store import (
+    archives,
+    auth,
+    database,
+    devices,
+    events,
+    faults,
+    incidents,
+    keyring,
+    proxies,
+    rewrite,
+    schema,
+    text,
+)
 from sessions.store.auth import CREDS
 from sessions.store.cipher import Cipher
 from sessions.store.events import NewEvent
@@ -42,35 +56,39 @@ log = structlog.get_logger("store")
 class Store:
     """The database, opened. Use `await Store.open(url)` and `await store.close()`."""
 
-    def __init__(self, url: URL, writer: AsyncEngine, event_limit: int, cipher: Cipher | None) -> None:
+    def __init__(
+        self, url: URL, writer: AsyncEngine, event_limit: int, cipher: Cipher | None, forever: Forever
+    ) -> None:
         self._url = url
         self._cipher = cipher
         self._event_limit = event_limit
         self._reader = database.open_reader(url)
         self._writer_engine = writer
-        self._writer = Writer(writer)
+        self._writer = Writer(writer, forever)
         self.records = Records(self._writer, self._read)
 
     @classmethod
-    async def open(cls, url: URL, event_limit: int = 10_000, cipher: Cipher | None = None) -> "Store":
+    async def open(
+        cls, url: URL, event_limit: int = 10_000, cipher: Cipher | None = None, forever: Forever | None = None
+    ) -> "Store":
         """Migrate if needed and open. Raises StoreUnavailable: also if another supervisor owns it, or a key is missing."""
         writer = database.open_writer(url)
         try:
             await database.migrate(url, writer)
             async with writer.begin() as connection:
                 await keyring.check(connection, cipher)
-            return cls(url, writer, event_limit, cipher)
-        except (SQLAlchemyError, CommandError, OSError, StoreUnavailable) as error:
+                await devices.learn(connection, cipher)
+            return cls(url, writer, event_limit, cipher, forever or Forever())
+        except (SQLAlchemyError, database.NewerSchema, OSError, StoreUnavailable) as error:
             await database.dispose(writer)
-            # CommandError: it was written by a newer version.
-            told = str(error) if isinstance(error, CommandError) else faults.describe(error)
+            told = str(error) if isinstance(error, database.NewerSchema) else faults.describe(error)
             hint = error.hint if isinstance(error, StoreUnavailable) else None
             raise StoreUnavailable(f"{database.name_of(url)} cannot be opened: {told}", hint) from None
 
     @classmethod
     def beside(cls, url: URL, cipher: Cipher | None = None) -> "Store":
         """A store to read from while a supervisor owns it: nothing is migrated, no lock is taken, nothing may be written."""
-        return cls(url, database.open_writer(url), 0, cipher)
+        return cls(url, database.open_writer(url), 0, cipher, Forever())
 
     async def close(self) -> None:
         """Write what is queued, for a few seconds at the most, and close."""
@@ -162,10 +180,27 @@ class Store:
         return proxies.read(self._cipher, session, rows[0].proxy) if rows else None
 
     def save_identity(self, session: SessionId, jid: str, name: str | None) -> asyncio.Future[None]:
-        """Remember which WhatsApp account this is. Patient. Its owner chose the name: what no database takes is replaced."""
+        """Remember which WhatsApp account this is. Patient. Its owner chose the name: what no database takes is replaced.
+
+        SameDevice if another session is this device; the rest is remembered all the same.
+        """
         table = schema.sessions.c
         named = None if name is None else text.cleaned(name, table.name)
-        return self._execute(_update_session(session, jid=text.cleaned(jid, table.jid), name=named), patient=True)
+        identity = _update_session(session, jid=text.cleaned(jid, table.jid), name=named)
+
+        async def operation(connection: AsyncConnection) -> None:
+            await connection.execute(identity)
+            await devices.claim(connection, session, credentials.device_of(jid))
+
+        return self._writer.submit(operation, patient=True)
+
+    async def claim_device(self, session: SessionId, device: str | None) -> None:
+        """Before credentials are used: no other session may be this device. Raises SameDevice."""
+
+        async def operation(connection: AsyncConnection) -> None:
+            await devices.claim(connection, session, device)
+
+        await self._writer.submit(operation)
 
     # --- credentials ----------------------------------------------------------------------------------------------------
 
@@ -225,11 +260,15 @@ class Store:
     async def import_session(
         self, session: SessionId, entries: Sequence[KeyEntry], wanted: bool, proxy: Proxy | None = None
     ) -> SessionRow:
-        """Add a session together with its credentials and keys. Raises SessionExists, UnstorableValue."""
+        """Add a session together with its credentials and keys. Raises SessionExists, SameDevice, UnstorableValue."""
+        creds = next((bytes(entry.value) for entry in entries if entry.kind == CREDS == entry.name), b"")
+        device = credentials.device(creds)
 
         async def operation(connection: AsyncConnection) -> SessionRow:
             taken = auth.storable(session, entries)
+            await devices.check(connection, session, device)
             row = await archives.create_session(connection, session, wanted)
+            await devices.claim(connection, session, device)
             await connection.execute(self._with_proxy(session, proxy))
             await auth.write(connection, self._cipher, session, taken)
             return msgspec.structs.replace(row, proxy=proxy.name if proxy else None)
@@ -292,7 +331,7 @@ class Store:
         """Put an archive back (None: the newest that helps), what is there now being archived first; the epoch is raised.
 
         With it changes whether the session shall run, and nothing is remembered of it any more. One that was deleted is made anew.
-        Raises NoArchive, UnreadableValue; then nothing has changed.
+        Raises NoArchive, UnreadableValue, SameDevice; then nothing has changed.
         """
 
         async def operation(connection: AsyncConnection) -> Restored:

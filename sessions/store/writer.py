@@ -25,6 +25,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 from tenacity import AsyncRetrying, retry_if_exception_type, wait_exponential_jitter
 
+from sessions.forever import Forever
 from sessions.model import StoreError, StoreUnavailable, WasupError
 from sessions.store import faults, receipts
 from sessions.store.health import SLOW_SECONDS, HealthWatch
@@ -70,7 +71,7 @@ _Outcomes = list[tuple[_Waiting, Any]]
 class Writer:
     """The only writer of the database."""
 
-    def __init__(self, engine: AsyncEngine) -> None:
+    def __init__(self, engine: AsyncEngine, forever: Forever) -> None:
         self._engine = engine
         self._queue: deque[_Waiting] = deque()
         self._newest: dict[Hashable, _Waiting] = {}
@@ -83,7 +84,7 @@ class Writer:
         self._wake = asyncio.Event()
         self._slow_check: asyncio.TimerHandle | None = None
         self.watch = HealthWatch(lambda: self._waiting)
-        self._task = asyncio.create_task(self._write_forever(), name="store writer")
+        self._writing = forever.keep("store writer", self._write, within_seconds=None, until=self._has_finished)
 
     def submit(
         self, operation: Operation[T], *, patient: bool = False, newest_of: Hashable = None, is_event: bool = False
@@ -114,13 +115,12 @@ class Writer:
         """Write what is queued, for CLOSE_SECONDS at the most; what is left then is lost, and logged."""
         self._closing = True
         self._wake.set()
-        await asyncio.wait({self._task}, timeout=CLOSE_SECONDS)
-        self._abandoned = (
-            True  # the attempt under way is the last one; cut off in its middle its thread would outlive the loop
-        )
-        await asyncio.wait({self._task}, timeout=CLOSE_SECONDS)
-        self._task.cancel()
-        await asyncio.wait({self._task}, timeout=CLOSE_SECONDS)  # a thread may be stuck in the disk: not for ever
+        await self._writing.ended(CLOSE_SECONDS)
+        # The attempt under way is the last one; cut off in its middle its thread would outlive the loop.
+        self._abandoned = True
+        await self._writing.ended(CLOSE_SECONDS)
+        self._writing.stop()
+        await self._writing.ended(CLOSE_SECONDS)  # a thread may be stuck in the disk: not for ever
         self._give_up()
         if self._slow_check is not None:
             self._slow_check.cancel()
@@ -128,7 +128,7 @@ class Writer:
     # --- the queue --------------------------------------------------------------------------------------------------------
 
     def _refusal(self, is_event: bool) -> StoreUnavailable | None:
-        if self._closing or self._task.done():
+        if self._closing or self._writing.done:
             return StoreUnavailable("The store is closed.")
         if is_event and self._waiting_events >= MAX_WAITING_EVENTS:
             self._lose_event()
@@ -181,7 +181,11 @@ class Writer:
 
     # --- the attempts -----------------------------------------------------------------------------------------------------
 
-    async def _write_forever(self) -> None:
+    def _has_finished(self) -> bool:
+        return self._abandoned or (self._closing and not self._queue)
+
+    async def _write(self) -> None:
+        """Make all that waits, trying again for as long as that takes; or wait until there is something."""
         retrying = AsyncRetrying(
             wait=RETRY_WAIT,
             retry=retry_if_exception_type(_Trouble),
@@ -190,15 +194,13 @@ class Writer:
             reraise=True,
         )
         try:
-            while not self._abandoned and await self._something_waits():
+            if await self._something_waits():
                 await retrying(self._attempt)
         except _Trouble:
             log.warning("the store is closed while it cannot be written", action="store_closed_failing")
-        except Exception as error:  # a bug of the writer itself: nothing can be stored any more, and that must be seen
-            log.critical("the store's writer has ended", action="store_writer_ended", exc_info=error)
-            self.watch.enter("failing", f"its writer has ended ({type(error).__name__}): restart the supervisor")
-        finally:
-            self._give_up()
+        except Exception as error:  # a bug of the writer itself: what waits goes on waiting, and that must be seen
+            self.watch.enter("failing", f"an error of its writer's own ({type(error).__name__}); see the log")
+            raise
 
     async def _something_waits(self) -> bool:
         while not self._queue and not self._closing:

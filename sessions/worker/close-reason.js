@@ -7,10 +7,11 @@
  */
 
 /**
- * @typedef {'restart_required' | 'connection_closed' | 'connection_lost' | 'qr_expired' | 'passkey_required' | 'server_error' |
- *   'unavailable' | 'rate_limited' | 'upgrade_refused' | 'replaced' | 'logged_out' | 'own_logout' |
- *   'temporarily_banned' | 'locked' | 'client_outdated' | 'banned' | 'repair_needed' | 'unknown_failure' |
- *   'attempt_timed_out' | 'undecryptable_frame' | 'store_failed' | 'requested'} CloseReason
+ * @typedef {'restart_required' | 'connection_closed' | 'connection_lost' | 'network_unreachable' | 'dns' |
+ *   'tls_untrusted' | 'proxy' | 'qr_expired' | 'passkey_required' | 'server_error' | 'unavailable' | 'rate_limited' |
+ *   'upgrade_refused' | 'replaced' | 'logged_out' | 'own_logout' | 'temporarily_banned' | 'locked' | 'client_outdated' | 'banned' |
+ *   'repair_needed' | 'unknown_failure' | 'attempt_timed_out' | 'undecryptable_frame' | 'store_failed' |
+ *   'requested'} CloseReason
  *
  * @typedef {object} CloseFacts
  * @property {number | null} code
@@ -20,6 +21,7 @@
  * @typedef {object} PairingState
  * @property {boolean} registered the creds hold a completed pairing
  * @property {boolean} qrShown the attempt has shown a QR
+ * @property {boolean} upgraded the websocket stood: what ends it from then on is a connection lost, not one never had
  */
 
 /** @type {Readonly<Record<number, CloseReason>>} */
@@ -47,6 +49,33 @@ const FAILURE = 'Connection Failure';
 const QR_REFS_ENDED = 'QR refs attempts ended';
 const OWN_LOGOUT = 'Intentional Logout';
 const TRANSPORT_ERROR = /^WebSocket Error \(/;
+/** Node's codes for a name that is not known, or that no resolver has answered for. */
+const NO_ADDRESS = /^(ENOTFOUND|EAI_[A-Z]+)$/;
+/**
+ * Node's codes for a certificate that it does not accept: OpenSSL's X509_V_ERR_*, without their prefix (Node's
+ * `tls` documentation, "X509 certificate error codes"), and a certificate made out to another name.
+ */
+const UNTRUSTED = new Set([
+  'CERT_CHAIN_TOO_LONG',
+  'CERT_HAS_EXPIRED',
+  'CERT_NOT_YET_VALID',
+  'CERT_REJECTED',
+  'CERT_REVOKED',
+  'CERT_SIGNATURE_FAILURE',
+  'CERT_UNTRUSTED',
+  'DEPTH_ZERO_SELF_SIGNED_CERT',
+  'ERR_TLS_CERT_ALTNAME_INVALID',
+  'HOSTNAME_MISMATCH',
+  'INVALID_CA',
+  'INVALID_PURPOSE',
+  'PATH_LENGTH_EXCEEDED',
+  'SELF_SIGNED_CERT_IN_CHAIN',
+  'UNABLE_TO_DECODE_ISSUER_PUBLIC_KEY',
+  'UNABLE_TO_DECRYPT_CERT_SIGNATURE',
+  'UNABLE_TO_GET_ISSUER_CERT',
+  'UNABLE_TO_GET_ISSUER_CERT_LOCALLY',
+  'UNABLE_TO_VERIFY_LEAF_SIGNATURE',
+]);
 
 /**
  * @param {CloseFacts} facts
@@ -57,11 +86,26 @@ export function closeReason(facts, pairing) {
   const { code, message, data } = facts;
   if (data?.http_status !== undefined) return reasonOfHttpStatus(Number(data.http_status));
   if (code === 401 && message === OWN_LOGOUT) return 'own_logout';
-  if (TRANSPORT_ERROR.test(message)) return 'connection_lost';
+  if (TRANSPORT_ERROR.test(message)) return reasonOfTransport(data, pairing);
   if (code === TIMED_OUT && message !== FAILURE) return reasonOfTimeOut(message, pairing);
   if (code !== null && code in REASON_OF_CODE) return REASON_OF_CODE[code];
   if (message === FAILURE) return 'unknown_failure';
   return code === null ? 'connection_closed' : 'server_error';
+}
+
+/**
+ * Where the way to WhatsApp ended: at the proxy, at the name, at the certificate, or nowhere near it.
+ *
+ * @param {CloseFacts['data']} data
+ * @param {PairingState} pairing
+ * @returns {CloseReason}
+ */
+function reasonOfTransport(data, { upgraded }) {
+  if (upgraded) return 'connection_lost';
+  const { proxy, code = '' } = data ?? {};
+  if (proxy !== undefined) return 'proxy';
+  if (NO_ADDRESS.test(code)) return 'dns';
+  return UNTRUSTED.has(code) ? 'tls_untrusted' : 'network_unreachable';
 }
 
 /**

@@ -2,9 +2,10 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { closeFacts, closeReason, plainStrings } from './close-reason.js';
 
-const PAIRED = { registered: true, qrShown: false };
-const FRESH = { registered: false, qrShown: false };
-const SHOWN = { registered: false, qrShown: true };
+const PAIRED = { registered: true, qrShown: false, upgraded: true };
+const FRESH = { registered: false, qrShown: false, upgraded: true };
+const SHOWN = { registered: false, qrShown: true, upgraded: true };
+const UNREACHED = { registered: true, qrShown: false, upgraded: false };
 
 /** @type {[code: number | null, message: string, pairing: typeof PAIRED, reason: string][]} */
 const TABLE = [
@@ -16,8 +17,8 @@ const TABLE = [
   // 408 is three things.
   [408, 'Connection was lost', PAIRED, 'connection_lost'],
   [408, 'Timed Out', PAIRED, 'connection_lost'],
-  [408, 'WebSocket Error (connect ECONNREFUSED 127.0.0.1:1)', PAIRED, 'connection_lost'],
-  [408, 'WebSocket Error (Opening handshake has timed out)', FRESH, 'connection_lost'],
+  [408, 'WebSocket Error (Opening handshake has timed out)', UNREACHED, 'network_unreachable'],
+  [408, 'WebSocket Error (read ECONNRESET)', UNREACHED, 'network_unreachable'],
   [408, 'WebSocket Error (read ECONNRESET)', SHOWN, 'connection_lost'],
   [408, 'QR refs attempts ended', SHOWN, 'qr_expired'],
   [408, 'QR refs attempts ended', FRESH, 'qr_expired'],
@@ -25,7 +26,7 @@ const TABLE = [
   [408, 'Connection was lost', SHOWN, 'qr_expired'],
   [408, 'Timed Out', FRESH, 'connection_lost'],
   // Baileys' fallback for transport errors it has no code for; the server has no part in it.
-  [500, 'WebSocket Error (self-signed certificate)', PAIRED, 'connection_lost'],
+  [500, 'WebSocket Error (Invalid WebSocket frame)', PAIRED, 'connection_lost'],
   [403, 'WebSocket Error (Unexpected server response: 403)', PAIRED, 'connection_lost'],
   [500, 'Stream Errored (unknown)', PAIRED, 'server_error'],
   [500, 'Connection Failure', PAIRED, 'server_error'],
@@ -107,6 +108,35 @@ test('of a node the tag and the attributes are kept, the content is not', () => 
   const node = { tag: 'conflict', attrs: { type: 'replaced' }, content: [{ tag: 'secret' }] };
   assert.deepEqual(plainStrings(node), { tag: 'conflict', type: 'replaced' });
 });
+
+/** @type {[data: Record<string, string> | null, reason: string][]} */
+const NEVER_REACHED = [
+  [null, 'network_unreachable'],
+  [{ code: 'ECONNREFUSED', address: '127.0.0.1' }, 'network_unreachable'],
+  [{ code: 'ENETUNREACH' }, 'network_unreachable'],
+  [{ code: 'ETIMEDOUT' }, 'network_unreachable'],
+  [{ code: 'ECONNRESET' }, 'network_unreachable'],
+  [{ code: 'EPROTO' }, 'network_unreachable'],
+  [{ code: 'ENOTFOUND', hostname: 'web.whatsapp.com' }, 'dns'],
+  [{ code: 'EAI_AGAIN', hostname: 'web.whatsapp.com' }, 'dns'],
+  [{ code: 'SELF_SIGNED_CERT_IN_CHAIN' }, 'tls_untrusted'],
+  [{ code: 'DEPTH_ZERO_SELF_SIGNED_CERT' }, 'tls_untrusted'],
+  [{ code: 'CERT_HAS_EXPIRED' }, 'tls_untrusted'],
+  [{ code: 'ERR_TLS_CERT_ALTNAME_INVALID', host: 'web.whatsapp.com' }, 'tls_untrusted'],
+  [{ proxy: 'http://proxy:3128' }, 'proxy'],
+  [{ proxy: 'http://proxy:3128', code: 'ENOTFOUND' }, 'proxy'],
+  [{ proxy: 'http://proxy:3128', code: 'DEPTH_ZERO_SELF_SIGNED_CERT' }, 'proxy'],
+];
+
+for (const [data, reason] of NEVER_REACHED) {
+  const facts = { code: 408, message: 'WebSocket Error (it failed)', data };
+  test(`before the websocket stands, ${JSON.stringify(data)} is ${reason}`, () => {
+    assert.equal(closeReason(facts, UNREACHED), reason);
+  });
+  test(`once it stands, ${JSON.stringify(data)} is a connection lost`, () => {
+    assert.equal(closeReason(facts, PAIRED), 'connection_lost');
+  });
+}
 
 test('of a transport error the code and the address are kept', () => {
   const error = Object.assign(new Error('no'), { code: 'ECONNREFUSED', port: 80, request: {} });

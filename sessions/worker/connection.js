@@ -5,6 +5,7 @@
 
 import { setImmediate as nextTurn } from 'node:timers/promises';
 import { generateMessageIDV2, makeWASocket } from '@whiskeysockets/baileys';
+import { addressee } from './addressee.js';
 import { closeFacts, closeReason } from './close-reason.js';
 import { inbound, receiptsOfReaders, receiptsOfUpdates, recipient } from './messages.js';
 import { OfflineQueue } from './offline-queue.js';
@@ -59,7 +60,8 @@ const NEVER_CONFIRMED = 'the server does not know this pairing: it was never con
 /** A request that cannot be met; `code` is for the supervisor. */
 export class RequestError extends Error {
   /**
-   * @param {'not_open' | 'already_paired' | 'invalid_recipient' | 'refused' | 'timed_out' | 'failed'} code
+   * @param {'not_open' | 'already_paired' | 'invalid_recipient' | 'no_whatsapp' | 'refused' |
+   *   'timed_out' | 'failed'} code
    * @param {string} message
    */
   constructor(code, message) {
@@ -205,16 +207,17 @@ export class Connection {
   /**
    * Sends a text and waits for the server's ack.
    *
-   * @param {string} to
+   * @param {string[]} to the recipient, by one or several jids of which WhatsApp may know one
    * @param {string} text
    * @returns {Promise<{ id: string }>}
    */
   async sendText(to, text) {
-    const jid = recipient(to);
-    if (!jid) throw new RequestError('invalid_recipient', 'neither a phone number nor the jid of a person or a group');
+    const jids = to.flatMap((form) => recipient(form) ?? []);
+    if (jids.length < to.length)
+      throw new RequestError('invalid_recipient', 'neither a phone number nor the jid of a person or a group');
     const sock = this.#openSocket();
     const id = generateMessageIDV2(sock.user?.id);
-    const ack = await this.#over.until(this.#deliver(sock, jid, text, id), SEND_TIMEOUT_MS);
+    const ack = await this.#over.until(this.#deliver(sock, jids, text, id), SEND_TIMEOUT_MS);
     if (!ack) {
       if (this.isOpen && !this.#transport?.isHeldUp) this.#unacknowledged += 1;
       throw new RequestError('timed_out', 'not acknowledged by the server; it may arrive all the same');
@@ -409,7 +412,8 @@ export class Connection {
     const { unconfirmed } = auth;
     if (this.#transport?.holdsBack) auth.undoPairing();
     else auth.dropUnfinishedPairing();
-    const pairing = { registered: auth.registered, qrShown: this.#qrShown.raised };
+    const upgraded = this.#transport?.upgraded ?? false;
+    const pairing = { registered: auth.registered, qrShown: this.#qrShown.raised, upgraded };
     const reason = verdict ?? closeReason(facts, pairing);
     let said = /** @type {[CloseFacts, CloseReason]} */ ([facts, reason]);
     if (this.#unlinking) said = afterUnlinking(facts, reason);
@@ -463,12 +467,14 @@ export class Connection {
 
   /**
    * @param {WASocket} sock
-   * @param {string} jid
+   * @param {string[]} jids
    * @param {string} text
    * @param {string} id
    * @returns {Promise<BinaryNode | undefined>} what the server answered; undefined when it did not
    */
-  async #deliver(sock, jid, text, id) {
+  async #deliver(sock, jids, text, id) {
+    const jid = await addressee(sock, jids).catch(couldNotBeMade);
+    if (jid === null) throw new RequestError('no_whatsapp', `${jids[0]} has no WhatsApp; nothing was sent`);
     const ack = /** @type {Promise<BinaryNode | undefined>} */ (sock.waitForMessage(id, SEND_TIMEOUT_MS));
     ack.catch(() => {});
     try {
@@ -476,10 +482,18 @@ export class Connection {
       const sent = await sock.sendMessage(jid, { text, linkPreview: null }, { messageId: id });
       this.#context.sent.remember(id, sent?.message);
     } catch (error) {
-      throw new RequestError('failed', error instanceof Error ? error.message : 'the message could not be sent');
+      couldNotBeMade(error);
     }
     return ack;
   }
+}
+
+/**
+ * @param {unknown} error
+ * @returns {never}
+ */
+function couldNotBeMade(error) {
+  throw new RequestError('failed', error instanceof Error ? error.message : 'the message could not be sent');
 }
 
 function notOpen() {

@@ -123,14 +123,29 @@ for (const [status, reason] of /** @type {const} */ ([
   });
 }
 
-test('a refused connection is lost', async (t) => {
+test('a refused connection is a network that cannot be reached', async (t) => {
   const server = createTcpServer();
   const url = await listen(t, server);
   server.close();
   const { connection, frames } = connectTo(url);
   await connection.closed;
   const { code, reason, data } = onlyClosed(frames);
-  assert.deepEqual([code, reason, data.code], [408, 'connection_lost', 'ECONNREFUSED']);
+  assert.deepEqual([code, reason, data.code], [408, 'network_unreachable', 'ECONNREFUSED']);
+});
+
+test('a connection that is cut before the upgrade is a network that cannot be reached', async (t) => {
+  const server = createTcpServer((socket) => socket.resetAndDestroy());
+  const { connection, frames } = connectTo(await listen(t, server));
+  await connection.closed;
+  assert.equal(onlyClosed(frames).reason, 'network_unreachable');
+});
+
+test('a name that nobody knows is told as that', async () => {
+  const { connection, frames } = connectTo('ws://nobody.invalid:9/ws/chat'); // RFC 6761: never a name of anything
+  await connection.closed;
+  const { reason, message } = onlyClosed(frames);
+  assert.equal(reason, 'dns');
+  assert.match(message, /getaddrinfo .* nobody\.invalid/);
 });
 
 test('an upgrade that is never answered ends with the deadline', async (t) => {
@@ -181,7 +196,7 @@ test('a close that is asked for comes at once, and only once', async (t) => {
 
 test('nothing but a login can be asked of a socket that is not open', async (t) => {
   const { connection } = connectTo(await listen(t, createTcpServer()));
-  await assert.rejects(connection.sendText('5511999990000', 'hello'), { code: 'not_open' });
+  await assert.rejects(connection.sendText(['5511999990000'], 'hello'), { code: 'not_open' });
   await assert.rejects(connection.pairingCode('5511999990000'), { code: 'not_open' });
   await connection.closed;
 });

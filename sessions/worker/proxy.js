@@ -76,9 +76,11 @@ class ProxyAgent extends Agent {
     try {
       return await this.#reach(request, target, AbortSignal.any([tooLate.signal, this.#over.signal]));
     } catch (error) {
-      const { message, code = undefined } = /** @type {NodeJS.ErrnoException} */ (error);
+      const { message, code, hostname } = /** @type {NodeJS.ErrnoException & { hostname?: string }} */ (error);
       // A new error: the packages' own hold the proxy's URL, password included.
-      throw Object.assign(new Error(`the proxy ${this.proxyName} failed: ${message || code}`), { code });
+      if (hostname !== undefined && hostname === hostOf(target)) throw Object.assign(new Error(message), { code });
+      const words = `the proxy ${this.proxyName} failed: ${message || code}`;
+      throw Object.assign(new Error(words), { code, proxy: this.proxyName });
     } finally {
       clearTimeout(timer);
     }
@@ -130,6 +132,15 @@ class ProxyAgent extends Agent {
     socks.proxy.host = socks.proxy.host?.replace(/^\[|\]$/g, ''); // the package takes an IPv6 address with its brackets
     return /** @type {Socket} */ (await socks.connect(request, target));
   }
+}
+
+/**
+ * Some schemes have the target's name looked up here: that it is not known is no fault of the proxy's.
+ *
+ * @param {Target} target
+ */
+function hostOf(target) {
+  return 'host' in target ? target.host : undefined;
 }
 
 /**

@@ -120,7 +120,11 @@ export class Session {
       case 'probe':
         return mustNotReject(this.#probe(order.id, link));
       case 'send':
-        return mustNotReject(this.#reply(order.id, link, (connection) => connection.sendText(order.to, order.text)));
+        return mustNotReject(
+          this.#reply(order.id, link, (connection) =>
+            connection.sendText([order.to, ...(order.others ?? [])], order.text),
+          ),
+        );
       case 'pairing-code':
         return mustNotReject(this.#reply(order.id, link, (connection) => connection.pairingCode(order.phone)));
     }

@@ -87,6 +87,11 @@ export class Transport {
     return this.#held.length > 0 || this.intake.stopped;
   }
 
+  /** The server, or what stands before it, has taken us for a websocket's client. */
+  get upgraded() {
+    return this.#tcp !== null;
+  }
+
   /** Bytes that came from the server, whatever they were. */
   get bytesRead() {
     return this.#tcp?.bytesRead ?? 0;

@@ -17,7 +17,7 @@ const SURROGATE_ESCAPE = /\\ud[89a-f]/;
  * @typedef {{ type: 'logout', session: string, id: number }} Logout
  * @typedef {{ type: 'probe', session: string, id: number }} Probe
  * @typedef {{ type: 'pairing-code', session: string, id: number, phone: string }} PairingCode
- * @typedef {{ type: 'send', session: string, id: number, to: string, text: string }} Send
+ * @typedef {{ type: 'send', session: string, id: number, to: string, text: string, others?: string[] | null }} Send
  * @typedef {{ type: 'keys.values', session: string, id: number, values: Record<string, unknown> }} KeysValues
  * @typedef {{ type: 'keys.ack', session: string, seq: number, ok: boolean, error?: string | null }} KeysAck
  * @typedef {{ type: 'events.ack', session: string, epoch: number, seq: number }} EventsAck
@@ -108,7 +108,7 @@ export const DOWN = {
   logout: { session: text, id: integer },
   probe: { session: text, id: integer },
   'pairing-code': { session: text, id: integer, phone: text },
-  send: { session: text, id: integer, to: text, text },
+  send: { session: text, id: integer, to: text, text, others: nullable(list(text)) },
   'keys.values': { session: text, id: integer, values: object },
   'keys.ack': { session: text, seq: integer, ok: flag, error: nullable(text) },
   'events.ack': { session: text, epoch: integer, seq: integer },

@@ -41,6 +41,21 @@ test('a session from its first QR to its logout', async (t) => {
     assert.equal((await supervisor.next('replied')).error.code, 'invalid_recipient');
   });
 
+  await t.test('says that a number has no WhatsApp, and finds the other form of one that has', async () => {
+    const [gone, short] = ['5521988880000', '552188880000'].map((number) => `${number}@s.whatsapp.net`);
+    await admin('/without-whatsapp', { phones: ['5521988880000', '552188880000', '5531988880000'] });
+    supervisor.send({ type: 'send', session, id: 21, to: gone, text: 'nobody reads this', others: [short] });
+    assert.equal((await supervisor.next('replied')).error.code, 'no_whatsapp');
+    const long = { to: '5531988880000@s.whatsapp.net', others: ['553188880000@s.whatsapp.net'] };
+    supervisor.send({ type: 'send', session, id: 22, text: 'by the old form', ...long });
+    assert.equal((await supervisor.next('replied')).ok, true);
+    const sent = await ask(`/messages?session=${session}`);
+    assert.deepEqual(
+      sent.slice(1).map((/** @type {any} */ { to, text }) => [to, text]),
+      [['553188880000@s.whatsapp.net', 'by the old form']],
+    );
+  });
+
   await t.test('hands an inbound text up', async () => {
     const { id } = await admin('/send-text', { session, from: '5511999990000', text: 'good day' });
     const message = await supervisor.next('message');

@@ -47,6 +47,11 @@ BAD_REQUESTS: list[tuple[str, str, Any, int]] = [
     ("POST", "/sessions/here/messages", b'{"to": "not a number", "text": "x"}', 400),
     ("POST", "/sessions/here/pairing-code", b'{"phone": "12"}', 400),
     ("POST", "/sessions/here/pairing-code", b'{"phone": "5511999990000"}', 409),
+    ("POST", "/sessions/here/pairing-code", b'{"phone": "005511999990000"}', 400),
+    ("POST", "/sessions/here/pairing-code", b'{"phone": "55.11.99999.0000"}', 409),
+    ("POST", "/sessions/here/messages", b'{"to": "005511999990000", "text": "x"}', 400),
+    ("POST", "/sessions/here/messages", b'{"to": "011 99999-0000", "text": "x"}', 400),
+    ("POST", "/sessions/here/messages", b'{"to": "status@broadcast", "text": "x"}', 400),
     ("GET", "/sessions/here/qr", None, 409),
     ("DELETE", "/sessions/here?purge=perhaps", None, 400),
     ("GET", "/events?after=-1", None, 400),
@@ -55,6 +60,18 @@ BAD_REQUESTS: list[tuple[str, str, Any, int]] = [
     ("POST", "/sessions/idle/logout", None, 409),
     ("POST", "/force-reconnection/idle", None, 409),
 ]
+
+FOR_EVER = {
+    "store writer",
+    "worker limits",
+    "worker socket",
+    "worker logs",
+    "spare workers",
+    "snapshots",
+    "incident log",
+    "performance monitor",
+    "host sampler",
+}
 
 
 async def test_bad_requests_get_the_right_status_in_one_shape_and_change_nothing(
@@ -97,7 +114,9 @@ async def test_a_token_is_asked_of_every_call_but_the_probes(start_supervisor: S
         status, answer = await supervisor.call("GET", "/sessions", headers=headers)
         assert (status, answer["error"]["code"]) == (401, "unauthorized")
     assert (await supervisor.call("GET", "/sessions", headers={"Authorization": f"Bearer {token}"}))[0] == 200
-    assert (await supervisor.call("GET", "/readyz"))[0] == 200
+    status, ready = await supervisor.call("GET", "/readyz")
+    assert (status, ready["status"]) == (200, "ready")
+    assert ready["tasks"] == dict.fromkeys(FOR_EVER, "ok")
     assert supervisor.process is not None
     assert token not in supervisor.process.output.read_text()
 
@@ -154,3 +173,25 @@ async def test_bad_settings_are_refused_at_the_start(settings: dict[str, str], n
     assert named in done.stderr
     assert "Traceback" not in done.stderr
     assert not (tmp_path / "data").exists(), "nothing was written"
+
+
+async def test_a_number_is_refused_with_the_form_that_was_meant_and_one_without_whatsapp_by_its_own_name(
+    start_supervisor: StartSupervisor, standin: StandIn
+) -> None:
+    supervisor = await start_supervisor()
+    await pair(supervisor, standin, "numbers")
+
+    async def send(to: str) -> tuple[int, str, str]:
+        status, answer = await supervisor.call("POST", "/sessions/numbers/messages", {"to": to, "text": f"to {to}"})
+        error = answer.get("error", {})
+        return status, error.get("code", ""), error.get("hint", "")
+
+    assert await send("005511999990000") == (400, "invalid_recipient", "Did you mean 5511999990000?")
+    await standin.call("POST", "/without-whatsapp", {"phones": ["5521977770000", "552177770000", "5531977770000"]})
+    status, code, hint = await send("+55 21 97777-0000")
+    assert (status, code) == (422, "no_whatsapp")
+    assert "reconnect" not in hint.lower()
+    assert (await send("55.31.97777.0000"))[0] == 200, "WhatsApp knows it without the ninth digit"
+    sent = [(m["to"], m["text"]) for m in await standin.messages("numbers")]
+    assert sent == [("553177770000@s.whatsapp.net", "to 55.31.97777.0000")]
+    await standin.call("POST", "/without-whatsapp", {"phones": []})

@@ -91,7 +91,7 @@ async def test_waits_and_breaker_survive_a_restart_of_the_supervisor(
     assert after["breaker"]["opensUntil"][:18] == before["breaker"]["opensUntil"][:18], (
         "to ten seconds: no attempt was gained"
     )
-    assert after["closeReason"] == "connection_lost"
+    assert after["closeReason"] == "network_unreachable"
     assert len(await refused(standin, name)) == tries, "a restart is no way round the breaker"
     await standin.mend()
     await supervisor.must("POST", f"/force-reconnection/{name}")

@@ -82,7 +82,7 @@ async def test_a_dead_proxy_is_named_keeps_its_session_out_and_holds_nobody_else
     logins = len(await standin.log("login", session="proxy-dies"))
     why = await eventually(
         partial(supervisor.reconnection, "proxy-dies"),
-        lambda seen: seen["closeReason"] == "connection_lost",
+        lambda seen: seen["closeReason"] == "proxy",
         what="the proxy being found dead",
     )
     assert why["closeMessage"].startswith(f"WebSocket Error (the proxy {proxy.name} failed: connect ECONNREFUSED")
@@ -111,7 +111,7 @@ async def test_a_proxy_that_refuses_the_password_says_so(start_supervisor: Start
             partial(supervisor.reconnection, "proxy-says-407"), lambda seen: seen["closeMessage"] is not None
         )
         words = f"WebSocket Error (the proxy {proxy.name} failed: it wants another user or password (407))"
-        assert (why["closeReason"], why["closeMessage"]) == ("connection_lost", words)
+        assert (why["closeReason"], why["closeMessage"]) == ("proxy", words)
         assert await standin.log("connected", session="proxy-says-407") == []
         await supervisor.must("DELETE", "/sessions/proxy-says-407")
 

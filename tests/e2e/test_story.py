@@ -86,9 +86,7 @@ async def test_a_silent_fault_of_an_open_session_is_noticed_and_healed(
 ) -> None:
     """Acceptance 4: a short probe interval stands for the default one; the benchmark measures at the defaults."""
     parameters, reasons = SILENT_FAULTS[fault]
-    supervisor = await start_supervisor(
-        health_check_interval=500, response_time_threshold=1000, reconnection_base_delay=100
-    )
+    supervisor = await start_supervisor(health_check_interval=500, probe_timeout=1000, reconnection_base_delay=100)
     name = f"silent-{fault}"
     await pair(supervisor, standin, name)
     before = await logins(standin, name)
@@ -111,7 +109,7 @@ async def test_a_refused_upgrade_is_noticed_and_healed(
     refusal: str, start_supervisor: StartSupervisor, standin: StandIn
 ) -> None:
     """Baileys emits nothing, ever, for an HTTP answer other than 101. A captive portal's 403 is no ban."""
-    expected = {"503": "unavailable", "429": "rate_limited", "403": "upgrade_refused", "reset": "connection_lost"}
+    expected = {"503": "unavailable", "429": "rate_limited", "403": "upgrade_refused", "reset": "network_unreachable"}
     supervisor = await start_supervisor(reconnection_base_delay=100)
     name = f"refused-{refusal}"
     await pair(supervisor, standin, name)

@@ -14,6 +14,7 @@ import pytest_asyncio
 from scripts.lab import eventually
 from sessions import workers as workers_module
 from sessions.counters import Counters
+from sessions.forever import Forever
 from sessions.model import SessionId
 from sessions.seat import Seat
 from sessions.store import Store, sqlite_url
@@ -78,7 +79,7 @@ def supervised(store: Store, directory: Path, late_seconds: float = 0.0, return_
         return_seconds=return_seconds,
         ladder=StopLadder(ask_seconds=3.0),
     )
-    return Workers(config, store)
+    return Workers(config, store, Forever())
 
 
 def told(directory: Path) -> list[str]:

@@ -2,19 +2,22 @@
 
 import asyncio
 import random
+from dataclasses import replace
 
 import pytest
 
 from sessions import incidents
 from sessions.events import Command
+from sessions.forever import Forever
 from sessions.incidents import DAY_SECONDS, MAX_CLOSES, Incident, RecordedClose, Span
 from sessions.model import CloseReason as R
 from sessions.model import SessionId
 from sessions.model import SessionState as S
-from sessions.policy import EXCUSED
+from sessions.policy import EXCUSED, Config, overridden
+from sessions.surroundings import SessionConfig
 from supervisor import incident_log
 from supervisor.gate import Gate, GateConfig
-from supervisor.incident_log import OutageRecorder, keep_records
+from supervisor.incident_log import OutageRecorder, RecordKeeping
 from tests.fakes import EPOCH, FakeRecords, World, closes, opens
 
 HUMAN = "Nothing: it comes back by itself."
@@ -234,6 +237,26 @@ async def test_the_first_closes_of_an_outage_are_on_record_as_excused_once_it_is
 
 
 @as_actor
+async def test_a_close_that_the_policy_in_force_charges_is_never_on_record_as_excused() -> None:
+    policy = Config(rules=overridden("[server_error]\ncorrelated = false\n"))
+    async with World(replace(SessionConfig(), policy=policy)) as world:
+        world.paired()
+        await world.start()
+        await world.until(S.OPEN)
+        world.workers.plan.extend([closes(R.SERVER_ERROR), closes(R.CONNECTION_LOST)])
+        world.workers.last.drop(R.CONNECTION_LOST)
+        await world.until_true(lambda: any(len(i.closes) == 3 for i in world.store.records.incidents), within=60)
+        world.session.excuse()
+        await world.until(S.OPEN, within=60)
+        (incident,) = world.store.records.incidents
+        assert [(told.reason, told.excused) for told in incident.closes][:3] == [
+            (R.CONNECTION_LOST, True),
+            (R.SERVER_ERROR, False),
+            (R.CONNECTION_LOST, True),
+        ]
+
+
+@as_actor
 async def test_stopped_by_hand_ends_the_story() -> None:
     async with World() as world:
         world.paired()
@@ -332,11 +355,11 @@ class Kept(FakeRecords):
 
 
 @pytest.mark.looptime(noop_cycles=6)
-async def test_it_says_every_minute_that_it_lives_and_prunes_every_hour_and_says_it_once_more_at_the_end() -> None:
+async def test_it_says_every_minute_that_it_lives_and_prunes_every_hour() -> None:
     records = Kept()
-    task = asyncio.create_task(keep_records(records, 30))  # type: ignore[arg-type]
-    await asyncio.sleep(61 * incident_log.ALIVE_SECONDS)
-    task.cancel()
-    await asyncio.wait([task])
-    assert records.alive in {62, 63}
+    keeping = RecordKeeping(records, 30)  # type: ignore[arg-type]
+    kept = Forever().keep("incident log", keeping.look, every_seconds=incident_log.ALIVE_SECONDS)
+    await asyncio.sleep(61 * incident_log.ALIVE_SECONDS - 1)
+    await kept.close()
+    assert records.alive == 61
     assert records.pruned == [30 * DAY_SECONDS] * 2

@@ -301,6 +301,10 @@ def test_the_reasons_are_told_apart() -> None:
     assert correlated_reasons() == {
         R.CONNECTION_CLOSED,
         R.CONNECTION_LOST,
+        R.NETWORK_UNREACHABLE,
+        R.DNS,
+        R.TLS_UNTRUSTED,
+        R.PROXY,
         R.ATTEMPT_TIMED_OUT,
         R.UNAVAILABLE,
         R.SERVER_ERROR,

@@ -24,6 +24,7 @@ from sessions.policy import (
     decide_deaf,
     forgiven,
     logins_of_the_day,
+    overridden,
     stable,
 )
 
@@ -56,6 +57,10 @@ TABLE: dict[R, Row] = {
     R.CONNECTION_CLOSED: Row(action=Action.RETRY, waits=(0.0, 2.0), counts=1),
     # 408 of a registered device: common
     R.CONNECTION_LOST: Row(action=Action.RETRY, waits=(0.0, 2.0), counts=1),
+    R.NETWORK_UNREACHABLE: Row(action=Action.RETRY, waits=(0.0, 2.0), counts=1),
+    R.DNS: Row(action=Action.RETRY, waits=(0.0, 2.0), counts=1),
+    R.TLS_UNTRUSTED: Row(action=Action.RETRY, waits=(0.0, 2.0), counts=1),
+    R.PROXY: Row(action=Action.RETRY, waits=(0.0, 2.0), counts=1),
     # our own deadline passed, a frame that cannot be decrypted, another HTTP answer than 101: all without a code, so common
     R.ATTEMPT_TIMED_OUT: Row(action=Action.RETRY, waits=(0.0, 2.0), counts=1),
     R.UNDECRYPTABLE_FRAME: Row(action=Action.RETRY, waits=(0.0, 2.0), counts=1),
@@ -64,6 +69,7 @@ TABLE: dict[R, Row] = {
     R.QR_EXPIRED: Row(action=Action.PARK, waits=None, force=False),
     # a passkey, which only a browser gives: each scan would end the same way
     R.PASSKEY_REQUIRED: Row(action=Action.PARK, waits=None, force=False),
+    R.SAME_DEVICE: Row(action=Action.PARK, waits=None, force=False),
     # 500: common with base 5 s
     R.SERVER_ERROR: Row(action=Action.RETRY, waits=(0.0, 5.0), counts=1),
     # 501, 503: the same
@@ -128,6 +134,14 @@ def test_a_reason_that_only_a_human_can_mend_says_what_he_has_to_do(reason: R) -
     assert rule.human
     if rule.mend is Mend.HUMAN or rule.tries is not None:
         assert rule.human != RULES[R.CONNECTION_LOST].human
+
+
+def test_no_cause_on_this_machine_is_said_to_mend_itself_without_a_word_on_what_to_look_at() -> None:
+    local = {R.NETWORK_UNREACHABLE, R.DNS, R.TLS_UNTRUSTED, R.PROXY, R.UPGRADE_REFUSED}
+    assert [reason for reason in local if RULES[reason].human.startswith("Nothing")] == []
+    assert RULES[R.TLS_UNTRUSTED].human.startswith("It does not come back by itself")
+    parked = overridden('[dns]\naction = "park"\n')
+    assert "by itself" not in parked[R.DNS].human, "what is parked does not"
 
 
 def test_credentials_are_kept_or_archived_and_nothing_can_delete_them() -> None:
@@ -457,6 +471,10 @@ def test_only_what_network_and_server_do_to_many_at_once_is_correlated() -> None
     assert {reason for reason, rule in RULES.items() if rule.correlated} == {
         R.CONNECTION_CLOSED,
         R.CONNECTION_LOST,
+        R.NETWORK_UNREACHABLE,
+        R.DNS,
+        R.TLS_UNTRUSTED,
+        R.PROXY,
         R.ATTEMPT_TIMED_OUT,
         R.UNAVAILABLE,
         R.SERVER_ERROR,

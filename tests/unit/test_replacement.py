@@ -1,6 +1,7 @@
 """A worker is replaced: its successor is warm before the socket changes hands, and there are never two. And what makes us do so: the limits."""
 
 import asyncio
+import errno
 import itertools
 import os
 from typing import Any
@@ -10,6 +11,7 @@ import pytest
 from sessions import limit_watch, wire
 from sessions.actor.replacing import QUIET_PATIENCE_SECONDS, QUIET_SECONDS, REPLACED_AGAIN_SECONDS
 from sessions.events import Command
+from sessions.forever import Forever
 from sessions.limit_watch import LOOK_SECONDS, LimitWatch, resident_bytes
 from sessions.limits import LATE_BEATS, Excess, Limits, Severity, judge
 from sessions.model import CloseReason as R
@@ -506,11 +508,26 @@ def test_a_worker_that_has_not_said_how_late_it_is_is_not_late() -> None:
 async def test_it_is_looked_at_every_few_seconds(weights: dict[int, int]) -> None:
     worker = Weighed()
     weights[worker.pid] = 900 * MIB
-    task = asyncio.create_task(_watch(worker).run())
+    look = _watch(worker).look
+    kept = Forever().keep("worker limits", look, every_seconds=LOOK_SECONDS, at_once=False)
     await asyncio.sleep(10 * LOOK_SECONDS + 0.1)
-    task.cancel()
-    await asyncio.wait([task])
+    await kept.close()
     assert len(worker.told) == 10
+
+
+def test_without_a_descriptor_the_others_are_still_looked_at(monkeypatch: pytest.MonkeyPatch) -> None:
+    unreadable, heavy = Weighed(), Weighed()
+
+    def weigh(pid: int) -> int:
+        if pid == unreadable.pid:
+            raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+        return 900 * MIB
+
+    monkeypatch.setattr(limit_watch, "resident_bytes", weigh)
+    with pytest.raises(OSError, match="Too many open files"):
+        _watch(unreadable, heavy).look()
+    assert unreadable.told == []
+    assert [excess.severity for excess in heavy.told] == [Severity.KILL]
 
 
 def test_memory_is_read_of_the_kernel_and_an_ended_process_weighs_nothing() -> None:

@@ -5,6 +5,7 @@ from collections import deque
 
 import pytest
 
+from sessions.forever import Forever
 from sessions.model import StoreUnavailable, WorkerGone
 from sessions.spares import LAST_RETRY_SECONDS, REFILL_DELAY_SECONDS, Spares
 from sessions.worker_process import Exit
@@ -42,7 +43,7 @@ class Nursery:
         self.tried: list[float] = []
         self.under_way = 0
         self.lives_for: float | None = None
-        self.spares = Spares(count, self._start)  # type: ignore[arg-type]
+        self.spares = Spares(count, self._start, Forever())  # type: ignore[arg-type]
 
     async def _start(self) -> Spare:
         loop = asyncio.get_running_loop()

@@ -1,0 +1,82 @@
+"""What is refused, or shielded, before any handler: other sites' pages, compressed bodies, and commands whose caller hangs up."""
+
+import asyncio
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Final
+
+from aiohttp import web
+from aiohttp.typedefs import Handler
+
+from api.errors import Busy, EncodedBody, ForeignSite
+
+SAFE_METHODS: Final = frozenset({"GET", "HEAD", "OPTIONS"})
+MAX_COMMANDS: Final = 256
+"""Commands under way at once, those among them whose callers have hung up."""
+OWN_SITES: Final = frozenset({"same-origin", "none"})
+"""`none`: typed into the address bar. Another port of this machine is `same-site`, and not ours."""
+
+
+@web.middleware
+async def refuse_other_sites(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """A browser says for whom it asks. An `<img>` of another site sends no Origin, so the Origin alone would let it in."""
+    if request.headers.get("Sec-Fetch-Site", "none").lower() not in OWN_SITES:
+        raise ForeignSite
+    return await handler(request)
+
+
+@web.middleware
+async def refuse_encodings(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """Nobody needs compressed requests, and inflating them costs us a thousand times what they cost the sender."""
+    if request.headers.get("Content-Encoding", "identity").strip().lower() not in {"identity", ""}:
+        raise EncodedBody
+    return await handler(request)
+
+
+class Commands:
+    """Commands under way. What has begun is carried through though its caller hangs up: half a creation is worse than one unheard of."""
+
+    def __init__(self) -> None:
+        self._under_way: set[asyncio.Task[web.StreamResponse]] = set()
+
+    @web.middleware
+    async def carry_through(self, request: web.Request, handler: Handler) -> web.StreamResponse:
+        """The middleware. Reading calls end with their connection."""
+        if request.method in SAFE_METHODS:
+            return await handler(request)
+        if len(self._under_way) >= MAX_COMMANDS:
+            raise Busy(f"{MAX_COMMANDS} commands are under way.")
+        task = asyncio.create_task(self._run(request, handler))
+        self._under_way.add(task)
+        task.add_done_callback(self._under_way.discard)
+        return await asyncio.shield(task)
+
+    async def end(self, _app: web.Application) -> None:
+        """Cancel what is still under way when the API has closed."""
+        for task in (left := set(self._under_way)):
+            task.cancel()
+        await asyncio.gather(*left, return_exceptions=True)
+
+    @staticmethod
+    async def _run(request: web.Request, handler: Handler) -> web.StreamResponse:
+        return await handler(request)
+
+
+class Places:
+    """A bounded number of places, for calls that wait."""
+
+    def __init__(self, most: int, what: str) -> None:
+        self._most = most
+        self._what = what
+        self.taken = 0
+
+    @contextmanager
+    def one(self) -> Iterator[None]:
+        """A place, while the block runs. Raises Busy."""
+        if self.taken >= self._most:
+            raise Busy(f"{self._most} {self._what} already.")
+        self.taken += 1
+        try:
+            yield
+        finally:
+            self.taken -= 1
