@@ -30,10 +30,12 @@ from api.keys import (
     STORE,
     THRESHOLDS,
     WAITERS,
+    WORKERS,
 )
 from api.routes import ROUTES
 from sessions.forever import Forever
 from sessions.store import Store
+from sessions.workers import Workers
 from supervisor.alerts import Alerts
 from supervisor.feed import Feed
 from supervisor.fleet import Fleet
@@ -62,6 +64,7 @@ class Parts:
     feed: Feed
     store: Store
     forever: Forever
+    workers: Workers
     roll: Roll
     policy: LivePolicy
     host: HostWatch
@@ -92,7 +95,7 @@ def create_app(parts: Parts, token: str | None, connections: int, everybody: boo
         parts.thresholds,
         parts.forecaster,
     )
-    app[FOREVER] = parts.forever
+    app[FOREVER], app[WORKERS] = parts.forever, parts.workers
     app.add_routes(ROUTES)
     return app
 

@@ -100,6 +100,10 @@ class Feed:
             self._oldest = await self._store.oldest_event()  # after them: what was dropped meanwhile shows as a gap
         return Page(_page(before + here if all_of_them else before, limit), self._oldest, last)
 
+    async def news(self, seconds: float) -> None:
+        """Wait for the next event, for so long at the most."""
+        await self._arrives_after(self._last, seconds)
+
     def _here_after(self, number: int, limit: int) -> list[StoredEvent]:
         """Those of them that are in memory."""
         newer = 0
