@@ -184,7 +184,7 @@ async def pairing_code(request: web.Request) -> web.Response:
     session = _session(request)
     given = (await body(request, Phone)).phone
     try:
-        phone = phonenumber(given, _home(request))
+        phone = phone_number(given, _home(request))
     except InvalidRecipient as error:
         raise BadRequest(str(error), error.hint) from None
     if session.awaits_phone:  # else it is refused, and nobody is notified
