@@ -1,13 +1,30 @@
 // A worker that has been taken over: it says hello as it should, and then anything at all. SEED is filled in by worker.py.
-import { createConnection } from 'node:net';
+
 import { readFileSync } from 'node:fs';
+import { createConnection } from 'node:net';
 
 const { up } = JSON.parse(readFileSync(new URL('./frames.fixtures.json', import.meta.url), 'utf8'));
 const { WASUP_WORKER_ID: worker, WASUP_WORKER_TOKEN: token, WASUP_WORKER_CODE: code, WASUP_SOCKET: path } = process.env;
 let state = [...`SEED${worker}`].reduce((sum, letter) => (Math.imul(sum, 31) + letter.charCodeAt(0)) >>> 0, 7);
 const WRONG = [
-  null, true, -1, 0, 1e20, 2 ** 53, -0.5, '', '\0', 'x'.repeat(300), 'y'.repeat(200_000), '\u001b]0;owned\u0007', [], {},
-  '../../../pwn', [null], { a: { a: { a: [] } } }, Array.from({ length: 5000 }, (_, n) => String(n)),
+  null,
+  true,
+  -1,
+  0,
+  1e20,
+  2 ** 53,
+  -0.5,
+  '',
+  '\0',
+  'x'.repeat(300),
+  'y'.repeat(200_000),
+  '\u001b]0;owned\u0007',
+  [],
+  {},
+  '../../../pwn',
+  [null],
+  { a: { a: { a: [] } } },
+  Array.from({ length: 5000 }, (_, n) => String(n)),
 ];
 
 /** A number from 0 to below `most`, the same for the same seed. */
@@ -33,8 +50,19 @@ function changed(given) {
 
 const line = createConnection(path);
 const say = (frame) => line.write(`${typeof frame === 'string' ? frame : JSON.stringify(frame)}\n`);
-line.on('connect', () => say({ type: 'hello', protocol: 2, worker, token, pid: process.pid, node_version: process.version,
-  baileys_version: '7', code, sessions: [] }));
+line.on('connect', () =>
+  say({
+    type: 'hello',
+    protocol: 2,
+    worker,
+    token,
+    pid: process.pid,
+    node_version: process.version,
+    baileys_version: '7',
+    code,
+    sessions: [],
+  }),
+);
 line.on('error', () => process.exit(1));
 line.on('close', () => process.exit(0));
 
