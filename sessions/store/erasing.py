@@ -48,8 +48,10 @@ class Eraser:
             await asyncio.gather(self._retrying, return_exceptions=True)
 
     async def _retry(self) -> None:
-        while not await self._attempt():
+        while True:
             await asyncio.sleep(RETRY_SECONDS)
+            if await self._attempt():
+                break
         log.info("what was purged is out of wasup.db-wal", action="purge_done")
 
     async def _attempt(self) -> bool:
