@@ -78,6 +78,12 @@ TEXTS: Final[Mapping[R, Text]] = {
         "Parks: codes that nobody looks at are not asked for again and again.",
         "when a human asks for a new QR code",
     ),
+    R.PASSKEY_REQUIRED: Text(
+        "a notification `passkey_prologue_request` while the device is not linked yet",
+        "WhatsApp asked for the account's passkey before it would link the device; only a browser on web.whatsapp.com can give one.",
+        "Parks, and shows no further QR: each scan would end the same way. Nothing is deleted.",
+        "when a human has done what is said below, and starts it",
+    ),
     R.SERVER_ERROR: Text(
         "500, or a stream error that nobody has named",
         "WhatsApp's server reported an error of its own.",
@@ -177,6 +183,12 @@ TEXTS: Final[Mapping[R, Text]] = {
         "nothing: bytes come, answers do not",
         "The session looked open but answered no probe any more: it had gone deaf.",
         "Replaces the socket, the second time the worker; at most twice in six hours, then leaves it and alerts.",
+    ),
+    R.SAME_DEVICE: Text(
+        "nothing: it is in our own store",
+        "Two sessions hold the credentials of one linked device, and only one of them can be logged in.",
+        "Parks the one that came later, without a login: the two would throw each other out for ever.",
+        "when one of the two has been deleted and a human has started the other",
     ),
     R.WORKER_EXITED: Text(
         "nothing: it is on this machine",

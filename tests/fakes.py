@@ -22,6 +22,7 @@ from sessions.keys import KeyService
 from sessions.model import (
     CloseReason,
     NoArchive,
+    SameDevice,
     SessionExists,
     SessionId,
     SessionNotFound,
@@ -287,10 +288,12 @@ class FakeWorker:
 
     def _note(self, frame: wire.Up) -> None:
         match frame:
+            case wire.State(stage="qr_retired"):
+                self._hold(qr=None)
             case wire.State(stage=stage):
                 self._hold(stage=wire.Stage(stage), qr=None)
-            case wire.Qr(qr=qr):
-                self._hold(stage=wire.Stage.QR, qr=qr)
+            case wire.Qr():
+                self._hold(stage=wire.Stage.QR, qr=frame.qr, qr_number=frame.qr_number, pairing_code=frame.pairing_code)
             case wire.Opened(jid=jid, name=name):
                 self._opened_at = self._loop.time()
                 self._hold(stage=wire.Stage.OPEN, qr=None, jid=jid, name=name)
@@ -600,6 +603,8 @@ class FakeStore:
         self.failing = False
         self.writes: list[str] = []
         self.rows: dict[str, SessionRow] = {}
+        self.devices: dict[str, str] = {}
+        """Linked devices that other sessions are."""
         self.first_epoch = 0
         self.proxies: dict[str, Proxy | None] = {}
         self.auth: dict[tuple[str, str, str], bytes] = {}
@@ -639,7 +644,14 @@ class FakeStore:
         return self._update(session, "memory", memory=memory)
 
     def save_identity(self, session: SessionId, jid: str, name: str | None) -> asyncio.Future[None]:
-        return self._update(session, "identity", jid=jid, name=name)
+        done = self._update(session, "identity", jid=jid, name=name)
+        owner = self.devices.get(jid)
+        return done if owner is None else self._done(SameDevice(session, owner, jid))
+
+    async def claim_device(self, session: SessionId, device: str | None) -> None:
+        self._check()
+        if device is not None and device in self.devices:
+            raise SameDevice(session, self.devices[device], device)
 
     async def set_proxy(self, session: SessionId, proxy: Proxy | None) -> None:
         self._check()
