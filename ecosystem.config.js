@@ -71,7 +71,11 @@ function dataDirectory() {
   return told.replace(/^~(?=$|\/)/, os.homedir());
 }
 
-/** What .env says of a setting; the last line of a name counts. */
+/**
+ * What .env says of a setting; the last line of a name counts.
+ *
+ * @param {string} name
+ */
 function fromFile(name) {
   const lines = fs.existsSync(file) ? fs.readFileSync(file, 'utf8') : '';
   const value = new RegExp(
