@@ -9,6 +9,7 @@ from typing import Final
 
 from aiohttp import web
 
+from api.callers import own_users
 from api.connections import Connection, Door, most_connections
 from api.errors import errors_as_json
 from api.fences import Commands, Places, refuse_encodings, refuse_other_sites
@@ -63,10 +64,14 @@ class Parts:
     alerts: Alerts
 
 
-def create_app(parts: Parts, token: str | None, connections: int) -> web.Application:
-    """The application. `token`: what every call must carry; None: nothing. `connections`: how many there may be at once."""
+def create_app(parts: Parts, token: str | None, connections: int, everybody: bool = False) -> web.Application:
+    """The application. `connections`: how many there may be at once.
+
+    `token`: what every call must carry. Without one, processes of our own user and root may call; or `everybody`'s on this machine.
+    """
     commands, most = Commands(), most_connections(connections)
-    middlewares = [errors_as_json, refuse_other_sites, guard(token), refuse_encodings, commands.carry_through]
+    users = None if everybody else own_users()
+    middlewares = [errors_as_json, refuse_other_sites, guard(token, users), refuse_encodings, commands.carry_through]
     app = web.Application(middlewares=middlewares, client_max_size=MAX_BODY_BYTES)
     app.on_cleanup.append(commands.end)
     app[CONNECTIONS] = most

@@ -22,6 +22,8 @@ class Attempt:
         """It answers no probe, and has used up what may be done about that."""
         self.verdict: CloseReason | None = None
         """Why we are ending it ourselves."""
+        self.words: str | None = None
+        """The same as a sentence, where the verdict does not say it all."""
         self.has_landed = False
         """Its login is on the wire."""
         self._ticket = ticket

@@ -178,6 +178,12 @@ TEXTS: Final[Mapping[R, Text]] = {
         "The session looked open but answered no probe any more: it had gone deaf.",
         "Replaces the socket, the second time the worker; at most twice in six hours, then leaves it and alerts.",
     ),
+    R.SAME_DEVICE: Text(
+        "nothing: it is in our own store",
+        "Two sessions hold the credentials of one linked device, and only one of them can be logged in.",
+        "Parks the one that came later, without a login: the two would throw each other out for ever.",
+        "when one of the two has been deleted and a human has started the other",
+    ),
     R.WORKER_EXITED: Text(
         "nothing: it is on this machine",
         "Its worker process ended unexpectedly: it crashed, was killed, or the machine ran out of memory.",

@@ -8,6 +8,7 @@ Errors, drawn:
     ├── SessionNotFound        no session bears that id
     ├── SessionExists          a session of that id exists already
     ├── BadPolicy              a policy file cannot be used (it says which row, key and value, and what is accepted)
+    ├── SameDevice             another session is this linked device already
     ├── Refused                what was asked for cannot help now (it says why, and what would)
     ├── WorkerError            the worker's side failed
     │   ├── WorkerGone         its process or its line ended
@@ -54,7 +55,7 @@ class SessionState(enum.StrEnum):
 
 
 class CloseReason(enum.StrEnum):
-    """Why an attempt or an open socket ended. Made by the worker (close-reason.js) but for the last three."""
+    """Why an attempt or an open socket ended. Made by the worker (close-reason.js) but for the last four."""
 
     RESTART_REQUIRED = "restart_required"
     CONNECTION_CLOSED = "connection_closed"
@@ -82,6 +83,7 @@ class CloseReason(enum.StrEnum):
     STORE_FAILED = "store_failed"
     REQUESTED = "requested"
     DEAF = "deaf"
+    SAME_DEVICE = "same_device"
     WORKER_EXITED = "worker_exited"
     WORKER_HUNG = "worker_hung"
 
@@ -122,6 +124,18 @@ class SessionExists(WasupError):
     """A session of that id exists already."""
 
     hint = "Choose another id, or DELETE the existing session first (its credentials are archived)."
+
+
+class SameDevice(WasupError):
+    """Another session is this linked device already: two logins of one device throw each other out."""
+
+    def __init__(self, session: str, owner: str, device: str) -> None:
+        super().__init__(
+            f"Session {owner!r} is this device ({device}) already, and {session!r} would be it a second time.",
+            f"Two logins of one device throw each other out. Go on with {owner!r}; or DELETE it first (its credentials are archived). "
+            "For a second session of the number, create one and pair it: that makes a device of its own.",
+        )
+        self.owner = owner
 
 
 class Refused(WasupError):

@@ -60,10 +60,12 @@ class Seat:
         await self.assign(successor)
 
     async def assign(self, worker: WorkerHandle) -> None:
-        """Give the session to a worker of this epoch. Raises UnreadableCredentials, StoreError."""
+        """Give the session to a worker of this epoch. Raises UnreadableCredentials, SameDevice, StoreError."""
         creds = await self._around.store.creds(self._session)
         if creds is not None and (flaw := credentials.flaw(creds)) is not None:
             raise UnreadableCredentials(flaw)
+        if creds is not None:
+            await self._around.store.claim_device(self._session, credentials.device(creds))
         proxy = await self._around.store.proxy(self._session)
         # After the epoch was raised: what the worker before has said is in the event log by now, without entry, or is refused.
         inbound = await self._around.store.inbound(self._session, MAX_INBOUND_BYTES)

@@ -152,7 +152,8 @@ async def _serve(
             forecaster=forecaster,
             alerts=alerts,
         )
-        app = create_app(parts, token, settings.api_connections)
+        everybody = settings.api_local_users == "all"
+        app = create_app(parts, token, settings.api_connections, everybody)
         await stack.enter_async_context(serving(app, listener))
         host = f"[{settings.api_host}]" if ":" in settings.api_host else settings.api_host
         address = f"http://{host}:{listener.getsockname()[1]}"

@@ -5,6 +5,7 @@ import os
 import sys
 from typing import Final
 
+import structlog
 import typer
 
 from sessions.model import BadPolicy, StoreError
@@ -23,6 +24,8 @@ There is no session yet. In another terminal:
 Ctrl-C stops the supervisor; what was started comes back at the next start.
 """
 
+log = structlog.get_logger("settings")
+
 
 def run() -> None:
     """Run the supervisor in the foreground, configured by the environment and the installation's .env file alone."""
@@ -31,9 +34,9 @@ def run() -> None:
         configuration = settings.load()
     except settings.BadSettings as error:
         fail(f"wasup does not start:\n{error}", EXIT_CONFIG)
-    logs.configure(configuration.log_format, configuration.log_level)
-    for warning in settings.unknown_variables():
-        typer.echo(f"warning: {warning}", err=True)
+    logs.configure(configuration.log_format, configuration.log_level, configuration.secrets())
+    for warning in (*settings.unknown_variables(), *settings.file_warnings(configuration.policy_file)):
+        log.warning(warning, action="settings")
     try:
         program.run(configuration, _first_steps)
     except BadPolicy as error:

@@ -48,9 +48,16 @@ def import_sessions(
         ),
     ] = False,
     start: Annotated[bool, typer.Option("--start/--no-start", help="Start what is imported at once.")] = False,
+    session: Annotated[
+        str | None,
+        typer.Option("--id", help="What to call the one session that lies there, instead of its folder's name."),
+    ] = None,
+    use_backup: Annotated[
+        bool, typer.Option("--use-backup", help="Where creds.json cannot be read, take the creds.json.bak beside it.")
+    ] = False,
 ) -> None:
     """Take over sessions that were paired with Baileys elsewhere. End the other program first: two logins of one device fight (440)."""
-    refused = carry_out(_import(directory, skip_unreadable, start))
+    refused = carry_out(_import(directory, skip_unreadable, start, session, use_backup))
     if refused:
         fail(f"{len(refused)} not imported: {', '.join(refused)}")
 
@@ -128,10 +135,12 @@ async def _sessions() -> Any:
     return (await must_run(configuration()).call("GET", "/sessions"))["sessions"]
 
 
-async def _import(directory: Path, skip_unreadable: bool, start: bool) -> list[str]:
+async def _import(
+    directory: Path, skip_unreadable: bool, start: bool, session: str | None, use_backup: bool
+) -> list[str]:
     """The names of what was refused; each is told with its reason."""
     refused = []
-    found = baileys_folders.find(directory, skip_unreadable)
+    found = baileys_folders.find(directory, skip_unreadable, session, use_backup)
     for unread in found.refused:
         typer.echo(f"{unread.path}: {unread.reason} {unread.hint}", err=True)
         refused.append(unread.path)

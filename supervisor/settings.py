@@ -4,13 +4,16 @@ Names and defaults of seed 002 stay as they are, because people's scripts use th
 and names the variable, the value and what is accepted; an unknown `WHATSAPP_*` variable is warned about.
 """
 
+import contextlib
 import difflib
 import ipaddress
 import os
-from collections.abc import Callable, Iterable
+import re
+import stat
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Annotated, Any, Final
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
 from dotenv import dotenv_values
 from pydantic import BeforeValidator, Field, SecretStr, ValidationError, model_validator
@@ -29,6 +32,15 @@ PREFIX: Final = "WHATSAPP_"
 PM2_VARIABLE: Final = "pm_id"
 """pm2 gives it to whatever it starts."""
 SECRETS: Final = frozenset({"api_token", "noise_root_key", "database_url", "store_key"})
+"""Their values are quoted nowhere. (The root key is no secret, but who takes a private key for it by mistake has given one away.)"""
+FOR_FEW: Final = frozenset({"api_token", "database_url", "store_key"})
+"""Whoever reads these has the fleet."""
+_REFERENCE: Final = re.compile(r"\$\{(?P<name>[^}:]*)(?P<default>:-)?[^}]*\}")
+"""What python-dotenv replaces in a value."""
+_CUT: Final = re.compile(r"^\s*(?:export\s+)?(?P<name>\w+)\s*=\s*(?!['\"])\S.*?\s#", re.MULTILINE)
+"""A line of a `.env` file of which the end is taken for a comment."""
+SHORTEST_TOKEN: Final = 16
+"""Characters."""
 _DAY_MS: Final = 24 * 3600 * 1000
 
 
@@ -195,7 +207,14 @@ class Settings(BaseSettings):
         description="Connections that the API keeps at once, half of them waiting for events; a quarter of the descriptor limit at the most.",
     )
     api_token: SecretStr | None = Field(
-        None, description="Bearer token that every API call must carry; required when the API is not on loopback."
+        None,
+        description="Bearer token that every API call must carry; required when the API is not on loopback. "
+        "Without one, see WHATSAPP_API_LOCAL_USERS.",
+    )
+    api_local_users: Annotated[str, Field(pattern="^(own|all)$")] = Field(
+        "own",
+        description="Who may call without a token. own: processes of the supervisor's own user and of root, and nobody through a proxy. "
+        "all: whoever has a process on this machine, and with that every number (docs/security.md).",
     )
     log_format: Annotated[str, Field(pattern="^(auto|json|human)$")] = Field(
         "auto", description="json, human, or auto: human on a terminal."
@@ -215,14 +234,14 @@ class Settings(BaseSettings):
     @model_validator(mode="after")
     def _check_together(self) -> "Settings":
         if self.web_socket_url is not None and not _is_web_socket_url(self.web_socket_url):
-            raise _wrong("web_socket_url", self.web_socket_url, "a ws:// or wss:// URL, without user and password")
+            shown = "(hidden)" if set(self.web_socket_url) & set("@?") else self.web_socket_url
+            raise _wrong("web_socket_url", shown, "a ws:// or wss:// URL, without user and password")
         if self.noise_root_key is not None and not (
             self.web_socket_url and is_loopback(urlsplit(self.web_socket_url).hostname)
         ):
             accepted = "nothing, unless WHATSAPP_WEB_SOCKET_URL is a loopback address: nobody may weaken the trust in the real server"
             raise _wrong("noise_root_key", "(set)", accepted)
-        if self.api_token is not None and len(self.api_token.get_secret_value()) < 16:
-            raise _wrong("api_token", "(hidden)", "16 characters or more")
+        self._check_secret("api_token", _check_token)
         if self.api_token is None and not is_loopback(self.api_host):
             raise _wrong("api_host", self.api_host, "a loopback address, unless WHATSAPP_API_TOKEN is set")
         if self.reconnection_max_delay < self.reconnection_base_delay:
@@ -260,6 +279,17 @@ class Settings(BaseSettings):
                 parse(secret.get_secret_value())
             except ValueError as error:
                 raise ValueError(f"{variable(field)} is (hidden); {error}") from None
+
+    def secrets(self) -> Iterator[str]:
+        """Every value that no log may hold."""
+        for field in SECRETS:
+            match getattr(self, field):
+                case SecretStr() as secret:
+                    yield secret.get_secret_value()
+        if self.store_key is not None:
+            yield from (key.strip() for key in self.store_key.get_secret_value().split(","))
+        if self.database_url is not None and (password := urlsplit(self.database_url.get_secret_value()).password):
+            yield from (password, unquote(password))
 
     # --- what is handed down --------------------------------------------------------------------------------------------
 
@@ -380,10 +410,22 @@ def _parse_server_url(text: str) -> None:
         )
 
 
+def _check_token(text: str) -> None:
+    """What a client can send in a header. Raises ValueError, which does not quote it."""
+    if text.endswith("\r"):
+        raise ValueError("it ends in a carriage return, as lines of Windows files do: take that off (tr -d '\\r').")
+    if text != text.strip() or any(not character.isprintable() for character in text):
+        raise ValueError("no HTTP header can carry its blanks or control characters.")
+    if len(text) < SHORTEST_TOKEN:
+        raise ValueError(f"it accepts {SHORTEST_TOKEN} characters or more.")
+
+
 def load() -> Settings:
     """Read the environment and the `.env` of installation.py's folder. Raises BadSettings with a line for each thing that is wrong."""
     file = folder() / ENV_FILE
     try:
+        if wrong := [*_no_text(), *_lost_references(file)]:
+            raise BadSettings("\n".join(wrong))
         loaded = Settings(_env_file=file)
     except UnicodeDecodeError:
         raise BadSettings(f"{file} is not UTF-8 text; it holds lines such as WHATSAPP_API_PORT=4001.") from None
@@ -405,6 +447,72 @@ def load() -> Settings:
             "policy_file": loaded.policy_file and folder() / loaded.policy_file.expanduser(),
         }
     )
+
+
+def _no_text() -> Iterator[str]:
+    """A line for each setting of the environment that is no text."""
+    for name, value in os.environ.items():
+        if name.upper().startswith(PREFIX) and not _is_unicode(name + value):
+            shown = name.encode(errors="backslashreplace").decode()
+            yield f"{shown} is not UTF-8 text; it has to be (a value in another encoding, or bytes in place of their hex digits?)."
+
+
+def _is_unicode(text: str) -> bool:
+    """Whether it has no bytes of which Python could make no text (PEP 383)."""
+    return not any("\ud800" <= character <= "\udfff" for character in text)
+
+
+def _lost_references(file: Path) -> Iterator[str]:
+    """A line for each setting of the `.env` file that names a variable which nobody has set: nothing would be put there, silently."""
+    if not file.is_file():
+        return
+    written, known = dotenv_values(file, interpolate=False), {**os.environ}
+    for name, value in written.items():
+        for reference in _REFERENCE.finditer(value or "") if name.upper().startswith(PREFIX) else ():
+            if reference["default"] is None and reference["name"] not in known:
+                unset = "${...}" if name.upper().removeprefix(PREFIX).lower() in SECRETS else reference[0]
+                yield (
+                    f"{name} in {file} holds {unset}, which stands for a variable that is not set. "
+                    "If it is meant as it stands, set it in the environment instead of the file."
+                )
+        if value is not None:
+            known.setdefault(name, value)
+
+
+def file_warnings(policy_file: Path | None) -> list[str]:
+    """What is doubtful about where the settings come from: who else reads or writes it, and what of it is not taken."""
+    file, found = folder() / ENV_FILE, []
+    copied = sorted(variable(field) for field in FOR_FEW if os.environ.get(variable(field)))
+    if copied and PM2_VARIABLE in os.environ:
+        found.append(
+            f"{' and '.join(copied)} came through pm2's environment, so `pm2 save` writes it into dump.pm2: put it into {file} "
+            "(chmod 600), then `pm2 delete wasup && pm2 start ecosystem.config.js && pm2 save`"
+        )
+    try:
+        about, text = file.stat(), file.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError):  # there is none, or `load` has said so
+        pass
+    else:
+        given = {field for field in FOR_FEW if dotenv_values(file).get(variable(field))}
+        if given and about.st_mode & _others(about, stat.S_IRGRP, stat.S_IROTH):
+            found.append(f"{file} holds secrets and can be read by others: chmod 600 {file}")
+        secret = {variable(field) for field in SECRETS}
+        found += [
+            f"in {file}, what stands behind the ` #` of {line['name']} is taken for a comment: put the value in single quotes "
+            "if it belongs to it, or the comment on a line of its own"
+            for line in _CUT.finditer(text)
+            if line["name"].upper() in secret
+        ]
+    for one in (file, policy_file):
+        with contextlib.suppress(OSError):
+            if one is not None and (about := one.stat()).st_mode & _others(about, stat.S_IWGRP, stat.S_IWOTH):
+                found.append(f"{one} can be changed by others: chmod go-w {one}")
+    return found
+
+
+def _others(file: os.stat_result, group: int, world: int) -> int:
+    """The bits that open a file to others than us. In a file of somebody else's it is the group that we read by (root:wasup, 640)."""
+    return world | (group if file.st_uid == os.geteuid() else 0)
 
 
 def unknown_variables() -> list[str]:

@@ -22,6 +22,7 @@ from sessions.keys import KeyService
 from sessions.model import (
     CloseReason,
     NoArchive,
+    SameDevice,
     SessionExists,
     SessionId,
     SessionNotFound,
@@ -600,6 +601,8 @@ class FakeStore:
         self.failing = False
         self.writes: list[str] = []
         self.rows: dict[str, SessionRow] = {}
+        self.devices: dict[str, str] = {}
+        """Linked devices that other sessions are."""
         self.first_epoch = 0
         self.proxies: dict[str, Proxy | None] = {}
         self.auth: dict[tuple[str, str, str], bytes] = {}
@@ -639,7 +642,14 @@ class FakeStore:
         return self._update(session, "memory", memory=memory)
 
     def save_identity(self, session: SessionId, jid: str, name: str | None) -> asyncio.Future[None]:
-        return self._update(session, "identity", jid=jid, name=name)
+        done = self._update(session, "identity", jid=jid, name=name)
+        owner = self.devices.get(jid)
+        return done if owner is None else self._done(SameDevice(session, owner, jid))
+
+    async def claim_device(self, session: SessionId, device: str | None) -> None:
+        self._check()
+        if device is not None and device in self.devices:
+            raise SameDevice(session, self.devices[device], device)
 
     async def set_proxy(self, session: SessionId, proxy: Proxy | None) -> None:
         self._check()

@@ -111,7 +111,8 @@ class Actor(Replacing):
                 await self._give_back(event)
             case StableReached() if current := self._current(event.attempt):
                 self._on_stable(current)
-            case CheckFailed(_, verdict) if current := self._current(event.attempt):
+            case CheckFailed(_, verdict, words) if current := self._current(event.attempt):
+                current.words = words
                 self._on_check_failed(current, verdict)
             case PhoneDue() if current := self._current(event.attempt):
                 self._look_for_phone(current)

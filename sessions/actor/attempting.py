@@ -15,7 +15,7 @@ from sessions.events import Admitted, CanaryOverdue, WorkerReady
 from sessions.incidents import RecordedClose
 from sessions.judgement import expiry
 from sessions.machine import Signal
-from sessions.model import CloseReason, SessionState, UnreadableValue
+from sessions.model import CloseReason, SameDevice, SessionState, UnreadableValue
 from sessions.policy import NOTHING, Action, Credentials, Decision
 from sessions.ports import Ticket, WorkerHandle
 from sessions.seat import UnreadableCredentials
@@ -71,6 +71,9 @@ class Attempting(Standing):
         except (UnreadableCredentials, UnreadableValue) as error:
             await worker.stop()
             await self._quarantine(str(error))
+        except SameDevice as error:
+            await worker.stop()
+            await self._closed(CloseReason.SAME_DEVICE, None, str(error))
         except BaseException:
             worker.kill()
             raise

@@ -2,6 +2,7 @@
 
 import asyncio
 import time
+from functools import partial
 from typing import assert_never
 
 import msgspec
@@ -13,7 +14,7 @@ from sessions.attempt import Attempt
 from sessions.events import CheckFailed, PhoneDue, StableReached
 from sessions.health import FIRST_CHECK_SECONDS, check_until_failed
 from sessions.machine import Signal
-from sessions.model import CloseReason, SessionState, StoreError
+from sessions.model import CloseReason, SameDevice, SessionState, StoreError
 from sessions.policy import DeafAction
 from sessions.ports import WorkerHandle
 
@@ -30,7 +31,8 @@ class Opening(Attempting):
             case wire.Closed():
                 asked = report.reason is CloseReason.REQUESTED
                 reason = attempt.verdict or report.reason if asked else report.reason
-                await self._closed(reason, report.code, report.message, report.data)
+                message = attempt.words if asked and attempt.words is not None else report.message
+                await self._closed(reason, report.code, message, report.data)
             case wire.Qr():
                 self._on_qr(attempt, report.qr)
             case wire.State():
@@ -87,7 +89,8 @@ class Opening(Attempting):
         self._around.gate.opened(self.id)
         self.counters.opened(self._now())
         self.row = msgspec.structs.replace(self.row, jid=jid, name=name)
-        self._around.store.save_identity(self.id, jid, name)
+        identity = self._around.store.save_identity(self.id, jid, name)
+        identity.add_done_callback(partial(self._on_identity, attempt.number))
         self._save()
         if self._logout_wanted:
             self._log_out(attempt)
@@ -97,6 +100,12 @@ class Opening(Attempting):
         self._phone = phone.watched(self._phone, time.time())
         self._agenda.later(phone.FIRST_LOOK_SECONDS, PhoneDue(attempt.number))
         self._begin_checks(attempt)
+
+    def _on_identity(self, number: int, saved: "asyncio.Future[None]") -> None:
+        """Another session may be this device, in a store from before that was looked at: the one that came later gives way."""
+        error = None if saved.cancelled() else saved.exception()
+        if isinstance(error, SameDevice):
+            self.inbox.put_nowait(CheckFailed(number, CloseReason.SAME_DEVICE, str(error)))
 
     def _look_for_phone(self, attempt: Attempt) -> None:
         """Once in a while: warn when the phone has been away for so long that WhatsApp will unlink us."""

@@ -155,6 +155,12 @@ RULES: Final[Rules] = {
         mend=Mend.HUMAN,
         human="Logged out as asked: POST /sessions/{id}/start pairs it anew.",
     ),
+    R.SAME_DEVICE: Rule(
+        action=Action.PARK,
+        mend=Mend.HUMAN,
+        human="Another session is this very device (closeMessage names it): DELETE the one that you do not need, "
+        "then POST /sessions/{id}/start, or pair this one anew.",
+    ),
     R.TEMPORARILY_BANNED: Rule(
         action=Action.PARK,
         mend=Mend.HUMAN,

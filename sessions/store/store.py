@@ -15,10 +15,24 @@ from sqlalchemy import URL, Executable, Row, delete, func, insert, select, updat
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
+from sessions import credentials
 from sessions.forever import Forever
 from sessions.model import SessionId, StoreUnavailable, UnreadableValue
 from sessions.proxy import Proxy
-from sessions.store import archives, auth, database, events, faults, incidents, keyring, proxies, rewrite, schema, text
+from sessions.store import (
+    archives,
+    auth,
+    database,
+    devices,
+    events,
+    faults,
+    incidents,
+    keyring,
+    proxies,
+    rewrite,
+    schema,
+    text,
+)
 from sessions.store.auth import CREDS
 from sessions.store.cipher import Cipher
 from sessions.store.events import NewEvent
@@ -63,6 +77,7 @@ class Store:
             await database.migrate(url, writer)
             async with writer.begin() as connection:
                 await keyring.check(connection, cipher)
+                await devices.learn(connection, cipher)
             return cls(url, writer, event_limit, cipher, forever or Forever())
         except (SQLAlchemyError, database.NewerSchema, OSError, StoreUnavailable) as error:
             await database.dispose(writer)
@@ -165,10 +180,27 @@ class Store:
         return proxies.read(self._cipher, session, rows[0].proxy) if rows else None
 
     def save_identity(self, session: SessionId, jid: str, name: str | None) -> asyncio.Future[None]:
-        """Remember which WhatsApp account this is. Patient. Its owner chose the name: what no database takes is replaced."""
+        """Remember which WhatsApp account this is. Patient. Its owner chose the name: what no database takes is replaced.
+
+        SameDevice if another session is this device; the rest is remembered all the same.
+        """
         table = schema.sessions.c
         named = None if name is None else text.cleaned(name, table.name)
-        return self._execute(_update_session(session, jid=text.cleaned(jid, table.jid), name=named), patient=True)
+        identity = _update_session(session, jid=text.cleaned(jid, table.jid), name=named)
+
+        async def operation(connection: AsyncConnection) -> None:
+            await connection.execute(identity)
+            await devices.claim(connection, session, credentials.device_of(jid))
+
+        return self._writer.submit(operation, patient=True)
+
+    async def claim_device(self, session: SessionId, device: str | None) -> None:
+        """Before credentials are used: no other session may be this device. Raises SameDevice."""
+
+        async def operation(connection: AsyncConnection) -> None:
+            await devices.claim(connection, session, device)
+
+        await self._writer.submit(operation)
 
     # --- credentials ----------------------------------------------------------------------------------------------------
 
@@ -228,11 +260,15 @@ class Store:
     async def import_session(
         self, session: SessionId, entries: Sequence[KeyEntry], wanted: bool, proxy: Proxy | None = None
     ) -> SessionRow:
-        """Add a session together with its credentials and keys. Raises SessionExists, UnstorableValue."""
+        """Add a session together with its credentials and keys. Raises SessionExists, SameDevice, UnstorableValue."""
+        creds = next((bytes(entry.value) for entry in entries if entry.kind == CREDS == entry.name), b"")
+        device = credentials.device(creds)
 
         async def operation(connection: AsyncConnection) -> SessionRow:
             taken = auth.storable(session, entries)
+            await devices.check(connection, session, device)
             row = await archives.create_session(connection, session, wanted)
+            await devices.claim(connection, session, device)
             await connection.execute(self._with_proxy(session, proxy))
             await auth.write(connection, self._cipher, session, taken)
             return msgspec.structs.replace(row, proxy=proxy.name if proxy else None)
@@ -295,7 +331,7 @@ class Store:
         """Put an archive back (None: the newest that helps), what is there now being archived first; the epoch is raised.
 
         With it changes whether the session shall run, and nothing is remembered of it any more. One that was deleted is made anew.
-        Raises NoArchive, UnreadableValue; then nothing has changed.
+        Raises NoArchive, UnreadableValue, SameDevice; then nothing has changed.
         """
 
         async def operation(connection: AsyncConnection) -> Restored:

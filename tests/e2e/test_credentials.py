@@ -243,6 +243,9 @@ async def test_a_session_goes_out_as_a_folder_of_baileys_and_comes_back_without_
 
     again = await wasup(supervisor, "sessions", "import", together / "moved-1")
     assert (again.status, "already" in again.said) == (1, True), "what is there is not overwritten"
+    twice = await wasup(supervisor, "sessions", "import", together / "moved-1", "--id", "twice")
+    assert (twice.status, "'moved-1' is this device" in twice.said) == (1, True), "nor is one device a second session"
+    assert (await supervisor.call("GET", "/sessions/twice"))[0] == 404
     assert await supervisor.stop() == 0
     await must(supervisor, "sessions", "import", late)
     await supervisor.start()

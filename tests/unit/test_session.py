@@ -27,6 +27,8 @@ MINUTE = 60.0
 HOUR = 3600.0
 DAY = 24 * HOUR
 STABLE = 61.0
+DEVICE = "5511999990000:7@s.whatsapp.net"
+DEVICE_CREDS = CREDS[:-1] + b', "account": {"details": ""}, "me": {"id": "' + DEVICE.encode() + b'"}}'
 
 
 def _now() -> float:
@@ -1168,3 +1170,34 @@ async def test_an_error_of_our_own_is_told_and_the_session_tries_again_in_a_whil
         assert len(world.alerts("session_error")) == 1
         assert not world.workers.made[0].alive
         await world.until(S.OPEN, within=15)
+
+
+# --- one device, two sessions -----------------------------------------------------------------------------------------------
+
+
+async def test_a_session_whose_device_another_one_is_parks_without_a_login_and_names_it() -> None:
+    async with World() as world:
+        world.paired(DEVICE_CREDS)
+        world.store.devices[DEVICE] = "loja-1"
+        await world.start()
+        await world.until(S.PARKED)
+        shown = world.session.reconnection()
+        assert shown.close_reason is R.SAME_DEVICE
+        assert "'loja-1'" in (shown.close_message or "")
+        assert world.workers.attempts == []
+        await asyncio.sleep(DAY)
+        assert world.workers.attempts == [], "nothing tries again by itself"
+        world.store.devices.clear()
+        await world.ask(Command.START)
+        await world.until(S.OPEN)
+
+
+async def test_an_open_session_that_turns_out_to_be_anothers_device_is_closed_and_parked() -> None:
+    async with World() as world:
+        world.store.devices["15550000001:1@s.whatsapp.net"] = "loja-1"
+        await world.start()
+        await world.until(S.PARKED)
+        shown = world.session.reconnection()
+        assert shown.close_reason is R.SAME_DEVICE
+        assert "'loja-1'" in (shown.close_message or "")
+        assert len(world.workers.attempts) == 1
