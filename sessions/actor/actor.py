@@ -60,9 +60,11 @@ class Actor(Replacing):
     async def run(self) -> None:
         """Live until retired. Nothing that goes wrong inside leaves this task."""
         await self._guarded(self._resume())
+        self._look_at_alerts()
         while not self.retired:
             event = await self.inbox.get()
             await self._guarded(self._handle(event))
+            self._look_at_alerts()
         await self._clear_inbox()
 
     async def _guarded(self, work: Coroutine[Any, Any, None]) -> None:
@@ -281,6 +283,7 @@ class Actor(Replacing):
         if refusal is not None:
             raise refusal
         self._begin_anew()
+        self._tell_reconnect("at once, since an operator forces it")
         if self.attempt is not None:
             self._forced = True
             self._close_socket(self.attempt, CloseReason.REQUESTED)

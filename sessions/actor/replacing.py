@@ -59,6 +59,7 @@ class Replacing(Adopting):
             ticket.finish(succeeded=False)
             self._alert("replacement_failed", "The worker could not be replaced and goes on: its successor has ended.")
             return
+        self._tell_reconnect("at once, since its worker is replaced")
         self._end_attempt()
         try:
             await self._seat.succeed(successor)
