@@ -78,6 +78,12 @@ TEXTS: Final[Mapping[R, Text]] = {
         "Parks: codes that nobody looks at are not asked for again and again.",
         "when a human asks for a new QR code",
     ),
+    R.PASSKEY_REQUIRED: Text(
+        "a notification `passkey_prologue_request` while the device is not linked yet",
+        "WhatsApp asked for the account's passkey before it would link the device; only a browser on web.whatsapp.com can give one.",
+        "Parks, and shows no further QR: each scan would end the same way. Nothing is deleted.",
+        "when a human has done what is said below, and starts it",
+    ),
     R.SERVER_ERROR: Text(
         "500, or a stream error that nobody has named",
         "WhatsApp's server reported an error of its own.",

@@ -65,6 +65,7 @@ class CloseReason(enum.StrEnum):
     TLS_UNTRUSTED = "tls_untrusted"
     PROXY = "proxy"
     QR_EXPIRED = "qr_expired"
+    PASSKEY_REQUIRED = "passkey_required"
     SERVER_ERROR = "server_error"
     UNAVAILABLE = "unavailable"
     RATE_LIMITED = "rate_limited"

@@ -30,6 +30,9 @@ def waits_for_no_phone(session: SessionId, state: SessionState) -> Refused:
 
 def shows_no_qr(session: SessionId, state: SessionState) -> Refused:
     """A QR of a session that shows none."""
+    if state is S.QR:
+        why = f"Session {session} is renewing its QR: WhatsApp has retired the one before."
+        return Refused(why, "Try again in a second.", "no_qr")
     hint = f"A QR exists while the state is qr; an open session needs none. A parked or stopped one: POST /sessions/{session}/start."
     return Refused(f"Session {session} is {state} and shows no QR.", hint, "no_qr")
 

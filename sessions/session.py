@@ -5,6 +5,7 @@ from typing import Any, Final
 
 from sessions import refusals, wire
 from sessions.actor import Actor
+from sessions.attempt import ShownQr
 from sessions.events import Asked, Command, Excused, PolicyChanged, Restore, UseProxy
 from sessions.incidents import Incident
 from sessions.judgement import Budget
@@ -114,8 +115,8 @@ class Session:
         """Its worker, if it has one."""
         return self._actor.worker
 
-    def qr(self) -> str:
-        """The QR string that waits for a phone, exactly as Baileys emitted it. Raises Refused."""
+    def qr(self) -> ShownQr:
+        """What waits for a phone. Raises Refused, also while WhatsApp has retired the last one and the next is not durable."""
         attempt = self._actor.attempt
         if attempt is None or attempt.qr is None:
             raise refusals.shows_no_qr(self.id, self.state)

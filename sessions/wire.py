@@ -76,6 +76,8 @@ class Held(msgspec.Struct, frozen=True, kw_only=True):
     attempt: int
     stage: Stage
     qr: str | None = None
+    qr_number: int | None = None
+    pairing_code: str | None = None
     jid: str | None = None
     name: str | None = None
     open_for_ms: float | None = None
@@ -96,17 +98,20 @@ class Hello(Frame, frozen=True, tag="hello"):
 
 
 class State(SessionFrame, frozen=True, tag="state"):
-    """The attempt has come to a stage: `login` (payload handed to the socket) or `paired`."""
+    """The attempt has come to a stage: `login` (payload handed to the socket), `paired`, or `qr_retired` (what was shown is void)."""
 
     attempt: int
     stage: str
 
 
 class Qr(SessionFrame, frozen=True, tag="qr"):
-    """A QR string, exactly as Baileys emitted it."""
+    """What a phone may scan or type now. Workers of 0.1.0 send the QR alone: the rest is then unknown."""
 
     attempt: int
     qr: str
+    qr_number: int | None = None
+    renewed: bool | None = None
+    pairing_code: str | None = None
 
 
 class Opened(SessionFrame, frozen=True, tag="opened"):

@@ -288,10 +288,12 @@ class FakeWorker:
 
     def _note(self, frame: wire.Up) -> None:
         match frame:
+            case wire.State(stage="qr_retired"):
+                self._hold(qr=None)
             case wire.State(stage=stage):
                 self._hold(stage=wire.Stage(stage), qr=None)
-            case wire.Qr(qr=qr):
-                self._hold(stage=wire.Stage.QR, qr=qr)
+            case wire.Qr():
+                self._hold(stage=wire.Stage.QR, qr=frame.qr, qr_number=frame.qr_number, pairing_code=frame.pairing_code)
             case wire.Opened(jid=jid, name=name):
                 self._opened_at = self._loop.time()
                 self._hold(stage=wire.Stage.OPEN, qr=None, jid=jid, name=name)

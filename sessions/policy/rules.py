@@ -130,6 +130,13 @@ RULES: Final[Rules] = {
         mend=Mend.HUMAN,
         human="Have the phone at hand, then POST /sessions/{id}/start for a new QR code (GET /sessions/{id}/qr).",
     ),
+    R.PASSKEY_REQUIRED: Rule(
+        action=Action.PARK,
+        mend=Mend.HUMAN,
+        human="This account confirms a new device with a passkey, which wasup cannot give. On the phone, in WhatsApp's settings "
+        "(Account > Passkeys), remove it, then POST /sessions/{id}/start for a new QR code. Where it is asked for all the same: use "
+        "another number, or link a device where passkeys can be given and import its credentials (POST /sessions/{id}/import).",
+    ),
     R.SERVER_ERROR: _SERVER,
     R.UNAVAILABLE: _SERVER,
     R.RATE_LIMITED: replace(_COMMON, counts=2),

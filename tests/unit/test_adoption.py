@@ -172,7 +172,7 @@ async def test_an_adopted_qr_is_shown_and_can_be_scanned() -> None:
     async with World() as world:
         worker = await _returns(world, Stage.QR)
         await world.until(S.QR)
-        assert world.session.qr() == "QR-TEXT"
+        assert world.session.qr().qr == "QR-TEXT"
         worker.report(wire.Qr("shop", attempt=7, qr="NEXT"))
         worker.report(wire.State("shop", attempt=7, stage="paired"))
         await world.until(S.CONNECTING)
