@@ -35,6 +35,7 @@ from sessions.store import (
 )
 from sessions.store.auth import CREDS
 from sessions.store.cipher import Cipher
+from sessions.store.erasing import Eraser
 from sessions.store.events import NewEvent
 from sessions.store.health import StoreHealth
 from sessions.store.incidents import Records
@@ -67,6 +68,7 @@ class Store:
         self._reader = database.open_reader(url)
         self._writer_engine = writer
         self._writer = Writer(writer, forever)
+        self._eraser = Eraser(url)
         self.records = Records(self._writer, self._read)
 
     @classmethod
@@ -95,6 +97,7 @@ class Store:
     async def close(self) -> None:
         """Write what is queued, for a few seconds at the most, and close."""
         await self._writer.close()
+        await self._eraser.close()
         for engine in (self._writer_engine, self._reader):
             try:
                 async with asyncio.timeout(DISPOSE_SECONDS):
@@ -151,7 +154,7 @@ class Store:
         return await self._writer.submit(operation)
 
     async def delete_session(self, session: SessionId, purge: bool) -> None:
-        """Remove a session: its credentials are archived, or, with `purge`, destroyed together with its archives."""
+        """Remove a session: its credentials are archived, or, with `purge`, destroyed together with its archives, on the disk, too."""
 
         async def operation(connection: AsyncConnection) -> None:
             if purge:
@@ -163,6 +166,8 @@ class Store:
             await archives.delete_session(connection, session)
 
         await self._writer.submit(operation)
+        if purge:
+            await self._eraser.erase()
 
     def set_wanted(self, session: SessionId, wanted: bool) -> asyncio.Future[None]:
         """Remember whether the session shall run."""
@@ -173,8 +178,9 @@ class Store:
         return self._execute(_update_session(session, memory=memory), patient=True, newest_of=("memory", session))
 
     async def set_proxy(self, session: SessionId, proxy: Proxy | None) -> None:
-        """Let the session's next worker use this proxy, or none."""
+        """Let the session's next worker use this proxy, or none. The one before, with its password, is destroyed."""
         await self._execute(self._with_proxy(session, proxy))
+        await self._eraser.erase()
 
     async def proxy(self, session: SessionId) -> Proxy | None:
         """The session's proxy. Raises UnreadableValue: whoever cannot read it must not do without."""
@@ -446,7 +452,9 @@ class Store:
 
     async def rewrite_secrets(self) -> RewriteReport:
         """Seal everything with the first key, while the store is in use; then the others can be dropped. Raises StoreError without a key."""
-        return await rewrite.rewrite(self._reader, self._writer, self._cipher)
+        report = await rewrite.rewrite(self._reader, self._writer, self._cipher)
+        await self._eraser.erase()  # what lay there in the clear, or under the old key
+        return report
 
     # --- the whole --------------------------------------------------------------------------------------------------------
 
