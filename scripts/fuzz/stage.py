@@ -18,6 +18,8 @@ NOISE: Final = 3.0
 """A stall is the supervisor's own if it is so many times the worst that an idle process had on this machine meanwhile."""
 BAD_WORDS: Final = ('"api_error"', '"task_died"', '"session_error"', "never retrieved", "Traceback")
 """What the log says of errors of the program itself."""
+WARM_UP: Final = ("/sessions", "/incidents", "/events?after=0", "/host", "/workers")
+"""Asked before anything is measured: the store opens its reading connections when they are first needed."""
 GROWTH_BYTES: Final = 96 * 2**20
 """What a supervisor's memory may have grown by when all is over: allocators keep pages, SQLite its cache, /events 16 MiB."""
 
@@ -46,6 +48,8 @@ class Stage:
         supervisor = Supervisor(directory / "data", given, module="scripts.fuzz.heartbeat", root=root)
         stack.push_async_callback(supervisor.close)
         stage = cls(await supervisor.start(), directory)
+        for path in WARM_UP:
+            await stage.supervisor.get(path)
         for notes_of_the_start in ("stalls", "control", "stalls.stacks"):
             (directory / notes_of_the_start).write_text("")  # imports and migrations, when nobody could call yet
         stage.memory_before, stage.descriptors_before = stage.process.memory_info().rss, stage.process.num_fds()
