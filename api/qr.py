@@ -8,25 +8,27 @@ import msgspec
 import segno
 from aiohttp import web
 
+from sessions.attempt import ShownQr
+
 _QUIET_ZONE: Final = 4
 """Modules of margin that ISO 18004 asks for; phones need it."""
 
 
-def _json(qr: str) -> bytes:
-    return msgspec.json.encode({"qr": qr})
+def _json(shown: ShownQr) -> bytes:
+    return msgspec.json.encode({"qr": shown.qr, "number": shown.number, "pairingCode": shown.pairing_code})
 
 
-def _png(qr: str) -> bytes:
-    return _drawn(qr, "png", scale=8)
+def _png(shown: ShownQr) -> bytes:
+    return _drawn(shown.qr, "png", scale=8)
 
 
-def _svg(qr: str) -> bytes:
-    return _drawn(qr, "svg", scale=8)
+def _svg(shown: ShownQr) -> bytes:
+    return _drawn(shown.qr, "svg", scale=8)
 
 
-def _text(qr: str) -> bytes:
+def _text(shown: ShownQr) -> bytes:
     out = io.StringIO()
-    segno.make_qr(qr).terminal(out, border=_QUIET_ZONE, compact=True)
+    segno.make_qr(shown.qr).terminal(out, border=_QUIET_ZONE, compact=True)
     return out.getvalue().encode()
 
 
@@ -36,7 +38,7 @@ def _drawn(qr: str, kind: str, scale: int) -> bytes:
     return out.getvalue()
 
 
-FORMS: Final[Mapping[str, Callable[[str], bytes]]] = {
+FORMS: Final[Mapping[str, Callable[[ShownQr], bytes]]] = {
     "application/json": _json,
     "image/png": _png,
     "image/svg+xml": _svg,
@@ -72,9 +74,9 @@ def _range(part: str) -> tuple[str, float]:
     return media.lower(), 1.0
 
 
-def respond(qr: str, accept: str) -> web.Response:
+def respond(shown: ShownQr, accept: str) -> web.Response:
     """The QR in the form that was asked for; never cached, it is a key for half a minute."""
     form = negotiate(accept)
     charset = "utf-8" if form != "image/png" else None
     headers = {"Cache-Control": "no-store", "Vary": "Accept"}
-    return web.Response(body=FORMS[form](qr), content_type=form, charset=charset, headers=headers)
+    return web.Response(body=FORMS[form](shown), content_type=form, charset=charset, headers=headers)

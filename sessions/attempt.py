@@ -2,9 +2,22 @@
 
 import asyncio
 from collections.abc import Coroutine
+from dataclasses import dataclass
 
 from sessions.model import CloseReason
 from sessions.ports import Ticket
+
+
+@dataclass(frozen=True, slots=True)
+class ShownQr:
+    """What waits for a phone.
+
+    `number`: which QR of the attempt it is (0: a worker of 0.1.0 does not say). `pairing_code`: None if none was asked for.
+    """
+
+    qr: str
+    number: int = 0
+    pairing_code: str | None = None
 
 
 class Attempt:
@@ -13,7 +26,7 @@ class Attempt:
     def __init__(self, number: int, ticket: Ticket) -> None:
         self.number = number
         """The worker repeats it in each report; what bears another number is of the past."""
-        self.qr: str | None = None
+        self.qr: ShownQr | None = None
         self.opened_at: float | None = None
         """When it came through, in seconds of the monotonic clock."""
         self.stable = False

@@ -93,6 +93,8 @@ class Held(msgspec.Struct, frozen=True, kw_only=True):
     attempt: Count
     stage: Stage
     qr: Line | None = None
+    qr_number: Count | None = None
+    pairing_code: Word | None = None
     jid: Line | None = None
     name: Line | None = None
     open_for_ms: Measure | None = None
@@ -113,17 +115,20 @@ class Hello(Frame, frozen=True, tag="hello"):
 
 
 class State(SessionFrame, frozen=True, tag="state"):
-    """The attempt has come to a stage: `login` (payload handed to the socket) or `paired`."""
+    """The attempt has come to a stage: `login` (payload handed to the socket), `paired`, or `qr_retired` (what was shown is void)."""
 
     attempt: Count
     stage: Word
 
 
 class Qr(SessionFrame, frozen=True, tag="qr"):
-    """A QR string, exactly as Baileys emitted it."""
+    """What a phone may scan or type now. Workers of 0.1.0 send the QR alone: the rest is then unknown."""
 
     attempt: Count
     qr: Line
+    qr_number: Count | None = None
+    renewed: bool | None = None
+    pairing_code: Word | None = None
 
 
 class Opened(SessionFrame, frozen=True, tag="opened"):

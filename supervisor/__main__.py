@@ -4,13 +4,19 @@ A small file, as all that is behind it takes a second to come in. pm2, systemd a
 gets help, and starts nothing.
 """
 
+import contextlib
+import errno
 import os
 import signal
 import sys
 from typing import Final, NoReturn
 
+from supervisor.streams import keep_exit_status
+
 INTERRUPTED: Final = 130
 """What shells give a program that Ctrl-C ended."""
+_UNHEARD: Final = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EPIPE})
+"""What a write to a full disk, a terminal that is gone or a closed pipe says; a command tells all its other errors itself."""
 _LAST_WORDS: Final = b"wasup: interrupted\n"
 
 
@@ -19,6 +25,7 @@ def main(otherwise: str | None = None) -> None:
 
     Ctrl-C ends it in order where it has begun something (see `program.py`), and always without a traceback.
     """
+    keep_exit_status()
     if signal.getsignal(signal.SIGINT) is signal.default_int_handler:  # nobody has us ignore it
         signal.signal(signal.SIGINT, _leave)
     from supervisor.cli import main as command_line
@@ -30,6 +37,11 @@ def main(otherwise: str | None = None) -> None:
     except KeyboardInterrupt:
         _say_so()
         sys.exit(INTERRUPTED)
+    except OSError as error:
+        if error.errno not in _UNHEARD:
+            raise
+        _say(f"wasup: what it has to say cannot be written: {error.strerror}\n".encode())
+        sys.exit(1)
     except SystemExit as end:
         if end.code == INTERRUPTED:  # typer has caught it
             _say_so()
@@ -43,7 +55,12 @@ def _leave(*_: object) -> NoReturn:
 
 
 def _say_so() -> None:
-    os.write(2, _LAST_WORDS)
+    _say(_LAST_WORDS)
+
+
+def _say(words: bytes) -> None:
+    with contextlib.suppress(OSError):  # stderr may be on the same disk, or gone
+        os.write(2, words)
 
 
 if __name__ == "__main__":

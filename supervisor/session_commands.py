@@ -28,7 +28,7 @@ from supervisor.command_line import (
     show,
 )
 
-app = typer.Typer(no_args_is_help=True, help="Sessions and their credentials.")
+app = typer.Typer(no_args_is_help=True, suggest_commands=False, help="Sessions and their credentials.")
 
 SessionName = Annotated[str, typer.Argument(help="The session's id.")]
 

@@ -17,7 +17,7 @@ PAUSED: Final = (
     "`wasup run`, then `wasup sessions start --all`."
 )
 
-app = typer.Typer(no_args_is_help=True, help="The store: encryption at rest.")
+app = typer.Typer(no_args_is_help=True, suggest_commands=False, help="The store: encryption at rest.")
 
 
 def backup(file: Annotated[Path, typer.Argument(help="The file to write; it must not exist.")]) -> None:

@@ -13,7 +13,7 @@ from supervisor.command_line import carry_out, configuration, fail, must_run, sa
 
 LOOK_SECONDS = 0.5
 
-app = typer.Typer(no_args_is_help=True, help="The workers of the running supervisor.")
+app = typer.Typer(no_args_is_help=True, suggest_commands=False, help="The workers of the running supervisor.")
 
 
 @app.command("list")
@@ -39,6 +39,8 @@ def roll(
     """Replace workers one at a time: the socket changes hands when the successor is warm, at a quiet moment, through the gate."""
     ended = carry_out(_roll(everybody, wait))
     say(ended["words"])
+    if wait and ended["replaced"] < ended["total"] and not ended["failed"]:
+        fail("The roll broke off (see the supervisor's log). What was replaced stays so; run it again for the others.")
     if ended["failed"]:
         fail("Not replaced: " + ", ".join(ended["failed"]) + ". They go on as they are; run it again later.")
 

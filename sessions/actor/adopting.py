@@ -6,7 +6,7 @@ import structlog
 
 from sessions import adoption, wire
 from sessions.actor.opening import Opening
-from sessions.attempt import Attempt
+from sessions.attempt import Attempt, ShownQr
 from sessions.events import Reunited
 from sessions.machine import Signal
 from sessions.model import SessionState
@@ -76,7 +76,8 @@ class Adopting(Opening):
         through = held.stage in {wire.Stage.QR, wire.Stage.OPEN}
         ticket = self._around.gate.adopt(self.id, held.stage in adoption.LANDED, through)
         self.attempt = Attempt(held.attempt, ticket)
-        self.attempt.qr = held.qr
+        if held.qr is not None:
+            self.attempt.qr = ShownQr(held.qr, held.qr_number or 0, held.pairing_code)
         if through:
             self.attempt.admitted()
         self._judgement.breaker.begin_attempt()

@@ -10,7 +10,7 @@ import structlog
 
 from sessions import phone, wire
 from sessions.actor.attempting import Attempting
-from sessions.attempt import Attempt
+from sessions.attempt import Attempt, ShownQr
 from sessions.events import CheckFailed, PhoneDue, StableReached
 from sessions.health import FIRST_CHECK_SECONDS, check_until_failed
 from sessions.machine import Signal
@@ -34,7 +34,7 @@ class Opening(Attempting):
                 message = attempt.words if asked and attempt.words is not None else report.message
                 await self._closed(reason, report.code, message, report.data)
             case wire.Qr():
-                self._on_qr(attempt, report.qr)
+                self._on_qr(attempt, report)
             case wire.State():
                 self._on_stage(attempt, report.stage)
             case wire.Opened():
@@ -42,18 +42,26 @@ class Opening(Attempting):
             case never:
                 assert_never(never)
 
-    def _on_qr(self, attempt: Attempt, qr: str) -> None:
+    def _on_qr(self, attempt: Attempt, report: wire.Qr) -> None:
         self._expect_report(attempt, self._around.config.qr_timeout_seconds)  # the next QR, or the end of the attempt
         attempt.admitted()
         self._count_login(attempt)
-        attempt.qr = qr
+        before, renewed = attempt.qr, bool(report.renewed)
+        attempt.qr = ShownQr(report.qr, report.qr_number or 0, report.pairing_code)
         self._signal(Signal.SHOW_QR)
-        self._publish("qr", {"qr": qr})
+        if before is None or before.qr != report.qr:
+            self._publish("qr", {"qr": report.qr, "number": attempt.qr.number, "renewed": renewed})
+        code = report.pairing_code
+        if code is not None and (before is None or before.pairing_code != code):
+            self._publish("pairing_code", {"code": code, "renewed": renewed})
 
     def _on_stage(self, attempt: Attempt, stage: str) -> None:
         if stage == "login":
             attempt.landed()
             self._count_login(attempt)
+        elif stage == "qr_retired":
+            attempt.qr = None
+            self._expect_report(attempt, self._around.config.qr_timeout_seconds)
         elif stage == "paired":
             attempt.qr = None
             self._phone = phone.paired(time.time())
@@ -85,6 +93,7 @@ class Opening(Attempting):
         config = self._around.config
         self._agenda.clear_deadlines()
         attempt.qr, attempt.opened_at = None, self._now() - open_for_seconds
+        self._errors = 0
         self._judgement.opened()
         self._around.gate.opened(self.id)
         self.counters.opened(self._now())

@@ -33,6 +33,10 @@ REPORT_GRACE_SECONDS: Final = 10.0
 log = structlog.get_logger("session")
 
 
+AFTER_A_CLOSE: Final = frozenset({S.WAITING, S.PARKED, S.HELD})
+"""States that the last close explains. An open session's last close is an old story."""
+
+
 class Standing:
     """The ground floor of the actor: what it knows and its small tools. Nothing here decides."""
 
@@ -54,9 +58,17 @@ class Standing:
         self.inbox: Final[asyncio.Queue[Event]] = asyncio.Queue()
         self._agenda: Final = Agenda(row.id, self.inbox)
         self._seat: Final = Seat(row.id, around, self.inbox, self.counters)
-        self.state, self._since = S.STOPPED, time.time()
+        self.state, self._since = S.STOPPED, self._chronicle.left_since(S.STOPPED) or time.time()
+        self._settled = not row.wanted
+        """It has come to where the supervisor before this one may have left it, or has gone elsewhere."""
         self.attempt: Attempt | None = None
         self._next_attempt_at: float | None = None
+        self._own_wait_until: float | None = None
+        """Until when it would wait if there were no breaker, as far as that is known."""
+        self._store_away = False
+        """The store has failed it, and that was told; until it has a worker again."""
+        self._errors = 0
+        """Errors of our own in a row: each makes the next try later."""
         self._attempts = 0
         self._taken_up = False
         """What is remembered has been taken up (or an operator has begun anew): from now on it may be overwritten."""
@@ -112,7 +124,7 @@ class Standing:
             failures=self._judgement.failures,
             next_attempt=iso_at(self._next_attempt_at, now),
             breaker=BreakerSnapshot.of(self._judgement.breaker, now),
-            human_action=human_action(self.id, self.state, last),
+            human_action=human_action(self.id, self.state, last, self._around.workers.stuck(self.id)),
         )
 
     @property
@@ -139,18 +151,35 @@ class Standing:
             state = step(state, signal)
         self.state = state
         if state is not before:
-            self._since = time.time()
+            self._since = self._began(state)
             self._chronicle.moved(state)
             shown = self.reconnection()
             self._publish("state", msgspec.to_builtins(shown) | {"from": before.value})
+            closed = state in AFTER_A_CLOSE
+            due = f", next try at {shown.next_attempt}" if closed and shown.next_attempt else ""
             log.info(
-                f"session is {state}",
+                f"session is {state}{due}",
                 action="state",
                 session=self.id,
                 before=before.value,
-                reason=shown.close_reason,
-                rule=shown.rule,
+                reason=shown.close_reason if closed else None,
+                message=shown.close_message if closed else None,
+                rule=shown.rule if closed else None,
+                next_attempt=shown.next_attempt if closed else None,
             )
+
+    def _began(self, state: S) -> float:
+        """When it came to be in this state: now, unless that is where the supervisor before this one left it. Wall clock, seconds."""
+        now = time.time()
+        if self._settled or state is S.STARTING:
+            return now
+        self._settled = True
+        last = self._judgement.last_close
+        if state is S.OPEN:
+            return min(now, self._chronicle.left_since(state) or now)
+        if last is not None and (state is S.WAITING or (state is S.PARKED and self._past.parked)):
+            return min(now, last.at_wall_seconds)  # both begin with a close
+        return now
 
     def _register(self) -> None:
         """Be part of the fleet, by the egress that it uses."""

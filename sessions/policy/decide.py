@@ -209,8 +209,8 @@ def _wait(close: Close, rule: Rule, memory: Memory, config: Config, now: float, 
             return _jitter(low, high, roll), f"{close.reason}: {words}{low:g} to {high:g} s apart"
         case Pace.STEPS:
             base = rule.base_seconds or 0.0
-            words = f"try {tried}{of}, from {base:g} s to {high:g} s"
-            return _jitter(low, _ceiling(tried, base, high), roll), words
+            ceiling = _ceiling(tried, base, high)
+            return _jitter(low, ceiling, roll), f"try {tried}{of}, up to {ceiling:g} s"
         case _:
             return _common(close, rule, memory, config, now, roll)
 

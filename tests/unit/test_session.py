@@ -9,6 +9,7 @@ import msgspec
 import pytest
 
 from sessions import wire
+from sessions.attempt import ShownQr
 from sessions.events import Command
 from sessions.limits import Excess, Severity
 from sessions.model import CloseReason as R
@@ -727,8 +728,62 @@ async def test_sending_and_pairing_are_refused_when_they_cannot_work() -> None:
         world.workers.plan.append(shows_qr())
         await world.ask(Command.START)
         await world.until(S.QR)
-        assert world.session.qr() == "QR-TEXT"
+        assert world.session.qr().qr == "QR-TEXT"
         assert await world.session.pairing_code("15550000002") == "ABCD1234"
+
+
+async def test_a_qr_that_whatsapp_retires_is_served_no_more_and_the_next_one_is_told() -> None:
+    async with World() as world:
+        world.workers.plan.append(shows_qr(expires_after=None))
+        await world.start()
+        await world.until(S.QR)
+        worker = world.workers.last
+        worker.report(wire.Qr("shop", attempt=1, qr="OLD", qr_number=1, renewed=False, pairing_code="OLDCODE1"))
+        await asyncio.sleep(0.1)
+        worker.report(wire.State("shop", attempt=1, stage="qr_retired"))
+        await asyncio.sleep(0.1)
+        with pytest.raises(Refused, match="renewing its QR") as refused:
+            world.session.qr()
+        assert (world.session.state, refused.value.code) == (S.QR, "no_qr")
+        for _ in range(2):  # told again, it is no further event
+            worker.report(wire.Qr("shop", attempt=1, qr="NEW", qr_number=2, renewed=True, pairing_code="NEWCODE1"))
+        await asyncio.sleep(0.1)
+        assert world.session.qr() == ShownQr("NEW", 2, "NEWCODE1")
+        told = [(kind, data) for _, kind, data in world.events if kind in {"qr", "pairing_code"}]
+        assert told == [
+            ("qr", {"qr": "QR-TEXT", "number": 0, "renewed": False}),
+            ("qr", {"qr": "OLD", "number": 1, "renewed": False}),
+            ("pairing_code", {"code": "OLDCODE1", "renewed": False}),
+            ("qr", {"qr": "NEW", "number": 2, "renewed": True}),
+            ("pairing_code", {"code": "NEWCODE1", "renewed": True}),
+        ]
+
+
+async def test_a_worker_that_waits_for_the_store_to_take_the_new_secret_is_not_hung() -> None:
+    async with World() as world:
+        world.workers.plan.append(shows_qr(expires_after=None))
+        await world.start()
+        await world.until(S.QR)
+        for _ in range(10):
+            world.workers.last.report(wire.State("shop", attempt=1, stage="qr_retired"))
+            await asyncio.sleep(20)
+        assert (world.session.state, len(world.workers.made)) == (S.QR, 1)
+
+
+async def test_a_passkey_that_is_asked_for_parks_and_shows_no_further_qr_until_a_human_starts_it() -> None:
+    async with World() as world:
+        world.workers.plan.append(closes(R.PASSKEY_REQUIRED))
+        await world.start()
+        await world.until(S.PARKED)
+        await asyncio.sleep(DAY)
+        assert (world.session.state, len(world.workers.attempts)) == (S.PARKED, 1)
+        assert "passkey" in world.session.reconnection().human_action
+        refusal = await world.ask(Command.FORCE)
+        assert isinstance(refusal, Refused)
+        assert refusal.code == "passkey_required"
+        world.workers.plan.append(shows_qr())
+        await world.ask(Command.START)
+        await world.until(S.QR)
 
 
 async def test_a_sent_text_is_counted_and_its_id_given() -> None:
@@ -807,12 +862,12 @@ async def test_key_writes_of_an_old_worker_are_refused() -> None:
         await world.until(S.OPEN, within=10)
         old, new = world.workers.made
         entry = wire.KeyEntry("creds", "creds", CREDS)  # type: ignore[arg-type]
-        old.alive = True  # a process that was thought to be dead
+        old.lives = True  # a process that was thought to be dead
         assert old.owner is not None
         old.owner.on_frame(old, wire.KeysSet("shop", epoch=1, seq=1, entries=[entry]))
         new.report(wire.KeysSet("shop", epoch=2, seq=7, entries=[]))
         await asyncio.sleep(0.01)
-        old.alive = False
+        old.lives = False
         assert old.sent[-1] == wire.KeysAck("shop", seq=1, ok=False, error="stale_epoch")
         assert new.sent[-1] == wire.KeysAck("shop", seq=7, ok=True)
         assert world.store.auth == {}

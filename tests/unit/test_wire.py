@@ -170,6 +170,16 @@ def test_what_the_worker_sends_is_understood_as_the_shared_fixtures_say(example:
     assert again == example
 
 
+def test_a_worker_of_0_1_0_which_says_nothing_of_numbers_and_codes_is_understood() -> None:
+    shown = wire.decode_up(b'{"type":"qr","session":"s","attempt":1,"qr":"Q"}')
+    assert shown == wire.Qr("s", attempt=1, qr="Q", qr_number=None, renewed=None, pairing_code=None)
+    held = {"session": "s", "epoch": 1, "attempt": 1, "stage": "qr", "qr": "Q", "jid": None, "name": None}
+    hello = next(example for example in FIXTURES["up"] if example["type"] == "hello")
+    understood = wire.decode_up(json.dumps(hello | {"sessions": [held]}).encode())
+    assert isinstance(understood, wire.Hello)
+    assert (understood.sessions[0].qr_number, understood.sessions[0].pairing_code) == (None, None)
+
+
 @pytest.mark.parametrize("example", FIXTURES["down"], ids=lambda e: e["type"])
 def test_what_we_send_is_what_the_shared_fixtures_say(example: dict[str, Any]) -> None:
     frame = wire.decode_down(json.dumps(example).encode())
