@@ -41,6 +41,8 @@ def run() -> None:
         program.run(configuration, _first_steps)
     except BadPolicy as error:
         fail(f"wasup does not start:\n{error}\n{error.hint}", EXIT_CONFIG)
+    except settings.BadSettings as error:
+        fail(f"wasup does not start:\n{error}", EXIT_CONFIG)
     except StoreError as error:
         fail(f"wasup does not start: {error}\n{error.hint}", 1)
     except Locked as error:
