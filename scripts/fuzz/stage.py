@@ -9,7 +9,7 @@ from typing import Final
 
 import psutil
 
-from scripts.fuzz.heartbeat import worst_ms
+from scripts.fuzz.heartbeat import NOTED_SECONDS, worst_ms
 from scripts.lab.processes import ROOT, LabError, Process, eventually
 from scripts.lab.supervisor import Supervisor
 
@@ -84,7 +84,7 @@ class Stage:
         found += [f"the log says: {line[:600]}" for line in log if any(word in line for word in BAD_WORDS)]
         words = (
             f"memory {self.memory_before >> 20} -> {memory >> 20} MiB, descriptors {self.descriptors_before} -> "
-            f"{self.process.num_fds()}, longest stall {self.worst_ms():.0f} ms (an idle process: {self.noise_ms():.0f} ms)"
+            f"{self.process.num_fds()}, longest stall {_stall(self.worst_ms())} (an idle process: {_stall(self.noise_ms())})"
         )
         return found[:5], words
 
@@ -105,3 +105,7 @@ class Stage:
         return (
             f"the loop stood still for {worst:.0f} ms (an idle process: {noise:.0f} ms); last stack:\n{stacks[-1500:]}"
         )
+
+
+def _stall(longest_ms: float) -> str:
+    return f"{longest_ms:.0f} ms" if longest_ms else f"below {NOTED_SECONDS * 1000:.0f} ms"
