@@ -70,7 +70,7 @@ class Performance(msgspec.Struct, frozen=True, rename="camel"):
             connection_uptime=0 if opened_at is None else round((now - opened_at) * 1000),
             messages_processed=counters.messages_processed,
             messages_per_minute=counters.messages_per_minute(now),
-            average_response_time=counters.average_response_ms(),
+            average_response_time=counters.average_response_ms() if state is S.OPEN else None,
             error_count=counters.error_count,
             reconnect_count=counters.reconnect_count,
             worker_pid=worker.pid if worker else None,

@@ -938,8 +938,12 @@ class World:
         return [at for at, kind, data in self.events if kind == "state" and data["state"] == state]
 
     def alerts(self, name: str) -> list[float]:
-        """When that alert was raised."""
-        return [at for at, kind, data in self.events if kind == "alert" and data["name"] == name]
+        """When that alert was raised; its end is another matter."""
+        return [
+            at
+            for at, kind, data in self.events
+            if kind == "alert" and data["name"] == name and data["state"] != "ended"
+        ]
 
     @property
     def breaches(self) -> list[str]:

@@ -8,7 +8,7 @@ from typing import Any, Final
 import msgspec
 import structlog
 
-from sessions import memory, wire
+from sessions import alerts, memory, phone, wire
 from sessions.agenda import Agenda
 from sessions.attempt import Attempt
 from sessions.chronicle import Chronicle
@@ -19,6 +19,7 @@ from sessions.judgement import Budget, Judgement
 from sessions.machine import Signal, step
 from sessions.model import CloseReason, SessionState
 from sessions.phone import PhoneRecord
+from sessions.policy import CRASH_BUDGET_USED_UP
 from sessions.ports import DIRECT, WorkerHandle
 from sessions.seat import Seat
 from sessions.snapshot import BreakerSnapshot, Reconnection, human_action, iso, iso_at, rule_shown
@@ -61,6 +62,11 @@ class Standing:
         self.state, self._since = S.STOPPED, self._chronicle.left_since(S.STOPPED) or time.time()
         self._settled = not row.wanted
         """It has come to where the supervisor before this one may have left it, or has gone elsewhere."""
+        self._began_at = time.time()
+        self._on: set[str] = set()
+        """The alerts that are on, of those that last."""
+        self._away_since: float | None = None
+        """Since when it has been on its way back to open; None: it is open, or not wanted, or has not closed yet."""
         self.attempt: Attempt | None = None
         self._next_attempt_at: float | None = None
         self._own_wait_until: float | None = None
@@ -186,8 +192,10 @@ class Standing:
         self._around.gate.registered(self.id, self.row.proxy or DIRECT)
 
     def _wait(self, seconds: float) -> None:
-        self._next_attempt_at = self._now() + max(0.0, seconds)
-        self._agenda.begin(partial(asyncio.sleep, max(0.0, seconds)), Waited)
+        seconds = max(0.0, seconds)
+        self._next_attempt_at = self._now() + seconds
+        self._tell_reconnect(f"in {seconds:.1f} s", wait_seconds=round(seconds, 1))
+        self._agenda.begin(partial(asyncio.sleep, seconds), Waited)
 
     def _current(self, number: int) -> Attempt | None:
         """The attempt under way, if that is its number."""
@@ -249,6 +257,83 @@ class Standing:
     def _publish(self, kind: str, data: dict[str, Any]) -> None:
         self._around.publish(self.id, kind, data)
 
+    def _tell_reconnect(self, when: str, **more: float) -> None:
+        """A line for each reconnection that is planned: which attempt, when, and why."""
+        last = self._judgement.last_close
+        self._away_since = self._now() if self._away_since is None else self._away_since
+        reason = last.reason if last else None
+        log.info(
+            f"reconnect: attempt {self._episode_attempts + 1} {when}, after {reason or 'a restart'}",
+            action="reconnect_planned",
+            session=self.id,
+            attempt=self._episode_attempts + 1,
+            reason=reason,
+            rule=last.rule if last else None,
+            **more,
+        )
+
+    def _tell_reconnected(self) -> None:
+        """A line when it is open again."""
+        since, self._away_since = self._away_since, None
+        if since is not None:
+            last, away = self._judgement.last_close, self._now() - since
+            log.info(
+                f"reconnected: open again after {away:.1f} s, at attempt {self._episode_attempts}",
+                action="reconnected",
+                session=self.id,
+                attempt=self._episode_attempts,
+                away_seconds=round(away, 1),
+                reason=last.reason if last else None,
+            )
+
+    # --- alerts ----------------------------------------------------------------------------------------------------------------
+
     def _alert(self, name: str, message: str) -> None:
-        log.warning(message, action="alert", session=self.id, alert=name)
-        self._publish("alert", {"name": name, "message": message})
+        """Tell of what has happened, and is over."""
+        self._publish("alert", {"name": name, "message": message, "state": "happened"})
+
+    def _begin_alert(self, name: str, message: str, worse: bool = False) -> None:
+        """Tell of what is wrong from now on, or `worse` than it was; `_look_at_alerts` tells when it is over (alerts.py)."""
+        last = self._judgement.last_close
+        told = {"name": name, "message": message, "state": "began"}
+        told["severity"] = "critical" if worse or name in alerts.CRITICAL else "warning"
+        if name in alerts.OUTLIVES_A_RESTART and last is not None and last.at_wall_seconds < self._began_at:
+            self._publish("alert", told | {"goesOn": True})  # an earlier supervisor has told of it
+        else:
+            self._publish("alert", told)
+        self._on.add(name)
+
+    def _end_alert(self, name: str, message: str) -> None:
+        if name in self._on:
+            self._on.discard(name)
+            self._publish("alert", {"name": name, "message": message, "state": "ended"})
+
+    def _look_at_alerts(self) -> None:
+        """After each event: which of the alerts that last have begun, and which are over."""
+        last = self._judgement.last_close
+        crashes = last is not None and last.rule == CRASH_BUDGET_USED_UP
+        if not self._on and not crashes and self._judgement.breaker.state == "closed":
+            return  # as nearly always
+        facts = self._alert_facts()
+        for name in sorted(self._on):
+            words = alerts.over(name, facts)
+            if words is not None:
+                self._end_alert(name, words)
+        for name, words in alerts.begun(facts).items():
+            if name not in self._on:
+                self._begin_alert(name, words)
+
+    def _alert_facts(self) -> alerts.Facts:
+        breaker, attempt = self._judgement.breaker, self.attempt
+        return alerts.Facts(
+            state=self.state,
+            stable=attempt is not None and attempt.stable,
+            breaker_open=breaker.state == "open",
+            breaker_tripped=breaker.tripped,
+            failures=self._judgement.failures,
+            last=self._judgement.last_close,
+            left_deaf=attempt is not None and attempt.left_deaf,
+            phone_offline=phone.is_offline(self._phone, time.time()),
+            budget=self.budget(),
+            next_attempt=iso_at(self._next_attempt_at, self._now()),
+        )
