@@ -2,8 +2,6 @@
 
 Real supervisor, real workers, real Baileys; only WhatsApp is played.
 
-Real supervisor, real workers, real Baileys; only WhatsApp is played.
-
 Five sessions are paired by played phones, text both ways, and are then hit by a drop, an outage, two kill -9 (of a worker, then of the
 supervisor itself) and an unlink; each is healed or explained before your eyes. It stays up until Ctrl-C. DEMO_SECONDS=n ends it by
 itself, n seconds after its start but not before the story is told; the exit status is 0 only if everything healed.

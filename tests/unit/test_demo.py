@@ -22,9 +22,7 @@ def session(name: str, messages: int) -> dict[str, Any]:
 def screen(width: int, out: io.StringIO) -> Screen:
     made = Screen(Console(file=out, width=width, height=24, force_terminal=True, color_system=None))
     made.see([session(name, 1) for name in SESSIONS])
-    made.begin(
-        "The supervisor itself is killed with -9; what comes in meanwhile waits in the workers for its successor"
-    )
+    made.now = "The supervisor itself is killed with -9; what comes in meanwhile waits in the workers for its successor"
     return made
 
 
