@@ -11,6 +11,7 @@ from rich.text import Text
 
 from sessions.explanations import duration, wall_seconds
 from supervisor.command_line import show
+from supervisor.plain_text import plain
 
 COLOURS: Final = {"open": "green", "parked": "red", "quarantined": "red", "qr": "cyan", "stopped": "dim"}
 """Of states; all others are on their way, and yellow."""
@@ -44,7 +45,7 @@ def list_on(console: Console, sessions: Sequence[Mapping[str, Any]], now: float)
     console.print(table)
     for session in filter(asks_for_a_human, sessions):
         console.print()
-        console.print(Text(f"{_safe(session['id'])}:", style="bold"), overflow="fold")
+        console.print(Text(f"{plain(session['id'])}:", style="bold"), overflow="fold")
         console.print(Padding(_plain(session["reconnection"]["humanAction"]), (0, 0, 0, 2)))
     console.print(f"\n{_counts(sessions)}", style="dim")
 
@@ -87,8 +88,4 @@ def _counts(sessions: Sequence[Mapping[str, Any]]) -> str:
 
 def _plain(text: str) -> Text:
     """Never markup, and nothing that moves the cursor: names and messages come from elsewhere."""
-    return Text(_safe(text))
-
-
-def _safe(text: str) -> str:
-    return "".join(letter if letter.isprintable() else " " for letter in text)
+    return Text(plain(text))
