@@ -47,6 +47,8 @@ from sessions.wire import KeyEntry
 _MAX_NAMES_PER_QUERY: Final = 500
 """SQLite takes at most 32,766 variables in a statement; PostgreSQL plans long lists slowly."""
 _EVENTS_PER_READ: Final = 200
+_EVENTS_PER_FIRST_READ: Final = 8
+"""Doubled before each read of a page: where the texts are long, not much more is read than the page takes."""
 DISPOSE_SECONDS: Final = 3.0
 READ_SECONDS: Final = 10.0
 """Whoever reads is told after so long that the database does not answer."""
@@ -422,13 +424,14 @@ class Store:
         self, after: int, last: int, limit: int, most_bytes: int
     ) -> tuple[list[StoredEvent], bool]:
         """The events after a number, up to `last`, oldest first: at most so many, and about so many bytes. And whether these are all."""
-        found, size, n = list[StoredEvent](), 0, schema.events.c.n
+        found, size, n, most = list[StoredEvent](), 0, schema.events.c.n, _EVENTS_PER_FIRST_READ
         while len(found) <= limit and (size < most_bytes or not found):
-            newer = select(schema.events).where(n > after, n <= last).order_by(n).limit(_EVENTS_PER_READ)
+            most = min(2 * most, _EVENTS_PER_READ)
+            newer = select(schema.events).where(n > after, n <= last).order_by(n).limit(most)
             rows = await self._read(newer)
             found += events.readable(self._cipher, rows)
             size += sum(len(r.data) for r in rows)
-            if len(rows) < _EVENTS_PER_READ:
+            if len(rows) < most:
                 return found[:limit], len(found) <= limit
             after = rows[-1].n
         return found[:limit], False
