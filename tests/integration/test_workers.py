@@ -6,11 +6,15 @@ import os
 import resource
 import signal
 import sys
+import threading
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from pathlib import Path
 
+import msgspec
 import pytest
 import pytest_asyncio
+from sqlalchemy import insert
+from sqlalchemy.ext.asyncio import AsyncConnection
 
 from scripts.lab import eventually
 from scripts.lab.unkillable import unkillable
@@ -20,7 +24,8 @@ from sessions.counters import Counters
 from sessions.forever import Forever
 from sessions.model import SessionId, SpawnRefused
 from sessions.seat import Seat
-from sessions.store import Store, WorkerRow, sqlite_url
+from sessions.store import Store, WorkerRow, schema, sqlite_url
+from sessions.worker_logs import WorkerLogs
 from sessions.worker_process import StopLadder
 from sessions.workers import SOCKET_NAME, WorkerConfig, Workers
 from tests.fakes import World
@@ -360,8 +365,13 @@ async def test_a_program_that_is_missing_is_told_in_words(store: Store, tmp_path
 async def test_the_rows_of_a_whole_fleet_that_is_gone_are_forgotten_in_one_write(
     store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    await asyncio.gather(*(store.add_worker(WorkerRow(f"w-{n}", f"s-{n}", 2**22 + n, 1, b"")) for n in range(1200)))
     writer, submitted = vars(store)["_writer"], list[object]()
+    gone = [WorkerRow(f"w-{n}", f"s-{n}", 2**22 + n, 1, b"") for n in range(1200)]
+
+    async def add(connection: AsyncConnection) -> None:
+        await connection.execute(insert(schema.workers), [msgspec.structs.asdict(row) for row in gone])
+
+    await writer.submit(add)
     submit = writer.submit
     monkeypatch.setattr(writer, "submit", lambda *given, **more: submitted.append(given) or submit(*given, **more))
     workers = supervised(store, tmp_path)
@@ -369,3 +379,18 @@ async def test_the_rows_of_a_whole_fleet_that_is_gone_are_forgotten_in_one_write
     assert len(submitted) == 1, "a commit for each takes half a minute after a reboot"
     assert await store.workers() == []
     await workers.close()
+
+
+async def test_large_logs_are_cut_in_a_thread(store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(workers_module, "HOUSEKEEPING_SECONDS", 0.05)
+    threads: list[int] = []
+    monkeypatch.setattr(WorkerLogs, "keep_small", lambda _: threads.append(threading.get_ident()))
+    workers = supervised(store, tmp_path)
+    await workers.listen()
+
+    async def cut() -> bool:
+        return bool(threads)
+
+    await eventually(cut, what="a look at the logs")
+    await workers.close()
+    assert threading.get_ident() not in threads, "a worker that prints gigabytes would stall all sessions"
