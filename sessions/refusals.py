@@ -73,9 +73,7 @@ def vain_force(session: SessionId, state: SessionState, incurable: LastClose | N
         case S.STOPPED:
             return Refused(f"Session {session} is stopped.", f"POST /sessions/{session}/start starts it.", "stopped")
         case S.QUARANTINED:
-            hint = (
-                f"Its stored credentials cannot be read: POST /sessions/{session}/restore puts the last good ones back."
-            )
+            hint = f"Its stored credentials cannot be read: `wasup sessions restore {session}` puts the last good ones back."
             return Refused(f"Session {session} is quarantined.", hint, "quarantined")
         case S.QR:
             hint = f"Scan the QR (GET /sessions/{session}/qr); a reconnect cannot help."
