@@ -42,7 +42,12 @@ def shows_no_qr(session: SessionId, state: SessionState) -> Refused:
     """A QR of a session that shows none."""
     if state is S.QR:
         why = f"Session {session} is renewing its QR: WhatsApp has retired the one before."
-        return Refused(why, "Try again in a second.", "no_qr")
+        return Refused(why, f"Try again in a second, or GET /sessions/{session}/qr?wait=30.", "no_qr")
+    if state in {S.STARTING, S.HELD, S.CONNECTING, S.WAITING}:
+        hint = (
+            f"GET /sessions/{session}/qr?wait=30 waits for one. A session that is linked to a phone already shows none."
+        )
+        return Refused(f"Session {session} is {state} and shows no QR yet.", hint, "no_qr")
     hint = f"A QR exists while the state is qr; an open session needs none. A parked or stopped one: POST /sessions/{session}/start."
     return Refused(f"Session {session} is {state} and shows no QR.", hint, "no_qr")
 
