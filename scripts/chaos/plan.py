@@ -229,13 +229,13 @@ FAULTS: Final[Sequence[Fault]] = (
     Fault(
         name="no-descriptors",
         weight=3,
-        draw=_with(one, seconds=_between(1, 8)),
-        about="a worker is killed while the supervisor's descriptors are used up",
+        draw=_with(one_or_all, seconds=_between(1, 8)),
+        about="workers are killed while the supervisor's descriptors are used up",
     ),
     Fault(
         name="unkillable",
         weight=3,
-        draw=_with(one, seconds=_between(1, 20)),
+        draw=_with(one, seconds=_between(5, 20)),
         about="a worker is killed and does not end: it keeps its socket, and nobody else may log in",
     ),
     Fault(

@@ -62,7 +62,7 @@ def main() -> None:
     trouble.install(Path(os.environ[trouble.VARIABLE]))
     from supervisor.cli import main as run
 
-    run()
+    run(["run"])
 
 
 if __name__ == "__main__":
