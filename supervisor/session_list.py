@@ -10,8 +10,8 @@ from rich.table import Table
 from rich.text import Text
 
 from sessions.explanations import duration, wall_seconds
+from sessions.plain_text import plain
 from supervisor.command_line import show
-from supervisor.plain_text import plain
 
 COLOURS: Final = {"open": "green", "parked": "red", "quarantined": "red", "qr": "cyan", "stopped": "dim"}
 """Of states; all others are on their way, and yellow."""

@@ -60,9 +60,9 @@ def main() -> None:
     clock = SteppedClock(Path(os.environ[VARIABLE]))
     time.time, time.time_ns = clock.time, clock.time_ns
     trouble.install(Path(os.environ[trouble.VARIABLE]))
-    from supervisor.cli import main as run
+    from supervisor.__main__ import main as supervise
 
-    run(["run"])
+    supervise("run")
 
 
 if __name__ == "__main__":
