@@ -114,7 +114,7 @@ class Campaign:
         found += invariants.texts_once(self.traffic.ledger, stage.sessions)
         if BY_NAME[step.fault].promise is Promise.UNNOTICED:
             found += invariants.unnoticed(entries)
-        return found
+        return found + damage.violations
 
     async def _nothing_left_over(self, recovery: Recovery) -> list[Violation]:
         """Descriptors and worker processes, step for step: a leak is found where it is made."""

@@ -227,6 +227,13 @@ FAULTS: Final[Sequence[Fault]] = (
         about="hundreds of API calls at once, good and bad",
         promise=UNNOTICED,
     ),
+    Fault(
+        name="monitor-hung",
+        weight=2,
+        draw=nobody,
+        about="cron's monitor meets an API that hangs and a pm2 that cures nothing: it has to say so, and to end",
+        promise=UNNOTICED,
+    ),
 )
 
 BY_NAME: Final[Mapping[str, Fault]] = {fault.name: fault for fault in FAULTS}

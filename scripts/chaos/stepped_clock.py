@@ -57,9 +57,9 @@ def main() -> None:
     """Patch the clock, then run the supervisor. Its modules come afterwards, so that none has the true clock by another name."""
     clock = SteppedClock(Path(os.environ[VARIABLE]))
     time.time, time.time_ns = clock.time, clock.time_ns
-    from supervisor.cli import main as run
+    from supervisor.__main__ import main as supervise
 
-    run()
+    supervise("run")
 
 
 if __name__ == "__main__":
