@@ -13,7 +13,7 @@ SHELL := /bin/sh
 PYTHON ?= $(shell for p in python3.11 python3.12 python3.13 python3.14 python3; do \
 	if $$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then echo $$p; break; fi; done)
 PIP := .venv/bin/python -m pip --quiet --disable-pip-version-check --no-input
-PYTEST_FLAGS ?= -n 2 --dist loadgroup
+PYTEST_FLAGS ?= -n 2 --dist worksteal
 
 # The virtual environment's Node 24 and its npm, linked here so that every recipe finds them before the machine's own.
 export PATH := $(CURDIR)/.make/bin:$(PATH)
@@ -33,7 +33,7 @@ $(shell [ "$$(cat .make/venv 2>/dev/null)" = "$$(pwd -P)" ] && .venv/bin/python 
 
 say = @printf '\033[1m==>\033[0m %s\n' "$(1)"
 
-.PHONY: help setup setup-run demo run test check simulate bench bench-reconnect chaos kills lock clean
+.PHONY: help setup setup-run demo run test test-unit check simulate bench bench-reconnect chaos kills fuzz lock clean
 .NOTPARALLEL:
 
 help: ## this list
@@ -52,10 +52,11 @@ demo: setup-run .make/standin ## watch five sessions being paired, broken and he
 run: setup-run ## run the supervisor against WhatsApp in the foreground
 	@exec .venv/bin/python -m supervisor
 
-test: .make/dev .make/worker .make/standin .make/node_tools ## run all tests: Python, worker, stand-in, pm2
-	cd sessions/worker && node --test --test-concurrency=2 # node's own default is one less than there are cores
-	cd scripts/standin && node --test --test-concurrency=2 --test-force-exit # Baileys leaves timers of minutes behind
-	.venv/bin/python -m pytest $(PYTEST_FLAGS)
+test: .make/dev .make/worker .make/standin .make/node_tools ## run all tests: Python, worker, stand-in, pm2 (some 9 minutes on two cores)
+	@exec .venv/bin/python -m scripts.all_tests $(PYTEST_FLAGS)
+
+test-unit: .make/dev ## run the unit tests alone: no processes, no network (a minute)
+	@exec .venv/bin/python -m pytest tests/unit $(PYTEST_FLAGS)
 
 check: .make/dev .make/worker .make/standin .make/node_tools ## format, lint, types, import directions
 	.venv/bin/python -m ruff format --check .
@@ -82,6 +83,10 @@ chaos: setup-run .make/standin ## throw faults at random, and see what holds (ST
 kills: setup-run .make/standin ## kill -9 busy workers; no pairing is lost (KILLS=100 SEED=n SESSIONS=6)
 	@exec .venv/bin/python -m scripts.chaos.kills $(if $(KILLS),--kills $(KILLS)) $(if $(SEED),--seed $(SEED)) \
 		$(if $(SESSIONS),--sessions $(SESSIONS))
+
+fuzz: setup-run ## what strangers may send: HTTP, rogue workers, backups, policy, settings (SEED=n RUNS=n SECONDS=n ONLY=http,worker)
+	@exec .venv/bin/python -m scripts.fuzz $(if $(SEED),--seed $(SEED)) $(if $(RUNS),--runs $(RUNS)) \
+		$(if $(SECONDS),--seconds $(SECONDS)) $(if $(ONLY),--only $(ONLY))
 
 lock: .make/run ## write the lock files anew (UPGRADE=1: to the newest versions)
 	$(call say,Lock files (the package indexes are asked))

@@ -9,24 +9,47 @@ from typing import Final
 
 from aiohttp import web
 
+from api.callers import own_users, prepare
 from api.connections import Connection, Door, most_connections
 from api.errors import errors_as_json
 from api.fences import Commands, Places, refuse_encodings, refuse_other_sites
 from api.guard import guard
-from api.keys import CONNECTIONS, FEED, FLEET, FORECASTER, FOREVER, HOST, POLICY, ROLL, STORE, THRESHOLDS, WAITERS
+from api.keys import (
+    ALERTS,
+    CONNECTIONS,
+    FEED,
+    FLEET,
+    FORECASTER,
+    FOREVER,
+    HOST,
+    IMPORTING,
+    IMPORTS,
+    PAIRING,
+    POLICY,
+    ROLL,
+    STORE,
+    THRESHOLDS,
+    WAITERS,
+    WORKERS,
+)
 from api.routes import ROUTES
 from sessions.forever import Forever
 from sessions.store import Store
+from sessions.workers import Workers
+from supervisor.alerts import Alerts
 from supervisor.feed import Feed
 from supervisor.fleet import Fleet
 from supervisor.forecasting import Forecaster
 from supervisor.host_watch import HostWatch
+from supervisor.pairing_budget import PairingBudget
 from supervisor.performance import Thresholds
 from supervisor.policy_file import LivePolicy
 from supervisor.roll import Roll
 
 MAX_BODY_BYTES: Final = 512 * 1024
 """The longest text (60,000 characters) fits even when every character is written as a JSON escape."""
+MAX_IMPORTS: Final = 4
+"""Imports that may be sent at once; they are read one at a time."""
 BACKLOG: Final = 128
 """What the kernel accepts for us in advance; so many descriptors at the most are taken for a moment above the API's own share."""
 SHUTDOWN_SECONDS: Final = 2.0
@@ -41,29 +64,39 @@ class Parts:
     feed: Feed
     store: Store
     forever: Forever
+    workers: Workers
     roll: Roll
     policy: LivePolicy
     host: HostWatch
     thresholds: Thresholds
     forecaster: Forecaster
+    alerts: Alerts
 
 
-def create_app(parts: Parts, token: str | None, connections: int) -> web.Application:
-    """The application. `token`: what every call must carry; None: nothing. `connections`: how many there may be at once."""
+def create_app(parts: Parts, token: str | None, connections: int, everybody: bool = False) -> web.Application:
+    """The application. `connections`: how many there may be at once.
+
+    `token`: what every call must carry. Without one, processes of our own user and root may call; or `everybody`'s on this machine.
+    """
     commands, most = Commands(), most_connections(connections)
-    middlewares = [errors_as_json, refuse_other_sites, guard(token), refuse_encodings, commands.carry_through]
+    users = None if everybody else own_users()
+    prepare()
+    middlewares = [errors_as_json, refuse_other_sites, guard(token, users), refuse_encodings, commands.carry_through]
     app = web.Application(middlewares=middlewares, client_max_size=MAX_BODY_BYTES)
     app.on_cleanup.append(commands.end)
     app[CONNECTIONS] = most
+    app[IMPORTS], app[IMPORTING] = Places(MAX_IMPORTS, "imports are under way"), asyncio.Lock()
+    app[PAIRING] = PairingBudget(asyncio.get_running_loop().time())
     app[WAITERS] = Places(most // 2, "calls wait for an event or a QR")
     app[FLEET], app[FEED], app[STORE], app[ROLL] = parts.fleet, parts.feed, parts.store, parts.roll
+    app[ALERTS] = parts.alerts
     app[POLICY], app[HOST], app[THRESHOLDS], app[FORECASTER] = (
         parts.policy,
         parts.host,
         parts.thresholds,
         parts.forecaster,
     )
-    app[FOREVER] = parts.forever
+    app[FOREVER], app[WORKERS] = parts.forever, parts.workers
     app.add_routes(ROUTES)
     return app
 

@@ -41,6 +41,7 @@ ROUTES: Final = (
     web.get("/capacity", capacity_handlers.get_capacity),
     web.get("/policy", policy_handlers.get_policy),
     web.post("/policy/reload", policy_handlers.reload_policy),
+    web.get("/alerts", handlers.alerts),
     web.get("/events", handlers.events),
     web.get("/healthz", handlers.healthz),
     web.get("/readyz", handlers.readyz),

@@ -59,11 +59,13 @@ def reference() -> str:
         "# Reference",
         "Made from the code by `python -m scripts.generate_docs`; a test fails when it is out of date.",
         "## Settings",
-        "Environment variables, or lines of a `.env` file in the working directory. A bad value refuses the start (exit status 78) and says "
+        "Environment variables, or lines of the `.env` file in the folder that wasup is installed in "
+        "(`wasup --directory DIR` names another one). A bad value refuses the start (exit status 78) and says "
         "what is accepted; an unknown `WHATSAPP_*` variable is warned about; an empty one counts as not set.",
         _table(("variable", "default", "meaning"), _settings()),
         "## Routes",
-        "JSON in, JSON out. Errors have one shape: `{\"error\": {\"code\", \"message\", \"hint\"}}`.",
+        "JSON in, JSON out. Errors have one shape: `{\"error\": {\"code\", \"message\", \"hint\"}}`. "
+        "Limits, and what to do about an error: [api.md](api.md).",
         _table(("call", "what it does"), _routes()),
         "## Session states",
         _table(("state", "meaning"), ((f"`{state}`", text) for state, text in _members(SessionState))),

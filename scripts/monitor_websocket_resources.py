@@ -39,6 +39,7 @@ from supervisor.host.lookout import Lookout, find_whom
 from supervisor.host.monitor import ResourceMonitor, reading_document
 from supervisor.host.numbers import number
 from supervisor.host.readings import Host
+from supervisor.streams import let_go
 
 ROOT: Final = Path(__file__).resolve().parent.parent
 FIRST_LOOK_SECONDS: Final = 0.5
@@ -131,7 +132,7 @@ def once(monitoring: Monitoring, as_json: bool, console: Console) -> None:
     time.sleep(FIRST_LOOK_SECONDS)
     monitoring.look()
     if as_json:
-        print(json.dumps(_document(monitoring), indent=2))
+        print(json.dumps(_document(monitoring), indent=2), flush=True)
     else:
         console.print(picture(monitoring.monitor, None, console.size))
 
@@ -149,7 +150,7 @@ def run(given: argparse.Namespace) -> int:
             watch(monitoring, given.json, console)
         except OSError as error:  # the terminal or the reader of our pipe is gone; the report is still worth writing
             trouble = f"nothing can be shown any more ({error.strerror or error})"
-            _mute_output()
+            let_go()
         else:
             trouble = ""
         file = monitoring.write(given.output_dir or Path())
@@ -267,11 +268,6 @@ def _ended_by_signals(ended: threading.Event) -> Iterator[None]:
             signal.signal(one, handler)
 
 
-def _mute_output() -> None:
-    """Python flushes stdout at its end, and would fail there once more."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
-
-
 def main() -> int:
     """Entry of the script."""
     for stream in (sys.stdout, sys.stderr):
@@ -284,7 +280,7 @@ def main() -> int:
         print(f"{Path(sys.argv[0]).name}: {error}.", file=sys.stderr)
         return 1
     except OSError as error:  # stdout is full or gone; stderr, too, if that was a terminal
-        _mute_output()
+        let_go()
         with suppress(OSError):
             print(f"{Path(sys.argv[0]).name}: nothing can be shown ({error.strerror or error}).", file=sys.stderr)
         return 1

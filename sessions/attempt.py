@@ -1,10 +1,26 @@
 """One attempt, and, if it comes through, the open socket after it: everything that ends when it ends."""
 
 import asyncio
+import time
 from collections.abc import Coroutine
+from dataclasses import dataclass, field
 
 from sessions.model import CloseReason
 from sessions.ports import Ticket
+
+
+@dataclass(frozen=True, slots=True)
+class ShownQr:
+    """What waits for a phone.
+
+    `number`: which QR of the attempt it is (0: a worker of 0.1.0 does not say). `pairing_code`: None if none was asked for.
+    """
+
+    qr: str
+    number: int = 0
+    pairing_code: str | None = None
+    shown_at: float = field(default_factory=time.time, compare=False)
+    """Since when we show it, seconds of the wall clock."""
 
 
 class Attempt:
@@ -13,7 +29,7 @@ class Attempt:
     def __init__(self, number: int, ticket: Ticket) -> None:
         self.number = number
         """The worker repeats it in each report; what bears another number is of the past."""
-        self.qr: str | None = None
+        self.qr: ShownQr | None = None
         self.opened_at: float | None = None
         """When it came through, in seconds of the monotonic clock."""
         self.stable = False
@@ -22,6 +38,8 @@ class Attempt:
         """It answers no probe, and has used up what may be done about that."""
         self.verdict: CloseReason | None = None
         """Why we are ending it ourselves."""
+        self.words: str | None = None
+        """The same as a sentence, where the verdict does not say it all."""
         self.has_landed = False
         """Its login is on the wire."""
         self._ticket = ticket

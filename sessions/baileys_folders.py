@@ -2,7 +2,8 @@
 
 Layouts that are read:
 
-- a folder of `useMultiFileAuthState`: `creds.json` and a file `<kind>-<name>.json` for each key; the session is named after the folder;
+- a folder of `useMultiFileAuthState`: `creds.json` and a file `<kind>-<name>.json` for each key; the session is named after the folder, or
+  after its number where the folder is called as in Baileys' examples (`auth_info_baileys`);
 - a folder of such folders (Evolution's `instances/`, a bot for each number);
 - a `.json` file with `{"creds": ..., "keys": {"preKeys": ...}}` (Baileys' old single file, the `session` column of Whaticket); the session is
   named after the file;
@@ -14,6 +15,7 @@ Written is the first one. Nothing is changed where it is read; nobody may go on 
 import base64
 import json
 import os
+import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
@@ -48,6 +50,13 @@ SINGLE_FILE_KINDS: Final = {
     "senderKeyMemory": "sender-key-memory",
 }
 """Names in the single-file layout (`KEY_MAP` in Whaticket's authState.ts and in Baileys' old useSingleFileAuthState)."""
+CREDS_BACKUPS: Final = ("creds.json.bak", "creds.json.backup", "creds.bak.json", "creds.json.old")
+"""What bots that save twice call the copy beside the creds."""
+NAMELESS: Final = re.compile(
+    r"(baileys|auth|info|multi|file|md|state|sessions?|tokens?|creds|credentials|data|store|wa|whatsapp|bot|[-_. ])+",
+    re.IGNORECASE,
+)
+"""Folder names that say what lies there and not whose it is: Baileys' own examples say `auth_info_baileys`."""
 MAX_SESSION_BYTES: Final = 64 * 1024 * 1024
 """A long-lived session has some thousands of keys, a few kilobytes each at most."""
 MAX_VALUE_BYTES: Final = MAX_FRAME_BYTES // 2
@@ -92,11 +101,11 @@ class Found(msgspec.Struct, frozen=True):
     refused: list[RefusedSession]
 
 
-def find(path: Path, skip_unreadable: bool = False, session: str | None = None) -> Found:
+def find(path: Path, skip_unreadable: bool = False, session: str | None = None, use_backup: bool = False) -> Found:
     """Read a folder, a folder of folders, or a file. Raises NotImportable when there is nothing that looks like a session, OSError.
 
     `skip_unreadable`: leave out keys that cannot be read instead of refusing their session (the creds must always be readable).
-    `session`: what to call the one session that is there, instead of its folder's name.
+    `session`: what to call the one session that is there, instead of its folder's name. `use_backup`: see `read`.
     """
     candidates = list(_candidates(path))
     if not candidates:
@@ -104,9 +113,16 @@ def find(path: Path, skip_unreadable: bool = False, session: str | None = None) 
     if session is not None and len(candidates) != 1:
         raise NotImportable(f"{path} holds {len(candidates)} sessions: one name is not enough.", "Leave the name away.")
     sessions, refused = list[FoundSession](), list[RefusedSession]()
+    places = dict[SessionId, Path]()
     for candidate in candidates:
         try:
-            sessions.append(read(candidate, skip_unreadable, session))
+            found = read(candidate, skip_unreadable, session, use_backup)
+            if (other := places.setdefault(found.id, candidate)) is not candidate:
+                raise NotImportable(
+                    f"{candidate} would be the session {found.id!r}, and so is {other}.",
+                    "Import it alone and give it a name: --id NAME.",
+                )
+            sessions.append(found)
         except (NotImportable, InvalidSessionId) as error:
             refused.append(RefusedSession(str(candidate), str(error), error.hint))
         except OSError as error:
@@ -116,12 +132,19 @@ def find(path: Path, skip_unreadable: bool = False, session: str | None = None) 
     return Found(sessions, refused)
 
 
-def read(path: Path, skip_unreadable: bool = False, session: str | None = None) -> FoundSession:
-    """Read one session's folder or file. Raises NotImportable, InvalidSessionId, OSError."""
-    identifier = parse_session_id(session if session is not None else _name_of(path))
-    reader = _Reader(skip_unreadable)
+def read(
+    path: Path, skip_unreadable: bool = False, session: str | None = None, use_backup: bool = False
+) -> FoundSession:
+    """Read one session's folder or file. Raises NotImportable, InvalidSessionId, OSError.
+
+    `use_backup`: where creds.json cannot be read, take the copy that the bot has kept beside it.
+    """
+    name = session if session is not None else _name_of(path)
+    nameless = session is None and NAMELESS.fullmatch(name) is not None
+    identifier = None if nameless else _session_id(name)
+    reader = _Reader(skip_unreadable, use_backup)
     entries = reader.read_folder(path) if path.is_dir() else reader.read_file(path)
-    return FoundSession(identifier, entries, reader.warnings)
+    return FoundSession(identifier or SessionId(_number_in(entries)), entries, reader.warnings)
 
 
 def accept(entries: Iterable[KeyEntry]) -> list[KeyEntry]:
@@ -160,7 +183,7 @@ def export(entries: Sequence[KeyEntry], directory: Path) -> None:
 
 def _candidates(path: Path) -> Iterator[Path]:
     """What looks like a session, at the path or directly below it."""
-    if path.is_file() or (path / CREDS_FILE).exists():
+    if path.is_file() or (path / CREDS_FILE).exists() or _backup_in(path):
         yield path
         return
     if not path.is_dir():
@@ -176,6 +199,30 @@ def _name_of(path: Path) -> str:
     return named.name if named.is_dir() else named.stem
 
 
+def _session_id(name: str) -> SessionId:
+    try:
+        return parse_session_id(name)
+    except InvalidSessionId as error:
+        raise InvalidSessionId(str(error), f"{error.hint} Import it alone and give it one: --id NAME.") from None
+
+
+def _number_in(entries: Sequence[KeyEntry]) -> str:
+    """The number of the account: what a session is called whose folder has no name of its own."""
+    creds = next(bytes(entry.value) for entry in entries if entry.kind == CREDS)
+    number = re.match(r"[0-9]{1,32}", json.loads(creds)["me"]["id"])
+    assert number is not None, "credentials without a flaw have it"
+    return number.group()
+
+
+def _backup_in(folder: Path) -> Path | None:
+    """The copy of the creds that the bot has kept, if it holds anything."""
+    for name in CREDS_BACKUPS:
+        copy = folder / name
+        if copy.is_file() and copy.stat().st_size > 0:
+            return copy
+    return None
+
+
 def _accepted(entry: KeyEntry) -> KeyEntry:
     what = f"The entry {entry.kind[:80]!r} / {entry.name[:80]!r}"
     if entry.kind not in KINDS and (entry.kind, entry.name) != (CREDS, CREDS):
@@ -187,20 +234,43 @@ def _accepted(entry: KeyEntry) -> KeyEntry:
 class _Reader:
     """Reads one session and gathers what was left out."""
 
-    def __init__(self, skip_unreadable: bool) -> None:
+    def __init__(self, skip_unreadable: bool, use_backup: bool = False) -> None:
         self.warnings: list[str] = []
+        self._use_backup = use_backup
         self._skip_unreadable = skip_unreadable
         self._bytes_left = MAX_SESSION_BYTES
 
     def read_folder(self, folder: Path) -> list[KeyEntry]:
-        creds = folder / CREDS_FILE
-        if not creds.is_file():
-            raise NotImportable(f"{folder} holds no {CREDS_FILE}.")
-        entries = [_creds_entry(self._load(creds), str(creds))]
+        entries = [self._creds_of(folder)]
         for file in sorted(folder.iterdir()):
-            if file.name != CREDS_FILE:
+            if file.name not in {CREDS_FILE, *CREDS_BACKUPS}:
                 entries += self._key_file(file)
         return entries
+
+    def _creds_of(self, folder: Path) -> KeyEntry:
+        """What creds.json holds; or the copy beside it, if that was allowed."""
+        creds = folder / CREDS_FILE
+        try:
+            if not creds.is_file():
+                raise NotImportable(f"{folder} holds no {CREDS_FILE}.")
+            if not creds.stat().st_size:
+                raise NotImportable(f"{creds} is empty.", "Was the disk full, or the bot killed while it wrote?")
+            return _creds_entry(self._load(creds), str(creds))
+        except NotImportable as error:
+            copy = _backup_in(folder)
+            if copy is None:
+                raise
+            try:
+                found = _creds_entry(self._load(copy), str(copy))
+            except NotImportable:
+                raise error from None
+            if not self._use_backup:
+                raise NotImportable(
+                    f"{error} But {copy.name} beside it holds good credentials.",
+                    "Import it again with --use-backup. They are a little older: should WhatsApp refuse them, pair again.",
+                ) from None
+            self.warnings.append(f"{error} The credentials are those of {copy.name}.")
+            return found
 
     def read_file(self, file: Path) -> list[KeyEntry]:
         content = self._load(file)

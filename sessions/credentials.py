@@ -32,6 +32,10 @@ _NUMBERS_THAT_MAY_LACK: Final = ("nextPreKeyId", "firstUnuploadedPreKeyId")
 _MAX_NUMBER: Final = 2**32 - 1
 _ACCOUNT_ID: Final = re.compile(r"[0-9]+(_[0-9]+)?(:[0-9]+)?@.+")
 """`5511999990000:7@s.whatsapp.net`: the number becomes the login's name."""
+_DEVICE: Final = re.compile(
+    r"(?P<user>[0-9]{1,20})(_[0-9]+)?:(?P<device>[0-9]{1,5})@(s\.whatsapp\.net|c\.us)", re.ASCII
+)
+"""Device 0 is the phone itself and never linked; a jid without a device is a person's."""
 _NO_BASE64: Final = re.compile(r"[^A-Za-z0-9+/_-]")
 
 
@@ -53,6 +57,23 @@ def flaw_in(creds: Any) -> str | None:
 def paired(creds: Mapping[str, Any]) -> bool:
     """Whether decoded credentials without a flaw are those of a completed pairing."""
     return bool(creds.get("me") and creds.get("account"))
+
+
+def device(creds: bytes) -> str | None:
+    """Which linked device stored credentials are, in one form; None: none, or none that can be read."""
+    try:
+        decoded = msgspec.json.decode(creds)
+    except UNREADABLE:
+        return None
+    me = decoded.get("me") if isinstance(decoded, dict) and decoded.get("account") else None
+    identifier = me.get("id") if isinstance(me, dict) else None
+    return device_of(identifier) if isinstance(identifier, str) else None
+
+
+def device_of(jid: str) -> str | None:
+    """The linked device that a jid names, in one form: `5511999990000:7@s.whatsapp.net`. None: it names none."""
+    found = _DEVICE.fullmatch(jid)
+    return f"{found['user']}:{int(found['device'])}@s.whatsapp.net" if found else None
 
 
 def _flaws(creds: dict[str, Any]) -> Iterator[str]:

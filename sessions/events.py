@@ -142,10 +142,12 @@ class StableReached:
 
 @dataclass(frozen=True, slots=True)
 class CheckFailed:
-    """A health check found the open session lost, deaf, or its worker hung."""
+    """A check found the open session lost, deaf, its worker hung, or its device in another session's hands."""
 
     attempt: int
     verdict: CloseReason
+    words: str | None = None
+    """The close message, where the verdict does not say it all."""
 
 
 @dataclass(frozen=True, slots=True)

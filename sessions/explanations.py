@@ -78,6 +78,12 @@ TEXTS: Final[Mapping[R, Text]] = {
         "Parks: codes that nobody looks at are not asked for again and again.",
         "when a human asks for a new QR code",
     ),
+    R.PASSKEY_REQUIRED: Text(
+        "a notification `passkey_prologue_request` while the device is not linked yet",
+        "WhatsApp asked for the account's passkey before it would link the device; only a browser on web.whatsapp.com can give one.",
+        "Parks, and shows no further QR: each scan would end the same way. Nothing is deleted.",
+        "when a human has done what is said below, and starts it",
+    ),
     R.SERVER_ERROR: Text(
         "500, or a stream error that nobody has named",
         "WhatsApp's server reported an error of its own.",
@@ -107,7 +113,7 @@ TEXTS: Final[Mapping[R, Text]] = {
     R.LOGGED_OUT: Text(
         "401 of any kind but our own logout",
         "The device was unlinked: on the phone, by WhatsApp, or because the phone was offline for 14 days.",
-        "Archives the credentials (never deletes them) and parks.",
+        "Archives the credentials (never deletes them) and parks; within a minute of a 515 one try makes sure first.",
         "when a human has paired it again",
     ),
     R.OWN_LOGOUT: Text(
@@ -177,6 +183,12 @@ TEXTS: Final[Mapping[R, Text]] = {
         "nothing: bytes come, answers do not",
         "The session looked open but answered no probe any more: it had gone deaf.",
         "Replaces the socket, the second time the worker; at most twice in six hours, then leaves it and alerts.",
+    ),
+    R.SAME_DEVICE: Text(
+        "nothing: it is in our own store",
+        "Two sessions hold the credentials of one linked device, and only one of them can be logged in.",
+        "Parks the one that came later, without a login: the two would throw each other out for ever.",
+        "when one of the two has been deleted and a human has started the other",
     ),
     R.WORKER_EXITED: Text(
         "nothing: it is on this machine",
@@ -250,7 +262,10 @@ class Outage(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
 
 
 class Entry(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
-    """An incident in a timeline. Times are ISO 8601, UTC. `waits`: as they were planned, seconds. `cost_seconds`: how long it was away."""
+    """An incident in a timeline. Times are ISO 8601, UTC. `cost_seconds`: how long it was away.
+
+    `waits`: as they were planned after its closes, seconds; `waited`: what became of each, as a human or an outage's end cuts a wait short.
+    """
 
     began_at: str
     ended_at: str | None
@@ -260,6 +275,7 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     cause_on_the_wire: str
     rule: str
     waits: list[float]
+    waited: list[float]
     closes: int
     attempts: int
     cost_seconds: float
@@ -458,11 +474,27 @@ def entry(incident: Incident, now: float) -> Entry:
         cause_on_the_wire=on_the_wire(incident.reason, incident.code, incident.message),
         rule=incident.rule,
         waits=[round(close.wait_seconds, 1) for close in incident.closes if close.wait_seconds is not None],
+        waited=[round(seconds, 1) for seconds in waited(incident, now)],
         closes=len(incident.closes),
         attempts=incident.attempts,
         cost_seconds=round(incident.down_seconds(now), 1),
         what_to_do="Nothing." if incident.over else incident.human,
         outage=incident.hold,
+    )
+
+
+def waited(incident: Incident, now: float) -> list[float]:
+    """How long it was really waited after each close that planned a wait, seconds: at most until the next close, or the incident's end."""
+    until = [close.at for close in incident.closes[1:]]
+    until.append(now if incident.ended_at is None else incident.ended_at)
+    return (
+        [
+            max(0.0, min(close.wait_seconds, end - close.at))
+            for close, end in zip(incident.closes, until, strict=True)
+            if close.wait_seconds is not None
+        ]
+        if incident.closes
+        else []
     )
 
 

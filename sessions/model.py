@@ -8,10 +8,13 @@ Errors, drawn:
     ├── SessionNotFound        no session bears that id
     ├── SessionExists          a session of that id exists already
     ├── BadPolicy              a policy file cannot be used (it says which row, key and value, and what is accepted)
+    ├── SameDevice             another session is this linked device already
     ├── Refused                what was asked for cannot help now (it says why, and what would)
     ├── WorkerError            the worker's side failed
     │   ├── WorkerGone         its process or its line ended
+    │   │   └── SpawnRefused   this machine refuses a new process
     │   └── WorkerRefused      it answered a request with an error code
+    ├── Unanswered             the session did not answer in time; what was asked may still be done
     └── StoreError             the store's side failed
         ├── StaleEpoch         the session was given to a newer worker
         ├── UnreadableValue    a stored value does not decrypt or is not JSON
@@ -21,8 +24,10 @@ Errors, drawn:
 """
 
 import enum
+import errno
 import re
-from typing import NewType
+from collections.abc import Mapping
+from typing import Final, NewType
 
 SessionId = NewType("SessionId", str)
 
@@ -54,7 +59,7 @@ class SessionState(enum.StrEnum):
 
 
 class CloseReason(enum.StrEnum):
-    """Why an attempt or an open socket ended. Made by the worker (close-reason.js) but for the last three."""
+    """Why an attempt or an open socket ended. Made by the worker (close-reason.js) but for the last four."""
 
     RESTART_REQUIRED = "restart_required"
     CONNECTION_CLOSED = "connection_closed"
@@ -64,6 +69,7 @@ class CloseReason(enum.StrEnum):
     TLS_UNTRUSTED = "tls_untrusted"
     PROXY = "proxy"
     QR_EXPIRED = "qr_expired"
+    PASSKEY_REQUIRED = "passkey_required"
     SERVER_ERROR = "server_error"
     UNAVAILABLE = "unavailable"
     RATE_LIMITED = "rate_limited"
@@ -82,8 +88,23 @@ class CloseReason(enum.StrEnum):
     STORE_FAILED = "store_failed"
     REQUESTED = "requested"
     DEAF = "deaf"
+    SAME_DEVICE = "same_device"
     WORKER_EXITED = "worker_exited"
     WORKER_HUNG = "worker_hung"
+
+
+REFUSED_BECAUSE: Final[Mapping[str, str]] = {
+    "EAGAIN": "too many run for this user, or in this container. Look at `ulimit -u`, pids.max and TasksMax.",
+    "ENOMEM": "memory is used up. Look at `free -m` and at the container's limit.",
+    "EMFILE": "the supervisor's descriptors are used up. Look at `ulimit -n`; wasup's docs/host.md says how to raise it.",
+    "ENFILE": "the whole system's descriptors are used up. Look at /proc/sys/fs/file-nr and fs.file-max.",
+    "ENOENT": "the program that a worker runs, or the data directory, is gone. Run `make setup-run` again.",
+    "EACCES": "the program that a worker runs may not be run by this user. Look at its permissions, and for noexec.",
+    "ENOSPC": "the disk with the data directory is full. Look at `df -h`.",
+    "EROFS": "the disk with the data directory is read-only. Look at `dmesg`.",
+}
+"""What is behind a refused process, and where to look, by the name of the system's error."""
+REFUSED_OTHERWISE: Final = "look at the supervisor's log and at `dmesg`."
 
 
 class WasupError(Exception):
@@ -124,6 +145,18 @@ class SessionExists(WasupError):
     hint = "Choose another id, or DELETE the existing session first (its credentials are archived)."
 
 
+class SameDevice(WasupError):
+    """Another session is this linked device already: two logins of one device throw each other out."""
+
+    def __init__(self, session: str, owner: str, device: str) -> None:
+        super().__init__(
+            f"Session {owner!r} is this device ({device}) already, and {session!r} would be it a second time.",
+            f"Two logins of one device throw each other out. Go on with {owner!r}; or DELETE it first (its credentials are archived). "
+            "For a second session of the number, create one and pair it: that makes a device of its own.",
+        )
+        self.owner = owner
+
+
 class Refused(WasupError):
     """That cannot help in the session's present state."""
 
@@ -148,12 +181,34 @@ class WorkerGone(WorkerError):
     """The worker's process or its line ended."""
 
 
+class SpawnRefused(WorkerGone):
+    """No new process is to be had of this machine."""
+
+    def __init__(self, error: OSError) -> None:
+        name = errno.errorcode.get(error.errno or 0, type(error).__name__)
+        super().__init__(f"This machine refuses a new process: {error.strerror or error} ({name}).")
+        self.human = (
+            f"This machine refuses new processes ({name}): {REFUSED_BECAUSE.get(name, REFUSED_OTHERWISE)} "
+            "The session tries again by itself."
+        )
+
+
+MAX_REFUSAL = 1000
+"""Characters of what a worker says when it refuses: the caller reads it."""
+
+
 class WorkerRefused(WorkerError):
     """The worker answered with an error."""
 
     def __init__(self, code: str, message: str) -> None:
-        super().__init__(message)
+        super().__init__(message[:MAX_REFUSAL])
         self.code = code
+
+
+class Unanswered(WasupError):
+    """The session has not answered in time."""
+
+    hint = "What was asked is done when its turn comes: GET /sessions/{id} shows whether it was. Look at the supervisor's log."
 
 
 class StoreError(WasupError):

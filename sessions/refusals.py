@@ -1,9 +1,19 @@
 """What a session refuses, and what would help instead: the texts that an operator reads with a 409. Pure."""
 
 from sessions.memory import LastClose
-from sessions.model import Refused, SessionId, SessionState
+from sessions.model import Refused, SessionId, SessionNotFound, SessionState, Unanswered, WasupError
 
 S = SessionState
+
+
+def has_no_actor(session: SessionId, restarts: bool) -> WasupError:
+    """Anything asked of a session that has ended; or of one that comes back after an error of this program."""
+    if not restarts:
+        return SessionNotFound(f"Session {session} is gone.")
+    return Unanswered(
+        f"Session {session} starts anew after an error.",
+        "Try again in ten seconds; the supervisor's log has the error.",
+    )
 
 
 def cannot_send(session: SessionId, state: SessionState) -> Refused:
@@ -30,8 +40,22 @@ def waits_for_no_phone(session: SessionId, state: SessionState) -> Refused:
 
 def shows_no_qr(session: SessionId, state: SessionState) -> Refused:
     """A QR of a session that shows none."""
+    if state is S.QR:
+        why = f"Session {session} is renewing its QR: WhatsApp has retired the one before."
+        return Refused(why, f"Try again in a second, or GET /sessions/{session}/qr?wait=30.", "no_qr")
+    if state in {S.STARTING, S.HELD, S.CONNECTING, S.WAITING}:
+        hint = (
+            f"GET /sessions/{session}/qr?wait=30 waits for one. A session that is linked to a phone already shows none."
+        )
+        return Refused(f"Session {session} is {state} and shows no QR yet.", hint, "no_qr")
     hint = f"A QR exists while the state is qr; an open session needs none. A parked or stopped one: POST /sessions/{session}/start."
     return Refused(f"Session {session} is {state} and shows no QR.", hint, "no_qr")
+
+
+def runs_elsewhere(session: SessionId, who: str) -> Refused:
+    """A start of a session that came back with a backup, while the installation that the backup is of still runs."""
+    hint = "Two logins of one device throw each other out: stop that installation first, and start this one then."
+    return Refused(f"Session {session} was restored from an installation that still runs: {who}.", hint, "origin_runs")
 
 
 def cannot_restore(session: SessionId, state: SessionState) -> Refused:
@@ -60,9 +84,7 @@ def vain_force(session: SessionId, state: SessionState, incurable: LastClose | N
         case S.STOPPED:
             return Refused(f"Session {session} is stopped.", f"POST /sessions/{session}/start starts it.", "stopped")
         case S.QUARANTINED:
-            hint = (
-                f"Its stored credentials cannot be read: POST /sessions/{session}/restore puts the last good ones back."
-            )
+            hint = f"Its stored credentials cannot be read: `wasup sessions restore {session}` puts the last good ones back."
             return Refused(f"Session {session} is quarantined.", hint, "quarantined")
         case S.QR:
             hint = f"Scan the QR (GET /sessions/{session}/qr); a reconnect cannot help."

@@ -23,6 +23,11 @@ from sessions.worker_process import Exit
 MAX_INBOUND_BYTES: Final = 16 * 1024 * 1024
 """Of messages that earlier workers have left, in one assignment: half of what a frame may have. Nearly always it is none, or one."""
 
+MAX_TEXT: Final = 256 * 1024
+"""Characters of a message's text that are shown; WhatsApp's own clients send 65,536 at the most."""
+MAX_IDENTIFIER: Final = 1024
+"""Characters of everything else in a message: ids and jids, some of which strangers choose."""
+
 log = structlog.get_logger("session")
 
 
@@ -54,16 +59,23 @@ class Seat:
         return await self._around.workers.bring_up(self._session)
 
     async def succeed(self, successor: WorkerHandle) -> None:
-        """A warm worker takes the place of the one that sits here, which closes its socket first and ends. Raises as `assign`, StoreError."""
-        await self.clear()
+        """A warm worker takes the place of the one that sits here, which closes its socket first and ends.
+
+        Raises as `assign`; StoreError; WorkerGone when the one that sits here cannot be ended, and may have its socket still.
+        """
+        leaving = await self.clear()
+        if leaving.abandoned:
+            raise WorkerGone(f"The worker before {leaving}.")
         self.epoch = await self._around.store.raise_epoch(self._session)
         await self.assign(successor)
 
     async def assign(self, worker: WorkerHandle) -> None:
-        """Give the session to a worker of this epoch. Raises UnreadableCredentials, StoreError."""
+        """Give the session to a worker of this epoch. Raises UnreadableCredentials, SameDevice, StoreError."""
         creds = await self._around.store.creds(self._session)
         if creds is not None and (flaw := credentials.flaw(creds)) is not None:
             raise UnreadableCredentials(flaw)
+        if creds is not None:
+            await self._around.store.claim_device(self._session, credentials.device(creds))
         proxy = await self._around.store.proxy(self._session)
         # After the epoch was raised: what the worker before has said is in the event log by now, without entry, or is refused.
         inbound = await self._around.store.inbound(self._session, MAX_INBOUND_BYTES)
@@ -84,11 +96,13 @@ class Seat:
             with contextlib.suppress(WorkerGone):  # then its end is on its way into the inbox
                 self.worker.send(frame)
 
-    async def clear(self) -> None:
-        """See the worker to its end; it closes its socket and hands over what it still holds. Afterwards nobody sits here."""
+    async def clear(self) -> Exit:
+        """See the worker to its end; it closes its socket and hands over what it still holds. Afterwards nobody sits here.
+
+        Never raises: one that cannot be ended is the pool's affair, which gives this session no other until it has ended.
+        """
         leaving, self.worker = self.worker, None
-        if leaving is not None:
-            await leaving.stop()
+        return Exit() if leaving is None else await leaving.stop()
 
     # --- told by the worker ---------------------------------------------------------------------------------------------
 
@@ -126,7 +140,7 @@ class Seat:
         """Into the event log, once, however often the worker sends it; acknowledged when it is durable."""
         kind, kept = ("message", tuple(event.kept)) if isinstance(event, wire.Message) else ("receipt", ())
         data: dict[str, Any] = msgspec.to_builtins(event)
-        shown = {name: value for name, value in data.items() if name not in {"epoch", "kept"}}
+        shown = {name: _bounded(name, value) for name, value in data.items() if name not in {"epoch", "kept"}}
         delivered = self._around.deliver(self._session, kind, shown, Origin(event.epoch, event.seq, kept))
         delivered.add_done_callback(partial(self._acknowledge, worker, event))
 
@@ -145,3 +159,8 @@ class Seat:
             self._counters.message(self._now())
         with contextlib.suppress(WorkerGone):  # it says it again on its next line, or has ended
             worker.send(answer)
+
+
+def _bounded(name: str, value: Any) -> Any:
+    """What a stranger may make as long as he likes is cut, not refused: he must not be able to end a worker."""
+    return value[: MAX_TEXT if name == "text" else MAX_IDENTIFIER] if isinstance(value, str) else value

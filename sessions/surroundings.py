@@ -2,12 +2,15 @@
 
 import random
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 from sessions.health import HealthConfig
-from sessions.keys import KeyService
 from sessions.policy import Config
 from sessions.ports import Admission, Deliver, Publish, WorkerSource
-from sessions.store import Store
+
+if TYPE_CHECKING:  # the settings take their numbers from here, and every command takes its settings
+    from sessions.keys import KeyService
+    from sessions.store import Store
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -29,8 +32,8 @@ class Surroundings:
     """What a session is given of the program around it."""
 
     config: SessionConfig
-    store: Store
-    keys: KeyService
+    store: "Store"
+    keys: "KeyService"
     workers: WorkerSource
     gate: Admission
     publish: Publish

@@ -30,6 +30,16 @@ PASSED_ON: Final = (
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class WorkerUser:
+    """As whom workers run, where that is not the supervisor's own user. They have this group and no other."""
+
+    name: str
+    uid: int
+    gid: int
+    home: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class StopLadder:
     """How a worker is stopped: asked over its line, then SIGTERM to its group, then SIGKILL; seconds of patience for each."""
 
@@ -45,12 +55,18 @@ class StopLadder:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Exit:
-    """How a process ended: its exit status, or the signal that killed it. Both None when it was not our child."""
+    """How a process ended: its exit status, or the signal that killed it. Both None when it was not our child.
+
+    `abandoned`: it has not ended, not even by SIGKILL, and nobody waits for that any more.
+    """
 
     status: int | None = None
     signal: int | None = None
+    abandoned: bool = False
 
     def __str__(self) -> str:
+        if self.abandoned:
+            return "cannot be ended, not even by SIGKILL"
         if self.signal is not None:
             return f"killed by {signal.Signals(self.signal).name}"
         return "ended" if self.status is None else f"exited with status {self.status}"
@@ -79,18 +95,8 @@ class WatchedProcess:
             os.close(self._pidfd)
             self._pidfd = -1
 
-    async def stop(self, ladder: StopLadder, asked: bool) -> Exit:
-        """Bring it to its end: wait for what it was asked, then SIGTERM, then SIGKILL. Raises TimeoutError if even that fails."""
-        if asked and await self._ends_within(ladder.ask_seconds):
-            return self.ended.result()
-        self.signal_group(signal.SIGTERM)
-        if await self._ends_within(ladder.terminate_seconds):
-            return self.ended.result()
-        self.signal_group(signal.SIGKILL)
-        async with asyncio.timeout(ladder.kill_seconds):
-            return await asyncio.shield(self.ended)
-
-    async def _ends_within(self, seconds: float) -> bool:
+    async def ends_within(self, seconds: float) -> bool:
+        """Whether it ends within so many seconds."""
         done, _ = await asyncio.wait([self.ended], timeout=seconds)
         return bool(done)
 
@@ -107,9 +113,20 @@ def _exit(code: int | None) -> Exit:
     return Exit(signal=-code) if code < 0 else Exit(status=code)
 
 
-def spawn(command: Sequence[str], environment: Mapping[str, str], directory: Path, log_file: Path) -> WatchedProcess:
-    """Start a process: own session, stdin closed, output appended to its log file, only the environment that is meant for it."""
+def spawn(
+    command: Sequence[str],
+    environment: Mapping[str, str],
+    directory: Path,
+    log_file: Path,
+    user: WorkerUser | None = None,
+) -> WatchedProcess:
+    """Start a process: own session, stdin closed, output appended to its log file, only the environment that is meant for it.
+
+    `user`: as whom it runs (only root can say); the file is opened before, so that it need not be able to.
+    """
     passed = {name: os.environ[name] for name in PASSED_ON if name in os.environ}
+    if user is not None:
+        passed["HOME"] = user.home
     log = os.open(log_file, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
     try:
         child = subprocess.Popen(
@@ -120,10 +137,17 @@ def spawn(command: Sequence[str], environment: Mapping[str, str], directory: Pat
             stdout=log,
             stderr=log,
             start_new_session=True,
+            user=None if user is None else user.uid,
+            group=None if user is None else user.gid,
+            extra_groups=None if user is None else [],
         )
     finally:
         os.close(log)
-    return WatchedProcess(child.pid, child)
+    try:
+        return WatchedProcess(child.pid, child)
+    except BaseException:  # no descriptor to watch it with: then nobody would ever see to its end
+        child.kill()
+        raise
 
 
 def started_at_ticks(pid: int) -> int | None:

@@ -1,87 +1,92 @@
-"""The command line: `wasup run`, the same as `python -m supervisor`, and the operator's commands (their groups are in files of their own)."""
+"""The command line: `wasup run`, the same as `python -m supervisor`, and the operator's commands (their groups are in files of their own).
 
-import os
-import sys
-from typing import Final
-
-import typer
-
-from sessions.model import BadPolicy, StoreError
-from supervisor import (
-    capacity_commands,
-    explain_commands,
-    logs,
-    policy_commands,
-    program,
-    session_commands,
-    settings,
-    store_commands,
-    worker_commands,
-)
-from supervisor.command_line import EXIT_CONFIG, fail
-from supervisor.lock import Locked
-
-FIRST_STEPS: Final = """
-
-There is no session yet. In another terminal:
-
-  curl -X POST {api}/sessions -d '{{"id": "loja-1"}}'              add a session; it starts at once
-  curl -H 'Accept: text/plain' {api}/sessions/loja-1/qr          show its QR; scan it in WhatsApp > Linked devices
-  curl {api}/reconnection-status                                 see that it is open
-
-Ctrl-C stops the supervisor; what was started comes back at the next start.
+What is behind a command is loaded when that command is called: all together take a second, and most commands are over in less.
 """
 
+from collections.abc import Mapping
+from importlib import import_module
+from pathlib import Path
+from typing import Annotated, Any, Final
+
+import typer
+from typer.core import TyperGroup
+from typer.main import get_command, get_group
+
+from supervisor import installation
+
+COMMANDS: Final[Mapping[str, tuple[str, str]]] = {
+    "run": ("run_command", "run"),
+    "sessions": ("session_commands", "app"),
+    "explain": ("explain_commands", "explain"),
+    "workers": ("worker_commands", "app"),
+    "policy": ("policy_commands", "app"),
+    "capacity": ("capacity_commands", "capacity"),
+    "store": ("store_commands", "app"),
+    "backup": ("store_commands", "backup"),
+    "restore": ("store_commands", "restore"),
+}
+"""Where each command is: the module of this package, and its function, or its own `app` with further commands."""
+
+
+class Commands(TyperGroup):
+    """The commands of the table, loaded when they are asked for."""
+
+    def list_commands(self, ctx: Any) -> list[str]:
+        """Their names, in the order of the table."""
+        return list(COMMANDS)
+
+    def get_command(self, ctx: Any, cmd_name: str) -> Any:
+        """The command of that name, or None."""
+        if cmd_name not in COMMANDS:
+            return None
+        module, attribute = COMMANDS[cmd_name]
+        found = getattr(import_module(f"supervisor.{module}"), attribute)
+        if isinstance(found, typer.Typer):
+            command: Any = get_group(found)
+        else:
+            single = typer.Typer(add_completion=False)
+            single.command()(found)
+            command = get_command(single)
+        command.name = cmd_name
+        return command
+
+
 app = typer.Typer(
-    no_args_is_help=False,
+    cls=Commands,
     add_completion=False,
+    suggest_commands=False,  # who mistypes one is not to be led to another that changes things
     pretty_exceptions_enable=False,  # they can print local variables, and those hold tokens
+    context_settings={"help_option_names": ["-h", "--help"]},
     help="A WhatsApp session supervisor.",
 )
-app.add_typer(session_commands.app, name="sessions")
-app.add_typer(worker_commands.app, name="workers")
-app.add_typer(policy_commands.app, name="policy")
-app.add_typer(store_commands.app, name="store")
-app.command("explain")(explain_commands.explain)
-app.command("capacity")(capacity_commands.capacity)
-app.command("backup")(store_commands.backup)
-app.command("restore")(store_commands.restore)
 
 
 @app.callback(invoke_without_command=True)
-def default(context: typer.Context) -> None:
-    """Run the supervisor unless a command is named."""
-    if context.invoked_subcommand is None:
-        run()
+def front_door(
+    context: typer.Context,
+    directory: Annotated[
+        Path | None,
+        typer.Option(
+            exists=True,
+            file_okay=False,
+            resolve_path=True,
+            help="The folder with .env and data/; by default the one that wasup is installed in, wherever you are.",
+        ),
+    ] = None,
+    version: Annotated[bool, typer.Option("--version", help="Show the version and exit.")] = False,
+) -> None:
+    """A WhatsApp session supervisor. `wasup run` runs it; the other commands look at it and change it."""
+    told = installation.told.set(directory)
+    context.call_on_close(lambda: installation.told.reset(told))
+    if version:
+        typer.echo(f"wasup {installation.version()}")
+    elif context.invoked_subcommand is None:
+        typer.echo(context.get_help())
+    else:
+        return
+    raise typer.Exit
 
 
-@app.command()
-def run() -> None:
-    """Run the supervisor in the foreground, configured by the environment (or a .env file) alone."""
-    os.umask(0o077)  # everything that is written is the operator's own
-    try:
-        configuration = settings.load()
-    except settings.BadSettings as error:
-        fail(f"wasup does not start:\n{error}", EXIT_CONFIG)
-    logs.configure(configuration.log_format, configuration.log_level)
-    for warning in settings.unknown_variables():
-        typer.echo(f"warning: {warning}", err=True)
-    try:
-        program.run(configuration, _first_steps)
-    except BadPolicy as error:
-        fail(f"wasup does not start:\n{error}\n{error.hint}", EXIT_CONFIG)
-    except Locked as error:
-        fail(f"wasup does not start: {error}", 1)
-    except (OSError, StoreError) as error:
-        fail(f"wasup does not start: {error}", 1)
-
-
-def main() -> None:
-    """What `wasup` is, once it is loaded (`__main__.py`)."""
-    app()
-
-
-def _first_steps(api: str, empty: bool) -> None:
-    """For people only: where no terminal is, the log's `ready` line says it."""
-    if sys.stdout.isatty():
-        typer.echo(f"wasup listens on {api}" + (FIRST_STEPS.format(api=api) if empty else ""))
+def main(arguments: list[str] | None = None) -> None:
+    """What `wasup` is, once it is loaded (`__main__.py`). `arguments` in place of the process's own."""
+    app(arguments, prog_name="wasup")

@@ -54,7 +54,8 @@ class Client:
             ) from None
         if response.status == HTTPStatus.UNAUTHORIZED:
             raise CommandFailed(
-                "The supervisor wants a token: set WHATSAPP_API_TOKEN to the one that it was started with."
+                f"{_told(answer, self._address, response.status)} This command sends the token of its own settings: "
+                "set WHATSAPP_API_TOKEN to the one that the supervisor was started with, or run it as the supervisor's user."
             )
         if response.status >= 400:
             raise CommandFailed(_told(answer, self._address, response.status))

@@ -5,24 +5,29 @@ import os
 from collections.abc import AsyncIterator, Coroutine, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
-from typing import Any, Final, NoReturn, TypeVar
+from typing import TYPE_CHECKING, Any, Final, NoReturn, TypeVar
 
 import typer
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from sessions.model import StoreUnavailable, WasupError
-from sessions.store import Store
-from sessions.store import backup as store_backup
-from sessions.store.database import is_sqlite
+from sessions.plain_text import plain
 from supervisor import logs
 from supervisor.client import Client, CommandFailed
 from supervisor.lock import DirectoryLock, Locked
-from supervisor.program import data_directory, open_store, store_cipher, store_url
 from supervisor.settings import BadSettings, Settings, load
+
+if (
+    TYPE_CHECKING
+):  # the store's room is loaded by the commands that open it: it takes longer than most others need in all
+    from sessions.store import Store
 
 T = TypeVar("T")
 
+EXIT_USAGE: Final = 2
+"""As a command ends that was given what it does not take."""
 EXIT_CONFIG: Final = 78
 """EX_CONFIG of sysexits.h: nothing but a human can mend it, so a process manager need not try again."""
 COPY_IT: Final = "SQLite cannot read a database there that was closed in order. Copy the directory and set WHATSAPP_DATA_DIR to the copy."
@@ -32,12 +37,20 @@ WIDE: Final = 10_000
 
 def fail(message: str, status: int = 1) -> NoReturn:
     """End with a message on stderr."""
-    typer.echo(message, err=True)
+    say(message, err=True)
     raise typer.Exit(status)
 
 
+def say(text: str = "", *, err: bool = False, end: bool = True) -> None:
+    """Print lines. Whatever comes from outside is in them may not steer the terminal (plain_text.py)."""
+    typer.echo(plain(text, keep="\n"), err=err, nl=end)
+
+
 def show(table: Table) -> None:
-    """Print a table: for a terminal as wide as that is, for a program each row on one line."""
+    """Print a table: for a terminal as wide as that is, for a program each row on one line. Its texts are shown as they are: no markup."""
+    for column in table.columns:
+        column.header = Text(plain(str(column.header)))
+        column._cells = [Text(plain(str(cell))) for cell in column._cells]
     console = Console()
     (console if console.is_terminal else Console(width=WIDE)).print(table)
 
@@ -64,7 +77,7 @@ def configuration() -> Settings:
 
 def running(settings: Settings) -> Client | None:
     """The running supervisor of this data directory, if there is one."""
-    return Client.of_running(settings, data_directory(settings))
+    return Client.of_running(settings, settings.data_dir)
 
 
 def must_run(settings: Settings) -> Client:
@@ -72,7 +85,7 @@ def must_run(settings: Settings) -> Client:
     client = running(settings)
     if client is None:
         raise CommandFailed(
-            f"No supervisor runs on {data_directory(settings)}; start it first, or set WHATSAPP_DATA_DIR."
+            f"No supervisor runs on {settings.data_dir}; start it first, or say where it is: --directory, or WHATSAPP_DATA_DIR."
         )
     return client
 
@@ -80,7 +93,9 @@ def must_run(settings: Settings) -> Client:
 @contextmanager
 def own_directory(settings: Settings, command: str) -> Iterator[None]:
     """The data directory, while nobody else has it; who comes meanwhile is told of this command. Raises Locked."""
-    directory = data_directory(settings)
+    from sessions.store import backup as store_backup
+
+    directory = settings.data_dir
     directory.mkdir(mode=0o700, parents=True, exist_ok=True)
     with DirectoryLock(directory, command=command):
         store_backup.clear_away(directory)
@@ -88,8 +103,10 @@ def own_directory(settings: Settings, command: str) -> Iterator[None]:
 
 
 @asynccontextmanager
-async def own_store(settings: Settings, command: str, may_be_new: bool = False) -> AsyncIterator[Store]:
+async def own_store(settings: Settings, command: str, may_be_new: bool = False) -> "AsyncIterator[Store]":
     """The store, while nobody else has it. Raises Locked, StoreUnavailable, and CommandFailed when there is none (unless it may be new)."""
+    from supervisor.opening import open_store
+
     if not may_be_new:
         _must_exist(settings)
     with own_directory(settings, command):
@@ -101,10 +118,14 @@ async def own_store(settings: Settings, command: str, may_be_new: bool = False) 
 
 
 @asynccontextmanager
-async def reading_store(settings: Settings) -> AsyncIterator[Store]:
+async def reading_store(settings: Settings) -> "AsyncIterator[Store]":
     """The store to read from, whether a supervisor has it or not. Raises CommandFailed when there is none."""
+    from sessions.store import Store
+    from sessions.store.database import is_sqlite
+    from supervisor.opening import store_cipher, store_url
+
     _must_exist(settings)
-    url, directory = store_url(settings), data_directory(settings)
+    url, directory = store_url(settings), settings.data_dir
     store = Store.beside(url, store_cipher(settings))
     try:
         yield store
@@ -118,6 +139,11 @@ async def reading_store(settings: Settings) -> AsyncIterator[Store]:
 
 def _must_exist(settings: Settings) -> None:
     """A file can be seen; what a server has, it says itself."""
+    from sessions.store.database import is_sqlite
+    from supervisor.opening import store_url
+
     url = store_url(settings)
     if is_sqlite(url) and not Path(url.database or "").exists():
-        raise CommandFailed(f"There is no store in {data_directory(settings)}; set WHATSAPP_DATA_DIR.")
+        raise CommandFailed(
+            f"There is no store in {settings.data_dir}; say where it is: --directory, or WHATSAPP_DATA_DIR."
+        )

@@ -1,17 +1,38 @@
-"""The supervisor's log: JSON lines for machines, coloured lines on a terminal; secrets are cut out of both."""
+"""The supervisor's log: JSON lines for machines, coloured lines on a terminal. What libraries say comes out in the same form.
+
+Secrets are cut out in three ways, each a net below the one before: by a field's name, by the value (those of the settings are told to
+`configure`), and by the look of what carries one (an `Authorization` header, a password in a URL). Of what aiohttp says about a request
+only its own words are kept: its errors quote what a caller has sent.
+"""
 
 import contextlib
 import io
 import logging
 import re
 import sys
-from collections.abc import MutableMapping
+import threading
+import traceback
+from collections.abc import Iterable, Mapping, MutableMapping
+from types import TracebackType
 from typing import Any, Final, TextIO, cast
 
 import structlog
 
 SECRET_NAMES: Final = re.compile(r"token|secret|password|creds|authorization|qr|noise|private", re.IGNORECASE)
 """A field of such a name is never written, whatever it holds."""
+HIDDEN: Final = "(hidden)"
+SHORTEST_SECRET: Final = 4
+"""Characters. A shorter value would be found, and hidden, in half of all words."""
+CARRIERS: Final = (
+    (re.compile(r"(?i)(authorization['\"]?\s*[:=,]\s*b?['\"]?).*"), rf"\1{HIDDEN}"),
+    (re.compile(r"(?i)\b(bearer\s+)\S+"), rf"\1{HIDDEN}"),
+    (re.compile(r"(?i)\b([a-z][a-z0-9+.-]*://)[^\s/@'\"]+@"), rf"\1{HIDDEN}@"),
+)
+"""What carries a secret, whoever's it is, and what is left of it."""
+QUOTING: Final = "aiohttp"
+"""The loggers of this name, and below it, quote what a caller has sent."""
+
+log = structlog.get_logger("logs")
 
 
 class LossyStream(io.TextIOBase):
@@ -35,31 +56,112 @@ class LossyStream(io.TextIOBase):
             self._stream.flush()
 
 
-def configure(log_format: str, level: str) -> None:
-    """Set the log up. `auto` is human on a terminal and JSON elsewhere."""
+def _for_people(_logger: Any, _method: str, line: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+    """For a terminal: the session first, since that is what one looks for; nothing that is empty, no name of ours for the kind of line."""
+    shown = {name: value for name, value in line.items() if value is not None and name not in {"session", "action"}}
+    if line.get("session") is not None:
+        shown["event"] = f"{line['session']}: {line['event']}"
+    return shown
+
+
+def configure(log_format: str, level: str, secrets: Iterable[str] = ()) -> None:
+    """Set the log up. `auto` is human on a terminal and JSON elsewhere. `secrets`: values that no line may hold.
+
+    From here on also that is a line of the log which Python itself would print: an exception that nobody caught, and a warning.
+    """
     human = log_format == "human" or (log_format == "auto" and sys.stderr.isatty())
-    # plain_traceback: structlog's own choice, rich, prints every frame's local variables, and there are secrets among them
-    for_people = structlog.dev.ConsoleRenderer(exception_formatter=structlog.dev.plain_traceback)
-    renderer = for_people if human else structlog.processors.JSONRenderer()
+    renderer = structlog.dev.ConsoleRenderer() if human else structlog.processors.JSONRenderer()
     stream = cast("TextIO", LossyStream(sys.stderr))
+    last: list[structlog.typing.Processor] = [
+        structlog.processors.TimeStamper(fmt="iso", utc=True),
+        structlog.processors.StackInfoRenderer(),
+        # A string before it is looked through, and not by rich, which prints every frame's local variables.
+        structlog.processors.format_exc_info,
+        Redaction(secrets),
+        *([_for_people] if human else []),
+        renderer,
+    ]
     structlog.configure(
-        processors=[
-            structlog.processors.add_log_level,
-            structlog.processors.TimeStamper(fmt="iso", utc=True),
-            _redact,
-            structlog.processors.StackInfoRenderer(),
-            *([] if human else [structlog.processors.format_exc_info]),
-            renderer,
-        ],
+        processors=[structlog.processors.add_log_level, *last],
         wrapper_class=structlog.make_filtering_bound_logger(logging.getLevelNamesMapping()[level.upper()]),
         logger_factory=structlog.PrintLoggerFactory(stream),
         cache_logger_on_first_use=False,
     )
-    logging.basicConfig(level=logging.WARNING, stream=stream, format="%(levelname)s %(name)s %(message)s", force=True)
+    handler = logging.StreamHandler(stream)
+    handler.setFormatter(
+        structlog.stdlib.ProcessorFormatter(
+            foreign_pre_chain=[structlog.stdlib.add_logger_name, structlog.stdlib.add_log_level, _as_event],
+            processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, *last],
+        )
+    )
+    logging.basicConfig(level=logging.WARNING, handlers=[handler], force=True)
+    logging.raiseExceptions = False  # a record that cannot be formatted would be printed, arguments and all
+    logging.captureWarnings(True)
+    sys.excepthook = _log_uncaught
+    sys.unraisablehook = lambda thrown: _log_uncaught(thrown.exc_type, thrown.exc_value, thrown.exc_traceback)
+    threading.excepthook = lambda thrown: _log_uncaught(thrown.exc_type, thrown.exc_value, thrown.exc_traceback)
 
 
-def _redact(_logger: Any, _method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
-    for name in event:
-        if SECRET_NAMES.search(name):
-            event[name] = "(hidden)"
+class Redaction:
+    """The processor that cuts secrets out of everything that a line holds, however deep."""
+
+    def __init__(self, secrets: Iterable[str]) -> None:
+        # The longest first: one may be a part of another.
+        found = sorted({form for secret in secrets for form in _forms(secret)}, key=len, reverse=True)
+        self._values = re.compile("|".join(map(re.escape, found))) if found else None
+
+    def __call__(self, _logger: Any, _method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+        """Of structlog's kind."""
+        for name, value in event.items():
+            event[name] = HIDDEN if SECRET_NAMES.search(name) else self._without(value)
+        return event
+
+    def _without(self, value: Any) -> Any:
+        match value:
+            case None | bool() | int() | float():
+                return value
+            case str():
+                return self.text(value)
+            case Mapping():
+                hidden = {name: SECRET_NAMES.search(str(name)) for name in value}
+                return {name: HIDDEN if hidden[name] else self._without(inner) for name, inner in value.items()}
+            case list() | tuple() | set() | frozenset():
+                return [self._without(inner) for inner in value]
+            case _:  # what the renderer would have made of it
+                return self.text(repr(value))
+
+    def text(self, text: str) -> str:
+        """The text without secrets."""
+        if self._values is not None:
+            text = self._values.sub(HIDDEN, text)
+        for carrier, left in CARRIERS:
+            text = carrier.sub(left, text)
+        return text
+
+
+def _forms(secret: str) -> Iterable[str]:
+    """How a secret may stand in a text: as it is, and as `repr` has it (errors quote bytes so)."""
+    if len(secret) >= SHORTEST_SECRET:
+        yield secret
+        yield repr(secret)[1:-1]
+        yield repr(secret.encode(errors="surrogateescape"))[2:-1]
+
+
+def _as_event(_logger: Any, _method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+    """A library's record. Of those that quote their callers: the words of the programmer, and where, not what."""
+    record: logging.LogRecord = event["_record"]
+    event["action"] = "library"
+    if record.name.partition(".")[0] == QUOTING:
+        event["event"] = str(record.msg)
+        if record.exc_info and record.exc_info[0] is not None:
+            kind, _, where = record.exc_info
+            event.pop("exc_info", None)
+            event["exception"] = "".join([*traceback.format_tb(where), kind.__name__])
     return event
+
+
+def _log_uncaught(kind: type[BaseException], error: BaseException | None, where: TracebackType | None) -> None:
+    """An exception that ends the program, or a thread of it, or that a finalizer met, in the form of the log."""
+    if issubclass(kind, KeyboardInterrupt | SystemExit):
+        return
+    log.critical("an exception that nobody caught", action="uncaught", exc_info=(kind, error, where))

@@ -42,6 +42,7 @@ ANSWERS: Final = frozenset(
         R.LOCKED,
         R.TEMPORARILY_BANNED,
         R.QR_EXPIRED,
+        R.PASSKEY_REQUIRED,
         R.RESTART_REQUIRED,
         R.OWN_LOGOUT,
         R.REPAIR_NEEDED,

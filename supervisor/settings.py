@@ -1,16 +1,19 @@
-"""The settings: `WHATSAPP_*` environment variables (or a `.env` file), read once and handed down as frozen values.
+"""The settings: `WHATSAPP_*` environment variables (or the installation's `.env` file), read once and handed down as frozen values.
 
 Names and defaults of seed 002 stay as they are, because people's scripts use them. Durations are milliseconds. A bad value refuses the start
 and names the variable, the value and what is accepted; an unknown `WHATSAPP_*` variable is warned about.
 """
 
+import contextlib
 import difflib
 import ipaddress
 import os
-from collections.abc import Callable, Iterable
+import re
+import stat
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Annotated, Any, Final
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
 from dotenv import dotenv_values
 from pydantic import BeforeValidator, Field, SecretStr, ValidationError, model_validator
@@ -19,18 +22,25 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 from sessions import policy
 from sessions.health import HealthConfig
 from sessions.limits import Limits
-from sessions.store.cipher import parse_keys
-from sessions.store.database import parse_url
 from sessions.surroundings import SessionConfig
 from supervisor.gate import GateConfig
 from supervisor.host.connections import websocket_ports
+from supervisor.installation import DATA, ENV_FILE, folder, left_behind
 from supervisor.performance import Thresholds
 
 PREFIX: Final = "WHATSAPP_"
-ENV_FILE: Final = ".env"
 PM2_VARIABLE: Final = "pm_id"
 """pm2 gives it to whatever it starts."""
 SECRETS: Final = frozenset({"api_token", "noise_root_key", "database_url", "store_key"})
+"""Their values are quoted nowhere. (The root key is no secret, but who takes a private key for it by mistake has given one away.)"""
+FOR_FEW: Final = frozenset({"api_token", "database_url", "store_key"})
+"""Whoever reads these has the fleet."""
+_REFERENCE: Final = re.compile(r"\$\{(?P<name>[^}:]*)(?P<default>:-)?[^}]*\}")
+"""What python-dotenv replaces in a value."""
+_CUT: Final = re.compile(r"^\s*(?:export\s+)?(?P<name>\w+)\s*=\s*(?!['\"])\S.*?\s#", re.MULTILINE)
+"""A line of a `.env` file of which the end is taken for a comment."""
+SHORTEST_TOKEN: Final = 16
+"""Characters."""
 _DAY_MS: Final = 24 * 3600 * 1000
 
 
@@ -54,9 +64,7 @@ Fraction = Annotated[float, Field(gt=0, le=1, allow_inf_nan=False)]
 class Settings(BaseSettings):
     """Every setting, with its unit, default and reason. The environment's name is the field's in capitals behind `WHATSAPP_`."""
 
-    model_config = SettingsConfigDict(
-        env_prefix=PREFIX, env_file=ENV_FILE, extra="ignore", frozen=True, env_ignore_empty=True
-    )
+    model_config = SettingsConfigDict(env_prefix=PREFIX, extra="ignore", frozen=True, env_ignore_empty=True)
 
     reconnection_max_retries: Count = Field(10, description="Attempts at the exponential pace before the long tail.")
     reconnection_base_delay: PositiveMilliseconds = Field(
@@ -98,7 +106,14 @@ class Settings(BaseSettings):
         0.1, description="Failed operations of the last 5 minutes that raise an alert, fraction of 1."
     )
     response_time_threshold: PositiveMilliseconds = Field(
-        5_000, description="A probe that takes longer has failed; a mean above it raises an alert, ms."
+        5_000,
+        description="Mean of a session's last 20 round trips (probes and sends) that raises an alert, ms. Closes nothing: see "
+        "WHATSAPP_PROBE_TIMEOUT.",
+    )
+    probe_timeout: PositiveMilliseconds | None = Field(
+        None,
+        description="A probe of an open session that is not answered by then has failed, and the session is reconnected, ms; "
+        "unset: 5000, or WHATSAPP_RESPONSE_TIME_THRESHOLD if that is more.",
     )
     descriptor_threshold: Fraction = Field(
         0.9,
@@ -111,6 +126,17 @@ class Settings(BaseSettings):
     websocket_threshold: Count | None = Field(
         None,
         description="WebSocket connections of the host that raise an alert; unset: 500, or twice the sessions if that is more.",
+    )
+    disk_threshold: Fraction = Field(
+        0.85, description="Room or inodes in use, of a watched file system, that raise a warning, fraction of 1."
+    )
+    disk_critical_threshold: Fraction = Field(
+        0.95, description="Room or inodes in use, of a watched file system, that raise a critical alert, fraction of 1."
+    )
+    watched_directories: str | None = Field(
+        None,
+        description="Further directories whose file systems are watched (comma-separated): where logs and backups go. The data "
+        "directory's always is, and that of the log if it is a file.",
     )
     worker_heartbeat_interval: PositiveMilliseconds = Field(
         5_000, description="How often a worker says that it lives, ms."
@@ -137,6 +163,19 @@ class Settings(BaseSettings):
     spare_workers: Annotated[int, BeforeValidator(_whole_number), Field(ge=0, le=64)] = Field(
         1, description="Warm workers that wait for a session in need of one; each weighs some 45 MiB."
     )
+    worker_user: str | None = Field(
+        None,
+        description="Where the supervisor is root: the unprivileged user that workers run as, so that a worker which is taken over reaches "
+        "neither store nor API (docs/security.md).",
+    )
+    worker_permissions: bool = Field(
+        True,
+        description="Start workers under Node's permission model: no files but their own, no further processes (docs/security.md).",
+    )
+    debuggable: bool = Field(
+        False,
+        description="Let debuggers and profilers of the supervisor's own user look into it (py-spy, gdb, core dumps); else only root can.",
+    )
     worker_max_heap: Mebibytes = Field(512, description="V8 heap limit of a worker, MiB.")
     worker_memory_soft: Mebibytes = Field(
         400, description="A worker above this is replaced at a quiet moment, MiB resident."
@@ -159,7 +198,10 @@ class Settings(BaseSettings):
         30,
         description="How long incidents are kept after they are over, days; /incidents and `wasup explain` show them.",
     )
-    data_dir: Path = Field(Path("data"), description="Holds everything that is written: database, socket, logs, lock.")
+    data_dir: Path = Field(
+        Path(DATA),
+        description="Holds everything that is written: database, socket, logs, lock. A relative path is meant from the installation's folder.",
+    )
     database_url: SecretStr | None = Field(
         None,
         description="postgresql://user:password@host/database in place of the SQLite file in the data directory. One supervisor per database.",
@@ -178,7 +220,14 @@ class Settings(BaseSettings):
         description="Connections that the API keeps at once, half of them waiting for events; a quarter of the descriptor limit at the most.",
     )
     api_token: SecretStr | None = Field(
-        None, description="Bearer token that every API call must carry; required when the API is not on loopback."
+        None,
+        description="Bearer token that every API call must carry; required when the API is not on loopback. "
+        "Without one, see WHATSAPP_API_LOCAL_USERS.",
+    )
+    api_local_users: Annotated[str, Field(pattern="^(own|all)$")] = Field(
+        "own",
+        description="Who may call without a token. own: processes of the supervisor's own user and of root, and nobody through a proxy. "
+        "all: whoever has a process on this machine, and with that every number (docs/security.md).",
     )
     log_format: Annotated[str, Field(pattern="^(auto|json|human)$")] = Field(
         "auto", description="json, human, or auto: human on a terminal."
@@ -198,14 +247,14 @@ class Settings(BaseSettings):
     @model_validator(mode="after")
     def _check_together(self) -> "Settings":
         if self.web_socket_url is not None and not _is_web_socket_url(self.web_socket_url):
-            raise _wrong("web_socket_url", self.web_socket_url, "a ws:// or wss:// URL, without user and password")
+            shown = "(hidden)" if set(self.web_socket_url) & set("@?") else self.web_socket_url
+            raise _wrong("web_socket_url", shown, "a ws:// or wss:// URL, without user and password")
         if self.noise_root_key is not None and not (
             self.web_socket_url and is_loopback(urlsplit(self.web_socket_url).hostname)
         ):
             accepted = "nothing, unless WHATSAPP_WEB_SOCKET_URL is a loopback address: nobody may weaken the trust in the real server"
             raise _wrong("noise_root_key", "(set)", accepted)
-        if self.api_token is not None and len(self.api_token.get_secret_value()) < 16:
-            raise _wrong("api_token", "(hidden)", "16 characters or more")
+        self._check_secret("api_token", _check_token)
         if self.api_token is None and not is_loopback(self.api_host):
             raise _wrong("api_host", self.api_host, "a loopback address, unless WHATSAPP_API_TOKEN is set")
         if self.reconnection_max_delay < self.reconnection_base_delay:
@@ -220,8 +269,14 @@ class Settings(BaseSettings):
                 self.worker_memory_hard,
                 f"more than WHATSAPP_WORKER_MEMORY_SOFT ({self.worker_memory_soft})",
             )
+        if self.disk_critical_threshold < self.disk_threshold:
+            raise _wrong(
+                "disk_critical_threshold",
+                self.disk_critical_threshold,
+                f"at least WHATSAPP_DISK_THRESHOLD ({self.disk_threshold})",
+            )
         self._check_secret("database_url", _parse_server_url)
-        self._check_secret("store_key", parse_keys)
+        self._check_secret("store_key", _parse_keys)
         if self.worker_heartbeat_timeout < 2 * self.worker_heartbeat_interval:
             raise _wrong(
                 "worker_heartbeat_timeout",
@@ -237,6 +292,17 @@ class Settings(BaseSettings):
                 parse(secret.get_secret_value())
             except ValueError as error:
                 raise ValueError(f"{variable(field)} is (hidden); {error}") from None
+
+    def secrets(self) -> Iterator[str]:
+        """Every value that no log may hold."""
+        for field in SECRETS:
+            match getattr(self, field):
+                case SecretStr() as secret:
+                    yield secret.get_secret_value()
+        if self.store_key is not None:
+            yield from (key.strip() for key in self.store_key.get_secret_value().split(","))
+        if self.database_url is not None and (password := urlsplit(self.database_url.get_secret_value()).password):
+            yield from (password, unquote(password))
 
     # --- what is handed down --------------------------------------------------------------------------------------------
 
@@ -264,7 +330,7 @@ class Settings(BaseSettings):
             stable_after_seconds=self.stable_after / 1000,
             health=HealthConfig(
                 interval_seconds=self.health_check_interval / 1000,
-                probe_timeout_seconds=self.response_time_threshold / 1000,
+                probe_timeout_seconds=self.probe_timeout_ms / 1000,
                 heartbeat_timeout_seconds=self.worker_heartbeat_timeout / 1000,
             ),
         )
@@ -289,7 +355,19 @@ class Settings(BaseSettings):
             descriptors=self.descriptor_threshold,
             load=self.load_threshold,
             websockets=self.websocket_threshold,
+            disk=self.disk_threshold,
+            disk_critical=self.disk_critical_threshold,
         )
+
+    @property
+    def probe_timeout_ms(self) -> int:
+        """How long a probe may take. Unset, an operator's longer threshold goes on to lengthen it: no update may disconnect anybody."""
+        return self.probe_timeout or max(5_000, self.response_time_threshold)
+
+    def further_directories(self) -> list[Path]:
+        """The watched directories, but for the data directory."""
+        names = (self.watched_directories or "").split(",")
+        return [Path(name.strip()).expanduser().absolute() for name in names if name.strip()]
 
     def web_socket_ports(self, api_port: int) -> frozenset[int]:
         """The ports at which a connection is counted as a WebSocket one. `api_port`: the one that the API has got."""
@@ -311,7 +389,7 @@ class Settings(BaseSettings):
         """What a worker is told (docs/wire.md)."""
         environment = {
             "WASUP_CONNECT_TIMEOUT_MS": str(self.connect_timeout),
-            "WASUP_PROBE_TIMEOUT_MS": str(self.response_time_threshold),
+            "WASUP_PROBE_TIMEOUT_MS": str(self.probe_timeout_ms),
             "WASUP_HEARTBEAT_INTERVAL_MS": str(self.worker_heartbeat_interval),
             "WASUP_ADOPTION_WINDOW_MS": str(self.adoption_window),
             "WASUP_LOG_LEVEL": "warn" if self.log_level == "warning" else self.log_level,
@@ -325,28 +403,137 @@ class Settings(BaseSettings):
         return environment
 
 
+# The store's room is imported where a setting needs it: most commands have no such setting, and SQLAlchemy takes its time.
+
+
+def _parse_keys(text: str) -> None:
+    """Raises ValueError."""
+    from sessions.store.cipher import parse_keys
+
+    parse_keys(text)
+
+
 def _parse_server_url(text: str) -> None:
     """An SQLite file elsewhere would have no lock: two supervisors of two directories would own it. Raises ValueError."""
+    from sessions.store.database import parse_url
+
     if parse_url(text).get_backend_name() == "sqlite":
         raise ValueError(
             "an SQLite file is always WHATSAPP_DATA_DIR's own; this accepts postgresql://user:password@host/database"
         )
 
 
+def _check_token(text: str) -> None:
+    """What a client can send in a header. Raises ValueError, which does not quote it."""
+    if text.endswith("\r"):
+        raise ValueError("it ends in a carriage return, as lines of Windows files do: take that off (tr -d '\\r').")
+    if text != text.strip() or any(not character.isprintable() for character in text):
+        raise ValueError("no HTTP header can carry its blanks or control characters.")
+    if len(text) < SHORTEST_TOKEN:
+        raise ValueError(f"it accepts {SHORTEST_TOKEN} characters or more.")
+
+
 def load() -> Settings:
-    """Read the environment. Raises BadSettings with a line for each thing that is wrong."""
+    """Read the environment and the `.env` of installation.py's folder. Raises BadSettings with a line for each thing that is wrong."""
+    file = folder() / ENV_FILE
     try:
-        return Settings()
+        if wrong := [*_no_text(), *_lost_references(file)]:
+            raise BadSettings("\n".join(wrong))
+        loaded = Settings(_env_file=file)
     except UnicodeDecodeError:
-        raise BadSettings(f"{ENV_FILE} is not UTF-8 text; it holds lines such as WHATSAPP_API_PORT=4001.") from None
+        raise BadSettings(f"{file} is not UTF-8 text; it holds lines such as WHATSAPP_API_PORT=4001.") from None
+    except OSError as error:
+        raise BadSettings(
+            f"{file} cannot be read ({error.strerror}): be the user whom the supervisor runs as, or name another folder (--directory)."
+        ) from None
     except ValidationError as error:
         raise BadSettings("\n".join(_explain(dict(detail)) for detail in error.errors())) from None
+    here = left_behind()
+    if here is not None and "data_dir" not in loaded.model_fields_set:
+        raise BadSettings(
+            f"{here} has settings or data of its own, and {folder()} is the folder that wasup is installed in. Say which one is meant: "
+            f"wasup --directory {here}, or --directory {folder()}; or set WHATSAPP_DATA_DIR."
+        )
+    return loaded.model_copy(
+        update={
+            "data_dir": folder() / loaded.data_dir.expanduser(),
+            "policy_file": loaded.policy_file and folder() / loaded.policy_file.expanduser(),
+        }
+    )
+
+
+def _no_text() -> Iterator[str]:
+    """A line for each setting of the environment that is no text."""
+    for name, value in os.environ.items():
+        if name.upper().startswith(PREFIX) and not _is_unicode(name + value):
+            shown = name.encode(errors="backslashreplace").decode()
+            yield f"{shown} is not UTF-8 text; it has to be (a value in another encoding, or bytes in place of their hex digits?)."
+
+
+def _is_unicode(text: str) -> bool:
+    """Whether it has no bytes of which Python could make no text (PEP 383)."""
+    return not any("\ud800" <= character <= "\udfff" for character in text)
+
+
+def _lost_references(file: Path) -> Iterator[str]:
+    """A line for each setting of the `.env` file that names a variable which nobody has set: nothing would be put there, silently."""
+    if not file.is_file():
+        return
+    written, known = dotenv_values(file, interpolate=False), {**os.environ}
+    for name, value in written.items():
+        for reference in _REFERENCE.finditer(value or "") if name.upper().startswith(PREFIX) else ():
+            if reference["default"] is None and reference["name"] not in known:
+                unset = "${...}" if name.upper().removeprefix(PREFIX).lower() in SECRETS else reference[0]
+                yield (
+                    f"{name} in {file} holds {unset}, which stands for a variable that is not set. "
+                    "If it is meant as it stands, set it in the environment instead of the file."
+                )
+        if value is not None:
+            known.setdefault(name, value)
+
+
+def file_warnings(policy_file: Path | None) -> list[str]:
+    """What is doubtful about where the settings come from: who else reads or writes it, and what of it is not taken."""
+    file, found = folder() / ENV_FILE, []
+    copied = sorted(variable(field) for field in FOR_FEW if os.environ.get(variable(field)))
+    if copied and PM2_VARIABLE in os.environ:
+        found.append(
+            f"{' and '.join(copied)} came through pm2's environment, so `pm2 save` writes it into dump.pm2: put it into {file} "
+            "(chmod 600), then `pm2 delete wasup && pm2 start ecosystem.config.js && pm2 save`"
+        )
+    try:
+        about, text = file.stat(), file.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError):  # there is none, or `load` has said so
+        pass
+    else:
+        given = {field for field in FOR_FEW if dotenv_values(file).get(variable(field))}
+        if given and about.st_mode & _others(about, stat.S_IRGRP, stat.S_IROTH):
+            found.append(f"{file} holds secrets and can be read by others: chmod 600 {file}")
+        secret = {variable(field) for field in SECRETS}
+        found += [
+            f"in {file}, what stands behind the ` #` of {line['name']} is taken for a comment: put the value in single quotes "
+            "if it belongs to it, or the comment on a line of its own"
+            for line in _CUT.finditer(text)
+            if line["name"].upper() in secret
+        ]
+    for one in (file, policy_file):
+        with contextlib.suppress(OSError):
+            if one is not None and (about := one.stat()).st_mode & _others(about, stat.S_IWGRP, stat.S_IWOTH):
+                found.append(f"{one} can be changed by others: chmod go-w {one}")
+    return found
+
+
+def _others(file: os.stat_result, group: int, world: int) -> int:
+    """The bits that open a file to others than us. In a file of somebody else's it is the group that we read by (root:wasup, 640)."""
+    return world | (group if file.st_uid == os.geteuid() else 0)
 
 
 def unknown_variables() -> list[str]:
     """A warning for each `WHATSAPP_*` variable that is not a setting."""
     known = {variable(name) for name in Settings.model_fields}
-    given = {name.upper() for name in (*os.environ, *dotenv_values(ENV_FILE)) if name.upper().startswith(PREFIX)}
+    given = {
+        name.upper() for name in (*os.environ, *dotenv_values(folder() / ENV_FILE)) if name.upper().startswith(PREFIX)
+    }
     return [f"{name} is not a setting and is ignored{_similar(name, known)}" for name in sorted(given - known)]
 
 

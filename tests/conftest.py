@@ -20,6 +20,9 @@ asyncio.set_event_loop(None)
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
+# Whoever sets it hides what goes wrong with buffered output, which is what people run.
+os.environ.pop("PYTHONUNBUFFERED", None)
+
 NUMBERS = itertools.count()
 """So that no two supervisors of this process share a data directory, however their tests are called."""
 

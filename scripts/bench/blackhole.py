@@ -15,7 +15,7 @@ from scripts.lab.processes import NODE, ROOT
 from sessions.health import EARLY, FIRST_CHECK_SECONDS
 
 PROBE_INTERVAL: Final = DEFAULTS.health_check_interval / 1000 * EARLY
-PROBE_DEADLINE: Final = DEFAULTS.response_time_threshold / 1000
+PROBE_DEADLINE: Final = DEFAULTS.probe_timeout_ms / 1000
 STABLE_AFTER: Final = DEFAULTS.stable_after / 1000
 
 PROBE_PHASES: Final = (0.1, 7.0, 14.0, 21.0, 28.0)

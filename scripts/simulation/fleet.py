@@ -5,6 +5,7 @@ import random
 from collections import deque
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import Any, Final, Protocol
 
 from scripts.simulation.server import Server
@@ -12,6 +13,7 @@ from scripts.simulation.workers import SimulatedWorkers
 from sessions.actor import Actor
 from sessions.events import Asked, Command, Excused
 from sessions.health import HealthConfig
+from sessions.incidents import Span
 from sessions.keys import KeyService
 from sessions.model import CloseReason, SessionId, WasupError
 from sessions.policy import Decision
@@ -68,9 +70,9 @@ class WatchedActor(Actor):
         await super()._guarded(work)
         self.observer.stepped(self)
 
-    async def _start_over(self, why: str) -> None:
+    async def _start_over(self, why: str, tell: bool = True) -> None:
         self.observer.failed(self.id, why)
-        await super()._start_over(why)
+        await super()._start_over(why, tell)
 
     async def _carry_out(self, reason: CloseReason, decision: Decision) -> None:
         self.observer.judged(self.id, reason, decision)
@@ -100,7 +102,7 @@ class WatchedActor(Actor):
     def has_deadline(self) -> bool:
         """Whether its worker owes it something by a time that is still to come."""
         now = asyncio.get_running_loop().time()
-        return any(not timer.cancelled() and timer.when() >= now for timer in self._agenda._deadlines)
+        return any(due >= now for due, _ in self._agenda._deadlines)
 
 
 class EgressGate(Gate):
@@ -129,6 +131,7 @@ class NoRecords:
     """Incidents are written nowhere here: nobody reads a million session-hours of them."""
 
     silent_since: float | None = None
+    lasting: Mapping[str, Span] = MappingProxyType({})
 
     def save_incident(self, incident: Any) -> object:
         """Forget it."""

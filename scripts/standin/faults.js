@@ -5,6 +5,7 @@
 
 import { AdminError } from './errors.js';
 import { failure, node, REPLACED, streamError } from './nodes.js';
+import { askForPasskey, REFRESHES, refresh, secretIn } from './registration-news.js';
 import { attributes, either, integer, oneOf, optional, parse, seconds, text } from './schema.js';
 
 /**
@@ -18,6 +19,8 @@ const HTTP_STATUS = integer(200, 599);
 
 const STREAM_ERROR = { code: optional(integer(1, 999)), child: optional(text), type: optional(text) };
 const FAILURE = { reason: integer(1, 999), attributes: optional(attributes) };
+
+const REFRESH = { child: optional(oneOf(...REFRESHES)) };
 
 /** Websocket close codes that may be sent: RFC 6455 section 7.4, without the reserved ones. */
 const CLOSE_CODE = either(either(integer(1000, 1003), integer(1007, 1014)), integer(3000, 4999));
@@ -76,6 +79,14 @@ const AT_ONCE = {
     shape: {},
     strike: (connection) => connection.sendTruncated('fault'),
   },
+  'refresh-registration': {
+    shape: { ...REFRESH, qr: optional(text) },
+    strike: (connection, { child, qr }) => refresh(connection, { child, secret: qr && secretIn(qr) }),
+  },
+  'passkey-request': {
+    shape: {},
+    strike: (connection) => askForPasskey(connection),
+  },
 };
 
 /** @type {Record<string, Shape>} */
@@ -88,6 +99,11 @@ const STANDING = {
   'login-silence': {},
   delay: { ms: integer(1, 600_000) },
   silence: {},
+  'refresh-at-registration': REFRESH,
+  'refresh-at-scan': REFRESH,
+  'refresh-at-success': REFRESH,
+  'passkey-at-registration': {},
+  'passkey-at-scan': {},
   'stall-queue': { messages: optional(integer(1, 100_000)) },
 };
 

@@ -5,8 +5,9 @@
 
 import { jidOf } from './jids.js';
 import { failure, node, nowSeconds, REPLACED, streamError } from './nodes.js';
-import { readRegistration } from './pairing.js';
+import { newPairing, readRegistration } from './pairing.js';
 import { newRefs, pairDevice } from './pairing-qr.js';
+import { atRegistration } from './registration-news.js';
 
 /**
  * @typedef {import("./standin.js").World} World
@@ -40,10 +41,11 @@ export function introduced(world, connection, payload) {
  */
 function startPairing(world, connection, data) {
   connection.stage = 'pairing';
-  connection.pairing = { registration: readRegistration(data), refs: newRefs() };
+  connection.pairing = newPairing(readRegistration(data), newRefs());
   world.log.add('registered', connection.subject);
   // Baileys' answer to the references says nothing; a client that goes instead is no matter either.
   connection.ask(pairDevice(connection.pairing.refs)).catch(() => {});
+  atRegistration(world, connection);
 }
 
 /**

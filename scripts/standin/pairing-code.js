@@ -10,6 +10,7 @@ import { parseJid } from './jids.js';
 import { agree, generateKeyPair, hkdf } from './keys.js';
 import { childBytes, node, SERVER } from './nodes.js';
 import { link } from './pairing.js';
+import { atScan } from './registration-news.js';
 
 /**
  * @typedef {import("./standin.js").World} World
@@ -76,6 +77,7 @@ export async function enterCode(world, { phone, code, name }) {
   const answer = nextMessage(request);
   connection.send(notification(request, primary.public, await wrap(ephemeral.public, code)));
   const { identity, random } = openBundle(childBytes(await answer, 'link_code_pairing_wrapped_key_bundle'), shared);
+  atScan(world, connection);
   const secret = Buffer.concat([shared, agree(primary.private, identity), random]);
   return link(world, connection, { phone, name, advSecret: hkdf(secret, 32, { info: 'adv_secret' }) });
 }

@@ -4,6 +4,7 @@ import { randomBytes } from 'node:crypto';
 import { AdminError } from './errors.js';
 import { node } from './nodes.js';
 import { link } from './pairing.js';
+import { atScan } from './registration-news.js';
 
 /**
  * @typedef {import("./standin.js").World} World
@@ -45,6 +46,7 @@ export async function scan(world, { qr, session, phone, name }) {
       'scan it whole',
     );
   }
+  atScan(world, connection, advSecret);
   const secret = Buffer.from(advSecret ?? '', 'base64');
   return link(world, connection, { phone: phone ?? world.devices.makeUpPhone(), name, advSecret: secret });
 }

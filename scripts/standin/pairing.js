@@ -9,6 +9,7 @@ import { AdminError, ProtocolError } from './errors.js';
 import { jidOf } from './jids.js';
 import { sign, verify, withType } from './keys.js';
 import { bytes, child, node, streamError } from './nodes.js';
+import { beforeSuccess } from './registration-news.js';
 
 /**
  * @typedef {import("./standin.js").World} World
@@ -23,6 +24,8 @@ import { bytes, child, node, streamError } from './nodes.js';
  * @property {Registration} registration
  * @property {string[]} refs shown in QR codes
  * @property {import("./pairing-code.js").CodeRequest} [codeRequest]
+ * @property {Set<string>} unacknowledged ids of refreshes that the client has not acknowledged: all that it shows is void
+ * @property {boolean} wantsPasskey
  */
 
 const ACCOUNT_SIGNATURE = Buffer.from([6, 0]);
@@ -30,6 +33,18 @@ const DEVICE_SIGNATURE = Buffer.from([6, 1]);
 
 /** The client is to come back, with a login this time. */
 const RESTART_REQUIRED = streamError({ code: 515 });
+
+/**
+ * @param {Registration} registration
+ * @param {string[]} refs
+ * @returns {Pairing}
+ */
+export const newPairing = (registration, refs) => ({
+  registration,
+  refs,
+  unacknowledged: new Set(),
+  wantsPasskey: false,
+});
 
 /**
  * @param {proto.ClientPayload.IDevicePairingRegistrationData} data
@@ -61,6 +76,7 @@ export async function link(world, connection, { phone, name = `Phone ${phone}`, 
   const registration = registrationOf(connection);
   // Stored before the client hears of it: a pairing that the client knows of and the server not is lost for ever.
   const device = store(world, connection, registration, phone, name);
+  beforeSuccess(world, connection);
   connection.pairing = undefined;
   const identity = signedIdentity(world, device.record, registration.identity);
   const details = proto.ADVSignedDeviceIdentity.encode(identity).finish();

@@ -71,6 +71,47 @@ describe('by QR', () => {
   });
 });
 
+describe('what is retired', () => {
+  test('Baileys alone goes on with its old secret, its QR fails, and it is told nothing of it', async () => {
+    const session = 'refreshed';
+    const attempt = connect(standin, session, newAuth());
+    const qr = await attempt.qr;
+    const { connections } = await call(standin, 'POST /faults', { fault: 'refresh-registration', session });
+    assert.equal(connections, 1);
+    await assert.rejects(call(standin, 'POST /scan', { qr }), { status: 409, code: 'retired' });
+    assert.equal((await logged(standin, session, 'link_failed')).why, 'retired');
+    const { entries } = await call(standin, 'GET /log');
+    assert.ok(!entries.some((/** @type {any} */ one) => one.session === session && one.event === 'acknowledged'));
+    await attempt.sock.end(undefined);
+  });
+
+  test('the secret of a QR that was named stays retired, though the client acknowledges', async () => {
+    const session = 'named';
+    const attempt = connect(standin, session, newAuth());
+    const qr = await attempt.qr;
+    attempt.sock.ws.on('CB:notification', ({ attrs: { id, type } }) => {
+      attempt.sock.sendNode({ tag: 'ack', attrs: { id, to: '@s.whatsapp.net', class: 'notification', type } });
+    });
+    await call(standin, 'POST /faults', { fault: 'refresh-registration', session, qr, child: 'pair-device-rotate-qr' });
+    const { attributes } = await logged(standin, session, 'acknowledged');
+    assert.equal(attributes.type, 'companion_reg_refresh');
+    await assert.rejects(call(standin, 'POST /scan', { qr }), { code: 'retired' });
+    const parts = qr.split(',');
+    const other = parts.with(3, Buffer.alloc(32, 7).toString('base64')).join(',');
+    await assert.rejects(call(standin, 'POST /scan', { qr: other }), { code: 'client_gone' }); // it is the wrong one
+    await attempt.closed;
+  });
+
+  test('a passkey that is asked for at the scan: the phone does not link, and the device is nobody', async () => {
+    const session = 'passkey';
+    await call(standin, 'POST /faults', { fault: 'passkey-at-scan', session, count: 1 });
+    const attempt = connect(standin, session, newAuth());
+    await assert.rejects(call(standin, 'POST /scan', { qr: await attempt.qr }), { code: 'passkey_wanted' });
+    assert.deepEqual((await call(standin, 'GET /log')).entries.filter(isPairingOf(session)), []);
+    await attempt.sock.end(undefined);
+  });
+});
+
 describe('by code', () => {
   /** @param {string} session @param {string} phone */
   async function askForCode(session, phone) {

@@ -16,6 +16,7 @@ import { ackFromClient, fromClient, receiptFromClient } from './mail.js';
 import { node, nowSeconds } from './nodes.js';
 import { Phones } from './phones.js';
 import { answerQuery } from './queries.js';
+import { acknowledged } from './registration-news.js';
 import { StateFile } from './state-file.js';
 
 /**
@@ -146,6 +147,7 @@ const answersOf = (world) => ({
   introduced: (connection, payload) => introduced(world, connection, payload),
   received: (connection, received) => {
     if (received.tag === 'iq') answerQuery(world, connection, received);
+    else if (connection.pairing && received.tag === 'ack') acknowledged(world, connection, received);
     else if (connection.device) FROM_DEVICES[received.tag]?.(world, connection, connection.device, received);
   },
   ended: (connection) => {

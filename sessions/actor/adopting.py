@@ -6,11 +6,12 @@ import structlog
 
 from sessions import adoption, wire
 from sessions.actor.opening import Opening
-from sessions.attempt import Attempt
+from sessions.attempt import Attempt, ShownQr
 from sessions.events import Reunited
 from sessions.machine import Signal
 from sessions.model import SessionState
 from sessions.ports import Returned
+from sessions.snapshot import human_action
 
 S = SessionState
 
@@ -37,9 +38,12 @@ class Adopting(Opening):
         self._taken_up = self._readable
         if not self._readable:  # it may have been banned, or parked for good: only a human can say
             self._signal(Signal.START, Signal.QUARANTINE)
-            self._alert("quarantined", "What is remembered of the session cannot be read; POST start begins anew.")
+            self._begin_alert(
+                "quarantined", "What is remembered of the session cannot be read; POST start begins anew."
+            )
         elif self._past.parked:
             self._signal(Signal.PARK)
+            self._begin_alert("parked", human_action(self.id, self.state, self._judgement.last_close))
             if due is not None:
                 self._wait(due - self._now())
         elif due is not None and due > self._now():
@@ -76,7 +80,8 @@ class Adopting(Opening):
         through = held.stage in {wire.Stage.QR, wire.Stage.OPEN}
         ticket = self._around.gate.adopt(self.id, held.stage in adoption.LANDED, through)
         self.attempt = Attempt(held.attempt, ticket)
-        self.attempt.qr = held.qr
+        if held.qr is not None:
+            self.attempt.qr = ShownQr(held.qr, held.qr_number or 0, held.pairing_code)
         if through:
             self.attempt.admitted()
         self._judgement.breaker.begin_attempt()

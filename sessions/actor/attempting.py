@@ -15,7 +15,8 @@ from sessions.events import Admitted, CanaryOverdue, WorkerReady
 from sessions.incidents import RecordedClose
 from sessions.judgement import expiry
 from sessions.machine import Signal
-from sessions.model import CloseReason, SessionState, UnreadableValue
+from sessions.model import CloseReason, SameDevice, SessionState, UnreadableValue
+from sessions.plain_text import plain
 from sessions.policy import NOTHING, Action, Credentials, Decision
 from sessions.ports import Ticket, WorkerHandle
 from sessions.seat import UnreadableCredentials
@@ -30,6 +31,10 @@ ALONE_SECONDS: Final = 300.0
 ARCHIVE_PATIENCE_SECONDS: Final = 5.0
 """A logout is shown when it is stored; while the store fails, after so long: the write waits in its turn, and operators are answered."""
 
+MAX_MESSAGE: Final = 1000
+"""Characters of a close's message that are kept: it is shown with the session. What a server says in earnest is far shorter."""
+MAX_CODE: Final = 2**31 - 1
+"""No code of WhatsApp or HTTP has ten digits; a larger one is none."""
 EXCUSABLE: Final = frozenset({S.WAITING, S.STARTING, S.HELD, S.CONNECTING})
 """Where a session is on its way back to open."""
 
@@ -71,6 +76,9 @@ class Attempting(Standing):
         except (UnreadableCredentials, UnreadableValue) as error:
             await worker.stop()
             await self._quarantine(str(error))
+        except SameDevice as error:
+            await worker.stop()
+            await self._closed(CloseReason.SAME_DEVICE, None, str(error))
         except BaseException:
             worker.kill()
             raise
@@ -98,15 +106,21 @@ class Attempting(Standing):
         self._counted = login
         warning = self._judgement.attempted(self._now())
         if warning is not None:
-            self._alert("reconnect_budget", warning)
+            self._begin_alert("reconnect_budget", warning, worse=self._judgement.spent(self._now()))
         self._save()  # our successor would not know
 
     # --- when it closes --------------------------------------------------------------------------------------------------------
 
     async def _closed(
-        self, reason: CloseReason, code: int | None, message: str, data: dict[str, str] | None = None
+        self,
+        reason: CloseReason,
+        code: int | None,
+        message: str,
+        data: dict[str, str] | None = None,
+        human: str | None = None,
     ) -> None:
         """The attempt or the open socket has ended: ask the policy, and do what it says."""
+        message, code = plain(message[:MAX_MESSAGE]), code if code is not None and abs(code) <= MAX_CODE else None
         now, ended = self._now(), self.attempt
         asked = ended is not None and ended.verdict is CloseReason.REQUESTED
         self._forced = self._forced and asked  # else the attempt that was forced is over
@@ -121,7 +135,7 @@ class Attempting(Standing):
             self._around.workers.end_others(self._seat, self.worker)
         roll = self._around.dice.random()
         decision = self._judgement.close(
-            reason, code, message, data, stable, now, roll, was_open=was_open, excused=excused
+            reason, code, message, data, stable, now, roll, was_open=was_open, excused=excused, human=human
         )
         self._chronicle.closed(self._recorded(reason, code, message, data, was_open, stable, decision), self._human())
         log.info(
@@ -209,8 +223,12 @@ class Attempting(Standing):
         self.row = msgspec.structs.replace(self.row, jid=None, name=None)
 
     def _retry(self, wait_seconds: float) -> None:
-        """Give the next try a time; an open breaker may put it off, an operator's force may not be put off."""
-        wait = 0.0 if self._forced else max(wait_seconds, self._judgement.breaker.seconds_until_trial(self._now()))
+        """Give the next try a time. An open breaker may put it off; not a logout that an operator waits for; and a force nothing."""
+        now = self._now()
+        wait = 0.0 if self._forced else wait_seconds
+        self._own_wait_until = now + wait
+        if not self._forced and not self._logout_wanted:
+            wait = max(wait, self._judgement.breaker.seconds_until_trial(now))
         self._wait(wait)
         self._signal(Signal.RETRY)
         self._save()
@@ -222,7 +240,7 @@ class Attempting(Standing):
             self._wait(wait_seconds)
         self._signal(Signal.PARK)
         self._save()  # before the worker, which could tell our successor, is gone
-        self._alert("parked", human_action(self.id, self.state, self._judgement.last_close))
+        self._begin_alert("parked", human_action(self.id, self.state, self._judgement.last_close))
         await self._seat.clear()
 
     async def _quarantine(self, cause: str) -> None:
@@ -231,16 +249,17 @@ class Attempting(Standing):
         self._next_attempt_at = None
         await self._seat.clear()
         self._signal(Signal.QUARANTINE)
-        self._alert("quarantined", f"The stored credentials cannot be read; nothing was changed. {cause}".strip())
+        self._begin_alert("quarantined", f"The stored credentials cannot be read; nothing was changed. {cause}".strip())
 
     async def _rest(self, signal: Signal | None) -> None:
         """Let go of everything, in order: what we wait for, the socket and its worker, the state."""
         self._agenda.cancel()
         self._around.gate.left(self.id)
+        self._end_attempt()
         await self._around.workers.dismiss(self.id)
         await self._seat.clear()
-        self._end_attempt()
         self._next_attempt_at, self._forced, self._logout_wanted = None, False, False
+        self._away_since = None
         self._judgement.breaker.abandon_attempt(self._now())
         if signal is not None:
             self._signal(signal)

@@ -2,6 +2,7 @@
 
 import asyncio
 import time
+from functools import partial
 from typing import assert_never
 
 import msgspec
@@ -9,11 +10,11 @@ import structlog
 
 from sessions import phone, wire
 from sessions.actor.attempting import Attempting
-from sessions.attempt import Attempt
+from sessions.attempt import Attempt, ShownQr
 from sessions.events import CheckFailed, PhoneDue, StableReached
 from sessions.health import FIRST_CHECK_SECONDS, check_until_failed
 from sessions.machine import Signal
-from sessions.model import CloseReason, SessionState, StoreError
+from sessions.model import CloseReason, SameDevice, SessionState, StoreError
 from sessions.policy import DeafAction
 from sessions.ports import WorkerHandle
 
@@ -30,9 +31,10 @@ class Opening(Attempting):
             case wire.Closed():
                 asked = report.reason is CloseReason.REQUESTED
                 reason = attempt.verdict or report.reason if asked else report.reason
-                await self._closed(reason, report.code, report.message, report.data)
+                message = attempt.words if asked and attempt.words is not None else report.message
+                await self._closed(reason, report.code, message, report.data)
             case wire.Qr():
-                self._on_qr(attempt, report.qr)
+                self._on_qr(attempt, report)
             case wire.State():
                 self._on_stage(attempt, report.stage)
             case wire.Opened():
@@ -40,18 +42,26 @@ class Opening(Attempting):
             case never:
                 assert_never(never)
 
-    def _on_qr(self, attempt: Attempt, qr: str) -> None:
+    def _on_qr(self, attempt: Attempt, report: wire.Qr) -> None:
         self._expect_report(attempt, self._around.config.qr_timeout_seconds)  # the next QR, or the end of the attempt
         attempt.admitted()
         self._count_login(attempt)
-        attempt.qr = qr
+        before, renewed = attempt.qr, bool(report.renewed)
+        attempt.qr = ShownQr(report.qr, report.qr_number or 0, report.pairing_code)
         self._signal(Signal.SHOW_QR)
-        self._publish("qr", {"qr": qr})
+        if before is None or before.qr != report.qr:
+            self._publish("qr", {"qr": report.qr, "number": attempt.qr.number, "renewed": renewed})
+        code = report.pairing_code
+        if code is not None and (before is None or before.pairing_code != code):
+            self._publish("pairing_code", {"code": code, "renewed": renewed})
 
     def _on_stage(self, attempt: Attempt, stage: str) -> None:
         if stage == "login":
             attempt.landed()
             self._count_login(attempt)
+        elif stage == "qr_retired":
+            attempt.qr = None
+            self._expect_report(attempt, self._around.config.qr_timeout_seconds)
         elif stage == "paired":
             attempt.qr = None
             self._phone = phone.paired(time.time())
@@ -64,6 +74,7 @@ class Opening(Attempting):
         self._count_login(attempt)
         self._note_pairing(frame.jid)
         self._signal(Signal.OPEN)
+        self._tell_reconnected()
         self._on_open(attempt, frame.jid, frame.name)
 
     def _note_pairing(self, jid: str | None) -> None:
@@ -83,11 +94,13 @@ class Opening(Attempting):
         config = self._around.config
         self._agenda.clear_deadlines()
         attempt.qr, attempt.opened_at = None, self._now() - open_for_seconds
+        self._errors = 0
         self._judgement.opened()
         self._around.gate.opened(self.id)
         self.counters.opened(self._now())
         self.row = msgspec.structs.replace(self.row, jid=jid, name=name)
-        self._around.store.save_identity(self.id, jid, name)
+        identity = self._around.store.save_identity(self.id, jid, name)
+        identity.add_done_callback(partial(self._on_identity, attempt.number))
         self._save()
         if self._logout_wanted:
             self._log_out(attempt)
@@ -98,11 +111,18 @@ class Opening(Attempting):
         self._agenda.later(phone.FIRST_LOOK_SECONDS, PhoneDue(attempt.number))
         self._begin_checks(attempt)
 
+    def _on_identity(self, number: int, saved: "asyncio.Future[None]") -> None:
+        """Another session may be this device, in a store from before that was looked at: the one that came later gives way."""
+        error = None if saved.cancelled() else saved.exception()
+        if isinstance(error, SameDevice):
+            self.inbox.put_nowait(CheckFailed(number, CloseReason.SAME_DEVICE, str(error)))
+
     def _look_for_phone(self, attempt: Attempt) -> None:
         """Once in a while: warn when the phone has been away for so long that WhatsApp will unlink us."""
         warning, self._phone = phone.look(self._phone, time.time())
         if warning is not None:
-            self._alert("phone_offline", warning)
+            urgent = phone.is_offline(self._phone, time.time(), phone.URGENT_AFTER_SECONDS)
+            self._begin_alert("phone_offline", warning, worse=urgent)
             self._save()
         self._agenda.later(phone.LOOK_SECONDS, PhoneDue(attempt.number))
 
@@ -121,11 +141,17 @@ class Opening(Attempting):
         await asyncio.sleep(min(after_seconds, health.interval_seconds))
         while verdict is None:
             try:
-                verdict = await check_until_failed(self.id, worker, self.counters, health, self._alert, self.doubt)
+                verdict = await check_until_failed(self.id, worker, self.counters, health, self._on_lag, self.doubt)
             except Exception:  # an error of our own must not leave an open session unwatched
                 log.exception("a health check failed by itself", action="check_error", session=self.id)
                 await asyncio.sleep(health.interval_seconds)
         self.inbox.put_nowait(CheckFailed(number, verdict))
+
+    def _on_lag(self, lags: bool, words: str) -> None:
+        if lags:
+            self._begin_alert("worker_lag", words)
+        else:
+            self._end_alert("worker_lag", words)
 
     def _on_check_failed(self, attempt: Attempt, verdict: CloseReason) -> None:
         match verdict:
@@ -139,7 +165,8 @@ class Opening(Attempting):
     def _on_deaf(self, attempt: Attempt) -> None:
         action = self._judgement.deaf(self._now())
         if not attempt.left_deaf:
-            self._alert("deaf", action.value)
+            tell = self._begin_alert if action is DeafAction.LEAVE else self._alert
+            tell("deaf", action.value)
         match action:
             case DeafAction.RECONNECT:
                 self._close_socket(attempt, CloseReason.DEAF)

@@ -11,6 +11,7 @@ The *now* of the clock and the *roll* of the dice are arguments. Times are secon
 """
 
 from sessions.policy.decide import (
+    CRASH_BUDGET_USED_UP,
     EXCUSED,
     Close,
     Config,
@@ -26,6 +27,7 @@ from sessions.policy.memory import (
     RATE_LIMIT_MEMORY_SECONDS,
     Memory,
     attempted,
+    failures_forgotten,
     forgiven,
     logins_of_the_day,
     stable,
@@ -48,6 +50,7 @@ from sessions.policy.rules import (
 from sessions.policy.shown import as_toml, changes
 
 __all__ = [
+    "CRASH_BUDGET_USED_UP",
     "DAY_SECONDS",
     "EXCUSED",
     "NOTHING",
@@ -75,6 +78,7 @@ __all__ = [
     "decide",
     "decide_deaf",
     "excused",
+    "failures_forgotten",
     "forgiven",
     "in_words",
     "logins_of_the_day",

@@ -140,7 +140,9 @@ KEYS: Final[Mapping[R, Mapping[str, Accepted]]] = {
     **dict.fromkeys((R.TEMPORARILY_BANNED, R.LOCKED, R.BANNED), _BANNED),
     R.LOGGED_OUT: {"action": _one_of("park", why=_PAIRING), **_HUMAN_ONLY},
     R.OWN_LOGOUT: {"action": _one_of("stop", why=": it was asked for"), **_HUMAN_ONLY},
+    R.SAME_DEVICE: {"action": _one_of("park", why=_DUEL), **_HUMAN_ONLY},
     R.QR_EXPIRED: {"action": _one_of("park", why=": nobody is there to scan it"), **_HUMAN_ONLY},
+    R.PASSKEY_REQUIRED: {"action": _one_of("park", why=": only a human can do what it asks for"), **_HUMAN_ONLY},
     R.CLIENT_OUTDATED: {"action": _one_of("hold", why=": it concerns all numbers, and retries get them banned"), **_HUMAN_ONLY},
     R.STORE_FAILED: {
         **_AT_ONCE,

@@ -1,7 +1,7 @@
 """The table: what each close reason calls for, with all its numbers. A policy file may change rows of it (overrides.py).
 
 Sources of the rows and numbers: the design's section 5; 440's two tries and 515 at once are what the forks of Baileys in production
-converged on; the server's own trouble is given 5 s at least, as WhatsApp Web gives it.
+converged on; the waits for the server's own trouble begin with up to 5 s, as WhatsApp Web's do.
 """
 
 import enum
@@ -130,6 +130,13 @@ RULES: Final[Rules] = {
         mend=Mend.HUMAN,
         human="Have the phone at hand, then POST /sessions/{id}/start for a new QR code (GET /sessions/{id}/qr).",
     ),
+    R.PASSKEY_REQUIRED: Rule(
+        action=Action.PARK,
+        mend=Mend.HUMAN,
+        human="This account confirms a new device with a passkey, which wasup cannot give. On the phone, in WhatsApp's settings "
+        "(Account > Passkeys), remove it, then POST /sessions/{id}/start for a new QR code. Where it is asked for all the same: use "
+        "another number, or link a device where passkeys can be given and import its credentials (POST /sessions/{id}/import).",
+    ),
     R.SERVER_ERROR: _SERVER,
     R.UNAVAILABLE: _SERVER,
     R.RATE_LIMITED: replace(_COMMON, counts=2),
@@ -154,6 +161,12 @@ RULES: Final[Rules] = {
         credentials=Credentials.ARCHIVE,
         mend=Mend.HUMAN,
         human="Logged out as asked: POST /sessions/{id}/start pairs it anew.",
+    ),
+    R.SAME_DEVICE: Rule(
+        action=Action.PARK,
+        mend=Mend.HUMAN,
+        human="Another session is this very device (closeMessage names it): DELETE the one that you do not need, "
+        "then POST /sessions/{id}/start, or pair this one anew.",
     ),
     R.TEMPORARILY_BANNED: Rule(
         action=Action.PARK,
@@ -227,8 +240,12 @@ def _pace_in_words(rule: Rule) -> str:
         case Pace.STORE:
             return f"every {rule.minimum_seconds:g} to {cap:g} s, without a login while the store refuses"
         case Pace.STEPS:
-            return f"from {base:g} s to {cap:g} s"
+            return f"up to {base:g} s at first, up to {cap:g} s later"
         case Pace.WORKER:
             return f"{base:g} s to {cap:g} s"
         case Pace.COMMON:
-            return "common" + (f", from {base:g} s" if base else "") + (f" to {cap:g} s" if cap else "")
+            return (
+                "common"
+                + (f", up to {base:g} s at first" if base else "")
+                + (f", up to {cap:g} s later" if cap else "")
+            )

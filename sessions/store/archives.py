@@ -16,7 +16,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from sessions import credentials
 from sessions.model import NoArchive, SessionExists, SessionId, StoreError, UnreadableValue
-from sessions.store import auth, epochs, proxies, schema
+from sessions.store import auth, devices, epochs, proxies, schema
 from sessions.store.cipher import Cipher
 from sessions.store.rows import ArchiveRow, Restored, SessionRow
 
@@ -50,7 +50,15 @@ def session_of(keys: Cipher | None, row: Row[Any]) -> SessionRow:
     """A session's row as a value."""
     proxy = proxies.shown(keys, row.id, row.proxy)
     return SessionRow(
-        SessionId(row.id), bool(row.wanted), row.epoch, row.memory, row.jid, row.name, row.created_at, proxy
+        SessionId(row.id),
+        bool(row.wanted),
+        row.epoch,
+        row.memory,
+        row.jid,
+        row.name,
+        row.created_at,
+        proxy,
+        bool(row.restored),
     )
 
 
@@ -95,10 +103,11 @@ async def snapshot_due(
 async def restore(
     connection: AsyncConnection, keys: Cipher | None, session: SessionId, archive: int | None, wanted: bool
 ) -> Restored:
-    """Put an archive back. Raises NoArchive and UnreadableValue, both before anything has changed."""
+    """Put an archive back. Raises NoArchive, UnreadableValue and SameDevice, all before anything has changed."""
     chosen = await _choose(connection, keys, session, archive)
     entries = (await connection.execute(select(_archived).where(_archived.c.archive == chosen.id))).all()
-    _check(keys, chosen, entries)
+    device = _check(keys, chosen, entries)
+    await devices.check(connection, session, device)
     await _make_room(connection, session, chosen.whole)
     live = exists().where(
         _auth.c.session == session, _auth.c.kind == _archived.c.kind, _auth.c.name == _archived.c.name
@@ -111,6 +120,7 @@ async def restore(
     # What was remembered (parked, failures, an open breaker) was of the credentials that have gone.
     values = {"memory": None, "wanted": int(wanted)}
     await connection.execute(update(_sessions).where(_sessions.c.id == session).values(values))
+    await devices.claim(connection, session, device)
     row = (await connection.execute(select(_sessions).where(_sessions.c.id == session))).one()
     return Restored(chosen, session_of(keys, row))
 
@@ -205,11 +215,16 @@ def _without_credentials(archive: ArchiveRow) -> NoArchive:
     return NoArchive(f"Archive {archive.id} of session {archive.session!r} holds no credentials.")
 
 
-def _check(keys: Cipher | None, archive: ArchiveRow, entries: Sequence[Row[Any]]) -> None:
+def _check(keys: Cipher | None, archive: ArchiveRow, entries: Sequence[Row[Any]]) -> str | None:
+    """Read it all; the linked device that its credentials are. Raises NoArchive, UnreadableValue."""
+    creds = None
     for entry in entries:
-        auth.value_of(keys, archive.session, entry.kind, entry.name, entry.value)
-    if not any(entry.kind == auth.CREDS == entry.name for entry in entries):
+        value = auth.value_of(keys, archive.session, entry.kind, entry.name, entry.value)
+        if entry.kind == auth.CREDS == entry.name:
+            creds = value
+    if creds is None:
         raise _without_credentials(archive)
+    return credentials.device(creds)
 
 
 async def _make_room(connection: AsyncConnection, session: SessionId, whole: bool) -> None:
@@ -242,7 +257,7 @@ async def _drop_unreadable(connection: AsyncConnection, keys: Cipher | None, ses
 
 
 async def _fence(connection: AsyncConnection, session: str) -> None:
-    values = {"epoch": _sessions.c.epoch + 1, "event_seq": 0, "jid": None, "name": None}
+    values = {"epoch": _sessions.c.epoch + 1, "event_seq": 0, "jid": None, "name": None, "device": None, "restored": 0}
     await connection.execute(update(_sessions).where(_sessions.c.id == session).values(values))
 
 

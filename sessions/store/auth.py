@@ -14,6 +14,8 @@ from sessions.wire import KeyEntry
 
 CREDS: Final = "creds"
 """Kind and name of the credentials among the auth rows."""
+MAX_NAMES_PER_QUERY: Final = 500
+"""SQLite takes at most 32,766 variables in a statement; PostgreSQL plans long lists slowly."""
 INBOUND: Final = "inbound"
 """Kind of what a message was decrypted to, until the message is in the event log. No key: of no use to anybody else."""
 
@@ -86,20 +88,24 @@ def askable(names: Iterable[str]) -> list[str]:
     return [name for name in names if text.fits(name, _auth.c.name)]
 
 
+_ROWS_AT_ONCE: Final = 1000
+"""An import has tens of thousands; between two parts of it the loop turns."""
+
+
 async def write(connection: AsyncConnection, keys: Cipher | None, session: str, entries: Sequence[KeyEntry]) -> None:
     """Write and delete keys, all of them `storable`."""
     last = {(entry.kind, entry.name): entry for entry in entries}  # PostgreSQL takes no row twice in one INSERT
-    rows = [
-        {
-            "session": session,
-            "kind": e.kind,
-            "name": e.name,
-            "value": cipher.seal(keys, bytes(e.value), place(session, e.kind, e.name)),
-        }
-        for e in last.values()
-        if not e.deleted
-    ]
-    if rows:
+    written = [entry for entry in last.values() if not entry.deleted]
+    for first in range(0, len(written), _ROWS_AT_ONCE):
+        rows = [
+            {
+                "session": session,
+                "kind": e.kind,
+                "name": e.name,
+                "value": cipher.seal(keys, bytes(e.value), place(session, e.kind, e.name)),
+            }
+            for e in written[first : first + _ROWS_AT_ONCE]
+        ]
         await connection.execute(database.upsert(connection, _auth), rows)
     for entry in last.values():
         if entry.deleted:
@@ -108,10 +114,10 @@ async def write(connection: AsyncConnection, keys: Cipher | None, session: str, 
 
 async def forget_inbound(connection: AsyncConnection, session: str, names: Sequence[str]) -> None:
     """Delete what a message was decrypted to, as the message itself is being stored."""
-    stored = askable(names)
-    if stored:
-        table = schema.auth
-        mine = (table.c.session == session) & (table.c.kind == INBOUND) & table.c.name.in_(stored)
+    stored, table = askable(names), schema.auth
+    for start in range(0, len(stored), MAX_NAMES_PER_QUERY):
+        some = stored[start : start + MAX_NAMES_PER_QUERY]
+        mine = (table.c.session == session) & (table.c.kind == INBOUND) & table.c.name.in_(some)
         await connection.execute(delete(table).where(mine))
 
 

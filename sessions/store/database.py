@@ -8,8 +8,6 @@ from typing import Any, Final
 from weakref import WeakKeyDictionary
 
 import aiosqlite
-from alembic import command
-from alembic.config import Config
 from sqlalchemy import URL, Connection, Engine, Table, event, make_url
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine.interfaces import DBAPIConnection
@@ -31,6 +29,7 @@ PRAGMAS: Final = {
     "temp_store": "MEMORY",  # seed 003
     "mmap_size": "268435456",  # seed 003: 256 MB of reads without a copy
     "foreign_keys": "ON",  # SQLite's default is off, for history's sake
+    "secure_delete": "ON",  # what is purged is overwritten; a build's default, on Debian, and on no other system that we know of
     "busy_timeout": "5000",  # ms; a backup may hold the file for a moment
 }
 
@@ -51,6 +50,10 @@ THREAD_LOOK_SECONDS: Final = 0.005
 
 _threads: Final[WeakKeyDictionary[Engine, list[threading.Thread]]] = WeakKeyDictionary()
 """The threads of an engine's SQLite connections (aiosqlite has one for each)."""
+
+
+class NewerSchema(Exception):
+    """A newer version has written the database; the message is Alembic's."""
 
 
 def sqlite_url(file: Path) -> URL:
@@ -151,7 +154,7 @@ def _upsert(dialect: str, table: Table) -> Any:
 
 
 async def migrate(url: URL, writer: AsyncEngine) -> None:
-    """Bring the schema up to date; makes an SQLite file if there is none. Raises SQLAlchemyError, CommandError (a newer version's schema)."""
+    """Bring the schema up to date; makes an SQLite file if there is none. Raises SQLAlchemyError, NewerSchema."""
     if not is_sqlite(url):
         await _upgrade(writer)  # under the writer's lock: two programs never migrate at once
         return
@@ -169,11 +172,18 @@ async def _upgrade(engine: AsyncEngine) -> None:
 
 
 def upgrade(connection: Connection, revision: str = "head") -> None:
-    """Run the migrations on a connection, in its transaction."""
+    """Run the migrations on a connection, in its transaction. Raises NewerSchema."""
+    from alembic import command  # here alone: it takes longer to load than most commands take in all
+    from alembic.config import Config
+    from alembic.util import CommandError
+
     config = Config()
     config.set_main_option("script_location", str(_MIGRATIONS))
     config.attributes["connection"] = connection
-    command.upgrade(config, revision)
+    try:
+        command.upgrade(config, revision)
+    except CommandError as error:
+        raise NewerSchema(str(error)) from None
 
 
 def _postgresql(url: URL, **options: Any) -> AsyncEngine:

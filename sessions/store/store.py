@@ -7,22 +7,39 @@ transaction, when the session has been given to a newer worker since. Reads see 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Any, Final
 
 import msgspec
 import structlog
-from alembic.util import CommandError
 from sqlalchemy import URL, Executable, Row, delete, func, insert, select, update
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
+from sessions import credentials
 from sessions.forever import Forever
 from sessions.model import SessionId, StoreUnavailable, UnreadableValue
 from sessions.proxy import Proxy
-from sessions.store import archives, auth, database, events, faults, incidents, keyring, proxies, rewrite, schema, text
+from sessions.store import (
+    archives,
+    auth,
+    database,
+    devices,
+    events,
+    faults,
+    incidents,
+    keyring,
+    origin,
+    proxies,
+    rewrite,
+    schema,
+    text,
+)
 from sessions.store.auth import CREDS
 from sessions.store.cipher import Cipher
+from sessions.store.erasing import Eraser
 from sessions.store.events import NewEvent
+from sessions.store.file_watch import DatabaseFile
 from sessions.store.health import StoreHealth
 from sessions.store.incidents import Records
 from sessions.store.rewrite import RewriteReport
@@ -30,9 +47,11 @@ from sessions.store.rows import ArchiveRow, Restored, SessionRow, StoredEvent, W
 from sessions.store.writer import Writer
 from sessions.wire import KeyEntry
 
-_MAX_NAMES_PER_QUERY: Final = 500
-"""SQLite takes at most 32,766 variables in a statement; PostgreSQL plans long lists slowly."""
 _EVENTS_PER_READ: Final = 200
+IDENTITY: Final = "store"
+"""The row of `meta` with the store's number."""
+_EVENTS_PER_FIRST_READ: Final = 8
+"""Doubled before each read of a page: where the texts are long, not much more is read than the page takes."""
 DISPOSE_SECONDS: Final = 3.0
 READ_SECONDS: Final = 10.0
 """Whoever reads is told after so long that the database does not answer."""
@@ -51,7 +70,9 @@ class Store:
         self._event_limit = event_limit
         self._reader = database.open_reader(url)
         self._writer_engine = writer
+        self._file = DatabaseFile.of(url)
         self._writer = Writer(writer, forever)
+        self._eraser = Eraser(url, forever)
         self.records = Records(self._writer, self._read)
 
     @classmethod
@@ -64,11 +85,11 @@ class Store:
             await database.migrate(url, writer)
             async with writer.begin() as connection:
                 await keyring.check(connection, cipher)
+                await devices.learn(connection, cipher)
             return cls(url, writer, event_limit, cipher, forever or Forever())
-        except (SQLAlchemyError, CommandError, OSError, StoreUnavailable) as error:
+        except (SQLAlchemyError, database.NewerSchema, OSError, StoreUnavailable) as error:
             await database.dispose(writer)
-            # CommandError: it was written by a newer version.
-            told = str(error) if isinstance(error, CommandError) else faults.describe(error)
+            told = str(error) if isinstance(error, database.NewerSchema) else faults.describe(error)
             hint = error.hint if isinstance(error, StoreUnavailable) else None
             raise StoreUnavailable(f"{database.name_of(url)} cannot be opened: {told}", hint) from None
 
@@ -80,6 +101,7 @@ class Store:
     async def close(self) -> None:
         """Write what is queued, for a few seconds at the most, and close."""
         await self._writer.close()
+        await self._eraser.close()
         for engine in (self._writer_engine, self._reader):
             try:
                 async with asyncio.timeout(DISPOSE_SECONDS):
@@ -111,11 +133,7 @@ class Store:
 
     async def must_write(self) -> None:
         """See that a write is durable, of nothing but its receipt. Raises StoreUnavailable, within seconds."""
-
-        async def nothing(_connection: AsyncConnection) -> None:
-            return
-
-        await self._writer.submit(nothing)
+        await self._writer.submit(_nothing)
 
     # --- sessions -----------------------------------------------------------------------------------------------------
 
@@ -136,7 +154,7 @@ class Store:
         return await self._writer.submit(operation)
 
     async def delete_session(self, session: SessionId, purge: bool) -> None:
-        """Remove a session: its credentials are archived, or, with `purge`, destroyed together with its archives."""
+        """Remove a session: its credentials are archived, or, with `purge`, destroyed together with its archives, on the disk, too."""
 
         async def operation(connection: AsyncConnection) -> None:
             if purge:
@@ -148,18 +166,21 @@ class Store:
             await archives.delete_session(connection, session)
 
         await self._writer.submit(operation)
+        if purge:
+            await self._eraser.erase()
 
     def set_wanted(self, session: SessionId, wanted: bool) -> asyncio.Future[None]:
-        """Remember whether the session shall run."""
-        return self._execute(_update_session(session, wanted=int(wanted)))
+        """Remember whether the session shall run; once an operator has said so, it no longer waits for that."""
+        return self._execute(_update_session(session, wanted=int(wanted), restored=0))
 
     def save_memory(self, session: SessionId, memory: bytes) -> asyncio.Future[None]:
         """Remember what policy and breaker remember. Patient; of several that wait only the newest is written."""
         return self._execute(_update_session(session, memory=memory), patient=True, newest_of=("memory", session))
 
     async def set_proxy(self, session: SessionId, proxy: Proxy | None) -> None:
-        """Let the session's next worker use this proxy, or none."""
+        """Let the session's next worker use this proxy, or none. The one before, with its password, is destroyed."""
         await self._execute(self._with_proxy(session, proxy))
+        await self._eraser.erase()
 
     async def proxy(self, session: SessionId) -> Proxy | None:
         """The session's proxy. Raises UnreadableValue: whoever cannot read it must not do without."""
@@ -167,10 +188,64 @@ class Store:
         return proxies.read(self._cipher, session, rows[0].proxy) if rows else None
 
     def save_identity(self, session: SessionId, jid: str, name: str | None) -> asyncio.Future[None]:
-        """Remember which WhatsApp account this is. Patient. Its owner chose the name: what no database takes is replaced."""
+        """Remember which WhatsApp account this is. Patient. Its owner chose the name: what no database takes is replaced.
+
+        SameDevice if another session is this device; the rest is remembered all the same.
+        """
         table = schema.sessions.c
         named = None if name is None else text.cleaned(name, table.name)
-        return self._execute(_update_session(session, jid=text.cleaned(jid, table.jid), name=named), patient=True)
+        identity = _update_session(session, jid=text.cleaned(jid, table.jid), name=named)
+
+        async def operation(connection: AsyncConnection) -> None:
+            await connection.execute(identity)
+            await devices.claim(connection, session, credentials.device_of(jid))
+
+        return self._writer.submit(operation, patient=True)
+
+    async def claim_device(self, session: SessionId, device: str | None) -> None:
+        """Before credentials are used: no other session may be this device. Raises SameDevice."""
+
+        async def operation(connection: AsyncConnection) -> None:
+            await devices.claim(connection, session, device)
+
+        await self._writer.submit(operation)
+
+    # --- the store itself -----------------------------------------------------------------------------------------------
+
+    async def identity(self) -> str | None:
+        """The number by which a data directory knows its store; None: it was given none yet."""
+        rows = await self._read(select(schema.meta.c.value).where(schema.meta.c.name == IDENTITY))
+        return rows[0].value.decode(errors="replace") if rows else None
+
+    async def identify(self, identity: str) -> None:
+        """Give the store its number."""
+
+        async def operation(connection: AsyncConnection) -> None:
+            row = {"name": IDENTITY, "value": identity.encode()}
+            await connection.execute(database.upsert(connection, schema.meta), row)
+
+        await self._writer.submit(operation)
+
+    async def origin_still_runs(self, directory: Path, is_held: Callable[[Path], str | None]) -> str | None:
+        """Who runs where the backup was made that this store was filled from; None: nobody, as far as can be known (origin.py)."""
+        here = origin.Origin.here(directory, self._url)
+        try:
+            async with asyncio.timeout(READ_SECONDS), self._reader.connect() as connection:
+                return await origin.still_runs(connection, await origin.read(connection), here, is_held)
+        except (SQLAlchemyError, OSError) as error:
+            raise StoreUnavailable(f"The store could not read: {faults.describe(error)}") from None
+
+    def origin_here(self, directory: Path) -> origin.Origin:
+        """What a backup of this store says of where it was made."""
+        return origin.Origin.here(directory, self._url)
+
+    def look_at_file(self) -> None:
+        """Notice that an SQLite file was removed or replaced while it is in use: nothing is written into what nobody will find again."""
+        if self._file is None:
+            return
+        self._writer.lost = self._file.lost()
+        if self._writer.lost is not None and self.health.state != "failing":
+            self._writer.submit(_nothing)  # so that it is noticed also while nobody writes
 
     # --- credentials ----------------------------------------------------------------------------------------------------
 
@@ -190,8 +265,8 @@ class Store:
         """Values by name; missing ones are left out. Raises UnreadableValue if one does not decrypt or is not JSON."""
         found: dict[str, bytes] = {}
         stored = auth.askable(names)
-        for start in range(0, len(stored), _MAX_NAMES_PER_QUERY):
-            rows = await self._read(auth.some_of(session, kind, stored[start : start + _MAX_NAMES_PER_QUERY]))
+        for start in range(0, len(stored), auth.MAX_NAMES_PER_QUERY):
+            rows = await self._read(auth.some_of(session, kind, stored[start : start + auth.MAX_NAMES_PER_QUERY]))
             found |= {r.name: auth.value_of(self._cipher, session, kind, r.name, r.value) for r in rows}
         return found
 
@@ -230,11 +305,15 @@ class Store:
     async def import_session(
         self, session: SessionId, entries: Sequence[KeyEntry], wanted: bool, proxy: Proxy | None = None
     ) -> SessionRow:
-        """Add a session together with its credentials and keys. Raises SessionExists, UnstorableValue."""
+        """Add a session together with its credentials and keys. Raises SessionExists, SameDevice, UnstorableValue."""
+        creds = next((bytes(entry.value) for entry in entries if entry.kind == CREDS == entry.name), b"")
+        device = credentials.device(creds)
 
         async def operation(connection: AsyncConnection) -> SessionRow:
             taken = auth.storable(session, entries)
+            await devices.check(connection, session, device)
             row = await archives.create_session(connection, session, wanted)
+            await devices.claim(connection, session, device)
             await connection.execute(self._with_proxy(session, proxy))
             await auth.write(connection, self._cipher, session, taken)
             return msgspec.structs.replace(row, proxy=proxy.name if proxy else None)
@@ -297,7 +376,7 @@ class Store:
         """Put an archive back (None: the newest that helps), what is there now being archived first; the epoch is raised.
 
         With it changes whether the session shall run, and nothing is remembered of it any more. One that was deleted is made anew.
-        Raises NoArchive, UnreadableValue; then nothing has changed.
+        Raises NoArchive, UnreadableValue, SameDevice; then nothing has changed.
         """
 
         async def operation(connection: AsyncConnection) -> Restored:
@@ -326,7 +405,18 @@ class Store:
 
     async def remove_worker(self, worker_id: str) -> None:
         """Forget a worker process that has ended. Patient."""
-        await self._execute(delete(schema.workers).where(schema.workers.c.id == worker_id), patient=True)
+        await self.remove_workers([worker_id])
+
+    async def remove_workers(self, worker_ids: Sequence[str]) -> None:
+        """Forget many at once: after a reboot a row for each is left, and a commit for each would take minutes. Patient."""
+        column = schema.workers.c.id
+
+        async def operation(connection: AsyncConnection) -> None:
+            for start in range(0, len(worker_ids), auth.MAX_NAMES_PER_QUERY):
+                some = worker_ids[start : start + auth.MAX_NAMES_PER_QUERY]
+                await connection.execute(delete(schema.workers).where(column.in_(some)))
+
+        await self._writer.submit(operation, patient=True)
 
     async def workers(self) -> list[WorkerRow]:
         """The worker processes that were not seen to end."""
@@ -371,13 +461,14 @@ class Store:
         self, after: int, last: int, limit: int, most_bytes: int
     ) -> tuple[list[StoredEvent], bool]:
         """The events after a number, up to `last`, oldest first: at most so many, and about so many bytes. And whether these are all."""
-        found, size, n = list[StoredEvent](), 0, schema.events.c.n
+        found, size, n, most = list[StoredEvent](), 0, schema.events.c.n, _EVENTS_PER_FIRST_READ
         while len(found) <= limit and (size < most_bytes or not found):
-            newer = select(schema.events).where(n > after, n <= last).order_by(n).limit(_EVENTS_PER_READ)
+            most = min(2 * most, _EVENTS_PER_READ)
+            newer = select(schema.events).where(n > after, n <= last).order_by(n).limit(most)
             rows = await self._read(newer)
             found += events.readable(self._cipher, rows)
             size += sum(len(r.data) for r in rows)
-            if len(rows) < _EVENTS_PER_READ:
+            if len(rows) < most:
                 return found[:limit], len(found) <= limit
             after = rows[-1].n
         return found[:limit], False
@@ -398,7 +489,9 @@ class Store:
 
     async def rewrite_secrets(self) -> RewriteReport:
         """Seal everything with the first key, while the store is in use; then the others can be dropped. Raises StoreError without a key."""
-        return await rewrite.rewrite(self._reader, self._writer, self._cipher)
+        report = await rewrite.rewrite(self._reader, self._writer, self._cipher)
+        await self._eraser.erase()  # what lay there in the clear, or under the old key
+        return report
 
     # --- the whole --------------------------------------------------------------------------------------------------------
 
@@ -428,6 +521,10 @@ class Store:
             await connection.execute(statement)
 
         return self._writer.submit(operation, patient=patient, newest_of=newest_of)
+
+
+async def _nothing(_connection: AsyncConnection) -> None:
+    """A write of nothing but its receipt."""
 
 
 def _update_session(session: SessionId, **values: object) -> Executable:

@@ -39,6 +39,8 @@ BATCH_SECONDS: Final = 0.5
 """After so long a transaction takes in no more: with a database far away, 500 operations would take seconds."""
 MAX_WAITING_EVENTS: Final = 10_000
 """Events of our own that may wait. All else is bounded by those who make it: a worker waits for each acknowledgement."""
+COMPACT_ABOVE: Final = 64
+"""What is gone leaves the queue when it is more than what waits, and this: so the queue is bounded by twice what waits, at no cost."""
 IMPATIENT_SECONDS: Final = 10.0
 CLOSE_SECONDS: Final = 5.0
 RETRY_WAIT: Final = wait_exponential_jitter(multiplier=0.1, max=2.0, jitter=0.1)
@@ -80,6 +82,8 @@ class Writer:
         self._told_of_lost_events = False
         self._unknown: tuple[bytes, _Outcomes] | None = None
         self._closing = False
+        self.lost: str | None = None
+        """What has become of the database's file, while it is not where it was: then nothing is written, and who can wait does."""
         self._abandoned = False
         self._wake = asyncio.Event()
         self._slow_check: asyncio.TimerHandle | None = None
@@ -160,8 +164,10 @@ class Writer:
             waiting.expiry.cancel()
         while self._queue and self._queue[0].gone:
             self._queue.popleft()
-        if not self._queue:
-            self._newest.clear()
+        if len(self._queue) > 2 * self._waiting + COMPACT_ABOVE:
+            self._queue = deque(one for one in self._queue if not one.gone)
+        if len(self._newest) > 2 * self._waiting + COMPACT_ABOVE or not self._queue:
+            self._newest = {name: one for name, one in self._newest.items() if not one.gone}
 
     def _next_batch(self) -> list[_Waiting]:
         batch: list[_Waiting] = []
@@ -194,7 +200,7 @@ class Writer:
             reraise=True,
         )
         try:
-            if await self._something_waits():
+            if self.watch.state == "failing" or await self._something_waits():  # failing: look whether it works again
                 await retrying(self._attempt)
         except _Trouble:
             log.warning("the store is closed while it cannot be written", action="store_closed_failing")
@@ -224,6 +230,9 @@ class Writer:
         """Make what waits; with nothing waiting (after a failure) only look whether the database works again."""
         if self._closing and not self._queue:
             return
+        if self.lost is not None:
+            self._on_trouble(self.lost)
+            raise _Trouble
         try:
             try:
                 await self._make_next()

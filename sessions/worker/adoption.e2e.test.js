@@ -103,7 +103,7 @@ describe('a worker', { concurrency: 2 }, () => {
       const hello = await supervisor.next('hello');
       assert.deepEqual([hello.worker, hello.token, hello.code], ['w1', 't', 'abc']);
       const [{ open_for_ms, ...held }] = hello.sessions;
-      const nothing = { qr: null, closed: null };
+      const nothing = { qr: null, qr_number: null, pairing_code: null, closed: null };
       assert.deepEqual(held, { session, epoch: 1, attempt: 2, stage: 'open', jid, name: 'Shop', ...nothing });
       assert.ok(open_for_ms >= 300);
       assert.equal((await supervisor.next('message')).text, 'while nobody was there');

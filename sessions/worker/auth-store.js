@@ -11,7 +11,9 @@
  *   may build on what the store does not have.
  */
 
+import { randomBytes } from 'node:crypto';
 import { BufferJSON, initAuthCreds, proto } from '@whiskeysockets/baileys';
+import { mustNotReject } from './promises.js';
 
 /**
  * @typedef {import('@whiskeysockets/baileys').AuthenticationCreds & { pairingUnconfirmed?: true }} Creds Baileys' own,
@@ -33,6 +35,7 @@ import { BufferJSON, initAuthCreds, proto } from '@whiskeysockets/baileys';
  */
 
 const CREDS = 'creds';
+const SECRET_BYTES = 32;
 /** What a pairing adds to the creds, besides `me`. */
 const PAIRING = /** @type {const} */ (['account', 'signalIdentities', 'platform', 'pairingUnconfirmed']);
 /** Enough for the sessions of a busy day; a value is some kilobytes. */
@@ -72,6 +75,8 @@ export class AuthStore {
   #refused = null;
   /** Grows with each `renew`; the state handed out before is then dead. */
   #generation = 0;
+  /** An earlier attempt to pair may have shown the secret in the creds. */
+  #secretIsOld;
   #readable = true;
 
   /**
@@ -80,6 +85,7 @@ export class AuthStore {
    * @param {(refusal: Error) => void} onRefused
    */
   constructor(creds, keeper, onRefused) {
+    this.#secretIsOld = creds !== null;
     this.creds = creds === null ? initAuthCreds() : revive(JSON.stringify(creds));
     this.#keeper = keeper;
     this.#onRefused = onRefused;
@@ -94,6 +100,8 @@ export class AuthStore {
    * The state for a new socket. The one handed out before is cut off: what an old socket still finishes must not
    * overwrite what the new one has moved on to. Rejects when the creds are owed to the store and it does not take them.
    *
+   * Each attempt to pair has a secret of its own: the server may have retired the one before when we no longer heard it.
+   *
    * @returns {Promise<AuthenticationState>}
    */
   async renew() {
@@ -102,7 +110,10 @@ export class AuthStore {
     const owed = this.#refused !== null;
     this.#refused = null;
     this.dropUnfinishedPairing();
-    if (owed) await this.saveCreds();
+    const secretIsOld = this.#secretIsOld && !this.registered;
+    this.#secretIsOld = true;
+    if (secretIsOld) await this.renewSecret();
+    else if (owed) await this.saveCreds();
     const generation = this.#generation;
     const assertLive = () => {
       if (generation !== this.#generation) throw new Error('this socket no longer owns the keys');
@@ -139,6 +150,12 @@ export class AuthStore {
     return this.#write([{ kind: CREDS, name: CREDS, value: this.creds }]);
   }
 
+  /** A new secret for the pairing that is to come. It may be shown when this has resolved: then it is durable. */
+  renewSecret() {
+    this.creds.advSecretKey = randomBytes(SECRET_BYTES).toString('base64');
+    return this.saveCreds();
+  }
+
   /**
    * Asking for a pairing code sets `creds.me`, and with that Baileys would log in as a device that does not exist
    * (refused with 401). Without it the next attempt is a fresh registration again.
@@ -159,10 +176,14 @@ export class AuthStore {
     this.creds.pairingUnconfirmed = true;
   }
 
-  /** The server knows of the pairing. */
+  /**
+   * The server knows of the pairing. Baileys sets `registered` for a pairing by code only; other programs that are given
+   * these creds look at it, and pair anew, over the pairing that there is, when it is not set.
+   */
   confirmPairing() {
-    if (!this.unconfirmed) return;
+    if (!this.registered || (this.creds.registered && !this.unconfirmed)) return;
     delete this.creds.pairingUnconfirmed;
+    this.creds.registered = true;
     this.saveCreds().catch(() => {}); // its refusal is reported once, through onRefused
   }
 
@@ -276,7 +297,7 @@ export class AuthStore {
     if (this.#refused || this.#forgotten.size === 0) return;
     if (this.#pending()) return this.#sweepLater();
     this.#waiting = emptyBatch();
-    this.#sendNext();
+    mustNotReject(this.#sendNext());
   }
 
   /** @param {KeyEntry[]} entries */
@@ -289,7 +310,7 @@ export class AuthStore {
       this.#waiting.entries.set(keyOf(kind, name), { kind, name, text: value == null ? null : freeze(value) });
     }
     const { done } = this.#waiting;
-    this.#sendNext();
+    mustNotReject(this.#sendNext());
     await done.promise;
   }
 
@@ -311,7 +332,7 @@ export class AuthStore {
     }
     this.#underWay = null;
     batch.done.resolve();
-    this.#sendNext();
+    mustNotReject(this.#sendNext());
   }
 
   /** @param {Batch} batch */

@@ -1,8 +1,9 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { setImmediate as nextTurn, setTimeout as pause } from 'node:timers/promises';
+import { setImmediate as nextTurn } from 'node:timers/promises';
 import { BufferJSON, initAuthCreds, proto } from '@whiskeysockets/baileys';
 import { AuthStore, WriteRefused } from './auth-store.js';
+import { eventually } from './testing/testing.js';
 
 /** A supervisor that answers when it is told to. */
 class SlowKeeper {
@@ -29,6 +30,15 @@ async function open(creds = null) {
   return { keeper, store, keys, refusals };
 }
 
+/** As they come over the line. */
+const pairedCreds = () =>
+  JSON.parse(
+    JSON.stringify(
+      { ...initAuthCreds(), me: { id: '15550000001:1@s.whatsapp.net' }, account: {} },
+      BufferJSON.replacer,
+    ),
+  );
+
 /** @param {number} byte */
 const bytes = (byte) => Buffer.from([byte]);
 
@@ -39,9 +49,37 @@ test('fresh creds write nothing by themselves', async () => {
 });
 
 test('creds from the line get their buffers back', async () => {
-  const creds = initAuthCreds();
-  const { store } = await open(JSON.parse(JSON.stringify(creds, BufferJSON.replacer)));
-  assert.deepEqual(store.creds.noiseKey.public, Buffer.from(creds.noiseKey.public));
+  const creds = pairedCreds();
+  const { store } = await open(creds);
+  assert.deepEqual(store.creds.noiseKey.public, Buffer.from(creds.noiseKey.public.data, 'base64'));
+});
+
+test('each attempt to pair has a secret of its own, and one that may be old is replaced before anything is shown', async () => {
+  const { keeper, store } = await open();
+  const first = store.creds.advSecretKey;
+  let renewed = false;
+  const renewing = store.renew().then(() => {
+    renewed = true;
+  });
+  await nextTurn();
+  assert.notEqual(store.creds.advSecretKey, first);
+  assert.equal(Buffer.from(store.creds.advSecretKey, 'base64').length, 32);
+  assert.deepEqual([keeper.writes.length, renewed], [1, false], 'not before it is durable');
+  const { advSecretKey } = /** @type {any} */ (keeper.writes[0].entries[0].value);
+  assert.equal(advSecretKey, store.creds.advSecretKey);
+  keeper.writes[0].acknowledge();
+  await renewing;
+});
+
+test('a pairing that the server knows of is marked as registered, for those who are given its creds', async () => {
+  const { keeper, store } = await open();
+  Object.assign(store.creds, { me: { id: '15550000001:1@s.whatsapp.net' }, account: {} });
+  store.beginPairing();
+  store.confirmPairing();
+  const { value } = /** @type {any} */ (keeper.writes[0].entries[0]);
+  assert.deepEqual([value.registered, value.pairingUnconfirmed], [true, undefined]);
+  store.confirmPairing();
+  assert.equal(keeper.writes.length, 1, 'once');
 });
 
 test('a write is done when it is acknowledged, not before', async () => {
@@ -190,14 +228,14 @@ test('after a refused write the next socket has the creds written first', async 
 });
 
 test('what an old socket still writes does not get through', async () => {
-  const { keeper, store, keys } = await open();
+  const { keeper, store, keys } = await open(pairedCreds());
   await store.renew();
   await assert.rejects(Promise.resolve(keys.set({ session: { a: bytes(1) } })));
   assert.equal(keeper.writes.length, 0);
 });
 
 test('a socket that has ended writes what it has in hand, and reads nothing more', async () => {
-  const { keeper, store, keys } = await open();
+  const { keeper, store, keys } = await open(pairedCreds());
   store.windUp();
   await assert.rejects(Promise.resolve(keys.get('session', ['a'])));
   const writing = keys.set({ session: { a: bytes(1) } });
@@ -312,8 +350,8 @@ test('what is forgotten is deleted before all is settled, and not lost with a re
   store.saveCreds();
   store.forget('inbound', ['a']);
   keeper.writes[0].acknowledge();
-  const settling = store.settled(1000);
-  await pause(10);
+  const settling = store.settled(60_000);
+  await eventually('what is forgotten is written', () => keeper.writes.length > 1);
   assert.deepEqual(keeper.writes[1].entries, [forgotten]);
   keeper.writes[1].refuse(new WriteRefused('store_failed'));
   await settling;

@@ -8,8 +8,8 @@
 
 /**
  * @typedef {'restart_required' | 'connection_closed' | 'connection_lost' | 'network_unreachable' | 'dns' |
- *   'tls_untrusted' | 'proxy' | 'qr_expired' | 'server_error' | 'unavailable' | 'rate_limited' | 'upgrade_refused' |
- *   'replaced' | 'logged_out' | 'own_logout' | 'temporarily_banned' | 'locked' | 'client_outdated' | 'banned' |
+ *   'tls_untrusted' | 'proxy' | 'qr_expired' | 'passkey_required' | 'server_error' | 'unavailable' | 'rate_limited' |
+ *   'upgrade_refused' | 'replaced' | 'logged_out' | 'own_logout' | 'temporarily_banned' | 'locked' | 'client_outdated' | 'banned' |
  *   'repair_needed' | 'unknown_failure' | 'attempt_timed_out' | 'undecryptable_frame' | 'store_failed' |
  *   'requested'} CloseReason
  *

@@ -9,7 +9,9 @@ import { addressee } from './addressee.js';
 import { closeFacts, closeReason } from './close-reason.js';
 import { inbound, receiptsOfReaders, receiptsOfUpdates, recipient } from './messages.js';
 import { OfflineQueue } from './offline-queue.js';
+import { mustNotReject } from './promises.js';
 import { ask, PING, removal } from './questions.js';
+import { Registration } from './registration.js';
 import { Signal } from './signal.js';
 import { socketOptions } from './socket-options.js';
 import { Standing } from './standing.js';
@@ -47,11 +49,14 @@ import { afterUnlinking, LOGGED_OUT, LOGOUT_NOT_SENT, LOGOUT_REFUSED, LOGOUT_UNA
 
 /** How long `closed` may wait for writes that the supervisor has not acknowledged. */
 const WRITES_TIMEOUT_MS = 10_000;
+/** Characters of what an end says of itself. */
+const MAX_MESSAGE = 1000;
 const LOGOUT_TIMEOUT_MS = 5_000;
 const SEND_TIMEOUT_MS = 30_000;
 /** A single ack may get lost; two texts in a row without one are no chance. */
 const UNACKNOWLEDGED_IS_STALLED = 2;
 
+const PASSKEY_ASKED_FOR = 'WhatsApp asks for a passkey before it links this device';
 const NEVER_CONFIRMED = 'the server does not know this pairing: it was never confirmed';
 
 /** A request that cannot be met; `code` is for the supervisor. */
@@ -76,6 +81,7 @@ export class Connection {
   /** @type {NodeJS.Timeout | undefined} */
   #deadline;
   #standing = new Standing();
+  #registration;
   #queue = new OfflineQueue();
   /** Texts in a row that the server has not acknowledged, though it could have. */
   #unacknowledged = 0;
@@ -92,6 +98,17 @@ export class Connection {
   /** @param {ConnectionContext} context */
   constructor(context) {
     this.#context = context;
+    const { auth, log, settings } = context;
+    this.#registration = new Registration({
+      auth,
+      log,
+      over: this.#over,
+      timeoutMs: settings.connectTimeoutMs,
+      onShown: (shown) => this.#onShown(shown),
+      onRetired: () => this.#onRetired(),
+      onPasskey: (notification) =>
+        this.#finish({ code: null, message: PASSKEY_ASKED_FOR, data: { notification } }, 'passkey_required'),
+    });
   }
 
   /** Logged in, and not over. */
@@ -225,7 +242,7 @@ export class Connection {
     const { connectTimeoutMs } = this.#context.settings;
     await this.#over.until(this.#qrShown.wait(), connectTimeoutMs);
     if (!this.#qrShown.raised || this.#over.raised || !this.#sock) throw notOpen();
-    const code = await this.#over.until(this.#sock.requestPairingCode(digits), connectTimeoutMs);
+    const code = await this.#registration.pairingCode(digits);
     if (!code) throw new RequestError('timed_out', 'the request could not be sent');
     return { code };
   }
@@ -256,6 +273,7 @@ export class Connection {
       onUndecryptable: (error) =>
         this.#finish({ code: null, message: error.message, data: null }, 'undecryptable_frame'),
     });
+    this.#registration.attend(sock);
     sock.ev.on('creds.update', () => auth.saveCreds().catch(() => {})); // a refusal comes back through `fail`
     sock.ev.on('connection.update', (update) => this.#onUpdate(update));
     sock.ws.on('frame', (frame) => this.#onFrame(frame));
@@ -294,18 +312,30 @@ export class Connection {
   #onUpdate({ connection, qr, isNewLogin, lastDisconnect }) {
     if (this.#over.raised) return;
     if (qr && !this.#paired) this.#onQr(qr);
-    if (isNewLogin) this.#onPaired();
+    if (isNewLogin) mustNotReject(this.#onPaired());
     if (connection === 'open') this.#onOpen();
     if (connection === 'close') this.#finish(closeFacts(lastDisconnect?.error));
   }
 
   /** @param {string} qr */
   #onQr(qr) {
-    const { session, attempt, report } = this.#context;
     clearTimeout(this.#deadline); // from here on a person is waited for, for as long as Baileys has refs to show
+    this.#registration.next(qr);
     this.#qrShown.raise();
-    this.#standing.shows(qr);
-    report({ type: 'qr', session, attempt, qr });
+  }
+
+  /** @param {import('./registration.js').Shown} shown */
+  #onShown(shown) {
+    const { session, attempt, report } = this.#context;
+    this.#standing.shows(shown);
+    report({ type: 'qr', session, attempt, ...shown });
+  }
+
+  /** Whoever asks for the QR must not be given the old one, nor take us for hung while the new one is not durable. */
+  #onRetired() {
+    const { session, attempt, report } = this.#context;
+    this.#standing.showsNothing();
+    report({ type: 'state', session, attempt, stage: 'qr_retired' });
   }
 
   async #onPaired() {
@@ -344,13 +374,15 @@ export class Connection {
   #armDeadline() {
     const { connectTimeoutMs } = this.#context.settings;
     clearTimeout(this.#deadline);
-    this.#deadline = setTimeout(async () => {
-      await nextTurn(); // after a stall of the event loop the answer may be there, unread
-      if (this.isOpen || (this.#qrShown.raised && !this.#paired)) return;
-      const way = this.#way ? ` through the proxy ${this.#way.name}` : '';
-      const message = `not open after ${connectTimeoutMs} ms${way}`;
-      this.#finish({ code: null, message, data: null }, 'attempt_timed_out');
-    }, connectTimeoutMs);
+    this.#deadline = setTimeout(() => mustNotReject(this.#giveUp()), connectTimeoutMs);
+  }
+
+  async #giveUp() {
+    await nextTurn(); // after a stall of the event loop the answer may be there, unread
+    if (this.isOpen || (this.#qrShown.raised && !this.#paired)) return;
+    const way = this.#way ? ` through the proxy ${this.#way.name}` : '';
+    const message = `not open after ${this.#context.settings.connectTimeoutMs} ms${way}`;
+    this.#finish({ code: null, message, data: null }, 'attempt_timed_out');
   }
 
   /**
@@ -385,9 +417,10 @@ export class Connection {
     const upgraded = this.#transport?.upgraded ?? false;
     const pairing = { registered: auth.registered, qrShown: this.#qrShown.raised, upgraded };
     const reason = verdict ?? closeReason(facts, pairing);
-    if (this.#unlinking) this.#reportClosed(...afterUnlinking(facts, reason));
-    else if (unconfirmed) this.#reportClosed(...this.#afterPairing(facts, reason));
-    else this.#reportClosed(facts, reason);
+    let said = /** @type {[CloseFacts, CloseReason]} */ ([facts, reason]);
+    if (this.#unlinking) said = afterUnlinking(facts, reason);
+    else if (unconfirmed) said = this.#afterPairing(facts, reason);
+    mustNotReject(this.#reportClosed(...said)); // whoever waits for the end would wait for ever
   }
 
   /**
@@ -423,9 +456,10 @@ export class Connection {
   async #reportClosed(facts, reason) {
     const { session, attempt, auth, report, log } = this.#context;
     const { registered } = auth;
-    log.info({ session, attempt, close_code: facts.code, reason }, `closed: ${facts.message}`);
+    const message = facts.message.slice(0, MAX_MESSAGE); // a proxy may answer with a whole page
+    log.info({ session, attempt, close_code: facts.code, reason }, `closed: ${message}`);
     await auth.settled(WRITES_TIMEOUT_MS);
-    report({ type: 'closed', session, attempt, ...facts, registered, reason });
+    report({ type: 'closed', session, attempt, ...facts, message, registered, reason });
     this.#closed.raise();
   }
 

@@ -7,6 +7,7 @@ import { findLeftovers } from './leftovers.js';
 import { Outbox } from './outbox.js';
 import { PhoneWatch } from './phone.js';
 import { KIND, Plaintexts } from './plaintexts.js';
+import { mustNotReject } from './promises.js';
 import { SentMessages } from './sent-messages.js';
 import { IDLE } from './standing.js';
 import { LOGOUT_NOT_SENT } from './unlinking.js';
@@ -117,13 +118,15 @@ export class Session {
       case 'logout':
         return this.#inTurn(async () => link.lost || this.#logout());
       case 'probe':
-        return this.#probe(order.id, link);
+        return mustNotReject(this.#probe(order.id, link));
       case 'send':
-        return this.#reply(order.id, link, (connection) =>
-          connection.sendText([order.to, ...(order.others ?? [])], order.text),
+        return mustNotReject(
+          this.#reply(order.id, link, (connection) =>
+            connection.sendText([order.to, ...(order.others ?? [])], order.text),
+          ),
         );
       case 'pairing-code':
-        return this.#reply(order.id, link, (connection) => connection.pairingCode(order.phone));
+        return mustNotReject(this.#reply(order.id, link, (connection) => connection.pairingCode(order.phone)));
     }
   }
 
@@ -152,7 +155,7 @@ export class Session {
     this.#turn = this.#turn.then(async () => {
       await step();
     });
-    return this.#turn;
+    return mustNotReject(this.#turn); // else every later order would be skipped, without a word
   }
 
   /** @param {Record<string, unknown>} inbound what earlier workers have kept of messages, by name */
@@ -191,7 +194,7 @@ export class Session {
       onStanza: (stanza) => this.#phone.see(stanza, this.#auth.creds.me),
     });
     this.#connection = connection;
-    connection.open();
+    mustNotReject(connection.open());
   }
 
   /**

@@ -2,11 +2,11 @@
 
 /**
  * @typedef {'idle' | 'connecting' | 'login' | 'qr' | 'paired' | 'open'} Stage
- * @typedef {{ stage: Stage, qr: string | null, jid: string | null, name: string | null, open_for_ms: number | null }}
- *   Described
+ * @typedef {{ stage: Stage, qr: string | null, qr_number: number | null, pairing_code: string | null, jid: string | null,
+ *   name: string | null, open_for_ms: number | null }} Described
  */
 
-const NOTHING = { qr: null, jid: null, name: null, open_for_ms: null };
+const NOTHING = { qr: null, qr_number: null, pairing_code: null, jid: null, name: null, open_for_ms: null };
 
 /** @type {Described} */
 export const IDLE = { stage: 'idle', ...NOTHING };
@@ -21,9 +21,14 @@ export class Standing {
     this.#facts = { stage, ...NOTHING };
   }
 
-  /** @param {string} qr */
-  shows(qr) {
-    this.#facts = { stage: 'qr', ...NOTHING, qr };
+  /** @param {import('./registration.js').Shown} shown */
+  shows({ qr, qr_number, pairing_code }) {
+    this.#facts = { stage: 'qr', ...NOTHING, qr, qr_number, pairing_code };
+  }
+
+  /** What was shown is void, and nothing takes its place yet. */
+  showsNothing() {
+    this.#facts = { ...this.#facts, qr: null, pairing_code: null };
   }
 
   /**

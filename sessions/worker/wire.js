@@ -38,8 +38,8 @@ const SURROGATE_ESCAPE = /\\ud[89a-f]/;
  *   import('./standing.js').Described} Held
  * @typedef {{ type: 'hello', protocol: number, worker: string, token: string, pid: number, node_version: string,
  *   baileys_version: string, code: string, sessions: Held[] }} Hello
- * @typedef {{ type: 'state', session: string, attempt: number, stage: 'login' | 'paired' }} State
- * @typedef {{ type: 'qr', session: string, attempt: number, qr: string }} Qr
+ * @typedef {{ type: 'state', session: string, attempt: number, stage: 'login' | 'paired' | 'qr_retired' }} State
+ * @typedef {{ type: 'qr', session: string, attempt: number } & import('./registration.js').Shown} Qr
  * @typedef {{ type: 'opened', session: string, attempt: number, jid: string, name: string | null }} Opened
  * @typedef {{ type: 'closed', session: string, attempt: number } & HowClosed} Closed
  * @typedef {{ type: 'keys.get', session: string, epoch: number, id: number, kind: string, names: string[] }} KeysGet
@@ -133,6 +133,8 @@ const HELD = {
   attempt: integer,
   stage: oneOf('idle', 'connecting', 'login', 'qr', 'paired', 'open'),
   qr: nullable(text),
+  qr_number: nullable(integer),
+  pairing_code: nullable(text),
   jid: nullable(text),
   name: nullable(text),
   open_for_ms: nullable(number),
@@ -151,8 +153,15 @@ export const UP = {
     code: text,
     sessions: list(shape(HELD)),
   },
-  state: { session: text, attempt: integer, stage: oneOf('login', 'paired') },
-  qr: { session: text, attempt: integer, qr: text },
+  state: { session: text, attempt: integer, stage: oneOf('login', 'paired', 'qr_retired') },
+  qr: {
+    session: text,
+    attempt: integer,
+    qr: text,
+    qr_number: nullable(integer),
+    renewed: nullable(flag),
+    pairing_code: nullable(text),
+  },
   opened: { session: text, attempt: integer, jid: text, name: nullable(text) },
   closed: { session: text, attempt: integer, ...HOW_CLOSED },
   'keys.get': { session: text, epoch: integer, id: integer, kind: text, names: list(text) },

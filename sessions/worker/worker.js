@@ -7,6 +7,7 @@ import baileys from '@whiskeysockets/baileys/package.json' with { type: 'json' }
 import { startHeartbeat } from './heartbeat.js';
 import { Line } from './line.js';
 import { createLog } from './log.js';
+import { mustNotReject } from './promises.js';
 import { rehearse } from './rehearsal.js';
 import { Session } from './session.js';
 import { readSettings } from './settings.js';
@@ -59,12 +60,12 @@ class Worker {
       onFrame: (frame, link) => this.#onFrame(frame, link),
       onNeverUp: (cause) => this.#exit(EXIT.CRASHED, `no line to the supervisor: ${cause}`),
       onLost: (cause) => this.#onLost(cause),
-      onOver: () => this.#depart(),
+      onOver: () => mustNotReject(this.#depart()),
       onDoubtOver: () => this.#forEachSession((session) => session.speak()),
       onProtocolError: (error) => this.#exit(EXIT.PROTOCOL_ERROR, `not our protocol: ${error.message}`),
     });
     startHeartbeat(heartbeatIntervalMs, (beat) => this.#send(beat));
-    setTimeout(() => this.#warmUp(), WARM_UP_AFTER_MS).unref();
+    setTimeout(() => mustNotReject(this.#warmUp()), WARM_UP_AFTER_MS).unref();
   }
 
   /** What has been compiled so far is kept for other workers. And a spare, as this one then seems to be, rehearses. */
@@ -109,11 +110,11 @@ class Worker {
       case 'refuse':
         return this.#exit(EXIT.REFUSED, `refused by the supervisor: ${frame.reason}`);
       case 'shutdown':
-        return this.#shutDown();
+        return mustNotReject(this.#shutDown());
       case 'assign':
         return this.#assign(frame);
       case 'release':
-        return this.#release(frame.session);
+        return mustNotReject(this.#release(frame.session));
       default:
         return this.#order(frame, link);
     }

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Final, Generic, TypeVar
 
 from supervisor.host.connections import Connections, count_connections
+from supervisor.host.disks import DiskReading
 from supervisor.host.processes import (
     OPEN_FILES,
     PROC,
@@ -20,7 +21,7 @@ from supervisor.host.processes import (
     process_limits,
     read_process,
 )
-from supervisor.host.readings import Host, HostSample
+from supervisor.host.readings import HostSample, Sampler
 
 FRESH_SECONDS: Final = 1.0
 SHARE: Final = 10
@@ -80,6 +81,7 @@ class Reading:
     connections: Connections | None
     workers: WorkersReading | None
     supervisor: SupervisorReading | None
+    disks: tuple[DiskReading, ...] = ()
     notes: tuple[str, ...] = ()
 
 
@@ -127,7 +129,7 @@ class Lookout:
 
     def __init__(
         self,
-        host: Host,
+        host: Sampler,
         websocket_ports: Collection[int],
         proc: Path = PROC,
         fresh_seconds: float = FRESH_SECONDS,

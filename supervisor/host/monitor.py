@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, Final
 
-from supervisor.host.alarms import AlertLimits, alarms
+from supervisor.host.alarms import AlertLimits, alarms, judge
 from supervisor.host.documents import document
 from supervisor.host.lookout import Reading
 from supervisor.host.numbers import whole
@@ -101,7 +101,11 @@ class ResourceMonitor:
 def reading_document(reading: Reading, limits: AlertLimits) -> dict[str, Any]:
     """One reading with its alarms, for programs."""
     shown: dict[str, Any] = document(reading)
-    active = [{"name": name, "message": words} for name, words in alarms(reading, limits).items()]
+    active = [
+        {"name": name, "message": one.message, "severity": one.severity, "value": one.value, "limit": one.limit}
+        for name, one in judge(reading, limits).items()
+        if one.above
+    ]
     return {"at": iso(reading.at)} | {name: part for name, part in shown.items() if name != "at"} | {"alarms": active}
 
 

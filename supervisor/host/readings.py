@@ -6,10 +6,11 @@ In a container, or a unit with limits, memory and CPU are what its control group
 import os
 import threading
 import time
+from collections import deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final, NamedTuple
+from typing import Final, NamedTuple, Protocol
 
 import psutil
 
@@ -24,7 +25,7 @@ NO_LIMIT: Final = 1 << 62
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HostSample:
-    """The host, cheaply: memory and swap in bytes, CPU as a fraction since the last sample, rates since the last sample."""
+    """The host, cheaply: memory and swap in bytes; CPU as a fraction, and rates, over the window that ends now."""
 
     total_memory_bytes: int
     """The machine's, or the control group's limit where that is less."""
@@ -51,6 +52,8 @@ class HostSample:
     network_out_bytes_per_second: float
     network_in_packets_per_second: float
     network_out_packets_per_second: float
+    window_seconds: float = 0.0
+    """Over how long the CPU's share and the rates are taken; 0: there is nothing to compare with yet."""
 
 
 class Traffic(NamedTuple):
@@ -76,10 +79,18 @@ class Counters:
     """The control group with a quota, if there is one."""
 
 
-class Host:
-    """The sampler. Between two samples lies at least a second: over less, a share of CPU time is noise, and readers spoil it for each other.
+class Sampler(Protocol):
+    """Whoever samples the host."""
 
-    Threads may share it. `least_seconds`: for a caller that is alone with its sampler and wants another pace.
+    def sample(self, now: float) -> HostSample:
+        """The host now, or a second ago. `now`: seconds of a monotonic clock."""
+
+
+class Host:
+    """The sampler of one who is alone with it: CPU and rates are those since his last sample.
+
+    Between two samples lies at least a second: over less, a share of CPU time is noise. Threads may share it.
+    `least_seconds`: for a caller that wants another pace.
     """
 
     def __init__(self, least_seconds: float = SAMPLE_SECONDS, count: Callable[[], Counters] | None = None) -> None:
@@ -97,6 +108,37 @@ class Host:
                 counters = self._count()
                 self._last = _sample(self._before, counters)
                 self._before, self._taken_at = counters, now
+            return self._last
+
+
+class WindowedHost:
+    """The sampler of many: CPU and rates are those of the same last seconds, whoever asks and how often.
+
+    One task counts on a schedule (`count`); nobody who asks moves the window. Threads may share it.
+    """
+
+    def __init__(self, window_seconds: float, count: Callable[[], Counters] | None = None) -> None:
+        self._window_seconds = window_seconds
+        self._count = count or count_now
+        self._counts = deque([self._count()])
+        self._taken_at = float("-inf")
+        self._last: HostSample | None = None
+        self._lock = threading.Lock()
+
+    def count(self) -> None:
+        """Count once more, and forget what is older than the window."""
+        counted = self._count()
+        with self._lock:
+            self._counts.append(counted)
+            while len(self._counts) > 2 and self._counts[1].at_seconds <= counted.at_seconds - self._window_seconds:
+                self._counts.popleft()
+            self._last = None
+
+    def sample(self, now: float) -> HostSample:
+        """Memory, load and descriptors now, or a second ago; CPU and rates of the window."""
+        with self._lock:
+            if self._last is None or not 0 <= now - self._taken_at < SAMPLE_SECONDS:  # below 0: another clock
+                self._last, self._taken_at = _sample(self._counts[0], self._counts[-1]), now
             return self._last
 
 
@@ -201,6 +243,7 @@ def _sample(before: Counters, after: Counters) -> HostSample:
         network_out_bytes_per_second=out_bytes,
         network_in_packets_per_second=in_packets,
         network_out_packets_per_second=out_packets,
+        window_seconds=round(after.at_seconds - before.at_seconds, 1),
     )
 
 

@@ -180,7 +180,7 @@ async def test_answers_to_texts_that_an_earlier_supervisor_sent_are_not_taken_fo
     start_supervisor: StartSupervisor, standin: StandIn
 ) -> None:
     """WhatsApp is frozen while one supervisor sends, is killed, and the next one sends: all answers come in one go."""
-    supervisor = await start_supervisor(health_check_interval=600_000, response_time_threshold=60_000)
+    supervisor = await start_supervisor(health_check_interval=600_000, probe_timeout=60_000)
     await pair(supervisor, standin, "sender")
     await supervisor.must("POST", "/sessions/sender/messages", text("we have met"))
     before = await standin.last_entry()

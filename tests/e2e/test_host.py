@@ -52,16 +52,31 @@ async def test_the_host_is_shown_with_workers_and_supervisor(
 
 
 async def test_a_limit_of_the_host_raises_one_alert(start_supervisor: StartSupervisor) -> None:
-    """A share of descriptors that every supervisor is above."""
-    supervisor = await start_supervisor(descriptor_threshold=0.000001, health_check_interval=200)
+    """A share of descriptors, and of the disk, that every supervisor is above: an event, a line in the log, and in what is on."""
+    supervisor = await start_supervisor(
+        descriptor_threshold=0.000001, disk_threshold=0.000001, health_check_interval=200, log_format="json"
+    )
 
     async def alerts() -> list[str]:
         events = (await supervisor.get("/events"))["events"]
         names = [event["data"]["name"] for event in events if event["type"] == "alert"]
-        return [name for name in names if name.endswith("descriptors")]
+        return [name for name in names if name == "disk_space" or name.endswith("descriptors")]  # else the machine's
 
-    await eventually(alerts)
-    await supervisor.get("/events?after=999999&wait=1")
-    assert sorted(await alerts()) in (["descriptors", "supervisor_descriptors"], ["supervisor_descriptors"])
-    on = {alarm["name"] for alarm in (await supervisor.get("/host"))["alarms"]}
-    assert "supervisor_descriptors" in on
+    await eventually(alerts, lambda seen: {"supervisor_descriptors", "disk_space"} <= set(seen))
+    last = (await supervisor.get("/events"))["last"]
+    await supervisor.get(f"/events?after={last}&wait=1")
+    told = await alerts()
+    assert sorted(told) == sorted(set(told))
+    lines = {line["alert"]: line for line in supervisor.logged("alert")}
+    assert set(lines) >= {"supervisor_descriptors", "disk_space"}
+    assert lines["disk_space"]["severity"] in ("warning", "critical")
+    assert lines["disk_space"]["value"] > lines["disk_space"]["limit"]
+    assert str(supervisor.directory) in lines["disk_space"]["event"]
+    for shown in (await supervisor.get("/alerts"), await supervisor.get("/performance-metrics")):
+        on = {alert["name"]: alert for alert in shown["alerts"]}
+        assert on["disk_space"]["state"] == "began"
+        assert on["disk_space"]["endedAt"] is None
+    host = await supervisor.get("/host")
+    assert "supervisor_descriptors" in {alarm["name"] for alarm in host["alarms"]}
+    assert host["disks"][0]["totalBytes"] > host["disks"][0]["availableBytes"]
+    assert host["host"]["windowSeconds"] >= 0

@@ -237,7 +237,7 @@ async def test_a_deaf_session_gets_its_socket_renewed_then_its_worker_and_is_the
     standin: StandIn, lab_directory: Path
 ) -> None:
     """Bytes arrive, but no probe is answered: at most twice in six hours, and the breaker is not charged."""
-    quick = environment({"health_check_interval": 300, "response_time_threshold": 500})
+    quick = environment({"health_check_interval": 300, "probe_timeout": 500})
     supervisor = await Supervisor(lab_directory / "deaf", standin.environment() | quick).start()
     await pair(supervisor, standin, "deaf")
     talking = asyncio.create_task(keep_talking(standin, "deaf"))

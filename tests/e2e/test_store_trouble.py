@@ -59,7 +59,9 @@ async def told(supervisor: Supervisor, session: str) -> set[str]:
 
 async def store_alerts(supervisor: Supervisor) -> list[str]:
     return [
-        event["data"]["state"] for event in await supervisor.events("alert") if event["data"].get("name") == "store"
+        event["data"]["storeState"]
+        for event in await supervisor.events("alert")
+        if event["data"].get("name") == "store"
     ]
 
 
@@ -92,6 +94,10 @@ async def test_a_failing_store_closes_no_session_acknowledges_nothing_and_all_re
             status, ready = await supervisor.call("GET", "/readyz")
             assert (status, ready["status"], ready["store"]) == (200, "ready", "failing")
             assert set(ready["tasks"].values()) == {"ok"}, "a store that fails is no failure of a task"
+            on = (await supervisor.get("/alerts"))["alerts"]
+            assert [(alert["name"], alert["severity"], alert["state"]) for alert in on if alert["name"] == "store"] == [
+                ("store", "critical", "began")
+            ], "whoever looks sees it while the store fails; its event waits for the store"
             assert not unsaved & await receipted(standin, name)
             assert not unsaved & await told(supervisor, name)
             for session in (name, bystander):

@@ -68,6 +68,8 @@ async def test_a_session_is_paired_by_code(start_supervisor: StartSupervisor, st
     await supervisor.wait_state("by-code", "qr")
     code = (await supervisor.must("POST", "/sessions/by-code/pairing-code", {"phone": "+55 (11) 98888-0001"}))["code"]
     assert len(code) == 8
+    status, answer = await supervisor.call("POST", "/sessions/by-code/pairing-code", {"phone": "+5511988880001"})
+    assert (status, answer["error"]["code"]) == (429, "too_soon"), "each code rings at the phone"
     await standin.call("POST", "/enter-code", {"phone": "5511988880001", "code": code})
     assert (await supervisor.wait_state("by-code", "open"))["jid"].startswith("5511988880001")
 
@@ -86,9 +88,7 @@ async def test_a_silent_fault_of_an_open_session_is_noticed_and_healed(
 ) -> None:
     """Acceptance 4: a short probe interval stands for the default one; the benchmark measures at the defaults."""
     parameters, reasons = SILENT_FAULTS[fault]
-    supervisor = await start_supervisor(
-        health_check_interval=500, response_time_threshold=1000, reconnection_base_delay=100
-    )
+    supervisor = await start_supervisor(health_check_interval=500, probe_timeout=1000, reconnection_base_delay=100)
     name = f"silent-{fault}"
     await pair(supervisor, standin, name)
     before = await logins(standin, name)

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import stat
 import subprocess
 from pathlib import Path
@@ -364,3 +365,42 @@ def test_without_the_credentials_of_a_pairing_nothing_is_accepted(by_baileys: Pa
         changed = json.dumps(json.loads(bytes(creds.value)) | change).encode()
         with pytest.raises(NotImportable, match=words):
             baileys_folders.accept([entry("creds", changed, "creds")])
+
+
+def test_a_folder_named_as_in_baileys_examples_is_called_by_its_number(by_baileys: Path, tmp_path: Path) -> None:
+    number = json.loads((by_baileys / "creds.json").read_text())["me"]["id"].split(":")[0].split("@")[0]
+    for name in ("auth_info_baileys", "baileys_auth_info", "auth_info_multi", "session", "tokens"):
+        shutil.copytree(by_baileys, tmp_path / name / name)
+        assert baileys_folders.find(tmp_path / name / name).sessions[0].id == number
+    shutil.copytree(by_baileys, tmp_path / "loja-1" / "support-bot-7")
+    assert baileys_folders.find(tmp_path / "loja-1").sessions[0].id == "support-bot-7"
+
+
+def test_two_folders_that_would_be_one_session_are_told(by_baileys: Path, tmp_path: Path) -> None:
+    for name in ("auth_info", "auth_info_baileys"):
+        shutil.copytree(by_baileys, tmp_path / "bots" / name)
+    found = baileys_folders.find(tmp_path / "bots")
+    (refused,) = found.refused
+    assert len(found.sessions) == 1
+    assert "and so is" in refused.reason
+    assert "--id" in refused.hint
+
+
+@pytest.mark.parametrize("torn", ["", '{"noiseKey": ', None], ids=["empty", "torn", "gone"])
+def test_a_good_copy_beside_bad_creds_is_named_and_taken_when_it_may_be(
+    by_baileys: Path, tmp_path: Path, torn: str | None
+) -> None:
+    folder = tmp_path / "shop"
+    shutil.copytree(by_baileys, folder)
+    (folder / "creds.json").rename(folder / "creds.json.bak")
+    if torn is not None:
+        (folder / "creds.json").write_text(torn)
+    (refused,) = baileys_folders.find(folder).refused
+    assert "creds.json.bak beside it holds good credentials" in refused.reason
+    assert "--use-backup" in refused.hint
+    (session,) = baileys_folders.find(folder, use_backup=True).sessions
+    assert content(session.entries) == content(baileys_folders.read(by_baileys).entries)
+    assert "creds.json.bak" in session.warnings[0]
+    (folder / "creds.json.bak").write_text("{}")
+    (refused,) = baileys_folders.find(folder).refused
+    assert "bak" not in refused.reason

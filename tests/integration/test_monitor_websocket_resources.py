@@ -102,7 +102,8 @@ def test_real_connections_are_counted_and_raise_the_alarm(watching: Any) -> None
     told = json.loads(said)
     assert told["connections"]["websockets"] == 12
     assert told["connections"]["byPort"][str(port)] == 24
-    assert {"name": "websockets", "message": "12 WebSocket connections, above 11"} in told["alarms"]
+    (alarm,) = [alarm for alarm in told["alarms"] if alarm["name"] == "websockets"]
+    assert (alarm["message"], alarm["value"], alarm["limit"]) == ("12 WebSocket connections, above 11", 12, 11)
 
 
 def test_the_supervisor_of_the_data_directory_is_found(watching: Any, environment: dict[str, str]) -> None:

@@ -12,6 +12,7 @@ import pytest
 import pytest_asyncio
 import structlog
 
+from supervisor import installation
 from tests.fakes import fake_time
 
 
@@ -25,10 +26,11 @@ def _quiet() -> Iterator[None]:
 
 @pytest.fixture
 def bare_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """No `WHATSAPP_*` variable is set, and the working directory is empty (it has no `.env`)."""
+    """No `WHATSAPP_*` variable is set, and the installation's folder, where we stand, is empty (it has no `.env`)."""
     for name in [name for name in os.environ if name.upper().startswith("WHATSAPP_")]:
         monkeypatch.delenv(name)
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(installation, "INSTALLED", tmp_path)
     return tmp_path
 
 

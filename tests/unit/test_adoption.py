@@ -172,7 +172,7 @@ async def test_an_adopted_qr_is_shown_and_can_be_scanned() -> None:
     async with World() as world:
         worker = await _returns(world, Stage.QR)
         await world.until(S.QR)
-        assert world.session.qr() == "QR-TEXT"
+        assert world.session.qr().qr == "QR-TEXT"
         worker.report(wire.Qr("shop", attempt=7, qr="NEXT"))
         worker.report(wire.State("shop", attempt=7, stage="paired"))
         await world.until(S.CONNECTING)
@@ -423,7 +423,7 @@ async def test_a_refused_worker_that_cannot_be_ended_does_not_unpark_the_session
     async with World() as world:
         await _parked(world)
         worker = world.workers.comes_back("shop", **_held(Stage.IDLE))
-        worker.stop_error = TimeoutError()
+        worker.unkillable = True
         await world.start()
         await asyncio.sleep(MINUTE)
         worker.end(Exit(signal=9))

@@ -12,6 +12,7 @@ from supervisor.host.readings import (
     Counters,
     Host,
     Traffic,
+    WindowedHost,
     count_now,
     counted_interfaces,
     cpu_fraction,
@@ -33,6 +34,11 @@ AFTER = Counters(
     all_seconds=204.0,
     traffic={"eth0": Traffic(3000, 2500, 30, 21), "new": Traffic(9, 9, 9, 9)},
 )
+
+
+def _busy(at: float, busy: float) -> Counters:
+    """Of one core that has been busy for so long."""
+    return Counters(at_seconds=at, busy_seconds=busy, all_seconds=at, traffic={})
 
 
 class Counting:
@@ -156,3 +162,15 @@ def test_descriptors_of_the_whole_system(tmp_path: Path, text: str, found: tuple
 
 def test_where_the_kernel_does_not_tell_descriptors_are_unknown(tmp_path: Path) -> None:
     assert read_descriptors(tmp_path / "file-nr") == (None, None)
+
+
+def test_whoever_asks_gets_the_same_window_however_often_others_ask() -> None:
+    """A dashboard that polls each second must not leave the alert a window of a second."""
+    counts = [_busy(at, busy) for at, busy in ((0, 0), (10, 10), (20, 10), (30, 10), (40, 30))]
+    host = WindowedHost(window_seconds=30.0, count=Counting(*counts))
+    shares = []
+    for step in range(4):
+        host.count()
+        shares.append({host.sample(10.0 * step + tick).cpu_fraction for tick in range(10)})
+    assert [{round(share, 2) for share in seen} for seen in shares] == [{1.0}, {0.5}, {0.33}, {0.67}]
+    assert host.sample(99.0).window_seconds == 30.0

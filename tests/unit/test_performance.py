@@ -3,8 +3,7 @@
 import asyncio
 import os
 import threading
-from collections.abc import Mapping
-from types import SimpleNamespace
+from dataclasses import dataclass
 from typing import Any
 
 import pytest
@@ -13,6 +12,8 @@ from sessions.forever import Forever
 from sessions.model import SessionId, SessionState
 from sessions.snapshot import Performance
 from supervisor import host_watch
+from supervisor.alerts import Alerts
+from supervisor.host.disks import DiskReading
 from supervisor.host.lookout import Reading
 from supervisor.host.readings import Host
 from supervisor.host_watch import HostWatch
@@ -50,20 +51,22 @@ def _session(average: float | None) -> dict[SessionId, Performance]:
     ],
 )
 def test_what_is_above_its_threshold_is_an_alarm(seen: Reading, errors: float, alarms: set[str]) -> None:
-    assert {name for session, name in assess(seen, errors, {}, LIMITS) if session is None} == alarms
+    found = assess(seen, errors, {}, LIMITS)
+    assert {name for (session, name), judged in found.items() if session is None and judged.above} == alarms
 
 
 @pytest.mark.parametrize(("average", "alarm"), [(None, False), (5000.0, False), (5000.1, True)])
 def test_slow_round_trips_are_the_sessions_own_alarm(average: float | None, alarm: bool) -> None:
-    assert ((SHOP, "response_time") in assess(_reading(), 0.0, _session(average), LIMITS)) is alarm
+    judged = assess(_reading(), 0.0, _session(average), LIMITS).get((SHOP, "response_time"))
+    assert (judged is not None and judged.above) is alarm
 
 
 def test_an_alarm_says_the_figure_and_the_limit() -> None:
-    assert assess(_reading(memory=950), 0.0, {}, LIMITS) == {(None, "memory"): "memory is 95%, above 80%"}
-    assert assess(_reading(), 0.25, {}, LIMITS) == {(None, "error_rate"): "error_rate is 25%, above 10%"}
-    words = assess(_reading(), 0.0, _session(7000.0), LIMITS)[SHOP, "response_time"]
-    assert "7000 ms" in words
-    assert "5000 ms" in words
+    assert assess(_reading(memory=950), 0.0, {}, LIMITS)[None, "memory"].message == "memory is 95%, above 80%"
+    assert assess(_reading(), 0.25, {}, LIMITS)[None, "error_rate"].message == "error_rate is 25%, above 10%"
+    slow = assess(_reading(), 0.0, _session(7000.0), LIMITS)[SHOP, "response_time"]
+    assert slow.message == "round trips take 7000 ms, above 5000 ms"
+    assert (slow.value, slow.limit) == (7000.0, 5000.0)
 
 
 @pytest.mark.parametrize(
@@ -117,38 +120,62 @@ class Watch:
 
 @pytest.mark.looptime
 async def test_an_alert_is_raised_once_and_taken_back_once() -> None:
-    """A figure that falls below its threshold for a reading or two is not back."""
-    watch = Watch(*(_reading(cpu=cpu) for cpu in (0.0, 1.0, 0.0, 1.0, 0.0, 0.0, 0.95, 0.0, 0.0, 0.0, 0.0)))
-    published: list[tuple[SessionId | None, str, str]] = []
-
-    def publish(session: SessionId | None, kind: str, data: Mapping[str, Any]) -> None:
-        assert kind == "alert"
-        published.append((session, data["name"], data["message"]))
-
-    look = monitor(NoSessions(), watch, LIMITS, publish)  # type: ignore[arg-type]
+    """A figure that falls below its threshold for a reading or two is not back; the end tells the figure as it is now."""
+    watch = Watch(*(_reading(cpu=cpu) for cpu in (0.0, 1.0, 0.0, 1.0, 0.0, 0.0, 0.95, 0.0, 0.0, 0.12, 0.0)))
+    published: list[tuple[SessionId | None, str, dict[str, Any]]] = []
+    alerts = Alerts(lambda session, kind, data: published.append((session, kind, dict(data))))
+    look = monitor(NoSessions(), watch, LIMITS, alerts)  # type: ignore[arg-type]
     kept = Forever().keep("performance monitor", look, every_seconds=30.0, at_once=False)
     await asyncio.sleep(30 * 13)
     await kept.close()
-    assert [(session, name) for session, name, _ in published] == [(None, "cpu"), (None, "cpu")]
-    assert published[0][2] == "cpu is 100%, above 90%"
-    assert published[1][2] == "no more: cpu is 95%, above 90%"
+    assert [(session, kind, data["name"], data["state"]) for session, kind, data in published] == [
+        (None, "alert", "cpu", "began"),
+        (None, "alert", "cpu", "ended"),
+    ]
+    began, ended = (data for _, _, data in published)
+    assert (began["message"], began["value"], began["limit"]) == ("cpu is 100%, above 90%", 1.0, 0.9)
+    assert (ended["message"], ended["value"], ended["limit"]) == ("cpu is 12%, not above 90%", 0.12, 0.9)
+    assert alerts.active() == []
     assert not watch.weighed_workers  # 5,000 of them would cost seconds, every half minute
+
+
+@pytest.mark.looptime
+async def test_a_disk_that_goes_on_filling_is_told_again_when_it_becomes_critical() -> None:
+    disks = [(DiskReading(directories=("/data",), used_fraction=used),) for used in (0.84, 0.86, 0.96, 0.97, 0.5)]
+    watch = Watch(*(reading(disks=one) for one in disks))
+    published: list[dict[str, Any]] = []
+    alerts = Alerts(lambda session, kind, data: published.append(dict(data)))
+    look = monitor(NoSessions(), watch, LIMITS, alerts)  # type: ignore[arg-type]
+    kept = Forever().keep("performance monitor", look, every_seconds=30.0, at_once=False)
+    await asyncio.sleep(30 * 10)
+    await kept.close()
+    assert [(one["name"], one["severity"], one["state"], one["limit"]) for one in published] == [
+        ("disk_space", "warning", "began", 0.85),
+        ("disk_space", "critical", "began", 0.95),
+        ("disk_space", "critical", "ended", 0.95),
+    ]
+    assert published[1]["message"] == "96% of the room of the file system of /data is used, above 95%"
 
 
 async def test_many_callers_take_one_thread_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
     threads: list[int] = []
     busy = threading.Lock()
 
+    @dataclass
+    class SimpleReading:
+        whom: Any
+        disks: object = ()
+
     class Slow:
         def __init__(self, *_: object) -> None:
             pass
 
-        def reading(self, _now: float, whom: Any, _with_workers: bool) -> SimpleNamespace:
+        def reading(self, _now: float, whom: Any, _with_workers: bool) -> SimpleReading:
             assert busy.acquire(blocking=False)
             threads.append(threading.get_ident())
             threading.Event().wait(0.005)  # long enough for another one to begin, if it could
             busy.release()
-            return SimpleNamespace(whom=whom)
+            return SimpleReading(whom)
 
     monkeypatch.setattr(host_watch, "Lookout", Slow)
     watch = HostWatch(Host(), {443}, lambda: (1, 2))

@@ -58,9 +58,8 @@ def test_who_pairs_is_there_and_a_session_is_watched_from_its_first_open_on() ->
 @pytest.mark.looptime(noop_cycles=6)
 @pytest.mark.usefixtures("no_tasks_left", "wall_clock_in_step")
 async def test_a_phone_that_gives_no_sign_is_told_of_once_a_day_and_a_sign_ends_it() -> None:
-    hourly = SessionConfig(
-        health=HealthConfig(interval_seconds=3600.0)
-    )  # else most of the time goes into 70,000 probes
+    # Else most of the time goes into 70,000 probes and 100,000 looks at the heartbeat.
+    hourly = SessionConfig(health=HealthConfig(interval_seconds=3600.0, heartbeat_timeout_seconds=7200.0))
     async with World(hourly) as world:
         await world.start()
         await world.until(S.OPEN)
@@ -84,4 +83,4 @@ async def test_a_phone_that_gives_no_sign_is_told_of_once_a_day_and_a_sign_ends_
 
 
 def _warnings(world: World) -> list[float]:
-    return [at for at, kind, data in world.events if kind == "alert" and data["name"] == "phone_offline"]
+    return world.alerts("phone_offline")

@@ -67,6 +67,9 @@ TABLE: dict[R, Row] = {
     R.UPGRADE_REFUSED: Row(action=Action.RETRY, waits=(0.0, 2.0), counts=1),
     # 408 "QR refs attempts ended": a human asks for a new one
     R.QR_EXPIRED: Row(action=Action.PARK, waits=None, force=False),
+    # a passkey, which only a browser gives: each scan would end the same way
+    R.PASSKEY_REQUIRED: Row(action=Action.PARK, waits=None, force=False),
+    R.SAME_DEVICE: Row(action=Action.PARK, waits=None, force=False),
     # 500: common with base 5 s
     R.SERVER_ERROR: Row(action=Action.RETRY, waits=(0.0, 5.0), counts=1),
     # 501, 503: the same

@@ -9,6 +9,7 @@ import msgspec
 import pytest
 
 from sessions import wire
+from sessions.attempt import ShownQr
 from sessions.events import Command
 from sessions.limits import Excess, Severity
 from sessions.model import CloseReason as R
@@ -27,6 +28,8 @@ MINUTE = 60.0
 HOUR = 3600.0
 DAY = 24 * HOUR
 STABLE = 61.0
+DEVICE = "5511999990000:7@s.whatsapp.net"
+DEVICE_CREDS = CREDS[:-1] + b', "account": {"details": ""}, "me": {"id": "' + DEVICE.encode() + b'"}}'
 
 
 def _now() -> float:
@@ -138,6 +141,30 @@ async def test_a_worker_that_is_gone_as_it_is_told_to_connect_counts_as_a_crash(
         await world.until(S.OPEN, within=30)
         assert world.session.reconnection().close_reason is R.WORKER_EXITED
         assert world.alerts("session_error") == []
+
+
+@pytest.mark.parametrize(
+    "report",
+    [
+        wire.State("shop", attempt=1, stage="paired"),
+        wire.State("shop", attempt=1, stage="qr_retired"),
+        wire.Qr("shop", attempt=1, qr="AGAIN"),
+        wire.Opened("shop", attempt=1, jid="15550000009:1@s.whatsapp.net"),
+    ],
+    ids=lambda report: getattr(report, "stage", type(report).__name__),
+)
+async def test_a_worker_that_pairs_or_opens_what_is_open_is_ended(report: wire.Up) -> None:
+    async with World() as world:
+        await world.start()
+        await world.until(S.OPEN)
+        mad = world.workers.last
+        mad.report(report)
+        await asyncio.sleep(30)
+        await world.until(S.OPEN)
+        assert mad.killed
+        assert world.session.reconnection().close_reason is R.WORKER_EXITED
+        assert world.session.view().jid == "15550000001:1@s.whatsapp.net", "whom it belongs to is not changed"
+        assert world.alerts("session_error") == [], "it is no error of this program"
 
 
 async def test_a_worker_that_ends_in_any_state_is_replaced() -> None:
@@ -725,8 +752,62 @@ async def test_sending_and_pairing_are_refused_when_they_cannot_work() -> None:
         world.workers.plan.append(shows_qr())
         await world.ask(Command.START)
         await world.until(S.QR)
-        assert world.session.qr() == "QR-TEXT"
+        assert world.session.qr().qr == "QR-TEXT"
         assert await world.session.pairing_code("15550000002") == "ABCD1234"
+
+
+async def test_a_qr_that_whatsapp_retires_is_served_no_more_and_the_next_one_is_told() -> None:
+    async with World() as world:
+        world.workers.plan.append(shows_qr(expires_after=None))
+        await world.start()
+        await world.until(S.QR)
+        worker = world.workers.last
+        worker.report(wire.Qr("shop", attempt=1, qr="OLD", qr_number=1, renewed=False, pairing_code="OLDCODE1"))
+        await asyncio.sleep(0.1)
+        worker.report(wire.State("shop", attempt=1, stage="qr_retired"))
+        await asyncio.sleep(0.1)
+        with pytest.raises(Refused, match="renewing its QR") as refused:
+            world.session.qr()
+        assert (world.session.state, refused.value.code) == (S.QR, "no_qr")
+        for _ in range(2):  # told again, it is no further event
+            worker.report(wire.Qr("shop", attempt=1, qr="NEW", qr_number=2, renewed=True, pairing_code="NEWCODE1"))
+        await asyncio.sleep(0.1)
+        assert world.session.qr() == ShownQr("NEW", 2, "NEWCODE1")
+        told = [(kind, data) for _, kind, data in world.events if kind in {"qr", "pairing_code"}]
+        assert told == [
+            ("qr", {"qr": "QR-TEXT", "number": 0, "renewed": False}),
+            ("qr", {"qr": "OLD", "number": 1, "renewed": False}),
+            ("pairing_code", {"code": "OLDCODE1", "renewed": False}),
+            ("qr", {"qr": "NEW", "number": 2, "renewed": True}),
+            ("pairing_code", {"code": "NEWCODE1", "renewed": True}),
+        ]
+
+
+async def test_a_worker_that_waits_for_the_store_to_take_the_new_secret_is_not_hung() -> None:
+    async with World() as world:
+        world.workers.plan.append(shows_qr(expires_after=None))
+        await world.start()
+        await world.until(S.QR)
+        for _ in range(10):
+            world.workers.last.report(wire.State("shop", attempt=1, stage="qr_retired"))
+            await asyncio.sleep(20)
+        assert (world.session.state, len(world.workers.made)) == (S.QR, 1)
+
+
+async def test_a_passkey_that_is_asked_for_parks_and_shows_no_further_qr_until_a_human_starts_it() -> None:
+    async with World() as world:
+        world.workers.plan.append(closes(R.PASSKEY_REQUIRED))
+        await world.start()
+        await world.until(S.PARKED)
+        await asyncio.sleep(DAY)
+        assert (world.session.state, len(world.workers.attempts)) == (S.PARKED, 1)
+        assert "passkey" in world.session.reconnection().human_action
+        refusal = await world.ask(Command.FORCE)
+        assert isinstance(refusal, Refused)
+        assert refusal.code == "passkey_required"
+        world.workers.plan.append(shows_qr())
+        await world.ask(Command.START)
+        await world.until(S.QR)
 
 
 async def test_a_sent_text_is_counted_and_its_id_given() -> None:
@@ -805,12 +886,12 @@ async def test_key_writes_of_an_old_worker_are_refused() -> None:
         await world.until(S.OPEN, within=10)
         old, new = world.workers.made
         entry = wire.KeyEntry("creds", "creds", CREDS)  # type: ignore[arg-type]
-        old.alive = True  # a process that was thought to be dead
+        old.lives = True  # a process that was thought to be dead
         assert old.owner is not None
         old.owner.on_frame(old, wire.KeysSet("shop", epoch=1, seq=1, entries=[entry]))
         new.report(wire.KeysSet("shop", epoch=2, seq=7, entries=[]))
         await asyncio.sleep(0.01)
-        old.alive = False
+        old.lives = False
         assert old.sent[-1] == wire.KeysAck("shop", seq=1, ok=False, error="stale_epoch")
         assert new.sent[-1] == wire.KeysAck("shop", seq=7, ok=True)
         assert world.store.auth == {}
@@ -1168,3 +1249,34 @@ async def test_an_error_of_our_own_is_told_and_the_session_tries_again_in_a_whil
         assert len(world.alerts("session_error")) == 1
         assert not world.workers.made[0].alive
         await world.until(S.OPEN, within=15)
+
+
+# --- one device, two sessions -----------------------------------------------------------------------------------------------
+
+
+async def test_a_session_whose_device_another_one_is_parks_without_a_login_and_names_it() -> None:
+    async with World() as world:
+        world.paired(DEVICE_CREDS)
+        world.store.devices[DEVICE] = "loja-1"
+        await world.start()
+        await world.until(S.PARKED)
+        shown = world.session.reconnection()
+        assert shown.close_reason is R.SAME_DEVICE
+        assert "'loja-1'" in (shown.close_message or "")
+        assert world.workers.attempts == []
+        await asyncio.sleep(DAY)
+        assert world.workers.attempts == [], "nothing tries again by itself"
+        world.store.devices.clear()
+        await world.ask(Command.START)
+        await world.until(S.OPEN)
+
+
+async def test_an_open_session_that_turns_out_to_be_anothers_device_is_closed_and_parked() -> None:
+    async with World() as world:
+        world.store.devices["15550000001:1@s.whatsapp.net"] = "loja-1"
+        await world.start()
+        await world.until(S.PARKED)
+        shown = world.session.reconnection()
+        assert shown.close_reason is R.SAME_DEVICE
+        assert "'loja-1'" in (shown.close_message or "")
+        assert len(world.workers.attempts) == 1

@@ -1,5 +1,6 @@
 """The settings: seed 002's names and defaults, and refusals that say which variable, what it holds and what it takes."""
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -9,7 +10,7 @@ from pydantic import ValidationError
 
 from sessions.limits import Limits
 from supervisor import settings
-from supervisor.settings import BadSettings, Settings, is_loopback, load, unknown_variables
+from supervisor.settings import BadSettings, Settings, file_warnings, is_loopback, load, unknown_variables, variable
 
 pytestmark = pytest.mark.usefixtures("bare_environment")
 KEY = "ab" * 32
@@ -35,13 +36,13 @@ def test_the_seeds_names_and_defaults_are_kept(name: str, default: object) -> No
     assert getattr(load(), name.removeprefix("WHATSAPP_").lower()) == default
 
 
-def test_the_rest_of_the_design_is_kept() -> None:
+def test_the_rest_of_the_design_is_kept(bare_environment: Path) -> None:
     loaded = load()
     assert (loaded.connect_timeout, loaded.reconnection_tail_delay, loaded.stable_after) == (30_000, 900_000, 60_000)
     assert (loaded.gate_rate, loaded.gate_burst) == (5.0, 10)
     assert (loaded.egress_rate, loaded.egress_burst) == (None, None), "as the fleet's"
     assert (loaded.worker_crash_budget, loaded.worker_crash_window) == (5, 600_000)
-    assert (loaded.api_host, loaded.data_dir) == ("127.0.0.1", Path("data"))
+    assert (loaded.api_host, loaded.data_dir) == ("127.0.0.1", bare_environment / "data")
 
 
 def test_every_setting_says_what_it_is_for() -> None:
@@ -254,6 +255,56 @@ SECRET = "hunter2-hunter2"
 
 
 @pytest.mark.parametrize(
+    ("token", "says"),
+    [
+        (f"{TOKEN}\r", "carriage return"),
+        (f" {TOKEN}", "no HTTP header"),
+        (f"{TOKEN}\t", "no HTTP header"),
+        (f"{TOKEN}\nx", "no HTTP header"),
+        (f"{TOKEN}\x01{TOKEN}", "no HTTP header"),
+    ],
+)
+def test_a_token_that_no_client_can_send_is_refused_and_not_shown(
+    token: str, says: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("WHATSAPP_API_TOKEN", token)
+    with pytest.raises(BadSettings, match=rf"^WHATSAPP_API_TOKEN is \(hidden\); .*{says}") as caught:
+        load()
+    assert TOKEN not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        f"ws://someone:{SECRET}@127.0.0.1/ws",
+        f"http://127.0.0.1/?key={SECRET}",
+        rf"ws://example.com\{SECRET}@127.0.0.1",
+        f"{SECRET}@",
+    ],
+)
+def test_the_password_of_a_bad_server_url_is_not_quoted(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WHATSAPP_WEB_SOCKET_URL", url)
+    with pytest.raises(BadSettings, match=r"^WHATSAPP_WEB_SOCKET_URL is \(hidden\); it accepts a ws://") as caught:
+        load()
+    assert SECRET not in str(caught.value)
+
+
+@pytest.mark.parametrize("name", sorted(variable(name) for name in Settings.model_fields))
+def test_a_value_that_is_no_text_is_named_and_not_quoted(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(os.environb, name.encode(), SECRET.encode() + b"\xff")
+    with pytest.raises(BadSettings, match=f"^{name} is not UTF-8 text") as caught:
+        load()
+    assert SECRET not in str(caught.value)
+
+
+def test_every_secret_is_told_to_the_log(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WHATSAPP_API_TOKEN", TOKEN)
+    monkeypatch.setenv("WHATSAPP_STORE_KEY", f"{KEY}, {KEY[::-1]}")
+    monkeypatch.setenv("WHATSAPP_DATABASE_URL", f"postgresql://wasup:%40{SECRET}@127.0.0.1/wasup")
+    assert {TOKEN, KEY, KEY[::-1], f"%40{SECRET}", f"@{SECRET}"} <= set(load().secrets())
+
+
+@pytest.mark.parametrize(
     ("keys", "says"),
     [
         (SECRET, "key 1 is neither 64 hex digits nor base64 of 32 bytes"),
@@ -328,6 +379,104 @@ def test_an_env_file_is_read_and_the_environment_wins(bare_environment: Path, mo
     (bare_environment / ".env").write_text("WHATSAPP_GATE_BURST=3\nWHATSAPP_API_PORT=5000\nOTHER_THING=1\n")
     monkeypatch.setenv("WHATSAPP_API_PORT", "6000")
     assert (load().gate_burst, load().api_port) == (3, 6000)
+
+
+@pytest.mark.parametrize("name", ["WHATSAPP_API_TOKEN", "WHATSAPP_DATABASE_URL", "WHATSAPP_DATA_DIR"])
+def test_a_reference_that_would_become_nothing_is_refused(bare_environment: Path, name: str) -> None:
+    (bare_environment / ".env").write_text(f"{name}='{SECRET}${{{SECRET}}}'\n")
+    with pytest.raises(BadSettings, match=f"^{name} in .*/.env holds .* a variable that is not set") as caught:
+        load()
+    assert (SECRET in str(caught.value)) is (name == "WHATSAPP_DATA_DIR"), "a path may be quoted, a secret not"
+
+
+def test_a_reference_to_what_is_set_or_has_a_default_is_followed(
+    bare_environment: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PGPASS", SECRET)
+    (bare_environment / ".env").write_text(
+        "WHERE=elsewhere\nWHATSAPP_DATABASE_URL=postgresql://wasup:${PGPASS}@127.0.0.1/wasup\n"
+        "WHATSAPP_DATA_DIR=/${WHERE}/${BELOW:-here}\nNOT_OURS=${NOBODY_HAS_SET_IT}\n"
+    )
+    loaded = load()
+    assert loaded.data_dir == Path("/elsewhere/here")
+    assert loaded.database_url is not None
+    assert SECRET in loaded.database_url.get_secret_value()
+
+
+@pytest.mark.parametrize(
+    ("line", "warned"),
+    [
+        (f"WHATSAPP_API_TOKEN={TOKEN} #hidden-part", True),
+        (f"export WHATSAPP_API_TOKEN = {TOKEN}\t# rotated in May", True),
+        (f"WHATSAPP_API_TOKEN='{TOKEN} #hidden-part'", False),
+        (f'WHATSAPP_API_TOKEN="{TOKEN}" # a comment', False),
+        (f"WHATSAPP_API_TOKEN={TOKEN}#hidden-part", False),
+        ("WHATSAPP_API_PORT=4001 # the port", False),
+    ],
+)
+def test_a_secret_that_is_cut_off_is_warned_about(bare_environment: Path, line: str, warned: bool) -> None:
+    (bare_environment / ".env").write_text(f"{line}\n")
+    (bare_environment / ".env").chmod(0o600)
+    found = file_warnings(None)
+    assert ["taken for a comment" in warning for warning in found] == [True] * warned
+    assert "hidden-part" not in "".join(found)
+    token = load().api_token
+    assert token is None or token.get_secret_value().endswith("hidden-part") is ("hidden-part" in line and not warned)
+
+
+@pytest.mark.parametrize(
+    ("content", "mode", "says"),
+    [
+        (f"WHATSAPP_API_TOKEN={TOKEN}", 0o600, None),
+        (f"WHATSAPP_API_TOKEN={TOKEN}", 0o644, "chmod 600"),
+        (f"WHATSAPP_STORE_KEY={KEY}", 0o640, "chmod 600"),
+        (f"WHATSAPP_DATABASE_URL=postgresql://a:{SECRET}@127.0.0.1/a", 0o604, "chmod 600"),
+        ("WHATSAPP_API_TOKEN=", 0o644, None),
+        ("WHATSAPP_API_PORT=4001", 0o644, None),
+        ("WHATSAPP_API_PORT=4001", 0o664, "chmod go-w"),
+    ],
+)
+def test_a_file_that_others_can_read_or_change_is_warned_about(
+    bare_environment: Path, content: str, mode: int, says: str | None
+) -> None:
+    file = bare_environment / ".env"
+    file.write_text(f"{content}\n")
+    file.chmod(mode)
+    found = file_warnings(None)
+    assert len(found) == (says is not None)
+    assert all(f"{says} {file}" in warning for warning in found)
+
+
+def test_the_file_of_another_owner_may_be_read_by_our_group(
+    bare_environment: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """root:wasup, 0640: what docs/deployment.md advises."""
+    file = bare_environment / ".env"
+    file.write_text(f"WHATSAPP_API_TOKEN={TOKEN}\n")
+    file.chmod(0o640)
+    monkeypatch.setattr(settings.os, "geteuid", lambda: file.stat().st_uid + 1)
+    assert file_warnings(None) == []
+    file.chmod(0o644)
+    assert len(file_warnings(None)) == 1
+
+
+def test_a_policy_that_others_can_change_is_warned_about(tmp_path: Path) -> None:
+    policy = tmp_path / "policy.toml"
+    policy.write_text("")
+    policy.chmod(0o644)
+    assert file_warnings(policy) == []
+    policy.chmod(0o666)
+    assert f"chmod go-w {policy}" in file_warnings(policy)[0]
+
+
+def test_secrets_that_came_through_pm2_are_warned_about(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WHATSAPP_STORE_KEY", KEY)
+    monkeypatch.delenv("pm_id", raising=False)
+    assert file_warnings(None) == []
+    monkeypatch.setenv("pm_id", "0")
+    (warning,) = file_warnings(None)
+    assert "WHATSAPP_STORE_KEY came through pm2's environment" in warning
+    assert KEY not in warning
 
 
 def test_an_unknown_variable_is_warned_about_with_the_likeliest_name(

@@ -1,0 +1,90 @@
+"""`make test`: Node's two suites beside Python's, which mostly wait for real processes; the exit status is 0 only if all three have passed.
+
+pytest is shown as it runs, with the arguments given here. What Node's suites say is shown when each is over, and whole only if it failed.
+"""
+
+import os
+import re
+import subprocess
+import sys
+import threading
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final
+
+ROOT: Final = Path(__file__).resolve().parent.parent
+SUITES: Final = {
+    "worker": ("sessions/worker", "--test-concurrency=1"),
+    "stand-in": ("scripts/standin", "--test-concurrency=1", "--test-force-exit"),  # Baileys leaves timers of minutes
+}
+"""Where each of Node's suites is, and node's options."""
+ANNOUNCEMENT: Final = (
+    "All tests: the worker's and the stand-in's (Node), beside unit, store, end-to-end, pm2 and simulation tests (Python, pytest).\n"
+    "    They start real supervisors, workers and databases: some 9 minutes on two cores, less on more. "
+    "`make test-unit` takes one."
+)
+
+
+@dataclass(slots=True)
+class NodeSuites:
+    """They run one after the other, in a thread of their own."""
+
+    failed: list[str] = field(default_factory=list)
+    running: subprocess.Popen[str] | None = None
+    ended: bool = False
+
+    def run(self) -> None:
+        """Run both."""
+        for name, (folder, *options) in SUITES.items():
+            began = time.monotonic()
+            if self.ended:
+                return
+            self.running = subprocess.Popen(
+                ["node", "--test", *options],
+                cwd=ROOT / folder,
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                text=True,
+                errors="replace",
+            )
+            said, _ = self.running.communicate()
+            self._tell(name, self.running.returncode, said, time.monotonic() - began)
+
+    def end(self) -> None:
+        """End what runs, as Ctrl-C does."""
+        self.ended = True
+        if self.running is not None and self.running.poll() is None:
+            self.running.terminate()
+
+    def _tell(self, name: str, status: int, said: str, seconds: float) -> None:
+        counts = dict(re.findall(r"^\S (tests|pass|fail|skipped) (\d+)$", said, re.MULTILINE))
+        words = ", ".join(f"{count} {what}" for what, count in counts.items() if what != "tests" and count != "0")
+        if status != 0:
+            self.failed.append(name)
+            print(f"\n{said}", flush=True)
+        verdict = "passed" if status == 0 else f"FAILED with status {status}"
+        print(f"\n==> Node, {name}: {verdict} ({words or 'no test was run'}) in {seconds:.0f} s", flush=True)
+
+
+def main(pytest_arguments: list[str]) -> int:
+    """Run all three; the exit status."""
+    print(f"==> {ANNOUNCEMENT}", flush=True)
+    began, node = time.monotonic(), NodeSuites()
+    beside = threading.Thread(target=node.run)
+    beside.start()
+    try:
+        python = subprocess.run([sys.executable, "-m", "pytest", *pytest_arguments], cwd=ROOT).returncode
+        beside.join()
+    except KeyboardInterrupt:
+        node.end()
+        return 130
+    failed = [*(["Python"] if python else []), *(f"Node's {name}" for name in node.failed)]
+    print(f"==> {'FAILED: ' + ', '.join(failed) if failed else 'All passed'}, after {time.monotonic() - began:.0f} s")
+    return python or int(bool(node.failed))
+
+
+if __name__ == "__main__":
+    os.environ.setdefault("PYTHONUNBUFFERED", "1")
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,172 @@
+"""The alerts: which are on, and which were lately. Everybody who raises one does so here, so each is in the log at once, begin and end.
+
+It depends on nothing that an alert may be about: what is on is kept in memory (`GET /alerts`), and the log line is written first. The event
+of the same name follows when the store has it.
+"""
+
+import time
+from collections import deque
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
+from typing import Any, Final, Literal
+
+import msgspec
+import structlog
+
+from sessions.model import SessionId
+from sessions.ports import Publish
+
+Severity = Literal["warning", "critical"]
+"""critical: somebody has to do something now; warning: it can wait until the morning, or mends itself."""
+State = Literal["began", "ended", "happened"]
+"""happened: it was over when it was told, as a worker that was replaced."""
+
+EVENT: Final = "alert"
+KEPT_ENDED: Final = 200
+"""Alerts that are over, shown still. Those that are on are bounded by those who raise them: a name for a session and a cause."""
+RANKS: Final[Mapping[Severity, int]] = {"warning": 0, "critical": 1}
+
+log = structlog.get_logger("alerts")
+
+
+class Alert(msgspec.Struct, frozen=True, rename="camel"):
+    """An alert. `session` None: the host's or the fleet's; `about`: of which task or the like, where a name has several.
+
+    `value` beside its `limit`, where there is one. Times are ISO 8601, UTC.
+    """
+
+    session: SessionId | None
+    name: str
+    severity: Severity
+    state: State
+    message: str
+    value: float | None
+    limit: float | None
+    began_at: str
+    ended_at: str | None
+    about: str | None = None
+
+    @property
+    def key(self) -> "Key":
+        """One alert of a key is on at a time."""
+        return self.session, self.name, self.about
+
+
+Key = tuple[SessionId | None, str, str | None]
+
+
+class Alerts:
+    """Knows what is on. Tells once when an alert begins, once when it becomes worse, and once when it ends."""
+
+    def __init__(self, publish: Publish, now: Callable[[], float] = time.time) -> None:
+        self._publish = publish
+        self._now = now
+        self._active: dict[Key, Alert] = {}
+        self._ended: deque[Alert] = deque(maxlen=KEPT_ENDED)
+
+    def active(self) -> list[Alert]:
+        """Those that are on: the critical ones first, then the oldest."""
+        return sorted(self._active.values(), key=lambda alert: (-RANKS[alert.severity], alert.began_at))
+
+    def ended(self) -> list[Alert]:
+        """Those that are over, the newest first."""
+        return list(reversed(self._ended))
+
+    def publish(self, session: SessionId | None, kind: str, data: Mapping[str, Any]) -> None:
+        """Pass an event on; one of type `alert` is taken for what it says.
+
+        Its fields: `name`, `message`; `state` (`began`, `ended`; without one it has happened, and is over), `severity` (warning),
+        `value` and `limit`. `goesOn`: an earlier supervisor has told of it; it is on, and no event. Other fields go on with the event.
+        """
+        if kind != EVENT:
+            self._publish(session, kind, data)
+            if kind == "deleted":
+                self._forget(session)
+            return
+        fields = dict(data)
+        name, message = str(fields.pop("name")), str(fields.pop("message"))
+        severity: Severity = "critical" if fields.pop("severity", "warning") == "critical" else "warning"
+        state = fields.pop("state", "happened")
+        value, limit = fields.pop("value", None), fields.pop("limit", None)
+        match state:
+            case "began":
+                goes_on = bool(fields.pop("goesOn", False))
+                self.begin(session, name, message, severity, value, limit, goes_on=goes_on, **fields)
+            case "ended":
+                self.end(session, name, message, value, **fields)
+            case _:
+                at = self._stamp()
+                alert = Alert(session, name, severity, "happened", message, value, limit, at, at)
+                self._ended.append(alert)
+                self._tell(alert, fields)
+
+    def begin(
+        self,
+        session: SessionId | None,
+        name: str,
+        message: str,
+        severity: Severity = "warning",
+        value: float | None = None,
+        limit: float | None = None,
+        *,
+        about: str | None = None,
+        goes_on: bool = False,
+        **more: Any,
+    ) -> None:
+        """It is on: told if it was not, or was less severe; else what is shown of it is brought up to date. `more`: for the event alone."""
+        known = self._active.get((session, name, about))
+        began_at = known.began_at if known else self._stamp()
+        alert = Alert(session, name, severity, "began", message, value, limit, began_at, None, about)
+        self._active[alert.key] = alert
+        if goes_on:
+            _log(alert)
+        elif known is None or RANKS[severity] > RANKS[known.severity]:
+            self._tell(alert, more)
+
+    def end(
+        self,
+        session: SessionId | None,
+        name: str,
+        message: str,
+        value: float | None = None,
+        *,
+        about: str | None = None,
+        **more: Any,
+    ) -> None:
+        """It is over, in words that say how things are now; nothing happens if it was not on."""
+        known = self._active.pop((session, name, about), None)
+        if known is None:
+            return
+        over = msgspec.structs.replace(known, state="ended", message=message, value=value, ended_at=self._stamp())
+        self._ended.append(over)
+        self._tell(over, more)
+
+    def _forget(self, session: SessionId | None) -> None:
+        """The session is gone, and with it what was wrong with it."""
+        for _, name, about in [key for key in self._active if key[0] == session]:
+            self.end(session, name, "The session was deleted.", about=about)
+
+    def _tell(self, alert: Alert, more: Mapping[str, Any]) -> None:
+        _log(alert)
+        shown = {name: value for name, value in msgspec.to_builtins(alert).items() if name != "session"}
+        self._publish(alert.session, EVENT, shown | dict(more))
+
+    def _stamp(self) -> str:
+        at = datetime.fromtimestamp(self._now(), UTC)
+        return at.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def _log(alert: Alert) -> None:
+    write = log.info if alert.state == "ended" else log.warning
+    write(
+        alert.message,
+        action="alert",
+        alert=alert.name,
+        about=alert.about,
+        session=alert.session,
+        severity=alert.severity,
+        state=alert.state,
+        value=alert.value,
+        limit=alert.limit,
+        began_at=alert.began_at,
+    )
