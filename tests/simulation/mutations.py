@@ -195,7 +195,7 @@ MUTATIONS = (
         "charges stay",
         "What an outage had charged before it was seen is not taken back, and who waits alone goes on waiting.",
         ((Attempting, "_excuse", _no_excuse),),
-        caught="after the end of an outage",
+        caught="an outage was charged to its breaker",
         small=True,
     ),
     Mutation(
