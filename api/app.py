@@ -27,10 +27,12 @@ from api.keys import (
     STORE,
     THRESHOLDS,
     WAITERS,
+    WORKERS,
 )
 from api.routes import ROUTES
 from sessions.forever import Forever
 from sessions.store import Store
+from sessions.workers import Workers
 from supervisor.alerts import Alerts
 from supervisor.feed import Feed
 from supervisor.fleet import Fleet
@@ -56,6 +58,7 @@ class Parts:
     feed: Feed
     store: Store
     forever: Forever
+    workers: Workers
     roll: Roll
     policy: LivePolicy
     host: HostWatch
@@ -84,7 +87,7 @@ def create_app(parts: Parts, token: str | None, connections: int, everybody: boo
         parts.thresholds,
         parts.forecaster,
     )
-    app[FOREVER] = parts.forever
+    app[FOREVER], app[WORKERS] = parts.forever, parts.workers
     app.add_routes(ROUTES)
     return app
 

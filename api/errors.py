@@ -19,6 +19,7 @@ from sessions.model import (
     SessionExists,
     SessionNotFound,
     StoreError,
+    Unanswered,
     UnreadableValue,
     UnstorableValue,
     WasupError,
@@ -99,6 +100,7 @@ STATUS: Final[Mapping[type[WasupError], int]] = {
     UnstorableValue: 400,
     WorkerError: 503,
     StoreError: 503,
+    Unanswered: 504,
     WasupError: 500,
 }
 

@@ -5,6 +5,7 @@ from aiohttp import web
 from api.fences import Places
 from sessions.forever import Forever
 from sessions.store import Store
+from sessions.workers import Workers
 from supervisor.alerts import Alerts
 from supervisor.feed import Feed
 from supervisor.fleet import Fleet
@@ -23,6 +24,7 @@ HOST = web.AppKey("host", HostWatch)
 STORE = web.AppKey("store", Store)
 ROLL = web.AppKey("roll", Roll)
 POLICY = web.AppKey("policy", LivePolicy)
+WORKERS = web.AppKey("workers", Workers)
 THRESHOLDS = web.AppKey("thresholds", Thresholds)
 WAITERS = web.AppKey("waiters", Places)
 CONNECTIONS = web.AppKey("connections", int)

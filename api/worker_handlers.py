@@ -3,21 +3,25 @@
 from aiohttp import web
 
 from api.errors import BadRequest
-from api.keys import FLEET, ROLL
+from api.keys import FLEET, ROLL, WORKERS
 from api.responses import json
 from sessions.ports import WorkerHandle
 from sessions.session import Session
 
 
 async def list_workers(request: web.Request) -> web.Response:
-    """The workers of all sessions, the code that is installed, and the roll under way."""
+    """The workers of all sessions, those that cannot be ended (`abandoned`), the code that is installed, and the roll under way."""
     roll = request.app[ROLL]
     workers = [
         _shown(session, session.worker, roll.code)
         for session in request.app[FLEET].sessions()
         if session.worker is not None
     ]
-    return json({"code": roll.code, "outdated": len(roll.outdated()), "workers": workers, "roll": roll.view()})
+    abandoned = [
+        {"id": worker.id, "session": worker.session, "pid": worker.pid} for worker in request.app[WORKERS].abandoned
+    ]
+    seen = {"code": roll.code, "outdated": len(roll.outdated()), "workers": workers, "abandoned": abandoned}
+    return json(seen | {"roll": roll.view()})
 
 
 async def roll_workers(request: web.Request) -> web.Response:

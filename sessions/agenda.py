@@ -49,7 +49,10 @@ class Agenda:
 
     def later(self, seconds: float, event: Event) -> None:
         """Put an event into the inbox then, unless the deadlines are cleared before."""
-        self._deadlines.append(asyncio.get_running_loop().call_later(seconds, self._inbox.put_nowait, event))
+        loop = asyncio.get_running_loop()
+        now = loop.time()
+        self._deadlines = [deadline for deadline in self._deadlines if deadline.when() > now]  # those to come
+        self._deadlines.append(loop.call_later(seconds, self._inbox.put_nowait, event))
 
     def clear_deadlines(self) -> None:
         """Nothing is owed any more."""

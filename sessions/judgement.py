@@ -64,11 +64,12 @@ class Judgement:
         *,
         was_open: bool = False,
         excused: bool = False,
+        human: str | None = None,
     ) -> Decision:
         """Judge a close: what to do now.
 
         `was_open`: the session had been open; `stable`: for the stable period. `excused`: an outage covers the close, so that nobody is
-        charged; believed only of reasons that an outage can have.
+        charged; believed only of reasons that an outage can have. `human`: what a human must do, where it is known better than by reason.
         """
         if excused and self._config.rules[reason].correlated:
             decision = policy.excused(self._memory, self._config, now, roll)
@@ -81,7 +82,7 @@ class Judgement:
         if decision.opens_breaker:
             self.breaker.trip(now)
         if reason is not CloseReason.REQUESTED:  # what we asked for ourselves explains nothing
-            human = self._config.rules[reason].human.replace("{id}", self._session)
+            human = human or self._config.rules[reason].human.replace("{id}", self._session)
             self.last_close = LastClose(reason, code, message, decision.rule, human, time.time())
         return decision
 
@@ -148,13 +149,14 @@ class Judgement:
         self._be_calm()
 
     def reset(self) -> None:
-        """An operator closes the breaker."""
+        """An operator closes the breaker. What the server itself has answered (a 440, a ban) is not the breaker's, and stays counted."""
         self.breaker.reset()
-        self.pardon()
+        self._memory = policy.failures_forgotten(self._memory)
+        self._be_calm()
 
     def forget(self) -> None:
         """Other credentials: what was learned was of those that have gone."""
-        self.reset()
+        self.breaker.reset()
         self._memory, self.last_close = policy.Memory(), None
         self._calm = Calm(self._memory, self.breaker.record)
 

@@ -12,7 +12,9 @@ Errors, drawn:
     ├── Refused                what was asked for cannot help now (it says why, and what would)
     ├── WorkerError            the worker's side failed
     │   ├── WorkerGone         its process or its line ended
+    │   │   └── SpawnRefused   this machine refuses a new process
     │   └── WorkerRefused      it answered a request with an error code
+    ├── Unanswered             the session did not answer in time; what was asked may still be done
     └── StoreError             the store's side failed
         ├── StaleEpoch         the session was given to a newer worker
         ├── UnreadableValue    a stored value does not decrypt or is not JSON
@@ -22,8 +24,10 @@ Errors, drawn:
 """
 
 import enum
+import errno
 import re
-from typing import NewType
+from collections.abc import Mapping
+from typing import Final, NewType
 
 SessionId = NewType("SessionId", str)
 
@@ -87,6 +91,20 @@ class CloseReason(enum.StrEnum):
     SAME_DEVICE = "same_device"
     WORKER_EXITED = "worker_exited"
     WORKER_HUNG = "worker_hung"
+
+
+REFUSED_BECAUSE: Final[Mapping[str, str]] = {
+    "EAGAIN": "too many run for this user, or in this container. Look at `ulimit -u`, pids.max and TasksMax.",
+    "ENOMEM": "memory is used up. Look at `free -m` and at the container's limit.",
+    "EMFILE": "the supervisor's descriptors are used up. Look at `ulimit -n`; wasup's docs/host.md says how to raise it.",
+    "ENFILE": "the whole system's descriptors are used up. Look at /proc/sys/fs/file-nr and fs.file-max.",
+    "ENOENT": "the program that a worker runs, or the data directory, is gone. Run `make setup-run` again.",
+    "EACCES": "the program that a worker runs may not be run by this user. Look at its permissions, and for noexec.",
+    "ENOSPC": "the disk with the data directory is full. Look at `df -h`.",
+    "EROFS": "the disk with the data directory is read-only. Look at `dmesg`.",
+}
+"""What is behind a refused process, and where to look, by the name of the system's error."""
+REFUSED_OTHERWISE: Final = "look at the supervisor's log and at `dmesg`."
 
 
 class WasupError(Exception):
@@ -163,12 +181,30 @@ class WorkerGone(WorkerError):
     """The worker's process or its line ended."""
 
 
+class SpawnRefused(WorkerGone):
+    """No new process is to be had of this machine."""
+
+    def __init__(self, error: OSError) -> None:
+        name = errno.errorcode.get(error.errno or 0, type(error).__name__)
+        super().__init__(f"This machine refuses a new process: {error.strerror or error} ({name}).")
+        self.human = (
+            f"This machine refuses new processes ({name}): {REFUSED_BECAUSE.get(name, REFUSED_OTHERWISE)} "
+            "The session tries again by itself."
+        )
+
+
 class WorkerRefused(WorkerError):
     """The worker answered with an error."""
 
     def __init__(self, code: str, message: str) -> None:
         super().__init__(message)
         self.code = code
+
+
+class Unanswered(WasupError):
+    """The session has not answered in time."""
+
+    hint = "What was asked is done when its turn comes: GET /sessions/{id} shows whether it was. Look at the supervisor's log."
 
 
 class StoreError(WasupError):

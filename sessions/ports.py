@@ -47,7 +47,7 @@ class WorkerHandle(Protocol):
         """SIGKILL, to the whole group."""
 
     async def stop(self) -> Exit:
-        """Ask it to end, and see to it."""
+        """Bring it to its end, in bounded time; never raises. Exit.abandoned: not even SIGKILL has ended it."""
 
 
 class Returned(NamedTuple):
@@ -76,7 +76,13 @@ class WorkerSource(Protocol):
         """End the workers of an earlier supervisor whose sessions are not among these."""
 
     async def bring_up(self, session: str) -> WorkerHandle:
-        """Start a worker and wait for its hello. Raises WorkerGone, TimeoutError, StoreError."""
+        """Start a worker and wait for its hello; first for the end of one of the session's that cannot be ended.
+
+        Raises WorkerGone (SpawnRefused: there is no process to be had), TimeoutError, StoreError.
+        """
+
+    def stuck(self, session: str) -> int | None:
+        """The pid of a worker that may hold this session and cannot be ended; None: there is none."""
 
     def end_others(self, owner: WorkerOwner, keep: WorkerHandle | None) -> None:
         """Make sure that an owner holds no worker but this one."""

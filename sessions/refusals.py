@@ -1,9 +1,19 @@
 """What a session refuses, and what would help instead: the texts that an operator reads with a 409. Pure."""
 
 from sessions.memory import LastClose
-from sessions.model import Refused, SessionId, SessionState
+from sessions.model import Refused, SessionId, SessionNotFound, SessionState, Unanswered, WasupError
 
 S = SessionState
+
+
+def has_no_actor(session: SessionId, restarts: bool) -> WasupError:
+    """Anything asked of a session that has ended; or of one that comes back after an error of this program."""
+    if not restarts:
+        return SessionNotFound(f"Session {session} is gone.")
+    return Unanswered(
+        f"Session {session} starts anew after an error.",
+        "Try again in ten seconds; the supervisor's log has the error.",
+    )
 
 
 def cannot_send(session: SessionId, state: SessionState) -> Refused:

@@ -54,8 +54,13 @@ class Seat:
         return await self._around.workers.bring_up(self._session)
 
     async def succeed(self, successor: WorkerHandle) -> None:
-        """A warm worker takes the place of the one that sits here, which closes its socket first and ends. Raises as `assign`, StoreError."""
-        await self.clear()
+        """A warm worker takes the place of the one that sits here, which closes its socket first and ends.
+
+        Raises as `assign`; StoreError; WorkerGone when the one that sits here cannot be ended, and may have its socket still.
+        """
+        leaving = await self.clear()
+        if leaving.abandoned:
+            raise WorkerGone(f"The worker before {leaving}.")
         self.epoch = await self._around.store.raise_epoch(self._session)
         await self.assign(successor)
 
@@ -86,11 +91,13 @@ class Seat:
             with contextlib.suppress(WorkerGone):  # then its end is on its way into the inbox
                 self.worker.send(frame)
 
-    async def clear(self) -> None:
-        """See the worker to its end; it closes its socket and hands over what it still holds. Afterwards nobody sits here."""
+    async def clear(self) -> Exit:
+        """See the worker to its end; it closes its socket and hands over what it still holds. Afterwards nobody sits here.
+
+        Never raises: one that cannot be ended is the pool's affair, which gives this session no other until it has ended.
+        """
         leaving, self.worker = self.worker, None
-        if leaving is not None:
-            await leaving.stop()
+        return Exit() if leaving is None else await leaving.stop()
 
     # --- told by the worker ---------------------------------------------------------------------------------------------
 

@@ -3,13 +3,16 @@
 import asyncio
 from typing import Any, Final
 
+import msgspec
+import structlog
+
 from sessions import refusals, wire
 from sessions.actor import Actor
 from sessions.attempt import ShownQr
 from sessions.events import Asked, Command, Excused, PolicyChanged, Restore, UseProxy
 from sessions.incidents import Incident
 from sessions.judgement import Budget
-from sessions.model import SessionNotFound, SessionState, WasupError, WorkerGone, WorkerRefused
+from sessions.model import SessionState, Unanswered, WasupError, WorkerGone, WorkerRefused
 from sessions.numbers import number_of, recipient
 from sessions.policy import Config
 from sessions.ports import WorkerHandle
@@ -19,8 +22,20 @@ from sessions.surroundings import Surroundings
 
 S = SessionState
 
+ASK_SECONDS: Final = 60.0
+"""The longest honest answer: an earlier supervisor's worker that does not call (10 s) and is ended (13 s), its successor's end (13 s),
+and a store that answers at its last moment (10 s)."""
+RESTART_SECONDS: Final = 5.0
+RESTART_STEPS: Final = 5
+"""A new actor follows one that has failed after so long, to twice as long; doubled with each that fails, so many times."""
+FORGOTTEN_SECONDS: Final = 600.0
+"""One that fails after so long is the first one again."""
+RESTARTED: Final = "An error of this program has ended what runs the session; it begins anew in a while. Please report the supervisor's log."
+
 WRONG_RECIPIENT: Final = frozenset({"invalid_recipient", "no_whatsapp"})
 """What a worker refuses for the recipient's sake: no failure of the session, and no reason to doubt its socket."""
+
+log = structlog.get_logger("session")
 
 
 class Session:
@@ -28,21 +43,52 @@ class Session:
 
     def __init__(self, row: SessionRow, around: Surroundings) -> None:
         self.id: Final = row.id
-        self._actor: Final = Actor(row, around)
+        self._actor = Actor(row, around)
+        self._around: Final = around
+        self._retiring = False
+        """It was asked to retire: no actor follows one that fails."""
         self._config: Final = around.config
         self._now: Final = asyncio.get_running_loop().time
 
     async def run(self) -> None:
-        """Live until retired."""
-        await self._actor.run()
+        """Live until retired. An actor that fails even at mending what went wrong is replaced by a new one, after a while."""
+        failures = 0
+        while not self._actor.retired:
+            began = self._now()
+            try:
+                await self._actor.run()
+            except Exception as error:
+                failures = 1 if self._now() - began > FORGOTTEN_SECONDS else failures + 1
+                log.error("a session's actor has failed", action="actor_failed", session=self.id, exc_info=error)
+                self._around.publish(self.id, "alert", {"name": "session_error", "message": RESTARTED})
+                failed = self._actor
+                await _given_up(failed)
+                pause = RESTART_SECONDS * 2 ** min(failures - 1, RESTART_STEPS)
+                await asyncio.sleep(pause * (1 + self._around.dice.random()))
+                if not self._retiring:
+                    self._actor = Actor(_remembered(failed), self._around)
+
+    async def give_up(self) -> None:
+        """Its task has ended unasked: nobody is left waiting for it, and its worker ends, before another one takes the session up."""
+        await _given_up(self._actor)
 
     async def ask(self, command: Command | Restore | UseProxy) -> Any:
-        """Have it done; what was restored, if that was asked for. Raises Refused (it says what would help), SessionNotFound, StoreError."""
+        """Have it done; what was restored, if that was asked for.
+
+        Raises Refused (it says what would help), SessionNotFound, StoreError; Unanswered after ASK_SECONDS, when it may still be done.
+        """
+        retires = command in {Command.RETIRE, Command.LEAVE}
+        self._retiring = self._retiring or retires
         if self._actor.retired:
-            raise SessionNotFound(f"Session {self.id} is gone.")
+            raise refusals.has_no_actor(self.id, restarts=not self._retiring and not self._actor.vanished)
         reply: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
         self._actor.inbox.put_nowait(Asked(command, reply))
-        return await reply
+        try:
+            async with asyncio.timeout(ASK_SECONDS):
+                return await reply
+        except TimeoutError:
+            log.error("a session does not answer", action="session_unanswered", session=self.id, state=self.state)
+            raise Unanswered(f"Session {self.id} has not answered for {ASK_SECONDS:.0f} s.") from None
 
     def excuse(self) -> None:
         """An outage was what has just closed it: what that has cost it is taken back."""
@@ -159,3 +205,23 @@ def _result(reply: wire.Replied | wire.Probed, name: str) -> str:
     if isinstance(reply, wire.Replied) and reply.result is not None:
         return reply.result[name]
     raise WorkerGone("The worker's answer was empty.")
+
+
+async def _given_up(actor: Actor) -> None:
+    try:
+        await actor.give_up()
+    except (
+        Exception
+    ) as error:  # whatever of it was not done: its worker is fenced by the next epoch, and never given to two
+        log.error("a failed actor left something behind", action="actor_left", session=actor.id, exc_info=error)
+        if actor.worker is not None:
+            await actor.worker.stop()
+
+
+def _remembered(actor: Actor) -> SessionRow:
+    """The session as its next actor takes it up; at the worst as it was stored when this one began."""
+    try:
+        return actor.stored_row()
+    except Exception as error:
+        log.error("what a failed actor knew is lost", action="actor_memory_lost", session=actor.id, exc_info=error)
+        return msgspec.structs.replace(actor.row, wanted=actor.wanted)

@@ -2,6 +2,7 @@
 
 import time
 from datetime import UTC, datetime
+from typing import Final
 
 import msgspec
 
@@ -101,8 +102,17 @@ def rule_shown(last: LastClose | None, next_attempt_at: float | None, breaker: B
     return f"{last.rule}; breaker open until {clock} UTC, then one trial"
 
 
-def human_action(session: SessionId, state: SessionState, last: LastClose | None) -> str:
-    """What a human must do now, in a sentence."""
+STUCK: Final = (
+    "{whose} (process {pid}) cannot be ended, not even by SIGKILL: it hangs in the kernel (a disk that does not answer, a frozen "
+    "container, swap). Until that process is gone no other logs in for its session, as it may still have the socket. "
+    "See `cat /proc/{pid}/stack` and `dmesg`; thaw or mend what it waits for, or restart this machine."
+)
+
+
+def human_action(session: SessionId, state: SessionState, last: LastClose | None, stuck: int | None = None) -> str:
+    """What a human must do now, in a sentence. `stuck`: the pid of a worker of its that cannot be ended."""
+    if stuck is not None and state in {S.STOPPED, S.STARTING, S.WAITING}:
+        return STUCK.format(whose="Its last worker", pid=stuck)
     match state:
         case S.QR:
             return f"Scan the QR with the phone: GET /sessions/{session}/qr"

@@ -16,7 +16,22 @@ from sessions.worker_process import Exit, StopLadder, WatchedProcess
 LAST_WORDS_SECONDS: Final = 1.0
 """How long what a process had written before it ended may take to be read. The kernel has it; only a stalled loop needs time."""
 
+CLOSE_SECONDS: Final = 1.0
+"""For how long a line that ends is written to: who has not read by then is hung, or frozen."""
+
 log = structlog.get_logger("workers")
+
+
+async def close_stream(stream: asyncio.StreamWriter) -> None:
+    """Close a line. What is unsent is sent, if whoever is at its other end reads within CLOSE_SECONDS."""
+    stream.close()
+    try:
+        async with asyncio.timeout(CLOSE_SECONDS):
+            await stream.wait_closed()
+    except TimeoutError:
+        stream.transport.abort()
+    except OSError as error:  # broken, which is closed, too
+        log.debug("a line was broken", action="line_broken", error=str(error))
 
 
 class Worker:
@@ -31,6 +46,10 @@ class Worker:
         self.beat_at = asyncio.get_running_loop().time()
         self.ended: asyncio.Future[Exit] = asyncio.get_running_loop().create_future()
         """Done when the process has ended and its last words have been read."""
+        self.released: asyncio.Future[Exit] = asyncio.get_running_loop().create_future()
+        """Done when it has ended, or when it is abandoned: not even SIGKILL has ended it within the ladder's time."""
+        self.session: str | None = None
+        """Which one it was started for, or given to."""
         self.connected: asyncio.Future[wire.Hello] = asyncio.get_running_loop().create_future()
         """Done when it has said hello."""
         self._owner: WorkerOwner | None = None
@@ -42,12 +61,18 @@ class Worker:
         self._drained.set()
         self._request_ids = itertools.count(1)
         self._requests: dict[int, asyncio.Future[wire.Replied | wire.Probed]] = {}
+        self._patience: asyncio.TimerHandle | None = None
         process.ended.add_done_callback(self._on_process_end)
 
     @property
     def alive(self) -> bool:
-        """Whether the process lives."""
-        return not self._process.ended.done()
+        """Whether the process lives, and is of use."""
+        return not self._process.ended.done() and not self.abandoned
+
+    @property
+    def abandoned(self) -> bool:
+        """Whether SIGKILL has not ended it in time: it hangs in the kernel, and may hold what it has until it ends after all."""
+        return self.released.done() and self.released.result().abandoned
 
     @property
     def owner(self) -> WorkerOwner | None:
@@ -60,8 +85,8 @@ class Worker:
         early, self._early = self._early, []
         for frame in early:
             self._pass_on(frame)
-        if owner is not None and self.ended.done():  # it has ended when nobody was there to be told
-            owner.on_worker_end(self, self.ended.result())
+        if owner is not None and self.released.done():  # it has ended when nobody was there to be told
+            owner.on_worker_end(self, self.released.result())
 
     def send(self, frame: wire.Down) -> None:
         """Send a frame. Raises WorkerGone when the line is down."""
@@ -85,21 +110,34 @@ class Worker:
         return reply
 
     def kill(self) -> None:
-        """SIGKILL, to the whole group."""
+        """SIGKILL, to the whole group. It is abandoned if even that does not end it in the ladder's time."""
         self._process.signal_group(signal.SIGKILL)
+        if self._patience is None and not self.released.done():
+            loop = asyncio.get_running_loop()
+            self._patience = loop.call_later(self._ladder.kill_seconds, self._abandon)
 
     async def stop(self) -> Exit:
-        """Ask it to end, and see to it."""
+        """Bring it to its end: ask it, then SIGTERM, then SIGKILL. Never raises, and takes the ladder's time at the most.
+
+        Who has to know whether it really ended looks at the answer (Exit.abandoned).
+        """
+        if not self.released.done() and not await self._ends_when_asked():
+            self._process.signal_group(signal.SIGTERM)
+            if not await self._process.ends_within(self._ladder.terminate_seconds):
+                self.kill()
+        return await asyncio.shield(self.released)
+
+    async def _ends_when_asked(self) -> bool:
         try:
             self.send(wire.Shutdown())
-            asked = True
         except WorkerGone:
-            asked = False
-        await self._process.stop(self._ladder, asked)
-        return await asyncio.shield(self.ended)
+            return False
+        return await self._process.ends_within(self._ladder.ask_seconds)
 
     def let_go(self) -> None:
         """It lives on without us, and waits for our successor."""
+        if self._patience is not None:
+            self._patience.cancel()
         self._process.let_go()
 
     # --- the line -------------------------------------------------------------------------------------------------------
@@ -160,11 +198,25 @@ class Worker:
         self._end(end)
 
     def _end(self, end: Exit) -> None:
+        if self._patience is not None:
+            self._patience.cancel()
+        self._release(end)
+        self.ended.set_result(end)
+
+    def _abandon(self) -> None:
+        """SIGKILL was of no use: whoever has it goes on without it, and does not take it for ended."""
+        if not self._process.ended.done():
+            self._release(Exit(abandoned=True))
+
+    def _release(self, end: Exit) -> None:
+        """Nobody has anything to expect of it any more. Once."""
+        if self.released.done():
+            return
         if self._stream is not None:
-            self._stream.close()
+            self._stream.transport.abort()  # not close(): who does not read would never be rid of what is unsent
         for answer in self._requests.values():
             if not answer.done():
                 answer.set_exception(WorkerGone(f"The worker {end}."))
-        self.ended.set_result(end)
+        self.released.set_result(end)
         if self._owner is not None:
             self._owner.on_worker_end(self, end)

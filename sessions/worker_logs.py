@@ -1,10 +1,12 @@
 """The workers' own log files: `worker-<session>.log` is the living worker's, `.log.1` its predecessor's. Bounded, whatever they say."""
 
-import shutil
+import os
 from pathlib import Path
 from typing import Final
 
 MAX_LOG_BYTES: Final = 5 * 1024 * 1024
+KEPT_BYTES: Final = 1024 * 1024
+"""Of a file that has grown too large, so much of its end is put aside."""
 _SPARE: Final = "spare-worker-"
 
 
@@ -38,12 +40,21 @@ class WorkerLogs:
             file.unlink(missing_ok=True)
 
     def keep_small(self) -> None:
-        """Put what has grown too large aside and let the worker write on, at the beginning (its file is open for appending)."""
+        """Put the end of what has grown too large aside, and let the worker write on, at the beginning (its file is open for appending).
+
+        The end alone: a worker that prints gigabytes must not double them, and what it said last is what is looked for. It takes a
+        moment: call it in a thread. What is renamed or removed meanwhile is left alone. Raises OSError, when all others are done.
+        """
+        failed: list[OSError] = []
         for file in self._directory.glob("*worker-*.log"):
-            if file.stat().st_size > MAX_LOG_BYTES:
-                shutil.copyfile(file, file.with_name(f"{file.name}.1"))
-                with file.open("r+b") as open_file:
-                    open_file.truncate(0)
+            try:
+                _cut(file)
+            except FileNotFoundError:  # its worker has ended, or was given a session: the file has another name now
+                continue
+            except OSError as error:
+                failed.append(error)
+        if failed:
+            raise failed[0]
 
     def _put_aside(self, session: str) -> None:
         file = self._of(session)
@@ -55,3 +66,19 @@ class WorkerLogs:
 
     def _spare(self, worker_id: str) -> Path:
         return self._directory / f"{_SPARE}{worker_id}.log"
+
+
+def _cut(file: Path) -> None:
+    """Make room if a file is too large. The copy is whole or not there: it takes the old one's place when it is written."""
+    with file.open("r+b") as open_file:
+        size = os.fstat(open_file.fileno()).st_size
+        if size <= MAX_LOG_BYTES:
+            return
+        try:
+            open_file.seek(max(0, size - KEPT_BYTES))
+            unfinished = file.with_name(f"{file.name}.1.unfinished")
+            unfinished.touch(mode=0o600)
+            unfinished.write_bytes(open_file.read(KEPT_BYTES))
+            unfinished.replace(file.with_name(f"{file.name}.1"))
+        finally:
+            open_file.truncate(0)  # also when the end could not be put aside: a full disk is why, and this makes room

@@ -45,12 +45,18 @@ class StopLadder:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Exit:
-    """How a process ended: its exit status, or the signal that killed it. Both None when it was not our child."""
+    """How a process ended: its exit status, or the signal that killed it. Both None when it was not our child.
+
+    `abandoned`: it has not ended, not even by SIGKILL, and nobody waits for that any more.
+    """
 
     status: int | None = None
     signal: int | None = None
+    abandoned: bool = False
 
     def __str__(self) -> str:
+        if self.abandoned:
+            return "cannot be ended, not even by SIGKILL"
         if self.signal is not None:
             return f"killed by {signal.Signals(self.signal).name}"
         return "ended" if self.status is None else f"exited with status {self.status}"
@@ -79,18 +85,8 @@ class WatchedProcess:
             os.close(self._pidfd)
             self._pidfd = -1
 
-    async def stop(self, ladder: StopLadder, asked: bool) -> Exit:
-        """Bring it to its end: wait for what it was asked, then SIGTERM, then SIGKILL. Raises TimeoutError if even that fails."""
-        if asked and await self._ends_within(ladder.ask_seconds):
-            return self.ended.result()
-        self.signal_group(signal.SIGTERM)
-        if await self._ends_within(ladder.terminate_seconds):
-            return self.ended.result()
-        self.signal_group(signal.SIGKILL)
-        async with asyncio.timeout(ladder.kill_seconds):
-            return await asyncio.shield(self.ended)
-
-    async def _ends_within(self, seconds: float) -> bool:
+    async def ends_within(self, seconds: float) -> bool:
+        """Whether it ends within so many seconds."""
         done, _ = await asyncio.wait([self.ended], timeout=seconds)
         return bool(done)
 
@@ -123,7 +119,11 @@ def spawn(command: Sequence[str], environment: Mapping[str, str], directory: Pat
         )
     finally:
         os.close(log)
-    return WatchedProcess(child.pid, child)
+    try:
+        return WatchedProcess(child.pid, child)
+    except BaseException:  # no descriptor to watch it with: then nobody would ever see to its end
+        child.kill()
+        raise
 
 
 def started_at_ticks(pid: int) -> int | None:

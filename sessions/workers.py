@@ -16,7 +16,7 @@ import struct
 from collections.abc import Collection, Coroutine, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Final, NamedTuple
+from typing import Final, NamedTuple, Protocol
 
 import structlog
 
@@ -25,11 +25,11 @@ from sessions.forever import Forever, Kept
 from sessions.keys import KeyService
 from sessions.limit_watch import LOOK_SECONDS, LimitWatch
 from sessions.limits import Excess, Limits
-from sessions.model import WorkerGone
+from sessions.model import SpawnRefused, WorkerGone
 from sessions.ports import Returned, WorkerHandle, WorkerOwner
 from sessions.spares import Spares
 from sessions.store import Store, WorkerRow
-from sessions.worker_line import Worker
+from sessions.worker_line import Worker, close_stream
 from sessions.worker_logs import WorkerLogs
 from sessions.worker_process import Exit, StopLadder, find, spawn, started_at_ticks
 
@@ -86,6 +86,9 @@ class Workers:
         self._dismissals: dict[str, asyncio.Task[None]] = {}
         """By session: the end of those that nobody claims, until they have ended."""
         self._alive: dict[str, Worker] = {}
+        self._abandoned: dict[str, Worker] = {}
+        """Those that SIGKILL does not end: they hang in the kernel, and what they hold is theirs until they have ended."""
+        self._watchers: list[ToldOfAbandoned] = []
         self._lines: set[asyncio.Task[None]] = set()
         self._background: set[asyncio.Task[None]] = set()
         self._executor = _Executor(store)
@@ -103,6 +106,21 @@ class Workers:
         return list(self._alive.values())
 
     @property
+    def abandoned(self) -> list[Worker]:
+        """The workers that cannot be ended."""
+        return list(self._abandoned.values())
+
+    def stuck(self, session: str) -> int | None:
+        """The pid of a worker that may hold this session and cannot be ended; None: there is none."""
+        return next((worker.pid for worker in self._abandoned.values() if worker.session == session), None)
+
+    def watch(self, told: "ToldOfAbandoned") -> None:
+        """Tell of each worker that cannot be ended, and of its end."""
+        self._watchers.append(told)
+        for worker in self._abandoned.values():
+            told(worker, over=False)
+
+    @property
     def code(self) -> str:
         """What a worker started now would run."""
         return self._config.code
@@ -110,8 +128,9 @@ class Workers:
     async def listen(self) -> None:
         """Find what an earlier supervisor left, then open the socket."""
         self._logs.forget_spares()
-        for row in await self._store.workers():
-            await self._remember(row)
+        gone = [row.id for row in await self._store.workers() if not self._remember(row)]
+        if gone:
+            await self._store.remove_workers(gone)
         await self._open_socket()
         self._listening_since = asyncio.get_running_loop().time()
         limits = LimitWatch(self._config.limits, lambda: self.alive)
@@ -147,7 +166,7 @@ class Workers:
         log.warning(f"a worker is refused: {reason}", action="worker_refused", worker=worker.id, pid=worker.pid)
         with contextlib.suppress(WorkerGone):  # then it is ended without a word
             worker.send(wire.Refuse(reason))
-        await self._see_off(worker)
+        await worker.stop()
 
     async def dismiss(self, session: str) -> None:
         """End the worker of an earlier supervisor that may hold this session, if nobody has claimed it: politely, as soon as it has called.
@@ -166,8 +185,15 @@ class Workers:
     # --- new ones -----------------------------------------------------------------------------------------------------------
 
     async def bring_up(self, session: str) -> Worker:
-        """A worker that has said hello: a warm spare, or a new process. Raises WorkerGone, TimeoutError (the process is ended), StoreError."""
+        """A worker that has said hello: a warm spare, or a new process.
+
+        While an earlier worker of the session cannot be ended it waits: that one may have the session's socket.
+        Raises WorkerGone (also if this machine refuses a new process), TimeoutError (the process is ended), StoreError.
+        """
         await self.dismiss(session)  # never two for one session
+        while holders := [worker.ended for worker in self._abandoned.values() if worker.session == session]:
+            await asyncio.wait(holders)
+            await asyncio.sleep(0)  # until that is known here
         spare = self._spares.take()
         if spare is None:
             return await self._start(session)
@@ -176,6 +202,7 @@ class Workers:
         except BaseException:
             spare.kill()
             raise
+        spare.session = session
         self._logs.give(spare.id, session)
         return spare
 
@@ -208,7 +235,7 @@ class Workers:
         for work in self._background:
             work.cancel()
         await asyncio.gather(*self._background, return_exceptions=True)
-        for worker in self.alive:
+        for worker in [*self.alive, *self.abandoned]:
             worker.let_go()
         (self._config.directory / SOCKET_NAME).unlink(missing_ok=True)
 
@@ -242,7 +269,7 @@ class Workers:
             await self._check_socket()
             worker, digest = self._spawn(session)
             try:
-                ticks = started_at_ticks(worker.pid) or 0
+                ticks = _ticks(worker.pid)
                 await self._store.add_worker(WorkerRow(worker.id, session, worker.pid, ticks, digest))
                 await worker.wait_connected(self._config.hello_seconds)
             except BaseException:
@@ -260,22 +287,28 @@ class Workers:
             "WASUP_SOCKET": SOCKET_NAME,
             "NODE_COMPILE_CACHE": COMPILE_CACHE,  # a third less CPU for each start
         }
-        log_file = self._logs.begin(worker_id, session)
-        process = spawn(self._config.command, dict(self._config.environment) | own, self._config.directory, log_file)
+        try:
+            log_file = self._logs.begin(worker_id, session)
+            environment = dict(self._config.environment) | own
+            process = spawn(self._config.command, environment, self._config.directory, log_file)
+        except OSError as error:
+            raise SpawnRefused(error) from error
         worker = Worker(worker_id, process, self._config.ladder)
+        worker.session = session
         digest = _digest(token)
         self._take_in(worker, digest)
         return worker, digest
 
-    async def _remember(self, row: WorkerRow) -> None:
-        """A worker that an earlier supervisor started: expect its call if it lives, else forget it."""
+    def _remember(self, row: WorkerRow) -> bool:
+        """Expect the call of a worker that an earlier supervisor started; False: it does not live any more."""
         process = find(row.pid, row.started_at_ticks) if self._works_here(row.pid) else None
         if process is None:
-            await self._store.remove_worker(row.id)
-            return
+            return False
         worker = Worker(row.id, process, self._config.ladder)
+        worker.session = row.session
         self._take_in(worker, row.token_digest or b"")
         self._returning.setdefault(row.session or row.id, []).append(worker)
+        return True
 
     def _works_here(self, pid: int) -> bool:
         """Whether a process works in our data directory: in a copy of the directory the table names the workers of the original."""
@@ -291,7 +324,7 @@ class Workers:
         except TimeoutError:
             log.warning("a worker of an earlier supervisor does not call", action="silent_worker", session=session)
             worker.kill()
-            await self._see_off(worker)
+            await worker.stop()
         except WorkerGone:
             pass
         return None
@@ -310,7 +343,7 @@ class Workers:
         """End a returning worker whose session nobody wants now. What it has not saved yet is saved: the session may be started again."""
         if await self._call_of(worker, session) is not None:
             worker.owner = self._executor
-            await self._see_off(worker)
+            await worker.stop()
 
     async def _hear(self, worker: Worker, session: str) -> Returned | None:
         """Wait for a returning worker's call; it is ended unless it holds the session."""
@@ -326,20 +359,34 @@ class Workers:
     def _take_in(self, worker: Worker, digest: bytes) -> None:
         self._expected[worker.id] = _Expected(digest, worker)
         self._alive[worker.id] = worker
+        worker.released.add_done_callback(lambda _: self._on_release(worker))
         worker.ended.add_done_callback(lambda _: self._on_worker_end(worker))
 
-    async def _see_off(self, worker: WorkerHandle) -> None:
-        """End a worker that nobody owns, politely if it can hear. One stuck in the kernel is left behind, fenced by its epoch."""
-        try:
-            await worker.stop()
-        except TimeoutError:
-            log.error("a worker cannot be ended", action="worker_cannot_be_ended", worker=worker.id, pid=worker.pid)
-
-    def _on_worker_end(self, worker: Worker) -> None:
+    def _on_release(self, worker: Worker) -> None:
+        """It has ended, or is abandoned: then its row stays, for us and for our successor, until it has ended."""
         self._expected.pop(worker.id, None)
         self._alive.pop(worker.id, None)
+        if worker.abandoned and not worker.ended.done():
+            self._abandoned[worker.id] = worker
+            log.error(
+                "a worker cannot be ended",
+                action="worker_abandoned",
+                worker=worker.id,
+                pid=worker.pid,
+                session=worker.session,
+            )
+            self._tell_abandoned(worker, over=False)
+
+    def _on_worker_end(self, worker: Worker) -> None:
         self._logs.end(worker.id)
+        if self._abandoned.pop(worker.id, None) is not None:
+            log.info("an abandoned worker has ended", action="abandoned_ended", worker=worker.id, pid=worker.pid)
+            self._tell_abandoned(worker, over=True)
         self._in_background(self._forget(worker.id))
+
+    def _tell_abandoned(self, worker: Worker, *, over: bool) -> None:
+        for told in self._watchers:
+            told(worker, over=over)
 
     async def _forget(self, worker_id: str) -> None:
         try:
@@ -382,11 +429,9 @@ class Workers:
             log.debug("a line was cancelled at the end", action="line_cancelled", worker=worker and worker.id)
         finally:
             self._lines.discard(task)
-            stream.close()
-            with contextlib.suppress(ConnectionError):
-                await stream.wait_closed()
             if worker is not None and not self._closing:
-                _end_without_line(worker)
+                _end_without_line(worker)  # before any wait: it may be the one that we would wait for
+            await close_stream(stream)
 
     async def _greet(self, reader: asyncio.StreamReader, stream: asyncio.StreamWriter) -> tuple[Worker, wire.Hello]:
         async with asyncio.timeout(self._config.hello_seconds):
@@ -409,6 +454,13 @@ class Workers:
         for expected in list(self._expected.values()):
             if expected.worker.pid == caller:
                 _end_without_line(expected.worker)
+
+
+class ToldOfAbandoned(Protocol):
+    """Whoever is told of workers that cannot be ended."""
+
+    def __call__(self, worker: Worker, *, over: bool) -> None:
+        """A worker cannot be ended; or, `over`, it has ended after all."""
 
 
 class _Executor:
@@ -463,6 +515,14 @@ def _end_without_line(worker: Worker) -> None:
 def _log_failure(work: "asyncio.Task[None]") -> None:
     if not work.cancelled() and work.exception() is not None:
         log.error("work in the background failed", action="background_failed", exc_info=work.exception())
+
+
+def _ticks(pid: int) -> int:
+    """When it was started, for the worker table. Raises SpawnRefused when that cannot be read: it could not be found again."""
+    try:
+        return started_at_ticks(pid) or 0
+    except OSError as error:
+        raise SpawnRefused(error) from error
 
 
 def _digest(token: str) -> bytes:

@@ -4,11 +4,12 @@ import asyncio
 import contextlib
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import replace
+from typing import Final
 
 import structlog
 
 from sessions.events import Command, Restore
-from sessions.model import SessionExists, SessionId, SessionNotFound, StoreError
+from sessions.model import SessionExists, SessionId, SessionNotFound, StoreError, WasupError
 from sessions.policy import Config, correlated_reasons
 from sessions.proxy import Proxy
 from sessions.session import Session
@@ -19,6 +20,10 @@ from supervisor.feed import Feed
 from supervisor.gate import Gate
 from supervisor.gate_view import GateView, HoldView
 from supervisor.host.readings import Host, Sampler
+
+FAREWELL_SECONDS: Final = 5.0
+"""How long a session that has answered its farewell may take to end its task: it has nothing to do any more."""
+REVIVED: Final = "The session's task has ended although nobody asked it to; it begins anew. See the supervisor's log."
 
 log = structlog.get_logger("fleet")
 
@@ -33,6 +38,8 @@ class Fleet:
         self._sessions: dict[SessionId, Session] = {}
         self._tasks: dict[SessionId, asyncio.Task[None]] = {}
         self._reserved: set[SessionId] = set()
+        self._leaving: set[SessionId] = set()
+        """Being deleted: their tasks end, and nobody takes them up again."""
         self.host: Sampler = host or Host()
         gate.on_excused = self._excuse
         self.ready = False
@@ -50,8 +57,16 @@ class Fleet:
         """Stop every session's worker, all at once, or let them live on for our successor (`detach`); what is wanted stays as it is."""
         self.ready = False
         farewell = Command.LEAVE if detach else Command.RETIRE
+        self._leaving |= set(self._sessions)
         await asyncio.gather(*(_retire(session, farewell) for session in self._sessions.values()))
-        await asyncio.gather(*self._tasks.values())
+        if not self._tasks:
+            return
+        _, left = await asyncio.wait(self._tasks.values(), timeout=FAREWELL_SECONDS)
+        for task in left:  # it is told to leave, and cannot: its worker is ended, or left, with all the others
+            log.critical("a session does not end", action="session_does_not_end", task=task.get_name())
+            task.cancel()
+        if left:
+            await asyncio.wait(left, timeout=FAREWELL_SECONDS)
 
     def sessions(self) -> Collection[Session]:
         """All sessions, oldest first."""
@@ -97,7 +112,7 @@ class Fleet:
             try:
                 row = await self._around.store.create_session(session, start, proxy)
             except SessionExists:
-                row = await self._row(session)  # stored by a call that was told that it may not have been
+                row = await self._completed(session, start, proxy)
         self._feed.publish(session, "created", {"started": start})
         created = self._run(row)
         if start:
@@ -110,13 +125,16 @@ class Fleet:
         await self._around.store.must_write()  # before anything is closed that could then not be deleted
         leaving = self.get(session)
         row = leaving.row()
-        await leaving.ask(Command.RETIRE)
-        await self._tasks.pop(session)
+        self._leaving.add(session)
         try:
+            await leaving.ask(Command.RETIRE)
+            await asyncio.wait([self._tasks.pop(session)])
             await self._around.store.delete_session(session, purge)
         except StoreError:
             self._run(row, purge)  # nothing was deleted: it goes on; or it was after all, and it will find out
             raise
+        finally:
+            self._leaving.discard(session)
         self._remove(session, purge)
 
     def follow(self, policy: Config) -> None:
@@ -158,18 +176,39 @@ class Fleet:
     async def _row(self, session: SessionId) -> SessionRow:
         return next(row for row in await self._around.store.sessions() if row.id == session)
 
+    async def _completed(self, session: SessionId, start: bool, proxy: Proxy | None) -> SessionRow:
+        """The row that was stored by an earlier call, which was told that it may not have been; made what this call asks for."""
+        await self._around.store.set_proxy(session, proxy)
+        await self._around.store.set_wanted(session, start)
+        return await self._row(session)
+
     def _run(self, row: SessionRow, purged_perhaps: bool = False) -> Session:
         session = Session(row, self._around)
         self._sessions[row.id] = session
         self._tasks[row.id] = task = asyncio.create_task(session.run(), name=f"session {row.id}")
-        task.add_done_callback(lambda _: self._on_end(session, purged_perhaps))
+        task.add_done_callback(lambda ended: self._on_end(session, ended, purged_perhaps))
         return session
 
-    def _on_end(self, session: Session, purged: bool) -> None:
-        """Its task has ended. If nobody retired it, its deletion was durable after all."""
-        if session.vanished and self._sessions.get(session.id) is session:
-            self._tasks.pop(session.id, None)
+    def _on_end(self, session: Session, ended: "asyncio.Task[None]", purged: bool) -> None:
+        """Its task has ended. If nobody waits for that: its deletion was durable after all; or, else, it begins anew."""
+        error = None if ended.cancelled() else ended.exception()
+        if error is not None:
+            log.critical("a session's task has died", action="session_died", session=session.id, exc_info=error)
+        if self._sessions.get(session.id) is not session or session.id in self._leaving:
+            return
+        self._tasks.pop(session.id, None)
+        if session.vanished:
             self._remove(session.id, purged)
+            return
+        log.error("a session has ended unasked and begins anew", action="session_revived", session=session.id)
+        self._around.publish(session.id, "alert", {"name": "session_error", "message": REVIVED})
+        self._tasks[session.id] = asyncio.create_task(self._revive(session), name=f"revival of {session.id}")
+
+    async def _revive(self, session: Session) -> None:
+        """Never two workers for one session: that of the one that has ended ends first."""
+        await session.give_up()
+        if self._sessions.get(session.id) is session and session.id not in self._leaving:
+            self._run(session.row())
 
     def _remove(self, session: SessionId, purged: bool) -> None:
         del self._sessions[session]
@@ -179,5 +218,9 @@ class Fleet:
 
 
 async def _retire(session: Session, farewell: Command) -> None:
-    with contextlib.suppress(SessionNotFound):  # it is being deleted just now, and retires by itself
+    try:
         await session.ask(farewell)
+    except SessionNotFound:  # it is being deleted just now, and retires by itself
+        return
+    except WasupError as error:  # its worker is ended, or left, with all the others
+        log.error("a session did not take leave", action="no_farewell", session=session.id, error=str(error))

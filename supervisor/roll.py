@@ -9,7 +9,7 @@ import msgspec
 import structlog
 
 from sessions.events import Command
-from sessions.model import Refused, SessionNotFound, SessionState
+from sessions.model import Refused, SessionNotFound, SessionState, WasupError
 from sessions.ports import Publish
 from sessions.session import Session
 
@@ -83,7 +83,19 @@ class Roll:
     async def _run(self, chosen: list[Session]) -> None:
         for session in chosen:
             self._current = session.id
-            if await self._replace(session):
+            try:
+                replaced = await self._replace(session)
+            except Exception as error:  # one session's trouble is no reason to leave all others on the old code
+                unforeseen = None if isinstance(error, WasupError) else error
+                log.error(
+                    "a worker was not replaced",
+                    action="roll_failed",
+                    session=session.id,
+                    error=str(error),
+                    exc_info=unforeseen,
+                )
+                replaced = False
+            if replaced:
                 self._replaced += 1
             else:
                 self._failed.append(session.id)

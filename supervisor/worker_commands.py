@@ -39,6 +39,8 @@ def roll(
     """Replace workers one at a time: the socket changes hands when the successor is warm, at a quiet moment, through the gate."""
     ended = carry_out(_roll(everybody, wait))
     typer.echo(ended["words"])
+    if wait and ended["replaced"] < ended["total"] and not ended["failed"]:
+        fail("The roll broke off (see the supervisor's log). What was replaced stays so; run it again for the others.")
     if ended["failed"]:
         fail("Not replaced: " + ", ".join(ended["failed"]) + ". They go on as they are; run it again later.")
 

@@ -11,7 +11,7 @@ import random
 from collections import deque
 from collections.abc import Callable, Collection, Mapping, Sequence
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 
@@ -37,14 +37,15 @@ from sessions.policy import correlated_reasons
 from sessions.ports import Origin, Returned, WorkerHandle, WorkerOwner
 from sessions.proxy import Proxy
 from sessions.session import Session
-from sessions.store import ArchiveRow, Restored, SessionRow
+from sessions.store import ArchiveRow, Restored, SessionRow, StoreHealth
 from sessions.surroundings import SessionConfig, Surroundings
 from sessions.wire import KeyEntry
-from sessions.worker_process import Exit
+from sessions.worker_process import Exit, StopLadder
 
 CORRELATED = correlated_reasons()
 EPOCH = 1_700_000_000.0
 """The wall clock's time at the loop's time 0."""
+LADDER = StopLadder()
 JID = "15550000001:1@s.whatsapp.net"
 
 
@@ -126,25 +127,33 @@ class FakeWorker:
         self.code = "fake"
         self.session = session
         self.beat: wire.Beat | None = None
-        self.alive = True
+        self.lives = True
+        """The process is there."""
+        self.unkillable = False
+        """Not even SIGKILL ends it."""
+        self.abandoned = False
         self.sent: list[wire.Down] = []
         self.socket: int | None = None
         self.assigned = False
         self.killed = False
         self.line_down = False
         self.stop_seconds = 0.0
-        self.stop_error: Exception | None = None
+        self.released: asyncio.Future[Exit] = asyncio.get_running_loop().create_future()
         self.alone = False
         """Its supervisor is gone, and it lives on."""
         self.unacknowledged: dict[int, wire.Message] = {}
         self._held = wire.Held(session=session, epoch=0, attempt=0, stage=wire.Stage.IDLE)
         self._opened_at = 0.0
         self._owner: WorkerOwner | None = None
-        self._end: Exit | None = None
         self._early: list[wire.Up] = []
         self._source = source
         self._numbers = itertools.count(1)
         self._loop = asyncio.get_running_loop()
+
+    @property
+    def alive(self) -> bool:
+        """As the real one: whether it lives, and is of use."""
+        return self.lives and not self.abandoned
 
     @property
     def owner(self) -> WorkerOwner | None:
@@ -158,8 +167,8 @@ class FakeWorker:
         if owner is not None:
             for frame in early:
                 owner.on_frame(self, frame)
-            if not self.alive and self._end is not None:
-                owner.on_worker_end(self, self._end)
+            if self.released.done():
+                owner.on_worker_end(self, self.released.result())
 
     @property
     def beat_at(self) -> float:
@@ -227,15 +236,26 @@ class FakeWorker:
 
     def kill(self) -> None:
         self.killed = True
-        self._loop.call_soon(self.end, Exit(signal=9))
+        if self.unkillable:
+            self._loop.call_later(LADDER.kill_seconds, self._abandon)
+        else:
+            self._loop.call_soon(self.end, Exit(signal=9))
 
     async def stop(self) -> Exit:
+        """As the real one: never raises, and in bounded time."""
+        if self.unkillable and self.alive:
+            await asyncio.sleep(LADDER.ask_seconds + LADDER.terminate_seconds)
+            self.kill()
+            return await asyncio.shield(self.released)
         if self.alive:
             await asyncio.sleep(self.stop_seconds)
-            if self.stop_error is not None:
-                raise self.stop_error
             self.end(Exit(status=0))
-        return Exit(status=0)
+        return Exit(status=0) if not self.released.done() else self.released.result()
+
+    def _abandon(self) -> None:
+        if self.alive:
+            self.abandoned = True
+            self._release(Exit(abandoned=True))
 
     # --- what a test makes it do ---------------------------------------------------------------------------------------
 
@@ -333,10 +353,15 @@ class FakeWorker:
 
     def end(self, end: Exit) -> None:
         """The process ends."""
-        if self.alive:
-            self.alive = False
-            self._end = end
+        if self.lives:
+            self.lives = False
             self.socket = None
+            self._release(end)
+            self._source.ended.set()
+
+    def _release(self, end: Exit) -> None:
+        if not self.released.done():
+            self.released.set_result(end)
             if self.owner is not None:
                 self.owner.on_worker_end(self, end)
 
@@ -365,6 +390,14 @@ class FakeWorkers:
         self.reunion_error: Exception | None = None
         self.supervisor_dies = False
         self.refused: list[tuple[str, str]] = []
+        self.ended = asyncio.Event()
+        """Set at each worker's end."""
+
+    def stuck(self, session: str) -> int | None:
+        return next((worker.pid for worker in self._stuck(session)), None)
+
+    def _stuck(self, session: str) -> list[FakeWorker]:
+        return [worker for worker in self.made if worker.abandoned and worker.lives and worker.session == session]
 
     def expects(self, session: str) -> bool:
         return session in self.returning
@@ -378,8 +411,7 @@ class FakeWorkers:
 
     async def refuse(self, worker: WorkerHandle, reason: str) -> None:
         self.refused.append((worker.id, reason))
-        with contextlib.suppress(TimeoutError):  # as the real one, which logs it
-            await worker.stop()
+        await worker.stop()
 
     async def dismiss(self, session: str) -> None:
         if session in self.returning:
@@ -432,6 +464,9 @@ class FakeWorkers:
         await asyncio.sleep(0.01)  # one that was killed in this instant
 
     async def bring_up(self, session: str) -> FakeWorker:
+        while self._stuck(session):  # as the real ones: never two for one session
+            self.ended.clear()
+            await self.ended.wait()
         self.startups += 1
         if self.held is not None:
             await self.held
@@ -452,7 +487,7 @@ class FakeWorkers:
     def check(self, worker: FakeWorker) -> None:
         """Promise 2: a session is never owned twice."""
         for other in self.made:
-            if other is not worker and other.session == worker.session and other.alive and other.assigned:
+            if other is not worker and other.session == worker.session and other.lives and other.assigned:
                 self.breaches.append(f"{worker.id} was given {worker.session} while {other.id} still has it")
 
     @property
@@ -601,6 +636,8 @@ class FakeStore:
 
     def __init__(self) -> None:
         self.failing = False
+        self.known = True
+        """It is known to fail (else only this session's operations do)."""
         self.writes: list[str] = []
         self.rows: dict[str, SessionRow] = {}
         self.devices: dict[str, str] = {}
@@ -610,6 +647,11 @@ class FakeStore:
         self.auth: dict[tuple[str, str, str], bytes] = {}
         self.archives: list[tuple[int, str, str, dict[tuple[str, str], bytes]]] = []
         self.records = FakeRecords()
+
+    @property
+    def health(self) -> StoreHealth:
+        state: Literal["ok", "failing"] = "failing" if self.failing and self.known else "ok"
+        return StoreHealth(state, None, 0.0, 0, 0, "")
 
     async def sessions(self) -> list[SessionRow]:
         self._check()

@@ -68,9 +68,9 @@ class WatchedActor(Actor):
         await super()._guarded(work)
         self.observer.stepped(self)
 
-    async def _start_over(self, why: str) -> None:
+    async def _start_over(self, why: str, tell: bool = True) -> None:
         self.observer.failed(self.id, why)
-        await super()._start_over(why)
+        await super()._start_over(why, tell)
 
     async def _carry_out(self, reason: CloseReason, decision: Decision) -> None:
         self.observer.judged(self.id, reason, decision)

@@ -287,7 +287,9 @@ class Invariants:
     def pardoned(self, session: str, command: Command) -> None:
         """An operator takes care of it."""
         books = self._books[session]
-        books.pardoned, books.evictions = True, 0
+        books.pardoned = True
+        if command is not Command.RESET_BREAKER:  # that forgets failures, and nothing that the server has answered
+            books.evictions = 0
         if command is Command.START:
             books.parked_until, books.told_for_good = None, False
         if command is Command.RESET_BREAKER:

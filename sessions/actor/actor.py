@@ -8,7 +8,7 @@ it a report, or it rests (stopped, parked, quarantined); so it is never forgotte
 import asyncio
 import time
 from collections.abc import Awaitable, Callable, Coroutine
-from typing import Any, assert_never
+from typing import Any, Final, assert_never
 
 import msgspec
 import structlog
@@ -42,7 +42,15 @@ from sessions.events import (
     WorkerReady,
 )
 from sessions.machine import TRANSITIONS, Signal
-from sessions.model import CloseReason, SessionNotFound, SessionState, StoreError, WasupError, WorkerGone
+from sessions.model import (
+    CloseReason,
+    SessionNotFound,
+    SessionState,
+    SpawnRefused,
+    StoreError,
+    WasupError,
+    WorkerGone,
+)
 from sessions.policy import STORE_RETRY_SECONDS
 from sessions.ports import Returned
 from sessions.proxy import Proxy
@@ -51,6 +59,9 @@ from sessions.worker_process import Exit
 
 S = SessionState
 
+ERROR_STEPS: Final = 5
+"""So often the wait after an error of our own is doubled: up to 160 to 320 s."""
+
 log = structlog.get_logger("session")
 
 
@@ -58,12 +69,22 @@ class Actor(Replacing):
     """The only one who changes the session. Run `run()` as its task; others put events into `inbox` and read."""
 
     async def run(self) -> None:
-        """Live until retired. Nothing that goes wrong inside leaves this task."""
+        """Live until retired. What goes wrong inside is mended here; what goes wrong while mending it leaves this task: see Session.run."""
         await self._guarded(self._resume())
         while not self.retired:
             event = await self.inbox.get()
             await self._guarded(self._handle(event))
         await self._clear_inbox()
+
+    async def give_up(self) -> None:
+        """It has failed: nobody is left waiting for it, and its worker ends, before another one takes its place."""
+        self.retired = True
+        self._agenda.cancel()
+        self._end_attempt()
+        self._around.gate.left(self.id)
+        await self._around.workers.dismiss(self.id)
+        await self._seat.clear()
+        await self._clear_inbox(restarts=True)
 
     async def _guarded(self, work: Coroutine[Any, Any, None]) -> None:
         try:
@@ -71,11 +92,26 @@ class Actor(Replacing):
         except SessionNotFound:
             await self._vanish()
         except StoreError as error:
-            log.error("the store failed a session", action="session_store_failed", session=self.id, error=str(error))
-            await self._start_over(str(error))
+            await self._start_over(str(error), self._tell_store_away(error))
         except Exception as error:
             log.exception("an error of this program hit a session", action="session_error", session=self.id)
             await self._start_over(f"internal error: {type(error).__name__}")
+        except asyncio.CancelledError as error:
+            task = asyncio.current_task()
+            if task is None or task.cancelling():
+                raise
+            # Nobody has cancelled us: what we waited for was.
+            log.error(
+                "what a session waited for was cancelled", action="session_error", session=self.id, exc_info=error
+            )
+            await self._start_over("internal error: what it waited for was cancelled")
+
+    def _tell_store_away(self, error: StoreError) -> bool:
+        """Whether the session has to tell of it: once, until it has a worker again; and not when the store tells of it for all."""
+        known, self._store_away = self._store_away, True
+        if not known:
+            log.error("the store failed a session", action="session_store_failed", session=self.id, error=str(error))
+        return not known and self._around.store.health.state == "ok"
 
     async def _vanish(self) -> None:
         """The store has no row of it: it was deleted by a write of which we were told that it may not have been made."""
@@ -83,18 +119,25 @@ class Actor(Replacing):
         await self._rest(None)
         self.retired = self.vanished = True
 
-    async def _start_over(self, why: str) -> None:
+    async def _start_over(self, why: str, tell: bool = True) -> None:
         """After an error of our own: no worker, nothing under way, a try in a while; never forgotten."""
         if not self.wanted or self.retired:
             return
-        self._alert("session_error", why)
+        if tell:
+            self._alert("session_error", why)
         if Signal.RETRY not in TRANSITIONS[self.state]:
             return  # parked or quarantined: our error is no reason to log in a number that is banned
         self._end_attempt()
         self._around.gate.left(self.id)  # it may have been open
         await self._seat.clear()
         self._signal(Signal.RETRY)
-        self._wait(STORE_RETRY_SECONDS * (1 + self._around.dice.random()))
+        self._wait(self._patience_seconds())
+
+    def _patience_seconds(self) -> float:
+        """Until the next try after an error of our own: later and later, so that a fault that lasts costs little."""
+        self._errors += 1
+        steps = 0 if self._store_away else min(self._errors - 1, ERROR_STEPS)
+        return float(STORE_RETRY_SECONDS * 2**steps * (1 + self._around.dice.random()))
 
     async def _handle(self, event: Event) -> None:
         match event:
@@ -135,12 +178,16 @@ class Actor(Replacing):
         match event:
             case WorkerReady(_, worker):
                 await self._assign(worker)
+                self._store_away = False
             case Reunited(_, returned):
                 await self._on_reunited(returned)
             case SuccessorReady(_, (successor, ticket)):
                 await self._hand_over(successor, ticket)
             case Admitted(_, ticket):
                 self._connect(ticket)
+            case Waited() if self.worker is None and self._around.store.health.state == "failing":
+                # A worker needs an epoch. Thousands would fail together, each with its events; the store tries by itself.
+                self._wait(STORE_RETRY_SECONDS * (1 + self._around.dice.random()))
             case Waited():
                 await self._go()
             case StepFailed(_, error) if not self._taken_up:  # the reunion: whatever it was, it unparks nobody
@@ -150,7 +197,8 @@ class Actor(Replacing):
                 self._alert("replacement_failed", f"The worker could not be replaced and goes on: {error}")
             case StepFailed(_, WorkerGone() | TimeoutError() as error):
                 words = str(error) or "The worker did not say hello in time."
-                await self._closed(CloseReason.WORKER_EXITED, None, words)
+                human = error.human if isinstance(error, SpawnRefused) else None
+                await self._closed(CloseReason.WORKER_EXITED, None, words, human=human)
             case StepFailed(_, error):
                 raise error
             case never:
@@ -200,12 +248,12 @@ class Actor(Replacing):
             case Admitted(_, ticket):
                 ticket.finish(succeeded=False)
 
-    async def _clear_inbox(self) -> None:
+    async def _clear_inbox(self, restarts: bool = False) -> None:
         """What came too late: questions are refused, workers and tickets given back."""
         while not self.inbox.empty():
             match self.inbox.get_nowait():
                 case Asked(_, reply):
-                    _answer(reply, SessionNotFound(f"Session {self.id} is gone."))
+                    _answer(reply, refusals.has_no_actor(self.id, restarts=restarts))
                 case WorkerReady() | Reunited() | SuccessorReady() | Admitted() as late:
                     await self._give_back(late)
 
@@ -290,10 +338,15 @@ class Actor(Replacing):
             await self._go(urgent=True)
 
     async def _reset_breaker(self) -> None:
+        """Cut the breaker's wait, and no other: after a 440 or a ban it is the server that has to be given time."""
+        due, now = self._next_attempt_at, self._now()
+        put_off = self.state is S.WAITING and due is not None and self._judgement.breaker.puts_off(due)
         self._judgement.reset()
-        self._save()
-        if self.state is S.WAITING:
+        if put_off and (self._own_wait_until or now) > now:
+            self._wait((self._own_wait_until or now) - now)
+        elif put_off:
             await self._go()
+        self._save()
 
     async def _logout(self) -> None:
         if self.state is not S.OPEN or self.attempt is None:

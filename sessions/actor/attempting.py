@@ -107,7 +107,12 @@ class Attempting(Standing):
     # --- when it closes --------------------------------------------------------------------------------------------------------
 
     async def _closed(
-        self, reason: CloseReason, code: int | None, message: str, data: dict[str, str] | None = None
+        self,
+        reason: CloseReason,
+        code: int | None,
+        message: str,
+        data: dict[str, str] | None = None,
+        human: str | None = None,
     ) -> None:
         """The attempt or the open socket has ended: ask the policy, and do what it says."""
         now, ended = self._now(), self.attempt
@@ -124,7 +129,7 @@ class Attempting(Standing):
             self._around.workers.end_others(self._seat, self.worker)
         roll = self._around.dice.random()
         decision = self._judgement.close(
-            reason, code, message, data, stable, now, roll, was_open=was_open, excused=excused
+            reason, code, message, data, stable, now, roll, was_open=was_open, excused=excused, human=human
         )
         self._chronicle.closed(self._recorded(reason, code, message, data, was_open, stable, decision), self._human())
         log.info(
@@ -212,8 +217,12 @@ class Attempting(Standing):
         self.row = msgspec.structs.replace(self.row, jid=None, name=None)
 
     def _retry(self, wait_seconds: float) -> None:
-        """Give the next try a time; an open breaker may put it off, an operator's force may not be put off."""
-        wait = 0.0 if self._forced else max(wait_seconds, self._judgement.breaker.seconds_until_trial(self._now()))
+        """Give the next try a time. An open breaker may put it off; not a logout that an operator waits for; and a force nothing."""
+        now = self._now()
+        wait = 0.0 if self._forced else wait_seconds
+        self._own_wait_until = now + wait
+        if not self._forced and not self._logout_wanted:
+            wait = max(wait, self._judgement.breaker.seconds_until_trial(now))
         self._wait(wait)
         self._signal(Signal.RETRY)
         self._save()
@@ -240,9 +249,9 @@ class Attempting(Standing):
         """Let go of everything, in order: what we wait for, the socket and its worker, the state."""
         self._agenda.cancel()
         self._around.gate.left(self.id)
+        self._end_attempt()
         await self._around.workers.dismiss(self.id)
         await self._seat.clear()
-        self._end_attempt()
         self._next_attempt_at, self._forced, self._logout_wanted = None, False, False
         self._judgement.breaker.abandon_attempt(self._now())
         if signal is not None:

@@ -93,6 +93,7 @@ class Opening(Attempting):
         config = self._around.config
         self._agenda.clear_deadlines()
         attempt.qr, attempt.opened_at = None, self._now() - open_for_seconds
+        self._errors = 0
         self._judgement.opened()
         self._around.gate.opened(self.id)
         self.counters.opened(self._now())

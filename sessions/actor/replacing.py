@@ -10,7 +10,7 @@ from sessions.actor.adopting import Adopting
 from sessions.events import SuccessorReady
 from sessions.limits import Excess, Severity
 from sessions.machine import Signal
-from sessions.model import SessionState, UnreadableValue
+from sessions.model import CloseReason, SessionState, StoreError, UnreadableValue, WorkerGone
 from sessions.ports import Ticket, WorkerHandle
 from sessions.seat import UnreadableCredentials
 
@@ -59,9 +59,22 @@ class Replacing(Adopting):
             ticket.finish(succeeded=False)
             self._alert("replacement_failed", "The worker could not be replaced and goes on: its successor has ended.")
             return
+        try:
+            await (
+                self._around.store.must_write()
+            )  # before the socket closes: without an epoch nobody could open the next one
+        except StoreError as error:
+            ticket.finish(succeeded=False)
+            await successor.stop()
+            self._alert("replacement_failed", f"The worker could not be replaced and goes on: {error}")
+            return
         self._end_attempt()
         try:
             await self._seat.succeed(successor)
+        except WorkerGone as error:
+            ticket.finish(succeeded=False)
+            await successor.stop()
+            await self._closed(CloseReason.WORKER_EXITED, None, str(error))
         except (UnreadableCredentials, UnreadableValue) as error:
             ticket.finish(succeeded=False)
             await successor.stop()

@@ -57,6 +57,12 @@ class Standing:
         self.state, self._since = S.STOPPED, time.time()
         self.attempt: Attempt | None = None
         self._next_attempt_at: float | None = None
+        self._own_wait_until: float | None = None
+        """Until when it would wait if there were no breaker, as far as that is known."""
+        self._store_away = False
+        """The store has failed it, and that was told; until it has a worker again."""
+        self._errors = 0
+        """Errors of our own in a row: each makes the next try later."""
         self._attempts = 0
         self._taken_up = False
         """What is remembered has been taken up (or an operator has begun anew): from now on it may be overwritten."""
@@ -112,7 +118,7 @@ class Standing:
             failures=self._judgement.failures,
             next_attempt=iso_at(self._next_attempt_at, now),
             breaker=BreakerSnapshot.of(self._judgement.breaker, now),
-            human_action=human_action(self.id, self.state, last),
+            human_action=human_action(self.id, self.state, last, self._around.workers.stuck(self.id)),
         )
 
     @property

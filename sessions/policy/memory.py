@@ -54,6 +54,11 @@ def stable(memory: Memory) -> Memory:
     return replace(memory, failures=0, tries={})
 
 
+def failures_forgotten(memory: Memory) -> Memory:
+    """The memory of a session whose breaker an operator has reset: tries that the server has answered stay counted."""
+    return replace(memory, failures=0)
+
+
 def forgiven(memory: Memory, before: Memory, rules: Rules) -> Memory:
     """The memory of a session whose closes since `before` were an outage's: what those charged is taken back.
 

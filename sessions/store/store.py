@@ -360,7 +360,18 @@ class Store:
 
     async def remove_worker(self, worker_id: str) -> None:
         """Forget a worker process that has ended. Patient."""
-        await self._execute(delete(schema.workers).where(schema.workers.c.id == worker_id), patient=True)
+        await self.remove_workers([worker_id])
+
+    async def remove_workers(self, worker_ids: Sequence[str]) -> None:
+        """Forget many at once: after a reboot a row for each is left, and a commit for each would take minutes. Patient."""
+        column = schema.workers.c.id
+
+        async def operation(connection: AsyncConnection) -> None:
+            for start in range(0, len(worker_ids), _MAX_NAMES_PER_QUERY):
+                some = worker_ids[start : start + _MAX_NAMES_PER_QUERY]
+                await connection.execute(delete(schema.workers).where(column.in_(some)))
+
+        await self._writer.submit(operation, patient=True)
 
     async def workers(self) -> list[WorkerRow]:
         """The worker processes that were not seen to end."""

@@ -39,6 +39,8 @@ BATCH_SECONDS: Final = 0.5
 """After so long a transaction takes in no more: with a database far away, 500 operations would take seconds."""
 MAX_WAITING_EVENTS: Final = 10_000
 """Events of our own that may wait. All else is bounded by those who make it: a worker waits for each acknowledgement."""
+COMPACT_ABOVE: Final = 64
+"""What is gone leaves the queue when it is more than what waits, and this: so the queue is bounded by twice what waits, at no cost."""
 IMPATIENT_SECONDS: Final = 10.0
 CLOSE_SECONDS: Final = 5.0
 RETRY_WAIT: Final = wait_exponential_jitter(multiplier=0.1, max=2.0, jitter=0.1)
@@ -160,8 +162,10 @@ class Writer:
             waiting.expiry.cancel()
         while self._queue and self._queue[0].gone:
             self._queue.popleft()
-        if not self._queue:
-            self._newest.clear()
+        if len(self._queue) > 2 * self._waiting + COMPACT_ABOVE:
+            self._queue = deque(one for one in self._queue if not one.gone)
+        if len(self._newest) > 2 * self._waiting + COMPACT_ABOVE or not self._queue:
+            self._newest = {name: one for name, one in self._newest.items() if not one.gone}
 
     def _next_batch(self) -> list[_Waiting]:
         batch: list[_Waiting] = []

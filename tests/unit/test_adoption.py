@@ -423,7 +423,7 @@ async def test_a_refused_worker_that_cannot_be_ended_does_not_unpark_the_session
     async with World() as world:
         await _parked(world)
         worker = world.workers.comes_back("shop", **_held(Stage.IDLE))
-        worker.stop_error = TimeoutError()
+        worker.unkillable = True
         await world.start()
         await asyncio.sleep(MINUTE)
         worker.end(Exit(signal=9))

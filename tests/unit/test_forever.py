@@ -159,6 +159,7 @@ def test_an_error_is_described_without_what_it_may_quote() -> None:
 ROOT = Path(__file__).parents[2]
 ENDED_BY: dict[tuple[str, str], str] = {
     ("sessions/forever.py", "begin"): "the one place",
+    ("api/fences.py", "carry_through"): "one call: its answer is awaited there, or its end is logged",
     ("sessions/agenda.py", "begin"): "a step: its error is put into the inbox, and its session gives it up",
     ("sessions/attempt.py", "watch"): "health checks: they end with the attempt, and catch what they raise",
     ("sessions/health.py", "check_until_failed"): "two checks: awaited there",
@@ -167,6 +168,7 @@ ENDED_BY: dict[tuple[str, str], str] = {
     ("sessions/workers.py", "_in_background"): "one end of a worker, or of its row: logged when it fails",
     ("sessions/actor/opening.py", "_note_pairing"): "one snapshot",
     ("supervisor/fleet.py", "_run"): "a session: its end is looked at there",
+    ("supervisor/fleet.py", "_on_end"): "a session that begins anew: bounded by the end of its worker",
     ("supervisor/roll.py", "begin"): "one roll: its end is looked at there",
     ("supervisor/host/tuning/validation.py", "_until_one_fails"): "awaited there",
 }

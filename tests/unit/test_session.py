@@ -862,12 +862,12 @@ async def test_key_writes_of_an_old_worker_are_refused() -> None:
         await world.until(S.OPEN, within=10)
         old, new = world.workers.made
         entry = wire.KeyEntry("creds", "creds", CREDS)  # type: ignore[arg-type]
-        old.alive = True  # a process that was thought to be dead
+        old.lives = True  # a process that was thought to be dead
         assert old.owner is not None
         old.owner.on_frame(old, wire.KeysSet("shop", epoch=1, seq=1, entries=[entry]))
         new.report(wire.KeysSet("shop", epoch=2, seq=7, entries=[]))
         await asyncio.sleep(0.01)
-        old.alive = False
+        old.lives = False
         assert old.sent[-1] == wire.KeysAck("shop", seq=1, ok=False, error="stale_epoch")
         assert new.sent[-1] == wire.KeysAck("shop", seq=7, ok=True)
         assert world.store.auth == {}
