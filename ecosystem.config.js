@@ -1,13 +1,25 @@
 // pm2: `pm2 start ecosystem.config.js`, then `pm2 save`. It starts one thing, the supervisor; the workers are the supervisor's.
 //
 // pm2 hands the caller's environment on, WHATSAPP_* included, and keeps that copy for every later restart (the monitor's too).
-// So settings are better kept in .env beside this file: the supervisor reads it at each start, and a token stays out of `pm2 env`.
+// So settings are better kept in .env beside this file: the supervisor reads it at each start. Secrets have to be there: `pm2 save`
+// writes the whole environment into ~/.pm2/dump.pm2, which everybody can read, and `pm2 env 0` shows it.
 
 // pm2 runs with whatever Node the machine has (Debian 12: 18), so this file asks for nothing newer.
 
 const fs = require('node:fs');
 const os = require('node:os');
 const path = require('node:path');
+
+const SECRETS = ['WHATSAPP_API_TOKEN', 'WHATSAPP_STORE_KEY', 'WHATSAPP_DATABASE_URL'];
+
+const file = path.join(__dirname, '.env');
+const lost = SECRETS.filter((name) => process.env[name] && process.env[name] !== fromFile(name));
+if (lost.length > 0) {
+  throw new Error(
+    `wasup is not started: ${lost.join(' and ')} would be written into pm2's dump, for everybody to read. ` +
+      `Put the value into ${file} (chmod 600), and take it out of the environment.`,
+  );
+}
 
 const logs = path.resolve(__dirname, dataDirectory(), 'logs');
 fs.mkdirSync(logs, { recursive: true, mode: 0o700 }); // else pm2 makes it, and the data directory, readable for everybody
@@ -23,6 +35,7 @@ module.exports = {
       interpreter: 'none',
       instances: 1, // a second one would find the data directory locked
       exec_mode: 'fork',
+      filter_env: SECRETS, // what is in .env as well is read there
 
       // Stopping. pm2 signals the supervisor alone (SIGINT). Under pm2 the supervisor then lets the workers live, with their sockets
       // open, for the next one to adopt: a restart is not noticed by WhatsApp, and after a stop they close by themselves when
@@ -52,13 +65,23 @@ module.exports = {
   ],
 };
 
-/** Where the supervisor will keep its data: it reads the environment first, then .env, where the last line of a name counts. */
+/** Where the supervisor will keep its data: it reads the environment first, then .env. */
 function dataDirectory() {
-  const file = path.join(__dirname, '.env');
-  const lines = fs.existsSync(file) ? fs.readFileSync(file, 'utf8') : '';
-  const value =
-    /^[ \t]*(?:export[ \t]+)?WHATSAPP_DATA_DIR[ \t]*=[ \t]*(?:'([^']*)'|"([^"]*)"|([^\r\n]*?))[ \t]*(?:[ \t]#.*)?$/gm;
-  const [, single, double, bare] = [...lines.matchAll(value)].pop() ?? [];
-  const told = process.env.WHATSAPP_DATA_DIR || single || double || bare || 'data';
+  const told = process.env.WHATSAPP_DATA_DIR || fromFile('WHATSAPP_DATA_DIR') || 'data';
   return told.replace(/^~(?=$|\/)/, os.homedir());
+}
+
+/**
+ * What .env says of a setting; the last line of a name counts.
+ *
+ * @param {string} name
+ */
+function fromFile(name) {
+  const lines = fs.existsSync(file) ? fs.readFileSync(file, 'utf8') : '';
+  const value = new RegExp(
+    `^[ \\t]*(?:export[ \\t]+)?${name}[ \\t]*=[ \\t]*(?:'([^']*)'|"([^"]*)"|([^\\r\\n]*?))[ \\t]*(?:[ \\t]#.*)?\\r?$`,
+    'gm',
+  );
+  const [, single, double, bare] = [...lines.matchAll(value)].pop() ?? [];
+  return single || double || bare;
 }

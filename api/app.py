@@ -22,6 +22,9 @@ from api.keys import (
     FORECASTER,
     FOREVER,
     HOST,
+    IMPORTING,
+    IMPORTS,
+    PAIRING,
     POLICY,
     ROLL,
     STORE,
@@ -38,12 +41,15 @@ from supervisor.feed import Feed
 from supervisor.fleet import Fleet
 from supervisor.forecasting import Forecaster
 from supervisor.host_watch import HostWatch
+from supervisor.pairing_budget import PairingBudget
 from supervisor.performance import Thresholds
 from supervisor.policy_file import LivePolicy
 from supervisor.roll import Roll
 
 MAX_BODY_BYTES: Final = 512 * 1024
 """The longest text (60,000 characters) fits even when every character is written as a JSON escape."""
+MAX_IMPORTS: Final = 4
+"""Imports that may be sent at once; they are read one at a time."""
 BACKLOG: Final = 128
 """What the kernel accepts for us in advance; so many descriptors at the most are taken for a moment above the API's own share."""
 SHUTDOWN_SECONDS: Final = 2.0
@@ -78,6 +84,8 @@ def create_app(parts: Parts, token: str | None, connections: int, everybody: boo
     app = web.Application(middlewares=middlewares, client_max_size=MAX_BODY_BYTES)
     app.on_cleanup.append(commands.end)
     app[CONNECTIONS] = most
+    app[IMPORTS], app[IMPORTING] = Places(MAX_IMPORTS, "imports are under way"), asyncio.Lock()
+    app[PAIRING] = PairingBudget(asyncio.get_running_loop().time())
     app[WAITERS] = Places(most // 2, "calls wait for an event or a QR")
     app[FLEET], app[FEED], app[STORE], app[ROLL] = parts.fleet, parts.feed, parts.store, parts.roll
     app[ALERTS] = parts.alerts

@@ -262,7 +262,7 @@ class Connection(web.RequestHandler):
         """The answer to what aiohttp could not read, in the one shape; nothing of the request is repeated, here or in the log."""
         if status == 400:
             self._door.malformed()
-        else:
+        elif not isinstance(exc, ConnectionError):  # whoever hangs up between two words of ours is none
             log.error("an error of this program", action="api_error", status=status, error=type(exc).__name__)
         if isinstance(exc, LineTooLong):
             status = 414 if str(MAX_LINE_BYTES) in map(str, exc.args[1:]) else 431

@@ -6,19 +6,19 @@ from typing import Final
 import msgspec
 from aiohttp import web
 
-from api.errors import BadRequest
+from api.errors import BadRequest, Busy
 from api.handlers import session_id
-from api.keys import FLEET, STORE
-from api.responses import body, json
-from sessions import baileys_folders
-from sessions.baileys_folders import NotImportable
+from api.import_process import Import, ReaderFailed, ReadImport, read_import
+from api.keys import FLEET, IMPORTING, IMPORTS, STORE
+from api.responses import body, describe, json, raw_body
 from sessions.model import parse_session_id
 from sessions.proxy import parse_proxy
 from sessions.snapshot import iso
 from sessions.store import ArchiveRow
 from sessions.wire import KeyEntry
 
-MAX_IMPORT_BYTES: Final = baileys_folders.MAX_SESSION_BYTES
+MAX_IMPORT_BYTES: Final = 16 * 2**20
+"""A long-lived session has some thousands of keys, most of them below a kilobyte."""
 HOW_TO_IMPORT: Final = (
     "Send {kind, name, value} for each file of a useMultiFileAuthState folder of a paired session (creds.json is creds/creds), "
     "or let `wasup sessions import` do it."
@@ -32,25 +32,33 @@ class Restoration(msgspec.Struct, forbid_unknown_fields=True):
     start: bool = True
 
 
-class Import(msgspec.Struct, forbid_unknown_fields=True):
-    """Body of POST /sessions/{id}/import: credentials and keys as `{kind, name, value}`, values as Baileys writes them to JSON."""
-
-    entries: list[KeyEntry]
-    start: bool = True
-    proxy: str | None = None
-
-
 async def import_session(request: web.Request) -> web.Response:
-    """Add a session that was paired elsewhere. `wasup sessions import` reads the folders and calls this."""
+    """Add a session that was paired elsewhere (16 MiB at most, one at a time). `wasup sessions import` reads the folders and calls this."""
     session = parse_session_id(request.match_info["id"])
-    given = await body(request.clone(client_max_size=MAX_IMPORT_BYTES), Import)
-    try:
-        entries = await asyncio.to_thread(baileys_folders.accept, given.entries)
-    except NotImportable as error:
-        raise BadRequest(str(error), HOW_TO_IMPORT) from None
-    proxy = parse_proxy(given.proxy) if given.proxy is not None else None
-    imported = await request.app[FLEET].import_credentials(session, entries, given.start, proxy)
+    with request.app[IMPORTS].one():
+        given = await _read(request)
+        entries = await asyncio.to_thread(_entries, given)
+        proxy = parse_proxy(given.proxy) if given.proxy is not None else None
+        imported = await request.app[FLEET].import_credentials(session, entries, given.start, proxy)
     return json(imported.view(), 201)
+
+
+def _entries(given: ReadImport) -> list[KeyEntry]:
+    return [KeyEntry(kind, name, msgspec.Raw(value)) for kind, name, value in given.entries]
+
+
+async def _read(request: web.Request) -> ReadImport:
+    raw = await raw_body(request.clone(client_max_size=MAX_IMPORT_BYTES), Import)
+    try:
+        async with request.app[IMPORTING]:
+            given = await read_import(raw)
+    except ReaderFailed as error:
+        raise BadRequest(f"The body cannot be read. {error}", HOW_TO_IMPORT) from None
+    except OSError as error:
+        raise Busy(f"This machine has no process to read it with: {error.strerror}.") from None
+    if given.problem is not None:
+        raise BadRequest(given.problem, given.hint or f"Send JSON: {describe(Import)}. {HOW_TO_IMPORT}")
+    return given
 
 
 async def session_archives(request: web.Request) -> web.Response:

@@ -111,8 +111,10 @@ WORKER_STATUS: Final[Mapping[str, int]] = {
     "not_open": 409,
     "not_ready": 409,
     "timed_out": 504,
+    "refused": 502,
+    "failed": 502,
 }
-"""Statuses of what the worker itself refused; anything else was WhatsApp's refusal: 502."""
+"""Statuses of what comes back from a worker: what it refused itself, and (502) what WhatsApp refused or Baileys could not do."""
 
 WORKER_HINTS: Final[Mapping[str, str]] = {
     "already_paired": "It is linked to a phone already. For another number create another session.",

@@ -1,6 +1,9 @@
 """The handlers: from a request to a call on the fleet and back. No policy here."""
 
+import asyncio
+import math
 import re
+from contextlib import nullcontext
 from datetime import UTC, datetime
 from typing import Annotated, Final
 
@@ -8,20 +11,25 @@ import msgspec
 from aiohttp import web
 
 from api import qr as qr_forms
-from api.errors import BadRequest
-from api.keys import ALERTS, FEED, FLEET, FOREVER, HOST, STORE
+from api.errors import BadRequest, Gone, TooSoon
+from api.keys import ALERTS, FEED, FLEET, FOREVER, HOST, PAIRING, STORE, WAITERS
 from api.responses import body, json
+from sessions.attempt import ShownQr
 from sessions.events import Command, UseProxy
-from sessions.model import InvalidSessionId, SessionId, SessionNotFound, parse_session_id
+from sessions.model import InvalidSessionId, Refused, SessionId, SessionNotFound, parse_session_id
 from sessions.numbers import InvalidRecipient, number_of, phone_number
 from sessions.proxy import parse_proxy
 from sessions.session import Session
 from sessions.store import StoredEvent
+from supervisor.feed import Feed
 from supervisor.host.documents import document
 from supervisor.installation import version
 from supervisor.performance import system_performance
 
+PACE_HINT: Final = "WhatsApp notifies the phone of each code and counts them. The code that is shown can still be typed; a QR costs none."
 MAX_WAIT_SECONDS: Final = 60.0
+LOOK_SECONDS: Final = 1.0
+"""Events are shown when they are durable: while the store is away a QR is found by looking."""
 MAX_EVENTS: Final = 1000
 
 
@@ -143,18 +151,46 @@ async def logout_session(request: web.Request) -> web.Response:
 
 
 async def session_qr(request: web.Request) -> web.Response:
-    """The QR that waits for a phone, in the form that Accept asks for."""
-    return qr_forms.respond(_session(request).qr(), request.headers.get("Accept", ""))
+    """The QR that waits for a phone, as JSON, PNG, SVG, text for a terminal or (browsers) a page; `?wait=`: waits for one, 60 s at most."""
+    session, accept = _session(request), request.headers.get("Accept", "")
+    form = qr_forms.negotiate(accept)
+    seconds = number(request, "wait", 0.0, MAX_WAIT_SECONDS)
+    try:
+        with request.app[WAITERS].one() if seconds else nullcontext():
+            shown = await _qr_within(session, seconds, request.app[FEED])
+    except Refused as error:
+        if form == qr_forms.PAGE:
+            return qr_forms.page_without(session.id, str(error), error.hint, session.may_show_qr)
+        raise
+    return qr_forms.respond(shown, form)
+
+
+async def _qr_within(session: Session, seconds: float, feed: Feed) -> ShownQr:
+    """The QR as soon as there is one. Raises Refused when the time is up, or at once when none can come by itself."""
+    now = asyncio.get_running_loop().time
+    until = now() + seconds
+    while True:
+        try:
+            return session.qr()
+        except Refused:
+            left = until - now()
+            if left <= 0 or not session.may_show_qr:
+                raise
+        await feed.news(min(left, LOOK_SECONDS))
 
 
 async def pairing_code(request: web.Request) -> web.Response:
-    """A code to type on the phone instead of scanning."""
+    """A code to type on the phone instead of scanning; one in 30 s for a session, ten at once and then one in 6 s for all."""
     session = _session(request)
     given = (await body(request, Phone)).phone
     try:
         phone = phone_number(given, _home(request))
     except InvalidRecipient as error:
         raise BadRequest(str(error), error.hint) from None
+    if session.awaits_phone:  # else it is refused, and nobody is notified
+        seconds = request.app[PAIRING].take(session.id, asyncio.get_running_loop().time())
+        if seconds > 0:
+            raise TooSoon(f"The next pairing code may be asked for in {math.ceil(seconds)} s.", PACE_HINT, seconds)
     return json({"id": session.id, "code": await session.pairing_code(phone)})
 
 
@@ -176,11 +212,19 @@ async def alerts(request: web.Request) -> web.Response:
 
 
 async def events(request: web.Request) -> web.Response:
-    """Events after a number (`oldest`: of those that are still kept, `last`: the newest); waits for the first one if asked to."""
-    after = _number(request, "after", 0.0, float("inf"))
-    wait_seconds = _number(request, "wait", 0.0, MAX_WAIT_SECONDS)
-    limit = int(_number(request, "limit", MAX_EVENTS, MAX_EVENTS))
-    page = await request.app[FEED].after(int(after), limit, wait_seconds)
+    """Events after a number, about 1 MiB at the most (`oldest`: of those still kept, `last`: the newest); `?wait=`: waits for the first.
+
+    A number beyond the newest is answered with 410: the log has begun anew (a restore?). `?limit=0`: `last` alone.
+    """
+    after = int(number(request, "after", 0.0, float("inf")))
+    wait_seconds = number(request, "wait", 0.0, MAX_WAIT_SECONDS)
+    limit = int(number(request, "limit", MAX_EVENTS, MAX_EVENTS))
+    feed = request.app[FEED]
+    if after > feed.last:
+        hint = f"The log has begun anew (a restore?). Go on with after=0 (all that is kept) or after={feed.last} (only what comes)."
+        raise Gone(f"There was no event {after}: the newest is {feed.last}.", hint)
+    with request.app[WAITERS].one() if wait_seconds else nullcontext():
+        page = await feed.after(after, limit, wait_seconds)
     return json({"events": [_event(event) for event in page.events], "oldest": page.oldest, "last": page.last})
 
 
@@ -224,16 +268,17 @@ def _session(request: web.Request) -> Session:
     return request.app[FLEET].get(session_id(request))
 
 
-def _number(request: web.Request, name: str, default: float, most: float) -> float:
+def number(request: web.Request, name: str, default: float, most: float) -> float:
+    """A number in the query. Raises BadRequest: what is too much is refused, not cut."""
     text = request.query.get(name)
     if text is None:
         return default
-    if re.fullmatch(r"[0-9]{1,15}(\.[0-9]{1,6})?", text) is None:
+    if re.fullmatch(r"[0-9]{1,15}(\.[0-9]{1,6})?", text) is None or float(text) > most:
         raise BadRequest(
             f"{name} is {text[:40]!r}.",
             "It accepts a number" + ("." if most == float("inf") else f" from 0 to {most:g}."),
         )
-    return min(float(text), most)
+    return float(text)
 
 
 def _event(event: StoredEvent) -> dict[str, object]:

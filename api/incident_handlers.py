@@ -2,6 +2,7 @@
 
 import re
 import time
+from collections.abc import Sequence
 from typing import Final
 
 import msgspec
@@ -18,6 +19,7 @@ from sessions.model import parse_session_id
 from sessions.snapshot import iso
 from supervisor.gate_view import HoldView
 
+PAGE_BYTES: Final = 1024 * 1024
 MOST: Final = 1000
 USUAL: Final = 100
 
@@ -44,14 +46,32 @@ async def explain_session(request: web.Request) -> web.Response:
 
 
 async def list_incidents(request: web.Request) -> web.Response:
-    """Incidents, oldest first: the newest, or those after a number; `?session=`: of that one. Outages of the fleet have session null."""
+    """Incidents, oldest first, about 1 MiB at the most: the newest, or those after a number; `?session=`: of that one alone.
+
+    Outages of the fleet have session null.
+    """
     named = request.query.get("session")
     session = None if named is None else parse_session_id(named)
     after, limit = _whole(request, "after"), _whole(request, "limit")
-    most = USUAL if limit is None else max(1, min(limit, MOST))
-    found = await request.app[STORE].records.incidents(session, after, most)
+    if limit is not None and not 1 <= limit <= MOST:
+        raise BadRequest(f"limit is {limit}.", f"It accepts a whole number from 1 to {MOST}.")
+    found = await request.app[STORE].records.incidents(session, after, limit or USUAL)
     now = time.time()
-    return json({"incidents": [_shown(i, now) for i in found], "last": found[-1].id if found else after or 0})
+    page = _page(found if after is not None else found[::-1], now)
+    shown = page if after is not None else page[::-1]
+    last = found[len(page) - 1 if after is not None else -1].id if found else after or 0
+    return json({"incidents": shown, "last": last})
+
+
+def _page(found: Sequence[Incident], now: float) -> list[msgspec.Raw]:
+    """The first of them that make a page, encoded; one at least, if there is one."""
+    page, size = list[msgspec.Raw](), 0
+    for incident in found:
+        page.append(msgspec.Raw(msgspec.json.encode(_shown(incident, now))))
+        size += len(bytes(page[-1]))
+        if size >= PAGE_BYTES:
+            break
+    return page
 
 
 def _outage(hold: HoldView | None) -> Outage | None:

@@ -1,5 +1,7 @@
 """What handlers fetch from the application, by typed keys."""
 
+import asyncio
+
 from aiohttp import web
 
 from api.fences import Places
@@ -11,6 +13,7 @@ from supervisor.feed import Feed
 from supervisor.fleet import Fleet
 from supervisor.forecasting import Forecaster
 from supervisor.host_watch import HostWatch
+from supervisor.pairing_budget import PairingBudget
 from supervisor.performance import Thresholds
 from supervisor.policy_file import LivePolicy
 from supervisor.roll import Roll
@@ -28,3 +31,6 @@ WORKERS = web.AppKey("workers", Workers)
 THRESHOLDS = web.AppKey("thresholds", Thresholds)
 WAITERS = web.AppKey("waiters", Places)
 CONNECTIONS = web.AppKey("connections", int)
+PAIRING = web.AppKey("pairing", PairingBudget)
+IMPORTS = web.AppKey("imports", Places)
+IMPORTING = web.AppKey("importing", asyncio.Lock)

@@ -4,7 +4,6 @@ from typing import Any, TypeVar
 
 import msgspec
 from aiohttp import web
-from aiohttp.http_exceptions import ContentEncodingError
 
 from api.errors import BadRequest, RequestEntityTooLarge
 from sessions.wire import UNREADABLE
@@ -21,19 +20,25 @@ def json(value: Any, status: int = 200) -> web.Response:
 
 async def body(request: web.Request, kind: type[T]) -> T:
     """The request's body as that type. Raises BadRequest with what is wrong and where, RequestEntityTooLarge."""
+    raw = await raw_body(request, kind)
+    try:
+        return msgspec.json.decode(raw, type=kind)
+    except UNREADABLE as error:
+        raise BadRequest(f"The body cannot be used: {error}.", f"Send JSON: {describe(kind)}.") from None
+
+
+async def raw_body(request: web.Request, kind: type[Any]) -> bytes:
+    """The request's body, not empty, as it came. Raises BadRequest, RequestEntityTooLarge. `kind`: what it should be, for the hints."""
     try:
         raw = await request.read()
     except web.HTTPRequestEntityTooLarge:
         most = f"{request.client_max_size // 1024} KiB"
         raise RequestEntityTooLarge("Request Entity Too Large.", f"A body of this call may have {most}.") from None
-    except (web.RequestPayloadError, ContentEncodingError) as error:
+    except web.RequestPayloadError as error:
         raise BadRequest(f"The body cannot be read: {type(error).__name__}.", f"Send JSON: {describe(kind)}.") from None
     if not raw.strip():
         raise BadRequest("The body is empty.", f"Send JSON: {describe(kind)}.")
-    try:
-        return msgspec.json.decode(raw, type=kind)
-    except UNREADABLE as error:
-        raise BadRequest(f"The body cannot be used: {error}.", f"Send JSON: {describe(kind)}.") from None
+    return raw
 
 
 def describe(kind: Any) -> str:

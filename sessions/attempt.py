@@ -1,8 +1,9 @@
 """One attempt, and, if it comes through, the open socket after it: everything that ends when it ends."""
 
 import asyncio
+import time
 from collections.abc import Coroutine
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from sessions.model import CloseReason
 from sessions.ports import Ticket
@@ -18,6 +19,8 @@ class ShownQr:
     qr: str
     number: int = 0
     pairing_code: str | None = None
+    shown_at: float = field(default_factory=time.time, compare=False)
+    """Since when we show it, seconds of the wall clock."""
 
 
 class Attempt:

@@ -86,6 +86,11 @@ class Breaker:
         """Consecutive failures counted."""
         return self._breaker.fail_counter
 
+    @property
+    def tripped(self) -> bool:
+        """Whether it has opened and not been forgiven yet: it is open, lets its trial through, or is closed on probation."""
+        return self.state != "closed" or 0 < self._threshold - 1 <= self.failures
+
     def opens_until(self) -> float | None:
         """When an open breaker will let a trial through, else None."""
         if self.state != "open" or self._opened_at is None:

@@ -8,7 +8,7 @@ from collections.abc import Collection, Mapping
 from typing import Final, Literal, Protocol
 
 from sessions import incidents
-from sessions.incidents import Incident, RecordedClose
+from sessions.incidents import Incident, RecordedClose, Span
 from sessions.model import CloseReason, SessionState
 from sessions.policy import EXCUSED
 
@@ -32,6 +32,8 @@ class Archivist(Protocol):
     """Where records go (the store's; sessions/store/incidents.py). Futures are for whoever wants to wait."""
 
     silent_since: float | None
+    lasting: Mapping[str, Span]
+    """How each session was when its supervisor before this one was last seen alive, and since when."""
 
     def save_incident(self, incident: Incident) -> object:
         """Write an incident as it stands now."""
@@ -53,6 +55,11 @@ class Chronicle:
     def remembered(self) -> Incident | None:
         """What a successor has to go on with: the incident, unless it is over."""
         return None if self.current is None or self.current.over else self.current
+
+    def left_since(self, state: SessionState) -> float | None:
+        """Since when the supervisor before this one left it open or off, if `state` says so; wall clock, seconds."""
+        span = self._archivist.lasting.get(self._session)
+        return span.began_at if span is not None and span.state == PRESENCE.get(state) else None
 
     def closed(self, close: RecordedClose, human: str) -> None:
         """An attempt or the open socket has ended, and the policy has judged."""

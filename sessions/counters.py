@@ -32,6 +32,7 @@ class Counters:
         """An attempt came through; it is a reconnect unless it is the first."""
         self.reconnect_count += self._opened_before
         self._opened_before = True
+        self._responses_ms.clear()  # those were another socket's
         self.succeeded(now)
 
     def message(self, now: float) -> None:

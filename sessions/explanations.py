@@ -113,7 +113,7 @@ TEXTS: Final[Mapping[R, Text]] = {
     R.LOGGED_OUT: Text(
         "401 of any kind but our own logout",
         "The device was unlinked: on the phone, by WhatsApp, or because the phone was offline for 14 days.",
-        "Archives the credentials (never deletes them) and parks.",
+        "Archives the credentials (never deletes them) and parks; within a minute of a 515 one try makes sure first.",
         "when a human has paired it again",
     ),
     R.OWN_LOGOUT: Text(
@@ -257,7 +257,10 @@ class Outage(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
 
 
 class Entry(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
-    """An incident in a timeline. Times are ISO 8601, UTC. `waits`: as they were planned, seconds. `cost_seconds`: how long it was away."""
+    """An incident in a timeline. Times are ISO 8601, UTC. `cost_seconds`: how long it was away.
+
+    `waits`: as they were planned after its closes, seconds; `waited`: what became of each, as a human or an outage's end cuts a wait short.
+    """
 
     began_at: str
     ended_at: str | None
@@ -267,6 +270,7 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     cause_on_the_wire: str
     rule: str
     waits: list[float]
+    waited: list[float]
     closes: int
     attempts: int
     cost_seconds: float
@@ -461,11 +465,27 @@ def entry(incident: Incident, now: float) -> Entry:
         cause_on_the_wire=on_the_wire(incident.reason, incident.code, incident.message),
         rule=incident.rule,
         waits=[round(close.wait_seconds, 1) for close in incident.closes if close.wait_seconds is not None],
+        waited=[round(seconds, 1) for seconds in waited(incident, now)],
         closes=len(incident.closes),
         attempts=incident.attempts,
         cost_seconds=round(incident.down_seconds(now), 1),
         what_to_do="Nothing." if incident.over else incident.human,
         outage=incident.hold,
+    )
+
+
+def waited(incident: Incident, now: float) -> list[float]:
+    """How long it was really waited after each close that planned a wait, seconds: at most until the next close, or the incident's end."""
+    until = [close.at for close in incident.closes[1:]]
+    until.append(now if incident.ended_at is None else incident.ended_at)
+    return (
+        [
+            max(0.0, min(close.wait_seconds, end - close.at))
+            for close, end in zip(incident.closes, until, strict=True)
+            if close.wait_seconds is not None
+        ]
+        if incident.closes
+        else []
     )
 
 

@@ -25,7 +25,8 @@ WORKER_GRACE_SECONDS: Final = 5.0
 """How much later than the probe's own deadline the worker may answer before it is taken for hung."""
 SECOND_LOOK_SECONDS: Final = 1.0
 
-Alert = Callable[[str, str], None]
+Lag = Callable[[bool, str], None]
+"""Told when the worker's event loop begins to lag (True), and when it keeps up again; in which words."""
 
 log = structlog.get_logger("session")
 
@@ -44,7 +45,7 @@ async def check_until_failed(
     worker: WorkerHandle,
     counters: Counters,
     config: HealthConfig,
-    alert: Alert,
+    lag: Lag,
     doubt: asyncio.Event,
 ) -> CloseReason:
     """Check for as long as all is well; the verdict when it is not: `connection_lost`, `deaf` or `worker_hung`.
@@ -53,7 +54,7 @@ async def check_until_failed(
     """
     checks = [
         asyncio.create_task(
-            _probe_until_failed(session, worker, counters, config, alert, doubt), name=f"probes of {session}"
+            _probe_until_failed(session, worker, counters, config, lag, doubt), name=f"probes of {session}"
         ),
         asyncio.create_task(_listen_until_silent(worker, config), name=f"heartbeat of {session}"),
     ]
@@ -71,7 +72,7 @@ async def _probe_until_failed(
     worker: WorkerHandle,
     counters: Counters,
     config: HealthConfig,
-    alert: Alert,
+    lag: Lag,
     doubt: asyncio.Event,
 ) -> CloseReason:
     lagging = False
@@ -80,7 +81,7 @@ async def _probe_until_failed(
         verdict = await _probe(session, worker, counters, config)
         if verdict is not None:
             return verdict
-        lagging = _watch_lag(worker, config, lagging, alert)
+        lagging = _watch_lag(worker, config, lagging, lag)
         await _wait(doubt, config.interval_seconds * EARLY)
 
 
@@ -124,13 +125,13 @@ async def _probe(
     return CloseReason.CONNECTION_LOST if reply.silent else CloseReason.DEAF
 
 
-def _watch_lag(worker: WorkerHandle, config: HealthConfig, lagging: bool, alert: Alert) -> bool:
-    """Alert when the worker's event loop begins to lag as much as a probe may take, and when it is over."""
+def _watch_lag(worker: WorkerHandle, config: HealthConfig, lagging: bool, lag: Lag) -> bool:
+    """Tell when the worker's event loop begins to lag as much as a probe may take, and when it is over."""
     lag_ms = worker.beat.lag_ms if worker.beat else 0.0
     lags = lag_ms > config.probe_timeout_seconds * 1000
     if lags != lagging:
-        alert(
-            "worker_lag",
+        lag(
+            lags,
             f"The worker's event loop lags {lag_ms:.0f} ms." if lags else "The worker's event loop keeps up again.",
         )
     return lags

@@ -12,6 +12,8 @@ DAY_SECONDS: Final = 24 * 3600.0
 UNLINKED_AFTER_DAYS: Final = 14
 WARN_AFTER_SECONDS: Final = 12 * DAY_SECONDS
 """Two days to act (mautrix-whatsapp's phoneping.go warns at 12 days, too)."""
+URGENT_AFTER_SECONDS: Final = 13 * DAY_SECONDS
+"""The last day."""
 WARN_EVERY_SECONDS: Final = 0.95 * DAY_SECONDS
 """Once a day, whatever the moment of the look."""
 FIRST_LOOK_SECONDS: Final = 600.0
@@ -43,11 +45,17 @@ def watched(record: PhoneRecord, now: float) -> PhoneRecord:
     return msgspec.structs.replace(record, watched_since=since)
 
 
+def is_offline(record: PhoneRecord, now: float, after_seconds: float = WARN_AFTER_SECONDS) -> bool:
+    """Whether there has been no sign of it for so long: that it is warned of, if nothing else is said."""
+    last = max(record.seen_at or 0.0, record.watched_since or 0.0)
+    return bool(last) and now - last >= after_seconds
+
+
 def look(record: PhoneRecord, now: float) -> tuple[str | None, PhoneRecord]:
     """The warning that is due, if one is, and what is remembered then."""
     last = max(record.seen_at or 0.0, record.watched_since or 0.0)
     warned_lately = record.warned_at is not None and 0 <= now - record.warned_at < WARN_EVERY_SECONDS
-    if not last or now - last < WARN_AFTER_SECONDS or warned_lately:
+    if not is_offline(record, now) or warned_lately:
         return None, record
     days = int((now - last) / DAY_SECONDS)
     words = (

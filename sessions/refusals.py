@@ -42,7 +42,12 @@ def shows_no_qr(session: SessionId, state: SessionState) -> Refused:
     """A QR of a session that shows none."""
     if state is S.QR:
         why = f"Session {session} is renewing its QR: WhatsApp has retired the one before."
-        return Refused(why, "Try again in a second.", "no_qr")
+        return Refused(why, f"Try again in a second, or GET /sessions/{session}/qr?wait=30.", "no_qr")
+    if state in {S.STARTING, S.HELD, S.CONNECTING, S.WAITING}:
+        hint = (
+            f"GET /sessions/{session}/qr?wait=30 waits for one. A session that is linked to a phone already shows none."
+        )
+        return Refused(f"Session {session} is {state} and shows no QR yet.", hint, "no_qr")
     hint = f"A QR exists while the state is qr; an open session needs none. A parked or stopped one: POST /sessions/{session}/start."
     return Refused(f"Session {session} is {state} and shows no QR.", hint, "no_qr")
 
@@ -73,9 +78,7 @@ def vain_force(session: SessionId, state: SessionState, incurable: LastClose | N
         case S.STOPPED:
             return Refused(f"Session {session} is stopped.", f"POST /sessions/{session}/start starts it.", "stopped")
         case S.QUARANTINED:
-            hint = (
-                f"Its stored credentials cannot be read: POST /sessions/{session}/restore puts the last good ones back."
-            )
+            hint = f"Its stored credentials cannot be read: `wasup sessions restore {session}` puts the last good ones back."
             return Refused(f"Session {session} is quarantined.", hint, "quarantined")
         case S.QR:
             hint = f"Scan the QR (GET /sessions/{session}/qr); a reconnect cannot help."

@@ -130,7 +130,7 @@ class Session:
     async def pairing_code(self, phone: str) -> str:
         """A code to type on that phone. Raises Refused, WorkerRefused, WorkerGone, TimeoutError."""
         worker = self._actor.worker
-        if self.state not in {S.QR, S.CONNECTING} or worker is None or self._actor.row.jid is not None:
+        if worker is None or not self.awaits_phone:
             raise refusals.waits_for_no_phone(self.id, self.state)
         timeout = self._config.connect_timeout_seconds
         return _result(await worker.request(lambda number: wire.PairingCode(self.id, number, phone), timeout), "code")
@@ -160,6 +160,17 @@ class Session:
     def worker(self) -> WorkerHandle | None:
         """Its worker, if it has one."""
         return self._actor.worker
+
+    @property
+    def awaits_phone(self) -> bool:
+        """Whether a pairing code could be asked for now."""
+        actor = self._actor
+        return self.state in {S.QR, S.CONNECTING} and actor.worker is not None and actor.row.jid is None
+
+    @property
+    def may_show_qr(self) -> bool:
+        """Whether a QR may come without anybody's doing: it is on its way, and no phone has linked it yet."""
+        return self.state in {S.STARTING, S.HELD, S.CONNECTING, S.QR, S.WAITING} and self._actor.row.jid is None
 
     def qr(self) -> ShownQr:
         """What waits for a phone. Raises Refused, also while WhatsApp has retired the last one and the next is not durable."""

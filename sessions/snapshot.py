@@ -70,7 +70,7 @@ class Performance(msgspec.Struct, frozen=True, rename="camel"):
             connection_uptime=0 if opened_at is None else round((now - opened_at) * 1000),
             messages_processed=counters.messages_processed,
             messages_per_minute=counters.messages_per_minute(now),
-            average_response_time=counters.average_response_ms(),
+            average_response_time=counters.average_response_ms() if state is S.OPEN else None,
             error_count=counters.error_count,
             reconnect_count=counters.reconnect_count,
             worker_pid=worker.pid if worker else None,
@@ -102,6 +102,11 @@ def rule_shown(last: LastClose | None, next_attempt_at: float | None, breaker: B
     return f"{last.rule}; breaker open until {clock} UTC, then one trial"
 
 
+ONE_PROBE: Final = (
+    "Nothing yet: WhatsApp says that the phone has unlinked this device, which so soon after a pairing may be a slip of its own. "
+    "One try makes sure; nothing is archived before."
+)
+
 STUCK: Final = (
     "{whose} (process {pid}) cannot be ended, not even by SIGKILL: it hangs in the kernel (a disk that does not answer, a frozen "
     "container, swap). Until that process is gone no other logs in for its session, as it may still have the socket. "
@@ -119,9 +124,9 @@ def human_action(session: SessionId, state: SessionState, last: LastClose | None
         case S.STOPPED:
             return f"Nothing, if it shall be stopped; else POST /sessions/{session}/start"
         case S.QUARANTINED:
-            return (
-                f"The stored credentials cannot be read. POST /sessions/{session}/restore puts the last good ones back."
-            )
+            return f"The stored credentials cannot be read. `wasup sessions restore {session}` puts the last good ones back."
+        case S.HELD | S.WAITING if last is not None and last.reason is CloseReason.LOGGED_OUT:
+            return ONE_PROBE
         case S.PARKED | S.HELD | S.WAITING if last is not None:
             return last.human
         case S.OPEN:

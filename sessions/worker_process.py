@@ -30,6 +30,16 @@ PASSED_ON: Final = (
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class WorkerUser:
+    """As whom workers run, where that is not the supervisor's own user. They have this group and no other."""
+
+    name: str
+    uid: int
+    gid: int
+    home: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class StopLadder:
     """How a worker is stopped: asked over its line, then SIGTERM to its group, then SIGKILL; seconds of patience for each."""
 
@@ -103,9 +113,20 @@ def _exit(code: int | None) -> Exit:
     return Exit(signal=-code) if code < 0 else Exit(status=code)
 
 
-def spawn(command: Sequence[str], environment: Mapping[str, str], directory: Path, log_file: Path) -> WatchedProcess:
-    """Start a process: own session, stdin closed, output appended to its log file, only the environment that is meant for it."""
+def spawn(
+    command: Sequence[str],
+    environment: Mapping[str, str],
+    directory: Path,
+    log_file: Path,
+    user: WorkerUser | None = None,
+) -> WatchedProcess:
+    """Start a process: own session, stdin closed, output appended to its log file, only the environment that is meant for it.
+
+    `user`: as whom it runs (only root can say); the file is opened before, so that it need not be able to.
+    """
     passed = {name: os.environ[name] for name in PASSED_ON if name in os.environ}
+    if user is not None:
+        passed["HOME"] = user.home
     log = os.open(log_file, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
     try:
         child = subprocess.Popen(
@@ -116,6 +137,9 @@ def spawn(command: Sequence[str], environment: Mapping[str, str], directory: Pat
             stdout=log,
             stderr=log,
             start_new_session=True,
+            user=None if user is None else user.uid,
+            group=None if user is None else user.gid,
+            extra_groups=None if user is None else [],
         )
     finally:
         os.close(log)

@@ -31,12 +31,12 @@ from sessions.spares import Spares
 from sessions.store import Store, WorkerRow
 from sessions.worker_line import Worker, close_stream
 from sessions.worker_logs import WorkerLogs
-from sessions.worker_process import Exit, StopLadder, find, spawn, started_at_ticks
+from sessions.worker_process import Exit, StopLadder, WorkerUser, find, spawn, started_at_ticks
 
 SOCKET_NAME: Final = "supervisor.sock"
 LOG_DIRECTORY: Final = "logs"
 COMPILE_CACHE: Final = "cache"
-"""Where Node keeps the worker's compiled code, relative to the data directory. Worthless to anybody else; it may be deleted."""
+"""Where Node keeps the worker's compiled code, in the data directory. Worthless to anybody else; it may be deleted."""
 WITHOUT_LINE_SECONDS: Final = 2.0
 """A worker whose line ends while we live cannot be trusted any more; it may end by itself, and after this it is killed."""
 HOUSEKEEPING_SECONDS: Final = 60.0
@@ -53,6 +53,10 @@ class WorkerConfig:
     directory: Path
     command: tuple[str, ...]
     environment: Mapping[str, str]
+    user: WorkerUser | None = None
+    """As whom workers run; None: as we do."""
+    compile_cache: str = COMPILE_CACHE
+    """Where Node keeps their compiled code; from the data directory, which they work in."""
     code: str = "unknown"
     """What a worker started now runs (worker_code.py)."""
     hello_seconds: float = 20.0
@@ -246,6 +250,8 @@ class Workers:
         directory = self._config.directory
         (directory / SOCKET_NAME).unlink(missing_ok=True)
         listener = _bind_in(directory)
+        if (user := self._config.user) is not None:
+            os.chown(directory / SOCKET_NAME, user.uid, user.gid)
         self._socket_file = _identity(
             directory / SOCKET_NAME
         )  # before the first await: spawns look at it, several at once
@@ -285,12 +291,12 @@ class Workers:
             "WASUP_WORKER_TOKEN": token,
             "WASUP_WORKER_CODE": self._config.code,
             "WASUP_SOCKET": SOCKET_NAME,
-            "NODE_COMPILE_CACHE": COMPILE_CACHE,  # a third less CPU for each start
+            "NODE_COMPILE_CACHE": self._config.compile_cache,  # a third less CPU for each start
         }
+        config = self._config
         try:
             log_file = self._logs.begin(worker_id, session)
-            environment = dict(self._config.environment) | own
-            process = spawn(self._config.command, environment, self._config.directory, log_file)
+            process = spawn(config.command, dict(config.environment) | own, config.directory, log_file, config.user)
         except OSError as error:
             raise SpawnRefused(error) from error
         worker = Worker(worker_id, process, self._config.ladder)

@@ -11,6 +11,7 @@ import signal
 import sys
 from typing import Final, NoReturn
 
+from supervisor import dumpable
 from supervisor.streams import keep_exit_status
 
 INTERRUPTED: Final = 130
@@ -26,6 +27,7 @@ def main(otherwise: str | None = None) -> None:
     Ctrl-C ends it in order where it has begun something (see `program.py`), and always without a traceback.
     """
     keep_exit_status()
+    dumpable.allow(False)  # at once: the environment may hold the token and the store's key
     if signal.getsignal(signal.SIGINT) is signal.default_int_handler:  # nobody has us ignore it
         signal.signal(signal.SIGINT, _leave)
     from supervisor.cli import main as command_line

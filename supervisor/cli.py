@@ -54,6 +54,7 @@ class Commands(TyperGroup):
 app = typer.Typer(
     cls=Commands,
     add_completion=False,
+    suggest_commands=False,  # who mistypes one is not to be led to another that changes things
     pretty_exceptions_enable=False,  # they can print local variables, and those hold tokens
     context_settings={"help_option_names": ["-h", "--help"]},
     help="A WhatsApp session supervisor.",

@@ -16,6 +16,10 @@ from supervisor.command_line import carry_out, configuration, must_run
 SHOWN: Final = 8
 """Incidents that fit on a screen below the answers; `--all` shows what the API gives."""
 
+NOBODY_WATCHED: Final = (
+    " What it was not available was time without a supervisor, or its way from a start to being open."
+)
+
 
 def explain(
     session: Annotated[str, typer.Argument(help="The session's id.")],
@@ -44,7 +48,7 @@ def lines(told: Mapping[str, Any], most: int | None) -> Iterator[str]:
     yield from _figures(told)
     story = told["timeline"]
     if not story:
-        yield "  No incident is on record."
+        yield "  No incident is on record." + (NOBODY_WATCHED if (told["availability"]["24h"] or 1.0) < 1.0 else "")
         return
     shown = story[:most]
     yield f"  Last incidents (newest first, times in UTC{_of(len(shown), len(story))}):"
@@ -92,7 +96,7 @@ def _incident(incident: Mapping[str, Any]) -> Iterator[str]:
     cost = duration(incident["costSeconds"])
     ended = {"under way": "still away", "open": "back"}.get(incident["ending"], incident["ending"])
     yield f"  {clock(incident['beganAt'])[:-4]}  {ended}, away {cost}  {incident['causeOnTheWire']}"
-    waits = ", ".join(duration(wait) for wait in incident["waits"][-6:])
+    waits = ", ".join(duration(wait) for wait in incident["waited"][-6:])
     tries = f"{incident['attempts']} {'try' if incident['attempts'] == 1 else 'tries'}"
     yield f"      {incident['rule']}; {tries}" + (f"; waited {waits}" if waits else "")
     if incident["outage"] and incident["outage"] not in incident["rule"]:

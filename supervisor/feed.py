@@ -5,7 +5,7 @@ An event is shown only when its number is durable, so that no number is ever sho
 
 import asyncio
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from itertools import islice
 from typing import Any, Final, NamedTuple
 
@@ -17,7 +17,11 @@ from sessions.ports import Origin
 from sessions.store import Store, StoredEvent
 
 MAX_BYTES: Final = 16 * 1024 * 1024
-"""What /events keeps in memory, and reads from the store at once, at the most, however long the texts are that strangers send."""
+"""What /events keeps in memory at the most, however long the texts are that strangers send."""
+PAGE_BYTES: Final = 1024 * 1024
+"""A page ends with the event that reaches this; who follows goes on from its last number anyway."""
+READERS: Final = 4
+"""How many pages are read back from the store at once: what a fleet of consumers that catch up may hold in memory is bounded by it."""
 EVENT_BYTES: Final = 200
 """An event without its data, roughly."""
 
@@ -43,6 +47,7 @@ class Feed:
         self._events: deque[StoredEvent] = deque()
         self._limit = limit
         self._bytes = 0
+        self._reading = asyncio.Semaphore(READERS)
         self._not_here = events[0].n - 1 if events else 0
         """Events up to this number are in the store alone."""
         self._oldest: int | None = None
@@ -77,18 +82,27 @@ class Feed:
         return delivered
 
     async def after(self, number: int, limit: int, wait_seconds: float = 0.0) -> Page:
-        """The events after a number, at most so many, and some if there are any; waits for the first one if told to.
+        """The events after a number, at most so many and about PAGE_BYTES, and some if there are any; waits for the first if told to.
 
         Raises StoreUnavailable if the store cannot give those that are no longer in memory: to leave them out would be a gap.
         """
         if wait_seconds:
             await self._arrives_after(number, wait_seconds)
-        here, last = self._here_after(number, limit), self._last
-        if number >= self._not_here:
+        if number >= self._not_here or not limit:
+            here, last = self._here_after(number, limit), self._last
             return Page(here, await self._last_known_oldest(), last)
-        before, all_of_them = await self._store.events_between(number, self._not_here, limit, MAX_BYTES)
-        self._oldest = await self._store.oldest_event()  # after them: what was dropped meanwhile shows as a gap
-        return Page((before + here if all_of_them else before)[:limit], self._oldest, last)
+        async with self._reading:
+            here, last = (
+                self._here_after(number, limit),
+                self._last,
+            )  # together with the border that the store reads up to
+            before, all_of_them = await self._store.events_between(number, self._not_here, limit, PAGE_BYTES)
+            self._oldest = await self._store.oldest_event()  # after them: what was dropped meanwhile shows as a gap
+        return Page(_page(before + here if all_of_them else before, limit), self._oldest, last)
+
+    async def news(self, seconds: float) -> None:
+        """Wait for the next event, for so long at the most."""
+        await self._arrives_after(self._last, seconds)
 
     def _here_after(self, number: int, limit: int) -> list[StoredEvent]:
         """Those of them that are in memory."""
@@ -98,7 +112,7 @@ class Feed:
                 break
             newer += 1
         first = len(self._events) - newer
-        return list(islice(self._events, first, first + limit))
+        return _page(islice(self._events, first, None), limit)
 
     async def _arrives_after(self, number: int, seconds: float) -> None:
         """Wait until there is an event after a number, for so long at the most."""
@@ -155,6 +169,17 @@ class Feed:
             dropped = self._events.popleft()
             self._bytes -= _size(dropped)
             self._not_here = dropped.n
+
+
+def _page(events: Iterable[StoredEvent], limit: int) -> list[StoredEvent]:
+    """The first of them that make a page."""
+    page, size = list[StoredEvent](), 0
+    for event in islice(events, limit):
+        page.append(event)
+        size += _size(event)
+        if size >= PAGE_BYTES:
+            break
+    return page
 
 
 def _size(event: StoredEvent) -> int:

@@ -56,6 +56,14 @@ class LossyStream(io.TextIOBase):
             self._stream.flush()
 
 
+def _for_people(_logger: Any, _method: str, line: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+    """For a terminal: the session first, since that is what one looks for; nothing that is empty, no name of ours for the kind of line."""
+    shown = {name: value for name, value in line.items() if value is not None and name not in {"session", "action"}}
+    if line.get("session") is not None:
+        shown["event"] = f"{line['session']}: {line['event']}"
+    return shown
+
+
 def configure(log_format: str, level: str, secrets: Iterable[str] = ()) -> None:
     """Set the log up. `auto` is human on a terminal and JSON elsewhere. `secrets`: values that no line may hold.
 
@@ -70,6 +78,7 @@ def configure(log_format: str, level: str, secrets: Iterable[str] = ()) -> None:
         # A string before it is looked through, and not by rich, which prints every frame's local variables.
         structlog.processors.format_exc_info,
         Redaction(secrets),
+        *([_for_people] if human else []),
         renderer,
     ]
     structlog.configure(

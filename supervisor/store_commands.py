@@ -11,7 +11,7 @@ from sessions.store.backup import BackupReport
 from supervisor.command_line import carry_out, configuration, fail, own_directory, own_store, reading_store
 from supervisor.opening import data_directory, store_url
 
-app = typer.Typer(no_args_is_help=True, help="The store: encryption at rest.")
+app = typer.Typer(no_args_is_help=True, suggest_commands=False, help="The store: encryption at rest.")
 
 
 def backup(file: Annotated[Path, typer.Argument(help="The file to write; it must not exist.")]) -> None:

@@ -13,7 +13,7 @@ from supervisor.command_line import carry_out, configuration, fail, must_run, sh
 
 LOOK_SECONDS = 0.5
 
-app = typer.Typer(no_args_is_help=True, help="The workers of the running supervisor.")
+app = typer.Typer(no_args_is_help=True, suggest_commands=False, help="The workers of the running supervisor.")
 
 
 @app.command("list")

@@ -17,7 +17,7 @@ import msgspec
 
 from sessions import wire
 from sessions.events import Command
-from sessions.incidents import Incident
+from sessions.incidents import Incident, Span
 from sessions.keys import KeyService
 from sessions.model import (
     CloseReason,
@@ -611,6 +611,7 @@ class FakeRecords:
 
     def __init__(self) -> None:
         self.silent_since: float | None = None
+        self.lasting: Mapping[str, Span] = {}
         self.saved: dict[tuple[str | None, str, float], Incident] = {}
         self.moves: deque[tuple[str, str, float]] = deque(maxlen=10_000)
         self.alive = 0
@@ -937,8 +938,12 @@ class World:
         return [at for at, kind, data in self.events if kind == "state" and data["state"] == state]
 
     def alerts(self, name: str) -> list[float]:
-        """When that alert was raised."""
-        return [at for at, kind, data in self.events if kind == "alert" and data["name"] == name]
+        """When that alert was raised; its end is another matter."""
+        return [
+            at
+            for at, kind, data in self.events
+            if kind == "alert" and data["name"] == name and data["state"] != "ended"
+        ]
 
     @property
     def breaches(self) -> list[str]:

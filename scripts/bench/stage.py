@@ -34,8 +34,12 @@ class Bench:
         print(f"[{time.monotonic() - self.began:5.0f} s] {text}", flush=True)
 
     async def supervisor(self, name: str, **settings: str) -> Supervisor:
-        """A supervisor at its default settings: only its data directory, a free port and the stand-in are given, and what is asked for."""
-        supervisor = Supervisor(self.directory / name, self.standin.environment() | settings)
+        """A supervisor at its default settings: only its data directory, a free port and the stand-in are given, and what is asked for.
+
+        And it lets itself be measured from outside.
+        """
+        measured = {"WHATSAPP_DEBUGGABLE": "true"}
+        supervisor = Supervisor(self.directory / name, self.standin.environment() | measured | settings)
         self.stack.push_async_callback(supervisor.close)
         return await supervisor.start()
 

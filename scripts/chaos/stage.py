@@ -109,6 +109,7 @@ class Stage:
         policy.write_text(POLICY)
         environment = {f"WHATSAPP_{name}": str(value) for name, value in settings.items()}
         environment["WHATSAPP_POLICY_FILE"] = str(policy)
+        environment["WHATSAPP_DEBUGGABLE"] = "true"  # its descriptors are counted from outside
         supervisor = Supervisor(
             directory / "data",
             standin.environment() | environment | {stepped_clock.VARIABLE: str(clock)},

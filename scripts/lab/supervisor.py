@@ -152,7 +152,7 @@ class Supervisor:
                 partial(_tells_of, since),
                 what=f"the event of {session}'s state",
             )
-        return int((await self.get("/events?after=999999999"))["last"])
+        return int((await self.get("/events?limit=0"))["last"])
 
     async def _newest_events(self, session: str) -> list[Any]:
         return await self.events("state", session, max(0, await self.last_event() - 500))

@@ -5,6 +5,7 @@ import random
 from collections import deque
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import Any, Final, Protocol
 
 from scripts.simulation.server import Server
@@ -12,6 +13,7 @@ from scripts.simulation.workers import SimulatedWorkers
 from sessions.actor import Actor
 from sessions.events import Asked, Command, Excused
 from sessions.health import HealthConfig
+from sessions.incidents import Span
 from sessions.keys import KeyService
 from sessions.model import CloseReason, SessionId, WasupError
 from sessions.policy import Decision
@@ -127,6 +129,7 @@ class NoRecords:
     """Incidents are written nowhere here: nobody reads a million session-hours of them."""
 
     silent_since: float | None = None
+    lasting: Mapping[str, Span] = MappingProxyType({})
 
     def save_incident(self, incident: Any) -> object:
         """Forget it."""

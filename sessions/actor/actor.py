@@ -71,14 +71,18 @@ class Actor(Replacing):
     async def run(self) -> None:
         """Live until retired. What goes wrong inside is mended here; what goes wrong while mending it leaves this task: see Session.run."""
         await self._guarded(self._resume())
+        self._look_at_alerts()
         while not self.retired:
             event = await self.inbox.get()
             await self._guarded(self._handle(event))
+            self._look_at_alerts()
         await self._clear_inbox()
 
     async def give_up(self) -> None:
         """It has failed: nobody is left waiting for it, and its worker ends, before another one takes its place."""
         self.retired = True
+        for name in sorted(self._on):
+            self._end_alert(name, "The session begins anew.")
         self._agenda.cancel()
         self._end_attempt()
         self._around.gate.left(self.id)
@@ -329,6 +333,7 @@ class Actor(Replacing):
         if refusal is not None:
             raise refusal
         self._begin_anew()
+        self._tell_reconnect("at once, since an operator forces it")
         if self.attempt is not None:
             self._forced = True
             self._close_socket(self.attempt, CloseReason.REQUESTED)

@@ -11,6 +11,7 @@ from sessions.events import Reunited
 from sessions.machine import Signal
 from sessions.model import SessionState
 from sessions.ports import Returned
+from sessions.snapshot import human_action
 
 S = SessionState
 
@@ -37,9 +38,12 @@ class Adopting(Opening):
         self._taken_up = self._readable
         if not self._readable:  # it may have been banned, or parked for good: only a human can say
             self._signal(Signal.START, Signal.QUARANTINE)
-            self._alert("quarantined", "What is remembered of the session cannot be read; POST start begins anew.")
+            self._begin_alert(
+                "quarantined", "What is remembered of the session cannot be read; POST start begins anew."
+            )
         elif self._past.parked:
             self._signal(Signal.PARK)
+            self._begin_alert("parked", human_action(self.id, self.state, self._judgement.last_close))
             if due is not None:
                 self._wait(due - self._now())
         elif due is not None and due > self._now():

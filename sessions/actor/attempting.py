@@ -101,7 +101,7 @@ class Attempting(Standing):
         self._counted = login
         warning = self._judgement.attempted(self._now())
         if warning is not None:
-            self._alert("reconnect_budget", warning)
+            self._begin_alert("reconnect_budget", warning, worse=self._judgement.spent(self._now()))
         self._save()  # our successor would not know
 
     # --- when it closes --------------------------------------------------------------------------------------------------------
@@ -234,7 +234,7 @@ class Attempting(Standing):
             self._wait(wait_seconds)
         self._signal(Signal.PARK)
         self._save()  # before the worker, which could tell our successor, is gone
-        self._alert("parked", human_action(self.id, self.state, self._judgement.last_close))
+        self._begin_alert("parked", human_action(self.id, self.state, self._judgement.last_close))
         await self._seat.clear()
 
     async def _quarantine(self, cause: str) -> None:
@@ -243,7 +243,7 @@ class Attempting(Standing):
         self._next_attempt_at = None
         await self._seat.clear()
         self._signal(Signal.QUARANTINE)
-        self._alert("quarantined", f"The stored credentials cannot be read; nothing was changed. {cause}".strip())
+        self._begin_alert("quarantined", f"The stored credentials cannot be read; nothing was changed. {cause}".strip())
 
     async def _rest(self, signal: Signal | None) -> None:
         """Let go of everything, in order: what we wait for, the socket and its worker, the state."""
@@ -253,6 +253,7 @@ class Attempting(Standing):
         await self._around.workers.dismiss(self.id)
         await self._seat.clear()
         self._next_attempt_at, self._forced, self._logout_wanted = None, False, False
+        self._away_since = None
         self._judgement.breaker.abandon_attempt(self._now())
         if signal is not None:
             self._signal(signal)

@@ -74,6 +74,7 @@ class Opening(Attempting):
         self._count_login(attempt)
         self._note_pairing(frame.jid)
         self._signal(Signal.OPEN)
+        self._tell_reconnected()
         self._on_open(attempt, frame.jid, frame.name)
 
     def _note_pairing(self, jid: str | None) -> None:
@@ -120,7 +121,8 @@ class Opening(Attempting):
         """Once in a while: warn when the phone has been away for so long that WhatsApp will unlink us."""
         warning, self._phone = phone.look(self._phone, time.time())
         if warning is not None:
-            self._alert("phone_offline", warning)
+            urgent = phone.is_offline(self._phone, time.time(), phone.URGENT_AFTER_SECONDS)
+            self._begin_alert("phone_offline", warning, worse=urgent)
             self._save()
         self._agenda.later(phone.LOOK_SECONDS, PhoneDue(attempt.number))
 
@@ -139,11 +141,17 @@ class Opening(Attempting):
         await asyncio.sleep(min(after_seconds, health.interval_seconds))
         while verdict is None:
             try:
-                verdict = await check_until_failed(self.id, worker, self.counters, health, self._alert, self.doubt)
+                verdict = await check_until_failed(self.id, worker, self.counters, health, self._on_lag, self.doubt)
             except Exception:  # an error of our own must not leave an open session unwatched
                 log.exception("a health check failed by itself", action="check_error", session=self.id)
                 await asyncio.sleep(health.interval_seconds)
         self.inbox.put_nowait(CheckFailed(number, verdict))
+
+    def _on_lag(self, lags: bool, words: str) -> None:
+        if lags:
+            self._begin_alert("worker_lag", words)
+        else:
+            self._end_alert("worker_lag", words)
 
     def _on_check_failed(self, attempt: Attempt, verdict: CloseReason) -> None:
         match verdict:
@@ -157,7 +165,8 @@ class Opening(Attempting):
     def _on_deaf(self, attempt: Attempt) -> None:
         action = self._judgement.deaf(self._now())
         if not attempt.left_deaf:
-            self._alert("deaf", action.value)
+            tell = self._begin_alert if action is DeafAction.LEAVE else self._alert
+            tell("deaf", action.value)
         match action:
             case DeafAction.RECONNECT:
                 self._close_socket(attempt, CloseReason.DEAF)

@@ -68,6 +68,7 @@ class Replacing(Adopting):
             await successor.stop()
             self._alert("replacement_failed", f"The worker could not be replaced and goes on: {error}")
             return
+        self._tell_reconnect("at once, since its worker is replaced")
         self._end_attempt()
         try:
             await self._seat.succeed(successor)

@@ -8,7 +8,7 @@ from typing import Any, Final
 import msgspec
 import structlog
 
-from sessions import memory, wire
+from sessions import alerts, memory, phone, wire
 from sessions.agenda import Agenda
 from sessions.attempt import Attempt
 from sessions.chronicle import Chronicle
@@ -19,6 +19,7 @@ from sessions.judgement import Budget, Judgement
 from sessions.machine import Signal, step
 from sessions.model import CloseReason, SessionState
 from sessions.phone import PhoneRecord
+from sessions.policy import CRASH_BUDGET_USED_UP
 from sessions.ports import DIRECT, WorkerHandle
 from sessions.seat import Seat
 from sessions.snapshot import BreakerSnapshot, Reconnection, human_action, iso, iso_at, rule_shown
@@ -31,6 +32,10 @@ REPORT_GRACE_SECONDS: Final = 10.0
 """How much later than its own deadline a worker may report before it is taken for hung."""
 
 log = structlog.get_logger("session")
+
+
+AFTER_A_CLOSE: Final = frozenset({S.WAITING, S.PARKED, S.HELD})
+"""States that the last close explains. An open session's last close is an old story."""
 
 
 class Standing:
@@ -54,7 +59,14 @@ class Standing:
         self.inbox: Final[asyncio.Queue[Event]] = asyncio.Queue()
         self._agenda: Final = Agenda(row.id, self.inbox)
         self._seat: Final = Seat(row.id, around, self.inbox, self.counters)
-        self.state, self._since = S.STOPPED, time.time()
+        self.state, self._since = S.STOPPED, self._chronicle.left_since(S.STOPPED) or time.time()
+        self._settled = not row.wanted
+        """It has come to where the supervisor before this one may have left it, or has gone elsewhere."""
+        self._began_at = time.time()
+        self._on: set[str] = set()
+        """The alerts that are on, of those that last."""
+        self._away_since: float | None = None
+        """Since when it has been on its way back to open; None: it is open, or not wanted, or has not closed yet."""
         self.attempt: Attempt | None = None
         self._next_attempt_at: float | None = None
         self._own_wait_until: float | None = None
@@ -145,26 +157,45 @@ class Standing:
             state = step(state, signal)
         self.state = state
         if state is not before:
-            self._since = time.time()
+            self._since = self._began(state)
             self._chronicle.moved(state)
             shown = self.reconnection()
             self._publish("state", msgspec.to_builtins(shown) | {"from": before.value})
+            closed = state in AFTER_A_CLOSE
+            due = f", next try at {shown.next_attempt}" if closed and shown.next_attempt else ""
             log.info(
-                f"session is {state}",
+                f"session is {state}{due}",
                 action="state",
                 session=self.id,
                 before=before.value,
-                reason=shown.close_reason,
-                rule=shown.rule,
+                reason=shown.close_reason if closed else None,
+                message=shown.close_message if closed else None,
+                rule=shown.rule if closed else None,
+                next_attempt=shown.next_attempt if closed else None,
             )
+
+    def _began(self, state: S) -> float:
+        """When it came to be in this state: now, unless that is where the supervisor before this one left it. Wall clock, seconds."""
+        now = time.time()
+        if self._settled or state is S.STARTING:
+            return now
+        self._settled = True
+        last = self._judgement.last_close
+        if state is S.OPEN:
+            return min(now, self._chronicle.left_since(state) or now)
+        if last is not None and (state is S.WAITING or (state is S.PARKED and self._past.parked)):
+            return min(now, last.at_wall_seconds)  # both begin with a close
+        return now
 
     def _register(self) -> None:
         """Be part of the fleet, by the egress that it uses."""
         self._around.gate.registered(self.id, self.row.proxy or DIRECT)
 
     def _wait(self, seconds: float) -> None:
-        self._next_attempt_at = self._now() + max(0.0, seconds)
-        self._agenda.begin(partial(asyncio.sleep, max(0.0, seconds)), Waited)
+        seconds = max(0.0, seconds)
+        self._next_attempt_at = self._now() + seconds
+        self._tell_reconnect(f"in {seconds:.1f} s", wait_seconds=round(seconds, 1))
+        self._agenda.begin(partial(asyncio.sleep, seconds), Waited)
 
     def _current(self, number: int) -> Attempt | None:
         """The attempt under way, if that is its number."""
@@ -226,6 +257,83 @@ class Standing:
     def _publish(self, kind: str, data: dict[str, Any]) -> None:
         self._around.publish(self.id, kind, data)
 
+    def _tell_reconnect(self, when: str, **more: float) -> None:
+        """A line for each reconnection that is planned: which attempt, when, and why."""
+        last = self._judgement.last_close
+        self._away_since = self._now() if self._away_since is None else self._away_since
+        reason = last.reason if last else None
+        log.info(
+            f"reconnect: attempt {self._episode_attempts + 1} {when}, after {reason or 'a restart'}",
+            action="reconnect_planned",
+            session=self.id,
+            attempt=self._episode_attempts + 1,
+            reason=reason,
+            rule=last.rule if last else None,
+            **more,
+        )
+
+    def _tell_reconnected(self) -> None:
+        """A line when it is open again."""
+        since, self._away_since = self._away_since, None
+        if since is not None:
+            last, away = self._judgement.last_close, self._now() - since
+            log.info(
+                f"reconnected: open again after {away:.1f} s, at attempt {self._episode_attempts}",
+                action="reconnected",
+                session=self.id,
+                attempt=self._episode_attempts,
+                away_seconds=round(away, 1),
+                reason=last.reason if last else None,
+            )
+
+    # --- alerts ----------------------------------------------------------------------------------------------------------------
+
     def _alert(self, name: str, message: str) -> None:
-        log.warning(message, action="alert", session=self.id, alert=name)
-        self._publish("alert", {"name": name, "message": message})
+        """Tell of what has happened, and is over."""
+        self._publish("alert", {"name": name, "message": message, "state": "happened"})
+
+    def _begin_alert(self, name: str, message: str, worse: bool = False) -> None:
+        """Tell of what is wrong from now on, or `worse` than it was; `_look_at_alerts` tells when it is over (alerts.py)."""
+        last = self._judgement.last_close
+        told = {"name": name, "message": message, "state": "began"}
+        told["severity"] = "critical" if worse or name in alerts.CRITICAL else "warning"
+        if name in alerts.OUTLIVES_A_RESTART and last is not None and last.at_wall_seconds < self._began_at:
+            self._publish("alert", told | {"goesOn": True})  # an earlier supervisor has told of it
+        else:
+            self._publish("alert", told)
+        self._on.add(name)
+
+    def _end_alert(self, name: str, message: str) -> None:
+        if name in self._on:
+            self._on.discard(name)
+            self._publish("alert", {"name": name, "message": message, "state": "ended"})
+
+    def _look_at_alerts(self) -> None:
+        """After each event: which of the alerts that last have begun, and which are over."""
+        last = self._judgement.last_close
+        crashes = last is not None and last.rule == CRASH_BUDGET_USED_UP
+        if not self._on and not crashes and self._judgement.breaker.state == "closed":
+            return  # as nearly always
+        facts = self._alert_facts()
+        for name in sorted(self._on):
+            words = alerts.over(name, facts)
+            if words is not None:
+                self._end_alert(name, words)
+        for name, words in alerts.begun(facts).items():
+            if name not in self._on:
+                self._begin_alert(name, words)
+
+    def _alert_facts(self) -> alerts.Facts:
+        breaker, attempt = self._judgement.breaker, self.attempt
+        return alerts.Facts(
+            state=self.state,
+            stable=attempt is not None and attempt.stable,
+            breaker_open=breaker.state == "open",
+            breaker_tripped=breaker.tripped,
+            failures=self._judgement.failures,
+            last=self._judgement.last_close,
+            left_deaf=attempt is not None and attempt.left_deaf,
+            phone_offline=phone.is_offline(self._phone, time.time()),
+            budget=self.budget(),
+            next_attempt=iso_at(self._next_attempt_at, self._now()),
+        )

@@ -11,6 +11,7 @@ The *now* of the clock and the *roll* of the dice are arguments. Times are secon
 """
 
 from sessions.policy.decide import (
+    CRASH_BUDGET_USED_UP,
     EXCUSED,
     Close,
     Config,
@@ -49,6 +50,7 @@ from sessions.policy.rules import (
 from sessions.policy.shown import as_toml, changes
 
 __all__ = [
+    "CRASH_BUDGET_USED_UP",
     "DAY_SECONDS",
     "EXCUSED",
     "NOTHING",

@@ -33,6 +33,7 @@ DEAF_BUDGET: Final = 2
 OUTDATED_SECONDS: Final = 300.0
 OUTDATED_CAP_SECONDS: Final = 1800.0
 """A lone session whose client version is rejected tries like the canary of a fleet: from the one, doubled for each try, to the other."""
+CRASH_BUDGET_USED_UP: Final = "worker crash budget used up"
 EXCUSED: Final = "outage: held with the fleet, nobody is charged"
 
 
@@ -209,8 +210,8 @@ def _wait(close: Close, rule: Rule, memory: Memory, config: Config, now: float, 
             return _jitter(low, high, roll), f"{close.reason}: {words}{low:g} to {high:g} s apart"
         case Pace.STEPS:
             base = rule.base_seconds or 0.0
-            words = f"try {tried}{of}, from {base:g} s to {high:g} s"
-            return _jitter(low, _ceiling(tried, base, high), roll), words
+            ceiling = _ceiling(tried, base, high)
+            return _jitter(low, ceiling, roll), f"try {tried}{of}, up to {ceiling:g} s"
         case _:
             return _common(close, rule, memory, config, now, roll)
 
@@ -245,7 +246,7 @@ def _worker(rule: Rule, memory: Memory, config: Config, now: float, roll: float)
     memory = replace(memory, crashes=crashes)
     if len(crashes) > config.crash_budget:
         oldest = crashes[-config.crash_budget]
-        return _retry(rule, memory, oldest + config.crash_window_seconds - now, "worker crash budget used up")
+        return _retry(rule, memory, oldest + config.crash_window_seconds - now, CRASH_BUDGET_USED_UP)
     words = f"worker crash {len(crashes)} of {config.crash_budget}"
     if len(crashes) == 1:
         return _retry(rule, memory, 0.0, words)

@@ -1,7 +1,7 @@
 """The table: what each close reason calls for, with all its numbers. A policy file may change rows of it (overrides.py).
 
 Sources of the rows and numbers: the design's section 5; 440's two tries and 515 at once are what the forks of Baileys in production
-converged on; the server's own trouble is given 5 s at least, as WhatsApp Web gives it.
+converged on; the waits for the server's own trouble begin with up to 5 s, as WhatsApp Web's do.
 """
 
 import enum
@@ -240,8 +240,12 @@ def _pace_in_words(rule: Rule) -> str:
         case Pace.STORE:
             return f"every {rule.minimum_seconds:g} to {cap:g} s, without a login while the store refuses"
         case Pace.STEPS:
-            return f"from {base:g} s to {cap:g} s"
+            return f"up to {base:g} s at first, up to {cap:g} s later"
         case Pace.WORKER:
             return f"{base:g} s to {cap:g} s"
         case Pace.COMMON:
-            return "common" + (f", from {base:g} s" if base else "") + (f" to {cap:g} s" if cap else "")
+            return (
+                "common"
+                + (f", up to {base:g} s at first" if base else "")
+                + (f", up to {cap:g} s later" if cap else "")
+            )

@@ -86,20 +86,24 @@ def askable(names: Iterable[str]) -> list[str]:
     return [name for name in names if text.fits(name, _auth.c.name)]
 
 
+_ROWS_AT_ONCE: Final = 1000
+"""An import has tens of thousands; between two parts of it the loop turns."""
+
+
 async def write(connection: AsyncConnection, keys: Cipher | None, session: str, entries: Sequence[KeyEntry]) -> None:
     """Write and delete keys, all of them `storable`."""
     last = {(entry.kind, entry.name): entry for entry in entries}  # PostgreSQL takes no row twice in one INSERT
-    rows = [
-        {
-            "session": session,
-            "kind": e.kind,
-            "name": e.name,
-            "value": cipher.seal(keys, bytes(e.value), place(session, e.kind, e.name)),
-        }
-        for e in last.values()
-        if not e.deleted
-    ]
-    if rows:
+    written = [entry for entry in last.values() if not entry.deleted]
+    for first in range(0, len(written), _ROWS_AT_ONCE):
+        rows = [
+            {
+                "session": session,
+                "kind": e.kind,
+                "name": e.name,
+                "value": cipher.seal(keys, bytes(e.value), place(session, e.kind, e.name)),
+            }
+            for e in written[first : first + _ROWS_AT_ONCE]
+        ]
         await connection.execute(database.upsert(connection, _auth), rows)
     for entry in last.values():
         if entry.deleted:

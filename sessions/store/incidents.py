@@ -38,6 +38,8 @@ class Records:
         self._read = read
         self.silent_since: float | None = None
         """When the supervisor before this one last said that it lived; None: there was none."""
+        self.lasting: Mapping[str, Span] = {}
+        """Each session's span that the supervisor before this one left without an end."""
 
     async def begin(self) -> list[Incident]:
         """Find out until when our predecessor lived; what it held is held no more: those outages. Before any session is taken up.
@@ -50,6 +52,9 @@ class Records:
             told = newest[0].time_ms / 1000 if newest else 0.0
             self.silent_since = max(float(rows[0].value), min(told, time.time()))
         until = time.time() if self.silent_since is None else self.silent_since
+
+        spans = await self._read(select(_spans).where(_spans.c.ended_at.is_(None)))
+        self.lasting = {row.session: Span(row.began_at, None, row.state) for row in spans}
 
         under_way = _incidents.c.session.is_(None) & _incidents.c.ended_at.is_(None)
         found = _read_all(await self._read(select(_incidents).where(under_way).order_by(_incidents.c.id)))

@@ -35,6 +35,7 @@ from sessions.store import (
 )
 from sessions.store.auth import CREDS
 from sessions.store.cipher import Cipher
+from sessions.store.erasing import Eraser
 from sessions.store.events import NewEvent
 from sessions.store.health import StoreHealth
 from sessions.store.incidents import Records
@@ -46,6 +47,8 @@ from sessions.wire import KeyEntry
 _MAX_NAMES_PER_QUERY: Final = 500
 """SQLite takes at most 32,766 variables in a statement; PostgreSQL plans long lists slowly."""
 _EVENTS_PER_READ: Final = 200
+_EVENTS_PER_FIRST_READ: Final = 8
+"""Doubled before each read of a page: where the texts are long, not much more is read than the page takes."""
 DISPOSE_SECONDS: Final = 3.0
 READ_SECONDS: Final = 10.0
 """Whoever reads is told after so long that the database does not answer."""
@@ -65,6 +68,7 @@ class Store:
         self._reader = database.open_reader(url)
         self._writer_engine = writer
         self._writer = Writer(writer, forever)
+        self._eraser = Eraser(url)
         self.records = Records(self._writer, self._read)
 
     @classmethod
@@ -93,6 +97,7 @@ class Store:
     async def close(self) -> None:
         """Write what is queued, for a few seconds at the most, and close."""
         await self._writer.close()
+        await self._eraser.close()
         for engine in (self._writer_engine, self._reader):
             try:
                 async with asyncio.timeout(DISPOSE_SECONDS):
@@ -149,7 +154,7 @@ class Store:
         return await self._writer.submit(operation)
 
     async def delete_session(self, session: SessionId, purge: bool) -> None:
-        """Remove a session: its credentials are archived, or, with `purge`, destroyed together with its archives."""
+        """Remove a session: its credentials are archived, or, with `purge`, destroyed together with its archives, on the disk, too."""
 
         async def operation(connection: AsyncConnection) -> None:
             if purge:
@@ -161,6 +166,8 @@ class Store:
             await archives.delete_session(connection, session)
 
         await self._writer.submit(operation)
+        if purge:
+            await self._eraser.erase()
 
     def set_wanted(self, session: SessionId, wanted: bool) -> asyncio.Future[None]:
         """Remember whether the session shall run."""
@@ -171,8 +178,9 @@ class Store:
         return self._execute(_update_session(session, memory=memory), patient=True, newest_of=("memory", session))
 
     async def set_proxy(self, session: SessionId, proxy: Proxy | None) -> None:
-        """Let the session's next worker use this proxy, or none."""
+        """Let the session's next worker use this proxy, or none. The one before, with its password, is destroyed."""
         await self._execute(self._with_proxy(session, proxy))
+        await self._eraser.erase()
 
     async def proxy(self, session: SessionId) -> Proxy | None:
         """The session's proxy. Raises UnreadableValue: whoever cannot read it must not do without."""
@@ -416,13 +424,14 @@ class Store:
         self, after: int, last: int, limit: int, most_bytes: int
     ) -> tuple[list[StoredEvent], bool]:
         """The events after a number, up to `last`, oldest first: at most so many, and about so many bytes. And whether these are all."""
-        found, size, n = list[StoredEvent](), 0, schema.events.c.n
+        found, size, n, most = list[StoredEvent](), 0, schema.events.c.n, _EVENTS_PER_FIRST_READ
         while len(found) <= limit and (size < most_bytes or not found):
-            newer = select(schema.events).where(n > after, n <= last).order_by(n).limit(_EVENTS_PER_READ)
+            most = min(2 * most, _EVENTS_PER_READ)
+            newer = select(schema.events).where(n > after, n <= last).order_by(n).limit(most)
             rows = await self._read(newer)
             found += events.readable(self._cipher, rows)
             size += sum(len(r.data) for r in rows)
-            if len(rows) < _EVENTS_PER_READ:
+            if len(rows) < most:
                 return found[:limit], len(found) <= limit
             after = rows[-1].n
         return found[:limit], False
@@ -443,7 +452,9 @@ class Store:
 
     async def rewrite_secrets(self) -> RewriteReport:
         """Seal everything with the first key, while the store is in use; then the others can be dropped. Raises StoreError without a key."""
-        return await rewrite.rewrite(self._reader, self._writer, self._cipher)
+        report = await rewrite.rewrite(self._reader, self._writer, self._cipher)
+        await self._eraser.erase()  # what lay there in the clear, or under the old key
+        return report
 
     # --- the whole --------------------------------------------------------------------------------------------------------
 

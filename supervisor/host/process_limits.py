@@ -122,7 +122,8 @@ def started_by(pid: int, proc: Path = PROC) -> StartedBy:
     """Who has started a process. Raises ProcessLookupError, PermissionError (another user's)."""
     try:
         folder = proc / str(pid)
-        variables = _variables((folder / "environ").read_bytes())
+        # Our own file may be root's (dumpable.py).
+        variables = os.environ if pid == os.getpid() else _variables((folder / "environ").read_bytes())
         groups = (folder / "cgroup").read_text(encoding="utf-8", errors="replace")
         in_container = any((folder / "root" / name).exists() for name in (".dockerenv", "run/.containerenv"))
     except FileNotFoundError:

@@ -147,7 +147,19 @@ def _holds(pid: int, lock: Path, proc: Path) -> bool:
                 continue  # closed since, or no file
     except (FileNotFoundError, ProcessLookupError):
         return False
+    except PermissionError:
+        # It keeps its descriptors to itself, as a supervisor does also before its own user. Whose lock it is, the kernel tells all.
+        if _lock_is_of(pid, lock, proc):
+            return True
+        raise
     return False
+
+
+def _lock_is_of(pid: int, lock: Path, proc: Path) -> bool:
+    """Whether that process has the lock on the file, by the kernel's table of locks."""
+    inode = lock.stat().st_ino
+    held = re.compile(rf"^\d+: FLOCK +ADVISORY +WRITE {pid} [0-9a-f]+:[0-9a-f]+:{inode} ", re.MULTILINE)
+    return held.search((proc / "locks").read_text(encoding="ascii", errors="replace")) is not None
 
 
 def _pss_bytes(folder: Path) -> int | None:

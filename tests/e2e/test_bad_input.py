@@ -56,6 +56,11 @@ BAD_REQUESTS: list[tuple[str, str, Any, int]] = [
     ("DELETE", "/sessions/here?purge=perhaps", None, 400),
     ("GET", "/events?after=-1", None, 400),
     ("GET", "/events?wait=soon", None, 400),
+    ("GET", "/events?wait=61", None, 400),
+    ("GET", "/events?limit=1001", None, 400),
+    ("GET", "/events?after=999999&wait=30", None, 410),
+    ("GET", "/incidents?limit=0", None, 400),
+    ("GET", "/incidents?limit=1001", None, 400),
     ("POST", "/sessions/idle/messages", b'{"to": "5511999990000", "text": "x"}', 409),
     ("POST", "/sessions/idle/logout", None, 409),
     ("POST", "/force-reconnection/idle", None, 409),
@@ -123,13 +128,21 @@ async def test_a_token_is_asked_of_every_call_but_the_probes(start_supervisor: S
 
 async def test_the_qr_comes_in_the_form_that_is_asked_for(start_supervisor: StartSupervisor) -> None:
     supervisor = await start_supervisor()
-    await supervisor.must("POST", "/sessions", {"id": "shown"})
-    await supervisor.wait_state("shown", "qr")
+    await supervisor.must("POST", "/sessions", {"id": "shown", "start": False})
+    status, answer = await supervisor.call("GET", "/sessions/shown/qr?wait=60")
+    assert (status, answer["error"]["code"]) == (409, "no_qr"), "at once: nothing would come"
+    assert (await supervisor.call("GET", "/sessions/shown/qr?wait=61"))[0] == 400
+    await supervisor.must("POST", "/sessions/shown/start")
+    status, answer = await supervisor.call("GET", "/sessions/shown/qr")
+    assert status == 200 or "?wait=30" in answer["error"]["hint"]
+    first = await supervisor.get("/sessions/shown/qr?wait=60")
+    assert first["qr"]
     begins = {
         "image/png": b"\x89PNG",
         "image/svg+xml": b"<?xml",
         "text/plain": "█".encode(),
         "application/json": b'{"qr":',
+        "text/html": b"<!doctype html>",
     }
     async with aiohttp.ClientSession() as http:
         for accept, begin in begins.items():

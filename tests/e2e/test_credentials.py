@@ -333,7 +333,7 @@ async def test_what_is_imported_by_the_api_is_held_to_what_a_folder_can_hold(
         ), error
     assert "noiseKey.public" in (await refused(body(good | {"value": creds | {"noiseKey": "x"}})))["message"]
     assert "never paired" in (await refused(body(good | {"value": creds | {"account": None}})))["message"]
-    assert "65536 KiB" in (await refused(b" " * (65 * 2**20), 413))["hint"]
+    assert "16384 KiB" in (await refused(b" " * (65 * 2**20), 413))["hint"]
     assert (await supervisor.call("GET", "/sessions/borrower"))[0] == 404
     await must(supervisor, "sessions", "import", tmp_path / "lender", "--start")
     await opens_without_qr(supervisor, standin, "lender")

@@ -22,6 +22,11 @@ pytestmark = [pytest.mark.asyncio(loop_scope="session"), pytest.mark.timeout(400
 
 PM2 = ROOT / "tests" / "node_tools" / "node_modules" / ".bin" / "pm2"
 MONITOR = ROOT / "scripts" / "monitor-whatsapp.sh"
+UNALARMED = {
+    "WHATSAPP_LOAD_THRESHOLD": "100000",
+    **{f"WHATSAPP_{name}_THRESHOLD": "1" for name in ("CPU", "MEMORY", "ERROR_RATE", "DISK", "DISK_CRITICAL")},
+}
+"""What else this machine is busy with is no trouble of the supervisor's."""
 
 
 async def run(*command: str | Path, environment: Mapping[str, str]) -> tuple[int, str]:
@@ -140,7 +145,7 @@ async def host(standin: StandIn, lab_directory: Path, request: pytest.FixtureReq
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
     name = request.node.name.removeprefix("test_")[:20]
-    settings = standin.environment() | {"WHATSAPP_API_PORT": str(port)} | getattr(request, "param", {})
+    settings = standin.environment() | {"WHATSAPP_API_PORT": str(port)} | UNALARMED | getattr(request, "param", {})
     supervisor = Supervisor(lab_directory / f"pm2-{name}", settings, api=f"http://127.0.0.1:{port}")
     home = lab_directory / f"pm2-{name}.home"
     home.mkdir()
@@ -151,6 +156,60 @@ async def host(standin: StandIn, lab_directory: Path, request: pytest.FixtureReq
         yield host
     finally:
         await host.close()
+
+
+@pytest_asyncio.fixture(loop_scope="session")
+async def copied(standin: StandIn, lab_directory: Path) -> AsyncIterator[Host]:
+    """An installation of its own, with secrets in its `.env`; not started."""
+    root = lab_directory / "pm2-copied"
+    root.mkdir()
+    for name in (".venv", "api", "sessions"):
+        (root / name).symlink_to(ROOT / name)
+    shutil.copytree(ROOT / "supervisor", root / "supervisor")  # where that is, .env is
+    shutil.copy(ROOT / "ecosystem.config.js", root)
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    settings = standin.environment() | {"WHATSAPP_API_PORT": str(port)}
+    supervisor = Supervisor(lab_directory / "pm2-copied.data", settings, api=f"http://127.0.0.1:{port}", root=root)
+    home = lab_directory / "pm2-copied.home"
+    home.mkdir()
+    host = Host(home, supervisor)
+    try:
+        yield host
+    finally:
+        await host.close()
+        shutil.rmtree(root)
+
+
+async def test_no_secret_is_in_pm2_s_dump(copied: Host) -> None:
+    root, secrets = copied.supervisor.root, {"WHATSAPP_API_TOKEN": "t0ken-of-the-api", "WHATSAPP_STORE_KEY": "5e" * 32}
+    (root / ".env").write_text("".join(f"{name}={value}\n" for name, value in secrets.items()))
+    (root / ".env").chmod(0o600)
+    copied.supervisor.settings = dict(copied.supervisor.settings) | secrets  # a shell that has read .env
+    before = os.umask(0o022)
+    try:
+        await copied.pm2("start", str(root / "ecosystem.config.js"))
+        await copied.ready()
+        await copied.pm2("save")
+        shown = [await copied.pm2("env", "0"), await copied.pm2("jlist"), (copied.home / "dump.pm2").read_text()]
+    finally:
+        os.umask(before)
+    for secret in secrets.values():
+        assert [text for text in shown if secret in text] == []
+    calls = [{"Authorization": f"Bearer {secrets['WHATSAPP_API_TOKEN']}"}, {}]
+    assert [(await copied.supervisor.call("GET", "/sessions", headers=headers))[0] for headers in calls] == [200, 401]
+    log = (copied.supervisor.directory / "logs" / "supervisor.log").read_text()
+    assert "came through pm2" not in log
+
+
+async def test_a_secret_that_pm2_would_write_down_is_refused(copied: Host) -> None:
+    copied.supervisor.settings = dict(copied.supervisor.settings) | {"WHATSAPP_STORE_KEY": "5e" * 32}
+    file = str(copied.supervisor.root / "ecosystem.config.js")
+    status, said = await run(PM2, "start", file, environment=copied.environment)
+    assert status != 0
+    assert "WHATSAPP_STORE_KEY would be written into pm2's dump" in said
+    assert "5e5e" not in said
+    assert msgspec.json.decode((await copied.pm2("jlist")).splitlines()[-1]) == []
 
 
 async def unnoticed(host: Host, standin: StandIn, workers: Mapping[str, int]) -> None:

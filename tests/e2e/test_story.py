@@ -68,6 +68,8 @@ async def test_a_session_is_paired_by_code(start_supervisor: StartSupervisor, st
     await supervisor.wait_state("by-code", "qr")
     code = (await supervisor.must("POST", "/sessions/by-code/pairing-code", {"phone": "+55 (11) 98888-0001"}))["code"]
     assert len(code) == 8
+    status, answer = await supervisor.call("POST", "/sessions/by-code/pairing-code", {"phone": "+5511988880001"})
+    assert (status, answer["error"]["code"]) == (429, "too_soon"), "each code rings at the phone"
     await standin.call("POST", "/enter-code", {"phone": "5511988880001", "code": code})
     assert (await supervisor.wait_state("by-code", "open"))["jid"].startswith("5511988880001")
 

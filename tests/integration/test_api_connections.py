@@ -12,6 +12,7 @@ from aiohttp import web
 from api import connections
 from api.connections import Owes
 from scripts.lab import eventually
+from supervisor.feed import Page
 from tests.api_tools import TOKEN, Answer, api, ask, raw, reset
 
 
@@ -287,3 +288,46 @@ async def test_the_share_of_the_descriptors_bounds_what_is_wanted(monkeypatch: p
     assert connections.most_connections(4000) == 256
     monkeypatch.setattr(connections.resource, "getrlimit", lambda _what: (connections.resource.RLIM_INFINITY,) * 2)
     assert connections.most_connections(4000) == 4000
+
+
+class Log:
+    """The event log, which has one event and gets no other."""
+
+    last = 1
+    followers = 0
+
+    async def after(self, number: int, limit: int, wait_seconds: float) -> Page:
+        self.followers += 1
+        try:
+            await asyncio.sleep(wait_seconds)
+        finally:
+            self.followers -= 1
+        return Page([], 1, self.last)
+
+
+async def test_waiting_calls_are_bounded_and_their_places_are_free_when_they_hang_up() -> None:
+    log = Log()
+
+    async def followers() -> int:
+        return log.followers
+
+    async with api(connections=8, feed=log) as address:
+        waiting = [await asyncio.open_connection(*address) for _ in range(4)]
+        for _, writer in waiting:
+            writer.write(b"GET /events?after=1&wait=60 HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n")
+        await eventually(followers, lambda count: count == 4)
+        refused = await ask(address, "GET", "/events?after=1&wait=60")
+        assert (refused.status, refused.error["code"], refused.headers["retry-after"]) == (503, "busy", "5")
+        assert (await ask(address, "GET", "/events?after=1")).status == 200, "who does not wait needs no place"
+        for _, writer in waiting:
+            reset(writer)
+        await eventually(followers, lambda count: count == 0)
+        assert (await ask(address, "GET", "/events?after=1&wait=0.01")).status == 200
+
+
+async def test_who_follows_from_a_number_that_was_never_given_is_told() -> None:
+    async with api(feed=Log()) as address:
+        answer = await ask(address, "GET", "/events?after=2&wait=60")
+    assert (answer.status, answer.error["code"]) == (410, "gone")
+    assert "after=0" in answer.error["hint"]
+    assert "after=1" in answer.error["hint"]

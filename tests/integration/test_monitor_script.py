@@ -1,9 +1,12 @@
 """The real monitor script, in cron's bare environment, against an API and a pm2 that are played."""
 
 import asyncio
+import fcntl
+import json
+import os
 import re
 import socket
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -16,6 +19,7 @@ from scripts.lab.processes import ROOT
 
 SCRIPT = ROOT / "scripts" / "monitor-whatsapp.sh"
 SYSTEM = {"totalMemory": 100, "usedMemory": 41, "cpuUsage": 0.03, "activeConnections": 1, "errorRate": 0.0}
+WORDS = "The store cannot write since 9 s: disk full."
 
 
 @dataclass
@@ -23,6 +27,14 @@ class PlayedApi:
     """The four calls that the monitor makes."""
 
     sessions: dict[str, Any] = field(default_factory=dict)
+    status: dict[str, Any] = field(default_factory=lambda: {"gate": {"holds": []}, "alerts": []})
+    """What /reconnection-status holds besides."""
+    system: dict[str, Any] = field(default_factory=lambda: dict(SYSTEM))
+    tasks: dict[str, str] = field(default_factory=dict)
+    store: str = "ok"
+    drips: str | None = None
+    """The path of which the answer never ends, a byte at a time."""
+    tokens: list[str] = field(default_factory=list)
     token: str | None = None
     ready: int = 200
     force: int = 202
@@ -31,19 +43,35 @@ class PlayedApi:
     may_answer: asyncio.Event = field(default_factory=asyncio.Event)
     port: int = 0
 
-    async def answer(self, request: web.Request) -> web.Response:
+    async def answer(self, request: web.Request) -> web.StreamResponse:
         self.calls.append(f"{request.method} {request.path}")
         self.asked.set()
         await self.may_answer.wait()
+        if token := request.headers.get("Authorization"):
+            self.tokens.append(f"{request.path} {token}")
+        if request.path == self.drips:
+            return await self._drip(request)
         if request.path == "/readyz":
-            return web.json_response({"status": "ready"}, status=self.ready)
+            seen = {"status": "ready", "store": self.store, "tasks": self.tasks}
+            return web.json_response(seen, status=self.ready)
         if self.token and request.headers.get("Authorization") != f"Bearer {self.token}":
             return web.json_response({"error": {"code": "unauthorized", "message": "", "hint": ""}}, status=401)
         if request.path == "/reconnection-status":
-            return web.json_response({"sessions": self.sessions, "gate": {}})
+            return web.json_response(
+                {"sessions": self.sessions, "store": {"state": self.store, "words": WORDS}} | self.status
+            )
         if request.path == "/performance-metrics":
-            return web.json_response({"system": SYSTEM, "sessions": {}})
+            return web.json_response({"system": self.system, "sessions": {}})
         return web.json_response({}, status=self.force)
+
+    @staticmethod
+    async def _drip(request: web.Request) -> web.StreamResponse:
+        response = web.StreamResponse()
+        await response.prepare(request)
+        while request.transport is not None:
+            await response.write(b" ")
+            await asyncio.sleep(0.2)
+        return response
 
     @property
     def forced(self) -> list[str]:
@@ -57,13 +85,13 @@ class PlayedPm2:
     program: Path
 
     @classmethod
-    def make(cls, directory: Path, status: str | None, restart_exit: int = 0) -> "PlayedPm2":
+    def make(cls, directory: Path, status: str | None, restart_exit: int = 0, restart: str = ":") -> "PlayedPm2":
         directory.mkdir(exist_ok=True)
         listing = f'[{{"name": "wasup", "pm2_env": {{"status": "{status}"}}}}]' if status else "[]"
         program = directory / "pm2"
         program.write_text(
             f"#!/bin/sh\necho \"$@\" >> '{directory}/calls'\n"
-            f"case $1 in jlist) echo '[PM2] Spawning PM2 daemon'; echo '{listing}';; restart) exit {restart_exit};; esac\n"
+            f"case $1 in jlist) echo '[PM2] Spawning PM2 daemon'; echo '{listing}';; restart) {restart}; exit {restart_exit};; esac\n"
         )
         program.chmod(0o755)
         return cls(program)
@@ -95,18 +123,36 @@ class Monitor:
         assert process.returncode is not None
         return process.returncode, said.decode()
 
+    def hold_lock(self, api: PlayedApi, port: int | None = None) -> int:
+        """Be the supervisor that holds the data directory; the open lock file."""
+        self.data.mkdir(exist_ok=True)
+        handle = os.open(self.data / "supervisor.lock", os.O_RDWR | os.O_CREAT, 0o600)
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        note = {"pid": os.getpid(), "since": "", "api": f"http://127.0.0.1:{port or api.port}"}
+        os.pwrite(handle, json.dumps(note).encode(), 0)
+        return handle
+
     @property
     def lines(self) -> list[str]:
         return (self.data / "logs" / "monitor.log").read_text().splitlines()
 
 
 @pytest.fixture
-async def api() -> AsyncIterator[PlayedApi]:
+def monitor(tmp_path: Path) -> Monitor:
+    """PM2 is set even where it must not be called, so that no test can reach a pm2 of this machine."""
+    quick = {"MONITOR_SECOND_LOOK_SECONDS": "0", "MONITOR_ANSWER_SECONDS": "5", "MONITOR_READY_SECONDS": "0"}
+    idle = PlayedPm2.make(tmp_path / "idle-pm2", "online")
+    return Monitor(tmp_path / "data", quick | {"PM2": str(idle.program), "WHATSAPP_DISK_THRESHOLD": "1"})
+
+
+@pytest.fixture
+async def strangers_api() -> AsyncIterator[PlayedApi]:
+    """Something listens on the port; nobody knows whose it is."""
     played = PlayedApi()
     played.may_answer.set()
     application = web.Application()
     application.router.add_route("*", "/{path:.*}", played.answer)
-    runner = web.AppRunner(application)
+    runner = web.AppRunner(application, shutdown_timeout=0.1, handler_cancellation=True)
     await runner.setup()
     await web.TCPSite(runner, "127.0.0.1", 0).start()
     played.port = runner.addresses[0][1]
@@ -115,10 +161,11 @@ async def api() -> AsyncIterator[PlayedApi]:
 
 
 @pytest.fixture
-def monitor(tmp_path: Path) -> Monitor:
-    """PM2 is set even where it must not be called, so that no test can reach a pm2 of this machine."""
-    quick = {"MONITOR_SECOND_LOOK_SECONDS": "0", "MONITOR_ANSWER_SECONDS": "5", "MONITOR_READY_SECONDS": "0"}
-    return Monitor(tmp_path / "data", quick | {"PM2": "/nonexistent/pm2"})
+def api(strangers_api: PlayedApi, monitor: Monitor) -> Iterator[PlayedApi]:
+    """The supervisor's: it holds the data directory's lock, and has noted its port there."""
+    handle = monitor.hold_lock(strangers_api)
+    yield strangers_api
+    os.close(handle)
 
 
 @pytest.fixture
@@ -156,7 +203,7 @@ async def test_all_is_well_is_one_line_in_the_log_and_silence_for_cron(monitor: 
 
 async def test_it_needs_nothing_of_the_environment(tmp_path: Path, api: PlayedApi) -> None:
     """As in a crontab: `env -i`, settings on the line, not even a HOME."""
-    settings = f"WHATSAPP_API_PORT={api.port} WHATSAPP_DATA_DIR='{tmp_path}/data'"
+    settings = f"WHATSAPP_API_PORT={api.port} WHATSAPP_DATA_DIR='{tmp_path}/data' WHATSAPP_DISK_THRESHOLD=1"
     command = f"cd / && env -i PATH=/usr/bin:/bin {settings} '{SCRIPT}'"
     process = await asyncio.create_subprocess_exec("/bin/sh", "-c", command)
     assert await process.wait() == 0
@@ -288,22 +335,250 @@ async def test_what_was_stopped_by_hand_stays_stopped(monitor: Monitor, refusing
 
 
 async def test_a_pm2_that_cannot_be_run_is_told(monitor: Monitor, refusing_port: int) -> None:
-    status, said = await monitor.run(WHATSAPP_API_PORT=str(refusing_port))
+    status, said = await monitor.run(WHATSAPP_API_PORT=str(refusing_port), PM2="/nonexistent/pm2")
     assert status == 1
-    assert "pm2 could not restart it" in said
+    assert "pm2 could not restart it: /nonexistent/pm2: No such file or directory" in said
 
 
-async def test_a_second_run_says_so_and_does_nothing(monitor: Monitor, api: PlayedApi) -> None:
+async def test_a_second_run_does_nothing_and_a_third_in_a_row_is_trouble(monitor: Monitor, api: PlayedApi) -> None:
+    port = str(api.port)
     api.may_answer.clear()
-    first = asyncio.create_task(monitor.run(WHATSAPP_API_PORT=str(api.port), MONITOR_ANSWER_SECONDS="60"))
+    first = asyncio.create_task(monitor.run(WHATSAPP_API_PORT=port, MONITOR_ANSWER_SECONDS="60"))
     await api.asked.wait()
-    status, said = await monitor.run(WHATSAPP_API_PORT=str(api.port))
-    assert status == 0
-    assert "skipped, the run before is still under way" in said
+    assert await monitor.run(WHATSAPP_API_PORT=port) == (0, ""), "once is as it should be"
+    status, said = await monitor.run(WHATSAPP_API_PORT=port)
+    assert status == 1
+    assert "skipped, the run before is still under way; for 2 runs in a row; nobody watches the supervisor" in said
+    assert await monitor.run(WHATSAPP_API_PORT=port) == (1, ""), "told once"
     assert api.calls == ["GET /readyz"]
     api.may_answer.set()
     assert (await first)[0] == 0
-    assert ["skipped" in line for line in monitor.lines] == [True, False]
+    assert ["skipped" in line for line in monitor.lines] == [True, True, True, False]
+    status, said = await monitor.run(WHATSAPP_API_PORT=port)
+    assert (status, "3 runs in a row were skipped" in said) == (1, True)
+    assert await monitor.run(WHATSAPP_API_PORT=port) == (0, "")
+
+
+# --- told once at the begin, once at the end -------------------------------------------------------------------------------
+
+
+def outage(api: PlayedApi) -> None:
+    api.sessions |= {"held": session("held")}
+    hold = {"scope": "fleet", "value": "", "words": "6 sessions are held for 40 s because of an outage"}
+    api.status["gate"] = {"holds": [hold]}
+
+
+def failing_store(api: PlayedApi) -> None:
+    api.store = "failing"
+
+
+def dead_task(api: PlayedApi) -> None:
+    api.tasks = {"performance monitor": "ended", "snapshots": "ok"}
+
+
+def alert(api: PlayedApi) -> None:
+    api.status["alerts"] = [{"session": None, "name": "cpu", "message": "cpu is 95%, above 90%", "about": None}]
+
+
+def parked(api: PlayedApi) -> None:
+    api.sessions |= {"loja": session("parked", closeReason="logged_out", humanAction="Pair it again.")}
+
+
+def over_the_threshold(api: PlayedApi) -> None:
+    """An API that tells of no alerts: 0.1.0's, or one whose monitoring is switched off."""
+    api.status.pop("alerts", None)
+    api.system["errorRate"] = 0.25
+
+
+def not_ready(api: PlayedApi) -> None:
+    api.ready = 503
+
+
+def a_stuck_session(api: PlayedApi) -> None:
+    api.sessions |= {"late": session("connecting", 5_000)}
+
+
+@pytest.mark.parametrize(
+    ("trouble", "told"),
+    [
+        (outage, "the fleet is held: 6 sessions are held for 40 s because of an outage"),
+        (failing_store, WORDS),
+        (dead_task, "tasks of the supervisor are in trouble (see its log): performance monitor (ended)"),
+        (alert, "alerts: cpu is 95%, above 90%"),
+        (parked, "needs a human: loja (logged_out)"),
+        (over_the_threshold, "alerts: errors is 25.0%, above 10%"),
+        (not_ready, "the API is alive but not ready (503)"),
+        (a_stuck_session, "forced: late (connecting for 50"),
+    ],
+)
+async def test_what_is_wrong_is_told_when_it_begins_and_when_it_is_over_and_shows_in_every_status(
+    trouble: Callable[[PlayedApi], None], told: str, monitor: Monitor, api: PlayedApi
+) -> None:
+    port = str(api.port)
+    assert await monitor.run(WHATSAPP_API_PORT=port) == (0, "")
+    trouble(api)
+    status, said = await monitor.run(WHATSAPP_API_PORT=port)
+    assert status == 1
+    assert told in said
+    assert len(said.splitlines()) == 1
+    for _ in range(2):
+        assert await monitor.run(WHATSAPP_API_PORT=port) == (1, ""), "known: a mail every two minutes is read by nobody"
+    assert told in monitor.lines[-1], "the log has it at every run"
+    well = PlayedApi()
+    api.sessions, api.status, api.system, api.tasks, api.store, api.ready = (
+        well.sessions, well.status, well.system, well.tasks, well.store, well.ready,
+    )  # fmt: skip
+    status, said = await monitor.run(WHATSAPP_API_PORT=port)
+    assert status == 0
+    assert "ok: over, after 0 min: " in said
+    assert told in said
+    assert await monitor.run(WHATSAPP_API_PORT=port) == (0, "")
+
+
+async def test_a_second_number_that_is_parked_is_told_and_the_first_one_is_not_again(
+    monitor: Monitor, api: PlayedApi
+) -> None:
+    port = str(api.port)
+    parked(api)
+    await monitor.run(WHATSAPP_API_PORT=port)
+    api.sessions["matriz"] = session("parked", closeReason="banned", humanAction="Appeal.")
+    status, said = await monitor.run(WHATSAPP_API_PORT=port)
+    assert (status, "matriz (banned)" in said, "loja" in said) == (1, True, False)
+
+
+async def test_what_cannot_be_seen_while_the_api_is_dead_is_not_over(
+    monitor: Monitor, api: PlayedApi, refusing_port: int
+) -> None:
+    parked(api)
+    await monitor.run(WHATSAPP_API_PORT=str(api.port))
+    status, said = await monitor.run(WHATSAPP_API_PORT=str(refusing_port))
+    assert (status, "the API is dead" in said, "over" in said) == (1, True, False)
+    status, said = await monitor.run(WHATSAPP_API_PORT=str(api.port))
+    assert (status, "loja" in said, "over, after 0 min: the API is dead" in said) == (1, False, True)
+
+
+async def test_what_was_told_is_kept_private_and_a_broken_note_of_it_is_no_end_of_the_watch(
+    monitor: Monitor, api: PlayedApi
+) -> None:
+    parked(api)
+    await monitor.run(WHATSAPP_API_PORT=str(api.port))
+    memory = monitor.data / "monitor.json"
+    assert memory.stat().st_mode & 0o777 == 0o600
+    memory.write_text("{half")
+    status, said = await monitor.run(WHATSAPP_API_PORT=str(api.port))
+    assert (status, "loja" in said) == (1, True)
+    assert await monitor.run(WHATSAPP_API_PORT=str(api.port)) == (1, "")
+
+
+# --- what hangs ------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("path", ["/readyz", "/reconnection-status"])
+async def test_an_answer_that_drips_is_none(path: str, monitor: Monitor, api: PlayedApi) -> None:
+    """Each byte comes in time; the whole does not."""
+    api.drips = path
+    status, said = await monitor.run(WHATSAPP_API_PORT=str(api.port), MONITOR_ANSWER_SECONDS="1")
+    assert status == 1
+    assert ("the API is dead (timed out)" if path == "/readyz" else f"no answer to GET {path} (timed out)") in said
+
+
+async def test_a_supervisor_that_hangs_and_that_pm2_cannot_cure_is_told_within_the_runs_time(
+    monitor: Monitor, api: PlayedApi, tmp_path: Path
+) -> None:
+    """pm2 says that all is done, and the API goes on hanging: after the time that a restart may take the line says so."""
+    api.may_answer.clear()
+    pm2 = PlayedPm2.make(tmp_path / "pm2", "online")
+    status, said = await monitor.run(
+        WHATSAPP_API_PORT=str(api.port), MONITOR_ANSWER_SECONDS="1", MONITOR_READY_SECONDS="2", PM2=str(pm2.program)
+    )
+    assert status == 1
+    assert "the API is dead (timed out); restarted through pm2, not ready yet" in said
+    assert len(api.calls) <= 2 + 3, "asked for two seconds, a second each, and not for as long as a hundred looks take"
+    assert pm2.calls == ["jlist", "restart wasup"]
+
+
+async def test_a_pm2_that_hangs_is_ended_and_told(monitor: Monitor, refusing_port: int, tmp_path: Path) -> None:
+    pm2 = PlayedPm2.make(tmp_path / "pm2", "online", restart="sleep 300 & sleep 300")
+    status, said = await monitor.run(
+        WHATSAPP_API_PORT=str(refusing_port), MONITOR_RUN_SECONDS="4", PM2=str(pm2.program)
+    )
+    assert status == 1
+    assert "pm2 could not restart it: `pm2 restart` did not end" in said
+
+
+async def test_an_answer_without_end_is_refused(monitor: Monitor, api: PlayedApi) -> None:
+    api.sessions = {"x" * 64: session("open", closeReason="y" * (17 * 2**20))}
+    status, said = await monitor.run(WHATSAPP_API_PORT=str(api.port))
+    assert status == 1
+    assert "answers with more than 16 MiB" in said
+
+
+# --- whose port is it ------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("lock", ["nobody's", "of another port"])
+async def test_the_token_goes_to_nobody_but_the_holder_of_the_lock(
+    lock: str, monitor: Monitor, strangers_api: PlayedApi
+) -> None:
+    handle = monitor.hold_lock(strangers_api, port=1) if lock == "of another port" else None
+    settings = {"WHATSAPP_API_PORT": str(strangers_api.port), "WHATSAPP_API_TOKEN": "a-token-of-enough-length"}
+    status, said = await monitor.run(**settings)
+    if handle is not None:
+        os.close(handle)
+    assert status == 1
+    assert "is not the supervisor of this data directory (the token was not sent)" in said
+    assert strangers_api.calls == ["GET /readyz"]
+    assert strangers_api.tokens == []
+    handle = monitor.hold_lock(strangers_api)
+    assert (await monitor.run(**settings))[0] == 0
+    os.close(handle)
+    assert {call.split()[0] for call in strangers_api.tokens} == {"/reconnection-status", "/performance-metrics"}
+
+
+async def test_a_data_directory_that_was_removed_under_the_supervisor_is_told(
+    monitor: Monitor, strangers_api: PlayedApi
+) -> None:
+    """It answers as if all were well; its lock lies in a directory that is gone."""
+    status, said = await monitor.run(WHATSAPP_API_PORT=str(strangers_api.port))
+    assert status == 1
+    assert "was the directory not removed under it?" in said
+    assert await monitor.run(WHATSAPP_API_PORT=str(strangers_api.port)) == (1, "")
+
+
+# --- what it stands on -----------------------------------------------------------------------------------------------------
+
+
+async def test_a_pm2_that_is_missing_is_told_while_the_supervisor_lives(monitor: Monitor, api: PlayedApi) -> None:
+    settings = {"WHATSAPP_API_PORT": str(api.port), "PM2": "/nonexistent/pm2"}
+    status, said = await monitor.run(**settings)
+    assert status == 1
+    assert "could not be restarted, /nonexistent/pm2: No such file or directory" in said
+    assert await monitor.run(**settings) == (1, "")
+    status, said = await monitor.run(WHATSAPP_API_PORT=str(api.port))
+    assert (status, "over, after 0 min" in said) == (0, True)
+
+
+async def test_a_full_disk_is_told_once_and_is_no_misuse(monitor: Monitor, api: PlayedApi) -> None:
+    """The log's disk takes nothing more (/dev/full): the look is made all the same, and no traceback is printed."""
+    logs = monitor.data / "logs"
+    logs.mkdir(parents=True)
+    (logs / "monitor.log").symlink_to("/dev/full")
+    status, said = await monitor.run(WHATSAPP_API_PORT=str(api.port))
+    assert status == 1
+    assert f"monitor: {logs}/monitor.log cannot be written: No space left on device" in said
+    assert "Traceback" not in said
+    assert "Logging error" not in said
+    assert "GET /performance-metrics" in api.calls
+    assert await monitor.run(WHATSAPP_API_PORT=str(api.port)) == (1, "")
+
+
+async def test_a_disk_that_is_nearly_full_is_told_also_while_the_api_is_dead(
+    monitor: Monitor, refusing_port: int
+) -> None:
+    settings = {"WHATSAPP_API_PORT": str(refusing_port), "WHATSAPP_DISK_THRESHOLD": "0.000001"}
+    status, said = await monitor.run(**settings)
+    assert status == 1
+    assert re.search(rf"the disk of {monitor.data} is \d+% full, above 0%", said)
 
 
 async def test_the_log_is_rotated_and_five_old_ones_are_kept(monitor: Monitor, api: PlayedApi) -> None:

@@ -14,10 +14,12 @@ import msgspec
 import pytest
 import pytest_asyncio
 
+from scripts.lab import eventually
 from sessions.model import StoreUnavailable
-from sessions.store import Store, sqlite_url
+from sessions.proxy import parse_proxy
+from sessions.store import Cipher, Store, erasing, sqlite_url
 from sessions.store.database import PRAGMAS
-from tests.store_tools import SHOP
+from tests.store_tools import OTHER, SHOP, creds, entry
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -35,7 +37,12 @@ async def real(file: Path) -> AsyncIterator[Store]:
 
 
 async def test_the_pragmas_are_really_set_on_every_connection(real: Store) -> None:
-    words = {"synchronous": {"FULL": 2}, "temp_store": {"MEMORY": 2}, "foreign_keys": {"ON": 1}}
+    words = {
+        "synchronous": {"FULL": 2},
+        "temp_store": {"MEMORY": 2},
+        "foreign_keys": {"ON": 1},
+        "secure_delete": {"ON": 1},
+    }
     for engine in (real._reader, real._writer_engine):
         async with engine.connect() as connection:
             for name, value in PRAGMAS.items():
@@ -162,3 +169,88 @@ async def test_a_statement_that_was_cancelled_leaves_no_thread_behind(file: Path
     assert isinstance((await asyncio.gather(task, return_exceptions=True))[0], asyncio.CancelledError)
     await store.close()
     assert set(threading.enumerate()) - before == set()
+
+
+# --- what was destroyed -----------------------------------------------------------------------------------------------------
+
+SECRET = b"s3cr3t-of-a-session"
+
+
+def on_disk(file: Path) -> bytes:
+    return b"".join(one.read_bytes() for one in file.parent.iterdir() if one.is_file())
+
+
+async def fill(store: Store) -> int:
+    """A session with a secret in each column that holds some, and in its archive."""
+    await store.create_session(
+        SHOP, wanted=True, proxy=parse_proxy(f"http://someone:{SECRET.decode()}@proxy.example:1")
+    )
+    epoch = await store.raise_epoch(SHOP)
+    large = b'"' + SECRET * 2000 + b'"'  # on pages of its own
+    await store.write_keys(SHOP, epoch, [creds(b'{"secret":"' + SECRET + b'"}'), entry("1.0", large)])
+    await store.snapshot(SHOP, "paired")
+    await store.append_event(SHOP, "message", b'{"text":"' + SECRET + b'"}')
+    return epoch
+
+
+async def test_of_a_purged_session_no_byte_is_left_on_the_disk(real: Store, file: Path) -> None:
+    await fill(real)
+    await real.create_session(OTHER, wanted=True)
+    assert SECRET in on_disk(file)
+    await real.delete_session(SHOP, purge=True)
+    assert SECRET not in on_disk(file)
+    assert [row.id for row in await real.sessions()] == [OTHER]
+
+
+async def test_a_proxy_s_password_goes_with_the_proxy(real: Store, file: Path) -> None:
+    await real.create_session(SHOP, wanted=True)
+    await real.set_proxy(SHOP, parse_proxy(f"http://someone:{SECRET.decode()}@proxy.example:1"))
+    assert SECRET in on_disk(file)
+    await real.set_proxy(SHOP, None)
+    assert SECRET not in on_disk(file)
+
+
+async def test_of_what_was_sealed_nothing_is_left_in_the_clear(file: Path) -> None:
+    store = await Store.open(sqlite_url(file))
+    await fill(store)
+    await store.close()
+    assert SECRET in on_disk(file)
+    store = await Store.open(sqlite_url(file), cipher=Cipher([bytes(32)]))
+    assert (await store.rewrite_secrets()).complete
+    assert SECRET not in on_disk(file)
+    await store.close()
+
+
+async def test_a_purge_while_somebody_reads_is_done_when_he_has_read(
+    real: Store, file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(erasing, "ATTEMPT_SECONDS", 0.05)
+    monkeypatch.setattr(erasing, "RETRY_SECONDS", 0.05)
+    await fill(real)
+    reader = sqlite3.connect(file, isolation_level=None)
+    reader.execute("BEGIN")
+    assert reader.execute("SELECT count(*) FROM auth").fetchone() == (2,)
+    await real.delete_session(SHOP, purge=True)
+    assert SECRET in on_disk(file), "he may still look at it"
+    reader.execute("ROLLBACK")
+    reader.close()
+
+    async def found() -> bool:
+        return SECRET in on_disk(file)
+
+    await eventually(found, lambda seen: not seen, what="the end of the purge")
+
+
+async def test_a_purge_that_nobody_lets_through_is_over_with_the_store(
+    file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(erasing, "ATTEMPT_SECONDS", 0.05)
+    store = await Store.open(sqlite_url(file))
+    await fill(store)
+    reader = sqlite3.connect(file, isolation_level=None)
+    reader.execute("BEGIN")
+    reader.execute("SELECT count(*) FROM auth").fetchone()
+    await store.delete_session(SHOP, purge=True)
+    await store.close()
+    reader.close()  # the last one
+    assert SECRET not in on_disk(file)

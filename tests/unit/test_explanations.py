@@ -401,3 +401,25 @@ async def test_a_session_whose_breaker_is_open_says_so_beside_its_rule_also_afte
         assert incident is not None
         now = Standing(id=SHOP, wanted=True, ever_paired=True, reconnection=shown, budget=Budget(1, 2), outage=None)
         assert explanations.why(now, [incident]).startswith(explanations.BREAKER_OPEN)
+
+
+def test_while_the_one_try_after_a_401_is_due_nobody_is_told_to_pair_again() -> None:
+    human = RULES[R.LOGGED_OUT].human
+    last = LastClose(R.LOGGED_OUT, 401, "conflict", "one probe", human, NOW)
+    assert human_action(SessionId("shop"), S.PARKED, last) == human
+    for state in (S.WAITING, S.HELD):
+        told = human_action(SessionId("shop"), state, last)
+        assert told.startswith("Nothing yet:")
+        assert "One try makes sure" in told
+
+
+def test_availability_that_no_incident_explains_is_explained() -> None:
+    told = msgspec.to_builtins(
+        explain(
+            standing(S.OPEN),
+            [],
+            Summary(day=0.498, week=0.498, since=NOW - 100, mttr_seconds=None, reconnects_of_the_day=0),
+            NOW,
+        )
+    )
+    assert any("time without a supervisor" in line for line in lines(told, None))

@@ -160,6 +160,58 @@ async def test_texts_that_are_too_long_for_memory_are_read_back_one_page_after_t
     assert seen == list(range(1, 21)), "each once, in order, and none left out"
 
 
+async def test_a_page_ends_at_its_bytes_wherever_its_events_are(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("supervisor.feed.PAGE_BYTES", 700)
+    store = EventStore()
+    feed = await _feed(store, limit=8)
+    for n in range(20):
+        feed.publish(SHOP, "message", {"text": "x" * 100, "n": n})
+    await store.commit()
+    pages, seen = list[int](), list[int]()
+    while page := await _after(feed, seen[-1] if seen else 0, 1000):
+        seen += [event.n for event in page]
+        pages.append(len(page))
+    assert seen == list(range(1, 21)), "each once, in order, and none left out"
+    assert max(pages) == 3
+
+
+async def test_a_page_holds_one_event_at_least_and_none_if_none_is_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("supervisor.feed.PAGE_BYTES", 1)
+    store = EventStore()
+    feed = await _feed(store, limit=1)
+    for _ in range(3):
+        feed.publish(SHOP, "x", {"text": "x" * 100})
+    await store.commit()
+    assert [event.n for event in await _after(feed, 0, 1000)] == [1]
+    assert [event.n for event in await _after(feed, 2, 1000)] == [3]
+    store.failing = True
+    page = await feed.after(0, 0)
+    assert (page.events, page.last) == ([], 3), "where the log is, though the store is away"
+
+
+async def test_few_pages_are_read_back_at_once() -> None:
+    store = EventStore()
+    feed = await _feed(store, limit=1)
+    for _ in range(5):
+        feed.publish(SHOP, "x", {})
+    await store.commit()
+    at_once = most = 0
+    given = store.events_between
+
+    async def counted(*args: int) -> tuple[list[StoredEvent], bool]:
+        nonlocal at_once, most
+        at_once += 1
+        most = max(most, at_once)
+        await asyncio.sleep(1)
+        at_once -= 1
+        return await given(*args)
+
+    store.events_between = counted  # type: ignore[method-assign]
+    pages = await asyncio.gather(*(_after(feed, 0, 1000) for _ in range(20)))
+    assert [[event.n for event in page] for page in pages] == [[1, 2, 3, 4, 5]] * 20
+    assert most == 4
+
+
 async def test_a_feed_that_begins_with_a_part_of_the_log_gives_the_whole_of_it() -> None:
     store = EventStore(*(StoredEvent(n, 0, None, "old", msgspec.Raw(b"{}")) for n in range(3, 10)))
     store.loaded = 2

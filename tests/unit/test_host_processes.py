@@ -12,6 +12,7 @@ from pathlib import Path
 import psutil
 import pytest
 
+from supervisor.host import processes
 from supervisor.host.processes import (
     OPEN_FILES,
     ProcessLimit,
@@ -123,6 +124,21 @@ def test_the_supervisor_is_who_holds_the_lock(tmp_path: Path) -> None:
     with DirectoryLock(tmp_path, "127.0.0.1:4001"):
         assert find_supervisor(tmp_path) == os.getpid()
     assert find_supervisor(tmp_path) is None  # the note is still there
+
+
+def test_a_supervisor_that_shows_nobody_its_descriptors_is_found_by_its_lock(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(_folder: object) -> list[str]:
+        raise PermissionError
+
+    with DirectoryLock(tmp_path, "127.0.0.1:4001"):
+        monkeypatch.setattr(processes.os, "listdir", refuse)
+        assert find_supervisor(tmp_path) == os.getpid()
+        (tmp_path / "supervisor.lock").rename(tmp_path / "moved")
+        (tmp_path / "supervisor.lock").write_text(json.dumps({"pid": os.getpid()}))
+        with pytest.raises(PermissionError):
+            find_supervisor(tmp_path)
 
 
 def test_a_command_that_holds_the_lock_is_no_supervisor(tmp_path: Path) -> None:

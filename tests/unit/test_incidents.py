@@ -8,6 +8,7 @@ import pytest
 
 from sessions import incidents
 from sessions.events import Command
+from sessions.explanations import waited, wall_seconds
 from sessions.forever import Forever
 from sessions.incidents import DAY_SECONDS, MAX_CLOSES, Incident, RecordedClose, Span
 from sessions.model import CloseReason as R
@@ -33,6 +34,20 @@ def after(*told: RecordedClose) -> Incident:
         incident = incidents.closed(incident, "shop", each, HUMAN, None)
     assert incident is not None
     return incident
+
+
+def test_a_wait_that_was_cut_short_is_told_as_long_as_it_was() -> None:
+    """An operator forced five tries within three seconds: nobody has waited ten minutes, whatever was planned."""
+    story = after(
+        close(100, wait_seconds=4.3, was_open=True),
+        close(102, wait_seconds=13.0),
+        close(102.6, wait_seconds=None),
+        close(103, wait_seconds=600.0),
+    )
+    assert waited(story, now=110.0) == pytest.approx([2.0, 0.6, 7.0]), "it waits still"
+    over = incidents.ended(story, 104.8, "open")
+    assert waited(over, now=5000.0) == pytest.approx([2.0, 0.6, 1.8])
+    assert waited(Incident(session=None, began_at=1.0, reason="outage"), now=2.0) == []
 
 
 # --- the story ------------------------------------------------------------------------------------------------------------
@@ -363,3 +378,53 @@ async def test_it_says_every_minute_that_it_lives_and_prunes_every_hour() -> Non
     await kept.close()
     assert records.alive == 61
     assert records.pruned == [30 * DAY_SECONDS] * 2
+
+
+@as_actor
+async def test_a_supervisor_shows_since_when_a_session_is_where_the_one_before_left_it() -> None:
+    """Not since its own start: what is parked for three days is not parked for 19 seconds after a restart."""
+    async with World() as world:
+        world.paired()
+        world.workers.plan.append(closes(R.BANNED))
+        await world.start()
+        await world.until(S.PARKED)
+        since = world.session.reconnection().since
+        await asyncio.sleep(1000)
+        await world.leave()
+        world.come_back(after=5.0)
+        await world.start()
+        await world.until(S.PARKED)
+        assert world.session.reconnection().since == since
+
+
+@as_actor
+@pytest.mark.parametrize("left", ["open", "off"])
+async def test_who_was_open_or_stopped_before_a_restart_is_so_since_then(left: str) -> None:
+    async with World() as world:
+        world.paired()
+        await world.start()
+        await world.until(S.OPEN)
+        if left == "off":
+            await world.ask(Command.STOP)
+            await world.until(S.STOPPED)
+        since = world.session.reconnection().since
+        await asyncio.sleep(100)
+        await world.leave()
+        _, state, at = world.store.records.moves[-1]
+        assert state == left
+        world.store.records.lasting = {"shop": Span(at, None, state)}
+        world.come_back(after=2.0)
+        await world.start()
+        await world.until(S.OPEN if left == "open" else S.STOPPED)
+        await asyncio.sleep(10)
+        assert world.session.reconnection().since == since
+
+
+@as_actor
+async def test_a_session_that_was_lost_with_its_supervisor_is_open_since_it_is_open_again() -> None:
+    async with World() as world:
+        world.paired()
+        world.store.records.lasting = {"shop": Span(EPOCH - 1000, None, "open")}
+        await world.start()
+        await world.until(S.OPEN)
+        assert wall_seconds(world.session.reconnection().since) >= EPOCH

@@ -3,6 +3,7 @@
 import asyncio
 import json
 import logging
+import re
 import sys
 import threading
 import warnings
@@ -49,6 +50,15 @@ def test_a_line_is_json_with_time_level_and_words(capsys: pytest.CaptureFixture[
     assert {"event": "it happened", "level": "warning", "action": "thing", "session": "shop", "n": 3}.items() <= (
         written.items()
     )
+
+
+def test_for_people_the_session_comes_first_and_what_is_empty_is_left_out(capsys: pytest.CaptureFixture[str]) -> None:
+    logs.configure("human", "info")
+    structlog.get_logger("x").info("session is open", action="state", session="loja-1", before="qr", reason=None)
+    line = re.sub(r"\x1b\[[\d;]*m", "", capsys.readouterr().err)
+    assert "] loja-1: session is open" in line
+    assert "before=qr" in line
+    assert not {"None", "action", "session=loja-1"} & set(re.split(r"[ =]", line)), line
 
 
 def test_auto_is_json_when_nobody_looks(capsys: pytest.CaptureFixture[str]) -> None:

@@ -83,4 +83,4 @@ async def test_a_phone_that_gives_no_sign_is_told_of_once_a_day_and_a_sign_ends_
 
 
 def _warnings(world: World) -> list[float]:
-    return [at for at, kind, data in world.events if kind == "alert" and data["name"] == "phone_offline"]
+    return world.alerts("phone_offline")

@@ -1,0 +1,64 @@
+"""`python -m scripts.fuzz.heartbeat`: the supervisor with a heartbeat in its loop that notes how long nothing else could run.
+
+With `FUZZ_CONTROL=1` there is no supervisor, only the heartbeat: what it notes is the machine's own noise.
+"""
+
+import asyncio
+import faulthandler
+import os
+from pathlib import Path
+from typing import Final
+
+BEAT_SECONDS: Final = 0.02
+NOTED_SECONDS: Final = 0.1
+STACK_SECONDS: Final = 0.25
+"""A stall that lasts so long leaves the loop's stack beside the notes."""
+
+
+class Heart:
+    """Beats in a loop. Each stall is a line in the file: its milliseconds."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, notes: Path) -> None:
+        self._loop = loop
+        self._notes = notes
+        self._stacks = notes.with_suffix(".stacks").open("a")
+        self._due = loop.time() + BEAT_SECONDS
+        loop.call_later(BEAT_SECONDS, self._beat)
+
+    def _beat(self) -> None:
+        late = self._loop.time() - self._due
+        if late > NOTED_SECONDS:
+            with self._notes.open("a") as file:
+                file.write(f"{late * 1000:.0f}\n")
+        faulthandler.dump_traceback_later(STACK_SECONDS, file=self._stacks)
+        self._due = self._loop.time() + BEAT_SECONDS
+        self._loop.call_later(BEAT_SECONDS, self._beat)
+
+
+def worst_ms(notes: Path) -> float:
+    """The longest stall that was noted."""
+    return max((float(line) for line in notes.read_text().split()), default=0.0) if notes.exists() else 0.0
+
+
+def main() -> None:
+    """Run the supervisor, or nothing, with a heartbeat."""
+    notes = Path(os.environ["FUZZ_HEARTBEAT"])
+    if os.environ.get("FUZZ_CONTROL"):
+        loop = asyncio.new_event_loop()
+        Heart(loop, notes)
+        loop.run_forever()
+    from supervisor import __main__, program
+
+    make = program._loop
+
+    def with_heart() -> asyncio.AbstractEventLoop:
+        loop = make()
+        Heart(loop, notes)
+        return loop
+
+    program._loop = with_heart
+    __main__.main("run")
+
+
+if __name__ == "__main__":
+    main()

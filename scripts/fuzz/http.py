@@ -1,0 +1,165 @@
+"""Requests of all kinds at every route: broken heads, wrong bodies, odd encodings, hang-ups. A supervisor answers each, in one shape."""
+
+import asyncio
+import gzip
+import random
+import re
+from contextlib import suppress
+from typing import Any, Final
+from urllib.parse import urlsplit
+
+import msgspec
+
+from api.routes import ROUTES
+from scripts.fuzz.mutation import TEXTS, broken, changed, value
+from scripts.fuzz.stage import Stage
+
+SESSIONS: Final = ("a", "b", "nobody", "..", "%00", "a%2fb", "x" * 70)
+METHODS: Final = ("GET", "POST", "PUT", "DELETE", "HEAD", "OPTIONS", "PATCH", "TRACE", "get", "G\0T")
+QUERIES: Final = ("after", "limit", "wait", "purge", "sessions", "session", "all", "form")
+BODIES: Final[tuple[dict[str, Any], ...]] = (
+    {"id": "a", "start": False, "proxy": None},
+    {"id": "b", "start": False, "proxy": "http://user:pass@127.0.0.1:1"},
+    {"phone": "5511999990000"},
+    {"to": "5511999990000", "text": "hello"},
+    {"proxy": "socks5h://127.0.0.1:1080"},
+    {"archive": 1, "start": False},
+    {"entries": [{"kind": "creds", "name": "creds", "value": {"me": {"id": "5511999990000:1@s.whatsapp.net"}}}]},
+)
+HEADERS: Final = (
+    "Content-Encoding: gzip",
+    "Content-Encoding: br",
+    "Transfer-Encoding: chunked",
+    "Transfer-Encoding: gzip, chunked",
+    "Expect: 100-continue",
+    "Expect: the-spanish-inquisition",
+    "Upgrade: websocket\r\nConnection: Upgrade",
+    "Upgrade: h2c\r\nConnection: Upgrade, HTTP2-Settings",
+    "Origin: https://evil.example",
+    "Sec-Fetch-Site: cross-site",
+    "Host: evil.example",
+    "Host: 127.0.0.1",
+    "Content-Length: 5",
+    "Content-Length: -1",
+    "Content-Length: 99999999999999999999",
+    "Accept: text/html",
+    "Accept: video/mp4;q=x, */*;q=0.1",
+    "Authorization: Bearer \x01",
+    "X: " + "y" * 9000,
+    "Range: bytes=0-1",
+)
+ALLOWED_503: Final = frozenset({"busy", "store_unavailable", "store_error", "worker_gone"})
+ANSWER_SECONDS: Final = 30.0
+QUIET_SECONDS: Final = 1.5
+_ANSWERS: Final = re.compile(rb"(?<!^)(?=HTTP/1\.[01] \d{3} )")
+_STATUS: Final = re.compile(rb"^HTTP/1\.[01] (\d{3}) ")
+
+
+async def throw(stage: Stage, dice: random.Random) -> str | None:
+    """One request; what is wrong with the answer."""
+    parts = urlsplit(stage.supervisor.api)
+    sent = request(dice)
+    try:
+        async with asyncio.timeout(ANSWER_SECONDS):
+            reader, writer = await asyncio.open_connection(parts.hostname, parts.port)
+    except (OSError, TimeoutError) as error:
+        return f"nobody accepts a connection: {error!r}"
+    came = b""
+    try:
+        with suppress(ConnectionError):  # refused in the middle of a word
+            writer.write(sent)
+            if dice.random() < 0.1:
+                return None  # hangs up
+            async with asyncio.timeout(ANSWER_SECONDS):
+                await writer.drain()
+                came = await _until_quiet(reader)
+                writer.write_eof()  # what is not whole by now never will be
+                came += await reader.read()
+    except TimeoutError:
+        return f"it is not over after {ANSWER_SECONDS:g} s: {came[:200]!r} to {sent[:300]!r}"
+    finally:
+        writer.close()
+    return judge(came, sent)
+
+
+async def _until_quiet(reader: asyncio.StreamReader) -> bytes:
+    """What comes until the end, or until nothing comes for a while."""
+    came = b""
+    with suppress(TimeoutError):
+        while more := await asyncio.wait_for(reader.read(65_536), QUIET_SECONDS):
+            came += more
+    return came
+
+
+def judge(came: bytes, sent: bytes) -> str | None:
+    """What is wrong with an answer (nothing at all is right when the request was not whole)."""
+    if not came:
+        return None
+    for raw in _ANSWERS.split(came):
+        status = _STATUS.match(raw)
+        if status is None:
+            return f"no status in {raw[:200]!r} to {sent[:300]!r}"
+        head, _, body = raw.partition(b"\r\n\r\n")
+        code = int(status[1])
+        if code < 400 or not body:
+            continue
+        try:
+            error = msgspec.json.decode(body)["error"]
+            shaped = {"code", "message", "hint"} == set(error) and all(error.values())
+        except (msgspec.DecodeError, KeyError, TypeError):
+            shaped, error = b"text/html" in head, {"code": ""}
+        if not shaped:
+            return f"{code} in another shape: {raw[:300]!r} to {sent[:300]!r}"
+        if code >= 500 and not (code == 503 and error["code"] in ALLOWED_503):
+            return f"{code} {error} to {sent[:400]!r}"
+    return None
+
+
+def request(dice: random.Random) -> bytes:
+    """A request that may be right, wrong, or none at all."""
+    if dice.random() < 0.03:
+        return dice.randbytes(dice.randrange(1, 2000))
+    route = dice.choice(ROUTES)
+    path = route.path.replace("{id}", dice.choice(SESSIONS))
+    if dice.random() < 0.4:
+        query = dice.choice(QUERIES)
+        given = dice.choice(("0", "1", "999999999999999", "true", "-1", "1e9", "%ff", *TEXTS[:8])).encode().hex(" ")
+        path += f"?{query}=" + "".join(f"%{pair}" for pair in given.split())
+    method = route.method if dice.random() < 0.85 else dice.choice(METHODS)
+    body = _body(dice) if method not in {"GET", "HEAD"} or dice.random() < 0.1 else b""
+    headers = ["Host: 127.0.0.1"] if dice.random() < 0.97 else []
+    headers += ["Connection: close"] if dice.random() < 0.9 else []
+    headers += dice.sample(HEADERS, dice.choice((0, 0, 0, 1, 1, 2)))
+    if body and dice.random() < 0.95:
+        headers.append(f"Content-Length: {len(body) + dice.choice((0, 0, 0, 0, 0, 1, -1))}")
+    if any("gzip" in header for header in headers):
+        body = gzip.compress(body)
+    head = f"{method} {path} HTTP/1.1\r\n" + "".join(f"{line}\r\n" for line in headers) + "\r\n"
+    whole = head.encode("utf-8", "surrogatepass") + body
+    return broken(dice, whole) if dice.random() < 0.15 else whole
+
+
+def _body(dice: random.Random) -> bytes:
+    given = dice.choice(BODIES)
+    match dice.randrange(6):
+        case 0:
+            return msgspec.json.encode(given)
+        case 1:
+            return broken(dice, msgspec.json.encode(given))
+        case 2:
+            return msgspec.json.encode(_encodable(value(dice)))
+        case 3:
+            return dice.choice((b"", b"[" * 100_000, b'{"a":' * 20_000, b"1" * 600_000, b"\xff\xfe\0\0", b"nan"))
+        case _:
+            return msgspec.json.encode(_encodable(changed(dice, given)))
+
+
+def _encodable(found: Any) -> Any:
+    """The same, where msgspec encodes no number of more than 64 bits."""
+    if isinstance(found, int) and not -(2**63) <= found < 2**64:
+        return float(found)
+    if isinstance(found, list):
+        return [_encodable(item) for item in found]
+    if isinstance(found, dict):
+        return {name: _encodable(item) for name, item in found.items()}
+    return found
