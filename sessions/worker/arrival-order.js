@@ -38,6 +38,8 @@ export class ArrivalOrder {
   #newest = new Map();
   /** What lies in Baileys' queue, in order. @type {{ id: string, take: () => void }[]} */
   #offline = [];
+  /** How many of those have had their turn. */
+  #drained = 0;
   /** @type {NodeJS.Timeout | undefined} */
   #timer;
 
@@ -97,19 +99,39 @@ export class ArrivalOrder {
    * @param {() => Promise<T>} join puts it into Baileys' line, at once
    */
   async #enter(join) {
-    const { before, take } = this.#turn.getStore() ?? {};
+    const turn = this.#turn.getStore();
+    if (!turn) return this.#workOff(join);
+    const { before, take } = turn;
     if (before && !before.raised) {
       await before.until(new Promise(() => {}), PATIENCE_MS);
       before.raise(); // if it is stuck, nobody waits for it a second time
     }
     const worked = join();
-    take?.();
+    take();
     return worked;
+  }
+
+  /**
+   * One out of the queue, nobody knows which. It is the first one, or, if some before it led to nothing, a later one,
+   * which `shown` tells; a duplicate is shown to nobody.
+   *
+   * @template T
+   * @param {() => Promise<T>} join
+   */
+  async #workOff(join) {
+    const drained = this.#drained;
+    try {
+      return await join();
+    } finally {
+      if (this.#drained === drained) this.#drain(1);
+    }
   }
 
   /** @param {number} count of messages out of the queue that have had their turn */
   #drain(count) {
-    for (const { take } of this.#offline.splice(0, count)) take();
+    const done = this.#offline.splice(0, count);
+    this.#drained += done.length;
+    for (const { take } of done) take();
     clearTimeout(this.#timer);
     if (this.#offline.length === 0) return;
     this.#timer = setTimeout(() => this.#drain(this.#offline.length), OFFLINE_PATIENCE_MS).unref();

@@ -52,10 +52,11 @@ class Worker {
   }
 
   /** @param {any} node */
-  async #handle({ attrs: { id, drop } }) {
+  async #handle({ attrs: { id, drop, duplicate } }) {
     await new Promise((resolve) => this.lookUps.set(id, () => resolve(undefined)));
     if (drop) return;
     await this.messageMutex.mutex(async () => {
+      if (duplicate) return;
       this.order.shown(id);
       this.shown.push(id);
     });
@@ -111,6 +112,16 @@ test('what is live does not overtake what the server has kept', async () => {
   assert.deepEqual(worker.shown, ['other', 'k1', 'k2']);
   await worker.lookedUp('k3');
   assert.deepEqual(worker.shown, ['other', 'k1', 'k2', 'k3', 'live']);
+});
+
+test('duplicates in the queue hold nobody up when they are worked off', async () => {
+  const worker = new Worker();
+  for (const id of ['k1', 'k2', 'k3']) worker.receive(id, { from: ANA, offline: '0', duplicate: 'yes' });
+  worker.receive('live', { from: ANA });
+  for (const id of ['live', 'k1', 'k2']) await worker.lookedUp(id);
+  assert.deepEqual(worker.shown, []);
+  await worker.lookedUp('k3');
+  assert.deepEqual(worker.shown, ['live']);
 });
 
 test('the last one in the queue, if it leads to nothing, holds nobody up for long', async (t) => {

@@ -74,6 +74,9 @@ async def test_texts_that_were_confirmed_and_not_shown_are_shown_by_the_next_wor
     names = [f"leftover-{how}-{letter}" for letter in "ab"]
     await pair(supervisor, standin, *names)
     before, traffic = await standin.last_entry(), Traffic(standin, names, every_seconds=1.0)
+    for name in names:
+        await traffic.send(name, 0)
+    await traffic.arrived(supervisor)
     await supervisor.kill()
     await restarted(supervisor, "tests.e2e.test_leftovers", names)
     for serial in range(1, TEXTS + 1):
@@ -127,7 +130,7 @@ def take_no_message() -> None:
     Store.append_worker_event = append_or_not  # type: ignore[method-assign]
     from supervisor.cli import main
 
-    main()
+    main(["run"])
 
 
 if __name__ == "__main__":
