@@ -137,7 +137,9 @@ async def set_proxy(request: web.Request) -> web.Response:
 
 async def start_session(request: web.Request) -> web.Response:
     """Start a session that is stopped or parked."""
-    return await _commanded(request, Command.START, 200)
+    session = _session(request)
+    await request.app[FLEET].start(session.id)
+    return json(session.view())
 
 
 async def stop_session(request: web.Request) -> web.Response:

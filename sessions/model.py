@@ -193,11 +193,15 @@ class SpawnRefused(WorkerGone):
         )
 
 
+MAX_REFUSAL = 1000
+"""Characters of what a worker says when it refuses: the caller reads it."""
+
+
 class WorkerRefused(WorkerError):
     """The worker answered with an error."""
 
     def __init__(self, code: str, message: str) -> None:
-        super().__init__(message)
+        super().__init__(message[:MAX_REFUSAL])
         self.code = code
 
 

@@ -52,6 +52,12 @@ def shows_no_qr(session: SessionId, state: SessionState) -> Refused:
     return Refused(f"Session {session} is {state} and shows no QR.", hint, "no_qr")
 
 
+def runs_elsewhere(session: SessionId, who: str) -> Refused:
+    """A start of a session that came back with a backup, while the installation that the backup is of still runs."""
+    hint = "Two logins of one device throw each other out: stop that installation first, and start this one then."
+    return Refused(f"Session {session} was restored from an installation that still runs: {who}.", hint, "origin_runs")
+
+
 def cannot_restore(session: SessionId, state: SessionState) -> Refused:
     """Archived credentials for a session that is in use."""
     hint = f"POST /sessions/{session}/stop first: what it uses now would be replaced (and archived)."

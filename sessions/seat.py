@@ -23,6 +23,11 @@ from sessions.worker_process import Exit
 MAX_INBOUND_BYTES: Final = 16 * 1024 * 1024
 """Of messages that earlier workers have left, in one assignment: half of what a frame may have. Nearly always it is none, or one."""
 
+MAX_TEXT: Final = 256 * 1024
+"""Characters of a message's text that are shown; WhatsApp's own clients send 65,536 at the most."""
+MAX_IDENTIFIER: Final = 1024
+"""Characters of everything else in a message: ids and jids, some of which strangers choose."""
+
 log = structlog.get_logger("session")
 
 
@@ -135,7 +140,7 @@ class Seat:
         """Into the event log, once, however often the worker sends it; acknowledged when it is durable."""
         kind, kept = ("message", tuple(event.kept)) if isinstance(event, wire.Message) else ("receipt", ())
         data: dict[str, Any] = msgspec.to_builtins(event)
-        shown = {name: value for name, value in data.items() if name not in {"epoch", "kept"}}
+        shown = {name: _bounded(name, value) for name, value in data.items() if name not in {"epoch", "kept"}}
         delivered = self._around.deliver(self._session, kind, shown, Origin(event.epoch, event.seq, kept))
         delivered.add_done_callback(partial(self._acknowledge, worker, event))
 
@@ -154,3 +159,8 @@ class Seat:
             self._counters.message(self._now())
         with contextlib.suppress(WorkerGone):  # it says it again on its next line, or has ended
             worker.send(answer)
+
+
+def _bounded(name: str, value: Any) -> Any:
+    """What a stranger may make as long as he likes is cut, not refused: he must not be able to end a worker."""
+    return value[: MAX_TEXT if name == "text" else MAX_IDENTIFIER] if isinstance(value, str) else value

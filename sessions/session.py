@@ -135,6 +135,11 @@ class Session:
         timeout = self._config.connect_timeout_seconds
         return _result(await worker.request(lambda number: wire.PairingCode(self.id, number, phone), timeout), "code")
 
+    @property
+    def restored(self) -> bool:
+        """Whether it came back with a backup of the whole store, and nobody has said since whether it shall run."""
+        return self._actor.row.restored
+
     def row(self) -> SessionRow:
         """The session as it would be stored now."""
         return self._actor.stored_row()
@@ -186,7 +191,17 @@ class Session:
         seen_at = self._actor.phone_last_seen
         seen = None if seen_at is None else iso(seen_at)
         return SessionView(
-            row.id, self.state, wanted, row.jid, row.name, row.proxy, iso(row.created_at), seen, why, figures
+            row.id,
+            self.state,
+            wanted,
+            row.jid,
+            row.name,
+            row.proxy,
+            iso(row.created_at),
+            seen,
+            why,
+            figures,
+            self.restored,
         )
 
     def reconnection(self) -> Reconnection:

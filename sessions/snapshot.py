@@ -92,6 +92,8 @@ class SessionView(msgspec.Struct, frozen=True, rename="camel"):
     phone_last_seen: str | None
     reconnection: Reconnection
     performance: Performance
+    restored: bool = False
+    """It came back with a backup of the whole store, and waits until it is started."""
 
 
 def rule_shown(last: LastClose | None, next_attempt_at: float | None, breaker: Breaker, now: float) -> str | None:

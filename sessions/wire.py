@@ -6,7 +6,7 @@ both. Values of keys and credentials stay raw JSON bytes: the supervisor carries
 
 import enum
 import re
-from typing import Final
+from typing import Annotated, Final
 
 import msgspec
 
@@ -21,6 +21,23 @@ UNREADABLE: Final = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
 """What msgspec raises for bytes that are not the JSON that was asked for."""
 
 
+MAX_EXACT: Final = 2**53 - 1
+"""The largest whole number that JavaScript counts exactly: no honest worker sends a larger one."""
+Count = Annotated[int, msgspec.Meta(ge=0, le=MAX_EXACT)]
+Number = Annotated[int, msgspec.Meta(ge=-MAX_EXACT, le=MAX_EXACT)]
+"""Where it may be negative, such as an exit status, or a time of a stranger's clock."""
+Measure = Annotated[float, msgspec.Meta(ge=-1e15, le=1e15)]
+Word = Annotated[str, msgspec.Meta(max_length=256)]
+"""Names and words that our own worker chooses."""
+Line = Annotated[str, msgspec.Meta(max_length=64 * 1024)]
+"""What a server may say at an end, or a person call himself: shown shortened."""
+Facts = Annotated[dict[Word, Line], msgspec.Meta(max_length=256)]
+Names = Annotated[list[str], msgspec.Meta(max_length=50_000)]
+"""Of keys. A large group has some 5,000 devices; what strangers choose as names is not measured here, as they may not end a worker."""
+Entries = Annotated[list["KeyEntry"], msgspec.Meta(max_length=200_000)]
+"""The largest write is a first history's: thousands of mappings."""
+
+
 class WireError(Exception):
     """These bytes do not say what they should."""
 
@@ -32,7 +49,7 @@ class Frame(msgspec.Struct, frozen=True, tag_field="type", kw_only=True):
 class SessionFrame(Frame, frozen=True):
     """A frame about one session."""
 
-    session: str
+    session: Word
 
 
 # --- up: worker -> supervisor -------------------------------------------------------------------------------------------
@@ -41,9 +58,9 @@ class SessionFrame(Frame, frozen=True):
 class HowClosed(msgspec.Struct, frozen=True, kw_only=True):
     """How an attempt or an open socket ended."""
 
-    code: int | None
-    message: str
-    data: dict[str, str] | None
+    code: Number | None
+    message: Line
+    data: Facts | None
     registered: bool
     reason: CloseReason
 
@@ -71,64 +88,64 @@ class Stall(enum.StrEnum):
 class Held(msgspec.Struct, frozen=True, kw_only=True):
     """What a worker holds of a session when it says hello (docs/wire.md)."""
 
-    session: str
-    epoch: int
-    attempt: int
+    session: Word
+    epoch: Count
+    attempt: Count
     stage: Stage
-    qr: str | None = None
-    qr_number: int | None = None
-    pairing_code: str | None = None
-    jid: str | None = None
-    name: str | None = None
-    open_for_ms: float | None = None
+    qr: Line | None = None
+    qr_number: Count | None = None
+    pairing_code: Word | None = None
+    jid: Line | None = None
+    name: Line | None = None
+    open_for_ms: Measure | None = None
     closed: HowClosed | None = None
 
 
 class Hello(Frame, frozen=True, tag="hello"):
     """First frame of a worker on each line: who it is, and what it holds."""
 
-    protocol: int
-    worker: str
-    token: str
-    pid: int
-    node_version: str
-    baileys_version: str
-    code: str
-    sessions: list[Held]
+    protocol: Count
+    worker: Word
+    token: Word
+    pid: Count
+    node_version: Word
+    baileys_version: Word
+    code: Word
+    sessions: Annotated[list[Held], msgspec.Meta(max_length=1000)]
 
 
 class State(SessionFrame, frozen=True, tag="state"):
     """The attempt has come to a stage: `login` (payload handed to the socket), `paired`, or `qr_retired` (what was shown is void)."""
 
-    attempt: int
-    stage: str
+    attempt: Count
+    stage: Word
 
 
 class Qr(SessionFrame, frozen=True, tag="qr"):
     """What a phone may scan or type now. Workers of 0.1.0 send the QR alone: the rest is then unknown."""
 
-    attempt: int
-    qr: str
-    qr_number: int | None = None
+    attempt: Count
+    qr: Line
+    qr_number: Count | None = None
     renewed: bool | None = None
-    pairing_code: str | None = None
+    pairing_code: Word | None = None
 
 
 class Opened(SessionFrame, frozen=True, tag="opened"):
     """Logged in."""
 
-    attempt: int
-    jid: str
-    name: str | None = None
+    attempt: Count
+    jid: Line
+    name: Line | None = None
 
 
 class Closed(SessionFrame, frozen=True, tag="closed"):
     """The attempt or the open socket has ended; once for each `connect`."""
 
-    attempt: int
-    code: int | None
-    message: str
-    data: dict[str, str] | None
+    attempt: Count
+    code: Number | None
+    message: Line
+    data: Facts | None
     registered: bool
     reason: CloseReason
 
@@ -136,10 +153,10 @@ class Closed(SessionFrame, frozen=True, tag="closed"):
 class KeysGet(SessionFrame, frozen=True, tag="keys.get"):
     """A read of Signal keys."""
 
-    epoch: int
-    id: int
+    epoch: Count
+    id: Count
     kind: str
-    names: list[str]
+    names: Names
 
 
 class KeyEntry(msgspec.Struct, frozen=True):
@@ -158,43 +175,43 @@ class KeyEntry(msgspec.Struct, frozen=True):
 class KeysSet(SessionFrame, frozen=True, tag="keys.set"):
     """A write of Signal keys or credentials; acknowledged only when durable."""
 
-    epoch: int
-    seq: int
-    entries: list[KeyEntry]
+    epoch: Count
+    seq: Count
+    entries: Entries
 
 
 class Message(SessionFrame, frozen=True, tag="message"):
     """An inbound message."""
 
-    epoch: int
-    seq: int
+    epoch: Count
+    seq: Count
     id: str
     sender: str = msgspec.field(name="from")
     participant: str | None
     text: str | None
-    timestamp_seconds: int
+    timestamp_seconds: Number
     kind: str | None
     from_me: bool
-    kept: list[str] = []
+    kept: Names = []
     """Names of the entries of kind `inbound` that are no longer needed when the event is durable."""
 
 
 class Receipt(SessionFrame, frozen=True, tag="receipt"):
     """What became of a message that we sent."""
 
-    epoch: int
-    seq: int
+    epoch: Count
+    seq: Count
     id: str
     sender: str = msgspec.field(name="from")
-    status: str
+    status: Word
 
 
 class Probed(SessionFrame, frozen=True, tag="probed"):
     """Answer to `probe`."""
 
-    id: int
+    id: Count
     ok: bool
-    round_trip_ms: float | None
+    round_trip_ms: Measure | None
     silent: bool
     stalled: Stall | None = None
     """What does not move although the server answers."""
@@ -203,31 +220,31 @@ class Probed(SessionFrame, frozen=True, tag="probed"):
 class Phone(SessionFrame, frozen=True, tag="phone"):
     """A sign of the account's own phone, sent at that second of wall clock. Told at most once in ten minutes."""
 
-    seen_at_seconds: int
+    seen_at_seconds: Number
 
 
 class ReplyError(msgspec.Struct, frozen=True):
     """Why a request failed."""
 
-    code: str
-    message: str
+    code: Word
+    message: Line
 
 
 class Replied(SessionFrame, frozen=True, tag="replied"):
     """Answer to `send` and `pairing-code`."""
 
-    id: int
+    id: Count
     ok: bool
-    result: dict[str, str] | None = None
+    result: Facts | None = None
     error: ReplyError | None = None
 
 
 class Beat(Frame, frozen=True, tag="beat"):
     """Heartbeat: the worst event-loop delay since the last one, and memory."""
 
-    lag_ms: float
-    rss_bytes: int
-    heap_bytes: int
+    lag_ms: Measure
+    rss_bytes: Count
+    heap_bytes: Count
 
 
 Up = Hello | State | Qr | Opened | Closed | KeysGet | KeysSet | Message | Receipt | Probed | Phone | Replied | Beat

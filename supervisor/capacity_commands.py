@@ -4,10 +4,9 @@ from typing import Annotated, Any, Final
 
 import msgspec
 import typer
-from rich.markup import escape
 from rich.table import Table
 
-from supervisor.command_line import carry_out, configuration, must_run, show
+from supervisor.command_line import carry_out, configuration, must_run, say, show
 from supervisor.host.capacity import amount, duration
 from supervisor.host.wanted import SESSIONS_MOST
 
@@ -28,13 +27,13 @@ def capacity(
     if as_json:
         typer.echo(msgspec.json.format(msgspec.json.encode(seen)).decode())
     else:
-        typer.echo(seen["words"] + "\n")
+        say(seen["words"] + "\n")
         show(_limits(seen["limits"]))
-        typer.echo()
+        say()
         show(_storms(seen["storms"]))
         for row in seen["limits"]:
             if row["missing"]:
-                typer.echo(f"\n{row['name']}: {amount(row['missing'], row['unit'])} missing. {row['remedy']}")
+                say(f"\n{row['name']}: {amount(row['missing'], row['unit'])} missing. {row['remedy']}")
     if sessions is not None and not seen["fits"]:
         raise typer.Exit(1)
 
@@ -53,9 +52,9 @@ def _limits(rows: list[dict[str, Any]]) -> Table:
     for row in rows:
         maximum, unit, need = row["maximum"], row["unit"], row["perSession"]
         table.add_row(
-            escape(row["name"]),
+            row["name"],
             amount(row["used"], unit),
-            escape(bar(row["used"], row["kept"], maximum)),
+            bar(row["used"], row["kept"], maximum),
             "no limit" if maximum is None else amount(maximum, unit),
             amount(need["value"], unit) + _basis(need),
             "no end" if row["moreSessions"] is None else f"{row['moreSessions']:,}",

@@ -10,8 +10,10 @@ from typing import TYPE_CHECKING, Any, Final, NoReturn, TypeVar
 import typer
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from sessions.model import StoreUnavailable, WasupError
+from sessions.plain_text import plain
 from supervisor import logs
 from supervisor.client import Client, CommandFailed
 from supervisor.lock import DirectoryLock, Locked
@@ -24,6 +26,8 @@ if (
 
 T = TypeVar("T")
 
+EXIT_USAGE: Final = 2
+"""As a command ends that was given what it does not take."""
 EXIT_CONFIG: Final = 78
 """EX_CONFIG of sysexits.h: nothing but a human can mend it, so a process manager need not try again."""
 COPY_IT: Final = "SQLite cannot read a database there that was closed in order. Copy the directory and set WHATSAPP_DATA_DIR to the copy."
@@ -33,12 +37,20 @@ WIDE: Final = 10_000
 
 def fail(message: str, status: int = 1) -> NoReturn:
     """End with a message on stderr."""
-    typer.echo(message, err=True)
+    say(message, err=True)
     raise typer.Exit(status)
 
 
+def say(text: str = "", *, err: bool = False, end: bool = True) -> None:
+    """Print lines. Whatever comes from outside is in them may not steer the terminal (plain_text.py)."""
+    typer.echo(plain(text, keep="\n"), err=err, nl=end)
+
+
 def show(table: Table) -> None:
-    """Print a table: for a terminal as wide as that is, for a program each row on one line."""
+    """Print a table: for a terminal as wide as that is, for a program each row on one line. Its texts are shown as they are: no markup."""
+    for column in table.columns:
+        column.header = Text(plain(str(column.header)))
+        column._cells = [Text(plain(str(cell))) for cell in column._cells]
     console = Console()
     (console if console.is_terminal else Console(width=WIDE)).print(table)
 

@@ -11,7 +11,8 @@ import typer
 
 from sessions.explanations import duration, wall_seconds
 from sessions.model import parse_session_id
-from supervisor.command_line import carry_out, configuration, must_run
+from sessions.plain_text import plain_all
+from supervisor.command_line import carry_out, configuration, must_run, say
 
 SHOWN: Final = 8
 """Incidents that fit on a screen below the answers; `--all` shows what the API gives."""
@@ -29,11 +30,11 @@ def explain(
     told = carry_out(_explained(session))
     width = shutil.get_terminal_size().columns if sys.stdout.isatty() else None
     for line in lines(told, None if everything else SHOWN):
-        typer.echo(line if width is None else wrapped(line, width))
+        say(line if width is None else wrapped(line, width))
 
 
 async def _explained(session: str) -> Any:
-    return await must_run(configuration()).call("GET", f"/sessions/{parse_session_id(session)}/explain")
+    return plain_all(await must_run(configuration()).call("GET", f"/sessions/{parse_session_id(session)}/explain"))
 
 
 def lines(told: Mapping[str, Any], most: int | None) -> Iterator[str]:

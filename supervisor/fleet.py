@@ -2,12 +2,13 @@
 
 import asyncio
 import contextlib
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Collection, Iterator, Sequence
 from dataclasses import replace
 from typing import Final
 
 import structlog
 
+from sessions import refusals
 from sessions.events import Command, Restore
 from sessions.model import SessionExists, SessionId, SessionNotFound, StoreError, WasupError
 from sessions.policy import Config, correlated_reasons
@@ -31,7 +32,16 @@ log = structlog.get_logger("fleet")
 class Fleet:
     """All sessions by id."""
 
-    def __init__(self, around: Surroundings, gate: Gate, feed: Feed, host: Sampler | None = None) -> None:
+    def __init__(
+        self,
+        around: Surroundings,
+        gate: Gate,
+        feed: Feed,
+        host: Sampler | None = None,
+        origin_runs: Callable[[], Awaitable[str | None]] | None = None,
+    ) -> None:
+        """`origin_runs`: who runs where the backup was made that the store was filled from, if anybody does."""
+        self._origin_runs = origin_runs
         self._around = around
         self._gate = gate
         self._feed = feed
@@ -79,8 +89,20 @@ class Fleet:
         except KeyError:
             raise SessionNotFound(f"There is no session {session!r}.") from None
 
+    async def start(self, session: SessionId) -> None:
+        """Start a session. Raises SessionNotFound, StoreError, and Refused: the installation that it was restored from still runs."""
+        found = self.get(session)
+        await self._must_be_alone(found)
+        await found.ask(Command.START)
+
+    async def _must_be_alone(self, session: Session) -> None:
+        if session.restored and self._origin_runs is not None and (who := await self._origin_runs()) is not None:
+            raise refusals.runs_elsewhere(session.id, who)
+
     async def restore(self, session: SessionId, archive: int | None, start: bool) -> ArchiveRow:
         """Put archived credentials back; a deleted session comes back with them. Raises Refused, NoArchive, StoreError."""
+        if start and session in self._sessions:
+            await self._must_be_alone(self._sessions[session])
         if session in self._sessions:
             restored: ArchiveRow = await self._sessions[session].ask(Restore(archive, start))
             return restored

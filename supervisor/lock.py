@@ -44,6 +44,18 @@ def holder(directory: Path) -> dict[str, str] | None:
         os.close(handle)
 
 
+def held_by(directory: Path) -> str | None:
+    """Who holds a data directory, in words; None: nobody, or nobody that we may see."""
+    try:
+        note = holder(directory)
+    except (OSError, ValueError):  # closed to us, or nothing of ours
+        return None
+    if note is None:
+        return None
+    who = note.get("command") or note.get("api") or "a supervisor"
+    return f"{who} (pid {note.get('pid')}, since {note.get('since')})"
+
+
 def _open_to_look(file: Path) -> int:
     """For reading, if the file system is read-only by now; else also for writing, without which some network file systems lock nothing."""
     try:

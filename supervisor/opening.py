@@ -8,6 +8,7 @@ from sessions.forever import Forever
 from sessions.store import Store
 from sessions.store.cipher import Cipher, parse_keys
 from sessions.store.database import parse_url, sqlite_url
+from supervisor import store_marker
 from supervisor.installation import DATABASE
 from supervisor.settings import Settings
 
@@ -30,5 +31,13 @@ def store_cipher(settings: Settings) -> Cipher | None:
 
 
 async def open_store(settings: Settings, forever: Forever | None = None) -> Store:
-    """The store that the settings name, with its keys. Raises StoreUnavailable."""
-    return await Store.open(store_url(settings), settings.event_log_size, store_cipher(settings), forever)
+    """The store that the settings name, with its keys. Raises StoreUnavailable: also if it is not the data directory's own any more."""
+    url, directory = store_url(settings), data_directory(settings)
+    store_marker.check_file(directory, url)
+    store = await Store.open(url, settings.event_log_size, store_cipher(settings), forever)
+    try:
+        await store_marker.check_store(directory, store, url)
+    except BaseException:
+        await store.close()
+        raise
+    return store

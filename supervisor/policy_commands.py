@@ -9,14 +9,13 @@ from urllib.parse import quote
 
 import msgspec
 import typer
-from rich.markup import escape
 from rich.table import Table
 
 from sessions.model import BadPolicy, CloseReason, SessionId, parse_session_id
 from sessions.policy import Config, Decision, Recorded, Replay, Rules, as_toml, overridden, replay
 from sessions.snapshot import iso
 from supervisor.client import Client, CommandFailed
-from supervisor.command_line import EXIT_CONFIG, carry_out, configuration, fail, must_run, running, show
+from supervisor.command_line import EXIT_CONFIG, carry_out, configuration, fail, must_run, running, say, show
 from supervisor.policy_file import in_sentences, read_rules
 from supervisor.settings import Settings
 
@@ -57,18 +56,18 @@ def show_policy(
     settings = configuration()
     client = running(settings) if file is None else None
     if client is not None:
-        typer.echo(carry_out(_in_force(client)), nl=False)
+        say(carry_out(_in_force(client)), end=False)
     else:
-        typer.echo(as_toml(settings.policy_config(_rules(file or settings.policy_file))), nl=False)
+        say(as_toml(settings.policy_config(_rules(file or settings.policy_file))), end=False)
 
 
 @app.command()
 def check(file: PolicyFile) -> None:
     """Say whether a policy file can be used, and what it changes."""
     changed = in_sentences(_rules(file))
-    typer.echo(f"{file} can be used. It changes " + ("nothing." if not changed else f"{len(changed)} values:"))
+    say(f"{file} can be used. It changes " + ("nothing." if not changed else f"{len(changed)} values:"))
     for sentence in changed:
-        typer.echo(f"  {sentence}")
+        say(f"  {sentence}")
 
 
 @app.command("replay")
@@ -79,23 +78,23 @@ def replay_policy(
     """Judge the recorded closes by the policy in force and by a changed one, and show where they differ. Changes nothing."""
     found = carry_out(_compare(configuration(), _rules(file), session))
     if found.differences:
-        table = Table("when", "session", "reason", "now", escape(f"with {file.name}"), box=None)
+        table = Table("when", "session", "reason", "now", f"with {file.name}", box=None)
         for each in found.differences:
             close = each.close
             when = iso(close.at_seconds) or ""
             cells = (when, each.session, close.reason, _in_words(each.before), _in_words(each.after))
-            table.add_row(*map(escape, cells))
+            table.add_row(*cells)
         show(table)
-    typer.echo(_summary(found))
+    say(_summary(found))
 
 
 @app.command()
 def reload() -> None:
     """Have the running supervisor read its policy file again; no session is restarted, and a bad file changes nothing."""
     changed = carry_out(_reload())
-    typer.echo("Reloaded; nothing differs." if not changed else "Reloaded; from the next close on:")
+    say("Reloaded; nothing differs." if not changed else "Reloaded; from the next close on:")
     for sentence in changed:
-        typer.echo(f"  {sentence}")
+        say(f"  {sentence}")
 
 
 def recorded_closes(incidents: Iterable[Incident]) -> dict[str, list[Recorded]]:

@@ -1,6 +1,7 @@
 """The composition root: settings in, rooms put together, started and stopped in order, exit status out."""
 
 import asyncio
+import os
 import random
 import signal
 import sys
@@ -32,7 +33,7 @@ from supervisor.host.process_limits import raise_soft_descriptors
 from supervisor.host.readings import WindowedHost
 from supervisor.host_watch import COUNT_SECONDS, HostWatch, log_directory
 from supervisor.incident_log import ALIVE_SECONDS, OutageRecorder, RecordKeeping
-from supervisor.lock import DirectoryLock
+from supervisor.lock import DirectoryLock, held_by
 from supervisor.login_costs import LoginCosts
 from supervisor.opening import data_directory, open_store
 from supervisor.performance import monitor
@@ -40,6 +41,10 @@ from supervisor.policy_file import LivePolicy, read_rules
 from supervisor.roll import Roll
 from supervisor.settings import Settings
 from supervisor.snapshots import LOOK_SECONDS, take_snapshots
+
+STORE_FILE_SECONDS: Final = 5.0
+"""How often to look whether the database's file is still there: what is acknowledged in between would be lost with it."""
+
 
 WORKER_ENDED: Final = "The worker (process {pid}) that could not be ended has ended; its session may log in again."
 
@@ -54,6 +59,8 @@ def run(settings: Settings, on_ready: Callable[[str, bool], None]) -> None:
     read_rules(settings.policy_file)  # a bad one is told before anything is touched
     user = worker_user.find_user(settings.worker_user)
     worker_user.must_reach_code(user)
+    if user is None and os.geteuid() == 0:
+        log.warning("workers run as root, as the supervisor does: set WHATSAPP_WORKER_USER", action="workers_are_root")
     dumpable.allow(settings.debuggable)
     _raise_descriptors()
     directory = data_directory(settings)
@@ -122,12 +129,16 @@ async def _serve(
             gate,
             feed,
             sampler,
+            partial(store.origin_still_runs, directory, held_by),
         )
         forecaster = Forecaster(fleet, costs, settings.thresholds())
         policy.follow = fleet.follow
         stack.push_async_callback(fleet.close, detach)
         outages.left_behind(await store.records.begin())
         await fleet.open()
+        _tell_of_restored(fleet)
+        looking = forever.keep("store file", store.look_at_file, every_seconds=STORE_FILE_SECONDS)
+        stack.push_async_callback(looking.close)
         workers.keep_spares()
         roll = Roll(fleet.sessions, workers.code, alerts.publish)
         stack.push_async_callback(roll.close)
@@ -175,6 +186,18 @@ async def _serve(
         fleet.ready = False
         log.info("stopping; the workers live on" if detach else "stopping", action="stopping", detach=detach)
     log.info("stopped", action="stopped")
+
+
+def _tell_of_restored(fleet: Fleet) -> None:
+    """Sessions that came back with a backup wait for an operator: at each start until he has said what becomes of them."""
+    waiting = sum(session.restored for session in fleet.sessions())
+    if waiting:
+        log.warning(
+            f"{waiting} sessions were restored from a backup and stay stopped: when the old installation is gone, "
+            "`wasup sessions start --all`",
+            action="restored",
+            sessions=waiting,
+        )
 
 
 def _worker_config(settings: Settings, directory: Path) -> WorkerConfig:

@@ -43,7 +43,9 @@ def run() -> None:
         fail(f"wasup does not start:\n{error}\n{error.hint}", EXIT_CONFIG)
     except settings.BadSettings as error:
         fail(f"wasup does not start:\n{error}", EXIT_CONFIG)
-    except (Locked, StoreError) as error:
+    except StoreError as error:
+        fail(f"wasup does not start: {error}\n{error.hint}", 1)
+    except Locked as error:
         fail(f"wasup does not start: {error}", 1)
     except OSError as error:
         fail(f"wasup does not start: {in_words(error)}", 1)

@@ -1,6 +1,7 @@
 """`wasup sessions ...`: look at them, take over what was paired elsewhere, hand it out again, put archived credentials back."""
 
 import sys
+import time
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -11,11 +12,23 @@ from rich.table import Table
 
 from sessions import baileys_folders
 from sessions.baileys_folders import FoundSession
-from sessions.model import SessionNotFound, WasupError, parse_session_id
+from sessions.model import SessionNotFound, SessionState, WasupError, parse_session_id
 from sessions.proxy import parse_proxy
 from sessions.snapshot import iso
 from supervisor.client import CommandFailed
-from supervisor.command_line import carry_out, configuration, fail, must_run, own_store, reading_store, running, show
+from supervisor.command_line import (
+    EXIT_USAGE,
+    carry_out,
+    configuration,
+    fail,
+    must_run,
+    own_store,
+    reading_store,
+    running,
+    say,
+    show,
+)
+from supervisor.session_list import asks_for_a_human, list_on
 
 app = typer.Typer(no_args_is_help=True, suggest_commands=False, help="Sessions and their credentials.")
 
@@ -23,14 +36,35 @@ SessionName = Annotated[str, typer.Argument(help="The session's id.")]
 
 
 @app.command("list")
-def list_sessions() -> None:
-    """Show all sessions of the running supervisor: their states, and what a human must do."""
+def list_sessions(
+    state: Annotated[
+        list[SessionState] | None, typer.Option(help="Only those in this state; may be given several times.")
+    ] = None,
+    for_me: Annotated[bool, typer.Option("--for-me", help="Only those that wait for a human.")] = False,
+) -> None:
+    """Show the sessions of the running supervisor: state, why, when they try next, and what a human must do."""
     seen = carry_out(_sessions())
-    table = Table("session", "state", "phone", "since", "what to do", box=None)
-    for session in seen:
-        why = session["reconnection"]
-        table.add_row(session["id"], session["state"], session["jid"] or "", why["since"], why["humanAction"])
-    show(table)
+    shown = [one for one in seen if (not state or one["state"] in state) and (not for_me or asks_for_a_human(one))]
+    list_on(Console(), shown, time.time())
+
+
+@app.command("start")
+def start_sessions(
+    names: Annotated[list[str] | None, typer.Argument(help="The sessions' ids.", metavar="[ID]...")] = None,
+    everybody: Annotated[
+        bool,
+        typer.Option(
+            "--all", help="All that a restored backup has brought back; or, where there are none, all that are stopped."
+        ),
+    ] = False,
+) -> None:
+    """Start sessions of the running supervisor. After `wasup restore`: only when the old installation is gone."""
+    if everybody == bool(names):
+        fail("Name the sessions to start, or say --all.", EXIT_USAGE)
+    started, refused = carry_out(_start(names or []))
+    say(f"{started} started." if started or not everybody else "No session is stopped.")
+    if refused:
+        fail(f"{refused} not started.")
 
 
 @app.command("import")
@@ -69,7 +103,7 @@ def export_session(
 ) -> None:
     """Write a session's credentials as a useMultiFileAuthState folder. Stop the session before another program uses them."""
     carry_out(_export(session, directory))
-    typer.echo(f"{session} is in {directory}. It holds the keys of the number: whoever has them can be it.")
+    say(f"{session} is in {directory}. It holds the keys of the number: whoever has them can be it.")
 
 
 @app.command()
@@ -92,7 +126,7 @@ def restore(
 ) -> None:
     """Put archived credentials back in place of the present ones, which are archived themselves."""
     restored = carry_out(_restore(session, archive, start))
-    typer.echo(
+    say(
         f"{session} has its credentials of {restored['archivedAt']} back (archive {restored['id']}, {restored['reason']})."
     )
 
@@ -110,7 +144,7 @@ def set_proxy(
     """Let a stopped or parked session use this proxy from its next start on (`none`: no proxy)."""
     given = sys.stdin.readline().strip() if url == "-" else url
     name = carry_out(_set_proxy(session, None if given == "none" else given))
-    typer.echo(
+    say(
         f"{session} goes through {name} from its next start on."
         if name
         else f"{session} uses no proxy from its next start on."
@@ -135,6 +169,23 @@ async def _sessions() -> Any:
     return (await must_run(configuration()).call("GET", "/sessions"))["sessions"]
 
 
+async def _start(names: list[str]) -> tuple[int, int]:
+    """How many were started, and how many refused; each refusal is told. Without names: all that wait for it."""
+    client = must_run(configuration())
+    if not names:
+        stopped = [seen for seen in (await client.call("GET", "/sessions"))["sessions"] if seen["state"] == "stopped"]
+        restored = [seen for seen in stopped if seen["restored"]]
+        names = [seen["id"] for seen in restored or stopped]
+    refused = 0
+    for name in names:
+        try:
+            await client.call("POST", f"/sessions/{parse_session_id(name)}/start")
+        except (CommandFailed, WasupError) as error:
+            say(f"{name}: {error}", err=True)
+            refused += 1
+    return len(names) - refused, refused
+
+
 async def _import(
     directory: Path, skip_unreadable: bool, start: bool, session: str | None, use_backup: bool
 ) -> list[str]:
@@ -142,19 +193,19 @@ async def _import(
     refused = []
     found = baileys_folders.find(directory, skip_unreadable, session, use_backup)
     for unread in found.refused:
-        typer.echo(f"{unread.path}: {unread.reason} {unread.hint}", err=True)
+        say(f"{unread.path}: {unread.reason} {unread.hint}", err=True)
         refused.append(unread.path)
     for each in track(found.sessions, "importing", console=Console(stderr=True), transient=True):
         for warning in each.warnings:
-            typer.echo(f"{each.id}: {warning}", err=True)
+            say(f"{each.id}: {warning}", err=True)
         try:
             await _import_one(each, start)
         except (WasupError, CommandFailed) as error:
             hint = f" {error.hint}" if isinstance(error, WasupError) else ""
-            typer.echo(f"{each.id}: {error}{hint}", err=True)
+            say(f"{each.id}: {error}{hint}", err=True)
             refused.append(each.id)
         else:
-            typer.echo(f"{each.id}: imported, {len(each.entries)} entries")
+            say(f"{each.id}: imported, {len(each.entries)} entries")
     return refused
 
 

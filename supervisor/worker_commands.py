@@ -9,7 +9,7 @@ from rich.progress import Progress
 from rich.table import Table
 
 from supervisor.client import Client
-from supervisor.command_line import carry_out, configuration, fail, must_run, show
+from supervisor.command_line import carry_out, configuration, fail, must_run, say, show
 
 LOOK_SECONDS = 0.5
 
@@ -28,7 +28,7 @@ def list_workers() -> None:
         table.add_row(worker["session"], worker["state"], str(worker["pid"]), code, memory, lag)
     show(table)
     if seen["outdated"]:
-        typer.echo(f"{seen['outdated']} run older code than is installed ({seen['code']}): wasup workers roll")
+        say(f"{seen['outdated']} run older code than is installed ({seen['code']}): wasup workers roll")
 
 
 @app.command()
@@ -38,7 +38,7 @@ def roll(
 ) -> None:
     """Replace workers one at a time: the socket changes hands when the successor is warm, at a quiet moment, through the gate."""
     ended = carry_out(_roll(everybody, wait))
-    typer.echo(ended["words"])
+    say(ended["words"])
     if wait and ended["replaced"] < ended["total"] and not ended["failed"]:
         fail("The roll broke off (see the supervisor's log). What was replaced stays so; run it again for the others.")
     if ended["failed"]:

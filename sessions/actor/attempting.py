@@ -16,6 +16,7 @@ from sessions.incidents import RecordedClose
 from sessions.judgement import expiry
 from sessions.machine import Signal
 from sessions.model import CloseReason, SameDevice, SessionState, UnreadableValue
+from sessions.plain_text import plain
 from sessions.policy import NOTHING, Action, Credentials, Decision
 from sessions.ports import Ticket, WorkerHandle
 from sessions.seat import UnreadableCredentials
@@ -30,6 +31,10 @@ ALONE_SECONDS: Final = 300.0
 ARCHIVE_PATIENCE_SECONDS: Final = 5.0
 """A logout is shown when it is stored; while the store fails, after so long: the write waits in its turn, and operators are answered."""
 
+MAX_MESSAGE: Final = 1000
+"""Characters of a close's message that are kept: it is shown with the session. What a server says in earnest is far shorter."""
+MAX_CODE: Final = 2**31 - 1
+"""No code of WhatsApp or HTTP has ten digits; a larger one is none."""
 EXCUSABLE: Final = frozenset({S.WAITING, S.STARTING, S.HELD, S.CONNECTING})
 """Where a session is on its way back to open."""
 
@@ -115,6 +120,7 @@ class Attempting(Standing):
         human: str | None = None,
     ) -> None:
         """The attempt or the open socket has ended: ask the policy, and do what it says."""
+        message, code = plain(message[:MAX_MESSAGE]), code if code is not None and abs(code) <= MAX_CODE else None
         now, ended = self._now(), self.attempt
         asked = ended is not None and ended.verdict is CloseReason.REQUESTED
         self._forced = self._forced and asked  # else the attempt that was forced is over

@@ -228,6 +228,7 @@ class Standing:
         if self.wanted != wanted:
             await self._around.store.set_wanted(self.id, wanted)
             self.wanted = wanted
+            self.row = msgspec.structs.replace(self.row, restored=False)
 
     def _save(self) -> None:
         if not self._taken_up:

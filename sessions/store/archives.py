@@ -50,7 +50,15 @@ def session_of(keys: Cipher | None, row: Row[Any]) -> SessionRow:
     """A session's row as a value."""
     proxy = proxies.shown(keys, row.id, row.proxy)
     return SessionRow(
-        SessionId(row.id), bool(row.wanted), row.epoch, row.memory, row.jid, row.name, row.created_at, proxy
+        SessionId(row.id),
+        bool(row.wanted),
+        row.epoch,
+        row.memory,
+        row.jid,
+        row.name,
+        row.created_at,
+        proxy,
+        bool(row.restored),
     )
 
 
@@ -249,7 +257,7 @@ async def _drop_unreadable(connection: AsyncConnection, keys: Cipher | None, ses
 
 
 async def _fence(connection: AsyncConnection, session: str) -> None:
-    values = {"epoch": _sessions.c.epoch + 1, "event_seq": 0, "jid": None, "name": None, "device": None}
+    values = {"epoch": _sessions.c.epoch + 1, "event_seq": 0, "jid": None, "name": None, "device": None, "restored": 0}
     await connection.execute(update(_sessions).where(_sessions.c.id == session).values(values))
 
 

@@ -14,6 +14,8 @@ from sessions.wire import KeyEntry
 
 CREDS: Final = "creds"
 """Kind and name of the credentials among the auth rows."""
+MAX_NAMES_PER_QUERY: Final = 500
+"""SQLite takes at most 32,766 variables in a statement; PostgreSQL plans long lists slowly."""
 INBOUND: Final = "inbound"
 """Kind of what a message was decrypted to, until the message is in the event log. No key: of no use to anybody else."""
 
@@ -112,10 +114,10 @@ async def write(connection: AsyncConnection, keys: Cipher | None, session: str, 
 
 async def forget_inbound(connection: AsyncConnection, session: str, names: Sequence[str]) -> None:
     """Delete what a message was decrypted to, as the message itself is being stored."""
-    stored = askable(names)
-    if stored:
-        table = schema.auth
-        mine = (table.c.session == session) & (table.c.kind == INBOUND) & table.c.name.in_(stored)
+    stored, table = askable(names), schema.auth
+    for start in range(0, len(stored), MAX_NAMES_PER_QUERY):
+        some = stored[start : start + MAX_NAMES_PER_QUERY]
+        mine = (table.c.session == session) & (table.c.kind == INBOUND) & table.c.name.in_(some)
         await connection.execute(delete(table).where(mine))
 
 

@@ -3,7 +3,8 @@
 A backup is read in one snapshot of the database, while it is in use. Sealed values stay sealed: a backup needs the same keys. Workers are left
 out, as none of them lives where a backup is restored.
 
-A restored store gives the old one's workers no chance: every epoch is far above any that the old one will reach.
+A restored store gives the old one's workers no chance: every epoch is far above any that the old one will reach. And it logs nobody in: its
+sessions wait until an operator starts them, as the old installation may still run.
 """
 
 import asyncio
@@ -17,13 +18,13 @@ from pathlib import Path
 from typing import Any, Final
 
 import msgspec
-from sqlalchemy import URL, Table, func, insert, select, text, update
+from sqlalchemy import URL, Table, case, func, insert, select, text, update
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from sessions import unfinished
 from sessions.model import StoreError, StoreUnavailable
-from sessions.store import database, epochs, faults, receipts, schema
+from sessions.store import database, epochs, faults, inspection, origin, receipts, schema
 from sessions.store.store import Store
 
 EPOCHS_AHEAD: Final = 1_000_000
@@ -50,17 +51,22 @@ class BackupReport(msgspec.Struct, frozen=True, rename="camel"):
     keys: int
     archives: int
     events: int
+    paused: int = 0
+    """Of a restore: sessions that ran, and wait until an operator starts them."""
 
 
-async def backup(store: Store, file: Path) -> BackupReport:
-    """Copy the store into a new file, for nobody else to read. Raises StoreError, OSError; the file is there whole or not at all."""
+async def backup(store: Store, file: Path, made_in: Path | None = None) -> BackupReport:
+    """Copy the store into a new file, for nobody else to read. Raises StoreError, OSError; the file is there whole or not at all.
+
+    `made_in`: the data directory, so that the backup says where it was made (origin.py); None: it does not.
+    """
     if file.exists():
         raise StoreError(f"{file} exists already.", "A backup never overwrites: choose another name.")
     try:
         with unfinished.beside(file) as directory:
             copy = directory / "copy.db"
             _new_private_file(copy)
-            report = await _write(store, copy)
+            report = await _write(store, copy, store.origin_here(made_in) if made_in else None)
             await asyncio.to_thread(_check, copy)
             await asyncio.to_thread(_sync, copy)
             copy.rename(file)
@@ -80,6 +86,7 @@ async def restore(file: Path, url: URL, workspace: Path) -> BackupReport:
         try:
             await asyncio.to_thread(_copy_and_check, file, copy)
             await _upgrade(copy)
+            await asyncio.to_thread(inspection.check_rows, copy)
             return await _fill(copy, url)
         except sqlite3.Error as error:
             raise StoreError(
@@ -87,6 +94,12 @@ async def restore(file: Path, url: URL, workspace: Path) -> BackupReport:
             ) from None
         except database.NewerSchema as error:
             raise StoreError(f"{file} cannot be restored: {error}.", "Was it written by a newer version?") from None
+        except (
+            TypeError,
+            ValueError,
+            OverflowError,
+        ) as error:  # what no look has found: a value that a driver does not take
+            raise StoreError(f"{file} cannot be restored: {type(error).__name__}.", inspection.HINT) from None
         except SQLAlchemyError as error:
             raise StoreUnavailable(f"The backup could not be restored: {faults.describe(error)}") from None
 
@@ -101,13 +114,15 @@ def clear_away(workspace: Path) -> None:
 # --- making one -----------------------------------------------------------------------------------------------------------
 
 
-async def _write(store: Store, file: Path) -> BackupReport:
+async def _write(store: Store, file: Path, made_at: origin.Origin | None) -> BackupReport:
     engine = database.open_single_file(file)
     try:
         async with engine.begin() as target:
             await target.run_sync(database.upgrade)
             async with store.snapshot_of_all() as source:
                 counts = {table.name: await _copy_table(source, target, table) for table in _TABLES}
+            if made_at is not None:
+                await origin.note(target, made_at)
         return _report(counts)
     finally:
         await database.dispose(engine)
@@ -141,12 +156,12 @@ def _report(counts: dict[str, int]) -> BackupReport:
 
 def _copy_and_check(file: Path, copy: Path) -> None:
     """A copy, so that bringing an old schema up to date does not change the backup; with what SQLite may keep beside the file."""
-    if not file.is_file():
-        raise StoreError(f"{file} does not exist.", "Give the path of a backup.")
+    inspection.check_file(file)
     for suffix in ("", "-wal"):
         if Path(f"{file}{suffix}").exists():
             _new_private_file(Path(f"{copy}{suffix}"))
             shutil.copyfile(f"{file}{suffix}", f"{copy}{suffix}")
+    inspection.check_structure(copy)
     _check(copy)
     connection = sqlite3.connect(copy)
     try:
@@ -172,8 +187,9 @@ async def _fill(copy: Path, url: URL) -> BackupReport:
             await _must_be_empty(target, url)
             counts = {table.name: await _copy_table(source, target, table, **_ahead(table)) for table in _TABLES}
             await _continue_numbers(target)
+            paused = await _pause_all(target)
             await epochs.begin_at(target, await epochs.first(target) + EPOCHS_AHEAD)
-        return _report(counts)
+        return msgspec.structs.replace(_report(counts), paused=paused)
     finally:
         await database.dispose(source_engine)
         await database.dispose(writer)
@@ -191,6 +207,14 @@ async def _must_be_empty(target: AsyncConnection, url: URL) -> None:
                 "A backup is restored into a new store only. Move the old one away first; it may hold newer credentials.",
             )
     await target.execute(schema.meta.delete().where(schema.meta.c.name != receipts.NAME))
+
+
+async def _pause_all(target: AsyncConnection) -> int:
+    """Nobody logs in by itself: the installation that the backup is of may still run, and two logins of one device throw each other out."""
+    sessions = schema.sessions
+    values = {"restored": case((sessions.c.wanted != 0, 1), else_=sessions.c.restored), "wanted": 0}
+    await target.execute(update(sessions).values(values))
+    return await target.scalar(select(func.count()).select_from(sessions).where(sessions.c.restored != 0)) or 0
 
 
 async def _continue_numbers(target: AsyncConnection) -> None:

@@ -18,6 +18,8 @@ class SessionRow(msgspec.Struct, frozen=True):
     name: str | None
     created_at: float
     proxy: str | None = None
+    restored: bool = False
+    """It came back with a backup of the whole store, where it ran, and waits until an operator starts it."""
 
 
 class WorkerRow(msgspec.Struct, frozen=True):

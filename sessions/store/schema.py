@@ -27,11 +27,13 @@ sessions = Table(
     Column("created_at", Float, nullable=False),
     Column("proxy", LargeBinary, nullable=True),
     Column("device", String(128), nullable=True),
+    Column("restored", Integer, nullable=False, server_default="0"),
     Index("ix_sessions_device", "device", unique=True),
 )
 """One row a session. `wanted`: 1 = it shall run (survives restarts). `epoch`: grows with each assignment to a worker. `event_seq`: the last
 durable event of this epoch's worker. `memory`: what the policy and the breaker remember (JSON). `created_at`: seconds of wall clock.
-`proxy`: its URL as JSON, or sealed (proxies.py). `device`: which linked device its credentials are (devices.py)."""
+`proxy`: its URL as JSON, or sealed (proxies.py). `device`: which linked device its credentials are (devices.py).
+`restored`: 1 = it ran when the backup was made that this store was filled from, and waits until an operator starts it."""
 
 auth = Table(
     "auth",

@@ -7,6 +7,7 @@ transaction, when the session has been given to a newer worker since. Reads see 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Any, Final
 
 import msgspec
@@ -28,6 +29,7 @@ from sessions.store import (
     faults,
     incidents,
     keyring,
+    origin,
     proxies,
     rewrite,
     schema,
@@ -37,6 +39,7 @@ from sessions.store.auth import CREDS
 from sessions.store.cipher import Cipher
 from sessions.store.erasing import Eraser
 from sessions.store.events import NewEvent
+from sessions.store.file_watch import DatabaseFile
 from sessions.store.health import StoreHealth
 from sessions.store.incidents import Records
 from sessions.store.rewrite import RewriteReport
@@ -44,9 +47,9 @@ from sessions.store.rows import ArchiveRow, Restored, SessionRow, StoredEvent, W
 from sessions.store.writer import Writer
 from sessions.wire import KeyEntry
 
-_MAX_NAMES_PER_QUERY: Final = 500
-"""SQLite takes at most 32,766 variables in a statement; PostgreSQL plans long lists slowly."""
 _EVENTS_PER_READ: Final = 200
+IDENTITY: Final = "store"
+"""The row of `meta` with the store's number."""
 _EVENTS_PER_FIRST_READ: Final = 8
 """Doubled before each read of a page: where the texts are long, not much more is read than the page takes."""
 DISPOSE_SECONDS: Final = 3.0
@@ -67,8 +70,9 @@ class Store:
         self._event_limit = event_limit
         self._reader = database.open_reader(url)
         self._writer_engine = writer
+        self._file = DatabaseFile.of(url)
         self._writer = Writer(writer, forever)
-        self._eraser = Eraser(url)
+        self._eraser = Eraser(url, forever)
         self.records = Records(self._writer, self._read)
 
     @classmethod
@@ -129,11 +133,7 @@ class Store:
 
     async def must_write(self) -> None:
         """See that a write is durable, of nothing but its receipt. Raises StoreUnavailable, within seconds."""
-
-        async def nothing(_connection: AsyncConnection) -> None:
-            return
-
-        await self._writer.submit(nothing)
+        await self._writer.submit(_nothing)
 
     # --- sessions -----------------------------------------------------------------------------------------------------
 
@@ -170,8 +170,8 @@ class Store:
             await self._eraser.erase()
 
     def set_wanted(self, session: SessionId, wanted: bool) -> asyncio.Future[None]:
-        """Remember whether the session shall run."""
-        return self._execute(_update_session(session, wanted=int(wanted)))
+        """Remember whether the session shall run; once an operator has said so, it no longer waits for that."""
+        return self._execute(_update_session(session, wanted=int(wanted), restored=0))
 
     def save_memory(self, session: SessionId, memory: bytes) -> asyncio.Future[None]:
         """Remember what policy and breaker remember. Patient; of several that wait only the newest is written."""
@@ -210,6 +210,43 @@ class Store:
 
         await self._writer.submit(operation)
 
+    # --- the store itself -----------------------------------------------------------------------------------------------
+
+    async def identity(self) -> str | None:
+        """The number by which a data directory knows its store; None: it was given none yet."""
+        rows = await self._read(select(schema.meta.c.value).where(schema.meta.c.name == IDENTITY))
+        return rows[0].value.decode(errors="replace") if rows else None
+
+    async def identify(self, identity: str) -> None:
+        """Give the store its number."""
+
+        async def operation(connection: AsyncConnection) -> None:
+            row = {"name": IDENTITY, "value": identity.encode()}
+            await connection.execute(database.upsert(connection, schema.meta), row)
+
+        await self._writer.submit(operation)
+
+    async def origin_still_runs(self, directory: Path, is_held: Callable[[Path], str | None]) -> str | None:
+        """Who runs where the backup was made that this store was filled from; None: nobody, as far as can be known (origin.py)."""
+        here = origin.Origin.here(directory, self._url)
+        try:
+            async with asyncio.timeout(READ_SECONDS), self._reader.connect() as connection:
+                return await origin.still_runs(connection, await origin.read(connection), here, is_held)
+        except (SQLAlchemyError, OSError) as error:
+            raise StoreUnavailable(f"The store could not read: {faults.describe(error)}") from None
+
+    def origin_here(self, directory: Path) -> origin.Origin:
+        """What a backup of this store says of where it was made."""
+        return origin.Origin.here(directory, self._url)
+
+    def look_at_file(self) -> None:
+        """Notice that an SQLite file was removed or replaced while it is in use: nothing is written into what nobody will find again."""
+        if self._file is None:
+            return
+        self._writer.lost = self._file.lost()
+        if self._writer.lost is not None and self.health.state != "failing":
+            self._writer.submit(_nothing)  # so that it is noticed also while nobody writes
+
     # --- credentials ----------------------------------------------------------------------------------------------------
 
     async def raise_epoch(self, session: SessionId) -> int:
@@ -228,8 +265,8 @@ class Store:
         """Values by name; missing ones are left out. Raises UnreadableValue if one does not decrypt or is not JSON."""
         found: dict[str, bytes] = {}
         stored = auth.askable(names)
-        for start in range(0, len(stored), _MAX_NAMES_PER_QUERY):
-            rows = await self._read(auth.some_of(session, kind, stored[start : start + _MAX_NAMES_PER_QUERY]))
+        for start in range(0, len(stored), auth.MAX_NAMES_PER_QUERY):
+            rows = await self._read(auth.some_of(session, kind, stored[start : start + auth.MAX_NAMES_PER_QUERY]))
             found |= {r.name: auth.value_of(self._cipher, session, kind, r.name, r.value) for r in rows}
         return found
 
@@ -375,8 +412,8 @@ class Store:
         column = schema.workers.c.id
 
         async def operation(connection: AsyncConnection) -> None:
-            for start in range(0, len(worker_ids), _MAX_NAMES_PER_QUERY):
-                some = worker_ids[start : start + _MAX_NAMES_PER_QUERY]
+            for start in range(0, len(worker_ids), auth.MAX_NAMES_PER_QUERY):
+                some = worker_ids[start : start + auth.MAX_NAMES_PER_QUERY]
                 await connection.execute(delete(schema.workers).where(column.in_(some)))
 
         await self._writer.submit(operation, patient=True)
@@ -484,6 +521,10 @@ class Store:
             await connection.execute(statement)
 
         return self._writer.submit(operation, patient=patient, newest_of=newest_of)
+
+
+async def _nothing(_connection: AsyncConnection) -> None:
+    """A write of nothing but its receipt."""
 
 
 def _update_session(session: SessionId, **values: object) -> Executable:

@@ -82,6 +82,8 @@ class Writer:
         self._told_of_lost_events = False
         self._unknown: tuple[bytes, _Outcomes] | None = None
         self._closing = False
+        self.lost: str | None = None
+        """What has become of the database's file, while it is not where it was: then nothing is written, and who can wait does."""
         self._abandoned = False
         self._wake = asyncio.Event()
         self._slow_check: asyncio.TimerHandle | None = None
@@ -198,7 +200,7 @@ class Writer:
             reraise=True,
         )
         try:
-            if await self._something_waits():
+            if self.watch.state == "failing" or await self._something_waits():  # failing: look whether it works again
                 await retrying(self._attempt)
         except _Trouble:
             log.warning("the store is closed while it cannot be written", action="store_closed_failing")
@@ -228,6 +230,9 @@ class Writer:
         """Make what waits; with nothing waiting (after a failure) only look whether the database works again."""
         if self._closing and not self._queue:
             return
+        if self.lost is not None:
+            self._on_trouble(self.lost)
+            raise _Trouble
         try:
             try:
                 await self._make_next()

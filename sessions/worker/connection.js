@@ -50,6 +50,8 @@ import { afterUnlinking, LOGGED_OUT, LOGOUT_NOT_SENT, LOGOUT_REFUSED, LOGOUT_UNA
 
 /** How long `closed` may wait for writes that the supervisor has not acknowledged. */
 const WRITES_TIMEOUT_MS = 10_000;
+/** Characters of what an end says of itself. */
+const MAX_MESSAGE = 1000;
 const LOGOUT_TIMEOUT_MS = 5_000;
 const SEND_TIMEOUT_MS = 30_000;
 /** A single ack may get lost; two texts in a row without one are no chance. */
@@ -460,9 +462,10 @@ export class Connection {
   async #reportClosed(facts, reason) {
     const { session, attempt, auth, report, log } = this.#context;
     const { registered } = auth;
-    log.info({ session, attempt, close_code: facts.code, reason }, `closed: ${facts.message}`);
+    const message = facts.message.slice(0, MAX_MESSAGE); // a proxy may answer with a whole page
+    log.info({ session, attempt, close_code: facts.code, reason }, `closed: ${message}`);
     await auth.settled(WRITES_TIMEOUT_MS);
-    report({ type: 'closed', session, attempt, ...facts, registered, reason });
+    report({ type: 'closed', session, attempt, ...facts, message, registered, reason });
     this.#closed.raise();
   }
 

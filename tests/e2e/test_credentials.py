@@ -27,6 +27,7 @@ from tests.lab_tools import (
     says,
     secrets_of,
     seen_by_neighbours,
+    store_state,
     texts,
     wasup,
 )
@@ -436,23 +437,73 @@ async def test_a_backup_made_under_traffic_opens_elsewhere_without_a_qr_and_is_n
     assert (done.status, "exists already" in done.said) == (1, True)
     done = await wasup(supervisor, "restore", file)
     assert (done.status, "held by another supervisor" in done.said) == (1, True)
-    assert await supervisor.stop() == 0
-    left = left_by_a_killed_restore(supervisor)
-    done = await wasup(supervisor, "restore", file)
-    assert (done.status, "is not empty" in done.said) == (1, True)
-    assert not left.exists()
-
     torn = tmp_path / "torn.backup"
     torn.write_bytes(file.read_bytes()[: file.stat().st_size // 2])
     async with another_home(supervisor, f"{supervisor.directory.name}-new") as elsewhere:
         done = await wasup(elsewhere, "restore", torn)
         assert (done.status, "is no backup" in done.said) == (1, True)
-        assert "2 sessions" in await must(elsewhere, "restore", file)
+        said = await must(elsewhere, "restore", file)
+        assert "2 sessions" in said
+        assert "wasup sessions start --all" in said
         assert readable_by_others(elsewhere.directory) == []
         left = left_by_a_killed_restore(elsewhere)
+        before = await standin.last_entry()
         await elsewhere.start()
         assert not left.exists()
+        assert elsewhere.process is not None
+        assert "were restored from a backup and stay stopped" in elsewhere.process.output.read_text()
+        status, answer = await elsewhere.call("POST", "/sessions/saved-1/start")
+        assert (status, answer["error"]["code"]) == (409, "origin_runs"), "the original still runs"
+        done = await wasup(elsewhere, "sessions", "start", "--all")
+        assert (done.status, "2 not started" in done.said) == (1, True)
+        assert await standin.log("login", "overlap", after=before) == [], "a rehearsal logs nobody in"
+        for name in names:
+            assert (await supervisor.session(name))["state"] == "open"
+
+        assert await supervisor.stop() == 0
+        left = left_by_a_killed_restore(supervisor)
+        done = await wasup(supervisor, "restore", file)
+        assert (done.status, "is not empty" in done.said) == (1, True)
+        assert not left.exists()
+        assert "2 started" in await must(elsewhere, "sessions", "start", "--all")
         await opens_without_qr(elsewhere, standin, *names)
+        seen = (await elsewhere.get("/sessions"))["sessions"]
+        assert [session["restored"] for session in seen] == [False, False]
+
+
+# --- the database is gone ---------------------------------------------------------------------------------------------------
+
+
+async def test_a_database_that_is_gone_or_emptied_is_noticed_at_the_start_and_under_a_running_supervisor(
+    start_supervisor: StartSupervisor, standin: StandIn
+) -> None:
+    supervisor = await start_supervisor()
+    await pair(supervisor, standin, "precious")
+    file = supervisor.directory / "wasup.db"
+    aside = supervisor.directory / "aside.db"
+    file.rename(aside)
+    await eventually(partial(store_state, supervisor), lambda state: state == "failing", what="the file being missed")
+    assert (await supervisor.get("/readyz"))["store"] == "failing"
+    status, _ = await supervisor.call("POST", "/sessions/precious/messages", {"to": SENDER, "text": "lost"})
+    assert status == 503, "what is sent has keys that would be lost"
+    alerts = await supervisor.get("/reconnection-status")
+    assert "is gone" in alerts["store"]["words"]
+    aside.rename(file)
+    await eventually(partial(store_state, supervisor), lambda state: state == "ok", what="the file being back")
+    await says(supervisor, standin, "precious", "de volta")
+
+    assert await supervisor.stop() == 0
+    for name in ("wasup.db-wal", "wasup.db-shm"):
+        (supervisor.directory / name).unlink(missing_ok=True)
+    content = file.read_bytes()
+    for spoil in (file.unlink, partial(file.write_bytes, b"")):
+        spoil()
+        refused = await wasup(supervisor, "run")
+        assert refused.status == 1
+        assert "store.id" in refused.said, "how to begin anew on purpose"
+    file.write_bytes(content)
+    await supervisor.start()
+    await opens_without_qr(supervisor, standin, "precious")
 
 
 def left_by_a_killed_restore(supervisor: Supervisor) -> Path:

@@ -209,6 +209,7 @@ async def test_a_backup_goes_from_postgresql_to_sqlite_and_back_and_the_session_
     async with another_home(supervisor, f"{name}-sqlite", WHATSAPP_DATABASE_URL="") as on_sqlite:
         await must(on_sqlite, "restore", first)
         await on_sqlite.start()
+        await must(on_sqlite, "sessions", "start", "nomad")
         await opens_without_qr(on_sqlite, standin, "nomad", "no sqlite")
         assert (on_sqlite.directory / "wasup.db").exists()
         await must(on_sqlite, "backup", second)
@@ -216,5 +217,6 @@ async def test_a_backup_goes_from_postgresql_to_sqlite_and_back_and_the_session_
     async with another_home(supervisor, f"{name}-back", WHATSAPP_DATABASE_URL=new_home) as back:
         await must(back, "restore", second)
         await back.start()
+        await must(back, "sessions", "start", "--all")
         await opens_without_qr(back, standin, "nomad", "de volta")
         assert "entra no sqlite" in [event["data"]["text"] for event in await back.events("message", "nomad")]

@@ -23,6 +23,13 @@ from tests.store_tools import CREDS, CREDS_ENTRY, OTHER, SHOP, entry, sql
 @pytest_asyncio.fixture
 async def store(url: URL) -> AsyncIterator[Store]:
     store = await Store.open(url)
+    await fill(store)
+    yield store
+    await store.close()
+
+
+async def fill(store: Store) -> None:
+    """A session with all that a session has, and one that was deleted."""
     await store.create_session(SHOP, wanted=True)
     epoch = await store.raise_epoch(SHOP)
     await store.write_keys(SHOP, epoch, [CREDS_ENTRY, entry("1.0", b"1")])
@@ -35,8 +42,6 @@ async def store(url: URL) -> AsyncIterator[Store]:
     await store.append_event(SHOP, "message", b'{"text":"hi"}')
     await store.append_worker_event(SHOP, epoch, 5, "message", b'{"text":"ho"}')
     await store.add_worker(WorkerRow("w-1", SHOP, 1, 1))
-    yield store
-    await store.close()
 
 
 @pytest.fixture(params=["to sqlite", "to postgresql"])
@@ -90,12 +95,14 @@ async def test_a_store_is_moved_whole_while_it_is_busy(store: Store, target: URL
     delivered = await sql(sqlite_url(file), "SELECT max(CAST(data AS INTEGER)) FROM events WHERE type = 'delivered'")
     assert await sql(sqlite_url(file), "SELECT event_seq FROM sessions") == delivered, "one moment, in all tables"
     content = file.read_bytes()
-    assert await restore(file, target, tmp_path) == report
+    assert await restore(file, target, tmp_path) == msgspec.structs.replace(report, paused=1)
     assert file.read_bytes() == content, "a backup is never changed"
 
     restored = await Store.open(target)
     (back,) = await restored.sessions()
-    assert back == msgspec.structs.replace(row, epoch=row.epoch + EPOCHS_AHEAD)
+    assert back == msgspec.structs.replace(row, epoch=row.epoch + EPOCHS_AHEAD, wanted=False, restored=True), (
+        "nobody logs in beside the old store's sessions"
+    )
     pairs = await restored.read_keys(SHOP, "pair", [f"{half}{n}" for half in "ab" for n in range(4)])
     assert len(pairs) in {0, 2, 4, 6, 8}
     for n in range(4):
@@ -259,3 +266,19 @@ async def test_what_a_killed_restore_left_is_cleared_away_and_nothing_else(url: 
     clear_away(tmp_path)
     assert everything - {path.name for path in tmp_path.iterdir()} == {".wasup-restore-ab_c1234"}
     assert (tmp_path / "wasup-restore-abcd1234" / "copy.db").exists()
+
+
+async def test_a_restored_store_knows_whether_the_old_one_still_runs(store: Store, target: URL, tmp_path: Path) -> None:
+    old, new = tmp_path / "old", tmp_path / "new"
+    await backup(store, tmp_path / "backup.db", old)
+    await restore(tmp_path / "backup.db", target, tmp_path)
+    restored = await Store.open(target)
+    try:
+        assert "pid 7" in (await restored.origin_still_runs(new, lambda _: "a supervisor (pid 7)") or "")
+        if target.get_backend_name() == "sqlite" or store.origin_here(old).server == "":
+            assert await restored.origin_still_runs(new, lambda _: None) is None
+        else:
+            assert "has a supervisor" in (await restored.origin_still_runs(new, lambda _: None) or "")
+        assert await store.origin_still_runs(old, lambda _: "a supervisor (pid 7)") is None, "it comes from nowhere"
+    finally:
+        await restored.close()

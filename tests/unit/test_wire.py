@@ -21,7 +21,7 @@ DOWN: tuple[type[wire.Frame], ...] = typing.get_args(wire.Down)
 
 texts = st.text(st.characters(exclude_categories=["Cs"]), max_size=30)
 numbers = st.integers(min_value=0, max_value=2**53 - 1)
-finite = st.floats(allow_nan=False, allow_infinity=False)
+finite = st.floats(min_value=-1e15, max_value=1e15)
 raws = st.recursive(
     st.none() | st.booleans() | numbers | texts,
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(texts, inner, max_size=3),
@@ -267,3 +267,47 @@ def _decode_up(example: dict[str, Any]) -> wire.Up:
 
 def _plain(frame: wire.Frame) -> Any:
     return json.loads(msgspec.json.encode(frame))
+
+
+# --- bounds -------------------------------------------------------------------------------------------------------------
+
+_UNBOUNDED = {  # strangers choose them, and may not be able to end a worker with them: they are cut where they are shown
+    ("message", "id"),
+    ("message", "from"),
+    ("message", "participant"),
+    ("message", "text"),
+    ("message", "kind"),
+    ("receipt", "id"),
+    ("receipt", "from"),
+}
+_ENUMS = {"reason", "stalled"}
+
+
+def _spoilt(value: Any) -> Any:
+    """More of the same kind than any honest worker says."""
+    match value:
+        case bool():
+            return None
+        case int():
+            return 10**20
+        case float():
+            return 1e300
+        case str():
+            return "x" * 70_000
+        case list():
+            return [value[0] if value else "x"] * 300_000
+        case dict():
+            return {f"k{n}": "v" for n in range(300)}
+        case _:
+            return None
+
+
+@pytest.mark.parametrize("example", FIXTURES["up"], ids=lambda e: e["type"])
+def test_every_number_and_text_of_every_frame_has_a_bound(example: dict[str, Any]) -> None:
+    for name, value in example.items():
+        if name in {"type", *_ENUMS} or (example["type"], name) in _UNBOUNDED or _spoilt(value) is None:
+            continue
+        if example["type"] == "keys.get" and name == "kind":
+            continue  # the store refuses what it cannot have
+        with pytest.raises(wire.WireError):
+            wire.decode_up(json.dumps(example | {name: _spoilt(value)}).encode())
