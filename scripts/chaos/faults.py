@@ -14,13 +14,14 @@ from urllib.parse import urlsplit
 
 import aiohttp
 
-from scripts.chaos import stepped_clock
+from scripts.chaos import stepped_clock, trouble
 from scripts.chaos.garbage import impostor, throw
 from scripts.chaos.invariants import Violation
 from scripts.chaos.plan import Step
 from scripts.chaos.stage import UNREACHABLE, Look, Stage
 from scripts.chaos.targets import Target, working_below
 from scripts.chaos.traffic import Traffic
+from scripts.lab.unkillable import unkillable
 
 NO_FILE_GROWS: Final = (0, resource.RLIM_INFINITY)
 """The kernel refuses every write of the process to a file: what a full disk does, without a disk of our own."""
@@ -248,6 +249,55 @@ async def _api_flood(scene: Field, step: Step) -> Damage:
     return Damage()
 
 
+# --- the machine ---------------------------------------------------------------------------------------------------------
+
+
+async def _no_forks(scene: Field, step: Step) -> Damage:
+    trouble.begin(scene.stage.trouble, trouble.NO_FORKS)
+    try:
+        damage = await _worker_kill(scene, step)
+        await asyncio.sleep(step.hit.parameters["seconds"])
+    finally:
+        trouble.end(scene.stage.trouble)
+    return damage
+
+
+async def _no_descriptors(scene: Field, step: Step) -> Damage:
+    """The limit is set to what is open: the kernel refuses every further one."""
+    pid = scene.stage.process.pid
+    before = resource.prlimit(pid, resource.RLIMIT_NOFILE)
+    resource.prlimit(pid, resource.RLIMIT_NOFILE, (scene.stage.descriptors(), before[1]))
+    try:
+        damage = await _worker_kill(scene, step)
+        await asyncio.sleep(step.hit.parameters["seconds"])
+    finally:
+        resource.prlimit(pid, resource.RLIMIT_NOFILE, before)
+    for process in working_below(scene.stage.supervisor.directory):  # started meanwhile: it has inherited the limit
+        with suppress(ProcessLookupError):
+            resource.prlimit(process.pid, resource.RLIMIT_NOFILE, before)
+    return damage
+
+
+async def _unkillable(scene: Field, step: Step) -> Damage:
+    (session,) = scene.stage.names(step.hit.victims)
+    with scene.worker(session) as worker:
+        if not worker.there:
+            return Damage()
+        async with unkillable(worker.pid):
+            worker.signal(signal.SIGKILL)
+            await asyncio.sleep(step.hit.parameters["seconds"])
+        return Damage(connections=_connections(scene, session), workers={worker.pid})
+
+
+async def _failing_looks(scene: Field, step: Step) -> Damage:
+    trouble.begin(scene.stage.trouble, trouble.FAILING_LOOKS)
+    try:
+        await asyncio.sleep(step.hit.parameters["seconds"])
+    finally:
+        trouble.end(scene.stage.trouble)
+    return Damage()
+
+
 async def _monitor_hung(scene: Field, step: Step) -> Damage:
     """The supervisor is stopped meanwhile. The monitor is told to be quick, and /bin/true is its pm2: it says yes to all."""
     api = urlsplit(scene.stage.supervisor.api)
@@ -277,6 +327,10 @@ async def _monitor_hung(scene: Field, step: Step) -> Damage:
 
 
 FAULTS: Final[Mapping[str, Inflict]] = {
+    "no-forks": _no_forks,
+    "no-descriptors": _no_descriptors,
+    "unkillable": _unkillable,
+    "failing-looks": _failing_looks,
     "worker-kill": _worker_kill,
     "worker-stop": _worker_stop,
     "all-workers-kill": _worker_kill,
