@@ -12,12 +12,15 @@ import pytest
 import pytest_asyncio
 
 from scripts.lab import eventually
+from sessions import wire
 from sessions import workers as workers_module
 from sessions.counters import Counters
+from sessions.events import Exceeded
 from sessions.forever import Forever
+from sessions.limits import Severity
 from sessions.model import SessionId
 from sessions.seat import Seat
-from sessions.store import Store, sqlite_url
+from sessions.store import Store, StoredEvent, sqlite_url, writer
 from sessions.worker_process import StopLadder
 from sessions.workers import SOCKET_NAME, WorkerConfig, Workers
 from tests.fakes import World
@@ -41,10 +44,20 @@ def note(text):
         told.write(text + "\\n")
 
 line, returned = call(), False
+def flood():
+    qr = json.dumps({"type": "qr", "session": "shop", "attempt": 1, "qr": "2@x"}).encode() + b"\\n"
+    try:
+        line.sendall(qr * 80_000)
+    except OSError:
+        note("cut off")
+    time.sleep(60)
+
 while True:
     for frame in line.makefile():
         frame = json.loads(frame)
         note(frame["type"])
+        if frame["type"] == "close":
+            flood()
         if frame["type"] == "shutdown" and returned:  # what is not acknowledged is said first
             entries = [{"kind": "session", "name": "1.0", "value": {"n": 7}}]
             keys = {"type": "keys.set", "session": "shop", "epoch": 1, "seq": 1, "entries": entries}
@@ -234,3 +247,41 @@ async def test_what_it_still_has_to_save_is_saved_before_its_successor_gets_an_e
     assert seat.epoch == 2
     await workers.close()
     assert await store.read_keys(SHOP, "session", ["1.0"]) == {"1.0": b'{"n": 7}'}
+
+
+# --- floods -------------------------------------------------------------------------------------------------------------------
+
+
+async def test_a_worker_that_floods_its_line_is_ended_and_told_of_and_the_others_go_on(
+    store: Store, tmp_path: Path
+) -> None:
+    workers = supervised(store, tmp_path)
+    await workers.listen()
+    try:
+        quiet = await workers.bring_up("other")
+        flooding = await workers.bring_up(SHOP)
+        async with World() as world:
+            seat = Seat(SHOP, world.around, asyncio.Queue(), Counters())
+            flooding.owner = seat
+            flooding.send(wire.Close(SHOP))
+            await asyncio.wait_for(asyncio.shield(flooding.ended), 30)
+            told = [seat._inbox.get_nowait() for _ in range(seat._inbox.qsize())]
+        assert len(told) < 200, "what it said is not carried any further"
+        (excess,) = [event.excess for event in told if isinstance(event, Exceeded)]
+        assert (excess.severity, "reports a second" in excess.words) == (Severity.KILL, True)
+        assert quiet.alive
+    finally:
+        await workers.close()
+
+
+async def test_one_session_can_fill_its_own_share_of_the_waiting_events_only(store: Store) -> None:
+    flood = [store.append_event(SHOP, "qr", b"{}") for _ in range(2000)]
+    others = [store.append_event(f"other-{n}", "qr", b"{}") for n in range(100)]
+    assert all(event.exception() is None for event in await _settled(others))
+    refused = [event for event in await _settled(flood) if event.exception() is not None]
+    assert 0 < len(refused) <= 2000 - writer.MAX_WAITING_EVENTS_OF_ONE
+
+
+async def _settled(events: "list[asyncio.Future[StoredEvent]]") -> "list[asyncio.Future[StoredEvent]]":
+    await asyncio.wait(events)
+    return events
