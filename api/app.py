@@ -9,7 +9,7 @@ from typing import Final
 
 from aiohttp import web
 
-from api.callers import own_users
+from api.callers import own_users, prepare
 from api.connections import Connection, Door, most_connections
 from api.errors import errors_as_json
 from api.fences import Commands, Places, refuse_encodings, refuse_other_sites
@@ -80,6 +80,7 @@ def create_app(parts: Parts, token: str | None, connections: int, everybody: boo
     """
     commands, most = Commands(), most_connections(connections)
     users = None if everybody else own_users()
+    prepare()
     middlewares = [errors_as_json, refuse_other_sites, guard(token, users), refuse_encodings, commands.carry_through]
     app = web.Application(middlewares=middlewares, client_max_size=MAX_BODY_BYTES)
     app.on_cleanup.append(commands.end)

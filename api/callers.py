@@ -7,6 +7,7 @@ What the table says counts only while both ends live: a row whose process has le
 pair of addresses that has come free may be the next caller's.
 """
 
+import contextlib
 import errno
 import os
 import re
@@ -54,6 +55,48 @@ def own_users() -> frozenset[int]:
     return users if mapped == _WHOLE_MAP else users - {nobody}
 
 
+class _Kernel:
+    """The line to the kernel. It stays open: when descriptors are used up the operator must not be taken for a stranger."""
+
+    def __init__(self) -> None:
+        self._line: socket.socket | None = None
+        self._number = 0
+
+    def open(self) -> socket.socket:
+        """The line, opened unless it is. Raises OSError."""
+        if self._line is None:
+            kind = socket.SOCK_RAW | socket.SOCK_CLOEXEC
+            self._line = socket.socket(socket.AF_NETLINK, kind, _NETLINK_SOCK_DIAG)
+            self._line.settimeout(_ANSWER_SECONDS)
+        return self._line
+
+    def ask(self, request: bytes) -> tuple[int, bytes]:
+        """The kind of the answer, and the answer without its head. Raises OSError."""
+        try:
+            line, self._number = self.open(), (self._number + 1) % 2**32
+            size = _HEADER.size + len(request)
+            line.sendto(_HEADER.pack(size, _SOCK_DIAG_BY_FAMILY, _NLM_F_REQUEST, self._number, 0) + request, (0, 0))
+            while True:
+                answer = line.recv(8192)
+                _, kind, _, number, _ = _HEADER.unpack_from(answer)
+                if number == self._number:  # else: to a question that was given up
+                    return kind, answer[_HEADER.size :]
+        except OSError:
+            if self._line is not None:
+                self._line.close()
+                self._line = None
+            raise
+
+
+_kernel: Final = _Kernel()
+
+
+def prepare() -> None:
+    """Open the line to the kernel while there are descriptors; without it the text is read."""
+    with contextlib.suppress(OSError):
+        _kernel.open()
+
+
 def user_of(connection: socket.socket) -> int | None:
     """The user id of the process that has made this (accepted) connection; None: it is not of this machine, has hung up, or cannot be told."""
     try:
@@ -73,18 +116,13 @@ def _user_by_netlink(family: int, caller: tuple[str, int], own: tuple[str, int])
     request = _REQUEST.pack(family, socket.IPPROTO_TCP, 0, 0, _EVERY_STATE)
     request += ports + addresses + _REST_OF_ID.pack(0, _NO_COOKIE, _NO_COOKIE)
     try:
-        with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, _NETLINK_SOCK_DIAG) as kernel:
-            kernel.settimeout(_ANSWER_SECONDS)
-            head = _HEADER.pack(_HEADER.size + len(request), _SOCK_DIAG_BY_FAMILY, _NLM_F_REQUEST, 1, 0)
-            kernel.sendto(head + request, (0, 0))
-            answer = kernel.recv(8192)
-        _, kind, *_ = _HEADER.unpack_from(answer)
+        kind, answer = _kernel.ask(request)
         if kind == _NLMSG_ERROR:
-            number = -struct.unpack_from("=i", answer, _HEADER.size)[0]
+            number = -struct.unpack_from("=i", answer)[0]
             if number == errno.ENOENT:
                 return None
             raise OSError(number, "sock_diag")
-        _, state, _, _, its_ports, _, _, _, _, user, inode = _REPLY.unpack_from(answer, _HEADER.size)
+        _, state, _, _, its_ports, _, _, _, _, user, inode = _REPLY.unpack_from(answer)
     except (OSError, struct.error):
         return _user_by_text(family, caller, own)
     # The ports: where no connection is left, the kernel may name one that listens there.

@@ -15,7 +15,8 @@ class Agenda:
         self._inbox = inbox
         self._step: asyncio.Task[None] | None = None
         self._number = 0
-        self._deadlines: list[asyncio.TimerHandle] = []
+        self._deadlines: list[tuple[float, asyncio.Handle]] = []
+        """When each is due, and its timer. uvloop's own does not say: for a delay of 0 it has no `when`."""
 
     @property
     def idle(self) -> bool:
@@ -51,13 +52,14 @@ class Agenda:
         """Put an event into the inbox then, unless the deadlines are cleared before."""
         loop = asyncio.get_running_loop()
         now = loop.time()
-        self._deadlines = [deadline for deadline in self._deadlines if deadline.when() > now]  # those to come
-        self._deadlines.append(loop.call_later(seconds, self._inbox.put_nowait, event))
+        # Those that have come are let go: an open session that is looked at for months would keep them all.
+        self._deadlines = [(due, timer) for due, timer in self._deadlines if due > now]
+        self._deadlines.append((now + seconds, loop.call_later(seconds, self._inbox.put_nowait, event)))
 
     def clear_deadlines(self) -> None:
         """Nothing is owed any more."""
-        for deadline in self._deadlines:
-            deadline.cancel()
+        for _, timer in self._deadlines:
+            timer.cancel()
         self._deadlines.clear()
 
     async def _run(self, number: int, work: Callable[[], Awaitable[Any]], done: Callable[[int, Any], Step]) -> None:

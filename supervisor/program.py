@@ -1,6 +1,7 @@
 """The composition root: settings in, rooms put together, started and stopped in order, exit status out."""
 
 import asyncio
+import os
 import random
 import signal
 import sys
@@ -58,6 +59,8 @@ def run(settings: Settings, on_ready: Callable[[str, bool], None]) -> None:
     read_rules(settings.policy_file)  # a bad one is told before anything is touched
     user = worker_user.find_user(settings.worker_user)
     worker_user.must_reach_code(user)
+    if user is None and os.geteuid() == 0:
+        log.warning("workers run as root, as the supervisor does: set WHATSAPP_WORKER_USER", action="workers_are_root")
     dumpable.allow(settings.debuggable)
     _raise_descriptors()
     directory = data_directory(settings)

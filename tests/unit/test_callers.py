@@ -1,5 +1,6 @@
 """Whose connection it is: the kernel's word, by both of its ways, also when the caller has gone or uses what another left."""
 
+import errno
 import os
 import socket
 import struct
@@ -12,6 +13,8 @@ import pytest
 from api import callers
 from tests.other_users import NOBODY, as_user, needs_root
 
+NOBODY_ELSE_S = "127.77.3.1"
+"""An address of this machine at which no other program takes ports."""
 RESET_AT_CLOSE = struct.pack("ii", 1, 0)
 
 Connect = Callable[..., tuple[socket.socket, socket.socket]]
@@ -31,15 +34,15 @@ def connect() -> Iterator[Connect]:
         listeners: dict[str, socket.socket] = {}
 
         def make(
-            host: str = "127.0.0.1", through: str | None = None, port: int = 0
+            host: str = "127.0.0.1", through: str | None = None, source: tuple[str, int] | None = None
         ) -> tuple[socket.socket, socket.socket]:
             if host not in listeners:
                 family = socket.AF_INET6 if ":" in host else socket.AF_INET
                 listeners[host] = stack.enter_context(socket.create_server((host, 0), family=family))
             to = through or host
             caller = stack.enter_context(closing(socket.socket(socket.AF_INET6 if ":" in to else socket.AF_INET)))
-            if port:
-                caller.bind((to, port))
+            if source is not None:
+                caller.bind(source)
             caller.connect((to, listeners[host].getsockname()[1]))
             return caller, stack.enter_context(closing(listeners[host].accept()[0]))
 
@@ -74,11 +77,11 @@ def test_a_caller_that_has_hung_up_is_not_taken_for_root(connect: Connect) -> No
 
 @pytest.mark.usefixtures("_way")
 def test_who_gets_a_reset_caller_s_addresses_does_not_stand_for_it(connect: Connect) -> None:
-    caller, ours = connect()
-    port = caller.getsockname()[1]
+    caller, ours = connect(source=(NOBODY_ELSE_S, 0))
+    source = caller.getsockname()
     caller.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET_AT_CLOSE)
     caller.close()
-    _, other = connect(port=port)
+    _, other = connect(source=source)
     assert callers.user_of(other) == os.geteuid()
     assert callers.user_of(ours) is None
 
@@ -87,12 +90,12 @@ def test_who_gets_a_reset_caller_s_addresses_does_not_stand_for_it(connect: Conn
 def test_a_listener_at_the_caller_s_port_does_not_stand_for_it(
     connect: Connect, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    caller, ours = connect()
-    own, port = ours.getsockname(), caller.getsockname()[1]
+    caller, ours = connect(source=(NOBODY_ELSE_S, 0))
+    own, source = ours.getsockname(), caller.getsockname()
     caller.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET_AT_CLOSE)
     caller.close()
-    with socket.create_server(("127.0.0.1", port)):
-        assert callers._user_by_netlink(socket.AF_INET, ("127.0.0.1", port), own) is None
+    with socket.create_server(source):
+        assert callers._user_by_netlink(socket.AF_INET, source, own) is None
 
 
 @pytest.mark.usefixtures("_way")
@@ -115,8 +118,46 @@ def test_where_neither_way_leads_anywhere_nobody_is_known(connect: Connect, monk
             raise PermissionError("no netlink here")
 
     monkeypatch.setattr(callers, "TABLES", (Path("/nowhere"), Path("/nowhere")))
+    monkeypatch.setattr(callers, "_kernel", callers._Kernel())
     monkeypatch.setattr(callers.socket, "socket", Closed)
     assert callers.user_of(ours) is None
+
+
+def test_when_descriptors_are_used_up_the_operator_is_still_known(
+    connect: Connect, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _, ours = connect()
+    callers.prepare()
+
+    class UsedUp:
+        def __init__(self, *_: object) -> None:
+            raise OSError(errno.EMFILE, "Too many open files")
+
+    monkeypatch.setattr(callers, "TABLES", (Path("/nowhere"), Path("/nowhere")))
+    monkeypatch.setattr(callers.socket, "socket", UsedUp)
+    assert callers.user_of(ours) == os.geteuid()
+
+
+def test_an_answer_to_a_question_that_was_given_up_is_not_taken_for_this_one(
+    connect: Connect, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _, ours = connect()
+    monkeypatch.setattr(callers, "_kernel", kernel := callers._Kernel())
+    given_up = callers._HEADER.pack(callers._HEADER.size + 4, callers._NLMSG_ERROR, 0, 99, 0) + bytes(4)
+    line = kernel.open()
+    answers = [given_up]
+
+    class Line:
+        def sendto(self, *arguments: object) -> None:
+            line.sendto(*arguments)
+
+        def recv(self, size: int) -> bytes:
+            return answers.pop() if answers else line.recv(size)
+
+    kernel._line = Line()
+    assert callers.user_of(ours) == os.geteuid()
+    assert answers == []
+    line.close()
 
 
 def test_our_own_user_and_root_may_call(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -101,10 +101,10 @@ class SystemOptimizer:
         if not 1 <= sessions <= SESSIONS_MOST:
             raise ValueError(f"{sessions} sessions: from 1 to {SESSIONS_MOST:,}, please")
         self.sessions = sessions
+        if not (root.resolve() / "etc").is_dir():
+            raise NoSystem(f"{root} is no file system of a Linux system: it has no directory etc")
         self._tree = Tree(root)
         self._proc, self._sys = proc, sys
-        if not (self._tree.root / "etc").is_dir():
-            raise NoSystem(f"{root} is no file system of a Linux system: it has no directory etc")
 
     # ---- looking
 
