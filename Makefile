@@ -33,7 +33,7 @@ $(shell [ "$$(cat .make/venv 2>/dev/null)" = "$$(pwd -P)" ] && .venv/bin/python 
 
 say = @printf '\033[1m==>\033[0m %s\n' "$(1)"
 
-.PHONY: help setup setup-run demo run test test-unit check simulate bench bench-reconnect chaos kills lock clean
+.PHONY: help setup setup-run demo run test test-unit check simulate bench bench-reconnect chaos kills fuzz lock clean
 .NOTPARALLEL:
 
 help: ## this list
@@ -83,6 +83,10 @@ chaos: setup-run .make/standin ## throw faults at random, and see what holds (ST
 kills: setup-run .make/standin ## kill -9 busy workers; no pairing is lost (KILLS=100 SEED=n SESSIONS=6)
 	@exec .venv/bin/python -m scripts.chaos.kills $(if $(KILLS),--kills $(KILLS)) $(if $(SEED),--seed $(SEED)) \
 		$(if $(SESSIONS),--sessions $(SESSIONS))
+
+fuzz: setup-run ## what strangers may send: HTTP, rogue workers, backups, policy, settings (SEED=n RUNS=n SECONDS=n ONLY=http,worker)
+	@exec .venv/bin/python -m scripts.fuzz $(if $(SEED),--seed $(SEED)) $(if $(RUNS),--runs $(RUNS)) \
+		$(if $(SECONDS),--seconds $(SECONDS)) $(if $(ONLY),--only $(ONLY))
 
 lock: .make/run ## write the lock files anew (UPGRADE=1: to the newest versions)
 	$(call say,Lock files (the package indexes are asked))

@@ -1,4 +1,6 @@
-"""`make demo`: the whole thing on one screen, against the stand-in. Real supervisor, real workers, real Baileys; only WhatsApp is played.
+"""`make demo`: the whole thing on one screen (80 by 24 will do), against the stand-in.
+
+Real supervisor, real workers, real Baileys; only WhatsApp is played.
 
 Five sessions are paired by played phones, text both ways, and are then hit by a drop, an outage, two kill -9 (of a worker, then of the
 supervisor itself) and an unlink; each is healed or explained before your eyes. It stays up until Ctrl-C. DEMO_SECONDS=n ends it by
@@ -12,6 +14,7 @@ import socket
 import sys
 import tempfile
 import time
+from collections import Counter
 from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack, suppress
 from dataclasses import dataclass, field
@@ -33,40 +36,66 @@ OUTAGE_SECONDS: Final = 4
 COLOURS: Final = {"open": "green", "parked": "red", "qr": "cyan", "waiting": "yellow", "held": "yellow"}
 
 
+WIDE: Final = 110
+"""Columns of a terminal from which on the account and the rule are shown, too."""
+
+
 @dataclass(slots=True)
 class Screen:
-    """What is shown: a table of the sessions, and the story so far. Plain lines where there is no terminal."""
+    """What is shown: the story, line by line, and below it a table that stays. Plain lines where there is no terminal."""
 
     console: Console = field(default_factory=Console)
-    story: list[Text] = field(default_factory=list)
     sessions: list[dict[str, Any]] = field(default_factory=list)
     live: Live | None = None
+    now: str = ""
+    """What is under way."""
+    messages: Counter[str] = field(default_factory=Counter)
+    _counted: dict[str, int] = field(default_factory=dict)
+    """What each session's counter showed last; it begins anew with each supervisor."""
 
     def tell(self, mark: str, text: str, style: str = "") -> None:
-        """Add a line to the story."""
-        line = Text(f"{mark} {text}", style=style)
-        self.story.append(line)
-        if self.live is None:
-            self.console.print(line)
-        else:
+        """Add a line to the story. It scrolls, however small the terminal is; the table stays below."""
+        self.console.print(Text(f"{mark} {text}", style=style))
+
+    def begin(self, text: str) -> None:
+        """Say what is under way."""
+        self.now = text
+        if self.live is not None:
+            self.live.update(self.draw())
+        elif text:
+            self.console.print(Text(f"… {text}", style="dim"))
+
+    def see(self, sessions: list[dict[str, Any]]) -> None:
+        """The sessions as they are now."""
+        self.sessions = sessions
+        for session in sessions:
+            shown, before = session["performance"]["messagesProcessed"], self._counted.get(session["id"], 0)
+            self.messages[session["id"]] += shown - before if shown >= before else shown
+            self._counted[session["id"]] = shown
+        if self.live is not None:
             self.live.update(self.draw())
 
     def draw(self) -> Group:
-        """The screen as it is now."""
-        table = Table("session", "state", "account", "why closed last", "rule applied", "messages", "worker")
+        """The part that stays: a table of the sessions, and what is under way."""
+        wide = self.console.width >= WIDE
+        table = Table(box=None, padding=(0, 2, 0, 0))
+        for name in ("session", "state", *(["account"] if wide else []), "why closed last"):
+            table.add_column(name, no_wrap=True)
+        for name in (*(["rule applied"] if wide else []), "messages", "worker"):
+            table.add_column(name, no_wrap=True)
         for session in self.sessions:
-            last, figures = session["reconnection"], session["performance"]
+            last = session["reconnection"]
             code = f" ({last['closeCode']})" if last["closeCode"] else ""
             table.add_row(
                 session["id"],
                 Text(session["state"], style=COLOURS.get(session["state"], "")),
-                (session["jid"] or "").partition("@")[0],
+                *([(session["jid"] or "").partition("@")[0]] if wide else []),
                 (last["closeReason"] or "") + code,
-                last["rule"] or "",
-                str(figures["messagesProcessed"]),
-                str(figures["workerPid"] or ""),
+                *([last["rule"] or ""] if wide else []),
+                str(self.messages[session["id"]]),
+                str(session["performance"]["workerPid"] or ""),
             )
-        return Group(table, *self.story)
+        return Group(Text(), table, Text(f"… {self.now}" if self.now else "", style="dim"))
 
 
 @dataclass(slots=True)
@@ -80,11 +109,13 @@ class Demo:
     async def watch(self) -> None:
         """Keep the table up to date."""
         while True:
-            with suppress(LabError, OSError):
-                self.screen.sessions = (await self.supervisor.get("/sessions"))["sessions"]
-                if self.screen.live is not None:
-                    self.screen.live.update(self.screen.draw())
+            await self.look()
             await asyncio.sleep(0.25)
+
+    async def look(self) -> None:
+        """Show the sessions as they are now; while no supervisor answers, as they were."""
+        with suppress(LabError, OSError):
+            self.screen.see((await self.supervisor.get("/sessions"))["sessions"])
 
     async def pair(self, session: str) -> None:
         """Create a session, and play the phone that scans its QR."""
@@ -111,13 +142,13 @@ Step = Callable[[Demo], Awaitable[str]]
 
 
 async def five_sessions(demo: Demo) -> str:
-    """Pair."""
+    """Five sessions are being paired: a played phone scans each QR."""
     await asyncio.gather(*(demo.pair(session) for session in SESSIONS))
     return "five sessions paired by QR (scan, 515, login) and open"
 
 
 async def messages(demo: Demo) -> str:
-    """Text both ways."""
+    """A text goes out, and one comes in."""
     sent = await demo.supervisor.must(
         "POST", "/sessions/loja-1/messages", {"to": "5511988887777", "text": "Seu pedido saiu!"}
     )
@@ -128,7 +159,7 @@ async def messages(demo: Demo) -> str:
 
 
 async def drop(demo: Demo) -> str:
-    """Cut one connection."""
+    """The connection of loja-1 is cut."""
     after = await demo.supervisor.last_event("loja-1")
     await demo.standin.fault("drop", "loja-1")
     await demo.reopened("loja-1", after=after)
@@ -136,7 +167,7 @@ async def drop(demo: Demo) -> str:
 
 
 async def outage(demo: Demo) -> str:
-    """Refuse everybody for a while."""
+    """All connections are cut, and the server answers 503 for a while."""
     after = await demo.supervisor.last_event(*SESSIONS)
     await demo.standin.fault("refuse", how="503", seconds=OUTAGE_SECONDS)
     await demo.standin.fault("drop")
@@ -145,7 +176,7 @@ async def outage(demo: Demo) -> str:
 
 
 async def kill(demo: Demo) -> str:
-    """Kill a worker process."""
+    """The worker process of loja-2 is killed with -9."""
     after = await demo.supervisor.last_event("loja-2")
     pid = (await demo.supervisor.session("loja-2"))["performance"]["workerPid"]
     os.kill(pid, signal.SIGKILL)
@@ -157,7 +188,7 @@ async def kill(demo: Demo) -> str:
 
 
 async def adoption(demo: Demo) -> str:
-    """Kill the supervisor itself; what comes in meanwhile waits in the workers for its successor."""
+    """The supervisor itself is killed with -9; what comes in meanwhile waits in the workers for its successor."""
     before = await demo.standin.last_entry()
     await demo.supervisor.kill()
     text = "Ainda estão aí?"
@@ -178,7 +209,7 @@ async def adoption(demo: Demo) -> str:
 
 
 async def unlink(demo: Demo) -> str:
-    """Remove a device on the phone."""
+    """Somebody unlinks loja-5 on the phone."""
     await demo.standin.call("POST", "/unlink", {"session": "loja-5"})
     parked = await demo.supervisor.wait_state("loja-5", "parked", seconds=STEP_SECONDS)
     return f"loja-5 unlinked on the phone: parked and explained: {parked['reconnection']['humanAction']}"
@@ -192,6 +223,7 @@ async def tell(demo: Demo) -> bool:
     well = True
     for step in STORY:
         began = time.monotonic()
+        demo.screen.begin((step.__doc__ or "").rstrip("."))
         try:
             told = await step(demo)
         except LabError as error:
@@ -199,6 +231,8 @@ async def tell(demo: Demo) -> bool:
             well = False
         else:
             demo.screen.tell("✔", f"{told} ({time.monotonic() - began:.1f} s)", "green")
+    demo.screen.begin("")
+    await demo.look()
     overlaps = await demo.standin.log("overlap")
     demo.screen.tell(
         "✔" if not overlaps else "✘", f"two logins of one device at a time, by the server's log: {len(overlaps)}"
@@ -215,7 +249,7 @@ async def run(seconds: float | None) -> int:
     screen = Screen()
     async with AsyncExitStack() as stack:
         directory = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="wasup-demo-")))
-        screen.tell("…", "starting the stand-in (it plays WhatsApp) and the supervisor")
+        screen.begin("the stand-in (it plays WhatsApp) and the supervisor are being started")
         standin = await StandIn.start(directory / "standin")
         stack.push_async_callback(standin.close)
         settings = standin.environment() | {
@@ -233,11 +267,24 @@ async def run(seconds: float | None) -> int:
         told = await unless_stopped(stopped, tell(demo))
         if told is None:
             return 130
-        screen.tell("→", f"the API is up: curl {supervisor.api}/reconnection-status   (Ctrl-C ends the demo)", "bold")
+        well = told == (True,)
+        screen.tell(*(("✔", "everything healed", "bold green") if well else ("✘", "not everything healed", "bold red")))
+        screen.tell("→", f"look around: curl {supervisor.api}/reconnection-status", "bold")
+        await stay(screen, stopped, None if seconds is None else seconds - (time.monotonic() - began))
+        return 0 if well else 1
+
+
+async def stay(screen: Screen, stopped: asyncio.Event, left_seconds: float | None) -> None:
+    """Stay up until Ctrl-C, or so long; how long is said, and on a terminal counted down."""
+    loop = asyncio.get_running_loop()
+    end = None if left_seconds is None else loop.time() + left_seconds
+    while not stopped.is_set() and (end is None or loop.time() < end):
+        rest = None if end is None else max(0, round(end - loop.time()))
+        screen.begin("Ctrl-C ends the demo" + ("" if rest is None else f"; it ends by itself in {rest} s"))
+        pause = 1.0 if screen.live is not None else None
         with suppress(TimeoutError):
-            left = None if seconds is None else max(0.0, seconds - (time.monotonic() - began))
-            await asyncio.wait_for(stopped.wait(), left)
-        return 0 if told == (True,) else 1
+            left = None if end is None else max(0.0, end - loop.time())
+            await asyncio.wait_for(stopped.wait(), pause if left is None else min(left, pause or left))
 
 
 def _port() -> int:

@@ -64,7 +64,8 @@ def reference() -> str:
         "what is accepted; an unknown `WHATSAPP_*` variable is warned about; an empty one counts as not set.",
         _table(("variable", "default", "meaning"), _settings()),
         "## Routes",
-        "JSON in, JSON out. Errors have one shape: `{\"error\": {\"code\", \"message\", \"hint\"}}`.",
+        "JSON in, JSON out. Errors have one shape: `{\"error\": {\"code\", \"message\", \"hint\"}}`. "
+        "Limits, and what to do about an error: [api.md](api.md).",
         _table(("call", "what it does"), _routes()),
         "## Session states",
         _table(("state", "meaning"), ((f"`{state}`", text) for state, text in _members(SessionState))),

@@ -37,6 +37,9 @@ from supervisor.ticket import GateTicket
 
 NEVER: Final = float("inf")
 
+FAILED_SECONDS: Final = 5.0
+"""After an error of our own the gate looks again after so long."""
+
 log = structlog.get_logger("gate")
 
 
@@ -84,6 +87,7 @@ class Gate:
         self._rejections = Rejections()
         self._numbers = itertools.count()
         self._timer: asyncio.TimerHandle | None = None
+        self._failing = False
 
     # --- asked by sessions ----------------------------------------------------------------------------------------------
 
@@ -284,11 +288,20 @@ class Gate:
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
-        now = self._now()
-        wait = min([self._pump_hold(hold, now) for hold in list(self._holds.values())], default=NEVER)
-        wait = min(wait, self._pump_lines(now))
+        try:
+            wait = self._pump_all(self._now())
+            self._failing = False
+        except Exception as error:  # whoever waits must not wait for ever because of an error of our own
+            if not self._failing:
+                log.error("the gate failed; it tries again", action="gate_failed", exc_info=error)
+            self._failing, wait = True, FAILED_SECONDS
         if wait != NEVER:
             self._timer = asyncio.get_running_loop().call_later(max(wait, TICK_SECONDS), self._pump)
+
+    def _pump_all(self, now: float) -> float:
+        """Seconds until it is worth while to look again."""
+        wait = min([self._pump_hold(hold, now) for hold in list(self._holds.values())], default=NEVER)
+        return min(wait, self._pump_lines(now))
 
     def _pump_hold(self, hold: Hold, now: float) -> float:
         if now >= hold.look_at:

@@ -124,7 +124,12 @@ class LoginCosts:
 
     def _look(self, session: SessionId) -> _Mark | None:
         pid = self.worker_pid(session)
-        used = None if pid is None else self._cpu_seconds(pid)
+        try:
+            used = None if pid is None else self._cpu_seconds(pid)
+        except (
+            OSError
+        ):  # no descriptor is free for /proc: a figure less, and no error of the session whose event this is
+            used = None
         return None if pid is None or used is None else _Mark(pid, used, self._clock())
 
     def _forget_the_gone(self) -> None:

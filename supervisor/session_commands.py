@@ -1,6 +1,7 @@
 """`wasup sessions ...`: look at them, take over what was paired elsewhere, hand it out again, put archived credentials back."""
 
 import sys
+import time
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -11,7 +12,7 @@ from rich.table import Table
 
 from sessions import baileys_folders
 from sessions.baileys_folders import FoundSession
-from sessions.model import SessionNotFound, WasupError, parse_session_id
+from sessions.model import SessionNotFound, SessionState, WasupError, parse_session_id
 from sessions.proxy import parse_proxy
 from sessions.snapshot import iso
 from supervisor.client import CommandFailed
@@ -27,6 +28,7 @@ from supervisor.command_line import (
     say,
     show,
 )
+from supervisor.session_list import asks_for_a_human, list_on
 
 app = typer.Typer(no_args_is_help=True, suggest_commands=False, help="Sessions and their credentials.")
 
@@ -34,14 +36,16 @@ SessionName = Annotated[str, typer.Argument(help="The session's id.")]
 
 
 @app.command("list")
-def list_sessions() -> None:
-    """Show all sessions of the running supervisor: their states, and what a human must do."""
+def list_sessions(
+    state: Annotated[
+        list[SessionState] | None, typer.Option(help="Only those in this state; may be given several times.")
+    ] = None,
+    for_me: Annotated[bool, typer.Option("--for-me", help="Only those that wait for a human.")] = False,
+) -> None:
+    """Show the sessions of the running supervisor: state, why, when they try next, and what a human must do."""
     seen = carry_out(_sessions())
-    table = Table("session", "state", "phone", "since", "what to do", box=None)
-    for session in seen:
-        why = session["reconnection"]
-        table.add_row(session["id"], session["state"], session["jid"] or "", why["since"], why["humanAction"])
-    show(table)
+    shown = [one for one in seen if (not state or one["state"] in state) and (not for_me or asks_for_a_human(one))]
+    list_on(Console(), shown, time.time())
 
 
 @app.command("start")

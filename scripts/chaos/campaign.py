@@ -11,7 +11,7 @@ from scripts.chaos.invariants import Violation
 from scripts.chaos.plan import BY_NAME, Promise, Step
 from scripts.chaos.recovery import Recovery, recover
 from scripts.chaos.report import Report
-from scripts.chaos.stage import GATE_BURST, GATE_RATE, Look, Stage
+from scripts.chaos.stage import GATE_BURST, GATE_RATE, UNREACHABLE, Look, Stage
 from scripts.chaos.targets import working_below
 from scripts.chaos.traffic import Traffic
 from scripts.lab import LabError, eventually
@@ -22,6 +22,8 @@ DESCRIPTORS_PER_SESSION: Final = 3
 SPARES_ALLOWED: Final = 4
 """Worker processes beside one for each session."""
 LEAVING_SECONDS: Final = 20.0
+TASK_SECONDS: Final = 60.0
+"""A task that has failed for seconds is tried again within so long."""
 
 
 @dataclass(slots=True)
@@ -114,14 +116,22 @@ class Campaign:
         found += invariants.texts_once(self.traffic.ledger, stage.sessions)
         if BY_NAME[step.fault].promise is Promise.UNNOTICED:
             found += invariants.unnoticed(entries)
-        return found
+        return found + damage.violations
 
     async def _nothing_left_over(self, recovery: Recovery) -> list[Violation]:
         """Descriptors and worker processes, step for step: a leak is found where it is made."""
         if recovery.look is None:
             return []
         found = invariants.not_grown("descriptor", self.stage.descriptors(), self.descriptors, self._allowance())
+        found += invariants.tasks_well(await self._tasks())
         return found + invariants.not_grown("process", await self._workers(), len(self.stage.sessions), SPARES_ALLOWED)
+
+    async def _tasks(self) -> Mapping[str, str]:
+        """How the tasks are that run for ever, when those that have just failed have had their next turn."""
+        try:
+            return await eventually(self.stage.tasks, lambda seen: not invariants.tasks_well(seen), TASK_SECONDS)
+        except UNREACHABLE:
+            return await self.stage.tasks()
 
     async def _workers(self) -> int:
         """How many worker processes there are, when those that are leaving have left."""

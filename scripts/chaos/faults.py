@@ -4,23 +4,31 @@ import asyncio
 import resource
 import signal
 import sqlite3
+import sys
 from collections.abc import Awaitable, Callable, Iterator, Mapping
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Final
+from urllib.parse import urlsplit
 
 import aiohttp
 
-from scripts.chaos import stepped_clock
+from scripts.chaos import stepped_clock, trouble
 from scripts.chaos.garbage import impostor, throw
+from scripts.chaos.invariants import Violation
 from scripts.chaos.plan import Step
 from scripts.chaos.stage import UNREACHABLE, Look, Stage
 from scripts.chaos.targets import Target, working_below
 from scripts.chaos.traffic import Traffic
+from scripts.lab.unkillable import unkillable
 
 NO_FILE_GROWS: Final = (0, resource.RLIM_INFINITY)
 """The kernel refuses every write of the process to a file: what a full disk does, without a disk of our own."""
 FILES_GROW: Final = (resource.RLIM_INFINITY, resource.RLIM_INFINITY)
+MONITOR: Final = Path(__file__).resolve().parent.parent / "monitor.py"
+MONITOR_PATIENCE_SECONDS: Final = 30.0
+"""It needs some four, on an idle machine."""
 API_PATIENCE: Final = aiohttp.ClientTimeout(total=60.0)
 API_CALLS: Final = (
     ("GET", "/sessions", None),
@@ -41,6 +49,7 @@ class Damage:
 
     connections: set[int] = field(default_factory=set)
     workers: set[int] = field(default_factory=set)
+    violations: list[Violation] = field(default_factory=list)
 
 
 @dataclass(frozen=True, slots=True)
@@ -240,7 +249,88 @@ async def _api_flood(scene: Field, step: Step) -> Damage:
     return Damage()
 
 
+# --- the machine ---------------------------------------------------------------------------------------------------------
+
+
+async def _no_forks(scene: Field, step: Step) -> Damage:
+    trouble.begin(scene.stage.trouble, trouble.NO_FORKS)
+    try:
+        damage = await _worker_kill(scene, step)
+        await asyncio.sleep(step.hit.parameters["seconds"])
+    finally:
+        trouble.end(scene.stage.trouble)
+    return damage
+
+
+async def _no_descriptors(scene: Field, step: Step) -> Damage:
+    """The limit is set to what is open: the kernel refuses every further one."""
+    pid = scene.stage.process.pid
+    before = resource.prlimit(pid, resource.RLIMIT_NOFILE)
+    resource.prlimit(pid, resource.RLIMIT_NOFILE, (scene.stage.descriptors(), before[1]))
+    try:
+        damage = await _worker_kill(scene, step)
+        await asyncio.sleep(step.hit.parameters["seconds"])
+    finally:
+        resource.prlimit(pid, resource.RLIMIT_NOFILE, before)
+    for process in working_below(scene.stage.supervisor.directory):  # started meanwhile: it has inherited the limit
+        with suppress(ProcessLookupError):
+            resource.prlimit(process.pid, resource.RLIMIT_NOFILE, before)
+    return damage
+
+
+async def _unkillable(scene: Field, step: Step) -> Damage:
+    (session,) = scene.stage.names(step.hit.victims)
+    with scene.worker(session) as worker:
+        if not worker.there:
+            return Damage()
+        async with unkillable(worker.pid):
+            worker.signal(signal.SIGKILL)
+            await asyncio.sleep(step.hit.parameters["seconds"])
+        return Damage(connections=_connections(scene, session), workers={worker.pid})
+
+
+async def _failing_looks(scene: Field, step: Step) -> Damage:
+    trouble.begin(scene.stage.trouble, trouble.FAILING_LOOKS)
+    try:
+        await asyncio.sleep(step.hit.parameters["seconds"])
+    finally:
+        trouble.end(scene.stage.trouble)
+    return Damage()
+
+
+async def _monitor_hung(scene: Field, step: Step) -> Damage:
+    """The supervisor is stopped meanwhile. The monitor is told to be quick, and /bin/true is its pm2: it says yes to all."""
+    api = urlsplit(scene.stage.supervisor.api)
+    environment = {
+        "PATH": "/usr/bin:/bin",
+        "WHATSAPP_DATA_DIR": str(scene.stage.supervisor.directory),
+        "WHATSAPP_API_PORT": str(api.port),
+        **{f"MONITOR_{name}_SECONDS": "1" for name in ("ANSWER", "SECOND_LOOK", "READY")},
+        "PM2": "/bin/true",
+    }
+    with _supervisor_stopped(scene):
+        monitor = await asyncio.create_subprocess_exec(
+            sys.executable, str(MONITOR), env=environment, stdout=asyncio.subprocess.PIPE
+        )
+        try:
+            async with asyncio.timeout(MONITOR_PATIENCE_SECONDS):
+                said, _ = await monitor.communicate()
+        except TimeoutError:
+            monitor.kill()
+            said, _ = await monitor.communicate()
+            return Damage(violations=[Violation("the monitor ends", None, f"it went on: {said.decode()}")])
+    line = (scene.stage.supervisor.directory / "logs" / "monitor.log").read_text().splitlines()[-1]
+    if monitor.returncode == 1 and "the API is dead (timed out)" in line:  # printed only the first time
+        return Damage()
+    words = f"status {monitor.returncode}: {line}"
+    return Damage(violations=[Violation("the monitor tells the truth", None, words)])
+
+
 FAULTS: Final[Mapping[str, Inflict]] = {
+    "no-forks": _no_forks,
+    "no-descriptors": _no_descriptors,
+    "unkillable": _unkillable,
+    "failing-looks": _failing_looks,
     "worker-kill": _worker_kill,
     "worker-stop": _worker_stop,
     "all-workers-kill": _worker_kill,
@@ -261,4 +351,5 @@ FAULTS: Final[Mapping[str, Inflict]] = {
     "clock-step": _clock_step,
     "flood": _flood,
     "api-flood": _api_flood,
+    "monitor-hung": _monitor_hung,
 }

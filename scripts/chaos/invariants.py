@@ -125,6 +125,15 @@ def not_grown(what: str, now: int, at_start: int, allowance: int) -> list[Violat
     return [Violation(f"no leaked {what}", None, f"{now}, and {at_start} at the start (allowance {allowance})")]
 
 
+def tasks_well(tasks: Mapping[str, str]) -> list[Violation]:
+    """What shall run for ever runs."""
+    return [
+        Violation("what runs for ever goes on", None, f"the task {name!r} is {state}")
+        for name, state in tasks.items()
+        if state != "ok"
+    ]
+
+
 def stuck(session: str, view: Mapping[str, Any]) -> list[Violation]:
     """A state from which it does not come back by itself."""
     if view["state"] in HEALS_BY_ITSELF:

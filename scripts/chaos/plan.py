@@ -221,10 +221,42 @@ FAULTS: Final[Sequence[Fault]] = (
         promise=UNNOTICED,
     ),
     Fault(
+        name="no-forks",
+        weight=3,
+        draw=_with(one_or_all, seconds=_between(1, 8)),
+        about="workers are killed while the machine refuses new processes",
+    ),
+    Fault(
+        name="no-descriptors",
+        weight=3,
+        draw=_with(one_or_all, seconds=_between(1, 8)),
+        about="workers are killed while the supervisor's descriptors are used up",
+    ),
+    Fault(
+        name="unkillable",
+        weight=3,
+        draw=_with(one, seconds=_between(5, 20)),
+        about="a worker is killed and does not end: it keeps its socket, and nobody else may log in",
+    ),
+    Fault(
+        name="failing-looks",
+        weight=2,
+        draw=_with(nobody, seconds=_between(4, 12)),
+        about="a task that runs for ever throws at each turn",
+        promise=UNNOTICED,
+    ),
+    Fault(
         name="api-flood",
         weight=2,
         draw=_with(nobody, calls=lambda dice: dice.randrange(200, 801)),
         about="hundreds of API calls at once, good and bad",
+        promise=UNNOTICED,
+    ),
+    Fault(
+        name="monitor-hung",
+        weight=2,
+        draw=nobody,
+        about="cron's monitor meets an API that hangs and a pm2 that cures nothing: it has to say so, and to end",
         promise=UNNOTICED,
     ),
 )

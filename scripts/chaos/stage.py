@@ -12,7 +12,7 @@ from typing import Any, Final
 import aiohttp
 import psutil
 
-from scripts.chaos import stepped_clock
+from scripts.chaos import stepped_clock, trouble
 from scripts.chaos.targets import working_below
 from scripts.lab import LabError, Process, StandIn, Supervisor, pair
 
@@ -112,7 +112,9 @@ class Stage:
         environment["WHATSAPP_DEBUGGABLE"] = "true"  # its descriptors are counted from outside
         supervisor = Supervisor(
             directory / "data",
-            standin.environment() | environment | {stepped_clock.VARIABLE: str(clock)},
+            standin.environment()
+            | environment
+            | {stepped_clock.VARIABLE: str(clock), trouble.VARIABLE: str(directory / "trouble")},
             module="scripts.chaos.stepped_clock",
         )
         stack.push_async_callback(_end, supervisor)
@@ -140,6 +142,16 @@ class Stage:
     async def call(self, method: str, path: str, body: Any = None, seconds: float = ANSWER_SECONDS) -> tuple[int, Any]:
         """A call of the API that does not wait for long. Raises one of UNREACHABLE."""
         return await self.supervisor.call(method, path, body, timeout=aiohttp.ClientTimeout(total=seconds))
+
+    async def tasks(self) -> Mapping[str, str]:
+        """The supervisor's tasks that run for ever, and how each is. Raises one of UNREACHABLE."""
+        tasks: Mapping[str, str] = (await self.call("GET", "/readyz"))[1]["tasks"]
+        return tasks
+
+    @property
+    def trouble(self) -> Path:
+        """The file that names the trouble inside the supervisor."""
+        return self.directory / "trouble"
 
     def supervisor_now(self) -> float:
         """The supervisor's wall clock, seconds."""

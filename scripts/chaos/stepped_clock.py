@@ -1,4 +1,4 @@
-"""`python -m scripts.chaos.stepped_clock`: the supervisor, with a wall clock that the campaign sets.
+"""`python -m scripts.chaos.stepped_clock`: the supervisor, with a wall clock, and trouble (trouble.py), that the campaign sets.
 
 `time.time` and `time.time_ns` are ahead of the truth by the seconds that stand in the file CHAOS_CLOCK. The monotonic clock is left
 alone, as a real step of the clock leaves it. What `datetime.now` and SQLite say is left alone, too: nothing is decided by it.
@@ -9,6 +9,8 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Final
+
+from scripts.chaos import trouble
 
 VARIABLE: Final = "CHAOS_CLOCK"
 LOOK_SECONDS: Final = 0.05
@@ -57,9 +59,10 @@ def main() -> None:
     """Patch the clock, then run the supervisor. Its modules come afterwards, so that none has the true clock by another name."""
     clock = SteppedClock(Path(os.environ[VARIABLE]))
     time.time, time.time_ns = clock.time, clock.time_ns
-    from supervisor.cli import main as run
+    trouble.install(Path(os.environ[trouble.VARIABLE]))
+    from supervisor.__main__ import main as supervise
 
-    run()
+    supervise("run")
 
 
 if __name__ == "__main__":

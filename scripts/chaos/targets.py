@@ -33,6 +33,11 @@ class Target:
             return cls(pid, None)
         return cls(pid, fd)
 
+    @property
+    def there(self) -> bool:
+        """Whether it is one of ours, and was alive when it was looked up."""
+        return self._fd is not None
+
     def signal(self, number: signal.Signals) -> bool:
         """Signal it; whether it was there."""
         if self._fd is None:

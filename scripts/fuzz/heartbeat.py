@@ -4,8 +4,11 @@ With `FUZZ_CONTROL=1` there is no supervisor, only the heartbeat: what it notes 
 """
 
 import asyncio
-import faulthandler
 import os
+import sys
+import threading
+import time
+import traceback
 from pathlib import Path
 from typing import Final
 
@@ -21,18 +24,31 @@ class Heart:
     def __init__(self, loop: asyncio.AbstractEventLoop, notes: Path) -> None:
         self._loop = loop
         self._notes = notes
-        self._stacks = notes.with_suffix(".stacks").open("a")
         self._due = loop.time() + BEAT_SECONDS
+        self._beaten_at = time.monotonic()
         loop.call_later(BEAT_SECONDS, self._beat)
+        threading.Thread(target=self._watch, args=(threading.get_ident(),), daemon=True).start()
 
     def _beat(self) -> None:
         late = self._loop.time() - self._due
         if late > NOTED_SECONDS:
             with self._notes.open("a") as file:
                 file.write(f"{late * 1000:.0f}\n")
-        faulthandler.dump_traceback_later(STACK_SECONDS, file=self._stacks)
+        self._beaten_at = time.monotonic()
         self._due = self._loop.time() + BEAT_SECONDS
         self._loop.call_later(BEAT_SECONDS, self._beat)
+
+    def _watch(self, loops_thread: int) -> None:
+        """From a thread of its own: what the loop does while it does not beat. faulthandler's watchdog would crash: it takes no lock."""
+        told_of = 0.0
+        while True:
+            time.sleep(STACK_SECONDS / 4)
+            beaten_at = self._beaten_at
+            frame = sys._current_frames().get(loops_thread)
+            if time.monotonic() - beaten_at > STACK_SECONDS and told_of != beaten_at and frame is not None:
+                told_of = beaten_at
+                with self._notes.with_suffix(".stacks").open("a") as file:
+                    file.write("".join(traceback.format_stack(frame)) + "\n")
 
 
 def worst_ms(notes: Path) -> float:

@@ -45,7 +45,10 @@ function changed(given) {
       return { ...given, [name]: changed(given[name]) };
     }
   }
-  return WRONG[roll(WRONG.length)];
+  // Of the right type more often than not: what is none ends the line, and nothing behind it is heard.
+  const alike = WRONG.filter((one) => typeof one === typeof given && Array.isArray(one) === Array.isArray(given));
+  const from = roll(8) > 0 && alike.length > 0 ? alike : WRONG;
+  return from[roll(from.length)];
 }
 
 const line = createConnection(path);
@@ -80,7 +83,7 @@ function obey(order) {
   if (order.type === 'assign') session = { session: order.session, epoch: order.epoch, attempt: 0 };
   if (order.type === 'connect') {
     session.attempt = order.attempt;
-    for (let n = 0; n < 40; n += 1) setTimeout(speak, 5 * n);
+    for (let n = 0; n < 200; n += 1) setTimeout(speak, 2 * n);
   }
   if (order.type === 'shutdown' || order.type === 'refuse') process.exit(0);
 }
@@ -92,5 +95,5 @@ function speak() {
   if ('seq' in frame) frame.seq = seq += 1;
   const given = roll(4) === 0 ? changed(frame) : frame;
   const text = JSON.stringify(given);
-  say(roll(60) === 0 ? text.slice(0, roll(text.length)) : text);
+  say(roll(200) === 0 ? text.slice(0, roll(text.length)) : text);
 }

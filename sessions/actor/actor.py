@@ -62,6 +62,9 @@ S = SessionState
 ERROR_STEPS: Final = 5
 """So often the wait after an error of our own is doubled: up to 160 to 320 s."""
 
+PROGRESSING: Final = frozenset({S.CONNECTING, S.QR})
+"""Where an attempt may report that it gets on."""
+
 log = structlog.get_logger("session")
 
 
@@ -224,6 +227,10 @@ class Actor(Replacing):
 
     async def _on_frame(self, frame: wire.Up) -> None:
         match frame:
+            case wire.Qr() | wire.State() | wire.Opened() if (
+                self._current(frame.attempt) and self.state not in PROGRESSING
+            ):
+                self._end_who_speaks_out_of_turn(type(frame).__name__)
             case wire.Closed() | wire.Qr() | wire.State() | wire.Opened() if attempt := self._current(frame.attempt):
                 await self._on_report(attempt, frame)
             case wire.Phone(seen_at_seconds=at):
@@ -232,6 +239,12 @@ class Actor(Replacing):
             case _:
                 kind = type(frame).__name__
                 log.debug("a report of an earlier attempt", action="frame_dropped", session=self.id, frame=kind)
+
+    def _end_who_speaks_out_of_turn(self, kind: str) -> None:
+        """An open session cannot be paired or opened again: its worker is not what we have started, or out of its mind."""
+        log.error("a worker speaks out of turn: it is ended", action="out_of_turn", session=self.id, frame=kind)
+        if self._seat.worker is not None:
+            self._seat.worker.kill()
 
     async def _on_worker_ended(self, end: Exit) -> None:
         self._seat.worker = None

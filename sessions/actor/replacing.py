@@ -59,10 +59,8 @@ class Replacing(Adopting):
             ticket.finish(succeeded=False)
             self._alert("replacement_failed", "The worker could not be replaced and goes on: its successor has ended.")
             return
-        try:
-            await (
-                self._around.store.must_write()
-            )  # before the socket closes: without an epoch nobody could open the next one
+        try:  # before the socket closes: without an epoch nobody could open the next one
+            await self._around.store.must_write()
         except StoreError as error:
             ticket.finish(succeeded=False)
             await successor.stop()

@@ -13,6 +13,7 @@ import aiosqlite
 import structlog
 from sqlalchemy import URL
 
+from sessions.forever import Forever, Kept
 from sessions.store import database
 
 ATTEMPT_SECONDS: Final = 2.0
@@ -25,10 +26,12 @@ log = structlog.get_logger("store")
 class Eraser:
     """Empties the log of one database whenever something was destroyed. Nothing happens where there is none."""
 
-    def __init__(self, url: URL) -> None:
+    def __init__(self, url: URL, forever: Forever) -> None:
         self._url = url
+        self._forever = forever
         self._one_at_a_time = asyncio.Lock()
-        self._retrying: asyncio.Task[None] | None = None
+        self._retrying: Kept | None = None
+        self._erased = True
 
     async def erase(self) -> None:
         """Empty the log now, or, if somebody still reads an older state, as soon as that has ended. It does not fail."""
@@ -38,21 +41,21 @@ class Eraser:
             "what was purged stays in wasup.db-wal until those who read have ended; tried again every few seconds",
             action="purge_waits",
         )
-        if self._retrying is None or self._retrying.done():
-            self._retrying = asyncio.create_task(self._retry())
+        self._erased = False
+        if self._retrying is None or self._retrying.done:
+            self._retrying = self._forever.keep(
+                "purge", self._retry, every_seconds=RETRY_SECONDS, at_once=False, until=lambda: self._erased
+            )
 
     async def close(self) -> None:
         """Try no more: SQLite itself empties the log when its last connection is closed."""
         if self._retrying is not None:
-            self._retrying.cancel()
-            await asyncio.gather(self._retrying, return_exceptions=True)
+            await self._retrying.close()
 
     async def _retry(self) -> None:
-        while True:
-            await asyncio.sleep(RETRY_SECONDS)
-            if await self._attempt():
-                break
-        log.info("what was purged is out of wasup.db-wal", action="purge_done")
+        self._erased = await self._attempt()
+        if self._erased:
+            log.info("what was purged is out of wasup.db-wal", action="purge_done")
 
     async def _attempt(self) -> bool:
         """Whether the log is empty now. False also where the disk does not answer or does not write."""

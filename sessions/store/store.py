@@ -72,7 +72,7 @@ class Store:
         self._writer_engine = writer
         self._file = DatabaseFile.of(url)
         self._writer = Writer(writer, forever)
-        self._eraser = Eraser(url)
+        self._eraser = Eraser(url, forever)
         self.records = Records(self._writer, self._read)
 
     @classmethod

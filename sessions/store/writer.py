@@ -200,7 +200,7 @@ class Writer:
             reraise=True,
         )
         try:
-            if await self._something_waits():
+            if self.watch.state == "failing" or await self._something_waits():  # failing: look whether it works again
                 await retrying(self._attempt)
         except _Trouble:
             log.warning("the store is closed while it cannot be written", action="store_closed_failing")

@@ -317,7 +317,7 @@ def _sentences(measured: Measured, rows: Sequence[Row], sessions: int | None, st
         if storm.sessions:
             yield _storm_words(storm)
     if measured.worker_memory_bytes.assumed:
-        yield "No session has been open for a minute yet, so its figures are assumed; they are told from measured ones by `assumed`."
+        yield "No session has been open for a minute yet, so what a session costs is assumed here; it is measured once sessions run."
 
 
 def _answer(rows: Sequence[Row], sessions: int, running: int) -> str:

@@ -3,21 +3,29 @@
 import asyncio
 import dataclasses
 import os
+import resource
 import signal
 import sys
+import threading
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from pathlib import Path
 
+import msgspec
 import pytest
 import pytest_asyncio
+from sqlalchemy import insert
+from sqlalchemy.ext.asyncio import AsyncConnection
 
 from scripts.lab import eventually
+from scripts.lab.unkillable import unkillable
+from sessions import wire, worker_line
 from sessions import workers as workers_module
 from sessions.counters import Counters
 from sessions.forever import Forever
-from sessions.model import SessionId
+from sessions.model import SessionId, SpawnRefused
 from sessions.seat import Seat
-from sessions.store import Store, sqlite_url
+from sessions.store import Store, WorkerRow, schema, sqlite_url
+from sessions.worker_logs import WorkerLogs
 from sessions.worker_process import StopLadder
 from sessions.workers import SOCKET_NAME, WorkerConfig, Workers
 from tests.fakes import World
@@ -70,14 +78,23 @@ async def store(tmp_path: Path) -> AsyncIterator[Store]:
     await store.close()
 
 
-def supervised(store: Store, directory: Path, late_seconds: float = 0.0, return_seconds: float = 5.0) -> Workers:
+QUICK = StopLadder(ask_seconds=0.3, terminate_seconds=0.3, kill_seconds=0.3)
+
+
+def supervised(
+    store: Store,
+    directory: Path,
+    late_seconds: float = 0.0,
+    return_seconds: float = 5.0,
+    ladder: StopLadder = StopLadder(ask_seconds=3.0),  # noqa: B008 - it is frozen
+) -> Workers:
     """The workers of one supervisor of this directory."""
     config = WorkerConfig(
         directory=directory,
         command=(sys.executable, "-c", WORKER),
         environment={"LATE_SECONDS": str(late_seconds)},
         return_seconds=return_seconds,
-        ladder=StopLadder(ask_seconds=3.0),
+        ladder=ladder,
     )
     return Workers(config, store, Forever())
 
@@ -234,3 +251,146 @@ async def test_what_it_still_has_to_save_is_saved_before_its_successor_gets_an_e
     assert seat.epoch == 2
     await workers.close()
     assert await store.read_keys(SHOP, "session", ["1.0"]) == {"1.0": b'{"n": 7}'}
+
+
+# --- the worst: nothing ends it, it does not read, there is nothing to start it with ------------------------------------------
+
+
+async def test_no_other_worker_gets_a_session_until_the_one_that_nothing_ends_has_ended(
+    store: Store, tmp_path: Path
+) -> None:
+    workers = supervised(store, tmp_path, ladder=QUICK)
+    told: list[tuple[int, bool]] = []
+    await workers.listen()
+    workers.watch(lambda worker, *, over: told.append((worker.pid, over)))
+    stuck = await workers.bring_up("shop")
+    async with unkillable(stuck.pid):
+        assert (await stuck.stop()).abandoned
+        assert (workers.stuck("shop"), workers.stuck("another")) == (stuck.pid, None)
+        assert (workers.alive, workers.abandoned) == ([], [stuck])
+        another = await workers.bring_up("another")
+        successor = asyncio.create_task(workers.bring_up("shop"))
+        await asyncio.wait([successor], timeout=1.0)
+        assert not successor.done()
+        assert {row.id for row in await store.workers()} == {stuck.id, another.id}, "our successor has to know of it"
+    assert (await successor).alive
+    assert told == [(stuck.pid, False), (stuck.pid, True)]
+    assert workers.abandoned == []
+    await workers.close()
+
+
+async def test_our_successor_waits_for_it_too(store: Store, tmp_path: Path) -> None:
+    first = supervised(store, tmp_path, ladder=QUICK)
+    await first.listen()
+    stuck = await first.bring_up("shop")
+    child = vars(vars(stuck)["_process"])["_child"]
+    async with unkillable(stuck.pid):
+        async with asyncio.timeout(20):  # it must not hang; how long it takes is bounded by the ladder
+            await first.close()
+        second = supervised(store, tmp_path, return_seconds=0.2, ladder=QUICK)
+        await second.listen()
+        assert await second.reunion("shop") is None
+        assert second.stuck("shop") == stuck.pid
+        successor = asyncio.create_task(second.bring_up("shop"))
+        await asyncio.wait([successor], timeout=1.0)
+        assert not successor.done()
+    child.wait(timeout=10)
+    assert (await successor).alive
+    await second.close()
+
+
+@pytest.mark.parametrize("detach", [True, False])
+async def test_a_worker_that_does_not_read_does_not_keep_the_supervisor(
+    detach: bool, store: Store, tmp_path: Path
+) -> None:
+    workers = supervised(store, tmp_path, ladder=QUICK)
+    await workers.listen()
+    deaf = await workers.bring_up("shop")
+    child = vars(vars(deaf)["_process"])["_child"]
+    os.kill(deaf.pid, signal.SIGSTOP)
+    for _ in range(64):
+        deaf.send(wire.Refuse("x" * 65_536))  # more than a socket takes in
+    async with asyncio.timeout(20):  # it must not hang
+        await workers.close(detach)
+    assert (child.poll() is None) is detach, "it lives on for our successor, or has ended"
+    if detach:
+        child.kill()
+        child.wait(timeout=10)
+
+
+async def test_a_worker_whose_line_breaks_is_killed_although_it_does_not_read(
+    store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(workers_module, "WITHOUT_LINE_SECONDS", 0.1)
+    monkeypatch.setattr(worker_line, "CLOSE_SECONDS", 3600.0)
+    workers = supervised(store, tmp_path, ladder=QUICK)
+    await workers.listen()
+    deaf = await workers.bring_up("shop")
+    os.kill(deaf.pid, signal.SIGSTOP)
+    for _ in range(64):
+        deaf.send(wire.Refuse("x" * 65_536))
+    reader = next(iter(vars(workers)["_lines"])).get_coro().cr_frame.f_locals["reader"]
+    reader.feed_data(b"this is no frame\n")
+    await ended(workers)
+    await workers.close()
+
+
+async def test_when_descriptors_run_out_a_start_is_refused_in_words_and_the_next_one_succeeds(
+    store: Store, tmp_path: Path
+) -> None:
+    workers = supervised(store, tmp_path)
+    await workers.listen()
+    before = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (len(os.listdir("/proc/self/fd")) - 1, before[1]))
+    try:
+        with pytest.raises(SpawnRefused, match="EMFILE"):
+            await workers.bring_up("shop")
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, before)
+    assert (await workers.bring_up("shop")).alive
+    await workers.close()
+
+
+async def test_a_program_that_is_missing_is_told_in_words(store: Store, tmp_path: Path) -> None:
+    config = WorkerConfig(directory=tmp_path, command=("/nonexistent/node",), environment={})
+    workers = Workers(config, store, Forever())
+    await workers.listen()
+    with pytest.raises(SpawnRefused, match="ENOENT") as refused:
+        await workers.bring_up("shop")
+    assert "make setup-run" in refused.value.human
+    assert workers.alive == []
+    await workers.close()
+
+
+async def test_the_rows_of_a_whole_fleet_that_is_gone_are_forgotten_in_one_write(
+    store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    writer, submitted = vars(store)["_writer"], list[object]()
+    gone = [WorkerRow(f"w-{n}", f"s-{n}", 2**22 + n, 1, b"") for n in range(1200)]
+
+    async def add(connection: AsyncConnection) -> None:
+        await connection.execute(insert(schema.workers), [msgspec.structs.asdict(row) for row in gone])
+
+    await writer.submit(add)
+    submit = writer.submit
+    monkeypatch.setattr(writer, "submit", lambda *given, **more: submitted.append(given) or submit(*given, **more))
+    workers = supervised(store, tmp_path)
+    await workers.listen()
+    assert len(submitted) == 1, "a commit for each takes half a minute after a reboot"
+    assert await store.workers() == []
+    await workers.close()
+
+
+async def test_large_logs_are_cut_in_a_thread(store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(workers_module, "HOUSEKEEPING_SECONDS", 0.05)
+    threads: list[int] = []
+    monkeypatch.setattr(WorkerLogs, "keep_small", lambda _: threads.append(threading.get_ident()))
+    workers = supervised(store, tmp_path)
+    await workers.listen()
+
+    async def cut() -> bool:
+        return bool(threads)
+
+    await eventually(cut, what="a look at the logs")
+    await workers.close()
+    assert threading.get_ident() not in threads, "a worker that prints gigabytes would stall all sessions"

@@ -1,6 +1,7 @@
 """The forecast: what ends first, how many more fit, what is missing, and how long all take to come back. And what its figures rest on."""
 
 import dataclasses
+import errno
 import itertools
 import math
 from collections.abc import Mapping
@@ -309,6 +310,20 @@ class Told:
             self.cpu.pop(self.pid or 0, None)
         elif self.pid is not None:
             self.cpu[self.pid] = cpu
+
+
+def test_a_process_that_cannot_be_read_fails_no_session() -> None:
+    """The event is passed on by the session's own actor: what fails here would close an open socket."""
+    told = Told()
+
+    def without_descriptors(_: int) -> float:
+        raise OSError(errno.EMFILE, "Too many open files")
+
+    vars(told.costs)["_cpu_seconds"] = without_descriptors
+    told.states("starting", "held", "connecting", "open", cpu=1.0)
+    told.wait(3600)
+    assert len(told.passed) == 3
+    assert told.costs.login().samples == 0
 
 
 def test_a_login_costs_what_the_worker_used_between_connect_and_open() -> None:

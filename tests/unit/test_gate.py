@@ -7,7 +7,7 @@ import random
 import pytest
 
 from sessions.model import SessionId
-from supervisor.gate import Gate, GateConfig
+from supervisor.gate import FAILED_SECONDS, Gate, GateConfig
 from supervisor.ticket import GateTicket
 
 pytestmark = [pytest.mark.looptime, pytest.mark.usefixtures("no_tasks_left")]
@@ -501,3 +501,23 @@ async def _land_and_finish(gate: Gate, number: int, seconds: float = 0.0) -> flo
         return _now()
     finally:
         ticket.finish(succeeded=True)
+
+
+async def test_an_error_of_our_own_ends_nobodys_wait(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever is held has nothing but the gate's own timer to wait for."""
+    gate = Gate(GateConfig(rate_per_second=1, burst=1), random.Random(1))
+    broken = True
+    pump_lines = gate._pump_lines
+
+    def fails(now: float) -> float:
+        if broken:
+            raise RuntimeError("a bug")
+        return pump_lines(now)
+
+    monkeypatch.setattr(gate, "_pump_lines", fails)
+    waiting = asyncio.create_task(gate.admit(SessionId("shop")))
+    await asyncio.sleep(60)
+    assert not waiting.done()
+    broken = False
+    async with asyncio.timeout(2 * FAILED_SECONDS):
+        (await waiting).finish(succeeded=True)

@@ -4,11 +4,14 @@ import asyncio
 from collections.abc import Mapping
 from typing import Any
 
+import msgspec
 import pytest
+import typer
 
 from sessions.events import Command
-from sessions.model import Refused, SessionNotFound
+from sessions.model import Refused, SessionNotFound, StoreUnavailable
 from sessions.model import SessionState as S
+from supervisor import worker_commands
 from supervisor.roll import PATIENCE_SECONDS, Roll, RollView
 
 pytestmark = [pytest.mark.looptime(noop_cycles=6), pytest.mark.usefixtures("no_tasks_left")]
@@ -225,3 +228,33 @@ async def test_close_stops_in_the_middle_and_leaves_what_was_replaced() -> None:
     assert [bool(session.asked) for session in fleet.sessions] == [True, True, False]
     assert fleet.roll.view().running is False
     await RollingFleet().roll.close()
+
+
+@pytest.mark.parametrize("error", [StoreUnavailable("The disk is full."), RuntimeError("a bug")])
+async def test_a_session_that_fails_does_not_end_the_roll(error: Exception) -> None:
+    fleet = RollingFleet()
+    fleet.add("a").error = error
+    fleet.add("b")
+    fleet.roll.begin()
+    view = await fleet.over()
+    assert (view.total, view.replaced, view.failed) == (2, 1, ("a",))
+
+
+@pytest.mark.parametrize(
+    ("ended", "says"),
+    [
+        (RollView(False, 5, 1, (), None, "1 of 5 workers done."), "broke off"),
+        (RollView(False, 5, 4, ("a",), None, "5 of 5 workers done, 1 failed."), "Not replaced: a"),
+    ],
+)
+def test_the_command_succeeds_only_if_all_were_replaced(
+    ended: RollView, says: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    async def rolled(*_: object) -> Any:
+        return msgspec.to_builtins(ended)
+
+    monkeypatch.setattr(worker_commands, "_roll", rolled)
+    with pytest.raises(typer.Exit) as left:
+        worker_commands.roll(everybody=False, wait=True)
+    assert left.value.exit_code == 1
+    assert says in capsys.readouterr().err

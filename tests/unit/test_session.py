@@ -143,6 +143,30 @@ async def test_a_worker_that_is_gone_as_it_is_told_to_connect_counts_as_a_crash(
         assert world.alerts("session_error") == []
 
 
+@pytest.mark.parametrize(
+    "report",
+    [
+        wire.State("shop", attempt=1, stage="paired"),
+        wire.State("shop", attempt=1, stage="qr_retired"),
+        wire.Qr("shop", attempt=1, qr="AGAIN"),
+        wire.Opened("shop", attempt=1, jid="15550000009:1@s.whatsapp.net"),
+    ],
+    ids=lambda report: getattr(report, "stage", type(report).__name__),
+)
+async def test_a_worker_that_pairs_or_opens_what_is_open_is_ended(report: wire.Up) -> None:
+    async with World() as world:
+        await world.start()
+        await world.until(S.OPEN)
+        mad = world.workers.last
+        mad.report(report)
+        await asyncio.sleep(30)
+        await world.until(S.OPEN)
+        assert mad.killed
+        assert world.session.reconnection().close_reason is R.WORKER_EXITED
+        assert world.session.view().jid == "15550000001:1@s.whatsapp.net", "whom it belongs to is not changed"
+        assert world.alerts("session_error") == [], "it is no error of this program"
+
+
 async def test_a_worker_that_ends_in_any_state_is_replaced() -> None:
     for state in (S.HELD, S.CONNECTING, S.QR, S.OPEN, S.WAITING):
         async with World() as world:

@@ -127,6 +127,34 @@ def test_however_much_a_worker_says_its_logs_stay_bounded(
     assert _names(directory) == ["worker-shop.log", "worker-shop.log.1"]
 
 
+def test_of_a_file_that_has_grown_enormous_only_the_end_is_put_aside(logs: WorkerLogs, directory: Path) -> None:
+    """What a worker said last is what is looked for; a copy of all of it would double a disk that is filling up."""
+    file = logs.begin("w-1", "shop")
+    with file.open("r+b" if file.exists() else "w+b") as writing:
+        writing.seek(8 * worker_logs.MAX_LOG_BYTES)
+        writing.write(b"the last words")
+    logs.keep_small()
+    assert file.stat().st_size == 0
+    aside = directory / "worker-shop.log.1"
+    assert aside.stat().st_size == worker_logs.KEPT_BYTES
+    assert aside.read_bytes().endswith(b"the last words")
+    assert aside.stat().st_mode & 0o077 == 0
+    assert _names(directory) == ["worker-shop.log", "worker-shop.log.1"]
+
+
+def test_one_file_that_cannot_be_cut_keeps_no_other_from_it(
+    logs: WorkerLogs, directory: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(worker_logs, "MAX_LOG_BYTES", 10)
+    for number, session in enumerate(("a", "b", "c")):
+        logs.begin(f"w-{number}", session).write_text("x" * 100)
+    (directory / "worker-b.log.1").mkdir()  # nothing can be put in its place
+    (directory / "worker-b.log.1" / "file").touch()
+    with pytest.raises(OSError, match="worker-b"):
+        logs.keep_small()
+    assert [(directory / f"worker-{name}.log").stat().st_size for name in "abc"] == [0, 0, 0]
+
+
 # --- which code -----------------------------------------------------------------------------------------------------------
 
 

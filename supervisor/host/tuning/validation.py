@@ -8,9 +8,10 @@ import asyncio
 import contextlib
 import errno
 import os
+import socket
 import statistics
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -26,6 +27,8 @@ AT_ONCE: Final = 100
 """Connections that are being opened at the same time; more would test the queue before accept(), not the limits."""
 CONNECTIONS_SECONDS: Final = 60.0
 """For all of them: 10,000 take a few seconds. A firewall that drops packets on loopback ends here."""
+SETTLING_SECONDS: Final = 0.5
+"""Those that were accepted are answered, before those that could not be are refused, which ends the test."""
 CPU_SAMPLES: Final = 3
 CPU_PAUSE_SECONDS: Final = 1.1
 """A little more than the sampler's own second, so that each sample is a new one."""
@@ -173,51 +176,74 @@ async def open_connections(wanted: int, seconds: float = CONNECTIONS_SECONDS) ->
     """Open them on loopback and hold them all at once; a byte goes there and back on each. All are closed again."""
     began = time.monotonic()
     held: list[asyncio.StreamWriter] = []
-    answering: list[asyncio.StreamWriter] = []
     trouble: list[str] = []
-    loop = asyncio.get_running_loop()
-    before = loop.get_exception_handler()
-    # asyncio tells the handler, and no caller, that accept() ran out of descriptors.
-    loop.set_exception_handler(lambda _, context: trouble.append(_accept_trouble(context)))
     try:
-        server = await asyncio.start_server(_echo(answering), LOOPBACK, 0, backlog=BACKLOG)
+        listener = socket.create_server((LOOPBACK, 0), backlog=BACKLOG)
     except OSError as error:
-        loop.set_exception_handler(before)
         return Opened(connections=0, seconds=time.monotonic() - began, trouble=error.strerror or str(error))
+    listener.setblocking(False)
+    port = listener.getsockname()[1]
+    answering = asyncio.create_task(_answer_all(listener, trouble))
+    gate = asyncio.Semaphore(AT_ONCE)
     try:
-        port = server.sockets[0].getsockname()[1]
-        gate = asyncio.Semaphore(AT_ONCE)
-        try:
-            async with asyncio.timeout(seconds):
-                await _until_one_fails([_connect(port, gate, held) for _ in range(wanted)])
-        except TimeoutError:
-            trouble.append(f"not all were open after {seconds:.0f} s")
-        except OSError as error:
-            trouble.insert(0, error.strerror or str(error))
-        return Opened(connections=len(held), seconds=time.monotonic() - began, trouble=trouble[0] if trouble else "")
+        async with asyncio.timeout(seconds):
+            await _until_one_fails([_connect(port, gate, held) for _ in range(wanted)])
+    except TimeoutError:
+        trouble.append(f"not all were open after {seconds:.0f} s")
+    except OSError as error:
+        trouble.append(error.strerror or str(error))
     finally:
-        server.close()
-        await _close([*held, *answering])
-        loop.set_exception_handler(before)
+        opened, took = len(held), time.monotonic() - began
+        answering.cancel()
+        await asyncio.gather(answering, return_exceptions=True)
+        await _close(held)
+    return Opened(connections=opened, seconds=took, trouble=trouble[0] if trouble else "")
 
 
-def _accept_trouble(context: dict[str, object]) -> str:
-    error = context.get("exception")
-    return (error.strerror if isinstance(error, OSError) else None) or str(context.get("message", "unknown"))
+async def _answer_all(listener: socket.socket, trouble: list[str]) -> None:
+    """Be the other end of each, until cancelled. The first connection that cannot be accepted ends the test.
+
+    asyncio's own server would try again for ever, each second, also when it has been closed meanwhile, with a traceback for each try.
+    """
+    loop = asyncio.get_running_loop()
+    async with _Ends() as ends:
+        with listener:  # what waits to be accepted is refused when it closes
+            try:
+                while True:
+                    connection, _ = await loop.sock_accept(listener)
+                    ends.answer(connection)
+            except OSError as error:
+                trouble.append(error.strerror or str(error))
+                await asyncio.sleep(SETTLING_SECONDS)
+        await loop.create_future()  # those that were accepted go on until all is over
 
 
-def _echo(
-    answering: list[asyncio.StreamWriter],
-) -> Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]:
-    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        answering.append(writer)
+class _Ends:
+    """The ends that answer; all of them end with the block."""
+
+    def __init__(self) -> None:
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    async def __aenter__(self) -> "_Ends":
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    def answer(self, connection: socket.socket) -> None:
+        """Send back what comes."""
+        self._tasks.add(asyncio.create_task(self._echo(connection)))
+
+    @staticmethod
+    async def _echo(connection: socket.socket) -> None:
+        loop = asyncio.get_running_loop()
         # The other end goes away when the test is over: that is no failure.
-        with contextlib.suppress(ConnectionError):
-            while data := await reader.read(1):
-                writer.write(data)
-                await writer.drain()
-
-    return serve
+        with connection, contextlib.suppress(ConnectionError):
+            connection.setblocking(False)
+            while data := await loop.sock_recv(connection, 1):
+                await loop.sock_sendall(connection, data)
 
 
 async def _connect(port: int, gate: asyncio.Semaphore, held: list[asyncio.StreamWriter]) -> None:
