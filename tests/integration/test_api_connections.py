@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 import structlog
-from aiohttp import web
+from aiohttp import http_parser, web
 
 from api import connections
 from api.connections import Owes
@@ -87,7 +87,9 @@ async def test_malformed_requests_are_counted_once_a_minute(
     assert not [line for line in logged if line["log_level"] == "error"]
 
 
-async def test_a_compressed_body_is_neither_inflated_nor_taken() -> None:
+async def test_a_compressed_body_is_neither_inflated_nor_taken(monkeypatch: pytest.MonkeyPatch) -> None:
+    inflated = []
+    monkeypatch.setattr(http_parser, "ZLibDecompressor", lambda *_given, **_named: inflated.append(1))
     bomb = gzip.compress(bytes(50_000_000))
     async with api(ECHO, token=TOKEN) as address:
         unknown = await ask(address, "POST", "/echo", bomb, Content_Encoding="gzip")
@@ -97,6 +99,7 @@ async def test_a_compressed_body_is_neither_inflated_nor_taken() -> None:
     assert (known.status, known.error["code"]) == (415, "encoded_body")
     assert "Content-Encoding" in known.error["hint"]
     assert plain.status == 200
+    assert inflated == []
 
 
 async def test_a_refusal_is_read_by_who_is_still_sending_and_ends_the_connection() -> None:
@@ -240,11 +243,11 @@ async def test_where_all_work_a_further_call_is_refused_in_the_one_shape() -> No
 
 async def test_a_waiting_call_ends_with_its_connection_and_a_command_is_carried_through() -> None:
     ended: list[str] = []
-    begun: list[str] = []
+    begun: list[web.Request] = []
     go_on = asyncio.Event()
 
     async def waiting(request: web.Request) -> web.Response:
-        begun.append(request.method)
+        begun.append(request)
         try:
             await go_on.wait()
             ended.append(f"{request.method} done")
@@ -256,19 +259,19 @@ async def test_a_waiting_call_ends_with_its_connection_and_a_command_is_carried_
     async def outcome() -> list[str]:
         return ended
 
+    async def hung_up() -> list[bool]:
+        return [request.transport is None for request in begun]
+
     async with api(web.get("/wait", waiting), web.post("/command", waiting)) as address:
-        for method, path in (("GET", "/wait"), ("POST", "/command")):
+        for number, call in enumerate(("GET /wait", "POST /command"), 1):
             _, writer = await asyncio.open_connection(*address)
-            writer.write(f"{method} {path} HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n".encode())
-            await eventually(lambda: _now(len(begun)), lambda count, m=method: count > (m == "POST"))
+            writer.write(f"{call} HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n".encode())
+            await eventually(hung_up, lambda seen, n=number: len(seen) == n)
             reset(writer)
+        await eventually(hung_up, lambda seen: seen == [True, True])
         await eventually(outcome, lambda seen: seen == ["GET cancelled"])
         go_on.set()
         await eventually(outcome, lambda seen: seen == ["GET cancelled", "POST done"])
-
-
-async def _now(value: int) -> int:
-    return value
 
 
 @pytest.mark.parametrize(
