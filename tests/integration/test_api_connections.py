@@ -1,6 +1,7 @@
 """Whoever calls the API, whatever he sends or leaves out: one shape of answer, bounded resources, and /healthz gets through."""
 
 import asyncio
+import gc
 import gzip
 import logging
 from collections.abc import Iterator
@@ -11,6 +12,7 @@ from aiohttp import http_parser, web
 
 from api import connections
 from api.connections import Owes
+from api.errors import BadRequest
 from scripts.lab import eventually
 from supervisor.feed import Page
 from tests.api_tools import TOKEN, Answer, api, ask, raw, reset
@@ -272,6 +274,33 @@ async def test_a_waiting_call_ends_with_its_connection_and_a_command_is_carried_
         await eventually(outcome, lambda seen: seen == ["GET cancelled"])
         go_on.set()
         await eventually(outcome, lambda seen: seen == ["GET cancelled", "POST done"])
+
+
+async def test_a_command_that_fails_when_its_caller_has_gone_leaves_nothing_unheard(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    begun: list[web.Request] = []
+    go_on, over = asyncio.Event(), asyncio.Event()
+
+    async def failing(request: web.Request) -> web.Response:
+        begun.append(request)
+        await go_on.wait()
+        asyncio.get_running_loop().call_later(0.05, over.set)
+        raise BadRequest("No.", "Try yes.")
+
+    async def hung_up() -> list[bool]:
+        return [request.transport is None for request in begun]
+
+    async with api(web.post("/command", failing)) as address:
+        _, writer = await asyncio.open_connection(*address)
+        writer.write(b"POST /command HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n")
+        await eventually(hung_up, lambda seen: seen == [False])
+        reset(writer)
+        await eventually(hung_up, lambda seen: seen == [True])
+        go_on.set()
+        await over.wait()
+    gc.collect()
+    assert "never retrieved" not in caplog.text
 
 
 @pytest.mark.parametrize(
