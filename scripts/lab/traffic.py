@@ -27,12 +27,6 @@ class Traffic:
         self._stopped = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
 
-    async def introduce(self, supervisor: Supervisor) -> None:
-        """One text to each session, and wait for it: Baileys may swap the first texts of somebody whom it has never heard of."""
-        for session in self._sessions:
-            await self.send(session, 0)
-        await self.arrived(supervisor)
-
     async def __aenter__(self) -> "Traffic":
         """Let it flow."""
         self._task = asyncio.create_task(self._flow())

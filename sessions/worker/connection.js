@@ -6,6 +6,7 @@
 import { setImmediate as nextTurn } from 'node:timers/promises';
 import { generateMessageIDV2, makeWASocket } from '@whiskeysockets/baileys';
 import { addressee } from './addressee.js';
+import { ArrivalOrder } from './arrival-order.js';
 import { closeFacts, closeReason } from './close-reason.js';
 import { inbound, receiptsOfReaders, receiptsOfUpdates, recipient } from './messages.js';
 import { OfflineQueue } from './offline-queue.js';
@@ -83,6 +84,7 @@ export class Connection {
   #standing = new Standing();
   #registration;
   #queue = new OfflineQueue();
+  #order = new ArrivalOrder();
   /** Texts in a row that the server has not acknowledged, though it could have. */
   #unacknowledged = 0;
   /** Through the proxy. @type {import('./proxy.js').Way | null} */
@@ -263,6 +265,7 @@ export class Connection {
   /** @param {WASocket} sock */
   #listen(sock) {
     const { auth, plaintexts, mustBeSilent, onReceipt } = this.#context;
+    this.#order.attend(sock);
     const desk = plaintexts.attend(sock, () => this.#transport?.speak());
     this.#transport = new Transport(sock, {
       paired: auth.registered,
@@ -294,7 +297,10 @@ export class Connection {
     ev.emit = (event, data) => {
       if (event === 'messages.upsert') {
         const { messages } = /** @type {Events['messages.upsert']} */ (data);
-        for (const message of messages) pass(inbound(message), this.#context.onMessage);
+        for (const message of messages) {
+          this.#order.shown(message.key.id);
+          pass(inbound(message), this.#context.onMessage);
+        }
         this.#context.plaintexts.shown();
       }
       return emit(event, data);

@@ -115,5 +115,41 @@ function phoneFirst(jid, alternative) {
 /** @param {import('@whiskeysockets/baileys').proto.IMessage} content */
 function textOf(content) {
   const caption = content.imageMessage?.caption ?? content.videoMessage?.caption ?? content.documentMessage?.caption;
-  return content.conversation || content.extendedTextMessage?.text || caption || null;
+  return content.conversation || content.extendedTextMessage?.text || caption || choiceOf(content) || null;
+}
+
+/**
+ * What was chosen of buttons or of a list, as the person saw it; else the id that whoever offered it has given it.
+ *
+ * @param {import('@whiskeysockets/baileys').proto.IMessage} content
+ */
+function choiceOf(content) {
+  const { buttonsResponseMessage: button, templateButtonReplyMessage: template } = content;
+  const { listResponseMessage: row, interactiveResponseMessage: interactive } = content;
+  return (
+    button?.selectedDisplayText ||
+    button?.selectedButtonId ||
+    template?.selectedDisplayText ||
+    template?.selectedId ||
+    row?.title ||
+    row?.description ||
+    row?.singleSelectReply?.selectedRowId ||
+    interactive?.body?.text ||
+    choiceIn(interactive?.nativeFlowResponseMessage?.paramsJson)
+  );
+}
+
+/**
+ * @param {string | null | undefined} json made by the sender's client: anything
+ * @returns {string | undefined}
+ */
+function choiceIn(json) {
+  /** @type {any} */
+  let chosen;
+  try {
+    chosen = JSON.parse(json || 'null');
+  } catch {
+    return undefined; // without a word of the person's, as any other message that has none
+  }
+  return [chosen?.display_text, chosen?.title, chosen?.id].find((text) => typeof text === 'string' && text !== '');
 }

@@ -44,6 +44,53 @@ test('a caption below a picture that vanishes, from a LID whose number is known,
   assert.deepEqual([from, participant, text, kind], [group.remoteJid, participantAlt, 'look', 'imageMessage']);
 });
 
+/** @type {[string, import('@whiskeysockets/baileys').proto.IMessage, string | null][]} */
+const CHOICES = [
+  [
+    'a button',
+    { buttonsResponseMessage: { selectedButtonId: 'b1', selectedDisplayText: 'Yes, please' } },
+    'Yes, please',
+  ],
+  ['a button without its words', { buttonsResponseMessage: { selectedButtonId: 'b1' } }, 'b1'],
+  [
+    'a button of a template',
+    { templateButtonReplyMessage: { selectedId: 't1', selectedDisplayText: 'Call me' } },
+    'Call me',
+  ],
+  ['a button of a template without its words', { templateButtonReplyMessage: { selectedId: 't1' } }, 't1'],
+  [
+    'a row of a list',
+    { listResponseMessage: { title: 'Large', description: '40 cm', singleSelectReply: { selectedRowId: 'r1' } } },
+    'Large',
+  ],
+  ['a row of a list without its words', { listResponseMessage: { singleSelectReply: { selectedRowId: 'r1' } } }, 'r1'],
+  ['a flow', { interactiveResponseMessage: { body: { text: 'Tomorrow' } } }, 'Tomorrow'],
+  ...[
+    ['{"id":"f1","display_text":"At ten"}', 'At ten'],
+    ['{"id":"f1"}', 'f1'],
+    ['{"id":7}', null],
+    ['[]', null],
+    ['null', null],
+    ['not JSON', null],
+    ['', null],
+  ].map(
+    ([paramsJson, text]) =>
+      /** @type {any} */ ([
+        `a flow that says ${paramsJson}`,
+        { interactiveResponseMessage: { nativeFlowResponseMessage: { name: 'quick_reply', paramsJson } } },
+        text,
+      ]),
+  ),
+];
+
+for (const [what, message, text] of CHOICES) {
+  test(`what was chosen is the text: ${what}`, () => {
+    const wrapped = { ephemeralMessage: { message } };
+    assert.equal(inbound({ key, message })?.text, text);
+    assert.equal(inbound({ key, message: wrapped })?.text, text);
+  });
+}
+
 test('housekeeping, placeholders and empty messages are nobody’s words', () => {
   for (const message of [undefined, {}, { protocolMessage: {} }, { senderKeyDistributionMessage: {} }]) {
     assert.equal(inbound({ key, message }), null);

@@ -3,15 +3,19 @@
 import assert from 'node:assert/strict';
 import { once } from 'node:events';
 import { createServer, get } from 'node:http';
+import { isIP } from 'node:net';
 import { test } from 'node:test';
 import { wayThrough } from './proxy.js';
 import { startHttpProxy, startProxy, startSocksProxy } from './testing/proxies.js';
 
 const ACCOUNT = { user: 'som@one', password: 'p:ss/w#rd' };
 
-/** @param {import('node:test').TestContext} t */
-async function startTarget(t) {
-  const server = createServer((_, response) => response.end('reached')).listen(0, '127.0.0.1');
+/**
+ * @param {import('node:test').TestContext} t
+ * @param {string} host
+ */
+async function startTarget(t, host = '127.0.0.1') {
+  const server = createServer((_, response) => response.end('reached')).listen(0, host);
   await once(server, 'listening');
   t.after(() => server.close().closeAllConnections());
   return /** @type {import('node:net').AddressInfo} */ (server.address()).port;
@@ -48,10 +52,13 @@ for (const [name, start] of KINDS) {
 }
 
 test('names are looked up where the scheme says', async (t) => {
-  const [proxy, port] = [await startSocksProxy(t, undefined, 'socks5h'), await startTarget(t)];
+  // Whatever `localhost` is here: Debian's own /etc/hosts begins with ::1, others with 127.0.0.1.
+  const [proxy, port] = [await startSocksProxy(t, undefined, 'socks5h'), await startTarget(t, 'localhost')];
   assert.equal(await ask(wayThrough(proxy.url), `http://localhost:${port}`), 'reached');
   assert.equal(await ask(wayThrough(proxy.url.replace('socks5h', 'socks5')), `http://localhost:${port}`), 'reached');
-  assert.deepEqual(proxy.reached[0], `localhost:${port}`);
+  const [byTheProxy, byUs] = proxy.reached.map((where) => where.slice(0, where.lastIndexOf(':')));
+  assert.equal(byTheProxy, 'localhost');
+  assert.notEqual(isIP(byUs), 0, byUs);
 });
 
 /**

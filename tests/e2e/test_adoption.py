@@ -67,7 +67,6 @@ async def test_whatsapp_notices_no_kill_of_the_supervisor_however_long_it_is_awa
     await pair(supervisor, standin, *names)
     workers, before, paired = await supervisor.workers(), await standin.last_entry(), await supervisor.last_event()
     traffic = Traffic(standin, names, every_seconds=1.0)
-    await traffic.introduce(supervisor)
     async with traffic:
         for away_seconds in (0.2, 5.0, 50.0):
             await asyncio.sleep(1.0)
@@ -227,7 +226,6 @@ async def test_kills_at_random_moments_of_a_flood_neither_lose_nor_double_nor_sw
     await pair(supervisor, standin, *names)
     workers, before, dice = await supervisor.workers(), await standin.last_entry(), random.Random(5)
     traffic = Traffic(standin, names, every_seconds=0.06)
-    await traffic.introduce(supervisor)
     async with traffic:
         for _ in range(3):
             await asyncio.sleep(dice.uniform(0.1, 0.6))

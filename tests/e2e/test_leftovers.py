@@ -74,7 +74,9 @@ async def test_texts_that_were_confirmed_and_not_shown_are_shown_by_the_next_wor
     names = [f"leftover-{how}-{letter}" for letter in "ab"]
     await pair(supervisor, standin, *names)
     before, traffic = await standin.last_entry(), Traffic(standin, names, every_seconds=1.0)
-    await traffic.introduce(supervisor)
+    for name in names:
+        await traffic.send(name, 0)
+    await traffic.arrived(supervisor)
     await supervisor.kill()
     await restarted(supervisor, "tests.e2e.test_leftovers", names)
     for serial in range(1, TEXTS + 1):
@@ -104,7 +106,6 @@ async def test_kills_of_all_at_random_moments_of_a_flood_neither_lose_nor_double
     names = [f"leftover-flood-{letter}" for letter in "abc"]
     await pair(supervisor, standin, *names)
     dice, traffic = random.Random(7), Traffic(standin, names, every_seconds=0.02)
-    await traffic.introduce(supervisor)
     async with traffic:
         for _ in range(KILLS):
             await asyncio.sleep(dice.uniform(0.3, 1.0))
@@ -129,7 +130,7 @@ def take_no_message() -> None:
     Store.append_worker_event = append_or_not  # type: ignore[method-assign]
     from supervisor.cli import main
 
-    main()
+    main(["run"])
 
 
 if __name__ == "__main__":

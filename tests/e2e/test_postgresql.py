@@ -71,7 +71,6 @@ async def test_a_killed_supervisor_is_succeeded_without_a_login_and_the_password
     await pair(supervisor, standin, *names)
     assert not list(supervisor.directory.glob("*.db*")), "it really is elsewhere"
     traffic = Traffic(standin, names, 0.1)
-    await traffic.introduce(supervisor)
     before = [await logins(standin, name) for name in names]
     workers = await supervisor.workers()
     async with another_home(supervisor, f"{supervisor.directory.name}-second") as second:
@@ -108,7 +107,6 @@ async def test_a_database_that_is_restarted_under_traffic_costs_no_login_and_no_
     supervisor = await start_supervisor(database_url=written(database))
     await pair(supervisor, standin, "restarted")
     traffic = Traffic(standin, ["restarted"], 0.05)
-    await traffic.introduce(supervisor)
     before = await logins(standin, "restarted")
     async with traffic:
         for seconds in (0.0, 3.0):
@@ -178,7 +176,6 @@ async def test_a_database_that_stands_still_costs_no_login_and_no_text_and_calle
     supervisor = await start_supervisor(database_url=written(database))
     await pair(supervisor, standin, "still")
     traffic = Traffic(standin, ["still"], 0.1)
-    await traffic.introduce(supervisor)
     before = await logins(standin, "still")
     async with traffic, frozen(postgresql, database):
         patience = aiohttp.ClientTimeout(total=15)

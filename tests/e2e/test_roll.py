@@ -200,5 +200,6 @@ async def test_a_supervisor_killed_in_the_midst_of_a_roll_leaves_each_session_on
 
     await eventually(processes, lambda seen: workers < seen and len(seen) == 3, what="two workers, and one spare")
     traffic = Traffic(standin, names, every_seconds=1.0)
-    await traffic.introduce(supervisor)
+    for name in names:
+        await traffic.send(name, 0)
     assert doubled(await traffic.arrived(supervisor)) == []

@@ -74,7 +74,6 @@ async def test_a_failing_store_closes_no_session_acknowledges_nothing_and_all_re
     supervisor = await start_supervisor()
     await pair(supervisor, standin, name, bystander)
     traffic = Traffic(standin, [name], 0.1)
-    await traffic.introduce(supervisor)
     worker = (await supervisor.session(name))["performance"]["workerPid"]
     before = await logins(standin, name)
 
@@ -184,7 +183,6 @@ async def test_a_supervisor_that_is_killed_while_the_disk_is_full_loses_no_text(
     supervisor = await start_supervisor()
     await pair(supervisor, standin, "kept")
     traffic = Traffic(standin, ["kept"], 0.1)
-    await traffic.introduce(supervisor)
     before = await logins(standin, "kept")
     async with traffic:
         async with full_disk(supervisor):

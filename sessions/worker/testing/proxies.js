@@ -96,16 +96,24 @@ async function serveSocks(socket, proxy, account) {
     socket.write(Buffer.from([1, right ? 0 : 1]));
     if (!right) return void socket.end();
   }
-  const request = await readUntil(
-    socket,
-    (bytes) => bytes.length >= 10 && (bytes[3] === 1 || bytes.length >= 7 + bytes[4]),
-  );
-  const isAddress = request[3] === 1;
-  const host = isAddress ? request.subarray(4, 8).join('.') : String(request.subarray(5, 5 + request[4]));
-  const port = request.readUInt16BE(isAddress ? 8 : 5 + request[4]);
+  const request = await readUntil(socket, (bytes) => bytes.length >= 10 && bytes.length >= destination(bytes).end + 2);
+  const { host, end } = destination(request);
+  const port = request.readUInt16BE(end);
   proxy.reached.push(`${host}:${port}`);
   socket.write(Buffer.from([5, 0, 0, 1, 0, 0, 0, 0, 0, 0]));
   join(socket, connect(port, host));
+}
+
+/**
+ * Where a request wants to go, by the kind of its address (RFC 1928, section 5): IPv4, IPv6, or a name. `end`: in bytes.
+ *
+ * @param {Buffer} request of 5 bytes at least
+ */
+function destination(request) {
+  const [, , , kind, length] = request;
+  if (kind === 1) return { host: request.subarray(4, 8).join('.'), end: 8 };
+  if (kind === 4) return { host: (request.subarray(4, 20).toString('hex').match(/..../g) ?? []).join(':'), end: 20 };
+  return { host: String(request.subarray(5, 5 + length)), end: 5 + length };
 }
 
 /** @param {string} text */
