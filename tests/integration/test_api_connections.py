@@ -13,6 +13,8 @@ from aiohttp import http_parser, web
 from api import connections
 from api.connections import Owes
 from api.errors import BadRequest
+from api.handlers import Text
+from api.responses import raw_body
 from scripts.lab import eventually
 from supervisor.feed import Page
 from tests.api_tools import TOKEN, Answer, api, ask, raw, reset
@@ -274,6 +276,33 @@ async def test_a_waiting_call_ends_with_its_connection_and_a_command_is_carried_
         await eventually(outcome, lambda seen: seen == ["GET cancelled"])
         go_on.set()
         await eventually(outcome, lambda seen: seen == ["GET cancelled", "POST done"])
+
+
+async def test_a_caller_who_hangs_up_in_the_middle_of_a_body_is_no_error_of_the_program(
+    logged: list[dict[str, object]],
+) -> None:
+    begun: list[web.Request] = []
+    ended: list[object] = []
+
+    async def reading(request: web.Request) -> web.Response:
+        begun.append(request)
+        try:
+            await raw_body(request, Text)
+        except Exception as error:
+            ended.append(type(error))
+            raise
+        return web.Response()
+
+    async def outcome() -> tuple[int, list[object]]:
+        return len(begun), ended
+
+    async with api(web.post("/command", reading)) as address:
+        _, writer = await asyncio.open_connection(*address)
+        writer.write(b"POST /command HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: 99\r\n\r\nhalf")
+        await eventually(outcome, lambda seen: seen == (1, []))
+        reset(writer)
+        await eventually(outcome, lambda seen: seen == (1, [BadRequest]))
+    assert [line for line in logged if line["log_level"] == "error"] == []
 
 
 async def test_a_command_that_fails_when_its_caller_has_gone_leaves_nothing_unheard(
