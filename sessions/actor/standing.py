@@ -28,6 +28,8 @@ from sessions.surroundings import Surroundings
 
 S = SessionState
 
+WITHOUT_A_TRY: Final = frozenset({S.HELD, S.WAITING, S.STARTING})
+"""Where a session is away, and no try of its own is under way that would tell why."""
 REPORT_GRACE_SECONDS: Final = 10.0
 """How much later than its own deadline a worker may report before it is taken for hung."""
 
@@ -118,6 +120,9 @@ class Standing:
     def reconnection(self) -> Reconnection:
         """Why the session is where it is and what comes next."""
         now, last = self._now(), self._judgement.last_close
+        way = self._around.gate.closed_way(self.id) if self.state in WITHOUT_A_TRY else None
+        if way is not None:
+            last = self._judgement.as_found(way)
         return Reconnection(
             state=self.state,
             since=iso(self._since),
