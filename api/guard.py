@@ -16,8 +16,11 @@ from supervisor.settings import is_loopback
 
 OPEN_PATHS: Final = frozenset({"/healthz", "/readyz"})
 """A load balancer's probes carry no token, and learn nothing."""
-PROXY_HEADERS: Final = ("Forwarded", "Via", "X-Forwarded-For", "X-Forwarded-Host", "X-Forwarded-Proto", "X-Real-IP")
-"""What a proxy adds: the connection is its own, and whose call it carries the kernel cannot say."""
+PROXY_HEADERS: Final = re.compile(
+    "forwarded|via|x-forwarded.*|x-(real|client|cluster-client|original|originating)-.*|(true-client|cf-connecting|fastly-client)-ip",
+    re.IGNORECASE,
+)
+"""What proxies add: the connection is the proxy's own, and whose call it carries the kernel cannot say."""
 _HOST: Final = re.compile(r"(?P<name>\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+)(:[0-9]{1,5})?")
 """RFC 3986's host without all that a URL parser may read in two ways."""
 HOW_TO: Final = (
@@ -66,7 +69,7 @@ def _name(request: web.Request) -> str | None:
 
 def _stranger(request: web.Request, users: Set[int], told: WeakKeyDictionary[object, int]) -> str | None:
     """Why the caller is none of these users, in words; None: it is one of them."""
-    through = next((name for name in PROXY_HEADERS if name in request.headers), None)
+    through = next((name for name in request.headers if PROXY_HEADERS.fullmatch(name)), None)
     if through is not None:
         return f"This call comes through a proxy (it has the header {through})"
     transport = request.transport

@@ -89,7 +89,7 @@ async def force_reconnection(request: web.Request) -> web.Response:
 
 
 async def reset_circuit_breaker(request: web.Request) -> web.Response:
-    """Close the session's breaker and forget its failures."""
+    """Close the session's breaker and forget its failures. It cuts the breaker's wait short, and no other: a server that wants time gets it."""
     session = _session(request)
     await session.ask(Command.RESET_BREAKER)
     return json({"id": session.id, "breaker": session.reconnection().breaker})

@@ -83,6 +83,8 @@ def _outage(hold: HoldView | None) -> Outage | None:
         canary=hold.canary,
         next_canary_in_seconds=hold.next_canary_in_seconds,
         back_in_seconds=hold.estimated_seconds_until_all_back,
+        way_reason=hold.way_reason,
+        next_look_in_seconds=hold.next_look_in_seconds,
     )
 
 

@@ -4,6 +4,7 @@ Like the monitor it imports nothing of the program that it watches.
 """
 
 import contextlib
+import errno
 import json
 import os
 import time
@@ -101,23 +102,22 @@ def _duration(seconds: float) -> str:
 
 
 class Memory:
-    """The file. What cannot be read counts as nothing: then everything is told anew."""
+    """The file. What cannot be read counts as nothing: then everything is told anew.
 
-    def __init__(self, file: Path) -> None:
+    `spare`: where it is kept if the file's disk takes nothing at all; on another disk, and in a directory that is everybody's.
+    """
+
+    def __init__(self, file: Path, spare: Path) -> None:
         self._file = file
+        self._spare = spare
 
     def read(self) -> Troubles:
-        """What is known."""
-        try:
-            document = json.loads(self._file.read_bytes())
-            if document["format"] != FORMAT:
-                return {}
-            return {str(key): _trouble(one) for key, one in document["known"].items()}
-        except (OSError, ValueError, LookupError, TypeError, AttributeError):
-            return {}
+        """What is known. While there is a spare file, it is the newer one."""
+        spare = _read(self._spare)
+        return _read(self._file) or {} if spare is None else spare
 
     def write(self, known: Troubles) -> None:
-        """Keep it, whole or not at all; on a full disk over the old one, if it has the room. Raises OSError."""
+        """Keep it, whole or not at all; on a full disk over the old one, if it has the room, or in the spare file. Raises OSError."""
         content = json.dumps({"format": FORMAT, "known": {key: asdict(one) for key, one in known.items()}}).encode()
         content = content.ljust(-(-len(content) // ROOM_BYTES) * ROOM_BYTES)
         beside = self._file.with_name(self._file.name + ".new")
@@ -129,20 +129,49 @@ class Memory:
         except OSError:
             with contextlib.suppress(OSError):
                 beside.unlink()
-            if not self._written_over(content):
-                raise
+            if not _written_over(self._file, content):
+                _write_spare(self._spare, content)
+                return
+        with contextlib.suppress(OSError):
+            self._spare.unlink()
 
-    def _written_over(self, content: bytes) -> bool:
-        """Whether it could be written where it stands: its blocks are its own, however full the disk is."""
-        try:
-            with _private(self._file) as handle:
-                if os.fstat(handle).st_size < len(content):
-                    return False
-                _write_all(handle, content)
-                os.ftruncate(handle, len(content))
-        except OSError:
-            return False
-        return True
+
+def _read(file: Path) -> Troubles | None:
+    """What stands in a file of our own; None: there is none, or it is another's, or broken."""
+    try:
+        handle = os.open(file, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
+        with os.fdopen(handle, "rb") as opened:
+            if os.fstat(handle).st_uid != os.geteuid():
+                return None
+            document = json.loads(opened.read())
+        if document["format"] != FORMAT:
+            return None
+        return {str(key): _trouble(one) for key, one in document["known"].items()}
+    except (OSError, ValueError, LookupError, TypeError, AttributeError):
+        return None
+
+
+def _written_over(file: Path, content: bytes) -> bool:
+    """Whether it could be written where it stands: its blocks are its own, however full the disk is."""
+    try:
+        with _private(file) as handle:
+            if os.fstat(handle).st_size < len(content):
+                return False
+            _write_all(handle, content)
+            os.ftruncate(handle, len(content))
+    except OSError:
+        return False
+    return True
+
+
+def _write_spare(file: Path, content: bytes) -> None:
+    """Raises OSError, also when somebody else has put a file there."""
+    with _private(file, os.O_CREAT | os.O_NONBLOCK) as handle:
+        if os.fstat(handle).st_uid != os.geteuid():
+            raise PermissionError(errno.EPERM, "it is another user's", str(file))
+        os.fchmod(handle, 0o600)
+        os.ftruncate(handle, 0)
+        _write_all(handle, content)
 
 
 @contextlib.contextmanager

@@ -1,6 +1,7 @@
 """What a session waits for: at most one *step* (a worker, a ticket, the end of a wait), and the deadlines of what it is owed."""
 
 import asyncio
+import itertools
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -15,8 +16,9 @@ class Agenda:
         self._inbox = inbox
         self._step: asyncio.Task[None] | None = None
         self._number = 0
-        self._deadlines: list[tuple[float, asyncio.Handle]] = []
-        """When each is due, and its timer. uvloop's own does not say: for a delay of 0 it has no `when`."""
+        self._deadlines: dict[int, asyncio.Handle] = {}
+        """Those to come. One that has come is let go: an open session that is looked at for months would keep them all."""
+        self._deadline_numbers = itertools.count()
 
     @property
     def idle(self) -> bool:
@@ -50,17 +52,18 @@ class Agenda:
 
     def later(self, seconds: float, event: Event) -> None:
         """Put an event into the inbox then, unless the deadlines are cleared before."""
-        loop = asyncio.get_running_loop()
-        now = loop.time()
-        # Those that have come are let go: an open session that is looked at for months would keep them all.
-        self._deadlines = [(due, timer) for due, timer in self._deadlines if due > now]
-        self._deadlines.append((now + seconds, loop.call_later(seconds, self._inbox.put_nowait, event)))
+        number = next(self._deadline_numbers)
+        self._deadlines[number] = asyncio.get_running_loop().call_later(seconds, self._come, number, event)
 
     def clear_deadlines(self) -> None:
         """Nothing is owed any more."""
-        for _, timer in self._deadlines:
+        for timer in self._deadlines.values():
             timer.cancel()
         self._deadlines.clear()
+
+    def _come(self, number: int, event: Event) -> None:
+        del self._deadlines[number]
+        self._inbox.put_nowait(event)
 
     async def _run(self, number: int, work: Callable[[], Awaitable[Any]], done: Callable[[int, Any], Step]) -> None:
         try:

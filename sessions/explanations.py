@@ -247,13 +247,18 @@ UNPAIRED: Final = "It was never paired with a phone."
 
 
 class Outage(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
-    """What holds the session. `reason`: `outage`, or a close reason. `canary`: whose try is under way; `back_in_seconds`: of all."""
+    """What holds the session. `reason`: `outage`, or a close reason. `canary`: whose try is under way; `back_in_seconds`: of all.
+
+    `way_reason`: why WhatsApp cannot be reached at all, if that is known; `next_look_in_seconds`: when that is looked at again.
+    """
 
     reason: str
     words: str
     canary: str | None
     next_canary_in_seconds: float | None
     back_in_seconds: float
+    way_reason: R | None = None
+    next_look_in_seconds: float | None = None
 
 
 class Entry(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
@@ -362,8 +367,9 @@ def _what_to_do(standing: Standing, story: list[Incident]) -> str:
     outage = standing.outage
     if outage is None or _is_its_own(standing, outage, story):
         return standing.reconnection.human_action
-    if outage.reason in _REASONS:
-        return standing.rules[R(outage.reason)].human.replace("{id}", standing.id)
+    reason = outage.way_reason or (R(outage.reason) if outage.reason in _REASONS else None)
+    if reason is not None and standing.rules[reason].human != NOTHING:
+        return standing.rules[reason].human.replace("{id}", standing.id)
     return OUTAGE_DO
 
 
@@ -441,6 +447,9 @@ def _breaker_decides(shown: Reconnection) -> bool:
 
 
 def _with_the_outage(session: str, outage: Outage) -> str:
+    if outage.way_reason is not None and outage.canary is None:
+        look = duration(max(1.0, outage.next_look_in_seconds or 0.0))
+        return f"as soon as WhatsApp can be reached: wasup looks again in about {look}, without a login, and then a canary logs in"
     if outage.canary == session:
         return "now: it is the canary of the outage, and its success releases all"
     if outage.canary is not None:

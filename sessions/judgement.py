@@ -11,6 +11,7 @@ from sessions.breaker import Breaker
 from sessions.memory import Calm, LastClose, Remembered
 from sessions.model import CloseReason, SessionId
 from sessions.policy import Config, DeafAction, Decision, Mend
+from sessions.ports import ClosedWay
 
 MAX_EXPIRY_SECONDS = 366 * 24 * 3600.0
 """No ban that names its end is longer; anything above is garbage on the wire."""
@@ -85,6 +86,14 @@ class Judgement:
             human = human or self._config.rules[reason].human.replace("{id}", self._session)
             self.last_close = LastClose(reason, code, message, decision.rule, human, time.time())
         return decision
+
+    def as_found(self, way: ClosedWay) -> LastClose | None:
+        """What is shown of a session that an outage covers: why WhatsApp cannot be reached now, not how it noticed at first."""
+        last = self.last_close
+        if last is None or last.rule != policy.EXCUSED:
+            return last
+        human = self._config.rules[way.reason].human.replace("{id}", self._session)
+        return msgspec.structs.replace(last, reason=way.reason, code=None, message=way.words, human=human)
 
     def excuse(self, now: float) -> bool:
         """The closes since the session was last open were an outage's: what they charged is taken back.

@@ -105,6 +105,13 @@ class Ticket(Protocol):
         """The attempt is over (or shows a QR, which is as good as over). Further calls do nothing."""
 
 
+class ClosedWay(NamedTuple):
+    """Why nobody comes through by a session's egress just now, as a look without a login has found it."""
+
+    reason: CloseReason
+    words: str
+
+
 class Admission(Protocol):
     """The gate, as a session sees it."""
 
@@ -134,6 +141,9 @@ class Admission(Protocol):
 
     def left(self, session: SessionId) -> None:
         """The session is not part of the fleet any more: stopped, parked, retired."""
+
+    def closed_way(self, session: SessionId) -> ClosedWay | None:
+        """Why the session could not come through now; None: it could, or nobody knows."""
 
 
 Publish = Callable[[SessionId | None, str, Mapping[str, Any]], None]

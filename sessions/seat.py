@@ -14,7 +14,8 @@ import structlog
 from sessions import credentials, wire
 from sessions.counters import Counters
 from sessions.events import Event, Exceeded, FrameCame, KeysUnreadable, WorkerEnded
-from sessions.limits import Excess
+from sessions.flood import MAX_UNACKNOWLEDGED
+from sessions.limits import Excess, Severity
 from sessions.model import SessionId, StaleEpoch, StoreUnavailable, WorkerGone
 from sessions.ports import Origin, WorkerHandle
 from sessions.surroundings import Surroundings
@@ -47,6 +48,8 @@ class Seat:
         self._around = around
         self._inbox = inbox
         self._counters = counters
+        self._undelivered = 0
+        """Messages and receipts that are on their way into the event log."""
         self._now = asyncio.get_running_loop().time
 
     async def bring_up(self) -> WorkerHandle:
@@ -141,12 +144,20 @@ class Seat:
         kind, kept = ("message", tuple(event.kept)) if isinstance(event, wire.Message) else ("receipt", ())
         data: dict[str, Any] = msgspec.to_builtins(event)
         shown = {name: _bounded(name, value) for name, value in data.items() if name not in {"epoch", "kept"}}
+        self._undelivered += 1
+        if self._undelivered > MAX_UNACKNOWLEDGED:
+            words = f"The worker has more than {MAX_UNACKNOWLEDGED} messages and receipts under way and was ended."
+            self.on_excess(worker, Excess(Severity.KILL, words))
+            worker.kill()
+            self._undelivered -= 1
+            return
         delivered = self._around.deliver(self._session, kind, shown, Origin(event.epoch, event.seq, kept))
         delivered.add_done_callback(partial(self._acknowledge, worker, event))
 
     def _acknowledge(
         self, worker: WorkerHandle, event: wire.Message | wire.Receipt, delivered: "asyncio.Future[bool]"
     ) -> None:
+        self._undelivered -= 1
         error = delivered.exception()
         answer: wire.Down = wire.EventsAck(self._session, event.epoch, event.seq)
         if isinstance(error, StaleEpoch):

@@ -124,7 +124,7 @@ def human_action(session: SessionId, state: SessionState, last: LastClose | None
         case S.QR:
             return f"Scan the QR with the phone: GET /sessions/{session}/qr"
         case S.STOPPED:
-            return f"Nothing, if it shall be stopped; else POST /sessions/{session}/start"
+            return f"Nothing, if it shall be stopped; else `wasup sessions start {session}`"
         case S.QUARANTINED:
             return f"The stored credentials cannot be read. `wasup sessions restore {session}` puts the last good ones back."
         case S.HELD | S.WAITING if last is not None and last.reason is CloseReason.LOGGED_OUT:

@@ -5,7 +5,7 @@ from collections.abc import Awaitable, Callable
 from typing import Final
 
 import structlog
-from tenacity import AsyncRetrying, retry_if_exception_type, wait_exponential
+from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type, wait_exponential
 
 from sessions.forever import Forever, Kept
 from sessions.model import StoreError, WorkerGone
@@ -87,12 +87,20 @@ class Spares:
         again = AsyncRetrying(
             retry=retry_if_exception_type((WorkerGone, TimeoutError, StoreError, OSError)),
             wait=wait_exponential(FIRST_RETRY_SECONDS, LAST_RETRY_SECONDS),
-            after=lambda state: log.warning(
-                "no spare worker could be started",
-                action="spare_failed",
-                error=str(state.outcome and state.outcome.exception()),
-            ),
+            after=_log_first,
         )
         worker: Worker = await again(self._start_one)
+        if again.statistics.get("attempt_number", 1) > 1:
+            log.info("spare workers can be started again", action="spare_works")
         self._idle = [*self.idle, worker]
         worker.ended.add_done_callback(lambda _: self._on_end(worker))
+
+
+def _log_first(state: RetryCallState) -> None:
+    """Once, at the edge: a machine that refuses processes for an hour is told of by its first refusal."""
+    if state.attempt_number == 1 and state.outcome is not None:
+        log.warning(
+            "no spare worker could be started; tried again, at least once a minute",
+            action="spare_failed",
+            error=str(state.outcome.exception()),
+        )

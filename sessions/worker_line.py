@@ -9,6 +9,8 @@ from typing import Any, Final
 import structlog
 
 from sessions import wire
+from sessions.flood import Meter
+from sessions.limits import Excess, Severity
 from sessions.model import WorkerGone, WorkerRefused
 from sessions.ports import WorkerOwner
 from sessions.worker_process import Exit, StopLadder, WatchedProcess
@@ -54,6 +56,8 @@ class Worker:
         """Done when it has said hello."""
         self._owner: WorkerOwner | None = None
         self._early: list[wire.Up] = []
+        self._now = asyncio.get_running_loop().time
+        self._meter = Meter(self._now())
         self._process = process
         self._ladder = ladder
         self._stream: asyncio.StreamWriter | None = None
@@ -156,15 +160,29 @@ class Worker:
     async def serve(self, hello: wire.Hello, reader: asyncio.StreamReader, stream: asyncio.StreamWriter) -> None:
         """Read its frames until the line ends."""
         self._stream = stream
+        self._meter = Meter(self._now())
         self._drained.clear()
         self.code = hello.code
         self.beat_at = asyncio.get_running_loop().time()
         self.connected.set_result(hello)
         try:
             while line := await reader.readline():
-                self._receive(wire.decode_up(line))
+                self._check(self._meter.read(len(line), self._now()))
+                frame = wire.decode_up(line)
+                self._check(self._meter.understood(frame, self._now()))
+                self._receive(frame)
         finally:
             self._drained.set()
+
+    def _check(self, too_much: str | None) -> None:
+        """Nothing more is heard of a worker that floods. Raises WireError."""
+        if too_much is None:
+            return
+        words = f"The worker said {too_much} and was ended, as it would have harmed the other sessions."
+        if self._owner is not None:
+            self._owner.on_excess(self, Excess(Severity.KILL, words))
+        self.kill()
+        raise wire.WireError(f"it floods: {too_much}")
 
     def _receive(self, frame: wire.Up) -> None:
         match frame:

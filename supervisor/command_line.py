@@ -1,6 +1,7 @@
 """What all commands share: the settings, how a command ends badly, and either the running supervisor or the store itself."""
 
 import asyncio
+import errno
 import os
 from collections.abc import AsyncIterator, Coroutine, Iterator
 from contextlib import asynccontextmanager, contextmanager
@@ -63,8 +64,27 @@ def carry_out(work: Coroutine[Any, Any, T]) -> T:
         return asyncio.run(work)
     except WasupError as error:
         fail(f"{error} {error.hint}")
-    except (CommandFailed, Locked, OSError) as error:
+    except (CommandFailed, Locked) as error:
         fail(str(error))
+    except OSError as error:
+        fail(in_words(error))
+
+
+def in_words(error: OSError) -> str:
+    """What the operating system refused, of which file, and what to do about it where that is known: no number of an error."""
+    reason = error.strerror or str(error)
+    of = f"{os.fsdecode(error.filename)}: " if isinstance(error.filename, (str, bytes, os.PathLike)) else ""
+    hint = _WHAT_TO_DO.get(error.errno or 0)
+    return f"{of}{reason.rstrip('.')}." + (f" {hint}" if hint else "")
+
+
+_WHAT_TO_DO: Final = {
+    errno.EADDRINUSE: "Something else listens there (`ss -ltnp` says what): end it, or set WHATSAPP_API_PORT to another port.",
+    errno.EADDRNOTAVAIL: "This machine has no such address: set WHATSAPP_API_HOST to one that it has.",
+    errno.EACCES: "Be the user whom it belongs to, or choose another place.",
+    errno.EROFS: "That file system is read-only: choose another place.",
+    errno.ENOSPC: "The disk is full: free space, or choose another place.",
+}
 
 
 def configuration() -> Settings:

@@ -11,7 +11,7 @@ correlated closes or because a close reason says so (405), waits with the hold; 
 import asyncio
 import itertools
 import random
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from typing import Final
 
@@ -19,7 +19,7 @@ import structlog
 
 from sessions.model import CloseReason, SessionId
 from sessions.policy import correlated_reasons
-from sessions.ports import Publish
+from sessions.ports import ClosedWay, Publish
 from supervisor.bucket import Allowance, TokenBucket
 from supervisor.gate_view import (
     GateView,
@@ -32,10 +32,13 @@ from supervisor.gate_view import (
 )
 from supervisor.hold import OUTAGE, Hold, Rejections
 from supervisor.line import TICK_SECONDS, Lines, Waiting
-from supervisor.outage import ANSWERS, FLEET, Detector, Finding, Scope
+from supervisor.outage import ANSWERS, FEWEST, FLEET, Detector, Finding, Scope
+from supervisor.reach import Prober, Reachability, Way
 from supervisor.ticket import GateTicket
 
 NEVER: Final = float("inf")
+IN_VAIN: Final = 2
+"""So many canaries that fail although looks find the way open, of a hold that a look began, show that it is the session's own matter."""
 
 FAILED_SECONDS: Final = 5.0
 """After an error of our own the gate looks again after so long."""
@@ -55,7 +58,10 @@ class GateConfig:
 
 
 class Gate:
-    """The fleet's gate. `publish`: told when an outage begins and ends; `correlated`: the close reasons that are evidence of one."""
+    """The fleet's gate. `publish`: told when an outage begins and ends; `correlated`: the close reasons that are evidence of one.
+
+    `prober`: looks whether WhatsApp can be reached at all; None: nobody does, and only the number of closes tells.
+    """
 
     def __init__(
         self,
@@ -63,6 +69,7 @@ class Gate:
         dice: random.Random,
         publish: Publish | None = None,
         correlated: Collection[CloseReason] = correlated_reasons(),
+        prober: Prober | None = None,
     ) -> None:
         self.on_excused: Callable[[Collection[SessionId]], None] | None = None
         """Told who has closed just before an outage was seen: what that has cost them is to be taken back."""
@@ -88,6 +95,12 @@ class Gate:
         self._numbers = itertools.count()
         self._timer: asyncio.TimerHandle | None = None
         self._failing = False
+        self._reach = None if prober is None else Reachability(prober, dice, self._who_looks, self._on_look)
+
+    async def close(self) -> None:
+        """Look at nothing any more."""
+        if self._reach is not None:
+            await self._reach.close()
 
     # --- asked by sessions ----------------------------------------------------------------------------------------------
 
@@ -141,7 +154,10 @@ class Gate:
     def registered(self, session: SessionId, egress: str) -> None:
         """The session is part of the fleet, and this is the egress that it uses."""
         is_new = not self._detector.uses(egress)
+        before = self._detector.egress(session)
         self._detector.registered(session, egress)
+        if before != egress:
+            self._settle(session, before)
         if is_new:
             self._lines.drop_idle(self._now())
 
@@ -149,10 +165,13 @@ class Gate:
         """The session is open."""
         self._detector.opened(session, self._now())
         self._rejections.opened(session)
+        self._settle(session, self._detector.egress(session))
 
     def left(self, session: SessionId) -> None:
         """The session is not part of the fleet any more. If it is a canary, the next one takes its turn."""
+        egress = self._detector.egress(session)
         self._detector.left(session)
+        self._settle(session, egress)
         self._rejections.left(session)
         for ticket, hold in list(self._canaries.items()):
             if ticket.session == session:
@@ -167,19 +186,17 @@ class Gate:
         if reason not in self._detector.correlated:
             self._hear_answer(session, reason)
             return False
-        if self._detector.is_ill(session):
-            return False
         hold = self._covering(session)
-        if hold is not None:
+        self._doubt(session)
+        if self._detector.is_ill(session) and not (hold is not None and self._is_barred(session)):
+            return False
+        if hold is not None and not self._fails_alone(hold, session):
             if was_open:
                 hold.line.expect(session)
             return True
         if finding in {Finding.EVIDENCE, Finding.TRIAL}:
             self._detector.add(session, finding, now)
-            scope = self._detector.suspect(session, now, self._holds)
-            if scope is not None:
-                self._begin(scope, OUTAGE)
-                return True
+            return self._may_be_an_outage(session, now)
         return finding is Finding.ECHO
 
     # --- shown ----------------------------------------------------------------------------------------------------------
@@ -188,19 +205,30 @@ class Gate:
         """These close reasons are evidence from now on (the policy was reloaded)."""
         self._detector.correlated = correlated
 
+    def closed_way(self, session: SessionId) -> ClosedWay | None:
+        """Why the session could not come through now, by the last look; None: it could, or nobody knows."""
+        way = self._way_of(self._detector.egress(session))
+        if way is None or not way.is_closed or way.last is None or way.last.reason is None:
+            return None
+        return ClosedWay(way.last.reason, way.last.words)
+
     def hold_of(self, session: SessionId) -> HoldView | None:
         """The hold that the session is under, as shown; None if it is under none."""
         hold, now = self._covering(session), self._now()
         if hold is None:
             return None
-        return hold_view(hold, now, self._fleet.available(now), self._config.rate_per_second, self._egress_rate)
+        tokens, rate = self._fleet.available(now), self._config.rate_per_second
+        return hold_view(hold, now, tokens, rate, self._egress_rate, self._way_of(self._detector.egress(session)))
 
     def view(self) -> GateView:
         """The gate's state, as shown."""
         now, rate = self._now(), self._config.rate_per_second
         tokens = self._fleet.available(now)
         behind = len(self._lines) + self._fleet.reserved - tokens
-        holds = tuple(hold_view(hold, now, tokens, rate, self._egress_rate) for hold in self._holds.values())
+        holds = tuple(
+            hold_view(hold, now, tokens, rate, self._egress_rate, self._way_under(hold))
+            for hold in self._holds.values()
+        )
         return GateView(
             rate_per_second=rate,
             burst=self._config.burst,
@@ -232,6 +260,8 @@ class Gate:
         if hold is not None:
             hold.canary_failed()
         if succeeded:
+            if self._reach is not None:
+                self._reach.came_through(ticket.egress)
             for hold in [self._holds.get(scope) for scope in ticket.scopes]:
                 if hold is not None and not hold.is_outage:
                     self._rejections.released()
@@ -254,14 +284,15 @@ class Gate:
     def _grant(self, session: SessionId, egress: str, hold: Hold | None, now: float) -> GateTicket:
         ticket = self._new_ticket(session, egress, landed=False)
         if hold is not None:
-            ticket.deadline_seconds = hold.canary_tries(session, now, self._dice.random())
+            ticket.deadline_seconds = hold.canary_tries(session, now, self._dice.random(), self._is_barred(session))
             self._canaries[ticket] = hold
         return ticket
 
     def _seconds_until_free(self, egress: str, hold: Hold | None, urgent: bool, now: float) -> float:
         """How long until a ticket is free by the clock; infinite if an attempt has to end first."""
         # A canary is not stopped by the cap: those under way may all hang.
-        turn = self._seconds_until_cap() if hold is None else hold.seconds_until_canary(now, urgent)
+        barred = self._way_is_closed(egress)
+        turn = self._seconds_until_cap() if hold is None else hold.seconds_until_canary(now, urgent, barred)
         own = self._lines.allowance(egress).seconds_until_free(now)
         return max(turn, self._fleet.seconds_until_free(now), own)
 
@@ -304,15 +335,20 @@ class Gate:
         return min(wait, self._pump_lines(now))
 
     def _pump_hold(self, hold: Hold, now: float) -> float:
+        if now >= hold.over_at and not self._is_closed_under(hold):
+            why = "few were turned away, for so long that it is no outage to the rest of us: each is on his own"
+            self._end(hold, why, others_are_well=True)
+            return 0.0
         if now >= hold.look_at:
-            if self._detector.others_are_well(hold.scope, hold.since):
+            if not self._is_closed_under(hold) and self._detector.others_are_well(hold.scope, hold.since):
                 self._end(hold, "the others are well; who was held is on his own", others_are_well=True)
                 return 0.0
             hold.look_again(now)
-        return min(self._pump_canaries(hold, now), hold.look_at - now)
+        over_at = hold.over_at if now < hold.over_at else NEVER
+        return min(self._pump_canaries(hold, now), hold.look_at - now, over_at - now)
 
     def _pump_canaries(self, hold: Hold, now: float) -> float:
-        while (waiting := hold.line.first()) is not None:
+        while (waiting := hold.line.first(self._way_is_closed) or hold.line.first()) is not None:
             hold.nobody_since = None
             wait = self._seconds_until_free(waiting.egress, hold, waiting.urgent, now)
             if wait > 0:
@@ -346,6 +382,90 @@ class Gate:
         else:
             waiting.ticket.set_result(self._grant(waiting.session, waiting.egress, hold, now))
 
+    # --- the way --------------------------------------------------------------------------------------------------------
+
+    def _doubt(self, session: SessionId) -> None:
+        """Its close may be the way's doing: look."""
+        if self._reach is not None:
+            self._reach.doubt(self._detector.egress(session), session)
+
+    def _settle(self, session: SessionId, egress: str) -> None:
+        """It has nothing to ask of that way any more."""
+        if self._reach is not None:
+            self._reach.settled(egress, session)
+            if not self._detector.uses(egress):
+                self._reach.forget(egress)
+
+    def _who_looks(self, way: Way) -> SessionId | None:
+        """Whose way is gone: of somebody who is open if there is one, for whom it has been right; else of each in turn."""
+        somebody = self._detector.somebody_open(way.egress)
+        if somebody is not None:
+            return somebody
+        waiting = list(way.doubters)
+        way.turn += 1
+        return waiting[way.turn % len(waiting)] if waiting else None
+
+    def _on_look(self, way: Way, opened: bool) -> None:
+        """A look has found something. Closed: those who have closed are held, and were not to blame. Opened: a canary tries."""
+        covering = [hold for hold in self._holds.values() if hold.scope in {FLEET, Scope("egress", way.egress)}]
+        if way.is_closed and way.doubters and not covering:
+            scope = FLEET if self._detector.is_only(way.egress) else Scope("egress", way.egress)
+            self._begin(scope, OUTAGE, way=way)
+        for hold in self._holds.values():
+            if hold.is_outage and opened:
+                hold.way_opens(self._now())
+            elif hold.is_outage and way.is_closed and hold in covering:
+                hold.way_is_closed()
+        self._pump()
+
+    def _way_of(self, egress: str) -> Way | None:
+        return None if self._reach is None else self._reach.way(egress)
+
+    def _way_under(self, hold: Hold) -> Way | None:
+        """The way of those whom it holds, if they have one in common."""
+        if hold.scope.kind == "egress":
+            return self._way_of(hold.scope.value)
+        egresses = {egress for egress, _ in hold.line.egresses()} or {
+            self._detector.egress(session) for session in [hold.canary] if session is not None
+        }
+        return self._way_of(egresses.pop()) if len(egresses) == 1 else None
+
+    def _way_is_closed(self, egress: str) -> bool:
+        way = self._way_of(egress)
+        return way is not None and way.is_closed
+
+    def _is_barred(self, session: SessionId) -> bool:
+        return self._way_is_closed(self._detector.egress(session))
+
+    def _is_closed_under(self, hold: Hold) -> bool:
+        way = self._way_under(hold)
+        return way is not None and way.is_closed
+
+    def _may_be_an_outage(self, session: SessionId, now: float) -> bool:
+        """Its close was counted as evidence. True: with it, there is enough."""
+        scope = self._detector.suspect(session, now, self._holds)
+        if scope is not None:
+            self._begin(scope, OUTAGE)
+            return True
+        if not self._holds and (turned_away := self._detector.turned_away()):
+            self._begin(FLEET, OUTAGE, turned_away=turned_away)
+            return True
+        return False
+
+    def _fails_alone(self, hold: Hold, session: SessionId) -> bool:
+        """A canary has failed. True: the way was open all the while, so that it is no outage; the few who are held are released."""
+        way = self._way_of(self._detector.egress(session))
+        if not hold.by_look or hold.canary != session or way is None or way.closed_since is not None:
+            return False
+        if way.open_at > self._detector.tried_at(session) or way.open_at <= hold.since:
+            return False
+        hold.in_vain += 1
+        if hold.in_vain < IN_VAIN or hold.held >= FEWEST:
+            return False
+        self._end(hold, f"WhatsApp can be reached, and {session} fails all the same: it is on its own")
+        self._pump()
+        return True
+
     # --- holds ----------------------------------------------------------------------------------------------------------
 
     def _covering(self, session: SessionId) -> Hold | None:
@@ -363,12 +483,31 @@ class Gate:
                         self._end(hold, f"the server has answered {session} ({reason})")
             self._pump()
 
-    def _begin(self, scope: Scope, cause: str) -> None:
+    def _begin(
+        self,
+        scope: Scope,
+        cause: str,
+        *,
+        way: Way | None = None,
+        turned_away: Mapping[SessionId, CloseReason] | None = None,
+    ) -> None:
+        """Hold the scope. `way`: a look has found it closed; `turned_away`: all of a small fleet, by WhatsApp's own answer."""
         now = self._now()
         closed = self._detector.take(scope, now)
         until, lasted = self._past.get((scope, cause), (now, 0.0))
         head_start = lasted if now < until else 0.0
-        hold = Hold.begin(scope, cause, evidence_words(closed), now, self._dice.random(), head_start)
+        limited = turned_away is not None and CloseReason.RATE_LIMITED in turned_away.values()
+        hold = Hold.begin(
+            scope,
+            cause,
+            evidence_words(closed, None if way is None else way.last, turned_away),
+            now,
+            self._dice.random(),
+            head_start,
+            by_look=way is not None,
+            small=turned_away is not None,
+            limited=limited,
+        )
         absorbed = list(self._holds.values()) if scope == FLEET else []
         why = "it goes on as a wider one" if cause == OUTAGE else f"the server answers, with {cause}"
         joining = [waiting for other in absorbed for waiting in self._stop(other, now, why)]
@@ -379,7 +518,7 @@ class Gate:
             self._join(waiting, hold, now)
         self._tell("outage_begins", hold, begin_words(hold), len(closed))
         if hold.is_outage and self.on_excused is not None:
-            self.on_excused(closed.keys())
+            self.on_excused({*closed, *(way.doubters if way is not None else ())})
         self._pump()
 
     def _end(self, hold: Hold | None, why: str, others_are_well: bool = False) -> None:

@@ -2,13 +2,14 @@
 
 from collections import Counter
 from collections.abc import Mapping
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 import msgspec
 
 from sessions.model import CloseReason, SessionId
 from supervisor.hold import Hold
-from supervisor.outage import WINDOW_SECONDS
+from supervisor.outage import SMALL_SECONDS, WINDOW_SECONDS
+from supervisor.reach import Look, Way
 
 LOGIN_SECONDS: Final = 3.0
 """What a login takes, for estimates only."""
@@ -16,7 +17,11 @@ VERSION_REJECTED: Final = "client version rejected"
 
 
 class HoldView(msgspec.Struct, frozen=True, rename="camel"):
-    """A hold as shown. Seconds; `words` says it in a sentence. The estimate supposes that the next canary comes through."""
+    """A hold as shown. Seconds; `words` says it in a sentence. The estimate supposes that the next canary comes through.
+
+    `way`: whether WhatsApp can be reached at all, by looks that log nobody in; `way_reason`: why it cannot; `next_look_in_seconds`:
+    None when no look is due.
+    """
 
     scope: str
     value: str
@@ -27,6 +32,9 @@ class HoldView(msgspec.Struct, frozen=True, rename="camel"):
     canary: str | None
     estimated_seconds_until_all_back: float
     words: str
+    way: Literal["open", "closed", "unknown"] = "unknown"
+    way_reason: CloseReason | None = None
+    next_look_in_seconds: float | None = None
 
 
 class GateView(msgspec.Struct, frozen=True, rename="camel"):
@@ -45,9 +53,15 @@ class GateView(msgspec.Struct, frozen=True, rename="camel"):
     holds: tuple[HoldView, ...] = ()
 
 
-def hold_view(hold: Hold, now: float, tokens: float, rate: float, egress_rate: float) -> HoldView:
-    """A hold, as it is now. `tokens`: what the fleet's bucket has; the rates are logins per second."""
-    wait = hold.seconds_until_canary(now)
+def hold_view(
+    hold: Hold, now: float, tokens: float, rate: float, egress_rate: float, way: Way | None = None
+) -> HoldView:
+    """A hold, as it is now. `tokens`: what the fleet's bucket has; the rates are logins per second. `way`: of those it holds."""
+    closed = way if way is not None and way.is_closed else None
+    wait = hold.seconds_until_canary(now, barred=closed is not None)
+    next_look = None if closed is None else round(max(0.0, closed.next_at - now), 1)
+    if next_look is not None and hold.canary is None:
+        wait = min(wait, next_look)  # the look that finds the way open is what the canary waits for
     next_canary = None if hold.canary is not None else round(wait, 1)
     estimate = _until_all_back(hold, wait if hold.canary is None else 0.0, tokens, rate, egress_rate)
     return HoldView(
@@ -59,7 +73,10 @@ def hold_view(hold: Hold, now: float, tokens: float, rate: float, egress_rate: f
         next_canary_in_seconds=next_canary,
         canary=hold.canary,
         estimated_seconds_until_all_back=round(estimate, 1),
-        words=_hold_words(hold, now, wait, estimate),
+        words=_hold_words(hold, now, wait, estimate, closed),
+        way="unknown" if way is None or way.last is None else "closed" if closed is not None else way.last.state,
+        way_reason=None if closed is None or closed.last is None else closed.last.reason,
+        next_look_in_seconds=next_look,
     )
 
 
@@ -96,15 +113,32 @@ def cause_words(hold: Hold) -> str:
     return f"{hold.cause} ({VERSION_REJECTED})" if hold.cause == CloseReason.CLIENT_OUTDATED else hold.cause
 
 
-def evidence_words(closed: Mapping[SessionId, CloseReason]) -> str:
-    """What was seen, in words."""
+def evidence_words(
+    closed: Mapping[SessionId, CloseReason],
+    look: Look | None = None,
+    turned_away: Mapping[SessionId, CloseReason] | None = None,
+) -> str:
+    """What was seen, in words. `look`: at a way that is closed; `turned_away`: all of a small fleet, by WhatsApp's own answer."""
+    if look is not None:
+        named = f", {look.reason}" if look.reason is not None else ""
+        return f"WhatsApp cannot be reached{named}: {look.words}"
+    if turned_away is not None:
+        answers = ", ".join(sorted({reason.value for reason in turned_away.values()}))
+        return (
+            f"WhatsApp turns all {len(turned_away)} away: {answers}; "
+            if len(turned_away) > 1
+            else f"WhatsApp turns the only session away: {answers}; "
+        ) + f"for {SMALL_SECONDS / 60:.0f} min at most, then each is on its own"
     reasons = ", ".join(f"{reason} {count}" for reason, count in Counter(closed.values()).most_common())
     return f"{_sessions(len(closed))} closed within {WINDOW_SECONDS:.0f} s: {reasons}"
 
 
-def _hold_words(hold: Hold, now: float, wait: float, estimate: float) -> str:
+def _hold_words(hold: Hold, now: float, wait: float, estimate: float, closed: Way | None) -> str:
     who = f"{_sessions(hold.held)} {'is' if hold.held == 1 else 'are'} held for {now - hold.since:.0f} s because of {cause_words(hold)}"
-    if hold.canary is not None:
+    if closed is not None and closed.last is not None:
+        looks = "looks again just now" if closed.looking else f"looks again in {max(0.0, closed.next_at - now):.0f} s"
+        trying = f"WhatsApp cannot be reached ({closed.last.words}); wasup {looks}, and as soon as it can be, the canary tries"
+    elif hold.canary is not None:
         trying = f"the canary {hold.canary} tries now"
     elif hold.line.first() is not None:
         trying = f"the next canary tries in {wait:.0f} s"

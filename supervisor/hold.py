@@ -10,7 +10,7 @@ from typing import Final
 
 from sessions.model import CloseReason, SessionId
 from supervisor.line import HeldLine, Waiting
-from supervisor.outage import Scope
+from supervisor.outage import SMALL_SECONDS, Scope
 
 OUTAGE: Final = "outage"
 """Why, when correlated closes were seen. Any other cause is a close reason that holds the fleet (405)."""
@@ -98,10 +98,29 @@ VERSION_PACE: Final = Pace(
 """After a 405: a canary every 5 to 30 minutes (PEERS section 8), each time twice as long, since an update is needed."""
 
 
-def pace_of(cause: str, scope: Scope) -> Pace:
-    """The pace of a hold's canaries."""
+SMALL_PACE: Final = Pace(
+    first_seconds=8.0,
+    floor_seconds=15.0,
+    share=0.05,
+    cap_seconds=30.0,
+    late_share=0.05,
+    late_cap_seconds=50.0,
+    jitter=0.15,
+    deadline_cap_seconds=15.0,
+)
+"""Of a small fleet that WhatsApp itself turns away after the login, which no look can see the end of: each canary is a login of one of a
+few numbers. For five minutes as often as the 20 s allow within which an outage's end is to be noticed (17.3 s with the jitter, and the
+login), then less often."""
+BARRED_SECONDS: Final = 120.0
+"""While looks find the way closed, canaries are so far apart: they only guard against looks that are wrong, and none of them logs in."""
+
+
+def pace_of(cause: str, scope: Scope, small: bool = False, limited: bool = False) -> Pace:
+    """The pace of a hold's canaries. `small`: of a few, turned away by WhatsApp itself; `limited`: for going too fast."""
     if cause != OUTAGE:
         return VERSION_PACE
+    if small:
+        return LIMITED_PACE if limited else SMALL_PACE
     return LIMITED_PACE if scope == Scope("reason", CloseReason.RATE_LIMITED) else OUTAGE_PACE
 
 
@@ -124,15 +143,35 @@ class Hold:
     canaries: int = 0
     look_at: float = float("inf")
     """When to look whether the others are well."""
+    by_look: bool = False
+    """Not the number of closes, but a look at the way is its reason."""
+    over_at: float = float("inf")
+    """When who is held by it becomes ill himself, whatever comes: of a fleet too small to tell."""
+    in_vain: int = 0
+    """Canaries in a row that have failed although the way was open."""
     line: HeldLine = field(default_factory=HeldLine)
 
     @classmethod
-    def begin(cls, scope: Scope, cause: str, evidence: str, now: float, roll: float, head_start: float = 0.0) -> "Hold":
-        """A hold that begins now; `head_start`: it goes on as if it had lasted for so long."""
-        pace = pace_of(cause, scope)
+    def begin(
+        cls,
+        scope: Scope,
+        cause: str,
+        evidence: str,
+        now: float,
+        roll: float,
+        head_start: float = 0.0,
+        *,
+        by_look: bool = False,
+        small: bool = False,
+        limited: bool = False,
+    ) -> "Hold":
+        """A hold that begins now; `head_start`: it goes on as if it had lasted for so long. `small`, `limited`: see pace_of."""
+        pace = pace_of(cause, scope, small, limited)
         early = pace.first_seconds * (1 - pace.jitter + 2 * pace.jitter * roll)
         first = pace.wait_seconds(head_start, roll) if head_start else early
-        hold = cls(scope, cause, evidence, now, pace, now + first, now, head_start=head_start)
+        hold = cls(scope, cause, evidence, now, pace, now + first, now, head_start=head_start, by_look=by_look)
+        if small:
+            hold.over_at = now + SMALL_SECONDS
         if hold.is_outage:
             hold.look_again(now)
         return hold
@@ -160,20 +199,36 @@ class Hold:
         """Look later whether the others are well."""
         self.look_at = now + (WELL_BY_REASON_SECONDS if self.scope.kind == "reason" else WELL_SECONDS)
 
-    def seconds_until_canary(self, now: float, urgent: bool = False) -> float:
-        """How long until a canary may try (`urgent`: as good as at once); infinite while one is under way."""
+    def seconds_until_canary(self, now: float, urgent: bool = False, barred: bool = False) -> float:
+        """How long until a canary may try (`urgent`: as good as at once); infinite while one is under way.
+
+        `barred`: looks say that it cannot come through.
+        """
         if self.canary is not None:
             return float("inf")
         urgent_at = self.tried_at + self.pace.urgent_apart_seconds if self.canaries else now
-        at = min(self.next_canary_at, urgent_at) if urgent else self.next_canary_at
-        return max(0.0, at - now)
+        at = max(self.next_canary_at, self.tried_at + BARRED_SECONDS) if barred else self.next_canary_at
+        return max(0.0, (min(at, urgent_at) if urgent else at) - now)
 
-    def canary_tries(self, session: SessionId, now: float, roll: float) -> float | None:
-        """A canary begins; how long its attempt may take."""
+    def way_is_closed(self) -> None:
+        """A look has found it closed: that is the reason from now on, if the number of closes was not."""
+        self.in_vain = 0
+        if self.over_at != float("inf"):
+            self.over_at, self.by_look = float("inf"), True
+
+    def way_opens(self, now: float) -> None:
+        """A look has found the way open that was closed: the next canary may try at once."""
+        self.in_vain = 0
+        self.next_canary_at = min(self.next_canary_at, max(now, self.tried_at + OUTAGE_PACE.floor_seconds))
+
+    def canary_tries(self, session: SessionId, now: float, roll: float, barred: bool = False) -> float | None:
+        """A canary begins; how long its attempt may take (`barred`: not long, as it will hardly come through)."""
         self.canary, self.tried_at, self.nobody_since = session, now, None
         self.line.tried(session)
         self.canaries += 1
         self.next_canary_at = now + self.pace.wait_seconds(self.lasted(now), roll)
+        if barred:
+            return self.pace.deadline_floor_seconds
         return None if self.canaries % WHOLE_EVERY == 0 else self.pace.deadline_seconds(self.lasted(now))
 
     def canary_failed(self) -> None:

@@ -226,15 +226,15 @@ class HeldLine:
         """It has been a canary."""
         self._tried.add(session)
 
-    def first(self) -> Waiting | None:
-        """The next canary."""
+    def first(self, barred: Callable[[str], bool] = lambda egress: False) -> Waiting | None:
+        """The next canary. `barred`: egresses by which nobody comes through; who is urgent tries all the same."""
         while self._urgent and self._urgent[0].home is not self:
             self._urgent.popleft()
         if self._urgent:
             return self._urgent[0]
-        if self._newest is not None and self._newest.home is self:
+        if self._newest is not None and self._newest.home is self and not barred(self._newest.egress):
             return self._newest
-        return self._turn(self._fresh) or self._turn(self._again)
+        return self._turn(self._fresh, barred) or self._turn(self._again, barred)
 
     def take(self, waiting: Waiting) -> None:
         """It tries: the other egresses are next."""
@@ -262,14 +262,14 @@ class HeldLine:
             for egress, queue in turns.items():
                 yield egress, len(queue)
 
-    def _turn(self, turns: OrderedDict[str, deque[Waiting]]) -> Waiting | None:
-        while turns:
-            egress, queue = next(iter(turns.items()))
+    def _turn(self, turns: OrderedDict[str, deque[Waiting]], barred: Callable[[str], bool]) -> Waiting | None:
+        for egress, queue in list(turns.items()):
             while queue and queue[0].home is not self:
                 queue.popleft()
-            if queue:
+            if not queue:
+                del turns[egress]
+            elif not barred(egress):
                 return queue[0]
-            del turns[egress]
         return None
 
 

@@ -19,7 +19,7 @@ R = CloseReason
 WINDOW_SECONDS: Final = 60.0
 """Closes so far apart still belong together: Baileys notices a dead line only after its keep-alive of 30 s and 5 s of patience."""
 FEWEST: Final = 5
-"""Fewer sessions are no outage: a smaller fleet is governed by each session's own policy."""
+"""Fewer sessions are no outage by their number alone: of a smaller fleet the looks (reach.py) tell, or that WhatsApp gives none a place."""
 SHARE: Final = 0.2
 """Of the open sessions and those that have closed: so many make it an outage."""
 MAJORITY: Final = 0.5
@@ -28,6 +28,8 @@ STILL_OPEN: Final = 0.5
 """A reason of the server's holds only those who were given it while so many are still open."""
 ECHO_SECONDS: Final = WINDOW_SECONDS
 """For how long after an outage a session that was open before it may still notice that its line is dead."""
+SMALL_SECONDS: Final = 600.0
+"""For so long a fleet of fewer is held because WhatsApp itself turns all of it away: after that each is ill himself, as seed 002 has it."""
 CHRONIC_SECONDS: Final = 600.0
 """A session that has been failing alone for so long is ill itself: its attempts say nothing of the others."""
 SERVER_MADE: Final = frozenset({R.UNAVAILABLE, R.SERVER_ERROR, R.RATE_LIMITED})
@@ -251,6 +253,39 @@ class Detector:
         """Whether others are well, and the session is not."""
         member = self._members.get(session)
         return member is not None and member.ill
+
+    def is_only(self, egress: str) -> bool:
+        """Whether nobody uses another egress."""
+        return len(self._members_by_egress) <= 1 and self.uses(egress)
+
+    def somebody_open(self, egress: str) -> SessionId | None:
+        """A session of the egress that is open, if one is."""
+        if not self._open_by_egress[egress]:
+            return None
+        return next(
+            session
+            for session, member in self._members.items()
+            if member.egress == egress and member.opened_at is not None
+        )
+
+    def tried_at(self, session: SessionId) -> float:
+        """When the last attempt of the session began."""
+        member = self._members.get(session)
+        return float("-inf") if member is None else member.tried_at
+
+    def turned_away(self) -> dict[SessionId, CloseReason]:
+        """All who are down, if the fleet is small, nobody is open, and WhatsApp's own answers have closed them all; else nobody.
+
+        Who has been ill before has no voice.
+        """
+        if self._open or len(self._members) >= FEWEST:
+            return {}
+        down = {
+            session: member.reason
+            for session, member in self._members.items()
+            if member.reason in self.correlated and member.reason is not None and not member.ill
+        }
+        return down if down and set(down.values()) <= SERVER_MADE else {}
 
     def uses(self, egress: str) -> bool:
         """Whether a session uses this egress."""

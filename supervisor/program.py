@@ -41,6 +41,7 @@ from supervisor.policy_file import LivePolicy, read_rules
 from supervisor.roll import Roll
 from supervisor.settings import Settings
 from supervisor.snapshots import LOOK_SECONDS, take_snapshots
+from supervisor.way_probe import WayProber
 
 STORE_FILE_SECONDS: Final = 5.0
 """How often to look whether the database's file is still there: what is acknowledged in between would be lost with it."""
@@ -106,7 +107,10 @@ async def _serve(
             settings.policy_file, settings.policy_config(read_rules(settings.policy_file)), alerts.publish
         )
         outages = OutageRecorder(alerts.publish, store.records)
-        gate = Gate(settings.gate_config(), dice, outages.publish, correlated_reasons(policy.config.rules))
+        prober = WayProber(settings.web_socket_url, store.proxy, worker_user.NODE)
+        correlated = correlated_reasons(policy.config.rules)
+        gate = Gate(settings.gate_config(), dice, outages.publish, correlated, prober)
+        stack.push_async_callback(gate.close)
         costs = LoginCosts(
             alerts.publish, cpu_seconds, asyncio.get_running_loop().time, asyncio.get_running_loop().call_later
         )

@@ -1,8 +1,8 @@
 """`wasup run`: the supervisor in the foreground, and how its start fails in words."""
 
-import errno
 import os
 import sys
+from pathlib import Path
 from typing import Final
 
 import structlog
@@ -10,7 +10,7 @@ import typer
 
 from sessions.model import BadPolicy, StoreError
 from supervisor import logs, program, settings
-from supervisor.command_line import EXIT_CONFIG, fail
+from supervisor.command_line import EXIT_CONFIG, fail, in_words
 from supervisor.lock import Locked
 
 FIRST_STEPS: Final = """
@@ -19,7 +19,8 @@ There is no session yet. In another terminal:
 
   curl -X POST {api}/sessions -d '{{"id": "loja-1"}}'                       add a session; it starts at once
   curl -H 'Accept: text/plain' '{api}/sessions/loja-1/qr?wait=30'         show its QR; scan it in WhatsApp > Linked devices
-  wasup explain loja-1                                                   where it is, and what you must do
+  {wasup} explain loja-1
+                                                                         where it is, and what you must do
 
 Ctrl-C stops the supervisor; what was started comes back at the next start.
 """
@@ -51,20 +52,10 @@ def run() -> None:
         fail(f"wasup does not start: {in_words(error)}", 1)
 
 
-def in_words(error: OSError) -> str:
-    """What the operating system refused, and what to do about it where that is known."""
-    if error.errno in _WHAT_TO_DO:
-        return f"{error} {_WHAT_TO_DO[error.errno]}"
-    return str(error)
-
-
-_WHAT_TO_DO: Final = {
-    errno.EADDRINUSE: "Something else listens there (`ss -ltnp` says what): end it, or set WHATSAPP_API_PORT to another port.",
-    errno.EADDRNOTAVAIL: "This machine has no such address: set WHATSAPP_API_HOST to one that it has.",
-}
-
-
 def _first_steps(api: str, empty: bool) -> None:
     """For people only: where no terminal is, the log's `ready` line says it."""
     if sys.stdout.isatty():
-        typer.echo(f"wasup listens on {api}" + (FIRST_STEPS.format(api=api) if empty else ""))
+        typer.echo(
+            f"wasup listens on {api}"
+            + (FIRST_STEPS.format(api=api, wasup=Path(sys.executable).with_name("wasup")) if empty else "")
+        )

@@ -37,6 +37,7 @@ FOR_FEW: Final = frozenset({"api_token", "database_url", "store_key"})
 """Whoever reads these has the fleet."""
 _REFERENCE: Final = re.compile(r"\$\{(?P<name>[^}:]*)(?P<default>:-)?[^}]*\}")
 """What python-dotenv replaces in a value."""
+_ACCOUNT: Final = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*://)\S*@")
 _CUT: Final = re.compile(r"^\s*(?:export\s+)?(?P<name>\w+)\s*=\s*(?!['\"])\S.*?\s#", re.MULTILINE)
 """A line of a `.env` file of which the end is taken for a comment."""
 SHORTEST_TOKEN: Final = 16
@@ -572,13 +573,18 @@ def _similar(name: str, known: Iterable[str]) -> str:
 
 
 def _wrong(field: str, value: object, accepted: str) -> ValueError:
-    return ValueError(f"{variable(field)} is {value!s}; it accepts {accepted}.")
+    return ValueError(f"{variable(field)} is {_quotable(str(value))}; it accepts {accepted}.")
+
+
+def _quotable(value: str) -> str:
+    """A value without the user and password of a URL: somebody may have given it to the wrong variable."""
+    return _ACCOUNT.sub(r"\1(hidden)@", value)
 
 
 def _explain(detail: dict[str, Any]) -> str:
     if not detail["loc"]:  # from _check_together: it has named the variable already
         return str(detail["ctx"]["error"])
     field = str(detail["loc"][0])
-    value = "(hidden)" if field in SECRETS else repr(detail["input"])
+    value = "(hidden)" if field in SECRETS else _quotable(repr(detail["input"]))
     about = Settings.model_fields[field].description
     return f"{variable(field)} is {value}: {detail['msg']}. {about}"

@@ -34,7 +34,7 @@ from sessions.model import (
     WorkerRefused,
 )
 from sessions.policy import correlated_reasons
-from sessions.ports import Origin, Returned, WorkerHandle, WorkerOwner
+from sessions.ports import ClosedWay, Origin, Returned, WorkerHandle, WorkerOwner
 from sessions.proxy import Proxy
 from sessions.session import Session
 from sessions.store import ArchiveRow, Restored, SessionRow, StoreHealth
@@ -534,6 +534,8 @@ class FakeGate:
         self.breaches: list[str] = []
         self.outage = False
         """An outage covers every close that can be an outage's."""
+        self.way: ClosedWay | None = None
+        """What looks say of everybody's way."""
         self.deadline_seconds: float | None = None
         self.told: list[tuple[str, Any]] = []
         """What sessions have said: `registered` and the egress, `opened`, `closed` with the reason and whether it was open, `left`."""
@@ -550,6 +552,9 @@ class FakeGate:
 
     def left(self, session: SessionId) -> None:
         self.told.append(("left", None))
+
+    def closed_way(self, session: SessionId) -> ClosedWay | None:
+        return self.way
 
     def adopt(self, session: SessionId, landed: bool, through: bool = False) -> FakeTicket:
         ticket = self._grant(FakeTicket(self, session, urgent=False))

@@ -39,9 +39,9 @@ class Proxy:
 
 
 @contextlib.asynccontextmanager
-async def http_proxy(account: bool = False) -> AsyncIterator[Proxy]:
-    """An HTTP proxy that knows CONNECT and nothing else."""
-    async with _serving(Proxy("http", account=account), _serve_connect) as proxy:
+async def http_proxy(account: bool = False, port: int = 0) -> AsyncIterator[Proxy]:
+    """An HTTP proxy that knows CONNECT and nothing else. `port`: of one that was there before; 0: any."""
+    async with _serving(Proxy("http", port=port, account=account), _serve_connect) as proxy:
         yield proxy
 
 
@@ -65,7 +65,7 @@ async def _serving(proxy: Proxy, serve: Callable[[Proxy, _Reader, _Writer], Awai
         writer.close()
         tasks.discard(task)
 
-    server = await asyncio.start_server(client, "127.0.0.1", 0)
+    server = await asyncio.start_server(client, "127.0.0.1", proxy.port)
     proxy.port = server.sockets[0].getsockname()[1]
     try:
         yield proxy

@@ -21,6 +21,7 @@ from scripts.chaos.plan import Step
 from scripts.chaos.stage import UNREACHABLE, Look, Stage
 from scripts.chaos.targets import Target, working_below
 from scripts.chaos.traffic import Traffic
+from scripts.chaos.worker_flood import flood
 from scripts.lab.unkillable import unkillable
 
 NO_FILE_GROWS: Final = (0, resource.RLIM_INFINITY)
@@ -88,6 +89,15 @@ def _kill_worker(scene: Field, session: str, damage: Damage) -> None:
         if worker.signal(signal.SIGKILL):
             damage.workers.add(worker.pid)
             damage.connections |= _connections(scene, session)
+
+
+async def _worker_flood(scene: Field, step: Step) -> Damage:
+    """It has to be ended for it, and nobody else notices."""
+    (session,) = scene.stage.names(step.hit.victims)
+    with scene.worker(session) as worker:
+        if worker.pid < 0 or not await asyncio.to_thread(flood, worker.pid, session):
+            return Damage()
+        return Damage(connections=_connections(scene, session), workers={worker.pid})
 
 
 async def _worker_stop(scene: Field, step: Step) -> Damage:
@@ -333,6 +343,7 @@ FAULTS: Final[Mapping[str, Inflict]] = {
     "failing-looks": _failing_looks,
     "worker-kill": _worker_kill,
     "worker-stop": _worker_stop,
+    "worker-flood": _worker_flood,
     "all-workers-kill": _worker_kill,
     "supervisor-kill": _supervisor_kill,
     "supervisor-restart": _supervisor_restart,

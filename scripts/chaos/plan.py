@@ -120,6 +120,7 @@ FAULTS: Final[Sequence[Fault]] = (
         draw=_with(one, seconds=_sometimes_none(_between(0.2, 8))),
         about="SIGSTOP of a worker; SIGCONT later, or never",
     ),
+    Fault(name="worker-flood", weight=3, draw=one, about="a worker floods its line with frames"),
     Fault(name="all-workers-kill", weight=2, draw=everybody, about="kill -9 of all workers at once"),
     Fault(
         name="supervisor-kill",

@@ -19,6 +19,9 @@ from scripts.simulation.shrinking import shrink
 SESSIONS: Final = 2000
 HOURS: Final = 72.0
 FAULTS_PER_HOUR: Final = 0.2
+SMALL: Final = (1, 2, 4)
+SMALL_FAULTS_PER_HOUR: Final = 0.5
+"""So few that most are over before the next begins: what is promised of an outage is judged only where nothing else is wrong."""
 SESSION_HOURS: Final = 1_000_000
 SHRINK_SECONDS: Final = 120.0
 
@@ -32,7 +35,14 @@ def stories(seed: int, session_hours: float, sessions: int, hours: float) -> lis
         made.append(
             invent(number, max(20, sessions // 20) if few else sessions, hours, FAULTS_PER_HOUR * (4 if few else 1))
         )
-    return made
+    return [*made, *small_stories(seed, max(6, len(made)))]
+
+
+def small_stories(seed: int, count: int) -> list[Story]:
+    """Of fleets of one, two and four: most people begin with one number."""
+    return [
+        invent(number, SMALL[number % len(SMALL)], HOURS, SMALL_FAULTS_PER_HOUR) for number in range(seed, seed + count)
+    ]
 
 
 def play_all(of: Iterable[Story], processes: int) -> Iterator[Outcome]:

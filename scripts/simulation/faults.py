@@ -82,6 +82,8 @@ class Stage:
     pardoned: Callable[[str, Command], None]
     disturbed: Callable[[float], None]
     """Told until when (loop time) a fault may do something."""
+    weather: Callable[[Front, bool], None] = lambda front, begins: None
+    """Told of each front that begins (True), and ends."""
 
     def chosen(self, fault: Fault) -> list[str]:
         """Whom it hits. A fleet made smaller keeps the sessions that it has left."""
@@ -140,9 +142,11 @@ def _log_uniform(dice: random.Random, low: float, high: float) -> float:
 
 
 async def _front(stage: Stage, fault: Fault, front: Front) -> None:
+    stage.weather(front, True)
     stage.server.begin(front)
     await asyncio.sleep(fault.seconds)
     stage.server.end(front)
+    stage.weather(front, False)
 
 
 async def _blip(stage: Stage, fault: Fault) -> None:
@@ -159,6 +163,22 @@ async def _outage_blackholed(stage: Stage, fault: Fault) -> None:
     await _front(stage, fault, Front(Weather.BLACKHOLED))
 
 
+def _closed_way(weather: Weather) -> Callable[[Stage, Fault], Awaitable[None]]:
+    """Who is open may stay so: a resolver that is away, or a door that is shut, ends no connection. Some close meanwhile all the same."""
+
+    async def act(stage: Stage, fault: Fault) -> None:
+        stage.server.drop(stage.chosen(fault), R.CONNECTION_LOST, NOTICED_SECONDS)
+        await _front(stage, fault, Front(weather))
+
+    return act
+
+
+async def _proxy_away(stage: Stage, fault: Fault) -> None:
+    egress = EGRESSES[1 + fault.salt % (len(EGRESSES) - 1)]
+    stage.server.drop(None, R.CONNECTION_LOST, RESET_SECONDS, egress)
+    await _front(stage, fault, Front(Weather.PROXYLESS, egress=egress))
+
+
 async def _proxy_outage(stage: Stage, fault: Fault) -> None:
     egress = EGRESSES[fault.salt % len(EGRESSES)]
     stage.server.drop(None, R.CONNECTION_CLOSED, RESET_SECONDS, egress)
@@ -170,6 +190,13 @@ async def _unreachable(stage: Stage, fault: Fault) -> None:
 
 
 # --- the server -----------------------------------------------------------------------------------------------------------------
+
+
+async def _sick(stage: Stage, fault: Fault) -> None:
+    """WhatsApp lets a few sessions in as far as their login, and then hangs up on them: their own matter, since the way is open."""
+    chosen = stage.chosen(fault)
+    stage.server.drop(chosen, R.CONNECTION_CLOSED, RESET_SECONDS)
+    await _front(stage, fault, Front(Weather.TURNED_AWAY, R.CONNECTION_CLOSED, frozenset(chosen)))
 
 
 async def _slow(stage: Stage, fault: Fault) -> None:
@@ -283,7 +310,11 @@ KINDS: Final[Mapping[str, Kind]] = {
     "outage, refused": Kind(2, (5, 7200), (1, 1), _outage_refused),
     "outage, black-holed": Kind(2, (20, 7200), (1, 1), _outage_blackholed),
     "proxy outage": Kind(2, (5, 3600), (1, 1), _proxy_outage),
+    "DNS away": Kind(1, (20, 3600), (0.1, 1), _closed_way(Weather.NAMELESS)),
+    "door shut (HTTP 503)": Kind(1, (20, 3600), (0.1, 1), _closed_way(Weather.DOOR_SHUT)),
+    "proxy away": Kind(1, (20, 3600), (1, 1), _proxy_away),
     "unreachable sessions": Kind(2, (300, 7200), (0.005, 0.03), _unreachable),
+    "sick sessions": Kind(1, (1800, 7200), (0.005, 0.4), _sick),
     "slow server": Kind(2, (30, 3600), (0.05, 1), _slow),
     "503 wave": Kind(2, (5, 3600), (0.05, 1), _turns_away(R.UNAVAILABLE)),
     "500 wave": Kind(1, (5, 3600), (0.05, 1), _turns_away(R.SERVER_ERROR)),

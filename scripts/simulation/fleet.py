@@ -101,8 +101,7 @@ class WatchedActor(Actor):
     @property
     def has_deadline(self) -> bool:
         """Whether its worker owes it something by a time that is still to come."""
-        now = asyncio.get_running_loop().time()
-        return any(due >= now for due, _ in self._agenda._deadlines)
+        return bool(self._agenda._deadlines)
 
 
 class EgressGate(Gate):
@@ -123,6 +122,8 @@ class Parts:
     actor: type[WatchedActor] = WatchedActor
     gate_config: GateConfig = field(default_factory=lambda: GateConfig(egress_rate_per_second=3.0, egress_burst=6))
     config: SessionConfig = CONFIG
+    looks: bool = True
+    """Whether it looks if WhatsApp can be reached (supervisor/reach.py)."""
 
 
 class NoRecords:
@@ -194,6 +195,8 @@ class SimulatedFleet:
         replies = [self._ask(actor, Command.LEAVE) for actor in self.actors.values()]
         await asyncio.gather(*replies, return_exceptions=True)
         await asyncio.gather(*self._tasks)
+        if self.gate is not None:
+            await self.gate.close()
         self._forget()
 
     async def die(self) -> None:
@@ -237,7 +240,8 @@ class SimulatedFleet:
         self._tasks.append(asyncio.create_task(actor.run(), name=f"session {row.id}"))
 
     def _surroundings(self) -> Surroundings:
-        gate = self._parts.gate(self._parts.gate_config, self._dice, publish=self._publish)
+        prober = self._server if self._parts.looks else None
+        gate = self._parts.gate(self._parts.gate_config, self._dice, publish=self._publish, prober=prober)
         gate.egress_of = self._egress_of
         gate.on_excused = self._excuse
         self.gate = gate

@@ -1,13 +1,13 @@
 """What must hold after every step, whatever goes wrong. Where it can, it is judged by books of its own, not by the program's."""
 
 import asyncio
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
 from scripts.simulation.fleet import Parts, SimulatedFleet, WatchedActor
-from scripts.simulation.server import Client, Server
+from scripts.simulation.server import SHUT, Client, Front, Passerby, Server, Weather
 from scripts.simulation.workers import Login
 from sessions import policy
 from sessions.events import Command
@@ -20,6 +20,8 @@ SLACK: Final = 0.01
 """Of a token, or of a second: what rounding may do."""
 LONGEST_WAIT_SECONDS: Final = 990.0
 """The long tail with its jitter; no wait but that for the end of a ban is longer."""
+LONGEST_OUTDATED_WAIT_SECONDS: Final = 1990.0
+"""Of a lone session whose version is rejected: half an hour, with its jitter."""
 CONNECTING_SECONDS: Final = 120.0
 """A worker's deadline and its grace, and the same once more for a worker that hangs."""
 STARTING_SECONDS: Final = 60.0
@@ -41,6 +43,10 @@ REPLACED_LOGINS: Final = 2
 COUNTS: Final[Mapping[R, int]] = {
     R.CONNECTION_CLOSED: 1,
     R.CONNECTION_LOST: 1,
+    R.NETWORK_UNREACHABLE: 1,
+    R.DNS: 1,
+    R.TLS_UNTRUSTED: 1,
+    R.PROXY: 1,
     R.ATTEMPT_TIMED_OUT: 1,
     R.UNDECRYPTABLE_FRAME: 1,
     R.UPGRADE_REFUSED: 1,
@@ -52,6 +58,13 @@ COUNTS: Final[Mapping[R, int]] = {
     R.UNKNOWN_FAILURE: 1,
 }
 """What a close costs, as the design says it: not read from the program's table."""
+BACK_SECONDS: Final = 20.0
+"""After an outage's end the first session is open within so long, whatever the size of the fleet."""
+STABLE_SECONDS: Final = 60.0
+LOGINS_IN_AN_OUTAGE: Final = 3
+"""Of one session, while nobody can come through."""
+SMALL: Final = 5
+"""Fewer sessions have always been too few for the number of closes to tell."""
 FOR_GOOD: Final = frozenset({R.LOGGED_OUT, R.LOCKED, R.BANNED})
 
 
@@ -82,6 +95,16 @@ class Books:
     """Since when it is open here, but not at the server."""
 
 
+@dataclass(slots=True, eq=False)
+class Shut:
+    """A front that lets nobody through, over sessions that had all been stably open, and nothing else wrong: what becomes of them."""
+
+    faults: int
+    sessions: frozenset[str]
+    closed: set[str] = field(default_factory=set)
+    logins: Counter[str] = field(default_factory=Counter)
+
+
 class Invariants:
     """Looks at every step, and raises Broken through `broken`."""
 
@@ -94,6 +117,7 @@ class Invariants:
         self.disturbed_until = 0.0
         self._now = asyncio.get_running_loop().time
         self._books = {session: Books() for session in sessions}
+        self._egress_of = sessions
         config = parts.gate_config
         self._bucket = TokenBucket.full(config.rate_per_second, config.burst, 0.0)
         self._egress_buckets = {
@@ -102,6 +126,10 @@ class Invariants:
             )
             for egress in set(sessions.values())
         }
+        self._faults = 0
+        self._calm_before = True
+        self._shut: dict[Front, Shut] = {}
+        self._open_since: dict[str, float] = {}
         self._hold: tuple[str, float] | None = None
         """The fleet's hold: its reason, since when."""
         self._canary: tuple[str, float] | None = None
@@ -122,9 +150,16 @@ class Invariants:
                 books.pardoned = False
             case "login":
                 self.logins += 1
+                for shut in self._shut.values():
+                    shut.logins[client.session] += 1
                 self._rate(client)
                 self._not_hammered(client.session, books)
+            case "close":
+                self._open_since.pop(client.session, None)
+                for shut in self._shut.values():
+                    shut.closed.add(client.session)
             case "open":
+                self._open_since[client.session] = self._now()
                 if books.trial:
                     books.trial, books.breaker_until, books.failures = False, None, BREAKER_THRESHOLD - 1
                 books.calm = (books.failures, books.breaker_until)
@@ -186,8 +221,8 @@ class Invariants:
 
     def _not_hammered(self, session: str, books: Books) -> None:
         now = self._now()
-        if self._hold is not None:
-            return  # canaries have a pace of their own
+        if self._hold is not None and len(self._books) >= SMALL:
+            return  # canaries have a pace of their own; where they are few, it is always the same ones
         if len(books.logins) == LOGINS_IN_AN_HOUR and books.logins[0] > now - 3600:
             self._break(f"{session} has logged in more than {LOGINS_IN_AN_HOUR} times within an hour")
         books.logins.append(now)
@@ -270,7 +305,9 @@ class Invariants:
             case S.OPEN:
                 well = actor.attempt is not None
             case S.WAITING:
-                well = actor.has_step and due is not None and due <= now + LONGEST_WAIT_SECONDS
+                alone = actor.reconnection().close_reason is R.CLIENT_OUTDATED
+                longest = LONGEST_OUTDATED_WAIT_SECONDS if alone else LONGEST_WAIT_SECONDS
+                well = actor.has_step and due is not None and due <= now + longest
             case S.PARKED:
                 well = actor.reconnection().close_reason is not None and (due is None or actor.has_step)
             case _:
@@ -298,7 +335,38 @@ class Invariants:
 
     def disturbed(self, until: float) -> None:
         """A fault may do something until then."""
+        self._faults += 1
+        self._calm_before = self._now() >= self.disturbed_until
         self.disturbed_until = max(self.disturbed_until, until)
+
+    def weather(self, front: Front, begins: bool) -> None:
+        """A front begins or ends."""
+        if not begins:
+            shut = self._shut.pop(front, None)
+            if shut is not None:
+                asyncio.get_running_loop().call_later(BACK_SECONDS, self._are_back, shut)
+            return
+        if not self._calm_before or (front.weather is not Weather.BLACKHOLED and front.weather not in SHUT):
+            return
+        under = frozenset(session for session in self._books if front.over(Passerby(session, self._egress_of[session])))
+        now = self._now()
+        if self.fleet.alive and all(now - self._open_since.get(s, now) >= STABLE_SECONDS for s in self._books):
+            self._shut[front] = Shut(self._faults, under)
+
+    def _are_back(self, shut: Shut) -> None:
+        if shut.faults != self._faults or not self.fleet.alive:
+            return  # something else has gone wrong since
+        down = sorted(shut.closed & shut.sessions)
+        if down and not any(session in self.server.open for session in down):
+            self._break(
+                f"{BACK_SECONDS:g} s after the end of an outage none of those whom it closed is open: {', '.join(down[:5])}"
+            )
+        for session in down:
+            books = self._books[session]
+            if books.breaker_until is not None or books.failures:
+                self._break(f"{session}: an outage was charged to its breaker ({books.failures} failures)")
+            if shut.logins[session] > LOGINS_IN_AN_OUTAGE:
+                self._break(f"{session} has logged in {shut.logins[session]} times in an outage in which nobody could")
 
     def sweep(self) -> None:
         """Look at all sessions: nobody stays anywhere for ever."""

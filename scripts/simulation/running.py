@@ -50,7 +50,9 @@ async def _play(story: Story, parts: Parts) -> tuple[str | None, float, int, int
     watch.server, watch.fleet = server, fleet
     await fleet.pair()
     await fleet.begin()
-    stage = Stage(server, fleet, egress_of, random.Random(f"faults {story.seed}"), watch.pardoned, watch.disturbed)
+    stage = Stage(
+        server, fleet, egress_of, random.Random(f"faults {story.seed}"), watch.pardoned, watch.disturbed, watch.weather
+    )
     task = asyncio.current_task()
     assert task is not None, "this runs in one"
     task.set_name(STORY)

@@ -8,16 +8,22 @@ for everybody who is compared.
 import asyncio
 import enum
 import random
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from typing import Final, Protocol
+from weakref import WeakSet
 
 from sessions.model import CloseReason as R
+from supervisor.reach import LOOK_SECONDS, Look
 
 REACH_SECONDS: Final = (0.05, 0.2)
 """From `connect` to the login on the wire: TCP, TLS, WebSocket, noise."""
 ANSWER_SECONDS: Final = (0.1, 0.3)
 """From the login to its answer."""
+SYN_SECONDS: Final = (1.0, 3.0, 7.0, 15.0)
+"""When a connect that nobody answers is tried again by the kernel (Linux: tcp_syn_retries, doubling from 1 s)."""
+HANDSHAKE_SECONDS: Final = 20.0
+"""And when a client gives it up: Baileys' connectTimeoutMs, whatsmeow's too."""
 REFUSED_SECONDS: Final = (0.15, 0.35)
 """Until a connect that is refused says so."""
 SLOW_REACH_SECONDS: Final = (0.5, 6.0)
@@ -30,11 +36,23 @@ EVICTED_SECONDS: Final = (5.0, 50.0)
 """How long after our login the other holder of a device's keys logs in again, or a flapping session is dropped again."""
 
 
-class Client(Protocol):
-    """One attempt of a session, and the socket after it."""
+class Going(Protocol):
+    """Whoever goes to the server: whose way, and which."""
 
     session: str
     egress: str
+
+
+@dataclass(slots=True)
+class Passerby:
+    """A look: it goes no further than the door."""
+
+    session: str
+    egress: str
+
+
+class Client(Going, Protocol):
+    """One attempt of a session, and the socket after it."""
 
     @property
     def ended(self) -> bool:
@@ -54,6 +72,9 @@ class Weather(enum.Enum):
     """What a front does."""
 
     REFUSED = "connects are refused"
+    NAMELESS = "the name cannot be looked up"
+    PROXYLESS = "the proxy is away"
+    DOOR_SHUT = "the upgrade is answered with 503"
     BLACKHOLED = "connects and open sockets meet silence"
     SLOW = "answers take long"
     TURNED_AWAY = "logins are turned away"
@@ -70,10 +91,18 @@ class Front:
     egress: str | None = None
     data: tuple[tuple[str, str], ...] = ()
 
-    def over(self, client: Client) -> bool:
+    def over(self, client: Going) -> bool:
         """Whether the client is under it."""
         return (self.sessions is None or client.session in self.sessions) and self.egress in {None, client.egress}
 
+
+SHUT: Final[Mapping[Weather, R]] = {
+    Weather.REFUSED: R.NETWORK_UNREACHABLE,
+    Weather.NAMELESS: R.DNS,
+    Weather.PROXYLESS: R.PROXY,
+    Weather.DOOR_SHUT: R.UNAVAILABLE,
+}
+"""Weather in which no attempt comes as far as its login, and what it is told."""
 
 Watcher = Callable[[str, Client], None]
 """Told of each `connect`, `login`, `open` and `close`, before the client is."""
@@ -88,6 +117,8 @@ class Server:
         self.said: dict[str, R] = {}
         """What the server has told a session of itself for good (unlinked, banned ...), until somebody mends it."""
         self._fronts: list[Front] = []
+        self._reached: WeakSet[Client] = WeakSet()
+        """Whose connect was answered."""
         self._dice = dice
         self._watch = watch
         self._loop = asyncio.get_running_loop()
@@ -129,12 +160,48 @@ class Server:
         """A client begins an attempt."""
         self._watch("connect", client)
         if self._under(client, Weather.BLACKHOLED):
+            for again in SYN_SECONDS:
+                self._loop.call_later(again, self._knock, client)
+            self._loop.call_later(HANDSHAKE_SECONDS, self._give_up, client)
             return
-        if self._under(client, Weather.REFUSED):
-            self._later(REFUSED_SECONDS, self._close, client, R.CONNECTION_CLOSED)
+        self._reach(client)
+
+    def _knock(self, client: Client) -> None:
+        """The kernel sends its SYN again."""
+        if not client.ended and client not in self._reached and not self._under(client, Weather.BLACKHOLED):
+            self._reach(client)
+
+    def _give_up(self, client: Client) -> None:
+        if client not in self._reached:
+            self._close(client, R.NETWORK_UNREACHABLE)
+        self._reached.discard(client)
+
+    def _reach(self, client: Client) -> None:
+        self._reached.add(client)
+        shut = self._shut(client)
+        if shut is not None:
+            self._later(REFUSED_SECONDS, self._close, client, shut)
             return
         slow = self._under(client, Weather.SLOW)
         self._later(SLOW_REACH_SECONDS if slow else REACH_SECONDS, self._login, client)
+
+    async def look(self, session: str, egress: str) -> Look:
+        """The way as far as the upgrade, as supervisor/way_probe.py goes it."""
+        going = Passerby(session, egress)
+        began = self._loop.time()
+        for again in (*SYN_SECONDS, LOOK_SECONDS):
+            if not self._under(going, Weather.BLACKHOLED):
+                break
+            await asyncio.sleep(min(began + again, began + LOOK_SECONDS) - self._loop.time())
+            if self._loop.time() >= began + LOOK_SECONDS:
+                return Look("closed", "no answer", R.NETWORK_UNREACHABLE)
+        shut = self._shut(going)
+        if shut is not None:
+            await asyncio.sleep(self._dice.uniform(*REFUSED_SECONDS))
+            return Look("closed", shut.value, shut)
+        slow = self._under(going, Weather.SLOW)
+        await asyncio.sleep(self._dice.uniform(*(SLOW_REACH_SECONDS if slow else REACH_SECONDS)))
+        return Look("open", "WhatsApp can be reached")
 
     def gone(self, client: Client) -> None:
         """The client's side of the socket is closed."""
@@ -169,7 +236,7 @@ class Server:
     def _fell_silent(self, client: Client) -> bool:
         """Whether the network went away under an attempt."""
         if self._under(client, Weather.REFUSED):
-            self._close(client, R.CONNECTION_CLOSED)
+            self._close(client, R.NETWORK_UNREACHABLE)
             return True
         return self._under(client, Weather.BLACKHOLED) is not None
 
@@ -178,7 +245,15 @@ class Server:
             self.gone(client)
             client.on_close(reason, data)
 
-    def _under(self, client: Client, weather: Weather) -> Front | None:
+    def _shut(self, going: Going) -> R | None:
+        """What an attempt is told before its login, if it is told anything."""
+        if not self._fronts:
+            return None
+        return next(
+            (SHUT[front.weather] for front in self._fronts if front.weather in SHUT and front.over(going)), None
+        )
+
+    def _under(self, client: Going, weather: Weather) -> Front | None:
         if not self._fronts:
             return None
         return next((front for front in self._fronts if front.weather is weather and front.over(client)), None)

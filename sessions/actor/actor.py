@@ -250,7 +250,8 @@ class Actor(Replacing):
         self._seat.worker = None
         if self.attempt is not None or self.state is S.HELD:
             reason = (self.attempt and self.attempt.verdict) or CloseReason.WORKER_EXITED
-            await self._closed(reason, end.status, f"The worker process {end}.")
+            words = self.attempt.words if self.attempt is not None else None
+            await self._closed(reason, end.status, words or f"The worker process {end}.")
 
     async def _give_back(self, event: WorkerReady | Reunited | SuccessorReady | Admitted) -> None:
         """What was waited for came when it was no longer wanted."""

@@ -89,6 +89,8 @@ class Replacing(Adopting):
         """The worker weighs too much or is too late: replaced at a quiet moment, or killed before it harms its neighbours."""
         if excess.severity is Severity.KILL and self.worker is not None:
             self._alert("worker_killed", excess.words)
+            if self.attempt is not None:
+                self.attempt.words = excess.words
             self.worker.kill()
         elif self.state is S.OPEN and self._agenda.idle and self._now() >= self._replaceable_at:
             self._replaceable_at = self._now() + REPLACED_AGAIN_SECONDS

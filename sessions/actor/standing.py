@@ -28,6 +28,8 @@ from sessions.surroundings import Surroundings
 
 S = SessionState
 
+WITHOUT_A_TRY: Final = frozenset({S.HELD, S.WAITING, S.STARTING})
+"""Where a session is away, and no try of its own is under way that would tell why."""
 REPORT_GRACE_SECONDS: Final = 10.0
 """How much later than its own deadline a worker may report before it is taken for hung."""
 
@@ -65,6 +67,8 @@ class Standing:
         self._began_at = time.time()
         self._on: set[str] = set()
         """The alerts that are on, of those that last."""
+        self._planned: tuple[int, float | None] | None = None
+        """After which attempt, and which close, the last reconnection that was told is."""
         self._away_since: float | None = None
         """Since when it has been on its way back to open; None: it is open, or not wanted, or has not closed yet."""
         self.attempt: Attempt | None = None
@@ -116,6 +120,9 @@ class Standing:
     def reconnection(self) -> Reconnection:
         """Why the session is where it is and what comes next."""
         now, last = self._now(), self._judgement.last_close
+        way = self._around.gate.closed_way(self.id) if self.state in WITHOUT_A_TRY else None
+        if way is not None:
+            last = self._judgement.as_found(way)
         return Reconnection(
             state=self.state,
             since=iso(self._since),
@@ -194,7 +201,11 @@ class Standing:
     def _wait(self, seconds: float) -> None:
         seconds = max(0.0, seconds)
         self._next_attempt_at = self._now() + seconds
-        self._tell_reconnect(f"in {seconds:.1f} s", wait_seconds=round(seconds, 1))
+        last = self._judgement.last_close
+        planned = (self._episode_attempts, last.at_wall_seconds if last else None)
+        if planned != self._planned:  # else nothing has been tried meanwhile (the store is away, say): it has been told
+            self._planned = planned
+            self._tell_reconnect(f"in {seconds:.1f} s", wait_seconds=round(seconds, 1))
         self._agenda.begin(partial(asyncio.sleep, seconds), Waited)
 
     def _current(self, number: int) -> Attempt | None:

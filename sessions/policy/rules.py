@@ -115,7 +115,7 @@ RULES: Final[Rules] = {
     R.PROXY: replace(
         _COMMON,
         human="Look at the session's proxy: does it run, is its address right, does it take the user and password? Another one: POST "
-        "/sessions/{id}/stop, PUT /sessions/{id}/proxy (or `wasup sessions proxy {id} URL`), POST /sessions/{id}/start. "
+        "/sessions/{id}/stop, PUT /sessions/{id}/proxy (or `wasup sessions proxy {id} URL`), `wasup sessions start {id}`. "
         f"{AS_SOON_AS} the same one lets it through.",
     ),
     R.ATTEMPT_TIMED_OUT: _COMMON,
@@ -128,13 +128,13 @@ RULES: Final[Rules] = {
     R.QR_EXPIRED: Rule(
         action=Action.PARK,
         mend=Mend.HUMAN,
-        human="Have the phone at hand, then POST /sessions/{id}/start for a new QR code (GET /sessions/{id}/qr).",
+        human="Have the phone at hand, then `wasup sessions start {id}` for a new QR code (GET /sessions/{id}/qr).",
     ),
     R.PASSKEY_REQUIRED: Rule(
         action=Action.PARK,
         mend=Mend.HUMAN,
         human="This account confirms a new device with a passkey, which wasup cannot give. On the phone, in WhatsApp's settings "
-        "(Account > Passkeys), remove it, then POST /sessions/{id}/start for a new QR code. Where it is asked for all the same: use "
+        "(Account > Passkeys), remove it, then `wasup sessions start {id}` for a new QR code. Where it is asked for all the same: use "
         "another number, or link a device where passkeys can be given and import its credentials (POST /sessions/{id}/import).",
     ),
     R.SERVER_ERROR: _SERVER,
@@ -154,19 +154,19 @@ RULES: Final[Rules] = {
         action=Action.PARK,
         credentials=Credentials.ARCHIVE,
         mend=Mend.HUMAN,
-        human="The phone has unlinked this device: POST /sessions/{id}/start and pair it again. The old credentials are archived.",
+        human="The phone has unlinked this device: `wasup sessions start {id}` and pair it again. The old credentials are archived.",
     ),
     R.OWN_LOGOUT: Rule(
         action=Action.DONE,
         credentials=Credentials.ARCHIVE,
         mend=Mend.HUMAN,
-        human="Logged out as asked: POST /sessions/{id}/start pairs it anew.",
+        human="Logged out as asked: `wasup sessions start {id}` pairs it anew.",
     ),
     R.SAME_DEVICE: Rule(
         action=Action.PARK,
         mend=Mend.HUMAN,
         human="Another session is this very device (closeMessage names it): DELETE the one that you do not need, "
-        "then POST /sessions/{id}/start, or pair this one anew.",
+        "then `wasup sessions start {id}`, or pair this one anew.",
     ),
     R.TEMPORARILY_BANNED: Rule(
         action=Action.PARK,
@@ -177,12 +177,12 @@ RULES: Final[Rules] = {
         action=Action.PARK,
         mend=Mend.HUMAN,
         human="WhatsApp has locked this account: open WhatsApp on the phone and follow what it says, "
-        "then POST /sessions/{id}/start.",
+        "then `wasup sessions start {id}`.",
     ),
     R.BANNED: Rule(
         action=Action.PARK,
         mend=Mend.HUMAN,
-        human="WhatsApp has banned this number: appeal on the phone; once it is lifted, POST /sessions/{id}/start.",
+        human="WhatsApp has banned this number: appeal on the phone; once it is lifted, `wasup sessions start {id}`.",
     ),
     R.CLIENT_OUTDATED: Rule(
         action=Action.HOLD,

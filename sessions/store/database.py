@@ -29,7 +29,7 @@ PRAGMAS: Final = {
     "temp_store": "MEMORY",  # seed 003
     "mmap_size": "268435456",  # seed 003: 256 MB of reads without a copy
     "foreign_keys": "ON",  # SQLite's default is off, for history's sake
-    "secure_delete": "ON",  # what is purged is overwritten; a build's default, on Debian, and on no other system that we know of
+    "secure_delete": "ON",  # what is purged is overwritten; SQLite's own default is off, Debian's build has it on
     "busy_timeout": "5000",  # ms; a backup may hold the file for a moment
 }
 

@@ -432,7 +432,7 @@ class Store:
         async def operation(connection: AsyncConnection) -> StoredEvent:
             return await events.append(connection, self._cipher, self._event_limit, event)
 
-        return self._writer.submit(operation, patient=True, is_event=True)
+        return self._writer.submit(operation, patient=True, is_event=True, source=session)
 
     def append_worker_event(
         self, session: str, epoch: int, seq: int, kind: str, data: bytes, kept: Sequence[str] = ()

@@ -15,7 +15,7 @@ An error that is the database's trouble fails nobody who is patient. A commit of
 """
 
 import asyncio
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Awaitable, Callable, Hashable, Iterable
 from dataclasses import dataclass, field
 from typing import Any, Final, TypeVar
@@ -41,6 +41,8 @@ MAX_WAITING_EVENTS: Final = 10_000
 """Events of our own that may wait. All else is bounded by those who make it: a worker waits for each acknowledgement."""
 COMPACT_ABOVE: Final = 64
 """What is gone leaves the queue when it is more than what waits, and this: so the queue is bounded by twice what waits, at no cost."""
+MAX_WAITING_EVENTS_OF_ONE: Final = 500
+"""Of these from one source, a session: it can fill its own share, and not those of the others."""
 IMPATIENT_SECONDS: Final = 10.0
 CLOSE_SECONDS: Final = 5.0
 RETRY_WAIT: Final = wait_exponential_jitter(multiplier=0.1, max=2.0, jitter=0.1)
@@ -62,6 +64,7 @@ class _Waiting:
     patient: bool
     is_event: bool
     since: float
+    source: Hashable = None
     under_way: bool = False
     gone: bool = False
     expiry: asyncio.TimerHandle | None = field(default=None)
@@ -79,6 +82,7 @@ class Writer:
         self._newest: dict[Hashable, _Waiting] = {}
         self._waiting = 0
         self._waiting_events = 0
+        self._events_of: Counter[Hashable] = Counter()
         self._told_of_lost_events = False
         self._unknown: tuple[bytes, _Outcomes] | None = None
         self._closing = False
@@ -91,19 +95,27 @@ class Writer:
         self._writing = forever.keep("store writer", self._write, within_seconds=None, until=self._has_finished)
 
     def submit(
-        self, operation: Operation[T], *, patient: bool = False, newest_of: Hashable = None, is_event: bool = False
+        self,
+        operation: Operation[T],
+        *,
+        patient: bool = False,
+        newest_of: Hashable = None,
+        is_event: bool = False,
+        source: Hashable = None,
     ) -> asyncio.Future[T]:
         """Queue an operation; the future is done when its transaction is durable, or with a StoreError.
 
-        `newest_of`: of the operations that wait under that name only the newest is made. `is_event`: counted, and refused if too many wait.
+        `newest_of`: of the operations that wait under that name only the newest is made.
+
+        `is_event`: counted, and refused if too many wait, or too many of that `source`.
         """
         loop = asyncio.get_running_loop()
         future: asyncio.Future[T] = loop.create_future()
-        refusal = self._refusal(is_event)
+        refusal = self._refusal(is_event, source)
         if refusal is not None:
             _settle(future, refusal)
             return future
-        waiting = _Waiting(operation, [future], patient, is_event, loop.time())
+        waiting = _Waiting(operation, [future], patient, is_event, loop.time(), source)
         if newest_of is not None:
             self._take_the_place_of_older(newest_of, waiting)
         if not patient:
@@ -111,6 +123,8 @@ class Writer:
         self._queue.append(waiting)
         self._waiting += 1
         self._waiting_events += is_event
+        if is_event:
+            self._events_of[source] += 1
         self._watch_for_slowness()
         self._wake.set()
         return future
@@ -131,18 +145,21 @@ class Writer:
 
     # --- the queue --------------------------------------------------------------------------------------------------------
 
-    def _refusal(self, is_event: bool) -> StoreUnavailable | None:
+    def _refusal(self, is_event: bool, source: Hashable) -> StoreUnavailable | None:
         if self._closing or self._writing.done:
             return StoreUnavailable("The store is closed.")
         if is_event and self._waiting_events >= MAX_WAITING_EVENTS:
             self._lose_event()
             return StoreUnavailable(f"{MAX_WAITING_EVENTS} events wait for the store already; this one is lost.")
+        if is_event and source is not None and self._events_of[source] >= MAX_WAITING_EVENTS_OF_ONE:
+            self._lose_event()
+            return StoreUnavailable(f"{MAX_WAITING_EVENTS_OF_ONE} events of {source} wait already; this one is lost.")
         return None
 
     def _lose_event(self) -> None:
         self.watch.lost_events += 1
         if not self._told_of_lost_events:
-            log.error(f"more than {MAX_WAITING_EVENTS} events wait: newer ones are lost", action="store_events_lost")
+            log.error("too many events wait: newer ones are lost", action="store_events_lost")
         self._told_of_lost_events = True  # once for each time that the store fails
 
     def _take_the_place_of_older(self, name: Hashable, waiting: _Waiting) -> None:
@@ -160,6 +177,10 @@ class Writer:
         waiting.gone = True
         self._waiting -= 1
         self._waiting_events -= waiting.is_event
+        if waiting.is_event:
+            self._events_of[waiting.source] -= 1
+            if not self._events_of[waiting.source]:
+                del self._events_of[waiting.source]
         if waiting.expiry is not None:
             waiting.expiry.cancel()
         while self._queue and self._queue[0].gone:

@@ -26,7 +26,13 @@ async def breaker(supervisor: Supervisor, session: str) -> str:
 
 async def refused(standin: StandIn, session: str) -> list[float]:
     """When the session's attempts were refused, in seconds of the stand-in's clock."""
-    return [entry["time_ms"] / 1000 for entry in await standin.log("refused", session=session)]
+    return [entry["time_ms"] / 1000 for entry in await standin.log("login_refused", session=session)]
+
+
+async def sicken(standin: StandIn, session: str) -> None:
+    """From now on WhatsApp hangs up on its logins: the way to WhatsApp is open, and the trouble is the session's own."""
+    await standin.fault("login-stream-error", session, code=428)
+    await standin.fault("drop", session)
 
 
 async def test_the_breaker_opens_at_its_threshold_and_lets_one_trial_through(
@@ -34,8 +40,7 @@ async def test_the_breaker_opens_at_its_threshold_and_lets_one_trial_through(
 ) -> None:
     supervisor = await start_supervisor(**SETTINGS)
     await pair(supervisor, standin, "fused")
-    await standin.fault("refuse", "fused", how="reset")
-    await standin.fault("drop", "fused")
+    await sicken(standin, "fused")
     seen = await eventually(
         lambda: supervisor.reconnection("fused"),
         lambda seen: seen["breaker"]["state"] == "open",
@@ -61,8 +66,7 @@ async def test_a_reset_closes_the_breaker_and_lets_the_session_try(
 ) -> None:
     supervisor = await start_supervisor(**SETTINGS | {"circuit_breaker_timeout": 600_000})
     await pair(supervisor, standin, "reset")
-    await standin.fault("refuse", "reset", how="reset")
-    await standin.fault("drop", "reset")
+    await sicken(standin, "reset")
     await eventually(lambda: breaker(supervisor, "reset"), lambda state: state == "open")
     await standin.mend()
     answer = await supervisor.must("POST", "/reset-circuit-breaker/reset")
@@ -77,8 +81,7 @@ async def test_waits_and_breaker_survive_a_restart_of_the_supervisor(
     name = f"remembers-{end}"
     supervisor = await start_supervisor(**SETTINGS | {"circuit_breaker_timeout": 600_000})
     await pair(supervisor, standin, name)
-    await standin.fault("refuse", name, how="reset")
-    await standin.fault("drop", name)
+    await sicken(standin, name)
     await eventually(lambda: breaker(supervisor, name), lambda state: state == "open")
     before = await supervisor.reconnection(name)
     tries = len(await refused(standin, name))
@@ -91,7 +94,7 @@ async def test_waits_and_breaker_survive_a_restart_of_the_supervisor(
     assert after["breaker"]["opensUntil"][:18] == before["breaker"]["opensUntil"][:18], (
         "to ten seconds: no attempt was gained"
     )
-    assert after["closeReason"] == "network_unreachable"
+    assert after["closeReason"] == "connection_closed"
     assert len(await refused(standin, name)) == tries, "a restart is no way round the breaker"
     await standin.mend()
     await supervisor.must("POST", f"/force-reconnection/{name}")

@@ -75,7 +75,13 @@ async def test_without_a_token_our_own_user_and_root_may_call_and_nobody_else(
         assert status_of(await answer(host=host)) == 403, host
         assert status_of(await answer(host=host, path="/healthz")) == 403, host
     assert status_of(await answer("Host: evil.example")) in {400, 403}, "two of them"
-    for header in ("X-Forwarded-For: 127.0.0.1", "Via: 1.1 proxy", "Forwarded: for=127.0.0.1", "x-real-ip: ::1"):
+    for header in (
+        "X-Forwarded-For: 127.0.0.1",
+        "Via: 1.1 proxy",
+        "Forwarded: for=127.0.0.1",
+        "x-real-ip: ::1",
+        "X-Forwarded-Port: 1",
+    ):
         refused = await answer(header)
         assert status_of(refused) == 401
         assert b"comes through a proxy" in refused

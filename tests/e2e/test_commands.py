@@ -25,10 +25,10 @@ OVER_THE_API = [("sessions", "list"), ("workers", "list"), ("workers", "roll"), 
 """Commands that need a running supervisor."""
 COMMANDS = {
     # what is asked for help -> what its help speaks of
-    (): ["run", "sessions", "workers", "store", "backup", "restore"],
+    (): ["run", "sessions", "workers", "store", "backup", "restore", "--directory", "--version"],
     ("run",): ["environment"],
     ("sessions",): ["list", "import", "export", "archives", "restore"],
-    ("sessions", "list"): ["states"],
+    ("sessions", "list"): ["--state", "--for-me"],
     ("sessions", "import"): ["--skip-unreadable", "--start", "440"],
     ("sessions", "export"): ["useMultiFileAuthState"],
     ("sessions", "archives"): ["deleted session"],

@@ -90,7 +90,7 @@ async def test_a_session_tells_its_story_over_the_api_and_on_a_terminal(
     parked = await story(supervisor, "explain-me", 4, "parked")
     assert (parked["why"], parked["whenNext"]) == (TEXTS[R.LOGGED_OUT].why, None)
     assert parked["whenNextWords"] == TEXTS[R.LOGGED_OUT].until
-    assert "/sessions/explain-me/start" in parked["whatToDo"]
+    assert "`wasup sessions start explain-me`" in parked["whatToDo"]
     said = await must(supervisor, "explain", "explain-me")
     for answer in (
         parked["why"],

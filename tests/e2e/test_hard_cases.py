@@ -9,6 +9,7 @@ import aiohttp
 import pytest
 
 from scripts.lab import LabError, StandIn, Supervisor, eventually, pair
+from scripts.lab.unkillable import unkillable
 from tests.conftest import StartSupervisor
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
@@ -204,3 +205,37 @@ async def test_a_text_of_sixty_thousand_characters_fits_however_it_is_encoded(
     assert out[0]["text"] == text
     async with aiohttp.ClientSession() as http, http.get(f"{supervisor.api}/events?after=0") as response:
         assert response.status == 200
+
+
+async def test_a_worker_that_nothing_ends_is_told_and_its_session_waits_for_it(
+    start_supervisor: StartSupervisor, standin: StandIn
+) -> None:
+    """It hangs in the kernel, and may have the socket still: nobody else may log in, and nobody may be lied to."""
+    supervisor = await start_supervisor()
+    await pair(supervisor, standin, "immortal")
+    before = await logins(standin, "immortal")
+    pid = (await supervisor.session("immortal"))["performance"]["workerPid"]
+
+    async def abandoned() -> list[tuple[str, int]]:
+        return [(w["session"], w["pid"]) for w in (await supervisor.get("/workers"))["abandoned"]]
+
+    async def alerts(which: str) -> list[str]:
+        shown = (await supervisor.get("/alerts"))[which]
+        return [alert["message"] for alert in shown if alert["name"] == "worker_abandoned"]
+
+    async with unkillable(pid):
+        view = await supervisor.must("POST", "/sessions/immortal/stop")
+        assert view["state"] == "stopped"
+        assert f"process {pid}" in view["reconnection"]["humanAction"]
+        assert await abandoned() == [("immortal", pid)]
+        (told,) = await alerts("alerts")
+        assert "session immortal" in told
+        await supervisor.must("POST", "/sessions/immortal/start")
+        await asyncio.sleep(2.0)  # time enough to do the wrong thing
+        assert (await supervisor.session("immortal"))["state"] == "starting"
+        assert await logins(standin, "immortal") == before
+    await supervisor.wait_state("immortal", "open")
+    assert await abandoned() == []
+    assert await alerts("alerts") == []
+    assert len(await alerts("ended")) == 1
+    assert await standin.log("overlap", session="immortal") == []

@@ -10,8 +10,6 @@ from tests.lab_tools import must, wasup
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
-OUTAGE_SECONDS = 8
-
 
 async def test_an_outage_holds_the_fleet_charges_nobody_is_told_and_ends_with_a_canary(
     start_supervisor: StartSupervisor, standin: StandIn
@@ -20,7 +18,7 @@ async def test_an_outage_holds_the_fleet_charges_nobody_is_told_and_ends_with_a_
     names = [f"struck-{number}" for number in range(6)]
     await pair(supervisor, standin, *names)
     before, last = await standin.last_entry(), await supervisor.last_event()
-    await standin.fault("refuse", how="503", seconds=OUTAGE_SECONDS)
+    await standin.fault("refuse", how="503")
     await standin.fault("drop")
 
     async def holds() -> list[dict[str, object]]:
@@ -33,6 +31,7 @@ async def test_an_outage_holds_the_fleet_charges_nobody_is_told_and_ends_with_a_
         lambda said: "is HELD" in said and "canary" in said,
         what="the hold being explained",
     )
+    await standin.mend()
     for name in names:
         back = (await supervisor.wait_state(name, "open", seconds=60))["reconnection"]
         assert (back["failures"], back["breaker"]["failures"]) == (0, 0)

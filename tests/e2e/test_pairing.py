@@ -146,7 +146,7 @@ async def test_a_passkey_parks_with_words_and_no_further_qr(
         why = parked["reconnection"]
         assert (why["closeReason"], why["nextAttempt"], why["failures"]) == ("passkey_required", None, 0)
         assert "passkey" in why["humanAction"]
-        assert f"/sessions/{name}/start" in why["humanAction"]
+        assert f"`wasup sessions start {name}`" in why["humanAction"]
         assert (await supervisor.call("GET", f"/sessions/{name}/qr"))[0] == 409
         status, refused = await supervisor.call("POST", f"/force-reconnection/{name}")
         assert (status, refused["error"]["code"]) == (409, "passkey_required")

@@ -470,6 +470,24 @@ async def test_what_was_told_is_kept_private_and_a_broken_note_of_it_is_no_end_o
     assert await monitor.run(WHATSAPP_API_PORT=str(api.port)) == (1, "")
 
 
+async def test_what_was_told_is_kept_elsewhere_when_its_own_place_takes_nothing(
+    monitor: Monitor, api: PlayedApi, tmp_path: Path
+) -> None:
+    spare = tmp_path / "tmp"
+    spare.mkdir()
+    (monitor.data / "monitor.json").mkdir(parents=True)
+    parked(api)
+    status, said = await monitor.run(WHATSAPP_API_PORT=str(api.port), TMPDIR=str(spare))
+    assert (status, "loja" in said) == (1, True)
+    assert await monitor.run(WHATSAPP_API_PORT=str(api.port), TMPDIR=str(spare)) == (1, "")
+    (file,) = spare.iterdir()
+    assert file.stat().st_mode & 0o777 == 0o600
+    (monitor.data / "monitor.json").rmdir()
+    api.sessions = {}
+    assert (await monitor.run(WHATSAPP_API_PORT=str(api.port), TMPDIR=str(spare)))[0] == 0
+    assert list(spare.iterdir()) == []
+
+
 # --- what hangs ------------------------------------------------------------------------------------------------------------
 
 

@@ -20,7 +20,8 @@ from typing import Any
 import pytest
 
 from supervisor.host.numbers import whole
-from supervisor.host.tuning.file_tree import Tree
+from supervisor.host.tuning import optimizer as optimizer_module
+from supervisor.host.tuning.file_tree import Owned, Tree
 from supervisor.host.tuning.journal import JOURNAL_FILE
 from supervisor.host.tuning.optimizer import Action, SystemOptimizer
 from supervisor.host.tuning.system_files import LIMITS_FILE, SYSCTL_FILE
@@ -313,7 +314,7 @@ def test_malformed_lines_of_others_are_told_and_left_alone(root: Path, optimize:
 
 def test_two_at_once_one_is_sent_away(root: Path, optimize: Optimize) -> None:
     before = snapshot(root)
-    handle = os.open(root, os.O_RDONLY)
+    handle = optimizer_module._open_lock(root)
     fcntl.flock(handle, fcntl.LOCK_EX)
     try:
         for arguments in (("--yes",), ("--rollback",)):
@@ -325,13 +326,56 @@ def test_two_at_once_one_is_sent_away(root: Path, optimize: Optimize) -> None:
     assert snapshot(root) == before
 
 
+@pytest.mark.skipif(os.geteuid() != 0, reason="an ordinary user works on his own trees only")
+def test_who_may_open_the_tree_cannot_keep_root_from_working_on_it(root: Path, optimize: Optimize) -> None:
+    handle = os.open(root, os.O_RDONLY)
+    fcntl.flock(handle, fcntl.LOCK_EX)
+    try:
+        status, said = optimize("--yes")
+        assert status == 0, said
+    finally:
+        os.close(handle)
+    held = os.fstat(lock := optimizer_module._open_lock(root))
+    os.close(lock)
+    assert (stat.S_IMODE(held.st_mode), held.st_uid) == (0o600, 0)
+
+
+def test_a_directory_that_is_swapped_for_a_link_in_the_middle_leads_nothing_out_of_the_tree(
+    root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The owner of the tree is hostile, and quick: he swaps just before the file would be made, and just before it would be moved."""
+    outside = tmp_path / "outside"
+    outside.mkdir()
+    target = root / "etc" / "sysctl.d"
+    target.mkdir(parents=True, exist_ok=True)
+    tree = Tree(root)
+    owned = Owned(b"x", 0o644, os.geteuid(), os.getegid(), 0)
+
+    def swap() -> None:
+        target.rename(root / "etc" / "moved")
+        target.symlink_to(outside)
+
+    place = Tree.place
+    with monkeypatch.context() as patched:
+        patched.setattr(Tree, "place", lambda self, path: (place(self, path), swap())[0])
+        with pytest.raises(OSError, match="link"):
+            tree.write("etc/sysctl.d/99-ours.conf", owned)
+    target.unlink()
+    (root / "etc" / "moved").rename(target)
+    staged = tree.stage("etc/sysctl.d/99-ours.conf", owned)
+    swap()
+    staged.commit()
+    assert list(outside.iterdir()) == []
+    assert (root / "etc" / "moved" / "99-ours.conf").read_bytes() == b"x"
+
+
 @pytest.mark.parametrize("step", range(1, 12))
 def test_a_kill_at_any_step_can_be_rolled_back_or_gone_on_with(root: Path, optimize: Optimize, step: int) -> None:
     """The real application, killed before its n-th change of the file system."""
     (root / SYSCTL_FILE).write_text("vm.swappiness = 10\n")
     before = snapshot(root)
     killer = f"""
-import os, pathlib, signal, sys, tempfile
+import os, pathlib, signal, sys
 sys.argv[1:] = ["--root", {str(root)!r}, "--yes", "--report-dir", {str(root.parent)!r}]
 count = 0
 def counted(function):
@@ -342,7 +386,7 @@ def counted(function):
             os.kill(os.getpid(), signal.SIGKILL)
         return function(*arguments, **options)
     return call
-for module, name in ((os, "replace"), (os, "fsync"), (os, "fchmod"), (tempfile, "mkstemp"), (os, "unlink")):
+for module, name in ((os, "replace"), (os, "fsync"), (os, "fchmod"), (os, "mkdir"), (os, "unlink")):
     setattr(module, name, counted(getattr(module, name)))
 from scripts.optimize_system import main
 sys.exit(main())

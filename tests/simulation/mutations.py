@@ -2,7 +2,7 @@
 
 import contextlib
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from typing import Any
 from unittest.mock import patch
@@ -19,10 +19,13 @@ from sessions.judgement import Judgement
 from sessions.model import CloseReason as R
 from sessions.policy import RULES
 from sessions.seat import Seat
+from supervisor import hold as hold_module
+from supervisor import reach
 from supervisor.bucket import Allowance
 from supervisor.gate import Gate
 from supervisor.hold import Hold
 from supervisor.line import Lines
+from supervisor.reach import Look, Way
 
 decide_module = sys.modules["sessions.policy.decide"]
 """The module; the package names a function like it."""
@@ -30,12 +33,17 @@ decide_module = sys.modules["sessions.policy.decide"]
 
 @dataclass(frozen=True)
 class Mutation:
-    """`patches`: what is put in the place of what; `parts`: what the supervisor is made of."""
+    """`patches`: what is put in the place of what; `parts`: what the supervisor is made of; `caught`: words of the invariant that must see it.
+
+    `small`: it shows in fleets of one, two and four.
+    """
 
     name: str
     sentence: str
-    patches: tuple[tuple[Any, str, Callable[..., Any]], ...] = ()
+    patches: tuple[tuple[Any, str, Any], ...] = ()
     parts: Parts = field(default_factory=Parts)
+    caught: str = ""
+    small: bool = False
 
     @contextlib.contextmanager
     def applied(self) -> Iterator[None]:
@@ -78,12 +86,22 @@ async def _left_behind(seat: Seat) -> None:
     seat.worker = None
 
 
-def _released_at_once(gate: Gate, lines: Any = None) -> None:
-    return None
+def _released_at_once(gate: Gate, hold: Any, why: str, others_are_well: bool = False) -> None:
+    if hold is not None:
+        now = gate._now()
+        gate._detector.over(hold.scope, now, others_are_well)
+        for waiting in gate._stop(hold, now, why):
+            gate._let_through(waiting, None, now)
 
 
-async def _no_excuse(actor: Attempting) -> None:
-    actor._judgement.excuse()  # the books are put right, but its own long wait goes on
+async def _no_excuse(actor: Attempting) -> bool:
+    return False
+
+
+def _looks_once(way: Way, look: Look, now: float, roll: float, _learns: Any = Way.learns) -> bool:
+    opened: bool = _learns(way, look, now, roll)
+    way.doubters.clear()
+    return opened
 
 
 async def _nothing(*_: object) -> None:
@@ -159,6 +177,47 @@ MUTATIONS = (
         "one rate for all ways out",
         "An egress has no limit of its own.",
         ((Lines, "allowance", lambda self, egress, *now: _Boundless()),),
+    ),
+    Mutation(
+        "released all at once",
+        "When a hold ends, all who were held log in together, past the bucket.",
+        ((Gate, "_end", _released_at_once),),
+        caught="more logins than",
+    ),
+    Mutation(
+        "nobody looks",
+        "Whether WhatsApp can be reached is not asked, so that a fleet of one pays for an outage with its breaker.",
+        parts=Parts(looks=False),
+        caught="after the end of an outage none of those whom it closed is open",
+        small=True,
+    ),
+    Mutation(
+        "charges stay",
+        "What an outage had charged before it was seen is not taken back, and who waits alone goes on waiting.",
+        ((Attempting, "_excuse", _no_excuse),),
+        caught="an outage was charged to its breaker",
+        small=True,
+    ),
+    Mutation(
+        "one look only",
+        "A way that was found closed is never looked at again.",
+        ((Way, "learns", _looks_once),),
+        caught="after the end of an outage",
+        small=True,
+    ),
+    Mutation(
+        "looks too rare",
+        "While the way is closed, a minute passes between looks.",
+        ((reach, "GAPS_SECONDS", (60.0,)),),
+        caught="after the end of an outage",
+        small=True,
+    ),
+    Mutation(
+        "small fleets held for ever",
+        "A fleet of one that WhatsApp itself turns away is held, and logs in, without an end.",
+        ((hold_module, "SMALL_SECONDS", 1e9),),
+        caught="has logged in more than",
+        small=True,
     ),
 )
 

@@ -7,11 +7,14 @@ import pytest
 from api.routes import ROUTES
 from scripts.generate_docs import HOST, ROOT, documents, host
 from sessions.model import CloseReason, SessionState
+from supervisor.host.disks import DiskReading
 from supervisor.host.numbers import NUMBERS
+from supervisor.performance import Thresholds, assess
 from supervisor.settings import Settings, variable
+from tests.host_tools import reading, supervisor
 
 READMES = ["README.md", "README.pt-BR.md"]
-MANUALS = ["docs/host.md", "docs/deployment.md"]
+MANUALS = ["docs/host.md", "docs/deployment.md", "docs/monitoring.md"]
 
 GIB = 1024**3
 SEED = {
@@ -113,3 +116,18 @@ def test_links_between_documents_lead_somewhere(document: str) -> None:
 @pytest.mark.parametrize("target", ["setup", "demo", "run", "test", "check", "bench", "chaos", "kills"])
 def test_every_make_target_is_explained_by_make_itself(target: str) -> None:
     assert re.search(rf"^{target}:.*## ", text("Makefile"), re.MULTILINE)
+
+
+def test_every_alert_is_explained() -> None:
+    """Whoever raises a new one writes into docs/monitoring.md what is to be done about it."""
+    raised = re.compile(
+        r'''(?:_alert|tell)\(\s*"(\w+)"|alerts\.begin\(\s*None,\s*"(\w+)"|"alert", \{"name": "(\w+)"|found\["(\w+)"\] = f"'''
+    )
+    sources = [*(ROOT / "sessions").rglob("*.py"), *(ROOT / "supervisor").glob("*.py")]
+    found = {name for file in sources for match in raised.findall(file.read_text()) for name in match if name}
+    disk = DiskReading(directories=("/",), used_fraction=0.5, inodes_used_fraction=0.5)
+    seen = reading(disks=(disk,), supervisor=supervisor(1, 2))
+    found |= {name for _, name in assess(seen, 0.0, {}, Thresholds())}
+    assert {"parked", "breaker_open", "cpu", "disk_silent", "error_rate", "store", "task"} <= found
+    page = text("docs/monitoring.md")
+    assert [name for name in sorted(found | {"response_time"}) if f"`{name}`" not in page] == []

@@ -169,7 +169,13 @@ ENDED_BY: dict[tuple[str, str], str] = {
     ("sessions/actor/opening.py", "_note_pairing"): "one snapshot",
     ("supervisor/fleet.py", "_run"): "a session: its end is looked at there",
     ("supervisor/fleet.py", "_on_end"): "a session that begins anew: bounded by the end of its worker",
+    (
+        "supervisor/reach.py",
+        "_begin",
+    ): "looks while a way is in doubt: their end is looked at there, and they begin anew",
     ("supervisor/roll.py", "begin"): "one roll: its end is looked at there",
+    ("supervisor/host/tuning/validation.py", "open_connections"): "a test of the host's: ended there",
+    ("supervisor/host/tuning/validation.py", "answer"): "an echo of that test's: ended with it",
     ("supervisor/host/tuning/validation.py", "_until_one_fails"): "awaited there",
 }
 """Every task of the program that is not kept for ever: where it is made, and why it needs no keeping."""

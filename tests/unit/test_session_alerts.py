@@ -12,6 +12,7 @@ from sessions.model import CloseReason as R
 from sessions.model import SessionState as S
 from sessions.model import WorkerGone
 from sessions.wire import Beat
+from sessions.worker_process import Exit
 from tests.fakes import World, closes
 
 pytestmark = [
@@ -126,6 +127,21 @@ async def test_the_mean_of_round_trips_is_of_the_open_socket_and_of_no_other() -
         assert await world.ask(Command.START) is None
         await world.until(S.OPEN)
         assert world.session.performance().average_response_time is None, "nothing has been measured yet"
+
+
+async def test_a_store_that_is_away_for_an_hour_floods_no_log_with_reconnections() -> None:
+    structlog.reset_defaults()
+    async with World() as world:
+        with capture_logs() as lines:
+            await world.start()
+            await world.until(S.OPEN)
+            world.store.failing = True
+            world.workers.last.end(Exit(signal=9))  # a new one needs an epoch, and so the store
+            await asyncio.sleep(60 * MINUTE)
+            assert world.session.state is not S.OPEN
+        world.store.failing = False
+        await world.until(S.OPEN)
+    assert len([line for line in lines if line.get("action") == "reconnect_planned"]) <= 2
 
 
 async def test_every_reconnection_is_found_by_its_word_with_attempt_wait_and_reason() -> None:

@@ -10,7 +10,7 @@ from sessions.snapshot import iso
 from supervisor.session_list import asks_for_a_human, list_on
 
 NOW = 1_700_000_000.0
-UNLINKED = "The phone has unlinked this device: POST /sessions/loja-2/start and pair it again. The old credentials are archived."
+UNLINKED = "The phone has unlinked this device: `wasup sessions start loja-2` and pair it again. The old credentials are archived."
 
 
 def session(name: str, state: str, ago: float, reason: str | None = None, **more: Any) -> dict[str, Any]:

@@ -4,9 +4,11 @@ import asyncio
 from collections import deque
 
 import pytest
+import structlog
+from structlog.testing import capture_logs
 
 from sessions.forever import Forever
-from sessions.model import StoreUnavailable, WorkerGone
+from sessions.model import SpawnRefused, StoreUnavailable, WorkerGone
 from sessions.spares import LAST_RETRY_SECONDS, REFILL_DELAY_SECONDS, Spares
 from sessions.worker_process import Exit
 
@@ -166,4 +168,15 @@ async def test_without_any_nothing_is_started() -> None:
     await asyncio.sleep(60)
     assert nursery.spares.take() is None
     assert nursery.tried == []
+    await nursery.spares.close()
+
+
+async def test_a_machine_that_refuses_for_long_is_told_of_twice_when_it_begins_and_when_it_is_over() -> None:
+    structlog.reset_defaults()
+    nursery = Nursery(1, *(SpawnRefused(OSError(11, "Resource temporarily unavailable")) for _ in range(50)))
+    with capture_logs() as logs:
+        nursery.spares.open()
+        await asyncio.sleep(2 * 3600)
+    assert len(nursery.spares.idle) == 1
+    assert [entry["action"] for entry in logs] == ["spare_failed", "spare_works"]
     await nursery.spares.close()

@@ -6,9 +6,10 @@ With a root other than `/` no symbolic link leads out of it: an absolute one beg
 import contextlib
 import errno
 import os
+import secrets
 import stat
-import tempfile
-from collections.abc import Callable, Sequence
+import weakref
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Final
@@ -58,6 +59,8 @@ class Tree:
     def __init__(self, root: Path) -> None:
         self.root = root.resolve()
         self.live = self.root == Path("/")
+        self._handle = os.open(self.root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        weakref.finalize(self, os.close, self._handle)
 
     # ---- reading
 
@@ -158,7 +161,10 @@ class Tree:
         """A file that we may replace; None: it is not there. Raises InTheWay if it is a link, a directory or a device."""
         file = self.place(path)
         try:
-            handle = os.open(file, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+            with self.parent(path) as (parent, name):
+                handle = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=parent)
+        except InTheWay:
+            raise
         except FileNotFoundError:
             return None
         except OSError as error:
@@ -190,21 +196,58 @@ class Tree:
         parents = [str(parent) for parent in PurePosixPath(path).parents if str(parent) != "."]
         return [parent for parent in reversed(parents) if not (self.root / parent).exists()]
 
+    @contextlib.contextmanager
+    def parent(self, path: str) -> Iterator[tuple[int, str]]:
+        """A descriptor of the directory that the path's last part lies in, and that part. Raises InTheWay, OSError.
+
+        Opened step by step from the root's own descriptor, and in a tree that is not `/` through no link: whoever moves directories about
+        meanwhile moves nothing of ours out of the tree.
+        """
+        handle = os.dup(self._handle)
+        try:
+            *above, name = PurePosixPath(path).parts
+            for part in above:
+                below = self._step(handle, part)
+                os.close(handle)
+                handle = below
+            yield handle, name
+        finally:
+            os.close(handle)
+
+    def _step(self, handle: int, part: str) -> int:
+        flags = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC | (0 if self.live else os.O_NOFOLLOW)
+        try:
+            return os.open(part, flags, dir_fd=handle)
+        except OSError as error:
+            if error.errno == errno.ELOOP or (error.errno == errno.ENOTDIR and _is_link(handle, part)):
+                raise InTheWay(
+                    errno.ELOOP, "a symbolic link is in the way, and might lead out of the tree", part
+                ) from None
+            raise
+
     def make_directories(self, directories: Sequence[str]) -> None:
         """Make them, uppermost first, open to all for reading. Raises OSError."""
         for directory in directories:
-            made = self.root / directory
-            if not made.is_dir():
-                made.mkdir()
-                made.chmod(0o755)  # whatever the umask is: pam_limits and systemd have to find what lies there
-                sync_directory(made.parent)
+            with self.parent(directory) as (handle, name):
+                try:
+                    os.mkdir(name, dir_fd=handle)
+                except FileExistsError:
+                    os.close(self._step(handle, name))  # a directory, or it is in the way
+                    continue
+                made = self._step(handle, name)
+                try:
+                    os.fchmod(made, 0o755)  # whatever the umask is: pam_limits and systemd have to find what lies there
+                finally:
+                    os.close(made)
+                _sync(handle)
 
     def remove_directories(self, directories: Sequence[str]) -> list[str]:
         """Remove them, lowest first; back come those that are not empty any more."""
         left = []
         for directory in reversed(directories):
             try:
-                (self.root / directory).rmdir()
+                with self.parent(directory) as (handle, name):
+                    os.rmdir(name, dir_fd=handle)
             except FileNotFoundError:
                 continue
             except OSError as error:
@@ -219,69 +262,87 @@ class Tree:
 
     def stage(self, path: str, owned: Owned) -> "Staged":
         """Write the file beside its place, durably: what can run out of space has then happened. Raises OSError, and has then left nothing."""
-        file = self.place(path)
-        handle, name = tempfile.mkstemp(prefix=TEMPORARY, dir=file.parent)
-        try:
-            with open(handle, "wb") as temporary:
-                temporary.write(owned.content)
-                temporary.flush()
-                state = os.fstat(handle)
-                if (state.st_uid, state.st_gid) != (owned.uid, owned.gid):
-                    os.fchown(handle, owned.uid, owned.gid)
-                os.fchmod(handle, owned.mode)  # after the change of owner, which takes the set-id bits
-                if owned.changed_at_ns:
-                    os.utime(handle, ns=(owned.changed_at_ns, owned.changed_at_ns))
-                os.fsync(handle)
-        except BaseException:
-            os.unlink(name)
-            raise
-        return Staged(Path(name), file)
+        self.place(path)
+        with self.parent(path) as (parent, name):
+            temporary = f"{TEMPORARY}{secrets.token_hex(8)}"
+            flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+            handle = os.open(temporary, flags, 0o600, dir_fd=parent)
+            try:
+                with open(handle, "wb") as opened:
+                    opened.write(owned.content)
+                    opened.flush()
+                    state = os.fstat(handle)
+                    if (state.st_uid, state.st_gid) != (owned.uid, owned.gid):
+                        os.fchown(handle, owned.uid, owned.gid)
+                    os.fchmod(handle, owned.mode)  # after the change of owner, which takes the set-id bits
+                    if owned.changed_at_ns:
+                        os.utime(handle, ns=(owned.changed_at_ns, owned.changed_at_ns))
+                    os.fsync(handle)
+            except BaseException:
+                os.unlink(temporary, dir_fd=parent)
+                raise
+            return Staged(os.dup(parent), temporary, name)
 
     def remove(self, path: str) -> None:
         """Remove a file; it may be gone already. Raises OSError."""
-        file = self.place(path)
-        with contextlib.suppress(FileNotFoundError):
-            file.unlink()
-            sync_directory(file.parent)
+        self.place(path)
+        with contextlib.suppress(FileNotFoundError), self.parent(path) as (handle, name):
+            os.unlink(name, dir_fd=handle)
+            _sync(handle)
 
-    def leftovers(self, path: str) -> list[Path]:
-        """Temporary files beside `path` whose writer was killed. Nobody reads them; the next run removes them."""
-        directory = (self.root / path).parent
-        with contextlib.suppress(FileNotFoundError, NotADirectoryError):
-            return sorted(file for file in directory.iterdir() if file.name.startswith(TEMPORARY) and file.is_file())
-        return []
+    def sweep(self, path: str) -> None:
+        """Remove the temporary files beside `path` whose writer was killed. Nobody reads them."""
+        with contextlib.suppress(FileNotFoundError, NotADirectoryError, InTheWay), self.parent(path) as (handle, _):
+            for name in os.listdir(handle):
+                if name.startswith(TEMPORARY) and _mode(handle, name, stat.S_ISREG):
+                    os.unlink(name, dir_fd=handle)
 
 
 class Staged:
     """A file that waits beside its place."""
 
-    def __init__(self, temporary: Path, file: Path) -> None:
+    def __init__(self, parent: int, temporary: str, name: str) -> None:
+        """`parent`: a descriptor of their directory, which is closed when the file is in its place, or away."""
+        self._parent: int | None = parent
         self._temporary = temporary
-        self._file = file
+        self._name = name
 
     def commit(self) -> None:
         """Into its place. Raises OSError, and has then left nothing."""
+        assert self._parent is not None, "once"
         try:
-            if self._file.is_symlink() or self._file.is_dir():
-                raise InTheWay(errno.EEXIST, "a link or a directory is in the way", str(self._file))
-            os.replace(self._temporary, self._file)
-        except BaseException:
+            if _is_link(self._parent, self._name) or _mode(self._parent, self._name, stat.S_ISDIR):
+                raise InTheWay(errno.EEXIST, "a link or a directory is in the way", self._name)
+            os.replace(self._temporary, self._name, src_dir_fd=self._parent, dst_dir_fd=self._parent)
+            _sync(self._parent)
+        finally:
             self.discard()
-            raise
-        sync_directory(self._file.parent)
 
     def discard(self) -> None:
         """Away with it; it may be in its place, or gone, already."""
-        self._temporary.unlink(missing_ok=True)
+        if self._parent is not None:
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(self._temporary, dir_fd=self._parent)
+            os.close(self._parent)
+            self._parent = None
 
 
-def sync_directory(directory: Path) -> None:
-    """Make durable what was renamed, made or removed in it."""
-    handle = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+def _mode(parent: int, name: str, test: Callable[[int], bool]) -> bool:
+    """Whether what has that name is of that kind; a link is none but itself."""
+    try:
+        return test(os.stat(name, dir_fd=parent, follow_symlinks=False).st_mode)
+    except FileNotFoundError:
+        return False
+
+
+def _is_link(parent: int, name: str) -> bool:
+    return _mode(parent, name, stat.S_ISLNK)
+
+
+def _sync(handle: int) -> None:
+    """Make durable what was renamed, made or removed in a directory."""
     try:
         os.fsync(handle)
     except OSError as error:
         if error.errno not in (errno.EINVAL, errno.EROFS):  # some file systems do not sync directories
             raise
-    finally:
-        os.close(handle)

@@ -39,6 +39,10 @@ FILE_MODE: Final = 0o644
 HELD_SIGNALS: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
+LOCKS: Final = Path("/run")
+"""Where root's programs keep what is of this boot only; others may look, and not write."""
+
+
 class Busy(Exception):
     """Another optimizer is at work on the same tree."""
 
@@ -97,10 +101,10 @@ class SystemOptimizer:
         if not 1 <= sessions <= SESSIONS_MOST:
             raise ValueError(f"{sessions} sessions: from 1 to {SESSIONS_MOST:,}, please")
         self.sessions = sessions
+        if not (root.resolve() / "etc").is_dir():
+            raise NoSystem(f"{root} is no file system of a Linux system: it has no directory etc")
         self._tree = Tree(root)
         self._proc, self._sys = proc, sys
-        if not (self._tree.root / "etc").is_dir():
-            raise NoSystem(f"{root} is no file system of a Linux system: it has no directory etc")
 
     # ---- looking
 
@@ -213,8 +217,8 @@ class SystemOptimizer:
 
     @contextlib.contextmanager
     def _alone(self) -> Iterator[None]:
-        """The lock is on the root directory itself: nothing has to be made for it, and it goes with the process."""
-        handle = os.open(self._tree.root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        """One at a time on a tree; the lock goes with the process."""
+        handle = _open_lock(self._tree.root)
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
             yield
@@ -226,8 +230,7 @@ class SystemOptimizer:
     def _sweep(self) -> None:
         """Remove what a killed run has left beside the places."""
         for path in (*FILES, JOURNAL_FILE):
-            for file in self._tree.leftovers(path):
-                file.unlink(missing_ok=True)
+            self._tree.sweep(path)
 
     # ---- applying
 
@@ -439,3 +442,18 @@ def _cause(error: OSError) -> str:
             "this kernel does not take such a value; the line stays in our file, where the next boot will say the same"
         )
     return error.strerror or str(error)
+
+
+def _open_lock(root: Path) -> int:
+    """What is locked for work on a tree. Raises OSError.
+
+    Root's is a file below /run that nobody else can open, and so nobody else can hold. An ordinary user locks the directory itself: nothing
+    has to be made for it.
+    """
+    if os.geteuid() != 0 or not LOCKS.is_dir():
+        return os.open(root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    state = root.stat()
+    file = LOCKS / f"wasup-optimizer-{state.st_dev:x}-{state.st_ino:x}.lock"
+    handle = os.open(file, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+    os.fchmod(handle, 0o600)
+    return handle
