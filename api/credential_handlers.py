@@ -6,7 +6,7 @@ from typing import Final
 import msgspec
 from aiohttp import web
 
-from api.errors import BadRequest, Busy
+from api.errors import BadRequest, Busy, RequestEntityTooLarge
 from api.handlers import session_id
 from api.import_process import Import, ReaderFailed, ReadImport, read_import
 from api.keys import FLEET, IMPORTING, IMPORTS, STORE
@@ -19,6 +19,7 @@ from sessions.wire import KeyEntry
 
 MAX_IMPORT_BYTES: Final = 16 * 2**20
 """A long-lived session has some thousands of keys, most of them below a kilobyte."""
+LARGER: Final = "While no supervisor runs, `wasup sessions import` takes more."
 HOW_TO_IMPORT: Final = (
     "Send {kind, name, value} for each file of a useMultiFileAuthState folder of a paired session (creds.json is creds/creds), "
     "or let `wasup sessions import` do it."
@@ -48,7 +49,10 @@ def _entries(given: ReadImport) -> list[KeyEntry]:
 
 
 async def _read(request: web.Request) -> ReadImport:
-    raw = await raw_body(request.clone(client_max_size=MAX_IMPORT_BYTES), Import)
+    try:
+        raw = await raw_body(request.clone(client_max_size=MAX_IMPORT_BYTES), Import)
+    except RequestEntityTooLarge as error:
+        raise RequestEntityTooLarge(str(error), f"{error.hint} {LARGER}") from None
     try:
         async with request.app[IMPORTING]:
             given = await read_import(raw)

@@ -8,7 +8,7 @@ from typing import Final
 from aiohttp import web
 from aiohttp.typedefs import Handler
 
-from api.errors import Busy, EncodedBody, ForeignSite
+from api.errors import Busy, EncodedBody, ForeignSite, errors_as_json
 
 SAFE_METHODS: Final = frozenset({"GET", "HEAD", "OPTIONS"})
 MAX_COMMANDS: Final = 256
@@ -59,7 +59,7 @@ class Commands:
 
     @staticmethod
     async def _run(request: web.Request, handler: Handler) -> web.StreamResponse:
-        return await handler(request)
+        return await errors_as_json(request, handler)  # here: whoever would hear of an error may have gone
 
 
 class Places:

@@ -34,6 +34,8 @@ async def raw_body(request: web.Request, kind: type[Any]) -> bytes:
     except web.HTTPRequestEntityTooLarge:
         most = f"{request.client_max_size // 1024} KiB"
         raise RequestEntityTooLarge("Request Entity Too Large.", f"A body of this call may have {most}.") from None
+    except ConnectionError:  # nobody hears it
+        raise BadRequest("The caller hung up before the body was whole.", f"Send JSON: {describe(kind)}.") from None
     except web.RequestPayloadError as error:
         raise BadRequest(f"The body cannot be read: {type(error).__name__}.", f"Send JSON: {describe(kind)}.") from None
     if not raw.strip():

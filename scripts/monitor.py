@@ -282,7 +282,9 @@ class Api:
         except NoAnswer as error:
             raise NoAnswer(f"no answer to GET {path} ({error})") from None
         if status == 401:
-            raise Strange("the API refuses the token: WHATSAPP_API_TOKEN must be the supervisor's")
+            raise Strange(
+                "the API refuses us: WHATSAPP_API_TOKEN must be the supervisor's, or cron's user the supervisor's own"
+            )
         try:
             if status == 200:
                 return json.loads(content)

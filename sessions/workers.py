@@ -226,9 +226,8 @@ class Workers:
             await kept.close()
         for work in self._background:
             work.cancel()
-        await self._spares.close()
-        if not detach:
-            await asyncio.gather(*(worker.stop() for worker in self.alive))
+        stops = [] if detach else [worker.stop() for worker in self.alive]
+        await asyncio.gather(self._spares.close(), *stops)  # at once: each may take the whole of its ladder
         if self._server is not None:
             self._server.close()
         for line in self._lines:

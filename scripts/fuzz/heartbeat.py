@@ -1,5 +1,7 @@
 """`python -m scripts.fuzz.heartbeat`: the supervisor with a heartbeat in its loop that notes how long nothing else could run.
 
+What the thread spent waiting for a processor is left out.
+
 With `FUZZ_CONTROL=1` there is no supervisor, only the heartbeat: what it notes is the machine's own noise.
 """
 
@@ -26,11 +28,13 @@ class Heart:
         self._notes = notes
         self._due = loop.time() + BEAT_SECONDS
         self._beaten_at = time.monotonic()
+        self._queued = _queued_seconds()
         loop.call_later(BEAT_SECONDS, self._beat)
         threading.Thread(target=self._watch, args=(threading.get_ident(),), daemon=True).start()
 
     def _beat(self) -> None:
-        late = self._loop.time() - self._due
+        queued, self._queued = self._queued, _queued_seconds()
+        late = self._loop.time() - self._due - (self._queued - queued)
         if late > NOTED_SECONDS:
             with self._notes.open("a") as file:
                 file.write(f"{late * 1000:.0f}\n")
@@ -49,6 +53,14 @@ class Heart:
                 told_of = beaten_at
                 with self._notes.with_suffix(".stacks").open("a") as file:
                     file.write("".join(traceback.format_stack(frame)) + "\n")
+
+
+def _queued_seconds() -> float:
+    """How long this thread has waited for a processor in all: the machine's doing, not ours. 0 where the kernel does not tell."""
+    try:
+        return int(Path("/proc/thread-self/schedstat").read_text().split()[1]) / 1e9
+    except (OSError, IndexError, ValueError):
+        return 0.0
 
 
 def worst_ms(notes: Path) -> float:

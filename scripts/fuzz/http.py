@@ -51,8 +51,8 @@ HEADERS: Final = (
 ALLOWED_503: Final = frozenset({"busy", "store_unavailable", "store_error", "worker_gone"})
 ANSWER_SECONDS: Final = 30.0
 QUIET_SECONDS: Final = 1.5
-_ANSWERS: Final = re.compile(rb"(?<!^)(?=HTTP/1\.[01] \d{3} )")
-_STATUS: Final = re.compile(rb"^HTTP/1\.[01] (\d{3}) ")
+_ANSWERS: Final = re.compile(rb"(?<!^)(?=HTTP/(?:0\.9|1\.[01]) \d{3} )")
+_STATUS: Final = re.compile(rb"^HTTP/(?:0\.9|1\.[01]) (\d{3}) ")
 
 
 async def throw(stage: Stage, dice: random.Random) -> str | None:

@@ -20,6 +20,8 @@ BAD_WORDS: Final = ('"api_error"', '"task_died"', '"session_error"', "never retr
 """What the log says of errors of the program itself."""
 WARM_UP: Final = ("/sessions", "/incidents", "/events?after=0", "/host", "/workers")
 """Asked before anything is measured: the store opens its reading connections when they are first needed."""
+READERS: Final = 12
+"""Descriptors that may have come: the store keeps up to five reading connections, a few files each, once so many read at the same time."""
 GROWTH_BYTES: Final = 96 * 2**20
 """What a supervisor's memory may have grown by when all is over: allocators keep pages, SQLite its cache, /events 16 MiB."""
 
@@ -73,10 +75,12 @@ class Stage:
             return self.process.num_fds() - 2 * len(self.process.children())
 
         try:
-            await eventually(descriptors, lambda count: count <= self.descriptors_before + 4, 20)
+            await eventually(descriptors, lambda count: count <= self.descriptors_before + READERS, 20)
         except LabError:
-            left = [str(c.laddr) for c in self.process.net_connections("all")]
-            found.append(f"descriptors {self.descriptors_before} -> {self.process.num_fds()}: {left[:10]}")
+            left = [str(c.laddr) for c in self.process.net_connections("all")] + [
+                f.path for f in self.process.open_files()
+            ]
+            found.append(f"descriptors {self.descriptors_before} -> {self.process.num_fds()}: {left[:40]}")
         memory = self.process.memory_info().rss
         if memory > self.memory_before + GROWTH_BYTES:
             found.append(f"memory {self.memory_before >> 20} -> {memory >> 20} MiB")

@@ -10,6 +10,8 @@ from typing import Final
 
 PATIENCE_SECONDS: Final = 2.0
 """For one look at all of them; statvfs takes microseconds where the disk is well."""
+FRESH_SECONDS: Final = 1.0
+"""However many ask, a look is made once a second."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,20 +63,31 @@ class _Look(threading.Thread):
 class Disks:
     """The file systems of some directories."""
 
-    def __init__(self, directories: Iterable[Path], statvfs: Callable[[Path], os.statvfs_result] = os.statvfs) -> None:
+    def __init__(
+        self,
+        directories: Iterable[Path],
+        statvfs: Callable[[Path], os.statvfs_result] = os.statvfs,
+        fresh_seconds: float = FRESH_SECONDS,
+    ) -> None:
         self._directories = tuple(dict.fromkeys(directories))
         self._statvfs = statvfs
         self._looks: dict[Path, _Look] = {}
+        self._fresh_seconds = fresh_seconds
+        self._last: tuple[float, tuple[DiskReading, ...]] = (float("-inf"), ())
         self._lock = threading.Lock()
 
     def reading(self, patience_seconds: float = PATIENCE_SECONDS) -> tuple[DiskReading, ...]:
         """Each file system, the fullest first. One that has not answered the look before is neither asked again nor waited for."""
         with self._lock:
+            if time.monotonic() - self._last[0] < self._fresh_seconds:
+                return self._last[1]
             until = time.monotonic() + patience_seconds
             begun = [self._begin(directory) for directory in self._directories if not self._hangs(directory)]
             for look in begun:
                 look.join(max(0.0, until - time.monotonic()))
-            return tuple(sorted(self._grouped(), key=lambda disk: -(disk.used_fraction or 0.0)))
+            found = tuple(sorted(self._grouped(), key=lambda disk: -(disk.used_fraction or 0.0)))
+            self._last = (time.monotonic(), found)
+            return found
 
     def _hangs(self, directory: Path) -> bool:
         look = self._looks.get(directory)

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Final
 
 from supervisor.host.processes import OPEN_FILES, PROC, PROCESSES, ProcessLimit, process_limits
-from supervisor.host.session_costs import descriptors_wanted, user_tasks_needed
+from supervisor.host.session_costs import descriptors_enough, descriptors_wanted, user_tasks_needed
 
 MOST_DESCRIPTORS: Final = 1_048_576
 """The kernel's default of fs.nr_open. Docker may give a thousand times as many; whoever closes all that there could be takes minutes."""
@@ -111,7 +111,7 @@ def assess(
 ) -> list[LimitFinding]:
     """The findings, the same limits each time. Pure. `runs_as_root`: then the kernel does not count its processes."""
     found = []
-    for name, wanted in ((OPEN_FILES, descriptors_wanted(sessions)), (PROCESSES, user_tasks_needed(sessions))):
+    for name, wanted in ((OPEN_FILES, descriptors_enough(sessions)), (PROCESSES, user_tasks_needed(sessions))):
         if name in limits:
             found.append(_finding(name, limits[name], wanted, sessions, started, name == PROCESSES and runs_as_root))
     found += [_finding(name, limits[name], None, sessions, started) for name in UNLIMITED if name in limits]
@@ -211,16 +211,17 @@ def _finding(
         words = f"{what}: {soft}; wanted for {sessions:,} sessions: {wanted:,}"
     if uncounted and not _at_least(limit.soft, wanted):
         words += "; not counted for root"
-    remedy = "" if enough else _remedy(name, limit, wanted, started)
+    remedy = "" if enough else _remedy(name, limit, wanted, sessions, started)
     return LimitFinding(
         name=name, soft=limit.soft, hard=limit.hard, wanted=wanted, enough=enough, words=words, remedy=remedy
     )
 
 
-def _remedy(name: str, limit: ProcessLimit, wanted: int | None, started: StartedBy) -> str:
+def _remedy(name: str, limit: ProcessLimit, wanted: int | None, sessions: int, started: StartedBy) -> str:
     if name == OPEN_FILES and _at_least(limit.hard, wanted):
         return f"Restart the supervisor: it raises its own limit to the hard one ({_shown(limit.hard)}) at its start."
-    return how_to_raise(name, wanted, started)
+    # Whoever raises it does so once: to the seed's figure, which will do for a fleet that grows.
+    return how_to_raise(name, descriptors_wanted(sessions) if name == OPEN_FILES else wanted, started)
 
 
 def _at_least(value: int | None, wanted: int | None) -> bool:

@@ -3,6 +3,7 @@
 A session is a Node process and its line to the supervisor.
 """
 
+import math
 from typing import Final
 
 from supervisor.host.numbers import whole
@@ -31,6 +32,11 @@ def descriptors_needed(sessions: int) -> int:
 def descriptors_wanted(sessions: int) -> int:
     """The seed's figure, or more where the supervisor needs it."""
     return max(whole("nofile"), descriptors_needed(sessions))
+
+
+def descriptors_enough(sessions: int) -> int:
+    """A limit at which a supervisor of so many sessions raises no alert: the seed's figure is for a host that is to grow."""
+    return math.ceil(descriptors_needed(sessions) / (whole("descriptors_alert") / 100))
 
 
 def tasks_needed(sessions: int) -> int:

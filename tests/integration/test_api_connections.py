@@ -1,16 +1,20 @@
 """Whoever calls the API, whatever he sends or leaves out: one shape of answer, bounded resources, and /healthz gets through."""
 
 import asyncio
+import gc
 import gzip
 import logging
 from collections.abc import Iterator
 
 import pytest
 import structlog
-from aiohttp import web
+from aiohttp import http_parser, web
 
 from api import connections
 from api.connections import Owes
+from api.errors import BadRequest
+from api.handlers import Text
+from api.responses import raw_body
 from scripts.lab import eventually
 from supervisor.feed import Page
 from tests.api_tools import TOKEN, Answer, api, ask, raw, reset
@@ -87,7 +91,9 @@ async def test_malformed_requests_are_counted_once_a_minute(
     assert not [line for line in logged if line["log_level"] == "error"]
 
 
-async def test_a_compressed_body_is_neither_inflated_nor_taken() -> None:
+async def test_a_compressed_body_is_neither_inflated_nor_taken(monkeypatch: pytest.MonkeyPatch) -> None:
+    inflated = []
+    monkeypatch.setattr(http_parser, "ZLibDecompressor", lambda *_given, **_named: inflated.append(1))
     bomb = gzip.compress(bytes(50_000_000))
     async with api(ECHO, token=TOKEN) as address:
         unknown = await ask(address, "POST", "/echo", bomb, Content_Encoding="gzip")
@@ -97,6 +103,7 @@ async def test_a_compressed_body_is_neither_inflated_nor_taken() -> None:
     assert (known.status, known.error["code"]) == (415, "encoded_body")
     assert "Content-Encoding" in known.error["hint"]
     assert plain.status == 200
+    assert inflated == []
 
 
 async def test_a_refusal_is_read_by_who_is_still_sending_and_ends_the_connection() -> None:
@@ -240,11 +247,11 @@ async def test_where_all_work_a_further_call_is_refused_in_the_one_shape() -> No
 
 async def test_a_waiting_call_ends_with_its_connection_and_a_command_is_carried_through() -> None:
     ended: list[str] = []
-    begun: list[str] = []
+    begun: list[web.Request] = []
     go_on = asyncio.Event()
 
     async def waiting(request: web.Request) -> web.Response:
-        begun.append(request.method)
+        begun.append(request)
         try:
             await go_on.wait()
             ended.append(f"{request.method} done")
@@ -256,19 +263,73 @@ async def test_a_waiting_call_ends_with_its_connection_and_a_command_is_carried_
     async def outcome() -> list[str]:
         return ended
 
+    async def hung_up() -> list[bool]:
+        return [request.transport is None for request in begun]
+
     async with api(web.get("/wait", waiting), web.post("/command", waiting)) as address:
-        for method, path in (("GET", "/wait"), ("POST", "/command")):
+        for number, call in enumerate(("GET /wait", "POST /command"), 1):
             _, writer = await asyncio.open_connection(*address)
-            writer.write(f"{method} {path} HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n".encode())
-            await eventually(lambda: _now(len(begun)), lambda count, m=method: count > (m == "POST"))
+            writer.write(f"{call} HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n".encode())
+            await eventually(hung_up, lambda seen, n=number: len(seen) == n)
             reset(writer)
+        await eventually(hung_up, lambda seen: seen == [True, True])
         await eventually(outcome, lambda seen: seen == ["GET cancelled"])
         go_on.set()
         await eventually(outcome, lambda seen: seen == ["GET cancelled", "POST done"])
 
 
-async def _now(value: int) -> int:
-    return value
+async def test_a_caller_who_hangs_up_in_the_middle_of_a_body_is_no_error_of_the_program(
+    logged: list[dict[str, object]],
+) -> None:
+    begun: list[web.Request] = []
+    ended: list[object] = []
+
+    async def reading(request: web.Request) -> web.Response:
+        begun.append(request)
+        try:
+            await raw_body(request, Text)
+        except Exception as error:
+            ended.append(type(error))
+            raise
+        return web.Response()
+
+    async def outcome() -> tuple[int, list[object]]:
+        return len(begun), ended
+
+    async with api(web.post("/command", reading)) as address:
+        _, writer = await asyncio.open_connection(*address)
+        writer.write(b"POST /command HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: 99\r\n\r\nhalf")
+        await eventually(outcome, lambda seen: seen == (1, []))
+        reset(writer)
+        await eventually(outcome, lambda seen: seen == (1, [BadRequest]))
+    assert [line for line in logged if line["log_level"] == "error"] == []
+
+
+async def test_a_command_that_fails_when_its_caller_has_gone_leaves_nothing_unheard(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    begun: list[web.Request] = []
+    go_on, over = asyncio.Event(), asyncio.Event()
+
+    async def failing(request: web.Request) -> web.Response:
+        begun.append(request)
+        await go_on.wait()
+        asyncio.get_running_loop().call_later(0.05, over.set)
+        raise BadRequest("No.", "Try yes.")
+
+    async def hung_up() -> list[bool]:
+        return [request.transport is None for request in begun]
+
+    async with api(web.post("/command", failing)) as address:
+        _, writer = await asyncio.open_connection(*address)
+        writer.write(b"POST /command HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n")
+        await eventually(hung_up, lambda seen: seen == [False])
+        reset(writer)
+        await eventually(hung_up, lambda seen: seen == [True])
+        go_on.set()
+        await over.wait()
+    gc.collect()
+    assert "never retrieved" not in caplog.text
 
 
 @pytest.mark.parametrize(

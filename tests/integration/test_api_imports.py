@@ -103,7 +103,8 @@ async def test_an_import_has_its_bounds_and_only_few_are_sent_at_once() -> None:
     head = b"POST /sessions/x/import HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: 100\r\n\r\n"
     async with api() as address:
         large = await ask(address, "POST", "/sessions/x/import", b" " * (16 * 2**20 + 1))
-        assert (large.status, large.error["hint"]) == (413, "A body of this call may have 16384 KiB.")
+        assert large.status == 413
+        assert "16384 KiB" in large.error["hint"]
         unfinished = [await asyncio.open_connection(*address) for _ in range(4)]
         for _, writer in unfinished:
             writer.write(head)

@@ -36,6 +36,18 @@ def test_directories_of_one_file_system_are_one_reading(tmp_path: Path) -> None:
     assert 0 < found.used_fraction <= 1
 
 
+def test_however_many_ask_a_look_is_made_once_a_second(tmp_path: Path) -> None:
+    asked = []
+
+    def counting(directory: Path) -> os.statvfs_result:
+        asked.append(directory)
+        return statvfs(100, 50, 50)
+
+    disks = Disks([tmp_path], counting, fresh_seconds=3600)
+    assert len({id(disks.reading()) for _ in range(100)}) == 1
+    assert len(asked) == 1
+
+
 def test_a_directory_that_is_gone_is_a_problem_and_no_error(tmp_path: Path) -> None:
     (found,) = Disks([tmp_path / "gone"]).reading()
     assert found.problem == "No such file or directory"
@@ -51,7 +63,7 @@ def test_a_file_system_that_hangs_is_asked_once_and_hides_no_other(tmp_path: Pat
         return statvfs(100, 50, 50)
 
     (tmp_path / "nfs").mkdir()
-    disks = Disks([tmp_path, tmp_path / "nfs"], hanging)
+    disks = Disks([tmp_path, tmp_path / "nfs"], hanging, fresh_seconds=0)
     for _ in range(3):
         well, hangs = disks.reading(patience_seconds=0.01)
         assert (well.used_fraction, hangs.used_fraction) == (0.5, None)
