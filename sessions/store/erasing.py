@@ -19,6 +19,8 @@ from sessions.store import database
 ATTEMPT_SECONDS: Final = 2.0
 """How long whoever destroys something waits for those who read an older state (a backup, mostly)."""
 RETRY_SECONDS: Final = 5.0
+CLOSE_SECONDS: Final = 2.0
+"""How long a connection may take to close; with a disk that hangs it is left to its thread."""
 
 log = structlog.get_logger("store")
 
@@ -74,5 +76,5 @@ class Eraser:
                 closed = connection.stop()
                 if closed is not None:
                     with contextlib.suppress(TimeoutError):
-                        async with asyncio.timeout(ATTEMPT_SECONDS):
+                        async with asyncio.timeout(CLOSE_SECONDS):
                             await closed
