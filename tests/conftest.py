@@ -7,6 +7,7 @@ import signal
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
 from pathlib import Path
 
+import hypothesis
 import psutil
 import pytest
 import pytest_asyncio
@@ -19,6 +20,10 @@ asyncio.set_event_loop(None)
 # Behind nohup, or as a shell's background job, SIGINT is ignored, and so it would be in every process that a test interrupts.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
+
+# How long an example takes is the machine's affair, and no test's.
+hypothesis.settings.register_profile("wasup", deadline=None)
+hypothesis.settings.load_profile("wasup")
 
 # Whoever sets it hides what goes wrong with buffered output, which is what people run.
 os.environ.pop("PYTHONUNBUFFERED", None)
