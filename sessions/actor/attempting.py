@@ -240,7 +240,11 @@ class Attempting(Standing):
             self._wait(wait_seconds)
         self._signal(Signal.PARK)
         self._save()  # before the worker, which could tell our successor, is gone
-        self._begin_alert("parked", human_action(self.id, self.state, self._judgement.last_close))
+        last = self._judgement.last_close
+        words = human_action(self.id, self.state, last)
+        if last is not None and last.reason is CloseReason.SAME_DEVICE:
+            words = f"{last.message} {words}"  # who is woken by it wants the other's name
+        self._begin_alert("parked", words)
         await self._seat.clear()
 
     async def _quarantine(self, cause: str) -> None:

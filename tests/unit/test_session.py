@@ -1263,6 +1263,7 @@ async def test_a_session_whose_device_another_one_is_parks_without_a_login_and_n
         shown = world.session.reconnection()
         assert shown.close_reason is R.SAME_DEVICE
         assert "'loja-1'" in (shown.close_message or "")
+        assert any("'loja-1'" in str(data) for _, kind, data in world.events if kind == "alert")
         assert world.workers.attempts == []
         await asyncio.sleep(DAY)
         assert world.workers.attempts == [], "nothing tries again by itself"
