@@ -7,6 +7,7 @@ What the table says counts only while both ends live: a row whose process has le
 pair of addresses that has come free may be the next caller's.
 """
 
+import atexit
 import contextlib
 import errno
 import os
@@ -68,6 +69,7 @@ class _Kernel:
             kind = socket.SOCK_RAW | socket.SOCK_CLOEXEC
             self._line = socket.socket(socket.AF_NETLINK, kind, _NETLINK_SOCK_DIAG)
             self._line.settimeout(_ANSWER_SECONDS)
+            atexit.register(self._line.close)
         return self._line
 
     def ask(self, request: bytes) -> tuple[int, bytes]:

@@ -7,7 +7,8 @@ import { closeSync, openSync, writeSync } from 'node:fs';
 
 /**
  * @typedef {"connected" | "refused" | "registered" | "paired" | "login" | "login_refused" | "open" | "logout" | "removed"
- *   | "overlap" | "message_out" | "message_in" | "receipt" | "fault" | "acknowledged" | "link_failed"} EventName
+ *   | "overlap" | "message_out" | "message_in" | "receipt" | "fault" | "acknowledged" | "link_failed"
+ *   | "unheard"} EventName
  * @typedef {{ session?: string, jid?: string | null, connection?: number }} Subject whom an entry is about
  * @typedef {{ n: number, time_ms: number, event: EventName, session: string | null, jid: string | null,
  *   connection: number | null, [detail: string]: unknown }} Entry

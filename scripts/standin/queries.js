@@ -89,7 +89,10 @@ export function answerQuery(world, connection, iq) {
   const name = `${iq.attrs.xmlns} ${question?.tag ?? ''}`;
   // Without a verdict on its login a client gets answers to keep-alives, and to nothing else.
   if (connection.stage === 'login' && !connection.device && name !== 'w:p ping') return;
-  if (connection.deaf) return;
+  if (connection.deaf) {
+    world.log.add('unheard', connection.subject, { query: name });
+    return;
+  }
   const answer = (connection.device ? WHEN_LOGGED_IN : WHEN_PAIRING)[name] ?? nothing;
   const query = { world, connection, device: /** @type {Device} */ (connection.device), iq, question: question ?? iq };
   const content = answer(query);

@@ -6,7 +6,6 @@
 import assert from 'node:assert/strict';
 import { once } from 'node:events';
 import { after, before, describe, test } from 'node:test';
-import { setTimeout as pause } from 'node:timers/promises';
 import {
   admin,
   ask,
@@ -57,7 +56,6 @@ function inboundOf({ store }, session) {
 
 /** Nothing is left of what was shown, nor of the account's own housekeeping. @param {FakeSupervisor} supervisor */
 async function untilNothingIsKept(supervisor) {
-  await pause(100); // a phone shares its keys when it sees a new device
   await eventually('nothing is kept', () => keptBy(supervisor).length === 0);
 }
 

@@ -151,8 +151,8 @@ async function scanWithHeldWrites(supervisor, session) {
   const { qr } = await supervisor.next('qr');
   const scan = admin('/scan', { qr, name: 'Shop' });
   scan.catch(() => {});
-  while (supervisor.heldWrites?.length === 0) await pause(10);
-  await pause(300);
+  await eventually('the pairing is on its way to the store', () => (supervisor.heldWrites?.length ?? 0) > 0);
+  await pause(300); // in which nothing happens; what is too slow for it would be seen by the tests that go on from here
   assert.equal((await entries(session, 'paired')).length, 0, 'the server is not told yet');
   assert.ok(!supervisor.frames.some(({ stage }) => stage === 'paired'), 'nor is the supervisor');
   return { scan };
@@ -308,6 +308,12 @@ describe('a worker', { concurrency: 3 }, () => {
       return [code, message, reason];
     };
     const unanswered = [null, 'the server did not answer the logout', 'connection_lost'];
+    const isRemoval = (/** @type {any} */ { query }) => query === 'md remove-companion-device';
+    const asked = (/** @type {number} */ times) =>
+      eventually(
+        'the server was asked',
+        async () => (await entries(session, 'unheard')).filter(isRemoval).length === times,
+      );
 
     await admin('/faults', { fault: 'deaf', session });
     supervisor.send({ type: 'logout', session, id: 1 });
@@ -317,7 +323,7 @@ describe('a worker', { concurrency: 3 }, () => {
     await supervisor.next('opened');
     await admin('/faults', { fault: 'deaf', session });
     supervisor.send({ type: 'logout', session, id: 2 });
-    await pause(200);
+    await asked(2);
     await admin('/faults', { fault: 'drop', session });
     assert.deepEqual(await verdict(), unanswered, 'the line is lost');
 
@@ -325,7 +331,7 @@ describe('a worker', { concurrency: 3 }, () => {
     await supervisor.next('opened');
     await admin('/faults', { fault: 'deaf', session });
     supervisor.send({ type: 'logout', session, id: 3 });
-    await pause(200);
+    await asked(3);
     await admin('/unlink', { session });
     assert.deepEqual(await verdict(), [401, 'Intentional Logout', 'own_logout'], 'the removal itself is the answer');
   });
@@ -392,10 +398,15 @@ describe('a worker', { concurrency: 3 }, () => {
   });
 
   test('a login that is never answered is given up', async (t) => {
-    const supervisor = await startWorker(t, { WASUP_CONNECT_TIMEOUT_MS: '2000' });
     const session = 'shop-3';
-    await pair(supervisor, session);
+    const former = await startWorker(t); // which has all the time that a pairing takes on a busy machine
+    await pair(former, session);
+    former.send({ type: 'shutdown' });
+    await former.exitCode();
     await admin('/faults', { fault: 'login-silence', session, count: 1 });
+    const supervisor = await startWorker(t, { WASUP_CONNECT_TIMEOUT_MS: '1000' });
+    const creds = former.store.get(`${session} creds creds`);
+    supervisor.send({ type: 'assign', session, epoch: 2, creds, proxy: null });
     supervisor.send({ type: 'connect', session, attempt: 3 });
     const closed = await supervisor.next('closed', ({ attempt }) => attempt === 3);
     assert.deepEqual([closed.code, closed.reason, closed.registered], [null, 'attempt_timed_out', true]);

@@ -68,6 +68,7 @@ BAD_REQUESTS: list[tuple[str, str, Any, int]] = [
 
 FOR_EVER = {
     "store writer",
+    "store file",
     "worker limits",
     "worker socket",
     "worker logs",

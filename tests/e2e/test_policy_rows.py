@@ -259,7 +259,8 @@ async def test_a_deaf_session_gets_its_socket_renewed_then_its_worker_and_is_the
     last = await supervisor.last_event("deaf")
     await standin.fault("deaf", "deaf")
     alerts = await eventually(partial(supervisor.events, "alert", "deaf", after=last), what="the alert")
-    assert alerts[0]["data"] == {"name": "deaf", "message": "leave it and alert"}
+    told = alerts[0]["data"]
+    assert (told["name"], told["message"], told["state"]) == ("deaf", "leave it and alert", "began")
     assert (await supervisor.session("deaf"))["state"] == "open"
     talking.cancel()
     await asyncio.gather(talking, return_exceptions=True)
