@@ -15,9 +15,10 @@ pytestmark = pytest.mark.asyncio(loop_scope="session")
 
 
 async def shown(supervisor: Supervisor, session: str) -> Any:
-    """What `/qr` serves, once it serves something."""
+    """What `/qr` serves, once it serves something; not since when, which an adoption does not know."""
     path = f"/sessions/{session}/qr"
-    return (await eventually(lambda: supervisor.call("GET", path), lambda answer: answer[0] == 200, what=path))[1]
+    _, served = await eventually(lambda: supervisor.call("GET", path), lambda answer: answer[0] == 200, what=path)
+    return {name: served[name] for name in ("qr", "number", "pairingCode")}
 
 
 async def begin(supervisor: Supervisor, *sessions: str) -> dict[str, Any]:
