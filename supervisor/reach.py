@@ -17,7 +17,7 @@ from sessions.model import CloseReason, SessionId
 
 LOOK_SECONDS: Final = 8.0
 """A look takes no longer: enough for the third SYN (after 3 s) and its answer, and so short that an outage's end is noticed within 20 s."""
-GAPS_SECONDS: Final = (1.0, 2.0, 3.0, 5.0, 8.0)
+GAPS_SECONDS: Final = (1.0, 2.0, 2.0, 3.0, 3.0, 5.0, 5.0, 8.0)
 """From one look's begin to the next one's, while the way is closed; the last for all that follow. WhatsApp Web tries as often."""
 LATE_SECONDS: Final = 600.0
 LATE_GAP_SECONDS: Final = 12.0

@@ -12,15 +12,17 @@ import sys
 import tempfile
 from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
+from dataclasses import asdict
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Final
 
-from scripts.bench_reconnect.measuring import NAMES, OURS, Figures, measure_one
+from scripts.bench_reconnect.measuring import NAMES, ORACLE, OURS, Figures, measure_one
 from scripts.bench_reconnect.plot import svg
 from scripts.bench_reconnect.real import REAL_SCRIPT, lower_bounds, measure_real
 from scripts.bench_reconnect.report import claims, table
 from scripts.bench_reconnect.script import SCRIPT, Named
+from scripts.bench_reconnect.small import SMALL, SMALL_SEEDS, SmallFigures, measure_small, summed
 from scripts.bench_reconnect.strategies import RIVALS
 
 SESSIONS: Final = 1000
@@ -34,6 +36,20 @@ def simulated(sessions: int, seed: int, processes: int) -> list[Figures]:
     jobs = [(strategy, scenario.key) for scenario in SCRIPT for strategy in NAMES]
     with ProcessPoolExecutor(processes, get_context("spawn")) as pool:
         return list(pool.map(measure_one, jobs, [sessions] * len(jobs), [seed] * len(jobs)))
+
+
+def small(seed: int, processes: int) -> list[SmallFigures]:
+    """Fleets of one, two and four under each outage, wasup and the oracle, summed over many seeds."""
+    jobs = [
+        (strategy, scenario.key, sessions, seed + number)
+        for scenario in SCRIPT
+        if scenario.outage
+        for sessions in SMALL
+        for strategy in (OURS, ORACLE)
+        for number in range(SMALL_SEEDS)
+    ]
+    with ProcessPoolExecutor(processes, get_context("spawn")) as pool:
+        return summed(list(pool.map(measure_small, jobs)))
 
 
 def real(sessions: int) -> list[Figures]:
@@ -76,6 +92,11 @@ def main() -> int:
         for well, words in claims(figures):
             print(f"{'kept  ' if well else 'BROKEN'}  {words}")
             kept &= well
+        few = small(given.seed, given.processes)
+        (given.out / "reconnect-small.json").write_text(json.dumps([asdict(one) for one in few], indent=1) + "\n")
+        for one in few:
+            print(f"{'kept  ' if one.kept else 'BROKEN'}  {one.words}")
+            kept &= one.kept
     if given.only != "simulated":
         figures = real(given.real_sessions)
         write(

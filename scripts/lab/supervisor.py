@@ -31,13 +31,15 @@ class Supervisor:
     """What is run; a launcher that runs the supervisor, for instance."""
     root: Path = ROOT
     """Where the program is; a copy of the project, for instance."""
+    prefix: tuple[str, ...] = ()
+    """A command that runs it, in a namespace of its own for instance."""
     _http: aiohttp.ClientSession = field(default_factory=aiohttp.ClientSession)
 
     async def start(self) -> "Supervisor":
         """Start it and wait until it is ready. Raises LabError."""
         output = self.directory.with_suffix(".out")
         output.unlink(missing_ok=True)
-        command = [sys.executable, "-m", self.module]
+        command = [*self.prefix, sys.executable, "-m", self.module]
         self.process = process = await Process.start(command, self.environment(), output, self.root)
 
         async def ready() -> str:
