@@ -68,9 +68,10 @@ def cache_path(user: WorkerUser | None, directory: Path) -> str:
 def permission_flags(user: WorkerUser | None, directory: Path) -> Sequence[str]:
     """Node's own fence: the worker reads its code and its cache, writes its cache, and starts no process, thread, addon or debugger."""
     cache = cache_path(user, directory)
+    packages = (WORKER_DIRECTORY / "node_modules").resolve()  # they may lie elsewhere, behind a link
     return (
         "--permission",
-        f"--allow-fs-read={WORKER_DIRECTORY}/*",
+        *(f"--allow-fs-read={path}/*" for path in (WORKER_DIRECTORY, packages)),
         *(f"--allow-fs-{act}={path}" for act in ("read", "write") for path in (cache, f"{cache}/*")),
     )
 
