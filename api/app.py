@@ -9,12 +9,12 @@ from typing import Final
 
 from aiohttp import web
 
-from api.callers import own_users, prepare
-from api.connections import Connection, Door, most_connections
 from api.errors import errors_as_json
-from api.fences import Commands, Places, refuse_encodings, refuse_other_sites
-from api.guard import guard
-from api.keys import (
+from api.gatehouse.callers import own_users, prepare
+from api.gatehouse.connections import Connection, Door, most_connections
+from api.gatehouse.fences import Commands, Places, refuse_encodings, refuse_other_sites
+from api.gatehouse.guard import guard
+from api.handlers.parts import (
     ALERTS,
     CONNECTIONS,
     FEED,
@@ -35,16 +35,16 @@ from api.keys import (
 from api.routes import ROUTES
 from sessions.forever import Forever
 from sessions.store import Store
-from sessions.workers import Workers
-from supervisor.alerts import Alerts
-from supervisor.feed import Feed
-from supervisor.fleet import Fleet
-from supervisor.forecasting import Forecaster
-from supervisor.host_watch import HostWatch
-from supervisor.pairing_budget import PairingBudget
-from supervisor.performance import Thresholds
-from supervisor.policy_file import LivePolicy
-from supervisor.roll import Roll
+from sessions.workers.pool import Workers
+from supervisor.fleet.feed import Feed
+from supervisor.fleet.fleet import Fleet
+from supervisor.fleet.pairing_budget import PairingBudget
+from supervisor.fleet.policy_file import LivePolicy
+from supervisor.fleet.roll import Roll
+from supervisor.watch.alerts import Alerts
+from supervisor.watch.forecasting import Forecaster
+from supervisor.watch.host_watch import HostWatch
+from supervisor.watch.performance import Thresholds
 
 MAX_BODY_BYTES: Final = 512 * 1024
 """The longest text (60,000 characters) fits even when every character is written as a JSON escape."""

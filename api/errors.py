@@ -9,6 +9,7 @@ import msgspec
 import structlog
 from aiohttp import web
 
+from sessions.messages.numbers import EXAMPLE, InvalidRecipient
 from sessions.model import (
     BadPolicy,
     InvalidProxy,
@@ -26,7 +27,6 @@ from sessions.model import (
     WorkerError,
     WorkerRefused,
 )
-from sessions.numbers import EXAMPLE, InvalidRecipient
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 

@@ -14,8 +14,8 @@ from typing import Final
 
 import msgspec
 
-from sessions import baileys_folders
-from sessions.baileys_folders import NotImportable
+from sessions.credentials import baileys_folders
+from sessions.credentials.baileys_folders import NotImportable
 from sessions.wire import UNREADABLE, KeyEntry
 
 MAX_ENTRIES: Final = 20_000

@@ -4,14 +4,26 @@ from typing import Final
 
 from aiohttp import web
 
-from api import (
-    capacity_handlers,
-    credential_handlers,
-    handlers,
-    host_handlers,
-    incident_handlers,
-    policy_handlers,
-    worker_handlers,
+from api.handlers import (
+    capacity as capacity_handlers,
+)
+from api.handlers import (
+    credentials as credential_handlers,
+)
+from api.handlers import (
+    host as host_handlers,
+)
+from api.handlers import (
+    incidents as incident_handlers,
+)
+from api.handlers import (
+    policy as policy_handlers,
+)
+from api.handlers import (
+    sessions as handlers,
+)
+from api.handlers import (
+    workers as worker_handlers,
 )
 
 ROUTES: Final = (

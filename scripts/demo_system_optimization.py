@@ -25,17 +25,17 @@ from pathlib import Path
 from typing import Final
 
 from scripts.resource_view import line
-from supervisor.host.capacity import Measured, amount, forecast
-from supervisor.host.capacity_readings import OwnUse, host_limits, read_kernel_use
-from supervisor.host.facts import read_facts
-from supervisor.host.lookout import Lookout, Whom
-from supervisor.host.monitor import ResourceMonitor
-from supervisor.host.process_limits import describe_limits
-from supervisor.host.processes import OPEN_FILES, process_limits, read_process
-from supervisor.host.readings import Host, HostSample
+from supervisor.host.needs.capacity import Measured, amount, forecast
+from supervisor.host.needs.capacity_readings import OwnUse, host_limits, read_kernel_use
+from supervisor.host.needs.facts import read_facts
+from supervisor.host.needs.process_limits import describe_limits
+from supervisor.host.needs.requirements import SESSIONS_DEFAULT, SESSIONS_MOST
+from supervisor.host.reading.lookout import Lookout, Whom
+from supervisor.host.reading.monitor import ResourceMonitor
+from supervisor.host.reading.processes import OPEN_FILES, process_limits, read_process
+from supervisor.host.reading.readings import Host, HostSample
 from supervisor.host.tuning.optimizer import Action, SystemOptimizer
 from supervisor.host.tuning.report import limits_table, plan_lines
-from supervisor.host.wanted import SESSIONS_DEFAULT, SESSIONS_MOST
 
 VALIDATIONS: Final = Path(__file__).resolve().with_name("test_system_optimization.py")
 CONNECTIONS_DEFAULT: Final = 200

@@ -14,13 +14,13 @@ import typer
 from pydantic_core import PydanticUndefined
 
 from api.routes import ROUTES
-from sessions import explanations
-from sessions.machine import TRANSITIONS, Signal
+from sessions.lifecycle.machine import TRANSITIONS, Signal
 from sessions.model import CloseReason, SessionState
 from sessions.policy import RULES, Mend, in_words
-from supervisor.cli import app as commands
-from supervisor.host.numbers import NUMBERS
-from supervisor.host.wanted import TABLE as WANTED
+from sessions.views import explanations
+from supervisor.cli.cli import app as commands
+from supervisor.host.needs.numbers import NUMBERS
+from supervisor.host.needs.requirements import TABLE as WANTED
 from supervisor.settings import Settings, variable
 
 ROOT: Final = Path(__file__).resolve().parent.parent
@@ -83,8 +83,10 @@ def close_reasons() -> str:
     """The operator's page: for each close reason and state the texts that `explain` gives."""
     parts = [
         "# Why is it closed, and what do I do?",
-        "Made from the code (`sessions/explanations.py`, `sessions/policy/rules.py`) by `python -m scripts.generate_docs`. These are the texts "
-        "of `wasup explain ID` and `GET /sessions/{id}/explain`; `{id}` is the session's. What wasup does is the default: `wasup policy show` "
+        "Made from the code (`sessions/views/explanations.py`, `sessions/policy/rules.py`) by "
+        "`python -m scripts.generate_docs`. These are the texts of `wasup explain ID` and "
+        "`GET /sessions/{id}/explain`; `{id}` is the session's. What wasup does is the default: "
+        "`wasup policy show` "
         "tells what your policy file makes of it.",
         "## Close reasons",
         _table(("reason", "on the wire", "why", "what wasup does", "what you do"), explanations.rows()),

@@ -33,13 +33,13 @@ from rich.console import Console
 from rich.live import Live
 
 from scripts.resource_view import line, picture
-from supervisor.host.alarms import AlertLimits
-from supervisor.host.connections import websocket_ports
-from supervisor.host.lookout import Lookout, find_whom
-from supervisor.host.monitor import ResourceMonitor, reading_document
-from supervisor.host.numbers import number
-from supervisor.host.readings import Host
-from supervisor.streams import let_go
+from supervisor.host.needs.numbers import number
+from supervisor.host.reading.alarms import AlertLimits
+from supervisor.host.reading.connections import websocket_ports
+from supervisor.host.reading.lookout import Lookout, find_whom
+from supervisor.host.reading.monitor import ResourceMonitor, reading_document
+from supervisor.host.reading.readings import Host
+from supervisor.process.streams import let_go
 
 ROOT: Final = Path(__file__).resolve().parent.parent
 FIRST_LOOK_SECONDS: Final = 0.5

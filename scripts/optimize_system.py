@@ -21,9 +21,9 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
+from supervisor.host.needs.requirements import SESSIONS_DEFAULT, SESSIONS_MOST, Severity
 from supervisor.host.tuning.platforms import ForeignLimit, Platform, diagnose_foreign, foreign_lines, platform_of
 from supervisor.host.tuning.report_files import json_text, write_report
-from supervisor.host.wanted import SESSIONS_DEFAULT, SESSIONS_MOST, Severity
 
 if TYPE_CHECKING:  # these need Linux
     from supervisor.host.tuning.optimizer import OptimizationResult, SystemOptimizer

@@ -33,7 +33,7 @@ def enter() -> None:
             # File names and settings of others may hold bytes that no terminal can show; that must not end a script in its middle.
             if hasattr(stream, "reconfigure"):
                 stream.reconfigure(errors="backslashreplace")
-        __import__("supervisor.streams", fromlist=["keep_exit_status"]).keep_exit_status()
+        __import__("supervisor.process.streams", fromlist=["keep_exit_status"]).keep_exit_status()
         return
     python = VIRTUAL_ENVIRONMENT / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
     if Path(sys.prefix).resolve() == VIRTUAL_ENVIRONMENT.resolve():

@@ -11,9 +11,9 @@ from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
-from supervisor.host.alarms import percent
-from supervisor.host.lookout import Reading, SupervisorReading, WorkersReading
-from supervisor.host.monitor import ResourceMonitor, figures
+from supervisor.host.reading.alarms import percent
+from supervisor.host.reading.lookout import Reading, SupervisorReading, WorkersReading
+from supervisor.host.reading.monitor import ResourceMonitor, figures
 
 WIDE_COLUMNS: Final = 110
 """From here on two panels stand side by side."""

@@ -5,9 +5,9 @@ from collections.abc import Callable, Collection, Mapping
 from typing import Any, Final, NamedTuple, Protocol
 
 from sessions import wire
-from sessions.limits import Excess
 from sessions.model import CloseReason, SessionId
-from sessions.worker_process import Exit
+from sessions.workers.limits import Excess
+from sessions.workers.process import Exit
 
 
 class WorkerOwner(Protocol):

@@ -6,19 +6,20 @@ from typing import Any, Final
 import msgspec
 import structlog
 
-from sessions import refusals, wire
-from sessions.actor import Actor
-from sessions.attempt import ShownQr
-from sessions.events import Asked, Command, Excused, PolicyChanged, Restore, UseProxy
-from sessions.incidents import Incident
-from sessions.judgement import Budget
+from sessions import wire
+from sessions.lifecycle.actor import Actor
+from sessions.lifecycle.attempt import ShownQr
+from sessions.lifecycle.inbox import Asked, Command, Excused, PolicyChanged, Restore, UseProxy
+from sessions.lifecycle.surroundings import Surroundings
+from sessions.messages.numbers import number_of, recipient
 from sessions.model import SessionState, Unanswered, WasupError, WorkerGone, WorkerRefused
-from sessions.numbers import number_of, recipient
 from sessions.policy import Config
+from sessions.policy.judgement import Budget
 from sessions.ports import WorkerHandle
-from sessions.snapshot import Performance, Reconnection, SessionView, iso
+from sessions.records.incidents import Incident
 from sessions.store import SessionRow
-from sessions.surroundings import Surroundings
+from sessions.views import refusals
+from sessions.views.snapshot import Performance, Reconnection, SessionView, iso
 
 S = SessionState
 

@@ -11,8 +11,8 @@ import signal
 import sys
 from typing import Final, NoReturn
 
-from supervisor import dumpable
-from supervisor.streams import keep_exit_status
+from supervisor.process import dumpable
+from supervisor.process.streams import keep_exit_status
 
 INTERRUPTED: Final = 130
 """What shells give a program that Ctrl-C ended."""
@@ -30,7 +30,7 @@ def main(otherwise: str | None = None) -> None:
     dumpable.allow(False)  # at once: the environment may hold the token and the store's key
     if signal.getsignal(signal.SIGINT) is signal.default_int_handler:  # nobody has us ignore it
         signal.signal(signal.SIGINT, _leave)
-    from supervisor.cli import main as command_line
+    from supervisor.cli.cli import main as command_line
 
     try:
         if signal.getsignal(signal.SIGINT) is _leave:

@@ -15,33 +15,34 @@ import structlog
 
 from api.app import Parts, bind, create_app, serving
 from sessions.forever import Forever, TaskHealth
-from sessions.keys import KeyService
+from sessions.lifecycle.surroundings import Surroundings
 from sessions.policy import correlated_reasons
-from sessions.snapshot import STUCK
-from sessions.store import StoreHealth, backup
-from sessions.surroundings import Surroundings
-from sessions.worker_code import WORKER_MAIN, worker_code
-from sessions.worker_line import Worker
-from sessions.workers import WorkerConfig, Workers
-from supervisor import dumpable, worker_user
-from supervisor.alerts import Alerts, Severity
-from supervisor.feed import Feed
-from supervisor.fleet import Fleet
-from supervisor.forecasting import Forecaster, cpu_seconds
-from supervisor.gate import Gate
-from supervisor.host.process_limits import raise_soft_descriptors
-from supervisor.host.readings import WindowedHost
-from supervisor.host_watch import COUNT_SECONDS, HostWatch, log_directory
-from supervisor.incident_log import ALIVE_SECONDS, OutageRecorder, RecordKeeping
-from supervisor.lock import DirectoryLock, held_by
-from supervisor.login_costs import LoginCosts
-from supervisor.opening import data_directory, open_store
-from supervisor.performance import monitor
-from supervisor.policy_file import LivePolicy, read_rules
-from supervisor.roll import Roll
+from sessions.store import StoreHealth
+from sessions.store.backups import backup
+from sessions.views.snapshot import STUCK
+from sessions.workers.code import WORKER_MAIN, worker_code
+from sessions.workers.keys import KeyService
+from sessions.workers.line import Worker
+from sessions.workers.pool import WorkerConfig, Workers
+from supervisor.fleet.feed import Feed
+from supervisor.fleet.fleet import Fleet
+from supervisor.fleet.incident_log import ALIVE_SECONDS, OutageRecorder, RecordKeeping
+from supervisor.fleet.policy_file import LivePolicy, read_rules
+from supervisor.fleet.roll import Roll
+from supervisor.fleet.snapshots import LOOK_SECONDS, take_snapshots
+from supervisor.gate.gate import Gate
+from supervisor.gate.way_probe import WayProber
+from supervisor.host.needs.process_limits import raise_soft_descriptors
+from supervisor.host.reading.readings import WindowedHost
+from supervisor.places.opening import data_directory, open_store
+from supervisor.process import dumpable, worker_user
+from supervisor.process.lock import DirectoryLock, held_by
 from supervisor.settings import Settings
-from supervisor.snapshots import LOOK_SECONDS, take_snapshots
-from supervisor.way_probe import WayProber
+from supervisor.watch.alerts import Alerts, Severity
+from supervisor.watch.forecasting import Forecaster, cpu_seconds
+from supervisor.watch.host_watch import COUNT_SECONDS, HostWatch, log_directory
+from supervisor.watch.login_costs import LoginCosts
+from supervisor.watch.performance import monitor
 
 STORE_FILE_SECONDS: Final = 5.0
 """How often to look whether the database's file is still there: what is acknowledged in between would be lost with it."""

@@ -9,9 +9,9 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from sessions.explanations import duration, wall_seconds
-from sessions.plain_text import plain
-from supervisor.command_line import show
+from sessions.views.explanations import duration, wall_seconds
+from sessions.views.plain_text import plain
+from supervisor.cli.command_line import show
 
 COLOURS: Final = {"open": "green", "parked": "red", "quarantined": "red", "qr": "cyan", "stopped": "dim"}
 """Of states; all others are on their way, and yellow."""

@@ -20,13 +20,13 @@ from pydantic import BeforeValidator, Field, SecretStr, ValidationError, model_v
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from sessions import policy
-from sessions.health import HealthConfig
-from sessions.limits import Limits
-from sessions.surroundings import SessionConfig
-from supervisor.gate import GateConfig
-from supervisor.host.connections import websocket_ports
-from supervisor.installation import DATA, ENV_FILE, folder, left_behind
-from supervisor.performance import Thresholds
+from sessions.lifecycle.health import HealthConfig
+from sessions.lifecycle.surroundings import SessionConfig
+from sessions.workers.limits import Limits
+from supervisor.gate.gate import GateConfig
+from supervisor.host.reading.connections import websocket_ports
+from supervisor.places.installation import DATA, ENV_FILE, folder, left_behind
+from supervisor.watch.performance import Thresholds
 
 PREFIX: Final = "WHATSAPP_"
 PM2_VARIABLE: Final = "pm_id"
@@ -409,14 +409,14 @@ class Settings(BaseSettings):
 
 def _parse_keys(text: str) -> None:
     """Raises ValueError."""
-    from sessions.store.cipher import parse_keys
+    from sessions.store.sealing.cipher import parse_keys
 
     parse_keys(text)
 
 
 def _parse_server_url(text: str) -> None:
     """An SQLite file elsewhere would have no lock: two supervisors of two directories would own it. Raises ValueError."""
-    from sessions.store.database import parse_url
+    from sessions.store.engine.database import parse_url
 
     if parse_url(text).get_backend_name() == "sqlite":
         raise ValueError(

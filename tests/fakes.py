@@ -16,9 +16,9 @@ from typing import Any, Literal
 import msgspec
 
 from sessions import wire
-from sessions.events import Command
-from sessions.incidents import Incident, Span
-from sessions.keys import KeyService
+from sessions.credentials.proxy import Proxy
+from sessions.lifecycle.inbox import Command
+from sessions.lifecycle.surroundings import SessionConfig, Surroundings
 from sessions.model import (
     CloseReason,
     NoArchive,
@@ -35,12 +35,12 @@ from sessions.model import (
 )
 from sessions.policy import correlated_reasons
 from sessions.ports import ClosedWay, Origin, Returned, WorkerHandle, WorkerOwner
-from sessions.proxy import Proxy
+from sessions.records.incidents import Incident, Span
 from sessions.session import Session
 from sessions.store import ArchiveRow, Restored, SessionRow, StoreHealth
-from sessions.surroundings import SessionConfig, Surroundings
 from sessions.wire import KeyEntry
-from sessions.worker_process import Exit, StopLadder
+from sessions.workers.keys import KeyService
+from sessions.workers.process import Exit, StopLadder
 
 CORRELATED = correlated_reasons()
 EPOCH = 1_700_000_000.0

@@ -2,10 +2,10 @@
 
 from typing import Any
 
-from supervisor.host.connections import Connections
-from supervisor.host.lookout import Reading, SupervisorReading
-from supervisor.host.processes import ProcessLimit, ProcessReading
-from supervisor.host.readings import HostSample
+from supervisor.host.reading.connections import Connections
+from supervisor.host.reading.lookout import Reading, SupervisorReading
+from supervisor.host.reading.processes import ProcessLimit, ProcessReading
+from supervisor.host.reading.readings import HostSample
 
 IDLE = HostSample(
     total_memory_bytes=1000,

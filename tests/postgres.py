@@ -11,7 +11,7 @@ from pathlib import Path
 import psutil
 from sqlalchemy import URL
 
-from sessions.store.database import parse_url
+from sessions.store.engine.database import parse_url
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")  # at its import it looks for XDG_RUNTIME_DIR, and complains

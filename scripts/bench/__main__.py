@@ -26,7 +26,7 @@ from scripts.bench.report import Report
 from scripts.bench.stage import Bench, baileys_version
 from scripts.lab import LabError, StandIn, unless_stopped
 from scripts.lab.processes import ROOT
-from supervisor.installation import ENV_FILE
+from supervisor.places.installation import ENV_FILE
 
 TAKES_SECONDS: Final = {"connections": 10, "blackhole": 105, "start": 25, "weight": 50, "adopt": 15, "kill": 35}
 PARTS: Final = tuple(TAKES_SECONDS)

@@ -12,7 +12,7 @@ from typing import Final
 from scripts.bench.stage import DEFAULTS, HEAL_SECONDS, Bench, baileys_version, opened, paired, seconds
 from scripts.lab import LabError, Process, Supervisor, eventually
 from scripts.lab.processes import NODE, ROOT
-from sessions.health import EARLY, FIRST_CHECK_SECONDS
+from sessions.lifecycle.health import EARLY, FIRST_CHECK_SECONDS
 
 PROBE_INTERVAL: Final = DEFAULTS.health_check_interval / 1000 * EARLY
 PROBE_DEADLINE: Final = DEFAULTS.probe_timeout_ms / 1000

@@ -18,7 +18,7 @@ from typing import Final
 
 from scripts.bench.report import Report
 from scripts.lab import LabError
-from supervisor.host.connections import count_connections
+from supervisor.host.reading.connections import count_connections
 
 PART: Final = "connections"
 CONNECTIONS: Final = 10_000

@@ -11,8 +11,8 @@ from scripts.simulation.fleet import Parts, SimulatedFleet, WatchedActor
 from scripts.simulation.server import Server
 from sessions.model import CloseReason as R
 from sessions.policy import Decision
-from sessions.worker_process import Exit
-from supervisor.gate import GateConfig
+from sessions.workers.process import Exit
+from supervisor.gate.gate import GateConfig
 
 BAILEYS_CONNECT_SECONDS: Final = 20.0
 """Baileys' own connectTimeoutMs; whatsmeow's is as long."""

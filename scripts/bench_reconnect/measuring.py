@@ -13,8 +13,8 @@ from scripts.bench_reconnect.strategies import RIVALS
 from scripts.simulation.clock import simulate
 from scripts.simulation.fleet import STORY
 from scripts.simulation.server import Client, Server
-from supervisor.bucket import TokenBucket
-from supervisor.gate import GateConfig
+from supervisor.gate.bucket import TokenBucket
+from supervisor.gate.gate import GateConfig
 
 GATE: Final = GateConfig()
 """The default settings' own rate and burst."""

@@ -17,7 +17,7 @@ from scripts.bench.stage import DEFAULTS
 from scripts.bench_reconnect.measuring import BACK_SHARE, GATE, ORACLE, OURS, Figures
 from scripts.lab import LabError, Process, StandIn, Supervisor, eventually, pair
 from scripts.lab.processes import NODE, ROOT
-from supervisor.bucket import TokenBucket
+from supervisor.gate.bucket import TokenBucket
 
 STABLE_SECONDS: Final = DEFAULTS.stable_after / 1000 + 2
 DROPS_APART_SECONDS: Final = 0.5

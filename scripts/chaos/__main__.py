@@ -15,7 +15,7 @@ from scripts.chaos.report import Report
 from scripts.chaos.stage import Stage
 from scripts.chaos.traffic import Traffic
 from scripts.lab.processes import ROOT
-from supervisor.installation import ENV_FILE
+from supervisor.places.installation import ENV_FILE
 
 STEPS: Final = 300
 SESSIONS: Final = 8

@@ -26,7 +26,7 @@ from scripts.chaos.targets import Target
 from scripts.chaos.traffic import Traffic
 from scripts.lab import eventually
 from scripts.lab.processes import ROOT
-from supervisor.installation import ENV_FILE
+from supervisor.places.installation import ENV_FILE
 
 KILLS: Final = 100
 SESSIONS: Final = 6

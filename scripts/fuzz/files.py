@@ -13,8 +13,8 @@ from scripts.fuzz.mutation import NUMBERS, TEXTS, broken
 from sessions.model import BadPolicy, InvalidSessionId, SessionId, WasupError, parse_session_id
 from sessions.policy import RULES
 from sessions.store import Store, sqlite_url
-from sessions.store import backup as store_backup
-from supervisor.policy_file import read_rules
+from sessions.store.backups import backup as store_backup
+from supervisor.fleet.policy_file import read_rules
 from supervisor.settings import SECRETS, BadSettings, Settings, load, variable
 
 RESTORE_SECONDS: Final = 60.0

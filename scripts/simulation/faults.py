@@ -10,9 +10,9 @@ from typing import Final
 
 from scripts.simulation.fleet import STORY, SimulatedFleet
 from scripts.simulation.server import NOTICED_SECONDS, RESET_SECONDS, Front, Server, Weather
-from sessions.events import CheckFailed, Command
+from sessions.lifecycle.inbox import CheckFailed, Command
 from sessions.model import CloseReason as R
-from sessions.worker_process import Exit
+from sessions.workers.process import Exit
 from tests.fakes import CREDS
 
 EGRESSES: Final = ("direct", "proxy-a", "proxy-b")

@@ -10,22 +10,22 @@ from typing import Any, Final, Protocol
 
 from scripts.simulation.server import Server
 from scripts.simulation.workers import SimulatedWorkers
-from sessions.actor import Actor
-from sessions.events import Asked, Command, Excused
-from sessions.health import HealthConfig
-from sessions.incidents import Span
-from sessions.keys import KeyService
+from sessions.lifecycle.actor import Actor
+from sessions.lifecycle.health import HealthConfig
+from sessions.lifecycle.inbox import Asked, Command, Excused
+from sessions.lifecycle.surroundings import SessionConfig, Surroundings
 from sessions.model import CloseReason, SessionId, WasupError
 from sessions.policy import Decision
 from sessions.ports import Origin
+from sessions.records.incidents import Span
 from sessions.store import SessionRow
-from sessions.surroundings import SessionConfig, Surroundings
-from sessions.worker_process import Exit
-from supervisor.gate import Gate, GateConfig
+from sessions.workers.keys import KeyService
+from sessions.workers.process import Exit
+from supervisor.gate.gate import Gate, GateConfig
 from tests.fakes import CREDS, FakeStore
 
 NEVER_SECONDS: Final = 1e9
-"""Probes would be most of what happens; here the faults say when a socket is found dead (sessions/health.py has its own tests)."""
+"""Probes would be most of what happens; here the faults say when a socket is found dead (sessions/lifecycle/health.py has its own tests)."""
 CALLS_SECONDS: Final = (0.05, 0.5)
 """Within so long a worker that has lived on calls the new supervisor (it looks every 0.25 s)."""
 STORY: Final = "story"
@@ -123,7 +123,7 @@ class Parts:
     gate_config: GateConfig = field(default_factory=lambda: GateConfig(egress_rate_per_second=3.0, egress_burst=6))
     config: SessionConfig = CONFIG
     looks: bool = True
-    """Whether it looks if WhatsApp can be reached (supervisor/reach.py)."""
+    """Whether it looks if WhatsApp can be reached (supervisor/gate/reachability.py)."""
 
 
 class NoRecords:

@@ -10,11 +10,11 @@ from scripts.simulation.fleet import Parts, SimulatedFleet, WatchedActor
 from scripts.simulation.server import SHUT, Client, Front, Passerby, Server, Weather
 from scripts.simulation.workers import Login
 from sessions import policy
-from sessions.events import Command
+from sessions.lifecycle.inbox import Command
 from sessions.model import CloseReason as R
 from sessions.model import SessionState as S
 from sessions.policy import Decision
-from supervisor.bucket import TokenBucket
+from supervisor.gate.bucket import TokenBucket
 
 SLACK: Final = 0.01
 """Of a token, or of a second: what rounding may do."""

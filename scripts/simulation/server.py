@@ -14,7 +14,7 @@ from typing import Final, Protocol
 from weakref import WeakSet
 
 from sessions.model import CloseReason as R
-from supervisor.reach import LOOK_SECONDS, Look
+from supervisor.gate.reachability import LOOK_SECONDS, Look
 
 REACH_SECONDS: Final = (0.05, 0.2)
 """From `connect` to the login on the wire: TCP, TLS, WebSocket, noise."""
@@ -186,7 +186,7 @@ class Server:
         self._later(SLOW_REACH_SECONDS if slow else REACH_SECONDS, self._login, client)
 
     async def look(self, session: str, egress: str) -> Look:
-        """The way as far as the upgrade, as supervisor/way_probe.py goes it."""
+        """The way as far as the upgrade, as supervisor/gate/way_probe.py goes it."""
         going = Passerby(session, egress)
         began = self._loop.time()
         for again in (*SYN_SECONDS, LOOK_SECONDS):

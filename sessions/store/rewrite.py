@@ -15,9 +15,12 @@ from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from sessions.model import StoreError, StoreUnavailable, UnreadableValue
-from sessions.store import auth, events, faults, keyring, proxies, schema
-from sessions.store.cipher import PREFIX_BYTES, Cipher, Place, is_sealed
-from sessions.store.writer import Writer
+from sessions.store.engine import schema
+from sessions.store.sealing import keyring
+from sessions.store.sealing.cipher import PREFIX_BYTES, Cipher, Place, is_sealed
+from sessions.store.tables import auth, events, proxies
+from sessions.store.writing import faults
+from sessions.store.writing.writer import Writer
 
 _BATCH: Final = 200
 _MAX_PASSES: Final = 5

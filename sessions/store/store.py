@@ -16,35 +16,26 @@ from sqlalchemy import URL, Executable, Row, delete, func, insert, select, updat
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
-from sessions import credentials
+from sessions.credentials import credentials
+from sessions.credentials.proxy import Proxy
 from sessions.forever import Forever
 from sessions.model import SessionId, StoreUnavailable, UnreadableValue
-from sessions.proxy import Proxy
-from sessions.store import (
-    archives,
-    auth,
-    database,
-    devices,
-    events,
-    faults,
-    incidents,
-    keyring,
-    origin,
-    proxies,
-    rewrite,
-    schema,
-    text,
-)
-from sessions.store.auth import CREDS
-from sessions.store.cipher import Cipher
-from sessions.store.erasing import Eraser
-from sessions.store.events import NewEvent
-from sessions.store.file_watch import DatabaseFile
-from sessions.store.health import StoreHealth
-from sessions.store.incidents import Records
+from sessions.store import rewrite
+from sessions.store.backups import origin
+from sessions.store.engine import database, schema
+from sessions.store.engine.erasing import Eraser
+from sessions.store.engine.file_watch import DatabaseFile
 from sessions.store.rewrite import RewriteReport
-from sessions.store.rows import ArchiveRow, Restored, SessionRow, StoredEvent, WorkerRow
-from sessions.store.writer import Writer
+from sessions.store.sealing import keyring
+from sessions.store.sealing.cipher import Cipher
+from sessions.store.tables import archives, auth, devices, events, incidents, proxies, text
+from sessions.store.tables.auth import CREDS
+from sessions.store.tables.events import NewEvent
+from sessions.store.tables.incidents import Records
+from sessions.store.tables.rows import ArchiveRow, Restored, SessionRow, StoredEvent, WorkerRow
+from sessions.store.writing import faults
+from sessions.store.writing.health import StoreHealth
+from sessions.store.writing.writer import Writer
 from sessions.wire import KeyEntry
 
 _EVENTS_PER_READ: Final = 200

@@ -1,16 +1,16 @@
 /** @file One session in this worker: the orders about it, its keys, and at most one socket at a time. */
 
-import { AuthStore, WriteRefused } from './auth-store.js';
-import { Connection, RequestError } from './connection.js';
-import { LineKeeper } from './keeper.js';
-import { findLeftovers } from './leftovers.js';
-import { Outbox } from './outbox.js';
-import { PhoneWatch } from './phone.js';
-import { KIND, Plaintexts } from './plaintexts.js';
+import { AuthStore, WriteRefused } from './keys/auth-store.js';
+import { findLeftovers } from './keys/leftovers.js';
+import { KIND, Plaintexts } from './keys/plaintexts.js';
+import { LineKeeper } from './line/keeper.js';
+import { Outbox } from './line/outbox.js';
+import { SentMessages } from './messages/sent-messages.js';
 import { mustNotReject } from './promises.js';
-import { SentMessages } from './sent-messages.js';
-import { IDLE } from './standing.js';
-import { LOGOUT_NOT_SENT } from './unlinking.js';
+import { Connection, RequestError } from './socket/connection.js';
+import { PhoneWatch } from './socket/phone.js';
+import { IDLE } from './socket/standing.js';
+import { LOGOUT_NOT_SENT } from './socket/unlinking.js';
 
 /**
  * @typedef {object} SessionContext
@@ -24,10 +24,10 @@ import { LOGOUT_NOT_SENT } from './unlinking.js';
  * @property {Promise<void> | undefined} after what has to end before this session may have a socket
  *
  * @typedef {import('./wire.js').Order} Order
- * @typedef {import('./link.js').Link} Link
+ * @typedef {import('./line/link.js').Link} Link
  */
 
-/** @type {import('./connection.js').ProbeResult} */
+/** @type {import('./socket/connection.js').ProbeResult} */
 const NO_SOCKET = { ok: false, round_trip_ms: null, silent: true, stalled: null };
 const SILENT = {
   code: 408,
@@ -207,7 +207,7 @@ export class Session {
     return true;
   }
 
-  /** @param {Parameters<import('./connection.js').ConnectionContext['report']>[0]} frame */
+  /** @param {Parameters<import('./socket/connection.js').ConnectionContext['report']>[0]} frame */
   #report(frame) {
     if (frame.type === 'closed') {
       const { code, message, data, registered, reason } = frame;
@@ -267,7 +267,7 @@ export class Session {
 
   /**
    * @param {string} message
-   * @param {import('./close-reason.js').CloseReason} reason
+   * @param {import('./socket/close-reason.js').CloseReason} reason
    */
   #reportNoSocket(message, reason) {
     const { registered } = this.#auth;

@@ -31,24 +31,24 @@ const SURROGATE_ESCAPE = /\\ud[89a-f]/;
 
 /**
  * @typedef {{ kind: string, name: string, value: unknown }} KeyEntry
- * @typedef {import('./close-reason.js').CloseReason} CloseReason
- * @typedef {import('./close-reason.js').CloseFacts} CloseFacts
+ * @typedef {import('./socket/close-reason.js').CloseReason} CloseReason
+ * @typedef {import('./socket/close-reason.js').CloseFacts} CloseFacts
  * @typedef {{ registered: boolean, reason: CloseReason } & CloseFacts} HowClosed
  * @typedef {{ session: string, epoch: number, attempt: number, closed: HowClosed | null } &
- *   import('./standing.js').Described} Held
+ *   import('./socket/standing.js').Described} Held
  * @typedef {{ type: 'hello', protocol: number, worker: string, token: string, pid: number, node_version: string,
  *   baileys_version: string, code: string, sessions: Held[] }} Hello
  * @typedef {{ type: 'state', session: string, attempt: number, stage: 'login' | 'paired' | 'qr_retired' }} State
- * @typedef {{ type: 'qr', session: string, attempt: number } & import('./registration.js').Shown} Qr
+ * @typedef {{ type: 'qr', session: string, attempt: number } & import('./socket/registration.js').Shown} Qr
  * @typedef {{ type: 'opened', session: string, attempt: number, jid: string, name: string | null }} Opened
  * @typedef {{ type: 'closed', session: string, attempt: number } & HowClosed} Closed
  * @typedef {{ type: 'keys.get', session: string, epoch: number, id: number, kind: string, names: string[] }} KeysGet
  * @typedef {{ type: 'keys.set', session: string, epoch: number, seq: number, entries: KeyEntry[] }} KeysSet
  * @typedef {{ type: 'message', session: string, epoch: number, seq: number, kept: string[] } &
- *   import('./messages.js').Inbound} Message
- * @typedef {{ type: 'receipt', session: string, epoch: number, seq: number } & import('./messages.js').Receipt}
+ *   import('./messages/messages.js').Inbound} Message
+ * @typedef {{ type: 'receipt', session: string, epoch: number, seq: number } & import('./messages/messages.js').Receipt}
  *   Receipt
- * @typedef {{ type: 'probed', session: string, id: number } & import('./connection.js').ProbeResult} Probed
+ * @typedef {{ type: 'probed', session: string, id: number } & import('./socket/connection.js').ProbeResult} Probed
  * @typedef {{ type: 'phone', session: string, seen_at_seconds: number }} Phone
  * @typedef {{ type: 'replied', session: string, id: number, ok: boolean, result: Record<string, string> | null,
  *   error: { code: string, message: string } | null }} Replied

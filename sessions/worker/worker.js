@@ -4,14 +4,14 @@
 
 import { flushCompileCache } from 'node:module';
 import baileys from '@whiskeysockets/baileys/package.json' with { type: 'json' };
-import { startHeartbeat } from './heartbeat.js';
-import { Line } from './line.js';
+import { startHeartbeat } from './line/heartbeat.js';
+import { Line } from './line/line.js';
 import { createLog } from './log.js';
 import { mustNotReject } from './promises.js';
-import { rehearse } from './rehearsal.js';
 import { Session } from './session.js';
 import { readSettings } from './settings.js';
-import { trustNoiseRoot } from './socket-options.js';
+import { rehearse } from './socket/rehearsal.js';
+import { trustNoiseRoot } from './socket/socket-options.js';
 import { PROTOCOL, WireError } from './wire.js';
 
 /** @typedef {import('./wire.js').DownFrame} DownFrame */
@@ -103,7 +103,7 @@ class Worker {
 
   /**
    * @param {DownFrame} frame
-   * @param {import('./link.js').Link} link
+   * @param {import('./line/link.js').Link} link
    */
   #onFrame(frame, link) {
     switch (frame.type) {
@@ -144,7 +144,7 @@ class Worker {
 
   /**
    * @param {Exclude<import('./wire.js').Order, { type: 'release' }>} order
-   * @param {import('./link.js').Link} link
+   * @param {import('./line/link.js').Link} link
    */
   #order(order, link) {
     const session = this.#sessions.get(order.session);

@@ -13,8 +13,8 @@ from typer.testing import CliRunner
 
 from scripts.lab import StandIn, Supervisor, pair
 from scripts.lab.processes import ROOT
-from supervisor import cli
-from supervisor.lock import DirectoryLock
+from supervisor.cli import cli
+from supervisor.process.lock import DirectoryLock
 from tests.conftest import StartSupervisor
 from tests.lab_tools import Done, must, wasup
 

@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 
 from scripts.lab import StandIn, Supervisor, eventually, pair
-from sessions.explanations import TEXTS
 from sessions.model import CloseReason as R
+from sessions.views.explanations import TEXTS
 from tests.conftest import StartSupervisor
 from tests.lab_tools import must, wasup
 

@@ -128,7 +128,7 @@ def take_no_message() -> None:
         return append(store, session, epoch, seq, kind, data, kept)
 
     Store.append_worker_event = append_or_not  # type: ignore[method-assign]
-    from supervisor.cli import main
+    from supervisor.cli.cli import main
 
     main(["run"])
 

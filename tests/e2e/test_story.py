@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from scripts.lab import StandIn, Supervisor, eventually, pair
-from sessions.worker_process import started_at_ticks
+from sessions.workers.process import started_at_ticks
 from tests.conftest import StartSupervisor
 from tests.lab_tools import in_database
 

@@ -12,7 +12,7 @@ import psutil
 import pytest
 
 from scripts.lab import StandIn, Supervisor, eventually, pair
-from sessions.limit_watch import LOOK_SECONDS, resident_bytes
+from sessions.workers.limit_watch import LOOK_SECONDS, resident_bytes
 from tests.conftest import StartSupervisor, environment
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")

@@ -10,13 +10,13 @@ import pytest
 import structlog
 from aiohttp import http_parser, web
 
-from api import connections
-from api.connections import Owes
 from api.errors import BadRequest
-from api.handlers import Text
+from api.gatehouse import connections
+from api.gatehouse.connections import Owes
+from api.handlers.sessions import Text
 from api.responses import raw_body
 from scripts.lab import eventually
-from supervisor.feed import Page
+from supervisor.fleet.feed import Page
 from tests.api_tools import TOKEN, Answer, api, ask, raw, reset
 
 

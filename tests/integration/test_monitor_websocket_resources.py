@@ -19,7 +19,7 @@ import pytest
 
 from scripts.lab.processes import ROOT
 from scripts.monitor_websocket_resources import CannotWrite, Monitoring, parse
-from supervisor.lock import DirectoryLock
+from supervisor.process.lock import DirectoryLock
 
 SCRIPT = ROOT / "scripts" / "monitor_websocket_resources.py"
 PATIENCE_SECONDS = 30.0

@@ -19,7 +19,7 @@ from typing import Any
 
 import pytest
 
-from supervisor.host.numbers import whole
+from supervisor.host.needs.numbers import whole
 from supervisor.host.tuning import optimizer as optimizer_module
 from supervisor.host.tuning.file_tree import Owned, Tree
 from supervisor.host.tuning.journal import JOURNAL_FILE
@@ -679,8 +679,8 @@ def test_a_value_that_somebody_changed_since_is_left_and_told(live: Live, root: 
 
 def test_a_value_that_root_cannot_write_is_known_before_and_told(live: Live, monkeypatch: pytest.MonkeyPatch) -> None:
     """Of another namespace, as conntrack's in a container: access(2) says so, no mount does."""
-    monkeypatch.setattr("supervisor.host.facts.os.geteuid", lambda: 0)
-    monkeypatch.setattr("supervisor.host.facts.os.access", lambda file, mode: file.name != "max_map_count")
+    monkeypatch.setattr("supervisor.host.needs.facts.os.geteuid", lambda: 0)
+    monkeypatch.setattr("supervisor.host.needs.facts.os.access", lambda file, mode: file.name != "max_map_count")
     plan = live(500).plan()
     assert "vm.max_map_count" in plan.refused
     assert "vm.max_map_count" not in {*plan.persisted, *(change.key for change in plan.kernel)}
@@ -696,7 +696,9 @@ def test_a_refused_value_is_told_with_its_cause_and_the_others_are_set(
             pytest.skip("no file can be made unwritable for root here")
     else:
         refused.chmod(0o444)
-    monkeypatch.setattr("supervisor.host.facts.os.access", lambda file, mode: True)  # a kernel that says no only then
+    monkeypatch.setattr(
+        "supervisor.host.needs.facts.os.access", lambda file, mode: True
+    )  # a kernel that says no only then
     try:
         result = live(500).apply()
     finally:

@@ -10,8 +10,10 @@ import structlog
 from sqlalchemy import URL, event, insert
 
 from sessions.model import SessionExists, SessionNotFound, StaleEpoch, StoreError, StoreUnavailable, UnstorableValue
-from sessions.store import Store, WorkerRow, auth, database, schema, sqlite_url
-from sessions.store.writer import MAX_BATCH
+from sessions.store import Store, WorkerRow, sqlite_url
+from sessions.store.engine import database, schema
+from sessions.store.tables import auth
+from sessions.store.writing.writer import MAX_BATCH
 from tests.fakes import FakeStore
 from tests.store_tools import CREDS, CREDS_ENTRY, OTHER, SHOP, entry, sql
 
@@ -246,7 +248,7 @@ async def test_a_kill_in_the_middle_of_a_logout_leaves_all_of_it_undone(
     archived = dying.archive_credentials(SHOP, "logged_out", memory=b"parked", wanted=False)
     await asyncio.sleep(0.3)
     assert not archived.done(), "it is patient"
-    monkeypatch.setattr("sessions.store.writer.CLOSE_SECONDS", 0.3)
+    monkeypatch.setattr("sessions.store.writing.writer.CLOSE_SECONDS", 0.3)
     await dying.close()
     again = await Store.open(url)
     assert await again.sessions() == before

@@ -8,7 +8,8 @@ import pytest_asyncio
 from sqlalchemy import URL
 
 from sessions.model import NoArchive, SessionExists, SessionId, StaleEpoch, UnreadableValue
-from sessions.store import Store, archives
+from sessions.store import Store
+from sessions.store.tables import archives
 from tests.store_tools import CREDS, CREDS_ENTRY, OTHER, SHOP, creds, entry, sql
 
 DAY = 86_400.0

@@ -14,8 +14,8 @@ from sqlalchemy import URL
 
 from sessions.model import SessionId, StaleEpoch, StoreError, StoreUnavailable
 from sessions.store import Cipher, Store, WorkerRow, sqlite_url
-from sessions.store import backup as store_backup
-from sessions.store.backup import EPOCHS_AHEAD, backup, clear_away, restore
+from sessions.store.backups import backup as store_backup
+from sessions.store.backups.backup import EPOCHS_AHEAD, backup, clear_away, restore
 from tests.integration.test_store_migrations import FIRST_SCHEMA_DATA, FIRST_SCHEMA_SECRETS, upgrade
 from tests.store_tools import CREDS, CREDS_ENTRY, OTHER, SHOP, entry, sql
 
@@ -167,7 +167,7 @@ async def test_a_backup_that_fails_leaves_nothing_behind(
     def damaged(file: Path) -> None:
         raise sqlite3.DatabaseError("the file is damaged")
 
-    monkeypatch.setattr("sessions.store.backup._check", damaged)
+    monkeypatch.setattr("sessions.store.backups.backup._check", damaged)
     directory = tmp_path / "backups"
     directory.mkdir()
     with pytest.raises(StoreUnavailable, match="could not be made: the file is damaged"):

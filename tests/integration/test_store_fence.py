@@ -7,7 +7,9 @@ import pytest
 from sqlalchemy import URL
 
 from sessions.model import StaleEpoch, StoreUnavailable
-from sessions.store import Store, auth, database, lock
+from sessions.store import Store
+from sessions.store.engine import database, lock
+from sessions.store.tables import auth
 from tests.postgres import PostgreSQL
 from tests.store_tools import SHOP, connect, entry, sql
 

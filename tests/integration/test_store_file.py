@@ -15,10 +15,11 @@ import pytest
 import pytest_asyncio
 
 from scripts.lab import eventually
+from sessions.credentials.proxy import parse_proxy
 from sessions.model import StoreUnavailable
-from sessions.proxy import parse_proxy
-from sessions.store import Cipher, Store, erasing, sqlite_url
-from sessions.store.database import PRAGMAS
+from sessions.store import Cipher, Store, sqlite_url
+from sessions.store.engine import erasing
+from sessions.store.engine.database import PRAGMAS
 from tests.store_tools import OTHER, SHOP, creds, entry
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -6,7 +6,7 @@ from structlog.testing import capture_logs
 
 from sessions.model import StaleEpoch
 from sessions.store import Store
-from sessions.store.cipher import Cipher
+from sessions.store.sealing.cipher import Cipher
 from tests.store_tools import OTHER, SHOP, entry, sql
 
 pytestmark = pytest.mark.asyncio

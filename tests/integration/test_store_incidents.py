@@ -10,11 +10,11 @@ import pytest
 import pytest_asyncio
 from sqlalchemy import URL
 
-from sessions import incidents
-from sessions.incidents import Incident, RecordedClose, Span
 from sessions.model import CloseReason as R
+from sessions.records import incidents
+from sessions.records.incidents import Incident, RecordedClose, Span
 from sessions.store import Store
-from sessions.store.backup import EVENTS_AHEAD, backup, restore
+from sessions.store.backups.backup import EVENTS_AHEAD, backup, restore
 from tests.store_tools import OTHER, SHOP, sql
 
 

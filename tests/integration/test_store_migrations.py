@@ -9,7 +9,8 @@ from alembic.migration import MigrationContext
 from sqlalchemy import URL, Connection, create_engine
 
 from sessions.model import StoreUnavailable
-from sessions.store import Store, WorkerRow, database, schema
+from sessions.store import Store, WorkerRow
+from sessions.store.engine import database, schema
 from tests.store_tools import CREDS, CREDS_ENTRY, SHOP, sql
 
 FIRST_SCHEMA_DATA = (

@@ -17,7 +17,9 @@ from sqlalchemy import URL
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from sessions.model import StaleEpoch, StoreError, StoreUnavailable
-from sessions.store import Store, StoreHealth, database, sqlite_url, writer
+from sessions.store import Store, StoreHealth, sqlite_url
+from sessions.store.engine import database
+from sessions.store.writing import writer
 from tests.postgres import PostgreSQL
 from tests.store_tools import CREDS, CREDS_ENTRY, OTHER, SHOP, entry, sql
 

@@ -12,7 +12,7 @@ from sqlalchemy import URL
 
 from sessions.model import StoreError
 from sessions.store import Store, sqlite_url
-from sessions.store.backup import backup, restore
+from sessions.store.backups.backup import backup, restore
 from tests.integration.test_store_backup import fill
 
 

@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 from sqlalchemy import URL
 
+from sessions.credentials.proxy import parse_proxy
 from sessions.model import StoreError, StoreUnavailable, UnreadableValue
-from sessions.proxy import parse_proxy
 from sessions.store import Cipher, Store, rewrite
 from tests.store_tools import CREDS, CREDS_ENTRY, OTHER, SHOP, creds, entry, sql
 

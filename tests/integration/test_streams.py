@@ -11,7 +11,7 @@ from scripts.lab.processes import ROOT
 FULL = Path("/dev/full")
 WRITES_AND_ENDS = """
 import sys
-from supervisor.streams import keep_exit_status
+from supervisor.process.streams import keep_exit_status
 keep_exit_status()
 sys.stdout.write("lost")
 sys.exit({status})

@@ -10,9 +10,10 @@ from pathlib import Path
 import pytest
 
 from scripts.lab.processes import ROOT
-from sessions import baileys_folders, unfinished
+from sessions.credentials import baileys_folders
+from sessions.credentials import staging as unfinished
 from sessions.store import Store, sqlite_url
-from sessions.store.backup import backup
+from sessions.store.backups.backup import backup
 from sessions.wire import KeyEntry
 from tests.fakes import CREDS
 

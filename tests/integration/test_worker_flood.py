@@ -8,14 +8,15 @@ from pathlib import Path
 import pytest_asyncio
 
 from sessions import wire
-from sessions.counters import Counters
-from sessions.events import Exceeded
 from sessions.forever import Forever
-from sessions.limits import Severity
-from sessions.seat import Seat
-from sessions.store import Store, StoredEvent, sqlite_url, writer
-from sessions.worker_process import StopLadder
-from sessions.workers import WorkerConfig, Workers
+from sessions.lifecycle.inbox import Exceeded
+from sessions.lifecycle.seat import Seat
+from sessions.records.counters import Counters
+from sessions.store import Store, StoredEvent, sqlite_url
+from sessions.store.writing import writer
+from sessions.workers.limits import Severity
+from sessions.workers.pool import WorkerConfig, Workers
+from sessions.workers.process import StopLadder
 from tests.fakes import World
 from tests.store_tools import SHOP
 

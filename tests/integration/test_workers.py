@@ -18,16 +18,18 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from scripts.lab import eventually
 from scripts.lab.unkillable import unkillable
-from sessions import wire, worker_line
-from sessions import workers as workers_module
-from sessions.counters import Counters
+from sessions import wire
 from sessions.forever import Forever
+from sessions.lifecycle.seat import Seat
 from sessions.model import SessionId, SpawnRefused
-from sessions.seat import Seat
-from sessions.store import Store, WorkerRow, schema, sqlite_url
-from sessions.worker_logs import WorkerLogs
-from sessions.worker_process import StopLadder
-from sessions.workers import SOCKET_NAME, WorkerConfig, Workers
+from sessions.records.counters import Counters
+from sessions.store import Store, WorkerRow, sqlite_url
+from sessions.store.engine import schema
+from sessions.workers import line as worker_line
+from sessions.workers import pool as workers_module
+from sessions.workers.logs import WorkerLogs
+from sessions.workers.pool import SOCKET_NAME, WorkerConfig, Workers
+from sessions.workers.process import StopLadder
 from tests.fakes import World
 from tests.store_tools import SHOP
 

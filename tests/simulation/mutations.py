@@ -11,21 +11,21 @@ import msgspec
 
 from scripts.simulation.fleet import CONFIG, Parts
 from scripts.simulation.workers import SimulatedWorkers
-from sessions import memory
-from sessions.actor.attempting import Attempting
-from sessions.actor.standing import Standing
-from sessions.breaker import Breaker
-from sessions.judgement import Judgement
+from sessions.lifecycle import memory
+from sessions.lifecycle.actor.attempting import Attempting
+from sessions.lifecycle.actor.standing import Standing
+from sessions.lifecycle.seat import Seat
 from sessions.model import CloseReason as R
 from sessions.policy import RULES
-from sessions.seat import Seat
-from supervisor import hold as hold_module
-from supervisor import reach
-from supervisor.bucket import Allowance
-from supervisor.gate import Gate
-from supervisor.hold import Hold
-from supervisor.line import Lines
-from supervisor.reach import Look, Way
+from sessions.policy.breaker import Breaker
+from sessions.policy.judgement import Judgement
+from supervisor.gate import hold as hold_module
+from supervisor.gate import reachability as reach
+from supervisor.gate.bucket import Allowance
+from supervisor.gate.gate import Gate
+from supervisor.gate.hold import Hold
+from supervisor.gate.queue import Lines
+from supervisor.gate.reachability import Look, Way
 
 decide_module = sys.modules["sessions.policy.decide"]
 """The module; the package names a function like it."""

@@ -12,7 +12,7 @@ import pytest
 import pytest_asyncio
 import structlog
 
-from supervisor import installation
+from supervisor.places import installation
 from tests.fakes import fake_time
 
 

@@ -5,10 +5,10 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final
 
-from supervisor.host.facts import Fact, Facts
+from supervisor.host.needs.facts import Fact, Facts
+from supervisor.host.needs.requirements import TABLE, Direction, Kind, Severity, Wanted, limit_text
 from supervisor.host.tuning.plan import Plan
 from supervisor.host.tuning.system_files import LIMITS_FILE, SYSCTL_FILE
-from supervisor.host.wanted import TABLE, Direction, Kind, Severity, Wanted, limit_text
 
 
 class State(StrEnum):

@@ -12,9 +12,9 @@ import stat
 from dataclasses import dataclass, field
 from typing import Any, Final
 
+from supervisor.host.needs.requirements import WRITABLE, limit_text, limit_value
 from supervisor.host.tuning.file_tree import Owned, Tree
 from supervisor.host.tuning.system_files import LIMITS_FILE, SYSCTL_FILE
-from supervisor.host.wanted import WRITABLE, limit_text, limit_value
 
 JOURNAL_FILE: Final = "var/lib/wasup/system-optimization.json"
 VERSION: Final = 1

@@ -18,7 +18,8 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Final
 
-from supervisor.host.facts import Facts, image_facts, read_facts, read_sysctl, sysctl_path
+from supervisor.host.needs.facts import Facts, image_facts, read_facts, read_sysctl, sysctl_path
+from supervisor.host.needs.requirements import BY_NAME, SESSIONS_DEFAULT, SESSIONS_MOST, Kind
 from supervisor.host.tuning.diagnosis import SystemLimit, critical, diagnose
 from supervisor.host.tuning.file_tree import Owned, Staged, Tree
 from supervisor.host.tuning.journal import (
@@ -33,7 +34,6 @@ from supervisor.host.tuning.journal import (
 )
 from supervisor.host.tuning.plan import JOURNAL_GONE, Inputs, KernelChange, Plan, make_plan
 from supervisor.host.tuning.system_files import LIMITS_FILE
-from supervisor.host.wanted import BY_NAME, SESSIONS_DEFAULT, SESSIONS_MOST, Kind
 
 FILE_MODE: Final = 0o644
 HELD_SIGNALS: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)

@@ -17,8 +17,9 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
-from supervisor.host.facts import Fact, Facts
-from supervisor.host.numbers import whole
+from supervisor.host.needs.facts import Fact, Facts
+from supervisor.host.needs.numbers import whole
+from supervisor.host.needs.requirements import BY_NAME, WRITABLE, Wanted, limit_text, limit_value
 from supervisor.host.tuning.file_tree import Owned
 from supervisor.host.tuning.journal import Journal
 from supervisor.host.tuning.system_files import (
@@ -37,7 +38,6 @@ from supervisor.host.tuning.system_files import (
     sysctl_text,
     without_kept,
 )
-from supervisor.host.wanted import BY_NAME, WRITABLE, Wanted, limit_text, limit_value
 
 KERNEL_HARD_DESCRIPTORS: Final = 4096
 """INR_OPEN_MAX: the hard descriptor limit where nobody sets one."""

@@ -11,8 +11,12 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final, TypeVar
 
-from supervisor.host.session_costs import descriptors_needed, descriptors_wanted, system_descriptors_needed
-from supervisor.host.wanted import Severity, limit_text, limit_value, ports_wanted
+from supervisor.host.needs.requirements import Severity, limit_text, limit_value, ports_wanted
+from supervisor.host.needs.session_costs import (
+    descriptors_needed,
+    descriptors_wanted,
+    system_descriptors_needed,
+)
 
 COMMAND_SECONDS: Final = 10.0
 """How long a command may take that only prints a value."""

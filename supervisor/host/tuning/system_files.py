@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
-from supervisor.host.wanted import limit_value
+from supervisor.host.needs.requirements import limit_value
 
 LIMITS_FILE: Final = "etc/security/limits.d/99-websocket-limits.conf"
 SYSCTL_FILE: Final = "etc/sysctl.d/99-websocket-optimizations.conf"

@@ -1,0 +1,1 @@
+"""Who is let in, and how many: before any handler."""

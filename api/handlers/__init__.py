@@ -1,0 +1,1 @@
+"""The handlers of the routes, a file for each subject."""

@@ -1,0 +1,92 @@
+"""The handlers about credentials: take over what was paired elsewhere; look at archived ones, put them back."""
+
+import asyncio
+from typing import Final
+
+import msgspec
+from aiohttp import web
+
+from api.errors import BadRequest, Busy, RequestEntityTooLarge
+from api.handlers.parts import FLEET, IMPORTING, IMPORTS, STORE
+from api.handlers.sessions import session_id
+from api.import_process import Import, ReaderFailed, ReadImport, read_import
+from api.responses import body, describe, json, raw_body
+from sessions.credentials.proxy import parse_proxy
+from sessions.model import parse_session_id
+from sessions.store import ArchiveRow
+from sessions.views.snapshot import iso
+from sessions.wire import KeyEntry
+
+MAX_IMPORT_BYTES: Final = 16 * 2**20
+"""A long-lived session has some thousands of keys, most of them below a kilobyte."""
+LARGER: Final = "While no supervisor runs, `wasup sessions import` takes more."
+HOW_TO_IMPORT: Final = (
+    "Send {kind, name, value} for each file of a useMultiFileAuthState folder of a paired session (creds.json is creds/creds), "
+    "or let `wasup sessions import` do it."
+)
+
+
+class Restoration(msgspec.Struct, forbid_unknown_fields=True):
+    """Body of POST /sessions/{id}/restore; an empty body restores what fits best."""
+
+    archive: int | None = None
+    start: bool = True
+
+
+async def import_session(request: web.Request) -> web.Response:
+    """Add a session that was paired elsewhere (16 MiB at most, one at a time). `wasup sessions import` reads the folders and calls this."""
+    session = parse_session_id(request.match_info["id"])
+    with request.app[IMPORTS].one():
+        given = await _read(request)
+        entries = await asyncio.to_thread(_entries, given)
+        proxy = parse_proxy(given.proxy) if given.proxy is not None else None
+        imported = await request.app[FLEET].import_credentials(session, entries, given.start, proxy)
+    return json(imported.view(), 201)
+
+
+def _entries(given: ReadImport) -> list[KeyEntry]:
+    return [KeyEntry(kind, name, msgspec.Raw(value)) for kind, name, value in given.entries]
+
+
+async def _read(request: web.Request) -> ReadImport:
+    try:
+        raw = await raw_body(request.clone(client_max_size=MAX_IMPORT_BYTES), Import)
+    except RequestEntityTooLarge as error:
+        raise RequestEntityTooLarge(str(error), f"{error.hint} {LARGER}") from None
+    try:
+        async with request.app[IMPORTING]:
+            given = await read_import(raw)
+    except ReaderFailed as error:
+        raise BadRequest(f"The body cannot be read. {error}", HOW_TO_IMPORT) from None
+    except OSError as error:
+        raise Busy(f"This machine has no process to read it with: {error.strerror}.") from None
+    if given.problem is not None:
+        raise BadRequest(given.problem, given.hint or f"Send JSON: {describe(Import)}. {HOW_TO_IMPORT}")
+    return given
+
+
+async def session_archives(request: web.Request) -> web.Response:
+    """The credentials of a session that were put aside, oldest first; of a deleted session, too."""
+    session = session_id(request)
+    archives = await request.app[STORE].archives(session)
+    if not archives:
+        request.app[FLEET].get(session)
+    return json({"archives": [_shown(archive) for archive in archives]})
+
+
+async def restore_session(request: web.Request) -> web.Response:
+    """Put archived credentials back in place of the present ones, which are archived themselves."""
+    session = session_id(request)
+    wanted = await body(request, Restoration) if request.can_read_body else Restoration()
+    restored = await request.app[FLEET].restore(session, wanted.archive, wanted.start)
+    return json({"id": session, "restored": _shown(restored), "session": request.app[FLEET].get(session).view()})
+
+
+def _shown(archive: ArchiveRow) -> dict[str, object]:
+    return {
+        "id": archive.id,
+        "archivedAt": iso(archive.archived_at),
+        "reason": archive.reason,
+        "whole": archive.whole,
+        "entries": archive.entries,
+    }

@@ -1,0 +1,36 @@
+"""What handlers fetch from the application, by typed keys."""
+
+import asyncio
+
+from aiohttp import web
+
+from api.gatehouse.fences import Places
+from sessions.forever import Forever
+from sessions.store import Store
+from sessions.workers.pool import Workers
+from supervisor.fleet.feed import Feed
+from supervisor.fleet.fleet import Fleet
+from supervisor.fleet.pairing_budget import PairingBudget
+from supervisor.fleet.policy_file import LivePolicy
+from supervisor.fleet.roll import Roll
+from supervisor.watch.alerts import Alerts
+from supervisor.watch.forecasting import Forecaster
+from supervisor.watch.host_watch import HostWatch
+from supervisor.watch.performance import Thresholds
+
+FLEET = web.AppKey("fleet", Fleet)
+FEED = web.AppKey("feed", Feed)
+ALERTS = web.AppKey("alerts", Alerts)
+FORECASTER = web.AppKey("forecaster", Forecaster)
+FOREVER = web.AppKey("forever", Forever)
+HOST = web.AppKey("host", HostWatch)
+STORE = web.AppKey("store", Store)
+ROLL = web.AppKey("roll", Roll)
+POLICY = web.AppKey("policy", LivePolicy)
+WORKERS = web.AppKey("workers", Workers)
+THRESHOLDS = web.AppKey("thresholds", Thresholds)
+WAITERS = web.AppKey("waiters", Places)
+CONNECTIONS = web.AppKey("connections", int)
+PAIRING = web.AppKey("pairing", PairingBudget)
+IMPORTS = web.AppKey("imports", Places)
+IMPORTING = web.AppKey("importing", asyncio.Lock)

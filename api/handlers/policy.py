@@ -1,0 +1,18 @@
+"""The handlers about the policy: what is in force, and reading its file again."""
+
+from aiohttp import web
+
+from api.handlers.parts import POLICY
+from api.responses import json
+
+
+async def get_policy(request: web.Request) -> web.Response:
+    """The policy in force: every row, and where it differs from the defaults."""
+    return json(request.app[POLICY].view())
+
+
+async def reload_policy(request: web.Request) -> web.Response:
+    """Read the policy file again and judge by it from now on; no session is restarted. A bad file changes nothing."""
+    policy = request.app[POLICY]
+    changed = policy.reload()
+    return json({"reloaded": True, "changed": changed, "policy": policy.view()})

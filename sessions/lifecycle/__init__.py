@@ -1,0 +1,1 @@
+"""One session's life: states, inbox, actor, worker slot, adoption."""

@@ -1,0 +1,270 @@
+"""The way to an attempt (a worker, a ticket, `connect`), and from its end to what comes next: wait, hold, park, rest."""
+
+import asyncio
+import time
+from functools import partial
+from typing import Final, assert_never
+
+import msgspec
+import structlog
+
+from sessions import wire
+from sessions.lifecycle.actor.standing import Standing
+from sessions.lifecycle.attempt import Attempt
+from sessions.lifecycle.inbox import Admitted, CanaryOverdue, WorkerReady
+from sessions.lifecycle.machine import Signal
+from sessions.lifecycle.seat import UnreadableCredentials
+from sessions.model import CloseReason, SameDevice, SessionState, UnreadableValue
+from sessions.policy import NOTHING, Action, Credentials, Decision
+from sessions.policy.judgement import expiry
+from sessions.ports import Ticket, WorkerHandle
+from sessions.records.incidents import RecordedClose
+from sessions.views.plain_text import plain
+from sessions.views.snapshot import human_action
+
+S = SessionState
+
+NO_FAILURE: Final = frozenset({CloseReason.RESTART_REQUIRED, CloseReason.REQUESTED, CloseReason.OWN_LOGOUT})
+"""Closes that are no error of anybody."""
+ALONE_SECONDS: Final = 300.0
+"""Who closes for a reason that may concern all, while it is not known to, waits for so long if the policy says nothing else."""
+ARCHIVE_PATIENCE_SECONDS: Final = 5.0
+"""A logout is shown when it is stored; while the store fails, after so long: the write waits in its turn, and operators are answered."""
+
+MAX_MESSAGE: Final = 1000
+"""Characters of a close's message that are kept: it is shown with the session. What a server says in earnest is far shorter."""
+MAX_CODE: Final = 2**31 - 1
+"""No code of WhatsApp or HTTP has ten digits; a larger one is none."""
+EXCUSABLE: Final = frozenset({S.WAITING, S.STARTING, S.HELD, S.CONNECTING})
+"""Where a session is on its way back to open."""
+
+log = structlog.get_logger("session")
+
+
+class Attempting(Standing):
+    """How attempts begin and end."""
+
+    async def _go(self, urgent: bool = False) -> None:
+        """Take the next step towards an attempt: a worker, then a ticket."""
+        self._forced = self._forced or urgent
+        self._next_attempt_at = None
+        self._register()
+        if self.worker is not None:
+            self._ask_gate()
+        else:
+            self._signal(Signal.START)
+            self._agenda.begin(self._seat.bring_up, WorkerReady)
+
+    def _ask_gate(self) -> None:
+        if self.state is S.HELD and self._agenda.arriving:
+            return  # a ticket is in the inbox already; never two at once
+        ready = () if self.state is S.HELD else (Signal.READY,)
+        ticket = None if self.state is S.HELD else self._around.gate.try_admit(self.id, self._forced)
+        if ticket is not None:
+            self._agenda.cancel()
+            self._connect(ticket, *ready)
+        else:
+            self._signal(*ready)
+            self._agenda.begin(partial(self._around.gate.admit, self.id, self._forced), Admitted)
+
+    async def _assign(self, worker: WorkerHandle) -> None:
+        if not worker.alive:
+            await self._closed(CloseReason.WORKER_EXITED, None, "It ended before its first attempt.")
+            return
+        try:
+            await self._seat.assign(worker)
+        except (UnreadableCredentials, UnreadableValue) as error:
+            await worker.stop()
+            await self._quarantine(str(error))
+        except SameDevice as error:
+            await worker.stop()
+            await self._closed(CloseReason.SAME_DEVICE, None, str(error))
+        except BaseException:
+            worker.kill()
+            raise
+        else:
+            self._ask_gate()
+
+    def _connect(self, ticket: Ticket, *signals: Signal) -> None:
+        self._attempts += 1
+        self.attempt = Attempt(self._attempts, ticket)
+        self._episode_attempts += 1
+        self._forced = False
+        self._judgement.breaker.begin_attempt()
+        self._chronicle.attempted()
+        self._signal(*signals, Signal.ADMIT)
+        self._expect_report(self.attempt, self._around.config.connect_timeout_seconds)
+        if ticket.deadline_seconds is not None:
+            self._agenda.later(ticket.deadline_seconds, CanaryOverdue(self.attempt.number))
+        self._seat.tell(wire.Connect(self.id, self.attempt.number))
+
+    def _count_login(self, attempt: Attempt) -> None:
+        """It is on the wire: from now on it is one of the day's, once."""
+        login = (self._seat.epoch, attempt.number)
+        if self._counted == login:
+            return
+        self._counted = login
+        warning = self._judgement.attempted(self._now())
+        if warning is not None:
+            self._begin_alert("reconnect_budget", warning, worse=self._judgement.spent(self._now()))
+        self._save()  # our successor would not know
+
+    # --- when it closes --------------------------------------------------------------------------------------------------------
+
+    async def _closed(
+        self,
+        reason: CloseReason,
+        code: int | None,
+        message: str,
+        data: dict[str, str] | None = None,
+        human: str | None = None,
+    ) -> None:
+        """The attempt or the open socket has ended: ask the policy, and do what it says."""
+        message, code = plain(message[:MAX_MESSAGE]), code if code is not None and abs(code) <= MAX_CODE else None
+        now, ended = self._now(), self.attempt
+        asked = ended is not None and ended.verdict is CloseReason.REQUESTED
+        self._forced = self._forced and asked  # else the attempt that was forced is over
+        if reason not in NO_FAILURE:
+            self.counters.failed(now)
+        self._agenda.cancel()
+        was_open, stable = (False, False) if ended is None else (ended.opened_at is not None, ended.stable)
+        excused = self._around.gate.closed(self.id, reason, was_open, self.counters.busy(now))
+        self._end_attempt()
+        self._judged = (self._seat.epoch, self._attempts)
+        if reason is CloseReason.REPLACED:
+            self._around.workers.end_others(self._seat, self.worker)
+        roll = self._around.dice.random()
+        decision = self._judgement.close(
+            reason, code, message, data, stable, now, roll, was_open=was_open, excused=excused, human=human
+        )
+        self._chronicle.closed(self._recorded(reason, code, message, data, was_open, stable, decision), self._human())
+        log.info(
+            f"session has closed: {message}",
+            action="closed",
+            session=self.id,
+            reason=reason,
+            code=code,
+            rule=decision.rule,
+        )
+        await self._carry_out(reason, decision)
+
+    def _recorded(
+        self,
+        reason: CloseReason,
+        code: int | None,
+        message: str,
+        data: dict[str, str] | None,
+        was_open: bool,
+        stable: bool,
+        decision: Decision,
+    ) -> RecordedClose:
+        """A close as it goes on record."""
+        blocked = self._judgement.breaker.seconds_until_trial(self._now())
+        return RecordedClose(
+            at=time.time(),
+            reason=reason,
+            code=code,
+            message=message,
+            was_open=was_open,
+            was_stable=stable,
+            expire_seconds=expiry(data),
+            rule=decision.rule,
+            wait_seconds=None if decision.wait_seconds is None else max(decision.wait_seconds, blocked),
+            excused=decision.excused,
+        )
+
+    def _human(self) -> str:
+        last = self._judgement.last_close
+        return NOTHING if last is None else last.human
+
+    async def _excuse(self) -> bool:
+        """An outage was what has just closed it: nothing is charged, and instead of waiting alone it is held with the others.
+
+        Not at once if the day's logins are used up: then it waits first, and is held after that. False: it is none of it.
+        """
+        now = self._now()
+        if self.state not in EXCUSABLE or not self._judgement.excuse(now):
+            return False
+        self._chronicle.excused(self._judgement.correlated)
+        if self.state is S.WAITING and not self._judgement.spent(now):
+            await self._go()
+        self._save()
+        return True
+
+    async def _carry_out(self, reason: CloseReason, decision: Decision) -> None:
+        if decision.credentials is Credentials.ARCHIVE:
+            await self._archive(reason, decision.action)
+        match decision.action:
+            case Action.RETRY:
+                self._retry(decision.wait_seconds or 0.0)
+                if reason is CloseReason.STORE_FAILED:
+                    await self._seat.clear()  # it is ahead of the store; a new one needs the store before it may log in
+            case Action.HOLD:
+                alone = ALONE_SECONDS if decision.wait_seconds is None else decision.wait_seconds
+                self._retry(0.0 if self._around.gate.hold(self.id, reason) else alone)
+            case Action.PARK:
+                await self._park(decision.wait_seconds)
+            case Action.DONE:
+                await self._want(False)
+                await self._rest(Signal.STOP)
+            case never:
+                assert_never(never)
+
+    async def _archive(self, reason: CloseReason, action: Action) -> None:
+        """Put the credentials aside, and with them, all or nothing, remember what follows: else a restart in between would pair it anew.
+
+        Not awaited for ever: whatever is written later waits behind it, so nothing starts the session before it is durable.
+        """
+        await self._seat.clear()  # its last writes go into the archive
+        self.wanted = self.wanted and action is not Action.DONE
+        remembered = self._encoded(parked=action is Action.PARK)
+        stored = self._around.store.archive_credentials(self.id, reason, memory=remembered, wanted=self.wanted)
+        await asyncio.wait({stored}, timeout=ARCHIVE_PATIENCE_SECONDS)
+        self.row = msgspec.structs.replace(self.row, jid=None, name=None)
+
+    def _retry(self, wait_seconds: float) -> None:
+        """Give the next try a time. An open breaker may put it off; not a logout that an operator waits for; and a force nothing."""
+        now = self._now()
+        wait = 0.0 if self._forced else wait_seconds
+        self._own_wait_until = now + wait
+        if not self._forced and not self._logout_wanted:
+            wait = max(wait, self._judgement.breaker.seconds_until_trial(now))
+        self._wait(wait)
+        self._signal(Signal.RETRY)
+        self._save()
+
+    async def _park(self, wait_seconds: float | None) -> None:
+        self._logout_wanted = False
+        self._around.gate.left(self.id)
+        if wait_seconds is not None:
+            self._wait(wait_seconds)
+        self._signal(Signal.PARK)
+        self._save()  # before the worker, which could tell our successor, is gone
+        last = self._judgement.last_close
+        words = human_action(self.id, self.state, last)
+        if last is not None and last.reason is CloseReason.SAME_DEVICE:
+            words = f"{last.message} {words}"  # who is woken by it wants the other's name
+        self._begin_alert("parked", words)
+        await self._seat.clear()
+
+    async def _quarantine(self, cause: str) -> None:
+        self._agenda.cancel()
+        self._around.gate.left(self.id)
+        self._next_attempt_at = None
+        await self._seat.clear()
+        self._signal(Signal.QUARANTINE)
+        self._begin_alert("quarantined", f"The stored credentials cannot be read; nothing was changed. {cause}".strip())
+
+    async def _rest(self, signal: Signal | None) -> None:
+        """Let go of everything, in order: what we wait for, the socket and its worker, the state."""
+        self._agenda.cancel()
+        self._around.gate.left(self.id)
+        self._end_attempt()
+        await self._around.workers.dismiss(self.id)
+        await self._seat.clear()
+        self._next_attempt_at, self._forced, self._logout_wanted = None, False, False
+        self._away_since = None
+        self._judgement.breaker.abandon_attempt(self._now())
+        if signal is not None:
+            self._signal(signal)
+            self._save()

@@ -1,0 +1,360 @@
+"""Where a session stands: its state, what is remembered of it, what is shown and told of it, and the attempt under way."""
+
+import asyncio
+import time
+from functools import partial
+from typing import Any, Final
+
+import msgspec
+import structlog
+
+from sessions import wire
+from sessions.lifecycle import memory
+from sessions.lifecycle.agenda import Agenda
+from sessions.lifecycle.attempt import Attempt
+from sessions.lifecycle.inbox import Event, Overdue, Waited
+from sessions.lifecycle.machine import Signal, step
+from sessions.lifecycle.seat import Seat
+from sessions.lifecycle.surroundings import Surroundings
+from sessions.model import CloseReason, SessionState
+from sessions.policy import CRASH_BUDGET_USED_UP
+from sessions.policy.judgement import Budget, Judgement
+from sessions.ports import DIRECT, WorkerHandle
+from sessions.records import alerts, phone
+from sessions.records.chronicle import Chronicle
+from sessions.records.counters import Counters
+from sessions.records.incidents import Incident
+from sessions.records.phone import PhoneRecord
+from sessions.store import SessionRow
+from sessions.views.snapshot import (
+    BreakerSnapshot,
+    Reconnection,
+    human_action,
+    iso,
+    iso_at,
+    rule_shown,
+)
+
+S = SessionState
+
+WITHOUT_A_TRY: Final = frozenset({S.HELD, S.WAITING, S.STARTING})
+"""Where a session is away, and no try of its own is under way that would tell why."""
+REPORT_GRACE_SECONDS: Final = 10.0
+"""How much later than its own deadline a worker may report before it is taken for hung."""
+
+log = structlog.get_logger("session")
+
+
+AFTER_A_CLOSE: Final = frozenset({S.WAITING, S.PARKED, S.HELD})
+"""States that the last close explains. An open session's last close is an old story."""
+
+
+class Standing:
+    """The ground floor of the actor: what it knows and its small tools. Nothing here decides."""
+
+    def __init__(self, row: SessionRow, around: Surroundings) -> None:
+        config, self._now = around.config, asyncio.get_running_loop().time
+        self.id: Final = row.id
+        self.counters: Final = Counters()
+        self.wanted = row.wanted
+        self.row = row
+        self._around = around
+        try:
+            self._past, self._readable = memory.decode(row.memory, self._now()), True
+        except wire.WireError:
+            self._past, self._readable = memory.decode(None, self._now()), False
+        self._judgement: Final = Judgement(
+            row.id, config.policy, config.breaker_threshold, config.breaker_timeout_seconds, self._past
+        )
+        self._chronicle: Final = Chronicle(row.id, around.store.records, self._past.incident)
+        self.inbox: Final[asyncio.Queue[Event]] = asyncio.Queue()
+        self._agenda: Final = Agenda(row.id, self.inbox)
+        self._seat: Final = Seat(row.id, around, self.inbox, self.counters)
+        self.state, self._since = S.STOPPED, self._chronicle.left_since(S.STOPPED) or time.time()
+        self._settled = not row.wanted
+        """It has come to where the supervisor before this one may have left it, or has gone elsewhere."""
+        self._began_at = time.time()
+        self._on: set[str] = set()
+        """The alerts that are on, of those that last."""
+        self._planned: tuple[int, float | None] | None = None
+        """After which attempt, and which close, the last reconnection that was told is."""
+        self._away_since: float | None = None
+        """Since when it has been on its way back to open; None: it is open, or not wanted, or has not closed yet."""
+        self.attempt: Attempt | None = None
+        self._next_attempt_at: float | None = None
+        self._own_wait_until: float | None = None
+        """Until when it would wait if there were no breaker, as far as that is known."""
+        self._store_away = False
+        """The store has failed it, and that was told; until it has a worker again."""
+        self._errors = 0
+        """Errors of our own in a row: each makes the next try later."""
+        self._attempts = 0
+        self._taken_up = False
+        """What is remembered has been taken up (or an operator has begun anew): from now on it may be overwritten."""
+        self._judged = self._past.judged
+        """Epoch and attempt of the last close that the policy has judged."""
+        self._counted = self._past.counted
+        """Epoch and attempt of the last login that was counted."""
+        self._phone = self._past.phone or PhoneRecord()
+        self.doubt: Final = asyncio.Event()
+        """Something went wrong that a probe may explain: the next one is due at once."""
+        self._episode_attempts = 0
+        self._forced = False
+        """An operator wants the next attempt now."""
+        self._logout_wanted = False
+        """An operator wants the device unlinked; a connection lost meanwhile only puts it off."""
+        self._replaceable_at = 0.0
+        """From then on its worker may be replaced for being above a soft limit, again."""
+        self._snapshot: asyncio.Task[None] | None = None
+        self._leaving = False
+        self.retired = False
+        self.vanished = False
+        """Retired by itself, as the store has no row of it any more."""
+
+    @property
+    def worker(self) -> WorkerHandle | None:
+        """Its worker, if it has one."""
+        return self._seat.worker
+
+    @property
+    def replacing(self) -> bool:
+        """Whether a successor for the worker of the open session is being warmed up, or takes over just now."""
+        return self.state is S.OPEN and (not self._agenda.idle or self.worker is None)
+
+    def stored_row(self) -> SessionRow:
+        """The session as it would be stored now."""
+        remembered = self._encoded() if self._taken_up else self.row.memory
+        return msgspec.structs.replace(self.row, wanted=self.wanted, memory=remembered)
+
+    def reconnection(self) -> Reconnection:
+        """Why the session is where it is and what comes next."""
+        now, last = self._now(), self._judgement.last_close
+        way = self._around.gate.closed_way(self.id) if self.state in WITHOUT_A_TRY else None
+        if way is not None:
+            last = self._judgement.as_found(way)
+        return Reconnection(
+            state=self.state,
+            since=iso(self._since),
+            close_reason=last.reason if last else None,
+            close_code=last.code if last else None,
+            close_message=last.message if last else None,
+            closed_at=iso(last.at_wall_seconds) if last else None,
+            rule=rule_shown(
+                last, self._next_attempt_at if self.state is S.WAITING else None, self._judgement.breaker, now
+            ),
+            attempts=self._episode_attempts,
+            failures=self._judgement.failures,
+            next_attempt=iso_at(self._next_attempt_at, now),
+            breaker=BreakerSnapshot.of(self._judgement.breaker, now),
+            human_action=human_action(self.id, self.state, last, self._around.workers.stuck(self.id)),
+        )
+
+    @property
+    def incident(self) -> Incident | None:
+        """The incident that it is in, or was in last."""
+        return self._chronicle.current
+
+    @property
+    def phone_last_seen(self) -> float | None:
+        """When the account's phone last gave a sign, in seconds of wall clock; None: never, or before we watched."""
+        return self._phone.seen_at
+
+    def budget(self) -> Budget:
+        """Its logins of the last 24 hours, and how many there may be."""
+        return self._judgement.budget(self._now())
+
+    # --- small tools -----------------------------------------------------------------------------------------------------------
+
+    def _signal(self, *signals: Signal) -> None:
+        """Step the machine; what is passed through within one call is not shown."""
+        before = self.state
+        state = before
+        for signal in signals:
+            state = step(state, signal)
+        self.state = state
+        if state is not before:
+            self._since = self._began(state)
+            self._chronicle.moved(state)
+            shown = self.reconnection()
+            self._publish("state", msgspec.to_builtins(shown) | {"from": before.value})
+            closed = state in AFTER_A_CLOSE
+            due = f", next try at {shown.next_attempt}" if closed and shown.next_attempt else ""
+            log.info(
+                f"session is {state}{due}",
+                action="state",
+                session=self.id,
+                before=before.value,
+                reason=shown.close_reason if closed else None,
+                message=shown.close_message if closed else None,
+                rule=shown.rule if closed else None,
+                next_attempt=shown.next_attempt if closed else None,
+            )
+
+    def _began(self, state: S) -> float:
+        """When it came to be in this state: now, unless that is where the supervisor before this one left it. Wall clock, seconds."""
+        now = time.time()
+        if self._settled or state is S.STARTING:
+            return now
+        self._settled = True
+        last = self._judgement.last_close
+        if state is S.OPEN:
+            return min(now, self._chronicle.left_since(state) or now)
+        if last is not None and (state is S.WAITING or (state is S.PARKED and self._past.parked)):
+            return min(now, last.at_wall_seconds)  # both begin with a close
+        return now
+
+    def _register(self) -> None:
+        """Be part of the fleet, by the egress that it uses."""
+        self._around.gate.registered(self.id, self.row.proxy or DIRECT)
+
+    def _wait(self, seconds: float) -> None:
+        seconds = max(0.0, seconds)
+        self._next_attempt_at = self._now() + seconds
+        last = self._judgement.last_close
+        planned = (self._episode_attempts, last.at_wall_seconds if last else None)
+        if planned != self._planned:  # else nothing has been tried meanwhile (the store is away, say): it has been told
+            self._planned = planned
+            self._tell_reconnect(f"in {seconds:.1f} s", wait_seconds=round(seconds, 1))
+        self._agenda.begin(partial(asyncio.sleep, seconds), Waited)
+
+    def _current(self, number: int) -> Attempt | None:
+        """The attempt under way, if that is its number."""
+        return self.attempt if self.attempt is not None and self.attempt.number == number else None
+
+    def _expect_report(self, attempt: Attempt, seconds: float) -> None:
+        """The worker owes a report by then (and some grace); else it is ended, and the verdict is the reason, or that it hung."""
+        self._agenda.clear_deadlines()
+        self._agenda.later(seconds + REPORT_GRACE_SECONDS, Overdue(attempt.number))
+
+    def _close_socket(self, attempt: Attempt, verdict: CloseReason) -> None:
+        attempt.unwatch()
+        attempt.verdict = verdict
+        self._expect_report(attempt, 0.0)
+        self._seat.tell(wire.Close(self.id))
+
+    def _end_worker(self, attempt: Attempt, verdict: CloseReason) -> None:
+        attempt.unwatch()
+        attempt.verdict = verdict
+        if self.worker is not None:
+            self.worker.kill()
+
+    def _end_attempt(self) -> None:
+        self._agenda.clear_deadlines()
+        ended, self.attempt = self.attempt, None
+        if ended is not None:
+            ended.end()
+
+    async def _want(self, wanted: bool) -> None:
+        if self.wanted != wanted:
+            await self._around.store.set_wanted(self.id, wanted)
+            self.wanted = wanted
+            self.row = msgspec.structs.replace(self.row, restored=False)
+
+    def _save(self) -> None:
+        if not self._taken_up:
+            return  # it may say that the number is banned
+        self._around.store.save_memory(self.id, self._encoded())
+
+    def _encoded(self, parked: bool | None = None) -> bytes:
+        """What is remembered. `parked`: of a state that it is about to have; else of the one that it has."""
+        parked = self.state is S.PARKED if parked is None else parked
+        remembered = self._judgement.remembered(parked, self._next_attempt_at, self._judged)
+        remembered = msgspec.structs.replace(
+            remembered,
+            incident=self._chronicle.remembered,
+            phone=self._phone,
+            opened=self._opened(),
+            counted=self._counted,
+        )
+        return memory.encode(remembered, self._now())
+
+    def _opened(self) -> memory.Opened | None:
+        """What a successor has to know of the open socket, if there is one: its worker tells only of a socket that it still has."""
+        open_one = self.attempt
+        if open_one is None or open_one.opened_at is None:
+            return None
+        return memory.Opened(self._seat.epoch, open_one.number, open_one.stable)
+
+    def _publish(self, kind: str, data: dict[str, Any]) -> None:
+        self._around.publish(self.id, kind, data)
+
+    def _tell_reconnect(self, when: str, **more: float) -> None:
+        """A line for each reconnection that is planned: which attempt, when, and why."""
+        last = self._judgement.last_close
+        self._away_since = self._now() if self._away_since is None else self._away_since
+        reason = last.reason if last else None
+        log.info(
+            f"reconnect: attempt {self._episode_attempts + 1} {when}, after {reason or 'a restart'}",
+            action="reconnect_planned",
+            session=self.id,
+            attempt=self._episode_attempts + 1,
+            reason=reason,
+            rule=last.rule if last else None,
+            **more,
+        )
+
+    def _tell_reconnected(self) -> None:
+        """A line when it is open again."""
+        since, self._away_since = self._away_since, None
+        if since is not None:
+            last, away = self._judgement.last_close, self._now() - since
+            log.info(
+                f"reconnected: open again after {away:.1f} s, at attempt {self._episode_attempts}",
+                action="reconnected",
+                session=self.id,
+                attempt=self._episode_attempts,
+                away_seconds=round(away, 1),
+                reason=last.reason if last else None,
+            )
+
+    # --- alerts ----------------------------------------------------------------------------------------------------------------
+
+    def _alert(self, name: str, message: str) -> None:
+        """Tell of what has happened, and is over."""
+        self._publish("alert", {"name": name, "message": message, "state": "happened"})
+
+    def _begin_alert(self, name: str, message: str, worse: bool = False) -> None:
+        """Tell of what is wrong from now on, or `worse` than it was; `_look_at_alerts` tells when it is over (alerts.py)."""
+        last = self._judgement.last_close
+        told = {"name": name, "message": message, "state": "began"}
+        told["severity"] = "critical" if worse or name in alerts.CRITICAL else "warning"
+        if name in alerts.OUTLIVES_A_RESTART and last is not None and last.at_wall_seconds < self._began_at:
+            self._publish("alert", told | {"goesOn": True})  # an earlier supervisor has told of it
+        else:
+            self._publish("alert", told)
+        self._on.add(name)
+
+    def _end_alert(self, name: str, message: str) -> None:
+        if name in self._on:
+            self._on.discard(name)
+            self._publish("alert", {"name": name, "message": message, "state": "ended"})
+
+    def _look_at_alerts(self) -> None:
+        """After each event: which of the alerts that last have begun, and which are over."""
+        last = self._judgement.last_close
+        crashes = last is not None and last.rule == CRASH_BUDGET_USED_UP
+        if not self._on and not crashes and self._judgement.breaker.state == "closed":
+            return  # as nearly always
+        facts = self._alert_facts()
+        for name in sorted(self._on):
+            words = alerts.over(name, facts)
+            if words is not None:
+                self._end_alert(name, words)
+        for name, words in alerts.begun(facts).items():
+            if name not in self._on:
+                self._begin_alert(name, words)
+
+    def _alert_facts(self) -> alerts.Facts:
+        breaker, attempt = self._judgement.breaker, self.attempt
+        return alerts.Facts(
+            state=self.state,
+            stable=attempt is not None and attempt.stable,
+            breaker_open=breaker.state == "open",
+            breaker_tripped=breaker.tripped,
+            failures=self._judgement.failures,
+            last=self._judgement.last_close,
+            left_deaf=attempt is not None and attempt.left_deaf,
+            phone_offline=phone.is_offline(self._phone, time.time()),
+            budget=self.budget(),
+            next_attempt=iso_at(self._next_attempt_at, self._now()),
+        )

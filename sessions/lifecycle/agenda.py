@@ -1,0 +1,73 @@
+"""What a session waits for: at most one *step* (a worker, a ticket, the end of a wait), and the deadlines of what it is owed."""
+
+import asyncio
+import itertools
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+from sessions.lifecycle.inbox import Event, Step, StepFailed
+
+
+class Agenda:
+    """Puts what has come into the session's inbox. A step that was replaced or cancelled is of the past, even if it is in the inbox already."""
+
+    def __init__(self, session: str, inbox: "asyncio.Queue[Event]") -> None:
+        self._session = session
+        self._inbox = inbox
+        self._step: asyncio.Task[None] | None = None
+        self._number = 0
+        self._deadlines: dict[int, asyncio.Handle] = {}
+        """Those to come. One that has come is let go: an open session that is looked at for months would keep them all."""
+        self._deadline_numbers = itertools.count()
+
+    @property
+    def idle(self) -> bool:
+        """Whether no step is under way."""
+        return self._step is None
+
+    @property
+    def arriving(self) -> bool:
+        """Whether the step has ended, and its event is in the inbox."""
+        return self._step is not None and self._step.done()
+
+    def begin(self, work: Callable[[], Awaitable[Any]], done: Callable[[int, Any], Step]) -> None:
+        """Begin a step, in place of the one under way. Its result arrives as `done(number, result)`, an error as StepFailed."""
+        self.cancel()
+        self._step = asyncio.create_task(self._run(self._number, work, done), name=f"step of {self._session}")
+
+    def cancel(self) -> None:
+        """Give up the step under way."""
+        self._number += 1
+        if self._step is not None:
+            self._step.cancel()
+            self._step = None
+
+    def is_current(self, event: Step) -> bool:
+        """Whether the event is the end of the step under way."""
+        return event.number == self._number and self._step is not None
+
+    def finish(self) -> None:
+        """The current step's end has been taken from the inbox."""
+        self._step = None
+
+    def later(self, seconds: float, event: Event) -> None:
+        """Put an event into the inbox then, unless the deadlines are cleared before."""
+        number = next(self._deadline_numbers)
+        self._deadlines[number] = asyncio.get_running_loop().call_later(seconds, self._come, number, event)
+
+    def clear_deadlines(self) -> None:
+        """Nothing is owed any more."""
+        for timer in self._deadlines.values():
+            timer.cancel()
+        self._deadlines.clear()
+
+    def _come(self, number: int, event: Event) -> None:
+        del self._deadlines[number]
+        self._inbox.put_nowait(event)
+
+    async def _run(self, number: int, work: Callable[[], Awaitable[Any]], done: Callable[[int, Any], Step]) -> None:
+        try:
+            event = done(number, await work())
+        except Exception as error:
+            event = StepFailed(number, error)
+        self._inbox.put_nowait(event)

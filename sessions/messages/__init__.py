@@ -1,0 +1,1 @@
+"""What WhatsApp carries, as this program names it."""

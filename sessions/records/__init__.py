@@ -1,0 +1,1 @@
+"""What befell a session, as records and figures: incidents, counters, its phone."""

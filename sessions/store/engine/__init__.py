@@ -1,0 +1,1 @@
+"""Which database it is, its schema and its lock: nobody else asks."""

@@ -1,0 +1,224 @@
+"""How the database is opened: addresses, engines, pragmas, pools, migrations. SQLite or PostgreSQL: nobody else asks which."""
+
+import asyncio
+import threading
+from functools import cache
+from pathlib import Path
+from typing import Any, Final
+from weakref import WeakKeyDictionary
+
+import aiosqlite
+from sqlalchemy import URL, Connection, Engine, Table, event, make_url
+from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.engine.interfaces import DBAPIConnection
+from sqlalchemy.exc import ArgumentError
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
+from sqlalchemy.pool import NullPool
+
+from sessions.store.engine import lock
+
+_MIGRATIONS: Final = Path(__file__).parent / "migrations"
+_POSTGRESQL_SCHEMES: Final = {"postgresql", "postgres", "postgresql+asyncpg"}
+_SQLITE_SCHEMES: Final = {"sqlite", "sqlite+aiosqlite"}
+_POSTGRESQL_QUERY: Final = {"host", "port", "ssl", "sslmode"}
+
+PRAGMAS: Final = {
+    "journal_mode": "WAL",  # seed 003: readers and the writer do not wait for each other
+    "synchronous": "FULL",  # an acknowledged credential survives a power cut; WAL with NORMAL may lose the last commits
+    "cache_size": "10000",  # seed 003: pages, some 40 MB at most
+    "temp_store": "MEMORY",  # seed 003
+    "mmap_size": "268435456",  # seed 003: 256 MB of reads without a copy
+    "foreign_keys": "ON",  # SQLite's default is off, for history's sake
+    "secure_delete": "ON",  # what is purged is overwritten; SQLite's own default is off, Debian's build has it on
+    "busy_timeout": "5000",  # ms; a backup may hold the file for a moment
+}
+
+POOL: Final[dict[str, Any]] = {
+    "pool_size": 20,  # seed 004: kept open; some 20 reads at once is a fleet that starts
+    "max_overflow": 30,  # seed 004: so at most 50 of PostgreSQL's customary 100 connections are ours
+    "pool_timeout": 30,  # seed 004: seconds; a read that found no connection until then is refused, not stuck
+    "pool_recycle": 3600,  # seed 004: seconds; firewalls forget idle connections, servers leak a little in each
+    "pool_pre_ping": True,  # a read must not fail only because the database was restarted since the last one
+}
+
+CONNECT_SECONDS: Final = 10
+COMMAND_SECONDS: Final = 10
+"""What one statement may take. Ours take milliseconds; a database that needs longer hangs."""
+
+
+THREAD_LOOK_SECONDS: Final = 0.005
+
+_threads: Final[WeakKeyDictionary[Engine, list[threading.Thread]]] = WeakKeyDictionary()
+"""The threads of an engine's SQLite connections (aiosqlite has one for each)."""
+
+
+class NewerSchema(Exception):
+    """A newer version has written the database; the message is Alembic's."""
+
+
+def sqlite_url(file: Path) -> URL:
+    """The address of an SQLite file. Made from parts: a path is no URL, it may hold %, ? and #."""
+    return URL.create("sqlite+aiosqlite", database=str(file))
+
+
+def parse_url(text: str) -> URL:
+    """The address of a database as an operator writes it. Raises ValueError, which never quotes it: it may hold a password."""
+    try:
+        url = make_url(text.strip())
+    except (ArgumentError, ValueError):
+        raise ValueError("not a database URL: write postgresql://user:password@host/name or sqlite:///path") from None
+    if url.drivername in _SQLITE_SCHEMES:
+        if not url.database or url.database == ":memory:" or url.host or url.query:
+            raise ValueError("an SQLite URL is sqlite:///path (four slashes if the path is absolute)")
+        return sqlite_url(Path(url.database))
+    if url.drivername not in _POSTGRESQL_SCHEMES:
+        raise ValueError(f"{url.drivername!r} is no database that is known here: postgresql:// or sqlite:///")
+    return _postgresql_url(url)
+
+
+def _postgresql_url(url: URL) -> URL:
+    if not url.database:
+        raise ValueError("the PostgreSQL URL names no database: postgresql://user:password@host/name")
+    unknown = sorted(set(url.query) - _POSTGRESQL_QUERY)
+    if unknown:
+        raise ValueError(
+            f"the PostgreSQL URL has parameters unknown here: {', '.join(unknown)}; known: host, port, sslmode"
+        )
+    query = {name: value for name, value in url.query.items() if name != "sslmode"}
+    if "sslmode" in url.query:
+        query["ssl"] = url.query["sslmode"]  # libpq's name for it, which operators know, and asyncpg's
+    return url.set(drivername="postgresql+asyncpg", query=query)
+
+
+def name_of(url: URL) -> str:
+    """The database's name for messages: no password."""
+    return url.database or "" if is_sqlite(url) else url.render_as_string(hide_password=True)
+
+
+def is_sqlite(url: URL) -> bool:
+    """Whether the database is a file of our own."""
+    return url.get_backend_name() == "sqlite"
+
+
+def open_writer(url: URL) -> AsyncEngine:
+    """The engine of the one writer. SQLite: each transaction takes the write lock at its begin. PostgreSQL: its connection holds the lock."""
+    if is_sqlite(url):
+        return _sqlite(url, "BEGIN IMMEDIATE", pool_size=1, max_overflow=0)
+    engine = _postgresql(
+        url, pool_size=1, max_overflow=0
+    )  # never recycled: it is never idle for long, and it holds the lock
+    lock.hold(engine.sync_engine)
+    return engine
+
+
+def open_reader(url: URL) -> AsyncEngine:
+    """The engine of the readers: a snapshot each, never waiting for the writer."""
+    if is_sqlite(url):
+        return _sqlite(url, "BEGIN", pool_size=4, max_overflow=0)
+    return _postgresql(
+        url, isolation_level="AUTOCOMMIT", **POOL
+    )  # each reads with one statement: two round trips saved
+
+
+def open_single_file(file: Path) -> AsyncEngine:
+    """The engine of a file that nobody else uses (a backup): without the files that WAL keeps beside it."""
+    return _sqlite(
+        sqlite_url(file),
+        "BEGIN IMMEDIATE",
+        pragmas=PRAGMAS | {"journal_mode": "DELETE", "foreign_keys": "OFF"},
+        poolclass=NullPool,
+    )
+
+
+async def dispose(engine: AsyncEngine) -> None:
+    """Close its connections, and wait until their threads are gone.
+
+    A connection whose statement was cancelled is dropped, not closed: its thread ends by itself, and tells a loop that must still be there.
+    """
+    await engine.dispose()
+    threads = _threads.pop(engine.sync_engine, [])
+    while any(thread.is_alive() for thread in threads):  # noqa: ASYNC110 - a join in another thread could itself hang the exit
+        await asyncio.sleep(THREAD_LOOK_SECONDS)
+
+
+def upsert(connection: AsyncConnection, table: Table) -> Any:
+    """An INSERT that replaces the `value` of the row with the same primary key."""
+    return _upsert(connection.dialect.name, table)
+
+
+@cache  # building it takes longer than running it
+def _upsert(dialect: str, table: Table) -> Any:
+    statement = (sqlite.insert if dialect == "sqlite" else postgresql.insert)(table)
+    key = list(table.primary_key.columns)
+    return statement.on_conflict_do_update(index_elements=key, set_={"value": statement.excluded["value"]})
+
+
+async def migrate(url: URL, writer: AsyncEngine) -> None:
+    """Bring the schema up to date; makes an SQLite file if there is none. Raises SQLAlchemyError, NewerSchema."""
+    if not is_sqlite(url):
+        await _upgrade(writer)  # under the writer's lock: two programs never migrate at once
+        return
+    # With foreign keys on, a table that a migration copies and drops would take its children's rows along.
+    engine = _sqlite(url, "BEGIN IMMEDIATE", pragmas=PRAGMAS | {"foreign_keys": "OFF"}, poolclass=NullPool)
+    try:
+        await _upgrade(engine)
+    finally:
+        await dispose(engine)
+
+
+async def _upgrade(engine: AsyncEngine) -> None:
+    async with engine.begin() as connection:
+        await connection.run_sync(upgrade)
+
+
+def upgrade(connection: Connection, revision: str = "head") -> None:
+    """Run the migrations on a connection, in its transaction. Raises NewerSchema."""
+    from alembic import command  # here alone: it takes longer to load than most commands take in all
+    from alembic.config import Config
+    from alembic.util import CommandError
+
+    config = Config()
+    config.set_main_option("script_location", str(_MIGRATIONS))
+    config.attributes["connection"] = connection
+    try:
+        command.upgrade(config, revision)
+    except CommandError as error:
+        raise NewerSchema(str(error)) from None
+
+
+def _postgresql(url: URL, **options: Any) -> AsyncEngine:
+    connect_args = {
+        "timeout": CONNECT_SECONDS,
+        "command_timeout": COMMAND_SECONDS,
+        "server_settings": {"application_name": "wasup"},
+    }
+    return create_async_engine(url, hide_parameters=True, connect_args=connect_args, **options)
+
+
+def _sqlite(url: URL, begin: str, *, pragmas: dict[str, str] = PRAGMAS, **options: Any) -> AsyncEngine:
+    threads: list[threading.Thread] = []
+
+    def connect() -> aiosqlite.Connection:
+        connection = aiosqlite.connect(url.database or "")
+        connection._thread.daemon = (
+            True  # as SQLAlchemy's own creator has it: a hung disk must not keep the program from ending
+        )
+        threads[:] = [thread for thread in threads if thread.is_alive()] + [connection._thread]
+        return connection
+
+    engine = create_async_engine(url, hide_parameters=True, async_creator=connect, **options)
+    _threads[engine.sync_engine] = threads
+
+    @event.listens_for(engine.sync_engine, "connect")
+    def set_pragmas(connection: DBAPIConnection, _record: Any) -> None:
+        connection.isolation_level = None  # we say BEGIN ourselves; the driver's own begins too late for reads
+        cursor = connection.cursor()
+        for name, value in pragmas.items():
+            cursor.execute(f"PRAGMA {name}={value}")
+        cursor.close()
+
+    @event.listens_for(engine.sync_engine, "begin")
+    def begin_transaction(connection: Connection) -> None:
+        connection.exec_driver_sql(begin)
+
+    return engine

@@ -1,0 +1,1 @@
+"""The tables, and the queries of each."""

@@ -1,0 +1,1 @@
+"""The one path for what must be durable in order."""

@@ -1,0 +1,1 @@
+"""Worker processes: brought up, watched, called back, ended."""

@@ -1,0 +1,62 @@
+"""`wasup run`: the supervisor in the foreground, and how its start fails in words."""
+
+import os
+import sys
+from pathlib import Path
+from typing import Final
+
+import structlog
+import typer
+
+from sessions.model import BadPolicy, StoreError
+from supervisor import program, settings
+from supervisor.cli.command_line import EXIT_CONFIG, fail, in_words
+from supervisor.process import logs
+from supervisor.process.lock import Locked
+
+FIRST_STEPS: Final = """
+
+There is no session yet. In another terminal:
+
+  curl -X POST {api}/sessions -d '{{"id": "loja-1"}}'                       add a session; it starts at once
+  curl -H 'Accept: text/plain' '{api}/sessions/loja-1/qr?wait=30'         show its QR; scan it in WhatsApp > Linked devices
+  {wasup} explain loja-1
+                                                                         where it is, and what you must do
+
+Ctrl-C stops the supervisor; what was started comes back at the next start.
+"""
+
+log = structlog.get_logger("settings")
+
+
+def run() -> None:
+    """Run the supervisor in the foreground, configured by the environment and the installation's .env file alone."""
+    os.umask(0o077)  # everything that is written is the operator's own
+    try:
+        configuration = settings.load()
+    except settings.BadSettings as error:
+        fail(f"wasup does not start:\n{error}", EXIT_CONFIG)
+    logs.configure(configuration.log_format, configuration.log_level, configuration.secrets())
+    for warning in (*settings.unknown_variables(), *settings.file_warnings(configuration.policy_file)):
+        log.warning(warning, action="settings")
+    try:
+        program.run(configuration, _first_steps)
+    except BadPolicy as error:
+        fail(f"wasup does not start:\n{error}\n{error.hint}", EXIT_CONFIG)
+    except settings.BadSettings as error:
+        fail(f"wasup does not start:\n{error}", EXIT_CONFIG)
+    except StoreError as error:
+        fail(f"wasup does not start: {error}\n{error.hint}", 1)
+    except Locked as error:
+        fail(f"wasup does not start: {error}", 1)
+    except OSError as error:
+        fail(f"wasup does not start: {in_words(error)}", 1)
+
+
+def _first_steps(api: str, empty: bool) -> None:
+    """For people only: where no terminal is, the log's `ready` line says it."""
+    if sys.stdout.isatty():
+        typer.echo(
+            f"wasup listens on {api}"
+            + (FIRST_STEPS.format(api=api, wasup=Path(sys.executable).with_name("wasup")) if empty else "")
+        )

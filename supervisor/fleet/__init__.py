@@ -1,0 +1,1 @@
+"""Which sessions there are, and what happens to all of them."""

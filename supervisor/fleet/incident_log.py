@@ -1,0 +1,122 @@
+"""The fleet's incidents (outages) on record; how long incidents are kept; and the mark by which a successor knows until when we lived."""
+
+import time
+from collections.abc import Iterable, Mapping
+from typing import Any, Final
+
+import structlog
+
+from sessions.model import SessionId, StoreError
+from sessions.ports import Publish
+from sessions.records import incidents
+from sessions.records.incidents import Incident
+from sessions.store.tables.incidents import Records
+
+DAY_SECONDS: Final = 24 * 3600.0
+ALIVE_SECONDS: Final = 60.0
+"""How exactly a successor knows when we died; a write a minute costs nothing beside those of the sessions."""
+LOOKS_PER_PRUNING: Final = 60
+"""So incidents are pruned once an hour, and at the start."""
+OUTAGE_HUMAN: Final = (
+    "Nothing: one canary at a time tries, and its success releases all. Is the network of this machine all right?"
+)
+
+LEFT_BEHIND: Final = (
+    "Nobody knows when it ended ({}): the supervisor that held the sessions was gone before. "
+    "Nothing is held any more because of it; if it lasts, it is found anew."
+)
+
+log = structlog.get_logger("incidents")
+
+
+class OutageRecorder:
+    """Between the gate and the event log: what the gate publishes of outages goes on record as an incident of no session."""
+
+    def __init__(self, publish: Publish, records: Records) -> None:
+        self._publish = publish
+        self._records = records
+        self._under_way: dict[str, Incident] = {}
+
+    def publish(self, session: SessionId | None, kind: str, data: Mapping[str, Any]) -> None:
+        """Publish an event, and remember it if it is an outage's."""
+        self._publish(session, kind, data)
+        match kind:
+            case "outage_begins":
+                self._note(begun(data, time.time()))
+            case "outage_ends" if incident := self._under_way.pop(scope_of(data), None):
+                self._records.save_incident(over(incident, data, time.time()))
+
+    def left_behind(self, outages: Iterable[Incident]) -> None:
+        """Say of the outages that an earlier supervisor saw begin that they are over: it died, or stopped, before they were."""
+        for outage in outages:
+            self._publish(None, "outage_ends", left_behind(outage))
+
+    def _note(self, incident: Incident) -> None:
+        self._under_way[incident.scope] = incident
+        self._records.save_incident(incident)
+        self._records.say_alive()  # else a successor would think that we had died before
+
+
+def scope_of(data: Mapping[str, Any]) -> str:
+    """Whom an outage holds, as one word: `fleet`, `egress http://...`, `reason unavailable`."""
+    kind, value = str(data.get("scope", "fleet")), str(data.get("value", ""))
+    return kind if kind == "fleet" or not value else f"{kind} {value}"
+
+
+def begun(data: Mapping[str, Any], now: float) -> Incident:
+    """The incident of an outage that begins. Pure."""
+    words = str(data.get("words", ""))
+    return Incident(
+        session=None,
+        scope=scope_of(data),
+        began_at=now,
+        reason=str(data.get("reason", "outage"))[:64],
+        message=words,
+        rule="held; one canary at a time tries, nobody is charged",
+        human=OUTAGE_HUMAN,
+        hold=words,
+    )
+
+
+def over(incident: Incident, data: Mapping[str, Any], now: float) -> Incident:
+    """The same when it ends. Pure."""
+    return incidents.ended(incidents.covered(incident, str(data.get("words", ""))), now, "open")
+
+
+def left_behind(outage: Incident) -> dict[str, Any]:
+    """What `outage_ends` says of an outage whose supervisor was gone before its end. Pure."""
+    kind, _, value = outage.scope.partition(" ")
+    held = outage.down_seconds(outage.began_at if outage.ended_at is None else outage.ended_at)
+    return {
+        "scope": kind,
+        "value": value or "all",
+        "reason": outage.reason,
+        "sessions": 0,
+        "heldForSeconds": round(held, 1),
+        "words": LEFT_BEHIND.format(outage.scope),
+    }
+
+
+class RecordKeeping:
+    """Says every minute that we live, and prunes once an hour what is older than so many days."""
+
+    def __init__(self, records: Records, keep_days: int) -> None:
+        self._records = records
+        self._keep_days = keep_days
+        self._looks = 0
+
+    async def look(self) -> None:
+        """The next turn, due every ALIVE_SECONDS."""
+        self._records.say_alive()
+        if self._looks % LOOKS_PER_PRUNING == 0:
+            await self._prune()
+        self._looks += 1
+
+    async def _prune(self) -> None:
+        try:
+            pruned = await self._records.prune(self._keep_days * DAY_SECONDS)
+        except StoreError as error:
+            log.warning("incidents were not pruned", action="incidents_not_pruned", error=str(error))
+        else:
+            if pruned:
+                log.info(f"{pruned} old incidents dropped", action="incidents_pruned", count=pruned)

@@ -1,0 +1,546 @@
+"""The gate: every attempt of the fleet asks here. Rates (token buckets), attempts under way (a cap), and the holds.
+
+A token is reserved when an attempt is admitted and taken when its login is on the wire (or when it ends without one). So what the
+server sees obeys the bucket, however long a busy machine takes between the two: with the bucket debited at admission, slow
+attempts of a burst would land together with the next ones.
+
+Every attempt takes a token of its egress and one of the fleet. Who is held (hold.py), because the detector (outage.py) has seen
+correlated closes or because a close reason says so (405), waits with the hold; everybody else waits in the line of his egress (line.py).
+"""
+
+import asyncio
+import itertools
+import random
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass
+from typing import Final
+
+import structlog
+
+from sessions.model import CloseReason, SessionId
+from sessions.policy import correlated_reasons
+from sessions.ports import ClosedWay, Publish
+from supervisor.gate.bucket import Allowance, TokenBucket
+from supervisor.gate.hold import OUTAGE, Hold, Rejections
+from supervisor.gate.outage import ANSWERS, FEWEST, FLEET, Detector, Finding, Scope
+from supervisor.gate.queue import TICK_SECONDS, Lines, Waiting
+from supervisor.gate.reachability import Prober, Reachability, Way
+from supervisor.gate.ticket import GateTicket
+from supervisor.gate.view import (
+    GateView,
+    HoldView,
+    begin_words,
+    end_words,
+    event_data,
+    evidence_words,
+    hold_view,
+)
+
+NEVER: Final = float("inf")
+IN_VAIN: Final = 2
+"""So many canaries that fail although looks find the way open, of a hold that a look began, show that it is the session's own matter."""
+
+FAILED_SECONDS: Final = 5.0
+"""After an error of our own the gate looks again after so long."""
+
+log = structlog.get_logger("gate")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GateConfig:
+    """Logins a second, how many may go at once after a quiet time, attempts under way. `egress_*`: of one egress; None: as the fleet's."""
+
+    rate_per_second: float = 5.0
+    burst: int = 10
+    concurrency: int = 50
+    egress_rate_per_second: float | None = None
+    egress_burst: int | None = None
+
+
+class Gate:
+    """The fleet's gate. `publish`: told when an outage begins and ends; `correlated`: the close reasons that are evidence of one.
+
+    `prober`: looks whether WhatsApp can be reached at all; None: nobody does, and only the number of closes tells.
+    """
+
+    def __init__(
+        self,
+        config: GateConfig,
+        dice: random.Random,
+        publish: Publish | None = None,
+        correlated: Collection[CloseReason] = correlated_reasons(),
+        prober: Prober | None = None,
+    ) -> None:
+        self.on_excused: Callable[[Collection[SessionId]], None] | None = None
+        """Told who has closed just before an outage was seen: what that has cost them is to be taken back."""
+        self._config = config
+        self._egress_rate = config.egress_rate_per_second or config.rate_per_second
+        self._egress_burst = config.egress_burst or config.burst
+        self._dice = dice
+        self._publish = publish
+        self._now = asyncio.get_running_loop().time
+        # Empty: nobody knows what an earlier supervisor has let through just before it died.
+        began = self._now()
+        self._fleet = Allowance(TokenBucket.empty(config.rate_per_second, config.burst, began))
+        self._detector = Detector(correlated)
+        self._lines = Lines(
+            lambda: Allowance(TokenBucket.empty(self._egress_rate, self._egress_burst, began)), self._detector.uses
+        )
+        self._under_way: set[GateTicket] = set()
+        self._canaries: dict[GateTicket, Hold] = {}
+        self._holds: dict[Scope, Hold] = {}
+        self._past: dict[tuple[Scope, str], tuple[float, float]] = {}
+        """Of holds that are over, by scope and cause: until when one like it goes on from there, and how long it had lasted."""
+        self._rejections = Rejections()
+        self._numbers = itertools.count()
+        self._timer: asyncio.TimerHandle | None = None
+        self._failing = False
+        self._reach = None if prober is None else Reachability(prober, dice, self._who_looks, self._on_look)
+
+    async def close(self) -> None:
+        """Look at nothing any more."""
+        if self._reach is not None:
+            await self._reach.close()
+
+    # --- asked by sessions ----------------------------------------------------------------------------------------------
+
+    def try_admit(self, session: SessionId, urgent: bool = False) -> GateTicket | None:
+        """A ticket, if one is free at once and nobody waits before."""
+        now, egress, hold = self._now(), self._detector.egress(session), self._covering(session)
+        queued = self._lines.waiting_at(egress) if hold is None else hold.line.first() is not None
+        if (queued and not urgent) or self._seconds_until_free(egress, hold, urgent, now) > 0:
+            return None
+        return self._grant(session, egress, hold, now)
+
+    async def admit(self, session: SessionId, urgent: bool = False) -> GateTicket:
+        """Wait for a ticket. `urgent`: ahead of the queue, and as the next canary of a hold."""
+        future: asyncio.Future[GateTicket] = asyncio.get_running_loop().create_future()
+        waiting = Waiting(session, self._detector.egress(session), urgent, next(self._numbers), future)
+        self._join(waiting, self._covering(session), self._now())
+        self._pump()
+        try:
+            return await future
+        except asyncio.CancelledError:
+            self._withdraw(waiting)
+            raise
+
+    def adopt(self, session: SessionId, landed: bool, through: bool = False) -> GateTicket:
+        """A ticket for an attempt that an earlier supervisor admitted; it costs a token only if its login is still to come.
+
+        `through`: it had come through before: nothing is under way, and its success says nothing of now.
+        """
+        ticket = self._new_ticket(session, self._detector.egress(session), landed)
+        if through:
+            self._under_way.discard(ticket)
+            ticket.scopes = ()
+        return ticket
+
+    def hold(self, session: SessionId, reason: str) -> bool:
+        """The session was closed for a reason that may concern all (405). True: the fleet is held.
+
+        A second session within half an hour, or one that tries for a fleet that is held already, shows that it does. Then one canary
+        at a time tries, and the first that succeeds releases all. False: it is the session's own trouble so far.
+        """
+        concerns_all = self._rejections.add(session, self._now())
+        held = self._holds.get(FLEET)
+        if held is None and not concerns_all:
+            return False
+        if held is None or held.is_outage:
+            self._begin(FLEET, reason)
+        return True
+
+    # --- told by sessions -----------------------------------------------------------------------------------------------
+
+    def registered(self, session: SessionId, egress: str) -> None:
+        """The session is part of the fleet, and this is the egress that it uses."""
+        is_new = not self._detector.uses(egress)
+        before = self._detector.egress(session)
+        self._detector.registered(session, egress)
+        if before != egress:
+            self._settle(session, before)
+        if is_new:
+            self._lines.drop_idle(self._now())
+
+    def opened(self, session: SessionId) -> None:
+        """The session is open."""
+        self._detector.opened(session, self._now())
+        self._rejections.opened(session)
+        self._settle(session, self._detector.egress(session))
+
+    def left(self, session: SessionId) -> None:
+        """The session is not part of the fleet any more. If it is a canary, the next one takes its turn."""
+        egress = self._detector.egress(session)
+        self._detector.left(session)
+        self._settle(session, egress)
+        self._rejections.left(session)
+        for ticket, hold in list(self._canaries.items()):
+            if ticket.session == session:
+                hold.canary_left(self._now())
+                del self._canaries[ticket]
+        self._pump()
+
+    def closed(self, session: SessionId, reason: CloseReason, was_open: bool, weight: float) -> bool:
+        """The session, or its attempt, has ended. True: an outage covers it; nobody is to be charged, and it waits here."""
+        now = self._now()
+        finding = self._detector.closed(session, reason, was_open, weight, now)
+        if reason not in self._detector.correlated:
+            self._hear_answer(session, reason)
+            return False
+        hold = self._covering(session)
+        self._doubt(session)
+        if self._detector.is_ill(session) and not (hold is not None and self._is_barred(session)):
+            return False
+        if hold is not None and not self._fails_alone(hold, session):
+            if was_open:
+                hold.line.expect(session)
+            return True
+        if finding in {Finding.EVIDENCE, Finding.TRIAL}:
+            self._detector.add(session, finding, now)
+            return self._may_be_an_outage(session, now)
+        return finding is Finding.ECHO
+
+    # --- shown ----------------------------------------------------------------------------------------------------------
+
+    def follow(self, correlated: Collection[CloseReason]) -> None:
+        """These close reasons are evidence from now on (the policy was reloaded)."""
+        self._detector.correlated = correlated
+
+    def closed_way(self, session: SessionId) -> ClosedWay | None:
+        """Why the session could not come through now, by the last look; None: it could, or nobody knows."""
+        way = self._way_of(self._detector.egress(session))
+        if way is None or not way.is_closed or way.last is None or way.last.reason is None:
+            return None
+        return ClosedWay(way.last.reason, way.last.words)
+
+    def hold_of(self, session: SessionId) -> HoldView | None:
+        """The hold that the session is under, as shown; None if it is under none."""
+        hold, now = self._covering(session), self._now()
+        if hold is None:
+            return None
+        tokens, rate = self._fleet.available(now), self._config.rate_per_second
+        return hold_view(hold, now, tokens, rate, self._egress_rate, self._way_of(self._detector.egress(session)))
+
+    def view(self) -> GateView:
+        """The gate's state, as shown."""
+        now, rate = self._now(), self._config.rate_per_second
+        tokens = self._fleet.available(now)
+        behind = len(self._lines) + self._fleet.reserved - tokens
+        holds = tuple(
+            hold_view(hold, now, tokens, rate, self._egress_rate, self._way_under(hold))
+            for hold in self._holds.values()
+        )
+        return GateView(
+            rate_per_second=rate,
+            burst=self._config.burst,
+            egress_rate_per_second=self._egress_rate,
+            egress_burst=self._egress_burst,
+            tokens=round(tokens, 2),
+            concurrency=self._config.concurrency,
+            under_way=len(self._under_way),
+            queued=len(self._lines) + sum(len(hold.line) for hold in self._holds.values()),
+            seconds_until_queue_is_through=None if FLEET in self._holds else round(max(0.0, behind / rate), 1),
+            hold=holds[0] if holds else None,
+            holds=holds,
+        )
+
+    # --- told by tickets ------------------------------------------------------------------------------------------------
+
+    def on_landed(self, ticket: GateTicket) -> None:
+        """A reserved token is taken."""
+        now = self._now()
+        self._fleet.land(now)
+        self._lines.allowance(ticket.egress).land(now)
+        self._lines.changed(ticket.egress, now)
+        self._pump()  # with all tokens reserved the queue had nothing to wait for but this
+
+    def on_finished(self, ticket: GateTicket, succeeded: bool) -> None:
+        """An attempt is over."""
+        self._under_way.discard(ticket)
+        hold = self._canaries.pop(ticket, None)
+        if hold is not None:
+            hold.canary_failed()
+        if succeeded:
+            if self._reach is not None:
+                self._reach.came_through(ticket.egress)
+            for hold in [self._holds.get(scope) for scope in ticket.scopes]:
+                if hold is not None and not hold.is_outage:
+                    self._rejections.released()
+                self._end(hold, f"{ticket.session} came through")
+        self._pump()
+
+    # --- tickets --------------------------------------------------------------------------------------------------------
+
+    def _new_ticket(self, session: SessionId, egress: str, landed: bool) -> GateTicket:
+        ticket = GateTicket(self, session, egress, tuple(self._detector.scopes(session)), landed)
+        self._under_way.add(ticket)
+        self._detector.tries(session, self._now())
+        if not landed:
+            now = self._now()
+            self._fleet.reserve()
+            self._lines.allowance(egress).reserve()
+            self._lines.changed(egress, now)
+        return ticket
+
+    def _grant(self, session: SessionId, egress: str, hold: Hold | None, now: float) -> GateTicket:
+        ticket = self._new_ticket(session, egress, landed=False)
+        if hold is not None:
+            ticket.deadline_seconds = hold.canary_tries(session, now, self._dice.random(), self._is_barred(session))
+            self._canaries[ticket] = hold
+        return ticket
+
+    def _seconds_until_free(self, egress: str, hold: Hold | None, urgent: bool, now: float) -> float:
+        """How long until a ticket is free by the clock; infinite if an attempt has to end first."""
+        # A canary is not stopped by the cap: those under way may all hang.
+        barred = self._way_is_closed(egress)
+        turn = self._seconds_until_cap() if hold is None else hold.seconds_until_canary(now, urgent, barred)
+        own = self._lines.allowance(egress).seconds_until_free(now)
+        return max(turn, self._fleet.seconds_until_free(now), own)
+
+    def _seconds_until_cap(self) -> float:
+        return NEVER if len(self._under_way) - len(self._canaries) >= self._config.concurrency else 0.0
+
+    # --- who waits ------------------------------------------------------------------------------------------------------
+
+    def _join(self, waiting: Waiting, hold: Hold | None, now: float) -> None:
+        if hold is None:
+            self._lines.join(waiting, now)
+        else:
+            hold.join(waiting, may_try=not self._detector.is_open(waiting.session))
+
+    def _withdraw(self, waiting: Waiting) -> None:
+        if waiting.ticket.done() and not waiting.ticket.cancelled():
+            waiting.ticket.result().finish(succeeded=False)
+        elif waiting.home is not None:
+            waiting.withdraw()
+            self._pump()
+
+    def _pump(self) -> None:
+        """Let through whoever may go now, and come back when the next one may."""
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        try:
+            wait = self._pump_all(self._now())
+            self._failing = False
+        except Exception as error:  # whoever waits must not wait for ever because of an error of our own
+            if not self._failing:
+                log.error("the gate failed; it tries again", action="gate_failed", exc_info=error)
+            self._failing, wait = True, FAILED_SECONDS
+        if wait != NEVER:
+            self._timer = asyncio.get_running_loop().call_later(max(wait, TICK_SECONDS), self._pump)
+
+    def _pump_all(self, now: float) -> float:
+        """Seconds until it is worth while to look again."""
+        wait = min([self._pump_hold(hold, now) for hold in list(self._holds.values())], default=NEVER)
+        return min(wait, self._pump_lines(now))
+
+    def _pump_hold(self, hold: Hold, now: float) -> float:
+        if now >= hold.over_at and not self._is_closed_under(hold):
+            why = "few were turned away, for so long that it is no outage to the rest of us: each is on his own"
+            self._end(hold, why, others_are_well=True)
+            return 0.0
+        if now >= hold.look_at:
+            if not self._is_closed_under(hold) and self._detector.others_are_well(hold.scope, hold.since):
+                self._end(hold, "the others are well; who was held is on his own", others_are_well=True)
+                return 0.0
+            hold.look_again(now)
+        over_at = hold.over_at if now < hold.over_at else NEVER
+        return min(self._pump_canaries(hold, now), hold.look_at - now, over_at - now)
+
+    def _pump_canaries(self, hold: Hold, now: float) -> float:
+        while (waiting := hold.line.first(self._way_is_closed) or hold.line.first()) is not None:
+            hold.nobody_since = None
+            wait = self._seconds_until_free(waiting.egress, hold, waiting.urgent, now)
+            if wait > 0:
+                return wait
+            hold.line.take(waiting)
+            self._let_through(waiting, hold, now)
+        return self._give_up_waiting(hold, now)
+
+    def _give_up_waiting(self, hold: Hold, now: float) -> float:
+        if self._under_way:
+            hold.nobody_since = None
+            return NEVER
+        wait = hold.seconds_until_given_up(now)
+        if wait <= 0:
+            self._end(hold, "nobody is left to try")
+            return NEVER
+        return wait
+
+    def _pump_lines(self, now: float) -> float:
+        while (waiting := self._lines.first(now)) is not None:
+            wait = max(self._seconds_until_cap(), self._fleet.seconds_until_free(now))
+            if wait > 0:
+                return wait
+            self._lines.take(waiting)
+            self._let_through(waiting, None, now)
+        return self._lines.seconds_until_next(now)
+
+    def _let_through(self, waiting: Waiting, hold: Hold | None, now: float) -> None:
+        if waiting.ticket.done():  # cancelled, and not yet withdrawn
+            self._lines.changed(waiting.egress, now)
+        else:
+            waiting.ticket.set_result(self._grant(waiting.session, waiting.egress, hold, now))
+
+    # --- the way --------------------------------------------------------------------------------------------------------
+
+    def _doubt(self, session: SessionId) -> None:
+        """Its close may be the way's doing: look."""
+        if self._reach is not None:
+            self._reach.doubt(self._detector.egress(session), session)
+
+    def _settle(self, session: SessionId, egress: str) -> None:
+        """It has nothing to ask of that way any more."""
+        if self._reach is not None:
+            self._reach.settled(egress, session)
+            if not self._detector.uses(egress):
+                self._reach.forget(egress)
+
+    def _who_looks(self, way: Way) -> SessionId | None:
+        """Whose way is gone: of somebody who is open if there is one, for whom it has been right; else of each in turn."""
+        somebody = self._detector.somebody_open(way.egress)
+        if somebody is not None:
+            return somebody
+        waiting = list(way.doubters)
+        way.turn += 1
+        return waiting[way.turn % len(waiting)] if waiting else None
+
+    def _on_look(self, way: Way, opened: bool) -> None:
+        """A look has found something. Closed: those who have closed are held, and were not to blame. Opened: a canary tries."""
+        covering = [hold for hold in self._holds.values() if hold.scope in {FLEET, Scope("egress", way.egress)}]
+        if way.is_closed and way.doubters and not covering:
+            scope = FLEET if self._detector.is_only(way.egress) else Scope("egress", way.egress)
+            self._begin(scope, OUTAGE, way=way)
+        for hold in self._holds.values():
+            if hold.is_outage and opened:
+                hold.way_opens(self._now())
+            elif hold.is_outage and way.is_closed and hold in covering:
+                hold.way_is_closed()
+        self._pump()
+
+    def _way_of(self, egress: str) -> Way | None:
+        return None if self._reach is None else self._reach.way(egress)
+
+    def _way_under(self, hold: Hold) -> Way | None:
+        """The way of those whom it holds, if they have one in common."""
+        if hold.scope.kind == "egress":
+            return self._way_of(hold.scope.value)
+        egresses = {egress for egress, _ in hold.line.egresses()} or {
+            self._detector.egress(session) for session in [hold.canary] if session is not None
+        }
+        return self._way_of(egresses.pop()) if len(egresses) == 1 else None
+
+    def _way_is_closed(self, egress: str) -> bool:
+        way = self._way_of(egress)
+        return way is not None and way.is_closed
+
+    def _is_barred(self, session: SessionId) -> bool:
+        return self._way_is_closed(self._detector.egress(session))
+
+    def _is_closed_under(self, hold: Hold) -> bool:
+        way = self._way_under(hold)
+        return way is not None and way.is_closed
+
+    def _may_be_an_outage(self, session: SessionId, now: float) -> bool:
+        """Its close was counted as evidence. True: with it, there is enough."""
+        scope = self._detector.suspect(session, now, self._holds)
+        if scope is not None:
+            self._begin(scope, OUTAGE)
+            return True
+        if not self._holds and (turned_away := self._detector.turned_away()):
+            self._begin(FLEET, OUTAGE, turned_away=turned_away)
+            return True
+        return False
+
+    def _fails_alone(self, hold: Hold, session: SessionId) -> bool:
+        """A canary has failed. True: the way was open all the while, so that it is no outage; the few who are held are released."""
+        way = self._way_of(self._detector.egress(session))
+        if not hold.by_look or hold.canary != session or way is None or way.closed_since is not None:
+            return False
+        if way.open_at > self._detector.tried_at(session) or way.open_at <= hold.since:
+            return False
+        hold.in_vain += 1
+        if hold.in_vain < IN_VAIN or hold.held >= FEWEST:
+            return False
+        self._end(hold, f"WhatsApp can be reached, and {session} fails all the same: it is on its own")
+        self._pump()
+        return True
+
+    # --- holds ----------------------------------------------------------------------------------------------------------
+
+    def _covering(self, session: SessionId) -> Hold | None:
+        """The widest hold that the session is under."""
+        if not self._holds:
+            return None
+        return next((self._holds[scope] for scope in self._detector.scopes(session) if scope in self._holds), None)
+
+    def _hear_answer(self, session: SessionId, reason: CloseReason) -> None:
+        """An attempt that was answered by a server that knows the session: there is no outage any more."""
+        if reason in ANSWERS and any(hold.is_outage for hold in self._holds.values()):
+            for ticket in [ticket for ticket in self._under_way if ticket.session == session]:
+                for hold in [self._holds.get(scope) for scope in ticket.scopes]:
+                    if hold is not None and hold.is_outage:
+                        self._end(hold, f"the server has answered {session} ({reason})")
+            self._pump()
+
+    def _begin(
+        self,
+        scope: Scope,
+        cause: str,
+        *,
+        way: Way | None = None,
+        turned_away: Mapping[SessionId, CloseReason] | None = None,
+    ) -> None:
+        """Hold the scope. `way`: a look has found it closed; `turned_away`: all of a small fleet, by WhatsApp's own answer."""
+        now = self._now()
+        closed = self._detector.take(scope, now)
+        until, lasted = self._past.get((scope, cause), (now, 0.0))
+        head_start = lasted if now < until else 0.0
+        limited = turned_away is not None and CloseReason.RATE_LIMITED in turned_away.values()
+        hold = Hold.begin(
+            scope,
+            cause,
+            evidence_words(closed, None if way is None else way.last, turned_away),
+            now,
+            self._dice.random(),
+            head_start,
+            by_look=way is not None,
+            small=turned_away is not None,
+            limited=limited,
+        )
+        absorbed = list(self._holds.values()) if scope == FLEET else []
+        why = "it goes on as a wider one" if cause == OUTAGE else f"the server answers, with {cause}"
+        joining = [waiting for other in absorbed for waiting in self._stop(other, now, why)]
+        self._holds[scope] = hold
+        egress = scope.value if scope.kind == "egress" else None
+        joining += self._lines.pull(lambda waiting: self._covering(waiting.session) is hold, egress)
+        for waiting in joining:
+            self._join(waiting, hold, now)
+        self._tell("outage_begins", hold, begin_words(hold), len(closed))
+        if hold.is_outage and self.on_excused is not None:
+            self.on_excused({*closed, *(way.doubters if way is not None else ())})
+        self._pump()
+
+    def _end(self, hold: Hold | None, why: str, others_are_well: bool = False) -> None:
+        """Release everybody, the busiest first."""
+        if hold is None:
+            return
+        now = self._now()
+        self._detector.over(hold.scope, now, others_are_well)
+        for waiting in sorted(self._stop(hold, now, why), key=lambda held: -self._detector.weight(held.session)):
+            waiting.number = next(self._numbers)
+            self._join(waiting, self._covering(waiting.session), now)
+
+    def _stop(self, hold: Hold, now: float, why: str) -> list[Waiting]:
+        """The hold is over; who waited with it."""
+        self._tell("outage_ends", hold, end_words(hold, now, why), hold.held)
+        del self._holds[hold.scope]
+        self._past = {kind: past for kind, past in self._past.items() if now < past[0]}
+        self._past[hold.scope, hold.cause] = (now + hold.resumed_within_seconds, hold.lasted(now))
+        self._canaries = {ticket: other for ticket, other in self._canaries.items() if other is not hold}
+        return hold.line.drain()
+
+    def _tell(self, event: str, hold: Hold, words: str, sessions: int) -> None:
+        log.warning(words, action=event, scope=hold.scope.kind, value=hold.scope.value, reason=hold.cause)
+        if self._publish is not None:
+            self._publish(None, event, event_data(hold, self._now(), sessions, words))

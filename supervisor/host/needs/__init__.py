@@ -1,0 +1,1 @@
+"""What sessions need of a host, and what it has."""

@@ -1,0 +1,1 @@
+"""The host as it is: the only samplers."""

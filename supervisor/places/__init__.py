@@ -1,0 +1,1 @@
+"""Where the settings, the data and the store are."""

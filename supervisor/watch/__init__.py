@@ -1,0 +1,1 @@
+"""What the supervisor sees of itself and of its host while it runs."""

@@ -1,0 +1,365 @@
+"""The event log as it is followed: numbered, bounded, shown only when durable."""
+
+import asyncio
+from collections.abc import Sequence
+from types import SimpleNamespace
+
+import msgspec
+import pytest
+
+from sessions.model import SessionId, StaleEpoch, StoreUnavailable
+from sessions.ports import Origin
+from sessions.store import StoredEvent
+from supervisor.fleet.feed import Feed
+
+pytestmark = [pytest.mark.looptime, pytest.mark.usefixtures("no_tasks_left")]
+SHOP = SessionId("shop")
+
+
+class EventStore:
+    """The store's part that the feed uses; an event is durable when the test says so."""
+
+    def __init__(self, *kept: StoredEvent) -> None:
+        self.kept = list(kept)
+        self.waiting: list[tuple[asyncio.Future[StoredEvent], str | None, str, bytes]] = []
+        self.news: list[tuple[int, int, bytes, tuple[str, ...]]] = []
+        self.newest = (0, 0)
+        self.n = kept[-1].n if kept else 0
+        self.loaded = 1000
+        """Events that fit into memory when the feed is opened."""
+        self.failing = False
+        self.per_read = 1000
+        self.read = 0
+        """How often events were read back."""
+
+    def append_event(self, session: str | None, kind: str, data: bytes) -> asyncio.Future[StoredEvent]:
+        future: asyncio.Future[StoredEvent] = asyncio.get_running_loop().create_future()
+        self.waiting.append((future, session, kind, data))
+        return future
+
+    def append_worker_event(
+        self, session: str, epoch: int, seq: int, kind: str, data: bytes, kept: Sequence[str]
+    ) -> asyncio.Future[StoredEvent | None]:
+        """As the real one: news once, and not at all of an earlier epoch than the newest."""
+        self.news.append((epoch, seq, data, tuple(kept)))
+        known, self.newest = self.newest, max(self.newest, (epoch, seq))
+        answer: asyncio.Future[StoredEvent | None]
+        if epoch < known[0] or (epoch, seq) <= known:
+            answer = asyncio.get_running_loop().create_future()
+            if epoch < known[0]:
+                answer.set_exception(StaleEpoch(f"epoch {epoch}"))
+            else:
+                answer.set_result(None)
+            return answer
+        return self.append_event(session, kind, data)  # type: ignore[return-value]
+
+    async def last_events(self, most_bytes: int) -> list[StoredEvent]:
+        return self.kept[-self.loaded :]
+
+    async def oldest_event(self) -> int | None:
+        self._check()
+        return self.kept[0].n if self.kept else None
+
+    async def events_between(
+        self, after: int, last: int, limit: int, most_bytes: int
+    ) -> tuple[list[StoredEvent], bool]:
+        self._check()
+        self.read += 1
+        found = [event for event in self.kept if after < event.n <= last]
+        most = min(limit, self.per_read)
+        return found[:most], len(found) <= most
+
+    @property
+    def health(self) -> SimpleNamespace:
+        return SimpleNamespace(state="failing" if self.failing else "ok")
+
+    def _check(self) -> None:
+        if self.failing:
+            raise StoreUnavailable("It cannot be read.")
+
+    async def commit(self) -> None:
+        """Everything that waits becomes durable."""
+        waiting, self.waiting = self.waiting, []
+        for future, session, kind, data in waiting:
+            self.n += 1
+            self.kept.append(StoredEvent(self.n, 0, session, kind, msgspec.Raw(data)))
+            future.set_result(self.kept[-1])
+        await asyncio.sleep(0)
+
+
+async def _feed(store: EventStore, limit: int = 100) -> Feed:
+    return await Feed.open(store, limit)  # type: ignore[arg-type]
+
+
+async def _after(feed: Feed, number: int, limit: int, wait_seconds: float = 0.0) -> list[StoredEvent]:
+    return (await feed.after(number, limit, wait_seconds)).events
+
+
+async def test_an_event_is_shown_when_it_is_durable_and_not_before() -> None:
+    store = EventStore()
+    feed = await _feed(store)
+    feed.publish(SHOP, "state", {"state": "open"})
+    assert await _after(feed, 0, 10) == []
+    assert feed.last == 0
+    await store.commit()
+    (event,) = await _after(feed, 0, 10)
+    assert (event.n, event.session, event.type, bytes(event.data)) == (1, "shop", "state", b'{"state":"open"}')
+    assert feed.last == 1
+
+
+async def test_numbers_go_on_where_an_earlier_run_stopped() -> None:
+    store = EventStore(StoredEvent(41, 0, None, "old", msgspec.Raw(b"{}")))
+    feed = await _feed(store)
+    assert feed.last == 41
+    feed.publish(None, "new", {})
+    await store.commit()
+    assert [event.n for event in await _after(feed, 0, 10)] == [41, 42]
+    assert [event.n for event in await _after(feed, 41, 10)] == [42]
+
+
+async def test_it_gives_the_oldest_first_and_at_most_so_many() -> None:
+    store = EventStore()
+    feed = await _feed(store)
+    for _ in range(10):
+        feed.publish(SHOP, "x", {})
+    await store.commit()
+    assert [event.n for event in await _after(feed, 3, 4)] == [4, 5, 6, 7]
+    assert await _after(feed, 10, 4) == []
+    assert await _after(feed, 99, 4) == []
+
+
+async def test_it_keeps_no_more_in_memory_than_its_limit_and_gives_what_the_log_still_holds() -> None:
+    store = EventStore()
+    feed = await _feed(store, limit=3)
+    for _ in range(10):
+        feed.publish(SHOP, "x", {})
+    await store.commit()
+    assert [event.n for event in await _after(feed, 7, 100)] == [8, 9, 10]
+    assert store.read == 0
+    assert [event.n for event in await _after(feed, 0, 100)] == list(range(1, 11))
+    assert [event.n for event in await _after(feed, 0, 9)] == list(range(1, 10))
+    assert [event.n for event in await _after(feed, 5, 1)] == [6]
+    assert [event.n for event in await _after(feed, 6, 100)] == [7, 8, 9, 10]
+    assert [(event.n, event.session) for event in feed._events] == [(8, "shop"), (9, "shop"), (10, "shop")]
+
+
+async def test_texts_that_are_too_long_for_memory_are_read_back_one_page_after_the_other(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("supervisor.fleet.feed.MAX_BYTES", 1000)
+    store = EventStore()
+    store.per_read = 5
+    feed = await _feed(store)
+    for n in range(20):
+        feed.publish(SHOP, "message", {"text": "x" * 100, "n": n})
+    await store.commit()
+    assert 0 < len(feed._events) < 5
+    seen = list[int]()
+    while page := await _after(feed, seen[-1] if seen else 0, 6):
+        seen += [event.n for event in page]
+    assert seen == list(range(1, 21)), "each once, in order, and none left out"
+
+
+async def test_a_page_ends_at_its_bytes_wherever_its_events_are(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("supervisor.fleet.feed.PAGE_BYTES", 700)
+    store = EventStore()
+    feed = await _feed(store, limit=8)
+    for n in range(20):
+        feed.publish(SHOP, "message", {"text": "x" * 100, "n": n})
+    await store.commit()
+    pages, seen = list[int](), list[int]()
+    while page := await _after(feed, seen[-1] if seen else 0, 1000):
+        seen += [event.n for event in page]
+        pages.append(len(page))
+    assert seen == list(range(1, 21)), "each once, in order, and none left out"
+    assert max(pages) == 3
+
+
+async def test_a_page_holds_one_event_at_least_and_none_if_none_is_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("supervisor.fleet.feed.PAGE_BYTES", 1)
+    store = EventStore()
+    feed = await _feed(store, limit=1)
+    for _ in range(3):
+        feed.publish(SHOP, "x", {"text": "x" * 100})
+    await store.commit()
+    assert [event.n for event in await _after(feed, 0, 1000)] == [1]
+    assert [event.n for event in await _after(feed, 2, 1000)] == [3]
+    store.failing = True
+    page = await feed.after(0, 0)
+    assert (page.events, page.last) == ([], 3), "where the log is, though the store is away"
+
+
+async def test_few_pages_are_read_back_at_once() -> None:
+    store = EventStore()
+    feed = await _feed(store, limit=1)
+    for _ in range(5):
+        feed.publish(SHOP, "x", {})
+    await store.commit()
+    at_once = most = 0
+    given = store.events_between
+
+    async def counted(*args: int) -> tuple[list[StoredEvent], bool]:
+        nonlocal at_once, most
+        at_once += 1
+        most = max(most, at_once)
+        await asyncio.sleep(1)
+        at_once -= 1
+        return await given(*args)
+
+    store.events_between = counted  # type: ignore[method-assign]
+    pages = await asyncio.gather(*(_after(feed, 0, 1000) for _ in range(20)))
+    assert [[event.n for event in page] for page in pages] == [[1, 2, 3, 4, 5]] * 20
+    assert most == 4
+
+
+async def test_a_feed_that_begins_with_a_part_of_the_log_gives_the_whole_of_it() -> None:
+    store = EventStore(*(StoredEvent(n, 0, None, "old", msgspec.Raw(b"{}")) for n in range(3, 10)))
+    store.loaded = 2
+    feed = await _feed(store)
+    page = await feed.after(0, 100)
+    assert ([event.n for event in page.events], page.oldest, page.last) == ([3, 4, 5, 6, 7, 8, 9], 3, 9)
+    page = await feed.after(7, 100)
+    assert ([event.n for event in page.events], page.oldest, page.last) == ([8, 9], 3, 9)
+
+
+async def test_who_has_fallen_behind_the_log_sees_the_gap() -> None:
+    store = EventStore()
+    feed = await _feed(store, limit=3)
+    assert (await feed.after(0, 100)).oldest is None
+    for _ in range(10):
+        feed.publish(SHOP, "x", {})
+    await store.commit()
+    del store.kept[:5]
+    page = await feed.after(2, 100)
+    assert ([event.n for event in page.events], page.oldest) == ([6, 7, 8, 9, 10], 6)
+    assert (await feed.after(10, 100)).oldest == 6
+
+
+async def test_while_the_store_cannot_be_read_who_is_behind_is_told_and_who_follows_goes_on() -> None:
+    store = EventStore()
+    feed = await _feed(store, limit=3)
+    for _ in range(10):
+        feed.publish(SHOP, "x", {})
+    await store.commit()
+    assert (await feed.after(7, 100)).oldest == 1
+    store.failing = True
+    with pytest.raises(StoreUnavailable):
+        await feed.after(6, 100)
+    page = await feed.after(7, 100)
+    assert ([event.n for event in page.events], page.oldest) == ([8, 9, 10], 1)
+
+
+async def test_the_oldest_event_is_known_when_the_store_fails_before_anybody_asks() -> None:
+    store = EventStore(*(StoredEvent(n, 0, None, "old", msgspec.Raw(b"{}")) for n in range(3, 10)))
+    feed = await _feed(store)
+    store.failing = True
+    page = await feed.after(3, 100)
+    assert ([event.n for event in page.events], page.oldest, page.last) == ([4, 5, 6, 7, 8, 9], 3, 9)
+
+
+async def test_the_first_event_of_all_is_the_oldest_one_even_if_the_store_fails_then() -> None:
+    store = EventStore()
+    feed = await _feed(store)
+    for _ in range(2):
+        feed.publish(SHOP, "x", {})
+    await store.commit()
+    store.failing = True
+    assert (await feed.after(0, 100)).oldest == 1
+
+
+async def test_every_follower_is_woken_by_the_next_event() -> None:
+    store = EventStore()
+    feed = await _feed(store)
+    followers = [asyncio.create_task(_after(feed, 0, 10, 25.0)) for _ in range(5)]
+    await asyncio.sleep(1)
+    feed.publish(SHOP, "x", {})
+    await store.commit()
+    assert [[event.n for event in await follower] for follower in followers] == [[1]] * 5
+
+
+async def test_a_follower_who_is_behind_does_not_wait() -> None:
+    store = EventStore()
+    feed = await _feed(store)
+    feed.publish(SHOP, "x", {})
+    await store.commit()
+    began = asyncio.get_running_loop().time()
+    assert len(await _after(feed, 0, 10, 25.0)) == 1
+    assert asyncio.get_running_loop().time() == began
+
+
+async def test_a_follower_waits_no_longer_than_he_asked() -> None:
+    feed = await _feed(EventStore())
+    began = asyncio.get_running_loop().time()
+    assert await _after(feed, 0, 10, 25.0) == []
+    assert asyncio.get_running_loop().time() - began == pytest.approx(25.0, abs=0.01)
+
+
+async def test_a_follower_who_leaves_takes_nobody_with_him() -> None:
+    store = EventStore()
+    feed = await _feed(store)
+    leaves, stays = (asyncio.create_task(_after(feed, 0, 10, 25.0)) for _ in range(2))
+    await asyncio.sleep(0.1)
+    leaves.cancel()
+    await asyncio.wait([leaves])
+    feed.publish(SHOP, "x", {})
+    await store.commit()
+    assert len(await stays) == 1
+
+
+async def test_an_event_that_could_not_be_stored_is_not_shown_and_harms_no_other() -> None:
+    store = EventStore()
+    feed = await _feed(store)
+    feed.publish(SHOP, "lost", {})
+    future, *_ = store.waiting.pop()
+    future.set_exception(StoreUnavailable("disk full"))
+    feed.publish(SHOP, "kept", {})
+    await store.commit()
+    assert [event.type for event in await _after(feed, 0, 10)] == ["kept"]
+
+
+# --- what workers deliver -------------------------------------------------------------------------------------------------
+
+
+async def test_a_delivered_event_is_done_and_shown_when_it_is_durable_and_not_before() -> None:
+    store = EventStore()
+    feed = await _feed(store)
+    delivered = feed.deliver(SHOP, "message", {"text": "hello"}, Origin(3, 1, ("3A1",)))
+    await asyncio.sleep(1)
+    assert not delivered.done()
+    assert feed.last == 0
+    await store.commit()
+    assert await delivered is True
+    assert [event.type for event in await _after(feed, 0, 10)] == ["message"]
+    assert store.news == [(3, 1, b'{"text":"hello"}', ("3A1",))]
+
+
+async def test_what_is_delivered_twice_is_shown_once() -> None:
+    store = EventStore()
+    feed = await _feed(store)
+    first = feed.deliver(SHOP, "message", {}, Origin(3, 1))
+    await store.commit()
+    again = feed.deliver(SHOP, "message", {}, Origin(3, 1))
+    assert (await first, await again) == (True, False)
+    assert len(await _after(feed, 0, 10)) == 1
+    assert feed.last == 1
+
+
+async def test_an_event_of_an_older_epoch_is_refused_and_not_shown() -> None:
+    store = EventStore()
+    feed = await _feed(store)
+    feed.deliver(SHOP, "message", {}, Origin(4, 1))
+    await store.commit()
+    with pytest.raises(StaleEpoch):
+        await feed.deliver(SHOP, "message", {}, Origin(3, 9))
+    assert len(await _after(feed, 0, 10)) == 1
+
+
+async def test_a_delivery_that_the_store_lost_says_so_to_whoever_waits_for_it() -> None:
+    store = EventStore()
+    feed = await _feed(store)
+    delivered = feed.deliver(SHOP, "message", {}, Origin(3, 1))
+    future, *_ = store.waiting.pop()
+    future.set_exception(StoreUnavailable("closed"))
+    with pytest.raises(StoreUnavailable):
+        await delivered
+    assert await _after(feed, 0, 10) == []

@@ -1,0 +1,29 @@
+"""A session's deadlines: each comes once, none is kept that has come, on the loop that the program runs on."""
+
+import asyncio
+
+import uvloop
+
+from sessions.lifecycle.agenda import Agenda
+from sessions.lifecycle.inbox import Event, Overdue
+
+
+def test_deadlines_come_and_are_let_go_on_the_programs_own_loop() -> None:
+    """Its timers are others than asyncio's: one of a delay of 0 does not say when it is due."""
+
+    async def session() -> None:
+        inbox: asyncio.Queue[Event] = asyncio.Queue()
+        agenda = Agenda("shop", inbox)
+        for number in range(100):
+            agenda.later(0.0, Overdue(number))
+            assert await inbox.get() == Overdue(number)
+        assert len(vars(agenda)["_deadlines"]) <= 2
+        agenda.later(0.0, Overdue(100))
+        agenda.later(3600.0, Overdue(101))
+        agenda.clear_deadlines()
+        agenda.later(0.01, Overdue(102))
+        assert await inbox.get() == Overdue(102)
+        agenda.clear_deadlines()
+
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(session())

@@ -1,0 +1,133 @@
+"""The documents are true: generated ones are up to date, and everything an operator may need is named somewhere."""
+
+import re
+
+import pytest
+
+from api.routes import ROUTES
+from scripts.generate_docs import HOST, ROOT, documents, host
+from sessions.model import CloseReason, SessionState
+from supervisor.host.needs.numbers import NUMBERS
+from supervisor.host.reading.disks import DiskReading
+from supervisor.settings import Settings, variable
+from supervisor.watch.performance import Thresholds, assess
+from tests.host_tools import reading, supervisor
+
+READMES = ["README.md", "README.pt-BR.md"]
+MANUALS = ["docs/host.md", "docs/deployment.md", "docs/monitoring.md"]
+
+GIB = 1024**3
+SEED = {
+    "Otimizações Implementadas": {
+        "limite padrão": 1024,
+        "file descriptors": 65536,
+        "tcp_max_syn_backlog": 8192,
+        "tcp_keepalive_time": 600,
+        "tcp_fin_timeout": 30,
+        "net.core.somaxconn": 8192,
+        "net.core.netdev_max_backlog": 5000,
+        "vm.max_map_count": 262144,
+        "kernel.shmmax (1GB)": GIB,
+    },
+    "Monitoramento": {"atualiza a cada 5 segundos": 5, "últimas 100 medições": 100, "grep :8000": 8000},
+    "Alertas Automáticos": {"CPU": 80, "Memória": 85, "File Descriptors": 90, "WebSocket": 500, "Load average": 4.0},
+    "Critérios de Aprovação": {"File descriptors": 10_000, "Memória (2GB)": 2 * GIB, "conexões": 500, "CPU": 80},
+    "Métricas de Sucesso": {
+        "descriptors antes": 1024,
+        "conexões antes": 100,
+        "CPU antes": 90,
+        "descriptors depois": 65536,
+        "conexões depois": 500,
+        "CPU depois": 70,
+    },
+}
+"""Seed 000's numbers, copied from its text by hand, in its order."""
+
+
+def text(*names: str) -> str:
+    return "\n".join((ROOT / name).read_text(encoding="utf-8") for name in names)
+
+
+def test_generated_documents_are_up_to_date() -> None:
+    stale = [path.name for path, wanted in documents().items() if path.read_text(encoding="utf-8") != wanted]
+    assert stale == [], "run python -m scripts.generate_docs"
+
+
+def test_every_setting_route_reason_and_state_is_documented() -> None:
+    reference = text("docs/reference.md")
+    wanted = [variable(name) for name in Settings.model_fields]
+    wanted += [f"{route.method} {route.path}" for route in ROUTES]
+    wanted += [*CloseReason, *SessionState]
+    assert [name for name in wanted if f"`{name}`" not in reference] == []
+
+
+def test_every_close_reason_is_explained_where_it_is_made() -> None:
+    wire = text("docs/wire.md")
+    assert [reason for reason in CloseReason if f"`{reason}`" not in wire] == []
+
+
+@pytest.mark.parametrize("readme", READMES)
+def test_the_readme_names_no_setting_that_does_not_exist(readme: str) -> None:
+    named = set(re.findall(r"WHATSAPP_[A-Z_]+[A-Z]", text(readme, "CONTRIBUTING.md", "ARCHITECTURE.md")))
+    assert named - {variable(name) for name in Settings.model_fields} == set()
+
+
+@pytest.mark.parametrize("readme", READMES)
+def test_the_readme_explains_every_state_an_operator_sees(readme: str) -> None:
+    shown = text(readme)
+    assert [state for state in SessionState if f"`{state}`" not in shown] == []
+
+
+@pytest.mark.parametrize("table", SEED)
+def test_every_number_of_seed_000_stands_in_the_code_and_in_the_docs(table: str) -> None:
+    assert [row.value for row in NUMBERS if row.table == table] == list(SEED[table].values())
+    shown = re.findall(rf"^\| `\S+` \| ([\d,.]+) \| [^|]+ \| {table} \|", text("docs/host.md"), re.MULTILINE)
+    assert [float(value.replace(",", "")) for value in shown] == list(SEED[table].values())
+
+
+def test_no_number_of_the_table_is_of_another_seed() -> None:
+    assert {row.table for row in NUMBERS} == set(SEED)
+
+
+@pytest.mark.parametrize("marker", ["<!-- seed numbers: generated -->", "<!-- end of wanted limits -->"])
+def test_a_page_that_has_lost_its_markers_is_not_taken_for_up_to_date(marker: str) -> None:
+    with pytest.raises(ValueError, match="should have one"):
+        host(HOST.read_text(encoding="utf-8").replace(marker, ""))
+
+
+@pytest.mark.parametrize("document", MANUALS)
+def test_manuals_name_only_what_there_is(document: str) -> None:
+    """Links, settings, and the project's own files."""
+    page = text(document)
+    known = {variable(name) for name in Settings.model_fields}
+    assert set(re.findall(r"WHATSAPP_[A-Z_]+[A-Z]", page)) - known == set()
+    links = re.findall(r"\]\((?!https?://)([^)#]+)", page)
+    assert [link for link in links if not (HOST.parent / link).exists()] == []
+    named = set(re.findall(r"\b(?:scripts|supervisor)/[\w/.-]+\w", page))
+    assert [file for file in named if not (ROOT / file).exists()] == []
+
+
+@pytest.mark.parametrize("document", [*READMES, "ARCHITECTURE.md", "CONTRIBUTING.md", "CHANGELOG.md"])
+def test_links_between_documents_lead_somewhere(document: str) -> None:
+    links = re.findall(r"\]\((?!https?://)([^)#]+)", text(document))
+    assert [link for link in links if not (ROOT / link).exists()] == []
+
+
+@pytest.mark.parametrize("target", ["setup", "demo", "run", "test", "check", "bench", "chaos", "kills"])
+def test_every_make_target_is_explained_by_make_itself(target: str) -> None:
+    assert re.search(rf"^{target}:.*## ", text("Makefile"), re.MULTILINE)
+
+
+def test_every_alert_is_explained() -> None:
+    """Whoever raises a new one writes into docs/monitoring.md what is to be done about it."""
+    raised = re.compile(
+        r'''(?:_alert|tell)\(\s*"(\w+)"|alerts\.begin\(\s*None,\s*"(\w+)"|"alert", \{"name": "(\w+)"|found\["(\w+)"\] = f"'''
+    )
+    sources = [*(ROOT / "sessions").rglob("*.py"), *(ROOT / "supervisor").glob("*.py")]
+    found = {name for file in sources for match in raised.findall(file.read_text()) for name in match if name}
+    disk = DiskReading(directories=("/",), used_fraction=0.5, inodes_used_fraction=0.5)
+    seen = reading(disks=(disk,), supervisor=supervisor(1, 2))
+    found |= {name for _, name in assess(seen, 0.0, {}, Thresholds())}
+    assert {"parked", "breaker_open", "cpu", "disk_silent", "error_rate", "store", "task"} <= found
+    page = text("docs/monitoring.md")
+    assert [name for name in sorted(found | {"response_time"}) if f"`{name}`" not in page] == []
