@@ -178,9 +178,15 @@ def left_seconds() -> float:
 # --- settings ---------------------------------------------------------------------------------------------------------------
 
 
-def configure(environment: Mapping[str, str | None]) -> Config:
-    """Read the settings; an empty value is no value, as for the supervisor. Raises Misuse."""
-    given = {name: value for name, value in environment.items() if value}
+def settings() -> dict[str, str]:
+    """What `.env` and, before it, the environment say; an empty value says nothing, as for the supervisor."""
+    return {
+        name: value for place in (dotenv_values(ROOT / ".env"), os.environ) for name, value in place.items() if value
+    }
+
+
+def configure(given: Mapping[str, str]) -> Config:
+    """Make sense of the settings. Raises Misuse."""
     host = given.get("WHATSAPP_API_HOST", "127.0.0.1")
     host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # a wildcard can be listened on, not called
     port = int(_number(given, "WHATSAPP_API_PORT", 4001))
@@ -190,7 +196,7 @@ def configure(environment: Mapping[str, str | None]) -> Config:
         url=f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}",
         port=port,
         token=given.get("WHATSAPP_API_TOKEN"),
-        data=ROOT / given.get("WHATSAPP_DATA_DIR", "data"),
+        data=ROOT / Path(given.get("WHATSAPP_DATA_DIR", "data")).expanduser(),
         stuck_seconds=_number(given, "MONITOR_STUCK_SECONDS", 900),
         answer_seconds=_number(given, "MONITOR_ANSWER_SECONDS", 10),
         second_look_seconds=_number(given, "MONITOR_SECOND_LOOK_SECONDS", 5),
@@ -706,7 +712,7 @@ def main(arguments: list[str]) -> int:
     os.umask(0o077)
     signal.signal(signal.SIGALRM, _on_alarm)
     try:
-        config = configure(dotenv_values(ROOT / ".env") | os.environ)
+        config = configure(settings())
         return run(config)
     except (Misuse, OSError) as error:
         print(f"monitor: {error}", file=sys.stderr)

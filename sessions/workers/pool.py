@@ -30,7 +30,7 @@ from sessions.workers.limit_watch import LOOK_SECONDS, LimitWatch
 from sessions.workers.limits import Excess, Limits
 from sessions.workers.line import Worker, close_stream
 from sessions.workers.logs import WorkerLogs
-from sessions.workers.process import Exit, StopLadder, WorkerUser, find, spawn, started_at_ticks
+from sessions.workers.process import Exit, StopLadder, WorkerUser, find, spawn, started_at_ticks, works_in
 from sessions.workers.spares import Spares
 
 SOCKET_NAME: Final = "supervisor.sock"
@@ -306,7 +306,11 @@ class Workers:
 
     def _remember(self, row: WorkerRow) -> bool:
         """Expect the call of a worker that an earlier supervisor started; False: it does not live any more."""
-        process = find(row.pid, row.started_at_ticks) if self._works_here(row.pid) else None
+        process = None
+        if works_in(
+            row.pid, self._config.directory
+        ):  # in a copy of the directory the table names the workers of the original
+            process = find(row.pid, row.started_at_ticks)
         if process is None:
             return False
         worker = Worker(row.id, process, self._config.ladder)
@@ -314,12 +318,6 @@ class Workers:
         self._take_in(worker, row.token_digest or b"")
         self._returning.setdefault(row.session or row.id, []).append(worker)
         return True
-
-    def _works_here(self, pid: int) -> bool:
-        """Whether a process works in our data directory: in a copy of the directory the table names the workers of the original."""
-        with contextlib.suppress(OSError):
-            return os.path.samefile(f"/proc/{pid}/cwd", self._config.directory)
-        return False
 
     async def _call_of(self, worker: Worker, session: str) -> wire.Hello | None:
         """A returning worker's hello; None when it has ended. One that stays silent is killed: it has had its time, and is hung or frozen."""

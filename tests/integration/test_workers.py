@@ -5,6 +5,7 @@ import dataclasses
 import os
 import resource
 import signal
+import subprocess
 import sys
 import threading
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
@@ -17,6 +18,7 @@ from sqlalchemy import insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from scripts.lab import eventually
+from scripts.lab.processes import ROOT
 from scripts.lab.unkillable import unkillable
 from sessions import wire
 from sessions.forever import Forever
@@ -31,8 +33,21 @@ from sessions.workers.logs import WorkerLogs
 from sessions.workers.pool import SOCKET_NAME, WorkerConfig, Workers
 from sessions.workers.process import StopLadder
 from tests.fakes import World
+from tests.other_users import NOBODY, needs_root
 from tests.store_tools import SHOP
 
+LOOK = """
+import ctypes, os, sys
+from pathlib import Path
+from sessions.workers.process import works_in
+pid, own, other = sys.argv[1:]
+prctl = ctypes.CDLL(None).prctl
+prctl(4, 0, 0, 0, 0)
+print(works_in(int(pid), Path(own)), works_in(int(pid), Path(other)), works_in(2**22 + 1, Path(own)), prctl(3, 0, 0, 0, 0))
+prctl(4, 1, 0, 0, 0)
+works_in(int(pid), Path(own))
+print(prctl(3, 0, 0, 0, 0), os.stat("/proc/self").st_uid)
+"""
 LeaveOne = Callable[[float], Awaitable[int]]
 WORKER = """
 import json, os, socket, sys, time
@@ -396,3 +411,24 @@ async def test_large_logs_are_cut_in_a_thread(store: Store, tmp_path: Path, monk
     await eventually(cut, what="a look at the logs")
     await workers.close()
     assert threading.get_ident() not in threads, "a worker that prints gigabytes would stall all sessions"
+
+
+@needs_root
+def test_whoever_is_root_without_the_right_to_trace_knows_his_workers_of_another_user(tmp_path: Path) -> None:
+    """As in a container: root has no CAP_SYS_PTRACE there, and workers that nobody knew would all be logged in anew at each restart."""
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    without_tracing = ("setpriv", "--bounding-set=-sys_ptrace", "--inh-caps=-sys_ptrace")
+    worker = subprocess.Popen(["sleep", "60"], cwd=tmp_path, user=NOBODY, group=NOBODY, extra_groups=[])
+    try:
+        found = subprocess.run(
+            [*without_tracing, sys.executable, "-c", LOOK, str(worker.pid), str(tmp_path), str(elsewhere)],
+            cwd=ROOT,
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+    finally:
+        worker.kill()
+        worker.wait()
+    assert found.stdout.split() == ["True", "False", "False", "0", "1", "0"]
