@@ -58,7 +58,7 @@ class WorkerConfig:
     compile_cache: str = COMPILE_CACHE
     """Where Node keeps their compiled code; from the data directory, which they work in."""
     code: str = "unknown"
-    """What a worker started now runs (worker_code.py)."""
+    """What a worker started now runs (code.py)."""
     hello_seconds: float = 20.0
     return_seconds: float = 10.0
     """How long an earlier supervisor's worker may take to call; it tries at least once a second."""
