@@ -232,7 +232,7 @@ def _fraction(given: Mapping[str, str], name: str, default: float) -> float:
 def holder(data: Path) -> Mapping[str, Any] | None:
     """What the supervisor (or a command) that holds the data directory's lock has noted; None: nobody holds it. Raises OSError."""
     try:
-        handle = os.open(data / "supervisor.process.lock", os.O_RDWR | os.O_CLOEXEC)
+        handle = os.open(data / "supervisor.lock", os.O_RDWR | os.O_CLOEXEC)
     except FileNotFoundError:
         return None
     try:
@@ -542,9 +542,9 @@ def is_ours(config: Config, report: Report, note: Mapping[str, Any] | None) -> b
     if port == str(config.port):
         return True
     if note is None:
-        why = f"nobody holds {config.data / 'supervisor.process.lock'}"
+        why = f"nobody holds {config.data / 'supervisor.lock'}"
     else:
-        why = f"{config.data / 'supervisor.process.lock'} is held by another: {json.dumps(note)}"
+        why = f"{config.data / 'supervisor.lock'} is held by another: {json.dumps(note)}"
     sent = " (the token was not sent)" if config.token else ""
     report.complain(
         "lock/other",

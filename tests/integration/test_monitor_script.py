@@ -127,7 +127,7 @@ class Monitor:
     def hold_lock(self, api: PlayedApi, port: int | None = None) -> int:
         """Be the supervisor that holds the data directory; the open lock file."""
         self.data.mkdir(exist_ok=True)
-        handle = os.open(self.data / "supervisor.process.lock", os.O_RDWR | os.O_CREAT, 0o600)
+        handle = os.open(self.data / "supervisor.lock", os.O_RDWR | os.O_CREAT, 0o600)
         fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         note = {"pid": os.getpid(), "since": "", "api": f"http://127.0.0.1:{port or api.port}"}
         os.pwrite(handle, json.dumps(note).encode(), 0)
