@@ -207,7 +207,12 @@ class Workers:
             spare.kill()
             raise
         spare.session = session
-        self._logs.give(spare.id, session)
+        try:
+            self._logs.give(spare.id, session)
+        except (
+            OSError
+        ) as error:  # a disk that takes nothing: no reason to lose the worker, still less to leave it to nobody
+            log.warning("a worker's log keeps its old name", action="log_not_named", worker=spare.id, error=str(error))
         return spare
 
     def end_others(self, owner: WorkerOwner, keep: WorkerHandle | None) -> None:
@@ -381,7 +386,10 @@ class Workers:
             self._tell_abandoned(worker, over=False)
 
     def _on_worker_end(self, worker: Worker) -> None:
-        self._logs.end(worker.id)
+        try:
+            self._logs.end(worker.id)
+        except OSError as error:
+            log.warning("a spare worker's log stays", action="log_stays", worker=worker.id, error=str(error))
         if self._abandoned.pop(worker.id, None) is not None:
             log.info("an abandoned worker has ended", action="abandoned_ended", worker=worker.id, pid=worker.pid)
             self._tell_abandoned(worker, over=True)

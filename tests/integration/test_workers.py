@@ -104,6 +104,7 @@ def supervised(
     late_seconds: float = 0.0,
     return_seconds: float = 5.0,
     ladder: StopLadder = StopLadder(ask_seconds=3.0),  # noqa: B008 - it is frozen
+    spares: int = 0,
 ) -> Workers:
     """The workers of one supervisor of this directory."""
     config = WorkerConfig(
@@ -112,6 +113,7 @@ def supervised(
         environment={"LATE_SECONDS": str(late_seconds)},
         return_seconds=return_seconds,
         ladder=ladder,
+        spares=spares,
     )
     return Workers(config, store, Forever())
 
@@ -169,6 +171,24 @@ async def test_a_socket_that_somebody_removed_is_made_again_within_a_minute(
         await asyncio.sleep(0.3)
         assert (tmp_path / SOCKET_NAME).stat().st_ino == before.st_ino, "and only once"
         assert (await workers.bring_up("late")).alive
+    finally:
+        await workers.close()
+
+
+async def test_a_disk_that_takes_no_new_name_of_a_log_costs_no_spare(store: Store, tmp_path: Path) -> None:
+    """Whoever failed there left the spare to nobody, one more with each try."""
+    workers = supervised(store, tmp_path, spares=1)
+    (tmp_path / "logs" / "worker-shop.log" / "in the way").mkdir(parents=True)
+    (tmp_path / "logs" / "worker-shop.log.1").touch()
+    await workers.listen()
+    try:
+        workers.keep_spares()
+
+        async def idle() -> list[int]:
+            return [worker.pid for worker in vars(workers)["_spares"].idle]
+
+        (spare,) = await eventually(idle, what="a spare")
+        assert (await workers.bring_up("shop")).pid == spare
     finally:
         await workers.close()
 
