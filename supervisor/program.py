@@ -220,7 +220,7 @@ def _worker_config(settings: Settings, directory: Path) -> WorkerConfig:
             str(WORKER_MAIN),
         ),
         environment=settings.worker_environment(),
-        code=worker_code(),
+        code=worker_code(fences=worker_user.fences(user, settings.worker_permissions)),
         concurrent_spawns=settings.worker_spawn_concurrency,
         spares=settings.spare_workers,
         limits=settings.limits(),

@@ -28,7 +28,10 @@ def list_workers() -> None:
         table.add_row(worker["session"], worker["state"], str(worker["pid"]), code, memory, lag)
     show(table)
     if seen["outdated"]:
-        say(f"{seen['outdated']} run older code than is installed ({seen['code']}): wasup workers roll")
+        say(
+            f"{seen['outdated']} run older code than is installed ({seen['code']}), or as another user or with other permissions "
+            "than are set: wasup workers roll"
+        )
 
 
 @app.command()

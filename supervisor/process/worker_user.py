@@ -76,6 +76,11 @@ def permission_flags(user: WorkerUser | None, directory: Path) -> Sequence[str]:
     )
 
 
+def fences(user: WorkerUser | None, permissions: bool) -> list[str]:
+    """What new workers are kept in, as far as it is not the default: those that were started otherwise are outdated."""
+    return ([] if user is None else [f"user {user.uid}"]) + ([] if permissions else ["no permission model"])
+
+
 def must_reach_code(user: WorkerUser | None) -> None:
     """See that workers of that user can be started at all. Raises BadSettings."""
     if user is None:

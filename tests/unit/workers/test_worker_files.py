@@ -8,6 +8,8 @@ import pytest
 from sessions.workers import logs as worker_logs
 from sessions.workers.code import WORKER_DIRECTORY, worker_code
 from sessions.workers.logs import WorkerLogs
+from sessions.workers.process import WorkerUser
+from supervisor.process import worker_user
 
 
 @pytest.fixture
@@ -202,3 +204,12 @@ def test_tests_fixtures_and_directories_are_not_code(sources: Path) -> None:
 def test_the_installed_worker_has_a_name() -> None:
     assert (WORKER_DIRECTORY / "main.js").exists()
     assert len(worker_code()) == 12
+
+
+def test_a_worker_outside_of_the_fences_is_outdated(sources: Path) -> None:
+    """Else a roll leaves it as it is, with the rights that it was to lose."""
+    user = WorkerUser(name="nobody", uid=65_534, gid=65_534, home="/")
+    every = [(None, True), (None, False), (user, True), (user, False)]
+    codes = [worker_code(sources, worker_user.fences(*kept_in)) for kept_in in every]
+    assert len(set(codes)) == 4
+    assert codes[0] == worker_code(sources)
