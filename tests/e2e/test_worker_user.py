@@ -82,10 +82,6 @@ async def test_a_worker_of_another_user_works_and_is_adopted_and_reaches_nothing
     assert await supervisor.workers() == {"apart": pid}
     assert await logins(standin, "apart") == 1
     assert (await supervisor.get("/workers"))["outdated"] == 0
-    await restarted(supervisor, WHATSAPP_WORKER_USER="")
-    await supervisor.wait_state("apart", "open")
-    assert await supervisor.workers() == {"apart": pid}
-    assert (await supervisor.get("/workers"))["outdated"] == 1, "a roll brings it to the user that is set now"
 
 
 @needs_root

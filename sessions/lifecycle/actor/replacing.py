@@ -55,6 +55,15 @@ class Replacing(Adopting):
 
     async def _hand_over(self, successor: WorkerHandle, ticket: Ticket) -> None:
         """The socket changes hands: the old worker closes it and ends, then the warm one logs in."""
+        self._handing_over = (
+            True  # while the store is asked, too: else a roll takes it for a replacement that came to nothing
+        )
+        try:
+            await self._change_hands(successor, ticket)
+        finally:
+            self._handing_over = False
+
+    async def _change_hands(self, successor: WorkerHandle, ticket: Ticket) -> None:
         if not successor.alive:
             ticket.finish(succeeded=False)
             self._alert("replacement_failed", "The worker could not be replaced and goes on: its successor has ended.")

@@ -103,6 +103,8 @@ class Standing:
         """An operator wants the next attempt now."""
         self._logout_wanted = False
         """An operator wants the device unlinked; a connection lost meanwhile only puts it off."""
+        self._handing_over = False
+        """A successor is warm, and about to take over."""
         self._replaceable_at = 0.0
         """From then on its worker may be replaced for being above a soft limit, again."""
         self._snapshot: asyncio.Task[None] | None = None
@@ -119,7 +121,7 @@ class Standing:
     @property
     def replacing(self) -> bool:
         """Whether a successor for the worker of the open session is being warmed up, or takes over just now."""
-        return self.state is S.OPEN and (not self._agenda.idle or self.worker is None)
+        return self.state is S.OPEN and (not self._agenda.idle or self._handing_over or self.worker is None)
 
     def stored_row(self) -> SessionRow:
         """The session as it would be stored now."""

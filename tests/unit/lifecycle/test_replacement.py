@@ -51,6 +51,28 @@ async def _open(world: World) -> FakeWorker:
 # --- an open session ------------------------------------------------------------------------------------------------------
 
 
+async def test_a_replacement_is_under_way_also_while_the_store_is_asked(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A roll that looks just then would report a number that was not replaced, and go on with the next one beside it."""
+    async with World() as world:
+        old = await _open(world)
+        asked, may_answer = asyncio.Event(), asyncio.Event()
+
+        async def must_write() -> None:
+            asked.set()
+            await may_answer.wait()
+
+        monkeypatch.setattr(world.store, "must_write", must_write)
+        await world.ask(Command.REPLACE)
+        await asked.wait()
+        assert world.session.worker is old
+        assert world.session.replacing
+        may_answer.set()
+        await world.until(S.CONNECTING)
+        await world.until(S.OPEN)
+        assert world.session.worker is not old
+        assert not world.session.replacing
+
+
 async def test_the_successor_is_warm_and_let_through_before_the_open_worker_is_stopped() -> None:
     async with World() as world:
         old = await _open(world)
