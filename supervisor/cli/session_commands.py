@@ -28,7 +28,7 @@ from supervisor.cli.command_line import (
     say,
     show,
 )
-from supervisor.session_list import asks_for_a_human, list_on
+from supervisor.cli.session_list import asks_for_a_human, list_on
 
 app = typer.Typer(no_args_is_help=True, suggest_commands=False, help="Sessions and their credentials.")
 

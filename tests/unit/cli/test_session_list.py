@@ -7,7 +7,7 @@ import pytest
 from rich.console import Console
 
 from sessions.views.snapshot import iso
-from supervisor.session_list import asks_for_a_human, list_on
+from supervisor.cli.session_list import asks_for_a_human, list_on
 
 NOW = 1_700_000_000.0
 UNLINKED = "The phone has unlinked this device: `wasup sessions start loja-2` and pair it again. The old credentials are archived."
