@@ -14,6 +14,7 @@ from api.gatehouse.callers import own_users, prepare
 from api.gatehouse.connections import Connection, Door, most_connections
 from api.gatehouse.fences import Commands, Places, refuse_encodings, refuse_other_sites
 from api.gatehouse.guard import guard
+from api.gatehouse.pairing_budget import PairingBudget
 from api.handlers.parts import (
     ALERTS,
     CONNECTIONS,
@@ -38,7 +39,6 @@ from sessions.store import Store
 from sessions.workers.pool import Workers
 from supervisor.fleet.feed import Feed
 from supervisor.fleet.fleet import Fleet
-from supervisor.fleet.pairing_budget import PairingBudget
 from supervisor.fleet.policy_file import LivePolicy
 from supervisor.fleet.roll import Roll
 from supervisor.watch.alerts import Alerts
@@ -58,7 +58,7 @@ SHUTDOWN_SECONDS: Final = 2.0
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Parts:
-    """What of the program the handlers ask, each under its key (keys.py)."""
+    """What of the program the handlers ask, each under its key (handlers/parts.py)."""
 
     fleet: Fleet
     feed: Feed

@@ -8,10 +8,11 @@ import re
 import sys
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import typer
 from pydantic_core import PydanticUndefined
+from typer.main import get_command
 
 from api.routes import ROUTES
 from sessions.lifecycle.machine import TRANSITIONS, Signal
@@ -19,8 +20,8 @@ from sessions.model import CloseReason, SessionState
 from sessions.policy import RULES, Mend, in_words
 from sessions.views import explanations
 from supervisor.cli.cli import app as commands
-from supervisor.host.needs.numbers import NUMBERS
 from supervisor.host.needs.requirements import TABLE as WANTED
+from supervisor.host.numbers import NUMBERS
 from supervisor.settings import Settings, variable
 
 ROOT: Final = Path(__file__).resolve().parent.parent
@@ -74,7 +75,7 @@ def reference() -> str:
         "session's breaker. *Force*: whether `POST /force-reconnection/{id}` is accepted once it is parked.",
         _table(("reason", "does", "counts", "credentials", "force", "what a human must do"), _reasons()),
         "## Commands",
-        _table(("command", "what it does"), _commands()),
+        _table(("command", "what it does"), _commands(get_command(commands))),
     ]  # fmt: skip
     return "\n\n".join(parts) + "\n"
 
@@ -158,13 +159,13 @@ def _reasons() -> Iterable[tuple[str, ...]]:
         yield f"`{reason}`", in_words(rule), str(rule.counts), rule.credentials.value, force, rule.human
 
 
-def _commands(group: typer.Typer = commands, prefix: str = "wasup") -> Iterable[tuple[str, ...]]:
-    for command in group.registered_commands:
-        assert command.callback is not None, "a command has a function"
-        yield f"`{prefix} {command.name or command.callback.__name__}`", _first_line(command.callback)
-    for below in group.registered_groups:
-        assert below.typer_instance is not None, "a group has commands"
-        yield from _commands(below.typer_instance, f"{prefix} {below.name}")
+def _commands(command: Any, name: str = "wasup") -> Iterable[tuple[str, ...]]:
+    """As the command line itself finds them: a group loads what is below it when it is asked."""
+    below = command.list_commands(None) if hasattr(command, "list_commands") else ()
+    for found in below:
+        yield from _commands(command.get_command(None, found), f"{name} {found}")
+    if not below:
+        yield f"`{name}`", (command.help or "").partition("\n\n")[0].replace("\n", " ")
 
 
 def _members(kind: type[SessionState]) -> Iterable[tuple[str, str]]:

@@ -33,7 +33,7 @@ from rich.console import Console
 from rich.live import Live
 
 from scripts.resource_view import line, picture
-from supervisor.host.needs.numbers import number
+from supervisor.host.numbers import number
 from supervisor.host.reading.alarms import AlertLimits
 from supervisor.host.reading.connections import websocket_ports
 from supervisor.host.reading.lookout import Lookout, find_whom

@@ -19,7 +19,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from supervisor.host.needs.numbers import whole
+from supervisor.host.numbers import whole
 from supervisor.host.tuning.platforms import Platform, platform_of
 from supervisor.host.tuning.report_files import json_text, write_report
 

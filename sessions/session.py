@@ -10,11 +10,11 @@ from sessions import wire
 from sessions.lifecycle.actor import Actor
 from sessions.lifecycle.attempt import ShownQr
 from sessions.lifecycle.inbox import Asked, Command, Excused, PolicyChanged, Restore, UseProxy
+from sessions.lifecycle.judgement import Budget
 from sessions.lifecycle.surroundings import Surroundings
 from sessions.messages.numbers import number_of, recipient
 from sessions.model import SessionState, Unanswered, WasupError, WorkerGone, WorkerRefused
 from sessions.policy import Config
-from sessions.policy.judgement import Budget
 from sessions.ports import WorkerHandle
 from sessions.records.incidents import Incident
 from sessions.store import SessionRow

@@ -1,1 +1,1 @@
-"""The fleet: which sessions there are, the gate that admits their attempts, health, settings, and the program's start and end."""
+"""The fleet and its program: fleet/, gate/, watch/, host/, places/, process/ and cli/; `program` puts them together."""

@@ -15,7 +15,7 @@ from api.gatehouse.callers import user_of
 from supervisor.settings import is_loopback
 
 OPEN_PATHS: Final = frozenset({"/healthz", "/readyz"})
-"""A load balancer's probes carry no token, and learn nothing."""
+"""A load balancer's probes carry no token; they learn the version, and whether store and tasks are well."""
 PROXY_HEADERS: Final = re.compile(
     "forwarded|via|x-forwarded.*|x-(real|client|cluster-client|original|originating)-.*|(true-client|cf-connecting|fastly-client)-ip",
     re.IGNORECASE,

@@ -5,12 +5,12 @@ import asyncio
 from aiohttp import web
 
 from api.gatehouse.fences import Places
+from api.gatehouse.pairing_budget import PairingBudget
 from sessions.forever import Forever
 from sessions.store import Store
 from sessions.workers.pool import Workers
 from supervisor.fleet.feed import Feed
 from supervisor.fleet.fleet import Fleet
-from supervisor.fleet.pairing_budget import PairingBudget
 from supervisor.fleet.policy_file import LivePolicy
 from supervisor.fleet.roll import Roll
 from supervisor.watch.alerts import Alerts

@@ -1,7 +1,7 @@
 """The session's state machine: the whole of it, as a table. Pure.
 
 Everything that may change a session's state is a row here; `step` looks it up and nothing else sets a state. A missing cell
-raises IllegalTransition and changes nothing. scripts/state_diagram.py draws ARCHITECTURE.md's picture from this table.
+raises IllegalTransition and changes nothing. scripts/generate_docs.py draws ARCHITECTURE.md's picture from this table.
 """
 
 import enum

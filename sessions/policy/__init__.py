@@ -6,6 +6,7 @@ decide     a row, applied to what is remembered
 overrides  a policy file (TOML) over the table; and what no file may say
 shown      the table as a policy file
 replay     two tables over recorded closes: where they differ
+breaker    a session's circuit breaker; the only file that knows pybreaker
 
 The *now* of the clock and the *roll* of the dice are arguments. Times are seconds on whatever clock the caller keeps; waits are seconds.
 """

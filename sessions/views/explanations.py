@@ -10,11 +10,11 @@ from typing import Final
 
 import msgspec
 
+from sessions.lifecycle.judgement import Budget
 from sessions.model import CloseReason as R
 from sessions.model import SessionState as S
 from sessions.policy import EXCUSED, NOTHING, RULES, Rules
 from sessions.policy.breaker import SAME_SECONDS
-from sessions.policy.judgement import Budget
 from sessions.records.incidents import Incident, Summary
 from sessions.views.snapshot import Reconnection, iso
 

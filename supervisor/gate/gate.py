@@ -5,7 +5,7 @@ server sees obeys the bucket, however long a busy machine takes between the two:
 attempts of a burst would land together with the next ones.
 
 Every attempt takes a token of its egress and one of the fleet. Who is held (hold.py), because the detector (outage.py) has seen
-correlated closes or because a close reason says so (405), waits with the hold; everybody else waits in the line of his egress (line.py).
+correlated closes or because a close reason says so (405), waits with the hold; everybody else waits in the line of his egress (queue.py).
 """
 
 import asyncio

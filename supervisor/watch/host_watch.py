@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
-from supervisor.host.needs.numbers import number
+from supervisor.host.numbers import number
 from supervisor.host.reading.disks import DiskReading, Disks
 from supervisor.host.reading.lookout import Lookout, Reading, Whom
 from supervisor.host.reading.readings import Sampler

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from supervisor.host.needs.numbers import whole
+from supervisor.host.numbers import whole
 from tests.integration.private_host import ROOT, WRITTEN, PrivateHost
 
 SCRIPT = ROOT / "scripts" / "optimize_system.py"

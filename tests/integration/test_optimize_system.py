@@ -19,7 +19,7 @@ from typing import Any
 
 import pytest
 
-from supervisor.host.needs.numbers import whole
+from supervisor.host.numbers import whole
 from supervisor.host.tuning import optimizer as optimizer_module
 from supervisor.host.tuning.file_tree import Owned, Tree
 from supervisor.host.tuning.journal import JOURNAL_FILE

@@ -10,8 +10,8 @@ import pytest
 from scripts.lab.processes import ROOT
 from sessions.workers.process import StopLadder
 from supervisor.cli.command_line import EXIT_CONFIG
-from supervisor.host.needs.numbers import whole
 from supervisor.host.needs.session_costs import descriptors_needed
+from supervisor.host.numbers import whole
 from supervisor.settings import Settings, variable
 
 UNIT = ROOT / "scripts" / "wasup.service"

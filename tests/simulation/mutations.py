@@ -14,11 +14,11 @@ from scripts.simulation.workers import SimulatedWorkers
 from sessions.lifecycle import memory
 from sessions.lifecycle.actor.attempting import Attempting
 from sessions.lifecycle.actor.standing import Standing
+from sessions.lifecycle.judgement import Judgement
 from sessions.lifecycle.seat import Seat
 from sessions.model import CloseReason as R
 from sessions.policy import RULES
 from sessions.policy.breaker import Breaker
-from sessions.policy.judgement import Judgement
 from supervisor.gate import hold as hold_module
 from supervisor.gate import reachability as reach
 from supervisor.gate.bucket import Allowance

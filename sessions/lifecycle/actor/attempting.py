@@ -12,11 +12,11 @@ from sessions import wire
 from sessions.lifecycle.actor.standing import Standing
 from sessions.lifecycle.attempt import Attempt
 from sessions.lifecycle.inbox import Admitted, CanaryOverdue, WorkerReady
+from sessions.lifecycle.judgement import expiry
 from sessions.lifecycle.machine import Signal
 from sessions.lifecycle.seat import UnreadableCredentials
 from sessions.model import CloseReason, SameDevice, SessionState, UnreadableValue
 from sessions.policy import NOTHING, Action, Credentials, Decision
-from sessions.policy.judgement import expiry
 from sessions.ports import Ticket, WorkerHandle
 from sessions.records.incidents import RecordedClose
 from sessions.views.plain_text import plain

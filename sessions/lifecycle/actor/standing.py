@@ -9,18 +9,18 @@ import msgspec
 import structlog
 
 from sessions import wire
-from sessions.lifecycle import memory
+from sessions.lifecycle import alerts, memory
 from sessions.lifecycle.agenda import Agenda
 from sessions.lifecycle.attempt import Attempt
 from sessions.lifecycle.inbox import Event, Overdue, Waited
+from sessions.lifecycle.judgement import Budget, Judgement
 from sessions.lifecycle.machine import Signal, step
 from sessions.lifecycle.seat import Seat
 from sessions.lifecycle.surroundings import Surroundings
 from sessions.model import CloseReason, SessionState
 from sessions.policy import CRASH_BUDGET_USED_UP
-from sessions.policy.judgement import Budget, Judgement
 from sessions.ports import DIRECT, WorkerHandle
-from sessions.records import alerts, phone
+from sessions.records import phone
 from sessions.records.chronicle import Chronicle
 from sessions.records.counters import Counters
 from sessions.records.incidents import Incident

@@ -12,7 +12,7 @@
  */
 
 import { AsyncLocalStorage } from 'node:async_hooks';
-import { Signal } from '../keys/signal.js';
+import { Signal } from '../once.js';
 
 /**
  * @typedef {import('@whiskeysockets/baileys').WASocket} WASocket

@@ -27,7 +27,7 @@ import { mustNotReject } from '../promises.js';
  *
  * @typedef {object} RegistrationOwner
  * @property {import('../keys/auth-store.js').AuthStore} auth
- * @property {import('../keys/signal.js').Signal} over the socket has ended
+ * @property {import('../once.js').Signal} over the socket has ended
  * @property {import('../log.js').Log} log
  * @property {number} timeoutMs of a request for a pairing code
  * @property {(shown: Shown) => void} onShown

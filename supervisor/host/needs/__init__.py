@@ -1,1 +1,1 @@
-"""What sessions need of a host, and what it has."""
+"""What sessions need of a host, what it has of it (facts, limits), and how many more fit."""

@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final
 
-from supervisor.host.needs.numbers import whole
 from supervisor.host.needs.session_costs import (
     MIB,
     SUPERVISOR_DESCRIPTORS,
@@ -24,6 +23,7 @@ from supervisor.host.needs.session_costs import (
     tasks_needed,
     user_tasks_needed,
 )
+from supervisor.host.numbers import whole
 
 SESSIONS_DEFAULT: Final = 500
 """The fleet that the seed has in mind: its alert and its test both say 500 connections."""

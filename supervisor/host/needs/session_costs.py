@@ -6,7 +6,7 @@ A session is a Node process and its line to the supervisor.
 import math
 from typing import Final
 
-from supervisor.host.needs.numbers import whole
+from supervisor.host.numbers import whole
 
 MIB: Final = 1024**2
 

@@ -1,1 +1,1 @@
-"""The host as it is: the only samplers."""
+"""The host as it is: samplers, their alert limits, their last hundred readings."""

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Final, Literal
 
-from supervisor.host.needs.numbers import number, whole
+from supervisor.host.numbers import number, whole
 from supervisor.host.reading.disks import DiskReading
 from supervisor.host.reading.lookout import Reading
 

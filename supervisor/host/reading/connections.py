@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Final, Literal
 from urllib.parse import urlsplit
 
-from supervisor.host.needs.numbers import whole
+from supervisor.host.numbers import whole
 
 STATES: Final[Mapping[int, str]] = {
     1: "established",

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, Final
 
-from supervisor.host.needs.numbers import whole
+from supervisor.host.numbers import whole
 from supervisor.host.reading.alarms import AlertLimits, alarms, judge
 from supervisor.host.reading.documents import document
 from supervisor.host.reading.lookout import Reading

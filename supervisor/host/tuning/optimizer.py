@@ -1,4 +1,4 @@
-"""Diagnose, plan, apply, verify, roll back. What is decided is decided in `optimization_plan`; here it is done, all of it or nothing.
+"""Diagnose, plan, apply, verify, roll back. What is decided is decided in `plan`; here it is done, all of it or nothing.
 
 The order of an application: the new files are written beside their places (what can run out of space happens here), the journal is made
 durable, the files go into their places, the kernel values are set. A failure before the last step takes everything back. A kernel value that is

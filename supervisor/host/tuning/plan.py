@@ -18,8 +18,8 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from supervisor.host.needs.facts import Fact, Facts
-from supervisor.host.needs.numbers import whole
 from supervisor.host.needs.requirements import BY_NAME, WRITABLE, Wanted, limit_text, limit_value
+from supervisor.host.numbers import whole
 from supervisor.host.tuning.file_tree import Owned
 from supervisor.host.tuning.journal import Journal
 from supervisor.host.tuning.system_files import (

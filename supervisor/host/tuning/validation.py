@@ -16,9 +16,9 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from supervisor.host.needs.facts import Facts, read_facts
-from supervisor.host.needs.numbers import number, whole
 from supervisor.host.needs.requirements import BY_NAME, SESSIONS_DEFAULT
 from supervisor.host.needs.session_costs import MIB
+from supervisor.host.numbers import number, whole
 from supervisor.host.reading.readings import Host
 
 LOOPBACK: Final = "127.0.0.1"

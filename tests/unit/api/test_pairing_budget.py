@@ -1,7 +1,7 @@
 """Pairing codes are asked for at a pace that a person can type at."""
 
+from api.gatehouse.pairing_budget import FLEET_BURST, PairingBudget
 from sessions.model import SessionId
-from supervisor.fleet.pairing_budget import FLEET_BURST, PairingBudget
 
 A, B = SessionId("a"), SessionId("b")
 

@@ -35,8 +35,8 @@ from supervisor.host.needs.capacity_readings import (
     read_kernel_use,
 )
 from supervisor.host.needs.facts import Fact, Facts
-from supervisor.host.needs.numbers import number
 from supervisor.host.needs.process_limits import Manager, StartedBy
+from supervisor.host.numbers import number
 from supervisor.host.reading.alarms import AlertLimits
 from supervisor.host.reading.processes import ProcessReading
 from supervisor.host.reading.readings import HostSample

@@ -10,7 +10,7 @@ import sys
 import pytest
 
 from supervisor.host.needs.facts import Fact, Facts, read_facts
-from supervisor.host.needs.numbers import whole
+from supervisor.host.numbers import whole
 from supervisor.host.tuning.validation import (
     NETWORK_KEYS,
     TCP_KEYS,

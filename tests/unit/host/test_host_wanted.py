@@ -2,7 +2,6 @@
 
 import pytest
 
-from supervisor.host.needs.numbers import NUMBERS, OPTIMIZATIONS, whole
 from supervisor.host.needs.requirements import (
     BY_NAME,
     PORTS_MOST,
@@ -16,6 +15,7 @@ from supervisor.host.needs.requirements import (
     limit_text,
     limit_value,
 )
+from supervisor.host.numbers import NUMBERS, OPTIMIZATIONS, whole
 from supervisor.host.tuning.diagnosis import _ADVICE
 
 SESSIONS = (1, 10, SESSIONS_DEFAULT, 5_000, 21_761, SESSIONS_MOST)

@@ -7,13 +7,19 @@ import pytest
 from api.routes import ROUTES
 from scripts.generate_docs import HOST, ROOT, documents, host
 from sessions.model import CloseReason, SessionState
-from supervisor.host.needs.numbers import NUMBERS
+from supervisor.cli.cli import COMMANDS
+from supervisor.host.numbers import NUMBERS
 from supervisor.host.reading.disks import DiskReading
 from supervisor.settings import Settings, variable
 from supervisor.watch.performance import Thresholds, assess
 from tests.host_tools import reading, supervisor
 
 READMES = ["README.md", "README.pt-BR.md"]
+PAGES = [
+    "ARCHITECTURE.md",
+    "CONTRIBUTING.md",
+    *sorted(f"docs/{page.name}" for page in (ROOT / "docs").glob("*.md")),
+]
 MANUALS = ["docs/host.md", "docs/deployment.md", "docs/monitoring.md"]
 
 GIB = 1024**3
@@ -107,6 +113,31 @@ def test_manuals_name_only_what_there_is(document: str) -> None:
     assert [file for file in named if not (ROOT / file).exists()] == []
 
 
+@pytest.mark.parametrize("document", [*READMES, *PAGES])
+def test_every_file_that_a_page_names_by_its_path_is_there(document: str) -> None:
+    """Paths from the top folder, as pages name them; what has a star or braces is a pattern, and a page's own matter."""
+    named = set(
+        re.findall(
+            r"(?<![\w/.])(?:scripts|supervisor|sessions|api|tests|docs)/[\w/.-]+\.(?:py|js|md|toml|sh|json|service)\b",
+            text(document),
+        )
+    )
+    assert sorted(file for file in named if not (ROOT / file).exists()) == []
+
+
+def test_every_command_is_in_the_reference() -> None:
+    page = text("docs/reference.md")
+    assert [name for name in COMMANDS if f"| `wasup {name}" not in page] == []
+    assert "| `wasup sessions start`" in page, "those of a group, too"
+
+
+def test_every_page_can_be_found_from_the_readme() -> None:
+    linked = set(re.findall(r"\]\((docs/[\w.-]+\.md)\)", text("README.md")))
+    assert (
+        sorted(f"docs/{page.name}" for page in (ROOT / "docs").glob("*.md") if f"docs/{page.name}" not in linked) == []
+    )
+
+
 @pytest.mark.parametrize("document", [*READMES, "ARCHITECTURE.md", "CONTRIBUTING.md", "CHANGELOG.md"])
 def test_links_between_documents_lead_somewhere(document: str) -> None:
     links = re.findall(r"\]\((?!https?://)([^)#]+)", text(document))
@@ -123,7 +154,7 @@ def test_every_alert_is_explained() -> None:
     raised = re.compile(
         r'''(?:_alert|tell)\(\s*"(\w+)"|alerts\.begin\(\s*None,\s*"(\w+)"|"alert", \{"name": "(\w+)"|found\["(\w+)"\] = f"'''
     )
-    sources = [*(ROOT / "sessions").rglob("*.py"), *(ROOT / "supervisor").glob("*.py")]
+    sources = [*(ROOT / "sessions").rglob("*.py"), *(ROOT / "supervisor").rglob("*.py")]
     found = {name for file in sources for match in raised.findall(file.read_text()) for name in match if name}
     disk = DiskReading(directories=("/",), used_fraction=0.5, inodes_used_fraction=0.5)
     seen = reading(disks=(disk,), supervisor=supervisor(1, 2))

@@ -9,13 +9,13 @@ import pytest
 from scripts.generate_docs import ROOT
 from sessions import policy
 from sessions.lifecycle.inbox import Command
+from sessions.lifecycle.judgement import Budget
 from sessions.lifecycle.memory import LastClose
 from sessions.model import CloseReason as R
 from sessions.model import SessionId
 from sessions.model import SessionState as S
 from sessions.policy import EXCUSED, RULES, Action, Close, Memory, Rules, decide
 from sessions.policy.breaker import Breaker
-from sessions.policy.judgement import Budget
 from sessions.records import incidents
 from sessions.records.incidents import Incident, RecordedClose, Span, Summary
 from sessions.views import explanations, snapshot

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { Signal } from '../../keys/signal.js';
+import { Signal } from '../once.js';
 
 const never = () => new Promise(() => {});
 

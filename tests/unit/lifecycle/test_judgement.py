@@ -3,12 +3,12 @@
 import pytest
 
 from sessions.lifecycle import memory
+from sessions.lifecycle.judgement import Judgement
 from sessions.lifecycle.memory import Remembered
 from sessions.model import CloseReason as R
 from sessions.model import SessionId
 from sessions.policy import EXCUSED, Action, Config, Decision, Memory, overridden
 from sessions.policy.breaker import BreakerRecord
-from sessions.policy.judgement import Judgement
 
 NOW = 10_000.0
 BLANK = Remembered(Memory(), BreakerRecord())

@@ -5,10 +5,10 @@ An alert that lasts begins once and ends once (a session that is parked, a break
 
 from typing import Final, Literal, NamedTuple
 
+from sessions.lifecycle.judgement import Budget
 from sessions.lifecycle.memory import LastClose
 from sessions.model import SessionState
 from sessions.policy import CRASH_BUDGET_USED_UP
-from sessions.policy.judgement import Budget
 
 S = SessionState
 
