@@ -122,18 +122,6 @@ describe('on later attempts', { concurrency: 4 }, () => {
     });
   }
 
-  test('away: the kernel refuses to connect, and the same address is there again afterwards', async () => {
-    const other = await startStandin();
-    after(() => other.close());
-    const auth = await pair(other, 'outside');
-    await call(other, 'POST /faults', { fault: 'away' });
-    const { code, message } = await connect(other, 'outside', auth).closed;
-    assert.deepEqual([code, /ECONNREFUSED/.test(message ?? '')], [408, true]);
-    await call(other, 'DELETE /faults');
-    await (await open(other, 'outside', auth)).sock.end(undefined);
-    await call(other, 'POST /faults', { fault: 'away' });
-  });
-
   test('stall-upgrade: a client that gave up is not let in later', async () => {
     const auth = await pair(standin, 'gone');
     await make({ fault: 'stall-upgrade', session: 'gone', seconds: 2 });
@@ -261,6 +249,18 @@ test('it ends although clients are stalled or blackholed', async () => {
   await other.close();
   assert.equal((await closed).code, 428);
   assert.equal((await stalled.closed).code, 408);
+});
+
+test('away: the kernel refuses to connect, and the same address is there again afterwards', async () => {
+  const other = await startStandin();
+  const auth = await pair(other, 'outside');
+  await call(other, 'POST /faults', { fault: 'away' });
+  const { code, message } = await connect(other, 'outside', auth).closed;
+  assert.deepEqual([code, /ECONNREFUSED/.test(message ?? '')], [408, true]);
+  await call(other, 'DELETE /faults');
+  await (await open(other, 'outside', auth)).sock.end(undefined);
+  await call(other, 'POST /faults', { fault: 'away' });
+  await other.close();
 });
 
 test('DELETE /faults lets go of what was stalled', async () => {
