@@ -1,10 +1,16 @@
 """The chaos campaign's plan: a pure function of the seed, and a table that is whole."""
 
+from io import StringIO
+from pathlib import Path
+
 import pytest
+from rich.console import Console
 
 from scripts.chaos import faults
 from scripts.chaos.__main__ import main
 from scripts.chaos.plan import BY_NAME, FAULTS, Promise, by_proxy, plan
+from scripts.chaos.report import Report
+from scripts.chaos.stage import Stage
 
 
 def test_the_same_seed_gives_the_same_plan_and_another_seed_another_one() -> None:
@@ -63,3 +69,16 @@ def test_the_list_names_every_fault(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["--list"]) == 0
     shown = capsys.readouterr().out
     assert all(name in shown for name in BY_NAME)
+
+
+async def test_where_dns_cannot_be_taken_away_the_step_is_skipped_and_the_report_says_why(tmp_path: Path) -> None:
+    stage = Stage(tmp_path, None, None, ("s1",), tmp_path / "clock", dns=None)  # type: ignore[arg-type]
+    (step,) = plan(7, 1, 1, ["dns-away"])
+    damage = await faults.inflict(faults.Field(stage, None, None), step)  # type: ignore[arg-type]
+    assert "it takes root" in damage.skipped
+    report = Report(Console(file=StringIO(), width=200))
+    report.skip(step, 1, damage.skipped)
+    report.table()
+    said = report.console.file.getvalue()  # type: ignore[attr-defined]
+    assert f"skipped: {damage.skipped}" in said
+    assert f"dns-away was skipped: {damage.skipped}" in said
