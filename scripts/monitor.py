@@ -178,9 +178,15 @@ def left_seconds() -> float:
 # --- settings ---------------------------------------------------------------------------------------------------------------
 
 
-def configure(environment: Mapping[str, str | None]) -> Config:
-    """Read the settings; an empty value is no value, as for the supervisor. Raises Misuse."""
-    given = {name: value for name, value in environment.items() if value}
+def settings() -> dict[str, str]:
+    """What `.env` and, before it, the environment say; an empty value says nothing, as for the supervisor."""
+    return {
+        name: value for place in (dotenv_values(ROOT / ".env"), os.environ) for name, value in place.items() if value
+    }
+
+
+def configure(given: Mapping[str, str]) -> Config:
+    """Make sense of the settings. Raises Misuse."""
     host = given.get("WHATSAPP_API_HOST", "127.0.0.1")
     host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # a wildcard can be listened on, not called
     port = int(_number(given, "WHATSAPP_API_PORT", 4001))
@@ -190,7 +196,7 @@ def configure(environment: Mapping[str, str | None]) -> Config:
         url=f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}",
         port=port,
         token=given.get("WHATSAPP_API_TOKEN"),
-        data=ROOT / given.get("WHATSAPP_DATA_DIR", "data"),
+        data=ROOT / Path(given.get("WHATSAPP_DATA_DIR", "data")).expanduser(),
         stuck_seconds=_number(given, "MONITOR_STUCK_SECONDS", 900),
         answer_seconds=_number(given, "MONITOR_ANSWER_SECONDS", 10),
         second_look_seconds=_number(given, "MONITOR_SECOND_LOOK_SECONDS", 5),
@@ -226,7 +232,7 @@ def _fraction(given: Mapping[str, str], name: str, default: float) -> float:
 def holder(data: Path) -> Mapping[str, Any] | None:
     """What the supervisor (or a command) that holds the data directory's lock has noted; None: nobody holds it. Raises OSError."""
     try:
-        handle = os.open(data / "supervisor.process.lock", os.O_RDWR | os.O_CLOEXEC)
+        handle = os.open(data / "supervisor.lock", os.O_RDWR | os.O_CLOEXEC)
     except FileNotFoundError:
         return None
     try:
@@ -536,9 +542,9 @@ def is_ours(config: Config, report: Report, note: Mapping[str, Any] | None) -> b
     if port == str(config.port):
         return True
     if note is None:
-        why = f"nobody holds {config.data / 'supervisor.process.lock'}"
+        why = f"nobody holds {config.data / 'supervisor.lock'}"
     else:
-        why = f"{config.data / 'supervisor.process.lock'} is held by another: {json.dumps(note)}"
+        why = f"{config.data / 'supervisor.lock'} is held by another: {json.dumps(note)}"
     sent = " (the token was not sent)" if config.token else ""
     report.complain(
         "lock/other",
@@ -706,7 +712,7 @@ def main(arguments: list[str]) -> int:
     os.umask(0o077)
     signal.signal(signal.SIGALRM, _on_alarm)
     try:
-        config = configure(dotenv_values(ROOT / ".env") | os.environ)
+        config = configure(settings())
         return run(config)
     except (Misuse, OSError) as error:
         print(f"monitor: {error}", file=sys.stderr)

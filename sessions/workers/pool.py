@@ -30,7 +30,7 @@ from sessions.workers.limit_watch import LOOK_SECONDS, LimitWatch
 from sessions.workers.limits import Excess, Limits
 from sessions.workers.line import Worker, close_stream
 from sessions.workers.logs import WorkerLogs
-from sessions.workers.process import Exit, StopLadder, WorkerUser, find, spawn, started_at_ticks
+from sessions.workers.process import Exit, StopLadder, WorkerUser, find, spawn, started_at_ticks, works_in
 from sessions.workers.spares import Spares
 
 SOCKET_NAME: Final = "supervisor.sock"
@@ -207,7 +207,12 @@ class Workers:
             spare.kill()
             raise
         spare.session = session
-        self._logs.give(spare.id, session)
+        try:
+            self._logs.give(spare.id, session)
+        except (
+            OSError
+        ) as error:  # a disk that takes nothing: no reason to lose the worker, still less to leave it to nobody
+            log.warning("a worker's log keeps its old name", action="log_not_named", worker=spare.id, error=str(error))
         return spare
 
     def end_others(self, owner: WorkerOwner, keep: WorkerHandle | None) -> None:
@@ -306,7 +311,11 @@ class Workers:
 
     def _remember(self, row: WorkerRow) -> bool:
         """Expect the call of a worker that an earlier supervisor started; False: it does not live any more."""
-        process = find(row.pid, row.started_at_ticks) if self._works_here(row.pid) else None
+        process = None
+        if works_in(
+            row.pid, self._config.directory
+        ):  # in a copy of the directory the table names the workers of the original
+            process = find(row.pid, row.started_at_ticks)
         if process is None:
             return False
         worker = Worker(row.id, process, self._config.ladder)
@@ -314,12 +323,6 @@ class Workers:
         self._take_in(worker, row.token_digest or b"")
         self._returning.setdefault(row.session or row.id, []).append(worker)
         return True
-
-    def _works_here(self, pid: int) -> bool:
-        """Whether a process works in our data directory: in a copy of the directory the table names the workers of the original."""
-        with contextlib.suppress(OSError):
-            return os.path.samefile(f"/proc/{pid}/cwd", self._config.directory)
-        return False
 
     async def _call_of(self, worker: Worker, session: str) -> wire.Hello | None:
         """A returning worker's hello; None when it has ended. One that stays silent is killed: it has had its time, and is hung or frozen."""
@@ -383,7 +386,10 @@ class Workers:
             self._tell_abandoned(worker, over=False)
 
     def _on_worker_end(self, worker: Worker) -> None:
-        self._logs.end(worker.id)
+        try:
+            self._logs.end(worker.id)
+        except OSError as error:
+            log.warning("a spare worker's log stays", action="log_stays", worker=worker.id, error=str(error))
         if self._abandoned.pop(worker.id, None) is not None:
             log.info("an abandoned worker has ended", action="abandoned_ended", worker=worker.id, pid=worker.pid)
             self._tell_abandoned(worker, over=True)

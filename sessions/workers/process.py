@@ -6,10 +6,11 @@ open. It is spawned into a process session of its own, so that its whole group c
 
 import asyncio
 import contextlib
+import ctypes
 import os
 import signal
 import subprocess
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -27,6 +28,8 @@ PASSED_ON: Final = (
     "NODE_EXTRA_CA_CERTS",
 )
 """What a worker inherits of our environment; nothing else, least of all our own secrets."""
+_PR_GET_DUMPABLE: Final = 3
+_PR_SET_DUMPABLE: Final = 4
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -172,3 +175,37 @@ def find(pid: int, ticks: int) -> WatchedProcess | None:
         return process
     process.let_go()
     return None
+
+
+def works_in(pid: int, directory: Path) -> bool:
+    """Whether the process's working directory is this one. False also if there is no such process, or we may not know."""
+    cwd = f"/proc/{pid}/cwd"
+    try:
+        return os.path.samefile(cwd, directory)
+    except PermissionError:
+        pass  # it is of a user of its own, and root may look at another's processes only with CAP_SYS_PTRACE
+    except OSError:
+        return False
+    with contextlib.suppress(OSError):
+        here, its = directory.stat(), os.stat(f"/proc/{pid}")
+        with _as(its.st_uid, its.st_gid):
+            found = os.stat(cwd)
+        return (found.st_dev, found.st_ino) == (here.st_dev, here.st_ino)
+    return False
+
+
+@contextlib.contextmanager
+def _as(uid: int, gid: int) -> Iterator[None]:
+    """Look at files as that user does, in this thread alone (setfsuid(2)); nothing happens unless we are root.
+
+    The kernel takes this for a change of who we are and forgets what was said of who may look into us: it is said again.
+    """
+    libc = ctypes.CDLL(None)
+    dumpable = libc.prctl(_PR_GET_DUMPABLE, 0, 0, 0, 0)
+    own_gid, own_uid = libc.setfsgid(gid), libc.setfsuid(uid)
+    try:
+        yield
+    finally:
+        libc.setfsuid(own_uid)
+        libc.setfsgid(own_gid)
+        libc.prctl(_PR_SET_DUMPABLE, int(dumpable == 1), 0, 0, 0)

@@ -19,8 +19,7 @@ R = CloseReason
 WINDOW_SECONDS: Final = 60.0
 """Closes so far apart still belong together: Baileys notices a dead line only after its keep-alive of 30 s and 5 s of patience."""
 FEWEST: Final = 5
-"""Fewer sessions are no outage by their number alone: of a smaller fleet the looks tell (reachability.py), or that WhatsApp
-gives none of it a place."""
+"""Fewer are no outage by their number alone: of a smaller fleet the looks (reachability.py) tell, or that WhatsApp gives none a place."""
 SHARE: Final = 0.2
 """Of the open sessions and those that have closed: so many make it an outage."""
 MAJORITY: Final = 0.5

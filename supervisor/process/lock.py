@@ -10,7 +10,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Final
 
-FILE_NAME: Final = "supervisor.process.lock"
+FILE_NAME: Final = "supervisor.lock"
 LOOKS: Final = 4
 LOOK_SECONDS: Final = 0.05
 

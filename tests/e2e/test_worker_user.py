@@ -67,7 +67,7 @@ async def test_a_worker_of_another_user_works_and_is_adopted_and_reaches_nothing
         lambda: os.open("new", os.O_CREAT | os.O_WRONLY),
         lambda: os.open("wasup.db", os.O_RDONLY),
         lambda: os.open("wasup.db-wal", os.O_RDONLY),
-        lambda: os.open("supervisor.process.lock", os.O_RDONLY),
+        lambda: os.open("supervisor.lock", os.O_RDONLY),
         lambda: os.listdir("logs"),
         lambda: os.open("logs/worker-apart.log", os.O_RDONLY),
         lambda: os.open(f"{own}/environ", os.O_RDONLY),

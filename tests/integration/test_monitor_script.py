@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 from aiohttp import web
 
+from scripts import monitor as monitor_script
 from scripts.lab.processes import ROOT
 
 SCRIPT = ROOT / "scripts" / "monitor-whatsapp.sh"
@@ -126,7 +127,7 @@ class Monitor:
     def hold_lock(self, api: PlayedApi, port: int | None = None) -> int:
         """Be the supervisor that holds the data directory; the open lock file."""
         self.data.mkdir(exist_ok=True)
-        handle = os.open(self.data / "supervisor.process.lock", os.O_RDWR | os.O_CREAT, 0o600)
+        handle = os.open(self.data / "supervisor.lock", os.O_RDWR | os.O_CREAT, 0o600)
         fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         note = {"pid": os.getpid(), "since": "", "api": f"http://127.0.0.1:{port or api.port}"}
         os.pwrite(handle, json.dumps(note).encode(), 0)
@@ -208,6 +209,24 @@ async def test_it_needs_nothing_of_the_environment(tmp_path: Path, api: PlayedAp
     process = await asyncio.create_subprocess_exec("/bin/sh", "-c", command)
     assert await process.wait() == 0
     assert api.calls == ["GET /readyz", "GET /reconnection-status", "GET /performance-metrics"]
+
+
+async def test_a_data_directory_in_the_home_is_the_supervisor_s(
+    monitor: Monitor, api: PlayedApi, tmp_path: Path
+) -> None:
+    settings = {"WHATSAPP_API_PORT": str(api.port), "HOME": str(tmp_path), "WHATSAPP_DATA_DIR": "~/data"}
+    assert await monitor.run(**settings) == (0, "")
+    assert len(monitor.lines) == 1
+
+
+def test_an_empty_variable_hides_nothing_that_the_file_says(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As for the supervisor: else it has a token that the monitor does not know."""
+    (tmp_path / ".env").write_text("WHATSAPP_API_TOKEN=of-the-file\nWHATSAPP_API_PORT=4100\n")
+    monkeypatch.setattr(monitor_script, "ROOT", tmp_path)
+    monkeypatch.setenv("WHATSAPP_API_TOKEN", "")
+    monkeypatch.setenv("WHATSAPP_API_PORT", "4200")
+    config = monitor_script.configure(monitor_script.settings())
+    assert (config.token, config.port) == ("of-the-file", 4200)
 
 
 async def test_only_sessions_that_are_stuck_are_forced(monitor: Monitor, api: PlayedApi) -> None:

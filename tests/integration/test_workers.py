@@ -5,6 +5,7 @@ import dataclasses
 import os
 import resource
 import signal
+import subprocess
 import sys
 import threading
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
@@ -17,6 +18,7 @@ from sqlalchemy import insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from scripts.lab import eventually
+from scripts.lab.processes import ROOT
 from scripts.lab.unkillable import unkillable
 from sessions import wire
 from sessions.forever import Forever
@@ -31,8 +33,21 @@ from sessions.workers.logs import WorkerLogs
 from sessions.workers.pool import SOCKET_NAME, WorkerConfig, Workers
 from sessions.workers.process import StopLadder
 from tests.fakes import World
+from tests.other_users import NOBODY, needs_root
 from tests.store_tools import SHOP
 
+LOOK = """
+import ctypes, os, sys
+from pathlib import Path
+from sessions.workers.process import works_in
+pid, own, other = sys.argv[1:]
+prctl = ctypes.CDLL(None).prctl
+prctl(4, 0, 0, 0, 0)
+print(works_in(int(pid), Path(own)), works_in(int(pid), Path(other)), works_in(2**22 + 1, Path(own)), prctl(3, 0, 0, 0, 0))
+prctl(4, 1, 0, 0, 0)
+works_in(int(pid), Path(own))
+print(prctl(3, 0, 0, 0, 0), os.stat("/proc/self").st_uid)
+"""
 LeaveOne = Callable[[float], Awaitable[int]]
 WORKER = """
 import json, os, socket, sys, time
@@ -89,6 +104,7 @@ def supervised(
     late_seconds: float = 0.0,
     return_seconds: float = 5.0,
     ladder: StopLadder = StopLadder(ask_seconds=3.0),  # noqa: B008 - it is frozen
+    spares: int = 0,
 ) -> Workers:
     """The workers of one supervisor of this directory."""
     config = WorkerConfig(
@@ -97,6 +113,7 @@ def supervised(
         environment={"LATE_SECONDS": str(late_seconds)},
         return_seconds=return_seconds,
         ladder=ladder,
+        spares=spares,
     )
     return Workers(config, store, Forever())
 
@@ -154,6 +171,24 @@ async def test_a_socket_that_somebody_removed_is_made_again_within_a_minute(
         await asyncio.sleep(0.3)
         assert (tmp_path / SOCKET_NAME).stat().st_ino == before.st_ino, "and only once"
         assert (await workers.bring_up("late")).alive
+    finally:
+        await workers.close()
+
+
+async def test_a_disk_that_takes_no_new_name_of_a_log_costs_no_spare(store: Store, tmp_path: Path) -> None:
+    """Whoever failed there left the spare to nobody, one more with each try."""
+    workers = supervised(store, tmp_path, spares=1)
+    (tmp_path / "logs" / "worker-shop.log" / "in the way").mkdir(parents=True)
+    (tmp_path / "logs" / "worker-shop.log.1").touch()
+    await workers.listen()
+    try:
+        workers.keep_spares()
+
+        async def idle() -> list[int]:
+            return [worker.pid for worker in vars(workers)["_spares"].idle]
+
+        (spare,) = await eventually(idle, what="a spare")
+        assert (await workers.bring_up("shop")).pid == spare
     finally:
         await workers.close()
 
@@ -396,3 +431,24 @@ async def test_large_logs_are_cut_in_a_thread(store: Store, tmp_path: Path, monk
     await eventually(cut, what="a look at the logs")
     await workers.close()
     assert threading.get_ident() not in threads, "a worker that prints gigabytes would stall all sessions"
+
+
+@needs_root
+def test_whoever_is_root_without_the_right_to_trace_knows_his_workers_of_another_user(tmp_path: Path) -> None:
+    """As in a container: root has no CAP_SYS_PTRACE there, and workers that nobody knew would all be logged in anew at each restart."""
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    without_tracing = ("setpriv", "--bounding-set=-sys_ptrace", "--inh-caps=-sys_ptrace")
+    worker = subprocess.Popen(["sleep", "60"], cwd=tmp_path, user=NOBODY, group=NOBODY, extra_groups=[])
+    try:
+        found = subprocess.run(
+            [*without_tracing, sys.executable, "-c", LOOK, str(worker.pid), str(tmp_path), str(elsewhere)],
+            cwd=ROOT,
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+    finally:
+        worker.kill()
+        worker.wait()
+    assert found.stdout.split() == ["True", "False", "False", "0", "1", "0"]

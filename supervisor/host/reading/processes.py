@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Final
 
 PROC: Final = Path("/proc")
-LOCK_FILE: Final = "supervisor.process.lock"
+LOCK_FILE: Final = "supervisor.lock"
 """In the data directory; whoever holds it has noted its pid in it (supervisor/process/lock.py)."""
 WORKER_MAIN: Final = b"sessions/worker/main.js"
 OPEN_FILES: Final = "Max open files"

@@ -135,8 +135,8 @@ def test_a_supervisor_that_shows_nobody_its_descriptors_is_found_by_its_lock(
     with DirectoryLock(tmp_path, "127.0.0.1:4001"):
         monkeypatch.setattr(processes.os, "listdir", refuse)
         assert find_supervisor(tmp_path) == os.getpid()
-        (tmp_path / "supervisor.process.lock").rename(tmp_path / "moved")
-        (tmp_path / "supervisor.process.lock").write_text(json.dumps({"pid": os.getpid()}))
+        (tmp_path / "supervisor.lock").rename(tmp_path / "moved")
+        (tmp_path / "supervisor.lock").write_text(json.dumps({"pid": os.getpid()}))
         with pytest.raises(PermissionError):
             find_supervisor(tmp_path)
 
@@ -148,12 +148,12 @@ def test_a_command_that_holds_the_lock_is_no_supervisor(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("note", ["", "{", "[]", '"x"', '{"pid": "1"}', "{}", json.dumps({"pid": NOBODY})])
 def test_a_note_that_says_nothing_names_nobody(tmp_path: Path, note: str) -> None:
-    (tmp_path / "supervisor.process.lock").write_text(note)
+    (tmp_path / "supervisor.lock").write_text(note)
     assert find_supervisor(tmp_path) is None
 
 
 def test_a_pid_that_was_used_again_is_not_the_supervisor(tmp_path: Path, idle: "subprocess.Popen[bytes]") -> None:
-    (tmp_path / "supervisor.process.lock").write_text(json.dumps({"pid": idle.pid}))
+    (tmp_path / "supervisor.lock").write_text(json.dumps({"pid": idle.pid}))
     assert find_supervisor(tmp_path) is None
 
 

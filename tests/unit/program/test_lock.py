@@ -1,6 +1,7 @@
 """One supervisor for a data directory."""
 
 import errno
+import fcntl
 import json
 import os
 import signal
@@ -31,6 +32,14 @@ def test_the_second_is_refused_and_told_who_holds_it(tmp_path: Path) -> None:
     assert str(tmp_path) in str(caught.value)
     assert f'"pid": {os.getpid()}' in str(caught.value)
     assert "127.0.0.1:4001" in str(caught.value)
+
+
+def test_it_is_the_lock_of_every_version(tmp_path: Path) -> None:
+    """0.1.0 locks `supervisor.lock`: by another name an upgrade would run beside it, and log every number in twice."""
+    with (tmp_path / "supervisor.lock").open("w") as held:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        with pytest.raises(Locked), DirectoryLock(tmp_path, "127.0.0.1:4001"):
+            pass
 
 
 def test_a_command_that_holds_it_is_named(tmp_path: Path) -> None:
