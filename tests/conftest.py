@@ -34,6 +34,14 @@ NUMBERS = itertools.count()
 StartSupervisor = Callable[..., Awaitable[Supervisor]]
 
 
+@pytest.fixture(autouse=True)
+def own_umask() -> Iterator[None]:
+    """Commands set the umask of their process; one that a test calls in this process must not set it for the tests behind it."""
+    before = os.umask(0o022)
+    yield
+    os.umask(before)
+
+
 @pytest.fixture(scope="session")
 def lab_directory(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """Where the real parts live; at the end of the run no process works there any more and no socket is left."""

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Final
 
 from scripts.lab import LabError, StandIn, Supervisor, pair
+from scripts.lab.names import Names, by_name
 
 NAME: Final = "only"
 BACK_SECONDS: Final = 20.0
@@ -25,16 +26,6 @@ BACK_SECONDS: Final = 20.0
 GIVE_UP_SECONDS: Final = 700.0
 """Longer than a breaker would take."""
 MOST_LOGINS: Final = 3
-HOSTS: Final = "127.0.0.1 localhost\n"
-IN_ITS_OWN_NAMESPACE: Final = (
-    "unshare",
-    "--map-root-user",
-    "--mount",
-    "sh",
-    "-c",
-    'mount --bind "$0/hosts" /etc/hosts && mount --bind "$0/resolv.conf" /etc/resolv.conf && exec "$@"',
-)
-"""Then the directory that holds both files, then the command."""
 
 
 @dataclass(slots=True)
@@ -45,6 +36,7 @@ class Lab:
     standin: StandIn
     supervisor: Supervisor
     port: int
+    names: Names
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,12 +77,12 @@ async def _here_again(lab: Lab) -> None:
 
 
 async def _nameless(lab: Lab) -> None:
-    (lab.directory / "hosts").write_text("")
+    lab.names.take_away()
     await lab.standin.fault("drop", how="reset")
 
 
 async def _named(lab: Lab) -> None:
-    (lab.directory / "hosts").write_text(HOSTS)
+    lab.names.give_back()
 
 
 KINDS: Final[dict[str, tuple[Act, Act]]] = {
@@ -108,18 +100,16 @@ async def _logins(lab: Lab, after: int) -> int:
 async def run(kind: str, seconds: float, directory: Path) -> Run:
     """One outage of a number that had been open, and what it cost."""
     begins, ends = KINDS[kind]
-    (directory / "hosts").write_text(HOSTS)
-    (directory / "resolv.conf").write_text("nameserver 127.0.0.1\noptions timeout:1 attempts:1\n")
+    names = Names(directory)
     standin = await StandIn.start(directory / "standin")
     environment = standin.environment()
     prefix: tuple[str, ...] = ()
     if kind == "dns":
-        url = environment["WHATSAPP_WEB_SOCKET_URL"].replace("127.0.0.1", "localhost")
-        environment["WHATSAPP_WEB_SOCKET_URL"] = url
-        prefix = (*IN_ITS_OWN_NAMESPACE, str(directory))
+        environment["WHATSAPP_WEB_SOCKET_URL"] = by_name(environment["WHATSAPP_WEB_SOCKET_URL"])
+        prefix = names.prefix
     port = int(standin.url.split(":")[2].split("/")[0])
     supervisor = Supervisor(directory / "data", environment, prefix=prefix)
-    lab = Lab(directory, standin, supervisor, port)
+    lab = Lab(directory, standin, supervisor, port, names)
     try:
         await supervisor.start()
         await pair(supervisor, standin, NAME)

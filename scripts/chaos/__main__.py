@@ -34,7 +34,7 @@ async def run(given: argparse.Namespace) -> int:
 
 async def campaign(given: argparse.Namespace, directory: Path, stack: AsyncExitStack, report: Report) -> bool:
     """All of it; whether every invariant held. Raises LabError."""
-    stage = await Stage.set(directory, given.sessions, stack)
+    stage = await Stage.set(directory, given.sessions, stack, ways=True)
     traffic = Traffic(stage)
     async with asyncio.TaskGroup() as group:
         writing = group.create_task(traffic.run())
@@ -82,6 +82,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if given.list:
         show_faults()
         return 0
+    if given.only and not any(given.sessions >= BY_NAME[name].fewest for name in given.only):
+        parser.error(f"{', '.join(given.only)}: not in a fleet of {given.sessions}")
     if (ROOT / ENV_FILE).exists():
         parser.error(f"{ENV_FILE} would change the settings that the invariants count on: move it away meanwhile")
     return asyncio.run(run(given))

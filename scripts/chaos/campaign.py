@@ -90,7 +90,7 @@ class Campaign:
         await self.stage.read_log()
         recovery.violations += self._judge(step, damage, recovery, mark)
         recovery.violations += await self._nothing_left_over(recovery)
-        self._tell(step, recovery, mark)
+        self._tell(step, damage, recovery, mark)
         if broken := recovery.violations:
             self.report.broken(broken, self.replay.format(steps=step.number), self._details(broken))
         return recovery
@@ -116,6 +116,11 @@ class Campaign:
         found += invariants.texts_once(self.traffic.ledger, stage.sessions)
         if BY_NAME[step.fault].promise is Promise.UNNOTICED:
             found += invariants.unnoticed(entries)
+        if damage.sessions and recovery.look is not None:
+            victims = damage.sessions
+            found += invariants.gentle(entries, victims)
+            found += invariants.uncharged(self.before.views, recovery.look.views, victims)
+            found += invariants.back_with_the_way(recovery.first_seconds, BY_NAME[step.fault].bound_seconds)
         return found + damage.violations
 
     async def _nothing_left_over(self, recovery: Recovery) -> list[Violation]:
@@ -150,7 +155,10 @@ class Campaign:
     def _allowance(self) -> int:
         return DESCRIPTORS_ALLOWED + DESCRIPTORS_PER_SESSION * len(self.stage.sessions)
 
-    def _tell(self, step: Step, recovery: Recovery, mark: int) -> None:
+    def _tell(self, step: Step, damage: Damage, recovery: Recovery, mark: int) -> None:
+        if damage.skipped:
+            self.report.skip(step, len(self.steps), damage.skipped)
+            return
         logins = len(invariants.of_event(self.stage.log[mark:], "login"))
         victims = self.stage.names(step.hit.victims)
         self.report.step(step, len(self.steps), victims, recovery, logins)

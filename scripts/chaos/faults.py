@@ -16,7 +16,7 @@ import aiohttp
 
 from scripts.chaos import stepped_clock, trouble
 from scripts.chaos.garbage import impostor, throw
-from scripts.chaos.invariants import Violation
+from scripts.chaos.invariants import Violation, uncharged
 from scripts.chaos.plan import Step
 from scripts.chaos.stage import UNREACHABLE, Look, Stage
 from scripts.chaos.targets import Target, working_below
@@ -27,6 +27,7 @@ from scripts.lab.unkillable import unkillable
 NO_FILE_GROWS: Final = (0, resource.RLIM_INFINITY)
 """The kernel refuses every write of the process to a file: what a full disk does, without a disk of our own."""
 FILES_GROW: Final = (resource.RLIM_INFINITY, resource.RLIM_INFINITY)
+NO_NAMES: Final = "the supervisor has no /etc/hosts of its own here: it takes root, and `unshare --mount`"
 MONITOR: Final = Path(__file__).resolve().parent.parent / "monitor.py"
 MONITOR_PATIENCE_SECONDS: Final = 30.0
 """It needs some four, on an idle machine."""
@@ -51,6 +52,10 @@ class Damage:
     connections: set[int] = field(default_factory=set)
     workers: set[int] = field(default_factory=set)
     violations: list[Violation] = field(default_factory=list)
+    sessions: frozenset[str] = frozenset()
+    """Who was struck, where it counts when the first of them is back."""
+    skipped: str = ""
+    """Why it could not be inflicted here, in words; empty: it was."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -184,6 +189,57 @@ async def _network(scene: Field, step: Step) -> Damage:
 
 def _connections(scene: Field, session: str) -> set[int]:
     return {connection["id"] for connection in scene.before.connections_of(session)}
+
+
+async def _door_shut(scene: Field, step: Step) -> Damage:
+    how = step.hit.parameters["how"]
+
+    async def begin() -> None:
+        if how == "away":
+            await scene.stage.standin.fault("away")
+        else:
+            await scene.stage.standin.fault("refuse", how=how)
+
+    return await _outage(scene, step, begin, scene.stage.standin.mend)
+
+
+async def _proxy_away(scene: Field, step: Step) -> Damage:
+    assert scene.stage.proxy is not None, "a campaign's stage has ways"
+    return await _outage(scene, step, scene.stage.proxy.close, scene.stage.proxy.open)
+
+
+async def _dns_away(scene: Field, step: Step) -> Damage:
+    names = scene.stage.dns
+    if names is None:
+        return Damage(skipped=NO_NAMES)
+
+    async def begin() -> None:
+        names.take_away()
+
+    async def end() -> None:
+        names.give_back()
+
+    return await _outage(scene, step, begin, end)
+
+
+async def _outage(
+    scene: Field, step: Step, begin: Callable[[], Awaitable[None]], end: Callable[[], Awaitable[None]]
+) -> Damage:
+    """The way is gone for the victims, and what they had of it has dropped."""
+    victims = scene.stage.names(step.hit.victims)
+    damage = Damage(sessions=frozenset(victims))
+    await begin()
+    try:
+        for session in victims:
+            damage.connections |= _connections(scene, session)
+            await scene.stage.standin.fault("drop", session, how="reset")
+        await asyncio.sleep(step.hit.parameters["seconds"])
+        damage.violations += uncharged(scene.before.views, (await scene.stage.look()).views, victims)
+    except UNREACHABLE as error:
+        damage.violations.append(Violation("an outage is charged to nobody", None, f"the API does not tell: {error!r}"))
+    finally:
+        await end()
+    return damage
 
 
 async def _flood(scene: Field, step: Step) -> Damage:
@@ -354,6 +410,9 @@ FAULTS: Final[Mapping[str, Inflict]] = {
     "blackhole": _network,
     "stream-error": _network,
     "bad-frame": _network,
+    "door-shut": _door_shut,
+    "proxy-away": _proxy_away,
+    "dns-away": _dns_away,
     "truncated-frame": _network,
     "garbage": _garbage,
     "impostor": _impostor,

@@ -1,5 +1,6 @@
 """What has to hold after each step. Pure checks over the stand-in's log, what the API shows, and the ledger of texts."""
 
+from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -14,7 +15,11 @@ HEALS_BY_ITSELF: Final = frozenset({"starting", "held", "connecting", "open", "w
 LONGEST_EXPLANATION_SECONDS: Final = 300.0
 """However well a session explains itself: after so long it has not come back."""
 
+OUTAGE_LOGINS: Final = 3
+"""Of one session for one outage, the one that succeeds included: what is promised to a number that is alone."""
+
 Entry = Mapping[str, Any]
+View = Mapping[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,6 +100,35 @@ def unnoticed(entries: Iterable[Entry]) -> list[Violation]:
         )
         for entry in of_event(entries, "login", "login_refused", "logout", "connected", "refused")
     ]
+
+
+def uncharged(before: Mapping[str, View], now: Mapping[str, View], sessions: Iterable[str]) -> list[Violation]:
+    """The way was gone: no session's breaker has counted more than before."""
+    found = []
+    for session in sessions:
+        was, is_now = (views[session]["reconnection"]["breaker"] for views in (before, now))
+        if is_now["failures"] > was["failures"] or is_now["state"] not in {was["state"], "closed"}:
+            words = f"its breaker is {is_now['state']} with {is_now['failures']} failures, and had {was['failures']}"
+            found.append(Violation("an outage is charged to nobody", session, words))
+    return found
+
+
+def gentle(entries: Iterable[Entry], victims: Collection[str]) -> list[Violation]:
+    """Whom an outage has struck logs in few times, and whoever has another way not at all."""
+    logins = Counter(entry["session"] for entry in of_event(entries, "login", "login_refused"))
+    return [
+        Violation("few logins for an outage", session, f"{count}, and {most} are enough")
+        for session, count in logins.items()
+        if count > (most := OUTAGE_LOGINS if session in victims else 0)
+    ]
+
+
+def back_with_the_way(first_seconds: float | None, bound_seconds: float) -> list[Violation]:
+    """However long the others wait for the gate: the first session is open soon after the outage's end."""
+    if first_seconds is not None and first_seconds <= bound_seconds:
+        return []
+    words = "nobody" if first_seconds is None else f"the first after {first_seconds:.0f} s"
+    return [Violation("open again with the way", None, f"{words}, and {bound_seconds:.0f} s are enough")]
 
 
 def texts_once(ledger: Ledger, sessions: Iterable[str]) -> list[Violation]:

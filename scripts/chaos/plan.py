@@ -21,6 +21,7 @@ class Promise(enum.StrEnum):
 
     UNNOTICED = "no login and no logout: WhatsApp does not notice"
     HEALS = "sessions may close, and come back within the bound"
+    OUTAGE = "sessions wait for the way at nobody's charge, and come back with it; who has another way notices nothing"
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +48,10 @@ class Step:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Fault:
-    """A row of the table. `weight`: how often it comes, beside the others. `bound_seconds`: all sessions are open that long after its end."""
+    """A row of the table. `weight`: how often it comes, beside the others. `bound_seconds`: all sessions are open that long after its end.
+
+    `fewest`: in a smaller fleet it does not come.
+    """
 
     name: str
     weight: int
@@ -55,6 +59,7 @@ class Fault:
     about: str
     bound_seconds: float = 60.0
     promise: Promise = Promise.HEALS
+    fewest: int = 1
 
 
 # --- how parameters are drawn -------------------------------------------------------------------------------------------
@@ -78,6 +83,21 @@ def one(dice: Dice, sessions: int) -> Hit:
 def everybody(_dice: Dice, sessions: int) -> Hit:
     """All sessions."""
     return Hit(tuple(range(sessions)))
+
+
+def by_proxy(sessions: int) -> tuple[int, ...]:
+    """Who goes through the campaign's own proxy: every second one, and nobody who is alone."""
+    return tuple(range(1, sessions, 2))
+
+
+def all_by_proxy(_dice: Dice, sessions: int) -> Hit:
+    """Who goes through the proxy."""
+    return Hit(by_proxy(sessions))
+
+
+def all_by_name(_dice: Dice, sessions: int) -> Hit:
+    """Who looks WhatsApp's name up himself: of the others, the proxy does it."""
+    return Hit(tuple(range(0, sessions, 2)))
 
 
 def one_or_all(dice: Dice, sessions: int) -> Hit:
@@ -111,6 +131,8 @@ def _sometimes_none(draw: Callable[[Dice], Any]) -> Callable[[Dice], Any]:
 # --- the table ----------------------------------------------------------------------------------------------------------
 
 UNNOTICED: Final = Promise.UNNOTICED
+OUTAGE_SECONDS: Final = (20.0, 60.0)
+"""Long enough that every session has tried, and would have been charged."""
 
 FAULTS: Final[Sequence[Fault]] = (
     Fault(name="worker-kill", weight=6, draw=one, about="kill -9 of a worker"),
@@ -174,6 +196,28 @@ FAULTS: Final[Sequence[Fault]] = (
         weight=3,
         draw=one_or_all,
         about="a websocket frame cut in the middle, then the end of TCP",
+    ),
+    Fault(
+        name="door-shut",
+        weight=2,
+        draw=_with(everybody, how=_of("503", "reset", "away"), seconds=_between(*OUTAGE_SECONDS)),
+        about="everything drops, and WhatsApp's front door refuses: by HTTP, by a reset, or nobody listens",
+        promise=Promise.OUTAGE,
+    ),
+    Fault(
+        name="proxy-away",
+        weight=2,
+        draw=_with(all_by_proxy, seconds=_between(*OUTAGE_SECONDS)),
+        about="the proxy of every second session is away",
+        promise=Promise.OUTAGE,
+        fewest=2,
+    ),
+    Fault(
+        name="dns-away",
+        weight=2,
+        draw=_with(all_by_name, seconds=_between(*OUTAGE_SECONDS)),
+        about="everything that needs it drops, and WhatsApp's name is unknown",
+        promise=Promise.OUTAGE,
     ),
     Fault(
         name="garbage",
@@ -267,7 +311,7 @@ BY_NAME: Final[Mapping[str, Fault]] = {fault.name: fault for fault in FAULTS}
 
 def plan(seed: int, steps: int, sessions: int, only: Sequence[str] = ()) -> list[Step]:
     """The steps 1 to `steps`, of all faults or only of some."""
-    table = [fault for fault in FAULTS if not only or fault.name in only]
+    table = [fault for fault in FAULTS if sessions >= fault.fewest and (not only or fault.name in only)]
     return [_step(seed, number, sessions, table) for number in range(1, steps + 1)]
 
 

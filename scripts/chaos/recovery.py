@@ -19,10 +19,12 @@ TEXT_SECONDS: Final = 60.0
 class Recovery:
     """How it went. `seconds`: from the fault's end until all sessions were open; None if they were not in time.
 
-    `texts_seconds`: until all texts had come that had to come, those sent meanwhile included.
+    `first_seconds`: until the first of those who were damaged was open. `texts_seconds`: until all texts had come that had to come,
+    those sent meanwhile included.
     """
 
     seconds: float | None = None
+    first_seconds: float | None = None
     texts_seconds: float = 0.0
     look: Look | None = None
     replaced: int = 0
@@ -37,6 +39,7 @@ async def recover(
     recovery = Recovery()
     while True:
         look = await watch.until_open()
+        recovery.first_seconds = watch.first_seconds
         if look is None:
             recovery.violations = watch.violations
             return recovery
@@ -64,6 +67,7 @@ class _Watch:
 
     def __init__(self, stage: Stage, damage: Damage, bound_seconds: float) -> None:
         self.violations: list[Violation] = []
+        self.first_seconds: float | None = None
         self._stage = stage
         self._damage = damage
         self._bound_seconds = bound_seconds
@@ -88,6 +92,8 @@ class _Watch:
                     break
             else:
                 waiting = self._not_well(look)
+                if self.first_seconds is None and not self._damage.sessions <= set(waiting):
+                    self.first_seconds = self.elapsed()
                 if not waiting:
                     return look
                 hopeless = [v for session in waiting for v in stuck(session, look.views[session])]

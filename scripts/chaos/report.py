@@ -10,7 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from scripts.chaos.invariants import Violation
-from scripts.chaos.plan import BY_NAME, Step
+from scripts.chaos.plan import BY_NAME, Promise, Step
 from scripts.chaos.recovery import Recovery
 
 
@@ -24,6 +24,7 @@ class Row:
     """One line of the table: what a fault has cost so far."""
 
     recoveries: list[float] = field(default_factory=list)
+    firsts: list[float] = field(default_factory=list)
     texts: list[float] = field(default_factory=list)
     count: int = 0
     logins: int = 0
@@ -37,6 +38,8 @@ class Report:
     console: Console = field(default_factory=_console)
     rows: dict[str, Row] = field(default_factory=dict)
     violations: list[Violation] = field(default_factory=list)
+    skipped: dict[str, str] = field(default_factory=dict)
+    """Faults that this machine does not allow, and why not."""
 
     def step(self, step: Step, of: int, sessions: Sequence[str], recovery: Recovery, logins: int) -> None:
         """A step is over."""
@@ -44,6 +47,8 @@ class Report:
         row.count += 1
         row.logins += logins
         row.replaced += recovery.replaced
+        if recovery.first_seconds is not None:
+            row.firsts.append(recovery.first_seconds)
         if recovery.seconds is not None:
             row.recoveries.append(recovery.seconds)
             row.texts.append(recovery.texts_seconds)
@@ -52,6 +57,12 @@ class Report:
         mark, style = ("✘", "red") if recovery.violations else ("✔", "green")
         number = f"{step.number:>{len(str(of))}}/{of}"
         self.console.print(Text(mark, style=style) + Text(f" {number}  {f'{step} {whom}'.strip():56} {healed}"))
+
+    def skip(self, step: Step, of: int, why: str) -> None:
+        """A step could not be inflicted here."""
+        self.skipped[step.fault] = why
+        number = f"{step.number:>{len(str(of))}}/{of}"
+        self.console.print(Text("-", style="yellow") + Text(f" {number}  {step!s:56} skipped: {why}"))
 
     def broken(self, violations: Sequence[Violation], replay: str, details: str) -> None:
         """Invariants broke."""
@@ -63,16 +74,19 @@ class Report:
     def table(self) -> None:
         """Faults, counts, and recovery times."""
         table = Table("fault", "promise")
-        for heading in ("count", "median s", "max s", "texts, max s", "logins", "workers replaced"):
+        for heading in ("count", "first, max s", "median s", "max s", "texts, max s", "logins", "workers replaced"):
             table.add_column(heading, justify="right")
         for name in (name for name in BY_NAME if name in self.rows):
             row = self.rows[name]
             promise = BY_NAME[name].promise
-            times = [f"{of(row.recoveries):.2f}" if row.recoveries else "-" for of in (statistics.median, max)]
+            times = [f"{max(row.firsts):.2f}" if promise is Promise.OUTAGE and row.firsts else "-"]
+            times += [f"{of(row.recoveries):.2f}" if row.recoveries else "-" for of in (statistics.median, max)]
             times.append(f"{max(row.texts, default=0.0):.2f}")
             counts = (str(row.logins), str(row.replaced))
             table.add_row(name, promise.name.lower(), str(row.count), *times, *counts)
         self.console.print(table)
+        for name, why in self.skipped.items():
+            self.console.print(f"{name} was skipped: {why}", style="yellow")
 
     def verdict(self) -> None:
         """What broke, once more: of a long log people see the last page first."""

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import os
 import time
 from collections.abc import Iterable, Mapping
 from contextlib import AsyncExitStack
@@ -13,8 +14,11 @@ import aiohttp
 import psutil
 
 from scripts.chaos import stepped_clock, trouble
+from scripts.chaos.local_proxy import LocalProxy
+from scripts.chaos.plan import by_proxy
 from scripts.chaos.targets import working_below
 from scripts.lab import LabError, Process, StandIn, Supervisor, pair
+from scripts.lab.names import Names, by_name
 
 GATE_RATE: Final = 2.0
 GATE_BURST: Final = 4
@@ -93,15 +97,24 @@ class Stage:
     supervisor: Supervisor
     sessions: tuple[str, ...]
     clock: Path
+    proxy: LocalProxy | None = None
+    """Through which every second session goes."""
+    dns: Names | None = None
+    """The supervisor's own names; None: it has the machine's."""
     jids: Mapping[str, str] = field(default_factory=dict)
     log: list[Mapping[str, Any]] = field(default_factory=list)
     """The stand-in's log as far as it was read."""
 
     @classmethod
     async def set(
-        cls, directory: Path, sessions: int, stack: AsyncExitStack, settings: Mapping[str, object] = SETTINGS
+        cls,
+        directory: Path,
+        sessions: int,
+        stack: AsyncExitStack,
+        settings: Mapping[str, object] = SETTINGS,
+        ways: bool = False,
     ) -> "Stage":
-        """Start both, pair the sessions. All of it ends with the stack."""
+        """Start both, pair the sessions. All of it ends with the stack. `ways`: with a proxy and names that can be taken away."""
         standin = await StandIn.start(directory / "standin")
         stack.push_async_callback(standin.close)
         clock = directory / "clock"
@@ -110,17 +123,27 @@ class Stage:
         environment = {f"WHATSAPP_{name}": str(value) for name, value in settings.items()}
         environment["WHATSAPP_POLICY_FILE"] = str(policy)
         environment["WHATSAPP_DEBUGGABLE"] = "true"  # its descriptors are counted from outside
+        dns = await _own_names(directory) if ways else None
+        server = standin.environment()
+        if dns is not None:
+            server["WHATSAPP_WEB_SOCKET_URL"] = by_name(server["WHATSAPP_WEB_SOCKET_URL"])
         supervisor = Supervisor(
             directory / "data",
-            standin.environment()
-            | environment
-            | {stepped_clock.VARIABLE: str(clock), trouble.VARIABLE: str(directory / "trouble")},
+            server | environment | {stepped_clock.VARIABLE: str(clock), trouble.VARIABLE: str(directory / "trouble")},
             module="scripts.chaos.stepped_clock",
+            prefix=() if dns is None else dns.prefix,
         )
         stack.push_async_callback(_end, supervisor)
-        stage = cls(directory, standin, supervisor, tuple(f"s{n}" for n in range(1, sessions + 1)), clock)
+        names = tuple(f"s{n}" for n in range(1, sessions + 1))
+        stage = cls(directory, standin, supervisor, names, clock, dns=dns)
+        proxies: dict[str, str] = {}
+        if ways:
+            stage.proxy = proxy = LocalProxy()
+            await proxy.open()
+            stack.push_async_callback(proxy.close)
+            proxies = dict.fromkeys(stage.names(by_proxy(sessions)), proxy.url)
         await stage.start_supervisor()
-        await pair(supervisor, standin, *stage.sessions)
+        await pair(supervisor, standin, *stage.sessions, proxies=proxies)
         stage.jids = {session: (await supervisor.session(session))["jid"] for session in stage.sessions}
         return stage
 
@@ -199,6 +222,12 @@ class Stage:
         chatter = {"message_in", "message_out", "receipt"}
         entries = [e for e in self.log if e["session"] in {session, None} and e["event"] not in chatter]
         return "\n".join(json.dumps(entry) for entry in entries[-most:])
+
+
+async def _own_names(directory: Path) -> Names | None:
+    """Of root alone: anybody else would be root in there, and the supervisor would do what it does for root."""
+    names = Names(directory)
+    return names if os.geteuid() == 0 and await names.work() else None
 
 
 async def _end(supervisor: Supervisor) -> None:

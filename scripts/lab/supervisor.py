@@ -9,6 +9,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import aiohttp
@@ -170,10 +171,12 @@ def _tells_of(since: str, events: list[Any]) -> bool:
     return any(event["data"]["since"] == since for event in events)
 
 
-async def pair(supervisor: Supervisor, standin: StandIn, *sessions: str) -> None:
-    """Create the sessions, play their phones, and see them open."""
+async def pair(
+    supervisor: Supervisor, standin: StandIn, *sessions: str, proxies: Mapping[str, str] = MappingProxyType({})
+) -> None:
+    """Create the sessions, play their phones, and see them open. `proxies`: URLs, of those that have one."""
     for session in sessions:
-        await supervisor.must("POST", "/sessions", {"id": session})
+        await supervisor.must("POST", "/sessions", {"id": session, "proxy": proxies.get(session)})
     for session in sessions:
         await supervisor.wait_state(session, "qr", seconds=60)
         await standin.scan((await supervisor.get(f"/sessions/{session}/qr"))["qr"], name=f"Loja {session}")

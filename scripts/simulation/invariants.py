@@ -15,6 +15,7 @@ from sessions.model import CloseReason as R
 from sessions.model import SessionState as S
 from sessions.policy import Decision
 from supervisor.gate.bucket import TokenBucket
+from supervisor.gate.reachability import LOOK_SECONDS
 
 SLACK: Final = 0.01
 """Of a token, or of a second: what rounding may do."""
@@ -101,7 +102,9 @@ class Shut:
 
     faults: int
     sessions: frozenset[str]
-    closed: set[str] = field(default_factory=set)
+    closed: dict[str, float] = field(default_factory=dict)
+    """When each of them was closed, at last."""
+    ended_at: float = float("inf")
     logins: Counter[str] = field(default_factory=Counter)
 
 
@@ -157,7 +160,7 @@ class Invariants:
             case "close":
                 self._open_since.pop(client.session, None)
                 for shut in self._shut.values():
-                    shut.closed.add(client.session)
+                    shut.closed[client.session] = self._now()
             case "open":
                 self._open_since[client.session] = self._now()
                 if books.trial:
@@ -344,6 +347,7 @@ class Invariants:
         if not begins:
             shut = self._shut.pop(front, None)
             if shut is not None:
+                shut.ended_at = self._now()
                 asyncio.get_running_loop().call_later(BACK_SECONDS, self._are_back, shut)
             return
         if not self._calm_before or (front.weather is not Weather.BLACKHOLED and front.weather not in SHUT):
@@ -356,14 +360,16 @@ class Invariants:
     def _are_back(self, shut: Shut) -> None:
         if shut.faults != self._faults or not self.fleet.alive:
             return  # something else has gone wrong since
-        down = sorted(shut.closed & shut.sessions)
+        down = sorted(shut.closed.keys() & shut.sessions)
         if down and not any(session in self.server.open for session in down):
             self._break(
                 f"{BACK_SECONDS:g} s after the end of an outage none of those whom it closed is open: {', '.join(down[:5])}"
             )
         for session in down:
             books = self._books[session]
-            if books.breaker_until is not None or books.failures:
+            # Whom it closed in its last moments, nobody can tell from one that was closed alone: a look finds the way open again.
+            unseen = int(shut.ended_at - shut.closed[session] <= LOOK_SECONDS)
+            if books.breaker_until is not None or books.failures > unseen:
                 self._break(f"{session}: an outage was charged to its breaker ({books.failures} failures)")
             if shut.logins[session] > LOGINS_IN_AN_OUTAGE:
                 self._break(f"{session} has logged in {shut.logins[session]} times in an outage in which nobody could")

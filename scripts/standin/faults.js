@@ -92,6 +92,7 @@ const AT_ONCE = {
 /** @type {Record<string, Shape>} */
 const STANDING = {
   refuse: { how: optional(either(oneOf('reset'), HTTP_STATUS)) },
+  away: {},
   'stall-upgrade': {},
   'stall-handshake': {},
   'login-failure': FAILURE,
@@ -163,6 +164,8 @@ export class Faults {
   /** @type {StandingFault[]} */
   #standing = [];
   #lastId = 0;
+  /** What opens and shuts the front door, which the composition root makes. @type {(open: boolean) => void} */
+  onDoor = () => {};
   #log;
   #connections;
 
@@ -230,6 +233,7 @@ export class Faults {
   #stand({ fault: name, session, ...params }) {
     const fault = new StandingFault(++this.#lastId, name, session, params);
     this.#standing.push(fault);
+    if (name === 'away') this.onDoor(false);
     this.#log.add('fault', { session }, { fault: name, id: fault.id, action: 'set', ...params });
     if (params.seconds !== undefined) setTimeout(() => this.#end(fault), params.seconds * 1000).unref();
     return { id: fault.id };
@@ -240,6 +244,7 @@ export class Faults {
     if (!fault.active) return;
     fault.end();
     this.#standing = this.#standing.filter((other) => other !== fault);
+    if (fault.name === 'away' && !this.#standing.some(({ name }) => name === 'away')) this.onDoor(true);
     this.#log.add('fault', { session: fault.session }, { fault: fault.name, id: fault.id, action: 'end' });
   }
 }

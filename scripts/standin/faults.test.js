@@ -251,6 +251,18 @@ test('it ends although clients are stalled or blackholed', async () => {
   assert.equal((await stalled.closed).code, 408);
 });
 
+test('away: the kernel refuses to connect, and the same address is there again afterwards', async () => {
+  const other = await startStandin();
+  const auth = await pair(other, 'outside');
+  await call(other, 'POST /faults', { fault: 'away' });
+  const { code, message } = await connect(other, 'outside', auth).closed;
+  assert.deepEqual([code, /ECONNREFUSED/.test(message ?? '')], [408, true]);
+  await call(other, 'DELETE /faults');
+  await (await open(other, 'outside', auth)).sock.end(undefined);
+  await call(other, 'POST /faults', { fault: 'away' });
+  await other.close();
+});
+
 test('DELETE /faults lets go of what was stalled', async () => {
   const auth = await pair(standin, 'stalled');
   await make({ fault: 'stall-upgrade', session: 'stalled' });

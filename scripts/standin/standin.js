@@ -74,12 +74,13 @@ export async function startStandin({
   const doors = [createFrontDoor(world, welcomeTo(world, identityOf(root))), createAdmin(world)];
   const sockets = doors.map(socketsOf);
   const [url, admin] = await Promise.all([listen(doors[0], host, port), listen(doors[1], host, adminPort)]);
+  world.faults.onDoor = shutter(doors[0]);
   return {
     url: `ws://${url}/ws/chat?session={session}`,
     admin: `http://${admin}`,
     rootKey: root.public.toString('hex'),
     close: async () => {
-      const closed = doors.map((door) => once(door.close(), 'close'));
+      const closed = doors.filter((door) => door.listening).map((door) => once(door.close(), 'close'));
       for (const connection of world.connections) connection.drop('fin', 'server');
       for (const socket of sockets.flatMap((some) => [...some])) socket.destroy();
       await Promise.all(closed);
@@ -170,6 +171,19 @@ function socketsOf(server) {
     socket.once('close', () => sockets.delete(socket));
   });
   return sockets;
+}
+
+/**
+ * Nobody listens at the door while it is shut; who is in stays in.
+ * @param {import("node:http").Server} door that listens
+ * @returns {(open: boolean) => void}
+ */
+function shutter(door) {
+  const { port, address } = /** @type {import("node:net").AddressInfo} */ (door.address());
+  return (open) => {
+    if (!open && door.listening) door.close();
+    else if (open && !door.listening) door.listen(port, address);
+  };
 }
 
 /**

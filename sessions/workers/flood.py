@@ -26,6 +26,10 @@ BYTES: Final = Rate(16.0 * 2**20, 256.0 * 2**20)
 """The largest that is known is a first history: some megabytes of keys."""
 MAX_UNACKNOWLEDGED: Final = 20_000
 """Messages and receipts that a worker may have under way. Ours stops reading its socket far below that (outbox.js)."""
+MAX_EARLY_FRAMES: Final = MAX_UNACKNOWLEDGED
+"""Kept of a worker that nobody owns yet: an idle one says nothing, one that has come back what it has under way."""
+MAX_EARLY_BYTES: Final = 64 * 2**20
+"""Ours keeps 16 MiB under way at the most (outbox.js)."""
 _REPORTS: Final = (wire.State, wire.Qr, wire.Opened, wire.Closed, wire.Phone)
 
 
@@ -61,3 +65,12 @@ class Meter:
         if isinstance(frame, _REPORTS) and not self._reports.take(1, now):
             return f"more than {REPORTS.per_second:.0f} reports a second"
         return None
+
+
+def too_much_early(frames: int, size_bytes: int) -> str | None:
+    """What a worker without an owner has said, all of it. What is too much, in words; None: nothing."""
+    if frames > MAX_EARLY_FRAMES:
+        return f"more than {MAX_EARLY_FRAMES} frames before it belonged to a session"
+    if size_bytes > MAX_EARLY_BYTES:
+        return f"more than {MAX_EARLY_BYTES / 2**20:.0f} MiB before it belonged to a session"
+    return None

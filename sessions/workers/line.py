@@ -11,7 +11,7 @@ import structlog
 from sessions import wire
 from sessions.model import WorkerGone, WorkerRefused
 from sessions.ports import WorkerOwner
-from sessions.workers.flood import Meter
+from sessions.workers.flood import Meter, too_much_early
 from sessions.workers.limits import Excess, Severity
 from sessions.workers.process import Exit, StopLadder, WatchedProcess
 
@@ -56,6 +56,8 @@ class Worker:
         """Done when it has said hello."""
         self._owner: WorkerOwner | None = None
         self._early: list[wire.Up] = []
+        """What came before there was an owner."""
+        self._early_bytes = 0
         self._now = asyncio.get_running_loop().time
         self._meter = Meter(self._now())
         self._process = process
@@ -86,9 +88,10 @@ class Worker:
     @owner.setter
     def owner(self, owner: WorkerOwner | None) -> None:
         self._owner = owner
-        early, self._early = self._early, []
-        for frame in early:
-            self._pass_on(frame)
+        if owner is not None:
+            early, self._early, self._early_bytes = self._early, [], 0
+            for frame in early:
+                owner.on_frame(self, frame)
         if owner is not None and self.released.done():  # it has ended when nobody was there to be told
             owner.on_worker_end(self, self.released.result())
 
@@ -170,7 +173,7 @@ class Worker:
                 self._check(self._meter.read(len(line), self._now()))
                 frame = wire.decode_up(line)
                 self._check(self._meter.understood(frame, self._now()))
-                self._receive(frame)
+                self._receive(frame, len(line))
         finally:
             self._drained.set()
 
@@ -179,12 +182,13 @@ class Worker:
         if too_much is None:
             return
         words = f"The worker said {too_much} and was ended, as it would have harmed the other sessions."
+        self._early.clear()
         if self._owner is not None:
             self._owner.on_excess(self, Excess(Severity.KILL, words))
         self.kill()
         raise wire.WireError(f"it floods: {too_much}")
 
-    def _receive(self, frame: wire.Up) -> None:
+    def _receive(self, frame: wire.Up, size_bytes: int) -> None:
         match frame:
             case wire.Beat():
                 self.beat, self.beat_at = frame, asyncio.get_running_loop().time()
@@ -193,13 +197,15 @@ class Worker:
                 if answer is not None and not answer.done():
                     answer.set_result(frame)
             case _:
-                self._pass_on(frame)
+                self._pass_on(frame, size_bytes)
 
-    def _pass_on(self, frame: wire.Up) -> None:
-        if self._owner is None:
-            self._early.append(frame)
-        else:
+    def _pass_on(self, frame: wire.Up, size_bytes: int) -> None:
+        if self._owner is not None:
             self._owner.on_frame(self, frame)
+            return
+        self._early_bytes += size_bytes
+        self._check(too_much_early(len(self._early) + 1, self._early_bytes))
+        self._early.append(frame)
 
     def _on_process_end(self, ended: "asyncio.Future[Exit]") -> None:
         if self._drained.is_set():

@@ -8,9 +8,9 @@ from urllib.parse import urlsplit
 import pytest
 
 from scripts.lab import StandIn, Supervisor, eventually, pair
+from scripts.lab.proxies import PASSWORD, Proxy, http_proxy, socks_proxy
 from tests.conftest import StartSupervisor
 from tests.lab_tools import all_bytes, must, wasup
-from tests.proxies import PASSWORD, Proxy, http_proxy, socks_proxy
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 

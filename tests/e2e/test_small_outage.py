@@ -6,9 +6,9 @@ from typing import Any
 import pytest
 
 from scripts.lab import StandIn, Supervisor, eventually, pair
+from scripts.lab.proxies import http_proxy
 from tests.conftest import StartSupervisor
 from tests.lab_tools import must
-from tests.proxies import http_proxy
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 

@@ -20,8 +20,8 @@ from tests.fakes import CREDS
 WRITER = """
 import sys, time
 from pathlib import Path
-from sessions import unfinished
-with unfinished.beside(Path(sys.argv[1])) as directory:
+from sessions.credentials import staging
+with staging.beside(Path(sys.argv[1])) as directory:
     (directory / "keys").write_text("secret")
     print(directory, flush=True)
     time.sleep(60)

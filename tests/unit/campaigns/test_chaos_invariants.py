@@ -101,6 +101,32 @@ def test_texts_are_told_apart_missing_doubled_and_astray() -> None:
     assert "s2: 1 texts were sent to another session" in found
 
 
+def charged(failures: int, state: str = "closed") -> dict[str, Any]:
+    return {"reconnection": {"breaker": {"failures": failures, "state": state}}}
+
+
+def test_a_breaker_that_counts_an_outage_is_found_and_one_that_forgets_is_not() -> None:
+    before = {"s1": charged(2), "s2": charged(0)}
+    assert invariants.uncharged(before, {"s1": charged(0), "s2": charged(0)}, ["s1", "s2"]) == []
+    found = words(invariants.uncharged(before, {"s1": charged(2), "s2": charged(1)}, ["s1", "s2"]))
+    assert found == "an outage is charged to nobody: s2: its breaker is closed with 1 failures, and had 0"
+    assert "is open" in words(invariants.uncharged(before, {"s1": charged(2, "open")}, ["s1"]))
+
+
+def test_too_many_logins_for_an_outage_are_found_and_any_of_somebody_with_another_way() -> None:
+    three = logins(1, 2, 3)
+    assert invariants.gentle(three, {"s1"}) == []
+    assert "s1: 4, and 3 are enough" in words(invariants.gentle([*three, entry("login_refused")], {"s1"}))
+    assert "s2: 1, and 0 are enough" in words(invariants.gentle([entry("login", session="s2")], {"s1"}))
+    assert invariants.gentle([entry("refused", session="s2")], {"s1"}) == [], "a look at the way is no login"
+
+
+def test_a_first_session_that_is_late_or_never_back_is_found() -> None:
+    assert invariants.back_with_the_way(59.0, 60.0) == []
+    assert "the first after 61 s" in words(invariants.back_with_the_way(61.0, 60.0))
+    assert "nobody" in words(invariants.back_with_the_way(None, 60.0))
+
+
 def test_what_was_written_off_is_waited_for_no_more_and_counts_as_lost_until_it_is_seen() -> None:
     ledger = Ledger()
     text = [ledger.send("s1")[1] for _ in range(3)]
