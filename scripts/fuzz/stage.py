@@ -46,7 +46,12 @@ class Stage:
             directory / "control.out",
         )
         stack.push_async_callback(control.end)
-        given = {"WHATSAPP_WEB_SOCKET_URL": "ws://127.0.0.1:9", "WHATSAPP_SPARE_WORKERS": "0"} | notes | settings
+        given = {
+            "WHATSAPP_WEB_SOCKET_URL": "ws://127.0.0.1:9",
+            "WHATSAPP_SPARE_WORKERS": "0",
+            "WHATSAPP_DEBUGGABLE": "true",  # its memory and descriptors are counted from outside
+        }
+        given |= notes | settings
         supervisor = Supervisor(directory / "data", given, module="scripts.fuzz.heartbeat", root=root)
         stack.push_async_callback(supervisor.close)
         stage = cls(await supervisor.start(), directory)

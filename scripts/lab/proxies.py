@@ -3,6 +3,7 @@
 import asyncio
 import base64
 import contextlib
+import ipaddress
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import Final
@@ -18,11 +19,15 @@ _CONNECTED: Final = bytes([5, 0, 0, 1, 0, 0, 0, 0, 0, 0])
 
 @dataclass
 class Proxy:
-    """A running proxy. `connected`: host and port of each connection made; `refused`: how many had the wrong account, or none."""
+    """A running proxy. `asked`, `connected`: host and port of each connection asked for, and made.
+
+    `refused`: how many had the wrong account, or none.
+    """
 
     scheme: str
     port: int = 0
     account: bool = False
+    asked: list[tuple[str, int]] = field(default_factory=list)
     connected: list[tuple[str, int]] = field(default_factory=list)
     refused: int = 0
 
@@ -101,13 +106,15 @@ async def _serve_socks(proxy: Proxy, reader: _Reader, writer: _Writer) -> None:
             await writer.drain()
             return
     kind = (await reader.readexactly(4))[3]
-    address = await reader.readexactly(4 if kind == 1 else (await reader.readexactly(1))[0])
-    host = ".".join(str(byte) for byte in address) if kind == 1 else address.decode()
+    length = {1: 4, 4: 16}.get(kind) or (await reader.readexactly(1))[0]
+    address = await reader.readexactly(length)
+    host = str(ipaddress.ip_address(address)) if kind in {1, 4} else address.decode()
     port = int.from_bytes(await reader.readexactly(2), "big")
     await _join(proxy, host, port, reader, writer, _CONNECTED)
 
 
 async def _join(proxy: Proxy, host: str, port: int, reader: _Reader, writer: _Writer, connected: bytes) -> None:
+    proxy.asked.append((host, port))
     there = await asyncio.open_connection(host, port)
     proxy.connected.append((host, port))
     writer.write(connected)

@@ -54,6 +54,11 @@ def edit(supervisor: Supervisor, statement: str, *values: object) -> None:
     store.close()
 
 
+def so_many(number: int, found: list[Any]) -> bool:
+    """Whether there are so many."""
+    return len(found) >= number
+
+
 @pytest.mark.timeout(300)
 async def test_whatsapp_notices_no_kill_of_the_supervisor_however_long_it_is_away(
     start_supervisor: StartSupervisor, standin: StandIn
@@ -68,13 +73,16 @@ async def test_whatsapp_notices_no_kill_of_the_supervisor_however_long_it_is_awa
     workers, before, paired = await supervisor.workers(), await standin.last_entry(), await supervisor.last_event()
     traffic = Traffic(standin, names, every_seconds=1.0)
     async with traffic:
-        for away_seconds in (0.2, 5.0, 50.0):
+        for times, away_seconds in enumerate((0.2, 5.0, 50.0), 1):
             await asyncio.sleep(1.0)
             await supervisor.kill()
             await asyncio.sleep(away_seconds)
             await supervisor.start()
             await all_open(supervisor, names)
             assert await supervisor.workers() == workers
+            # An event is shown when it is durable; a supervisor that is killed before that has told nobody.
+            told = partial(supervisor.every_event, "adopted", paired)
+            await eventually(told, partial(so_many, 20 * times), 60, "every adoption told")
         await asyncio.sleep(1.0)
     arrived = await traffic.arrived(supervisor)
     assert len(arrived) > 20 * 30, "there was traffic all the time"

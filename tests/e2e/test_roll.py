@@ -76,7 +76,7 @@ async def write_to_whom_is_down(standin: StandIn, names: list[str], after: int) 
 async def test_a_new_version_adopts_the_old_ones_workers_and_rolls_them_over_one_at_a_time(
     start_supervisor: StartSupervisor, standin: StandIn, tmp_path: Path
 ) -> None:
-    supervisor = await start_supervisor()
+    supervisor = await start_supervisor(debuggable=True)  # where its code lies is looked at from outside
     names = ["rolled-a", "rolled-b", "rolled-c"]
     others = ["roll-waits", "roll-parked", "roll-stopped"]
     await pair(supervisor, standin, *names, *others)

@@ -16,7 +16,7 @@ from supervisor.host.reading.processes import OPEN_FILES, ProcessLimit
 from supervisor.host.tuning.optimizer import SystemOptimizer
 
 SCRIPT = ROOT / "scripts" / "demo_system_optimization.py"
-WRITTEN = ("etc/sysctl.d", "etc/security", "var/lib/wasup", "etc/systemd")
+WRITTEN = ("etc/sysctl.d", "etc/security/limits.d", "etc/security/limits.conf", "var/lib/wasup", "etc/systemd")
 
 
 def of_this_machine() -> Mapping[str, object]:

@@ -274,10 +274,10 @@ async def test_it_goes_through_the_sessions_proxy_with_its_account(kind: Any, ac
 async def test_names_are_looked_up_where_the_scheme_says() -> None:
     async with door(takes) as there, socks_proxy() as proxy:
         await look(there.port, host="localhost", proxy=proxy.url)
-        assert proxy.connected[0][0] != "localhost"
+        assert proxy.asked[0][0] in {"127.0.0.1", "::1"}, "by whichever address this machine's own list names first"
         by_proxy = proxy.url.replace("socks5", "socks5h")
         await look(there.port, host="localhost", proxy=by_proxy)
-        assert proxy.connected[-1][0] == "localhost"
+        assert proxy.asked[-1][0] == "localhost"
         unknown = await look(there.port, host="nobody.invalid", proxy=proxy.url)
         assert (unknown.state, unknown.reason) == ("closed", R.DNS), "looked up here: no fault of the proxy's"
 
