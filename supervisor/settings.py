@@ -137,7 +137,7 @@ class Settings(BaseSettings):
     watched_directories: str | None = Field(
         None,
         description="Further directories whose file systems are watched (comma-separated): where logs and backups go. The data "
-        "directory's always is, and that of the log if it is a file.",
+        "directory's always is, and that of the log if it is a file. A relative path is meant from the installation's folder.",
     )
     worker_heartbeat_interval: PositiveMilliseconds = Field(
         5_000, description="How often a worker says that it lives, ms."
@@ -368,7 +368,7 @@ class Settings(BaseSettings):
     def further_directories(self) -> list[Path]:
         """The watched directories, but for the data directory."""
         names = (self.watched_directories or "").split(",")
-        return [Path(name.strip()).expanduser().absolute() for name in names if name.strip()]
+        return [folder() / Path(name.strip()).expanduser() for name in names if name.strip()]
 
     def web_socket_ports(self, api_port: int) -> frozenset[int]:
         """The ports at which a connection is counted as a WebSocket one. `api_port`: the one that the API has got."""

@@ -74,6 +74,8 @@ def test_a_relative_data_directory_is_the_installations_too(
     assert load().data_dir == bare_environment / "numbers"
     monkeypatch.setenv("WHATSAPP_DATA_DIR", str(elsewhere / "own"))
     assert load().data_dir == elsewhere / "own"
+    monkeypatch.setenv("WHATSAPP_WATCHED_DIRECTORIES", f"backups, {elsewhere}")
+    assert load().further_directories() == [bare_environment / "backups", elsewhere]
 
 
 def test_a_folder_that_is_gone_or_closed_to_us_is_no_hindrance(elsewhere: Path, bare_environment: Path) -> None:
