@@ -174,8 +174,11 @@ def test_a_process_is_described_by_what_it_really_has() -> None:
 def test_the_variables_that_count_are_the_processes_own_not_ours() -> None:
     described = []
     for variables in ({}, {"pm_id": "3"}):
-        child = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE, env=variables)
+        pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
+        child = subprocess.Popen([sys.executable, "-c", "input('up\\n')"], env=variables, **pipes)
         try:
+            assert child.stdout is not None
+            child.stdout.readline()  # until then the kernel may still show our own variables, or none
             described.append(describe_limits(child.pid, sessions=5).started_by)
         finally:
             child.communicate(b"\n")
