@@ -24,7 +24,7 @@ PART: Final = "connections"
 CONNECTIONS: Final = 10_000
 READINGS: Final = 30
 MOST_MS: Final = 50.0
-"""What a reading may cost, median (issue 5)."""
+"""What a reading may cost, median: it is made every few seconds, in the loop."""
 OPENING_SECONDS: Final = 60.0
 """How long the accepting end waits for one: nobody stays behind when the other end has failed."""
 SPARE_DESCRIPTORS: Final = 64
