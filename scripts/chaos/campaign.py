@@ -74,7 +74,11 @@ class Campaign:
         """Stop the supervisor and all workers; nothing may be left. Whether that is so."""
         self.report.table()
         self._figures()
-        violations = invariants.not_grown("descriptor", self.stage.descriptors(), self.descriptors, self._allowance())
+        violations: list[Violation] = []
+        if self.stage.process.status is None:  # one that has ended was told of by the step
+            violations += invariants.not_grown(
+                "descriptor", self.stage.descriptors(), self.descriptors, self._allowance()
+            )
         violations += await end(self.stage)
         if violations:
             self.report.broken(violations, self.replay.format(steps=len(self.steps)), self._details(violations))
@@ -172,17 +176,18 @@ class Campaign:
     def _figures(self) -> None:
         sent, seen, lost = self.traffic.ledger.totals()
         log = self.stage.log[self.setup_entries :]
-        self.report.figures(
-            {
-                "logins": str(len(invariants.of_event(log, "login"))),
-                "overlapping logins": str(len(invariants.of_event(log, "overlap"))),
-                "pairings lost": str(len(invariants.of_event(log, "removed", "registered"))),
-                "texts": f"{sent} sent, {seen} shown, {lost} lost (told of above)",
-                "supervisor's memory": f"{self.stage.memory_bytes() / MIB:.0f} MiB, "
-                f"{self.memory_bytes / MIB:.0f} MiB at the start",
-                "supervisor's descriptors": f"{self.stage.descriptors()}, {self.descriptors} at the start",
-            }
-        )
+        figures = {
+            "logins": str(len(invariants.of_event(log, "login"))),
+            "overlapping logins": str(len(invariants.of_event(log, "overlap"))),
+            "pairings lost": str(len(invariants.of_event(log, "removed", "registered"))),
+            "texts": f"{sent} sent, {seen} shown, {lost} lost (told of above)",
+        }
+        if self.stage.process.status is None:
+            memory_mib, before_mib = self.stage.memory_bytes() / MIB, self.memory_bytes / MIB
+            figures["supervisor's memory"] = f"{memory_mib:.0f} MiB, {before_mib:.0f} MiB at the start"
+            descriptors = f"{self.stage.descriptors()}, {self.descriptors} at the start"
+            figures["supervisor's descriptors"] = descriptors
+        self.report.figures(figures)
 
 
 async def _first_look(stage: Stage, traffic: Traffic) -> Look:

@@ -40,6 +40,8 @@ class Report:
     violations: list[Violation] = field(default_factory=list)
     skipped: dict[str, str] = field(default_factory=dict)
     """Faults that this machine does not allow, and why not."""
+    details: list[str] = field(default_factory=list)
+    """What was known when invariants broke."""
 
     def step(self, step: Step, of: int, sessions: Sequence[str], recovery: Recovery, logins: int) -> None:
         """A step is over."""
@@ -67,6 +69,7 @@ class Report:
     def broken(self, violations: Sequence[Violation], replay: str, details: str) -> None:
         """Invariants broke."""
         self.violations += violations
+        self.details.append(details)
         self._show(violations)
         self.console.print(Text(details))
         self.console.print(Text(f"Again: {replay}", style="bold"))
@@ -89,8 +92,10 @@ class Report:
             self.console.print(f"{name} was skipped: {why}", style="yellow")
 
     def verdict(self) -> None:
-        """What broke, once more: of a long log people see the last page first."""
+        """What broke, once more, and what was known then: of a long log people see the last page first."""
         self._show(self.violations)
+        for details in self.details[-1:]:
+            self.console.print(Text(details))
 
     def _show(self, violations: Sequence[Violation]) -> None:
         for violation in violations:
