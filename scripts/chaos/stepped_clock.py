@@ -7,6 +7,7 @@ alone, as a real step of the clock leaves it. What `datetime.now` and SQLite say
 import os
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
@@ -31,7 +32,8 @@ class SteppedClock:
     def time_ns(self) -> int:
         """As time.time_ns."""
         if self._monotonic() >= self._look_at:
-            self._offset_ns = offset_ns(self._file)
+            with suppress(OSError):  # a clock that has no descriptor left for its file goes on as it is: no real one raises
+                self._offset_ns = offset_ns(self._file)
             self._look_at = self._monotonic() + LOOK_SECONDS
         return self._wall_ns() + self._offset_ns
 

@@ -39,18 +39,25 @@ def run() -> None:
     logs.configure(configuration.log_format, configuration.log_level, configuration.secrets())
     for warning in (*settings.unknown_variables(), *settings.file_warnings(configuration.policy_file)):
         log.warning(warning, action="settings")
+    ready = False
+
+    def on_ready(api: str, empty: bool) -> None:
+        nonlocal ready
+        ready = True
+        _first_steps(api, empty)
+
     try:
-        program.run(configuration, _first_steps)
+        program.run(configuration, on_ready)
     except BadPolicy as error:
         fail(f"wasup does not start:\n{error}\n{error.hint}", EXIT_CONFIG)
     except settings.BadSettings as error:
         fail(f"wasup does not start:\n{error}", EXIT_CONFIG)
     except StoreError as error:
-        fail(f"wasup does not start: {error}\n{error.hint}", 1)
+        fail(f"wasup {'ended' if ready else 'does not start'}: {error}\n{error.hint}", 1)
     except Locked as error:
         fail(f"wasup does not start: {error}", 1)
     except OSError as error:
-        fail(f"wasup does not start: {in_words(error)}", 1)
+        fail(f"wasup {'ended' if ready else 'does not start'}: {in_words(error)}", 1)
 
 
 def _first_steps(api: str, empty: bool) -> None:
