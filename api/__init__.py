@@ -1,1 +1,4 @@
-"""HTTP: routes, handlers, one shape for errors. Knows the supervisor; nobody but the program's composition root knows it."""
+"""HTTP: routes, handlers, one shape for errors.
+
+Knows the supervisor; nobody but the program's composition root knows it.
+"""

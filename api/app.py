@@ -1,4 +1,6 @@
-"""The aiohttp application, put together; and its listening socket, as a guest of the program's event loop."""
+"""The aiohttp application, put together; and its listening socket, as a guest of the program's
+event loop.
+"""
 
 import asyncio
 import socket
@@ -47,11 +49,15 @@ from supervisor.watch.host_watch import HostWatch
 from supervisor.watch.performance import Thresholds
 
 MAX_BODY_BYTES: Final = 512 * 1024
-"""The longest text (60,000 characters) fits even when every character is written as a JSON escape."""
+"""The longest text (60,000 characters) fits even when every character is written as a JSON
+escape.
+"""
 MAX_IMPORTS: Final = 4
 """Imports that may be sent at once; they are read one at a time."""
 BACKLOG: Final = 128
-"""What the kernel accepts for us in advance; so many descriptors at the most are taken for a moment above the API's own share."""
+"""What the kernel accepts for us in advance; so many descriptors at the most are taken for a moment
+above the API's own share.
+"""
 SHUTDOWN_SECONDS: Final = 2.0
 """How long calls under way (long polls above all) may go on when the program stops."""
 
@@ -73,15 +79,24 @@ class Parts:
     alerts: Alerts
 
 
-def create_app(parts: Parts, token: str | None, connections: int, everybody: bool = False) -> web.Application:
+def create_app(
+    parts: Parts, token: str | None, connections: int, everybody: bool = False
+) -> web.Application:
     """The application. `connections`: how many there may be at once.
 
-    `token`: what every call must carry. Without one, processes of our own user and root may call; or `everybody`'s on this machine.
+    `token`: what every call must carry. Without one, processes of our own user and root may call;
+    or `everybody`'s on this machine.
     """
     commands, most = Commands(), most_connections(connections)
     users = None if everybody else own_users()
     prepare()
-    middlewares = [errors_as_json, refuse_other_sites, guard(token, users), refuse_encodings, commands.carry_through]
+    middlewares = [
+        errors_as_json,
+        refuse_other_sites,
+        guard(token, users),
+        refuse_encodings,
+        commands.carry_through,
+    ]
     app = web.Application(middlewares=middlewares, client_max_size=MAX_BODY_BYTES)
     app.on_cleanup.append(commands.end)
     app[CONNECTIONS] = most
@@ -102,7 +117,10 @@ def create_app(parts: Parts, token: str | None, connections: int, everybody: boo
 
 
 def bind(host: str, port: int) -> socket.socket:
-    """Take the address, so that a conflict shows before anything is started. Calls wait until `serving`. Raises OSError."""
+    """Take the address, so that a conflict shows before anything is started.
+
+    Calls wait until `serving`. Raises OSError.
+    """
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     return socket.create_server((host, port), family=family, backlog=BACKLOG)
 
@@ -111,7 +129,11 @@ def bind(host: str, port: int) -> socket.socket:
 async def serving(app: web.Application, listener: socket.socket) -> AsyncIterator[None]:
     """Answer calls while the block runs."""
     runner = web.AppRunner(
-        app, access_log=None, shutdown_timeout=SHUTDOWN_SECONDS, handle_signals=False, handler_cancellation=True
+        app,
+        access_log=None,
+        shutdown_timeout=SHUTDOWN_SECONDS,
+        handle_signals=False,
+        handler_cancellation=True,
     )
     await runner.setup()
     answering = runner.server
@@ -119,7 +141,9 @@ async def serving(app: web.Application, listener: socket.socket) -> AsyncIterato
     door = Door(app[CONNECTIONS])
     try:
         loop = asyncio.get_running_loop()
-        accepting = await loop.create_server(lambda: Connection(answering, door), sock=listener, backlog=BACKLOG)
+        accepting = await loop.create_server(
+            lambda: Connection(answering, door), sock=listener, backlog=BACKLOG
+        )
         door.open()
         try:
             yield

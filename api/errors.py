@@ -1,4 +1,6 @@
-"""Errors as HTTP: one JSON shape, `{"error": {"code", "message", "hint"}}`; the status is decided here and nowhere else."""
+"""Errors as HTTP: one JSON shape, `{"error": {"code", "message", "hint"}}`; the status is decided
+here and nowhere else.
+"""
 
 import math
 import re
@@ -114,7 +116,9 @@ WORKER_STATUS: Final[Mapping[str, int]] = {
     "refused": 502,
     "failed": 502,
 }
-"""Statuses of what comes back from a worker: what it refused itself, and (502) what WhatsApp refused or Baileys could not do."""
+"""Statuses of what comes back from a worker: what it refused itself, and (502) what WhatsApp
+refused or Baileys could not do.
+"""
 
 WORKER_HINTS: Final[Mapping[str, str]] = {
     "already_paired": "It is linked to a phone already. For another number create another session.",
@@ -147,17 +151,29 @@ async def errors_as_json(request: web.Request, handler: Handler) -> web.StreamRe
     except WasupError as error:
         return _from_wasup(error)
     except TimeoutError:
-        return error_response(504, "timed_out", "The worker did not answer in time.", WorkerError.hint)
+        return error_response(
+            504, "timed_out", "The worker did not answer in time.", WorkerError.hint
+        )
     except Exception:
-        log.exception("an error of this program", action="api_error", method=request.method, route=_route(request))
-        return error_response(500, "internal_error", "The supervisor made an error.", WasupError.hint)
+        log.exception(
+            "an error of this program",
+            action="api_error",
+            method=request.method,
+            route=_route(request),
+        )
+        return error_response(
+            500, "internal_error", "The supervisor made an error.", WasupError.hint
+        )
 
 
 def error_response(status: int, code: str, message: str, hint: str) -> web.Response:
     """The one shape."""
     content = {"error": {"code": code, "message": message, "hint": hint}}
     return web.Response(
-        body=msgspec.json.encode(content) + b"\n", status=status, content_type="application/json", charset="utf-8"
+        body=msgspec.json.encode(content) + b"\n",
+        status=status,
+        content_type="application/json",
+        charset="utf-8",
     )
 
 
@@ -187,7 +203,9 @@ def _from_wasup(error: WasupError) -> web.Response:
 def from_http(error: web.HTTPException) -> web.Response:
     """An error of aiohttp's own, in the one shape."""
     code = error.reason.lower().replace(" ", "_")
-    response = error_response(error.status, code, f"{error.reason}.", HINTS.get(error.status, WasupError.hint))
+    response = error_response(
+        error.status, code, f"{error.reason}.", HINTS.get(error.status, WasupError.hint)
+    )
     for name in ("Allow", "WWW-Authenticate"):
         if name in error.headers:
             response.headers[name] = error.headers[name]

@@ -1,7 +1,9 @@
-"""Reading an import in a process of its own: whatever the body holds, neither decoding it nor checking it keeps the supervisor's loop.
+"""Reading an import in a process of its own: whatever the body holds, neither decoding it nor
+checking it keeps the supervisor's loop.
 
-A thread would not do: decoding a few megabytes is one call of C that lets nobody else have the interpreter, for a second and more.
-The process inherits no setting and no secret, and has a bound on its memory and its time.
+A thread would not do: decoding a few megabytes is one call of C that lets nobody else have the
+interpreter, for a second and more. The process inherits no setting and no secret, and has a bound
+on its memory and its time.
 """
 
 import asyncio
@@ -28,7 +30,9 @@ PASSED_ON: Final = ("PATH", "LANG", "LC_ALL", "HOME")
 
 
 class Import(msgspec.Struct, forbid_unknown_fields=True):
-    """Body of POST /sessions/{id}/import: credentials and keys as `{kind, name, value}`, values as Baileys writes them to JSON."""
+    """Body of POST /sessions/{id}/import: credentials and keys as `{kind, name, value}`, values as
+    Baileys writes them to JSON.
+    """
 
     entries: list[KeyEntry]
     start: bool = True
@@ -36,7 +40,10 @@ class Import(msgspec.Struct, forbid_unknown_fields=True):
 
 
 class ReadImport(msgspec.Struct, array_like=True):
-    """What the process answers. `problem`: why it cannot be taken, with a hint (empty: the form of the body is the hint)."""
+    """What the process answers.
+
+    `problem`: why it cannot be taken, with a hint (empty: the form of the body is the hint).
+    """
 
     entries: list[tuple[str, str, bytes]] = []
     start: bool = True
@@ -83,7 +90,10 @@ def read(body: bytes) -> ReadImport:
     except UNREADABLE as error:
         return ReadImport(problem=f"The body cannot be used: {error}.")
     if len(given.entries) > MAX_ENTRIES:
-        hint = f"It may have {MAX_ENTRIES}. While no supervisor runs, `wasup sessions import` takes more."
+        hint = (
+            f"It may have {MAX_ENTRIES}. While no supervisor runs, `wasup sessions import` takes"
+            " more."
+        )
         return ReadImport(problem=f"It has {len(given.entries)} entries.", hint=hint)
     try:
         accepted = baileys_folders.accept(given.entries)

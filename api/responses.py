@@ -14,30 +14,47 @@ T = TypeVar("T")
 def json(value: Any, status: int = 200) -> web.Response:
     """A JSON answer."""
     return web.Response(
-        body=msgspec.json.encode(value) + b"\n", status=status, content_type="application/json", charset="utf-8"
+        body=msgspec.json.encode(value) + b"\n",
+        status=status,
+        content_type="application/json",
+        charset="utf-8",
     )
 
 
 async def body(request: web.Request, kind: type[T]) -> T:
-    """The request's body as that type. Raises BadRequest with what is wrong and where, RequestEntityTooLarge."""
+    """The request's body as that type.
+
+    Raises BadRequest with what is wrong and where, RequestEntityTooLarge.
+    """
     raw = await raw_body(request, kind)
     try:
         return msgspec.json.decode(raw, type=kind)
     except UNREADABLE as error:
-        raise BadRequest(f"The body cannot be used: {error}.", f"Send JSON: {describe(kind)}.") from None
+        raise BadRequest(
+            f"The body cannot be used: {error}.", f"Send JSON: {describe(kind)}."
+        ) from None
 
 
 async def raw_body(request: web.Request, kind: type[Any]) -> bytes:
-    """The request's body, not empty, as it came. Raises BadRequest, RequestEntityTooLarge. `kind`: what it should be, for the hints."""
+    """The request's body, not empty, as it came.
+
+    Raises BadRequest, RequestEntityTooLarge. `kind`: what it should be, for the hints.
+    """
     try:
         raw = await request.read()
     except web.HTTPRequestEntityTooLarge:
         most = f"{request.client_max_size // 1024} KiB"
-        raise RequestEntityTooLarge("Request Entity Too Large.", f"A body of this call may have {most}.") from None
+        raise RequestEntityTooLarge(
+            "Request Entity Too Large.", f"A body of this call may have {most}."
+        ) from None
     except ConnectionError:  # nobody hears it
-        raise BadRequest("The caller hung up before the body was whole.", f"Send JSON: {describe(kind)}.") from None
+        raise BadRequest(
+            "The caller hung up before the body was whole.", f"Send JSON: {describe(kind)}."
+        ) from None
     except web.RequestPayloadError as error:
-        raise BadRequest(f"The body cannot be read: {type(error).__name__}.", f"Send JSON: {describe(kind)}.") from None
+        raise BadRequest(
+            f"The body cannot be read: {type(error).__name__}.", f"Send JSON: {describe(kind)}."
+        ) from None
     if not raw.strip():
         raise BadRequest("The body is empty.", f"Send JSON: {describe(kind)}.")
     return raw
@@ -46,4 +63,8 @@ async def raw_body(request: web.Request, kind: type[Any]) -> bytes:
 def describe(kind: Any) -> str:
     """A body type in words, for hints."""
     fields = msgspec.structs.fields(kind)
-    return "{" + ", ".join(f'"{f.encode_name}"' + ("" if f.required else " (optional)") for f in fields) + "}"
+    return (
+        "{"
+        + ", ".join(f'"{f.encode_name}"' + ("" if f.required else " (optional)") for f in fields)
+        + "}"
+    )

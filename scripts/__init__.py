@@ -1,1 +1,3 @@
-"""One file per command of the project; `lab` starts the real parts for demo, benchmarks and tests."""
+"""One file per command of the project; `lab` starts the real parts for demo, benchmarks and
+tests.
+"""

@@ -1,6 +1,8 @@
-"""`make test`: Node's two suites beside Python's, which mostly wait for real processes; the exit status is 0 only if all three have passed.
+"""`make test`: Node's two suites beside Python's, which mostly wait for real processes; the exit
+status is 0 only if all three have passed.
 
-pytest is shown as it runs, with the arguments given here. What Node's suites say is shown when each is over, and whole only if it failed.
+pytest is shown as it runs, with the arguments given here. What Node's suites say is shown when each
+is over, and whole only if it failed.
 """
 
 import os
@@ -16,13 +18,14 @@ from typing import Final
 ROOT: Final = Path(__file__).resolve().parent.parent
 SUITES: Final = {
     "worker": ("sessions/worker", "--test-concurrency=1"),
-    "stand-in": ("scripts/standin", "--test-concurrency=1", "--test-force-exit"),  # Baileys leaves timers of minutes
+    # Baileys leaves timers of minutes
+    "stand-in": ("scripts/standin", "--test-concurrency=1", "--test-force-exit"),
 }
 """Where each of Node's suites is, and node's options."""
 ANNOUNCEMENT: Final = (
-    "All tests: the worker's and the stand-in's (Node), beside unit, store, end-to-end, pm2 and simulation tests (Python, pytest).\n"
-    "    They start real supervisors, workers and databases: some 10 to 15 minutes on two cores, less on more. "
-    "`make test-unit` takes one."
+    "All tests: the worker's and the stand-in's (Node), beside unit, store, end-to-end, pm2 and"
+    " simulation tests (Python, pytest).\n    They start real supervisors, workers and databases:"
+    " some 10 to 15 minutes on two cores, less on more. `make test-unit` takes one."
 )
 
 
@@ -60,12 +63,17 @@ class NodeSuites:
 
     def _tell(self, name: str, status: int, said: str, seconds: float) -> None:
         counts = dict(re.findall(r"^\S (tests|pass|fail|skipped) (\d+)$", said, re.MULTILINE))
-        words = ", ".join(f"{count} {what}" for what, count in counts.items() if what != "tests" and count != "0")
+        words = ", ".join(
+            f"{count} {what}" for what, count in counts.items() if what != "tests" and count != "0"
+        )
         if status != 0:
             self.failed.append(name)
             print(f"\n{said}", flush=True)
         verdict = "passed" if status == 0 else f"FAILED with status {status}"
-        print(f"\n==> Node, {name}: {verdict} ({words or 'no test was run'}) in {seconds:.0f} s", flush=True)
+        print(
+            f"\n==> Node, {name}: {verdict} ({words or 'no test was run'}) in {seconds:.0f} s",
+            flush=True,
+        )
 
 
 def main(pytest_arguments: list[str]) -> int:
@@ -75,13 +83,18 @@ def main(pytest_arguments: list[str]) -> int:
     beside = threading.Thread(target=node.run)
     beside.start()
     try:
-        python = subprocess.run([sys.executable, "-m", "pytest", *pytest_arguments], cwd=ROOT).returncode
+        python = subprocess.run(
+            [sys.executable, "-m", "pytest", *pytest_arguments], cwd=ROOT
+        ).returncode
         beside.join()
     except KeyboardInterrupt:
         node.end()
         return 130
     failed = [*(["Python"] if python else []), *(f"Node's {name}" for name in node.failed)]
-    print(f"==> {'FAILED: ' + ', '.join(failed) if failed else 'All passed'}, after {time.monotonic() - began:.0f} s")
+    print(
+        f"==> {'FAILED: ' + ', '.join(failed) if failed else 'All passed'}, after"
+        f" {time.monotonic() - began:.0f} s"
+    )
     return python or int(bool(node.failed))
 
 

@@ -2,9 +2,10 @@
 
 Real supervisor, real workers, real Baileys; only WhatsApp is played.
 
-Five sessions are paired by played phones, text both ways, and are then hit by a drop, an outage, two kill -9 (of a worker, then of the
-supervisor itself) and an unlink; each is healed or explained before your eyes. It stays up until Ctrl-C. DEMO_SECONDS=n ends it by
-itself, n seconds after its start but not before the story is told; the exit status is 0 only if everything healed.
+Five sessions are paired by played phones, text both ways, and are then hit by a drop, an outage,
+two kill -9 (of a worker, then of the supervisor itself) and an unlink; each is healed or explained
+before your eyes. It stays up until Ctrl-C. DEMO_SECONDS=n ends it by itself, n seconds after its
+start but not before the story is told; the exit status is 0 only if everything healed.
 """
 
 import asyncio
@@ -33,7 +34,13 @@ SESSIONS: Final = tuple(f"loja-{n}" for n in range(1, 6))
 STEP_SECONDS: Final = 90.0
 """No fault may take longer to heal; each usually takes a few seconds."""
 OUTAGE_SECONDS: Final = 4
-COLOURS: Final = {"open": "green", "parked": "red", "qr": "cyan", "waiting": "yellow", "held": "yellow"}
+COLOURS: Final = {
+    "open": "green",
+    "parked": "red",
+    "qr": "cyan",
+    "waiting": "yellow",
+    "held": "yellow",
+}
 
 
 WIDE: Final = 110
@@ -42,7 +49,10 @@ WIDE: Final = 110
 
 @dataclass(slots=True)
 class Screen:
-    """What is shown: the story, line by line, and below it a table that stays. Plain lines where there is no terminal."""
+    """What is shown: the story, line by line, and below it a table that stays.
+
+    Plain lines where there is no terminal.
+    """
 
     console: Console = field(default_factory=Console)
     sessions: list[dict[str, Any]] = field(default_factory=list)
@@ -54,7 +64,10 @@ class Screen:
     """What each session's counter showed last; it begins anew with each supervisor."""
 
     def tell(self, mark: str, text: str, style: str = "") -> None:
-        """Add a line to the story. It scrolls, however small the terminal is; the table stays below."""
+        """Add a line to the story.
+
+        It scrolls, however small the terminal is; the table stays below.
+        """
         self.console.print(Text(f"{mark} {text}", style=style))
 
     def begin(self, text: str) -> None:
@@ -69,7 +82,10 @@ class Screen:
         """The sessions as they are now."""
         self.sessions = sessions
         for session in sessions:
-            shown, before = session["performance"]["messagesProcessed"], self._counted.get(session["id"], 0)
+            shown, before = (
+                session["performance"]["messagesProcessed"],
+                self._counted.get(session["id"], 0),
+            )
             self.messages[session["id"]] += shown - before if shown >= before else shown
             self._counted[session["id"]] = shown
         if self.live is not None:
@@ -121,7 +137,9 @@ class Demo:
         """Create a session, and play the phone that scans its QR."""
         await self.supervisor.must("POST", "/sessions", {"id": session})
         await self.supervisor.wait_state(session, "qr", seconds=STEP_SECONDS)
-        await self.standin.scan((await self.supervisor.get(f"/sessions/{session}/qr"))["qr"], name=session)
+        await self.standin.scan(
+            (await self.supervisor.get(f"/sessions/{session}/qr"))["qr"], name=session
+        )
         await self.supervisor.wait_state(session, "open", seconds=STEP_SECONDS)
 
     async def reopened(self, *sessions: str, after: int) -> None:
@@ -135,7 +153,10 @@ class Demo:
             )
 
     async def _changes(self, session: str, after: int) -> list[str]:
-        return [event["data"]["state"] for event in await self.supervisor.events("state", session, after)]
+        return [
+            event["data"]["state"]
+            for event in await self.supervisor.events("state", session, after)
+        ]
 
 
 Step = Callable[[Demo], Awaitable[str]]
@@ -154,7 +175,9 @@ async def messages(demo: Demo) -> str:
     )
     await eventually(lambda: demo.standin.messages("loja-1"), seconds=STEP_SECONDS)
     await demo.standin.send_text("loja-1", "5511988887777", "Obrigado!")
-    received = await eventually(lambda: demo.supervisor.events("message", "loja-1"), seconds=STEP_SECONDS)
+    received = await eventually(
+        lambda: demo.supervisor.events("message", "loja-1"), seconds=STEP_SECONDS
+    )
     return f"text out, acked as {sent['id']}; text in, decrypted: {received[-1]['data']['text']!r}"
 
 
@@ -172,7 +195,10 @@ async def outage(demo: Demo) -> str:
     await demo.standin.fault("refuse", how="503", seconds=OUTAGE_SECONDS)
     await demo.standin.fault("drop")
     await demo.reopened(*SESSIONS, after=after)
-    return f"all dropped, and HTTP 503 for {OUTAGE_SECONDS} s (Baileys reports nothing of that): all open again"
+    return (
+        f"all dropped, and HTTP 503 for {OUTAGE_SECONDS} s (Baileys reports nothing of that): all"
+        " open again"
+    )
 
 
 async def kill(demo: Demo) -> str:
@@ -188,7 +214,9 @@ async def kill(demo: Demo) -> str:
 
 
 async def adoption(demo: Demo) -> str:
-    """The supervisor itself is killed with -9; what comes in meanwhile waits in the workers for its successor."""
+    """The supervisor itself is killed with -9; what comes in meanwhile waits in the workers for its
+    successor.
+    """
     before = await demo.standin.last_entry()
     await demo.supervisor.kill()
     text = "Ainda estão aí?"
@@ -205,14 +233,20 @@ async def adoption(demo: Demo) -> str:
     noticed = await demo.standin.log("login", "logout", after=before)
     if noticed:
         raise LabError(f"WhatsApp noticed: {noticed}")
-    return "supervisor killed with -9: its successor adopts all five open sockets; no login, and a text meanwhile shown once"
+    return (
+        "supervisor killed with -9: its successor adopts all five open sockets; no login, and a"
+        " text meanwhile shown once"
+    )
 
 
 async def unlink(demo: Demo) -> str:
     """Somebody unlinks loja-5 on the phone."""
     await demo.standin.call("POST", "/unlink", {"session": "loja-5"})
     parked = await demo.supervisor.wait_state("loja-5", "parked", seconds=STEP_SECONDS)
-    return f"loja-5 unlinked on the phone: parked and explained: {parked['reconnection']['humanAction']}"
+    return (
+        "loja-5 unlinked on the phone: parked and explained:"
+        f" {parked['reconnection']['humanAction']}"
+    )
 
 
 STORY: Final[tuple[Step, ...]] = (five_sessions, messages, drop, outage, kill, adoption, unlink)
@@ -223,7 +257,7 @@ async def tell(demo: Demo) -> bool:
     well = True
     for step in STORY:
         began = time.monotonic()
-        demo.screen.begin((step.__doc__ or "").rstrip("."))
+        demo.screen.begin(" ".join((step.__doc__ or "").split()).rstrip("."))
         try:
             told = await step(demo)
         except LabError as error:
@@ -235,7 +269,8 @@ async def tell(demo: Demo) -> bool:
     await demo.look()
     overlaps = await demo.standin.log("overlap")
     demo.screen.tell(
-        "✔" if not overlaps else "✘", f"two logins of one device at a time, by the server's log: {len(overlaps)}"
+        "✔" if not overlaps else "✘",
+        f"two logins of one device at a time, by the server's log: {len(overlaps)}",
     )
     return well and not overlaps
 
@@ -261,16 +296,26 @@ async def run(seconds: float | None) -> int:
         await supervisor.start()
         demo = Demo(screen, standin, supervisor)
         if screen.console.is_terminal:
-            screen.live = stack.enter_context(Live(screen.draw(), console=screen.console, refresh_per_second=8))
+            screen.live = stack.enter_context(
+                Live(screen.draw(), console=screen.console, refresh_per_second=8)
+            )
         watching = asyncio.create_task(demo.watch())
         stack.callback(watching.cancel)
         told = await unless_stopped(stopped, tell(demo))
         if told is None:
             return 130
         well = told == (True,)
-        screen.tell(*(("✔", "everything healed", "bold green") if well else ("✘", "not everything healed", "bold red")))
+        screen.tell(
+            *(
+                ("✔", "everything healed", "bold green")
+                if well
+                else ("✘", "not everything healed", "bold red")
+            )
+        )
         screen.tell("→", f"look around: curl {supervisor.api}/reconnection-status", "bold")
-        await stay(screen, stopped, None if seconds is None else seconds - (time.monotonic() - began))
+        await stay(
+            screen, stopped, None if seconds is None else seconds - (time.monotonic() - began)
+        )
         return 0 if well else 1
 
 
@@ -280,11 +325,15 @@ async def stay(screen: Screen, stopped: asyncio.Event, left_seconds: float | Non
     end = None if left_seconds is None else loop.time() + left_seconds
     while not stopped.is_set() and (end is None or loop.time() < end):
         rest = None if end is None else max(0, round(end - loop.time()))
-        screen.begin("Ctrl-C ends the demo" + ("" if rest is None else f"; it ends by itself in {rest} s"))
+        screen.begin(
+            "Ctrl-C ends the demo" + ("" if rest is None else f"; it ends by itself in {rest} s")
+        )
         pause = 1.0 if screen.live is not None else None
         with suppress(TimeoutError):
             left = None if end is None else max(0.0, end - loop.time())
-            await asyncio.wait_for(stopped.wait(), pause if left is None else min(left, pause or left))
+            await asyncio.wait_for(
+                stopped.wait(), pause if left is None else min(left, pause or left)
+            )
 
 
 def _port() -> int:

@@ -1,14 +1,18 @@
-"""The whole tour of the host: diagnosis, plan, both files written and rolled back in a copy, validations, readings under load, capacity.
+"""The whole tour of the host: diagnosis, plan, both files written and rolled back in a copy,
+validations, readings under load, capacity.
 
     scripts/demo_system_optimization.py [--sessions N] [--connections N]
 
-It changes nothing on this machine: what is written is written into a temporary copy of the files in question, which is gone at the end. It
-takes less than a minute and needs neither root nor a supervisor. Exit status: 0 the tour came to its end and the copy was as before;
-1 something did not hold; 2 it was used wrongly; 130 Ctrl-C.
+It changes nothing on this machine: what is written is written into a temporary copy of the files in
+question, which is gone at the end. It takes less than a minute and needs neither root nor a
+supervisor. Exit status: 0 the tour came to its end and the copy was as before; 1 something did not
+hold; 2 it was used wrongly; 130 Ctrl-C.
 """
 
 if __name__ == "__main__":  # the system's Python has neither the project nor its packages
-    __import__("scripts.project_python" if __package__ else "project_python", fromlist=["enter"]).enter()
+    __import__(
+        "scripts.project_python" if __package__ else "project_python", fromlist=["enter"]
+    ).enter()
 
 import argparse
 import asyncio
@@ -55,7 +59,9 @@ COPIED: Final = (
     "usr/lib/sysctl.d",
     "usr/local/lib/sysctl.d",
 )
-"""What decides about kernel values and limits on a Linux system; nothing else is copied, least of all /etc/security/opasswd."""
+"""What decides about kernel values and limits on a Linux system; nothing else is copied, least of
+all /etc/security/opasswd.
+"""
 
 
 class DidNotHold(Exception):
@@ -66,14 +72,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Give the tour; the exit status."""
     given = _parse(arguments)
     if sys.platform != "linux":
-        print("The tour needs Linux. Here: scripts/optimize_system.py, which diagnoses.", file=sys.stderr)
+        print(
+            "The tour needs Linux. Here: scripts/optimize_system.py, which diagnoses.",
+            file=sys.stderr,
+        )
         return 2
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # the copy is to be gone then, too
     try:
         with tempfile.TemporaryDirectory(prefix="wasup-tour-") as directory:
             _tour(Path(directory), given.sessions, given.connections)
     except KeyboardInterrupt:
-        print("\nInterrupted. Nothing on this machine was changed, and the copy is gone.", file=sys.stderr)
+        print(
+            "\nInterrupted. Nothing on this machine was changed, and the copy is gone.",
+            file=sys.stderr,
+        )
         return 130
     except (DidNotHold, OSError) as error:
         print(f"\nThe tour ends here: {error}", file=sys.stderr)
@@ -85,28 +97,47 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _tour(directory: Path, sessions: int, connections: int) -> None:
     optimizer = SystemOptimizer(sessions)
     found = optimizer.look()
-    _step(1, f"Diagnosis: what {sessions:,} sessions want of this host, and what it has (scripts/optimize_system.py)")
+    _step(
+        1,
+        f"Diagnosis: what {sessions:,} sessions want of this host, and what it has"
+        " (scripts/optimize_system.py)",
+    )
     _say(limits_table(found.before))
     _step(2, "The plan: what root would change here. It is only shown")
-    _say(plan_lines(found.plan) or ["Nothing: every value that a file can set is as wanted, or better."])
+    _say(
+        plan_lines(found.plan)
+        or ["Nothing: every value that a file can set is as wanted, or better."]
+    )
     _step(3, "The same in a copy: written, read back, done twice, rolled back (--root)")
     apply_in_a_copy(directory / "copy", sessions)
-    _step(4, "Six validations of what a process gets here, with real connections (scripts/test_system_optimization.py)")
+    _step(
+        4,
+        "Six validations of what a process gets here, with real connections"
+        " (scripts/test_system_optimization.py)",
+    )
     validate(directory)
     _step(
         5,
-        f"Readings: before, with {connections:,} connections on loopback, and after (scripts/monitor_websocket_resources.py)",
+        f"Readings: before, with {connections:,} connections on loopback, and after"
+        " (scripts/monitor_websocket_resources.py)",
     )
     asyncio.run(watch(connections))
-    _step(6, "Capacity: how many sessions fit (`wasup capacity` measures it on the workers of a running supervisor)")
+    _step(
+        6,
+        "Capacity: how many sessions fit (`wasup capacity` measures it on the workers of a running"
+        " supervisor)",
+    )
     _say(capacity_lines(sessions))
 
 
-# --- the steps ------------------------------------------------------------------------------------------------------------
+# --- the steps ------------------------------------------------------------------------------------
 
 
 def apply_in_a_copy(root: Path, sessions: int) -> None:
-    """Apply, apply again, roll back, in a copy of this machine's files. Raises DidNotHold, OSError."""
+    """Apply, apply again, roll back, in a copy of this machine's files.
+
+    Raises DidNotHold, OSError.
+    """
     copied = copy_files(root)
     before = fingerprint(root)
     print(f"{copied} files are copied to {root}.")
@@ -116,7 +147,9 @@ def apply_in_a_copy(root: Path, sessions: int) -> None:
     _must(not applied.failures, f"in the copy: {'; '.join(applied.failures)}")
     _must(applied.action in {Action.APPLIED, Action.NOTHING}, f"the copy says {applied.action}")
     again = optimizer.apply()
-    _must(again.action is Action.NOTHING, f"a second run changed something: {'; '.join(again.done)}")
+    _must(
+        again.action is Action.NOTHING, f"a second run changed something: {'; '.join(again.done)}"
+    )
     print(f"A second run: {again.action}.")
     back = optimizer.rollback()
     _say([f"  {done}" for done in back.done])
@@ -126,23 +159,36 @@ def apply_in_a_copy(root: Path, sessions: int) -> None:
 
 
 def validate(directory: Path) -> None:
-    """Run the six validations as a process of their own: its limits are those that a plain process gets. Raises DidNotHold if that fails."""
+    """Run the six validations as a process of their own: its limits are those that a plain process
+    gets. Raises DidNotHold if that fails.
+    """
     command = [sys.executable, str(VALIDATIONS), "--report-dir", str(directory)]
     ended = subprocess.run(
-        command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+        command,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
     )
     _say(ended.stdout.rstrip().splitlines())
-    _must(ended.returncode in {0, 1}, f"the validations could not be run (exit status {ended.returncode})")
+    _must(
+        ended.returncode in {0, 1},
+        f"the validations could not be run (exit status {ended.returncode})",
+    )
     if ended.returncode:
         print("Some did not pass; each says what to do.")
 
 
 async def watch(connections: int) -> None:
-    """A few readings while so many real connections come and go. Raises DidNotHold when this process may not open as many."""
+    """A few readings while so many real connections come and go.
+
+    Raises DidNotHold when this process may not open as many.
+    """
     may, needed = process_limits(os.getpid())[OPEN_FILES].soft, 2 * connections + SPARE_DESCRIPTORS
     if may is not None and may < needed:
         raise DidNotHold(
-            f"{connections:,} connections need {needed:,} descriptors, and a process may open {may:,} here (`ulimit -n`)."
+            f"{connections:,} connections need {needed:,} descriptors, and a process may open"
+            f" {may:,} here (`ulimit -n`)."
         )
     monitor = ResourceMonitor()
     async with _listening() as port:
@@ -154,7 +200,10 @@ async def watch(connections: int) -> None:
                 await _read(host, port, monitor)
             reading = monitor.readings[-1].connections
             counted = reading.by_port.get(port, 0) if reading is not None else 0
-            _must(counted >= connections, f"{connections} connections are open, and {counted} were counted")
+            _must(
+                counted >= connections,
+                f"{connections} connections are open, and {counted} were counted",
+            )
         await _read(host, port, monitor)
 
 
@@ -169,7 +218,8 @@ def capacity_lines(sessions: int) -> list[str]:
         cpu_cores=0.0,
         tasks=own.threads,
         descriptors=own.descriptors or 0,
-        max_descriptors=process_limits(pid)[OPEN_FILES].hard,  # the supervisor raises its own to the hard one
+        # the supervisor raises its own to the hard one
+        max_descriptors=process_limits(pid)[OPEN_FILES].hard,
         runs_as_root=os.geteuid() == 0,
         started_by=described.started_by,
     )
@@ -177,18 +227,25 @@ def capacity_lines(sessions: int) -> list[str]:
     limits = host_limits(sample, read_facts(), read_kernel_use(), use, GATE_RATE, sessions)
     told = forecast(Measured(sessions=0), limits, sessions)
     ends = [
-        f"  {row.name:38} {'no end' if row.more_sessions is None else f'{row.more_sessions:,} sessions':>18}"
+        f"  {row.name:38}"
+        f" {'no end' if row.more_sessions is None else f'{row.more_sessions:,} sessions':>18}"
         + (f"   {amount(row.missing, row.unit)} missing" if row.missing else "")
         for row in told.rows
     ]
     limits_told = [
-        f"  {finding.words}" + (f". {finding.remedy}" if finding.remedy else "") for finding in described.findings
+        f"  {finding.words}" + (f". {finding.remedy}" if finding.remedy else "")
+        for finding in described.findings
     ]
     manager = described.started_by.manager
-    return [told.words, *ends, f"The limits of this very process, which {manager} has started:", *limits_told]
+    return [
+        told.words,
+        *ends,
+        f"The limits of this very process, which {manager} has started:",
+        *limits_told,
+    ]
 
 
-# --- small tools ----------------------------------------------------------------------------------------------------------
+# --- small tools ----------------------------------------------------------------------------------
 
 
 def copy_files(root: Path, source: Path = Path("/")) -> int:
@@ -197,7 +254,8 @@ def copy_files(root: Path, source: Path = Path("/")) -> int:
     (root / "etc").mkdir(parents=True)
     for name in COPIED:
         for file in [source / name, *sorted((source / name).glob("*"))]:
-            if file.is_file() and os.access(file, os.R_OK):  # what a link leads to is copied, not the link
+            if file.is_file() and os.access(file, os.R_OK):
+                # what a link leads to is copied, not the link
                 target = root / file.relative_to(source)
                 target.parent.mkdir(parents=True, exist_ok=True)
                 shutil.copy2(file, target)
@@ -251,7 +309,9 @@ async def _connected(port: int, connections: int) -> AsyncIterator[None]:
 async def _close(writers: Sequence[asyncio.StreamWriter]) -> None:
     for writer in writers:
         writer.close()
-    ends = await asyncio.gather(*(writer.wait_closed() for writer in writers), return_exceptions=True)
+    ends = await asyncio.gather(
+        *(writer.wait_closed() for writer in writers), return_exceptions=True
+    )
     for end in ends:  # the other end may have been quicker, with a reset: closed it is
         if isinstance(end, BaseException) and not isinstance(end, ConnectionError):
             raise end
@@ -280,7 +340,10 @@ def _must(holds: bool, otherwise: str) -> None:
 
 
 def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="demo_system_optimization.py", description=(__doc__ or "").partition("\n")[0])
+    parser = argparse.ArgumentParser(
+        prog="demo_system_optimization.py",
+        description=" ".join((__doc__ or "").partition("\n\n")[0].split()),
+    )
     parser.add_argument(
         "--sessions",
         type=_from_1_to(SESSIONS_MOST),

@@ -1,6 +1,8 @@
-"""Draw the docs that are made from the code: the state diagram, the tables of docs/host.md, docs/reference.md and docs/close-reasons.md.
+"""Draw the docs that are made from the code: the state diagram, the tables of docs/host.md,
+docs/reference.md and docs/close-reasons.md.
 
-`python -m scripts.generate_docs` writes them; `--check` says whether they are true (a test does the same).
+`python -m scripts.generate_docs` writes them; `--check` says whether they are true (a test does the
+same).
 """
 
 import inspect
@@ -30,14 +32,20 @@ REFERENCE: Final = ROOT / "docs" / "reference.md"
 CLOSE_REASONS: Final = ROOT / "docs" / "close-reasons.md"
 HOST: Final = ROOT / "docs" / "host.md"
 FLEETS: Final = (500, 5000)
-"""Sizes for which docs/host.md shows what is wanted: the one that is taken when none is named, and the largest that wasup is for."""
-_DIAGRAM: Final = re.compile(r"(?<=<!-- state diagram: generated -->\n).*?(?=<!-- end of state diagram -->)", re.DOTALL)
+"""Sizes for which docs/host.md shows what is wanted: the one that is taken when none is named, and
+the largest that wasup is for.
+"""
+_DIAGRAM: Final = re.compile(
+    r"(?<=<!-- state diagram: generated -->\n).*?(?=<!-- end of state diagram -->)", re.DOTALL
+)
 
 
 def documents() -> Mapping[Path, str]:
     """Every generated document, as it should be."""
     return {
-        ARCHITECTURE: _DIAGRAM.sub(lambda _: state_diagram(), ARCHITECTURE.read_text(encoding="utf-8")),
+        ARCHITECTURE: _DIAGRAM.sub(
+            lambda _: state_diagram(), ARCHITECTURE.read_text(encoding="utf-8")
+        ),
         REFERENCE: reference(),
         CLOSE_REASONS: close_reasons(),
         HOST: host(HOST.read_text(encoding="utf-8")),
@@ -45,7 +53,10 @@ def documents() -> Mapping[Path, str]:
 
 
 def state_diagram() -> str:
-    """The machine's table as a Mermaid diagram. STOP leads to stopped from everywhere and is left out, to be readable."""
+    """The machine's table as a Mermaid diagram.
+
+    STOP leads to stopped from everywhere and is left out, to be readable.
+    """
     lines = ["```mermaid", "stateDiagram-v2", "    [*] --> stopped"]
     for state, row in TRANSITIONS.items():
         for signal, target in row.items():
@@ -58,25 +69,41 @@ def reference() -> str:
     """Settings, routes, states, close reasons and commands, from the code."""
     parts = [
         "# Reference",
-        "Made from the code by `python -m scripts.generate_docs`; a test fails when it is out of date.",
+        (
+            "Made from the code by `python -m scripts.generate_docs`; a test fails when it is out"
+            " of date."
+        ),
         "## Settings",
-        "Environment variables, or lines of the `.env` file in the folder that wasup is installed in "
-        "(`wasup --directory DIR` names another one). A bad value refuses the start (exit status 78) and says "
-        "what is accepted; an unknown `WHATSAPP_*` variable is warned about; an empty one counts as not set.",
+        (
+            "Environment variables, or lines of the `.env` file in the folder that wasup is"
+            " installed in (`wasup --directory DIR` names another one). A bad value refuses the"
+            " start (exit status 78) and says what is accepted; an unknown `WHATSAPP_*` variable is"
+            " warned about; an empty one counts as not set."
+        ),
         _table(("variable", "default", "meaning"), _settings()),
         "## Routes",
-        "JSON in, JSON out. Errors have one shape: `{\"error\": {\"code\", \"message\", \"hint\"}}`. "
-        "Limits, and what to do about an error: [api.md](api.md).",
+        (
+            'JSON in, JSON out. Errors have one shape: `{"error": {"code", "message", "hint"}}`. '
+            "Limits, and what to do about an error: [api.md](api.md)."
+        ),
         _table(("call", "what it does"), _routes()),
         "## Session states",
-        _table(("state", "meaning"), ((f"`{state}`", text) for state, text in _members(SessionState))),
+        _table(
+            ("state", "meaning"),
+            ((f"`{state}`", text) for state, text in _members(SessionState)),
+        ),
         "## Close reasons",
-        "Why a session was closed, and what the default table (`sessions/policy/rules.py`) does. *Counts*: failures added to the "
-        "session's breaker. *Force*: whether `POST /force-reconnection/{id}` is accepted once it is parked.",
-        _table(("reason", "does", "counts", "credentials", "force", "what a human must do"), _reasons()),
+        (
+            "Why a session was closed, and what the default table (`sessions/policy/rules.py`)"
+            " does. *Counts*: failures added to the session's breaker. *Force*: whether `POST"
+            " /force-reconnection/{id}` is accepted once it is parked."
+        ),
+        _table(
+            ("reason", "does", "counts", "credentials", "force", "what a human must do"), _reasons()
+        ),
         "## Commands",
         _table(("command", "what it does"), _commands(get_command(commands))),
-    ]  # fmt: skip
+    ]
     return "\n\n".join(parts) + "\n"
 
 
@@ -84,29 +111,38 @@ def close_reasons() -> str:
     """The operator's page: for each close reason and state the texts that `explain` gives."""
     parts = [
         "# Why is it closed, and what do I do?",
-        "Made from the code (`sessions/views/explanations.py`, `sessions/policy/rules.py`) by "
-        "`python -m scripts.generate_docs`. These are the texts of `wasup explain ID` and "
-        "`GET /sessions/{id}/explain`; `{id}` is the session's. What wasup does is the default: "
-        "`wasup policy show` "
-        "tells what your policy file makes of it.",
+        (
+            "Made from the code (`sessions/views/explanations.py`, `sessions/policy/rules.py`) by"
+            " `python -m scripts.generate_docs`. These are the texts of `wasup explain ID` and `GET"
+            " /sessions/{id}/explain`; `{id}` is the session's. What wasup does is the default:"
+            " `wasup policy show` tells what your policy file makes of it."
+        ),
         "## Close reasons",
-        _table(("reason", "on the wire", "why", "what wasup does", "what you do"), explanations.rows()),
+        _table(
+            ("reason", "on the wire", "why", "what wasup does", "what you do"), explanations.rows()
+        ),
         "## When next, if it is parked",
         "A session that waits has a time; a parked one waits for this:",
         _table(
             ("reason", "next try"),
-            ((f"`{reason}`", text.until) for reason, text in explanations.TEXTS.items() if text.until),
+            (
+                (f"`{reason}`", text.until)
+                for reason, text in explanations.TEXTS.items()
+                if text.until
+            ),
         ),
         "## States",
         _table(("state", "why", "when next"), explanations.state_rows()),
-    ]  # fmt: skip
+    ]
     return "\n\n".join(parts) + "\n"
 
 
 def host(text: str) -> str:
     """The host's page with its tables. Raises ValueError when it has lost their markers."""
     for name, table in (("wanted limits", wanted_limits()), ("seed numbers", seed_numbers())):
-        between = re.compile(rf"(?<=<!-- {name}: generated -->\n).*?(?=<!-- end of {name} -->)", re.DOTALL)
+        between = re.compile(
+            rf"(?<=<!-- {name}: generated -->\n).*?(?=<!-- end of {name} -->)", re.DOTALL
+        )
         text, found = between.subn(lambda _, table=table: table + "\n", text)  # type: ignore[misc]
         if found != 1:
             raise ValueError(f"docs/host.md has {found} places for {name}, and should have one")
@@ -115,7 +151,9 @@ def host(text: str) -> str:
 
 def seed_numbers() -> str:
     """Seed 000's numbers as a table."""
-    rows = ((f"`{row.name}`", _plain(row.value), row.unit, row.table, row.meaning) for row in NUMBERS)
+    rows = (
+        (f"`{row.name}`", _plain(row.value), row.unit, row.table, row.meaning) for row in NUMBERS
+    )
     return _table(("number", "value", "unit", "in the seed's table", "meaning"), rows)
 
 
@@ -130,7 +168,10 @@ def wanted_limits() -> str:
         )
         for row in WANTED
     )
-    return _table(("limit", "", *(f"{sessions:,} sessions" for sessions in FLEETS), f"why, for {FLEETS[0]}"), rows)
+    return _table(
+        ("limit", "", *(f"{sessions:,} sessions" for sessions in FLEETS), f"why, for {FLEETS[0]}"),
+        rows,
+    )
 
 
 def _plain(value: float) -> str:
@@ -149,14 +190,21 @@ def _shown(value: object) -> str:
 
 def _routes() -> Iterable[tuple[str, ...]]:
     for route in ROUTES:
-        yield f"`{route.method} {route.path}`", _first_line(route.handler)
+        yield f"`{route.method} {route.path}`", _documented(route.handler)
 
 
 def _reasons() -> Iterable[tuple[str, ...]]:
     for reason in CloseReason:
         rule = RULES[reason]
         force = "yes" if rule.mend is Mend.RECONNECT else "no"
-        yield f"`{reason}`", in_words(rule), str(rule.counts), rule.credentials.value, force, rule.human
+        yield (
+            f"`{reason}`",
+            in_words(rule),
+            str(rule.counts),
+            rule.credentials.value,
+            force,
+            rule.human,
+        )
 
 
 def _commands(command: Any, name: str = "wasup") -> Iterable[tuple[str, ...]]:
@@ -165,28 +213,39 @@ def _commands(command: Any, name: str = "wasup") -> Iterable[tuple[str, ...]]:
     for found in below:
         yield from _commands(command.get_command(None, found), f"{name} {found}")
     if not below:
-        yield f"`{name}`", (command.help or "").partition("\n\n")[0].replace("\n", " ")
+        yield f"`{name}`", _two_paragraphs(command.help or "")
 
 
 def _members(kind: type[SessionState]) -> Iterable[tuple[str, str]]:
     """An enum's members with the docstrings behind them, which Python itself forgets."""
-    found = re.findall(r'^    (\w+) = "\w+"\n    """(.*?)"""', inspect.getsource(kind), re.MULTILINE | re.DOTALL)
+    found = re.findall(
+        r'^    (\w+) = "\w+"\n    """(.*?)"""', inspect.getsource(kind), re.MULTILINE | re.DOTALL
+    )
     return [(kind[name].value, " ".join(text.split())) for name, text in found]
 
 
-def _first_line(thing: object) -> str:
-    return (inspect.getdoc(thing) or "").partition("\n\n")[0].replace("\n", " ")
+def _documented(thing: object) -> str:
+    return _two_paragraphs(inspect.getdoc(thing) or "")
+
+
+def _two_paragraphs(text: str) -> str:
+    """What it does, and what one has to know of it; in a cell of a table."""
+    return " ".join(" ".join(text.split("\n\n")[:2]).split())
 
 
 def _table(head: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> str:
     lines = [head, tuple("---" for _ in head), *rows]
-    return "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines)
+    return "\n".join(
+        "| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines
+    )
 
 
 def main(check: bool = False) -> None:
     """Write the documents, or with --check say which are out of date."""
     stale = [
-        path for path, text in documents().items() if not path.exists() or path.read_text(encoding="utf-8") != text
+        path
+        for path, text in documents().items()
+        if not path.exists() or path.read_text(encoding="utf-8") != text
     ]
     for path in stale:
         print(f"{path.relative_to(ROOT)} {'is out of date' if check else 'written'}")

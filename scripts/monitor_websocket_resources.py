@@ -1,15 +1,20 @@
-"""Watches what many WebSocket connections cost this host: CPU, load, memory, descriptors, connections, network, the workers' own weight.
+"""Watches what many WebSocket connections cost this host: CPU, load, memory, descriptors,
+connections, network, the workers' own weight.
 
-    scripts/monitor_websocket_resources.py [interval] [--once] [--json] [--port N ...] [--output-dir DIR]
+    scripts/monitor_websocket_resources.py [interval] [--once] [--json] [--port N ...] [--output-dir
+    DIR]
 
-On a terminal it is one live picture; elsewhere a line for each reading (with --json a JSON object). Ctrl-C or SIGTERM ends it, and leaves the
-last 100 readings with statistics and the alarms seen in websocket_monitoring_<UTC date and time>.json. It needs neither root nor a running
-supervisor: what may not be read is null, and a note says why. Exit status: 0 it was ended, 1 the report could not be written or nothing
-could be read, 2 it was used wrongly.
+On a terminal it is one live picture; elsewhere a line for each reading (with --json a JSON object).
+Ctrl-C or SIGTERM ends it, and leaves the last 100 readings with statistics and the alarms seen in
+websocket_monitoring_<UTC date and time>.json. It needs neither root nor a running supervisor: what
+may not be read is null, and a note says why. Exit status: 0 it was ended, 1 the report could not be
+written or nothing could be read, 2 it was used wrongly.
 """
 
 if __name__ == "__main__":  # the system's Python has neither the project nor its packages
-    __import__("scripts.project_python" if __package__ else "project_python", fromlist=["enter"]).enter()
+    __import__(
+        "scripts.project_python" if __package__ else "project_python", fromlist=["enter"]
+    ).enter()
 
 import argparse
 import errno
@@ -43,10 +48,14 @@ from supervisor.process.streams import let_go
 
 ROOT: Final = Path(__file__).resolve().parent.parent
 FIRST_LOOK_SECONDS: Final = 0.5
-"""CPU and network are differences between two moments: so long after the start the first reading is taken."""
+"""CPU and network are differences between two moments: so long after the start the first reading is
+taken.
+"""
 DEFAULT_API_PORT: Final = 4001
 MOST_SECONDS: Final = 86_400.0
-ENDING: Final = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name))
+ENDING: Final = tuple(
+    getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)
+)
 
 
 class CannotWrite(Exception):
@@ -65,14 +74,18 @@ class Monitoring:
         self._lookout = Lookout(self._host, given.ports, fresh_seconds=0)
 
     def readings(self) -> Iterator[None]:
-        """Wait, look, and remember; after each the monitor knows one more. Ends when it is told to."""
+        """Wait, look, and remember; after each the monitor knows one more.
+
+        Ends when it is told to.
+        """
         wait = min(FIRST_LOOK_SECONDS, self.interval)
         while not self.ended.wait(wait):
             began = time.monotonic()
             self.look()
             yield
             took = time.monotonic() - began
-            wait = max(self.interval - took, took)  # never more than half of a core, whatever was asked for
+            # never more than half of a core, whatever was asked for
+            wait = max(self.interval - took, took)
 
     def look(self) -> None:
         """One reading."""
@@ -86,13 +99,17 @@ class Monitoring:
         try:
             return _write_new(directory, name, text)
         except OSError as error:
-            raise CannotWrite(f"the report cannot be written into {directory}: {error.strerror or error}") from None
+            raise CannotWrite(
+                f"the report cannot be written into {directory}: {error.strerror or error}"
+            ) from None
 
 
 def _write_new(directory: Path, name: str, text: str) -> Path:
     """Whole or not at all: the name is taken first, and replaced by the finished file."""
     for number_of_name in range(1, 1000):
-        file = directory / (f"{name}.json" if number_of_name == 1 else f"{name}-{number_of_name}.json")
+        file = directory / (
+            f"{name}.json" if number_of_name == 1 else f"{name}-{number_of_name}.json"
+        )
         try:
             os.close(os.open(file, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o644))
         except FileExistsError:
@@ -113,7 +130,10 @@ def _write_new(directory: Path, name: str, text: str) -> Path:
 
 
 def watch(monitoring: Monitoring, as_json: bool, console: Console) -> None:
-    """Show each reading: a live picture on a terminal, else a line. Raises OSError when nobody can see it any more."""
+    """Show each reading: a live picture on a terminal, else a line.
+
+    Raises OSError when nobody can see it any more.
+    """
     if as_json or not console.is_terminal:
         for _ in monitoring.readings():
             shown = json.dumps(_document(monitoring)) if as_json else line(monitoring.monitor)
@@ -124,7 +144,9 @@ def watch(monitoring: Monitoring, as_json: bool, console: Console) -> None:
         for _ in monitoring.readings():
             if not console.is_terminal:  # rich falls silent then, and we would watch for nobody
                 raise OSError(errno.EIO, "the terminal is gone")
-            live.update(picture(monitoring.monitor, monitoring.interval, console.size), refresh=True)
+            live.update(
+                picture(monitoring.monitor, monitoring.interval, console.size), refresh=True
+            )
 
 
 def once(monitoring: Monitoring, as_json: bool, console: Console) -> None:
@@ -148,7 +170,8 @@ def run(given: argparse.Namespace) -> int:
     with _ended_by_signals(monitoring.ended):
         try:
             watch(monitoring, given.json, console)
-        except OSError as error:  # the terminal or the reader of our pipe is gone; the report is still worth writing
+        except OSError as error:
+            # the terminal or the reader of our pipe is gone; the report is still worth writing
             trouble = f"nothing can be shown any more ({error.strerror or error})"
             let_go()
         else:
@@ -161,10 +184,19 @@ def run(given: argparse.Namespace) -> int:
 
 def parse(arguments: Sequence[str], environment: Mapping[str, str | None]) -> argparse.Namespace:
     """The command line; SystemExit 2 with the reason where it cannot be used."""
-    parser = argparse.ArgumentParser(prog="monitor_websocket_resources.py", description=(__doc__ or "").splitlines()[0])
+    parser = argparse.ArgumentParser(
+        prog="monitor_websocket_resources.py",
+        description=" ".join((__doc__ or "").partition("\n\n")[0].split()),
+    )
     limits = AlertLimits()
     add = parser.add_argument
-    add("interval", nargs="?", type=_seconds, default=number("interval"), help="seconds between readings (%(default)g)")
+    add(
+        "interval",
+        nargs="?",
+        type=_seconds,
+        default=number("interval"),
+        help="seconds between readings (%(default)g)",
+    )
     add("--once", action="store_true", help="one reading")
     add("--json", action="store_true", help="JSON on stdout, and nothing else")
     add(
@@ -180,8 +212,19 @@ def parse(arguments: Sequence[str], environment: Mapping[str, str | None]) -> ar
         metavar="DIR",
         help="where the report goes (working directory; with --once: none)",
     )
-    add("--data-dir", type=Path, metavar="DIR", help="the supervisor's data directory (WHATSAPP_DATA_DIR, or data)")
-    add("--max-load", type=_positive, default=limits.load, metavar="N", help="alarm above this load (%(default)g)")
+    add(
+        "--data-dir",
+        type=Path,
+        metavar="DIR",
+        help="the supervisor's data directory (WHATSAPP_DATA_DIR, or data)",
+    )
+    add(
+        "--max-load",
+        type=_positive,
+        default=limits.load,
+        metavar="N",
+        help="alarm above this load (%(default)g)",
+    )
     add(
         "--max-websockets",
         type=_count,
@@ -191,14 +234,19 @@ def parse(arguments: Sequence[str], environment: Mapping[str, str | None]) -> ar
     )
     given = parser.parse_args(arguments)
     given.limits = replace(limits, load=given.max_load, websockets=given.max_websockets)
-    given.data_dir = (given.data_dir or ROOT / (environment.get("WHATSAPP_DATA_DIR") or "data")).expanduser().absolute()
+    given.data_dir = (
+        (given.data_dir or ROOT / (environment.get("WHATSAPP_DATA_DIR") or "data"))
+        .expanduser()
+        .absolute()
+    )
     try:
         given.ports = frozenset(given.port) if given.port else _usual_ports(environment)
     except ValueError as error:
         parser.error(str(error))
     if not given.once and given.output_dir is None and not os.access(Path(), os.W_OK):
         parser.error(
-            "the working directory cannot be written, and the report goes there: choose another with --output-dir"
+            "the working directory cannot be written, and the report goes there: choose another"
+            " with --output-dir"
         )
     return given
 
@@ -272,7 +320,8 @@ def main() -> int:
     """Entry of the script."""
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors="replace")  # a terminal without bars shows question marks, not a traceback
+            # a terminal without bars shows question marks, not a traceback
+            stream.reconfigure(errors="replace")
     given = parse(sys.argv[1:], dotenv_values(ROOT / ".env") | dict(os.environ))
     try:
         return run(given)
@@ -282,7 +331,10 @@ def main() -> int:
     except OSError as error:  # stdout is full or gone; stderr, too, if that was a terminal
         let_go()
         with suppress(OSError):
-            print(f"{Path(sys.argv[0]).name}: nothing can be shown ({error.strerror or error}).", file=sys.stderr)
+            print(
+                f"{Path(sys.argv[0]).name}: nothing can be shown ({error.strerror or error}).",
+                file=sys.stderr,
+            )
         return 1
     except KeyboardInterrupt:
         return 130

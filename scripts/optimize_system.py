@@ -1,16 +1,22 @@
-"""Make the host ready for N sessions: diagnose, show what would change, ask, apply, verify, report; and take it back.
+"""Make the host ready for N sessions: diagnose, show what would change, ask, apply, verify, report;
+and take it back.
 
-  sudo python3 scripts/optimize_system.py                  diagnosis, plan, question, application
-  python3 scripts/optimize_system.py                       without root: diagnosis and plan; nothing is changed
-  sudo python3 scripts/optimize_system.py --rollback       put back exactly what was found before the first application
-  python3 scripts/optimize_system.py --root DIR --yes      the same for an image: its files only, no kernel value
+  sudo python3 scripts/optimize_system.py               diagnosis, plan, question, application
+  python3 scripts/optimize_system.py                    without root: diagnosis and plan alone
+  sudo python3 scripts/optimize_system.py --rollback    put back exactly what was found before the
+                                                        first application
+  python3 scripts/optimize_system.py --root DIR --yes   the same for an image: its files only, no
+                                                        kernel value
 
-Writes system_optimization_report.txt and .json into the report directory. Exit status: 0 nothing critical is left, 1 something critical is
-left or could not be done, 2 it was used wrongly or refused, 130 interrupted (and nothing is half-done).
+Writes system_optimization_report.txt and .json into the report directory. Exit status: 0 nothing
+critical is left, 1 something critical is left or could not be done, 2 it was used wrongly or
+refused, 130 interrupted (and nothing is half-done).
 """
 
 if __name__ == "__main__":  # the system's Python has neither the project nor its packages
-    __import__("scripts.project_python" if __package__ else "project_python", fromlist=["enter"]).enter()
+    __import__(
+        "scripts.project_python" if __package__ else "project_python", fromlist=["enter"]
+    ).enter()
 
 import argparse
 import math
@@ -22,7 +28,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from supervisor.host.needs.requirements import SESSIONS_DEFAULT, SESSIONS_MOST, Severity
-from supervisor.host.tuning.platforms import ForeignLimit, Platform, diagnose_foreign, foreign_lines, platform_of
+from supervisor.host.tuning.platforms import (
+    ForeignLimit,
+    Platform,
+    diagnose_foreign,
+    foreign_lines,
+    platform_of,
+)
 from supervisor.host.tuning.report_files import json_text, write_report
 
 if TYPE_CHECKING:  # these need Linux
@@ -31,7 +43,9 @@ if TYPE_CHECKING:  # these need Linux
 TEXT_FILE: Final = "system_optimization_report.txt"
 JSON_FILE: Final = "system_optimization_report.json"
 GOOD, NOT_GOOD, MISUSE, INTERRUPTED = 0, 1, 2, 130
-AS_ROOT: Final = "Run it as root to apply this: sudo python3 scripts/optimize_system.py --sessions {sessions}"
+AS_ROOT: Final = (
+    "Run it as root to apply this: sudo python3 scripts/optimize_system.py --sessions {sessions}"
+)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -50,18 +64,40 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description="Make the host ready for N sessions.", allow_abbrev=False)
+    parser = argparse.ArgumentParser(
+        description="Make the host ready for N sessions.", allow_abbrev=False
+    )
     parser.add_argument(
-        "--sessions", type=_sessions, default=SESSIONS_DEFAULT, metavar="N", help=f"default {SESSIONS_DEFAULT}"
+        "--sessions",
+        type=_sessions,
+        default=SESSIONS_DEFAULT,
+        metavar="N",
+        help=f"default {SESSIONS_DEFAULT}",
     )
     parser.add_argument("--yes", action="store_true", help="apply without a question")
-    parser.add_argument("--dry-run", action="store_true", help="show what would be done, change nothing")
-    parser.add_argument("--rollback", action="store_true", help="put back what was found before the first application")
-    parser.add_argument("--root", type=Path, default=Path("/"), metavar="DIR", help="an image or another file tree")
     parser.add_argument(
-        "--json", action="store_true", help="the report as JSON on standard output, and nothing else there"
+        "--dry-run", action="store_true", help="show what would be done, change nothing"
     )
-    parser.add_argument("--report-dir", type=Path, default=Path(), metavar="DIR", help="default: the working directory")
+    parser.add_argument(
+        "--rollback",
+        action="store_true",
+        help="put back what was found before the first application",
+    )
+    parser.add_argument(
+        "--root", type=Path, default=Path("/"), metavar="DIR", help="an image or another file tree"
+    )
+    parser.add_argument(
+        "--json",
+        action="store_true",
+        help="the report as JSON on standard output, and nothing else there",
+    )
+    parser.add_argument(
+        "--report-dir",
+        type=Path,
+        default=Path(),
+        metavar="DIR",
+        help="default: the working directory",
+    )
     options = parser.parse_args(arguments)
     if not options.report_dir.is_dir():
         parser.error(f"the report directory {options.report_dir} is not there")
@@ -72,7 +108,9 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
 
 def _sessions(text: str) -> int:
     if not text.isascii() or not text.isdigit() or not 1 <= int(text[:10]) <= SESSIONS_MOST:
-        raise argparse.ArgumentTypeError(f"{text[:20]!r} is no number of sessions from 1 to {SESSIONS_MOST:,}")
+        raise argparse.ArgumentTypeError(
+            f"{text[:20]!r} is no number of sessions from 1 to {SESSIONS_MOST:,}"
+        )
     return int(text)
 
 
@@ -143,15 +181,25 @@ def _roll_back(optimizer: "SystemOptimizer", options: argparse.Namespace) -> int
 
     looked = optimizer.look()
     if looked.root == "/" and os.geteuid() != 0:
-        _say("Not root: nothing was changed. Run it as root: sudo python3 scripts/optimize_system.py --rollback")
+        _say(
+            "Not root: nothing was changed. Run it as root: sudo python3 scripts/optimize_system.py"
+            " --rollback"
+        )
         return MISUSE
     if options.dry_run and (Path(looked.root) / JOURNAL_FILE).exists():
-        _say(f"A dry run: nothing was changed. What would be put back stands in {Path(looked.root) / JOURNAL_FILE}.")
+        _say(
+            "A dry run: nothing was changed. What would be put back stands in"
+            f" {Path(looked.root) / JOURNAL_FILE}."
+        )
         return GOOD
     if options.dry_run:
         _say("Nothing to roll back: this optimizer has changed nothing here.")
         return GOOD
-    if not options.yes and sys.stdin.isatty() and not _confirmed("Put back what was found before the first run?"):
+    if (
+        not options.yes
+        and sys.stdin.isatty()
+        and not _confirmed("Put back what was found before the first run?")
+    ):
         _say("Nothing was changed.")
         return GOOD
     result = optimizer.rollback()
@@ -173,7 +221,8 @@ def _finish(result: "OptimizationResult", options: argparse.Namespace, *, show: 
     from supervisor.host.tuning.report import report_document, report_text
 
     text, document = report_text(result), json_text(report_document(result))
-    status = _write_reports(options.report_dir, text, document)  # first: who reads our output may have gone
+    # first: who reads our output may have gone
+    status = _write_reports(options.report_dir, text, document)
     try:
         if options.json:
             print(document, end="", flush=True)
@@ -183,7 +232,8 @@ def _finish(result: "OptimizationResult", options: argparse.Namespace, *, show: 
         raise
     except OSError as error:
         _say(
-            f"The report could not be printed ({error.strerror}). What was done stands in its files, if there is a line about them above."
+            f"The report could not be printed ({error.strerror}). What was done stands in its"
+            " files, if there is a line about them above."
         )
         _print_no_more()
         return NOT_GOOD
@@ -196,10 +246,16 @@ def _finish(result: "OptimizationResult", options: argparse.Namespace, *, show: 
 def _foreign(options: argparse.Namespace) -> int:
     platform = platform_of()
     if platform is Platform.OTHER:
-        _say(f"optimize_system: {sys.platform} is not supported (Linux; macOS and Windows for a diagnosis).")
+        _say(
+            f"optimize_system: {sys.platform} is not supported (Linux; macOS and Windows for a"
+            " diagnosis)."
+        )
         return MISUSE
     if options.rollback or options.root != Path("/"):
-        _say(f"optimize_system: --rollback and --root are for Linux; on {platform} nothing is ever changed.")
+        _say(
+            f"optimize_system: --rollback and --root are for Linux; on {platform} nothing is ever"
+            " changed."
+        )
         return MISUSE
     limits = diagnose_foreign(platform, options.sessions)
     text = "\n".join(foreign_lines(limits, platform)) + "\n"

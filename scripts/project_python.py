@@ -1,11 +1,14 @@
-"""For scripts that are run as files, perhaps with the system's Python (`sudo python3 scripts/x.py`): finds the project and its Python.
+"""For scripts that are run as files, perhaps with the system's Python (`sudo python3
+scripts/x.py`): finds the project and its Python.
 
 At the top of a script, below its docstring and above its imports:
 
     if __name__ == "__main__":  # the system's Python has neither the project nor its packages
-        __import__("scripts.project_python" if __package__ else "project_python", fromlist=["enter"]).enter()
+        __import__("scripts.project_python" if __package__ else "project_python",
+        fromlist=["enter"]).enter()
 
-It knows nothing but the standard library, and no syntax newer than Python 3.6: it is what tells of an old Python.
+It knows nothing but the standard library, and no syntax newer than Python 3.6: it is what tells of
+an old Python.
 """
 
 import importlib.util
@@ -17,11 +20,18 @@ ROOT = Path(__file__).resolve().parent.parent
 VIRTUAL_ENVIRONMENT = ROOT / ".venv"
 OLDEST = (3, 11)
 NEEDED = ("psutil", "rich", "dotenv")
-"""The packages without which no script of the host can do its work. They come together with all the others."""
+"""The packages without which no script of the host can do its work.
+
+They come together with all the others.
+"""
 
 
 def enter() -> None:
-    """Put the project on the path. Where this Python is too old or lacks packages, go on in the project's own; exit with 2 if there is none."""
+    """Put the project on the path.
+
+    Where this Python is too old or lacks packages, go on in the project's own; exit with 2 if there
+    is none.
+    """
     _open_what_is_closed()
     _find_the_project()
     if os.name == "posix" and os.geteuid() == 0 and ROOT.stat().st_uid != 0:
@@ -30,7 +40,8 @@ def enter() -> None:
     trouble = _trouble()
     if not trouble:
         for stream in (sys.stdout, sys.stderr):
-            # File names and settings of others may hold bytes that no terminal can show; that must not end a script in its middle.
+            # File names and settings of others may hold bytes that no terminal can show; that must
+            # not end a script in its middle.
             if hasattr(stream, "reconfigure"):
                 stream.reconfigure(errors="backslashreplace")
         __import__("supervisor.process.streams", fromlist=["keep_exit_status"]).keep_exit_status()
@@ -41,7 +52,8 @@ def enter() -> None:
     if not os.access(str(python), os.X_OK):
         # Not made yet; or made for root only, as where it links to a Python below /root.
         _give_up(
-            f"{trouble}, and {python} {'may not be used by this user' if os.path.lexists(str(python)) else 'is not there'}"
+            f"{trouble}, and {python}"
+            f" {'may not be used by this user' if os.path.lexists(str(python)) else 'is not there'}"
         )
     arguments = [str(python), *(["-B"] if sys.dont_write_bytecode else []), *sys.argv]
     try:
@@ -51,7 +63,9 @@ def enter() -> None:
 
 
 def _open_what_is_closed() -> None:
-    """Standard streams that were closed (`<&-`, some daemons): Python then has None, and the next file opened would take their place."""
+    """Standard streams that were closed (`<&-`, some daemons): Python then has None, and the next
+    file opened would take their place.
+    """
     for number, (name, mode) in enumerate((("stdin", "r"), ("stdout", "w"), ("stderr", "w"))):
         if getattr(sys, name) is None:
             os.dup2(os.open(os.devnull, os.O_RDWR), number)
@@ -60,7 +74,9 @@ def _open_what_is_closed() -> None:
 
 
 def _find_the_project() -> None:
-    """The project's folder in the place of the scripts' own: there, a script would shadow a package of the same name."""
+    """The project's folder in the place of the scripts' own: there, a script would shadow a package
+    of the same name.
+    """
     here = str(Path(__file__).resolve().parent)
     sys.path[:] = [str(ROOT), *(entry for entry in sys.path if entry not in (here, str(ROOT)))]
 
@@ -74,5 +90,8 @@ def _trouble() -> str:
 
 
 def _give_up(trouble: str) -> None:
-    sys.stderr.write(f"{Path(sys.argv[0]).name}: {trouble}. Run `make setup-run` first (in {ROOT}), then again.\n")
+    sys.stderr.write(
+        f"{Path(sys.argv[0]).name}: {trouble}. Run `make setup-run` first (in {ROOT}), then"
+        " again.\n"
+    )
     raise SystemExit(2)

@@ -1,4 +1,6 @@
-"""What the resource monitor shows: a picture for a terminal, of any width, and a line for everything else."""
+"""What the resource monitor shows: a picture for a terminal, of any width, and a line for
+everything else.
+"""
 
 from collections.abc import Iterable, Sequence
 from datetime import datetime
@@ -19,12 +21,16 @@ WIDE_COLUMNS: Final = 110
 """From here on two panels stand side by side."""
 BLOCKS: Final = "▁▂▃▄▅▆▇█"
 ROOMY_LINES: Final = 34
-"""A terminal with fewer lines has no room for frames around panels that stand one below the other."""
+"""A terminal with fewer lines has no room for frames around panels that stand one below the
+other.
+"""
 WARNING_SHARE: Final = 0.8
 """Of an alarm's limit: from here on a figure is yellow."""
 
 
-def picture(monitor: ResourceMonitor, interval_seconds: float | None, size: ConsoleDimensions) -> RenderableType:
+def picture(
+    monitor: ResourceMonitor, interval_seconds: float | None, size: ConsoleDimensions
+) -> RenderableType:
     """All of it. `interval_seconds`: None for a single reading."""
     if not monitor.readings:
         return Text("The first reading is under way ...")
@@ -41,10 +47,13 @@ def picture(monitor: ResourceMonitor, interval_seconds: float | None, size: Cons
         framed = [_panel(name, content) for name, content in panels]
         body: list[RenderableType] = [_beside(half, *framed[:2]), _beside(half, *framed[2:])]
     elif interval_seconds is not None and size.height < ROOMY_LINES:
-        body = [content for _, content in panels]  # a small terminal: frames would push the end out of sight
+        # a small terminal: frames would push the end out of sight
+        body = [content for _, content in panels]
     else:
         body = [_panel(name, content) for name, content in panels]
-    return Group(_title(monitor, reading, interval_seconds), *_alarms(monitor), *body, *_notes(reading))
+    return Group(
+        _title(monitor, reading, interval_seconds), *_alarms(monitor), *body, *_notes(reading)
+    )
 
 
 def line(monitor: ResourceMonitor) -> str:
@@ -58,7 +67,10 @@ def line(monitor: ResourceMonitor) -> str:
         f"descriptors {_of(host.open_descriptors, host.max_descriptors)}",
         f"tcp {_or_unknown(connections and connections.total)}",
         f"websockets {_or_unknown(connections and connections.websockets)}",
-        f"in {_size(host.network_in_bytes_per_second)}/s out {_size(host.network_out_bytes_per_second)}/s",
+        (
+            f"in {_size(host.network_in_bytes_per_second)}/s out"
+            f" {_size(host.network_out_bytes_per_second)}/s"
+        ),
         f"workers {_or_unknown(workers and workers.count)}",
     ]
     if workers and workers.pss_sum_bytes is not None:
@@ -70,7 +82,7 @@ def line(monitor: ResourceMonitor) -> str:
     return f"{stamp} {', '.join(words)}{alarms}"
 
 
-# --- the panels -------------------------------------------------------------------------------------------------------------
+# --- the panels -----------------------------------------------------------------------------------
 
 
 def _title(monitor: ResourceMonitor, reading: Reading, interval_seconds: float | None) -> Text:
@@ -80,7 +92,9 @@ def _title(monitor: ResourceMonitor, reading: Reading, interval_seconds: float |
         if interval_seconds is None
         else f" · every {interval_seconds:g} s · reading {monitor.count} · Ctrl-C ends it"
     )
-    return Text.assemble(("WebSocket resources", "bold"), f" · {clock}{every}", overflow="ellipsis", no_wrap=True)
+    return Text.assemble(
+        ("WebSocket resources", "bold"), f" · {clock}{every}", overflow="ellipsis", no_wrap=True
+    )
 
 
 def _host(monitor: ResourceMonitor, reading: Reading, width: int) -> Table:
@@ -98,10 +112,18 @@ def _host(monitor: ResourceMonitor, reading: Reading, width: int) -> Table:
         swap = f"{_size(host.swap_used_bytes)} of {_size(host.swap_total_bytes)}"
         _gauge(table, "Swap", host.swap_used_bytes / host.swap_total_bytes, 1.0, swap, width)
     used, most = host.open_descriptors, host.max_descriptors
-    _gauge(table, "Descriptors", _share(used, most), limits.descriptors_fraction, _of(used, most), width)
+    _gauge(
+        table,
+        "Descriptors",
+        _share(used, most),
+        limits.descriptors_fraction,
+        _of(used, most),
+        width,
+    )
     traffic = (
-        f"in {_size(host.network_in_bytes_per_second)}/s {host.network_in_packets_per_second:.0f} packets · "
-        f"out {_size(host.network_out_bytes_per_second)}/s {host.network_out_packets_per_second:.0f} packets"
+        f"in {_size(host.network_in_bytes_per_second)}/s {host.network_in_packets_per_second:.0f}"
+        f" packets · out {_size(host.network_out_bytes_per_second)}/s"
+        f" {host.network_out_packets_per_second:.0f} packets"
     )
     table.add_row("Network", Text(traffic, overflow="ellipsis", no_wrap=True))
     _history(table, "CPU lately", monitor, "cpuFraction", width, most=1.0)
@@ -118,8 +140,12 @@ def _connections(monitor: ResourceMonitor, reading: Reading, width: int) -> Tabl
     websockets = f"{connections.websockets} (alarm above {limit})"
     _gauge(table, "WebSocket", connections.websockets / limit, 1.0, websockets, width)
     table.add_row("TCP", f"{connections.total}, {connections.established} established")
-    table.add_row("by state", _listed(f"{state} {count}" for state, count in connections.by_state.items()))
-    table.add_row("by port", _listed(f":{port} {count}" for port, count in connections.by_port.items()))
+    table.add_row(
+        "by state", _listed(f"{state} {count}" for state, count in connections.by_state.items())
+    )
+    table.add_row(
+        "by port", _listed(f":{port} {count}" for port, count in connections.by_port.items())
+    )
     _history(table, "lately", monitor, "websockets", width)
     return table
 
@@ -144,7 +170,8 @@ def _supervisor(monitor: ResourceMonitor, reading: Reading, width: int) -> Table
         table.add_row("Supervisor", "not found")
         return table
     table.add_row(
-        "Supervisor", f"pid {own.process.pid}, PSS {_size(own.process.pss_bytes)}, {own.process.threads} threads"
+        "Supervisor",
+        f"pid {own.process.pid}, PSS {_size(own.process.pss_bytes)}, {own.process.threads} threads",
     )
     _own_descriptors(table, own, monitor.limits.descriptors_fraction, width)
     return table
@@ -159,7 +186,10 @@ def _weights(workers: WorkersReading) -> str:
     if workers.pss_sum_bytes is None:
         return "unknown"
     about = "about " if workers.weighed < workers.count else ""
-    return f"sum {about}{_size(workers.pss_sum_bytes)}, median {_size(workers.pss_median_bytes)}, most {_size(workers.pss_max_bytes)}"
+    return (
+        f"sum {about}{_size(workers.pss_sum_bytes)}, median {_size(workers.pss_median_bytes)}, most"
+        f" {_size(workers.pss_max_bytes)}"
+    )
 
 
 def _alarms(monitor: ResourceMonitor) -> list[RenderableType]:
@@ -181,7 +211,7 @@ def _beside(width: int, left: RenderableType, right: RenderableType) -> Table:
     return grid
 
 
-# --- small things -----------------------------------------------------------------------------------------------------------
+# --- small things ---------------------------------------------------------------------------------
 
 
 def _panel(title: str, content: RenderableType) -> Panel:
@@ -195,7 +225,9 @@ def _rows() -> Table:
     return table
 
 
-def _gauge(table: Table, name: str, share: float | None, limit: float, words: str, width: int) -> None:
+def _gauge(
+    table: Table, name: str, share: float | None, limit: float, words: str, width: int
+) -> None:
     """A bar of the share, with the alarm's limit marked by its colour."""
     bar_width = max(8, min(30, width - 12 - 34))
     if share is None:
@@ -203,11 +235,18 @@ def _gauge(table: Table, name: str, share: float | None, limit: float, words: st
         return
     filled = min(bar_width, round(share * bar_width))
     style = "red" if share > limit else "yellow" if share > limit * WARNING_SHARE else "green"
-    table.add_row(name, Text.assemble(("█" * filled, style), ("░" * (bar_width - filled), "dim"), " ", words))
+    table.add_row(
+        name, Text.assemble(("█" * filled, style), ("░" * (bar_width - filled), "dim"), " ", words)
+    )
 
 
 def _history(
-    table: Table, name: str, monitor: ResourceMonitor, figure: str, width: int, most: float | None = None
+    table: Table,
+    name: str,
+    monitor: ResourceMonitor,
+    figure: str,
+    width: int,
+    most: float | None = None,
 ) -> None:
     """The last readings of a figure as a sparkline."""
     values = [figures(reading).get(figure) for reading in monitor.readings]
@@ -219,7 +258,10 @@ def sparkline(values: Sequence[float | None], most: float | None = None) -> str:
     """Values as blocks, from 0 to the largest (or to `most`); a blank where there was none."""
     top = most or max((value for value in values if value is not None), default=0) or 1
     step = len(BLOCKS) - 1
-    return "".join(" " if value is None else BLOCKS[min(step, max(0, round(value / top * step)))] for value in values)
+    return "".join(
+        " " if value is None else BLOCKS[min(step, max(0, round(value / top * step)))]
+        for value in values
+    )
 
 
 def _listed(words: Iterable[str]) -> str:
@@ -245,4 +287,8 @@ def _size(count_bytes: float | None) -> str:
     value, units = float(count_bytes), ["B", "KiB", "MiB", "GiB", "TiB"]
     while value >= 1024 and len(units) > 1:
         value, units = value / 1024, units[1:]
-    return f"{value:.0f} {units[0]}" if units[0] in {"B", "KiB"} or value >= 100 else f"{value:.1f} {units[0]}"
+    return (
+        f"{value:.0f} {units[0]}"
+        if units[0] in {"B", "KiB"} or value >= 100
+        else f"{value:.1f} {units[0]}"
+    )

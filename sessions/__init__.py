@@ -1,1 +1,4 @@
-"""One session: its states, policy, actor, worker process and credentials. Knows nothing of the fleet, of HTTP or of the environment."""
+"""One session: its states, policy, actor, worker process and credentials.
+
+Knows nothing of the fleet, of HTTP or of the environment.
+"""

@@ -1,8 +1,9 @@
 """What runs for ever: looks that are taken again and again, whatever they raise.
 
-A task that ends at its first surprise takes what it watches over with it, and nobody notices. So everything in this program that
-shall never end is kept here: a look that fails is logged (once, not at every turn), and taken again; who fails for long, or has ended
-although nobody asked it to, is told to whoever watches, and stands in `/readyz`.
+A task that ends at its first surprise takes what it watches over with it, and nobody notices. So
+everything in this program that shall never end is kept here: a look that fails is logged (once, not
+at every turn), and taken again; who fails for long, or has ended although nobody asked it to, is
+told to whoever watches, and stands in `/readyz`.
 """
 
 import asyncio
@@ -18,9 +19,13 @@ FIRST_RETRY_SECONDS: Final = 1.0
 LAST_RETRY_SECONDS: Final = 60.0
 """The longest that a look which fails waits for its next turn, in addition to its own pace."""
 FAILING_AFTER: Final = 3
-"""So many failures in a row are no hiccup (a moment without descriptors or memory): then it is told."""
+"""So many failures in a row are no hiccup (a moment without descriptors or memory): then it is
+told.
+"""
 LOOK_SECONDS: Final = 120.0
-"""After so long a look hangs, and is called off, unless whoever keeps it says otherwise: the dearest takes seconds."""
+"""After so long a look hangs, and is called off, unless whoever keeps it says otherwise: the
+dearest takes seconds.
+"""
 
 Look = Callable[[], Awaitable[None] | None]
 TaskState = Literal["ok", "failing", "ended"]
@@ -29,7 +34,10 @@ log = structlog.get_logger("forever")
 
 
 class TaskHealth(msgspec.Struct, frozen=True, rename="camel"):
-    """How a task is that runs for ever. `failures`: in a row. `error`: the last one, without what it may quote."""
+    """How a task is that runs for ever.
+
+    `failures`: in a row. `error`: the last one, without what it may quote.
+    """
 
     name: str
     state: TaskState = "ok"
@@ -44,13 +52,15 @@ class TaskHealth(msgspec.Struct, frozen=True, rename="camel"):
                 return f"The supervisor's task {self.name!r} works again."
             case "failing":
                 return (
-                    f"The supervisor's task {self.name!r} has failed {self.failures} times in a row: {self.error}. "
-                    "It is tried again, at least once a minute; what it does is not done meanwhile. See the supervisor's log."
+                    f"The supervisor's task {self.name!r} has failed {self.failures} times in a"
+                    f" row: {self.error}. It is tried again, at least once a minute; what it does"
+                    " is not done meanwhile. See the supervisor's log."
                 )
             case "ended":
                 return (
-                    f"The supervisor's task {self.name!r} has ended: {self.error}. What it does is not done any more. "
-                    "Restart the supervisor (pm2 restart wasup; the sessions stay open) and report its log."
+                    f"The supervisor's task {self.name!r} has ended: {self.error}. What it does is"
+                    " not done any more. Restart the supervisor (pm2 restart wasup; the sessions"
+                    " stay open) and report its log."
                 )
 
 
@@ -113,7 +123,9 @@ class Kept:
             except asyncio.CancelledError:
                 if (
                     task.cancelling()
-                ):  # it is ended; else what it waited for was called off, which is a failure like others
+                    # it is ended; else what it waited for was called off, which is a failure like
+                    # others
+                ):
                     raise
                 self._failed(asyncio.InvalidStateError("what it waited for was cancelled"))
             except Exception as error:
@@ -144,7 +156,9 @@ class Kept:
         if not before.failures:
             return
         self.health = TaskHealth(before.name)
-        log.info("a task works again", action="task_works", task=before.name, failures=before.failures)
+        log.info(
+            "a task works again", action="task_works", task=before.name, failures=before.failures
+        )
         if before.state != "ok":
             self._tell()
 
@@ -181,19 +195,25 @@ class Forever:
         within_seconds: float | None = LOOK_SECONDS,
         until: Callable[[], bool] = lambda: False,
     ) -> Kept:
-        """Look now (or, not `at_once`, after the first pause), and again and again, with a pause of `every_seconds`, for ever.
+        """Look now (or, not `at_once`, after the first pause), and again and again, with a pause of
+        `every_seconds`, for ever.
 
-        A look that lasts longer than `within_seconds` is called off, and has failed (None: it waits for as long as it has to).
+        A look that lasts longer than `within_seconds` is called off, and has failed (None: it waits
+        for as long as it has to).
         `until`: looked at before each turn; when it is so, there is no other. Needs a running loop.
         """
         kept = Kept(name, self._tell)
-        self._kept = [one for one in self._kept if not one.done or one.health.state == "ended"] + [kept]
+        self._kept = [one for one in self._kept if not one.done or one.health.state == "ended"] + [
+            kept
+        ]
         first_seconds = 0.0 if at_once else every_seconds
         kept.begin(kept.run(look, first_seconds, every_seconds, within_seconds, until), until)
         return kept
 
     def watch(self, told: Told) -> None:
-        """Tell of each task that begins or ceases to be in trouble; of those that are already, at once."""
+        """Tell of each task that begins or ceases to be in trouble; of those that are already, at
+        once.
+        """
         self._watchers.append(told)
         for health in self.health():
             if health.state != "ok":
@@ -216,7 +236,10 @@ class Forever:
 
 
 def describe(error: BaseException | None) -> str:
-    """An error in few words. Only those are quoted that hold no stored value and no secret: the system's, and our own."""
+    """An error in few words.
+
+    Only those are quoted that hold no stored value and no secret: the system's, and our own.
+    """
     if isinstance(error, TimeoutError) and not str(error):
         return "it hangs, and was called off"
     if isinstance(error, OSError | WasupError):

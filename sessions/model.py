@@ -7,7 +7,7 @@ Errors, drawn:
     ├── InvalidProxy           the URL given is not a proxy's
     ├── SessionNotFound        no session bears that id
     ├── SessionExists          a session of that id exists already
-    ├── BadPolicy              a policy file cannot be used (it says which row, key and value, and what is accepted)
+    ├── BadPolicy              a policy file cannot be used (it says where, and what is accepted)
     ├── SameDevice             another session is this linked device already
     ├── Refused                what was asked for cannot help now (it says why, and what would)
     ├── WorkerError            the worker's side failed
@@ -59,7 +59,10 @@ class SessionState(enum.StrEnum):
 
 
 class CloseReason(enum.StrEnum):
-    """Why an attempt or an open socket ended. Made by the worker (close-reason.js) but for the last four."""
+    """Why an attempt or an open socket ended.
+
+    Made by the worker (close-reason.js) but for the last four.
+    """
 
     RESTART_REQUIRED = "restart_required"
     CONNECTION_CLOSED = "connection_closed"
@@ -94,12 +97,26 @@ class CloseReason(enum.StrEnum):
 
 
 REFUSED_BECAUSE: Final[Mapping[str, str]] = {
-    "EAGAIN": "too many run for this user, or in this container. Look at `ulimit -u`, pids.max and TasksMax.",
+    "EAGAIN": (
+        "too many run for this user, or in this container. Look at `ulimit -u`, pids.max and"
+        " TasksMax."
+    ),
     "ENOMEM": "memory is used up. Look at `free -m` and at the container's limit.",
-    "EMFILE": "the supervisor's descriptors are used up. Look at `ulimit -n`; wasup's docs/host.md says how to raise it.",
-    "ENFILE": "the whole system's descriptors are used up. Look at /proc/sys/fs/file-nr and fs.file-max.",
-    "ENOENT": "the program that a worker runs, or the data directory, is gone. Run `make setup-run` again.",
-    "EACCES": "the program that a worker runs may not be run by this user. Look at its permissions, and for noexec.",
+    "EMFILE": (
+        "the supervisor's descriptors are used up. Look at `ulimit -n`; wasup's docs/host.md says"
+        " how to raise it."
+    ),
+    "ENFILE": (
+        "the whole system's descriptors are used up. Look at /proc/sys/fs/file-nr and fs.file-max."
+    ),
+    "ENOENT": (
+        "the program that a worker runs, or the data directory, is gone. Run `make setup-run`"
+        " again."
+    ),
+    "EACCES": (
+        "the program that a worker runs may not be run by this user. Look at its permissions, and"
+        " for noexec."
+    ),
     "ENOSPC": "the disk with the data directory is full. Look at `df -h`.",
     "EROFS": "the disk with the data directory is read-only. Look at `dmesg`.",
 }
@@ -128,8 +145,9 @@ class InvalidProxy(WasupError):
     """That is not a proxy's URL."""
 
     hint = (
-        "A proxy is scheme://host:port or scheme://user:password@host:port; schemes: http, https, socks4, socks5 (names are looked up here), "
-        "socks5h (by the proxy). Other characters than letters, digits and - . _ ~ in user and password are written as %xx, @ as %40."
+        "A proxy is scheme://host:port or scheme://user:password@host:port; schemes: http, https,"
+        " socks4, socks5 (names are looked up here), socks5h (by the proxy). Other characters than"
+        " letters, digits and - . _ ~ in user and password are written as %xx, @ as %40."
     )
 
 
@@ -146,13 +164,17 @@ class SessionExists(WasupError):
 
 
 class SameDevice(WasupError):
-    """Another session is this linked device already: two logins of one device throw each other out."""
+    """Another session is this linked device already: two logins of one device throw each other
+    out.
+    """
 
     def __init__(self, session: str, owner: str, device: str) -> None:
         super().__init__(
-            f"Session {owner!r} is this device ({device}) already, and {session!r} would be it a second time.",
-            f"Two logins of one device throw each other out. Go on with {owner!r}; or DELETE it first (its credentials are archived). "
-            "For a second session of the number, create one and pair it: that makes a device of its own.",
+            f"Session {owner!r} is this device ({device}) already, and {session!r} would be it a"
+            " second time.",
+            f"Two logins of one device throw each other out. Go on with {owner!r}; or DELETE it"
+            " first (its credentials are archived). For a second session of the number, create one"
+            " and pair it: that makes a device of its own.",
         )
         self.owner = owner
 
@@ -168,7 +190,9 @@ class Refused(WasupError):
 class BadPolicy(WasupError):
     """The policy file cannot be used."""
 
-    hint = "docs/policy.md says what a policy file may hold; `wasup policy check --file F` checks one."
+    hint = (
+        "docs/policy.md says what a policy file may hold; `wasup policy check --file F` checks one."
+    )
 
 
 class WorkerError(WasupError):
@@ -188,8 +212,8 @@ class SpawnRefused(WorkerGone):
         name = errno.errorcode.get(error.errno or 0, type(error).__name__)
         super().__init__(f"This machine refuses a new process: {error.strerror or error} ({name}).")
         self.human = (
-            f"This machine refuses new processes ({name}): {REFUSED_BECAUSE.get(name, REFUSED_OTHERWISE)} "
-            "The session tries again by itself."
+            f"This machine refuses new processes ({name}):"
+            f" {REFUSED_BECAUSE.get(name, REFUSED_OTHERWISE)} The session tries again by itself."
         )
 
 
@@ -208,7 +232,10 @@ class WorkerRefused(WorkerError):
 class Unanswered(WasupError):
     """The session has not answered in time."""
 
-    hint = "What was asked is done when its turn comes: GET /sessions/{id} shows whether it was. Look at the supervisor's log."
+    hint = (
+        "What was asked is done when its turn comes: GET /sessions/{id} shows whether it was. Look"
+        " at the supervisor's log."
+    )
 
 
 class StoreError(WasupError):
@@ -220,27 +247,42 @@ class StaleEpoch(StoreError):
 
 
 class UnreadableValue(StoreError):
-    """A stored value does not decrypt or is not JSON. Its message names the row, never the value."""
+    """A stored value does not decrypt or is not JSON.
 
-    hint = "Was WHATSAPP_STORE_KEY changed, or the database edited? The value is kept as it is; an archive or a snapshot can be restored."
+    Its message names the row, never the value.
+    """
+
+    hint = (
+        "Was WHATSAPP_STORE_KEY changed, or the database edited? The value is kept as it is; an"
+        " archive or a snapshot can be restored."
+    )
 
 
 class UnstorableValue(StoreError):
     """The store can never take this. Its message names the row, never the value."""
 
-    hint = "A key's kind has at most 64 characters and its name 256, none of them NUL. Trying again cannot help: please report it."
+    hint = (
+        "A key's kind has at most 64 characters and its name 256, none of them NUL. Trying again"
+        " cannot help: please report it."
+    )
 
 
 class NoArchive(StoreError):
     """There is no such archive of that session."""
 
-    hint = "The session's archives and snapshots are listed with their numbers; a number belongs to one session."
+    hint = (
+        "The session's archives and snapshots are listed with their numbers; a number belongs to"
+        " one session."
+    )
 
 
 class StoreUnavailable(StoreError):
     """The store could not do that now."""
 
-    hint = "Is the disk full or read-only, or the data directory gone? Nothing unsaved is acknowledged; work resumes when it can be written."
+    hint = (
+        "Is the disk full or read-only, or the data directory gone? Nothing unsaved is"
+        " acknowledged; work resumes when it can be written."
+    )
 
 
 def parse_session_id(text: str) -> SessionId:

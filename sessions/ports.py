@@ -1,4 +1,6 @@
-"""What a session needs from the rest of the program, as protocols: the fleet gives the real ones, tests give fakes."""
+"""What a session needs from the rest of the program, as protocols: the fleet gives the real ones,
+tests give fakes.
+"""
 
 import asyncio
 from collections.abc import Callable, Collection, Mapping
@@ -40,14 +42,22 @@ class WorkerHandle(Protocol):
     def send(self, frame: wire.Down) -> None:
         """Send a frame. Raises WorkerGone."""
 
-    async def request(self, make: Callable[[int], wire.Request], timeout_seconds: float) -> wire.Replied | wire.Probed:
-        """Send a request and wait for its answer. Raises WorkerGone, WorkerRefused, TimeoutError."""
+    async def request(
+        self, make: Callable[[int], wire.Request], timeout_seconds: float
+    ) -> wire.Replied | wire.Probed:
+        """Send a request and wait for its answer.
+
+        Raises WorkerGone, WorkerRefused, TimeoutError.
+        """
 
     def kill(self) -> None:
         """SIGKILL, to the whole group."""
 
     async def stop(self) -> Exit:
-        """Bring it to its end, in bounded time; never raises. Exit.abandoned: not even SIGKILL has ended it."""
+        """Bring it to its end, in bounded time; never raises.
+
+        Exit.abandoned: not even SIGKILL has ended it.
+        """
 
 
 class Returned(NamedTuple):
@@ -64,25 +74,32 @@ class WorkerSource(Protocol):
         """Whether a living worker of an earlier supervisor may hold this session."""
 
     async def reunion(self, session: str) -> Returned | None:
-        """The worker that holds this session, once it has called; None when there is none (any more)."""
+        """The worker that holds this session, once it has called; None when there is none (any
+        more).
+        """
 
     async def refuse(self, worker: WorkerHandle, reason: str) -> None:
         """Tell a worker that it is not adopted, and see to its end."""
 
     async def dismiss(self, session: str) -> None:
-        """See the worker of an earlier supervisor that may hold this session to its end, if nobody has claimed it."""
+        """See the worker of an earlier supervisor that may hold this session to its end, if nobody
+        has claimed it.
+        """
 
     def dismiss_unclaimed(self, claimed: Collection[str]) -> None:
         """End the workers of an earlier supervisor whose sessions are not among these."""
 
     async def bring_up(self, session: str) -> WorkerHandle:
-        """Start a worker and wait for its hello; first for the end of one of the session's that cannot be ended.
+        """Start a worker and wait for its hello; first for the end of one of the session's that
+        cannot be ended.
 
         Raises WorkerGone (SpawnRefused: there is no process to be had), TimeoutError, StoreError.
         """
 
     def stuck(self, session: str) -> int | None:
-        """The pid of a worker that may hold this session and cannot be ended; None: there is none."""
+        """The pid of a worker that may hold this session and cannot be ended; None: there is
+        none.
+        """
 
     def end_others(self, owner: WorkerOwner, keep: WorkerHandle | None) -> None:
         """Make sure that an owner holds no worker but this one."""
@@ -96,17 +113,24 @@ class Ticket(Protocol):
     """An admission to make one attempt."""
 
     deadline_seconds: float | None
-    """The login is to be on the wire by then, since others wait for the outcome; None: the attempt has the common deadline only."""
+    """The login is to be on the wire by then, since others wait for the outcome; None: the attempt
+    has the common deadline only.
+    """
 
     def landed(self) -> None:
         """The login is on the wire: the attempt has cost its token."""
 
     def finish(self, succeeded: bool) -> None:
-        """The attempt is over (or shows a QR, which is as good as over). Further calls do nothing."""
+        """The attempt is over (or shows a QR, which is as good as over).
+
+        Further calls do nothing.
+        """
 
 
 class ClosedWay(NamedTuple):
-    """Why nobody comes through by a session's egress just now, as a look without a login has found it."""
+    """Why nobody comes through by a session's egress just now, as a look without a login has found
+    it.
+    """
 
     reason: CloseReason
     words: str
@@ -122,21 +146,33 @@ class Admission(Protocol):
         """Wait for a ticket. `urgent`: ahead of the queue, as an operator asked."""
 
     def adopt(self, session: SessionId, landed: bool, through: bool = False) -> Ticket:
-        """A ticket for an attempt that an earlier supervisor admitted: under way still, or `through` (open, or showing a QR)."""
+        """A ticket for an attempt that an earlier supervisor admitted: under way still, or
+        `through` (open, or showing a QR).
+        """
 
     def hold(self, session: SessionId, reason: str) -> bool:
-        """The session was closed for a reason that may concern all. True: the fleet is held, and it with it; False: it waits alone."""
+        """The session was closed for a reason that may concern all.
+
+        True: the fleet is held, and it with it; False: it waits alone.
+        """
 
     def registered(self, session: SessionId, egress: str) -> None:
-        """The session is part of the fleet, and reaches WhatsApp this way (its proxy without user and password, or DIRECT)."""
+        """The session is part of the fleet, and reaches WhatsApp this way (its proxy without user
+        and password, or DIRECT).
+        """
 
     def opened(self, session: SessionId) -> None:
         """The session is open, since just now or (adopted) for some time."""
 
-    def closed(self, session: SessionId, reason: CloseReason, was_open: bool, weight: float) -> bool:
-        """The session, or its attempt, has ended; told before the policy judges it. `weight`: how busy the session was.
+    def closed(
+        self, session: SessionId, reason: CloseReason, was_open: bool, weight: float
+    ) -> bool:
+        """The session, or its attempt, has ended; told before the policy judges it.
 
-        True: an outage covers it. Nobody is to be charged, no wait to be planned: it goes to the gate, which holds it.
+        `weight`: how busy the session was.
+
+        True: an outage covers it. Nobody is to be charged, no wait to be planned: it goes to the
+        gate, which holds it.
         """
 
     def left(self, session: SessionId) -> None:
@@ -151,7 +187,9 @@ Publish = Callable[[SessionId | None, str, Mapping[str, Any]], None]
 
 
 class Origin(NamedTuple):
-    """Where a worker's event comes from: its number, of which epoch, and the entries of kind `inbound` that it makes needless."""
+    """Where a worker's event comes from: its number, of which epoch, and the entries of kind
+    `inbound` that it makes needless.
+    """
 
     epoch: int
     seq: int
@@ -159,4 +197,7 @@ class Origin(NamedTuple):
 
 
 Deliver = Callable[[SessionId, str, Mapping[str, Any], Origin], "asyncio.Future[bool]"]
-"""Add a worker's event (session, type, data, origin), once. Done when it is durable: False if it was there already."""
+"""Add a worker's event (session, type, data, origin), once.
+
+Done when it is durable: False if it was there already.
+"""

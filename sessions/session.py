@@ -1,4 +1,7 @@
-"""A session, as the rest of the program sees it: ask it, send through it, look at it. What changes it is its actor (actor/)."""
+"""A session, as the rest of the program sees it: ask it, send through it, look at it.
+
+What changes it is its actor (actor/).
+"""
 
 import asyncio
 from typing import Any, Final
@@ -24,23 +27,34 @@ from sessions.views.snapshot import Performance, Reconnection, SessionView, iso
 S = SessionState
 
 ASK_SECONDS: Final = 60.0
-"""The longest honest answer: an earlier supervisor's worker that does not call (10 s) and is ended (13 s), its successor's end (13 s),
-and a store that answers at its last moment (10 s)."""
+"""The longest honest answer: an earlier supervisor's worker that does not call (10 s) and is ended
+(13 s), its successor's end (13 s), and a store that answers at its last moment (10 s).
+"""
 RESTART_SECONDS: Final = 5.0
 RESTART_STEPS: Final = 5
-"""A new actor follows one that has failed after so long, to twice as long; doubled with each that fails, so many times."""
+"""A new actor follows one that has failed after so long, to twice as long; doubled with each that
+fails, so many times.
+"""
 FORGOTTEN_SECONDS: Final = 600.0
 """One that fails after so long is the first one again."""
-RESTARTED: Final = "An error of this program has ended what runs the session; it begins anew in a while. Please report the supervisor's log."
+RESTARTED: Final = (
+    "An error of this program has ended what runs the session; it begins anew in a while. Please"
+    " report the supervisor's log."
+)
 
 WRONG_RECIPIENT: Final = frozenset({"invalid_recipient", "no_whatsapp"})
-"""What a worker refuses for the recipient's sake: no failure of the session, and no reason to doubt its socket."""
+"""What a worker refuses for the recipient's sake: no failure of the session, and no reason to doubt
+its socket.
+"""
 
 log = structlog.get_logger("session")
 
 
 class Session:
-    """A session. Run `run()` as its task; everything else may be called from anywhere in the loop."""
+    """A session.
+
+    Run `run()` as its task; everything else may be called from anywhere in the loop.
+    """
 
     def __init__(self, row: SessionRow, around: Surroundings) -> None:
         self.id: Final = row.id
@@ -52,7 +66,10 @@ class Session:
         self._now: Final = asyncio.get_running_loop().time
 
     async def run(self) -> None:
-        """Live until retired. An actor that fails even at mending what went wrong is replaced by a new one, after a while."""
+        """Live until retired.
+
+        An actor that fails even at mending what went wrong is replaced by a new one, after a while.
+        """
         failures = 0
         while not self._actor.retired:
             began = self._now()
@@ -60,8 +77,15 @@ class Session:
                 await self._actor.run()
             except Exception as error:
                 failures = 1 if self._now() - began > FORGOTTEN_SECONDS else failures + 1
-                log.error("a session's actor has failed", action="actor_failed", session=self.id, exc_info=error)
-                self._around.publish(self.id, "alert", {"name": "session_error", "message": RESTARTED})
+                log.error(
+                    "a session's actor has failed",
+                    action="actor_failed",
+                    session=self.id,
+                    exc_info=error,
+                )
+                self._around.publish(
+                    self.id, "alert", {"name": "session_error", "message": RESTARTED}
+                )
                 failed = self._actor
                 await _given_up(failed)
                 pause = RESTART_SECONDS * 2 ** min(failures - 1, RESTART_STEPS)
@@ -70,26 +94,38 @@ class Session:
                     self._actor = Actor(_remembered(failed), self._around)
 
     async def give_up(self) -> None:
-        """Its task has ended unasked: nobody is left waiting for it, and its worker ends, before another one takes the session up."""
+        """Its task has ended unasked: nobody is left waiting for it, and its worker ends, before
+        another one takes the session up.
+        """
         await _given_up(self._actor)
 
     async def ask(self, command: Command | Restore | UseProxy) -> Any:
         """Have it done; what was restored, if that was asked for.
 
-        Raises Refused (it says what would help), SessionNotFound, StoreError; Unanswered after ASK_SECONDS, when it may still be done.
+        Raises Refused (it says what would help), SessionNotFound, StoreError; Unanswered after
+        ASK_SECONDS, when it may still be done.
         """
         retires = command in {Command.RETIRE, Command.LEAVE}
         self._retiring = self._retiring or retires
         if self._actor.retired:
-            raise refusals.has_no_actor(self.id, restarts=not self._retiring and not self._actor.vanished)
+            raise refusals.has_no_actor(
+                self.id, restarts=not self._retiring and not self._actor.vanished
+            )
         reply: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
         self._actor.inbox.put_nowait(Asked(command, reply))
         try:
             async with asyncio.timeout(ASK_SECONDS):
                 return await reply
         except TimeoutError:
-            log.error("a session does not answer", action="session_unanswered", session=self.id, state=self.state)
-            raise Unanswered(f"Session {self.id} has not answered for {ASK_SECONDS:.0f} s.") from None
+            log.error(
+                "a session does not answer",
+                action="session_unanswered",
+                session=self.id,
+                state=self.state,
+            )
+            raise Unanswered(
+                f"Session {self.id} has not answered for {ASK_SECONDS:.0f} s."
+            ) from None
 
     def excuse(self) -> None:
         """An outage was what has just closed it: what that has cost it is taken back."""
@@ -113,7 +149,8 @@ class Session:
         counters.sending += 1
         try:
             reply = await worker.request(
-                lambda number: wire.Send(self.id, number, jid, text, list(others)), self._config.send_timeout_seconds
+                lambda number: wire.Send(self.id, number, jid, text, list(others)),
+                self._config.send_timeout_seconds,
             )
         except (WasupError, TimeoutError) as error:
             code = error.code if isinstance(error, WorkerRefused) else None
@@ -134,18 +171,23 @@ class Session:
         if worker is None or not self.awaits_phone:
             raise refusals.waits_for_no_phone(self.id, self.state)
         timeout = self._config.connect_timeout_seconds
-        return _result(await worker.request(lambda number: wire.PairingCode(self.id, number, phone), timeout), "code")
+        return _result(
+            await worker.request(lambda number: wire.PairingCode(self.id, number, phone), timeout),
+            "code",
+        )
 
     @property
     def restored(self) -> bool:
-        """Whether it came back with a backup of the whole store, and nobody has said since whether it shall run."""
+        """Whether it came back with a backup of the whole store, and nobody has said since whether
+        it shall run.
+        """
         return self._actor.row.restored
 
     def row(self) -> SessionRow:
         """The session as it would be stored now."""
         return self._actor.stored_row()
 
-    # --- looked at ------------------------------------------------------------------------------------------------------
+    # --- looked at --------------------------------------------------------------------------------
 
     @property
     def state(self) -> SessionState:
@@ -159,7 +201,9 @@ class Session:
 
     @property
     def replacing(self) -> bool:
-        """Whether a successor for the worker of the open session is being warmed up, or takes over just now."""
+        """Whether a successor for the worker of the open session is being warmed up, or takes over
+        just now.
+        """
         return self._actor.replacing
 
     @property
@@ -171,15 +215,27 @@ class Session:
     def awaits_phone(self) -> bool:
         """Whether a pairing code could be asked for now."""
         actor = self._actor
-        return self.state in {S.QR, S.CONNECTING} and actor.worker is not None and actor.row.jid is None
+        return (
+            self.state in {S.QR, S.CONNECTING}
+            and actor.worker is not None
+            and actor.row.jid is None
+        )
 
     @property
     def may_show_qr(self) -> bool:
-        """Whether a QR may come without anybody's doing: it is on its way, and no phone has linked it yet."""
-        return self.state in {S.STARTING, S.HELD, S.CONNECTING, S.QR, S.WAITING} and self._actor.row.jid is None
+        """Whether a QR may come without anybody's doing: it is on its way, and no phone has linked
+        it yet.
+        """
+        return (
+            self.state in {S.STARTING, S.HELD, S.CONNECTING, S.QR, S.WAITING}
+            and self._actor.row.jid is None
+        )
 
     def qr(self) -> ShownQr:
-        """What waits for a phone. Raises Refused, also while WhatsApp has retired the last one and the next is not durable."""
+        """What waits for a phone.
+
+        Raises Refused, also while WhatsApp has retired the last one and the next is not durable.
+        """
         attempt = self._actor.attempt
         if attempt is None or attempt.qr is None:
             raise refusals.shows_no_qr(self.id, self.state)
@@ -239,16 +295,30 @@ async def _given_up(actor: Actor) -> None:
         await actor.give_up()
     except (
         Exception
-    ) as error:  # whatever of it was not done: its worker is fenced by the next epoch, and never given to two
-        log.error("a failed actor left something behind", action="actor_left", session=actor.id, exc_info=error)
+        # whatever of it was not done: its worker is fenced by the next epoch, and never given to
+        # two
+    ) as error:
+        log.error(
+            "a failed actor left something behind",
+            action="actor_left",
+            session=actor.id,
+            exc_info=error,
+        )
         if actor.worker is not None:
             await actor.worker.stop()
 
 
 def _remembered(actor: Actor) -> SessionRow:
-    """The session as its next actor takes it up; at the worst as it was stored when this one began."""
+    """The session as its next actor takes it up; at the worst as it was stored when this one
+    began.
+    """
     try:
         return actor.stored_row()
     except Exception as error:
-        log.error("what a failed actor knew is lost", action="actor_memory_lost", session=actor.id, exc_info=error)
+        log.error(
+            "what a failed actor knew is lost",
+            action="actor_memory_lost",
+            session=actor.id,
+            exc_info=error,
+        )
         return msgspec.structs.replace(actor.row, wanted=actor.wanted)

@@ -1,7 +1,10 @@
-"""The line between supervisor and worker: NDJSON frames as typed values. Pure: bytes in, structs out.
+"""The line between supervisor and worker: NDJSON frames as typed values.
 
-docs/wire.md describes every frame; `worker/wire.js` is the Node mirror; `worker/frames.fixtures.json` is read by the tests of
-both. Values of keys and credentials stay raw JSON bytes: the supervisor carries them and never looks inside.
+Pure: bytes in, structs out.
+
+docs/wire.md describes every frame; `worker/wire.js` is the Node mirror;
+`worker/frames.fixtures.json` is read by the tests of both. Values of keys and credentials stay raw
+JSON bytes: the supervisor carries them and never looks inside.
 """
 
 import enum
@@ -33,7 +36,11 @@ Line = Annotated[str, msgspec.Meta(max_length=64 * 1024)]
 """What a server may say at an end, or a person call himself: shown shortened."""
 Facts = Annotated[dict[Word, Line], msgspec.Meta(max_length=256)]
 Names = Annotated[list[str], msgspec.Meta(max_length=50_000)]
-"""Of keys. A large group has some 5,000 devices; what strangers choose as names is not measured here, as they may not end a worker."""
+"""Of keys.
+
+A large group has some 5,000 devices; what strangers choose as names is not measured here, as they
+may not end a worker.
+"""
 Entries = Annotated[list["KeyEntry"], msgspec.Meta(max_length=200_000)]
 """The largest write is a first history's: thousands of mappings."""
 
@@ -52,7 +59,7 @@ class SessionFrame(Frame, frozen=True):
     session: Word
 
 
-# --- up: worker -> supervisor -------------------------------------------------------------------------------------------
+# --- up: worker -> supervisor ---------------------------------------------------------------------
 
 
 class HowClosed(msgspec.Struct, frozen=True, kw_only=True):
@@ -115,14 +122,19 @@ class Hello(Frame, frozen=True, tag="hello"):
 
 
 class State(SessionFrame, frozen=True, tag="state"):
-    """The attempt has come to a stage: `login` (payload handed to the socket), `paired`, or `qr_retired` (what was shown is void)."""
+    """The attempt has come to a stage: `login` (payload handed to the socket), `paired`, or
+    `qr_retired` (what was shown is void).
+    """
 
     attempt: Count
     stage: Word
 
 
 class Qr(SessionFrame, frozen=True, tag="qr"):
-    """What a phone may scan or type now. Workers of 0.1.0 send the QR alone: the rest is then unknown."""
+    """What a phone may scan or type now.
+
+    Workers of 0.1.0 send the QR alone: the rest is then unknown.
+    """
 
     attempt: Count
     qr: Line
@@ -193,7 +205,9 @@ class Message(SessionFrame, frozen=True, tag="message"):
     kind: str | None
     from_me: bool
     kept: Names = []
-    """Names of the entries of kind `inbound` that are no longer needed when the event is durable."""
+    """Names of the entries of kind `inbound` that are no longer needed when the event is
+    durable.
+    """
 
 
 class Receipt(SessionFrame, frozen=True, tag="receipt"):
@@ -218,7 +232,10 @@ class Probed(SessionFrame, frozen=True, tag="probed"):
 
 
 class Phone(SessionFrame, frozen=True, tag="phone"):
-    """A sign of the account's own phone, sent at that second of wall clock. Told at most once in ten minutes."""
+    """A sign of the account's own phone, sent at that second of wall clock.
+
+    Told at most once in ten minutes.
+    """
 
     seen_at_seconds: Number
 
@@ -247,10 +264,24 @@ class Beat(Frame, frozen=True, tag="beat"):
     heap_bytes: Count
 
 
-Up = Hello | State | Qr | Opened | Closed | KeysGet | KeysSet | Message | Receipt | Probed | Phone | Replied | Beat
+Up = (
+    Hello
+    | State
+    | Qr
+    | Opened
+    | Closed
+    | KeysGet
+    | KeysSet
+    | Message
+    | Receipt
+    | Probed
+    | Phone
+    | Replied
+    | Beat
+)
 
 
-# --- down: supervisor -> worker -----------------------------------------------------------------------------------------
+# --- down: supervisor -> worker -------------------------------------------------------------------
 
 
 class Assign(SessionFrame, frozen=True, tag="assign"):
@@ -260,7 +291,9 @@ class Assign(SessionFrame, frozen=True, tag="assign"):
     creds: msgspec.Raw
     proxy: str | None = None
     inbound: dict[str, msgspec.Raw] = {}
-    """What earlier workers have decrypted and no event has shown: the entries of kind `inbound`, by name."""
+    """What earlier workers have decrypted and no event has shown: the entries of kind `inbound`, by
+    name.
+    """
 
 
 class Connect(SessionFrame, frozen=True, tag="connect"):
@@ -299,7 +332,9 @@ class Send(SessionFrame, frozen=True, tag="send"):
     to: str
     text: str
     others: list[str] = []
-    """Other jids under which WhatsApp may know the recipient's number (a Brazilian mobile with and without its ninth digit)."""
+    """Other jids under which WhatsApp may know the recipient's number (a Brazilian mobile with and
+    without its ninth digit).
+    """
 
 
 class KeysValues(SessionFrame, frozen=True, tag="keys.values"):
@@ -369,7 +404,10 @@ def encode(frame: Frame) -> bytes:
 
 
 def decode_up(line: bytes) -> Up:
-    """A worker's line as a frame. Raises WireError, which never quotes the line (it may hold keys)."""
+    """A worker's line as a frame.
+
+    Raises WireError, which never quotes the line (it may hold keys).
+    """
     try:
         return _up_decoder.decode(line)
     except UNREADABLE as error:
@@ -385,8 +423,11 @@ def decode_down(line: bytes) -> Down:
 
 
 def _not_a_frame(line: bytes, error: Exception) -> WireError:
-    """Say what is wrong and where, but never quote the line or msgspec, which quotes it: there may be keys in it."""
+    """Say what is wrong and where, but never quote the line or msgspec, which quotes it: there may
+    be keys in it.
+    """
     where = re.search(r"at `(\$[^`]*)`$", str(error))
     return WireError(
-        f"not a frame: {type(error).__name__} at {where[1] if where else 'some place'} of {len(line)} bytes"
+        f"not a frame: {type(error).__name__} at {where[1] if where else 'some place'} of"
+        f" {len(line)} bytes"
     )

@@ -1,1 +1,3 @@
-"""The fleet and its program: fleet/, gate/, watch/, host/, places/, process/ and cli/; `program` puts them together."""
+"""The fleet and its program: fleet/, gate/, watch/, host/, places/, process/ and cli/; `program`
+puts them together.
+"""

@@ -1,7 +1,8 @@
-"""The front door: `wasup`, and `python -m supervisor`, which is the same but runs the supervisor when nothing else is asked for.
+"""The front door: `wasup`, and `python -m supervisor`, which is the same but runs the supervisor
+when nothing else is asked for.
 
-A small file, as all that is behind it takes a second to come in. pm2, systemd and `make run` use the second form; who only types `wasup`
-gets help, and starts nothing.
+A small file, as all that is behind it takes a second to come in. pm2, systemd and `make run` use
+the second form; who only types `wasup` gets help, and starts nothing.
 """
 
 import contextlib
@@ -17,14 +18,17 @@ from supervisor.process.streams import keep_exit_status
 INTERRUPTED: Final = 130
 """What shells give a program that Ctrl-C ended."""
 _UNHEARD: Final = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EPIPE})
-"""What a write to a full disk, a terminal that is gone or a closed pipe says; a command tells all its other errors itself."""
+"""What a write to a full disk, a terminal that is gone or a closed pipe says; a command tells all
+its other errors itself.
+"""
 _LAST_WORDS: Final = b"wasup: interrupted\n"
 
 
 def main(otherwise: str | None = None) -> None:
     """Carry out the command line (`otherwise` where it names no command).
 
-    Ctrl-C ends it in order where it has begun something (see `program.py`), and always without a traceback.
+    Ctrl-C ends it in order where it has begun something (see `program.py`), and always without a
+    traceback.
     """
     keep_exit_status()
     dumpable.allow(False)  # at once: the environment may hold the token and the store's key
@@ -34,7 +38,8 @@ def main(otherwise: str | None = None) -> None:
 
     try:
         if signal.getsignal(signal.SIGINT) is _leave:
-            signal.signal(signal.SIGINT, signal.default_int_handler)  # asyncio's own comes only where it finds this one
+            # asyncio's own comes only where it finds this one
+            signal.signal(signal.SIGINT, signal.default_int_handler)
         command_line([otherwise] if otherwise and len(sys.argv) == 1 else None)
     except KeyboardInterrupt:
         _say_so()
@@ -51,7 +56,9 @@ def main(otherwise: str | None = None) -> None:
 
 
 def _leave(*_: object) -> NoReturn:
-    """At once: an exception in the middle of an import would be told by whoever imports, in his own way."""
+    """At once: an exception in the middle of an import would be told by whoever imports, in his own
+    way.
+    """
     _say_so()
     os._exit(INTERRUPTED)
 

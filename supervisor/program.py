@@ -1,4 +1,6 @@
-"""The composition root: settings in, rooms put together, started and stopped in order, exit status out."""
+"""The composition root: settings in, rooms put together, started and stopped in order, exit status
+out.
+"""
 
 import asyncio
 import os
@@ -45,16 +47,22 @@ from supervisor.watch.login_costs import LoginCosts
 from supervisor.watch.performance import monitor
 
 STORE_FILE_SECONDS: Final = 5.0
-"""How often to look whether the database's file is still there: what is acknowledged in between would be lost with it."""
+"""How often to look whether the database's file is still there: what is acknowledged in between
+would be lost with it.
+"""
 
 
-WORKER_ENDED: Final = "The worker (process {pid}) that could not be ended has ended; its session may log in again."
+WORKER_ENDED: Final = (
+    "The worker (process {pid}) that could not be ended has ended; its session may log in again."
+)
 
 log = structlog.get_logger("program")
 
 
 def run(settings: Settings, on_ready: Callable[[str, bool], None]) -> None:
-    """Run until a signal. `on_ready` is told the API's address and whether there are no sessions yet.
+    """Run until a signal.
+
+    `on_ready` is told the API's address and whether there are no sessions yet.
 
     Raises BadPolicy, BadSettings, Locked, OSError, StoreError.
     """
@@ -62,7 +70,10 @@ def run(settings: Settings, on_ready: Callable[[str, bool], None]) -> None:
     user = worker_user.find_user(settings.worker_user)
     worker_user.must_reach_code(user)
     if user is None and os.geteuid() == 0:
-        log.warning("workers run as root, as the supervisor does: set WHATSAPP_WORKER_USER", action="workers_are_root")
+        log.warning(
+            "workers run as root, as the supervisor does: set WHATSAPP_WORKER_USER",
+            action="workers_are_root",
+        )
     dumpable.allow(settings.debuggable)
     _raise_descriptors()
     directory = data_directory(settings)
@@ -81,9 +92,15 @@ def run(settings: Settings, on_ready: Callable[[str, bool], None]) -> None:
 def _raise_descriptors() -> None:
     raised = raise_soft_descriptors()
     if raised.problem is not None:
-        log.warning(f"the limit of descriptors stays at {raised.before}: {raised.problem}", action="descriptors")
+        log.warning(
+            f"the limit of descriptors stays at {raised.before}: {raised.problem}",
+            action="descriptors",
+        )
     elif raised.after != raised.before:
-        log.info(f"the limit of descriptors is raised from {raised.before} to {raised.after}", action="descriptors")
+        log.info(
+            f"the limit of descriptors is raised from {raised.before} to {raised.after}",
+            action="descriptors",
+        )
 
 
 async def _serve(
@@ -105,7 +122,9 @@ async def _serve(
         dice = random.Random()
         alerts = Alerts(feed.publish)
         policy = LivePolicy(
-            settings.policy_file, settings.policy_config(read_rules(settings.policy_file)), alerts.publish
+            settings.policy_file,
+            settings.policy_config(read_rules(settings.policy_file)),
+            alerts.publish,
         )
         outages = OutageRecorder(alerts.publish, store.records)
         prober = WayProber(settings.web_socket_url, store.proxy, worker_user.NODE)
@@ -113,7 +132,10 @@ async def _serve(
         gate = Gate(settings.gate_config(), dice, outages.publish, correlated, prober)
         stack.push_async_callback(gate.close)
         costs = LoginCosts(
-            alerts.publish, cpu_seconds, asyncio.get_running_loop().time, asyncio.get_running_loop().call_later
+            alerts.publish,
+            cpu_seconds,
+            asyncio.get_running_loop().time,
+            asyncio.get_running_loop().call_later,
         )
         store.on_health = partial(_tell_health, alerts)
         forever.watch(partial(_tell_task, alerts))
@@ -147,7 +169,9 @@ async def _serve(
         workers.keep_spares()
         roll = Roll(fleet.sessions, workers.code, alerts.publish)
         stack.push_async_callback(roll.close)
-        snapshots = forever.keep("snapshots", partial(take_snapshots, store), every_seconds=LOOK_SECONDS)
+        snapshots = forever.keep(
+            "snapshots", partial(take_snapshots, store), every_seconds=LOOK_SECONDS
+        )
         stack.push_async_callback(snapshots.close)
         keeping = RecordKeeping(store.records, settings.incident_log_days)
         records = forever.keep("incident log", keeping.look, every_seconds=ALIVE_SECONDS)
@@ -155,15 +179,22 @@ async def _serve(
         stack.push_async_callback(records.close)
         ports = settings.web_socket_ports(listener.getsockname()[1])
         watch = HostWatch(
-            sampler, ports, lambda: tuple(worker.pid for worker in workers.alive), _watched_directories(settings)
+            sampler,
+            ports,
+            lambda: tuple(worker.pid for worker in workers.alive),
+            _watched_directories(settings),
         )
         counting = forever.keep(
-            "host sampler", partial(asyncio.to_thread, sampler.count), every_seconds=min(COUNT_SECONDS, interval)
+            "host sampler",
+            partial(asyncio.to_thread, sampler.count),
+            every_seconds=min(COUNT_SECONDS, interval),
         )
         stack.push_async_callback(counting.close)
         if settings.performance_monitoring:
             look = monitor(fleet, watch, settings.thresholds(), alerts)
-            watching = forever.keep("performance monitor", look, every_seconds=interval, at_once=False)
+            watching = forever.keep(
+                "performance monitor", look, every_seconds=interval, at_once=False
+            )
             stack.push_async_callback(watching.close)
         token = settings.api_token.get_secret_value() if settings.api_token else None
         parts = Parts(
@@ -189,17 +220,23 @@ async def _serve(
         on_ready(address, not fleet.sessions())
         await stopping.wait()
         fleet.ready = False
-        log.info("stopping; the workers live on" if detach else "stopping", action="stopping", detach=detach)
+        log.info(
+            "stopping; the workers live on" if detach else "stopping",
+            action="stopping",
+            detach=detach,
+        )
     log.info("stopped", action="stopped")
 
 
 def _tell_of_restored(fleet: Fleet) -> None:
-    """Sessions that came back with a backup wait for an operator: at each start until he has said what becomes of them."""
+    """Sessions that came back with a backup wait for an operator: at each start until he has said
+    what becomes of them.
+    """
     waiting = sum(session.restored for session in fleet.sessions())
     if waiting:
         log.warning(
-            f"{waiting} sessions were restored from a backup and stay stopped: when the old installation is gone, "
-            "`wasup sessions start --all`",
+            f"{waiting} sessions were restored from a backup and stay stopped: when the old"
+            " installation is gone, `wasup sessions start --all`",
             action="restored",
             sessions=waiting,
         )
@@ -215,7 +252,8 @@ def _worker_config(settings: Settings, directory: Path) -> WorkerConfig:
             worker_user.NODE,
             *(worker_user.permission_flags(user, directory) if settings.worker_permissions else ()),
             f"--max-old-space-size={settings.worker_max_heap}",
-            "--max-semi-space-size=1",  # a quiet session allocates little; the default of 16 MiB is never given back
+            # a quiet session allocates little; the default of 16 MiB is never given back
+            "--max-semi-space-size=1",
             "--optimize-for-size",
             str(WORKER_MAIN),
         ),
@@ -228,7 +266,9 @@ def _worker_config(settings: Settings, directory: Path) -> WorkerConfig:
 
 
 def _tell_health(alerts: Alerts, health: StoreHealth) -> None:
-    """The store's trouble, and its end, as an alert (the store itself has logged it); the event is durable when the store is back."""
+    """The store's trouble, and its end, as an alert (the store itself has logged it); the event is
+    durable when the store is back.
+    """
     if health.state == "ok":
         alerts.end(None, "store", health.words, storeState=health.state)
     else:
@@ -251,19 +291,27 @@ def _tell_task(alerts: Alerts, health: TaskHealth) -> None:
 
 
 def _tell_abandoned(alerts: Alerts, worker: Worker, *, over: bool) -> None:
-    """A worker that cannot be ended, and its end, as an alert: not the session's, whose deletion would end it."""
+    """A worker that cannot be ended, and its end, as an alert: not the session's, whose deletion
+    would end it.
+    """
     about = worker.id
     told: dict[str, Any] = {"worker": worker.id, "pid": worker.pid, "of": worker.session}
     if over:
-        alerts.end(None, "worker_abandoned", WORKER_ENDED.format(pid=worker.pid), about=about, **told)
+        alerts.end(
+            None, "worker_abandoned", WORKER_ENDED.format(pid=worker.pid), about=about, **told
+        )
         return
-    whose = "A spare worker" if worker.session is None else f"The worker of session {worker.session}"
+    whose = (
+        "A spare worker" if worker.session is None else f"The worker of session {worker.session}"
+    )
     words = STUCK.format(whose=whose, pid=worker.pid)
     alerts.begin(None, "worker_abandoned", words, "critical", about=about, **told)
 
 
 def _stop_on_signal(workers: Workers) -> asyncio.Event:
-    """SIGTERM and SIGINT (pm2's first) stop in order; a second one kills the workers, whatever the first was to do to them."""
+    """SIGTERM and SIGINT (pm2's first) stop in order; a second one kills the workers, whatever the
+    first was to do to them.
+    """
     stopping = asyncio.Event()
     loop = asyncio.get_running_loop()
 

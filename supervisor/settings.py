@@ -1,7 +1,9 @@
-"""The settings: `WHATSAPP_*` environment variables (or the installation's `.env` file), read once and handed down as frozen values.
+"""The settings: `WHATSAPP_*` environment variables (or the installation's `.env` file), read once
+and handed down as frozen values.
 
-Names and defaults of seed 002 stay as they are, because people's scripts use them. Durations are milliseconds. A bad value refuses the start
-and names the variable, the value and what is accepted; an unknown `WHATSAPP_*` variable is warned about.
+Names and defaults of seed 002 stay as they are, because people's scripts use them. Durations are
+milliseconds. A bad value refuses the start and names the variable, the value and what is accepted;
+an unknown `WHATSAPP_*` variable is warned about.
 """
 
 import contextlib
@@ -32,7 +34,10 @@ PREFIX: Final = "WHATSAPP_"
 PM2_VARIABLE: Final = "pm_id"
 """pm2 gives it to whatever it starts."""
 SECRETS: Final = frozenset({"api_token", "noise_root_key", "database_url", "store_key"})
-"""Their values are quoted nowhere. (The root key is no secret, but who takes a private key for it by mistake has given one away.)"""
+"""Their values are quoted nowhere.
+
+(The root key is no secret, but who takes a private key for it by mistake has given one away.)
+"""
 FOR_FEW: Final = frozenset({"api_token", "database_url", "store_key"})
 """Whoever reads these has the fleet."""
 _REFERENCE: Final = re.compile(r"\$\{(?P<name>[^}:]*)(?P<default>:-)?[^}]*\}")
@@ -46,7 +51,9 @@ _DAY_MS: Final = 24 * 3600 * 1000
 
 
 class BadSettings(Exception):
-    """The settings cannot be used; the message says which variable, what it holds and what it accepts."""
+    """The settings cannot be used; the message says which variable, what it holds and what it
+    accepts.
+    """
 
 
 def _whole_number(value: Any) -> Any:
@@ -63,19 +70,30 @@ Fraction = Annotated[float, Field(gt=0, le=1, allow_inf_nan=False)]
 
 
 class Settings(BaseSettings):
-    """Every setting, with its unit, default and reason. The environment's name is the field's in capitals behind `WHATSAPP_`."""
+    """Every setting, with its unit, default and reason.
 
-    model_config = SettingsConfigDict(env_prefix=PREFIX, extra="ignore", frozen=True, env_ignore_empty=True)
+    The environment's name is the field's in capitals behind `WHATSAPP_`.
+    """
 
-    reconnection_max_retries: Count = Field(10, description="Attempts at the exponential pace before the long tail.")
+    model_config = SettingsConfigDict(
+        env_prefix=PREFIX, extra="ignore", frozen=True, env_ignore_empty=True
+    )
+
+    reconnection_max_retries: Count = Field(
+        10, description="Attempts at the exponential pace before the long tail."
+    )
     reconnection_base_delay: PositiveMilliseconds = Field(
         2_000, description="Ceiling of the first backoff wait, ms; it doubles from there."
     )
-    reconnection_max_delay: PositiveMilliseconds = Field(300_000, description="No backoff wait is longer, ms.")
+    reconnection_max_delay: PositiveMilliseconds = Field(
+        300_000, description="No backoff wait is longer, ms."
+    )
     reconnection_tail_delay: PositiveMilliseconds = Field(
         900_000, description="One attempt per this time after the retries are used up, ms."
     )
-    circuit_breaker_threshold: Count = Field(5, description="Failed attempts in a row that open a session's breaker.")
+    circuit_breaker_threshold: Count = Field(
+        5, description="Failed attempts in a row that open a session's breaker."
+    )
     circuit_breaker_timeout: PositiveMilliseconds = Field(
         600_000, description="How long an open breaker waits before its one trial, ms."
     )
@@ -84,60 +102,109 @@ class Settings(BaseSettings):
     )
     qr_timeout: PositiveMilliseconds | None = Field(
         None,
-        description="How long each of the six QR codes of an attempt is shown, ms; unset: WhatsApp's own 60 s, then 20 s each.",
+        description=(
+            "How long each of the six QR codes of an attempt is shown, ms; unset: WhatsApp's own 60"
+            " s, then 20 s each."
+        ),
     )
     daily_reconnect_budget: Count = Field(
         200,
-        description="Logins of a session in 24 hours. At 80 % an alert; beyond it one try per WHATSAPP_RECONNECTION_TAIL_DELAY.",
+        description=(
+            "Logins of a session in 24 hours. At 80 % an alert; beyond it one try per"
+            " WHATSAPP_RECONNECTION_TAIL_DELAY."
+        ),
     )
     policy_file: Path | None = Field(
         None,
-        description="TOML file that changes rows of the policy (docs/policy.md); `wasup policy reload` reads it again.",
+        description=(
+            "TOML file that changes rows of the policy (docs/policy.md); `wasup policy reload`"
+            " reads it again."
+        ),
     )
-    stable_after: PositiveMilliseconds = Field(60_000, description="Open for so long, failures are forgotten, ms.")
+    stable_after: PositiveMilliseconds = Field(
+        60_000, description="Open for so long, failures are forgotten, ms."
+    )
     worker_crash_budget: Count = Field(
-        5, description="Crashes of a session's worker within the window before it is slowed to the window's pace."
+        5,
+        description=(
+            "Crashes of a session's worker within the window before it is slowed to the window's"
+            " pace."
+        ),
     )
-    worker_crash_window: PositiveMilliseconds = Field(600_000, description="The window of the crash budget, ms.")
-    performance_monitoring: bool = Field(True, description="Watch the thresholds below and raise alerts.")
-    health_check_interval: PositiveMilliseconds = Field(30_000, description="How often an open session is probed, ms.")
-    memory_threshold: Fraction = Field(0.8, description="Host memory in use that raises an alert, fraction of 1.")
-    cpu_threshold: Fraction = Field(0.9, description="Host CPU use that raises an alert, fraction of 1.")
+    worker_crash_window: PositiveMilliseconds = Field(
+        600_000, description="The window of the crash budget, ms."
+    )
+    performance_monitoring: bool = Field(
+        True, description="Watch the thresholds below and raise alerts."
+    )
+    health_check_interval: PositiveMilliseconds = Field(
+        30_000, description="How often an open session is probed, ms."
+    )
+    memory_threshold: Fraction = Field(
+        0.8, description="Host memory in use that raises an alert, fraction of 1."
+    )
+    cpu_threshold: Fraction = Field(
+        0.9, description="Host CPU use that raises an alert, fraction of 1."
+    )
     error_rate_threshold: Fraction = Field(
-        0.1, description="Failed operations of the last 5 minutes that raise an alert, fraction of 1."
+        0.1,
+        description="Failed operations of the last 5 minutes that raise an alert, fraction of 1.",
     )
     response_time_threshold: PositiveMilliseconds = Field(
         5_000,
-        description="Mean of a session's last 20 round trips (probes and sends) that raises an alert, ms. Closes nothing: see "
-        "WHATSAPP_PROBE_TIMEOUT.",
+        description=(
+            "Mean of a session's last 20 round trips (probes and sends) that raises an alert, ms."
+            " Closes nothing: see WHATSAPP_PROBE_TIMEOUT."
+        ),
     )
     probe_timeout: PositiveMilliseconds | None = Field(
         None,
-        description="A probe of an open session that is not answered by then has failed, and the session is reconnected, ms; "
-        "unset: 5000, or WHATSAPP_RESPONSE_TIME_THRESHOLD if that is more.",
+        description=(
+            "A probe of an open session that is not answered by then has failed, and the session is"
+            " reconnected, ms; unset: 5000, or WHATSAPP_RESPONSE_TIME_THRESHOLD if that is more."
+        ),
     )
     descriptor_threshold: Fraction = Field(
         0.9,
-        description="Open descriptors, of the host or of the supervisor's own limit, that raise an alert, fraction of 1.",
+        description=(
+            "Open descriptors, of the host or of the supervisor's own limit, that raise an alert,"
+            " fraction of 1."
+        ),
     )
     load_threshold: Annotated[float, Field(gt=0, le=100_000, allow_inf_nan=False)] | None = Field(
         None,
-        description="Load average of a minute that raises an alert, processes; unset: 4.0, or the number of cores if that is more.",
+        description=(
+            "Load average of a minute that raises an alert, processes; unset: 4.0, or the number of"
+            " cores if that is more."
+        ),
     )
     websocket_threshold: Count | None = Field(
         None,
-        description="WebSocket connections of the host that raise an alert; unset: 500, or twice the sessions if that is more.",
+        description=(
+            "WebSocket connections of the host that raise an alert; unset: 500, or twice the"
+            " sessions if that is more."
+        ),
     )
     disk_threshold: Fraction = Field(
-        0.85, description="Room or inodes in use, of a watched file system, that raise a warning, fraction of 1."
+        0.85,
+        description=(
+            "Room or inodes in use, of a watched file system, that raise a warning, fraction of 1."
+        ),
     )
     disk_critical_threshold: Fraction = Field(
-        0.95, description="Room or inodes in use, of a watched file system, that raise a critical alert, fraction of 1."
+        0.95,
+        description=(
+            "Room or inodes in use, of a watched file system, that raise a critical alert, fraction"
+            " of 1."
+        ),
     )
     watched_directories: str | None = Field(
         None,
-        description="Further directories whose file systems are watched (comma-separated): where logs and backups go. The data "
-        "directory's always is, and that of the log if it is a file. A relative path is meant from the installation's folder.",
+        description=(
+            "Further directories whose file systems are watched (comma-separated): where logs and"
+            " backups go. The data directory's always is, and that of the log if it is a file. A"
+            " relative path is meant from the installation's folder."
+        ),
     )
     worker_heartbeat_interval: PositiveMilliseconds = Field(
         5_000, description="How often a worker says that it lives, ms."
@@ -151,84 +218,134 @@ class Settings(BaseSettings):
     gate_burst: Count = Field(10, description="Logins that may go at once after a quiet time.")
     egress_rate: Annotated[float, Field(gt=0, le=1000, allow_inf_nan=False)] | None = Field(
         None,
-        description="Logins per second of one egress (the machine's own address, or a proxy); unset: WHATSAPP_GATE_RATE.",
+        description=(
+            "Logins per second of one egress (the machine's own address, or a proxy); unset:"
+            " WHATSAPP_GATE_RATE."
+        ),
     )
     egress_burst: Count | None = Field(
         None,
-        description="Logins of one egress that may go at once after a quiet time; unset: WHATSAPP_GATE_BURST.",
+        description=(
+            "Logins of one egress that may go at once after a quiet time; unset:"
+            " WHATSAPP_GATE_BURST."
+        ),
     )
     gate_concurrency: Count = Field(50, description="Attempts under way at the same time.")
     worker_spawn_concurrency: Count = Field(
-        4, description="Worker processes being started at the same time; each costs some 0.3 s of CPU."
+        4,
+        description=(
+            "Worker processes being started at the same time; each costs some 0.3 s of CPU."
+        ),
     )
     spare_workers: Annotated[int, BeforeValidator(_whole_number), Field(ge=0, le=64)] = Field(
-        1, description="Warm workers that wait for a session in need of one; each weighs some 45 MiB."
+        1,
+        description="Warm workers that wait for a session in need of one; each weighs some 45 MiB.",
     )
     worker_user: str | None = Field(
         None,
-        description="Where the supervisor is root: the unprivileged user that workers run as, so that a worker which is taken over reaches "
-        "neither store nor API (docs/security.md).",
+        description=(
+            "Where the supervisor is root: the unprivileged user that workers run as, so that a"
+            " worker which is taken over reaches neither store nor API (docs/security.md)."
+        ),
     )
     worker_permissions: bool = Field(
         True,
-        description="Start workers under Node's permission model: no files but their own, no further processes (docs/security.md).",
+        description=(
+            "Start workers under Node's permission model: no files but their own, no further"
+            " processes (docs/security.md)."
+        ),
     )
     debuggable: bool = Field(
         False,
-        description="Let debuggers and profilers of the supervisor's own user look into it (py-spy, gdb, core dumps); else only root can.",
+        description=(
+            "Let debuggers and profilers of the supervisor's own user look into it (py-spy, gdb,"
+            " core dumps); else only root can."
+        ),
     )
     worker_max_heap: Mebibytes = Field(512, description="V8 heap limit of a worker, MiB.")
     worker_memory_soft: Mebibytes = Field(
         400, description="A worker above this is replaced at a quiet moment, MiB resident."
     )
-    worker_memory_hard: Mebibytes = Field(800, description="A worker above this is killed and replaced, MiB resident.")
+    worker_memory_hard: Mebibytes = Field(
+        800, description="A worker above this is killed and replaced, MiB resident."
+    )
     worker_max_lag: PositiveMilliseconds = Field(
-        5_000, description="A worker whose event loop is later than this, three heartbeats in a row, is replaced, ms."
+        5_000,
+        description=(
+            "A worker whose event loop is later than this, three heartbeats in a row, is"
+            " replaced, ms."
+        ),
     )
     shutdown: Annotated[str, Field(pattern="^(stop|detach)$")] | None = Field(
         None,
-        description="What SIGTERM and SIGINT do to the workers. stop: they end. detach: they live on with their sockets "
-        "and wait for the next supervisor. Unset: detach under pm2, else stop.",
+        description=(
+            "What SIGTERM and SIGINT do to the workers. stop: they end. detach: they live on with"
+            " their sockets and wait for the next supervisor. Unset: detach under pm2, else stop."
+        ),
     )
     adoption_window: PositiveMilliseconds = Field(
         60_000,
-        description="How long a worker without a supervisor waits for the next one before it closes its socket and ends, ms.",
+        description=(
+            "How long a worker without a supervisor waits for the next one before it closes its"
+            " socket and ends, ms."
+        ),
     )
     event_log_size: Count = Field(10_000, description="Events that /events keeps.")
     incident_log_days: Annotated[int, BeforeValidator(_whole_number), Field(ge=1, le=3650)] = Field(
         30,
-        description="How long incidents are kept after they are over, days; /incidents and `wasup explain` show them.",
+        description=(
+            "How long incidents are kept after they are over, days; /incidents and `wasup explain`"
+            " show them."
+        ),
     )
     data_dir: Path = Field(
         Path(DATA),
-        description="Holds everything that is written: database, socket, logs, lock. A relative path is meant from the installation's folder.",
+        description=(
+            "Holds everything that is written: database, socket, logs, lock. A relative path is"
+            " meant from the installation's folder."
+        ),
     )
     database_url: SecretStr | None = Field(
         None,
-        description="postgresql://user:password@host/database in place of the SQLite file in the data directory. One supervisor per database.",
+        description=(
+            "postgresql://user:password@host/database in place of the SQLite file in the data"
+            " directory. One supervisor per database."
+        ),
     )
     store_key: SecretStr | None = Field(
         None,
-        description="Encrypts credentials and events at rest: 32 bytes as hex or base64. Several, comma-separated: "
-        "the first encrypts, all decrypt (see `wasup store rotate`).",
+        description=(
+            "Encrypts credentials and events at rest: 32 bytes as hex or base64. Several,"
+            " comma-separated: the first encrypts, all decrypt (see `wasup store rotate`)."
+        ),
     )
-    api_host: str = Field("127.0.0.1", description="Where the API listens. Anything but loopback needs an API token.")
+    api_host: str = Field(
+        "127.0.0.1", description="Where the API listens. Anything but loopback needs an API token."
+    )
     api_port: Annotated[int, BeforeValidator(_whole_number), Field(ge=0, le=65_535)] = Field(
         4001, description="The API's port; 0 picks a free one."
     )
     api_connections: Annotated[int, BeforeValidator(_whole_number), Field(ge=8, le=65_536)] = Field(
         512,
-        description="Connections that the API keeps at once, half of them waiting for events; a quarter of the descriptor limit at the most.",
+        description=(
+            "Connections that the API keeps at once, half of them waiting for events; a quarter of"
+            " the descriptor limit at the most."
+        ),
     )
     api_token: SecretStr | None = Field(
         None,
-        description="Bearer token that every API call must carry; required when the API is not on loopback. "
-        "Without one, see WHATSAPP_API_LOCAL_USERS.",
+        description=(
+            "Bearer token that every API call must carry; required when the API is not on loopback."
+            " Without one, see WHATSAPP_API_LOCAL_USERS."
+        ),
     )
     api_local_users: Annotated[str, Field(pattern="^(own|all)$")] = Field(
         "own",
-        description="Who may call without a token. own: processes of the supervisor's own user and of root, and nobody through a proxy. "
-        "all: whoever has a process on this machine, and with that every number (docs/security.md).",
+        description=(
+            "Who may call without a token. own: processes of the supervisor's own user and of root,"
+            " and nobody through a proxy. all: whoever has a process on this machine, and with that"
+            " every number (docs/security.md)."
+        ),
     )
     log_format: Annotated[str, Field(pattern="^(auto|json|human)$")] = Field(
         "auto", description="json, human, or auto: human on a terminal."
@@ -238,26 +355,39 @@ class Settings(BaseSettings):
     )
     web_socket_url: str | None = Field(
         None,
-        description="Another server than WhatsApp's own (the stand-in, a relay): ws:// or wss:// URL; {session} becomes the session's id.",
+        description=(
+            "Another server than WhatsApp's own (the stand-in, a relay): ws:// or wss:// URL;"
+            " {session} becomes the session's id."
+        ),
     )
     noise_root_key: Annotated[str, Field(pattern="^[0-9a-fA-F]{64}$")] | None = Field(
         None,
-        description="Hex public key that replaces WhatsApp's pinned root; refused unless the URL above is a loopback address.",
+        description=(
+            "Hex public key that replaces WhatsApp's pinned root; refused unless the URL above is a"
+            " loopback address."
+        ),
     )
 
     @model_validator(mode="after")
     def _check_together(self) -> "Settings":
         if self.web_socket_url is not None and not _is_web_socket_url(self.web_socket_url):
             shown = "(hidden)" if set(self.web_socket_url) & set("@?") else self.web_socket_url
-            raise _wrong("web_socket_url", shown, "a ws:// or wss:// URL, without user and password")
+            raise _wrong(
+                "web_socket_url", shown, "a ws:// or wss:// URL, without user and password"
+            )
         if self.noise_root_key is not None and not (
             self.web_socket_url and is_loopback(urlsplit(self.web_socket_url).hostname)
         ):
-            accepted = "nothing, unless WHATSAPP_WEB_SOCKET_URL is a loopback address: nobody may weaken the trust in the real server"
+            accepted = (
+                "nothing, unless WHATSAPP_WEB_SOCKET_URL is a loopback address: nobody may weaken"
+                " the trust in the real server"
+            )
             raise _wrong("noise_root_key", "(set)", accepted)
         self._check_secret("api_token", _check_token)
         if self.api_token is None and not is_loopback(self.api_host):
-            raise _wrong("api_host", self.api_host, "a loopback address, unless WHATSAPP_API_TOKEN is set")
+            raise _wrong(
+                "api_host", self.api_host, "a loopback address, unless WHATSAPP_API_TOKEN is set"
+            )
         if self.reconnection_max_delay < self.reconnection_base_delay:
             raise _wrong(
                 "reconnection_max_delay",
@@ -282,7 +412,8 @@ class Settings(BaseSettings):
             raise _wrong(
                 "worker_heartbeat_timeout",
                 self.worker_heartbeat_timeout,
-                f"at least twice WHATSAPP_WORKER_HEARTBEAT_INTERVAL ({self.worker_heartbeat_interval})",
+                "at least twice WHATSAPP_WORKER_HEARTBEAT_INTERVAL"
+                f" ({self.worker_heartbeat_interval})",
             )
         return self
 
@@ -302,10 +433,12 @@ class Settings(BaseSettings):
                     yield secret.get_secret_value()
         if self.store_key is not None:
             yield from (key.strip() for key in self.store_key.get_secret_value().split(","))
-        if self.database_url is not None and (password := urlsplit(self.database_url.get_secret_value()).password):
+        if self.database_url is not None and (
+            password := urlsplit(self.database_url.get_secret_value()).password
+        ):
             yield from (password, unquote(password))
 
-    # --- what is handed down --------------------------------------------------------------------------------------------
+    # --- what is handed down ----------------------------------------------------------------------
 
     def policy_config(self, rules: policy.Rules = policy.RULES) -> policy.Config:
         """The policy: that table with the settings' numbers."""
@@ -362,7 +495,11 @@ class Settings(BaseSettings):
 
     @property
     def probe_timeout_ms(self) -> int:
-        """How long a probe may take. Unset, an operator's longer threshold goes on to lengthen it: no update may disconnect anybody."""
+        """How long a probe may take.
+
+        Unset, an operator's longer threshold goes on to lengthen it: no update may disconnect
+        anybody.
+        """
         return self.probe_timeout or max(5_000, self.response_time_threshold)
 
     def further_directories(self) -> list[Path]:
@@ -371,11 +508,16 @@ class Settings(BaseSettings):
         return [folder() / Path(name.strip()).expanduser() for name in names if name.strip()]
 
     def web_socket_ports(self, api_port: int) -> frozenset[int]:
-        """The ports at which a connection is counted as a WebSocket one. `api_port`: the one that the API has got."""
+        """The ports at which a connection is counted as a WebSocket one.
+
+        `api_port`: the one that the API has got.
+        """
         return websocket_ports(api_port, self.web_socket_url)
 
     def detaches(self) -> bool:
-        """Whether the workers live on when the supervisor is told to stop. pm2 restarts what it has stopped, mostly; a terminal does not."""
+        """Whether the workers live on when the supervisor is told to stop. pm2 restarts what it has
+        stopped, mostly; a terminal does not.
+        """
         return self.shutdown == "detach" or (self.shutdown is None and PM2_VARIABLE in os.environ)
 
     def limits(self) -> Limits:
@@ -404,7 +546,8 @@ class Settings(BaseSettings):
         return environment
 
 
-# The store's room is imported where a setting needs it: most commands have no such setting, and SQLAlchemy takes its time.
+# The store's room is imported where a setting needs it: most commands have no such setting, and
+# SQLAlchemy takes its time.
 
 
 def _parse_keys(text: str) -> None:
@@ -415,19 +558,26 @@ def _parse_keys(text: str) -> None:
 
 
 def _parse_server_url(text: str) -> None:
-    """An SQLite file elsewhere would have no lock: two supervisors of two directories would own it. Raises ValueError."""
+    """An SQLite file elsewhere would have no lock: two supervisors of two directories would own it.
+
+    Raises ValueError.
+    """
     from sessions.store.engine.database import parse_url
 
     if parse_url(text).get_backend_name() == "sqlite":
         raise ValueError(
-            "an SQLite file is always WHATSAPP_DATA_DIR's own; this accepts postgresql://user:password@host/database"
+            "an SQLite file is always WHATSAPP_DATA_DIR's own; this accepts"
+            " postgresql://user:password@host/database"
         )
 
 
 def _check_token(text: str) -> None:
     """What a client can send in a header. Raises ValueError, which does not quote it."""
     if text.endswith("\r"):
-        raise ValueError("it ends in a carriage return, as lines of Windows files do: take that off (tr -d '\\r').")
+        raise ValueError(
+            "it ends in a carriage return, as lines of Windows files do: take that off (tr -d"
+            " '\\r')."
+        )
     if text != text.strip() or any(not character.isprintable() for character in text):
         raise ValueError("no HTTP header can carry its blanks or control characters.")
     if len(text) < SHORTEST_TOKEN:
@@ -435,25 +585,32 @@ def _check_token(text: str) -> None:
 
 
 def load() -> Settings:
-    """Read the environment and the `.env` of installation.py's folder. Raises BadSettings with a line for each thing that is wrong."""
+    """Read the environment and the `.env` of installation.py's folder.
+
+    Raises BadSettings with a line for each thing that is wrong.
+    """
     file = folder() / ENV_FILE
     try:
         if wrong := [*_no_text(), *_lost_references(file)]:
             raise BadSettings("\n".join(wrong))
         loaded = Settings(_env_file=file)
     except UnicodeDecodeError:
-        raise BadSettings(f"{file} is not UTF-8 text; it holds lines such as WHATSAPP_API_PORT=4001.") from None
+        raise BadSettings(
+            f"{file} is not UTF-8 text; it holds lines such as WHATSAPP_API_PORT=4001."
+        ) from None
     except OSError as error:
         raise BadSettings(
-            f"{file} cannot be read ({error.strerror}): be the user whom the supervisor runs as, or name another folder (--directory)."
+            f"{file} cannot be read ({error.strerror}): be the user whom the supervisor runs as, or"
+            " name another folder (--directory)."
         ) from None
     except ValidationError as error:
         raise BadSettings("\n".join(_explain(dict(detail)) for detail in error.errors())) from None
     here = left_behind()
     if here is not None and "data_dir" not in loaded.model_fields_set:
         raise BadSettings(
-            f"{here} has settings or data of its own, and {folder()} is the folder that wasup is installed in. Say which one is meant: "
-            f"wasup --directory {here}, or --directory {folder()}; or set WHATSAPP_DATA_DIR."
+            f"{here} has settings or data of its own, and {folder()} is the folder that wasup is"
+            f" installed in. Say which one is meant: wasup --directory {here}, or --directory"
+            f" {folder()}; or set WHATSAPP_DATA_DIR."
         )
     return loaded.model_copy(
         update={
@@ -468,7 +625,10 @@ def _no_text() -> Iterator[str]:
     for name, value in os.environ.items():
         if name.upper().startswith(PREFIX) and not _is_unicode(name + value):
             shown = name.encode(errors="backslashreplace").decode()
-            yield f"{shown} is not UTF-8 text; it has to be (a value in another encoding, or bytes in place of their hex digits?)."
+            yield (
+                f"{shown} is not UTF-8 text; it has to be (a value in another encoding, or bytes in"
+                " place of their hex digits?)."
+            )
 
 
 def _is_unicode(text: str) -> bool:
@@ -477,14 +637,22 @@ def _is_unicode(text: str) -> bool:
 
 
 def _lost_references(file: Path) -> Iterator[str]:
-    """A line for each setting of the `.env` file that names a variable which nobody has set: nothing would be put there, silently."""
+    """A line for each setting of the `.env` file that names a variable which nobody has set:
+    nothing would be put there, silently.
+    """
     if not file.is_file():
         return
     written, known = dotenv_values(file, interpolate=False), {**os.environ}
     for name, value in written.items():
-        for reference in _REFERENCE.finditer(value or "") if name.upper().startswith(PREFIX) else ():
+        for reference in (
+            _REFERENCE.finditer(value or "") if name.upper().startswith(PREFIX) else ()
+        ):
             if reference["default"] is None and reference["name"] not in known:
-                unset = "${...}" if name.upper().removeprefix(PREFIX).lower() in SECRETS else reference[0]
+                unset = (
+                    "${...}"
+                    if name.upper().removeprefix(PREFIX).lower() in SECRETS
+                    else reference[0]
+                )
                 yield (
                     f"{name} in {file} holds {unset}, which stands for a variable that is not set. "
                     "If it is meant as it stands, set it in the environment instead of the file."
@@ -494,13 +662,16 @@ def _lost_references(file: Path) -> Iterator[str]:
 
 
 def file_warnings(policy_file: Path | None) -> list[str]:
-    """What is doubtful about where the settings come from: who else reads or writes it, and what of it is not taken."""
+    """What is doubtful about where the settings come from: who else reads or writes it, and what of
+    it is not taken.
+    """
     file, found = folder() / ENV_FILE, []
     copied = sorted(variable(field) for field in FOR_FEW if os.environ.get(variable(field)))
     if copied and PM2_VARIABLE in os.environ:
         found.append(
-            f"{' and '.join(copied)} came through pm2's environment, so `pm2 save` writes it into dump.pm2: put it into {file} "
-            "(chmod 600), then `pm2 delete wasup && pm2 start ecosystem.config.js && pm2 save`"
+            f"{' and '.join(copied)} came through pm2's environment, so `pm2 save` writes it into"
+            f" dump.pm2: put it into {file} (chmod 600), then `pm2 delete wasup && pm2 start"
+            " ecosystem.config.js && pm2 save`"
         )
     try:
         about, text = file.stat(), file.read_text(encoding="utf-8")
@@ -512,20 +683,25 @@ def file_warnings(policy_file: Path | None) -> list[str]:
             found.append(f"{file} holds secrets and can be read by others: chmod 600 {file}")
         secret = {variable(field) for field in SECRETS}
         found += [
-            f"in {file}, what stands behind the ` #` of {line['name']} is taken for a comment: put the value in single quotes "
-            "if it belongs to it, or the comment on a line of its own"
+            f"in {file}, what stands behind the ` #` of {line['name']} is taken for a comment: put"
+            " the value in single quotes if it belongs to it, or the comment on a line of its own"
             for line in _CUT.finditer(text)
             if line["name"].upper() in secret
         ]
     for one in (file, policy_file):
         with contextlib.suppress(OSError):
-            if one is not None and (about := one.stat()).st_mode & _others(about, stat.S_IWGRP, stat.S_IWOTH):
+            if one is not None and (about := one.stat()).st_mode & _others(
+                about, stat.S_IWGRP, stat.S_IWOTH
+            ):
                 found.append(f"{one} can be changed by others: chmod go-w {one}")
     return found
 
 
 def _others(file: os.stat_result, group: int, world: int) -> int:
-    """The bits that open a file to others than us. In a file of somebody else's it is the group that we read by (root:wasup, 640)."""
+    """The bits that open a file to others than us.
+
+    In a file of somebody else's it is the group that we read by (root:wasup, 640).
+    """
     return world | (group if file.st_uid == os.geteuid() else 0)
 
 
@@ -533,9 +709,14 @@ def unknown_variables() -> list[str]:
     """A warning for each `WHATSAPP_*` variable that is not a setting."""
     known = {variable(name) for name in Settings.model_fields}
     given = {
-        name.upper() for name in (*os.environ, *dotenv_values(folder() / ENV_FILE)) if name.upper().startswith(PREFIX)
+        name.upper()
+        for name in (*os.environ, *dotenv_values(folder() / ENV_FILE))
+        if name.upper().startswith(PREFIX)
     }
-    return [f"{name} is not a setting and is ignored{_similar(name, known)}" for name in sorted(given - known)]
+    return [
+        f"{name} is not a setting and is ignored{_similar(name, known)}"
+        for name in sorted(given - known)
+    ]
 
 
 def variable(field: str) -> str:
@@ -554,7 +735,9 @@ def is_loopback(host: str | None) -> bool:
 
 
 def _is_web_socket_url(url: str) -> bool:
-    """Whether it is one that Python and Node read alike: they differ on backslashes and on what stands before an @."""
+    """Whether it is one that Python and Node read alike: they differ on backslashes and on what
+    stands before an @.
+    """
     try:
         parts = urlsplit(url)
     except ValueError:
@@ -577,7 +760,9 @@ def _wrong(field: str, value: object, accepted: str) -> ValueError:
 
 
 def _quotable(value: str) -> str:
-    """A value without the user and password of a URL: somebody may have given it to the wrong variable."""
+    """A value without the user and password of a URL: somebody may have given it to the wrong
+    variable.
+    """
     return _ACCOUNT.sub(r"\1(hidden)@", value)
 
 

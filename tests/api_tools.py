@@ -1,4 +1,6 @@
-"""The API alone, on a free port: its own application over parts that a test gives, and raw bytes in and out."""
+"""The API alone, on a free port: its own application over parts that a test gives, and raw bytes in
+and out.
+"""
 
 import asyncio
 import socket
@@ -25,7 +27,10 @@ class Answer:
         head, _, self.body = raw.partition(b"\r\n\r\n")
         first, *lines = head.decode("latin-1").split("\r\n")
         self.status = int(first.split(" ")[1])
-        self.headers = {name.lower(): value.strip() for name, _, value in (line.partition(":") for line in lines)}
+        self.headers = {
+            name.lower(): value.strip()
+            for name, _, value in (line.partition(":") for line in lines)
+        }
 
     @property
     def error(self) -> dict[str, str]:
@@ -41,7 +46,10 @@ class Answer:
 async def api(
     *routes: web.RouteDef, token: str | None = None, connections: int = 64, **parts: Any
 ) -> AsyncIterator[tuple[str, int]]:
-    """The API with further routes; its address. `parts`: those of the program that are asked; the others are missing."""
+    """The API with further routes; its address.
+
+    `parts`: those of the program that are asked; the others are missing.
+    """
     given = {name: parts.get(name, cast("Any", Nothing())) for name in Parts.__dataclass_fields__}
     app = create_app(Parts(**given), token, connections)
     app.add_routes(routes)
@@ -63,12 +71,18 @@ async def raw(address: tuple[str, int], request: bytes, seconds: float = 20.0) -
         writer.close()
 
 
-async def ask(address: tuple[str, int], method: str, path: str, body: bytes = b"", **headers: str) -> Answer:
+async def ask(
+    address: tuple[str, int], method: str, path: str, body: bytes = b"", **headers: str
+) -> Answer:
     """A call on a connection of its own; the header's names with _ for -."""
-    given = {"Host": "127.0.0.1", "Connection": "close"} | {n.replace("_", "-"): v for n, v in headers.items()}
+    given = {"Host": "127.0.0.1", "Connection": "close"} | {
+        n.replace("_", "-"): v for n, v in headers.items()
+    }
     if body:
         given["Content-Length"] = str(len(body))
-    head = f"{method} {path} HTTP/1.1\r\n" + "".join(f"{name}: {value}\r\n" for name, value in given.items())
+    head = f"{method} {path} HTTP/1.1\r\n" + "".join(
+        f"{name}: {value}\r\n" for name, value in given.items()
+    )
     return Answer(await raw(address, head.encode() + b"\r\n" + body))
 
 

@@ -1,4 +1,6 @@
-"""What every test is held to: it leaves no process behind, and no two logins of one device ever overlap."""
+"""What every test is held to: it leaves no process behind, and no two logins of one device ever
+overlap.
+"""
 
 import asyncio
 import itertools
@@ -14,10 +16,12 @@ import pytest_asyncio
 
 from scripts.lab import StandIn, Supervisor
 
-# On Python 3.11 pytest-asyncio's first look for "the loop before" makes one, which nobody closes; some later test is then blamed.
+# On Python 3.11 pytest-asyncio's first look for "the loop before" makes one, which nobody closes;
+# some later test is then blamed.
 asyncio.set_event_loop(None)
 
-# Behind nohup, or as a shell's background job, SIGINT is ignored, and so it would be in every process that a test interrupts.
+# Behind nohup, or as a shell's background job, SIGINT is ignored, and so it would be in every
+# process that a test interrupts.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
@@ -29,14 +33,18 @@ hypothesis.settings.load_profile("wasup")
 os.environ.pop("PYTHONUNBUFFERED", None)
 
 NUMBERS = itertools.count()
-"""So that no two supervisors of this process share a data directory, however their tests are called."""
+"""So that no two supervisors of this process share a data directory, however their tests are
+called.
+"""
 
 StartSupervisor = Callable[..., Awaitable[Supervisor]]
 
 
 @pytest.fixture(autouse=True)
 def own_umask() -> Iterator[None]:
-    """Commands set the umask of their process; one that a test calls in this process must not set it for the tests behind it."""
+    """Commands set the umask of their process; one that a test calls in this process must not set
+    it for the tests behind it.
+    """
     before = os.umask(0o022)
     yield
     os.umask(before)
@@ -44,7 +52,9 @@ def own_umask() -> Iterator[None]:
 
 @pytest.fixture(scope="session")
 def lab_directory(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """Where the real parts live; at the end of the run no process works there any more and no socket is left."""
+    """Where the real parts live; at the end of the run no process works there any more and no
+    socket is left.
+    """
     directory = tmp_path_factory.mktemp("lab")
     yield directory
     assert _processes_below(directory) == []
@@ -53,10 +63,14 @@ def lab_directory(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 
 @pytest_asyncio.fixture(scope="session", loop_scope="session")
 async def shared_standin(lab_directory: Path) -> AsyncIterator[StandIn]:
-    """The stand-in of this test run. Its log is the ground truth: no two logins of one device may overlap, in any test."""
+    """The stand-in of this test run.
+
+    Its log is the ground truth: no two logins of one device may overlap, in any test.
+    """
     standin = await StandIn.start(lab_directory / "standin")
     yield standin
-    # A process whose share of the tests logs in nowhere has no overlap to show; that the log works is told by those that read logins.
+    # A process whose share of the tests logs in nowhere has no overlap to show; that the log works
+    # is told by those that read logins.
     overlaps = await standin.log("overlap")
     await standin.close()
     assert overlaps == []
@@ -64,7 +78,9 @@ async def shared_standin(lab_directory: Path) -> AsyncIterator[StandIn]:
 
 @pytest_asyncio.fixture(loop_scope="session")
 async def standin(shared_standin: StandIn) -> StandIn:
-    """The stand-in, with a log that begins with the test: another test may have used the same names."""
+    """The stand-in, with a log that begins with the test: another test may have used the same
+    names.
+    """
     return await shared_standin.from_now_on()
 
 
@@ -72,7 +88,9 @@ async def standin(shared_standin: StandIn) -> StandIn:
 async def start_supervisor(
     standin: StandIn, lab_directory: Path, request: pytest.FixtureRequest
 ) -> AsyncIterator[StartSupervisor]:
-    """Start supervisors, each with a data directory of its own, aimed at the stand-in; the settings are keywords without prefix."""
+    """Start supervisors, each with a data directory of its own, aimed at the stand-in; the settings
+    are keywords without prefix.
+    """
     started: list[Supervisor] = []
 
     async def start(**settings: object) -> Supervisor:
@@ -85,7 +103,9 @@ async def start_supervisor(
     await standin.mend()
     for supervisor in started:
         await supervisor.close()
-        assert supervisor.process is None or supervisor.process.status in {0, -9}, supervisor.process.tail()
+        assert supervisor.process is None or supervisor.process.status in {0, -9}, (
+            supervisor.process.tail()
+        )
 
 
 def environment(settings: Mapping[str, object]) -> dict[str, str]:

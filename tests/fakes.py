@@ -1,6 +1,8 @@
-"""Stand-ins for what surrounds a session: workers that obey, a gate that can be shut, a store in memory, a wall clock in step with the loop.
+"""Stand-ins for what surrounds a session: workers that obey, a gate that can be shut, a store in
+memory, a wall clock in step with the loop.
 
-They never raise at a breach (the actor would swallow it): they write it into `breaches`, and the tests end with `assert breaches == []`.
+They never raise at a breach (the actor would swallow it): they write it into `breaches`, and the
+tests end with `assert breaches == []`.
 """
 
 import asyncio
@@ -76,7 +78,7 @@ def fake_time() -> SimpleNamespace:
     return SimpleNamespace(time=lambda: EPOCH + asyncio.get_running_loop().time())
 
 
-# --- workers ------------------------------------------------------------------------------------------------------------
+# --- workers --------------------------------------------------------------------------------------
 
 Outcome = Callable[["FakeWorker", int], None]
 """What a worker does with an attempt."""
@@ -86,24 +88,40 @@ def opens(after: float = 0.1) -> Outcome:
     """Log in."""
 
     def act(worker: "FakeWorker", attempt: int) -> None:
-        worker.later(after / 2, lambda: worker.report(wire.State(worker.session, attempt=attempt, stage="login")))
-        worker.later(after, lambda: worker.report(wire.Opened(worker.session, attempt=attempt, jid=JID, name="Shop")))
+        worker.later(
+            after / 2,
+            lambda: worker.report(wire.State(worker.session, attempt=attempt, stage="login")),
+        )
+        worker.later(
+            after,
+            lambda: worker.report(
+                wire.Opened(worker.session, attempt=attempt, jid=JID, name="Shop")
+            ),
+        )
 
     return act
 
 
 def closes(reason: CloseReason, after: float = 0.1, data: dict[str, str] | None = None) -> Outcome:
     """Be turned away."""
-    return lambda worker, attempt: worker.later(after, lambda: worker.close_socket(attempt, reason, data))
+    return lambda worker, attempt: worker.later(
+        after, lambda: worker.close_socket(attempt, reason, data)
+    )
 
 
 def shows_qr(expires_after: float | None = 160.0) -> Outcome:
-    """Show a QR; nobody scans it, and Baileys gives up after its refs are used up (None: it hangs instead)."""
+    """Show a QR; nobody scans it, and Baileys gives up after its refs are used up (None: it hangs
+    instead).
+    """
 
     def act(worker: "FakeWorker", attempt: int) -> None:
-        worker.later(0.1, lambda: worker.report(wire.Qr(worker.session, attempt=attempt, qr="QR-TEXT")))
+        worker.later(
+            0.1, lambda: worker.report(wire.Qr(worker.session, attempt=attempt, qr="QR-TEXT"))
+        )
         if expires_after is not None:
-            worker.later(expires_after, lambda: worker.close_socket(attempt, CloseReason.QR_EXPIRED, None))
+            worker.later(
+                expires_after, lambda: worker.close_socket(attempt, CloseReason.QR_EXPIRED, None)
+            )
 
     return act
 
@@ -172,7 +190,11 @@ class FakeWorker:
 
     @property
     def beat_at(self) -> float:
-        return self._source.last_beat_at if self._source.last_beat_at is not None else self._loop.time()
+        return (
+            self._source.last_beat_at
+            if self._source.last_beat_at is not None
+            else self._loop.time()
+        )
 
     @beat_at.setter
     def beat_at(self, at: float) -> None:
@@ -188,7 +210,9 @@ class FakeWorker:
                 self._hold(epoch=frame.epoch)
                 self._source.check(self)
             case wire.EventsAck(_, epoch=epoch, seq=seq) if epoch == self._held.epoch:
-                self.unacknowledged = {n: event for n, event in self.unacknowledged.items() if n > seq}
+                self.unacknowledged = {
+                    n: event for n, event in self.unacknowledged.items() if n > seq
+                }
             case wire.Refuse():
                 self._loop.call_soon(self.end, Exit(status=5))
             case wire.Connect():
@@ -208,7 +232,9 @@ class FakeWorker:
             case _:
                 pass
 
-    async def request(self, make: Callable[[int], wire.Request], timeout_seconds: float) -> wire.Replied | wire.Probed:
+    async def request(
+        self, make: Callable[[int], wire.Request], timeout_seconds: float
+    ) -> wire.Replied | wire.Probed:
         order = make(next(self._numbers))
         self.send(order)
         match order, self._source.probe:
@@ -257,13 +283,16 @@ class FakeWorker:
             self.abandoned = True
             self._release(Exit(abandoned=True))
 
-    # --- what a test makes it do ---------------------------------------------------------------------------------------
+    # --- what a test makes it do ------------------------------------------------------------------
 
     def later(self, seconds: float, act: Callable[[], None]) -> None:
         self._loop.call_later(seconds, act)
 
     def report(self, frame: wire.Up) -> None:
-        """Send a frame up, unless the process has ended. Without a supervisor it is only remembered where the socket stands."""
+        """Send a frame up, unless the process has ended.
+
+        Without a supervisor it is only remembered where the socket stands.
+        """
         if not self.alive:
             return
         self._note(frame)
@@ -293,7 +322,9 @@ class FakeWorker:
     def held(self) -> wire.Held:
         """What it would tell of itself now."""
         if self._held.stage is wire.Stage.OPEN:
-            return msgspec.structs.replace(self._held, open_for_ms=(self._loop.time() - self._opened_at) * 1000)
+            return msgspec.structs.replace(
+                self._held, open_for_ms=(self._loop.time() - self._opened_at) * 1000
+            )
         return self._held
 
     def adoptable(self, held: wire.Held) -> None:
@@ -313,7 +344,12 @@ class FakeWorker:
             case wire.State(stage=stage):
                 self._hold(stage=wire.Stage(stage), qr=None)
             case wire.Qr():
-                self._hold(stage=wire.Stage.QR, qr=frame.qr, qr_number=frame.qr_number, pairing_code=frame.pairing_code)
+                self._hold(
+                    stage=wire.Stage.QR,
+                    qr=frame.qr,
+                    qr_number=frame.qr_number,
+                    pairing_code=frame.pairing_code,
+                )
             case wire.Opened(jid=jid, name=name):
                 self._opened_at = self._loop.time()
                 self._hold(stage=wire.Stage.OPEN, qr=None, jid=jid, name=name)
@@ -329,7 +365,9 @@ class FakeWorker:
             case _:
                 pass
 
-    def close_socket(self, attempt: int, reason: CloseReason, data: dict[str, str] | None = None) -> None:
+    def close_socket(
+        self, attempt: int, reason: CloseReason, data: dict[str, str] | None = None
+    ) -> None:
         """The socket of that attempt ends and is reported, once."""
         if self.socket == attempt:
             self.socket = None
@@ -346,7 +384,9 @@ class FakeWorker:
                 )
             )
 
-    def drop(self, reason: CloseReason = CloseReason.CONNECTION_LOST, data: dict[str, str] | None = None) -> None:
+    def drop(
+        self, reason: CloseReason = CloseReason.CONNECTION_LOST, data: dict[str, str] | None = None
+    ) -> None:
         """The socket ends now, whatever its attempt."""
         if self.socket is not None:
             self.close_socket(self.socket, reason, data)
@@ -367,7 +407,10 @@ class FakeWorker:
 
 
 class FakeWorkers:
-    """Where fake workers come from. `plan` is used up first, an outcome for each attempt; then `otherwise` for ever."""
+    """Where fake workers come from.
+
+    `plan` is used up first, an outcome for each attempt; then `otherwise` for ever.
+    """
 
     def __init__(self) -> None:
         self.made: list[FakeWorker] = []
@@ -397,7 +440,11 @@ class FakeWorkers:
         return next((worker.pid for worker in self._stuck(session)), None)
 
     def _stuck(self, session: str) -> list[FakeWorker]:
-        return [worker for worker in self.made if worker.abandoned and worker.lives and worker.session == session]
+        return [
+            worker
+            for worker in self.made
+            if worker.abandoned and worker.lives and worker.session == session
+        ]
 
     def expects(self, session: str) -> bool:
         return session in self.returning
@@ -432,14 +479,19 @@ class FakeWorkers:
         return worker
 
     def live_on(self) -> None:
-        """The supervisor is gone, and leaves its workers as they are. One that holds no session ends by itself."""
+        """The supervisor is gone, and leaves its workers as they are.
+
+        One that holds no session ends by itself.
+        """
         for worker in self.alive:
             worker.alone, worker.owner = True, None
             if not worker.assigned:
                 worker.end(Exit(status=0))
 
     def calls(self, worker: FakeWorker, after: float = 0.0) -> None:
-        """A worker that has lived on calls the supervisor's successor by then, and says what it holds and what was not acknowledged."""
+        """A worker that has lived on calls the supervisor's successor by then, and says what it
+        holds and what was not acknowledged.
+        """
         returned: asyncio.Future[Returned | None] = asyncio.get_running_loop().create_future()
         self.returning[worker.session] = (worker, returned)
 
@@ -487,8 +539,15 @@ class FakeWorkers:
     def check(self, worker: FakeWorker) -> None:
         """Promise 2: a session is never owned twice."""
         for other in self.made:
-            if other is not worker and other.session == worker.session and other.lives and other.assigned:
-                self.breaches.append(f"{worker.id} was given {worker.session} while {other.id} still has it")
+            if (
+                other is not worker
+                and other.session == worker.session
+                and other.lives
+                and other.assigned
+            ):
+                self.breaches.append(
+                    f"{worker.id} was given {worker.session} while {other.id} still has it"
+                )
 
     @property
     def alive(self) -> list[FakeWorker]:
@@ -499,7 +558,7 @@ class FakeWorkers:
         return self.made[-1]
 
 
-# --- gate ---------------------------------------------------------------------------------------------------------------
+# --- gate -----------------------------------------------------------------------------------------
 
 
 class FakeTicket:
@@ -538,7 +597,9 @@ class FakeGate:
         """What looks say of everybody's way."""
         self.deadline_seconds: float | None = None
         self.told: list[tuple[str, Any]] = []
-        """What sessions have said: `registered` and the egress, `opened`, `closed` with the reason and whether it was open, `left`."""
+        """What sessions have said: `registered` and the egress, `opened`, `closed` with the reason
+        and whether it was open, `left`.
+        """
 
     def registered(self, session: SessionId, egress: str) -> None:
         self.told.append(("registered", egress))
@@ -546,7 +607,9 @@ class FakeGate:
     def opened(self, session: SessionId) -> None:
         self.told.append(("opened", None))
 
-    def closed(self, session: SessionId, reason: CloseReason, was_open: bool, weight: float) -> bool:
+    def closed(
+        self, session: SessionId, reason: CloseReason, was_open: bool, weight: float
+    ) -> bool:
         self.told.append(("closed", (reason, was_open)))
         return self.outage and reason in CORRELATED
 
@@ -608,7 +671,7 @@ class FakeGate:
         return ticket
 
 
-# --- store --------------------------------------------------------------------------------------------------------------
+# --- store ----------------------------------------------------------------------------------------
 
 
 class FakeRecords:
@@ -663,12 +726,21 @@ class FakeStore:
         self._check()
         return sorted(self.rows.values(), key=lambda row: (row.created_at, row.id))
 
-    async def create_session(self, session: SessionId, wanted: bool, proxy: Proxy | None = None) -> SessionRow:
+    async def create_session(
+        self, session: SessionId, wanted: bool, proxy: Proxy | None = None
+    ) -> SessionRow:
         self._check()
         if session in self.rows:
             raise SessionExists
         row = SessionRow(
-            session, wanted, self.first_epoch, None, None, None, EPOCH + len(self.rows), proxy.name if proxy else None
+            session,
+            wanted,
+            self.first_epoch,
+            None,
+            None,
+            None,
+            EPOCH + len(self.rows),
+            proxy.name if proxy else None,
         )
         self.rows[session] = row
         self.proxies[session] = proxy
@@ -704,7 +776,9 @@ class FakeStore:
     async def set_proxy(self, session: SessionId, proxy: Proxy | None) -> None:
         self._check()
         self.proxies[session] = proxy
-        self.rows[session] = msgspec.structs.replace(self.rows[session], proxy=proxy.name if proxy else None)
+        self.rows[session] = msgspec.structs.replace(
+            self.rows[session], proxy=proxy.name if proxy else None
+        )
 
     async def proxy(self, session: SessionId) -> Proxy | None:
         self._check()
@@ -723,15 +797,25 @@ class FakeStore:
 
     async def read_keys(self, session: str, kind: str, names: Sequence[str]) -> dict[str, bytes]:
         self._check()
-        return {name: self.auth[session, kind, name] for name in names if (session, kind, name) in self.auth}
+        return {
+            name: self.auth[session, kind, name]
+            for name in names
+            if (session, kind, name) in self.auth
+        }
 
     async def inbound(self, session: str, most_bytes: int) -> dict[str, bytes]:
         self._check()
-        mine = {name: value for (of, kind, name), value in self.auth.items() if (of, kind) == (session, "inbound")}
+        mine = {
+            name: value
+            for (of, kind, name), value in self.auth.items()
+            if (of, kind) == (session, "inbound")
+        }
         assert sum(map(len, mine.values())) <= most_bytes
         return mine
 
-    def write_keys(self, session: str, epoch: int, entries: Sequence[KeyEntry]) -> asyncio.Future[None]:
+    def write_keys(
+        self, session: str, epoch: int, entries: Sequence[KeyEntry]
+    ) -> asyncio.Future[None]:
         current = self.rows[session].epoch if session in self.rows else None
         if current != epoch:
             return self._done(StaleEpoch(f"{session} is at epoch {current}, not {epoch}"))
@@ -748,7 +832,9 @@ class FakeStore:
     ) -> asyncio.Future[None]:
         if not self.failing:
             self._archive(session, reason)
-            self.rows[session] = msgspec.structs.replace(self.rows[session], epoch=self.rows[session].epoch + 1)
+            self.rows[session] = msgspec.structs.replace(
+                self.rows[session], epoch=self.rows[session].epoch + 1
+            )
         return self._update(session, "archive", jid=None, name=None, memory=memory, wanted=wanted)
 
     async def must_write(self) -> None:
@@ -759,10 +845,14 @@ class FakeStore:
         self.writes.append("snapshot")
         creds = self.auth.get((session, "creds", "creds"))
         if creds is not None:
-            self.archives.append((len(self.archives) + 1, session, reason, {("creds", "creds"): creds}))
+            self.archives.append(
+                (len(self.archives) + 1, session, reason, {("creds", "creds"): creds})
+            )
         return creds is not None
 
-    async def restore_session(self, session: SessionId, archive: int | None, *, wanted: bool) -> Restored:
+    async def restore_session(
+        self, session: SessionId, archive: int | None, *, wanted: bool
+    ) -> Restored:
         self._check()
         mine = [kept for kept in self.archives if kept[1] == session and archive in {None, kept[0]}]
         if not mine:
@@ -776,7 +866,9 @@ class FakeStore:
         self.rows[session] = msgspec.structs.replace(
             row, epoch=row.epoch + 1, memory=None, jid=None, name=None, wanted=wanted
         )
-        return Restored(ArchiveRow(number, session, EPOCH, reason, True, len(entries)), self.rows[session])
+        return Restored(
+            ArchiveRow(number, session, EPOCH, reason, True, len(entries)), self.rows[session]
+        )
 
     async def archived(self, session: str) -> list[tuple[int, str]]:
         return [(number, reason) for number, of, reason, _ in self.archives if of == session]
@@ -812,7 +904,7 @@ class FakeStore:
             raise StoreUnavailable("The disk is full.")
 
 
-# --- a session and its world --------------------------------------------------------------------------------------------
+# --- a session and its world ----------------------------------------------------------------------
 
 
 class World:
@@ -885,7 +977,9 @@ class World:
     async def __aenter__(self) -> "World":
         return self
 
-    async def __aexit__(self, kind: type[BaseException] | None, error: object, trace: object) -> None:
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: object, trace: object
+    ) -> None:
         await self.close()
         if kind is None:
             assert self.breaches == []
@@ -926,9 +1020,13 @@ class World:
                     await self._changed.wait()
         except TimeoutError:
             shown = [
-                f"{at:.1f}: {data['from']} -> {data['state']}" for at, kind, data in self.events if kind == "state"
+                f"{at:.1f}: {data['from']} -> {data['state']}"
+                for at, kind, data in self.events
+                if kind == "state"
             ]
-            raise AssertionError(f"not {states} within {within} s but {self.session.state}; {shown}") from None
+            raise AssertionError(
+                f"not {states} within {within} s but {self.session.state}; {shown}"
+            ) from None
         return loop.time()
 
     async def until_true(self, condition: Callable[[], bool], within: float = 600.0) -> None:
@@ -954,11 +1052,15 @@ class World:
     def breaches(self) -> list[str]:
         return [*self.workers.breaches, *self.gate.breaches]
 
-    def _deliver(self, session: SessionId, kind: str, data: Mapping[str, Any], origin: Origin) -> asyncio.Future[bool]:
+    def _deliver(
+        self, session: SessionId, kind: str, data: Mapping[str, Any], origin: Origin
+    ) -> asyncio.Future[bool]:
         """Once for each epoch and number, as the real one."""
         delivered: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
         if origin.epoch != self.store.rows[session].epoch:
-            delivered.set_exception(StaleEpoch(f"{session} is at another epoch than {origin.epoch}"))
+            delivered.set_exception(
+                StaleEpoch(f"{session} is at another epoch than {origin.epoch}")
+            )
             return delivered
         new = (origin.epoch, origin.seq) not in self.delivered
         self.delivered.add((origin.epoch, origin.seq))

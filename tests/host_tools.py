@@ -40,22 +40,41 @@ def connections(websockets: int = 0) -> Connections:
     """So many WebSocket connections, and nothing else."""
     ports = {443: websockets} if websockets else {}
     states = {"established": websockets} if websockets else {}
-    return Connections(total=websockets, established=websockets, websockets=websockets, by_state=states, by_port=ports)
+    return Connections(
+        total=websockets,
+        established=websockets,
+        websockets=websockets,
+        by_state=states,
+        by_port=ports,
+    )
 
 
 def process(pid: int = 7, descriptors: int | None = 10, **more: Any) -> ProcessReading:
     """A process."""
-    values: dict[str, Any] = {"pss_bytes": 100, "rss_bytes": 200, "cpu_seconds": 1.0, "threads": 3, "age_seconds": 60.0}
+    values: dict[str, Any] = {
+        "pss_bytes": 100,
+        "rss_bytes": 200,
+        "cpu_seconds": 1.0,
+        "threads": 3,
+        "age_seconds": 60.0,
+    }
     return ProcessReading(pid=pid, descriptors=descriptors, **values | more)
 
 
 def supervisor(descriptors: int | None, most: int | None) -> SupervisorReading:
     """A supervisor that has so many descriptors open."""
     limit = ProcessLimit(soft=most, hard=most)
-    return SupervisorReading(process=process(descriptors=descriptors), open_files=limit, processes=limit)
+    return SupervisorReading(
+        process=process(descriptors=descriptors), open_files=limit, processes=limit
+    )
 
 
 def reading(at: float = 0.0, **more: Any) -> Reading:
     """A reading of a host at rest, but for what is given."""
-    values: dict[str, Any] = {"host": host(), "connections": connections(), "workers": None, "supervisor": None}
+    values: dict[str, Any] = {
+        "host": host(),
+        "connections": connections(),
+        "workers": None,
+        "supervisor": None,
+    }
     return Reading(at=at, **values | more)

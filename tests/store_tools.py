@@ -1,4 +1,6 @@
-"""What tests of the store share: short words for entries, and a look past the store into its database."""
+"""What tests of the store share: short words for entries, and a look past the store into its
+database.
+"""
 
 import sqlite3
 from collections.abc import Sequence

@@ -1,7 +1,9 @@
-"""The API's connections: how many there are at once, how long each may keep us waiting, and what is said to what is no HTTP.
+"""The API's connections: how many there are at once, how long each may keep us waiting, and what is
+said to what is no HTTP.
 
-A connection is a guest before its token is seen. Whatever it does, descriptors are left for the workers and the store, memory is bounded, and a
-monitor that asks /healthz gets through: when all places are taken, who has kept us waiting longest gives his to the newcomer.
+A connection is a guest before its token is seen. Whatever it does, descriptors are left for the
+workers and the store, memory is bounded, and a monitor that asks /healthz gets through: when all
+places are taken, who has kept us waiting longest gives his to the newcomer.
 """
 
 import asyncio
@@ -21,26 +23,40 @@ from api.errors import error_response, from_http
 MAX_LINE_BYTES: Final = 8_000
 """Longest request line: method, path and query."""
 MAX_FIELD_BYTES: Final = 8_190
-"""Longest header. Its difference from a line's is what tells the two apart where aiohttp refuses them."""
+"""Longest header.
+
+Its difference from a line's is what tells the two apart where aiohttp refuses them.
+"""
 MAX_UNSENT_BYTES: Final = 32 * 2**20
-"""What of answers may wait in memory for those who do not read them; beyond it who has taken nothing for longest is dropped."""
+"""What of answers may wait in memory for those who do not read them; beyond it who has taken
+nothing for longest is dropped.
+"""
 SHARE: Final = 4
-"""The API has a quarter of the supervisor's descriptors at the most; the others are for workers and the store."""
+"""The API has a quarter of the supervisor's descriptors at the most; the others are for workers and
+the store.
+"""
 SWEEP_SECONDS: Final = 1.0
 TELL_SECONDS: Final = 60.0
-"""How often malformed and refused calls are told of in the log: 18 bytes of a stranger must not make a line each."""
+"""How often malformed and refused calls are told of in the log: 18 bytes of a stranger must not
+make a line each.
+"""
 LINGERING_SECONDS: Final = 1.0
-"""How long the rest of a body that was refused is thrown away (uninflated) before the connection is closed: without that a client that is still
-sending sees a broken pipe in place of the 401 or 413 that tells it why."""
+"""How long the rest of a body that was refused is thrown away (uninflated) before the connection is
+closed: without that a client that is still sending sees a broken pipe in place of the 401 or 413
+that tells it why.
+"""
 HEADERS: Final[Mapping[str, str]] = {
     "X-Content-Type-Options": "nosniff",
     "Cross-Origin-Resource-Policy": "same-origin",
 }
-"""On every answer: a browser may neither guess another type nor let another site's page embed it."""
+"""On every answer: a browser may neither guess another type nor let another site's page embed
+it.
+"""
 
 log = structlog.get_logger("api")
 _NOWHERE: Final = logging.getLogger("wasup.nowhere")
-_NOWHERE.disabled = True  # aiohttp's own lines quote the request, with its token; what is told of errors is told below
+# aiohttp's own lines quote the request, with its token; what is told of errors is told below
+_NOWHERE.disabled = True
 
 
 class Owes(enum.Enum):
@@ -58,12 +74,16 @@ DEADLINE_SECONDS: Final[Mapping[Owes, float]] = {
     Owes.BODY: 120.0,
     Owes.READING: 30.0,
 }
-"""The head of a request whole, from its first byte (the first one: from the connection on); the next request on a connection that is kept
-(reverse proxies keep theirs for 60 s and must be the first to close); a body whole; some more of the answer taken."""
+"""The head of a request whole, from its first byte (the first one: from the connection on); the
+next request on a connection that is kept (reverse proxies keep theirs for 60 s and must be the
+first to close); a body whole; some more of the answer taken.
+"""
 
 
 def most_connections(wanted: int) -> int:
-    """How many connections the API keeps at once: what is wanted, within its share of the descriptors."""
+    """How many connections the API keeps at once: what is wanted, within its share of the
+    descriptors.
+    """
     limit = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
     return wanted if limit == resource.RLIM_INFINITY else max(8, min(wanted, limit // SHARE))
 
@@ -109,9 +129,13 @@ class Door:
         self._untold["malformed requests"] += 1
 
     def bound_unsent(self, writer: "Connection") -> None:
-        """Somebody does not read as fast as we answer: drop those who have taken nothing for longest, while too much waits for all."""
+        """Somebody does not read as fast as we answer: drop those who have taken nothing for
+        longest, while too much waits for all.
+        """
         now = self._loop.time()
-        unsent = {one: size for one in self._inside if one is not writer and (size := one.unsent_bytes())}
+        unsent = {
+            one: size for one in self._inside if one is not writer and (size := one.unsent_bytes())
+        }
         total = sum(unsent.values()) + writer.unsent_bytes()
         for one in sorted(unsent, key=lambda one: one.taken_at(now)):
             if total <= MAX_UNSENT_BYTES:
@@ -120,7 +144,9 @@ class Door:
             self._drop(one, Owes.READING)
 
     def _make_room(self) -> bool:
-        """Drop who has kept us waiting longest, of the peer that keeps us waiting most often; False: nobody does."""
+        """Drop who has kept us waiting longest, of the peer that keeps us waiting most often;
+        False: nobody does.
+        """
         now = self._loop.time()
         waiting = {one: owed for one in self._inside if (owed := one.owes(now)) is not None}
         if not waiting:
@@ -136,7 +162,8 @@ class Door:
         connection.drop(owes)
 
     def _sweep(self) -> None:
-        self._sweeping = self._loop.call_later(SWEEP_SECONDS, self._sweep)  # first: nothing below may end it
+        # first: nothing below may end it
+        self._sweeping = self._loop.call_later(SWEEP_SECONDS, self._sweep)
         now = self._loop.time()
         for connection in list(self._inside):
             owed = connection.owes(now)
@@ -154,7 +181,9 @@ class Door:
 
 
 class Connection(web.RequestHandler):
-    """One connection. aiohttp speaks HTTP on it; what is added: its place at the door, what it owes us, and errors in the one shape."""
+    """One connection. aiohttp speaks HTTP on it; what is added: its place at the door, what it owes
+    us, and errors in the one shape.
+    """
 
     __slots__ = ("_door", "_head_began", "_since", "_taken_at", "_unsent", "peer")
 
@@ -163,7 +192,8 @@ class Connection(web.RequestHandler):
             server,
             loop=asyncio.get_running_loop(),
             access_log=_NOWHERE,
-            auto_decompress=False,  # inflating what is thrown away has stopped the loop for a minute
+            # inflating what is thrown away has stopped the loop for a minute
+            auto_decompress=False,
             lingering_time=LINGERING_SECONDS,
             max_line_size=MAX_LINE_BYTES,
             max_field_size=MAX_FIELD_BYTES,
@@ -237,7 +267,9 @@ class Connection(web.RequestHandler):
     async def finish_response(
         self, request: web.BaseRequest, resp: web.StreamResponse, start_time: float | None
     ) -> tuple[web.StreamResponse, bool]:
-        """Send an answer; what every answer bears is added here, to those that no handler made as well."""
+        """Send an answer; what every answer bears is added here, to those that no handler made as
+        well.
+        """
         if isinstance(resp, web.HTTPException):  # raised before any middleware: 417
             resp = from_http(resp)
         for name, value in HEADERS.items():
@@ -246,7 +278,8 @@ class Connection(web.RequestHandler):
         if not body.is_eof() or body.exception() is not None or "Upgrade" in request.headers:
             resp.force_close()  # what comes next on it could be anything
         if resp.keep_alive is False and not resp.prepared:
-            resp.headers["Connection"] = "close"  # said in HTTP/1.0 too, in which aiohttp answers what it cannot read
+            # said in HTTP/1.0 too, in which aiohttp answers what it cannot read
+            resp.headers["Connection"] = "close"
         try:
             return await super().finish_response(request, resp, start_time)
         finally:
@@ -259,11 +292,19 @@ class Connection(web.RequestHandler):
         exc: BaseException | None = None,
         message: str | None = None,
     ) -> web.StreamResponse:
-        """The answer to what aiohttp could not read, in the one shape; nothing of the request is repeated, here or in the log."""
+        """The answer to what aiohttp could not read, in the one shape; nothing of the request is
+        repeated, here or in the log.
+        """
         if status == 400:
             self._door.malformed()
-        elif not isinstance(exc, ConnectionError):  # whoever hangs up between two words of ours is none
-            log.error("an error of this program", action="api_error", status=status, error=type(exc).__name__)
+        elif not isinstance(exc, ConnectionError):
+            # whoever hangs up between two words of ours is none
+            log.error(
+                "an error of this program",
+                action="api_error",
+                status=status,
+                error=type(exc).__name__,
+            )
         if isinstance(exc, LineTooLong):
             status = 414 if str(MAX_LINE_BYTES) in map(str, exc.args[1:]) else 431
         response = error_response(status, *UNREADABLE.get(status, UNREADABLE[500]))
@@ -271,7 +312,10 @@ class Connection(web.RequestHandler):
         return response
 
     def log_exception(self, *_args: Any, **known: Any) -> None:
-        """What aiohttp could not send or finish. An exception's words may hold what the request held: its type has to do."""
+        """What aiohttp could not send or finish.
+
+        An exception's words may hold what the request held: its type has to do.
+        """
         error = known.get("exc_info")
         log.error("an error of this program", action="api_error", error=type(error).__name__)
 
@@ -291,7 +335,8 @@ class Connection(web.RequestHandler):
 
 
 BUSY_HINT: Final = (
-    "Try again in a second. At most WHATSAPP_API_CONNECTIONS, and a quarter of the descriptor limit, are open at once."
+    "Try again in a second. At most WHATSAPP_API_CONNECTIONS, and a quarter of the descriptor"
+    " limit, are open at once."
 )
 TIMEOUT_HINT: Final = "A request's head may take 10 s, its body 120 s."
 UNREADABLE: Final[Mapping[int, tuple[str, str, str]]] = {
@@ -305,7 +350,11 @@ UNREADABLE: Final[Mapping[int, tuple[str, str, str]]] = {
         "The request line is too long.",
         f"Method, path and query may have {MAX_LINE_BYTES} bytes together.",
     ),
-    431: ("request_header_fields_too_large", "A header is too long.", f"Each may have {MAX_FIELD_BYTES} bytes."),
+    431: (
+        "request_header_fields_too_large",
+        "A header is too long.",
+        f"Each may have {MAX_FIELD_BYTES} bytes.",
+    ),
     500: ("internal_error", "The supervisor made an error.", "See the supervisor's log."),
     504: ("timed_out", "That took too long.", "Try again."),
 }

@@ -1,4 +1,6 @@
-"""What is refused, or shielded, before any handler: other sites' pages, compressed bodies, and commands whose caller hangs up."""
+"""What is refused, or shielded, before any handler: other sites' pages, compressed bodies, and
+commands whose caller hangs up.
+"""
 
 import asyncio
 from collections.abc import Iterator
@@ -19,7 +21,10 @@ OWN_SITES: Final = frozenset({"same-origin", "none"})
 
 @web.middleware
 async def refuse_other_sites(request: web.Request, handler: Handler) -> web.StreamResponse:
-    """A browser says for whom it asks. An `<img>` of another site sends no Origin, so the Origin alone would let it in."""
+    """A browser says for whom it asks.
+
+    An `<img>` of another site sends no Origin, so the Origin alone would let it in.
+    """
     if request.headers.get("Sec-Fetch-Site", "none").lower() not in OWN_SITES:
         raise ForeignSite
     return await handler(request)
@@ -27,14 +32,20 @@ async def refuse_other_sites(request: web.Request, handler: Handler) -> web.Stre
 
 @web.middleware
 async def refuse_encodings(request: web.Request, handler: Handler) -> web.StreamResponse:
-    """Nobody needs compressed requests, and inflating them costs us a thousand times what they cost the sender."""
+    """Nobody needs compressed requests, and inflating them costs us a thousand times what they cost
+    the sender.
+    """
     if request.headers.get("Content-Encoding", "identity").strip().lower() not in {"identity", ""}:
         raise EncodedBody
     return await handler(request)
 
 
 class Commands:
-    """Commands under way. What has begun is carried through though its caller hangs up: half a creation is worse than one unheard of."""
+    """Commands under way.
+
+    What has begun is carried through though its caller hangs up: half a creation is worse than one
+    unheard of.
+    """
 
     def __init__(self) -> None:
         self._under_way: set[asyncio.Task[web.StreamResponse]] = set()
@@ -59,7 +70,8 @@ class Commands:
 
     @staticmethod
     async def _run(request: web.Request, handler: Handler) -> web.StreamResponse:
-        return await errors_as_json(request, handler)  # here: whoever would hear of an error may have gone
+        # here: whoever would hear of an error may have gone
+        return await errors_as_json(request, handler)
 
 
 class Places:

@@ -1,4 +1,6 @@
-"""Who may call: the bearer token where one is set, else the supervisor's own user and root; and no other web site through a browser."""
+"""Who may call: the bearer token where one is set, else the supervisor's own user and root; and no
+other web site through a browser.
+"""
 
 import hmac
 import pwd
@@ -15,22 +17,30 @@ from api.gatehouse.callers import user_of
 from supervisor.settings import is_loopback
 
 OPEN_PATHS: Final = frozenset({"/healthz", "/readyz"})
-"""A load balancer's probes carry no token; they learn the version, and whether store and tasks are well."""
+"""A load balancer's probes carry no token; they learn the version, and whether store and tasks are
+well.
+"""
 PROXY_HEADERS: Final = re.compile(
     "forwarded|via|x-forwarded.*|x-(real|client|cluster-client|original|originating)-.*|(true-client|cf-connecting|fastly-client)-ip",
     re.IGNORECASE,
 )
-"""What proxies add: the connection is the proxy's own, and whose call it carries the kernel cannot say."""
+"""What proxies add: the connection is the proxy's own, and whose call it carries the kernel cannot
+say.
+"""
 _HOST: Final = re.compile(r"(?P<name>\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+)(:[0-9]{1,5})?")
 """RFC 3986's host without all that a URL parser may read in two ways."""
 HOW_TO: Final = (
-    "Set WHATSAPP_API_TOKEN and send the header `Authorization: Bearer <token>`; "
-    "or WHATSAPP_API_LOCAL_USERS=all, which gives every number to every user of this machine (docs/security.md)."
+    "Set WHATSAPP_API_TOKEN and send the header `Authorization: Bearer <token>`; or"
+    " WHATSAPP_API_LOCAL_USERS=all, which gives every number to every user of this machine"
+    " (docs/security.md)."
 )
 
 
 def guard(token: str | None, users: Set[int] | None) -> Middleware:
-    """The middleware. Without a token the API is on loopback: then only loopback names may be called (DNS rebinding), and only by `users`.
+    """The middleware.
+
+    Without a token the API is on loopback: then only loopback names may be called (DNS rebinding),
+    and only by `users`.
 
     `users`: whose processes may call without a token; None: everybody's.
     """
@@ -40,15 +50,23 @@ def guard(token: str | None, users: Set[int] | None) -> Middleware:
     @web.middleware
     async def check(request: web.Request, handler: Handler) -> web.StreamResponse:
         origin, name = request.headers.get("Origin"), _name(request)
-        if (origin is not None and origin.partition("://")[2] != request.headers.get("Host")) or name == "":
+        if (
+            origin is not None and origin.partition("://")[2] != request.headers.get("Host")
+        ) or name == "":
             raise web.HTTPForbidden
         if token is None and not is_loopback(name):
             raise web.HTTPForbidden
         if request.path not in OPEN_PATHS:
             if token is not None and not _carries(request, token):
                 raise web.HTTPUnauthorized(headers={"WWW-Authenticate": "Bearer"})
-            if token is None and users is not None and (stranger := _stranger(request, users, told)) is not None:
-                refusal = error_response(401, "unauthorized", f"{stranger}, and no token is set here.", HOW_TO)
+            if (
+                token is None
+                and users is not None
+                and (stranger := _stranger(request, users, told)) is not None
+            ):
+                refusal = error_response(
+                    401, "unauthorized", f"{stranger}, and no token is set here.", HOW_TO
+                )
                 refusal.headers["WWW-Authenticate"] = "Bearer"
                 return refusal
         return await handler(request)
@@ -57,7 +75,9 @@ def guard(token: str | None, users: Set[int] | None) -> Middleware:
 
 
 def _name(request: web.Request) -> str | None:
-    """The name or address in the Host header; None: there is none; empty: it is none that everybody reads alike."""
+    """The name or address in the Host header; None: there is none; empty: it is none that everybody
+    reads alike.
+    """
     match request.headers.getall("Host", []):
         case []:
             return None
@@ -67,7 +87,9 @@ def _name(request: web.Request) -> str | None:
             return ""
 
 
-def _stranger(request: web.Request, users: Set[int], told: WeakKeyDictionary[object, int]) -> str | None:
+def _stranger(
+    request: web.Request, users: Set[int], told: WeakKeyDictionary[object, int]
+) -> str | None:
     """Why the caller is none of these users, in words; None: it is one of them."""
     through = next((name for name in request.headers if PROXY_HEADERS.fullmatch(name)), None)
     if through is not None:
@@ -79,7 +101,10 @@ def _stranger(request: web.Request, users: Set[int], told: WeakKeyDictionary[obj
         if user is not None:
             told[transport] = user
     if user is None:
-        return "Which user this call comes from cannot be told (its process is not on this machine, or has hung up)"
+        return (
+            "Which user this call comes from cannot be told (its process is not on this machine, or"
+            " has hung up)"
+        )
     return None if user in users else f"This call comes from {_called(user)}"
 
 

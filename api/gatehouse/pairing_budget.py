@@ -1,4 +1,6 @@
-"""How many pairing codes may be asked for: WhatsApp notifies the phone of each, and counts them against number and address. Pure."""
+"""How many pairing codes may be asked for: WhatsApp notifies the phone of each, and counts them
+against number and address. Pure.
+"""
 
 from typing import Final
 
@@ -14,15 +16,23 @@ FLEET_SECONDS: Final = 6.0
 
 
 class PairingBudget:
-    """What is left. Codes that a worker renews by itself do not count. Times are seconds of a monotonic clock."""
+    """What is left.
+
+    Codes that a worker renews by itself do not count. Times are seconds of a monotonic clock.
+    """
 
     def __init__(self, now: float) -> None:
         self._fleet = TokenBucket.full(1 / FLEET_SECONDS, FLEET_BURST, now)
         self._asked_at: dict[SessionId, float] = {}
 
     def take(self, session: SessionId, now: float) -> float:
-        """Take a code for that session: 0. If it is too soon nothing is taken: the seconds until it is not."""
-        self._asked_at = {one: at for one, at in self._asked_at.items() if now - at < SESSION_SECONDS}
+        """Take a code for that session: 0.
+
+        If it is too soon nothing is taken: the seconds until it is not.
+        """
+        self._asked_at = {
+            one: at for one, at in self._asked_at.items() if now - at < SESSION_SECONDS
+        }
         asked_at = self._asked_at.get(session)
         wait = 0.0 if asked_at is None else asked_at + SESSION_SECONDS - now
         wait = max(wait, self._fleet.seconds_until(1, now))

@@ -1,4 +1,6 @@
-"""The handler about capacity: how many more sessions fit on this host, which limit ends first, and what to change."""
+"""The handler about capacity: how many more sessions fit on this host, which limit ends first, and
+what to change.
+"""
 
 import re
 from typing import Any, Final
@@ -15,7 +17,9 @@ _WHOLE: Final = re.compile(r"[1-9][0-9]{0,5}")
 
 
 async def get_capacity(request: web.Request) -> web.Response:
-    """How many more sessions fit, and which limit ends first; `?sessions=N`: what is missing for N in all."""
+    """How many more sessions fit, and which limit ends first; `?sessions=N`: what is missing for N
+    in all.
+    """
     return json(shown(await request.app[FORECASTER].forecast(_sessions(request))))
 
 
@@ -37,7 +41,9 @@ def _sessions(request: web.Request) -> int | None:
     if text is None:
         return None
     if _WHOLE.fullmatch(text) is None or int(text) > SESSIONS_MOST:
-        raise BadRequest(f"sessions is {text[:40]!r}.", f"It accepts a whole number from 1 to {SESSIONS_MOST}.")
+        raise BadRequest(
+            f"sessions is {text[:40]!r}.", f"It accepts a whole number from 1 to {SESSIONS_MOST}."
+        )
     return int(text)
 
 
@@ -68,4 +74,9 @@ def _storm(storm: Storm) -> dict[str, Any]:
 
 
 def _figure(figure: Figure) -> dict[str, Any]:
-    return {"value": figure.value, "samples": figure.samples, "assumed": figure.assumed, "byDesign": figure.by_design}
+    return {
+        "value": figure.value,
+        "samples": figure.samples,
+        "assumed": figure.assumed,
+        "byDesign": figure.by_design,
+    }

@@ -1,4 +1,6 @@
-"""The handlers about credentials: take over what was paired elsewhere; look at archived ones, put them back."""
+"""The handlers about credentials: take over what was paired elsewhere; look at archived ones, put
+them back.
+"""
 
 import asyncio
 from typing import Final
@@ -21,8 +23,8 @@ MAX_IMPORT_BYTES: Final = 16 * 2**20
 """A long-lived session has some thousands of keys, most of them below a kilobyte."""
 LARGER: Final = "While no supervisor runs, `wasup sessions import` takes more."
 HOW_TO_IMPORT: Final = (
-    "Send {kind, name, value} for each file of a useMultiFileAuthState folder of a paired session (creds.json is creds/creds), "
-    "or let `wasup sessions import` do it."
+    "Send {kind, name, value} for each file of a useMultiFileAuthState folder of a paired session"
+    " (creds.json is creds/creds), or let `wasup sessions import` do it."
 )
 
 
@@ -34,7 +36,10 @@ class Restoration(msgspec.Struct, forbid_unknown_fields=True):
 
 
 async def import_session(request: web.Request) -> web.Response:
-    """Add a session that was paired elsewhere (16 MiB at most, one at a time). `wasup sessions import` reads the folders and calls this."""
+    """Add a session that was paired elsewhere (16 MiB at most, one at a time).
+
+    `wasup sessions import` reads the folders and calls this.
+    """
     session = parse_session_id(request.match_info["id"])
     with request.app[IMPORTS].one():
         given = await _read(request)
@@ -61,7 +66,9 @@ async def _read(request: web.Request) -> ReadImport:
     except OSError as error:
         raise Busy(f"This machine has no process to read it with: {error.strerror}.") from None
     if given.problem is not None:
-        raise BadRequest(given.problem, given.hint or f"Send JSON: {describe(Import)}. {HOW_TO_IMPORT}")
+        raise BadRequest(
+            given.problem, given.hint or f"Send JSON: {describe(Import)}. {HOW_TO_IMPORT}"
+        )
     return given
 
 
@@ -79,7 +86,13 @@ async def restore_session(request: web.Request) -> web.Response:
     session = session_id(request)
     wanted = await body(request, Restoration) if request.can_read_body else Restoration()
     restored = await request.app[FLEET].restore(session, wanted.archive, wanted.start)
-    return json({"id": session, "restored": _shown(restored), "session": request.app[FLEET].get(session).view()})
+    return json(
+        {
+            "id": session,
+            "restored": _shown(restored),
+            "session": request.app[FLEET].get(session).view(),
+        }
+    )
 
 
 def _shown(archive: ArchiveRow) -> dict[str, object]:

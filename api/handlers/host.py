@@ -1,4 +1,6 @@
-"""The handler about the machine below: what it has and uses, what workers and supervisor weigh and may, and which alarms are on."""
+"""The handler about the machine below: what it has and uses, what workers and supervisor weigh and
+may, and which alarms are on.
+"""
 
 from typing import Any
 
@@ -12,12 +14,15 @@ from supervisor.host.reading.monitor import reading_document
 
 
 async def get_host(request: web.Request) -> web.Response:
-    """The host's figures and connections, the workers' weight, the supervisor's own descriptors and limits, and the alarms that are on."""
+    """The host's figures and connections, the workers' weight, the supervisor's own descriptors and
+    limits, and the alarms that are on.
+    """
     reading = await request.app[HOST].reading()
     sessions = len(request.app[FLEET].sessions())
     limits = request.app[THRESHOLDS].of_host(reading.host.cores, sessions)
     return json(
-        reading_document(reading, limits) | {"thresholds": document(limits), "processLimits": _process_limits(sessions)}
+        reading_document(reading, limits)
+        | {"thresholds": document(limits), "processLimits": _process_limits(sessions)}
     )
 
 

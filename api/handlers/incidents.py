@@ -26,7 +26,9 @@ USUAL: Final = 100
 
 
 async def explain_session(request: web.Request) -> web.Response:
-    """Why the session is where it is, when it tries next, what a human must do; and its last incidents."""
+    """Why the session is where it is, when it tries next, what a human must do; and its last
+    incidents.
+    """
     fleet, records = request.app[FLEET], request.app[STORE].records
     session = fleet.get(session_id(request))
     begin, now = session.row().created_at, time.time()
@@ -47,7 +49,8 @@ async def explain_session(request: web.Request) -> web.Response:
 
 
 async def list_incidents(request: web.Request) -> web.Response:
-    """Incidents, oldest first, about 1 MiB at the most: the newest, or those after a number; `?session=`: of that one alone.
+    """Incidents, oldest first, about 1 MiB at the most: the newest, or those after a number;
+    `?session=`: of that one alone.
 
     Outages of the fleet have session null.
     """
@@ -96,7 +99,9 @@ def _shown(incident: Incident, now: float) -> dict[str, object]:
         "scope": incident.scope or None,
         "beganAt": iso(incident.began_at),
         "endedAt": None if incident.ended_at is None else iso(incident.ended_at),
-        "causeOnTheWire": explanations.on_the_wire(incident.reason, incident.code, incident.message),
+        "causeOnTheWire": explanations.on_the_wire(
+            incident.reason, incident.code, incident.message
+        ),
         "costSeconds": round(incident.down_seconds(now), 1),
         "closes": [_close(close) for close in incident.closes],
     }

@@ -12,7 +12,10 @@ async def get_policy(request: web.Request) -> web.Response:
 
 
 async def reload_policy(request: web.Request) -> web.Response:
-    """Read the policy file again and judge by it from now on; no session is restarted. A bad file changes nothing."""
+    """Read the policy file again and judge by it from now on; no session is restarted.
+
+    A bad file changes nothing.
+    """
     policy = request.app[POLICY]
     changed = policy.reload()
     return json({"reloaded": True, "changed": changed, "policy": policy.view()})

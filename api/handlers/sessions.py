@@ -26,7 +26,10 @@ from supervisor.host.reading.documents import document
 from supervisor.places.installation import version
 from supervisor.watch.performance import system_performance
 
-PACE_HINT: Final = "WhatsApp notifies the phone of each code and counts them. The code that is shown can still be typed; a QR costs none."
+PACE_HINT: Final = (
+    "WhatsApp notifies the phone of each code and counts them. The code that is shown can still be"
+    " typed; a QR costs none."
+)
 MAX_WAIT_SECONDS: Final = 60.0
 LOOK_SECONDS: Final = 1.0
 """Events are shown when they are durable: while the store is away a QR is found by looking."""
@@ -60,7 +63,7 @@ class Text(msgspec.Struct, forbid_unknown_fields=True):
     text: Annotated[str, msgspec.Meta(min_length=1, max_length=60_000)]
 
 
-# --- seed 002's four calls ----------------------------------------------------------------------------------------------
+# --- seed 002's four calls ------------------------------------------------------------------------
 
 
 async def performance_metrics(request: web.Request) -> web.Response:
@@ -73,11 +76,18 @@ async def performance_metrics(request: web.Request) -> web.Response:
 
 
 async def reconnection_status(request: web.Request) -> web.Response:
-    """Why each session is where it is, what comes next, the gate, whether the store works, and the alerts that are on."""
+    """Why each session is where it is, what comes next, the gate, whether the store works, and the
+    alerts that are on.
+    """
     fleet = request.app[FLEET]
     sessions = {session.id: session.reconnection() for session in fleet.sessions()}
     health = request.app[STORE].health
-    shown = {"sessions": sessions, "gate": fleet.gate(), "store": health, "alerts": request.app[ALERTS].active()}
+    shown = {
+        "sessions": sessions,
+        "gate": fleet.gate(),
+        "store": health,
+        "alerts": request.app[ALERTS].active(),
+    }
     return json({"timestamp": _now()} | shown)
 
 
@@ -89,13 +99,16 @@ async def force_reconnection(request: web.Request) -> web.Response:
 
 
 async def reset_circuit_breaker(request: web.Request) -> web.Response:
-    """Close the session's breaker and forget its failures. It cuts the breaker's wait short, and no other: a server that wants time gets it."""
+    """Close the session's breaker and forget its failures.
+
+    It cuts the breaker's wait short, and no other: a server that wants time gets it.
+    """
     session = _session(request)
     await session.ask(Command.RESET_BREAKER)
     return json({"id": session.id, "breaker": session.reconnection().breaker})
 
 
-# --- sessions -----------------------------------------------------------------------------------------------------------
+# --- sessions -------------------------------------------------------------------------------------
 
 
 async def list_sessions(request: web.Request) -> web.Response:
@@ -153,7 +166,9 @@ async def logout_session(request: web.Request) -> web.Response:
 
 
 async def session_qr(request: web.Request) -> web.Response:
-    """The QR that waits for a phone, as JSON, PNG, SVG, text for a terminal or (browsers) a page; `?wait=`: waits for one, 60 s at most."""
+    """The QR that waits for a phone, as JSON, PNG, SVG, text for a terminal or (browsers) a page;
+    `?wait=`: waits for one, 60 s at most.
+    """
     session, accept = _session(request), request.headers.get("Accept", "")
     form = qr_forms.negotiate(accept)
     seconds = number(request, "wait", 0.0, MAX_WAIT_SECONDS)
@@ -168,7 +183,10 @@ async def session_qr(request: web.Request) -> web.Response:
 
 
 async def _qr_within(session: Session, seconds: float, feed: Feed) -> ShownQr:
-    """The QR as soon as there is one. Raises Refused when the time is up, or at once when none can come by itself."""
+    """The QR as soon as there is one.
+
+    Raises Refused when the time is up, or at once when none can come by itself.
+    """
     now = asyncio.get_running_loop().time
     until = now() + seconds
     while True:
@@ -182,7 +200,9 @@ async def _qr_within(session: Session, seconds: float, feed: Feed) -> ShownQr:
 
 
 async def pairing_code(request: web.Request) -> web.Response:
-    """A code to type on the phone instead of scanning; one in 30 s for a session, ten at once and then one in 6 s for all."""
+    """A code to type on the phone instead of scanning; one in 30 s for a session, ten at once and
+    then one in 6 s for all.
+    """
     session = _session(request)
     given = (await body(request, Phone)).phone
     try:
@@ -192,12 +212,19 @@ async def pairing_code(request: web.Request) -> web.Response:
     if session.awaits_phone:  # else it is refused, and nobody is notified
         seconds = request.app[PAIRING].take(session.id, asyncio.get_running_loop().time())
         if seconds > 0:
-            raise TooSoon(f"The next pairing code may be asked for in {math.ceil(seconds)} s.", PACE_HINT, seconds)
+            raise TooSoon(
+                f"The next pairing code may be asked for in {math.ceil(seconds)} s.",
+                PACE_HINT,
+                seconds,
+            )
     return json({"id": session.id, "code": await session.pairing_code(phone)})
 
 
 async def send_message(request: web.Request) -> web.Response:
-    """Send a text; answers after WhatsApp's ack, with the message's id. Refused while the store fails: a sent text's keys must be stored."""
+    """Send a text; answers after WhatsApp's ack, with the message's id.
+
+    Refused while the store fails: a sent text's keys must be stored.
+    """
     session = _session(request)
     text = await body(request, Text)
     request.app[STORE].must_work()  # else Baileys would wait for it, and the caller for Baileys
@@ -205,29 +232,43 @@ async def send_message(request: web.Request) -> web.Response:
 
 
 async def alerts(request: web.Request) -> web.Response:
-    """The alerts that are on (the critical ones first), and those that have ended of late. From memory: also while the store fails."""
+    """The alerts that are on (the critical ones first), and those that have ended of late.
+
+    From memory: also while the store fails.
+    """
     known = request.app[ALERTS]
     return json({"timestamp": _now(), "alerts": known.active(), "ended": known.ended()})
 
 
-# --- events and health --------------------------------------------------------------------------------------------------
+# --- events and health ----------------------------------------------------------------------------
 
 
 async def events(request: web.Request) -> web.Response:
-    """Events after a number, about 1 MiB at the most (`oldest`: of those still kept, `last`: the newest); `?wait=`: waits for the first.
+    """Events after a number, about 1 MiB at the most (`oldest`: of those still kept, `last`: the
+    newest); `?wait=`: waits for the first.
 
-    A number beyond the newest is answered with 410: the log has begun anew (a restore?). `?limit=0`: `last` alone.
+    A number beyond the newest is answered with 410: the log has begun anew (a restore?).
+    `?limit=0`: `last` alone.
     """
     after = int(number(request, "after", 0.0, float("inf")))
     wait_seconds = number(request, "wait", 0.0, MAX_WAIT_SECONDS)
     limit = int(number(request, "limit", MAX_EVENTS, MAX_EVENTS))
     feed = request.app[FEED]
     if after > feed.last:
-        hint = f"The log has begun anew (a restore?). Go on with after=0 (all that is kept) or after={feed.last} (only what comes)."
+        hint = (
+            "The log has begun anew (a restore?). Go on with after=0 (all that is kept) or"
+            f" after={feed.last} (only what comes)."
+        )
         raise Gone(f"There was no event {after}: the newest is {feed.last}.", hint)
     with request.app[WAITERS].one() if wait_seconds else nullcontext():
         page = await feed.after(after, limit, wait_seconds)
-    return json({"events": [_event(event) for event in page.events], "oldest": page.oldest, "last": page.last})
+    return json(
+        {
+            "events": [_event(event) for event in page.events],
+            "oldest": page.oldest,
+            "last": page.last,
+        }
+    )
 
 
 async def healthz(_request: web.Request) -> web.Response:
@@ -236,14 +277,17 @@ async def healthz(_request: web.Request) -> web.Response:
 
 
 async def readyz(request: web.Request) -> web.Response:
-    """The stored sessions have been taken up. A store or a task in trouble is told, but the sessions go on, and so does the API."""
+    """The stored sessions have been taken up.
+
+    A store or a task in trouble is told, but the sessions go on, and so does the API.
+    """
     ready, store = request.app[FLEET].ready, request.app[STORE].health
     tasks = {task.name: task.state for task in request.app[FOREVER].health()}
     seen = {"status": "ready" if ready else "starting", "store": store.state, "tasks": tasks}
     return json(seen, 200 if ready else 503)
 
 
-# --- small tools --------------------------------------------------------------------------------------------------------
+# --- small tools ----------------------------------------------------------------------------------
 
 
 async def _commanded(request: web.Request, command: Command, status: int) -> web.Response:
@@ -261,7 +305,9 @@ def session_id(request: web.Request) -> SessionId:
 
 
 def _home(request: web.Request) -> str | None:
-    """A number of this fleet: its country is where a number without country code is taken to be from."""
+    """A number of this fleet: its country is where a number without country code is taken to be
+    from.
+    """
     numbers = (number_of(session.view().jid) for session in request.app[FLEET].sessions())
     return next((number for number in numbers if number), None)
 
@@ -284,7 +330,11 @@ def number(request: web.Request, name: str, default: float, most: float) -> floa
 
 
 def _event(event: StoredEvent) -> dict[str, object]:
-    time = datetime.fromtimestamp(event.time_ms / 1000, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    time = (
+        datetime.fromtimestamp(event.time_ms / 1000, UTC)
+        .isoformat(timespec="milliseconds")
+        .replace("+00:00", "Z")
+    )
     return {
         "n": event.n,
         "time": time,

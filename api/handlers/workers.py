@@ -1,4 +1,6 @@
-"""The handlers about workers: which there are and what they run, and rolling them over to the installed code."""
+"""The handlers about workers: which there are and what they run, and rolling them over to the
+installed code.
+"""
 
 from aiohttp import web
 
@@ -10,7 +12,9 @@ from sessions.session import Session
 
 
 async def list_workers(request: web.Request) -> web.Response:
-    """The workers of all sessions, those that cannot be ended (`abandoned`), the code that is installed, and the roll under way."""
+    """The workers of all sessions, those that cannot be ended (`abandoned`), the code that is
+    installed, and the roll under way.
+    """
     roll = request.app[ROLL]
     workers = [
         _shown(session, session.worker, roll.code)
@@ -18,9 +22,15 @@ async def list_workers(request: web.Request) -> web.Response:
         if session.worker is not None
     ]
     abandoned = [
-        {"id": worker.id, "session": worker.session, "pid": worker.pid} for worker in request.app[WORKERS].abandoned
+        {"id": worker.id, "session": worker.session, "pid": worker.pid}
+        for worker in request.app[WORKERS].abandoned
     ]
-    seen = {"code": roll.code, "outdated": len(roll.outdated()), "workers": workers, "abandoned": abandoned}
+    seen = {
+        "code": roll.code,
+        "outdated": len(roll.outdated()),
+        "workers": workers,
+        "abandoned": abandoned,
+    }
     return json(seen | {"roll": roll.view()})
 
 

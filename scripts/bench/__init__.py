@@ -1,1 +1,3 @@
-"""`make bench`: what wasup costs and how fast it heals, measured on this machine, plain Baileys beside it."""
+"""`make bench`: what wasup costs and how fast it heals, measured on this machine, plain Baileys
+beside it.
+"""

@@ -1,7 +1,8 @@
-"""`python -m scripts.bench`: parts, one after the other: connections, blackhole, start, weight, adopt, kill (`--only` chooses).
+"""`python -m scripts.bench`: parts, one after the other: connections, blackhole, start, weight,
+adopt, kill (`--only` chooses).
 
-Real supervisors at their default settings, real workers, real Baileys; only WhatsApp is played. Nothing passes or fails here: the figures are
-printed as they are.
+Real supervisors at their default settings, real workers, real Baileys; only WhatsApp is played.
+Nothing passes or fails here: the figures are printed as they are.
 """
 
 import argparse
@@ -28,7 +29,14 @@ from scripts.lab import LabError, StandIn, unless_stopped
 from scripts.lab.processes import ROOT
 from supervisor.places.installation import ENV_FILE
 
-TAKES_SECONDS: Final = {"connections": 10, "blackhole": 105, "start": 25, "weight": 50, "adopt": 15, "kill": 35}
+TAKES_SECONDS: Final = {
+    "connections": 10,
+    "blackhole": 105,
+    "start": 25,
+    "weight": 50,
+    "adopt": 15,
+    "kill": 35,
+}
 PARTS: Final = tuple(TAKES_SECONDS)
 FLEET_PARTS: Final = ("start", "weight", "adopt")
 
@@ -46,7 +54,10 @@ async def measure(bench: Bench, only: Sequence[str]) -> None:
     if "kill" in only:
         await kill(bench)
     overlaps = len(await bench.standin.log("overlap"))
-    bench.report.remark(bench.report.figures[-1].part, f"Two logins of one device at a time, in all parts: {overlaps}.")
+    bench.report.remark(
+        bench.report.figures[-1].part,
+        f"Two logins of one device at a time, in all parts: {overlaps}.",
+    )
 
 
 async def run(only: Sequence[str], json_file: Path | None) -> int:
@@ -57,7 +68,8 @@ async def run(only: Sequence[str], json_file: Path | None) -> int:
     machine, report = this_machine(), Report()
     print(f"This machine: {machine_words(machine)}.", flush=True)
     print(
-        f"Parts: {', '.join(only)}. It takes about {sum(TAKES_SECONDS[part] for part in only)} s; Ctrl-C ends it.",
+        f"Parts: {', '.join(only)}. It takes about {sum(TAKES_SECONDS[part] for part in only)} s;"
+        " Ctrl-C ends it.",
         flush=True,
     )
     async with AsyncExitStack() as stack:
@@ -102,7 +114,9 @@ def this_machine() -> dict[str, Any]:
 def machine_words(machine: dict[str, Any]) -> str:
     """The same, in words."""
     end = machine.get("loadAverageAtEnd")
-    load = f"{machine['loadAverageAtStart']:.1f} before" + ("" if end is None else f", {end:.1f} after")
+    load = f"{machine['loadAverageAtStart']:.1f} before" + (
+        "" if end is None else f", {end:.1f} after"
+    )
     return f"{machine['cores']} cores, {machine['memoryGiB']} GiB, load average {load}"
 
 
@@ -110,21 +124,28 @@ def parts(text: str) -> list[str]:
     """Names of parts, in the order in which they are measured."""
     asked = [name.strip() for name in text.split(",")]
     if unknown := [name for name in asked if name not in PARTS]:
-        raise argparse.ArgumentTypeError(f"{', '.join(unknown)!r} is no part; there are {', '.join(PARTS)}")
+        raise argparse.ArgumentTypeError(
+            f"{', '.join(unknown)!r} is no part; there are {', '.join(PARTS)}"
+        )
     return [part for part in PARTS if part in asked]
 
 
 def main() -> int:
     """Entry of `make bench`."""
-    parser = argparse.ArgumentParser(prog="python -m scripts.bench", description="Measure wasup on this machine.")
-    parser.add_argument("--only", type=parts, default=list(PARTS), metavar="PART,...", help=f"of {', '.join(PARTS)}")
+    parser = argparse.ArgumentParser(
+        prog="python -m scripts.bench", description="Measure wasup on this machine."
+    )
+    parser.add_argument(
+        "--only", type=parts, default=list(PARTS), metavar="PART,...", help=f"of {', '.join(PARTS)}"
+    )
     parser.add_argument("--json", type=Path, metavar="FILE", help="write every sample there, too")
     given = parser.parse_args()
     if given.json is not None and not given.json.parent.is_dir():
         parser.error(f"{given.json}: there is no such directory")
     if (ROOT / ENV_FILE).exists():
         parser.error(
-            f"{ENV_FILE} would change the default settings, which are what is measured: move it away meanwhile"
+            f"{ENV_FILE} would change the default settings, which are what is measured: move it"
+            " away meanwhile"
         )
     return asyncio.run(run(given.only, given.json))
 

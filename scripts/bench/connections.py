@@ -1,7 +1,9 @@
-"""Part `connections`: what a reading of the monitor costs with 10,000 WebSocket connections open (`python -m scripts.bench.connections`).
+"""Part `connections`: what a reading of the monitor costs with 10,000 WebSocket connections open
+(`python -m scripts.bench.connections`).
 
-Each end of the connections is a process of its own, since a process may have fewer than 20,000 descriptors; the reader is a third one
-that holds none of them. The connections are real, on loopback, so that the kernel lists both ends: 20,000 lines for 10,000 connections.
+Each end of the connections is a process of its own, since a process may have fewer than 20,000
+descriptors; the reader is a third one that holds none of them. The connections are real, on
+loopback, so that the kernel lists both ends: 20,000 lines for 10,000 connections.
 """
 
 import resource
@@ -37,7 +39,9 @@ class CannotMeasure(LabError):
 
 
 def listen(count: int) -> None:
-    """The process of the accepting end: prints its port, accepts, prints `ready`, and holds them until its input ends."""
+    """The process of the accepting end: prints its port, accepts, prints `ready`, and holds them
+    until its input ends.
+    """
     held: list[socket.socket] = []
     with socket.create_server(("127.0.0.1", 0), backlog=4096) as server:
         server.settimeout(OPENING_SECONDS)
@@ -61,14 +65,25 @@ def connect(count: int, port: int) -> None:
 
 @contextmanager
 def connected(count: int) -> Iterator[int]:
-    """So many connections to a port of this host, which is told, while the block runs. Raises CannotMeasure."""
+    """So many connections to a port of this host, which is told, while the block runs.
+
+    Raises CannotMeasure.
+    """
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if hard != resource.RLIM_INFINITY and hard < count + SPARE_DESCRIPTORS:
-        raise CannotMeasure(f"a process may have {hard} descriptors here (ulimit -Hn); {count} connections need more")
-    with _end("listen", count) as (listening, port), _end("connect", count, port) as (connecting, ready):
+        raise CannotMeasure(
+            f"a process may have {hard} descriptors here (ulimit -Hn); {count} connections need"
+            " more"
+        )
+    with (
+        _end("listen", count) as (listening, port),
+        _end("connect", count, port) as (connecting, ready),
+    ):
         for process, said in ((connecting, ready), (listening, _line(listening))):
             if said != "ready":
-                raise CannotMeasure(f"the connections were not opened (status {process.poll()}, said {said!r})")
+                raise CannotMeasure(
+                    f"the connections were not opened (status {process.poll()}, said {said!r})"
+                )
         yield int(port)
 
 
@@ -85,7 +100,8 @@ def milliseconds(work: Callable[[], object], times: int = READINGS) -> list[floa
 def measure(report: Report, count: int = CONNECTIONS) -> None:
     """Open them, read, and put the figures into the report. Raises CannotMeasure.
 
-    First half as many: as both their ends are listed, the kernel's table is as long as with that many connections to elsewhere.
+    First half as many: as both their ends are listed, the kernel's table is as long as with that
+    many connections to elsewhere.
     """
     for ends, many in ((count, count // 2), (2 * count, count)):
         with connected(many) as port:
@@ -94,12 +110,16 @@ def measure(report: Report, count: int = CONNECTIONS) -> None:
             if seen < many:
                 raise CannotMeasure(f"{many} connections are open, and {seen} were counted")
             counted = f"{ends:,} sockets ({many:,} connections, both ends)"
-            report.add(PART, f"count {counted}", "ms", milliseconds(partial(count_connections, ports)))
+            report.add(
+                PART, f"count {counted}", "ms", milliseconds(partial(count_connections, ports))
+            )
     report.remark(PART, f"Wanted: {count:,} connections in less than {MOST_MS:g} ms, median.")
 
 
 def main() -> int:
-    """Entry of `python -m scripts.bench.connections`: the status tells whether a reading was cheap enough."""
+    """Entry of `python -m scripts.bench.connections`: the status tells whether a reading was cheap
+    enough.
+    """
     report = Report()
     try:
         measure(report)
@@ -113,8 +133,14 @@ def main() -> int:
 @contextmanager
 def _end(*arguments: object) -> Iterator[tuple["subprocess.Popen[str]", str]]:
     """A process of one end, and the first line it says. It ends with the block."""
-    code = f"from scripts.bench import connections as c; c.{arguments[0]}({', '.join(map(str, arguments[1:]))})"
-    raised = f"import resource as r; r.setrlimit(r.RLIMIT_NOFILE, (r.getrlimit(r.RLIMIT_NOFILE)[1],) * 2); {code}"
+    code = (
+        "from scripts.bench import connections as c;"
+        f" c.{arguments[0]}({', '.join(map(str, arguments[1:]))})"
+    )
+    raised = (
+        "import resource as r; r.setrlimit(r.RLIMIT_NOFILE, (r.getrlimit(r.RLIMIT_NOFILE)[1],) *"
+        f" 2); {code}"
+    )
     process = subprocess.Popen(
         [sys.executable, "-c", raised],
         cwd=Path(__file__).parents[2],

@@ -1,4 +1,7 @@
-"""What a killed worker costs its session: replaced by a warm spare, and by a cold start. One after the other in turns, in one run."""
+"""What a killed worker costs its session: replaced by a warm spare, and by a cold start.
+
+One after the other in turns, in one run.
+"""
 
 import asyncio
 import os
@@ -15,7 +18,9 @@ REFILL_SECONDS = 2.0
 
 
 async def kill(bench: Bench) -> None:
-    """Kill -9 one worker after the other, of a different session each time: the waits grow with a session's own crashes."""
+    """Kill -9 one worker after the other, of a different session each time: the waits grow with a
+    session's own crashes.
+    """
     warm = await bench.supervisor("warm")
     cold = await bench.supervisor("cold", WHATSAPP_SPARE_WORKERS="0")
     sessions = [f"killed-{number}" for number in range(1, KILLS + 1)]
@@ -29,7 +34,9 @@ async def kill(bench: Bench) -> None:
         await asyncio.sleep(REFILL_SECONDS)
     bench.report.add("kill", "worker killed (-9) to open again, by a warm spare", "s", with_spare)
     bench.report.add("kill", "worker killed (-9) to open again, by a cold start", "s", without)
-    bench.report.remark("kill", f"Warm to cold, medians: {median(with_spare) / median(without):.2f}.")
+    bench.report.remark(
+        "kill", f"Warm to cold, medians: {median(with_spare) / median(without):.2f}."
+    )
     await warm.stop()
     await cold.stop()
 

@@ -1,4 +1,6 @@
-"""What was measured: figures with all their samples, as a table for people and as JSON for programs."""
+"""What was measured: figures with all their samples, as a table for people and as JSON for
+programs.
+"""
 
 import json
 import statistics
@@ -39,9 +41,15 @@ class Report:
         for part in dict.fromkeys(figure.part for figure in self.figures):
             lines += ["", part]
             for figure in (figure for figure in self.figures if figure.part == part):
-                shown = (statistics.median(figure.samples), min(figure.samples), max(figure.samples))
+                shown = (
+                    statistics.median(figure.samples),
+                    min(figure.samples),
+                    max(figure.samples),
+                )
                 numbers = " ".join(f"{number:9.2f}" for number in shown)
-                lines.append(f"{figure.what:{width}}  {len(figure.samples):3} {numbers} {figure.unit}")
+                lines.append(
+                    f"{figure.what:{width}}  {len(figure.samples):3} {numbers} {figure.unit}"
+                )
             lines += [f"  {text}" for of, text in self.remarks if of == part]
         return "\n".join(lines)
 
@@ -58,4 +66,7 @@ class Report:
             for figure in self.figures
         ]
         remarks = [{"part": part, "text": text} for part, text in self.remarks]
-        return json.dumps({"machine": machine, "figures": figures, "remarks": remarks}, indent=2) + "\n"
+        return (
+            json.dumps({"machine": machine, "figures": figures, "remarks": remarks}, indent=2)
+            + "\n"
+        )

@@ -1,8 +1,10 @@
-"""`python -m scripts.bench.small_outage`: one number alone, default settings, real Baileys; outages of door, network and name.
+"""`python -m scripts.bench.small_outage`: one number alone, default settings, real Baileys; outages
+of door, network and name.
 
-Each run has a laboratory of its own. What is measured is the stand-in's own log: seconds from the outage's end to the session being open,
-and logins (accepted and refused ones) from its begin on. DNS is taken away for real: the supervisor and its workers live in a mount
-namespace of their own, whose /etc/hosts loses the name (Linux, `unshare`).
+Each run has a laboratory of its own. What is measured is the stand-in's own log: seconds from the
+outage's end to the session being open, and logins (accepted and refused ones) from its begin on.
+DNS is taken away for real: the supervisor and its workers live in a mount namespace of their own,
+whose /etc/hosts loses the name (Linux, `unshare`).
 """
 
 import argparse
@@ -156,19 +158,30 @@ def row(kind: str, seconds: float, runs: list[Run]) -> str:
     kept = sum(run.kept for run in runs)
     logins = max(run.logins for run in runs)
     return (
-        f"{kind:8} {seconds:>7g} {median:>9} {worst:>9} {logins:>7} {breakers:>8} {kept:>4} of {len(runs):<4} {reasons}"
+        f"{kind:8} {seconds:>7g} {median:>9} {worst:>9} {logins:>7} {breakers:>8} {kept:>4} of"
+        f" {len(runs):<4} {reasons}"
     )
 
 
 def main() -> int:
     """Entry."""
-    parser = argparse.ArgumentParser(prog="python -m scripts.bench.small_outage", description=__doc__)
+    parser = argparse.ArgumentParser(
+        prog="python -m scripts.bench.small_outage", description=__doc__
+    )
     parser.add_argument("--seconds", type=float, nargs="+", default=[60.0, 300.0])
     parser.add_argument("--kinds", nargs="+", choices=sorted(KINDS), default=sorted(KINDS))
     parser.add_argument("--runs", type=int, default=20)
-    parser.add_argument("--at-once", type=int, default=5, help="laboratories at the same time (default: %(default)s)")
+    parser.add_argument(
+        "--at-once",
+        type=int,
+        default=5,
+        help="laboratories at the same time (default: %(default)s)",
+    )
     given = parser.parse_args()
-    print("outage   seconds  median s     max s  logins  breaker  kept        reason shown", flush=True)
+    print(
+        "outage   seconds  median s     max s  logins  breaker  kept        reason shown",
+        flush=True,
+    )
     well = True
     with tempfile.TemporaryDirectory(prefix="wasup-small-") as root:
         for seconds in given.seconds:

@@ -1,4 +1,6 @@
-"""The parts on the table: a stand-in, supervisors at their default settings, and waiting by their event logs."""
+"""The parts on the table: a stand-in, supervisors at their default settings, and waiting by their
+event logs.
+"""
 
 import asyncio
 import json
@@ -34,18 +36,26 @@ class Bench:
         print(f"[{time.monotonic() - self.began:5.0f} s] {text}", flush=True)
 
     async def supervisor(self, name: str, **settings: str) -> Supervisor:
-        """A supervisor at its default settings: only its data directory, a free port and the stand-in are given, and what is asked for.
+        """A supervisor at its default settings: only its data directory, a free port and the
+        stand-in are given, and what is asked for.
 
         And it lets itself be measured from outside.
         """
         measured = {"WHATSAPP_DEBUGGABLE": "true"}
-        supervisor = Supervisor(self.directory / name, self.standin.environment() | measured | settings)
+        supervisor = Supervisor(
+            self.directory / name, self.standin.environment() | measured | settings
+        )
         self.stack.push_async_callback(supervisor.close)
         return await supervisor.start()
 
 
-async def opened(supervisor: Supervisor, sessions: Iterable[str], after: int) -> dict[str, list[Any]]:
-    """Wait until each session opens after an event number; its state events until then. Long polls: they cost next to nothing."""
+async def opened(
+    supervisor: Supervisor, sessions: Iterable[str], after: int
+) -> dict[str, list[Any]]:
+    """Wait until each session opens after an event number; its state events until then.
+
+    Long polls: they cost next to nothing.
+    """
     states: dict[str, list[Any]] = {session: [] for session in sessions}
     waiting = set(states)
     try:
@@ -58,12 +68,16 @@ async def opened(supervisor: Supervisor, sessions: Iterable[str], after: int) ->
                         if event["data"]["state"] == "open":
                             waiting.discard(event["session"])
     except TimeoutError:
-        raise LabError(f"not open within {HEAL_SECONDS:g} s: {', '.join(sorted(waiting))}") from None
+        raise LabError(
+            f"not open within {HEAL_SECONDS:g} s: {', '.join(sorted(waiting))}"
+        ) from None
     return states
 
 
 async def paired(bench: Bench, supervisor: Supervisor, sessions: Sequence[str]) -> None:
-    """Pair the sessions, and see it in the event log: it shows an event a moment after the state, and is counted from later."""
+    """Pair the sessions, and see it in the event log: it shows an event a moment after the state,
+    and is counted from later.
+    """
     await pair(supervisor, bench.standin, *sessions)
     await opened(supervisor, sessions, after=0)
 

@@ -17,7 +17,9 @@ from supervisor.gate.gate import GateConfig
 BAILEYS_CONNECT_SECONDS: Final = 20.0
 """Baileys' own connectTimeoutMs; whatsmeow's is as long."""
 START_SECONDS: Final = 1.0
-"""From the start of a rival's process to its first connect: Node and Baileys take longer to load."""
+"""From the start of a rival's process to its first connect: Node and Baileys take longer to
+load.
+"""
 
 
 class Planner(Protocol):
@@ -44,10 +46,13 @@ class ByStrategy:
 
 
 class Oracle:
-    """Knows when the server returns, wastes nothing, and is held only by the bucket: the lower bound."""
+    """Knows when the server returns, wastes nothing, and is held only by the bucket: the lower
+    bound.
+    """
 
     def __init__(self, returns_at: float, gate: GateConfig) -> None:
-        self._returns_at = returns_at + 0.001  # not in the very instant: what ends in it may end after us
+        # not in the very instant: what ends in it may end after us
+        self._returns_at = returns_at + 0.001
         self._apart = 1 / gate.rate_per_second
         self._burst = gate.burst
         self._full_at = 0.0
@@ -62,7 +67,9 @@ class Oracle:
 
 
 class Plain:
-    """One session of such a fleet: it is told that it is closed, and connects again when its planner says so. Also the server's client."""
+    """One session of such a fleet: it is told that it is closed, and connects again when its
+    planner says so. Also the server's client.
+    """
 
     egress = "direct"
 
@@ -132,7 +139,9 @@ class _Attempt:
 class PlainFleet:
     """A fleet without a gate."""
 
-    def __init__(self, sessions: list[str], server: Server, planner: Planner, restarts: bool) -> None:
+    def __init__(
+        self, sessions: list[str], server: Server, planner: Planner, restarts: bool
+    ) -> None:
         """`restarts`: a deploy closes all sockets, and all connect again at once."""
         self.server = server
         self.planner = planner
@@ -165,10 +174,14 @@ class PlainFleet:
 class Ours:
     """The real actors, policy, breaker, outage detector and gate."""
 
-    def __init__(self, sessions: list[str], server: Server, dice: random.Random, gate: GateConfig) -> None:
+    def __init__(
+        self, sessions: list[str], server: Server, dice: random.Random, gate: GateConfig
+    ) -> None:
         parts = Parts(gate_config=gate)
         self.observer = Unwatched()
-        self.fleet = SimulatedFleet(dict.fromkeys(sessions, "direct"), server, dice, self.observer, parts)
+        self.fleet = SimulatedFleet(
+            dict.fromkeys(sessions, "direct"), server, dice, self.observer, parts
+        )
 
     async def begin(self) -> None:
         """Start all."""
@@ -188,7 +201,10 @@ class Ours:
 
 
 class Unwatched:
-    """Nobody looks at the steps. `errors`: of the program's own; with one of them every figure is worthless."""
+    """Nobody looks at the steps.
+
+    `errors`: of the program's own; with one of them every figure is worthless.
+    """
 
     def __init__(self) -> None:
         self.errors: list[str] = []

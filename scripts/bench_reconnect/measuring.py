@@ -20,15 +20,22 @@ GATE: Final = GateConfig()
 """The default settings' own rate and burst."""
 OURS: Final = "wasup"
 ORACLE: Final = "oracle"
-NAMES: Final = {OURS: "wasup", ORACLE: "oracle (lower bound)", **{rival.key: rival.name for rival in RIVALS}}
+NAMES: Final = {
+    OURS: "wasup",
+    ORACLE: "oracle (lower bound)",
+    **{rival.key: rival.name for rival in RIVALS},
+}
 BACK_SHARE: Final = 0.99
 
 
 @dataclass(frozen=True, slots=True)
 class Figures:
-    """What was measured from the fault's begin on. `logins`: attempts begun; `seen`: those of them whose login reached the server.
+    """What was measured from the fault's begin on.
 
-    `median_down_seconds`: of each single time without a connection. `back_seconds`: from the server's return until
+    `logins`: attempts begun; `seen`: those of them whose login reached the server.
+
+    `median_down_seconds`: of each single time without a connection. `back_seconds`: from the
+    server's return until
     99 % were open; None: never while it was watched. `above_bucket`: whether
     the logins that the server saw ever went above the gate's rate and burst.
     """
@@ -101,7 +108,9 @@ def measure(strategy: str, scenario: Scenario, sessions: int, seed: int) -> Figu
 def measure_one(job: tuple[str, str], sessions: int, seed: int) -> Figures:
     """The same, of a strategy and a scenario by their keys: what another process is told."""
     strategy, key = job
-    return measure(strategy, next(scenario for scenario in SCRIPT if scenario.key == key), sessions, seed)
+    return measure(
+        strategy, next(scenario for scenario in SCRIPT if scenario.key == key), sessions, seed
+    )
 
 
 async def _measure(strategy: str, scenario: Scenario, sessions: int, seed: int) -> Figures:
@@ -125,7 +134,9 @@ async def _measure(strategy: str, scenario: Scenario, sessions: int, seed: int) 
     return _figures(strategy, scenario, sessions, meter, loop.time())
 
 
-def _contestant(strategy: str, names: list[str], server: Server, returns_at: float, seed: int) -> Contestant:
+def _contestant(
+    strategy: str, names: list[str], server: Server, returns_at: float, seed: int
+) -> Contestant:
     if strategy == OURS:
         return Ours(names, server, random.Random(seed + 1), GATE)
     if strategy == ORACLE:
@@ -148,7 +159,9 @@ def _figures(strategy: str, scenario: Scenario, sessions: int, meter: Meter, now
         seen=meter.seen,
         peak_per_second=meter.peak,
         median_down_seconds=round(statistics.median(downs), 3) if downs else None,
-        back_seconds=None if back_at is None else round(back_at - BEGINS_SECONDS - scenario.server_back_after, 1),
+        back_seconds=None
+        if back_at is None
+        else round(back_at - BEGINS_SECONDS - scenario.server_back_after, 1),
         never_back=len(meter.down_since),
         above_bucket=meter.above_bucket,
     )

@@ -1,4 +1,6 @@
-"""The figures as an SVG, written by hand: bars on a logarithmic scale, a panel for each measure, a group for each scenario."""
+"""The figures as an SVG, written by hand: bars on a logarithmic scale, a panel for each measure, a
+group for each scenario.
+"""
 
 import html
 import math
@@ -45,18 +47,28 @@ MEASURES: Final = (
 
 def svg(figures: Sequence[Figures], scenarios: Sequence[Named], title: str) -> str:
     """The whole picture."""
-    shown = [scenario for scenario in scenarios if any(one.scenario == scenario.key for one in figures)]
+    shown = [
+        scenario for scenario in scenarios if any(one.scenario == scenario.key for one in figures)
+    ]
     keys = [key for key in NAMES if any(one.strategy == key for one in figures)]
     group = len(keys) * BAR + GAP
-    width, height = max(LEFT + len(shown) * group + 20, NARROWEST), TOP + len(MEASURES) * (PANEL_HEIGHT + PANEL_GAP)
+    width, height = (
+        max(LEFT + len(shown) * group + 20, NARROWEST),
+        TOP + len(MEASURES) * (PANEL_HEIGHT + PANEL_GAP),
+    )
     parts = [
-        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" font-family="sans-serif" font-size="11">',
+        (
+            f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}"'
+            ' font-family="sans-serif" font-size="11">'
+        ),
         f'<rect width="{width}" height="{height}" fill="white"/>',
         _text(LEFT, 20, title, size=15),
         *_legend(keys, width),
     ]
     for number, measure in enumerate(MEASURES):
-        parts += _panel(measure, TOP + number * (PANEL_HEIGHT + PANEL_GAP) + 18, figures, shown, keys, group)
+        parts += _panel(
+            measure, TOP + number * (PANEL_HEIGHT + PANEL_GAP) + 18, figures, shown, keys, group
+        )
     return "\n".join([*parts, "</svg>\n"])
 
 
@@ -75,7 +87,12 @@ def _legend(keys: Sequence[str], width: int) -> list[str]:
 
 
 def _panel(
-    measure: Measure, top: int, figures: Sequence[Figures], shown: Sequence[Named], keys: Sequence[str], group: int
+    measure: Measure,
+    top: int,
+    figures: Sequence[Figures],
+    shown: Sequence[Named],
+    keys: Sequence[str],
+    group: int,
 ) -> list[str]:
     values = {(one.scenario, one.strategy): measure.of(one) for one in figures}
     highest = max((value for value in values.values() if value is not None), default=1.0)
@@ -85,7 +102,10 @@ def _panel(
     for decade in range(decades + 1):
         y = bottom - PANEL_HEIGHT * decade / decades
         parts += [
-            f'<line x1="{LEFT}" x2="{LEFT + len(shown) * group}" y1="{y:.1f}" y2="{y:.1f}" stroke="#e0e0e0"/>',
+            (
+                f'<line x1="{LEFT}" x2="{LEFT + len(shown) * group}" y1="{y:.1f}" y2="{y:.1f}"'
+                ' stroke="#e0e0e0"/>'
+            ),
             _text(LEFT - 6, y + 4, f"{10**decade:,}", anchor="end"),
         ]
     for place, scenario in enumerate(shown):
@@ -93,7 +113,9 @@ def _panel(
         parts.append(_text(x + (group - GAP) / 2, bottom + 15, scenario.key, anchor="middle"))
         for number, key in enumerate(keys):
             if (scenario.key, key) in values:
-                parts += _bar(values[scenario.key, key], x + number * BAR, bottom, decades, COLOURS[key])
+                parts += _bar(
+                    values[scenario.key, key], x + number * BAR, bottom, decades, COLOURS[key]
+                )
     return parts
 
 
@@ -103,13 +125,19 @@ def _bar(value: float | None, x: int, bottom: int, decades: int, colour: str) ->
     height = PANEL_HEIGHT * math.log10(max(1.0, value)) / decades
     label = f"{value:,.0f}" if value >= 10 or value == 0 else f"{value:.1f}"
     return [
-        f'<rect x="{x}" y="{bottom - height:.1f}" width="{BAR - 2}" height="{height:.1f}" fill="{colour}"><title>{value:,.1f}</title></rect>',
+        (
+            f'<rect x="{x}" y="{bottom - height:.1f}" width="{BAR - 2}" height="{height:.1f}"'
+            f' fill="{colour}"><title>{value:,.1f}</title></rect>'
+        ),
         _text(x + BAR / 2 + 2, bottom - 4, label, anchor="start", turn=True, size=8),
     ]
 
 
-def _text(x: float, y: float, words: str, size: int = 11, anchor: str = "start", turn: bool = False) -> str:
+def _text(
+    x: float, y: float, words: str, size: int = 11, anchor: str = "start", turn: bool = False
+) -> str:
     turned = f' transform="rotate(-90 {x:.1f} {y:.1f})"' if turn else ""
     return (
-        f'<text x="{x:.1f}" y="{y:.1f}" font-size="{size}" text-anchor="{anchor}"{turned}>{html.escape(words)}</text>'
+        f'<text x="{x:.1f}" y="{y:.1f}" font-size="{size}"'
+        f' text-anchor="{anchor}"{turned}>{html.escape(words)}</text>'
     )

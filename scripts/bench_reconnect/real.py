@@ -1,4 +1,7 @@
-"""The shortened script in real time: real Baileys, real supervisors and their workers. All is counted in the stand-in's own log."""
+"""The shortened script in real time: real Baileys, real supervisors and their workers.
+
+All is counted in the stand-in's own log.
+"""
 
 import asyncio
 import contextlib
@@ -39,7 +42,9 @@ class Side(Protocol):
 
 @dataclass(slots=True)
 class OurSide:
-    """A supervisor at its default settings, which leaves its workers to its successor (as under pm2)."""
+    """A supervisor at its default settings, which leaves its workers to its successor (as under
+    pm2).
+    """
 
     supervisor: Supervisor
     standin: StandIn
@@ -159,13 +164,29 @@ def lower_bounds(sessions: int) -> list[Figures]:
     bounds = []
     for scenario in REAL_SCRIPT:
         if scenario.fault_seconds:
-            waits = [max(0.0, (place - GATE.burst + 1) / GATE.rate_per_second) for place in range(sessions)]
+            waits = [
+                max(0.0, (place - GATE.burst + 1) / GATE.rate_per_second)
+                for place in range(sessions)
+            ]
             downs = [scenario.fault_seconds + wait for wait in waits]
-            back, peak = waits[math.ceil(BACK_SHARE * sessions) - 1], sum(wait < 1 for wait in waits)
+            back, peak = (
+                waits[math.ceil(BACK_SHARE * sessions) - 1],
+                sum(wait < 1 for wait in waits),
+            )
             total, median = round(sum(downs), 1), round(statistics.median(downs), 3)
             bounds.append(
                 Figures(
-                    ORACLE, scenario.key, sessions, total, sessions, sessions, peak, median, round(back, 1), 0, False
+                    ORACLE,
+                    scenario.key,
+                    sessions,
+                    total,
+                    sessions,
+                    sessions,
+                    peak,
+                    median,
+                    round(back, 1),
+                    0,
+                    False,
                 )
             )
     return bounds
@@ -193,11 +214,16 @@ async def _all_open(stage: Stage, seconds: float) -> None:
         return sum(connection["stage"] == "open" for connection in state["connections"])
 
     await eventually(
-        count, lambda seen: seen == len(stage.sessions), seconds, "all sessions being open at the stand-in"
+        count,
+        lambda seen: seen == len(stage.sessions),
+        seconds,
+        "all sessions being open at the stand-in",
     )
 
 
-def _figures(strategy: str, scenario: RealScenario, stage: Stage, log: list[dict[str, Any]], ended: float) -> Figures:
+def _figures(
+    strategy: str, scenario: RealScenario, stage: Stage, log: list[dict[str, Any]], ended: float
+) -> Figures:
     down_since: dict[str, float] = {}
     downs: list[float] = []
     back_at = ended if scenario.fault_seconds == 0 else None
@@ -211,7 +237,9 @@ def _figures(strategy: str, scenario: RealScenario, stage: Stage, log: list[dict
             downs.append(at - down_since.pop(session))
             if at >= ended and len(down_since) <= (1 - BACK_SHARE) * len(stage.sessions):
                 back_at = at
-    attempts = [entry["time_ms"] / 1000 for entry in log if entry["event"] in {"connected", "refused"}]
+    attempts = [
+        entry["time_ms"] / 1000 for entry in log if entry["event"] in {"connected", "refused"}
+    ]
     downs += [time.time() - since for since in down_since.values()]
     return Figures(
         strategy=strategy,
@@ -220,16 +248,22 @@ def _figures(strategy: str, scenario: RealScenario, stage: Stage, log: list[dict
         down_session_seconds=round(sum(downs), 1),
         logins=len(attempts),
         seen=Counter(entry["event"] for entry in log)["login"],
-        peak_per_second=max((sum(at <= other < at + 1 for other in attempts) for at in attempts), default=0),
+        peak_per_second=max(
+            (sum(at <= other < at + 1 for other in attempts) for at in attempts), default=0
+        ),
         median_down_seconds=round(statistics.median(downs), 3) if downs else None,
         back_seconds=None if down_since or back_at is None else round(back_at - ended, 1),
         never_back=len(down_since),
-        above_bucket=_above_bucket([entry["time_ms"] / 1000 for entry in log if entry["event"] == "login"]),
+        above_bucket=_above_bucket(
+            [entry["time_ms"] / 1000 for entry in log if entry["event"] == "login"]
+        ),
     )
 
 
 def _above_bucket(logins: Sequence[float]) -> bool:
-    """Whether more logins came than the gate's rate and burst allow; the stand-in's clock is read in milliseconds."""
+    """Whether more logins came than the gate's rate and burst allow; the stand-in's clock is read
+    in milliseconds.
+    """
     bucket, above = TokenBucket.full(GATE.rate_per_second, GATE.burst, 0.0), False
     for at in logins:
         above |= bucket.available(at) < 1 - CLOCK_SLACK

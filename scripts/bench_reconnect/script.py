@@ -1,4 +1,6 @@
-"""The faults that every strategy is put to, each with a fleet of its own that has been open for a while."""
+"""The faults that every strategy is put to, each with a fleet of its own that has been open for a
+while.
+"""
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -40,7 +42,9 @@ class Named(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Scenario:
-    """`server_back_after`: seconds from its begin on after which nothing is wrong; `watched_seconds`: how long the fleet is watched then."""
+    """`server_back_after`: seconds from its begin on after which nothing is wrong;
+    `watched_seconds`: how long the fleet is watched then.
+    """
 
     key: str
     name: str
@@ -59,7 +63,10 @@ def _outage(
 ) -> Callable[[Server, Contestant, list[str]], Awaitable[None]]:
     async def act(server: Server, fleet: Contestant, sessions: list[str]) -> None:
         server.drop(None, R.CONNECTION_CLOSED, RESET_SECONDS)
-        for weather, seconds in ((Weather.REFUSED, refused_seconds), (Weather.BLACKHOLED, silent_seconds)):
+        for weather, seconds in (
+            (Weather.REFUSED, refused_seconds),
+            (Weather.BLACKHOLED, silent_seconds),
+        ):
             front = Front(weather)
             server.begin(front)
             await asyncio.sleep(seconds)
@@ -69,7 +76,11 @@ def _outage(
 
 
 async def _flapping(server: Server, fleet: Contestant, sessions: list[str]) -> None:
-    some = sessions[:: len(sessions) // max(1, len(sessions) // 20)] if len(sessions) < 20 else sessions[::20]
+    some = (
+        sessions[:: len(sessions) // max(1, len(sessions) // 20)]
+        if len(sessions) < 20
+        else sessions[::20]
+    )
     front = Front(Weather.DROPPED, R.CONNECTION_CLOSED, frozenset(some))
     server.drop(some, R.CONNECTION_CLOSED, RESET_SECONDS)
     server.begin(front)
@@ -89,9 +100,20 @@ async def _restart(server: Server, fleet: Contestant, sessions: list[str]) -> No
 
 SCRIPT: Final = (
     Scenario("drops", "single drops, one each in an hour", 3600.0, 600.0, _drops),
-    Scenario("outage-10s", "10 s outage of everybody", 10.0, 3600.0, _outage(10.0, 0.0), outage=True),
-    Scenario("outage-2min", "2 min outage of everybody", 120.0, 3600.0, _outage(60.0, 60.0), outage=True),
-    Scenario("outage-20min", "20 min outage of everybody", 1200.0, 3600.0, _outage(600.0, 600.0), outage=True),
+    Scenario(
+        "outage-10s", "10 s outage of everybody", 10.0, 3600.0, _outage(10.0, 0.0), outage=True
+    ),
+    Scenario(
+        "outage-2min", "2 min outage of everybody", 120.0, 3600.0, _outage(60.0, 60.0), outage=True
+    ),
+    Scenario(
+        "outage-20min",
+        "20 min outage of everybody",
+        1200.0,
+        3600.0,
+        _outage(600.0, 600.0),
+        outage=True,
+    ),
     Scenario("flapping", "5 % flap for 30 min", 1800.0, 3600.0, _flapping),
     Scenario("crashes", "a fifth of the workers crash", 600.0, 600.0, _crashes),
     Scenario("restart", "supervisor restart (deploy)", RESTART_SECONDS, 600.0, _restart),

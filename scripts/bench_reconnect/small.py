@@ -1,4 +1,7 @@
-"""Fleets of one, two and four: wasup against the oracle, in outages of everybody. So few that each figure is summed over many seeds."""
+"""Fleets of one, two and four: wasup against the oracle, in outages of everybody.
+
+So few that each figure is summed over many seeds.
+"""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -18,7 +21,10 @@ Job = tuple[str, str, int, int]
 
 @dataclass(frozen=True, slots=True)
 class SmallFigures:
-    """Of a scenario and a size, over all seeds. `slowest_back_seconds`: from the outage's end to all being open, the worst of them."""
+    """Of a scenario and a size, over all seeds.
+
+    `slowest_back_seconds`: from the outage's end to all being open, the worst of them.
+    """
 
     scenario: str
     sessions: int
@@ -47,21 +53,34 @@ class SmallFigures:
             if self.slowest_back_seconds is None
             else f"all back after {self.slowest_back_seconds:.1f} s at worst"
         )
-        return f"{self.scenario}, {fleet}: {self.times:.3f} times the oracle's session-seconds down; {back} ({self.seeds} seeds)"
+        return (
+            f"{self.scenario}, {fleet}: {self.times:.3f} times the oracle's session-seconds down;"
+            f" {back} ({self.seeds} seeds)"
+        )
 
 
 def measure_small(job: Job) -> Figures:
     """One of them, in another process."""
     strategy, key, sessions, seed = job
-    return measure(strategy, next(scenario for scenario in SCRIPT if scenario.key == key), sessions, seed)
+    return measure(
+        strategy, next(scenario for scenario in SCRIPT if scenario.key == key), sessions, seed
+    )
 
 
 def summed(figures: Iterable[Figures]) -> list[SmallFigures]:
-    """Both strategies beside each other, all seeds together. The figures of a scenario and a size come one after the other."""
+    """Both strategies beside each other, all seeds together.
+
+    The figures of a scenario and a size come one after the other.
+    """
     found = []
-    for (scenario, sessions), group in groupby(figures, key=lambda one: (one.scenario, one.sessions)):
+    for (scenario, sessions), group in groupby(
+        figures, key=lambda one: (one.scenario, one.sessions)
+    ):
         of = list(group)
-        ours, oracle = [one for one in of if one.strategy == OURS], [one for one in of if one.strategy != OURS]
+        ours, oracle = (
+            [one for one in of if one.strategy == OURS],
+            [one for one in of if one.strategy != OURS],
+        )
         backs = [one.back_seconds for one in ours]
         found.append(
             SmallFigures(
@@ -70,7 +89,9 @@ def summed(figures: Iterable[Figures]) -> list[SmallFigures]:
                 seeds=len(ours),
                 down_session_seconds=round(sum(one.down_session_seconds for one in ours), 1),
                 oracle_session_seconds=round(sum(one.down_session_seconds for one in oracle), 1),
-                slowest_back_seconds=None if None in backs else max(back for back in backs if back is not None),
+                slowest_back_seconds=(
+                    None if None in backs else max(back for back in backs if back is not None)
+                ),
                 most_logins=max(one.seen for one in ours),
             )
         )

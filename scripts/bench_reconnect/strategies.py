@@ -1,6 +1,9 @@
-"""What users run today, as functions: the wait before the next attempt. What each is, was read in its source (file and line named in `source`).
+"""What users run today, as functions: the wait before the next attempt.
 
-None of them has a gate, and each reconnects all of its sessions at once when its process starts again.
+What each is, was read in its source (file and line named in `source`).
+
+None of them has a gate, and each reconnects all of its sessions at once when its process starts
+again.
 """
 
 from collections.abc import Callable
@@ -10,12 +13,17 @@ from typing import Final
 from sessions.model import CloseReason
 
 Wait = Callable[[int, float], float | None]
-"""Seconds to wait before attempt number n (1: the first after a close that followed an open) and a roll in [0, 1); None: it gives up."""
+"""Seconds to wait before attempt number n (1: the first after a close that followed an open) and a
+roll in [0, 1); None: it gives up.
+"""
 
 
 @dataclass(frozen=True, slots=True)
 class Strategy:
-    """A policy of somebody else. `calm_seconds`: how long a session has to be open before its attempts are counted anew."""
+    """A policy of somebody else.
+
+    `calm_seconds`: how long a session has to be open before its attempts are counted anew.
+    """
 
     key: str
     name: str
@@ -55,10 +63,17 @@ def fibonacci(attempt: int, roll: float) -> float | None:
 
 RIVALS: Final = (
     Strategy(
-        "fixed", "fixed 2 s (Whaticket, WAHA)", "WhaticketSaas libs/wbot.ts:280, waha session.noweb.core.ts:386", fixed
+        "fixed",
+        "fixed 2 s (Whaticket, WAHA)",
+        "WhaticketSaas libs/wbot.ts:280, waha session.noweb.core.ts:386",
+        fixed,
     ),
-    Strategy("at-once", "at once (Evolution)", "evolution-api whatsapp.baileys.service.ts:400", at_once),
-    Strategy("linear", "n x 2 s (whatsmeow)", "whatsmeow client.go:624, connectionevents.go:165", linear),
+    Strategy(
+        "at-once", "at once (Evolution)", "evolution-api whatsapp.baileys.service.ts:400", at_once
+    ),
+    Strategy(
+        "linear", "n x 2 s (whatsmeow)", "whatsmeow client.go:624, connectionevents.go:165", linear
+    ),
     Strategy(
         "exponential",
         "2 s..5 min, gives up at 10",
@@ -66,6 +81,10 @@ RIVALS: Final = (
         exponential,
     ),
     Strategy(
-        "fibonacci", "Fibonacci (WhatsApp Web)", "whatsapp-rust client.rs:2045 (reverse-engineered)", fibonacci, 30.0
+        "fibonacci",
+        "Fibonacci (WhatsApp Web)",
+        "whatsapp-rust client.rs:2045 (reverse-engineered)",
+        fibonacci,
+        30.0,
     ),
 )

@@ -1,1 +1,4 @@
-"""The chaos campaign: faults at random, and what has to hold after each of them. `make chaos`, `make kills`."""
+"""The chaos campaign: faults at random, and what has to hold after each of them.
+
+`make chaos`, `make kills`.
+"""

@@ -43,7 +43,13 @@ class Campaign:
 
     @classmethod
     async def begin(
-        cls, stage: Stage, traffic: Traffic, report: Report, steps: Sequence[Step], replay: str, keep_going: bool
+        cls,
+        stage: Stage,
+        traffic: Traffic,
+        report: Report,
+        steps: Sequence[Step],
+        replay: str,
+        keep_going: bool,
     ) -> "Campaign":
         """When all is open: from here on nothing may be lost. Raises LabError."""
         look = await _first_look(stage, traffic)
@@ -81,16 +87,20 @@ class Campaign:
             )
         violations += await end(self.stage)
         if violations:
-            self.report.broken(violations, self.replay.format(steps=len(self.steps)), self._details(violations))
+            self.report.broken(
+                violations, self.replay.format(steps=len(self.steps)), self._details(violations)
+            )
         return not violations
 
-    # --- a step ---------------------------------------------------------------------------------------------------------
+    # --- a step -----------------------------------------------------------------------------------
 
     async def _step(self, step: Step) -> Recovery:
         mark = len(self.stage.log)  # what came since the last judgement belongs to this step
         damage = await self._inflict(step)
         bound = BY_NAME[step.fault].bound_seconds + len(self.stage.sessions) / GATE_RATE
-        recovery = await recover(self.stage, self.traffic, self.before, damage, bound, step.pause_seconds)
+        recovery = await recover(
+            self.stage, self.traffic, self.before, damage, bound, step.pause_seconds
+        )
         await self.stage.read_log()
         recovery.violations += self._judge(step, damage, recovery, mark)
         recovery.violations += await self._nothing_left_over(recovery)
@@ -100,7 +110,9 @@ class Campaign:
         return recovery
 
     async def _inflict(self, step: Step) -> Damage:
-        """What goes wrong in here (a supervisor that does not start again) is seen by whoever waits for recovery."""
+        """What goes wrong in here (a supervisor that does not start again) is seen by whoever waits
+        for recovery.
+        """
         try:
             return await inflict(Field(self.stage, self.traffic, self.before), step)
         except LabError as error:
@@ -124,21 +136,31 @@ class Campaign:
             victims = damage.sessions
             found += invariants.gentle(entries, victims)
             found += invariants.uncharged(self.before.views, recovery.look.views, victims)
-            found += invariants.back_with_the_way(recovery.first_seconds, BY_NAME[step.fault].bound_seconds)
+            found += invariants.back_with_the_way(
+                recovery.first_seconds, BY_NAME[step.fault].bound_seconds
+            )
         return found + damage.violations
 
     async def _nothing_left_over(self, recovery: Recovery) -> list[Violation]:
         """Descriptors and worker processes, step for step: a leak is found where it is made."""
         if recovery.look is None:
             return []
-        found = invariants.not_grown("descriptor", self.stage.descriptors(), self.descriptors, self._allowance())
+        found = invariants.not_grown(
+            "descriptor", self.stage.descriptors(), self.descriptors, self._allowance()
+        )
         found += invariants.tasks_well(await self._tasks())
-        return found + invariants.not_grown("process", await self._workers(), len(self.stage.sessions), SPARES_ALLOWED)
+        return found + invariants.not_grown(
+            "process", await self._workers(), len(self.stage.sessions), SPARES_ALLOWED
+        )
 
     async def _tasks(self) -> Mapping[str, str]:
-        """How the tasks are that run for ever, when those that have just failed have had their next turn."""
+        """How the tasks are that run for ever, when those that have just failed have had their next
+        turn.
+        """
         try:
-            return await eventually(self.stage.tasks, lambda seen: not invariants.tasks_well(seen), TASK_SECONDS)
+            return await eventually(
+                self.stage.tasks, lambda seen: not invariants.tasks_well(seen), TASK_SECONDS
+            )
         except UNREACHABLE:
             return await self.stage.tasks()
 
@@ -150,11 +172,13 @@ class Campaign:
 
         try:
             allowed = len(self.stage.sessions) + SPARES_ALLOWED
-            return await eventually(count, lambda found: found <= allowed, LEAVING_SECONDS, "workers leaving")
+            return await eventually(
+                count, lambda found: found <= allowed, LEAVING_SECONDS, "workers leaving"
+            )
         except LabError:
             return await count()
 
-    # --- telling --------------------------------------------------------------------------------------------------------
+    # --- telling ----------------------------------------------------------------------------------
 
     def _allowance(self) -> int:
         return DESCRIPTORS_ALLOWED + DESCRIPTORS_PER_SESSION * len(self.stage.sessions)
@@ -170,7 +194,9 @@ class Campaign:
     def _details(self, violations: Sequence[Violation]) -> str:
         """What the server and the supervisor saw last."""
         sessions = dict.fromkeys(violation.session for violation in violations if violation.session)
-        seen = [f"--- the stand-in on {s}:\n{self.stage.last_entries(s)}" for s in list(sessions)[:3]]
+        seen = [
+            f"--- the stand-in on {s}:\n{self.stage.last_entries(s)}" for s in list(sessions)[:3]
+        ]
         return "\n".join([*seen, f"--- the supervisor:\n{self.stage.supervisor_log()}"])
 
     def _figures(self) -> None:
@@ -184,7 +210,9 @@ class Campaign:
         }
         if self.stage.process.status is None:
             memory_mib, before_mib = self.stage.memory_bytes() / MIB, self.memory_bytes / MIB
-            figures["supervisor's memory"] = f"{memory_mib:.0f} MiB, {before_mib:.0f} MiB at the start"
+            figures["supervisor's memory"] = (
+                f"{memory_mib:.0f} MiB, {before_mib:.0f} MiB at the start"
+            )
             descriptors = f"{self.stage.descriptors()}, {self.descriptors} at the start"
             figures["supervisor's descriptors"] = descriptors
         self.report.figures(figures)
@@ -196,7 +224,9 @@ async def _first_look(stage: Stage, traffic: Traffic) -> Look:
     async def open_sessions() -> Mapping[str, Any]:
         return (await stage.look()).views
 
-    await eventually(open_sessions, lambda views: all(view["state"] == "open" for view in views.values()))
+    await eventually(
+        open_sessions, lambda views: all(view["state"] == "open" for view in views.values())
+    )
     fresh = {session: await traffic.send(session) for session in stage.sessions}
     missing = await traffic.arrived(fresh, 30.0)
     if missing:

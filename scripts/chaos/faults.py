@@ -25,9 +25,13 @@ from scripts.chaos.worker_flood import flood
 from scripts.lab.unkillable import unkillable
 
 NO_FILE_GROWS: Final = (0, resource.RLIM_INFINITY)
-"""The kernel refuses every write of the process to a file: what a full disk does, without a disk of our own."""
+"""The kernel refuses every write of the process to a file: what a full disk does, without a disk of
+our own.
+"""
 FILES_GROW: Final = (resource.RLIM_INFINITY, resource.RLIM_INFINITY)
-NO_NAMES: Final = "the supervisor has no /etc/hosts of its own here: it takes root, and `unshare --mount`"
+NO_NAMES: Final = (
+    "the supervisor has no /etc/hosts of its own here: it takes root, and `unshare --mount`"
+)
 MONITOR: Final = Path(__file__).resolve().parent.parent / "monitor.py"
 MONITOR_PATIENCE_SECONDS: Final = 30.0
 """It needs some four, on an idle machine."""
@@ -79,7 +83,7 @@ async def inflict(scene: Field, step: Step) -> Damage:
     return await FAULTS[step.fault](scene, step)
 
 
-# --- processes ----------------------------------------------------------------------------------------------------------
+# --- processes ------------------------------------------------------------------------------------
 
 
 async def _worker_kill(scene: Field, step: Step) -> Damage:
@@ -175,7 +179,7 @@ async def _both_stop(scene: Field, step: Step) -> Damage:
     return Damage()
 
 
-# --- the network --------------------------------------------------------------------------------------------------------
+# --- the network ----------------------------------------------------------------------------------
 
 
 async def _network(scene: Field, step: Step) -> Damage:
@@ -223,7 +227,10 @@ async def _dns_away(scene: Field, step: Step) -> Damage:
 
 
 async def _outage(
-    scene: Field, step: Step, begin: Callable[[], Awaitable[None]], end: Callable[[], Awaitable[None]]
+    scene: Field,
+    step: Step,
+    begin: Callable[[], Awaitable[None]],
+    end: Callable[[], Awaitable[None]],
 ) -> Damage:
     """The way is gone for the victims, and what they had of it has dropped."""
     victims = scene.stage.names(step.hit.victims)
@@ -234,9 +241,13 @@ async def _outage(
             damage.connections |= _connections(scene, session)
             await scene.stage.standin.fault("drop", session, how="reset")
         await asyncio.sleep(step.hit.parameters["seconds"])
-        damage.violations += uncharged(scene.before.views, (await scene.stage.look()).views, victims)
+        damage.violations += uncharged(
+            scene.before.views, (await scene.stage.look()).views, victims
+        )
     except UNREACHABLE as error:
-        damage.violations.append(Violation("an outage is charged to nobody", None, f"the API does not tell: {error!r}"))
+        damage.violations.append(
+            Violation("an outage is charged to nobody", None, f"the API does not tell: {error!r}")
+        )
     finally:
         await end()
     return damage
@@ -248,7 +259,7 @@ async def _flood(scene: Field, step: Step) -> Damage:
     return Damage()
 
 
-# --- the supervisor's surroundings --------------------------------------------------------------------------------------
+# --- the supervisor's surroundings ----------------------------------------------------------------
 
 
 async def _garbage(scene: Field, step: Step) -> Damage:
@@ -275,8 +286,13 @@ async def _disk_full(scene: Field, step: Step) -> Damage:
 
 
 def _let_files_grow(scene: Field) -> None:
-    """Also those of workers that were started meanwhile: they have inherited what no real disk hands down."""
-    for pid in [scene.stage.process.pid, *(p.pid for p in working_below(scene.stage.supervisor.directory))]:
+    """Also those of workers that were started meanwhile: they have inherited what no real disk
+    hands down.
+    """
+    for pid in [
+        scene.stage.process.pid,
+        *(p.pid for p in working_below(scene.stage.supervisor.directory)),
+    ]:
         with suppress(ProcessLookupError):
             resource.prlimit(pid, resource.RLIMIT_FSIZE, FILES_GROW)
 
@@ -302,7 +318,10 @@ async def _clock_step(scene: Field, step: Step) -> Damage:
 
 
 async def _api_flood(scene: Field, step: Step) -> Damage:
-    """What each call is answered is not the matter here; the sessions behind it are. Its connections end with it."""
+    """What each call is answered is not the matter here; the sessions behind it are.
+
+    Its connections end with it.
+    """
     async with aiohttp.ClientSession(scene.stage.supervisor.api, timeout=API_PATIENCE) as http:
 
         async def call(number: int) -> None:
@@ -315,7 +334,7 @@ async def _api_flood(scene: Field, step: Step) -> Damage:
     return Damage()
 
 
-# --- the machine ---------------------------------------------------------------------------------------------------------
+# --- the machine ----------------------------------------------------------------------------------
 
 
 async def _no_forks(scene: Field, step: Step) -> Damage:
@@ -338,7 +357,8 @@ async def _no_descriptors(scene: Field, step: Step) -> Damage:
         await asyncio.sleep(step.hit.parameters["seconds"])
     finally:
         resource.prlimit(pid, resource.RLIMIT_NOFILE, before)
-    for process in working_below(scene.stage.supervisor.directory):  # started meanwhile: it has inherited the limit
+    for process in working_below(scene.stage.supervisor.directory):
+        # started meanwhile: it has inherited the limit
         with suppress(ProcessLookupError):
             resource.prlimit(process.pid, resource.RLIMIT_NOFILE, before)
     return damage
@@ -365,7 +385,10 @@ async def _failing_looks(scene: Field, step: Step) -> Damage:
 
 
 async def _monitor_hung(scene: Field, step: Step) -> Damage:
-    """The supervisor is stopped meanwhile. The monitor is told to be quick, and /bin/true is its pm2: it says yes to all."""
+    """The supervisor is stopped meanwhile.
+
+    The monitor is told to be quick, and /bin/true is its pm2: it says yes to all.
+    """
     api = urlsplit(scene.stage.supervisor.api)
     environment = {
         "PATH": "/usr/bin:/bin",
@@ -384,9 +407,12 @@ async def _monitor_hung(scene: Field, step: Step) -> Damage:
         except TimeoutError:
             monitor.kill()
             said, _ = await monitor.communicate()
-            return Damage(violations=[Violation("the monitor ends", None, f"it went on: {said.decode()}")])
+            return Damage(
+                violations=[Violation("the monitor ends", None, f"it went on: {said.decode()}")]
+            )
     line = (scene.stage.supervisor.directory / "logs" / "monitor.log").read_text().splitlines()[-1]
-    if monitor.returncode == 1 and "the API is dead (timed out)" in line:  # printed only the first time
+    if monitor.returncode == 1 and "the API is dead (timed out)" in line:
+        # printed only the first time
         return Damage()
     words = f"status {monitor.returncode}: {line}"
     return Damage(violations=[Violation("the monitor tells the truth", None, words)])

@@ -1,4 +1,6 @@
-"""Garbage on the line between supervisor and workers: from somebody who is no worker, and from somebody who is no supervisor."""
+"""Garbage on the line between supervisor and workers: from somebody who is no worker, and from
+somebody who is no supervisor.
+"""
 
 import asyncio
 import json
@@ -30,7 +32,10 @@ WRONG_HELLO: Final = {
 
 
 async def throw(directory: Path, kind: str, size: int) -> None:
-    """Throw garbage of a kind at the supervisor's socket. `size` is bytes, or connections that say nothing."""
+    """Throw garbage of a kind at the supervisor's socket.
+
+    `size` is bytes, or connections that say nothing.
+    """
     if kind == "silence":
         async with AsyncExitStack() as stack:
             for _ in range(size):
@@ -64,7 +69,9 @@ async def _say(directory: Path, said: bytes, times: int = 1) -> None:
 
 
 @asynccontextmanager
-async def connection(path: Path) -> AsyncIterator[tuple[asyncio.StreamReader, asyncio.StreamWriter]]:
+async def connection(
+    path: Path,
+) -> AsyncIterator[tuple[asyncio.StreamReader, asyncio.StreamWriter]]:
     """A connection to the socket."""
     reader, writer = await asyncio.open_unix_connection(path)
     try:
@@ -76,7 +83,9 @@ async def connection(path: Path) -> AsyncIterator[tuple[asyncio.StreamReader, as
 
 
 async def impostor(directory: Path, kind: str, seconds: float) -> None:
-    """Listen where a dead supervisor listened, and say nothing, or garbage, to every worker that calls."""
+    """Listen where a dead supervisor listened, and say nothing, or garbage, to every worker that
+    calls.
+    """
     path = directory / SOCKET
     path.unlink(missing_ok=True)
     lines: list[asyncio.StreamWriter] = []

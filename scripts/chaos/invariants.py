@@ -1,4 +1,7 @@
-"""What has to hold after each step. Pure checks over the stand-in's log, what the API shows, and the ledger of texts."""
+"""What has to hold after each step.
+
+Pure checks over the stand-in's log, what the API shows, and the ledger of texts.
+"""
 
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
@@ -9,14 +12,21 @@ from typing import Any, Final
 from scripts.chaos.ledger import Ledger
 
 LOGIN_TOLERANCE: Final = 1
-"""Logins above the bucket that are let pass: the gate counts when a login leaves the worker, the log when it is accepted."""
+"""Logins above the bucket that are let pass: the gate counts when a login leaves the worker, the
+log when it is accepted.
+"""
 HEALS_BY_ITSELF: Final = frozenset({"starting", "held", "connecting", "open", "waiting"})
-"""States from which a paired session comes back without a human. None of the campaign's faults asks for one."""
+"""States from which a paired session comes back without a human.
+
+None of the campaign's faults asks for one.
+"""
 LONGEST_EXPLANATION_SECONDS: Final = 300.0
 """However well a session explains itself: after so long it has not come back."""
 
 OUTAGE_LOGINS: Final = 3
-"""Of one session for one outage, the one that succeeds included: what is promised to a number that is alone."""
+"""Of one session for one outage, the one that succeeds included: what is promised to a number that
+is alone.
+"""
 
 Entry = Mapping[str, Any]
 View = Mapping[str, Any]
@@ -43,32 +53,50 @@ def no_overlap(entries: Iterable[Entry]) -> list[Violation]:
     """Two live logins of one device never."""
     return [
         Violation(
-            "no overlapping logins", entry["session"], f"connection {entry['connection']} while {entry['older']} lived"
+            "no overlapping logins",
+            entry["session"],
+            f"connection {entry['connection']} while {entry['older']} lived",
         )
         for entry in of_event(entries, "overlap")
     ]
 
 
 def no_pairing_lost(
-    entries: Iterable[Entry], devices: Iterable[Entry], jids: Mapping[str, str], shown: Mapping[str, str | None]
+    entries: Iterable[Entry],
+    devices: Iterable[Entry],
+    jids: Mapping[str, str],
+    shown: Mapping[str, str | None],
 ) -> list[Violation]:
-    """Each device is still linked, nobody asked to be paired again, and each session still shows the device that it has."""
+    """Each device is still linked, nobody asked to be paired again, and each session still shows
+    the device that it has.
+    """
     name = "no pairing lost"
     found = [
-        Violation(name, entry["session"], f"{entry['event']} at {entry['time_ms']} ({describe(entry)})")
+        Violation(
+            name, entry["session"], f"{entry['event']} at {entry['time_ms']} ({describe(entry)})"
+        )
         for entry in of_event(entries, "removed", "registered", "paired", "login_refused")
         if entry["event"] != "login_refused" or entry["by"] == "server"
     ]
     linked = {device["jid"] for device in devices}
-    found += [Violation(name, s, f"{jid} is linked no more") for s, jid in jids.items() if jid not in linked]
+    found += [
+        Violation(name, s, f"{jid} is linked no more")
+        for s, jid in jids.items()
+        if jid not in linked
+    ]
     changed = [(s, jid) for s, jid in shown.items() if jid != jids[s]]
     return found + [Violation(name, s, f"it shows {jid}, and was {jids[s]}") for s, jid in changed]
 
 
 def rate_kept(
-    entries: Iterable[Entry], rate: float, burst: int, after: int = 0, tolerance: int = LOGIN_TOLERANCE
+    entries: Iterable[Entry],
+    rate: float,
+    burst: int,
+    after: int = 0,
+    tolerance: int = LOGIN_TOLERANCE,
 ) -> list[Violation]:
-    """In any window of t seconds at most burst + rate x t logins: a bucket of that size is never found empty.
+    """In any window of t seconds at most burst + rate x t logins: a bucket of that size is never
+    found empty.
 
     All entries count; those up to number `after` were judged before and are not told of again.
     """
@@ -84,7 +112,8 @@ def rate_kept(
             if entry["n"] <= after:
                 continue
             words = (
-                f"a login at {entry['time_ms']} that neither {rate:g}/s nor a burst of {burst} (+{tolerance}) allows"
+                f"a login at {entry['time_ms']} that neither {rate:g}/s nor a burst of {burst}"
+                f" (+{tolerance}) allows"
             )
             found.append(Violation("no rate above the gate's", entry["session"], words))
     return found
@@ -102,13 +131,18 @@ def unnoticed(entries: Iterable[Entry]) -> list[Violation]:
     ]
 
 
-def uncharged(before: Mapping[str, View], now: Mapping[str, View], sessions: Iterable[str]) -> list[Violation]:
+def uncharged(
+    before: Mapping[str, View], now: Mapping[str, View], sessions: Iterable[str]
+) -> list[Violation]:
     """The way was gone: no session's breaker has counted more than before."""
     found = []
     for session in sessions:
         was, is_now = (views[session]["reconnection"]["breaker"] for views in (before, now))
         if is_now["failures"] > was["failures"] or is_now["state"] not in {was["state"], "closed"}:
-            words = f"its breaker is {is_now['state']} with {is_now['failures']} failures, and had {was['failures']}"
+            words = (
+                f"its breaker is {is_now['state']} with {is_now['failures']} failures, and had"
+                f" {was['failures']}"
+            )
             found.append(Violation("an outage is charged to nobody", session, words))
     return found
 
@@ -124,11 +158,15 @@ def gentle(entries: Iterable[Entry], victims: Collection[str]) -> list[Violation
 
 
 def back_with_the_way(first_seconds: float | None, bound_seconds: float) -> list[Violation]:
-    """However long the others wait for the gate: the first session is open soon after the outage's end."""
+    """However long the others wait for the gate: the first session is open soon after the outage's
+    end.
+    """
     if first_seconds is not None and first_seconds <= bound_seconds:
         return []
     words = "nobody" if first_seconds is None else f"the first after {first_seconds:.0f} s"
-    return [Violation("open again with the way", None, f"{words}, and {bound_seconds:.0f} s are enough")]
+    return [
+        Violation("open again with the way", None, f"{words}, and {bound_seconds:.0f} s are enough")
+    ]
 
 
 def texts_once(ledger: Ledger, sessions: Iterable[str]) -> list[Violation]:
@@ -136,13 +174,19 @@ def texts_once(ledger: Ledger, sessions: Iterable[str]) -> list[Violation]:
     found = []
     for session in sessions:
         if doubled := ledger.doubled(session):
-            found.append(Violation("no text twice", session, f"shown more than once: {some(doubled)}"))
+            found.append(
+                Violation("no text twice", session, f"shown more than once: {some(doubled)}")
+            )
         if astray := ledger.astray(session):
-            found.append(Violation("no text astray", session, f"{astray} texts were sent to another session"))
+            found.append(
+                Violation("no text astray", session, f"{astray} texts were sent to another session")
+            )
     return found
 
 
-def none_missing(missing: Mapping[str, Sequence[int]], fates: Mapping[str, str] | None = None) -> list[Violation]:
+def none_missing(
+    missing: Mapping[str, Sequence[int]], fates: Mapping[str, str] | None = None
+) -> list[Violation]:
     """What has not come, whoever died meanwhile. `fates`: what the server saw of it, in words."""
     told = {session: f" ({words})" for session, words in (fates or {}).items()}
     return [
@@ -156,7 +200,11 @@ def not_grown(what: str, now: int, at_start: int, allowance: int) -> list[Violat
     """A figure that may vary and must not grow."""
     if now <= at_start + allowance:
         return []
-    return [Violation(f"no leaked {what}", None, f"{now}, and {at_start} at the start (allowance {allowance})")]
+    return [
+        Violation(
+            f"no leaked {what}", None, f"{now}, and {at_start} at the start (allowance {allowance})"
+        )
+    ]
 
 
 def tasks_well(tasks: Mapping[str, str]) -> list[Violation]:
@@ -173,14 +221,21 @@ def stuck(session: str, view: Mapping[str, Any]) -> list[Violation]:
     if view["state"] in HEALS_BY_ITSELF:
         return []
     return [
-        Violation("open again, or explained", session, f"it is {view['state']}: {view['reconnection']['humanAction']}")
+        Violation(
+            "open again, or explained",
+            session,
+            f"it is {view['state']}: {view['reconnection']['humanAction']}",
+        )
     ]
 
 
-def patience(views: Iterable[Mapping[str, Any]], elapsed_seconds: float, now: float, bound_seconds: float) -> float:
+def patience(
+    views: Iterable[Mapping[str, Any]], elapsed_seconds: float, now: float, bound_seconds: float
+) -> float:
     """How long to wait in all, in seconds: the bound, or longer for whom shows when it tries again.
 
-    `now` is the supervisor's wall clock (seconds), in which it shows times; `elapsed_seconds` is the time since the fault's end.
+    `now` is the supervisor's wall clock (seconds), in which it shows times; `elapsed_seconds` is
+    the time since the fault's end.
     """
     limit = bound_seconds
     for view in views:
@@ -194,7 +249,9 @@ def patience(views: Iterable[Mapping[str, Any]], elapsed_seconds: float, now: fl
 def describe(entry: Entry) -> str:
     """An entry of the log in a line, without what is said already."""
     said = {"n", "time_ms", "event", "session"}
-    return ", ".join(f"{name} {value}" for name, value in entry.items() if name not in said and value is not None)
+    return ", ".join(
+        f"{name} {value}" for name, value in entry.items() if name not in said and value is not None
+    )
 
 
 def some(numbers: Collection[int], most: int = 10) -> str:

@@ -1,7 +1,9 @@
-"""`python -m scripts.chaos.kills`: kill -9 at random moments of busy workers; pairings are kept, and messages decrypt afterwards.
+"""`python -m scripts.chaos.kills`: kill -9 at random moments of busy workers; pairings are kept,
+and messages decrypt afterwards.
 
-Each session is killed again and again while texts go in and out: in the middle of its work, before it is open, or up to 0.3 s after.
-At the end all are open with the devices that they had, and new texts come through both ways.
+Each session is killed again and again while texts go in and out: in the middle of its work, before
+it is open, or up to 0.3 s after. At the end all are open with the devices that they had, and new
+texts come through both ways.
 """
 
 import argparse
@@ -48,7 +50,10 @@ KILL_SETTINGS: Final = dict(SETTINGS) | {
 
 
 class Kills:
-    """The killing. `recoveries`: seconds from a kill to open, where it was let open before the next one."""
+    """The killing.
+
+    `recoveries`: seconds from a kill to open, where it was let open before the next one.
+    """
 
     def __init__(self, stage: Stage, kills: int, seed: int) -> None:
         self.done = 0
@@ -58,7 +63,10 @@ class Kills:
         self._seed = seed
 
     async def run(self) -> None:
-        """Kill until it was done often enough, and see all open. Raises LabError when a session does not come back."""
+        """Kill until it was done often enough, and see all open.
+
+        Raises LabError when a session does not come back.
+        """
         async with asyncio.TaskGroup() as group:
             for session in self._stage.sessions:
                 group.create_task(self._strike(session, random.Random(f"{self._seed}/{session}")))
@@ -96,16 +104,22 @@ class Kills:
             self.recoveries.append(time.monotonic() - killed_at)
 
     async def _worker(self, session: str) -> int:
-        pid = await eventually(lambda: self._shown(session), bool, HEAL_SECONDS, f"a worker of {session}")
+        pid = await eventually(
+            lambda: self._shown(session), bool, HEAL_SECONDS, f"a worker of {session}"
+        )
         assert pid is not None, "waited for"
         return pid
 
     async def _shown(self, session: str) -> int | None:
-        pid: int | None = (await self._stage.supervisor.session(session))["performance"]["workerPid"]
+        pid: int | None = (await self._stage.supervisor.session(session))["performance"][
+            "workerPid"
+        ]
         return pid
 
 
-async def play(given: argparse.Namespace, directory: Path, stack: AsyncExitStack, report: Report) -> bool:
+async def play(
+    given: argparse.Namespace, directory: Path, stack: AsyncExitStack, report: Report
+) -> bool:
     """All of it; whether everything held. Raises LabError."""
     stage = await Stage.set(directory, given.sessions, stack, KILL_SETTINGS)
     traffic, letters = Traffic(stage, PACE_SECONDS), Letters(stage)
@@ -127,13 +141,24 @@ async def play(given: argparse.Namespace, directory: Path, stack: AsyncExitStack
     report.figures(figures(kills, stage, traffic, letters, paired))
     violations += await end(stage)
     if violations:
-        seen = [f"--- the stand-in on {v.session}:\n{stage.last_entries(v.session)}" for v in violations if v.session]
-        report.broken(violations, command(given), "\n".join([*seen[:3], "--- the supervisor:", stage.supervisor_log()]))
+        seen = [
+            f"--- the stand-in on {v.session}:\n{stage.last_entries(v.session)}"
+            for v in violations
+            if v.session
+        ]
+        report.broken(
+            violations,
+            command(given),
+            "\n".join([*seen[:3], "--- the supervisor:", stage.supervisor_log()]),
+        )
     return not violations
 
 
 async def judge(stage: Stage, traffic: Traffic, letters: Letters, paired: int) -> list[Violation]:
-    """What has to hold when the killing is over. `paired`: how long the stand-in's log was when all were paired."""
+    """What has to hold when the killing is over.
+
+    `paired`: how long the stand-in's log was when all were paired.
+    """
     found = await _texts_in(stage, traffic) + await _texts_out(stage, letters)
     for session in stage.sessions:
         await stage.supervisor.wait_state(session, "open", seconds=HEAL_SECONDS)
@@ -146,11 +171,17 @@ async def judge(stage: Stage, traffic: Traffic, letters: Letters, paired: int) -
 
 
 async def _texts_in(stage: Stage, traffic: Traffic) -> list[Violation]:
-    """All have to come: what died with a worker is in the store, or WhatsApp delivers it again. And new ones, too."""
+    """All have to come: what died with a worker is in the store, or WhatsApp delivers it again.
+
+    And new ones, too.
+    """
     missing = await traffic.arrived(dict(traffic.ledger.sent), BACKLOG_SECONDS)
     if missing:
         return invariants.none_missing(missing, await traffic.fates(missing))
-    fresh = {session: [await traffic.send(session) for _ in range(FINAL_TEXTS)][-1] for session in stage.sessions}
+    fresh = {
+        session: [await traffic.send(session) for _ in range(FINAL_TEXTS)][-1]
+        for session in stage.sessions
+    }
     missing = await traffic.arrived(fresh, TEXT_SECONDS)
     return invariants.none_missing(missing, await traffic.fates(missing))
 
@@ -163,9 +194,13 @@ async def _texts_out(stage: Stage, letters: Letters) -> list[Violation]:
         acknowledged = {identifier for identifier in sent if identifier is not None}
         if len(acknowledged) < FINAL_TEXTS:
             refused = FINAL_TEXTS - len(acknowledged)
-            found.append(Violation("new texts go out", session, f"{refused} of {FINAL_TEXTS} were refused"))
+            found.append(
+                Violation("new texts go out", session, f"{refused} of {FINAL_TEXTS} were refused")
+            )
         if unread := await _unread(stage, acknowledged):
-            found.append(Violation("new texts decrypt", session, f"never read: {', '.join(unread)}"))
+            found.append(
+                Violation("new texts decrypt", session, f"never read: {', '.join(unread)}")
+            )
     return found
 
 
@@ -180,7 +215,9 @@ async def _unread(stage: Stage, acknowledged: set[str]) -> tuple[str, ...]:
         await asyncio.sleep(0.1)
 
 
-def figures(kills: Kills, stage: Stage, traffic: Traffic, letters: Letters, paired: int) -> dict[str, str]:
+def figures(
+    kills: Kills, stage: Stage, traffic: Traffic, letters: Letters, paired: int
+) -> dict[str, str]:
     """What was counted."""
     log = stage.log[paired:]
     sent, seen, _ = traffic.ledger.totals()
@@ -191,11 +228,19 @@ def figures(kills: Kills, stage: Stage, traffic: Traffic, letters: Letters, pair
     return {
         "kill -9": str(kills.done),
         "pairings lost": str(len(invariants.of_event(log, "removed", "registered"))),
-        "logins": f"{len(invariants.of_event(log, 'login'))}, overlapping: {len(invariants.of_event(log, 'overlap'))}",
-        "kill to open": f"median {statistics.median(times):.2f} s, most {max(times):.2f} s ({len(times)} times)",
+        "logins": (
+            f"{len(invariants.of_event(log, 'login'))}, overlapping:"
+            f" {len(invariants.of_event(log, 'overlap'))}"
+        ),
+        "kill to open": (
+            f"median {statistics.median(times):.2f} s, most {max(times):.2f} s ({len(times)} times)"
+        ),
         "texts in": f"{sent} sent, {seen} shown ({len(asked_anew)} were asked for anew)",
-        "texts out": f"{len(letters.acknowledged)} acknowledged: {of_letters.read} read, {of_letters.read_after_retry} read "
-        f"after a retry, {len(of_letters.never)} never; {letters.refused} more were refused or cut off",
+        "texts out": (
+            f"{len(letters.acknowledged)} acknowledged: {of_letters.read} read,"
+            f" {of_letters.read_after_retry} read after a retry, {len(of_letters.never)} never;"
+            f" {letters.refused} more were refused or cut off"
+        ),
     }
 
 
@@ -207,7 +252,10 @@ async def _show(kills: Kills, of: int, report: Report) -> None:
 
 def command(given: argparse.Namespace) -> str:
     """The command that does the same again."""
-    return f"python -m scripts.chaos.kills --kills {given.kills} --sessions {given.sessions} --seed {given.seed}"
+    return (
+        f"python -m scripts.chaos.kills --kills {given.kills} --sessions {given.sessions} --seed"
+        f" {given.seed}"
+    )
 
 
 async def run(given: argparse.Namespace) -> int:
@@ -223,13 +271,29 @@ async def run(given: argparse.Namespace) -> int:
 
 def main() -> int:
     """Entry of `make kills`."""
-    parser = argparse.ArgumentParser(prog="python -m scripts.chaos.kills", description="Kill busy workers with -9.")
-    parser.add_argument("--kills", type=playing.above_zero, default=KILLS, help=f"how many (default {KILLS})")
-    parser.add_argument("--sessions", type=playing.above_zero, default=SESSIONS, help=f"how many (default {SESSIONS})")
-    parser.add_argument("--seed", type=int, default=playing.new_seed(), help="decides the moments (default: a new one)")
+    parser = argparse.ArgumentParser(
+        prog="python -m scripts.chaos.kills", description="Kill busy workers with -9."
+    )
+    parser.add_argument(
+        "--kills", type=playing.above_zero, default=KILLS, help=f"how many (default {KILLS})"
+    )
+    parser.add_argument(
+        "--sessions",
+        type=playing.above_zero,
+        default=SESSIONS,
+        help=f"how many (default {SESSIONS})",
+    )
+    parser.add_argument(
+        "--seed",
+        type=int,
+        default=playing.new_seed(),
+        help="decides the moments (default: a new one)",
+    )
     given = parser.parse_args()
     if (ROOT / ENV_FILE).exists():
-        parser.error(f"{ENV_FILE} would change the settings that this counts on: move it away meanwhile")
+        parser.error(
+            f"{ENV_FILE} would change the settings that this counts on: move it away meanwhile"
+        )
     return asyncio.run(run(given))
 
 

@@ -1,4 +1,7 @@
-"""The ledger of texts: which were sent to a session, and how often each was seen in /events. Pure."""
+"""The ledger of texts: which were sent to a session, and how often each was seen in /events.
+
+Pure.
+"""
 
 import re
 from collections import Counter
@@ -29,7 +32,9 @@ class Ledger:
         found = _FORM.fullmatch(text or "")
         if found is not None:
             addressee = found[2]
-            self.seen.setdefault(session, Counter())[int(found[1]) if addressee == session else -1] += 1
+            self.seen.setdefault(session, Counter())[
+                int(found[1]) if addressee == session else -1
+            ] += 1
 
     def missing(self, session: str, until: int | None = None) -> list[int]:
         """What was sent (up to a serial number), and neither seen nor written off."""
@@ -39,7 +44,9 @@ class Ledger:
 
     def doubled(self, session: str) -> list[int]:
         """What was seen twice."""
-        return sorted(serial for serial, times in self.seen.get(session, Counter[int]()).items() if times > 1)
+        return sorted(
+            serial for serial, times in self.seen.get(session, Counter[int]()).items() if times > 1
+        )
 
     def astray(self, session: str) -> int:
         """How many texts this session has shown that were sent to another one."""
@@ -52,8 +59,16 @@ class Ledger:
     def lost(self) -> list[tuple[str, int]]:
         """What was written off and never seen, by session and serial number."""
         seen = {session: of.keys() for session, of in self.seen.items()}
-        return [(s, n) for s, serials in self.written_off.items() for n in sorted(serials - seen.get(s, set()))]
+        return [
+            (s, n)
+            for s, serials in self.written_off.items()
+            for n in sorted(serials - seen.get(s, set()))
+        ]
 
     def totals(self) -> tuple[int, int, int]:
         """Texts sent, seen, and lost."""
-        return sum(self.sent.values()), sum(len(of.keys() - {-1}) for of in self.seen.values()), len(self.lost())
+        return (
+            sum(self.sent.values()),
+            sum(len(of.keys() - {-1}) for of in self.seen.values()),
+            len(self.lost()),
+        )

@@ -16,7 +16,9 @@ ANSWER_SECONDS: Final = 30.0
 
 @dataclass(frozen=True, slots=True)
 class Fate:
-    """What became of texts that WhatsApp has acknowledged: at once, after the phone had asked for them anew, or never read."""
+    """What became of texts that WhatsApp has acknowledged: at once, after the phone had asked for
+    them anew, or never read.
+    """
 
     read: int
     read_after_retry: int
@@ -42,9 +44,14 @@ class Letters:
     async def send(self, session: str) -> str | None:
         """A text out of the session; its id if WhatsApp has acknowledged it."""
         self._serial += 1
-        letter = {"to": f"55118{self._serial % RECIPIENTS:08}", "text": f"out {self._serial} of {session}"}
+        letter = {
+            "to": f"55118{self._serial % RECIPIENTS:08}",
+            "text": f"out {self._serial} of {session}",
+        }
         try:
-            status, answer = await self._stage.call("POST", f"/sessions/{session}/messages", letter, ANSWER_SECONDS)
+            status, answer = await self._stage.call(
+                "POST", f"/sessions/{session}/messages", letter, ANSWER_SECONDS
+            )
         except UNREACHABLE:
             status, answer = 0, None
         if status != 200:
@@ -66,4 +73,8 @@ def fate(acknowledged: Iterable[str], log: Iterable[Mapping[str, Any]]) -> Fate:
     read = {entry["id"] for entry in out if "undecryptable" not in entry}
     asked_anew = {entry["id"] for entry in out if "undecryptable" in entry}
     wanted = set(acknowledged)
-    return Fate(len(wanted & read - asked_anew), len(wanted & read & asked_anew), tuple(sorted(wanted - read)))
+    return Fate(
+        len(wanted & read - asked_anew),
+        len(wanted & read & asked_anew),
+        tuple(sorted(wanted - read)),
+    )

@@ -1,7 +1,8 @@
 """The plan: which fault strikes whom, with which numbers. A pure function of the seed.
 
-Each step has dice of its own, thrown from the seed and the step's number. So a plan of 300 steps begins with the plan of 30 steps,
-and a step can be replayed without knowing how often the dice fell before it.
+Each step has dice of its own, thrown from the seed and the step's number. So a plan of 300 steps
+begins with the plan of 30 steps, and a step can be replayed without knowing how often the dice fell
+before it.
 """
 
 import enum
@@ -21,7 +22,10 @@ class Promise(enum.StrEnum):
 
     UNNOTICED = "no login and no logout: WhatsApp does not notice"
     HEALS = "sessions may close, and come back within the bound"
-    OUTAGE = "sessions wait for the way at nobody's charge, and come back with it; who has another way notices nothing"
+    OUTAGE = (
+        "sessions wait for the way at nobody's charge, and come back with it; who has another way"
+        " notices nothing"
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +52,10 @@ class Step:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Fault:
-    """A row of the table. `weight`: how often it comes, beside the others. `bound_seconds`: all sessions are open that long after its end.
+    """A row of the table.
+
+    `weight`: how often it comes, beside the others. `bound_seconds`: all sessions are open that
+    long after its end.
 
     `fewest`: in a smaller fleet it does not come.
     """
@@ -62,7 +69,7 @@ class Fault:
     fewest: int = 1
 
 
-# --- how parameters are drawn -------------------------------------------------------------------------------------------
+# --- how parameters are drawn ---------------------------------------------------------------------
 
 
 def seconds(dice: Dice, least: float, most: float) -> float:
@@ -105,7 +112,9 @@ def one_or_all(dice: Dice, sessions: int) -> Hit:
     return everybody(dice, sessions) if dice.random() < 0.25 else one(dice, sessions)
 
 
-def _with(whom: Callable[[Dice, int], Hit], **draws: Callable[[Dice], Any]) -> Callable[[Dice, int], Hit]:
+def _with(
+    whom: Callable[[Dice, int], Hit], **draws: Callable[[Dice], Any]
+) -> Callable[[Dice, int], Hit]:
     """Victims drawn so, and parameters drawn by these."""
 
     def draw(dice: Dice, sessions: int) -> Hit:
@@ -128,7 +137,7 @@ def _sometimes_none(draw: Callable[[Dice], Any]) -> Callable[[Dice], Any]:
     return lambda dice: None if dice.random() < 1 / 3 else draw(dice)
 
 
-# --- the table ----------------------------------------------------------------------------------------------------------
+# --- the table ------------------------------------------------------------------------------------
 
 UNNOTICED: Final = Promise.UNNOTICED
 OUTAGE_SECONDS: Final = (20.0, 60.0)
@@ -143,7 +152,9 @@ FAULTS: Final[Sequence[Fault]] = (
         about="SIGSTOP of a worker; SIGCONT later, or never",
     ),
     Fault(name="worker-flood", weight=3, draw=one, about="a worker floods its line with frames"),
-    Fault(name="all-workers-kill", weight=2, draw=everybody, about="kill -9 of all workers at once"),
+    Fault(
+        name="all-workers-kill", weight=2, draw=everybody, about="kill -9 of all workers at once"
+    ),
     Fault(
         name="supervisor-kill",
         weight=8,
@@ -183,14 +194,24 @@ FAULTS: Final[Sequence[Fault]] = (
         draw=_with(one_or_all, how=_of("fin", "reset")),
         about="the TCP connection ends",
     ),
-    Fault(name="blackhole", weight=4, draw=one_or_all, about="nothing is read or answered, the connection stays"),
+    Fault(
+        name="blackhole",
+        weight=4,
+        draw=one_or_all,
+        about="nothing is read or answered, the connection stays",
+    ),
     Fault(
         name="stream-error",
         weight=6,
         draw=_with(one_or_all, code=_of(428, 500, 503, 515, None)),
         about="a stream error of the server",
     ),
-    Fault(name="bad-frame", weight=3, draw=one_or_all, about="a frame from the server that does not decrypt"),
+    Fault(
+        name="bad-frame",
+        weight=3,
+        draw=one_or_all,
+        about="a frame from the server that does not decrypt",
+    ),
     Fault(
         name="truncated-frame",
         weight=3,
@@ -201,7 +222,10 @@ FAULTS: Final[Sequence[Fault]] = (
         name="door-shut",
         weight=2,
         draw=_with(everybody, how=_of("503", "reset", "away"), seconds=_between(*OUTAGE_SECONDS)),
-        about="everything drops, and WhatsApp's front door refuses: by HTTP, by a reset, or nobody listens",
+        about=(
+            "everything drops, and WhatsApp's front door refuses: by HTTP, by a reset, or nobody"
+            " listens"
+        ),
         promise=Promise.OUTAGE,
     ),
     Fault(
@@ -253,7 +277,11 @@ FAULTS: Final[Sequence[Fault]] = (
     Fault(
         name="clock-step",
         weight=4,
-        draw=_with(nobody, offset=_of(-86_400, -3_600, 3_600, 86_400), back_after=_sometimes_none(_between(0.5, 5))),
+        draw=_with(
+            nobody,
+            offset=_of(-86_400, -3_600, 3_600, 86_400),
+            back_after=_sometimes_none(_between(0.5, 5)),
+        ),
         about="the supervisor's wall clock jumps by an hour or a day",
         promise=UNNOTICED,
     ),
@@ -281,7 +309,9 @@ FAULTS: Final[Sequence[Fault]] = (
         name="unkillable",
         weight=3,
         draw=_with(one, seconds=_between(5, 20)),
-        about="a worker is killed and does not end: it keeps its socket, and nobody else may log in",
+        about=(
+            "a worker is killed and does not end: it keeps its socket, and nobody else may log in"
+        ),
     ),
     Fault(
         name="failing-looks",
@@ -301,7 +331,10 @@ FAULTS: Final[Sequence[Fault]] = (
         name="monitor-hung",
         weight=2,
         draw=nobody,
-        about="cron's monitor meets an API that hangs and a pm2 that cures nothing: it has to say so, and to end",
+        about=(
+            "cron's monitor meets an API that hangs and a pm2 that cures nothing: it has to say so,"
+            " and to end"
+        ),
         promise=UNNOTICED,
     ),
 )
@@ -311,11 +344,15 @@ BY_NAME: Final[Mapping[str, Fault]] = {fault.name: fault for fault in FAULTS}
 
 def plan(seed: int, steps: int, sessions: int, only: Sequence[str] = ()) -> list[Step]:
     """The steps 1 to `steps`, of all faults or only of some."""
-    table = [fault for fault in FAULTS if sessions >= fault.fewest and (not only or fault.name in only)]
+    table = [
+        fault for fault in FAULTS if sessions >= fault.fewest and (not only or fault.name in only)
+    ]
     return [_step(seed, number, sessions, table) for number in range(1, steps + 1)]
 
 
 def _step(seed: int, number: int, sessions: int, table: Sequence[Fault]) -> Step:
     dice = Dice(f"{seed}/{number}")
     (fault,) = dice.choices(table, weights=[fault.weight for fault in table])
-    return Step(number, fault.name, fault.draw(dice, sessions), seconds(dice, 0.0, MAX_PAUSE_SECONDS))
+    return Step(
+        number, fault.name, fault.draw(dice, sessions), seconds(dice, 0.0, MAX_PAUSE_SECONDS)
+    )

@@ -1,4 +1,6 @@
-"""Running something in a directory of its own, until it is over or stopped; the directory is kept when something broke."""
+"""Running something in a directory of its own, until it is over or stopped; the directory is kept
+when something broke.
+"""
 
 import argparse
 import asyncio

@@ -1,4 +1,6 @@
-"""Waiting until a fault is overcome: every session open by both sides' word, on its feet, and reached by a new text."""
+"""Waiting until a fault is overcome: every session open by both sides' word, on its feet, and
+reached by a new text.
+"""
 
 import asyncio
 import time
@@ -12,14 +14,19 @@ from scripts.chaos.traffic import Traffic
 
 LOOK_SECONDS: Final = 0.1
 TEXT_SECONDS: Final = 60.0
-"""How long a text to an open session may take, and a backlog before it; on an idle machine it is milliseconds."""
+"""How long a text to an open session may take, and a backlog before it; on an idle machine it is
+milliseconds.
+"""
 
 
 @dataclass(slots=True)
 class Recovery:
-    """How it went. `seconds`: from the fault's end until all sessions were open; None if they were not in time.
+    """How it went.
 
-    `first_seconds`: until the first of those who were damaged was open. `texts_seconds`: until all texts had come that had to come,
+    `seconds`: from the fault's end until all sessions were open; None if they were not in time.
+
+    `first_seconds`: until the first of those who were damaged was open. `texts_seconds`: until all
+    texts had come that had to come,
     those sent meanwhile included.
     """
 
@@ -32,9 +39,16 @@ class Recovery:
 
 
 async def recover(
-    stage: Stage, traffic: Traffic, before: Look, damage: Damage, bound_seconds: float, pause_seconds: float
+    stage: Stage,
+    traffic: Traffic,
+    before: Look,
+    damage: Damage,
+    bound_seconds: float,
+    pause_seconds: float,
 ) -> Recovery:
-    """Wait until all is well again and, after a pause, still is; or until it no longer may be waited."""
+    """Wait until all is well again and, after a pause, still is; or until it no longer may be
+    waited.
+    """
     watch = _Watch(stage, damage, bound_seconds)
     recovery = Recovery()
     while True:
@@ -52,10 +66,14 @@ async def recover(
             return recovery
 
 
-async def _texts(stage: Stage, traffic: Traffic, before: Look, look: Look, recovery: Recovery) -> None:
+async def _texts(
+    stage: Stage, traffic: Traffic, before: Look, look: Look, recovery: Recovery
+) -> None:
     """A new text reaches each session; and so have all before it, whoever died."""
     fresh = {session: await traffic.send(session) for session in stage.sessions}
-    recovery.replaced = sum(look.worker(session) != before.worker(session) for session in stage.sessions)
+    recovery.replaced = sum(
+        look.worker(session) != before.worker(session) for session in stage.sessions
+    )
     missing = await traffic.arrived(fresh, TEXT_SECONDS)
     recovery.violations += none_missing(missing, await traffic.fates(missing))
     for session, serials in missing.items():
@@ -101,12 +119,21 @@ class _Watch:
                     self.violations = hopeless
                     return None
                 views = [look.views[session] for session in waiting]
-                limit = max(limit, patience(views, self.elapsed(), self._stage.supervisor_now(), self._bound_seconds))
+                limit = max(
+                    limit,
+                    patience(
+                        views, self.elapsed(), self._stage.supervisor_now(), self._bound_seconds
+                    ),
+                )
                 why = "; ".join(f"{session}: {self._words(session, look)}" for session in waiting)
             await asyncio.sleep(LOOK_SECONDS)
         status = self._stage.process.status
         ended = "" if status is None else f"the supervisor has ended with status {status}; "
-        self.violations = [Violation("open again, or explained", None, f"after {self.elapsed():.0f} s: {ended}{why}")]
+        self.violations = [
+            Violation(
+                "open again, or explained", None, f"after {self.elapsed():.0f} s: {ended}{why}"
+            )
+        ]
         return None
 
     async def stands(self, look: Look) -> bool:
@@ -116,7 +143,9 @@ class _Watch:
         except UNREACHABLE:
             return False
         sessions = self._stage.sessions
-        return not self._not_well(now) and all(now.footing(session) == look.footing(session) for session in sessions)
+        return not self._not_well(now) and all(
+            now.footing(session) == look.footing(session) for session in sessions
+        )
 
     def _not_well(self, look: Look) -> list[str]:
         return [session for session in self._stage.sessions if not self._well(session, look)]
@@ -133,6 +162,12 @@ class _Watch:
     def _words(self, session: str, look: Look) -> str:
         """Where it stands, for the report."""
         view = look.views[session]
-        seen = [f"{connection['id']} {connection['stage']}" for connection in look.connections_of(session)]
+        seen = [
+            f"{connection['id']} {connection['stage']}"
+            for connection in look.connections_of(session)
+        ]
         last = view["reconnection"]
-        return f"{view['state']} ({last['closeReason']}, {last['rule']}), worker {look.worker(session)}, connections {seen}"
+        return (
+            f"{view['state']} ({last['closeReason']}, {last['rule']}), worker"
+            f" {look.worker(session)}, connections {seen}"
+        )

@@ -1,4 +1,6 @@
-"""What the campaign prints: a line for each step, the table at the end, and all that is known of a violation."""
+"""What the campaign prints: a line for each step, the table at the end, and all that is known of a
+violation.
+"""
 
 import statistics
 import sys
@@ -43,7 +45,9 @@ class Report:
     details: list[str] = field(default_factory=list)
     """What was known when invariants broke."""
 
-    def step(self, step: Step, of: int, sessions: Sequence[str], recovery: Recovery, logins: int) -> None:
+    def step(
+        self, step: Step, of: int, sessions: Sequence[str], recovery: Recovery, logins: int
+    ) -> None:
         """A step is over."""
         row = self.rows.setdefault(step.fault, Row())
         row.count += 1
@@ -55,16 +59,24 @@ class Report:
             row.recoveries.append(recovery.seconds)
             row.texts.append(recovery.texts_seconds)
         whom = "all" if len(sessions) > 1 else "".join(sessions)
-        healed = "not healed" if recovery.seconds is None else f"{recovery.seconds:5.1f} s, {logins} logins"
+        healed = (
+            "not healed"
+            if recovery.seconds is None
+            else f"{recovery.seconds:5.1f} s, {logins} logins"
+        )
         mark, style = ("✘", "red") if recovery.violations else ("✔", "green")
         number = f"{step.number:>{len(str(of))}}/{of}"
-        self.console.print(Text(mark, style=style) + Text(f" {number}  {f'{step} {whom}'.strip():56} {healed}"))
+        self.console.print(
+            Text(mark, style=style) + Text(f" {number}  {f'{step} {whom}'.strip():56} {healed}")
+        )
 
     def skip(self, step: Step, of: int, why: str) -> None:
         """A step could not be inflicted here."""
         self.skipped[step.fault] = why
         number = f"{step.number:>{len(str(of))}}/{of}"
-        self.console.print(Text("-", style="yellow") + Text(f" {number}  {step!s:56} skipped: {why}"))
+        self.console.print(
+            Text("-", style="yellow") + Text(f" {number}  {step!s:56} skipped: {why}")
+        )
 
     def broken(self, violations: Sequence[Violation], replay: str, details: str) -> None:
         """Invariants broke."""
@@ -77,13 +89,24 @@ class Report:
     def table(self) -> None:
         """Faults, counts, and recovery times."""
         table = Table("fault", "promise")
-        for heading in ("count", "first, max s", "median s", "max s", "texts, max s", "logins", "workers replaced"):
+        for heading in (
+            "count",
+            "first, max s",
+            "median s",
+            "max s",
+            "texts, max s",
+            "logins",
+            "workers replaced",
+        ):
             table.add_column(heading, justify="right")
         for name in (name for name in BY_NAME if name in self.rows):
             row = self.rows[name]
             promise = BY_NAME[name].promise
             times = [f"{max(row.firsts):.2f}" if promise is Promise.OUTAGE and row.firsts else "-"]
-            times += [f"{of(row.recoveries):.2f}" if row.recoveries else "-" for of in (statistics.median, max)]
+            times += [
+                f"{of(row.recoveries):.2f}" if row.recoveries else "-"
+                for of in (statistics.median, max)
+            ]
             times.append(f"{max(row.texts, default=0.0):.2f}")
             counts = (str(row.logins), str(row.replaced))
             table.add_row(name, promise.name.lower(), str(row.count), *times, *counts)
@@ -92,7 +115,9 @@ class Report:
             self.console.print(f"{name} was skipped: {why}", style="yellow")
 
     def verdict(self) -> None:
-        """What broke, once more, and what was known then: of a long log people see the last page first."""
+        """What broke, once more, and what was known then: of a long log people see the last page
+        first.
+        """
         self._show(self.violations)
         for details in self.details[-1:]:
             self.console.print(Text(details))

@@ -1,4 +1,6 @@
-"""The stage: stand-in, supervisor and sessions of one campaign, and what can be seen of them at a moment."""
+"""The stage: stand-in, supervisor and sessions of one campaign, and what can be seen of them at a
+moment.
+"""
 
 import asyncio
 import json
@@ -55,7 +57,9 @@ cap_seconds = 30
 base_seconds = 2
 cap_seconds = 30
 """
-"""A session that dropped many times within the hour is slowed by this table, to 15 minutes by the default's cap. This is the least it takes."""
+"""A session that dropped many times within the hour is slowed by this table, to 15 minutes by the
+default's cap. This is the least it takes.
+"""
 
 ANSWER_SECONDS: Final = 5.0
 UNREACHABLE: Final = (aiohttp.ClientError, OSError, TimeoutError, LabError)
@@ -80,8 +84,13 @@ class Look:
         return [connection for connection in self.connections if connection["session"] == session]
 
     def footing(self, session: str) -> tuple[int | None, tuple[int, ...]]:
-        """What the session stands on: its worker and its connections. When it is the same as before, nothing was replaced."""
-        return self.worker(session), tuple(connection["id"] for connection in self.connections_of(session))
+        """What the session stands on: its worker and its connections.
+
+        When it is the same as before, nothing was replaced.
+        """
+        return self.worker(session), tuple(
+            connection["id"] for connection in self.connections_of(session)
+        )
 
     def jids(self) -> dict[str, str | None]:
         """The device of each session, as the supervisor shows it."""
@@ -114,7 +123,10 @@ class Stage:
         settings: Mapping[str, object] = SETTINGS,
         ways: bool = False,
     ) -> "Stage":
-        """Start both, pair the sessions. All of it ends with the stack. `ways`: with a proxy and names that can be taken away."""
+        """Start both, pair the sessions.
+
+        All of it ends with the stack. `ways`: with a proxy and names that can be taken away.
+        """
         standin = await StandIn.start(directory / "standin")
         stack.push_async_callback(standin.close)
         clock = directory / "clock"
@@ -129,7 +141,9 @@ class Stage:
             server["WHATSAPP_WEB_SOCKET_URL"] = by_name(server["WHATSAPP_WEB_SOCKET_URL"])
         supervisor = Supervisor(
             directory / "data",
-            server | environment | {stepped_clock.VARIABLE: str(clock), trouble.VARIABLE: str(directory / "trouble")},
+            server
+            | environment
+            | {stepped_clock.VARIABLE: str(clock), trouble.VARIABLE: str(directory / "trouble")},
             module="scripts.chaos.stepped_clock",
             prefix=() if dns is None else dns.prefix,
         )
@@ -144,10 +158,12 @@ class Stage:
             proxies = dict.fromkeys(stage.names(by_proxy(sessions)), proxy.url)
         await stage.start_supervisor()
         await pair(supervisor, standin, *stage.sessions, proxies=proxies)
-        stage.jids = {session: (await supervisor.session(session))["jid"] for session in stage.sessions}
+        stage.jids = {
+            session: (await supervisor.session(session))["jid"] for session in stage.sessions
+        }
         return stage
 
-    # --- the supervisor -------------------------------------------------------------------------------------------------
+    # --- the supervisor ---------------------------------------------------------------------------
 
     @property
     def process(self) -> Process:
@@ -162,9 +178,13 @@ class Stage:
                 kept.write(self.process.output.read_text(errors="replace"))
         await self.supervisor.start()
 
-    async def call(self, method: str, path: str, body: Any = None, seconds: float = ANSWER_SECONDS) -> tuple[int, Any]:
+    async def call(
+        self, method: str, path: str, body: Any = None, seconds: float = ANSWER_SECONDS
+    ) -> tuple[int, Any]:
         """A call of the API that does not wait for long. Raises one of UNREACHABLE."""
-        return await self.supervisor.call(method, path, body, timeout=aiohttp.ClientTimeout(total=seconds))
+        return await self.supervisor.call(
+            method, path, body, timeout=aiohttp.ClientTimeout(total=seconds)
+        )
 
     async def tasks(self) -> Mapping[str, str]:
         """The supervisor's tasks that run for ever, and how each is. Raises one of UNREACHABLE."""
@@ -194,11 +214,13 @@ class Stage:
         """Its resident memory."""
         return psutil.Process(self.process.pid).memory_info().rss
 
-    # --- what can be seen -----------------------------------------------------------------------------------------------
+    # --- what can be seen -------------------------------------------------------------------------
 
     async def look(self) -> Look:
         """What is shown now. Raises one of UNREACHABLE."""
-        (status, shown), state = await asyncio.gather(self.call("GET", "/sessions"), self.standin.call("GET", "/state"))
+        (status, shown), state = await asyncio.gather(
+            self.call("GET", "/sessions"), self.standin.call("GET", "/state")
+        )
         if status != 200:
             raise LabError(f"GET /sessions: {status} {shown}")
         views = {view["id"]: view for view in shown["sessions"] if view["id"] in self.sessions}
@@ -220,12 +242,16 @@ class Stage:
     def last_entries(self, session: str, most: int = 15) -> str:
         """What the stand-in saw of a session last, texts left out."""
         chatter = {"message_in", "message_out", "receipt"}
-        entries = [e for e in self.log if e["session"] in {session, None} and e["event"] not in chatter]
+        entries = [
+            e for e in self.log if e["session"] in {session, None} and e["event"] not in chatter
+        ]
         return "\n".join(json.dumps(entry) for entry in entries[-most:])
 
 
 async def _own_names(directory: Path) -> Names | None:
-    """Of root alone: anybody else would be root in there, and the supervisor would do what it does for root."""
+    """Of root alone: anybody else would be root in there, and the supervisor would do what it does
+    for root.
+    """
     names = Names(directory)
     return names if os.geteuid() == 0 and await names.work() else None
 

@@ -1,7 +1,10 @@
-"""`python -m scripts.chaos.stepped_clock`: the supervisor, with a wall clock, and trouble (trouble.py), that the campaign sets.
+"""`python -m scripts.chaos.stepped_clock`: the supervisor, with a wall clock, and trouble
+(trouble.py), that the campaign sets.
 
-`time.time` and `time.time_ns` are ahead of the truth by the seconds that stand in the file CHAOS_CLOCK. The monotonic clock is left
-alone, as a real step of the clock leaves it. What `datetime.now` and SQLite say is left alone, too: nothing is decided by it.
+`time.time` and `time.time_ns` are ahead of the truth by the seconds that stand in the file
+CHAOS_CLOCK. The monotonic clock is left
+alone, as a real step of the clock leaves it. What `datetime.now` and SQLite say is left alone, too:
+nothing is decided by it.
 """
 
 import os
@@ -21,7 +24,10 @@ class SteppedClock:
     """A wall clock with an offset that is read from a file now and then."""
 
     def __init__(
-        self, file: Path, wall_ns: Callable[[], int] = time.time_ns, monotonic: Callable[[], float] = time.monotonic
+        self,
+        file: Path,
+        wall_ns: Callable[[], int] = time.time_ns,
+        monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         self._file = file
         self._wall_ns = wall_ns
@@ -32,7 +38,9 @@ class SteppedClock:
     def time_ns(self) -> int:
         """As time.time_ns."""
         if self._monotonic() >= self._look_at:
-            with suppress(OSError):  # a clock that has no descriptor left for its file goes on as it is: no real one raises
+            with suppress(OSError):
+                # a clock that has no descriptor left for its file goes on as it is: no real one
+                # raises
                 self._offset_ns = offset_ns(self._file)
             self._look_at = self._monotonic() + LOOK_SECONDS
         return self._wall_ns() + self._offset_ns
@@ -58,7 +66,10 @@ def set_offset(file: Path, offset_seconds: float) -> None:
 
 
 def main() -> None:
-    """Patch the clock, then run the supervisor. Its modules come afterwards, so that none has the true clock by another name."""
+    """Patch the clock, then run the supervisor.
+
+    Its modules come afterwards, so that none has the true clock by another name.
+    """
     clock = SteppedClock(Path(os.environ[VARIABLE]))
     time.time, time.time_ns = clock.time, clock.time_ns
     trouble.install(Path(os.environ[trouble.VARIABLE]))

@@ -1,4 +1,6 @@
-"""Processes that may be signalled: only those whose working directory is the campaign's own data directory."""
+"""Processes that may be signalled: only those whose working directory is the campaign's own data
+directory.
+"""
 
 import os
 import signal
@@ -9,7 +11,9 @@ import psutil
 
 
 class Target:
-    """One process, held by a pidfd, so that a number that is given to another process later is never struck."""
+    """One process, held by a pidfd, so that a number that is given to another process later is
+    never struck.
+    """
 
     def __init__(self, pid: int, fd: int | None) -> None:
         self.pid = pid
@@ -17,7 +21,10 @@ class Target:
 
     @classmethod
     def below(cls, directory: Path, pid: int | None) -> "Target":
-        """A worker of this directory. What is not (or no longer) one is a target that nothing happens to."""
+        """A worker of this directory.
+
+        What is not (or no longer) one is a target that nothing happens to.
+        """
         if pid is None:
             return cls(-1, None)
         try:
@@ -52,7 +59,10 @@ class Target:
         return self
 
     def __exit__(
-        self, _kind: type[BaseException] | None, _error: BaseException | None, _trace: TracebackType | None
+        self,
+        _kind: type[BaseException] | None,
+        _error: BaseException | None,
+        _trace: TracebackType | None,
     ) -> None:
         if self._fd is not None:
             os.close(self._fd)
@@ -60,7 +70,9 @@ class Target:
 
 
 def working_below(directory: Path) -> list[psutil.Process]:
-    """The processes whose command line or working directory is below the directory, this one left out."""
+    """The processes whose command line or working directory is below the directory, this one left
+    out.
+    """
     found = []
     for process in psutil.process_iter(["cmdline", "cwd"]):
         places = [process.info["cwd"] or "", *(process.info["cmdline"] or [])]

@@ -1,4 +1,6 @@
-"""Texts to every session during the whole campaign, and a reader that follows /events across the supervisor's deaths."""
+"""Texts to every session during the whole campaign, and a reader that follows /events across the
+supervisor's deaths.
+"""
 
 import asyncio
 import itertools
@@ -59,8 +61,12 @@ class Traffic:
         await asyncio.gather(*(one() for _ in range(texts)))
 
     async def arrived(self, wanted: Mapping[str, int], seconds: float) -> dict[str, list[int]]:
-        """Wait until all texts up to these serial numbers were seen; what is missing when the time is up, by session."""
-        for wait in itertools.chain([0.0], itertools.repeat(TRY_AGAIN_SECONDS, round(seconds / TRY_AGAIN_SECONDS))):
+        """Wait until all texts up to these serial numbers were seen; what is missing when the time
+        is up, by session.
+        """
+        for wait in itertools.chain(
+            [0.0], itertools.repeat(TRY_AGAIN_SECONDS, round(seconds / TRY_AGAIN_SECONDS))
+        ):
             await asyncio.sleep(wait)
             missing = self.missing(wanted)
             if not missing:
@@ -96,7 +102,9 @@ class Traffic:
         while True:
             try:
                 status, answer = await self._stage.call(
-                    "GET", f"/events?after={self.last}&wait={POLL_SECONDS}", seconds=4 * POLL_SECONDS
+                    "GET",
+                    f"/events?after={self.last}&wait={POLL_SECONDS}",
+                    seconds=4 * POLL_SECONDS,
                 )
             except UNREACHABLE:
                 status, answer = 0, None

@@ -1,7 +1,10 @@
-"""Trouble that only a launcher can make inside the supervisor: named in a file, begun and ended while it runs.
+"""Trouble that only a launcher can make inside the supervisor: named in a file, begun and ended
+while it runs.
 
-`no-forks`: the machine refuses new processes (EAGAIN), as a full process table or a container's pids.max does; the kernel's own way
-(RLIMIT_NPROC) binds no root, and a cgroup is not everybody's to make. `failing-looks`: what is looked at of each worker cannot be read.
+`no-forks`: the machine refuses new processes (EAGAIN), as a full process table or a container's
+pids.max does; the kernel's own way
+(RLIMIT_NPROC) binds no root, and a cgroup is not everybody's to make. `failing-looks`: what is
+looked at of each worker cannot be read.
 """
 
 import errno

@@ -1,7 +1,8 @@
-"""A worker that floods its line: frames without end on the worker's own connection, as a bug or a compromised dependency would send them.
+"""A worker that floods its line: frames without end on the worker's own connection, as a bug or a
+compromised dependency would send them.
 
-The connection is taken from the living worker by a copy of its descriptor (pidfd_getfd(2)), so that the supervisor cannot tell the flood
-from the worker's own words.
+The connection is taken from the living worker by a copy of its descriptor (pidfd_getfd(2)), so that
+the supervisor cannot tell the flood from the worker's own words.
 """
 
 import ctypes
@@ -18,15 +19,23 @@ PIDFD_GETFD: Final = 438
 """The number of the system call, the same on every architecture (Linux 5.6)."""
 FRAMES: Final = 80_000
 SEND_SECONDS: Final = 20.0
-"""The supervisor has cut the line long before; a supervisor that reads on for so long has failed."""
+"""The supervisor has cut the line long before; a supervisor that reads on for so long has
+failed.
+"""
 
 
 def flood(pid: int, session: str) -> bool:
-    """Flood, until the line is cut. Blocking. False: the worker had no line, or none that we may have."""
+    """Flood, until the line is cut.
+
+    Blocking. False: the worker had no line, or none that we may have.
+    """
     line = _line_of(pid)
     if line is None:
         return False
-    frame = json.dumps({"type": "qr", "session": session, "attempt": 1, "qr": "2@flood"}).encode() + b"\n"
+    frame = (
+        json.dumps({"type": "qr", "session": session, "attempt": 1, "qr": "2@flood"}).encode()
+        + b"\n"
+    )
     with line, suppress(OSError):
         os.set_blocking(line.fileno(), True)
         line.settimeout(SEND_SECONDS)

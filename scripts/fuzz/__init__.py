@@ -1,1 +1,3 @@
-"""What strangers may send, thrown at the real parts: HTTP, the workers' socket, and the files that an operator hands in."""
+"""What strangers may send, thrown at the real parts: HTTP, the workers' socket, and the files that
+an operator hands in.
+"""

@@ -1,4 +1,6 @@
-"""`python -m scripts.fuzz`: throw what strangers may send at the real parts. The seed decides what; the same command throws it again."""
+"""`python -m scripts.fuzz`: throw what strangers may send at the real parts. The seed decides what;
+the same command throws it again.
+"""
 
 import argparse
 import asyncio
@@ -38,17 +40,30 @@ class Fuzz:
             began = time.monotonic()
             async with AsyncExitStack() as stack:
                 count, words = await getattr(self, f"_{target}")(directory, stack)
-            print(f"{target}: {count} cases in {time.monotonic() - began:.0f} s. {words}", flush=True)
+            print(
+                f"{target}: {count} cases in {time.monotonic() - began:.0f} s. {words}", flush=True
+            )
 
     async def _settings(self, directory: Path, _stack: AsyncExitStack) -> tuple[int, str]:
-        return await self._throw("settings", _plain(lambda dice: files.throw_settings(directory, dice))), ""
+        return (
+            await self._throw(
+                "settings", _plain(lambda dice: files.throw_settings(directory, dice))
+            ),
+            "",
+        )
 
     async def _policy(self, directory: Path, _stack: AsyncExitStack) -> tuple[int, str]:
-        return await self._throw("policy", _plain(lambda dice: files.throw_policy(directory, dice))), ""
+        return (
+            await self._throw("policy", _plain(lambda dice: files.throw_policy(directory, dice))),
+            "",
+        )
 
     async def _restore(self, directory: Path, _stack: AsyncExitStack) -> tuple[int, str]:
         backup = await files.make_backup(directory)
-        return await self._throw("restore", lambda dice: files.throw_backup(directory, backup, dice)), ""
+        return (
+            await self._throw("restore", lambda dice: files.throw_backup(directory, backup, dice)),
+            "",
+        )
 
     async def _http(self, directory: Path, stack: AsyncExitStack) -> tuple[int, str]:
         stage = await Stage.set(directory, stack)
@@ -75,7 +90,9 @@ class Fuzz:
                 found = await throw(random.Random(f"{self._given.seed}/{target}/{number}"))
                 count += 1
                 if found is not None:
-                    self._found(target, f"{found}\n    case {number}: {self._replay(target, number)}")
+                    self._found(
+                        target, f"{found}\n    case {number}: {self._replay(target, number)}"
+                    )
                     if len(self.findings) >= MOST_FINDINGS:
                         return
 
@@ -95,7 +112,9 @@ class Fuzz:
         if self._given.stalls and (stalled := stage.stalled()):
             found.append(stalled)
         for one in found:
-            self._found(target, f"{one}\n    {self._replay(target, self._given.first, self._given.runs)}")
+            self._found(
+                target, f"{one}\n    {self._replay(target, self._given.first, self._given.runs)}"
+            )
         return words
 
     def _found(self, target: str, words: str) -> None:
@@ -104,7 +123,10 @@ class Fuzz:
 
     def _replay(self, target: str, first: int, runs: int | None = 1) -> str:
         least = f" --runs {runs}" if runs else ""
-        return f"python -m scripts.fuzz --only {target} --seed {self._given.seed} --first {first}{least}"
+        return (
+            f"python -m scripts.fuzz --only {target} --seed {self._given.seed} --first"
+            f" {first}{least}"
+        )
 
 
 def _plain(throw: Callable[[random.Random], str | None]) -> Throw:
@@ -117,13 +139,20 @@ def _plain(throw: Callable[[random.Random], str | None]) -> Throw:
 def arguments(given: Sequence[str] | None = None) -> argparse.Namespace:
     """The command line."""
     parser = argparse.ArgumentParser(prog="python -m scripts.fuzz", description=__doc__)
-    parser.add_argument("--seed", type=int, default=random.SystemRandom().randrange(10_000), help="what is thrown")
-    parser.add_argument("--only", type=lambda text: text.split(","), default=list(TARGETS), help=", ".join(TARGETS))
+    parser.add_argument(
+        "--seed", type=int, default=random.SystemRandom().randrange(10_000), help="what is thrown"
+    )
+    parser.add_argument(
+        "--only", type=lambda text: text.split(","), default=list(TARGETS), help=", ".join(TARGETS)
+    )
     parser.add_argument("--runs", type=int, help=f"cases of each target; {RUNS}")
     parser.add_argument("--seconds", type=float, help="time for each target, in place of --runs")
     parser.add_argument("--first", type=int, default=0, help="number of the first case")
     parser.add_argument(
-        "--no-stalls", dest="stalls", action="store_false", help="a loop that stands still is no finding"
+        "--no-stalls",
+        dest="stalls",
+        action="store_false",
+        help="a loop that stands still is no finding",
     )
     parsed = parser.parse_args(given)
     if unknown := set(parsed.only) - set(TARGETS):

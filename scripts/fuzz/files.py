@@ -1,4 +1,6 @@
-"""The files and settings that an operator hands in: refused in words, or taken; never a traceback, never for ever."""
+"""The files and settings that an operator hands in: refused in words, or taken; never a traceback,
+never for ever.
+"""
 
 import asyncio
 import os
@@ -72,11 +74,16 @@ async def throw_backup(directory: Path, backup: Path, dice: random.Random) -> st
 def _mangle_rows(file: Path, dice: random.Random) -> None:
     connection = sqlite3.connect(file)
     try:
-        tables = [row[0] for row in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")]
+        tables = [
+            row[0]
+            for row in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")
+        ]
         table = dice.choice(sorted(name for name in tables if not name.startswith("sqlite_")))
         columns = [row[1] for row in connection.execute(f'PRAGMA table_info("{table}")')]
         column = dice.choice(columns)
-        given = dice.choice((*TEXTS[:7], *(n for n in NUMBERS if abs(n) < 2**63), None, b"\xff\xfe", b"{"))
+        given = dice.choice(
+            (*TEXTS[:7], *(n for n in NUMBERS if abs(n) < 2**63), None, b"\xff\xfe", b"{")
+        )
         statement = dice.choice(
             (
                 f'UPDATE "{table}" SET "{column}" = ?',
@@ -145,9 +152,21 @@ def throw_settings(directory: Path, dice: random.Random) -> str | None:
     secret = "s3cret-" + "q" * dice.randrange(20)
     given = {}
     for name in names:
-        odd = (*texts, *map(str, NUMBERS), "nan", "inf", "True", "\udcff", "ws://u:p@h/", "[::1", f"x://{secret}")
+        odd = (
+            *texts,
+            *map(str, NUMBERS),
+            "nan",
+            "inf",
+            "True",
+            "\udcff",
+            "ws://u:p@h/",
+            "[::1",
+            f"x://{secret}",
+        )
         given[variable(name)] = secret if name in SECRETS else dice.choice(odd)
-    environment = {name: text for name, text in os.environ.items() if not name.startswith("WHATSAPP_")} | given
+    environment = {
+        name: text for name, text in os.environ.items() if not name.startswith("WHATSAPP_")
+    } | given
     told = _loaded(environment, directory)
     return (
         f"a secret is told of {given}"
@@ -157,7 +176,9 @@ def throw_settings(directory: Path, dice: random.Random) -> str | None:
 
 
 def _loaded(environment: Mapping[str, str], directory: Path) -> str | None:
-    """What is said about these settings; what begins with an exclamation mark should not have been raised at all."""
+    """What is said about these settings; what begins with an exclamation mark should not have been
+    raised at all.
+    """
     before = Path.cwd()
     os.chdir(directory)
     try:
@@ -166,7 +187,10 @@ def _loaded(environment: Mapping[str, str], directory: Path) -> str | None:
     except BadSettings as error:
         return str(error) or "!refused without words"
     except Exception as error:
-        return f"!{type(error).__name__}: {error} of { {n: v for n, v in environment.items() if n.startswith('WHATSAPP_')} }"
+        return (
+            f"!{type(error).__name__}: {error} of"
+            f" { {n: v for n, v in environment.items() if n.startswith('WHATSAPP_')} }"
+        )
     finally:
         os.chdir(before)
     return None

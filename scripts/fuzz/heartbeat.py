@@ -1,8 +1,10 @@
-"""`python -m scripts.fuzz.heartbeat`: the supervisor with a heartbeat in its loop that notes how long nothing else could run.
+"""`python -m scripts.fuzz.heartbeat`: the supervisor with a heartbeat in its loop that notes how
+long nothing else could run.
 
 What the thread spent waiting for a processor is left out.
 
-With `FUZZ_CONTROL=1` there is no supervisor, only the heartbeat: what it notes is the machine's own noise.
+With `FUZZ_CONTROL=1` there is no supervisor, only the heartbeat: what it notes is the machine's own
+noise.
 """
 
 import asyncio
@@ -43,20 +45,28 @@ class Heart:
         self._loop.call_later(BEAT_SECONDS, self._beat)
 
     def _watch(self, loops_thread: int) -> None:
-        """From a thread of its own: what the loop does while it does not beat. faulthandler's watchdog would crash: it takes no lock."""
+        """From a thread of its own: what the loop does while it does not beat. faulthandler's
+        watchdog would crash: it takes no lock.
+        """
         told_of = 0.0
         while True:
             time.sleep(STACK_SECONDS / 4)
             beaten_at = self._beaten_at
             frame = sys._current_frames().get(loops_thread)
-            if time.monotonic() - beaten_at > STACK_SECONDS and told_of != beaten_at and frame is not None:
+            if (
+                time.monotonic() - beaten_at > STACK_SECONDS
+                and told_of != beaten_at
+                and frame is not None
+            ):
                 told_of = beaten_at
                 with self._notes.with_suffix(".stacks").open("a") as file:
                     file.write("".join(traceback.format_stack(frame)) + "\n")
 
 
 def _queued_seconds() -> float:
-    """How long this thread has waited for a processor in all: the machine's doing, not ours. 0 where the kernel does not tell."""
+    """How long this thread has waited for a processor in all: the machine's doing, not ours. 0
+    where the kernel does not tell.
+    """
     try:
         return int(Path("/proc/thread-self/schedstat").read_text().split()[1]) / 1e9
     except (OSError, IndexError, ValueError):
@@ -65,7 +75,11 @@ def _queued_seconds() -> float:
 
 def worst_ms(notes: Path) -> float:
     """The longest stall that was noted."""
-    return max((float(line) for line in notes.read_text().split()), default=0.0) if notes.exists() else 0.0
+    return (
+        max((float(line) for line in notes.read_text().split()), default=0.0)
+        if notes.exists()
+        else 0.0
+    )
 
 
 def main() -> None:

@@ -1,4 +1,7 @@
-"""Requests of all kinds at every route: broken heads, wrong bodies, odd encodings, hang-ups. A supervisor answers each, in one shape."""
+"""Requests of all kinds at every route: broken heads, wrong bodies, odd encodings, hang-ups.
+
+A supervisor answers each, in one shape.
+"""
 
 import asyncio
 import gzip
@@ -15,7 +18,18 @@ from scripts.fuzz.mutation import TEXTS, broken, changed, value
 from scripts.fuzz.stage import Stage
 
 SESSIONS: Final = ("a", "b", "nobody", "..", "%00", "a%2fb", "x" * 70)
-METHODS: Final = ("GET", "POST", "PUT", "DELETE", "HEAD", "OPTIONS", "PATCH", "TRACE", "get", "G\0T")
+METHODS: Final = (
+    "GET",
+    "POST",
+    "PUT",
+    "DELETE",
+    "HEAD",
+    "OPTIONS",
+    "PATCH",
+    "TRACE",
+    "get",
+    "G\0T",
+)
 QUERIES: Final = ("after", "limit", "wait", "purge", "sessions", "session", "all", "form")
 BODIES: Final[tuple[dict[str, Any], ...]] = (
     {"id": "a", "start": False, "proxy": None},
@@ -24,7 +38,15 @@ BODIES: Final[tuple[dict[str, Any], ...]] = (
     {"to": "5511999990000", "text": "hello"},
     {"proxy": "socks5h://127.0.0.1:1080"},
     {"archive": 1, "start": False},
-    {"entries": [{"kind": "creds", "name": "creds", "value": {"me": {"id": "5511999990000:1@s.whatsapp.net"}}}]},
+    {
+        "entries": [
+            {
+                "kind": "creds",
+                "name": "creds",
+                "value": {"me": {"id": "5511999990000:1@s.whatsapp.net"}},
+            }
+        ]
+    },
 )
 HEADERS: Final = (
     "Content-Encoding: gzip",
@@ -123,7 +145,11 @@ def request(dice: random.Random) -> bytes:
     path = route.path.replace("{id}", dice.choice(SESSIONS))
     if dice.random() < 0.4:
         query = dice.choice(QUERIES)
-        given = dice.choice(("0", "1", "999999999999999", "true", "-1", "1e9", "%ff", *TEXTS[:8])).encode().hex(" ")
+        given = (
+            dice.choice(("0", "1", "999999999999999", "true", "-1", "1e9", "%ff", *TEXTS[:8]))
+            .encode()
+            .hex(" ")
+        )
         path += f"?{query}=" + "".join(f"%{pair}" for pair in given.split())
     method = route.method if dice.random() < 0.85 else dice.choice(METHODS)
     body = _body(dice) if method not in {"GET", "HEAD"} or dice.random() < 0.1 else b""
@@ -149,7 +175,9 @@ def _body(dice: random.Random) -> bytes:
         case 2:
             return msgspec.json.encode(_encodable(value(dice)))
         case 3:
-            return dice.choice((b"", b"[" * 100_000, b'{"a":' * 20_000, b"1" * 600_000, b"\xff\xfe\0\0", b"nan"))
+            return dice.choice(
+                (b"", b"[" * 100_000, b'{"a":' * 20_000, b"1" * 600_000, b"\xff\xfe\0\0", b"nan")
+            )
         case _:
             return msgspec.json.encode(_encodable(changed(dice, given)))
 

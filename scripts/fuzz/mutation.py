@@ -1,4 +1,7 @@
-"""Wrong values and broken bytes. All that is random comes from the generator that is given: the same seed breaks the same way."""
+"""Wrong values and broken bytes.
+
+All that is random comes from the generator that is given: the same seed breaks the same way.
+"""
 
 import random
 from typing import Any, Final
@@ -36,9 +39,14 @@ def value(dice: random.Random, depth: int = 0) -> Any:
         case 4:
             return dice.randrange(-10, 1000)
         case 5:
-            return [value(dice, depth + 1) for _ in range(dice.choice((0, 1, 3, 500 if depth == 0 else 2)))]
+            return [
+                value(dice, depth + 1)
+                for _ in range(dice.choice((0, 1, 3, 500 if depth == 0 else 2)))
+            ]
         case _:
-            return {dice.choice(TEXTS)[:40]: value(dice, depth + 1) for _ in range(dice.randrange(4))}
+            return {
+                dice.choice(TEXTS)[:40]: value(dice, depth + 1) for _ in range(dice.randrange(4))
+            }
 
 
 def changed(dice: random.Random, given: Any) -> Any:
@@ -69,5 +77,7 @@ def broken(dice: random.Random, given: bytes) -> bytes:
             case 3:
                 data[place:place] = data[place : place + dice.randrange(1, 400)]
             case _:
-                data[place:place] = dice.choice((b"\0", b"\r\n", b"\xff\xfe", b'"', b"[" * 2000, b"=", b"\x1b["))
+                data[place:place] = dice.choice(
+                    (b"\0", b"\r\n", b"\xff\xfe", b'"', b"[" * 2000, b"=", b"\x1b[")
+                )
     return bytes(data)

@@ -1,11 +1,20 @@
-// A worker that has been taken over: it says hello as it should, and then anything at all. SEED is filled in by worker.py.
+// A worker that has been taken over: it says hello as it should, and then anything at all. SEED is
+// filled in by worker.py.
 
 import { readFileSync } from 'node:fs';
 import { createConnection } from 'node:net';
 
 const { up } = JSON.parse(readFileSync(new URL('./frames.fixtures.json', import.meta.url), 'utf8'));
-const { WASUP_WORKER_ID: worker, WASUP_WORKER_TOKEN: token, WASUP_WORKER_CODE: code, WASUP_SOCKET: path } = process.env;
-let state = [...`SEED${worker}`].reduce((sum, letter) => (Math.imul(sum, 31) + letter.charCodeAt(0)) >>> 0, 7);
+const {
+  WASUP_WORKER_ID: worker,
+  WASUP_WORKER_TOKEN: token,
+  WASUP_WORKER_CODE: code,
+  WASUP_SOCKET: path,
+} = process.env;
+let state = [...`SEED${worker}`].reduce(
+  (sum, letter) => (Math.imul(sum, 31) + letter.charCodeAt(0)) >>> 0,
+  7,
+);
 const WRONG = [
   null,
   true,
@@ -41,12 +50,16 @@ function changed(given) {
     const names = Object.keys(given);
     if (names.length > 0) {
       const name = names[roll(names.length)];
-      if (roll(10) === 0) return Object.fromEntries(Object.entries(given).filter(([other]) => other !== name));
+      if (roll(10) === 0)
+        return Object.fromEntries(Object.entries(given).filter(([other]) => other !== name));
       return { ...given, [name]: changed(given[name]) };
     }
   }
-  // Of the right type more often than not: what is none ends the line, and nothing behind it is heard.
-  const alike = WRONG.filter((one) => typeof one === typeof given && Array.isArray(one) === Array.isArray(given));
+  // Of the right type more often than not: what is none ends the line, and nothing behind it is
+  // heard.
+  const alike = WRONG.filter(
+    (one) => typeof one === typeof given && Array.isArray(one) === Array.isArray(given),
+  );
   const from = roll(8) > 0 && alike.length > 0 ? alike : WRONG;
   return from[roll(from.length)];
 }
@@ -91,7 +104,8 @@ function obey(order) {
 /** One frame, whole or broken. */
 function speak() {
   const frame = { ...up[2 + roll(up.length - 2)] };
-  for (const name of ['session', 'epoch', 'attempt']) if (name in frame && roll(8) > 0) frame[name] = session[name];
+  for (const name of ['session', 'epoch', 'attempt'])
+    if (name in frame && roll(8) > 0) frame[name] = session[name];
   if ('seq' in frame) frame.seq = seq += 1;
   const given = roll(4) === 0 ? changed(frame) : frame;
   const text = JSON.stringify(given);

@@ -1,4 +1,7 @@
-"""Workers that have been taken over (rogue.js), and strangers at the workers' socket. Who listens goes on, whatever they say."""
+"""Workers that have been taken over (rogue.js), and strangers at the workers' socket.
+
+Who listens goes on, whatever they say.
+"""
 
 import random
 import shutil
@@ -40,13 +43,22 @@ def rogue_root(directory: Path, seed: str) -> Path:
 
 async def throw(stage: Stage, dice: random.Random) -> str | None:
     """A stranger's words at the socket, and a look whether sessions and API still answer."""
-    said = dice.choice((HELLO, HELLO * 50, dice.randbytes(5000), b"[" * 100_000 + b"\n", b"{}\n", b"\n" * 5000))
+    said = dice.choice(
+        (HELLO, HELLO * 50, dice.randbytes(5000), b"[" * 100_000 + b"\n", b"{}\n", b"\n" * 5000)
+    )
     with suppress(OSError):  # shown out in the middle of a word: as it should be
         async with connection(stage.supervisor.directory / SOCKET) as (_, writer):
             writer.write(broken(dice, said))
             await writer.drain()
     path = dice.choice(
-        ("/sessions", "/reconnection-status", "/incidents", "/workers", "/performance-metrics", "/events")
+        (
+            "/sessions",
+            "/reconnection-status",
+            "/incidents",
+            "/workers",
+            "/performance-metrics",
+            "/events",
+        )
     )
     status, answer = await stage.supervisor.call("GET", path)
     return None if status == 200 else f"{status} {str(answer)[:300]} to GET {path}"

@@ -1,7 +1,8 @@
-"""Names that can be taken away: who is started here has an /etc/hosts of his own, in a mount namespace (Linux, `unshare`).
+"""Names that can be taken away: who is started here has an /etc/hosts of his own, in a mount
+namespace (Linux, `unshare`).
 
-It has one name, `localhost`, and no other name server than this machine, where none answers. Without the name a look-up fails as
-it does when DNS is away.
+It has one name, `localhost`, and no other name server than this machine, where none answers.
+Without the name a look-up fails as it does when DNS is away.
 """
 
 import asyncio
@@ -12,7 +13,10 @@ from typing import Final
 NAME: Final = "localhost"
 _HOSTS: Final = f"127.0.0.1 {NAME}\n"
 _RESOLV_CONF: Final = "nameserver 127.0.0.1\noptions timeout:1 attempts:1\n"
-_MOUNT: Final = 'mount --bind "$0/hosts" /etc/hosts && mount --bind "$0/resolv.conf" /etc/resolv.conf && exec "$@"'
+_MOUNT: Final = (
+    'mount --bind "$0/hosts" /etc/hosts && mount --bind "$0/resolv.conf" /etc/resolv.conf && exec'
+    ' "$@"'
+)
 
 
 class Names:
@@ -25,7 +29,10 @@ class Names:
 
     @property
     def prefix(self) -> tuple[str, ...]:
-        """A command that runs what follows it with these names. Its process becomes that command's."""
+        """A command that runs what follows it with these names.
+
+        Its process becomes that command's.
+        """
         who = () if os.geteuid() == 0 else ("--map-root-user",)
         return "unshare", *who, "--mount", "sh", "-c", _MOUNT, str(self._directory)
 
@@ -33,7 +40,9 @@ class Names:
         """Whether this machine allows it: a container often does not."""
         silent = asyncio.subprocess.DEVNULL
         try:
-            tried = await asyncio.create_subprocess_exec(*self.prefix, "true", stdout=silent, stderr=silent)
+            tried = await asyncio.create_subprocess_exec(
+                *self.prefix, "true", stdout=silent, stderr=silent
+            )
         except OSError:  # there is no unshare
             return False
         return await tried.wait() == 0

@@ -22,21 +22,32 @@ class LabError(Exception):
 
 
 async def eventually(
-    look: Callable[[], Awaitable[T]], good: Callable[[T], bool] = bool, seconds: float = 30.0, what: str = ""
+    look: Callable[[], Awaitable[T]],
+    good: Callable[[T], bool] = bool,
+    seconds: float = 30.0,
+    what: str = "",
 ) -> T:
-    """Look until it is good; the last look is returned. Raises LabError with the last look when the time is up."""
+    """Look until it is good; the last look is returned.
+
+    Raises LabError with the last look when the time is up.
+    """
     deadline = time.monotonic() + seconds
     while True:
         seen = await look()
         if good(seen):
             return seen
         if time.monotonic() > deadline:
-            raise LabError(f"{what or 'it'} did not come about within {seconds:g} s; last seen: {seen!r}")
+            raise LabError(
+                f"{what or 'it'} did not come about within {seconds:g} s; last seen: {seen!r}"
+            )
         await asyncio.sleep(POLL_SECONDS)
 
 
 async def unless_stopped(stopped: asyncio.Event, work: Awaitable[T]) -> tuple[T] | None:
-    """Do the work unless it is stopped before; its result in a tuple, or None if it was stopped. Raises what the work raises."""
+    """Do the work unless it is stopped before; its result in a tuple, or None if it was stopped.
+
+    Raises what the work raises.
+    """
     task, stop = asyncio.ensure_future(work), asyncio.ensure_future(stopped.wait())
     try:
         await asyncio.wait([task, stop], return_when=asyncio.FIRST_COMPLETED)

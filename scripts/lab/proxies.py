@@ -1,4 +1,7 @@
-"""Little proxies on loopback: HTTP CONNECT and SOCKS 5, each with or without a password. They remember whom they have connected."""
+"""Little proxies on loopback: HTTP CONNECT and SOCKS 5, each with or without a password.
+
+They remember whom they have connected.
+"""
 
 import asyncio
 import base64
@@ -45,7 +48,10 @@ class Proxy:
 
 @contextlib.asynccontextmanager
 async def http_proxy(account: bool = False, port: int = 0) -> AsyncIterator[Proxy]:
-    """An HTTP proxy that knows CONNECT and nothing else. `port`: of one that was there before; 0: any."""
+    """An HTTP proxy that knows CONNECT and nothing else.
+
+    `port`: of one that was there before; 0: any.
+    """
     async with _serving(Proxy("http", port=port, account=account), _serve_connect) as proxy:
         yield proxy
 
@@ -58,7 +64,9 @@ async def socks_proxy(account: bool = False) -> AsyncIterator[Proxy]:
 
 
 @contextlib.asynccontextmanager
-async def _serving(proxy: Proxy, serve: Callable[[Proxy, _Reader, _Writer], Awaitable[None]]) -> AsyncIterator[Proxy]:
+async def _serving(
+    proxy: Proxy, serve: Callable[[Proxy, _Reader, _Writer], Awaitable[None]]
+) -> AsyncIterator[Proxy]:
     tasks: set[asyncio.Task[None]] = set()
 
     async def client(reader: _Reader, writer: _Writer) -> None:
@@ -90,7 +98,9 @@ async def _serve_connect(proxy: Proxy, reader: _Reader, writer: _Writer) -> None
         await writer.drain()
         return
     host, _, port = head[0].split()[1].rpartition(":")
-    await _join(proxy, host, int(port), reader, writer, b"HTTP/1.1 200 Connection established\r\n\r\n")
+    await _join(
+        proxy, host, int(port), reader, writer, b"HTTP/1.1 200 Connection established\r\n\r\n"
+    )
 
 
 async def _serve_socks(proxy: Proxy, reader: _Reader, writer: _Writer) -> None:
@@ -113,7 +123,9 @@ async def _serve_socks(proxy: Proxy, reader: _Reader, writer: _Writer) -> None:
     await _join(proxy, host, port, reader, writer, _CONNECTED)
 
 
-async def _join(proxy: Proxy, host: str, port: int, reader: _Reader, writer: _Writer, connected: bytes) -> None:
+async def _join(
+    proxy: Proxy, host: str, port: int, reader: _Reader, writer: _Writer, connected: bytes
+) -> None:
     proxy.asked.append((host, port))
     there = await asyncio.open_connection(host, port)
     proxy.connected.append((host, port))

@@ -22,7 +22,9 @@ class StandIn:
     root_key: str
     _http: aiohttp.ClientSession
     since: int = 0
-    """Entries of the log up to this number are somebody else's, an earlier test's for example, and are not shown."""
+    """Entries of the log up to this number are somebody else's, an earlier test's for example, and
+    are not shown.
+    """
 
     @classmethod
     async def start(cls, directory: Path, port: int = 0) -> "StandIn":
@@ -32,11 +34,15 @@ class StandIn:
         output.unlink(missing_ok=True)
         main = ROOT / "scripts" / "standin" / "main.js"
         files = ["--state", str(directory / "state.json"), "--log", str(directory / "log.ndjson")]
-        process = await Process.start([NODE, str(main), "--port", str(port), *files], os.environ, output)
+        process = await Process.start(
+            [NODE, str(main), "--port", str(port), *files], os.environ, output
+        )
 
         async def ready() -> dict[str, Any]:
             if process.status is not None:
-                raise LabError(f"the stand-in ended with status {process.status}:\n{process.tail()}")
+                raise LabError(
+                    f"the stand-in ended with status {process.status}:\n{process.tail()}"
+                )
             first = output.read_text().partition("\n")
             return json.loads(first[0]) if first[1] else {}
 
@@ -45,7 +51,14 @@ class StandIn:
         except BaseException:
             await process.end()
             raise
-        return cls(process, directory, said["url"], said["admin"], said["root_key"], aiohttp.ClientSession())
+        return cls(
+            process,
+            directory,
+            said["url"],
+            said["admin"],
+            said["root_key"],
+            aiohttp.ClientSession(),
+        )
 
     async def close(self) -> None:
         """End it."""
@@ -79,7 +92,13 @@ class StandIn:
 
     async def send_text(self, session: str, sender: str, text: str) -> str:
         """A text from a phone to the session; the message's id."""
-        return str((await self.call("POST", "/send-text", {"session": session, "from": sender, "text": text}))["id"])
+        return str(
+            (
+                await self.call(
+                    "POST", "/send-text", {"session": session, "from": sender, "text": text}
+                )
+            )["id"]
+        )
 
     async def messages(self, session: str) -> list[dict[str, Any]]:
         """What came out of the session, decrypted as the recipient's phone."""
@@ -94,11 +113,14 @@ class StandIn:
         entries = (await self.call("GET", "/log?after=0"))["entries"]
         return int(entries[-1]["n"]) if entries else 0
 
-    async def log(self, *events: str, session: str | None = None, after: int = 0) -> list[dict[str, Any]]:
+    async def log(
+        self, *events: str, session: str | None = None, after: int = 0
+    ) -> list[dict[str, Any]]:
         """The ground-truth log, or only these events of it."""
         entries = (await self.call("GET", f"/log?after={max(after, self.since)}"))["entries"]
         return [
             entry
             for entry in entries
-            if (not events or entry["event"] in events) and (session is None or entry.get("session") == session)
+            if (not events or entry["event"] in events)
+            and (session is None or entry.get("session") == session)
         ]

@@ -45,8 +45,11 @@ class Supervisor:
 
         async def ready() -> str:
             if process.status is not None:
-                raise LabError(f"the supervisor ended with status {process.status}:\n{process.tail()}")
-            said = re.search(r"ready on (http://[^\s\x1b\"]+)", output.read_text())  # in either form of the log
+                raise LabError(
+                    f"the supervisor ended with status {process.status}:\n{process.tail()}"
+                )
+            # in either form of the log
+            said = re.search(r"ready on (http://[^\s\x1b\"]+)", output.read_text())
             return said[1] if said else ""
 
         self.api = await eventually(ready, what="the supervisor")
@@ -54,8 +57,14 @@ class Supervisor:
 
     def environment(self) -> dict[str, str]:
         """Its whole environment: ours without its settings, and the settings given."""
-        inherited = {name: value for name, value in os.environ.items() if not name.startswith("WHATSAPP_")}
-        own = {"WHATSAPP_DATA_DIR": str(self.directory), "WHATSAPP_API_PORT": "0", "WHATSAPP_LOG_FORMAT": "json"}
+        inherited = {
+            name: value for name, value in os.environ.items() if not name.startswith("WHATSAPP_")
+        }
+        own = {
+            "WHATSAPP_DATA_DIR": str(self.directory),
+            "WHATSAPP_API_PORT": "0",
+            "WHATSAPP_LOG_FORMAT": "json",
+        }
         return inherited | own | dict(self.settings)
 
     async def stop(self) -> int:
@@ -70,22 +79,32 @@ class Supervisor:
         await self.process.wait()
 
     async def close(self) -> None:
-        """Stop it if it lives, and let go of it. Workers that would wait for another (of one that was killed, or detaches) end, too."""
+        """Stop it if it lives, and let go of it.
+
+        Workers that would wait for another (of one that was killed, or detaches) end, too.
+        """
         await self._http.close()
         if self.process is None:
             return
         if self.process.status is None:
             await self.stop()
-        if self.process.status == -signal.SIGKILL or self.settings.get("WHATSAPP_SHUTDOWN") == "detach":
+        if (
+            self.process.status == -signal.SIGKILL
+            or self.settings.get("WHATSAPP_SHUTDOWN") == "detach"
+        ):
             for worker in self.worker_processes():
                 with suppress(psutil.NoSuchProcess):
                     worker.kill()
 
-    async def call(self, method: str, path: str, body: Any = None, **options: Any) -> tuple[int, Any]:
+    async def call(
+        self, method: str, path: str, body: Any = None, **options: Any
+    ) -> tuple[int, Any]:
         """A call of the API: status and JSON (or text)."""
         async with self._http.request(method, self.api + path, json=body, **options) as response:
             kind = response.content_type
-            return response.status, await (response.json() if kind == "application/json" else response.text())
+            return response.status, await (
+                response.json() if kind == "application/json" else response.text()
+            )
 
     async def get(self, path: str) -> Any:
         """GET that has to succeed. Raises LabError."""
@@ -118,7 +137,11 @@ class Supervisor:
     async def events(self, kind: str, session: str | None = None, after: int = 0) -> list[Any]:
         """Events of a kind."""
         found = (await self.get(f"/events?after={after}"))["events"]
-        return [event for event in found if event["type"] == kind and (session is None or event["session"] == session)]
+        return [
+            event
+            for event in found
+            if event["type"] == kind and (session is None or event["session"] == session)
+        ]
 
     async def every_event(self, kind: str, after: int = 0) -> list[Any]:
         """All events of a kind, read page by page."""
@@ -130,7 +153,9 @@ class Supervisor:
 
     async def workers(self) -> dict[str, int]:
         """The sessions' workers: their pids."""
-        return {worker["session"]: worker["pid"] for worker in (await self.get("/workers"))["workers"]}
+        return {
+            worker["session"]: worker["pid"] for worker in (await self.get("/workers"))["workers"]
+        }
 
     def worker_processes(self) -> list[psutil.Process]:
         """All that runs in the data directory, whoever started it: workers and warm spares."""
@@ -140,13 +165,18 @@ class Supervisor:
         """What its log says of this action, since its last start."""
         assert self.process is not None, "it was started"
         lines = self.process.output.read_bytes().splitlines()
-        entries = [msgspec.json.decode(line) for line in lines if line.startswith(b"{") and line.endswith(b"}")]
+        entries = [
+            msgspec.json.decode(line)
+            for line in lines
+            if line.startswith(b"{") and line.endswith(b"}")
+        ]
         return [entry for entry in entries if entry.get("action") == action]
 
     async def last_event(self, *sessions: str) -> int:
         """The newest event's number, once the events of what these sessions show are in the log.
 
-        A state is shown at once, its event only when it is durable; to count what comes after, one has to wait for it.
+        A state is shown at once, its event only when it is durable; to count what comes after, one
+        has to wait for it.
         """
         for session in sessions:
             since = (await self.reconnection(session))["since"]
@@ -172,13 +202,21 @@ def _tells_of(since: str, events: list[Any]) -> bool:
 
 
 async def pair(
-    supervisor: Supervisor, standin: StandIn, *sessions: str, proxies: Mapping[str, str] = MappingProxyType({})
+    supervisor: Supervisor,
+    standin: StandIn,
+    *sessions: str,
+    proxies: Mapping[str, str] = MappingProxyType({}),
 ) -> None:
-    """Create the sessions, play their phones, and see them open. `proxies`: URLs, of those that have one."""
+    """Create the sessions, play their phones, and see them open.
+
+    `proxies`: URLs, of those that have one.
+    """
     for session in sessions:
         await supervisor.must("POST", "/sessions", {"id": session, "proxy": proxies.get(session)})
     for session in sessions:
         await supervisor.wait_state(session, "qr", seconds=60)
-        await standin.scan((await supervisor.get(f"/sessions/{session}/qr"))["qr"], name=f"Loja {session}")
+        await standin.scan(
+            (await supervisor.get(f"/sessions/{session}/qr"))["qr"], name=f"Loja {session}"
+        )
     for session in sessions:
         await supervisor.wait_state(session, "open", seconds=60)

@@ -33,7 +33,10 @@ class Traffic:
         return self
 
     async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
     ) -> None:
         """Dry it up. Raises what went wrong meanwhile."""
         self._stopped.set()
@@ -54,19 +57,27 @@ class Traffic:
         self.sent[await self._standin.send_text(session, SENDER, text)] = text
 
     async def arrived(self, supervisor: Supervisor, seconds: float = 60.0) -> list[Any]:
-        """Wait until all that was sent is in the event log; what is there of it, in the log's order. Raises LabError."""
+        """Wait until all that was sent is in the event log; what is there of it, in the log's
+        order. Raises LabError.
+        """
         found: list[Any] = []
         last = 0
 
         async def missing() -> list[str]:
             nonlocal last
             while page := (await supervisor.get(f"/events?after={last}"))["events"]:
-                found.extend(event for event in page if event["type"] == "message" and event["data"]["id"] in self.sent)
+                found.extend(
+                    event
+                    for event in page
+                    if event["type"] == "message" and event["data"]["id"] in self.sent
+                )
                 last = page[-1]["n"]
             seen = {event["data"]["id"] for event in found}
             return [text for identifier, text in self.sent.items() if identifier not in seen]
 
-        await eventually(missing, lambda texts: not texts, seconds, f"every one of {len(self.sent)} texts")
+        await eventually(
+            missing, lambda texts: not texts, seconds, f"every one of {len(self.sent)} texts"
+        )
         await asyncio.sleep(AFTERMATH_SECONDS)
         await missing()
         return found
@@ -74,7 +85,11 @@ class Traffic:
 
 def doubled(events: Collection[Any]) -> list[str]:
     """The ids that are there more than once."""
-    return [identifier for identifier, count in Counter(event["data"]["id"] for event in events).items() if count > 1]
+    return [
+        identifier
+        for identifier, count in Counter(event["data"]["id"] for event in events).items()
+        if count > 1
+    ]
 
 
 def out_of_order(events: Collection[Any]) -> list[tuple[int, int]]:

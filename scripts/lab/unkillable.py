@@ -1,8 +1,11 @@
-"""Make a process that SIGKILL does not end, as one that hangs in the kernel: `python -m scripts.lab.unkillable PID`, until stdin closes.
+"""Make a process that SIGKILL does not end, as one that hangs in the kernel: `python -m
+scripts.lab.unkillable PID`, until stdin closes.
 
-It is traced with PTRACE_O_TRACEEXIT: killed, it stops at its very end and stays there, with all that it has, for as long as its tracer
-lives. Its pidfd does not become readable and nobody can reap it, as with a process in uninterruptible sleep (a disk that does not answer,
-a frozen cgroup of version 1), which cannot be had without a kernel's help. Needs the right to trace it: root, or CAP_SYS_PTRACE.
+It is traced with PTRACE_O_TRACEEXIT: killed, it stops at its very end and stays there, with all
+that it has, for as long as its tracer lives. Its pidfd does not become readable and nobody can reap
+it, as with a process in uninterruptible sleep (a disk that does not answer, a frozen cgroup of
+version 1), which cannot be had without a kernel's help. Needs the right to trace it: root, or
+CAP_SYS_PTRACE.
 """
 
 import asyncio
@@ -22,7 +25,9 @@ ROOT: Final = Path(__file__).parents[2]
 
 @asynccontextmanager
 async def unkillable(pid: int) -> AsyncIterator[None]:
-    """While the block runs, the process cannot be ended; afterwards a signal that it was sent takes effect. Raises PermissionError."""
+    """While the block runs, the process cannot be ended; afterwards a signal that it was sent takes
+    effect. Raises PermissionError.
+    """
     tracer = await asyncio.create_subprocess_exec(
         sys.executable,
         "-m",

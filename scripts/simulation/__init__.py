@@ -1,4 +1,5 @@
-"""The fleet in simulated time: real policy, breaker, gate, outage detector and actors; workers, store and WhatsApp are played.
+"""The fleet in simulated time: real policy, breaker, gate, outage detector and actors; workers,
+store and WhatsApp are played.
 
 clock        an event loop that does not wait, and a wall clock in step with it
 server       WhatsApp: what it says to whom, and what it has seen

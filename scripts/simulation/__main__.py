@@ -1,4 +1,5 @@
-"""`make simulate`: stories of a seed, played on all cores, until so many session-hours have passed; the first that fails is shrunk and printed.
+"""`make simulate`: stories of a seed, played on all cores, until so many session-hours have passed;
+the first that fails is shrunk and printed.
 
 `--story FILE` replays one that was printed.
 """
@@ -21,19 +22,28 @@ HOURS: Final = 72.0
 FAULTS_PER_HOUR: Final = 0.2
 SMALL: Final = (1, 2, 4)
 SMALL_FAULTS_PER_HOUR: Final = 0.5
-"""So few that most are over before the next begins: what is promised of an outage is judged only where nothing else is wrong."""
+"""So few that most are over before the next begins: what is promised of an outage is judged only
+where nothing else is wrong.
+"""
 SESSION_HOURS: Final = 1_000_000
 SHRINK_SECONDS: Final = 120.0
 
 
 def stories(seed: int, session_hours: float, sessions: int, hours: float) -> list[Story]:
-    """So many stories as make up the session-hours: seed, seed + 1 ..., some with many sessions, some with few."""
+    """So many stories as make up the session-hours: seed, seed + 1 ..., some with many sessions,
+    some with few.
+    """
     made: list[Story] = []
     while sum(story.sessions * story.hours for story in made) < session_hours:
         number = seed + len(made)
         few = number % 4 == 3
         made.append(
-            invent(number, max(20, sessions // 20) if few else sessions, hours, FAULTS_PER_HOUR * (4 if few else 1))
+            invent(
+                number,
+                max(20, sessions // 20) if few else sessions,
+                hours,
+                FAULTS_PER_HOUR * (4 if few else 1),
+            )
         )
     return [*made, *small_stories(seed, max(6, len(made)))]
 
@@ -41,7 +51,8 @@ def stories(seed: int, session_hours: float, sessions: int, hours: float) -> lis
 def small_stories(seed: int, count: int) -> list[Story]:
     """Of fleets of one, two and four: most people begin with one number."""
     return [
-        invent(number, SMALL[number % len(SMALL)], HOURS, SMALL_FAULTS_PER_HOUR) for number in range(seed, seed + count)
+        invent(number, SMALL[number % len(SMALL)], HOURS, SMALL_FAULTS_PER_HOUR)
+        for number in range(seed, seed + count)
     ]
 
 
@@ -54,7 +65,10 @@ def play_all(of: Iterable[Story], processes: int) -> Iterator[Outcome]:
 def told(outcome: Outcome, command: str) -> str:
     """A failing story in words, and how to see it again."""
     story = outcome.story
-    lines = [f"BROKEN (seed {story.seed}, {story.sessions} sessions, {story.hours:g} h): {outcome.broken}"]
+    lines = [
+        f"BROKEN (seed {story.seed}, {story.sessions} sessions, {story.hours:g} h):"
+        f" {outcome.broken}"
+    ]
     lines += [f"  {fault.words()}" for fault in story.faults]
     return "\n".join([*lines, f"Again: {command}"])
 
@@ -76,9 +90,9 @@ def simulate(of: list[Story], processes: int) -> int:
     for outcome in play_all(of, processes):
         outcomes.append(outcome)
         print(
-            f"seed {outcome.story.seed}: {outcome.story.sessions} sessions, {outcome.story.hours:g} h, "
-            f"{len(outcome.story.faults)} faults: {outcome.steps} events, {outcome.logins} logins, "
-            f"{outcome.cpu_seconds:.1f} s; {'BROKEN' if outcome.broken else 'holds'}",
+            f"seed {outcome.story.seed}: {outcome.story.sessions} sessions, {outcome.story.hours:g}"
+            f" h, {len(outcome.story.faults)} faults: {outcome.steps} events, {outcome.logins}"
+            f" logins, {outcome.cpu_seconds:.1f} s; {'BROKEN' if outcome.broken else 'holds'}",
             flush=True,
         )
         if outcome.broken:
@@ -87,15 +101,18 @@ def simulate(of: list[Story], processes: int) -> int:
     took = time.monotonic() - began
     hours, steps = sum(o.session_hours for o in outcomes), sum(o.steps for o in outcomes)
     print(
-        f"All invariants held over {hours:,.0f} session-hours in {len(outcomes)} stories: {steps:,} events of sessions, "
-        f"{sum(o.logins for o in outcomes):,} logins, {took:.0f} s on {processes} cores, {steps / took:,.0f} events/s."
+        f"All invariants held over {hours:,.0f} session-hours in {len(outcomes)} stories: {steps:,}"
+        f" events of sessions, {sum(o.logins for o in outcomes):,} logins, {took:.0f} s on"
+        f" {processes} cores, {steps / took:,.0f} events/s."
     )
     return 0
 
 
 def main() -> int:
     """Entry of `make simulate`."""
-    parser = argparse.ArgumentParser(prog="python -m scripts.simulation", description="The fleet in simulated time.")
+    parser = argparse.ArgumentParser(
+        prog="python -m scripts.simulation", description="The fleet in simulated time."
+    )
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--session-hours", type=float, default=SESSION_HOURS)
     parser.add_argument("--sessions", type=int, default=SESSIONS)
@@ -105,9 +122,13 @@ def main() -> int:
     given = parser.parse_args()
     if given.story is not None:
         outcome = run_story(Story.from_json(given.story.read_text()))
-        print(told(outcome, f"make simulate STORY={given.story}") if outcome.broken else "It holds.")
+        print(
+            told(outcome, f"make simulate STORY={given.story}") if outcome.broken else "It holds."
+        )
         return int(outcome.broken is not None)
-    return simulate(stories(given.seed, given.session_hours, given.sessions, given.hours), given.processes)
+    return simulate(
+        stories(given.seed, given.session_hours, given.sessions, given.hours), given.processes
+    )
 
 
 if __name__ == "__main__":

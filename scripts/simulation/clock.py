@@ -1,4 +1,7 @@
-"""An event loop whose clock jumps to the next timer, and a wall clock that keeps step with it. Nothing here waits or listens."""
+"""An event loop whose clock jumps to the next timer, and a wall clock that keeps step with it.
+
+Nothing here waits or listens.
+"""
 
 import asyncio
 import contextlib
@@ -50,7 +53,9 @@ class _Skipping(selectors.BaseSelector):
 
 
 class SimulatedLoop(asyncio.SelectorEventLoop):
-    """An event loop in simulated time: a sleep takes no time, and all that is due at one moment runs in its order."""
+    """An event loop in simulated time: a sleep takes no time, and all that is due at one moment
+    runs in its order.
+    """
 
     def __init__(self) -> None:
         self._clock = _Skipping()
@@ -62,7 +67,10 @@ class SimulatedLoop(asyncio.SelectorEventLoop):
 
 
 def simulate(work: Coroutine[Any, Any, T]) -> T:
-    """Run it to its end in simulated time. Raises Stillness if it never ends. What it has begun ends with it."""
+    """Run it to its end in simulated time.
+
+    Raises Stillness if it never ends. What it has begun ends with it.
+    """
     loop = SimulatedLoop()
     with _wall_clock_in_step(), _silence():
         try:
@@ -82,7 +90,9 @@ def _end_all(loop: SimulatedLoop) -> None:
 
 @contextlib.contextmanager
 def _wall_clock_in_step() -> Iterator[None]:
-    """What `sessions` and `supervisor` take for wall-clock time ages with the loop's clock; only so is a run the same every time."""
+    """What `sessions` and `supervisor` take for wall-clock time ages with the loop's clock; only so
+    is a run the same every time.
+    """
     clock = fake_time()
     modules = [
         module

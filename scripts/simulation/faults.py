@@ -1,4 +1,6 @@
-"""What may go wrong: a grammar of faults, stories made of them by a seed, and how each fault is carried out."""
+"""What may go wrong: a grammar of faults, stories made of them by a seed, and how each fault is
+carried out.
+"""
 
 import asyncio
 import json
@@ -21,12 +23,16 @@ QUIET_END_SECONDS: Final = 4 * HOUR
 """A story ends with so long a calm: longer than any wait, so that everybody must be back."""
 
 AFTERMATH_SECONDS: Final = 60.0
-"""So long after its end a fault may still do something: a socket that is noticed to be dead, a session that is dropped again."""
+"""So long after its end a fault may still do something: a socket that is noticed to be dead, a
+session that is dropped again.
+"""
 
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """A fault: `kind` of KINDS, when it begins and how long it lasts (seconds), which share of the sessions it hits; `salt` chooses them."""
+    """A fault: `kind` of KINDS, when it begins and how long it lasts (seconds), which share of the
+    sessions it hits; `salt` chooses them.
+    """
 
     kind: str
     at: float
@@ -38,7 +44,9 @@ class Fault:
         """In a sentence."""
         hours, rest = divmod(self.at, HOUR)
         where = f"{self.share:.0%} of the sessions" if self.share < 1 else "everybody"
-        return f"{hours:4.0f} h {rest / 60:04.1f} min: {self.kind} of {where} for {self.seconds:.1f} s"
+        return (
+            f"{hours:4.0f} h {rest / 60:04.1f} min: {self.kind} of {where} for {self.seconds:.1f} s"
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +66,12 @@ class Story:
     def from_json(cls, text: str) -> "Story":
         """See as_json."""
         data = json.loads(text)
-        return cls(data["seed"], data["sessions"], data["hours"], tuple(Fault(**fault) for fault in data["faults"]))
+        return cls(
+            data["seed"],
+            data["sessions"],
+            data["hours"],
+            tuple(Fault(**fault) for fault in data["faults"]),
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +86,10 @@ class Kind:
 
 @dataclass(frozen=True, slots=True)
 class Stage:
-    """What faults are done to. `pardoned`: told of each session that an operator takes care of, and with which command."""
+    """What faults are done to.
+
+    `pardoned`: told of each session that an operator takes care of, and with which command.
+    """
 
     server: Server
     fleet: SimulatedFleet
@@ -87,7 +103,11 @@ class Stage:
 
     def chosen(self, fault: Fault) -> list[str]:
         """Whom it hits. A fleet made smaller keeps the sessions that it has left."""
-        return [name for name in self.egress_of if random.Random(f"{fault.salt} {name}").random() < fault.share]
+        return [
+            name
+            for name in self.egress_of
+            if random.Random(f"{fault.salt} {name}").random() < fault.share
+        ]
 
 
 def invent(seed: int, sessions: int, hours: float, per_hour: float) -> Story:
@@ -101,10 +121,20 @@ def invent(seed: int, sessions: int, hours: float, per_hour: float) -> Story:
         kind = KINDS[name]
         at, seconds = dice.uniform(120, last), _log_uniform(dice, *kind.seconds)
         faults.append(
-            Fault(name, round(at, 3), round(seconds, 3), round(dice.uniform(*kind.share), 4), dice.randrange(1 << 30))
+            Fault(
+                name,
+                round(at, 3),
+                round(seconds, 3),
+                round(dice.uniform(*kind.share), 4),
+                dice.randrange(1 << 30),
+            )
         )
         if dice.random() < 0.5:  # the second fault comes while the first one is being mended
-            near = replace(faults[-1], kind=dice.choices(kinds, weights)[0], at=round(at + dice.uniform(0, 90), 3))
+            near = replace(
+                faults[-1],
+                kind=dice.choices(kinds, weights)[0],
+                at=round(at + dice.uniform(0, 90), 3),
+            )
             faults.append(_within(near, dice))
     return Story(seed, sessions, hours, tuple(sorted(faults, key=lambda fault: fault.at)))
 
@@ -138,7 +168,7 @@ def _log_uniform(dice: random.Random, low: float, high: float) -> float:
     return low if low == high else float(low * (high / low) ** dice.random())
 
 
-# --- the network ----------------------------------------------------------------------------------------------------------------
+# --- the network ----------------------------------------------------------------------------------
 
 
 async def _front(stage: Stage, fault: Fault, front: Front) -> None:
@@ -164,7 +194,10 @@ async def _outage_blackholed(stage: Stage, fault: Fault) -> None:
 
 
 def _closed_way(weather: Weather) -> Callable[[Stage, Fault], Awaitable[None]]:
-    """Who is open may stay so: a resolver that is away, or a door that is shut, ends no connection. Some close meanwhile all the same."""
+    """Who is open may stay so: a resolver that is away, or a door that is shut, ends no connection.
+
+    Some close meanwhile all the same.
+    """
 
     async def act(stage: Stage, fault: Fault) -> None:
         stage.server.drop(stage.chosen(fault), R.CONNECTION_LOST, NOTICED_SECONDS)
@@ -189,11 +222,13 @@ async def _unreachable(stage: Stage, fault: Fault) -> None:
     await _front(stage, fault, Front(Weather.BLACKHOLED, sessions=frozenset(stage.chosen(fault))))
 
 
-# --- the server -----------------------------------------------------------------------------------------------------------------
+# --- the server -----------------------------------------------------------------------------------
 
 
 async def _sick(stage: Stage, fault: Fault) -> None:
-    """WhatsApp lets a few sessions in as far as their login, and then hangs up on them: their own matter, since the way is open."""
+    """WhatsApp lets a few sessions in as far as their login, and then hangs up on them: their own
+    matter, since the way is open.
+    """
     chosen = stage.chosen(fault)
     stage.server.drop(chosen, R.CONNECTION_CLOSED, RESET_SECONDS)
     await _front(stage, fault, Front(Weather.TURNED_AWAY, R.CONNECTION_CLOSED, frozenset(chosen)))
@@ -225,7 +260,9 @@ def _condemns(reason: R) -> Callable[[Stage, Fault], Awaitable[None]]:
     async def act(stage: Stage, fault: Fault) -> None:
         chosen = stage.chosen(fault)
         for session in chosen:
-            stage.server.condemn(session, reason, {"expire": "3600"} if reason is R.TEMPORARILY_BANNED else None)
+            stage.server.condemn(
+                session, reason, {"expire": "3600"} if reason is R.TEMPORARILY_BANNED else None
+            )
         await asyncio.sleep(fault.seconds)
         for session in chosen:
             stage.server.said.pop(session, None)
@@ -234,7 +271,7 @@ def _condemns(reason: R) -> Callable[[Stage, Fault], Awaitable[None]]:
     return act
 
 
-# --- our own side ---------------------------------------------------------------------------------------------------------------
+# --- our own side ---------------------------------------------------------------------------------
 
 
 async def _crash(stage: Stage, fault: Fault) -> None:
@@ -281,7 +318,7 @@ async def _restart(stage: Stage, fault: Fault, end: Callable[[], Awaitable[None]
         await stage.fleet.begin()
 
 
-# --- operators ------------------------------------------------------------------------------------------------------------------
+# --- operators ------------------------------------------------------------------------------------
 
 
 async def _operator(stage: Stage, fault: Fault) -> None:
@@ -300,7 +337,8 @@ async def _mended(stage: Stage, session: str) -> None:
     while not stage.fleet.alive:  # noqa: ASYNC110 - a supervisor that comes is no event here
         await asyncio.sleep(30.0)
     stage.pardoned(session, Command.START)
-    stage.fleet.store.auth.setdefault((session, "creds", "creds"), CREDS)  # archived with a logout: it is paired again
+    # archived with a logout: it is paired again
+    stage.fleet.store.auth.setdefault((session, "creds", "creds"), CREDS)
     await stage.fleet.ask(session, Command.START)
 
 
@@ -335,4 +373,8 @@ KINDS: Final[Mapping[str, Kind]] = {
     "machine restarts": Kind(1, (5, 300), (1, 1), _machine_dies),
     "operator": Kind(1, (1, 3600), (0.005, 0.02), _operator),
 }
-"""The grammar. Waves of the server last minutes to hours, as PEERS' threads tell of them; shares of single sessions are small, of waves any."""
+"""The grammar.
+
+Waves of the server last minutes to hours, as PEERS' threads tell of them; shares of single sessions
+are small, of waves any.
+"""

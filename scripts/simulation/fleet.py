@@ -1,4 +1,6 @@
-"""A supervisor's life in simulated time: real gate and real actors over played workers, store and server; left, killed, begun again."""
+"""A supervisor's life in simulated time: real gate and real actors over played workers, store and
+server; left, killed, begun again.
+"""
 
 import asyncio
 import random
@@ -25,7 +27,9 @@ from supervisor.gate.gate import Gate, GateConfig
 from tests.fakes import CREDS, FakeStore
 
 NEVER_SECONDS: Final = 1e9
-"""Probes would be most of what happens; here the faults say when a socket is found dead (sessions/lifecycle/health.py has its own tests)."""
+"""Probes would be most of what happens; here the faults say when a socket is found dead
+(sessions/lifecycle/health.py has its own tests).
+"""
 CALLS_SECONDS: Final = (0.05, 0.5)
 """Within so long a worker that has lived on calls the new supervisor (it looks every 0.25 s)."""
 STORY: Final = "story"
@@ -120,7 +124,9 @@ class Parts:
 
     gate: type[EgressGate] = EgressGate
     actor: type[WatchedActor] = WatchedActor
-    gate_config: GateConfig = field(default_factory=lambda: GateConfig(egress_rate_per_second=3.0, egress_burst=6))
+    gate_config: GateConfig = field(
+        default_factory=lambda: GateConfig(egress_rate_per_second=3.0, egress_burst=6)
+    )
     config: SessionConfig = CONFIG
     looks: bool = True
     """Whether it looks if WhatsApp can be reached (supervisor/gate/reachability.py)."""
@@ -154,7 +160,12 @@ class SimulatedFleet:
     """Sessions, their workers and their supervisor, if it lives just now."""
 
     def __init__(
-        self, sessions: Mapping[str, str], server: Server, dice: random.Random, observer: Observer, parts: Parts
+        self,
+        sessions: Mapping[str, str],
+        server: Server,
+        dice: random.Random,
+        observer: Observer,
+        parts: Parts,
     ) -> None:
         """`sessions`: each one's egress."""
         self.store = SimulatedStore()
@@ -177,7 +188,7 @@ class SimulatedFleet:
             await self.store.create_session(SessionId(session), wanted=True)
             self.store.auth[session, "creds", "creds"] = CREDS
 
-    # --- the supervisor's life ---------------------------------------------------------------------------------------------------
+    # --- the supervisor's life --------------------------------------------------------------------
 
     async def begin(self) -> None:
         """A supervisor starts, and takes up what is there."""
@@ -214,7 +225,7 @@ class SimulatedFleet:
         for worker in self.workers.alive:
             worker.end(Exit(signal=9))
 
-    # --- operators ---------------------------------------------------------------------------------------------------------------
+    # --- operators --------------------------------------------------------------------------------
 
     async def ask(self, session: str, command: Command) -> bool:
         """An operator asks; whether it was done."""
@@ -226,7 +237,7 @@ class SimulatedFleet:
             return False
         return True
 
-    # --- inside ------------------------------------------------------------------------------------------------------------------
+    # --- inside -----------------------------------------------------------------------------------
 
     def _forget(self) -> None:
         self.workers.returning.clear()
@@ -241,7 +252,9 @@ class SimulatedFleet:
 
     def _surroundings(self) -> Surroundings:
         prober = self._server if self._parts.looks else None
-        gate = self._parts.gate(self._parts.gate_config, self._dice, publish=self._publish, prober=prober)
+        gate = self._parts.gate(
+            self._parts.gate_config, self._dice, publish=self._publish, prober=prober
+        )
         gate.egress_of = self._egress_of
         gate.on_excused = self._excuse
         self.gate = gate
@@ -271,6 +284,8 @@ class SimulatedFleet:
         return reply
 
 
-def _deliver(session: SessionId, kind: str, data: Mapping[str, Any], origin: Origin) -> "asyncio.Future[bool]":
+def _deliver(
+    session: SessionId, kind: str, data: Mapping[str, Any], origin: Origin
+) -> "asyncio.Future[bool]":
     """No messages are played here."""
     raise NotImplementedError

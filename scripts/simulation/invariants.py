@@ -1,4 +1,7 @@
-"""What must hold after every step, whatever goes wrong. Where it can, it is judged by books of its own, not by the program's."""
+"""What must hold after every step, whatever goes wrong.
+
+Where it can, it is judged by books of its own, not by the program's.
+"""
 
 import asyncio
 from collections import Counter, deque
@@ -34,12 +37,16 @@ LOGINS_IN_AN_HOUR: Final = 60
 CANARY_APART_SECONDS: Final = {True: 0.75, False: 200.0}
 """The least between two canaries: of an outage, and of a 405."""
 CANARY_OVERDUE_SECONDS: Final = {True: 120.0, False: 2300.0}
-"""The most while somebody waits: the slowest pace with its jitter, and the deadline of the one before."""
+"""The most while somebody waits: the slowest pace with its jitter, and the deadline of the one
+before.
+"""
 BREAKER_SECONDS: Final = 600.0
 BREAKER_THRESHOLD: Final = 5
 REPLACED_SECONDS: Final = 30.0
 REPLACED_LOGINS: Final = 2
-"""After an eviction: so many tries until the session has been stably open again, or an operator has looked."""
+"""After an eviction: so many tries until the session has been stably open again, or an operator has
+looked.
+"""
 
 COUNTS: Final[Mapping[R, int]] = {
     R.CONNECTION_CLOSED: 1,
@@ -60,7 +67,9 @@ COUNTS: Final[Mapping[R, int]] = {
 }
 """What a close costs, as the design says it: not read from the program's table."""
 BACK_SECONDS: Final = 20.0
-"""After an outage's end the first session is open within so long, whatever the size of the fleet."""
+"""After an outage's end the first session is open within so long, whatever the size of the
+fleet.
+"""
 STABLE_SECONDS: Final = 60.0
 LOGINS_IN_AN_OUTAGE: Final = 3
 """Of one session, while nobody can come through."""
@@ -98,7 +107,9 @@ class Books:
 
 @dataclass(slots=True, eq=False)
 class Shut:
-    """A front that lets nobody through, over sessions that had all been stably open, and nothing else wrong: what becomes of them."""
+    """A front that lets nobody through, over sessions that had all been stably open, and nothing
+    else wrong: what becomes of them.
+    """
 
     faults: int
     sessions: frozenset[str]
@@ -125,7 +136,9 @@ class Invariants:
         self._bucket = TokenBucket.full(config.rate_per_second, config.burst, 0.0)
         self._egress_buckets = {
             egress: TokenBucket.full(
-                config.egress_rate_per_second or config.rate_per_second, config.egress_burst or config.burst, 0.0
+                config.egress_rate_per_second or config.rate_per_second,
+                config.egress_burst or config.burst,
+                0.0,
             )
             for egress in set(sessions.values())
         }
@@ -138,7 +151,7 @@ class Invariants:
         self._canary: tuple[str, float] | None = None
         self._no_canary_since = 0.0
 
-    # --- told by the server ----------------------------------------------------------------------------------------------------
+    # --- told by the server -----------------------------------------------------------------------
 
     def on_server(self, what: str, client: Client) -> None:
         """A connect, a login, an open or a close, as the server sees it."""
@@ -164,11 +177,19 @@ class Invariants:
             case "open":
                 self._open_since[client.session] = self._now()
                 if books.trial:
-                    books.trial, books.breaker_until, books.failures = False, None, BREAKER_THRESHOLD - 1
+                    books.trial, books.breaker_until, books.failures = (
+                        False,
+                        None,
+                        BREAKER_THRESHOLD - 1,
+                    )
                 books.calm = (books.failures, books.breaker_until)
 
     def _one_owner(self, client: Client) -> None:
-        others = [worker.id for worker in self.fleet.workers.of(client.session) if worker.socket is not None]
+        others = [
+            worker.id
+            for worker in self.fleet.workers.of(client.session)
+            if worker.socket is not None
+        ]
         own = client.worker.id if isinstance(client, Login) else None
         if any(other != own for other in others):
             self._break(f"{client.session} has two sockets, of {own} and of {', '.join(others)}")
@@ -177,27 +198,43 @@ class Invariants:
 
     def _rate(self, client: Client) -> None:
         now = self._now()
-        for name, bucket in (("the fleet", self._bucket), (client.egress, self._egress_buckets[client.egress])):
+        for name, bucket in (
+            ("the fleet", self._bucket),
+            (client.egress, self._egress_buckets[client.egress]),
+        ):
             if bucket.available(now) < 1 - SLACK:
                 self._break(
-                    f"{client.session}: more logins than {bucket.rate:g}/s and a burst of {bucket.burst:g} of {name}"
+                    f"{client.session}: more logins than {bucket.rate:g}/s and a burst of"
+                    f" {bucket.burst:g} of {name}"
                 )
             bucket.take(now)
 
     def _parked_stays_parked(self, session: str, books: Books) -> None:
-        if books.parked_until is not None and self._now() < books.parked_until - SLACK and not books.pardoned:
+        if (
+            books.parked_until is not None
+            and self._now() < books.parked_until - SLACK
+            and not books.pardoned
+        ):
             self._break(f"{session} is parked, and tries")
         if books.told_for_good and not books.pardoned:
-            self._break(f"{session} was told that it is unlinked, locked or banned, and tries again")
+            self._break(
+                f"{session} was told that it is unlinked, locked or banned, and tries again"
+            )
         books.parked_until = None
 
     def _breaker_lets_one_through(self, session: str, books: Books) -> None:
         if books.breaker_until is None:
             return
         if books.trial and not books.pardoned:
-            self._break(f"{session}: the breaker lets a second trial through before the first has an outcome")
+            self._break(
+                f"{session}: the breaker lets a second trial through before the first has an"
+                " outcome"
+            )
         if self._now() < books.breaker_until - SLACK and not books.pardoned:
-            self._break(f"{session} tries although its breaker is open for {books.breaker_until - self._now():.1f} s")
+            self._break(
+                f"{session} tries although its breaker is open for"
+                f" {books.breaker_until - self._now():.1f} s"
+            )
         books.trial = True
 
     def _no_fight(self, session: str, books: Books) -> None:
@@ -206,7 +243,9 @@ class Invariants:
         if books.evictions > REPLACED_LOGINS:
             self._break(f"{session} was evicted {books.evictions} times in a row, and tries again")
         if self._now() - books.evicted_at < REPLACED_SECONDS - SLACK:
-            self._break(f"{session} tries {self._now() - books.evicted_at:.1f} s after it was evicted")
+            self._break(
+                f"{session} tries {self._now() - books.evicted_at:.1f} s after it was evicted"
+            )
 
     def _only_canaries(self, session: str, books: Books) -> None:
         if self._hold is None or books.pardoned or self._now() <= self._hold[1] + 2 * SLACK:
@@ -216,7 +255,8 @@ class Invariants:
             last, at = self._canary
             if now - at < CANARY_APART_SECONDS[outage]:
                 self._break(
-                    f"{session} tries {now - at:.2f} s after {last}, although the fleet is held: {self._hold[0]}"
+                    f"{session} tries {now - at:.2f} s after {last}, although the fleet is held:"
+                    f" {self._hold[0]}"
                 )
             if last == session and self._held(now) >= 5:
                 self._break(f"{session} is the canary twice in a row, although others wait")
@@ -225,15 +265,20 @@ class Invariants:
     def _not_hammered(self, session: str, books: Books) -> None:
         now = self._now()
         if self._hold is not None and len(self._books) >= SMALL:
-            return  # canaries have a pace of their own; where they are few, it is always the same ones
+            # canaries have a pace of their own; where they are few, it is always the same ones
+            return
         if len(books.logins) == LOGINS_IN_AN_HOUR and books.logins[0] > now - 3600:
-            self._break(f"{session} has logged in more than {LOGINS_IN_AN_HOUR} times within an hour")
+            self._break(
+                f"{session} has logged in more than {LOGINS_IN_AN_HOUR} times within an hour"
+            )
         books.logins.append(now)
 
-    # --- told by actors --------------------------------------------------------------------------------------------------------
+    # --- told by actors ---------------------------------------------------------------------------
 
     def begun(self, fleet: SimulatedFleet) -> None:
-        """A supervisor has taken the fleet up: what its predecessor had under way has no outcome any more, and no hold outlives it."""
+        """A supervisor has taken the fleet up: what its predecessor had under way has no outcome
+        any more, and no hold outlives it.
+        """
         for books in self._books.values():
             books.trial, books.state, books.since = False, S.STOPPED, self._now()
         self._hold = self._canary = None
@@ -249,13 +294,17 @@ class Invariants:
             books.evicted_at = now
         books.told_for_good = books.told_for_good or reason in FOR_GOOD
         wait = decision.wait_seconds
-        if decision.action is policy.Action.RETRY and not (wait is not None and 0 <= wait <= LONGEST_WAIT_SECONDS):
+        if decision.action is policy.Action.RETRY and not (
+            wait is not None and 0 <= wait <= LONGEST_WAIT_SECONDS
+        ):
             self._break(f"{session} waits {wait} s after {reason}: {decision.rule}")
 
     def _charge(self, books: Books, reason: R, decision: Decision, now: float) -> None:
         count = COUNTS.get(reason, 0)
         books.failures += count
-        if count and (books.trial or (books.failures >= BREAKER_THRESHOLD and books.breaker_until is None)):
+        if count and (
+            books.trial or (books.failures >= BREAKER_THRESHOLD and books.breaker_until is None)
+        ):
             books.breaker_until = now + BREAKER_SECONDS
         if reason is R.REPLACED and decision.action is policy.Action.PARK:
             books.breaker_until = now + BREAKER_SECONDS
@@ -279,7 +328,11 @@ class Invariants:
     def published(self, session: str | None, kind: str, data: Mapping[str, Any]) -> None:
         """Holds of the fleet begin and end."""
         if kind == "outage_begins" and data.get("scope") == "fleet":
-            self._hold, self._canary, self._no_canary_since = (str(data["reason"]), self._now()), None, self._now()
+            self._hold, self._canary, self._no_canary_since = (
+                (str(data["reason"]), self._now()),
+                None,
+                self._now(),
+            )
         elif kind == "outage_ends" and data.get("scope") == "fleet":
             self._hold = None
 
@@ -312,23 +365,29 @@ class Invariants:
                 longest = LONGEST_OUTDATED_WAIT_SECONDS if alone else LONGEST_WAIT_SECONDS
                 well = actor.has_step and due is not None and due <= now + longest
             case S.PARKED:
-                well = actor.reconnection().close_reason is not None and (due is None or actor.has_step)
+                well = actor.reconnection().close_reason is not None and (
+                    due is None or actor.has_step
+                )
             case _:
                 well = True
         if not well:
-            self._break(f"{actor.id} is forgotten: {actor.state}, next try {due}, a step under way: {actor.has_step}")
+            self._break(
+                f"{actor.id} is forgotten: {actor.state}, next try {due}, a step under way:"
+                f" {actor.has_step}"
+            )
 
     @staticmethod
     def _dying(actor: WatchedActor) -> bool:
         return actor.attempt is not None and actor.attempt.verdict is not None
 
-    # --- told by operators, and looked at from time to time -----------------------------------------------------------------------
+    # --- told by operators, and looked at from time to time ---------------------------------------
 
     def pardoned(self, session: str, command: Command) -> None:
         """An operator takes care of it."""
         books = self._books[session]
         books.pardoned = True
-        if command is not Command.RESET_BREAKER:  # that forgets failures, and nothing that the server has answered
+        if command is not Command.RESET_BREAKER:
+            # that forgets failures, and nothing that the server has answered
             books.evictions = 0
         if command is Command.START:
             books.parked_until, books.told_for_good = None, False
@@ -350,11 +409,19 @@ class Invariants:
                 shut.ended_at = self._now()
                 asyncio.get_running_loop().call_later(BACK_SECONDS, self._are_back, shut)
             return
-        if not self._calm_before or (front.weather is not Weather.BLACKHOLED and front.weather not in SHUT):
+        if not self._calm_before or (
+            front.weather is not Weather.BLACKHOLED and front.weather not in SHUT
+        ):
             return
-        under = frozenset(session for session in self._books if front.over(Passerby(session, self._egress_of[session])))
+        under = frozenset(
+            session
+            for session in self._books
+            if front.over(Passerby(session, self._egress_of[session]))
+        )
         now = self._now()
-        if self.fleet.alive and all(now - self._open_since.get(s, now) >= STABLE_SECONDS for s in self._books):
+        if self.fleet.alive and all(
+            now - self._open_since.get(s, now) >= STABLE_SECONDS for s in self._books
+        ):
             self._shut[front] = Shut(self._faults, under)
 
     def _are_back(self, shut: Shut) -> None:
@@ -363,16 +430,23 @@ class Invariants:
         down = sorted(shut.closed.keys() & shut.sessions)
         if down and not any(session in self.server.open for session in down):
             self._break(
-                f"{BACK_SECONDS:g} s after the end of an outage none of those whom it closed is open: {', '.join(down[:5])}"
+                f"{BACK_SECONDS:g} s after the end of an outage none of those whom it closed is"
+                f" open: {', '.join(down[:5])}"
             )
         for session in down:
             books = self._books[session]
-            # Whom it closed in its last moments, nobody can tell from one that was closed alone: a look finds the way open again.
+            # Whom it closed in its last moments, nobody can tell from one that was closed alone: a
+            # look finds the way open again.
             unseen = int(shut.ended_at - shut.closed[session] <= LOOK_SECONDS)
             if books.breaker_until is not None or books.failures > unseen:
-                self._break(f"{session}: an outage was charged to its breaker ({books.failures} failures)")
+                self._break(
+                    f"{session}: an outage was charged to its breaker ({books.failures} failures)"
+                )
             if shut.logins[session] > LOGINS_IN_AN_OUTAGE:
-                self._break(f"{session} has logged in {shut.logins[session]} times in an outage in which nobody could")
+                self._break(
+                    f"{session} has logged in {shut.logins[session]} times in an outage in which"
+                    " nobody could"
+                )
 
     def sweep(self) -> None:
         """Look at all sessions: nobody stays anywhere for ever."""
@@ -387,7 +461,10 @@ class Invariants:
             and self._held(now)
             and now - self._no_canary_since > CANARY_OVERDUE_SECONDS[self._is_outage]
         ):
-            self._break(f"the fleet is held, and no canary has tried for {now - self._no_canary_since:.0f} s")
+            self._break(
+                "the fleet is held, and no canary has tried for"
+                f" {now - self._no_canary_since:.0f} s"
+            )
 
     def _overdue(self, actor: WatchedActor, books: Books, now: float, calm: float) -> None:
         for_seconds = now - books.since
@@ -399,13 +476,18 @@ class Invariants:
             case S.WAITING if actor.due is None or actor.due < now - SLACK:
                 self._break(f"{actor.id} waits, but not for a time to come: {actor.due}")
             case S.HELD if min(calm, for_seconds) > CALM_UNTIL_NOBODY_IS_HELD_SECONDS:
-                self._break(f"{actor.id} is held for {for_seconds:.0f} s, {calm:.0f} of them without a cause")
+                self._break(
+                    f"{actor.id} is held for {for_seconds:.0f} s, {calm:.0f} of them without a"
+                    " cause"
+                )
             case S.OPEN:
                 self._open_at_the_server(actor, books, now)
             case S.PARKED | S.STOPPED:
                 return
             case _ if calm > CALM_UNTIL_ALL_ARE_BACK_SECONDS:
-                self._break(f"{actor.id} is {actor.state} although nothing has been wrong for {calm:.0f} s")
+                self._break(
+                    f"{actor.id} is {actor.state} although nothing has been wrong for {calm:.0f} s"
+                )
             case _:
                 return
 
@@ -416,7 +498,8 @@ class Invariants:
             books.lost_at = now
         elif now - books.lost_at > CONNECTING_SECONDS:
             self._break(
-                f"{actor.id} shows open, and the server has known nothing of it for {now - books.lost_at:.0f} s"
+                f"{actor.id} shows open, and the server has known nothing of it for"
+                f" {now - books.lost_at:.0f} s"
             )
 
     @property
@@ -425,7 +508,9 @@ class Invariants:
 
     def _held(self, now: float) -> int:
         """Sessions that have been held long enough to be the canary."""
-        return sum(books.state is S.HELD and now - books.since > 1 for books in self._books.values())
+        return sum(
+            books.state is S.HELD and now - books.since > 1 for books in self._books.values()
+        )
 
     def _break(self, what: str) -> None:
         if not self.broken.done():

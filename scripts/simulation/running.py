@@ -17,7 +17,11 @@ SWEEP_SECONDS: Final = 600.0
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What came of a story. `session_hours`: simulated time, summed over its sessions; `steps`: events that actors dealt with."""
+    """What came of a story.
+
+    `session_hours`: simulated time, summed over its sessions; `steps`: events that actors dealt
+    with.
+    """
 
     story: Story
     broken: str | None
@@ -34,7 +38,9 @@ def run_story(story: Story, parts: Parts | None = None) -> Outcome:
         broken, hours, steps, logins = simulate(_play(story, parts or Parts()))
     except Stillness:
         broken, hours, steps, logins = "nothing can happen any more", 0.0, 0, 0
-    return Outcome(story, broken, hours * story.sessions, steps, logins, time.process_time() - began)
+    return Outcome(
+        story, broken, hours * story.sessions, steps, logins, time.process_time() - began
+    )
 
 
 def names(sessions: int) -> dict[str, str]:
@@ -51,7 +57,13 @@ async def _play(story: Story, parts: Parts) -> tuple[str | None, float, int, int
     await fleet.pair()
     await fleet.begin()
     stage = Stage(
-        server, fleet, egress_of, random.Random(f"faults {story.seed}"), watch.pardoned, watch.disturbed, watch.weather
+        server,
+        fleet,
+        egress_of,
+        random.Random(f"faults {story.seed}"),
+        watch.pardoned,
+        watch.disturbed,
+        watch.weather,
     )
     task = asyncio.current_task()
     assert task is not None, "this runs in one"

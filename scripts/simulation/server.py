@@ -1,8 +1,8 @@
 """WhatsApp, played: what it says to whom, what it has seen, and the network between.
 
-A *front* is a stretch of bad weather over some sessions: while it lasts, it decides what becomes of their connects, logins and open
-sockets. Round trips are drawn from ranges that are plausible on the Internet; nobody has measured them for us, and they are the same
-for everybody who is compared.
+A *front* is a stretch of bad weather over some sessions: while it lasts, it decides what becomes of
+their connects, logins and open sockets. Round trips are drawn from ranges that are plausible on the
+Internet; nobody has measured them for us, and they are the same for everybody who is compared.
 """
 
 import asyncio
@@ -21,7 +21,9 @@ REACH_SECONDS: Final = (0.05, 0.2)
 ANSWER_SECONDS: Final = (0.1, 0.3)
 """From the login to its answer."""
 SYN_SECONDS: Final = (1.0, 3.0, 7.0, 15.0)
-"""When a connect that nobody answers is tried again by the kernel (Linux: tcp_syn_retries, doubling from 1 s)."""
+"""When a connect that nobody answers is tried again by the kernel (Linux: tcp_syn_retries, doubling
+from 1 s).
+"""
 HANDSHAKE_SECONDS: Final = 20.0
 """And when a client gives it up: Baileys' connectTimeoutMs, whatsmeow's too."""
 REFUSED_SECONDS: Final = (0.15, 0.35)
@@ -29,11 +31,15 @@ REFUSED_SECONDS: Final = (0.15, 0.35)
 SLOW_REACH_SECONDS: Final = (0.5, 6.0)
 SLOW_ANSWER_SECONDS: Final = (1.0, 40.0)
 NOTICED_SECONDS: Final = (5.0, 35.0)
-"""Until an open socket that died without a word is noticed: wasup's probe interval and deadline (plain Baileys takes 60 to 90 s)."""
+"""Until an open socket that died without a word is noticed: wasup's probe interval and deadline
+(plain Baileys takes 60 to 90 s).
+"""
 RESET_SECONDS: Final = (0.0, 2.0)
 """The sockets of a network that fails loudly end within so long."""
 EVICTED_SECONDS: Final = (5.0, 50.0)
-"""How long after our login the other holder of a device's keys logs in again, or a flapping session is dropped again."""
+"""How long after our login the other holder of a device's keys logs in again, or a flapping session
+is dropped again.
+"""
 
 
 class Going(Protocol):
@@ -83,7 +89,10 @@ class Weather(enum.Enum):
 
 @dataclass(frozen=True, slots=True)
 class Front:
-    """A stretch of weather over some sessions (None: over all) or one egress (None: any). `reason`: what turns away and drops."""
+    """A stretch of weather over some sessions (None: over all) or one egress (None: any).
+
+    `reason`: what turns away and drops.
+    """
 
     weather: Weather
     reason: R = R.CONNECTION_CLOSED
@@ -93,7 +102,10 @@ class Front:
 
     def over(self, client: Going) -> bool:
         """Whether the client is under it."""
-        return (self.sessions is None or client.session in self.sessions) and self.egress in {None, client.egress}
+        return (self.sessions is None or client.session in self.sessions) and self.egress in {
+            None,
+            client.egress,
+        }
 
 
 SHUT: Final[Mapping[Weather, R]] = {
@@ -115,7 +127,9 @@ class Server:
         self.open: dict[str, Client] = {}
         """Logged in, by session."""
         self.said: dict[str, R] = {}
-        """What the server has told a session of itself for good (unlinked, banned ...), until somebody mends it."""
+        """What the server has told a session of itself for good (unlinked, banned ...), until
+        somebody mends it.
+        """
         self._fronts: list[Front] = []
         self._reached: WeakSet[Client] = WeakSet()
         """Whose connect was answered."""
@@ -123,10 +137,13 @@ class Server:
         self._watch = watch
         self._loop = asyncio.get_running_loop()
 
-    # --- weather ---------------------------------------------------------------------------------------------------------------
+    # --- weather ----------------------------------------------------------------------------------
 
     def begin(self, front: Front) -> None:
-        """Bad weather comes up. What it does to sockets that are open by then is the fault's to say."""
+        """Bad weather comes up.
+
+        What it does to sockets that are open by then is the fault's to say.
+        """
         self._fronts.append(front)
 
     def end(self, front: Front) -> None:
@@ -140,7 +157,11 @@ class Server:
         return not self._fronts
 
     def drop(
-        self, sessions: Collection[str] | None, reason: R, within: tuple[float, float], egress: str | None = None
+        self,
+        sessions: Collection[str] | None,
+        reason: R,
+        within: tuple[float, float],
+        egress: str | None = None,
     ) -> None:
         """The open sockets of these sessions (None: of all) end within so many seconds."""
         for session in sorted(self.open if sessions is None else set(sessions) & self.open.keys()):
@@ -149,12 +170,14 @@ class Server:
                 self._later(within, self._close, client, reason)
 
     def condemn(self, session: str, reason: R, data: dict[str, str] | None = None) -> None:
-        """The server has this to say to a session, now if it is open, and at each login until it is mended."""
+        """The server has this to say to a session, now if it is open, and at each login until it is
+        mended.
+        """
         self.said[session] = reason
         if session in self.open:
             self._close(self.open[session], reason, data)
 
-    # --- what clients do -------------------------------------------------------------------------------------------------------
+    # --- what clients do --------------------------------------------------------------------------
 
     def connect(self, client: Client) -> None:
         """A client begins an attempt."""
@@ -168,7 +191,11 @@ class Server:
 
     def _knock(self, client: Client) -> None:
         """The kernel sends its SYN again."""
-        if not client.ended and client not in self._reached and not self._under(client, Weather.BLACKHOLED):
+        if (
+            not client.ended
+            and client not in self._reached
+            and not self._under(client, Weather.BLACKHOLED)
+        ):
             self._reach(client)
 
     def _give_up(self, client: Client) -> None:
@@ -222,7 +249,9 @@ class Server:
             return
         condemned = self.said.get(client.session)
         if condemned is not None:
-            self._close(client, condemned, {"expire": "3600"} if condemned is R.TEMPORARILY_BANNED else None)
+            self._close(
+                client, condemned, {"expire": "3600"} if condemned is R.TEMPORARILY_BANNED else None
+            )
         elif (turned_away := self._under(client, Weather.TURNED_AWAY)) is not None:
             self._close(client, turned_away.reason)
         else:
@@ -250,13 +279,21 @@ class Server:
         if not self._fronts:
             return None
         return next(
-            (SHUT[front.weather] for front in self._fronts if front.weather in SHUT and front.over(going)), None
+            (
+                SHUT[front.weather]
+                for front in self._fronts
+                if front.weather in SHUT and front.over(going)
+            ),
+            None,
         )
 
     def _under(self, client: Going, weather: Weather) -> Front | None:
         if not self._fronts:
             return None
-        return next((front for front in self._fronts if front.weather is weather and front.over(client)), None)
+        return next(
+            (front for front in self._fronts if front.weather is weather and front.over(client)),
+            None,
+        )
 
     def _later(self, between: tuple[float, float], act: Callable[..., None], *args: object) -> None:
         self._loop.call_later(self._dice.uniform(*between), act, *args)

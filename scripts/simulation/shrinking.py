@@ -1,4 +1,6 @@
-"""A failing story, made as short as it can be: fewer faults (delta debugging, Zeller's ddmin), fewer sessions, fewer hours."""
+"""A failing story, made as short as it can be: fewer faults (delta debugging, Zeller's ddmin),
+fewer sessions, fewer hours.
+"""
 
 import time
 from collections.abc import Callable, Sequence
@@ -37,7 +39,9 @@ def _ddmin(story: Story, fails: Fails, give_up_at: float) -> tuple[Fault, ...]:
     return tuple(faults)
 
 
-def _smaller(story: Story, faults: Sequence[Fault], pieces: int, fails: Fails, give_up_at: float) -> list[Fault] | None:
+def _smaller(
+    story: Story, faults: Sequence[Fault], pieces: int, fails: Fails, give_up_at: float
+) -> list[Fault] | None:
     """The faults without one of so many pieces, if that still fails."""
     size = -(-len(faults) // pieces)
     for begin in range(0, len(faults), size):

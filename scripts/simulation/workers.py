@@ -1,4 +1,6 @@
-"""Worker processes for the simulation: those of tests/fakes.py, each attempt of which logs in at the simulated server."""
+"""Worker processes for the simulation: those of tests/fakes.py, each attempt of which logs in at
+the simulated server.
+"""
 
 import asyncio
 from typing import Final
@@ -60,7 +62,10 @@ class _Recent(list[wire.Down]):
 
 
 class SimulatedWorker(FakeWorker):
-    """A worker that tells the server when its socket has ended. `hung`: it does nothing any more that it is told."""
+    """A worker that tells the server when its socket has ended.
+
+    `hung`: it does nothing any more that it is told.
+    """
 
     source: "SimulatedWorkers"
     login: Login | None = None
@@ -71,7 +76,9 @@ class SimulatedWorker(FakeWorker):
         if not self.hung:
             super().send(frame)
 
-    def close_socket(self, attempt: int, reason: CloseReason, data: dict[str, str] | None = None) -> None:
+    def close_socket(
+        self, attempt: int, reason: CloseReason, data: dict[str, str] | None = None
+    ) -> None:
         """The socket ends, and the server hears of it first."""
         if self.socket == attempt:
             self._leave()
@@ -127,7 +134,9 @@ class SimulatedWorkers(FakeWorkers):
         """Promise 2: a session is never owned twice."""
         for other in self.of(worker.session):
             if other is not worker and other.assigned:
-                self.breaches.append(f"{worker.id} was given {worker.session} while {other.id} still has it")
+                self.breaches.append(
+                    f"{worker.id} was given {worker.session} while {other.id} still has it"
+                )
 
     @property
     def alive(self) -> list[FakeWorker]:

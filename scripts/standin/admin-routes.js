@@ -1,4 +1,6 @@
-/** The calls of the admin API, on one screen. Each checks its input and asks the part that knows. */
+/**
+ * The calls of the admin API, on one screen. Each checks its input and asks the part that knows.
+ */
 
 import { setTimeout as sleep } from 'node:timers/promises';
 import { AdminError } from './errors.js';
@@ -10,13 +12,19 @@ import { unlink } from './unlink.js';
 
 /**
  * @typedef {import("./standin.js").World} World
- * @typedef {(world: World, body: unknown, query: URLSearchParams) => unknown} Route gives the answer, or a promise of it
+ * @typedef {(world: World, body: unknown, query: URLSearchParams) => unknown} Route gives the
+ *   answer, or a promise of it
  */
 
 /** A client that is there answers a pairing within milliseconds. */
 const PAIRING_TIMEOUT_MS = 10_000;
 
-const SCAN = { qr: text, session: optional(text), phone: optional(phoneNumber), name: optional(text) };
+const SCAN = {
+  qr: text,
+  session: optional(text),
+  phone: optional(phoneNumber),
+  name: optional(text),
+};
 const ENTER_CODE = { phone: phoneNumber, code: text, name: optional(text) };
 const UNLINK = { session: optional(text), jid: optional(text) };
 const SEND_TEXT = { ...UNLINK, from: phoneNumber, text, name: optional(text) };
@@ -67,8 +75,24 @@ export const ROUTES = {
 };
 
 /** @param {import("./devices.js").Device} device */
-function describeDevice({ jid, lid, session, connections, preKeyCount, record: { user, name, paired_at_ms } }) {
-  return { jid, lid, session, phone: user, name, online: connections.size > 0, paired_at_ms, prekeys: preKeyCount };
+function describeDevice({
+  jid,
+  lid,
+  session,
+  connections,
+  preKeyCount,
+  record: { user, name, paired_at_ms },
+}) {
+  return {
+    jid,
+    lid,
+    session,
+    phone: user,
+    name,
+    online: connections.size > 0,
+    paired_at_ms,
+    prekeys: preKeyCount,
+  };
 }
 
 /** @param {import("./connection.js").Connection} connection */
@@ -85,7 +109,8 @@ function find(world, { session, jid }) {
   if (session === undefined && jid === undefined) {
     throw new AdminError(400, 'bad_input', 'no device is named', 'give "session" or "jid"');
   }
-  const device = jid === undefined ? world.devices.ofSession(session ?? '') : world.devices.get(jid);
+  const device =
+    jid === undefined ? world.devices.ofSession(session ?? '') : world.devices.get(jid);
   if (device) return device;
   throw new AdminError(
     404,
@@ -101,7 +126,8 @@ function find(world, { session, jid }) {
  */
 function withQr(body) {
   if (body?.session === undefined || body.qr !== undefined) return body;
-  const hint = 'only the QR carries the secret that seals a pairing; give "qr" as the client shows it';
+  const hint =
+    'only the QR carries the secret that seals a pairing; give "qr" as the client shows it';
   throw new AdminError(400, 'qr_needed', 'a label alone cannot be scanned', hint);
 }
 

@@ -13,7 +13,9 @@ export function createAdmin(world) {
   return createServer(async (request, response) => {
     const { status, body } = await answer(world, request).catch(explain);
     const json = Buffer.from(`${JSON.stringify(body)}\n`);
-    response.writeHead(status, { 'content-type': 'application/json', 'content-length': json.length }).end(json);
+    response
+      .writeHead(status, { 'content-type': 'application/json', 'content-length': json.length })
+      .end(json);
   });
 }
 
@@ -22,7 +24,8 @@ export function createAdmin(world) {
  * @param {import("node:http").IncomingMessage} request
  */
 async function answer(world, request) {
-  const { pathname, searchParams } = URL.parse(request.url ?? '/', 'http://standin') ?? new URL('http://standin');
+  const { pathname, searchParams } =
+    URL.parse(request.url ?? '/', 'http://standin') ?? new URL('http://standin');
   const route = ROUTES[`${request.method} ${pathname}`];
   if (!route) throw noRoute(request.method ?? '', pathname);
   const body = request.method === 'POST' ? await readJson(request) : undefined;
@@ -36,7 +39,8 @@ async function readJson(request) {
   for await (const chunk of request) {
     chunks.push(chunk);
     size += chunk.length;
-    if (size > MAX_BODY_BYTES) throw new AdminError(413, 'too_large', 'the body is too large', 'send less than 1 MiB');
+    if (size > MAX_BODY_BYTES)
+      throw new AdminError(413, 'too_large', 'the body is too large', 'send less than 1 MiB');
   }
   try {
     return JSON.parse(Buffer.concat(chunks).toString() || '{}');
@@ -53,14 +57,22 @@ function noRoute(method, pathname) {
   const known = Object.keys(ROUTES);
   const hint = `there is ${known.join(', ')}`;
   const elsewhere = known.some((route) => route.endsWith(` ${pathname}`));
-  if (elsewhere) return new AdminError(405, 'wrong_method', `${pathname} does not take ${method}`, hint);
+  if (elsewhere)
+    return new AdminError(405, 'wrong_method', `${pathname} does not take ${method}`, hint);
   return new AdminError(404, 'no_such_call', `there is no ${pathname}`, hint);
 }
 
 /** @param {unknown} error */
 function explain(error) {
   if (error instanceof ConnectionEnded) {
-    return explain(new AdminError(409, 'client_gone', error.message, 'look at what the client says, and try again'));
+    return explain(
+      new AdminError(
+        409,
+        'client_gone',
+        error.message,
+        'look at what the client says, and try again',
+      ),
+    );
   }
   if (error instanceof AdminError) {
     const { status, code, message, hint } = error;

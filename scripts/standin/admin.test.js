@@ -30,7 +30,12 @@ const REFUSED = [
   ['POST /faults', '{"fault": "drop", "count": 1}', 400, 'bad_input'],
   ['POST /faults', '{"fault": "close", "code": 1006}', 400, 'bad_input'],
   ['POST /faults', '{"fault": "close", "code": 999}', 400, 'bad_input'],
-  ['POST /faults', '{"fault": "failure", "reason": 402, "attributes": {"expire": 30}}', 400, 'bad_input'],
+  [
+    'POST /faults',
+    '{"fault": "failure", "reason": 402, "attributes": {"expire": 30}}',
+    400,
+    'bad_input',
+  ],
   ['POST /faults', '{"fault": "refuse", "how": "101"}', 400, 'bad_input'],
   ['POST /faults', '{"fault": "delay"}', 400, 'bad_input'],
   ['GET /log?after=x', undefined, 400, 'bad_input'],

@@ -30,7 +30,11 @@ export function issueChain(root, leafKey) {
       issuerSerial: ROOT_SERIAL,
       key: intermediate.public,
     }),
-    leaf: certificate(intermediate, { serial: LEAF_SERIAL, issuerSerial: INTERMEDIATE_SERIAL, key: leafKey }),
+    leaf: certificate(intermediate, {
+      serial: LEAF_SERIAL,
+      issuerSerial: INTERMEDIATE_SERIAL,
+      key: leafKey,
+    }),
   }).finish();
 }
 

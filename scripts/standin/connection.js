@@ -1,8 +1,8 @@
 /**
  * One client's websocket, from the upgrade to its end: handshake, then nodes both ways.
  *
- * Owns the stage, the order of what is sent, and the truth about who ended it. Says nothing by itself: `answers` decides.
- * There is no timer per connection; only a `delay` fault makes some.
+ * Owns the stage, the order of what is sent, and the truth about who ended it. Says nothing by
+ * itself: `answers` decides. There is no timer per connection; only a `delay` fault makes some.
  */
 
 import { randomBytes } from 'node:crypto';
@@ -22,8 +22,10 @@ import { Handshake } from './noise.js';
  * @typedef {"client" | "server" | "fault"} Party
  *
  * @typedef {object} Answers what decides what the server says
- * @property {(connection: Connection) => Promise<void> | undefined} beforeHello a wait before the ServerHello
- * @property {(connection: Connection, payload: ClientPayload) => void} introduced the client has said who it is
+ * @property {(connection: Connection) => Promise<void> | undefined} beforeHello a wait before the
+ *   ServerHello
+ * @property {(connection: Connection, payload: ClientPayload) => void} introduced the client has
+ *   said who it is
  * @property {(connection: Connection, received: Node) => void} received
  * @property {(connection: Connection) => void} ended
  */
@@ -87,7 +89,8 @@ export class Connection {
     ws.on('message', (data) => this.#guard(() => this.#read(/** @type {Buffer} */ (data))));
     // A websocket error is always followed by the end of the socket, and that is where we look.
     ws.on('error', () => {});
-    // The client's FIN counts, not our own closing: an overlap is about whether the *client* still holds a socket.
+    // The client's FIN counts, not our own closing: an overlap is about whether the *client* still
+    // holds a socket.
     socket.once('end', () => this.#end());
     socket.once('close', () => this.#end());
   }
@@ -158,7 +161,10 @@ export class Connection {
     else this.#socket.end(() => this.#socket.destroy());
   }
 
-  /** From now on nothing is understood and nothing is said. The socket is drained, or its FIN would never be seen. */
+  /**
+   * From now on nothing is understood and nothing is said. The socket is drained, or its FIN would
+   * never be seen.
+   */
   blackhole() {
     this.#blackholed = true;
     this.#socket.removeAllListeners('data');
@@ -172,11 +178,13 @@ export class Connection {
   }
 
   /**
-   * A websocket frame that is cut in the middle, and then the end of TCP: what a server does that is killed while it writes.
+   * A websocket frame that is cut in the middle, and then the end of TCP: what a server does that
+   * is killed while it writes.
    * @param {Party} by
    */
   sendTruncated(by) {
-    if (!this.#blackholed) this.#socket.write(Buffer.concat([HEADER_OF_256_BYTES, randomBytes(100)]));
+    if (!this.#blackholed)
+      this.#socket.write(Buffer.concat([HEADER_OF_256_BYTES, randomBytes(100)]));
     this.drop('fin', by);
   }
 
@@ -227,7 +235,9 @@ export class Connection {
     if (!delay && !this.#outbox) return write();
     const due = Date.now() + (delay?.params.ms ?? 0);
     const turn = (this.#outbox ?? Promise.resolve())
-      .then(() => Promise.race([sleep(Math.max(0, due - Date.now())), delay?.over ?? Promise.resolve()]))
+      .then(() =>
+        Promise.race([sleep(Math.max(0, due - Date.now())), delay?.over ?? Promise.resolve()]),
+      )
       .then(write)
       .finally(() => {
         if (this.#outbox === turn) this.#outbox = undefined;
@@ -237,7 +247,8 @@ export class Connection {
 
   /** @param {Node} what */
   #sendNow(what) {
-    if (this.#transport && !this.#blackholed) this.#write(this.#transport.encrypt(encodeNode(what)));
+    if (this.#transport && !this.#blackholed)
+      this.#write(this.#transport.encrypt(encodeNode(what)));
   }
 
   /** @param {Uint8Array} body */

@@ -32,7 +32,8 @@ import { countOf, pack, preKeyAt, without } from './prekey-pack.js';
  * @property {Record<string, string>} attrs of the `<message>`
  * @property {string} type `pkmsg` or `msg`
  * @property {string} body ciphertext, base64
- * @property {string} [text] for texts of the stand-in's own phones: to encrypt it anew if the device asks
+ * @property {string} [text] for texts of the stand-in's own phones: to encrypt it anew if the
+ *   device asks
  * @property {number} [retries]
  *
  * @typedef {object} Bundle what somebody needs to start a Signal session with a device; raw keys
@@ -49,7 +50,10 @@ const MAX_DEVICE = 98;
 const FIRST_MADE_UP_PHONE = 15550000001;
 
 export class Device {
-  /** Connections that logged in as this device and whose TCP socket is still there. @type {Set<Connection>} */
+  /**
+   * Connections that logged in as this device and whose TCP socket is still there. @type
+   * {Set<Connection>}
+   */
   connections = new Set();
   /** @type {Map<string, Letter>} */
   inbox = new Map();
@@ -95,11 +99,17 @@ export class Device {
 
   /** @param {PreKey[]} preKeys */
   addPreKeys(preKeys) {
-    this.#store(`prekeys/${this.jid}`, without(this.#packed, this.record.preKeysTaken) + pack(preKeys));
+    this.#store(
+      `prekeys/${this.jid}`,
+      without(this.#packed, this.record.preKeysTaken) + pack(preKeys),
+    );
     this.update({ preKeysTaken: 0 });
   }
 
-  /** The keys for one new Signal session; uses up a one-time prekey while there are any. @returns {Bundle} */
+  /**
+   * The keys for one new Signal session; uses up a one-time prekey while there are any. @returns
+   * {Bundle}
+   */
   takeBundle() {
     const { registrationId, identity, signedPreKey } = this.record;
     return {
@@ -162,7 +172,8 @@ export class Devices {
   /** @param {import("./state-file.js").StateFile} state */
   constructor(state) {
     this.#state = state;
-    for (const [, record] of state.list('device/')) this.#byJid.set(record.jid, new Device(state, record));
+    for (const [, record] of state.list('device/'))
+      this.#byJid.set(record.jid, new Device(state, record));
   }
 
   get all() {
@@ -198,7 +209,8 @@ export class Devices {
   }
 
   /**
-   * @param {Omit<DeviceRecord, "jid" | "device" | "keyIndex" | "preKeysTaken" | "historySynced" | "confirmed">} facts
+   * @param {Omit<DeviceRecord, "jid" | "device" | "keyIndex" | "preKeysTaken" | "historySynced" |
+   *   "confirmed">} facts
    * @returns {Device | undefined} undefined if the account has all the devices that it can have
    */
   add(facts) {

@@ -1,6 +1,7 @@
 /**
- * What can go wrong, in two families: the operator of the admin API asked for something impossible (`AdminError`, has a
- * status and a hint), or a client broke the protocol (`ProtocolError`, ends its connection and nothing else).
+ * What can go wrong, in two families: the operator of the admin API asked for something impossible
+ * (`AdminError`, has a status and a hint), or a client broke the protocol (`ProtocolError`, ends
+ * its connection and nothing else).
  */
 
 /** An answer of the admin API that is not a success. */

@@ -1,6 +1,7 @@
 /**
- * Faults on demand. Two tables: what strikes live connections at once, and what stands and waits for later attempts.
- * A standing fault is caught by whoever it hits with `take`; what it then does is written where it happens.
+ * Faults on demand. Two tables: what strikes live connections at once, and what stands and waits
+ * for later attempts. A standing fault is caught by whoever it hits with `take`; what it then does
+ * is written where it happens.
  */
 
 import { AdminError } from './errors.js';
@@ -17,7 +18,11 @@ import { attributes, either, integer, oneOf, optional, parse, seconds, text } fr
 /** HTTP statuses that end an upgrade. 1xx would be no end. */
 const HTTP_STATUS = integer(200, 599);
 
-const STREAM_ERROR = { code: optional(integer(1, 999)), child: optional(text), type: optional(text) };
+const STREAM_ERROR = {
+  code: optional(integer(1, 999)),
+  child: optional(text),
+  type: optional(text),
+};
 const FAILURE = { reason: integer(1, 999), attributes: optional(attributes) };
 
 const REFRESH = { child: optional(oneOf(...REFRESHES)) };
@@ -25,7 +30,10 @@ const REFRESH = { child: optional(oneOf(...REFRESHES)) };
 /** Websocket close codes that may be sent: RFC 6455 section 7.4, without the reserved ones. */
 const CLOSE_CODE = either(either(integer(1000, 1003), integer(1007, 1014)), integer(3000, 4999));
 
-/** @type {Record<string, { shape: Shape, strike: (connection: Connection, params: Params) => void }>} */
+/**
+ * @type {Record<string, { shape: Shape, strike: (connection: Connection, params: Params) => void
+ *   }>}
+ */
 const AT_ONCE = {
   drop: {
     shape: { how: optional(oneOf('fin', 'reset')) },
@@ -45,11 +53,13 @@ const AT_ONCE = {
   },
   failure: {
     shape: FAILURE,
-    strike: (connection, { reason, attributes: more }) => connection.finish(failure(reason, more), 'fault'),
+    strike: (connection, { reason, attributes: more }) =>
+      connection.finish(failure(reason, more), 'fault'),
   },
   downgrade: {
     shape: {},
-    strike: (connection) => connection.finish(node('ib', {}, [node('downgrade_webclient')]), 'fault'),
+    strike: (connection) =>
+      connection.finish(node('ib', {}, [node('downgrade_webclient')]), 'fault'),
   },
   replace: {
     shape: {},
@@ -81,7 +91,8 @@ const AT_ONCE = {
   },
   'refresh-registration': {
     shape: { ...REFRESH, qr: optional(text) },
-    strike: (connection, { child, qr }) => refresh(connection, { child, secret: qr && secretIn(qr) }),
+    strike: (connection, { child, qr }) =>
+      refresh(connection, { child, secret: qr && secretIn(qr) }),
   },
   'passkey-request': {
     shape: {},
@@ -164,7 +175,10 @@ export class Faults {
   /** @type {StandingFault[]} */
   #standing = [];
   #lastId = 0;
-  /** What opens and shuts the front door, which the composition root makes. @type {(open: boolean) => void} */
+  /**
+   * What opens and shuts the front door, which the composition root makes. @type {(open: boolean)
+   * => void}
+   */
   onDoor = () => {};
   #log;
   #connections;
@@ -184,24 +198,34 @@ export class Faults {
 
   /**
    * @param {unknown} input what was posted
-   * @returns {{ id: number, connections?: number }} `connections`: how many it struck, if it strikes at once
+   * @returns {{ id: number, connections?: number }} `connections`: how many it struck, if it
+   *   strikes at once
    */
   create(input) {
     const name = String(/** @type {any} */ (input)?.fault);
     const atOnce = Object.hasOwn(AT_ONCE, name) ? AT_ONCE[name] : undefined;
     if (atOnce) return this.#strike(atOnce.strike, parse(input, { ...TARGET, ...atOnce.shape }));
-    if (Object.hasOwn(STANDING, name)) return this.#stand(parse(input, { ...TARGET, ...STANDING[name], ...LIFE }));
+    if (Object.hasOwn(STANDING, name))
+      return this.#stand(parse(input, { ...TARGET, ...STANDING[name], ...LIFE }));
     const known = [...Object.keys(AT_ONCE), ...Object.keys(STANDING)].join(', ');
-    throw new AdminError(400, 'unknown_fault', `there is no fault "${name}"`, `"fault" is one of ${known}`);
+    throw new AdminError(
+      400,
+      'unknown_fault',
+      `there is no fault "${name}"`,
+      `"fault" is one of ${known}`,
+    );
   }
 
   /**
-   * The standing fault of that name that hits this attempt, if there is one; uses up one of its `count`.
+   * The standing fault of that name that hits this attempt, if there is one; uses up one of its
+   * `count`.
    * @param {string} name
    * @param {import("./log.js").Subject} subject
    */
   take(name, subject) {
-    const fault = this.#standing.find((candidate) => candidate.name === name && candidate.hits(subject.session));
+    const fault = this.#standing.find(
+      (candidate) => candidate.name === name && candidate.hits(subject.session),
+    );
     if (!fault) return undefined;
     fault.left -= 1;
     this.#log.add('fault', subject, { fault: name, id: fault.id, action: 'hit' });
@@ -224,7 +248,11 @@ export class Faults {
     const struck = [...this.#connections].filter(
       (connection) => session === undefined || connection.session === session,
     );
-    this.#log.add('fault', { session }, { fault, id, action: 'strike', connections: struck.length, ...params });
+    this.#log.add(
+      'fault',
+      { session },
+      { fault, id, action: 'strike', connections: struck.length, ...params },
+    );
     for (const connection of struck) strike(connection, params);
     return { id, connections: struck.length };
   }
@@ -235,7 +263,8 @@ export class Faults {
     this.#standing.push(fault);
     if (name === 'away') this.onDoor(false);
     this.#log.add('fault', { session }, { fault: name, id: fault.id, action: 'set', ...params });
-    if (params.seconds !== undefined) setTimeout(() => this.#end(fault), params.seconds * 1000).unref();
+    if (params.seconds !== undefined)
+      setTimeout(() => this.#end(fault), params.seconds * 1000).unref();
     return { id: fault.id };
   }
 
@@ -244,7 +273,12 @@ export class Faults {
     if (!fault.active) return;
     fault.end();
     this.#standing = this.#standing.filter((other) => other !== fault);
-    if (fault.name === 'away' && !this.#standing.some(({ name }) => name === 'away')) this.onDoor(true);
-    this.#log.add('fault', { session: fault.session }, { fault: fault.name, id: fault.id, action: 'end' });
+    if (fault.name === 'away' && !this.#standing.some(({ name }) => name === 'away'))
+      this.onDoor(true);
+    this.#log.add(
+      'fault',
+      { session: fault.session },
+      { fault: fault.name, id: fault.id, action: 'end' },
+    );
   }
 }

@@ -24,7 +24,10 @@ const PING = {
   content: [{ tag: 'ping', attrs: {} }],
 };
 
-/** A login that was open until the fault. @type {[fault: Record<string, unknown>, code: number, message: string][]} */
+/**
+ * A login that was open until the fault. @type {[fault: Record<string, unknown>, code: number,
+ * message: string][]}
+ */
 const AT_ONCE = [
   [{ fault: 'drop' }, 428, 'Connection Terminated'],
   [{ fault: 'drop', how: 'reset' }, 428, 'Connection Terminated'],
@@ -35,8 +38,16 @@ const AT_ONCE = [
   [{ fault: 'stream-error', code: 503 }, 503, 'Stream Errored (unknown)'],
   [{ fault: 'stream-error', child: 'ack' }, 500, 'Stream Errored (ack)'],
   [{ fault: 'stream-error' }, 500, 'Stream Errored (unknown)'],
-  [{ fault: 'stream-error', code: 401, child: 'conflict', type: 'device_removed' }, 401, 'Stream Errored (conflict)'],
-  [{ fault: 'failure', reason: 402, attributes: { expire: '30', code: '101' } }, 402, 'Connection Failure'],
+  [
+    { fault: 'stream-error', code: 401, child: 'conflict', type: 'device_removed' },
+    401,
+    'Stream Errored (conflict)',
+  ],
+  [
+    { fault: 'failure', reason: 402, attributes: { expire: '30', code: '101' } },
+    402,
+    'Connection Failure',
+  ],
   [{ fault: 'downgrade' }, 411, 'Multi-device beta not joined'],
   [{ fault: 'truncated-frame' }, 428, 'Connection Terminated'],
   [{ fault: 'replace' }, 440, 'Stream Errored (conflict)'],
@@ -50,13 +61,16 @@ describe('on live sockets', { concurrency: 4 }, () => {
       assert.equal((await make({ ...fault, session })).connections, 1);
       const { code: seen, message: said, data } = await closed;
       assert.deepEqual({ code: seen, message: said }, { code, message });
-      if (fault.attributes) assert.deepEqual(data, { reason: '402', .../** @type {object} */ (fault.attributes) });
+      if (fault.attributes)
+        assert.deepEqual(data, { reason: '402', .../** @type {object} */ (fault.attributes) });
       assert.equal((await logged(standin, session, 'logout')).by, 'fault');
     });
   }
 
   test('blackhole: the client gives up by itself, and its FIN is noticed', async () => {
-    const { sock, closed } = await open(standin, 'hole', await pair(standin, 'hole'), { keepAliveIntervalMs: 500 });
+    const { sock, closed } = await open(standin, 'hole', await pair(standin, 'hole'), {
+      keepAliveIntervalMs: 500,
+    });
     await make({ fault: 'blackhole', session: 'hole' });
     // Baileys closes politely, and would wait 30 s for an answer to that.
     await eventually('Baileys misses the server', () => sock.ws.isClosing);
@@ -74,14 +88,20 @@ describe('on live sockets', { concurrency: 4 }, () => {
       await open(doors, "garbled", await pair(doors, "garbled"));
       process.stdout.write("open");`;
     const args = ['--input-type=module', '-e', script];
-    const child = spawn(process.execPath, args, { cwd: import.meta.dirname, stdio: ['ignore', 'pipe', 'ignore'] });
+    const child = spawn(process.execPath, args, {
+      cwd: import.meta.dirname,
+      stdio: ['ignore', 'pipe', 'ignore'],
+    });
     await once(child.stdout, 'data');
     await make({ fault: 'bad-frame', session: 'garbled' });
     assert.deepEqual(await once(child, 'exit'), [1, null]);
   });
 });
 
-/** What a device sees that tries to log in; with an impatient client. @type {[fault: Record<string, unknown>, code: number, message: RegExp][]} */
+/**
+ * What a device sees that tries to log in; with an impatient client. @type {[fault: Record<string,
+ * unknown>, code: number, message: RegExp][]}
+ */
 const STANDING = [
   [{ fault: 'refuse' }, 408, /^WebSocket Error \(.*(ECONNRESET|socket hang up)/],
   [{ fault: 'refuse', how: 'reset' }, 408, /^WebSocket Error \(.*(ECONNRESET|socket hang up)/],
@@ -90,7 +110,11 @@ const STANDING = [
   [{ fault: 'login-failure', reason: 503 }, 503, /^Connection Failure$/],
   [{ fault: 'login-failure', reason: 405 }, 405, /^Connection Failure$/],
   [{ fault: 'login-stream-error', code: 500 }, 500, /^Stream Errored \(unknown\)$/],
-  [{ fault: 'login-stream-error', child: 'conflict', type: 'replaced' }, 440, /^Stream Errored \(conflict\)$/],
+  [
+    { fault: 'login-stream-error', child: 'conflict', type: 'replaced' },
+    440,
+    /^Stream Errored \(conflict\)$/,
+  ],
 ];
 
 describe('on later attempts', { concurrency: 4 }, () => {
@@ -99,7 +123,9 @@ describe('on later attempts', { concurrency: 4 }, () => {
       const session = `later-${number}`;
       const auth = await pair(standin, session);
       await make({ ...fault, session, count: 1 });
-      const { code: seen, message: said } = await connect(standin, session, auth, { connectTimeoutMs: 1500 }).closed;
+      const { code: seen, message: said } = await connect(standin, session, auth, {
+        connectTimeoutMs: 1500,
+      }).closed;
       assert.equal(seen, code);
       assert.match(said ?? '', message);
       await (await open(standin, session, auth)).sock.end(undefined);
@@ -130,7 +156,9 @@ describe('on later attempts', { concurrency: 4 }, () => {
     await logged(standin, 'gone', 'fault', (entry) => entry.action === 'end');
     await (await open(standin, 'gone', auth)).sock.end(undefined);
     const { entries } = await call(standin, `GET /log?after=${before}`);
-    const mine = entries.filter((/** @type {any} */ entry) => entry.session === 'gone' && entry.event === 'connected');
+    const mine = entries.filter(
+      (/** @type {any} */ entry) => entry.session === 'gone' && entry.event === 'connected',
+    );
     assert.equal(mine.length, 1);
   });
 
@@ -141,7 +169,10 @@ describe('on later attempts', { concurrency: 4 }, () => {
     assert.equal(await Promise.race([opened, closed, sleep(6500, 'connecting')]), 'connecting');
     const { faults, connections } = await call(standin, 'GET /state');
     assert.ok(faults.some((/** @type {any} */ fault) => fault.id === id));
-    assert.equal(connections.find((/** @type {any} */ one) => one.session === 'mute').stage, 'login');
+    assert.equal(
+      connections.find((/** @type {any} */ one) => one.session === 'mute').stage,
+      'login',
+    );
     await opened;
     await sock.end(undefined);
   });
@@ -160,7 +191,11 @@ describe('on later attempts', { concurrency: 4 }, () => {
     await make({ fault: 'silence', session: 'deaf', count: 1 });
     const { sock, closed } = await open(standin, 'deaf', auth, { keepAliveIntervalMs: 500 });
     const texts = textsOf(sock);
-    await call(standin, 'POST /send-text', { session: 'deaf', from: '5511999990000', text: 'unheard' });
+    await call(standin, 'POST /send-text', {
+      session: 'deaf',
+      from: '5511999990000',
+      text: 'unheard',
+    });
     const { code, message } = await closed;
     assert.deepEqual({ code, message }, { code: 408, message: 'Connection was lost' });
     assert.deepEqual(texts, []);
@@ -179,7 +214,9 @@ describe('a socket that answers and is of no use', () => {
     const attempt = connect(standin, 'stalled', auth);
     /** @type {any[]} */
     const news = [];
-    attempt.sock.ws.on('CB:ib', ({ content }) => news.push([content[0].tag, content[0].attrs.count]));
+    attempt.sock.ws.on('CB:ib', ({ content }) =>
+      news.push([content[0].tag, content[0].attrs.count]),
+    );
     await attempt.opened;
     assert.equal((await attempt.sock.query(PING)).attrs.type, 'result');
     assert.deepEqual(news, [['offline_preview', '3']]);
@@ -230,7 +267,8 @@ describe('two logins of one device', () => {
 
   test('one login after the other is no overlap', async () => {
     const auth = await pair(standin, 'tidy');
-    for (let login = 0; login < 3; login++) await (await open(standin, 'tidy', auth)).sock.end(undefined);
+    for (let login = 0; login < 3; login++)
+      await (await open(standin, 'tidy', auth)).sock.end(undefined);
     const { entries } = await call(standin, 'GET /log');
     const mine = entries.filter((/** @type {any} */ entry) => entry.session === 'tidy');
     assert.equal(mine.filter((/** @type {any} */ { event }) => event === 'login').length, 3);

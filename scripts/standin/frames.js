@@ -8,7 +8,10 @@ import { ProtocolError } from './errors.js';
 /** "WA", protocol 6, dictionary 3: also the prologue of the Noise handshake. */
 export const PROLOGUE = Buffer.from([0x57, 0x41, 6, 3]);
 
-/** A client that was given routing information shows it before the prologue: "ED", 0, 1, length (3 bytes), bytes. */
+/**
+ * A client that was given routing information shows it before the prologue: "ED", 0, 1, length (3
+ * bytes), bytes.
+ */
 const ROUTING_MARK = Buffer.from([0x45, 0x44, 0, 1]);
 
 const LENGTH_BYTES = 3;
@@ -43,7 +46,8 @@ export class FrameReader {
   #readIntro() {
     if (this.#startsWith(ROUTING_MARK) && !this.#take(ROUTING_MARK.length)) return false;
     if (this.#unread.length < PROLOGUE.length) return false;
-    if (!this.#startsWith(PROLOGUE)) throw new ProtocolError('not a WhatsApp client: the intro is wrong');
+    if (!this.#startsWith(PROLOGUE))
+      throw new ProtocolError('not a WhatsApp client: the intro is wrong');
     this.#unread = this.#unread.subarray(PROLOGUE.length);
     return true;
   }

@@ -1,5 +1,6 @@
 /**
- * Where clients come in: HTTP, the upgrade to a websocket, and the faults that strike before there is one.
+ * Where clients come in: HTTP, the upgrade to a websocket, and the faults that strike before there
+ * is one.
  */
 
 import { createServer, STATUS_CODES } from 'node:http';
@@ -8,7 +9,8 @@ import { WebSocketServer } from 'ws';
 /**
  * @typedef {import("node:http").IncomingMessage} Request
  * @typedef {import("node:net").Socket} Socket
- * @typedef {(line: { ws: import("ws").WebSocket, socket: Socket, session: string | undefined }) => void} Welcome
+ * @typedef {(line: { ws: import("ws").WebSocket, socket: Socket, session: string | undefined }) =>
+ *   void} Welcome
  */
 
 /** Nobody sends more: the largest is an upload of 812 prekeys, some 60 KB. */
@@ -45,7 +47,8 @@ export function createFrontDoor({ faults, log }, welcome) {
       log.add('refused', { session }, { how: 'stall' });
       await holdUp(socket, stall.over);
     }
-    if (!socket.destroyed) upgrader.handleUpgrade(request, socket, head, (ws) => welcome({ ws, socket, session }));
+    if (!socket.destroyed)
+      upgrader.handleUpgrade(request, socket, head, (ws) => welcome({ ws, socket, session }));
   });
   return server;
 }
@@ -73,5 +76,8 @@ function labelOf({ url = '/' }) {
  */
 function refuse(socket, how) {
   if (how === 'reset') socket.resetAndDestroy();
-  else socket.end(`HTTP/1.1 ${how} ${STATUS_CODES[how] ?? ''}\r\nConnection: close\r\nContent-Length: 0\r\n\r\n`);
+  else
+    socket.end(
+      `HTTP/1.1 ${how} ${STATUS_CODES[how] ?? ''}\r\nConnection: close\r\nContent-Length: 0\r\n\r\n`,
+    );
 }

@@ -1,4 +1,6 @@
-/** Bytes and keys, without a socket: frames, the certificate chain, the Noise handshake's refusals. */
+/**
+ * Bytes and keys, without a socket: frames, the certificate chain, the Noise handshake's refusals.
+ */
 
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
@@ -41,7 +43,8 @@ test('frames are read whatever the pieces they come in', () => {
     for (const size of [1, 5, stream.length]) {
       const reader = new FrameReader();
       const bodies = [];
-      for (let at = 0; at < stream.length; at += size) bodies.push(...reader.push(stream.subarray(at, at + size)));
+      for (let at = 0; at < stream.length; at += size)
+        bodies.push(...reader.push(stream.subarray(at, at + size)));
       assert.deepEqual(bodies, [Buffer.from('one'), Buffer.alloc(300, 7)]);
     }
   }
@@ -51,5 +54,8 @@ test('somebody who is not a WhatsApp client is told apart at once', () => {
   assert.throws(() => new FrameReader().push(Buffer.from('GET / HTTP/1.1')), ProtocolError);
   const staticKey = generateKeyPair();
   const handshake = new Handshake({ staticKey, chain: Buffer.alloc(0) }, PROLOGUE);
-  assert.throws(() => handshake.answerHello(proto.HandshakeMessage.encode({}).finish()), ProtocolError);
+  assert.throws(
+    () => handshake.answerHello(proto.HandshakeMessage.encode({}).finish()),
+    ProtocolError,
+  );
 });

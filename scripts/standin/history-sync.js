@@ -1,6 +1,7 @@
 /**
- * What the account's own phone sends to a device that has just been linked: the key for app state, and an (empty)
- * history. Baileys waits 20 s for it after the first login and holds back what is marked `offline` so long.
+ * What the account's own phone sends to a device that has just been linked: the key for app state,
+ * and an (empty) history. Baileys waits 20 s for it after the first login and holds back what is
+ * marked `offline` so long.
  */
 
 import { randomBytes } from 'node:crypto';
@@ -27,9 +28,14 @@ const { HistorySyncType } = proto.HistorySync;
 export async function syncHistory(world, connection, device) {
   for (const protocolMessage of [keyShare(), emptyHistory()]) {
     const phone = world.phones.get(device.record.user);
-    const { type, body } = await phone.encryptFor(device, padded(proto.Message.encode({ protocolMessage }).finish()));
+    const { type, body } = await phone.encryptFor(
+      device,
+      padded(proto.Message.encode({ protocolMessage }).finish()),
+    );
     const attrs = { from: jidOf(phone.number), category: 'peer', type: 'text', t: nowSeconds() };
-    connection.send(messageNode({ id: newMessageId(), attrs, type, body: body.toString('base64') }));
+    connection.send(
+      messageNode({ id: newMessageId(), attrs, type, body: body.toString('base64') }),
+    );
   }
 }
 

@@ -1,6 +1,6 @@
 /**
- * Names of users and devices. A user has a phone number and a LID (the number's public alias); a device is a user and a
- * number from 1 to 98, the phone itself is device 0.
+ * Names of users and devices. A user has a phone number and a LID (the number's public alias); a
+ * device is a user and a number from 1 to 98, the phone itself is device 0.
  */
 
 /**
@@ -12,7 +12,10 @@
 const USER_SERVER = 's.whatsapp.net';
 const LID_SERVER = 'lid';
 
-/** Real LIDs tell nothing about the number. Ours can be turned back, so that nothing has to be remembered for strangers. */
+/**
+ * Real LIDs tell nothing about the number. Ours can be turned back, so that nothing has to be
+ * remembered for strangers.
+ */
 const LID_PREFIX = '1';
 const LID_DIGITS = 15;
 
@@ -32,7 +35,8 @@ export const jidOf = (user, device = 0) => `${user}${device ? `:${device}` : ''}
  * @param {string} user
  * @param {number} [device]
  */
-export const lidOf = (user, device = 0) => `${lidUser(user)}${device ? `:${device}` : ''}@${LID_SERVER}`;
+export const lidOf = (user, device = 0) =>
+  `${lidUser(user)}${device ? `:${device}` : ''}@${LID_SERVER}`;
 
 /**
  * @param {string | undefined} jid by number or by LID

@@ -16,7 +16,10 @@ const ID_BYTES = 3;
 
 /** @type {Answer} */
 export function uploadPreKeys({ device, iq }) {
-  const preKeys = children(child(iq, 'list')).map((key) => ({ id: idOf(key), key: childBytes(key, 'value') }));
+  const preKeys = children(child(iq, 'list')).map((key) => ({
+    id: idOf(key),
+    key: childBytes(key, 'value'),
+  }));
   device.addPreKeys(preKeys);
   const skey = child(iq, 'skey');
   if (skey) device.update({ signedPreKey: readSignedPreKey(skey) });
@@ -39,7 +42,15 @@ export function digest({ device: { record } }) {
   };
   const { registrationId } = record;
   return [
-    node('digest', {}, bundleNodes({ registrationId, identity: Buffer.from(record.identity, 'base64'), signedPreKey })),
+    node(
+      'digest',
+      {},
+      bundleNodes({
+        registrationId,
+        identity: Buffer.from(record.identity, 'base64'),
+        signedPreKey,
+      }),
+    ),
   ];
 }
 
@@ -71,7 +82,9 @@ function userNode(world, jid) {
  * @param {import("./jids.js").Address} address
  */
 function bundleOf(world, { user, device }) {
-  return device ? world.devices.get(jidOf(user, device))?.takeBundle() : world.phones.get(user).bundle();
+  return device
+    ? world.devices.get(jidOf(user, device))?.takeBundle()
+    : world.phones.get(user).bundle();
 }
 
 /** @param {Bundle} bundle */
@@ -97,6 +110,8 @@ const idOf = (key) => childBytes(key, 'id').readUIntBE(0, ID_BYTES);
  * @returns {SignedPreKey}
  */
 function readSignedPreKey(skey) {
-  const [key, signature] = ['value', 'signature'].map((tag) => childBytes(skey, tag).toString('base64'));
+  const [key, signature] = ['value', 'signature'].map((tag) =>
+    childBytes(skey, tag).toString('base64'),
+  );
   return { id: idOf(skey), key, signature };
 }

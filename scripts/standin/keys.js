@@ -1,11 +1,17 @@
 /**
  * Curve25519 as WhatsApp uses it: X25519 agreement, XEdDSA signatures with the same keys, HKDF.
  *
- * Agreements run in OpenSSL; signatures are libsignal's pure JavaScript (about 10 ms each), so sign and verify once per
- * pairing and never once per login.
+ * Agreements run in OpenSSL; signatures are libsignal's pure JavaScript (about 10 ms each), so sign
+ * and verify once per pairing and never once per login.
  */
 
-import { createPrivateKey, createPublicKey, diffieHellman, generateKeyPairSync, hkdfSync } from 'node:crypto';
+import {
+  createPrivateKey,
+  createPublicKey,
+  diffieHellman,
+  generateKeyPairSync,
+  hkdfSync,
+} from 'node:crypto';
 import * as curve from 'libsignal/src/curve.js';
 
 /** @typedef {{ public: Buffer, private: Buffer }} KeyPair 32 raw bytes each */
@@ -25,7 +31,8 @@ const publicKeyObject = (raw) =>
   createPublicKey({ key: Buffer.concat([PUBLIC_DER, raw]), format: 'der', type: 'spki' });
 
 /** @param {import("node:crypto").KeyObject} publicKey */
-const rawPublic = (publicKey) => publicKey.export({ format: 'der', type: 'spki' }).subarray(PUBLIC_DER.length);
+const rawPublic = (publicKey) =>
+  publicKey.export({ format: 'der', type: 'spki' }).subarray(PUBLIC_DER.length);
 
 /** @returns {KeyPair} */
 export function generateKeyPair() {
@@ -50,7 +57,10 @@ export function keyPairFrom(secret) {
  * @param {Uint8Array} publicKey
  */
 export function agree(privateKey, publicKey) {
-  return diffieHellman({ privateKey: privateKeyObject(privateKey), publicKey: publicKeyObject(publicKey) });
+  return diffieHellman({
+    privateKey: privateKeyObject(privateKey),
+    publicKey: publicKeyObject(publicKey),
+  });
 }
 
 /**

@@ -1,17 +1,18 @@
 /**
- * The ground truth: what really happened, with the stand-in's wall clock in milliseconds.
- * Kept in memory for the admin API and appended to a file line by line, so that it survives kill -9.
+ * The ground truth: what really happened, with the stand-in's wall clock in milliseconds. Kept in
+ * memory for the admin API and appended to a file line by line, so that it survives kill -9.
  */
 
 import { closeSync, openSync, writeSync } from 'node:fs';
 
 /**
- * @typedef {"connected" | "refused" | "registered" | "paired" | "login" | "login_refused" | "open" | "logout" | "removed"
- *   | "overlap" | "message_out" | "message_in" | "receipt" | "fault" | "acknowledged" | "link_failed"
- *   | "unheard"} EventName
- * @typedef {{ session?: string, jid?: string | null, connection?: number }} Subject whom an entry is about
- * @typedef {{ n: number, time_ms: number, event: EventName, session: string | null, jid: string | null,
- *   connection: number | null, [detail: string]: unknown }} Entry
+ * @typedef {"connected" | "refused" | "registered" | "paired" | "login" | "login_refused" | "open"
+ *   | "logout" | "removed" | "overlap" | "message_out" | "message_in" | "receipt" | "fault" |
+ *   "acknowledged" | "link_failed" | "unheard"} EventName
+ * @typedef {{ session?: string, jid?: string | null, connection?: number }} Subject whom an entry
+ *   is about
+ * @typedef {{ n: number, time_ms: number, event: EventName, session: string | null, jid: string |
+ *   null, connection: number | null, [detail: string]: unknown }} Entry
  */
 
 /** Half a million entries are some 100 MB: enough for any benchmark, and an end to it. */

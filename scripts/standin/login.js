@@ -1,6 +1,6 @@
 /**
- * What the server makes of a client that has said who it is: a new client that wants to be linked, a device that logs in,
- * or nobody.
+ * What the server makes of a client that has said who it is: a new client that wants to be linked,
+ * a device that logs in, or nobody.
  */
 
 import { jidOf } from './jids.js';
@@ -18,10 +18,16 @@ import { atRegistration } from './registration-news.js';
 
 const UNKNOWN_DEVICE = 401;
 
-/** Faults that stand in for the verdict, and what they say instead. @type {Record<string, (params: import("./faults.js").Params) => { reason: number | string, words: Node }>} */
+/**
+ * Faults that stand in for the verdict, and what they say instead. @type {Record<string, (params:
+ * import("./faults.js").Params) => { reason: number | string, words: Node }>}
+ */
 const FALSE_VERDICTS = {
   'login-failure': ({ reason, attributes }) => ({ reason, words: failure(reason, attributes) }),
-  'login-stream-error': (what) => ({ reason: what.code ?? what.child ?? 'unknown', words: streamError(what) }),
+  'login-stream-error': (what) => ({
+    reason: what.code ?? what.child ?? 'unknown',
+    words: streamError(what),
+  }),
 };
 
 /**
@@ -31,7 +37,10 @@ const FALSE_VERDICTS = {
  */
 export function introduced(world, connection, payload) {
   if (payload.devicePairingData) startPairing(world, connection, payload.devicePairingData);
-  else connection.attend(logIn(world, connection, jidOf(String(payload.username), payload.device ?? 0)));
+  else
+    connection.attend(
+      logIn(world, connection, jidOf(String(payload.username), payload.device ?? 0)),
+    );
 }
 
 /**
@@ -63,8 +72,15 @@ async function logIn(world, connection, jid) {
     if (fault) return refuse(world, connection, subject, { ...verdict(fault.params), by: 'fault' });
   }
   const device = world.devices.get(jid);
-  if (!device?.record.confirmed || device.record.noiseKey !== connection.noiseKey.toString('base64')) {
-    return refuse(world, connection, subject, { reason: UNKNOWN_DEVICE, words: failure(UNKNOWN_DEVICE), by: 'server' });
+  if (
+    !device?.record.confirmed ||
+    device.record.noiseKey !== connection.noiseKey.toString('base64')
+  ) {
+    return refuse(world, connection, subject, {
+      reason: UNKNOWN_DEVICE,
+      words: failure(UNKNOWN_DEVICE),
+      by: 'server',
+    });
   }
   admit(world, connection, device);
 }

@@ -1,6 +1,6 @@
 /**
- * Messages and receipts, both ways. The server's part is to acknowledge, to hand on, and to keep what is not confirmed;
- * the phones' part is to encrypt and decrypt.
+ * Messages and receipts, both ways. The server's part is to acknowledge, to hand on, and to keep
+ * what is not confirmed; the phones' part is to encrypt and decrypt.
  */
 
 import { randomBytes, randomInt } from 'node:crypto';
@@ -20,10 +20,16 @@ import { bigEndian, bytes, child, children, node, nowSeconds } from './nodes.js'
  * @typedef {{ id: string, session: string, type: string, time_ms: number }} ClientReceipt
  */
 
-/** How often a phone asks for a message that it cannot decrypt, and a device gets one anew. WhatsApp's own limit. */
+/**
+ * How often a phone asks for a message that it cannot decrypt, and a device gets one anew.
+ * WhatsApp's own limit.
+ */
 const MAX_RETRIES = 5;
 
-/** Types of receipts that are about what the account's own phone sent, and not about messages from people. */
+/**
+ * Types of receipts that are about what the account's own phone sent, and not about messages from
+ * people.
+ */
 const PEER_RECEIPTS = new Set(['peer_msg', 'hist_sync']);
 
 /** A client's refusal of a message, that follows a request to have it anew. */
@@ -49,7 +55,9 @@ const unpadded = (message) => message.subarray(0, message.length - message[messa
  */
 export function messageNode({ id, attrs, type, body, retries }, more = {}) {
   const enc = { v: '2', type, ...(retries ? { count: String(retries) } : {}) };
-  return node('message', { ...attrs, id, ...more }, [node('enc', enc, Buffer.from(body, 'base64'))]);
+  return node('message', { ...attrs, id, ...more }, [
+    node('enc', enc, Buffer.from(body, 'base64')),
+  ]);
 }
 
 /**
@@ -61,7 +69,13 @@ export function messageNode({ id, attrs, type, body, retries }, more = {}) {
 export async function sendText(world, device, { from, text, name = `Phone ${from}` }) {
   const id = newMessageId();
   const { type, body } = await encryptText(world.phones.get(from), device, text);
-  const attrs = { from: jidOf(from), t: nowSeconds(), type: 'text', notify: name, sender_lid: lidOf(from) };
+  const attrs = {
+    from: jidOf(from),
+    t: nowSeconds(),
+    type: 'text',
+    notify: name,
+    sender_lid: lidOf(from),
+  };
   world.log.add('message_in', device, { id, from });
   post(device, { id, attrs, type, body, text });
   askForPreKeys(device);
@@ -97,7 +111,9 @@ export function deliverOffline(connection, device) {
  * @param {number} count
  */
 export function announceOffline(connection, count) {
-  connection.send(node('ib', {}, [node('offline_preview', { count: String(count), message: String(count) })]));
+  connection.send(
+    node('ib', {}, [node('offline_preview', { count: String(count), message: String(count) })]),
+  );
 }
 
 /**
@@ -114,10 +130,14 @@ export function fromClient(world, connection, device, message) {
   for (const { jid, enc } of copies(message)) {
     const address = parseJid(jid);
     if (!address) continue;
-    const other = address.device ? world.devices.get(jidOf(address.user, address.device)) : undefined;
+    const other = address.device
+      ? world.devices.get(jidOf(address.user, address.device))
+      : undefined;
     if (other) forward(device, other, message, enc);
     else if (!address.device) {
-      connection.attend(receive(world, connection, device, world.phones.get(address.user), message, enc));
+      connection.attend(
+        receive(world, connection, device, world.phones.get(address.user), message, enc),
+      );
     }
   }
 }
@@ -128,8 +148,13 @@ export function fromClient(world, connection, device, message) {
  */
 function copies(message) {
   const direct = child(message, 'enc');
-  const shared = children(child(message, 'participants')).map((to) => ({ jid: to.attrs.jid, enc: child(to, 'enc') }));
-  return [...shared, { jid: message.attrs.to, enc: direct }].flatMap(({ jid, enc }) => (enc ? [{ jid, enc }] : []));
+  const shared = children(child(message, 'participants')).map((to) => ({
+    jid: to.attrs.jid,
+    enc: child(to, 'enc'),
+  }));
+  return [...shared, { jid: message.attrs.to, enc: direct }].flatMap(({ jid, enc }) =>
+    enc ? [{ jid, enc }] : [],
+  );
 }
 
 /**
@@ -166,16 +191,27 @@ async function receive(world, connection, sender, phone, { attrs: { id, to, cate
   try {
     const plaintext = unpadded(await phone.decryptFrom(sender.jid, enc.attrs.type, bytes(enc)));
     const message = proto.Message.decode(plaintext);
-    // Not from person to person: data for the account's own phone, or its copy of a message to somebody else.
+    // Not from person to person: data for the account's own phone, or its copy of a message to
+    // somebody else.
     if (category === 'peer' || message.deviceSentMessage) return;
     const text = textOf(message);
-    const entry = { id, session: sender.session, to: jidOf(phone.number), text, time_ms: Date.now() };
+    const entry = {
+      id,
+      session: sender.session,
+      to: jidOf(phone.number),
+      text,
+      time_ms: Date.now(),
+    };
     world.messages.push(entry);
     world.log.add('message_out', connection.subject, { id, to: entry.to, text });
     connection.send(node('receipt', { from: to, id, t: nowSeconds() }));
   } catch (error) {
     const reason = /** @type {Error} */ (error).message;
-    world.log.add('message_out', connection.subject, { id, to: jidOf(phone.number), undecryptable: reason });
+    world.log.add('message_out', connection.subject, {
+      id,
+      to: jidOf(phone.number),
+      undecryptable: reason,
+    });
     askAnew(connection, phone, id, to, Number(enc.attrs.count ?? 0));
   }
 }
@@ -184,13 +220,20 @@ async function receive(world, connection, sender, phone, { attrs: { id, to, cate
  * @param {proto.IMessage} message
  * @returns {string}
  */
-function textOf({ conversation, extendedTextMessage, imageMessage, videoMessage, documentMessage }) {
+function textOf({
+  conversation,
+  extendedTextMessage,
+  imageMessage,
+  videoMessage,
+  documentMessage,
+}) {
   const captions = [imageMessage, videoMessage, documentMessage].map((media) => media?.caption);
   return [conversation, extendedTextMessage?.text, ...captions].find(Boolean) ?? '';
 }
 
 /**
- * What a phone sends that could not decrypt: the client is to start a new session and send the message again.
+ * What a phone sends that could not decrypt: the client is to start a new session and send the
+ * message again.
  * @param {Connection} connection
  * @param {Phone} phone
  * @param {string} id
@@ -216,14 +259,21 @@ function askAnew(connection, phone, id, from, retries) {
  */
 export function receiptFromClient(world, connection, device, receipt) {
   const { id, to, type } = receipt.attrs;
-  connection.send(node('ack', { class: 'receipt', id, from: to, ...(type ? { type } : {}), t: nowSeconds() }));
+  connection.send(
+    node('ack', { class: 'receipt', id, from: to, ...(type ? { type } : {}), t: nowSeconds() }),
+  );
   if (type === 'hist_sync') device.update({ historySynced: true });
   if (PEER_RECEIPTS.has(type)) return;
   const ids = [id, ...children(child(receipt, 'list')).map((item) => item.attrs.id)];
   for (const one of ids) {
     if (type === 'retry') connection.attend(sendAnew(world, device, one));
     else device.confirm(one);
-    const entry = { id: one, session: device.session, type: type ?? 'delivery', time_ms: Date.now() };
+    const entry = {
+      id: one,
+      session: device.session,
+      type: type ?? 'delivery',
+      time_ms: Date.now(),
+    };
     world.receipts.push(entry);
     world.log.add('receipt', connection.subject, { id: one, type: entry.type });
   }
@@ -238,13 +288,20 @@ export function receiptFromClient(world, connection, device, receipt) {
  */
 function passOn(world, device, { attrs: { to, ...attrs }, content }) {
   const address = parseJid(to);
-  const sender = address?.device ? world.devices.get(jidOf(address.user, address.device)) : undefined;
+  const sender = address?.device
+    ? world.devices.get(jidOf(address.user, address.device))
+    : undefined;
   const { user, device: number } = device.record;
-  sender?.line?.send({ tag: 'receipt', attrs: { t: nowSeconds(), ...attrs, from: jidOf(user, number) }, content });
+  sender?.line?.send({
+    tag: 'receipt',
+    attrs: { t: nowSeconds(), ...attrs, from: jidOf(user, number) },
+    content,
+  });
 }
 
 /**
- * An acknowledgement from a client. For a message it confirms, also when it says that the message cannot be read.
+ * An acknowledgement from a client. For a message it confirms, also when it says that the message
+ * cannot be read.
  * @param {Device} device
  * @param {Node} ack
  */
@@ -265,7 +322,9 @@ async function sendAnew(world, device, id) {
   const retries = (letter?.retries ?? 0) + 1;
   if (!letter?.text || !from || retries > MAX_RETRIES) return;
   letter.retries = retries;
-  const { type, body } = await encryptText(world.phones.get(from.user), device, letter.text, { fresh: true });
+  const { type, body } = await encryptText(world.phones.get(from.user), device, letter.text, {
+    fresh: true,
+  });
   post(device, { ...letter, type, body, retries });
 }
 
@@ -288,5 +347,7 @@ const FEW_PREKEYS = 5;
 function askForPreKeys(device) {
   if (device.preKeyCount >= FEW_PREKEYS || device.preKeyCount === 0) return;
   const attrs = { from: 's.whatsapp.net', id: newMessageId(), type: 'encrypt', t: nowSeconds() };
-  device.line?.send(node('notification', attrs, [node('count', { value: String(device.preKeyCount) })]));
+  device.line?.send(
+    node('notification', attrs, [node('count', { value: String(device.preKeyCount) })]),
+  );
 }

@@ -27,7 +27,10 @@ test("a text out is acknowledged, decrypted by the recipient's phone, and receip
   const ack = sock.waitForMessage(messageId);
   await sock.sendMessage(FRIEND_JID, { text: 'hello' }, { messageId });
   const { tag, attrs } = /** @type {any} */ (await ack);
-  assert.deepEqual([tag, attrs.class, attrs.from, attrs.error], ['ack', 'message', FRIEND_JID, undefined]);
+  assert.deepEqual(
+    [tag, attrs.class, attrs.from, attrs.error],
+    ['ack', 'message', FRIEND_JID, undefined],
+  );
   await eventually('the delivery receipt', () =>
     updates.some(({ key, update }) => key.id === messageId && update.status === 3),
   );
@@ -43,9 +46,17 @@ test('texts in are decrypted by the client and confirmed, first as pkmsg and as 
   const kinds = [];
   sock.ws.on('CB:message', (stanza) => kinds.push(stanza.content[0].attrs.type));
   const texts = textsOf(sock);
-  const { id } = await call(standin, 'POST /send-text', { session: 'in', from: FRIEND, text: 'first', name: 'Ana' });
+  const { id } = await call(standin, 'POST /send-text', {
+    session: 'in',
+    from: FRIEND,
+    text: 'first',
+    name: 'Ana',
+  });
   await eventually('the first text', () => texts.includes('first'));
-  assert.equal((await logged(standin, 'in', 'receipt', (entry) => entry.id === id)).type, 'delivery');
+  assert.equal(
+    (await logged(standin, 'in', 'receipt', (entry) => entry.id === id)).type,
+    'delivery',
+  );
   await sock.sendMessage(FRIEND_JID, { text: 'answer' });
   await eventually('the answer', async () => (await messagesOf('in')).length === 1);
   await call(standin, 'POST /send-text', { session: 'in', from: FRIEND, text: 'second' });
@@ -69,7 +80,10 @@ test('what was not confirmed comes again at the next login, in order', async () 
   await eventually('all three', () => texts.length === 3);
   assert.deepEqual(texts, ['one', 'two', 'three']);
   assert.deepEqual(offline.slice(0, 3), ['0', '1', '2']);
-  await eventually('three receipts', async () => (await call(standin, 'GET /receipts?session=away')).length === 3);
+  await eventually(
+    'three receipts',
+    async () => (await call(standin, 'GET /receipts?session=away')).length === 3,
+  );
   await sock.end(undefined);
 
   const again = await open(standin, 'away', auth);
@@ -107,7 +121,8 @@ test('a phone that cannot decrypt asks again, and Baileys sends in a new session
   const lidAddress = sock.signalRepository.jidToSignalProtocolAddress(
     String(await sock.signalRepository.lidMapping.getLIDForPN(FRIEND_JID)),
   );
-  // A store that lost its last writes: the ratchet goes back, and the phone has seen this message key before.
+  // A store that lost its last writes: the ratchet goes back, and the phone has seen this message
+  // key before.
   const { [lidAddress]: old } = await auth.keys.get('session', [lidAddress]);
   await sock.sendMessage(FRIEND_JID, { text: 'two' });
   await eventually('the second', async () => (await messagesOf('rollback')).length === 2);
@@ -121,8 +136,13 @@ test('a phone that cannot decrypt asks again, and Baileys sends in a new session
 });
 
 test('one linked device writes to another', async () => {
-  const [here, there] = await Promise.all(['here', 'there'].map((session) => pair(standin, session)));
-  const [sender, recipient] = [await open(standin, 'here', here), await open(standin, 'there', there)];
+  const [here, there] = await Promise.all(
+    ['here', 'there'].map((session) => pair(standin, session)),
+  );
+  const [sender, recipient] = [
+    await open(standin, 'here', here),
+    await open(standin, 'there', there),
+  ];
   /** @type {(string | null | undefined)[]} */
   const texts = [];
   recipient.sock.ev.on('messages.upsert', ({ messages }) =>

@@ -1,12 +1,16 @@
 /**
  * Nodes: WhatsApp's binary XML. The codec is Baileys' own; here are the small builders and readers.
  *
- * Two traps of the encoder are closed here by type: attribute values are strings, and text content is a Buffer.
+ * Two traps of the encoder are closed here by type: attribute values are strings, and text content
+ * is a Buffer.
  */
 
 import { inflateSync } from 'node:zlib';
 import * as constants from '@whiskeysockets/baileys/lib/WABinary/constants.js';
-import { decodeDecompressedBinaryNode, encodeBinaryNode } from '@whiskeysockets/baileys/lib/WABinary/index.js';
+import {
+  decodeDecompressedBinaryNode,
+  encodeBinaryNode,
+} from '@whiskeysockets/baileys/lib/WABinary/index.js';
 
 /** @typedef {import("@whiskeysockets/baileys/lib/WABinary/types.js").BinaryNode} Node */
 
@@ -34,7 +38,10 @@ export const encodeNode = (tree) => encodeBinaryNode(tree);
  */
 export function decodeNode(bytes) {
   const body = bytes.subarray(1);
-  return decodeDecompressedBinaryNode(bytes[0] & COMPRESSED_FLAG ? inflateSync(body) : body, constants);
+  return decodeDecompressedBinaryNode(
+    bytes[0] & COMPRESSED_FLAG ? inflateSync(body) : body,
+    constants,
+  );
 }
 
 /**
@@ -90,7 +97,11 @@ export const nowSeconds = () => String(Math.floor(Date.now() / 1000));
 export function streamError({ code, child: tag, type }) {
   /** @type {Record<string, string>} */
   const attrs = code === undefined ? {} : { code: String(code) };
-  return node('stream:error', attrs, tag === undefined ? undefined : [node(tag, type === undefined ? {} : { type })]);
+  return node(
+    'stream:error',
+    attrs,
+    tag === undefined ? undefined : [node(tag, type === undefined ? {} : { type })],
+  );
 }
 
 /**

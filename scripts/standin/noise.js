@@ -1,6 +1,6 @@
 /**
- * The server's side of Noise_XX_25519_AESGCM_SHA256 as WhatsApp speaks it, and the transport ciphers that follow.
- * Knows keys and bytes; knows nothing of sockets, frames or nodes.
+ * The server's side of Noise_XX_25519_AESGCM_SHA256 as WhatsApp speaks it, and the transport
+ * ciphers that follow. Knows keys and bytes; knows nothing of sockets, frames or nodes.
  */
 
 import { createCipheriv, createDecipheriv, createHash } from 'node:crypto';
@@ -16,7 +16,10 @@ const PROTOCOL_NAME = Buffer.from('Noise_XX_25519_AESGCM_SHA256\0\0\0\0');
 const TAG_LENGTH = 16;
 const NOTHING = Buffer.alloc(0);
 
-/** AES-256-GCM whose nonce counts the messages. A message that fails has used up its number, as in the client. */
+/**
+ * AES-256-GCM whose nonce counts the messages. A message that fails has used up its number, as in
+ * the client.
+ */
 class CountingCipher {
   #key;
   #counter = 0;
@@ -53,7 +56,10 @@ class CountingCipher {
     decipher.setAAD(authenticated);
     decipher.setAuthTag(ciphertext.subarray(-TAG_LENGTH));
     try {
-      return Buffer.concat([decipher.update(ciphertext.subarray(0, -TAG_LENGTH)), decipher.final()]);
+      return Buffer.concat([
+        decipher.update(ciphertext.subarray(0, -TAG_LENGTH)),
+        decipher.final(),
+      ]);
     } catch {
       throw new ProtocolError('a frame that does not decrypt');
     }

@@ -1,6 +1,6 @@
 /**
- * Pairing by code: the client shows eight characters, a person types them on the phone, and both sides agree on the
- * secret that a QR would have carried.
+ * Pairing by code: the client shows eight characters, a person types them on the phone, and both
+ * sides agree on the secret that a QR would have carried.
  */
 
 import { createCipheriv, createDecipheriv, pbkdf2, randomBytes } from 'node:crypto';
@@ -32,7 +32,10 @@ const CTR_IV = 16;
 const GCM_IV = 12;
 const GCM_TAG = 16;
 
-/** How the client's two messages are answered, by their `stage`. @type {Record<string, (connection: Connection, request: Node) => Node[]>} */
+/**
+ * How the client's two messages are answered, by their `stage`. @type {Record<string, (connection:
+ * Connection, request: Node) => Node[]>}
+ */
 const STAGES = {
   companion_hello: (connection, request) => [
     node('link_code_companion_reg', {}, [refNode(hello(connection, request))]),
@@ -60,7 +63,9 @@ export function answerCodeRequest(connection, request) {
  * @param {{ phone: string, code: string, name?: string }} typed
  */
 export async function enterCode(world, { phone, code, name }) {
-  const connection = [...world.connections].findLast(({ pairing }) => pairing?.codeRequest?.phone === phone);
+  const connection = [...world.connections].findLast(
+    ({ pairing }) => pairing?.codeRequest?.phone === phone,
+  );
   const request = connection?.pairing?.codeRequest;
   if (!connection || !request) {
     throw new AdminError(
@@ -76,10 +81,17 @@ export async function enterCode(world, { phone, code, name }) {
   const shared = agree(ephemeral.private, companionEphemeral);
   const answer = nextMessage(request);
   connection.send(notification(request, primary.public, await wrap(ephemeral.public, code)));
-  const { identity, random } = openBundle(childBytes(await answer, 'link_code_pairing_wrapped_key_bundle'), shared);
+  const { identity, random } = openBundle(
+    childBytes(await answer, 'link_code_pairing_wrapped_key_bundle'),
+    shared,
+  );
   atScan(world, connection);
   const secret = Buffer.concat([shared, agree(primary.private, identity), random]);
-  return link(world, connection, { phone, name, advSecret: hkdf(secret, 32, { info: 'adv_secret' }) });
+  return link(world, connection, {
+    phone,
+    name,
+    advSecret: hkdf(secret, 32, { info: 'adv_secret' }),
+  });
 }
 
 /**
@@ -93,7 +105,8 @@ function hello(connection, request) {
   if (!connection.pairing || !address || wrappedEphemeral.length !== SALT + CTR_IV + 32) {
     throw new ProtocolError('a pairing code request that is not complete');
   }
-  if (!noiseKey.equals(connection.noiseKey)) throw new ProtocolError('a pairing code request for another client');
+  if (!noiseKey.equals(connection.noiseKey))
+    throw new ProtocolError('a pairing code request for another client');
   connection.pairing.codeRequest = { phone: address.user, ref: randomBytes(16), wrappedEphemeral };
   return connection.pairing.codeRequest;
 }
@@ -137,7 +150,11 @@ function notification(request, identity, wrappedEphemeral) {
 async function wrap(key, code) {
   const salt = randomBytes(SALT);
   const iv = randomBytes(CTR_IV);
-  const cipher = createCipheriv('aes-256-ctr', await deriveBits(code, salt, ITERATIONS, 32, 'sha256'), iv);
+  const cipher = createCipheriv(
+    'aes-256-ctr',
+    await deriveBits(code, salt, ITERATIONS, 32, 'sha256'),
+    iv,
+  );
   return Buffer.concat([salt, iv, cipher.update(key), cipher.final()]);
 }
 
@@ -148,7 +165,11 @@ async function wrap(key, code) {
 async function unwrap(wrapped, code) {
   const salt = wrapped.subarray(0, SALT);
   const iv = wrapped.subarray(SALT, SALT + CTR_IV);
-  const cipher = createDecipheriv('aes-256-ctr', await deriveBits(code, salt, ITERATIONS, 32, 'sha256'), iv);
+  const cipher = createDecipheriv(
+    'aes-256-ctr',
+    await deriveBits(code, salt, ITERATIONS, 32, 'sha256'),
+    iv,
+  );
   return Buffer.concat([cipher.update(wrapped.subarray(SALT + CTR_IV)), cipher.final()]);
 }
 
@@ -164,9 +185,17 @@ function openBundle(bundle, shared) {
   const cipher = createDecipheriv('aes-256-gcm', key, iv);
   cipher.setAuthTag(bundle.subarray(-GCM_TAG));
   try {
-    const plain = Buffer.concat([cipher.update(bundle.subarray(SALT + GCM_IV, -GCM_TAG)), cipher.final()]);
+    const plain = Buffer.concat([
+      cipher.update(bundle.subarray(SALT + GCM_IV, -GCM_TAG)),
+      cipher.final(),
+    ]);
     return { identity: plain.subarray(0, 32), random: plain.subarray(64, 96) };
   } catch {
-    throw new AdminError(409, 'wrong_code', 'this is not the code that the client shows', 'codes are case-sensitive');
+    throw new AdminError(
+      409,
+      'wrong_code',
+      'this is not the code that the client shows',
+      'codes are case-sensitive',
+    );
   }
 }

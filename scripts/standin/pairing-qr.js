@@ -15,7 +15,8 @@ import { atScan } from './registration-news.js';
 const REFS = 6;
 
 /** No commas: the QR is a list with commas. */
-export const newRefs = () => Array.from({ length: REFS }, () => randomBytes(24).toString('base64url'));
+export const newRefs = () =>
+  Array.from({ length: REFS }, () => randomBytes(24).toString('base64url'));
 
 /** @param {string[]} refs */
 export const pairDevice = (refs) =>
@@ -35,7 +36,12 @@ export async function scan(world, { qr, session, phone, name }) {
   const [ref, noiseKey, identity, advSecret] = qr.slice(qr.indexOf('#') + 1).split(',');
   const connection = [...world.connections].find(({ pairing }) => pairing?.refs.includes(ref));
   if (!connection?.pairing || (session !== undefined && connection.session !== session)) {
-    throw new AdminError(404, 'qr_unknown', 'no client shows this QR now', 'it may be used or old: get the newest one');
+    throw new AdminError(
+      404,
+      'qr_unknown',
+      'no client shows this QR now',
+      'it may be used or old: get the newest one',
+    );
   }
   const shown = connection.noiseKey.toString('base64') === noiseKey;
   if (!shown || connection.pairing.registration.identity.toString('base64') !== identity) {
@@ -48,5 +54,9 @@ export async function scan(world, { qr, session, phone, name }) {
   }
   atScan(world, connection, advSecret);
   const secret = Buffer.from(advSecret ?? '', 'base64');
-  return link(world, connection, { phone: phone ?? world.devices.makeUpPhone(), name, advSecret: secret });
+  return link(world, connection, {
+    phone: phone ?? world.devices.makeUpPhone(),
+    name,
+    advSecret: secret,
+  });
 }

@@ -1,6 +1,6 @@
 /**
- * Linking a device: what is the same for QR and code. The account's phone signs the client's identity, the client signs
- * back, and the server has it connect again (515).
+ * Linking a device: what is the same for QR and code. The account's phone signs the client's
+ * identity, the client signs back, and the server has it connect again (515).
  */
 
 import { createHmac, randomInt } from 'node:crypto';
@@ -24,7 +24,8 @@ import { beforeSuccess } from './registration-news.js';
  * @property {Registration} registration
  * @property {string[]} refs shown in QR codes
  * @property {import("./pairing-code.js").CodeRequest} [codeRequest]
- * @property {Set<string>} unacknowledged ids of refreshes that the client has not acknowledged: all that it shows is void
+ * @property {Set<string>} unacknowledged ids of refreshes that the client has not acknowledged: all
+ *   that it shows is void
  * @property {boolean} wantsPasskey
  */
 
@@ -51,7 +52,13 @@ export const newPairing = (registration, refs) => ({
  * @returns {Registration}
  */
 export function readRegistration({ eIdent, eRegid, eSkeyId, eSkeyVal, eSkeySig }) {
-  if (eIdent?.length !== 32 || eRegid?.length !== 4 || eSkeyId?.length !== 3 || !eSkeyVal || !eSkeySig) {
+  if (
+    eIdent?.length !== 32 ||
+    eRegid?.length !== 4 ||
+    eSkeyId?.length !== 3 ||
+    !eSkeyVal ||
+    !eSkeySig
+  ) {
     throw new ProtocolError('a registration without its keys');
   }
   return {
@@ -69,19 +76,25 @@ export function readRegistration({ eIdent, eRegid, eSkeyId, eSkeyVal, eSkeySig }
  * Links the client of a connection to an account. Settled when the client has confirmed it.
  * @param {World} world
  * @param {Connection} connection
- * @param {{ phone: string, name?: string, advSecret: Uint8Array }} account `advSecret` is what only client and phone know
+ * @param {{ phone: string, name?: string, advSecret: Uint8Array }} account `advSecret` is what only
+ *   client and phone know
  * @returns {Promise<{ jid: string }>}
  */
 export async function link(world, connection, { phone, name = `Phone ${phone}`, advSecret }) {
   const registration = registrationOf(connection);
-  // Stored before the client hears of it: a pairing that the client knows of and the server not is lost for ever.
+  // Stored before the client hears of it: a pairing that the client knows of and the server not is
+  // lost for ever.
   const device = store(world, connection, registration, phone, name);
   beforeSuccess(world, connection);
   connection.pairing = undefined;
   const identity = signedIdentity(world, device.record, registration.identity);
   const details = proto.ADVSignedDeviceIdentity.encode(identity).finish();
   const hmac = createHmac('sha256', advSecret).update(details).digest();
-  const sealed = proto.ADVSignedDeviceIdentityHMAC.encode({ details, hmac, accountType: 0 }).finish();
+  const sealed = proto.ADVSignedDeviceIdentityHMAC.encode({
+    details,
+    hmac,
+    accountType: 0,
+  }).finish();
   const answer = await connection.ask(pairSuccess(device, sealed));
   checkDeviceSignature(answer, identity, registration.identity);
   device.update({ confirmed: true });
@@ -101,7 +114,8 @@ function registrationOf({ pairing }) {
     );
   }
   const { identity, signedPreKey } = pairing.registration;
-  if (verify(identity, withType(signedPreKey.key), signedPreKey.signature)) return pairing.registration;
+  if (verify(identity, withType(signedPreKey.key), signedPreKey.signature))
+    return pairing.registration;
   throw new AdminError(
     409,
     'bad_client',
@@ -156,7 +170,10 @@ function signedIdentity(world, { user, keyIndex }, clientIdentity) {
     accountType: 0,
     deviceType: 0,
   }).finish();
-  const accountSignature = sign(account.private, Buffer.concat([ACCOUNT_SIGNATURE, details, clientIdentity]));
+  const accountSignature = sign(
+    account.private,
+    Buffer.concat([ACCOUNT_SIGNATURE, details, clientIdentity]),
+  );
   return { details, accountSignatureKey: account.public, accountSignature };
 }
 
@@ -186,5 +203,10 @@ function checkDeviceSignature(answer, { details, accountSignatureKey }, clientId
   const { deviceSignature } = proto.ADVSignedDeviceIdentity.decode(bytes(reply));
   const signed = Buffer.concat([DEVICE_SIGNATURE, details, clientIdentity, accountSignatureKey]);
   if (deviceSignature && verify(clientIdentity, signed, deviceSignature)) return;
-  throw new AdminError(409, 'bad_client', "the client's device signature is wrong", 'look at the client');
+  throw new AdminError(
+    409,
+    'bad_client',
+    "the client's device signature is wrong",
+    'look at the client',
+  );
 }

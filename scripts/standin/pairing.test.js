@@ -21,10 +21,17 @@ describe('by QR', () => {
   test('scan, 515, login, open, and no query is left to time out', async () => {
     const auth = newAuth();
     const first = connect(standin, 'qr', auth);
-    const { jid } = await call(standin, 'POST /scan', { qr: await first.qr, phone: '+15551234567', name: 'Shop' });
+    const { jid } = await call(standin, 'POST /scan', {
+      qr: await first.qr,
+      phone: '+15551234567',
+      name: 'Shop',
+    });
     assert.equal(jid, '15551234567:1@s.whatsapp.net');
     const { code, message } = await first.closed;
-    assert.deepEqual({ code, message }, { code: 515, message: 'Stream Errored (restart required)' });
+    assert.deepEqual(
+      { code, message },
+      { code: 515, message: 'Stream Errored (restart required)' },
+    );
     assert.equal(auth.creds.me?.id, jid);
     assert.equal(auth.creds.me?.name, 'Shop');
 
@@ -34,7 +41,10 @@ describe('by QR', () => {
     assert.deepEqual(await second.sock.onWhatsApp('5511999990000'), [
       { jid: '5511999990000@s.whatsapp.net', exists: true },
     ]);
-    await eventually("the history sync ends the first login's 20 s wait", () => auth.creds.accountSyncCounter === 1);
+    await eventually(
+      "the history sync ends the first login's 20 s wait",
+      () => auth.creds.accountSyncCounter === 1,
+    );
     assert.ok(auth.creds.myAppStateKeyId);
 
     const { devices, connections } = await call(standin, 'GET /state');
@@ -59,11 +69,17 @@ describe('by QR', () => {
     const { code, message } = await connect(standin, 'unconfirmed', auth).closed;
     assert.deepEqual({ code, message }, { code: 401, message: 'Connection Failure' });
     assert.equal((await logged(standin, 'unconfirmed', 'login_refused')).reason, 401);
-    assert.deepEqual((await call(standin, 'GET /log')).entries.filter(isPairingOf('unconfirmed')), []);
+    assert.deepEqual(
+      (await call(standin, 'GET /log')).entries.filter(isPairingOf('unconfirmed')),
+      [],
+    );
   });
 
   test('a label alone cannot be scanned, and the error says why', async () => {
-    await assert.rejects(call(standin, 'POST /scan', { session: 'qr' }), { status: 400, code: 'qr_needed' });
+    await assert.rejects(call(standin, 'POST /scan', { session: 'qr' }), {
+      status: 400,
+      code: 'qr_needed',
+    });
     await assert.rejects(call(standin, 'POST /scan', { qr: 'https://wa.me/x#nothing' }), {
       status: 404,
       code: 'qr_unknown',
@@ -76,12 +92,19 @@ describe('what is retired', () => {
     const session = 'refreshed';
     const attempt = connect(standin, session, newAuth());
     const qr = await attempt.qr;
-    const { connections } = await call(standin, 'POST /faults', { fault: 'refresh-registration', session });
+    const { connections } = await call(standin, 'POST /faults', {
+      fault: 'refresh-registration',
+      session,
+    });
     assert.equal(connections, 1);
     await assert.rejects(call(standin, 'POST /scan', { qr }), { status: 409, code: 'retired' });
     assert.equal((await logged(standin, session, 'link_failed')).why, 'retired');
     const { entries } = await call(standin, 'GET /log');
-    assert.ok(!entries.some((/** @type {any} */ one) => one.session === session && one.event === 'acknowledged'));
+    assert.ok(
+      !entries.some(
+        (/** @type {any} */ one) => one.session === session && one.event === 'acknowledged',
+      ),
+    );
     await attempt.sock.end(undefined);
   });
 
@@ -90,15 +113,24 @@ describe('what is retired', () => {
     const attempt = connect(standin, session, newAuth());
     const qr = await attempt.qr;
     attempt.sock.ws.on('CB:notification', ({ attrs: { id, type } }) => {
-      attempt.sock.sendNode({ tag: 'ack', attrs: { id, to: '@s.whatsapp.net', class: 'notification', type } });
+      attempt.sock.sendNode({
+        tag: 'ack',
+        attrs: { id, to: '@s.whatsapp.net', class: 'notification', type },
+      });
     });
-    await call(standin, 'POST /faults', { fault: 'refresh-registration', session, qr, child: 'pair-device-rotate-qr' });
+    await call(standin, 'POST /faults', {
+      fault: 'refresh-registration',
+      session,
+      qr,
+      child: 'pair-device-rotate-qr',
+    });
     const { attributes } = await logged(standin, session, 'acknowledged');
     assert.equal(attributes.type, 'companion_reg_refresh');
     await assert.rejects(call(standin, 'POST /scan', { qr }), { code: 'retired' });
     const parts = qr.split(',');
     const other = parts.with(3, Buffer.alloc(32, 7).toString('base64')).join(',');
-    await assert.rejects(call(standin, 'POST /scan', { qr: other }), { code: 'client_gone' }); // it is the wrong one
+    // it is the wrong one
+    await assert.rejects(call(standin, 'POST /scan', { qr: other }), { code: 'client_gone' });
     await attempt.closed;
   });
 
@@ -106,7 +138,9 @@ describe('what is retired', () => {
     const session = 'passkey';
     await call(standin, 'POST /faults', { fault: 'passkey-at-scan', session, count: 1 });
     const attempt = connect(standin, session, newAuth());
-    await assert.rejects(call(standin, 'POST /scan', { qr: await attempt.qr }), { code: 'passkey_wanted' });
+    await assert.rejects(call(standin, 'POST /scan', { qr: await attempt.qr }), {
+      code: 'passkey_wanted',
+    });
     assert.deepEqual((await call(standin, 'GET /log')).entries.filter(isPairingOf(session)), []);
     await attempt.sock.end(undefined);
   });
@@ -140,7 +174,9 @@ describe('by code', () => {
       status: 409,
       code: 'wrong_code',
     });
-    await assert.rejects(call(standin, 'POST /enter-code', { phone: '15559999999', code }), { status: 404 });
+    await assert.rejects(call(standin, 'POST /enter-code', { phone: '15559999999', code }), {
+      status: 404,
+    });
     await attempt.sock.end(undefined);
   });
 });
@@ -155,7 +191,10 @@ describe('the end of a device', () => {
     assert.equal((await logged(standin, 'unlinked', 'removed')).by, 'phone');
 
     const later = await connect(standin, 'unlinked', auth).closed;
-    assert.deepEqual({ code: later.code, message: later.message }, { code: 401, message: 'Connection Failure' });
+    assert.deepEqual(
+      { code: later.code, message: later.message },
+      { code: 401, message: 'Connection Failure' },
+    );
     assert.equal((await logged(standin, 'unlinked', 'login_refused')).jid, jid);
   });
 
@@ -190,19 +229,31 @@ test('killed right after a pairing and started again, it knows the device, its k
   assert.equal(second.doors.rootKey, first.doors.rootKey);
   const { sock } = await open(second.doors, 'survivor', auth);
   const texts = textsOf(sock);
-  await call(second.doors, 'POST /send-text', { session: 'survivor', from: '5511999990000', text: 'before' });
+  await call(second.doors, 'POST /send-text', {
+    session: 'survivor',
+    from: '5511999990000',
+    text: 'before',
+  });
   await eventually('the first text', () => texts.includes('before'));
   await logged(second.doors, 'survivor', 'receipt');
   await sock.end(undefined);
   await logged(second.doors, 'survivor', 'logout');
-  await call(second.doors, 'POST /send-text', { session: 'survivor', from: '5511999990000', text: 'while away' });
+  await call(second.doors, 'POST /send-text', {
+    session: 'survivor',
+    from: '5511999990000',
+    text: 'while away',
+  });
   second.child.kill('SIGKILL');
 
   const third = await spawnStandin('--state', state);
   const again = connect(third.doors, 'survivor', auth);
   const later = textsOf(again.sock);
   await eventually('the text that came while it was away', () => later.includes('while away'));
-  await call(third.doors, 'POST /send-text', { session: 'survivor', from: '5511999990000', text: 'after' });
+  await call(third.doors, 'POST /send-text', {
+    session: 'survivor',
+    from: '5511999990000',
+    text: 'after',
+  });
   await eventually('a text in the old Signal session', () => later.includes('after'));
   await again.sock.end(undefined);
   third.child.kill('SIGTERM');
@@ -211,12 +262,17 @@ test('killed right after a pairing and started again, it knows the device, its k
 });
 
 test('it refuses any address but loopback', async () => {
-  const child = spawn(process.execPath, [join(import.meta.dirname, 'main.js'), '--host', '0.0.0.0']);
+  const child = spawn(process.execPath, [
+    join(import.meta.dirname, 'main.js'),
+    '--host',
+    '0.0.0.0',
+  ]);
   assert.deepEqual(await once(child, 'exit'), [2, null]);
 });
 
 /** @param {string} session */
-const isPairingOf = (session) => (/** @type {any} */ entry) => entry.session === session && entry.event === 'paired';
+const isPairingOf = (session) => (/** @type {any} */ entry) =>
+  entry.session === session && entry.event === 'paired';
 
 /** @param {...string} args */
 async function spawnStandin(...args) {

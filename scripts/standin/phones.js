@@ -1,8 +1,9 @@
 /**
- * The phones: every number that is not a linked device. The stand-in plays them all, and really encrypts and decrypts.
+ * The phones: every number that is not a linked device. The stand-in plays them all, and really
+ * encrypts and decrypts.
  *
- * A phone's keys are derived from one seed and its number, so any number is a phone without anything being stored.
- * Only the Signal sessions (ratchets) with linked devices are kept.
+ * A phone's keys are derived from one seed and its number, so any number is a phone without
+ * anything being stored. Only the Signal sessions (ratchets) with linked devices are kept.
  */
 
 import { randomInt } from 'node:crypto';
@@ -31,7 +32,9 @@ export class Phone {
   #state;
   /** @type {Buffer | undefined} */
   #signature;
-  /** Work on a session is done one after the other, or two first messages would start two sessions. */
+  /**
+   * Work on a session is done one after the other, or two first messages would start two sessions.
+   */
   #turn = Promise.resolve();
 
   /**
@@ -45,7 +48,8 @@ export class Phone {
     this.#state = state;
     this.identity = this.#derive('identity');
     this.signedPreKey = this.#derive('signed prekey');
-    this.registrationId = (hkdf(seed, 2, { info: `${number} registration` }).readUInt16BE() & 0x3fff) + 1;
+    this.registrationId =
+      (hkdf(seed, 2, { info: `${number} registration` }).readUInt16BE() & 0x3fff) + 1;
   }
 
   /** What a client needs to start a session with this phone. @returns {Bundle} */
@@ -55,7 +59,11 @@ export class Phone {
     return {
       registrationId: this.registrationId,
       identity: this.identity.public,
-      signedPreKey: { id: SIGNED_PREKEY_ID, key: this.signedPreKey.public, signature: this.#signature },
+      signedPreKey: {
+        id: SIGNED_PREKEY_ID,
+        key: this.signedPreKey.public,
+        signature: this.#signature,
+      },
       preKey: { id: preKeyId, key: this.#preKey(preKeyId).public },
     };
   }
@@ -63,7 +71,8 @@ export class Phone {
   /**
    * @param {Device} device
    * @param {Uint8Array} plaintext
-   * @param {{ fresh?: boolean }} [options] `fresh`: start a new session, the device has lost the old one
+   * @param {{ fresh?: boolean }} [options] `fresh`: start a new session, the device has lost the
+   *   old one
    * @returns {Promise<Ciphertext>}
    */
   encryptFor(device, plaintext, { fresh = false } = {}) {
@@ -72,7 +81,10 @@ export class Phone {
       const storage = this.#storage(device.jid);
       const cipher = new libsignal.SessionCipher(storage, address);
       const known = !fresh && (await storage.loadSession())?.haveOpenSession();
-      if (!known) await new libsignal.SessionBuilder(storage, address).initOutgoing(signalBundle(device.takeBundle()));
+      if (!known)
+        await new libsignal.SessionBuilder(storage, address).initOutgoing(
+          signalBundle(device.takeBundle()),
+        );
       const { type, body } = await cipher.encrypt(Buffer.from(plaintext));
       return { type: type === PREKEY_MESSAGE ? 'pkmsg' : 'msg', body: Buffer.from(body, 'binary') };
     });
@@ -87,7 +99,9 @@ export class Phone {
   decryptFrom(jid, type, body) {
     return this.#inTurn(() => {
       const cipher = new libsignal.SessionCipher(this.#storage(jid), addressOf(jid));
-      return type === 'pkmsg' ? cipher.decryptPreKeyWhisperMessage(body) : cipher.decryptWhisperMessage(body);
+      return type === 'pkmsg'
+        ? cipher.decryptPreKeyWhisperMessage(body)
+        : cipher.decryptWhisperMessage(body);
     });
   }
 
@@ -110,7 +124,10 @@ export class Phone {
     return keyPairFrom(hkdf(this.#seed, 32, { info: `${this.number} ${purpose}` }));
   }
 
-  /** One-time prekeys are derived too, so none has to be stored before it is used. @param {number} id */
+  /**
+   * One-time prekeys are derived too, so none has to be stored before it is used. @param {number}
+   * id
+   */
   #preKey(id) {
     return this.#derive(`prekey ${id}`);
   }
@@ -132,7 +149,10 @@ export class Phone {
        */
       storeSession: async (_address, session) => this.#state.set(key, session.serialize()),
       isTrustedIdentity: () => true,
-      /** @param {number | string} id 0 or nothing if the session was started without a one-time prekey */
+      /**
+       * @param {number | string} id 0 or nothing if the session was started without a one-time
+       *   prekey
+       */
       loadPreKey: async (id) => (id ? signalPair(this.#preKey(Number(id))) : undefined),
       removePreKey: () => {},
       loadSignedPreKey: () => signalPair(this.signedPreKey),
@@ -211,7 +231,8 @@ function signalBundle({ registrationId, identity, signedPreKey, preKey }) {
       publicKey: withType(signedPreKey.key),
       signature: signedPreKey.signature,
     },
-    // libsignal's types want it; its code takes a session without a one-time prekey, as the protocol does.
+    // libsignal's types want it; its code takes a session without a one-time prekey, as the
+    // protocol does.
     preKey: /** @type {{ keyId: number, publicKey: Buffer }} */ (
       preKey && { keyId: preKey.id, publicKey: withType(preKey.key) }
     ),

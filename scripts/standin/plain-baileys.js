@@ -1,8 +1,10 @@
 /**
- * Plain Baileys, for `python -m scripts.bench` to compare with: the unmodified library at its own defaults, connecting anew
- * at once when it says `close`, as Baileys' own Example does. All sockets are in one process; it pairs them by itself.
+ * Plain Baileys, for `python -m scripts.bench` to compare with: the unmodified library at its own
+ * defaults, connecting anew at once when it says `close`, as Baileys' own Example does. All sockets
+ * are in one process; it pairs them by itself.
  *
- * `node plain-baileys.js URL ADMIN ROOT_KEY SESSION...` prints a JSON line for each `open` and `close`, until it is ended.
+ * `node plain-baileys.js URL ADMIN ROOT_KEY SESSION...` prints a JSON line for each `open` and
+ * `close`, until it is ended.
  */
 
 import { DisconnectReason } from '@whiskeysockets/baileys';

@@ -1,6 +1,7 @@
 /**
- * One-time prekeys of a device as one string: 812 objects per device would be most of the stand-in's memory and state.
- * A record is 36 bytes (4 of id, 32 of key), which is 48 characters of base64 and nothing over.
+ * One-time prekeys of a device as one string: 812 objects per device would be most of the
+ * stand-in's memory and state. A record is 36 bytes (4 of id, 32 of key), which is 48 characters of
+ * base64 and nothing over.
  */
 
 import { bigEndian } from './nodes.js';
@@ -12,7 +13,9 @@ const RECORD_CHARACTERS = 48;
 
 /** @param {PreKey[]} preKeys */
 export const pack = (preKeys) =>
-  preKeys.map(({ id, key }) => Buffer.concat([bigEndian(id, ID_BYTES), key]).toString('base64')).join('');
+  preKeys
+    .map(({ id, key }) => Buffer.concat([bigEndian(id, ID_BYTES), key]).toString('base64'))
+    .join('');
 
 /** @param {string} packed */
 export const countOf = (packed) => packed.length / RECORD_CHARACTERS;

@@ -1,6 +1,7 @@
 /**
- * The questions that clients ask (`<iq>`), and their answers: one table per stage, by namespace and first child.
- * What is not in a table gets an empty result, because a question without an answer holds Baileys up for 60 s.
+ * The questions that clients ask (`<iq>`), and their answers: one table per stage, by namespace and
+ * first child. What is not in a table gets an empty result, because a question without an answer
+ * holds Baileys up for 60 s.
  */
 
 import { syncHistory } from './history-sync.js';
@@ -28,14 +29,22 @@ import { usync } from './usync.js';
  * @typedef {(query: Query) => Node[]} Answer gives the content of the result
  */
 
-const PRIVACY = { readreceipts: 'all', last: 'all', online: 'all', profile: 'all', status: 'all', groupadd: 'all' };
+const PRIVACY = {
+  readreceipts: 'all',
+  last: 'all',
+  online: 'all',
+  profile: 'all',
+  status: 'all',
+  groupadd: 'all',
+};
 
 /** @type {Answer} */
 const nothing = () => [];
 
 /** @type {Record<string, Answer>} */
 const WHEN_PAIRING = {
-  'md link_code_companion_reg': ({ connection, question }) => answerCodeRequest(connection, question),
+  'md link_code_companion_reg': ({ connection, question }) =>
+    answerCodeRequest(connection, question),
 };
 
 /** @type {Record<string, Answer>} */
@@ -83,7 +92,8 @@ const AFTERWARDS = {
  * @param {Node} iq
  */
 export function answerQuery(world, connection, iq) {
-  // The answers to our own questions have found their way before; what is left of results is for nobody.
+  // The answers to our own questions have found their way before; what is left of results is for
+  // nobody.
   if (iq.attrs.type === 'result' || iq.attrs.type === 'error') return;
   const question = child(iq);
   const name = `${iq.attrs.xmlns} ${question?.tag ?? ''}`;
@@ -94,10 +104,20 @@ export function answerQuery(world, connection, iq) {
     return;
   }
   const answer = (connection.device ? WHEN_LOGGED_IN : WHEN_PAIRING)[name] ?? nothing;
-  const query = { world, connection, device: /** @type {Device} */ (connection.device), iq, question: question ?? iq };
+  const query = {
+    world,
+    connection,
+    device: /** @type {Device} */ (connection.device),
+    iq,
+    question: question ?? iq,
+  };
   const content = answer(query);
   connection.send(
-    node('iq', { from: SERVER, type: 'result', id: iq.attrs.id }, content.length > 0 ? content : undefined),
+    node(
+      'iq',
+      { from: SERVER, type: 'result', id: iq.attrs.id },
+      content.length > 0 ? content : undefined,
+    ),
   );
   if (connection.device) AFTERWARDS[name]?.(query);
 }

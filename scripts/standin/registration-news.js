@@ -1,6 +1,7 @@
 /**
- * What WhatsApp may tell a client that is not linked yet: that what it shows is retired (since July 2026), or that the
- * account wants a passkey first. A phone that scans what is retired fails, and nobody tells the client.
+ * What WhatsApp may tell a client that is not linked yet: that what it shows is retired (since July
+ * 2026), or that the account wants a passkey first. A phone that scans what is retired fails, and
+ * nobody tells the client.
  */
 
 import { randomBytes } from 'node:crypto';
@@ -23,7 +24,8 @@ export const secretIn = (qr) => qr.slice(qr.indexOf('#') + 1).split(',')[3] ?? '
 const retired = new Set();
 
 /**
- * Retires what the client shows: until it acknowledges all of it; for good the secret that is named, and any code.
+ * Retires what the client shows: until it acknowledges all of it; for good the secret that is
+ * named, and any code.
  * @param {Connection} connection
  * @param {{ child?: string, secret?: string }} [what]
  */
@@ -38,16 +40,25 @@ export function refresh(connection, { child = REFRESHES[0], secret } = {}) {
 }
 
 /**
- * Asks for a passkey, and links nobody without one. What the options hold is made up after public reports.
+ * Asks for a passkey, and links nobody without one. What the options hold is made up after public
+ * reports.
  * @param {Connection} connection
  */
 export function askForPasskey(connection) {
   const { pairing } = connection;
   if (!pairing) return;
   pairing.wantsPasskey = true;
-  const options = JSON.stringify({ rpId: 'whatsapp.com', userVerification: 'required', timeout: 600_000 });
+  const options = JSON.stringify({
+    rpId: 'whatsapp.com',
+    userVerification: 'required',
+    timeout: 600_000,
+  });
   connection.send(
-    notification('passkey_prologue_request', newId(), node('passkey_request_options', {}, Buffer.from(options))),
+    notification(
+      'passkey_prologue_request',
+      newId(),
+      node('passkey_request_options', {}, Buffer.from(options)),
+    ),
   );
 }
 
@@ -73,7 +84,8 @@ export function atRegistration(world, connection) {
 }
 
 /**
- * A phone has scanned the QR, or its owner has typed the code. Throws what it tells its owner if it does not link.
+ * A phone has scanned the QR, or its owner has typed the code. Throws what it tells its owner if it
+ * does not link.
  * @param {World} world
  * @param {Connection} connection
  * @param {string} [secret] that the QR holds
@@ -84,13 +96,15 @@ export function atScan(world, connection, secret) {
   if (refreshed) refresh(connection, { ...refreshed.params, secret });
   if (world.faults.take('passkey-at-scan', subject)) askForPasskey(connection);
   if (!pairing) return;
-  if (pairing.wantsPasskey) refuse(world, connection, 'passkey_wanted', 'this account wants a passkey first');
+  if (pairing.wantsPasskey)
+    refuse(world, connection, 'passkey_wanted', 'this account wants a passkey first');
   if (pairing.unacknowledged.size > 0 || (secret && retired.has(secret)))
     refuse(world, connection, 'retired', 'what it shows is retired');
 }
 
 /**
- * The phone has linked it, and the server is about to say so, under the secret that the phone was shown.
+ * The phone has linked it, and the server is about to say so, under the secret that the phone was
+ * shown.
  * @param {World} world
  * @param {Connection} connection
  */
@@ -107,7 +121,12 @@ export function beforeSuccess(world, connection) {
  */
 function refuse(world, connection, code, why) {
   world.log.add('link_failed', connection.subject, { why: code });
-  throw new AdminError(409, code, `the phone could not link the device: ${why}`, 'the client is told nothing of it');
+  throw new AdminError(
+    409,
+    code,
+    `the phone could not link the device: ${why}`,
+    'the client is told nothing of it',
+  );
 }
 
 const newId = () => randomBytes(8).toString('hex');

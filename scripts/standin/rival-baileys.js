@@ -1,19 +1,23 @@
 /**
- * For `python -m scripts.bench_reconnect`: plain Baileys with a reconnect strategy that people run today. All sockets are in one process, as theirs are;
- * credentials are files (`useMultiFileAuthState`), so that it can be started again.
+ * For `python -m scripts.bench_reconnect`: plain Baileys with a reconnect strategy that people run
+ * today. All sockets are in one process, as theirs are; credentials are files
+ * (`useMultiFileAuthState`), so that it can be started again.
  *
- * `node rival-baileys.js STRATEGY DIRECTORY URL ADMIN ROOT_KEY SESSION...` runs until it is ended; it pairs by itself what is not paired.
+ * `node rival-baileys.js STRATEGY DIRECTORY URL ADMIN ROOT_KEY SESSION...` runs until it is ended;
+ * it pairs by itself what is not paired.
  */
 
 import path from 'node:path';
 import { DisconnectReason, useMultiFileAuthState } from '@whiskeysockets/baileys';
 import { call, connect } from './testing.js';
 
-const [strategy = '', directory = '', url = '', admin = '', rootKey = '', ...sessions] = process.argv.slice(2);
+const [strategy = '', directory = '', url = '', admin = '', rootKey = '', ...sessions] =
+  process.argv.slice(2);
 const standin = { url, admin, rootKey };
 
 /**
- * Seconds before attempt n (1: the first after an open socket closed); undefined: it gives up. The same as strategies.py has.
+ * Seconds before attempt n (1: the first after an open socket closed); undefined: it gives up. The
+ * same as strategies.py has.
  * @type {Record<string, (attempt: number) => number | undefined>}
  */
 const WAITS = {

@@ -1,12 +1,14 @@
 /**
- * Checks the JSON that people send to the admin API. A shape is an object of checks; each check says what it wants.
+ * Checks the JSON that people send to the admin API. A shape is an object of checks; each check
+ * says what it wants.
  */
 
 import { AdminError } from './errors.js';
 
 /**
  * @template T
- * @typedef {{ accepts: (value: unknown) => boolean, parse: (value: any) => T, wants: string, required: boolean }} Check
+ * @typedef {{ accepts: (value: unknown) => boolean, parse: (value: any) => T, wants: string,
+ *   required: boolean }} Check
  */
 /** @typedef {Record<string, Check<any>>} Shape */
 /**
@@ -77,7 +79,9 @@ export const oneOf = (...allowed) =>
     (value) => value,
   );
 
-/** Attributes of a node: the encoder takes nothing but texts. @type {Check<Record<string, string>>} */
+/**
+ * Attributes of a node: the encoder takes nothing but texts. @type {Check<Record<string, string>>}
+ */
 export const attributes = check(
   'an object whose values are texts',
   (value) =>
@@ -119,8 +123,12 @@ export function parse(input, shape) {
     throw bad('the body is not a JSON object', `send an object with ${describe(shape)}`);
   }
   const unknown = Object.keys(input).find((key) => !(key in shape));
-  if (unknown !== undefined) throw bad(`there is no "${unknown}" here`, `known here: ${describe(shape)}`);
-  const values = Object.entries(shape).map(([key, item]) => [key, value(item, key, /** @type {any} */ (input)[key])]);
+  if (unknown !== undefined)
+    throw bad(`there is no "${unknown}" here`, `known here: ${describe(shape)}`);
+  const values = Object.entries(shape).map(([key, item]) => [
+    key,
+    value(item, key, /** @type {any} */ (input)[key]),
+  ]);
   return Object.fromEntries(values);
 }
 

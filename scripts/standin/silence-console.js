@@ -1,4 +1,7 @@
-/** libsignal prints sessions, private keys among them, on the console. Import this before anything else. */
+/**
+ * libsignal prints sessions, private keys among them, on the console. Import this before anything
+ * else.
+ */
 
 const silent = () => {};
 

@@ -1,5 +1,6 @@
 /**
- * The composition root: makes the world, opens both doors, and routes what clients send to what answers it.
+ * The composition root: makes the world, opens both doors, and routes what clients send to what
+ * answers it.
  */
 
 import { once } from 'node:events';
@@ -46,7 +47,10 @@ import { StateFile } from './state-file.js';
  * @property {() => Promise<void>} close
  */
 
-/** @type {Record<string, (world: World, connection: Connection, device: Device, received: Node) => void>} */
+/**
+ * @type {Record<string, (world: World, connection: Connection, device: Device, received: Node) =>
+ *   void>}
+ */
 const FROM_DEVICES = {
   message: fromClient,
   receipt: receiptFromClient,
@@ -73,14 +77,19 @@ export async function startStandin({
   const world = createWorld(seed, state, new Log(logPath));
   const doors = [createFrontDoor(world, welcomeTo(world, identityOf(root))), createAdmin(world)];
   const sockets = doors.map(socketsOf);
-  const [url, admin] = await Promise.all([listen(doors[0], host, port), listen(doors[1], host, adminPort)]);
+  const [url, admin] = await Promise.all([
+    listen(doors[0], host, port),
+    listen(doors[1], host, adminPort),
+  ]);
   world.faults.onDoor = shutter(doors[0]);
   return {
     url: `ws://${url}/ws/chat?session={session}`,
     admin: `http://${admin}`,
     rootKey: root.public.toString('hex'),
     close: async () => {
-      const closed = doors.filter((door) => door.listening).map((door) => once(door.close(), 'close'));
+      const closed = doors
+        .filter((door) => door.listening)
+        .map((door) => once(door.close(), 'close'));
       for (const connection of world.connections) connection.drop('fin', 'server');
       for (const socket of sockets.flatMap((some) => [...some])) socket.destroy();
       await Promise.all(closed);
@@ -148,8 +157,10 @@ const answersOf = (world) => ({
   introduced: (connection, payload) => introduced(world, connection, payload),
   received: (connection, received) => {
     if (received.tag === 'iq') answerQuery(world, connection, received);
-    else if (connection.pairing && received.tag === 'ack') acknowledged(world, connection, received);
-    else if (connection.device) FROM_DEVICES[received.tag]?.(world, connection, connection.device, received);
+    else if (connection.pairing && received.tag === 'ack')
+      acknowledged(world, connection, received);
+    else if (connection.device)
+      FROM_DEVICES[received.tag]?.(world, connection, connection.device, received);
   },
   ended: (connection) => {
     world.connections.delete(connection);
@@ -194,6 +205,10 @@ function shutter(door) {
 async function listen(server, host, port) {
   server.listen(port, host);
   await once(server, 'listening');
-  const { port: chosen, family, address } = /** @type {import("node:net").AddressInfo} */ (server.address());
+  const {
+    port: chosen,
+    family,
+    address,
+  } = /** @type {import("node:net").AddressInfo} */ (server.address());
   return `${family === 'IPv6' ? `[${address}]` : address}:${chosen}`;
 }

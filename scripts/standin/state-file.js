@@ -1,9 +1,10 @@
 /**
  * What outlives the process: a map of JSON values, written through to a journal.
  *
- * Every change is one appended line, so 500 pairings cost 500 short writes instead of 500 rewrites of everything, and a
- * kill -9 right after a change loses nothing. (A power cut may: there is no fsync, this is a test tool.)
- * The journal is compacted into a new file, renamed over the old one, at the start and when it has grown.
+ * Every change is one appended line, so 500 pairings cost 500 short writes instead of 500 rewrites
+ * of everything, and a kill -9 right after a change loses nothing. (A power cut may: there is no
+ * fsync, this is a test tool.) The journal is compacted into a new file, renamed over the old one,
+ * at the start and when it has grown.
  */
 
 import { closeSync, existsSync, openSync, readFileSync, renameSync, writeSync } from 'node:fs';
@@ -103,7 +104,8 @@ export class StateFile {
 
 /**
  * @param {string} line
- * @returns {{ key: string, value?: unknown } | undefined} undefined for the half line of a process that was killed
+ * @returns {{ key: string, value?: unknown } | undefined} undefined for the half line of a process
+ *   that was killed
  */
 function parse(line) {
   try {

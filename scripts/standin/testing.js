@@ -1,4 +1,6 @@
-/** For the tests: the real Baileys as a client, with its keys in memory, and calls of the admin API. */
+/**
+ * For the tests: the real Baileys as a client, with its keys in memory, and calls of the admin API.
+ */
 
 import './silence-console.js';
 import { initAuthCreds, makeWASocket, WA_CERT_DETAILS } from '@whiskeysockets/baileys';
@@ -8,7 +10,8 @@ import { initAuthCreds, makeWASocket, WA_CERT_DETAILS } from '@whiskeysockets/ba
  * @typedef {import("@whiskeysockets/baileys").WASocket} WASocket
  * @typedef {Partial<import("@whiskeysockets/baileys").UserFacingSocketConfig>} Config
  * @typedef {Pick<import("./standin.js").Standin, "url" | "admin" | "rootKey">} Doors
- * @typedef {{ code: number | undefined, message: string | undefined, data: any }} Ending what Baileys says of a close
+ * @typedef {{ code: number | undefined, message: string | undefined, data: any }} Ending what
+ *   Baileys says of a close
  *
  * @typedef {object} Attempt one socket, from its start to its close
  * @property {WASocket} sock
@@ -22,7 +25,8 @@ const logger = { level: 'silent', child: () => logger };
 for (const level of ['trace', 'debug', 'info', 'warn', 'error']) logger[level] = () => {};
 
 /**
- * Keys in memory. Copies on the way in and out, as a real store does: Baileys goes on changing what it has stored.
+ * Keys in memory. Copies on the way in and out, as a real store does: Baileys goes on changing what
+ * it has stored.
  * @returns {Auth}
  */
 export function newAuth() {
@@ -34,7 +38,9 @@ export function newAuth() {
       get: async (type, ids) => {
         const found = ids.map((id) => [id, structuredClone(store.get(`${type} ${id}`))]);
         return Object.fromEntries(
-          found.filter(([, value]) => value !== undefined).map(([id, value]) => [id, buffers(value)]),
+          found
+            .filter(([, value]) => value !== undefined)
+            .map(([id, value]) => [id, buffers(value)]),
         );
       },
       set: async (data) => {
@@ -63,7 +69,12 @@ function buffers(value) {
  */
 export function connect(standin, session, auth, config = {}) {
   WA_CERT_DETAILS.PUBLIC_KEY = Buffer.from(standin.rootKey, 'hex');
-  const sock = makeWASocket({ waWebSocketUrl: standin.url.replace('{session}', session), auth, logger, ...config });
+  const sock = makeWASocket({
+    waWebSocketUrl: standin.url.replace('{session}', session),
+    auth,
+    logger,
+    ...config,
+  });
   sock.ev.on('creds.update', (update) => Object.assign(auth.creds, update));
   const [qr, opened, closed] = [deferred(), deferred(), deferred()];
   sock.ev.on('connection.update', (update) => {
@@ -75,7 +86,11 @@ export function connect(standin, session, auth, config = {}) {
 }
 
 /** @param {any} error */
-const ending = (error) => ({ code: error?.output?.statusCode, message: error?.message, data: error?.data });
+const ending = (error) => ({
+  code: error?.output?.statusCode,
+  message: error?.message,
+  data: error?.data,
+});
 
 /** @returns {{ promise: Promise<any>, resolve: (value: any) => void }} */
 function deferred() {
@@ -127,8 +142,13 @@ export async function open(standin, session, auth, config) {
  * @returns {Promise<any>}
  */
 export async function call(standin, route, body) {
-  const { status, answer } = await callRaw(standin, route, body === undefined ? undefined : JSON.stringify(body));
-  if (status !== 200) throw Object.assign(new Error(answer.error.message), { status, ...answer.error });
+  const { status, answer } = await callRaw(
+    standin,
+    route,
+    body === undefined ? undefined : JSON.stringify(body),
+  );
+  if (status !== 200)
+    throw Object.assign(new Error(answer.error.message), { status, ...answer.error });
   return answer;
 }
 
@@ -155,7 +175,8 @@ export async function logged(standin, session, event, isIt = () => true) {
   return eventually(`${event} of ${session}`, async () => {
     const { entries } = await call(standin, 'GET /log');
     return entries.find(
-      (/** @type {any} */ entry) => entry.session === session && entry.event === event && isIt(entry),
+      (/** @type {any} */ entry) =>
+        entry.session === session && entry.event === event && isIt(entry),
     );
   });
 }

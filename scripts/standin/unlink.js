@@ -1,4 +1,7 @@
-/** The end of a device. Its live sockets hear of it now; its later logins are refused, because nobody knows it. */
+/**
+ * The end of a device. Its live sockets hear of it now; its later logins are refused, because
+ * nobody knows it.
+ */
 
 import { DEVICE_REMOVED } from './nodes.js';
 

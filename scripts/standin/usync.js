@@ -1,4 +1,7 @@
-/** `usync`: what the server knows of users. Clients ask before they send, to learn of the recipient's devices and LID. */
+/**
+ * `usync`: what the server knows of users. Clients ask before they send, to learn of the
+ * recipient's devices and LID.
+ */
 
 import { isLid, jidOf, lidOf, parseJid } from './jids.js';
 import { bytes, child, children, node } from './nodes.js';
@@ -6,17 +9,25 @@ import { bytes, child, children, node } from './nodes.js';
 /**
  * @typedef {import("./queries.js").Answer} Answer
  * @typedef {import("./nodes.js").Node} Node
- * @typedef {{ world: import("./standin.js").World, jid: string, user: string, number: string }} Person
+ * @typedef {{ world: import("./standin.js").World, jid: string, user: string, number: string }}
+ *   Person
  */
 
-/** What is told, by the name of what is asked for. @type {Record<string, (person: Person) => Node[]>} */
+/**
+ * What is told, by the name of what is asked for. @type {Record<string, (person: Person) =>
+ * Node[]>}
+ */
 const TOLD = {
   contact: ({ world, user, number }) => [
     node('contact', { type: world.phones.isAbsent(user) ? 'out' : 'in' }, Buffer.from(number)),
   ],
-  devices: ({ world, user }) => [node('devices', {}, [node('device-list', {}, devicesOf(world, user))])],
-  // Whoever asks by LID knows it; and Baileys would take the pair for a mapping from a LID to itself.
-  lid: ({ world, jid, user }) => (isLid(jid) || world.phones.isAbsent(user) ? [] : [node('lid', { val: lidOf(user) })]),
+  devices: ({ world, user }) => [
+    node('devices', {}, [node('device-list', {}, devicesOf(world, user))]),
+  ],
+  // Whoever asks by LID knows it; and Baileys would take the pair for a mapping from a LID to
+  // itself.
+  lid: ({ world, jid, user }) =>
+    isLid(jid) || world.phones.isAbsent(user) ? [] : [node('lid', { val: lidOf(user) })],
 };
 
 /** @type {Answer} */
@@ -47,7 +58,8 @@ function tell(world, user, asked) {
 }
 
 /**
- * The phone, and the linked devices; nothing of a number without WhatsApp. Clients pass over a linked device without a key index.
+ * The phone, and the linked devices; nothing of a number without WhatsApp. Clients pass over a
+ * linked device without a key index.
  * @param {import("./standin.js").World} world
  * @param {string} user
  */

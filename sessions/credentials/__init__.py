@@ -1,1 +1,3 @@
-"""What makes a session a linked device, and the way it goes out: credentials, folders of others, proxies."""
+"""What makes a session a linked device, and the way it goes out: credentials, folders of others,
+proxies.
+"""

@@ -1,15 +1,19 @@
-"""Credentials that Baileys keeps in files, in and out: pure file work, blocking (call it in a thread).
+"""Credentials that Baileys keeps in files, in and out: pure file work, blocking (call it in a
+thread).
 
 Layouts that are read:
 
-- a folder of `useMultiFileAuthState`: `creds.json` and a file `<kind>-<name>.json` for each key; the session is named after the folder, or
+- a folder of `useMultiFileAuthState`: `creds.json` and a file `<kind>-<name>.json` for each key;
+  the session is named after the folder, or
   after its number where the folder is called as in Baileys' examples (`auth_info_baileys`);
 - a folder of such folders (Evolution's `instances/`, a bot for each number);
-- a `.json` file with `{"creds": ..., "keys": {"preKeys": ...}}` (Baileys' old single file, the `session` column of Whaticket); the session is
+- a `.json` file with `{"creds": ..., "keys": {"preKeys": ...}}` (Baileys' old single file, the
+  `session` column of Whaticket); the session is
   named after the file;
 - a folder of such files.
 
-Written is the first one. Nothing is changed where it is read; nobody may go on using what was imported: two owners of one device fight.
+Written is the first one. Nothing is changed where it is read; nobody may go on using what was
+imported: two owners of one device fight.
 """
 
 import base64
@@ -50,27 +54,36 @@ SINGLE_FILE_KINDS: Final = {
     "appStateVersions": "app-state-sync-version",
     "senderKeyMemory": "sender-key-memory",
 }
-"""Names in the single-file layout (`KEY_MAP` in Whaticket's authState.ts and in Baileys' old useSingleFileAuthState)."""
+"""Names in the single-file layout (`KEY_MAP` in Whaticket's authState.ts and in Baileys' old
+useSingleFileAuthState).
+"""
 CREDS_BACKUPS: Final = ("creds.json.bak", "creds.json.backup", "creds.bak.json", "creds.json.old")
 """What bots that save twice call the copy beside the creds."""
 NAMELESS: Final = re.compile(
-    r"(baileys|auth|info|multi|file|md|state|sessions?|tokens?|creds|credentials|data|store|wa|whatsapp|bot|[-_. ])+",
+    r"(baileys|auth|info|multi|file|md|state|sessions?|tokens?|creds|credentials|data|store"
+    r"|wa|whatsapp|bot|[-_. ])+",
     re.IGNORECASE,
 )
-"""Folder names that say what lies there and not whose it is: Baileys' own examples say `auth_info_baileys`."""
+"""Folder names that say what lies there and not whose it is: Baileys' own examples say
+`auth_info_baileys`.
+"""
 MAX_SESSION_BYTES: Final = 64 * 1024 * 1024
 """A long-lived session has some thousands of keys, a few kilobytes each at most."""
 MAX_VALUE_BYTES: Final = MAX_FRAME_BYTES // 2
 """A value has to fit into a frame, with whatever else is in it."""
 MAX_FILE_NAME_BYTES: Final = 255
 """What file systems take; a key with a longer name could never be exported."""
-_LONGEST_FIRST: Final = sorted(KINDS, key=len, reverse=True)  # sender-key-memory-... is no sender-key
+# sender-key-memory-... is no sender-key
+_LONGEST_FIRST: Final = sorted(KINDS, key=len, reverse=True)
 
 
 class NotImportable(WasupError):
     """These files are no credentials that can be imported."""
 
-    hint = "Give a folder with a creds.json, a folder of such folders, or a .json file with creds and keys."
+    hint = (
+        "Give a folder with a creds.json, a folder of such folders, or a .json file with creds and"
+        " keys."
+    )
 
 
 class NotExportable(WasupError):
@@ -80,7 +93,10 @@ class NotExportable(WasupError):
 
 
 class FoundSession(msgspec.Struct, frozen=True):
-    """A session's credentials and keys, as the store takes them. `warnings`: what was left out, without secrets."""
+    """A session's credentials and keys, as the store takes them.
+
+    `warnings`: what was left out, without secrets.
+    """
 
     id: SessionId
     entries: list[KeyEntry]
@@ -102,17 +118,26 @@ class Found(msgspec.Struct, frozen=True):
     refused: list[RefusedSession]
 
 
-def find(path: Path, skip_unreadable: bool = False, session: str | None = None, use_backup: bool = False) -> Found:
-    """Read a folder, a folder of folders, or a file. Raises NotImportable when there is nothing that looks like a session, OSError.
+def find(
+    path: Path, skip_unreadable: bool = False, session: str | None = None, use_backup: bool = False
+) -> Found:
+    """Read a folder, a folder of folders, or a file.
 
-    `skip_unreadable`: leave out keys that cannot be read instead of refusing their session (the creds must always be readable).
-    `session`: what to call the one session that is there, instead of its folder's name. `use_backup`: see `read`.
+    Raises NotImportable when there is nothing that looks like a session, OSError.
+
+    `skip_unreadable`: leave out keys that cannot be read instead of refusing their session (the
+    creds must always be readable).
+    `session`: what to call the one session that is there, instead of its folder's name.
+    `use_backup`: see `read`.
     """
     candidates = list(_candidates(path))
     if not candidates:
         raise NotImportable(f"{path} holds no credentials of Baileys.")
     if session is not None and len(candidates) != 1:
-        raise NotImportable(f"{path} holds {len(candidates)} sessions: one name is not enough.", "Leave the name away.")
+        raise NotImportable(
+            f"{path} holds {len(candidates)} sessions: one name is not enough.",
+            "Leave the name away.",
+        )
     sessions, refused = list[FoundSession](), list[RefusedSession]()
     places = dict[SessionId, Path]()
     for candidate in candidates:
@@ -128,7 +153,9 @@ def find(path: Path, skip_unreadable: bool = False, session: str | None = None, 
             refused.append(RefusedSession(str(candidate), str(error), error.hint))
         except OSError as error:
             refused.append(
-                RefusedSession(str(candidate), f"{error.filename}: {error.strerror}.", "May this user read it?")
+                RefusedSession(
+                    str(candidate), f"{error.filename}: {error.strerror}.", "May this user read it?"
+                )
             )
     return Found(sessions, refused)
 
@@ -149,7 +176,9 @@ def read(
 
 
 def accept(entries: Iterable[KeyEntry]) -> list[KeyEntry]:
-    """Entries that came by another way than a folder, held to what a folder can hold and in the same form. Raises NotImportable."""
+    """Entries that came by another way than a folder, held to what a folder can hold and in the
+    same form. Raises NotImportable.
+    """
     accepted = [_accepted(entry) for entry in entries if not entry.deleted]  # a null is no key
     if not any(entry.kind == CREDS for entry in accepted):
         raise NotImportable("There is no entry creds/creds.")
@@ -161,7 +190,8 @@ def accept(entries: Iterable[KeyEntry]) -> list[KeyEntry]:
 
 
 def export(entries: Sequence[KeyEntry], directory: Path) -> None:
-    """Write a folder that `useMultiFileAuthState` reads: whole or not at all, for nobody else to read. Raises NotExportable, OSError.
+    """Write a folder that `useMultiFileAuthState` reads: whole or not at all, for nobody else to
+    read. Raises NotExportable, OSError.
 
     Entries of kinds that Baileys does not know (our workers' own, such as `inbound`) are left out.
     """
@@ -179,7 +209,7 @@ def export(entries: Sequence[KeyEntry], directory: Path) -> None:
     _sync_directory(directory.parent)
 
 
-# --- reading ------------------------------------------------------------------------------------------------------------
+# --- reading --------------------------------------------------------------------------------------
 
 
 def _candidates(path: Path) -> Iterator[Path]:
@@ -204,7 +234,9 @@ def _session_id(name: str) -> SessionId:
     try:
         return parse_session_id(name)
     except InvalidSessionId as error:
-        raise InvalidSessionId(str(error), f"{error.hint} Import it alone and give it one: --id NAME.") from None
+        raise InvalidSessionId(
+            str(error), f"{error.hint} Import it alone and give it one: --id NAME."
+        ) from None
 
 
 def _number_in(entries: Sequence[KeyEntry]) -> str:
@@ -227,9 +259,15 @@ def _backup_in(folder: Path) -> Path | None:
 def _accepted(entry: KeyEntry) -> KeyEntry:
     what = f"The entry {entry.kind[:80]!r} / {entry.name[:80]!r}"
     if entry.kind not in KINDS and (entry.kind, entry.name) != (CREDS, CREDS):
-        raise NotImportable(f"{what} is none that Baileys keeps: creds/creds and {', '.join(KINDS)}.")
+        raise NotImportable(
+            f"{what} is none that Baileys keeps: creds/creds and {', '.join(KINDS)}."
+        )
     value = _parse(bytes(entry.value), what)
-    return _creds_entry(value, what) if entry.kind == CREDS else _entry(entry.kind, entry.name, value, what)
+    return (
+        _creds_entry(value, what)
+        if entry.kind == CREDS
+        else _entry(entry.kind, entry.name, value, what)
+    )
 
 
 class _Reader:
@@ -255,7 +293,9 @@ class _Reader:
             if not creds.is_file():
                 raise NotImportable(f"{folder} holds no {CREDS_FILE}.")
             if not creds.stat().st_size:
-                raise NotImportable(f"{creds} is empty.", "Was the disk full, or the bot killed while it wrote?")
+                raise NotImportable(
+                    f"{creds} is empty.", "Was the disk full, or the bot killed while it wrote?"
+                )
             return _creds_entry(self._load(creds), str(creds))
         except NotImportable as error:
             copy = _backup_in(folder)
@@ -268,7 +308,8 @@ class _Reader:
             if not self._use_backup:
                 raise NotImportable(
                     f"{error} But {copy.name} beside it holds good credentials.",
-                    "Import it again with --use-backup. They are a little older: should WhatsApp refuse them, pair again.",
+                    "Import it again with --use-backup. They are a little older: should WhatsApp"
+                    " refuse them, pair again.",
                 ) from None
             self.warnings.append(f"{error} The credentials are those of {copy.name}.")
             return found
@@ -284,7 +325,11 @@ class _Reader:
             if kind is None or not isinstance(values, dict):
                 self.warnings.append(f"{file}: keys of the unknown kind {group!r} are left out")
                 continue
-            kept = [(name, value) for name, value in values.items() if value and self._fits(kind, name, file)]
+            kept = [
+                (name, value)
+                for name, value in values.items()
+                if value and self._fits(kind, name, file)
+            ]
             entries += [_entry(kind, name, value, str(file)) for name, value in kept]
         return entries
 
@@ -300,7 +345,9 @@ class _Reader:
             value = self._load(file)
         except NotImportable as error:
             if not self._skip_unreadable:
-                raise NotImportable(str(error), "Allow unreadable keys to be skipped, or restore the file.") from None
+                raise NotImportable(
+                    str(error), "Allow unreadable keys to be skipped, or restore the file."
+                ) from None
             self.warnings.append(f"{error} It is left out.")
             return
         if value:  # a null is no key
@@ -321,7 +368,8 @@ class _Reader:
         content = _begin_of(file, self._bytes_left + 1)
         if len(content) > self._bytes_left:
             raise NotImportable(
-                f"{file} is too large: with it the session has more than {MAX_SESSION_BYTES // 2**20} MiB.",
+                f"{file} is too large: with it the session has more than"
+                f" {MAX_SESSION_BYTES // 2**20} MiB.",
                 "No session of Baileys has so much; look at what the folder holds.",
             )
         self._bytes_left -= len(content)
@@ -355,8 +403,11 @@ _MENDS: Final[Mapping[str, Callable[[str], str]]] = {
     "app-state-sync-key": _base64_again,
     "sender-key": _sender_key_again,
 }
-"""Baileys writes `/` as `__` and `:` as `-` in file names. How that is undone depends on what the kind's names may hold: those of all
-other kinds (numbers, `user_domain.device`, jids without device, `__index`) hold neither `/` nor `:`."""
+"""Baileys writes `/` as `__` and `:` as `-` in file names.
+
+How that is undone depends on what the kind's names may hold: those of all other kinds (numbers,
+`user_domain.device`, jids without device, `__index`) hold neither `/` nor `:`.
+"""
 
 
 def _creds_entry(creds: Any, source: str) -> KeyEntry:
@@ -365,25 +416,35 @@ def _creds_entry(creds: Any, source: str) -> KeyEntry:
         raise NotImportable(f"{source} holds no credentials of Baileys. {flaw}")
     if not credentials.paired(creds):
         raise NotImportable(
-            f"{source} was never paired.", "There is nothing to save: create the session and scan a QR code."
+            f"{source} was never paired.",
+            "There is nothing to save: create the session and scan a QR code.",
         )
     return entry
 
 
 def _entry(kind: str, name: str, value: Any, source: str) -> KeyEntry:
-    # On one line, and no half characters: it travels in frames. (They stand in people's names at most.)
+    # On one line, and no half characters: it travels in frames. (They stand in people's names at
+    # most.)
     try:
-        text = json.dumps(_with_base64(value), ensure_ascii=False, separators=(",", ":"), allow_nan=False)
+        text = json.dumps(
+            _with_base64(value), ensure_ascii=False, separators=(",", ":"), allow_nan=False
+        )
     except (ValueError, RecursionError):  # 1e999, or ten thousand brackets
-        raise NotImportable(f"{source} cannot be read: it holds what Baileys never writes.") from None
+        raise NotImportable(
+            f"{source} cannot be read: it holds what Baileys never writes."
+        ) from None
     encoded = text.encode("utf-8", "replace")
     if len(encoded) > MAX_VALUE_BYTES:
-        raise NotImportable(f"{source} is too large: a value may have {MAX_VALUE_BYTES // 2**20} MiB.")
+        raise NotImportable(
+            f"{source} is too large: a value may have {MAX_VALUE_BYTES // 2**20} MiB."
+        )
     return KeyEntry(kind, name, msgspec.Raw(encoded))
 
 
 def _with_base64(value: Any) -> Any:
-    """Buffers that were written as lists of numbers (Node's own way), as Baileys writes and reads them."""
+    """Buffers that were written as lists of numbers (Node's own way), as Baileys writes and reads
+    them.
+    """
     if isinstance(value, list):
         return [_with_base64(item) for item in value]
     if not isinstance(value, dict):
@@ -417,7 +478,7 @@ def _refuse_constant(name: str) -> Any:
     raise ValueError(f"{name} is not JSON")
 
 
-# --- writing ------------------------------------------------------------------------------------------------------------
+# --- writing --------------------------------------------------------------------------------------
 
 
 def _files(entries: Sequence[KeyEntry]) -> dict[str, bytes]:

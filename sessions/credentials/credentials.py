@@ -1,7 +1,8 @@
 """What credentials have to hold to be any: the one place that looks into them. Pure.
 
-No stricter than Baileys 7.0.0-rc14 (`AuthenticationCreds` in lib/Types/Auth.d.ts, and what is done with them on the way to a login): checked is
-only that without which no login could ever succeed, and only its shape. Whatever else they hold is their own affair.
+No stricter than Baileys 7.0.0-rc14 (`AuthenticationCreds` in lib/Types/Auth.d.ts, and what is done
+with them on the way to a login): checked is only that without which no login could ever succeed,
+and only its shape. Whatever else they hold is their own affair.
 """
 
 import re
@@ -16,7 +17,9 @@ KIND: Final = "creds"
 """Kind and name of the credentials among a session's keys."""
 _KEY_BYTES: Final = frozenset({32})
 _TYPED_KEY_BYTES: Final = frozenset({32, 33})
-"""With or without the byte in front that tells Signal the kind of a public key; Baileys takes both."""
+"""With or without the byte in front that tells Signal the kind of a public key; Baileys takes
+both.
+"""
 _SIGNATURE_BYTES: Final = frozenset({64})
 _BUFFERS: Final = {
     "noiseKey.public": _KEY_BYTES,
@@ -40,7 +43,9 @@ _NO_BASE64: Final = re.compile(r"[^A-Za-z0-9+/_-]")
 
 
 def flaw(creds: bytes) -> str | None:
-    """What is wrong with stored credentials, paired or not, in words that name the field and quote nothing; None: nothing."""
+    """What is wrong with stored credentials, paired or not, in words that name the field and quote
+    nothing; None: nothing.
+    """
     try:
         return flaw_in(msgspec.json.decode(creds))
     except UNREADABLE:
@@ -60,7 +65,9 @@ def paired(creds: Mapping[str, Any]) -> bool:
 
 
 def device(creds: bytes) -> str | None:
-    """Which linked device stored credentials are, in one form; None: none, or none that can be read."""
+    """Which linked device stored credentials are, in one form; None: none, or none that can be
+    read.
+    """
     try:
         decoded = msgspec.json.decode(creds)
     except UNREADABLE:
@@ -71,7 +78,10 @@ def device(creds: bytes) -> str | None:
 
 
 def device_of(jid: str) -> str | None:
-    """The linked device that a jid names, in one form: `5511999990000:7@s.whatsapp.net`. None: it names none."""
+    """The linked device that a jid names, in one form: `5511999990000:7@s.whatsapp.net`.
+
+    None: it names none.
+    """
     found = _DEVICE.fullmatch(jid)
     return f"{found['user']}:{int(found['device'])}@s.whatsapp.net" if found else None
 
@@ -94,7 +104,9 @@ def _flaws(creds: dict[str, Any]) -> Iterator[str]:
 
 
 def _flaws_of_account(me: Any, account: Any) -> Iterator[str]:
-    """Both are absent until a phone accepts them; `me` alone is what an abandoned pairing code leaves, and the worker drops it."""
+    """Both are absent until a phone accepts them; `me` alone is what an abandoned pairing code
+    leaves, and the worker drops it.
+    """
     if me is not None and not isinstance(me, dict):
         yield "Their me is no object."
     if account is not None and not isinstance(account, dict):

@@ -1,4 +1,7 @@
-"""A session's proxy: the URL as operators write it, checked. User and password are secrets: only `url` holds them, and nothing prints it."""
+"""A session's proxy: the URL as operators write it, checked.
+
+User and password are secrets: only `url` holds them, and nothing prints it.
+"""
 
 import ipaddress
 import re
@@ -16,19 +19,27 @@ _URL: Final = re.compile(
     rf"(?P<scheme>[A-Za-z0-9]+)://(?:(?P<account>{_TEXT}+(?::{_TEXT}*)?)@)?"
     r"(?P<host>[A-Za-z0-9._-]{1,253}|\[[0-9A-Fa-f:.]+\]):(?P<port>[0-9]{1,5})/?"
 )
-"""Stricter than any URL parser, so that this one and the worker's never disagree about whom a URL names."""
+"""Stricter than any URL parser, so that this one and the worker's never disagree about whom a URL
+names.
+"""
 
 
 @dataclass(frozen=True, slots=True)
 class Proxy:
-    """A proxy. `url` is a secret; `name` (scheme, host, port) is what may be shown, and names the egress."""
+    """A proxy.
+
+    `url` is a secret; `name` (scheme, host, port) is what may be shown, and names the egress.
+    """
 
     url: str = field(repr=False)
     name: str
 
 
 def parse_proxy(text: str) -> Proxy:
-    """Check a proxy's URL. Raises InvalidProxy, which never quotes it: there may be a password in it."""
+    """Check a proxy's URL.
+
+    Raises InvalidProxy, which never quotes it: there may be a password in it.
+    """
     if len(text) > MAX_CHARACTERS:
         raise InvalidProxy(f"The proxy's URL is longer than {MAX_CHARACTERS} characters.")
     found = _URL.fullmatch(text.strip())

@@ -1,4 +1,7 @@
-"""What is being written beside its target until it is whole. It holds keys: if its writer is killed, the next one clears it away."""
+"""What is being written beside its target until it is whole.
+
+It holds keys: if its writer is killed, the next one clears it away.
+"""
 
 import contextlib
 import fcntl
@@ -12,16 +15,19 @@ from pathlib import Path
 
 @contextlib.contextmanager
 def beside(target: Path) -> Iterator[Path]:
-    """A new directory next to the target, for nobody else to read; afterwards it is gone, with what was not moved out of it. Raises OSError.
+    """A new directory next to the target, for nobody else to read; afterwards it is gone, with what
+    was not moved out of it. Raises OSError.
 
-    What killed writers of the same target have left is removed first; who lives holds a lock, which the kernel takes from the dead.
+    What killed writers of the same target have left is removed first; who lives holds a lock, which
+    the kernel takes from the dead.
     """
     _clear_away(target)
     unfinished = target.with_name(f".{target.name}.{secrets.token_hex(4)}.partial")
     unfinished.mkdir(mode=0o700)
     try:
         with _opened(unfinished) as handle:
-            with contextlib.suppress(OSError):  # some network file systems have none: there nobody clears anything away
+            with contextlib.suppress(OSError):
+                # some network file systems have none: there nobody clears anything away
                 _lock(handle)
             yield unfinished
     finally:

@@ -1,4 +1,6 @@
-"""What a session waits for: at most one *step* (a worker, a ticket, the end of a wait), and the deadlines of what it is owed."""
+"""What a session waits for: at most one *step* (a worker, a ticket, the end of a wait), and the
+deadlines of what it is owed.
+"""
 
 import asyncio
 import itertools
@@ -9,7 +11,10 @@ from sessions.lifecycle.inbox import Event, Step, StepFailed
 
 
 class Agenda:
-    """Puts what has come into the session's inbox. A step that was replaced or cancelled is of the past, even if it is in the inbox already."""
+    """Puts what has come into the session's inbox.
+
+    A step that was replaced or cancelled is of the past, even if it is in the inbox already.
+    """
 
     def __init__(self, session: str, inbox: "asyncio.Queue[Event]") -> None:
         self._session = session
@@ -17,7 +22,11 @@ class Agenda:
         self._step: asyncio.Task[None] | None = None
         self._number = 0
         self._deadlines: dict[int, asyncio.Handle] = {}
-        """Those to come. One that has come is let go: an open session that is looked at for months would keep them all."""
+        """Those to come.
+
+        One that has come is let go: an open session that is looked at for months would keep them
+        all.
+        """
         self._deadline_numbers = itertools.count()
 
     @property
@@ -31,9 +40,14 @@ class Agenda:
         return self._step is not None and self._step.done()
 
     def begin(self, work: Callable[[], Awaitable[Any]], done: Callable[[int, Any], Step]) -> None:
-        """Begin a step, in place of the one under way. Its result arrives as `done(number, result)`, an error as StepFailed."""
+        """Begin a step, in place of the one under way.
+
+        Its result arrives as `done(number, result)`, an error as StepFailed.
+        """
         self.cancel()
-        self._step = asyncio.create_task(self._run(self._number, work, done), name=f"step of {self._session}")
+        self._step = asyncio.create_task(
+            self._run(self._number, work, done), name=f"step of {self._session}"
+        )
 
     def cancel(self) -> None:
         """Give up the step under way."""
@@ -53,7 +67,9 @@ class Agenda:
     def later(self, seconds: float, event: Event) -> None:
         """Put an event into the inbox then, unless the deadlines are cleared before."""
         number = next(self._deadline_numbers)
-        self._deadlines[number] = asyncio.get_running_loop().call_later(seconds, self._come, number, event)
+        self._deadlines[number] = asyncio.get_running_loop().call_later(
+            seconds, self._come, number, event
+        )
 
     def clear_deadlines(self) -> None:
         """Nothing is owed any more."""
@@ -65,7 +81,9 @@ class Agenda:
         del self._deadlines[number]
         self._inbox.put_nowait(event)
 
-    async def _run(self, number: int, work: Callable[[], Awaitable[Any]], done: Callable[[int, Any], Step]) -> None:
+    async def _run(
+        self, number: int, work: Callable[[], Awaitable[Any]], done: Callable[[int, Any], Step]
+    ) -> None:
         try:
             event = done(number, await work())
         except Exception as error:

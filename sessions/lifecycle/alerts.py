@@ -1,6 +1,8 @@
-"""Which of a session's alerts last, when each of them begins by itself, when it is over, and in which words. Pure.
+"""Which of a session's alerts last, when each of them begins by itself, when it is over, and in
+which words. Pure.
 
-An alert that lasts begins once and ends once (a session that is parked, a breaker that is open); the others have happened, and that was it.
+An alert that lasts begins once and ends once (a session that is parked, a breaker that is open);
+the others have happened, and that was it.
 """
 
 from typing import Final, Literal, NamedTuple
@@ -15,11 +17,15 @@ S = SessionState
 Severity = Literal["warning", "critical"]
 
 CRITICAL: Final = frozenset({"parked", "quarantined", "crash_budget"})
-"""Alerts at which somebody has to look now: the session does not come back by itself, or comes back only to crash."""
+"""Alerts at which somebody has to look now: the session does not come back by itself, or comes back
+only to crash.
+"""
 OUTLIVES_A_RESTART: Final = frozenset({"parked", "breaker_open", "crash_budget"})
 """Alerts that a successor finds as they were: not to be told again."""
 CALM_BUDGET: Final = 0.7
-"""The part of the day's logins below which its alert, which begins at four fifths, is over: else it would flicker."""
+"""The part of the day's logins below which its alert, which begins at four fifths, is over: else it
+would flicker.
+"""
 ON_ITS_WAY: Final = frozenset({S.WAITING, S.STARTING, S.HELD, S.CONNECTING})
 
 
@@ -39,13 +45,20 @@ class Facts(NamedTuple):
 
 
 def begun(facts: Facts) -> dict[str, str]:
-    """The alerts that are on by what the session is, and in which words. The others are begun where something happens."""
+    """The alerts that are on by what the session is, and in which words.
+
+    The others are begun where something happens.
+    """
     found = {}
     if facts.breaker_open and facts.state in ON_ITS_WAY:
         reason = f", the last one {facts.last.reason}" if facts.last else ""
-        found["breaker_open"] = f"The circuit breaker is open after {facts.failures} failures{reason}; {_next(facts)}."
+        found["breaker_open"] = (
+            f"The circuit breaker is open after {facts.failures} failures{reason}; {_next(facts)}."
+        )
     if _crashes(facts) and facts.last is not None:
-        found["crash_budget"] = f"The worker's crash budget is used up ({facts.last.message}); {_next(facts)}."
+        found["crash_budget"] = (
+            f"The worker's crash budget is used up ({facts.last.message}); {_next(facts)}."
+        )
     return found
 
 
@@ -59,7 +72,8 @@ def over(name: str, facts: Facts) -> str | None:
         "phone_offline": not facts.phone_offline,
         "reconnect_budget": facts.budget.used < facts.budget.limit * CALM_BUDGET,
         "breaker_open": not facts.breaker_tripped or facts.state not in ON_ITS_WAY | {S.OPEN},
-        "crash_budget": not _crashes(facts) and (facts.stable or facts.state not in ON_ITS_WAY | {S.OPEN}),
+        "crash_budget": not _crashes(facts)
+        and (facts.stable or facts.state not in ON_ITS_WAY | {S.OPEN}),
     }
     if not ended[name]:
         return None
@@ -80,4 +94,6 @@ def _crashes(facts: Facts) -> bool:
 
 
 def _next(facts: Facts) -> str:
-    return "one try is under way" if facts.next_attempt is None else f"one try at {facts.next_attempt}"
+    return (
+        "one try is under way" if facts.next_attempt is None else f"one try at {facts.next_attempt}"
+    )

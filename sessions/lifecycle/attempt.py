@@ -1,4 +1,6 @@
-"""One attempt, and, if it comes through, the open socket after it: everything that ends when it ends."""
+"""One attempt, and, if it comes through, the open socket after it: everything that ends when it
+ends.
+"""
 
 import asyncio
 import time
@@ -13,7 +15,8 @@ from sessions.ports import Ticket
 class ShownQr:
     """What waits for a phone.
 
-    `number`: which QR of the attempt it is (0: a worker of 0.1.0 does not say). `pairing_code`: None if none was asked for.
+    `number`: which QR of the attempt it is (0: a worker of 0.1.0 does not say). `pairing_code`:
+    None if none was asked for.
     """
 
     qr: str
@@ -24,7 +27,10 @@ class ShownQr:
 
 
 class Attempt:
-    """An attempt under way. A session has one exactly while its worker has, or should have, a socket."""
+    """An attempt under way.
+
+    A session has one exactly while its worker has, or should have, a socket.
+    """
 
     def __init__(self, number: int, ticket: Ticket) -> None:
         self.number = number

@@ -1,7 +1,9 @@
-"""Health checks of an open session: a real round trip to the server, the worker's heartbeat and its event-loop lag.
+"""Health checks of an open session: a real round trip to the server, the worker's heartbeat and its
+event-loop lag.
 
-A session is deaf when probes go unanswered although bytes come, or when they are answered and yet nothing moves: what the server has
-announced, or its acks of what we send. Never a verdict on silence of incoming messages alone: a quiet number is not a deaf one.
+A session is deaf when probes go unanswered although bytes come, or when they are answered and yet
+nothing moves: what the server has announced, or its acks of what we send. Never a verdict on
+silence of incoming messages alone: a quiet number is not a deaf one.
 """
 
 import asyncio
@@ -18,15 +20,23 @@ from sessions.ports import WorkerHandle
 from sessions.records.counters import Counters
 
 FIRST_CHECK_SECONDS: Final = 1.0
-"""How soon after `open` the first check is made: a login that is accepted and then met with silence is noticed early."""
+"""How soon after `open` the first check is made: a login that is accepted and then met with silence
+is noticed early.
+"""
 EARLY: Final = 0.95
-"""Each check comes a twentieth early: a dead socket is noticed within interval + time-out of its last sign of life, our own delays included."""
+"""Each check comes a twentieth early: a dead socket is noticed within interval + time-out of its
+last sign of life, our own delays included.
+"""
 WORKER_GRACE_SECONDS: Final = 5.0
-"""How much later than the probe's own deadline the worker may answer before it is taken for hung."""
+"""How much later than the probe's own deadline the worker may answer before it is taken for
+hung.
+"""
 SECOND_LOOK_SECONDS: Final = 1.0
 
 Lag = Callable[[bool, str], None]
-"""Told when the worker's event loop begins to lag (True), and when it keeps up again; in which words."""
+"""Told when the worker's event loop begins to lag (True), and when it keeps up again; in which
+words.
+"""
 
 log = structlog.get_logger("session")
 
@@ -48,13 +58,15 @@ async def check_until_failed(
     lag: Lag,
     doubt: asyncio.Event,
 ) -> CloseReason:
-    """Check for as long as all is well; the verdict when it is not: `connection_lost`, `deaf` or `worker_hung`.
+    """Check for as long as all is well; the verdict when it is not: `connection_lost`, `deaf` or
+    `worker_hung`.
 
     `doubt`, when set, has it look at once; it is cleared then.
     """
     checks = [
         asyncio.create_task(
-            _probe_until_failed(session, worker, counters, config, lag, doubt), name=f"probes of {session}"
+            _probe_until_failed(session, worker, counters, config, lag, doubt),
+            name=f"probes of {session}",
         ),
         asyncio.create_task(_listen_until_silent(worker, config), name=f"heartbeat of {session}"),
     ]
@@ -92,9 +104,14 @@ async def _wait(doubt: asyncio.Event, seconds: float) -> None:
 
 
 async def _listen_until_silent(worker: WorkerHandle, config: HealthConfig) -> CloseReason:
-    """Wait until its heartbeat stops. An old one is looked at twice: if it was we who slept, the beats are in the socket's buffer."""
+    """Wait until its heartbeat stops.
+
+    An old one is looked at twice: if it was we who slept, the beats are in the socket's buffer.
+    """
     while True:
-        left_seconds = worker.beat_at + config.heartbeat_timeout_seconds - asyncio.get_running_loop().time()
+        left_seconds = (
+            worker.beat_at + config.heartbeat_timeout_seconds - asyncio.get_running_loop().time()
+        )
         if left_seconds > 0:
             await asyncio.sleep(left_seconds)
             continue
@@ -114,14 +131,17 @@ async def _probe(
         reply = await worker.request(lambda number: wire.Probe(session, number), patience)
     except TimeoutError:
         if now() - asked_at > patience + SECOND_LOOK_SECONDS:
-            # It was we who slept (stopped, frozen, a suspended machine): the answer may lie in the socket's buffer unread.
+            # It was we who slept (stopped, frozen, a suspended machine): the answer may lie in the
+            # socket's buffer unread.
             return await _probe(session, worker, counters, config)
         return CloseReason.WORKER_HUNG
     except WorkerGone:  # its end is told to the session by itself
         return None
     assert isinstance(reply, wire.Probed), "a probe is answered with probed"
     if reply.ok and reply.stalled is not None:
-        log.warning("the server answers, and yet", action="stalled", session=session, stalled=reply.stalled)
+        log.warning(
+            "the server answers, and yet", action="stalled", session=session, stalled=reply.stalled
+        )
         return CloseReason.DEAF
     if reply.ok:
         counters.succeeded(now(), reply.round_trip_ms)
@@ -130,12 +150,16 @@ async def _probe(
 
 
 def _watch_lag(worker: WorkerHandle, config: HealthConfig, lagging: bool, lag: Lag) -> bool:
-    """Tell when the worker's event loop begins to lag as much as a probe may take, and when it is over."""
+    """Tell when the worker's event loop begins to lag as much as a probe may take, and when it is
+    over.
+    """
     lag_ms = worker.beat.lag_ms if worker.beat else 0.0
     lags = lag_ms > config.probe_timeout_seconds * 1000
     if lags != lagging:
         lag(
             lags,
-            f"The worker's event loop lags {lag_ms:.0f} ms." if lags else "The worker's event loop keeps up again.",
+            f"The worker's event loop lags {lag_ms:.0f} ms."
+            if lags
+            else "The worker's event loop keeps up again.",
         )
     return lags

@@ -1,4 +1,7 @@
-"""What a session's actor finds in its inbox: the closed union of events. Whoever wants something of a session puts one of these there."""
+"""What a session's actor finds in its inbox: the closed union of events.
+
+Whoever wants something of a session puts one of these there.
+"""
 
 import asyncio
 import enum
@@ -23,16 +26,24 @@ class Command(enum.Enum):
     RESET_BREAKER = "reset-circuit-breaker"
     LOGOUT = "logout"
     REPLACE = "replace-worker"
-    """A successor takes the worker's place: warmed up first, then let through the gate, then the socket changes hands."""
+    """A successor takes the worker's place: warmed up first, then let through the gate, then the
+    socket changes hands.
+    """
     RETIRE = "retire"
-    """Stop the worker and end the actor; what is wanted stays as it is (the supervisor stops, or the session is deleted)."""
+    """Stop the worker and end the actor; what is wanted stays as it is (the supervisor stops, or
+    the session is deleted).
+    """
     LEAVE = "leave"
-    """End the actor and leave the worker as it is, with its socket: the supervisor's successor adopts it."""
+    """End the actor and leave the worker as it is, with its socket: the supervisor's successor
+    adopts it.
+    """
 
 
 @dataclass(frozen=True, slots=True)
 class Restore:
-    """Put archived credentials back (`archive` None: the newest that fit), and start the session if asked to."""
+    """Put archived credentials back (`archive` None: the newest that fit), and start the session if
+    asked to.
+    """
 
     archive: int | None
     start: bool
@@ -95,7 +106,9 @@ class WorkerReady:
 
 @dataclass(frozen=True, slots=True)
 class Reunited:
-    """Step `number` heard the worker of an earlier supervisor that holds the session, or learned that there is none."""
+    """Step `number` heard the worker of an earlier supervisor that holds the session, or learned
+    that there is none.
+    """
 
     number: int
     returned: Returned | None
@@ -103,7 +116,9 @@ class Reunited:
 
 @dataclass(frozen=True, slots=True)
 class SuccessorReady:
-    """Step `number` has warmed up a successor for the worker of the open session, and the gate lets it through."""
+    """Step `number` has warmed up a successor for the worker of the open session, and the gate lets
+    it through.
+    """
 
     number: int
     successor: tuple[WorkerHandle, Ticket]
@@ -142,7 +157,9 @@ class StableReached:
 
 @dataclass(frozen=True, slots=True)
 class CheckFailed:
-    """A check found the open session lost, deaf, its worker hung, or its device in another session's hands."""
+    """A check found the open session lost, deaf, its worker hung, or its device in another
+    session's hands.
+    """
 
     attempt: int
     verdict: CloseReason
@@ -173,7 +190,9 @@ class CanaryOverdue:
 
 @dataclass(frozen=True, slots=True)
 class Excused:
-    """An outage was what has just closed the session: what that has cost it is taken back, and it is held with the others."""
+    """An outage was what has just closed the session: what that has cost it is taken back, and it
+    is held with the others.
+    """
 
 
 @dataclass(frozen=True, slots=True)
@@ -186,4 +205,15 @@ class PolicyChanged:
 Step = WorkerReady | Reunited | SuccessorReady | Admitted | Waited | StepFailed
 Told = FrameCame | KeysUnreadable | Exceeded | WorkerEnded
 """By a worker."""
-Event = Asked | Told | Step | StableReached | CheckFailed | PhoneDue | Overdue | CanaryOverdue | Excused | PolicyChanged
+Event = (
+    Asked
+    | Told
+    | Step
+    | StableReached
+    | CheckFailed
+    | PhoneDue
+    | Overdue
+    | CanaryOverdue
+    | Excused
+    | PolicyChanged
+)

@@ -1,4 +1,7 @@
-"""What a session has learned from its closes: policy memory, breaker, last close. Judged together, and stored together."""
+"""What a session has learned from its closes: policy memory, breaker, last close.
+
+Judged together, and stored together.
+"""
 
 import math
 import time
@@ -16,23 +19,35 @@ from sessions.ports import ClosedWay
 MAX_EXPIRY_SECONDS = 366 * 24 * 3600.0
 """No ban that names its end is longer; anything above is garbage on the wire."""
 WARN_AT: Final = 0.8
-"""The part of the daily budget of logins at which a human is told: early enough to look before the session is slowed."""
+"""The part of the daily budget of logins at which a human is told: early enough to look before the
+session is slowed.
+"""
 
 _NEVER_TOLD: Final = (-math.inf, -math.inf)
 
 
 class Budget(msgspec.Struct, frozen=True, rename="camel"):
-    """A session's logins of the last 24 hours, and how many a day may see before each waits for the tail delay."""
+    """A session's logins of the last 24 hours, and how many a day may see before each waits for the
+    tail delay.
+    """
 
     used: int
     limit: int
 
 
 class Judgement:
-    """Judges closes by the policy and charges the breaker. Times are seconds of the monotonic clock."""
+    """Judges closes by the policy and charges the breaker.
+
+    Times are seconds of the monotonic clock.
+    """
 
     def __init__(
-        self, session: SessionId, config: Config, threshold: int, timeout_seconds: float, past: Remembered
+        self,
+        session: SessionId,
+        config: Config,
+        threshold: int,
+        timeout_seconds: float,
+        past: Remembered,
     ) -> None:
         self.breaker = Breaker(threshold, timeout_seconds, past.breaker)
         self.last_close = past.last_close
@@ -41,7 +56,9 @@ class Judgement:
         self._memory = past.policy
         self._calm = past.calm or Calm(past.policy, past.breaker)
         self._silent_until = _NEVER_TOLD
-        """Until when nobody is told again that the day's logins are nearly used up, and that they all are."""
+        """Until when nobody is told again that the day's logins are nearly used up, and that they
+        all are.
+        """
 
     @property
     def failures(self) -> int:
@@ -69,14 +86,18 @@ class Judgement:
     ) -> Decision:
         """Judge a close: what to do now.
 
-        `was_open`: the session had been open; `stable`: for the stable period. `excused`: an outage covers the close, so that nobody is
-        charged; believed only of reasons that an outage can have. `human`: what a human must do, where it is known better than by reason.
+        `was_open`: the session had been open; `stable`: for the stable period. `excused`: an outage
+        covers the close, so that nobody is
+        charged; believed only of reasons that an outage can have. `human`: what a human must do,
+        where it is known better than by reason.
         """
         if excused and self._config.rules[reason].correlated:
             decision = policy.excused(self._memory, self._config, now, roll)
             self.breaker.abandon_attempt(now)
         else:
-            close = policy.Close(reason=reason, was_open=was_open, was_stable=stable, expire_seconds=expiry(data))
+            close = policy.Close(
+                reason=reason, was_open=was_open, was_stable=stable, expire_seconds=expiry(data)
+            )
             decision = policy.decide(close, self._memory, self._config, now, roll)
         self._memory = decision.memory
         self.breaker.failed(now, decision.counts)
@@ -88,17 +109,23 @@ class Judgement:
         return decision
 
     def as_found(self, way: ClosedWay) -> LastClose | None:
-        """What is shown of a session that an outage covers: why WhatsApp cannot be reached now, not how it noticed at first."""
+        """What is shown of a session that an outage covers: why WhatsApp cannot be reached now, not
+        how it noticed at first.
+        """
         last = self.last_close
         if last is None or last.rule != policy.EXCUSED:
             return last
         human = self._config.rules[way.reason].human.replace("{id}", self._session)
-        return msgspec.structs.replace(last, reason=way.reason, code=None, message=way.words, human=human)
+        return msgspec.structs.replace(
+            last, reason=way.reason, code=None, message=way.words, human=human
+        )
 
     def excuse(self, now: float) -> bool:
-        """The closes since the session was last open were an outage's: what they charged is taken back.
+        """The closes since the session was last open were an outage's: what they charged is taken
+        back.
 
-        False, and nothing is changed, when the last close is none that an outage can cause: then its wait stands.
+        False, and nothing is changed, when the last close is none that an outage can cause: then
+        its wait stands.
         """
         last = self.last_close
         if last is None or not self._config.rules[last.reason].correlated:
@@ -110,20 +137,35 @@ class Judgement:
         return True
 
     def spent(self, now: float) -> bool:
-        """Whether the day's logins are used up: then a wait that is planned stands, outage or not."""
+        """Whether the day's logins are used up: then a wait that is planned stands, outage or
+        not.
+        """
         return policy.spent(self._memory, self._config, now)
 
     def attempted(self, now: float) -> str | None:
-        """A login is on the wire. What a human has to be told of the day's budget: once a day that it nears its end, and that it is there."""
+        """A login is on the wire.
+
+        What a human has to be told of the day's budget: once a day that it nears its end, and that
+        it is there.
+        """
         self._memory = policy.attempted(self._memory, now)
         budget = self.budget(now)
         if budget.used >= budget.limit and now >= self._silent_until[1]:
             self._silent_until = (now + policy.DAY_SECONDS, now + policy.DAY_SECONDS)
             made = "" if budget.used == budget.limit else f" ({budget.used} were made)"
-            return f"All {budget.limit} logins of a day are used up{made}: from now on one try per {self._config.tail_seconds:g} s."
-        if budget.limit > budget.used >= math.ceil(budget.limit * WARN_AT) and now >= self._silent_until[0]:
+            return (
+                f"All {budget.limit} logins of a day are used up{made}: from now on one try per"
+                f" {self._config.tail_seconds:g} s."
+            )
+        if (
+            budget.limit > budget.used >= math.ceil(budget.limit * WARN_AT)
+            and now >= self._silent_until[0]
+        ):
             self._silent_until = (now + policy.DAY_SECONDS, self._silent_until[1])
-            return f"{budget.used} of {budget.limit} logins of a day are used up: look at why it reconnects so often, before WhatsApp does."
+            return (
+                f"{budget.used} of {budget.limit} logins of a day are used up: look at why it"
+                " reconnects so often, before WhatsApp does."
+            )
         return None
 
     def budget(self, now: float) -> Budget:
@@ -142,7 +184,10 @@ class Judgement:
         return action
 
     def opened(self) -> None:
-        """The session is open: a trial has succeeded. What is remembered now is what an outage's charges are taken back to."""
+        """The session is open: a trial has succeeded.
+
+        What is remembered now is what an outage's charges are taken back to.
+        """
         self.breaker.opened()
         self._be_calm()
 
@@ -153,12 +198,17 @@ class Judgement:
         self._be_calm()
 
     def pardon(self) -> None:
-        """An operator begins anew: failures and tries are forgotten, a breaker that is open stays so."""
+        """An operator begins anew: failures and tries are forgotten, a breaker that is open stays
+        so.
+        """
         self._memory = policy.stable(self._memory)
         self._be_calm()
 
     def reset(self) -> None:
-        """An operator closes the breaker. What the server itself has answered (a 440, a ban) is not the breaker's, and stays counted."""
+        """An operator closes the breaker.
+
+        What the server itself has answered (a 440, a ban) is not the breaker's, and stays counted.
+        """
         self.breaker.reset()
         self._memory = policy.failures_forgotten(self._memory)
         self._be_calm()
@@ -171,12 +221,23 @@ class Judgement:
 
     def only_a_human_can_mend(self) -> bool:
         """Whether the last close is one that a reconnect cannot mend."""
-        return self.last_close is not None and self._config.rules[self.last_close.reason].mend is Mend.HUMAN
+        return (
+            self.last_close is not None
+            and self._config.rules[self.last_close.reason].mend is Mend.HUMAN
+        )
 
-    def remembered(self, parked: bool, next_attempt_at: float | None, judged: tuple[int, int] | None) -> Remembered:
+    def remembered(
+        self, parked: bool, next_attempt_at: float | None, judged: tuple[int, int] | None
+    ) -> Remembered:
         """What to store."""
         return Remembered(
-            self._memory, self.breaker.record, self.last_close, parked, next_attempt_at, judged, self._calm
+            self._memory,
+            self.breaker.record,
+            self.last_close,
+            parked,
+            next_attempt_at,
+            judged,
+            self._calm,
         )
 
     def _be_calm(self) -> None:
@@ -184,6 +245,8 @@ class Judgement:
 
 
 def expiry(data: dict[str, str] | None) -> float | None:
-    """The seconds that a temporary ban's `<failure>` names (whatsmeow: attribute `expire`), if it names any that can be true."""
+    """The seconds that a temporary ban's `<failure>` names (whatsmeow: attribute `expire`), if it
+    names any that can be true.
+    """
     named = (data or {}).get("expire", "")
     return min(float(named), MAX_EXPIRY_SECONDS) if named.isascii() and named.isdecimal() else None

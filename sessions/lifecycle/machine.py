@@ -1,7 +1,8 @@
 """The session's state machine: the whole of it, as a table. Pure.
 
-Everything that may change a session's state is a row here; `step` looks it up and nothing else sets a state. A missing cell
-raises IllegalTransition and changes nothing. scripts/generate_docs.py draws ARCHITECTURE.md's picture from this table.
+Everything that may change a session's state is a row here; `step` looks it up and nothing else sets
+a state. A missing cell raises IllegalTransition and changes nothing. scripts/generate_docs.py draws
+ARCHITECTURE.md's picture from this table.
 """
 
 import enum
@@ -16,9 +17,13 @@ class Signal(enum.Enum):
     """What can happen to a session."""
 
     START = "start"
-    """It is wanted: by an operator, at the supervisor's start, or because its wait is over and it has no worker."""
+    """It is wanted: by an operator, at the supervisor's start, or because its wait is over and it
+    has no worker.
+    """
     READY = "ready to try"
-    """It has a worker and asks the gate; of an open session: a warm successor takes its worker's place."""
+    """It has a worker and asks the gate; of an open session: a warm successor takes its worker's
+    place.
+    """
     ADMIT = "admitted"
     """The gate lets the attempt go."""
     SHOW_QR = "QR or code shown"
@@ -46,7 +51,12 @@ _QUARANTINABLE: Final = {Signal.QUARANTINE: S.QUARANTINED}
 _CLOSABLE: Final = {Signal.RETRY: S.WAITING, Signal.PARK: S.PARKED, **_STOPPABLE}
 
 TRANSITIONS: Final[Mapping[S, Mapping[Signal, S]]] = {
-    S.STOPPED: {Signal.START: S.STARTING, Signal.PARK: S.PARKED, Signal.RETRY: S.WAITING, **_STOPPABLE},
+    S.STOPPED: {
+        Signal.START: S.STARTING,
+        Signal.PARK: S.PARKED,
+        Signal.RETRY: S.WAITING,
+        **_STOPPABLE,
+    },
     S.STARTING: {Signal.START: S.STARTING, Signal.READY: S.HELD, **_QUARANTINABLE, **_CLOSABLE},
     S.HELD: {Signal.ADMIT: S.CONNECTING, **_QUARANTINABLE, **_CLOSABLE},
     S.CONNECTING: {
@@ -56,7 +66,13 @@ TRANSITIONS: Final[Mapping[S, Mapping[Signal, S]]] = {
         **_QUARANTINABLE,
         **_CLOSABLE,
     },
-    S.QR: {Signal.SHOW_QR: S.QR, Signal.PAIR: S.CONNECTING, Signal.OPEN: S.OPEN, **_QUARANTINABLE, **_CLOSABLE},
+    S.QR: {
+        Signal.SHOW_QR: S.QR,
+        Signal.PAIR: S.CONNECTING,
+        Signal.OPEN: S.OPEN,
+        **_QUARANTINABLE,
+        **_CLOSABLE,
+    },
     S.OPEN: {Signal.READY: S.HELD, **_QUARANTINABLE, **_CLOSABLE},
     S.WAITING: {Signal.START: S.STARTING, Signal.READY: S.HELD, **_QUARANTINABLE, **_CLOSABLE},
     S.PARKED: {Signal.START: S.STARTING, **_STOPPABLE},

@@ -1,8 +1,11 @@
-"""What a session remembers across restarts: policy memory, breaker, why it is parked. Encoded for the store.
+"""What a session remembers across restarts: policy memory, breaker, why it is parked.
 
-In memory, times are seconds of the monotonic clock; in the store they are seconds of wall clock, because a monotonic clock
-begins anew at every boot. Within one boot the monotonic clock is trusted, whatever was done to the wall clock; after a boot, a wall clock
-that was set back in between can only shorten what is remembered, never make it lie in the future.
+Encoded for the store.
+
+In memory, times are seconds of the monotonic clock; in the store they are seconds of wall clock,
+because a monotonic clock begins anew at every boot. Within one boot the monotonic clock is trusted,
+whatever was done to the wall clock; after a boot, a wall clock that was set back in between can
+only shorten what is remembered, never make it lie in the future.
 """
 
 import time
@@ -42,14 +45,19 @@ class LastClose(msgspec.Struct, frozen=True):
 
 
 class Calm(msgspec.Struct, frozen=True):
-    """What policy and breaker remembered when the session was last open: what an outage charges is taken back to this."""
+    """What policy and breaker remembered when the session was last open: what an outage charges is
+    taken back to this.
+    """
 
     policy: Memory
     breaker: BreakerRecord
 
 
 class Opened(msgspec.Struct, frozen=True):
-    """The attempt that is open. A worker that comes back without a socket does not tell whether it had been open: this does."""
+    """The attempt that is open.
+
+    A worker that comes back without a socket does not tell whether it had been open: this does.
+    """
 
     epoch: int
     attempt: int
@@ -57,7 +65,10 @@ class Opened(msgspec.Struct, frozen=True):
 
 
 class Remembered(msgspec.Struct, frozen=True):
-    """The whole of it. `parked`: the session waits for a human. `next_attempt_at`: when a try is due, parked or not."""
+    """The whole of it.
+
+    `parked`: the session waits for a human. `next_attempt_at`: when a try is due, parked or not.
+    """
 
     policy: Memory
     breaker: BreakerRecord
@@ -65,14 +76,18 @@ class Remembered(msgspec.Struct, frozen=True):
     parked: bool = False
     next_attempt_at: float | None = None
     judged: tuple[int, int] | None = None
-    """Epoch and attempt of the last close that the policy has judged: an adopted worker tells of it again."""
+    """Epoch and attempt of the last close that the policy has judged: an adopted worker tells of it
+    again.
+    """
     calm: Calm | None = None
     incident: Incident | None = None
     """The incident that the session is in, or rests in."""
     phone: PhoneRecord | None = None
     opened: Opened | None = None
     counted: tuple[int, int] | None = None
-    """Epoch and attempt of the last login of the day's that was counted: an adopted one is not counted again."""
+    """Epoch and attempt of the last login of the day's that was counted: an adopted one is not
+    counted again.
+    """
 
 
 class _Stored(msgspec.Struct):
@@ -182,8 +197,15 @@ def decode(stored: bytes | None, now: float) -> Remembered:
 
 
 def _to_monotonic(data: _Stored, now: float) -> float:
-    """What to add to a stored wall-clock time to have it on the monotonic clock, which shows `now`."""
-    if data.boot == BOOT and BOOT and data.saved_at_monotonic is not None and data.saved_at_monotonic <= now:
+    """What to add to a stored wall-clock time to have it on the monotonic clock, which shows
+    `now`.
+    """
+    if (
+        data.boot == BOOT
+        and BOOT
+        and data.saved_at_monotonic is not None
+        and data.saved_at_monotonic <= now
+    ):
         return data.saved_at_monotonic - data.saved_at
     # A clock that was set back since must not make waits longer: then no time at all has passed.
     return now - max(time.time(), data.saved_at)

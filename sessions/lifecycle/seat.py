@@ -1,6 +1,8 @@
-"""A session's seat for one worker: who sits in it, since which epoch, and what becomes of what it says.
+"""A session's seat for one worker: who sits in it, since which epoch, and what becomes of what it
+says.
 
-Keys and events go straight to the store, where the epoch fences them; everything else goes into the session's inbox.
+Keys and events go straight to the store, where the epoch fences them; everything else goes into the
+session's inbox.
 """
 
 import asyncio
@@ -23,7 +25,10 @@ from sessions.workers.limits import Excess, Severity
 from sessions.workers.process import Exit
 
 MAX_INBOUND_BYTES: Final = 16 * 1024 * 1024
-"""Of messages that earlier workers have left, in one assignment: half of what a frame may have. Nearly always it is none, or one."""
+"""Of messages that earlier workers have left, in one assignment: half of what a frame may have.
+
+Nearly always it is none, or one.
+"""
 
 MAX_TEXT: Final = 256 * 1024
 """Characters of a message's text that are shown; WhatsApp's own clients send 65,536 at the most."""
@@ -38,10 +43,16 @@ class UnreadableCredentials(Exception):
 
 
 class Seat:
-    """One worker at a time, each of a newer epoch than the one before (or the same one, adopted)."""
+    """One worker at a time, each of a newer epoch than the one before (or the same one,
+    adopted).
+    """
 
     def __init__(
-        self, session: SessionId, around: Surroundings, inbox: "asyncio.Queue[Event]", counters: Counters
+        self,
+        session: SessionId,
+        around: Surroundings,
+        inbox: "asyncio.Queue[Event]",
+        counters: Counters,
     ) -> None:
         self.worker: WorkerHandle | None = None
         self.epoch = 0
@@ -54,7 +65,9 @@ class Seat:
         self._now = asyncio.get_running_loop().time
 
     async def bring_up(self) -> WorkerHandle:
-        """A worker of a new epoch. The epoch first: while the store refuses, no process is started and nobody logs in.
+        """A worker of a new epoch.
+
+        The epoch first: while the store refuses, no process is started and nobody logs in.
 
         And before it the end of whoever is leaving: what it still says is of its own epoch.
         """
@@ -63,9 +76,11 @@ class Seat:
         return await self._around.workers.bring_up(self._session)
 
     async def succeed(self, successor: WorkerHandle) -> None:
-        """A warm worker takes the place of the one that sits here, which closes its socket first and ends.
+        """A warm worker takes the place of the one that sits here, which closes its socket first
+        and ends.
 
-        Raises as `assign`; StoreError; WorkerGone when the one that sits here cannot be ended, and may have its socket still.
+        Raises as `assign`; StoreError; WorkerGone when the one that sits here cannot be ended, and
+        may have its socket still.
         """
         leaving = await self.clear()
         if leaving.abandoned:
@@ -74,14 +89,18 @@ class Seat:
         await self.assign(successor)
 
     async def assign(self, worker: WorkerHandle) -> None:
-        """Give the session to a worker of this epoch. Raises UnreadableCredentials, SameDevice, StoreError."""
+        """Give the session to a worker of this epoch.
+
+        Raises UnreadableCredentials, SameDevice, StoreError.
+        """
         creds = await self._around.store.creds(self._session)
         if creds is not None and (flaw := credentials.flaw(creds)) is not None:
             raise UnreadableCredentials(flaw)
         if creds is not None:
             await self._around.store.claim_device(self._session, credentials.device(creds))
         proxy = await self._around.store.proxy(self._session)
-        # After the epoch was raised: what the worker before has said is in the event log by now, without entry, or is refused.
+        # After the epoch was raised: what the worker before has said is in the event log by now,
+        # without entry, or is refused.
         inbound = await self._around.store.inbound(self._session, MAX_INBOUND_BYTES)
         self.worker = worker
         worker.owner = self
@@ -90,7 +109,10 @@ class Seat:
         self.tell(wire.Assign(self._session, self.epoch, given, proxy.url if proxy else None, raw))
 
     def adopt(self, worker: WorkerHandle, epoch: int) -> None:
-        """A worker of an earlier supervisor goes on as it is. What it has said meanwhile is heard now."""
+        """A worker of an earlier supervisor goes on as it is.
+
+        What it has said meanwhile is heard now.
+        """
         self.worker, self.epoch = worker, epoch
         worker.owner = self
 
@@ -101,14 +123,17 @@ class Seat:
                 self.worker.send(frame)
 
     async def clear(self) -> Exit:
-        """See the worker to its end; it closes its socket and hands over what it still holds. Afterwards nobody sits here.
+        """See the worker to its end; it closes its socket and hands over what it still holds.
 
-        Never raises: one that cannot be ended is the pool's affair, which gives this session no other until it has ended.
+        Afterwards nobody sits here.
+
+        Never raises: one that cannot be ended is the pool's affair, which gives this session no
+        other until it has ended.
         """
         leaving, self.worker = self.worker, None
         return Exit() if leaving is None else await leaving.stop()
 
-    # --- told by the worker ---------------------------------------------------------------------------------------------
+    # --- told by the worker -----------------------------------------------------------------------
 
     def on_frame(self, worker: WorkerHandle, frame: wire.Up) -> None:
         """A frame came."""
@@ -141,22 +166,38 @@ class Seat:
         self._inbox.put_nowait(WorkerEnded(worker, end))
 
     def _deliver(self, worker: WorkerHandle, event: wire.Message | wire.Receipt) -> None:
-        """Into the event log, once, however often the worker sends it; acknowledged when it is durable."""
-        kind, kept = ("message", tuple(event.kept)) if isinstance(event, wire.Message) else ("receipt", ())
+        """Into the event log, once, however often the worker sends it; acknowledged when it is
+        durable.
+        """
+        kind, kept = (
+            ("message", tuple(event.kept)) if isinstance(event, wire.Message) else ("receipt", ())
+        )
         data: dict[str, Any] = msgspec.to_builtins(event)
-        shown = {name: _bounded(name, value) for name, value in data.items() if name not in {"epoch", "kept"}}
+        shown = {
+            name: _bounded(name, value)
+            for name, value in data.items()
+            if name not in {"epoch", "kept"}
+        }
         self._undelivered += 1
         if self._undelivered > MAX_UNACKNOWLEDGED:
-            words = f"The worker has more than {MAX_UNACKNOWLEDGED} messages and receipts under way and was ended."
+            words = (
+                f"The worker has more than {MAX_UNACKNOWLEDGED} messages and receipts under way and"
+                " was ended."
+            )
             self.on_excess(worker, Excess(Severity.KILL, words))
             worker.kill()
             self._undelivered -= 1
             return
-        delivered = self._around.deliver(self._session, kind, shown, Origin(event.epoch, event.seq, kept))
+        delivered = self._around.deliver(
+            self._session, kind, shown, Origin(event.epoch, event.seq, kept)
+        )
         delivered.add_done_callback(partial(self._acknowledge, worker, event))
 
     def _acknowledge(
-        self, worker: WorkerHandle, event: wire.Message | wire.Receipt, delivered: "asyncio.Future[bool]"
+        self,
+        worker: WorkerHandle,
+        event: wire.Message | wire.Receipt,
+        delivered: "asyncio.Future[bool]",
     ) -> None:
         self._undelivered -= 1
         error = delivered.exception()
@@ -165,8 +206,11 @@ class Seat:
             answer = wire.Refuse(str(error))
         elif isinstance(error, StoreUnavailable):
             return  # the worker keeps it, for the next supervisor
-        elif error is not None:  # the store will never take it: acknowledged, or it would come for ever
-            log.error("an event was lost", action="event_lost", session=self._session, error=str(error))
+        elif error is not None:
+            # the store will never take it: acknowledged, or it would come for ever
+            log.error(
+                "an event was lost", action="event_lost", session=self._session, error=str(error)
+            )
         elif delivered.result() and isinstance(event, wire.Message):
             self._counters.message(self._now())
         with contextlib.suppress(WorkerGone):  # it says it again on its next line, or has ended
@@ -174,5 +218,9 @@ class Seat:
 
 
 def _bounded(name: str, value: Any) -> Any:
-    """What a stranger may make as long as he likes is cut, not refused: he must not be able to end a worker."""
-    return value[: MAX_TEXT if name == "text" else MAX_IDENTIFIER] if isinstance(value, str) else value
+    """What a stranger may make as long as he likes is cut, not refused: he must not be able to end
+    a worker.
+    """
+    return (
+        value[: MAX_TEXT if name == "text" else MAX_IDENTIFIER] if isinstance(value, str) else value
+    )

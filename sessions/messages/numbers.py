@@ -1,7 +1,10 @@
-"""Phone numbers and jids as people write them: one rule for every call that takes one. Pure; phonenumbers knows the world's numbering plans.
+"""Phone numbers and jids as people write them: one rule for every call that takes one.
 
-A number is taken with its country code, however it is grouped. What cannot be meant as it is written is refused, with the form that was
-probably meant as the hint, and never corrected silently: a text to a stranger is worse than a refusal.
+Pure; phonenumbers knows the world's numbering plans.
+
+A number is taken with its country code, however it is grouped. What cannot be meant as it is
+written is refused, with the form that was probably meant as the hint, and never corrected silently:
+a text to a stranger is worse than a refusal.
 """
 
 import re
@@ -17,7 +20,10 @@ from sessions.model import WasupError
 USER_SERVER: Final = "s.whatsapp.net"
 EXAMPLE: Final = "Give it with its country code: digits, such as 5511999990000."
 HOME: Final = "5511999990000"
-"""Where the caller is at home if nothing says better: where most of those are who run this. Nothing but hints depends on it."""
+"""Where the caller is at home if nothing says better: where most of those are who run this.
+
+Nothing but hints depends on it.
+"""
 MAX_DIGITS: Final = 15
 """E.164: the country code and the national number together."""
 _GROUPING: Final = re.compile(r"[\s().\-/\u2010-\u2015\u2212]")
@@ -28,8 +34,10 @@ _LID: Final = re.compile(r"[1-9][0-9]{4,19}")
 _GROUP: Final = re.compile(r"[0-9]{5,20}(-[0-9]{5,15})?")
 
 _BRAZIL_MOBILE: Final = re.compile(r"55([1-9][1-9])(9?)([6-9][0-9]{7})")
-"""Area code, the ninth digit that mobiles were given between 2012 and 2016, and the eight before. Accounts that are
-older than that are known to WhatsApp without it, whatever people write today."""
+"""Area code, the ninth digit that mobiles were given between 2012 and 2016, and the eight before.
+
+Accounts that are older than that are known to WhatsApp without it, whatever people write today.
+"""
 _MEXICO_MOBILE: Final = re.compile(r"52(1?)([1-9][0-9]{9})")
 """Until 2019 mobiles were dialled with a 1 behind the country code; WhatsApp's ids have kept it."""
 _ARGENTINA_MOBILE: Final = re.compile(r"54(9?)([1-9][0-9]{9})")
@@ -43,16 +51,21 @@ class InvalidRecipient(WasupError):
 
 
 class Recipient(NamedTuple):
-    """Whom a text is for: a jid, and the other jids under which WhatsApp may know the same number."""
+    """Whom a text is for: a jid, and the other jids under which WhatsApp may know the same
+    number.
+    """
 
     jid: str
     others: tuple[str, ...] = ()
 
 
 def phone_number(text: str, home: str | None = None) -> str:
-    """The digits of an international number. Raises InvalidRecipient, with the form that was probably meant as its hint.
+    """The digits of an international number.
 
-    `home`: a number (digits) of the country in which the caller is at home: a number without its country code is read as one of there.
+    Raises InvalidRecipient, with the form that was probably meant as its hint.
+
+    `home`: a number (digits) of the country in which the caller is at home: a number without its
+    country code is read as one of there.
     """
     home = home or HOME
     written = unicodedata.normalize("NFKC", text).strip()
@@ -80,10 +93,16 @@ def recipient(text: str, home: str | None = None) -> Recipient:
         case "g.us" if _GROUP.fullmatch(user):
             return Recipient(f"{user}@g.us")
         case "s.whatsapp.net" | "c.us" | "lid" if ":" in user:
-            hint = "Leave out the colon and the device's number behind it: texts go to a person, not to a device."
+            hint = (
+                "Leave out the colon and the device's number behind it: texts go to a person, not"
+                " to a device."
+            )
             raise InvalidRecipient(f"{text[:60]!r} is the jid of a device.", hint)
         case _:
-            hint = "Jids are <number>@s.whatsapp.net, <digits>@lid, and <digits>@g.us for a group. " + EXAMPLE
+            hint = (
+                "Jids are <number>@s.whatsapp.net, <digits>@lid, and <digits>@g.us for a group. "
+                + EXAMPLE
+            )
             raise InvalidRecipient(f"{text[:60]!r} is no jid of a person or a group.", hint)
 
 
@@ -110,7 +129,9 @@ def _jid(number: str) -> str:
 
 
 def _is_meant(digits: str, home: str) -> bool:
-    """Whether the digits can be meant as they stand: a number of that country, or of a length that it has at least."""
+    """Whether the digits can be meant as they stand: a number of that country, or of a length that
+    it has at least.
+    """
     number = _international(digits)
     if digits.startswith("0") or number is None or len(digits) > MAX_DIGITS:
         return False
@@ -118,21 +139,30 @@ def _is_meant(digits: str, home: str) -> bool:
         return True
     if not (phonenumbers.is_possible_number(number) and _digits_of(number) == digits):
         return False
-    # Of a length that exists, in a range that does not: WhatsApp will say, unless it is a number of home without its country code.
+    # Of a length that exists, in a range that does not: WhatsApp will say, unless it is a number of
+    # home without its country code.
     return _at_home(digits, home) is None
 
 
 def _is_valid(digits: str) -> bool:
-    """Whether the numbering plan has it, as it stands or in the form that WhatsApp may know it by."""
+    """Whether the numbering plan has it, as it stands or in the form that WhatsApp may know it
+    by.
+    """
     for form in (digits, *other_forms(digits)):
         number = _international(form)
-        if number is not None and phonenumbers.is_valid_number(number) and _digits_of(number) == form:
+        if (
+            number is not None
+            and phonenumbers.is_valid_number(number)
+            and _digits_of(number) == form
+        ):
             return True
     return False
 
 
 def _refusal(text: str, digits: str, home: str) -> InvalidRecipient:
-    meant = next((form for form in _corrections(digits, home) if form != digits and _is_valid(form)), None)
+    meant = next(
+        (form for form in _corrections(digits, home) if form != digits and _is_valid(form)), None
+    )
     if meant is None:
         longer = " A group is written <digits>@g.us." if len(digits) > MAX_DIGITS else ""
         return InvalidRecipient(f"{text[:60]!r} is a number that cannot exist.", EXAMPLE + longer)
@@ -143,12 +173,15 @@ def _refusal(text: str, digits: str, home: str) -> InvalidRecipient:
 
 
 def _corrections(digits: str, home: str) -> Iterator[str]:
-    """What may have been meant: without the prefix for calls abroad, without a 0 in its middle, or with the country code of home."""
+    """What may have been meant: without the prefix for calls abroad, without a 0 in its middle, or
+    with the country code of home.
+    """
     for prefix in ("00", "011", "810", "0011"):
         if digits.startswith(prefix):
             yield digits.removeprefix(prefix).lstrip("0")
     at_home = _at_home(digits, home)
-    if at_home is not None and digits.startswith("0"):  # as it is dialled at home, before anything rarer
+    if at_home is not None and digits.startswith("0"):
+        # as it is dialled at home, before anything rarer
         yield at_home
     if (number := _international(digits.lstrip("0"))) is not None:
         yield _digits_of(number)

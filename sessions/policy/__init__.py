@@ -8,7 +8,8 @@ shown      the table as a policy file
 replay     two tables over recorded closes: where they differ
 breaker    a session's circuit breaker; the only file that knows pybreaker
 
-The *now* of the clock and the *roll* of the dice are arguments. Times are seconds on whatever clock the caller keeps; waits are seconds.
+The *now* of the clock and the *roll* of the dice are arguments. Times are seconds on whatever clock
+the caller keeps; waits are seconds.
 """
 
 from sessions.policy.decide import (

@@ -1,7 +1,9 @@
-"""The session's circuit breaker: pybreaker's states and counting, in the only file that knows pybreaker.
+"""The session's circuit breaker: pybreaker's states and counting, in the only file that knows
+pybreaker.
 
-pybreaker 1.4.1 has no asyncio of its own that works, reads the wall clock, and lets any number of trials through when it is half-open.
-So finished outcomes are reported to it, times are the caller's monotonic seconds, and one trial at a time is let through here.
+pybreaker 1.4.1 has no asyncio of its own that works, reads the wall clock, and lets any number of
+trials through when it is half-open. So finished outcomes are reported to it, times are the caller's
+monotonic seconds, and one trial at a time is let through here.
 """
 
 from dataclasses import dataclass, replace
@@ -13,7 +15,9 @@ import pybreaker
 BreakerState = Literal["closed", "open", "half-open"]
 
 SAME_SECONDS: Final = 0.5
-"""Two times so close are one: they were reckoned from the same, and may have been through the store."""
+"""Two times so close are one: they were reckoned from the same, and may have been through the
+store.
+"""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,15 +57,20 @@ class _Storage(pybreaker.CircuitMemoryStorage):
 class Breaker:
     """A session's breaker. Every method takes `now`, in seconds of a monotonic clock."""
 
-    def __init__(self, threshold: int, timeout_seconds: float, record: BreakerRecord | None = None) -> None:
+    def __init__(
+        self, threshold: int, timeout_seconds: float, record: BreakerRecord | None = None
+    ) -> None:
         self._threshold = threshold
         self._timeout_seconds = timeout_seconds
         self.restore(record or BreakerRecord())
 
     def restore(self, record: BreakerRecord) -> None:
-        """Be as recorded: as stored by an earlier supervisor, or as before an outage that charged it."""
+        """Be as recorded: as stored by an earlier supervisor, or as before an outage that charged
+        it.
+        """
         self._opened_at = record.opened_at
-        if record.state == "half-open":  # its trial died with whoever made the record, without an outcome
+        if record.state == "half-open":
+            # its trial died with whoever made the record, without an outcome
             record = replace(record, state="open")
         self._storage = _Storage(record)
         self._breaker = pybreaker.CircuitBreaker(
@@ -79,7 +88,9 @@ class Breaker:
     @property
     def record(self) -> BreakerRecord:
         """What to store."""
-        return BreakerRecord(state=self.state, failures=self._breaker.fail_counter, opened_at=self._opened_at)
+        return BreakerRecord(
+            state=self.state, failures=self._breaker.fail_counter, opened_at=self._opened_at
+        )
 
     @property
     def failures(self) -> int:
@@ -88,7 +99,9 @@ class Breaker:
 
     @property
     def tripped(self) -> bool:
-        """Whether it has opened and not been forgiven yet: it is open, lets its trial through, or is closed on probation."""
+        """Whether it has opened and not been forgiven yet: it is open, lets its trial through, or
+        is closed on probation.
+        """
         return self.state != "closed" or 0 < self._threshold - 1 <= self.failures
 
     def opens_until(self) -> float | None:
@@ -103,18 +116,25 @@ class Breaker:
         return 0.0 if until is None else max(0.0, until - now)
 
     def puts_off(self, attempt_at: float) -> bool:
-        """Whether an attempt that is planned for then waits for this breaker, and not for longer than that."""
+        """Whether an attempt that is planned for then waits for this breaker, and not for longer
+        than that.
+        """
         until = self.opens_until()
         return until is not None and abs(attempt_at - until) < SAME_SECONDS
 
     def begin_attempt(self) -> bool:
-        """Called as an attempt starts (after its wait): an open breaker goes half-open. True when the attempt is its trial."""
+        """Called as an attempt starts (after its wait): an open breaker goes half-open.
+
+        True when the attempt is its trial.
+        """
         if self.state == "open":
             self._breaker.half_open()
         return self.state == "half-open"
 
     def abandon_attempt(self, now: float) -> None:
-        """The trial was called off before it had an outcome: open again, with its time-out already over."""
+        """The trial was called off before it had an outcome: open again, with its time-out already
+        over.
+        """
         if self.state == "half-open":
             self._breaker.open()
             self._opened_at = now - self._timeout_seconds
@@ -130,7 +150,9 @@ class Breaker:
             self._opened_at = now
 
     def opened(self) -> None:
-        """The session is open: a trial has succeeded, but on probation, so that one more failure opens the breaker again."""
+        """The session is open: a trial has succeeded, but on probation, so that one more failure
+        opens the breaker again.
+        """
         if self.state != "closed":
             self._breaker.close()
             self._storage.probation(self._threshold - 1)

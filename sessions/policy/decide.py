@@ -1,7 +1,7 @@
 """A row of the policy, applied to what is remembered of the session. Pure.
 
-The waits are tenacity's (exponential, with full jitter as in the AWS Architecture Blog's "Exponential Backoff And Jitter"); 429's five
-steps and the stable period are WhatsApp Web's own.
+The waits are tenacity's (exponential, with full jitter as in the AWS Architecture Blog's
+"Exponential Backoff And Jitter"); 429's five steps and the stable period are WhatsApp Web's own.
 """
 
 import enum
@@ -16,30 +16,41 @@ from sessions.policy.memory import Memory, after_close, logins_of_the_day, penal
 from sessions.policy.rules import RULES, Action, Credentials, Pace, Rule, Rules
 
 FIRST_TRY_JITTER_SECONDS: Final = 0.5
-"""A session that had been stably open goes almost at once: the gate, not the wait, prevents storms."""
+"""A session that had been stably open goes almost at once: the gate, not the wait, prevents
+storms.
+"""
 TAIL_JITTER: Final = 0.1
 """The long tail is spread by plus or minus a tenth, as WhatsApp Web spreads its own."""
 FREE_DROPS: Final = 3
-"""So many closes from open within an hour go almost at once; what comes after is flapping, and steps up."""
+"""So many closes from open within an hour go almost at once; what comes after is flapping, and
+steps up.
+"""
 RESTARTS_AT_ONCE: Final = 3
 """515 is normal after pairing; more than three in a minute is not."""
 UNLINKED_AFTER_PAIRING_SECONDS: Final = 60.0
 """A 401 so soon after a 515 may be a race in the server's own books: it is worth one probe."""
 BAN_WITHOUT_EXPIRY_SECONDS: Final = 24 * 3600.0
 REPEATED_BAN_SECONDS: Final = 60.0
-"""A ban that names its end is believed once; each time the try is refused again, the next one waits at least twice as long."""
+"""A ban that names its end is believed once; each time the try is refused again, the next one waits
+at least twice as long.
+"""
 DEAF_WINDOW_SECONDS: Final = 6 * 3600.0
 DEAF_BUDGET: Final = 2
 OUTDATED_SECONDS: Final = 300.0
 OUTDATED_CAP_SECONDS: Final = 1800.0
-"""A lone session whose client version is rejected tries like the canary of a fleet: from the one, doubled for each try, to the other."""
+"""A lone session whose client version is rejected tries like the canary of a fleet: from the one,
+doubled for each try, to the other.
+"""
 CRASH_BUDGET_USED_UP: Final = "worker crash budget used up"
 EXCUSED: Final = "outage: held with the fleet, nobody is charged"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Config:
-    """The table and the policy's numbers, in seconds and counts; the defaults are the settings'. `daily_logins`: a session's budget."""
+    """The table and the policy's numbers, in seconds and counts; the defaults are the settings'.
+
+    `daily_logins`: a session's budget.
+    """
 
     base_seconds: float = 2.0
     cap_seconds: float = 300.0
@@ -53,7 +64,11 @@ class Config:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Close:
-    """A close as the policy sees it. `was_open`: it had been open; `was_stable`: for the stable period. `expire_seconds`: a ban's own."""
+    """A close as the policy sees it.
+
+    `was_open`: it had been open; `was_stable`: for the stable period. `expire_seconds`: a ban's
+    own.
+    """
 
     reason: R
     was_open: bool = False
@@ -63,9 +78,12 @@ class Close:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Decision:
-    """What to do now. `wait_seconds` is None when no try is planned; `rule` names what was applied, in words.
+    """What to do now.
 
-    Of an action that holds the fleet, the wait is that of a session for which the fleet is not held. `excused`: an outage covers the close.
+    `wait_seconds` is None when no try is planned; `rule` names what was applied, in words.
+
+    Of an action that holds the fleet, the wait is that of a session for which the fleet is not
+    held. `excused`: an outage covers the close.
     """
 
     action: Action
@@ -92,18 +110,23 @@ def decide(close: Close, memory: Memory, config: Config, now: float, roll: float
     if (
         decision.action not in {Action.RETRY, Action.HOLD}
         or close.reason is R.REQUESTED  # an operator's word
-        or (close.reason is R.RESTART_REQUIRED and len(decision.memory.restarts) == 1)  # a pairing has only seconds
+        # a pairing has only seconds
+        or (close.reason is R.RESTART_REQUIRED and len(decision.memory.restarts) == 1)
     ):
         return decision
     return _within_the_budget(decision, config, now, roll)
 
 
 def excused(memory: Memory, config: Config, now: float, roll: float) -> Decision:
-    """What to do after a close that an outage covers: to the gate at once, which holds it. Nothing is charged or counted.
+    """What to do after a close that an outage covers: to the gate at once, which holds it.
+
+    Nothing is charged or counted.
 
     The day's logins limit it all the same: canaries log in, too.
     """
-    decision = Decision(action=Action.RETRY, wait_seconds=0.0, memory=memory, rule=EXCUSED, excused=True)
+    decision = Decision(
+        action=Action.RETRY, wait_seconds=0.0, memory=memory, rule=EXCUSED, excused=True
+    )
     return _within_the_budget(decision, config, now, roll)
 
 
@@ -113,7 +136,9 @@ def spent(memory: Memory, config: Config, now: float) -> bool:
 
 
 def decide_deaf(memory: Memory, now: float) -> tuple[DeafAction, Memory]:
-    """What to do about a deaf session: at most twice in six hours, the socket first, then the worker."""
+    """What to do about a deaf session: at most twice in six hours, the socket first, then the
+    worker.
+    """
     earlier = tuple(t for t in memory.deafs if t > now - DEAF_WINDOW_SECONDS)
     if len(earlier) >= DEAF_BUDGET:
         return DeafAction.LEAVE, replace(memory, deafs=earlier)
@@ -126,13 +151,28 @@ def _by_the_rule(close: Close, memory: Memory, config: Config, now: float, roll:
     memory = after_close(memory, close.reason, rule, close.was_open or close.was_stable, now)
     match close.reason:
         case R.RESTART_REQUIRED if len(memory.restarts) > RESTARTS_AT_ONCE:
-            return _by_the_rule(replace(close, reason=R.CONNECTION_CLOSED), memory, config, now, roll)
+            return _by_the_rule(
+                replace(close, reason=R.CONNECTION_CLOSED), memory, config, now, roll
+            )
         case R.LOGGED_OUT if _may_probe_unlinked(memory, now):
-            return _retry(rule, memory, FIRST_TRY_JITTER_SECONDS + roll, "one probe: unlinked within 60 s of a 515")
+            return _retry(
+                rule,
+                memory,
+                FIRST_TRY_JITTER_SECONDS + roll,
+                "one probe: unlinked within 60 s of a 515",
+            )
         case R.TEMPORARILY_BANNED:
-            wait = close.expire_seconds if close.expire_seconds is not None else BAN_WITHOUT_EXPIRY_SECONDS
+            wait = (
+                close.expire_seconds
+                if close.expire_seconds is not None
+                else BAN_WITHOUT_EXPIRY_SECONDS
+            )
             before = memory.tries[close.reason] - 1
-            floor = _ceiling(before, REPEATED_BAN_SECONDS, BAN_WITHOUT_EXPIRY_SECONDS) if before else 1.0
+            floor = (
+                _ceiling(before, REPEATED_BAN_SECONDS, BAN_WITHOUT_EXPIRY_SECONDS)
+                if before
+                else 1.0
+            )
             return Decision(
                 action=Action.PARK,
                 wait_seconds=max(floor, wait),
@@ -143,7 +183,9 @@ def _by_the_rule(close: Close, memory: Memory, config: Config, now: float, roll:
             return _apply(close, rule, memory, config, now, roll)
 
 
-def _apply(close: Close, rule: Rule, memory: Memory, config: Config, now: float, roll: float) -> Decision:
+def _apply(
+    close: Close, rule: Rule, memory: Memory, config: Config, now: float, roll: float
+) -> Decision:
     if rule.action is Action.HOLD:
         return _outdated(close, rule, memory, roll)
     if rule.action is not Action.RETRY:
@@ -171,11 +213,19 @@ def _apply(close: Close, rule: Rule, memory: Memory, config: Config, now: float,
 
 
 def _retry(rule: Rule, memory: Memory, wait_seconds: float, words: str) -> Decision:
-    return Decision(action=Action.RETRY, wait_seconds=wait_seconds, memory=memory, rule=words, counts=rule.counts)
+    return Decision(
+        action=Action.RETRY,
+        wait_seconds=wait_seconds,
+        memory=memory,
+        rule=words,
+        counts=rule.counts,
+    )
 
 
 def _outdated(close: Close, rule: Rule, memory: Memory, roll: float) -> Decision:
-    """It is told so alone, as far as it knows: whether the fleet is held is the gate's to say, who hears of the others."""
+    """It is told so alone, as far as it knows: whether the fleet is held is the gate's to say, who
+    hears of the others.
+    """
     wait = _ceiling(memory.tries[close.reason], OUTDATED_SECONDS, OUTDATED_CAP_SECONDS)
     return Decision(
         action=Action.HOLD,
@@ -187,15 +237,22 @@ def _outdated(close: Close, rule: Rule, memory: Memory, roll: float) -> Decision
 
 
 def _within_the_budget(decision: Decision, config: Config, now: float, roll: float) -> Decision:
-    """A day's logins are limited: beyond the budget there is one try per tail delay, whatever the rule."""
+    """A day's logins are limited: beyond the budget there is one try per tail delay, whatever the
+    rule.
+    """
     if not spent(decision.memory, config, now):
         return decision
     wait = max(decision.wait_seconds or 0.0, _spread(config.tail_seconds, roll))
-    words = f"daily budget of {config.daily_logins} logins used up: one try per {config.tail_seconds:g} s"
+    words = (
+        f"daily budget of {config.daily_logins} logins used up: one try per"
+        f" {config.tail_seconds:g} s"
+    )
     return replace(decision, wait_seconds=wait, rule=words)
 
 
-def _wait(close: Close, rule: Rule, memory: Memory, config: Config, now: float, roll: float) -> tuple[float, str]:
+def _wait(
+    close: Close, rule: Rule, memory: Memory, config: Config, now: float, roll: float
+) -> tuple[float, str]:
     """Seconds to wait under a rule's pace, and the pace in words."""
     low, high = rule.minimum_seconds, rule.cap_seconds or 0.0
     tried = memory.tries.get(close.reason, 0)
@@ -216,10 +273,15 @@ def _wait(close: Close, rule: Rule, memory: Memory, config: Config, now: float, 
             return _common(close, rule, memory, config, now, roll)
 
 
-def _common(close: Close, rule: Rule, memory: Memory, config: Config, now: float, roll: float) -> tuple[float, str]:
+def _common(
+    close: Close, rule: Rule, memory: Memory, config: Config, now: float, roll: float
+) -> tuple[float, str]:
     steps, flaps = penalty(memory, now), _flaps(close, memory)
     if close.was_stable and not steps and not flaps:
-        return _jitter(rule.minimum_seconds, FIRST_TRY_JITTER_SECONDS, roll), "first try, almost at once"
+        return (
+            _jitter(rule.minimum_seconds, FIRST_TRY_JITTER_SECONDS, roll),
+            "first try, almost at once",
+        )
     if stop_after_attempt(config.max_retries + 1)(_attempt(memory.failures)):
         tail = max(rule.minimum_seconds, config.tail_seconds)
         return max(rule.minimum_seconds, _spread(tail, roll)), f"long tail, one try per {tail:g} s"
@@ -241,12 +303,16 @@ def _flaps(close: Close, memory: Memory) -> int:
 
 
 def _worker(rule: Rule, memory: Memory, config: Config, now: float, roll: float) -> Decision:
-    """The worker's own budget: the first crash in a window is mended at once, the others step up; then as many as the window lets."""
+    """The worker's own budget: the first crash in a window is mended at once, the others step up;
+    then as many as the window lets.
+    """
     crashes = recent(memory.crashes, now, config.crash_window_seconds)
     memory = replace(memory, crashes=crashes)
     if len(crashes) > config.crash_budget:
         oldest = crashes[-config.crash_budget]
-        return _retry(rule, memory, oldest + config.crash_window_seconds - now, CRASH_BUDGET_USED_UP)
+        return _retry(
+            rule, memory, oldest + config.crash_window_seconds - now, CRASH_BUDGET_USED_UP
+        )
     words = f"worker crash {len(crashes)} of {config.crash_budget}"
     if len(crashes) == 1:
         return _retry(rule, memory, 0.0, words)
@@ -268,7 +334,9 @@ def _spread(seconds: float, roll: float) -> float:
 
 
 def _ceiling(attempt: int, base: float, cap: float) -> float:
-    """The most that an attempt may wait: base, doubled for each attempt before it, never above the cap."""
+    """The most that an attempt may wait: base, doubled for each attempt before it, never above the
+    cap.
+    """
     wait: wait_base = wait_exponential(multiplier=base, max=cap)
     return wait(_attempt(attempt))
 

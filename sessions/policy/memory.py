@@ -1,4 +1,7 @@
-"""What is remembered of a session's closes and logins. Pure; times are seconds on the caller's clock, oldest first."""
+"""What is remembered of a session's closes and logins.
+
+Pure; times are seconds on the caller's clock, oldest first.
+"""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
@@ -9,7 +12,9 @@ from sessions.policy.rules import Pace, Rule, Rules
 
 RATE_LIMIT_STEPS: Final = 5
 RATE_LIMIT_MEMORY_SECONDS: Final = 3600.0
-"""For how long a 429 keeps a session five steps further on: it survives the reset of the failure count."""
+"""For how long a 429 keeps a session five steps further on: it survives the reset of the failure
+count.
+"""
 MAX_PENALTY_STEPS: Final = 20
 RESTARTS_WINDOW_SECONDS: Final = 60.0
 FLAPPING_WINDOW_SECONDS: Final = 3600.0
@@ -19,12 +24,18 @@ DAY_SECONDS: Final = 24 * 3600.0
 LOGIN_BUCKET_SECONDS: Final = 3600.0
 """Logins are counted by the hour, so that a day of them is a handful of numbers."""
 ALWAYS_COUNTED: Final = frozenset({R.LOGGED_OUT, R.TEMPORARILY_BANNED, R.CLIENT_OUTDATED})
-"""Their tries are remembered although no number limits them: the first is treated better than the others."""
+"""Their tries are remembered although no number limits them: the first is treated better than the
+others.
+"""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Memory:
-    """What is remembered. `drops`: closes from open, of the last hour. `logins`: begin of an hour, and those on the wire in it."""
+    """What is remembered.
+
+    `drops`: closes from open, of the last hour. `logins`: begin of an hour, and those on the wire
+    in it.
+    """
 
     failures: int = 0
     penalty_steps: int = 0
@@ -50,21 +61,29 @@ class Memory:
 
 
 def stable(memory: Memory) -> Memory:
-    """The memory of a session that has been open for the stable period: failures forgotten, penalties and windows kept."""
+    """The memory of a session that has been open for the stable period: failures forgotten,
+    penalties and windows kept.
+    """
     return replace(memory, failures=0, tries={})
 
 
 def failures_forgotten(memory: Memory) -> Memory:
-    """The memory of a session whose breaker an operator has reset: tries that the server has answered stay counted."""
+    """The memory of a session whose breaker an operator has reset: tries that the server has
+    answered stay counted.
+    """
     return replace(memory, failures=0)
 
 
 def forgiven(memory: Memory, before: Memory, rules: Rules) -> Memory:
-    """The memory of a session whose closes since `before` were an outage's: what those charged is taken back.
+    """The memory of a session whose closes since `before` were an outage's: what those charged is
+    taken back.
 
-    What an outage cannot cause (duels, bans, crashes) stays remembered, and so do the logins: they were made.
+    What an outage cannot cause (duels, bans, crashes) stays remembered, and so do the logins: they
+    were made.
     """
-    theirs = {reason: count for reason, count in memory.tries.items() if not rules[reason].correlated}
+    theirs = {
+        reason: count for reason, count in memory.tries.items() if not rules[reason].correlated
+    }
     ours = {reason: count for reason, count in before.tries.items() if rules[reason].correlated}
     return replace(
         memory,
@@ -86,7 +105,9 @@ def attempted(memory: Memory, now: float) -> Memory:
 
 
 def logins_of_the_day(memory: Memory, now: float) -> int:
-    """Logins of the last 24 hours: never fewer than there were, and at most those of one hour more."""
+    """Logins of the last 24 hours: never fewer than there were, and at most those of one hour
+    more.
+    """
     return sum(count for _, count in _logins(memory, now))
 
 
@@ -97,13 +118,17 @@ def after_close(memory: Memory, reason: R, rule: Rule, from_open: bool, now: flo
         tries[reason] = tries.get(reason, 0) + 1
     memory = replace(memory, failures=memory.failures + (1 if rule.counts else 0), tries=tries)
     if from_open and rule.pace is Pace.COMMON:
-        memory = replace(memory, drops=recent(memory.drops, now, FLAPPING_WINDOW_SECONDS)[-MAX_DROPS:])
+        memory = replace(
+            memory, drops=recent(memory.drops, now, FLAPPING_WINDOW_SECONDS)[-MAX_DROPS:]
+        )
     match reason:
         case R.RESTART_REQUIRED:
             return replace(memory, restarts=recent(memory.restarts, now, RESTARTS_WINDOW_SECONDS))
         case R.RATE_LIMITED:
             steps = min(MAX_PENALTY_STEPS, penalty(memory, now) + RATE_LIMIT_STEPS)
-            return replace(memory, penalty_steps=steps, penalty_until=now + RATE_LIMIT_MEMORY_SECONDS)
+            return replace(
+                memory, penalty_steps=steps, penalty_until=now + RATE_LIMIT_MEMORY_SECONDS
+            )
         case _:
             return memory
 
@@ -120,4 +145,6 @@ def recent(times: tuple[float, ...], now: float, window_seconds: float) -> tuple
 
 def _logins(memory: Memory, now: float) -> tuple[tuple[float, int], ...]:
     """An hour counts until its last moment is a day ago."""
-    return tuple((begin, n) for begin, n in memory.logins if begin + LOGIN_BUCKET_SECONDS > now - DAY_SECONDS)
+    return tuple(
+        (begin, n) for begin, n in memory.logins if begin + LOGIN_BUCKET_SECONDS > now - DAY_SECONDS
+    )

@@ -1,7 +1,10 @@
-"""A policy file: TOML over the table, row by row and key by key; and what no file may say. Pure: the text is read elsewhere.
+"""A policy file: TOML over the table, row by row and key by key; and what no file may say.
 
-A row is a table named as its close reason; a key that is left out keeps its default. What is forbidden is forbidden here and nowhere
-else: nothing can make a logout delete credentials, turn a conflict into a fight, log in a banned number, or start a storm.
+Pure: the text is read elsewhere.
+
+A row is a table named as its close reason; a key that is left out keeps its default. What is
+forbidden is forbidden here and nowhere else: nothing can make a logout delete credentials, turn a
+conflict into a fight, log in a banned number, or start a storm.
 """
 
 import difflib
@@ -12,7 +15,17 @@ from typing import Any, Final
 
 from sessions.model import BadPolicy
 from sessions.model import CloseReason as R
-from sessions.policy.rules import AS_SOON_AS, FORCE, NOTHING, RULES, Action, Pace, Rule, Rules, correlated_reasons
+from sessions.policy.rules import (
+    AS_SOON_AS,
+    FORCE,
+    NOTHING,
+    RULES,
+    Action,
+    Pace,
+    Rule,
+    Rules,
+    correlated_reasons,
+)
 
 ACTIONS: Final[Mapping[str, Action]] = {
     "retry": Action.RETRY,
@@ -22,7 +35,9 @@ ACTIONS: Final[Mapping[str, Action]] = {
 }
 """The actions, as a file names them."""
 LEAST_WAIT_SECONDS: Final = 0.5
-"""No wait for a server may have a lower ceiling: hundreds of sessions that try more often are an attack (PEERS.md: bans follow churn)."""
+"""No wait for a server may have a lower ceiling: hundreds of sessions that try more often are an
+attack (PEERS.md: bans follow churn).
+"""
 LEAST_BASE_SECONDS: Final[Mapping[R, float]] = {
     **dict.fromkeys((R.SERVER_ERROR, R.UNAVAILABLE, R.RATE_LIMITED), 2.0),
     **dict.fromkeys((R.REPAIR_NEEDED, R.UNKNOWN_FAILURE), 5.0),
@@ -38,7 +53,9 @@ MOST_REFUSED_TRIES: Final = 10
 """A registration that is refused is refused again."""
 LEAST_DUEL_SECONDS: Final = 30.0
 MOST_DUEL_TRIES: Final = 2
-"""Two programs that each take the device back within seconds are a fight, and WhatsApp sees it as one."""
+"""Two programs that each take the device back within seconds are a fight, and WhatsApp sees it as
+one.
+"""
 LONGEST_WAIT_SECONDS: Final = 24 * 3600.0
 LONGEST_AT_ONCE_SECONDS: Final = 10.0
 """A pairing has some 20 s after its 515 before the phone gives up."""
@@ -62,7 +79,9 @@ class Accepted:
 
 
 def _one_of(*values: str, why: str = "") -> Accepted:
-    return Accepted(lambda value: value in values, " or ".join(f'"{value}"' for value in values) + why)
+    return Accepted(
+        lambda value: value in values, " or ".join(f'"{value}"' for value in values) + why
+    )
 
 
 def _seconds(least: float = 0.0, most: float = LONGEST_WAIT_SECONDS, why: str = "") -> Accepted:
@@ -74,7 +93,8 @@ def _seconds(least: float = 0.0, most: float = LONGEST_WAIT_SECONDS, why: str = 
 
 def _whole(most: int, least: int = 0, why: str = "") -> Accepted:
     return Accepted(
-        lambda value: type(value) is int and least <= value <= most, f"a whole number from {least} to {most}{why}"
+        lambda value: type(value) is int and least <= value <= most,
+        f"a whole number from {least} to {most}{why}",
     )
 
 
@@ -82,10 +102,13 @@ _STORM: Final = ": shorter waits are a storm"
 _PAIRING: Final = ": a new pairing is needed, and the credentials are archived, never deleted"
 _DUEL: Final = ": another program holds the device, and fighting it gets numbers banned"
 _BAN: Final = ": every login of a banned number makes it worse; a human has to see to it"
-_TEXT: Final = Accepted(lambda value: isinstance(value, str) and 0 < len(value) <= 500, "a text of 1 to 500 characters")
+_TEXT: Final = Accepted(
+    lambda value: isinstance(value, str) and 0 < len(value) <= 500, "a text of 1 to 500 characters"
+)
 _FLAG: Final = Accepted(lambda value: type(value) is bool, "true or false")
 _NEVER: Final = Accepted(
-    lambda value: value is False, "false: only what network and server do to many at once is an outage"
+    lambda value: value is False,
+    "false: only what network and server do to many at once is an outage",
 )
 
 _HUMAN_ONLY: Final = {"human": _TEXT}
@@ -142,8 +165,14 @@ KEYS: Final[Mapping[R, Mapping[str, Accepted]]] = {
     R.OWN_LOGOUT: {"action": _one_of("stop", why=": it was asked for"), **_HUMAN_ONLY},
     R.SAME_DEVICE: {"action": _one_of("park", why=_DUEL), **_HUMAN_ONLY},
     R.QR_EXPIRED: {"action": _one_of("park", why=": nobody is there to scan it"), **_HUMAN_ONLY},
-    R.PASSKEY_REQUIRED: {"action": _one_of("park", why=": only a human can do what it asks for"), **_HUMAN_ONLY},
-    R.CLIENT_OUTDATED: {"action": _one_of("hold", why=": it concerns all numbers, and retries get them banned"), **_HUMAN_ONLY},
+    R.PASSKEY_REQUIRED: {
+        "action": _one_of("park", why=": only a human can do what it asks for"),
+        **_HUMAN_ONLY,
+    },
+    R.CLIENT_OUTDATED: {
+        "action": _one_of("hold", why=": it concerns all numbers, and retries get them banned"),
+        **_HUMAN_ONLY,
+    },
     R.STORE_FAILED: {
         **_AT_ONCE,
         "action": _one_of("retry", why=": a full disk is nobody's failure"),
@@ -163,13 +192,18 @@ KEYS: Final[Mapping[R, Mapping[str, Accepted]]] = {
 
 
 def overridden(text: str, rules: Rules = RULES) -> Rules:
-    """The table with a policy file's rows over it. Raises BadPolicy with a line for each thing that is wrong."""
+    """The table with a policy file's rows over it.
+
+    Raises BadPolicy with a line for each thing that is wrong.
+    """
     try:
         tables = tomllib.loads(text)
     except (tomllib.TOMLDecodeError, RecursionError) as error:
         raise BadPolicy(f"It is not TOML: {error}") from None
     except ValueError:  # Python's own limit, for whole numbers
-        raise BadPolicy("It cannot be read: it has a number of thousands of digits, which no key accepts.") from None
+        raise BadPolicy(
+            "It cannot be read: it has a number of thousands of digits, which no key accepts."
+        ) from None
     known = {reason.value for reason in R}
     wrong = [_unknown_row(name, known) for name in tables if name not in known]
     changed: dict[R, Rule] = {}
@@ -198,7 +232,9 @@ def file_value(rule: Rule, key: str) -> Any:
 
 
 def _unknown_row(name: str, known: Collection[str]) -> str:
-    return f"[{name}]: there is no such row{_similar(name, known)} A row is named as its close reason."
+    return (
+        f"[{name}]: there is no such row{_similar(name, known)} A row is named as its close reason."
+    )
 
 
 def _complaints(reason: R, row: object) -> Iterator[str]:
@@ -210,13 +246,18 @@ def _complaints(reason: R, row: object) -> Iterator[str]:
         accepted = KEYS[reason].get(key)
         if accepted is None:
             keys = ", ".join(KEYS[reason])
-            yield f"[{reason}] {key} = {_shown(value)}: there is no such key{_similar(key, KEYS[reason])} This row accepts {keys}."
+            yield (
+                f"[{reason}] {key} = {_shown(value)}: there is no such"
+                f" key{_similar(key, KEYS[reason])} This row accepts {keys}."
+            )
         elif isinstance(value, list | dict) or not accepted.fits(value):
             yield f"[{reason}] {key} = {_shown(value)}: it accepts {accepted.words}."
 
 
 def _changed(reason: R, rule: Rule, row: Mapping[str, Any]) -> Rule:
-    changes: dict[str, Any] = {key: float(value) if key.endswith("_seconds") else value for key, value in row.items()}
+    changes: dict[str, Any] = {
+        key: float(value) if key.endswith("_seconds") else value for key, value in row.items()
+    }
     if "action" in changes:
         changes["action"] = ACTIONS[changes["action"]]
     if "pace" in changes:
@@ -234,14 +275,23 @@ def _changed(reason: R, rule: Rule, row: Mapping[str, Any]) -> Rule:
 def _contradictions(reason: R, rule: Rule, row: Mapping[str, Any]) -> Iterator[str]:
     """What is wrong with a row's keys taken together."""
     if rule.pace in WITHOUT_BASE and "base_seconds" in row:
-        yield f"[{reason}] base_seconds = {_shown(row['base_seconds'])}: it accepts nothing: the pace {rule.pace} has no base."
+        yield (
+            f"[{reason}] base_seconds = {_shown(row['base_seconds'])}: it accepts nothing: the pace"
+            f" {rule.pace} has no base."
+        )
     for key in ("base_seconds", "minimum_seconds"):
         number, cap = getattr(rule, key), rule.cap_seconds
         if number is not None and cap is not None and number > cap:
-            yield f"[{reason}] {key} = {number:g}: it accepts at most the row's cap_seconds ({cap:g})."
+            yield (
+                f"[{reason}] {key} = {number:g}: it accepts at most the row's cap_seconds"
+                f" ({cap:g})."
+            )
     least = LEAST_SPREAD_SECONDS if reason in LEAST_BASE_SECONDS else LEAST_WAIT_SECONDS
     if rule.pace is Pace.SPREAD and rule.minimum_seconds < least:
-        yield f"[{reason}] minimum_seconds = {rule.minimum_seconds:g}: it accepts {least:g} or more with the pace spread{_STORM}."
+        yield (
+            f"[{reason}] minimum_seconds = {rule.minimum_seconds:g}: it accepts {least:g} or more"
+            f" with the pace spread{_STORM}."
+        )
 
 
 def _similar(name: str, known: Collection[str]) -> str:
@@ -262,5 +312,6 @@ def _shown(value: object) -> str:
 def _shortened(value: object) -> str:
     try:
         return str(value)[:80]
-    except ValueError:  # Python writes no whole number of so many digits, wherever in the value it is
+    except ValueError:
+        # Python writes no whole number of so many digits, wherever in the value it is
         return "a number of thousands of digits"

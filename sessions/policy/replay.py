@@ -1,6 +1,7 @@
 """Two policies over the same recorded closes: where would they have decided differently? Pure.
 
-A replay judges what was recorded. It does not guess what other closes other waits would have led to: that is the simulation's work.
+A replay judges what was recorded. It does not guess what other closes other waits would have led
+to: that is the simulation's work.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -18,7 +19,10 @@ ROLL: Final = 0.5
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Recorded:
-    """A close that was recorded. `at_seconds`: on any clock, the same for all. `excused`: an outage covered it."""
+    """A close that was recorded.
+
+    `at_seconds`: on any clock, the same for all. `excused`: an outage covered it.
+    """
 
     at_seconds: float
     reason: CloseReason
@@ -40,7 +44,9 @@ class Difference:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Total:
-    """What a policy would have done in all: waits of the tries planned, failures charged, sessions given to a human, tries."""
+    """What a policy would have done in all: waits of the tries planned, failures charged, sessions
+    given to a human, tries.
+    """
 
     waits_seconds: float = 0.0
     charged: int = 0
@@ -60,7 +66,9 @@ class Total:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Replay:
-    """How many closes were judged, where the policies differ (oldest first), and what each comes to."""
+    """How many closes were judged, where the policies differ (oldest first), and what each comes
+    to.
+    """
 
     judged: int
     differences: tuple[Difference, ...]
@@ -69,13 +77,17 @@ class Replay:
 
 
 def replay(closes: Mapping[str, Sequence[Recorded]], before: Config, after: Config) -> Replay:
-    """Judge each session's closes, oldest first, by both policies, each with a memory of its own."""
+    """Judge each session's closes, oldest first, by both policies, each with a memory of its
+    own.
+    """
     differences: list[Difference] = []
     totals = (Total(), Total())
     judged = 0
     for session, recorded in closes.items():
         in_order = sorted(recorded, key=lambda close: close.at_seconds)
-        for close, old, new in zip(in_order, _decisions(in_order, before), _decisions(in_order, after), strict=True):
+        for close, old, new in zip(
+            in_order, _decisions(in_order, before), _decisions(in_order, after), strict=True
+        ):
             judged += 1
             totals = (totals[0].plus(old), totals[1].plus(new))
             if _told_apart(old) != _told_apart(new):
@@ -109,6 +121,8 @@ def _decision(close: Recorded, memory: Memory, config: Config) -> Decision:
 
 
 def _told_apart(decision: Decision) -> tuple[object, ...]:
-    """What makes a difference: not the words, which name numbers that may never have been reached."""
+    """What makes a difference: not the words, which name numbers that may never have been
+    reached.
+    """
     wait = None if decision.wait_seconds is None else round(decision.wait_seconds, 3)
     return decision.action, wait, decision.counts, decision.opens_breaker, decision.credentials

@@ -1,7 +1,10 @@
-"""The table: what each close reason calls for, with all its numbers. A policy file may change rows of it (overrides.py).
+"""The table: what each close reason calls for, with all its numbers.
 
-Sources of the rows and numbers: the design's section 5; 440's two tries and 515 at once are what the forks of Baileys in production
-converged on; the waits for the server's own trouble begin with up to 5 s, as WhatsApp Web's do.
+A policy file may change rows of it (overrides.py).
+
+Sources of the rows and numbers: the design's section 5; 440's two tries and 515 at once are what
+the forks of Baileys in production converged on; the waits for the server's own trouble begin with
+up to 5 s, as WhatsApp Web's do.
 """
 
 import enum
@@ -24,18 +27,24 @@ class Action(enum.Enum):
 
 
 class Pace(enum.StrEnum):
-    """How a rule's numbers make a wait. *Jitter* is uniform from `minimum_seconds` to what is named."""
+    """How a rule's numbers make a wait. *Jitter* is uniform from `minimum_seconds` to what is
+    named.
+    """
 
     NOW = "at once"
     """Jitter up to the cap, which is half a second at most."""
     COMMON = "common"
-    """Almost at once after a stable period; else jitter up to the base, doubled for each failure, up to the cap; then the long tail."""
+    """Almost at once after a stable period; else jitter up to the base, doubled for each failure,
+    up to the cap; then the long tail.
+    """
     SPREAD = "spread"
     """Jitter up to the cap, the same for each try."""
     STEPS = "steps"
     """Jitter up to the base, doubled for each try of this row, never above the cap."""
     WORKER = "worker"
-    """The first crash of a window at once, the others like steps; then as many as the crash budget lets."""
+    """The first crash of a window at once, the others like steps; then as many as the crash budget
+    lets.
+    """
     STORE = "store"
     """Spread, without a login while the store refuses."""
 
@@ -58,9 +67,12 @@ class Mend(enum.Enum):
 class Rule:
     """One row of the policy.
 
-    `base_seconds` and `cap_seconds`: None is the setting's own number (and the base at least `base_at_least_seconds`).
-    `counts`: how many failures it adds to the breaker. `tries`: how many attempts it allows before it parks (None: no limit).
-    `opens_breaker`: the breaker is opened when the tries are used up. `correlated`: many sessions that close so at the same time
+    `base_seconds` and `cap_seconds`: None is the setting's own number (and the base at least
+    `base_at_least_seconds`).
+    `counts`: how many failures it adds to the breaker. `tries`: how many attempts it allows before
+    it parks (None: no limit).
+    `opens_breaker`: the breaker is opened when the tries are used up. `correlated`: many sessions
+    that close so at the same time
     are an outage, which charges nobody. `mend` and `human` matter once it is parked.
     """
 
@@ -88,9 +100,16 @@ FORCE: Final = "When the cause is gone: POST /force-reconnection/{id}."
 _COMMON: Final = Rule(action=Action.RETRY, counts=1, correlated=True, human=NOTHING)
 _SERVER: Final = replace(_COMMON, base_at_least_seconds=5.0, cap_seconds=900.0)
 _AT_ONCE: Final = Rule(action=Action.RETRY, pace=Pace.NOW, cap_seconds=0.0, human=NOTHING)
-_STEPS: Final = Rule(action=Action.RETRY, pace=Pace.STEPS, base_seconds=30.0, cap_seconds=900.0, counts=1)
+_STEPS: Final = Rule(
+    action=Action.RETRY, pace=Pace.STEPS, base_seconds=30.0, cap_seconds=900.0, counts=1
+)
 _WORKER: Final = Rule(
-    action=Action.RETRY, pace=Pace.WORKER, minimum_seconds=1.0, base_seconds=1.0, cap_seconds=60.0, human=NOTHING
+    action=Action.RETRY,
+    pace=Pace.WORKER,
+    minimum_seconds=1.0,
+    base_seconds=1.0,
+    cap_seconds=60.0,
+    human=NOTHING,
 )
 
 RULES: Final[Rules] = {
@@ -99,43 +118,65 @@ RULES: Final[Rules] = {
     R.CONNECTION_LOST: _COMMON,
     R.NETWORK_UNREACHABLE: replace(
         _COMMON,
-        human=f"{AS_SOON_AS} WhatsApp can be reached again. If it lasts: look at this machine's network (cable, route, firewall), "
-        "and at WhatsApp's status.",
+        human=(
+            f"{AS_SOON_AS} WhatsApp can be reached again. If it lasts: look at this machine's"
+            " network (cable, route, firewall), and at WhatsApp's status."
+        ),
     ),
     R.DNS: replace(
         _COMMON,
-        human=f"{AS_SOON_AS} the name can be looked up again. If it lasts: look at this machine's DNS (/etc/resolv.conf, the resolver).",
+        human=(
+            f"{AS_SOON_AS} the name can be looked up again. If it lasts: look at this machine's DNS"
+            " (/etc/resolv.conf, the resolver)."
+        ),
     ),
     R.TLS_UNTRUSTED: replace(
         _COMMON,
-        human="It does not come back by itself: whoever answers in WhatsApp's place shows a certificate that is not trusted here. Find out "
-        "who does (a TLS-inspecting firewall, a captive portal, a wrong clock on this machine) and have WhatsApp let through untouched; "
-        "if you do trust it, name its CA file in NODE_EXTRA_CA_CERTS and start wasup again with fresh workers.",
+        human=(
+            "It does not come back by itself: whoever answers in WhatsApp's place shows a"
+            " certificate that is not trusted here. Find out who does (a TLS-inspecting firewall, a"
+            " captive portal, a wrong clock on this machine) and have WhatsApp let through"
+            " untouched; if you do trust it, name its CA file in NODE_EXTRA_CA_CERTS and start"
+            " wasup again with fresh workers."
+        ),
     ),
     R.PROXY: replace(
         _COMMON,
-        human="Look at the session's proxy: does it run, is its address right, does it take the user and password? Another one: POST "
-        "/sessions/{id}/stop, PUT /sessions/{id}/proxy (or `wasup sessions proxy {id} URL`), `wasup sessions start {id}`. "
-        f"{AS_SOON_AS} the same one lets it through.",
+        human=(
+            "Look at the session's proxy: does it run, is its address right, does it take the user"
+            " and password? Another one: POST /sessions/{id}/stop, PUT /sessions/{id}/proxy"
+            f" (or `wasup sessions proxy {{id}} URL`), `wasup sessions start {{id}}`. {AS_SOON_AS}"
+            " the same one lets it through."
+        ),
     ),
     R.ATTEMPT_TIMED_OUT: _COMMON,
     R.UNDECRYPTABLE_FRAME: _COMMON,
     R.UPGRADE_REFUSED: replace(
         _COMMON,
-        human="Something that is not WhatsApp answers in its place: sign in at the captive portal, or have the firewall or proxy on the way "
-        f"let WebSockets to web.whatsapp.com through. {AS_SOON_AS} WhatsApp itself answers.",
+        human=(
+            "Something that is not WhatsApp answers in its place: sign in at the captive portal,"
+            " or have the firewall or proxy on the way let WebSockets to web.whatsapp.com through."
+            f" {AS_SOON_AS} WhatsApp itself answers."
+        ),
     ),
     R.QR_EXPIRED: Rule(
         action=Action.PARK,
         mend=Mend.HUMAN,
-        human="Have the phone at hand, then `wasup sessions start {id}` for a new QR code (GET /sessions/{id}/qr).",
+        human=(
+            "Have the phone at hand, then `wasup sessions start {id}` for a new QR code (GET"
+            " /sessions/{id}/qr)."
+        ),
     ),
     R.PASSKEY_REQUIRED: Rule(
         action=Action.PARK,
         mend=Mend.HUMAN,
-        human="This account confirms a new device with a passkey, which wasup cannot give. On the phone, in WhatsApp's settings "
-        "(Account > Passkeys), remove it, then `wasup sessions start {id}` for a new QR code. Where it is asked for all the same: use "
-        "another number, or link a device where passkeys can be given and import its credentials (POST /sessions/{id}/import).",
+        human=(
+            "This account confirms a new device with a passkey, which wasup cannot give. On the"
+            " phone, in WhatsApp's settings (Account > Passkeys), remove it, then `wasup sessions"
+            " start {id}` for a new QR code. Where it is asked for all the same: use another"
+            " number, or link a device where passkeys can be given and import its credentials (POST"
+            " /sessions/{id}/import)."
+        ),
     ),
     R.SERVER_ERROR: _SERVER,
     R.UNAVAILABLE: _SERVER,
@@ -148,13 +189,19 @@ RULES: Final[Rules] = {
         counts=1,
         tries=2,
         opens_breaker=True,
-        human="Another program holds this device's keys: stop that one, then POST /force-reconnection/{id}.",
+        human=(
+            "Another program holds this device's keys: stop that one, then POST"
+            " /force-reconnection/{id}."
+        ),
     ),
     R.LOGGED_OUT: Rule(
         action=Action.PARK,
         credentials=Credentials.ARCHIVE,
         mend=Mend.HUMAN,
-        human="The phone has unlinked this device: `wasup sessions start {id}` and pair it again. The old credentials are archived.",
+        human=(
+            "The phone has unlinked this device: `wasup sessions start {id}` and pair it again. The"
+            " old credentials are archived."
+        ),
     ),
     R.OWN_LOGOUT: Rule(
         action=Action.DONE,
@@ -165,34 +212,48 @@ RULES: Final[Rules] = {
     R.SAME_DEVICE: Rule(
         action=Action.PARK,
         mend=Mend.HUMAN,
-        human="Another session is this very device (closeMessage names it): DELETE the one that you do not need, "
-        "then `wasup sessions start {id}`, or pair this one anew.",
+        human=(
+            "Another session is this very device (closeMessage names it): DELETE the one that you"
+            " do not need, then `wasup sessions start {id}`, or pair this one anew."
+        ),
     ),
     R.TEMPORARILY_BANNED: Rule(
         action=Action.PARK,
         mend=Mend.HUMAN,
-        human="WhatsApp has banned this number for a time: let it rest; one try is made when the ban ends.",
+        human=(
+            "WhatsApp has banned this number for a time: let it rest; one try is made when the ban"
+            " ends."
+        ),
     ),
     R.LOCKED: Rule(
         action=Action.PARK,
         mend=Mend.HUMAN,
-        human="WhatsApp has locked this account: open WhatsApp on the phone and follow what it says, "
-        "then `wasup sessions start {id}`.",
+        human=(
+            "WhatsApp has locked this account: open WhatsApp on the phone and follow what it says, "
+            "then `wasup sessions start {id}`."
+        ),
     ),
     R.BANNED: Rule(
         action=Action.PARK,
         mend=Mend.HUMAN,
-        human="WhatsApp has banned this number: appeal on the phone; once it is lifted, `wasup sessions start {id}`.",
+        human=(
+            "WhatsApp has banned this number: appeal on the phone; once it is lifted, `wasup"
+            " sessions start {id}`."
+        ),
     ),
     R.CLIENT_OUTDATED: Rule(
         action=Action.HOLD,
-        human="WhatsApp rejects this client version. If other numbers are told so, too, the fleet is held and one canary at a time "
-        "tries; if it lasts, update wasup.",
+        human=(
+            "WhatsApp rejects this client version. If other numbers are told so, too, the fleet is"
+            " held and one canary at a time tries; if it lasts, update wasup."
+        ),
     ),
     R.REPAIR_NEEDED: replace(
         _STEPS,
         tries=2,
-        human="WhatsApp refuses this device's registration. " + FORCE + " If it stays: log out, start and pair again.",
+        human="WhatsApp refuses this device's registration. "
+        + FORCE
+        + " If it stays: log out, start and pair again.",
     ),
     R.UNKNOWN_FAILURE: replace(
         _STEPS,
@@ -204,7 +265,10 @@ RULES: Final[Rules] = {
         pace=Pace.STORE,
         minimum_seconds=STORE_RETRY_SECONDS,
         cap_seconds=2 * STORE_RETRY_SECONDS,
-        human="The data directory cannot be written: free space on its disk. It comes back by itself when it can be.",
+        human=(
+            "The data directory cannot be written: free space on its disk. It comes back by itself"
+            " when it can be."
+        ),
     ),
     R.WORKER_EXITED: _WORKER,
     R.WORKER_HUNG: _WORKER,
@@ -226,7 +290,9 @@ def in_words(rule: Rule) -> str:
         case Action.RETRY:
             return f"retries: {_pace_in_words(rule)}"
         case other:
-            return {Action.PARK: "parks", Action.HOLD: "holds the fleet", Action.DONE: "stops"}[other]
+            return {Action.PARK: "parks", Action.HOLD: "holds the fleet", Action.DONE: "stops"}[
+                other
+            ]
 
 
 def _pace_in_words(rule: Rule) -> str:
@@ -238,7 +304,10 @@ def _pace_in_words(rule: Rule) -> str:
         case Pace.SPREAD:
             return f"{rule.minimum_seconds:g} to {cap:g} s"
         case Pace.STORE:
-            return f"every {rule.minimum_seconds:g} to {cap:g} s, without a login while the store refuses"
+            return (
+                f"every {rule.minimum_seconds:g} to {cap:g} s, without a login while the store"
+                " refuses"
+            )
         case Pace.STEPS:
             return f"up to {base:g} s at first, up to {cap:g} s later"
         case Pace.WORKER:

@@ -1,4 +1,7 @@
-"""The table as a policy file: all of it, what is the default marked as such. Pure; what is written can be read again (overrides.py)."""
+"""The table as a policy file: all of it, what is the default marked as such.
+
+Pure; what is written can be read again (overrides.py).
+"""
 
 import json
 from collections.abc import Iterator, Mapping
@@ -10,17 +13,28 @@ from sessions.policy.overrides import KEYS, WITHOUT_BASE, file_value
 from sessions.policy.rules import RULES, Action, Credentials, Mend, Pace, Rule, Rules, in_words
 
 NUMBERS: Final = frozenset({"pace", "minimum_seconds", "base_seconds", "cap_seconds"})
-"""They mean nothing in a row that makes no try; but another pace begins with other numbers, and then they are needed to read it again."""
+"""They mean nothing in a row that makes no try; but another pace begins with other numbers, and
+then they are needed to read it again.
+"""
 
 
 def as_toml(config: Config) -> str:
-    """The whole table as TOML. A number of the settings is shown in a comment, so that the text, used as a file, changes nothing."""
+    """The whole table as TOML.
+
+    A number of the settings is shown in a comment, so that the text, used as a file, changes
+    nothing.
+    """
     rows = (_row(reason, config.rules[reason], config) for reason in CloseReason)
-    head = "# What wasup does after a close, a row for each close reason. A policy file needs only what it changes (docs/policy.md).\n"
+    head = (
+        "# What wasup does after a close, a row for each close reason. A policy file needs only"
+        " what it changes (docs/policy.md).\n"
+    )
     return head + "\n" + "\n\n".join("\n".join(row) for row in rows) + "\n"
 
 
-def changes(rules: Rules, before: Rules = RULES) -> Mapping[CloseReason, Mapping[str, tuple[Any, Any]]]:
+def changes(
+    rules: Rules, before: Rules = RULES
+) -> Mapping[CloseReason, Mapping[str, tuple[Any, Any]]]:
     """The rows that differ: key, what it was, what it is; each as a file would say it."""
     differing = {
         reason: {
@@ -39,7 +53,12 @@ def _row(reason: CloseReason, rule: Rule, config: Config) -> Iterator[str]:
     yield f"[{reason}]  # {in_words(rule)}" + ("; all default" if all_default else "")
     for key in KEYS[reason]:
         same = getattr(rule, key) == getattr(default, key)
-        if key in NUMBERS and rule.action is not Action.RETRY and rule.pace is default.pace and same:
+        if (
+            key in NUMBERS
+            and rule.action is not Action.RETRY
+            and rule.pace is default.pace
+            and same
+        ):
             continue
         if key == "base_seconds" and rule.pace in WITHOUT_BASE:
             continue
@@ -47,7 +66,9 @@ def _row(reason: CloseReason, rule: Rule, config: Config) -> Iterator[str]:
         if value is None:
             yield f"# {key}: {_unset(key, rule, config)}"
         else:
-            yield f"{key} = {_toml(file_value(rule, key))}" + ("" if all_default else _against(default, key, value))
+            yield f"{key} = {_toml(file_value(rule, key))}" + (
+                "" if all_default else _against(default, key, value)
+            )
     if rule.credentials is Credentials.ARCHIVE:
         yield "# credentials: archived, never deleted; no file can change that"
     if rule.mend is Mend.HUMAN:
@@ -65,7 +86,9 @@ def _unset(key: str, rule: Rule, config: Config) -> str:
     match key:
         case "base_seconds" if rule.pace is Pace.COMMON:
             base = max(rule.base_at_least_seconds, config.base_seconds)
-            least = f", at least {rule.base_at_least_seconds:g}" if rule.base_at_least_seconds else ""
+            least = (
+                f", at least {rule.base_at_least_seconds:g}" if rule.base_at_least_seconds else ""
+            )
             return f"{base:g}, the setting WHATSAPP_RECONNECTION_BASE_DELAY{least}"
         case "cap_seconds" if rule.pace is Pace.COMMON:
             return f"{config.cap_seconds:g}, the setting WHATSAPP_RECONNECTION_MAX_DELAY"

@@ -1,4 +1,5 @@
-"""A session's chronicler: tells the store of its incidents and of when it was open, as the actor goes through them.
+"""A session's chronicler: tells the store of its incidents and of when it was open, as the actor
+goes through them.
 
 It never waits, and decides nothing.
 """
@@ -25,15 +26,23 @@ PRESENCE: Final[Mapping[SessionState, Presence]] = {
     S.PARKED: "down",
     S.QUARANTINED: "down",
 }
-"""How a state counts for availability. `starting` says nothing yet: a worker that lives on may hold the session open meanwhile."""
+"""How a state counts for availability.
+
+`starting` says nothing yet: a worker that lives on may hold the session open meanwhile.
+"""
 
 
 class Archivist(Protocol):
-    """Where records go (the store's; sessions/store/tables/incidents.py). Futures are for whoever wants to wait."""
+    """Where records go (the store's; sessions/store/tables/incidents.py).
+
+    Futures are for whoever wants to wait.
+    """
 
     silent_since: float | None
     lasting: Mapping[str, Span]
-    """How each session was when its supervisor before this one was last seen alive, and since when."""
+    """How each session was when its supervisor before this one was last seen alive, and since
+    when.
+    """
 
     def save_incident(self, incident: Incident) -> object:
         """Write an incident as it stands now."""
@@ -57,7 +66,9 @@ class Chronicle:
         return None if self.current is None or self.current.over else self.current
 
     def left_since(self, state: SessionState) -> float | None:
-        """Since when the supervisor before this one left it open or off, if `state` says so; wall clock, seconds."""
+        """Since when the supervisor before this one left it open or off, if `state` says so; wall
+        clock, seconds.
+        """
         span = self._archivist.lasting.get(self._session)
         return span.began_at if span is not None and span.state == PRESENCE.get(state) else None
 
@@ -72,7 +83,9 @@ class Chronicle:
             self._note(incidents.attempted(self.current))
 
     def excused(self, correlated: Collection[CloseReason]) -> None:
-        """An outage turns out to cover the incident, and those closes that it had already which an outage can cause (`correlated`)."""
+        """An outage turns out to cover the incident, and those closes that it had already which an
+        outage can cause (`correlated`).
+        """
         if self.current is not None and not self.current.over:
             self._note(incidents.excused(self.current, EXCUSED, correlated))
 
@@ -86,10 +99,14 @@ class Chronicle:
         if presence is None or presence == self._presence:
             return
         first, self._presence = self._presence is None, presence
-        self._archivist.move(self._session, presence, self._since(now) if first and presence == "down" else now)
+        self._archivist.move(
+            self._session, presence, self._since(now) if first and presence == "down" else now
+        )
 
     def _since(self, now: float) -> float:
-        """Taken up without a living worker: it was away since our predecessor was last seen alive, not since just now."""
+        """Taken up without a living worker: it was away since our predecessor was last seen alive,
+        not since just now.
+        """
         silent_since = self._archivist.silent_since
         return now if silent_since is None else min(now, silent_since)
 

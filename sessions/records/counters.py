@@ -1,4 +1,7 @@
-"""The figures of one session that seed 002 names. Pure: times are arguments, in monotonic seconds."""
+"""The figures of one session that seed 002 names.
+
+Pure: times are arguments, in monotonic seconds.
+"""
 
 import math
 from collections import deque
@@ -69,7 +72,11 @@ class Counters:
 
     def average_response_ms(self) -> float | None:
         """Mean of the last round trips, or None before the first."""
-        return round(sum(self._responses_ms) / len(self._responses_ms), 1) if self._responses_ms else None
+        return (
+            round(sum(self._responses_ms) / len(self._responses_ms), 1)
+            if self._responses_ms
+            else None
+        )
 
     def outcomes(self, now: float) -> tuple[int, int]:
         """Failed and all operations of the last five minutes."""

@@ -1,11 +1,13 @@
-"""What befell a session, as a story: an *incident* goes from the close of a session until it is open again. Pure.
+"""What befell a session, as a story: an *incident* goes from the close of a session until it is
+open again. Pure.
 
-    closed ──► further tries that fail ──► open                             ending: open
-           └─► parked (a human must do something) ──► later open again      ending: parked, then open
-           └─► stopped by hand                                              ending: stopped
+    closed ──► further tries that fail ──► open                           ending: open
+           └─► parked (a human must do something) ──► later open again    ending: parked, then open
+           └─► stopped by hand                                            ending: stopped
 
-An incident that is parked is at rest, not over: what comes next goes on with it, so that its cost is the whole time that the number was away.
-Times are seconds of wall clock (incidents outlive boots); a clock that was set back makes durations 0, never negative.
+An incident that is parked is at rest, not over: what comes next goes on with it, so that its cost
+is the whole time that the number was away. Times are seconds of wall clock (incidents outlive
+boots); a clock that was set back makes durations 0, never negative.
 """
 
 from collections.abc import Collection, Iterable, Sequence
@@ -16,10 +18,16 @@ import msgspec
 from sessions.model import CloseReason, SessionState
 
 Ending = Literal["open", "parked", "quarantined", "stopped", "deleted", "lost"]
-"""How an incident ended, or where it rests. `lost`: nobody knows, its supervisor has forgotten it; `deleted`: its session was."""
+"""How an incident ended, or where it rests.
+
+`lost`: nobody knows, its supervisor has forgotten it; `deleted`: its session was.
+"""
 
 MAX_CLOSES: Final = 30
-"""Closes kept of one incident: the first, which is the cause, and the newest. A night of tries every 15 minutes makes a hundred."""
+"""Closes kept of one incident: the first, which is the cause, and the newest.
+
+A night of tries every 15 minutes makes a hundred.
+"""
 MAX_MESSAGE: Final = 300
 """Characters of a close's message; what the server says in earnest is far shorter."""
 AT_REST: Final[tuple[Ending, ...]] = ("parked", "quarantined")
@@ -28,7 +36,10 @@ WEEK_SECONDS: Final = 7 * DAY_SECONDS
 
 
 class RecordedClose(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
-    """One close and what was decided. `wait_seconds`: until the next try was planned (None: none was). `excused`: an outage covers it."""
+    """One close and what was decided.
+
+    `wait_seconds`: until the next try was planned (None: none was). `excused`: an outage covers it.
+    """
 
     at: float
     reason: CloseReason
@@ -45,7 +56,8 @@ class RecordedClose(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
 class Incident(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     """A story. `session` None: the fleet's or a group's (`scope` says which).
 
-    `reason`, `code`, `message`: of the first close, the cause; `rule`, `human`: of the newest. `ended_at` None: under way.
+    `reason`, `code`, `message`: of the first close, the cause; `rule`, `human`: of the newest.
+    `ended_at` None: under way.
     `hold`: the outage that covers it, in words. `id` 0: not stored yet.
     """
 
@@ -76,7 +88,10 @@ class Incident(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
 
 
 class Span(msgspec.Struct, frozen=True):
-    """A time in which a session was `open`, `down` (wanted, and not open) or `off` (not wanted). `ended_at` None: it lasts."""
+    """A time in which a session was `open`, `down` (wanted, and not open) or `off` (not wanted).
+
+    `ended_at` None: it lasts.
+    """
 
     began_at: float
     ended_at: float | None
@@ -84,7 +99,11 @@ class Span(msgspec.Struct, frozen=True):
 
 
 class Summary(msgspec.Struct, frozen=True, rename="camel"):
-    """A session's figures. Parts of 1 and seconds; None where nothing is recorded. `since`: when the records of the session begin."""
+    """A session's figures.
+
+    Parts of 1 and seconds; None where nothing is recorded. `since`: when the records of the session
+    begin.
+    """
 
     day: float | None
     week: float | None
@@ -96,7 +115,9 @@ class Summary(msgspec.Struct, frozen=True, rename="camel"):
 def closed(
     incident: Incident | None, session: str, close: RecordedClose, human: str, hold: str | None
 ) -> Incident | None:
-    """The incident after a close: the one under way goes on, or one begins. None: this close is no incident.
+    """The incident after a close: the one under way goes on, or one begins.
+
+    None: this close is no incident.
 
     A restart (515) of a session that was not open belongs to every pairing.
     """
@@ -130,7 +151,9 @@ def closed(
 
 def attempted(incident: Incident) -> Incident:
     """A try begins."""
-    return msgspec.structs.replace(incident, attempts=incident.attempts + 1, ended_at=None, ending=None)
+    return msgspec.structs.replace(
+        incident, attempts=incident.attempts + 1, ended_at=None, ending=None
+    )
 
 
 def covered(incident: Incident, words: str) -> Incident:
@@ -139,12 +162,17 @@ def covered(incident: Incident, words: str) -> Incident:
 
 
 def excused(incident: Incident, words: str, excusable: Collection[CloseReason]) -> Incident:
-    """An outage turns out to cover it: those of its closes that an outage can cause charge nobody."""
+    """An outage turns out to cover it: those of its closes that an outage can cause charge
+    nobody.
+    """
     closes = tuple(
-        msgspec.structs.replace(close, excused=close.excused or close.reason in excusable) for close in incident.closes
+        msgspec.structs.replace(close, excused=close.excused or close.reason in excusable)
+        for close in incident.closes
     )
     newest = closes and closes[-1].excused
-    return msgspec.structs.replace(incident, closes=closes, hold=words, rule=words if newest else incident.rule)
+    return msgspec.structs.replace(
+        incident, closes=closes, hold=words, rule=words if newest else incident.rule
+    )
 
 
 def ended(incident: Incident, now: float, ending: Ending) -> Incident:
@@ -158,7 +186,8 @@ def ending_of(state: SessionState) -> Ending | None:
 
 
 def told(stored: Sequence[Incident], current: Incident | None) -> list[Incident]:
-    """A session's incidents, newest first, as stored, but the current one as it is: the store may not have it yet.
+    """A session's incidents, newest first, as stored, but the current one as it is: the store may
+    not have it yet.
 
     The current one is the newest whatever its date says: the clock may have been set back.
     """
@@ -169,12 +198,17 @@ def told(stored: Sequence[Incident], current: Incident | None) -> list[Incident]
 
 
 def since_creation(stored: Iterable[Incident], created_at: float, now: float) -> list[Incident]:
-    """Those of a session, not of an earlier one of its name. While the clock is behind its creation, dates say nothing: all are told."""
+    """Those of a session, not of an earlier one of its name.
+
+    While the clock is behind its creation, dates say nothing: all are told.
+    """
     return [incident for incident in stored if now < created_at or incident.began_at >= created_at]
 
 
 def availability(spans: Iterable[Span], now: float, window_seconds: float) -> float | None:
-    """The part of the time that a session was open, of the time that it was wanted, within the window; None if it never was."""
+    """The part of the time that a session was open, of the time that it was wanted, within the
+    window; None if it never was.
+    """
     begin, seconds = now - window_seconds, {"open": 0.0, "down": 0.0, "off": 0.0}
     for span in spans:
         until = now if span.ended_at is None else min(now, span.ended_at)
@@ -184,16 +218,24 @@ def availability(spans: Iterable[Span], now: float, window_seconds: float) -> fl
 
 
 def mttr_seconds(incidents: Iterable[Incident], since: float) -> float | None:
-    """The mean time from a close until the session was open again, of the incidents that ended so since then."""
+    """The mean time from a close until the session was open again, of the incidents that ended so
+    since then.
+    """
     healed = [
-        i.down_seconds(i.ended_at) for i in incidents if i.ending == "open" and i.ended_at and i.ended_at >= since
+        i.down_seconds(i.ended_at)
+        for i in incidents
+        if i.ending == "open" and i.ended_at and i.ended_at >= since
     ]
     return sum(healed) / len(healed) if healed else None
 
 
 def reconnects(incidents: Iterable[Incident], since: float) -> int:
     """How often the session came back since then."""
-    return sum(1 for i in incidents if i.ending == "open" and i.ended_at is not None and i.ended_at >= since)
+    return sum(
+        1
+        for i in incidents
+        if i.ending == "open" and i.ended_at is not None and i.ended_at >= since
+    )
 
 
 def summary(spans: Sequence[Span], incidents: Sequence[Incident], now: float) -> Summary:

@@ -1,7 +1,10 @@
-"""When the account's own phone last gave a sign. Pure; times are seconds of wall clock, since days are what matters, and restarts lie between.
+"""When the account's own phone last gave a sign.
 
-WhatsApp unlinks devices whose phone has been offline for 14 days, and says nothing before. A phone that is on but is never used may give no
-sign: so the words are about signs, and the warning asks for nothing that would be wrong.
+Pure; times are seconds of wall clock, since days are what matters, and restarts lie between.
+
+WhatsApp unlinks devices whose phone has been offline for 14 days, and says nothing before. A phone
+that is on but is never used may give no sign: so the words are about signs, and the warning asks
+for nothing that would be wrong.
 """
 
 from typing import Final
@@ -17,7 +20,9 @@ URGENT_AFTER_SECONDS: Final = 13 * DAY_SECONDS
 WARN_EVERY_SECONDS: Final = 0.95 * DAY_SECONDS
 """Once a day, whatever the moment of the look."""
 FIRST_LOOK_SECONDS: Final = 600.0
-"""After `open`: what the phone has said while the session was away comes with the offline messages."""
+"""After `open`: what the phone has said while the session was away comes with the offline
+messages.
+"""
 LOOK_SECONDS: Final = 6 * 3600.0
 
 
@@ -30,8 +35,14 @@ class PhoneRecord(msgspec.Struct, frozen=True):
 
 
 def seen(record: PhoneRecord, at: float, now: float) -> PhoneRecord:
-    """It gave a sign then. One of the future (clocks differ) counts as of now, one that is older than another changes nothing."""
-    return msgspec.structs.replace(record, seen_at=max(min(at, now), min(record.seen_at or 0.0, now)))
+    """It gave a sign then.
+
+    One of the future (clocks differ) counts as of now, one that is older than another changes
+    nothing.
+    """
+    return msgspec.structs.replace(
+        record, seen_at=max(min(at, now), min(record.seen_at or 0.0, now))
+    )
 
 
 def paired(now: float) -> PhoneRecord:
@@ -40,13 +51,18 @@ def paired(now: float) -> PhoneRecord:
 
 
 def watched(record: PhoneRecord, now: float) -> PhoneRecord:
-    """The session is open: from now on, at the latest, a sign would be noticed. A clock that was set back begins anew."""
+    """The session is open: from now on, at the latest, a sign would be noticed.
+
+    A clock that was set back begins anew.
+    """
     since = now if record.watched_since is None else min(record.watched_since, now)
     return msgspec.structs.replace(record, watched_since=since)
 
 
 def is_offline(record: PhoneRecord, now: float, after_seconds: float = WARN_AFTER_SECONDS) -> bool:
-    """Whether there has been no sign of it for so long: that it is warned of, if nothing else is said."""
+    """Whether there has been no sign of it for so long: that it is warned of, if nothing else is
+    said.
+    """
     last = max(record.seen_at or 0.0, record.watched_since or 0.0)
     return bool(last) and now - last >= after_seconds
 
@@ -54,12 +70,15 @@ def is_offline(record: PhoneRecord, now: float, after_seconds: float = WARN_AFTE
 def look(record: PhoneRecord, now: float) -> tuple[str | None, PhoneRecord]:
     """The warning that is due, if one is, and what is remembered then."""
     last = max(record.seen_at or 0.0, record.watched_since or 0.0)
-    warned_lately = record.warned_at is not None and 0 <= now - record.warned_at < WARN_EVERY_SECONDS
+    warned_lately = (
+        record.warned_at is not None and 0 <= now - record.warned_at < WARN_EVERY_SECONDS
+    )
     if not is_offline(record, now) or warned_lately:
         return None, record
     days = int((now - last) / DAY_SECONDS)
     words = (
-        f"No sign of the phone for {days} days. WhatsApp unlinks this device when its phone has been offline for {UNLINKED_AFTER_DAYS} days: "
-        "open WhatsApp on the phone. (A phone that is on, but never used, may give no sign.)"
+        f"No sign of the phone for {days} days. WhatsApp unlinks this device when its phone has"
+        f" been offline for {UNLINKED_AFTER_DAYS} days: open WhatsApp on the phone. (A phone that"
+        " is on, but never used, may give no sign.)"
     )
     return words, msgspec.structs.replace(record, warned_at=now)

@@ -1,4 +1,6 @@
-"""What must survive: sessions, credentials, workers and events, in one database (SQLite or PostgreSQL)."""
+"""What must survive: sessions, credentials, workers and events, in one database (SQLite or
+PostgreSQL).
+"""
 
 from sessions.store.engine.database import parse_url, sqlite_url
 from sessions.store.rewrite import RewriteReport

@@ -1,7 +1,8 @@
 """Everything under the first key: a store is encrypted, or its key changed, while it is in use.
 
-Batches of rows that are not sealed with the first key are read, sealed and written back, each only if it is still what was read: a newer
-write is never overwritten. What is done is told by the values themselves, so a rewrite that was interrupted is simply begun again.
+Batches of rows that are not sealed with the first key are read, sealed and written back, each only
+if it is still what was read: a newer write is never overwritten. What is done is told by the values
+themselves, so a rewrite that was interrupted is simply begun again.
 """
 
 from collections.abc import Iterable, Sequence
@@ -24,13 +25,18 @@ from sessions.store.writing.writer import Writer
 
 _BATCH: Final = 200
 _MAX_PASSES: Final = 5
-"""A value may move behind the reader's back (a session is archived meanwhile): then another pass finds it."""
+"""A value may move behind the reader's back (a session is archived meanwhile): then another pass
+finds it.
+"""
 
 log = structlog.get_logger("store")
 
 
 class RewriteReport(msgspec.Struct, frozen=True, rename="camel"):
-    """What a rewrite did. With `unreadable` rows the old keys must be kept; `complete` says that they can be dropped."""
+    """What a rewrite did.
+
+    With `unreadable` rows the old keys must be kept; `complete` says that they can be dropped.
+    """
 
     rewritten: int
     unreadable: int
@@ -57,10 +63,14 @@ _COLUMNS: Final = (
 
 
 async def rewrite(reader: AsyncEngine, writer: Writer, cipher: Cipher | None) -> RewriteReport:
-    """Seal everything with the first key. Raises StoreError without a key, StoreUnavailable when the store fails (then begin again)."""
+    """Seal everything with the first key.
+
+    Raises StoreError without a key, StoreUnavailable when the store fails (then begin again).
+    """
     if cipher is None:
         raise StoreError(
-            "There is no key to encrypt with.", "Set WHATSAPP_STORE_KEY: `openssl rand -hex 32` makes a key."
+            "There is no key to encrypt with.",
+            "Set WHATSAPP_STORE_KEY: `openssl rand -hex 32` makes a key.",
         )
     rewritten = 0
     for _ in range(_MAX_PASSES):
@@ -75,7 +85,9 @@ async def rewrite(reader: AsyncEngine, writer: Writer, cipher: Cipher | None) ->
     return RewriteReport(rewritten, unreadable, complete)
 
 
-async def _pass(reader: AsyncEngine, writer: Writer, cipher: Cipher, secrets: _Secrets) -> tuple[int, int]:
+async def _pass(
+    reader: AsyncEngine, writer: Writer, cipher: Cipher, secrets: _Secrets
+) -> tuple[int, int]:
     """Go once through a table; how many values were rewritten, and how many cannot be read."""
     changed, unreadable, last = 0, 0, None
     while rows := await _next_rows(reader, cipher, secrets, last):
@@ -86,7 +98,9 @@ async def _pass(reader: AsyncEngine, writer: Writer, cipher: Cipher, secrets: _S
                 sealed.append((row, _resealed(cipher, secrets, row)))
             except UnreadableValue as error:
                 unreadable += 1
-                log.error("a value cannot be rewritten", action="rewrite_unreadable", error=str(error))
+                log.error(
+                    "a value cannot be rewritten", action="rewrite_unreadable", error=str(error)
+                )
         changed += await writer.submit(partial(_write_back, secrets, sealed))
     return changed, unreadable
 
@@ -127,11 +141,17 @@ def _place(secrets: _Secrets, row: Row[Any]) -> Place:
     return auth.place(row.session, row.kind, row.name)
 
 
-async def _write_back(secrets: _Secrets, sealed: list[tuple[Row[Any], bytes]], connection: AsyncConnection) -> int:
+async def _write_back(
+    secrets: _Secrets, sealed: list[tuple[Row[Any], bytes]], connection: AsyncConnection
+) -> int:
     changed = 0
     for row, value in sealed:
         same = [column == row[index] for index, column in enumerate(secrets.key)]
-        statement = update(secrets.table).where(*same, secrets.value == row.stored).values({secrets.value: value})
+        statement = (
+            update(secrets.table)
+            .where(*same, secrets.value == row.stored)
+            .values({secrets.value: value})
+        )
         changed += (await connection.execute(statement)).rowcount
     return changed
 

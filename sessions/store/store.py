@@ -1,7 +1,8 @@
 """The store: sessions, their credentials behind epochs, workers and events.
 
-Every write goes through the one Writer (group commit, patience); a write of credentials carries its epoch and is refused, in the same
-transaction, when the session has been given to a newer worker since. Reads see what is committed.
+Every write goes through the one Writer (group commit, patience); a write of credentials carries its
+epoch and is refused, in the same transaction, when the session has been given to a newer worker
+since. Reads see what is committed.
 """
 
 import asyncio
@@ -42,7 +43,9 @@ _EVENTS_PER_READ: Final = 200
 IDENTITY: Final = "store"
 """The row of `meta` with the store's number."""
 _EVENTS_PER_FIRST_READ: Final = 8
-"""Doubled before each read of a page: where the texts are long, not much more is read than the page takes."""
+"""Doubled before each read of a page: where the texts are long, not much more is read than the page
+takes.
+"""
 DISPOSE_SECONDS: Final = 3.0
 READ_SECONDS: Final = 10.0
 """Whoever reads is told after so long that the database does not answer."""
@@ -54,7 +57,12 @@ class Store:
     """The database, opened. Use `await Store.open(url)` and `await store.close()`."""
 
     def __init__(
-        self, url: URL, writer: AsyncEngine, event_limit: int, cipher: Cipher | None, forever: Forever
+        self,
+        url: URL,
+        writer: AsyncEngine,
+        event_limit: int,
+        cipher: Cipher | None,
+        forever: Forever,
     ) -> None:
         self._url = url
         self._cipher = cipher
@@ -68,9 +76,16 @@ class Store:
 
     @classmethod
     async def open(
-        cls, url: URL, event_limit: int = 10_000, cipher: Cipher | None = None, forever: Forever | None = None
+        cls,
+        url: URL,
+        event_limit: int = 10_000,
+        cipher: Cipher | None = None,
+        forever: Forever | None = None,
     ) -> "Store":
-        """Migrate if needed and open. Raises StoreUnavailable: also if another supervisor owns it, or a key is missing."""
+        """Migrate if needed and open.
+
+        Raises StoreUnavailable: also if another supervisor owns it, or a key is missing.
+        """
         writer = database.open_writer(url)
         try:
             await database.migrate(url, writer)
@@ -82,11 +97,15 @@ class Store:
             await database.dispose(writer)
             told = str(error) if isinstance(error, database.NewerSchema) else faults.describe(error)
             hint = error.hint if isinstance(error, StoreUnavailable) else None
-            raise StoreUnavailable(f"{database.name_of(url)} cannot be opened: {told}", hint) from None
+            raise StoreUnavailable(
+                f"{database.name_of(url)} cannot be opened: {told}", hint
+            ) from None
 
     @classmethod
     def beside(cls, url: URL, cipher: Cipher | None = None) -> "Store":
-        """A store to read from while a supervisor owns it: nothing is migrated, no lock is taken, nothing may be written."""
+        """A store to read from while a supervisor owns it: nothing is migrated, no lock is taken,
+        nothing may be written.
+        """
         return cls(url, database.open_writer(url), 0, cipher, Forever())
 
     async def close(self) -> None:
@@ -98,9 +117,12 @@ class Store:
                 async with asyncio.timeout(DISPOSE_SECONDS):
                     await database.dispose(engine)
             except TimeoutError:  # nothing is lost with it: what was written is written
-                log.warning("the database's connections do not close and are left", action="store_close_hangs")
+                log.warning(
+                    "the database's connections do not close and are left",
+                    action="store_close_hangs",
+                )
 
-    # --- how it is --------------------------------------------------------------------------------------------------------
+    # --- how it is --------------------------------------------------------------------------------
 
     @property
     def health(self) -> StoreHealth:
@@ -117,16 +139,22 @@ class Store:
         self._writer.watch.on_change = told
 
     def must_work(self) -> None:
-        """Refuse what would wait for a write in vain. Raises StoreUnavailable while the store is known to fail."""
+        """Refuse what would wait for a write in vain.
+
+        Raises StoreUnavailable while the store is known to fail.
+        """
         health = self.health
         if health.state == "failing":
             raise StoreUnavailable(health.words)
 
     async def must_write(self) -> None:
-        """See that a write is durable, of nothing but its receipt. Raises StoreUnavailable, within seconds."""
+        """See that a write is durable, of nothing but its receipt.
+
+        Raises StoreUnavailable, within seconds.
+        """
         await self._writer.submit(_nothing)
 
-    # --- sessions -----------------------------------------------------------------------------------------------------
+    # --- sessions ---------------------------------------------------------------------------------
 
     async def sessions(self) -> list[SessionRow]:
         """All sessions, oldest first."""
@@ -134,7 +162,9 @@ class Store:
         rows = await self._read(select(table).order_by(table.c.created_at, table.c.id))
         return [archives.session_of(self._cipher, row) for row in rows]
 
-    async def create_session(self, session: SessionId, wanted: bool, proxy: Proxy | None = None) -> SessionRow:
+    async def create_session(
+        self, session: SessionId, wanted: bool, proxy: Proxy | None = None
+    ) -> SessionRow:
         """Add a session. Raises SessionExists."""
 
         async def operation(connection: AsyncConnection) -> SessionRow:
@@ -145,11 +175,14 @@ class Store:
         return await self._writer.submit(operation)
 
     async def delete_session(self, session: SessionId, purge: bool) -> None:
-        """Remove a session: its credentials are archived, or, with `purge`, destroyed together with its archives, on the disk, too."""
+        """Remove a session: its credentials are archived, or, with `purge`, destroyed together with
+        its archives, on the disk, too.
+        """
 
         async def operation(connection: AsyncConnection) -> None:
             if purge:
-                for table in (schema.archives, schema.events):  # events: they hold texts, and the QR codes' secrets
+                for table in (schema.archives, schema.events):
+                    # events: they hold texts, and the QR codes' secrets
                     await connection.execute(delete(table).where(table.c.session == session))
             else:
                 await archives.put_aside(connection, session, "deleted")
@@ -161,25 +194,40 @@ class Store:
             await self._eraser.erase()
 
     def set_wanted(self, session: SessionId, wanted: bool) -> asyncio.Future[None]:
-        """Remember whether the session shall run; once an operator has said so, it no longer waits for that."""
+        """Remember whether the session shall run; once an operator has said so, it no longer waits
+        for that.
+        """
         return self._execute(_update_session(session, wanted=int(wanted), restored=0))
 
     def save_memory(self, session: SessionId, memory: bytes) -> asyncio.Future[None]:
-        """Remember what policy and breaker remember. Patient; of several that wait only the newest is written."""
-        return self._execute(_update_session(session, memory=memory), patient=True, newest_of=("memory", session))
+        """Remember what policy and breaker remember.
+
+        Patient; of several that wait only the newest is written.
+        """
+        return self._execute(
+            _update_session(session, memory=memory), patient=True, newest_of=("memory", session)
+        )
 
     async def set_proxy(self, session: SessionId, proxy: Proxy | None) -> None:
-        """Let the session's next worker use this proxy, or none. The one before, with its password, is destroyed."""
+        """Let the session's next worker use this proxy, or none.
+
+        The one before, with its password, is destroyed.
+        """
         await self._execute(self._with_proxy(session, proxy))
         await self._eraser.erase()
 
     async def proxy(self, session: SessionId) -> Proxy | None:
-        """The session's proxy. Raises UnreadableValue: whoever cannot read it must not do without."""
+        """The session's proxy.
+
+        Raises UnreadableValue: whoever cannot read it must not do without.
+        """
         rows = await self._read(proxies.of(session))
         return proxies.read(self._cipher, session, rows[0].proxy) if rows else None
 
     def save_identity(self, session: SessionId, jid: str, name: str | None) -> asyncio.Future[None]:
-        """Remember which WhatsApp account this is. Patient. Its owner chose the name: what no database takes is replaced.
+        """Remember which WhatsApp account this is.
+
+        Patient. Its owner chose the name: what no database takes is replaced.
 
         SameDevice if another session is this device; the rest is remembered all the same.
         """
@@ -201,7 +249,7 @@ class Store:
 
         await self._writer.submit(operation)
 
-    # --- the store itself -----------------------------------------------------------------------------------------------
+    # --- the store itself -------------------------------------------------------------------------
 
     async def identity(self) -> str | None:
         """The number by which a data directory knows its store; None: it was given none yet."""
@@ -217,12 +265,18 @@ class Store:
 
         await self._writer.submit(operation)
 
-    async def origin_still_runs(self, directory: Path, is_held: Callable[[Path], str | None]) -> str | None:
-        """Who runs where the backup was made that this store was filled from; None: nobody, as far as can be known (origin.py)."""
+    async def origin_still_runs(
+        self, directory: Path, is_held: Callable[[Path], str | None]
+    ) -> str | None:
+        """Who runs where the backup was made that this store was filled from; None: nobody, as far
+        as can be known (origin.py).
+        """
         here = origin.Origin.here(directory, self._url)
         try:
             async with asyncio.timeout(READ_SECONDS), self._reader.connect() as connection:
-                return await origin.still_runs(connection, await origin.read(connection), here, is_held)
+                return await origin.still_runs(
+                    connection, await origin.read(connection), here, is_held
+                )
         except (SQLAlchemyError, OSError) as error:
             raise StoreUnavailable(f"The store could not read: {faults.describe(error)}") from None
 
@@ -231,17 +285,22 @@ class Store:
         return origin.Origin.here(directory, self._url)
 
     def look_at_file(self) -> None:
-        """Notice that an SQLite file was removed or replaced while it is in use: nothing is written into what nobody will find again."""
+        """Notice that an SQLite file was removed or replaced while it is in use: nothing is written
+        into what nobody will find again.
+        """
         if self._file is None:
             return
         self._writer.lost = self._file.lost()
         if self._writer.lost is not None and self.health.state != "failing":
             self._writer.submit(_nothing)  # so that it is noticed also while nobody writes
 
-    # --- credentials ----------------------------------------------------------------------------------------------------
+    # --- credentials ------------------------------------------------------------------------------
 
     async def raise_epoch(self, session: SessionId) -> int:
-        """Give the session to a new worker: every write of an older epoch is refused from now on. Raises SessionNotFound."""
+        """Give the session to a new worker: every write of an older epoch is refused from now on.
+
+        Raises SessionNotFound.
+        """
 
         async def operation(connection: AsyncConnection) -> int:
             return await auth.raise_epoch(connection, session)
@@ -249,22 +308,33 @@ class Store:
         return await self._writer.submit(operation)
 
     async def creds(self, session: SessionId) -> bytes | None:
-        """The session's credentials as the JSON that the worker gave, or None if it was never paired. Raises UnreadableValue."""
+        """The session's credentials as the JSON that the worker gave, or None if it was never
+        paired. Raises UnreadableValue.
+        """
         return (await self.read_keys(session, CREDS, [CREDS])).get(CREDS)
 
     async def read_keys(self, session: str, kind: str, names: Sequence[str]) -> dict[str, bytes]:
-        """Values by name; missing ones are left out. Raises UnreadableValue if one does not decrypt or is not JSON."""
+        """Values by name; missing ones are left out.
+
+        Raises UnreadableValue if one does not decrypt or is not JSON.
+        """
         found: dict[str, bytes] = {}
         stored = auth.askable(names)
         for start in range(0, len(stored), auth.MAX_NAMES_PER_QUERY):
-            rows = await self._read(auth.some_of(session, kind, stored[start : start + auth.MAX_NAMES_PER_QUERY]))
-            found |= {r.name: auth.value_of(self._cipher, session, kind, r.name, r.value) for r in rows}
+            rows = await self._read(
+                auth.some_of(session, kind, stored[start : start + auth.MAX_NAMES_PER_QUERY])
+            )
+            found |= {
+                r.name: auth.value_of(self._cipher, session, kind, r.name, r.value) for r in rows
+            }
         return found
 
     async def inbound(self, session: str, most_bytes: int) -> dict[str, bytes]:
-        """What messages were decrypted to that are in no event: by name, as many as fit, but one at least.
+        """What messages were decrypted to that are in no event: by name, as many as fit, but one at
+        least.
 
-        One that cannot be read is left out and logged: it is one text, and no reason to touch the session.
+        One that cannot be read is left out and logged: it is one text, and no reason to touch the
+        session.
         """
         found, size = dict[str, bytes](), 0
         for row in await self._read(auth.all_of(session).where(schema.auth.c.kind == auth.INBOUND)):
@@ -272,20 +342,30 @@ class Store:
                 value = auth.value_of(self._cipher, session, row.kind, row.name, row.value)
             except UnreadableValue as error:
                 log.error(
-                    "a kept message cannot be read", action="inbound_unreadable", session=session, error=str(error)
+                    "a kept message cannot be read",
+                    action="inbound_unreadable",
+                    session=session,
+                    error=str(error),
                 )
                 continue
             size += len(value)
             if found and size > most_bytes:
                 log.warning(
-                    "more messages were left than are handed on at once", action="inbound_left", session=session
+                    "more messages were left than are handed on at once",
+                    action="inbound_left",
+                    session=session,
                 )
                 break
             found[row.name] = value
         return found
 
-    def write_keys(self, session: str, epoch: int, entries: Sequence[KeyEntry]) -> asyncio.Future[None]:
-        """Write keys in one transaction. Patient. Done when it is durable; StaleEpoch if the epoch is an older one, UnstorableValue."""
+    def write_keys(
+        self, session: str, epoch: int, entries: Sequence[KeyEntry]
+    ) -> asyncio.Future[None]:
+        """Write keys in one transaction.
+
+        Patient. Done when it is durable; StaleEpoch if the epoch is an older one, UnstorableValue.
+        """
 
         async def operation(connection: AsyncConnection) -> None:
             await auth.check_epoch(connection, session, epoch)
@@ -294,10 +374,19 @@ class Store:
         return self._writer.submit(operation, patient=True)
 
     async def import_session(
-        self, session: SessionId, entries: Sequence[KeyEntry], wanted: bool, proxy: Proxy | None = None
+        self,
+        session: SessionId,
+        entries: Sequence[KeyEntry],
+        wanted: bool,
+        proxy: Proxy | None = None,
     ) -> SessionRow:
-        """Add a session together with its credentials and keys. Raises SessionExists, SameDevice, UnstorableValue."""
-        creds = next((bytes(entry.value) for entry in entries if entry.kind == CREDS == entry.name), b"")
+        """Add a session together with its credentials and keys.
+
+        Raises SessionExists, SameDevice, UnstorableValue.
+        """
+        creds = next(
+            (bytes(entry.value) for entry in entries if entry.kind == CREDS == entry.name), b""
+        )
         device = credentials.device(creds)
 
         async def operation(connection: AsyncConnection) -> SessionRow:
@@ -315,20 +404,26 @@ class Store:
         """All credentials and keys of a session, decrypted. Raises UnreadableValue."""
         rows = await self._read(auth.all_of(session))
         return [
-            KeyEntry(r.kind, r.name, msgspec.Raw(auth.value_of(self._cipher, session, r.kind, r.name, r.value)))
+            KeyEntry(
+                r.kind,
+                r.name,
+                msgspec.Raw(auth.value_of(self._cipher, session, r.kind, r.name, r.value)),
+            )
             for r in rows
             if r.kind != auth.INBOUND
         ]
 
-    # --- archives ---------------------------------------------------------------------------------------------------------
+    # --- archives ---------------------------------------------------------------------------------
 
     def archive_credentials(
         self, session: SessionId, reason: str, *, memory: bytes, wanted: bool
     ) -> asyncio.Future[None]:
-        """Put the session's credentials aside whole; it has none afterwards. Its epoch is raised, so that nobody writes into the gap.
+        """Put the session's credentials aside whole; it has none afterwards.
 
-        What is remembered of it, and whether it shall run, changes with it or not at all: without credentials and without that memory a
-        restart would pair it anew. Patient.
+        Its epoch is raised, so that nobody writes into the gap.
+
+        What is remembered of it, and whether it shall run, changes with it or not at all: without
+        credentials and without that memory a restart would pair it anew. Patient.
         """
 
         async def operation(connection: AsyncConnection) -> None:
@@ -338,7 +433,9 @@ class Store:
         return self._writer.submit(operation, patient=True)
 
     def snapshot(self, session: SessionId, reason: str) -> asyncio.Future[bool]:
-        """Copy the session's credentials (the creds row alone); False if it has none that can be read. The newest five are kept."""
+        """Copy the session's credentials (the creds row alone); False if it has none that can be
+        read. The newest five are kept.
+        """
 
         async def operation(connection: AsyncConnection) -> bool:
             return await archives.snapshot(connection, self._cipher, session, reason)
@@ -346,12 +443,18 @@ class Store:
         return self._writer.submit(operation)
 
     async def snapshot_due(self, older_than_seconds: float) -> int:
-        """Take a snapshot of every session with credentials that can be read whose newest one is older; how many were taken."""
+        """Take a snapshot of every session with credentials that can be read whose newest one is
+        older; how many were taken.
+        """
         total, after = 0, ""
         while True:
 
-            async def operation(connection: AsyncConnection, after: str = after) -> tuple[int, str | None]:
-                return await archives.snapshot_due(connection, self._cipher, older_than_seconds, after)
+            async def operation(
+                connection: AsyncConnection, after: str = after
+            ) -> tuple[int, str | None]:
+                return await archives.snapshot_due(
+                    connection, self._cipher, older_than_seconds, after
+                )
 
             taken, last = await self._writer.submit(operation)
             total += taken
@@ -359,15 +462,21 @@ class Store:
                 return total
             after = last
 
-    async def restore(self, session: SessionId, archive: int | None, *, wanted: bool = False) -> ArchiveRow:
+    async def restore(
+        self, session: SessionId, archive: int | None, *, wanted: bool = False
+    ) -> ArchiveRow:
         """`restore_session`, for whoever needs only what was restored."""
         return (await self.restore_session(session, archive, wanted=wanted)).archive
 
-    async def restore_session(self, session: SessionId, archive: int | None, *, wanted: bool) -> Restored:
-        """Put an archive back (None: the newest that helps), what is there now being archived first; the epoch is raised.
+    async def restore_session(
+        self, session: SessionId, archive: int | None, *, wanted: bool
+    ) -> Restored:
+        """Put an archive back (None: the newest that helps), what is there now being archived
+        first; the epoch is raised.
 
-        With it changes whether the session shall run, and nothing is remembered of it any more. One that was deleted is made anew.
-        Raises NoArchive, UnreadableValue, SameDevice; then nothing has changed.
+        With it changes whether the session shall run, and nothing is remembered of it any more. One
+        that was deleted is made anew. Raises NoArchive, UnreadableValue, SameDevice; then nothing
+        has changed.
         """
 
         async def operation(connection: AsyncConnection) -> Restored:
@@ -383,7 +492,7 @@ class Store:
         """The session's archives: number and reason, oldest first."""
         return [(row.id, row.reason) for row in await self.archives(session)]
 
-    # --- workers --------------------------------------------------------------------------------------------------------
+    # --- workers ----------------------------------------------------------------------------------
 
     async def add_worker(self, worker: WorkerRow) -> None:
         """Remember a worker process."""
@@ -399,7 +508,9 @@ class Store:
         await self.remove_workers([worker_id])
 
     async def remove_workers(self, worker_ids: Sequence[str]) -> None:
-        """Forget many at once: after a reboot a row for each is left, and a commit for each would take minutes. Patient."""
+        """Forget many at once: after a reboot a row for each is left, and a commit for each would
+        take minutes. Patient.
+        """
         column = schema.workers.c.id
 
         async def operation(connection: AsyncConnection) -> None:
@@ -414,10 +525,15 @@ class Store:
         rows = await self._read(select(schema.workers))
         return [WorkerRow(r.id, r.session, r.pid, r.started_at_ticks, r.token_digest) for r in rows]
 
-    # --- events ---------------------------------------------------------------------------------------------------------
+    # --- events -----------------------------------------------------------------------------------
 
-    def append_event(self, session: str | None, kind: str, data: bytes) -> asyncio.Future[StoredEvent]:
-        """Add an event of our own; it has its number when it is durable. Patient. Numbered in the order of the calls."""
+    def append_event(
+        self, session: str | None, kind: str, data: bytes
+    ) -> asyncio.Future[StoredEvent]:
+        """Add an event of our own; it has its number when it is durable.
+
+        Patient. Numbered in the order of the calls.
+        """
         event = NewEvent.now(session, kind, data)
 
         async def operation(connection: AsyncConnection) -> StoredEvent:
@@ -428,9 +544,12 @@ class Store:
     def append_worker_event(
         self, session: str, epoch: int, seq: int, kind: str, data: bytes, kept: Sequence[str] = ()
     ) -> asyncio.Future[StoredEvent | None]:
-        """Add a worker's event exactly once: None if `seq` was passed already. Patient. StaleEpoch if the epoch is an older one.
+        """Add a worker's event exactly once: None if `seq` was passed already.
 
-        `kept`: names of the entries of kind `inbound` that it was made of, and that are not needed any more (docs/wire.md).
+        Patient. StaleEpoch if the epoch is an older one.
+
+        `kept`: names of the entries of kind `inbound` that it was made of, and that are not needed
+        any more (docs/wire.md).
         """
         event = NewEvent.now(session, kind, data)
 
@@ -451,7 +570,9 @@ class Store:
     async def events_between(
         self, after: int, last: int, limit: int, most_bytes: int
     ) -> tuple[list[StoredEvent], bool]:
-        """The events after a number, up to `last`, oldest first: at most so many, and about so many bytes. And whether these are all."""
+        """The events after a number, up to `last`, oldest first: at most so many, and about so many
+        bytes. And whether these are all.
+        """
         found, size, n, most = list[StoredEvent](), 0, schema.events.c.n, _EVENTS_PER_FIRST_READ
         while len(found) <= limit and (size < most_bytes or not found):
             most = min(2 * most, _EVENTS_PER_READ)
@@ -465,7 +586,9 @@ class Store:
         return found[:limit], False
 
     async def last_events(self, most_bytes: int) -> list[StoredEvent]:
-        """The newest events that the log keeps, oldest first, as many as fit into so many bytes of data."""
+        """The newest events that the log keeps, oldest first, as many as fit into so many bytes of
+        data.
+        """
         found, size, before = list[StoredEvent](), 0, None
         while len(found) < self._event_limit and size < most_bytes:
             rows = await self._read(events.newest(before, _EVENTS_PER_READ))
@@ -476,26 +599,32 @@ class Store:
             before = rows[-1].n
         return found[: self._event_limit][::-1]
 
-    # --- encryption -------------------------------------------------------------------------------------------------------
+    # --- encryption -------------------------------------------------------------------------------
 
     async def rewrite_secrets(self) -> RewriteReport:
-        """Seal everything with the first key, while the store is in use; then the others can be dropped. Raises StoreError without a key."""
+        """Seal everything with the first key, while the store is in use; then the others can be
+        dropped. Raises StoreError without a key.
+        """
         report = await rewrite.rewrite(self._reader, self._writer, self._cipher)
         await self._eraser.erase()  # what lay there in the clear, or under the old key
         return report
 
-    # --- the whole --------------------------------------------------------------------------------------------------------
+    # --- the whole --------------------------------------------------------------------------------
 
     @asynccontextmanager
     async def snapshot_of_all(self) -> AsyncIterator[AsyncConnection]:
-        """A connection that sees one moment of the whole database, however long it reads (backup.py)."""
+        """A connection that sees one moment of the whole database, however long it reads
+        (backup.py).
+        """
         async with self._reader.connect() as connection:
             if not database.is_sqlite(self._url):
-                await connection.execution_options(isolation_level="REPEATABLE READ", postgresql_readonly=True)
+                await connection.execution_options(
+                    isolation_level="REPEATABLE READ", postgresql_readonly=True
+                )
             async with connection.begin():
                 yield connection
 
-    # --- inside ---------------------------------------------------------------------------------------------------------
+    # --- inside -----------------------------------------------------------------------------------
 
     async def _read(self, statement: Executable) -> Sequence[Row[Any]]:
         try:
@@ -507,7 +636,9 @@ class Store:
     def _with_proxy(self, session: SessionId, proxy: Proxy | None) -> Executable:
         return _update_session(session, proxy=proxies.stored(self._cipher, session, proxy))
 
-    def _execute(self, statement: Executable, patient: bool = False, newest_of: object = None) -> asyncio.Future[None]:
+    def _execute(
+        self, statement: Executable, patient: bool = False, newest_of: object = None
+    ) -> asyncio.Future[None]:
         async def operation(connection: AsyncConnection) -> None:
             await connection.execute(statement)
 

@@ -1,7 +1,10 @@
-"""The texts for a tired operator: why, when next, what must I do. For every close reason and every state.
+"""The texts for a tired operator: why, when next, what must I do.
 
-Pure; docs/close-reasons.md is made from them. What a human must do is the policy's own text (`Rule.human`): here are the cause in plain words,
-what of it is on the wire, what wasup does by default, and what a session that is at rest waits for.
+For every close reason and every state.
+
+Pure; docs/close-reasons.md is made from them. What a human must do is the policy's own text
+(`Rule.human`): here are the cause in plain words, what of it is on the wire, what wasup does by
+default, and what a session that is at rest waits for.
 """
 
 from collections.abc import Mapping
@@ -20,9 +23,12 @@ from sessions.views.snapshot import Reconnection, iso
 
 
 class Text(msgspec.Struct, frozen=True):
-    """Of a close reason. `wire`: what says so there. `why`: in plain words. `does`: what wasup does by default.
+    """Of a close reason.
 
-    `until`: what ends the rest when the session is parked for it ("when ..."), None when it is never parked for it by default.
+    `wire`: what says so there. `why`: in plain words. `does`: what wasup does by default.
+
+    `until`: what ends the rest when the session is parked for it ("when ..."), None when it is
+    never parked for it by default.
     """
 
     wire: str
@@ -32,24 +38,29 @@ class Text(msgspec.Struct, frozen=True):
 
 
 _WAY: Final = (
-    "Looks every few seconds, without a login, whether WhatsApp can be reached by the session's own way; pauses, without charging it, "
-    "while it cannot; logs in as soon as it can."
+    "Looks every few seconds, without a login, whether WhatsApp can be reached by the session's own"
+    " way; pauses, without charging it, while it cannot; logs in as soon as it can."
 )
 TEXTS: Final[Mapping[R, Text]] = {
     R.RESTART_REQUIRED: Text(
         "stream error 515",
         "WhatsApp asked the session to connect anew, as it does once after each pairing.",
-        "Connects anew at once. More than three times in a minute is treated as a closed connection.",
+        "Connects anew at once. More than three times in a minute is treated as a closed"
+        " connection.",
     ),
     R.CONNECTION_CLOSED: Text(
         "428, or an end without a code",
-        "The connection was closed from the other side or on the way: the network, a router, or WhatsApp's front door.",
-        "Tries again, almost at once if it had been stably open, then with growing waits (2 s doubled, up to 5 min).",
+        "The connection was closed from the other side or on the way: the network, a router, or"
+        " WhatsApp's front door.",
+        "Tries again, almost at once if it had been stably open, then with growing waits (2 s"
+        " doubled, up to 5 min).",
     ),
     R.CONNECTION_LOST: Text(
-        "408 of a paired device, a WebSocket error of a connection that had stood, or a socket that had gone silent",
+        "408 of a paired device, a WebSocket error of a connection that had stood, or a socket that"
+        " had gone silent",
         "The connection went dead: nothing came through any more.",
-        "Tries again, almost at once if it had been stably open, then with growing waits (2 s doubled, up to 5 min).",
+        "Tries again, almost at once if it had been stably open, then with growing waits (2 s"
+        " doubled, up to 5 min).",
     ),
     R.NETWORK_UNREACHABLE: Text(
         "a WebSocket error before the upgrade: refused, no route, cut, or no answer in time",
@@ -58,18 +69,20 @@ TEXTS: Final[Mapping[R, Text]] = {
     ),
     R.DNS: Text(
         "a WebSocket error before the upgrade: ENOTFOUND or EAI_...",
-        "The name of WhatsApp's server could not be looked up: the DNS of this machine does not answer, or does not know it.",
+        "The name of WhatsApp's server could not be looked up: the DNS of this machine does not"
+        " answer, or does not know it.",
         _WAY,
     ),
     R.TLS_UNTRUSTED: Text(
         "a WebSocket error before the upgrade: the certificate is refused",
-        "Whoever answered showed a certificate that is not trusted here: it is not WhatsApp, or something inspects the traffic, "
-        "or this machine's clock is wrong.",
+        "Whoever answered showed a certificate that is not trusted here: it is not WhatsApp, or"
+        " something inspects the traffic, or this machine's clock is wrong.",
         _WAY,
     ),
     R.PROXY: Text(
         "a WebSocket error before the upgrade, from the session's proxy",
-        "The session's proxy cannot be reached, refuses its user and password, or does not connect it to WhatsApp.",
+        "The session's proxy cannot be reached, refuses its user and password, or does not connect"
+        " it to WhatsApp.",
         _WAY,
     ),
     R.QR_EXPIRED: Text(
@@ -80,7 +93,8 @@ TEXTS: Final[Mapping[R, Text]] = {
     ),
     R.PASSKEY_REQUIRED: Text(
         "a notification `passkey_prologue_request` while the device is not linked yet",
-        "WhatsApp asked for the account's passkey before it would link the device; only a browser on web.whatsapp.com can give one.",
+        "WhatsApp asked for the account's passkey before it would link the device; only a browser"
+        " on web.whatsapp.com can give one.",
         "Parks, and shows no further QR: each scan would end the same way. Nothing is deleted.",
         "when a human has done what is said below, and starts it",
     ),
@@ -97,23 +111,28 @@ TEXTS: Final[Mapping[R, Text]] = {
     R.RATE_LIMITED: Text(
         "429, also as HTTP answer at the upgrade",
         "WhatsApp says that this number or this address connects too often.",
-        "Tries again five steps further on (waits 32 times as long) for an hour; it counts twice for the breaker.",
+        "Tries again five steps further on (waits 32 times as long) for an hour; it counts twice"
+        " for the breaker.",
     ),
     R.UPGRADE_REFUSED: Text(
         "any other HTTP answer than 101 at the upgrade",
-        "Something that is not WhatsApp answered: a proxy, a firewall or a captive portal on the way.",
+        "Something that is not WhatsApp answered: a proxy, a firewall or a captive portal on the"
+        " way.",
         f"{_WAY} It is never taken for a ban.",
     ),
     R.REPLACED: Text(
         "stream error 440 (conflict, replaced)",
-        "Another program logged in with this device's keys, and WhatsApp keeps only the newest login.",
+        "Another program logged in with this device's keys, and WhatsApp keeps only the newest"
+        " login.",
         "Tries twice, 30 to 60 s apart, then parks and opens the breaker: it does not fight.",
         "when the other program is stopped and a human has forced a reconnection",
     ),
     R.LOGGED_OUT: Text(
         "401 of any kind but our own logout",
-        "The device was unlinked: on the phone, by WhatsApp, or because the phone was offline for 14 days.",
-        "Archives the credentials (never deletes them) and parks; within a minute of a 515 one try makes sure first.",
+        "The device was unlinked: on the phone, by WhatsApp, or because the phone was offline for"
+        " 14 days.",
+        "Archives the credentials (never deletes them) and parks; within a minute of a 515 one try"
+        " makes sure first.",
         "when a human has paired it again",
     ),
     R.OWN_LOGOUT: Text(
@@ -125,7 +144,8 @@ TEXTS: Final[Mapping[R, Text]] = {
     R.TEMPORARILY_BANNED: Text(
         "402",
         "WhatsApp has banned this number for a time.",
-        "Parks until the ban ends (24 h when it names no end), then makes one try; each refusal waits at least twice as long.",
+        "Parks until the ban ends (24 h when it names no end), then makes one try; each refusal"
+        " waits at least twice as long.",
         "when the ban ends",
     ),
     R.LOCKED: Text(
@@ -144,8 +164,8 @@ TEXTS: Final[Mapping[R, Text]] = {
         "405",
         "Client version rejected: WhatsApp does not take this client version any more. "
         "As a rule that concerns all numbers, not this one alone.",
-        "Tries again every 5 minutes. When a second number is told so within half an hour, holds the fleet: "
-        "one canary tries every 5 to 30 minutes, and its success releases all.",
+        "Tries again every 5 minutes. When a second number is told so within half an hour, holds"
+        " the fleet: one canary tries every 5 to 30 minutes, and its success releases all.",
     ),
     R.REPAIR_NEEDED: Text(
         "409, 411, 415 or 418",
@@ -171,8 +191,10 @@ TEXTS: Final[Mapping[R, Text]] = {
     ),
     R.STORE_FAILED: Text(
         "nothing: it is on this machine",
-        "Our own store could not save the session's keys: the disk is full, or the database is away.",
-        "Keeps trying every 5 to 10 s without a login; logs in when the store can be written again.",
+        "Our own store could not save the session's keys: the disk is full, or the database is"
+        " away.",
+        "Keeps trying every 5 to 10 s without a login; logs in when the store can be written"
+        " again.",
     ),
     R.REQUESTED: Text(
         "nothing: we closed it",
@@ -182,18 +204,23 @@ TEXTS: Final[Mapping[R, Text]] = {
     R.DEAF: Text(
         "nothing: bytes come, answers do not",
         "The session looked open but answered no probe any more: it had gone deaf.",
-        "Replaces the socket, the second time the worker; at most twice in six hours, then leaves it and alerts.",
+        "Replaces the socket, the second time the worker; at most twice in six hours, then leaves"
+        " it and alerts.",
     ),
     R.SAME_DEVICE: Text(
         "nothing: it is in our own store",
-        "Two sessions hold the credentials of one linked device, and only one of them can be logged in.",
-        "Parks the one that came later, without a login: the two would throw each other out for ever.",
+        "Two sessions hold the credentials of one linked device, and only one of them can be"
+        " logged in.",
+        "Parks the one that came later, without a login: the two would throw each other out for"
+        " ever.",
         "when one of the two has been deleted and a human has started the other",
     ),
     R.WORKER_EXITED: Text(
         "nothing: it is on this machine",
-        "Its worker process ended unexpectedly: it crashed, was killed, or the machine ran out of memory.",
-        "Starts a new worker at once, then with growing waits (1 s to 60 s); five crashes in ten minutes slow it down.",
+        "Its worker process ended unexpectedly: it crashed, was killed, or the machine ran out of"
+        " memory.",
+        "Starts a new worker at once, then with growing waits (1 s to 60 s); five crashes in ten"
+        " minutes slow it down.",
     ),
     R.WORKER_HUNG: Text(
         "nothing: it is on this machine",
@@ -206,13 +233,19 @@ TEXTS: Final[Mapping[R, Text]] = {
 STATES: Final[Mapping[S, str]] = {
     S.STOPPED: "It is stopped: nobody has asked for it to run.",
     S.STARTING: "Its worker process is being started.",
-    S.HELD: "It is ready to try and waits for its turn at the gate, which paces the logins of all sessions.",
+    S.HELD: (
+        "It is ready to try and waits for its turn at the gate, which paces the logins of all"
+        " sessions."
+    ),
     S.CONNECTING: "It is connecting just now.",
     S.QR: "It waits for a phone: a QR code or a pairing code is shown.",
     S.OPEN: "It is open and answers.",
     S.WAITING: "It was closed, and the next try has a time.",
     S.PARKED: "It is parked: trying again by itself would not help, or do harm.",
-    S.QUARANTINED: "It is quarantined: what is stored of it cannot be read, and nothing is tried, so that nothing is overwritten.",
+    S.QUARANTINED: (
+        "It is quarantined: what is stored of it cannot be read, and nothing is tried, so that"
+        " nothing is overwritten."
+    ),
 }
 """What each state means to an operator, when there is nothing better to say."""
 
@@ -238,18 +271,25 @@ NOTHING_TO_DO: Final = "Nothing: it comes back by itself."
 TIMELINE: Final = 20
 """Incidents that an explanation tells of."""
 ERROR_OF_OURS: Final = (
-    "wasup itself could not go on, and starts over: the store's trouble mostly; the newest alert in /events says what."
+    "wasup itself could not go on, and starts over: the store's trouble mostly; the newest alert in"
+    " /events says what."
 )
-BREAKER_OPEN: Final = "Its circuit breaker is open after too many failures, and stop and start are no way round it."
+BREAKER_OPEN: Final = (
+    "Its circuit breaker is open after too many failures, and stop and start are no way round it."
+)
 """What it waits for when no incident is under way."""
 LAST_CLOSE: Final = "The last close:"
 UNPAIRED: Final = "It was never paired with a phone."
 
 
 class Outage(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
-    """What holds the session. `reason`: `outage`, or a close reason. `canary`: whose try is under way; `back_in_seconds`: of all.
+    """What holds the session.
 
-    `way_reason`: why WhatsApp cannot be reached at all, if that is known; `next_look_in_seconds`: when that is looked at again.
+    `reason`: `outage`, or a close reason. `canary`: whose try is under way; `back_in_seconds`: of
+    all.
+
+    `way_reason`: why WhatsApp cannot be reached at all, if that is known; `next_look_in_seconds`:
+    when that is looked at again.
     """
 
     reason: str
@@ -264,7 +304,8 @@ class Outage(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
 class Entry(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     """An incident in a timeline. Times are ISO 8601, UTC. `cost_seconds`: how long it was away.
 
-    `waits`: as they were planned after its closes, seconds; `waited`: what became of each, as a human or an outage's end cuts a wait short.
+    `waits`: as they were planned after its closes, seconds; `waited`: what became of each, as a
+    human or an outage's end cuts a wait short.
     """
 
     began_at: str
@@ -284,7 +325,10 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
 
 
 class Explanation(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
-    """The answer to an operator's three questions, and what it rests on. Times are ISO 8601, UTC."""
+    """The answer to an operator's three questions, and what it rests on.
+
+    Times are ISO 8601, UTC.
+    """
 
     timestamp: str
     id: str
@@ -306,7 +350,11 @@ class Explanation(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
 
 
 class Standing(msgspec.Struct, frozen=True, kw_only=True):
-    """What is known of a session now. `ever_paired`: it has, or had, a phone. `outage`: the hold that it would wait in. `rules`: in force."""
+    """What is known of a session now.
+
+    `ever_paired`: it has, or had, a phone. `outage`: the hold that it would wait in. `rules`: in
+    force.
+    """
 
     id: str
     wanted: bool
@@ -318,7 +366,10 @@ class Standing(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def explain(standing: Standing, story: list[Incident], summary: Summary, now: float) -> Explanation:
-    """The whole explanation. `story`: the session's incidents, newest first; `now`: wall clock, seconds."""
+    """The whole explanation.
+
+    `story`: the session's incidents, newest first; `now`: wall clock, seconds.
+    """
     shown = standing.reconnection
     if not _is_held(shown):
         standing = msgspec.structs.replace(standing, outage=None)
@@ -348,12 +399,16 @@ def explain(standing: Standing, story: list[Incident], summary: Summary, now: fl
 
 
 def _is_held(shown: Reconnection) -> bool:
-    """Whether an outage that covers the session keeps it from anything: it is in the gate, or on its way there as one that is excused."""
+    """Whether an outage that covers the session keeps it from anything: it is in the gate, or on
+    its way there as one that is excused.
+    """
     return shown.state is S.HELD or (shown.state is S.WAITING and shown.rule == EXCUSED)
 
 
 def _is_its_own(standing: Standing, outage: Outage, story: list[Incident]) -> bool:
-    """Whether a session that is held has closed of something that no outage causes, and that a human has to mend."""
+    """Whether a session that is held has closed of something that no outage causes, and that a
+    human has to mend.
+    """
     if standing.reconnection.rule == EXCUSED or not story or story[0].over:
         return False
     reason = _newest_reason(story[0])
@@ -374,7 +429,10 @@ def _what_to_do(standing: Standing, story: list[Incident]) -> str:
 
 
 def _newest_reason(incident: Incident) -> R | None:
-    """Of its newest close that we did not ask for ourselves, if there is one. None: of a version that is not ours."""
+    """Of its newest close that we did not ask for ourselves, if there is one.
+
+    None: of a version that is not ours.
+    """
     closes = [close.reason for close in incident.closes]
     others = [reason for reason in closes if reason is not R.REQUESTED]
     if closes:
@@ -390,7 +448,10 @@ def why(standing: Standing, story: list[Incident]) -> str:
     text = TEXTS[reason].why if reason is not None else None
     match shown.state:
         case S.OPEN if story and story[0].reason in _REASONS:
-            return f"{STATES[S.OPEN]} The last time it was away: {_lower(TEXTS[R(story[0].reason)].why)}"
+            return (
+                f"{STATES[S.OPEN]} The last time it was away:"
+                f" {_lower(TEXTS[R(story[0].reason)].why)}"
+            )
         case S.STOPPED if shown.close_reason is R.OWN_LOGOUT and text is not None:
             return text
         case S.STOPPED if not standing.ever_paired:
@@ -443,13 +504,20 @@ def when_next_words(standing: Standing, now: float) -> str:
 def _breaker_decides(shown: Reconnection) -> bool:
     """Whether the next try waits for the breaker, and for nothing else."""
     due, until = shown.next_attempt, shown.breaker.opens_until
-    return due is not None and until is not None and abs(wall_seconds(due) - wall_seconds(until)) < SAME_SECONDS
+    return (
+        due is not None
+        and until is not None
+        and abs(wall_seconds(due) - wall_seconds(until)) < SAME_SECONDS
+    )
 
 
 def _with_the_outage(session: str, outage: Outage) -> str:
     if outage.way_reason is not None and outage.canary is None:
         look = duration(max(1.0, outage.next_look_in_seconds or 0.0))
-        return f"as soon as WhatsApp can be reached: wasup looks again in about {look}, without a login, and then a canary logs in"
+        return (
+            f"as soon as WhatsApp can be reached: wasup looks again in about {look}, without a"
+            " login, and then a canary logs in"
+        )
     if outage.canary == session:
         return "now: it is the canary of the outage, and its success releases all"
     if outage.canary is not None:
@@ -459,7 +527,10 @@ def _with_the_outage(session: str, outage: Outage) -> str:
         wait = outage.next_canary_in_seconds or 0.0
         turn = f"next canary in {duration(wait)}"
     later = max(1.0, outage.back_in_seconds - wait)
-    return f"when the canary of the outage succeeds, {turn}; your turn at most about {duration(later)} later"
+    return (
+        f"when the canary of the outage succeeds, {turn}; your turn at most about {duration(later)}"
+        " later"
+    )
 
 
 def entry(incident: Incident, now: float) -> Entry:
@@ -473,7 +544,11 @@ def entry(incident: Incident, now: float) -> Entry:
         why=text.why if text else incident.message,
         cause_on_the_wire=on_the_wire(incident.reason, incident.code, incident.message),
         rule=incident.rule,
-        waits=[round(close.wait_seconds, 1) for close in incident.closes if close.wait_seconds is not None],
+        waits=[
+            round(close.wait_seconds, 1)
+            for close in incident.closes
+            if close.wait_seconds is not None
+        ],
         waited=[round(seconds, 1) for seconds in waited(incident, now)],
         closes=len(incident.closes),
         attempts=incident.attempts,
@@ -484,7 +559,9 @@ def entry(incident: Incident, now: float) -> Entry:
 
 
 def waited(incident: Incident, now: float) -> list[float]:
-    """How long it was really waited after each close that planned a wait, seconds: at most until the next close, or the incident's end."""
+    """How long it was really waited after each close that planned a wait, seconds: at most until
+    the next close, or the incident's end.
+    """
     until = [close.at for close in incident.closes[1:]]
     until.append(now if incident.ended_at is None else incident.ended_at)
     return (
@@ -511,7 +588,11 @@ def duration(seconds: float) -> str:
         return f"{max(0.0, round(seconds, 1)):g} s"
     if whole < 60:
         return f"{whole} s"
-    for name, below, unit, small in (("min", 3600, 60, "s"), ("h", 86400, 3600, "min"), ("d", None, 86400, "h")):
+    for name, below, unit, small in (
+        ("min", 3600, 60, "s"),
+        ("h", 86400, 3600, "min"),
+        ("d", None, 86400, "h"),
+    ):
         if below is None or whole < below:
             rest = whole % unit // {"s": 1, "min": 60, "h": 3600}[small]
             return f"{whole // unit} {name}" + (f" {rest} {small}" if rest else "")
@@ -524,7 +605,9 @@ def wall_seconds(time: str) -> float:
 
 
 def rows() -> list[tuple[str, str, str, str, str]]:
-    """The table of docs/close-reasons.md: reason, on the wire, why, what wasup does, what a human does."""
+    """The table of docs/close-reasons.md: reason, on the wire, why, what wasup does, what a human
+    does.
+    """
     return [
         (f"`{reason}`", text.wire, text.why, text.does, RULES[reason].human or NOTHING_TO_DO)
         for reason, text in TEXTS.items()

@@ -1,4 +1,6 @@
-"""What is shown of a session: immutable snapshots, named as the API shows them (camelCase, as in the seed's scripts)."""
+"""What is shown of a session: immutable snapshots, named as the API shows them (camelCase, as in
+the seed's scripts).
+"""
 
 import time
 from datetime import UTC, datetime
@@ -16,7 +18,10 @@ S = SessionState
 
 
 class BreakerSnapshot(msgspec.Struct, frozen=True, rename="camel"):
-    """The session's breaker. `opensUntil`: when an open one lets its trial through (ISO 8601, UTC)."""
+    """The session's breaker.
+
+    `opensUntil`: when an open one lets its trial through (ISO 8601, UTC).
+    """
 
     state: str
     failures: int
@@ -61,7 +66,12 @@ class Performance(msgspec.Struct, frozen=True, rename="camel"):
 
     @classmethod
     def of(
-        cls, state: SessionState, opened_at: float | None, counters: Counters, worker: WorkerHandle | None, now: float
+        cls,
+        state: SessionState,
+        opened_at: float | None,
+        counters: Counters,
+        worker: WorkerHandle | None,
+        now: float,
     ) -> "Performance":
         """The figures now."""
         beat = worker.beat if worker else None
@@ -80,7 +90,10 @@ class Performance(msgspec.Struct, frozen=True, rename="camel"):
 
 
 class SessionView(msgspec.Struct, frozen=True, rename="camel"):
-    """A session as `/sessions` shows it. `proxy`: without user and password. `phoneLastSeen`: the last sign of the account's own phone."""
+    """A session as `/sessions` shows it.
+
+    `proxy`: without user and password. `phoneLastSeen`: the last sign of the account's own phone.
+    """
 
     id: str
     state: SessionState
@@ -96,8 +109,13 @@ class SessionView(msgspec.Struct, frozen=True, rename="camel"):
     """It came back with a backup of the whole store, and waits until it is started."""
 
 
-def rule_shown(last: LastClose | None, next_attempt_at: float | None, breaker: Breaker, now: float) -> str | None:
-    """The rule of the last close; and, where the breaker puts the next try off, until when. Times are the monotonic clock's."""
+def rule_shown(
+    last: LastClose | None, next_attempt_at: float | None, breaker: Breaker, now: float
+) -> str | None:
+    """The rule of the last close; and, where the breaker puts the next try off, until when.
+
+    Times are the monotonic clock's.
+    """
     if last is None or next_attempt_at is None or not breaker.puts_off(next_attempt_at):
         return last.rule if last else None
     clock = (iso_at(next_attempt_at, now) or "")[11:19]
@@ -105,19 +123,25 @@ def rule_shown(last: LastClose | None, next_attempt_at: float | None, breaker: B
 
 
 ONE_PROBE: Final = (
-    "Nothing yet: WhatsApp says that the phone has unlinked this device, which so soon after a pairing may be a slip of its own. "
-    "One try makes sure; nothing is archived before."
+    "Nothing yet: WhatsApp says that the phone has unlinked this device, which so soon after a"
+    " pairing may be a slip of its own. One try makes sure; nothing is archived before."
 )
 
 STUCK: Final = (
-    "{whose} (process {pid}) cannot be ended, not even by SIGKILL: it hangs in the kernel (a disk that does not answer, a frozen "
-    "container, swap). Until that process is gone no other logs in for its session, as it may still have the socket. "
-    "See `cat /proc/{pid}/stack` and `dmesg`; thaw or mend what it waits for, or restart this machine."
+    "{whose} (process {pid}) cannot be ended, not even by SIGKILL: it hangs in the kernel (a disk"
+    " that does not answer, a frozen container, swap). Until that process is gone no other logs in"
+    " for its session, as it may still have the socket. See `cat /proc/{pid}/stack` and `dmesg`;"
+    " thaw or mend what it waits for, or restart this machine."
 )
 
 
-def human_action(session: SessionId, state: SessionState, last: LastClose | None, stuck: int | None = None) -> str:
-    """What a human must do now, in a sentence. `stuck`: the pid of a worker of its that cannot be ended."""
+def human_action(
+    session: SessionId, state: SessionState, last: LastClose | None, stuck: int | None = None
+) -> str:
+    """What a human must do now, in a sentence.
+
+    `stuck`: the pid of a worker of its that cannot be ended.
+    """
     if stuck is not None and state in {S.STOPPED, S.STARTING, S.WAITING}:
         return STUCK.format(whose="Its last worker", pid=stuck)
     match state:
@@ -126,7 +150,10 @@ def human_action(session: SessionId, state: SessionState, last: LastClose | None
         case S.STOPPED:
             return f"Nothing, if it shall be stopped; else `wasup sessions start {session}`"
         case S.QUARANTINED:
-            return f"The stored credentials cannot be read. `wasup sessions restore {session}` puts the last good ones back."
+            return (
+                f"The stored credentials cannot be read. `wasup sessions restore {session}` puts"
+                " the last good ones back."
+            )
         case S.HELD | S.WAITING if last is not None and last.reason is CloseReason.LOGGED_OUT:
             return ONE_PROBE
         case S.PARKED | S.HELD | S.WAITING if last is not None:
@@ -139,7 +166,11 @@ def human_action(session: SessionId, state: SessionState, last: LastClose | None
 
 def iso(wall_seconds: float) -> str:
     """Seconds of wall clock as ISO 8601, UTC, with milliseconds."""
-    return datetime.fromtimestamp(wall_seconds, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    return (
+        datetime.fromtimestamp(wall_seconds, UTC)
+        .isoformat(timespec="milliseconds")
+        .replace("+00:00", "Z")
+    )
 
 
 def iso_at(at: float | None, now: float) -> str | None:

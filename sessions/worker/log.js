@@ -1,20 +1,28 @@
 /**
- * @file The worker's log, one JSON line each on stdout, which is the worker's own file. It says what happened, never
- * what was said.
+ * @file The worker's log, one JSON line each on stdout, which is the worker's own file. It says
+ *   what happened, never what was said.
  */
 
 import { destination, pino } from 'pino';
 
 /**
  * @typedef {import('pino').Logger} Log
- * @typedef {Parameters<typeof import('@whiskeysockets/baileys').default>[0]['logger']} BaileysLogger
+ * @typedef {Parameters<typeof import('@whiskeysockets/baileys').default>[0]['logger']}
+ *   BaileysLogger
  */
 
 /** Second net only: nothing of this is handed to the log in the first place. */
-const SECRETS = ['token', 'creds', 'qr', 'text', 'code', 'value', 'values', 'entries', 'keys'].flatMap((name) => [
-  name,
-  `*.${name}`,
-]);
+const SECRETS = [
+  'token',
+  'creds',
+  'qr',
+  'text',
+  'code',
+  'value',
+  'values',
+  'entries',
+  'keys',
+].flatMap((name) => [name, `*.${name}`]);
 const LONGEST_CAUSE = 200;
 
 /**
@@ -31,8 +39,9 @@ export function createLog(level, worker) {
 }
 
 /**
- * A logger for Baileys that lets through warnings and errors, and of those the sentence and the error's message. Its
- * objects hold whole nodes, keys and texts among them; naming what may pass is safer than naming what may not.
+ * A logger for Baileys that lets through warnings and errors, and of those the sentence and the
+ * error's message. Its objects hold whole nodes, keys and texts among them; naming what may pass is
+ * safer than naming what may not.
  *
  * @param {Log} log
  * @returns {NonNullable<BaileysLogger>}

@@ -1,4 +1,5 @@
-// The entry. The rest is imported only after the console is silent, whatever order a tool may give to static imports.
+// The entry. The rest is imported only after the console is silent, whatever order a tool may give
+// to static imports.
 import './silence.js';
 
 import('./worker.js').then(({ run }) => run());

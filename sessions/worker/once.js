@@ -24,8 +24,9 @@ export class Signal {
   }
 
   /**
-   * The promise's outcome, or undefined if the signal is raised or the time is up before. (A `Promise.race` against one
-   * long-lived promise would keep something of each call for as long as that promise lives.)
+   * The promise's outcome, or undefined if the signal is raised or the time is up before. (A
+   * `Promise.race` against one long-lived promise would keep something of each call for as long as
+   * that promise lives.)
    *
    * @template T
    * @param {Promise<T>} promise

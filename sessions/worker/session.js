@@ -1,4 +1,7 @@
-/** @file One session in this worker: the orders about it, its keys, and at most one socket at a time. */
+/**
+ * @file One session in this worker: the orders about it, its keys, and at most one socket at a
+ *   time.
+ */
 
 import { AuthStore, WriteRefused } from './keys/auth-store.js';
 import { findLeftovers } from './keys/leftovers.js';
@@ -34,7 +37,11 @@ const SILENT = {
   message: 'The socket is silent: a probe went unanswered and not one byte came',
   data: null,
 };
-const STORE_FAILED = { code: null, message: "the supervisor could not save this session's keys", data: null };
+const STORE_FAILED = {
+  code: null,
+  message: "the supervisor could not save this session's keys",
+  data: null,
+};
 
 export class Session {
   #id;
@@ -69,7 +76,11 @@ export class Session {
     this.#keeper = new LineKeeper(session, epoch, context.send, context.nextNumber);
     this.#auth = new AuthStore(creds ?? null, this.#keeper, (refusal) => this.#onRefused(refusal));
     const govern = () => this.#connection?.govern();
-    this.#outbox = new Outbox(session, epoch, { write: context.write, onFull: govern, onRoom: govern });
+    this.#outbox = new Outbox(session, epoch, {
+      write: context.write,
+      onFull: govern,
+      onRoom: govern,
+    });
     this.#phone = new PhoneWatch((seenAt) => this.#tellOfPhone(seenAt));
     this.#plaintexts = new Plaintexts({
       isOnItsWay: (name) => this.#outbox.holds(name),
@@ -100,8 +111,9 @@ export class Session {
 
   /**
    * @param {Exclude<Order, { type: 'release' }>} order
-   * @param {Link} link takes the answer. When it is lost, what has not begun is not wanted any more: `hello` has told the
-   *   next supervisor how things stand, and that one gives its own orders.
+   * @param {Link} link takes the answer. When it is lost, what has not begun is not wanted any
+   *   more: `hello` has told the next supervisor how things stand, and that one gives its own
+   *   orders.
    */
   obey(order, link) {
     switch (order.type) {
@@ -126,7 +138,9 @@ export class Session {
           ),
         );
       case 'pairing-code':
-        return mustNotReject(this.#reply(order.id, link, (connection) => connection.pairingCode(order.phone)));
+        return mustNotReject(
+          this.#reply(order.id, link, (connection) => connection.pairingCode(order.phone)),
+        );
     }
   }
 
@@ -158,16 +172,25 @@ export class Session {
     return mustNotReject(this.#turn); // else every later order would be skipped, without a word
   }
 
-  /** @param {Record<string, unknown>} inbound what earlier workers have kept of messages, by name */
+  /**
+   * @param {Record<string, unknown>} inbound what earlier workers have kept of messages, by name
+   */
   async #showLeftovers(inbound) {
     const { log } = this.#context;
     const { id = '', lid } = this.#auth.creds.me ?? {};
     const { shown, needless, mute } = await findLeftovers(inbound, { id, lid }, log);
     const session = this.#id;
     if (shown.length > 0)
-      log.info({ session, messages: shown.length }, 'messages that an earlier worker left are shown');
+      log.info(
+        { session, messages: shown.length },
+        'messages that an earlier worker left are shown',
+      );
     // Where they are they do no harm, and WhatsApp may yet deliver a copy that has nothing else.
-    if (mute.length > 0) log.error({ session, messages: mute.length }, 'kept messages without envelope are left alone');
+    if (mute.length > 0)
+      log.error(
+        { session, messages: mute.length },
+        'kept messages without envelope are left alone',
+      );
     for (const { message, kept } of shown) this.#outbox.add({ type: 'message', ...message, kept });
     if (needless.length > 0) this.#auth.forget(KIND, needless);
   }
@@ -189,7 +212,8 @@ export class Session {
       mustBeSilent,
       mustNotRead: () => this.#outbox.full,
       report: (frame) => this.#report(frame),
-      onMessage: (message) => this.#outbox.add({ type: 'message', ...message, kept: this.#plaintexts.take() }),
+      onMessage: (message) =>
+        this.#outbox.add({ type: 'message', ...message, kept: this.#plaintexts.take() }),
       onReceipt: (receipt) => this.#outbox.add({ type: 'receipt', ...receipt }),
       onStanza: (stanza) => this.#phone.see(stanza, this.#auth.creds.me),
     });
@@ -272,6 +296,13 @@ export class Session {
   #reportNoSocket(message, reason) {
     const { registered } = this.#auth;
     const facts = { code: null, message, data: null };
-    this.#context.send({ type: 'closed', session: this.#id, attempt: this.#lastAttempt, ...facts, registered, reason });
+    this.#context.send({
+      type: 'closed',
+      session: this.#id,
+      attempt: this.#lastAttempt,
+      ...facts,
+      registered,
+      reason,
+    });
   }
 }

@@ -10,7 +10,8 @@
  * @property {string | undefined} webSocketUrl where WhatsApp is; may hold `{session}`
  * @property {Buffer<ArrayBuffer> | undefined} noiseRootKey replaces Baileys' pinned root
  * @property {number} connectTimeoutMs
- * @property {number | undefined} qrTimeoutMs how long each QR is shown; absent: 60 s the first, 20 s the others
+ * @property {number | undefined} qrTimeoutMs how long each QR is shown; absent: 60 s the first, 20
+ *   s the others
  * @property {number} probeTimeoutMs
  * @property {number} heartbeatIntervalMs
  * @property {string} logLevel
@@ -64,20 +65,23 @@ function milliseconds(env, name, fallback) {
   const text = env[name];
   if (!text) return fallback;
   const value = Number(text);
-  if (!Number.isFinite(value) || value <= 0) throw new SettingsError(`${name} is not a number of milliseconds`);
+  if (!Number.isFinite(value) || value <= 0)
+    throw new SettingsError(`${name} is not a number of milliseconds`);
   return value;
 }
 
 /**
- * Whoever holds the root key can pose as WhatsApp. The supervisor has looked too, but with a parser of its own; what
- * counts is where the parser that connects would go.
+ * Whoever holds the root key can pose as WhatsApp. The supervisor has looked too, but with a parser
+ * of its own; what counts is where the parser that connects would go.
  *
  * @param {string | undefined} url
  */
 function assertLoopback(url) {
   const hostname = url && URL.canParse(url) ? new URL(url).hostname : '';
   if (LOOPBACK.test(hostname)) return;
-  throw new SettingsError('WASUP_NOISE_ROOT_KEY is set, but WASUP_WEB_SOCKET_URL is not on this host');
+  throw new SettingsError(
+    'WASUP_NOISE_ROOT_KEY is set, but WASUP_WEB_SOCKET_URL is not on this host',
+  );
 }
 
 /** @param {string | undefined} hex */

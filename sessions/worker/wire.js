@@ -1,12 +1,16 @@
 /// <reference lib="es2024.string" />
 /**
- * @file The line's frames: NDJSON text to checked values and back. Pure; docs/wire.md is the contract,
- * `sessions/wire.py` the Python mirror, `frames.fixtures.json` is read by the tests of both.
+ * @file The line's frames: NDJSON text to checked values and back. Pure; docs/wire.md is the
+ *   contract, `sessions/wire.py` the Python mirror, `frames.fixtures.json` is read by the tests of
+ *   both.
  */
 
 export const PROTOCOL = 2;
 export const MAX_FRAME_BYTES = 32 * 1024 * 1024;
-/** JSON.stringify escapes surrogates only where they are alone. (A text may hold the escape itself; no harm done.) */
+/**
+ * JSON.stringify escapes surrogates only where they are alone. (A text may hold the escape itself;
+ * no harm done.)
+ */
 const SURROGATE_ESCAPE = /\\ud[89a-f]/;
 
 /**
@@ -17,15 +21,18 @@ const SURROGATE_ESCAPE = /\\ud[89a-f]/;
  * @typedef {{ type: 'logout', session: string, id: number }} Logout
  * @typedef {{ type: 'probe', session: string, id: number }} Probe
  * @typedef {{ type: 'pairing-code', session: string, id: number, phone: string }} PairingCode
- * @typedef {{ type: 'send', session: string, id: number, to: string, text: string, others?: string[] | null }} Send
- * @typedef {{ type: 'keys.values', session: string, id: number, values: Record<string, unknown> }} KeysValues
- * @typedef {{ type: 'keys.ack', session: string, seq: number, ok: boolean, error?: string | null }} KeysAck
+ * @typedef {{ type: 'send', session: string, id: number, to: string, text: string, others?:
+ *   string[] | null }} Send
+ * @typedef {{ type: 'keys.values', session: string, id: number, values: Record<string, unknown> }}
+ *   KeysValues
+ * @typedef {{ type: 'keys.ack', session: string, seq: number, ok: boolean, error?: string | null }}
+ *   KeysAck
  * @typedef {{ type: 'events.ack', session: string, epoch: number, seq: number }} EventsAck
  * @typedef {{ type: 'refuse', reason: string }} Refuse
  * @typedef {{ type: 'release', session: string }} Release
  * @typedef {{ type: 'shutdown' }} Shutdown
- * @typedef {Connect | Close | Logout | Probe | PairingCode | Send | KeysValues | KeysAck | EventsAck |
- *   Release} Order
+ * @typedef {Connect | Close | Logout | Probe | PairingCode | Send | KeysValues | KeysAck |
+ *   EventsAck | Release} Order
  * @typedef {Assign | Order | Refuse | Shutdown} DownFrame
  */
 
@@ -36,28 +43,36 @@ const SURROGATE_ESCAPE = /\\ud[89a-f]/;
  * @typedef {{ registered: boolean, reason: CloseReason } & CloseFacts} HowClosed
  * @typedef {{ session: string, epoch: number, attempt: number, closed: HowClosed | null } &
  *   import('./socket/standing.js').Described} Held
- * @typedef {{ type: 'hello', protocol: number, worker: string, token: string, pid: number, node_version: string,
- *   baileys_version: string, code: string, sessions: Held[] }} Hello
- * @typedef {{ type: 'state', session: string, attempt: number, stage: 'login' | 'paired' | 'qr_retired' }} State
- * @typedef {{ type: 'qr', session: string, attempt: number } & import('./socket/registration.js').Shown} Qr
- * @typedef {{ type: 'opened', session: string, attempt: number, jid: string, name: string | null }} Opened
+ * @typedef {{ type: 'hello', protocol: number, worker: string, token: string, pid: number,
+ *   node_version: string, baileys_version: string, code: string, sessions: Held[] }} Hello
+ * @typedef {{ type: 'state', session: string, attempt: number, stage: 'login' | 'paired' |
+ *   'qr_retired' }} State
+ * @typedef {{ type: 'qr', session: string, attempt: number } &
+ *   import('./socket/registration.js').Shown} Qr
+ * @typedef {{ type: 'opened', session: string, attempt: number, jid: string, name: string | null }}
+ *   Opened
  * @typedef {{ type: 'closed', session: string, attempt: number } & HowClosed} Closed
- * @typedef {{ type: 'keys.get', session: string, epoch: number, id: number, kind: string, names: string[] }} KeysGet
- * @typedef {{ type: 'keys.set', session: string, epoch: number, seq: number, entries: KeyEntry[] }} KeysSet
+ * @typedef {{ type: 'keys.get', session: string, epoch: number, id: number, kind: string, names:
+ *   string[] }} KeysGet
+ * @typedef {{ type: 'keys.set', session: string, epoch: number, seq: number, entries: KeyEntry[] }}
+ *   KeysSet
  * @typedef {{ type: 'message', session: string, epoch: number, seq: number, kept: string[] } &
  *   import('./messages/messages.js').Inbound} Message
- * @typedef {{ type: 'receipt', session: string, epoch: number, seq: number } & import('./messages/messages.js').Receipt}
- *   Receipt
- * @typedef {{ type: 'probed', session: string, id: number } & import('./socket/connection.js').ProbeResult} Probed
+ * @typedef {{ type: 'receipt', session: string, epoch: number, seq: number } &
+ *   import('./messages/messages.js').Receipt} Receipt
+ * @typedef {{ type: 'probed', session: string, id: number } &
+ *   import('./socket/connection.js').ProbeResult} Probed
  * @typedef {{ type: 'phone', session: string, seen_at_seconds: number }} Phone
- * @typedef {{ type: 'replied', session: string, id: number, ok: boolean, result: Record<string, string> | null,
- *   error: { code: string, message: string } | null }} Replied
+ * @typedef {{ type: 'replied', session: string, id: number, ok: boolean, result: Record<string,
+ *   string> | null, error: { code: string, message: string } | null }} Replied
  * @typedef {{ type: 'beat', lag_ms: number, rss_bytes: number, heap_bytes: number }} Beat
- * @typedef {Hello | State | Qr | Opened | Closed | KeysGet | KeysSet | Message | Receipt | Probed | Phone | Replied |
- *   Beat} UpFrame
+ * @typedef {Hello | State | Qr | Opened | Closed | KeysGet | KeysSet | Message | Receipt | Probed |
+ *   Phone | Replied | Beat} UpFrame
  */
 
-/** The other side does not speak the protocol. The message never quotes the line: it may hold keys. */
+/**
+ * The other side does not speak the protocol. The message never quotes the line: it may hold keys.
+ */
 export class WireError extends Error {}
 
 /** @typedef {(value: unknown) => boolean} Check */
@@ -84,18 +99,23 @@ const oneOf =
   (value) =>
     words.includes(/** @type {string} */ (value));
 /** @type {(fields: Record<string, Check>) => Check} */
-const shape = (fields) => (value) => object(value) && misfit(fields, /** @type {any} */ (value)) === undefined;
+const shape = (fields) => (value) =>
+  object(value) && misfit(fields, /** @type {any} */ (value)) === undefined;
 /** @type {Check} */
-const strings = (value) => object(value) && Object.values(/** @type {object} */ (value)).every(text);
+const strings = (value) =>
+  object(value) && Object.values(/** @type {object} */ (value)).every(text);
 /** @type {Check} */
 const anything = () => true;
 
-/** @typedef {Record<string, Record<string, Check>>} Shapes what each type of frame has to hold; more is no error */
+/**
+ * @typedef {Record<string, Record<string, Check>>} Shapes what each type of frame has to hold; more
+ *   is no error
+ */
 
 /** @type {Shapes} */
 export const DOWN = {
-  // Creds left out by mistake must not be taken for "never paired", which would cost a pairing; nor a proxy for none,
-  // which would show the host's own address to WhatsApp.
+  // Creds left out by mistake must not be taken for "never paired", which would cost a pairing; nor
+  // a proxy for none, which would show the host's own address to WhatsApp.
   assign: {
     session: text,
     epoch: integer,
@@ -230,9 +250,11 @@ function misfit(fields, value) {
 export function check(shapes, frame) {
   if (!object(frame) || !text(frame.type)) throw new WireError('a frame without a type');
   const fields = Object.hasOwn(shapes, frame.type) ? shapes[frame.type] : undefined;
-  if (fields === undefined) throw new WireError(`a frame of unknown type "${frame.type.slice(0, 40)}"`);
+  if (fields === undefined)
+    throw new WireError(`a frame of unknown type "${frame.type.slice(0, 40)}"`);
   const wrong = misfit(fields, frame);
-  if (wrong !== undefined) throw new WireError(`a "${frame.type}" frame whose "${wrong}" is malformed`);
+  if (wrong !== undefined)
+    throw new WireError(`a "${frame.type}" frame whose "${wrong}" is malformed`);
 }
 
 /**
@@ -246,8 +268,8 @@ export function decode(line) {
 }
 
 /**
- * Half a surrogate pair, which any stranger's client can send, is no character; the other side would take the line for
- * broken. Nearly no frame has one, so that the second pass costs nothing.
+ * Half a surrogate pair, which any stranger's client can send, is no character; the other side
+ * would take the line for broken. Nearly no frame has one, so that the second pass costs nothing.
  *
  * @param {UpFrame} frame
  */
@@ -265,7 +287,9 @@ export function encode(frame) {
 function wellFormed(_name, value) {
   if (typeof value === 'string') return value.toWellFormed();
   if (!object(value)) return value;
-  return Object.fromEntries(Object.entries(/** @type {object} */ (value)).map(([key, of]) => [key.toWellFormed(), of]));
+  return Object.fromEntries(
+    Object.entries(/** @type {object} */ (value)).map(([key, of]) => [key.toWellFormed(), of]),
+  );
 }
 
 /** @param {string} line */
@@ -303,7 +327,8 @@ export class LineSplitter {
   /** @param {Buffer} piece */
   #keep(piece) {
     this.#bytes += piece.length;
-    if (this.#bytes > MAX_FRAME_BYTES) throw new WireError(`a line longer than ${MAX_FRAME_BYTES} bytes`);
+    if (this.#bytes > MAX_FRAME_BYTES)
+      throw new WireError(`a line longer than ${MAX_FRAME_BYTES} bytes`);
     if (piece.length > 0) this.#pieces.push(piece);
   }
 

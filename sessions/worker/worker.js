@@ -1,5 +1,6 @@
 /**
- * @file The composition root: settings, log, line and sessions put together, and every way in which the process ends.
+ * @file The composition root: settings, log, line and sessions put together, and every way in which
+ *   the process ends.
  */
 
 import { flushCompileCache } from 'node:module';
@@ -18,7 +19,14 @@ import { PROTOCOL, WireError } from './wire.js';
 
 /** A worker that was started for a session has it by then. */
 const WARM_UP_AFTER_MS = 300;
-const EXIT = { DONE: 0, CRASHED: 1, MISCONFIGURED: 2, STALE_EPOCH: 3, PROTOCOL_ERROR: 4, REFUSED: 5 };
+const EXIT = {
+  DONE: 0,
+  CRASHED: 1,
+  MISCONFIGURED: 2,
+  STALE_EPOCH: 3,
+  PROTOCOL_ERROR: 4,
+  REFUSED: 5,
+};
 /** Longer than a socket's end may take with all its writes. */
 const SHUTDOWN_TIMEOUT_MS = 12_000;
 /** Without a supervisor no write can be waited for. */
@@ -53,7 +61,8 @@ class Worker {
 
   start() {
     this.#catchStrays();
-    for (const name of ['SIGTERM', 'SIGINT']) process.on(name, () => this.#exit(EXIT.DONE, `ended by ${name}`));
+    for (const name of ['SIGTERM', 'SIGINT'])
+      process.on(name, () => this.#exit(EXIT.DONE, `ended by ${name}`));
     const { socketPath, adoptionWindowMs, heartbeatIntervalMs } = this.#settings;
     this.#line = new Line(socketPath, adoptionWindowMs, {
       onUp: () => this.#introduce(),
@@ -62,17 +71,23 @@ class Worker {
       onLost: (cause) => this.#onLost(cause),
       onOver: () => mustNotReject(this.#depart()),
       onDoubtOver: () => this.#forEachSession((session) => session.speak()),
-      onProtocolError: (error) => this.#exit(EXIT.PROTOCOL_ERROR, `not our protocol: ${error.message}`),
+      onProtocolError: (error) =>
+        this.#exit(EXIT.PROTOCOL_ERROR, `not our protocol: ${error.message}`),
     });
     startHeartbeat(heartbeatIntervalMs, (beat) => this.#send(beat));
     setTimeout(() => mustNotReject(this.#warmUp()), WARM_UP_AFTER_MS).unref();
   }
 
-  /** What has been compiled so far is kept for other workers. And a spare, as this one then seems to be, rehearses. */
+  /**
+   * What has been compiled so far is kept for other workers. And a spare, as this one then seems to
+   * be, rehearses.
+   */
   async #warmUp() {
     flushCompileCache();
     if (this.#sessions.size > 0) return;
-    await rehearse().catch((error) => this.#log.warn({ cause: messageOf(error) }, 'the rehearsal failed'));
+    await rehearse().catch((error) =>
+      this.#log.warn({ cause: messageOf(error) }, 'the rehearsal failed'),
+    );
     flushCompileCache();
   }
 
@@ -97,7 +112,8 @@ class Worker {
   /** @param {string} cause */
   #onLost(cause) {
     const nothingToKeep = this.#shuttingDown || this.#sessions.size === 0;
-    if (nothingToKeep) this.#exit(EXIT.DONE, `no line to the supervisor, and nothing to keep: ${cause}`);
+    if (nothingToKeep)
+      this.#exit(EXIT.DONE, `no line to the supervisor, and nothing to keep: ${cause}`);
     this.#log.warn({ sessions: this.#sessions.size }, `no line to the supervisor: ${cause}`);
   }
 
@@ -180,15 +196,19 @@ class Worker {
   }
 
   /**
-   * Baileys leaves promises that reject unheard: queries of an ended socket, mostly. They are noise. An exception that
-   * nobody caught is not: what it has left half done is unknown, and a fresh process costs less than a wrong one.
+   * Baileys leaves promises that reject unheard: queries of an ended socket, mostly. They are
+   * noise. An exception that nobody caught is not: what it has left half done is unknown, and a
+   * fresh process costs less than a wrong one.
    */
   #catchStrays() {
     process.on('unhandledRejection', (error) =>
       this.#log.warn({ cause: messageOf(error) }, 'a rejection nobody handled'),
     );
     process.on('uncaughtException', (error) => {
-      this.#log.fatal({ cause: messageOf(error), stack: error.stack }, 'an exception nobody caught');
+      this.#log.fatal(
+        { cause: messageOf(error), stack: error.stack },
+        'an exception nobody caught',
+      );
       this.#exit(EXIT.CRASHED, 'crashed');
     });
   }

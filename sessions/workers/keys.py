@@ -1,7 +1,9 @@
-"""A worker's reads and writes of credentials: carried to the store, acknowledged only when durable, refused for an older epoch.
+"""A worker's reads and writes of credentials: carried to the store, acknowledged only when durable,
+refused for an older epoch.
 
-A read is answered with the truth or not at all: without its keys Baileys would make new ones. While the store cannot be read the worker
-waits; a value that cannot be read at all is its session's affair.
+A read is answered with the truth or not at all: without its keys Baileys would make new ones. While
+the store cannot be read the worker waits; a value that cannot be read at all is its session's
+affair.
 """
 
 import asyncio
@@ -37,12 +39,20 @@ class KeyService:
         future = self._store.write_keys(frame.session, frame.epoch, frame.entries)
         future.add_done_callback(lambda done: _acknowledge(worker, frame, done))
 
-    def read(self, worker: WorkerHandle, frame: wire.KeysGet, on_unreadable: Callable[[UnreadableValue], None]) -> None:
-        """Read and answer; while the store cannot be read, try again until it can or the worker has ended.
+    def read(
+        self,
+        worker: WorkerHandle,
+        frame: wire.KeysGet,
+        on_unreadable: Callable[[UnreadableValue], None],
+    ) -> None:
+        """Read and answer; while the store cannot be read, try again until it can or the worker has
+        ended.
 
         A value that cannot be read at all is not answered: `on_unreadable` is told.
         """
-        task = asyncio.create_task(self._read(worker, frame, on_unreadable), name=f"read keys of {frame.session}")
+        task = asyncio.create_task(
+            self._read(worker, frame, on_unreadable), name=f"read keys of {frame.session}"
+        )
         self._reads.add(task)
         task.add_done_callback(self._reads.discard)
 
@@ -53,7 +63,10 @@ class KeyService:
         await asyncio.gather(*self._reads, return_exceptions=True)
 
     async def _read(
-        self, worker: WorkerHandle, frame: wire.KeysGet, on_unreadable: Callable[[UnreadableValue], None]
+        self,
+        worker: WorkerHandle,
+        frame: wire.KeysGet,
+        on_unreadable: Callable[[UnreadableValue], None],
     ) -> None:
         retrying = AsyncRetrying(
             wait=RETRY_WAIT,
@@ -63,9 +76,16 @@ class KeyService:
             reraise=True,
         )
         try:
-            found: dict[str, bytes] = await retrying(self._store.read_keys, frame.session, frame.kind, frame.names)
+            found: dict[str, bytes] = await retrying(
+                self._store.read_keys, frame.session, frame.kind, frame.names
+            )
         except UnreadableValue as error:
-            log.error("a key cannot be read", action="keys_unreadable", session=frame.session, error=str(error))
+            log.error(
+                "a key cannot be read",
+                action="keys_unreadable",
+                session=frame.session,
+                error=str(error),
+            )
             on_unreadable(error)
             return
         except StoreError as error:
@@ -103,7 +123,11 @@ def _acknowledge(worker: WorkerHandle, frame: wire.KeysSet, done: "asyncio.Futur
             error = "store_failed"
     if error is not None:
         log.warning(
-            "a key write was refused", action="keys_refused", session=frame.session, worker=worker.id, error=error
+            "a key write was refused",
+            action="keys_refused",
+            session=frame.session,
+            worker=worker.id,
+            error=error,
         )
     with contextlib.suppress(WorkerGone):  # it has ended meanwhile and needs no answer
         worker.send(wire.KeysAck(frame.session, frame.seq, error is None, error))

@@ -1,6 +1,7 @@
 """Looks at what the workers weigh and how late they are, and tells their owners.
 
-Memory is read from /proc and not asked of the worker: one whose loop is stuck in what eats the memory could not answer.
+Memory is read from /proc and not asked of the worker: one whose loop is stuck in what eats the
+memory could not answer.
 """
 
 import contextlib
@@ -14,11 +15,15 @@ from sessions.workers.limits import Limits, judge
 
 PAGE_BYTES: Final = resource.getpagesize()
 LOOK_SECONDS: Final = 3.0
-"""How often to look; pm2 looks every 30 s, and a runaway worker fills a machine in less (2 to 5 s is what others take)."""
+"""How often to look; pm2 looks every 30 s, and a runaway worker fills a machine in less (2 to 5 s
+is what others take).
+"""
 
 
 class LimitWatch:
-    """Looks at all workers every few seconds and tells the owner of each that is above a limit (once for each look)."""
+    """Looks at all workers every few seconds and tells the owner of each that is above a limit
+    (once for each look).
+    """
 
     def __init__(self, limits: Limits, workers: Callable[[], Iterable[WorkerHandle]]) -> None:
         self._limits = limits
@@ -27,7 +32,11 @@ class LimitWatch:
         """By worker: when the last beat came, and how many in a row were late."""
 
     def look(self) -> None:
-        """Look once. One worker that cannot be looked at keeps nobody from looking at the others; then it raises, at the end."""
+        """Look once.
+
+        One worker that cannot be looked at keeps nobody from looking at the others; then it raises,
+        at the end.
+        """
         alive, failed = list(self._workers()), list[OSError]()
         self._late = {worker.id: self._count_late(worker) for worker in alive}
         for worker in alive:

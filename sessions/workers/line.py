@@ -1,4 +1,7 @@
-"""One living worker: its process and its line. It has ended when the process has, and all that it had said is read."""
+"""One living worker: its process and its line.
+
+It has ended when the process has, and all that it had said is read.
+"""
 
 import asyncio
 import itertools
@@ -16,7 +19,10 @@ from sessions.workers.limits import Excess, Severity
 from sessions.workers.process import Exit, StopLadder, WatchedProcess
 
 LAST_WORDS_SECONDS: Final = 1.0
-"""How long what a process had written before it ended may take to be read. The kernel has it; only a stalled loop needs time."""
+"""How long what a process had written before it ended may take to be read.
+
+The kernel has it; only a stalled loop needs time.
+"""
 
 CLOSE_SECONDS: Final = 1.0
 """For how long a line that ends is written to: who has not read by then is hung, or frozen."""
@@ -25,7 +31,10 @@ log = structlog.get_logger("workers")
 
 
 async def close_stream(stream: asyncio.StreamWriter) -> None:
-    """Close a line. What is unsent is sent, if whoever is at its other end reads within CLOSE_SECONDS."""
+    """Close a line.
+
+    What is unsent is sent, if whoever is at its other end reads within CLOSE_SECONDS.
+    """
     stream.close()
     try:
         async with asyncio.timeout(CLOSE_SECONDS):
@@ -49,7 +58,9 @@ class Worker:
         self.ended: asyncio.Future[Exit] = asyncio.get_running_loop().create_future()
         """Done when the process has ended and its last words have been read."""
         self.released: asyncio.Future[Exit] = asyncio.get_running_loop().create_future()
-        """Done when it has ended, or when it is abandoned: not even SIGKILL has ended it within the ladder's time."""
+        """Done when it has ended, or when it is abandoned: not even SIGKILL has ended it within the
+        ladder's time.
+        """
         self.session: str | None = None
         """Which one it was started for, or given to."""
         self.connected: asyncio.Future[wire.Hello] = asyncio.get_running_loop().create_future()
@@ -77,7 +88,9 @@ class Worker:
 
     @property
     def abandoned(self) -> bool:
-        """Whether SIGKILL has not ended it in time: it hangs in the kernel, and may hold what it has until it ends after all."""
+        """Whether SIGKILL has not ended it in time: it hangs in the kernel, and may hold what it
+        has until it ends after all.
+        """
         return self.released.done() and self.released.result().abandoned
 
     @property
@@ -92,7 +105,8 @@ class Worker:
             early, self._early, self._early_bytes = self._early, [], 0
             for frame in early:
                 owner.on_frame(self, frame)
-        if owner is not None and self.released.done():  # it has ended when nobody was there to be told
+        if owner is not None and self.released.done():
+            # it has ended when nobody was there to be told
             owner.on_worker_end(self, self.released.result())
 
     def send(self, frame: wire.Down) -> None:
@@ -101,10 +115,17 @@ class Worker:
             raise WorkerGone("The worker's line is down.")
         self._stream.write(wire.encode(frame))
 
-    async def request(self, make: Callable[[int], wire.Request], timeout_seconds: float) -> wire.Replied | wire.Probed:
-        """Send a request and wait for its answer. Raises WorkerGone, WorkerRefused, TimeoutError."""
+    async def request(
+        self, make: Callable[[int], wire.Request], timeout_seconds: float
+    ) -> wire.Replied | wire.Probed:
+        """Send a request and wait for its answer.
+
+        Raises WorkerGone, WorkerRefused, TimeoutError.
+        """
         number = next(self._request_ids)
-        answer: asyncio.Future[wire.Replied | wire.Probed] = asyncio.get_running_loop().create_future()
+        answer: asyncio.Future[wire.Replied | wire.Probed] = (
+            asyncio.get_running_loop().create_future()
+        )
         self._requests[number] = answer
         try:
             self.send(make(number))
@@ -117,14 +138,19 @@ class Worker:
         return reply
 
     def kill(self) -> None:
-        """SIGKILL, to the whole group. It is abandoned if even that does not end it in the ladder's time."""
+        """SIGKILL, to the whole group.
+
+        It is abandoned if even that does not end it in the ladder's time.
+        """
         self._process.signal_group(signal.SIGKILL)
         if self._patience is None and not self.released.done():
             loop = asyncio.get_running_loop()
             self._patience = loop.call_later(self._ladder.kill_seconds, self._abandon)
 
     async def stop(self) -> Exit:
-        """Bring it to its end: ask it, then SIGTERM, then SIGKILL. Never raises, and takes the ladder's time at the most.
+        """Bring it to its end: ask it, then SIGTERM, then SIGKILL.
+
+        Never raises, and takes the ladder's time at the most.
 
         Who has to know whether it really ended looks at the answer (Exit.abandoned).
         """
@@ -147,10 +173,13 @@ class Worker:
             self._patience.cancel()
         self._process.let_go()
 
-    # --- the line -------------------------------------------------------------------------------------------------------
+    # --- the line ---------------------------------------------------------------------------------
 
     async def wait_connected(self, seconds: float) -> wire.Hello:
-        """Wait for its hello. Raises WorkerGone when it ends first, TimeoutError when it stays silent."""
+        """Wait for its hello.
+
+        Raises WorkerGone when it ends first, TimeoutError when it stays silent.
+        """
         if self.connected.done():
             return self.connected.result()
         either: list[asyncio.Future[Any]] = [self.connected, self._process.ended]
@@ -160,7 +189,9 @@ class Worker:
             raise WorkerGone(f"The worker {self._process.ended.result()} before it said hello.")
         return self.connected.result()
 
-    async def serve(self, hello: wire.Hello, reader: asyncio.StreamReader, stream: asyncio.StreamWriter) -> None:
+    async def serve(
+        self, hello: wire.Hello, reader: asyncio.StreamReader, stream: asyncio.StreamWriter
+    ) -> None:
         """Read its frames until the line ends."""
         self._stream = stream
         self._meter = Meter(self._now())
@@ -181,7 +212,9 @@ class Worker:
         """Nothing more is heard of a worker that floods. Raises WireError."""
         if too_much is None:
             return
-        words = f"The worker said {too_much} and was ended, as it would have harmed the other sessions."
+        words = (
+            f"The worker said {too_much} and was ended, as it would have harmed the other sessions."
+        )
         self._early.clear()
         if self._owner is not None:
             self._owner.on_excess(self, Excess(Severity.KILL, words))
@@ -218,7 +251,9 @@ class Worker:
             async with asyncio.timeout(LAST_WORDS_SECONDS):
                 await self._drained.wait()
         except TimeoutError:  # a grandchild holds the line open
-            log.warning("the line of an ended worker stays open", action="line_stays_open", worker=self.id)
+            log.warning(
+                "the line of an ended worker stays open", action="line_stays_open", worker=self.id
+            )
         self._end(end)
 
     def _end(self, end: Exit) -> None:
@@ -228,7 +263,9 @@ class Worker:
         self.ended.set_result(end)
 
     def _abandon(self) -> None:
-        """SIGKILL was of no use: whoever has it goes on without it, and does not take it for ended."""
+        """SIGKILL was of no use: whoever has it goes on without it, and does not take it for
+        ended.
+        """
         if not self._process.ended.done():
             self._release(Exit(abandoned=True))
 
@@ -237,7 +274,8 @@ class Worker:
         if self.released.done():
             return
         if self._stream is not None:
-            self._stream.transport.abort()  # not close(): who does not read would never be rid of what is unsent
+            # not close(): who does not read would never be rid of what is unsent
+            self._stream.transport.abort()
         for answer in self._requests.values():
             if not answer.done():
                 answer.set_exception(WorkerGone(f"The worker {end}."))

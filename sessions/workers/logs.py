@@ -1,4 +1,6 @@
-"""The workers' own log files: `worker-<session>.log` is the living worker's, `.log.1` its predecessor's. Bounded, whatever they say."""
+"""The workers' own log files: `worker-<session>.log` is the living worker's, `.log.1` its
+predecessor's. Bounded, whatever they say.
+"""
 
 import os
 from pathlib import Path
@@ -40,16 +42,19 @@ class WorkerLogs:
             file.unlink(missing_ok=True)
 
     def keep_small(self) -> None:
-        """Put the end of what has grown too large aside, and let the worker write on, at the beginning (its file is open for appending).
+        """Put the end of what has grown too large aside, and let the worker write on, at the
+        beginning (its file is open for appending).
 
-        The end alone: a worker that prints gigabytes must not double them, and what it said last is what is looked for. It takes a
-        moment: call it in a thread. What is renamed or removed meanwhile is left alone. Raises OSError, when all others are done.
+        The end alone: a worker that prints gigabytes must not double them, and what it said last is
+        what is looked for. It takes a moment: call it in a thread. What is renamed or removed
+        meanwhile is left alone. Raises OSError, when all others are done.
         """
         failed: list[OSError] = []
         for file in self._directory.glob("*worker-*.log"):
             try:
                 _cut(file)
-            except FileNotFoundError:  # its worker has ended, or was given a session: the file has another name now
+            except FileNotFoundError:
+                # its worker has ended, or was given a session: the file has another name now
                 continue
             except OSError as error:
                 failed.append(error)
@@ -69,7 +74,10 @@ class WorkerLogs:
 
 
 def _cut(file: Path) -> None:
-    """Make room if a file is too large. The copy is whole or not there: it takes the old one's place when it is written."""
+    """Make room if a file is too large.
+
+    The copy is whole or not there: it takes the old one's place when it is written.
+    """
     with file.open("r+b") as open_file:
         size = os.fstat(open_file.fileno()).st_size
         if size <= MAX_LOG_BYTES:
@@ -81,4 +89,5 @@ def _cut(file: Path) -> None:
             unfinished.write_bytes(open_file.read(KEPT_BYTES))
             unfinished.replace(file.with_name(f"{file.name}.1"))
         finally:
-            open_file.truncate(0)  # also when the end could not be put aside: a full disk is why, and this makes room
+            # also when the end could not be put aside: a full disk is why, and this makes room
+            open_file.truncate(0)

@@ -1,7 +1,8 @@
-"""All workers: the Unix socket on which they call, who may call, how they start, who comes back from an earlier supervisor, how they end.
+"""All workers: the Unix socket on which they call, who may call, how they start, who comes back
+from an earlier supervisor, how they end.
 
-A worker that connects has to name itself with the token that it was started with, from the process that we, or our predecessor,
-started; anything else is refused, and told so, so that it ends.
+A worker that connects has to name itself with the token that it was started with, from the process
+that we, or our predecessor, started; anything else is refused, and told so, so that it ends.
 """
 
 import asyncio
@@ -30,15 +31,28 @@ from sessions.workers.limit_watch import LOOK_SECONDS, LimitWatch
 from sessions.workers.limits import Excess, Limits
 from sessions.workers.line import Worker, close_stream
 from sessions.workers.logs import WorkerLogs
-from sessions.workers.process import Exit, StopLadder, WorkerUser, find, spawn, started_at_ticks, works_in
+from sessions.workers.process import (
+    Exit,
+    StopLadder,
+    WorkerUser,
+    find,
+    spawn,
+    started_at_ticks,
+    works_in,
+)
 from sessions.workers.spares import Spares
 
 SOCKET_NAME: Final = "supervisor.sock"
 LOG_DIRECTORY: Final = "logs"
 COMPILE_CACHE: Final = "cache"
-"""Where Node keeps the worker's compiled code, in the data directory. Worthless to anybody else; it may be deleted."""
+"""Where Node keeps the worker's compiled code, in the data directory.
+
+Worthless to anybody else; it may be deleted.
+"""
 WITHOUT_LINE_SECONDS: Final = 2.0
-"""A worker whose line ends while we live cannot be trusted any more; it may end by itself, and after this it is killed."""
+"""A worker whose line ends while we live cannot be trusted any more; it may end by itself, and
+after this it is killed.
+"""
 HOUSEKEEPING_SECONDS: Final = 60.0
 LAST_ROWS_SECONDS: Final = 1.0
 """How long a stop waits for the worker table; a row that stays is harmless."""
@@ -86,12 +100,17 @@ class Workers:
         self._spares = Spares(config.spares, lambda: self._start(None), forever)
         self._expected: dict[str, _Expected] = {}
         self._returning: dict[str, list[Worker]] = {}
-        """By session: workers of an earlier supervisor that have not been claimed yet. Two, if it was being given to a successor."""
+        """By session: workers of an earlier supervisor that have not been claimed yet.
+
+        Two, if it was being given to a successor.
+        """
         self._dismissals: dict[str, asyncio.Task[None]] = {}
         """By session: the end of those that nobody claims, until they have ended."""
         self._alive: dict[str, Worker] = {}
         self._abandoned: dict[str, Worker] = {}
-        """Those that SIGKILL does not end: they hang in the kernel, and what they hold is theirs until they have ended."""
+        """Those that SIGKILL does not end: they hang in the kernel, and what they hold is theirs
+        until they have ended.
+        """
         self._watchers: list[ToldOfAbandoned] = []
         self._lines: set[asyncio.Task[None]] = set()
         self._background: set[asyncio.Task[None]] = set()
@@ -115,8 +134,12 @@ class Workers:
         return list(self._abandoned.values())
 
     def stuck(self, session: str) -> int | None:
-        """The pid of a worker that may hold this session and cannot be ended; None: there is none."""
-        return next((worker.pid for worker in self._abandoned.values() if worker.session == session), None)
+        """The pid of a worker that may hold this session and cannot be ended; None: there is
+        none.
+        """
+        return next(
+            (worker.pid for worker in self._abandoned.values() if worker.session == session), None
+        )
 
     def watch(self, told: "ToldOfAbandoned") -> None:
         """Tell of each worker that cannot be ended, and of its end."""
@@ -139,25 +162,42 @@ class Workers:
         self._listening_since = asyncio.get_running_loop().time()
         limits = LimitWatch(self._config.limits, lambda: self.alive)
         self._kept = [
-            self._forever.keep("worker limits", limits.look, every_seconds=LOOK_SECONDS, at_once=False),
-            self._forever.keep("worker socket", self._check_socket, every_seconds=HOUSEKEEPING_SECONDS, at_once=False),
-            self._forever.keep("worker logs", self._keep_logs_small, every_seconds=HOUSEKEEPING_SECONDS, at_once=False),
+            self._forever.keep(
+                "worker limits", limits.look, every_seconds=LOOK_SECONDS, at_once=False
+            ),
+            self._forever.keep(
+                "worker socket",
+                self._check_socket,
+                every_seconds=HOUSEKEEPING_SECONDS,
+                at_once=False,
+            ),
+            self._forever.keep(
+                "worker logs",
+                self._keep_logs_small,
+                every_seconds=HOUSEKEEPING_SECONDS,
+                at_once=False,
+            ),
         ]
 
     def keep_spares(self) -> None:
         """Begin to keep warm spares; before, the sessions' own workers come first."""
         self._spares.open()
 
-    # --- those who come back ----------------------------------------------------------------------------------------------
+    # --- those who come back ----------------------------------------------------------------------
 
     def expects(self, session: str) -> bool:
         """Whether a living worker of an earlier supervisor may hold this session."""
         return session in self._returning
 
     async def reunion(self, session: str) -> Returned | None:
-        """The worker that holds this session, once it has called; None when there is none (any more). One that stays silent is killed first."""
-        # Whoever calls it off finds them where they were: to dismiss them, or to leave them to our successor.
-        answers = await asyncio.gather(*(self._hear(worker, session) for worker in self._returning[session]))
+        """The worker that holds this session, once it has called; None when there is none (any
+        more). One that stays silent is killed first.
+        """
+        # Whoever calls it off finds them where they were: to dismiss them, or to leave them to our
+        # successor.
+        answers = await asyncio.gather(
+            *(self._hear(worker, session) for worker in self._returning[session])
+        )
         holders = [holder for holder in answers if holder is not None]
         if len(holders) > 1:  # each says that it is the owner: that cannot be, so neither is
             for holder in holders:
@@ -167,13 +207,19 @@ class Workers:
 
     async def refuse(self, worker: WorkerHandle, reason: str) -> None:
         """Tell a worker that it is not adopted, and see to its end."""
-        log.warning(f"a worker is refused: {reason}", action="worker_refused", worker=worker.id, pid=worker.pid)
+        log.warning(
+            f"a worker is refused: {reason}",
+            action="worker_refused",
+            worker=worker.id,
+            pid=worker.pid,
+        )
         with contextlib.suppress(WorkerGone):  # then it is ended without a word
             worker.send(wire.Refuse(reason))
         await worker.stop()
 
     async def dismiss(self, session: str) -> None:
-        """End the worker of an earlier supervisor that may hold this session, if nobody has claimed it: politely, as soon as it has called.
+        """End the worker of an earlier supervisor that may hold this session, if nobody has claimed
+        it: politely, as soon as it has called.
 
         Returns when it has ended, whoever began that; to call this off does not call that off.
         """
@@ -182,20 +228,25 @@ class Workers:
             await asyncio.wait([dismissal])
 
     def dismiss_unclaimed(self, claimed: Collection[str]) -> None:
-        """End the returning workers whose sessions are not among these: stopped, deleted, or never given one."""
+        """End the returning workers whose sessions are not among these: stopped, deleted, or never
+        given one.
+        """
         for session in self._returning.keys() - set(claimed):
             self._begin_dismissal(session)
 
-    # --- new ones -----------------------------------------------------------------------------------------------------------
+    # --- new ones ---------------------------------------------------------------------------------
 
     async def bring_up(self, session: str) -> Worker:
         """A worker that has said hello: a warm spare, or a new process.
 
-        While an earlier worker of the session cannot be ended it waits: that one may have the session's socket.
-        Raises WorkerGone (also if this machine refuses a new process), TimeoutError (the process is ended), StoreError.
+        While an earlier worker of the session cannot be ended it waits: that one may have the
+        session's socket. Raises WorkerGone (also if this machine refuses a new process),
+        TimeoutError (the process is ended), StoreError.
         """
         await self.dismiss(session)  # never two for one session
-        while holders := [worker.ended for worker in self._abandoned.values() if worker.session == session]:
+        while holders := [
+            worker.ended for worker in self._abandoned.values() if worker.session == session
+        ]:
             await asyncio.wait(holders)
             await asyncio.sleep(0)  # until that is known here
         spare = self._spares.take()
@@ -211,8 +262,15 @@ class Workers:
             self._logs.give(spare.id, session)
         except (
             OSError
-        ) as error:  # a disk that takes nothing: no reason to lose the worker, still less to leave it to nobody
-            log.warning("a worker's log keeps its old name", action="log_not_named", worker=spare.id, error=str(error))
+            # a disk that takes nothing: no reason to lose the worker, still less to leave it to
+            # nobody
+        ) as error:
+            log.warning(
+                "a worker's log keeps its old name",
+                action="log_not_named",
+                worker=spare.id,
+                error=str(error),
+            )
         return spare
 
     def end_others(self, owner: WorkerOwner, keep: WorkerHandle | None) -> None:
@@ -220,25 +278,32 @@ class Workers:
         for worker in self.alive:
             if worker.owner is owner and worker is not keep:
                 log.warning(
-                    "a second worker of one session was killed", action="second_worker_killed", worker=worker.id
+                    "a second worker of one session was killed",
+                    action="second_worker_killed",
+                    worker=worker.id,
                 )
                 worker.kill()
 
     async def close(self, detach: bool = False) -> None:
-        """Stop every worker, all at once, then the socket. With `detach` only the spares end: the others wait for our successor."""
+        """Stop every worker, all at once, then the socket.
+
+        With `detach` only the spares end: the others wait for our successor.
+        """
         self._closing = True
         for kept in self._kept:
             await kept.close()
         for work in self._background:
             work.cancel()
         stops = [] if detach else [worker.stop() for worker in self.alive]
-        await asyncio.gather(self._spares.close(), *stops)  # at once: each may take the whole of its ladder
+        # at once: each may take the whole of its ladder
+        await asyncio.gather(self._spares.close(), *stops)
         if self._server is not None:
             self._server.close()
         for line in self._lines:
             line.cancel()
         await asyncio.gather(*self._lines, return_exceptions=True)
-        if self._background:  # rows of workers that have ended: a store that fails must not keep us here
+        if self._background:
+            # rows of workers that have ended: a store that fails must not keep us here
             await asyncio.wait(self._background, timeout=LAST_ROWS_SECONDS)
         for work in self._background:
             work.cancel()
@@ -247,7 +312,7 @@ class Workers:
             worker.let_go()
         (self._config.directory / SOCKET_NAME).unlink(missing_ok=True)
 
-    # --- inside -------------------------------------------------------------------------------------------------------------
+    # --- inside -----------------------------------------------------------------------------------
 
     async def _open_socket(self) -> None:
         """Listen where workers call. The lines that stand already stay."""
@@ -261,18 +326,28 @@ class Workers:
         )  # before the first await: spawns look at it, several at once
         if self._server is not None:
             self._server.close()
-        self._server = await asyncio.start_unix_server(self._on_line, sock=listener, limit=wire.MAX_FRAME_BYTES)
+        self._server = await asyncio.start_unix_server(
+            self._on_line, sock=listener, limit=wire.MAX_FRAME_BYTES
+        )
 
     async def _check_socket(self) -> None:
-        """Listen again if the socket's file is no more: whoever tidies up a disk may remove it, and no new worker could call."""
+        """Listen again if the socket's file is no more: whoever tidies up a disk may remove it, and
+        no new worker could call.
+        """
         if self._closing or _identity(self._config.directory / SOCKET_NAME) == self._socket_file:
             return
         try:
             await self._open_socket()
         except OSError as error:
-            log.error("the workers' socket was removed and cannot be made", action="no_socket", error=str(error))
+            log.error(
+                "the workers' socket was removed and cannot be made",
+                action="no_socket",
+                error=str(error),
+            )
         else:
-            log.warning("the workers' socket was removed; there is a new one", action="socket_made_again")
+            log.warning(
+                "the workers' socket was removed; there is a new one", action="socket_made_again"
+            )
 
     async def _start(self, session: str | None) -> Worker:
         async with self._spawning:
@@ -280,7 +355,9 @@ class Workers:
             worker, digest = self._spawn(session)
             try:
                 ticks = _ticks(worker.pid)
-                await self._store.add_worker(WorkerRow(worker.id, session, worker.pid, ticks, digest))
+                await self._store.add_worker(
+                    WorkerRow(worker.id, session, worker.pid, ticks, digest)
+                )
                 await worker.wait_connected(self._config.hello_seconds)
             except BaseException:
                 worker.kill()
@@ -300,7 +377,13 @@ class Workers:
         config = self._config
         try:
             log_file = self._logs.begin(worker_id, session)
-            process = spawn(config.command, dict(config.environment) | own, config.directory, log_file, config.user)
+            process = spawn(
+                config.command,
+                dict(config.environment) | own,
+                config.directory,
+                log_file,
+                config.user,
+            )
         except OSError as error:
             raise SpawnRefused(error) from error
         worker = Worker(worker_id, process, self._config.ladder)
@@ -310,7 +393,9 @@ class Workers:
         return worker, digest
 
     def _remember(self, row: WorkerRow) -> bool:
-        """Expect the call of a worker that an earlier supervisor started; False: it does not live any more."""
+        """Expect the call of a worker that an earlier supervisor started; False: it does not live
+        any more.
+        """
         process = None
         if works_in(
             row.pid, self._config.directory
@@ -325,12 +410,21 @@ class Workers:
         return True
 
     async def _call_of(self, worker: Worker, session: str) -> wire.Hello | None:
-        """A returning worker's hello; None when it has ended. One that stays silent is killed: it has had its time, and is hung or frozen."""
-        left_seconds = self._listening_since + self._config.return_seconds - asyncio.get_running_loop().time()
+        """A returning worker's hello; None when it has ended.
+
+        One that stays silent is killed: it has had its time, and is hung or frozen.
+        """
+        left_seconds = (
+            self._listening_since + self._config.return_seconds - asyncio.get_running_loop().time()
+        )
         try:
             return await worker.wait_connected(max(0.0, left_seconds))
         except TimeoutError:
-            log.warning("a worker of an earlier supervisor does not call", action="silent_worker", session=session)
+            log.warning(
+                "a worker of an earlier supervisor does not call",
+                action="silent_worker",
+                session=session,
+            )
             worker.kill()
             await worker.stop()
         except WorkerGone:
@@ -339,7 +433,8 @@ class Workers:
 
     def _begin_dismissal(self, session: str) -> None:
         if leaving := self._returning.pop(session, None):
-            # Once for each session: nobody returns later. And a task of its own: whoever waits for it may be called off.
+            # Once for each session: nobody returns later. And a task of its own: whoever waits for
+            # it may be called off.
             dismissal = self._in_background(self._part_with_all(leaving, session))
             self._dismissals[session] = dismissal
             dismissal.add_done_callback(lambda _: self._dismissals.pop(session, None))
@@ -348,7 +443,10 @@ class Workers:
         await asyncio.gather(*(self._part_with(worker, session) for worker in workers))
 
     async def _part_with(self, worker: Worker, session: str) -> None:
-        """End a returning worker whose session nobody wants now. What it has not saved yet is saved: the session may be started again."""
+        """End a returning worker whose session nobody wants now.
+
+        What it has not saved yet is saved: the session may be started again.
+        """
         if await self._call_of(worker, session) is not None:
             worker.owner = self._executor
             await worker.stop()
@@ -371,7 +469,9 @@ class Workers:
         worker.ended.add_done_callback(lambda _: self._on_worker_end(worker))
 
     def _on_release(self, worker: Worker) -> None:
-        """It has ended, or is abandoned: then its row stays, for us and for our successor, until it has ended."""
+        """It has ended, or is abandoned: then its row stays, for us and for our successor, until it
+        has ended.
+        """
         self._expected.pop(worker.id, None)
         self._alive.pop(worker.id, None)
         if worker.abandoned and not worker.ended.done():
@@ -389,9 +489,16 @@ class Workers:
         try:
             self._logs.end(worker.id)
         except OSError as error:
-            log.warning("a spare worker's log stays", action="log_stays", worker=worker.id, error=str(error))
+            log.warning(
+                "a spare worker's log stays", action="log_stays", worker=worker.id, error=str(error)
+            )
         if self._abandoned.pop(worker.id, None) is not None:
-            log.info("an abandoned worker has ended", action="abandoned_ended", worker=worker.id, pid=worker.pid)
+            log.info(
+                "an abandoned worker has ended",
+                action="abandoned_ended",
+                worker=worker.id,
+                pid=worker.pid,
+            )
             self._tell_abandoned(worker, over=True)
         self._in_background(self._forget(worker.id))
 
@@ -404,7 +511,12 @@ class Workers:
             await self._store.remove_worker(worker_id)
         except Exception as error:
             # The row is harmless: pid and start time tell the next supervisor that it is history.
-            log.warning("a worker's row stays behind", action="worker_row_stays", worker=worker_id, error=str(error))
+            log.warning(
+                "a worker's row stays behind",
+                action="worker_row_stays",
+                worker=worker_id,
+                error=str(error),
+            )
 
     async def _keep_logs_small(self) -> None:
         try:
@@ -433,18 +545,30 @@ class Workers:
             TimeoutError,
             ValueError,
         ) as error:  # ValueError: a line above the limit
-            log.warning("a line was closed", action="line_closed", worker=worker and worker.id, error=str(error))
+            log.warning(
+                "a line was closed",
+                action="line_closed",
+                worker=worker and worker.id,
+                error=str(error),
+            )
             if worker is None:
                 self._show_out(stream, str(error))
         except asyncio.CancelledError:
-            log.debug("a line was cancelled at the end", action="line_cancelled", worker=worker and worker.id)
+            log.debug(
+                "a line was cancelled at the end",
+                action="line_cancelled",
+                worker=worker and worker.id,
+            )
         finally:
             self._lines.discard(task)
             if worker is not None and not self._closing:
-                _end_without_line(worker)  # before any wait: it may be the one that we would wait for
+                # before any wait: it may be the one that we would wait for
+                _end_without_line(worker)
             await close_stream(stream)
 
-    async def _greet(self, reader: asyncio.StreamReader, stream: asyncio.StreamWriter) -> tuple[Worker, wire.Hello]:
+    async def _greet(
+        self, reader: asyncio.StreamReader, stream: asyncio.StreamWriter
+    ) -> tuple[Worker, wire.Hello]:
         async with asyncio.timeout(self._config.hello_seconds):
             hello = wire.decode_up(await reader.readline())
         if not isinstance(hello, wire.Hello) or hello.protocol != wire.PROTOCOL:
@@ -458,7 +582,11 @@ class Workers:
         return expected.worker, hello
 
     def _show_out(self, stream: asyncio.StreamWriter, reason: str) -> None:
-        """Refuse whoever called. One of our own whose hello we do not understand is of another version: it is ended, not waited for."""
+        """Refuse whoever called.
+
+        One of our own whose hello we do not understand is of another version: it is ended, not
+        waited for.
+        """
         with contextlib.suppress(OSError):
             stream.write(wire.encode(wire.Refuse(reason)))
         caller = _peer_pid(stream)
@@ -475,7 +603,9 @@ class ToldOfAbandoned(Protocol):
 
 
 class _Executor:
-    """Owns workers that are leaving, and whose session has no seat for them: saves the keys that they still hold."""
+    """Owns workers that are leaving, and whose session has no seat for them: saves the keys that
+    they still hold.
+    """
 
     def __init__(self, store: Store) -> None:
         self._keys = KeyService(store)
@@ -493,7 +623,9 @@ class _Executor:
 
 
 def _bind_in(directory: Path) -> socket.socket:
-    """A listening socket in the directory, by way of /proc: a socket's own path may have 107 bytes, and a data directory lies where it lies."""
+    """A listening socket in the directory, by way of /proc: a socket's own path may have 107 bytes,
+    and a data directory lies where it lies.
+    """
     listener = socket.socket(socket.AF_UNIX)
     handle = os.open(directory, os.O_DIRECTORY | os.O_CLOEXEC)
     try:
@@ -509,7 +641,10 @@ def _bind_in(directory: Path) -> socket.socket:
 
 
 def _identity(file: Path) -> tuple[int, int] | None:
-    """Device and inode, which nothing else has while the socket lives. None: there is no such file."""
+    """Device and inode, which nothing else has while the socket lives.
+
+    None: there is no such file.
+    """
     try:
         found = file.lstat()
     except OSError:
@@ -518,18 +653,25 @@ def _identity(file: Path) -> tuple[int, int] | None:
 
 
 def _end_without_line(worker: Worker) -> None:
-    """A worker without a line cannot be owned: it may leave by itself; if it does not, it is killed."""
+    """A worker without a line cannot be owned: it may leave by itself; if it does not, it is
+    killed.
+    """
     timer = asyncio.get_running_loop().call_later(WITHOUT_LINE_SECONDS, worker.kill)
     worker.ended.add_done_callback(lambda _: timer.cancel())
 
 
 def _log_failure(work: "asyncio.Task[None]") -> None:
     if not work.cancelled() and work.exception() is not None:
-        log.error("work in the background failed", action="background_failed", exc_info=work.exception())
+        log.error(
+            "work in the background failed", action="background_failed", exc_info=work.exception()
+        )
 
 
 def _ticks(pid: int) -> int:
-    """When it was started, for the worker table. Raises SpawnRefused when that cannot be read: it could not be found again."""
+    """When it was started, for the worker table.
+
+    Raises SpawnRefused when that cannot be read: it could not be found again.
+    """
     try:
         return started_at_ticks(pid) or 0
     except OSError as error:

@@ -1,7 +1,8 @@
 """A worker process: the only module that spawns, signals and reaps one.
 
-Its end is watched with a pidfd, never with a child watcher or a thread, and never through a pipe that a grandchild could hold
-open. It is spawned into a process session of its own, so that its whole group can be signalled and a terminal's Ctrl-C does not reach it.
+Its end is watched with a pidfd, never with a child watcher or a thread, and never through a pipe
+that a grandchild could hold open. It is spawned into a process session of its own, so that its
+whole group can be signalled and a terminal's Ctrl-C does not reach it.
 """
 
 import asyncio
@@ -34,7 +35,10 @@ _PR_SET_DUMPABLE: Final = 4
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WorkerUser:
-    """As whom workers run, where that is not the supervisor's own user. They have this group and no other."""
+    """As whom workers run, where that is not the supervisor's own user.
+
+    They have this group and no other.
+    """
 
     name: str
     uid: int
@@ -44,7 +48,9 @@ class WorkerUser:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StopLadder:
-    """How a worker is stopped: asked over its line, then SIGTERM to its group, then SIGKILL; seconds of patience for each."""
+    """How a worker is stopped: asked over its line, then SIGTERM to its group, then SIGKILL;
+    seconds of patience for each.
+    """
 
     ask_seconds: float = 5.0
     terminate_seconds: float = 3.0
@@ -58,7 +64,9 @@ class StopLadder:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Exit:
-    """How a process ended: its exit status, or the signal that killed it. Both None when it was not our child.
+    """How a process ended: its exit status, or the signal that killed it.
+
+    Both None when it was not our child.
 
     `abandoned`: it has not ended, not even by SIGKILL, and nobody waits for that any more.
     """
@@ -105,7 +113,8 @@ class WatchedProcess:
 
     def _on_end(self) -> None:
         self.let_go()
-        code = self._child.wait() if self._child else None  # at once: the pidfd said that it has ended
+        # at once: the pidfd said that it has ended
+        code = self._child.wait() if self._child else None
         if not self.ended.done():
             self.ended.set_result(_exit(code))
 
@@ -123,9 +132,11 @@ def spawn(
     log_file: Path,
     user: WorkerUser | None = None,
 ) -> WatchedProcess:
-    """Start a process: own session, stdin closed, output appended to its log file, only the environment that is meant for it.
+    """Start a process: own session, stdin closed, output appended to its log file, only the
+    environment that is meant for it.
 
-    `user`: as whom it runs (only root can say); the file is opened before, so that it need not be able to.
+    `user`: as whom it runs (only root can say); the file is opened before, so that it need not be
+    able to.
     """
     passed = {name: os.environ[name] for name in PASSED_ON if name in os.environ}
     if user is not None:
@@ -154,7 +165,10 @@ def spawn(
 
 
 def started_at_ticks(pid: int) -> int | None:
-    """When the process started, in kernel ticks since boot, or None if there is none. With the pid it names a process for certain."""
+    """When the process started, in kernel ticks since boot, or None if there is none.
+
+    With the pid it names a process for certain.
+    """
     try:
         stat = Path(f"/proc/{pid}/stat").read_text(encoding="ascii", errors="replace")
     except (FileNotFoundError, ProcessLookupError):
@@ -164,7 +178,9 @@ def started_at_ticks(pid: int) -> int | None:
 
 
 def find(pid: int, ticks: int) -> WatchedProcess | None:
-    """The process of that pid and start time, watched, or None if it has ended (its pid may be another's by now)."""
+    """The process of that pid and start time, watched, or None if it has ended (its pid may be
+    another's by now).
+    """
     if started_at_ticks(pid) != ticks:
         return None
     try:
@@ -178,12 +194,17 @@ def find(pid: int, ticks: int) -> WatchedProcess | None:
 
 
 def works_in(pid: int, directory: Path) -> bool:
-    """Whether the process's working directory is this one. False also if there is no such process, or we may not know."""
+    """Whether the process's working directory is this one.
+
+    False also if there is no such process, or we may not know.
+    """
     cwd = f"/proc/{pid}/cwd"
     try:
         return os.path.samefile(cwd, directory)
     except PermissionError:
-        pass  # it is of a user of its own, and root may look at another's processes only with CAP_SYS_PTRACE
+        # it is of a user of its own, and root may look at another's processes only with
+        # CAP_SYS_PTRACE
+        pass
     except OSError:
         return False
     with contextlib.suppress(OSError):
@@ -196,9 +217,11 @@ def works_in(pid: int, directory: Path) -> bool:
 
 @contextlib.contextmanager
 def _as(uid: int, gid: int) -> Iterator[None]:
-    """Look at files as that user does, in this thread alone (setfsuid(2)); nothing happens unless we are root.
+    """Look at files as that user does, in this thread alone (setfsuid(2)); nothing happens unless
+    we are root.
 
-    The kernel takes this for a change of who we are and forgets what was said of who may look into us: it is said again.
+    The kernel takes this for a change of who we are and forgets what was said of who may look into
+    us: it is said again.
     """
     libc = ctypes.CDLL(None)
     dumpable = libc.prctl(_PR_GET_DUMPABLE, 0, 0, 0, 0)

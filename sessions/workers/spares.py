@@ -1,4 +1,6 @@
-"""Warm spares: idle workers with Baileys loaded, so that a session in need of one does not pay for Node's start."""
+"""Warm spares: idle workers with Baileys loaded, so that a session in need of one does not pay for
+Node's start.
+"""
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -19,9 +21,13 @@ log = structlog.get_logger("workers")
 
 
 class Spares:
-    """Keeps `count` idle workers once it is opened; whoever takes one has it replaced in the background."""
+    """Keeps `count` idle workers once it is opened; whoever takes one has it replaced in the
+    background.
+    """
 
-    def __init__(self, count: int, start: Callable[[], Awaitable[Worker]], forever: Forever) -> None:
+    def __init__(
+        self, count: int, start: Callable[[], Awaitable[Worker]], forever: Forever
+    ) -> None:
         self._count = count
         self._forever = forever
         self._start = start
@@ -59,11 +65,15 @@ class Spares:
         await asyncio.gather(*(worker.stop() for worker in self.idle))
 
     async def _refill(self) -> None:
-        """Wait until one is wanted, and start it. After an error of our own there is another turn, which looks for itself."""
+        """Wait until one is wanted, and start it.
+
+        After an error of our own there is another turn, which looks for itself.
+        """
         if len(self.idle) >= self._count:
             await self._wanted.wait()
         self._wanted.clear()
-        if self._taken:  # whoever has taken one is just logging in, and needs the processor more than we do
+        if self._taken:
+            # whoever has taken one is just logging in, and needs the processor more than we do
             await asyncio.sleep(REFILL_DELAY_SECONDS)
             self._taken = False
         while len(self.idle) < self._count:
@@ -72,7 +82,11 @@ class Spares:
 
     def _pause_seconds(self) -> float:
         """None, unless spares die as they lie: then longer and longer."""
-        return min(LAST_RETRY_SECONDS, FIRST_RETRY_SECONDS * 2.0 ** (self._deaths - 1)) if self._deaths else 0.0
+        return (
+            min(LAST_RETRY_SECONDS, FIRST_RETRY_SECONDS * 2.0 ** (self._deaths - 1))
+            if self._deaths
+            else 0.0
+        )
 
     def _on_end(self, worker: Worker) -> None:
         if worker in self._idle:  # nobody has taken it
@@ -97,7 +111,9 @@ class Spares:
 
 
 def _log_first(state: RetryCallState) -> None:
-    """Once, at the edge: a machine that refuses processes for an hour is told of by its first refusal."""
+    """Once, at the edge: a machine that refuses processes for an hour is told of by its first
+    refusal.
+    """
     if state.attempt_number == 1 and state.outcome is not None:
         log.warning(
             "no spare worker could be started; tried again, at least once a minute",

@@ -1,4 +1,6 @@
-"""`wasup capacity`: how many more sessions fit on the running supervisor's host, which limit ends first, and what to change."""
+"""`wasup capacity`: how many more sessions fit on the running supervisor's host, which limit ends
+first, and what to change.
+"""
 
 from typing import Annotated, Any, Final
 
@@ -17,7 +19,9 @@ def capacity(
     sessions: Annotated[
         int | None,
         typer.Option(
-            min=1, max=SESSIONS_MOST, help="What is missing for so many sessions in all? Exit status 1 if anything is."
+            min=1,
+            max=SESSIONS_MOST,
+            help="What is missing for so many sessions in all? Exit status 1 if anything is.",
         ),
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the API's answer.")] = False,
@@ -33,13 +37,19 @@ def capacity(
         show(_storms(seen["storms"]))
         for row in seen["limits"]:
             if row["missing"]:
-                say(f"\n{row['name']}: {amount(row['missing'], row['unit'])} missing. {row['remedy']}")
+                say(
+                    f"\n{row['name']}: {amount(row['missing'], row['unit'])} missing."
+                    f" {row['remedy']}"
+                )
     if sessions is not None and not seen["fits"]:
         raise typer.Exit(1)
 
 
 def bar(used: float, kept: float, maximum: float | None, cells: int = BAR_CELLS) -> str:
-    """A limit as a bar: `#` in use, `.` free, `/` kept for the alert (or for others). Pure; empty when there is no limit."""
+    """A limit as a bar: `#` in use, `.` free, `/` kept for the alert (or for others).
+
+    Pure; empty when there is no limit.
+    """
     if not maximum:
         return ""
     in_use = min(cells, round(cells * used / maximum))
@@ -65,7 +75,12 @@ def _limits(rows: list[dict[str, Any]]) -> Table:
 
 def _storms(storms: list[dict[str, Any]]) -> Table:
     table = Table(
-        "all log in again", "CPU of a login", "by the gate's rate", "by the CPU", "all back, at best", box=None
+        "all log in again",
+        "CPU of a login",
+        "by the gate's rate",
+        "by the CPU",
+        "all back, at best",
+        box=None,
     )
     for storm in storms:
         login = storm["cpuSecondsPerLogin"]
@@ -86,4 +101,6 @@ def _basis(figure: dict[str, Any]) -> str:
 
 
 async def _ask(sessions: int | None) -> Any:
-    return await must_run(configuration()).call("GET", "/capacity" + (f"?sessions={sessions}" if sessions else ""))
+    return await must_run(configuration()).call(
+        "GET", "/capacity" + (f"?sessions={sessions}" if sessions else "")
+    )

@@ -1,6 +1,8 @@
-"""The command line: `wasup run`, the same as `python -m supervisor`, and the operator's commands (their groups are in files of their own).
+"""The command line: `wasup run`, the same as `python -m supervisor`, and the operator's commands
+(their groups are in files of their own).
 
-What is behind a command is loaded when that command is called: all together take a second, and most commands are over in less.
+What is behind a command is loaded when that command is called: all together take a second, and most
+commands are over in less.
 """
 
 from collections.abc import Mapping
@@ -25,7 +27,9 @@ COMMANDS: Final[Mapping[str, tuple[str, str]]] = {
     "backup": ("store_commands", "backup"),
     "restore": ("store_commands", "restore"),
 }
-"""Where each command is: the module of this package, and its function, or its own `app` with further commands."""
+"""Where each command is: the module of this package, and its function, or its own `app` with
+further commands.
+"""
 
 
 class Commands(TyperGroup):
@@ -70,12 +74,18 @@ def front_door(
             exists=True,
             file_okay=False,
             resolve_path=True,
-            help="The folder with .env and data/; by default the one that wasup is installed in, wherever you are.",
+            help=(
+                "The folder with .env and data/; by default the one that wasup is installed in,"
+                " wherever you are."
+            ),
         ),
     ] = None,
     version: Annotated[bool, typer.Option("--version", help="Show the version and exit.")] = False,
 ) -> None:
-    """A WhatsApp session supervisor. `wasup run` runs it; the other commands look at it and change it."""
+    """A WhatsApp session supervisor.
+
+    `wasup run` runs it; the other commands look at it and change it.
+    """
     told = installation.told.set(directory)
     context.call_on_close(lambda: installation.told.reset(told))
     if version:
@@ -88,5 +98,8 @@ def front_door(
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """What `wasup` is, once it is loaded (`__main__.py`). `arguments` in place of the process's own."""
+    """What `wasup` is, once it is loaded (`__main__.py`).
+
+    `arguments` in place of the process's own.
+    """
     app(arguments, prog_name="wasup")

@@ -1,4 +1,6 @@
-"""Commands at the running supervisor, over its API: found by the note in the data directory's lock."""
+"""Commands at the running supervisor, over its API: found by the note in the data directory's
+lock.
+"""
 
 from http import HTTPStatus
 from pathlib import Path
@@ -24,17 +26,23 @@ class Client:
 
     @classmethod
     def of_running(cls, settings: Settings, directory: Path) -> "Client | None":
-        """The supervisor that holds the data directory; None: nobody does. Raises CommandFailed when it is just starting, or is a command."""
+        """The supervisor that holds the data directory; None: nobody does.
+
+        Raises CommandFailed when it is just starting, or is a command.
+        """
         note = holder(directory)
         if note is None:
             return None
         if command := note.get("command"):
             raise CommandFailed(
-                f"`{command}` (pid {note.get('pid')}) has the data directory now; try again when that has ended."
+                f"`{command}` (pid {note.get('pid')}) has the data directory now; try again when"
+                " that has ended."
             )
         address = str(note.get("api", ""))
         if not address.startswith("http://"):
-            raise CommandFailed(f"A supervisor (pid {note.get('pid')}) is just starting; try again in a moment.")
+            raise CommandFailed(
+                f"A supervisor (pid {note.get('pid')}) is just starting; try again in a moment."
+            )
         token = settings.api_token
         return cls(_reachable(address), token.get_secret_value() if token else None)
 
@@ -45,7 +53,9 @@ class Client:
         try:
             async with (
                 aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=60)) as http,
-                http.request(method, self._address + path, data=content, headers=headers) as response,
+                http.request(
+                    method, self._address + path, data=content, headers=headers
+                ) as response,
             ):
                 answer = msgspec.json.decode(await response.read())
         except (aiohttp.ClientError, TimeoutError, msgspec.DecodeError) as error:
@@ -54,8 +64,9 @@ class Client:
             ) from None
         if response.status == HTTPStatus.UNAUTHORIZED:
             raise CommandFailed(
-                f"{_told(answer, self._address, response.status)} This command sends the token of its own settings: "
-                "set WHATSAPP_API_TOKEN to the one that the supervisor was started with, or run it as the supervisor's user."
+                f"{_told(answer, self._address, response.status)} This command sends the token of"
+                " its own settings: set WHATSAPP_API_TOKEN to the one that the supervisor was"
+                " started with, or run it as the supervisor's user."
             )
         if response.status >= 400:
             raise CommandFailed(_told(answer, self._address, response.status))
@@ -72,4 +83,6 @@ def _told(answer: Any, address: str, status: int) -> str:
         case {"error": {"message": str(message), "hint": str(hint)}}:
             return f"{message} {hint}"
         case _:
-            return f"Something that is no wasup supervisor answered on {address} with status {status}."
+            return (
+                f"Something that is no wasup supervisor answered on {address} with status {status}."
+            )

@@ -1,4 +1,6 @@
-"""What all commands share: the settings, how a command ends badly, and either the running supervisor or the store itself."""
+"""What all commands share: the settings, how a command ends badly, and either the running
+supervisor or the store itself.
+"""
 
 import asyncio
 import errno
@@ -22,7 +24,9 @@ from supervisor.settings import BadSettings, Settings, load
 
 if (
     TYPE_CHECKING
-):  # the store's room is loaded by the commands that open it: it takes longer than most others need in all
+    # the store's room is loaded by the commands that open it: it takes longer than most others need
+    # in all
+):
     from sessions.store import Store
 
 T = TypeVar("T")
@@ -30,8 +34,13 @@ T = TypeVar("T")
 EXIT_USAGE: Final = 2
 """As a command ends that was given what it does not take."""
 EXIT_CONFIG: Final = 78
-"""EX_CONFIG of sysexits.h: nothing but a human can mend it, so a process manager need not try again."""
-COPY_IT: Final = "SQLite cannot read a database there that was closed in order. Copy the directory and set WHATSAPP_DATA_DIR to the copy."
+"""EX_CONFIG of sysexits.h: nothing but a human can mend it, so a process manager need not try
+again.
+"""
+COPY_IT: Final = (
+    "SQLite cannot read a database there that was closed in order. Copy the directory and set"
+    " WHATSAPP_DATA_DIR to the copy."
+)
 WIDE: Final = 10_000
 """Columns where no terminal says how many there are."""
 
@@ -43,12 +52,18 @@ def fail(message: str, status: int = 1) -> NoReturn:
 
 
 def say(text: str = "", *, err: bool = False, end: bool = True) -> None:
-    """Print lines. Whatever comes from outside is in them may not steer the terminal (plain_text.py)."""
+    """Print lines.
+
+    Whatever comes from outside is in them may not steer the terminal (plain_text.py).
+    """
     typer.echo(plain(text, keep="\n"), err=err, nl=end)
 
 
 def show(table: Table) -> None:
-    """Print a table: for a terminal as wide as that is, for a program each row on one line. Its texts are shown as they are: no markup."""
+    """Print a table: for a terminal as wide as that is, for a program each row on one line.
+
+    Its texts are shown as they are: no markup.
+    """
     for column in table.columns:
         column.header = Text(plain(str(column.header)))
         column._cells = [Text(plain(str(cell))) for cell in column._cells]
@@ -71,16 +86,27 @@ def carry_out(work: Coroutine[Any, Any, T]) -> T:
 
 
 def in_words(error: OSError) -> str:
-    """What the operating system refused, of which file, and what to do about it where that is known: no number of an error."""
+    """What the operating system refused, of which file, and what to do about it where that is
+    known: no number of an error.
+    """
     reason = error.strerror or str(error)
-    of = f"{os.fsdecode(error.filename)}: " if isinstance(error.filename, (str, bytes, os.PathLike)) else ""
+    of = (
+        f"{os.fsdecode(error.filename)}: "
+        if isinstance(error.filename, (str, bytes, os.PathLike))
+        else ""
+    )
     hint = _WHAT_TO_DO.get(error.errno or 0)
     return f"{of}{reason.rstrip('.')}." + (f" {hint}" if hint else "")
 
 
 _WHAT_TO_DO: Final = {
-    errno.EADDRINUSE: "Something else listens there (`ss -ltnp` says what): end it, or set WHATSAPP_API_PORT to another port.",
-    errno.EADDRNOTAVAIL: "This machine has no such address: set WHATSAPP_API_HOST to one that it has.",
+    errno.EADDRINUSE: (
+        "Something else listens there (`ss -ltnp` says what): end it, or set WHATSAPP_API_PORT to"
+        " another port."
+    ),
+    errno.EADDRNOTAVAIL: (
+        "This machine has no such address: set WHATSAPP_API_HOST to one that it has."
+    ),
     errno.EACCES: "Be the user whom it belongs to, or choose another place.",
     errno.EROFS: "That file system is read-only: choose another place.",
     errno.ENOSPC: "The disk is full: free space, or choose another place.",
@@ -105,14 +131,18 @@ def must_run(settings: Settings) -> Client:
     client = running(settings)
     if client is None:
         raise CommandFailed(
-            f"No supervisor runs on {settings.data_dir}; start it first, or say where it is: --directory, or WHATSAPP_DATA_DIR."
+            f"No supervisor runs on {settings.data_dir}; start it first, or say where it is:"
+            " --directory, or WHATSAPP_DATA_DIR."
         )
     return client
 
 
 @contextmanager
 def own_directory(settings: Settings, command: str) -> Iterator[None]:
-    """The data directory, while nobody else has it; who comes meanwhile is told of this command. Raises Locked."""
+    """The data directory, while nobody else has it; who comes meanwhile is told of this command.
+
+    Raises Locked.
+    """
     from sessions.store.backups import backup as store_backup
 
     directory = settings.data_dir
@@ -123,8 +153,13 @@ def own_directory(settings: Settings, command: str) -> Iterator[None]:
 
 
 @asynccontextmanager
-async def own_store(settings: Settings, command: str, may_be_new: bool = False) -> "AsyncIterator[Store]":
-    """The store, while nobody else has it. Raises Locked, StoreUnavailable, and CommandFailed when there is none (unless it may be new)."""
+async def own_store(
+    settings: Settings, command: str, may_be_new: bool = False
+) -> "AsyncIterator[Store]":
+    """The store, while nobody else has it.
+
+    Raises Locked, StoreUnavailable, and CommandFailed when there is none (unless it may be new).
+    """
     from supervisor.places.opening import open_store
 
     if not may_be_new:
@@ -139,7 +174,10 @@ async def own_store(settings: Settings, command: str, may_be_new: bool = False) 
 
 @asynccontextmanager
 async def reading_store(settings: Settings) -> "AsyncIterator[Store]":
-    """The store to read from, whether a supervisor has it or not. Raises CommandFailed when there is none."""
+    """The store to read from, whether a supervisor has it or not.
+
+    Raises CommandFailed when there is none.
+    """
     from sessions.store import Store
     from sessions.store.engine.database import is_sqlite
     from supervisor.places.opening import store_cipher, store_url
@@ -151,7 +189,9 @@ async def reading_store(settings: Settings) -> "AsyncIterator[Store]":
         yield store
     except StoreUnavailable as error:
         if is_sqlite(url) and os.statvfs(directory).f_flag & os.ST_RDONLY:
-            raise StoreUnavailable(f"{error}: {directory} is on a read-only file system.", COPY_IT) from None
+            raise StoreUnavailable(
+                f"{error}: {directory} is on a read-only file system.", COPY_IT
+            ) from None
         raise
     finally:
         await store.close()
@@ -165,5 +205,6 @@ def _must_exist(settings: Settings) -> None:
     url = store_url(settings)
     if is_sqlite(url) and not Path(url.database or "").exists():
         raise CommandFailed(
-            f"There is no store in {settings.data_dir}; say where it is: --directory, or WHATSAPP_DATA_DIR."
+            f"There is no store in {settings.data_dir}; say where it is: --directory, or"
+            " WHATSAPP_DATA_DIR."
         )

@@ -1,4 +1,6 @@
-"""`wasup explain ID`: the three answers that an operator wants at three in the morning, then the story."""
+"""`wasup explain ID`: the three answers that an operator wants at three in the morning, then the
+story.
+"""
 
 import re
 import shutil
@@ -18,15 +20,20 @@ SHOWN: Final = 8
 """Incidents that fit on a screen below the answers; `--all` shows what the API gives."""
 
 NOBODY_WATCHED: Final = (
-    " What it was not available was time without a supervisor, or its way from a start to being open."
+    " What it was not available was time without a supervisor, or its way from a start to being"
+    " open."
 )
 
 
 def explain(
     session: Annotated[str, typer.Argument(help="The session's id.")],
-    everything: Annotated[bool, typer.Option("--all", help="The whole timeline, not only the newest few.")] = False,
+    everything: Annotated[
+        bool, typer.Option("--all", help="The whole timeline, not only the newest few.")
+    ] = False,
 ) -> None:
-    """Say of a session why it is where it is, when it tries next, and what you must do; then its last incidents."""
+    """Say of a session why it is where it is, when it tries next, and what you must do; then its
+    last incidents.
+    """
     told = carry_out(_explained(session))
     width = shutil.get_terminal_size().columns if sys.stdout.isatty() else None
     for line in lines(told, None if everything else SHOWN):
@@ -34,7 +41,11 @@ def explain(
 
 
 async def _explained(session: str) -> Any:
-    return plain_all(await must_run(configuration()).call("GET", f"/sessions/{parse_session_id(session)}/explain"))
+    return plain_all(
+        await must_run(configuration()).call(
+            "GET", f"/sessions/{parse_session_id(session)}/explain"
+        )
+    )
 
 
 def lines(told: Mapping[str, Any], most: int | None) -> Iterator[str]:
@@ -49,7 +60,9 @@ def lines(told: Mapping[str, Any], most: int | None) -> Iterator[str]:
     yield from _figures(told)
     story = told["timeline"]
     if not story:
-        yield "  No incident is on record." + (NOBODY_WATCHED if (told["availability"]["24h"] or 1.0) < 1.0 else "")
+        yield "  No incident is on record." + (
+            NOBODY_WATCHED if (told["availability"]["24h"] or 1.0) < 1.0 else ""
+        )
         return
     shown = story[:most]
     yield f"  Last incidents (newest first, times in UTC{_of(len(shown), len(story))}):"
@@ -61,7 +74,9 @@ def wrapped(line: str, width: int) -> str:
     """A line broken between words, what follows indented below where its text begins."""
     label = re.match(r"  (\w[\w ]*:)? *|      ", line)
     indent = " " * (len(label.group()) if label else 2)
-    broken = textwrap.wrap(line, max(width, 2 * len(indent)), subsequent_indent=indent, break_on_hyphens=False)
+    broken = textwrap.wrap(
+        line, max(width, 2 * len(indent)), subsequent_indent=indent, break_on_hyphens=False
+    )
     return "\n".join(broken)
 
 
@@ -72,7 +87,9 @@ def clock(time: str) -> str:
 
 def _when(told: Mapping[str, Any]) -> str:
     at, estimated = told["whenNext"], told["outage"] is not None
-    return f"{told['whenNextWords']}" + (f" ({'about' if estimated else 'at'} {clock(at)})" if at else "")
+    return f"{told['whenNextWords']}" + (
+        f" ({'about' if estimated else 'at'} {clock(at)})" if at else ""
+    )
 
 
 def _figures(told: Mapping[str, Any]) -> Iterator[str]:
@@ -83,13 +100,16 @@ def _figures(told: Mapping[str, Any]) -> Iterator[str]:
         yield "  Availability: nothing to say yet, it has not been open since records are kept."
     else:
         yield (
-            f"  Available: {_percent(available['24h'])} of the last 24 h, {_percent(available['7d'])} of 7 d "
-            f"(of the time that it was wanted; on record since {clock(available['since'])})."
+            f"  Available: {_percent(available['24h'])} of the last 24 h,"
+            f" {_percent(available['7d'])} of 7 d (of the time that it was wanted; on record since"
+            f" {clock(available['since'])})."
         )
     mean = told["mttrSeconds"]
     healed = f", back after {duration(mean)} on average" if mean is not None else ""
     times = f"{told['reconnects24h']} time{'' if told['reconnects24h'] == 1 else 's'}"
-    yield f"  Came back {times} in 24 h{healed}. Logins: {budget['used']} of {budget['limit']} a day."
+    yield (
+        f"  Came back {times} in 24 h{healed}. Logins: {budget['used']} of {budget['limit']} a day."
+    )
     yield ""
 
 

@@ -1,4 +1,6 @@
-"""`wasup policy ...`: look at the table, check a policy file, see what it would have changed, put it in force."""
+"""`wasup policy ...`: look at the table, check a policy file, see what it would have changed, put
+it in force.
+"""
 
 from collections.abc import Iterable
 from dataclasses import replace
@@ -31,7 +33,11 @@ from supervisor.settings import Settings
 PAGE: Final = 500
 """Incidents asked for at a time."""
 
-app = typer.Typer(no_args_is_help=True, suggest_commands=False, help="What is done after a close, and changing it.")
+app = typer.Typer(
+    no_args_is_help=True,
+    suggest_commands=False,
+    help="What is done after a close, and changing it.",
+)
 
 PolicyFile = Annotated[Path, typer.Option("--file", help="The policy file (TOML).")]
 
@@ -61,7 +67,9 @@ def show_policy(
         Path | None, typer.Option("--file", help="With this file in place of WHATSAPP_POLICY_FILE.")
     ] = None,
 ) -> None:
-    """Print the whole policy as TOML, what is the default marked: the one in force, or, without a supervisor, the one that would be."""
+    """Print the whole policy as TOML, what is the default marked: the one in force, or, without a
+    supervisor, the one that would be.
+    """
     settings = configuration()
     client = running(settings) if file is None else None
     if client is not None:
@@ -74,7 +82,10 @@ def show_policy(
 def check(file: PolicyFile) -> None:
     """Say whether a policy file can be used, and what it changes."""
     changed = in_sentences(_rules(file))
-    say(f"{file} can be used. It changes " + ("nothing." if not changed else f"{len(changed)} values:"))
+    say(
+        f"{file} can be used. It changes "
+        + ("nothing." if not changed else f"{len(changed)} values:")
+    )
     for sentence in changed:
         say(f"  {sentence}")
 
@@ -84,14 +95,22 @@ def replay_policy(
     file: PolicyFile,
     session: Annotated[str | None, typer.Option(help="Only the closes of this session.")] = None,
 ) -> None:
-    """Judge the recorded closes by the policy in force and by a changed one, and show where they differ. Changes nothing."""
+    """Judge the recorded closes by the policy in force and by a changed one, and show where they
+    differ. Changes nothing.
+    """
     found = carry_out(_compare(configuration(), _rules(file), session))
     if found.differences:
         table = Table("when", "session", "reason", "now", f"with {file.name}", box=None)
         for each in found.differences:
             close = each.close
             when = iso(close.at_seconds) or ""
-            cells = (when, each.session, close.reason, _in_words(each.before), _in_words(each.after))
+            cells = (
+                when,
+                each.session,
+                close.reason,
+                _in_words(each.before),
+                _in_words(each.after),
+            )
             table.add_row(*cells)
         show(table)
     say(_summary(found))
@@ -99,7 +118,9 @@ def replay_policy(
 
 @app.command()
 def reload() -> None:
-    """Have the running supervisor read its policy file again; no session is restarted, and a bad file changes nothing."""
+    """Have the running supervisor read its policy file again; no session is restarted, and a bad
+    file changes nothing.
+    """
     changed = carry_out(_reload())
     say("Reloaded; nothing differs." if not changed else "Reloaded; from the next close on:")
     for sentence in changed:
@@ -154,7 +175,9 @@ async def _incidents(client: Client, session: SessionId | None) -> list[Incident
         try:
             page = msgspec.convert(answer["incidents"], list[Incident])
         except (KeyError, msgspec.ValidationError) as error:
-            raise CommandFailed(f"The supervisor's incidents cannot be read by this version: {error}") from None
+            raise CommandFailed(
+                f"The supervisor's incidents cannot be read by this version: {error}"
+            ) from None
         if not page:
             return found
         found += page
@@ -174,7 +197,8 @@ def _in_words(decision: Decision) -> str:
 def _summary(found: Replay) -> str:
     before, after = found.before, found.after
     return (
-        f"{found.judged} closes judged, {len(found.differences)} differently. "
-        f"Tries {before.tries} -> {after.tries}, their waits {before.waits_seconds:.0f} s -> {after.waits_seconds:.0f} s, "
-        f"failures charged {before.charged} -> {after.charged}, parked {before.parked} -> {after.parked}."
+        f"{found.judged} closes judged, {len(found.differences)} differently. Tries {before.tries}"
+        f" -> {after.tries}, their waits {before.waits_seconds:.0f} s -> {after.waits_seconds:.0f}"
+        f" s, failures charged {before.charged} -> {after.charged}, parked {before.parked} ->"
+        f" {after.parked}."
     )

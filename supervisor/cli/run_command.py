@@ -18,10 +18,12 @@ FIRST_STEPS: Final = """
 
 There is no session yet. In another terminal:
 
-  curl -X POST {api}/sessions -d '{{"id": "loja-1"}}'                       add a session; it starts at once
-  curl -H 'Accept: text/plain' '{api}/sessions/loja-1/qr?wait=30'         show its QR; scan it in WhatsApp > Linked devices
-  {wasup} explain loja-1
-                                                                         where it is, and what you must do
+  Add a session; it starts at once:
+    curl -X POST {api}/sessions -d '{{"id": "loja-1"}}'
+  Show its QR; scan it in WhatsApp > Linked devices:
+    curl -H 'Accept: text/plain' '{api}/sessions/loja-1/qr?wait=30'
+  Where it is, and what you must do:
+    {wasup} explain loja-1
 
 Ctrl-C stops the supervisor; what was started comes back at the next start.
 """
@@ -30,14 +32,19 @@ log = structlog.get_logger("settings")
 
 
 def run() -> None:
-    """Run the supervisor in the foreground, configured by the environment and the installation's .env file alone."""
+    """Run the supervisor in the foreground, configured by the environment and the installation's
+    .env file alone.
+    """
     os.umask(0o077)  # everything that is written is the operator's own
     try:
         configuration = settings.load()
     except settings.BadSettings as error:
         fail(f"wasup does not start:\n{error}", EXIT_CONFIG)
     logs.configure(configuration.log_format, configuration.log_level, configuration.secrets())
-    for warning in (*settings.unknown_variables(), *settings.file_warnings(configuration.policy_file)):
+    for warning in (
+        *settings.unknown_variables(),
+        *settings.file_warnings(configuration.policy_file),
+    ):
         log.warning(warning, action="settings")
     ready = False
 
@@ -65,5 +72,9 @@ def _first_steps(api: str, empty: bool) -> None:
     if sys.stdout.isatty():
         typer.echo(
             f"wasup listens on {api}"
-            + (FIRST_STEPS.format(api=api, wasup=Path(sys.executable).with_name("wasup")) if empty else "")
+            + (
+                FIRST_STEPS.format(api=api, wasup=Path(sys.executable).with_name("wasup"))
+                if empty
+                else ""
+            )
         )

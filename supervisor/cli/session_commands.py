@@ -1,4 +1,6 @@
-"""`wasup sessions ...`: look at them, take over what was paired elsewhere, hand it out again, put archived credentials back."""
+"""`wasup sessions ...`: look at them, take over what was paired elsewhere, hand it out again, put
+archived credentials back.
+"""
 
 import sys
 import time
@@ -30,7 +32,9 @@ from supervisor.cli.command_line import (
 )
 from supervisor.cli.session_list import asks_for_a_human, list_on
 
-app = typer.Typer(no_args_is_help=True, suggest_commands=False, help="Sessions and their credentials.")
+app = typer.Typer(
+    no_args_is_help=True, suggest_commands=False, help="Sessions and their credentials."
+)
 
 SessionName = Annotated[str, typer.Argument(help="The session's id.")]
 
@@ -38,27 +42,45 @@ SessionName = Annotated[str, typer.Argument(help="The session's id.")]
 @app.command("list")
 def list_sessions(
     state: Annotated[
-        list[SessionState] | None, typer.Option(help="Only those in this state; may be given several times.")
+        list[SessionState] | None,
+        typer.Option(help="Only those in this state; may be given several times."),
     ] = None,
-    for_me: Annotated[bool, typer.Option("--for-me", help="Only those that wait for a human.")] = False,
+    for_me: Annotated[
+        bool, typer.Option("--for-me", help="Only those that wait for a human.")
+    ] = False,
 ) -> None:
-    """Show the sessions of the running supervisor: state, why, when they try next, and what a human must do."""
+    """Show the sessions of the running supervisor: state, why, when they try next, and what a human
+    must do.
+    """
     seen = carry_out(_sessions())
-    shown = [one for one in seen if (not state or one["state"] in state) and (not for_me or asks_for_a_human(one))]
+    shown = [
+        one
+        for one in seen
+        if (not state or one["state"] in state) and (not for_me or asks_for_a_human(one))
+    ]
     list_on(Console(), shown, time.time())
 
 
 @app.command("start")
 def start_sessions(
-    names: Annotated[list[str] | None, typer.Argument(help="The sessions' ids.", metavar="[ID]...")] = None,
+    names: Annotated[
+        list[str] | None, typer.Argument(help="The sessions' ids.", metavar="[ID]...")
+    ] = None,
     everybody: Annotated[
         bool,
         typer.Option(
-            "--all", help="All that a restored backup has brought back; or, where there are none, all that are stopped."
+            "--all",
+            help=(
+                "All that a restored backup has brought back; or, where there are none, all that"
+                " are stopped."
+            ),
         ),
     ] = False,
 ) -> None:
-    """Start sessions of the running supervisor. After `wasup restore`: only when the old installation is gone."""
+    """Start sessions of the running supervisor.
+
+    After `wasup restore`: only when the old installation is gone.
+    """
     if everybody == bool(names):
         fail("Name the sessions to start, or say --all.", EXIT_USAGE)
     started, refused = carry_out(_start(names or []))
@@ -72,25 +94,42 @@ def import_sessions(
     directory: Annotated[
         Path,
         typer.Argument(
-            help="A useMultiFileAuthState folder, a folder of such folders, or of Whaticket's JSON files.", exists=True
+            help=(
+                "A useMultiFileAuthState folder, a folder of such folders, or of Whaticket's JSON"
+                " files."
+            ),
+            exists=True,
         ),
     ],
     skip_unreadable: Annotated[
         bool,
         typer.Option(
-            "--skip-unreadable", help="Leave out key files that cannot be read, instead of refusing their session."
+            "--skip-unreadable",
+            help="Leave out key files that cannot be read, instead of refusing their session.",
         ),
     ] = False,
-    start: Annotated[bool, typer.Option("--start/--no-start", help="Start what is imported at once.")] = False,
+    start: Annotated[
+        bool, typer.Option("--start/--no-start", help="Start what is imported at once.")
+    ] = False,
     session: Annotated[
         str | None,
-        typer.Option("--id", help="What to call the one session that lies there, instead of its folder's name."),
+        typer.Option(
+            "--id",
+            help="What to call the one session that lies there, instead of its folder's name.",
+        ),
     ] = None,
     use_backup: Annotated[
-        bool, typer.Option("--use-backup", help="Where creds.json cannot be read, take the creds.json.bak beside it.")
+        bool,
+        typer.Option(
+            "--use-backup",
+            help="Where creds.json cannot be read, take the creds.json.bak beside it.",
+        ),
     ] = False,
 ) -> None:
-    """Take over sessions that were paired with Baileys elsewhere. End the other program first: two logins of one device fight (440)."""
+    """Take over sessions that were paired with Baileys elsewhere.
+
+    End the other program first: two logins of one device fight (440).
+    """
     refused = carry_out(_import(directory, skip_unreadable, start, session, use_backup))
     if refused:
         fail(f"{len(refused)} not imported: {', '.join(refused)}")
@@ -99,11 +138,18 @@ def import_sessions(
 @app.command("export")
 def export_session(
     session: SessionName,
-    directory: Annotated[Path, typer.Argument(help="The folder to write; it must not exist, or be empty.")],
+    directory: Annotated[
+        Path, typer.Argument(help="The folder to write; it must not exist, or be empty.")
+    ],
 ) -> None:
-    """Write a session's credentials as a useMultiFileAuthState folder. Stop the session before another program uses them."""
+    """Write a session's credentials as a useMultiFileAuthState folder.
+
+    Stop the session before another program uses them.
+    """
     carry_out(_export(session, directory))
-    say(f"{session} is in {directory}. It holds the keys of the number: whoever has them can be it.")
+    say(
+        f"{session} is in {directory}. It holds the keys of the number: whoever has them can be it."
+    )
 
 
 @app.command()
@@ -112,22 +158,34 @@ def archives(session: SessionName) -> None:
     table = Table("archive", "when", "why", "what", "entries", box=None)
     for archive in carry_out(_archives(session)):
         what = "everything" if archive["whole"] else "creds only (snapshot)"
-        table.add_row(str(archive["id"]), archive["archivedAt"], archive["reason"], what, str(archive["entries"]))
+        table.add_row(
+            str(archive["id"]),
+            archive["archivedAt"],
+            archive["reason"],
+            what,
+            str(archive["entries"]),
+        )
     show(table)
 
 
 @app.command()
 def restore(
     session: SessionName,
-    archive: Annotated[int | None, typer.Option(help="Which one (see `archives`); by default what fits best.")] = None,
+    archive: Annotated[
+        int | None, typer.Option(help="Which one (see `archives`); by default what fits best.")
+    ] = None,
     start: Annotated[
-        bool, typer.Option("--start/--no-start", help="Start the session afterwards; else it is stopped.")
+        bool,
+        typer.Option(
+            "--start/--no-start", help="Start the session afterwards; else it is stopped."
+        ),
     ] = True,
 ) -> None:
     """Put archived credentials back in place of the present ones, which are archived themselves."""
     restored = carry_out(_restore(session, archive, start))
     say(
-        f"{session} has its credentials of {restored['archivedAt']} back (archive {restored['id']}, {restored['reason']})."
+        f"{session} has its credentials of {restored['archivedAt']} back (archive {restored['id']},"
+        f" {restored['reason']})."
     )
 
 
@@ -137,7 +195,10 @@ def set_proxy(
     url: Annotated[
         str,
         typer.Argument(
-            help="scheme://user:password@host:port, or `none`; `-` reads it from stdin, where nobody sees it."
+            help=(
+                "scheme://user:password@host:port, or `none`; `-` reads it from stdin, where nobody"
+                " sees it."
+            )
         ),
     ],
 ) -> None:
@@ -170,10 +231,17 @@ async def _sessions() -> Any:
 
 
 async def _start(names: list[str]) -> tuple[int, int]:
-    """How many were started, and how many refused; each refusal is told. Without names: all that wait for it."""
+    """How many were started, and how many refused; each refusal is told.
+
+    Without names: all that wait for it.
+    """
     client = must_run(configuration())
     if not names:
-        stopped = [seen for seen in (await client.call("GET", "/sessions"))["sessions"] if seen["state"] == "stopped"]
+        stopped = [
+            seen
+            for seen in (await client.call("GET", "/sessions"))["sessions"]
+            if seen["state"] == "stopped"
+        ]
         restored = [seen for seen in stopped if seen["restored"]]
         names = [seen["id"] for seen in restored or stopped]
     refused = 0
@@ -213,7 +281,9 @@ async def _import_one(found: FoundSession, start: bool) -> None:
     settings = configuration()
     client = running(settings)
     if client is not None:
-        await client.call("POST", f"/sessions/{found.id}/import", {"entries": found.entries, "start": start})
+        await client.call(
+            "POST", f"/sessions/{found.id}/import", {"entries": found.entries, "start": start}
+        )
         return
     async with own_store(settings, "wasup sessions import", may_be_new=True) as store:
         await store.import_session(found.id, found.entries, start)
@@ -228,7 +298,13 @@ async def _export(session: str, directory: Path) -> None:
 async def _archives(session: str) -> list[Any]:
     async with reading_store(configuration()) as store:
         return [
-            {"id": a.id, "archivedAt": iso(a.archived_at), "reason": a.reason, "whole": a.whole, "entries": a.entries}
+            {
+                "id": a.id,
+                "archivedAt": iso(a.archived_at),
+                "reason": a.reason,
+                "whole": a.whole,
+                "entries": a.entries,
+            }
             for a in await store.archives(parse_session_id(session))
         ]
 

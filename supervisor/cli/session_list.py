@@ -1,4 +1,6 @@
-"""How `wasup sessions list` shows sessions: on a terminal of any width nothing is cut; for a program each is one line."""
+"""How `wasup sessions list` shows sessions: on a terminal of any width nothing is cut; for a
+program each is one line.
+"""
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
@@ -13,7 +15,13 @@ from sessions.views.explanations import duration, wall_seconds
 from sessions.views.plain_text import plain
 from supervisor.cli.command_line import show
 
-COLOURS: Final = {"open": "green", "parked": "red", "quarantined": "red", "qr": "cyan", "stopped": "dim"}
+COLOURS: Final = {
+    "open": "green",
+    "parked": "red",
+    "quarantined": "red",
+    "qr": "cyan",
+    "stopped": "dim",
+}
 """Of states; all others are on their way, and yellow."""
 
 
@@ -67,8 +75,14 @@ def _lines(sessions: Iterable[Mapping[str, Any]]) -> Table:
 
 
 def _reason(session: Mapping[str, Any]) -> str:
-    """Why it was closed; of an open one, or one that was stopped, the last close is an old story."""
-    return "" if session["state"] in {"open", "stopped"} else session["reconnection"]["closeReason"] or ""
+    """Why it was closed; of an open one, or one that was stopped, the last close is an old
+    story.
+    """
+    return (
+        ""
+        if session["state"] in {"open", "stopped"}
+        else session["reconnection"]["closeReason"] or ""
+    )
 
 
 def _number(session: Mapping[str, Any]) -> str:
@@ -83,7 +97,9 @@ def _next_try(at: str | None, now: float) -> str:
 def _counts(sessions: Sequence[Mapping[str, Any]]) -> str:
     counts = Counter(session["state"] for session in sessions)
     told = ", ".join(f"{count} {state}" for state, count in counts.most_common())
-    return f"{len(sessions)} session{'' if len(sessions) == 1 else 's'}" + (f": {told}" if told else "")
+    return f"{len(sessions)} session{'' if len(sessions) == 1 else 's'}" + (
+        f": {told}" if told else ""
+    )
 
 
 def _plain(text: str) -> Text:

@@ -21,22 +21,34 @@ from supervisor.places import store_marker
 from supervisor.places.opening import data_directory, store_url
 
 PAUSED: Final = (
-    "{} sessions ran when the backup was made. They stay stopped, so that nobody is logged in twice: when the old installation is gone, "
-    "`wasup run`, then `wasup sessions start --all`."
+    "{} sessions ran when the backup was made. They stay stopped, so that nobody is logged in"
+    " twice: when the old installation is gone, `wasup run`, then `wasup sessions start --all`."
 )
 
-app = typer.Typer(no_args_is_help=True, suggest_commands=False, help="The store: encryption at rest.")
+app = typer.Typer(
+    no_args_is_help=True, suggest_commands=False, help="The store: encryption at rest."
+)
 
 
-def backup(file: Annotated[Path, typer.Argument(help="The file to write; it must not exist.")]) -> None:
-    """Copy the whole store into one file, while the supervisor runs or not. It holds the keys of all numbers."""
+def backup(
+    file: Annotated[Path, typer.Argument(help="The file to write; it must not exist.")],
+) -> None:
+    """Copy the whole store into one file, while the supervisor runs or not.
+
+    It holds the keys of all numbers.
+    """
     say(f"{file}: {carry_out(_backup(file))}")
 
 
-def restore(file: Annotated[Path, typer.Argument(help="A file that `wasup backup` wrote.", exists=True)]) -> None:
-    """Fill an empty store from a backup: a new data directory, or a new PostgreSQL database. The supervisor must not run.
+def restore(
+    file: Annotated[Path, typer.Argument(help="A file that `wasup backup` wrote.", exists=True)],
+) -> None:
+    """Fill an empty store from a backup: a new data directory, or a new PostgreSQL database.
 
-    No restored session logs in until you start it: the installation that the backup is of may still run.
+    The supervisor must not run.
+
+    No restored session logs in until you start it: the installation that the backup is of may still
+    run.
     """
     report = carry_out(_restore(file))
     say(f"Restored from {file}: {_told(report)}")
@@ -46,11 +58,16 @@ def restore(file: Annotated[Path, typer.Argument(help="A file that `wasup backup
 
 @app.command()
 def rotate() -> None:
-    """Encrypt everything with the first key of WHATSAPP_STORE_KEY; afterwards the others can be dropped. The supervisor must not run."""
+    """Encrypt everything with the first key of WHATSAPP_STORE_KEY; afterwards the others can be
+    dropped. The supervisor must not run.
+    """
     report = carry_out(_rotate())
     say(f"{report.rewritten} values were encrypted with the first key of WHATSAPP_STORE_KEY.")
     if not report.complete:
-        fail(f"{report.unreadable} values cannot be read (see above) and stay as they are: keep the other keys.")
+        fail(
+            f"{report.unreadable} values cannot be read (see above) and stay as they are: keep the"
+            " other keys."
+        )
     say("Everything is. The other keys can be dropped.")
 
 
@@ -75,4 +92,7 @@ async def _rotate() -> RewriteReport:
 
 
 def _told(report: BackupReport) -> str:
-    return f"{report.sessions} sessions, {report.keys} keys, {report.archives} archives, {report.events} events."
+    return (
+        f"{report.sessions} sessions, {report.keys} keys, {report.archives} archives,"
+        f" {report.events} events."
+    )

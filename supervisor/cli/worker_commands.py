@@ -13,7 +13,9 @@ from supervisor.cli.command_line import carry_out, configuration, fail, must_run
 
 LOOK_SECONDS = 0.5
 
-app = typer.Typer(no_args_is_help=True, suggest_commands=False, help="The workers of the running supervisor.")
+app = typer.Typer(
+    no_args_is_help=True, suggest_commands=False, help="The workers of the running supervisor."
+)
 
 
 @app.command("list")
@@ -29,23 +31,34 @@ def list_workers() -> None:
     show(table)
     if seen["outdated"]:
         say(
-            f"{seen['outdated']} run older code than is installed ({seen['code']}), or as another user or with other permissions "
-            "than are set: wasup workers roll"
+            f"{seen['outdated']} run older code than is installed ({seen['code']}), or as another"
+            " user or with other permissions than are set: wasup workers roll"
         )
 
 
 @app.command()
 def roll(
-    everybody: Annotated[bool, typer.Option("--all", help="Every worker, not only those that run older code.")] = False,
+    everybody: Annotated[
+        bool, typer.Option("--all", help="Every worker, not only those that run older code.")
+    ] = False,
     wait: Annotated[bool, typer.Option("--wait/--no-wait", help="Stay until it is done.")] = True,
 ) -> None:
-    """Replace workers one at a time: the socket changes hands when the successor is warm, at a quiet moment, through the gate."""
+    """Replace workers one at a time: the socket changes hands when the successor is warm, at a
+    quiet moment, through the gate.
+    """
     ended = carry_out(_roll(everybody, wait))
     say(ended["words"])
     if wait and ended["replaced"] < ended["total"] and not ended["failed"]:
-        fail("The roll broke off (see the supervisor's log). What was replaced stays so; run it again for the others.")
+        fail(
+            "The roll broke off (see the supervisor's log). What was replaced stays so; run it"
+            " again for the others."
+        )
     if ended["failed"]:
-        fail("Not replaced: " + ", ".join(ended["failed"]) + ". They go on as they are; run it again later.")
+        fail(
+            "Not replaced: "
+            + ", ".join(ended["failed"])
+            + ". They go on as they are; run it again later."
+        )
 
 
 async def _workers() -> Any:

@@ -1,6 +1,7 @@
 """The event log: bounded, numbered, durable; whoever follows it waits here.
 
-An event is shown only when its number is durable, so that no number is ever shown twice with another content.
+An event is shown only when its number is durable, so that no number is ever shown twice with
+another content.
 """
 
 import asyncio
@@ -21,7 +22,9 @@ MAX_BYTES: Final = 16 * 1024 * 1024
 PAGE_BYTES: Final = 1024 * 1024
 """A page ends with the event that reaches this; who follows goes on from its last number anyway."""
 READERS: Final = 4
-"""How many pages are read back from the store at once: what a fleet of consumers that catch up may hold in memory is bounded by it."""
+"""How many pages are read back from the store at once: what a fleet of consumers that catch up may
+hold in memory is bounded by it.
+"""
 EVENT_BYTES: Final = 200
 """An event without its data, roughly."""
 
@@ -29,7 +32,10 @@ log = structlog.get_logger("feed")
 
 
 class Page(NamedTuple):
-    """Events, oldest first. `oldest`: the number of the oldest event that is still kept: who comes from before it has missed some.
+    """Events, oldest first.
+
+    `oldest`: the number of the oldest event that is still kept: who comes from before it has missed
+    some.
 
     `last`: that of the newest one when the page was made.
     """
@@ -73,18 +79,27 @@ class Feed:
         future = self._store.append_event(session, kind, msgspec.json.encode(data))
         future.add_done_callback(self._on_durable)
 
-    def deliver(self, session: SessionId, kind: str, data: Mapping[str, Any], origin: Origin) -> asyncio.Future[bool]:
-        """Add a worker's event, once. Done when it is durable: False if it was there already. Raises StaleEpoch, StoreError."""
+    def deliver(
+        self, session: SessionId, kind: str, data: Mapping[str, Any], origin: Origin
+    ) -> asyncio.Future[bool]:
+        """Add a worker's event, once.
+
+        Done when it is durable: False if it was there already. Raises StaleEpoch, StoreError.
+        """
         delivered: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
         encoded = msgspec.json.encode(data)
-        durable = self._store.append_worker_event(session, origin.epoch, origin.seq, kind, encoded, origin.kept)
+        durable = self._store.append_worker_event(
+            session, origin.epoch, origin.seq, kind, encoded, origin.kept
+        )
         durable.add_done_callback(lambda done: self._on_delivered(done, delivered))
         return delivered
 
     async def after(self, number: int, limit: int, wait_seconds: float = 0.0) -> Page:
-        """The events after a number, at most so many and about PAGE_BYTES, and some if there are any; waits for the first if told to.
+        """The events after a number, at most so many and about PAGE_BYTES, and some if there are
+        any; waits for the first if told to.
 
-        Raises StoreUnavailable if the store cannot give those that are no longer in memory: to leave them out would be a gap.
+        Raises StoreUnavailable if the store cannot give those that are no longer in memory: to
+        leave them out would be a gap.
         """
         if wait_seconds:
             await self._arrives_after(number, wait_seconds)
@@ -96,8 +111,11 @@ class Feed:
                 self._here_after(number, limit),
                 self._last,
             )  # together with the border that the store reads up to
-            before, all_of_them = await self._store.events_between(number, self._not_here, limit, PAGE_BYTES)
-            self._oldest = await self._store.oldest_event()  # after them: what was dropped meanwhile shows as a gap
+            before, all_of_them = await self._store.events_between(
+                number, self._not_here, limit, PAGE_BYTES
+            )
+            # after them: what was dropped meanwhile shows as a gap
+            self._oldest = await self._store.oldest_event()
         return Page(_page(before + here if all_of_them else before, limit), self._oldest, last)
 
     async def news(self, seconds: float) -> None:
@@ -129,17 +147,24 @@ class Feed:
             try:
                 self._oldest = await self._store.oldest_event()
             except StoreUnavailable as error:
-                log.warning("the oldest event is not known now", action="events_oldest_unknown", error=str(error))
+                log.warning(
+                    "the oldest event is not known now",
+                    action="events_oldest_unknown",
+                    error=str(error),
+                )
         return self._oldest
 
     def _on_durable(self, done: "asyncio.Future[StoredEvent]") -> None:
         error = done.exception()
         if error is not None:
-            log.debug("an event was lost", action="event_lost", error=str(error))  # the store has said so, once for all
+            # the store has said so, once for all
+            log.debug("an event was lost", action="event_lost", error=str(error))
             return
         self._show(done.result())
 
-    def _on_delivered(self, done: "asyncio.Future[StoredEvent | None]", delivered: asyncio.Future[bool]) -> None:
+    def _on_delivered(
+        self, done: "asyncio.Future[StoredEvent | None]", delivered: asyncio.Future[bool]
+    ) -> None:
         error = done.exception()
         if error is not None:
             delivered.set_exception(error)

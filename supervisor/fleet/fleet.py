@@ -1,4 +1,7 @@
-"""The fleet: which sessions there are. Each runs as its own task, and what befalls one leaves the others alone."""
+"""The fleet: which sessions there are.
+
+Each runs as its own task, and what befalls one leaves the others alone.
+"""
 
 import asyncio
 import contextlib
@@ -23,8 +26,13 @@ from supervisor.gate.view import GateView, HoldView
 from supervisor.host.reading.readings import Host, Sampler
 
 FAREWELL_SECONDS: Final = 5.0
-"""How long a session that has answered its farewell may take to end its task: it has nothing to do any more."""
-REVIVED: Final = "The session's task has ended although nobody asked it to; it begins anew. See the supervisor's log."
+"""How long a session that has answered its farewell may take to end its task: it has nothing to do
+any more.
+"""
+REVIVED: Final = (
+    "The session's task has ended although nobody asked it to; it begins anew. See the supervisor's"
+    " log."
+)
 
 log = structlog.get_logger("fleet")
 
@@ -40,7 +48,9 @@ class Fleet:
         host: Sampler | None = None,
         origin_runs: Callable[[], Awaitable[str | None]] | None = None,
     ) -> None:
-        """`origin_runs`: who runs where the backup was made that the store was filled from, if anybody does."""
+        """`origin_runs`: who runs where the backup was made that the store was filled from, if
+        anybody does.
+        """
         self._origin_runs = origin_runs
         self._around = around
         self._gate = gate
@@ -56,7 +66,9 @@ class Fleet:
         """Whether the stored sessions have been taken up, and the program is not stopping."""
 
     async def open(self) -> None:
-        """Take up the stored sessions: what was started comes back, what was stopped by hand stays stopped."""
+        """Take up the stored sessions: what was started comes back, what was stopped by hand stays
+        stopped.
+        """
         rows = await self._around.store.sessions()
         self._around.workers.dismiss_unclaimed({row.id for row in rows if row.wanted})
         for row in rows:
@@ -64,7 +76,9 @@ class Fleet:
         self.ready = True
 
     async def close(self, detach: bool = False) -> None:
-        """Stop every session's worker, all at once, or let them live on for our successor (`detach`); what is wanted stays as it is."""
+        """Stop every session's worker, all at once, or let them live on for our successor
+        (`detach`); what is wanted stays as it is.
+        """
         self.ready = False
         farewell = Command.LEAVE if detach else Command.RETIRE
         self._leaving |= set(self._sessions)
@@ -72,8 +86,11 @@ class Fleet:
         if not self._tasks:
             return
         _, left = await asyncio.wait(self._tasks.values(), timeout=FAREWELL_SECONDS)
-        for task in left:  # it is told to leave, and cannot: its worker is ended, or left, with all the others
-            log.critical("a session does not end", action="session_does_not_end", task=task.get_name())
+        for task in left:
+            # it is told to leave, and cannot: its worker is ended, or left, with all the others
+            log.critical(
+                "a session does not end", action="session_does_not_end", task=task.get_name()
+            )
             task.cancel()
         if left:
             await asyncio.wait(left, timeout=FAREWELL_SECONDS)
@@ -90,17 +107,28 @@ class Fleet:
             raise SessionNotFound(f"There is no session {session!r}.") from None
 
     async def start(self, session: SessionId) -> None:
-        """Start a session. Raises SessionNotFound, StoreError, and Refused: the installation that it was restored from still runs."""
+        """Start a session.
+
+        Raises SessionNotFound, StoreError, and Refused: the installation that it was restored from
+        still runs.
+        """
         found = self.get(session)
         await self._must_be_alone(found)
         await found.ask(Command.START)
 
     async def _must_be_alone(self, session: Session) -> None:
-        if session.restored and self._origin_runs is not None and (who := await self._origin_runs()) is not None:
+        if (
+            session.restored
+            and self._origin_runs is not None
+            and (who := await self._origin_runs()) is not None
+        ):
             raise refusals.runs_elsewhere(session.id, who)
 
     async def restore(self, session: SessionId, archive: int | None, start: bool) -> ArchiveRow:
-        """Put archived credentials back; a deleted session comes back with them. Raises Refused, NoArchive, StoreError."""
+        """Put archived credentials back; a deleted session comes back with them.
+
+        Raises Refused, NoArchive, StoreError.
+        """
         if start and session in self._sessions:
             await self._must_be_alone(self._sessions[session])
         if session in self._sessions:
@@ -115,14 +143,22 @@ class Fleet:
         return restored
 
     async def import_credentials(
-        self, session: SessionId, entries: Sequence[KeyEntry], start: bool, proxy: Proxy | None = None
+        self,
+        session: SessionId,
+        entries: Sequence[KeyEntry],
+        start: bool,
+        proxy: Proxy | None = None,
     ) -> Session:
-        """Add a session that was paired elsewhere, with its credentials. Raises SessionExists, StoreError."""
+        """Add a session that was paired elsewhere, with its credentials.
+
+        Raises SessionExists, StoreError.
+        """
         with self._reserve(session):
             try:
                 row = await self._around.store.import_session(session, entries, start, proxy)
             except SessionExists:
-                self._run(await self._row(session))  # stored by a call that was told that it may not have been
+                # stored by a call that was told that it may not have been
+                self._run(await self._row(session))
                 raise
             imported = self._run(row)
         self._feed.publish(session, "created", {"started": start})
@@ -142,9 +178,13 @@ class Fleet:
         return created
 
     async def delete(self, session: SessionId, purge: bool) -> None:
-        """Stop a session and remove it: its credentials are archived, or destroyed when `purge`. Raises SessionNotFound, StoreError."""
+        """Stop a session and remove it: its credentials are archived, or destroyed when `purge`.
+
+        Raises SessionNotFound, StoreError.
+        """
         self.get(session)
-        await self._around.store.must_write()  # before anything is closed that could then not be deleted
+        # before anything is closed that could then not be deleted
+        await self._around.store.must_write()
         leaving = self.get(session)
         row = leaving.row()
         self._leaving.add(session)
@@ -153,14 +193,17 @@ class Fleet:
             await asyncio.wait([self._tasks.pop(session)])
             await self._around.store.delete_session(session, purge)
         except StoreError:
-            self._run(row, purge)  # nothing was deleted: it goes on; or it was after all, and it will find out
+            # nothing was deleted: it goes on; or it was after all, and it will find out
+            self._run(row, purge)
             raise
         finally:
             self._leaving.discard(session)
         self._remove(session, purge)
 
     def follow(self, policy: Config) -> None:
-        """Every session, and each that is added later, judges by this policy from its next close on."""
+        """Every session, and each that is added later, judges by this policy from its next close
+        on.
+        """
         self._around = replace(self._around, config=replace(self._around.config, policy=policy))
         self._gate.follow(correlated_reasons(policy.rules))
         for session in self._sessions.values():
@@ -199,7 +242,9 @@ class Fleet:
         return next(row for row in await self._around.store.sessions() if row.id == session)
 
     async def _completed(self, session: SessionId, start: bool, proxy: Proxy | None) -> SessionRow:
-        """The row that was stored by an earlier call, which was told that it may not have been; made what this call asks for."""
+        """The row that was stored by an earlier call, which was told that it may not have been;
+        made what this call asks for.
+        """
         await self._around.store.set_proxy(session, proxy)
         await self._around.store.set_wanted(session, start)
         return await self._row(session)
@@ -212,19 +257,33 @@ class Fleet:
         return session
 
     def _on_end(self, session: Session, ended: "asyncio.Task[None]", purged: bool) -> None:
-        """Its task has ended. If nobody waits for that: its deletion was durable after all; or, else, it begins anew."""
+        """Its task has ended.
+
+        If nobody waits for that: its deletion was durable after all; or, else, it begins anew.
+        """
         error = None if ended.cancelled() else ended.exception()
         if error is not None:
-            log.critical("a session's task has died", action="session_died", session=session.id, exc_info=error)
+            log.critical(
+                "a session's task has died",
+                action="session_died",
+                session=session.id,
+                exc_info=error,
+            )
         if self._sessions.get(session.id) is not session or session.id in self._leaving:
             return
         self._tasks.pop(session.id, None)
         if session.vanished:
             self._remove(session.id, purged)
             return
-        log.error("a session has ended unasked and begins anew", action="session_revived", session=session.id)
+        log.error(
+            "a session has ended unasked and begins anew",
+            action="session_revived",
+            session=session.id,
+        )
         self._around.publish(session.id, "alert", {"name": "session_error", "message": REVIVED})
-        self._tasks[session.id] = asyncio.create_task(self._revive(session), name=f"revival of {session.id}")
+        self._tasks[session.id] = asyncio.create_task(
+            self._revive(session), name=f"revival of {session.id}"
+        )
 
     async def _revive(self, session: Session) -> None:
         """Never two workers for one session: that of the one that has ended ends first."""
@@ -236,7 +295,8 @@ class Fleet:
         del self._sessions[session]
         if purged:
             self._feed.forget(session)
-        self._around.publish(session, "deleted", {"purged": purged})  # with it end the alerts that it had
+        # with it end the alerts that it had
+        self._around.publish(session, "deleted", {"purged": purged})
 
 
 async def _retire(session: Session, farewell: Command) -> None:
@@ -245,4 +305,9 @@ async def _retire(session: Session, farewell: Command) -> None:
     except SessionNotFound:  # it is being deleted just now, and retires by itself
         return
     except WasupError as error:  # its worker is ended, or left, with all the others
-        log.error("a session did not take leave", action="no_farewell", session=session.id, error=str(error))
+        log.error(
+            "a session did not take leave",
+            action="no_farewell",
+            session=session.id,
+            error=str(error),
+        )

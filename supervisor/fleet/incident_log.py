@@ -1,4 +1,6 @@
-"""The fleet's incidents (outages) on record; how long incidents are kept; and the mark by which a successor knows until when we lived."""
+"""The fleet's incidents (outages) on record; how long incidents are kept; and the mark by which a
+successor knows until when we lived.
+"""
 
 import time
 from collections.abc import Iterable, Mapping
@@ -14,11 +16,14 @@ from sessions.store.tables.incidents import Records
 
 DAY_SECONDS: Final = 24 * 3600.0
 ALIVE_SECONDS: Final = 60.0
-"""How exactly a successor knows when we died; a write a minute costs nothing beside those of the sessions."""
+"""How exactly a successor knows when we died; a write a minute costs nothing beside those of the
+sessions.
+"""
 LOOKS_PER_PRUNING: Final = 60
 """So incidents are pruned once an hour, and at the start."""
 OUTAGE_HUMAN: Final = (
-    "Nothing: one canary at a time tries, and its success releases all. Is the network of this machine all right?"
+    "Nothing: one canary at a time tries, and its success releases all. Is the network of this"
+    " machine all right?"
 )
 
 LEFT_BEHIND: Final = (
@@ -30,7 +35,9 @@ log = structlog.get_logger("incidents")
 
 
 class OutageRecorder:
-    """Between the gate and the event log: what the gate publishes of outages goes on record as an incident of no session."""
+    """Between the gate and the event log: what the gate publishes of outages goes on record as an
+    incident of no session.
+    """
 
     def __init__(self, publish: Publish, records: Records) -> None:
         self._publish = publish
@@ -47,7 +54,9 @@ class OutageRecorder:
                 self._records.save_incident(over(incident, data, time.time()))
 
     def left_behind(self, outages: Iterable[Incident]) -> None:
-        """Say of the outages that an earlier supervisor saw begin that they are over: it died, or stopped, before they were."""
+        """Say of the outages that an earlier supervisor saw begin that they are over: it died, or
+        stopped, before they were.
+        """
         for outage in outages:
             self._publish(None, "outage_ends", left_behind(outage))
 
@@ -116,7 +125,9 @@ class RecordKeeping:
         try:
             pruned = await self._records.prune(self._keep_days * DAY_SECONDS)
         except StoreError as error:
-            log.warning("incidents were not pruned", action="incidents_not_pruned", error=str(error))
+            log.warning(
+                "incidents were not pruned", action="incidents_not_pruned", error=str(error)
+            )
         else:
             if pruned:
                 log.info(f"{pruned} old incidents dropped", action="incidents_pruned", count=pruned)

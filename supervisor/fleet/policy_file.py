@@ -1,4 +1,6 @@
-"""The policy file: read, and put in force at the start and whenever an operator asks, without restarting a session."""
+"""The policy file: read, and put in force at the start and whenever an operator asks, without
+restarting a session.
+"""
 
 import time
 from collections.abc import Callable
@@ -18,13 +20,18 @@ log = structlog.get_logger("policy")
 
 
 def read_rules(path: Path | None) -> Rules:
-    """The table with the file's rows over it; the default table without a file. Raises BadPolicy, which names the file."""
+    """The table with the file's rows over it; the default table without a file.
+
+    Raises BadPolicy, which names the file.
+    """
     if path is None:
         return RULES
     try:
         return overridden(path.expanduser().read_text(encoding="utf-8-sig"))
     except OSError as error:
-        raise BadPolicy(f"The policy file {path} cannot be read: {error.strerror or error}.") from None
+        raise BadPolicy(
+            f"The policy file {path} cannot be read: {error.strerror or error}."
+        ) from None
     except UnicodeDecodeError:
         raise BadPolicy(f"The policy file {path} is not UTF-8 text.") from None
     except BadPolicy as error:
@@ -42,7 +49,10 @@ def in_sentences(rules: Rules, before: Rules = RULES) -> list[str]:
 
 
 class PolicyView(msgspec.Struct, frozen=True, rename="camel"):
-    """The policy in force. `changed`: where it differs from the defaults, in sentences. `toml`: all of it as a policy file."""
+    """The policy in force.
+
+    `changed`: where it differs from the defaults, in sentences. `toml`: all of it as a policy file.
+    """
 
     file: str | None
     loaded_at: str
@@ -52,7 +62,10 @@ class PolicyView(msgspec.Struct, frozen=True, rename="camel"):
 
 
 class LivePolicy:
-    """The policy in force. `follow` is told of each new one: every session judges by it from its next close on."""
+    """The policy in force.
+
+    `follow` is told of each new one: every session judges by it from its next close on.
+    """
 
     def __init__(self, path: Path | None, config: Config, publish: Publish) -> None:
         self._path = path
@@ -62,14 +75,22 @@ class LivePolicy:
         self.follow: Callable[[Config], None] = lambda config: None
 
     def reload(self) -> list[str]:
-        """Read the file again; what differs now, in sentences. Raises BadPolicy: then the policy in force stays in force."""
+        """Read the file again; what differs now, in sentences.
+
+        Raises BadPolicy: then the policy in force stays in force.
+        """
         rules = read_rules(self._path)
         differences = in_sentences(rules, self.config.rules)
         self.config = replace(self.config, rules=rules)
         self._loaded_at = time.time()
         self.follow(self.config)
         self._publish(None, "policy", {"file": self._file(), "changed": differences})
-        log.info("the policy was reloaded", action="policy_reloaded", file=self._file(), changed=differences)
+        log.info(
+            "the policy was reloaded",
+            action="policy_reloaded",
+            file=self._file(),
+            changed=differences,
+        )
         return differences
 
     def view(self) -> PolicyView:

@@ -1,4 +1,6 @@
-"""Rolling the workers over to the code that is installed: one at a time, through the gate, each socket closed only when a successor is warm."""
+"""Rolling the workers over to the code that is installed: one at a time, through the gate, each
+socket closed only when a successor is warm.
+"""
 
 import asyncio
 import contextlib
@@ -34,7 +36,9 @@ class RollView(msgspec.Struct, frozen=True, rename="camel"):
 class Roll:
     """At most one roll is under way."""
 
-    def __init__(self, sessions: Callable[[], Collection[Session]], code: str, publish: Publish) -> None:
+    def __init__(
+        self, sessions: Callable[[], Collection[Session]], code: str, publish: Publish
+    ) -> None:
         self._sessions = sessions
         self._code = code
         self._publish = publish
@@ -52,15 +56,22 @@ class Roll:
     def outdated(self) -> list[Session]:
         """The sessions whose workers run other code than is installed."""
         return [
-            session for session in self._sessions() if session.worker is not None and session.worker.code != self._code
+            session
+            for session in self._sessions()
+            if session.worker is not None and session.worker.code != self._code
         ]
 
     def begin(self, everybody: bool = False) -> RollView:
-        """Begin to replace the outdated workers, or all. Raises Refused while a roll is under way."""
+        """Begin to replace the outdated workers, or all.
+
+        Raises Refused while a roll is under way.
+        """
         if self._task is not None and not self._task.done():
             raise Refused("A roll is under way.", "GET /workers shows how far it is.", "rolling")
         chosen = (
-            [session for session in self._sessions() if session.worker is not None] if everybody else self.outdated()
+            [session for session in self._sessions() if session.worker is not None]
+            if everybody
+            else self.outdated()
         )
         self._total, self._replaced, self._failed, self._current = len(chosen), 0, [], None
         self._task = asyncio.create_task(self._run(chosen), name="roll")
@@ -70,9 +81,17 @@ class Roll:
         """How far it is."""
         running = self._task is not None and not self._task.done()
         done = self._replaced + len(self._failed)
-        words = f"{done} of {self._total} workers done" + (f", {len(self._failed)} failed" if self._failed else "")
-        words = f"{words}; {self._current} is being replaced." if running and self._current else f"{words}."
-        return RollView(running, self._total, self._replaced, tuple(self._failed), self._current, words)
+        words = f"{done} of {self._total} workers done" + (
+            f", {len(self._failed)} failed" if self._failed else ""
+        )
+        words = (
+            f"{words}; {self._current} is being replaced."
+            if running and self._current
+            else f"{words}."
+        )
+        return RollView(
+            running, self._total, self._replaced, tuple(self._failed), self._current, words
+        )
 
     async def close(self) -> None:
         """Stop rolling; what was replaced stays so."""
@@ -85,7 +104,8 @@ class Roll:
             self._current = session.id
             try:
                 replaced = await self._replace(session)
-            except Exception as error:  # one session's trouble is no reason to leave all others on the old code
+            except Exception as error:
+                # one session's trouble is no reason to leave all others on the old code
                 unforeseen = None if isinstance(error, WasupError) else error
                 log.error(
                     "a worker was not replaced",
@@ -100,7 +120,9 @@ class Roll:
             else:
                 self._failed.append(session.id)
             self._publish(
-                session.id, "rolled", {"done": self._replaced, "failed": len(self._failed), "total": self._total}
+                session.id,
+                "rolled",
+                {"done": self._replaced, "failed": len(self._failed), "total": self._total},
             )
         self._current = None
         log.info(f"the roll is over: {self.view().words}", action="roll_ends")
@@ -119,7 +141,9 @@ class Roll:
 
 
 async def _replaced(session: Session) -> bool:
-    """Whether a replacement was begun and has come to its end, either way; if not, it may be tried again."""
+    """Whether a replacement was begun and has come to its end, either way; if not, it may be tried
+    again.
+    """
     try:
         await session.ask(Command.REPLACE)
     except SessionNotFound:  # deleted meanwhile: its worker has ended, or is about to

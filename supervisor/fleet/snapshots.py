@@ -1,4 +1,6 @@
-"""The daily snapshot of every session's credentials; the one after a pairing is the session's own affair."""
+"""The daily snapshot of every session's credentials; the one after a pairing is the session's own
+affair.
+"""
 
 from typing import Final
 
@@ -14,7 +16,10 @@ log = structlog.get_logger("snapshots")
 
 
 async def take_snapshots(store: Store) -> None:
-    """Take those whose newest is older than a day; look every hour. An hour that fails is made up for in the next."""
+    """Take those whose newest is older than a day; look every hour.
+
+    An hour that fails is made up for in the next.
+    """
     try:
         taken = await store.snapshot_due(DAY_SECONDS)
     except StoreError as error:

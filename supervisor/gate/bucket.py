@@ -27,7 +27,11 @@ class TokenBucket:
         return min(self.burst, self.level + max(0.0, now - self.at) * self.rate)
 
     def take(self, now: float) -> None:
-        """Take one token. Who calls has looked whether there is one; if not (an attempt that another supervisor admitted), it is owed."""
+        """Take one token.
+
+        Who calls has looked whether there is one; if not (an attempt that another supervisor
+        admitted), it is owed.
+        """
         self.level, self.at = self.available(now) - 1.0, now
 
     def seconds_until(self, tokens: float, now: float) -> float:
@@ -39,7 +43,9 @@ class TokenBucket:
 
 @dataclass(slots=True)
 class Allowance:
-    """A bucket whose tokens are reserved when an attempt is admitted, and taken when its login is on the wire."""
+    """A bucket whose tokens are reserved when an attempt is admitted, and taken when its login is
+    on the wire.
+    """
 
     bucket: TokenBucket
     reserved: int = 0
@@ -49,7 +55,9 @@ class Allowance:
         return self.bucket.available(now)
 
     def seconds_until_free(self, now: float) -> float:
-        """How long until there is a token that nobody has reserved; infinite if a login has to land first."""
+        """How long until there is a token that nobody has reserved; infinite if a login has to land
+        first.
+        """
         return self.bucket.seconds_until(self.reserved + 1, now)
 
     def is_whole(self, now: float) -> bool:

@@ -1,11 +1,15 @@
-"""The gate: every attempt of the fleet asks here. Rates (token buckets), attempts under way (a cap), and the holds.
+"""The gate: every attempt of the fleet asks here.
 
-A token is reserved when an attempt is admitted and taken when its login is on the wire (or when it ends without one). So what the
-server sees obeys the bucket, however long a busy machine takes between the two: with the bucket debited at admission, slow
-attempts of a burst would land together with the next ones.
+Rates (token buckets), attempts under way (a cap), and the holds.
 
-Every attempt takes a token of its egress and one of the fleet. Who is held (hold.py), because the detector (outage.py) has seen
-correlated closes or because a close reason says so (405), waits with the hold; everybody else waits in the line of his egress (queue.py).
+A token is reserved when an attempt is admitted and taken when its login is on the wire (or when it
+ends without one). So what the server sees obeys the bucket, however long a busy machine takes
+between the two: with the bucket debited at admission, slow attempts of a burst would land together
+with the next ones.
+
+Every attempt takes a token of its egress and one of the fleet. Who is held (hold.py), because the
+detector (outage.py) has seen correlated closes or because a close reason says so (405), waits with
+the hold; everybody else waits in the line of his egress (queue.py).
 """
 
 import asyncio
@@ -38,7 +42,9 @@ from supervisor.gate.view import (
 
 NEVER: Final = float("inf")
 IN_VAIN: Final = 2
-"""So many canaries that fail although looks find the way open, of a hold that a look began, show that it is the session's own matter."""
+"""So many canaries that fail although looks find the way open, of a hold that a look began, show
+that it is the session's own matter.
+"""
 
 FAILED_SECONDS: Final = 5.0
 """After an error of our own the gate looks again after so long."""
@@ -48,7 +54,10 @@ log = structlog.get_logger("gate")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GateConfig:
-    """Logins a second, how many may go at once after a quiet time, attempts under way. `egress_*`: of one egress; None: as the fleet's."""
+    """Logins a second, how many may go at once after a quiet time, attempts under way.
+
+    `egress_*`: of one egress; None: as the fleet's.
+    """
 
     rate_per_second: float = 5.0
     burst: int = 10
@@ -58,9 +67,13 @@ class GateConfig:
 
 
 class Gate:
-    """The fleet's gate. `publish`: told when an outage begins and ends; `correlated`: the close reasons that are evidence of one.
+    """The fleet's gate.
 
-    `prober`: looks whether WhatsApp can be reached at all; None: nobody does, and only the number of closes tells.
+    `publish`: told when an outage begins and ends; `correlated`: the close reasons that are
+    evidence of one.
+
+    `prober`: looks whether WhatsApp can be reached at all; None: nobody does, and only the number
+    of closes tells.
     """
 
     def __init__(
@@ -72,7 +85,9 @@ class Gate:
         prober: Prober | None = None,
     ) -> None:
         self.on_excused: Callable[[Collection[SessionId]], None] | None = None
-        """Told who has closed just before an outage was seen: what that has cost them is to be taken back."""
+        """Told who has closed just before an outage was seen: what that has cost them is to be
+        taken back.
+        """
         self._config = config
         self._egress_rate = config.egress_rate_per_second or config.rate_per_second
         self._egress_burst = config.egress_burst or config.burst
@@ -84,25 +99,30 @@ class Gate:
         self._fleet = Allowance(TokenBucket.empty(config.rate_per_second, config.burst, began))
         self._detector = Detector(correlated)
         self._lines = Lines(
-            lambda: Allowance(TokenBucket.empty(self._egress_rate, self._egress_burst, began)), self._detector.uses
+            lambda: Allowance(TokenBucket.empty(self._egress_rate, self._egress_burst, began)),
+            self._detector.uses,
         )
         self._under_way: set[GateTicket] = set()
         self._canaries: dict[GateTicket, Hold] = {}
         self._holds: dict[Scope, Hold] = {}
         self._past: dict[tuple[Scope, str], tuple[float, float]] = {}
-        """Of holds that are over, by scope and cause: until when one like it goes on from there, and how long it had lasted."""
+        """Of holds that are over, by scope and cause: until when one like it goes on from there,
+        and how long it had lasted.
+        """
         self._rejections = Rejections()
         self._numbers = itertools.count()
         self._timer: asyncio.TimerHandle | None = None
         self._failing = False
-        self._reach = None if prober is None else Reachability(prober, dice, self._who_looks, self._on_look)
+        self._reach = (
+            None if prober is None else Reachability(prober, dice, self._who_looks, self._on_look)
+        )
 
     async def close(self) -> None:
         """Look at nothing any more."""
         if self._reach is not None:
             await self._reach.close()
 
-    # --- asked by sessions ----------------------------------------------------------------------------------------------
+    # --- asked by sessions ------------------------------------------------------------------------
 
     def try_admit(self, session: SessionId, urgent: bool = False) -> GateTicket | None:
         """A ticket, if one is free at once and nobody waits before."""
@@ -115,7 +135,9 @@ class Gate:
     async def admit(self, session: SessionId, urgent: bool = False) -> GateTicket:
         """Wait for a ticket. `urgent`: ahead of the queue, and as the next canary of a hold."""
         future: asyncio.Future[GateTicket] = asyncio.get_running_loop().create_future()
-        waiting = Waiting(session, self._detector.egress(session), urgent, next(self._numbers), future)
+        waiting = Waiting(
+            session, self._detector.egress(session), urgent, next(self._numbers), future
+        )
         self._join(waiting, self._covering(session), self._now())
         self._pump()
         try:
@@ -125,9 +147,11 @@ class Gate:
             raise
 
     def adopt(self, session: SessionId, landed: bool, through: bool = False) -> GateTicket:
-        """A ticket for an attempt that an earlier supervisor admitted; it costs a token only if its login is still to come.
+        """A ticket for an attempt that an earlier supervisor admitted; it costs a token only if its
+        login is still to come.
 
-        `through`: it had come through before: nothing is under way, and its success says nothing of now.
+        `through`: it had come through before: nothing is under way, and its success says nothing of
+        now.
         """
         ticket = self._new_ticket(session, self._detector.egress(session), landed)
         if through:
@@ -138,8 +162,9 @@ class Gate:
     def hold(self, session: SessionId, reason: str) -> bool:
         """The session was closed for a reason that may concern all (405). True: the fleet is held.
 
-        A second session within half an hour, or one that tries for a fleet that is held already, shows that it does. Then one canary
-        at a time tries, and the first that succeeds releases all. False: it is the session's own trouble so far.
+        A second session within half an hour, or one that tries for a fleet that is held already,
+        shows that it does. Then one canary at a time tries, and the first that succeeds releases
+        all. False: it is the session's own trouble so far.
         """
         concerns_all = self._rejections.add(session, self._now())
         held = self._holds.get(FLEET)
@@ -149,7 +174,7 @@ class Gate:
             self._begin(FLEET, reason)
         return True
 
-    # --- told by sessions -----------------------------------------------------------------------------------------------
+    # --- told by sessions -------------------------------------------------------------------------
 
     def registered(self, session: SessionId, egress: str) -> None:
         """The session is part of the fleet, and this is the egress that it uses."""
@@ -168,7 +193,10 @@ class Gate:
         self._settle(session, self._detector.egress(session))
 
     def left(self, session: SessionId) -> None:
-        """The session is not part of the fleet any more. If it is a canary, the next one takes its turn."""
+        """The session is not part of the fleet any more.
+
+        If it is a canary, the next one takes its turn.
+        """
         egress = self._detector.egress(session)
         self._detector.left(session)
         self._settle(session, egress)
@@ -179,8 +207,13 @@ class Gate:
                 del self._canaries[ticket]
         self._pump()
 
-    def closed(self, session: SessionId, reason: CloseReason, was_open: bool, weight: float) -> bool:
-        """The session, or its attempt, has ended. True: an outage covers it; nobody is to be charged, and it waits here."""
+    def closed(
+        self, session: SessionId, reason: CloseReason, was_open: bool, weight: float
+    ) -> bool:
+        """The session, or its attempt, has ended.
+
+        True: an outage covers it; nobody is to be charged, and it waits here.
+        """
         now = self._now()
         finding = self._detector.closed(session, reason, was_open, weight, now)
         if reason not in self._detector.correlated:
@@ -199,14 +232,16 @@ class Gate:
             return self._may_be_an_outage(session, now)
         return finding is Finding.ECHO
 
-    # --- shown ----------------------------------------------------------------------------------------------------------
+    # --- shown ------------------------------------------------------------------------------------
 
     def follow(self, correlated: Collection[CloseReason]) -> None:
         """These close reasons are evidence from now on (the policy was reloaded)."""
         self._detector.correlated = correlated
 
     def closed_way(self, session: SessionId) -> ClosedWay | None:
-        """Why the session could not come through now, by the last look; None: it could, or nobody knows."""
+        """Why the session could not come through now, by the last look; None: it could, or nobody
+        knows.
+        """
         way = self._way_of(self._detector.egress(session))
         if way is None or not way.is_closed or way.last is None or way.last.reason is None:
             return None
@@ -218,7 +253,9 @@ class Gate:
         if hold is None:
             return None
         tokens, rate = self._fleet.available(now), self._config.rate_per_second
-        return hold_view(hold, now, tokens, rate, self._egress_rate, self._way_of(self._detector.egress(session)))
+        return hold_view(
+            hold, now, tokens, rate, self._egress_rate, self._way_of(self._detector.egress(session))
+        )
 
     def view(self) -> GateView:
         """The gate's state, as shown."""
@@ -238,12 +275,14 @@ class Gate:
             concurrency=self._config.concurrency,
             under_way=len(self._under_way),
             queued=len(self._lines) + sum(len(hold.line) for hold in self._holds.values()),
-            seconds_until_queue_is_through=None if FLEET in self._holds else round(max(0.0, behind / rate), 1),
+            seconds_until_queue_is_through=(
+                None if FLEET in self._holds else round(max(0.0, behind / rate), 1)
+            ),
             hold=holds[0] if holds else None,
             holds=holds,
         )
 
-    # --- told by tickets ------------------------------------------------------------------------------------------------
+    # --- told by tickets --------------------------------------------------------------------------
 
     def on_landed(self, ticket: GateTicket) -> None:
         """A reserved token is taken."""
@@ -268,7 +307,7 @@ class Gate:
                 self._end(hold, f"{ticket.session} came through")
         self._pump()
 
-    # --- tickets --------------------------------------------------------------------------------------------------------
+    # --- tickets ----------------------------------------------------------------------------------
 
     def _new_ticket(self, session: SessionId, egress: str, landed: bool) -> GateTicket:
         ticket = GateTicket(self, session, egress, tuple(self._detector.scopes(session)), landed)
@@ -284,22 +323,32 @@ class Gate:
     def _grant(self, session: SessionId, egress: str, hold: Hold | None, now: float) -> GateTicket:
         ticket = self._new_ticket(session, egress, landed=False)
         if hold is not None:
-            ticket.deadline_seconds = hold.canary_tries(session, now, self._dice.random(), self._is_barred(session))
+            ticket.deadline_seconds = hold.canary_tries(
+                session, now, self._dice.random(), self._is_barred(session)
+            )
             self._canaries[ticket] = hold
         return ticket
 
-    def _seconds_until_free(self, egress: str, hold: Hold | None, urgent: bool, now: float) -> float:
+    def _seconds_until_free(
+        self, egress: str, hold: Hold | None, urgent: bool, now: float
+    ) -> float:
         """How long until a ticket is free by the clock; infinite if an attempt has to end first."""
         # A canary is not stopped by the cap: those under way may all hang.
         barred = self._way_is_closed(egress)
-        turn = self._seconds_until_cap() if hold is None else hold.seconds_until_canary(now, urgent, barred)
+        turn = (
+            self._seconds_until_cap()
+            if hold is None
+            else hold.seconds_until_canary(now, urgent, barred)
+        )
         own = self._lines.allowance(egress).seconds_until_free(now)
         return max(turn, self._fleet.seconds_until_free(now), own)
 
     def _seconds_until_cap(self) -> float:
-        return NEVER if len(self._under_way) - len(self._canaries) >= self._config.concurrency else 0.0
+        return (
+            NEVER if len(self._under_way) - len(self._canaries) >= self._config.concurrency else 0.0
+        )
 
-    # --- who waits ------------------------------------------------------------------------------------------------------
+    # --- who waits --------------------------------------------------------------------------------
 
     def _join(self, waiting: Waiting, hold: Hold | None, now: float) -> None:
         if hold is None:
@@ -322,7 +371,8 @@ class Gate:
         try:
             wait = self._pump_all(self._now())
             self._failing = False
-        except Exception as error:  # whoever waits must not wait for ever because of an error of our own
+        except Exception as error:
+            # whoever waits must not wait for ever because of an error of our own
             if not self._failing:
                 log.error("the gate failed; it tries again", action="gate_failed", exc_info=error)
             self._failing, wait = True, FAILED_SECONDS
@@ -331,17 +381,26 @@ class Gate:
 
     def _pump_all(self, now: float) -> float:
         """Seconds until it is worth while to look again."""
-        wait = min([self._pump_hold(hold, now) for hold in list(self._holds.values())], default=NEVER)
+        wait = min(
+            [self._pump_hold(hold, now) for hold in list(self._holds.values())], default=NEVER
+        )
         return min(wait, self._pump_lines(now))
 
     def _pump_hold(self, hold: Hold, now: float) -> float:
         if now >= hold.over_at and not self._is_closed_under(hold):
-            why = "few were turned away, for so long that it is no outage to the rest of us: each is on his own"
+            why = (
+                "few were turned away, for so long that it is no outage to the rest of us: each is"
+                " on his own"
+            )
             self._end(hold, why, others_are_well=True)
             return 0.0
         if now >= hold.look_at:
-            if not self._is_closed_under(hold) and self._detector.others_are_well(hold.scope, hold.since):
-                self._end(hold, "the others are well; who was held is on his own", others_are_well=True)
+            if not self._is_closed_under(hold) and self._detector.others_are_well(
+                hold.scope, hold.since
+            ):
+                self._end(
+                    hold, "the others are well; who was held is on his own", others_are_well=True
+                )
                 return 0.0
             hold.look_again(now)
         over_at = hold.over_at if now < hold.over_at else NEVER
@@ -382,7 +441,7 @@ class Gate:
         else:
             waiting.ticket.set_result(self._grant(waiting.session, waiting.egress, hold, now))
 
-    # --- the way --------------------------------------------------------------------------------------------------------
+    # --- the way ----------------------------------------------------------------------------------
 
     def _doubt(self, session: SessionId) -> None:
         """Its close may be the way's doing: look."""
@@ -397,7 +456,9 @@ class Gate:
                 self._reach.forget(egress)
 
     def _who_looks(self, way: Way) -> SessionId | None:
-        """Whose way is gone: of somebody who is open if there is one, for whom it has been right; else of each in turn."""
+        """Whose way is gone: of somebody who is open if there is one, for whom it has been right;
+        else of each in turn.
+        """
         somebody = self._detector.somebody_open(way.egress)
         if somebody is not None:
             return somebody
@@ -406,8 +467,15 @@ class Gate:
         return waiting[way.turn % len(waiting)] if waiting else None
 
     def _on_look(self, way: Way, opened: bool) -> None:
-        """A look has found something. Closed: those who have closed are held, and were not to blame. Opened: a canary tries."""
-        covering = [hold for hold in self._holds.values() if hold.scope in {FLEET, Scope("egress", way.egress)}]
+        """A look has found something.
+
+        Closed: those who have closed are held, and were not to blame. Opened: a canary tries.
+        """
+        covering = [
+            hold
+            for hold in self._holds.values()
+            if hold.scope in {FLEET, Scope("egress", way.egress)}
+        ]
         if way.is_closed and way.doubters and not covering:
             scope = FLEET if self._detector.is_only(way.egress) else Scope("egress", way.egress)
             self._begin(scope, OUTAGE, way=way)
@@ -453,29 +521,49 @@ class Gate:
         return False
 
     def _fails_alone(self, hold: Hold, session: SessionId) -> bool:
-        """A canary has failed. True: the way was open all the while, so that it is no outage; the few who are held are released."""
+        """A canary has failed.
+
+        True: the way was open all the while, so that it is no outage; the few who are held are
+        released.
+        """
         way = self._way_of(self._detector.egress(session))
-        if not hold.by_look or hold.canary != session or way is None or way.closed_since is not None:
+        if (
+            not hold.by_look
+            or hold.canary != session
+            or way is None
+            or way.closed_since is not None
+        ):
             return False
         if way.open_at > self._detector.tried_at(session) or way.open_at <= hold.since:
             return False
         hold.in_vain += 1
         if hold.in_vain < IN_VAIN or hold.held >= FEWEST:
             return False
-        self._end(hold, f"WhatsApp can be reached, and {session} fails all the same: it is on its own")
+        self._end(
+            hold, f"WhatsApp can be reached, and {session} fails all the same: it is on its own"
+        )
         self._pump()
         return True
 
-    # --- holds ----------------------------------------------------------------------------------------------------------
+    # --- holds ------------------------------------------------------------------------------------
 
     def _covering(self, session: SessionId) -> Hold | None:
         """The widest hold that the session is under."""
         if not self._holds:
             return None
-        return next((self._holds[scope] for scope in self._detector.scopes(session) if scope in self._holds), None)
+        return next(
+            (
+                self._holds[scope]
+                for scope in self._detector.scopes(session)
+                if scope in self._holds
+            ),
+            None,
+        )
 
     def _hear_answer(self, session: SessionId, reason: CloseReason) -> None:
-        """An attempt that was answered by a server that knows the session: there is no outage any more."""
+        """An attempt that was answered by a server that knows the session: there is no outage any
+        more.
+        """
         if reason in ANSWERS and any(hold.is_outage for hold in self._holds.values()):
             for ticket in [ticket for ticket in self._under_way if ticket.session == session]:
                 for hold in [self._holds.get(scope) for scope in ticket.scopes]:
@@ -491,7 +579,11 @@ class Gate:
         way: Way | None = None,
         turned_away: Mapping[SessionId, CloseReason] | None = None,
     ) -> None:
-        """Hold the scope. `way`: a look has found it closed; `turned_away`: all of a small fleet, by WhatsApp's own answer."""
+        """Hold the scope.
+
+        `way`: a look has found it closed; `turned_away`: all of a small fleet, by WhatsApp's own
+        answer.
+        """
         now = self._now()
         closed = self._detector.take(scope, now)
         until, lasted = self._past.get((scope, cause), (now, 0.0))
@@ -509,7 +601,9 @@ class Gate:
             limited=limited,
         )
         absorbed = list(self._holds.values()) if scope == FLEET else []
-        why = "it goes on as a wider one" if cause == OUTAGE else f"the server answers, with {cause}"
+        why = (
+            "it goes on as a wider one" if cause == OUTAGE else f"the server answers, with {cause}"
+        )
         joining = [waiting for other in absorbed for waiting in self._stop(other, now, why)]
         self._holds[scope] = hold
         egress = scope.value if scope.kind == "egress" else None
@@ -527,7 +621,9 @@ class Gate:
             return
         now = self._now()
         self._detector.over(hold.scope, now, others_are_well)
-        for waiting in sorted(self._stop(hold, now, why), key=lambda held: -self._detector.weight(held.session)):
+        for waiting in sorted(
+            self._stop(hold, now, why), key=lambda held: -self._detector.weight(held.session)
+        ):
             waiting.number = next(self._numbers)
             self._join(waiting, self._covering(waiting.session), now)
 
@@ -537,10 +633,14 @@ class Gate:
         del self._holds[hold.scope]
         self._past = {kind: past for kind, past in self._past.items() if now < past[0]}
         self._past[hold.scope, hold.cause] = (now + hold.resumed_within_seconds, hold.lasted(now))
-        self._canaries = {ticket: other for ticket, other in self._canaries.items() if other is not hold}
+        self._canaries = {
+            ticket: other for ticket, other in self._canaries.items() if other is not hold
+        }
         return hold.line.drain()
 
     def _tell(self, event: str, hold: Hold, words: str, sessions: int) -> None:
-        log.warning(words, action=event, scope=hold.scope.kind, value=hold.scope.value, reason=hold.cause)
+        log.warning(
+            words, action=event, scope=hold.scope.kind, value=hold.scope.value, reason=hold.cause
+        )
         if self._publish is not None:
             self._publish(None, event, event_data(hold, self._now(), sessions, words))

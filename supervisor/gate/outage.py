@@ -1,7 +1,10 @@
-"""Is it the sessions, or is it the network or WhatsApp? Correlated closes tell. Pure: times are arguments, seconds of a monotonic clock.
+"""Whether it is the sessions, or the network or WhatsApp.
 
-Numbers without a source beside them are the design's own (section 5): no peer has a fleet-wide detector to copy from (PEERS section 8).
-Every method is O(1), but for those that an outage needs once, when it begins or ends.
+Correlated closes tell. Pure: times are arguments, seconds of a monotonic clock.
+
+Numbers without a source beside them are the design's own (section 5): no peer has a fleet-wide
+detector to copy from (PEERS section 8). Every method is O(1), but for those that an outage needs
+once, when it begins or ends.
 """
 
 import enum
@@ -17,21 +20,33 @@ from sessions.ports import DIRECT
 R = CloseReason
 
 WINDOW_SECONDS: Final = 60.0
-"""Closes so far apart still belong together: Baileys notices a dead line only after its keep-alive of 30 s and 5 s of patience."""
+"""Closes so far apart still belong together: Baileys notices a dead line only after its keep-alive
+of 30 s and 5 s of patience.
+"""
 FEWEST: Final = 5
-"""Fewer are no outage by their number alone: of a smaller fleet the looks (reachability.py) tell, or that WhatsApp gives none a place."""
+"""Fewer are no outage by their number alone: of a smaller fleet the looks (reachability.py) tell,
+or that WhatsApp gives none a place.
+"""
 SHARE: Final = 0.2
 """Of the open sessions and those that have closed: so many make it an outage."""
 MAJORITY: Final = 0.5
-"""Who fails at once after a release counts only when more than so many fail: else it is his own illness, not the others'."""
+"""Who fails at once after a release counts only when more than so many fail: else it is his own
+illness, not the others'.
+"""
 STILL_OPEN: Final = 0.5
 """A reason of the server's holds only those who were given it while so many are still open."""
 ECHO_SECONDS: Final = WINDOW_SECONDS
-"""For how long after an outage a session that was open before it may still notice that its line is dead."""
+"""For how long after an outage a session that was open before it may still notice that its line is
+dead.
+"""
 SMALL_SECONDS: Final = 600.0
-"""For so long a fleet of fewer is held because WhatsApp itself turns all of it away: after that each is ill himself, as seed 002 has it."""
+"""For so long a fleet of fewer is held because WhatsApp itself turns all of it away: after that
+each is ill himself, as seed 002 has it.
+"""
 CHRONIC_SECONDS: Final = 600.0
-"""A session that has been failing alone for so long is ill itself: its attempts say nothing of the others."""
+"""A session that has been failing alone for so long is ill itself: its attempts say nothing of the
+others.
+"""
 SERVER_MADE: Final = frozenset({R.UNAVAILABLE, R.SERVER_ERROR, R.RATE_LIMITED})
 """Reasons that the server gives, and may give to some only."""
 ANSWERS: Final = frozenset(
@@ -48,7 +63,9 @@ ANSWERS: Final = frozenset(
         R.REPAIR_NEEDED,
     }
 )
-"""An attempt that ends so has been answered by a server that knows the session: there is no outage (any more)."""
+"""An attempt that ends so has been answered by a server that knows the session: there is no outage
+(any more).
+"""
 
 
 class Scope(NamedTuple):
@@ -60,9 +77,11 @@ class Scope(NamedTuple):
     @property
     def words(self) -> str:
         """Whom, in words."""
-        return {"fleet": "everybody", "egress": f"egress {self.value}", "reason": f"sessions closed as {self.value}"}[
-            self.kind
-        ]
+        return {
+            "fleet": "everybody",
+            "egress": f"egress {self.value}",
+            "reason": f"sessions closed as {self.value}",
+        }[self.kind]
 
 
 FLEET: Final = Scope("fleet", "all")
@@ -74,7 +93,9 @@ class Finding(enum.Enum):
     ALONE = "nothing"
     ECHO = "an outage that is over, noticed late"
     EVIDENCE = "it may be an outage"
-    TRIAL = "it was released with the others, and has failed again: it is ill itself, unless most are"
+    TRIAL = (
+        "it was released with the others, and has failed again: it is ill itself, unless most are"
+    )
 
 
 @dataclass(slots=True)
@@ -91,7 +112,9 @@ class _Member:
     tried_at: float = float("-inf")
     released_at: float = float("-inf")
     ill: bool = False
-    """Others are well, and it is not: until it has been open again, its closes are its own matter."""
+    """Others are well, and it is not: until it has been open again, its closes are its own
+    matter.
+    """
 
 
 class _Sighting(NamedTuple):
@@ -132,7 +155,10 @@ class _Tally:
         """Count it no more."""
         sighting = self._seen.pop(session, None)
         if sighting is not None:
-            for counts, key in ((self.by_egress, sighting.egress), (self.by_reason, sighting.reason)):
+            for counts, key in (
+                (self.by_egress, sighting.egress),
+                (self.by_reason, sighting.reason),
+            ):
                 counts[key] -= 1  # type: ignore[index]
                 if not counts[key]:  # type: ignore[index]
                     del counts[key]
@@ -161,7 +187,7 @@ class Detector:
         """Of those who were released with others, and have not been open since."""
         self._over: dict[Scope, float] = {}
 
-    # --- what happens to sessions ---------------------------------------------------------------------------------------
+    # --- what happens to sessions -----------------------------------------------------------------
 
     def registered(self, session: SessionId, egress: str) -> None:
         """The session uses this egress."""
@@ -199,8 +225,13 @@ class Detector:
             self._no_longer_open(member)
             self._leave_egress(member)
 
-    def closed(self, session: SessionId, reason: CloseReason, was_open: bool, weight: float, now: float) -> Finding:
-        """The session, or an attempt of it, has ended. Evidence counts only when it is added (`add`): what a hold covers is none."""
+    def closed(
+        self, session: SessionId, reason: CloseReason, was_open: bool, weight: float, now: float
+    ) -> Finding:
+        """The session, or an attempt of it, has ended.
+
+        Evidence counts only when it is added (`add`): what a hold covers is none.
+        """
         member = self._member(session)
         opened_at = member.opened_at
         self._no_longer_open(member)
@@ -219,7 +250,9 @@ class Detector:
         if member.ill:
             return Finding.ALONE
         if member.on_trial:
-            begun_before = member.tried_at < member.released_at and now - member.released_at <= ECHO_SECONDS
+            begun_before = (
+                member.tried_at < member.released_at and now - member.released_at <= ECHO_SECONDS
+            )
             return Finding.ECHO if begun_before else Finding.TRIAL
         return Finding.EVIDENCE if now - member.down_since <= CHRONIC_SECONDS else Finding.ALONE
 
@@ -232,7 +265,7 @@ class Detector:
             tally = self._trials if member.ill else self._seen
             tally.add(session, _Sighting(now, member.egress, member.reason))
 
-    # --- what is known --------------------------------------------------------------------------------------------------
+    # --- what is known ----------------------------------------------------------------------------
 
     def egress(self, session: SessionId) -> str:
         """The session's egress."""
@@ -274,7 +307,8 @@ class Detector:
         return float("-inf") if member is None else member.tried_at
 
     def turned_away(self) -> dict[SessionId, CloseReason]:
-        """All who are down, if the fleet is small, nobody is open, and WhatsApp's own answers have closed them all; else nobody.
+        """All who are down, if the fleet is small, nobody is open, and WhatsApp's own answers have
+        closed them all; else nobody.
 
         Who has been ill before has no voice.
         """
@@ -295,7 +329,9 @@ class Detector:
         """Whether most have been open all the time since then: of the egress, or of the fleet."""
         asked = FLEET if scope.kind == "reason" else scope
         members = [member for member in self._members.values() if _within(member, asked)]
-        stayed = sum(member.opened_at is not None and member.opened_at <= since for member in members)
+        stayed = sum(
+            member.opened_at is not None and member.opened_at <= since for member in members
+        )
         return stayed > MAJORITY * len(members)
 
     def scopes(self, session: SessionId) -> Iterator[Scope]:
@@ -307,13 +343,18 @@ class Detector:
             yield Scope("reason", member.reason)
 
     def suspect(self, session: SessionId, now: float, held: Collection[Scope] = ()) -> Scope | None:
-        """Whom the close just added, with those before it, shows to be in an outage. `held`: they are left out of the reckoning."""
+        """Whom the close just added, with those before it, shows to be in an outage.
+
+        `held`: they are left out of the reckoning.
+        """
         self._expire(now)
         sighting = self._seen.get(session) or self._trials.get(session)
         if sighting is None:
             return None
         seen, trials = len(self._seen), len(self._trials)
-        held_open = sum(self._open_by_egress[scope.value] for scope in held if scope.kind == "egress")
+        held_open = sum(
+            self._open_by_egress[scope.value] for scope in held if scope.kind == "egress"
+        )
         still_open = self._open - held_open
         return (
             self._suspect_egress(sighting.egress, seen, trials, still_open)
@@ -322,7 +363,10 @@ class Detector:
         )
 
     def take(self, scope: Scope, now: float) -> dict[SessionId, CloseReason]:
-        """An outage of the scope begins: those who have closed in it, and how. They are no evidence any more."""
+        """An outage of the scope begins: those who have closed in it, and how.
+
+        They are no evidence any more.
+        """
         self._expire(now)
         both = (*self._seen.items(), *self._trials.items())
         taken = {session: seen.reason for session, seen in both if _within(seen, scope)}
@@ -332,7 +376,10 @@ class Detector:
         return taken
 
     def over(self, scope: Scope, now: float, others_are_well: bool = False) -> None:
-        """An outage of the scope has ended: who fails from now on is ill himself. `others_are_well`: who has been down for long, is."""
+        """An outage of the scope has ended: who fails from now on is ill himself.
+
+        `others_are_well`: who has been down for long, is.
+        """
         self.take(scope, now)
         self._over[scope] = now
         self._over = {past: at for past, at in self._over.items() if now - at <= ECHO_SECONDS}
@@ -342,7 +389,7 @@ class Detector:
                 member.on_trial, member.released_at = True, now
                 member.ill = member.ill or (others_are_well and now - down_since >= WINDOW_SECONDS)
 
-    # --- inside ---------------------------------------------------------------------------------------------------------
+    # --- inside -----------------------------------------------------------------------------------
 
     def _member(self, session: SessionId, egress: str = DIRECT) -> _Member:
         member = self._members.get(session)
@@ -361,8 +408,14 @@ class Detector:
         trials_here = self._trials.by_egress[egress]
         others_seen, others_open = seen - seen_here, still_open - open_here
         others_are_well = others_open > 0 and others_seen < SHARE * (others_open + others_seen)
-        others_are_well = others_are_well and not _is_outage(others_seen, others_open, trials - trials_here)
-        return Scope("egress", egress) if others_are_well and _is_outage(seen_here, open_here, trials_here) else None
+        others_are_well = others_are_well and not _is_outage(
+            others_seen, others_open, trials - trials_here
+        )
+        return (
+            Scope("egress", egress)
+            if others_are_well and _is_outage(seen_here, open_here, trials_here)
+            else None
+        )
 
     def _suspect_reason(self, reason: CloseReason, seen: int, still_open: int) -> Scope | None:
         if reason not in SERVER_MADE or still_open < STILL_OPEN * (still_open + seen):

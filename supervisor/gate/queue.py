@@ -1,4 +1,7 @@
-"""Who waits for a ticket: in a line for each egress, or held. No clock of its own: times are arguments."""
+"""Who waits for a ticket: in a line for each egress, or held.
+
+No clock of its own: times are arguments.
+"""
 
 import asyncio
 import heapq
@@ -62,9 +65,13 @@ class Lines:
     """A line for each egress, since one that has used up its rate must not stop the others."""
 
     def __init__(
-        self, new_allowance: Callable[[], Allowance], in_use: Callable[[str], bool] = lambda egress: True
+        self,
+        new_allowance: Callable[[], Allowance],
+        in_use: Callable[[str], bool] = lambda egress: True,
     ) -> None:
-        """`in_use`: whether a session uses the egress; the lines of others are dropped when they are empty."""
+        """`in_use`: whether a session uses the egress; the lines of others are dropped when they
+        are empty.
+        """
         self.count = 0
         self._new_allowance = new_allowance
         self._in_use = in_use
@@ -81,9 +88,16 @@ class Lines:
         return self._line(egress).allowance
 
     def drop_idle(self, now: float) -> None:
-        """Forget the lines of egresses that nobody uses any more. One whose allowance is not whole again has to stay."""
+        """Forget the lines of egresses that nobody uses any more.
+
+        One whose allowance is not whole again has to stay.
+        """
         for egress, line in list(self._lines.items()):
-            if not self._in_use(egress) and self._head(line) is None and line.allowance.is_whole(now):
+            if (
+                not self._in_use(egress)
+                and self._head(line) is None
+                and line.allowance.is_whole(now)
+            ):
                 line.version += 1
                 del self._lines[egress]
 
@@ -128,7 +142,9 @@ class Lines:
             self._place(line, now)
 
     def seconds_until_next(self, now: float) -> float:
-        """How long until an egress without a token has one for who waits; infinite if none will by itself."""
+        """How long until an egress without a token has one for who waits; infinite if none will by
+        itself.
+        """
         while self._later and self._later[0].version != self._later[0].line.version:
             heapq.heappop(self._later)
         return max(0.0, float(self._later[0].key) - now) if self._later else float("inf")  # type: ignore[arg-type]
@@ -139,13 +155,25 @@ class Lines:
         return line is not None and self._head(line) is not None
 
     def pull(self, held: Callable[[Waiting], bool], egress: str | None = None) -> list[Waiting]:
-        """Take out those who are held from now on (`egress`: all of them wait there), in the order of their ranks."""
-        lines = self._lines.values() if egress is None else [self._lines[egress]] if egress in self._lines else []
-        pulled = sorted((w for line in lines for _, w in line.waiting if w.home is self and held(w)), key=_rank)
+        """Take out those who are held from now on (`egress`: all of them wait there), in the order
+        of their ranks.
+        """
+        lines = (
+            self._lines.values()
+            if egress is None
+            else [self._lines[egress]]
+            if egress in self._lines
+            else []
+        )
+        pulled = sorted(
+            (w for line in lines for _, w in line.waiting if w.home is self and held(w)), key=_rank
+        )
         for waiting in pulled:
             waiting.withdraw()
         for line in lines:  # they may come back, and must not be found in two places then
-            line.waiting = [(rank, waiting) for rank, waiting in line.waiting if waiting.home is self]
+            line.waiting = [
+                (rank, waiting) for rank, waiting in line.waiting if waiting.home is self
+            ]
             heapq.heapify(line.waiting)
         return pulled
 
@@ -161,7 +189,9 @@ class Lines:
         return line.waiting[0][1] if line.waiting else None
 
     def _place(self, line: Line, now: float) -> None:
-        """Put the line where it belongs: among those that are ready, those that have to wait, or, while nobody waits in it, nowhere."""
+        """Put the line where it belongs: among those that are ready, those that have to wait, or,
+        while nobody waits in it, nowhere.
+        """
         line.version += 1
         self._numbers += 1
         head = self._head(line)
@@ -171,14 +201,18 @@ class Lines:
         if wait <= 0:
             heapq.heappush(self._ready, _Due(head.rank, self._numbers, line, line.version))
         elif wait != float("inf"):  # else a login has to land first, which is a change
-            heapq.heappush(self._later, _Due(now + max(wait, TICK_SECONDS), self._numbers, line, line.version))
+            heapq.heappush(
+                self._later, _Due(now + max(wait, TICK_SECONDS), self._numbers, line, line.version)
+            )
 
 
 class HeldLine:
-    """Who is held: who tries next is who is urgent, then who was open until now, then who has not been a canary yet, then the others in turn.
+    """Who is held: who tries next is who is urgent, then who was open until now, then who has not
+    been a canary yet, then the others in turn.
 
-    One egress after the other, so that one that is dead for good cannot keep the canaries to itself. Those who only want to replace
-    an open session's worker wait for the end of the hold: as canaries they would close a socket that works.
+    One egress after the other, so that one that is dead for good cannot keep the canaries to
+    itself. Those who only want to replace an open session's worker wait for the end of the hold: as
+    canaries they would close a socket that works.
     """
 
     def __init__(self) -> None:
@@ -215,7 +249,9 @@ class HeldLine:
         return sum(waiting.home is self for waiting in self._patient)
 
     def expect(self, session: SessionId) -> None:
-        """It was open until now, and will join: it is the next canary, unless another one such comes after it."""
+        """It was open until now, and will join: it is the next canary, unless another one such
+        comes after it.
+        """
         self._newcomers.add(session)
 
     def expects(self, session: SessionId) -> bool:
@@ -227,12 +263,19 @@ class HeldLine:
         self._tried.add(session)
 
     def first(self, barred: Callable[[str], bool] = lambda egress: False) -> Waiting | None:
-        """The next canary. `barred`: egresses by which nobody comes through; who is urgent tries all the same."""
+        """The next canary.
+
+        `barred`: egresses by which nobody comes through; who is urgent tries all the same.
+        """
         while self._urgent and self._urgent[0].home is not self:
             self._urgent.popleft()
         if self._urgent:
             return self._urgent[0]
-        if self._newest is not None and self._newest.home is self and not barred(self._newest.egress):
+        if (
+            self._newest is not None
+            and self._newest.home is self
+            and not barred(self._newest.egress)
+        ):
             return self._newest
         return self._turn(self._fresh, barred) or self._turn(self._again, barred)
 
@@ -262,7 +305,9 @@ class HeldLine:
             for egress, queue in turns.items():
                 yield egress, len(queue)
 
-    def _turn(self, turns: OrderedDict[str, deque[Waiting]], barred: Callable[[str], bool]) -> Waiting | None:
+    def _turn(
+        self, turns: OrderedDict[str, deque[Waiting]], barred: Callable[[str], bool]
+    ) -> Waiting | None:
         for egress, queue in list(turns.items()):
             while queue and queue[0].home is not self:
                 queue.popleft()

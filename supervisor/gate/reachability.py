@@ -1,8 +1,12 @@
-"""Can WhatsApp be reached at all? Asked without a login, for each egress that is in doubt, and only while it is.
+"""Whether WhatsApp can be reached at all.
 
-A *look* is what a session does before it logs in, and no more: connect, TLS, the upgrade to a WebSocket, then close. It tells an outage
-(of the network, of DNS, of the proxy, of WhatsApp's front door) from a session that is sick, however small the fleet. `Way` is the
-pure part: what is known of an egress, and when to look again; `Reachability` looks. What a look finds is the gate's to act upon.
+Asked without a login, for each egress that is in doubt, and only while it is.
+
+A *look* is what a session does before it logs in, and no more: connect, TLS, the upgrade to a
+WebSocket, then close. It tells an outage (of the network, of DNS, of the proxy, of WhatsApp's front
+door) from a session that is sick, however small the fleet. `Way` is the pure part: what is known of
+an egress, and when to look again; `Reachability` looks. What a look finds is the gate's to act
+upon.
 """
 
 import asyncio
@@ -16,29 +20,44 @@ import structlog
 from sessions.model import CloseReason, SessionId
 
 LOOK_SECONDS: Final = 8.0
-"""A look takes no longer: enough for the third SYN (after 3 s) and its answer, and so short that an outage's end is noticed within 20 s."""
+"""A look takes no longer: enough for the third SYN (after 3 s) and its answer, and so short that an
+outage's end is noticed within 20 s.
+"""
 GAPS_SECONDS: Final = (1.0, 2.0, 2.0, 3.0, 3.0, 5.0, 5.0, 8.0)
-"""From one look's begin to the next one's, while the way is closed; the last for all that follow. WhatsApp Web tries as often."""
+"""From one look's begin to the next one's, while the way is closed; the last for all that follow.
+
+WhatsApp Web tries as often.
+"""
 LATE_SECONDS: Final = 600.0
 LATE_GAP_SECONDS: Final = 12.0
 """After so long so far apart: with the jitter (14.4 s), and a login, still within the 20 s."""
 LIMITED_GAP_SECONDS: Final = 30.0
 """Who is told to slow down (429) does not knock every few seconds."""
 OPEN_GAPS_SECONDS: Final = (1.0, 2.0, 4.0, 8.0, 15.0)
-"""The same after looks that found the way open: a session that is sick is in doubt after each of its own attempts."""
+"""The same after looks that found the way open: a session that is sick is in doubt after each of
+its own attempts.
+"""
 CALM_SECONDS: Final = 60.0
 """After so long without a doubt those begin again with the first."""
 JITTER: Final = 0.2
 UNKNOWN_ENOUGH: Final = 3
-"""So many looks in a row that could tell nothing are enough: without them the correlated closes decide alone, as ever."""
+"""So many looks in a row that could tell nothing are enough: without them the correlated closes
+decide alone, as ever.
+"""
 CONTRADICTIONS: Final = 2
-"""So often a look found the way closed beside a session that had just come through: they are not believed then, until one finds it open."""
+"""So often a look found the way closed beside a session that had just come through: they are not
+believed then, until one finds it open.
+"""
 
 log = structlog.get_logger("reach")
 
 
 class Look(NamedTuple):
-    """What a look has found. `reason`: of a way that is closed, as a session would close; `words`: how it went, without secrets."""
+    """What a look has found.
+
+    `reason`: of a way that is closed, as a session would close; `words`: how it went, without
+    secrets.
+    """
 
     state: Literal["open", "closed", "unknown"]
     words: str
@@ -54,7 +73,10 @@ class Prober(Protocol):
 
 @dataclass(slots=True)
 class Way:
-    """What is known of an egress. Pure: times and dice are arguments, seconds of a monotonic clock."""
+    """What is known of an egress.
+
+    Pure: times and dice are arguments, seconds of a monotonic clock.
+    """
 
     egress: str
     last: Look | None = None
@@ -74,7 +96,9 @@ class Way:
     _unknown: int = 0
     _contradicted: int = 0
     _checking: bool = False
-    """A login came through while the way was closed: it has opened since the last look, or looks are wrong."""
+    """A login came through while the way was closed: it has opened since the last look, or looks
+    are wrong.
+    """
 
     @property
     def doubted(self) -> bool:
@@ -122,7 +146,10 @@ class Way:
         self.looking, self._begun_at = True, now
 
     def learns(self, look: Look, now: float, roll: float) -> bool:
-        """What it has found. True: the way was closed until now, and is open. `roll` is uniform in [0, 1)."""
+        """What it has found.
+
+        True: the way was closed until now, and is open. `roll` is uniform in [0, 1).
+        """
         self.looking = False
         checking, self._checking = self._checking, False
         was_closed = self.closed_since is not None
@@ -173,7 +200,9 @@ class Reachability:
         pick: Callable[[Way], SessionId | None],
         told: Callable[[Way, bool], None],
     ) -> None:
-        """`pick`: who goes; None: nobody is left. `told`: after each look; True: the way was closed until now, and is open."""
+        """`pick`: who goes; None: nobody is left. `told`: after each look; True: the way was closed
+        until now, and is open.
+        """
         self._prober = prober
         self._dice = dice
         self._pick = pick
@@ -238,11 +267,16 @@ class Reachability:
             believed = not way.disbelieved
             opened = way.learns(look, self._now(), self._dice.random())
             log.info(
-                f"{way.egress}: {look.words}", action="look", egress=way.egress, state=look.state, reason=look.reason
+                f"{way.egress}: {look.words}",
+                action="look",
+                egress=way.egress,
+                state=look.state,
+                reason=look.reason,
             )
             if believed and way.disbelieved:
                 log.warning(
-                    f"Sessions come through {way.egress}, but looks say that WhatsApp cannot be reached: they are not believed any more.",
+                    f"Sessions come through {way.egress}, but looks say that WhatsApp cannot be"
+                    " reached: they are not believed any more.",
                     action="looks_wrong",
                     egress=way.egress,
                 )
@@ -258,7 +292,9 @@ class Reachability:
     def _over(self, way: Way, task: "asyncio.Task[None]") -> None:
         del self._tasks[way.egress]
         if not task.cancelled() and task.exception() is not None:
-            log.error("looks have ended with an error", action="looks_died", exc_info=task.exception())
+            log.error(
+                "looks have ended with an error", action="looks_died", exc_info=task.exception()
+            )
             way.drop()  # nobody is to be held by what is not looked at any more
         current = self._ways.get(way.egress)
         forgotten = current is not way

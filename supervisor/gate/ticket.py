@@ -17,9 +17,14 @@ class Issuer(Protocol):
 
 
 class GateTicket:
-    """An admission to make one attempt. `deadline_seconds`: a canary's login is to be on the wire by then."""
+    """An admission to make one attempt.
 
-    def __init__(self, gate: Issuer, session: SessionId, egress: str, scopes: tuple[Scope, ...], landed: bool) -> None:
+    `deadline_seconds`: a canary's login is to be on the wire by then.
+    """
+
+    def __init__(
+        self, gate: Issuer, session: SessionId, egress: str, scopes: tuple[Scope, ...], landed: bool
+    ) -> None:
         self.session = session
         self.egress = egress
         self.scopes = scopes

@@ -17,9 +17,13 @@ VERSION_REJECTED: Final = "client version rejected"
 
 
 class HoldView(msgspec.Struct, frozen=True, rename="camel"):
-    """A hold as shown. Seconds; `words` says it in a sentence. The estimate supposes that the next canary comes through.
+    """A hold as shown.
 
-    `way`: whether WhatsApp can be reached at all, by looks that log nobody in; `way_reason`: why it cannot; `next_look_in_seconds`:
+    Seconds; `words` says it in a sentence. The estimate supposes that the next canary comes
+    through.
+
+    `way`: whether WhatsApp can be reached at all, by looks that log nobody in; `way_reason`: why it
+    cannot; `next_look_in_seconds`:
     None when no look is due.
     """
 
@@ -38,7 +42,11 @@ class HoldView(msgspec.Struct, frozen=True, rename="camel"):
 
 
 class GateView(msgspec.Struct, frozen=True, rename="camel"):
-    """The gate as shown. `queued`: who waits, those who are held among them. `hold`: the first of `holds`, for older scripts."""
+    """The gate as shown.
+
+    `queued`: who waits, those who are held among them. `hold`: the first of `holds`, for older
+    scripts.
+    """
 
     rate_per_second: float
     burst: int
@@ -56,14 +64,20 @@ class GateView(msgspec.Struct, frozen=True, rename="camel"):
 def hold_view(
     hold: Hold, now: float, tokens: float, rate: float, egress_rate: float, way: Way | None = None
 ) -> HoldView:
-    """A hold, as it is now. `tokens`: what the fleet's bucket has; the rates are logins per second. `way`: of those it holds."""
+    """A hold, as it is now.
+
+    `tokens`: what the fleet's bucket has; the rates are logins per second. `way`: of those it
+    holds.
+    """
     closed = way if way is not None and way.is_closed else None
     wait = hold.seconds_until_canary(now, barred=closed is not None)
     next_look = None if closed is None else round(max(0.0, closed.next_at - now), 1)
     if next_look is not None and hold.canary is None:
         wait = min(wait, next_look)  # the look that finds the way open is what the canary waits for
     next_canary = None if hold.canary is not None else round(wait, 1)
-    estimate = _until_all_back(hold, wait if hold.canary is None else 0.0, tokens, rate, egress_rate)
+    estimate = _until_all_back(
+        hold, wait if hold.canary is None else 0.0, tokens, rate, egress_rate
+    )
     return HoldView(
         scope=hold.scope.kind,
         value=hold.scope.value,
@@ -74,7 +88,13 @@ def hold_view(
         canary=hold.canary,
         estimated_seconds_until_all_back=round(estimate, 1),
         words=_hold_words(hold, now, wait, estimate, closed),
-        way="unknown" if way is None or way.last is None else "closed" if closed is not None else way.last.state,
+        way=(
+            "unknown"
+            if way is None or way.last is None
+            else "closed"
+            if closed is not None
+            else way.last.state
+        ),
         way_reason=None if closed is None or closed.last is None else closed.last.reason,
         next_look_in_seconds=next_look,
     )
@@ -91,11 +111,17 @@ def begin_words(hold: Hold) -> str:
 def end_words(hold: Hold, now: float, why: str) -> str:
     """What is told when a hold is over."""
     held = _duration(now - hold.since)
-    return f"Released after {held}: {hold.scope.words}, {_sessions(hold.held)}. It was {cause_words(hold)}; {why}."
+    return (
+        f"Released after {held}: {hold.scope.words}, {_sessions(hold.held)}. It was"
+        f" {cause_words(hold)}; {why}."
+    )
 
 
 def event_data(hold: Hold, now: float, sessions: int, words: str) -> dict[str, Any]:
-    """What the events `outage_begins` and `outage_ends` carry. `sessions`: how many were seen to close, or are released."""
+    """What the events `outage_begins` and `outage_ends` carry.
+
+    `sessions`: how many were seen to close, or are released.
+    """
     return {
         "scope": hold.scope.kind,
         "value": hold.scope.value,
@@ -110,7 +136,11 @@ def cause_words(hold: Hold) -> str:
     """Why it is held."""
     if hold.is_outage:
         return f"an outage ({hold.evidence})"
-    return f"{hold.cause} ({VERSION_REJECTED})" if hold.cause == CloseReason.CLIENT_OUTDATED else hold.cause
+    return (
+        f"{hold.cause} ({VERSION_REJECTED})"
+        if hold.cause == CloseReason.CLIENT_OUTDATED
+        else hold.cause
+    )
 
 
 def evidence_words(
@@ -118,7 +148,10 @@ def evidence_words(
     look: Look | None = None,
     turned_away: Mapping[SessionId, CloseReason] | None = None,
 ) -> str:
-    """What was seen, in words. `look`: at a way that is closed; `turned_away`: all of a small fleet, by WhatsApp's own answer."""
+    """What was seen, in words.
+
+    `look`: at a way that is closed; `turned_away`: all of a small fleet, by WhatsApp's own answer.
+    """
     if look is not None:
         named = f", {look.reason}" if look.reason is not None else ""
         return f"WhatsApp cannot be reached{named}: {look.words}"
@@ -129,26 +162,46 @@ def evidence_words(
             if len(turned_away) > 1
             else f"WhatsApp turns the only session away: {answers}; "
         ) + f"for {SMALL_SECONDS / 60:.0f} min at most, then each is on its own"
-    reasons = ", ".join(f"{reason} {count}" for reason, count in Counter(closed.values()).most_common())
+    reasons = ", ".join(
+        f"{reason} {count}" for reason, count in Counter(closed.values()).most_common()
+    )
     return f"{_sessions(len(closed))} closed within {WINDOW_SECONDS:.0f} s: {reasons}"
 
 
 def _hold_words(hold: Hold, now: float, wait: float, estimate: float, closed: Way | None) -> str:
-    who = f"{_sessions(hold.held)} {'is' if hold.held == 1 else 'are'} held for {now - hold.since:.0f} s because of {cause_words(hold)}"
+    who = (
+        f"{_sessions(hold.held)} {'is' if hold.held == 1 else 'are'} held for"
+        f" {now - hold.since:.0f} s because of {cause_words(hold)}"
+    )
     if closed is not None and closed.last is not None:
-        looks = "looks again just now" if closed.looking else f"looks again in {max(0.0, closed.next_at - now):.0f} s"
-        trying = f"WhatsApp cannot be reached ({closed.last.words}); wasup {looks}, and as soon as it can be, the canary tries"
+        looks = (
+            "looks again just now"
+            if closed.looking
+            else f"looks again in {max(0.0, closed.next_at - now):.0f} s"
+        )
+        trying = (
+            f"WhatsApp cannot be reached ({closed.last.words}); wasup {looks}, and as soon as it"
+            " can be, the canary tries"
+        )
     elif hold.canary is not None:
         trying = f"the canary {hold.canary} tries now"
     elif hold.line.first() is not None:
         trying = f"the next canary tries in {wait:.0f} s"
     else:
-        trying = "nobody waits to try; who asks next is the canary, and after a minute without one the hold ends"
+        trying = (
+            "nobody waits to try; who asks next is the canary, and after a minute without one the"
+            " hold ends"
+        )
     whom = "" if hold.scope.kind == "fleet" else f" (only {hold.scope.words})"
-    return f"{who}{whom}; {trying}, and its success releases all: back within some {_duration(estimate)} then."
+    return (
+        f"{who}{whom}; {trying}, and its success releases all: back within some"
+        f" {_duration(estimate)} then."
+    )
 
 
-def _until_all_back(hold: Hold, wait: float, tokens: float, rate: float, egress_rate: float) -> float:
+def _until_all_back(
+    hold: Hold, wait: float, tokens: float, rate: float, egress_rate: float
+) -> float:
     busiest = max((count for _, count in hold.line.egresses()), default=0)
     behind = max((hold.held - tokens) / rate, (busiest - tokens) / egress_rate, 0.0)
     return wait + 2 * LOGIN_SECONDS + behind if hold.held else wait

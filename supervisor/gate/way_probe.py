@@ -1,7 +1,9 @@
-"""A look at the way to WhatsApp, as a session goes it: its proxy, the worker's URL, the worker's trust. It ends before any login.
+"""A look at the way to WhatsApp, as a session goes it: its proxy, the worker's URL, the worker's
+trust. It ends before any login.
 
-What it sends is what Baileys sends up to the upgrade, to the byte where that matters (origin, no user agent); nothing of it names a
-number. What it finds is told in the words in which a worker would tell it (sessions/worker/socket/close-reason.js).
+What it sends is what Baileys sends up to the upgrade, to the byte where that matters (origin, no
+user agent); nothing of it names a number. What it finds is told in the words in which a worker
+would tell it (sessions/worker/socket/close-reason.js).
 """
 
 import asyncio
@@ -34,10 +36,14 @@ WHATSAPP_URL: Final = "wss://web.whatsapp.com/ws/chat"
 ORIGIN: Final = "https://web.whatsapp.com"
 """What Baileys says (Defaults/index.js: DEFAULT_ORIGIN)."""
 ADDRESS_SECONDS: Final = 0.25
-"""How long one address may take before the next is tried beside it: Node's autoSelectFamilyAttemptTimeout."""
+"""How long one address may take before the next is tried beside it: Node's
+autoSelectFamilyAttemptTimeout.
+"""
 NODE_SECONDS: Final = 20.0
 GOODBYE: Final = b"\x88\x82\x00\x00\x00\x00\x03\xe9"
-"""A WebSocket close frame, masked with zeros: 1001, going away, as a browser's tab that is closed."""
+"""A WebSocket close frame, masked with zeros: 1001, going away, as a browser's tab that is
+closed.
+"""
 
 OURS: Final = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOBUFS})
 """This process has no means left: that says nothing of the way."""
@@ -67,16 +73,25 @@ class _Step:
 
 
 class WayProber:
-    """Looks. `url`: where WhatsApp is, with `{session}` or without; `proxy_of`: a session's proxy; `node`: the workers' Node."""
+    """Looks.
 
-    def __init__(self, url: str | None, proxy_of: Callable[[SessionId], Awaitable[Proxy | None]], node: str) -> None:
+    `url`: where WhatsApp is, with `{session}` or without; `proxy_of`: a session's proxy; `node`:
+    the workers' Node.
+    """
+
+    def __init__(
+        self, url: str | None, proxy_of: Callable[[SessionId], Awaitable[Proxy | None]], node: str
+    ) -> None:
         self._url = url or WHATSAPP_URL
         self._proxy_of = proxy_of
         self._node = node
         self._trust: ssl.SSLContext | None = None
 
     async def look(self, session: SessionId, egress: str, seconds: float = LOOK_SECONDS) -> Look:
-        """Go this session's way as far as the upgrade. It ends in time, and raises nothing that a network can cause."""
+        """Go this session's way as far as the upgrade.
+
+        It ends in time, and raises nothing that a network can cause.
+        """
         try:
             proxy = await self._proxy_of(session)
         except StoreError as error:
@@ -106,18 +121,27 @@ class WayProber:
         return self._trust
 
 
-async def _upgraded(url: str, proxy: Proxy | None, trust: ssl.SSLContext | None, step: _Step) -> Look:
+async def _upgraded(
+    url: str, proxy: Proxy | None, trust: ssl.SSLContext | None, step: _Step
+) -> Look:
     target = urlsplit(url)
     host, secure = target.hostname or "", target.scheme == "wss"
     port = target.port or (443 if secure else 80)
-    reader, writer = await (_direct(host, port, step) if proxy is None else _through(proxy, host, port, trust, step))
+    reader, writer = await (
+        _direct(host, port, step) if proxy is None else _through(proxy, host, port, trust, step)
+    )
     try:
         if secure:
             step.reason, step.words = CloseReason.NETWORK_UNREACHABLE, f"TLS with {host}:{port}"
             assert trust is not None, "it is made for every wss URL"
             await writer.start_tls(trust, server_hostname=host)
         step.reason, step.words = CloseReason.NETWORK_UNREACHABLE, f"the upgrade at {host}:{port}"
-        look = await _ask(target.path + (f"?{target.query}" if target.query else ""), target.netloc, reader, writer)
+        look = await _ask(
+            target.path + (f"?{target.query}" if target.query else ""),
+            target.netloc,
+            reader,
+            writer,
+        )
         if look.state == "open":
             writer.write(GOODBYE)
             await writer.drain()
@@ -137,7 +161,9 @@ async def _direct(host: str, port: int, step: _Step) -> _Streams:
         raise
 
 
-async def _through(proxy: Proxy, host: str, port: int, trust: ssl.SSLContext | None, step: _Step) -> _Streams:
+async def _through(
+    proxy: Proxy, host: str, port: int, trust: ssl.SSLContext | None, step: _Step
+) -> _Streams:
     given = urlsplit(proxy.url)
     if given.scheme in LOOKED_UP_HERE:
         family = socket.AF_INET if given.scheme == "socks4" else socket.AF_UNSPEC
@@ -160,13 +186,17 @@ async def _looked_up(
     host: str, port: int, family: socket.AddressFamily, step: _Step
 ) -> list[tuple[int, int, int, str, tuple[str, int] | tuple[str, int, int, int]]]:
     step.reason, step.words = CloseReason.DNS, f"the name {host}"
-    found = await asyncio.get_running_loop().getaddrinfo(host, port, family=family, type=socket.SOCK_STREAM)
+    found = await asyncio.get_running_loop().getaddrinfo(
+        host, port, family=family, type=socket.SOCK_STREAM
+    )
     if not found:
         raise OSError(f"no address for {host}")
     return found  # type: ignore[return-value]
 
 
-async def _ask(path: str, host: str, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> Look:
+async def _ask(
+    path: str, host: str, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+) -> Look:
     """Ask for the upgrade, as ws does for Baileys."""
     key = base64.b64encode(os.urandom(16))
     lines = (
@@ -187,7 +217,9 @@ async def _ask(path: str, host: str, reader: asyncio.StreamReader, writer: async
             return Look("closed", "what answers does not speak HTTP", CloseReason.UPGRADE_REFUSED)
         raise
     except asyncio.LimitOverrunError:
-        return Look("closed", "what answers does not end its answer's head", CloseReason.UPGRADE_REFUSED)
+        return Look(
+            "closed", "what answers does not end its answer's head", CloseReason.UPGRADE_REFUSED
+        )
     found = _STATUS.match(head)
     if found is None:
         return Look("closed", "what answers does not speak HTTP", CloseReason.UPGRADE_REFUSED)
@@ -216,15 +248,21 @@ def _told(error: Exception) -> str:
 
 
 def _nodes_trust(node: str) -> ssl.SSLContext:
-    """A TLS context that judges as a worker does: by the roots that its Node was built with, and those that it is given."""
+    """A TLS context that judges as a worker does: by the roots that its Node was built with, and
+    those that it is given.
+    """
     trust = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     asked = [node, "-p", "JSON.stringify(require('node:tls').rootCertificates.join('\\n'))"]
-    answer = subprocess.run(asked, capture_output=True, check=True, timeout=NODE_SECONDS, env={}, text=True)
+    answer = subprocess.run(
+        asked, capture_output=True, check=True, timeout=NODE_SECONDS, env={}, text=True
+    )
     trust.load_verify_locations(cadata=json.loads(answer.stdout))
     extra = os.environ.get("NODE_EXTRA_CA_CERTS")
     if extra:
         try:
             trust.load_verify_locations(cafile=extra)
         except OSError as error:  # Node warns, and goes on without them
-            log.warning(f"NODE_EXTRA_CA_CERTS cannot be read: {error}", action="extra_ca_certs", file=extra)
+            log.warning(
+                f"NODE_EXTRA_CA_CERTS cannot be read: {error}", action="extra_ca_certs", file=extra
+            )
     return trust

@@ -1,4 +1,7 @@
-"""Seed 000's numbers, all of them, in one table. What is wanted, alerted and tested takes its values from here; docs/host.md shows it."""
+"""Seed 000's numbers, all of them, in one table.
+
+What is wanted, alerted and tested takes its values from here; docs/host.md shows it.
+"""
 
 from dataclasses import dataclass
 from typing import Final
@@ -8,7 +11,9 @@ GIB: Final = 1024**3
 
 @dataclass(frozen=True, slots=True)
 class Number:
-    """A number of the seed: its name, the value in the unit, and in which of the seed's tables it stands."""
+    """A number of the seed: its name, the value in the unit, and in which of the seed's tables it
+    stands.
+    """
 
     name: str
     value: float
@@ -24,7 +29,13 @@ MONITORING: Final = "Monitoramento"
 SUCCESS: Final = "Métricas de Sucesso"
 
 NUMBERS: Final[tuple[Number, ...]] = (
-    Number("nofile_default", 1024, "descriptors", OPTIMIZATIONS, "the usual soft limit of a process: far too low"),
+    Number(
+        "nofile_default",
+        1024,
+        "descriptors",
+        OPTIMIZATIONS,
+        "the usual soft limit of a process: far too low",
+    ),
     Number("nofile", 65_536, "descriptors", OPTIMIZATIONS, "wanted for a process, soft and hard"),
     Number("net.ipv4.tcp_max_syn_backlog", 8192, "connections", OPTIMIZATIONS, "wanted at least"),
     Number("net.ipv4.tcp_keepalive_time", 600, "seconds", OPTIMIZATIONS, "wanted at most"),
@@ -38,9 +49,19 @@ NUMBERS: Final[tuple[Number, ...]] = (
     Number("port", 8000, "port", MONITORING, "counted by the seed's own netstat line"),
     Number("cpu_alert", 80, "percent", ALERTS, "CPU above it raises an alert"),
     Number("memory_alert", 85, "percent", ALERTS, "memory in use above it raises an alert"),
-    Number("descriptors_alert", 90, "percent", ALERTS, "descriptors in use above it raise an alert"),
-    Number("websockets_alert", 500, "connections", ALERTS, "WebSocket connections above it raise an alert"),
-    Number("load_alert", 4.0, "processes", ALERTS, "load average of a minute above it raises an alert"),
+    Number(
+        "descriptors_alert", 90, "percent", ALERTS, "descriptors in use above it raise an alert"
+    ),
+    Number(
+        "websockets_alert",
+        500,
+        "connections",
+        ALERTS,
+        "WebSocket connections above it raise an alert",
+    ),
+    Number(
+        "load_alert", 4.0, "processes", ALERTS, "load average of a minute above it raises an alert"
+    ),
     Number("descriptors_test", 10_000, "descriptors", CRITERIA, "a process may open at least"),
     Number("memory_test", 2 * GIB, "bytes", CRITERIA, "available at least (2 GB)"),
     Number("connections_test", 500, "connections", CRITERIA, "open at the same time at least"),
@@ -49,7 +70,9 @@ NUMBERS: Final[tuple[Number, ...]] = (
     Number("connections_before", 100, "connections", SUCCESS, "at the same time before, about"),
     Number("cpu_before", 90, "percent", SUCCESS, "CPU under load before, above"),
     Number("nofile_after", 65_536, "descriptors", SUCCESS, "afterwards"),
-    Number("connections_after", 500, "connections", SUCCESS, "at the same time afterwards, more than"),
+    Number(
+        "connections_after", 500, "connections", SUCCESS, "at the same time afterwards, more than"
+    ),
     Number("cpu_after", 70, "percent", SUCCESS, "CPU under load afterwards, below"),
 )
 

@@ -1,7 +1,9 @@
-"""What is installed: its version, and the folder where its settings (`.env`) and its data (`data/`) are unless it is told otherwise.
+"""What is installed: its version, and the folder where its settings (`.env`) and its data (`data/`)
+are unless it is told otherwise.
 
-That is the folder that the program was installed from, never the one in which somebody happens to stand: a command in cron, in `sudo -u`
-or in a home directory finds what the supervisor uses. `wasup --directory DIR` names another folder.
+That is the folder that the program was installed from, never the one in which somebody happens to
+stand: a command in cron, in `sudo -u` or in a home directory finds what the supervisor uses. `wasup
+--directory DIR` names another folder.
 """
 
 import contextlib
@@ -32,11 +34,14 @@ def folder() -> Path:
 
 
 def left_behind() -> Path | None:
-    """The current directory, if it has settings or data of which nobody has said whether they are meant.
+    """The current directory, if it has settings or data of which nobody has said whether they are
+    meant.
 
-    0.1.0 took them from there. Whoever relied on that would act on another fleet, or on none, without a word.
+    0.1.0 took them from there. Whoever relied on that would act on another fleet, or on none,
+    without a word.
     """
-    with contextlib.suppress(OSError):  # it is closed to us, or gone: nobody has taken anything from there
+    with contextlib.suppress(OSError):
+        # it is closed to us, or gone: nobody has taken anything from there
         here = Path.cwd()
         if (
             told.get() is None
@@ -49,4 +54,6 @@ def left_behind() -> Path | None:
 
 def _has_settings(here: Path) -> bool:
     file = here / ENV_FILE
-    return file.is_file() and any(line.lstrip().startswith(b"WHATSAPP_") for line in file.read_bytes().splitlines())
+    return file.is_file() and any(
+        line.lstrip().startswith(b"WHATSAPP_") for line in file.read_bytes().splitlines()
+    )

@@ -1,4 +1,6 @@
-"""Where the store of these settings is, and how it is opened: for the supervisor, and for commands that do without one."""
+"""Where the store of these settings is, and how it is opened: for the supervisor, and for commands
+that do without one.
+"""
 
 from pathlib import Path
 
@@ -21,7 +23,11 @@ def data_directory(settings: Settings) -> Path:
 def store_url(settings: Settings) -> URL:
     """Where the store is."""
     url = settings.database_url
-    return parse_url(url.get_secret_value()) if url else sqlite_url(data_directory(settings) / DATABASE)
+    return (
+        parse_url(url.get_secret_value())
+        if url
+        else sqlite_url(data_directory(settings) / DATABASE)
+    )
 
 
 def store_cipher(settings: Settings) -> Cipher | None:
@@ -31,7 +37,10 @@ def store_cipher(settings: Settings) -> Cipher | None:
 
 
 async def open_store(settings: Settings, forever: Forever | None = None) -> Store:
-    """The store that the settings name, with its keys. Raises StoreUnavailable: also if it is not the data directory's own any more."""
+    """The store that the settings name, with its keys.
+
+    Raises StoreUnavailable: also if it is not the data directory's own any more.
+    """
     url, directory = store_url(settings), data_directory(settings)
     store_marker.check_file(directory, url)
     store = await Store.open(url, settings.event_log_size, store_cipher(settings), forever)

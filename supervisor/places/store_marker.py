@@ -1,7 +1,8 @@
-"""A data directory knows which store is its own: a database that is gone, empty or another one is noticed, and never begun anew in silence.
+"""A data directory knows which store is its own: a database that is gone, empty or another one is
+noticed, and never begun anew in silence.
 
-The marker is a small file beside the database; the same number stands in the database. A supervisor that starts without its sessions looks
-healthy, and nobody is told that a thousand numbers are away.
+The marker is a small file beside the database; the same number stands in the database. A supervisor
+that starts without its sessions looks healthy, and nobody is told that a thousand numbers are away.
 """
 
 import contextlib
@@ -20,7 +21,9 @@ FILE_NAME: Final = "store.id"
 
 
 def check_file(directory: Path, url: URL) -> None:
-    """Before an SQLite file is opened (which would make it): it may be missing in a new directory only. Raises StoreUnavailable."""
+    """Before an SQLite file is opened (which would make it): it may be missing in a new directory
+    only. Raises StoreUnavailable.
+    """
     marker = directory / FILE_NAME
     if not is_sqlite(url) or not marker.exists():
         return
@@ -32,7 +35,10 @@ def check_file(directory: Path, url: URL) -> None:
 
 
 async def check_store(directory: Path, store: Store, url: URL) -> None:
-    """The store that was opened is the directory's own; one that has no number yet is given one. Raises StoreUnavailable."""
+    """The store that was opened is the directory's own; one that has no number yet is given one.
+
+    Raises StoreUnavailable.
+    """
     marker = directory / FILE_NAME
     known = await store.identity()
     with contextlib.suppress(FileNotFoundError):
@@ -65,6 +71,7 @@ def _write(marker: Path, identity: str) -> None:
 def _refusal(directory: Path, what: str) -> StoreUnavailable:
     return StoreUnavailable(
         f"{directory} had a store with sessions, and {what}.",
-        "Put the database back, or fill a new one from the newest backup (wasup restore FILE). "
-        f"To begin with an empty store on purpose: delete {directory / FILE_NAME}. The numbers then have to be paired anew.",
+        "Put the database back, or fill a new one from the newest backup (wasup restore FILE). To"
+        f" begin with an empty store on purpose: delete {directory / FILE_NAME}. The numbers then"
+        " have to be paired anew.",
     )

@@ -1,4 +1,6 @@
-"""The data directory's lock: one supervisor or command at a time, and the second one is told who holds it."""
+"""The data directory's lock: one supervisor or command at a time, and the second one is told who
+holds it.
+"""
 
 import contextlib
 import errno
@@ -20,7 +22,10 @@ class Locked(Exception):
 
 
 def _take(handle: int) -> None:
-    """Lock it, or raise BlockingIOError. Tried for a moment: a command that only looks who holds it (`holder`) holds it while it looks."""
+    """Lock it, or raise BlockingIOError.
+
+    Tried for a moment: a command that only looks who holds it (`holder`) holds it while it looks.
+    """
     for _ in range(LOOKS):
         with contextlib.suppress(BlockingIOError):
             return fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -29,7 +34,9 @@ def _take(handle: int) -> None:
 
 
 def holder(directory: Path) -> dict[str, str] | None:
-    """What the supervisor (pid, since, api) or the command (pid, since, command) that holds the directory has noted; None: nobody holds it."""
+    """What the supervisor (pid, since, api) or the command (pid, since, command) that holds the
+    directory has noted; None: nobody holds it.
+    """
     try:
         handle = _open_to_look(directory / FILE_NAME)
     except FileNotFoundError:
@@ -57,7 +64,9 @@ def held_by(directory: Path) -> str | None:
 
 
 def _open_to_look(file: Path) -> int:
-    """For reading, if the file system is read-only by now; else also for writing, without which some network file systems lock nothing."""
+    """For reading, if the file system is read-only by now; else also for writing, without which
+    some network file systems lock nothing.
+    """
     try:
         return os.open(file, os.O_RDWR | os.O_CLOEXEC)
     except OSError as error:
@@ -92,7 +101,9 @@ class DirectoryLock:
         except BlockingIOError:
             note = _read_note(handle)
             os.close(handle)
-            raise Locked(f"The data directory {self._path.parent} is held by {_told(note)}") from None
+            raise Locked(
+                f"The data directory {self._path.parent} is held by {_told(note)}"
+            ) from None
         self._handle = handle
         self._write(self._describe)
         return self
@@ -108,7 +119,10 @@ class DirectoryLock:
         os.pwrite(self._handle, json.dumps(note).encode() + b"\n", 0)
 
     def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
     ) -> None:
         if self._handle is not None:
             os.close(self._handle)
@@ -117,5 +131,8 @@ class DirectoryLock:
 
 def _told(note: dict[str, str]) -> str:
     if command := note.get("command"):
-        return f"`{command}` (pid {note.get('pid')}, since {note.get('since')}): try again when that has ended."
+        return (
+            f"`{command}` (pid {note.get('pid')}, since {note.get('since')}): try again when that"
+            " has ended."
+        )
     return f"another supervisor: {json.dumps(note) if note else 'unknown'}"

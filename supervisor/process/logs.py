@@ -1,7 +1,11 @@
-"""The supervisor's log: JSON lines for machines, coloured lines on a terminal. What libraries say comes out in the same form.
+"""The supervisor's log: JSON lines for machines, coloured lines on a terminal.
 
-Secrets are cut out in three ways, each a net below the one before: by a field's name, by the value (those of the settings are told to
-`configure`), and by the look of what carries one (an `Authorization` header, a password in a URL). Of what aiohttp says about a request
+What libraries say comes out in the same form.
+
+Secrets are cut out in three ways, each a net below the one before: by a field's name, by the value
+(those of the settings are told to
+`configure`), and by the look of what carries one (an `Authorization` header, a password in a URL).
+Of what aiohttp says about a request
 only its own words are kept: its errors quote what a caller has sent.
 """
 
@@ -18,7 +22,9 @@ from typing import Any, Final, TextIO, cast
 
 import structlog
 
-SECRET_NAMES: Final = re.compile(r"token|secret|password|creds|authorization|qr|noise|private", re.IGNORECASE)
+SECRET_NAMES: Final = re.compile(
+    r"token|secret|password|creds|authorization|qr|noise|private", re.IGNORECASE
+)
 """A field of such a name is never written, whatever it holds."""
 HIDDEN: Final = "(hidden)"
 SHORTEST_SECRET: Final = 4
@@ -38,7 +44,8 @@ log = structlog.get_logger("logs")
 class LossyStream(io.TextIOBase):
     """A stream that loses what it cannot write.
 
-    Whoever read our output (pm2's daemon, say) may be gone, and the disk may be full: no log line is worth a session.
+    Whoever read our output (pm2's daemon, say) may be gone, and the disk may be full: no log line
+    is worth a session.
     """
 
     def __init__(self, stream: TextIO) -> None:
@@ -56,18 +63,29 @@ class LossyStream(io.TextIOBase):
             self._stream.flush()
 
 
-def _for_people(_logger: Any, _method: str, line: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
-    """For a terminal: the session first, since that is what one looks for; nothing that is empty, no name of ours for the kind of line."""
-    shown = {name: value for name, value in line.items() if value is not None and name not in {"session", "action"}}
+def _for_people(
+    _logger: Any, _method: str, line: MutableMapping[str, Any]
+) -> MutableMapping[str, Any]:
+    """For a terminal: the session first, since that is what one looks for; nothing that is empty,
+    no name of ours for the kind of line.
+    """
+    shown = {
+        name: value
+        for name, value in line.items()
+        if value is not None and name not in {"session", "action"}
+    }
     if line.get("session") is not None:
         shown["event"] = f"{line['session']}: {line['event']}"
     return shown
 
 
 def configure(log_format: str, level: str, secrets: Iterable[str] = ()) -> None:
-    """Set the log up. `auto` is human on a terminal and JSON elsewhere. `secrets`: values that no line may hold.
+    """Set the log up.
 
-    From here on also that is a line of the log which Python itself would print: an exception that nobody caught, and a warning.
+    `auto` is human on a terminal and JSON elsewhere. `secrets`: values that no line may hold.
+
+    From here on also that is a line of the log which Python itself would print: an exception that
+    nobody caught, and a warning.
     """
     human = log_format == "human" or (log_format == "auto" and sys.stderr.isatty())
     renderer = structlog.dev.ConsoleRenderer() if human else structlog.processors.JSONRenderer()
@@ -75,7 +93,8 @@ def configure(log_format: str, level: str, secrets: Iterable[str] = ()) -> None:
     last: list[structlog.typing.Processor] = [
         structlog.processors.TimeStamper(fmt="iso", utc=True),
         structlog.processors.StackInfoRenderer(),
-        # A string before it is looked through, and not by rich, which prints every frame's local variables.
+        # A string before it is looked through, and not by rich, which prints every frame's local
+        # variables.
         structlog.processors.format_exc_info,
         Redaction(secrets),
         *([_for_people] if human else []),
@@ -83,23 +102,34 @@ def configure(log_format: str, level: str, secrets: Iterable[str] = ()) -> None:
     ]
     structlog.configure(
         processors=[structlog.processors.add_log_level, *last],
-        wrapper_class=structlog.make_filtering_bound_logger(logging.getLevelNamesMapping()[level.upper()]),
+        wrapper_class=structlog.make_filtering_bound_logger(
+            logging.getLevelNamesMapping()[level.upper()]
+        ),
         logger_factory=structlog.PrintLoggerFactory(stream),
         cache_logger_on_first_use=False,
     )
     handler = logging.StreamHandler(stream)
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
-            foreign_pre_chain=[structlog.stdlib.add_logger_name, structlog.stdlib.add_log_level, _as_event],
+            foreign_pre_chain=[
+                structlog.stdlib.add_logger_name,
+                structlog.stdlib.add_log_level,
+                _as_event,
+            ],
             processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, *last],
         )
     )
     logging.basicConfig(level=logging.WARNING, handlers=[handler], force=True)
-    logging.raiseExceptions = False  # a record that cannot be formatted would be printed, arguments and all
+    # a record that cannot be formatted would be printed, arguments and all
+    logging.raiseExceptions = False
     logging.captureWarnings(True)
     sys.excepthook = _log_uncaught
-    sys.unraisablehook = lambda thrown: _log_uncaught(thrown.exc_type, thrown.exc_value, thrown.exc_traceback)
-    threading.excepthook = lambda thrown: _log_uncaught(thrown.exc_type, thrown.exc_value, thrown.exc_traceback)
+    sys.unraisablehook = lambda thrown: _log_uncaught(
+        thrown.exc_type, thrown.exc_value, thrown.exc_traceback
+    )
+    threading.excepthook = lambda thrown: _log_uncaught(
+        thrown.exc_type, thrown.exc_value, thrown.exc_traceback
+    )
 
 
 class Redaction:
@@ -107,10 +137,14 @@ class Redaction:
 
     def __init__(self, secrets: Iterable[str]) -> None:
         # The longest first: one may be a part of another.
-        found = sorted({form for secret in secrets for form in _forms(secret)}, key=len, reverse=True)
+        found = sorted(
+            {form for secret in secrets for form in _forms(secret)}, key=len, reverse=True
+        )
         self._values = re.compile("|".join(map(re.escape, found))) if found else None
 
-    def __call__(self, _logger: Any, _method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+    def __call__(
+        self, _logger: Any, _method: str, event: MutableMapping[str, Any]
+    ) -> MutableMapping[str, Any]:
         """Of structlog's kind."""
         for name, value in event.items():
             event[name] = HIDDEN if SECRET_NAMES.search(name) else self._without(value)
@@ -124,7 +158,10 @@ class Redaction:
                 return self.text(value)
             case Mapping():
                 hidden = {name: SECRET_NAMES.search(str(name)) for name in value}
-                return {name: HIDDEN if hidden[name] else self._without(inner) for name, inner in value.items()}
+                return {
+                    name: HIDDEN if hidden[name] else self._without(inner)
+                    for name, inner in value.items()
+                }
             case list() | tuple() | set() | frozenset():
                 return [self._without(inner) for inner in value]
             case _:  # what the renderer would have made of it
@@ -147,8 +184,13 @@ def _forms(secret: str) -> Iterable[str]:
         yield repr(secret.encode(errors="surrogateescape"))[2:-1]
 
 
-def _as_event(_logger: Any, _method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
-    """A library's record. Of those that quote their callers: the words of the programmer, and where, not what."""
+def _as_event(
+    _logger: Any, _method: str, event: MutableMapping[str, Any]
+) -> MutableMapping[str, Any]:
+    """A library's record.
+
+    Of those that quote their callers: the words of the programmer, and where, not what.
+    """
     record: logging.LogRecord = event["_record"]
     event["action"] = "library"
     if record.name.partition(".")[0] == QUOTING:
@@ -160,8 +202,14 @@ def _as_event(_logger: Any, _method: str, event: MutableMapping[str, Any]) -> Mu
     return event
 
 
-def _log_uncaught(kind: type[BaseException], error: BaseException | None, where: TracebackType | None) -> None:
-    """An exception that ends the program, or a thread of it, or that a finalizer met, in the form of the log."""
+def _log_uncaught(
+    kind: type[BaseException], error: BaseException | None, where: TracebackType | None
+) -> None:
+    """An exception that ends the program, or a thread of it, or that a finalizer met, in the form
+    of the log.
+    """
     if issubclass(kind, KeyboardInterrupt | SystemExit):
         return
-    log.critical("an exception that nobody caught", action="uncaught", exc_info=(kind, error, where))
+    log.critical(
+        "an exception that nobody caught", action="uncaught", exc_info=(kind, error, where)
+    )

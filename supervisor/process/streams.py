@@ -1,7 +1,9 @@
-"""How a process parts with its standard streams: what they cannot take any more is lost, and its exit status stays what it was.
+"""How a process parts with its standard streams: what they cannot take any more is lost, and its
+exit status stays what it was.
 
-Python flushes them at its very end, and gives 120 in place of any status when that fails: on a full disk, or when the reader is gone.
-A process manager would be told of a failure that never was. (With PYTHONUNBUFFERED nothing is left to flush, and nothing of this is seen.)
+Python flushes them at its very end, and gives 120 in place of any status when that fails: on a full
+disk, or when the reader is gone. A process manager would be told of a failure that never was. (With
+PYTHONUNBUFFERED nothing is left to flush, and nothing of this is seen.)
 """
 
 import atexit
@@ -11,12 +13,17 @@ import sys
 
 
 def keep_exit_status() -> None:
-    """From now on. Whoever cares whether its output has arrived must flush and look for itself, before."""
+    """From now on.
+
+    Whoever cares whether its output has arrived must flush and look for itself, before.
+    """
     atexit.register(let_go)
 
 
 def let_go() -> None:
-    """Flush the standard streams; lead one that refuses to nowhere, so that the last flush of all has nothing to complain about."""
+    """Flush the standard streams; lead one that refuses to nowhere, so that the last flush of all
+    has nothing to complain about.
+    """
     for stream in (sys.stdout, sys.stderr):
         if stream is None:  # it was closed before we began
             continue

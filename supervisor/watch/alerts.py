@@ -1,7 +1,9 @@
-"""The alerts: which are on, and which were lately. Everybody who raises one does so here, so each is in the log at once, begin and end.
+"""The alerts: which are on, and which were lately.
 
-It depends on nothing that an alert may be about: what is on is kept in memory (`GET /alerts`), and the log line is written first. The event
-of the same name follows when the store has it.
+Everybody who raises one does so here, so each is in the log at once, begin and end.
+
+It depends on nothing that an alert may be about: what is on is kept in memory (`GET /alerts`), and
+the log line is written first. The event of the same name follows when the store has it.
 """
 
 import time
@@ -17,20 +19,28 @@ from sessions.model import SessionId
 from sessions.ports import Publish
 
 Severity = Literal["warning", "critical"]
-"""critical: somebody has to do something now; warning: it can wait until the morning, or mends itself."""
+"""critical: somebody has to do something now; warning: it can wait until the morning, or mends
+itself.
+"""
 State = Literal["began", "ended", "happened"]
 """happened: it was over when it was told, as a worker that was replaced."""
 
 EVENT: Final = "alert"
 KEPT_ENDED: Final = 200
-"""Alerts that are over, shown still. Those that are on are bounded by those who raise them: a name for a session and a cause."""
+"""Alerts that are over, shown still.
+
+Those that are on are bounded by those who raise them: a name for a session and a cause.
+"""
 RANKS: Final[Mapping[Severity, int]] = {"warning": 0, "critical": 1}
 
 log = structlog.get_logger("alerts")
 
 
 class Alert(msgspec.Struct, frozen=True, rename="camel"):
-    """An alert. `session` None: the host's or the fleet's; `about`: of which task or the like, where a name has several.
+    """An alert.
+
+    `session` None: the host's or the fleet's; `about`: of which task or the like, where a name has
+    several.
 
     `value` beside its `limit`, where there is one. Times are ISO 8601, UTC.
     """
@@ -56,7 +66,10 @@ Key = tuple[SessionId | None, str, str | None]
 
 
 class Alerts:
-    """Knows what is on. Tells once when an alert begins, once when it becomes worse, and once when it ends."""
+    """Knows what is on.
+
+    Tells once when an alert begins, once when it becomes worse, and once when it ends.
+    """
 
     def __init__(self, publish: Publish, now: Callable[[], float] = time.time) -> None:
         self._publish = publish
@@ -66,7 +79,9 @@ class Alerts:
 
     def active(self) -> list[Alert]:
         """Those that are on: the critical ones first, then the oldest."""
-        return sorted(self._active.values(), key=lambda alert: (-RANKS[alert.severity], alert.began_at))
+        return sorted(
+            self._active.values(), key=lambda alert: (-RANKS[alert.severity], alert.began_at)
+        )
 
     def ended(self) -> list[Alert]:
         """Those that are over, the newest first."""
@@ -75,8 +90,10 @@ class Alerts:
     def publish(self, session: SessionId | None, kind: str, data: Mapping[str, Any]) -> None:
         """Pass an event on; one of type `alert` is taken for what it says.
 
-        Its fields: `name`, `message`; `state` (`began`, `ended`; without one it has happened, and is over), `severity` (warning),
-        `value` and `limit`. `goesOn`: an earlier supervisor has told of it; it is on, and no event. Other fields go on with the event.
+        Its fields: `name`, `message`; `state` (`began`, `ended`; without one it has happened, and
+        is over), `severity` (warning),
+        `value` and `limit`. `goesOn`: an earlier supervisor has told of it; it is on, and no event.
+        Other fields go on with the event.
         """
         if kind != EVENT:
             self._publish(session, kind, data)
@@ -85,13 +102,17 @@ class Alerts:
             return
         fields = dict(data)
         name, message = str(fields.pop("name")), str(fields.pop("message"))
-        severity: Severity = "critical" if fields.pop("severity", "warning") == "critical" else "warning"
+        severity: Severity = (
+            "critical" if fields.pop("severity", "warning") == "critical" else "warning"
+        )
         state = fields.pop("state", "happened")
         value, limit = fields.pop("value", None), fields.pop("limit", None)
         match state:
             case "began":
                 goes_on = bool(fields.pop("goesOn", False))
-                self.begin(session, name, message, severity, value, limit, goes_on=goes_on, **fields)
+                self.begin(
+                    session, name, message, severity, value, limit, goes_on=goes_on, **fields
+                )
             case "ended":
                 self.end(session, name, message, value, **fields)
             case _:
@@ -113,10 +134,14 @@ class Alerts:
         goes_on: bool = False,
         **more: Any,
     ) -> None:
-        """It is on: told if it was not, or was less severe; else what is shown of it is brought up to date. `more`: for the event alone."""
+        """It is on: told if it was not, or was less severe; else what is shown of it is brought up
+        to date. `more`: for the event alone.
+        """
         known = self._active.get((session, name, about))
         began_at = known.began_at if known else self._stamp()
-        alert = Alert(session, name, severity, "began", message, value, limit, began_at, None, about)
+        alert = Alert(
+            session, name, severity, "began", message, value, limit, began_at, None, about
+        )
         self._active[alert.key] = alert
         if goes_on:
             _log(alert)
@@ -137,7 +162,9 @@ class Alerts:
         known = self._active.pop((session, name, about), None)
         if known is None:
             return
-        over = msgspec.structs.replace(known, state="ended", message=message, value=value, ended_at=self._stamp())
+        over = msgspec.structs.replace(
+            known, state="ended", message=message, value=value, ended_at=self._stamp()
+        )
         self._ended.append(over)
         self._tell(over, more)
 
@@ -148,7 +175,9 @@ class Alerts:
 
     def _tell(self, alert: Alert, more: Mapping[str, Any]) -> None:
         _log(alert)
-        shown = {name: value for name, value in msgspec.to_builtins(alert).items() if name != "session"}
+        shown = {
+            name: value for name, value in msgspec.to_builtins(alert).items() if name != "session"
+        }
         self._publish(alert.session, EVENT, shown | dict(more))
 
     def _stamp(self) -> str:

@@ -1,4 +1,6 @@
-"""The capacity of this host for this fleet: what its workers cost, what the host has, and the forecast made of the two."""
+"""The capacity of this host for this fleet: what its workers cost, what the host has, and the
+forecast made of the two.
+"""
 
 import asyncio
 import contextlib
@@ -36,7 +38,9 @@ from supervisor.watch.login_costs import LoginCosts
 from supervisor.watch.performance import Thresholds
 
 MOST_WEIGHED: Final = 60
-"""Workers whose memory is looked at: each costs 2 ms, and the median of 60 is that of 5,000 within a percent or two."""
+"""Workers whose memory is looked at: each costs 2 ms, and the median of 60 is that of 5,000 within
+a percent or two.
+"""
 FRESH_SECONDS: Final = 5.0
 """How long a look at workers and host is used: callers cannot make it dear."""
 FIGURES: Final = tuple(field.name for field in fields(Measured) if field.name != "sessions")
@@ -71,13 +75,23 @@ class Forecaster:
         self._measured = Measured(sessions=0)
 
     async def forecast(self, sessions: int | None = None) -> Capacity:
-        """How many more sessions fit, or what is missing for so many in all. Raises ValueError (fewer than one)."""
+        """How many more sessions fit, or what is missing for so many in all.
+
+        Raises ValueError (fewer than one).
+        """
         look = await self._fresh_look()
         running = sum(1 for session in self._fleet.sessions() if session.worker is not None)
-        measured = self._measured = remember(measure(running, look.workers, self._costs), self._measured)
+        measured = self._measured = remember(
+            measure(running, look.workers, self._costs), self._measured
+        )
         if sessions is None:
-            fits = forecast(measured, self._limits(look, measured, max(1, running))).more_sessions or 0
-            return forecast(measured, self._limits(look, measured, min(SESSIONS_MOST, AHEAD * (running + fits + 1))))
+            fits = (
+                forecast(measured, self._limits(look, measured, max(1, running))).more_sessions or 0
+            )
+            return forecast(
+                measured,
+                self._limits(look, measured, min(SESSIONS_MOST, AHEAD * (running + fits + 1))),
+            )
         return forecast(measured, self._limits(look, measured, max(sessions, running)), sessions)
 
     async def _fresh_look(self) -> _Look:
@@ -100,7 +114,9 @@ class Forecaster:
         )
         sample = self._fleet.host.sample(self._now())
         alerts = self._thresholds.of_host(sample.cores, sessions)
-        return host_limits(sample, look.facts, read_kernel_use(), own, look.gate_rate_per_second, sessions, alerts)
+        return host_limits(
+            sample, look.facts, read_kernel_use(), own, look.gate_rate_per_second, sessions, alerts
+        )
 
     def _worker_pid(self, session: SessionId) -> int | None:
         with contextlib.suppress(SessionNotFound):  # it is deleted
@@ -109,42 +125,60 @@ class Forecaster:
         return None
 
     def _rate(self) -> float:
-        """Logins a second of the whole fleet, as its egresses allow: the busiest one may hold it up."""
+        """Logins a second of the whole fleet, as its egresses allow: the busiest one may hold it
+        up.
+        """
         gate = self._fleet.gate()
         egresses = [session.row().proxy or DIRECT for session in self._fleet.sessions()]
         return effective_rate(gate.rate_per_second, gate.egress_rate_per_second, egresses)
 
 
-def measure(running: int, workers: Mapping[SessionId, ProcessReading], costs: LoginCosts) -> Measured:
-    """What the workers cost: medians over these, which have been open for a while; assumed where there are none."""
+def measure(
+    running: int, workers: Mapping[SessionId, ProcessReading], costs: LoginCosts
+) -> Measured:
+    """What the workers cost: medians over these, which have been open for a while; assumed where
+    there are none.
+    """
     seen = list(workers.values())
     memory = [reading.pss_bytes for reading in seen if reading.pss_bytes is not None]
     descriptors = [reading.descriptors for reading in seen if reading.descriptors is not None]
     return Measured(
         sessions=running,
-        worker_memory_bytes=Figure(value=median(memory), samples=len(memory)) if memory else ASSUMED_WORKER_MEMORY,
+        worker_memory_bytes=Figure(value=median(memory), samples=len(memory))
+        if memory
+        else ASSUMED_WORKER_MEMORY,
         worker_descriptors=Figure(value=median(descriptors), samples=len(descriptors))
         if descriptors
         else ASSUMED_WORKER_DESCRIPTORS,
         worker_threads=Figure(value=max(reading.threads for reading in seen), samples=len(seen))
         if seen
         else ASSUMED_WORKER_THREADS,
-        worker_cpu_fraction=costs.at_rest({session: reading.cpu_seconds for session, reading in workers.items()}),
+        worker_cpu_fraction=costs.at_rest(
+            {session: reading.cpu_seconds for session, reading in workers.items()}
+        ),
         login_cpu_seconds=costs.login(),
         start_cpu_seconds=costs.start(),
     )
 
 
 def remember(now: Measured, before: Measured) -> Measured:
-    """With what was measured before in place of what can only be assumed now: just after an outage no session has been open for a while."""
+    """With what was measured before in place of what can only be assumed now: just after an outage
+    no session has been open for a while.
+    """
     figures = {
-        name: value for name in FIGURES if not (value := getattr(before, name)).assumed and getattr(now, name).assumed
+        name: value
+        for name in FIGURES
+        if not (value := getattr(before, name)).assumed and getattr(now, name).assumed
     }
     return replace(now, **figures)
 
 
-def effective_rate(rate_per_second: float, egress_rate_per_second: float, egresses: Sequence[str]) -> float:
-    """Logins a second until all sessions are back: the gate's rate, or less where one egress has too many of them for its own rate."""
+def effective_rate(
+    rate_per_second: float, egress_rate_per_second: float, egresses: Sequence[str]
+) -> float:
+    """Logins a second until all sessions are back: the gate's rate, or less where one egress has
+    too many of them for its own rate.
+    """
     if not egresses:
         return min(rate_per_second, egress_rate_per_second)
     busiest = max(Counter(egresses).values())

@@ -1,4 +1,6 @@
-"""The supervisor's own look at its host, for its alerts and its API: in a thread, one at a time, whoever asks and how often."""
+"""The supervisor's own look at its host, for its alerts and its API: in a thread, one at a time,
+whoever asks and how often.
+"""
 
 import asyncio
 import os
@@ -47,7 +49,9 @@ class HostWatch:
 
 
 def log_directory(stream: int = 2) -> Path | None:
-    """Where the log goes if that is a file; a pipe or a terminal (pm2 writes it, or nobody) has none."""
+    """Where the log goes if that is a file; a pipe or a terminal (pm2 writes it, or nobody) has
+    none.
+    """
     try:
         target = Path(os.readlink(f"/proc/self/fd/{stream}"))
     except OSError:

@@ -1,6 +1,8 @@
-"""What a login costs in CPU time on this host, and what an open session costs at rest: measured on the way, from what the sessions tell.
+"""What a login costs in CPU time on this host, and what an open session costs at rest: measured on
+the way, from what the sessions tell.
 
-Told of every event; at `connecting` and at `open` it looks at the CPU time of the session's worker. Nothing is asked of the workers.
+Told of every event; at `connecting` and at `open` it looks at the CPU time of the session's worker.
+Nothing is asked of the workers.
 """
 
 from collections import deque
@@ -17,7 +19,9 @@ from supervisor.host.needs.capacity import ASSUMED_LOGIN, ASSUMED_START, ASSUMED
 KEPT: Final = 200
 """The last so many logins, and starts, count."""
 SETTLED_SECONDS: Final = 60.0
-"""A session that has just opened still fetches and compiles: for so long it does not rest, and for so long it is looked at until it is told."""
+"""A session that has just opened still fetches and compiles: for so long it does not rest, and for
+so long it is looked at until it is told.
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +38,8 @@ class _Mark:
 class LoginCosts:
     """Hears the events on their way to `publish`, and measures.
 
-    `cpu_seconds`: what a process has used (None: it is gone); `clock`: seconds of a monotonic clock; `later`: do it after so many seconds.
+    `cpu_seconds`: what a process has used (None: it is gone); `clock`: seconds of a monotonic
+    clock; `later`: do it after so many seconds.
     """
 
     def __init__(
@@ -55,7 +60,9 @@ class LoginCosts:
         self._seen: dict[SessionId, int] = {}
         """The worker of each session that has been open before."""
         self._paired: dict[SessionId, int] = {}
-        """The worker of each session that has shown a QR since it was open: what it used until then is no login, and no start."""
+        """The worker of each session that has shown a QR since it was open: what it used until then
+        is no login, and no start.
+        """
         self._logins: deque[float] = deque(maxlen=KEPT)
         self._starts: deque[float] = deque(maxlen=KEPT)
 
@@ -70,7 +77,9 @@ class LoginCosts:
         return _median(self._logins, ASSUMED_LOGIN)
 
     def start(self) -> Figure:
-        """CPU seconds of a worker from its start until it was open for the first time: the median."""
+        """CPU seconds of a worker from its start until it was open for the first time: the
+        median.
+        """
         return _median(self._starts, ASSUMED_START)
 
     def settled(self) -> Mapping[SessionId, int]:
@@ -79,7 +88,9 @@ class LoginCosts:
         return {session: mark.pid for session, mark in self._open.items() if mark.settled}
 
     def at_rest(self, cpu_seconds: Mapping[SessionId, float]) -> Figure:
-        """The share of a core that an open session takes: the median of these, whose workers have used so much CPU time by now."""
+        """The share of a core that an open session takes: the median of these, whose workers have
+        used so much CPU time by now.
+        """
         now, shares = self._clock(), []
         for session, used in cpu_seconds.items():
             mark = self._open.get(session)
@@ -128,16 +139,26 @@ class LoginCosts:
             used = None if pid is None else self._cpu_seconds(pid)
         except (
             OSError
-        ):  # no descriptor is free for /proc: a figure less, and no error of the session whose event this is
+            # no descriptor is free for /proc: a figure less, and no error of the session whose
+            # event this is
+        ):
             used = None
         return None if pid is None or used is None else _Mark(pid, used, self._clock())
 
     def _forget_the_gone(self) -> None:
         """Of a deleted session nobody tells us."""
-        self._seen = {session: pid for session, pid in self._seen.items() if self.worker_pid(session) == pid}
-        self._open = {session: mark for session, mark in self._open.items() if session in self._seen}
-        self._paired = {session: pid for session, pid in self._paired.items() if self.worker_pid(session) == pid}
-        self._connecting = {s: mark for s, mark in self._connecting.items() if self.worker_pid(s) == mark.pid}
+        self._seen = {
+            session: pid for session, pid in self._seen.items() if self.worker_pid(session) == pid
+        }
+        self._open = {
+            session: mark for session, mark in self._open.items() if session in self._seen
+        }
+        self._paired = {
+            session: pid for session, pid in self._paired.items() if self.worker_pid(session) == pid
+        }
+        self._connecting = {
+            s: mark for s, mark in self._connecting.items() if self.worker_pid(s) == mark.pid
+        }
 
 
 def _median(values: "deque[float] | list[float]", assumed: Figure) -> Figure:

@@ -1,6 +1,9 @@
-"""Performance monitoring: the figures of fleet and host against their thresholds. Alerts on edges only.
+"""Performance monitoring: the figures of fleet and host against their thresholds.
 
-The host's figures, and the limits of seed 000, come from supervisor/host; memory and CPU keep seed 002's thresholds.
+Alerts on edges only.
+
+The host's figures, and the limits of seed 000, come from supervisor/host; memory and CPU keep seed
+002's thresholds.
 """
 
 import asyncio
@@ -17,13 +20,16 @@ from supervisor.host.numbers import number, whole
 from supervisor.host.reading.alarms import AlertLimits, Judged, judge, percent
 from supervisor.host.reading.lookout import Reading
 
-if TYPE_CHECKING:  # the settings take their thresholds from here, and every command takes its settings
+if TYPE_CHECKING:
+    # the settings take their thresholds from here, and every command takes its settings
     from supervisor.fleet.fleet import Fleet
     from supervisor.watch.alerts import Alerts
     from supervisor.watch.host_watch import HostWatch
 
 WEBSOCKETS_PER_SESSION = 2
-"""An open session has one; during a replacement, and from its API's readers, there may be another."""
+"""An open session has one; during a replacement, and from its API's readers, there may be
+another.
+"""
 
 
 QUIET_READINGS = 3
@@ -42,7 +48,9 @@ class SystemPerformance(msgspec.Struct, frozen=True, rename="camel"):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Thresholds:
-    """Above which an alert is raised: fractions of 1, milliseconds, processes that want a core, connections."""
+    """Above which an alert is raised: fractions of 1, milliseconds, processes that want a core,
+    connections.
+    """
 
     memory: float = 0.8
     cpu: float = 0.9
@@ -64,7 +72,8 @@ class Thresholds:
             cpu_fraction=self.cpu,
             memory_fraction=self.memory,
             descriptors_fraction=self.descriptors,
-            websockets=self.websockets or max(whole("websockets_alert"), WEBSOCKETS_PER_SESSION * sessions),
+            websockets=self.websockets
+            or max(whole("websockets_alert"), WEBSOCKETS_PER_SESSION * sessions),
             load=self.load or max(number("load_alert"), float(cores)),
             disk_fraction=self.disk,
             disk_critical_fraction=self.disk_critical,
@@ -76,11 +85,16 @@ Alarm = tuple[SessionId | None, str]
 
 
 def assess(
-    reading: Reading, error_rate: float, sessions: Mapping[SessionId, Performance], thresholds: Thresholds
+    reading: Reading,
+    error_rate: float,
+    sessions: Mapping[SessionId, Performance],
+    thresholds: Thresholds,
 ) -> dict[Alarm, Judged]:
     """Every figure that has a threshold, beside it. Pure."""
     limits = thresholds.of_host(reading.host.cores, len(sessions))
-    found: dict[Alarm, Judged] = {(None, name): judged for name, judged in judge(reading, limits).items()}
+    found: dict[Alarm, Judged] = {
+        (None, name): judged for name, judged in judge(reading, limits).items()
+    }
     found[None, "error_rate"] = Judged(
         value=error_rate,
         limit=thresholds.error_rate,
@@ -118,7 +132,11 @@ def error_rate(fleet: "Fleet") -> float:
 
 
 class Bells:
-    """Which alarms ring. One ends after so many readings in a row without it: else a figure at its threshold would ring at every other one."""
+    """Which alarms ring.
+
+    One ends after so many readings in a row without it: else a figure at its threshold would ring
+    at every other one.
+    """
 
     def __init__(self) -> None:
         self._ringing: dict[Alarm, int] = {}
@@ -127,12 +145,16 @@ class Bells:
     def over(self, above: Collection[Alarm]) -> list[Alarm]:
         """See what is above its threshold now; the alarms that are over with this reading."""
         quiet = {alarm: count + 1 for alarm, count in self._ringing.items() if alarm not in above}
-        self._ringing = dict.fromkeys(above, 0) | {a: count for a, count in quiet.items() if count < QUIET_READINGS}
+        self._ringing = dict.fromkeys(above, 0) | {
+            a: count for a, count in quiet.items() if count < QUIET_READINGS
+        }
         return [alarm for alarm, count in quiet.items() if count >= QUIET_READINGS]
 
 
 def monitor(fleet: "Fleet", watch: "HostWatch", thresholds: Thresholds, alerts: "Alerts") -> Look:
-    """A look at the figures; an alert when one crosses its threshold, and its end when it has been back for a while."""
+    """A look at the figures; an alert when one crosses its threshold, and its end when it has been
+    back for a while.
+    """
     bells = Bells()
 
     async def look() -> None:

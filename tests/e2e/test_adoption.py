@@ -1,4 +1,6 @@
-"""Adoption: workers outlive their supervisor, and its successor takes them over with their open sockets. WhatsApp notices nothing."""
+"""Adoption: workers outlive their supervisor, and its successor takes them over with their open
+sockets. WhatsApp notices nothing.
+"""
 
 import asyncio
 import random
@@ -29,7 +31,9 @@ async def all_open(supervisor: Supervisor, names: list[str]) -> None:
 
 async def noticed(standin: StandIn, names: list[str], after: int) -> list[tuple[str, str]]:
     """All that WhatsApp has seen of these sessions' sockets coming and going."""
-    entries = await standin.log("connected", "refused", "registered", "login", "logout", "overlap", after=after)
+    entries = await standin.log(
+        "connected", "refused", "registered", "login", "logout", "overlap", after=after
+    )
     return [(entry["session"], entry["event"]) for entry in entries if entry["session"] in names]
 
 
@@ -65,12 +69,19 @@ async def test_whatsapp_notices_no_kill_of_the_supervisor_however_long_it_is_awa
 ) -> None:
     """Twenty sessions under traffic; the successor comes after 0.2 s, 5 s and 50 s.
 
-    The window is twice the default: on a busy machine the successor's start alone may take more than the 10 s that are left of 60.
+    The window is twice the default: on a busy machine the successor's start alone may take more
+    than the 10 s that are left of 60.
     """
-    supervisor = await start_supervisor(**QUICK_GATE, event_log_size=100_000, adoption_window=120_000)
+    supervisor = await start_supervisor(
+        **QUICK_GATE, event_log_size=100_000, adoption_window=120_000
+    )
     names = [f"adopted-{number}" for number in range(20)]
     await pair(supervisor, standin, *names)
-    workers, before, paired = await supervisor.workers(), await standin.last_entry(), await supervisor.last_event()
+    workers, before, paired = (
+        await supervisor.workers(),
+        await standin.last_entry(),
+        await supervisor.last_event(),
+    )
     traffic = Traffic(standin, names, every_seconds=1.0)
     async with traffic:
         for times, away_seconds in enumerate((0.2, 5.0, 50.0), 1):
@@ -80,7 +91,8 @@ async def test_whatsapp_notices_no_kill_of_the_supervisor_however_long_it_is_awa
             await supervisor.start()
             await all_open(supervisor, names)
             assert await supervisor.workers() == workers
-            # An event is shown when it is durable; a supervisor that is killed before that has told nobody.
+            # An event is shown when it is durable; a supervisor that is killed before that has told
+            # nobody.
             told = partial(supervisor.every_event, "adopted", paired)
             await eventually(told, partial(so_many, 20 * times), 60, "every adoption told")
         await asyncio.sleep(1.0)
@@ -92,7 +104,10 @@ async def test_whatsapp_notices_no_kill_of_the_supervisor_however_long_it_is_awa
     assert sorted(event["session"] for event in adopted) == sorted(names * 3)
     assert {event["data"]["pid"] for event in adopted} == set(workers.values())
     assert await supervisor.every_event("qr", paired) == []
-    assert {event["data"]["state"] for event in await supervisor.every_event("state", paired)} == {"starting", "open"}
+    assert {event["data"]["state"] for event in await supervisor.every_event("state", paired)} == {
+        "starting",
+        "open",
+    }
 
 
 async def test_past_the_window_nothing_is_left_and_the_next_start_logs_in_once_each(
@@ -109,14 +124,20 @@ async def test_past_the_window_nothing_is_left_and_the_next_start_logs_in_once_e
     logouts = await standin.log("logout", after=before)
     assert sorted(entry["session"] for entry in logouts) == names
     assert [entry["by"] for entry in logouts] == ["client"] * 3
-    assert all(entry["time_ms"] / 1000 - stopped_at >= 3.0 for entry in logouts), "not before the window was over"
+    assert all(entry["time_ms"] / 1000 - stopped_at >= 3.0 for entry in logouts), (
+        "not before the window was over"
+    )
     assert list(supervisor.directory.rglob("*.sock")) == []
-    assert [str(path) for path in supervisor.directory.rglob("*") if mode(path) != private(path)] == []
+    assert [
+        str(path) for path in supervisor.directory.rglob("*") if mode(path) != private(path)
+    ] == []
 
     await supervisor.start()
     await all_open(supervisor, names)
     seen = await noticed(standin, names, logouts[-1]["n"])
-    assert sorted(seen) == sorted((name, event) for name in names for event in ("connected", "login"))
+    assert sorted(seen) == sorted(
+        (name, event) for name in names for event in ("connected", "login")
+    )
     assert await supervisor.every_event("qr", paired) == []
 
 
@@ -136,9 +157,13 @@ async def test_a_stop_that_detaches_is_not_noticed_and_one_as_it_is_by_default_e
     await pair(supervisor, standin, *names)
     workers, before = await supervisor.workers(), await standin.last_entry()
     assert await supervisor.stop() == 0
-    assert {process.pid for process in supervisor.worker_processes()} == set(workers.values()), "the spare has ended"
+    assert {process.pid for process in supervisor.worker_processes()} == set(workers.values()), (
+        "the spare has ended"
+    )
 
-    supervisor.settings = {name: value for name, value in supervisor.settings.items() if name != "WHATSAPP_SHUTDOWN"}
+    supervisor.settings = {
+        name: value for name, value in supervisor.settings.items() if name != "WHATSAPP_SHUTDOWN"
+    }
     await supervisor.start()
     await all_open(supervisor, names)
     assert await supervisor.workers() == workers
@@ -152,7 +177,9 @@ async def test_a_stop_that_detaches_is_not_noticed_and_one_as_it_is_by_default_e
 async def test_a_second_signal_kills_even_workers_that_were_to_live_on(
     start_supervisor: StartSupervisor, standin: StandIn
 ) -> None:
-    """The first signal has to wait, because a session is just being stopped whose worker is frozen."""
+    """The first signal has to wait, because a session is just being stopped whose worker is
+    frozen.
+    """
     supervisor = await start_supervisor(shutdown="detach")
     names = ["second-a", "second-b"]
     await pair(supervisor, standin, *names)
@@ -160,7 +187,9 @@ async def test_a_second_signal_kills_even_workers_that_were_to_live_on(
     frozen = psutil.Process(workers["second-a"])
     frozen.suspend()
     stopping = asyncio.create_task(supervisor.call("POST", "/sessions/second-a/stop"))
-    await eventually(partial(wanted, supervisor, "second-a"), lambda seen: not seen, what="the stop")
+    await eventually(
+        partial(wanted, supervisor, "second-a"), lambda seen: not seen, what="the stop"
+    )
     assert supervisor.process is not None
     supervisor.process.signal(signal.SIGTERM)
     await logged(supervisor, "stopping")
@@ -186,7 +215,9 @@ async def logged(supervisor: Supervisor, action: str) -> list[Any]:
 async def test_answers_to_texts_that_an_earlier_supervisor_sent_are_not_taken_for_ours(
     start_supervisor: StartSupervisor, standin: StandIn
 ) -> None:
-    """WhatsApp is frozen while one supervisor sends, is killed, and the next one sends: all answers come in one go."""
+    """WhatsApp is frozen while one supervisor sends, is killed, and the next one sends: all answers
+    come in one go.
+    """
     supervisor = await start_supervisor(health_check_interval=600_000, probe_timeout=60_000)
     await pair(supervisor, standin, "sender")
     await supervisor.must("POST", "/sessions/sender/messages", text("we have met"))
@@ -194,7 +225,9 @@ async def test_answers_to_texts_that_an_earlier_supervisor_sent_are_not_taken_fo
     standin.process.signal(signal.SIGSTOP)
     try:
         old = [
-            asyncio.create_task(supervisor.must("POST", "/sessions/sender/messages", text(f"old {n}")))
+            asyncio.create_task(
+                supervisor.must("POST", "/sessions/sender/messages", text(f"old {n}"))
+            )
             for n in range(5)
         ]
         await asyncio.sleep(0.5)
@@ -202,14 +235,18 @@ async def test_answers_to_texts_that_an_earlier_supervisor_sent_are_not_taken_fo
         await supervisor.start()
         await all_open(supervisor, ["sender"])
         new = {
-            f"new {n}": asyncio.create_task(supervisor.must("POST", "/sessions/sender/messages", text(f"new {n}")))
+            f"new {n}": asyncio.create_task(
+                supervisor.must("POST", "/sessions/sender/messages", text(f"new {n}"))
+            )
             for n in range(5)
         }
         await asyncio.sleep(0.5)
         assert not any(task.done() for task in new.values()), "WhatsApp has answered nothing yet"
     finally:
         standin.process.signal(signal.SIGCONT)
-    assert all(isinstance(error, Exception) for error in await asyncio.gather(*old, return_exceptions=True))
+    assert all(
+        isinstance(error, Exception) for error in await asyncio.gather(*old, return_exceptions=True)
+    )
     answered = {(await task)["id"]: sent for sent, task in new.items()}
 
     async def came_out() -> dict[str, str]:
@@ -217,7 +254,9 @@ async def test_answers_to_texts_that_an_earlier_supervisor_sent_are_not_taken_fo
 
     out = await eventually(came_out, lambda seen: len(seen) == 11, what="all texts")
     assert {identifier: out[identifier] for identifier in answered} == answered
-    assert sorted(out.values()) == sorted(["we have met", *(f"{age} {n}" for age in ("old", "new") for n in range(5))])
+    assert sorted(out.values()) == sorted(
+        ["we have met", *(f"{age} {n}" for age in ("old", "new") for n in range(5))]
+    )
     assert await noticed(standin, ["sender"], before) == []
 
 
@@ -267,14 +306,23 @@ async def test_what_happened_while_the_supervisor_was_away_is_judged_once_and_th
     for name in ("shown", "scanned"):
         await supervisor.must("POST", "/sessions", {"id": name})
     shown, scanned = [
-        await supervisor.wait_state(name, "qr") and await qr(supervisor, name) for name in ("shown", "scanned")
+        await supervisor.wait_state(name, "qr") and await qr(supervisor, name)
+        for name in ("shown", "scanned")
     ]
     workers, before, last = (
         await supervisor.workers(),
         await standin.last_entry(),
         await supervisor.last_event("shown", "scanned"),
     )
-    assert workers.keys() == {"dropped", "replaced", "waits", "unwanted", "removed", "shown", "scanned"}
+    assert workers.keys() == {
+        "dropped",
+        "replaced",
+        "waits",
+        "unwanted",
+        "removed",
+        "shown",
+        "scanned",
+    }
 
     await supervisor.kill()
     await standin.fault("drop", "dropped")
@@ -297,7 +345,10 @@ async def test_what_happened_while_the_supervisor_was_away_is_judged_once_and_th
     assert closes[0]["rule"]
     assert [change["failures"] for change in changes][-1] == 1, "judged once"
     replaced = await supervisor.wait_state("replaced", "waiting")
-    assert (replaced["reconnection"]["closeReason"], replaced["reconnection"]["breaker"]["failures"]) == ("replaced", 1)
+    assert (
+        replaced["reconnection"]["closeReason"],
+        replaced["reconnection"]["breaker"]["failures"],
+    ) == ("replaced", 1)
 
     assert unchanged(await supervisor.session("waits")) == unchanged(waiting)
     assert unchanged(await supervisor.session("parked")) == unchanged(parked)
@@ -312,8 +363,12 @@ async def test_what_happened_while_the_supervisor_was_away_is_judged_once_and_th
     assert await standin.scan(shown) == (await supervisor.wait_state("shown", "open"))["jid"]
 
     kept = {"dropped", "replaced", "waits", "shown", "scanned"}
-    assert await supervisor.workers() == {name: pid for name, pid in workers.items() if name in kept}
-    await eventually(partial(pids, supervisor), lambda seen: not seen & {workers["unwanted"], workers["removed"]})
+    assert await supervisor.workers() == {
+        name: pid for name, pid in workers.items() if name in kept
+    }
+    await eventually(
+        partial(pids, supervisor), lambda seen: not seen & {workers["unwanted"], workers["removed"]}
+    )
     assert sorted(await logins(standin, before)) == ["dropped", "scanned", "shown"]
 
     await supervisor.kill()  # what was judged is not judged again
@@ -339,7 +394,16 @@ async def logins(standin: StandIn, after: int) -> list[str]:
 
 
 def unchanged(session: Any) -> tuple[Any, ...]:
-    """What a restart must leave as it is; of the time of the next attempt, all but the last digits."""
+    """What a restart must leave as it is; of the time of the next attempt, all but the last
+    digits.
+    """
     why = session["reconnection"]
     moment = why["nextAttempt"] and why["nextAttempt"][:19]
-    return session["state"], why["closeReason"], why["closedAt"], why["failures"], why["breaker"]["failures"], moment
+    return (
+        session["state"],
+        why["closeReason"],
+        why["closedAt"],
+        why["failures"],
+        why["breaker"]["failures"],
+        moment,
+    )

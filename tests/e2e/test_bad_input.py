@@ -93,19 +93,30 @@ async def test_bad_requests_get_the_right_status_in_one_shape_and_change_nothing
             url = aiohttp.client.URL(supervisor.api + path, encoded=True)
             async with http.request(method, url, data=body) as response:
                 answer = await response.json()
-                shaped = set(answer) == {"error"} and set(answer["error"]) == {"code", "message", "hint"}
+                shaped = set(answer) == {"error"} and set(answer["error"]) == {
+                    "code",
+                    "message",
+                    "hint",
+                }
                 if response.status != expected or not shaped or not all(answer["error"].values()):
-                    wrong.append((method, path, body and body[:60], expected, response.status, answer))
+                    wrong.append(
+                        (method, path, body and body[:60], expected, response.status, answer)
+                    )
     assert wrong == []
     assert await everything(supervisor) == before
 
 
 async def everything(supervisor: Supervisor) -> list[tuple[str, str, bool, str | None, int]]:
     sessions = (await supervisor.get("/sessions"))["sessions"]
-    return [(s["id"], s["state"], s["wanted"], s["jid"], s["reconnection"]["attempts"]) for s in sessions]
+    return [
+        (s["id"], s["state"], s["wanted"], s["jid"], s["reconnection"]["attempts"])
+        for s in sessions
+    ]
 
 
-async def test_another_web_site_and_another_host_name_are_refused(start_supervisor: StartSupervisor) -> None:
+async def test_another_web_site_and_another_host_name_are_refused(
+    start_supervisor: StartSupervisor,
+) -> None:
     supervisor = await start_supervisor()
     for headers in ({"Origin": "https://evil.example"}, {"Host": "evil.example"}):
         status, answer = await supervisor.call("POST", "/sessions", {"id": "x"}, headers=headers)
@@ -113,13 +124,17 @@ async def test_another_web_site_and_another_host_name_are_refused(start_supervis
     assert (await supervisor.get("/sessions"))["sessions"] == []
 
 
-async def test_a_token_is_asked_of_every_call_but_the_probes(start_supervisor: StartSupervisor) -> None:
+async def test_a_token_is_asked_of_every_call_but_the_probes(
+    start_supervisor: StartSupervisor,
+) -> None:
     token = "correct-horse-battery-staple"
     supervisor = await start_supervisor(api_token=token)
     for headers in ({}, {"Authorization": "Bearer wrong"}, {"Authorization": f"Basic {token}"}):
         status, answer = await supervisor.call("GET", "/sessions", headers=headers)
         assert (status, answer["error"]["code"]) == (401, "unauthorized")
-    assert (await supervisor.call("GET", "/sessions", headers={"Authorization": f"Bearer {token}"}))[0] == 200
+    assert (
+        await supervisor.call("GET", "/sessions", headers={"Authorization": f"Bearer {token}"})
+    )[0] == 200
     status, ready = await supervisor.call("GET", "/readyz")
     assert (status, ready["status"]) == (200, "ready")
     assert ready["tasks"] == dict.fromkeys(FOR_EVER, "ok")
@@ -127,7 +142,9 @@ async def test_a_token_is_asked_of_every_call_but_the_probes(start_supervisor: S
     assert token not in supervisor.process.output.read_text()
 
 
-async def test_the_qr_comes_in_the_form_that_is_asked_for(start_supervisor: StartSupervisor) -> None:
+async def test_the_qr_comes_in_the_form_that_is_asked_for(
+    start_supervisor: StartSupervisor,
+) -> None:
     supervisor = await start_supervisor()
     await supervisor.must("POST", "/sessions", {"id": "shown", "start": False})
     status, answer = await supervisor.call("GET", "/sessions/shown/qr?wait=60")
@@ -147,10 +164,14 @@ async def test_the_qr_comes_in_the_form_that_is_asked_for(start_supervisor: Star
     }
     async with aiohttp.ClientSession() as http:
         for accept, begin in begins.items():
-            async with http.get(f"{supervisor.api}/sessions/shown/qr", headers={"Accept": accept}) as response:
+            async with http.get(
+                f"{supervisor.api}/sessions/shown/qr", headers={"Accept": accept}
+            ) as response:
                 assert (response.status, response.content_type) == (200, accept)
                 assert begin in (await response.read())[:200]
-        async with http.get(f"{supervisor.api}/sessions/shown/qr", headers={"Accept": "video/mp4"}) as response:
+        async with http.get(
+            f"{supervisor.api}/sessions/shown/qr", headers={"Accept": "video/mp4"}
+        ) as response:
             assert response.status == 406
     await supervisor.must("DELETE", "/sessions/shown")
 
@@ -179,10 +200,14 @@ BAD_SETTINGS = [
 
 
 @pytest.mark.parametrize(("settings", "named"), BAD_SETTINGS, ids=lambda value: str(value)[:50])
-async def test_bad_settings_are_refused_at_the_start(settings: dict[str, str], named: str, tmp_path: Any) -> None:
+async def test_bad_settings_are_refused_at_the_start(
+    settings: dict[str, str], named: str, tmp_path: Any
+) -> None:
     environment = os.environ | {"WHATSAPP_DATA_DIR": str(tmp_path / "data")} | settings
     command = [sys.executable, "-m", "supervisor"]
-    done = subprocess.run(command, env=environment, cwd=ROOT, capture_output=True, text=True, timeout=60, check=False)  # noqa: ASYNC221
+    done = subprocess.run(  # noqa: ASYNC221
+        command, env=environment, cwd=ROOT, capture_output=True, text=True, timeout=60, check=False
+    )
     assert done.returncode == 78
     assert named in done.stderr
     assert "Traceback" not in done.stderr
@@ -196,12 +221,20 @@ async def test_a_number_is_refused_with_the_form_that_was_meant_and_one_without_
     await pair(supervisor, standin, "numbers")
 
     async def send(to: str) -> tuple[int, str, str]:
-        status, answer = await supervisor.call("POST", "/sessions/numbers/messages", {"to": to, "text": f"to {to}"})
+        status, answer = await supervisor.call(
+            "POST", "/sessions/numbers/messages", {"to": to, "text": f"to {to}"}
+        )
         error = answer.get("error", {})
         return status, error.get("code", ""), error.get("hint", "")
 
-    assert await send("005511999990000") == (400, "invalid_recipient", "Did you mean 5511999990000?")
-    await standin.call("POST", "/without-whatsapp", {"phones": ["5521977770000", "552177770000", "5531977770000"]})
+    assert await send("005511999990000") == (
+        400,
+        "invalid_recipient",
+        "Did you mean 5511999990000?",
+    )
+    await standin.call(
+        "POST", "/without-whatsapp", {"phones": ["5521977770000", "552177770000", "5531977770000"]}
+    )
     status, code, hint = await send("+55 21 97777-0000")
     assert (status, code) == (422, "no_whatsapp")
     assert "reconnect" not in hint.lower()

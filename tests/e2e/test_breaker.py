@@ -1,4 +1,6 @@
-"""Acceptance 7, end to end: waits obey their bounds, the breaker opens at its threshold and lets exactly one trial through."""
+"""Acceptance 7, end to end: waits obey their bounds, the breaker opens at its threshold and lets
+exactly one trial through.
+"""
 
 import asyncio
 from itertools import pairwise
@@ -26,11 +28,15 @@ async def breaker(supervisor: Supervisor, session: str) -> str:
 
 async def refused(standin: StandIn, session: str) -> list[float]:
     """When the session's attempts were refused, in seconds of the stand-in's clock."""
-    return [entry["time_ms"] / 1000 for entry in await standin.log("login_refused", session=session)]
+    return [
+        entry["time_ms"] / 1000 for entry in await standin.log("login_refused", session=session)
+    ]
 
 
 async def sicken(standin: StandIn, session: str) -> None:
-    """From now on WhatsApp hangs up on its logins: the way to WhatsApp is open, and the trouble is the session's own."""
+    """From now on WhatsApp hangs up on its logins: the way to WhatsApp is open, and the trouble is
+    the session's own.
+    """
     await standin.fault("login-stream-error", session, code=428)
     await standin.fault("drop", session)
 
@@ -51,7 +57,11 @@ async def test_the_breaker_opens_at_its_threshold_and_lets_one_trial_through(
     tries = await refused(standin, "fused")
     assert len(tries) == THRESHOLD - 1, "the drop itself was the first failure"
 
-    await eventually(lambda: refused(standin, "fused"), lambda seen: len(seen) == len(tries) + 2, what="two trials")
+    await eventually(
+        lambda: refused(standin, "fused"),
+        lambda seen: len(seen) == len(tries) + 2,
+        what="two trials",
+    )
     times = await refused(standin, "fused")
     for earlier, later in pairwise(times[THRESHOLD - 2 :]):
         assert later - earlier >= TIMEOUT_SECONDS - 0.1, "one trial per time-out, and none between"
@@ -85,7 +95,8 @@ async def test_waits_and_breaker_survive_a_restart_of_the_supervisor(
     await eventually(lambda: breaker(supervisor, name), lambda state: state == "open")
     before = await supervisor.reconnection(name)
     tries = len(await refused(standin, name))
-    await asyncio.sleep(0.2)  # the memory is written behind; a kill right now may lose the last of it
+    # the memory is written behind; a kill right now may lose the last of it
+    await asyncio.sleep(0.2)
     await (supervisor.stop() if end == "stop" else supervisor.kill())
     await supervisor.start()
     after = (await supervisor.wait_state(name, "waiting"))["reconnection"]

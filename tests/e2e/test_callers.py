@@ -1,4 +1,6 @@
-"""Who may call the API, and what of a caller's secrets is written down: the whole program, its log in both forms."""
+"""Who may call the API, and what of a caller's secrets is written down: the whole program, its log
+in both forms.
+"""
 
 import asyncio
 import socket
@@ -54,7 +56,9 @@ async def test_without_a_token_our_own_user_and_root_may_call_and_nobody_else(
     supervisor = await start_supervisor()
     address = address_of(supervisor)
 
-    async def answer(*headers: str, path: str = "/performance-metrics", host: str = "127.0.0.1") -> bytes:
+    async def answer(
+        *headers: str, path: str = "/performance-metrics", host: str = "127.0.0.1"
+    ) -> bytes:
         return await asyncio.to_thread(talk, address, get(path, *headers, host=host))
 
     assert status_of(await answer()) == 200, "the operator's curl"
@@ -98,7 +102,10 @@ async def test_another_user_of_the_machine_is_refused_unless_a_setting_says_othe
     def as_nobody(request: bytes, hang_up: bool = False) -> bytes:
         return as_user(NOBODY, lambda: talk(address_of(supervisor), request, hang_up))
 
-    create = b'POST /sessions HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\nContent-Length: 17\r\n\r\n{"id": "nobodys"}'
+    create = (
+        b"POST /sessions HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\nContent-Length:"
+        b' 17\r\n\r\n{"id": "nobodys"}'
+    )
     for request in (get("/performance-metrics"), get("/sessions"), create):
         refused = as_nobody(request)
         assert status_of(refused) == 401
@@ -106,7 +113,9 @@ async def test_another_user_of_the_machine_is_refused_unless_a_setting_says_othe
         error = msgspec.json.decode(refused.partition(b"\r\n\r\n")[2])["error"]
         assert error["message"] == "This call comes from the user nobody, and no token is set here."
         assert "WHATSAPP_API_LOCAL_USERS=all" in error["hint"]
-    assert as_nobody(create, hang_up=True) == b"", "and whoever hangs up at once is not taken for root"
+    assert as_nobody(create, hang_up=True) == b"", (
+        "and whoever hangs up at once is not taken for root"
+    )
     for path in ("/healthz", "/readyz"):
         assert status_of(as_nobody(get(path))) == 200
     assert (await supervisor.get("/sessions"))["sessions"] == []
@@ -138,7 +147,9 @@ async def test_nothing_that_a_caller_sends_is_written_to_the_log(
     supervisor = await start_supervisor(api_token=TOKEN, log_format=log_format, log_level="debug")
     for request in MALFORMED:
         for sent in (TOKEN, TOKEN[::-1]):
-            await asyncio.to_thread(talk, address_of(supervisor), request % sent.encode() + b"\r\n\r\n")
+            await asyncio.to_thread(
+                talk, address_of(supervisor), request % sent.encode() + b"\r\n\r\n"
+            )
     assert supervisor.process is not None
     assert await supervisor.stop() == 0
     written = supervisor.process.output.read_text()

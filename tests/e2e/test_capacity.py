@@ -1,4 +1,6 @@
-"""Capacity, asked of a real supervisor: measured on real workers and real logins, the same by the API and by the command."""
+"""Capacity, asked of a real supervisor: measured on real workers and real logins, the same by the
+API and by the command.
+"""
 
 import json
 import os
@@ -28,7 +30,9 @@ async def wasup(supervisor: Supervisor, *arguments: str) -> tuple[int, str]:
     return await process.wait(), output.read_text(encoding="utf-8")
 
 
-async def test_logins_are_measured_on_the_way(start_supervisor: StartSupervisor, standin: StandIn) -> None:
+async def test_logins_are_measured_on_the_way(
+    start_supervisor: StartSupervisor, standin: StandIn
+) -> None:
     supervisor = await start_supervisor()
     before = await supervisor.get("/capacity")
     assert before["sessions"] == 0
@@ -36,13 +40,17 @@ async def test_logins_are_measured_on_the_way(start_supervisor: StartSupervisor,
     assert limit(before, "memory")["moreSessions"] > 0
     await pair(supervisor, standin, "shop", "bar")
     storms = (await supervisor.get("/capacity"))["storms"]
-    assert all(storm["cpuSecondsPerLogin"]["assumed"] for storm in storms), "a pairing is no login, and no start"
+    assert all(storm["cpuSecondsPerLogin"]["assumed"] for storm in storms), (
+        "a pairing is no login, and no start"
+    )
     for session in ("shop", "bar"):
         since = (await supervisor.reconnection(session))["since"]
         await supervisor.must("POST", f"/force-reconnection/{session}")
         await eventually(
             lambda session=session: supervisor.session(session),
-            lambda seen, since=since: seen["state"] == "open" and seen["reconnection"]["since"] != since,
+            lambda seen, since=since: (
+                seen["state"] == "open" and seen["reconnection"]["since"] != since
+            ),
             what=f"{session} being open again",
         )
     seen = await supervisor.get("/capacity")
@@ -63,7 +71,9 @@ async def test_the_command_says_what_the_api_says(start_supervisor: StartSupervi
     assert "100,000 sessions do not fit" in told
     assert "memory" in told
     status, told = await wasup(supervisor, "--sessions", "1")
-    assert status == ("1 sessions do not fit" in told), f"a busy machine may be short of CPU already: {told}"
+    assert status == ("1 sessions do not fit" in told), (
+        f"a busy machine may be short of CPU already: {told}"
+    )
     for wrong in ("0", "many"):
         assert (await wasup(supervisor, "--sessions", wrong))[0] == 2
 

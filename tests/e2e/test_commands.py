@@ -1,4 +1,6 @@
-"""The operator's commands, as processes of their own: they do it, or say in a sentence what went wrong."""
+"""The operator's commands, as processes of their own: they do it, or say in a sentence what went
+wrong.
+"""
 
 import asyncio
 import signal
@@ -21,7 +23,12 @@ from tests.lab_tools import Done, must, wasup
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
 TOKEN = "correct-horse-battery-staple"
-OVER_THE_API = [("sessions", "list"), ("workers", "list"), ("workers", "roll"), ("explain", "loja-1")]
+OVER_THE_API = [
+    ("sessions", "list"),
+    ("workers", "list"),
+    ("workers", "roll"),
+    ("explain", "loja-1"),
+]
 """Commands that need a running supervisor."""
 COMMANDS = {
     # what is asked for help -> what its help speaks of
@@ -78,8 +85,12 @@ async def test_every_command_explains_itself(nowhere: Supervisor) -> None:
     assert not nowhere.directory.exists()
 
 
-async def test_without_a_supervisor_each_command_says_so_and_makes_nothing(nowhere: Supervisor, tmp_path: Path) -> None:
-    await all_fail(nowhere, OVER_THE_API, "No supervisor runs on", str(nowhere.directory), "WHATSAPP_DATA_DIR")
+async def test_without_a_supervisor_each_command_says_so_and_makes_nothing(
+    nowhere: Supervisor, tmp_path: Path
+) -> None:
+    await all_fail(
+        nowhere, OVER_THE_API, "No supervisor runs on", str(nowhere.directory), "WHATSAPP_DATA_DIR"
+    )
     offline: list[tuple[str, ...]] = [
         ("sessions", "archives", "loja-1"),
         ("sessions", "export", "loja-1", str(tmp_path / "out")),
@@ -95,14 +106,18 @@ async def test_without_a_supervisor_each_command_says_so_and_makes_nothing(nowhe
     assert (await wasup(nowhere, "sessions", "import", tmp_path / "not there")).status == 2
 
 
-async def test_a_supervisor_that_is_starting_or_does_not_answer_is_told_apart_from_none(nowhere: Supervisor) -> None:
+async def test_a_supervisor_that_is_starting_or_does_not_answer_is_told_apart_from_none(
+    nowhere: Supervisor,
+) -> None:
     nowhere.directory.mkdir()
     with DirectoryLock(nowhere.directory, "127.0.0.1:4001") as lock:
         await all_fail(nowhere, OVER_THE_API[:2], "just starting")
         lock.note("http://127.0.0.1:1")
         await all_fail(nowhere, OVER_THE_API[:2], "http://127.0.0.1:1", "does not answer")
     with DirectoryLock(nowhere.directory, command="wasup store rotate"):
-        await all_fail(nowhere, OVER_THE_API[:2], "`wasup store rotate` (pid", "try again when that has ended")
+        await all_fail(
+            nowhere, OVER_THE_API[:2], "`wasup store rotate` (pid", "try again when that has ended"
+        )
         started = await wasup(nowhere, "run")
         assert (started.status, "is held by `wasup store rotate`" in started.said) == (1, True)
     failed(await wasup(nowhere, "sessions", "list"), "No supervisor runs on")
@@ -124,7 +139,9 @@ async def test_lists_show_every_session_and_its_worker_on_a_line_and_a_roll_repl
         assert seen["reconnection"]["humanAction"] in line
     pids = await supervisor.workers()
     workers = (await wasup(supervisor, "workers", "list")).out.splitlines()
-    assert {line.split()[0]: line.split()[2] for line in workers[1:]} == {name: str(pid) for name, pid in pids.items()}
+    assert {line.split()[0]: line.split()[2] for line in workers[1:]} == {
+        name: str(pid) for name, pid in pids.items()
+    }
     await must(supervisor, "workers", "roll")
     assert await supervisor.workers() == pids, "nobody runs older code"
     busy: list[tuple[tuple[str, ...], str]] = [
@@ -133,7 +150,9 @@ async def test_lists_show_every_session_and_its_worker_on_a_line_and_a_roll_repl
         (("sessions", "archives", "not/a/name"), "is not a session id"),
         (("store", "rotate"), "held by another supervisor"),
     ]
-    for (_, words), done in zip(busy, await asyncio.gather(*(wasup(supervisor, *c) for c, _ in busy)), strict=True):
+    for (_, words), done in zip(
+        busy, await asyncio.gather(*(wasup(supervisor, *c) for c, _ in busy)), strict=True
+    ):
         failed(done, words)
 
 
@@ -150,11 +169,14 @@ async def test_commands_reach_a_supervisor_that_wants_a_token_and_listens_everyw
     failed(done, "WHATSAPP_API_TOKEN")
     assert wrong not in done.said
     failed(
-        await wasup(supervisor, "workers", "list", WHATSAPP_API_TOKEN="", WHATSAPP_API_HOST=""), "WHATSAPP_API_TOKEN"
+        await wasup(supervisor, "workers", "list", WHATSAPP_API_TOKEN="", WHATSAPP_API_HOST=""),
+        "WHATSAPP_API_TOKEN",
     )
 
 
-async def test_a_supervisor_that_was_killed_is_not_taken_for_a_running_one(start_supervisor: StartSupervisor) -> None:
+async def test_a_supervisor_that_was_killed_is_not_taken_for_a_running_one(
+    start_supervisor: StartSupervisor,
+) -> None:
     supervisor = await start_supervisor()
     await supervisor.kill()
     failed(await wasup(supervisor, "sessions", "list"), "No supervisor runs on")
@@ -162,11 +184,14 @@ async def test_a_supervisor_that_was_killed_is_not_taken_for_a_running_one(start
     assert "session" in await must(supervisor, "sessions", "list")
 
 
-async def test_an_interruption_while_it_is_still_being_loaded_is_told_in_a_line(nowhere: Supervisor) -> None:
+async def test_an_interruption_while_it_is_still_being_loaded_is_told_in_a_line(
+    nowhere: Supervisor,
+) -> None:
     loading = await asyncio.create_subprocess_exec(
         sys.executable,
         *("-m", "supervisor"),
-        env=nowhere.environment() | {"PYTHONPROFILEIMPORTTIME": "1"},  # names on stderr what has been imported
+        # names on stderr what has been imported
+        env=nowhere.environment() | {"PYTHONPROFILEIMPORTTIME": "1"},
         cwd=ROOT,
         stderr=subprocess.PIPE,
     )
@@ -188,7 +213,17 @@ exec "$@"
 
 async def read_only(supervisor: Supervisor, *arguments: object) -> Done:
     """A command on whose side of the world the data directory is read-only."""
-    command = ["unshare", "-rm", "sh", "-c", READ_ONLY, supervisor.directory, sys.executable, "-m", "supervisor"]
+    command = [
+        "unshare",
+        "-rm",
+        "sh",
+        "-c",
+        READ_ONLY,
+        supervisor.directory,
+        sys.executable,
+        "-m",
+        "supervisor",
+    ]
     process = await asyncio.create_subprocess_exec(
         *map(str, [*command, *arguments]),
         env=supervisor.environment(),
@@ -208,11 +243,16 @@ async def test_on_a_read_only_file_system_that_is_what_is_said(
     start_supervisor: StartSupervisor, tmp_path: Path
 ) -> None:
     supervisor = await start_supervisor()
-    assert "session" in (await read_only(supervisor, "sessions", "list")).out, "who runs is found all the same"
+    assert "session" in (await read_only(supervisor, "sessions", "list")).out, (
+        "who runs is found all the same"
+    )
     await supervisor.stop()
     for command in [("sessions", "restore", "nobody"), ("store", "rotate")]:
         done = await read_only(supervisor, *command)
-        failed(done, f"The data directory {supervisor.directory} cannot be written: Read-only file system.")
+        failed(
+            done,
+            f"The data directory {supervisor.directory} cannot be written: Read-only file system.",
+        )
     started = await read_only(supervisor, "run")
     assert (started.status, "cannot be written: Read-only file system" in started.said) == (1, True)
     reading = [

@@ -1,4 +1,6 @@
-"""Credentials are never lost: archives and snapshots, folders of Baileys in and out, encryption at rest, backups; with real processes."""
+"""Credentials are never lost: archives and snapshots, folders of Baileys in and out, encryption at
+rest, backups; with real processes.
+"""
 
 import asyncio
 import io
@@ -45,15 +47,23 @@ async def opens_without_qr(supervisor: Supervisor, standin: StandIn, *sessions: 
         await supervisor.wait_state(session, "open")
         assert await registrations(standin, session) == 1, "the first pairing was the only one"
     word = secrets.token_hex(4)
-    await asyncio.gather(*(hears(supervisor, standin, session, f"entra {word}") for session in sessions))
-    await asyncio.gather(*(says(supervisor, standin, session, f"sai {word}") for session in sessions))
+    await asyncio.gather(
+        *(hears(supervisor, standin, session, f"entra {word}") for session in sessions)
+    )
+    await asyncio.gather(
+        *(says(supervisor, standin, session, f"sai {word}") for session in sessions)
+    )
 
 
 def readable_by_others(directory: Path) -> list[str]:
-    return [str(path) for path in directory.rglob("*") if path.is_file() and stat.S_IMODE(path.stat().st_mode) & 0o077]
+    return [
+        str(path)
+        for path in directory.rglob("*")
+        if path.is_file() and stat.S_IMODE(path.stat().st_mode) & 0o077
+    ]
 
 
-# --- archives and snapshots -------------------------------------------------------------------------------------------------
+# --- archives and snapshots -----------------------------------------------------------------------
 
 
 async def test_what_the_phone_unlinks_is_archived_whole_and_a_restore_of_it_parks_again_without_a_new_pairing(
@@ -61,7 +71,9 @@ async def test_what_the_phone_unlinks_is_archived_whole_and_a_restore_of_it_park
 ) -> None:
     supervisor = await start_supervisor()
     await pair(supervisor, standin, "gone")
-    first = await eventually(partial(archives, supervisor, "gone"), what="the snapshot after the pairing")
+    first = await eventually(
+        partial(archives, supervisor, "gone"), what="the snapshot after the pairing"
+    )
     assert [(a["reason"], a["whole"], a["entries"]) for a in first] == [("paired", False, 1)]
     await standin.call("POST", "/unlink", {"session": "gone"})
     await supervisor.wait_state("gone", "parked")
@@ -76,15 +88,21 @@ async def test_what_the_phone_unlinks_is_archived_whole_and_a_restore_of_it_park
     answer = await supervisor.must("POST", "/sessions/gone/restore", {"archive": archived["id"]})
     assert answer["restored"]["id"] == archived["id"]
     await eventually(
-        partial(standin.log, "login_refused", session="gone"), lambda seen: len(seen) > refused, what="the old login"
+        partial(standin.log, "login_refused", session="gone"),
+        lambda seen: len(seen) > refused,
+        what="the old login",
     )
     parked = await supervisor.wait_state("gone", "parked")
     assert parked["reconnection"]["closeReason"] == "logged_out"
 
-    said = await must(supervisor, "sessions", "restore", "gone", "--archive", archived["id"], "--no-start")
+    said = await must(
+        supervisor, "sessions", "restore", "gone", "--archive", archived["id"], "--no-start"
+    )
     assert f"archive {archived['id']}, logged_out" in said
     seen = await supervisor.session("gone")
-    assert (seen["state"], seen["wanted"]) == ("stopped", False), "nothing logs it in again but an operator"
+    assert (seen["state"], seen["wanted"]) == ("stopped", False), (
+        "nothing logs it in again but an operator"
+    )
     assert await registrations(standin, "gone") == 1
 
 
@@ -119,7 +137,8 @@ async def test_a_restore_that_cannot_be_is_refused_and_changes_nothing(
     for path, body, status, code in [
         ("/sessions/in-use/restore", None, 409, "in_use"),
         ("/sessions/bare/restore", None, 404, "no_archive"),
-        ("/sessions/bare/restore", {"archive": kept[0]["id"]}, 404, "no_archive"),  # another session's
+        # another session's
+        ("/sessions/bare/restore", {"archive": kept[0]["id"]}, 404, "no_archive"),
         ("/sessions/nobody/restore", {"archive": 999}, 404, "no_archive"),
         ("/sessions/nobody/restore", {"archive": "x"}, 400, "bad_request"),
         ("/sessions/a%20b/restore", None, 404, "session_not_found"),
@@ -132,7 +151,10 @@ async def test_a_restore_that_cannot_be_is_refused_and_changes_nothing(
     assert (done.status, "in-use is open" in done.said) == (1, True)
     done = await wasup(supervisor, "sessions", "restore", "nobody", "--archive", 999)
     assert (done.status, "no archive 999" in done.said) == (1, True)
-    assert [session["id"] for session in (await supervisor.get("/sessions"))["sessions"]] == ["in-use", "bare"]
+    assert [session["id"] for session in (await supervisor.get("/sessions"))["sessions"]] == [
+        "in-use",
+        "bare",
+    ]
     assert await archives(supervisor, "in-use") == kept
 
 
@@ -144,8 +166,14 @@ async def test_credentials_that_cannot_be_read_are_quarantined_and_a_snapshot_br
     for name in ("spoilt", "halved"):
         await eventually(partial(archives, supervisor, name), what="its snapshot")
     await supervisor.stop()
-    in_database(supervisor, "update auth set value = x'7b226e6f' where session = 'spoilt' and kind = 'creds'")
-    in_database(supervisor, "update auth set value = cast('{}' as blob) where session = 'halved' and kind = 'creds'")
+    in_database(
+        supervisor,
+        "update auth set value = x'7b226e6f' where session = 'spoilt' and kind = 'creds'",
+    )
+    in_database(
+        supervisor,
+        "update auth set value = cast('{}' as blob) where session = 'halved' and kind = 'creds'",
+    )
     for _ in range(2):  # a restart changes nothing about it
         await supervisor.start()
         for name in ("spoilt", "halved"):
@@ -155,7 +183,9 @@ async def test_credentials_that_cannot_be_read_are_quarantined_and_a_snapshot_br
             assert (status, answer["error"]["code"]) == (409, "quarantined")
         await supervisor.stop()
     assert bytes(
-        in_database(supervisor, "select value from auth where session = 'spoilt' and kind = 'creds'")[0][0]
+        in_database(
+            supervisor, "select value from auth where session = 'spoilt' and kind = 'creds'"
+        )[0][0]
     ) == (b'{"no'), "nothing was overwritten"
     await supervisor.start()
     for name in ("spoilt", "halved"):
@@ -177,7 +207,9 @@ async def test_a_signal_key_that_cannot_be_read_quarantines_its_session_before_b
     await supervisor.stop()
     spoil = "update auth set value = x'00ff' where session = 'scratched' and kind = 'session'"
     in_database(supervisor, spoil)
-    before = in_database(supervisor, "select name, value from auth where kind = 'session' order by name")
+    before = in_database(
+        supervisor, "select name, value from auth where kind = 'session' order by name"
+    )
     assert before, "there is a key to spoil"
     await supervisor.start()
     await supervisor.wait_state("scratched", "open")
@@ -186,21 +218,29 @@ async def test_a_signal_key_that_cannot_be_read_quarantines_its_session_before_b
     assert "restore" in seen["reconnection"]["humanAction"]
     told = [event["data"]["message"] for event in await supervisor.events("alert", "scratched")]
     assert any("session '" in message for message in told), "the alert names the row"
-    after = in_database(supervisor, "select name, value from auth where kind = 'session' order by name")
+    after = in_database(
+        supervisor, "select name, value from auth where kind = 'session' order by name"
+    )
     assert after == before, "no key was made in its place"
     await supervisor.must("POST", "/sessions/scratched/restore")
     await supervisor.wait_state("scratched", "open")
-    await eventually(partial(texts, supervisor, "scratched"), lambda seen: "com que chave?" in seen, what="the text")
+    await eventually(
+        partial(texts, supervisor, "scratched"),
+        lambda seen: "com que chave?" in seen,
+        what="the text",
+    )
     await opens_without_qr(supervisor, standin, "scratched")
 
 
-# --- folders of Baileys -----------------------------------------------------------------------------------------------------
+# --- folders of Baileys ---------------------------------------------------------------------------
 
 
 async def test_a_session_goes_out_as_a_folder_of_baileys_and_comes_back_without_a_qr(
     start_supervisor: StartSupervisor, standin: StandIn, tmp_path: Path
 ) -> None:
-    """Many at once, into a supervisor that runs and into one that does not, one broken among them; also in Whaticket's form."""
+    """Many at once, into a supervisor that runs and into one that does not, one broken among them;
+    also in Whaticket's form.
+    """
     supervisor = await start_supervisor()
     names = ["moved-1", "moved-2", "moved-json", "moved-late"]
     await pair(supervisor, standin, *names)
@@ -245,17 +285,23 @@ async def test_a_session_goes_out_as_a_folder_of_baileys_and_comes_back_without_
     again = await wasup(supervisor, "sessions", "import", together / "moved-1")
     assert (again.status, "already" in again.said) == (1, True), "what is there is not overwritten"
     twice = await wasup(supervisor, "sessions", "import", together / "moved-1", "--id", "twice")
-    assert (twice.status, "'moved-1' is this device" in twice.said) == (1, True), "nor is one device a second session"
+    assert (twice.status, "'moved-1' is this device" in twice.said) == (1, True), (
+        "nor is one device a second session"
+    )
     assert (await supervisor.call("GET", "/sessions/twice"))[0] == 404
     assert await supervisor.stop() == 0
     await must(supervisor, "sessions", "import", late)
     await supervisor.start()
-    assert (await supervisor.session("moved-late"))["state"] == "stopped", "nothing starts that was not to be started"
+    assert (await supervisor.session("moved-late"))["state"] == "stopped", (
+        "nothing starts that was not to be started"
+    )
     await supervisor.must("POST", "/sessions/moved-late/start")
     await opens_without_qr(supervisor, standin, "moved-late", "moved-1")
 
     assert supervisor.process is not None
-    log = supervisor.process.output.read_text() + "".join(p.read_text() for p in supervisor.directory.glob("logs/*"))
+    log = supervisor.process.output.read_text() + "".join(
+        p.read_text() for p in supervisor.directory.glob("logs/*")
+    )
     for key in keys:
         assert key not in seen + done.said + again.said + log
     assert readable_by_others(supervisor.directory) == []
@@ -269,8 +315,12 @@ def whaticket(folder: Path, file: Path) -> None:
     for key in folder.glob("*.json"):
         for kind, group in groups.items():
             if key.stem.startswith(f"{kind}-"):
-                keys[group][key.stem.removeprefix(f"{kind}-").replace("__", "/")] = json.loads(key.read_text())
-    file.write_text(json.dumps({"creds": json.loads((folder / "creds.json").read_text()), "keys": keys}))
+                keys[group][key.stem.removeprefix(f"{kind}-").replace("__", "/")] = json.loads(
+                    key.read_text()
+                )
+    file.write_text(
+        json.dumps({"creds": json.loads((folder / "creds.json").read_text()), "keys": keys})
+    )
 
 
 async def test_credentials_of_a_wrong_shape_are_quarantined_with_the_fields_name_and_a_snapshot_brings_them_back(
@@ -289,7 +339,9 @@ async def test_credentials_of_a_wrong_shape_are_quarantined_with_the_fields_name
     await supervisor.wait_state("misshapen", "quarantined")
     told = partial(supervisor.events, "alert", "misshapen")
     alerts = await eventually(told, what="the alert, which is shown when it is durable")
-    assert any("noiseKey.public is no Buffer of 32 bytes" in alert["data"]["message"] for alert in alerts)
+    assert any(
+        "noiseKey.public is no Buffer of 32 bytes" in alert["data"]["message"] for alert in alerts
+    )
     assert "secret" not in str(alerts)
     await supervisor.must("POST", "/sessions/misshapen/restore")
     await opens_without_qr(supervisor, standin, "misshapen")
@@ -309,7 +361,10 @@ async def test_what_is_imported_by_the_api_is_held_to_what_a_folder_can_hold(
     async def refused(body: bytes, status: int = 400) -> Any:
         headers = {"Content-Type": "application/json"}
         path = f"{supervisor.api}/sessions/borrower/import"
-        async with aiohttp.ClientSession() as http, http.post(path, data=io.BytesIO(body), headers=headers) as response:
+        async with (
+            aiohttp.ClientSession() as http,
+            http.post(path, data=io.BytesIO(body), headers=headers) as response,
+        ):
             answer = await response.json()
         assert response.status == status
         assert set(answer["error"]) == {"code", "message", "hint"}
@@ -319,7 +374,8 @@ async def test_what_is_imported_by_the_api_is_held_to_what_a_folder_can_hold(
         return json.dumps({"entries": entries, "start": False}).encode()
 
     for entry, words in [
-        ({"kind": "session", "name": "@@", "value": 1}, "cannot be read"),  # made invalid UTF-8 below
+        # made invalid UTF-8 below
+        ({"kind": "session", "name": "@@", "value": 1}, "cannot be read"),
         ({"kind": "inbound", "name": "1", "value": 1}, "none that Baileys keeps"),
         ({"kind": "creds", "name": "other", "value": creds}, "none that Baileys keeps"),
         ({"kind": "session", "name": "x" * 250, "value": 1}, "no file can have"),
@@ -327,20 +383,30 @@ async def test_what_is_imported_by_the_api_is_held_to_what_a_folder_can_hold(
     ]:
         spoilt = body(good, entry).replace(b'"@@", "value": 1', b'"@@", "value": "\xff"')
         error = await refused(spoilt)
-        assert (error["code"], words in error["message"], "useMultiFileAuthState" in error["hint"]) == (
+        assert (
+            error["code"],
+            words in error["message"],
+            "useMultiFileAuthState" in error["hint"],
+        ) == (
             "bad_request",
             True,
             True,
         ), error
-    assert "noiseKey.public" in (await refused(body(good | {"value": creds | {"noiseKey": "x"}})))["message"]
-    assert "never paired" in (await refused(body(good | {"value": creds | {"account": None}})))["message"]
+    assert (
+        "noiseKey.public"
+        in (await refused(body(good | {"value": creds | {"noiseKey": "x"}})))["message"]
+    )
+    assert (
+        "never paired"
+        in (await refused(body(good | {"value": creds | {"account": None}})))["message"]
+    )
     assert "16384 KiB" in (await refused(b" " * (65 * 2**20), 413))["hint"]
     assert (await supervisor.call("GET", "/sessions/borrower"))[0] == 404
     await must(supervisor, "sessions", "import", tmp_path / "lender", "--start")
     await opens_without_qr(supervisor, standin, "lender")
 
 
-# --- encryption at rest -----------------------------------------------------------------------------------------------------
+# --- encryption at rest ---------------------------------------------------------------------------
 
 
 def new_key() -> str:
@@ -385,7 +451,9 @@ async def test_an_encrypted_store_shows_nothing_wants_its_key_and_the_key_can_be
     supervisor.settings = dict(supervisor.settings) | {"WHATSAPP_STORE_KEY": new}
     await supervisor.start()
     await opens_without_qr(supervisor, standin, "sealed")
-    assert "um segredo de estado" in await texts(supervisor, "sealed"), "the events can be read, too"
+    assert "um segredo de estado" in await texts(supervisor, "sealed"), (
+        "the events can be read, too"
+    )
     assert shown(plain, supervisor) == []
     assert supervisor.process is not None
     log = supervisor.process.output.read_text()
@@ -418,7 +486,7 @@ def shown(plain: list[str], supervisor: Supervisor) -> list[str]:
     return [text for text in plain if text.encode() in written]
 
 
-# --- backups ----------------------------------------------------------------------------------------------------------------
+# --- backups --------------------------------------------------------------------------------------
 
 
 async def test_a_backup_made_under_traffic_opens_elsewhere_without_a_qr_and_is_never_laid_over_anything(
@@ -451,12 +519,16 @@ async def test_a_backup_made_under_traffic_opens_elsewhere_without_a_qr_and_is_n
         await elsewhere.start()
         assert not left.exists()
         assert elsewhere.process is not None
-        assert "were restored from a backup and stay stopped" in elsewhere.process.output.read_text()
+        assert (
+            "were restored from a backup and stay stopped" in elsewhere.process.output.read_text()
+        )
         status, answer = await elsewhere.call("POST", "/sessions/saved-1/start")
         assert (status, answer["error"]["code"]) == (409, "origin_runs"), "the original still runs"
         done = await wasup(elsewhere, "sessions", "start", "--all")
         assert (done.status, "2 not started" in done.said) == (1, True)
-        assert await standin.log("login", "overlap", after=before) == [], "a rehearsal logs nobody in"
+        assert await standin.log("login", "overlap", after=before) == [], (
+            "a rehearsal logs nobody in"
+        )
         for name in names:
             assert (await supervisor.session(name))["state"] == "open"
 
@@ -471,7 +543,7 @@ async def test_a_backup_made_under_traffic_opens_elsewhere_without_a_qr_and_is_n
         assert [session["restored"] for session in seen] == [False, False]
 
 
-# --- the database is gone ---------------------------------------------------------------------------------------------------
+# --- the database is gone -------------------------------------------------------------------------
 
 
 async def test_a_database_that_is_gone_or_emptied_is_noticed_at_the_start_and_under_a_running_supervisor(
@@ -482,14 +554,22 @@ async def test_a_database_that_is_gone_or_emptied_is_noticed_at_the_start_and_un
     file = supervisor.directory / "wasup.db"
     aside = supervisor.directory / "aside.db"
     file.rename(aside)
-    await eventually(partial(store_state, supervisor), lambda state: state == "failing", what="the file being missed")
+    await eventually(
+        partial(store_state, supervisor),
+        lambda state: state == "failing",
+        what="the file being missed",
+    )
     assert (await supervisor.get("/readyz"))["store"] == "failing"
-    status, _ = await supervisor.call("POST", "/sessions/precious/messages", {"to": SENDER, "text": "lost"})
+    status, _ = await supervisor.call(
+        "POST", "/sessions/precious/messages", {"to": SENDER, "text": "lost"}
+    )
     assert status == 503, "what is sent has keys that would be lost"
     alerts = await supervisor.get("/reconnection-status")
     assert "is gone" in alerts["store"]["words"]
     aside.rename(file)
-    await eventually(partial(store_state, supervisor), lambda state: state == "ok", what="the file being back")
+    await eventually(
+        partial(store_state, supervisor), lambda state: state == "ok", what="the file being back"
+    )
     await says(supervisor, standin, "precious", "de volta")
 
     assert await supervisor.stop() == 0

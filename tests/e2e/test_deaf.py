@@ -22,7 +22,9 @@ async def deaf_at(supervisor: Supervisor, session: str, seconds: float) -> str:
 
 async def send(supervisor: Supervisor, session: str) -> int:
     status, _ = await supervisor.call(
-        "POST", f"/sessions/{session}/messages", {"to": "5511999990000", "text": "is anybody there?"}
+        "POST",
+        f"/sessions/{session}/messages",
+        {"to": "5511999990000", "text": "is anybody there?"},
     )
     return status
 
@@ -36,15 +38,26 @@ async def test_a_queue_that_stalls_and_sends_without_acks_are_deafness_and_a_new
     await standin.fault("stall-queue", session="queue-stalls", count=1, messages=3)
     await standin.fault("drop", session="queue-stalls")
     await standin.fault("unacked", session="sends-unacked")
-    statuses = await asyncio.gather(send(supervisor, "sends-unacked"), send(supervisor, "sends-unacked"))
+    statuses = await asyncio.gather(
+        send(supervisor, "sends-unacked"), send(supervisor, "sends-unacked")
+    )
     assert statuses == [504, 504]
-    assert await deaf_at(supervisor, "sends-unacked", seconds=3) == "sends", "at once, not with the next check"
+    assert await deaf_at(supervisor, "sends-unacked", seconds=3) == "sends", (
+        "at once, not with the next check"
+    )
     assert await deaf_at(supervisor, "queue-stalls", seconds=60) == "offline_queue"
     for session in ("queue-stalls", "sends-unacked"):
         await supervisor.wait_state(session, "open")
         assert (await supervisor.reconnection(session))["closeReason"] == "deaf"
         assert await send(supervisor, session) == 200
         alerts = [event["data"] for event in await supervisor.events("alert", session)]
-        assert [alert["message"] for alert in alerts if alert["name"] == "deaf"] == ["reconnect the socket"]
-    assert (await supervisor.reconnection("deaf-neighbour"))["closeReason"] in {None, "restart_required"}
-    assert (await supervisor.session("deaf-neighbour"))["phoneLastSeen"] is not None, "it has just paired"
+        assert [alert["message"] for alert in alerts if alert["name"] == "deaf"] == [
+            "reconnect the socket"
+        ]
+    assert (await supervisor.reconnection("deaf-neighbour"))["closeReason"] in {
+        None,
+        "restart_required",
+    }
+    assert (await supervisor.session("deaf-neighbour"))["phoneLastSeen"] is not None, (
+        "it has just paired"
+    )

@@ -1,4 +1,6 @@
-"""`explain`, end to end: a real session is dropped, killed over, logged out and stopped, and API and command tell its story."""
+"""`explain`, end to end: a real session is dropped, killed over, logged out and stopped, and API
+and command tell its story.
+"""
 
 from datetime import UTC, datetime
 from functools import partial
@@ -20,7 +22,9 @@ async def told(supervisor: Supervisor, session: str) -> Any:
 
 
 async def story(supervisor: Supervisor, session: str, incidents: int, ending: str) -> Any:
-    """The explanation, once its newest incident of so many has ended so: the store writes soon, not at once."""
+    """The explanation, once its newest incident of so many has ended so: the store writes soon, not
+    at once.
+    """
     return await eventually(
         partial(told, supervisor, session),
         lambda seen: len(seen["timeline"]) == incidents and seen["timeline"][0]["ending"] == ending,
@@ -41,7 +45,12 @@ async def test_a_session_tells_its_story_over_the_api_and_on_a_terminal(
         lambda seen: bool(seen["availability"]["since"]),
         what="a span on record",
     )
-    assert (calm["state"], calm["timeline"], calm["whenNext"], calm["whatToDo"]) == ("open", [], None, "Nothing.")
+    assert (calm["state"], calm["timeline"], calm["whenNext"], calm["whatToDo"]) == (
+        "open",
+        [],
+        None,
+        "Nothing.",
+    )
     assert calm["availability"]["24h"] in {1.0, None}, "not a moment away since its first open"
     assert calm["budget"]["used"] >= 1
     assert "No incident is on record." in await must(supervisor, "explain", "explain-me")
@@ -53,7 +62,11 @@ async def test_a_session_tells_its_story_over_the_api_and_on_a_terminal(
     await standin.fault("drop", "explain-me", how="reset")
     dropped = await story(supervisor, "explain-me", 1, "open")
     (incident,) = dropped["timeline"]
-    assert (incident["reason"], incident["attempts"], len(incident["waits"])) == ("connection_closed", 1, 1)
+    assert (incident["reason"], incident["attempts"], len(incident["waits"])) == (
+        "connection_closed",
+        1,
+        1,
+    )
     assert "428" in incident["causeOnTheWire"]
     assert 0 < incident["costSeconds"] < 30
     assert dropped["reconnects24h"] == 1
@@ -116,7 +129,9 @@ async def test_a_session_tells_its_story_over_the_api_and_on_a_terminal(
         "logged_out",
     ]
     assert everything["last"] == everything["incidents"][-1]["id"]
-    newer = await supervisor.get(f"/incidents?session=explain-me&after={everything['incidents'][0]['id']}&limit=1")
+    newer = await supervisor.get(
+        f"/incidents?session=explain-me&after={everything['incidents'][0]['id']}&limit=1"
+    )
     assert [each["reason"] for each in newer["incidents"]] == ["requested"]
     assert newer["incidents"][0]["closes"][0]["rule"]
     assert (await supervisor.get("/incidents?session=explain-never"))["incidents"] == []
@@ -126,7 +141,9 @@ async def test_a_session_tells_its_story_over_the_api_and_on_a_terminal(
     assert (await supervisor.get("/incidents"))["incidents"] == []
 
 
-async def test_what_cannot_be_explained_is_refused_in_a_sentence(start_supervisor: StartSupervisor) -> None:
+async def test_what_cannot_be_explained_is_refused_in_a_sentence(
+    start_supervisor: StartSupervisor,
+) -> None:
     supervisor = await start_supervisor()
     for path, status in {
         "/sessions/explain-nobody/explain": 404,

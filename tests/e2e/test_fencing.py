@@ -1,4 +1,7 @@
-"""Who may hold a session: one worker, of the newest epoch, whose process we know. Everybody else is refused, and told so or killed."""
+"""Who may hold a session: one worker, of the newest epoch, whose process we know.
+
+Everybody else is refused, and told so or killed.
+"""
 
 import asyncio
 import hashlib
@@ -26,21 +29,34 @@ from tests.conftest import StartSupervisor
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
 ZOMBIE_SECONDS = 5.0
-"""The acceptance is 2 s; a machine that runs all tests at once may be late. The figure is printed."""
+"""The acceptance is 2 s; a machine that runs all tests at once may be late.
+
+The figure is printed.
+"""
 
 Frame = dict[str, Any]
 
 
 def hello(worker: str, token: str, protocol: int = 2) -> Frame:
-    about = {"pid": os.getpid(), "node_version": "v0", "baileys_version": "0", "code": "none", "sessions": []}
+    about = {
+        "pid": os.getpid(),
+        "node_version": "v0",
+        "baileys_version": "0",
+        "code": "none",
+        "sessions": [],
+    }
     return {"type": "hello", "protocol": protocol, "worker": worker, "token": token, **about}
 
 
 async def call_as(supervisor: Supervisor, said: bytes) -> tuple[list[Frame], bytes]:
-    """Call on the workers' socket, say something first, and hear all until the supervisor hangs up: frames, and what is none."""
+    """Call on the workers' socket, say something first, and hear all until the supervisor hangs up:
+    frames, and what is none.
+    """
     directory = os.open(supervisor.directory, os.O_DIRECTORY)
     try:
-        reader, writer = await asyncio.open_unix_connection(f"/proc/self/fd/{directory}/supervisor.sock")
+        reader, writer = await asyncio.open_unix_connection(
+            f"/proc/self/fd/{directory}/supervisor.sock"
+        )
     finally:
         os.close(directory)
     writer.write(said + b"\n")
@@ -71,7 +87,15 @@ def await_worker(
     """Make the next supervisor believe that this process is the worker of a session."""
     digest = hashlib.sha256(token.encode()).digest()
     started_at = started_at_ticks(pid) if ticks is None else ticks
-    edit(supervisor, "INSERT INTO workers VALUES (?, ?, ?, ?, ?)", name, session, pid, started_at, digest)
+    edit(
+        supervisor,
+        "INSERT INTO workers VALUES (?, ?, ?, ?, ?)",
+        name,
+        session,
+        pid,
+        started_at,
+        digest,
+    )
 
 
 def token_of(worker: int) -> tuple[str, str]:
@@ -97,14 +121,19 @@ async def gone(pid: int, seconds: float = 30.0) -> float:
 
 async def history(standin: StandIn, session: str, after: int) -> list[str]:
     """Logins and logouts in their order, as WhatsApp saw them."""
-    return [entry["event"] for entry in await standin.log("login", "logout", "overlap", session=session, after=after)]
+    return [
+        entry["event"]
+        for entry in await standin.log("login", "logout", "overlap", session=session, after=after)
+    ]
 
 
 async def replaced(supervisor: Supervisor, session: str, *former: int) -> int:
     """Wait until the session is open on a new worker; its pid."""
     seen = await eventually(
         partial(supervisor.session, session),
-        lambda seen: seen["state"] == "open" and seen["performance"]["workerPid"] not in {None, *former},
+        lambda seen: (
+            seen["state"] == "open" and seen["performance"]["workerPid"] not in {None, *former}
+        ),
         what=f"{session} being open on another worker",
     )
     return int(seen["performance"]["workerPid"])
@@ -117,7 +146,9 @@ async def received(supervisor: Supervisor, session: str) -> list[str]:
 @contextmanager
 def process(*command: str) -> Iterator[subprocess.Popen[bytes]]:
     """A process in a session of its own, as workers are; it does not outlive the block."""
-    started = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, start_new_session=True)
+    started = subprocess.Popen(
+        command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, start_new_session=True
+    )
     try:
         yield started
     finally:
@@ -134,7 +165,9 @@ async def test_strangers_on_the_workers_socket_are_refused_and_disturb_nobody(
     worker, before = (await supervisor.workers())["undisturbed"], await standin.last_entry()
     name, token = token_of(worker)
     strangers = {
-        "of another installation": json.dumps(hello("9f8e7d6c-1", "an honest token of another data directory")),
+        "of another installation": json.dumps(
+            hello("9f8e7d6c-1", "an honest token of another data directory")
+        ),
         "with a wrong token": json.dumps(hello(name, token[::-1])),
         "with a stolen token": json.dumps(hello(name, token)),
         "of an older protocol": json.dumps(hello(name, token, protocol=1)),
@@ -203,16 +236,25 @@ async def test_a_worker_of_an_older_protocol_is_refused_and_ended_and_its_sessio
     os.kill(real, signal.SIGKILL)
     await gone(real)
     words = json.dumps(hello("older", "its token", protocol=1))
-    with process(sys.executable, "-c", OLD_WORKER, str(supervisor.directory), words, str(lingers)) as fake:
+    with process(
+        sys.executable, "-c", OLD_WORKER, str(supervisor.directory), words, str(lingers)
+    ) as fake:
         await_worker(supervisor, "older", session, fake.pid, "its token")
         await supervisor.start()
         assert fake.stdout is not None
         answer = json.loads(await asyncio.to_thread(fake.stdout.readline))
-        assert answer == {"type": "refuse", "reason": "the first frame is not a hello of this protocol"}
+        assert answer == {
+            "type": "refuse",
+            "reason": "the first frame is not a hello of this protocol",
+        }
         assert await asyncio.to_thread(fake.wait, 10) == (-signal.SIGKILL if lingers else 0)
         await replaced(supervisor, session, real, fake.pid)
     assert await history(standin, session, before) == ["logout", "login"]
-    await eventually(partial(known_workers, supervisor), lambda seen: "older" not in seen, what="its row being gone")
+    await eventually(
+        partial(known_workers, supervisor),
+        lambda seen: "older" not in seen,
+        what="its row being gone",
+    )
 
 
 async def known_workers(supervisor: Supervisor) -> list[str]:
@@ -255,9 +297,13 @@ async def test_a_worker_of_an_older_epoch_is_refused_and_ends_before_another_log
     assert not lives(workers["outrun"])
     assert await history(standin, "outrun", before) == ["logout", "login"]
     refused = supervisor.logged("worker_refused")
-    assert [(entry["pid"], "of epoch" in entry["event"]) for entry in refused] == [(workers["outrun"], True)]
+    assert [(entry["pid"], "of epoch" in entry["event"]) for entry in refused] == [
+        (workers["outrun"], True)
+    ]
     assert exit_status(supervisor, "outrun") == 5
-    await eventually(partial(received, supervisor, "outrun"), lambda seen: seen == ["to the old one"])
+    await eventually(
+        partial(received, supervisor, "outrun"), lambda seen: seen == ["to the old one"]
+    )
     assert (await supervisor.workers())["beside"] == workers["beside"]
     assert await history(standin, "beside", before) == []
 
@@ -269,10 +315,15 @@ def exit_status(supervisor: Supervisor, session: str) -> int | None:
     return int(last["status"]) if "status" in last else None
 
 
-async def test_a_forgotten_worker_that_wakes_writes_nothing_and_is_gone_within_seconds(lab_directory: Path) -> None:
-    """A zombie: frozen when its supervisor died, and its row is lost. Its session has another worker when it wakes.
+async def test_a_forgotten_worker_that_wakes_writes_nothing_and_is_gone_within_seconds(
+    lab_directory: Path,
+) -> None:
+    """A zombie: frozen when its supervisor died, and its row is lost.
 
-    Here two logins do overlap, as WhatsApp sees it: nobody can end a process that nobody knows of. So this has a stand-in of its own.
+    Its session has another worker when it wakes.
+
+    Here two logins do overlap, as WhatsApp sees it: nobody can end a process that nobody knows of.
+    So this has a stand-in of its own.
     """
     standin = await StandIn.start(lab_directory / "standin-zombie")
     supervisor = await Supervisor(lab_directory / "zombie", standin.environment()).start()
@@ -285,7 +336,9 @@ async def test_a_forgotten_worker_that_wakes_writes_nothing_and_is_gone_within_s
         edit(supervisor, "DELETE FROM workers WHERE pid = ?", zombie)
         await supervisor.start()
         heir = await replaced(supervisor, "haunted", zombie)
-        await eventually(partial(received, supervisor, "haunted"), lambda seen: seen == ["to the zombie, unread"])
+        await eventually(
+            partial(received, supervisor, "haunted"), lambda seen: seen == ["to the zombie, unread"]
+        )
         await asyncio.sleep(1.0)  # the heir's own last writes
         kept, last = await auth(supervisor), await supervisor.last_event("haunted")
 
@@ -296,11 +349,14 @@ async def test_a_forgotten_worker_that_wakes_writes_nothing_and_is_gone_within_s
         assert await auth(supervisor) == kept
         await standin.send_text("haunted", "5511999990000", "to the heir")
         await eventually(
-            partial(received, supervisor, "haunted"), lambda seen: seen == ["to the zombie, unread", "to the heir"]
+            partial(received, supervisor, "haunted"),
+            lambda seen: seen == ["to the zombie, unread", "to the heir"],
         )
         assert await supervisor.events("state", "haunted", last) == []
         assert (await supervisor.workers())["haunted"] == heir
-        assert "login" not in (await history(standin, "haunted", before))[2:], "no login but the heir's"
+        assert "login" not in (await history(standin, "haunted", before))[2:], (
+            "no login but the heir's"
+        )
         assert supervisor.logged("line_closed"), "it has called and was refused"
         assert await supervisor.stop() == 0
         assert supervisor.worker_processes() == []
@@ -316,7 +372,9 @@ async def auth(supervisor: Supervisor) -> list[Any]:
 async def test_frozen_and_killed_workers_are_replaced_by_the_next_supervisor_and_no_two_logins_overlap(
     start_supervisor: StartSupervisor, standin: StandIn
 ) -> None:
-    """The next supervisor waits 10 s for the frozen one's call; then it is killed, and only then its session given to another."""
+    """The next supervisor waits 10 s for the frozen one's call; then it is killed, and only then
+    its session given to another.
+    """
     supervisor = await start_supervisor()
     names = ["stopped-cold", "shot", "both", "neither"]
     await pair(supervisor, standin, *names)
@@ -342,7 +400,9 @@ async def test_frozen_and_killed_workers_are_replaced_by_the_next_supervisor_and
 async def test_a_frozen_worker_of_a_stopped_session_is_awaited_by_every_start_and_stop(
     start_supervisor: StartSupervisor, standin: StandIn
 ) -> None:
-    """A start that a stop calls off must not let the next start past the old worker, whose socket is still open."""
+    """A start that a stop calls off must not let the next start past the old worker, whose socket
+    is still open.
+    """
     supervisor = await start_supervisor()
     await pair(supervisor, standin, "hesitant")
     frozen, before = (await supervisor.workers())["hesitant"], await standin.last_entry()
@@ -370,7 +430,9 @@ async def test_a_frozen_worker_of_a_stopped_session_is_awaited_by_every_start_an
 async def test_calls_that_cross_do_not_bring_two_workers_to_a_session_either(
     start_supervisor: StartSupervisor, standin: StandIn
 ) -> None:
-    """As above, but nobody waits for an answer before the next call; and a session that is deleted waits for its worker's end, too."""
+    """As above, but nobody waits for an answer before the next call; and a session that is deleted
+    waits for its worker's end, too.
+    """
     supervisor = await start_supervisor()
     names = ["crossing", "cleared-away"]
     await pair(supervisor, standin, *names)

@@ -44,7 +44,9 @@ async def scanned_behind_a_frozen_supervisor(
     supervisor.process.signal(signal.SIGSTOP)
     scan = asyncio.create_task(standin.scan(qr))
     await asyncio.sleep(1.0)  # time enough to do the wrong thing
-    assert await standin.log("paired", session=session) == [], "it is confirmed to nobody before it is durable"
+    assert await standin.log("paired", session=session) == [], (
+        "it is confirmed to nobody before it is durable"
+    )
     return scan
 
 
@@ -57,7 +59,9 @@ async def test_a_pairing_is_confirmed_when_the_next_supervisor_has_made_it_durab
     await supervisor.start()
     jid = await scan
     assert (await supervisor.wait_state("between", "open"))["jid"] == jid
-    assert len(await standin.log("registered", session="between")) == 1, "the phone scanned once, and that was enough"
+    assert len(await standin.log("registered", session="between")) == 1, (
+        "the phone scanned once, and that was enough"
+    )
 
 
 async def test_a_pairing_whose_worker_dies_with_the_supervisor_is_confirmed_to_nobody(
@@ -80,7 +84,10 @@ async def test_a_pairing_whose_worker_dies_with_the_supervisor_is_confirmed_to_n
 async def test_a_pairing_that_was_stored_and_never_confirmed_asks_for_a_new_scan(
     start_supervisor: StartSupervisor, standin: StandIn
 ) -> None:
-    """The commit is done, its acknowledgement comes too late: the worker is dead. To WhatsApp this device is nobody."""
+    """The commit is done, its acknowledgement comes too late: the worker is dead.
+
+    To WhatsApp this device is nobody.
+    """
     supervisor = await start_supervisor()
     scan = await scanned_behind_a_frozen_supervisor(supervisor, standin, "unsigned")
     for worker in supervisor.worker_processes():
@@ -90,16 +97,22 @@ async def test_a_pairing_that_was_stored_and_never_confirmed_asks_for_a_new_scan
     assert supervisor.process is not None
     supervisor.process.signal(signal.SIGCONT)
     refused = await eventually(partial(standin.log, "login_refused", session="unsigned"))
-    assert [(entry["reason"], entry["by"]) for entry in refused] == [(401, "server")], "it was stored"
+    assert [(entry["reason"], entry["by"]) for entry in refused] == [(401, "server")], (
+        "it was stored"
+    )
     await supervisor.wait_state("unsigned", "qr")
     shown = await supervisor.session("unsigned")
     assert (shown["reconnection"]["closeReason"], shown["jid"]) == ("connection_closed", None)
     assert (await supervisor.get("/sessions/unsigned/archives"))["archives"] == []
     jid = await standin.scan((await supervisor.get("/sessions/unsigned/qr"))["qr"])
     assert (await supervisor.wait_state("unsigned", "open"))["jid"] == jid
-    assert len(await standin.log("registered", session="unsigned")) == 2, "once more, and that was enough"
+    assert len(await standin.log("registered", session="unsigned")) == 2, (
+        "once more, and that was enough"
+    )
     assert len(await standin.log("login_refused", session="unsigned")) == 1
-    assert "parked" not in {event["data"]["state"] for event in await supervisor.events("state", "unsigned")}
+    assert "parked" not in {
+        event["data"]["state"] for event in await supervisor.events("state", "unsigned")
+    }
 
 
 async def test_a_worker_whose_heart_stops_is_replaced_within_its_own_time(
@@ -114,7 +127,9 @@ async def test_a_worker_whose_heart_stops_is_replaced_within_its_own_time(
     os.kill(worker, signal.SIGSTOP)
     seen = await eventually(
         partial(supervisor.session, "frozen"),
-        lambda seen: seen["state"] == "open" and seen["performance"]["workerPid"] not in {worker, None},
+        lambda seen: (
+            seen["state"] == "open" and seen["performance"]["workerPid"] not in {worker, None}
+        ),
     )
     assert seen["reconnection"]["closeReason"] == "worker_hung"
 
@@ -122,7 +137,9 @@ async def test_a_worker_whose_heart_stops_is_replaced_within_its_own_time(
 async def test_stop_and_start_are_no_way_round_an_open_breaker(
     start_supervisor: StartSupervisor, standin: StandIn
 ) -> None:
-    supervisor = await start_supervisor(circuit_breaker_threshold=1, circuit_breaker_timeout=600_000)
+    supervisor = await start_supervisor(
+        circuit_breaker_threshold=1, circuit_breaker_timeout=600_000
+    )
     await pair(supervisor, standin, "impatient")
     await standin.fault("drop", "impatient")
     await supervisor.wait_state("impatient", "waiting")
@@ -168,7 +185,10 @@ async def test_no_secret_is_in_any_log_whatever_a_stranger_sends(
         b"Origin: http://[",
         b"Content-Encoding: gzip\r\nContent-Length: 3\r\n\r\nabc",
     ):
-        answer = await raw(host, b"POST /sessions HTTP/1.1\r\nHost: " + host.encode() + b"\r\n" + line + b"\r\n\r\n")
+        answer = await raw(
+            host,
+            b"POST /sessions HTTP/1.1\r\nHost: " + host.encode() + b"\r\n" + line + b"\r\n\r\n",
+        )
         assert answer.startswith((b"HTTP/1.1 4",)), answer[:200]
     assert supervisor.process is not None
     written = [supervisor.process.output, *supervisor.directory.glob("logs/*.log")]
@@ -200,17 +220,26 @@ async def test_a_text_of_sixty_thousand_characters_fits_however_it_is_encoded(
     supervisor = await start_supervisor()
     await pair(supervisor, standin, "long")
     text = "ã" * 60_000  # json.dumps makes six bytes of each
-    assert (await supervisor.call("POST", "/sessions/long/messages", {"to": "5511988887777", "text": text}))[0] == 200
+    assert (
+        await supervisor.call(
+            "POST", "/sessions/long/messages", {"to": "5511988887777", "text": text}
+        )
+    )[0] == 200
     out = await eventually(partial(standin.messages, "long"))
     assert out[0]["text"] == text
-    async with aiohttp.ClientSession() as http, http.get(f"{supervisor.api}/events?after=0") as response:
+    async with (
+        aiohttp.ClientSession() as http,
+        http.get(f"{supervisor.api}/events?after=0") as response,
+    ):
         assert response.status == 200
 
 
 async def test_a_worker_that_nothing_ends_is_told_and_its_session_waits_for_it(
     start_supervisor: StartSupervisor, standin: StandIn
 ) -> None:
-    """It hangs in the kernel, and may have the socket still: nobody else may log in, and nobody may be lied to."""
+    """It hangs in the kernel, and may have the socket still: nobody else may log in, and nobody may
+    be lied to.
+    """
     supervisor = await start_supervisor()
     await pair(supervisor, standin, "immortal")
     before = await logins(standin, "immortal")

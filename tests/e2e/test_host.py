@@ -1,4 +1,6 @@
-"""GET /host of a real supervisor, beside what the monitor script finds without the API, and an alert of the host."""
+"""GET /host of a real supervisor, beside what the monitor script finds without the API, and an
+alert of the host.
+"""
 
 import asyncio
 import json
@@ -19,7 +21,12 @@ pytestmark = pytest.mark.asyncio(loop_scope="session")
 async def monitored(directory: Path) -> Any:
     """What the script says of the supervisor's data directory."""
     process = await asyncio.create_subprocess_exec(
-        *(sys.executable, str(ROOT / "scripts" / "monitor_websocket_resources.py"), "--once", "--json"),
+        *(
+            sys.executable,
+            str(ROOT / "scripts" / "monitor_websocket_resources.py"),
+            "--once",
+            "--json",
+        ),
         *("--data-dir", str(directory)),
         stdout=asyncio.subprocess.PIPE,
     )
@@ -52,15 +59,21 @@ async def test_the_host_is_shown_with_workers_and_supervisor(
 
 
 async def test_a_limit_of_the_host_raises_one_alert(start_supervisor: StartSupervisor) -> None:
-    """A share of descriptors, and of the disk, that every supervisor is above: an event, a line in the log, and in what is on."""
+    """A share of descriptors, and of the disk, that every supervisor is above: an event, a line in
+    the log, and in what is on.
+    """
     supervisor = await start_supervisor(
-        descriptor_threshold=0.000001, disk_threshold=0.000001, health_check_interval=200, log_format="json"
+        descriptor_threshold=0.000001,
+        disk_threshold=0.000001,
+        health_check_interval=200,
+        log_format="json",
     )
 
     async def alerts() -> list[str]:
         events = (await supervisor.get("/events"))["events"]
         names = [event["data"]["name"] for event in events if event["type"] == "alert"]
-        return [name for name in names if name == "disk_space" or name.endswith("descriptors")]  # else the machine's
+        # else the machine's
+        return [name for name in names if name == "disk_space" or name.endswith("descriptors")]
 
     await eventually(alerts, lambda seen: {"supervisor_descriptors", "disk_space"} <= set(seen))
     last = (await supervisor.get("/events"))["last"]

@@ -1,7 +1,9 @@
-"""Texts that WhatsApp knows to have arrived, and that no event has shown when supervisor and workers end together.
+"""Texts that WhatsApp knows to have arrived, and that no event has shown when supervisor and
+workers end together.
 
-As a program (`python -m tests.e2e.test_leftovers`) this is the supervisor with an event log that takes no message: keys become durable, and
-the workers confirm each text to WhatsApp, but nobody is shown one. What is a matter of milliseconds otherwise lasts as long as a test needs it.
+As a program (`python -m tests.e2e.test_leftovers`) this is the supervisor with an event log that
+takes no message: keys become durable, and the workers confirm each text to WhatsApp, but nobody is
+shown one. What is a matter of milliseconds otherwise lasts as long as a test needs it.
 """
 
 import asyncio
@@ -36,7 +38,9 @@ async def confirmed(standin: StandIn, traffic: Traffic, after: int) -> None:
     """WhatsApp knows of all that was sent that it has arrived."""
 
     async def missing() -> set[str]:
-        return traffic.sent.keys() - {entry["id"] for entry in await standin.log("receipt", after=after)}
+        return traffic.sent.keys() - {
+            entry["id"] for entry in await standin.log("receipt", after=after)
+        }
 
     await eventually(missing, lambda ids: not ids, what="all receipts")
 
@@ -68,7 +72,10 @@ async def all_gone(supervisor: Supervisor) -> None:
 
 @pytest.mark.parametrize(("how", "end"), [("together", kill_together), ("window", past_the_window)])
 async def test_texts_that_were_confirmed_and_not_shown_are_shown_by_the_next_workers(
-    start_supervisor: StartSupervisor, standin: StandIn, how: str, end: Callable[[Supervisor], Awaitable[None]]
+    start_supervisor: StartSupervisor,
+    standin: StandIn,
+    how: str,
+    end: Callable[[Supervisor], Awaitable[None]],
 ) -> None:
     supervisor = await start_supervisor(adoption_window=WINDOW_MS)
     names = [f"leftover-{how}-{letter}" for letter in "ab"]
@@ -95,13 +102,17 @@ async def test_texts_that_were_confirmed_and_not_shown_are_shown_by_the_next_wor
     assert len(arrived) == len(names) * (TEXTS + 2)
     phones = {event["data"]["from"] for event in arrived}
     assert len(phones) == 1, "a leftover names its sender as a live text does"
-    assert [entry for entry in await standin.log("receipt", after=before) if entry["type"] == "retry"] == []
+    assert [
+        entry for entry in await standin.log("receipt", after=before) if entry["type"] == "retry"
+    ] == []
 
 
 async def test_kills_of_all_at_random_moments_of_a_flood_neither_lose_nor_double_a_text(
     start_supervisor: StartSupervisor, standin: StandIn
 ) -> None:
-    """The order is not looked at: after a login Baileys lets live texts pass those that had to wait at the server."""
+    """The order is not looked at: after a login Baileys lets live texts pass those that had to wait
+    at the server.
+    """
     supervisor = await start_supervisor(gate_rate=50, gate_burst=50)
     names = [f"leftover-flood-{letter}" for letter in "abc"]
     await pair(supervisor, standin, *names)
@@ -121,7 +132,13 @@ def take_no_message() -> None:
     append = Store.append_worker_event
 
     def append_or_not(
-        store: Store, session: str, epoch: int, seq: int, kind: str, data: bytes, kept: Sequence[str] = ()
+        store: Store,
+        session: str,
+        epoch: int,
+        seq: int,
+        kind: str,
+        data: bytes,
+        kept: Sequence[str] = (),
     ) -> "asyncio.Future[StoredEvent | None]":
         if kind == "message":
             return asyncio.get_running_loop().create_future()

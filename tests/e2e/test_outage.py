@@ -1,4 +1,6 @@
-"""An outage of everybody, with the real parts: the fleet is held, nobody is charged, a canary tries, and all come back under the bucket."""
+"""An outage of everybody, with the real parts: the fleet is held, nobody is charged, a canary
+tries, and all come back under the bucket.
+"""
 
 from functools import partial
 
@@ -37,7 +39,9 @@ async def test_an_outage_holds_the_fleet_charges_nobody_is_told_and_ends_with_a_
         assert (back["failures"], back["breaker"]["failures"]) == (0, 0)
     assert await holds() == []
     logins = await standin.log("login", after=before)
-    assert sorted(entry["session"] for entry in logins) == names, "one login each, whoever was the canary"
+    assert sorted(entry["session"] for entry in logins) == names, (
+        "one login each, whoever was the canary"
+    )
     for kind in ("outage_begins", "outage_ends"):
         assert len(await supervisor.every_event(kind, last)) == 1
     incidents = (await supervisor.get("/incidents"))["incidents"]
@@ -57,7 +61,10 @@ async def test_the_policy_file_is_replayed_over_real_incidents_and_reloaded_with
     await pair(supervisor, standin, "replayed")
     workers, before = await supervisor.workers(), await standin.last_entry()
     await standin.fault("drop", "replayed")
-    await eventually(partial(standin.log, "login", session="replayed", after=before), what="the login after the drop")
+    await eventually(
+        partial(standin.log, "login", session="replayed", after=before),
+        what="the login after the drop",
+    )
     await supervisor.wait_state("replayed", "open")
 
     policy.write_text("[connection_closed]\nbase_seconds = 40\ncap_seconds = 400\n")
@@ -70,6 +77,8 @@ async def test_the_policy_file_is_replayed_over_real_incidents_and_reloaded_with
     assert refused.status == 1
     assert "[logged_out] action" in refused.said
     assert (await supervisor.call("POST", "/policy/reload"))[0] == 422
-    assert "base_seconds = 40" in await must(supervisor, "policy", "show"), "a bad file changes nothing"
+    assert "base_seconds = 40" in await must(supervisor, "policy", "show"), (
+        "a bad file changes nothing"
+    )
     assert await supervisor.workers() == workers
     assert len(await standin.log("login", session="replayed", after=before)) == 1

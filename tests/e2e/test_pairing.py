@@ -1,4 +1,6 @@
-"""What WhatsApp does to a pairing since July 2026: what is shown is retired, or a passkey is asked for. Real Baileys, whole supervisor."""
+"""What WhatsApp does to a pairing since July 2026: what is shown is retired, or a passkey is asked
+for. Real Baileys, whole supervisor.
+"""
 
 import asyncio
 import os
@@ -15,9 +17,13 @@ pytestmark = pytest.mark.asyncio(loop_scope="session")
 
 
 async def shown(supervisor: Supervisor, session: str) -> Any:
-    """What `/qr` serves, once it serves something; not since when, which an adoption does not know."""
+    """What `/qr` serves, once it serves something; not since when, which an adoption does not
+    know.
+    """
     path = f"/sessions/{session}/qr"
-    _, served = await eventually(lambda: supervisor.call("GET", path), lambda answer: answer[0] == 200, what=path)
+    _, served = await eventually(
+        lambda: supervisor.call("GET", path), lambda answer: answer[0] == 200, what=path
+    )
     return {name: served[name] for name in ("qr", "number", "pairingCode")}
 
 
@@ -53,7 +59,9 @@ async def test_what_is_retired_is_shown_anew_and_the_pairing_lasts(
     old = (await begin(supervisor, "refreshed"))["refreshed"]
     new = await refresh(supervisor, standin, "refreshed", old)
     assert (old["number"], new["number"]) == (1, 2)
-    events = await eventually(lambda: supervisor.events("qr", "refreshed"), lambda seen: len(seen) == 2)
+    events = await eventually(
+        lambda: supervisor.events("qr", "refreshed"), lambda seen: len(seen) == 2
+    )
     assert [event["data"] for event in events] == [
         {"qr": old["qr"], "number": 1, "renewed": False},
         {"qr": new["qr"], "number": 2, "renewed": True},
@@ -65,7 +73,9 @@ async def test_what_is_retired_is_shown_anew_and_the_pairing_lasts(
 
     # The device works, and stays: neither a new process nor a new start pairs anew.
     os.kill((await supervisor.workers())["refreshed"], signal.SIGKILL)
-    await eventually(lambda: standin.log("login", session="refreshed"), lambda logins: len(logins) == 2)
+    await eventually(
+        lambda: standin.log("login", session="refreshed"), lambda logins: len(logins) == 2
+    )
     assert await supervisor.stop() == 0
     await supervisor.start()
     assert (await supervisor.wait_state("refreshed", "open"))["jid"] == jid
@@ -79,7 +89,9 @@ async def test_what_is_retired_is_shown_anew_and_the_pairing_lasts(
         "pairingCode"
     ] == code
     await standin.fault("refresh-registration", "typed")
-    told = await eventually(lambda: supervisor.events("pairing_code", "typed"), lambda seen: len(seen) == 2)
+    told = await eventually(
+        lambda: supervisor.events("pairing_code", "typed"), lambda seen: len(seen) == 2
+    )
     assert [event["data"]["renewed"] for event in told] == [False, True]
     next_code = told[1]["data"]["code"]
     assert (await shown(supervisor, "typed"))["pairingCode"] == next_code != code
@@ -89,13 +101,21 @@ async def test_what_is_retired_is_shown_anew_and_the_pairing_lasts(
     assert (await supervisor.wait_state("typed", "open"))["jid"].startswith(phone)
 
 
-async def test_a_retired_qr_survives_nobodys_death(start_supervisor: StartSupervisor, standin: StandIn) -> None:
-    """Kill -9 of the worker and of the supervisor: before the new secret is durable or shown, when it is shown, and when it was scanned."""
+async def test_a_retired_qr_survives_nobodys_death(
+    start_supervisor: StartSupervisor, standin: StandIn
+) -> None:
+    """Kill -9 of the worker and of the supervisor: before the new secret is durable or shown, when
+    it is shown, and when it was scanned.
+    """
     supervisor = await start_supervisor(shutdown="detach")
     moments = ["durable", "shown", "scanned"]
-    old = await begin(supervisor, *(f"{whose}-{moment}" for whose in ("worker", "all") for moment in moments))
+    old = await begin(
+        supervisor, *(f"{whose}-{moment}" for whose in ("worker", "all") for moment in moments)
+    )
     new = {
-        name: await refresh(supervisor, standin, name, qr) for name, qr in old.items() if not name.endswith("durable")
+        name: await refresh(supervisor, standin, name, qr)
+        for name, qr in old.items()
+        if not name.endswith("durable")
     }
     workers = await supervisor.workers()
     assert supervisor.process is not None
@@ -145,7 +165,11 @@ async def test_a_passkey_parks_with_words_and_no_further_qr(
     for name in ("early", "late", "by-code"):
         parked = await supervisor.wait_state(name, "parked")
         why = parked["reconnection"]
-        assert (why["closeReason"], why["nextAttempt"], why["failures"]) == ("passkey_required", None, 0)
+        assert (why["closeReason"], why["nextAttempt"], why["failures"]) == (
+            "passkey_required",
+            None,
+            0,
+        )
         assert "passkey" in why["humanAction"]
         assert f"`wasup sessions start {name}`" in why["humanAction"]
         assert (await supervisor.call("GET", f"/sessions/{name}/qr"))[0] == 409

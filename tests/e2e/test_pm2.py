@@ -1,4 +1,6 @@
-"""The real pm2 with a home of its own: what it starts, what it ends, and how the monitor script brings back what it lost."""
+"""The real pm2 with a home of its own: what it starts, what it ends, and how the monitor script
+brings back what it lost.
+"""
 
 import asyncio
 import os
@@ -24,7 +26,10 @@ PM2 = ROOT / "tests" / "node_tools" / "node_modules" / ".bin" / "pm2"
 MONITOR = ROOT / "scripts" / "monitor-whatsapp.sh"
 UNALARMED = {
     "WHATSAPP_LOAD_THRESHOLD": "100000",
-    **{f"WHATSAPP_{name}_THRESHOLD": "1" for name in ("CPU", "MEMORY", "ERROR_RATE", "DISK", "DISK_CRITICAL")},
+    **{
+        f"WHATSAPP_{name}_THRESHOLD": "1"
+        for name in ("CPU", "MEMORY", "ERROR_RATE", "DISK", "DISK_CRITICAL")
+    },
 }
 """What else this machine is busy with is no trouble of the supervisor's."""
 
@@ -46,14 +51,20 @@ async def run(*command: str | Path, environment: Mapping[str, str]) -> tuple[int
 
 @dataclass
 class Host:
-    """A production machine: pm2, its supervisor, and cron's monitor, all with the settings of one `.env`."""
+    """A production machine: pm2, its supervisor, and cron's monitor, all with the settings of one
+    `.env`.
+    """
 
     home: Path
     supervisor: Supervisor
 
     @property
     def environment(self) -> dict[str, str]:
-        inherited = {name: value for name, value in self.supervisor.environment().items() if not name.startswith("PM2")}
+        inherited = {
+            name: value
+            for name, value in self.supervisor.environment().items()
+            if not name.startswith("PM2")
+        }
         path = f"{Path(NODE).parent}:{os.environ['PATH']}"
         return inherited | {"PM2_HOME": str(self.home), "PATH": path}
 
@@ -65,14 +76,20 @@ class Host:
     async def monitor(self) -> tuple[int, str]:
         """One run by cron: a bare PATH, no HOME."""
         bare = {"PATH": "/usr/bin:/bin", "PM2_HOME": str(self.home), "PM2": str(PM2)}
-        own = {name: value for name, value in self.environment.items() if name.startswith("WHATSAPP_")}
+        own = {
+            name: value for name, value in self.environment.items() if name.startswith("WHATSAPP_")
+        }
         quick = {"MONITOR_SECOND_LOOK_SECONDS": "0", "MONITOR_ANSWER_SECONDS": "2"}
         return await run(MONITOR, environment=bare | own | quick)
 
     async def status(self) -> dict[str, Any]:
         """What pm2 says of the supervisor."""
         (app,) = msgspec.json.decode((await self.pm2("jlist")).splitlines()[-1])
-        return {"pid": app["pid"], "status": app["pm2_env"]["status"], "restarts": app["pm2_env"]["restart_time"]}
+        return {
+            "pid": app["pid"],
+            "status": app["pm2_env"]["status"],
+            "restarts": app["pm2_env"]["restart_time"],
+        }
 
     def daemon(self) -> psutil.Process | None:
         """pm2's own process, if it lives."""
@@ -97,10 +114,15 @@ class Host:
 
     async def workers(self) -> dict[str, int]:
         """The workers' pids by session."""
-        return {worker["session"]: worker["pid"] for worker in (await self.supervisor.get("/workers"))["workers"]}
+        return {
+            worker["session"]: worker["pid"]
+            for worker in (await self.supervisor.get("/workers"))["workers"]
+        }
 
     async def close(self) -> None:
-        """End pm2 and what it started (which outlives a pm2 that a test has killed); nothing of both stays on the disk."""
+        """End pm2 and what it started (which outlives a pm2 that a test has killed); nothing of
+        both stays on the disk.
+        """
         daemon = self.daemon()
         if daemon is not None and lives(daemon):
             await self.pm2("kill")
@@ -111,13 +133,15 @@ class Host:
         shutil.rmtree(self.home)
 
     def _kill_what_is_left(self) -> list[psutil.Process]:
-        """What runs in the data directory, or with this pm2's environment: a supervisor that has lost its pm2, and workers that wait."""
+        """What runs in the data directory, or with this pm2's environment: a supervisor that has
+        lost its pm2, and workers that wait.
+        """
         found = []
         for process in psutil.process_iter():
             with suppress(psutil.Error):
-                if process.cwd() == str(self.supervisor.directory) or process.environ().get("PM2_HOME") == str(
-                    self.home
-                ):
+                if process.cwd() == str(self.supervisor.directory) or process.environ().get(
+                    "PM2_HOME"
+                ) == str(self.home):
                     found.append(process)
                     process.kill()
         return found
@@ -140,12 +164,19 @@ async def gone(processes: list[psutil.Process]) -> None:
 
 
 @pytest_asyncio.fixture(loop_scope="session")
-async def host(standin: StandIn, lab_directory: Path, request: pytest.FixtureRequest) -> AsyncIterator[Host]:
+async def host(
+    standin: StandIn, lab_directory: Path, request: pytest.FixtureRequest
+) -> AsyncIterator[Host]:
     """A machine on which `pm2 start ecosystem.config.js` has been run."""
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
     name = request.node.name.removeprefix("test_")[:20]
-    settings = standin.environment() | {"WHATSAPP_API_PORT": str(port)} | UNALARMED | getattr(request, "param", {})
+    settings = (
+        standin.environment()
+        | {"WHATSAPP_API_PORT": str(port)}
+        | UNALARMED
+        | getattr(request, "param", {})
+    )
     supervisor = Supervisor(lab_directory / f"pm2-{name}", settings, api=f"http://127.0.0.1:{port}")
     home = lab_directory / f"pm2-{name}.home"
     home.mkdir()
@@ -170,7 +201,9 @@ async def copied(standin: StandIn, lab_directory: Path) -> AsyncIterator[Host]:
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
     settings = standin.environment() | {"WHATSAPP_API_PORT": str(port)}
-    supervisor = Supervisor(lab_directory / "pm2-copied.data", settings, api=f"http://127.0.0.1:{port}", root=root)
+    supervisor = Supervisor(
+        lab_directory / "pm2-copied.data", settings, api=f"http://127.0.0.1:{port}", root=root
+    )
     home = lab_directory / "pm2-copied.home"
     home.mkdir()
     host = Host(home, supervisor)
@@ -182,28 +215,40 @@ async def copied(standin: StandIn, lab_directory: Path) -> AsyncIterator[Host]:
 
 
 async def test_no_secret_is_in_pm2_s_dump(copied: Host) -> None:
-    root, secrets = copied.supervisor.root, {"WHATSAPP_API_TOKEN": "t0ken-of-the-api", "WHATSAPP_STORE_KEY": "5e" * 32}
+    root, secrets = (
+        copied.supervisor.root,
+        {"WHATSAPP_API_TOKEN": "t0ken-of-the-api", "WHATSAPP_STORE_KEY": "5e" * 32},
+    )
     (root / ".env").write_text("".join(f"{name}={value}\n" for name, value in secrets.items()))
     (root / ".env").chmod(0o600)
-    copied.supervisor.settings = dict(copied.supervisor.settings) | secrets  # a shell that has read .env
+    # a shell that has read .env
+    copied.supervisor.settings = dict(copied.supervisor.settings) | secrets
     before = os.umask(0o022)
     try:
         await copied.pm2("start", str(root / "ecosystem.config.js"))
         await copied.ready()
         await copied.pm2("save")
-        shown = [await copied.pm2("env", "0"), await copied.pm2("jlist"), (copied.home / "dump.pm2").read_text()]
+        shown = [
+            await copied.pm2("env", "0"),
+            await copied.pm2("jlist"),
+            (copied.home / "dump.pm2").read_text(),
+        ]
     finally:
         os.umask(before)
     for secret in secrets.values():
         assert [text for text in shown if secret in text] == []
     calls = [{"Authorization": f"Bearer {secrets['WHATSAPP_API_TOKEN']}"}, {}]
-    assert [(await copied.supervisor.call("GET", "/sessions", headers=headers))[0] for headers in calls] == [200, 401]
+    assert [
+        (await copied.supervisor.call("GET", "/sessions", headers=headers))[0] for headers in calls
+    ] == [200, 401]
     log = (copied.supervisor.directory / "logs" / "supervisor.log").read_text()
     assert "came through pm2" not in log
 
 
 async def test_a_secret_that_pm2_would_write_down_is_refused(copied: Host) -> None:
-    copied.supervisor.settings = dict(copied.supervisor.settings) | {"WHATSAPP_STORE_KEY": "5e" * 32}
+    copied.supervisor.settings = dict(copied.supervisor.settings) | {
+        "WHATSAPP_STORE_KEY": "5e" * 32
+    }
     file = str(copied.supervisor.root / "ecosystem.config.js")
     status, said = await run(PM2, "start", file, environment=copied.environment)
     assert status != 0
@@ -213,7 +258,9 @@ async def test_a_secret_that_pm2_would_write_down_is_refused(copied: Host) -> No
 
 
 async def unnoticed(host: Host, standin: StandIn, workers: Mapping[str, int]) -> None:
-    """Wait until the sessions are open, in the workers that they had: WhatsApp has noticed nothing."""
+    """Wait until the sessions are open, in the workers that they had: WhatsApp has noticed
+    nothing.
+    """
     for session in workers:
         await host.supervisor.wait_state(session, "open", seconds=60)
         assert len(await standin.log("login", session=session)) == 1
@@ -222,7 +269,9 @@ async def unnoticed(host: Host, standin: StandIn, workers: Mapping[str, int]) ->
 
 
 @pytest.mark.parametrize("host", [{"WHATSAPP_ADOPTION_WINDOW": "3000"}], indirect=True)
-async def test_pm2_stop_leaves_the_sockets_open_for_the_window_and_then_nothing(host: Host, standin: StandIn) -> None:
+async def test_pm2_stop_leaves_the_sockets_open_for_the_window_and_then_nothing(
+    host: Host, standin: StandIn
+) -> None:
     await pair(host.supervisor, standin, "pm2-a", "pm2-b")
     processes = await host.processes()
     workers = [psutil.Process(pid) for pid in (await host.workers()).values()]
@@ -236,7 +285,9 @@ async def test_pm2_stop_leaves_the_sockets_open_for_the_window_and_then_nothing(
     assert msgspec.json.decode(log[-1])["action"] == "stopped", "in order, not by SIGKILL"
 
     status, said = await host.monitor()
-    assert (status, (await host.status())["status"]) == (1, "stopped"), "what was stopped by hand stays stopped"
+    assert (status, (await host.status())["status"]) == (1, "stopped"), (
+        "what was stopped by hand stays stopped"
+    )
     assert "stopped by hand" in said
 
     await host.pm2("restart", "wasup")
@@ -278,13 +329,18 @@ async def test_the_monitor_revives_it_when_pm2_was_killed_too(host: Host, standi
     await gone([daemon, processes[0]])
     status, said = await host.monitor()
     assert status == 1
-    assert "the API is dead ([Errno 111] Connection refused); restarted through pm2, ready again" in said
+    assert (
+        "the API is dead ([Errno 111] Connection refused); restarted through pm2, ready again"
+        in said
+    )
     await unnoticed(host, standin, workers)
     assert await host.monitor() == (0, "")
 
 
 async def test_the_monitor_replaces_a_supervisor_that_hangs(host: Host, standin: StandIn) -> None:
-    """pm2 calls it online, for its process lives; only somebody who asks it something sees the truth."""
+    """pm2 calls it online, for its process lives; only somebody who asks it something sees the
+    truth.
+    """
     await pair(host.supervisor, standin, "pm2-e")
     workers, processes = await host.workers(), await host.processes()
 

@@ -1,6 +1,8 @@
-"""Acceptance 3, end to end: for each code that the wire can make, the fault leads to the row's action, with the real Baileys.
+"""Acceptance 3, end to end: for each code that the wire can make, the fault leads to the row's
+action, with the real Baileys.
 
-All sessions live in one supervisor at the default settings; the waits are read off the API and not waited for.
+All sessions live in one supervisor at the default settings; the waits are read off the API and not
+waited for.
 """
 
 import asyncio
@@ -22,7 +24,10 @@ pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 @dataclass(frozen=True)
 class Row:
-    """A fault on the wire and what the policy makes of it. `wait`: seconds until the next try, at most (None: no try)."""
+    """A fault on the wire and what the policy makes of it.
+
+    `wait`: seconds until the next try, at most (None: no try).
+    """
 
     name: str
     fault: str
@@ -95,8 +100,18 @@ async def standin(lab_directory: Path) -> AsyncIterator[StandIn]:
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def fleet(standin: StandIn, lab_directory: Path) -> AsyncIterator[Supervisor]:
-    """One supervisor with an open session for each row. No probe falls into a test, and no session becomes stable."""
-    quiet = environment({"health_check_interval": 600_000, "stable_after": 600_000, "gate_rate": 50, "gate_burst": 50})
+    """One supervisor with an open session for each row.
+
+    No probe falls into a test, and no session becomes stable.
+    """
+    quiet = environment(
+        {
+            "health_check_interval": 600_000,
+            "stable_after": 600_000,
+            "gate_rate": 50,
+            "gate_burst": 50,
+        }
+    )
     supervisor = await Supervisor(lab_directory / "rows", standin.environment() | quiet).start()
     await pair(supervisor, standin, *(row.name for row in ROWS))
     yield supervisor
@@ -105,13 +120,17 @@ async def fleet(standin: StandIn, lab_directory: Path) -> AsyncIterator[Supervis
 
 
 @pytest.mark.parametrize("row", ROWS, ids=lambda row: row.name)
-async def test_a_fault_on_the_wire_leads_to_its_rows_action(row: Row, fleet: Supervisor, standin: StandIn) -> None:
+async def test_a_fault_on_the_wire_leads_to_its_rows_action(
+    row: Row, fleet: Supervisor, standin: StandIn
+) -> None:
     registered = len(await standin.log("registered", session=row.name))
     if row.state == "waiting":  # keep it closed long enough to be looked at
         await standin.fault("stall-upgrade", row.name)
     last = await fleet.last_event(row.name)
     await standin.fault(row.fault, row.name, **row.parameters)
-    changes = await eventually(lambda: fleet.events("state", row.name, after=last), what=f"{row.name} being noticed")
+    changes = await eventually(
+        lambda: fleet.events("state", row.name, after=last), what=f"{row.name} being noticed"
+    )
     change = changes[0]["data"]
 
     assert (change["state"], change["closeReason"]) == (row.state, row.reason)
@@ -133,7 +152,9 @@ async def test_a_fault_on_the_wire_leads_to_its_rows_action(row: Row, fleet: Sup
     else:
         await standin.mend()
         await fleet.wait_state(row.name, "open", seconds=60)
-    assert len(await standin.log("registered", session=row.name)) == registered, "the credentials were kept"
+    assert len(await standin.log("registered", session=row.name)) == registered, (
+        "the credentials were kept"
+    )
 
 
 def seconds_until(shown: str | None, since: str) -> float | None:
@@ -147,7 +168,9 @@ def seconds_until(shown: str | None, since: str) -> float | None:
 async def test_a_logged_out_session_is_parked_archived_and_pairs_anew(
     refusal: str, fleet: Supervisor, standin: StandIn
 ) -> None:
-    """Fresh from its pairing (a 515 less than 60 s ago) it gets one probe; when that is refused too, it is parked for good."""
+    """Fresh from its pairing (a 515 less than 60 s ago) it gets one probe; when that is refused
+    too, it is parked for good.
+    """
     name = f"gone-by-{refusal}"
     await pair(fleet, standin, name)
     if refusal == "unlink":
@@ -169,7 +192,9 @@ async def test_a_logged_out_session_is_parked_archived_and_pairs_anew(
     await fleet.must("POST", f"/sessions/{name}/stop")
 
 
-async def test_a_replaced_session_does_not_fight_and_parks_after_two_tries(fleet: Supervisor, standin: StandIn) -> None:
+async def test_a_replaced_session_does_not_fight_and_parks_after_two_tries(
+    fleet: Supervisor, standin: StandIn
+) -> None:
     await pair(fleet, standin, "duel")
     for _ in range(2):
         await standin.fault("replace", "duel")
@@ -185,7 +210,9 @@ async def test_a_replaced_session_does_not_fight_and_parks_after_two_tries(fleet
     await fleet.wait_state("duel", "open")
 
 
-async def test_a_restart_required_reconnects_at_once_and_counts_nothing(fleet: Supervisor, standin: StandIn) -> None:
+async def test_a_restart_required_reconnects_at_once_and_counts_nothing(
+    fleet: Supervisor, standin: StandIn
+) -> None:
     await pair(fleet, standin, "restart")
     last = await fleet.last_event("restart")
     await standin.fault("stream-error", "restart", code=515)
@@ -195,7 +222,9 @@ async def test_a_restart_required_reconnects_at_once_and_counts_nothing(fleet: S
     )
     changes = await fleet.events("state", "restart", after=last)
     assert changes[0]["data"]["closeReason"] == "restart_required"
-    assert seconds_until(changes[0]["data"]["nextAttempt"], changes[0]["time"]) == pytest.approx(0.0, abs=0.1)
+    assert seconds_until(changes[0]["data"]["nextAttempt"], changes[0]["time"]) == pytest.approx(
+        0.0, abs=0.1
+    )
     assert changes[-1]["data"]["breaker"]["failures"] == 0
 
 
@@ -224,7 +253,9 @@ async def test_a_405_of_one_number_holds_nobody_a_second_ones_the_fleet_and_one_
     await fleet.must("POST", "/force-reconnection/outdated-too")
     await eventually(lambda: standin.log("login_refused", session="outdated-too"))
     await fleet.wait_state("outdated-too", "held")
-    assert (await fleet.session("bystander"))["state"] == "held", "a canary that fails releases nobody"
+    assert (await fleet.session("bystander"))["state"] == "held", (
+        "a canary that fails releases nobody"
+    )
 
     await standin.mend()
     await fleet.must("POST", "/force-reconnection/outdated-too")
@@ -236,7 +267,9 @@ async def test_a_405_of_one_number_holds_nobody_a_second_ones_the_fleet_and_one_
 async def test_a_deaf_session_gets_its_socket_renewed_then_its_worker_and_is_then_left_alone(
     standin: StandIn, lab_directory: Path
 ) -> None:
-    """Bytes arrive, but no probe is answered: at most twice in six hours, and the breaker is not charged."""
+    """Bytes arrive, but no probe is answered: at most twice in six hours, and the breaker is not
+    charged.
+    """
     quick = environment({"health_check_interval": 300, "probe_timeout": 500})
     supervisor = await Supervisor(lab_directory / "deaf", standin.environment() | quick).start()
     await pair(supervisor, standin, "deaf")
@@ -258,7 +291,9 @@ async def test_a_deaf_session_gets_its_socket_renewed_then_its_worker_and_is_the
 
     last = await supervisor.last_event("deaf")
     await standin.fault("deaf", "deaf")
-    alerts = await eventually(partial(supervisor.events, "alert", "deaf", after=last), what="the alert")
+    alerts = await eventually(
+        partial(supervisor.events, "alert", "deaf", after=last), what="the alert"
+    )
     told = alerts[0]["data"]
     assert (told["name"], told["message"], told["state"]) == ("deaf", "leave it and alert", "began")
     assert (await supervisor.session("deaf"))["state"] == "open"
@@ -278,13 +313,17 @@ async def test_a_qr_that_nobody_scans_is_given_up_until_a_human_asks_for_a_new_o
     standin: StandIn, lab_directory: Path
 ) -> None:
     quick = environment({"qr_timeout": 300})
-    supervisor = await Supervisor(lab_directory / "unscanned", standin.environment() | quick).start()
+    supervisor = await Supervisor(
+        lab_directory / "unscanned", standin.environment() | quick
+    ).start()
     await supervisor.must("POST", "/sessions", {"id": "unscanned"})
     parked = await supervisor.wait_state("unscanned", "parked")
     assert parked["reconnection"]["closeReason"] == "qr_expired"
     assert parked["reconnection"]["closeCode"] == 408
     assert parked["reconnection"]["breaker"]["failures"] == 0
-    await eventually(partial(supervisor.events, "qr", "unscanned"), lambda seen: len(seen) == 6, what="six codes")
+    await eventually(
+        partial(supervisor.events, "qr", "unscanned"), lambda seen: len(seen) == 6, what="six codes"
+    )
     status, answer = await supervisor.call("POST", "/force-reconnection/unscanned")
     assert (status, answer["error"]["code"]) == (409, "qr_expired")
     await supervisor.must("POST", "/sessions/unscanned/start")

@@ -1,4 +1,6 @@
-"""The store on PostgreSQL, with real processes: the same promises as on SQLite, and one supervisor for each database."""
+"""The store on PostgreSQL, with real processes: the same promises as on SQLite, and one supervisor
+for each database.
+"""
 
 import asyncio
 from collections.abc import AsyncIterator, Iterator
@@ -56,7 +58,9 @@ async def came_once_and_in_order(supervisor: Supervisor, traffic: Traffic) -> No
     assert out_of_order(came) == []
 
 
-async def opens_without_qr(supervisor: Supervisor, standin: StandIn, session: str, word: str) -> None:
+async def opens_without_qr(
+    supervisor: Supervisor, standin: StandIn, session: str, word: str
+) -> None:
     await supervisor.wait_state(session, "open")
     assert await registrations(standin, session) == 1
     await hears(supervisor, standin, session, f"entra {word}")
@@ -113,7 +117,9 @@ async def test_a_database_that_is_restarted_under_traffic_costs_no_login_and_no_
             await asyncio.to_thread(postgresql.crash)
             try:
                 if seconds:
-                    await eventually(partial(store_state, supervisor), lambda state: state == "failing")
+                    await eventually(
+                        partial(store_state, supervisor), lambda state: state == "failing"
+                    )
                     status, answer = await supervisor.call("POST", "/sessions", {"id": "later"})
                     assert (status, answer["error"]["code"]) == (503, "store_unavailable")
                     assert PASSWORD not in str(answer)
@@ -139,7 +145,9 @@ async def test_while_the_database_is_away_nobody_is_given_events_with_a_gap(
     supervisor = await start_supervisor(database_url=written(database), event_log_size=2)
     for n in range(6):
         await supervisor.must("POST", "/sessions", {"id": f"gapless-{n}", "start": False})
-    whole = await eventually(partial(supervisor.every_event, "created"), lambda seen: len(seen) == 6)
+    whole = await eventually(
+        partial(supervisor.every_event, "created"), lambda seen: len(seen) == 6
+    )
     await asyncio.to_thread(postgresql.crash)
     try:
         status, answer = await supervisor.call("GET", "/events?after=0")
@@ -179,20 +187,30 @@ async def test_a_database_that_stands_still_costs_no_login_and_no_text_and_calle
     before = await logins(standin, "still")
     async with traffic, frozen(postgresql, database):
         patience = aiohttp.ClientTimeout(total=15)
-        status, answer = await supervisor.call("POST", "/sessions", {"id": "doubtful"}, timeout=patience)
+        status, answer = await supervisor.call(
+            "POST", "/sessions", {"id": "doubtful"}, timeout=patience
+        )
         assert (status, answer["error"]["code"]) == (503, "store_unavailable")
-        await eventually(partial(store_state, supervisor), lambda state: state in {"slow", "failing"})
+        await eventually(
+            partial(store_state, supervisor), lambda state: state in {"slow", "failing"}
+        )
         assert (await supervisor.call("GET", "/sessions/doubtful"))[0] == 404
     await came_once_and_in_order(supervisor, traffic)
     await eventually(partial(store_state, supervisor), lambda state: state == "ok")
-    assert (await supervisor.call("POST", "/sessions", {"id": "doubtful"}))[0] == 201, "stored before or not"
+    assert (await supervisor.call("POST", "/sessions", {"id": "doubtful"}))[0] == 201, (
+        "stored before or not"
+    )
     await supervisor.wait_state("doubtful", "qr")
     assert (await supervisor.session("still"))["state"] == "open"
     assert await logins(standin, "still") == before
 
 
 async def test_a_backup_goes_from_postgresql_to_sqlite_and_back_and_the_session_opens_everywhere_without_a_qr(
-    start_supervisor: StartSupervisor, standin: StandIn, postgresql: PostgreSQL, database: URL, tmp_path: Path
+    start_supervisor: StartSupervisor,
+    standin: StandIn,
+    postgresql: PostgreSQL,
+    database: URL,
+    tmp_path: Path,
 ) -> None:
     supervisor = await start_supervisor(database_url=written(database))
     await pair(supervisor, standin, "nomad")
@@ -219,4 +237,6 @@ async def test_a_backup_goes_from_postgresql_to_sqlite_and_back_and_the_session_
         await back.start()
         await must(back, "sessions", "start", "--all")
         await opens_without_qr(back, standin, "nomad", "de volta")
-        assert "entra no sqlite" in [event["data"]["text"] for event in await back.events("message", "nomad")]
+        assert "entra no sqlite" in [
+            event["data"]["text"] for event in await back.events("message", "nomad")
+        ]

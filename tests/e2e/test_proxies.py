@@ -1,4 +1,6 @@
-"""A session goes to WhatsApp through its proxy, or not at all; and nobody ever sees the proxy's password."""
+"""A session goes to WhatsApp through its proxy, or not at all; and nobody ever sees the proxy's
+password.
+"""
 
 from functools import partial
 from pathlib import Path
@@ -25,7 +27,9 @@ def whereabouts(standin: StandIn) -> tuple[str, int]:
     return url.hostname, url.port
 
 
-async def pair_through(supervisor: Supervisor, standin: StandIn, session: str, proxy: Proxy) -> None:
+async def pair_through(
+    supervisor: Supervisor, standin: StandIn, session: str, proxy: Proxy
+) -> None:
     await supervisor.must("POST", "/sessions", {"id": session, "proxy": proxy.url})
     await supervisor.wait_state(session, "qr")
     await standin.scan((await supervisor.get(f"/sessions/{session}/qr"))["qr"])
@@ -34,14 +38,23 @@ async def pair_through(supervisor: Supervisor, standin: StandIn, session: str, p
 
 async def shown_everywhere(supervisor: Supervisor) -> str:
     """All that a supervisor says and writes: API, events, logs, its own and its workers'."""
-    paths = ["/sessions", "/reconnection-status", "/performance-metrics", "/events?after=0", "/workers", "/incidents"]
+    paths = [
+        "/sessions",
+        "/reconnection-status",
+        "/performance-metrics",
+        "/events?after=0",
+        "/workers",
+        "/incidents",
+    ]
     said = [str(await supervisor.get(path)) for path in paths]
     assert supervisor.process is not None
     files = [supervisor.process.output, *supervisor.directory.rglob("*.log*")]
     return "\n".join([*said, *(Path(file).read_text(errors="replace") for file in files)])
 
 
-async def test_sessions_log_in_through_their_proxies(start_supervisor: StartSupervisor, standin: StandIn) -> None:
+async def test_sessions_log_in_through_their_proxies(
+    start_supervisor: StartSupervisor, standin: StandIn
+) -> None:
     supervisor = await start_supervisor(store_key=KEY)
     async with http_proxy(account=True) as http, socks_proxy(account=True) as socks:
         await pair_through(supervisor, standin, "by-http-proxy", http)
@@ -51,8 +64,14 @@ async def test_sessions_log_in_through_their_proxies(start_supervisor: StartSupe
             assert proxy.connected == [whereabouts(standin)] * 2, "the pairing and the first login"
             assert proxy.refused == 0
         shown = {s["id"]: s["proxy"] for s in (await supervisor.get("/sessions"))["sessions"]}
-        assert shown == {"by-http-proxy": http.name, "by-socks-proxy": socks.name, "by-no-proxy": None}
-        await supervisor.must("POST", "/sessions/by-http-proxy/messages", {"to": "5511999990000", "text": "oi"})
+        assert shown == {
+            "by-http-proxy": http.name,
+            "by-socks-proxy": socks.name,
+            "by-no-proxy": None,
+        }
+        await supervisor.must(
+            "POST", "/sessions/by-http-proxy/messages", {"to": "5511999990000", "text": "oi"}
+        )
 
         assert await supervisor.stop() == 0  # what is stored is enough to go the same way again
         await supervisor.start()
@@ -61,7 +80,9 @@ async def test_sessions_log_in_through_their_proxies(start_supervisor: StartSupe
         assert [len(http.connected), len(socks.connected)] == [3, 3]
         written = await shown_everywhere(supervisor)
         assert [secret for secret in SECRETS if secret in written] == []
-        assert [secret for secret in SECRETS if secret.encode() in all_bytes(supervisor.directory)] == []
+        assert [
+            secret for secret in SECRETS if secret.encode() in all_bytes(supervisor.directory)
+        ] == []
         assert await supervisor.stop() == 0
 
 
@@ -76,7 +97,8 @@ async def test_a_dead_proxy_is_named_keeps_its_session_out_and_holds_nobody_else
     await standin.fault("drop", session="proxy-dies")
     await standin.fault("drop", session="proxy-bystander")
     await eventually(
-        partial(standin.log, "login", session="proxy-bystander", after=before), what="the bystander's new login"
+        partial(standin.log, "login", session="proxy-bystander", after=before),
+        what="the bystander's new login",
     )
     await supervisor.wait_state("proxy-bystander", "open", seconds=5)
     logins = len(await standin.log("login", session="proxy-dies"))
@@ -103,13 +125,16 @@ async def test_a_dead_proxy_is_named_keeps_its_session_out_and_holds_nobody_else
     assert [secret for secret in SECRETS if secret in written] == []
 
 
-async def test_a_proxy_that_refuses_the_password_says_so(start_supervisor: StartSupervisor, standin: StandIn) -> None:
+async def test_a_proxy_that_refuses_the_password_says_so(
+    start_supervisor: StartSupervisor, standin: StandIn
+) -> None:
     supervisor = await start_supervisor()
     async with http_proxy(account=True) as proxy:
         wrong = f"http://so%40meone:another@127.0.0.1:{proxy.port}"
         await supervisor.must("POST", "/sessions", {"id": "proxy-says-407", "proxy": wrong})
         why = await eventually(
-            partial(supervisor.reconnection, "proxy-says-407"), lambda seen: seen["closeMessage"] is not None
+            partial(supervisor.reconnection, "proxy-says-407"),
+            lambda seen: seen["closeMessage"] is not None,
         )
         assert why["closeReason"] == "proxy"
         assert f"the proxy {proxy.name}" in why["closeMessage"]
@@ -130,7 +155,9 @@ BAD_PROXIES: list[Any] = [
 ]
 
 
-async def test_bad_proxies_are_refused_and_their_passwords_not_repeated(start_supervisor: StartSupervisor) -> None:
+async def test_bad_proxies_are_refused_and_their_passwords_not_repeated(
+    start_supervisor: StartSupervisor,
+) -> None:
     supervisor = await start_supervisor()
     await supervisor.must("POST", "/sessions", {"id": "proxy-refused", "start": False})
     for bad in BAD_PROXIES:
@@ -147,14 +174,18 @@ async def test_bad_proxies_are_refused_and_their_passwords_not_repeated(start_su
     assert "s3c" not in await shown_everywhere(supervisor)
 
 
-async def test_the_command_sets_a_proxy_with_and_without_a_supervisor(start_supervisor: StartSupervisor) -> None:
+async def test_the_command_sets_a_proxy_with_and_without_a_supervisor(
+    start_supervisor: StartSupervisor,
+) -> None:
     supervisor = await start_supervisor(store_key=KEY)
     await supervisor.must("POST", "/sessions", {"id": "proxy-by-hand", "start": False})
     url = "socks5h://so%40meone:s3cret@proxy.example:1080"
     said = await must(supervisor, "sessions", "proxy", "proxy-by-hand", url)
     assert "goes through socks5h://proxy.example:1080 from" in said
     assert (await supervisor.session("proxy-by-hand"))["proxy"] == "socks5h://proxy.example:1080"
-    refused = await wasup(supervisor, "sessions", "proxy", "proxy-by-hand", "http://u:s3cret@nowhere")
+    refused = await wasup(
+        supervisor, "sessions", "proxy", "proxy-by-hand", "http://u:s3cret@nowhere"
+    )
     assert refused.status == 1
     assert "scheme://host:port" in refused.said
     assert "s3cret" not in said + refused.said

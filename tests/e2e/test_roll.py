@@ -1,4 +1,6 @@
-"""Rolling the workers over to the code that is installed: one at a time, each socket closed once and opened once, no text lost or doubled."""
+"""Rolling the workers over to the code that is installed: one at a time, each socket closed once
+and opened once, no text lost or doubled.
+"""
 
 import asyncio
 import random
@@ -28,7 +30,9 @@ def upgrade(directory: Path) -> Path:
     ignored = shutil.ignore_patterns("node_modules", "__pycache__", "*.test.js")
     for room in ("api", "sessions", "supervisor"):
         shutil.copytree(ROOT / room, directory / room, ignore=ignored)
-    (directory / "sessions" / "worker" / "node_modules").symlink_to(ROOT / "sessions" / "worker" / "node_modules")
+    (directory / "sessions" / "worker" / "node_modules").symlink_to(
+        ROOT / "sessions" / "worker" / "node_modules"
+    )
     with (directory / "sessions" / "worker" / "session.js").open("a") as file:
         file.write("// the next version\n")
     return directory
@@ -54,7 +58,9 @@ def runs(worker: int) -> str:
     return psutil.Process(worker).cmdline()[-1]
 
 
-async def comings_and_goings(standin: StandIn, names: list[str], after: int) -> list[tuple[str, str]]:
+async def comings_and_goings(
+    standin: StandIn, names: list[str], after: int
+) -> list[tuple[str, str]]:
     seen = await standin.log("login", "logout", "registered", after=after)
     return [(entry["session"], entry["event"]) for entry in seen if entry["session"] in names]
 
@@ -76,7 +82,8 @@ async def write_to_whom_is_down(standin: StandIn, names: list[str], after: int) 
 async def test_a_new_version_adopts_the_old_ones_workers_and_rolls_them_over_one_at_a_time(
     start_supervisor: StartSupervisor, standin: StandIn, tmp_path: Path
 ) -> None:
-    supervisor = await start_supervisor(debuggable=True)  # where its code lies is looked at from outside
+    # where its code lies is looked at from outside
+    supervisor = await start_supervisor(debuggable=True)
     names = ["rolled-a", "rolled-b", "rolled-c"]
     others = ["roll-waits", "roll-parked", "roll-stopped"]
     await pair(supervisor, standin, *names, *others)
@@ -117,13 +124,20 @@ async def test_a_new_version_adopts_the_old_ones_workers_and_rolls_them_over_one
     assert all(runs(worker).startswith(str(tmp_path)) for worker in new.values())
 
     happened = await comings_and_goings(standin, names + others, before)
-    assert sorted(happened) == sorted((name, event) for name in names for event in ("login", "logout"))
-    assert [event for _, event in happened] == ["logout", "login"] * 3, "never more than one is down"
+    assert sorted(happened) == sorted(
+        (name, event) for name in names for event in ("login", "logout")
+    )
+    assert [event for _, event in happened] == ["logout", "login"] * 3, (
+        "never more than one is down"
+    )
     assert all(down == up for (down, _), (up, _) in list(pairwise(happened))[::2])
     assert await standin.log("overlap", after=before) == []
     waits = await supervisor.reconnection("roll-waits")
     assert (waits["state"], waits["nextAttempt"][:19]) == ("waiting", due[:19])
-    assert [(await supervisor.session(name))["state"] for name in others[1:]] == ["parked", "stopped"]
+    assert [(await supervisor.session(name))["state"] for name in others[1:]] == [
+        "parked",
+        "stopped",
+    ]
 
     async def received() -> list[tuple[str, str]]:
         events = await supervisor.every_event("message")
@@ -172,14 +186,19 @@ async def test_a_roll_waits_until_a_number_is_quiet_and_what_comes_just_then_is_
     traffic = Traffic(standin, ["busy"], every_seconds=0.02)
     await supervisor.must("POST", "/workers/roll?all=true")
     async with traffic:
-        await eventually(partial(standin.log, "login", session="busy", after=back["n"]), what="the successor's login")
+        await eventually(
+            partial(standin.log, "login", session="busy", after=back["n"]),
+            what="the successor's login",
+        )
     assert doubled(await traffic.arrived(supervisor)) == []
 
 
 async def test_a_supervisor_killed_in_the_midst_of_a_roll_leaves_each_session_one_worker_and_one_socket(
     start_supervisor: StartSupervisor, standin: StandIn
 ) -> None:
-    """At moments at which two workers of a session may live: the old one, and its warm successor."""
+    """At moments at which two workers of a session may live: the old one, and its warm
+    successor.
+    """
     supervisor, dice = await start_supervisor(), random.Random(7)
     names = ["midst-a", "midst-b"]
     await pair(supervisor, standin, *names)
@@ -199,7 +218,9 @@ async def test_a_supervisor_killed_in_the_midst_of_a_roll_leaves_each_session_on
     async def processes() -> set[int]:
         return {process.pid for process in supervisor.worker_processes()}
 
-    await eventually(processes, lambda seen: workers < seen and len(seen) == 3, what="two workers, and one spare")
+    await eventually(
+        processes, lambda seen: workers < seen and len(seen) == 3, what="two workers, and one spare"
+    )
     traffic = Traffic(standin, names, every_seconds=1.0)
     for name in names:
         await traffic.send(name, 0)

@@ -1,4 +1,6 @@
-"""One number alone, default settings: an outage of the way charges nobody, costs no login, is explained, and ends when it ends."""
+"""One number alone, default settings: an outage of the way charges nobody, costs no login, is
+explained, and ends when it ends.
+"""
 
 from functools import partial
 from typing import Any
@@ -21,9 +23,13 @@ async def held(supervisor: Supervisor) -> list[Any]:
 
 
 async def in_an_outage(supervisor: Supervisor, session: str, reason: str) -> Any:
-    """Wait until it is held because the way is closed, and for that reason; how it is shown then."""
+    """Wait until it is held because the way is closed, and for that reason; how it is shown
+    then.
+    """
     hold = await eventually(
-        partial(held, supervisor), lambda holds: bool(holds) and holds[0]["wayReason"] == reason, what=f"{reason} held"
+        partial(held, supervisor),
+        lambda holds: bool(holds) and holds[0]["wayReason"] == reason,
+        what=f"{reason} held",
     )
     assert "WhatsApp cannot be reached" in hold[0]["words"]
     assert hold[0]["nextLookInSeconds"] is not None
@@ -35,7 +41,11 @@ async def in_an_outage(supervisor: Supervisor, session: str, reason: str) -> Any
 
 
 def assert_uncharged(reconnection: Any) -> None:
-    assert (reconnection["failures"], reconnection["breaker"]["failures"], reconnection["breaker"]["state"]) == (
+    assert (
+        reconnection["failures"],
+        reconnection["breaker"]["failures"],
+        reconnection["breaker"]["state"],
+    ) == (
         0,
         0,
         "closed",
@@ -47,7 +57,11 @@ async def test_one_number_alone_is_back_when_whatsapp_is_whatever_kept_it_away(
 ) -> None:
     supervisor = await start_supervisor()
     await pair(supervisor, standin, "alone")
-    for how, reason in (("reset", "network_unreachable"), ("503", "unavailable"), ("403", "upgrade_refused")):
+    for how, reason in (
+        ("reset", "network_unreachable"),
+        ("503", "unavailable"),
+        ("403", "upgrade_refused"),
+    ):
         before = await standin.last_entry()
         await standin.fault("refuse", how=how)
         await standin.fault("drop", how="reset")
@@ -61,7 +75,9 @@ async def test_one_number_alone_is_back_when_whatsapp_is_whatever_kept_it_away(
         await standin.mend()
         back = await supervisor.wait_state("alone", "open")
         assert back["reconnection"]["breaker"]["state"] == "closed"
-        assert len(await standin.log(*LOGINS, session="alone", after=before)) == 1, "looks are no logins"
+        assert len(await standin.log(*LOGINS, session="alone", after=before)) == 1, (
+            "looks are no logins"
+        )
     kinds = [event["data"]["words"] for event in await supervisor.events("outage_begins")]
     assert len(kinds) == 3
     assert all("WhatsApp" in words for words in kinds)
@@ -80,7 +96,9 @@ async def test_whom_whatsapp_itself_turns_away_is_held_for_a_while_and_logs_in_g
     await standin.fault("failure", reason=503)
     (hold,) = await eventually(partial(held, supervisor), what="the hold")
     assert "turns the only session away: unavailable; for 10 min at most" in hold["words"]
-    await eventually(partial(standin.log, "login_refused", session="turned-away", after=before), what="a canary")
+    await eventually(
+        partial(standin.log, "login_refused", session="turned-away", after=before), what="a canary"
+    )
     assert_uncharged(await supervisor.reconnection("turned-away"))
     await standin.mend()
     await supervisor.wait_state("turned-away", "open")

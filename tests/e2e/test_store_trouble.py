@@ -1,4 +1,6 @@
-"""The store fails under traffic: nobody is logged out, nothing unsaved is acknowledged, and all goes on by itself when it is back."""
+"""The store fails under traffic: nobody is logged out, nothing unsaved is acknowledged, and all
+goes on by itself when it is back.
+"""
 
 import asyncio
 from collections.abc import Callable
@@ -81,7 +83,9 @@ async def test_a_failing_store_closes_no_session_acknowledges_nothing_and_all_re
         async with make(supervisor):
             await is_refused_with_a_hint(supervisor, f"new-{name}")
             await eventually(
-                partial(store_state, supervisor), lambda state: state == "failing", what="it being noticed"
+                partial(store_state, supervisor),
+                lambda state: state == "failing",
+                what="it being noticed",
             )
             unsaved = await more(traffic, 10)
             await asyncio.sleep(seconds)  # time enough to do something wrong
@@ -92,11 +96,17 @@ async def test_a_failing_store_closes_no_session_acknowledges_nothing_and_all_re
             assert "nothing unsaved is acknowledged" in store["words"]
             status, ready = await supervisor.call("GET", "/readyz")
             assert (status, ready["status"], ready["store"]) == (200, "ready", "failing")
-            assert set(ready["tasks"].values()) == {"ok"}, "a store that fails is no failure of a task"
+            assert set(ready["tasks"].values()) == {"ok"}, (
+                "a store that fails is no failure of a task"
+            )
             on = (await supervisor.get("/alerts"))["alerts"]
-            assert [(alert["name"], alert["severity"], alert["state"]) for alert in on if alert["name"] == "store"] == [
-                ("store", "critical", "began")
-            ], "whoever looks sees it while the store fails; its event waits for the store"
+            assert [
+                (alert["name"], alert["severity"], alert["state"])
+                for alert in on
+                if alert["name"] == "store"
+            ] == [("store", "critical", "began")], (
+                "whoever looks sees it while the store fails; its event waits for the store"
+            )
             assert not unsaved & await receipted(standin, name)
             assert not unsaved & await told(supervisor, name)
             for session in (name, bystander):
@@ -104,13 +114,24 @@ async def test_a_failing_store_closes_no_session_acknowledges_nothing_and_all_re
         await more(traffic, 5)
 
     await all_came_once_and_in_order(supervisor, traffic)
-    await eventually(partial(store_state, supervisor), lambda state: state == "ok", what="the store being well again")
+    await eventually(
+        partial(store_state, supervisor),
+        lambda state: state == "ok",
+        what="the store being well again",
+    )
     ids = set(traffic.sent)
-    await eventually(partial(receipted, standin, name), lambda seen: seen >= ids, what="every receipt")
-    alerts = await eventually(partial(store_alerts, supervisor), lambda seen: "ok" in seen, what="the alerts")
+    await eventually(
+        partial(receipted, standin, name), lambda seen: seen >= ids, what="every receipt"
+    )
+    alerts = await eventually(
+        partial(store_alerts, supervisor), lambda seen: "ok" in seen, what="the alerts"
+    )
     assert "failing" in alerts
     assert alerts.index("failing") < alerts.index("ok")
-    assert [session["id"] for session in (await supervisor.get("/sessions"))["sessions"]] == [name, bystander]
+    assert [session["id"] for session in (await supervisor.get("/sessions"))["sessions"]] == [
+        name,
+        bystander,
+    ]
     await supervisor.must("POST", "/sessions", {"id": f"new-{name}", "start": False})
     await says(supervisor, standin, name, "cheguei")
     await hears(supervisor, standin, bystander, "e você?")
@@ -135,13 +156,18 @@ async def test_while_the_store_fails_a_text_is_refused_at_once_and_a_deletion_cl
         await eventually(partial(store_state, supervisor), lambda state: state == "failing")
         at_once = aiohttp.ClientTimeout(total=2)
         text = {"to": "5511999990000", "text": "oi"}
-        status, answer = await supervisor.call("POST", "/sessions/steadfast/messages", text, timeout=at_once)
+        status, answer = await supervisor.call(
+            "POST", "/sessions/steadfast/messages", text, timeout=at_once
+        )
         assert (status, answer["error"]["code"]) == (503, "store_unavailable")
         assert "disk" in answer["error"]["hint"]
         assert (await supervisor.session("steadfast"))["state"] == "open"
     await eventually(partial(store_state, supervisor), lambda state: state == "ok")
     await says(supervisor, standin, "steadfast", "agora sim")
-    assert (await supervisor.workers(), await logins(standin, "steadfast")) == ({"steadfast": worker}, before)
+    assert (await supervisor.workers(), await logins(standin, "steadfast")) == (
+        {"steadfast": worker},
+        before,
+    )
 
 
 async def test_events_are_given_as_far_back_as_the_log_goes_and_a_gap_is_told(
@@ -152,7 +178,9 @@ async def test_events_are_given_as_far_back_as_the_log_goes_and_a_gap_is_told(
     await pair(supervisor, standin, "talkative")
     last = await supervisor.last_event("talkative")
     seen = list[int]()
-    while page := (await supervisor.get(f"/events?after={seen[-1] if seen else 0}&limit=3"))["events"]:
+    while page := (await supervisor.get(f"/events?after={seen[-1] if seen else 0}&limit=3"))[
+        "events"
+    ]:
         seen += [event["n"] for event in page]
     assert seen[:last] == list(range(1, last + 1))
     assert (await supervisor.get("/events?after=0"))["oldest"] == 1
@@ -179,7 +207,9 @@ async def first_logout(standin: StandIn, session: str) -> list[object]:
 async def test_a_supervisor_that_is_killed_while_the_disk_is_full_loses_no_text(
     start_supervisor: StartSupervisor, standin: StandIn
 ) -> None:
-    """What was not durable was not acknowledged: the worker still has it, and says it again to the next supervisor."""
+    """What was not durable was not acknowledged: the worker still has it, and says it again to the
+    next supervisor.
+    """
     supervisor = await start_supervisor()
     await pair(supervisor, standin, "kept")
     traffic = Traffic(standin, ["kept"], 0.1)
@@ -208,8 +238,12 @@ async def test_a_connection_that_is_lost_while_the_disk_is_full_comes_back_by_it
         await eventually(partial(store_state, supervisor), lambda state: state == "failing")
         await standin.fault("drop", "unlucky")
         await asyncio.sleep(2.0)
-        assert await logins(standin, "unlucky") == before, "nobody logs in whose keys cannot be saved"
-    await eventually(partial(logins, standin, "unlucky"), lambda seen: seen == before + 1, what="the next login")
+        assert await logins(standin, "unlucky") == before, (
+            "nobody logs in whose keys cannot be saved"
+        )
+    await eventually(
+        partial(logins, standin, "unlucky"), lambda seen: seen == before + 1, what="the next login"
+    )
     assert (await supervisor.wait_state("unlucky", "open"))["jid"] == jid
     await eventually(partial(texts, supervisor, "unlucky"), lambda seen: seen == ["cabe?"])
     assert len(await standin.log("registered", session="unlucky")) == 1
@@ -237,10 +271,17 @@ async def test_a_supervisor_that_is_stopped_while_the_disk_is_full_stops_in_orde
 async def test_a_session_that_was_stored_although_its_caller_was_told_otherwise_is_there_for_the_next_call(
     start_supervisor: StartSupervisor, standin: StandIn
 ) -> None:
-    """The answer to the COMMIT was lost: the row is in the database, and the supervisor does not know of it."""
+    """The answer to the COMMIT was lost: the row is in the database, and the supervisor does not
+    know of it.
+    """
     supervisor = await start_supervisor()
-    insert = "insert into sessions (id, wanted, epoch, event_seq, created_at) values ('doubted', 1, 0, 0, 1.0)"
+    insert = (
+        "insert into sessions (id, wanted, epoch, event_seq, created_at) values ('doubted', 1, 0,"
+        " 0, 1.0)"
+    )
     in_database(supervisor, insert)
     assert (await supervisor.call("GET", "/sessions/doubted"))[0] == 404
     await pair(supervisor, standin, "doubted")
-    assert (await supervisor.call("POST", "/sessions", {"id": "doubted"}))[0] == 409, "but only once"
+    assert (await supervisor.call("POST", "/sessions", {"id": "doubted"}))[0] == 409, (
+        "but only once"
+    )

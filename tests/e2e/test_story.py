@@ -1,4 +1,6 @@
-"""The main story and the faults, with the real supervisor, real workers, real Baileys, and the stand-in as WhatsApp."""
+"""The main story and the faults, with the real supervisor, real workers, real Baileys, and the
+stand-in as WhatsApp.
+"""
 
 import asyncio
 import os
@@ -40,7 +42,9 @@ async def test_a_session_goes_from_qr_to_open_to_messages_to_a_drop_and_back(
     assert opened["reconnection"]["closeCode"] == 515
     assert (await supervisor.call("GET", "/sessions/loja-1/qr"))[0] == 409
 
-    sent = await supervisor.must("POST", "/sessions/loja-1/messages", {"to": "5511988887777", "text": "bom dia"})
+    sent = await supervisor.must(
+        "POST", "/sessions/loja-1/messages", {"to": "5511988887777", "text": "bom dia"}
+    )
     out = await eventually(lambda: standin.messages("loja-1"))
     assert [(m["id"], m["text"]) for m in out] == [(sent["id"], "bom dia")]
     receipts = await eventually(lambda: supervisor.events("receipt", "loja-1"))
@@ -51,7 +55,9 @@ async def test_a_session_goes_from_qr_to_open_to_messages_to_a_drop_and_back(
     identifier = await standin.send_text("loja-1", "5511999990000", "olá, tudo bem?")
     assert (await poll)["events"], "the long poll answers with the first event"
     received = await eventually(lambda: supervisor.events("message", "loja-1"))
-    assert [(m["data"]["id"], m["data"]["text"]) for m in received] == [(identifier, "olá, tudo bem?")]
+    assert [(m["data"]["id"], m["data"]["text"]) for m in received] == [
+        (identifier, "olá, tudo bem?")
+    ]
 
     before = await logins(standin, "loja-1")
     await standin.fault("drop", "loja-1")
@@ -62,20 +68,29 @@ async def test_a_session_goes_from_qr_to_open_to_messages_to_a_drop_and_back(
     assert again["reconnection"]["closeReason"] == "connection_closed"
 
 
-async def test_a_session_is_paired_by_code(start_supervisor: StartSupervisor, standin: StandIn) -> None:
+async def test_a_session_is_paired_by_code(
+    start_supervisor: StartSupervisor, standin: StandIn
+) -> None:
     supervisor = await start_supervisor()
     await supervisor.must("POST", "/sessions", {"id": "by-code"})
     await supervisor.wait_state("by-code", "qr")
-    code = (await supervisor.must("POST", "/sessions/by-code/pairing-code", {"phone": "+55 (11) 98888-0001"}))["code"]
+    code = (
+        await supervisor.must(
+            "POST", "/sessions/by-code/pairing-code", {"phone": "+55 (11) 98888-0001"}
+        )
+    )["code"]
     assert len(code) == 8
-    status, answer = await supervisor.call("POST", "/sessions/by-code/pairing-code", {"phone": "+5511988880001"})
+    status, answer = await supervisor.call(
+        "POST", "/sessions/by-code/pairing-code", {"phone": "+5511988880001"}
+    )
     assert (status, answer["error"]["code"]) == (429, "too_soon"), "each code rings at the phone"
     await standin.call("POST", "/enter-code", {"phone": "5511988880001", "code": code})
     assert (await supervisor.wait_state("by-code", "open"))["jid"].startswith("5511988880001")
 
 
 SILENT_FAULTS: dict[str, tuple[dict[str, Any], set[str]]] = {
-    # a fault that Baileys does not report -> how it is made, and the reasons under which it may be noticed
+    # a fault that Baileys does not report -> how it is made, and the reasons under which it may be
+    # noticed
     "blackhole": ({}, {"connection_lost"}),
     "silence": ({}, {"connection_lost"}),
     "bad-frame": ({}, {"undecryptable_frame"}),
@@ -86,9 +101,13 @@ SILENT_FAULTS: dict[str, tuple[dict[str, Any], set[str]]] = {
 async def test_a_silent_fault_of_an_open_session_is_noticed_and_healed(
     fault: str, start_supervisor: StartSupervisor, standin: StandIn
 ) -> None:
-    """Acceptance 4: a short probe interval stands for the default one; the benchmark measures at the defaults."""
+    """Acceptance 4: a short probe interval stands for the default one; the benchmark measures at
+    the defaults.
+    """
     parameters, reasons = SILENT_FAULTS[fault]
-    supervisor = await start_supervisor(health_check_interval=500, probe_timeout=1000, reconnection_base_delay=100)
+    supervisor = await start_supervisor(
+        health_check_interval=500, probe_timeout=1000, reconnection_base_delay=100
+    )
     name = f"silent-{fault}"
     await pair(supervisor, standin, name)
     before = await logins(standin, name)
@@ -110,15 +129,25 @@ async def test_a_silent_fault_of_an_open_session_is_noticed_and_healed(
 async def test_a_refused_upgrade_is_noticed_and_healed(
     refusal: str, start_supervisor: StartSupervisor, standin: StandIn
 ) -> None:
-    """Baileys emits nothing, ever, for an HTTP answer other than 101. A captive portal's 403 is no ban."""
-    expected = {"503": "unavailable", "429": "rate_limited", "403": "upgrade_refused", "reset": "network_unreachable"}
+    """Baileys emits nothing, ever, for an HTTP answer other than 101.
+
+    A captive portal's 403 is no ban.
+    """
+    expected = {
+        "503": "unavailable",
+        "429": "rate_limited",
+        "403": "upgrade_refused",
+        "reset": "network_unreachable",
+    }
     supervisor = await start_supervisor(reconnection_base_delay=100)
     name = f"refused-{refusal}"
     await pair(supervisor, standin, name)
     await standin.fault("refuse", name, how=refusal)
     await standin.fault("drop", name)
     closed = await eventually(
-        lambda: supervisor.reconnection(name), lambda seen: seen["closeReason"] == expected[refusal], what=refusal
+        lambda: supervisor.reconnection(name),
+        lambda seen: seen["closeReason"] == expected[refusal],
+        what=refusal,
     )
     assert closed["breaker"]["state"] == "closed"
     await standin.mend()
@@ -161,17 +190,26 @@ async def test_a_killed_worker_is_replaced_with_the_same_credentials_and_no_new_
     killed = await kill_worker(supervisor, "killed")
     await eventually(
         lambda: supervisor.session("killed"),
-        lambda seen: seen["state"] == "open" and seen["performance"]["workerPid"] not in {killed, None},
+        lambda seen: (
+            seen["state"] == "open" and seen["performance"]["workerPid"] not in {killed, None}
+        ),
     )
     seen = await supervisor.session("killed")
     assert seen["jid"] == jid
     assert seen["reconnection"]["closeReason"] == "worker_exited"
-    assert seen["reconnection"]["breaker"]["failures"] == 0, "our own crash is not WhatsApp's failure"
+    assert seen["reconnection"]["breaker"]["failures"] == 0, (
+        "our own crash is not WhatsApp's failure"
+    )
     assert len(await standin.log("registered", session="killed")) == 1
 
 
-async def test_fifty_kills_at_random_moments_lose_nothing(start_supervisor: StartSupervisor, standin: StandIn) -> None:
-    """Acceptance 5. A crash window of a millisecond keeps the crash budget out of the way: each kill is the first."""
+async def test_fifty_kills_at_random_moments_lose_nothing(
+    start_supervisor: StartSupervisor, standin: StandIn
+) -> None:
+    """Acceptance 5.
+
+    A crash window of a millisecond keeps the crash budget out of the way: each kill is the first.
+    """
     supervisor = await start_supervisor(worker_crash_window=1)
     names = [f"fifty-{n}" for n in range(5)]
     await pair(supervisor, standin, *names)
@@ -182,7 +220,9 @@ async def test_fifty_kills_at_random_moments_lose_nothing(start_supervisor: Star
         for _ in range(10):
             await standin.send_text(name, "5511999990000", "enquanto isso")
             await asyncio.sleep(dice.uniform(0.0, 2.0))
-            await eventually(lambda: kill_worker(supervisor, name), what=f"a worker of {name} to kill")
+            await eventually(
+                lambda: kill_worker(supervisor, name), what=f"a worker of {name} to kill"
+            )
 
     await asyncio.gather(*(torment(name) for name in names))
     for name in names:
@@ -192,7 +232,10 @@ async def test_fifty_kills_at_random_moments_lose_nothing(start_supervisor: Star
         identifier = await standin.send_text(name, "5511999990000", "e agora?")
 
         async def texts(name: str = name) -> dict[str, str]:
-            return {event["data"]["id"]: event["data"]["text"] for event in await supervisor.events("message", name)}
+            return {
+                event["data"]["id"]: event["data"]["text"]
+                for event in await supervisor.events("message", name)
+            }
 
         found = await eventually(texts, lambda seen, identifier=identifier: identifier in seen)
         assert found[identifier] == "e agora?", "messages still decrypt"
@@ -201,7 +244,9 @@ async def test_fifty_kills_at_random_moments_lose_nothing(start_supervisor: Star
 async def test_starting_thirty_sessions_never_exceeds_the_gates_rate(
     start_supervisor: StartSupervisor, standin: StandIn
 ) -> None:
-    """Acceptance 8: in any window of the stand-in's log there are at most burst + rate x window logins."""
+    """Acceptance 8: in any window of the stand-in's log there are at most burst + rate x window
+    logins.
+    """
     rate, burst = 5, 10
     names = [f"rush-{n}" for n in range(30)]
     supervisor = await start_supervisor(gate_rate=50, gate_burst=50)
@@ -260,9 +305,10 @@ async def test_logout_and_delete_archive_the_credentials_and_purge_destroys_them
     assert [s["id"] for s in (await supervisor.get("/sessions"))["sessions"]] == ["leaver"]
     await supervisor.stop()
     assert archived(supervisor) == [("deleted", "deleted"), ("leaver", "own_logout")]
-    assert snapshots(supervisor) == ["deleted", "leaver"], (
-        "the one after the pairing is kept, too, but not of what was purged"
-    )
+    assert snapshots(supervisor) == [
+        "deleted",
+        "leaver",
+    ], "the one after the pairing is kept, too, but not of what was purged"
     await supervisor.start()
     await supervisor.must("POST", "/sessions/leaver/start")
     await supervisor.wait_state("leaver", "qr")
@@ -271,8 +317,8 @@ async def test_logout_and_delete_archive_the_credentials_and_purge_destroys_them
 def archived(supervisor: Supervisor) -> list[tuple[str, str]]:
     """The whole archives in a stopped supervisor's database that really hold credentials."""
     query = (
-        "select session, reason from archives where whole and exists "
-        "(select 1 from archived_auth where archive = archives.id and kind = 'creds') order by session"
+        "select session, reason from archives where whole and exists (select 1 from archived_auth"
+        " where archive = archives.id and kind = 'creds') order by session"
     )
     return in_database(supervisor, query)
 
@@ -281,5 +327,7 @@ def snapshots(supervisor: Supervisor) -> list[str]:
     """The sessions of which there is a snapshot."""
     return [
         session
-        for (session,) in in_database(supervisor, "select session from archives where not whole order by session")
+        for (session,) in in_database(
+            supervisor, "select session from archives where not whole order by session"
+        )
     ]

@@ -1,4 +1,6 @@
-"""What an operator hears of a real supervisor: an alert that disconnects nobody, and cron's monitor in an outage."""
+"""What an operator hears of a real supervisor: an alert that disconnects nobody, and cron's monitor
+in an outage.
+"""
 
 import asyncio
 import sys
@@ -28,15 +30,22 @@ async def cron(supervisor: Supervisor) -> tuple[int, str]:
         "PM2": "/bin/true",
     }
     process = await asyncio.create_subprocess_exec(
-        sys.executable, str(ROOT / "scripts" / "monitor.py"), env=environment, stdout=asyncio.subprocess.PIPE
+        sys.executable,
+        str(ROOT / "scripts" / "monitor.py"),
+        env=environment,
+        stdout=asyncio.subprocess.PIPE,
     )
     said, _ = await process.communicate()
     assert process.returncode is not None
     return process.returncode, said.decode()
 
 
-async def test_a_tight_alert_rings_and_disconnects_nobody(start_supervisor: StartSupervisor, standin: StandIn) -> None:
-    supervisor = await start_supervisor(response_time_threshold=100, health_check_interval=300, **CALM)
+async def test_a_tight_alert_rings_and_disconnects_nobody(
+    start_supervisor: StartSupervisor, standin: StandIn
+) -> None:
+    supervisor = await start_supervisor(
+        response_time_threshold=100, health_check_interval=300, **CALM
+    )
     await pair(supervisor, standin, "slow", "quick")
 
     async def told(state: str) -> list[Any]:
@@ -50,7 +59,9 @@ async def test_a_tight_alert_rings_and_disconnects_nobody(start_supervisor: Star
     await standin.fault("delay", session="slow", ms=400)  # from its next connection on
     before = await logins(standin, "slow")
     await standin.fault("drop", session="slow")
-    await eventually(partial(logins, standin, "slow"), lambda seen: seen == before + 1, 60, "its next login")
+    await eventually(
+        partial(logins, standin, "slow"), lambda seen: seen == before + 1, 60, "its next login"
+    )
     await supervisor.wait_state("slow", "open")
     (began,) = await eventually(partial(told, "began"), seconds=60, what="the alert")
     assert began["limit"] == 100

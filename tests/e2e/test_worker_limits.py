@@ -25,7 +25,9 @@ async def pids(supervisor: Supervisor) -> set[int]:
 
 async def alerts(supervisor: Supervisor, name: str, session: str) -> list[str]:
     return [
-        event["data"]["message"] for event in await supervisor.events("alert", session) if event["data"]["name"] == name
+        event["data"]["message"]
+        for event in await supervisor.events("alert", session)
+        if event["data"]["name"] == name
     ]
 
 
@@ -42,7 +44,9 @@ async def replaced(supervisor: Supervisor, session: str, former: int | None) -> 
     """Wait until the session is open on another worker; its pid."""
     seen = await eventually(
         partial(supervisor.session, session),
-        lambda seen: seen["state"] == "open" and seen["performance"]["workerPid"] not in {former, None},
+        lambda seen: (
+            seen["state"] == "open" and seen["performance"]["workerPid"] not in {former, None}
+        ),
         what=f"{session} being open on another worker",
     )
     return int(seen["performance"]["workerPid"])
@@ -51,8 +55,14 @@ async def replaced(supervisor: Supervisor, session: str, former: int | None) -> 
 async def test_a_worker_that_is_too_heavy_or_too_late_is_replaced_once_and_not_again_and_again(
     start_supervisor: StartSupervisor, standin: StandIn
 ) -> None:
-    """Two supervisors side by side. Every worker is above the limit of the first, so a new one is no cure, and a login is not free."""
-    heavy, late = await start_supervisor(), await start_supervisor(worker_heartbeat_interval=1000, worker_max_lag=100)
+    """Two supervisors side by side.
+
+    Every worker is above the limit of the first, so a new one is no cure, and a login is not free.
+    """
+    heavy, late = (
+        await start_supervisor(),
+        await start_supervisor(worker_heartbeat_interval=1000, worker_max_lag=100),
+    )
     await asyncio.gather(pair(heavy, standin, "heavy"), pair(late, standin, "late"))
     first, slow = await worker_of(heavy, "heavy"), await worker_of(late, "late")
     assert first is not None
@@ -97,13 +107,24 @@ async def keep_late(worker: int) -> None:
 async def test_a_worker_above_the_hard_limit_is_killed_and_that_does_not_go_on_at_the_same_pace_for_ever(
     start_supervisor: StartSupervisor, standin: StandIn
 ) -> None:
-    """The limit comes with the second supervisor, and holds for the worker that it adopts, too. No worker is below it."""
+    """The limit comes with the second supervisor, and holds for the worker that it adopts, too.
+
+    No worker is below it.
+    """
     supervisor = await start_supervisor(shutdown="detach")
     await pair(supervisor, standin, "fat")
     weight_mib = resident_bytes((await supervisor.workers())["fat"]) // 2**20
     assert await supervisor.stop() == 0
-    limits = {"worker_memory_soft": 32, "worker_memory_hard": (32 + weight_mib) // 2, "worker_crash_budget": 2}
-    supervisor.settings = {**supervisor.settings, **environment(limits), "WHATSAPP_SHUTDOWN": "stop"}
+    limits = {
+        "worker_memory_soft": 32,
+        "worker_memory_hard": (32 + weight_mib) // 2,
+        "worker_crash_budget": 2,
+    }
+    supervisor.settings = {
+        **supervisor.settings,
+        **environment(limits),
+        "WHATSAPP_SHUTDOWN": "stop",
+    }
     before = await standin.last_entry()
     await supervisor.start()
     seen = await eventually(
@@ -114,11 +135,16 @@ async def test_a_worker_above_the_hard_limit_is_killed_and_that_does_not_go_on_a
     assert seen["closeReason"] == "worker_exited"
     assert seen["breaker"]["failures"] == 0
     killed = await eventually(  # an event is shown when it is durable, which may be after the state
-        partial(alerts, supervisor, "worker_killed", "fat"), lambda seen: len(seen) == 3, what="three kills being told"
+        partial(alerts, supervisor, "worker_killed", "fat"),
+        lambda seen: len(seen) == 3,
+        what="three kills being told",
     )
     assert all("above the hard limit of" in words for words in killed)
     assert await alerts(supervisor, "worker_replaced", "fat") == []
-    happened = [entry["event"] for entry in await standin.log("login", "logout", session="fat", after=before)]
+    happened = [
+        entry["event"]
+        for entry in await standin.log("login", "logout", session="fat", after=before)
+    ]
     assert happened == ["logout", "login", "logout", "login", "logout"]
 
 

@@ -1,4 +1,6 @@
-"""What a worker may reach: as a user of its own, and under Node's permission model, under which all workers of these tests run."""
+"""What a worker may reach: as a user of its own, and under Node's permission model, under which all
+workers of these tests run.
+"""
 
 import asyncio
 import os
@@ -90,7 +92,10 @@ async def test_a_user_that_protects_nothing_or_is_not_there_is_refused(
 ) -> None:
     supervisor = await start_supervisor()
     assert await supervisor.stop() == 0
-    for name, says_so in [("nobody-of-that-name", "no such user: useradd"), ("root", "an unprivileged user")]:
+    for name, says_so in [
+        ("nobody-of-that-name", "no such user: useradd"),
+        ("root", "an unprivileged user"),
+    ]:
         done = await wasup(supervisor, "run", WHATSAPP_WORKER_USER=name)
         assert (done.status, says_so in done.said) == (78, True), done
 
@@ -105,7 +110,9 @@ async def test_workers_run_under_node_s_permission_model_unless_a_setting_says_o
     assert "--permission" in command
     assert any((supervisor.directory / "cache").rglob("*")), "its compiled code is kept"
 
-    fence = command[: command.index("--permission") + 1] + [part for part in command if part.startswith("--allow-")]
+    fence = command[: command.index("--permission") + 1] + [
+        part for part in command if part.startswith("--allow-")
+    ]
     for code in (
         "fs.readFileSync('wasup.db')",
         "fs.readFileSync('/etc/passwd')",

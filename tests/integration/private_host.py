@@ -1,6 +1,8 @@
-"""A host of its own for a test: the real machine's root, with a private network, and private directories where system files go.
+"""A host of its own for a test: the real machine's root, with a private network, and private
+directories where system files go.
 
-Linux namespaces only; what is mounted there nobody else sees, and it is gone with the process that holds it.
+Linux namespaces only; what is mounted there nobody else sees, and it is gone with the process that
+holds it.
 """
 
 import os
@@ -14,7 +16,10 @@ ROOT: Final = Path(__file__).resolve().parents[2]
 WRITTEN: Final = ("/etc/security/limits.d", "/etc/sysctl.d", "/var/lib")
 """Directories that are empty and private there."""
 SHARED: Final = ("fs", "kernel", "vm")
-"""Below /proc/sys what belongs to all namespaces: read-only there. `net` is the namespace's own, and writable."""
+"""Below /proc/sys what belongs to all namespaces: read-only there.
+
+`net` is the namespace's own, and writable.
+"""
 
 _BEGIN: Final = f"""
 set -eu
@@ -44,7 +49,9 @@ class PrivateHost:
             assert self._holder.stderr is not None
             raise OSError(self._holder.stderr.read().strip())
 
-    def run(self, *command: str | Path, environment: Mapping[str, str] | None = None) -> tuple[int, str]:
+    def run(
+        self, *command: str | Path, environment: Mapping[str, str] | None = None
+    ) -> tuple[int, str]:
         """Exit status and output of a command in there."""
         done = subprocess.run(
             ["nsenter", "--target", str(self._holder.pid), "--mount", "--net", *command],

@@ -1,4 +1,6 @@
-"""Whoever calls the API, whatever he sends or leaves out: one shape of answer, bounded resources, and /healthz gets through."""
+"""Whoever calls the API, whatever he sends or leaves out: one shape of answer, bounded resources,
+and /healthz gets through.
+"""
 
 import asyncio
 import gc
@@ -41,32 +43,68 @@ async def echo(request: web.Request) -> web.Response:
 ECHO = web.post("/echo", echo)
 
 MALFORMED = [
-    (b"GET / HTTP/1.1\r\nHost: 127.0.0.1\r\nAuthorization: Bearer " + TOKEN.encode() + b"\r\r\n\r\n", 400),
-    (b"GET / HTTP/1.1\r\nHost: 127.0.0.1\r\nAuthorization : Bearer " + TOKEN.encode() + b"\r\n\r\n", 400),
-    (b"GET / HTTP/1.1\r\nHost: 127.0.0.1\r\nAuthorization: Bearer " + TOKEN.encode() + b"\x01\r\n\r\n", 400),
-    (b"GET / HTTP/1.1\r\nHost: 127.0.0.1\r\nAuthorization: " + TOKEN.encode() * 400 + b"\r\n\r\n", 431),
+    (
+        b"GET / HTTP/1.1\r\nHost: 127.0.0.1\r\nAuthorization: Bearer "
+        + TOKEN.encode()
+        + b"\r\r\n\r\n",
+        400,
+    ),
+    (
+        b"GET / HTTP/1.1\r\nHost: 127.0.0.1\r\nAuthorization : Bearer "
+        + TOKEN.encode()
+        + b"\r\n\r\n",
+        400,
+    ),
+    (
+        b"GET / HTTP/1.1\r\nHost: 127.0.0.1\r\nAuthorization: Bearer "
+        + TOKEN.encode()
+        + b"\x01\r\n\r\n",
+        400,
+    ),
+    (
+        b"GET / HTTP/1.1\r\nHost: 127.0.0.1\r\nAuthorization: "
+        + TOKEN.encode() * 400
+        + b"\r\n\r\n",
+        431,
+    ),
     (b"GET /?" + TOKEN.encode() * 400 + b" HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n", 414),
     (b"GET / HTTP/9.9\r\n\r\n", 400),
     (b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03" + TOKEN.encode(), 400),
-    (b"POST / HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: 5\r\nContent-Length: 6\r\n\r\nabcde", 400),
+    (
+        (
+            b"POST / HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: 5\r\nContent-Length:"
+            b" 6\r\n\r\nabcde"
+        ),
+        400,
+    ),
     (b"POST / HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: -1\r\n\r\n", 400),
-    (b"GET /healthz HTTP/1.1\r\nConnection: close\r\nHost: 127.0.0.1\r\nExpect: " + TOKEN.encode() + b"\r\n\r\n", 417),
+    (
+        b"GET /healthz HTTP/1.1\r\nConnection: close\r\nHost: 127.0.0.1\r\nExpect: "
+        + TOKEN.encode()
+        + b"\r\n\r\n",
+        417,
+    ),
     (b"GET / HTTP/1.1\r\n" + b"x: y\r\n" * 200 + b"\r\n", 400),
 ]
 
 
 @pytest.mark.parametrize(("request_", "status"), MALFORMED, ids=range(len(MALFORMED)))
 async def test_what_is_no_http_gets_the_one_shape_and_stands_nowhere(
-    request_: bytes, status: int, capsys: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
+    request_: bytes,
+    status: int,
+    capsys: pytest.CaptureFixture[str],
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
     with caplog.at_level(logging.DEBUG):
         async with api() as address:
             answer = Answer(
                 await raw(
                     address,
-                    request_ + b"\r\n\r\n"
-                    if status != 417
-                    else request_.replace(b"\r\n\r\n", b"\r\nConnection: close\r\n\r\n"),
+                    (
+                        request_ + b"\r\n\r\n"
+                        if status != 417
+                        else request_.replace(b"\r\n\r\n", b"\r\nConnection: close\r\n\r\n")
+                    ),
                 )
             )
     assert answer.status == status
@@ -91,14 +129,27 @@ async def test_malformed_requests_are_counted_once_a_minute(
     assert not [line for line in logged if line["log_level"] == "error"]
 
 
-async def test_a_compressed_body_is_neither_inflated_nor_taken(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_compressed_body_is_neither_inflated_nor_taken(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     inflated = []
-    monkeypatch.setattr(http_parser, "ZLibDecompressor", lambda *_given, **_named: inflated.append(1))
+    monkeypatch.setattr(
+        http_parser, "ZLibDecompressor", lambda *_given, **_named: inflated.append(1)
+    )
     bomb = gzip.compress(bytes(50_000_000))
     async with api(ECHO, token=TOKEN) as address:
         unknown = await ask(address, "POST", "/echo", bomb, Content_Encoding="gzip")
-        known = await ask(address, "POST", "/echo", bomb, Content_Encoding="gzip", Authorization=f"Bearer {TOKEN}")
-        plain = await ask(address, "POST", "/echo", b"x", Content_Encoding="identity", Authorization=f"Bearer {TOKEN}")
+        known = await ask(
+            address, "POST", "/echo", bomb, Content_Encoding="gzip", Authorization=f"Bearer {TOKEN}"
+        )
+        plain = await ask(
+            address,
+            "POST",
+            "/echo",
+            b"x",
+            Content_Encoding="identity",
+            Authorization=f"Bearer {TOKEN}",
+        )
     assert unknown.status == 401
     assert (known.status, known.error["code"]) == (415, "encoded_body")
     assert "Content-Encoding" in known.error["hint"]
@@ -112,13 +163,22 @@ async def test_a_refusal_is_read_by_who_is_still_sending_and_ends_the_connection
         whole = await asyncio.gather(*(raw(address, head + bytes(5_000_000)) for _ in range(5)))
         unfinished = await asyncio.gather(*(raw(address, head + bytes(1000)) for _ in range(20)))
     for answer in map(Answer, whole + unfinished):
-        assert (answer.status, answer.error["code"], answer.headers["connection"]) == (401, "unauthorized", "close")
+        assert (answer.status, answer.error["code"], answer.headers["connection"]) == (
+            401,
+            "unauthorized",
+            "close",
+        )
 
 
 async def test_after_an_upgrade_with_a_body_nothing_on_that_connection_waits_for_ever() -> None:
-    upgrade = b"POST /echo HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nContent-Length: 600000\r\n\r\n"
+    upgrade = (
+        b"POST /echo HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: Upgrade\r\nUpgrade:"
+        b" websocket\r\nContent-Length: 600000\r\n\r\n"
+    )
     async with api(ECHO) as address:
-        came = await raw(address, upgrade + b"x" * 600_000 + b"GET /healthz HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n")
+        came = await raw(
+            address, upgrade + b"x" * 600_000 + b"GET /healthz HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n"
+        )
         assert Answer(came).headers["connection"] == "close"
         assert (await ask(address, "GET", "/healthz")).status == 200
 
@@ -136,7 +196,11 @@ async def test_after_an_upgrade_with_a_body_nothing_on_that_connection_waits_for
 async def test_who_does_not_finish_his_request_is_told_and_dropped(sent: bytes, told: int) -> None:
     async with api(ECHO) as address:
         answer = Answer(await raw(address, sent))
-    assert (answer.status, answer.error["code"], answer.headers["connection"]) == (told, "request_timeout", "close")
+    assert (answer.status, answer.error["code"], answer.headers["connection"]) == (
+        told,
+        "request_timeout",
+        "close",
+    )
 
 
 @pytest.mark.usefixtures("impatient")
@@ -185,7 +249,9 @@ async def test_who_takes_nothing_of_his_answer_is_dropped() -> None:
         writer.close()
 
 
-async def test_answers_that_nobody_reads_are_bounded_in_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_answers_that_nobody_reads_are_bounded_in_memory(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     monkeypatch.setattr(connections, "MAX_UNSENT_BYTES", 40_000_000)
     answered = []
 
@@ -239,7 +305,11 @@ async def test_where_all_work_a_further_call_is_refused_in_the_one_shape() -> No
         calls = [asyncio.create_task(ask(address, "GET", "/working")) for _ in range(8)]
         await eventually(all_at_work, lambda count: count == 8)
         refused = Answer(await raw(address, b""))
-        assert (refused.status, refused.error["code"], refused.headers["retry-after"]) == (503, "busy", "1")
+        assert (refused.status, refused.error["code"], refused.headers["retry-after"]) == (
+            503,
+            "busy",
+            "1",
+        )
         go_on.set()
         assert [(await call).body for call in calls] == [b"done"] * 8
         assert (await ask(address, "GET", "/healthz")).status == 200
@@ -333,9 +403,12 @@ async def test_a_command_that_fails_when_its_caller_has_gone_leaves_nothing_unhe
 
 
 @pytest.mark.parametrize(
-    ("site", "status"), [("same-origin", 200), ("none", 200), ("cross-site", 403), ("same-site", 403)]
+    ("site", "status"),
+    [("same-origin", 200), ("none", 200), ("cross-site", 403), ("same-site", 403)],
 )
-async def test_another_sites_page_gets_nothing_though_it_sends_no_origin(site: str, status: int) -> None:
+async def test_another_sites_page_gets_nothing_though_it_sends_no_origin(
+    site: str, status: int
+) -> None:
     async with api() as address:
         answer = await ask(address, "GET", "/healthz", Sec_Fetch_Site=site, Sec_Fetch_Dest="image")
     assert answer.status == status
@@ -343,11 +416,15 @@ async def test_another_sites_page_gets_nothing_though_it_sends_no_origin(site: s
     assert answer.body.endswith(b"\n")
 
 
-async def test_the_share_of_the_descriptors_bounds_what_is_wanted(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_the_share_of_the_descriptors_bounds_what_is_wanted(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     monkeypatch.setattr(connections.resource, "getrlimit", lambda _what: (1024, 4096))
     assert connections.most_connections(100) == 100
     assert connections.most_connections(4000) == 256
-    monkeypatch.setattr(connections.resource, "getrlimit", lambda _what: (connections.resource.RLIM_INFINITY,) * 2)
+    monkeypatch.setattr(
+        connections.resource, "getrlimit", lambda _what: (connections.resource.RLIM_INFINITY,) * 2
+    )
     assert connections.most_connections(4000) == 4000
 
 
@@ -378,8 +455,14 @@ async def test_waiting_calls_are_bounded_and_their_places_are_free_when_they_han
             writer.write(b"GET /events?after=1&wait=60 HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n")
         await eventually(followers, lambda count: count == 4)
         refused = await ask(address, "GET", "/events?after=1&wait=60")
-        assert (refused.status, refused.error["code"], refused.headers["retry-after"]) == (503, "busy", "5")
-        assert (await ask(address, "GET", "/events?after=1")).status == 200, "who does not wait needs no place"
+        assert (refused.status, refused.error["code"], refused.headers["retry-after"]) == (
+            503,
+            "busy",
+            "5",
+        )
+        assert (await ask(address, "GET", "/events?after=1")).status == 200, (
+            "who does not wait needs no place"
+        )
         for _, writer in waiting:
             reset(writer)
         await eventually(followers, lambda count: count == 0)

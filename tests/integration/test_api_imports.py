@@ -1,4 +1,6 @@
-"""An import is read in a process of its own, which inherits nothing, has bounds, and is gone afterwards, whatever the body holds."""
+"""An import is read in a process of its own, which inherits nothing, has bounds, and is gone
+afterwards, whatever the body holds.
+"""
 
 import asyncio
 import base64
@@ -40,11 +42,18 @@ def _body(*entries: tuple[str, str, Any], **more: Any) -> bytes:
 
 
 async def test_what_is_read_in_the_process_is_what_would_be_read_here() -> None:
-    body = _body(("creds", "creds", CREDS), ("session", "a.0", {"x": {"type": "Buffer", "data": [1, 2]}}), start=False)
+    body = _body(
+        ("creds", "creds", CREDS),
+        ("session", "a.0", {"x": {"type": "Buffer", "data": [1, 2]}}),
+        start=False,
+    )
     found = await read_import(body)
     assert found == read(body)
     assert found.problem is None
-    assert [(kind, name) for kind, name, _ in found.entries] == [("creds", "creds"), ("session", "a.0")]
+    assert [(kind, name) for kind, name, _ in found.entries] == [
+        ("creds", "creds"),
+        ("session", "a.0"),
+    ]
     assert found.start is False
 
 
@@ -56,7 +65,10 @@ async def test_what_is_read_in_the_process_is_what_would_be_read_here() -> None:
         (b"\xff\xfe", "cannot be used"),
         (_body(("pre-key", "1", {})), "no entry creds"),
         (_body(("creds", "creds", {})), "no credentials"),
-        (_body(*[("pre-key", str(n), 1) for n in range(MAX_ENTRIES + 1)]), f"{MAX_ENTRIES + 1} entries"),
+        (
+            _body(*[("pre-key", str(n), 1) for n in range(MAX_ENTRIES + 1)]),
+            f"{MAX_ENTRIES + 1} entries",
+        ),
     ],
     ids=["broken", "deep", "no text", "without creds", "empty creds", "too many"],
 )

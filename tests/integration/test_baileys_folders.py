@@ -31,7 +31,13 @@ NAMES: dict[str, list[str]] = {
     ],
     "sender-key-memory": ["120363041234567890@g.us", "5511-1612345678@g.us", "status@broadcast"],
     "app-state-sync-key": ["AAAAAKeS", "AAAA/+8=", "//8/AAA=", "a//b"],
-    "app-state-sync-version": ["critical_block", "critical_unblock_low", "regular", "regular_high", "regular_low"],
+    "app-state-sync-version": [
+        "critical_block",
+        "critical_unblock_low",
+        "regular",
+        "regular_high",
+        "regular_low",
+    ],
     "lid-mapping": ["5511999990000", "123456789_reverse"],
     "device-list": ["5511999990000", "123456789"],
     "tctoken": ["5511999990000@s.whatsapp.net", "123456789@lid", "__index"],
@@ -73,7 +79,9 @@ console.log(JSON.stringify({ creds: state.creds, keys }, BufferJSON.replacer));
 
 def node(script: str, folder: Path) -> str:
     arguments = [str(NODE), "--input-type=module", "-e", script, str(folder), json.dumps(NAMES)]
-    return subprocess.run(arguments, cwd=WORKER, check=True, capture_output=True, text=True, timeout=60).stdout
+    return subprocess.run(
+        arguments, cwd=WORKER, check=True, capture_output=True, text=True, timeout=60
+    ).stdout
 
 
 @pytest.fixture(scope="module")
@@ -90,7 +98,9 @@ def content(entries: list[KeyEntry]) -> dict[tuple[str, str], Any]:
     return found
 
 
-async def test_what_baileys_wrote_goes_through_the_store_and_back_to_baileys(by_baileys: Path, tmp_path: Path) -> None:
+async def test_what_baileys_wrote_goes_through_the_store_and_back_to_baileys(
+    by_baileys: Path, tmp_path: Path
+) -> None:
     (found,) = baileys_folders.find(by_baileys).sessions
     assert (found.id, found.warnings) == ("shop", [])
     assert set(NAMES) == set(KINDS)
@@ -105,7 +115,9 @@ async def test_what_baileys_wrote_goes_through_the_store_and_back_to_baileys(by_
     exported = tmp_path / "exported" / "shop"
     exported.parent.mkdir()
     baileys_folders.export(entries, exported)
-    assert {path.name for path in exported.iterdir()} == {path.name for path in by_baileys.iterdir()}
+    assert {path.name for path in exported.iterdir()} == {
+        path.name for path in by_baileys.iterdir()
+    }
     assert json.loads(node(READ, exported)) == json.loads(node(READ, by_baileys))
     assert content(baileys_folders.read(exported).entries) == content(found.entries)
 
@@ -117,7 +129,9 @@ def test_each_name_is_found_again_in_the_name_of_its_file(kind: str) -> None:
         assert key_of(file) == (kind, name)
 
 
-@pytest.mark.parametrize("name", ["creds.json", "notes.txt", "session-1.0", "contacts-1.json", ".json", "pre-key.json"])
+@pytest.mark.parametrize(
+    "name", ["creds.json", "notes.txt", "session-1.0", "contacts-1.json", ".json", "pre-key.json"]
+)
 def test_other_files_are_no_keys(name: str) -> None:
     assert key_of(name) is None
 
@@ -137,7 +151,9 @@ def test_an_export_is_private_and_overwrites_nothing(by_baileys: Path, tmp_path:
     with pytest.raises(NotExportable, match="no credentials"):
         baileys_folders.export(entries[1:], tmp_path / "other")
     with pytest.raises(NotExportable, match="would be one file"):
-        baileys_folders.export([*entries, entry("a:b", b"1"), entry("a-b", b"1")], tmp_path / "other")
+        baileys_folders.export(
+            [*entries, entry("a:b", b"1"), entry("a-b", b"1")], tmp_path / "other"
+        )
     with pytest.raises(NotExportable, match="no file can have"):
         baileys_folders.export([*entries, entry("a\0b", b"1")], tmp_path / "other")
     assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
@@ -193,14 +209,19 @@ def test_a_key_that_cannot_be_read_refuses_its_session_unless_it_may_be_left_out
 
 
 def test_the_single_file_of_whaticket_is_read(by_baileys: Path, tmp_path: Path) -> None:
-    """Pretty-printed, with Buffers in Node's own form, and half a character in a name: all of that occurs."""
+    """Pretty-printed, with Buffers in Node's own form, and half a character in a name: all of that
+    occurs.
+    """
     creds = json.loads((by_baileys / "creds.json").read_bytes())
     creds["me"]["name"] = "half \ud83d"
     exported = {
         "creds": creds,
         "keys": {
             "preKeys": {
-                "1": {"public": {"type": "Buffer", "data": [1, 2, 255]}, "private": {"type": "Buffer", "data": "AQI="}}
+                "1": {
+                    "public": {"type": "Buffer", "data": [1, 2, 255]},
+                    "private": {"type": "Buffer", "data": "AQI="},
+                }
             },
             "sessions": {"5511.0": {"_sessions": {}, "version": "v1"}},
             "senderKeys": {"1@g.us::2::0": [{"senderKeyId": 1}], "gone": None},
@@ -243,7 +264,9 @@ def test_where_there_is_nothing_that_is_said(tmp_path: Path) -> None:
         baileys_folders.find(tmp_path / "none")
 
 
-def test_credentials_of_a_wrong_shape_are_refused_and_the_field_is_named(by_baileys: Path, tmp_path: Path) -> None:
+def test_credentials_of_a_wrong_shape_are_refused_and_the_field_is_named(
+    by_baileys: Path, tmp_path: Path
+) -> None:
     folder = tmp_path / "shop"
     folder.mkdir()
     creds = json.loads((by_baileys / "creds.json").read_bytes())
@@ -253,7 +276,9 @@ def test_credentials_of_a_wrong_shape_are_refused_and_the_field_is_named(by_bail
         "me": "secret",
         "registrationId": 1e999,
     }.items():
-        (folder / "creds.json").write_text(json.dumps(creds | {field: value}).replace("Infinity", "1e999"))
+        (folder / "creds.json").write_text(
+            json.dumps(creds | {field: value}).replace("Infinity", "1e999")
+        )
         found = baileys_folders.find(folder)
         assert found.sessions == [], field
         assert field in found.refused[0].reason or "never writes" in found.refused[0].reason
@@ -293,7 +318,9 @@ def test_a_session_of_a_size_that_none_has_is_refused_before_it_fills_the_memory
     assert "creds.json is too large: a value" in refused.reason
 
 
-def test_a_key_whose_name_is_no_text_or_none_of_a_file_is_left_out(by_baileys: Path, tmp_path: Path) -> None:
+def test_a_key_whose_name_is_no_text_or_none_of_a_file_is_left_out(
+    by_baileys: Path, tmp_path: Path
+) -> None:
     folder = tmp_path / "shop"
     folder.mkdir()
     creds = (by_baileys / "creds.json").read_bytes()
@@ -304,7 +331,9 @@ def test_a_key_whose_name_is_no_text_or_none_of_a_file_is_left_out(by_baileys: P
     assert "a name that is no text. It is left out" in session.warnings[0]
     names = ["x" * 250, "a\0b", "\udcff", ""]
     (tmp_path / "17.json").write_text(
-        json.dumps({"creds": json.loads(creds), "keys": {"sessions": dict.fromkeys([*names, "5511.0"], 1)}})
+        json.dumps(
+            {"creds": json.loads(creds), "keys": {"sessions": dict.fromkeys([*names, "5511.0"], 1)}}
+        )
     )
     found = baileys_folders.read(tmp_path / "17.json")
     assert [entry.name for entry in found.entries] == ["creds", "5511.0"]
@@ -322,7 +351,9 @@ def test_the_folder_that_one_stands_in_has_a_name(
     monkeypatch.chdir(folder)
     assert baileys_folders.find(Path()).sessions[0].id == "shop"
     (tmp_path / "link").symlink_to(folder)
-    assert baileys_folders.find(tmp_path / "link").sessions[0].id == "link", "as it is called where it was found"
+    assert baileys_folders.find(tmp_path / "link").sessions[0].id == "link", (
+        "as it is called where it was found"
+    )
     (folder / "below").mkdir()
     monkeypatch.chdir(folder / "below")
     assert baileys_folders.find(Path("..")).sessions[0].id == "shop"
@@ -351,7 +382,9 @@ def test_what_comes_by_the_api_is_taken_as_from_a_folder(by_baileys: Path) -> No
         (entry("5511999990000.0", b"1"), "Two keys of the kind 'session' would be one file"),
     ],
 )
-def test_what_could_never_be_exported_is_not_imported(more: KeyEntry, words: str, by_baileys: Path) -> None:
+def test_what_could_never_be_exported_is_not_imported(
+    more: KeyEntry, words: str, by_baileys: Path
+) -> None:
     entries = baileys_folders.read(by_baileys).entries
     with pytest.raises(NotImportable, match=words):
         baileys_folders.accept([*entries, more])
@@ -361,14 +394,21 @@ def test_without_the_credentials_of_a_pairing_nothing_is_accepted(by_baileys: Pa
     creds, *keys = baileys_folders.read(by_baileys).entries
     with pytest.raises(NotImportable, match="no entry creds/creds"):
         baileys_folders.accept(keys)
-    for change, words in [({"me": None, "account": None}, "never paired"), ({"noiseKey": 5}, r"noiseKey\.public")]:
+    for change, words in [
+        ({"me": None, "account": None}, "never paired"),
+        ({"noiseKey": 5}, r"noiseKey\.public"),
+    ]:
         changed = json.dumps(json.loads(bytes(creds.value)) | change).encode()
         with pytest.raises(NotImportable, match=words):
             baileys_folders.accept([entry("creds", changed, "creds")])
 
 
-def test_a_folder_named_as_in_baileys_examples_is_called_by_its_number(by_baileys: Path, tmp_path: Path) -> None:
-    number = json.loads((by_baileys / "creds.json").read_text())["me"]["id"].split(":")[0].split("@")[0]
+def test_a_folder_named_as_in_baileys_examples_is_called_by_its_number(
+    by_baileys: Path, tmp_path: Path
+) -> None:
+    number = (
+        json.loads((by_baileys / "creds.json").read_text())["me"]["id"].split(":")[0].split("@")[0]
+    )
     for name in ("auth_info_baileys", "baileys_auth_info", "auth_info_multi", "session", "tokens"):
         shutil.copytree(by_baileys, tmp_path / name / name)
         assert baileys_folders.find(tmp_path / name / name).sessions[0].id == number

@@ -8,9 +8,12 @@ from scripts.bench.report import Report
 from supervisor.host.reading.connections import count_connections
 
 
-def test_it_opens_real_connections_measures_and_leaves_nobody_behind(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_it_opens_real_connections_measures_and_leaves_nobody_behind(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     monkeypatch.setattr(connections, "READINGS", 3)
-    report, before = Report(), set(psutil.Process().children())  # fixtures of the whole run have processes, too
+    # fixtures of the whole run have processes, too
+    report, before = Report(), set(psutil.Process().children())
     connections.measure(report, count=40)
     assert [figure.what for figure in report.figures] == [
         "count 40 sockets (20 connections, both ends)",

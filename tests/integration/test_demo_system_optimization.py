@@ -1,4 +1,6 @@
-"""The tour of the host: it changes nothing on this machine, and it notices when what it promises does not hold."""
+"""The tour of the host: it changes nothing on this machine, and it notices when what it promises
+does not hold.
+"""
 
 import asyncio
 import os
@@ -16,12 +18,22 @@ from supervisor.host.reading.processes import OPEN_FILES, ProcessLimit
 from supervisor.host.tuning.optimizer import SystemOptimizer
 
 SCRIPT = ROOT / "scripts" / "demo_system_optimization.py"
-WRITTEN = ("etc/sysctl.d", "etc/security/limits.d", "etc/security/limits.conf", "var/lib/wasup", "etc/systemd")
+WRITTEN = (
+    "etc/sysctl.d",
+    "etc/security/limits.d",
+    "etc/security/limits.conf",
+    "var/lib/wasup",
+    "etc/systemd",
+)
 
 
 def of_this_machine() -> Mapping[str, object]:
-    """Everything that the real optimizer would write, as it is on this machine now; and what the kernel has."""
-    places = {name: demo.fingerprint(Path("/") / name) for name in WRITTEN if (Path("/") / name).exists()}
+    """Everything that the real optimizer would write, as it is on this machine now; and what the
+    kernel has.
+    """
+    places = {
+        name: demo.fingerprint(Path("/") / name) for name in WRITTEN if (Path("/") / name).exists()
+    }
     return {**places, "somaxconn": Path("/proc/sys/net/core/somaxconn").read_text()}
 
 
@@ -49,7 +61,9 @@ def test_the_copy_has_what_decides_and_no_secrets(tmp_path: Path) -> None:
     assert not (copy / "etc/security/opasswd").exists()
 
 
-def test_it_is_applied_and_rolled_back_in_the_copy_alone(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_it_is_applied_and_rolled_back_in_the_copy_alone(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     before = of_this_machine()
     demo.apply_in_a_copy(tmp_path / "copy", 500)
     assert of_this_machine() == before
@@ -59,7 +73,9 @@ def test_it_is_applied_and_rolled_back_in_the_copy_alone(tmp_path: Path, capsys:
     assert "every byte, mode and owner" in told
 
 
-def test_a_rollback_that_leaves_something_is_noticed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_rollback_that_leaves_something_is_noticed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     real = SystemOptimizer.rollback
 
     def careless(self: SystemOptimizer) -> object:
@@ -92,12 +108,16 @@ async def test_the_readings_see_the_connections_come_and_go(
     monkeypatch.setattr(demo, "BETWEEN_SECONDS", 0.01)
     await demo.watch(150)
     counts = [
-        line.split("websockets ")[1].split(",")[0] for line in capsys.readouterr().out.splitlines() if "cpu" in line
+        line.split("websockets ")[1].split(",")[0]
+        for line in capsys.readouterr().out.splitlines()
+        if "cpu" in line
     ]
     assert counts == ["0", "150", "150", "150", "0"]
 
 
-async def test_connections_that_are_not_counted_are_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_connections_that_are_not_counted_are_noticed(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     monkeypatch.setattr(demo, "BETWEEN_SECONDS", 0.01)
     real = asyncio.open_connection
     opened = []
@@ -159,14 +179,24 @@ def test_ended_early_it_leaves_nothing_behind(number: signal.Signals, tmp_path: 
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.parametrize("wrong", [["--sessions", "0"], ["--sessions", "many"], ["--connections", "-1"], ["--else"]])
+@pytest.mark.parametrize(
+    "wrong", [["--sessions", "0"], ["--sessions", "many"], ["--connections", "-1"], ["--else"]]
+)
 def test_used_wrongly_it_says_so(wrong: list[str]) -> None:
-    ended = subprocess.run([sys.executable, SCRIPT, *wrong], capture_output=True, text=True, timeout=60)
+    ended = subprocess.run(
+        [sys.executable, SCRIPT, *wrong], capture_output=True, text=True, timeout=60
+    )
     assert ended.returncode == 2
     assert "usage" in ended.stderr
 
 
-async def test_more_connections_than_descriptors_are_told_before_any_is_opened(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(demo, "process_limits", lambda _: {OPEN_FILES: ProcessLimit(soft=463, hard=None)})
-    with pytest.raises(demo.DidNotHold, match="200 connections need 464 descriptors, and a process may open 463"):
+async def test_more_connections_than_descriptors_are_told_before_any_is_opened(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(
+        demo, "process_limits", lambda _: {OPEN_FILES: ProcessLimit(soft=463, hard=None)}
+    )
+    with pytest.raises(
+        demo.DidNotHold, match="200 connections need 464 descriptors, and a process may open 463"
+    ):
         await demo.watch(200)

@@ -1,4 +1,6 @@
-"""The optimizer on a real kernel, with real PAM: in a network and directories of its own, so that this machine stays as it is."""
+"""The optimizer on a real kernel, with real PAM: in a network and directories of its own, so that
+this machine stays as it is.
+"""
 
 import os
 import resource
@@ -19,7 +21,8 @@ CONNECTIONS = 5_000
 TOOLS = ("unshare", "nsenter", "mount", "prlimit", "su", "sysctl")
 
 pytestmark = pytest.mark.skipif(
-    os.geteuid() != 0 or not all(map(shutil.which, TOOLS)), reason=f"needs root and {', '.join(TOOLS)}"
+    os.geteuid() != 0 or not all(map(shutil.which, TOOLS)),
+    reason=f"needs root and {', '.join(TOOLS)}",
 )
 
 CONNECT = f"""
@@ -61,7 +64,9 @@ def sysctl(host: PrivateHost, key: str) -> int:
     return int(said)
 
 
-def test_kernel_values_are_applied_verified_and_taken_back(host: PrivateHost, tmp_path: Path) -> None:
+def test_kernel_values_are_applied_verified_and_taken_back(
+    host: PrivateHost, tmp_path: Path
+) -> None:
     keys = (
         "net.core.somaxconn",
         "net.ipv4.tcp_max_syn_backlog",
@@ -74,7 +79,9 @@ def test_kernel_values_are_applied_verified_and_taken_back(host: PrivateHost, tm
 
     _, said = optimize(host, tmp_path, "--yes")
     assert [sysctl(host, key) for key in keys] == [whole(key) for key in keys], said
-    assert "read-only" in said.lower(), "fs, kernel and vm cannot be written in there, and it says so"
+    assert "read-only" in said.lower(), (
+        "fs, kernel and vm cannot be written in there, and it says so"
+    )
     written = listing(host)
 
     _, said = optimize(host, tmp_path, "--yes")
@@ -89,7 +96,10 @@ def test_a_login_has_the_limits_that_were_written_and_5000_connections_succeed_w
     host: PrivateHost, tmp_path: Path
 ) -> None:
     """Through PAM (su), from a parent with the customary soft limit."""
-    parent = ("prlimit", f"--nofile={whole('nofile_default')}:{resource.getrlimit(resource.RLIMIT_NOFILE)[1]}")
+    parent = (
+        "prlimit",
+        f"--nofile={whole('nofile_default')}:{resource.getrlimit(resource.RLIMIT_NOFILE)[1]}",
+    )
     login = (*parent, "su", "--shell", "/bin/sh", "root", "--command")
     assert int(host.run(*login, "ulimit -Sn")[1]) == whole("nofile_default")
     _, said = host.run(*parent, sys.executable, "-c", CONNECT)
@@ -98,7 +108,9 @@ def test_a_login_has_the_limits_that_were_written_and_5000_connections_succeed_w
     _, told = optimize(host, tmp_path, "--yes")
     written = {
         (fields[0], fields[1]): int(fields[3])
-        for fields in (line.split() for line in host.read(LIMITS).splitlines() if not line.startswith("#"))
+        for fields in (
+            line.split() for line in host.read(LIMITS).splitlines() if not line.startswith("#")
+        )
         if fields and fields[2] == "nofile"
     }
     assert set(written) == {(who, kind) for who in ("*", "root") for kind in ("soft", "hard")}, told

@@ -19,7 +19,13 @@ from scripts import monitor as monitor_script
 from scripts.lab.processes import ROOT
 
 SCRIPT = ROOT / "scripts" / "monitor-whatsapp.sh"
-SYSTEM = {"totalMemory": 100, "usedMemory": 41, "cpuUsage": 0.03, "activeConnections": 1, "errorRate": 0.0}
+SYSTEM = {
+    "totalMemory": 100,
+    "usedMemory": 41,
+    "cpuUsage": 0.03,
+    "activeConnections": 1,
+    "errorRate": 0.0,
+}
 WORDS = "The store cannot write since 9 s: disk full."
 
 
@@ -56,10 +62,13 @@ class PlayedApi:
             seen = {"status": "ready", "store": self.store, "tasks": self.tasks}
             return web.json_response(seen, status=self.ready)
         if self.token and request.headers.get("Authorization") != f"Bearer {self.token}":
-            return web.json_response({"error": {"code": "unauthorized", "message": "", "hint": ""}}, status=401)
+            return web.json_response(
+                {"error": {"code": "unauthorized", "message": "", "hint": ""}}, status=401
+            )
         if request.path == "/reconnection-status":
             return web.json_response(
-                {"sessions": self.sessions, "store": {"state": self.store, "words": WORDS}} | self.status
+                {"sessions": self.sessions, "store": {"state": self.store, "words": WORDS}}
+                | self.status
             )
         if request.path == "/performance-metrics":
             return web.json_response({"system": self.system, "sessions": {}})
@@ -76,7 +85,11 @@ class PlayedApi:
 
     @property
     def forced(self) -> list[str]:
-        return [call.rpartition("/")[2] for call in self.calls if call.startswith("POST /force-reconnection/")]
+        return [
+            call.rpartition("/")[2]
+            for call in self.calls
+            if call.startswith("POST /force-reconnection/")
+        ]
 
 
 @dataclass
@@ -86,13 +99,15 @@ class PlayedPm2:
     program: Path
 
     @classmethod
-    def make(cls, directory: Path, status: str | None, restart_exit: int = 0, restart: str = ":") -> "PlayedPm2":
+    def make(
+        cls, directory: Path, status: str | None, restart_exit: int = 0, restart: str = ":"
+    ) -> "PlayedPm2":
         directory.mkdir(exist_ok=True)
         listing = f'[{{"name": "wasup", "pm2_env": {{"status": "{status}"}}}}]' if status else "[]"
         program = directory / "pm2"
         program.write_text(
-            f"#!/bin/sh\necho \"$@\" >> '{directory}/calls'\n"
-            f"case $1 in jlist) echo '[PM2] Spawning PM2 daemon'; echo '{listing}';; restart) {restart}; exit {restart_exit};; esac\n"
+            f"#!/bin/sh\necho \"$@\" >> '{directory}/calls'\ncase $1 in jlist) echo '[PM2] Spawning"
+            f" PM2 daemon'; echo '{listing}';; restart) {restart}; exit {restart_exit};; esac\n"
         )
         program.chmod(0o755)
         return cls(program)
@@ -111,7 +126,9 @@ class Monitor:
     settings: dict[str, str]
 
     async def run(self, *arguments: str, **more: str) -> tuple[int, str]:
-        environment = {"PATH": "/usr/bin:/bin", "WHATSAPP_DATA_DIR": str(self.data)} | self.settings | more
+        environment = (
+            {"PATH": "/usr/bin:/bin", "WHATSAPP_DATA_DIR": str(self.data)} | self.settings | more
+        )
         process = await asyncio.create_subprocess_exec(
             str(SCRIPT),
             *arguments,
@@ -140,10 +157,18 @@ class Monitor:
 
 @pytest.fixture
 def monitor(tmp_path: Path) -> Monitor:
-    """PM2 is set even where it must not be called, so that no test can reach a pm2 of this machine."""
-    quick = {"MONITOR_SECOND_LOOK_SECONDS": "0", "MONITOR_ANSWER_SECONDS": "5", "MONITOR_READY_SECONDS": "0"}
+    """PM2 is set even where it must not be called, so that no test can reach a pm2 of this
+    machine.
+    """
+    quick = {
+        "MONITOR_SECOND_LOOK_SECONDS": "0",
+        "MONITOR_ANSWER_SECONDS": "5",
+        "MONITOR_READY_SECONDS": "0",
+    }
     idle = PlayedPm2.make(tmp_path / "idle-pm2", "online")
-    return Monitor(tmp_path / "data", quick | {"PM2": str(idle.program), "WHATSAPP_DISK_THRESHOLD": "1"})
+    return Monitor(
+        tmp_path / "data", quick | {"PM2": str(idle.program), "WHATSAPP_DISK_THRESHOLD": "1"}
+    )
 
 
 @pytest.fixture
@@ -171,7 +196,9 @@ def api(strangers_api: PlayedApi, monitor: Monitor) -> Iterator[PlayedApi]:
 
 @pytest.fixture
 def refusing_port() -> Iterator[int]:
-    """A port that is ours, so that nobody else takes it, and refuses every connection: bound, never listening."""
+    """A port that is ours, so that nobody else takes it, and refuses every connection: bound, never
+    listening.
+    """
     with socket.socket() as holder:
         holder.bind(("127.0.0.1", 0))
         yield holder.getsockname()[1]
@@ -191,7 +218,9 @@ def ago(seconds: float) -> str:
     return (datetime.now(UTC) - timedelta(seconds=seconds)).isoformat().replace("+00:00", "Z")
 
 
-async def test_all_is_well_is_one_line_in_the_log_and_silence_for_cron(monitor: Monitor, api: PlayedApi) -> None:
+async def test_all_is_well_is_one_line_in_the_log_and_silence_for_cron(
+    monitor: Monitor, api: PlayedApi
+) -> None:
     api.sessions = {"a": session("open"), "b": session("open"), "c": session("qr", 5_000)}
     status, said = await monitor.run(WHATSAPP_API_PORT=str(api.port))
     assert (status, said) == (0, "")
@@ -204,7 +233,10 @@ async def test_all_is_well_is_one_line_in_the_log_and_silence_for_cron(monitor: 
 
 async def test_it_needs_nothing_of_the_environment(tmp_path: Path, api: PlayedApi) -> None:
     """As in a crontab: `env -i`, settings on the line, not even a HOME."""
-    settings = f"WHATSAPP_API_PORT={api.port} WHATSAPP_DATA_DIR='{tmp_path}/data' WHATSAPP_DISK_THRESHOLD=1"
+    settings = (
+        f"WHATSAPP_API_PORT={api.port} WHATSAPP_DATA_DIR='{tmp_path}/data'"
+        " WHATSAPP_DISK_THRESHOLD=1"
+    )
     command = f"cd / && env -i PATH=/usr/bin:/bin {settings} '{SCRIPT}'"
     process = await asyncio.create_subprocess_exec("/bin/sh", "-c", command)
     assert await process.wait() == 0
@@ -214,12 +246,18 @@ async def test_it_needs_nothing_of_the_environment(tmp_path: Path, api: PlayedAp
 async def test_a_data_directory_in_the_home_is_the_supervisor_s(
     monitor: Monitor, api: PlayedApi, tmp_path: Path
 ) -> None:
-    settings = {"WHATSAPP_API_PORT": str(api.port), "HOME": str(tmp_path), "WHATSAPP_DATA_DIR": "~/data"}
+    settings = {
+        "WHATSAPP_API_PORT": str(api.port),
+        "HOME": str(tmp_path),
+        "WHATSAPP_DATA_DIR": "~/data",
+    }
     assert await monitor.run(**settings) == (0, "")
     assert len(monitor.lines) == 1
 
 
-def test_an_empty_variable_hides_nothing_that_the_file_says(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_empty_variable_hides_nothing_that_the_file_says(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """As for the supervisor: else it has a token that the monitor does not know."""
     (tmp_path / ".env").write_text("WHATSAPP_API_TOKEN=of-the-file\nWHATSAPP_API_PORT=4100\n")
     monkeypatch.setattr(monitor_script, "ROOT", tmp_path)
@@ -264,7 +302,8 @@ async def test_a_refused_force_is_told(monitor: Monitor, api: PlayedApi) -> None
 async def test_sessions_that_need_a_human_are_named(monitor: Monitor, api: PlayedApi) -> None:
     """In one line, whatever the answer holds and however many there are."""
     api.sessions = {
-        f"n{number:02}": session("parked", closeReason="banned", humanAction="Appeal.") for number in range(12)
+        f"n{number:02}": session("parked", closeReason="banned", humanAction="Appeal.")
+        for number in range(12)
     }
     api.sessions |= {
         "resting": session("parked", closeReason="temporarily_banned", nextAttempt=ago(-60)),
@@ -283,7 +322,9 @@ async def test_the_token_goes_in_a_header(monitor: Monitor, api: PlayedApi) -> N
     status, said = await monitor.run(WHATSAPP_API_PORT=str(api.port))
     assert status == 1
     assert "WHATSAPP_API_TOKEN must be the supervisor's" in said
-    assert (await monitor.run(WHATSAPP_API_PORT=str(api.port), WHATSAPP_API_TOKEN=api.token))[0] == 0
+    assert (await monitor.run(WHATSAPP_API_PORT=str(api.port), WHATSAPP_API_TOKEN=api.token))[
+        0
+    ] == 0
 
 
 async def test_an_api_that_is_not_ready_is_told_and_not_restarted(
@@ -304,7 +345,10 @@ async def test_a_dead_api_is_restarted_once(
     pm2 = PlayedPm2.make(tmp_path / "pm2", pm2_status)
     status, said = await monitor.run(WHATSAPP_API_PORT=str(refusing_port), PM2=str(pm2.program))
     assert status == 1
-    assert "the API is dead ([Errno 111] Connection refused); restarted through pm2, not ready yet" in said
+    assert (
+        "the API is dead ([Errno 111] Connection refused); restarted through pm2, not ready yet"
+        in said
+    )
     assert pm2.calls == ["jlist", "restart wasup"]
     assert len(monitor.lines) == 1
 
@@ -313,18 +357,26 @@ async def test_an_api_that_never_answers_is_dead(monitor: Monitor, tmp_path: Pat
     pm2 = PlayedPm2.make(tmp_path / "pm2", "online")
     with socket.create_server(("127.0.0.1", 0)) as deaf:
         port = str(deaf.getsockname()[1])
-        status, said = await monitor.run(WHATSAPP_API_PORT=port, MONITOR_ANSWER_SECONDS="1", PM2=str(pm2.program))
+        status, said = await monitor.run(
+            WHATSAPP_API_PORT=port, MONITOR_ANSWER_SECONDS="1", PM2=str(pm2.program)
+        )
     assert status == 1
     assert "the API is dead (timed out)" in said
     assert pm2.calls == ["jlist", "restart wasup"]
 
 
-async def test_one_missed_answer_is_not_death(monitor: Monitor, api: PlayedApi, tmp_path: Path) -> None:
-    """The second look finds it alive: a deployment's own restart is not answered with another one."""
+async def test_one_missed_answer_is_not_death(
+    monitor: Monitor, api: PlayedApi, tmp_path: Path
+) -> None:
+    """The second look finds it alive: a deployment's own restart is not answered with another
+    one.
+    """
     pm2 = PlayedPm2.make(tmp_path / "pm2", "online")
     api.may_answer.clear()
     port = str(api.port)
-    run = asyncio.create_task(monitor.run(WHATSAPP_API_PORT=port, MONITOR_ANSWER_SECONDS="2", PM2=str(pm2.program)))
+    run = asyncio.create_task(
+        monitor.run(WHATSAPP_API_PORT=port, MONITOR_ANSWER_SECONDS="2", PM2=str(pm2.program))
+    )
     await api.asked.wait()
     api.asked.clear()
     await api.asked.wait()  # the second look
@@ -345,7 +397,9 @@ async def test_a_supervisor_that_pm2_does_not_know_is_started(
     assert pm2.calls == ["jlist", "restart wasup", "start ecosystem.config.js"]
 
 
-async def test_what_was_stopped_by_hand_stays_stopped(monitor: Monitor, refusing_port: int, tmp_path: Path) -> None:
+async def test_what_was_stopped_by_hand_stays_stopped(
+    monitor: Monitor, refusing_port: int, tmp_path: Path
+) -> None:
     pm2 = PlayedPm2.make(tmp_path / "pm2", "stopped")
     status, said = await monitor.run(WHATSAPP_API_PORT=str(refusing_port), PM2=str(pm2.program))
     assert status == 1
@@ -359,7 +413,9 @@ async def test_a_pm2_that_cannot_be_run_is_told(monitor: Monitor, refusing_port:
     assert "pm2 could not restart it: /nonexistent/pm2: No such file or directory" in said
 
 
-async def test_a_second_run_does_nothing_and_a_third_in_a_row_is_trouble(monitor: Monitor, api: PlayedApi) -> None:
+async def test_a_second_run_does_nothing_and_a_third_in_a_row_is_trouble(
+    monitor: Monitor, api: PlayedApi
+) -> None:
     port = str(api.port)
     api.may_answer.clear()
     first = asyncio.create_task(monitor.run(WHATSAPP_API_PORT=port, MONITOR_ANSWER_SECONDS="60"))
@@ -367,7 +423,10 @@ async def test_a_second_run_does_nothing_and_a_third_in_a_row_is_trouble(monitor
     assert await monitor.run(WHATSAPP_API_PORT=port) == (0, ""), "once is as it should be"
     status, said = await monitor.run(WHATSAPP_API_PORT=port)
     assert status == 1
-    assert "skipped, the run before is still under way; for 2 runs in a row; nobody watches the supervisor" in said
+    assert (
+        "skipped, the run before is still under way; for 2 runs in a row; nobody watches the"
+        " supervisor" in said
+    )
     assert await monitor.run(WHATSAPP_API_PORT=port) == (1, ""), "told once"
     assert api.calls == ["GET /readyz"]
     api.may_answer.set()
@@ -378,12 +437,16 @@ async def test_a_second_run_does_nothing_and_a_third_in_a_row_is_trouble(monitor
     assert await monitor.run(WHATSAPP_API_PORT=port) == (0, "")
 
 
-# --- told once at the begin, once at the end -------------------------------------------------------------------------------
+# --- told once at the begin, once at the end ------------------------------------------------------
 
 
 def outage(api: PlayedApi) -> None:
     api.sessions |= {"held": session("held")}
-    hold = {"scope": "fleet", "value": "", "words": "6 sessions are held for 40 s because of an outage"}
+    hold = {
+        "scope": "fleet",
+        "value": "",
+        "words": "6 sessions are held for 40 s because of an outage",
+    }
     api.status["gate"] = {"holds": [hold]}
 
 
@@ -396,11 +459,15 @@ def dead_task(api: PlayedApi) -> None:
 
 
 def alert(api: PlayedApi) -> None:
-    api.status["alerts"] = [{"session": None, "name": "cpu", "message": "cpu is 95%, above 90%", "about": None}]
+    api.status["alerts"] = [
+        {"session": None, "name": "cpu", "message": "cpu is 95%, above 90%", "about": None}
+    ]
 
 
 def parked(api: PlayedApi) -> None:
-    api.sessions |= {"loja": session("parked", closeReason="logged_out", humanAction="Pair it again.")}
+    api.sessions |= {
+        "loja": session("parked", closeReason="logged_out", humanAction="Pair it again.")
+    }
 
 
 def over_the_threshold(api: PlayedApi) -> None:
@@ -422,7 +489,10 @@ def a_stuck_session(api: PlayedApi) -> None:
     [
         (outage, "the fleet is held: 6 sessions are held for 40 s because of an outage"),
         (failing_store, WORDS),
-        (dead_task, "tasks of the supervisor are in trouble (see its log): performance monitor (ended)"),
+        (
+            dead_task,
+            "tasks of the supervisor are in trouble (see its log): performance monitor (ended)",
+        ),
         (alert, "alerts: cpu is 95%, above 90%"),
         (parked, "needs a human: loja (logged_out)"),
         (over_the_threshold, "alerts: errors is 25.0%, above 10%"),
@@ -441,7 +511,10 @@ async def test_what_is_wrong_is_told_when_it_begins_and_when_it_is_over_and_show
     assert told in said
     assert len(said.splitlines()) == 1
     for _ in range(2):
-        assert await monitor.run(WHATSAPP_API_PORT=port) == (1, ""), "known: a mail every two minutes is read by nobody"
+        assert await monitor.run(WHATSAPP_API_PORT=port) == (
+            1,
+            "",
+        ), "known: a mail every two minutes is read by nobody"
     assert told in monitor.lines[-1], "the log has it at every run"
     well = PlayedApi()
     api.sessions, api.status, api.system, api.tasks, api.store, api.ready = (
@@ -473,7 +546,11 @@ async def test_what_cannot_be_seen_while_the_api_is_dead_is_not_over(
     status, said = await monitor.run(WHATSAPP_API_PORT=str(refusing_port))
     assert (status, "the API is dead" in said, "over" in said) == (1, True, False)
     status, said = await monitor.run(WHATSAPP_API_PORT=str(api.port))
-    assert (status, "loja" in said, "over, after 0 min: the API is dead" in said) == (1, False, True)
+    assert (status, "loja" in said, "over, after 0 min: the API is dead" in said) == (
+        1,
+        False,
+        True,
+    )
 
 
 async def test_what_was_told_is_kept_private_and_a_broken_note_of_it_is_no_end_of_the_watch(
@@ -507,7 +584,7 @@ async def test_what_was_told_is_kept_elsewhere_when_its_own_place_takes_nothing(
     assert list(spare.iterdir()) == []
 
 
-# --- what hangs ------------------------------------------------------------------------------------------------------------
+# --- what hangs -----------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("path", ["/readyz", "/reconnection-status"])
@@ -516,25 +593,38 @@ async def test_an_answer_that_drips_is_none(path: str, monitor: Monitor, api: Pl
     api.drips = path
     status, said = await monitor.run(WHATSAPP_API_PORT=str(api.port), MONITOR_ANSWER_SECONDS="1")
     assert status == 1
-    assert ("the API is dead (timed out)" if path == "/readyz" else f"no answer to GET {path} (timed out)") in said
+    assert (
+        "the API is dead (timed out)"
+        if path == "/readyz"
+        else f"no answer to GET {path} (timed out)"
+    ) in said
 
 
 async def test_a_supervisor_that_hangs_and_that_pm2_cannot_cure_is_told_within_the_runs_time(
     monitor: Monitor, api: PlayedApi, tmp_path: Path
 ) -> None:
-    """pm2 says that all is done, and the API goes on hanging: after the time that a restart may take the line says so."""
+    """pm2 says that all is done, and the API goes on hanging: after the time that a restart may
+    take the line says so.
+    """
     api.may_answer.clear()
     pm2 = PlayedPm2.make(tmp_path / "pm2", "online")
     status, said = await monitor.run(
-        WHATSAPP_API_PORT=str(api.port), MONITOR_ANSWER_SECONDS="1", MONITOR_READY_SECONDS="2", PM2=str(pm2.program)
+        WHATSAPP_API_PORT=str(api.port),
+        MONITOR_ANSWER_SECONDS="1",
+        MONITOR_READY_SECONDS="2",
+        PM2=str(pm2.program),
     )
     assert status == 1
     assert "the API is dead (timed out); restarted through pm2, not ready yet" in said
-    assert len(api.calls) <= 2 + 3, "asked for two seconds, a second each, and not for as long as a hundred looks take"
+    assert len(api.calls) <= 2 + 3, (
+        "asked for two seconds, a second each, and not for as long as a hundred looks take"
+    )
     assert pm2.calls == ["jlist", "restart wasup"]
 
 
-async def test_a_pm2_that_hangs_is_ended_and_told(monitor: Monitor, refusing_port: int, tmp_path: Path) -> None:
+async def test_a_pm2_that_hangs_is_ended_and_told(
+    monitor: Monitor, refusing_port: int, tmp_path: Path
+) -> None:
     pm2 = PlayedPm2.make(tmp_path / "pm2", "online", restart="sleep 300 & sleep 300")
     status, said = await monitor.run(
         WHATSAPP_API_PORT=str(refusing_port), MONITOR_RUN_SECONDS="4", PM2=str(pm2.program)
@@ -550,7 +640,7 @@ async def test_an_answer_without_end_is_refused(monitor: Monitor, api: PlayedApi
     assert "answers with more than 16 MiB" in said
 
 
-# --- whose port is it ------------------------------------------------------------------------------------------------------
+# --- whose port is it -----------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("lock", ["nobody's", "of another port"])
@@ -558,7 +648,10 @@ async def test_the_token_goes_to_nobody_but_the_holder_of_the_lock(
     lock: str, monitor: Monitor, strangers_api: PlayedApi
 ) -> None:
     handle = monitor.hold_lock(strangers_api, port=1) if lock == "of another port" else None
-    settings = {"WHATSAPP_API_PORT": str(strangers_api.port), "WHATSAPP_API_TOKEN": "a-token-of-enough-length"}
+    settings = {
+        "WHATSAPP_API_PORT": str(strangers_api.port),
+        "WHATSAPP_API_TOKEN": "a-token-of-enough-length",
+    }
     status, said = await monitor.run(**settings)
     if handle is not None:
         os.close(handle)
@@ -569,7 +662,10 @@ async def test_the_token_goes_to_nobody_but_the_holder_of_the_lock(
     handle = monitor.hold_lock(strangers_api)
     assert (await monitor.run(**settings))[0] == 0
     os.close(handle)
-    assert {call.split()[0] for call in strangers_api.tokens} == {"/reconnection-status", "/performance-metrics"}
+    assert {call.split()[0] for call in strangers_api.tokens} == {
+        "/reconnection-status",
+        "/performance-metrics",
+    }
 
 
 async def test_a_data_directory_that_was_removed_under_the_supervisor_is_told(
@@ -582,10 +678,12 @@ async def test_a_data_directory_that_was_removed_under_the_supervisor_is_told(
     assert await monitor.run(WHATSAPP_API_PORT=str(strangers_api.port)) == (1, "")
 
 
-# --- what it stands on -----------------------------------------------------------------------------------------------------
+# --- what it stands on ----------------------------------------------------------------------------
 
 
-async def test_a_pm2_that_is_missing_is_told_while_the_supervisor_lives(monitor: Monitor, api: PlayedApi) -> None:
+async def test_a_pm2_that_is_missing_is_told_while_the_supervisor_lives(
+    monitor: Monitor, api: PlayedApi
+) -> None:
     settings = {"WHATSAPP_API_PORT": str(api.port), "PM2": "/nonexistent/pm2"}
     status, said = await monitor.run(**settings)
     assert status == 1
@@ -596,7 +694,9 @@ async def test_a_pm2_that_is_missing_is_told_while_the_supervisor_lives(monitor:
 
 
 async def test_a_full_disk_is_told_once_and_is_no_misuse(monitor: Monitor, api: PlayedApi) -> None:
-    """The log's disk takes nothing more (/dev/full): the look is made all the same, and no traceback is printed."""
+    """The log's disk takes nothing more (/dev/full): the look is made all the same, and no
+    traceback is printed.
+    """
     logs = monitor.data / "logs"
     logs.mkdir(parents=True)
     (logs / "monitor.log").symlink_to("/dev/full")
@@ -618,7 +718,9 @@ async def test_a_disk_that_is_nearly_full_is_told_also_while_the_api_is_dead(
     assert re.search(rf"the disk of {monitor.data} is \d+% full, above 0%", said)
 
 
-async def test_the_log_is_rotated_and_five_old_ones_are_kept(monitor: Monitor, api: PlayedApi) -> None:
+async def test_the_log_is_rotated_and_five_old_ones_are_kept(
+    monitor: Monitor, api: PlayedApi
+) -> None:
     logs = monitor.data / "logs"
     logs.mkdir(parents=True)
     (logs / "monitor.log").write_text("x" * 1_000_000)
@@ -626,7 +728,10 @@ async def test_the_log_is_rotated_and_five_old_ones_are_kept(monitor: Monitor, a
         (logs / f"monitor.log.{number}").write_text(str(number))
     assert (await monitor.run(WHATSAPP_API_PORT=str(api.port)))[0] == 0
     assert len(monitor.lines) == 1
-    assert sorted(file.name for file in logs.iterdir()) == ["monitor.log", *(f"monitor.log.{n}" for n in range(1, 6))]
+    assert sorted(file.name for file in logs.iterdir()) == [
+        "monitor.log",
+        *(f"monitor.log.{n}" for n in range(1, 6)),
+    ]
     assert (logs / "monitor.log.1").stat().st_size == 1_000_000
     assert (logs / "monitor.log.5").read_text() == "4"
 

@@ -1,4 +1,6 @@
-"""The real monitor script: under the project's Python and as a plain file, with a terminal and without one."""
+"""The real monitor script: under the project's Python and as a plain file, with a terminal and
+without one.
+"""
 
 import errno
 import json
@@ -38,9 +40,16 @@ def watching(tmp_path: Path, environment: dict[str, str]) -> Iterator[Any]:
     started: list[subprocess.Popen[str]] = []
 
     def start(*arguments: str, **more: Any) -> "subprocess.Popen[str]":
-        options: dict[str, Any] = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True} | more
+        options: dict[str, Any] = {
+            "stdout": subprocess.PIPE,
+            "stderr": subprocess.PIPE,
+            "text": True,
+        } | more
         process = subprocess.Popen(
-            [sys.executable, str(SCRIPT), *arguments], cwd=tmp_path / "here", env=environment, **options
+            [sys.executable, str(SCRIPT), *arguments],
+            cwd=tmp_path / "here",
+            env=environment,
+            **options,
         )
         started.append(process)
         return process
@@ -65,17 +74,32 @@ def next_line(stream: IO[str] | None) -> str:
 def test_once_is_one_picture_and_no_report(watching: Any, tmp_path: Path) -> None:
     said, trouble = (process := watching("--once")).communicate(timeout=PATIENCE_SECONDS)
     assert (process.returncode, trouble) == (0, "")
-    for words in ("CPU", "Load", "Memory", "Descriptors", "Network", "WebSocket", "no supervisor runs in"):
+    for words in (
+        "CPU",
+        "Load",
+        "Memory",
+        "Descriptors",
+        "Network",
+        "WebSocket",
+        "no supervisor runs in",
+    ):
         assert words in said
     assert reports(tmp_path) == []
 
 
 @pytest.mark.parametrize("arguments", [("--once",), ("--once", "--json")])
-def test_what_cannot_be_shown_is_told_in_one_line(watching: Any, arguments: tuple[str, ...]) -> None:
+def test_what_cannot_be_shown_is_told_in_one_line(
+    watching: Any, arguments: tuple[str, ...]
+) -> None:
     with Path("/dev/full").open("w") as full:
-        _, trouble = (process := watching(*arguments, stdout=full)).communicate(timeout=PATIENCE_SECONDS)
+        _, trouble = (process := watching(*arguments, stdout=full)).communicate(
+            timeout=PATIENCE_SECONDS
+        )
     assert process.returncode == 1
-    assert trouble == "monitor_websocket_resources.py: nothing can be shown (No space left on device).\n"
+    assert (
+        trouble
+        == "monitor_websocket_resources.py: nothing can be shown (No space left on device).\n"
+    )
 
 
 def test_once_as_json_is_json_and_nothing_else(watching: Any) -> None:
@@ -103,10 +127,16 @@ def test_real_connections_are_counted_and_raise_the_alarm(watching: Any) -> None
     assert told["connections"]["websockets"] == 12
     assert told["connections"]["byPort"][str(port)] == 24
     (alarm,) = [alarm for alarm in told["alarms"] if alarm["name"] == "websockets"]
-    assert (alarm["message"], alarm["value"], alarm["limit"]) == ("12 WebSocket connections, above 11", 12, 11)
+    assert (alarm["message"], alarm["value"], alarm["limit"]) == (
+        "12 WebSocket connections, above 11",
+        12,
+        11,
+    )
 
 
-def test_the_supervisor_of_the_data_directory_is_found(watching: Any, environment: dict[str, str]) -> None:
+def test_the_supervisor_of_the_data_directory_is_found(
+    watching: Any, environment: dict[str, str]
+) -> None:
     data = Path(environment["WHATSAPP_DATA_DIR"])
     data.mkdir()
     with DirectoryLock(data, "127.0.0.1:4001"):  # this process plays it
@@ -117,13 +147,18 @@ def test_the_supervisor_of_the_data_directory_is_found(watching: Any, environmen
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
-def test_a_signal_ends_it_with_a_report(watching: Any, tmp_path: Path, number: signal.Signals) -> None:
+def test_a_signal_ends_it_with_a_report(
+    watching: Any, tmp_path: Path, number: signal.Signals
+) -> None:
     process = watching("0.1")
     lines = [next_line(process.stdout) for _ in range(3)]
     process.send_signal(number)
     _, told = process.communicate(timeout=PATIENCE_SECONDS)
     assert process.returncode == 0
-    assert all(re.search(r"cpu .*, load .*, memory .*, descriptors .*, tcp .*, websockets ", line) for line in lines)
+    assert all(
+        re.search(r"cpu .*, load .*, memory .*, descriptors .*, tcp .*, websockets ", line)
+        for line in lines
+    )
     (file,) = reports(tmp_path)
     assert re.fullmatch(r"websocket_monitoring_\d{8}_\d{6}\.json", file.name)
     assert f"The report is in {file.name}" in told
@@ -141,7 +176,9 @@ def test_a_stream_of_json_has_an_object_in_each_line(watching: Any) -> None:
     assert process.wait(PATIENCE_SECONDS) == 0
 
 
-def test_when_nobody_reads_any_more_the_report_is_still_written(watching: Any, tmp_path: Path) -> None:
+def test_when_nobody_reads_any_more_the_report_is_still_written(
+    watching: Any, tmp_path: Path
+) -> None:
     process = watching("0.1")
     next_line(process.stdout)
     process.stdout.close()
@@ -152,7 +189,9 @@ def test_when_nobody_reads_any_more_the_report_is_still_written(watching: Any, t
 
 
 def test_on_a_terminal_it_is_a_live_picture(watching: Any, tmp_path: Path) -> None:
-    """In a real pseudo-terminal: the picture is drawn again and again, and the terminal is given back at the end."""
+    """In a real pseudo-terminal: the picture is drawn again and again, and the terminal is given
+    back at the end.
+    """
     master, slave = pty.openpty()
     process = watching("0.2", stdout=slave, stdin=slave)
     os.close(slave)
@@ -205,7 +244,9 @@ def test_a_terminal_that_is_closed_does_not_cost_the_report(watching: Any, tmp_p
         (("--output-dir", "/nonexistent"), "/nonexistent is no directory"),
     ],
 )
-def test_what_cannot_be_used_is_told_in_one_line(watching: Any, arguments: tuple[str, ...], words: str) -> None:
+def test_what_cannot_be_used_is_told_in_one_line(
+    watching: Any, arguments: tuple[str, ...], words: str
+) -> None:
     said, trouble = (process := watching(*arguments)).communicate(timeout=PATIENCE_SECONDS)
     assert (process.returncode, said) == (2, "")
     assert words in trouble
@@ -214,7 +255,11 @@ def test_what_cannot_be_used_is_told_in_one_line(watching: Any, arguments: tuple
 
 @pytest.mark.parametrize(
     ("name", "value"),
-    [("WHATSAPP_API_PORT", "http"), ("WHATSAPP_API_PORT", "70000"), ("WHATSAPP_WEB_SOCKET_URL", "ws://x:y")],
+    [
+        ("WHATSAPP_API_PORT", "http"),
+        ("WHATSAPP_API_PORT", "70000"),
+        ("WHATSAPP_WEB_SOCKET_URL", "ws://x:y"),
+    ],
 )
 def test_a_setting_that_cannot_be_used_is_named(
     watching: Any, environment: dict[str, str], name: str, value: str
@@ -250,7 +295,9 @@ def test_two_reports_of_one_second_have_two_names(watching: Any, tmp_path: Path)
     assert len(reports(tmp_path)) == 2
 
 
-def test_a_full_disk_leaves_nothing_half_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_full_disk_leaves_nothing_half_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def full(_handle: int) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
 
@@ -263,6 +310,10 @@ def test_a_full_disk_leaves_nothing_half_written(tmp_path: Path, monkeypatch: py
 
 def test_ports_given_by_hand_replace_the_usual_ones() -> None:
     assert parse(["--once"], {}).ports == {443, 4001, 8000}
-    assert parse(["--once"], {"WHATSAPP_API_PORT": "5001", "WHATSAPP_WEB_SOCKET_URL": ""}).ports == {443, 5001, 8000}
-    assert parse(["--once", "--port", "9000", "--port", "9001"], {"WHATSAPP_API_PORT": "x"}).ports == {9000, 9001}
+    assert parse(
+        ["--once"], {"WHATSAPP_API_PORT": "5001", "WHATSAPP_WEB_SOCKET_URL": ""}
+    ).ports == {443, 5001, 8000}
+    assert parse(
+        ["--once", "--port", "9000", "--port", "9001"], {"WHATSAPP_API_PORT": "x"}
+    ).ports == {9000, 9001}
     assert parse(["--once"], {}).interval == 5

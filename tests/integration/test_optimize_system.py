@@ -1,4 +1,6 @@
-"""The real script on real trees: plan, application, rollback, and everything that stands in its way."""
+"""The real script on real trees: plan, application, rollback, and everything that stands in its
+way.
+"""
 
 import base64
 import contextlib
@@ -47,9 +49,17 @@ def snapshot(root: Path) -> Snapshot:
 
 @pytest.fixture
 def root(tmp_path: Path) -> Path:
-    """A small Debian: its directories, its link, its own settings, one of them better than wanted."""
+    """A small Debian: its directories, its link, its own settings, one of them better than
+    wanted.
+    """
     tree = tmp_path / "root"
-    for directory in ("etc/security/limits.d", "etc/sysctl.d", "usr/lib/sysctl.d", "usr/lib/systemd", "var/lib"):
+    for directory in (
+        "etc/security/limits.d",
+        "etc/sysctl.d",
+        "usr/lib/sysctl.d",
+        "usr/lib/systemd",
+        "var/lib",
+    ):
         (tree / directory).mkdir(parents=True)
     (tree / "etc/security/limits.conf").write_text("# comments only\n")
     (tree / "etc/sysctl.conf").write_text("net.core.somaxconn = 65535\n")
@@ -104,7 +114,10 @@ def test_plan_apply_again_and_rollback_leave_the_tree_byte_identical(
     status, said = optimize("--yes")
     applied = snapshot(root)
     assert (status, applied != before) == (0, True), said
-    assert f"tcp_keepalive_time = {whole('net.ipv4.tcp_keepalive_time')}\n" in (root / SYSCTL_FILE).read_text()
+    assert (
+        f"tcp_keepalive_time = {whole('net.ipv4.tcp_keepalive_time')}\n"
+        in (root / SYSCTL_FILE).read_text()
+    )
     assert "somaxconn" not in (root / SYSCTL_FILE).read_text(), "another file has a better value"
     assert stat.S_IMODE((root / JOURNAL_FILE).stat().st_mode) == 0o600
     assert stat.S_IMODE((root / SYSCTL_FILE).stat().st_mode) == 0o644
@@ -113,7 +126,9 @@ def test_plan_apply_again_and_rollback_leave_the_tree_byte_identical(
     status, said = optimize("--yes")
     assert (status, snapshot(root)) == (0, applied), said
     assert "Nothing to do" in said
-    assert inodes == [(root / path).stat().st_ino for path in (SYSCTL_FILE, LIMITS_FILE, JOURNAL_FILE)]
+    assert inodes == [
+        (root / path).stat().st_ino for path in (SYSCTL_FILE, LIMITS_FILE, JOURNAL_FILE)
+    ]
 
     status, said = optimize("--rollback")
     assert (status, snapshot(root)) == (0, before), said
@@ -144,11 +159,16 @@ def test_more_and_fewer_sessions_keep_what_was_found_first(root: Path, optimize:
     assert snapshot(root) == before
 
 
-def test_an_edit_of_ours_is_respected_and_a_rollback_loses_nothing(root: Path, optimize: Optimize) -> None:
+def test_an_edit_of_ours_is_respected_and_a_rollback_loses_nothing(
+    root: Path, optimize: Optimize
+) -> None:
     before = snapshot(root)
     optimize("--yes")
     file = root / SYSCTL_FILE
-    edited = file.read_text().replace("tcp_keepalive_time = 600", "tcp_keepalive_time = 300") + "vm.swappiness = 1\n"
+    edited = (
+        file.read_text().replace("tcp_keepalive_time = 600", "tcp_keepalive_time = 300")
+        + "vm.swappiness = 1\n"
+    )
     file.write_text(edited)
     assert optimize("--yes", "--sessions", "700")[0] == 0
     assert "tcp_keepalive_time = 300" in file.read_text(), "better than wanted: left alone"
@@ -200,7 +220,9 @@ def test_a_root_that_is_none_is_refused(tmp_path: Path, optimize: Optimize) -> N
     assert list((tmp_path / "empty").iterdir()) == []
 
 
-def test_the_file_system_ends_in_the_middle_and_nothing_is_left_of_it(root: Path, optimize: Optimize) -> None:
+def test_the_file_system_ends_in_the_middle_and_nothing_is_left_of_it(
+    root: Path, optimize: Optimize
+) -> None:
     """RLIMIT_FSIZE: each of the three files in turn is the one that does not fit."""
     before = snapshot(root)
     assert optimize("--yes")[0] == 0
@@ -209,7 +231,8 @@ def test_the_file_system_ends_in_the_middle_and_nothing_is_left_of_it(root: Path
     assert optimize("--rollback")[0] == 0
     for size in (0, *(size - 1 for size in sizes)):
         status, said = optimize(
-            "--yes", preexec_fn=lambda size=size: resource.setrlimit(resource.RLIMIT_FSIZE, (size, size))
+            "--yes",
+            preexec_fn=lambda size=size: resource.setrlimit(resource.RLIMIT_FSIZE, (size, size)),
         )
         assert status == 1, said
         assert "File too large: everything was put back" in said
@@ -230,19 +253,26 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
         pytest.skip("needs root to mount")
     place = tmp_path / "disk"
     place.mkdir()
-    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=64k,nr_inodes=64", "tmpfs", place], check=False)
+    mounted = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=64k,nr_inodes=64", "tmpfs", place], check=False
+    )
     if mounted.returncode:
         pytest.skip("no tmpfs may be mounted here")
     yield place
     subprocess.run(["umount", place], check=True)
 
 
-def test_a_full_disk_is_told_and_nothing_is_half_written(small_disk: Path, root: Path, optimize: Optimize) -> None:
+def test_a_full_disk_is_told_and_nothing_is_half_written(
+    small_disk: Path, root: Path, optimize: Optimize
+) -> None:
     shutil.copytree(root, small_disk / "root", symlinks=True)
     fill(small_disk / "full")
     before = snapshot(small_disk / "root")
     for free_bytes in (0, 4096, 8192, 12288, 16384, 20480):
-        os.truncate(small_disk / "full", max(0, (small_disk / "full").stat().st_size - (4096 if free_bytes else 0)))
+        os.truncate(
+            small_disk / "full",
+            max(0, (small_disk / "full").stat().st_size - (4096 if free_bytes else 0)),
+        )
         status, said = optimize("--yes", at=small_disk / "root")
         if status == 0:
             assert optimize("--rollback", at=small_disk / "root")[0] == 0
@@ -284,7 +314,9 @@ def test_links_and_directories_in_the_way_are_told_and_not_followed(
     assert (outside / "victim").read_text() == "mine\n"
 
 
-def test_an_etc_that_leads_out_of_the_image_is_not_followed(tmp_path: Path, optimize: Optimize) -> None:
+def test_an_etc_that_leads_out_of_the_image_is_not_followed(
+    tmp_path: Path, optimize: Optimize
+) -> None:
     outside = tmp_path / "outside"
     (outside / "security").mkdir(parents=True)
     image = tmp_path / "image"
@@ -298,17 +330,25 @@ def test_an_etc_that_leads_out_of_the_image_is_not_followed(tmp_path: Path, opti
 def test_malformed_lines_of_others_are_told_and_left_alone(root: Path, optimize: Optimize) -> None:
     strange = root / "etc/sysctl.d/10-strange.conf"
     strange.write_bytes(b"what is this\nnet.ipv4.tcp_fin_timeout = soon\n\xff\xfe=\x00\n=5\n")
-    (root / "etc/security/limits.d/50-strange.conf").write_text("* soft\n* soft nofile many\nbob hard nofile 100\n")
+    (root / "etc/security/limits.d/50-strange.conf").write_text(
+        "* soft\n* soft nofile many\nbob hard nofile 100\n"
+    )
     (root / "etc/sysctl.d/99-zz-late.conf").write_text("net/ipv4/tcp_keepalive_time = 9000\n")
     content = strange.read_bytes()
     status, said = optimize("--yes")
     assert status == 0, said
     said = " ".join(said.split())
     assert "/etc/sysctl.d/10-strange.conf:1 cannot be understood" in said
-    assert "/etc/sysctl.d/10-strange.conf:2 gives net.ipv4.tcp_fin_timeout a value that is none" in said
+    assert (
+        "/etc/sysctl.d/10-strange.conf:2 gives net.ipv4.tcp_fin_timeout a value that is none"
+        in said
+    )
     assert "/etc/security/limits.d/50-strange.conf:1 cannot be understood" in said
     assert "/etc/security/limits.d/50-strange.conf:3 gives one user or group less" in said
-    assert "/etc/sysctl.d/99-zz-late.conf:1 sets net.ipv4.tcp_keepalive_time to '9000' and is read after" in said
+    assert (
+        "/etc/sysctl.d/99-zz-late.conf:1 sets net.ipv4.tcp_keepalive_time to '9000' and is read"
+        " after" in said
+    )
     assert strange.read_bytes() == content
 
 
@@ -327,7 +367,9 @@ def test_two_at_once_one_is_sent_away(root: Path, optimize: Optimize) -> None:
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="an ordinary user works on his own trees only")
-def test_who_may_open_the_tree_cannot_keep_root_from_working_on_it(root: Path, optimize: Optimize) -> None:
+def test_who_may_open_the_tree_cannot_keep_root_from_working_on_it(
+    root: Path, optimize: Optimize
+) -> None:
     handle = os.open(root, os.O_RDONLY)
     fcntl.flock(handle, fcntl.LOCK_EX)
     try:
@@ -343,7 +385,9 @@ def test_who_may_open_the_tree_cannot_keep_root_from_working_on_it(root: Path, o
 def test_a_directory_that_is_swapped_for_a_link_in_the_middle_leads_nothing_out_of_the_tree(
     root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The owner of the tree is hostile, and quick: he swaps just before the file would be made, and just before it would be moved."""
+    """The owner of the tree is hostile, and quick: he swaps just before the file would be made, and
+    just before it would be moved.
+    """
     outside = tmp_path / "outside"
     outside.mkdir()
     target = root / "etc" / "sysctl.d"
@@ -370,7 +414,9 @@ def test_a_directory_that_is_swapped_for_a_link_in_the_middle_leads_nothing_out_
 
 
 @pytest.mark.parametrize("step", range(1, 12))
-def test_a_kill_at_any_step_can_be_rolled_back_or_gone_on_with(root: Path, optimize: Optimize, step: int) -> None:
+def test_a_kill_at_any_step_can_be_rolled_back_or_gone_on_with(
+    root: Path, optimize: Optimize, step: int
+) -> None:
     """The real application, killed before its n-th change of the file system."""
     (root / SYSCTL_FILE).write_text("vm.swappiness = 10\n")
     before = snapshot(root)
@@ -391,7 +437,9 @@ for module, name in ((os, "replace"), (os, "fsync"), (os, "fchmod"), (os, "mkdir
 from scripts.optimize_system import main
 sys.exit(main())
 """
-    done = subprocess.run([sys.executable, "-c", killer], cwd=SCRIPT.parent.parent, capture_output=True, check=False)
+    done = subprocess.run(
+        [sys.executable, "-c", killer], cwd=SCRIPT.parent.parent, capture_output=True, check=False
+    )
     assert done.returncode == -signal.SIGKILL, done.stderr
     crashed = root.parent / "crashed"
     shutil.copytree(root, crashed, symlinks=True)
@@ -411,7 +459,9 @@ sys.exit(main())
     assert left == before
 
 
-def test_a_journal_that_may_be_forged_or_is_damaged_is_refused(root: Path, optimize: Optimize) -> None:
+def test_a_journal_that_may_be_forged_or_is_damaged_is_refused(
+    root: Path, optimize: Optimize
+) -> None:
     optimize("--yes")
     applied = snapshot(root)
     journal = root / JOURNAL_FILE
@@ -460,7 +510,9 @@ def test_a_lost_journal_changes_nothing_and_is_told(root: Path, optimize: Optimi
     assert (root / SYSCTL_FILE).read_bytes() == written
 
 
-def test_a_report_that_cannot_be_written_is_told(root: Path, tmp_path: Path, optimize: Optimize) -> None:
+def test_a_report_that_cannot_be_written_is_told(
+    root: Path, tmp_path: Path, optimize: Optimize
+) -> None:
     (tmp_path / "reports/system_optimization_report.json").mkdir()
     status, said = optimize("--yes")
     assert status == 1
@@ -468,8 +520,12 @@ def test_a_report_that_cannot_be_written_is_told(root: Path, tmp_path: Path, opt
     assert (root / SYSCTL_FILE).exists()
 
 
-def test_names_and_bytes_that_no_terminal_can_show_do_not_end_it_in_the_middle(root: Path, optimize: Optimize) -> None:
-    Path(os.fsdecode(os.fsencode(root) + b"/etc/sysctl.d/50-\xff.conf")).write_bytes(b"what \xfe is this\n")
+def test_names_and_bytes_that_no_terminal_can_show_do_not_end_it_in_the_middle(
+    root: Path, optimize: Optimize
+) -> None:
+    Path(os.fsdecode(os.fsencode(root) + b"/etc/sysctl.d/50-\xff.conf")).write_bytes(
+        b"what \xfe is this\n"
+    )
     (root / SYSCTL_FILE).write_bytes(b"# \xff\n")
     before = snapshot(root)
     for arguments in (("--yes",), ("--rollback", "--json"), ("--yes", "--json"), ("--rollback",)):
@@ -481,10 +537,14 @@ def test_names_and_bytes_that_no_terminal_can_show_do_not_end_it_in_the_middle(r
 
 @pytest.mark.parametrize("closed", ["<&-", ">&-", "2>&-", "<&- >&- 2>&-"])
 @pytest.mark.parametrize("bare", [False, True])
-def test_closed_streams_change_nothing_of_what_is_done(root: Path, tmp_path: Path, closed: str, bare: bool) -> None:
+def test_closed_streams_change_nothing_of_what_is_done(
+    root: Path, tmp_path: Path, closed: str, bare: bool
+) -> None:
     python: str | Path = sys.executable
     if bare:
-        subprocess.run([sys.executable, "-m", "venv", "--without-pip", tmp_path / "bare"], check=True)
+        subprocess.run(
+            [sys.executable, "-m", "venv", "--without-pip", tmp_path / "bare"], check=True
+        )
         python = tmp_path / "bare/bin/python"
     script = f"exec {python} {SCRIPT} --root {root} --report-dir {tmp_path} --yes {closed}"
     done = subprocess.run(["sh", "-c", script], capture_output=True, text=True, check=False)
@@ -492,11 +552,26 @@ def test_closed_streams_change_nothing_of_what_is_done(root: Path, tmp_path: Pat
     assert "Applied" in (tmp_path / "system_optimization_report.txt").read_text()
 
 
-def test_output_that_does_not_fit_is_told_and_not_as_if_nothing_was_changed(root: Path, tmp_path: Path) -> None:
-    command: list[str | Path] = [sys.executable, SCRIPT, "--root", root, "--report-dir", tmp_path, "--yes"]
+def test_output_that_does_not_fit_is_told_and_not_as_if_nothing_was_changed(
+    root: Path, tmp_path: Path
+) -> None:
+    command: list[str | Path] = [
+        sys.executable,
+        SCRIPT,
+        "--root",
+        root,
+        "--report-dir",
+        tmp_path,
+        "--yes",
+    ]
     with open("/dev/full", "w") as full:
         done = subprocess.run(
-            command, stdin=subprocess.DEVNULL, stdout=full, stderr=subprocess.PIPE, text=True, check=False
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+            check=False,
         )
     assert (done.returncode, (root / SYSCTL_FILE).exists()) == (1, True)
     assert "could not be printed (No space left on device)" in done.stderr
@@ -513,7 +588,9 @@ def open_to_all() -> Iterator[Path]:
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can become somebody else")
-def test_somebody_who_may_not_read_the_journal_gets_his_diagnosis(root: Path, open_to_all: Path) -> None:
+def test_somebody_who_may_not_read_the_journal_gets_his_diagnosis(
+    root: Path, open_to_all: Path
+) -> None:
     root = shutil.copytree(root, open_to_all / "root", symlinks=True)
     SystemOptimizer(500, root).apply()
     reports = open_to_all / "reports"
@@ -548,7 +625,9 @@ sys.exit(scripts.optimize_system.main(["--root", {str(root)!r}, "--report-dir", 
     assert snapshot(root) == before
 
 
-def test_a_rollback_with_nothing_to_roll_back_says_so_and_not_that_all_is_set(root: Path, optimize: Optimize) -> None:
+def test_a_rollback_with_nothing_to_roll_back_says_so_and_not_that_all_is_set(
+    root: Path, optimize: Optimize
+) -> None:
     status, said = optimize("--rollback")
     assert status == 0, said
     assert "what can be set here is set" not in said
@@ -557,11 +636,25 @@ def test_a_rollback_with_nothing_to_roll_back_says_so_and_not_that_all_is_set(ro
 
 
 def test_json_is_all_there_is_on_standard_output(root: Path, tmp_path: Path) -> None:
-    command: list[str | Path] = [sys.executable, SCRIPT, "--root", root, "--report-dir", tmp_path, "--json", "--yes"]
-    done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False)
+    command: list[str | Path] = [
+        sys.executable,
+        SCRIPT,
+        "--root",
+        root,
+        "--report-dir",
+        tmp_path,
+        "--json",
+        "--yes",
+    ]
+    done = subprocess.run(
+        command, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False
+    )
     document = json.loads(done.stdout)
     assert (done.returncode, document["action"], document["good"]) == (0, "applied", True)
-    assert [file["path"] for file in document["plan"]["files"]] == [f"/{LIMITS_FILE}", f"/{SYSCTL_FILE}"]
+    assert [file["path"] for file in document["plan"]["files"]] == [
+        f"/{LIMITS_FILE}",
+        f"/{SYSCTL_FILE}",
+    ]
 
 
 def test_the_script_finds_its_python_from_any_directory(root: Path, tmp_path: Path) -> None:
@@ -580,14 +673,18 @@ def test_without_a_project_python_it_says_what_to_do(tmp_path: Path) -> None:
     (tmp_path / "project/scripts").mkdir(parents=True)
     for name in ("optimize_system.py", "project_python.py"):
         shutil.copy(SCRIPT.parent / name, tmp_path / "project/scripts")
-    command: list[str | Path] = [bare / "bin/python", tmp_path / "project/scripts/optimize_system.py"]
+    command: list[str | Path] = [
+        bare / "bin/python",
+        tmp_path / "project/scripts/optimize_system.py",
+    ]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 2
     assert "make setup-run" in done.stderr
     assert len(done.stderr.splitlines()) == 1
 
 
-# ---- a kernel of our own: plain files in the place of /proc/sys, the live paths in every other respect
+# ---- a kernel of our own: plain files in the place of /proc/sys, the live paths in every other
+# respect
 
 KERNEL = {
     "fs.nr_open": "1048576",
@@ -628,14 +725,19 @@ def proc(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def live(root: Path, proc: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[int], SystemOptimizer]:
+def live(
+    root: Path, proc: Path, monkeypatch: pytest.MonkeyPatch
+) -> Callable[[int], SystemOptimizer]:
     monkeypatch.setattr("supervisor.host.tuning.optimizer.Tree", LiveTree)
-    (root / "etc/sysctl.conf").write_text("")  # so that the good values of this kernel stand in no file
+    # so that the good values of this kernel stand in no file
+    (root / "etc/sysctl.conf").write_text("")
     return lambda sessions: SystemOptimizer(sessions, root, proc)
 
 
 def kernel(proc: Path) -> dict[str, str]:
-    return {key: " ".join((proc / "sys" / key.replace(".", "/")).read_text().split()) for key in KERNEL}
+    return {
+        key: " ".join((proc / "sys" / key.replace(".", "/")).read_text().split()) for key in KERNEL
+    }
 
 
 Live = Callable[[int], SystemOptimizer]
@@ -652,7 +754,9 @@ def test_kernel_values_are_set_read_back_and_put_back(live: Live, root: Path, pr
     assert now["net.ipv4.tcp_fin_timeout"] == "30"
     assert now["net.ipv4.tcp_keepalive_time"] == "300", "already better"
     text = (root / SYSCTL_FILE).read_text()
-    assert "tcp_keepalive_time = 300\n" in text, "no file says so, and the kernel would begin with 7200 again"
+    assert "tcp_keepalive_time = 300\n" in text, (
+        "no file says so, and the kernel would begin with 7200 again"
+    )
     assert "somaxconn = 65535\n" in text
     assert "shmmax" not in text
     assert "nf_conntrack" not in text, "this kernel does not have it"
@@ -666,7 +770,9 @@ def test_kernel_values_are_set_read_back_and_put_back(live: Live, root: Path, pr
     assert (snapshot(root), kernel(proc)) == (files, values)
 
 
-def test_a_value_that_somebody_changed_since_is_left_and_told(live: Live, root: Path, proc: Path) -> None:
+def test_a_value_that_somebody_changed_since_is_left_and_told(
+    live: Live, root: Path, proc: Path
+) -> None:
     files = snapshot(root)
     live(500).apply()
     (proc / "sys/net/ipv4/tcp_fin_timeout").write_text("15\n")
@@ -677,10 +783,14 @@ def test_a_value_that_somebody_changed_since_is_left_and_told(live: Live, root: 
     assert snapshot(root) == files
 
 
-def test_a_value_that_root_cannot_write_is_known_before_and_told(live: Live, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_value_that_root_cannot_write_is_known_before_and_told(
+    live: Live, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Of another namespace, as conntrack's in a container: access(2) says so, no mount does."""
     monkeypatch.setattr("supervisor.host.needs.facts.os.geteuid", lambda: 0)
-    monkeypatch.setattr("supervisor.host.needs.facts.os.access", lambda file, mode: file.name != "max_map_count")
+    monkeypatch.setattr(
+        "supervisor.host.needs.facts.os.access", lambda file, mode: file.name != "max_map_count"
+    )
     plan = live(500).plan()
     assert "vm.max_map_count" in plan.refused
     assert "vm.max_map_count" not in {*plan.persisted, *(change.key for change in plan.kernel)}
@@ -715,7 +825,9 @@ def test_an_unprivileged_look_is_a_look_only(root: Path, optimize: Optimize) -> 
     assert "A dry run" in said or "Nothing to do" in said
 
 
-def test_what_was_written_is_kept_byte_by_byte_in_the_journal(root: Path, optimize: Optimize) -> None:
+def test_what_was_written_is_kept_byte_by_byte_in_the_journal(
+    root: Path, optimize: Optimize
+) -> None:
     odd = b"\xff\xfe not utf-8\nvm.swappiness = 10\r\n"
     (root / SYSCTL_FILE).write_bytes(odd)
     assert optimize("--yes")[0] == 0
@@ -726,13 +838,19 @@ def test_what_was_written_is_kept_byte_by_byte_in_the_journal(root: Path, optimi
 
 
 @pytest.mark.parametrize(
-    ("answer", "status", "changed"), [("y\n", 0, True), ("n\n", 0, False), ("\n", 0, False), ("\x03", 130, False)]
+    ("answer", "status", "changed"),
+    [("y\n", 0, True), ("n\n", 0, False), ("\n", 0, False), ("\x03", 130, False)],
 )
-def test_on_a_terminal_it_asks(root: Path, tmp_path: Path, answer: str, status: int, changed: bool) -> None:
+def test_on_a_terminal_it_asks(
+    root: Path, tmp_path: Path, answer: str, status: int, changed: bool
+) -> None:
     before = snapshot(root)
     pid, terminal = pty.fork()
     if pid == 0:
-        os.execv(sys.executable, [sys.executable, str(SCRIPT), "--root", str(root), "--report-dir", str(tmp_path)])
+        os.execv(
+            sys.executable,
+            [sys.executable, str(SCRIPT), "--root", str(root), "--report-dir", str(tmp_path)],
+        )
     said = b""
     with contextlib.suppress(OSError):  # a terminal whose process has ended gives EIO
         while chunk := os.read(terminal, 65536):
@@ -746,12 +864,27 @@ def test_on_a_terminal_it_asks(root: Path, tmp_path: Path, answer: str, status: 
     assert b"Traceback" not in said
 
 
-def test_a_reader_that_goes_away_changes_nothing_of_what_was_done(root: Path, tmp_path: Path) -> None:
+def test_a_reader_that_goes_away_changes_nothing_of_what_was_done(
+    root: Path, tmp_path: Path
+) -> None:
     reading, writing = os.pipe()
     os.close(reading)
-    command: list[str | Path] = [sys.executable, SCRIPT, "--root", root, "--report-dir", tmp_path, "--yes"]
+    command: list[str | Path] = [
+        sys.executable,
+        SCRIPT,
+        "--root",
+        root,
+        "--report-dir",
+        tmp_path,
+        "--yes",
+    ]
     done = subprocess.run(
-        command, stdin=subprocess.DEVNULL, stdout=writing, stderr=subprocess.PIPE, text=True, check=False
+        command,
+        stdin=subprocess.DEVNULL,
+        stdout=writing,
+        stderr=subprocess.PIPE,
+        text=True,
+        check=False,
     )
     os.close(writing)
     assert done.returncode == 1
@@ -761,7 +894,9 @@ def test_a_reader_that_goes_away_changes_nothing_of_what_was_done(root: Path, tm
     assert "Applied" in (tmp_path / "system_optimization_report.txt").read_text()
 
 
-def test_ctrl_c_in_the_middle_comes_when_all_is_done(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_ctrl_c_in_the_middle_comes_when_all_is_done(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     import supervisor.host.tuning.optimizer as optimizer_file
 
     before = snapshot(root)
@@ -784,7 +919,12 @@ def test_a_copy_of_this_machines_own_settings(tmp_path: Path, optimize: Optimize
     copy = tmp_path / "copy"
     for place in ("etc/sysctl.d", "etc/security", "usr/lib/sysctl.d"):
         if (Path("/") / place).is_dir():  # old passwords lie there, too, for root's eyes alone
-            shutil.copytree(Path("/") / place, copy / place, symlinks=True, ignore=shutil.ignore_patterns("opasswd"))
+            shutil.copytree(
+                Path("/") / place,
+                copy / place,
+                symlinks=True,
+                ignore=shutil.ignore_patterns("opasswd"),
+            )
     (copy / "etc").mkdir(parents=True, exist_ok=True)
     before = snapshot(copy)
     for arguments in (("--yes",), ("--yes", "--sessions", "5000"), ("--rollback",)):

@@ -1,4 +1,6 @@
-"""The store: one contract for both databases and the fake, and what only a real database can promise."""
+"""The store: one contract for both databases and the fake, and what only a real database can
+promise.
+"""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -9,7 +11,14 @@ import pytest_asyncio
 import structlog
 from sqlalchemy import URL, event, insert
 
-from sessions.model import SessionExists, SessionNotFound, StaleEpoch, StoreError, StoreUnavailable, UnstorableValue
+from sessions.model import (
+    SessionExists,
+    SessionNotFound,
+    StaleEpoch,
+    StoreError,
+    StoreUnavailable,
+    UnstorableValue,
+)
 from sessions.store import Store, WorkerRow, sqlite_url
 from sessions.store.engine import database, schema
 from sessions.store.tables import auth
@@ -32,17 +41,26 @@ async def store(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator
         yield FakeStore()  # type: ignore[misc]
         return
     sqlite = request.param == "sqlite"
-    store = await Store.open(sqlite_url(tmp_path / "wasup.db") if sqlite else request.getfixturevalue("postgresql_url"))
+    store = await Store.open(
+        sqlite_url(tmp_path / "wasup.db") if sqlite else request.getfixturevalue("postgresql_url")
+    )
     yield store
     await store.close()
 
 
-# --- the contract ---------------------------------------------------------------------------------------------------------
+# --- the contract ---------------------------------------------------------------------------------
 
 
 async def test_a_created_session_is_there_with_nothing_in_it(store: Store) -> None:
     row = await store.create_session(SHOP, wanted=True)
-    assert (row.id, row.wanted, row.epoch, row.memory, row.jid, row.name) == (SHOP, True, 0, None, None, None)
+    assert (row.id, row.wanted, row.epoch, row.memory, row.jid, row.name) == (
+        SHOP,
+        True,
+        0,
+        None,
+        None,
+        None,
+    )
     assert await store.sessions() == [row]
     assert await store.creds(SHOP) is None
 
@@ -61,7 +79,12 @@ async def test_what_is_remembered_of_a_session_is_read_back(store: Store) -> Non
     await store.save_memory(SHOP, b"\x00\xffmemory")
     await store.save_identity(SHOP, "1@s.whatsapp.net", None)
     shop, other = await store.sessions()
-    assert (shop.wanted, shop.memory, shop.jid, shop.name) == (True, b"\x00\xffmemory", "1@s.whatsapp.net", None)
+    assert (shop.wanted, shop.memory, shop.jid, shop.name) == (
+        True,
+        b"\x00\xffmemory",
+        "1@s.whatsapp.net",
+        None,
+    )
     assert (other.wanted, other.memory, other.jid) == (False, None, None)
 
 
@@ -75,9 +98,14 @@ async def test_each_assignment_has_a_higher_epoch(store: Store) -> None:
 async def test_keys_are_written_overwritten_and_deleted(store: Store) -> None:
     await store.create_session(SHOP, wanted=True)
     epoch = await store.raise_epoch(SHOP)
-    await store.write_keys(SHOP, epoch, [CREDS_ENTRY, entry("1.0", b'{"a":1}'), entry("1.0", b"2", "pre-key")])
+    await store.write_keys(
+        SHOP, epoch, [CREDS_ENTRY, entry("1.0", b'{"a":1}'), entry("1.0", b"2", "pre-key")]
+    )
     await store.write_keys(SHOP, epoch, [entry("1.0", b'{"a":2}'), entry("2.0", b'"x"')])
-    assert await store.read_keys(SHOP, "session", ["1.0", "2.0", "3.0"]) == {"1.0": b'{"a":2}', "2.0": b'"x"'}
+    assert await store.read_keys(SHOP, "session", ["1.0", "2.0", "3.0"]) == {
+        "1.0": b'{"a":2}',
+        "2.0": b'"x"',
+    }
     await store.write_keys(SHOP, epoch, [entry("1.0", b"null")])
     assert await store.read_keys(SHOP, "session", ["1.0", "2.0"]) == {"2.0": b'"x"'}
     assert await store.read_keys(SHOP, "pre-key", ["1.0"]) == {"1.0": b"2"}
@@ -100,7 +128,9 @@ async def test_a_write_of_another_epoch_is_refused_whole(store: Store, epoch: in
         await store.raise_epoch(SHOP)
     await store.write_keys(SHOP, 2, [CREDS_ENTRY])
     with pytest.raises(StaleEpoch):
-        await store.write_keys(SHOP, epoch, [entry("creds", b'{"stolen":true}', "creds"), entry("9.0", b"1")])
+        await store.write_keys(
+            SHOP, epoch, [entry("creds", b'{"stolen":true}', "creds"), entry("9.0", b"1")]
+        )
     assert await store.creds(SHOP) == CREDS
     assert await store.read_keys(SHOP, "session", ["9.0"]) == {}
 
@@ -145,7 +175,9 @@ async def test_a_deleted_sessions_credentials_outlive_it_unless_purged(store: St
     await store.delete_session(SHOP, purge=True)
 
 
-async def test_a_session_begins_above_any_epoch_that_its_deleted_namesakes_had(store: Store) -> None:
+async def test_a_session_begins_above_any_epoch_that_its_deleted_namesakes_had(
+    store: Store,
+) -> None:
     for purge in (False, True):
         await store.create_session(SHOP, wanted=True)
         old = await store.raise_epoch(SHOP)
@@ -167,17 +199,20 @@ async def test_the_store_says_when_it_can_write(store: Store) -> None:
 async def test_writes_take_effect_in_the_order_of_the_calls(store: Store) -> None:
     await store.create_session(SHOP, wanted=True)
     epoch = await store.raise_epoch(SHOP)
-    await asyncio.gather(*(store.write_keys(SHOP, epoch, [entry("n", str(n).encode())]) for n in range(200)))
+    await asyncio.gather(
+        *(store.write_keys(SHOP, epoch, [entry("n", str(n).encode())]) for n in range(200))
+    )
     assert await store.read_keys(SHOP, "session", ["n"]) == {"n": b"199"}
 
 
-# --- only the real one ----------------------------------------------------------------------------------------------------
+# --- only the real one ----------------------------------------------------------------------------
 
 
 async def test_the_fence_holds_within_one_transaction(real: Store) -> None:
     await real.create_session(SHOP, wanted=True)
     first = await real.raise_epoch(SHOP)
-    # Queued in one breath, so in one batch: the old worker's write before and after the session is given away.
+    # Queued in one breath, so in one batch: the old worker's write before and after the session is
+    # given away.
     before = real.write_keys(SHOP, first, [entry("1.0", b"1")])
     second = asyncio.ensure_future(real.raise_epoch(SHOP))
     await asyncio.sleep(0)
@@ -214,12 +249,16 @@ async def test_many_waiting_writes_share_few_transactions(real: Store) -> None:
         commits += 1
 
     total = 2 * MAX_BATCH
-    await asyncio.gather(*(real.write_keys(SHOP, epoch, [entry(f"k{n}", b"1")]) for n in range(total)))
-    # Without sharing there would be one for each. The writer may begin before the last of them has queued, so the exact
-    # number is the machine's.
+    await asyncio.gather(
+        *(real.write_keys(SHOP, epoch, [entry(f"k{n}", b"1")]) for n in range(total))
+    )
+    # Without sharing there would be one for each. The writer may begin before the last of them has
+    # queued, so the exact number is the machine's.
     assert commits <= total / 20
     names = [f"k{n}" for n in range(total)]
-    assert len(await real.read_keys(SHOP, "session", names)) == total, "and more names than one query takes"
+    assert len(await real.read_keys(SHOP, "session", names)) == total, (
+        "and more names than one query takes"
+    )
 
 
 async def test_a_refused_write_harms_none_that_share_its_transaction(real: Store) -> None:
@@ -234,7 +273,9 @@ async def test_a_refused_write_harms_none_that_share_its_transaction(real: Store
 async def test_a_kill_in_the_middle_of_a_logout_leaves_all_of_it_undone(
     real: Store, url: URL, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The archive, the fence, what is remembered and whether it shall run: one transaction, rolled back whole."""
+    """The archive, the fence, what is remembered and whether it shall run: one transaction, rolled
+    back whole.
+    """
     await real.create_session(SHOP, wanted=True)
     epoch = await real.raise_epoch(SHOP)
     await real.write_keys(SHOP, epoch, [CREDS_ENTRY])
@@ -259,7 +300,7 @@ async def test_a_kill_in_the_middle_of_a_logout_leaves_all_of_it_undone(
     await again.close()
 
 
-# --- what no database takes -----------------------------------------------------------------------------------------------
+# --- what no database takes -----------------------------------------------------------------------
 
 UNSTORABLE = {"NUL": "a\0b", "half a surrogate pair": "a\ud800", "too long": "x" * 257}
 
@@ -294,8 +335,16 @@ async def test_a_key_that_no_database_takes_is_refused_by_name_alone_and_harms_n
             real.write_keys(SHOP, epoch, [entry("4.0", b"1")]),
             return_exceptions=True,
         )
-    assert [type(outcome) for outcome in outcomes] == [type(None), UnstorableValue, UnstorableValue, type(None)]
-    assert set(await real.read_keys(SHOP, "session", ["1.0", "2.0", "3.0", "4.0", name])) == {"1.0", "4.0"}
+    assert [type(outcome) for outcome in outcomes] == [
+        type(None),
+        UnstorableValue,
+        UnstorableValue,
+        type(None),
+    ]
+    assert set(await real.read_keys(SHOP, "session", ["1.0", "2.0", "3.0", "4.0", name])) == {
+        "1.0",
+        "4.0",
+    }
     assert real.health.state == "ok"
     told = [log for log in logs if log["action"] == "key_unstorable"]
     assert [(log["log_level"], log["kind"], log["name"]) for log in told] == [
@@ -310,7 +359,9 @@ async def test_a_key_that_no_database_takes_is_refused_by_name_alone_and_harms_n
 
 @pytest.mark.parametrize("what", UNSTORABLE)
 async def test_nobody_holds_up_a_session_by_the_name_of_his_message(real: Store, what: str) -> None:
-    """The copy of what a message was decrypted to bears a name that its sender may choose: it is left out, and all else goes on."""
+    """The copy of what a message was decrypted to bears a name that its sender may choose: it is
+    left out, and all else goes on.
+    """
     await real.create_session(SHOP, wanted=True)
     epoch = await real.raise_epoch(SHOP)
     name = UNSTORABLE[what]
@@ -325,16 +376,26 @@ async def test_nobody_holds_up_a_session_by_the_name_of_his_message(real: Store,
 
 
 async def test_a_write_that_fails_by_its_own_fault_fails_alone_whatever_it_is(real: Store) -> None:
-    """Whatever slips past all checks: it is never taken for the database's trouble, and so never tried for ever."""
+    """Whatever slips past all checks: it is never taken for the database's trouble, and so never
+    tried for ever.
+    """
     await real.create_session(SHOP, wanted=True)
     epoch = await real.raise_epoch(SHOP)
-    bad = [real._execute(insert(schema.auth).values(session=SHOP, kind="k", name="n", value=None), patient=True)]
+    bad = [
+        real._execute(
+            insert(schema.auth).values(session=SHOP, kind="k", name="n", value=None), patient=True
+        )
+    ]
     bad += [real.append_worker_event(SHOP, epoch, 2**70, "message", b"{}")]  # type: ignore[list-item]
     if not database.is_sqlite(real._url):
         values = {"kind": "k", "name": "a\0b", "session": SHOP, "value": b"1"}
         bad += [real._execute(insert(schema.auth).values(values), patient=True)]
-        bad += [real._execute(insert(schema.auth).values(values | {"name": "a\ud800"}), patient=True)]
-        bad += [real._execute(insert(schema.auth).values(values | {"name": "x" * 300}), patient=True)]
+        bad += [
+            real._execute(insert(schema.auth).values(values | {"name": "a\ud800"}), patient=True)
+        ]
+        bad += [
+            real._execute(insert(schema.auth).values(values | {"name": "x" * 300}), patient=True)
+        ]
     good = [real.write_keys(SHOP, epoch, [entry(f"k{n}", b"1")]) for n in range(3)]
     outcomes = await asyncio.wait_for(asyncio.gather(*bad, return_exceptions=True), 5)
     assert {type(outcome) for outcome in outcomes} == {StoreError}
@@ -342,7 +403,7 @@ async def test_a_write_that_fails_by_its_own_fault_fails_alone_whatever_it_is(re
     assert real.health.state == "ok"
 
 
-# --- events, page by page -------------------------------------------------------------------------------------------------
+# --- events, page by page -------------------------------------------------------------------------
 
 
 async def test_the_event_log_is_read_back_from_any_number_within_bounds(
@@ -350,11 +411,15 @@ async def test_the_event_log_is_read_back_from_any_number_within_bounds(
 ) -> None:
     monkeypatch.setattr("sessions.store.store._EVENTS_PER_READ", 3)
     assert await real.oldest_event() is None
-    written = await asyncio.gather(*(real.append_event(None, "x", b'"%03d"' % n) for n in range(20)))
+    written = await asyncio.gather(
+        *(real.append_event(None, "x", b'"%03d"' % n) for n in range(20))
+    )
     numbers = [event.n for event in written]
     assert await real.oldest_event() == numbers[0]
 
-    async def read(after: int, last: int, limit: int = 1000, most_bytes: int = 1000) -> tuple[list[int], bool]:
+    async def read(
+        after: int, last: int, limit: int = 1000, most_bytes: int = 1000
+    ) -> tuple[list[int], bool]:
         found, all_of_them = await real.events_between(after, last, limit, most_bytes)
         return [event.n for event in found], all_of_them
 
@@ -364,10 +429,16 @@ async def test_the_event_log_is_read_back_from_any_number_within_bounds(
         assert await read(0, numbers[-1], limit=limit) == (numbers[:limit], False)
     assert await read(0, numbers[-1], limit=20) == (numbers, True)
     assert await read(0, numbers[-1], most_bytes=20) == (numbers[:6], False)
-    assert await read(0, numbers[-1], most_bytes=1) == (numbers[:3], False), "some, whatever they weigh"
+    assert await read(0, numbers[-1], most_bytes=1) == (
+        numbers[:3],
+        False,
+    ), "some, whatever they weigh"
     assert await read(numbers[-1], numbers[-1] + 5) == ([], True)
     await sql(url, "UPDATE events SET data = ? WHERE n <= ?", b"no JSON", numbers[9])
-    assert await read(0, numbers[-1], most_bytes=1) == (numbers[10:12], False), "behind those that cannot be read"
+    assert await read(0, numbers[-1], most_bytes=1) == (
+        numbers[10:12],
+        False,
+    ), "behind those that cannot be read"
 
 
 async def test_a_writer_whose_waiter_has_gone_writes_all_the_same(real: Store) -> None:
@@ -393,7 +464,9 @@ async def test_reads_see_every_acknowledged_write(real: Store) -> None:
 
 async def test_events_are_numbered_for_ever_and_bounded(url: URL) -> None:
     store = await Store.open(url, event_limit=100)
-    events = await asyncio.gather(*(store.append_event(f"s{i % 2}", "x", b'{"i":%d}' % i) for i in range(600)))
+    events = await asyncio.gather(
+        *(store.append_event(f"s{i % 2}", "x", b'{"i":%d}' % i) for i in range(600))
+    )
     assert [e.n for e in events] == list(range(1, 601))
     kept = await store.last_events(1_000_000)
     assert [e.n for e in kept] == list(range(501, 601))
@@ -408,7 +481,9 @@ async def test_events_are_numbered_for_ever_and_bounded(url: URL) -> None:
 
 
 async def test_a_log_with_gaps_in_its_numbers_keeps_as_many_events_as_it_may(url: URL) -> None:
-    """After a restore the numbers jump by a million; PostgreSQL loses some with each transaction that fails."""
+    """After a restore the numbers jump by a million; PostgreSQL loses some with each transaction
+    that fails.
+    """
     store = await Store.open(url, event_limit=100)
     await asyncio.gather(*(store.append_event(None, "x", b"{}") for _ in range(300)))
     await sql(url, "UPDATE events SET n = n - 1000 WHERE n < 290")
@@ -420,7 +495,10 @@ async def test_a_log_with_gaps_in_its_numbers_keeps_as_many_events_as_it_may(url
 async def test_a_workers_event_is_stored_exactly_once_however_often_it_is_sent(real: Store) -> None:
     await real.create_session(SHOP, wanted=True)
     epoch = await real.raise_epoch(SHOP)
-    first = [real.append_worker_event(SHOP, epoch, seq, "message", b'{"n":%d}' % seq) for seq in (1, 2, 2, 1, 3)]
+    first = [
+        real.append_worker_event(SHOP, epoch, seq, "message", b'{"n":%d}' % seq)
+        for seq in (1, 2, 2, 1, 3)
+    ]
     stored = await asyncio.gather(*first)
     assert [event is None for event in stored] == [False, False, True, True, False]
     again = await asyncio.gather(
@@ -435,10 +513,14 @@ async def test_a_workers_event_is_stored_exactly_once_however_often_it_is_sent(r
     ]
 
 
-async def test_what_an_event_was_made_of_goes_in_the_transaction_that_keeps_the_event(real: Store) -> None:
+async def test_what_an_event_was_made_of_goes_in_the_transaction_that_keeps_the_event(
+    real: Store,
+) -> None:
     await real.create_session(SHOP, wanted=True)
     epoch = await real.raise_epoch(SHOP)
-    await real.write_keys(SHOP, epoch, [entry(name, b"1", kind) for name in "abc" for kind in ("inbound", "session")])
+    await real.write_keys(
+        SHOP, epoch, [entry(name, b"1", kind) for name in "abc" for kind in ("inbound", "session")]
+    )
     with pytest.raises(StaleEpoch):
         await real.append_worker_event(SHOP, epoch - 1, 1, "message", b"{}", ["a"])
     assert set(await real.read_keys(SHOP, "inbound", ["a", "b", "c"])) == {"a", "b", "c"}
@@ -447,7 +529,9 @@ async def test_what_an_event_was_made_of_goes_in_the_transaction_that_keeps_the_
     assert set(await real.read_keys(SHOP, "session", ["a", "b", "c"])) == {"a", "b", "c"}
 
 
-async def test_a_new_epoch_counts_its_events_anew_and_refuses_those_of_the_old_one(real: Store) -> None:
+async def test_a_new_epoch_counts_its_events_anew_and_refuses_those_of_the_old_one(
+    real: Store,
+) -> None:
     await real.create_session(SHOP, wanted=True)
     first = await real.raise_epoch(SHOP)
     assert await real.append_worker_event(SHOP, first, 7, "message", b"{}") is not None
@@ -460,22 +544,32 @@ async def test_a_new_epoch_counts_its_events_anew_and_refuses_those_of_the_old_o
     assert len(await real.last_events(10_000)) == 2
 
 
-async def test_workers_are_remembered_with_what_they_hold_until_they_have_ended(real: Store) -> None:
+async def test_workers_are_remembered_with_what_they_hold_until_they_have_ended(
+    real: Store,
+) -> None:
     row = WorkerRow("w-1", "shop", 4711, 123_456, b"\x00digest")
     await real.add_worker(row)
     await real.add_worker(WorkerRow("w-2", None, 4712, 2**40))
     await real.add_worker(WorkerRow("w-3", None, 4713, 1))
     await real.remove_worker("w-2")
     await real.give_worker("w-3", "other")
-    assert sorted(await real.workers(), key=lambda worker: worker.id) == [row, WorkerRow("w-3", "other", 4713, 1)]
+    assert sorted(await real.workers(), key=lambda worker: worker.id) == [
+        row,
+        WorkerRow("w-3", "other", 4713, 1),
+    ]
     await real.give_worker("w-1", None)
-    assert {worker.id: worker.session for worker in await real.workers()} == {"w-1": None, "w-3": "other"}
+    assert {worker.id: worker.session for worker in await real.workers()} == {
+        "w-1": None,
+        "w-3": "other",
+    }
 
 
 async def test_an_archive_holds_every_byte_of_the_credentials(real: Store, url: URL) -> None:
     await real.create_session(SHOP, wanted=True)
     epoch = await real.raise_epoch(SHOP)
-    await real.write_keys(SHOP, epoch, [CREDS_ENTRY, *(entry(f"{n}.0", b'"%d"' % n) for n in range(1000))])
+    await real.write_keys(
+        SHOP, epoch, [CREDS_ENTRY, *(entry(f"{n}.0", b'"%d"' % n) for n in range(1000))]
+    )
     await real.delete_session(SHOP, purge=False)
     rows = await sql(url, "SELECT kind, name, value FROM archived_auth")
     assert await sql(url, "SELECT count(*) FROM auth") == [(0,)]
@@ -516,7 +610,9 @@ async def test_a_closed_store_has_written_what_was_queued_and_refuses_more(url: 
 
 
 async def test_a_value_that_the_database_cannot_take_fails_alone(real: Store) -> None:
-    """SQLite takes a name that is too long, and PostgreSQL does not; neither takes a number of more than 64 bits."""
+    """SQLite takes a name that is too long, and PostgreSQL does not; neither takes a number of more
+    than 64 bits.
+    """
     await real.create_session(SHOP, wanted=True)
     epoch = await real.raise_epoch(SHOP)
     outcomes = await asyncio.gather(
@@ -533,7 +629,9 @@ async def test_a_value_that_the_database_cannot_take_fails_alone(real: Store) ->
     assert real.health.state == "ok"
 
 
-async def test_of_many_memories_that_wait_the_newest_is_written_and_all_are_told(real: Store) -> None:
+async def test_of_many_memories_that_wait_the_newest_is_written_and_all_are_told(
+    real: Store,
+) -> None:
     await real.create_session(SHOP, wanted=True)
     await real.create_session(OTHER, wanted=True)
     writes = [real.save_memory(session, b"%d" % n) for n in range(100) for session in (SHOP, OTHER)]

@@ -40,11 +40,18 @@ async def test_a_snapshot_holds_the_credentials_and_no_ratchet(store: Store) -> 
     assert await store.snapshot(SHOP, "paired") is True
     assert await store.snapshot(OTHER, "paired") is False
     (snapshot,) = await store.archives(SHOP)
-    assert (snapshot.reason, snapshot.whole, snapshot.entries, snapshot.session) == ("paired", False, 1, SHOP)
+    assert (snapshot.reason, snapshot.whole, snapshot.entries, snapshot.session) == (
+        "paired",
+        False,
+        1,
+        SHOP,
+    )
     assert abs(snapshot.archived_at - time.time()) < 60
 
 
-async def test_of_the_snapshots_the_newest_five_are_kept_and_of_the_archives_all(store: Store, url: URL) -> None:
+async def test_of_the_snapshots_the_newest_five_are_kept_and_of_the_archives_all(
+    store: Store, url: URL
+) -> None:
     for _ in range(7):
         row = await store.create_session(OTHER, wanted=False)
         await store.write_keys(OTHER, row.epoch, [CREDS_ENTRY])
@@ -54,7 +61,9 @@ async def test_of_the_snapshots_the_newest_five_are_kept_and_of_the_archives_all
         await store.snapshot(SHOP, f"number {n}")
     await paired(store, OTHER)
     await store.snapshot(OTHER, "paired")
-    assert [row.reason for row in await store.archives(SHOP)] == [f"number {n}" for n in range(3, 8)]
+    assert [row.reason for row in await store.archives(SHOP)] == [
+        f"number {n}" for n in range(3, 8)
+    ]
     assert [row.whole for row in await store.archives(OTHER)] == [True] * 7 + [False]
     assert await sql(url, "SELECT count(*) FROM archived_auth") == [(5 + 7 + 1,)]
 
@@ -67,7 +76,8 @@ async def test_snapshots_are_taken_of_those_that_are_due(store: Store, url: URL)
     await store.snapshot(SessionId("c"), "paired")
     await store.snapshot(SessionId("d"), "paired")
     await sql(url, "UPDATE archives SET archived_at = archived_at - 90000 WHERE session = 'c'")
-    await sql(url, "UPDATE archives SET archived_at = archived_at + 90000 WHERE session = 'd'")  # a clock set back
+    # a clock set back
+    await sql(url, "UPDATE archives SET archived_at = archived_at + 90000 WHERE session = 'd'")
     assert await store.snapshot_due(DAY) == 3
     assert await store.snapshot_due(DAY) == 0
     reasons = {session: [row.reason for row in await store.archives(session)] for session in "abcd"}
@@ -125,7 +135,9 @@ async def test_a_restore_takes_the_newest_archive_that_can_be_read(store: Store,
     assert before[0].epoch == epoch + 1
 
 
-async def test_of_the_whole_archives_too_the_newest_that_can_be_read_is_restored(store: Store, url: URL) -> None:
+async def test_of_the_whole_archives_too_the_newest_that_can_be_read_is_restored(
+    store: Store, url: URL
+) -> None:
     await paired(store)
     await store.delete_session(SHOP, purge=False)
     for entries in ([entry("1.0", b"2")], [creds(CREDS)]):
@@ -137,7 +149,9 @@ async def test_of_the_whole_archives_too_the_newest_that_can_be_read_is_restored
     assert (await store.restore(SHOP, None)).id == first
 
 
-async def test_due_snapshots_are_taken_in_pieces(store: Store, url: URL, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_due_snapshots_are_taken_in_pieces(
+    store: Store, url: URL, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(archives, "PIECE", 3)
     names = [f"s{n}" for n in range(9)]
     for name in names:
@@ -164,7 +178,9 @@ async def test_a_restore_says_whether_the_session_shall_run(store: Store) -> Non
     assert back.wanted is True
 
 
-async def test_the_newest_snapshot_puts_the_credentials_back_and_leaves_the_ratchets(store: Store) -> None:
+async def test_the_newest_snapshot_puts_the_credentials_back_and_leaves_the_ratchets(
+    store: Store,
+) -> None:
     epoch = await paired(store)
     await store.snapshot(SHOP, "paired")
     await store.write_keys(SHOP, epoch, [creds(b'{"broken":true}'), entry("1.0", b"2")])
@@ -185,13 +201,18 @@ async def test_a_whole_archive_brings_back_a_session_that_was_logged_out(store: 
     epoch = await paired(store)
     await store.snapshot(SHOP, "paired")
     await store.archive_credentials(SHOP, "logged_out", memory=b"parked", wanted=True)
-    await store.write_keys(SHOP, epoch + 1, [entry("9.0", b"9")])  # a new pairing has begun, and left a key
+    # a new pairing has begun, and left a key
+    await store.write_keys(SHOP, epoch + 1, [entry("9.0", b"9")])
     restored = await store.restore(SHOP, None)
     assert (restored.reason, restored.whole, restored.entries) == ("logged_out", True, 2)
     assert await store.creds(SHOP) == CREDS
     assert await store.read_keys(SHOP, "session", ["1.0", "9.0"]) == {"1.0": b"1"}
     assert await epoch_of(store) == epoch + 2
-    assert [row.reason for row in await store.archives(SHOP)] == ["paired", "logged_out", "before_restore"]
+    assert [row.reason for row in await store.archives(SHOP)] == [
+        "paired",
+        "logged_out",
+        "before_restore",
+    ]
 
 
 async def test_a_deleted_session_comes_back_and_is_not_started(store: Store) -> None:
@@ -257,7 +278,9 @@ async def test_a_message_that_was_kept_comes_back_from_one_archive_once(store: S
     assert await store.inbound(SHOP, 1_000) == {}, "it has been shown"
 
 
-async def test_a_whole_archive_leaves_the_messages_that_nobody_has_shown_and_brings_its_own(store: Store) -> None:
+async def test_a_whole_archive_leaves_the_messages_that_nobody_has_shown_and_brings_its_own(
+    store: Store,
+) -> None:
     epoch = await paired(store)
     await store.write_keys(SHOP, epoch, [entry(name, b"1", "inbound") for name in ("a", "b")])
     await store.archive_credentials(SHOP, "logged_out", memory=b"{}", wanted=False)
@@ -272,10 +295,14 @@ async def test_a_whole_archive_leaves_the_messages_that_nobody_has_shown_and_bri
     before_restore = (await store.archives(SHOP))[-1]
     assert (before_restore.reason, before_restore.entries) == ("before_restore", 2)
     await store.restore(SHOP, before_restore.id)
-    assert await store.inbound(SHOP, 1_000) == {"c": b"2"}, "each is live once, and comes from no archive again"
+    assert await store.inbound(SHOP, 1_000) == {"c": b"2"}, (
+        "each is live once, and comes from no archive again"
+    )
 
 
-async def test_a_message_that_nobody_has_shown_survives_a_logout_and_is_restored_once(store: Store) -> None:
+async def test_a_message_that_nobody_has_shown_survives_a_logout_and_is_restored_once(
+    store: Store,
+) -> None:
     epoch = await paired(store)
     await store.write_keys(SHOP, epoch, [entry("kept", b"1", "inbound")])
     await store.archive_credentials(SHOP, "logged_out", memory=b"{}", wanted=False)

@@ -64,8 +64,13 @@ def url(request: pytest.FixtureRequest, tmp_path: Path) -> URL:
 pytestmark = pytest.mark.parametrize("url", ["sqlite", "postgresql"], indirect=True)
 
 
-async def test_a_store_is_moved_whole_while_it_is_busy(store: Store, target: URL, tmp_path: Path) -> None:
-    """Writers go on all the time: pairs of keys, each pair in one transaction. The backup is of one moment: no half pair is in it."""
+async def test_a_store_is_moved_whole_while_it_is_busy(
+    store: Store, target: URL, tmp_path: Path
+) -> None:
+    """Writers go on all the time: pairs of keys, each pair in one transaction.
+
+    The backup is of one moment: no half pair is in it.
+    """
     (row,) = await store.sessions()
     busy = True
 
@@ -73,7 +78,9 @@ async def test_a_store_is_moved_whole_while_it_is_busy(store: Store, target: URL
         number = 0
         while busy:
             value = b"%d" % number
-            await store.write_keys(SHOP, row.epoch, [entry(f"{half}{writer}", value, "pair") for half in "ab"])
+            await store.write_keys(
+                SHOP, row.epoch, [entry(f"{half}{writer}", value, "pair") for half in "ab"]
+            )
             await store.append_event(SHOP, "busy", value)
             number += 1
         return number
@@ -92,18 +99,24 @@ async def test_a_store_is_moved_whole_while_it_is_busy(store: Store, target: URL
     busy = False
     assert min(await asyncio.gather(*writing)) > 0
     assert (report.sessions, report.archives) == (1, 2)
-    delivered = await sql(sqlite_url(file), "SELECT max(CAST(data AS INTEGER)) FROM events WHERE type = 'delivered'")
-    assert await sql(sqlite_url(file), "SELECT event_seq FROM sessions") == delivered, "one moment, in all tables"
+    delivered = await sql(
+        sqlite_url(file), "SELECT max(CAST(data AS INTEGER)) FROM events WHERE type = 'delivered'"
+    )
+    assert await sql(sqlite_url(file), "SELECT event_seq FROM sessions") == delivered, (
+        "one moment, in all tables"
+    )
     content = file.read_bytes()
     assert await restore(file, target, tmp_path) == msgspec.structs.replace(report, paused=1)
     assert file.read_bytes() == content, "a backup is never changed"
 
     restored = await Store.open(target)
     (back,) = await restored.sessions()
-    assert back == msgspec.structs.replace(row, epoch=row.epoch + EPOCHS_AHEAD, wanted=False, restored=True), (
-        "nobody logs in beside the old store's sessions"
+    assert back == msgspec.structs.replace(
+        row, epoch=row.epoch + EPOCHS_AHEAD, wanted=False, restored=True
+    ), "nobody logs in beside the old store's sessions"
+    pairs = await restored.read_keys(
+        SHOP, "pair", [f"{half}{n}" for half in "ab" for n in range(4)]
     )
-    pairs = await restored.read_keys(SHOP, "pair", [f"{half}{n}" for half in "ab" for n in range(4)])
     assert len(pairs) in {0, 2, 4, 6, 8}
     for n in range(4):
         assert pairs.get(f"a{n}") == pairs.get(f"b{n}"), "one moment: no half pair"
@@ -119,16 +132,22 @@ async def test_a_store_is_moved_whole_while_it_is_busy(store: Store, target: URL
         await restored.write_keys(SHOP, row.epoch, [CREDS_ENTRY])
     assert await restored.raise_epoch(SHOP) == back.epoch + 1
     new = await restored.append_event(None, "x", b"{}")
-    assert new.n > (await store.last_events(1_000))[-1].n, "no number is ever given twice, not even by the old store"
+    assert new.n > (await store.last_events(1_000))[-1].n, (
+        "no number is ever given twice, not even by the old store"
+    )
     assert await restored.snapshot(SHOP, "again")
     assert (await restored.archives(SHOP))[-1].id == 3
     _, back = await restored.restore_session(OTHER, None, wanted=False)
     assert await restored.creds(OTHER) == CREDS
-    assert back.epoch > EPOCHS_AHEAD, "nor do those that are made anew begin where the old store's may be"
+    assert back.epoch > EPOCHS_AHEAD, (
+        "nor do those that are made anew begin where the old store's may be"
+    )
     await restored.close()
 
 
-async def test_an_encrypted_store_stays_encrypted_on_its_way(url: URL, target: URL, tmp_path: Path) -> None:
+async def test_an_encrypted_store_stays_encrypted_on_its_way(
+    url: URL, target: URL, tmp_path: Path
+) -> None:
     cipher = Cipher([bytes(32)])
     store = await Store.open(url, cipher=cipher)
     await store.create_session(SHOP, wanted=True)
@@ -144,7 +163,9 @@ async def test_an_encrypted_store_stays_encrypted_on_its_way(url: URL, target: U
     await store.close()
 
 
-async def test_a_backup_is_one_private_file_and_overwrites_nothing(store: Store, tmp_path: Path) -> None:
+async def test_a_backup_is_one_private_file_and_overwrites_nothing(
+    store: Store, tmp_path: Path
+) -> None:
     directory = tmp_path / "backups"
     directory.mkdir()
     file = directory / "backup.db"
@@ -177,7 +198,9 @@ async def test_a_backup_that_fails_leaves_nothing_behind(
         await backup(store, tmp_path / "nowhere" / "backup.db")
 
 
-async def test_only_an_empty_store_is_filled(store: Store, url: URL, target: URL, tmp_path: Path) -> None:
+async def test_only_an_empty_store_is_filled(
+    store: Store, url: URL, target: URL, tmp_path: Path
+) -> None:
     await backup(store, tmp_path / "backup.db")
     other = await Store.open(target)
     await other.create_session(SessionId("precious"), wanted=True)
@@ -198,7 +221,8 @@ async def test_a_store_that_is_in_use_is_not_filled(store: Store, url: URL, tmp_
 
 
 @pytest.mark.parametrize(
-    "content", [b"", b"no database at all, but some text" * 50, b"SQLite format 3\x00" + bytes(4000)]
+    "content",
+    [b"", b"no database at all, but some text" * 50, b"SQLite format 3\x00" + bytes(4000)],
 )
 async def test_what_is_no_backup_is_refused(url: URL, tmp_path: Path, content: bytes) -> None:
     file = tmp_path / "backup.db"
@@ -237,7 +261,10 @@ async def test_a_restores_copy_is_private_and_lies_in_the_workspace_while_it_is_
     check = store_backup._check
 
     def look(file: Path) -> None:
-        modes.extend(stat.S_IMODE(path.stat().st_mode) for path in workspace.glob(".wasup-restore-*/copy.db*"))
+        modes.extend(
+            stat.S_IMODE(path.stat().st_mode)
+            for path in workspace.glob(".wasup-restore-*/copy.db*")
+        )
         check(file)
 
     monkeypatch.setattr(store_backup, "_check", look)
@@ -250,7 +277,9 @@ async def test_a_restores_copy_is_private_and_lies_in_the_workspace_while_it_is_
     assert list(workspace.iterdir()) == []
 
 
-async def test_what_a_killed_restore_left_is_cleared_away_and_nothing_else(url: URL, tmp_path: Path) -> None:
+async def test_what_a_killed_restore_left_is_cleared_away_and_nothing_else(
+    url: URL, tmp_path: Path
+) -> None:
     assert url
     for name in (
         ".wasup-restore-ab_c1234",
@@ -268,17 +297,25 @@ async def test_what_a_killed_restore_left_is_cleared_away_and_nothing_else(url: 
     assert (tmp_path / "wasup-restore-abcd1234" / "copy.db").exists()
 
 
-async def test_a_restored_store_knows_whether_the_old_one_still_runs(store: Store, target: URL, tmp_path: Path) -> None:
+async def test_a_restored_store_knows_whether_the_old_one_still_runs(
+    store: Store, target: URL, tmp_path: Path
+) -> None:
     old, new = tmp_path / "old", tmp_path / "new"
     await backup(store, tmp_path / "backup.db", old)
     await restore(tmp_path / "backup.db", target, tmp_path)
     restored = await Store.open(target)
     try:
-        assert "pid 7" in (await restored.origin_still_runs(new, lambda _: "a supervisor (pid 7)") or "")
+        assert "pid 7" in (
+            await restored.origin_still_runs(new, lambda _: "a supervisor (pid 7)") or ""
+        )
         if target.get_backend_name() == "sqlite" or store.origin_here(old).server == "":
             assert await restored.origin_still_runs(new, lambda _: None) is None
         else:
-            assert "has a supervisor" in (await restored.origin_still_runs(new, lambda _: None) or "")
-        assert await store.origin_still_runs(old, lambda _: "a supervisor (pid 7)") is None, "it comes from nowhere"
+            assert "has a supervisor" in (
+                await restored.origin_still_runs(new, lambda _: None) or ""
+            )
+        assert await store.origin_still_runs(old, lambda _: "a supervisor (pid 7)") is None, (
+            "it comes from nowhere"
+        )
     finally:
         await restored.close()

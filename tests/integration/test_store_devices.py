@@ -98,7 +98,8 @@ async def test_the_devices_of_an_older_store_are_learned_and_the_first_session_k
         row = await store.create_session(name, wanted=True)
         await store.write_keys(name, row.epoch, [paired(), entry("1.0", b"1")])
     await store.close()
-    await sql(url, "DELETE FROM meta WHERE name = 'devices'")  # as one that is just brought up to date
+    # as one that is just brought up to date
+    await sql(url, "DELETE FROM meta WHERE name = 'devices'")
     store = await Store.open(url, cipher=cipher)
     try:
         await store.claim_device(SHOP, DEVICE)

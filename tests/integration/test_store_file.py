@@ -1,4 +1,6 @@
-"""The store in a file: SQLite's pragmas and locks, the file's permissions, and what a kill leaves behind."""
+"""The store in a file: SQLite's pragmas and locks, the file's permissions, and what a kill leaves
+behind.
+"""
 
 import asyncio
 import os
@@ -77,8 +79,12 @@ async def test_nobody_else_may_read_the_files(file: Path) -> None:
     assert modes == {"wasup.db": 0o600, "wasup.db-shm": 0o600, "wasup.db-wal": 0o600}
 
 
-@pytest.mark.parametrize("content", [b"this is not a database, but a text of some length" * 100, None])
-async def test_a_file_that_is_no_database_is_refused_and_left_as_it_is(file: Path, content: bytes | None) -> None:
+@pytest.mark.parametrize(
+    "content", [b"this is not a database, but a text of some length" * 100, None]
+)
+async def test_a_file_that_is_no_database_is_refused_and_left_as_it_is(
+    file: Path, content: bytes | None
+) -> None:
     if content is None:
         file.mkdir()
     else:
@@ -117,7 +123,9 @@ asyncio.run(main())
 
 @pytest.fixture
 def writing(file: Path) -> Iterator["subprocess.Popen[bytes]"]:
-    process = subprocess.Popen([sys.executable, "-c", WRITE, str(ROOT), str(file)], stdout=subprocess.PIPE)
+    process = subprocess.Popen(
+        [sys.executable, "-c", WRITE, str(ROOT), str(file)], stdout=subprocess.PIPE
+    )
     yield process
     process.kill()
     process.wait(timeout=10)
@@ -152,10 +160,15 @@ async def test_a_kill_in_mid_write_loses_nothing_that_was_acknowledged_and_tears
 
 
 async def test_a_statement_that_was_cancelled_leaves_no_thread_behind(file: Path) -> None:
-    """Its connection is dropped, not closed; its thread would report to a loop that has ended (and did, in other tests)."""
+    """Its connection is dropped, not closed; its thread would report to a loop that has ended (and
+    did, in other tests).
+    """
     before = set(threading.enumerate())
     store = await Store.open(sqlite_url(file))
-    count = "WITH RECURSIVE n(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM n WHERE x < 1000000) SELECT count(*) FROM n"
+    count = (
+        "WITH RECURSIVE n(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM n WHERE x < 1000000) SELECT"
+        " count(*) FROM n"
+    )
 
     async def read() -> None:
         async with store._reader.connect() as connection:
@@ -167,12 +180,14 @@ async def test_a_statement_that_was_cancelled_leaves_no_thread_behind(file: Path
     await reading.wait()
     await asyncio.sleep(0)
     task.cancel()
-    assert isinstance((await asyncio.gather(task, return_exceptions=True))[0], asyncio.CancelledError)
+    assert isinstance(
+        (await asyncio.gather(task, return_exceptions=True))[0], asyncio.CancelledError
+    )
     await store.close()
     assert set(threading.enumerate()) - before == set()
 
 
-# --- what was destroyed -----------------------------------------------------------------------------------------------------
+# --- what was destroyed ---------------------------------------------------------------------------
 
 SECRET = b"s3cr3t-of-a-session"
 
@@ -188,7 +203,9 @@ async def fill(store: Store) -> int:
     )
     epoch = await store.raise_epoch(SHOP)
     large = b'"' + SECRET * 2000 + b'"'  # on pages of its own
-    await store.write_keys(SHOP, epoch, [creds(b'{"secret":"' + SECRET + b'"}'), entry("1.0", large)])
+    await store.write_keys(
+        SHOP, epoch, [creds(b'{"secret":"' + SECRET + b'"}'), entry("1.0", large)]
+    )
     await store.snapshot(SHOP, "paired")
     await store.append_event(SHOP, "message", b'{"text":"' + SECRET + b'"}')
     return epoch

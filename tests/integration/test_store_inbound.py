@@ -1,4 +1,6 @@
-"""What earlier workers have left of messages, as the store hands it on: readable, of this session, and not too much at once."""
+"""What earlier workers have left of messages, as the store hands it on: readable, of this session,
+and not too much at once.
+"""
 
 import pytest
 from sqlalchemy import URL
@@ -65,8 +67,12 @@ async def test_too_much_is_handed_on_in_pieces(url: URL) -> None:
     store = await Store.open(url)
     await store.create_session(SHOP, wanted=True)
     epoch = await store.raise_epoch(SHOP)
-    left = {name: b'"%s"' % (b"x" * size) for name, size in {"a": 2_000, "b": 600, "c": 600}.items()}
-    await store.write_keys(SHOP, epoch, [entry(name, value, "inbound") for name, value in left.items()])
+    left = {
+        name: b'"%s"' % (b"x" * size) for name, size in {"a": 2_000, "b": 600, "c": 600}.items()
+    }
+    await store.write_keys(
+        SHOP, epoch, [entry(name, value, "inbound") for name, value in left.items()]
+    )
     seen: dict[str, bytes] = {}
     for seq in range(1, 4):
         with capture_logs() as logged:

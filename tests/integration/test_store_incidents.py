@@ -1,4 +1,6 @@
-"""Incidents and spans in both databases: written as one story, read for explanations, pruned, forgotten; and what a successor learns."""
+"""Incidents and spans in both databases: written as one story, read for explanations, pruned,
+forgotten; and what a successor learns.
+"""
 
 import asyncio
 import time
@@ -26,12 +28,27 @@ async def store(url: URL) -> AsyncIterator[Store]:
     await store.close()
 
 
-def incident(began_at: float, session: str | None = SHOP, reason: R = R.CONNECTION_LOST) -> Incident:
+def incident(
+    began_at: float, session: str | None = SHOP, reason: R = R.CONNECTION_LOST
+) -> Incident:
     close = RecordedClose(
-        at=began_at, reason=reason, code=408, message="Sh\u00f6p", was_open=True, rule="r", wait_seconds=0.1
+        at=began_at,
+        reason=reason,
+        code=408,
+        message="Sh\u00f6p",
+        was_open=True,
+        rule="r",
+        wait_seconds=0.1,
     )
     return Incident(
-        session=session, began_at=began_at, reason=reason, code=408, message="m", rule="r", closes=(close,), human="h"
+        session=session,
+        began_at=began_at,
+        reason=reason,
+        code=408,
+        message="m",
+        rule="r",
+        closes=(close,),
+        human="h",
     )
 
 
@@ -51,7 +68,9 @@ async def test_an_incident_comes_back_as_it_was(store: Store) -> None:
 
 async def test_what_is_saved_again_is_the_same_story(store: Store, url: URL) -> None:
     story = incident(100.1)
-    saving = [store.records.save_incident(msgspec.structs.replace(story, attempts=n)) for n in range(10)]
+    saving = [
+        store.records.save_incident(msgspec.structs.replace(story, attempts=n)) for n in range(10)
+    ]
     await asyncio.gather(*saving)
     await store.records.save_incident(incidents.ended(story, 160.1, "open"))
     (found,) = await store.records.incidents(SHOP, None, 10)
@@ -64,7 +83,10 @@ async def test_a_story_that_nobody_goes_on_with_is_lost_when_the_next_begins(sto
     await store.records.save_incident(incidents.ended(incident(150), 151, "parked"))
     await store.records.save_incident(incident(120, session=OTHER))
     await store.records.save_incident(incident(200))
-    found = {each.began_at: (each.ending, each.ended_at) for each in await store.records.incidents(None, None, 10)}
+    found = {
+        each.began_at: (each.ending, each.ended_at)
+        for each in await store.records.incidents(None, None, 10)
+    }
     assert found == {100: ("lost", 150), 150: ("lost", 151), 120: (None, None), 200: (None, None)}
 
 
@@ -76,16 +98,43 @@ async def test_they_are_listed_by_number_after_a_number_and_by_session(store: St
     everything = await store.records.incidents(None, None, 100)
     assert [each.began_at for each in everything] == list(range(10))
     assert [each.began_at for each in await store.records.incidents(None, None, 3)] == [7, 8, 9]
-    assert [each.began_at for each in await store.records.incidents(None, everything[3].id, 3)] == [4, 5, 6]
-    assert [each.began_at for each in await store.records.incidents(SHOP, 0, 100)] == [0, 1, 2, 3, 4, 5, 6, 8, 9]
+    assert [each.began_at for each in await store.records.incidents(None, everything[3].id, 3)] == [
+        4,
+        5,
+        6,
+    ]
+    assert [each.began_at for each in await store.records.incidents(SHOP, 0, 100)] == [
+        0,
+        1,
+        2,
+        3,
+        4,
+        5,
+        6,
+        8,
+        9,
+    ]
     assert await store.records.incidents("nobody", None, 100) == []
     story = await store.records.of_session(SHOP, since=6.5, at_least=2)
     assert [each.began_at for each in story] == [9, 8, 6]
-    assert [each.began_at for each in await store.records.of_session(SHOP, since=100.0, at_least=2)] == [9, 8]
+    assert [
+        each.began_at for each in await store.records.of_session(SHOP, since=100.0, at_least=2)
+    ] == [9, 8]
 
 
-async def test_spans_follow_each_other_without_gaps_and_begin_with_the_first_open(store: Store) -> None:
-    moves = [("down", 1), ("off", 2), ("open", 10), ("open", 11), ("down", 20), ("open", 15), ("off", 40), ("down", 50)]
+async def test_spans_follow_each_other_without_gaps_and_begin_with_the_first_open(
+    store: Store,
+) -> None:
+    moves = [
+        ("down", 1),
+        ("off", 2),
+        ("open", 10),
+        ("open", 11),
+        ("down", 20),
+        ("open", 15),
+        ("off", 40),
+        ("down", 50),
+    ]
     for state, at in moves:
         await store.records.move(SHOP, state, at)
     await store.records.move(OTHER, "open", 3)
@@ -96,7 +145,11 @@ async def test_spans_follow_each_other_without_gaps_and_begin_with_the_first_ope
         Span(40, 50, "off"),
         Span(50, None, "down"),
     ]
-    assert await store.records.spans(SHOP, 45.0) == [Span(10, 20, "open"), Span(40, 50, "off"), Span(50, None, "down")]
+    assert await store.records.spans(SHOP, 45.0) == [
+        Span(10, 20, "open"),
+        Span(40, 50, "off"),
+        Span(50, None, "down"),
+    ]
 
 
 async def test_a_successor_learns_until_when_its_predecessor_lived(store: Store, url: URL) -> None:
@@ -110,11 +163,17 @@ async def test_a_successor_learns_until_when_its_predecessor_lived(store: Store,
     successor = await Store.open(url)
     left = await successor.records.begin()
     assert successor.records.silent_since == pytest.approx(time.time(), abs=5)
-    ended = {each.session: each.ending for each in await successor.records.incidents(None, None, 10)}
-    (outage,) = [each for each in await successor.records.incidents(None, None, 10) if each.session is None]
+    ended = {
+        each.session: each.ending for each in await successor.records.incidents(None, None, 10)
+    }
+    (outage,) = [
+        each for each in await successor.records.incidents(None, None, 10) if each.session is None
+    ]
     assert left == [outage]
     assert outage.ended_at == successor.records.silent_since
-    assert ended == {None: "lost", SHOP: None}, "a hold ended with its supervisor, a session's story did not"
+    assert ended == {None: "lost", SHOP: None}, (
+        "a hold ended with its supervisor, a session's story did not"
+    )
     await successor.close()
 
 
@@ -124,11 +183,15 @@ async def test_an_outage_that_began_after_its_supervisor_was_last_seen_never_end
     await store.records.say_alive()
     later = time.time() + 30
     await store.records.save_incident(incident(later, session=None))
-    await store.records.save_incident(msgspec.structs.replace(incident(later + 1, session=None), scope="egress x"))
+    await store.records.save_incident(
+        msgspec.structs.replace(incident(later + 1, session=None), scope="egress x")
+    )
     await store.close()
     successor = await Store.open(url)
     assert [each.scope for each in await successor.records.begin()] == ["", "egress x"]
-    assert [(each.ended_at, each.ending) for each in await successor.records.incidents(None, None, 9)] == [
+    assert [
+        (each.ended_at, each.ending) for each in await successor.records.incidents(None, None, 9)
+    ] == [
         (later, "lost"),
         (later + 1, "lost"),
     ]
@@ -136,7 +199,9 @@ async def test_an_outage_that_began_after_its_supervisor_was_last_seen_never_end
     await successor.close()
 
 
-async def test_the_newest_event_tells_more_exactly_until_when_a_predecessor_lived(store: Store, url: URL) -> None:
+async def test_the_newest_event_tells_more_exactly_until_when_a_predecessor_lived(
+    store: Store, url: URL
+) -> None:
     began = time.time() - 100
     await store.records.save_incident(incident(began, session=None))
     await sql(url, "INSERT INTO meta (name, value) VALUES ('alive', ?)", repr(began - 30).encode())
@@ -172,7 +237,11 @@ async def test_what_is_over_is_pruned_by_age_and_what_lasts_is_kept(store: Store
     for state, at in (("open", now - 900), ("down", now - 300), ("open", now - 40)):
         await store.records.move(SHOP, state, at)
     assert await store.records.prune(100) == 1
-    assert {each.session for each in await store.records.incidents(None, None, 9)} == {OTHER, "under way", SHOP}
+    assert {each.session for each in await store.records.incidents(None, None, 9)} == {
+        OTHER,
+        "under way",
+        SHOP,
+    }
     assert [span.state for span in await store.records.spans(SHOP, 0.0)] == ["down", "open"]
 
 

@@ -1,4 +1,6 @@
-"""The schema: what the migrations make is what the code believes in, and an older store's data live on in it."""
+"""The schema: what the migrations make is what the code believes in, and an older store's data live
+on in it.
+"""
 
 import time
 from typing import Any
@@ -14,8 +16,14 @@ from sessions.store.engine import database, schema
 from tests.store_tools import CREDS, CREDS_ENTRY, SHOP, sql
 
 FIRST_SCHEMA_DATA = (
-    "INSERT INTO sessions (id, wanted, epoch, memory, jid, name, created_at) VALUES ('shop', 1, 7, NULL, 'jid', 'Shop', 12.5)",
-    "INSERT INTO archives (id, session, archived_at, reason) VALUES (1, 'shop', 11.5, 'logged_out')",
+    (
+        "INSERT INTO sessions (id, wanted, epoch, memory, jid, name, created_at) VALUES ('shop', 1,"
+        " 7, NULL, 'jid', 'Shop', 12.5)"
+    ),
+    (
+        "INSERT INTO archives (id, session, archived_at, reason) VALUES (1, 'shop', 11.5,"
+        " 'logged_out')"
+    ),
     "INSERT INTO workers (id, session, pid, started_at_ticks) VALUES ('w-1', 'shop', 4711, 99)",
 )
 FIRST_SCHEMA_SECRETS = (
@@ -32,7 +40,9 @@ async def upgrade(url: URL, revision: str) -> None:
     await engine.dispose()
 
 
-async def test_a_store_of_the_first_schema_is_brought_up_to_date_with_all_that_is_in_it(url: URL) -> None:
+async def test_a_store_of_the_first_schema_is_brought_up_to_date_with_all_that_is_in_it(
+    url: URL,
+) -> None:
     await upgrade(url, "0001")
     for statement in FIRST_SCHEMA_DATA:
         await sql(url, statement)
@@ -40,7 +50,14 @@ async def test_a_store_of_the_first_schema_is_brought_up_to_date_with_all_that_i
         await sql(url, statement, CREDS)
     store = await Store.open(url)
     (row,) = await store.sessions()
-    assert (row.id, row.wanted, row.epoch, row.jid, row.name, row.created_at) == (SHOP, True, 7, "jid", "Shop", 12.5)
+    assert (row.id, row.wanted, row.epoch, row.jid, row.name, row.created_at) == (
+        SHOP,
+        True,
+        7,
+        "jid",
+        "Shop",
+        12.5,
+    )
     assert await store.creds(SHOP) == CREDS
     (archive,) = await store.archives(SHOP)
     assert (archive.reason, archive.whole, archive.entries) == ("logged_out", True, 1)
@@ -63,7 +80,9 @@ async def test_the_migrations_make_the_schema_that_the_code_believes_in(url: URL
 
 
 def differences(connection: Connection) -> Any:
-    context = MigrationContext.configure(connection, opts={"compare_type": True, "compare_server_default": True})
+    context = MigrationContext.configure(
+        connection, opts={"compare_type": True, "compare_server_default": True}
+    )
     return compare_metadata(context, schema.metadata)
 
 
@@ -98,10 +117,16 @@ async def test_a_database_that_is_not_there_is_refused_in_time_and_without_its_p
 
 
 def _shape(rows: Any) -> dict[str, set[str] | None]:
-    """Tables as sets of their parts: a column that a migration adds stands elsewhere than where the code lists it."""
+    """Tables as sets of their parts: a column that a migration adds stands elsewhere than where the
+    code lists it.
+    """
     shape: dict[str, set[str] | None] = {}
     for name, statement in rows:
         text = " ".join((statement or "").replace('"', "").replace("'", "").split())
         inside = text.partition("(")[2].rpartition(")")[0]
-        shape[name] = {part.strip() for part in inside.split(", ")} | {text.rpartition(")")[2]} if statement else None
+        shape[name] = (
+            {part.strip() for part in inside.split(", ")} | {text.rpartition(")")[2]}
+            if statement
+            else None
+        )
     return shape

@@ -1,4 +1,6 @@
-"""The store when its database fails: what can wait is kept in order until it is durable, what cannot is told in time; the operator is told."""
+"""The store when its database fails: what can wait is kept in order until it is durable, what
+cannot is told in time; the operator is told.
+"""
 
 import asyncio
 import os
@@ -95,14 +97,19 @@ async def reaches(store: Store, state: str, seconds: float = 15.0) -> None:
             await changed.wait()
 
 
-async def test_what_can_wait_outlives_a_failing_database_in_order_and_exactly_once(store: Store, fault: Fault) -> None:
+async def test_what_can_wait_outlives_a_failing_database_in_order_and_exactly_once(
+    store: Store, fault: Fault
+) -> None:
     epoch = await store.raise_epoch(SHOP)
     seen: list[str] = []
     store.on_health = lambda health: seen.append(health.state)
     await fault.begin()
     futures: list[asyncio.Future[Any]] = [
         *(store.write_keys(SHOP, epoch, [entry("n", b"%d" % n)]) for n in range(50)),
-        *(store.append_worker_event(SHOP, epoch, seq, "message", b"%d" % seq) for seq in range(1, 51)),
+        *(
+            store.append_worker_event(SHOP, epoch, seq, "message", b"%d" % seq)
+            for seq in range(1, 51)
+        ),
         *(store.append_event(SHOP, "own", b"%d" % n) for n in range(50)),
         store.save_memory(SHOP, b"memory"),
         store.save_identity(SHOP, "jid", "Shop"),
@@ -111,7 +118,11 @@ async def test_what_can_wait_outlives_a_failing_database_in_order_and_exactly_on
         await store.raise_epoch(SHOP)
     assert not any(future.done() for future in futures), "nothing unsaved is acknowledged"
     health = store.health
-    assert (health.state, health.waiting_operations, health.lost_events) == ("failing", len(futures), 0)
+    assert (health.state, health.waiting_operations, health.lost_events) == (
+        "failing",
+        len(futures),
+        0,
+    )
     assert health.error is not None
     assert health.error in health.words
     assert await _ends_within(1.0, asyncio.gather(*futures)) is False
@@ -126,7 +137,9 @@ async def test_what_can_wait_outlives_a_failing_database_in_order_and_exactly_on
     assert (row.epoch, row.memory, row.jid) == (epoch, b"memory", "jid")
 
 
-async def test_a_database_that_has_nothing_to_write_is_seen_to_work_again(store: Store, fault: Fault) -> None:
+async def test_a_database_that_has_nothing_to_write_is_seen_to_work_again(
+    store: Store, fault: Fault
+) -> None:
     """After a refused call nothing may wait any more: the store finds out by itself."""
     await fault.begin()
     with pytest.raises(StoreUnavailable):
@@ -183,7 +196,9 @@ async def test_events_of_our_own_are_bounded_while_they_wait(
     await fault.end()
     await asyncio.gather(*events[:20], from_worker)
     kept = [int(bytes(event.data)) for event in await store.last_events(10_000)]
-    assert kept == [*range(20), 100], "workers wait for their acknowledgements: they bound themselves"
+    assert kept == [*range(20), 100], (
+        "workers wait for their acknowledgements: they bound themselves"
+    )
     await store.append_event(None, "x", b"{}")
 
 
@@ -241,7 +256,9 @@ async def test_whoever_is_told_of_the_health_may_fail_and_nothing_else_does(
     store: Store, fault: Fault, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     failures: list[object] = []
-    asyncio.get_running_loop().set_exception_handler(lambda _, context: failures.append(context["exception"]))
+    asyncio.get_running_loop().set_exception_handler(
+        lambda _, context: failures.append(context["exception"])
+    )
 
     def tell(health: StoreHealth) -> None:
         raise KeyError(health.state)
@@ -257,8 +274,12 @@ async def test_whoever_is_told_of_the_health_may_fail_and_nothing_else_does(
     assert [str(failure) for failure in failures] == ["'failing'", "'ok'"]
 
 
-async def test_a_commit_whose_answer_was_lost_is_not_made_twice(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The connection breaks after the commit and before its answer: for each batch, and with every kind of operation in it."""
+async def test_a_commit_whose_answer_was_lost_is_not_made_twice(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The connection breaks after the commit and before its answer: for each batch, and with every
+    kind of operation in it.
+    """
     epoch = await store.raise_epoch(SHOP)
     lost = _lose_answers(store, monkeypatch, 3)
     futures = [store.append_event(None, "x", b"%d" % n) for n in range(writer.MAX_BATCH + 50)]
@@ -293,7 +314,12 @@ async def test_a_bug_in_one_operation_fails_that_one_and_no_other(store: Store) 
         store.write_keys(SHOP, epoch, [entry("3.0", b"1")]),
     ]
     outcomes = await asyncio.wait_for(asyncio.gather(*futures, return_exceptions=True), 5)
-    assert [type(outcome) for outcome in outcomes] == [type(None), StoreError, StaleEpoch, type(None)]
+    assert [type(outcome) for outcome in outcomes] == [
+        type(None),
+        StoreError,
+        StaleEpoch,
+        type(None),
+    ]
     assert "secret" not in str(outcomes[1])
     assert set(await store.read_keys(SHOP, "session", ["1.0", "2.0", "3.0"])) == {"1.0", "3.0"}
     assert store.health.state == "ok"
@@ -313,7 +339,7 @@ async def test_a_write_that_waits_is_older_than_a_raise_behind_it_and_never_refu
     assert await store.raise_epoch(SHOP) == epoch + 1
 
 
-# --- a full disk ----------------------------------------------------------------------------------------------------------
+# --- a full disk ----------------------------------------------------------------------------------
 
 WRITE = """
 import asyncio, sys
@@ -341,7 +367,9 @@ asyncio.run(main())
 @pytest.fixture
 def writing(tmp_path: Path) -> Iterator["subprocess.Popen[str]"]:
     arguments = [sys.executable, "-c", WRITE, str(ROOT), str(tmp_path / "wasup.db")]
-    process = subprocess.Popen(arguments, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
+    process = subprocess.Popen(
+        arguments, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
+    )
     yield process
     process.kill()
     process.wait(timeout=10)
@@ -380,7 +408,9 @@ async def _ends_within(seconds: float, awaited: asyncio.Future[Any]) -> bool:
 
 
 def _lose_answers(store: Store, monkeypatch: pytest.MonkeyPatch, times: int) -> list[int]:
-    """The next commits of the writer succeed, and then their connection breaks before the answer."""
+    """The next commits of the writer succeed, and then their connection breaks before the
+    answer.
+    """
     dialect = store._writer_engine.sync_engine.dialect
     commit, left, lost = dialect.do_commit, times, list[int]()
 

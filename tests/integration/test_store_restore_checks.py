@@ -1,4 +1,6 @@
-"""A file is believed to be a backup only after it was looked at: whatever is wrong with it is a clear refusal, and nothing is half-done."""
+"""A file is believed to be a backup only after it was looked at: whatever is wrong with it is a
+clear refusal, and nothing is half-done.
+"""
 
 import contextlib
 import os
@@ -36,7 +38,9 @@ def mangled(file: Path, statement: str, *parameters: object) -> Path:
     """A backup that somebody has edited."""
     connection = sqlite3.connect(file)
     connection.execute("PRAGMA ignore_check_constraints = ON")
-    connection.executescript(statement) if not parameters else connection.execute(statement, parameters)
+    connection.executescript(statement) if not parameters else connection.execute(
+        statement, parameters
+    )
     connection.commit()
     connection.close()
     return file
@@ -90,7 +94,9 @@ async def test_a_pipe_is_no_backup(file: Path, own: URL, tmp_path: Path, suffix:
         await restore(file, own, tmp_path)
 
 
-async def test_bytes_changed_at_random_end_in_a_refusal_or_a_whole_restore(file: Path, tmp_path: Path) -> None:
+async def test_bytes_changed_at_random_end_in_a_refusal_or_a_whole_restore(
+    file: Path, tmp_path: Path
+) -> None:
     sound, dice = file.read_bytes(), random.Random(7)
     for number in range(12):
         spoilt = bytearray(sound)
@@ -98,4 +104,6 @@ async def test_bytes_changed_at_random_end_in_a_refusal_or_a_whole_restore(file:
             spoilt[dice.randrange(len(spoilt))] = dice.randrange(256)
         (tmp_path / "spoilt.db").write_bytes(spoilt)
         with contextlib.suppress(StoreError):
-            await restore(tmp_path / "spoilt.db", sqlite_url(tmp_path / f"target-{number}.db"), tmp_path)
+            await restore(
+                tmp_path / "spoilt.db", sqlite_url(tmp_path / f"target-{number}.db"), tmp_path
+            )

@@ -1,4 +1,6 @@
-"""Encryption at rest: what lies in the database, which keys open it, how keys are changed; and values that cannot be read."""
+"""Encryption at rest: what lies in the database, which keys open it, how keys are changed; and
+values that cannot be read.
+"""
 
 import asyncio
 import secrets
@@ -21,7 +23,9 @@ async def fill(store: Store) -> None:
     """Something in each column that holds secrets."""
     await store.create_session(SHOP, wanted=True, proxy=parse_proxy(PROXY))
     epoch = await store.raise_epoch(SHOP)
-    await store.write_keys(SHOP, epoch, [CREDS_ENTRY, *(entry(f"{n}.0", b'"secret"') for n in range(300))])
+    await store.write_keys(
+        SHOP, epoch, [CREDS_ENTRY, *(entry(f"{n}.0", b'"secret"') for n in range(300))]
+    )
     await store.snapshot(SHOP, "paired")
     await store.append_event(SHOP, "message", TEXT)
     await store.append_event(None, "alert", TEXT)
@@ -35,9 +39,13 @@ async def stored(url: URL) -> list[bytes]:
 
 async def check(store: Store) -> None:
     assert await store.proxy(SHOP) == parse_proxy(PROXY)
-    assert [row.proxy for row in await store.sessions() if row.id == SHOP] == ["http://proxy.example:3128"]
+    assert [row.proxy for row in await store.sessions() if row.id == SHOP] == [
+        "http://proxy.example:3128"
+    ]
     assert await store.creds(SHOP) == CREDS
-    assert set((await store.read_keys(SHOP, "session", [f"{n}.0" for n in range(300)])).values()) == {b'"secret"'}
+    assert set(
+        (await store.read_keys(SHOP, "session", [f"{n}.0" for n in range(300)])).values()
+    ) == {b'"secret"'}
     assert [bytes(event.data) for event in await store.last_events(10_000)] == [TEXT, TEXT]
     assert len(await store.export_session(SHOP)) == 301
 
@@ -46,7 +54,9 @@ async def test_nothing_secret_lies_open_in_an_encrypted_store(url: URL) -> None:
     store = await Store.open(url, cipher=Cipher([FIRST]))
     await fill(store)
     await check(store)
-    assert (await store.restore(SHOP, None)).whole is False, "an archived value opens where it came from"
+    assert (await store.restore(SHOP, None)).whole is False, (
+        "an archived value opens where it came from"
+    )
     assert await store.creds(SHOP) == CREDS
     await store.archive_credentials(SHOP, "logged_out", memory=b"parked", wanted=True)
     await store.restore(SHOP, None)
@@ -87,7 +97,8 @@ async def test_a_key_is_changed_and_the_old_one_dropped(url: URL) -> None:
     await store.append_event(None, "alert", TEXT)  # now there are values under both
     await store.close()
     for key in (FIRST, SECOND):
-        with pytest.raises(StoreUnavailable):  # either one alone would leave values that nobody can read
+        with pytest.raises(StoreUnavailable):
+            # either one alone would leave values that nobody can read
             await Store.open(url, cipher=Cipher([key]))
     store = await Store.open(url, cipher=Cipher([SECOND, FIRST]))
     assert (await store.rewrite_secrets()).complete
@@ -141,7 +152,9 @@ async def test_what_is_written_between_a_rewrites_look_and_its_write_stays(
     await store.close()
 
 
-async def test_a_rewrite_says_what_it_cannot_read_and_keeps_asking_for_the_old_key(url: URL) -> None:
+async def test_a_rewrite_says_what_it_cannot_read_and_keeps_asking_for_the_old_key(
+    url: URL,
+) -> None:
     store = await Store.open(url, cipher=Cipher([FIRST]))
     await fill(store)
     await store.close()
@@ -158,8 +171,12 @@ async def test_rows_cannot_be_swapped(url: URL) -> None:
     store = await Store.open(url, cipher=Cipher([FIRST]))
     for session in (SHOP, OTHER):
         await store.create_session(session, wanted=True)
-        await store.write_keys(session, await store.raise_epoch(session), [CREDS_ENTRY, entry("1.0", b"1")])
-    (value,) = (await sql(url, "SELECT value FROM auth WHERE session = 'other' AND kind = 'creds'"))[0]
+        await store.write_keys(
+            session, await store.raise_epoch(session), [CREDS_ENTRY, entry("1.0", b"1")]
+        )
+    (value,) = (
+        await sql(url, "SELECT value FROM auth WHERE session = 'other' AND kind = 'creds'")
+    )[0]
     await sql(url, "UPDATE auth SET value = ? WHERE session = 'shop'", value)
     with pytest.raises(UnreadableValue, match="does not decrypt"):
         await store.creds(SHOP)
@@ -172,7 +189,9 @@ async def test_rows_cannot_be_swapped(url: URL) -> None:
 @pytest.mark.parametrize(
     "value", [b"", b"{", b'{"secret":1}x', b"\xff\xfe", b'["secret"]', b"\x01", b"\x01" + bytes(40)]
 )
-async def test_credentials_that_cannot_be_read_are_named_and_not_quoted(url: URL, value: bytes) -> None:
+async def test_credentials_that_cannot_be_read_are_named_and_not_quoted(
+    url: URL, value: bytes
+) -> None:
     store = await Store.open(url)
     await store.create_session(SHOP, wanted=True)
     await store.write_keys(SHOP, await store.raise_epoch(SHOP), [CREDS_ENTRY])
@@ -182,7 +201,9 @@ async def test_credentials_that_cannot_be_read_are_named_and_not_quoted(url: URL
     assert "secret" not in str(caught.value)
     with pytest.raises(UnreadableValue):
         await store.export_session(SHOP)
-    assert [bytes(row[0]) for row in await sql(url, "SELECT value FROM auth")] == [value], "it is left as it is"
+    assert [bytes(row[0]) for row in await sql(url, "SELECT value FROM auth")] == [value], (
+        "it is left as it is"
+    )
     await store.close()
 
 
@@ -221,7 +242,10 @@ async def test_a_proxy_that_cannot_be_read_is_never_taken_for_none(url: URL) -> 
         await sql(url, "UPDATE sessions SET proxy = ? WHERE id = 'shop'", broken)
         with pytest.raises(UnreadableValue, match="proxy"):
             await store.proxy(SHOP)
-        assert {row.id: row.proxy for row in await store.sessions()} == {SHOP: "unreadable", OTHER: None}
+        assert {row.id: row.proxy for row in await store.sessions()} == {
+            SHOP: "unreadable",
+            OTHER: None,
+        }
     await store.set_proxy(SHOP, parse_proxy(PROXY))
     assert await store.proxy(SHOP) == parse_proxy(PROXY)
     await store.set_proxy(SHOP, None)

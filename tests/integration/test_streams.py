@@ -1,4 +1,6 @@
-"""A process whose output nobody can take ends with the status that it meant; Python would make it 120."""
+"""A process whose output nobody can take ends with the status that it meant; Python would make it
+120.
+"""
 
 import subprocess
 import sys
@@ -20,7 +22,9 @@ sys.exit({status})
 
 def status_of(*command: str, stdout: Path = FULL) -> int:
     with stdout.open("w") as out:
-        return subprocess.run(command, stdout=out, stderr=subprocess.DEVNULL, cwd=ROOT, timeout=60).returncode
+        return subprocess.run(
+            command, stdout=out, stderr=subprocess.DEVNULL, cwd=ROOT, timeout=60
+        ).returncode
 
 
 @pytest.mark.parametrize("status", [0, 1, 78])
@@ -33,15 +37,21 @@ def test_python_alone_would_not_keep_it() -> None:
     assert status_of(sys.executable, "-c", bare) == 120, "or all this is not needed any more"
 
 
-@pytest.mark.parametrize(("arguments", "status"), [(["--version"], 1), (["nonsense"], 2), (["sessions", "list"], 1)])
-def test_a_command_that_cannot_say_what_it_has_to_say_has_not_done_it(arguments: list[str], status: int) -> None:
+@pytest.mark.parametrize(
+    ("arguments", "status"), [(["--version"], 1), (["nonsense"], 2), (["sessions", "list"], 1)]
+)
+def test_a_command_that_cannot_say_what_it_has_to_say_has_not_done_it(
+    arguments: list[str], status: int
+) -> None:
     assert status_of(sys.executable, "-m", "supervisor", *arguments) == status
 
 
 def test_a_command_on_a_full_disk_ends_with_a_sentence() -> None:
     command = [sys.executable, "-m", "supervisor", "--version"]
     with FULL.open("w") as out:
-        done = subprocess.run(command, stdout=out, stderr=subprocess.PIPE, text=True, cwd=ROOT, timeout=60)
+        done = subprocess.run(
+            command, stdout=out, stderr=subprocess.PIPE, text=True, cwd=ROOT, timeout=60
+        )
     assert (done.returncode, done.stderr) == (
         1,
         "wasup: what it has to say cannot be written: No space left on device\n",

@@ -1,4 +1,6 @@
-"""What is written beside its target until it is whole, and what a writer leaves that is killed on the way."""
+"""What is written beside its target until it is whole, and what a writer leaves that is killed on
+the way.
+"""
 
 import signal
 import subprocess
@@ -53,9 +55,13 @@ def names(directory: Path) -> set[str]:
     return {path.name for path in directory.iterdir()}
 
 
-def test_what_killed_writers_of_the_same_target_have_left_is_removed_and_nothing_else(tmp_path: Path) -> None:
+def test_what_killed_writers_of_the_same_target_have_left_is_removed_and_nothing_else(
+    tmp_path: Path,
+) -> None:
     first = killed_while_writing(tmp_path / "keys.db")
-    kept = [killed_while_writing(tmp_path / name) for name in ("other.db", "keys_db", "keys.db.keys.db")]
+    kept = [
+        killed_while_writing(tmp_path / name) for name in ("other.db", "keys_db", "keys.db.keys.db")
+    ]
     for name in (
         ".keys.db.0123abcd.partial.old",
         ".keys.db.0123abcg.partial",
@@ -77,7 +83,10 @@ def test_what_killed_writers_of_the_same_target_have_left_is_removed_and_nothing
 
 def test_what_is_being_written_just_now_is_left_to_its_writer(tmp_path: Path) -> None:
     with writing(tmp_path / "keys.db") as (_, theirs):
-        with unfinished.beside(tmp_path / "keys.db") as ours, unfinished.beside(tmp_path / "keys.db"):
+        with (
+            unfinished.beside(tmp_path / "keys.db") as ours,
+            unfinished.beside(tmp_path / "keys.db"),
+        ):
             assert ours.exists()
             assert (theirs / "keys").exists()
         assert names(tmp_path) == {theirs.name}
@@ -89,7 +98,9 @@ def test_nothing_is_left_when_the_writing_fails(tmp_path: Path) -> None:
     assert names(tmp_path) == set()
 
 
-async def test_a_backup_and_an_export_clear_away_what_the_one_before_has_left(tmp_path: Path) -> None:
+async def test_a_backup_and_an_export_clear_away_what_the_one_before_has_left(
+    tmp_path: Path,
+) -> None:
     targets = tmp_path / "targets"
     targets.mkdir()
     for name in ("backup.db", "folder"):

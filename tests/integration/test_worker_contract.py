@@ -1,4 +1,6 @@
-"""What the fakes promise of workers is what the real ones do, at their unkindest: each case runs against both."""
+"""What the fakes promise of workers is what the real ones do, at their unkindest: each case runs
+against both.
+"""
 
 import asyncio
 import contextlib
@@ -138,7 +140,12 @@ async def world(
     program = tmp_path / "program"
     program.write_text(f"#!{sys.executable}\n{WORKER}")
     program.chmod(0o700)
-    config = WorkerConfig(directory=tmp_path, command=(str(program),), environment={"LATE_SECONDS": "0"}, ladder=LADDER)
+    config = WorkerConfig(
+        directory=tmp_path,
+        command=(str(program),),
+        environment={"LATE_SECONDS": "0"},
+        ladder=LADDER,
+    )
     workers = Workers(config, store, Forever())
     await workers.listen()
     yield Real(workers, program)
@@ -177,7 +184,9 @@ async def test_one_that_hangs_is_ended_all_the_same(world: World) -> None:
 
 
 @pytest.mark.parametrize("kindly", [True, False])
-async def test_one_that_nothing_ends_is_given_up_and_its_session_waits_for_it(world: World, kindly: bool) -> None:
+async def test_one_that_nothing_ends_is_given_up_and_its_session_waits_for_it(
+    world: World, kindly: bool
+) -> None:
     worker, owner = await _owned(world)
     async with world.unkillable(worker):
         if kindly:

@@ -51,7 +51,10 @@ async def store(tmp_path: Path) -> AsyncIterator[Store]:
 
 async def test_it_is_ended_and_told_of_and_the_others_go_on(store: Store, tmp_path: Path) -> None:
     config = WorkerConfig(
-        directory=tmp_path, command=(sys.executable, "-c", WORKER), environment={}, ladder=StopLadder(ask_seconds=3.0)
+        directory=tmp_path,
+        command=(sys.executable, "-c", WORKER),
+        environment={},
+        ladder=StopLadder(ask_seconds=3.0),
     )
     workers = Workers(config, store, Forever())
     await workers.listen()
@@ -79,6 +82,8 @@ async def test_one_session_can_fill_its_own_share_of_the_waiting_events_only(sto
     assert len(refused) == 2000 - writer.MAX_WAITING_EVENTS_OF_ONE
 
 
-async def _settled(events: "list[asyncio.Future[StoredEvent]]") -> "list[asyncio.Future[StoredEvent]]":
+async def _settled(
+    events: "list[asyncio.Future[StoredEvent]]",
+) -> "list[asyncio.Future[StoredEvent]]":
     await asyncio.wait(events)
     return events

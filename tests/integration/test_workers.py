@@ -1,4 +1,6 @@
-"""All workers and their socket, with real processes: small ones in Python, which call as the real ones do and note what they are told."""
+"""All workers and their socket, with real processes: small ones in Python, which call as the real
+ones do and note what they are told.
+"""
 
 import asyncio
 import dataclasses
@@ -120,7 +122,9 @@ def supervised(
 
 def told(directory: Path) -> list[str]:
     """What all the workers were told, in order."""
-    return [line for file in sorted(directory.glob("told-*")) for line in file.read_text().splitlines()]
+    return [
+        line for file in sorted(directory.glob("told-*")) for line in file.read_text().splitlines()
+    ]
 
 
 async def ended(workers: Workers) -> None:
@@ -130,7 +134,7 @@ async def ended(workers: Workers) -> None:
     await eventually(alive, what="the end of all workers")
 
 
-# --- the socket's file --------------------------------------------------------------------------------------------------------
+# --- the socket's file ----------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("replaced", [False, True])
@@ -144,7 +148,9 @@ async def test_a_socket_that_somebody_removed_is_made_again_before_the_next_work
         (tmp_path / SOCKET_NAME).unlink()
         if replaced:
             (tmp_path / SOCKET_NAME).write_text("somebody's")
-        several = await asyncio.gather(*(workers.bring_up(name) for name in ("second", "third", "fourth")))
+        several = await asyncio.gather(
+            *(workers.bring_up(name) for name in ("second", "third", "fourth"))
+        )
         assert (tmp_path / SOCKET_NAME).is_socket()
         assert all(worker.alive for worker in several)
         assert (await first.stop()).status == 0, "its line stood all the time"
@@ -175,7 +181,9 @@ async def test_a_socket_that_somebody_removed_is_made_again_within_a_minute(
         await workers.close()
 
 
-async def test_a_disk_that_takes_no_new_name_of_a_log_costs_no_spare(store: Store, tmp_path: Path) -> None:
+async def test_a_disk_that_takes_no_new_name_of_a_log_costs_no_spare(
+    store: Store, tmp_path: Path
+) -> None:
     """Whoever failed there left the spare to nobody, one more with each try."""
     workers = supervised(store, tmp_path, spares=1)
     (tmp_path / "logs" / "worker-shop.log" / "in the way").mkdir(parents=True)
@@ -193,12 +201,15 @@ async def test_a_disk_that_takes_no_new_name_of_a_log_costs_no_spare(store: Stor
         await workers.close()
 
 
-# --- workers whose session nobody wants now -------------------------------------------------------------------------------------
+# --- workers whose session nobody wants now -------------------------------------------------------
 
 
 @pytest.fixture
 def leave_one(store: Store, tmp_path: Path) -> Iterator[LeaveOne]:
-    """Leave a worker of a supervisor that has gone; its pid. It needs so many seconds until it calls again."""
+    """Leave a worker of a supervisor that has gone; its pid.
+
+    It needs so many seconds until it calls again.
+    """
     children = []
 
     async def leave(late_seconds: float) -> int:
@@ -227,7 +238,9 @@ async def test_a_worker_that_nobody_claims_is_heard_and_ended_politely_and_its_l
     assert await store.read_keys(SHOP, "session", ["1.0"]) == {"1.0": b'{"n": 7}'}
 
 
-async def test_it_is_as_polite_when_its_session_was_deleted(store: Store, tmp_path: Path, leave_one: LeaveOne) -> None:
+async def test_it_is_as_polite_when_its_session_was_deleted(
+    store: Store, tmp_path: Path, leave_one: LeaveOne
+) -> None:
     await leave_one(0.2)
     await store.delete_session(SessionId("shop"), purge=True)
     workers = supervised(store, tmp_path)
@@ -254,9 +267,15 @@ async def test_one_that_stays_silent_is_killed_when_its_time_is_over_and_its_suc
 
 @pytest.mark.parametrize("waits_for", [Workers.bring_up, Workers.dismiss], ids=["start", "stop"])
 async def test_a_start_that_was_called_off_meanwhile_takes_nothing_from_that(
-    waits_for: Callable[[Workers, str], Awaitable[object]], store: Store, tmp_path: Path, leave_one: LeaveOne
+    waits_for: Callable[[Workers, str], Awaitable[object]],
+    store: Store,
+    tmp_path: Path,
+    leave_one: LeaveOne,
 ) -> None:
-    """The next one to start waits as long, and so does whoever wants to know that it is stopped. It may be called off, too."""
+    """The next one to start waits as long, and so does whoever wants to know that it is stopped.
+
+    It may be called off, too.
+    """
     pid = await leave_one(0.0)
     os.kill(pid, signal.SIGSTOP)
     workers = supervised(store, tmp_path, return_seconds=1.0)
@@ -290,7 +309,7 @@ async def test_what_it_still_has_to_save_is_saved_before_its_successor_gets_an_e
     assert await store.read_keys(SHOP, "session", ["1.0"]) == {"1.0": b'{"n": 7}'}
 
 
-# --- the worst: nothing ends it, it does not read, there is nothing to start it with ------------------------------------------
+# --- the worst: nothing ends it, it does not read, there is nothing to start it with --------------
 
 
 async def test_no_other_worker_gets_a_session_until_the_one_that_nothing_ends_has_ended(
@@ -309,7 +328,10 @@ async def test_no_other_worker_gets_a_session_until_the_one_that_nothing_ends_ha
         successor = asyncio.create_task(workers.bring_up("shop"))
         await asyncio.wait([successor], timeout=1.0)
         assert not successor.done()
-        assert {row.id for row in await store.workers()} == {stuck.id, another.id}, "our successor has to know of it"
+        assert {row.id for row in await store.workers()} == {
+            stuck.id,
+            another.id,
+        }, "our successor has to know of it"
     assert (await successor).alive
     assert told == [(stuck.pid, False), (stuck.pid, True)]
     assert workers.abandoned == []
@@ -322,7 +344,8 @@ async def test_our_successor_waits_for_it_too(store: Store, tmp_path: Path) -> N
     stuck = await first.bring_up("shop")
     child = vars(vars(stuck)["_process"])["_child"]
     async with unkillable(stuck.pid):
-        async with asyncio.timeout(20):  # it must not hang; how long it takes is bounded by the ladder
+        async with asyncio.timeout(20):
+            # it must not hang; how long it takes is bounded by the ladder
             await first.close()
         second = supervised(store, tmp_path, return_seconds=0.2, ladder=QUICK)
         await second.listen()
@@ -406,11 +429,15 @@ async def test_the_rows_of_a_whole_fleet_that_is_gone_are_forgotten_in_one_write
     gone = [WorkerRow(f"w-{n}", f"s-{n}", 2**22 + n, 1, b"") for n in range(1200)]
 
     async def add(connection: AsyncConnection) -> None:
-        await connection.execute(insert(schema.workers), [msgspec.structs.asdict(row) for row in gone])
+        await connection.execute(
+            insert(schema.workers), [msgspec.structs.asdict(row) for row in gone]
+        )
 
     await writer.submit(add)
     submit = writer.submit
-    monkeypatch.setattr(writer, "submit", lambda *given, **more: submitted.append(given) or submit(*given, **more))
+    monkeypatch.setattr(
+        writer, "submit", lambda *given, **more: submitted.append(given) or submit(*given, **more)
+    )
     workers = supervised(store, tmp_path)
     await workers.listen()
     assert len(submitted) == 1, "a commit for each takes half a minute after a reboot"
@@ -418,7 +445,9 @@ async def test_the_rows_of_a_whole_fleet_that_is_gone_are_forgotten_in_one_write
     await workers.close()
 
 
-async def test_large_logs_are_cut_in_a_thread(store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_large_logs_are_cut_in_a_thread(
+    store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(workers_module, "HOUSEKEEPING_SECONDS", 0.05)
     threads: list[int] = []
     monkeypatch.setattr(WorkerLogs, "keep_small", lambda _: threads.append(threading.get_ident()))
@@ -430,19 +459,35 @@ async def test_large_logs_are_cut_in_a_thread(store: Store, tmp_path: Path, monk
 
     await eventually(cut, what="a look at the logs")
     await workers.close()
-    assert threading.get_ident() not in threads, "a worker that prints gigabytes would stall all sessions"
+    assert threading.get_ident() not in threads, (
+        "a worker that prints gigabytes would stall all sessions"
+    )
 
 
 @needs_root
-def test_whoever_is_root_without_the_right_to_trace_knows_his_workers_of_another_user(tmp_path: Path) -> None:
-    """As in a container: root has no CAP_SYS_PTRACE there, and workers that nobody knew would all be logged in anew at each restart."""
+def test_whoever_is_root_without_the_right_to_trace_knows_his_workers_of_another_user(
+    tmp_path: Path,
+) -> None:
+    """As in a container: root has no CAP_SYS_PTRACE there, and workers that nobody knew would all
+    be logged in anew at each restart.
+    """
     elsewhere = tmp_path / "elsewhere"
     elsewhere.mkdir()
     without_tracing = ("setpriv", "--bounding-set=-sys_ptrace", "--inh-caps=-sys_ptrace")
-    worker = subprocess.Popen(["sleep", "60"], cwd=tmp_path, user=NOBODY, group=NOBODY, extra_groups=[])
+    worker = subprocess.Popen(
+        ["sleep", "60"], cwd=tmp_path, user=NOBODY, group=NOBODY, extra_groups=[]
+    )
     try:
         found = subprocess.run(
-            [*without_tracing, sys.executable, "-c", LOOK, str(worker.pid), str(tmp_path), str(elsewhere)],
+            [
+                *without_tracing,
+                sys.executable,
+                "-c",
+                LOOK,
+                str(worker.pid),
+                str(tmp_path),
+                str(elsewhere),
+            ],
             cwd=ROOT,
             capture_output=True,
             text=True,

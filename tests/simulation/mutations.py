@@ -1,4 +1,7 @@
-"""Deliberately broken variants of policy, breaker, gate and actor, a sentence each. The simulation has to catch every one of them."""
+"""Deliberately broken variants of policy, breaker, gate and actor, a sentence each.
+
+The simulation has to catch every one of them.
+"""
 
 import contextlib
 import sys
@@ -33,7 +36,8 @@ decide_module = sys.modules["sessions.policy.decide"]
 
 @dataclass(frozen=True)
 class Mutation:
-    """`patches`: what is put in the place of what; `parts`: what the supervisor is made of; `caught`: words of the invariant that must see it.
+    """`patches`: what is put in the place of what; `parts`: what the supervisor is made of;
+    `caught`: words of the invariant that must see it.
 
     `small`: it shows in fleets of one, two and four.
     """
@@ -58,7 +62,9 @@ def _rules(reason: R, rule: Any) -> Parts:
     return Parts(config=replace(CONFIG, policy=policy))
 
 
-def _second_trial(breaker: Breaker, now: float, count: int = 1, _failed: Any = Breaker.failed) -> None:
+def _second_trial(
+    breaker: Breaker, now: float, count: int = 1, _failed: Any = Breaker.failed
+) -> None:
     if breaker.state == "half-open":
         breaker._breaker.close()
     else:
@@ -111,7 +117,8 @@ async def _nothing(*_: object) -> None:
 MUTATIONS = (
     Mutation(
         "reservations ignored",
-        "The bucket does not know of tokens that are reserved, so slow logins of a burst land together with the next ones.",
+        "The bucket does not know of tokens that are reserved, so slow logins of a burst land"
+        " together with the next ones.",
         ((Allowance, "seconds_until_free", lambda self, now: self.bucket.seconds_until(1, now)),),
     ),
     Mutation(
@@ -129,10 +136,13 @@ MUTATIONS = (
         "440 has no limit of tries.",
         parts=_rules(R.REPLACED, replace(RULES[R.REPLACED], tries=None)),
     ),
-    Mutation("second trial", "A breaker whose trial fails closes.", ((Breaker, "failed", _second_trial),)),
+    Mutation(
+        "second trial", "A breaker whose trial fails closes.", ((Breaker, "failed", _second_trial),)
+    ),
     Mutation(
         "forgiven at open",
-        "Failures and tries are forgotten as soon as a session opens, not when it has been open for a minute.",
+        "Failures and tries are forgotten as soon as a session opens, not when it has been open for"
+        " a minute.",
         ((Judgement, "opened", _opened),),
     ),
     Mutation(
@@ -144,7 +154,11 @@ MUTATIONS = (
         "waits without a cap",
         "The wait doubles with every failure, for ever.",
         (
-            (decide_module, "_ceiling", lambda attempt, base, cap: base * 2.0 ** max(0, attempt - 1)),
+            (
+                decide_module,
+                "_ceiling",
+                lambda attempt, base, cap: base * 2.0 ** max(0, attempt - 1),
+            ),
             (decide_module, "_spread", lambda seconds, roll: seconds * 2),
         ),
     ),
@@ -170,8 +184,12 @@ MUTATIONS = (
     ),
     Mutation(
         "no adoption",
-        "A new supervisor does not look for the workers that live on, neither to adopt nor to end them, and starts others.",
-        ((SimulatedWorkers, "expects", lambda self, session: False), (SimulatedWorkers, "dismiss", _nothing)),
+        "A new supervisor does not look for the workers that live on, neither to adopt nor to end"
+        " them, and starts others.",
+        (
+            (SimulatedWorkers, "expects", lambda self, session: False),
+            (SimulatedWorkers, "dismiss", _nothing),
+        ),
     ),
     Mutation(
         "one rate for all ways out",
@@ -186,14 +204,16 @@ MUTATIONS = (
     ),
     Mutation(
         "nobody looks",
-        "Whether WhatsApp can be reached is not asked, so that a fleet of one pays for an outage with its breaker.",
+        "Whether WhatsApp can be reached is not asked, so that a fleet of one pays for an outage"
+        " with its breaker.",
         parts=Parts(looks=False),
         caught="after the end of an outage none of those whom it closed is open",
         small=True,
     ),
     Mutation(
         "charges stay",
-        "What an outage had charged before it was seen is not taken back, and who waits alone goes on waiting.",
+        "What an outage had charged before it was seen is not taken back, and who waits alone goes"
+        " on waiting.",
         ((Attempting, "_excuse", _no_excuse),),
         caught="an outage was charged to its breaker",
         small=True,

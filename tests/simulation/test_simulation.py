@@ -1,4 +1,5 @@
-"""The fleet in simulated time: small and dense stories, and proof that the invariants catch what they should.
+"""The fleet in simulated time: small and dense stories, and proof that the invariants catch what
+they should.
 
 The large ones (thousands of sessions for days) are `make simulate`'s, which CI runs.
 """
@@ -31,8 +32,12 @@ def test_fleets_of_one_two_and_four_keep_every_promise(story: Story) -> None:
 def test_a_broken_variant_is_caught(mutation: Mutation) -> None:
     """Its sentence says what was broken; the same stories pass when nothing is (see above)."""
     with mutation.applied():
-        broken = (run_story(story, mutation.parts).broken for story in (FEW if mutation.small else DENSE))
-        assert any(seen is not None and mutation.caught in seen for seen in broken), mutation.sentence
+        broken = (
+            run_story(story, mutation.parts).broken for story in (FEW if mutation.small else DENSE)
+        )
+        assert any(seen is not None and mutation.caught in seen for seen in broken), (
+            mutation.sentence
+        )
 
 
 def test_the_same_seed_tells_the_same_story() -> None:

@@ -1,4 +1,6 @@
-"""What every unit test is held to: no task is left over, and nothing it starts touches the caller's environment."""
+"""What every unit test is held to: no task is left over, and nothing it starts touches the caller's
+environment.
+"""
 
 import asyncio
 import logging
@@ -18,7 +20,9 @@ from tests.fakes import fake_time
 
 @pytest.fixture(autouse=True)
 def _quiet() -> Iterator[None]:
-    """What is logged of a thousand staged faults helps nobody, and rendering their tracebacks takes most of the time."""
+    """What is logged of a thousand staged faults helps nobody, and rendering their tracebacks takes
+    most of the time.
+    """
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL))
     yield
     structlog.reset_defaults()
@@ -26,7 +30,9 @@ def _quiet() -> Iterator[None]:
 
 @pytest.fixture
 def bare_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """No `WHATSAPP_*` variable is set, and the installation's folder, where we stand, is empty (it has no `.env`)."""
+    """No `WHATSAPP_*` variable is set, and the installation's folder, where we stand, is empty (it
+    has no `.env`).
+    """
     for name in [name for name in os.environ if name.upper().startswith("WHATSAPP_")]:
         monkeypatch.delenv(name)
     monkeypatch.chdir(tmp_path)
@@ -39,7 +45,11 @@ def wall_clock_in_step(monkeypatch: pytest.MonkeyPatch) -> None:
     """What is stored in wall-clock time ages with the loop's clock."""
     clock = fake_time()
     for name, module in list(sys.modules.items()):
-        if name.startswith("sessions.") and not name.startswith("sessions.store") and vars(module).get("time") is time:
+        if (
+            name.startswith("sessions.")
+            and not name.startswith("sessions.store")
+            and vars(module).get("time") is time
+        ):
             monkeypatch.setattr(module, "time", clock)
 
 

@@ -1,8 +1,9 @@
 """One session's actor: one task, one inbox. Machine, policy, breaker, worker and gate put together.
 
-Only this task changes the session. Everyone else puts an event into its inbox (sessions/lifecycle/inbox.py) and may read its snapshots.
-At any time the session either waits for exactly one *step* (a worker, a ticket, the end of a wait), or its worker owes
-it a report, or it rests (stopped, parked, quarantined); so it is never forgotten and never tries twice at once.
+Only this task changes the session. Everyone else puts an event into its inbox
+(sessions/lifecycle/inbox.py) and may read its snapshots. At any time the session either waits for
+exactly one *step* (a worker, a ticket, the end of a wait), or its worker owes it a report, or it
+rests (stopped, parked, quarantined); so it is never forgotten and never tries twice at once.
 """
 
 import asyncio
@@ -72,10 +73,17 @@ log = structlog.get_logger("session")
 
 
 class Actor(Replacing):
-    """The only one who changes the session. Run `run()` as its task; others put events into `inbox` and read."""
+    """The only one who changes the session.
+
+    Run `run()` as its task; others put events into `inbox` and read.
+    """
 
     async def run(self) -> None:
-        """Live until retired. What goes wrong inside is mended here; what goes wrong while mending it leaves this task: see Session.run."""
+        """Live until retired.
+
+        What goes wrong inside is mended here; what goes wrong while mending it leaves this task:
+        see Session.run.
+        """
         await self._guarded(self._resume())
         self._look_at_alerts()
         while not self.retired:
@@ -85,7 +93,9 @@ class Actor(Replacing):
         await self._clear_inbox()
 
     async def give_up(self) -> None:
-        """It has failed: nobody is left waiting for it, and its worker ends, before another one takes its place."""
+        """It has failed: nobody is left waiting for it, and its worker ends, before another one
+        takes its place.
+        """
         self.retired = True
         for name in sorted(self._on):
             self._end_alert(name, "The session begins anew.")
@@ -104,7 +114,9 @@ class Actor(Replacing):
         except StoreError as error:
             await self._start_over(str(error), self._tell_store_away(error))
         except Exception as error:
-            log.exception("an error of this program hit a session", action="session_error", session=self.id)
+            log.exception(
+                "an error of this program hit a session", action="session_error", session=self.id
+            )
             await self._start_over(f"internal error: {type(error).__name__}")
         except asyncio.CancelledError as error:
             task = asyncio.current_task()
@@ -112,31 +124,46 @@ class Actor(Replacing):
                 raise
             # Nobody has cancelled us: what we waited for was.
             log.error(
-                "what a session waited for was cancelled", action="session_error", session=self.id, exc_info=error
+                "what a session waited for was cancelled",
+                action="session_error",
+                session=self.id,
+                exc_info=error,
             )
             await self._start_over("internal error: what it waited for was cancelled")
 
     def _tell_store_away(self, error: StoreError) -> bool:
-        """Whether the session has to tell of it: once, until it has a worker again; and not when the store tells of it for all."""
+        """Whether the session has to tell of it: once, until it has a worker again; and not when
+        the store tells of it for all.
+        """
         known, self._store_away = self._store_away, True
         if not known:
-            log.error("the store failed a session", action="session_store_failed", session=self.id, error=str(error))
+            log.error(
+                "the store failed a session",
+                action="session_store_failed",
+                session=self.id,
+                error=str(error),
+            )
         return not known and self._around.store.health.state == "ok"
 
     async def _vanish(self) -> None:
-        """The store has no row of it: it was deleted by a write of which we were told that it may not have been made."""
+        """The store has no row of it: it was deleted by a write of which we were told that it may
+        not have been made.
+        """
         log.warning("a session is gone from the store", action="session_gone", session=self.id)
         await self._rest(None)
         self.retired = self.vanished = True
 
     async def _start_over(self, why: str, tell: bool = True) -> None:
-        """After an error of our own: no worker, nothing under way, a try in a while; never forgotten."""
+        """After an error of our own: no worker, nothing under way, a try in a while; never
+        forgotten.
+        """
         if not self.wanted or self.retired:
             return
         if tell:
             self._alert("session_error", why)
         if Signal.RETRY not in TRANSITIONS[self.state]:
-            return  # parked or quarantined: our error is no reason to log in a number that is banned
+            # parked or quarantined: our error is no reason to log in a number that is banned
+            return
         self._end_attempt()
         self._around.gate.left(self.id)  # it may have been open
         await self._seat.clear()
@@ -144,7 +171,9 @@ class Actor(Replacing):
         self._wait(self._patience_seconds())
 
     def _patience_seconds(self) -> float:
-        """Until the next try after an error of our own: later and later, so that a fault that lasts costs little."""
+        """Until the next try after an error of our own: later and later, so that a fault that lasts
+        costs little.
+        """
         self._errors += 1
         steps = 0 if self._store_away else min(self._errors - 1, ERROR_STEPS)
         return float(STORE_RETRY_SECONDS * 2**steps * (1 + self._around.dice.random()))
@@ -153,11 +182,13 @@ class Actor(Replacing):
         match event:
             case Asked():
                 await self._on_asked(event)
-            case FrameCame() | KeysUnreadable() | Exceeded() | WorkerEnded() if event.worker is self.worker:
-                await self._on_told(event)
-            case WorkerReady() | Reunited() | SuccessorReady() | Admitted() | Waited() | StepFailed() if (
-                self._agenda.is_current(event)
+            case FrameCame() | KeysUnreadable() | Exceeded() | WorkerEnded() if (
+                event.worker is self.worker
             ):
+                await self._on_told(event)
+            case (
+                WorkerReady() | Reunited() | SuccessorReady() | Admitted() | Waited() | StepFailed()
+            ) if self._agenda.is_current(event):
                 self._agenda.finish()
                 await self._on_step(event)
             case WorkerReady() | Reunited() | SuccessorReady() | Admitted():
@@ -169,7 +200,9 @@ class Actor(Replacing):
                 self._on_check_failed(current, verdict)
             case PhoneDue() if current := self._current(event.attempt):
                 self._look_for_phone(current)
-            case CanaryOverdue() if (current := self._current(event.attempt)) and not current.has_landed:
+            case CanaryOverdue() if (
+                current := self._current(event.attempt)
+            ) and not current.has_landed:
                 self._close_socket(current, CloseReason.ATTEMPT_TIMED_OUT)
             case PolicyChanged(config):
                 self._judgement.follow(config)
@@ -179,10 +212,13 @@ class Actor(Replacing):
                 self._end_worker(current, current.verdict or CloseReason.WORKER_HUNG)
             case _:
                 log.debug(
-                    "an event of the past", action="event_dropped", session=self.id, event_type=type(event).__name__
+                    "an event of the past",
+                    action="event_dropped",
+                    session=self.id,
+                    event_type=type(event).__name__,
                 )
 
-    # --- what it waited for, and what its worker tells -------------------------------------------------------------------------
+    # --- what it waited for, and what its worker tells --------------------------------------------
 
     async def _on_step(self, event: Step) -> None:
         match event:
@@ -196,15 +232,21 @@ class Actor(Replacing):
             case Admitted(_, ticket):
                 self._connect(ticket)
             case Waited() if self.worker is None and self._around.store.health.state == "failing":
-                # A worker needs an epoch. Thousands would fail together, each with its events; the store tries by itself.
+                # A worker needs an epoch. Thousands would fail together, each with its events; the
+                # store tries by itself.
                 self._wait(STORE_RETRY_SECONDS * (1 + self._around.dice.random()))
             case Waited():
                 await self._go()
-            case StepFailed(_, error) if not self._taken_up:  # the reunion: whatever it was, it unparks nobody
-                log.error("a reunion failed", action="reunion_failed", session=self.id, error=str(error))
+            case StepFailed(_, error) if not self._taken_up:
+                # the reunion: whatever it was, it unparks nobody
+                log.error(
+                    "a reunion failed", action="reunion_failed", session=self.id, error=str(error)
+                )
                 await self._take_up()
             case StepFailed(_, error) if self.state is S.OPEN:
-                self._alert("replacement_failed", f"The worker could not be replaced and goes on: {error}")
+                self._alert(
+                    "replacement_failed", f"The worker could not be replaced and goes on: {error}"
+                )
             case StepFailed(_, WorkerGone() | TimeoutError() as error):
                 words = str(error) or "The worker did not say hello in time."
                 human = error.human if isinstance(error, SpawnRefused) else None
@@ -234,18 +276,32 @@ class Actor(Replacing):
                 self._current(frame.attempt) and self.state not in PROGRESSING
             ):
                 self._end_who_speaks_out_of_turn(type(frame).__name__)
-            case wire.Closed() | wire.Qr() | wire.State() | wire.Opened() if attempt := self._current(frame.attempt):
+            case wire.Closed() | wire.Qr() | wire.State() | wire.Opened() if (
+                attempt := self._current(frame.attempt)
+            ):
                 await self._on_report(attempt, frame)
             case wire.Phone(seen_at_seconds=at):
                 self._phone = phone.seen(self._phone, at, time.time())
                 self._save()
             case _:
                 kind = type(frame).__name__
-                log.debug("a report of an earlier attempt", action="frame_dropped", session=self.id, frame=kind)
+                log.debug(
+                    "a report of an earlier attempt",
+                    action="frame_dropped",
+                    session=self.id,
+                    frame=kind,
+                )
 
     def _end_who_speaks_out_of_turn(self, kind: str) -> None:
-        """An open session cannot be paired or opened again: its worker is not what we have started, or out of its mind."""
-        log.error("a worker speaks out of turn: it is ended", action="out_of_turn", session=self.id, frame=kind)
+        """An open session cannot be paired or opened again: its worker is not what we have started,
+        or out of its mind.
+        """
+        log.error(
+            "a worker speaks out of turn: it is ended",
+            action="out_of_turn",
+            session=self.id,
+            frame=kind,
+        )
         if self._seat.worker is not None:
             self._seat.worker.kill()
 
@@ -278,7 +334,7 @@ class Actor(Replacing):
                 case WorkerReady() | Reunited() | SuccessorReady() | Admitted() as late:
                     await self._give_back(late)
 
-    # --- commands --------------------------------------------------------------------------------------------------------------
+    # --- commands ---------------------------------------------------------------------------------
 
     async def _on_asked(self, event: Asked) -> None:
         commands: dict[Command, Callable[[], Awaitable[None]]] = {
@@ -322,7 +378,9 @@ class Actor(Replacing):
             self._save()
 
     def _begin_anew(self) -> None:
-        """An operator's word counts for more than what is remembered, also while the session still waits for its worker's call."""
+        """An operator's word counts for more than what is remembered, also while the session still
+        waits for its worker's call.
+        """
         if not self._taken_up:
             self._past = msgspec.structs.replace(self._past, parked=False, next_attempt_at=None)
             self._readable = True
@@ -330,7 +388,10 @@ class Actor(Replacing):
             self._taken_up = True
 
     def _forget(self) -> None:
-        """The credentials are others: nothing that was remembered holds for them. The store has forgotten it already."""
+        """The credentials are others: nothing that was remembered holds for them.
+
+        The store has forgotten it already.
+        """
         self._past, self._readable, self._taken_up = memory.decode(None, self._now()), True, True
         self._judgement.forget()
         self._judged = self._counted = None
@@ -342,7 +403,9 @@ class Actor(Replacing):
         await self._rest(Signal.STOP)
 
     async def _force(self) -> None:
-        """Cut any wait short and let one attempt through, breaker or not; never past what a reconnect cannot mend."""
+        """Cut any wait short and let one attempt through, breaker or not; never past what a
+        reconnect cannot mend.
+        """
         judgement = self._judgement
         incurable = judgement.last_close if judgement.only_a_human_can_mend() else None
         found_parked = self._past.parked and not self._taken_up
@@ -360,9 +423,13 @@ class Actor(Replacing):
             await self._go(urgent=True)
 
     async def _reset_breaker(self) -> None:
-        """Cut the breaker's wait, and no other: after a 440 or a ban it is the server that has to be given time."""
+        """Cut the breaker's wait, and no other: after a 440 or a ban it is the server that has to
+        be given time.
+        """
         due, now = self._next_attempt_at, self._now()
-        put_off = self.state is S.WAITING and due is not None and self._judgement.breaker.puts_off(due)
+        put_off = (
+            self.state is S.WAITING and due is not None and self._judgement.breaker.puts_off(due)
+        )
         self._judgement.reset()
         if put_off and (self._own_wait_until or now) > now:
             self._wait((self._own_wait_until or now) - now)
@@ -377,17 +444,22 @@ class Actor(Replacing):
         self._log_out(self.attempt)
 
     async def _restore(self, archive: int | None, start: bool) -> ArchiveRow:
-        """Put archived credentials back, in place of those there are (which are archived themselves)."""
+        """Put archived credentials back, in place of those there are (which are archived
+        themselves).
+        """
         if self.state not in {S.STOPPED, S.PARKED, S.QUARANTINED}:
             raise refusals.cannot_restore(self.id, self.state)
-        restored, self.row = await self._around.store.restore_session(self.id, archive, wanted=start)
+        restored, self.row = await self._around.store.restore_session(
+            self.id, archive, wanted=start
+        )
         self.wanted = start
         self._forget()
         self._publish("restored", {"archive": restored.id, "reason": restored.reason})
         if start:
             await self._go()
         else:
-            await self._rest(Signal.STOP)  # not parked any more, and nothing may start it but an operator
+            # not parked any more, and nothing may start it but an operator
+            await self._rest(Signal.STOP)
         return restored
 
     async def _use_proxy(self, proxy: Proxy | None) -> None:
@@ -406,7 +478,9 @@ class Actor(Replacing):
         self.retired = True
 
     async def _leave(self) -> None:
-        """Let the worker live on for our successor: nothing is closed, and what is remembered is stored."""
+        """Let the worker live on for our successor: nothing is closed, and what is remembered is
+        stored.
+        """
         if self.state is not S.STOPPED:
             self._save()
         self._leaving = True

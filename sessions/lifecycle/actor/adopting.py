@@ -1,4 +1,6 @@
-"""Taking a session up: with the worker that an earlier supervisor left, as it stands, or from what is remembered."""
+"""Taking a session up: with the worker that an earlier supervisor left, as it stands, or from what
+is remembered.
+"""
 
 from functools import partial
 
@@ -34,17 +36,22 @@ class Adopting(Opening):
             await self._take_up()
 
     async def _take_up(self) -> None:
-        """Go on where an earlier supervisor was: parked stays parked, a wait goes on, the rest starts."""
+        """Go on where an earlier supervisor was: parked stays parked, a wait goes on, the rest
+        starts.
+        """
         due = self._past.next_attempt_at
         self._taken_up = self._readable
         if not self._readable:  # it may have been banned, or parked for good: only a human can say
             self._signal(Signal.START, Signal.QUARANTINE)
             self._begin_alert(
-                "quarantined", "What is remembered of the session cannot be read; POST start begins anew."
+                "quarantined",
+                "What is remembered of the session cannot be read; POST start begins anew.",
             )
         elif self._past.parked:
             self._signal(Signal.PARK)
-            self._begin_alert("parked", human_action(self.id, self.state, self._judgement.last_close))
+            self._begin_alert(
+                "parked", human_action(self.id, self.state, self._judgement.last_close)
+            )
             if due is not None:
                 self._wait(due - self._now())
         elif due is not None and due > self._now():
@@ -64,7 +71,9 @@ class Adopting(Opening):
             await self._take_up()
             return
         self._taken_up = True
-        self._publish("adopted", {"worker": worker.id, "pid": worker.pid, "stage": held.stage.value})
+        self._publish(
+            "adopted", {"worker": worker.id, "pid": worker.pid, "stage": held.stage.value}
+        )
         self._attempts = held.attempt
         if held.stage is not wire.Stage.IDLE:
             self._adopt_attempt(held)
@@ -88,16 +97,28 @@ class Adopting(Opening):
         self._judgement.breaker.begin_attempt()
         self._signal(*adoption.SIGNALS[held.stage])
         config = self._around.config
-        limit = config.qr_timeout_seconds if held.stage is wire.Stage.QR else config.connect_timeout_seconds
+        limit = (
+            config.qr_timeout_seconds
+            if held.stage is wire.Stage.QR
+            else config.connect_timeout_seconds
+        )
         self._expect_report(self.attempt, limit)
 
     def _adopt_open(self, held: wire.Held) -> None:
         assert self.attempt is not None, "an open session has its attempt"
         self._note_pairing(held.jid)
-        self._on_open(self.attempt, held.jid or self.row.jid or "", held.name, (held.open_for_ms or 0.0) / 1000)
+        self._on_open(
+            self.attempt,
+            held.jid or self.row.jid or "",
+            held.name,
+            (held.open_for_ms or 0.0) / 1000,
+        )
 
     async def _adopt_idle(self, held: wire.Held) -> None:
-        """No socket. If our predecessor did not live to judge its end, we do; else its wait goes on."""
+        """No socket.
+
+        If our predecessor did not live to judge its end, we do; else its wait goes on.
+        """
         if adoption.unjudged(held, self._judged):
             assert held.closed is not None, "it would not be unjudged"
             self.attempt = Attempt(held.attempt, self._around.gate.adopt(self.id, landed=True))
@@ -109,9 +130,11 @@ class Adopting(Opening):
             await self._take_up()
 
     def _remember_open(self, attempt: Attempt, held: wire.Held) -> None:
-        """An attempt that our predecessor had seen open was no failed one: it closed while nobody watched.
+        """An attempt that our predecessor had seen open was no failed one: it closed while nobody
+        watched.
 
-        One that opened and closed again within that time is taken for a failed one: nobody knows better.
+        One that opened and closed again within that time is taken for a failed one: nobody knows
+        better.
         """
         opened = self._past.opened
         if opened is not None and (opened.epoch, opened.attempt) == (held.epoch, held.attempt):

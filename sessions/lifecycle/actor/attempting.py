@@ -1,4 +1,6 @@
-"""The way to an attempt (a worker, a ticket, `connect`), and from its end to what comes next: wait, hold, park, rest."""
+"""The way to an attempt (a worker, a ticket, `connect`), and from its end to what comes next: wait,
+hold, park, rest.
+"""
 
 import asyncio
 import time
@@ -24,15 +26,24 @@ from sessions.views.snapshot import human_action
 
 S = SessionState
 
-NO_FAILURE: Final = frozenset({CloseReason.RESTART_REQUIRED, CloseReason.REQUESTED, CloseReason.OWN_LOGOUT})
+NO_FAILURE: Final = frozenset(
+    {CloseReason.RESTART_REQUIRED, CloseReason.REQUESTED, CloseReason.OWN_LOGOUT}
+)
 """Closes that are no error of anybody."""
 ALONE_SECONDS: Final = 300.0
-"""Who closes for a reason that may concern all, while it is not known to, waits for so long if the policy says nothing else."""
+"""Who closes for a reason that may concern all, while it is not known to, waits for so long if the
+policy says nothing else.
+"""
 ARCHIVE_PATIENCE_SECONDS: Final = 5.0
-"""A logout is shown when it is stored; while the store fails, after so long: the write waits in its turn, and operators are answered."""
+"""A logout is shown when it is stored; while the store fails, after so long: the write waits in its
+turn, and operators are answered.
+"""
 
 MAX_MESSAGE: Final = 1000
-"""Characters of a close's message that are kept: it is shown with the session. What a server says in earnest is far shorter."""
+"""Characters of a close's message that are kept: it is shown with the session.
+
+What a server says in earnest is far shorter.
+"""
 MAX_CODE: Final = 2**31 - 1
 """No code of WhatsApp or HTTP has ten digits; a larger one is none."""
 EXCUSABLE: Final = frozenset({S.WAITING, S.STARTING, S.HELD, S.CONNECTING})
@@ -59,7 +70,9 @@ class Attempting(Standing):
         if self.state is S.HELD and self._agenda.arriving:
             return  # a ticket is in the inbox already; never two at once
         ready = () if self.state is S.HELD else (Signal.READY,)
-        ticket = None if self.state is S.HELD else self._around.gate.try_admit(self.id, self._forced)
+        ticket = (
+            None if self.state is S.HELD else self._around.gate.try_admit(self.id, self._forced)
+        )
         if ticket is not None:
             self._agenda.cancel()
             self._connect(ticket, *ready)
@@ -69,7 +82,9 @@ class Attempting(Standing):
 
     async def _assign(self, worker: WorkerHandle) -> None:
         if not worker.alive:
-            await self._closed(CloseReason.WORKER_EXITED, None, "It ended before its first attempt.")
+            await self._closed(
+                CloseReason.WORKER_EXITED, None, "It ended before its first attempt."
+            )
             return
         try:
             await self._seat.assign(worker)
@@ -109,7 +124,7 @@ class Attempting(Standing):
             self._begin_alert("reconnect_budget", warning, worse=self._judgement.spent(self._now()))
         self._save()  # our successor would not know
 
-    # --- when it closes --------------------------------------------------------------------------------------------------------
+    # --- when it closes ---------------------------------------------------------------------------
 
     async def _closed(
         self,
@@ -120,14 +135,19 @@ class Attempting(Standing):
         human: str | None = None,
     ) -> None:
         """The attempt or the open socket has ended: ask the policy, and do what it says."""
-        message, code = plain(message[:MAX_MESSAGE]), code if code is not None and abs(code) <= MAX_CODE else None
+        message, code = (
+            plain(message[:MAX_MESSAGE]),
+            code if code is not None and abs(code) <= MAX_CODE else None,
+        )
         now, ended = self._now(), self.attempt
         asked = ended is not None and ended.verdict is CloseReason.REQUESTED
         self._forced = self._forced and asked  # else the attempt that was forced is over
         if reason not in NO_FAILURE:
             self.counters.failed(now)
         self._agenda.cancel()
-        was_open, stable = (False, False) if ended is None else (ended.opened_at is not None, ended.stable)
+        was_open, stable = (
+            (False, False) if ended is None else (ended.opened_at is not None, ended.stable)
+        )
         excused = self._around.gate.closed(self.id, reason, was_open, self.counters.busy(now))
         self._end_attempt()
         self._judged = (self._seat.epoch, self._attempts)
@@ -135,9 +155,20 @@ class Attempting(Standing):
             self._around.workers.end_others(self._seat, self.worker)
         roll = self._around.dice.random()
         decision = self._judgement.close(
-            reason, code, message, data, stable, now, roll, was_open=was_open, excused=excused, human=human
+            reason,
+            code,
+            message,
+            data,
+            stable,
+            now,
+            roll,
+            was_open=was_open,
+            excused=excused,
+            human=human,
         )
-        self._chronicle.closed(self._recorded(reason, code, message, data, was_open, stable, decision), self._human())
+        self._chronicle.closed(
+            self._recorded(reason, code, message, data, was_open, stable, decision), self._human()
+        )
         log.info(
             f"session has closed: {message}",
             action="closed",
@@ -169,7 +200,9 @@ class Attempting(Standing):
             was_stable=stable,
             expire_seconds=expiry(data),
             rule=decision.rule,
-            wait_seconds=None if decision.wait_seconds is None else max(decision.wait_seconds, blocked),
+            wait_seconds=None
+            if decision.wait_seconds is None
+            else max(decision.wait_seconds, blocked),
             excused=decision.excused,
         )
 
@@ -178,9 +211,11 @@ class Attempting(Standing):
         return NOTHING if last is None else last.human
 
     async def _excuse(self) -> bool:
-        """An outage was what has just closed it: nothing is charged, and instead of waiting alone it is held with the others.
+        """An outage was what has just closed it: nothing is charged, and instead of waiting alone
+        it is held with the others.
 
-        Not at once if the day's logins are used up: then it waits first, and is held after that. False: it is none of it.
+        Not at once if the day's logins are used up: then it waits first, and is held after that.
+        False: it is none of it.
         """
         now = self._now()
         if self.state not in EXCUSABLE or not self._judgement.excuse(now):
@@ -198,7 +233,8 @@ class Attempting(Standing):
             case Action.RETRY:
                 self._retry(decision.wait_seconds or 0.0)
                 if reason is CloseReason.STORE_FAILED:
-                    await self._seat.clear()  # it is ahead of the store; a new one needs the store before it may log in
+                    # it is ahead of the store; a new one needs the store before it may log in
+                    await self._seat.clear()
             case Action.HOLD:
                 alone = ALONE_SECONDS if decision.wait_seconds is None else decision.wait_seconds
                 self._retry(0.0 if self._around.gate.hold(self.id, reason) else alone)
@@ -211,19 +247,27 @@ class Attempting(Standing):
                 assert_never(never)
 
     async def _archive(self, reason: CloseReason, action: Action) -> None:
-        """Put the credentials aside, and with them, all or nothing, remember what follows: else a restart in between would pair it anew.
+        """Put the credentials aside, and with them, all or nothing, remember what follows: else a
+        restart in between would pair it anew.
 
-        Not awaited for ever: whatever is written later waits behind it, so nothing starts the session before it is durable.
+        Not awaited for ever: whatever is written later waits behind it, so nothing starts the
+        session before it is durable.
         """
         await self._seat.clear()  # its last writes go into the archive
         self.wanted = self.wanted and action is not Action.DONE
         remembered = self._encoded(parked=action is Action.PARK)
-        stored = self._around.store.archive_credentials(self.id, reason, memory=remembered, wanted=self.wanted)
+        stored = self._around.store.archive_credentials(
+            self.id, reason, memory=remembered, wanted=self.wanted
+        )
         await asyncio.wait({stored}, timeout=ARCHIVE_PATIENCE_SECONDS)
         self.row = msgspec.structs.replace(self.row, jid=None, name=None)
 
     def _retry(self, wait_seconds: float) -> None:
-        """Give the next try a time. An open breaker may put it off; not a logout that an operator waits for; and a force nothing."""
+        """Give the next try a time.
+
+        An open breaker may put it off; not a logout that an operator waits for; and a force
+        nothing.
+        """
         now = self._now()
         wait = 0.0 if self._forced else wait_seconds
         self._own_wait_until = now + wait
@@ -253,10 +297,15 @@ class Attempting(Standing):
         self._next_attempt_at = None
         await self._seat.clear()
         self._signal(Signal.QUARANTINE)
-        self._begin_alert("quarantined", f"The stored credentials cannot be read; nothing was changed. {cause}".strip())
+        self._begin_alert(
+            "quarantined",
+            f"The stored credentials cannot be read; nothing was changed. {cause}".strip(),
+        )
 
     async def _rest(self, signal: Signal | None) -> None:
-        """Let go of everything, in order: what we wait for, the socket and its worker, the state."""
+        """Let go of everything, in order: what we wait for, the socket and its worker, the
+        state.
+        """
         self._agenda.cancel()
         self._around.gate.left(self.id)
         self._end_attempt()

@@ -1,4 +1,6 @@
-"""What the worker reports of an attempt: QR, pairing, open, closed; and the open session, checked until it fails."""
+"""What the worker reports of an attempt: QR, pairing, open, closed; and the open session, checked
+until it fails.
+"""
 
 import asyncio
 import time
@@ -27,7 +29,9 @@ log = structlog.get_logger("session")
 class Opening(Attempting):
     """How a session comes to be open, and is watched."""
 
-    async def _on_report(self, attempt: Attempt, report: wire.Closed | wire.Qr | wire.State | wire.Opened) -> None:
+    async def _on_report(
+        self, attempt: Attempt, report: wire.Closed | wire.Qr | wire.State | wire.Opened
+    ) -> None:
         match report:
             case wire.Closed():
                 asked = report.reason is CloseReason.REQUESTED
@@ -44,7 +48,8 @@ class Opening(Attempting):
                 assert_never(never)
 
     def _on_qr(self, attempt: Attempt, report: wire.Qr) -> None:
-        self._expect_report(attempt, self._around.config.qr_timeout_seconds)  # the next QR, or the end of the attempt
+        # the next QR, or the end of the attempt
+        self._expect_report(attempt, self._around.config.qr_timeout_seconds)
         attempt.admitted()
         self._count_login(attempt)
         before, renewed = attempt.qr, bool(report.renewed)
@@ -80,17 +85,23 @@ class Opening(Attempting):
 
     def _note_pairing(self, jid: str | None) -> None:
         if self.row.jid != jid:  # just paired, or another phone than before
-            self._snapshot = asyncio.create_task(self._take_snapshot(), name=f"snapshot of {self.id}")
+            self._snapshot = asyncio.create_task(
+                self._take_snapshot(), name=f"snapshot of {self.id}"
+            )
 
     async def _take_snapshot(self) -> None:
         try:
             await self._around.store.snapshot(self.id, "paired")
         except StoreError as error:  # the daily one makes up for it
-            log.warning("no snapshot was taken", action="snapshot_failed", session=self.id, error=str(error))
+            log.warning(
+                "no snapshot was taken", action="snapshot_failed", session=self.id, error=str(error)
+            )
 
-    # --- open ------------------------------------------------------------------------------------------------------------------
+    # --- open -------------------------------------------------------------------------------------
 
-    def _on_open(self, attempt: Attempt, jid: str, name: str | None, open_for_seconds: float = 0.0) -> None:
+    def _on_open(
+        self, attempt: Attempt, jid: str, name: str | None, open_for_seconds: float = 0.0
+    ) -> None:
         """It is open, since just now or, if it was adopted, for some time."""
         config = self._around.config
         self._agenda.clear_deadlines()
@@ -113,13 +124,17 @@ class Opening(Attempting):
         self._begin_checks(attempt)
 
     def _on_identity(self, number: int, saved: "asyncio.Future[None]") -> None:
-        """Another session may be this device, in a store from before that was looked at: the one that came later gives way."""
+        """Another session may be this device, in a store from before that was looked at: the one
+        that came later gives way.
+        """
         error = None if saved.cancelled() else saved.exception()
         if isinstance(error, SameDevice):
             self.inbox.put_nowait(CheckFailed(number, CloseReason.SAME_DEVICE, str(error)))
 
     def _look_for_phone(self, attempt: Attempt) -> None:
-        """Once in a while: warn when the phone has been away for so long that WhatsApp will unlink us."""
+        """Once in a while: warn when the phone has been away for so long that WhatsApp will unlink
+        us.
+        """
         warning, self._phone = phone.look(self._phone, time.time())
         if warning is not None:
             urgent = phone.is_offline(self._phone, time.time(), phone.URGENT_AFTER_SECONDS)
@@ -135,16 +150,22 @@ class Opening(Attempting):
 
     def _begin_checks(self, attempt: Attempt, after_seconds: float = FIRST_CHECK_SECONDS) -> None:
         assert self.worker is not None, "an open session has a worker"
-        attempt.watch(self._check(self.worker, attempt.number, after_seconds), f"checks of {self.id}")
+        attempt.watch(
+            self._check(self.worker, attempt.number, after_seconds), f"checks of {self.id}"
+        )
 
     async def _check(self, worker: WorkerHandle, number: int, after_seconds: float) -> None:
         health, verdict = self._around.config.health, None
         await asyncio.sleep(min(after_seconds, health.interval_seconds))
         while verdict is None:
             try:
-                verdict = await check_until_failed(self.id, worker, self.counters, health, self._on_lag, self.doubt)
+                verdict = await check_until_failed(
+                    self.id, worker, self.counters, health, self._on_lag, self.doubt
+                )
             except Exception:  # an error of our own must not leave an open session unwatched
-                log.exception("a health check failed by itself", action="check_error", session=self.id)
+                log.exception(
+                    "a health check failed by itself", action="check_error", session=self.id
+                )
                 await asyncio.sleep(health.interval_seconds)
         self.inbox.put_nowait(CheckFailed(number, verdict))
 

@@ -1,4 +1,6 @@
-"""A successor for the worker of an open session: warmed up first, at a quiet moment, through the gate; then the socket changes hands."""
+"""A successor for the worker of an open session: warmed up first, at a quiet moment, through the
+gate; then the socket changes hands.
+"""
 
 import asyncio
 from typing import Final
@@ -21,7 +23,9 @@ QUIET_SECONDS: Final = 5.0
 QUIET_PATIENCE_SECONDS: Final = 300.0
 """How long a replacement waits for such a moment; a number that is never quiet is replaced then."""
 REPLACED_AGAIN_SECONDS: Final = 1800.0
-"""A successor that is above the soft limit at once shows that the limit is too low; each replacement is a login."""
+"""A successor that is above the soft limit at once shows that the limit is too low; each
+replacement is a login.
+"""
 
 log = structlog.get_logger("session")
 
@@ -30,7 +34,9 @@ class Replacing(Adopting):
     """How one worker takes the place of another."""
 
     async def _replace(self) -> None:
-        """Begin to replace the worker: of an open session the socket changes hands when the successor is warm; a waiting one has none."""
+        """Begin to replace the worker: of an open session the socket changes hands when the
+        successor is warm; a waiting one has none.
+        """
         if self.state is S.OPEN and self._agenda.idle:
             self._begin_replacement()
         elif self.state is S.WAITING and self.worker is not None:
@@ -42,7 +48,9 @@ class Replacing(Adopting):
         self._agenda.begin(self._warm_up_successor, SuccessorReady)
 
     async def _warm_up_successor(self) -> tuple[WorkerHandle, Ticket]:
-        """A second worker and a ticket for it, at a quiet moment; the open session goes on meanwhile."""
+        """A second worker and a ticket for it, at a quiet moment; the open session goes on
+        meanwhile.
+        """
         give_up_at = self._now() + QUIET_PATIENCE_SECONDS
         while not self.counters.quiet(self._now(), QUIET_SECONDS) and self._now() < give_up_at:  # noqa: ASYNC110 - quiet is no event
             await asyncio.sleep(1.0)
@@ -54,9 +62,13 @@ class Replacing(Adopting):
             raise
 
     async def _hand_over(self, successor: WorkerHandle, ticket: Ticket) -> None:
-        """The socket changes hands: the old worker closes it and ends, then the warm one logs in."""
+        """The socket changes hands: the old worker closes it and ends, then the warm one logs
+        in.
+        """
         self._handing_over = (
-            True  # while the store is asked, too: else a roll takes it for a replacement that came to nothing
+            # while the store is asked, too: else a roll takes it for a replacement that came to
+            # nothing
+            True
         )
         try:
             await self._change_hands(successor, ticket)
@@ -66,14 +78,19 @@ class Replacing(Adopting):
     async def _change_hands(self, successor: WorkerHandle, ticket: Ticket) -> None:
         if not successor.alive:
             ticket.finish(succeeded=False)
-            self._alert("replacement_failed", "The worker could not be replaced and goes on: its successor has ended.")
+            self._alert(
+                "replacement_failed",
+                "The worker could not be replaced and goes on: its successor has ended.",
+            )
             return
         try:  # before the socket closes: without an epoch nobody could open the next one
             await self._around.store.must_write()
         except StoreError as error:
             ticket.finish(succeeded=False)
             await successor.stop()
-            self._alert("replacement_failed", f"The worker could not be replaced and goes on: {error}")
+            self._alert(
+                "replacement_failed", f"The worker could not be replaced and goes on: {error}"
+            )
             return
         self._tell_reconnect("at once, since its worker is replaced")
         self._end_attempt()
@@ -95,7 +112,9 @@ class Replacing(Adopting):
             self._connect(ticket, Signal.READY)
 
     def _on_excess(self, excess: Excess) -> None:
-        """The worker weighs too much or is too late: replaced at a quiet moment, or killed before it harms its neighbours."""
+        """The worker weighs too much or is too late: replaced at a quiet moment, or killed before
+        it harms its neighbours.
+        """
         if excess.severity is Severity.KILL and self.worker is not None:
             self._alert("worker_killed", excess.words)
             if self.attempt is not None:

@@ -1,4 +1,6 @@
-"""Where a session stands: its state, what is remembered of it, what is shown and told of it, and the attempt under way."""
+"""Where a session stands: its state, what is remembered of it, what is shown and told of it, and
+the attempt under way.
+"""
 
 import asyncio
 import time
@@ -64,7 +66,11 @@ class Standing:
         except wire.WireError:
             self._past, self._readable = memory.decode(None, self._now()), False
         self._judgement: Final = Judgement(
-            row.id, config.policy, config.breaker_threshold, config.breaker_timeout_seconds, self._past
+            row.id,
+            config.policy,
+            config.breaker_threshold,
+            config.breaker_timeout_seconds,
+            self._past,
         )
         self._chronicle: Final = Chronicle(row.id, around.store.records, self._past.incident)
         self.inbox: Final[asyncio.Queue[Event]] = asyncio.Queue()
@@ -72,14 +78,18 @@ class Standing:
         self._seat: Final = Seat(row.id, around, self.inbox, self.counters)
         self.state, self._since = S.STOPPED, self._chronicle.left_since(S.STOPPED) or time.time()
         self._settled = not row.wanted
-        """It has come to where the supervisor before this one may have left it, or has gone elsewhere."""
+        """It has come to where the supervisor before this one may have left it, or has gone
+        elsewhere.
+        """
         self._began_at = time.time()
         self._on: set[str] = set()
         """The alerts that are on, of those that last."""
         self._planned: tuple[int, float | None] | None = None
         """After which attempt, and which close, the last reconnection that was told is."""
         self._away_since: float | None = None
-        """Since when it has been on its way back to open; None: it is open, or not wanted, or has not closed yet."""
+        """Since when it has been on its way back to open; None: it is open, or not wanted, or has
+        not closed yet.
+        """
         self.attempt: Attempt | None = None
         self._next_attempt_at: float | None = None
         self._own_wait_until: float | None = None
@@ -90,7 +100,9 @@ class Standing:
         """Errors of our own in a row: each makes the next try later."""
         self._attempts = 0
         self._taken_up = False
-        """What is remembered has been taken up (or an operator has begun anew): from now on it may be overwritten."""
+        """What is remembered has been taken up (or an operator has begun anew): from now on it may
+        be overwritten.
+        """
         self._judged = self._past.judged
         """Epoch and attempt of the last close that the policy has judged."""
         self._counted = self._past.counted
@@ -120,8 +132,12 @@ class Standing:
 
     @property
     def replacing(self) -> bool:
-        """Whether a successor for the worker of the open session is being warmed up, or takes over just now."""
-        return self.state is S.OPEN and (not self._agenda.idle or self._handing_over or self.worker is None)
+        """Whether a successor for the worker of the open session is being warmed up, or takes over
+        just now.
+        """
+        return self.state is S.OPEN and (
+            not self._agenda.idle or self._handing_over or self.worker is None
+        )
 
     def stored_row(self) -> SessionRow:
         """The session as it would be stored now."""
@@ -142,13 +158,18 @@ class Standing:
             close_message=last.message if last else None,
             closed_at=iso(last.at_wall_seconds) if last else None,
             rule=rule_shown(
-                last, self._next_attempt_at if self.state is S.WAITING else None, self._judgement.breaker, now
+                last,
+                self._next_attempt_at if self.state is S.WAITING else None,
+                self._judgement.breaker,
+                now,
             ),
             attempts=self._episode_attempts,
             failures=self._judgement.failures,
             next_attempt=iso_at(self._next_attempt_at, now),
             breaker=BreakerSnapshot.of(self._judgement.breaker, now),
-            human_action=human_action(self.id, self.state, last, self._around.workers.stuck(self.id)),
+            human_action=human_action(
+                self.id, self.state, last, self._around.workers.stuck(self.id)
+            ),
         )
 
     @property
@@ -158,14 +179,16 @@ class Standing:
 
     @property
     def phone_last_seen(self) -> float | None:
-        """When the account's phone last gave a sign, in seconds of wall clock; None: never, or before we watched."""
+        """When the account's phone last gave a sign, in seconds of wall clock; None: never, or
+        before we watched.
+        """
         return self._phone.seen_at
 
     def budget(self) -> Budget:
         """Its logins of the last 24 hours, and how many there may be."""
         return self._judgement.budget(self._now())
 
-    # --- small tools -----------------------------------------------------------------------------------------------------------
+    # --- small tools ------------------------------------------------------------------------------
 
     def _signal(self, *signals: Signal) -> None:
         """Step the machine; what is passed through within one call is not shown."""
@@ -193,7 +216,9 @@ class Standing:
             )
 
     def _began(self, state: S) -> float:
-        """When it came to be in this state: now, unless that is where the supervisor before this one left it. Wall clock, seconds."""
+        """When it came to be in this state: now, unless that is where the supervisor before this
+        one left it. Wall clock, seconds.
+        """
         now = time.time()
         if self._settled or state is S.STARTING:
             return now
@@ -214,7 +239,8 @@ class Standing:
         self._next_attempt_at = self._now() + seconds
         last = self._judgement.last_close
         planned = (self._episode_attempts, last.at_wall_seconds if last else None)
-        if planned != self._planned:  # else nothing has been tried meanwhile (the store is away, say): it has been told
+        if planned != self._planned:
+            # else nothing has been tried meanwhile (the store is away, say): it has been told
             self._planned = planned
             self._tell_reconnect(f"in {seconds:.1f} s", wait_seconds=round(seconds, 1))
         self._agenda.begin(partial(asyncio.sleep, seconds), Waited)
@@ -224,7 +250,9 @@ class Standing:
         return self.attempt if self.attempt is not None and self.attempt.number == number else None
 
     def _expect_report(self, attempt: Attempt, seconds: float) -> None:
-        """The worker owes a report by then (and some grace); else it is ended, and the verdict is the reason, or that it hung."""
+        """The worker owes a report by then (and some grace); else it is ended, and the verdict is
+        the reason, or that it hung.
+        """
         self._agenda.clear_deadlines()
         self._agenda.later(seconds + REPORT_GRACE_SECONDS, Overdue(attempt.number))
 
@@ -258,7 +286,10 @@ class Standing:
         self._around.store.save_memory(self.id, self._encoded())
 
     def _encoded(self, parked: bool | None = None) -> bytes:
-        """What is remembered. `parked`: of a state that it is about to have; else of the one that it has."""
+        """What is remembered.
+
+        `parked`: of a state that it is about to have; else of the one that it has.
+        """
         parked = self.state is S.PARKED if parked is None else parked
         remembered = self._judgement.remembered(parked, self._next_attempt_at, self._judged)
         remembered = msgspec.structs.replace(
@@ -271,7 +302,9 @@ class Standing:
         return memory.encode(remembered, self._now())
 
     def _opened(self) -> memory.Opened | None:
-        """What a successor has to know of the open socket, if there is one: its worker tells only of a socket that it still has."""
+        """What a successor has to know of the open socket, if there is one: its worker tells only
+        of a socket that it still has.
+        """
         open_one = self.attempt
         if open_one is None or open_one.opened_at is None:
             return None
@@ -286,7 +319,8 @@ class Standing:
         self._away_since = self._now() if self._away_since is None else self._away_since
         reason = last.reason if last else None
         log.info(
-            f"reconnect: attempt {self._episode_attempts + 1} {when}, after {reason or 'a restart'}",
+            f"reconnect: attempt {self._episode_attempts + 1} {when}, after"
+            f" {reason or 'a restart'}",
             action="reconnect_planned",
             session=self.id,
             attempt=self._episode_attempts + 1,
@@ -309,18 +343,24 @@ class Standing:
                 reason=last.reason if last else None,
             )
 
-    # --- alerts ----------------------------------------------------------------------------------------------------------------
+    # --- alerts -----------------------------------------------------------------------------------
 
     def _alert(self, name: str, message: str) -> None:
         """Tell of what has happened, and is over."""
         self._publish("alert", {"name": name, "message": message, "state": "happened"})
 
     def _begin_alert(self, name: str, message: str, worse: bool = False) -> None:
-        """Tell of what is wrong from now on, or `worse` than it was; `_look_at_alerts` tells when it is over (alerts.py)."""
+        """Tell of what is wrong from now on, or `worse` than it was; `_look_at_alerts` tells when
+        it is over (alerts.py).
+        """
         last = self._judgement.last_close
         told = {"name": name, "message": message, "state": "began"}
         told["severity"] = "critical" if worse or name in alerts.CRITICAL else "warning"
-        if name in alerts.OUTLIVES_A_RESTART and last is not None and last.at_wall_seconds < self._began_at:
+        if (
+            name in alerts.OUTLIVES_A_RESTART
+            and last is not None
+            and last.at_wall_seconds < self._began_at
+        ):
             self._publish("alert", told | {"goesOn": True})  # an earlier supervisor has told of it
         else:
             self._publish("alert", told)

@@ -1,10 +1,12 @@
-"""A backup of the whole store in one SQLite file, and the way back; also the way from SQLite to PostgreSQL and from PostgreSQL to SQLite.
+"""A backup of the whole store in one SQLite file, and the way back; also the way from SQLite to
+PostgreSQL and from PostgreSQL to SQLite.
 
-A backup is read in one snapshot of the database, while it is in use. Sealed values stay sealed: a backup needs the same keys. Workers are left
-out, as none of them lives where a backup is restored.
+A backup is read in one snapshot of the database, while it is in use. Sealed values stay sealed: a
+backup needs the same keys. Workers are left out, as none of them lives where a backup is restored.
 
-A restored store gives the old one's workers no chance: every epoch is far above any that the old one will reach. And it logs nobody in: its
-sessions wait until an operator starts them, as the old installation may still run.
+A restored store gives the old one's workers no chance: every epoch is far above any that the old
+one will reach. And it logs nobody in: its sessions wait until an operator starts them, as the old
+installation may still run.
 """
 
 import asyncio
@@ -31,14 +33,21 @@ from sessions.store.tables import epochs
 from sessions.store.writing import faults, receipts
 
 EPOCHS_AHEAD: Final = 1_000_000
-"""By how much a restore raises each epoch. An epoch grows with each worker: the old store would have to start a million of them."""
+"""By how much a restore raises each epoch.
+
+An epoch grows with each worker: the old store would have to start a million of them.
+"""
 EVENTS_AHEAD: Final = 1_000_000
-"""The same for the numbers of events: what the old store published after the backup must not come again under the same number."""
+"""The same for the numbers of events: what the old store published after the backup must not come
+again under the same number.
+"""
 _RESTORE_PREFIX: Final = ".wasup-restore-"
 _RESTORE_DIRECTORY: Final = re.compile(re.escape(_RESTORE_PREFIX) + r"[a-z0-9_]{8}")
 """What tempfile makes of the prefix."""
 _ROWS: Final = 500
-_TABLES: Final = tuple(table for table in schema.metadata.sorted_tables if table is not schema.workers)
+_TABLES: Final = tuple(
+    table for table in schema.metadata.sorted_tables if table is not schema.workers
+)
 _NUMBERED: Final = {
     schema.events.c.n: EVENTS_AHEAD,
     schema.archives.c.id: 0,
@@ -59,12 +68,17 @@ class BackupReport(msgspec.Struct, frozen=True, rename="camel"):
 
 
 async def backup(store: Store, file: Path, made_in: Path | None = None) -> BackupReport:
-    """Copy the store into a new file, for nobody else to read. Raises StoreError, OSError; the file is there whole or not at all.
+    """Copy the store into a new file, for nobody else to read.
 
-    `made_in`: the data directory, so that the backup says where it was made (origin.py); None: it does not.
+    Raises StoreError, OSError; the file is there whole or not at all.
+
+    `made_in`: the data directory, so that the backup says where it was made (origin.py); None: it
+    does not.
     """
     if file.exists():
-        raise StoreError(f"{file} exists already.", "A backup never overwrites: choose another name.")
+        raise StoreError(
+            f"{file} exists already.", "A backup never overwrites: choose another name."
+        )
     try:
         with unfinished.beside(file) as directory:
             copy = directory / "copy.db"
@@ -80,7 +94,9 @@ async def backup(store: Store, file: Path, made_in: Path | None = None) -> Backu
 
 
 async def restore(file: Path, url: URL, workspace: Path) -> BackupReport:
-    """Fill an empty store from a backup, which stays as it is. Raises StoreError, OSError; the store is filled whole or not at all.
+    """Fill an empty store from a backup, which stays as it is.
+
+    Raises StoreError, OSError; the store is filled whole or not at all.
 
     `workspace`: the data directory, where a copy lies meanwhile.
     """
@@ -96,25 +112,34 @@ async def restore(file: Path, url: URL, workspace: Path) -> BackupReport:
                 f"{file} is no backup: {error}.", "A backup is a file that `wasup backup` wrote."
             ) from None
         except database.NewerSchema as error:
-            raise StoreError(f"{file} cannot be restored: {error}.", "Was it written by a newer version?") from None
+            raise StoreError(
+                f"{file} cannot be restored: {error}.", "Was it written by a newer version?"
+            ) from None
         except (
             TypeError,
             ValueError,
             OverflowError,
         ) as error:  # what no look has found: a value that a driver does not take
-            raise StoreError(f"{file} cannot be restored: {type(error).__name__}.", inspection.HINT) from None
+            raise StoreError(
+                f"{file} cannot be restored: {type(error).__name__}.", inspection.HINT
+            ) from None
         except SQLAlchemyError as error:
-            raise StoreUnavailable(f"The backup could not be restored: {faults.describe(error)}") from None
+            raise StoreUnavailable(
+                f"The backup could not be restored: {faults.describe(error)}"
+            ) from None
 
 
 def clear_away(workspace: Path) -> None:
-    """Remove the copies of restores that were killed: they hold the keys of all numbers. For whoever holds the data directory's lock."""
+    """Remove the copies of restores that were killed: they hold the keys of all numbers.
+
+    For whoever holds the data directory's lock.
+    """
     for left in workspace.glob(f"{_RESTORE_PREFIX}*"):
         if _RESTORE_DIRECTORY.fullmatch(left.name) and left.is_dir() and not left.is_symlink():
             shutil.rmtree(left, ignore_errors=True)
 
 
-# --- making one -----------------------------------------------------------------------------------------------------------
+# --- making one -----------------------------------------------------------------------------------
 
 
 async def _write(store: Store, file: Path, made_at: origin.Origin | None) -> BackupReport:
@@ -131,7 +156,9 @@ async def _write(store: Store, file: Path, made_at: origin.Origin | None) -> Bac
         await database.dispose(engine)
 
 
-async def _copy_table(source: AsyncConnection, target: AsyncConnection, table: Table, **ahead: int) -> int:
+async def _copy_table(
+    source: AsyncConnection, target: AsyncConnection, table: Table, **ahead: int
+) -> int:
     copied = 0
     async for rows in _chunks(source, table):
         for row in rows:
@@ -144,7 +171,8 @@ async def _copy_table(source: AsyncConnection, target: AsyncConnection, table: T
 async def _chunks(source: AsyncConnection, table: Table) -> AsyncIterator[list[dict[str, Any]]]:
     statement = select(table).order_by(*table.primary_key.columns)
     if table is schema.meta:
-        statement = statement.where(table.c.name != receipts.NAME)  # the receipt belongs to its own database
+        # the receipt belongs to its own database
+        statement = statement.where(table.c.name != receipts.NAME)
     async with source.stream(statement, execution_options={"yield_per": _ROWS}) as result:
         async for partition in result.mappings().partitions():
             yield [dict(row) for row in partition]
@@ -154,11 +182,13 @@ def _report(counts: dict[str, int]) -> BackupReport:
     return BackupReport(counts["sessions"], counts["auth"], counts["archives"], counts["events"])
 
 
-# --- using one ------------------------------------------------------------------------------------------------------------
+# --- using one ------------------------------------------------------------------------------------
 
 
 def _copy_and_check(file: Path, copy: Path) -> None:
-    """A copy, so that bringing an old schema up to date does not change the backup; with what SQLite may keep beside the file."""
+    """A copy, so that bringing an old schema up to date does not change the backup; with what
+    SQLite may keep beside the file.
+    """
     inspection.check_file(file)
     for suffix in ("", "-wal"):
         if Path(f"{file}{suffix}").exists():
@@ -188,7 +218,10 @@ async def _fill(copy: Path, url: URL) -> BackupReport:
         await database.migrate(url, writer)
         async with writer.begin() as target, source_engine.begin() as source:
             await _must_be_empty(target, url)
-            counts = {table.name: await _copy_table(source, target, table, **_ahead(table)) for table in _TABLES}
+            counts = {
+                table.name: await _copy_table(source, target, table, **_ahead(table))
+                for table in _TABLES
+            }
             await _continue_numbers(target)
             paused = await _pause_all(target)
             await epochs.begin_at(target, await epochs.first(target) + EPOCHS_AHEAD)
@@ -204,20 +237,30 @@ def _ahead(table: Table) -> dict[str, int]:
 
 async def _must_be_empty(target: AsyncConnection, url: URL) -> None:
     for table in _TABLES:
-        if table is not schema.meta and await target.scalar(select(func.count()).select_from(table)):
+        if table is not schema.meta and await target.scalar(
+            select(func.count()).select_from(table)
+        ):
             raise StoreError(
                 f"{database.name_of(url)} is not empty.",
-                "A backup is restored into a new store only. Move the old one away first; it may hold newer credentials.",
+                "A backup is restored into a new store only. Move the old one away first; it may"
+                " hold newer credentials.",
             )
     await target.execute(schema.meta.delete().where(schema.meta.c.name != receipts.NAME))
 
 
 async def _pause_all(target: AsyncConnection) -> int:
-    """Nobody logs in by itself: the installation that the backup is of may still run, and two logins of one device throw each other out."""
+    """Nobody logs in by itself: the installation that the backup is of may still run, and two
+    logins of one device throw each other out.
+    """
     sessions = schema.sessions
     values = {"restored": case((sessions.c.wanted != 0, 1), else_=sessions.c.restored), "wanted": 0}
     await target.execute(update(sessions).values(values))
-    return await target.scalar(select(func.count()).select_from(sessions).where(sessions.c.restored != 0)) or 0
+    return (
+        await target.scalar(
+            select(func.count()).select_from(sessions).where(sessions.c.restored != 0)
+        )
+        or 0
+    )
 
 
 async def _continue_numbers(target: AsyncConnection) -> None:
@@ -230,10 +273,14 @@ async def _continue_numbers(target: AsyncConnection) -> None:
             if last:
                 sequence = func.pg_get_serial_sequence(table, name)
                 await target.execute(select(func.setval(sequence, last)))
-        elif column in {schema.events.c.n, schema.incidents.c.id}:  # the tables whose numbers SQLite remembers
-            await target.execute(text("DELETE FROM sqlite_sequence WHERE name = :name"), {"name": table})
+        elif column in {schema.events.c.n, schema.incidents.c.id}:
+            # the tables whose numbers SQLite remembers
             await target.execute(
-                text("INSERT INTO sqlite_sequence (name, seq) VALUES (:name, :seq)"), {"name": table, "seq": last}
+                text("DELETE FROM sqlite_sequence WHERE name = :name"), {"name": table}
+            )
+            await target.execute(
+                text("INSERT INTO sqlite_sequence (name, seq) VALUES (:name, :seq)"),
+                {"name": table, "seq": last},
             )
 
 

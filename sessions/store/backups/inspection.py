@@ -1,6 +1,9 @@
-"""What a file has to be to be a backup of ours: looked at before any of it is believed. Blocking (call it in a thread).
+"""What a file has to be to be a backup of ours: looked at before any of it is believed.
 
-A backup comes from elsewhere: it may be cut, mangled or made up. Whatever is wrong with it is told before anything is written.
+Blocking (call it in a thread).
+
+A backup comes from elsewhere: it may be cut, mangled or made up. Whatever is wrong with it is told
+before anything is written.
 """
 
 import math
@@ -17,11 +20,15 @@ from sessions.store.tables.text import fits
 
 HINT: Final = "A backup is a file that `wasup backup` wrote, unchanged. Is there another one?"
 MAX_VALUE_BYTES: Final = 64 * 1024 * 1024
-"""A key of Baileys has some kilobytes; the largest thing that we store is a frame, of which half may be a value."""
+"""A key of Baileys has some kilobytes; the largest thing that we store is a frame, of which half
+may be a value.
+"""
 MAX_TEXT_CHARACTERS: Final = 64 * 1024
 """Texts without a length of their own: names, rules, messages."""
 MAX_NUMBER: Final = 2**62
-"""Far above any number of ours, and below what both databases count to even when a restore adds its million."""
+"""Far above any number of ours, and below what both databases count to even when a restore adds its
+million.
+"""
 
 
 def check_file(file: Path) -> None:
@@ -34,7 +41,10 @@ def check_file(file: Path) -> None:
 
 
 def check_structure(file: Path) -> None:
-    """Only tables, and their indexes, may be in it: a view or a trigger would be carried out. Raises StoreError, sqlite3.Error."""
+    """Only tables, and their indexes, may be in it: a view or a trigger would be carried out.
+
+    Raises StoreError, sqlite3.Error.
+    """
     connection = sqlite3.connect(file)
     try:
         found = connection.execute("SELECT type, name, sql FROM sqlite_master").fetchall()
@@ -43,14 +53,20 @@ def check_structure(file: Path) -> None:
     known = {*schema.metadata.tables, "alembic_version", "sqlite_sequence"}
     for kind, name, statement in found:
         ours = kind == "index" or (kind == "table" and name in known)
-        if not ours or (kind == "table" and "VIRTUAL" in str(statement).upper().split("(")[0].split()):
+        if not ours or (
+            kind == "table" and "VIRTUAL" in str(statement).upper().split("(")[0].split()
+        ):
             raise StoreError(f"{file} is no backup: it holds the {kind} {str(name)[:80]!r}.", HINT)
 
 
 def check_rows(file: Path) -> None:
-    """Every value of every row is what its column is for. For a copy whose schema is this version's. Raises StoreError, sqlite3.Error."""
+    """Every value of every row is what its column is for.
+
+    For a copy whose schema is this version's. Raises StoreError, sqlite3.Error.
+    """
     connection = sqlite3.connect(file)
-    connection.text_factory = bytes  # what is no UTF-8 is told with its row, not raised by the driver
+    # what is no UTF-8 is told with its row, not raised by the driver
+    connection.text_factory = bytes
     try:
         for table in schema.metadata.sorted_tables:
             names = ", ".join(f'"{column.name}"' for column in table.columns)
@@ -87,7 +103,9 @@ def _wrong(table: Table, column: Column[Any], value: Any) -> str | None:
         case String() | Text():
             return _wrong_text(table, column, value)
         case Float():
-            fits_well = isinstance(value, int | float) and math.isfinite(value) and abs(value) < MAX_NUMBER
+            fits_well = (
+                isinstance(value, int | float) and math.isfinite(value) and abs(value) < MAX_NUMBER
+            )
             return None if fits_well else "no number that can be"
         case _:
             fits_well = isinstance(value, int) and -MAX_NUMBER < value < MAX_NUMBER

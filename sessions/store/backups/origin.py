@@ -1,7 +1,9 @@
-"""Where a backup was made, and whether the installation there still runs: its sessions and the restored ones are the same devices.
+"""Where a backup was made, and whether the installation there still runs: its sessions and the
+restored ones are the same devices.
 
-What can be known: on the same machine, that the data directory there is locked; in the same PostgreSQL server, that the database there has a
-writer. Anything else is unknown, and the operator is asked instead.
+What can be known: on the same machine, that the data directory there is locked; in the same
+PostgreSQL server, that the database there has a writer. Anything else is unknown, and the operator
+is asked instead.
 """
 
 import socket
@@ -58,9 +60,15 @@ async def read(connection: AsyncConnection) -> Origin | None:
 
 
 async def still_runs(
-    connection: AsyncConnection, origin: Origin | None, here: Origin, is_held: Callable[[Path], str | None]
+    connection: AsyncConnection,
+    origin: Origin | None,
+    here: Origin,
+    is_held: Callable[[Path], str | None],
 ) -> str | None:
-    """Who runs at the origin, in words; None: nobody, as far as can be known. `is_held`: who holds a data directory of this machine."""
+    """Who runs at the origin, in words; None: nobody, as far as can be known.
+
+    `is_held`: who holds a data directory of this machine.
+    """
     if origin is None:
         return None
     if origin.machine == here.machine and origin.directory != here.directory:
@@ -76,7 +84,10 @@ async def still_runs(
 
 def _machine() -> str:
     try:
-        return _MACHINE_ID.read_text(encoding="ascii", errors="replace").strip() or socket.gethostname()
+        return (
+            _MACHINE_ID.read_text(encoding="ascii", errors="replace").strip()
+            or socket.gethostname()
+        )
     except OSError:
         return socket.gethostname()
 

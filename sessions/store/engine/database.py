@@ -1,4 +1,7 @@
-"""How the database is opened: addresses, engines, pragmas, pools, migrations. SQLite or PostgreSQL: nobody else asks which."""
+"""How the database is opened: addresses, engines, pragmas, pools, migrations.
+
+SQLite or PostgreSQL: nobody else asks which.
+"""
 
 import asyncio
 import threading
@@ -24,21 +27,27 @@ _POSTGRESQL_QUERY: Final = {"host", "port", "ssl", "sslmode"}
 
 PRAGMAS: Final = {
     "journal_mode": "WAL",  # seed 003: readers and the writer do not wait for each other
-    "synchronous": "FULL",  # an acknowledged credential survives a power cut; WAL with NORMAL may lose the last commits
+    # an acknowledged credential survives a power cut; WAL with NORMAL may lose the last commits
+    "synchronous": "FULL",
     "cache_size": "10000",  # seed 003: pages, some 40 MB at most
     "temp_store": "MEMORY",  # seed 003
     "mmap_size": "268435456",  # seed 003: 256 MB of reads without a copy
     "foreign_keys": "ON",  # SQLite's default is off, for history's sake
-    "secure_delete": "ON",  # what is purged is overwritten; SQLite's own default is off, Debian's build has it on
+    # what is purged is overwritten; SQLite's own default is off, Debian's build has it on
+    "secure_delete": "ON",
     "busy_timeout": "5000",  # ms; a backup may hold the file for a moment
 }
 
 POOL: Final[dict[str, Any]] = {
     "pool_size": 20,  # seed 004: kept open; some 20 reads at once is a fleet that starts
-    "max_overflow": 30,  # seed 004: so at most 50 of PostgreSQL's customary 100 connections are ours
-    "pool_timeout": 30,  # seed 004: seconds; a read that found no connection until then is refused, not stuck
-    "pool_recycle": 3600,  # seed 004: seconds; firewalls forget idle connections, servers leak a little in each
-    "pool_pre_ping": True,  # a read must not fail only because the database was restarted since the last one
+    # seed 004: so at most 50 of PostgreSQL's customary 100 connections are ours
+    "max_overflow": 30,
+    # seed 004: seconds; a read that found no connection until then is refused, not stuck
+    "pool_timeout": 30,
+    # seed 004: seconds; firewalls forget idle connections, servers leak a little in each
+    "pool_recycle": 3600,
+    # a read must not fail only because the database was restarted since the last one
+    "pool_pre_ping": True,
 }
 
 CONNECT_SECONDS: Final = 10
@@ -62,31 +71,44 @@ def sqlite_url(file: Path) -> URL:
 
 
 def parse_url(text: str) -> URL:
-    """The address of a database as an operator writes it. Raises ValueError, which never quotes it: it may hold a password."""
+    """The address of a database as an operator writes it.
+
+    Raises ValueError, which never quotes it: it may hold a password.
+    """
     try:
         url = make_url(text.strip())
     except (ArgumentError, ValueError):
-        raise ValueError("not a database URL: write postgresql://user:password@host/name or sqlite:///path") from None
+        raise ValueError(
+            "not a database URL: write postgresql://user:password@host/name or sqlite:///path"
+        ) from None
     if url.drivername in _SQLITE_SCHEMES:
         if not url.database or url.database == ":memory:" or url.host or url.query:
-            raise ValueError("an SQLite URL is sqlite:///path (four slashes if the path is absolute)")
+            raise ValueError(
+                "an SQLite URL is sqlite:///path (four slashes if the path is absolute)"
+            )
         return sqlite_url(Path(url.database))
     if url.drivername not in _POSTGRESQL_SCHEMES:
-        raise ValueError(f"{url.drivername!r} is no database that is known here: postgresql:// or sqlite:///")
+        raise ValueError(
+            f"{url.drivername!r} is no database that is known here: postgresql:// or sqlite:///"
+        )
     return _postgresql_url(url)
 
 
 def _postgresql_url(url: URL) -> URL:
     if not url.database:
-        raise ValueError("the PostgreSQL URL names no database: postgresql://user:password@host/name")
+        raise ValueError(
+            "the PostgreSQL URL names no database: postgresql://user:password@host/name"
+        )
     unknown = sorted(set(url.query) - _POSTGRESQL_QUERY)
     if unknown:
         raise ValueError(
-            f"the PostgreSQL URL has parameters unknown here: {', '.join(unknown)}; known: host, port, sslmode"
+            f"the PostgreSQL URL has parameters unknown here: {', '.join(unknown)}; known: host,"
+            " port, sslmode"
         )
     query = {name: value for name, value in url.query.items() if name != "sslmode"}
     if "sslmode" in url.query:
-        query["ssl"] = url.query["sslmode"]  # libpq's name for it, which operators know, and asyncpg's
+        # libpq's name for it, which operators know, and asyncpg's
+        query["ssl"] = url.query["sslmode"]
     return url.set(drivername="postgresql+asyncpg", query=query)
 
 
@@ -101,7 +123,11 @@ def is_sqlite(url: URL) -> bool:
 
 
 def open_writer(url: URL) -> AsyncEngine:
-    """The engine of the one writer. SQLite: each transaction takes the write lock at its begin. PostgreSQL: its connection holds the lock."""
+    """The engine of the one writer.
+
+    SQLite: each transaction takes the write lock at its begin. PostgreSQL: its connection holds the
+    lock.
+    """
     if is_sqlite(url):
         return _sqlite(url, "BEGIN IMMEDIATE", pool_size=1, max_overflow=0)
     engine = _postgresql(
@@ -121,7 +147,9 @@ def open_reader(url: URL) -> AsyncEngine:
 
 
 def open_single_file(file: Path) -> AsyncEngine:
-    """The engine of a file that nobody else uses (a backup): without the files that WAL keeps beside it."""
+    """The engine of a file that nobody else uses (a backup): without the files that WAL keeps
+    beside it.
+    """
     return _sqlite(
         sqlite_url(file),
         "BEGIN IMMEDIATE",
@@ -133,7 +161,8 @@ def open_single_file(file: Path) -> AsyncEngine:
 async def dispose(engine: AsyncEngine) -> None:
     """Close its connections, and wait until their threads are gone.
 
-    A connection whose statement was cancelled is dropped, not closed: its thread ends by itself, and tells a loop that must still be there.
+    A connection whose statement was cancelled is dropped, not closed: its thread ends by itself,
+    and tells a loop that must still be there.
     """
     await engine.dispose()
     threads = _threads.pop(engine.sync_engine, [])
@@ -150,16 +179,24 @@ def upsert(connection: AsyncConnection, table: Table) -> Any:
 def _upsert(dialect: str, table: Table) -> Any:
     statement = (sqlite.insert if dialect == "sqlite" else postgresql.insert)(table)
     key = list(table.primary_key.columns)
-    return statement.on_conflict_do_update(index_elements=key, set_={"value": statement.excluded["value"]})
+    return statement.on_conflict_do_update(
+        index_elements=key, set_={"value": statement.excluded["value"]}
+    )
 
 
 async def migrate(url: URL, writer: AsyncEngine) -> None:
-    """Bring the schema up to date; makes an SQLite file if there is none. Raises SQLAlchemyError, NewerSchema."""
+    """Bring the schema up to date; makes an SQLite file if there is none.
+
+    Raises SQLAlchemyError, NewerSchema.
+    """
     if not is_sqlite(url):
         await _upgrade(writer)  # under the writer's lock: two programs never migrate at once
         return
-    # With foreign keys on, a table that a migration copies and drops would take its children's rows along.
-    engine = _sqlite(url, "BEGIN IMMEDIATE", pragmas=PRAGMAS | {"foreign_keys": "OFF"}, poolclass=NullPool)
+    # With foreign keys on, a table that a migration copies and drops would take its children's rows
+    # along.
+    engine = _sqlite(
+        url, "BEGIN IMMEDIATE", pragmas=PRAGMAS | {"foreign_keys": "OFF"}, poolclass=NullPool
+    )
     try:
         await _upgrade(engine)
     finally:
@@ -173,7 +210,8 @@ async def _upgrade(engine: AsyncEngine) -> None:
 
 def upgrade(connection: Connection, revision: str = "head") -> None:
     """Run the migrations on a connection, in its transaction. Raises NewerSchema."""
-    from alembic import command  # here alone: it takes longer to load than most commands take in all
+    # here alone: it takes longer to load than most commands take in all
+    from alembic import command
     from alembic.config import Config
     from alembic.util import CommandError
 
@@ -195,13 +233,16 @@ def _postgresql(url: URL, **options: Any) -> AsyncEngine:
     return create_async_engine(url, hide_parameters=True, connect_args=connect_args, **options)
 
 
-def _sqlite(url: URL, begin: str, *, pragmas: dict[str, str] = PRAGMAS, **options: Any) -> AsyncEngine:
+def _sqlite(
+    url: URL, begin: str, *, pragmas: dict[str, str] = PRAGMAS, **options: Any
+) -> AsyncEngine:
     threads: list[threading.Thread] = []
 
     def connect() -> aiosqlite.Connection:
         connection = aiosqlite.connect(url.database or "")
         connection._thread.daemon = (
-            True  # as SQLAlchemy's own creator has it: a hung disk must not keep the program from ending
+            # as SQLAlchemy's own creator has it: a hung disk must not keep the program from ending
+            True
         )
         threads[:] = [thread for thread in threads if thread.is_alive()] + [connection._thread]
         return connection
@@ -211,7 +252,8 @@ def _sqlite(url: URL, begin: str, *, pragmas: dict[str, str] = PRAGMAS, **option
 
     @event.listens_for(engine.sync_engine, "connect")
     def set_pragmas(connection: DBAPIConnection, _record: Any) -> None:
-        connection.isolation_level = None  # we say BEGIN ourselves; the driver's own begins too late for reads
+        # we say BEGIN ourselves; the driver's own begins too late for reads
+        connection.isolation_level = None
         cursor = connection.cursor()
         for name, value in pragmas.items():
             cursor.execute(f"PRAGMA {name}={value}")

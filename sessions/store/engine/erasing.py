@@ -1,6 +1,8 @@
-"""What was destroyed is destroyed on the disk, too: SQLite's write-ahead log keeps a copy of every page until it is written over.
+"""What was destroyed is destroyed on the disk, too: SQLite's write-ahead log keeps a copy of every
+page until it is written over.
 
-`PRAGMA secure_delete` (database.py) has what is deleted overwritten with zeros in the file; the log, which holds the page as it was before,
+`PRAGMA secure_delete` (database.py) has what is deleted overwritten with zeros in the file; the
+log, which holds the page as it was before,
 is emptied here. Of PostgreSQL nothing of the kind can be asked: see docs/security.md.
 """
 
@@ -17,7 +19,9 @@ from sessions.forever import Forever, Kept
 from sessions.store.engine import database
 
 ATTEMPT_SECONDS: Final = 2.0
-"""How long whoever destroys something waits for those who read an older state (a backup, mostly)."""
+"""How long whoever destroys something waits for those who read an older state (a backup,
+mostly).
+"""
 RETRY_SECONDS: Final = 5.0
 CLOSE_SECONDS: Final = 2.0
 """How long a connection may take to close; with a disk that hangs it is left to its thread."""
@@ -26,7 +30,10 @@ log = structlog.get_logger("store")
 
 
 class Eraser:
-    """Empties the log of one database whenever something was destroyed. Nothing happens where there is none."""
+    """Empties the log of one database whenever something was destroyed.
+
+    Nothing happens where there is none.
+    """
 
     def __init__(self, url: URL, forever: Forever) -> None:
         self._url = url
@@ -36,17 +43,25 @@ class Eraser:
         self._erased = True
 
     async def erase(self) -> None:
-        """Empty the log now, or, if somebody still reads an older state, as soon as that has ended. It does not fail."""
+        """Empty the log now, or, if somebody still reads an older state, as soon as that has ended.
+
+        It does not fail.
+        """
         if not database.is_sqlite(self._url) or await self._attempt():
             return
         log.warning(
-            "what was purged stays in wasup.db-wal until those who read have ended; tried again every few seconds",
+            "what was purged stays in wasup.db-wal until those who read have ended; tried again"
+            " every few seconds",
             action="purge_waits",
         )
         self._erased = False
         if self._retrying is None or self._retrying.done:
             self._retrying = self._forever.keep(
-                "purge", self._retry, every_seconds=RETRY_SECONDS, at_once=False, until=lambda: self._erased
+                "purge",
+                self._retry,
+                every_seconds=RETRY_SECONDS,
+                at_once=False,
+                until=lambda: self._erased,
             )
 
     async def close(self) -> None:
@@ -60,9 +75,14 @@ class Eraser:
             log.info("what was purged is out of wasup.db-wal", action="purge_done")
 
     async def _attempt(self) -> bool:
-        """Whether the log is empty now. False also where the disk does not answer or does not write."""
+        """Whether the log is empty now.
+
+        False also where the disk does not answer or does not write.
+        """
         async with self._one_at_a_time:
-            connection = aiosqlite.connect(self._url.database or "", timeout=ATTEMPT_SECONDS, isolation_level=None)
+            connection = aiosqlite.connect(
+                self._url.database or "", timeout=ATTEMPT_SECONDS, isolation_level=None
+            )
             connection._thread.daemon = True  # a hung disk must not keep the program from ending
             try:
                 async with asyncio.timeout(2 * ATTEMPT_SECONDS):

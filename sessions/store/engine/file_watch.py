@@ -1,4 +1,6 @@
-"""Whether the SQLite file that is open is still the one that its path names: who writes into a removed file writes for nobody."""
+"""Whether the SQLite file that is open is still the one that its path names: who writes into a
+removed file writes for nobody.
+"""
 
 from pathlib import Path
 
@@ -28,7 +30,10 @@ class DatabaseFile:
             what = f"{self._path} is gone: it was removed, or its directory was"
         else:
             what = f"{self._path} is another file than the one that was opened: it was replaced"
-        return f"{what}. Put it back if it was moved; else stop the supervisor and restore the newest backup"
+        return (
+            f"{what}. Put it back if it was moved; else stop the supervisor and restore the newest"
+            " backup"
+        )
 
 
 def _which(path: Path) -> tuple[int, int] | None:

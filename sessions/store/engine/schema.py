@@ -1,6 +1,21 @@
-"""The tables. A change here needs a migration in `migrations/versions/`; a test compares the two."""
+"""The tables.
 
-from sqlalchemy import BigInteger, Column, Float, ForeignKey, Index, Integer, LargeBinary, MetaData, String, Table, Text
+A change here needs a migration in `migrations/versions/`; a test compares the two.
+"""
+
+from sqlalchemy import (
+    BigInteger,
+    Column,
+    Float,
+    ForeignKey,
+    Index,
+    Integer,
+    LargeBinary,
+    MetaData,
+    String,
+    Table,
+    Text,
+)
 
 metadata = MetaData(
     naming_convention={
@@ -30,10 +45,15 @@ sessions = Table(
     Column("restored", Integer, nullable=False, server_default="0"),
     Index("ix_sessions_device", "device", unique=True),
 )
-"""One row a session. `wanted`: 1 = it shall run (survives restarts). `epoch`: grows with each assignment to a worker. `event_seq`: the last
-durable event of this epoch's worker. `memory`: what the policy and the breaker remember (JSON). `created_at`: seconds of wall clock.
-`proxy`: its URL as JSON, or sealed (proxies.py). `device`: which linked device its credentials are (devices.py).
-`restored`: 1 = it ran when the backup was made that this store was filled from, and waits until an operator starts it."""
+"""One row a session. `wanted`: 1 = it shall run (survives restarts). `epoch`: grows with each
+assignment to a worker. `event_seq`: the last
+durable event of this epoch's worker. `memory`: what the policy and the breaker remember (JSON).
+`created_at`: seconds of wall clock.
+`proxy`: its URL as JSON, or sealed (proxies.py). `device`: which linked device its credentials are
+(devices.py).
+`restored`: 1 = it ran when the backup was made that this store was filled from, and waits until an
+operator starts it.
+"""
 
 auth = Table(
     "auth",
@@ -43,7 +63,9 @@ auth = Table(
     Column("name", String(256), primary_key=True),
     Column("value", LargeBinary, nullable=False),
 )
-"""Credentials (kind and name `creds`) and Signal keys, as the JSON that the worker gave, or sealed (cipher.py)."""
+"""Credentials (kind and name `creds`) and Signal keys, as the JSON that the worker gave, or sealed
+(cipher.py).
+"""
 
 archives = Table(
     "archives",
@@ -55,8 +77,12 @@ archives = Table(
     Column("whole", Integer, nullable=False, server_default="1"),
     Index("ix_archives_session", "session"),
 )
-"""Credentials that were put aside. `whole` 1: all of them (logged out, session deleted, before a restore), kept for ever; 0: a snapshot, the
-creds row alone, of which the newest few are kept. No foreign key: an archive outlives its session."""
+"""Credentials that were put aside.
+
+`whole` 1: all of them (logged out, session deleted, before a restore), kept for ever; 0: a
+snapshot, the creds row alone, of which the newest few are kept. No foreign key: an archive outlives
+its session.
+"""
 
 archived_auth = Table(
     "archived_auth",
@@ -76,8 +102,10 @@ workers = Table(
     Column("started_at_ticks", BigInteger, nullable=False),
     Column("token_digest", LargeBinary, nullable=True),
 )
-"""Living worker processes. pid and start time (in kernel ticks since boot) together name a process for certain. `token_digest`: SHA-256
-of the token with which it says hello; the token itself is stored nowhere."""
+"""Living worker processes. pid and start time (in kernel ticks since boot) together name a process
+for certain. `token_digest`: SHA-256 of the token with which it says hello; the token itself is
+stored nowhere.
+"""
 
 events = Table(
     "events",
@@ -89,7 +117,10 @@ events = Table(
     Column("data", LargeBinary, nullable=False),
     sqlite_autoincrement=True,
 )
-"""The numbered event log. AUTOINCREMENT, so that a number is never given twice even when old rows are gone."""
+"""The numbered event log.
+
+AUTOINCREMENT, so that a number is never given twice even when old rows are gone.
+"""
 
 incidents = Table(
     "incidents",
@@ -112,8 +143,11 @@ incidents = Table(
     Index("ix_incidents_session", "session", "began_at"),
     sqlite_autoincrement=True,
 )
-"""Why sessions were away (incidents.py); `session` null: an outage, and `scope` says of whom. A session has one of each `began_at`. `closes`:
-JSON. No foreign key: they outlive their session. AUTOINCREMENT, as whoever follows them asks for what comes after a number."""
+"""Why sessions were away (incidents.py); `session` null: an outage, and `scope` says of whom.
+
+A session has one of each `began_at`. `closes`: JSON. No foreign key: they outlive their session.
+AUTOINCREMENT, as whoever follows them asks for what comes after a number.
+"""
 
 spans = Table(
     "spans",
@@ -125,7 +159,9 @@ spans = Table(
     Column("state", String(16), nullable=False),
     Index("ix_spans_session", "session", "ended_at"),
 )
-"""When a session was `open`, `down` (wanted, not open) or `off` (not wanted), from its first `open` on, without gaps. The last has no end."""
+"""When a session was `open`, `down` (wanted, not open) or `off` (not wanted), from its first `open`
+on, without gaps. The last has no end.
+"""
 
 meta = Table(
     "meta",
@@ -133,6 +169,10 @@ meta = Table(
     Column("name", String(64), primary_key=True),
     Column("value", LargeBinary, nullable=False),
 )
-"""Facts about the database itself. `receipt`: the last committed transaction of the writer (receipts.py). `key:<id>`: something sealed with
-each encryption key that is in use (keyring.py), so that a missing key is noticed at the start. `first_epoch`: with which sessions to come
-begin (epochs.py). `alive`: when a supervisor last said that it lives (incidents.py)."""
+"""Facts about the database itself.
+
+`receipt`: the last committed transaction of the writer (receipts.py). `key:<id>`: something sealed
+with each encryption key that is in use (keyring.py), so that a missing key is noticed at the start.
+`first_epoch`: with which sessions to come begin (epochs.py). `alive`: when a supervisor last said
+that it lives (incidents.py).
+"""

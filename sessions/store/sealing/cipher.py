@@ -1,10 +1,12 @@
 """Encryption at rest: values sealed with AES-256-GCM under keys that only the environment knows.
 
-A sealed value is `0x01 | key id (4) | nonce (12) | ciphertext and tag`. JSON never begins with 0x01, so a plain value is known as such and
-stays readable: a store can be sealed while it runs (rewrite.py). The key id (from the key's SHA-256) says which of several keys fits.
+A sealed value is `0x01 | key id (4) | nonce (12) | ciphertext and tag`. JSON never begins with
+0x01, so a plain value is known as such and stays readable: a store can be sealed while it runs
+(rewrite.py). The key id (from the key's SHA-256) says which of several keys fits.
 
-What a value is for (`Place`) is authenticated with it, so that whoever can write into the database cannot swap rows. Archives move values as
-they are, so an archived value is sealed for the place that it came from and goes back to.
+What a value is for (`Place`) is authenticated with it, so that whoever can write into the database
+cannot swap rows. Archives move values as they are, so an archived value is sealed for the place
+that it came from and goes back to.
 """
 
 import base64
@@ -40,7 +42,9 @@ class Place(NamedTuple):
 
     def __str__(self) -> str:
         return (
-            f"{self.kind} {self.name!r} of session {self.session!r}" if self.session else f"{self.kind} {self.name!r}"
+            f"{self.kind} {self.name!r} of session {self.session!r}"
+            if self.session
+            else f"{self.kind} {self.name!r}"
         )
 
 
@@ -76,18 +80,27 @@ class Cipher:
         nonce = secrets.token_bytes(
             _NONCE_BYTES
         )  # random: 2^32 values under one key before a repeat is worth a thought
-        return self.prefix + nonce + self._keys[self._first].encrypt(nonce, value, _associated(place))
+        return (
+            self.prefix + nonce + self._keys[self._first].encrypt(nonce, value, _associated(place))
+        )
 
     def open(self, sealed: bytes, place: Place) -> bytes:
         """Open a sealed value. Raises UnreadableValue."""
         key = self._keys.get(sealed[len(_ENVELOPE) : PREFIX_BYTES])
         if key is None:
-            raise UnreadableValue(f"{place} is encrypted with a key that WHATSAPP_STORE_KEY does not have.")
-        nonce, rest = sealed[PREFIX_BYTES : PREFIX_BYTES + _NONCE_BYTES], sealed[PREFIX_BYTES + _NONCE_BYTES :]
+            raise UnreadableValue(
+                f"{place} is encrypted with a key that WHATSAPP_STORE_KEY does not have."
+            )
+        nonce, rest = (
+            sealed[PREFIX_BYTES : PREFIX_BYTES + _NONCE_BYTES],
+            sealed[PREFIX_BYTES + _NONCE_BYTES :],
+        )
         try:
             return key.decrypt(nonce, rest, _associated(place))
         except (InvalidTag, ValueError):
-            raise UnreadableValue(f"{place} does not decrypt: it was damaged or comes from another row.") from None
+            raise UnreadableValue(
+                f"{place} does not decrypt: it was damaged or comes from another row."
+            ) from None
 
 
 def is_sealed(stored: bytes) -> bool:
@@ -114,7 +127,10 @@ def unseal(cipher: Cipher | None, stored: bytes, place: Place) -> bytes:
 
 
 def parse_keys(text: str) -> list[bytes]:
-    """Keys as operators write them: comma-separated, each 64 hex digits or base64 of 32 bytes. Raises ValueError, which never quotes them."""
+    """Keys as operators write them: comma-separated, each 64 hex digits or base64 of 32 bytes.
+
+    Raises ValueError, which never quotes them.
+    """
     keys = [_parse_key(part.strip(), number) for number, part in enumerate(text.split(","), 1)]
     if len(set(keys)) != len(keys):
         raise ValueError("the same key is given twice")
@@ -130,7 +146,8 @@ def _parse_key(text: str, number: int) -> bytes:
         key = b""
     if len(key) != KEY_BYTES:
         raise ValueError(
-            f"key {number} is neither 64 hex digits nor base64 of 32 bytes: `openssl rand -hex 32` makes one"
+            f"key {number} is neither 64 hex digits nor base64 of 32 bytes: `openssl rand -hex 32`"
+            " makes one"
         ) from None
     return key
 

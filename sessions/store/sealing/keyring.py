@@ -1,6 +1,8 @@
-"""Which encryption keys the database needs: noticed at the start, before 500 sessions are quarantined one by one.
+"""Which encryption keys the database needs: noticed at the start, before 500 sessions are
+quarantined one by one.
 
-For each key that has sealed anything there is a row in `meta`, sealed with that key. A store is opened only if all of them can be opened.
+For each key that has sealed anything there is a row in `meta`, sealed with that key. A store is
+opened only if all of them can be opened.
 """
 
 from typing import Final
@@ -17,13 +19,16 @@ _PROOF: Final = b'"wasup"'
 _meta = schema.meta
 
 _HINT: Final = (
-    "Set WHATSAPP_STORE_KEY to the key with which this store was encrypted; after a change of keys, to the new one and the old ones, "
-    "separated by commas, until all values have been rewritten."
+    "Set WHATSAPP_STORE_KEY to the key with which this store was encrypted; after a change of keys,"
+    " to the new one and the old ones, separated by commas, until all values have been rewritten."
 )
 
 
 async def check(connection: AsyncConnection, keys: Cipher | None) -> None:
-    """Make sure that everything sealed can be opened, and note the key that seals from now on. Raises StoreUnavailable."""
+    """Make sure that everything sealed can be opened, and note the key that seals from now on.
+
+    Raises StoreUnavailable.
+    """
     rows = (await connection.execute(select(_meta).where(_meta.c.name.startswith(_PREFIX)))).all()
     if rows and keys is None:
         raise StoreUnavailable("This store is encrypted and WHATSAPP_STORE_KEY is not set.", _HINT)

@@ -19,11 +19,18 @@ CREDS: Final = "creds"
 MAX_NAMES_PER_QUERY: Final = 500
 """SQLite takes at most 32,766 variables in a statement; PostgreSQL plans long lists slowly."""
 INBOUND: Final = "inbound"
-"""Kind of what a message was decrypted to, until the message is in the event log. No key: of no use to anybody else."""
+"""Kind of what a message was decrypted to, until the message is in the event log.
+
+No key: of no use to anybody else.
+"""
 
 _auth = schema.auth
 _sessions = schema.sessions
-_EPOCH_HELD: Final = select(_sessions.c.epoch).where(_sessions.c.id == bindparam("session")).with_for_update(read=True)
+_EPOCH_HELD: Final = (
+    select(_sessions.c.epoch)
+    .where(_sessions.c.id == bindparam("session"))
+    .with_for_update(read=True)
+)
 
 log = structlog.get_logger("store")
 
@@ -47,9 +54,17 @@ def is_creds() -> ColumnElement[bool]:
 
 
 async def raise_epoch(connection: AsyncConnection, session: str) -> int:
-    """Give the session to a new worker. One statement: it waits for the writes that hold the row, and those after it see it."""
+    """Give the session to a new worker.
+
+    One statement: it waits for the writes that hold the row, and those after it see it.
+    """
     values = {"epoch": _sessions.c.epoch + 1, "event_seq": 0}
-    statement = update(_sessions).where(_sessions.c.id == session).values(values).returning(_sessions.c.epoch)
+    statement = (
+        update(_sessions)
+        .where(_sessions.c.id == session)
+        .values(values)
+        .returning(_sessions.c.epoch)
+    )
     epoch = await connection.scalar(statement)
     if epoch is None:
         raise SessionNotFound(f"There is no session {session!r}.")
@@ -57,20 +72,28 @@ async def raise_epoch(connection: AsyncConnection, session: str) -> int:
 
 
 async def check_epoch(connection: AsyncConnection, session: str, epoch: int) -> None:
-    """Refuse a stale writer, and hold the epoch as it is until this transaction has ended. Raises StaleEpoch.
+    """Refuse a stale writer, and hold the epoch as it is until this transaction has ended.
 
-    FOR SHARE and nothing weaker: a plain SELECT sees the epoch as it was, and a raise that commits in between is overtaken by the write
-    (SCALE.md section 3 counted 1,247 stale writes of 23,000 without the lock, 0 with it). SQLite's writer has the whole file locked.
+    Raises StaleEpoch.
+
+    FOR SHARE and nothing weaker: a plain SELECT sees the epoch as it was, and a raise that commits
+    in between is overtaken by the write (SCALE.md section 3 counted 1,247 stale writes of 23,000
+    without the lock, 0 with it). SQLite's writer has the whole file locked.
     """
     current = await connection.scalar(_EPOCH_HELD, {"session": session})
     if current != epoch:
-        raise StaleEpoch(f"Session {session!r} is at epoch {current}; this write is of epoch {epoch}.")
+        raise StaleEpoch(
+            f"Session {session!r} is at epoch {current}; this write is of epoch {epoch}."
+        )
 
 
 def storable(session: str, entries: Iterable[KeyEntry]) -> list[KeyEntry]:
-    """The entries that the store can take. Raises UnstorableValue for a key that it never will: it would be missed.
+    """The entries that the store can take.
 
-    Of kind `inbound` they are copies, named by whoever sent the message: such a one is left out, as nobody may hold up a session with a name.
+    Raises UnstorableValue for a key that it never will: it would be missed.
+
+    Of kind `inbound` they are copies, named by whoever sent the message: such a one is left out, as
+    nobody may hold up a session with a name.
     """
     taken = []
     for entry in entries:
@@ -79,9 +102,17 @@ def storable(session: str, entries: Iterable[KeyEntry]) -> list[KeyEntry]:
             continue
         kind, name = entry.kind[:80], entry.name[:300]
         tell = log.warning if kind == INBOUND else log.error
-        tell("a key can never be stored", action="key_unstorable", session=session, kind=kind, name=name)
+        tell(
+            "a key can never be stored",
+            action="key_unstorable",
+            session=session,
+            kind=kind,
+            name=name,
+        )
         if kind != INBOUND:
-            raise UnstorableValue(f"The store can never take the key {kind!r} {name!r} of session {session!r}.")
+            raise UnstorableValue(
+                f"The store can never take the key {kind!r} {name!r} of session {session!r}."
+            )
     return taken
 
 
@@ -94,9 +125,12 @@ _ROWS_AT_ONCE: Final = 1000
 """An import has tens of thousands; between two parts of it the loop turns."""
 
 
-async def write(connection: AsyncConnection, keys: Cipher | None, session: str, entries: Sequence[KeyEntry]) -> None:
+async def write(
+    connection: AsyncConnection, keys: Cipher | None, session: str, entries: Sequence[KeyEntry]
+) -> None:
     """Write and delete keys, all of them `storable`."""
-    last = {(entry.kind, entry.name): entry for entry in entries}  # PostgreSQL takes no row twice in one INSERT
+    # PostgreSQL takes no row twice in one INSERT
+    last = {(entry.kind, entry.name): entry for entry in entries}
     written = [entry for entry in last.values() if not entry.deleted]
     for first in range(0, len(written), _ROWS_AT_ONCE):
         rows = [

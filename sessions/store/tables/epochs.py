@@ -1,4 +1,5 @@
-"""Where a new session's epoch begins: above that of every session that was deleted, so that no worker of one can write into its namesake.
+"""Where a new session's epoch begins: above that of every session that was deleted, so that no
+worker of one can write into its namesake.
 
 One number for all names, in one row: it only grows.
 """
@@ -27,4 +28,6 @@ async def pass_by(connection: AsyncConnection, epoch: int) -> None:
 
 async def begin_at(connection: AsyncConnection, epoch: int) -> None:
     """Sessions to come begin with this epoch."""
-    await connection.execute(database.upsert(connection, _meta), {"name": NAME, "value": b"%d" % epoch})
+    await connection.execute(
+        database.upsert(connection, _meta), {"name": NAME, "value": b"%d" % epoch}
+    )

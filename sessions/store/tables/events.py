@@ -45,20 +45,36 @@ class NewEvent(msgspec.Struct, frozen=True):
         return cls(time.time_ns() // 1_000_000, session, kind, data)
 
 
-async def append(connection: AsyncConnection, keys: Cipher | None, limit: int, event: NewEvent) -> StoredEvent:
+async def append(
+    connection: AsyncConnection, keys: Cipher | None, limit: int, event: NewEvent
+) -> StoredEvent:
     """Add an event; now and then drop those that the log has no room for."""
     sealed = cipher.seal(keys, event.data, place(event.session, event.kind))
-    values = {"time_ms": event.time_ms, "session": event.session, "type": event.kind, "data": sealed}
+    values = {
+        "time_ms": event.time_ms,
+        "session": event.session,
+        "type": event.kind,
+        "data": sealed,
+    }
     n = await connection.scalar(_APPEND, values)
     assert n is not None, "an insert returns its number"
     if n % _TRIM_EVERY == 0:
-        oldest_kept = select(_events.c.n).order_by(_events.c.n.desc()).offset(limit - 1).limit(1).scalar_subquery()
-        await connection.execute(delete(_events).where(_events.c.n < oldest_kept))  # by count: the numbers have gaps
+        oldest_kept = (
+            select(_events.c.n)
+            .order_by(_events.c.n.desc())
+            .offset(limit - 1)
+            .limit(1)
+            .scalar_subquery()
+        )
+        # by count: the numbers have gaps
+        await connection.execute(delete(_events).where(_events.c.n < oldest_kept))
     return StoredEvent(n, event.time_ms, event.session, event.kind, msgspec.Raw(event.data))
 
 
 async def is_news(connection: AsyncConnection, session: str, epoch: int, seq: int) -> bool:
-    """Move the session's mark to this event; False if it was passed already (a repeated event). Raises StaleEpoch.
+    """Move the session's mark to this event; False if it was passed already (a repeated event).
+
+    Raises StaleEpoch.
 
     The UPDATE holds the row, so that the epoch cannot be raised before the transaction has ended.
     """
@@ -66,7 +82,9 @@ async def is_news(connection: AsyncConnection, session: str, epoch: int, seq: in
         return True
     current = await connection.scalar(select(_sessions.c.epoch).where(_sessions.c.id == session))
     if current != epoch:
-        raise StaleEpoch(f"Session {session!r} is at epoch {current}; this event is of epoch {epoch}.")
+        raise StaleEpoch(
+            f"Session {session!r} is at epoch {current}; this event is of epoch {epoch}."
+        )
     return False
 
 
@@ -77,13 +95,21 @@ def newest(before: int | None, count: int) -> Select[Any]:
 
 
 def readable(keys: Cipher | None, rows: Sequence[Row[Any]]) -> list[StoredEvent]:
-    """The rows as events. One that cannot be read is left out and logged: it is history, nothing depends on it."""
+    """The rows as events.
+
+    One that cannot be read is left out and logged: it is history, nothing depends on it.
+    """
     found = []
     for row in rows:
         try:
             data = cipher.unseal(keys, row.data, place(row.session, row.type))
         except UnreadableValue as error:
-            log.warning("an old event cannot be read", action="event_unreadable", number=row.n, error=str(error))
+            log.warning(
+                "an old event cannot be read",
+                action="event_unreadable",
+                number=row.n,
+                error=str(error),
+            )
             continue
         found.append(StoredEvent(row.n, row.time_ms, row.session, row.type, msgspec.Raw(data)))
     return found

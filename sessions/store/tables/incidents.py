@@ -1,7 +1,9 @@
-"""The record of incidents and of the time that sessions were open, down or off: written patiently, read for explanations, pruned by age.
+"""The record of incidents and of the time that sessions were open, down or off: written patiently,
+read for explanations, pruned by age.
 
-Nobody waits for a write of it. A supervisor that dies leaves its last spans without an end; its successor ends them where the dead one last
-said that it lived (`silent_since`), so that nobody is counted as open whom nobody watched.
+Nobody waits for a write of it. A supervisor that dies leaves its last spans without an end; its
+successor ends them where the dead one last said that it lived (`silent_since`), so that nobody is
+counted as open whom nobody watched.
 """
 
 import asyncio
@@ -42,7 +44,9 @@ class Records:
         """Each session's span that the supervisor before this one left without an end."""
 
     async def begin(self) -> list[Incident]:
-        """Find out until when our predecessor lived; what it held is held no more: those outages. Before any session is taken up.
+        """Find out until when our predecessor lived; what it held is held no more: those outages.
+
+        Before any session is taken up.
 
         Raises StoreUnavailable.
         """
@@ -57,7 +61,9 @@ class Records:
         self.lasting = {row.session: Span(row.began_at, None, row.state) for row in spans}
 
         under_way = _incidents.c.session.is_(None) & _incidents.c.ended_at.is_(None)
-        found = _read_all(await self._read(select(_incidents).where(under_way).order_by(_incidents.c.id)))
+        found = _read_all(
+            await self._read(select(_incidents).where(under_way).order_by(_incidents.c.id))
+        )
         outages = [incidents.ended(outage, until, "lost") for outage in found]
 
         async def operation(connection: AsyncConnection) -> None:
@@ -73,14 +79,19 @@ class Records:
         value = repr(time.time()).encode()
 
         async def operation(connection: AsyncConnection) -> None:
-            await connection.execute(database.upsert(connection, _meta), {"name": ALIVE, "value": value})
+            await connection.execute(
+                database.upsert(connection, _meta), {"name": ALIVE, "value": value}
+            )
 
         return self._writer.submit(operation, patient=True, newest_of=("alive",))
 
-    # --- incidents --------------------------------------------------------------------------------------------------------
+    # --- incidents --------------------------------------------------------------------------------
 
     def save_incident(self, incident: Incident) -> asyncio.Future[None]:
-        """Write an incident as it stands now; it is known by session, scope and begin. Patient: of several that wait the newest is written."""
+        """Write an incident as it stands now; it is known by session, scope and begin.
+
+        Patient: of several that wait the newest is written.
+        """
 
         async def operation(connection: AsyncConnection) -> None:
             await _save(connection, incident)
@@ -89,26 +100,40 @@ class Records:
         return self._writer.submit(operation, patient=True, newest_of=name)
 
     async def incidents(self, session: str | None, after: int | None, limit: int) -> list[Incident]:
-        """Incidents by number, oldest first: those after a number, or the newest. `session`: of that one alone."""
+        """Incidents by number, oldest first: those after a number, or the newest.
+
+        `session`: of that one alone.
+        """
         statement = select(_incidents).limit(limit)
         if session is not None:
             statement = statement.where(_incidents.c.session == session)
         if after is not None:
-            return _read_all(await self._read(statement.where(_incidents.c.id > after).order_by(_incidents.c.id)))
+            return _read_all(
+                await self._read(statement.where(_incidents.c.id > after).order_by(_incidents.c.id))
+            )
         return _read_all(await self._read(statement.order_by(_incidents.c.id.desc())))[::-1]
 
     async def of_session(self, session: str, since: float, at_least: int) -> list[Incident]:
-        """A session's incidents, newest first: those that were not over before `since`, and the newest `at_least` of those before."""
+        """A session's incidents, newest first: those that were not over before `since`, and the
+        newest `at_least` of those before.
+        """
         mine = select(_incidents).where(_incidents.c.session == session)
         lately = mine.where(or_(_incidents.c.ended_at.is_(None), _incidents.c.ended_at >= since))
         newest = mine.order_by(_incidents.c.began_at.desc(), _incidents.c.id.desc()).limit(at_least)
-        found = {row.id: row for statement in (newest, lately) for row in await self._read(statement)}
-        return _read_all(sorted(found.values(), key=lambda row: (row.began_at, row.id), reverse=True))
+        found = {
+            row.id: row for statement in (newest, lately) for row in await self._read(statement)
+        }
+        return _read_all(
+            sorted(found.values(), key=lambda row: (row.began_at, row.id), reverse=True)
+        )
 
-    # --- spans ------------------------------------------------------------------------------------------------------------
+    # --- spans ------------------------------------------------------------------------------------
 
     def move(self, session: str, state: str, at: float) -> asyncio.Future[None]:
-        """The session is `open`, `down` or `off` from then on. The same as before changes nothing; before the first `open` nothing is kept."""
+        """The session is `open`, `down` or `off` from then on.
+
+        The same as before changes nothing; before the first `open` nothing is kept.
+        """
 
         async def operation(connection: AsyncConnection) -> None:
             lasting = (_spans.c.session == session) & _spans.c.ended_at.is_(None)
@@ -117,22 +142,31 @@ class Records:
                 return
             begin = at if current is None else max(at, current.began_at)
             await connection.execute(update(_spans).where(lasting).values(ended_at=begin))
-            await connection.execute(insert(_spans).values(session=session, began_at=begin, ended_at=None, state=state))
+            await connection.execute(
+                insert(_spans).values(session=session, began_at=begin, ended_at=None, state=state)
+            )
 
         return self._writer.submit(operation, patient=True)
 
     async def spans(self, session: str, since: float) -> list[Span]:
-        """A session's spans that lasted longer than until `since`, oldest first; and, for its date alone, the very first."""
+        """A session's spans that lasted longer than until `since`, oldest first; and, for its date
+        alone, the very first.
+        """
         mine = select(_spans).where(_spans.c.session == session)
         first = mine.order_by(_spans.c.id).limit(1)
         lately = mine.where(or_(_spans.c.ended_at.is_(None), _spans.c.ended_at > since))
-        found = {row.id: row for statement in (first, lately) for row in await self._read(statement)}
+        found = {
+            row.id: row for statement in (first, lately) for row in await self._read(statement)
+        }
         return [Span(row.began_at, row.ended_at, row.state) for _, row in sorted(found.items())]
 
-    # --- pruning ----------------------------------------------------------------------------------------------------------
+    # --- pruning ----------------------------------------------------------------------------------
 
     async def prune(self, older_than_seconds: float) -> int:
-        """Drop what was over so long ago; how many incidents. What lasts stays. Raises StoreUnavailable."""
+        """Drop what was over so long ago; how many incidents.
+
+        What lasts stays. Raises StoreUnavailable.
+        """
         before = time.time() - older_than_seconds
 
         async def operation(connection: AsyncConnection) -> int:
@@ -144,14 +178,19 @@ class Records:
 
 
 async def forget(connection: AsyncConnection, session: str, purge: bool) -> None:
-    """A session is deleted: its incidents are history, or, with `purge`, gone. Another session of that name begins with none."""
+    """A session is deleted: its incidents are history, or, with `purge`, gone.
+
+    Another session of that name begins with none.
+    """
     await connection.execute(delete(_spans).where(_spans.c.session == session))
     mine = _incidents.c.session == session
     if purge:
         await connection.execute(delete(_incidents).where(mine))
     else:
         await connection.execute(
-            update(_incidents).where(mine, _UNDER_WAY).values(ended_at=time.time(), ending="deleted")
+            update(_incidents)
+            .where(mine, _UNDER_WAY)
+            .values(ended_at=time.time(), ending="deleted")
         )
 
 

@@ -1,4 +1,6 @@
-"""The sessions' proxies as they are stored: the URL as JSON, sealed as credentials are, since there may be a password in it."""
+"""The sessions' proxies as they are stored: the URL as JSON, sealed as credentials are, since there
+may be a password in it.
+"""
 
 from typing import Final
 
@@ -12,7 +14,10 @@ from sessions.store.sealing import cipher
 from sessions.store.sealing.cipher import Cipher, Place
 
 UNREADABLE: Final = "unreadable"
-"""Shown in place of a proxy that cannot be read. Its session is quarantined when it starts, and never goes out without its proxy."""
+"""Shown in place of a proxy that cannot be read.
+
+Its session is quarantined when it starts, and never goes out without its proxy.
+"""
 
 
 def place(session: str) -> Place:
@@ -22,7 +27,9 @@ def place(session: str) -> Place:
 
 def stored(keys: Cipher | None, session: str, proxy: Proxy | None) -> bytes | None:
     """What to store for a proxy; None for none."""
-    return None if proxy is None else cipher.seal(keys, msgspec.json.encode(proxy.url), place(session))
+    return (
+        None if proxy is None else cipher.seal(keys, msgspec.json.encode(proxy.url), place(session))
+    )
 
 
 def of(session: str) -> Select[tuple[bytes]]:
@@ -35,7 +42,9 @@ def read(keys: Cipher | None, session: str, value: bytes | None) -> Proxy | None
     if value is None:
         return None
     try:
-        return parse_proxy(msgspec.json.decode(cipher.unseal(keys, value, place(session)), type=str))
+        return parse_proxy(
+            msgspec.json.decode(cipher.unseal(keys, value, place(session)), type=str)
+        )
     except (msgspec.MsgspecError, InvalidProxy):
         raise UnreadableValue(f"{place(session)} is not a proxy's URL.") from None
 

@@ -8,7 +8,10 @@ from sessions.model import SessionId
 
 
 class SessionRow(msgspec.Struct, frozen=True):
-    """A session as stored. `created_at`: seconds of wall clock; `proxy`: its name, without user and password."""
+    """A session as stored.
+
+    `created_at`: seconds of wall clock; `proxy`: its name, without user and password.
+    """
 
     id: SessionId
     wanted: bool
@@ -19,7 +22,9 @@ class SessionRow(msgspec.Struct, frozen=True):
     created_at: float
     proxy: str | None = None
     restored: bool = False
-    """It came back with a backup of the whole store, where it ran, and waits until an operator starts it."""
+    """It came back with a backup of the whole store, where it ran, and waits until an operator
+    starts it.
+    """
 
 
 class WorkerRow(msgspec.Struct, frozen=True):
@@ -43,7 +48,10 @@ class StoredEvent(msgspec.Struct, frozen=True):
 
 
 class ArchiveRow(msgspec.Struct, frozen=True, rename="camel"):
-    """Credentials that were put aside. `archived_at`: seconds of wall clock; `whole`: all keys, or (a snapshot) the creds alone."""
+    """Credentials that were put aside.
+
+    `archived_at`: seconds of wall clock; `whole`: all keys, or (a snapshot) the creds alone.
+    """
 
     id: int
     session: str

@@ -1,4 +1,5 @@
-"""Text that strangers choose, and what the databases take of it: PostgreSQL refuses NUL and counts characters, SQLite takes all.
+"""Text that strangers choose, and what the databases take of it: PostgreSQL refuses NUL and counts
+characters, SQLite takes all.
 
 One rule for both, so that a store can always be moved from one to the other.
 """
@@ -11,8 +12,11 @@ _REPLACEMENT: Final = "\ufffd"
 
 
 def cleaned(text: str, column: Column[Any]) -> str:
-    """The text as the column takes it: what cannot be stored is replaced, what is too long is cut."""
-    taken = text.encode(errors="replace").decode().replace("\0", _REPLACEMENT)  # errors: half a surrogate pair
+    """The text as the column takes it: what cannot be stored is replaced, what is too long is
+    cut.
+    """
+    # errors: half a surrogate pair
+    taken = text.encode(errors="replace").decode().replace("\0", _REPLACEMENT)
     return taken[: _most(column)]
 
 

@@ -1,4 +1,6 @@
-"""Whose trouble is an error? The database's (then it is worth trying again) or that of the one operation (then it never will be).
+"""Whose trouble an error is.
+
+The database's (then it is worth trying again) or that of the one operation (then it never will be).
 
 Also how an error is told: a driver's text may quote values, and values are keys.
 """
@@ -21,9 +23,14 @@ from sessions.model import StoreUnavailable
 
 _OPERATIONS_OWN: Final = (DataError, IntegrityError, NotSupportedError, ProgrammingError)
 _OPERATIONS_OWN_SQLSTATES: Final = ("0A", "21", "22", "23", "42")
-"""Classes of PostgreSQL's error codes: not supported, cardinality, data, integrity, syntax. All others (connection, resources, operator's
-intervention, system, internal) pass, or need somebody who mends the database."""
-_OPERATIONS_OWN_SQLITE: Final = frozenset({sqlite3.SQLITE_ERROR, sqlite3.SQLITE_TOOBIG, sqlite3.SQLITE_MISMATCH})
+"""Classes of PostgreSQL's error codes: not supported, cardinality, data, integrity, syntax.
+
+All others (connection, resources, operator's intervention, system, internal) pass, or need somebody
+who mends the database.
+"""
+_OPERATIONS_OWN_SQLITE: Final = frozenset(
+    {sqlite3.SQLITE_ERROR, sqlite3.SQLITE_TOOBIG, sqlite3.SQLITE_MISMATCH}
+)
 _PERMISSION_DENIED: Final = "42501"
 _MAY_QUOTE_VALUES: Final = ("22", "23")
 
@@ -31,7 +38,8 @@ _MAY_QUOTE_VALUES: Final = ("22", "23")
 def is_trouble(error: BaseException) -> bool:
     """Whether the database fails, so that the same operation may well succeed later."""
     match error:
-        case StoreUnavailable() | OSError() | PoolTimeoutError() | ResourceClosedError():  # OSError: TimeoutError too
+        case StoreUnavailable() | OSError() | PoolTimeoutError() | ResourceClosedError():
+            # OSError: TimeoutError too
             return True
         case DBAPIError():
             return error.connection_invalidated or not _is_operations_own(error)
@@ -40,7 +48,9 @@ def is_trouble(error: BaseException) -> bool:
 
 
 def is_disconnect(error: BaseException) -> bool:
-    """Whether the connection was lost, as after the database's restart: a new one may well work at once."""
+    """Whether the connection was lost, as after the database's restart: a new one may well work at
+    once.
+    """
     return isinstance(error, DBAPIError) and error.connection_invalidated
 
 
@@ -76,13 +86,17 @@ def _describe_driver_error(error: DBAPIError) -> str:
         return str(driver_error)  # names columns at most
     if isinstance(code, str) and not code.startswith(_MAY_QUOTE_VALUES):
         # PostgreSQL's primary message; its DETAIL, which quotes rows, is another attribute.
-        return f"{driver_error.args[0] if driver_error.args else name} (SQLSTATE {code})".replace("\n", " ")
+        return f"{driver_error.args[0] if driver_error.args else name} (SQLSTATE {code})".replace(
+            "\n", " "
+        )
     if error.connection_invalidated:
         return f"the connection was lost ({name})"
     return f"{name} (SQLSTATE {code})" if code else name
 
 
 def _driver_error(error: DBAPIError) -> BaseException:
-    """The error that the driver itself raised: SQLAlchemy's emulation of asyncpg puts one of its own in between."""
+    """The error that the driver itself raised: SQLAlchemy's emulation of asyncpg puts one of its
+    own in between.
+    """
     orig = error.orig or error
     return orig.__cause__ or orig

@@ -7,13 +7,19 @@ from typing import Final, Literal
 import msgspec
 
 SLOW_SECONDS: Final = 5.0
-"""A write that waits longer without an error: the disk or the database hangs. A healthy one takes milliseconds."""
+"""A write that waits longer without an error: the disk or the database hangs.
+
+A healthy one takes milliseconds.
+"""
 
 State = Literal["ok", "failing", "slow"]
 
 
 class StoreHealth(msgspec.Struct, frozen=True, rename="camel"):
-    """How the store is. `error` never holds parameters or secrets; `for_seconds`: since the state changed, monotonic."""
+    """How the store is.
+
+    `error` never holds parameters or secrets; `for_seconds`: since the state changed, monotonic.
+    """
 
     state: State
     error: str | None
@@ -67,11 +73,13 @@ def _words(state: State, error: str | None, seconds: float, waiting: int) -> str
             return "The store works."
         case "slow":
             return (
-                f"The store has not answered for {SLOW_SECONDS:.0f} s or more, without an error; {waiting} writes wait. "
-                "Nothing unsaved is acknowledged. Look at the disk's or the database's load."
+                f"The store has not answered for {SLOW_SECONDS:.0f} s or more, without an error;"
+                f" {waiting} writes wait. Nothing unsaved is acknowledged. Look at the disk's or"
+                " the database's load."
             )
         case "failing":
             return (
-                f"The store cannot write since {seconds:.0f} s: {error}. {waiting} writes wait and are made when it can again; "
-                "nothing unsaved is acknowledged. Look at the disk's room or at the database."
+                f"The store cannot write since {seconds:.0f} s: {error}. {waiting} writes wait and"
+                " are made when it can again; nothing unsaved is acknowledged. Look at the disk's"
+                " room or at the database."
             )

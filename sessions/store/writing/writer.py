@@ -1,17 +1,22 @@
-"""Group commit with patience: all the writes that wait go into one transaction, and those that can wait outlive a failing database.
+"""Group commit with patience: all the writes that wait go into one transaction, and those that can
+wait outlive a failing database.
 
 Operations take effect strictly in the order of the calls, whatever their kind.
 
-A *patient* operation is kept, and tried again, until it is durable or the store is closed. An *impatient* one fails with
-StoreUnavailable at the first attempt that fails, at the latest after IMPATIENT_SECONDS: somebody waits for the answer.
+A *patient* operation is kept, and tried again, until it is durable or the store is closed. An
+*impatient* one fails with StoreUnavailable at the first attempt that fails, at the latest after
+IMPATIENT_SECONDS: somebody waits for the answer.
 
-So raise_epoch (impatient) never overtakes a write_keys (patient) that was queued before it: either both are made, in that order, or the raise
-has failed and the write still waits with an epoch that is current. A write can become stale by waiting only through a raise whose answer
-was lost with the connection; then its worker is told so and ends, and what it lost was never acknowledged.
+So raise_epoch (impatient) never overtakes a write_keys (patient) that was queued before it: either
+both are made, in that order, or the raise has failed and the write still waits with an epoch that
+is current. A write can become stale by waiting only through a raise whose answer was lost with the
+connection; then its worker is told so and ends, and what it lost was never acknowledged.
 
-An operation checks first and writes after: a WasupError that it raises refuses that operation alone. An error that is its own fault (a bug,
-a value that the database does not take) fails it alone: its batch is rolled back and each of its operations made in a transaction of its own.
-An error that is the database's trouble fails nobody who is patient. A commit of unknown outcome is looked up (receipts.py).
+An operation checks first and writes after: a WasupError that it raises refuses that operation
+alone. An error that is its own fault (a bug, a value that the database does not take) fails it
+alone: its batch is rolled back and each of its operations made in a transaction of its own. An
+error that is the database's trouble fails nobody who is patient. A commit of unknown outcome is
+looked up (receipts.py).
 """
 
 import asyncio
@@ -34,19 +39,30 @@ T = TypeVar("T")
 Operation = Callable[[AsyncConnection], Awaitable[T]]
 
 MAX_BATCH: Final = 500
-"""Operations in one transaction: enough to share an fsync, few enough that the first does not wait long."""
+"""Operations in one transaction: enough to share an fsync, few enough that the first does not wait
+long.
+"""
 BATCH_SECONDS: Final = 0.5
-"""After so long a transaction takes in no more: with a database far away, 500 operations would take seconds."""
+"""After so long a transaction takes in no more: with a database far away, 500 operations would take
+seconds.
+"""
 MAX_WAITING_EVENTS: Final = 10_000
-"""Events of our own that may wait. All else is bounded by those who make it: a worker waits for each acknowledgement."""
+"""Events of our own that may wait.
+
+All else is bounded by those who make it: a worker waits for each acknowledgement.
+"""
 COMPACT_ABOVE: Final = 64
-"""What is gone leaves the queue when it is more than what waits, and this: so the queue is bounded by twice what waits, at no cost."""
+"""What is gone leaves the queue when it is more than what waits, and this: so the queue is bounded
+by twice what waits, at no cost.
+"""
 MAX_WAITING_EVENTS_OF_ONE: Final = 500
 """Of these from one source, a session: it can fill its own share, and not those of the others."""
 IMPATIENT_SECONDS: Final = 10.0
 CLOSE_SECONDS: Final = 5.0
 RETRY_WAIT: Final = wait_exponential_jitter(multiplier=0.1, max=2.0, jitter=0.1)
-"""Seconds between attempts: a restarted database is used again at once, a full disk is not hammered."""
+"""Seconds between attempts: a restarted database is used again at once, a full disk is not
+hammered.
+"""
 
 log = structlog.get_logger("store")
 
@@ -87,12 +103,16 @@ class Writer:
         self._unknown: tuple[bytes, _Outcomes] | None = None
         self._closing = False
         self.lost: str | None = None
-        """What has become of the database's file, while it is not where it was: then nothing is written, and who can wait does."""
+        """What has become of the database's file, while it is not where it was: then nothing is
+        written, and who can wait does.
+        """
         self._abandoned = False
         self._wake = asyncio.Event()
         self._slow_check: asyncio.TimerHandle | None = None
         self.watch = HealthWatch(lambda: self._waiting)
-        self._writing = forever.keep("store writer", self._write, within_seconds=None, until=self._has_finished)
+        self._writing = forever.keep(
+            "store writer", self._write, within_seconds=None, until=self._has_finished
+        )
 
     def submit(
         self,
@@ -103,7 +123,8 @@ class Writer:
         is_event: bool = False,
         source: Hashable = None,
     ) -> asyncio.Future[T]:
-        """Queue an operation; the future is done when its transaction is durable, or with a StoreError.
+        """Queue an operation; the future is done when its transaction is durable, or with a
+        StoreError.
 
         `newest_of`: of the operations that wait under that name only the newest is made.
 
@@ -130,11 +151,14 @@ class Writer:
         return future
 
     async def close(self) -> None:
-        """Write what is queued, for CLOSE_SECONDS at the most; what is left then is lost, and logged."""
+        """Write what is queued, for CLOSE_SECONDS at the most; what is left then is lost, and
+        logged.
+        """
         self._closing = True
         self._wake.set()
         await self._writing.ended(CLOSE_SECONDS)
-        # The attempt under way is the last one; cut off in its middle its thread would outlive the loop.
+        # The attempt under way is the last one; cut off in its middle its thread would outlive the
+        # loop.
         self._abandoned = True
         await self._writing.ended(CLOSE_SECONDS)
         self._writing.stop()
@@ -143,17 +167,21 @@ class Writer:
         if self._slow_check is not None:
             self._slow_check.cancel()
 
-    # --- the queue --------------------------------------------------------------------------------------------------------
+    # --- the queue --------------------------------------------------------------------------------
 
     def _refusal(self, is_event: bool, source: Hashable) -> StoreUnavailable | None:
         if self._closing or self._writing.done:
             return StoreUnavailable("The store is closed.")
         if is_event and self._waiting_events >= MAX_WAITING_EVENTS:
             self._lose_event()
-            return StoreUnavailable(f"{MAX_WAITING_EVENTS} events wait for the store already; this one is lost.")
+            return StoreUnavailable(
+                f"{MAX_WAITING_EVENTS} events wait for the store already; this one is lost."
+            )
         if is_event and source is not None and self._events_of[source] >= MAX_WAITING_EVENTS_OF_ONE:
             self._lose_event()
-            return StoreUnavailable(f"{MAX_WAITING_EVENTS_OF_ONE} events of {source} wait already; this one is lost.")
+            return StoreUnavailable(
+                f"{MAX_WAITING_EVENTS_OF_ONE} events of {source} wait already; this one is lost."
+            )
         return None
 
     def _lose_event(self) -> None:
@@ -202,17 +230,24 @@ class Writer:
     def _expire(self, waiting: _Waiting) -> None:
         """An answer is owed, even if the database hangs."""
         whether = "whether it was done is not known" if waiting.under_way else "it was not done"
-        _settle_all(waiting, StoreUnavailable(f"The store did not answer within {IMPATIENT_SECONDS:.0f} s; {whether}."))
+        _settle_all(
+            waiting,
+            StoreUnavailable(
+                f"The store did not answer within {IMPATIENT_SECONDS:.0f} s; {whether}."
+            ),
+        )
         if not waiting.under_way:
             self._leave(waiting)
 
-    # --- the attempts -----------------------------------------------------------------------------------------------------
+    # --- the attempts -----------------------------------------------------------------------------
 
     def _has_finished(self) -> bool:
         return self._abandoned or (self._closing and not self._queue)
 
     async def _write(self) -> None:
-        """Make all that waits, trying again for as long as that takes; or wait until there is something."""
+        """Make all that waits, trying again for as long as that takes; or wait until there is
+        something.
+        """
         retrying = AsyncRetrying(
             wait=RETRY_WAIT,
             retry=retry_if_exception_type(_Trouble),
@@ -221,12 +256,18 @@ class Writer:
             reraise=True,
         )
         try:
-            if self.watch.state == "failing" or await self._something_waits():  # failing: look whether it works again
+            if self.watch.state == "failing" or await self._something_waits():
+                # failing: look whether it works again
                 await retrying(self._attempt)
         except _Trouble:
-            log.warning("the store is closed while it cannot be written", action="store_closed_failing")
-        except Exception as error:  # a bug of the writer itself: what waits goes on waiting, and that must be seen
-            self.watch.enter("failing", f"an error of its writer's own ({type(error).__name__}); see the log")
+            log.warning(
+                "the store is closed while it cannot be written", action="store_closed_failing"
+            )
+        except Exception as error:
+            # a bug of the writer itself: what waits goes on waiting, and that must be seen
+            self.watch.enter(
+                "failing", f"an error of its writer's own ({type(error).__name__}); see the log"
+            )
             raise
 
     async def _something_waits(self) -> bool:
@@ -248,7 +289,9 @@ class Writer:
         await asyncio.sleep(min(seconds, 0.2))  # closing: quicker, but no spinning
 
     async def _attempt(self) -> None:
-        """Make what waits; with nothing waiting (after a failure) only look whether the database works again."""
+        """Make what waits; with nothing waiting (after a failure) only look whether the database
+        works again.
+        """
         if self._closing and not self._queue:
             return
         if self.lost is not None:
@@ -258,7 +301,8 @@ class Writer:
             try:
                 await self._make_next()
             except Exception as error:
-                # The database was restarted since the last write: a new connection may work at once.
+                # The database was restarted since the last write: a new connection may work at
+                # once.
                 if not faults.is_disconnect(error) or self.watch.state == "failing":
                     raise
                 await self._make_next()
@@ -295,7 +339,9 @@ class Writer:
             self._leave(waiting)
 
     async def _transaction(self, batch: Iterable[_Waiting]) -> _Outcomes:
-        """Make them in one transaction; or, if the last one's outcome is unknown and it was committed after all, return its outcomes."""
+        """Make them in one transaction; or, if the last one's outcome is unknown and it was
+        committed after all, return its outcomes.
+        """
         async with self._engine.begin() as connection:
             try:
                 outcomes = await self._outcomes_of_the_last(connection)
@@ -307,11 +353,14 @@ class Writer:
             except OSError:  # no answer in time: nor would there be one to the rollback
                 await connection.invalidate()
                 raise
-        self._unknown = None  # only here: the look itself may end with a lost connection, and must then be repeated
+        # only here: the look itself may end with a lost connection, and must then be repeated
+        self._unknown = None
         return outcomes
 
     async def _outcomes_of_the_last(self, connection: AsyncConnection) -> _Outcomes | None:
-        """What the transaction of unknown outcome has made; None if there is none, or if it was not committed."""
+        """What the transaction of unknown outcome has made; None if there is none, or if it was not
+        committed.
+        """
         if self._unknown is None:
             return None
         receipt, outcomes = self._unknown
@@ -320,13 +369,15 @@ class Writer:
         self._unknown = None
         return None
 
-    # --- how it went ------------------------------------------------------------------------------------------------------
+    # --- how it went ------------------------------------------------------------------------------
 
     def _on_trouble(self, error: str) -> None:
         if self.watch.enter("failing", error):
             log.error("the store cannot write", action="store_write_failed", error=error)
         refusal = f"The store could not write: {error}"
-        for waiting in [waiting for waiting in self._queue if not waiting.patient and not waiting.gone]:
+        for waiting in [
+            waiting for waiting in self._queue if not waiting.patient and not waiting.gone
+        ]:
             _settle_all(waiting, StoreUnavailable(refusal))
             self._leave(waiting)
 
@@ -357,10 +408,16 @@ class Writer:
         """The writer ends: whoever still waits is told."""
         left = [waiting for waiting in self._queue if not waiting.gone]
         if left:
-            log.error("writes are lost: the store was closed", action="store_writes_lost", writes=len(left))
+            log.error(
+                "writes are lost: the store was closed",
+                action="store_writes_lost",
+                writes=len(left),
+            )
         for waiting in left:
             self.watch.lost_events += waiting.is_event
-            _settle_all(waiting, StoreUnavailable("The store was closed before this could be written."))
+            _settle_all(
+                waiting, StoreUnavailable("The store was closed before this could be written.")
+            )
             self._leave(waiting)
 
 
@@ -384,7 +441,10 @@ async def _outcome(operation: Operation[Any], connection: AsyncConnection) -> An
 
 
 def _failure(error: Exception) -> StoreError:
-    """An operation failed by its own fault. A driver's traceback may quote values: only one of our own is logged."""
+    """An operation failed by its own fault.
+
+    A driver's traceback may quote values: only one of our own is logged.
+    """
     told = faults.describe(error)
     log.error(
         "a write failed by its own fault",
@@ -405,6 +465,8 @@ def _settle(future: asyncio.Future[Any], outcome: Any) -> None:
         return
     if isinstance(outcome, WasupError):
         future.set_exception(outcome)
-        future.exception()  # a write whose outcome nobody awaits must not be reported as "never retrieved": it was logged
+        # a write whose outcome nobody awaits must not be reported as "never retrieved": it was
+        # logged
+        future.exception()
     else:
         future.set_result(outcome)

@@ -2,13 +2,15 @@
  * @file Baileys' authentication state, kept by the supervisor at the other end of the line.
  *
  * What may be relied upon:
- * - A write is done when the supervisor says that it is durable, not before; Baileys waits for that.
- * - Writes reach the supervisor one frame at a time, in order. What comes while one is under way goes together into the
- *   next, so nothing is lost or overtaken, and a refused write cannot be followed by a later one that builds on it.
+ * - A write is done when the supervisor says that it is durable, not before; Baileys waits for
+ *   that.
+ * - Writes reach the supervisor one frame at a time, in order. What comes while one is under way
+ *   goes together into the next, so nothing is lost or overtaken, and a refused write cannot be
+ *   followed by a later one that builds on it.
  * - A read never shows what is not durable: the cache learns of a write from its acknowledgement.
  * - What is forgotten is deleted with the next write, or a second later.
- * - After a refused write the state writes nothing more until the next `renew`, which writes the creds first: nothing
- *   may build on what the store does not have.
+ * - After a refused write the state writes nothing more until the next `renew`, which writes the
+ *   creds first: nothing may build on what the store does not have.
  */
 
 import { randomBytes } from 'node:crypto';
@@ -16,8 +18,9 @@ import { BufferJSON, initAuthCreds, proto } from '@whiskeysockets/baileys';
 import { mustNotReject } from '../promises.js';
 
 /**
- * @typedef {import('@whiskeysockets/baileys').AuthenticationCreds & { pairingUnconfirmed?: true }} Creds Baileys' own,
- *   and our mark: the server has not shown yet that it knows of the pairing that they hold
+ * @typedef {import('@whiskeysockets/baileys').AuthenticationCreds & { pairingUnconfirmed?: true }}
+ *   Creds Baileys' own, and our mark: the server has not shown yet that it knows of the pairing
+ *   that they hold
  * @typedef {import('@whiskeysockets/baileys').AuthenticationState} AuthenticationState
  * @typedef {import('@whiskeysockets/baileys').SignalDataSet} SignalDataSet
  * @typedef {import('../wire.js').KeyEntry} KeyEntry
@@ -26,18 +29,24 @@ import { mustNotReject } from '../promises.js';
  * @property {(kind: string, names: string[]) => Promise<Record<string, unknown>>} read
  * @property {(entries: KeyEntry[]) => Promise<void>} write rejects with a WriteRefused
  *
- * @typedef {{ promise: Promise<void>, resolve: () => void, reject: (error: Error) => void }} Deferred
+ * @typedef {{ promise: Promise<void>, resolve: () => void, reject: (error: Error) => void }}
+ *   Deferred
  *
  * @typedef {object} Batch writes that go to the supervisor in one frame
- * @property {Map<string, { kind: string, name: string, text: string | null }>} entries by cache key; text is JSON, null
- *   deletes
+ * @property {Map<string, { kind: string, name: string, text: string | null }>} entries by cache
+ *   key; text is JSON, null deletes
  * @property {Deferred} done
  */
 
 const CREDS = 'creds';
 const SECRET_BYTES = 32;
 /** What a pairing adds to the creds, besides `me`. */
-const PAIRING = /** @type {const} */ (['account', 'signalIdentities', 'platform', 'pairingUnconfirmed']);
+const PAIRING = /** @type {const} */ ([
+  'account',
+  'signalIdentities',
+  'platform',
+  'pairingUnconfirmed',
+]);
 /** Enough for the sessions of a busy day; a value is some kilobytes. */
 const CACHE_ENTRIES = 500;
 /** Written by the hundred, read once in a life. */
@@ -59,7 +68,10 @@ export class AuthStore {
   creds;
   #keeper;
   #onRefused;
-  /** @type {Map<string, string | null>} JSON text, so that a reader's copy is its own; null = known to be absent */
+  /**
+   * @type {Map<string, string | null>} JSON text, so that a reader's copy is its own; null = known
+   *   to be absent
+   */
   #cache = new Map();
   /** @type {Batch | null} */
   #underWay = null;
@@ -69,7 +81,10 @@ export class AuthStore {
   #forgotten = new Map();
   /** @type {NodeJS.Timeout | undefined} */
   #sweep;
-  /** Grows with each acknowledged write: a read that began before must not fill the cache with what it saw. */
+  /**
+   * Grows with each acknowledged write: a read that began before must not fill the cache with what
+   * it saw.
+   */
   #writes = 0;
   /** @type {Error | null} */
   #refused = null;
@@ -91,16 +106,21 @@ export class AuthStore {
     this.#onRefused = onRefused;
   }
 
-  /** The creds hold a completed pairing. (`creds.registered` does not say that: pairing by QR never sets it.) */
+  /**
+   * The creds hold a completed pairing. (`creds.registered` does not say that: pairing by QR never
+   * sets it.)
+   */
   get registered() {
     return Boolean(this.creds.me?.id && this.creds.account);
   }
 
   /**
-   * The state for a new socket. The one handed out before is cut off: what an old socket still finishes must not
-   * overwrite what the new one has moved on to. Rejects when the creds are owed to the store and it does not take them.
+   * The state for a new socket. The one handed out before is cut off: what an old socket still
+   * finishes must not overwrite what the new one has moved on to. Rejects when the creds are owed
+   * to the store and it does not take them.
    *
-   * Each attempt to pair has a secret of its own: the server may have retired the one before when we no longer heard it.
+   * Each attempt to pair has a secret of its own: the server may have retired the one before when
+   * we no longer heard it.
    *
    * @returns {Promise<AuthenticationState>}
    */
@@ -150,15 +170,18 @@ export class AuthStore {
     return this.#write([{ kind: CREDS, name: CREDS, value: this.creds }]);
   }
 
-  /** A new secret for the pairing that is to come. It may be shown when this has resolved: then it is durable. */
+  /**
+   * A new secret for the pairing that is to come. It may be shown when this has resolved: then it
+   * is durable.
+   */
   renewSecret() {
     this.creds.advSecretKey = randomBytes(SECRET_BYTES).toString('base64');
     return this.saveCreds();
   }
 
   /**
-   * Asking for a pairing code sets `creds.me`, and with that Baileys would log in as a device that does not exist
-   * (refused with 401). Without it the next attempt is a fresh registration again.
+   * Asking for a pairing code sets `creds.me`, and with that Baileys would log in as a device that
+   * does not exist (refused with 401). Without it the next attempt is a fresh registration again.
    */
   dropUnfinishedPairing() {
     if (this.creds.account || !this.creds.me) return;
@@ -169,16 +192,17 @@ export class AuthStore {
   }
 
   /**
-   * Marks the pairing that Baileys is about to write, in the same row: whoever dies from here on, the next login knows
-   * that the server may never have heard that we accept it.
+   * Marks the pairing that Baileys is about to write, in the same row: whoever dies from here on,
+   * the next login knows that the server may never have heard that we accept it.
    */
   beginPairing() {
     this.creds.pairingUnconfirmed = true;
   }
 
   /**
-   * The server knows of the pairing. Baileys sets `registered` for a pairing by code only; other programs that are given
-   * these creds look at it, and pair anew, over the pairing that there is, when it is not set.
+   * The server knows of the pairing. Baileys sets `registered` for a pairing by code only; other
+   * programs that are given these creds look at it, and pair anew, over the pairing that there is,
+   * when it is not set.
    */
   confirmPairing() {
     if (!this.registered || (this.creds.registered && !this.unconfirmed)) return;
@@ -192,7 +216,10 @@ export class AuthStore {
     return this.creds.pairingUnconfirmed === true;
   }
 
-  /** A pairing that the server was never told we accept is none: the next attempt is a fresh registration again. */
+  /**
+   * A pairing that the server was never told we accept is none: the next attempt is a fresh
+   * registration again.
+   */
   undoPairing() {
     for (const fact of PAIRING) delete this.creds[fact];
     this.dropUnfinishedPairing();
@@ -220,8 +247,8 @@ export class AuthStore {
   }
 
   /**
-   * The socket has ended. What it has in hand it may still write, since some of it may be said or heard already; it may
-   * not begin anything new, and that begins with a read.
+   * The socket has ended. What it has in hand it may still write, since some of it may be said or
+   * heard already; it may not begin anything new, and that begins with a read.
    */
   windUp() {
     this.#readable = false;
@@ -255,7 +282,8 @@ export class AuthStore {
     await this.#written(kind, names);
     const texts = new Map(names.map((name) => [name, this.#recall(keyOf(kind, name))]));
     const missing = names.filter((name) => texts.get(name) === undefined);
-    if (missing.length > 0) for (const [name, text] of await this.#fetch(kind, missing)) texts.set(name, text);
+    if (missing.length > 0)
+      for (const [name, text] of await this.#fetch(kind, missing)) texts.set(name, text);
     /** @type {Record<string, unknown>} */
     const values = {};
     for (const [name, text] of texts) if (text) values[name] = reviveKey(kind, text);
@@ -270,7 +298,8 @@ export class AuthStore {
    */
   async #written(kind, names) {
     for (const batch of [this.#underWay, this.#waiting]) {
-      if (batch && names.some((name) => batch.entries.has(keyOf(kind, name)))) await batch.done.promise;
+      if (batch && names.some((name) => batch.entries.has(keyOf(kind, name))))
+        await batch.done.promise;
     }
   }
 
@@ -306,8 +335,13 @@ export class AuthStore {
     if (entries.length === 0) return;
     this.#waiting ??= emptyBatch();
     for (const { kind, name, value } of entries) {
-      // As text at once: Baileys goes on changing the creds and the records that it has handed over.
-      this.#waiting.entries.set(keyOf(kind, name), { kind, name, text: value == null ? null : freeze(value) });
+      // As text at once: Baileys goes on changing the creds and the records that it has handed
+      // over.
+      this.#waiting.entries.set(keyOf(kind, name), {
+        kind,
+        name,
+        text: value == null ? null : freeze(value),
+      });
     }
     const { done } = this.#waiting;
     mustNotReject(this.#sendNext());
@@ -362,7 +396,8 @@ export class AuthStore {
   #recall(key) {
     const text = this.#cache.get(key);
     if (text === undefined) return undefined;
-    this.#cache.delete(key); // and in again: a Map keeps the order of insertion, the least recently used comes first
+    // and in again: a Map keeps the order of insertion, the least recently used comes first
+    this.#cache.delete(key);
     this.#cache.set(key, text);
     return text;
   }
@@ -423,7 +458,9 @@ function revive(text) {
  */
 function reviveKey(kind, text) {
   const value = revive(text);
-  return kind === 'app-state-sync-key' ? proto.Message.AppStateSyncKeyData.fromObject(value) : value;
+  return kind === 'app-state-sync-key'
+    ? proto.Message.AppStateSyncKeyData.fromObject(value)
+    : value;
 }
 
 /** @returns {Batch} */

@@ -1,11 +1,12 @@
 /// <reference lib="es2024.collection" />
 /**
- * @file What earlier workers have decrypted and nobody was shown: supervisor and worker ended before its event was
- * durable. WhatsApp may know already that the message has arrived; then it never comes again, and what was kept of it is
- * all that there is.
+ * @file What earlier workers have decrypted and nobody was shown: supervisor and worker ended
+ *   before its event was durable. WhatsApp may know already that the message has arrived; then it
+ *   never comes again, and what was kept of it is all that there is.
  *
- * It becomes an event as it would have from the network: Baileys reads the stanza, only that nothing is left to decrypt.
- * Knows the inside of rc14, as far as `handleMessage` makes a message of a stanza.
+ * It becomes an event as it would have from the network: Baileys reads the stanza, only that
+ * nothing is left to decrypt. Knows the inside of rc14, as far as `handleMessage` makes a message
+ * of a stanza.
  */
 
 import { createHash } from 'node:crypto';
@@ -17,7 +18,8 @@ import { inbound } from '../messages/messages.js';
  * @typedef {object} Entry what is kept of one ciphertext
  * @property {string} plaintext base64, as it was decrypted: with its padding
  * @property {Record<string, string>} stanza the attributes of the stanza that it came with
- * @property {string} message names the stanza by all its ciphertexts: a copy has the same, what is sent anew has not
+ * @property {string} message names the stanza by all its ciphertexts: a copy has the same, what is
+ *   sent anew has not
  * @property {number} part which of its ciphertexts, from 0
  * @property {number} parts how many it had
  * @property {number} n grows with each stanza that the worker received
@@ -27,15 +29,17 @@ import { inbound } from '../messages/messages.js';
  *
  * @typedef {object} Findings
  * @property {Leftover[]} shown in the order in which they were received
- * @property {string[]} needless entries that lead to nothing that could be shown, and that nobody will ask for
+ * @property {string[]} needless entries that lead to nothing that could be shown, and that nobody
+ *   will ask for
  * @property {string[]} mute entries that do not say what they are of
  *
  * @typedef {{ name: string, entry: Entry }} Named
  */
 
 /**
- * What shows nothing (keys of a group, housekeeping; parts of a message that were not all decrypted) may still be needed
- * to work on a copy, if WhatsApp delivers one. After so long it does not come any more.
+ * What shows nothing (keys of a group, housekeeping; parts of a message that were not all
+ * decrypted) may still be needed to work on a copy, if WhatsApp delivers one. After so long it does
+ * not come any more.
  */
 const USEFUL_FOR_MS = 24 * 60 * 60 * 1000;
 
@@ -60,7 +64,13 @@ export function envelopes(stanza, ciphertexts, n) {
   const digest = createHash('sha256');
   for (const ciphertext of ciphertexts) digest.update(ciphertext);
   const message = digest.digest('base64url').slice(0, 22);
-  return ciphertexts.map((_, part) => ({ stanza: { ...stanza }, message, part, parts: ciphertexts.length, n }));
+  return ciphertexts.map((_, part) => ({
+    stanza: { ...stanza },
+    message,
+    part,
+    parts: ciphertexts.length,
+    n,
+  }));
 }
 
 /**
@@ -68,7 +78,8 @@ export function envelopes(stanza, ciphertexts, n) {
  * @returns {Buffer | undefined}
  */
 export function plaintextOf(value) {
-  const text = typeof value === 'string' ? value : /** @type {Partial<Entry> | null} */ (value)?.plaintext;
+  const text =
+    typeof value === 'string' ? value : /** @type {Partial<Entry> | null} */ (value)?.plaintext;
   return typeof text === 'string' ? Buffer.from(text, 'base64') : undefined;
 }
 
@@ -117,12 +128,21 @@ async function messageOf(parts, { id, lid }, log) {
   try {
     const stanza = { tag: 'message', attrs: entry.stanza, content };
     const opened = /** @type {any} */ (OPENED);
-    const { fullMessage, decrypt } = decryptMessageNode(stanza, id, lid ?? '', opened, baileysLogger(log));
+    const { fullMessage, decrypt } = decryptMessageNode(
+      stanza,
+      id,
+      lid ?? '',
+      opened,
+      baileysLogger(log),
+    );
     await decrypt();
     cleanMessage(fullMessage, id, lid ?? '');
     return inbound(fullMessage);
   } catch (error) {
-    log.error({ message: entry.stanza.id, cause: String(error) }, 'a message that was kept cannot be read');
+    log.error(
+      { message: entry.stanza.id, cause: String(error) },
+      'a message that was kept cannot be read',
+    );
     return null;
   }
 }
@@ -147,7 +167,14 @@ function timestampMs([{ entry }]) {
  * @returns {value is Entry}
  */
 function isEntry(value) {
-  const { plaintext, stanza, message, part, parts, n } = /** @type {Partial<Entry>} */ (value ?? {});
+  const { plaintext, stanza, message, part, parts, n } = /** @type {Partial<Entry>} */ (
+    value ?? {}
+  );
   const isText = typeof plaintext === 'string' && typeof message === 'string';
-  return isText && typeof stanza === 'object' && stanza !== null && [part, parts, n].every(Number.isSafeInteger);
+  return (
+    isText &&
+    typeof stanza === 'object' &&
+    stanza !== null &&
+    [part, parts, n].every(Number.isSafeInteger)
+  );
 }

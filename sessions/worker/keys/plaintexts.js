@@ -1,16 +1,17 @@
 /**
  * @file What was decrypted, kept until it has been shown.
  *
- * To decrypt a message uses its keys up: a copy that WhatsApp delivers again, because we died before we had shown the
- * first one, does not decrypt any more. So each plaintext is written together with the keys that were used up for it,
- * and a copy that does not decrypt is read from there. With it the stanza's envelope is kept: when nobody is left to show
- * the message and no copy comes, the next worker makes the event of that (leftovers.js).
+ * To decrypt a message uses its keys up: a copy that WhatsApp delivers again, because we died
+ * before we had shown the first one, does not decrypt any more. So each plaintext is written
+ * together with the keys that were used up for it, and a copy that does not decrypt is read from
+ * there. With it the stanza's envelope is kept: when nobody is left to show the message and no copy
+ * comes, the next worker makes the event of that (leftovers.js).
  *
- * What WhatsApp was told to have arrived never comes again, and Baileys tells it before it hands the message on. So
- * while a message is decrypted and not shown nothing is said.
+ * What WhatsApp was told to have arrived never comes again, and Baileys tells it before it hands
+ * the message on. So while a message is decrypted and not shown nothing is said.
  *
- * Knows the inside of rc14: stanzas are worked on one after the other in `messageMutex`, decryption and
- * `messages.upsert` both within, and the repository is given the stanza's own buffers.
+ * Knows the inside of rc14: stanzas are worked on one after the other in `messageMutex`, decryption
+ * and `messages.upsert` both within, and the repository is given the stanza's own buffers.
  */
 
 import { AsyncLocalStorage } from 'node:async_hooks';
@@ -27,7 +28,8 @@ import { isUsedUp } from './used-keys.js';
  * @typedef {import('@whiskeysockets/baileys').SignalKeyStoreWithTransaction} Keys
  *
  * @typedef {object} PlaintextsOwner
- * @property {(name: string) => boolean} isOnItsWay an event that was made of it waits for the supervisor
+ * @property {(name: string) => boolean} isOnItsWay an event that was made of it waits for the
+ *   supervisor
  * @property {(names: string[]) => void} forget they lead to nothing that could be shown
  *
  * @typedef {object} Desk where the stanzas of one socket are worked on
@@ -35,17 +37,21 @@ import { isUsedUp } from './used-keys.js';
  * @property {() => void} onShown it does not any more
  *
  * @typedef {{ desk: Desk, unshown: string[] }} Stanza `unshown`: names of what was decrypted of it
- * @typedef {{ from: string, envelope: Omit<import('./leftovers.js').Entry, 'plaintext'> }} Origin of a ciphertext: id
- *   and sender, and where in its stanza it was
+ * @typedef {{ from: string, envelope: Omit<import('./leftovers.js').Entry, 'plaintext'> }} Origin
+ *   of a ciphertext: id and sender, and where in its stanza it was
  *
  * @typedef {object} Encrypted
  * @property {Uint8Array} ciphertext
  * @property {string} lock what Baileys itself locks to decrypt it
- * @property {(error: unknown) => Promise<boolean>} usedUp whether it does not decrypt because it did before
+ * @property {(error: unknown) => Promise<boolean>} usedUp whether it does not decrypt because it
+ *   did before
  */
 
 export const KIND = 'inbound';
-/** On this, and on nothing else, Baileys drops a message as a duplicate. It asks for any other to be sent again. */
+/**
+ * On this, and on nothing else, Baileys drops a message as a duplicate. It asks for any other to be
+ * sent again.
+ */
 const DUPLICATE = 'Key used already or never filled';
 /** What the group's cipher says of a message that it has decrypted before. */
 const OLD_COUNTER = /Received message with old counter/;
@@ -79,13 +85,18 @@ export class Plaintexts {
       decryptMessage: (message) => {
         const { jid, ciphertext } = message;
         const address = repository.jidToSignalProtocolAddress(jid);
-        const usedUp = async () => isUsedUp((await keys.get('session', [address]))[address], ciphertext);
-        return this.#decrypt(keys, { ciphertext, lock: jid, usedUp }, () => repository.decryptMessage(message));
+        const usedUp = async () =>
+          isUsedUp((await keys.get('session', [address]))[address], ciphertext);
+        return this.#decrypt(keys, { ciphertext, lock: jid, usedUp }, () =>
+          repository.decryptMessage(message),
+        );
       },
       decryptGroupMessage: (message) => {
         const { group: lock, msg: ciphertext } = message;
         const usedUp = async (/** @type {unknown} */ error) => OLD_COUNTER.test(String(error));
-        return this.#decrypt(keys, { ciphertext, lock, usedUp }, () => repository.decryptGroupMessage(message));
+        return this.#decrypt(keys, { ciphertext, lock, usedUp }, () =>
+          repository.decryptGroupMessage(message),
+        );
       },
     };
   };
@@ -131,7 +142,10 @@ export class Plaintexts {
     );
     this.#stanzas += 1;
     for (const envelope of envelopes(attrs, ciphertexts, this.#stanzas)) {
-      this.#origins.set(ciphertexts[envelope.part], { from: `${id} ${participant ?? from}`, envelope });
+      this.#origins.set(ciphertexts[envelope.part], {
+        from: `${id} ${participant ?? from}`,
+        envelope,
+      });
     }
   }
 
@@ -176,16 +190,19 @@ export class Plaintexts {
       }, encrypted.lock);
     } catch (error) {
       plaintext = await this.#kept(keys, name);
-      if (!plaintext) throw (await this.#isDuplicate(name, encrypted, error)) ? new Error(DUPLICATE) : error;
+      if (!plaintext)
+        throw (await this.#isDuplicate(name, encrypted, error)) ? new Error(DUPLICATE) : error;
     }
     stanza.unshown.push(name);
-    // Not before the last part, and not when one did not decrypt: then Baileys may have questions to the server.
+    // Not before the last part, and not when one did not decrypt: then Baileys may have questions
+    // to the server.
     stanza.desk.hasUnshown = stanza.unshown.length === origin.envelope.parts;
     return plaintext;
   }
 
   /**
-   * Asked before and after: while the question is on its way, the event may be made, or become durable.
+   * Asked before and after: while the question is on its way, the event may be made, or become
+   * durable.
    *
    * @param {Keys} keys
    * @param {string} name
@@ -194,7 +211,9 @@ export class Plaintexts {
   async #kept(keys, name) {
     if (this.#owner.isOnItsWay(name)) return undefined;
     try {
-      const { [name]: entry } = /** @type {any} */ (await keys.get(/** @type {any} */ (KIND), [name]));
+      const { [name]: entry } = /** @type {any} */ (
+        await keys.get(/** @type {any} */ (KIND), [name])
+      );
       return this.#owner.isOnItsWay(name) ? undefined : plaintextOf(entry);
     } catch {
       return undefined; // the socket has ended; what does not decrypt comes again
@@ -212,8 +231,9 @@ export class Plaintexts {
 }
 
 /**
- * The ciphertext is in the name, so that a message that was sent anew is not taken for the one before it; the sender is,
- * so that nobody can have shown under his name what somebody else has written.
+ * The ciphertext is in the name, so that a message that was sent anew is not taken for the one
+ * before it; the sender is, so that nobody can have shown under his name what somebody else has
+ * written.
  *
  * @param {Origin} origin
  * @param {Uint8Array} ciphertext

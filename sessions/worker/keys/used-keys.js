@@ -1,6 +1,7 @@
 /**
- * @file Whether a ciphertext was decrypted before. libsignal knows, but for a message within a session it says the same
- * as of one that nobody can decrypt. Pure; knows how libsignal 6 serializes a session.
+ * @file Whether a ciphertext was decrypted before. libsignal knows, but for a message within a
+ *   session it says the same as of one that nobody can decrypt. Pure; knows how libsignal 6
+ *   serializes a session.
  */
 
 /**
@@ -11,7 +12,10 @@
 /** Before and after the protobuf of a message. */
 const VERSION_BYTES = 1;
 const MAC_BYTES = 8;
-/** Its first two fields: the sender's ratchet key, 33 bytes, and the number of the message in that chain. */
+/**
+ * Its first two fields: the sender's ratchet key, 33 bytes, and the number of the message in that
+ * chain.
+ */
 const RATCHET_KEY = 0x0a;
 const RATCHET_KEY_BYTES = 33;
 const COUNTER = 0x10;
@@ -23,7 +27,10 @@ const COUNTER = 0x10;
 export function isUsedUp(sessions, ciphertext) {
   const position = positionOf(ciphertext);
   const { _sessions = {} } = /** @type {Sessions} */ (sessions ?? {});
-  return position !== null && Object.values(_sessions).some((session) => hasPassed(session._chains, position));
+  return (
+    position !== null &&
+    Object.values(_sessions).some((session) => hasPassed(session._chains, position))
+  );
 }
 
 /**
@@ -40,7 +47,12 @@ function hasPassed(chains, { chain, counter }) {
 function positionOf(ciphertext) {
   const message = Buffer.from(ciphertext).subarray(VERSION_BYTES, -MAC_BYTES);
   const counterAt = 2 + RATCHET_KEY_BYTES;
-  if (message[0] !== RATCHET_KEY || message[1] !== RATCHET_KEY_BYTES || message[counterAt] !== COUNTER) return null;
+  if (
+    message[0] !== RATCHET_KEY ||
+    message[1] !== RATCHET_KEY_BYTES ||
+    message[counterAt] !== COUNTER
+  )
+    return null;
   const chain = message.subarray(2, counterAt).toString('base64');
   return { chain, counter: varint(message.subarray(counterAt + 1)) };
 }

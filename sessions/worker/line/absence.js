@@ -1,9 +1,10 @@
 /**
  * @file How long the worker has been without a supervisor, on the monotonic clock.
  *
- * A process that was frozen (SIGSTOP, a paused container) learns only after it has woken that its line is gone, and
- * until then nothing tells it that nobody waits for it any more. So it looks at the clock before it speaks: after a gap
- * as long as the window it is in doubt, until the line had its chance to tell.
+ * A process that was frozen (SIGSTOP, a paused container) learns only after it has woken that its
+ * line is gone, and until then nothing tells it that nobody waits for it any more. So it looks at
+ * the clock before it speaks: after a gap as long as the window it is in doubt, until the line had
+ * its chance to tell.
  */
 
 /**
@@ -18,7 +19,10 @@ const TICKS_IN_WINDOW = 4;
 const FROZEN_TICKS = 2;
 /** An end of the line that has come while we slept is read within some turns of the loop. */
 const DOUBT_MS = 100;
-/** A line that was taken and dropped again was nobody's. Otherwise a broken listener would keep us alive for ever. */
+/**
+ * A line that was taken and dropped again was nobody's. Otherwise a broken listener would keep us
+ * alive for ever.
+ */
 const LEAST_PRESENCE_MS = 1_000;
 
 export class Absence {
@@ -46,7 +50,9 @@ export class Absence {
     setInterval(() => this.#tick(), this.#tickMs).unref();
   }
 
-  /** Nobody was there for longer than the window, or that may be so: nothing may be said for them. */
+  /**
+   * Nobody was there for longer than the window, or that may be so: nothing may be said for them.
+   */
   get isOver() {
     const aloneSince = this.#lineUp ? this.#lastTurnAt : (this.#since ?? 0);
     return performance.now() - aloneSince > this.#windowMs;

@@ -1,6 +1,7 @@
 /**
- * @file Questions about keys to the supervisor, and its answers, for one session. A question is kept until it is
- * answered, however long that takes: on each new line it is asked again, with the same number.
+ * @file Questions about keys to the supervisor, and its answers, for one session. A question is
+ *   kept until it is answered, however long that takes: on each new line it is asked again, with
+ *   the same number.
  */
 
 import { WriteRefused } from '../keys/auth-store.js';
@@ -22,7 +23,9 @@ export class LineKeeper {
   #epoch;
   #send;
   #nextNumber;
-  /** By number, and with that in the order in which they were asked. @type {Map<number, Waiting>} */
+  /**
+   * By number, and with that in the order in which they were asked. @type {Map<number, Waiting>}
+   */
   #waiting = new Map();
   #abandoned = false;
 

@@ -1,6 +1,6 @@
 /**
- * @file The line to the supervisor, whoever that is at the time: one link after another over the same path, until nobody
- * has come for too long.
+ * @file The line to the supervisor, whoever that is at the time: one link after another over the
+ *   same path, until nobody has come for too long.
  */
 
 import { Absence } from './absence.js';
@@ -9,7 +9,8 @@ import { Link } from './link.js';
 /**
  * @typedef {object} LineOwner
  * @property {() => void} onUp a new link; the first frame on it is ours
- * @property {(frame: import('../wire.js').DownFrame, link: Link) => void} onFrame `link` takes the answer
+ * @property {(frame: import('../wire.js').DownFrame, link: Link) => void} onFrame `link` takes the
+ *   answer
  * @property {(cause: string) => void} onNeverUp the first link did not come up
  * @property {(cause: string) => void} onLost
  * @property {() => void} onOver nobody came within the window
@@ -41,7 +42,10 @@ export class Line {
   constructor(path, windowMs, owner) {
     this.#path = path;
     this.#owner = owner;
-    this.#absence = new Absence(windowMs, { onOver: () => this.#onOver(), onDoubtOver: owner.onDoubtOver });
+    this.#absence = new Absence(windowMs, {
+      onOver: () => this.#onOver(),
+      onDoubtOver: owner.onDoubtOver,
+    });
     this.#link = this.#connect();
   }
 
@@ -92,8 +96,12 @@ export class Line {
     const wasUp = this.#up;
     this.#up = false;
     if (wasUp) this.#absence.onLineLost();
-    const intervalMs = this.#absence.durationMs < EAGER_MS ? EAGER_INTERVAL_MS : PATIENT_INTERVAL_MS;
-    this.#retry = setTimeout(() => this.#reconnect(), intervalMs * (1 + JITTER * (2 * Math.random() - 1)));
+    const intervalMs =
+      this.#absence.durationMs < EAGER_MS ? EAGER_INTERVAL_MS : PATIENT_INTERVAL_MS;
+    this.#retry = setTimeout(
+      () => this.#reconnect(),
+      intervalMs * (1 + JITTER * (2 * Math.random() - 1)),
+    );
     if (wasUp) this.#owner.onLost(cause);
   }
 

@@ -1,4 +1,7 @@
-/** @file One connection to the supervisor, from its coming up to its loss: frames in and out. It never comes back. */
+/**
+ * @file One connection to the supervisor, from its coming up to its loss: frames in and out. It
+ *   never comes back.
+ */
 
 import { createConnection } from 'node:net';
 import { decode, encode, LineSplitter, WireError } from '../wire.js';
@@ -12,8 +15,9 @@ import { decode, encode, LineSplitter, WireError } from '../wire.js';
  */
 
 /**
- * What the supervisor has not read yet. Baileys waits for the acknowledgement of nearly all that it does, so a slow
- * supervisor slows the sockets by itself; one that reads nothing at all is as good as gone.
+ * What the supervisor has not read yet. Baileys waits for the acknowledgement of nearly all that it
+ * does, so a slow supervisor slows the sockets by itself; one that reads nothing at all is as good
+ * as gone.
  */
 const MAX_BACKLOG_BYTES = 64 * 1024 * 1024;
 

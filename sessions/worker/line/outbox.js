@@ -1,6 +1,7 @@
 /**
- * @file Messages and receipts of one assignment, kept until the supervisor has them for good. They outlive WhatsApp's
- * sockets and the lines to the supervisor; what is sent again has the same number.
+ * @file Messages and receipts of one assignment, kept until the supervisor has them for good. They
+ *   outlive WhatsApp's sockets and the lines to the supervisor; what is sent again has the same
+ *   number.
  */
 
 import { encode } from '../wire.js';
@@ -60,7 +61,10 @@ export class Outbox {
     this.#lastSeq += 1;
     const whose = { session: this.#session, epoch: this.#epoch, seq: this.#lastSeq };
     const text = encode(
-      /** @type {import('../wire.js').Message | import('../wire.js').Receipt} */ ({ ...event, ...whose }),
+      /** @type {import('../wire.js').Message | import('../wire.js').Receipt} */ ({
+        ...event,
+        ...whose,
+      }),
     );
     const bytes = Buffer.byteLength(text);
     const kept = event.type === 'message' ? event.kept : [];
@@ -74,7 +78,10 @@ export class Outbox {
     }
   }
 
-  /** @param {import('../wire.js').EventsAck} ack covers everything up to its number; of another epoch it is not for us */
+  /**
+   * @param {import('../wire.js').EventsAck} ack covers everything up to its number; of another
+   *   epoch it is not for us
+   */
   onAck({ epoch, seq }) {
     if (epoch !== this.#epoch) return;
     for (const [number, { bytes, kept }] of this.#waiting) {

@@ -1,14 +1,16 @@
 /**
  * @file Messages of one chat in the order in which they came.
  *
- * Baileys looks up who a sender is, and may have to store it, before a message takes its place among those that are
- * worked on one after the other (`messageMutex`). With the first message of somebody new that takes longer than with the
- * second, which overtakes it. What the server has kept for us (`offline`) lies in a queue of Baileys' own meanwhile, and
- * what is live overtakes that. So here each message waits, before it takes its place, for those of its chat that came
- * before it. Look-ups go on side by side, and nobody waits for another chat.
+ * Baileys looks up who a sender is, and may have to store it, before a message takes its place
+ * among those that are worked on one after the other (`messageMutex`). With the first message of
+ * somebody new that takes longer than with the second, which overtakes it. What the server has kept
+ * for us (`offline`) lies in a queue of Baileys' own meanwhile, and what is live overtakes that. So
+ * here each message waits, before it takes its place, for those of its chat that came before it.
+ * Look-ups go on side by side, and nobody waits for another chat.
  *
- * Knows the inside of rc14: a live message is worked on within the call of its listener, and enters `messageMutex` once
- * at the most; what is `offline` is worked on in order, later, by whoever was the first to put something into the queue.
+ * Knows the inside of rc14: a live message is worked on within the call of its listener, and enters
+ * `messageMutex` once at the most; what is `offline` is worked on in order, later, by whoever was
+ * the first to put something into the queue.
  */
 
 import { AsyncLocalStorage } from 'node:async_hooks';
@@ -24,15 +26,19 @@ import { Signal } from '../once.js';
  */
 
 /**
- * How long a message may wait for one before it. A look-up is a few reads and a write of our own store; when that stands
- * still, so does everybody. This is for what nobody has thought of, which shall cost the order and not the message.
+ * How long a message may wait for one before it. A look-up is a few reads and a write of our own
+ * store; when that stands still, so does everybody. This is for what nobody has thought of, which
+ * shall cost the order and not the message.
  */
 const PATIENCE_MS = 30_000;
 /** So long without one out of the queue: what is left in it leads to nothing that is shown. */
 const OFFLINE_PATIENCE_MS = 10_000;
 
 export class ArrivalOrder {
-  /** Of the message that is at work; of those in the queue it says nothing. @type {AsyncLocalStorage<Turn | undefined>} */
+  /**
+   * Of the message that is at work; of those in the queue it says nothing. @type
+   * {AsyncLocalStorage<Turn | undefined>}
+   */
   #turn = new AsyncLocalStorage();
   /** Of each chat, the newest that has not had its turn. @type {Map<string, Signal>} */
   #newest = new Map();
@@ -112,8 +118,8 @@ export class ArrivalOrder {
   }
 
   /**
-   * One out of the queue, nobody knows which. It is the first one, or, if some before it led to nothing, a later one,
-   * which `shown` tells; a duplicate is shown to nobody.
+   * One out of the queue, nobody knows which. It is the first one, or, if some before it led to
+   * nothing, a later one, which `shown` tells; a duplicate is shown to nobody.
    *
    * @template T
    * @param {() => Promise<T>} join
@@ -144,6 +150,10 @@ export class ArrivalOrder {
  * @param {Record<string, string>} attrs of a message's stanza
  */
 function chatOf({ from = '', recipient, sender_lid, peer_recipient_lid }) {
-  const chat = recipient ? (peer_recipient_lid ?? recipient) : from.endsWith('@g.us') ? from : (sender_lid ?? from);
+  const chat = recipient
+    ? (peer_recipient_lid ?? recipient)
+    : from.endsWith('@g.us')
+      ? from
+      : (sender_lid ?? from);
   return chat.replace(/(:\d+)?@/, '@');
 }

@@ -1,6 +1,11 @@
 /** @file Baileys' messages and receipts in the line's words, and recipients in Baileys'. Pure. */
 
-import { getContentType, jidNormalizedUser, normalizeMessageContent, proto } from '@whiskeysockets/baileys';
+import {
+  getContentType,
+  jidNormalizedUser,
+  normalizeMessageContent,
+  proto,
+} from '@whiskeysockets/baileys';
 
 /**
  * @typedef {import('@whiskeysockets/baileys').WAMessage} WAMessage
@@ -35,8 +40,8 @@ const STATUS_NAMES = {
 const HOUSEKEEPING = new Set(['protocolMessage', 'senderKeyDistributionMessage']);
 
 /**
- * Null for what carries no content: group events, housekeeping, and placeholders of what did not decrypt (it comes
- * again).
+ * Null for what carries no content: group events, housekeeping, and placeholders of what did not
+ * decrypt (it comes again).
  *
  * @param {WAMessage} message
  * @returns {Inbound | null}
@@ -63,7 +68,9 @@ export function inbound({ key, message, messageTimestamp }) {
  * @returns {Receipt[]}
  */
 export function receiptsOfUpdates(updates) {
-  return updates.flatMap(({ key, update }) => receipt(key, key.remoteJid, STATUS_NAMES[update.status ?? -1]));
+  return updates.flatMap(({ key, update }) =>
+    receipt(key, key.remoteJid, STATUS_NAMES[update.status ?? -1]),
+  );
 }
 
 /**
@@ -114,12 +121,22 @@ function phoneFirst(jid, alternative) {
 
 /** @param {import('@whiskeysockets/baileys').proto.IMessage} content */
 function textOf(content) {
-  const caption = content.imageMessage?.caption ?? content.videoMessage?.caption ?? content.documentMessage?.caption;
-  return content.conversation || content.extendedTextMessage?.text || caption || choiceOf(content) || null;
+  const caption =
+    content.imageMessage?.caption ??
+    content.videoMessage?.caption ??
+    content.documentMessage?.caption;
+  return (
+    content.conversation ||
+    content.extendedTextMessage?.text ||
+    caption ||
+    choiceOf(content) ||
+    null
+  );
 }
 
 /**
- * What was chosen of buttons or of a list, as the person saw it; else the id that whoever offered it has given it.
+ * What was chosen of buttons or of a list, as the person saw it; else the id that whoever offered
+ * it has given it.
  *
  * @param {import('@whiskeysockets/baileys').proto.IMessage} content
  */
@@ -151,5 +168,7 @@ function choiceIn(json) {
   } catch {
     return undefined; // without a word of the person's, as any other message that has none
   }
-  return [chosen?.display_text, chosen?.title, chosen?.id].find((text) => typeof text === 'string' && text !== '');
+  return [chosen?.display_text, chosen?.title, chosen?.id].find(
+    (text) => typeof text === 'string' && text !== '',
+  );
 }

@@ -1,11 +1,14 @@
 /**
- * @file The last messages that we sent, for recipients that could not decrypt theirs and ask again. Outlives a socket,
- * not the worker.
+ * @file The last messages that we sent, for recipients that could not decrypt theirs and ask again.
+ *   Outlives a socket, not the worker.
  */
 
 /** @typedef {import('@whiskeysockets/baileys').proto.IMessage} Content */
 
-/** A recipient asks again within seconds, or when its phone is back; older ones are asked from the phone. */
+/**
+ * A recipient asks again within seconds, or when its phone is back; older ones are asked from the
+ * phone.
+ */
 const KEPT_MESSAGES = 200;
 
 export class SentMessages {

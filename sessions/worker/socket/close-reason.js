@@ -1,17 +1,19 @@
 /**
- * @file What closed a socket, in our own words. Pure, and the only place that knows a close code's number.
+ * @file What closed a socket, in our own words. Pure, and the only place that knows a close code's
+ *   number.
  *
- * A bare code is ambiguous: 408 is "lost", "timed out" and "QR refs used up", 401 is a removed device and our own
- * logout, 500 is Baileys' word for whatever it does not know. So the message and the state of the pairing are looked at
- * too. docs/wire.md has the table.
+ * A bare code is ambiguous: 408 is "lost", "timed out" and "QR refs used up", 401 is a removed
+ * device and our own logout, 500 is Baileys' word for whatever it does not know. So the message and
+ * the state of the pairing are looked at too. docs/wire.md has the table.
  */
 
 /**
- * @typedef {'restart_required' | 'connection_closed' | 'connection_lost' | 'network_unreachable' | 'dns' |
- *   'tls_untrusted' | 'proxy' | 'qr_expired' | 'passkey_required' | 'server_error' | 'unavailable' | 'rate_limited' |
- *   'upgrade_refused' | 'replaced' | 'logged_out' | 'own_logout' | 'temporarily_banned' | 'locked' | 'client_outdated' | 'banned' |
- *   'repair_needed' | 'unknown_failure' | 'attempt_timed_out' | 'undecryptable_frame' | 'store_failed' |
- *   'requested'} CloseReason
+ * @typedef {'restart_required' | 'connection_closed' | 'connection_lost' | 'network_unreachable' |
+ *   'dns' | 'tls_untrusted' | 'proxy' | 'qr_expired' | 'passkey_required' | 'server_error' |
+ *   'unavailable' | 'rate_limited' | 'upgrade_refused' | 'replaced' | 'logged_out' | 'own_logout' |
+ *   'temporarily_banned' | 'locked' | 'client_outdated' | 'banned' | 'repair_needed' |
+ *   'unknown_failure' | 'attempt_timed_out' | 'undecryptable_frame' | 'store_failed' | 'requested'}
+ *   CloseReason
  *
  * @typedef {object} CloseFacts
  * @property {number | null} code
@@ -21,7 +23,8 @@
  * @typedef {object} PairingState
  * @property {boolean} registered the creds hold a completed pairing
  * @property {boolean} qrShown the attempt has shown a QR
- * @property {boolean} upgraded the websocket stood: what ends it from then on is a connection lost, not one never had
+ * @property {boolean} upgraded the websocket stood: what ends it from then on is a connection lost,
+ *   not one never had
  */
 
 /** @type {Readonly<Record<number, CloseReason>>} */
@@ -52,8 +55,9 @@ const TRANSPORT_ERROR = /^WebSocket Error \(/;
 /** Node's codes for a name that is not known, or that no resolver has answered for. */
 const NO_ADDRESS = /^(ENOTFOUND|EAI_[A-Z]+)$/;
 /**
- * Node's codes for a certificate that it does not accept: OpenSSL's X509_V_ERR_*, without their prefix (Node's
- * `tls` documentation, "X509 certificate error codes"), and a certificate made out to another name.
+ * Node's codes for a certificate that it does not accept: OpenSSL's X509_V_ERR_*, without their
+ * prefix (Node's `tls` documentation, "X509 certificate error codes"), and a certificate made out
+ * to another name.
  */
 const UNTRUSTED = new Set([
   'CERT_CHAIN_TOO_LONG',
@@ -94,7 +98,8 @@ export function closeReason(facts, pairing) {
 }
 
 /**
- * Where the way to WhatsApp ended: at the proxy, at the name, at the certificate, or nowhere near it.
+ * Where the way to WhatsApp ended: at the proxy, at the name, at the certificate, or nowhere near
+ * it.
  *
  * @param {CloseFacts['data']} data
  * @param {PairingState} pairing
@@ -136,15 +141,22 @@ function reasonOfTimeOut(message, { registered, qrShown }) {
  * @returns {CloseFacts}
  */
 export function closeFacts(error) {
-  if (!(error instanceof Error)) return { code: null, message: 'closed without an error', data: null };
-  const { output, data } = /** @type {{ output?: { statusCode?: unknown }, data?: unknown }} */ (error);
+  if (!(error instanceof Error))
+    return { code: null, message: 'closed without an error', data: null };
+  const { output, data } = /** @type {{ output?: { statusCode?: unknown }, data?: unknown }} */ (
+    error
+  );
   const code = output?.statusCode;
-  return { code: Number.isInteger(code) ? Number(code) : null, message: error.message, data: plainStrings(data) };
+  return {
+    code: Number.isInteger(code) ? Number(code) : null,
+    message: error.message,
+    data: plainStrings(data),
+  };
 }
 
 /**
- * Attributes of a `<failure>`, tag and attributes of a stream error's child, code of a transport error: whatever is a
- * plain value.
+ * Attributes of a `<failure>`, tag and attributes of a stream error's child, code of a transport
+ * error: whatever is a plain value.
  *
  * @param {unknown} data
  * @returns {Record<string, string> | null}

@@ -1,6 +1,6 @@
 /**
- * @file One Baileys socket, from `connect` to `closed`. It reports and never reconnects; exactly one `closed` comes out
- * of it.
+ * @file One Baileys socket, from `connect` to `closed`. It reports and never reconnects; exactly
+ *   one `closed` comes out of it.
  */
 
 import { setImmediate as nextTurn } from 'node:timers/promises';
@@ -17,7 +17,13 @@ import { Registration } from './registration.js';
 import { socketOptions } from './socket-options.js';
 import { Standing } from './standing.js';
 import { Transport } from './transport.js';
-import { afterUnlinking, LOGGED_OUT, LOGOUT_NOT_SENT, LOGOUT_REFUSED, LOGOUT_UNANSWERED } from './unlinking.js';
+import {
+  afterUnlinking,
+  LOGGED_OUT,
+  LOGOUT_NOT_SENT,
+  LOGOUT_REFUSED,
+  LOGOUT_UNANSWERED,
+} from './unlinking.js';
 
 /**
  * @typedef {import('@whiskeysockets/baileys').WASocket} WASocket
@@ -35,17 +41,19 @@ import { afterUnlinking, LOGGED_OUT, LOGOUT_NOT_SENT, LOGOUT_REFUSED, LOGOUT_UNA
  * @property {import('../keys/plaintexts.js').Plaintexts} plaintexts
  * @property {import('../settings.js').Settings} settings
  * @property {import('../log.js').Log} log
- * @property {(frame: import('../wire.js').State | import('../wire.js').Qr | import('../wire.js').Opened |
- *   import('../wire.js').Closed) => void} report
+ * @property {(frame: import('../wire.js').State | import('../wire.js').Qr |
+ *   import('../wire.js').Opened | import('../wire.js').Closed) => void} report
  * @property {() => boolean} mustBeSilent nothing may be said to WhatsApp for now
- * @property {() => boolean} mustNotRead more messages and receipts wait for the supervisor than should
+ * @property {() => boolean} mustNotRead more messages and receipts wait for the supervisor than
+ *   should
  * @property {(message: import('../messages/messages.js').Inbound) => void} onMessage
  * @property {(receipt: import('../messages/messages.js').Receipt) => void} onReceipt
  * @property {(stanza: BinaryNode) => void} onStanza any that came, as it came
  *
- * @typedef {'offline_queue' | 'sends'} Stall what does not move although the server answers: what it has kept for us, or
- *   its acks of what we send
- * @typedef {{ ok: boolean, round_trip_ms: number | null, silent: boolean, stalled: Stall | null }} ProbeResult
+ * @typedef {'offline_queue' | 'sends'} Stall what does not move although the server answers: what
+ *   it has kept for us, or its acks of what we send
+ * @typedef {{ ok: boolean, round_trip_ms: number | null, silent: boolean, stalled: Stall | null }}
+ *   ProbeResult
  */
 
 /** How long `closed` may wait for writes that the supervisor has not acknowledged. */
@@ -109,7 +117,10 @@ export class Connection {
       onShown: (shown) => this.#onShown(shown),
       onRetired: () => this.#onRetired(),
       onPasskey: (notification) =>
-        this.#finish({ code: null, message: PASSKEY_ASKED_FOR, data: { notification } }, 'passkey_required'),
+        this.#finish(
+          { code: null, message: PASSKEY_ASKED_FOR, data: { notification } },
+          'passkey_required',
+        ),
     });
   }
 
@@ -136,7 +147,9 @@ export class Connection {
       const way = proxy === null ? null : (await import('./proxy.js')).wayThrough(proxy);
       this.#way = way;
       if (this.#over.raised) return;
-      this.#sock = makeWASocket(socketOptions({ session, settings, auth: state, sent, plaintexts, way, log }));
+      this.#sock = makeWASocket(
+        socketOptions({ session, settings, auth: state, sent, plaintexts, way, log }),
+      );
       this.#listen(this.#sock);
     } catch (error) {
       this.#finish(closeFacts(error));
@@ -165,7 +178,10 @@ export class Connection {
     this.#dispose();
   }
 
-  /** Unlinks the device, and ends in any case. That it is unlinked is only said when the server has said so. */
+  /**
+   * Unlinks the device, and ends in any case. That it is unlinked is only said when the server has
+   * said so.
+   */
   async logout() {
     if (this.isOpen && this.#sock) await this.#unlink(this.#sock);
     else this.#finish(LOGOUT_NOT_SENT, 'connection_closed');
@@ -186,9 +202,10 @@ export class Connection {
   }
 
   /**
-   * One real round trip. Any answer to our ping will do, an error too: somebody is there. While we do not read, the
-   * answer may be far behind what we have not read; then any byte at all will do, and no byte is silence as ever.
-   * (To call such a socket deaf would cost a login, and the next one would have as much to read.)
+   * One real round trip. Any answer to our ping will do, an error too: somebody is there. While we
+   * do not read, the answer may be far behind what we have not read; then any byte at all will do,
+   * and no byte is silence as ever. (To call such a socket deaf would cost a login, and the next
+   * one would have as much to read.)
    *
    * @returns {Promise<ProbeResult>}
    */
@@ -202,7 +219,12 @@ export class Connection {
     const answered = await this.#over.until(ask(sock, PING, probeTimeoutMs), 2 * probeTimeoutMs);
     if (answered) {
       const roundTripMs = Math.round(performance.now() - startedAt);
-      return { ok: true, round_trip_ms: roundTripMs, silent: false, stalled: this.#stalled(transport) };
+      return {
+        ok: true,
+        round_trip_ms: roundTripMs,
+        silent: false,
+        stalled: this.#stalled(transport),
+      };
     }
     const silent = transport.bytesRead === bytesBefore;
     return { ok: transport.intake.stopped && !silent, round_trip_ms: null, silent, stalled: null };
@@ -218,17 +240,24 @@ export class Connection {
   async sendText(to, text) {
     const jids = to.flatMap((form) => recipient(form) ?? []);
     if (jids.length < to.length)
-      throw new RequestError('invalid_recipient', 'neither a phone number nor the jid of a person or a group');
+      throw new RequestError(
+        'invalid_recipient',
+        'neither a phone number nor the jid of a person or a group',
+      );
     const sock = this.#openSocket();
     const id = generateMessageIDV2(sock.user?.id);
     const ack = await this.#over.until(this.#deliver(sock, jids, text, id), SEND_TIMEOUT_MS);
     if (!ack) {
       if (this.isOpen && !this.#transport?.isHeldUp) this.#unacknowledged += 1;
-      throw new RequestError('timed_out', 'not acknowledged by the server; it may arrive all the same');
+      throw new RequestError(
+        'timed_out',
+        'not acknowledged by the server; it may arrive all the same',
+      );
     }
     this.#unacknowledged = 0;
     const { error } = ack.tag === 'ack' ? ack.attrs : {};
-    if (error) throw new RequestError('refused', `the server refused the message with error ${error}`);
+    if (error)
+      throw new RequestError('refused', `the server refused the message with error ${error}`);
     return { id };
   }
 
@@ -238,9 +267,12 @@ export class Connection {
    */
   async pairingCode(phone) {
     const digits = phone.replace(/[\s()+-]/g, '');
-    if (!/^\d{5,15}$/.test(digits)) throw new RequestError('invalid_recipient', 'not a phone number');
-    if (this.#context.auth.registered) throw new RequestError('already_paired', 'the session is paired');
-    // Only a socket that was given QR refs has been accepted as a registration; earlier the server drops the request.
+    if (!/^\d{5,15}$/.test(digits))
+      throw new RequestError('invalid_recipient', 'not a phone number');
+    if (this.#context.auth.registered)
+      throw new RequestError('already_paired', 'the session is paired');
+    // Only a socket that was given QR refs has been accepted as a registration; earlier the server
+    // drops the request.
     const { connectTimeoutMs } = this.#context.settings;
     await this.#over.until(this.#qrShown.wait(), connectTimeoutMs);
     if (!this.#qrShown.raised || this.#over.raised || !this.#sock) throw notOpen();
@@ -277,18 +309,22 @@ export class Connection {
         this.#finish({ code: null, message: error.message, data: null }, 'undecryptable_frame'),
     });
     this.#registration.attend(sock);
-    sock.ev.on('creds.update', () => auth.saveCreds().catch(() => {})); // a refusal comes back through `fail`
+    // a refusal comes back through `fail`
+    sock.ev.on('creds.update', () => auth.saveCreds().catch(() => {}));
     sock.ev.on('connection.update', (update) => this.#onUpdate(update));
     sock.ws.on('frame', (frame) => this.#onFrame(frame));
     this.#hearMessages(sock);
     sock.ev.on('messages.update', (updates) => receiptsOfUpdates(updates).forEach(onReceipt));
-    sock.ev.on('message-receipt.update', (updates) => receiptsOfReaders(updates).forEach(onReceipt));
+    sock.ev.on('message-receipt.update', (updates) =>
+      receiptsOfReaders(updates).forEach(onReceipt),
+    );
   }
 
   /**
-   * As Baileys says it, and not from its buffer: there a message may lie for seconds after a login, with its receipt
-   * sent to its sender, and a crash would lose it for good. Those that wait for their keys when the socket ends come here
-   * too, though Baileys has destroyed its emitter by then.
+   * As Baileys says it, and not from its buffer: there a message may lie for seconds after a login,
+   * with its receipt sent to its sender, and a crash would lose it for good. Those that wait for
+   * their keys when the socket ends come here too, though Baileys has destroyed its emitter by
+   * then.
    *
    * @param {WASocket} sock
    */
@@ -325,7 +361,8 @@ export class Connection {
 
   /** @param {string} qr */
   #onQr(qr) {
-    clearTimeout(this.#deadline); // from here on a person is waited for, for as long as Baileys has refs to show
+    // from here on a person is waited for, for as long as Baileys has refs to show
+    clearTimeout(this.#deadline);
     this.#registration.next(qr);
     this.#qrShown.raise();
   }
@@ -337,7 +374,10 @@ export class Connection {
     report({ type: 'qr', session, attempt, ...shown });
   }
 
-  /** Whoever asks for the QR must not be given the old one, nor take us for hung while the new one is not durable. */
+  /**
+   * Whoever asks for the QR must not be given the old one, nor take us for hung while the new one
+   * is not durable.
+   */
   #onRetired() {
     const { session, attempt, report } = this.#context;
     this.#standing.showsNothing();
@@ -400,7 +440,10 @@ export class Connection {
     this.#unlinking = true;
     this.govern(); // the answer is behind all that was not read
     const jid = this.#context.auth.creds.me?.id ?? '';
-    const answer = await this.#over.until(ask(sock, removal(jid), LOGOUT_TIMEOUT_MS), 2 * LOGOUT_TIMEOUT_MS);
+    const answer = await this.#over.until(
+      ask(sock, removal(jid), LOGOUT_TIMEOUT_MS),
+      2 * LOGOUT_TIMEOUT_MS,
+    );
     if (!answer) this.#finish(LOGOUT_UNANSWERED, 'connection_lost');
     else if (answer.attrs.type === 'result') this.#finish(LOGGED_OUT, 'own_logout');
     else this.#finish(LOGOUT_REFUSED, 'connection_lost');
@@ -430,8 +473,9 @@ export class Connection {
   }
 
   /**
-   * An end before anything has shown that the server knows of the pairing; its 515 after our signature does. That it
-   * does not know the device is no logout then: we died, or were cut off, before the signature was there.
+   * An end before anything has shown that the server knows of the pairing; its 515 after our
+   * signature does. That it does not know the device is no logout then: we died, or were cut off,
+   * before the signature was there.
    *
    * @param {CloseFacts} facts
    * @param {CloseReason} reason
@@ -439,7 +483,8 @@ export class Connection {
    */
   #afterPairing(facts, reason) {
     const { auth } = this.#context;
-    if (reason === 'restart_required' && this.#paired) auth.confirmPairing(); // nothing to do if it was undone
+    // nothing to do if it was undone
+    if (reason === 'restart_required' && this.#paired) auth.confirmPairing();
     if (reason !== 'logged_out') return [facts, reason];
     auth.undoPairing();
     return [{ ...facts, message: NEVER_CONFIRMED }, 'connection_closed'];
@@ -448,11 +493,13 @@ export class Connection {
   #dispose() {
     clearTimeout(this.#deadline);
     this.#context.auth.windUp();
-    this.#sock?.ev.flush(); // messages that Baileys holds back, and has confirmed to their senders already
+    // messages that Baileys holds back, and has confirmed to their senders already
+    this.#sock?.ev.flush();
     this.#transport?.terminate();
     this.#way?.end();
     if (this.#isOpen) this.#transport?.pretend();
-    this.#sock?.end(undefined).catch(() => {}); // clears Baileys' timers and caches, and destroys its emitter
+    // clears Baileys' timers and caches, and destroys its emitter
+    this.#sock?.end(undefined).catch(() => {});
   }
 
   /**
@@ -483,8 +530,11 @@ export class Connection {
    */
   async #deliver(sock, jids, text, id) {
     const jid = await addressee(sock, jids).catch(couldNotBeMade);
-    if (jid === null) throw new RequestError('no_whatsapp', `${jids[0]} has no WhatsApp; nothing was sent`);
-    const ack = /** @type {Promise<BinaryNode | undefined>} */ (sock.waitForMessage(id, SEND_TIMEOUT_MS));
+    if (jid === null)
+      throw new RequestError('no_whatsapp', `${jids[0]} has no WhatsApp; nothing was sent`);
+    const ack = /** @type {Promise<BinaryNode | undefined>} */ (
+      sock.waitForMessage(id, SEND_TIMEOUT_MS)
+    );
     ack.catch(() => {});
     try {
       // A null preview: undefined would have Baileys fetch the links in the text.
@@ -502,7 +552,10 @@ export class Connection {
  * @returns {never}
  */
 function couldNotBeMade(error) {
-  throw new RequestError('failed', error instanceof Error ? error.message : 'the message could not be sent');
+  throw new RequestError(
+    'failed',
+    error instanceof Error ? error.message : 'the message could not be sent',
+  );
 }
 
 function notOpen() {

@@ -1,9 +1,10 @@
 /**
  * @file Whether WhatsApp's socket is read. When it is not, the server keeps what it has for us.
  *
- * A socket that is not read looks dead to Baileys, which gives a server up that it has not heard for 35 s. So now and
- * then it takes a sip: whatever the next chunk of bytes brings. That is some frames more than the bound allows, and
- * much better than a login each minute; and a line that brings nothing at all is still found out.
+ * A socket that is not read looks dead to Baileys, which gives a server up that it has not heard
+ * for 35 s. So now and then it takes a sip: whatever the next chunk of bytes brings. That is some
+ * frames more than the bound allows, and much better than a login each minute; and a line that
+ * brings nothing at all is still found out.
  */
 
 const SIP_INTERVAL_MS = 20_000;

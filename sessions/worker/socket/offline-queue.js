@@ -1,14 +1,14 @@
 /**
- * @file Whether what the server has kept for us comes. After a login it announces the number (`offline_preview`), hands the
- * stanzas out, marked as `offline`, and says that this was all (`offline`). A socket on which it stops half-way answers
- * pings and is of no use.
+ * @file Whether what the server has kept for us comes. After a login it announces the number
+ *   (`offline_preview`), hands the stanzas out, marked as `offline`, and says that this was all
+ *   (`offline`). A socket on which it stops half-way answers pings and is of no use.
  */
 
 /** @typedef {import('@whiskeysockets/baileys').BinaryNode} BinaryNode */
 
 /**
- * So long without a sign of it. Batches of a hundred come within seconds; a server that has not sent one stanza of them for a
- * minute will not.
+ * So long without a sign of it. Batches of a hundred come within seconds; a server that has not
+ * sent one stanza of them for a minute will not.
  */
 export const STALL_MS = 60_000;
 const QUEUED = new Set(['message', 'receipt', 'notification', 'call']);

@@ -1,6 +1,6 @@
 /**
- * @file Signs of the account's own phone. WhatsApp unlinks devices whose phone was away for 14 days, and says nothing
- * before; but what the phone sends goes to its linked devices, too.
+ * @file Signs of the account's own phone. WhatsApp unlinks devices whose phone was away for 14
+ *   days, and says nothing before; but what the phone sends goes to its linked devices, too.
  */
 
 import { jidDecode } from '@whiskeysockets/baileys';
@@ -11,15 +11,16 @@ import { jidDecode } from '@whiskeysockets/baileys';
  */
 
 /**
- * Not `notification`: those of the account are the server's word that something has changed, on whichever device; a sign
- * that may be none would put off a warning.
+ * Not `notification`: those of the account are the server's word that something has changed, on
+ * whichever device; a sign that may be none would put off a warning.
  */
 const OF_A_DEVICE = new Set(['message', 'receipt']);
 /** How often the supervisor is told. Days are what matters. */
 const INTERVAL_MS = 10 * 60 * 1000;
 
 /**
- * When the phone sent this, in seconds of wall clock; null if it did not. A stanza that the server has kept says when it was sent.
+ * When the phone sent this, in seconds of wall clock; null if it did not. A stanza that the server
+ * has kept says when it was sent.
  *
  * @param {BinaryNode} stanza
  * @param {Account} account

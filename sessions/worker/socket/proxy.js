@@ -1,6 +1,7 @@
 /**
- * @file The way to WhatsApp through a session's proxy. All of Baileys goes this way, the websocket and its few downloads:
- * whoever gives a number a proxy does not want it seen from this host, so nothing may fall back to a direct connection.
+ * @file The way to WhatsApp through a session's proxy. All of Baileys goes this way, the websocket
+ *   and its few downloads: whoever gives a number a proxy does not want it seen from this host, so
+ *   nothing may fall back to a direct connection.
  *
  * Loaded only by sessions that have a proxy.
  */
@@ -19,18 +20,20 @@ import { SocksProxyAgent } from 'socks-proxy-agent';
  * @property {string} name the proxy's name for messages: without user and password
  * @property {Agent} agent for the websocket, and for what is asked with node:http
  * @property {() => void} end the attempt has ended: nobody waits for a connection any more
- * @property {{ dispatch: (options: any, handler: any) => boolean }} dispatcher for what is asked with fetch
+ * @property {{ dispatch: (options: any, handler: any) => boolean }} dispatcher for what is asked
+ *   with fetch
  */
 
 /**
- * How long a proxy may take until it has connected us. Half of Baileys' patience with a handshake, so that a proxy which
- * says nothing is named as the cause.
+ * How long a proxy may take until it has connected us. Half of Baileys' patience with a handshake,
+ * so that a proxy which says nothing is named as the cause.
  */
 const PROXY_TIMEOUT_MS = 10_000;
 const TUNNEL_STANDS = 200;
 
 /**
- * @param {string} url as the supervisor has checked it: scheme, perhaps user and password, host, port
+ * @param {string} url as the supervisor has checked it: scheme, perhaps user and password, host,
+ *   port
  * @param {number} [timeoutMs]
  * @returns {Way}
  */
@@ -39,7 +42,10 @@ export function wayThrough(url, timeoutMs = PROXY_TIMEOUT_MS) {
   return { name: agent.proxyName, agent, dispatcher: dispatcherOf(agent), end: () => agent.end() };
 }
 
-/** An agent whose errors say which proxy is to blame, and that leaves no half-open connection behind. */
+/**
+ * An agent whose errors say which proxy is to blame, and that leaves no half-open connection
+ * behind.
+ */
 class ProxyAgent extends Agent {
   #url;
   #timeoutMs;
@@ -55,7 +61,10 @@ class ProxyAgent extends Agent {
     this.#timeoutMs = timeoutMs;
   }
 
-  /** Ends what is under way. (A request that is destroyed before it has its socket tells its agent nothing.) */
+  /**
+   * Ends what is under way. (A request that is destroyed before it has its socket tells its agent
+   * nothing.)
+   */
   end() {
     this.#over.abort(new Error('the attempt has ended'));
   }
@@ -71,14 +80,21 @@ class ProxyAgent extends Agent {
    */
   async connect(request, target) {
     const tooLate = new AbortController();
-    const late = () => tooLate.abort(new Error(`it has not connected us within ${this.#timeoutMs} ms`));
+    const late = () =>
+      tooLate.abort(new Error(`it has not connected us within ${this.#timeoutMs} ms`));
     const timer = setTimeout(late, this.#timeoutMs);
     try {
-      return await this.#reach(request, target, AbortSignal.any([tooLate.signal, this.#over.signal]));
+      return await this.#reach(
+        request,
+        target,
+        AbortSignal.any([tooLate.signal, this.#over.signal]),
+      );
     } catch (error) {
-      const { message, code, hostname } = /** @type {NodeJS.ErrnoException & { hostname?: string }} */ (error);
+      const { message, code, hostname } =
+        /** @type {NodeJS.ErrnoException & { hostname?: string }} */ (error);
       // A new error: the packages' own hold the proxy's URL, password included.
-      if (hostname !== undefined && hostname === hostOf(target)) throw Object.assign(new Error(message), { code });
+      if (hostname !== undefined && hostname === hostOf(target))
+        throw Object.assign(new Error(message), { code });
       const words = `the proxy ${this.proxyName} failed: ${message || code}`;
       throw Object.assign(new Error(words), { code, proxy: this.proxyName });
     } finally {
@@ -94,7 +110,9 @@ class ProxyAgent extends Agent {
    */
   async #reach(request, target, signal) {
     const isSocks = this.#url.startsWith('socks');
-    const arriving = isSocks ? this.#throughSocks(request, target) : this.#throughTunnel(request, target, signal);
+    const arriving = isSocks
+      ? this.#throughSocks(request, target)
+      : this.#throughTunnel(request, target, signal);
     arriving.then(
       (socket) => signal.aborted && socket.destroy(), // nobody waits for it any more
       () => {},
@@ -118,7 +136,11 @@ class ProxyAgent extends Agent {
     if (status === TUNNEL_STANDS) return /** @type {Socket} */ (socket);
     // The package would hand the proxy's refusal on as if WhatsApp had said it.
     socket.destroy();
-    throw new Error(status === 407 ? 'it wants another user or password (407)' : `it answered ${status} to CONNECT`);
+    throw new Error(
+      status === 407
+        ? 'it wants another user or password (407)'
+        : `it answered ${status} to CONNECT`,
+    );
   }
 
   /**
@@ -127,15 +149,18 @@ class ProxyAgent extends Agent {
    * @returns {Promise<Socket>}
    */
   async #throughSocks(request, target) {
-    // No time-out is given: the package would also end an open connection that is quiet for so long.
+    // No time-out is given: the package would also end an open connection that is quiet for so
+    // long.
     const socks = new SocksProxyAgent(this.#url);
-    socks.proxy.host = socks.proxy.host?.replace(/^\[|\]$/g, ''); // the package takes an IPv6 address with its brackets
+    // the package takes an IPv6 address with its brackets
+    socks.proxy.host = socks.proxy.host?.replace(/^\[|\]$/g, '');
     return /** @type {Socket} */ (await socks.connect(request, target));
   }
 }
 
 /**
- * Some schemes have the target's name looked up here: that it is not known is no fault of the proxy's.
+ * Some schemes have the target's name looked up here: that it is not known is no fault of the
+ * proxy's.
  *
  * @param {Target} target
  */
@@ -155,7 +180,8 @@ function rejectionOf(signal) {
 }
 
 /**
- * What Baileys downloads with fetch (large app states) is rare, so that undici, which takes 100 ms to load, waits for it.
+ * What Baileys downloads with fetch (large app states) is rare, so that undici, which takes 100 ms
+ * to load, waits for it.
  *
  * @param {ProxyAgent} agent
  * @returns {Way['dispatcher']}

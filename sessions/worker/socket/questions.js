@@ -1,5 +1,6 @@
 /**
- * @file Questions to the server that Baileys does not ask as we need them: an `iq`, and whatever answers it, an error too.
+ * @file Questions to the server that Baileys does not ask as we need them: an `iq`, and whatever
+ *   answers it, an error too.
  */
 
 import { setImmediate as nextTurn } from 'node:timers/promises';
@@ -25,8 +26,8 @@ export function removal(jid) {
 }
 
 /**
- * Baileys' `query` would do, but for two things: it throws when the answer is an error, and its time-out may fire
- * before an answer is read that has long come, when the event loop was stalled.
+ * Baileys' `query` would do, but for two things: it throws when the answer is an error, and its
+ * time-out may fire before an answer is read that has long come, when the event loop was stalled.
  *
  * @param {WASocket} sock
  * @param {Question} question
@@ -35,7 +36,9 @@ export function removal(jid) {
  */
 export async function ask(sock, { type, xmlns, content }, timeoutMs) {
   const id = sock.generateMessageTag();
-  const answer = /** @type {Promise<BinaryNode | undefined>} */ (sock.waitForMessage(id, 2 * timeoutMs));
+  const answer = /** @type {Promise<BinaryNode | undefined>} */ (
+    sock.waitForMessage(id, 2 * timeoutMs)
+  );
   const attrs = { id, to: S_WHATSAPP_NET, type, xmlns };
   sock.sendNode({ tag: 'iq', attrs, content: [content] }).catch(() => {});
   const timeOut = pause(timeoutMs)

@@ -1,15 +1,19 @@
 /**
- * @file What a device that is not linked yet shows to a phone, the QR and the pairing code, and what makes that void.
+ * @file What a device that is not linked yet shows to a phone, the QR and the pairing code, and
+ *   what makes that void.
  *
- * Since July 2026 the server may retire the secret inside the QR (`companion_reg_refresh`), before the phone scans or
- * after it. Baileys drops the notification, cannot acknowledge it, and goes on with the secret that it read when the
- * pairing began, so that the phone fails at every QR. Here the device makes a new secret, and shows nothing of it before
- * it is durable. The QRs stay Baileys' own, with the secret of the moment in the place of the one it has read; what is
- * checked in the end is the secret in the creds, hence always the one that is shown.
+ * Since July 2026 the server may retire the secret inside the QR (`companion_reg_refresh`), before
+ * the phone scans or after it. Baileys drops the notification, cannot acknowledge it, and goes on
+ * with the secret that it read when the pairing began, so that the phone fails at every QR. Here
+ * the device makes a new secret, and shows nothing of it before it is durable. The QRs stay
+ * Baileys' own, with the secret of the moment in the place of the one it has read; what is checked
+ * in the end is the secret in the creds, hence always the one that is shown.
  *
- * An account may also ask for a passkey (`passkey_prologue_request`), which only a browser on web.whatsapp.com can give.
+ * An account may also ask for a passkey (`passkey_prologue_request`), which only a browser on
+ * web.whatsapp.com can give.
  *
- * Knows the inside of rc14: one listener for notifications, and a QR of five parts between commas, the secret the fourth.
+ * Knows the inside of rc14: one listener for notifications, and a QR of five parts between commas,
+ * the secret the fourth.
  */
 
 import { buildAckStanza } from '@whiskeysockets/baileys';
@@ -31,7 +35,8 @@ import { mustNotReject } from '../promises.js';
  * @property {import('../log.js').Log} log
  * @property {number} timeoutMs of a request for a pairing code
  * @property {(shown: Shown) => void} onShown
- * @property {() => void} onRetired what was shown is void, and what takes its place is not durable yet
+ * @property {() => void} onRetired what was shown is void, and what takes its place is not durable
+ *   yet
  * @property {(notification: string) => void} onPasskey
  */
 
@@ -56,7 +61,10 @@ export class Registration {
   #code = null;
   /** Grows with each refresh. */
   #refreshes = 0;
-  /** The refresh under way, settled when there is something to show again. @type {Promise<void> | null} */
+  /**
+   * The refresh under way, settled when there is something to show again. @type {Promise<void> |
+   * null}
+   */
   #renewal = null;
   /** Baileys' work on the notification before. @type {Promise<unknown>} */
   #inHand = Promise.resolve();
@@ -101,7 +109,8 @@ export class Registration {
     const refreshes = this.#refreshes;
     await this.#askForCode();
     if (refreshes === this.#refreshes) this.#show(false, this.#number);
-    else if (this.#renewal) await over.until(this.#renewal, timeoutMs); // ours may be void; the renewal asks anew
+    else if (this.#renewal) await over.until(this.#renewal, timeoutMs);
+    // ours may be void; the renewal asks anew
     return this.#code;
   }
 
@@ -119,9 +128,11 @@ export class Registration {
     } else if (PASSKEY.has(type)) {
       mustNotReject(this.#meetPasskey(node));
     } else if (auth.creds.me) {
-      this.#inHand = Promise.resolve(handle(node)).catch(() => {}); // Baileys reports what goes wrong in it
+      // Baileys reports what goes wrong in it
+      this.#inHand = Promise.resolve(handle(node)).catch(() => {});
     } else {
-      this.#acknowledge(node); // for an account, which we do not have; Baileys' own acknowledgement throws then
+      // for an account, which we do not have; Baileys' own acknowledgement throws then
+      this.#acknowledge(node);
     }
   }
 
@@ -142,7 +153,8 @@ export class Registration {
    */
   async #renew(node, turn) {
     const { auth, over, log } = this.#owner;
-    await this.#inHand; // a code that was typed makes a secret, too: the one that was made later counts
+    // a code that was typed makes a secret, too: the one that was made later counts
+    await this.#inHand;
     if (over.raised || auth.registered) return;
     try {
       await auth.renewSecret();
@@ -175,9 +187,13 @@ export class Registration {
   #show(renewed, number = this.#number + 1) {
     const { auth, over, onShown, log } = this.#owner;
     if (!this.#qr || over.raised) return;
-    const qr = withSecret(this.#qr, auth.creds.advSecretKey) ?? (this.#refreshes === 0 ? this.#qr : null);
+    const qr =
+      withSecret(this.#qr, auth.creds.advSecretKey) ?? (this.#refreshes === 0 ? this.#qr : null);
     // Better none, until the refs have run out, than one that is known to be void.
-    if (qr === null) return log.error("the QR has a form that we do not know, and Baileys' secret in it is retired");
+    if (qr === null)
+      return log.error(
+        "the QR has a form that we do not know, and Baileys' secret in it is retired",
+      );
     this.#number = number;
     onShown({ qr, qr_number: number, renewed, pairing_code: this.#code });
   }

@@ -24,7 +24,9 @@ export function socketOptions({ session, settings, auth, sent, plaintexts, way, 
   return {
     auth,
     logger: baileysLogger(log),
-    ...(webSocketUrl && { waWebSocketUrl: webSocketUrl.replaceAll('{session}', encodeURIComponent(session)) }),
+    ...(webSocketUrl && {
+      waWebSocketUrl: webSocketUrl.replaceAll('{session}', encodeURIComponent(session)),
+    }),
     ...(way && throughProxy(way)),
     // A shorter deadline of the attempt ends it before; the two must not race for the same instant.
     connectTimeoutMs: HANDSHAKE_TIMEOUT_MS,
@@ -33,16 +35,17 @@ export function socketOptions({ session, settings, auth, sent, plaintexts, way, 
     browser: Browsers.ubuntu('Chrome'),
     // The phone goes on ringing: a bot that is always there must not eat its owner's notifications.
     markOnlineOnConnect: false,
-    // No history: megabytes for each pairing, and offline messages held back for 20 s. What Baileys would learn from it
-    // (LIDs) also comes with each message and each look-up. "On demand" only comes when asked for; to refuse it too
-    // would earn a warning for each socket.
+    // No history: megabytes for each pairing, and offline messages held back for 20 s. What Baileys
+    // would learn from it (LIDs) also comes with each message and each look-up. "On demand" only
+    // comes when asked for; to refuse it too would earn a warning for each socket.
     syncFullHistory: false,
     shouldSyncHistoryMessage: ({ syncType }) => syncType === ON_DEMAND,
     emitOwnEvents: false,
     generateHighQualityLinkPreview: false,
     getMessage: async (key) => sent.find(key.id),
     makeSignalRepository: plaintexts.makeRepository,
-    // A refused write ends the socket. Baileys' ten retries at 3 s would outlive it and write old state over new.
+    // A refused write ends the socket. Baileys' ten retries at 3 s would outlive it and write old
+    // state over new.
     transactionOpts: { maxCommitRetries: 1, delayBetweenTriesMs: 0 },
   };
 }
@@ -60,7 +63,8 @@ function throughProxy({ agent, dispatcher }) {
 }
 
 /**
- * The stand-in signs with a root of its own. The supervisor allows that for loopback addresses only.
+ * The stand-in signs with a root of its own. The supervisor allows that for loopback addresses
+ * only.
  *
  * @param {Buffer<ArrayBuffer> | undefined} key
  */

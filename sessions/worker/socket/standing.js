@@ -1,12 +1,22 @@
-/** @file Where an attempt stands, in the words of `hello`: a supervisor that comes later has heard nothing of it. */
+/**
+ * @file Where an attempt stands, in the words of `hello`: a supervisor that comes later has heard
+ *   nothing of it.
+ */
 
 /**
  * @typedef {'idle' | 'connecting' | 'login' | 'qr' | 'paired' | 'open'} Stage
- * @typedef {{ stage: Stage, qr: string | null, qr_number: number | null, pairing_code: string | null, jid: string | null,
- *   name: string | null, open_for_ms: number | null }} Described
+ * @typedef {{ stage: Stage, qr: string | null, qr_number: number | null, pairing_code: string |
+ *   null, jid: string | null, name: string | null, open_for_ms: number | null }} Described
  */
 
-const NOTHING = { qr: null, qr_number: null, pairing_code: null, jid: null, name: null, open_for_ms: null };
+const NOTHING = {
+  qr: null,
+  qr_number: null,
+  pairing_code: null,
+  jid: null,
+  name: null,
+  open_for_ms: null,
+};
 
 /** @type {Described} */
 export const IDLE = { stage: 'idle', ...NOTHING };

@@ -1,6 +1,6 @@
 /**
- * @file Hands on the websocket below a Baileys socket: it reports what Baileys does not, and ends without waiting.
- * Knows the inside of rc14; when Baileys changes, this is the file to look at.
+ * @file Hands on the websocket below a Baileys socket: it reports what Baileys does not, and ends
+ *   without waiting. Knows the inside of rc14; when Baileys changes, this is the file to look at.
  */
 
 import { Intake } from './intake.js';
@@ -12,16 +12,20 @@ import { Intake } from './intake.js';
  * @typedef {object} TransportOwner
  * @property {boolean} paired the creds hold a pairing; there is none to come
  * @property {() => boolean} mustBeSilent nothing may be said to the server for now
- * @property {() => void} onLogin the handshake's last message, which logs in or registers, was handed to the socket
+ * @property {() => void} onLogin the handshake's last message, which logs in or registers, was
+ *   handed to the socket
  * @property {() => void} onPairing the server offers a pairing; Baileys has not seen it yet
- * @property {(facts: CloseFacts) => void} onEnd something ended the connection that Baileys would not tell, or not live
- *   through
+ * @property {(facts: CloseFacts) => void} onEnd something ended the connection that Baileys would
+ *   not tell, or not live through
  * @property {(error: Error) => void} onUndecryptable
  */
 
 /** The client's first frame opens the handshake, its second ends it. */
 const LOGIN_FRAME = 2;
-/** How long a server may take to answer our goodbye. ws alone would give it 30 s, and a dead line never answers. */
+/**
+ * How long a server may take to answer our goodbye. ws alone would give it 30 s, and a dead line
+ * never answers.
+ */
 const GOODBYE_MS = 250;
 /** Boom, in which Baileys wraps all ends, throws on anything below. */
 const LOWEST_BOOM_CODE = 400;
@@ -61,7 +65,8 @@ export class Transport {
     this.#reportRefusedUpgrade(owner);
     this.#reportUndecryptable(owner);
     this.#reportUnspeakableCodes(owner);
-    if (!owner.paired) this.#ws.prependListener('CB:iq,,pair-success', () => this.#awaitConfirmation());
+    if (!owner.paired)
+      this.#ws.prependListener('CB:iq,,pair-success', () => this.#awaitConfirmation());
     this.#ws.close = () => this.#sayGoodbye();
   }
 
@@ -79,10 +84,14 @@ export class Transport {
   /** Says what had to wait, if it need not wait any more. */
   speak() {
     if (this.#pretending || this.#mustWait) return;
-    for (const frame of this.#held.splice(0)) this.#pass(frame, () => {}); // a socket that has ended says so by itself
+    // a socket that has ended says so by itself
+    for (const frame of this.#held.splice(0)) this.#pass(frame, () => {});
   }
 
-  /** Frames wait for our own leave, or nothing is read: that nothing comes back is no fault of the server's. */
+  /**
+   * Frames wait for our own leave, or nothing is read: that nothing comes back is no fault of the
+   * server's.
+   */
   get isHeldUp() {
     return this.#held.length > 0 || this.intake.stopped;
   }
@@ -97,20 +106,24 @@ export class Transport {
     return this.#tcp?.bytesRead ?? 0;
   }
 
-  /** Ends the socket now. A goodbye goes out if the line still takes one; nobody waits for the answer. */
+  /**
+   * Ends the socket now. A goodbye goes out if the line still takes one; nobody waits for the
+   * answer.
+   */
   terminate() {
     const { socket } = this.#ws;
     this.intake.end();
     if (this.#ws.isOpen) socket.close();
     socket?.terminate();
-    // Baileys' unanswered queries, each with a timer of up to 60 s, outlive its `end`; this they hear.
+    // Baileys' unanswered queries, each with a timer of up to 60 s, outlive its `end`; this they
+    // hear.
     this.#ws.emit('error', new Error('the socket has ended'));
   }
 
   /**
-   * For the time after the end: to Baileys it is a socket that takes whatever it is given. Baileys may be in the middle
-   * of messages whose keys are on the way to the store. Once those are there, no other copy decrypts any more; but
-   * Baileys would drop what it cannot confirm to the server.
+   * For the time after the end: to Baileys it is a socket that takes whatever it is given. Baileys
+   * may be in the middle of messages whose keys are on the way to the store. Once those are there,
+   * no other copy decrypts any more; but Baileys would drop what it cannot confirm to the server.
    */
   pretend() {
     this.#pretending = true;
@@ -118,15 +131,18 @@ export class Transport {
   }
 
   /**
-   * ws itself ends a request that is not answered with 101, unless somebody listens; Baileys listens and then does
-   * nothing.
+   * ws itself ends a request that is not answered with 101, unless somebody listens; Baileys
+   * listens and then does nothing.
    *
    * @param {TransportOwner} owner
    */
   #reportRefusedUpgrade(owner) {
     this.#ws.on(
       'unexpected-response',
-      (/** @type {unknown} */ _request, /** @type {import('node:http').IncomingMessage} */ { statusCode, headers }) => {
+      (
+        /** @type {unknown} */ _request,
+        /** @type {import('node:http').IncomingMessage} */ { statusCode, headers },
+      ) => {
         const retryAfter = headers['retry-after'];
         owner.onEnd({
           code: statusCode ?? null,
@@ -142,8 +158,8 @@ export class Transport {
   }
 
   /**
-   * Frames are numbered by their encryption, hence all of them wait, in order. Baileys takes them for sent: its time-out
-   * of a send must not compete with the attempt's deadline.
+   * Frames are numbered by their encryption, hence all of them wait, in order. Baileys takes them
+   * for sent: its time-out of a send must not compete with the attempt's deadline.
    *
    * @param {unknown} frame
    * @param {(() => void) | undefined} sent
@@ -164,8 +180,8 @@ export class Transport {
   }
 
   /**
-   * Baileys accepts a pairing without waiting for the creds to be saved: if they then are not, the phone shows a device
-   * that nobody can ever be. So nothing goes out until `letGo`.
+   * Baileys accepts a pairing without waiting for the creds to be saved: if they then are not, the
+   * phone shows a device that nobody can ever be. So nothing goes out until `letGo`.
    */
   #awaitConfirmation() {
     this.#pairingUnconfirmed = true;
@@ -173,21 +189,24 @@ export class Transport {
   }
 
   /**
-   * Baileys reads frames in an async listener, so that a frame which does not decrypt rejects a promise nobody holds:
-   * the end of the process, or, with the rejection caught anywhere else, a deaf socket.
+   * Baileys reads frames in an async listener, so that a frame which does not decrypt rejects a
+   * promise nobody holds: the end of the process, or, with the rejection caught anywhere else, a
+   * deaf socket.
    *
    * @param {TransportOwner} owner
    */
   #reportUndecryptable(owner) {
     for (const receive of this.#ws.listeners('message')) {
       this.#ws.off('message', receive);
-      this.#ws.on('message', (/** @type {unknown[]} */ ...args) => receive(...args).catch(owner.onUndecryptable));
+      this.#ws.on('message', (/** @type {unknown[]} */ ...args) =>
+        receive(...args).catch(owner.onUndecryptable),
+      );
     }
   }
 
   /**
-   * A `<failure>` or stream error whose code Boom does not take throws inside Baileys, which then never ends. So we are
-   * asked first.
+   * A `<failure>` or stream error whose code Boom does not take throws inside Baileys, which then
+   * never ends. So we are asked first.
    *
    * @param {TransportOwner} owner
    */
@@ -195,11 +214,19 @@ export class Transport {
     /** @typedef {{ attrs: Record<string, string> }} Node */
     this.#ws.prependListener('CB:failure', (/** @type {Node} */ { attrs }) => {
       if (!attrs.reason || Number(attrs.reason) >= LOWEST_BOOM_CODE) return;
-      owner.onEnd({ code: wholeNumber(attrs.reason), message: 'Connection Failure', data: { ...attrs } });
+      owner.onEnd({
+        code: wholeNumber(attrs.reason),
+        message: 'Connection Failure',
+        data: { ...attrs },
+      });
     });
     this.#ws.prependListener('CB:stream:error', (/** @type {Node} */ { attrs }) => {
       if (!attrs.code || Number(attrs.code) >= LOWEST_BOOM_CODE) return;
-      owner.onEnd({ code: wholeNumber(attrs.code), message: 'Stream Errored (unknown)', data: { ...attrs } });
+      owner.onEnd({
+        code: wholeNumber(attrs.code),
+        message: 'Stream Errored (unknown)',
+        data: { ...attrs },
+      });
     });
   }
 

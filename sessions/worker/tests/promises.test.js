@@ -9,7 +9,11 @@ import { test } from 'node:test';
  */
 function run(script) {
   const given = { cwd: import.meta.dirname, encoding: /** @type {const} */ ('utf8') };
-  const { status, stderr } = spawnSync(process.execPath, ['--input-type=module', '-e', script], given);
+  const { status, stderr } = spawnSync(
+    process.execPath,
+    ['--input-type=module', '-e', script],
+    given,
+  );
   return { status, stderr };
 }
 
@@ -27,7 +31,8 @@ test('a step that rejects ends the process, and says why', () => {
 test('a session whose turn is poisoned does not skip its orders in silence: the process ends', () => {
   const { status, stderr } = run(`
     import { Session } from '../session.js';
-    process.on('unhandledRejection', () => {}); // as the worker has it: Baileys leaves such promises behind
+    // as the worker has it: Baileys leaves such promises behind
+    process.on('unhandledRejection', () => {});
     const nobody = new Proxy({}, { get: () => () => undefined });
     const after = Promise.reject(new Error('the session before did not end'));
     new Session({ type: 'assign', session: 's', epoch: 1, creds: null, proxy: null }, { ...nobody, log: nobody, after });

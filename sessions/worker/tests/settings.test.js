@@ -8,19 +8,29 @@ const KEY = { WASUP_NOISE_ROOT_KEY: '2a'.repeat(32) };
 
 test('what is not said has a default, or is left to Baileys', () => {
   const { webSocketUrl, noiseRootKey, connectTimeoutMs, logLevel } = readSettings(NEEDED);
-  assert.deepEqual([webSocketUrl, noiseRootKey, connectTimeoutMs, logLevel], [undefined, undefined, 30_000, 'info']);
+  assert.deepEqual(
+    [webSocketUrl, noiseRootKey, connectTimeoutMs, logLevel],
+    [undefined, undefined, 30_000, 'info'],
+  );
 });
 
 test('the worker knows the name of its code, and how long it lives on alone', () => {
   const { code, adoptionWindowMs } = readSettings(NEEDED);
   assert.deepEqual([code, adoptionWindowMs], ['unknown', 60_000]);
-  const given = readSettings({ ...NEEDED, WASUP_WORKER_CODE: 'abc', WASUP_ADOPTION_WINDOW_MS: '1500' });
+  const given = readSettings({
+    ...NEEDED,
+    WASUP_WORKER_CODE: 'abc',
+    WASUP_ADOPTION_WINDOW_MS: '1500',
+  });
   assert.deepEqual([given.code, given.adoptionWindowMs], ['abc', 1500]);
 });
 
 test('a root key is 32 bytes', () => {
   const key = '2a'.repeat(32);
-  assert.equal(readSettings({ ...NEEDED, ...LOCAL, WASUP_NOISE_ROOT_KEY: key }).noiseRootKey?.toString('hex'), key);
+  assert.equal(
+    readSettings({ ...NEEDED, ...LOCAL, WASUP_NOISE_ROOT_KEY: key }).noiseRootKey?.toString('hex'),
+    key,
+  );
 });
 
 for (const url of [

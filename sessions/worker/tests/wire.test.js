@@ -2,10 +2,21 @@ import assert from 'node:assert/strict';
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { test } from 'node:test';
-import { check, DOWN, decode, encode, LineSplitter, MAX_FRAME_BYTES, UP, WireError } from '../wire.js';
+import {
+  check,
+  DOWN,
+  decode,
+  encode,
+  LineSplitter,
+  MAX_FRAME_BYTES,
+  UP,
+  WireError,
+} from '../wire.js';
 
 /** @type {{ up: any[], down: any[] }} */
-const fixtures = JSON.parse(readFileSync(join(import.meta.dirname, '../frames.fixtures.json'), 'utf8'));
+const fixtures = JSON.parse(
+  readFileSync(join(import.meta.dirname, '../frames.fixtures.json'), 'utf8'),
+);
 
 test('the fixtures hold every type of frame', () => {
   assert.deepEqual(new Set(fixtures.up.map(({ type }) => type)), new Set(Object.keys(UP)));
@@ -23,7 +34,12 @@ test('a frame is one line, whatever is in its texts', () => {
 });
 
 test('half a surrogate pair goes up as U+FFFD, wherever it is; whole pairs stay', () => {
-  const halves = { 'a\ud83d': ['\ude00', { deep: 'x\udbffy' }], whole: '😀', escape: '\\ud83d', none: null };
+  const halves = {
+    'a\ud83d': ['\ude00', { deep: 'x\udbffy' }],
+    whole: '😀',
+    escape: '\\ud83d',
+    none: null,
+  };
   const entries = [{ kind: 'session', name: '\udfff', value: halves }];
   const line = encode({ type: 'keys.set', session: 's', epoch: 1, seq: 1, entries });
   assert.ok(line.isWellFormed());
@@ -31,7 +47,12 @@ test('half a surrogate pair goes up as U+FFFD, wherever it is; whole pairs stay'
     {
       kind: 'session',
       name: '\ufffd',
-      value: { 'a\ufffd': ['\ufffd', { deep: 'x\ufffdy' }], whole: '😀', escape: '\\ud83d', none: null },
+      value: {
+        'a\ufffd': ['\ufffd', { deep: 'x\ufffdy' }],
+        whole: '😀',
+        escape: '\\ud83d',
+        none: null,
+      },
     },
   ]);
   const cut = fixtures.up.find(({ text }) => text?.endsWith('\ufffd'));
@@ -43,7 +64,12 @@ test('a frame without one of its fields is refused', () => {
     for (const field of Object.keys(frame)) {
       const { [field]: _, ...rest } = frame;
       const mayBeAbsent = ['error', 'inbound', 'others'].includes(field);
-      if (!mayBeAbsent) assert.throws(() => decode(JSON.stringify(rest)), WireError, `${frame.type} without ${field}`);
+      if (!mayBeAbsent)
+        assert.throws(
+          () => decode(JSON.stringify(rest)),
+          WireError,
+          `${frame.type} without ${field}`,
+        );
     }
   }
 });
@@ -80,7 +106,8 @@ test('lines come out whole, however the bytes are cut', () => {
   for (let size = 1; size <= bytes.length; size += 1) {
     const splitter = new LineSplitter();
     const lines = [];
-    for (let at = 0; at < bytes.length; at += size) lines.push(...splitter.push(bytes.subarray(at, at + size)));
+    for (let at = 0; at < bytes.length; at += size)
+      lines.push(...splitter.push(bytes.subarray(at, at + size)));
     assert.deepEqual(lines, ['{"a":"é"}', '{"b":2}']);
   }
 });

@@ -1,6 +1,9 @@
-"""How many more sessions fit on this host, which limit ends first, and what to change. Pure: measured figures and limits in, a forecast out.
+"""How many more sessions fit on this host, which limit ends first, and what to change.
 
-A limit ends where its alert begins: a forecast that counts on the last byte would be one of a host in trouble.
+Pure: measured figures and limits in, a forecast out.
+
+A limit ends where its alert begins: a forecast that counts on the last byte would be one of a host
+in trouble.
 """
 
 import math
@@ -22,12 +25,17 @@ GIB: Final = 1024 * MIB
 OTHERS_KEPT_FRACTION: Final = 0.1
 """Of tasks, ports and conntrack entries, for which the seed names no alert: as for descriptors."""
 PORTS_PER_SESSION: Final = 2
-"""Towards one address: the open connection, and the one before it, which waits in TIME_WAIT for a minute after a reconnect."""
+"""Towards one address: the open connection, and the one before it, which waits in TIME_WAIT for a
+minute after a reconnect.
+"""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Figure:
-    """A figure of one session or worker. `samples`: on how many it rests; 0: it is assumed, or (`by_design`) known without measuring."""
+    """A figure of one session or worker.
+
+    `samples`: on how many it rests; 0: it is assumed, or (`by_design`) known without measuring.
+    """
 
     value: float
     samples: int = 0
@@ -45,14 +53,18 @@ ASSUMED_WORKER_THREADS: Final = Figure(value=WORKER_THREADS)
 ASSUMED_WORKER_CPU: Final = Figure(value=0.0006)
 ASSUMED_LOGIN: Final = Figure(value=0.06)
 ASSUMED_START: Final = Figure(value=0.5)
-"""What is taken until there are workers to measure: what idle ones cost on 2 cores (session_costs.py, docs/benchmarks.md, docs/host.md)."""
+"""What is taken until there are workers to measure: what idle ones cost on 2 cores
+(session_costs.py, docs/benchmarks.md, docs/host.md).
+"""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Measured:
-    """What the workers of this host cost, one each: medians of those that have been open for a while; spares are left out.
+    """What the workers of this host cost, one each: medians of those that have been open for a
+    while; spares are left out.
 
-    `login_cpu_seconds`: of a worker that runs already, from connect to open. `start_cpu_seconds`: from its start to open.
+    `login_cpu_seconds`: of a worker that runs already, from connect to open. `start_cpu_seconds`:
+    from its start to open.
     `worker_threads`: the most of any, as a pool that has grown stays.
     """
 
@@ -68,9 +80,12 @@ class Measured:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Limit:
-    """Something that sessions use up. `per_session`: what one more takes; `kept_fraction`: what is left for the alert and for others.
+    """Something that sessions use up.
 
-    `maximum`: None, when it is unlimited. `remedy`: what to change when it ends first: the very command or setting.
+    `per_session`: what one more takes; `kept_fraction`: what is left for the alert and for others.
+
+    `maximum`: None, when it is unlimited. `remedy`: what to change when it ends first: the very
+    command or setting.
     """
 
     name: str
@@ -110,7 +125,9 @@ class HostLimits:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TaskLimit:
-    """A limit of which a host has several kinds (processes and threads), by the kernel's name for it."""
+    """A limit of which a host has several kinds (processes and threads), by the kernel's name for
+    it.
+    """
 
     name: str
     maximum: int | None
@@ -120,7 +137,10 @@ class TaskLimit:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Row:
-    """A limit and what it leaves. `more_sessions`: None: without end. `missing`: for the sessions that were asked for; 0: nothing."""
+    """A limit and what it leaves.
+
+    `more_sessions`: None: without end. `missing`: for the sessions that were asked for; 0: nothing.
+    """
 
     name: str
     unit: str
@@ -135,9 +155,11 @@ class Row:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Storm:
-    """All sessions log in again: after an outage (the workers have lived on), or after the host's start (each worker starts, too).
+    """All sessions log in again: after an outage (the workers have lived on), or after the host's
+    start (each worker starts, too).
 
-    `gate_seconds`: what the gate's rate takes; `cpu_seconds`: what the cores take for the logins; the longer one decides.
+    `gate_seconds`: what the gate's rate takes; `cpu_seconds`: what the cores take for the logins;
+    the longer one decides.
     """
 
     name: str
@@ -159,7 +181,11 @@ class Storm:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Capacity:
-    """The forecast. `rows`: what ends first, first. `more_sessions`: None: no limit is known. `asked`: how many are to run in all."""
+    """The forecast.
+
+    `rows`: what ends first, first. `more_sessions`: None: no limit is known. `asked`: how many are
+    to run in all.
+    """
 
     sessions: int
     asked: int | None
@@ -170,12 +196,17 @@ class Capacity:
 
     @property
     def fits(self) -> bool:
-        """Whether the sessions asked for fit, or, when none were asked for, whether those that run do."""
+        """Whether the sessions asked for fit, or, when none were asked for, whether those that run
+        do.
+        """
         return not any(row.missing for row in self.rows)
 
 
 def forecast(measured: Measured, host: HostLimits, sessions: int | None = None) -> Capacity:
-    """How many more sessions fit beside those that run, or what is missing for so many in all. Raises ValueError (fewer than one)."""
+    """How many more sessions fit beside those that run, or what is missing for so many in all.
+
+    Raises ValueError (fewer than one).
+    """
     if sessions is not None and sessions < 1:
         raise ValueError(f"{sessions} sessions were asked for; it takes 1 or more.")
     more = 0 if sessions is None else max(0, sessions - measured.sessions)
@@ -228,7 +259,9 @@ def limits(measured: Measured, host: HostLimits) -> Iterable[Limit]:
             unit="descriptors",
             maximum=host.system_max_descriptors,
             used=host.system_descriptors,
-            per_session=Figure(value=of_worker.value + SUPERVISOR_DESCRIPTORS, samples=of_worker.samples),
+            per_session=Figure(
+                value=of_worker.value + SUPERVISOR_DESCRIPTORS, samples=of_worker.samples
+            ),
             kept_fraction=1 - host.alerts.descriptors_fraction,
             remedy=f"fs.file-max: {host.optimize}.",
         )
@@ -242,10 +275,15 @@ def limits(measured: Measured, host: HostLimits) -> Iterable[Limit]:
             used=PORTS_PER_SESSION * measured.sessions,
             per_session=Figure(value=PORTS_PER_SESSION, by_design=True),
             kept_fraction=OTHERS_KEPT_FRACTION,
-            remedy=f"net.ipv4.ip_local_port_range: {host.optimize}; or proxies for some of the sessions.",
+            remedy=(
+                f"net.ipv4.ip_local_port_range: {host.optimize}; or proxies for some of the"
+                " sessions."
+            ),
         )
     if host.connections is not None:
-        yield _counted(host.connections, "connections", Figure(value=PORTS_PER_SESSION, by_design=True))
+        yield _counted(
+            host.connections, "connections", Figure(value=PORTS_PER_SESSION, by_design=True)
+        )
 
 
 def _counted(task: TaskLimit, unit: str, per_session: Figure) -> Limit:
@@ -280,7 +318,10 @@ def _row(limit: Limit, more: int) -> Row:
 
 
 def _short(free: float, need: float, more: int) -> bool:
-    """Whether so many more do not fit. What is over its alert already is short of something even for none."""
+    """Whether so many more do not fit.
+
+    What is over its alert already is short of something even for none.
+    """
     return free < more * need - 1e-9 * max(1.0, abs(free))
 
 
@@ -292,7 +333,10 @@ def _order(row: Row) -> tuple[float, float, str]:
 
 
 def _storms(measured: Measured, host: HostLimits, sessions: int) -> Iterable[Storm]:
-    kinds = (("after an outage", measured.login_cpu_seconds), ("after the host's start", measured.start_cpu_seconds))
+    kinds = (
+        ("after an outage", measured.login_cpu_seconds),
+        ("after the host's start", measured.start_cpu_seconds),
+    )
     for name, login in kinds:
         yield Storm(
             name=name,
@@ -303,10 +347,12 @@ def _storms(measured: Measured, host: HostLimits, sessions: int) -> Iterable[Sto
         )
 
 
-# --- in words -----------------------------------------------------------------------------------------------------------
+# --- in words -------------------------------------------------------------------------------------
 
 
-def _sentences(measured: Measured, rows: Sequence[Row], sessions: int | None, storms: Sequence[Storm]) -> Iterable[str]:
+def _sentences(
+    measured: Measured, rows: Sequence[Row], sessions: int | None, storms: Sequence[Storm]
+) -> Iterable[str]:
     first = rows[0]
     beside = f"beside the {measured.sessions:,} that run" if measured.sessions else "on this host"
     if sessions is not None:
@@ -316,14 +362,20 @@ def _sentences(measured: Measured, rows: Sequence[Row], sessions: int | None, st
     elif first.more_sessions == 0:
         yield f"No more sessions fit {beside}: {first.name} has ended ({_use(first)})."
     else:
-        yield f"About {first.more_sessions:,} more sessions fit {beside}; {first.name} ends first ({_use(first)})."
+        yield (
+            f"About {first.more_sessions:,} more sessions fit {beside}; {first.name} ends first"
+            f" ({_use(first)})."
+        )
     if first.more_sessions is not None and (sessions is None or any(row.missing for row in rows)):
         yield f"Change first: {first.remedy}"
     for storm in storms:
         if storm.sessions:
             yield _storm_words(storm)
     if measured.worker_memory_bytes.assumed:
-        yield "No session has been open for a minute yet, so what a session costs is assumed here; it is measured once sessions run."
+        yield (
+            "No session has been open for a minute yet, so what a session costs is assumed here; it"
+            " is measured once sessions run."
+        )
 
 
 def _answer(rows: Sequence[Row], sessions: int, running: int) -> str:
@@ -340,7 +392,10 @@ def _answer(rows: Sequence[Row], sessions: int, running: int) -> str:
 def _use(row: Row) -> str:
     assert row.maximum is not None, "what ends has an end"
     need = amount(row.per_session.value, row.unit)
-    has = f"{amount(row.used, row.unit)} of {amount(row.maximum, row.unit)} in use, {amount(row.kept, row.unit)} kept"
+    has = (
+        f"{amount(row.used, row.unit)} of {amount(row.maximum, row.unit)} in use,"
+        f" {amount(row.kept, row.unit)} kept"
+    )
     return f"{has}, {need} a session{', assumed' if row.per_session.assumed else ''}"
 
 
@@ -349,8 +404,8 @@ def _storm_words(storm: Storm) -> str:
     login = storm.cpu_per_login_seconds
     basis = "assumed" if login.assumed else f"measured on {login.samples}"
     return (
-        f"{storm.name.capitalize()}, all {storm.sessions:,} are back in {duration(storm.seconds)} at best; {cause} "
-        f"({login.value:.2f} s of CPU each, {basis})."
+        f"{storm.name.capitalize()}, all {storm.sessions:,} are back in {duration(storm.seconds)}"
+        f" at best; {cause} ({login.value:.2f} s of CPU each, {basis})."
     )
 
 

@@ -1,4 +1,6 @@
-"""What a forecast needs of the host, put together from the readings and the facts: how much there is of everything, and how much is in use."""
+"""What a forecast needs of the host, put together from the readings and the facts: how much there
+is of everything, and how much is in use.
+"""
 
 import math
 from dataclasses import dataclass
@@ -17,14 +19,16 @@ from supervisor.host.reading.readings import HostSample
 OPTIMIZE: Final = "`sudo python3 scripts/optimize_system.py --sessions {sessions}`"
 MORE_CORES: Final = "More cores, or fewer programs beside wasup."
 MORE_OF_THE_CORES: Final = (
-    "More of the machine's cores: CPUQuota= or AllowedCPUs= of the systemd unit, --cpus or --cpuset-cpus of Docker."
+    "More of the machine's cores: CPUQuota= or AllowedCPUs= of the systemd unit, --cpus or"
+    " --cpuset-cpus of Docker."
 )
 MORE_MEMORY: Final = "More memory, or a second host with a supervisor of its own."
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OwnUse:
-    """What the supervisor and its workers have in use together, and the supervisor's own descriptors, now and at the most (None: no limit).
+    """What the supervisor and its workers have in use together, and the supervisor's own
+    descriptors, now and at the most (None: no limit).
 
     `cpu_cores`: on average, so that asking does not change it.
     """
@@ -66,7 +70,11 @@ def host_limits(
     sessions: int,
     alerts: AlertLimits | None = None,
 ) -> HostLimits:
-    """All limits. Pure. `sessions`: for how many the remedies are to be enough; `alerts`: where they begin (None: the seed's)."""
+    """All limits.
+
+    Pure. `sessions`: for how many the remedies are to be enough; `alerts`: where they begin (None:
+    the seed's).
+    """
     values = {name: fact.value for name, fact in facts.values.items()}
     grouped = (
         values.get("cgroup_memory", math.inf) <= sample.total_memory_bytes
@@ -75,10 +83,15 @@ def host_limits(
     return HostLimits(
         total_memory_bytes=sample.total_memory_bytes,
         used_memory_bytes=sample.used_memory_bytes,
-        memory_remedy=_group_remedy(own.started_by, "MemoryMax", "--memory", "bytes") if grouped else MORE_MEMORY,
+        memory_remedy=(
+            _group_remedy(own.started_by, "MemoryMax", "--memory", "bytes")
+            if grouped
+            else MORE_MEMORY
+        ),
         cores=sample.usable_cores,
         cpu_remedy=MORE_OF_THE_CORES if confined else MORE_CORES,
-        # Over minutes: who asks, keeps the CPU busy just then. The load is the machine's, also in a container.
+        # Over minutes: who asks, keeps the CPU busy just then. The load is the machine's, also in a
+        # container.
         used_cores=min(sample.usable_cores, own.cpu_cores if confined else sample.load_5),
         supervisor_descriptors=own.descriptors,
         supervisor_max_descriptors=own.max_descriptors,
@@ -94,7 +107,9 @@ def host_limits(
     )
 
 
-def _task_limits(values: dict[str, float], kernel: KernelUse, own: OwnUse, sessions: int) -> list[TaskLimit]:
+def _task_limits(
+    values: dict[str, float], kernel: KernelUse, own: OwnUse, sessions: int
+) -> list[TaskLimit]:
     found = []
     if kernel.tasks is not None:
         found += [
@@ -104,12 +119,19 @@ def _task_limits(values: dict[str, float], kernel: KernelUse, own: OwnUse, sessi
         ]
     if "nproc_soft" in values and not own.runs_as_root:
         remedy = how_to_raise(PROCESSES, user_tasks_needed(sessions), own.started_by)
-        found.append(_task("processes of the user (ulimit -u)", values["nproc_soft"], own.tasks, remedy))
+        found.append(
+            _task("processes of the user (ulimit -u)", values["nproc_soft"], own.tasks, remedy)
+        )
     if "cgroup_pids" in values:
-        remedy = _group_remedy(own.started_by, "TasksMax", "--pids-limit", str(user_tasks_needed(sessions)))
+        remedy = _group_remedy(
+            own.started_by, "TasksMax", "--pids-limit", str(user_tasks_needed(sessions))
+        )
         found.append(
             _task(
-                "tasks of the control group (pids.max)", values["cgroup_pids"], kernel.group_tasks or own.tasks, remedy
+                "tasks of the control group (pids.max)",
+                values["cgroup_pids"],
+                kernel.group_tasks or own.tasks,
+                remedy,
             )
         )
     return found
@@ -117,9 +139,15 @@ def _task_limits(values: dict[str, float], kernel: KernelUse, own: OwnUse, sessi
 
 def _group_remedy(started: StartedBy, setting: str, option: str, value: str) -> str:
     if started.manager is Manager.DOCKER:
-        return f"`docker run {option}` with a larger value ({value}); limits of a container are set at its start."
+        return (
+            f"`docker run {option}` with a larger value ({value}); limits of a container are set at"
+            " its start."
+        )
     unit = started.unit or "the unit that wasup runs in (/proc/<pid>/cgroup names it)"
-    return f"`systemctl edit {unit}`: [Service] {setting}= with a larger value ({value}), then restart it."
+    return (
+        f"`systemctl edit {unit}`: [Service] {setting}= with a larger value ({value}), then"
+        " restart it."
+    )
 
 
 def _tracked(values: dict[str, float], kernel: KernelUse, sessions: int) -> TaskLimit | None:

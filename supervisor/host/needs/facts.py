@@ -1,6 +1,9 @@
-"""What the host has: kernel values, limits of this process, control groups, memory, clock. Reads and judges nothing. Linux only.
+"""What the host has: kernel values, limits of this process, control groups, memory, clock.
 
-The directories are parameters, so that a test, or a look into a container from outside, can hand in others.
+Reads and judges nothing. Linux only.
+
+The directories are parameters, so that a test, or a look into a container from outside, can hand in
+others.
 """
 
 import ctypes
@@ -17,9 +20,13 @@ from supervisor.host.needs.session_costs import MIB
 from supervisor.host.reading.control_groups import group_memory, group_tasks
 
 CAP_SYS_RESOURCE: Final = 24
-"""The bit of the capability without which no process may raise a hard limit (linux/capability.h)."""
+"""The bit of the capability without which no process may raise a hard limit
+(linux/capability.h).
+"""
 SYSTEMD_TASKS_FRACTION: Final = 0.15
-"""DefaultTasksMax of systemd (systemd-system.conf): 15 % of the least of pid_max, threads-max and the root group's pids.max."""
+"""DefaultTasksMax of systemd (systemd-system.conf): 15 % of the least of pid_max, threads-max and
+the root group's pids.max.
+"""
 STA_UNSYNC: Final = 0x40
 """The bit of the kernel's clock state that says: nobody disciplines this clock (linux/timex.h)."""
 TIMEX_BYTES: Final = 256
@@ -47,12 +54,16 @@ class Facts:
     read_only: frozenset[str] = frozenset()
     """Kernel values that not even root can write here, as containers have it."""
     may_raise_limits: bool = True
-    """Root may raise hard limits here: CAP_SYS_RESOURCE is not kept from it, and it is the machine's root, not that of a user namespace."""
+    """Root may raise hard limits here: CAP_SYS_RESOURCE is not kept from it, and it is the
+    machine's root, not that of a user namespace.
+    """
     systemd: bool = False
     """systemd is the init system here."""
 
 
-def read_facts(proc: Path = Path("/proc"), sys: Path = Path("/sys"), root: Path = Path("/")) -> Facts:
+def read_facts(
+    proc: Path = Path("/proc"), sys: Path = Path("/sys"), root: Path = Path("/")
+) -> Facts:
     """The facts of the running host."""
     facts = _Collected()
     systemd = (root / "run/systemd/system").is_dir()
@@ -60,7 +71,10 @@ def read_facts(proc: Path = Path("/proc"), sys: Path = Path("/sys"), root: Path 
     _read_own_limits(facts)
     _read_control_groups(facts, proc, sys / "fs/cgroup")
     _read_memory(facts, proc / "meminfo")
-    facts.add("transparent_hugepages", lambda: _transparent_hugepages(sys / "kernel/mm/transparent_hugepage/enabled"))
+    facts.add(
+        "transparent_hugepages",
+        lambda: _transparent_hugepages(sys / "kernel/mm/transparent_hugepage/enabled"),
+    )
     facts.add("time_sync", lambda: _time_sync(root))
     if systemd:
         facts.add("systemd_default_tasks", lambda: _systemd_default_tasks(facts.values))
@@ -92,7 +106,10 @@ def read_sysctl(key: str, proc_sys: Path = Path("/proc/sys")) -> str:
 
 
 class _Collected:
-    """Facts on their way. A fact that cannot be read is told with its reason; it never stops the others."""
+    """Facts on their way.
+
+    A fact that cannot be read is told with its reason; it never stops the others.
+    """
 
     def __init__(self) -> None:
         self.values: dict[str, Fact] = {}
@@ -181,16 +198,25 @@ def _transparent_hugepages(file: Path) -> Fact:
 
 
 def _time_sync(root: Path) -> Fact:
-    """The kernel knows whether somebody disciplines its clock; where it may not be asked, systemd-timesyncd's note will do."""
+    """The kernel knows whether somebody disciplines its clock; where it may not be asked,
+    systemd-timesyncd's note will do.
+    """
     state = _clock_state()
     if state is None:
         synchronised = (root / "run/systemd/timesync/synchronized").exists()
-        return Fact(int(synchronised), "synchronised" if synchronised else "not known to be synchronised")
-    return Fact(int(not state & STA_UNSYNC), "not synchronised" if state & STA_UNSYNC else "synchronised")
+        return Fact(
+            int(synchronised), "synchronised" if synchronised else "not known to be synchronised"
+        )
+    return Fact(
+        int(not state & STA_UNSYNC), "not synchronised" if state & STA_UNSYNC else "synchronised"
+    )
 
 
 def _clock_state() -> int | None:
-    """The `status` of adjtimex(2), which changes nothing when `modes` is 0. None: it may not be called (seccomp) or is not there."""
+    """The `status` of adjtimex(2), which changes nothing when `modes` is 0.
+
+    None: it may not be called (seccomp) or is not there.
+    """
     buffer = (ctypes.c_long * (TIMEX_BYTES // ctypes.sizeof(ctypes.c_long)))()
     try:
         adjtimex = ctypes.CDLL(None, use_errno=True).adjtimex
@@ -198,7 +224,8 @@ def _clock_state() -> int | None:
         return None
     if adjtimex(ctypes.byref(buffer)) < 0:
         return None
-    # struct timex: int modes (padded to a long), long offset, freq, maxerror, esterror, then int status.
+    # struct timex: int modes (padded to a long), long offset, freq, maxerror, esterror, then int
+    # status.
     return int(ctypes.c_int(buffer[5] & 0xFFFFFFFF).value)
 
 
@@ -206,7 +233,9 @@ def _clock_state() -> int | None:
 
 
 def _systemd_default_tasks(values: Mapping[str, Fact]) -> Fact:
-    tasks = min(values[name].value for name in ("kernel.pid_max", "kernel.threads-max") if name in values)
+    tasks = min(
+        values[name].value for name in ("kernel.pid_max", "kernel.threads-max") if name in values
+    )
     value = int(SYSTEMD_TASKS_FRACTION * tasks)
     return Fact(value, str(value))
 
@@ -224,15 +253,22 @@ def _container(root: Path, proc: Path) -> str | None:
 
 
 def _read_only(name: str, proc_sys: Path) -> bool:
-    """Mounted read-only; or of another namespace, which access(2) tells root before the write fails."""
+    """Mounted read-only; or of another namespace, which access(2) tells root before the write
+    fails.
+    """
     file = sysctl_path(name, proc_sys)
     if "." not in name or not file.exists():
         return False
-    return bool(os.statvfs(file).f_flag & os.ST_RDONLY) or (os.geteuid() == 0 and not os.access(file, os.W_OK))
+    return bool(os.statvfs(file).f_flag & os.ST_RDONLY) or (
+        os.geteuid() == 0 and not os.access(file, os.W_OK)
+    )
 
 
 def _root_has_capability(process: Path, bit: int) -> bool:
-    """By the bounding set: what a login, or `sudo`, has there, whoever we are. In a user namespace it does not count for limits."""
+    """By the bounding set: what a login, or `sudo`, has there, whoever we are.
+
+    In a user namespace it does not count for limits.
+    """
     namespace = process / "uid_map"
     if namespace.exists() and namespace.read_text().split()[2:] != [str(2**32 - 1)]:
         return False

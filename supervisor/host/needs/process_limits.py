@@ -1,7 +1,9 @@
-"""The limits that a process really has, in words, and how to raise them under whatever started it; and raising our own.
+"""The limits that a process really has, in words, and how to raise them under whatever started it;
+and raising our own.
 
-What the files of the host say is one thing; a process has what it was started with, and pm2, systemd and Docker each give something of their
-own. So `/proc/<pid>/limits` is what counts. The reading is done by processes.py.
+What the files of the host say is one thing; a process has what it was started with, and pm2,
+systemd and Docker each give something of their own. So `/proc/<pid>/limits` is what counts. The
+reading is done by processes.py.
 """
 
 import enum
@@ -27,7 +29,10 @@ from supervisor.host.reading.processes import (
 )
 
 MOST_DESCRIPTORS: Final = 1_048_576
-"""The kernel's default of fs.nr_open. Docker may give a thousand times as many; whoever closes all that there could be takes minutes."""
+"""The kernel's default of fs.nr_open.
+
+Docker may give a thousand times as many; whoever closes all that there could be takes minutes.
+"""
 
 UNLIMITED: Final[Mapping[str, str]] = {
     "Max address space": "Node reserves tens of GiB of addresses that it never uses",
@@ -36,7 +41,11 @@ UNLIMITED: Final[Mapping[str, str]] = {
     "Max cpu time": "the process is killed when it is used up, and a supervisor runs for months",
 }
 """Limits that are to be unlimited, and why."""
-ULIMIT: Final[Mapping[str, str]] = {OPEN_FILES: "n", PROCESSES: "u", **dict(zip(UNLIMITED, "vdft", strict=True))}
+ULIMIT: Final[Mapping[str, str]] = {
+    OPEN_FILES: "n",
+    PROCESSES: "u",
+    **dict(zip(UNLIMITED, "vdft", strict=True)),
+}
 SYSTEMD: Final[Mapping[str, str]] = {
     OPEN_FILES: "LimitNOFILE",
     PROCESSES: "LimitNPROC",
@@ -61,7 +70,10 @@ class Manager(enum.StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StartedBy:
-    """Who has started a process. `unit`: the systemd unit that it runs in, if there is one (under pm2 that of pm2's daemon)."""
+    """Who has started a process.
+
+    `unit`: the systemd unit that it runs in, if there is one (under pm2 that of pm2's daemon).
+    """
 
     manager: Manager
     unit: str | None = None
@@ -69,7 +81,10 @@ class StartedBy:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LimitFinding:
-    """A limit that a process has, beside what is wanted. None: unlimited. `remedy`: empty where it is enough."""
+    """A limit that a process has, beside what is wanted.
+
+    None: unlimited. `remedy`: empty where it is enough.
+    """
 
     name: str
     soft: int | None
@@ -97,7 +112,10 @@ class ProcessLimits:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Raised:
-    """What became of our own soft limit of descriptors. `problem`: why it was not raised, in words."""
+    """What became of our own soft limit of descriptors.
+
+    `problem`: why it was not raised, in words.
+    """
 
     before: int
     after: int
@@ -106,7 +124,8 @@ class Raised:
 
 
 def describe_limits(pid: int, sessions: int, proc: Path = PROC) -> ProcessLimits:
-    """The limits that a process has, what is wanted for so many sessions, and how to raise those that are too low.
+    """The limits that a process has, what is wanted for so many sessions, and how to raise those
+    that are too low.
 
     Raises ProcessLookupError when it has ended, PermissionError when it is another user's.
     """
@@ -117,14 +136,36 @@ def describe_limits(pid: int, sessions: int, proc: Path = PROC) -> ProcessLimits
 
 
 def assess(
-    limits: Mapping[str, ProcessLimit], sessions: int, started: StartedBy, runs_as_root: bool = False
+    limits: Mapping[str, ProcessLimit],
+    sessions: int,
+    started: StartedBy,
+    runs_as_root: bool = False,
 ) -> list[LimitFinding]:
-    """The findings, the same limits each time. Pure. `runs_as_root`: then the kernel does not count its processes."""
+    """The findings, the same limits each time.
+
+    Pure. `runs_as_root`: then the kernel does not count its processes.
+    """
     found = []
-    for name, wanted in ((OPEN_FILES, descriptors_enough(sessions)), (PROCESSES, user_tasks_needed(sessions))):
+    for name, wanted in (
+        (OPEN_FILES, descriptors_enough(sessions)),
+        (PROCESSES, user_tasks_needed(sessions)),
+    ):
         if name in limits:
-            found.append(_finding(name, limits[name], wanted, sessions, started, name == PROCESSES and runs_as_root))
-    found += [_finding(name, limits[name], None, sessions, started) for name in UNLIMITED if name in limits]
+            found.append(
+                _finding(
+                    name,
+                    limits[name],
+                    wanted,
+                    sessions,
+                    started,
+                    name == PROCESSES and runs_as_root,
+                )
+            )
+    found += [
+        _finding(name, limits[name], None, sessions, started)
+        for name in UNLIMITED
+        if name in limits
+    ]
     return found
 
 
@@ -133,18 +174,26 @@ def started_by(pid: int, proc: Path = PROC) -> StartedBy:
     try:
         folder = proc / str(pid)
         # Our own file may be root's (dumpable.py).
-        variables = os.environ if pid == os.getpid() else _variables((folder / "environ").read_bytes())
+        variables = (
+            os.environ if pid == os.getpid() else _variables((folder / "environ").read_bytes())
+        )
         groups = (folder / "cgroup").read_text(encoding="utf-8", errors="replace")
-        in_container = any((folder / "root" / name).exists() for name in (".dockerenv", "run/.containerenv"))
+        in_container = any(
+            (folder / "root" / name).exists() for name in (".dockerenv", "run/.containerenv")
+        )
     except FileNotFoundError:
         raise ProcessLookupError(f"There is no process {pid} (any more).") from None
     return judge_start(pid, variables, groups, in_container)
 
 
-def judge_start(pid: int, variables: Mapping[str, str], control_groups: str, in_container: bool) -> StartedBy:
-    """Who has started a process, by its environment, its `/proc/<pid>/cgroup` and whether it lives in a container. Pure.
+def judge_start(
+    pid: int, variables: Mapping[str, str], control_groups: str, in_container: bool
+) -> StartedBy:
+    """Who has started a process, by its environment, its `/proc/<pid>/cgroup` and whether it lives
+    in a container. Pure.
 
-    INVOCATION_ID alone proves nothing: whatever a service starts inherits it, a terminal of a desktop among it.
+    INVOCATION_ID alone proves nothing: whatever a service starts inherits it, a terminal of a
+    desktop among it.
     """
     unit = _unit(control_groups)
     if (
@@ -152,19 +201,23 @@ def judge_start(pid: int, variables: Mapping[str, str], control_groups: str, in_
         or "KUBERNETES_SERVICE_HOST" in variables
         or re.search(r"[/:-](docker|containerd|libpod|kubepods|crio)[-/]", control_groups)
     ):
-        return StartedBy(manager=Manager.DOCKER)  # pm2 in a container can give only what the container has
+        # pm2 in a container can give only what the container has
+        return StartedBy(manager=Manager.DOCKER)
     if "pm_id" in variables:
         return StartedBy(manager=Manager.PM2, unit=unit)
-    if unit is not None and ("INVOCATION_ID" in variables or variables.get("SYSTEMD_EXEC_PID") == str(pid)):
+    if unit is not None and (
+        "INVOCATION_ID" in variables or variables.get("SYSTEMD_EXEC_PID") == str(pid)
+    ):
         return StartedBy(manager=Manager.SYSTEMD, unit=unit)
     return StartedBy(manager=Manager.SHELL)
 
 
 def raise_soft_descriptors() -> Raised:
-    """Raise our own soft limit of descriptors to the hard one, as Go's runtime, nginx and Node do; never lowers it.
+    """Raise our own soft limit of descriptors to the hard one, as Go's runtime, nginx and Node do;
+    never lowers it.
 
-    The soft limit is low for the sake of select(), which knows the first 1,024 only; asyncio and uvloop use epoll. Children inherit it; a Node
-    worker would raise it by itself anyway.
+    The soft limit is low for the sake of select(), which knows the first 1,024 only; asyncio and
+    uvloop use epoll. Children inherit it; a Node worker would raise it by itself anyway.
     """
     before, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     unlimited = hard == resource.RLIM_INFINITY
@@ -175,63 +228,98 @@ def raise_soft_descriptors() -> Raised:
     try:
         resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
     except (OSError, ValueError) as error:  # a hard limit above fs.nr_open, a seccomp filter
-        return Raised(before=before, after=before, hard=shown, problem=f"the kernel refuses {wanted}: {error}")
+        return Raised(
+            before=before, after=before, hard=shown, problem=f"the kernel refuses {wanted}: {error}"
+        )
     return Raised(before=before, after=wanted, hard=shown)
 
 
 def how_to_raise(name: str, wanted: int | None, started: StartedBy) -> str:
-    """What an operator does so that a limit is at least `wanted` (None: unlimited), in a sentence or two."""
+    """What an operator does so that a limit is at least `wanted` (None: unlimited), in a sentence
+    or two.
+    """
     value = "unlimited" if wanted is None else str(wanted)
     infinity = "infinity" if wanted is None else str(wanted)
     match started.manager:
         case Manager.SYSTEMD:
             unit = started.unit or "wasup.service"
             return (
-                f"`systemctl edit {unit}`: [Service] {SYSTEMD[name]}={infinity}; then `systemctl restart {unit}`. "
-                "Services do not read /etc/security/limits.d."
+                f"`systemctl edit {unit}`: [Service] {SYSTEMD[name]}={infinity}; then `systemctl"
+                f" restart {unit}`. Services do not read /etc/security/limits.d."
             )
         case Manager.PM2 if started.unit is not None:
             return (
-                f"pm2 passes on what its own daemon has: `systemctl edit {started.unit}`: [Service] {SYSTEMD[name]}={infinity}; "
-                f"then `systemctl restart {started.unit}`."
+                f"pm2 passes on what its own daemon has: `systemctl edit {started.unit}`: [Service]"
+                f" {SYSTEMD[name]}={infinity}; then `systemctl restart {started.unit}`."
             )
         case Manager.PM2:
             return (
-                "pm2 passes on what its daemon has had since it was first started: `pm2 save && pm2 kill`, then, from a shell with "
-                f"`ulimit -{ULIMIT[name]} {value}`, `pm2 resurrect`."
+                "pm2 passes on what its daemon has had since it was first started: `pm2 save &&"
+                f" pm2 kill`, then, from a shell with `ulimit -{ULIMIT[name]} {value}`, `pm2"
+                " resurrect`."
             )
         case Manager.DOCKER if name == "Max address space":
-            return "Docker has no --ulimit for addresses: raise it for the Docker daemon (`systemctl edit docker`: LimitAS=infinity)."
+            return (
+                "Docker has no --ulimit for addresses: raise it for the Docker daemon (`systemctl"
+                " edit docker`: LimitAS=infinity)."
+            )
         case Manager.DOCKER:
             limit = "-1" if wanted is None else str(wanted)
-            return f"`docker run --ulimit {DOCKER[name]}={limit}:{limit}` (compose: `ulimits: {{{DOCKER[name]}: {limit}}}`), and start it anew."
+            return (
+                f"`docker run --ulimit {DOCKER[name]}={limit}:{limit}` (compose: `ulimits:"
+                f" {{{DOCKER[name]}: {limit}}}`), and start it anew."
+            )
         case Manager.SHELL:
-            return f"`ulimit -{ULIMIT[name]} {value}` in the shell that starts it; for good: scripts/optimize_system.py, then log in anew."
+            return (
+                f"`ulimit -{ULIMIT[name]} {value}` in the shell that starts it; for good:"
+                " scripts/optimize_system.py, then log in anew."
+            )
 
 
 def _finding(
-    name: str, limit: ProcessLimit, wanted: int | None, sessions: int, started: StartedBy, uncounted: bool = False
+    name: str,
+    limit: ProcessLimit,
+    wanted: int | None,
+    sessions: int,
+    started: StartedBy,
+    uncounted: bool = False,
 ) -> LimitFinding:
-    # The soft limit of descriptors is raised to the hard one at the start; of one that was not, the hard one says what could be had.
+    # The soft limit of descriptors is raised to the hard one at the start; of one that was not, the
+    # hard one says what could be had.
     enough = uncounted or _at_least(limit.soft, wanted)
     what, soft = name.removeprefix("Max "), _shown(limit.soft)
     if wanted is None:
-        words = f"{what}: {soft}" + ("" if enough else f"; it should be unlimited: {UNLIMITED[name]}")
+        words = f"{what}: {soft}" + (
+            "" if enough else f"; it should be unlimited: {UNLIMITED[name]}"
+        )
     else:
         words = f"{what}: {soft}; wanted for {sessions:,} sessions: {wanted:,}"
     if uncounted and not _at_least(limit.soft, wanted):
         words += "; not counted for root"
     remedy = "" if enough else _remedy(name, limit, wanted, sessions, started)
     return LimitFinding(
-        name=name, soft=limit.soft, hard=limit.hard, wanted=wanted, enough=enough, words=words, remedy=remedy
+        name=name,
+        soft=limit.soft,
+        hard=limit.hard,
+        wanted=wanted,
+        enough=enough,
+        words=words,
+        remedy=remedy,
     )
 
 
-def _remedy(name: str, limit: ProcessLimit, wanted: int | None, sessions: int, started: StartedBy) -> str:
+def _remedy(
+    name: str, limit: ProcessLimit, wanted: int | None, sessions: int, started: StartedBy
+) -> str:
     if name == OPEN_FILES and _at_least(limit.hard, wanted):
-        return f"Restart the supervisor: it raises its own limit to the hard one ({_shown(limit.hard)}) at its start."
+        return (
+            "Restart the supervisor: it raises its own limit to the hard one"
+            f" ({_shown(limit.hard)}) at its start."
+        )
     # Whoever raises it does so once: to the seed's figure, which will do for a fleet that grows.
-    return how_to_raise(name, descriptors_wanted(sessions) if name == OPEN_FILES else wanted, started)
+    return how_to_raise(
+        name, descriptors_wanted(sessions) if name == OPEN_FILES else wanted, started
+    )
 
 
 def _at_least(value: int | None, wanted: int | None) -> bool:
@@ -243,12 +331,18 @@ def _shown(value: int | None) -> str:
 
 
 def _variables(environment: bytes) -> dict[str, str]:
-    lines = (line.partition("=") for line in environment.decode(errors="replace").split("\0") if "=" in line)
+    lines = (
+        line.partition("=")
+        for line in environment.decode(errors="replace").split("\0")
+        if "=" in line
+    )
     return {name: value for name, _, value in lines}
 
 
 def _unit(control_groups: str) -> str | None:
-    """The service that a process runs in: the last part of its path in systemd's own tree (cgroup v2, or `name=systemd` of v1)."""
+    """The service that a process runs in: the last part of its path in systemd's own tree (cgroup
+    v2, or `name=systemd` of v1).
+    """
     for line in control_groups.splitlines():
         _, _, rest = line.partition(":")
         controllers, _, path = rest.partition(":")

@@ -28,7 +28,9 @@ from supervisor.host.numbers import whole
 SESSIONS_DEFAULT: Final = 500
 """The fleet that the seed has in mind: its alert and its test both say 500 connections."""
 SESSIONS_MOST: Final = 100_000
-"""The kernel has at most 4,194,304 pids, which ends at 380,000 workers; a host for 100,000 already wants 5 TiB of memory."""
+"""The kernel has at most 4,194,304 pids, which ends at 380,000 workers; a host for 100,000 already
+wants 5 TiB of memory.
+"""
 
 HEADROOM_FRACTION: Final = 0.15
 """Of memory, kept free: the alert comes at 85 %."""
@@ -40,7 +42,8 @@ class Kind(StrEnum):
     """What sort of a limit it is, and so where it is made to last."""
 
     SYSCTL = "sysctl"  # the kernel's; /etc/sysctl.d
-    ULIMIT = "ulimit"  # of a process and its children; /etc/security/limits.d, LimitNOFILE=, --ulimit
+    # of a process and its children; /etc/security/limits.d, LimitNOFILE=, --ulimit
+    ULIMIT = "ulimit"
     FACT = "fact"  # neither file can change it
 
 
@@ -61,7 +64,11 @@ class Severity(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Wanted:
-    """A row. `wanted` and `needed` take the number of sessions; below `needed` it is critical, between the two it is a warning (or advice)."""
+    """A row.
+
+    `wanted` and `needed` take the number of sessions; below `needed` it is critical, between the
+    two it is a warning (or advice).
+    """
 
     name: str
     kind: Kind
@@ -78,13 +85,22 @@ class Wanted:
     parse: Callable[[str], float] = lambda text: int(text)
     """The value of a text from the kernel or a file. Raises ValueError."""
     kernel_default: float | None = None
-    """What the kernel starts with where nobody says otherwise. None: that differs from host to host."""
+    """What the kernel starts with where nobody says otherwise.
+
+    None: that differs from host to host.
+    """
     grows_with_memory: bool = False
-    """The kernel derives its default from memory: in an image it is left alone, because on a large host our value would be the smaller one."""
+    """The kernel derives its default from memory: in an image it is left alone, because on a large
+    host our value would be the smaller one.
+    """
     may_be_missing: bool = False
-    """The key exists only while a module is loaded: written with a leading `-`, so that its absence at boot is no error."""
+    """The key exists only while a module is loaded: written with a leading `-`, so that its absence
+    at boot is no error.
+    """
     written: bool = True
-    """False: we tell, but do not write it, because somebody chose it on purpose or because no file of ours can set it."""
+    """False: we tell, but do not write it, because somebody chose it on purpose or because no file
+    of ours can set it.
+    """
 
     def satisfied(self, value: float, sessions: int) -> bool:
         """True if the value is as good as the wanted one, or better."""
@@ -113,16 +129,22 @@ class Wanted:
 
 def memory_wanted_bytes(sessions: int) -> int:
     """The same with the headroom; never less than the seed's two gigabytes."""
-    return max(whole("memory_test"), math.ceil(memory_needed_bytes(sessions) / (1 - HEADROOM_FRACTION)))
+    return max(
+        whole("memory_test"), math.ceil(memory_needed_bytes(sessions) / (1 - HEADROOM_FRACTION))
+    )
 
 
 def ports_wanted(sessions: int) -> int:
-    """Each session has one outgoing connection, and after an outage an old one in TIME_WAIT beside it; the rest of the host wants some, too."""
+    """Each session has one outgoing connection, and after an outage an old one in TIME_WAIT beside
+    it; the rest of the host wants some, too.
+    """
     return min(2 * sessions + 4096, PORTS_MOST)
 
 
 def tracked_wanted(sessions: int) -> int:
-    """Tracked connections: one that is open and up to three that the tracker still remembers (TIME_WAIT lasts 120 s there), and the rest."""
+    """Tracked connections: one that is open and up to three that the tracker still remembers
+    (TIME_WAIT lasts 120 s there), and the rest.
+    """
     return 4 * sessions + 16_384
 
 
@@ -137,7 +159,10 @@ def limit_text(value: float) -> str:
 
 
 def limit_value(text: str) -> float:
-    """The value of a limit as pam_limits reads it: `3k` is 3. Raises ValueError for what is no number; pam_limits ignores it."""
+    """The value of a limit as pam_limits reads it: `3k` is 3.
+
+    Raises ValueError for what is no number; pam_limits ignores it.
+    """
     if text.lower() in ("unlimited", "infinity", "-1"):
         return math.inf
     number = re.match(r"[0-9]+", text)
@@ -178,7 +203,8 @@ TABLE: Final[tuple[Wanted, ...]] = (
         needed=descriptors_needed,
         kernel_default=1_048_576,
         why=lambda n: (
-            f"no process may have a higher descriptor limit than this; the supervisor of {n} wants {descriptors_wanted(n)}"
+            f"no process may have a higher descriptor limit than this; the supervisor of {n} wants"
+            f" {descriptors_wanted(n)}"
         ),
     ),
     Wanted(
@@ -189,7 +215,8 @@ TABLE: Final[tuple[Wanted, ...]] = (
         needed=lambda n: WORKER_DESCRIPTORS * n + descriptors_needed(n),
         grows_with_memory=True,
         why=lambda n: (
-            f"{n} workers open up to {WORKER_DESCRIPTORS} descriptors each, and the supervisor {SUPERVISOR_DESCRIPTORS} for each"
+            f"{n} workers open up to {WORKER_DESCRIPTORS} descriptors each, and the supervisor"
+            f" {SUPERVISOR_DESCRIPTORS} for each"
         ),
     ),
     Wanted(
@@ -201,7 +228,8 @@ TABLE: Final[tuple[Wanted, ...]] = (
         text=limit_text,
         parse=limit_value,
         why=lambda n: (
-            f"the supervisor opens about {descriptors_needed(n)} for {n} sessions; at its limit it accepts no worker"
+            f"the supervisor opens about {descriptors_needed(n)} for {n} sessions; at its limit it"
+            " accepts no worker"
         ),
     ),
     Wanted(
@@ -222,7 +250,10 @@ TABLE: Final[tuple[Wanted, ...]] = (
         wanted=tasks_needed,
         needed=lambda n: WORKER_THREADS * n,
         kernel_default=32_768,
-        why=lambda n: f"every thread takes a pid: {n} workers have {WORKER_THREADS * n} ({WORKER_THREADS} each)",
+        why=lambda n: (
+            f"every thread takes a pid: {n} workers have {WORKER_THREADS * n} ({WORKER_THREADS}"
+            " each)"
+        ),
     ),
     Wanted(
         name="kernel.threads-max",
@@ -241,7 +272,10 @@ TABLE: Final[tuple[Wanted, ...]] = (
         needed=lambda n: WORKER_THREADS * n,
         text=limit_text,
         parse=limit_value,
-        why=lambda n: f"all threads of one user (`ulimit -u`): {n} workers have {WORKER_THREADS * n}; root is exempt",
+        why=lambda n: (
+            f"all threads of one user (`ulimit -u`): {n} workers have {WORKER_THREADS * n}; root is"
+            " exempt"
+        ),
     ),
     Wanted(
         name="nproc_hard",
@@ -262,7 +296,10 @@ TABLE: Final[tuple[Wanted, ...]] = (
         text=limit_text,
         parse=limit_value,
         written=False,
-        why=lambda n: f"this control group may have no more threads than that; {n} workers have {WORKER_THREADS * n}",
+        why=lambda n: (
+            f"this control group may have no more threads than that; {n} workers have"
+            f" {WORKER_THREADS * n}"
+        ),
     ),
     Wanted(
         name="systemd_default_tasks",
@@ -274,7 +311,8 @@ TABLE: Final[tuple[Wanted, ...]] = (
         parse=limit_value,
         written=False,
         why=lambda n: (
-            f"a systemd unit without TasksMax= gets 15 % of what the system has; {n} workers want {user_tasks_needed(n)}"
+            f"a systemd unit without TasksMax= gets 15 % of what the system has; {n} workers want"
+            f" {user_tasks_needed(n)}"
         ),
     ),
     # ---- TCP
@@ -284,7 +322,10 @@ TABLE: Final[tuple[Wanted, ...]] = (
         direction=Direction.AT_LEAST,
         wanted=_seed("net.ipv4.tcp_max_syn_backlog"),
         kernel_default=4096,
-        why=_always("connections that are half open while many clients come at once; beyond it they are dropped"),
+        why=_always(
+            "connections that are half open while many clients come at once; beyond it they are"
+            " dropped"
+        ),
     ),
     Wanted(
         name="net.ipv4.tcp_keepalive_time",
@@ -293,7 +334,8 @@ TABLE: Final[tuple[Wanted, ...]] = (
         wanted=_seed("net.ipv4.tcp_keepalive_time"),
         kernel_default=7200,
         why=_always(
-            "after so many silent seconds the kernel looks whether the other end lives; routers forget a line sooner"
+            "after so many silent seconds the kernel looks whether the other end lives; routers"
+            " forget a line sooner"
         ),
     ),
     Wanted(
@@ -303,7 +345,8 @@ TABLE: Final[tuple[Wanted, ...]] = (
         wanted=_seed("net.ipv4.tcp_fin_timeout"),
         kernel_default=60,
         why=_always(
-            "so many seconds a closed connection waits for the other end's close, and holds its port meanwhile"
+            "so many seconds a closed connection waits for the other end's close, and holds its"
+            " port meanwhile"
         ),
     ),
     Wanted(
@@ -317,7 +360,8 @@ TABLE: Final[tuple[Wanted, ...]] = (
         parse=ports_of,
         kernel_default=28_232,
         why=lambda n: (
-            f"ports for outgoing connections to one address: {n} sessions, and as many in TIME_WAIT after an outage"
+            f"ports for outgoing connections to one address: {n} sessions, and as many in TIME_WAIT"
+            " after an outage"
         ),
     ),
     # ---- network
@@ -328,7 +372,8 @@ TABLE: Final[tuple[Wanted, ...]] = (
         wanted=lambda n: max(whole("net.core.somaxconn"), n),
         kernel_default=4096,
         why=lambda n: (
-            f"the longest queue before accept(); after a restart all {n} workers call the supervisor's socket at once"
+            f"the longest queue before accept(); after a restart all {n} workers call the"
+            " supervisor's socket at once"
         ),
     ),
     Wanted(
@@ -338,7 +383,8 @@ TABLE: Final[tuple[Wanted, ...]] = (
         wanted=_seed("net.core.netdev_max_backlog"),
         kernel_default=1000,
         why=_always(
-            "packets that wait for the CPU when they come faster than it takes them; beyond it they are dropped"
+            "packets that wait for the CPU when they come faster than it takes them; beyond it they"
+            " are dropped"
         ),
     ),
     Wanted(
@@ -350,7 +396,8 @@ TABLE: Final[tuple[Wanted, ...]] = (
         grows_with_memory=True,
         may_be_missing=True,
         why=lambda n: (
-            f"the firewall remembers each connection, also for two minutes after its end; {n} sessions reconnecting take four each"
+            f"the firewall remembers each connection, also for two minutes after its end; {n}"
+            " sessions reconnecting take four each"
         ),
     ),
     # ---- memory
@@ -361,7 +408,8 @@ TABLE: Final[tuple[Wanted, ...]] = (
         wanted=_seed("vm.max_map_count"),
         kernel_default=65_530,
         why=_always(
-            "memory mappings of one process; a Node worker has about 200, a large heap and a database far more"
+            "memory mappings of one process; a Node worker has about 200, a large heap and a"
+            " database far more"
         ),
     ),
     Wanted(
@@ -380,7 +428,8 @@ TABLE: Final[tuple[Wanted, ...]] = (
         kernel_default=0,
         written=False,
         why=lambda n: (
-            f"2 counts what is reserved, not what is used: a Node process reserves 10 GB, and {n} of them are refused"
+            f"2 counts what is reserved, not what is used: a Node process reserves 10 GB, and {n}"
+            " of them are refused"
         ),
     ),
     Wanted(
@@ -392,7 +441,8 @@ TABLE: Final[tuple[Wanted, ...]] = (
         text=mebibytes,
         written=False,
         why=lambda n: (
-            f"{n} workers at {WORKER_BYTES // MIB} MiB, the supervisor, and {HEADROOM_FRACTION:.0%} kept free"
+            f"{n} workers at {WORKER_BYTES // MIB} MiB, the supervisor, and {HEADROOM_FRACTION:.0%}"
+            " kept free"
         ),
     ),
     Wanted(
@@ -403,7 +453,8 @@ TABLE: Final[tuple[Wanted, ...]] = (
         text=lambda value: f"{value:.0f} %",
         written=False,
         why=_always(
-            "Node's garbage collector walks through all its memory: a worker that is swapped out answers late and looks hung"
+            "Node's garbage collector walks through all its memory: a worker that is swapped out"
+            " answers late and looks hung"
         ),
     ),
     Wanted(
@@ -423,11 +474,16 @@ TABLE: Final[tuple[Wanted, ...]] = (
         wanted=lambda n: 1,
         text=lambda value: "synchronised" if value else "not synchronised",
         written=False,
-        why=_always("certificates, waits that survive a restart and the stamps of messages all go by this clock"),
+        why=_always(
+            "certificates, waits that survive a restart and the stamps of messages all go by this"
+            " clock"
+        ),
     ),
 )
 
 BY_NAME: Final[Mapping[str, Wanted]] = {row.name: row for row in TABLE}
 """The same, to look a row up."""
 WRITABLE: Final = tuple(row for row in TABLE if row.kind is Kind.SYSCTL and row.written)
-"""The kernel values that we write, in the order in which they are applied: `fs.nr_open` first, because descriptor limits go by it."""
+"""The kernel values that we write, in the order in which they are applied: `fs.nr_open` first,
+because descriptor limits go by it.
+"""

@@ -1,4 +1,5 @@
-"""What a session costs a host, as measured once: the assumption where nothing was measured yet, and the table of wanted limits. Pure.
+"""What a session costs a host, as measured once: the assumption where nothing was measured yet, and
+the table of wanted limits. Pure.
 
 A session is a Node process and its line to the supervisor.
 """
@@ -11,15 +12,22 @@ from supervisor.host.numbers import whole
 MIB: Final = 1024**2
 
 WORKER_BYTES: Final = 55 * MIB
-"""PSS of an idle worker: 51 to 52 MiB among 20 (docs/benchmarks.md), 53 to 57 among 10 to 30, by the fall of MemAvailable 53 to 57."""
+"""PSS of an idle worker: 51 to 52 MiB among 20 (docs/benchmarks.md), 53 to 57 among 10 to 30, by
+the fall of MemAvailable 53 to 57.
+"""
 SUPERVISOR_BYTES: Final = 256 * MIB
 """The supervisor is 85 MiB with 20 sessions; the rest is for the system's own daemons."""
 WORKER_THREADS: Final = 11
-"""Node 24: 7 at rest, and 4 more of libuv as soon as a name is looked up or a file is read. Counted in /proc/<pid>/status."""
+"""Node 24: 7 at rest, and 4 more of libuv as soon as a name is looked up or a file is read.
+
+Counted in /proc/<pid>/status.
+"""
 WORKER_DESCRIPTORS: Final = 40
 """24 at rest in /proc/<pid>/fd of an open worker; a media transfer and its files come on top."""
 SUPERVISOR_DESCRIPTORS: Final = 3
-"""Of the supervisor for each session: its worker's line, its pidfd, and one to spare for a replacement or a log."""
+"""Of the supervisor for each session: its worker's line, its pidfd, and one to spare for a
+replacement or a log.
+"""
 SYSTEM_TASKS: Final = 4096
 """Threads that are not ours: kernel threads, daemons, a database, logins."""
 
@@ -35,7 +43,9 @@ def descriptors_wanted(sessions: int) -> int:
 
 
 def descriptors_enough(sessions: int) -> int:
-    """A limit at which a supervisor of so many sessions raises no alert: the seed's figure is for a host that is to grow."""
+    """A limit at which a supervisor of so many sessions raises no alert: the seed's figure is for a
+    host that is to grow.
+    """
     return math.ceil(descriptors_needed(sessions) / (whole("descriptors_alert") / 100))
 
 
@@ -50,7 +60,9 @@ def user_tasks_needed(sessions: int) -> int:
 
 
 def system_descriptors_needed(sessions: int) -> int:
-    """Descriptors of the whole system: workers, supervisor, and the seed's figure for everything else."""
+    """Descriptors of the whole system: workers, supervisor, and the seed's figure for everything
+    else.
+    """
     return WORKER_DESCRIPTORS * sessions + descriptors_needed(sessions) + whole("nofile")
 
 

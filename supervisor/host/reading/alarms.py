@@ -1,4 +1,6 @@
-"""Seed 000's alert limits over a reading: each figure beside its limit, in words, and which are above it. Pure."""
+"""Seed 000's alert limits over a reading: each figure beside its limit, in words, and which are
+above it. Pure.
+"""
 
 from dataclasses import dataclass
 from typing import Final, Literal
@@ -15,7 +17,9 @@ DISK_SILENT_SECONDS: Final = 10.0
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AlertLimits:
-    """Above which an alarm is raised (at the limit it is not): fractions of 1, connections, and waiting processes."""
+    """Above which an alarm is raised (at the limit it is not): fractions of 1, connections, and
+    waiting processes.
+    """
 
     cpu_fraction: float = number("cpu_alert") / 100
     memory_fraction: float = number("memory_alert") / 100
@@ -28,7 +32,10 @@ class AlertLimits:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Judged:
-    """A figure beside its limit. `words`: what it is now, without the limit; `limit_words`: the limit, in the same unit."""
+    """A figure beside its limit.
+
+    `words`: what it is now, without the limit; `limit_words`: the limit, in the same unit.
+    """
 
     value: float
     limit: float
@@ -48,7 +55,10 @@ class Judged:
 
 
 def judge(reading: Reading, limits: AlertLimits) -> dict[str, Judged]:
-    """Every figure that has a limit, by name. What could not be read is left out: the reading's notes tell of it."""
+    """Every figure that has a limit, by name.
+
+    What could not be read is left out: the reading's notes tell of it.
+    """
     host = reading.host
     found = {"cpu": _share("cpu is", host.cpu_fraction, limits.cpu_fraction)}
     if host.total_memory_bytes:
@@ -70,7 +80,10 @@ def judge(reading: Reading, limits: AlertLimits) -> dict[str, Judged]:
             limit_words=f"{limits.websockets}",
         )
     found["load"] = Judged(
-        value=host.load_1, limit=limits.load, words=f"load is {host.load_1:.2f}", limit_words=f"{limits.load:g}"
+        value=host.load_1,
+        limit=limits.load,
+        words=f"load is {host.load_1:.2f}",
+        limit_words=f"{limits.load:g}",
     )
     return found | _disks(reading.disks, limits)
 
@@ -86,14 +99,20 @@ def percent(fraction: float) -> str:
 
 
 def _share(words: str, fraction: float, most: float) -> Judged:
-    return Judged(value=fraction, limit=most, words=f"{words} {percent(fraction)}", limit_words=percent(most))
+    return Judged(
+        value=fraction, limit=most, words=f"{words} {percent(fraction)}", limit_words=percent(most)
+    )
 
 
 def _disks(disks: tuple[DiskReading, ...], limits: AlertLimits) -> dict[str, Judged]:
     """The fullest file system by room and by inodes, and the one that has been silent longest."""
     found = {}
     rooms = [(disk.used_fraction, disk, "room") for disk in disks if disk.used_fraction is not None]
-    inodes = [(disk.inodes_used_fraction, disk, "inodes") for disk in disks if disk.inodes_used_fraction is not None]
+    inodes = [
+        (disk.inodes_used_fraction, disk, "inodes")
+        for disk in disks
+        if disk.inodes_used_fraction is not None
+    ]
     for name, parts in (("disk_space", rooms), ("disk_inodes", inodes)):
         if parts:
             fraction, fullest, what = max(parts, key=lambda part: part[0])
@@ -102,7 +121,10 @@ def _disks(disks: tuple[DiskReading, ...], limits: AlertLimits) -> dict[str, Jud
             found[name] = Judged(
                 value=fraction,
                 limit=limit,
-                words=f"{percent(fraction)} of the {what} of the file system of {fullest.where} is used",
+                words=(
+                    f"{percent(fraction)} of the {what} of the file system of {fullest.where} is"
+                    " used"
+                ),
                 limit_words=percent(limit),
                 severity="critical" if critical else "warning",
             )
@@ -111,7 +133,10 @@ def _disks(disks: tuple[DiskReading, ...], limits: AlertLimits) -> dict[str, Jud
         found["disk_silent"] = Judged(
             value=silent.silent_seconds,
             limit=DISK_SILENT_SECONDS,
-            words=f"the file system of {silent.where} has not answered for {silent.silent_seconds:.0f} s",
+            words=(
+                f"the file system of {silent.where} has not answered for"
+                f" {silent.silent_seconds:.0f} s"
+            ),
             limit_words=f"{DISK_SILENT_SECONDS:g} s",
             severity="critical",
         )
@@ -119,8 +144,19 @@ def _disks(disks: tuple[DiskReading, ...], limits: AlertLimits) -> dict[str, Jud
 
 
 def _descriptors(reading: Reading) -> list[tuple[str, str, int | None, int | None]]:
-    """Whose descriptors have a limit: the host's, and the supervisor's own, which ends first as a rule."""
-    counted = [("descriptors", "the host", reading.host.open_descriptors, reading.host.max_descriptors)]
+    """Whose descriptors have a limit: the host's, and the supervisor's own, which ends first as a
+    rule.
+    """
+    counted = [
+        ("descriptors", "the host", reading.host.open_descriptors, reading.host.max_descriptors)
+    ]
     if own := reading.supervisor:
-        counted.append(("supervisor_descriptors", "the supervisor", own.process.descriptors, own.open_files.soft))
+        counted.append(
+            (
+                "supervisor_descriptors",
+                "the supervisor",
+                own.process.descriptors,
+                own.open_files.soft,
+            )
+        )
     return counted

@@ -1,6 +1,8 @@
-"""How many TCP connections this host has, by state and port, and how many of them are WebSocket ones.
+"""How many TCP connections this host has, by state and port, and how many of them are WebSocket
+ones.
 
-Read from `/proc/net/tcp` and `/proc/net/tcp6`, each once: the cost of a reading is in docs/benchmarks.md (10,000 connections).
+Read from `/proc/net/tcp` and `/proc/net/tcp6`, each once: the cost of a reading is in
+docs/benchmarks.md (10,000 connections).
 """
 
 import os
@@ -32,7 +34,10 @@ STATES: Final[Mapping[int, str]] = {
 }
 """The kernel's numbers (include/net/tcp_states.h)."""
 HTTPS: Final = 443
-"""WhatsApp's port. Only as the remote one: connections *to* this host's port 443 belong to a web server."""
+"""WhatsApp's port.
+
+Only as the remote one: connections *to* this host's port 443 belong to a web server.
+"""
 TOP_PORTS: Final = 12
 """How many ports are named; the rest is in the total."""
 PIECE_BYTES: Final = 64 * 1024
@@ -42,7 +47,8 @@ LINE_BYTES: Final = 150
 _NUMBER_DIGITS: Final = 4
 """The line's number in front has so many; more when it needs more, and all that follows moves."""
 _ROW: Final = re.compile(
-    rb": ((?:[0-9A-F]{8}:[0-9A-F]{4} [0-9A-F]{8}|[0-9A-F]{32}:[0-9A-F]{4} [0-9A-F]{32}):[0-9A-F]{4}) ([0-9A-F]{2}) "
+    rb": ((?:[0-9A-F]{8}:[0-9A-F]{4} [0-9A-F]{8}|[0-9A-F]{32}:[0-9A-F]{4}"
+    rb" [0-9A-F]{32}):[0-9A-F]{4}) ([0-9A-F]{2}) "
 )
 _MAPPED: Final = (b" 0000000000000000FFFF0000", b" 00000000000000000000FFFF")
 """How an IPv4 address begins in the table of IPv6, on little and on big endian machines."""
@@ -52,10 +58,13 @@ _MACHINE_NUMBERS: Final[Mapping[int, Literal["H", "I", "Q"]]] = {2: "H", 4: "I",
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Connections:
-    """Counts of sockets, as netstat counts them: a connection of this host to itself has two, one for each end.
+    """Counts of sockets, as netstat counts them: a connection of this host to itself has two, one
+    for each end.
 
-    `total` leaves the listening ones out; `by_state` has them. `by_port`: the service's port, which is the local one if somebody
-    listens there, else the remote one; the busiest. `websockets`: established ones at the ports asked for, one to ourselves counted once.
+    `total` leaves the listening ones out; `by_state` has them. `by_port`: the service's port, which
+    is the local one if somebody
+    listens there, else the remote one; the busiest. `websockets`: established ones at the ports
+    asked for, one to ourselves counted once.
     """
 
     total: int
@@ -67,9 +76,11 @@ class Connections:
 
 @dataclass(frozen=True, slots=True)
 class _Table:
-    """Rows as columns: a row as an object of its own would cost more than the kernel takes to write it.
+    """Rows as columns: a row as an object of its own would cost more than the kernel takes to write
+    it.
 
-    All values are the kernel's hexadecimal digits, read as a machine number: they are only compared, and named at the end.
+    All values are the kernel's hexadecimal digits, read as a machine number: they are only
+    compared, and named at the end.
     """
 
     local: Sequence[int]
@@ -80,7 +91,9 @@ class _Table:
 
 
 def websocket_ports(api_port: int, server_url: str | None = None) -> frozenset[int]:
-    """The ports that are counted as WebSocket ones: WhatsApp's, another server's if there is one, the API's and the seed's own."""
+    """The ports that are counted as WebSocket ones: WhatsApp's, another server's if there is one,
+    the API's and the seed's own.
+    """
     ports = {HTTPS, whole("port"), api_port}
     if server_url is not None:
         parts = urlsplit(server_url)
@@ -89,7 +102,10 @@ def websocket_ports(api_port: int, server_url: str | None = None) -> frozenset[i
 
 
 def count_connections(websocket_ports: Collection[int], proc: Path = Path("/proc")) -> Connections:
-    """Count them now, in this process's network namespace. Raises OSError where there is no such table (not Linux), or it is hidden."""
+    """Count them now, in this process's network namespace.
+
+    Raises OSError where there is no such table (not Linux), or it is hidden.
+    """
     first = _read(proc / "net" / "tcp")
     try:
         second = _read(proc / "net" / "tcp6")
@@ -103,14 +119,19 @@ def count_rows(tcp: bytes, tcp6: bytes, websocket_ports: Collection[int]) -> Con
     tables = [*_padded(tcp), _unpadded(tcp6)]
     listen = _key(b"0A")
     listening = {
-        port for table in tables for port, state in zip(table.local, table.states, strict=True) if state == listen
+        port
+        for table in tables
+        for port, state in zip(table.local, table.states, strict=True)
+        if state == listen
     }
     states: Counter[int] = Counter()
     ports: Counter[int] = Counter()
     for table in tables:
         states.update(table.states)
         ends = zip(table.local, table.remote, table.states, strict=True)
-        ports.update([here if here in listening else there for here, there, state in ends if state != listen])
+        ports.update(
+            [here if here in listening else there for here, there, state in ends if state != listen]
+        )
     return Connections(
         total=states.total() - states[listen],
         established=states[_key(b"01")],
@@ -130,7 +151,10 @@ def _read(file: Path) -> bytes:
 
 
 def _padded(table: bytes) -> Iterator[_Table]:
-    """The table of IPv4: lines of one length, so that a column is a slice. Another kernel's, with other lines, is read like that of IPv6."""
+    """The table of IPv4: lines of one length, so that a column is a slice.
+
+    Another kernel's, with other lines, is read like that of IPv6.
+    """
     count = len(table) // LINE_BYTES
     if len(table) % LINE_BYTES or table[LINE_BYTES - 1 :: LINE_BYTES] != b"\n" * count:
         yield _unpadded(table)
@@ -160,7 +184,10 @@ def _column(lines: bytes, start: int, digits: int) -> Sequence[int]:
 
 
 def _unpadded(table: bytes) -> _Table:
-    """The table of IPv6. An IPv4 connection of a server for both is listed there; it is written as its client's end is."""
+    """The table of IPv6.
+
+    An IPv4 connection of a server for both is listed there; it is written as its client's end is.
+    """
     for prefix in _MAPPED:
         table = table.replace(prefix, b" ")
     rows: list[tuple[bytes, bytes]] = _ROW.findall(table)
@@ -176,7 +203,9 @@ def _unpadded(table: bytes) -> _Table:
 
 
 def _websockets(tables: Sequence[_Table], ports: Collection[int]) -> int:
-    """Established ones that were opened to one of the ports, from here or to here; one that has both ends here is one."""
+    """Established ones that were opened to one of the ports, from here or to here; one that has
+    both ends here is one.
+    """
     there = {_key(b"%04X" % port) for port in ports}
     here = there - {_key(b"%04X" % HTTPS)}
     is_open = _key(b"01")
@@ -193,7 +222,9 @@ def _websockets(tables: Sequence[_Table], ports: Collection[int]) -> int:
 
 
 def _from_ourselves(tables: Sequence[_Table], there: Collection[int], here: Collection[int]) -> int:
-    """How many of the incoming ones come from an address from which we have opened some: those are counted where they begin."""
+    """How many of the incoming ones come from an address from which we have opened some: those are
+    counted where they begin.
+    """
     is_open = _key(b"01")
     own: set[int] = set()
     arriving: Counter[int] = Counter()

@@ -1,6 +1,8 @@
-"""What the control groups of this process leave it of the machine's memory and CPU: those of a container or a systemd unit. Judges nothing.
+"""What the control groups of this process leave it of the machine's memory and CPU: those of a
+container or a systemd unit. Judges nothing.
 
-Both versions (cgroups(7)); the groups above count as well. The directories are parameters, so that a test can hand in others.
+Both versions (cgroups(7)); the groups above count as well. The directories are parameters, so that
+a test can hand in others.
 """
 
 from collections.abc import Iterator
@@ -11,7 +13,9 @@ from typing import Final
 PROC: Final = Path("/proc")
 MOUNT: Final = Path("/sys/fs/cgroup")
 UNLIMITED_FROM: Final = 2**62
-"""Version 1 has no word for "no limit": it shows the largest multiple of a page that fits into 63 bits."""
+"""Version 1 has no word for "no limit": it shows the largest multiple of a page that fits into 63
+bits.
+"""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -24,7 +28,9 @@ class GroupMemory:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GroupCpu:
-    """The cores that a group may keep busy (its quota), and the CPU time that it has used since it was made. None: not told."""
+    """The cores that a group may keep busy (its quota), and the CPU time that it has used since it
+    was made. None: not told.
+    """
 
     cores: float
     used_seconds: float | None
@@ -39,8 +45,15 @@ class GroupTasks:
 
 
 def group_memory(proc: Path = PROC, mount: Path = MOUNT) -> GroupMemory | None:
-    """None: no group limits it. Files that nobody has read lately are not in use: the kernel drops them before it kills anybody."""
-    found = [memory for group, newer in _groups("memory", proc, mount) if (memory := _memory(group, newer)) is not None]
+    """None: no group limits it.
+
+    Files that nobody has read lately are not in use: the kernel drops them before it kills anybody.
+    """
+    found = [
+        memory
+        for group, newer in _groups("memory", proc, mount)
+        if (memory := _memory(group, newer)) is not None
+    ]
     if not found:
         return None
     return GroupMemory(
@@ -51,7 +64,11 @@ def group_memory(proc: Path = PROC, mount: Path = MOUNT) -> GroupMemory | None:
 
 def group_cpu(proc: Path = PROC, mount: Path = MOUNT) -> GroupCpu | None:
     """Of the group with the smallest quota. None: no group has one."""
-    found = [cpu for group, newer in _groups("cpu", proc, mount) if (cpu := _cpu(group, newer)) is not None]
+    found = [
+        cpu
+        for group, newer in _groups("cpu", proc, mount)
+        if (cpu := _cpu(group, newer)) is not None
+    ]
     return min(found, key=lambda cpu: cpu.cores, default=None)
 
 
@@ -87,22 +104,32 @@ def _cpu(group: Path, newer: bool) -> GroupCpu | None:
     allowed, every = _number(quota), _number(period)
     if not allowed or not every:
         return None  # "max" or -1: no limit
-    return GroupCpu(cores=allowed / every, used_seconds=None if used is None else used * unit_seconds)
+    return GroupCpu(
+        cores=allowed / every, used_seconds=None if used is None else used * unit_seconds
+    )
 
 
 def _groups(controller: str, proc: Path, mount: Path) -> Iterator[tuple[Path, bool]]:
-    """The directories of this process's group and of those above it; whether they are of version 2."""
+    """The directories of this process's group and of those above it; whether they are of version
+    2.
+    """
     for line in _text(proc / "self/cgroup").splitlines():
         _, controllers, path = line.split(":", 2)
         if not controllers:
             # Beside hierarchies of version 1, that of version 2 is mounted one level down.
-            yield from ((group, True) for group in _upwards(_first_of(mount / "unified", mount), path))
+            yield from (
+                (group, True) for group in _upwards(_first_of(mount / "unified", mount), path)
+            )
         elif controller in controllers.split(","):
-            yield from ((group, False) for group in _upwards(_first_of(mount / controllers, mount / controller), path))
+            yield from (
+                (group, False)
+                for group in _upwards(_first_of(mount / controllers, mount / controller), path)
+            )
 
 
 def _upwards(tree: Path, path: str) -> Iterator[Path]:
-    # Inside a container of version 1 the path is the machine's and is not there: the tree's top is then the container's own group.
+    # Inside a container of version 1 the path is the machine's and is not there: the tree's top is
+    # then the container's own group.
     group = tree / path.lstrip("/")
     for directory in (group, *group.parents):
         yield directory
@@ -115,7 +142,9 @@ def _first_of(directory: Path, otherwise: Path) -> Path:
 
 
 def _text(file: Path) -> str:
-    """Empty where there is no such file, or it is hidden: then it limits nothing that we could know of."""
+    """Empty where there is no such file, or it is hidden: then it limits nothing that we could know
+    of.
+    """
     try:
         return file.read_text().strip()
     except OSError:

@@ -1,4 +1,7 @@
-"""How full the file systems are on which something is kept. A look at one that hangs (a lost network mount) keeps nobody waiting."""
+"""How full the file systems are on which something is kept.
+
+A look at one that hangs (a lost network mount) keeps nobody waiting.
+"""
 
 import os
 import threading
@@ -40,7 +43,11 @@ class DiskReading:
 
 
 class _Look(threading.Thread):
-    """One look at one directory. A daemon, since it may never come back: nobody joins it without a limit, nor does the interpreter's end."""
+    """One look at one directory.
+
+    A daemon, since it may never come back: nobody joins it without a limit, nor does the
+    interpreter's end.
+    """
 
     def __init__(self, directory: Path, statvfs: Callable[[Path], os.statvfs_result]) -> None:
         super().__init__(name=f"disk of {directory}", daemon=True)
@@ -77,12 +84,19 @@ class Disks:
         self._lock = threading.Lock()
 
     def reading(self, patience_seconds: float = PATIENCE_SECONDS) -> tuple[DiskReading, ...]:
-        """Each file system, the fullest first. One that has not answered the look before is neither asked again nor waited for."""
+        """Each file system, the fullest first.
+
+        One that has not answered the look before is neither asked again nor waited for.
+        """
         with self._lock:
             if time.monotonic() - self._last[0] < self._fresh_seconds:
                 return self._last[1]
             until = time.monotonic() + patience_seconds
-            begun = [self._begin(directory) for directory in self._directories if not self._hangs(directory)]
+            begun = [
+                self._begin(directory)
+                for directory in self._directories
+                if not self._hangs(directory)
+            ]
             for look in begun:
                 look.join(max(0.0, until - time.monotonic()))
             found = tuple(sorted(self._grouped(), key=lambda disk: -(disk.used_fraction or 0.0)))
@@ -109,7 +123,9 @@ class Disks:
                 devices.setdefault(look.device, []).append(directory)
             elif look.is_alive():
                 silent = time.monotonic() - look.began
-                readings.append(DiskReading(directories=(str(directory),), silent_seconds=round(silent, 1)))
+                readings.append(
+                    DiskReading(directories=(str(directory),), silent_seconds=round(silent, 1))
+                )
             else:
                 readings.append(DiskReading(directories=(str(directory),), problem=look.problem))
         for directories in devices.values():
@@ -130,5 +146,7 @@ def disk_reading(directories: tuple[str, ...], found: os.statvfs_result) -> Disk
         used_fraction=used / (used + available) if used + available else None,
         inodes=found.f_files or None,
         inodes_available=found.f_favail if found.f_files else None,
-        inodes_used_fraction=inodes_used / (inodes_used + found.f_favail) if inodes_used + found.f_favail > 0 else None,
+        inodes_used_fraction=inodes_used / (inodes_used + found.f_favail)
+        if inodes_used + found.f_favail > 0
+        else None,
     )

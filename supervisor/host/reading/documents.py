@@ -6,7 +6,10 @@ from typing import Any
 
 
 def document(value: object) -> Any:
-    """A dataclass with all that is in it, as what JSON knows. Keys of mappings (states, ports) stay as they are, but are text."""
+    """A dataclass with all that is in it, as what JSON knows.
+
+    Keys of mappings (states, ports) stay as they are, but are text.
+    """
     if is_dataclass(value) and not isinstance(value, type):
         return {camel(field.name): document(getattr(value, field.name)) for field in fields(value)}
     if isinstance(value, Mapping):

@@ -1,4 +1,7 @@
-"""One look at everything: the host, its connections, the workers, the supervisor. What may not be read is None, and a note says why."""
+"""One look at everything: the host, its connections, the workers, the supervisor.
+
+What may not be read is None, and a note says why.
+"""
 
 import statistics
 import threading
@@ -25,9 +28,14 @@ from supervisor.host.reading.readings import HostSample, Sampler
 
 FRESH_SECONDS: Final = 1.0
 SHARE: Final = 10
-"""What took a second to read is not read again before ten: so nobody who asks can take more than a tenth of a core."""
+"""What took a second to read is not read again before ten: so nobody who asks can take more than a
+tenth of a core.
+"""
 WEIGHING_SECONDS: Final = 0.25
-"""For the workers' PSS in one reading: some 2 ms each. Of a larger fleet those weighed longest ago come first."""
+"""For the workers' PSS in one reading: some 2 ms each.
+
+Of a larger fleet those weighed longest ago come first.
+"""
 HEAVIEST: Final = 5
 
 T = TypeVar("T")
@@ -35,7 +43,10 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Whom:
-    """The processes to look at: the supervisor's, and the workers'. Notes: why somebody is not among them."""
+    """The processes to look at: the supervisor's, and the workers'.
+
+    Notes: why somebody is not among them.
+    """
 
     supervisor: int | None = None
     workers: Sequence[int] = ()
@@ -44,7 +55,10 @@ class Whom:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WorkersReading:
-    """The workers together. None: nothing to tell it from (no worker, another user's, the first reading)."""
+    """The workers together.
+
+    None: nothing to tell it from (no worker, another user's, the first reading).
+    """
 
     count: int
     weighed: int
@@ -108,7 +122,10 @@ class _Kept(Generic[T]):
 
 @dataclass(slots=True)
 class _Weights:
-    """The PSS of each worker as it was weighed last, and when. A pid that another worker has by now is weighed again in its turn."""
+    """The PSS of each worker as it was weighed last, and when.
+
+    A pid that another worker has by now is weighed again in its turn.
+    """
 
     known: dict[int, tuple[float, int]] = field(default_factory=dict)
 
@@ -146,25 +163,39 @@ class Lookout:
         self._lock = threading.Lock()
 
     def reading(self, now: float, whom: Whom, with_workers: bool = True) -> Reading:
-        """Everything now (`now`: seconds of a monotonic clock); without the workers it is cheap for a fleet of any size."""
+        """Everything now (`now`: seconds of a monotonic clock); without the workers it is cheap for
+        a fleet of any size.
+        """
         fresh = self._fresh_seconds
         with self._lock:
             host = self._host.sample(now)
             connections = self._connections.fresh(
                 now, lambda: count_connections(self._ports, self._proc), "connections", fresh
             )
-            supervisor = self._supervisor.fresh(now, lambda: self._read_supervisor(whom), "the supervisor", fresh)
+            supervisor = self._supervisor.fresh(
+                now, lambda: self._read_supervisor(whom), "the supervisor", fresh
+            )
             workers = None
             if with_workers:
-                workers = self._workers.fresh(now, lambda: self._read_workers(whom.workers), "the workers", fresh)
-            unread = [self._connections.note, self._supervisor.note, self._workers.note if with_workers else None]
+                workers = self._workers.fresh(
+                    now, lambda: self._read_workers(whom.workers), "the workers", fresh
+                )
+            unread = [
+                self._connections.note,
+                self._supervisor.note,
+                self._workers.note if with_workers else None,
+            ]
             return Reading(
                 at=time.time(),
                 host=host,
                 connections=connections,
                 workers=workers,
                 supervisor=supervisor,
-                notes=(*whom.notes, *_unread(supervisor, workers), *(note for note in unread if note)),
+                notes=(
+                    *whom.notes,
+                    *_unread(supervisor, workers),
+                    *(note for note in unread if note),
+                ),
             )
 
     def _read_supervisor(self, whom: Whom) -> SupervisorReading | None:
@@ -175,14 +206,18 @@ class Lookout:
             limits = process_limits(process.pid, self._proc)
         except ProcessLookupError:
             return None  # it has ended meanwhile
-        return SupervisorReading(process=process, open_files=limits[OPEN_FILES], processes=limits[PROCESSES])
+        return SupervisorReading(
+            process=process, open_files=limits[OPEN_FILES], processes=limits[PROCESSES]
+        )
 
     def _read_workers(self, pids: Sequence[int]) -> WorkersReading:
         self._weights.weigh(pids, self._proc)
         found = [read_process(pid, self._proc, weigh=False) for pid in pids]
         processes = [process for process in found if process is not None]
         cores = self._cores(processes)
-        return summary(processes, {pid: pss for pid, (_, pss) in self._weights.known.items()}, cores)
+        return summary(
+            processes, {pid: pss for pid, (_, pss) in self._weights.known.items()}, cores
+        )
 
     def _cores(self, processes: Iterable[ProcessReading]) -> float | None:
         moment, used = time.monotonic(), {process.pid: process.cpu_seconds for process in processes}
@@ -193,11 +228,15 @@ class Lookout:
         return grown / (moment - before[0])
 
 
-def summary(processes: Sequence[ProcessReading], pss: dict[int, int], cpu_cores: float | None) -> WorkersReading:
+def summary(
+    processes: Sequence[ProcessReading], pss: dict[int, int], cpu_cores: float | None
+) -> WorkersReading:
     """The workers together; `pss`: the weights that are known, by pid. Pure."""
     weights = [pss[process.pid] for process in processes if process.pid in pss]
     descriptors = [process.descriptors for process in processes if process.descriptors is not None]
-    weighed = [replace(process, pss_bytes=pss[process.pid]) for process in processes if process.pid in pss]
+    weighed = [
+        replace(process, pss_bytes=pss[process.pid]) for process in processes if process.pid in pss
+    ]
     return WorkersReading(
         count=len(processes),
         weighed=len(weights),
@@ -221,7 +260,8 @@ def find_whom(data_directory: Path, proc: Path = PROC) -> Whom:
         supervisor = find_supervisor(data_directory, proc)
     except OSError as error:
         notes.append(
-            f"the supervisor of {data_directory} cannot be found: {error.strerror}; its own user, or root, may look"
+            f"the supervisor of {data_directory} cannot be found: {error.strerror}; its own user,"
+            " or root, may look"
         )
     try:
         workers = find_workers(data_directory, proc)
@@ -232,7 +272,10 @@ def find_whom(data_directory: Path, proc: Path = PROC) -> Whom:
     if workers.elsewhere:
         notes.append(f"{workers.elsewhere} workers of other data directories are not counted")
     if workers.unreadable:
-        notes.append(f"{workers.unreadable} workers of other users are not counted: root may see where they work")
+        notes.append(
+            f"{workers.unreadable} workers of other users are not counted: root may see where they"
+            " work"
+        )
     return Whom(supervisor=supervisor, workers=workers.pids, notes=tuple(notes))
 
 
@@ -240,9 +283,12 @@ def _unread(supervisor: SupervisorReading | None, workers: WorkersReading | None
     """What another user's processes do not tell."""
     notes = []
     if supervisor is not None and supervisor.process.descriptors is None:
-        notes.append("the supervisor is another user's: its descriptors and PSS are told only to root")
+        notes.append(
+            "the supervisor is another user's: its descriptors and PSS are told only to root"
+        )
     if workers is not None and workers.count > workers.weighed:
         notes.append(
-            f"{workers.count - workers.weighed} of {workers.count} workers are not weighed yet, or another user's"
+            f"{workers.count - workers.weighed} of {workers.count} workers are not weighed yet, or"
+            " another user's"
         )
     return notes

@@ -1,4 +1,6 @@
-"""What the last readings were: seed 000's history of 100, statistics over it, the alarms seen, and all that as a JSON document."""
+"""What the last readings were: seed 000's history of 100, statistics over it, the alarms seen, and
+all that as a JSON document.
+"""
 
 import math
 import platform
@@ -20,7 +22,10 @@ FORMAT: Final = 1
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Statistics:
-    """A figure over the readings of the history that had it. `p95`: at most 5 of 100 readings were above."""
+    """A figure over the readings of the history that had it.
+
+    `p95`: at most 5 of 100 readings were above.
+    """
 
     readings: int
     min: float
@@ -31,7 +36,9 @@ class Statistics:
 
 @dataclass(slots=True, kw_only=True)
 class SeenAlarm:
-    """An alarm, from when to when it was seen (seconds since 1970), in how many readings, and in its last words."""
+    """An alarm, from when to when it was seen (seconds since 1970), in how many readings, and in
+    its last words.
+    """
 
     name: str
     message: str
@@ -65,7 +72,10 @@ class ResourceMonitor:
         self.active = alarms(reading, self.limits)
         for name, words in self.active.items():
             known = self.seen.setdefault(
-                name, SeenAlarm(name=name, message=words, first_at=reading.at, last_at=reading.at, readings=0)
+                name,
+                SeenAlarm(
+                    name=name, message=words, first_at=reading.at, last_at=reading.at, readings=0
+                ),
             )
             known.message, known.last_at, known.readings = words, reading.at, known.readings + 1
         return self.active
@@ -74,7 +84,9 @@ class ResourceMonitor:
         """Each figure over the history; one that was never readable is not in it."""
         rows = [figures(reading) for reading in self.readings]
         names = dict.fromkeys(name for row in rows for name in row)
-        columns = {name: [value for row in rows if (value := row.get(name)) is not None] for name in names}
+        columns = {
+            name: [value for row in rows if (value := row.get(name)) is not None] for name in names
+        }
         return {name: measure(values) for name, values in columns.items() if values}
 
     def document(self, interval_seconds: float, ended_at: float) -> dict[str, Any]:
@@ -102,16 +114,31 @@ def reading_document(reading: Reading, limits: AlertLimits) -> dict[str, Any]:
     """One reading with its alarms, for programs."""
     shown: dict[str, Any] = document(reading)
     active = [
-        {"name": name, "message": one.message, "severity": one.severity, "value": one.value, "limit": one.limit}
+        {
+            "name": name,
+            "message": one.message,
+            "severity": one.severity,
+            "value": one.value,
+            "limit": one.limit,
+        }
         for name, one in judge(reading, limits).items()
         if one.above
     ]
-    return {"at": iso(reading.at)} | {name: part for name, part in shown.items() if name != "at"} | {"alarms": active}
+    return (
+        {"at": iso(reading.at)}
+        | {name: part for name, part in shown.items() if name != "at"}
+        | {"alarms": active}
+    )
 
 
 def figures(reading: Reading) -> Mapping[str, float | None]:
     """The figures of a reading that statistics are made of. None: not readable."""
-    host, connections, workers, own = reading.host, reading.connections, reading.workers, reading.supervisor
+    host, connections, workers, own = (
+        reading.host,
+        reading.connections,
+        reading.workers,
+        reading.supervisor,
+    )
     return {
         "cpuFraction": host.cpu_fraction,
         "load1": host.load_1,
@@ -134,7 +161,10 @@ def figures(reading: Reading) -> Mapping[str, float | None]:
 
 
 def measure(values: Sequence[float]) -> Statistics:
-    """The statistics of some values, at least one. The 95th percentile is one of the values (nearest rank)."""
+    """The statistics of some values, at least one.
+
+    The 95th percentile is one of the values (nearest rank).
+    """
     ordered = sorted(values)
     return Statistics(
         readings=len(ordered),

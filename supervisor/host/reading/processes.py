@@ -1,4 +1,7 @@
-"""What a process weighs and may: memory, CPU, descriptors and limits, from `/proc`. And who is the supervisor, who are its workers."""
+"""What a process weighs and may: memory, CPU, descriptors and limits, from `/proc`.
+
+And who is the supervisor, who are its workers.
+"""
 
 import json
 import os
@@ -22,7 +25,9 @@ _LIMIT: Final = re.compile(r"^(Max .+?)\s+(unlimited|\d+)\s+(unlimited|\d+)", re
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ProcessReading:
-    """One process now. PSS: what is shared is divided among those who share it, so that the sum over workers is true.
+    """One process now.
+
+    PSS: what is shared is divided among those who share it, so that the sum over workers is true.
 
     None: the process is another user's, of which the kernel tells only root.
     """
@@ -47,9 +52,11 @@ class ProcessLimit:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FoundWorkers:
-    """The worker processes that work in a data directory, and how many others there are on this host.
+    """The worker processes that work in a data directory, and how many others there are on this
+    host.
 
-    `elsewhere`: of other data directories; `unreadable`: of other users, so that only root sees where they work.
+    `elsewhere`: of other data directories; `unreadable`: of other users, so that only root sees
+    where they work.
     """
 
     pids: tuple[int, ...]
@@ -58,9 +65,12 @@ class FoundWorkers:
 
 
 def read_process(pid: int, proc: Path = PROC, weigh: bool = True) -> ProcessReading | None:
-    """What a process weighs; None: it is gone (or a zombie, which weighs nothing). Raises OSError where there is no /proc.
+    """What a process weighs; None: it is gone (or a zombie, which weighs nothing).
 
-    Without `weigh` its PSS is left out: the kernel walks through all of its memory for it, some 2 ms for a worker; the rest takes 0.2 ms.
+    Raises OSError where there is no /proc.
+
+    Without `weigh` its PSS is left out: the kernel walks through all of its memory for it, some 2
+    ms for a worker; the rest takes 0.2 ms.
     """
     folder = proc / str(pid)
     try:
@@ -68,7 +78,8 @@ def read_process(pid: int, proc: Path = PROC, weigh: bool = True) -> ProcessRead
         if state in "ZX":
             return None
         ticks = os.sysconf("SC_CLK_TCK")
-        # proc(5) counts from 1, and the state is field 3: utime 14, stime 15, num_threads 20, starttime 22, rss 24.
+        # proc(5) counts from 1, and the state is field 3: utime 14, stime 15, num_threads 20,
+        # starttime 22, rss 24.
         return ProcessReading(
             pid=pid,
             pss_bytes=_pss_bytes(folder) if weigh else None,
@@ -84,16 +95,24 @@ def read_process(pid: int, proc: Path = PROC, weigh: bool = True) -> ProcessRead
 
 
 def process_limits(pid: int, proc: Path = PROC) -> Mapping[str, ProcessLimit]:
-    """The limits that a process really has, by the kernel's names (`Max open files`, `Max processes` ...). Raises ProcessLookupError."""
+    """The limits that a process really has, by the kernel's names (`Max open files`, `Max
+    processes` ...). Raises ProcessLookupError.
+    """
     try:
         text = (proc / str(pid) / "limits").read_text()
     except FileNotFoundError:
         raise ProcessLookupError(f"there is no process {pid}") from None
-    return {name: ProcessLimit(soft=_limit(soft), hard=_limit(hard)) for name, soft, hard in _LIMIT.findall(text)}
+    return {
+        name: ProcessLimit(soft=_limit(soft), hard=_limit(hard))
+        for name, soft, hard in _LIMIT.findall(text)
+    }
 
 
 def find_supervisor(data_directory: Path, proc: Path = PROC) -> int | None:
-    """The pid of the supervisor that holds a data directory; None: nobody does, or a command. Raises PermissionError: it is another user's."""
+    """The pid of the supervisor that holds a data directory; None: nobody does, or a command.
+
+    Raises PermissionError: it is another user's.
+    """
     lock = data_directory / LOCK_FILE
     try:
         note = json.loads(lock.read_bytes() or b"{}")  # empty: the holder has not written it yet
@@ -106,7 +125,10 @@ def find_supervisor(data_directory: Path, proc: Path = PROC) -> int | None:
 
 
 def find_workers(data_directory: Path | None = None, proc: Path = PROC) -> FoundWorkers:
-    """The workers that work in a data directory; without one: all of this host. Raises OSError where there is no /proc."""
+    """The workers that work in a data directory; without one: all of this host.
+
+    Raises OSError where there is no /proc.
+    """
     pids, elsewhere, unreadable = [], 0, 0
     for pid in _worker_pids(proc):
         try:
@@ -136,10 +158,13 @@ def _worker_pids(proc: Path) -> Iterator[int]:
 
 
 def _holds(pid: int, lock: Path, proc: Path) -> bool:
-    """Whether a process has the lock's file open: a note may be older than its writer's death, and the pid somebody else's by now."""
+    """Whether a process has the lock's file open: a note may be older than its writer's death, and
+    the pid somebody else's by now.
+    """
     folder = proc / str(pid) / "fd"
     try:
-        for name in sorted(os.listdir(folder), key=int):  # it is among the first that a supervisor opens
+        for name in sorted(os.listdir(folder), key=int):
+            # it is among the first that a supervisor opens
             try:
                 if os.path.samefile(folder / name, lock):
                     return True
@@ -148,7 +173,8 @@ def _holds(pid: int, lock: Path, proc: Path) -> bool:
     except (FileNotFoundError, ProcessLookupError):
         return False
     except PermissionError:
-        # It keeps its descriptors to itself, as a supervisor does also before its own user. Whose lock it is, the kernel tells all.
+        # It keeps its descriptors to itself, as a supervisor does also before its own user. Whose
+        # lock it is, the kernel tells all.
         if _lock_is_of(pid, lock, proc):
             return True
         raise
@@ -158,7 +184,9 @@ def _holds(pid: int, lock: Path, proc: Path) -> bool:
 def _lock_is_of(pid: int, lock: Path, proc: Path) -> bool:
     """Whether that process has the lock on the file, by the kernel's table of locks."""
     inode = lock.stat().st_ino
-    held = re.compile(rf"^\d+: FLOCK +ADVISORY +WRITE {pid} [0-9a-f]+:[0-9a-f]+:{inode} ", re.MULTILINE)
+    held = re.compile(
+        rf"^\d+: FLOCK +ADVISORY +WRITE {pid} [0-9a-f]+:[0-9a-f]+:{inode} ", re.MULTILINE
+    )
     return held.search((proc / "locks").read_text(encoding="ascii", errors="replace")) is not None
 
 

@@ -1,6 +1,9 @@
-"""What the host has and uses: the only place that samples it. Whoever wants figures (alerts, API, reports, scripts) has them from here.
+"""What the host has and uses: the only place that samples it.
 
-In a container, or a unit with limits, memory and CPU are what its control groups leave of the machine's.
+Whoever wants figures (alerts, API, reports, scripts) has them from here.
+
+In a container, or a unit with limits, memory and CPU are what its control groups leave of the
+machine's.
 """
 
 import os
@@ -25,7 +28,9 @@ NO_LIMIT: Final = 1 << 62
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HostSample:
-    """The host, cheaply: memory and swap in bytes; CPU as a fraction, and rates, over the window that ends now."""
+    """The host, cheaply: memory and swap in bytes; CPU as a fraction, and rates, over the window
+    that ends now.
+    """
 
     total_memory_bytes: int
     """The machine's, or the control group's limit where that is less."""
@@ -36,7 +41,9 @@ class HostSample:
     swap_total_bytes: int
     swap_used_bytes: int
     cpu_fraction: float
-    """Of all cores of the machine, or of the control group's quota where that is used up further."""
+    """Of all cores of the machine, or of the control group's quota where that is used up
+    further.
+    """
     cores: int
     """Of the machine; its load is to be seen beside them."""
     usable_cores: float
@@ -53,7 +60,9 @@ class HostSample:
     network_in_packets_per_second: float
     network_out_packets_per_second: float
     window_seconds: float = 0.0
-    """Over how long the CPU's share and the rates are taken; 0: there is nothing to compare with yet."""
+    """Over how long the CPU's share and the rates are taken; 0: there is nothing to compare with
+    yet.
+    """
 
 
 class Traffic(NamedTuple):
@@ -89,11 +98,14 @@ class Sampler(Protocol):
 class Host:
     """The sampler of one who is alone with it: CPU and rates are those since his last sample.
 
-    Between two samples lies at least a second: over less, a share of CPU time is noise. Threads may share it.
+    Between two samples lies at least a second: over less, a share of CPU time is noise. Threads may
+    share it.
     `least_seconds`: for a caller that wants another pace.
     """
 
-    def __init__(self, least_seconds: float = SAMPLE_SECONDS, count: Callable[[], Counters] | None = None) -> None:
+    def __init__(
+        self, least_seconds: float = SAMPLE_SECONDS, count: Callable[[], Counters] | None = None
+    ) -> None:
         self._least_seconds = least_seconds
         self._count = count or count_now
         self._before = self._count()  # from here on there is something to compare with
@@ -104,7 +116,8 @@ class Host:
     def sample(self, now: float) -> HostSample:
         """A sample that is at most a second old. `now`: seconds of a monotonic clock."""
         with self._lock:
-            if self._last is None or not 0 <= now - self._taken_at < self._least_seconds:  # below 0: another clock
+            if self._last is None or not 0 <= now - self._taken_at < self._least_seconds:
+                # below 0: another clock
                 counters = self._count()
                 self._last = _sample(self._before, counters)
                 self._before, self._taken_at = counters, now
@@ -112,7 +125,8 @@ class Host:
 
 
 class WindowedHost:
-    """The sampler of many: CPU and rates are those of the same last seconds, whoever asks and how often.
+    """The sampler of many: CPU and rates are those of the same last seconds, whoever asks and how
+    often.
 
     One task counts on a schedule (`count`); nobody who asks moves the window. Threads may share it.
     """
@@ -130,14 +144,18 @@ class WindowedHost:
         counted = self._count()
         with self._lock:
             self._counts.append(counted)
-            while len(self._counts) > 2 and self._counts[1].at_seconds <= counted.at_seconds - self._window_seconds:
+            while (
+                len(self._counts) > 2
+                and self._counts[1].at_seconds <= counted.at_seconds - self._window_seconds
+            ):
                 self._counts.popleft()
             self._last = None
 
     def sample(self, now: float) -> HostSample:
         """Memory, load and descriptors now, or a second ago; CPU and rates of the window."""
         with self._lock:
-            if self._last is None or not 0 <= now - self._taken_at < SAMPLE_SECONDS:  # below 0: another clock
+            if self._last is None or not 0 <= now - self._taken_at < SAMPLE_SECONDS:
+                # below 0: another clock
                 self._last, self._taken_at = _sample(self._counts[0], self._counts[-1]), now
             return self._last
 
@@ -145,7 +163,8 @@ class WindowedHost:
 def count_now() -> Counters:
     """The kernel's counters now."""
     times = psutil.cpu_times()
-    # A guest's time is in user's already; waiting for a disk is idle (psutil's and top's own reckoning).
+    # A guest's time is in user's already; waiting for a disk is idle (psutil's and top's own
+    # reckoning).
     doubled = getattr(times, "guest", 0.0) + getattr(times, "guest_nice", 0.0)
     idle = times.idle + getattr(times, "iowait", 0.0)
     every = sum(times) - doubled
@@ -164,8 +183,11 @@ def count_now() -> Counters:
     )
 
 
-def counted_interfaces(names: Mapping[str, object], interfaces: Path = INTERFACES) -> frozenset[str]:
-    """Those through which traffic leaves the host: real devices; where there are none (a container), all but the loopback.
+def counted_interfaces(
+    names: Mapping[str, object], interfaces: Path = INTERFACES
+) -> frozenset[str]:
+    """Those through which traffic leaves the host: real devices; where there are none (a
+    container), all but the loopback.
 
     Bridges, bonds and tunnels carry what a device carries once more, and would be counted twice.
     """
@@ -174,18 +196,29 @@ def counted_interfaces(names: Mapping[str, object], interfaces: Path = INTERFACE
 
 
 def cpu_fraction(before: Counters, after: Counters) -> float:
-    """The share of all cores, or of the control group's quota if that is more, that was in use between two counts; 0 if no time has passed."""
-    machine = _share(after.busy_seconds - before.busy_seconds, after.all_seconds - before.all_seconds)
+    """The share of all cores, or of the control group's quota if that is more, that was in use
+    between two counts; 0 if no time has passed.
+    """
+    machine = _share(
+        after.busy_seconds - before.busy_seconds, after.all_seconds - before.all_seconds
+    )
     if before.group is None or after.group is None:
         return machine
     used, used_before = after.group.used_seconds, before.group.used_seconds
     if used is None or used_before is None:
         return machine
-    return max(machine, _share(used - used_before, after.group.cores * (after.at_seconds - before.at_seconds)))
+    return max(
+        machine,
+        _share(used - used_before, after.group.cores * (after.at_seconds - before.at_seconds)),
+    )
 
 
-def memory_bytes(machine_total: int, machine_available: int, group: GroupMemory | None) -> tuple[int, int]:
-    """How much there is in all, and how much of it is available, of the machine or the control group. Pure."""
+def memory_bytes(
+    machine_total: int, machine_available: int, group: GroupMemory | None
+) -> tuple[int, int]:
+    """How much there is in all, and how much of it is available, of the machine or the control
+    group. Pure.
+    """
     if group is None or group.limit_bytes >= machine_total:
         return machine_total, machine_available
     return group.limit_bytes, min(machine_available, group.available_bytes)
@@ -193,25 +226,37 @@ def memory_bytes(machine_total: int, machine_available: int, group: GroupMemory 
 
 def usable_cores(group: GroupCpu | None) -> float:
     """How many cores this process may keep busy."""
-    allowed = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else psutil.cpu_count() or 1
+    allowed = (
+        len(os.sched_getaffinity(0))
+        if hasattr(os, "sched_getaffinity")
+        else psutil.cpu_count() or 1
+    )
     return float(allowed) if group is None else min(float(allowed), group.cores)
 
 
 def traffic_per_second(before: Counters, after: Counters) -> tuple[float, float, float, float]:
-    """Bytes in and out, packets in and out, a second. An interface that is new, gone or was reset between two counts counts as silent."""
+    """Bytes in and out, packets in and out, a second.
+
+    An interface that is new, gone or was reset between two counts counts as silent.
+    """
     seconds = after.at_seconds - before.at_seconds
     if seconds <= 0:
         return 0.0, 0.0, 0.0, 0.0
     sums = [0, 0, 0, 0]
     for name in before.traffic.keys() & after.traffic.keys():
-        for place, (old, new) in enumerate(zip(before.traffic[name], after.traffic[name], strict=True)):
+        for place, (old, new) in enumerate(
+            zip(before.traffic[name], after.traffic[name], strict=True)
+        ):
             sums[place] += max(0, new - old)
     in_bytes, out_bytes, in_packets, out_packets = (total / seconds for total in sums)
     return in_bytes, out_bytes, in_packets, out_packets
 
 
 def read_descriptors(file: Path = FILE_NR) -> tuple[int | None, int | None]:
-    """Open descriptors of the whole system, and how many there may be (None: no limit). None, None: not Linux, or hidden."""
+    """Open descriptors of the whole system, and how many there may be (None: no limit).
+
+    None, None: not Linux, or hidden.
+    """
     try:
         used, _, most = file.read_text().split()
     except OSError:

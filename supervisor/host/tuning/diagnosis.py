@@ -64,7 +64,14 @@ def _finding(row: Wanted, facts: Facts, plan: Plan) -> SystemLimit:
     if row.name in plan.refused:
         return _limit(row, plan, fact.text, severity, State.BLOCKED, plan.refused[row.name])
     if row.written:
-        return _limit(row, plan, fact.text, severity, State.BLOCKED, f"our file sets it; apply it with {_RELOAD}")
+        return _limit(
+            row,
+            plan,
+            fact.text,
+            severity,
+            State.BLOCKED,
+            f"our file sets it; apply it with {_RELOAD}",
+        )
     return _limit(row, plan, fact.text, severity, State.YOURS, _ADVICE[row.name](facts))
 
 
@@ -97,12 +104,19 @@ def _image_finding(row: Wanted, plan: Plan) -> SystemLimit:
         return _limit(row, plan, "left to the kernel and other files", None, State.GOOD, "")
     if any(change.path == path and change.changes for change in plan.files):
         return _limit(
-            row, plan, "the file does not say it yet", row.severity, State.CHANGE, f"/{path} will say {set_to}"
+            row,
+            plan,
+            "the file does not say it yet",
+            row.severity,
+            State.CHANGE,
+            f"/{path} will say {set_to}",
         )
     return _limit(row, plan, f"{set_to} (from the next boot)", None, State.GOOD, "")
 
 
-def _limit(row: Wanted, plan: Plan, current: str, severity: Severity | None, state: State, advice: str) -> SystemLimit:
+def _limit(
+    row: Wanted, plan: Plan, current: str, severity: Severity | None, state: State, advice: str
+) -> SystemLimit:
     wanted = f"{row.direction} {row.wanted_shown(plan.sessions)}"
     if row.kind is Kind.FACT and row.direction is Direction.AT_LEAST and row.name == "time_sync":
         wanted = row.wanted_shown(plan.sessions)  # "at least synchronised" is no English
@@ -126,7 +140,10 @@ def critical(limits: Sequence[SystemLimit]) -> list[SystemLimit]:
 # ---- advice
 
 _RELOAD: Final = f"`sysctl -p /{SYSCTL_FILE}`"
-_PENDING_ADVICE: Final = "log in again and restart the supervisor from there. A systemd service ignores limits.d: its unit needs LimitNOFILE="
+_PENDING_ADVICE: Final = (
+    "log in again and restart the supervisor from there. A systemd service ignores limits.d: its"
+    " unit needs LimitNOFILE="
+)
 _LIMITS_ADVICE: Final = (
     f"/{LIMITS_FILE} sets it for logins. A systemd service ignores that file: "
     "LimitNOFILE= (and LimitNPROC=) in its unit; a container: `docker run --ulimit nofile=...`"
@@ -140,27 +157,36 @@ def _kernel_advice(row: Wanted, plan: Plan) -> str:
 
 def _memory(facts: Facts) -> str:
     if "cgroup_memory" in facts.values and facts.values["cgroup_memory"].text != "unlimited":
-        return "raise the limit of this control group (`docker update --memory`, MemoryMax= of the unit), or run fewer sessions here"
+        return (
+            "raise the limit of this control group (`docker update --memory`, MemoryMax= of the"
+            " unit), or run fewer sessions here"
+        )
     return "more memory, or fewer sessions on this host (--sessions N)"
 
 
 _ADVICE: Final[Mapping[str, Callable[[Facts], str]]] = {
     "cgroup_pids": lambda facts: (
-        "TasksMax=infinity in the unit (scripts/wasup.service has it), `docker run --pids-limit -1` for a container"
+        "TasksMax=infinity in the unit (scripts/wasup.service has it), `docker run --pids-limit -1`"
+        " for a container"
     ),
-    "systemd_default_tasks": lambda facts: "TasksMax=infinity in the unit (scripts/wasup.service has it)",
+    "systemd_default_tasks": lambda facts: (
+        "TasksMax=infinity in the unit (scripts/wasup.service has it)"
+    ),
     "vm.overcommit_memory": lambda facts: (
         "somebody chose this: `sysctl -w vm.overcommit_memory=0`, if nothing else needs it"
     ),
     "memory": _memory,
     "swap_used": lambda facts: (
-        "see what needs the memory; when there is enough again, `swapoff -a && swapon -a` brings it back"
+        "see what needs the memory; when there is enough again, `swapoff -a && swapon -a` brings it"
+        " back"
     ),
     "transparent_hugepages": lambda facts: (
-        "`echo madvise > /sys/kernel/mm/transparent_hugepage/enabled`; for good: transparent_hugepage=madvise on the kernel's command line"
+        "`echo madvise > /sys/kernel/mm/transparent_hugepage/enabled`; for good:"
+        " transparent_hugepage=madvise on the kernel's command line"
     ),
     "time_sync": lambda facts: (
-        f"{'on the host of this container: ' if facts.container else ''}`timedatectl set-ntp true`, or install chrony"
+        f"{'on the host of this container: ' if facts.container else ''}`timedatectl set-ntp true`,"
+        " or install chrony"
     ),
 }
 """What to do about what our files cannot set. A test holds it against the table."""

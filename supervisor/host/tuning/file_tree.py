@@ -1,6 +1,8 @@
-"""A file tree below a root: reading in it as a process inside it would, and writing into it so that a file is there whole or not at all.
+"""A file tree below a root: reading in it as a process inside it would, and writing into it so that
+a file is there whole or not at all.
 
-With a root other than `/` no symbolic link leads out of it: an absolute one begins at the root again, and none is followed when we write.
+With a root other than `/` no symbolic link leads out of it: an absolute one begins at the root
+again, and none is followed when we write.
 """
 
 import contextlib
@@ -30,7 +32,10 @@ from supervisor.host.tuning.system_files import (
 )
 
 TEMPORARY: Final = ".wasup-"
-"""How files begin that wait for their place. Nobody who reads these directories looks at hidden ones."""
+"""How files begin that wait for their place.
+
+Nobody who reads these directories looks at hidden ones.
+"""
 PAM_DIRECTORIES: Final = ("etc/pam.d", "usr/lib/pam.d", "usr/etc/pam.d")
 LINKS_MOST: Final = 40
 """Symbolic links on one way; more is a circle (path_resolution(7) has the same number)."""
@@ -65,7 +70,10 @@ class Tree:
     # ---- reading
 
     def resolve(self, path: str) -> Path:
-        """Where a path leads for a process that has `root` as its root. Raises OSError when links go in a circle."""
+        """Where a path leads for a process that has `root` as its root.
+
+        Raises OSError when links go in a circle.
+        """
         todo = list(PurePosixPath(path).parts)
         done: list[str] = []
         links = 0
@@ -106,19 +114,28 @@ class Tree:
         return []
 
     def sysctl_configuration(self) -> Configuration:
-        """What the sysctl files of others set. `/etc/sysctl.conf` counts last where `sysctl --system` reads it."""
+        """What the sysctl files of others set.
+
+        `/etc/sysctl.conf` counts last where `sysctl --system` reads it.
+        """
         files = sysctl_order({directory: self.names(directory) for directory in SYSCTL_DIRECTORIES})
         read = {self._target(file) for file in files}
         last = [] if self.has_systemd() or self._target(SYSCTL_LAST) in read else [SYSCTL_LAST]
         return self._configuration([*files, *last], SYSCTL_FILE, parse_sysctl)
 
     def has_systemd(self) -> bool:
-        """True if systemd starts this system: it then applies the sysctl files at boot, else `sysctl --system` does."""
-        targets = (self._target(path) for path in ("usr/lib/systemd/systemd", "lib/systemd/systemd"))
+        """True if systemd starts this system: it then applies the sysctl files at boot, else
+        `sysctl --system` does.
+        """
+        targets = (
+            self._target(path) for path in ("usr/lib/systemd/systemd", "lib/systemd/systemd")
+        )
         return any(target is not None and target.exists() for target in targets)
 
     def logins_read_limits(self) -> bool:
-        """True if a login calls pam_limits, without which nobody reads the limits files (Alpine, small containers)."""
+        """True if a login calls pam_limits, without which nobody reads the limits files (Alpine,
+        small containers).
+        """
         for directory in PAM_DIRECTORIES:
             for name in self.names(directory):
                 with contextlib.suppress(OSError):  # unreadable: another one will tell
@@ -136,7 +153,9 @@ class Tree:
 
     def limits_configuration(self) -> Configuration:
         """What the limits files of others set."""
-        return self._configuration(limits_order(self.names(LIMITS_DIRECTORY)), LIMITS_FILE, parse_limits)
+        return self._configuration(
+            limits_order(self.names(LIMITS_DIRECTORY)), LIMITS_FILE, parse_limits
+        )
 
     def _configuration(self, files: Sequence[str], ours: str, parse: _Parse) -> Configuration:
         lines: list[Line] = []
@@ -155,14 +174,21 @@ class Tree:
             found, wrong = parse(file, (content or b"").decode("utf-8", "surrogateescape"))
             lines += found
             malformed += wrong
-        return Configuration(lines=lines, malformed=malformed, ours_at=ours_at, unreadable=unreadable)
+        return Configuration(
+            lines=lines, malformed=malformed, ours_at=ours_at, unreadable=unreadable
+        )
 
     def read_ours(self, path: str) -> Owned | None:
-        """A file that we may replace; None: it is not there. Raises InTheWay if it is a link, a directory or a device."""
+        """A file that we may replace; None: it is not there.
+
+        Raises InTheWay if it is a link, a directory or a device.
+        """
         file = self.place(path)
         try:
             with self.parent(path) as (parent, name):
-                handle = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=parent)
+                handle = os.open(
+                    name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=parent
+                )
         except InTheWay:
             raise
         except FileNotFoundError:
@@ -176,19 +202,34 @@ class Tree:
             os.close(handle)
             raise InTheWay(errno.EEXIST, "something that is not a file is in the way", str(file))
         with open(handle, "rb") as opened:
-            return Owned(opened.read(), stat.S_IMODE(state.st_mode), state.st_uid, state.st_gid, state.st_mtime_ns)
+            return Owned(
+                opened.read(),
+                stat.S_IMODE(state.st_mode),
+                state.st_uid,
+                state.st_gid,
+                state.st_mtime_ns,
+            )
 
     # ---- writing
 
     def place(self, path: str) -> Path:
-        """Where a file of ours lies. Raises InTheWay if the way is barred (by a link only in a tree that is not `/`)."""
+        """Where a file of ours lies.
+
+        Raises InTheWay if the way is barred (by a link only in a tree that is not `/`).
+        """
         here = self.root
         for part in PurePosixPath(path).parts[:-1]:
             here = here / part
             if here.is_symlink() and not self.live:
-                raise InTheWay(errno.ELOOP, "a symbolic link is in the way, and might lead out of the tree", str(here))
+                raise InTheWay(
+                    errno.ELOOP,
+                    "a symbolic link is in the way, and might lead out of the tree",
+                    str(here),
+                )
             if (here.exists() or here.is_symlink()) and not here.is_dir():
-                raise InTheWay(errno.ENOTDIR, "something that is not a directory is in the way", str(here))
+                raise InTheWay(
+                    errno.ENOTDIR, "something that is not a directory is in the way", str(here)
+                )
         return self.root / path
 
     def missing_directories(self, path: str) -> list[str]:
@@ -198,10 +239,12 @@ class Tree:
 
     @contextlib.contextmanager
     def parent(self, path: str) -> Iterator[tuple[int, str]]:
-        """A descriptor of the directory that the path's last part lies in, and that part. Raises InTheWay, OSError.
+        """A descriptor of the directory that the path's last part lies in, and that part.
 
-        Opened step by step from the root's own descriptor, and in a tree that is not `/` through no link: whoever moves directories about
-        meanwhile moves nothing of ours out of the tree.
+        Raises InTheWay, OSError.
+
+        Opened step by step from the root's own descriptor, and in a tree that is not `/` through no
+        link: whoever moves directories about meanwhile moves nothing of ours out of the tree.
         """
         handle = os.dup(self._handle)
         try:
@@ -219,9 +262,13 @@ class Tree:
         try:
             return os.open(part, flags, dir_fd=handle)
         except OSError as error:
-            if error.errno == errno.ELOOP or (error.errno == errno.ENOTDIR and _is_link(handle, part)):
+            if error.errno == errno.ELOOP or (
+                error.errno == errno.ENOTDIR and _is_link(handle, part)
+            ):
                 raise InTheWay(
-                    errno.ELOOP, "a symbolic link is in the way, and might lead out of the tree", part
+                    errno.ELOOP,
+                    "a symbolic link is in the way, and might lead out of the tree",
+                    part,
                 ) from None
             raise
 
@@ -236,7 +283,8 @@ class Tree:
                     continue
                 made = self._step(handle, name)
                 try:
-                    os.fchmod(made, 0o755)  # whatever the umask is: pam_limits and systemd have to find what lies there
+                    # whatever the umask is: pam_limits and systemd have to find what lies there
+                    os.fchmod(made, 0o755)
                 finally:
                     os.close(made)
                 _sync(handle)
@@ -257,11 +305,17 @@ class Tree:
         return left
 
     def write(self, path: str, owned: Owned) -> None:
-        """Put a file in place, whole or not at all, also if the machine loses power. Raises OSError, and has then changed nothing."""
+        """Put a file in place, whole or not at all, also if the machine loses power.
+
+        Raises OSError, and has then changed nothing.
+        """
         self.stage(path, owned).commit()
 
     def stage(self, path: str, owned: Owned) -> "Staged":
-        """Write the file beside its place, durably: what can run out of space has then happened. Raises OSError, and has then left nothing."""
+        """Write the file beside its place, durably: what can run out of space has then happened.
+
+        Raises OSError, and has then left nothing.
+        """
         self.place(path)
         with self.parent(path) as (parent, name):
             temporary = f"{TEMPORARY}{secrets.token_hex(8)}"
@@ -274,7 +328,8 @@ class Tree:
                     state = os.fstat(handle)
                     if (state.st_uid, state.st_gid) != (owned.uid, owned.gid):
                         os.fchown(handle, owned.uid, owned.gid)
-                    os.fchmod(handle, owned.mode)  # after the change of owner, which takes the set-id bits
+                    # after the change of owner, which takes the set-id bits
+                    os.fchmod(handle, owned.mode)
                     if owned.changed_at_ns:
                         os.utime(handle, ns=(owned.changed_at_ns, owned.changed_at_ns))
                     os.fsync(handle)
@@ -292,7 +347,10 @@ class Tree:
 
     def sweep(self, path: str) -> None:
         """Remove the temporary files beside `path` whose writer was killed. Nobody reads them."""
-        with contextlib.suppress(FileNotFoundError, NotADirectoryError, InTheWay), self.parent(path) as (handle, _):
+        with (
+            contextlib.suppress(FileNotFoundError, NotADirectoryError, InTheWay),
+            self.parent(path) as (handle, _),
+        ):
             for name in os.listdir(handle):
                 if name.startswith(TEMPORARY) and _mode(handle, name, stat.S_ISREG):
                     os.unlink(name, dir_fd=handle)
@@ -302,7 +360,9 @@ class Staged:
     """A file that waits beside its place."""
 
     def __init__(self, parent: int, temporary: str, name: str) -> None:
-        """`parent`: a descriptor of their directory, which is closed when the file is in its place, or away."""
+        """`parent`: a descriptor of their directory, which is closed when the file is in its place,
+        or away.
+        """
         self._parent: int | None = parent
         self._temporary = temporary
         self._name = name
@@ -313,7 +373,9 @@ class Staged:
         try:
             if _is_link(self._parent, self._name) or _mode(self._parent, self._name, stat.S_ISDIR):
                 raise InTheWay(errno.EEXIST, "a link or a directory is in the way", self._name)
-            os.replace(self._temporary, self._name, src_dir_fd=self._parent, dst_dir_fd=self._parent)
+            os.replace(
+                self._temporary, self._name, src_dir_fd=self._parent, dst_dir_fd=self._parent
+            )
             _sync(self._parent)
         finally:
             self.discard()
@@ -344,5 +406,6 @@ def _sync(handle: int) -> None:
     try:
         os.fsync(handle)
     except OSError as error:
-        if error.errno not in (errno.EINVAL, errno.EROFS):  # some file systems do not sync directories
+        if error.errno not in (errno.EINVAL, errno.EROFS):
+            # some file systems do not sync directories
             raise

@@ -1,7 +1,9 @@
-"""What the optimizer has found before it changed anything, kept beside the tree it changes, so that `--rollback` can put exactly that back.
+"""What the optimizer has found before it changed anything, kept beside the tree it changes, so that
+`--rollback` can put exactly that back.
 
-It is written before the first change and grows with each run; what was found first is never overwritten. Nobody but its owner may have written
-it: root restores what stands in it, so a journal that another user could have forged is refused.
+It is written before the first change and grows with each run; what was found first is never
+overwritten. Nobody but its owner may have written it: root restores what stands in it, so a journal
+that another user could have forged is refused.
 """
 
 import base64
@@ -30,7 +32,9 @@ class UnusableJournal(Exception):
 
 @dataclass(slots=True)
 class FileRecord:
-    """A file as it was found (None: it was not there), and every content that we put there since (None: we removed it)."""
+    """A file as it was found (None: it was not there), and every content that we put there since
+    (None: we removed it).
+    """
 
     previous: Owned | None
     written: list[bytes | None] = field(default_factory=list)
@@ -51,7 +55,9 @@ class Journal:
     files: dict[str, FileRecord] = field(default_factory=dict)
     kernel: dict[str, KernelRecord] = field(default_factory=dict)
     limits: dict[str, float] = field(default_factory=dict)
-    """This process's limits at the first run (`nofile_soft` and so on): afterwards a login has those that we wrote."""
+    """This process's limits at the first run (`nofile_soft` and so on): afterwards a login has
+    those that we wrote.
+    """
     directories: list[str] = field(default_factory=list)
     """Directories that we made, uppermost first."""
 
@@ -69,15 +75,17 @@ def read_journal(tree: Tree) -> Journal | None:
         return None
     if owned.uid != os.geteuid() or stat.S_IMODE(owned.mode) & (stat.S_IWGRP | stat.S_IWOTH):
         raise UnusableJournal(
-            f"{file} belongs to user {owned.uid} or others may write it, so it may be forged. Nothing was changed. "
-            "Look at it; if you trust it, `chown` it to yourself and `chmod 600` it, then try again."
+            f"{file} belongs to user {owned.uid} or others may write it, so it may be forged."
+            " Nothing was changed. Look at it; if you trust it, `chown` it to yourself and `chmod"
+            " 600` it, then try again."
         )
     try:
         return _decode(owned.content)
     except (ValueError, KeyError, TypeError, AttributeError, binascii.Error) as error:
         raise UnusableJournal(
-            f"{file} cannot be understood ({type(error).__name__}: {error}). Nothing was changed. Put back a whole copy; without one, "
-            f"remove it together with /{LIMITS_FILE} and /{SYSCTL_FILE}."
+            f"{file} cannot be understood ({type(error).__name__}: {error}). Nothing was changed."
+            f" Put back a whole copy; without one, remove it together with /{LIMITS_FILE} and"
+            f" /{SYSCTL_FILE}."
         ) from error
 
 
@@ -98,7 +106,8 @@ def _encode(journal: Journal) -> dict[str, Any]:
             for path, record in journal.files.items()
         },
         "kernel": {
-            key: {"previous": record.previous, "written": record.written} for key, record in journal.kernel.items()
+            key: {"previous": record.previous, "written": record.written}
+            for key, record in journal.kernel.items()
         },
         "limits": {name: limit_text(value) for name, value in journal.limits.items()},
         "directories": journal.directories,
@@ -120,12 +129,17 @@ def _encode_bytes(content: bytes | None) -> str | None:
 
 
 def _decode(content: bytes) -> Journal:
-    """Raises ValueError, KeyError, TypeError or AttributeError. Names that are not ours are refused: root will write there."""
+    """Raises ValueError, KeyError, TypeError or AttributeError.
+
+    Names that are not ours are refused: root will write there.
+    """
     if len(content) > JOURNAL_BYTES_MOST:
         raise ValueError("it is far too long")
     document = json.loads(content)
     if document["version"] != VERSION:
-        raise ValueError(f"version {document['version']!r} is not {VERSION}: another wasup wrote it")
+        raise ValueError(
+            f"version {document['version']!r} is not {VERSION}: another wasup wrote it"
+        )
     _only(document["files"], FILES)
     _only(document["kernel"], KEYS)
     parents = {str(parent) for path in (*FILES, JOURNAL_FILE) for parent in _parents(path)}
@@ -152,7 +166,8 @@ def _parents(path: str) -> list[str]:
 def _decode_file(record: Any) -> FileRecord:
     previous = record["previous"]
     return FileRecord(
-        None if previous is None else _decode_owned(previous), [_decode_bytes(content) for content in record["written"]]
+        None if previous is None else _decode_owned(previous),
+        [_decode_bytes(content) for content in record["written"]],
     )
 
 
@@ -161,7 +176,10 @@ def _decode_owned(record: Any) -> Owned:
     if content is None:
         raise ValueError("a file without content")
     numbers = [record[name] for name in ("mode", "uid", "gid", "changed_at_ns")]
-    if not all(isinstance(number, int) and number >= 0 for number in numbers) or record["mode"] > 0o7777:
+    if (
+        not all(isinstance(number, int) and number >= 0 for number in numbers)
+        or record["mode"] > 0o7777
+    ):
         raise ValueError("mode, owner or time of a file is no number")
     return Owned(content, *numbers)
 

@@ -1,8 +1,12 @@
-"""Diagnose, plan, apply, verify, roll back. What is decided is decided in `plan`; here it is done, all of it or nothing.
+"""Diagnose, plan, apply, verify, roll back.
 
-The order of an application: the new files are written beside their places (what can run out of space happens here), the journal is made
-durable, the files go into their places, the kernel values are set. A failure before the last step takes everything back. A kernel value that is
-refused takes nothing back: the others are good without it, and it is told. A crash at any point leaves a journal that `rollback` understands.
+What is decided is decided in `plan`; here it is done, all of it or nothing.
+
+The order of an application: the new files are written beside their places (what can run out of
+space happens here), the journal is made durable, the files go into their places, the kernel values
+are set. A failure before the last step takes everything back. A kernel value that is refused takes
+nothing back: the others are good without it, and it is told. A crash at any point leaves a journal
+that `rollback` understands.
 """
 
 import contextlib
@@ -88,7 +92,10 @@ class _Outcome:
 
 
 class SystemOptimizer:
-    """The host (or an image below `root`) made ready for so many sessions. `proc` and `sys` are what is mounted there."""
+    """The host (or an image below `root`) made ready for so many sessions.
+
+    `proc` and `sys` are what is mounted there.
+    """
 
     def __init__(
         self,
@@ -120,7 +127,8 @@ class SystemOptimizer:
         except PermissionError:
             if os.geteuid() == 0:
                 raise
-            # Enough for a look. Who changes something reads it once more, and then it has to be there.
+            # Enough for a look. Who changes something reads it once more, and then it has to be
+            # there.
             no_journal = "only root may read its journal, so what was before it is not known here"
         return make_plan(
             Inputs(
@@ -173,14 +181,19 @@ class SystemOptimizer:
     # ---- changing
 
     def apply(self) -> OptimizationResult:
-        """Change what has to change, and look whether it did. Raises Busy, OSError (nothing was changed), UnusableJournal."""
+        """Change what has to change, and look whether it did.
+
+        Raises Busy, OSError (nothing was changed), UnusableJournal.
+        """
         with self._alone(), _signals_held():
             facts = self.facts()
             plan = self.plan(facts)
             before = diagnose(facts, plan)
             self._sweep()
             if not plan.changes:
-                return self._result(Action.NOTHING, plan, before, before, _Outcome(), facts.container)
+                return self._result(
+                    Action.NOTHING, plan, before, before, _Outcome(), facts.container
+                )
             outcome = _Outcome()
             action = Action.APPLIED if self._carry_out(plan, facts, outcome) else Action.UNDONE
             if action is Action.APPLIED:
@@ -189,7 +202,10 @@ class SystemOptimizer:
             return self._result(action, plan, before, after, outcome, facts.container)
 
     def rollback(self) -> OptimizationResult:
-        """Put back what was found before the first application. Raises Busy, OSError, UnusableJournal."""
+        """Put back what was found before the first application.
+
+        Raises Busy, OSError, UnusableJournal.
+        """
         with self._alone(), _signals_held():
             facts = self.facts()
             plan = self.plan(facts)
@@ -197,7 +213,9 @@ class SystemOptimizer:
             journal = read_journal(self._tree)
             self._sweep()
             if journal is None:
-                return self._result(Action.NOTHING, plan, before, before, _Outcome(), facts.container)
+                return self._result(
+                    Action.NOTHING, plan, before, before, _Outcome(), facts.container
+                )
             outcome = _Outcome()
             self._restore(journal, outcome)
             left, after = self._look_again(plan, before, outcome)
@@ -206,12 +224,17 @@ class SystemOptimizer:
     def _look_again(
         self, plan: Plan, before: Sequence[SystemLimit], outcome: _Outcome
     ) -> tuple[Plan, Sequence[SystemLimit]]:
-        """What there is after a change. If that cannot be read any more, what was changed is told all the same."""
+        """What there is after a change.
+
+        If that cannot be read any more, what was changed is told all the same.
+        """
         try:
             facts = self.facts()
             left = self.plan(facts)
         except (OSError, UnusableJournal) as error:
-            outcome.failures.append(f"what there is now could not be read ({_told(error)}): the table is of before")
+            outcome.failures.append(
+                f"what there is now could not be read ({_told(error)}): the table is of before"
+            )
             return plan, before
         return left, diagnose(facts, left)
 
@@ -223,7 +246,9 @@ class SystemOptimizer:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
             yield
         except BlockingIOError:
-            raise Busy(f"another optimizer is at work on {self._tree.root}: try again when it has ended") from None
+            raise Busy(
+                f"another optimizer is at work on {self._tree.root}: try again when it has ended"
+            ) from None
         finally:
             os.close(handle)
 
@@ -247,7 +272,9 @@ class SystemOptimizer:
             self._tree.make_directories(made)
             for change in changes:
                 if change.after is not None:
-                    staged[change.path] = self._tree.stage(change.path, _owned_like(change.before, change.after))
+                    staged[change.path] = self._tree.stage(
+                        change.path, _owned_like(change.before, change.after)
+                    )
             write_journal(self._tree, journal)
             for change in changes:
                 moved.append((change.path, change.before))
@@ -263,13 +290,18 @@ class SystemOptimizer:
             if not isinstance(error, OSError):
                 raise
             return False
-        outcome.done += [f"/{change.path} {'removed' if change.after is None else 'written'}" for change in changes]
+        outcome.done += [
+            f"/{change.path} {'removed' if change.after is None else 'written'}"
+            for change in changes
+        ]
         for kernel_change in plan.kernel:
             self._set(kernel_change.key, kernel_change.after, outcome)
         return True
 
     def _journal_for(self, plan: Plan, facts: Facts, old: Journal | None) -> Journal:
-        """The journal as it has to be before the first change: what was found first stays, what we are about to write is added."""
+        """The journal as it has to be before the first change: what was found first stays, what we
+        are about to write is added.
+        """
         journal = copy.deepcopy(old) if old else Journal()
         for change in plan.files:
             if change.changes:
@@ -281,18 +313,29 @@ class SystemOptimizer:
                         if name in BY_NAME and BY_NAME[name].kind is Kind.ULIMIT:
                             journal.limits.setdefault(name, fact.value)
         for kernel_change in plan.kernel:
-            kernel_record = journal.kernel.setdefault(kernel_change.key, KernelRecord(kernel_change.before))
+            kernel_record = journal.kernel.setdefault(
+                kernel_change.key, KernelRecord(kernel_change.before)
+            )
             if kernel_change.after not in kernel_record.written:
                 kernel_record.written.append(kernel_change.after)
-        for path in (JOURNAL_FILE, *(change.path for change in plan.files if change.after is not None)):
+        for path in (
+            JOURNAL_FILE,
+            *(change.path for change in plan.files if change.after is not None),
+        ):
             self._tree.place(path)
             journal.directories += [
-                made for made in self._tree.missing_directories(path) if made not in journal.directories
+                made
+                for made in self._tree.missing_directories(path)
+                if made not in journal.directories
             ]
         return journal
 
     def _take_back(
-        self, moved: Sequence[tuple[str, Owned | None]], journal: Owned | None, made: Sequence[str], outcome: _Outcome
+        self,
+        moved: Sequence[tuple[str, Owned | None]],
+        journal: Owned | None,
+        made: Sequence[str],
+        outcome: _Outcome,
     ) -> None:
         """After a failure. If this fails as well (a dying disk), the journal stays, and says so."""
         try:
@@ -308,13 +351,18 @@ class SystemOptimizer:
         except OSError as error:
             outcome.failures[-1:] = [
                 outcome.failures[-1].split(":", 1)[0],
-                f"putting things back failed as well ({_told(error)}): run --rollback when the cause is mended",
+                (
+                    f"putting things back failed as well ({_told(error)}): run --rollback when the"
+                    " cause is mended"
+                ),
             ]
 
     def _set(self, key: str, value: str, outcome: _Outcome) -> bool:
         """A kernel value. What the kernel refuses is told with its cause."""
         try:
-            handle = os.open(sysctl_path(key, self._proc / "sys"), os.O_WRONLY | os.O_TRUNC | os.O_CLOEXEC)
+            handle = os.open(
+                sysctl_path(key, self._proc / "sys"), os.O_WRONLY | os.O_TRUNC | os.O_CLOEXEC
+            )
             try:
                 os.write(handle, f"{value}\n".encode())
             finally:
@@ -334,7 +382,9 @@ class SystemOptimizer:
                 outcome.failures.append(f"/{change.path} cannot be read back: {_told(error)}")
                 continue
             if (now.content if now else None) != change.after:
-                outcome.failures.append(f"/{change.path} is not what was written: somebody else changes it")
+                outcome.failures.append(
+                    f"/{change.path} is not what was written: somebody else changes it"
+                )
         for kernel_change in plan.kernel:
             self._verify_kernel(kernel_change, outcome)
 
@@ -360,7 +410,9 @@ class SystemOptimizer:
             for key, kernel_record in journal.kernel.items():
                 self._restore_kernel(key, kernel_record, outcome)
         if outcome.failures:
-            outcome.failures.append(f"/{JOURNAL_FILE} is kept: mend the cause and run --rollback again")
+            outcome.failures.append(
+                f"/{JOURNAL_FILE} is kept: mend the cause and run --rollback again"
+            )
             return
         try:
             self._tree.remove(JOURNAL_FILE)
@@ -374,7 +426,11 @@ class SystemOptimizer:
         if now == record.previous:
             return
         content = now.content if now else None
-        if now and content not in record.written and (record.previous is None or content != record.previous.content):
+        if (
+            now
+            and content not in record.written
+            and (record.previous is None or content != record.previous.content)
+        ):
             kept = f"{JOURNAL_FILE.rsplit('/', 1)[0]}/{path.rsplit('/', 1)[1]}.edited"
             self._tree.write(kept, now)
             outcome.done.append(f"/{path} had been edited since: what it said is kept in /{kept}")
@@ -394,7 +450,10 @@ class SystemOptimizer:
         if now == record.previous:
             return
         if now not in record.written:
-            outcome.done.append(f"{key} is {now}, which is not ours: left alone (it was {record.previous} before us)")
+            outcome.done.append(
+                f"{key} is {now}, which is not ours: left alone (it was {record.previous}"
+                " before us)"
+            )
             return
         self._set(key, record.previous, outcome)
 
@@ -410,13 +469,17 @@ def _owned_like(before: Owned | None, content: bytes) -> Owned:
 def _signals_held() -> Iterator[None]:
     """Ctrl-C and its like come when all is done: it takes a moment, and nothing is left half-done.
 
-    A mask would hold them from this thread only, and any other would take them. Python's handlers run in the main thread alone.
+    A mask would hold them from this thread only, and any other would take them. Python's handlers
+    run in the main thread alone.
     """
     if threading.current_thread() is not threading.main_thread():
         yield
         return
     came: list[int] = []
-    before = {number: signal.signal(number, lambda number, _: came.append(number)) for number in HELD_SIGNALS}
+    before = {
+        number: signal.signal(number, lambda number, _: came.append(number))
+        for number in HELD_SIGNALS
+    }
     try:
         yield
     finally:
@@ -434,12 +497,16 @@ def _told(error: BaseException) -> str:
 
 def _cause(error: OSError) -> str:
     if error.errno == errno.EROFS:
-        return "/proc/sys is read-only here (a container): set it on its host, or with `docker run --sysctl`"
+        return (
+            "/proc/sys is read-only here (a container): set it on its host, or with `docker run"
+            " --sysctl`"
+        )
     if error.errno in (errno.EACCES, errno.EPERM):
         return "not allowed (root, and in a container its host, may)"
     if error.errno == errno.EINVAL:
         return (
-            "this kernel does not take such a value; the line stays in our file, where the next boot will say the same"
+            "this kernel does not take such a value; the line stays in our file, where the next"
+            " boot will say the same"
         )
     return error.strerror or str(error)
 
@@ -447,8 +514,8 @@ def _cause(error: OSError) -> str:
 def _open_lock(root: Path) -> int:
     """What is locked for work on a tree. Raises OSError.
 
-    Root's is a file below /run that nobody else can open, and so nobody else can hold. An ordinary user locks the directory itself: nothing
-    has to be made for it.
+    Root's is a file below /run that nobody else can open, and so nobody else can hold. An ordinary
+    user locks the directory itself: nothing has to be made for it.
     """
     if os.geteuid() != 0 or not LOCKS.is_dir():
         return os.open(root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)

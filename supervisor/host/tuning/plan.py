@@ -1,12 +1,17 @@
-"""What would be changed, and what is left alone: from facts, files and journal to the new content of both files and the kernel values. Pure.
+"""What would be changed, and what is left alone: from facts, files and journal to the new content
+of both files and the kernel values. Pure.
 
 The rules, in one place:
 
-- A value that is as wanted or better is left alone, and our file says nothing of it. What we wrote ourselves is no proof of that: judged is
-  what was found before us, so that a second run writes the same again and a run for fewer sessions writes less.
-- If it is better only until the next boot (the kernel starts with less, and no file says otherwise), our file keeps it at what it is.
+- A value that is as wanted or better is left alone, and our file says nothing of it. What we wrote
+  ourselves is no proof of that: judged is
+  what was found before us, so that a second run writes the same again and a run for fewer sessions
+  writes less.
+- If it is better only until the next boot (the kernel starts with less, and no file says
+  otherwise), our file keeps it at what it is.
 - Where another file asks for more than is wanted, ours asks for as much as that file.
-- No descriptor limit is written above `fs.nr_open`, nor, in a running system that may not raise hard limits, above the present one: pam_limits
+- No descriptor limit is written above `fs.nr_open`, nor, in a running system that may not raise
+  hard limits, above the present one: pam_limits
   would fail on it, and then change nothing (Debian) or let nobody log in (all others).
 - A soft limit that no file sets is no proof of what a login gets: a shell can have raised its own.
 """
@@ -42,7 +47,9 @@ from supervisor.host.tuning.system_files import (
 KERNEL_HARD_DESCRIPTORS: Final = 4096
 """INR_OPEN_MAX: the hard descriptor limit where nobody sets one."""
 SYSTEMD_HARD_DESCRIPTORS: Final = 524_288
-"""What systemd gives everything that it starts (DefaultLimitNOFILE=1024:524288, since version 240)."""
+"""What systemd gives everything that it starts (DefaultLimitNOFILE=1024:524288, since version
+240).
+"""
 JOURNAL_GONE: Final = "its journal is gone: what was before it cannot be put back any more"
 
 _Parse = Callable[[str, str], tuple[list[Line], list[Malformed]]]
@@ -143,9 +150,13 @@ def make_plan(given: Inputs) -> Plan:
 def _note_files(given: Inputs, draft: _Draft) -> None:
     for configuration in (given.sysctl, given.limits):
         for wrong in configuration.malformed:
-            draft.notes.append(f"{wrong.place} cannot be understood and is left alone: {wrong.raw.strip()[:80]!r}")
+            draft.notes.append(
+                f"{wrong.place} cannot be understood and is left alone: {wrong.raw.strip()[:80]!r}"
+            )
         for file, why in configuration.unreadable.items():
-            draft.notes.append(f"{file} cannot be read ({why}), so what it says is not taken into account")
+            draft.notes.append(
+                f"{file} cannot be read ({why}), so what it says is not taken into account"
+            )
 
 
 # ---- what was found in the file that we write
@@ -153,7 +164,10 @@ def _note_files(given: Inputs, draft: _Draft) -> None:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Found:
-    """What others have put into our file, before us or since. `lost`: the file is ours, but no journal says what was before it."""
+    """What others have put into our file, before us or since.
+
+    `lost`: the file is ours, but no journal says what was before it.
+    """
 
     lines: Mapping[str, Line] = field(default_factory=dict)
     malformed: Sequence[Malformed] = ()
@@ -163,7 +177,9 @@ class _Found:
     def kept(self, superseded: set[str]) -> list[str]:
         """The raw lines to carry over, each once, in their order."""
         keep = [line for key, line in self.lines.items() if key not in superseded]
-        return list(dict.fromkeys([line.raw for line in keep] + [wrong.raw for wrong in self.malformed]))
+        return list(
+            dict.fromkeys([line.raw for line in keep] + [wrong.raw for wrong in self.malformed])
+        )
 
 
 def _found(given: Inputs, path: str, parse: _Parse) -> _Found:
@@ -175,13 +191,18 @@ def _found(given: Inputs, path: str, parse: _Parse) -> _Found:
     before = record.previous.content if record and record.previous else b""
     marked = content.decode("utf-8", "surrogateescape").startswith(HEADER_START)
     written: dict[str, set[str]] = {}
-    for text in [without_kept(old) for old in record.written if old] if record else [without_kept(content)]:
+    for text in (
+        [without_kept(old) for old in record.written if old] if record else [without_kept(content)]
+    ):
         for line in parse(path, text)[0]:
             written.setdefault(line.key, set()).add(line.value)
     current, wrong = parse(path, content.decode("utf-8", "surrogateescape"))
     earlier, _ = parse(path, before.decode("utf-8", "surrogateescape"))
     lines: dict[str, Line] = {}
-    for line in [*earlier, *(line for line in current if line.value not in written.get(line.key, ()))]:
+    for line in [
+        *earlier,
+        *(line for line in current if line.value not in written.get(line.key, ())),
+    ]:
         lines.pop(line.key, None)  # so that the order is that of the lines that count
         lines[line.key] = line
     ours = {line.key: line for line in current if line.value in written.get(line.key, ())}
@@ -206,15 +227,21 @@ def _read_only_reason(row: Wanted, given: Inputs) -> str:
     if row.name.startswith("net."):
         flag = f'`docker run --sysctl {row.name}="{value}"`'
         return (
-            f"/proc/sys is read-only in here: start the container with {flag}, or set it on its host if Docker refuses"
+            f"/proc/sys is read-only in here: start the container with {flag}, or set it on its"
+            " host if Docker refuses"
         )
-    return f"/proc/sys is read-only in here: it is the whole host's; run there `sysctl -w {row.name}='{value}'`, or this script"
+    return (
+        "/proc/sys is read-only in here: it is the whole host's; run there `sysctl -w"
+        f" {row.name}='{value}'`, or this script"
+    )
 
 
 def _sysctl_entry(row: Wanted, given: Inputs, found: _Found, draft: _Draft) -> Entry | None:
     if given.facts.live and row.name not in given.facts.values:
         if not row.may_be_missing:
-            draft.refused[row.name] = f"{given.facts.missing.get(row.name, 'unknown')}; it is not written"
+            draft.refused[row.name] = (
+                f"{given.facts.missing.get(row.name, 'unknown')}; it is not written"
+            )
         return None
     if row.name in given.facts.read_only:
         return _read_only_entry(row, given, found, draft)
@@ -225,22 +252,35 @@ def _sysctl_entry(row: Wanted, given: Inputs, found: _Found, draft: _Draft) -> E
     _note_override(row, given.sysctl.after_ours(row.name), given.sessions, draft)
     if row.may_be_missing:
         draft.notes.append(
-            f"{row.name} is set at boot only if its module is loaded by then: `echo nf_conntrack > /etc/modules-load.d/nf_conntrack.conf`"
+            f"{row.name} is set at boot only if its module is loaded by then: `echo nf_conntrack >"
+            " /etc/modules-load.d/nf_conntrack.conf`"
         )
     return Entry(row.name, line, _sentence(row.why(given.sessions)), optional=row.may_be_missing)
 
 
 def _read_only_entry(row: Wanted, given: Inputs, found: _Found, draft: _Draft) -> Entry | None:
-    """What cannot be set is not written either, since nothing would apply it; but a line of ours that stands there already is kept."""
+    """What cannot be set is not written either, since nothing would apply it; but a line of ours
+    that stands there already is kept.
+    """
     if not row.satisfied(given.facts.values[row.name].value, given.sessions):
         draft.refused[row.name] = _read_only_reason(row, given)
     line = found.ours.get(row.name)
-    return Entry(row.name, line.value, _sentence(row.why(given.sessions)), row.may_be_missing) if line else None
+    return (
+        Entry(row.name, line.value, _sentence(row.why(given.sessions)), row.may_be_missing)
+        if line
+        else None
+    )
 
 
-def _other_setting(row: Wanted, configuration: Configuration, found: _Found, draft: _Draft) -> Fact | None:
+def _other_setting(
+    row: Wanted, configuration: Configuration, found: _Found, draft: _Draft
+) -> Fact | None:
     """What the files say without our own lines."""
-    line = configuration.after_ours(row.name) or found.lines.get(row.name) or configuration.effective(row.name)
+    line = (
+        configuration.after_ours(row.name)
+        or found.lines.get(row.name)
+        or configuration.effective(row.name)
+    )
     if line is None:
         return None
     value = re.split(r"\s+[#;]", line.value)[0]  # the kernel stops reading there, too
@@ -248,18 +288,22 @@ def _other_setting(row: Wanted, configuration: Configuration, found: _Found, dra
         return Fact(row.parse(value), value)
     except ValueError:
         draft.notes.append(
-            f"{line.place} gives {row.name} a value that is none, and is left alone: {line.value[:80]!r}"
+            f"{line.place} gives {row.name} a value that is none, and is left alone:"
+            f" {line.value[:80]!r}"
         )
         return None
 
 
-def _sysctl_value(row: Wanted, given: Inputs, found: _Found, other: Fact | None, draft: _Draft) -> str | None:
+def _sysctl_value(
+    row: Wanted, given: Inputs, found: _Found, other: Fact | None, draft: _Draft
+) -> str | None:
     """What our file has to say; None: nothing."""
     base = _kernel_base(row, given, found, other)
     if base is None and row.grows_with_memory and not given.facts.live:
         if other is None:
             draft.notes.append(
-                f"{row.name} is left to the kernel, which derives it from memory: look again on the booted host"
+                f"{row.name} is left to the kernel, which derives it from memory: look again on the"
+                " booted host"
             )
             return None
         base = other
@@ -268,7 +312,9 @@ def _sysctl_value(row: Wanted, given: Inputs, found: _Found, other: Fact | None,
         return (other if other and row.as_good(other.value, wanted.value) else wanted).text
     if other is not None:
         return None if row.satisfied(other.value, given.sessions) else base.text
-    starts_worse = row.kernel_default is not None and not row.satisfied(row.kernel_default, given.sessions)
+    starts_worse = row.kernel_default is not None and not row.satisfied(
+        row.kernel_default, given.sessions
+    )
     return base.text if starts_worse else None
 
 
@@ -277,7 +323,11 @@ def _kernel_base(row: Wanted, given: Inputs, found: _Found, other: Fact | None) 
     if not given.facts.live:
         if other is not None:
             return other
-        return None if row.kernel_default is None else Fact(row.kernel_default, str(int(row.kernel_default)))
+        return (
+            None
+            if row.kernel_default is None
+            else Fact(row.kernel_default, str(int(row.kernel_default)))
+        )
     record = given.journal.kernel.get(row.name) if given.journal else None
     if record is not None:
         return Fact(row.parse(record.previous), record.previous)
@@ -295,7 +345,8 @@ def _note_override(row: Wanted, line: Line | None, sessions: int, draft: _Draft)
     except ValueError:
         return  # told as a value that is none
     draft.notes.append(
-        f"{line.place} sets {row.name} to {line.value!r} and is read after our file, so it wins at the next boot: change it there"
+        f"{line.place} sets {row.name} to {line.value!r} and is read after our file, so it wins at"
+        " the next boot: change it there"
     )
 
 
@@ -314,7 +365,9 @@ def _kernel_changes(given: Inputs, entries: Sequence[Entry]) -> list[KernelChang
 # ---- limits of processes
 
 
-def _plan_limits(given: Inputs, sysctl: Sequence[Entry], draft: _Draft) -> tuple[list[Entry], FileChange]:
+def _plan_limits(
+    given: Inputs, sysctl: Sequence[Entry], draft: _Draft
+) -> tuple[list[Entry], FileChange]:
     found = _found(given, LIMITS_FILE, parse_limits)
     if found.lost:
         draft.notes.append(f"/{LIMITS_FILE} is ours, but {given.no_journal}")
@@ -331,20 +384,30 @@ def _plan_limits(given: Inputs, sysctl: Sequence[Entry], draft: _Draft) -> tuple
 def _limit_entries(
     item: str, domain: str, given: Inputs, found: _Found, sysctl: Sequence[Entry], draft: _Draft
 ) -> list[Entry]:
-    """Soft and hard, always both: a soft limit above the hard one is cut down to it without a word, so the pair has to stand by itself."""
+    """Soft and hard, always both: a soft limit above the hard one is cut down to it without a word,
+    so the pair has to stand by itself.
+    """
     wanted = BY_NAME[f"{item}_soft"].wanted(given.sessions)
     base = {side: _login_limit(domain, side, item, given, found) for side in ("soft", "hard")}
-    lasting = item != "nofile" or _limit_line(limit_key((domain, "soft", item)), given, found) is not None
+    lasting = (
+        item != "nofile" or _limit_line(limit_key((domain, "soft", item)), given, found) is not None
+    )
     if min(base.values()) >= wanted and lasting:
         return []
     ceiling, why_not_more = _ceiling(item, given, sysctl)
     if ceiling < wanted:
         for side in ("soft", "hard"):
             draft.refused.setdefault(f"{item}_{side}", why_not_more)
-    # Also where the ceiling lets us write no more than this process has: another login may have less.
+    # Also where the ceiling lets us write no more than this process has: another login may have
+    # less.
     sides = {side: min(max(wanted, value), ceiling) for side, value in base.items()}
-    why = _limits_comment(item, domain, given.sessions) + (f" {_sentence(why_not_more)}" if ceiling < wanted else "")
-    entries = [Entry(limit_key((domain, side, item)), limit_text(value), why) for side, value in sides.items()]
+    why = _limits_comment(item, domain, given.sessions) + (
+        f" {_sentence(why_not_more)}" if ceiling < wanted else ""
+    )
+    entries = [
+        Entry(limit_key((domain, side, item)), limit_text(value), why)
+        for side, value in sides.items()
+    ]
     for entry in entries:
         _note_limit_override(entry, given.limits.after_ours(entry.key), draft)
     return entries
@@ -358,7 +421,9 @@ def _login_limit(domain: str, side: str, item: str, given: Inputs, found: _Found
         return value
     if not given.facts.live or (found.lost and key in found.ours):
         return _starting_limit(name, given.image_has_systemd)
-    remembered = given.journal.limits if given.journal and LIMITS_FILE in given.journal.files else {}
+    remembered = (
+        given.journal.limits if given.journal and LIMITS_FILE in given.journal.files else {}
+    )
     return remembered.get(name, given.facts.values[name].value)
 
 
@@ -372,7 +437,10 @@ def _limit_line(key: str, given: Inputs, found: _Found) -> float | None:
 
 
 def _starting_limit(name: str, systemd: bool) -> float:
-    """What a process starts with where no file says otherwise. `nproc` is derived from memory and more than fits into it."""
+    """What a process starts with where no file says otherwise.
+
+    `nproc` is derived from memory and more than fits into it.
+    """
     if name == "nofile_soft":
         return whole("nofile_default")
     if name == "nofile_hard":
@@ -397,9 +465,10 @@ def _ceiling(item: str, given: Inputs, sysctl: Sequence[Entry]) -> tuple[float, 
         if hard.value < ceiling:
             ceiling = hard.value
             why = (
-                f"this host does not let root raise hard limits (CAP_SYS_RESOURCE is missing), and the present one is {hard.text}: "
-                "with a higher value pam_limits would refuse every login (Debian's would change nothing). In Docker, start the container with "
-                f"`--ulimit {item}={limit_text(BY_NAME[f'{item}_hard'].wanted(given.sessions))}`"
+                "this host does not let root raise hard limits (CAP_SYS_RESOURCE is missing), and"
+                f" the present one is {hard.text}: with a higher value pam_limits would refuse"
+                " every login (Debian's would change nothing). In Docker, start the container with"
+                f" `--ulimit {item}={limit_text(BY_NAME[f'{item}_hard'].wanted(given.sessions))}`"
             )
     return ceiling, why
 
@@ -410,7 +479,11 @@ def _sentence(text: str) -> str:
 
 def _limits_comment(item: str, domain: str, sessions: int) -> str:
     reason = _sentence(BY_NAME[f"{item}_soft"].why(sessions))
-    return f"{reason} `*` does not mean root, so root has lines of its own." if domain == "root" else reason
+    return (
+        f"{reason} `*` does not mean root, so root has lines of its own."
+        if domain == "root"
+        else reason
+    )
 
 
 def _note_limit_override(entry: Entry, line: Line | None, draft: _Draft) -> None:
@@ -422,19 +495,26 @@ def _note_limit_override(entry: Entry, line: Line | None, draft: _Draft) -> None
     except ValueError:
         pass  # pam_limits ignores the value, but it is worth a word
     draft.notes.append(
-        f"{line.place} says {line.raw.strip()!r} and is read after our file, so it wins: change it there"
+        f"{line.place} says {line.raw.strip()!r} and is read after our file, so it wins: change it"
+        " there"
     )
 
 
 def _note_special(item: str, given: Inputs, draft: _Draft) -> None:
-    for line in special_limits(given.limits.lines, item, BY_NAME[f"{item}_soft"].wanted(given.sessions)):
+    for line in special_limits(
+        given.limits.lines, item, BY_NAME[f"{item}_soft"].wanted(given.sessions)
+    ):
         draft.notes.append(
-            f"{line.place} gives one user or group less than is wanted, and counts more than `*`: {line.raw.strip()!r}"
+            f"{line.place} gives one user or group less than is wanted, and counts more than `*`:"
+            f" {line.raw.strip()!r}"
         )
 
 
 def _promised(given: Inputs, entries: Sequence[Entry]) -> dict[str, float]:
-    """What a login of an ordinary user has with the files in place. Only what some file says: for the rest, nobody can promise anything."""
+    """What a login of an ordinary user has with the files in place.
+
+    Only what some file says: for the rest, nobody can promise anything.
+    """
     if given.facts.live and not given.logins_read_limits:
         return {}
     found = _found(given, LIMITS_FILE, parse_limits)
@@ -443,7 +523,9 @@ def _promised(given: Inputs, entries: Sequence[Entry]) -> dict[str, float]:
         for side in ("soft", "hard"):
             key = limit_key(("*", side, item))
             ours = next((entry.value for entry in entries if entry.key == key), None)
-            line = given.limits.after_ours(key) or found.lines.get(key) or given.limits.effective(key)
+            line = (
+                given.limits.after_ours(key) or found.lines.get(key) or given.limits.effective(key)
+            )
             after = given.limits.after_ours(key)
             text = after.value if after else ours or (line.value if line else None)
             if text is not None:

@@ -1,6 +1,8 @@
-"""What can be done on which system: Linux everything, macOS diagnosis and the commands, Windows diagnosis only (seed 000).
+"""What can be done on which system: Linux everything, macOS diagnosis and the commands, Windows
+diagnosis only (seed 000).
 
-The parsers take text, so that recorded output tests them everywhere. Nothing here imports what only Linux has.
+The parsers take text, so that recorded output tests them everywhere. Nothing here imports what only
+Linux has.
 """
 
 import re
@@ -37,7 +39,10 @@ class Platform(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ForeignLimit:
-    """A limit of a system that is not Linux. `current` is None if it could not be read; `what_to_do` then says why."""
+    """A limit of a system that is not Linux.
+
+    `current` is None if it could not be read; `what_to_do` then says why.
+    """
 
     name: str
     current: float | None
@@ -59,9 +64,13 @@ def platform_of(name: str = sys.platform) -> Platform:
 def run(command: Sequence[str]) -> str:
     """A command's output. Raises OSError with what it said."""
     try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=COMMAND_SECONDS, check=False)
+        done = subprocess.run(
+            command, capture_output=True, text=True, timeout=COMMAND_SECONDS, check=False
+        )
     except subprocess.TimeoutExpired:
-        raise OSError(f"`{' '.join(command)}` did not answer within {COMMAND_SECONDS:.0f} s") from None
+        raise OSError(
+            f"`{' '.join(command)}` did not answer within {COMMAND_SECONDS:.0f} s"
+        ) from None
     if done.returncode:
         raise OSError(f"`{' '.join(command)}` failed: {done.stderr.strip() or done.returncode}")
     return done.stdout
@@ -80,7 +89,10 @@ def diagnose_foreign(platform: Platform, sessions: int, execute: Run = run) -> l
 
 
 def parse_macos_sysctl(text: str) -> dict[str, int]:
-    """`sysctl kern.maxfiles kern.maxfilesperproc`: name, colon, value. Other lines are passed over."""
+    """`sysctl kern.maxfiles kern.maxfilesperproc`: name, colon, value.
+
+    Other lines are passed over.
+    """
     found = re.findall(r"^([\w.]+)\s*[:=]\s*(\d+)\s*$", text, re.MULTILINE)
     return {name: int(value) for name, value in found}
 
@@ -93,7 +105,9 @@ def parse_launchctl_limit(text: str) -> dict[str, tuple[float, float]]:
 
 def _macos(sessions: int, execute: Run) -> list[ForeignLimit]:
     per_process, system = descriptors_wanted(sessions), system_descriptors_needed(sessions)
-    values, trouble = _read(lambda: parse_macos_sysctl(execute(("sysctl", "kern.maxfiles", "kern.maxfilesperproc"))))
+    values, trouble = _read(
+        lambda: parse_macos_sysctl(execute(("sysctl", "kern.maxfiles", "kern.maxfilesperproc")))
+    )
     launched, launch_trouble = _read(lambda: parse_launchctl_limit(execute(("launchctl", "limit"))))
     needed = descriptors_needed(sessions)
     soft = launched["maxfiles"][0] if launched and "maxfiles" in launched else None
@@ -112,7 +126,9 @@ def _macos(sessions: int, execute: Run) -> list[ForeignLimit]:
             per_process,
             needed,
             "descriptors of one process",
-            trouble or f"`sudo sysctl -w kern.maxfilesperproc={per_process}`; it counts until the next boot",
+            trouble
+            or f"`sudo sysctl -w kern.maxfilesperproc={per_process}`; it counts until the next "
+            "boot",
         ),
         _foreign(
             "launchctl maxfiles (soft)",
@@ -121,7 +137,8 @@ def _macos(sessions: int, execute: Run) -> list[ForeignLimit]:
             needed,
             "descriptors of what launchd starts, and so of every login",
             launch_trouble
-            or f"`sudo launchctl limit maxfiles {per_process} {per_process}`, then log in again; for good, a LaunchDaemon that runs it",
+            or f"`sudo launchctl limit maxfiles {per_process} {per_process}`, then log in again; "
+            "for good, a LaunchDaemon that runs it",
         ),
     ]
 
@@ -130,7 +147,9 @@ def _macos(sessions: int, execute: Run) -> list[ForeignLimit]:
 
 
 def parse_dynamic_ports(text: str) -> int:
-    """`netsh int ipv4 show dynamicport tcp`: the last number is how many ports there are, whatever the language. Raises ValueError."""
+    """`netsh int ipv4 show dynamicport tcp`: the last number is how many ports there are, whatever
+    the language. Raises ValueError.
+    """
     numbers = re.findall(r":\s*(\d+)\s*$", text, re.MULTILINE)
     if len(numbers) < 2:
         raise ValueError("no start and number of ports in what netsh says")
@@ -138,7 +157,9 @@ def parse_dynamic_ports(text: str) -> int:
 
 
 def _windows(sessions: int, execute: Run) -> list[ForeignLimit]:
-    ports, trouble = _read(lambda: parse_dynamic_ports(execute(("netsh", "int", "ipv4", "show", "dynamicport", "tcp"))))
+    ports, trouble = _read(
+        lambda: parse_dynamic_ports(execute(("netsh", "int", "ipv4", "show", "dynamicport", "tcp")))
+    )
     wanted = ports_wanted(sessions)
     return [
         _foreign(
@@ -146,8 +167,11 @@ def _windows(sessions: int, execute: Run) -> list[ForeignLimit]:
             ports,
             wanted,
             sessions,
-            "ports for outgoing connections; a process of Windows has no limit of descriptors that would be in the way",
-            trouble or f"as administrator: `netsh int ipv4 set dynamicport tcp start=10240 num={max(wanted, 55_296)}`",
+            "ports for outgoing connections; a process of Windows has no limit of descriptors that"
+            " would be in the way",
+            trouble
+            or "as administrator: `netsh int ipv4 set dynamicport tcp start=10240 "
+            f"num={max(wanted, 55_296)}`",
         )
     ]
 
@@ -159,12 +183,16 @@ def _read(read: Callable[[], T]) -> tuple[T | None, str]:
         return None, f"not known: {error}"
 
 
-def _foreign(name: str, current: float | None, wanted: float, needed: float, why: str, what_to_do: str) -> ForeignLimit:
+def _foreign(
+    name: str, current: float | None, wanted: float, needed: float, why: str, what_to_do: str
+) -> ForeignLimit:
     severity = None
     if current is not None and current < wanted:
         severity = Severity.CRITICAL if current < needed else Severity.WARNING
     told = what_to_do if severity or current is None else ""
-    return ForeignLimit(name=name, current=current, wanted=wanted, severity=severity, why=why, what_to_do=told)
+    return ForeignLimit(
+        name=name, current=current, wanted=wanted, severity=severity, why=why, what_to_do=told
+    )
 
 
 def foreign_lines(limits: Sequence[ForeignLimit], platform: Platform) -> list[str]:
@@ -173,11 +201,16 @@ def foreign_lines(limits: Sequence[ForeignLimit], platform: Platform) -> list[st
     for limit in limits:
         now = "not known" if limit.current is None else limit_text(limit.current)
         verdict = limit.severity or ("ok" if limit.current is not None else "unknown")
-        lines.append(f"{limit.name}: {now}, wanted at least {limit_text(limit.wanted)} ({verdict}): {limit.why}")
+        lines.append(
+            f"{limit.name}: {now}, wanted at least {limit_text(limit.wanted)} ({verdict}):"
+            f" {limit.why}"
+        )
         if limit.what_to_do:
             lines.append(f"  -> {limit.what_to_do}")
     if platform is Platform.MACOS:
-        lines.append("On macOS this script changes nothing: the commands above are what there is to do.")
+        lines.append(
+            "On macOS this script changes nothing: the commands above are what there is to do."
+        )
     if platform is Platform.WINDOWS:
         lines.append("On Windows this is diagnosis only.")
     return lines

@@ -1,4 +1,7 @@
-"""A result of the optimizer, as text that a tired operator can read and as a document for programs. Pure."""
+"""A result of the optimizer, as text that a tired operator can read and as a document for programs.
+
+Pure.
+"""
 
 import textwrap
 from collections.abc import Sequence
@@ -18,9 +21,9 @@ HEADLINES: Final = {
     Action.ROLLED_BACK: "Rolled back to what was found before the first application.",
 }
 SERVICES: Final = (
-    f"Services that systemd starts ignore /{LIMITS_FILE}: their unit needs LimitNOFILE= and TasksMax=infinity, "
-    "as scripts/wasup.service has them. "
-    "What pm2 starts has the limits of the login that started pm2: after a change, log in again, then `pm2 kill` and start it anew."
+    f"Services that systemd starts ignore /{LIMITS_FILE}: their unit needs LimitNOFILE= and"
+    " TasksMax=infinity, as scripts/wasup.service has them. What pm2 starts has the limits of the"
+    " login that started pm2: after a change, log in again, then `pm2 kill` and start it anew."
 )
 
 
@@ -37,12 +40,21 @@ def report_text(result: OptimizationResult) -> str:
     others = [limit for limit in result.after if limit.severity and not limit.critical]
     parts += _section("Recommendations", [*_advice(others), *_wrapped("- ", SERVICES)])
     unknown = [limit for limit in result.after if limit.state is State.UNKNOWN]
-    parts += _section("Not known", [line for it in unknown for line in _wrapped("- ", f"{it.name}: {it.current}")])
+    parts += _section(
+        "Not known", [line for it in unknown for line in _wrapped("- ", f"{it.name}: {it.current}")]
+    )
     if result.action in (Action.PLANNED, Action.APPLIED, Action.UNDONE) and result.plan.changes:
-        parts += _section("Changes" if result.action is Action.APPLIED else "Planned changes", plan_lines(result.plan))
+        parts += _section(
+            "Changes" if result.action is Action.APPLIED else "Planned changes",
+            plan_lines(result.plan),
+        )
     parts += _section("Done", [f"- {line}" for line in result.done])
-    parts += _section("Failed", [line for failure in result.failures for line in _wrapped("- ", failure)])
-    parts += _section("Noticed", [line for note in result.plan.notes for line in _wrapped("- ", note)])
+    parts += _section(
+        "Failed", [line for failure in result.failures for line in _wrapped("- ", failure)]
+    )
+    parts += _section(
+        "Noticed", [line for note in result.plan.notes for line in _wrapped("- ", note)]
+    )
     return "\n".join(parts).rstrip() + "\n"
 
 
@@ -65,7 +77,9 @@ def _advice(limits: Sequence[SystemLimit]) -> list[str]:
     lines = []
     for limit in limits:
         lines += _wrapped(
-            "- ", f"{limit.name}: {limit.current}; wanted {limit.wanted} ({limit.state}). Why: {limit.why}."
+            "- ",
+            f"{limit.name}: {limit.current}; wanted {limit.wanted} ({limit.state}). Why:"
+            f" {limit.why}.",
         )
         if limit.what_to_do:
             lines += _wrapped("  -> ", limit.what_to_do)
@@ -76,12 +90,19 @@ def limits_table(limits: Sequence[SystemLimit]) -> list[str]:
     """A table, a line for each limit, with what is wrong marked at the right."""
     rows = [("limit", "now", "wanted", "verdict")]
     rows += [
-        (limit.name, "-" if limit.state is State.UNKNOWN else limit.current, limit.wanted, _verdict(limit))
+        (
+            limit.name,
+            "-" if limit.state is State.UNKNOWN else limit.current,
+            limit.wanted,
+            _verdict(limit),
+        )
         for limit in limits
     ]
     widths = [max(len(row[column]) for row in rows) for column in range(3)]
     return [
-        "  ".join([*(cell.ljust(width) for cell, width in zip(row[:3], widths, strict=True)), row[3]]).rstrip()
+        "  ".join(
+            [*(cell.ljust(width) for cell, width in zip(row[:3], widths, strict=True)), row[3]]
+        ).rstrip()
         for row in rows
     ]
 
@@ -101,7 +122,10 @@ def plan_lines(plan: Plan) -> list[str]:
     if plan.kernel:
         width = max(len(change.key) for change in plan.kernel)
         lines += ["", "kernel values, now:"]
-        lines += [f"  {change.key.ljust(width)}  {change.before} -> {change.after}" for change in plan.kernel]
+        lines += [
+            f"  {change.key.ljust(width)}  {change.before} -> {change.after}"
+            for change in plan.kernel
+        ]
     return lines
 
 
@@ -126,7 +150,8 @@ def report_document(result: OptimizationResult) -> dict[str, Any]:
                 if change.changes
             ],
             "kernel": [
-                {"key": change.key, "before": change.before, "after": change.after} for change in result.plan.kernel
+                {"key": change.key, "before": change.before, "after": change.after}
+                for change in result.plan.kernel
             ],
         },
         "done": list(result.done),

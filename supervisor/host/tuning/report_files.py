@@ -11,12 +11,18 @@ READABLE_BY_ALL: Final = 0o644
 
 
 def json_text(document: Mapping[str, Any]) -> str:
-    """A document as it is printed and written. ASCII: no terminal and no file name is too strange for it."""
+    """A document as it is printed and written.
+
+    ASCII: no terminal and no file name is too strange for it.
+    """
     return json.dumps(document, indent=2, allow_nan=False) + "\n"
 
 
 def write_report(directory: Path, files: Mapping[str, str]) -> list[Path]:
-    """Write reports, each whole or not at all; a link with such a name is replaced, not followed. Raises OSError."""
+    """Write reports, each whole or not at all; a link with such a name is replaced, not followed.
+
+    Raises OSError.
+    """
     written = []
     for name, text in files.items():
         handle, temporary = tempfile.mkstemp(prefix=f".{name}-", dir=directory)

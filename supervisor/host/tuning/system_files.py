@@ -1,6 +1,8 @@
-"""The two files that we write, and others of their kind: their grammar, their order, our texts, and the difference. Pure: text in, text out.
+"""The two files that we write, and others of their kind: their grammar, their order, our texts, and
+the difference. Pure: text in, text out.
 
-Order matters in both: of two lines for the same key the later one counts (sysctl.d(5), limits.conf(5)).
+Order matters in both: of two lines for the same key the later one counts (sysctl.d(5),
+limits.conf(5)).
 """
 
 import difflib
@@ -22,11 +24,16 @@ SYSCTL_DIRECTORIES: Final = (
 )
 """Of two files with the same name only that of the first directory is read."""
 SYSCTL_LAST: Final = "etc/sysctl.conf"
-"""`sysctl --system` reads it after all others; systemd does not read it at all, unless a link in sysctl.d points at it (Debian has one)."""
+"""`sysctl --system` reads it after all others; systemd does not read it at all, unless a link in
+sysctl.d points at it (Debian has one).
+"""
 LIMITS_FIRST: Final = "etc/security/limits.conf"
 LIMITS_DIRECTORY: Final = "etc/security/limits.d"
 
-HEADER: Final = "# Written by wasup (scripts/optimize_system.py) for {sessions} sessions. `optimize_system.py --rollback` takes it back."
+HEADER: Final = (
+    "# Written by wasup (scripts/optimize_system.py) for {sessions} sessions. `optimize_system.py"
+    " --rollback` takes it back."
+)
 HEADER_START: Final = HEADER.split("{", 1)[0]
 KEPT: Final = "# Found in this file and kept as it was:"
 KEPT_END: Final = "# End of what was found."
@@ -68,7 +75,10 @@ class Malformed:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Configuration:
-    """What the files of one kind set, in the order in which they count. `ours_at`: how many lines of others come before our file."""
+    """What the files of one kind set, in the order in which they count.
+
+    `ours_at`: how many lines of others come before our file.
+    """
 
     lines: Sequence[Line] = ()
     malformed: Sequence[Malformed] = ()
@@ -82,14 +92,19 @@ class Configuration:
 
     def after_ours(self, key: str) -> Line | None:
         """The line of others that overrides ours."""
-        return next((line for line in reversed(self.lines[self.ours_at :]) if line.key == key), None)
+        return next(
+            (line for line in reversed(self.lines[self.ours_at :]) if line.key == key), None
+        )
 
 
 # ---- grammar
 
 
 def parse_sysctl(file: str, text: str) -> tuple[list[Line], list[Malformed]]:
-    """The lines of a sysctl.d file. Both `.` and `/` separate the parts of a key; a leading `-` says that a failure does not matter."""
+    """The lines of a sysctl.d file.
+
+    Both `.` and `/` separate the parts of a key; a leading `-` says that a failure does not matter.
+    """
     lines, malformed = [], []
     for number, raw in enumerate(text.splitlines(), 1):
         stripped = raw.strip()
@@ -108,7 +123,9 @@ def parse_sysctl(file: str, text: str) -> tuple[list[Line], list[Malformed]]:
 
 
 def parse_limits(file: str, text: str) -> tuple[list[Line], list[Malformed]]:
-    """The lines of a limits.conf file: domain, type, item, value; pam_limits passes over what follows. A type of `-` gives two lines."""
+    """The lines of a limits.conf file: domain, type, item, value; pam_limits passes over what
+    follows. A type of `-` gives two lines.
+    """
     lines, malformed = [], []
     for number, raw in enumerate(text.splitlines(), 1):
         words = raw.split("#", 1)[0].split()
@@ -121,7 +138,10 @@ def parse_limits(file: str, text: str) -> tuple[list[Line], list[Malformed]]:
             continue
         domain, kind, item, value = words[:4]
         sides = ("soft", "hard") if kind == "-" else (kind.lower(),)
-        lines += [Line(file, number, limit_key((domain, side, item.lower())), value, raw) for side in sides]
+        lines += [
+            Line(file, number, limit_key((domain, side, item.lower())), value, raw)
+            for side in sides
+        ]
     return lines, malformed
 
 
@@ -134,7 +154,11 @@ def limit_key(parts: LimitKey) -> str:
 
 
 def sysctl_order(present: Mapping[str, Sequence[str]]) -> list[str]:
-    """The files that are read, in order. `present`: names in each directory. Our own file has its place among them, also if it is not there."""
+    """The files that are read, in order.
+
+    `present`: names in each directory. Our own file has its place among them, also if it is not
+    there.
+    """
     chosen: dict[str, str] = {}
     for directory in SYSCTL_DIRECTORIES:
         for name in present.get(directory, ()):
@@ -169,13 +193,20 @@ def sysctl_text(entries: Sequence[Entry], kept: Sequence[str], sessions: int) ->
     body = [
         part
         for entry in entries
-        for part in (*_comment(entry.why), f"{'-' if entry.optional else ''}{entry.key} = {entry.value}", "")
+        for part in (
+            *_comment(entry.why),
+            f"{'-' if entry.optional else ''}{entry.key} = {entry.value}",
+            "",
+        )
     ]
     return _text(body, kept, sessions)
 
 
 def limits_text(entries: Sequence[Entry], kept: Sequence[str], sessions: int) -> bytes | None:
-    """The limits.d file; None: there is nothing to write. Entries with the same reason share one comment."""
+    """The limits.d file; None: there is nothing to write.
+
+    Entries with the same reason share one comment.
+    """
     body: list[str] = []
     last = ""
     for entry in entries:
@@ -223,8 +254,13 @@ def difference(path: str, before: bytes | None, after: bytes | None) -> str:
     if before == after:
         return ""
     old, new = (_lines(content) for content in (before, after))
-    old_name, new_name = (f"/{path}" if content is not None else "/dev/null" for content in (before, after))
-    return "\n".join(line.rstrip("\n") for line in difflib.unified_diff(old, new, old_name, new_name)) + "\n"
+    old_name, new_name = (
+        f"/{path}" if content is not None else "/dev/null" for content in (before, after)
+    )
+    return (
+        "\n".join(line.rstrip("\n") for line in difflib.unified_diff(old, new, old_name, new_name))
+        + "\n"
+    )
 
 
 def _lines(content: bytes | None) -> list[str]:

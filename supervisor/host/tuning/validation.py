@@ -1,7 +1,8 @@
 """The seed's six validations of this host, as it is for a plain process right now.
 
-Nothing is raised or changed first: what is tested is the limit that a process gets. Each validation says what it measured and, if it failed,
-what to do. One that cannot find out says so and does not pass.
+Nothing is raised or changed first: what is tested is the limit that a process gets. Each validation
+says what it measured and, if it failed, what to do. One that cannot find out says so and does not
+pass.
 """
 
 import asyncio
@@ -24,15 +25,26 @@ from supervisor.host.reading.readings import Host
 LOOPBACK: Final = "127.0.0.1"
 BACKLOG: Final = 1024
 AT_ONCE: Final = 100
-"""Connections that are being opened at the same time; more would test the queue before accept(), not the limits."""
+"""Connections that are being opened at the same time; more would test the queue before accept(),
+not the limits.
+"""
 CONNECTIONS_SECONDS: Final = 60.0
-"""For all of them: 10,000 take a few seconds. A firewall that drops packets on loopback ends here."""
+"""For all of them: 10,000 take a few seconds.
+
+A firewall that drops packets on loopback ends here.
+"""
 SETTLING_SECONDS: Final = 0.5
-"""Those that were accepted are answered, before those that could not be are refused, which ends the test."""
+"""Those that were accepted are answered, before those that could not be are refused, which ends the
+test.
+"""
 CPU_SAMPLES: Final = 3
 CPU_PAUSE_SECONDS: Final = 1.1
 """A little more than the sampler's own second, so that each sample is a new one."""
-TCP_KEYS: Final = ("net.ipv4.tcp_max_syn_backlog", "net.ipv4.tcp_keepalive_time", "net.ipv4.tcp_fin_timeout")
+TCP_KEYS: Final = (
+    "net.ipv4.tcp_max_syn_backlog",
+    "net.ipv4.tcp_keepalive_time",
+    "net.ipv4.tcp_fin_timeout",
+)
 NETWORK_KEYS: Final = ("net.core.somaxconn", "net.core.netdev_max_backlog")
 OPTIMIZE: Final = "run `sudo python3 scripts/optimize_system.py`"
 
@@ -58,9 +70,15 @@ class Opened:
 
 
 async def validate(
-    connections: int, facts: Facts | None = None, host: Host | None = None, pause_seconds: float = CPU_PAUSE_SECONDS
+    connections: int,
+    facts: Facts | None = None,
+    host: Host | None = None,
+    pause_seconds: float = CPU_PAUSE_SECONDS,
 ) -> list[Validation]:
-    """All six, in the seed's order. CPU at rest is measured first, before the connections make it busy."""
+    """All six, in the seed's order.
+
+    CPU at rest is measured first, before the connections make it busy.
+    """
     known = facts or read_facts()
     sampler = host or Host()
     cpu, load, available = await _at_rest(sampler, pause_seconds)
@@ -81,7 +99,8 @@ def file_descriptors(facts: Facts) -> Validation:
     hard = facts.values["nofile_hard"]
     passed = now.value >= least
     todo = (
-        f"this shell may raise it itself (`ulimit -n {least}`: the hard limit is {hard.text}); for good, {OPTIMIZE} and log in again"
+        f"this shell may raise it itself (`ulimit -n {least}`: the hard limit is {hard.text}); for"
+        f" good, {OPTIMIZE} and log in again"
         if hard.value >= least
         else f"{OPTIMIZE} and log in again; in a container `docker run --ulimit nofile=65536:65536`"
     )
@@ -99,30 +118,47 @@ def memory(facts: Facts, available_bytes: int) -> Validation:
     least = whole("memory_test")
     group = facts.values.get("cgroup_memory")
     passed = available_bytes >= least
-    todo = "stop what else uses memory here, run fewer sessions, or give the machine (or its control group: `docker update --memory`) more"
+    todo = (
+        "stop what else uses memory here, run fewer sessions, or give the machine (or its control"
+        " group: `docker update --memory`) more"
+    )
     return Validation(
         name="memory",
         passed=passed,
         criterion=f"at least {least / MIB:,.0f} MiB available",
-        measured={"availableBytes": available_bytes, "controlGroupLimit": group.text if group else None},
+        measured={
+            "availableBytes": available_bytes,
+            "controlGroupLimit": group.text if group else None,
+        },
         what_to_do="" if passed else todo,
     )
 
 
-def settings(name: str, keys: Sequence[str], facts: Facts, sessions: int = SESSIONS_DEFAULT) -> Validation:
-    """Kernel values as the seed wants them, or better. One that this network namespace does not have is its host's, and is told."""
+def settings(
+    name: str, keys: Sequence[str], facts: Facts, sessions: int = SESSIONS_DEFAULT
+) -> Validation:
+    """Kernel values as the seed wants them, or better.
+
+    One that this network namespace does not have is its host's, and is told.
+    """
     wrong, measured = [], {}
     for key in keys:
         row, fact = BY_NAME[key], facts.values.get(key)
         measured[key] = fact.text if fact else facts.missing.get(key, "not read")
         if fact is not None and not row.satisfied(fact.value, sessions):
-            wrong.append(f"{key} is {fact.text}, wanted {row.direction} {row.wanted_shown(sessions)}")
+            wrong.append(
+                f"{key} is {fact.text}, wanted {row.direction} {row.wanted_shown(sessions)}"
+            )
     if all(key not in facts.values for key in keys):
-        wrong.append("none of them can be read here, so nobody knows: look on the host of this container")
+        wrong.append(
+            "none of them can be read here, so nobody knows: look on the host of this container"
+        )
     return Validation(
         name=name,
         passed=not wrong,
-        criterion=", ".join(f"{key} {BY_NAME[key].direction} {BY_NAME[key].wanted_shown(sessions)}" for key in keys),
+        criterion=", ".join(
+            f"{key} {BY_NAME[key].direction} {BY_NAME[key].wanted_shown(sessions)}" for key in keys
+        ),
         measured=dict(measured),
         what_to_do=f"{'; '.join(wrong)}: {OPTIMIZE}" if wrong else "",
     )
@@ -133,14 +169,24 @@ def many_connections(wanted: int, opened: Opened) -> Validation:
     passed = opened.connections >= wanted
     todo = f"it ended with: {opened.trouble or 'no error'}"
     if opened.trouble in (os.strerror(errno.EMFILE), os.strerror(errno.ENFILE)):
-        todo += f". Both ends take a descriptor each, so {2 * wanted + 64} are needed: {OPTIMIZE} and log in again"
+        todo += (
+            f". Both ends take a descriptor each, so {2 * wanted + 64} are needed: {OPTIMIZE} and"
+            " log in again"
+        )
     else:
-        todo += ". Look whether the loopback device is up (`ip link show lo`) and no firewall drops packets on it"
+        todo += (
+            ". Look whether the loopback device is up (`ip link show lo`) and no firewall drops"
+            " packets on it"
+        )
     return Validation(
         name="connections",
         passed=passed,
         criterion=f"{wanted:,} open at the same time (the seed: {whole('connections_test')})",
-        measured={"open": opened.connections, "seconds": round(opened.seconds, 2), "trouble": opened.trouble or None},
+        measured={
+            "open": opened.connections,
+            "seconds": round(opened.seconds, 2),
+            "trouble": opened.trouble or None,
+        },
         what_to_do="" if passed else todo,
     )
 
@@ -154,12 +200,18 @@ def performance(cpu_fraction: float, load_1: float) -> Validation:
         passed=passed,
         criterion=f"CPU at rest below {most:.0f} %",
         measured={"cpuPercent": round(cpu_fraction * 100, 1), "load1": round(load_1, 2)},
-        what_to_do="" if passed else "see what is busy (`top`): with the sessions on top of it, there is no time left",
+        what_to_do=(
+            ""
+            if passed
+            else "see what is busy (`top`): with the sessions on top of it, there is no time left"
+        ),
     )
 
 
 async def _at_rest(host: Host, pause_seconds: float) -> tuple[float, float, int]:
-    """CPU (the middle one of a few samples, so that one busy second decides nothing), load, bytes available."""
+    """CPU (the middle one of a few samples, so that one busy second decides nothing), load, bytes
+    available.
+    """
     samples = []
     for _ in range(CPU_SAMPLES):
         await asyncio.sleep(pause_seconds)
@@ -173,14 +225,19 @@ async def _at_rest(host: Host, pause_seconds: float) -> tuple[float, float, int]
 
 
 async def open_connections(wanted: int, seconds: float = CONNECTIONS_SECONDS) -> Opened:
-    """Open them on loopback and hold them all at once; a byte goes there and back on each. All are closed again."""
+    """Open them on loopback and hold them all at once; a byte goes there and back on each.
+
+    All are closed again.
+    """
     began = time.monotonic()
     held: list[asyncio.StreamWriter] = []
     trouble: list[str] = []
     try:
         listener = socket.create_server((LOOPBACK, 0), backlog=BACKLOG)
     except OSError as error:
-        return Opened(connections=0, seconds=time.monotonic() - began, trouble=error.strerror or str(error))
+        return Opened(
+            connections=0, seconds=time.monotonic() - began, trouble=error.strerror or str(error)
+        )
     listener.setblocking(False)
     port = listener.getsockname()[1]
     answering = asyncio.create_task(_answer_all(listener, trouble))
@@ -201,9 +258,12 @@ async def open_connections(wanted: int, seconds: float = CONNECTIONS_SECONDS) ->
 
 
 async def _answer_all(listener: socket.socket, trouble: list[str]) -> None:
-    """Be the other end of each, until cancelled. The first connection that cannot be accepted ends the test.
+    """Be the other end of each, until cancelled.
 
-    asyncio's own server would try again for ever, each second, also when it has been closed meanwhile, with a traceback for each try.
+    The first connection that cannot be accepted ends the test.
+
+    asyncio's own server would try again for ever, each second, also when it has been closed
+    meanwhile, with a traceback for each try.
     """
     loop = asyncio.get_running_loop()
     async with _Ends() as ends:

@@ -18,7 +18,8 @@ def test_each_code_that_a_worker_gives_has_a_status() -> None:
 
 
 @pytest.mark.parametrize(
-    ("code", "status"), [("already_paired", 409), ("invalid_recipient", 400), ("timed_out", 504), ("refused", 502)]
+    ("code", "status"),
+    [("already_paired", 409), ("invalid_recipient", 400), ("timed_out", 504), ("refused", 502)],
 )
 def test_a_refusal_of_the_callers_own_making_is_not_whatsapps(code: str, status: int) -> None:
     assert status_of(WorkerRefused(code, "x")) == status

@@ -1,4 +1,6 @@
-"""Whose connection it is: the kernel's word, by both of its ways, also when the caller has gone or uses what another left."""
+"""Whose connection it is: the kernel's word, by both of its ways, also when the caller has gone or
+uses what another left.
+"""
 
 import errno
 import os
@@ -34,13 +36,19 @@ def connect() -> Iterator[Connect]:
         listeners: dict[str, socket.socket] = {}
 
         def make(
-            host: str = "127.0.0.1", through: str | None = None, source: tuple[str, int] | None = None
+            host: str = "127.0.0.1",
+            through: str | None = None,
+            source: tuple[str, int] | None = None,
         ) -> tuple[socket.socket, socket.socket]:
             if host not in listeners:
                 family = socket.AF_INET6 if ":" in host else socket.AF_INET
-                listeners[host] = stack.enter_context(socket.create_server((host, 0), family=family))
+                listeners[host] = stack.enter_context(
+                    socket.create_server((host, 0), family=family)
+                )
             to = through or host
-            caller = stack.enter_context(closing(socket.socket(socket.AF_INET6 if ":" in to else socket.AF_INET)))
+            caller = stack.enter_context(
+                closing(socket.socket(socket.AF_INET6 if ":" in to else socket.AF_INET))
+            )
             if source is not None:
                 caller.bind(source)
             caller.connect((to, listeners[host].getsockname()[1]))
@@ -51,7 +59,8 @@ def connect() -> Iterator[Connect]:
 
 @pytest.mark.usefixtures("_way")
 @pytest.mark.parametrize(
-    ("host", "through"), [("127.0.0.1", None), ("127.0.0.1", "::ffff:127.0.0.1"), ("::1", None), ("127.8.9.10", None)]
+    ("host", "through"),
+    [("127.0.0.1", None), ("127.0.0.1", "::ffff:127.0.0.1"), ("::1", None), ("127.8.9.10", None)],
 )
 def test_a_caller_is_known_by_its_user(host: str, through: str | None, connect: Connect) -> None:
     _, ours = connect(host, through)
@@ -110,7 +119,9 @@ def test_another_user_s_process_is_known_as_such() -> None:
         assert as_user(NOBODY, call) == b"65534"
 
 
-def test_where_neither_way_leads_anywhere_nobody_is_known(connect: Connect, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_where_neither_way_leads_anywhere_nobody_is_known(
+    connect: Connect, monkeypatch: pytest.MonkeyPatch
+) -> None:
     _, ours = connect()
 
     class Closed:
@@ -143,7 +154,9 @@ def test_an_answer_to_a_question_that_was_given_up_is_not_taken_for_this_one(
 ) -> None:
     _, ours = connect()
     monkeypatch.setattr(callers, "_kernel", kernel := callers._Kernel())
-    given_up = callers._HEADER.pack(callers._HEADER.size + 4, callers._NLMSG_ERROR, 0, 99, 0) + bytes(4)
+    given_up = callers._HEADER.pack(
+        callers._HEADER.size + 4, callers._NLMSG_ERROR, 0, 99, 0
+    ) + bytes(4)
     line = kernel.open()
     answers = [given_up]
 

@@ -1,4 +1,6 @@
-"""The QR in each form: what a phone reads from it is the same, and a terminal's own colours do not matter."""
+"""The QR in each form: what a phone reads from it is the same, and a terminal's own colours do not
+matter.
+"""
 
 import msgspec
 import segno
@@ -7,7 +9,9 @@ from api.handlers import qr
 from sessions.lifecycle.attempt import ShownQr
 from sessions.model import SessionId
 
-SHOWN = ShownQr("https://wa.me/settings/linked_devices#2@REF,NOISE,ID,ADV,1", 2, "ABCD1234", shown_at=0.0)
+SHOWN = ShownQr(
+    "https://wa.me/settings/linked_devices#2@REF,NOISE,ID,ADV,1", 2, "ABCD1234", shown_at=0.0
+)
 DARK = {"█": (0, 0), "▀": (0, 1), "▄": (1, 0), " ": (1, 1)}
 BROWSER = "text/html,application/xhtml+xml,application/xml;q=0.9,image/avif,image/webp,*/*;q=0.8"
 
@@ -20,9 +24,14 @@ def body(form: str) -> str:
 
 def test_a_terminal_gets_its_colours_said_and_the_very_modules() -> None:
     *lines, words = body("text/plain").splitlines()
-    assert all(line.startswith("\x1b[38;5;231;48;5;16m") for line in lines), "on a light terminal, too"
+    assert all(line.startswith("\x1b[38;5;231;48;5;16m") for line in lines), (
+        "on a light terminal, too"
+    )
     assert all(line.endswith("\x1b[0m") for line in lines)
-    pairs = [[DARK[char] for char in line[len("\x1b[38;5;231;48;5;16m") : -len("\x1b[0m")]] for line in lines]
+    pairs = [
+        [DARK[char] for char in line[len("\x1b[38;5;231;48;5;16m") : -len("\x1b[0m")]]
+        for line in lines
+    ]
     read = [[pair[half] for pair in row] for row in pairs for half in (0, 1)]
     wanted = [list(row) for row in segno.make_qr(SHOWN.qr).matrix_iter(border=4)]
     assert read[: len(wanted)] == wanted

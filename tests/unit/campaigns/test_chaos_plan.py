@@ -35,7 +35,9 @@ def test_only_the_faults_that_were_asked_for_come() -> None:
 def test_victims_are_sessions_that_there_are(sessions: int) -> None:
     for step in plan(7, 500, sessions):
         assert set(step.hit.victims) <= set(range(sessions))
-        assert step.hit.victims or BY_NAME[step.fault].promise is not Promise.OUTAGE, "an outage strikes somebody"
+        assert step.hit.victims or BY_NAME[step.fault].promise is not Promise.OUTAGE, (
+            "an outage strikes somebody"
+        )
 
 
 def test_who_is_alone_goes_through_no_proxy_and_meets_every_fault_but_the_proxys() -> None:
@@ -44,11 +46,16 @@ def test_who_is_alone_goes_through_no_proxy_and_meets_every_fault_but_the_proxys
 
 
 def test_a_proxy_and_dns_are_the_ways_of_different_sessions_and_of_all() -> None:
-    steps = {step.fault: set(step.hit.victims) for step in plan(7, 100, 4, ["proxy-away", "dns-away", "door-shut"])}
+    steps = {
+        step.fault: set(step.hit.victims)
+        for step in plan(7, 100, 4, ["proxy-away", "dns-away", "door-shut"])
+    }
     assert steps == {"proxy-away": {1, 3}, "dns-away": {0, 2}, "door-shut": {0, 1, 2, 3}}
 
 
-def test_a_fault_that_no_fleet_of_this_size_has_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_fault_that_no_fleet_of_this_size_has_is_refused(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
     with pytest.raises(SystemExit):
         main(["--only", "proxy-away", "--sessions", "1"])
     assert "proxy-away" in capsys.readouterr().err
@@ -59,7 +66,9 @@ def test_every_fault_of_the_plan_can_be_inflicted_and_no_other() -> None:
     assert len(BY_NAME) == len(FAULTS)
 
 
-def test_the_command_line_refuses_a_fault_that_there_is_not(capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_command_line_refuses_a_fault_that_there_is_not(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
     with pytest.raises(SystemExit):
         main(["--only", "drop,earthquake"])
     assert "'earthquake' is no fault" in capsys.readouterr().err
@@ -71,7 +80,9 @@ def test_the_list_names_every_fault(capsys: pytest.CaptureFixture[str]) -> None:
     assert all(name in shown for name in BY_NAME)
 
 
-async def test_where_dns_cannot_be_taken_away_the_step_is_skipped_and_the_report_says_why(tmp_path: Path) -> None:
+async def test_where_dns_cannot_be_taken_away_the_step_is_skipped_and_the_report_says_why(
+    tmp_path: Path,
+) -> None:
     stage = Stage(tmp_path, None, None, ("s1",), tmp_path / "clock", dns=None)  # type: ignore[arg-type]
     (step,) = plan(7, 1, 1, ["dns-away"])
     damage = await faults.inflict(faults.Field(stage, None, None), step)  # type: ignore[arg-type]

@@ -1,4 +1,6 @@
-"""What a session does when what is around it does its worst: a worker that nothing ends, no processes, an error in the mending."""
+"""What a session does when what is around it does its worst: a worker that nothing ends, no
+processes, an error in the mending.
+"""
 
 import asyncio
 import errno
@@ -35,10 +37,12 @@ def refusal(number: int) -> SpawnRefused:
     return SpawnRefused(OSError(number, os.strerror(number)))
 
 
-# --- a worker that not even SIGKILL ends ----------------------------------------------------------------------------------
+# --- a worker that not even SIGKILL ends ----------------------------------------------------------
 
 
-async def test_a_session_whose_worker_cannot_be_ended_is_stopped_in_bounded_time_and_says_so() -> None:
+async def test_a_session_whose_worker_cannot_be_ended_is_stopped_in_bounded_time_and_says_so() -> (
+    None
+):
     async with World() as world:
         await _open(world)
         stuck = world.workers.last
@@ -57,7 +61,13 @@ async def test_it_gets_no_other_worker_until_that_one_has_ended_and_is_open_agai
         stuck = world.workers.last
         stuck.unkillable = True
         await world.ask(Command.STOP)
-        for command in (Command.START, Command.FORCE, Command.RESET_BREAKER, Command.STOP, Command.START):
+        for command in (
+            Command.START,
+            Command.FORCE,
+            Command.RESET_BREAKER,
+            Command.STOP,
+            Command.START,
+        ):
             await world.ask(command)
             await asyncio.sleep(HOUR)
         assert len(world.workers.made) == 1, "it may still have the session's socket"
@@ -128,10 +138,12 @@ async def test_the_session_of_a_returning_worker_that_cannot_be_ended_waits_for_
         await world.until(S.OPEN)
 
 
-# --- a machine that refuses new processes -----------------------------------------------------------------------------------
+# --- a machine that refuses new processes ---------------------------------------------------------
 
 
-@pytest.mark.parametrize("number", [errno.EAGAIN, errno.ENOMEM, errno.EMFILE, errno.ENOENT, errno.EIO])
+@pytest.mark.parametrize(
+    "number", [errno.EAGAIN, errno.ENOMEM, errno.EMFILE, errno.ENOENT, errno.EIO]
+)
 async def test_a_refused_process_is_a_worker_that_ended_and_is_told_in_words(number: int) -> None:
     async with World() as world:
         world.workers.startup_error = refusal(number)
@@ -140,15 +152,19 @@ async def test_a_refused_process_is_a_worker_that_ended_and_is_told_in_words(num
         shown = world.session.reconnection()
         assert shown.close_reason is R.WORKER_EXITED
         assert errno.errorcode[number] in (shown.close_message or "")
-        assert shown.human_action.startswith(f"This machine refuses new processes ({errno.errorcode[number]}): ")
+        assert shown.human_action.startswith(
+            f"This machine refuses new processes ({errno.errorcode[number]}): "
+        )
         await asyncio.sleep(HOUR)
-        assert world.workers.startups <= 45, "the crash budget, and not the pace of an error of our own"
+        assert world.workers.startups <= 45, (
+            "the crash budget, and not the pace of an error of our own"
+        )
         assert world.alerts("session_error") == []
         world.workers.startup_error = None
         await world.until(S.OPEN, within=11 * MINUTE)
 
 
-# --- an error in the mending of an error --------------------------------------------------------------------------------------
+# --- an error in the mending of an error ----------------------------------------------------------
 
 
 class Broken:
@@ -166,7 +182,9 @@ class Broken:
         monkeypatch.setattr(Actor, "_start_over", fails)
 
 
-def _upset(world: World, monkeypatch: pytest.MonkeyPatch, error: BaseException | None = None) -> None:
+def _upset(
+    world: World, monkeypatch: pytest.MonkeyPatch, error: BaseException | None = None
+) -> None:
     """The next thing that the actor does fails, once."""
     save = world.store.save_memory
 
@@ -210,7 +228,9 @@ async def test_who_asks_meanwhile_is_answered(monkeypatch: pytest.MonkeyPatch) -
         await world.until(S.OPEN)
 
 
-async def test_a_wait_that_somebody_else_calls_off_ends_no_actor(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_wait_that_somebody_else_calls_off_ends_no_actor(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     async with World() as world:
         await _open(world)
         _upset(world, monkeypatch, asyncio.CancelledError())
@@ -219,7 +239,9 @@ async def test_a_wait_that_somebody_else_calls_off_ends_no_actor(monkeypatch: py
         await world.until(S.OPEN)
 
 
-async def test_a_session_that_hangs_answers_within_a_minute_and_does_it_later(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_session_that_hangs_answers_within_a_minute_and_does_it_later(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     async with World() as world:
         await _open(world)
         going_on = asyncio.Event()
@@ -237,7 +259,9 @@ async def test_a_session_that_hangs_answers_within_a_minute_and_does_it_later(mo
         await world.until(S.STOPPED)
 
 
-async def test_one_that_fails_again_and_again_does_so_at_a_pace(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_one_that_fails_again_and_again_does_so_at_a_pace(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     async with World() as world:
         Broken(monkeypatch)
         made: list[float] = []
@@ -255,10 +279,12 @@ async def test_one_that_fails_again_and_again_does_so_at_a_pace(monkeypatch: pyt
         await world.until(S.OPEN, within=6 * MINUTE)
 
 
-# --- a store that is away ---------------------------------------------------------------------------------------------------
+# --- a store that is away -------------------------------------------------------------------------
 
 
-async def test_a_session_without_worker_adds_a_handful_of_events_however_long_the_store_is_away() -> None:
+async def test_a_session_without_worker_adds_a_handful_of_events_however_long_the_store_is_away() -> (
+    None
+):
     async with World() as world:
         await world.store.create_session(world.id, True)
         world.store.failing = True
@@ -282,7 +308,9 @@ async def test_a_store_that_fails_one_session_alone_is_told_once() -> None:
         await world.until(S.OPEN, within=15)
 
 
-async def test_an_error_of_our_own_that_lasts_is_told_less_and_less_often(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_an_error_of_our_own_that_lasts_is_told_less_and_less_often(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     async with World() as world:
 
         async def fails(*_: object) -> int:
@@ -313,11 +341,14 @@ async def test_a_replacement_closes_no_socket_while_the_store_cannot_write() -> 
         world.store.failing = False
 
 
-# --- what an operator asks for -------------------------------------------------------------------------------------------------
+# --- what an operator asks for --------------------------------------------------------------------
 
 
 async def test_a_reset_of_the_breaker_cuts_no_wait_but_the_breakers() -> None:
-    """A 440: another one uses the number, and the server is given time. Resets are no way round that."""
+    """A 440: another one uses the number, and the server is given time.
+
+    Resets are no way round that.
+    """
     async with World() as world:
         world.workers.otherwise = closes(R.REPLACED)
         await world.start()
@@ -354,7 +385,9 @@ async def test_a_logout_that_was_put_off_does_not_wait_behind_the_breaker() -> N
         world.workers.plan.extend([closes(R.CONNECTION_LOST)] * 5)
         world.workers.last.drop(R.CONNECTION_LOST)
         world.workers.obeys_close = True
-        await world.until_true(lambda: world.session.reconnection().breaker.state == "open", within=5 * MINUTE)
+        await world.until_true(
+            lambda: world.session.reconnection().breaker.state == "open", within=5 * MINUTE
+        )
         await world.until(S.STOPPED, within=90)
         assert world.session.reconnection().close_reason is R.OWN_LOGOUT
 

@@ -1,4 +1,6 @@
-"""The commands' client: how it finds the running supervisor, and what it tells the operator when that says no, or nothing."""
+"""The commands' client: how it finds the running supervisor, and what it tells the operator when
+that says no, or nothing.
+"""
 
 import asyncio
 import socket
@@ -41,7 +43,7 @@ def settings(bare_environment: Path) -> Settings:
     return Settings()
 
 
-# --- how it is found --------------------------------------------------------------------------------------------------------
+# --- how it is found ------------------------------------------------------------------------------
 
 
 def test_without_a_supervisor_there_is_no_client(settings: Settings, tmp_path: Path) -> None:
@@ -51,7 +53,9 @@ def test_without_a_supervisor_there_is_no_client(settings: Settings, tmp_path: P
     assert Client.of_running(settings, tmp_path) is None, "its note is left, but it has gone"
 
 
-def test_one_that_is_only_just_starting_is_told_from_one_that_answers(settings: Settings, tmp_path: Path) -> None:
+def test_one_that_is_only_just_starting_is_told_from_one_that_answers(
+    settings: Settings, tmp_path: Path
+) -> None:
     with (
         DirectoryLock(tmp_path, "127.0.0.1:4001"),
         pytest.raises(CommandFailed, match=r"pid \d+.* just starting; try again"),
@@ -59,15 +63,22 @@ def test_one_that_is_only_just_starting_is_told_from_one_that_answers(settings: 
         Client.of_running(settings, tmp_path)
 
 
-def test_a_command_that_has_the_directory_is_named_and_is_no_supervisor(settings: Settings, tmp_path: Path) -> None:
+def test_a_command_that_has_the_directory_is_named_and_is_no_supervisor(
+    settings: Settings, tmp_path: Path
+) -> None:
     with (
         DirectoryLock(tmp_path, command="wasup store rotate"),
-        pytest.raises(CommandFailed, match=r"`wasup store rotate` \(pid \d+\) has the data directory now; try again"),
+        pytest.raises(
+            CommandFailed,
+            match=r"`wasup store rotate` \(pid \d+\) has the data directory now; try again",
+        ),
     ):
         Client.of_running(settings, tmp_path)
 
 
-def test_one_that_has_not_even_written_its_note_is_just_starting(settings: Settings, tmp_path: Path) -> None:
+def test_one_that_has_not_even_written_its_note_is_just_starting(
+    settings: Settings, tmp_path: Path
+) -> None:
     with DirectoryLock(tmp_path, "x"):
         (tmp_path / FILE_NAME).write_text("")
         with pytest.raises(CommandFailed, match="just starting"):
@@ -82,7 +93,14 @@ async def test_it_calls_where_the_note_says_with_the_settings_token(
     seen: list[tuple[str, str, str | None, bytes]] = []
 
     async def answer(request: web.Request) -> web.Response:
-        seen.append((request.method, request.path_qs, request.headers.get("Authorization"), await request.read()))
+        seen.append(
+            (
+                request.method,
+                request.path_qs,
+                request.headers.get("Authorization"),
+                await request.read(),
+            )
+        )
         return web.json_response({"sessions": []})
 
     async with _serving(answer) as address:
@@ -121,7 +139,7 @@ async def test_without_a_token_none_is_sent() -> None:
     assert seen == [None]
 
 
-# --- what goes wrong ----------------------------------------------------------------------------------------------------------
+# --- what goes wrong ------------------------------------------------------------------------------
 
 
 async def _failure(handler: Handler) -> str:
@@ -135,7 +153,11 @@ async def _failure(handler: Handler) -> str:
 @pytest.mark.parametrize("status", [400, 404, 409, 503])
 async def test_a_refusal_is_told_in_the_supervisors_own_words_with_its_hint(status: int) -> None:
     async def refuse(_: web.Request) -> web.Response:
-        error = {"code": "in_use", "message": "Session shop is open.", "hint": "POST /sessions/shop/stop first."}
+        error = {
+            "code": "in_use",
+            "message": "Session shop is open.",
+            "hint": "POST /sessions/shop/stop first.",
+        }
         return web.json_response({"error": error}, status=status)
 
     assert await _failure_of(refuse) == "Session shop is open. POST /sessions/shop/stop first."
@@ -159,7 +181,10 @@ async def test_an_answer_of_somebody_else_is_told_and_not_a_traceback() -> None:
     async def other(_: web.Request) -> web.Response:
         return web.json_response({"detail": "Not Found"}, status=404)
 
-    assert await _failure(other) == "Something that is no wasup supervisor answered on ADDRESS with status 404."
+    assert (
+        await _failure(other)
+        == "Something that is no wasup supervisor answered on ADDRESS with status 404."
+    )
 
 
 async def test_a_supervisor_that_hangs_up_does_not_answer() -> None:
@@ -182,7 +207,9 @@ async def test_nobody_who_listens_is_told_with_the_address() -> None:
 
 async def test_a_supervisor_that_takes_too_long_is_told_so(monkeypatch: pytest.MonkeyPatch) -> None:
     shorter = {name: getattr(aiohttp, name) for name in ("ClientSession", "ClientError")}
-    patience = SimpleNamespace(**shorter, ClientTimeout=lambda total: aiohttp.ClientTimeout(total=total / 1000))
+    patience = SimpleNamespace(
+        **shorter, ClientTimeout=lambda total: aiohttp.ClientTimeout(total=total / 1000)
+    )
     monkeypatch.setattr(client, "aiohttp", patience)
     asked = asyncio.Event()
 

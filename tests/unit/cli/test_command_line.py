@@ -13,14 +13,22 @@ from supervisor.cli.command_line import in_words
     [
         (
             PermissionError(errno.EACCES, os.strerror(errno.EACCES), "/backup/x.db"),
-            "/backup/x.db: Permission denied. Be the user whom it belongs to, or choose another place.",
+            (
+                "/backup/x.db: Permission denied. Be the user whom it belongs to, or choose another"
+                " place."
+            ),
         ),
         (
             OSError(errno.EADDRINUSE, "127.0.0.1:4001 is taken"),
-            "127.0.0.1:4001 is taken. Something else listens there (`ss -ltnp` says what): end it, "
-            "or set WHATSAPP_API_PORT to another port.",
+            (
+                "127.0.0.1:4001 is taken. Something else listens there (`ss -ltnp` says what): end"
+                " it, or set WHATSAPP_API_PORT to another port."
+            ),
         ),
-        (IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), b"/data"), "/data: Is a directory."),
+        (
+            IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), b"/data"),
+            "/data: Is a directory.",
+        ),
         (OSError("The supervisor needs Linux."), "The supervisor needs Linux."),
     ],
 )

@@ -10,10 +10,15 @@ from sessions.views.snapshot import iso
 from supervisor.cli.session_list import asks_for_a_human, list_on
 
 NOW = 1_700_000_000.0
-UNLINKED = "The phone has unlinked this device: `wasup sessions start loja-2` and pair it again. The old credentials are archived."
+UNLINKED = (
+    "The phone has unlinked this device: `wasup sessions start loja-2` and pair it again. The old"
+    " credentials are archived."
+)
 
 
-def session(name: str, state: str, ago: float, reason: str | None = None, **more: Any) -> dict[str, Any]:
+def session(
+    name: str, state: str, ago: float, reason: str | None = None, **more: Any
+) -> dict[str, Any]:
     why = {
         "since": iso(NOW - ago),
         "closeReason": reason,
@@ -39,7 +44,9 @@ FLEET = [
 
 def shown(width: int, sessions: list[dict[str, Any]], terminal: bool = True) -> str:
     out = io.StringIO()
-    list_on(Console(file=out, width=width, force_terminal=terminal, color_system=None), sessions, NOW)
+    list_on(
+        Console(file=out, width=width, force_terminal=terminal, color_system=None), sessions, NOW
+    )
     return out.getvalue()
 
 
@@ -59,7 +66,9 @@ def test_on_a_terminal_nothing_is_cut(width: int) -> None:
         "3 sessions: 1 open",
     ):
         assert "".join(words.split()) in together, words
-    assert sum(line.count("o") for line in said.splitlines() if "loja-" not in line) >= 61, "a long name is folded"
+    assert sum(line.count("o") for line in said.splitlines() if "loja-" not in line) >= 61, (
+        "a long name is folded"
+    )
     assert all(part in said for part in ("1 min", "35 s"))
 
 
@@ -76,7 +85,14 @@ def test_only_who_asks_for_a_human_is_told_of_below() -> None:
 def test_names_and_numbers_of_others_are_neither_markup_nor_commands(
     terminal: bool, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    bad = session("loja-3", "parked", 1, "unknown_failure", jid="[/red]\x1b]0;owned\x07@x", human="\x1b[2J[bold]do it")
+    bad = session(
+        "loja-3",
+        "parked",
+        1,
+        "unknown_failure",
+        jid="[/red]\x1b]0;owned\x07@x",
+        human="\x1b[2J[bold]do it",
+    )
     said = shown(100, [bad], terminal) + capsys.readouterr().out
     assert "[/red]" in said
     assert "[bold]do it" in said

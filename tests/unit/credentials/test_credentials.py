@@ -33,8 +33,15 @@ def but(path: str, value: object) -> dict[str, Any]:
         FRESH,
         PAIRED,
         PAIRED | {"pairingEphemeralKeyPair": None, "routingInfo": None, "somethingNew": {"a": [1]}},
-        PAIRED | {"routingInfo": buffer(3), "nextPreKeyId": 813, "firstUnuploadedPreKeyId": 813, "registered": False},
-        FRESH | {"me": {"id": "5511999990000@s.whatsapp.net", "name": "~"}, "pairingCode": "ABCD1234"},
+        PAIRED
+        | {
+            "routingInfo": buffer(3),
+            "nextPreKeyId": 813,
+            "firstUnuploadedPreKeyId": 813,
+            "registered": False,
+        },
+        FRESH
+        | {"me": {"id": "5511999990000@s.whatsapp.net", "name": "~"}, "pairingCode": "ABCD1234"},
         FRESH | {"me": None, "account": None},
         but("registrationId", 0),  # one in 256 of Baileys' own
         but("me.id", "123456789_1:7@lid"),
@@ -75,13 +82,17 @@ def test_what_baileys_can_log_in_with_has_no_flaw(creds: dict[str, Any]) -> None
         (but("account", "secret"), "account"),
     ],
 )
-def test_a_wrong_shape_is_told_by_the_fields_name_and_nothing_is_quoted(creds: dict[str, Any], field: str) -> None:
+def test_a_wrong_shape_is_told_by_the_fields_name_and_nothing_is_quoted(
+    creds: dict[str, Any], field: str
+) -> None:
     flaw = credentials.flaw(msgspec.json.encode(creds))
     assert flaw is not None
     assert f"Their {field} is no" in flaw
     assert "secret" not in flaw
 
 
-@pytest.mark.parametrize("creds", [b"", b"{", b'{"noiseKey":"\xff"}', b"[]", b"null", b"[" * 100_000])
+@pytest.mark.parametrize(
+    "creds", [b"", b"{", b'{"noiseKey":"\xff"}', b"[]", b"null", b"[" * 100_000]
+)
 def test_what_is_no_object_are_no_credentials(creds: bytes) -> None:
     assert credentials.flaw(creds) in {"They are not JSON.", "They are no JSON object."}

@@ -16,8 +16,14 @@ GOOD = {
     "http://proxy.example:3128": ("http://proxy.example:3128", "http://proxy.example:3128"),
     "HTTPS://Proxy.Example:443/": ("https://proxy.example:443", "https://proxy.example:443"),
     " socks4://10.0.0.1:1080 ": ("socks4://10.0.0.1:1080", "socks4://10.0.0.1:1080"),
-    "socks5://u:p%40ss@proxy.example:1": ("socks5://u:p%40ss@proxy.example:1", "socks5://proxy.example:1"),
-    "socks5h://u@[2001:DB8::1]:65535": ("socks5h://u@[2001:db8::1]:65535", "socks5h://[2001:db8::1]:65535"),
+    "socks5://u:p%40ss@proxy.example:1": (
+        "socks5://u:p%40ss@proxy.example:1",
+        "socks5://proxy.example:1",
+    ),
+    "socks5h://u@[2001:DB8::1]:65535": (
+        "socks5h://u@[2001:db8::1]:65535",
+        "socks5h://[2001:db8::1]:65535",
+    ),
     "http://u:@proxy.example:80": ("http://u:@proxy.example:80", "http://proxy.example:80"),
 }
 
@@ -104,7 +110,9 @@ async def test_a_session_at_rest_gets_another_proxy_and_its_worker_is_given_it()
 
 @looptime
 @in_step
-async def test_a_proxy_that_cannot_be_read_quarantines_its_session(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_proxy_that_cannot_be_read_quarantines_its_session(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     async with World() as world:
 
         async def unreadable(_session: str) -> None:

@@ -32,7 +32,9 @@ class EventStore:
         self.read = 0
         """How often events were read back."""
 
-    def append_event(self, session: str | None, kind: str, data: bytes) -> asyncio.Future[StoredEvent]:
+    def append_event(
+        self, session: str | None, kind: str, data: bytes
+    ) -> asyncio.Future[StoredEvent]:
         future: asyncio.Future[StoredEvent] = asyncio.get_running_loop().create_future()
         self.waiting.append((future, session, kind, data))
         return future
@@ -91,7 +93,9 @@ async def _feed(store: EventStore, limit: int = 100) -> Feed:
     return await Feed.open(store, limit)  # type: ignore[arg-type]
 
 
-async def _after(feed: Feed, number: int, limit: int, wait_seconds: float = 0.0) -> list[StoredEvent]:
+async def _after(
+    feed: Feed, number: int, limit: int, wait_seconds: float = 0.0
+) -> list[StoredEvent]:
     return (await feed.after(number, limit, wait_seconds)).events
 
 
@@ -103,7 +107,12 @@ async def test_an_event_is_shown_when_it_is_durable_and_not_before() -> None:
     assert feed.last == 0
     await store.commit()
     (event,) = await _after(feed, 0, 10)
-    assert (event.n, event.session, event.type, bytes(event.data)) == (1, "shop", "state", b'{"state":"open"}')
+    assert (event.n, event.session, event.type, bytes(event.data)) == (
+        1,
+        "shop",
+        "state",
+        b'{"state":"open"}',
+    )
     assert feed.last == 1
 
 
@@ -128,7 +137,9 @@ async def test_it_gives_the_oldest_first_and_at_most_so_many() -> None:
     assert await _after(feed, 99, 4) == []
 
 
-async def test_it_keeps_no_more_in_memory_than_its_limit_and_gives_what_the_log_still_holds() -> None:
+async def test_it_keeps_no_more_in_memory_than_its_limit_and_gives_what_the_log_still_holds() -> (
+    None
+):
     store = EventStore()
     feed = await _feed(store, limit=3)
     for _ in range(10):
@@ -140,7 +151,11 @@ async def test_it_keeps_no_more_in_memory_than_its_limit_and_gives_what_the_log_
     assert [event.n for event in await _after(feed, 0, 9)] == list(range(1, 10))
     assert [event.n for event in await _after(feed, 5, 1)] == [6]
     assert [event.n for event in await _after(feed, 6, 100)] == [7, 8, 9, 10]
-    assert [(event.n, event.session) for event in feed._events] == [(8, "shop"), (9, "shop"), (10, "shop")]
+    assert [(event.n, event.session) for event in feed._events] == [
+        (8, "shop"),
+        (9, "shop"),
+        (10, "shop"),
+    ]
 
 
 async def test_texts_that_are_too_long_for_memory_are_read_back_one_page_after_the_other(
@@ -160,7 +175,9 @@ async def test_texts_that_are_too_long_for_memory_are_read_back_one_page_after_t
     assert seen == list(range(1, 21)), "each once, in order, and none left out"
 
 
-async def test_a_page_ends_at_its_bytes_wherever_its_events_are(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_page_ends_at_its_bytes_wherever_its_events_are(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     monkeypatch.setattr("supervisor.fleet.feed.PAGE_BYTES", 700)
     store = EventStore()
     feed = await _feed(store, limit=8)
@@ -175,7 +192,9 @@ async def test_a_page_ends_at_its_bytes_wherever_its_events_are(monkeypatch: pyt
     assert max(pages) == 3
 
 
-async def test_a_page_holds_one_event_at_least_and_none_if_none_is_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_page_holds_one_event_at_least_and_none_if_none_is_asked_for(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     monkeypatch.setattr("supervisor.fleet.feed.PAGE_BYTES", 1)
     store = EventStore()
     feed = await _feed(store, limit=1)
@@ -217,7 +236,11 @@ async def test_a_feed_that_begins_with_a_part_of_the_log_gives_the_whole_of_it()
     store.loaded = 2
     feed = await _feed(store)
     page = await feed.after(0, 100)
-    assert ([event.n for event in page.events], page.oldest, page.last) == ([3, 4, 5, 6, 7, 8, 9], 3, 9)
+    assert ([event.n for event in page.events], page.oldest, page.last) == (
+        [3, 4, 5, 6, 7, 8, 9],
+        3,
+        9,
+    )
     page = await feed.after(7, 100)
     assert ([event.n for event in page.events], page.oldest, page.last) == ([8, 9], 3, 9)
 
@@ -235,7 +258,9 @@ async def test_who_has_fallen_behind_the_log_sees_the_gap() -> None:
     assert (await feed.after(10, 100)).oldest == 6
 
 
-async def test_while_the_store_cannot_be_read_who_is_behind_is_told_and_who_follows_goes_on() -> None:
+async def test_while_the_store_cannot_be_read_who_is_behind_is_told_and_who_follows_goes_on() -> (
+    None
+):
     store = EventStore()
     feed = await _feed(store, limit=3)
     for _ in range(10):
@@ -254,7 +279,11 @@ async def test_the_oldest_event_is_known_when_the_store_fails_before_anybody_ask
     feed = await _feed(store)
     store.failing = True
     page = await feed.after(3, 100)
-    assert ([event.n for event in page.events], page.oldest, page.last) == ([4, 5, 6, 7, 8, 9], 3, 9)
+    assert ([event.n for event in page.events], page.oldest, page.last) == (
+        [4, 5, 6, 7, 8, 9],
+        3,
+        9,
+    )
 
 
 async def test_the_first_event_of_all_is_the_oldest_one_even_if_the_store_fails_then() -> None:
@@ -317,7 +346,7 @@ async def test_an_event_that_could_not_be_stored_is_not_shown_and_harms_no_other
     assert [event.type for event in await _after(feed, 0, 10)] == ["kept"]
 
 
-# --- what workers deliver -------------------------------------------------------------------------------------------------
+# --- what workers deliver -------------------------------------------------------------------------
 
 
 async def test_a_delivered_event_is_done_and_shown_when_it_is_durable_and_not_before() -> None:

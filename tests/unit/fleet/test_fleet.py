@@ -68,7 +68,9 @@ async def test_a_session_that_cannot_be_deleted_now_stays_open() -> None:
 
 
 async def test_a_deleted_session_is_restored_with_one_operation_of_the_store() -> None:
-    """Were its row read by another one, that could fail, and the session would be stored and yet be nobody's."""
+    """Were its row read by another one, that could fail, and the session would be stored and yet be
+    nobody's.
+    """
     async with World() as world:
         fleet = await _fleet(world)
         await world.until(S.OPEN)
@@ -81,7 +83,9 @@ async def test_a_deleted_session_is_restored_with_one_operation_of_the_store() -
         await _close(world, fleet)
 
 
-async def test_a_deleted_session_is_restored_and_wanted_with_one_write(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_deleted_session_is_restored_and_wanted_with_one_write(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     async with World() as world:
         fleet = await _fleet(world)
         await world.until(S.OPEN)
@@ -139,7 +143,7 @@ async def _unreadable(*_: object) -> list[object]:
     raise StoreUnavailable("It cannot be read.")
 
 
-# --- tasks that end unasked, and calls whose answer was lost ----------------------------------------------------------------
+# --- tasks that end unasked, and calls whose answer was lost --------------------------------------
 
 
 async def test_a_session_whose_task_dies_begins_anew(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -159,7 +163,9 @@ async def test_a_session_whose_task_dies_begins_anew(monkeypatch: pytest.MonkeyP
         await _close(world, fleet)
 
 
-async def test_a_session_that_hangs_does_not_keep_the_fleet_from_closing(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_session_that_hangs_does_not_keep_the_fleet_from_closing(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     async with World() as world:
         fleet = await _fleet(world)
         await world.until(S.OPEN)
@@ -174,7 +180,9 @@ async def test_a_session_that_hangs_does_not_keep_the_fleet_from_closing(monkeyp
         await world.workers.last.stop()
 
 
-async def test_a_session_whose_deletion_was_not_answered_in_time_goes_on(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_session_whose_deletion_was_not_answered_in_time_goes_on(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     async with World() as world:
         fleet = await _fleet(world)
         await world.until(S.OPEN)
@@ -219,6 +227,11 @@ async def test_a_creation_whose_answer_was_lost_is_made_what_the_next_call_asks_
         assert created.view().wanted is start
         if start:
             await world.until_true(lambda: created.state is S.OPEN)
-            (assigned,) = [f for w in world.workers.made for f in w.sent if isinstance(f, Assign) and f.session == name]
+            (assigned,) = [
+                f
+                for w in world.workers.made
+                for f in w.sent
+                if isinstance(f, Assign) and f.session == name
+            ]
             assert assigned.proxy == "socks5h://two.example:1080"
         await _close(world, fleet)

@@ -1,4 +1,6 @@
-"""The policy file: read at the start, put in force while sessions run, and looked at by commands."""
+"""The policy file: read at the start, put in force while sessions run, and looked at by
+commands.
+"""
 
 import os
 import re
@@ -34,7 +36,7 @@ def file(tmp_path: Path) -> Path:
     return path
 
 
-# --- read ---------------------------------------------------------------------------------------------------------------
+# --- read -----------------------------------------------------------------------------------------
 
 
 def test_without_a_file_the_table_is_the_default() -> None:
@@ -56,7 +58,9 @@ def test_a_bad_file_is_named_with_row_key_and_value_on_each_line(file: Path) -> 
     assert all(line.startswith(f"{file}: [") for line in lines)
 
 
-@pytest.mark.parametrize("content", [None, b"\xff\xfe[", "a directory"], ids=["missing", "not text", "a directory"])
+@pytest.mark.parametrize(
+    "content", [None, b"\xff\xfe[", "a directory"], ids=["missing", "not text", "a directory"]
+)
 def test_a_file_that_cannot_be_read_is_named(tmp_path: Path, content: bytes | str | None) -> None:
     path = tmp_path / "other.toml"
     if isinstance(content, bytes):
@@ -67,7 +71,9 @@ def test_a_file_that_cannot_be_read_is_named(tmp_path: Path, content: bytes | st
         read_rules(path)
 
 
-def test_the_settings_name_the_file_and_the_budget(monkeypatch: pytest.MonkeyPatch, file: Path) -> None:
+def test_the_settings_name_the_file_and_the_budget(
+    monkeypatch: pytest.MonkeyPatch, file: Path
+) -> None:
     assert (load().policy_file, load().policy_config().daily_logins) == (None, 200)
     monkeypatch.setenv("WHATSAPP_POLICY_FILE", str(file))
     monkeypatch.setenv("WHATSAPP_DAILY_RECONNECT_BUDGET", "50")
@@ -77,7 +83,7 @@ def test_the_settings_name_the_file_and_the_budget(monkeypatch: pytest.MonkeyPat
     assert config.rules[R.CONNECTION_LOST].base_seconds == 4.0
 
 
-# --- in force -----------------------------------------------------------------------------------------------------------
+# --- in force -------------------------------------------------------------------------------------
 
 
 class Listener:
@@ -87,7 +93,9 @@ class Listener:
         self.followed: list[Config] = []
         self.events: list[tuple[str, Mapping[str, Any]]] = []
         self.live = LivePolicy(
-            path, Config(rules=read_rules(path)), lambda _, kind, data: self.events.append((kind, data))
+            path,
+            Config(rules=read_rules(path)),
+            lambda _, kind, data: self.events.append((kind, data)),
         )
         self.live.follow = self.followed.append
 
@@ -97,7 +105,9 @@ def test_a_reload_puts_the_file_in_force_and_says_what_differs(file: Path) -> No
     file.write_text("[connection_lost]\nbase_seconds = 8\n", encoding="utf-8")
     assert listener.live.reload() == ["[connection_lost] base_seconds: 4 -> 8"]
     assert [config.rules[R.CONNECTION_LOST].base_seconds for config in listener.followed] == [8.0]
-    assert listener.events == [("policy", {"file": str(file), "changed": ["[connection_lost] base_seconds: 4 -> 8"]})]
+    assert listener.events == [
+        ("policy", {"file": str(file), "changed": ["[connection_lost] base_seconds: 4 -> 8"]})
+    ]
     assert listener.live.reload() == []
 
 
@@ -118,10 +128,12 @@ def test_what_is_in_force_is_shown_with_what_was_changed(file: Path) -> None:
     assert overridden(view.toml) == overridden(GOOD)
 
 
-# --- commands -----------------------------------------------------------------------------------------------------------
+# --- commands -------------------------------------------------------------------------------------
 
 
-def test_show_prints_a_policy_file_of_the_whole_table(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_show_prints_a_policy_file_of_the_whole_table(
+    file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     status, shown = wasup("policy", "show")
     assert (status, overridden(shown)) == (0, RULES)
     status, shown = wasup("policy", "show", "--file", str(file))
@@ -143,7 +155,9 @@ def test_check_refuses_a_bad_file(file: Path) -> None:
     assert told.startswith(f"{file}: [replaced] tries = 5: it accepts a whole number from 0 to 2")
 
 
-def test_the_supervisor_refuses_to_start_with_a_bad_file(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_supervisor_refuses_to_start_with_a_bad_file(
+    file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     file.write_text(BAD, encoding="utf-8")
     monkeypatch.setenv("WHATSAPP_POLICY_FILE", str(file))
     monkeypatch.setenv("WHATSAPP_DATA_DIR", str(file.parent / "data"))
@@ -168,7 +182,12 @@ class FakeClient:
         self.asked.append(f"{method} {path}")
         if path == "/policy":
             return {"toml": ""}
-        first = {"at": 1_700_000_000.0, "reason": "connection_lost", "wasOpen": True, "rule": "as it was"}
+        first = {
+            "at": 1_700_000_000.0,
+            "reason": "connection_lost",
+            "wasOpen": True,
+            "rule": "as it was",
+        }
         second = {"at": "2023-11-14T22:14:20Z", "reason": "connection_lost", "waitSeconds": 1.5}
         incidents = [
             {"id": 7, "session": "loja-1", "closes": [first, second]},

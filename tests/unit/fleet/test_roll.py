@@ -27,7 +27,9 @@ class Runner:
 class Rolling:
     """A session that is asked to replace its worker; `fleet` sees how many do so at once."""
 
-    def __init__(self, fleet: "RollingFleet", name: str, code: str | None = "old", state: S = S.OPEN) -> None:
+    def __init__(
+        self, fleet: "RollingFleet", name: str, code: str | None = "old", state: S = S.OPEN
+    ) -> None:
         self.id = name
         self.state = state
         self.worker = Runner(code) if code else None
@@ -106,7 +108,11 @@ async def test_the_outdated_workers_are_replaced_one_at_a_time() -> None:
     assert fleet.most == 1
     assert fleet.roll.outdated() == []
     assert current.asked == stopped.asked == []
-    assert [(session, kind) for session, kind, _ in fleet.events] == [("a", "rolled"), ("b", "rolled"), ("c", "rolled")]
+    assert [(session, kind) for session, kind, _ in fleet.events] == [
+        ("a", "rolled"),
+        ("b", "rolled"),
+        ("c", "rolled"),
+    ]
     assert fleet.events[-1][2] == {"done": 3, "failed": 0, "total": 3}
 
 
@@ -115,7 +121,9 @@ async def test_the_next_begins_when_the_one_before_is_open_again() -> None:
     first, second = fleet.add("a"), fleet.add("b")
     fleet.roll.begin()
     await fleet.over()
-    assert second.asked[0] - first.asked[0] >= 10.0, "seven seconds to change hands, three to log in"
+    assert second.asked[0] - first.asked[0] >= 10.0, (
+        "seven seconds to change hands, three to log in"
+    )
 
 
 async def test_a_session_that_does_not_come_back_does_not_hold_up_the_others() -> None:
@@ -124,7 +132,10 @@ async def test_a_session_that_does_not_come_back_does_not_hold_up_the_others() -
     fleet.add("b")
     fleet.roll.begin()
     view = await fleet.over()
-    assert (view.replaced, view.failed) == (2, ()), "it runs on the new code, and WhatsApp's side is its own affair"
+    assert (view.replaced, view.failed) == (
+        2,
+        (),
+    ), "it runs on the new code, and WhatsApp's side is its own affair"
 
 
 async def test_everybody_is_rolled_if_asked_for() -> None:

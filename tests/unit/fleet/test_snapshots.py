@@ -31,7 +31,10 @@ async def test_it_is_looked_at_once_and_then_every_hour_whatever_the_store_says(
     look = partial(take_snapshots, store)  # type: ignore[arg-type]
     keeping = Forever().keep("snapshots", look, every_seconds=LOOK_SECONDS)
     await asyncio.sleep(1.5 * LOOK_SECONDS)
-    assert store.asked == [(pytest.approx(0.0, abs=0.1), DAY_SECONDS), (pytest.approx(LOOK_SECONDS), DAY_SECONDS)]
+    assert store.asked == [
+        (pytest.approx(0.0, abs=0.1), DAY_SECONDS),
+        (pytest.approx(LOOK_SECONDS), DAY_SECONDS),
+    ]
     store.failing = True
     await asyncio.sleep(10 * LOOK_SECONDS)
     assert len(store.asked) == 12, "an hour that fails is made up for in the next"

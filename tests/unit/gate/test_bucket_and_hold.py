@@ -70,7 +70,9 @@ def test_canaries_after_a_405_wait_five_minutes_and_then_twice_as_long_up_to_hal
         assert hold.seconds_until_canary(now) == math.inf, "one at a time"
         assert hold.seconds_until_canary(now, urgent=True) == math.inf
         hold.canary_failed()
-        assert hold.seconds_until_canary(now, urgent=True) == 5, "operators who force all do not make it a burst"
+        assert hold.seconds_until_canary(now, urgent=True) == 5, (
+            "operators who force all do not make it a burst"
+        )
         waits.append(hold.seconds_until_canary(now))
     assert waits == pytest.approx([300, 300, 600, 1200, 1800, 1800, 1800])
 
@@ -80,12 +82,18 @@ def test_canaries_of_an_outage_are_a_share_of_its_length_apart() -> None:
     while now < 3600:
         now = hold.next_canary_at
         deadline = hold.canary_tries(SHOP, now, roll=0.5)
-        assert (deadline is None) == (hold.canaries % 3 == 0), "every third has the time of any attempt"
+        assert (deadline is None) == (hold.canaries % 3 == 0), (
+            "every third has the time of any attempt"
+        )
         assert deadline is None or 5 <= deadline <= 15
         waits[now] = hold.next_canary_at - now
         hold.canary_failed()
     assert min(waits) == pytest.approx(0.25)
-    assert all(wait == pytest.approx(max(1, min(12.5, 0.15 * at))) for at, wait in waits.items() if at < 600)
+    assert all(
+        wait == pytest.approx(max(1, min(12.5, 0.15 * at)))
+        for at, wait in waits.items()
+        if at < 600
+    )
     assert all(wait == pytest.approx(min(50, 0.05 * at)) for at, wait in waits.items() if at >= 600)
 
 
@@ -96,7 +104,9 @@ def test_a_wave_of_429_is_not_answered_by_knocking_every_second() -> None:
     assert hold.next_canary_at == pytest.approx(24)
 
 
-def test_a_canary_that_is_called_off_leaves_its_turn_to_the_next_and_one_that_fails_does_not() -> None:
+def test_a_canary_that_is_called_off_leaves_its_turn_to_the_next_and_one_that_fails_does_not() -> (
+    None
+):
     hold = Hold.begin(FLEET, OUTAGE, "", now=0.0, roll=0.5)
     hold.canary_tries(SHOP, 100.0, roll=0.5)
     hold.canary_failed()
@@ -129,14 +139,18 @@ def test_a_hold_with_a_head_start_goes_on_at_the_pace_of_the_one_before() -> Non
 def test_one_rejected_version_is_its_sessions_own_trouble_and_a_second_is_everybodys() -> None:
     shop, desk, third = SHOP, SessionId("desk"), SessionId("third")
     rejections = Rejections()
-    assert [rejections.add(shop, at) for at in (0.0, 300.0, 600.0)] == [False] * 3, "one session, however often"
+    assert [rejections.add(shop, at) for at in (0.0, 300.0, 600.0)] == [False] * 3, (
+        "one session, however often"
+    )
     assert not rejections.add(desk, 2401.0), "too far apart"
     assert rejections.add(third, 2402.0)
     rejections.opened(third)
     assert not rejections.add(desk, 2500.0), "the other has come through"
 
 
-def test_who_is_rejected_again_after_a_release_is_no_reason_to_hold_the_others_unless_many_are() -> None:
+def test_who_is_rejected_again_after_a_release_is_no_reason_to_hold_the_others_unless_many_are() -> (
+    None
+):
     five = [SessionId(f"s{number}") for number in range(5)]
     rejections = Rejections()
     for session in five:

@@ -14,7 +14,9 @@ pytestmark = [pytest.mark.looptime, pytest.mark.usefixtures("no_tasks_left")]
 
 
 def _new_gate(*, rate: float = 5.0, burst: int = 10, concurrency: int = 50) -> Gate:
-    return Gate(GateConfig(rate_per_second=rate, burst=burst, concurrency=concurrency), random.Random(1))
+    return Gate(
+        GateConfig(rate_per_second=rate, burst=burst, concurrency=concurrency), random.Random(1)
+    )
 
 
 async def _gate(*, rate: float = 5.0, burst: int = 10, concurrency: int = 50) -> Gate:
@@ -29,7 +31,9 @@ def _id(number: int) -> SessionId:
 
 
 def _some(dice: random.Random) -> float:
-    """Up to a second, in steps that the fast-forwarded clock can tell exactly: a rounding error would stand still there for ever."""
+    """Up to a second, in steps that the fast-forwarded clock can tell exactly: a rounding error
+    would stand still there for ever.
+    """
     return dice.randrange(64) / 64
 
 
@@ -42,11 +46,13 @@ def _now() -> float:
     return asyncio.get_running_loop().time()
 
 
-# --- the rate -----------------------------------------------------------------------------------------------------------
+# --- the rate -------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("seed", range(6))
-async def test_the_server_never_sees_more_than_the_burst_and_the_rate_however_late_logins_land(seed: int) -> None:
+async def test_the_server_never_sees_more_than_the_burst_and_the_rate_however_late_logins_land(
+    seed: int,
+) -> None:
     dice = random.Random(seed)
     rate, burst = dice.choice([(4.0, 10), (2.0, 1), (64.0, 3)])
     gate = await _gate(rate=rate, burst=burst, concurrency=dice.choice([1, 5, 50]))
@@ -100,7 +106,9 @@ async def test_a_ticket_costs_one_token_however_often_it_lands_and_ends() -> Non
     assert gate.view().under_way == 0
 
 
-async def test_the_queue_moves_when_a_login_has_landed_and_not_only_when_its_attempt_is_over() -> None:
+async def test_the_queue_moves_when_a_login_has_landed_and_not_only_when_its_attempt_is_over() -> (
+    None
+):
     gate = await _gate(rate=1.0, burst=2, concurrency=50)
     tickets = [gate.try_admit(_id(number)) for number in range(2)]
     waiter = asyncio.create_task(gate.admit(_id(3)))
@@ -113,27 +121,34 @@ async def test_the_queue_moves_when_a_login_has_landed_and_not_only_when_its_att
     waiter.result().finish(succeeded=True)
 
 
-# --- after a restart ------------------------------------------------------------------------------------------------------
+# --- after a restart ------------------------------------------------------------------------------
 
 
-async def test_a_new_gate_begins_without_tokens_as_nobody_knows_what_the_last_one_let_through() -> None:
+async def test_a_new_gate_begins_without_tokens_as_nobody_knows_what_the_last_one_let_through() -> (
+    None
+):
     gate = _new_gate(rate=2.0, burst=4)
     assert gate.view().tokens == 0
     assert gate.try_admit(_id(1)) is None
     began = _now()
     landed = await asyncio.gather(*(_land_and_finish(gate, number) for number in range(8)))
-    assert [at - began for at in sorted(landed)] == pytest.approx([0.5 * n for n in range(1, 9)], abs=0.01)
+    assert [at - began for at in sorted(landed)] == pytest.approx(
+        [0.5 * n for n in range(1, 9)], abs=0.01
+    )
 
 
 @pytest.mark.parametrize("seed", range(4))
-async def test_not_even_restarts_let_the_server_see_more_than_the_burst_and_the_rate(seed: int) -> None:
+async def test_not_even_restarts_let_the_server_see_more_than_the_burst_and_the_rate(
+    seed: int,
+) -> None:
     dice = random.Random(seed)
     rate, burst = dice.choice([(4.0, 8), (2.0, 1), (16.0, 3)])
     landings: list[float] = []
     waiting: list[GateTicket | None] = []
     for _ in range(20):
         gate = _new_gate(rate=rate, burst=burst)
-        # Those that were under way as the last supervisor died are adopted; some have landed before, some land now.
+        # Those that were under way as the last supervisor died are adopted; some have landed
+        # before, some land now.
         adopted = [gate.adopt(_id(n), landed=ticket is None) for n, ticket in enumerate(waiting)]
         for ticket, before in zip(adopted, waiting, strict=True):
             if before is not None:
@@ -162,13 +177,19 @@ async def test_an_adopted_attempt_costs_a_token_only_if_its_login_is_still_to_co
     landed.landed()
     landed.finish(succeeded=True)
     assert gate.view().tokens == pytest.approx(3)
-    assert [gate.try_admit(_id(n)) is not None for n in (3, 4, 5)] == [True, True, False], "one token is reserved"
+    assert [gate.try_admit(_id(n)) is not None for n in (3, 4, 5)] == [
+        True,
+        True,
+        False,
+    ], "one token is reserved"
     to_come.landed()
     to_come.finish(succeeded=True)
     assert gate.view().tokens == pytest.approx(2, abs=0.01)
 
 
-async def test_adopted_attempts_that_the_empty_bucket_cannot_pay_are_owed_and_the_next_waits_for_them() -> None:
+async def test_adopted_attempts_that_the_empty_bucket_cannot_pay_are_owed_and_the_next_waits_for_them() -> (
+    None
+):
     gate = _new_gate(rate=1.0, burst=2)
     for number in range(3):
         gate.adopt(_id(number), landed=False).finish(succeeded=False)
@@ -193,7 +214,7 @@ async def test_adopted_attempts_count_as_under_way() -> None:
     adopted[2].finish(succeeded=True)
 
 
-# --- the cap and the queue ------------------------------------------------------------------------------------------------
+# --- the cap and the queue ------------------------------------------------------------------------
 
 
 async def test_no_more_attempts_are_under_way_than_the_cap() -> None:
@@ -253,7 +274,10 @@ async def test_a_waiter_who_is_cancelled_as_he_gets_his_ticket_gives_it_back() -
     gate = await _gate(rate=1000.0, burst=1000, concurrency=1)
     first = gate.try_admit(_id(0))
     assert first is not None
-    gone, next_in_line = asyncio.create_task(gate.admit(_id(1))), asyncio.create_task(gate.admit(_id(2)))
+    gone, next_in_line = (
+        asyncio.create_task(gate.admit(_id(1))),
+        asyncio.create_task(gate.admit(_id(2))),
+    )
     await _settle()
     first.finish(succeeded=True)  # the ticket is granted, its task has not run yet
     gone.cancel()
@@ -269,7 +293,10 @@ async def test_a_ticket_that_comes_free_as_a_waiter_is_cancelled_goes_to_the_nex
     gate = await _gate(rate=1000.0, burst=1000, concurrency=1)
     first = gate.try_admit(_id(0))
     assert first is not None
-    gone, next_in_line = asyncio.create_task(gate.admit(_id(1))), asyncio.create_task(gate.admit(_id(2)))
+    gone, next_in_line = (
+        asyncio.create_task(gate.admit(_id(1))),
+        asyncio.create_task(gate.admit(_id(2))),
+    )
     await _settle()
     gone.cancel()  # its task has not run yet: it still stands in the queue
     first.finish(succeeded=True)
@@ -281,10 +308,14 @@ async def test_a_ticket_that_comes_free_as_a_waiter_is_cancelled_goes_to_the_nex
 
 
 @pytest.mark.parametrize("seed", range(4))
-async def test_no_ticket_and_no_waiter_is_ever_lost_when_attempts_are_called_off_at_random(seed: int) -> None:
+async def test_no_ticket_and_no_waiter_is_ever_lost_when_attempts_are_called_off_at_random(
+    seed: int,
+) -> None:
     dice = random.Random(seed)
     gate = await _gate(rate=16.0, burst=3, concurrency=4)
-    tasks = [asyncio.create_task(_land_and_finish(gate, number, _some(dice))) for number in range(60)]
+    tasks = [
+        asyncio.create_task(_land_and_finish(gate, number, _some(dice))) for number in range(60)
+    ]
     for task in dice.sample(tasks, 30):
         await asyncio.sleep(dice.choice([0.0, 0.0, 1 / 16]))
         task.cancel()
@@ -298,7 +329,7 @@ async def test_no_ticket_and_no_waiter_is_ever_lost_when_attempts_are_called_off
     assert all(gate.try_admit(_id(number)) for number in range(3))
 
 
-# --- the hold -----------------------------------------------------------------------------------------------------------
+# --- the hold -------------------------------------------------------------------------------------
 
 
 async def test_a_hold_lets_one_canary_at_a_time_through_and_its_success_releases_all() -> None:
@@ -318,7 +349,10 @@ async def test_a_hold_lets_one_canary_at_a_time_through_and_its_success_releases
     assert 270 <= admitted[0][0] <= 330
     tasks[0].result().finish(succeeded=False)
     await asyncio.sleep(2 * 3600)
-    assert [number for _, number in admitted] == [0, 1], "the second canary has had no outcome yet: nobody else tries"
+    assert [number for _, number in admitted] == [
+        0,
+        1,
+    ], "the second canary has had no outcome yet: nobody else tries"
     tasks[1].result().finish(succeeded=True)
     await _settle()
     assert [number for _, number in admitted] == [0, 1, 2, 3, 4]
@@ -371,7 +405,9 @@ async def test_a_first_405_holds_nobody_a_second_sessions_holds_the_fleet() -> N
     await asyncio.sleep(1801)
     assert not gate.hold(_id(2), "client_outdated"), "that was long ago"
     assert gate.hold(_id(1), "client_outdated")
-    assert [(hold.scope, hold.reason) for hold in gate.view().holds] == [("fleet", "client_outdated")]
+    assert [(hold.scope, hold.reason) for hold in gate.view().holds] == [
+        ("fleet", "client_outdated")
+    ]
 
 
 async def test_a_405_hold_with_nobody_to_try_ends_and_a_new_405_resumes_its_pace() -> None:
@@ -399,7 +435,9 @@ async def test_a_405_hold_with_nobody_to_try_ends_and_a_new_405_resumes_its_pace
     await _settle()
     (held,) = gate.view().holds
     assert held.next_canary_in_seconds is not None
-    assert held.next_canary_in_seconds >= 800, "it goes on at the pace that the last one had reached"
+    assert held.next_canary_in_seconds >= 800, (
+        "it goes on at the pace that the last one had reached"
+    )
     waiting.cancel()
     await asyncio.wait([waiting])
 
@@ -441,14 +479,19 @@ async def test_the_line_of_an_egress_that_nobody_uses_any_more_is_dropped() -> N
     ticket.finish(succeeded=True)
 
 
-# --- what is shown --------------------------------------------------------------------------------------------------------
+# --- what is shown --------------------------------------------------------------------------------
 
 
 async def test_the_view_says_how_full_how_long_and_until_when() -> None:
     gate = await _gate(rate=2.0, burst=4, concurrency=7)
     view = gate.view()
     assert (view.rate_per_second, view.burst, view.concurrency) == (2.0, 4, 7)
-    assert (view.tokens, view.under_way, view.queued, view.seconds_until_queue_is_through) == (4, 0, 0, 0)
+    assert (view.tokens, view.under_way, view.queued, view.seconds_until_queue_is_through) == (
+        4,
+        0,
+        0,
+        0,
+    )
     tickets = [gate.try_admit(_id(number)) for number in range(4)]
     waiting = [asyncio.create_task(gate.admit(_id(number))) for number in range(10, 16)]
     await _settle()
@@ -476,7 +519,8 @@ async def test_the_view_of_a_hold_names_reason_canary_and_time_in_words() -> Non
     assert view.hold.next_canary_in_seconds is not None
     assert 200 <= view.hold.next_canary_in_seconds <= 280
     assert view.hold.words.startswith(
-        "1 session is held for 60 s because of client_outdated (client version rejected); the next canary tries in"
+        "1 session is held for 60 s because of client_outdated (client version rejected); the next"
+        " canary tries in"
     )
     await asyncio.sleep(300)
     assert waiting.done()

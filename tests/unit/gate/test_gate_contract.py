@@ -1,4 +1,6 @@
-"""What the fake gate promises to sessions is what the real one does, at the unkind moments: each case runs against both."""
+"""What the fake gate promises to sessions is what the real one does, at the unkind moments: each
+case runs against both.
+"""
 
 import asyncio
 import random

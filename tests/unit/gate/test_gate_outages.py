@@ -1,4 +1,6 @@
-"""A gate and a fleet of simple sessions on a fast-forwarded clock: outages of everybody, of an egress, of a reason; what they cost."""
+"""A gate and a fleet of simple sessions on a fast-forwarded clock: outages of everybody, of an
+egress, of a reason; what they cost.
+"""
 
 import asyncio
 import contextlib
@@ -105,7 +107,8 @@ class Number:
         self.excused.clear()
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(
-                self.excused.wait(), dice * min(300, 2**self.failures) if self.failures > 1 else dice / 2
+                self.excused.wait(),
+                dice * min(300, 2**self.failures) if self.failures > 1 else dice / 2,
             )
 
     def excuse(self) -> None:
@@ -130,7 +133,9 @@ class Town:
         self.dead: set[str] = set()
         self.gate.on_excused = self._excuse
         ways = ["direct", *(f"http://proxy-{n}" for n in range(1, egresses))]
-        self.numbers = [Number(self, SessionId(f"n{n}"), ways[n % egresses]) for n in range(sessions)]
+        self.numbers = [
+            Number(self, SessionId(f"n{n}"), ways[n % egresses]) for n in range(sessions)
+        ]
         self.tasks: dict[str, asyncio.Task[None]] = {}
 
     async def server(self, number: Number, ticket: GateTicket) -> R | None:
@@ -202,7 +207,12 @@ class Told:
 
 @contextlib.asynccontextmanager
 async def _town(
-    sessions: int, *, seed: int = 1, egresses: int = 1, egress_rate: float | None = None, opened: bool = True
+    sessions: int,
+    *,
+    seed: int = 1,
+    egresses: int = 1,
+    egress_rate: float | None = None,
+    opened: bool = True,
 ) -> AsyncIterator[tuple[Town, Told]]:
     told = Told()
     gate = Gate(GateConfig(egress_rate_per_second=egress_rate), random.Random(seed), told.publish)
@@ -227,10 +237,12 @@ async def _town(
 
 def _oracle_seconds(sessions: int, outage_seconds: float) -> float:
     """Session-seconds down of who knows when the server is back, and has a full bucket then."""
-    return sum(outage_seconds + LOGIN_SECONDS + max(0, place - 10 + 1) / 5 for place in range(sessions))
+    return sum(
+        outage_seconds + LOGIN_SECONDS + max(0, place - 10 + 1) / 5 for place in range(sessions)
+    )
 
 
-# --- of everybody -----------------------------------------------------------------------------------------------------------
+# --- of everybody ---------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("seconds", [10.0, 120.0, 1200.0])
@@ -280,7 +292,9 @@ async def test_who_notices_a_short_outage_after_its_end_begins_no_second_one() -
         assert sum(number.charged for number in town.numbers) == 0
 
 
-async def test_canaries_are_at_most_fifteen_seconds_apart_for_ten_minutes_and_then_a_minute() -> None:
+async def test_canaries_are_at_most_fifteen_seconds_apart_for_ten_minutes_and_then_a_minute() -> (
+    None
+):
     async with _town(30) as (town, _):
         town.goes_down()
         began = _now()
@@ -289,7 +303,9 @@ async def test_canaries_are_at_most_fifteen_seconds_apart_for_ten_minutes_and_th
         pauses = [(after, later - after) for after, later in itertools.pairwise(times)]
         assert all(pause <= (15.01 if after < 600 else 60.01) for after, pause in pauses)
         assert max(pause for after, pause in pauses if after > 1200) > 35
-        assert len({session for _, session in town.attempts[:30]}) >= 28, "each canary is another session"
+        assert len({session for _, session in town.attempts[:30]}) >= 28, (
+            "each canary is another session"
+        )
 
 
 async def test_canaries_that_hang_are_ended_and_do_not_stop_the_next() -> None:
@@ -301,7 +317,9 @@ async def test_canaries_that_hang_are_ended_and_do_not_stop_the_next() -> None:
         after_cap = [at - began for at, _ in town.attempts if at - began > 60]
         pauses = [later - earlier for earlier, later in itertools.pairwise(after_cap)]
         assert max(pauses) <= 30.1
-        assert sum(pause > 15.1 for pause in pauses) <= len(pauses) / 3 + 1, "every third has the time of any attempt"
+        assert sum(pause > 15.1 for pause in pauses) <= len(pauses) / 3 + 1, (
+            "every third has the time of any attempt"
+        )
 
 
 async def test_the_busiest_are_released_first() -> None:
@@ -392,7 +410,7 @@ async def test_outages_that_come_and_go_are_slowed() -> None:
         assert len(town.attempts) == canaries[0], "after ten good minutes it is forgotten"
 
 
-# --- of some ----------------------------------------------------------------------------------------------------------------
+# --- of some --------------------------------------------------------------------------------------
 
 
 async def test_a_dead_proxy_holds_its_own_sessions_and_nobody_else() -> None:
@@ -438,7 +456,9 @@ async def test_a_canary_of_each_egress_gets_its_turn() -> None:
     async with _town(60, egresses=3) as (town, _):
         town.goes_down()
         await asyncio.sleep(30)
-        tried = [next(n.egress for n in town.numbers if n.id == session) for _, session in town.attempts]
+        tried = [
+            next(n.egress for n in town.numbers if n.id == session) for _, session in town.attempts
+        ]
         assert all(len(set(tried[place : place + 3])) == 3 for place in range(3, len(tried) - 3))
 
 
@@ -461,7 +481,10 @@ async def test_a_reason_of_the_servers_holds_those_who_got_it_while_most_are_ope
 
 
 async def test_an_egress_has_its_own_rate_and_does_not_stop_the_others() -> None:
-    gate = Gate(GateConfig(rate_per_second=64, burst=64, egress_rate_per_second=2, egress_burst=1), random.Random(1))
+    gate = Gate(
+        GateConfig(rate_per_second=64, burst=64, egress_rate_per_second=2, egress_burst=1),
+        random.Random(1),
+    )
     await asyncio.sleep(10)
     landed: dict[str, list[float]] = {"slow": [], "other": []}
 
@@ -473,8 +496,12 @@ async def test_an_egress_has_its_own_rate_and_does_not_stop_the_others() -> None
         ticket.finish(succeeded=True)
 
     began = _now()
-    await asyncio.gather(*(attempt(n, "slow") for n in range(20)), *(attempt(n, "other") for n in range(3)))
-    assert [at - began for at in landed["slow"]] == pytest.approx([n / 2 for n in range(20)], abs=0.01)
+    await asyncio.gather(
+        *(attempt(n, "slow") for n in range(20)), *(attempt(n, "other") for n in range(3))
+    )
+    assert [at - began for at in landed["slow"]] == pytest.approx(
+        [n / 2 for n in range(20)], abs=0.01
+    )
     assert [at - began for at in landed["other"]] == pytest.approx([0, 0.5, 1.0], abs=0.01)
 
 
@@ -486,12 +513,15 @@ async def test_sick_sessions_get_no_more_logins_however_many_they_are(sick: int)
             number.drop()
         await asyncio.sleep(300)
         town.attempts.clear()
-        for place in range(24):  # each healthy login used to release the sick, who then began the next hold
+        for place in range(24):
+            # each healthy login used to release the sick, who then began the next hold
             town.numbers[10 + place % 10].drop()
             await asyncio.sleep(300)
         assert all(town.numbers[10 + place].open for place in range(10))
         assert told.kinds().count("outage_begins") <= 1
-        assert all(number.charged > 10 for number in town.numbers[:sick]), "their own breakers slow them"
+        assert all(number.charged > 10 for number in town.numbers[:sick]), (
+            "their own breakers slow them"
+        )
         tries = sum(session in town.dead for _, session in town.attempts)
         assert tries <= sick * 80, "a mean of 150 s apart, as the numbers of this town wait"
 
@@ -522,7 +552,7 @@ async def test_a_hold_by_reason_ends_when_most_have_stayed_open_for_ten_minutes(
         assert told.kinds() == ["outage_begins", "outage_ends"]
 
 
-# --- who comes and goes during a hold ---------------------------------------------------------------------------------------
+# --- who comes and goes during a hold -------------------------------------------------------------
 
 
 async def test_a_forced_session_is_the_next_canary_at_once() -> None:
@@ -634,7 +664,9 @@ async def test_adopting_a_session_that_is_open_says_nothing_of_now() -> None:
 
 
 async def test_a_session_that_drops_late_in_a_long_hold_need_not_wait_a_minute() -> None:
-    """Some are ill and hold the fleet; one that was well until now shows that the server is, too."""
+    """Some are ill and hold the fleet; one that was well until now shows that the server is,
+    too.
+    """
     async with _town(30) as (town, _):
         for number in town.numbers[:16]:
             town.dead.add(number.id)
@@ -648,7 +680,7 @@ async def test_a_session_that_drops_late_in_a_long_hold_need_not_wait_a_minute()
         assert _now() - before <= 8
 
 
-# --- what is told -----------------------------------------------------------------------------------------------------------
+# --- what is told ---------------------------------------------------------------------------------
 
 
 async def test_the_view_and_the_events_say_it_in_words() -> None:
@@ -658,7 +690,12 @@ async def test_the_view_and_the_events_say_it_in_words() -> None:
         view = town.gate.view()
         assert view.hold == view.holds[0]
         held = view.holds[0]
-        assert (held.scope, held.value, held.reason, held.sessions_held) == ("fleet", "all", "outage", 40)
+        assert (held.scope, held.value, held.reason, held.sessions_held) == (
+            "fleet",
+            "all",
+            "outage",
+            40,
+        )
         assert held.held_for_seconds == pytest.approx(60, abs=0.2)
         assert held.words.startswith(
             "40 sessions are held for 60 s because of an outage (8 sessions closed within 60 s: "
@@ -676,7 +713,9 @@ async def test_the_view_and_the_events_say_it_in_words() -> None:
 
 @pytest.mark.parametrize("seed", range(3))
 async def test_whatever_happens_nobody_is_forgotten(seed: int) -> None:
-    """Outages of all kinds, stops and starts at random; in the end the server is well, and so is everybody."""
+    """Outages of all kinds, stops and starts at random; in the end the server is well, and so is
+    everybody.
+    """
     async with _town(80, seed=seed, egresses=3) as (town, told):
         dice = town.dice
         acts: list[Callable[[], None]] = [
@@ -686,7 +725,9 @@ async def test_whatever_happens_nobody_is_forgotten(seed: int) -> None:
             lambda: town.dead.add(dice.choice(["direct", "http://proxy-1"])),
             lambda: town.dead.clear(),
             lambda: setattr(town, "hangs", dice.random() < 0.3),
-            lambda: setattr(town, "reason", dice.choice([R.CONNECTION_CLOSED, R.UNAVAILABLE, R.SERVER_ERROR])),
+            lambda: setattr(
+                town, "reason", dice.choice([R.CONNECTION_CLOSED, R.UNAVAILABLE, R.SERVER_ERROR])
+            ),
             lambda: [n.drop() for n in dice.sample(town.numbers, 20)] and None,
         ]
         for _ in range(60):

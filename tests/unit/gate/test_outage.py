@@ -1,4 +1,6 @@
-"""The outage detector as a table: who is open, who closes how and when, and whom that shows to be in an outage."""
+"""The outage detector as a table: who is open, who closes how and when, and whom that shows to be
+in an outage.
+"""
 
 from collections import Counter
 from collections.abc import Iterable
@@ -50,7 +52,10 @@ def _close(
 
 @dataclass(frozen=True)
 class Case:
-    """`closes`: egress, number, reason, second. `at`: which close shows the outage, counted from 1 (0: none); `scope`: whose it is."""
+    """`closes`: egress, number, reason, second.
+
+    `at`: which close shows the outage, counted from 1 (0: none); `scope`: whose it is.
+    """
 
     name: str
     fleet: tuple[tuple[str, int], ...]
@@ -59,13 +64,23 @@ class Case:
     scope: Scope | None = None
 
 
-def _many(egress: str, numbers: Iterable[int], reason: R = R.CONNECTION_LOST, every: float = 0.0, begin: float = 100.0):
-    return tuple((egress, number, reason, begin + place * every) for place, number in enumerate(numbers))
+def _many(
+    egress: str,
+    numbers: Iterable[int],
+    reason: R = R.CONNECTION_LOST,
+    every: float = 0.0,
+    begin: float = 100.0,
+):
+    return tuple(
+        (egress, number, reason, begin + place * every) for place, number in enumerate(numbers)
+    )
 
 
 CASES = [
     Case("a fifth of 50, at once", (("direct", 50),), _many("direct", range(30)), 10, FLEET),
-    Case("a fifth is not enough of fewer than five", (("direct", 10),), _many("direct", range(4)), 0),
+    Case(
+        "a fifth is not enough of fewer than five", (("direct", 10),), _many("direct", range(4)), 0
+    ),
     Case("the fifth of ten", (("direct", 10),), _many("direct", range(10)), 5, FLEET),
     Case("nobody is open but who fails", (("direct", 5),), _many("direct", range(5)), 5, FLEET),
     Case("four can never be an outage", (("direct", 4),), _many("direct", range(4)), 0),
@@ -73,11 +88,28 @@ CASES = [
     Case("within the minute", (("direct", 20),), _many("direct", range(20), every=14.0), 5, FLEET),
     Case("the same session ten times", (("direct", 20),), _many("direct", [1] * 10), 0),
     Case("each for his own reason", (("direct", 20),), _many("direct", range(20), R.REPLACED), 0),
-    Case("a crash of workers is no outage", (("direct", 20),), _many("direct", range(20), R.WORKER_EXITED), 0),
+    Case(
+        "a crash of workers is no outage",
+        (("direct", 20),),
+        _many("direct", range(20), R.WORKER_EXITED),
+        0,
+    ),
     Case("our own closes are none", (("direct", 20),), _many("direct", range(20), R.REQUESTED), 0),
     Case("one proxy of two", ((A, 20), (B, 20)), _many(A, range(10)), 5, Scope("egress", A)),
-    Case("a small proxy of a large fleet", ((A, 10), (B, 990)), _many(A, range(10)), 5, Scope("egress", A)),
-    Case("a proxy and a stranger", ((A, 20), (B, 20)), _many(B, [0]) + _many(A, range(10)), 6, Scope("egress", A)),
+    Case(
+        "a small proxy of a large fleet",
+        ((A, 10), (B, 990)),
+        _many(A, range(10)),
+        5,
+        Scope("egress", A),
+    ),
+    Case(
+        "a proxy and a stranger",
+        ((A, 20), (B, 20)),
+        _many(B, [0]) + _many(A, range(10)),
+        6,
+        Scope("egress", A),
+    ),
     Case(
         "both proxies alternately",
         ((A, 20), (B, 20)),
@@ -87,7 +119,11 @@ CASES = [
     ),
     Case("the only egress is everybody", ((A, 20),), _many(A, range(20)), 5, FLEET),
     Case(
-        "503 to some", (("direct", 40),), _many("direct", range(12), R.UNAVAILABLE), 8, Scope("reason", R.UNAVAILABLE)
+        "503 to some",
+        (("direct", 40),),
+        _many("direct", range(12), R.UNAVAILABLE),
+        8,
+        Scope("reason", R.UNAVAILABLE),
     ),
     Case(
         "429 to some",
@@ -100,11 +136,21 @@ CASES = [
     Case(
         "503 to as many as lost their lines",
         (("direct", 40),),
-        tuple(close for n in range(9) for close in _many("direct", [n], R.UNAVAILABLE) + _many("direct", [20 + n])),
+        tuple(
+            close
+            for n in range(9)
+            for close in _many("direct", [n], R.UNAVAILABLE) + _many("direct", [20 + n])
+        ),
         8,
         FLEET,
     ),
-    Case("a reason of the network's is everybody's", (("direct", 40),), _many("direct", range(12)), 8, FLEET),
+    Case(
+        "a reason of the network's is everybody's",
+        (("direct", 40),),
+        _many("direct", range(12)),
+        8,
+        FLEET,
+    ),
 ]
 
 
@@ -262,7 +308,9 @@ def test_who_notices_an_outage_after_its_end_is_an_echo_but_not_who_has_been_let
     close = (R.CONNECTION_LOST, True, 0.0)
     assert detector.closed(_id(0), *close, 130.0) is Finding.ECHO
     assert detector.closed(_id(1), *close, 130.0) is Finding.EVIDENCE
-    assert detector.closed(_id(0), R.CONNECTION_LOST, False, 0.0, 131.0) is Finding.EVIDENCE, "an attempt is none"
+    assert detector.closed(_id(0), R.CONNECTION_LOST, False, 0.0, 131.0) is Finding.EVIDENCE, (
+        "an attempt is none"
+    )
     assert detector.closed(_id(2), *close, 171.0) is Finding.EVIDENCE, "not for ever"
 
 
@@ -326,7 +374,9 @@ _ACTS = st.tuples(
 
 
 @given(st.lists(_ACTS, max_size=120))
-def test_its_counts_are_never_wrong_whatever_the_order(acts: list[tuple[str, int, str, R, float]]) -> None:
+def test_its_counts_are_never_wrong_whatever_the_order(
+    acts: list[tuple[str, int, str, R, float]],
+) -> None:
     detector, now = Detector(), 0.0
     for act, number, egress, reason, pause in acts:
         now += pause
@@ -346,7 +396,9 @@ def test_its_counts_are_never_wrong_whatever_the_order(acts: list[tuple[str, int
         members, tallies = detector._members, (detector._seen, detector._trials)
         opened = [member.egress for member in members.values() if member.opened_at is not None]
         assert detector._open == len(opened)
-        assert dict(detector._open_by_egress) == {egress: opened.count(egress) for egress in set(opened)}
+        assert dict(detector._open_by_egress) == {
+            egress: opened.count(egress) for egress in set(opened)
+        }
         assert detector._members_by_egress == Counter(member.egress for member in members.values())
         for tally in tallies:
             assert tally.by_egress == Counter(sighting.egress for _, sighting in tally.items())

@@ -1,4 +1,6 @@
-"""Looks at the way: when they come, what the gate makes of them, and that nobody is held by looks that are wrong. Time is simulated."""
+"""Looks at the way: when they come, what the gate makes of them, and that nobody is held by looks
+that are wrong. Time is simulated.
+"""
 
 import asyncio
 import random
@@ -27,10 +29,12 @@ def _now() -> float:
     return asyncio.get_running_loop().time()
 
 
-# --- when looks come: pure ----------------------------------------------------------------------------------------------------
+# --- when looks come: pure ------------------------------------------------------------------------
 
 
-def looks(way: Way, until: float, found: Look, takes: float = 0.2, roll: float = 0.5, now: float = 0.0) -> list[float]:
+def looks(
+    way: Way, until: float, found: Look, takes: float = 0.2, roll: float = 0.5, now: float = 0.0
+) -> list[float]:
     """When looks begin, if each finds this."""
     begun = []
     while way.doubted and (now := max(now, way.next_at)) < until:
@@ -43,7 +47,9 @@ def looks(way: Way, until: float, found: Look, takes: float = 0.2, roll: float =
 
 @pytest.mark.parametrize("roll", [0.0, 0.5, 0.999])
 @pytest.mark.parametrize("takes", [0.2, LOOK_SECONDS])
-def test_an_end_is_noticed_in_time_and_no_browser_would_look_less(roll: float, takes: float) -> None:
+def test_an_end_is_noticed_in_time_and_no_browser_would_look_less(
+    roll: float, takes: float
+) -> None:
     way = Way(DIRECT)
     way.doubt(A, 0.0)
     begun = looks(way, 2 * 3600.0, NO_NAME, takes, roll)
@@ -113,7 +119,9 @@ def test_looks_that_logins_contradict_twice_are_not_believed_until_one_is_right(
     assert way.is_closed
 
 
-def test_a_login_that_is_there_before_the_look_that_finds_the_way_open_contradicts_nothing() -> None:
+def test_a_login_that_is_there_before_the_look_that_finds_the_way_open_contradicts_nothing() -> (
+    None
+):
     way = Way(DIRECT)
     for _ in range(5):
         way.doubt(A, 0.0)
@@ -126,7 +134,7 @@ def test_a_login_that_is_there_before_the_look_that_finds_the_way_open_contradic
         assert not way.disbelieved
 
 
-# --- what the gate makes of them ------------------------------------------------------------------------------------------------
+# --- what the gate makes of them ------------------------------------------------------------------
 
 
 class Looker:
@@ -155,7 +163,9 @@ class Looker:
 
 
 @asynccontextmanager
-async def town_of(sessions: int, egresses: int = 1, opened: bool = True) -> AsyncIterator[tuple[Town, Told, Looker]]:
+async def town_of(
+    sessions: int, egresses: int = 1, opened: bool = True
+) -> AsyncIterator[tuple[Town, Told, Looker]]:
     told, looker = Told(), Looker()
     gate = Gate(GateConfig(), random.Random(3), told.publish, prober=looker)
     looker.town = town = Town(gate, sessions, 1, egresses)
@@ -188,7 +198,9 @@ async def test_an_outage_of_any_length_charges_nobody_of_any_fleet_and_ends_with
         assert min(at for at, _ in town.opened) - ended <= 20
         assert back - ended <= 20 + sessions / 5
         assert sum(number.charged for number in town.numbers) == 0
-        assert told.kinds("fleet") == ["outage_begins", "outage_ends"] * (told.kinds("fleet").count("outage_ends"))
+        assert told.kinds("fleet") == ["outage_begins", "outage_ends"] * (
+            told.kinds("fleet").count("outage_ends")
+        )
         await asyncio.sleep(100)
         assert all(number.open for number in town.numbers)
 
@@ -199,7 +211,10 @@ async def test_the_hold_says_why_since_when_and_when_it_is_looked_at_again() -> 
         await asyncio.sleep(30)
         (hold,) = town.gate.view().holds
         assert (hold.scope, hold.way, hold.way_reason) == ("fleet", "closed", R.DNS)
-        assert "1 session is held for 30 s because of an outage (WhatsApp cannot be reached, dns" in hold.words
+        assert (
+            "1 session is held for 30 s because of an outage (WhatsApp cannot be reached, dns"
+            in hold.words
+        )
         assert "looks again in" in hold.words
         assert hold.next_look_in_seconds is not None
         assert hold.next_look_in_seconds <= 10
@@ -233,25 +248,33 @@ async def test_a_fleet_of_one_that_is_sick_while_the_way_is_open_is_charged_too(
 
 
 @pytest.mark.parametrize("sessions", [1, 2, 4])
-async def test_whom_whatsapp_itself_turns_away_is_held_for_ten_minutes_and_then_on_its_own(sessions: int) -> None:
+async def test_whom_whatsapp_itself_turns_away_is_held_for_ten_minutes_and_then_on_its_own(
+    sessions: int,
+) -> None:
     async with town_of(sessions) as (town, told, looker):
         town.reason, looker.lies = R.UNAVAILABLE, OPEN
         town.goes_down()
         await asyncio.sleep(300)
         (hold,) = town.gate.view().holds
         assert "WhatsApp turns" in hold.words
-        assert sum(number.charged for number in town.numbers) <= sessions - 1, "but who closed before the last"
+        assert sum(number.charged for number in town.numbers) <= sessions - 1, (
+            "but who closed before the last"
+        )
         assert len(town.attempts) <= 25, "a canary each 15 s"
         await asyncio.sleep(400)
         assert told.kinds()[-1] == "outage_ends"
         charged = sum(number.charged for number in town.numbers)
         await asyncio.sleep(3000)
-        assert sum(number.charged for number in town.numbers) > charged + 4, "the breaker is for it now"
+        assert sum(number.charged for number in town.numbers) > charged + 4, (
+            "the breaker is for it now"
+        )
         town.up = True
         await town.all_open()
 
 
-async def test_a_short_trouble_of_whatsapps_own_costs_a_small_fleet_twenty_seconds_at_most() -> None:
+async def test_a_short_trouble_of_whatsapps_own_costs_a_small_fleet_twenty_seconds_at_most() -> (
+    None
+):
     for seconds in (20, 60, 120, 290):
         async with town_of(1) as (town, _, looker):
             town.reason, looker.lies = R.SERVER_ERROR, OPEN
@@ -272,14 +295,19 @@ async def test_a_proxy_that_is_away_holds_its_own_sessions_and_canaries_of_other
         (hold,) = town.gate.view().holds
         assert (hold.scope, hold.value, hold.sessions_held) == ("egress", dead, 2)
         assert [number.open for number in town.numbers] == [True, False, True, False]
-        assert {session for at, session in looker.seen if at > 160} <= {town.numbers[1].id, town.numbers[3].id}
+        assert {session for at, session in looker.seen if at > 160} <= {
+            town.numbers[1].id,
+            town.numbers[3].id,
+        }
         town.dead.clear()
         ended = _now()
         assert await town.all_open() - ended <= 20
         assert [number.charged for number in town.numbers if number.egress == dead] == [0, 0]
 
 
-async def test_who_is_open_shows_the_way_and_a_door_that_is_shut_to_one_alone_is_his_own_matter() -> None:
+async def test_who_is_open_shows_the_way_and_a_door_that_is_shut_to_one_alone_is_his_own_matter() -> (
+    None
+):
     async with town_of(2) as (town, _, looker):
         town.numbers[0].drop()
         await asyncio.sleep(5)
@@ -305,9 +333,9 @@ async def test_looks_that_fail_tell_nothing_and_the_number_of_closes_decides_as_
         looker.fails = True
         town.goes_down()
         await asyncio.sleep(60)
-        assert "12 sessions closed" in str(told.events[0][2]["words"]) or "sessions closed within" in str(
-            told.events[0][2]
-        )
+        assert "12 sessions closed" in str(
+            told.events[0][2]["words"]
+        ) or "sessions closed within" in str(told.events[0][2])
         town.up = True
         await town.all_open()
 

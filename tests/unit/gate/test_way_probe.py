@@ -1,4 +1,7 @@
-"""The real look, at real servers on loopback that are unkind in every way that a network knows. Nothing of it is a login."""
+"""The real look, at real servers on loopback that are unkind in every way that a network knows.
+
+Nothing of it is a login.
+"""
 
 import asyncio
 import base64
@@ -49,7 +52,11 @@ class Door:
 
 
 async def takes(head: bytes, writer: _Writer) -> None:
-    key = next(line.split(b": ")[1] for line in head.split(b"\r\n") if line.startswith(b"Sec-WebSocket-Key"))
+    key = next(
+        line.split(b": ")[1]
+        for line in head.split(b"\r\n")
+        if line.startswith(b"Sec-WebSocket-Key")
+    )
     accept = base64.b64encode(hashlib.sha1(key + MAGIC).digest())
     lines = [b"HTTP/1.1 101 Switching Protocols", b"Upgrade: websocket", b"Connection: Upgrade"]
     writer.write(b"\r\n".join([*lines, b"Sec-WebSocket-Accept: " + accept, b"", b""]))
@@ -115,7 +122,9 @@ async def no_proxy(session: SessionId) -> Proxy | None:
     return None
 
 
-def prober(port: int, scheme: str = "ws", host: str = "127.0.0.1", proxy: str | None = None) -> WayProber:
+def prober(
+    port: int, scheme: str = "ws", host: str = "127.0.0.1", proxy: str | None = None
+) -> WayProber:
     async def proxy_of(session: SessionId) -> Proxy | None:
         assert session == SESSION
         return None if proxy is None else parse_proxy(proxy)
@@ -147,19 +156,29 @@ async def test_it_asks_as_baileys_does_says_goodbye_and_sends_nothing_that_is_a_
         lines = head.decode().split("\r\n")
         assert lines[0] == "GET /ws/chat?session=shop%201 HTTP/1.1"
         assert {"Origin: https://web.whatsapp.com", f"Host: 127.0.0.1:{there.port}"} <= set(lines)
-        assert not any(line.lower().startswith(("user-agent", "accept", "cookie")) for line in lines)
+        assert not any(
+            line.lower().startswith(("user-agent", "accept", "cookie")) for line in lines
+        )
         while not there.after:  # noqa: ASYNC110 - the server's side of the end is told by no event
             await asyncio.sleep(0.01)
-        assert there.after == [b"\x88\x82\x00\x00\x00\x00\x03\xe9"], "a close frame, and not one byte more"
+        assert there.after == [b"\x88\x82\x00\x00\x00\x00\x03\xe9"], (
+            "a close frame, and not one byte more"
+        )
 
 
 CASES: dict[str, tuple[Answer, R]] = {
     "503": (says(b"HTTP/1.1 503 Service Unavailable\r\n\r\n"), R.UNAVAILABLE),
     "429": (says(b"HTTP/1.1 429 Too Many Requests\r\n\r\n"), R.RATE_LIMITED),
-    "a captive portal": (says(b"HTTP/1.1 302 Found\r\nLocation: http://127.0.0.1/\r\n\r\n"), R.UPGRADE_REFUSED),
+    "a captive portal": (
+        says(b"HTTP/1.1 302 Found\r\nLocation: http://127.0.0.1/\r\n\r\n"),
+        R.UPGRADE_REFUSED,
+    ),
     "403": (says(b"HTTP/1.1 403 Forbidden\r\n\r\n"), R.UPGRADE_REFUSED),
     "something that is no HTTP": (says(b"+OK POP3 ready\r\n\r\n"), R.UPGRADE_REFUSED),
-    "a head without an end": (says(b"HTTP/1.1 101 Sure\r\n" + b"X: y\r\n" * 40_000), R.UPGRADE_REFUSED),
+    "a head without an end": (
+        says(b"HTTP/1.1 101 Sure\r\n" + b"X: y\r\n" * 40_000),
+        R.UPGRADE_REFUSED,
+    ),
     "an upgrade for somebody else": (
         says(b"HTTP/1.1 101 Switching Protocols\r\nSec-WebSocket-Accept: bm8=\r\n\r\n"),
         R.UPGRADE_REFUSED,
@@ -186,7 +205,8 @@ async def test_nobody_listening_nobody_known_and_nobody_answering_are_told_apart
     unknown = await look(9, host="nobody.invalid")  # RFC 6761: never a name of anything
     assert (unknown.state, unknown.reason) == ("closed", R.DNS)
     assert "nobody.invalid" in unknown.words
-    with socket.socket() as deaf:  # it listens, its backlog is full, and no SYN is answered any more
+    with socket.socket() as deaf:
+        # it listens, its backlog is full, and no SYN is answered any more
         deaf.bind(("127.0.0.1", 0))
         deaf.listen(0)
         port = deaf.getsockname()[1]
@@ -201,7 +221,7 @@ async def test_nobody_listening_nobody_known_and_nobody_answering_are_told_apart
     assert "no answer within 0.5 s" in silent.words
 
 
-# --- TLS --------------------------------------------------------------------------------------------------------------------
+# --- TLS ------------------------------------------------------------------------------------------
 
 
 @dataclass
@@ -225,7 +245,9 @@ def foreign(tmp_path_factory: pytest.TempPathFactory) -> Certificate:
         .serial_number(x509.random_serial_number())
         .not_valid_before(now - datetime.timedelta(days=1))
         .not_valid_after(now + datetime.timedelta(days=2))
-        .add_extension(x509.SubjectAlternativeName([x509.IPAddress(ip_address("127.0.0.1"))]), critical=False)
+        .add_extension(
+            x509.SubjectAlternativeName([x509.IPAddress(ip_address("127.0.0.1"))]), critical=False
+        )
         .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
         .sign(key, hashes.SHA256())
     )
@@ -251,7 +273,9 @@ async def test_a_foreign_certificate_is_refused_unless_the_workers_node_trusts_i
         monkeypatch.setenv("NODE_EXTRA_CA_CERTS", str(foreign.file))
         assert (await look(there.port, scheme="wss")).state == "open"
         monkeypatch.setenv("NODE_EXTRA_CA_CERTS", "/nowhere/ca.pem")
-        assert (await look(there.port, scheme="wss")).reason is R.TLS_UNTRUSTED, "as Node: warned, and without it"
+        assert (await look(there.port, scheme="wss")).reason is R.TLS_UNTRUSTED, (
+            "as Node: warned, and without it"
+        )
 
 
 async def test_a_door_that_speaks_no_tls_is_no_certificates_fault() -> None:
@@ -260,12 +284,14 @@ async def test_a_door_that_speaks_no_tls_is_no_certificates_fault() -> None:
     assert (seen.state, seen.reason) == ("closed", R.NETWORK_UNREACHABLE)
 
 
-# --- proxies ----------------------------------------------------------------------------------------------------------------
+# --- proxies --------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("kind", [http_proxy, socks_proxy])
 @pytest.mark.parametrize("account", [False, True])
-async def test_it_goes_through_the_sessions_proxy_with_its_account(kind: Any, account: bool) -> None:
+async def test_it_goes_through_the_sessions_proxy_with_its_account(
+    kind: Any, account: bool
+) -> None:
     async with door(takes) as there, kind(account=account) as proxy:
         assert (await look(there.port, proxy=proxy.url)).state == "open"
         assert proxy.connected == [("127.0.0.1", there.port)]
@@ -274,16 +300,24 @@ async def test_it_goes_through_the_sessions_proxy_with_its_account(kind: Any, ac
 async def test_names_are_looked_up_where_the_scheme_says() -> None:
     async with door(takes) as there, socks_proxy() as proxy:
         await look(there.port, host="localhost", proxy=proxy.url)
-        assert proxy.asked[0][0] in {"127.0.0.1", "::1"}, "by whichever address this machine's own list names first"
+        assert proxy.asked[0][0] in {"127.0.0.1", "::1"}, (
+            "by whichever address this machine's own list names first"
+        )
         by_proxy = proxy.url.replace("socks5", "socks5h")
         await look(there.port, host="localhost", proxy=by_proxy)
         assert proxy.asked[-1][0] == "localhost"
         unknown = await look(there.port, host="nobody.invalid", proxy=proxy.url)
-        assert (unknown.state, unknown.reason) == ("closed", R.DNS), "looked up here: no fault of the proxy's"
+        assert (unknown.state, unknown.reason) == ("closed", R.DNS), (
+            "looked up here: no fault of the proxy's"
+        )
 
 
 async def test_a_proxy_that_refuses_is_away_or_is_silent_is_named_without_its_password() -> None:
-    async with door(takes) as there, http_proxy(account=True) as http, socks_proxy(account=True) as socks:
+    async with (
+        door(takes) as there,
+        http_proxy(account=True) as http,
+        socks_proxy(account=True) as socks,
+    ):
         for proxy in (http, socks):
             wrong = f"{proxy.scheme}://so%40meone:another@127.0.0.1:{proxy.port}"
             seen = await look(there.port, proxy=wrong)
@@ -314,27 +348,35 @@ async def test_a_proxy_over_tls_is_judged_by_the_same_trust(
         assert (refused.state, refused.reason) == ("closed", R.PROXY)
         monkeypatch.setenv("NODE_EXTRA_CA_CERTS", str(foreign.file))
         inside = await look(9, 0.5, proxy=f"https://127.0.0.1:{proxy.port}")
-        assert (inside.state, inside.reason) == ("closed", R.NETWORK_UNREACHABLE), "it came through the proxy"
+        assert (inside.state, inside.reason) == ("closed", R.NETWORK_UNREACHABLE), (
+            "it came through the proxy"
+        )
         assert proxy.heads[-1].startswith(b"CONNECT 127.0.0.1:9 ")
 
 
-# --- what tells nothing ---------------------------------------------------------------------------------------------------
+# --- what tells nothing ---------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("error", [StoreUnavailable("away"), UnreadableValue("garbage")])
-async def test_a_proxy_that_cannot_be_read_tells_nothing_and_nobody_goes_out_without_it(error: Exception) -> None:
+async def test_a_proxy_that_cannot_be_read_tells_nothing_and_nobody_goes_out_without_it(
+    error: Exception,
+) -> None:
     async def broken(session: SessionId) -> Proxy | None:
         raise error
 
     async with door(takes) as there:
         seen = await WayProber(f"ws://127.0.0.1:{there.port}", broken, NODE).look(SESSION, DIRECT)
         assert seen.state == "unknown"
-        elsewhere = await WayProber(f"ws://127.0.0.1:{there.port}", no_proxy, NODE).look(SESSION, "http://proxy:1")
+        elsewhere = await WayProber(f"ws://127.0.0.1:{there.port}", no_proxy, NODE).look(
+            SESSION, "http://proxy:1"
+        )
         assert elsewhere.state == "unknown"
         assert there.heads == []
 
 
-async def test_a_process_without_descriptors_says_nothing_of_the_way(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_process_without_descriptors_says_nothing_of_the_way(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     async def no_means(*given: object, **more: object) -> socket.socket:
         raise OSError(24, "Too many open files")
 
@@ -343,7 +385,9 @@ async def test_a_process_without_descriptors_says_nothing_of_the_way(monkeypatch
 
 
 def test_the_default_is_where_baileys_goes() -> None:
-    defaults = Path("sessions/worker/node_modules/@whiskeysockets/baileys/lib/Defaults/index.js").read_text()
+    defaults = Path(
+        "sessions/worker/node_modules/@whiskeysockets/baileys/lib/Defaults/index.js"
+    ).read_text()
     assert f"waWebSocketUrl: '{WHATSAPP_URL}'" in defaults
     assert "DEFAULT_ORIGIN = 'https://web.whatsapp.com'" in defaults
 

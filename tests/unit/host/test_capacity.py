@@ -1,4 +1,6 @@
-"""The forecast: what ends first, how many more fit, what is missing, and how long all take to come back. And what its figures rest on."""
+"""The forecast: what ends first, how many more fit, what is missing, and how long all take to come
+back. And what its figures rest on.
+"""
 
 import dataclasses
 import errno
@@ -76,7 +78,7 @@ def row(capacity: Capacity, name: str) -> Any:
     return next(row for row in capacity.rows if row.name == name)
 
 
-# --- what ends first ----------------------------------------------------------------------------------------------------
+# --- what ends first ------------------------------------------------------------------------------
 
 
 def test_the_limit_that_ends_first_stands_first_and_is_told_with_its_remedy() -> None:
@@ -95,14 +97,25 @@ def test_the_limit_that_ends_first_stands_first_and_is_told_with_its_remedy() ->
     [
         ({"supervisor_max_descriptors": 1000}, "descriptors of the supervisor", (900 - 100) // 3),
         ({"system_max_descriptors": 10_000}, "descriptors of the system", (9000 - 5000) // 43),
-        ({"cores": 2.0, "used_cores": 1.4}, "CPU at rest", 333),  # 0.2 cores are free, a session takes 0.0006
+        # 0.2 cores are free, a session takes 0.0006
+        ({"cores": 2.0, "used_cores": 1.4}, "CPU at rest", 333),
         ({"ports": 1000}, "ports towards one address", (900 - 2 * 20) // 2),
-        ({"tasks": (TaskLimit(name="pids", maximum=2000, used=800, remedy="more"),)}, "pids", 1000 // 11),
-        ({"connections": TaskLimit(name="track", maximum=1000, used=700, remedy="more")}, "track", 100),
+        (
+            {"tasks": (TaskLimit(name="pids", maximum=2000, used=800, remedy="more"),)},
+            "pids",
+            1000 // 11,
+        ),
+        (
+            {"connections": TaskLimit(name="track", maximum=1000, used=700, remedy="more")},
+            "track",
+            100,
+        ),
         ({"total_memory_bytes": 30 * GIB}, "memory", int(5.5 * 1024) // 50),
     ],
 )
-def test_each_limit_can_be_the_one_that_ends_first(changed: Mapping[str, Any], name: str, more: int) -> None:
+def test_each_limit_can_be_the_one_that_ends_first(
+    changed: Mapping[str, Any], name: str, more: int
+) -> None:
     told = forecast(of_workers(), host(**changed))
     assert (told.rows[0].name, told.more_sessions) == (name, more)
 
@@ -122,14 +135,20 @@ def test_what_is_over_its_alert_already_leaves_nothing_and_says_so() -> None:
 def test_of_two_that_have_ended_the_one_that_is_over_the_most_comes_first(
     memory_used: int, descriptors_used: int, first: str
 ) -> None:
-    over = host(used_memory_bytes=memory_used, supervisor_max_descriptors=1000, supervisor_descriptors=descriptors_used)
+    over = host(
+        used_memory_bytes=memory_used,
+        supervisor_max_descriptors=1000,
+        supervisor_descriptors=descriptors_used,
+    )
     told = forecast(of_workers(), over)
     assert {row.name for row in told.rows[:2]} == {"descriptors of the supervisor", "memory"}
     assert told.rows[0].name == first
 
 
 def test_no_limit_is_no_end() -> None:
-    told = forecast(of_workers(), host(supervisor_max_descriptors=None, system_max_descriptors=None))
+    told = forecast(
+        of_workers(), host(supervisor_max_descriptors=None, system_max_descriptors=None)
+    )
     assert row(told, "descriptors of the supervisor").more_sessions is None
     assert told.rows[-1].more_sessions is None, "what has no end stands last"
 
@@ -148,7 +167,7 @@ def test_what_is_kept_is_what_the_seeds_alerts_leave() -> None:
     assert row(told, "CPU at rest").kept == pytest.approx(16 * (1 - number("cpu_alert") / 100))
 
 
-# --- what if ------------------------------------------------------------------------------------------------------------
+# --- what if --------------------------------------------------------------------------------------
 
 
 def test_as_many_as_fit_fit_and_one_more_does_not() -> None:
@@ -214,7 +233,9 @@ measured_drawn = st.builds(
 
 
 @given(measured=measured_drawn, limits=limits_drawn, sessions=st.none() | st.integers(1, 200_000))
-def test_whatever_is_measured_the_forecast_is_one(measured: Measured, limits: HostLimits, sessions: int | None) -> None:
+def test_whatever_is_measured_the_forecast_is_one(
+    measured: Measured, limits: HostLimits, sessions: int | None
+) -> None:
     told = forecast(measured, limits, sessions)
     ends = [math.inf if row.more_sessions is None else row.more_sessions for row in told.rows]
     assert ends == sorted(ends)
@@ -228,7 +249,7 @@ def test_whatever_is_measured_the_forecast_is_one(measured: Measured, limits: Ho
     assert all(storm.seconds >= 0 for storm in told.storms)
 
 
-# --- everybody comes back ----------------------------------------------------------------------------------------------
+# --- everybody comes back -------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -246,7 +267,10 @@ def test_the_slower_of_gate_and_cpu_decides_how_long_a_storm_takes(
 
 
 def test_a_storm_is_told_of_the_sessions_asked_for() -> None:
-    assert [storm.sessions for storm in forecast(of_workers(20), host(), 1000).storms] == [1000, 1000]
+    assert [storm.sessions for storm in forecast(of_workers(20), host(), 1000).storms] == [
+        1000,
+        1000,
+    ]
     assert [storm.sessions for storm in forecast(of_workers(20), host(), 5).storms] == [20, 20]
 
 
@@ -258,7 +282,10 @@ def test_without_a_session_the_figures_are_assumed_and_it_is_said() -> None:
     assert (
         "assumed"
         not in forecast(
-            of_workers(login_cpu_seconds=Figure(value=1, samples=1), start_cpu_seconds=Figure(value=1, samples=1)),
+            of_workers(
+                login_cpu_seconds=Figure(value=1, samples=1),
+                start_cpu_seconds=Figure(value=1, samples=1),
+            ),
             host(),
         ).words
     )
@@ -281,7 +308,7 @@ def test_the_busiest_egress_may_hold_everybody_up(
     assert effective_rate(rate, egress, sessions) == pytest.approx(expected)
 
 
-# --- what a login costs -------------------------------------------------------------------------------------------------
+# --- what a login costs ---------------------------------------------------------------------------
 
 SHOP = SessionId("shop")
 
@@ -305,7 +332,10 @@ class Told:
 
     def wait(self, seconds: float) -> None:
         self.now += seconds
-        due, self.due = [work for at, work in self.due if at <= self.now], [e for e in self.due if e[0] > self.now]
+        due, self.due = (
+            [work for at, work in self.due if at <= self.now],
+            [e for e in self.due if e[0] > self.now],
+        )
         for work in due:
             work()
 
@@ -319,7 +349,9 @@ class Told:
 
 
 def test_a_process_that_cannot_be_read_fails_no_session() -> None:
-    """The event is passed on by the session's own actor: what fails here would close an open socket."""
+    """The event is passed on by the session's own actor: what fails here would close an open
+    socket.
+    """
     told = Told()
 
     def without_descriptors(_: int) -> float:
@@ -337,7 +369,9 @@ def test_a_login_costs_what_the_worker_used_between_connect_and_open() -> None:
     told.cpu[7] = 0.4
     told.states("starting", "connecting", cpu=0.55)
     told.states("connecting", "open", cpu=2.0)
-    assert told.costs.start() == Figure(value=0.55, samples=1), "the first time it is open, the start counts"
+    assert told.costs.start() == Figure(value=0.55, samples=1), (
+        "the first time it is open, the start counts"
+    )
     assert told.costs.login() == ASSUMED_LOGIN
     told.states("open", "waiting", "connecting", cpu=2.07)
     told.states("connecting", "open", cpu=3.0)
@@ -349,7 +383,10 @@ def test_a_login_costs_what_the_worker_used_between_connect_and_open() -> None:
 def test_what_is_no_login_is_not_counted_as_one() -> None:
     told = Told()
     told.cpu[7] = 0.4
-    told.states("starting", "connecting", "qr", "connecting", "waiting", "connecting", "open", cpu=0.9)  # a pairing
+    # a pairing
+    told.states(
+        "starting", "connecting", "qr", "connecting", "waiting", "connecting", "open", cpu=0.9
+    )
     told.states("open", "waiting", "starting", "open", cpu=1.0)  # adopted
     told.states("open", "waiting", "connecting", "waiting", cpu=1.1)  # failed
     told.states("connecting", "open", cpu=1.2)  # its beginning was not seen
@@ -402,7 +439,9 @@ def test_who_closes_or_changes_its_worker_meanwhile_is_not_settled() -> None:
     told.wait(30)
     told.states("open", "waiting", "open", cpu=1.0)
     told.wait(30)
-    assert told.costs.settled() == {}, "the first minute of the first time is not that of the second"
+    assert told.costs.settled() == {}, (
+        "the first minute of the first time is not that of the second"
+    )
     told.wait(30)
     assert told.costs.settled() == {SHOP: 7}
     told.states("open", "waiting", "open", cpu=1.0)
@@ -432,10 +471,12 @@ def test_events_of_others_are_passed_on_and_tell_nothing() -> None:
     assert [event[1] for event in told.passed] == ["alert", "message"]
 
 
-# --- put together -------------------------------------------------------------------------------------------------------
+# --- put together ---------------------------------------------------------------------------------
 
 
-def reading(pid: int = 1, pss: int | None = 50, threads: int = 7, descriptors: int | None = 23) -> ProcessReading:
+def reading(
+    pid: int = 1, pss: int | None = 50, threads: int = 7, descriptors: int | None = 23
+) -> ProcessReading:
     return ProcessReading(
         pid=pid,
         pss_bytes=pss,
@@ -468,14 +509,20 @@ def test_what_the_kernel_hides_of_a_worker_is_assumed() -> None:
 
 def test_what_was_measured_before_an_outage_counts_while_nobody_can_be_measured() -> None:
     before = Measured(
-        sessions=9, worker_memory_bytes=Figure(value=60.0, samples=9), login_cpu_seconds=Figure(value=1.0, samples=9)
+        sessions=9,
+        worker_memory_bytes=Figure(value=60.0, samples=9),
+        login_cpu_seconds=Figure(value=1.0, samples=9),
     )
     after = Measured(sessions=3, login_cpu_seconds=Figure(value=2.0, samples=1))
-    assert remember(after, before) == dataclasses.replace(before, sessions=3, login_cpu_seconds=after.login_cpu_seconds)
+    assert remember(after, before) == dataclasses.replace(
+        before, sessions=3, login_cpu_seconds=after.login_cpu_seconds
+    )
 
 
 @pytest.mark.parametrize(("count", "most"), [(0, 60), (60, 60), (61, 60), (5000, 60)])
-def test_of_many_workers_some_are_weighed_from_the_oldest_to_the_newest(count: int, most: int) -> None:
+def test_of_many_workers_some_are_weighed_from_the_oldest_to_the_newest(
+    count: int, most: int
+) -> None:
     workers = [(SessionId(str(n)), n) for n in range(count)]
     chosen = spread(workers, most)
     assert len(chosen) == len(set(chosen)) == min(count, most)
@@ -500,22 +547,31 @@ def own(manager: Manager = Manager.SHELL, root: bool = False) -> OwnUse:
 
 
 def facts(**values: float) -> Facts:
-    return Facts(values={name.replace("__", "."): Fact(value, str(value)) for name, value in values.items()})
+    return Facts(
+        values={name.replace("__", "."): Fact(value, str(value)) for name, value in values.items()}
+    )
 
 
 def limits_of(
-    found: Facts, mine: OwnUse, tasks: int | None = 900, tracked: int | None = None, grouped: int | None = None
+    found: Facts,
+    mine: OwnUse,
+    tasks: int | None = 900,
+    tracked: int | None = None,
+    grouped: int | None = None,
 ) -> HostLimits:
     kernel = KernelUse(tasks=tasks, tracked_connections=tracked, group_tasks=grouped)
     return host_limits(SAMPLE, found, kernel, mine, 5.0, 1000)
 
 
 def test_who_has_a_control_groups_memory_is_told_how_to_get_more_of_it() -> None:
-    told = limits_of(facts(cgroup_memory=100 * GIB), own(Manager.SYSTEMD))  # the sample's memory is the group's
+    # the sample's memory is the group's
+    told = limits_of(facts(cgroup_memory=100 * GIB), own(Manager.SYSTEMD))
     assert (told.total_memory_bytes, told.used_memory_bytes) == (100 * GIB, 20 * GIB)
     assert "MemoryMax" in told.memory_remedy
     assert "wasup.service" in told.memory_remedy
-    assert "--memory" in limits_of(facts(cgroup_memory=100 * GIB), own(Manager.DOCKER)).memory_remedy
+    assert (
+        "--memory" in limits_of(facts(cgroup_memory=100 * GIB), own(Manager.DOCKER)).memory_remedy
+    )
     for none in (facts(), facts(cgroup_memory=math.inf), facts(cgroup_memory=200 * GIB)):
         assert limits_of(none, own()).memory_remedy == MORE_MEMORY
 
@@ -530,13 +586,20 @@ def test_the_cpu_in_use_is_that_of_five_minutes_and_never_more_than_there_is() -
 def test_in_a_control_group_with_fewer_cores_the_machines_load_says_nothing() -> None:
     """The load of a container is that of the whole machine."""
     sample = dataclasses.replace(SAMPLE, usable_cores=1.5, load_5=7.0)
-    told = host_limits(sample, facts(), KernelUse(tasks=1, tracked_connections=None), own(), 5.0, 10)
+    told = host_limits(
+        sample, facts(), KernelUse(tasks=1, tracked_connections=None), own(), 5.0, 10
+    )
     assert (told.cores, told.used_cores) == (1.5, 0.5)
     assert "--cpus" in told.cpu_remedy
 
 
 def test_every_kind_of_task_limit_is_a_row_with_a_remedy_for_so_many_sessions() -> None:
-    found = facts(kernel__pid_max=32_768, **{"kernel.threads-max": 190_000}, nproc_soft=4096, cgroup_pids=10_000)
+    found = facts(
+        kernel__pid_max=32_768,
+        **{"kernel.threads-max": 190_000},
+        nproc_soft=4096,
+        cgroup_pids=10_000,
+    )
     told = limits_of(found, own(Manager.SYSTEMD))
     assert [(task.maximum, task.used) for task in told.tasks] == [
         (32_768, 900),
@@ -572,11 +635,16 @@ def test_all_is_shown_in_the_apis_names_and_units() -> None:
     answer = shown(forecast(of_workers(), host(), 5000))
     assert set(answer) == {"sessions", "asked", "fits", "moreSessions", "words", "limits", "storms"}
     assert answer["fits"] is False
-    assert answer["limits"][0]["perSession"] == {"value": 50 * MIB, "samples": 20, "assumed": False, "byDesign": False}
+    assert answer["limits"][0]["perSession"] == {
+        "value": 50 * MIB,
+        "samples": 20,
+        "assumed": False,
+        "byDesign": False,
+    }
     assert answer["storms"][0]["decidedBy"] == "gate"
 
 
-# --- for people ---------------------------------------------------------------------------------------------------------
+# --- for people -----------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -590,7 +658,9 @@ def test_all_is_shown_in_the_apis_names_and_units() -> None:
         (0, 0, 0, ""),
     ],
 )
-def test_a_bar_is_as_long_as_it_should_be(used: float, kept: float, maximum: float | None, expected: str) -> None:
+def test_a_bar_is_as_long_as_it_should_be(
+    used: float, kept: float, maximum: float | None, expected: str
+) -> None:
     assert bar(used, kept, maximum, cells=10) == expected
 
 
@@ -608,7 +678,9 @@ def test_amounts_are_told_in_units_that_people_use(value: float, unit: str, told
     assert amount(value, unit) == told
 
 
-@pytest.mark.parametrize(("seconds", "told"), [(0.4, "0 s"), (89, "89 s"), (200, "3 min"), (7200, "2.0 h")])
+@pytest.mark.parametrize(
+    ("seconds", "told"), [(0.4, "0 s"), (89, "89 s"), (200, "3 min"), (7200, "2.0 h")]
+)
 def test_spans_are_told_in_units_that_people_use(seconds: float, told: str) -> None:
     assert duration(seconds) == told
 
@@ -621,5 +693,9 @@ def test_what_is_kept_begins_where_the_alerts_begin() -> None:
     assert fractions["memory"] == pytest.approx(0.2)
     assert fractions["CPU at rest"] == pytest.approx(0.1)
     assert fractions["descriptors of the supervisor"] == pytest.approx(0.5)
-    seeds = {row.name: row.kept / row.maximum for row in forecast(of_workers(), host()).rows if row.maximum}
+    seeds = {
+        row.name: row.kept / row.maximum
+        for row in forecast(of_workers(), host()).rows
+        if row.maximum
+    }
     assert seeds["memory"] == pytest.approx(0.15)

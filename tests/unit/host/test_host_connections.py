@@ -8,7 +8,10 @@ import pytest
 from supervisor.host.reading import connections
 from supervisor.host.reading.connections import count_connections, count_rows, websocket_ports
 
-HEAD = "  sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt   uid  timeout inode"
+HEAD = (
+    "  sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt   uid  timeout"
+    " inode"
+)
 STATE = {"established": "01", "syn_sent": "02", "time_wait": "06", "listen": "0A"}
 
 
@@ -17,7 +20,10 @@ def address(text: str, port: int) -> str:
 
 
 def row(number: int, local: str, remote: str, state: str = "established") -> str:
-    return f"{number:4d}: {local} {remote} {STATE[state]} 00000000:00000000 00:00000000 00000000     0        0 1 1 0 100 0 0 10 0"
+    return (
+        f"{number:4d}: {local} {remote} {STATE[state]} 00000000:00000000 00:00000000 00000000     0"
+        "        0 1 1 0 100 0 0 10 0"
+    )
 
 
 def tcp(*rows: tuple[str, str, str], first: int = 0) -> bytes:
@@ -27,7 +33,9 @@ def tcp(*rows: tuple[str, str, str], first: int = 0) -> bytes:
 
 
 def tcp6(*rows: tuple[str, str, str]) -> bytes:
-    return "".join(f"{line}\n" for line in [HEAD, *(row(number, *one) for number, one in enumerate(rows))]).encode()
+    return "".join(
+        f"{line}\n" for line in [HEAD, *(row(number, *one) for number, one in enumerate(rows))]
+    ).encode()
 
 
 HERE, THERE = "10.0.0.5", "157.240.1.1"
@@ -61,7 +69,9 @@ def test_who_calls_our_own_port_443_calls_a_web_server() -> None:
 
 def test_a_connection_to_ourselves_is_one_websocket_and_two_sockets() -> None:
     server, client = address("127.0.0.1", 8000), address("127.0.0.1", 60_000)
-    found = count_rows(tcp((server, client, "established"), (client, server, "established")), b"", {8000})
+    found = count_rows(
+        tcp((server, client, "established"), (client, server, "established")), b"", {8000}
+    )
     assert (found.total, found.websockets) == (2, 1)
 
 
@@ -71,7 +81,10 @@ def test_a_server_for_both_families_lists_its_end_elsewhere() -> None:
     server, client = address("127.0.0.1", 8000), address("127.0.0.1", 60_000)
     found = count_rows(
         tcp((client, server, "established")),
-        tcp6(("0" * 32 + ":1F40", "0" * 32 + ":0000", "listen"), (mapped + server, mapped + client, "established")),
+        tcp6(
+            ("0" * 32 + ":1F40", "0" * 32 + ":0000", "listen"),
+            (mapped + server, mapped + client, "established"),
+        ),
         {8000},
     )
     assert (found.total, found.websockets) == (2, 1)
@@ -80,15 +93,23 @@ def test_a_server_for_both_families_lists_its_end_elsewhere() -> None:
 
 def test_ipv6_is_counted() -> None:
     here, there = "0" * 24 + "01000000", "B80D0120" + "0" * 16 + "01000000"
-    table = tcp6((f"{here}:C350", f"{there}:01BB", "established"), (f"{here}:1F40", f"{there}:EA60", "established"))
+    table = tcp6(
+        (f"{here}:C350", f"{there}:01BB", "established"),
+        (f"{here}:1F40", f"{there}:EA60", "established"),
+    )
     found = count_rows(tcp(), table, {443, 8000})
     assert (found.total, found.websockets, found.by_port) == (2, 2, {443: 1, 60_000: 1})
 
 
 @pytest.mark.parametrize("count", [9_999, 10_000, 10_001, 10_002, 100_003])
 def test_a_table_with_longer_line_numbers_is_read_to_its_end(count: int) -> None:
-    """From the ten-thousandth row on, all columns of the kernel's table stand one further to the right."""
-    rows = [(address(HERE, 1024 + number % 60_000), address(THERE, 443), "established") for number in range(count - 1)]
+    """From the ten-thousandth row on, all columns of the kernel's table stand one further to the
+    right.
+    """
+    rows = [
+        (address(HERE, 1024 + number % 60_000), address(THERE, 443), "established")
+        for number in range(count - 1)
+    ]
     table = tcp(*rows, (address(HERE, 4001), NOBODY, "listen"))
     assert len(table) % connections.LINE_BYTES == 0
     found = count_rows(table, b"", {443})
@@ -108,13 +129,17 @@ def test_nothing_is_nothing(table: bytes) -> None:
 
 
 def test_a_state_of_a_later_kernel_is_shown_by_its_number() -> None:
-    table = tcp((address(HERE, 50_000), address(THERE, 443), "established")).replace(b" 01 ", b" 1F ")
+    table = tcp((address(HERE, 50_000), address(THERE, 443), "established")).replace(
+        b" 01 ", b" 1F "
+    )
     assert count_rows(table, b"", {443}).by_state == {"state_31": 1}
 
 
 def test_a_kernel_without_ipv6_has_one_table(tmp_path: Path) -> None:
     (tmp_path / "net").mkdir()
-    (tmp_path / "net" / "tcp").write_bytes(tcp((address(HERE, 50_000), address(THERE, 443), "established")))
+    (tmp_path / "net" / "tcp").write_bytes(
+        tcp((address(HERE, 50_000), address(THERE, 443), "established"))
+    )
     assert count_connections({443}, tmp_path).websockets == 1
 
 
@@ -124,9 +149,13 @@ def test_where_there_is_no_table_it_is_said(tmp_path: Path) -> None:
 
 
 def test_real_connections_are_found() -> None:
-    """Both ends of twenty connections here, to a server for both families as well as to one for IPv4."""
+    """Both ends of twenty connections here, to a server for both families as well as to one for
+    IPv4.
+    """
     for family, host in ((socket.AF_INET, "127.0.0.1"), (socket.AF_INET6, "::")):
-        with socket.create_server((host, 0), family=family, backlog=32, dualstack_ipv6=host == "::") as server:
+        with socket.create_server(
+            (host, 0), family=family, backlog=32, dualstack_ipv6=host == "::"
+        ) as server:
             port = server.getsockname()[1]
             clients = [socket.create_connection(("127.0.0.1", port)) for _ in range(20)]
             accepted = [server.accept()[0] for _ in clients]
@@ -147,5 +176,7 @@ def test_real_connections_are_found() -> None:
         ("wss://relay/x", {443, 8000, 4001}),
     ],
 )
-def test_the_usual_ports_are_whatsapps_the_servers_the_apis_and_the_seeds(url: str | None, ports: set[int]) -> None:
+def test_the_usual_ports_are_whatsapps_the_servers_the_apis_and_the_seeds(
+    url: str | None, ports: set[int]
+) -> None:
     assert websocket_ports(4001, url) == ports

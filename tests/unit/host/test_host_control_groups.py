@@ -15,7 +15,9 @@ from supervisor.host.reading.control_groups import (
 
 
 def tree(root: Path, lines: str, **files: str) -> tuple[Path, Path]:
-    """A /proc whose process is in these groups, and the files of the groups, by path ("." is "__", "/" is "___")."""
+    """A /proc whose process is in these groups, and the files of the groups, by path ("." is "__",
+    "/" is "___").
+    """
     (root / "proc/self").mkdir(parents=True)
     (root / "proc/self/cgroup").write_text(lines)
     mount = root / "cgroup"
@@ -51,7 +53,8 @@ def test_version_2_counts_all_the_way_up(tmp_path: Path) -> None:
         box___cpu__stat="usage_usec 2500000\nuser_usec 1",
         box___unit___cpu__max="max 100000",
     )
-    assert group_memory(*places) == GroupMemory(limit_bytes=800, available_bytes=300)  # above less is left
+    # above less is left
+    assert group_memory(*places) == GroupMemory(limit_bytes=800, available_bytes=300)
     assert group_cpu(*places) == GroupCpu(cores=1.5, used_seconds=2.5)
     assert group_tasks(*places) == GroupTasks(limit=100, used=90)
 
@@ -85,7 +88,8 @@ def test_version_1_with_a_hierarchy_for_each_and_no_limit(tmp_path: Path) -> Non
     assert group_memory(*places) is None
     assert group_cpu(*places) is None
     (places[1] / "cpu/cpu.cfs_quota_us").write_text("200000\n")
-    assert group_cpu(*places) == GroupCpu(cores=2.0, used_seconds=None)  # cpuacct is mounted elsewhere
+    # cpuacct is mounted elsewhere
+    assert group_cpu(*places) == GroupCpu(cores=2.0, used_seconds=None)
 
 
 @pytest.mark.parametrize("used", ["", "much"])

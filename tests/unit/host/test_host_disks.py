@@ -1,4 +1,6 @@
-"""File systems: one reading for each, as df reckons; one that hangs keeps nobody waiting, and is an alarm."""
+"""File systems: one reading for each, as df reckons; one that hangs keeps nobody waiting, and is an
+alarm.
+"""
 
 import os
 import threading
@@ -11,8 +13,12 @@ from supervisor.host.reading.disks import DiskReading, Disks, disk_reading
 from tests.host_tools import reading
 
 
-def statvfs(blocks: int, free: int, available: int, files: int = 0, files_free: int = 0) -> os.statvfs_result:
-    return os.statvfs_result((4096, 4096, blocks, free, available, files, files_free, files_free, 0, 255))
+def statvfs(
+    blocks: int, free: int, available: int, files: int = 0, files_free: int = 0
+) -> os.statvfs_result:
+    return os.statvfs_result(
+        (4096, 4096, blocks, free, available, files, files_free, files_free, 0, 255)
+    )
 
 
 def test_the_share_is_dfs_of_what_an_ordinary_user_could_have() -> None:
@@ -88,9 +94,14 @@ def test_a_file_system_that_hangs_is_asked_once_and_hides_no_other(tmp_path: Pat
         ({"problem": "No such file or directory"}, {}),
     ],
 )
-def test_a_full_disk_is_an_alarm_before_the_store_fails(disk: dict[str, object], raised: dict[str, str]) -> None:
+def test_a_full_disk_is_an_alarm_before_the_store_fails(
+    disk: dict[str, object], raised: dict[str, str]
+) -> None:
     seen = reading(
-        disks=(DiskReading(directories=("/other",), used_fraction=0.1), DiskReading(directories=("/data",), **disk))
+        disks=(
+            DiskReading(directories=("/other",), used_fraction=0.1),
+            DiskReading(directories=("/data",), **disk),
+        )
     )  # type: ignore[arg-type]
     found = judge(seen, AlertLimits())
     assert {name: judged.severity for name, judged in found.items() if judged.above} == raised

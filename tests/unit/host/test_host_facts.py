@@ -26,15 +26,23 @@ def test_kernel_values_are_those_that_sysctl_shows() -> None:
     facts = read_facts()
     for row in TABLE:
         if row.kind is Kind.SYSCTL and row.name in facts.values:
-            shown = subprocess.run(["sysctl", "-n", row.name], capture_output=True, text=True, check=True).stdout
+            shown = subprocess.run(
+                ["sysctl", "-n", row.name], capture_output=True, text=True, check=True
+            ).stdout
             assert facts.values[row.name].text == " ".join(shown.split())
 
 
 def test_limits_are_those_that_ulimit_shows() -> None:
     facts = read_facts()
     for name, flag in (("nofile_soft", "-Sn"), ("nofile_hard", "-Hn")):
-        assert facts.values[name].text == subprocess.check_output(["sh", "-c", f"ulimit {flag}"], text=True).strip()
-    assert facts.values["nproc_soft"].value in (resource.getrlimit(resource.RLIMIT_NPROC)[0], math.inf)
+        assert (
+            facts.values[name].text
+            == subprocess.check_output(["sh", "-c", f"ulimit {flag}"], text=True).strip()
+        )
+    assert facts.values["nproc_soft"].value in (
+        resource.getrlimit(resource.RLIMIT_NPROC)[0],
+        math.inf,
+    )
 
 
 @pytest.fixture
@@ -44,7 +52,9 @@ def proc(tmp_path: Path) -> Path:
     (place / "sys/net/core").mkdir(parents=True)
     (place / "self/status").write_text("Name:\tx\nCapBnd:\t0000000000000000\n")
     (place / "self/cgroup").write_text("0::/\n")
-    (place / "meminfo").write_text("MemTotal:  1024 kB\nSwapTotal: 100 kB\nSwapFree: 60 kB\nHugePages_Total: 0\n")
+    (place / "meminfo").write_text(
+        "MemTotal:  1024 kB\nSwapTotal: 100 kB\nSwapFree: 60 kB\nHugePages_Total: 0\n"
+    )
     return place
 
 
@@ -66,7 +76,8 @@ def test_control_groups_v1_and_their_word_for_no_limit(tmp_path: Path, proc: Pat
     tree = tmp_path / "sys/fs/cgroup"
     for name in ("pids", "memory", "unified"):
         (tree / name).mkdir(parents=True)
-    (tree / "pids/pids.max").write_text("77\n")  # the host's path is not there: the top is the container's own group
+    # the host's path is not there: the top is the container's own group
+    (tree / "pids/pids.max").write_text("77\n")
     (tree / "memory/memory.limit_in_bytes").write_text("9223372036854771712\n")
     facts = read_facts(proc, tmp_path / "sys", tmp_path)
     assert facts.values["cgroup_pids"].value == 77
@@ -74,7 +85,9 @@ def test_control_groups_v1_and_their_word_for_no_limit(tmp_path: Path, proc: Pat
     assert facts.container == "docker"
 
 
-def test_what_cannot_be_read_or_understood_is_told_and_stops_nothing(tmp_path: Path, proc: Path) -> None:
+def test_what_cannot_be_read_or_understood_is_told_and_stops_nothing(
+    tmp_path: Path, proc: Path
+) -> None:
     (proc / "sys/net/core/somaxconn").write_text("many\n")
     (proc / "sys/net/core/netdev_max_backlog").mkdir()
     (proc / "meminfo").write_text("nonsense\n")
@@ -97,24 +110,31 @@ def test_swap_huge_pages_and_systemd(tmp_path: Path, proc: Path) -> None:
     facts = read_facts(proc, tmp_path / "sys", tmp_path)
     assert facts.values["swap_used"].value == 40
     assert facts.values["transparent_hugepages"].text == "always"
-    assert facts.values["systemd_default_tasks"].value == 4915, "15 % of 32,768, as systemctl show says"
+    assert facts.values["systemd_default_tasks"].value == 4915, (
+        "15 % of 32,768, as systemctl show says"
+    )
     assert facts.container == "systemd-nspawn"
 
 
 @pytest.mark.parametrize(
-    ("uid_map", "may"), [("         0          0 4294967295\n", True), ("0 100000 65536\n", False), ("0 0 1\n", False)]
+    ("uid_map", "may"),
+    [("         0          0 4294967295\n", True), ("0 100000 65536\n", False), ("0 0 1\n", False)],
 )
 def test_who_is_not_root_is_told_what_root_may_and_a_user_namespace_may_not(
     tmp_path: Path, proc: Path, uid_map: str, may: bool
 ) -> None:
-    """setrlimit(2) asks for the capability in the machine's own user namespace, although CapEff is full in each."""
+    """setrlimit(2) asks for the capability in the machine's own user namespace, although CapEff is
+    full in each.
+    """
     (proc / "self/status").write_text("CapEff:\t0000000000000000\nCapBnd:\t000001ffffffffff\n")
     (proc / "self/uid_map").write_text(uid_map)
     assert read_facts(proc, tmp_path / "sys", tmp_path).may_raise_limits == may
 
 
 def test_the_root_of_a_user_namespace_may_not_raise_limits() -> None:
-    script = "from supervisor.host.needs.facts import read_facts; print(read_facts().may_raise_limits)"
+    script = (
+        "from supervisor.host.needs.facts import read_facts; print(read_facts().may_raise_limits)"
+    )
     command = ["unshare", "--user", "--map-root-user", sys.executable, "-c", script]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if "unshare" in done.stderr:

@@ -22,7 +22,13 @@ LIMITS = AlertLimits()
     ("seen", "raised"),
     [
         (reading(), set()),
-        (reading(host=host(cpu_fraction=0.8, used_memory_bytes=850, open_descriptors=900, load_1=4.0)), set()),  # at it
+        # at it
+        (
+            reading(
+                host=host(cpu_fraction=0.8, used_memory_bytes=850, open_descriptors=900, load_1=4.0)
+            ),
+            set(),
+        ),
         (reading(connections=connections(500), supervisor=supervisor(90, 100)), set()),
         (reading(host=host(cpu_fraction=0.801)), {"cpu"}),
         (reading(host=host(used_memory_bytes=851)), {"memory"}),
@@ -30,8 +36,19 @@ LIMITS = AlertLimits()
         (reading(host=host(load_1=4.01)), {"load"}),
         (reading(connections=connections(501)), {"websockets"}),
         (reading(supervisor=supervisor(91, 100)), {"supervisor_descriptors"}),
-        (reading(supervisor=supervisor(10**6, None), host=host(open_descriptors=10**6, max_descriptors=None)), set()),
-        (reading(connections=None, supervisor=supervisor(None, 100), host=host(open_descriptors=None)), set()),
+        (
+            reading(
+                supervisor=supervisor(10**6, None),
+                host=host(open_descriptors=10**6, max_descriptors=None),
+            ),
+            set(),
+        ),
+        (
+            reading(
+                connections=None, supervisor=supervisor(None, 100), host=host(open_descriptors=None)
+            ),
+            set(),
+        ),
     ],
 )
 def test_what_is_above_the_seeds_limits_is_an_alarm(seen: Reading, raised: set[str]) -> None:
@@ -48,14 +65,21 @@ def test_an_alarm_says_the_figure_and_the_limit() -> None:
         "cpu": "cpu is 95%, above 80%",
         "memory": "memory is 100%, above 85%",
         "descriptors": "the host: 950 of 1000 descriptors are open (95%), above 90%",
-        "supervisor_descriptors": "the supervisor: 19000 of 20000 descriptors are open (95%), above 90%",
+        "supervisor_descriptors": (
+            "the supervisor: 19000 of 20000 descriptors are open (95%), above 90%"
+        ),
         "websockets": "612 WebSocket connections, above 500",
         "load": "load is 5.26, above 4",
     }
 
 
 def test_a_figure_just_above_is_not_told_as_the_limit() -> None:
-    assert (percent(0.801), percent(0.8), percent(1.0), percent(0.0)) == ("80.1%", "80%", "100%", "0%")
+    assert (percent(0.801), percent(0.8), percent(1.0), percent(0.0)) == (
+        "80.1%",
+        "80%",
+        "100%",
+        "0%",
+    )
 
 
 def test_the_last_hundred_readings_are_kept_and_all_are_counted() -> None:
@@ -70,7 +94,8 @@ def test_the_last_hundred_readings_are_kept_and_all_are_counted() -> None:
 
 
 @pytest.mark.parametrize(
-    ("values", "p95"), [([5.0], 5.0), ([1.0, 2.0], 2.0), (list(range(1, 21)), 19), (list(range(1, 22)), 20)]
+    ("values", "p95"),
+    [([5.0], 5.0), ([1.0, 2.0], 2.0), (list(range(1, 21)), 19), (list(range(1, 22)), 20)],
 )
 def test_the_95th_percentile_is_one_of_the_values(values: list[float], p95: float) -> None:
     assert measure(values).p95 == p95
@@ -90,13 +115,20 @@ def test_an_alarm_is_remembered_from_first_to_last_beyond_the_history() -> None:
     for at, cpu in enumerate((0.9, 0.1, 0.95, 0.1, 0.1, 0.1)):
         monitor.add(reading(at=float(at), host=host(cpu_fraction=cpu)))
     seen = monitor.seen["cpu"]
-    assert (seen.first_at, seen.last_at, seen.readings, seen.message) == (0.0, 2.0, 2, "cpu is 95%, above 80%")
+    assert (seen.first_at, seen.last_at, seen.readings, seen.message) == (
+        0.0,
+        2.0,
+        2,
+        "cpu is 95%, above 80%",
+    )
     assert monitor.active == {}
 
 
 def test_the_document_is_json_and_whole() -> None:
     monitor = ResourceMonitor()
-    monitor.add(reading(at=1_700_000_000.0, supervisor=supervisor(95, 100), notes=("something is unknown",)))
+    monitor.add(
+        reading(at=1_700_000_000.0, supervisor=supervisor(95, 100), notes=("something is unknown",))
+    )
     told = json.loads(json.dumps(monitor.document(5.0, 1_700_000_009.5)))
     assert told["endedAt"] == "2023-11-14T22:13:29.500Z"
     assert (told["format"], told["intervalSeconds"], told["readingsTaken"]) == (1, 5.0, 1)
@@ -108,7 +140,13 @@ def test_the_document_is_json_and_whole() -> None:
     assert one["supervisor"]["openFiles"] == {"soft": 100, "hard": 100}
     assert one["alarms"][0]["name"] == told["alarms"][0]["name"] == "supervisor_descriptors"
     assert told["alarms"][0]["firstAt"] == one["at"]
-    assert told["statistics"]["supervisorDescriptors"] == {"readings": 1, "min": 95, "mean": 95.0, "max": 95, "p95": 95}
+    assert told["statistics"]["supervisorDescriptors"] == {
+        "readings": 1,
+        "min": 95,
+        "mean": 95.0,
+        "max": 95,
+        "p95": 95,
+    }
 
 
 def test_a_monitor_that_was_ended_at_once_has_a_document_too() -> None:
@@ -118,10 +156,16 @@ def test_a_monitor_that_was_ended_at_once_has_a_document_too() -> None:
 
 def test_documents_have_the_names_of_the_api() -> None:
     shown = document(connections(3))
-    assert shown == {"total": 3, "established": 3, "websockets": 3, "byState": {"established": 3}, "byPort": {"443": 3}}
+    assert shown == {
+        "total": 3,
+        "established": 3,
+        "websockets": 3,
+        "byState": {"established": 3},
+        "byPort": {"443": 3},
+    }
 
 
-# --- one look ---------------------------------------------------------------------------------------------------------------
+# --- one look -------------------------------------------------------------------------------------
 
 
 def test_a_fleet_that_is_weighed_in_part_is_extrapolated_and_says_so() -> None:
@@ -130,12 +174,22 @@ def test_a_fleet_that_is_weighed_in_part_is_extrapolated_and_says_so() -> None:
     assert (workers.count, workers.weighed, workers.pss_sum_bytes) == (10, 2, 2000)
     assert (workers.pss_median_bytes, workers.pss_max_bytes) == (200, 300)
     assert [one.pid for one in workers.heaviest] == [2, 1]
-    assert (workers.rss_sum_bytes, workers.threads, workers.descriptors, workers.cpu_seconds) == (2000, 30, 100, 55.0)
+    assert (workers.rss_sum_bytes, workers.threads, workers.descriptors, workers.cpu_seconds) == (
+        2000,
+        30,
+        100,
+        55.0,
+    )
 
 
 def test_no_workers_weigh_nothing_known() -> None:
     workers = summary([], {}, None)
-    assert (workers.count, workers.pss_sum_bytes, workers.pss_max_bytes, workers.heaviest) == (0, None, None, ())
+    assert (workers.count, workers.pss_sum_bytes, workers.pss_max_bytes, workers.heaviest) == (
+        0,
+        None,
+        None,
+        (),
+    )
 
 
 def test_a_look_at_ourselves_finds_us() -> None:
@@ -170,7 +224,9 @@ def test_what_is_fresh_is_not_read_again(monkeypatch: pytest.MonkeyPatch) -> Non
     assert len(counted) == 2
 
 
-def test_of_a_large_fleet_some_are_weighed_each_time_until_all_are(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_of_a_large_fleet_some_are_weighed_each_time_until_all_are(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     clock = {"now": 0.0}
 
     def weighing(pid: int, _proc: Path, weigh: bool = True) -> object:
@@ -193,7 +249,9 @@ def test_of_a_large_fleet_some_are_weighed_each_time_until_all_are(monkeypatch: 
     assert "2 of 13 workers are not weighed yet, or another user's" in more.notes
 
 
-def test_the_cores_of_the_workers_are_the_growth_since_the_reading_before(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_cores_of_the_workers_are_the_growth_since_the_reading_before(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     clock, used = {"now": 100.0}, {1: 5.0, 2: 1.0}
 
     def reading_of(pid: int, _proc: Path, weigh: bool = True) -> object:
@@ -223,6 +281,8 @@ def test_without_proc_it_is_said_and_nothing_fails(tmp_path: Path) -> None:
     found = find_whom(tmp_path, tmp_path / "no-proc")
     assert found.workers == ()
     assert any("processes cannot be read here" in note for note in found.notes)
-    seen = Lookout(Host(), {443}, proc=tmp_path / "no-proc").reading(0.0, Whom(supervisor=1, workers=[1]))
+    seen = Lookout(Host(), {443}, proc=tmp_path / "no-proc").reading(
+        0.0, Whom(supervisor=1, workers=[1])
+    )
     assert (seen.connections, seen.supervisor, seen.workers) == (None, None, None)
     assert len(seen.notes) == 3

@@ -26,27 +26,53 @@ KEEPALIVE = "net.ipv4.tcp_keepalive_time"
 
 
 def facts(
-    *, read_only: Sequence[str] = (), may_raise: bool = True, container: str | None = None, **changed: Any
+    *,
+    read_only: Sequence[str] = (),
+    may_raise: bool = True,
+    container: str | None = None,
+    **changed: Any,
 ) -> Facts:
     """A Debian with its defaults; `changed` by name, with `__` for the dots."""
     texts = {
-        row.name: ("32768 60999" if row.name.endswith("port_range") else str(int(row.kernel_default)))
+        row.name: (
+            "32768 60999" if row.name.endswith("port_range") else str(int(row.kernel_default))
+        )
         for row in TABLE
         if row.kernel_default is not None
     }
-    texts |= {"fs.file-max": "2466170", "kernel.threads-max": "192730", "net.netfilter.nf_conntrack_max": "262144"}
-    texts |= {"nofile_soft": "1024", "nofile_hard": "524288", "nproc_soft": "96365", "nproc_hard": "96365"}
+    texts |= {
+        "fs.file-max": "2466170",
+        "kernel.threads-max": "192730",
+        "net.netfilter.nf_conntrack_max": "262144",
+    }
+    texts |= {
+        "nofile_soft": "1024",
+        "nofile_hard": "524288",
+        "nproc_soft": "96365",
+        "nproc_hard": "96365",
+    }
     texts |= {name.replace("__", "."): text for name, text in changed.items()}
-    values = {name: Fact(BY_NAME[name].parse(text), text) for name, text in texts.items() if text != "missing"}
+    values = {
+        name: Fact(BY_NAME[name].parse(text), text)
+        for name, text in texts.items()
+        if text != "missing"
+    }
     values |= {
         "memory": Fact(64 * 1024**3, "64 GiB"),
         "swap_used": Fact(0, "no swap"),
         "time_sync": Fact(1, "synchronised"),
     }
-    values |= {"transparent_hugepages": Fact(1, "madvise"), "cgroup_pids": Fact(math.inf, "unlimited")}
+    values |= {
+        "transparent_hugepages": Fact(1, "madvise"),
+        "cgroup_pids": Fact(math.inf, "unlimited"),
+    }
     missing = {row.name: "this kernel does not have it" for row in TABLE if row.name not in values}
     return Facts(
-        values=values, missing=missing, read_only=frozenset(read_only), may_raise_limits=may_raise, container=container
+        values=values,
+        missing=missing,
+        read_only=frozenset(read_only),
+        may_raise_limits=may_raise,
+        container=container,
     )
 
 
@@ -59,7 +85,9 @@ def plan(
     ours: dict[str, bytes] | None = None,
     journal: Journal | None = None,
 ) -> Plan:
-    lines = [Line("etc/sysctl.conf", 1, key, value, f"{key}={value}") for key, value in (*sysctl, *later)]
+    lines = [
+        Line("etc/sysctl.conf", 1, key, value, f"{key}={value}") for key, value in (*sysctl, *later)
+    ]
     found, malformed = parse_limits("etc/security/limits.conf", limits)
     return make_plan(
         Inputs(
@@ -107,7 +135,8 @@ def test_a_fresh_host_gets_the_seeds_values_and_nothing_more() -> None:
     [
         ("4096", None, None, "8192", "8192"),
         ("4096", "128", None, "8192", "8192"),
-        ("4096", "16384", None, "16384", "16384"),  # asked for by another file, only not applied: not less than that
+        # asked for by another file, only not applied: not less than that
+        ("4096", "16384", None, "16384", "16384"),
         ("65535", "65535", None, None, None),  # better, and lasting
         ("65535", None, None, "65535", None),  # better, but only until the next boot
         ("65535", "128", None, "65535", None),
@@ -137,12 +166,15 @@ def test_a_value_that_must_be_small(now: str, in_file: str) -> None:
 
 def test_a_key_that_this_kernel_does_not_have_is_not_written() -> None:
     made = plan(
-        facts(net__core__netdev_max_backlog="missing", net__netfilter__nf_conntrack_max="missing"), sessions=90_000
+        facts(net__core__netdev_max_backlog="missing", net__netfilter__nf_conntrack_max="missing"),
+        sessions=90_000,
     )
     assert "net.core.netdev_max_backlog" not in written(made)
     assert "net.netfilter.nf_conntrack_max" not in written(made)
     assert "net.core.netdev_max_backlog" in made.refused
-    assert "net.netfilter.nf_conntrack_max" not in made.refused, "no firewall that tracks, nothing to raise"
+    assert "net.netfilter.nf_conntrack_max" not in made.refused, (
+        "no firewall that tracks, nothing to raise"
+    )
 
 
 def test_what_is_mounted_read_only_is_told_and_not_written() -> None:
@@ -168,7 +200,10 @@ def test_no_descriptor_limit_is_written_above_nr_open() -> None:
     assert written(plan(known), LIMITS_FILE)["* soft nofile"] == "50000"
     assert "fs.nr_open is 50000" in plan(known).refused["nofile_soft"]
     raised = plan(facts(fs__nr_open="50000"))
-    assert (written(raised)["fs.nr_open"], written(raised, LIMITS_FILE)["* soft nofile"]) == ("65536", "65536")
+    assert (written(raised)["fs.nr_open"], written(raised, LIMITS_FILE)["* soft nofile"]) == (
+        "65536",
+        "65536",
+    )
 
 
 def test_no_hard_limit_is_written_that_pam_could_not_set() -> None:
@@ -209,7 +244,9 @@ def test_lines_of_others_in_our_file_keep_their_order() -> None:
     """Of two for the same key the later one counts; `-` is two keys in one line."""
     theirs = b"bob - nofile 1024\nbob soft nofile 512\n"
     content = next(
-        change.after for change in plan(ours={LIMITS_FILE: theirs}).files if change.path == LIMITS_FILE and change.after
+        change.after
+        for change in plan(ours={LIMITS_FILE: theirs}).files
+        if change.path == LIMITS_FILE and change.after
     )
     assert theirs in content
 
@@ -246,9 +283,13 @@ def test_where_no_login_reads_limits_none_is_promised() -> None:
 
 
 def test_an_image_is_judged_by_its_files_and_what_grows_with_memory_is_left_to_the_kernel() -> None:
-    made = plan(image_facts(), sysctl=[(SOMAXCONN, "65535"), ("kernel.pid_max", "4194304")], sessions=90_000)
+    made = plan(
+        image_facts(), sysctl=[(SOMAXCONN, "65535"), ("kernel.pid_max", "4194304")], sessions=90_000
+    )
     assert made.kernel == ()
-    assert not {SOMAXCONN, "kernel.pid_max", "fs.file-max", "kernel.threads-max"} & set(written(made)) - {SOMAXCONN}
+    assert not {SOMAXCONN, "kernel.pid_max", "fs.file-max", "kernel.threads-max"} & set(
+        written(made)
+    ) - {SOMAXCONN}
     assert written(made)[SOMAXCONN] == "90000"
     assert any(note.startswith("fs.file-max is left to the kernel") for note in made.notes)
 
@@ -289,7 +330,11 @@ def test_findings_say_what_becomes_of_each_limit() -> None:
 
 
 def test_a_limit_that_counts_from_the_next_login_is_not_critical_any_more() -> None:
-    ours = {change.path: change.after for change in plan().files if change.after and change.path == LIMITS_FILE}
+    ours = {
+        change.path: change.after
+        for change in plan().files
+        if change.after and change.path == LIMITS_FILE
+    }
     journal = Journal(
         files={LIMITS_FILE: FileRecord(None, [ours[LIMITS_FILE]])},
         limits={"nofile_soft": 1024.0, "nofile_hard": 524288.0},
@@ -302,7 +347,11 @@ def test_a_limit_that_counts_from_the_next_login_is_not_critical_any_more() -> N
 def test_every_writable_row_can_be_found_wanting() -> None:
     for row in TABLE:
         if row.kind is Kind.SYSCTL and row.written:
-            bad = "1 2" if row.name.endswith("port_range") else ("1" if row.as_good(2, 1) else "99999")
+            bad = (
+                "1 2"
+                if row.name.endswith("port_range")
+                else ("1" if row.as_good(2, 1) else "99999")
+            )
             made = plan(facts(**dict[str, Any]({row.name.replace(".", "__"): bad})))
             assert kernel(made)[row.name] == row.wanted_text(500), row.name
     assert limit_text(math.inf) == "unlimited"

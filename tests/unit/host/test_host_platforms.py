@@ -56,14 +56,22 @@ def broken(command: Sequence[str]) -> str:
 
 def test_platforms_are_known_by_name() -> None:
     names = ("linux", "darwin", "win32", "cygwin", "freebsd14")
-    assert [platform_of(name) for name in names] == ["linux", "macos", "windows", "windows", "other"]
+    assert [platform_of(name) for name in names] == [
+        "linux",
+        "macos",
+        "windows",
+        "windows",
+        "other",
+    ]
 
 
 def test_a_limit_without_end_is_valid_json(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
     monkeypatch.setattr(optimize_system, "platform_of", lambda: Platform.MACOS)
-    endless = ForeignLimit(name="x", current=math.inf, wanted=1, severity=None, why="", what_to_do="")
+    endless = ForeignLimit(
+        name="x", current=math.inf, wanted=1, severity=None, why="", what_to_do=""
+    )
     monkeypatch.setattr(optimize_system, "diagnose_foreign", lambda platform, sessions: [endless])
     assert optimize_system.main(["--json", "--report-dir", str(tmp_path)]) == 0
     printed = json.loads(capsys.readouterr().out, parse_constant=pytest.fail)
@@ -71,7 +79,10 @@ def test_a_limit_without_end_is_valid_json(
 
 
 def test_what_macos_prints() -> None:
-    assert parse_macos_sysctl(MACOS_SYSCTL) == {"kern.maxfiles": 245760, "kern.maxfilesperproc": 122880}
+    assert parse_macos_sysctl(MACOS_SYSCTL) == {
+        "kern.maxfiles": 245760,
+        "kern.maxfilesperproc": 122880,
+    }
     assert parse_launchctl_limit(LAUNCHCTL)["maxfiles"] == (256, float("inf"))
     assert parse_macos_sysctl("sysctl: unknown oid 'kern.maxfiles'\n") == {}
 

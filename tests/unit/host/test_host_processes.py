@@ -1,4 +1,6 @@
-"""Processes: read from /proc as psutil and the process itself see them; who is the supervisor, who are its workers."""
+"""Processes: read from /proc as psutil and the process itself see them; who is the supervisor, who
+are its workers.
+"""
 
 import json
 import os
@@ -48,7 +50,8 @@ def test_it_is_what_psutil_sees() -> None:
     assert reading.descriptors is not None
     assert reading.pss_bytes is not None
     assert reading.threads == own.num_threads() >= 2
-    assert 0 <= reading.descriptors - own.num_fds() <= 1  # the folder of the descriptors, while it is read
+    # the folder of the descriptors, while it is read
+    assert 0 <= reading.descriptors - own.num_fds() <= 1
     assert reading.pss_bytes == pytest.approx(own.memory_full_info().pss, rel=0.1)
     assert reading.rss_bytes == pytest.approx(own.memory_info().rss, rel=0.1)
     assert reading.cpu_seconds == pytest.approx(sum(own.cpu_times()[:2]), abs=0.5)
@@ -98,21 +101,29 @@ def test_without_proc_nobody_is_said_to_be_gone(tmp_path: Path) -> None:
 def test_of_another_users_process_the_rest_is_told() -> None:
     """Root's process, read by nobody: memory and descriptors are unknown, not zero."""
     code = (
-        "import os; from supervisor.host.reading.processes import read_process, process_limits\n"
-        "os.setgid(65534); os.setuid(65534)\n"
-        f"r = read_process({os.getpid()}); print(r.pss_bytes, r.descriptors, r.threads > 0, r.rss_bytes > 0)\n"
-        f"print(process_limits({os.getpid()})['Max open files'].soft)"
+        "import os; from supervisor.host.reading.processes import read_process,"
+        f" process_limits\nos.setgid(65534); os.setuid(65534)\nr = read_process({os.getpid()});"
+        " print(r.pss_bytes, r.descriptors, r.threads > 0, r.rss_bytes >"
+        f" 0)\nprint(process_limits({os.getpid()})['Max open files'].soft)"
     )
     root = Path(__file__).resolve().parents[3]
-    done = subprocess.run([sys.executable, "-c", code], cwd=root, capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=root, capture_output=True, text=True, check=False
+    )
     soft = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
     assert done.stdout.split() == ["None", "None", "True", "True", str(soft)], done.stderr
 
 
 def test_limits_are_those_that_the_process_has() -> None:
     found = process_limits(os.getpid())
-    for name, number in ((OPEN_FILES, resource.RLIMIT_NOFILE), ("Max core file size", resource.RLIMIT_CORE)):
-        soft, hard = (None if value == resource.RLIM_INFINITY else value for value in resource.getrlimit(number))
+    for name, number in (
+        (OPEN_FILES, resource.RLIMIT_NOFILE),
+        ("Max core file size", resource.RLIMIT_CORE),
+    ):
+        soft, hard = (
+            None if value == resource.RLIM_INFINITY else value
+            for value in resource.getrlimit(number)
+        )
         assert found[name] == ProcessLimit(soft=soft, hard=hard)
     assert len(found) == 16
     with pytest.raises(ProcessLookupError):
@@ -146,13 +157,17 @@ def test_a_command_that_holds_the_lock_is_no_supervisor(tmp_path: Path) -> None:
         assert find_supervisor(tmp_path) is None
 
 
-@pytest.mark.parametrize("note", ["", "{", "[]", '"x"', '{"pid": "1"}', "{}", json.dumps({"pid": NOBODY})])
+@pytest.mark.parametrize(
+    "note", ["", "{", "[]", '"x"', '{"pid": "1"}', "{}", json.dumps({"pid": NOBODY})]
+)
 def test_a_note_that_says_nothing_names_nobody(tmp_path: Path, note: str) -> None:
     (tmp_path / "supervisor.lock").write_text(note)
     assert find_supervisor(tmp_path) is None
 
 
-def test_a_pid_that_was_used_again_is_not_the_supervisor(tmp_path: Path, idle: "subprocess.Popen[bytes]") -> None:
+def test_a_pid_that_was_used_again_is_not_the_supervisor(
+    tmp_path: Path, idle: "subprocess.Popen[bytes]"
+) -> None:
     (tmp_path / "supervisor.lock").write_text(json.dumps({"pid": idle.pid}))
     assert find_supervisor(tmp_path) is None
 
@@ -169,7 +184,10 @@ def test_workers_are_those_that_work_in_the_directory(tmp_path: Path) -> None:
             directory.mkdir()
             for _ in range(count):
                 one = subprocess.Popen(
-                    [sys.executable, str(main)], cwd=directory, stdin=subprocess.PIPE, stdout=subprocess.PIPE
+                    [sys.executable, str(main)],
+                    cwd=directory,
+                    stdin=subprocess.PIPE,
+                    stdout=subprocess.PIPE,
                 )
                 started.append(one)
                 assert one.stdout is not None

@@ -56,8 +56,14 @@ class Counting:
 def test_rates_are_the_differences_between_two_counts() -> None:
     sample = Host(count=Counting(BEFORE, AFTER)).sample(0.0)
     assert sample.cpu_fraction == 0.25
-    assert (sample.network_in_bytes_per_second, sample.network_out_bytes_per_second) == (1000.0, 250.0)
-    assert (sample.network_in_packets_per_second, sample.network_out_packets_per_second) == (10.0, 0.5)
+    assert (sample.network_in_bytes_per_second, sample.network_out_bytes_per_second) == (
+        1000.0,
+        250.0,
+    )
+    assert (sample.network_in_packets_per_second, sample.network_out_packets_per_second) == (
+        10.0,
+        0.5,
+    )
 
 
 def test_an_interface_that_was_reset_is_silent_and_never_negative() -> None:
@@ -71,7 +77,9 @@ def test_without_time_between_there_is_no_rate() -> None:
 
 
 @pytest.mark.parametrize(("busy", "fraction"), [(49.0, 0.0), (60.0, 1.0)])
-def test_a_share_is_a_share_even_when_the_kernel_counts_backwards(busy: float, fraction: float) -> None:
+def test_a_share_is_a_share_even_when_the_kernel_counts_backwards(
+    busy: float, fraction: float
+) -> None:
     assert cpu_fraction(BEFORE, replace(AFTER, busy_seconds=busy)) == fraction
 
 
@@ -80,23 +88,32 @@ def test_a_share_is_a_share_even_when_the_kernel_counts_backwards(busy: float, f
     [
         (None, (1000, 400)),
         (GroupMemory(limit_bytes=200, available_bytes=50), (200, 50)),
-        (GroupMemory(limit_bytes=900, available_bytes=700), (900, 400)),  # the machine has less than the group may take
+        # the machine has less than the group may take
+        (GroupMemory(limit_bytes=900, available_bytes=700), (900, 400)),
         (GroupMemory(limit_bytes=5000, available_bytes=4900), (1000, 400)),
     ],
 )
-def test_memory_is_the_control_groups_where_it_has_less(group: GroupMemory | None, told: tuple[int, int]) -> None:
+def test_memory_is_the_control_groups_where_it_has_less(
+    group: GroupMemory | None, told: tuple[int, int]
+) -> None:
     assert memory_bytes(1000, 400, group) == told
 
 
 @pytest.mark.parametrize(
-    ("used_before", "used", "fraction"), [(10.0, 11.5, 0.5), (10.0, 10.1, 0.25), (None, 11.5, 0.25), (10.0, None, 0.25)]
+    ("used_before", "used", "fraction"),
+    [(10.0, 11.5, 0.5), (10.0, 10.1, 0.25), (None, 11.5, 0.25), (10.0, None, 0.25)],
 )
 def test_cpu_is_the_quotas_where_that_is_used_up_further(
     used_before: float | None, used: float | None, fraction: float
 ) -> None:
     before = replace(BEFORE, group=GroupCpu(cores=1.5, used_seconds=used_before))
-    assert cpu_fraction(before, replace(AFTER, group=GroupCpu(cores=1.5, used_seconds=used))) == fraction
-    assert cpu_fraction(BEFORE, replace(AFTER, group=GroupCpu(cores=1.5, used_seconds=used))) == 0.25
+    assert (
+        cpu_fraction(before, replace(AFTER, group=GroupCpu(cores=1.5, used_seconds=used)))
+        == fraction
+    )
+    assert (
+        cpu_fraction(BEFORE, replace(AFTER, group=GroupCpu(cores=1.5, used_seconds=used))) == 0.25
+    )
 
 
 def test_the_cores_are_those_that_quota_and_affinity_leave() -> None:
@@ -136,8 +153,11 @@ def test_the_figures_are_the_hosts() -> None:
 
 def test_cpu_time_is_counted_as_psutil_counts_it() -> None:
     times, counters = psutil.cpu_times(), count_now()
-    assert counters.all_seconds == pytest.approx(sum(times[:8]), rel=0.01)  # guest time is in user time already
-    assert counters.all_seconds - counters.busy_seconds == pytest.approx(times.idle + times.iowait, rel=0.01)
+    # guest time is in user time already
+    assert counters.all_seconds == pytest.approx(sum(times[:8]), rel=0.01)
+    assert counters.all_seconds - counters.busy_seconds == pytest.approx(
+        times.idle + times.iowait, rel=0.01
+    )
 
 
 def test_only_devices_are_counted_where_there_are_any(tmp_path: Path) -> None:
@@ -145,17 +165,23 @@ def test_only_devices_are_counted_where_there_are_any(tmp_path: Path) -> None:
     for name in ("lo", "eth0", "docker0", "veth1"):
         (tmp_path / name).mkdir()
     names = dict.fromkeys(("lo", "eth0", "docker0", "veth1"))
-    assert counted_interfaces(names, tmp_path) == {"eth0", "docker0", "veth1"}  # inside a container, say
+    # inside a container, say
+    assert counted_interfaces(names, tmp_path) == {"eth0", "docker0", "veth1"}
     (tmp_path / "eth0" / "device").mkdir()
     assert counted_interfaces(names, tmp_path) == {"eth0"}
-    assert counted_interfaces({"lo": None, "Loopback Pseudo-Interface 1": None}, tmp_path) == frozenset()
+    assert (
+        counted_interfaces({"lo": None, "Loopback Pseudo-Interface 1": None}, tmp_path)
+        == frozenset()
+    )
 
 
 @pytest.mark.parametrize(
     ("text", "found"),
     [("1003\t0\t2466170\n", (1003, 2466170)), ("1003\t0\t9223372036854775807\n", (1003, None))],
 )
-def test_descriptors_of_the_whole_system(tmp_path: Path, text: str, found: tuple[int | None, int | None]) -> None:
+def test_descriptors_of_the_whole_system(
+    tmp_path: Path, text: str, found: tuple[int | None, int | None]
+) -> None:
     (tmp_path / "file-nr").write_text(text)
     assert read_descriptors(tmp_path / "file-nr") == found
 
@@ -172,5 +198,10 @@ def test_whoever_asks_gets_the_same_window_however_often_others_ask() -> None:
     for step in range(4):
         host.count()
         shares.append({host.sample(10.0 * step + tick).cpu_fraction for tick in range(10)})
-    assert [{round(share, 2) for share in seen} for seen in shares] == [{1.0}, {0.5}, {0.33}, {0.67}]
+    assert [{round(share, 2) for share in seen} for seen in shares] == [
+        {1.0},
+        {0.5},
+        {0.33},
+        {0.67},
+    ]
     assert host.sample(99.0).window_seconds == 30.0

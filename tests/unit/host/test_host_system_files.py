@@ -63,14 +63,25 @@ def test_limits_lines() -> None:
 def test_no_text_breaks_the_parsers(text: str) -> None:
     for parse in (parse_sysctl, parse_limits):
         lines, malformed = parse("f", text)
-        assert all(raw in text for raw in [*(line.raw for line in lines), *(wrong.raw for wrong in malformed)])
+        assert all(
+            raw in text
+            for raw in [*(line.raw for line in lines), *(wrong.raw for wrong in malformed)]
+        )
 
 
 def test_of_two_files_with_one_name_the_first_directory_counts_and_names_give_the_order() -> None:
     order = sysctl_order(
-        {"etc/sysctl.d": ["99-z.conf", "10-a.conf", "README"], "usr/lib/sysctl.d": ["10-a.conf", "50-p.conf"]}
+        {
+            "etc/sysctl.d": ["99-z.conf", "10-a.conf", "README"],
+            "usr/lib/sysctl.d": ["10-a.conf", "50-p.conf"],
+        }
     )
-    assert order == ["etc/sysctl.d/10-a.conf", "usr/lib/sysctl.d/50-p.conf", SYSCTL_FILE, "etc/sysctl.d/99-z.conf"]
+    assert order == [
+        "etc/sysctl.d/10-a.conf",
+        "usr/lib/sysctl.d/50-p.conf",
+        SYSCTL_FILE,
+        "etc/sysctl.d/99-z.conf",
+    ]
     assert limits_order(["99-z.conf", "x"]) == [
         "etc/security/limits.conf",
         LIMITS_FILE,
@@ -92,7 +103,9 @@ def test_our_files_are_read_back_as_they_were_meant() -> None:
         "net.core.somaxconn": "8192",
         "net.netfilter.nf_conntrack_max": "1",
     }
-    assert "-net.netfilter.nf_conntrack_max = 1\n" in text.decode(), "its absence at boot is no error"
+    assert "-net.netfilter.nf_conntrack_max = 1\n" in text.decode(), (
+        "its absence at boot is no error"
+    )
     assert max(map(len, text.decode().splitlines())) <= 120
     ours, _ = parse_sysctl("f", without_kept(text))
     assert [line.key for line in ours] == ["net.core.somaxconn", "net.netfilter.nf_conntrack_max"]
@@ -109,7 +122,9 @@ def test_a_difference_shows_files_that_come_and_go() -> None:
 
 
 def test_lines_for_single_users_that_give_less_are_found() -> None:
-    lines, _ = parse_limits("f", "bob hard nofile 10\n@g soft nofile 99\n* soft nofile 1\namy soft nofile many\n")
+    lines, _ = parse_limits(
+        "f", "bob hard nofile 10\n@g soft nofile 99\n* soft nofile 1\namy soft nofile many\n"
+    )
     assert [line.value for line in special_limits(lines, "nofile", 50)] == ["10"]
 
 
@@ -126,7 +141,9 @@ def test_a_link_in_an_image_never_leads_out_of_it(tmp_path: Path) -> None:
     tree = Tree(root)
     assert tree.read("etc/sysctl.d/absolute.conf") == b"inside\n"
     assert tree.read("etc/sysctl.d/upwards.conf") == b"inside\n"
-    assert tree.sysctl_configuration().unreadable == {"/etc/sysctl.d/circle.conf": "Too many levels of symbolic links"}
+    assert tree.sysctl_configuration().unreadable == {
+        "/etc/sysctl.d/circle.conf": "Too many levels of symbolic links"
+    }
 
 
 def test_a_file_masked_by_dev_null_says_nothing(tmp_path: Path) -> None:
@@ -138,7 +155,9 @@ def test_a_file_masked_by_dev_null_says_nothing(tmp_path: Path) -> None:
     assert Tree(tmp_path).sysctl_configuration().effective("net.core.somaxconn") is None
 
 
-def test_sysctl_conf_counts_last_only_where_systemd_does_not_apply_the_files(tmp_path: Path) -> None:
+def test_sysctl_conf_counts_last_only_where_systemd_does_not_apply_the_files(
+    tmp_path: Path,
+) -> None:
     (tmp_path / "etc/sysctl.d").mkdir(parents=True)
     (tmp_path / "etc/sysctl.conf").write_text("net.core.somaxconn = 1\n")
     assert Tree(tmp_path).sysctl_configuration().after_ours("net.core.somaxconn") is not None
@@ -153,7 +172,9 @@ def test_sysctl_conf_counts_last_only_where_systemd_does_not_apply_the_files(tmp
 
 def test_a_staged_file_that_cannot_take_its_place_leaves_nothing(tmp_path: Path) -> None:
     tree = Tree(tmp_path)
-    staged = tree.stage("file", Owned(b"x", 0o640, 0, 0, 0) if tmp_path.stat().st_uid == 0 else owned(tmp_path))
+    staged = tree.stage(
+        "file", Owned(b"x", 0o640, 0, 0, 0) if tmp_path.stat().st_uid == 0 else owned(tmp_path)
+    )
     (tmp_path / "file").mkdir()
     with pytest.raises(InTheWay):
         staged.commit()

@@ -27,13 +27,18 @@ from supervisor.host.tuning.validation import (
 GIB = 1024**3
 
 
-def facts(soft: float = 10_000, hard: float = 10_000, group: float = math.inf, **values: str) -> Facts:
+def facts(
+    soft: float = 10_000, hard: float = 10_000, group: float = math.inf, **values: str
+) -> Facts:
     found = {
         "nofile_soft": Fact(soft, str(soft)),
         "nofile_hard": Fact(hard, str(hard)),
         "cgroup_memory": Fact(group, "group"),
     }
-    return Facts(values=found | {key.replace("__", "."): Fact(int(text), text) for key, text in values.items()})
+    return Facts(
+        values=found
+        | {key.replace("__", "."): Fact(int(text), text) for key, text in values.items()}
+    )
 
 
 @pytest.mark.parametrize(("soft", "passed"), [(9_999, False), (10_000, True), (math.inf, True)])
@@ -54,11 +59,15 @@ def test_memory(available: int, passed: bool) -> None:
 
 def test_kernel_values_pass_when_wanted_or_better_and_the_wrong_one_is_named() -> None:
     good = facts(
-        net__ipv4__tcp_max_syn_backlog="8192", net__ipv4__tcp_keepalive_time="600", net__ipv4__tcp_fin_timeout="10"
+        net__ipv4__tcp_max_syn_backlog="8192",
+        net__ipv4__tcp_keepalive_time="600",
+        net__ipv4__tcp_fin_timeout="10",
     )
     assert settings("tcp", TCP_KEYS, good).passed
     bad = facts(
-        net__ipv4__tcp_max_syn_backlog="8192", net__ipv4__tcp_keepalive_time="601", net__ipv4__tcp_fin_timeout="30"
+        net__ipv4__tcp_max_syn_backlog="8192",
+        net__ipv4__tcp_keepalive_time="601",
+        net__ipv4__tcp_fin_timeout="30",
     )
     result = settings("tcp", TCP_KEYS, bad)
     assert not result.passed
@@ -68,7 +77,9 @@ def test_kernel_values_pass_when_wanted_or_better_and_the_wrong_one_is_named() -
 
 def test_a_value_that_only_the_containers_host_has_is_told_but_not_all_of_them() -> None:
     assert settings("network", NETWORK_KEYS, facts(net__core__somaxconn="8192")).passed
-    assert not settings("network", NETWORK_KEYS, facts()).passed, "what nobody can read has not passed"
+    assert not settings("network", NETWORK_KEYS, facts()).passed, (
+        "what nobody can read has not passed"
+    )
 
 
 def test_cpu_at_rest() -> None:
@@ -105,13 +116,17 @@ async def main():
 asyncio.run(main(), debug=False)
 print("all held")
 """
-    done = subprocess.run([sys.executable, "-W", "error", "-c", script], capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        [sys.executable, "-W", "error", "-c", script], capture_output=True, text=True, check=False
+    )
     assert done.stdout == "all held\n", done.stderr
     assert done.stderr == ""
 
 
 def test_descriptors_are_blamed_only_for_what_they_did() -> None:
-    result = many_connections(500, Opened(connections=0, seconds=0.1, trouble="Network is unreachable"))
+    result = many_connections(
+        500, Opened(connections=0, seconds=0.1, trouble="Network is unreachable")
+    )
     assert "loopback" in result.what_to_do
     assert "descriptor" not in result.what_to_do
 

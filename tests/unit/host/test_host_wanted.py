@@ -34,7 +34,9 @@ def test_every_kernel_value_of_the_seed_is_wanted_as_the_seed_says_for_its_own_f
 def test_a_process_may_open_what_the_seed_says_and_more_where_the_supervisor_needs_it() -> None:
     assert BY_NAME["nofile_soft"].wanted(SESSIONS_DEFAULT) == whole("nofile")
     assert BY_NAME["nofile_soft"].wanted(30_000) == 3 * 30_000 + 256
-    assert all(BY_NAME["fs.nr_open"].wanted(n) >= BY_NAME["nofile_hard"].wanted(n) for n in SESSIONS)
+    assert all(
+        BY_NAME["fs.nr_open"].wanted(n) >= BY_NAME["nofile_hard"].wanted(n) for n in SESSIONS
+    )
 
 
 @pytest.mark.parametrize("row", TABLE, ids=lambda row: row.name)
@@ -45,12 +47,16 @@ def test_each_row_is_whole(row: "object") -> None:
         assert row.satisfied(wanted, sessions), "the wanted value itself is good"
         assert row.severity_of(wanted, sessions) is None
         if row.written:
-            assert row.satisfied(row.parse(row.wanted_text(sessions)), sessions), "and so is what is written"
+            assert row.satisfied(row.parse(row.wanted_text(sessions)), sessions), (
+                "and so is what is written"
+            )
         if row.needed is not None:
             assert row.as_good(wanted, row.needed(sessions)), "more is never needed than wanted"
         assert row.why(sessions)
         assert not row.why(sessions).endswith(".")
-    assert [row.wanted(n) for n in SESSIONS] == sorted(row.wanted(n) for n in SESSIONS), "more sessions never want less"
+    assert [row.wanted(n) for n in SESSIONS] == sorted(row.wanted(n) for n in SESSIONS), (
+        "more sessions never want less"
+    )
 
 
 def test_names_are_unique_and_what_we_cannot_set_has_advice() -> None:

@@ -1,4 +1,6 @@
-"""Limits that a process really has, in words: who started it, what so many sessions need, and how that one is told."""
+"""Limits that a process really has, in words: who started it, what so many sessions need, and how
+that one is told.
+"""
 
 import os
 import resource
@@ -31,7 +33,7 @@ def some_limits(**changed: ProcessLimit) -> dict[str, ProcessLimit]:
     return limits | {name.replace("_", " "): limit for name, limit in changed.items()}
 
 
-# --- who has started it -------------------------------------------------------------------------------------------------
+# --- who has started it ---------------------------------------------------------------------------
 
 V2 = "0::{}\n"
 V1 = "12:pids:/user.slice\n1:name=systemd:{}\n0::/\n"
@@ -42,33 +44,70 @@ V1 = "12:pids:/user.slice\n1:name=systemd:{}\n0::/\n"
     ("variables", "path", "container", "manager", "unit"),
     [
         ({}, "/user.slice/user-1000.slice/session-3.scope", False, Manager.SHELL, None),
-        ({"INVOCATION_ID": "x"}, "/system.slice/wasup.service", False, Manager.SYSTEMD, "wasup.service"),
-        ({"SYSTEMD_EXEC_PID": "42"}, "/system.slice/wasup.service", False, Manager.SYSTEMD, "wasup.service"),
+        (
+            {"INVOCATION_ID": "x"},
+            "/system.slice/wasup.service",
+            False,
+            Manager.SYSTEMD,
+            "wasup.service",
+        ),
+        (
+            {"SYSTEMD_EXEC_PID": "42"},
+            "/system.slice/wasup.service",
+            False,
+            Manager.SYSTEMD,
+            "wasup.service",
+        ),
         # a terminal of a desktop inherits the id of the user's manager, and lives in a scope
-        ({"INVOCATION_ID": "x"}, "/user.slice/user@1000.service/app.slice/term.scope", False, Manager.SHELL, None),
+        (
+            {"INVOCATION_ID": "x"},
+            "/user.slice/user@1000.service/app.slice/term.scope",
+            False,
+            Manager.SHELL,
+            None,
+        ),
         ({"pm_id": "0"}, "/user.slice/user-0.slice/session-1.scope", False, Manager.PM2, None),
         # `pm2 startup`: the daemon is a service, and hands its variables on
-        ({"pm_id": "0", "INVOCATION_ID": "x"}, "/system.slice/pm2-ana.service", False, Manager.PM2, "pm2-ana.service"),
+        (
+            {"pm_id": "0", "INVOCATION_ID": "x"},
+            "/system.slice/pm2-ana.service",
+            False,
+            Manager.PM2,
+            "pm2-ana.service",
+        ),
         ({}, "/docker/3f2a", False, Manager.DOCKER, None),
         ({}, "/system.slice/docker-3f2a.scope", False, Manager.DOCKER, None),
         ({}, "/kubepods/burstable/pod1/3f2a", False, Manager.DOCKER, None),
-        ({}, "/", True, Manager.DOCKER, None),  # with a namespace of its own it sees itself at the root
+        # with a namespace of its own it sees itself at the root
+        ({}, "/", True, Manager.DOCKER, None),
         ({"KUBERNETES_SERVICE_HOST": "10.0.0.1"}, "/", False, Manager.DOCKER, None),
-        ({"pm_id": "0"}, "/", True, Manager.DOCKER, None),  # pm2 can hand on only what the container has
-        ({}, "/system.slice/docker.service", False, Manager.SHELL, None),  # no container: Docker's own daemon
+        # pm2 can hand on only what the container has
+        ({"pm_id": "0"}, "/", True, Manager.DOCKER, None),
+        # no container: Docker's own daemon
+        ({}, "/system.slice/docker.service", False, Manager.SHELL, None),
     ],
 )
 def test_who_has_started_a_process(
-    groups: str, variables: Mapping[str, str], path: str, container: bool, manager: Manager, unit: str | None
+    groups: str,
+    variables: Mapping[str, str],
+    path: str,
+    container: bool,
+    manager: Manager,
+    unit: str | None,
 ) -> None:
-    assert judge_start(42, variables, groups.format(path), container) == StartedBy(manager=manager, unit=unit)
+    assert judge_start(42, variables, groups.format(path), container) == StartedBy(
+        manager=manager, unit=unit
+    )
 
 
-# --- what is needed -----------------------------------------------------------------------------------------------------
+# --- what is needed -------------------------------------------------------------------------------
 
 
 def test_a_small_fleet_needs_little_and_a_large_one_more_than_the_seeds_number() -> None:
-    wanted = [[finding.wanted for finding in assess(some_limits(), sessions, SHELL)] for sessions in (2, 30_000)]
+    wanted = [
+        [finding.wanted for finding in assess(some_limits(), sessions, SHELL)]
+        for sessions in (2, 30_000)
+    ]
     assert wanted[0][0] is not None
     assert wanted[0][0] < 1024, "the usual limit of a shell is enough for two sessions"
     assert wanted[1][0] is not None
@@ -84,7 +123,9 @@ def test_nothing_is_said_against_limits_that_are_enough() -> None:
 
 @pytest.mark.parametrize("name", [OPEN_FILES, PROCESSES, *UNLIMITED])
 @pytest.mark.parametrize("manager", list(Manager))
-def test_a_limit_that_is_too_low_is_named_with_the_figures_and_a_way_out(name: str, manager: Manager) -> None:
+def test_a_limit_that_is_too_low_is_named_with_the_figures_and_a_way_out(
+    name: str, manager: Manager
+) -> None:
     low = ProcessLimit(soft=1000, hard=1000)
     found = assess(some_limits(**{name: low}), 500, StartedBy(manager=manager))
     (short,) = [finding for finding in found if not finding.enough]
@@ -101,7 +142,9 @@ def test_exactly_what_is_needed_is_enough(soft: int | None, enough: bool) -> Non
 
 
 def test_a_low_soft_limit_below_a_high_hard_one_needs_a_restart_only() -> None:
-    (found, *_) = assess(some_limits(**{OPEN_FILES: ProcessLimit(soft=1024, hard=524_288)}), 1_000, SHELL)
+    found, *_ = assess(
+        some_limits(**{OPEN_FILES: ProcessLimit(soft=1024, hard=524_288)}), 1_000, SHELL
+    )
     assert not found.enough
     assert "Restart" in found.remedy
     assert "524,288" in found.remedy
@@ -123,7 +166,10 @@ def test_limits_that_a_kernel_does_not_tell_are_left_out() -> None:
 @pytest.mark.parametrize(
     ("started", "told"),
     [
-        (StartedBy(manager=Manager.SYSTEMD, unit="numbers.service"), "systemctl edit numbers.service"),
+        (
+            StartedBy(manager=Manager.SYSTEMD, unit="numbers.service"),
+            "systemctl edit numbers.service",
+        ),
         (StartedBy(manager=Manager.SYSTEMD), "LimitNOFILE=70000"),
         (StartedBy(manager=Manager.PM2), "ulimit -n 70000"),
         (StartedBy(manager=Manager.PM2, unit="pm2-ana.service"), "systemctl edit pm2-ana.service"),
@@ -149,7 +195,7 @@ def test_the_letters_of_ulimit_are_those_that_the_shell_knows(name: str) -> None
     assert shown.stdout.strip()
 
 
-# --- real processes -----------------------------------------------------------------------------------------------------
+# --- real processes -------------------------------------------------------------------------------
 
 
 def test_a_process_is_described_by_what_it_really_has() -> None:
@@ -178,7 +224,8 @@ def test_the_variables_that_count_are_the_processes_own_not_ours() -> None:
         child = subprocess.Popen([sys.executable, "-c", "input('up\\n')"], env=variables, **pipes)
         try:
             assert child.stdout is not None
-            child.stdout.readline()  # until then the kernel may still show our own variables, or none
+            # until then the kernel may still show our own variables, or none
+            child.stdout.readline()
             described.append(describe_limits(child.pid, sessions=5).started_by)
         finally:
             child.communicate(b"\n")
@@ -203,7 +250,9 @@ print(raised.before, raised.after, now, child, raised.problem)
 def raise_in_a_child(soft: int, hard: int, more: str = "") -> list[str]:
     code = RAISE.format(soft=soft, hard=hard, more=more)
     root = Path(__file__).resolve().parents[3]
-    ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=root)
+    ended = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=root
+    )
     return ended.stdout.split(maxsplit=4)
 
 
@@ -216,7 +265,10 @@ def test_what_is_raised_already_stays() -> None:
 
 
 def test_a_limit_that_the_kernel_does_not_raise_stays_and_is_told() -> None:
-    refuse = "def refuse(kind, limits):\n    raise ValueError('not allowed to raise maximum limit')\nresource.setrlimit = refuse"
+    refuse = (
+        "def refuse(kind, limits):\n    raise ValueError('not allowed to raise maximum"
+        " limit')\nresource.setrlimit = refuse"
+    )
     before, after, now, _, problem = raise_in_a_child(256, 2000, refuse)
     assert (before, after, now) == ("256", "256", "256")
     assert "2000" in problem
@@ -240,7 +292,9 @@ def test_it_is_raised_no_further_than_anybody_needs_and_never_lowered(
 
     asked: list[tuple[int, int]] = []
     monkeypatch.setattr(process_limits.resource, "getrlimit", lambda _: before)
-    monkeypatch.setattr(process_limits.resource, "setrlimit", lambda _, limits: asked.append(limits))
+    monkeypatch.setattr(
+        process_limits.resource, "setrlimit", lambda _, limits: asked.append(limits)
+    )
     raised = process_limits.raise_soft_descriptors()
     assert asked == ([] if wanted is None else [(wanted, before[1])])
     assert raised.after == (before[0] if wanted is None else wanted)

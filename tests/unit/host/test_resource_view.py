@@ -22,8 +22,12 @@ BUSY = Connections(
 )
 
 
-def shown(monitor: ResourceMonitor, width: int, height: int, interval: float | None = 5.0) -> list[str]:
-    console = Console(width=width, height=height, record=True, file=io.StringIO(), force_terminal=True)
+def shown(
+    monitor: ResourceMonitor, width: int, height: int, interval: float | None = 5.0
+) -> list[str]:
+    console = Console(
+        width=width, height=height, record=True, file=io.StringIO(), force_terminal=True
+    )
     console.print(picture(monitor, interval, ConsoleDimensions(width, height)))
     return console.export_text().splitlines()
 
@@ -54,7 +58,9 @@ def busy() -> ResourceMonitor:
 
 
 @pytest.mark.parametrize(("width", "height"), [(80, 24), (80, 60), (130, 40), (200, 50)])
-def test_the_whole_picture_fits_the_terminal(busy: ResourceMonitor, width: int, height: int) -> None:
+def test_the_whole_picture_fits_the_terminal(
+    busy: ResourceMonitor, width: int, height: int
+) -> None:
     lines = shown(busy, width, height)
     assert max(map(len, lines)) <= width
     assert len(lines) <= height
@@ -86,9 +92,18 @@ def test_it_shows_every_figure(busy: ResourceMonitor, width: int) -> None:
 def test_what_is_unknown_is_not_shown_as_zero() -> None:
     monitor = ResourceMonitor()
     unknown = host(open_descriptors=None, max_descriptors=None)
-    monitor.add(reading(host=unknown, connections=None, notes=("connections cannot be read: Permission denied",)))
+    monitor.add(
+        reading(
+            host=unknown, connections=None, notes=("connections cannot be read: Permission denied",)
+        )
+    )
     text = "\n".join(shown(monitor, 80, 60))
-    for words in ("Descriptors unknown", "TCP         unknown", "Workers     unknown", "Supervisor  not found"):
+    for words in (
+        "Descriptors unknown",
+        "TCP         unknown",
+        "Workers     unknown",
+        "Supervisor  not found",
+    ):
         assert words in text
     assert "cannot be read: Permission denied" in text
     assert "tcp unknown, websockets unknown" in line(monitor)
@@ -109,7 +124,9 @@ def test_alarms_that_are_over_are_named() -> None:
 
 def test_words_are_not_markup() -> None:
     monitor = ResourceMonitor()
-    monitor.add(reading(connections=connections(1), notes=("no supervisor runs in /tmp/[bold]x[/bold]",)))
+    monitor.add(
+        reading(connections=connections(1), notes=("no supervisor runs in /tmp/[bold]x[/bold]",))
+    )
     assert "/tmp/[bold]x[/bold]" in "\n".join(shown(monitor, 80, 60))
 
 
@@ -128,5 +145,7 @@ def test_a_line_is_one_line(busy: ResourceMonitor) -> None:
         ([], None, ""),
     ],
 )
-def test_a_sparkline_goes_from_zero_to_the_largest(values: list[float | None], most: float | None, line_: str) -> None:
+def test_a_sparkline_goes_from_zero_to_the_largest(
+    values: list[float | None], most: float | None, line_: str
+) -> None:
     assert sparkline(values, most) == line_

@@ -1,4 +1,6 @@
-"""A worker of an earlier supervisor comes back: what is adopted, where its session then stands, and what is lost (nothing)."""
+"""A worker of an earlier supervisor comes back: what is adopted, where its session then stands, and
+what is lost (nothing).
+"""
 
 import asyncio
 import itertools
@@ -38,7 +40,9 @@ def _closed(reason: R, data: dict[str, str] | None = None) -> wire.HowClosed:
     return wire.HowClosed(code=500, message="closed", data=data, registered=True, reason=reason)
 
 
-def _held(stage: Stage, epoch: int = 1, attempt: int = 7, closed: wire.HowClosed | None = None) -> dict[str, Any]:
+def _held(
+    stage: Stage, epoch: int = 1, attempt: int = 7, closed: wire.HowClosed | None = None
+) -> dict[str, Any]:
     shown: dict[Stage, dict[str, Any]] = {
         Stage.QR: {"qr": "QR-TEXT"},
         Stage.OPEN: {"jid": JID, "name": "Shop", "open_for_ms": 20_000.0},
@@ -48,7 +52,10 @@ def _held(stage: Stage, epoch: int = 1, attempt: int = 7, closed: wire.HowClosed
 
 
 async def _returns(world: World, stage: Stage, **other: Any) -> FakeWorker:
-    """The session is at epoch 1, and a worker of an earlier supervisor holds it like that. The next supervisor has just begun."""
+    """The session is at epoch 1, and a worker of an earlier supervisor holds it like that.
+
+    The next supervisor has just begun.
+    """
     await _with_a_past(world)
     worker = world.workers.comes_back("shop", **(_held(stage) | other))
     await world.start()
@@ -61,7 +68,7 @@ async def _with_a_past(world: World) -> None:
     world.store.rows[world.id] = msgspec.structs.replace(row, epoch=1, jid=JID)
 
 
-# --- the table ------------------------------------------------------------------------------------------------------------
+# --- the table ------------------------------------------------------------------------------------
 
 
 SHOWN_AS = {
@@ -75,7 +82,9 @@ SHOWN_AS = {
 
 
 @pytest.mark.parametrize("stage", Stage)
-def test_the_way_to_every_stage_is_a_legal_one_and_ends_where_the_session_then_stands(stage: Stage) -> None:
+def test_the_way_to_every_stage_is_a_legal_one_and_ends_where_the_session_then_stands(
+    stage: Stage,
+) -> None:
     state = step(S.STOPPED, Signal.START)
     for signal in adoption.SIGNALS[stage]:
         state = step(state, signal)
@@ -86,8 +95,12 @@ def test_a_login_is_on_the_wire_from_the_stage_of_that_name_on() -> None:
     assert set(Stage) - adoption.LANDED == {Stage.IDLE, Stage.CONNECTING}
 
 
-@pytest.mark.parametrize(("stage", "parked", "readable"), list(itertools.product(Stage, [False, True], [False, True])))
-def test_only_a_worker_of_the_stores_own_epoch_is_adopted(stage: Stage, parked: bool, readable: bool) -> None:
+@pytest.mark.parametrize(
+    ("stage", "parked", "readable"), list(itertools.product(Stage, [False, True], [False, True]))
+)
+def test_only_a_worker_of_the_stores_own_epoch_is_adopted(
+    stage: Stage, parked: bool, readable: bool
+) -> None:
     held = wire.Held(session="shop", **_held(stage, epoch=4))
     for epoch in (3, 5):
         refusal = adoption.refusal(held, epoch, parked, readable)
@@ -112,11 +125,13 @@ CLOSED = _closed(R.SERVER_ERROR)
         (_held(Stage.OPEN, 1, 7) | {"closed": CLOSED}, None, False),
     ],
 )
-def test_a_close_is_judged_unless_it_was(held: dict[str, Any], judged: tuple[int, int] | None, unjudged: bool) -> None:
+def test_a_close_is_judged_unless_it_was(
+    held: dict[str, Any], judged: tuple[int, int] | None, unjudged: bool
+) -> None:
     assert adoption.unjudged(wire.Held(session="shop", **held), judged) is unjudged
 
 
-# --- each stage -------------------------------------------------------------------------------------------------------------
+# --- each stage -----------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("stage", LIVE)
@@ -162,7 +177,9 @@ async def test_an_adopted_attempt_has_its_ticket(stage: Stage, landed: bool, wai
         await world.until(SHOWN_AS[stage])
         (ticket,) = world.gate.tickets
         assert ticket.has_landed is landed
-        assert (ticket.succeeded is None) is waits, "who waits for a phone, or is in, holds up nobody"
+        assert (ticket.succeeded is None) is waits, (
+            "who waits for a phone, or is in, holds up nobody"
+        )
         worker.report(wire.State("shop", attempt=7, stage="login"))
         worker.report(wire.Opened("shop", attempt=7, jid=JID))
         await asyncio.sleep(0.01)
@@ -182,8 +199,12 @@ async def test_an_adopted_qr_is_shown_and_can_be_scanned() -> None:
         assert world.workers.made == [worker]
 
 
-@pytest.mark.parametrize(("stage", "seconds"), [(Stage.CONNECTING, 40), (Stage.PAIRED, 40), (Stage.QR, 70)])
-async def test_an_adopted_worker_that_never_reports_is_taken_for_hung(stage: Stage, seconds: float) -> None:
+@pytest.mark.parametrize(
+    ("stage", "seconds"), [(Stage.CONNECTING, 40), (Stage.PAIRED, 40), (Stage.QR, 70)]
+)
+async def test_an_adopted_worker_that_never_reports_is_taken_for_hung(
+    stage: Stage, seconds: float
+) -> None:
     async with World() as world:
         worker = await _returns(world, stage)
         adopted = await world.until(SHOWN_AS[stage])
@@ -207,7 +228,11 @@ async def test_a_close_that_nobody_has_judged_is_judged_by_the_successor() -> No
         worker = await _returns(world, Stage.IDLE, closed=_closed(R.SERVER_ERROR))
         await world.until(S.WAITING)
         shown = world.session.reconnection()
-        assert (shown.close_reason, shown.failures, shown.breaker.failures) == (R.SERVER_ERROR, 1, 1)
+        assert (shown.close_reason, shown.failures, shown.breaker.failures) == (
+            R.SERVER_ERROR,
+            1,
+            1,
+        )
         assert shown.next_attempt is not None
         await world.until(S.OPEN, within=10)
         assert world.workers.made == [worker]
@@ -283,21 +308,27 @@ async def test_a_close_whose_judgement_was_not_saved_before_the_crash_is_judged_
         assert len(world.workers.attempts) == 1
 
 
-# --- who is refused -----------------------------------------------------------------------------------------------------------
+# --- who is refused -------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("stage", Stage)
-async def test_a_worker_of_another_epoch_is_refused_and_ended_before_another_is_given_the_session(stage: Stage) -> None:
+async def test_a_worker_of_another_epoch_is_refused_and_ended_before_another_is_given_the_session(
+    stage: Stage,
+) -> None:
     async with World() as world:
         worker = await _returns(world, stage, epoch=3)
         await world.until(S.OPEN)
-        assert world.workers.refused == [(worker.id, "it is of epoch 3, and the session is at epoch 1")]
+        assert world.workers.refused == [
+            (worker.id, "it is of epoch 3, and the session is at epoch 1")
+        ]
         assert not worker.alive
         assert world.session.worker is world.workers.made[1]
 
 
 @pytest.mark.parametrize("stage", [Stage.IDLE, Stage.CONNECTING, Stage.QR])
-async def test_a_worker_of_a_parked_session_is_refused_and_the_session_stays_parked(stage: Stage) -> None:
+async def test_a_worker_of_a_parked_session_is_refused_and_the_session_stays_parked(
+    stage: Stage,
+) -> None:
     async with World() as world:
         await _parked(world)
         worker = world.workers.comes_back("shop", **_held(stage))
@@ -321,10 +352,14 @@ async def test_a_parked_session_that_is_open_after_all_is_adopted_and_parked_no_
 
 
 @pytest.mark.parametrize("stage", Stage)
-async def test_with_a_memory_that_cannot_be_read_no_worker_is_adopted_and_nothing_is_overwritten(stage: Stage) -> None:
+async def test_with_a_memory_that_cannot_be_read_no_worker_is_adopted_and_nothing_is_overwritten(
+    stage: Stage,
+) -> None:
     async with World() as world:
         await _with_a_past(world)
-        world.store.rows["shop"] = msgspec.structs.replace(world.store.rows["shop"], memory=b"{torn")
+        world.store.rows["shop"] = msgspec.structs.replace(
+            world.store.rows["shop"], memory=b"{torn"
+        )
         worker = world.workers.comes_back("shop", **_held(stage))
         await world.start()
         await world.until(S.QUARANTINED)
@@ -359,7 +394,10 @@ async def test_the_fleet_sees_off_whom_no_wanted_session_claims_and_keeps_the_ot
         await fleet.open()
         await asyncio.sleep(1)
         assert [worker.alive for worker in (unwanted, deleted, kept)] == [False, False, True]
-        assert {session.id: session.state for session in fleet.sessions()} == {"shop": S.STOPPED, "kept": S.OPEN}
+        assert {session.id: session.state for session in fleet.sessions()} == {
+            "shop": S.STOPPED,
+            "kept": S.OPEN,
+        }
         await fleet.close(detach=True)
         assert kept.alive, "and leaves them to its own successor"
         kept.end(Exit(status=0))
@@ -379,7 +417,9 @@ async def test_a_worker_that_ends_before_it_calls_is_replaced() -> None:
 
 
 @pytest.mark.parametrize("stage", Stage)
-async def test_a_worker_that_ends_after_its_call_and_before_it_is_adopted_is_replaced(stage: Stage) -> None:
+async def test_a_worker_that_ends_after_its_call_and_before_it_is_adopted_is_replaced(
+    stage: Stage,
+) -> None:
     """Nobody is told of its end, as it had no owner yet."""
     async with World() as world:
         await _with_a_past(world)
@@ -394,7 +434,9 @@ async def test_a_worker_that_ends_after_its_call_and_before_it_is_adopted_is_rep
 @pytest.mark.parametrize("stage", Stage)
 async def test_a_worker_that_ends_after_it_was_adopted_is_replaced(stage: Stage) -> None:
     async with World() as world:
-        worker = await _returns(world, stage, closed=_closed(R.SERVER_ERROR) if stage is Stage.IDLE else None)
+        worker = await _returns(
+            world, stage, closed=_closed(R.SERVER_ERROR) if stage is Stage.IDLE else None
+        )
         await world.until(S.WAITING if stage is Stage.IDLE else SHOWN_AS[stage])
         worker.end(Exit(signal=9))
         await asyncio.sleep(0.01)
@@ -404,7 +446,9 @@ async def test_a_worker_that_ends_after_it_was_adopted_is_replaced(stage: Stage)
 
 @pytest.mark.parametrize("parked", [True, False])
 async def test_a_reunion_that_fails_leaves_the_session_where_it_was(parked: bool) -> None:
-    """The worker cannot be ended: a process that hangs in the disk outlives a SIGKILL for a while."""
+    """The worker cannot be ended: a process that hangs in the disk outlives a SIGKILL for a
+    while.
+    """
     async with World() as world:
         await (_parked(world) if parked else _with_a_past(world))
         world.workers.comes_back("shop", **_held(Stage.IDLE))
@@ -432,7 +476,7 @@ async def test_a_refused_worker_that_cannot_be_ended_does_not_unpark_the_session
         assert world.workers.attempts == []
 
 
-# --- an open session is adopted -----------------------------------------------------------------------------------------------
+# --- an open session is adopted -------------------------------------------------------------------
 
 
 async def test_an_adopted_open_session_keeps_its_uptime_and_its_name() -> None:
@@ -472,12 +516,16 @@ async def test_its_health_is_watched() -> None:
         assert worker.killed
 
 
-async def test_the_trial_of_a_breaker_that_came_through_while_nobody_looked_has_closed_it_on_probation() -> None:
+async def test_the_trial_of_a_breaker_that_came_through_while_nobody_looked_has_closed_it_on_probation() -> (
+    None
+):
     async with World() as world:
         world.workers.plan.extend([closes(R.CONNECTION_LOST)] * 5)
         world.workers.otherwise = opens(after=5.0)
         await world.start()
-        await world.until_true(lambda: world.session.reconnection().breaker.state == "half-open", within=HOUR)
+        await world.until_true(
+            lambda: world.session.reconnection().breaker.state == "half-open", within=HOUR
+        )
         await world.crash(workers_live=True)
         await asyncio.sleep(10.0)  # it opens
         world.come_back()
@@ -487,7 +535,9 @@ async def test_the_trial_of_a_breaker_that_came_through_while_nobody_looked_has_
         assert world.session.reconnection().breaker.state == "closed"
         world.workers.last.drop(R.CONNECTION_LOST)
         await world.until(S.WAITING)
-        assert world.session.reconnection().breaker.state == "open", "one more failure before a stable minute"
+        assert world.session.reconnection().breaker.state == "open", (
+            "one more failure before a stable minute"
+        )
 
 
 async def test_a_trial_that_is_adopted_while_it_is_under_way_is_still_the_trial() -> None:
@@ -495,7 +545,9 @@ async def test_a_trial_that_is_adopted_while_it_is_under_way_is_still_the_trial(
         world.workers.plan.extend([closes(R.CONNECTION_LOST)] * 5)
         world.workers.otherwise = closes(R.CONNECTION_LOST, after=5.0)
         await world.start()
-        await world.until_true(lambda: world.session.reconnection().breaker.state == "half-open", within=HOUR)
+        await world.until_true(
+            lambda: world.session.reconnection().breaker.state == "half-open", within=HOUR
+        )
         await world.crash(workers_live=True)
         world.come_back()
         await world.start()
@@ -507,10 +559,12 @@ async def test_a_trial_that_is_adopted_while_it_is_under_way_is_still_the_trial(
         assert len(world.workers.attempts) == 6
 
 
-# --- asked while the reunion is awaited ---------------------------------------------------------------------------------------
+# --- asked while the reunion is awaited -----------------------------------------------------------
 
 
-@pytest.mark.parametrize("arrived", [False, True], ids=["before it calls", "in the moment in which it calls"])
+@pytest.mark.parametrize(
+    "arrived", [False, True], ids=["before it calls", "in the moment in which it calls"]
+)
 @pytest.mark.parametrize("command", [Command.STOP, Command.RETIRE])
 async def test_a_stop_during_the_reunion_ends_the_worker(command: Command, arrived: bool) -> None:
     async with World() as world:
@@ -561,7 +615,9 @@ async def test_a_replacement_during_the_reunion_is_refused() -> None:
         assert len(world.workers.made) == 1
 
 
-@pytest.mark.parametrize("arrived", [False, True], ids=["before it calls", "in the moment in which it calls"])
+@pytest.mark.parametrize(
+    "arrived", [False, True], ids=["before it calls", "in the moment in which it calls"]
+)
 async def test_a_leave_during_the_reunion_leaves_the_worker_to_the_next(arrived: bool) -> None:
     async with World() as world:
         await _awaits_a_reunion(world, arrived)
@@ -577,7 +633,9 @@ async def test_a_leave_during_the_reunion_leaves_the_worker_to_the_next(arrived:
 
 
 @pytest.mark.parametrize("command", [Command.RETIRE, Command.LEAVE])
-async def test_what_is_remembered_is_not_lost_when_the_supervisor_stops_during_the_reunion(command: Command) -> None:
+async def test_what_is_remembered_is_not_lost_when_the_supervisor_stops_during_the_reunion(
+    command: Command,
+) -> None:
     async with World() as world:
         await _waits_for_its_breaker(world)
         before = world.session.reconnection()
@@ -594,12 +652,16 @@ async def test_what_is_remembered_is_not_lost_when_the_supervisor_stops_during_t
 
 
 @pytest.mark.parametrize("command", [Command.RETIRE, Command.LEAVE, Command.RESET_BREAKER])
-async def test_a_memory_that_cannot_be_read_is_not_overwritten_during_the_reunion_either(command: Command) -> None:
+async def test_a_memory_that_cannot_be_read_is_not_overwritten_during_the_reunion_either(
+    command: Command,
+) -> None:
     async with World() as world:
         await world.start()
         await world.until(S.OPEN)
         await world.crash(workers_live=True)
-        world.store.rows["shop"] = msgspec.structs.replace(world.store.rows["shop"], memory=b"{torn")
+        world.store.rows["shop"] = msgspec.structs.replace(
+            world.store.rows["shop"], memory=b"{torn"
+        )
         world.come_back(after=5.0)
         await world.start()
         await asyncio.sleep(1.0)
@@ -608,7 +670,9 @@ async def test_a_memory_that_cannot_be_read_is_not_overwritten_during_the_reunio
 
 
 @pytest.mark.parametrize("command", [Command.RETIRE, Command.LEAVE])
-async def test_a_parked_session_is_still_parked_when_the_supervisor_stops_during_the_reunion(command: Command) -> None:
+async def test_a_parked_session_is_still_parked_when_the_supervisor_stops_during_the_reunion(
+    command: Command,
+) -> None:
     async with World() as world:
         await _parked(world)
         worker = world.workers.comes_back("shop", **_held(Stage.IDLE))
@@ -620,10 +684,12 @@ async def test_a_parked_session_is_still_parked_when_the_supervisor_stops_during
         await world.start()
         await asyncio.sleep(HOUR)
         assert world.session.state is S.PARKED
-        assert world.workers.attempts == [], "a banned number does not log in because a supervisor was stopped twice"
+        assert world.workers.attempts == [], (
+            "a banned number does not log in because a supervisor was stopped twice"
+        )
 
 
-# --- leaving --------------------------------------------------------------------------------------------------------------
+# --- leaving --------------------------------------------------------------------------------------
 
 
 async def test_who_leaves_leaves_the_worker_its_socket_and_all_that_is_remembered() -> None:
@@ -636,7 +702,9 @@ async def test_who_leaves_leaves_the_worker_its_socket_and_all_that_is_remembere
         await asyncio.sleep(HOUR)
         assert worker.alive
         assert worker.socket == 1
-        assert len([frame for frame in worker.sent if not isinstance(frame, wire.Probe)]) == sent, "not one order"
+        assert len([frame for frame in worker.sent if not isinstance(frame, wire.Probe)]) == sent, (
+            "not one order"
+        )
         assert world.store.rows["shop"].wanted is True
         world.workers.live_on()
         world.come_back()
@@ -646,7 +714,9 @@ async def test_who_leaves_leaves_the_worker_its_socket_and_all_that_is_remembere
         assert len(world.workers.attempts) == 1
 
 
-@pytest.mark.parametrize("state", [S.STARTING, S.HELD, S.CONNECTING, S.QR, S.OPEN, S.WAITING, S.PARKED, S.STOPPED])
+@pytest.mark.parametrize(
+    "state", [S.STARTING, S.HELD, S.CONNECTING, S.QR, S.OPEN, S.WAITING, S.PARKED, S.STOPPED]
+)
 async def test_a_session_that_is_left_in_any_state_goes_on_from_there(state: S) -> None:
     async with World() as world:
         await _bring_to(world, state)
@@ -692,11 +762,13 @@ async def test_who_leaves_while_a_successor_warms_up_leaves_one_worker() -> None
         assert world.session.worker is world.workers.made[0]
 
 
-# --- the whole story ------------------------------------------------------------------------------------------------------
+# --- the whole story ------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("how", ["is killed", "leaves"])
-async def test_a_supervisor_goes_its_successor_adopts_and_every_message_is_delivered_once(how: str) -> None:
+async def test_a_supervisor_goes_its_successor_adopts_and_every_message_is_delivered_once(
+    how: str,
+) -> None:
     async with World() as world:
         world.paired()
         await world.start()
@@ -730,7 +802,9 @@ async def test_a_supervisor_goes_its_successor_adopts_and_every_message_is_deliv
         assert worker.unacknowledged == {}
         again = [frame for frame in worker.sent if isinstance(frame, wire.EventsAck)][len(acks) :]
         assert [frame.seq for frame in again] == [3, 4, 5]
-        assert world.session.performance().messages_processed == 2, "what was delivered before is not counted twice"
+        assert world.session.performance().messages_processed == 2, (
+            "what was delivered before is not counted twice"
+        )
         assert world.workers.made == [worker]
         assert len(world.workers.attempts) == 1, "WhatsApp has seen one login"
         assert world.store.rows["shop"].epoch == 1
@@ -748,12 +822,14 @@ async def test_a_session_is_handed_on_ten_times_and_whatsapp_sees_one_login() ->
             await world.start()
             await world.until(S.OPEN)
         assert len(world.workers.attempts) == 1
-        assert world.session.performance().connection_uptime == pytest.approx((_now() - opened) * 1000, abs=500)
+        assert world.session.performance().connection_uptime == pytest.approx(
+            (_now() - opened) * 1000, abs=500
+        )
         await asyncio.sleep(MINUTE)
         assert world.session.reconnection().failures == 0
 
 
-# --- how a session comes to have a past -----------------------------------------------------------------------------------
+# --- how a session comes to have a past -----------------------------------------------------------
 
 
 async def _parked(world: World) -> None:
@@ -786,7 +862,9 @@ async def _unwanted(world: World) -> FakeWorker:
 
 
 async def _awaits_a_reunion(world: World, arrived: bool = False) -> None:
-    """An open session whose supervisor was killed; its worker calls the next one in a second, or has called in this instant."""
+    """An open session whose supervisor was killed; its worker calls the next one in a second, or
+    has called in this instant.
+    """
     await world.start()
     await world.until(S.OPEN)
     await world.crash(workers_live=True)
@@ -831,7 +909,9 @@ async def _bring_to(world: World, state: S) -> None:
 
 
 @pytest.mark.parametrize(("open_for", "stable"), [(5.0, False), (100.0, True)])
-async def test_what_closed_while_no_supervisor_was_there_had_been_open(open_for: float, stable: bool) -> None:
+async def test_what_closed_while_no_supervisor_was_there_had_been_open(
+    open_for: float, stable: bool
+) -> None:
     async with World() as world:
         world.paired()
         await world.start()

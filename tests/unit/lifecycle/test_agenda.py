@@ -1,4 +1,6 @@
-"""A session's deadlines: each comes once, none is kept that has come, on the loop that the program runs on."""
+"""A session's deadlines: each comes once, none is kept that has come, on the loop that the program
+runs on.
+"""
 
 import asyncio
 

@@ -1,4 +1,7 @@
-"""Health checks of an open session: what makes it deaf, and when it is looked at. On a fast-forwarded clock."""
+"""Health checks of an open session: what makes it deaf, and when it is looked at.
+
+On a fast-forwarded clock.
+"""
 
 import asyncio
 
@@ -41,12 +44,15 @@ class Probing(FakeWorkers):
             return await request(*arguments)  # type: ignore[arg-type]
 
         worker.request = asked  # type: ignore[assignment, method-assign]
-        return await check_until_failed("shop", worker, Counters(), config, lambda *_: None, self.doubt)  # type: ignore[arg-type]
+        return await check_until_failed(
+            "shop", worker, Counters(), config, lambda *_: None, self.doubt
+        )  # type: ignore[arg-type]
 
 
 async def test_a_silent_number_is_not_deaf() -> None:
     probing = Probing()
-    seldom = HealthConfig(interval_seconds=600.0, heartbeat_timeout_seconds=1200.0)  # else it makes 25,000 probes
+    # else it makes 25,000 probes
+    seldom = HealthConfig(interval_seconds=600.0, heartbeat_timeout_seconds=1200.0)
     checks = asyncio.create_task(probing.verdict(seldom))
     await asyncio.sleep(7 * 24 * 3600)
     assert not checks.done()
@@ -57,7 +63,12 @@ async def test_a_silent_number_is_not_deaf() -> None:
 
 @pytest.mark.parametrize(
     ("answer", "verdict"),
-    [("stalled", R.DEAF), ("deaf", R.DEAF), ("silent", R.CONNECTION_LOST), ("hangs", R.WORKER_HUNG)],
+    [
+        ("stalled", R.DEAF),
+        ("deaf", R.DEAF),
+        ("silent", R.CONNECTION_LOST),
+        ("hangs", R.WORKER_HUNG),
+    ],
 )
 async def test_the_verdicts(answer: str, verdict: R) -> None:
     probing = Probing()
@@ -67,7 +78,9 @@ async def test_the_verdicts(answer: str, verdict: R) -> None:
     assert await checks is verdict
 
 
-async def test_a_supervisor_that_was_frozen_during_a_probe_asks_again_before_it_calls_its_worker_hung() -> None:
+async def test_a_supervisor_that_was_frozen_during_a_probe_asks_again_before_it_calls_its_worker_hung() -> (
+    None
+):
     probing = Probing()
     worker = await probing.bring_up("shop")
     request, late = worker.request, iter([True])
@@ -75,7 +88,8 @@ async def test_a_supervisor_that_was_frozen_during_a_probe_asks_again_before_it_
     async def asked(*arguments: object) -> object:
         probing.asked.append(now())
         if next(late, False):
-            await asyncio.sleep(60.0)  # nothing of this process ran meanwhile, and its clock went on
+            # nothing of this process ran meanwhile, and its clock went on
+            await asyncio.sleep(60.0)
             raise TimeoutError
         return await request(*arguments)  # type: ignore[arg-type]
 
@@ -127,7 +141,9 @@ async def test_a_text_without_an_ack_makes_a_probe_at_once_and_what_it_says_deci
         assert len(world.workers.made) == 1, "the socket first"
 
 
-async def test_a_socket_that_stalls_again_and_again_is_renewed_twice_in_six_hours_and_no_more() -> None:
+async def test_a_socket_that_stalls_again_and_again_is_renewed_twice_in_six_hours_and_no_more() -> (
+    None
+):
     async with World() as world:
         await world.start()
         await world.until(S.OPEN)

@@ -1,4 +1,6 @@
-"""A session's judgement: charged by closes, forgiven what an outage has charged, warned of a day with too many logins."""
+"""A session's judgement: charged by closes, forgiven what an outage has charged, warned of a day
+with too many logins.
+"""
 
 import pytest
 
@@ -18,7 +20,9 @@ def judge(past: Remembered = BLANK, **numbers: int) -> Judgement:
     return Judgement(SessionId("shop"), Config(**numbers), 5, 600.0, past)
 
 
-def close(judgement: Judgement, reason: R = R.CONNECTION_LOST, now: float = NOW, **more: bool) -> Decision:
+def close(
+    judgement: Judgement, reason: R = R.CONNECTION_LOST, now: float = NOW, **more: bool
+) -> Decision:
     return judgement.close(reason, None, "", None, more.pop("stable", False), now, 0.5, **more)
 
 
@@ -27,13 +31,23 @@ def test_an_excused_close_goes_to_the_gate_and_charges_nobody() -> None:
     judgement.opened()
     for number in range(20):
         decision = close(judgement, now=NOW + number, was_open=number == 0, excused=True)
-        assert (decision.action, decision.wait_seconds, decision.rule) == (Action.RETRY, 0.0, EXCUSED)
-    assert (judgement.failures, judgement.breaker.failures, judgement.breaker.state) == (0, 0, "closed")
+        assert (decision.action, decision.wait_seconds, decision.rule) == (
+            Action.RETRY,
+            0.0,
+            EXCUSED,
+        )
+    assert (judgement.failures, judgement.breaker.failures, judgement.breaker.state) == (
+        0,
+        0,
+        "closed",
+    )
     assert judgement.last_close is not None
     assert judgement.last_close.rule == EXCUSED
 
 
-@pytest.mark.parametrize("reason", [R.LOGGED_OUT, R.REPLACED, R.BANNED, R.TEMPORARILY_BANNED, R.REPAIR_NEEDED])
+@pytest.mark.parametrize(
+    "reason", [R.LOGGED_OUT, R.REPLACED, R.BANNED, R.TEMPORARILY_BANNED, R.REPAIR_NEEDED]
+)
 def test_no_outage_excuses_what_it_cannot_have_caused(reason: R) -> None:
     assert close(judge(), reason, excused=True) == close(judge(), reason)
 
@@ -53,14 +67,25 @@ def test_what_an_outage_charged_before_it_was_seen_is_taken_back() -> None:
     judgement = judge()
     judgement.opened()
     for number in range(6):
-        close(judgement, R.RATE_LIMITED if number == 3 else R.CONNECTION_LOST, NOW + number, was_open=number == 0)
+        close(
+            judgement,
+            R.RATE_LIMITED if number == 3 else R.CONNECTION_LOST,
+            NOW + number,
+            was_open=number == 0,
+        )
     assert judgement.breaker.state == "open"
     assert judgement.excuse(NOW)
-    assert (judgement.failures, judgement.breaker.state, judgement.breaker.failures) == (0, "closed", 0)
+    assert (judgement.failures, judgement.breaker.state, judgement.breaker.failures) == (
+        0,
+        "closed",
+        0,
+    )
     assert judgement.last_close is not None
     assert judgement.last_close.rule == EXCUSED
     after = close(judgement, now=NOW + 100)
-    assert (after.rule, after.wait_seconds) == ("try 1 of 10, up to 2 s", 1.0), "no penalty is left either"
+    assert (after.rule, after.wait_seconds) == ("try 1 of 10, up to 2 s", 1.0), (
+        "no penalty is left either"
+    )
 
 
 def test_a_duel_is_not_forgiven_and_its_wait_stands() -> None:
@@ -111,7 +136,7 @@ def test_an_excuse_during_a_trial_leaves_a_breaker_that_closes_when_the_session_
     assert judgement.breaker.failures == 0
 
 
-# --- a day's logins -----------------------------------------------------------------------------------------------------
+# --- a day's logins -------------------------------------------------------------------------------
 
 
 def test_the_day_that_sees_too_many_logins_is_warned_of_at_four_fifths_and_at_its_end() -> None:
@@ -143,24 +168,36 @@ def test_the_logins_survive_a_restart() -> None:
     assert judge(memory.decode(stored, NOW + 5)).budget(NOW + 5).used == 3
 
 
-# --- another policy -----------------------------------------------------------------------------------------------------
+# --- another policy -------------------------------------------------------------------------------
 
 
 def test_another_policy_is_followed_from_the_next_close_on() -> None:
     judgement = judge()
     assert close(judgement).wait_seconds == 1.0
-    judgement.follow(Config(rules=overridden('[connection_lost]\nbase_seconds = 8\nhuman = "Call Ana about {id}."\n')))
+    judgement.follow(
+        Config(
+            rules=overridden(
+                '[connection_lost]\nbase_seconds = 8\nhuman = "Call Ana about {id}."\n'
+            )
+        )
+    )
     assert close(judgement).wait_seconds == 8.0
     assert judgement.last_close is not None
     assert judgement.last_close.human == "Call Ana about shop."
 
 
-def test_an_excused_close_beyond_the_budget_waits_for_the_tail_and_an_excuse_leaves_that_wait() -> None:
+def test_an_excused_close_beyond_the_budget_waits_for_the_tail_and_an_excuse_leaves_that_wait() -> (
+    None
+):
     judgement = judge(daily_logins=3)
     for _ in range(3):
         judgement.attempted(NOW)
     decision = close(judgement, excused=True)
-    assert (decision.wait_seconds, decision.excused, decision.counts) == (pytest.approx(900), True, 0)
+    assert (decision.wait_seconds, decision.excused, decision.counts) == (
+        pytest.approx(900),
+        True,
+        0,
+    )
     assert judgement.excuse(NOW)
     assert judgement.spent(NOW)
     assert judgement.last_close is not None
@@ -181,6 +218,8 @@ def test_a_lone_rejected_client_tries_ever_more_seldom() -> None:
 
 def test_the_long_tail_is_never_below_the_rows_minimum() -> None:
     judgement = judge()
-    judgement.follow(Config(rules=overridden("[connection_lost]\nminimum_seconds = 7200\ncap_seconds = 7200\n")))
+    judgement.follow(
+        Config(rules=overridden("[connection_lost]\nminimum_seconds = 7200\ncap_seconds = 7200\n"))
+    )
     waits = [close(judgement, now=NOW + number).wait_seconds or 0.0 for number in range(13)]
     assert min(waits) >= 7200

@@ -46,13 +46,24 @@ def test_a_quarantined_session_never_gets_near_a_login_by_itself() -> None:
 
 
 def test_only_an_admitted_attempt_connects_and_only_a_connecting_one_opens() -> None:
-    into_connecting = {(s, g) for s, row in TRANSITIONS.items() for g, after in row.items() if after is S.CONNECTING}
-    assert into_connecting == {(S.HELD, Signal.ADMIT), (S.CONNECTING, Signal.PAIR), (S.QR, Signal.PAIR)}
+    into_connecting = {
+        (s, g)
+        for s, row in TRANSITIONS.items()
+        for g, after in row.items()
+        if after is S.CONNECTING
+    }
+    assert into_connecting == {
+        (S.HELD, Signal.ADMIT),
+        (S.CONNECTING, Signal.PAIR),
+        (S.QR, Signal.PAIR),
+    }
     into_open = {s for s, row in TRANSITIONS.items() for after in row.values() if after is S.OPEN}
     assert into_open == {S.CONNECTING, S.QR}
 
 
-def test_an_open_session_is_never_admitted_straight_away_its_worker_is_replaced_by_way_of_the_gate() -> None:
+def test_an_open_session_is_never_admitted_straight_away_its_worker_is_replaced_by_way_of_the_gate() -> (
+    None
+):
     assert Signal.ADMIT not in TRANSITIONS[S.OPEN]
     assert step(S.OPEN, Signal.READY) is S.HELD
 

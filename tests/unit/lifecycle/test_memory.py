@@ -1,4 +1,6 @@
-"""What a session remembers across restarts and boots: monotonic in memory, wall clock in the store."""
+"""What a session remembers across restarts and boots: monotonic in memory, wall clock in the
+store.
+"""
 
 import math
 from types import SimpleNamespace
@@ -62,7 +64,9 @@ def test_a_session_of_which_nothing_is_stored_begins_with_nothing() -> None:
     assert memory.decode(None, NOW) == Remembered(Memory(), BreakerRecord())
 
 
-@pytest.mark.parametrize("stepped", [0.0, DAY, -DAY, 400 * DAY], ids=["not at all", "forward", "back", "far"])
+@pytest.mark.parametrize(
+    "stepped", [0.0, DAY, -DAY, 400 * DAY], ids=["not at all", "forward", "back", "far"]
+)
 def test_within_one_boot_nothing_changes_however_the_wall_clock_is_stepped(
     clock: SimpleNamespace, monkeypatch: pytest.MonkeyPatch, stepped: float
 ) -> None:
@@ -99,7 +103,9 @@ def test_after_another_boot_with_a_clock_that_was_set_back_no_time_at_all_has_pa
     monkeypatch.setattr(memory, "BOOT", "this boot")
     clock.wall += stepped
     back = memory.decode(stored, 3.0)
-    assert back.next_attempt_at == pytest.approx(3 + 44), "the wait is as long as it was, and not a day longer"
+    assert back.next_attempt_at == pytest.approx(3 + 44), (
+        "the wait is as long as it was, and not a day longer"
+    )
     assert back.breaker.opened_at == pytest.approx(3 - 100)
 
 
@@ -125,7 +131,9 @@ def test_a_memory_of_the_version_before_without_boot_and_monotonic_time_is_read_
     assert (back.policy.drops, back.policy.logins, back.calm) == ((), (), None)
 
 
-def test_after_a_reboot_the_monotonic_clock_begins_anew_and_all_is_told_on_it(clock: SimpleNamespace) -> None:
+def test_after_a_reboot_the_monotonic_clock_begins_anew_and_all_is_told_on_it(
+    clock: SimpleNamespace,
+) -> None:
     stored = memory.encode(FULL, NOW)
     clock.wall += 60  # the machine was down for a minute, and its monotonic clock stands at 3 s now
     back = memory.decode(stored, 3.0)
@@ -140,7 +148,9 @@ def test_after_a_reboot_the_monotonic_clock_begins_anew_and_all_is_told_on_it(cl
     assert back.last_close == FULL.last_close
 
 
-def test_a_wall_clock_that_was_set_back_lets_nothing_lie_in_the_future(clock: SimpleNamespace) -> None:
+def test_a_wall_clock_that_was_set_back_lets_nothing_lie_in_the_future(
+    clock: SimpleNamespace,
+) -> None:
     stored = memory.encode(FULL, NOW)
     clock.wall -= DAY
     back = memory.decode(stored, NOW)
@@ -148,7 +158,9 @@ def test_a_wall_clock_that_was_set_back_lets_nothing_lie_in_the_future(clock: Si
     times += [begin for begin, _ in back.policy.logins]
     assert back.breaker.opened_at is not None
     assert max(*times, back.breaker.opened_at) <= NOW
-    assert back.policy.penalty_until <= NOW + RATE_LIMIT_MEMORY_SECONDS, "it can only shorten what is remembered"
+    assert back.policy.penalty_until <= NOW + RATE_LIMIT_MEMORY_SECONDS, (
+        "it can only shorten what is remembered"
+    )
 
 
 @given(

@@ -1,4 +1,6 @@
-"""What a session tells the gate, and what it does when an outage covers it: nothing is charged, no wait is planned, canaries are short."""
+"""What a session tells the gate, and what it does when an outage covers it: nothing is charged, no
+wait is planned, canaries are short.
+"""
 
 import asyncio
 
@@ -93,14 +95,18 @@ async def test_an_excuse_takes_back_what_was_charged_and_cuts_the_wait_short() -
         world.gate.shut = True
         began = asyncio.get_running_loop().time()
         world.session.excuse()
-        assert await world.until(S.HELD) - began < 0.1, "it waits with the others, not for its breaker"
+        assert await world.until(S.HELD) - began < 0.1, (
+            "it waits with the others, not for its breaker"
+        )
         shown = world.session.reconnection()
         assert (shown.failures, shown.breaker.failures, shown.breaker.state) == (0, 0, "closed")
         world.gate.open()
         await world.until(S.OPEN)
 
 
-async def test_an_excuse_leaves_alone_who_closed_for_another_reason_who_is_open_and_who_rests() -> None:
+async def test_an_excuse_leaves_alone_who_closed_for_another_reason_who_is_open_and_who_rests() -> (
+    None
+):
     async with World() as world:
         world.workers.plan.append(closes(R.REPLACED))
         await world.start()

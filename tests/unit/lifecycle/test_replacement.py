@@ -1,4 +1,6 @@
-"""A worker is replaced: its successor is warm before the socket changes hands, and there are never two. And what makes us do so: the limits."""
+"""A worker is replaced: its successor is warm before the socket changes hands, and there are never
+two. And what makes us do so: the limits.
+"""
 
 import asyncio
 import errno
@@ -48,11 +50,15 @@ async def _open(world: World) -> FakeWorker:
     return world.workers.last
 
 
-# --- an open session ------------------------------------------------------------------------------------------------------
+# --- an open session ------------------------------------------------------------------------------
 
 
-async def test_a_replacement_is_under_way_also_while_the_store_is_asked(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A roll that looks just then would report a number that was not replaced, and go on with the next one beside it."""
+async def test_a_replacement_is_under_way_also_while_the_store_is_asked(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A roll that looks just then would report a number that was not replaced, and go on with the
+    next one beside it.
+    """
     async with World() as world:
         old = await _open(world)
         asked, may_answer = asyncio.Event(), asyncio.Event()
@@ -90,12 +96,17 @@ async def test_the_successor_is_warm_and_let_through_before_the_open_worker_is_s
         assert not old.alive
         await world.until(S.OPEN)
         assert world.session.worker is new
-        assert new.sent[:2] == [wire.Assign("shop", epoch=2, creds=new.sent[0].creds), wire.Connect("shop", attempt=2)]
+        assert new.sent[:2] == [
+            wire.Assign("shop", epoch=2, creds=new.sent[0].creds),
+            wire.Connect("shop", attempt=2),
+        ]
         assert len(world.workers.made) == 2
         assert world.session.reconnection().failures == 0
 
 
-async def test_there_are_never_two_sockets_however_long_the_old_worker_takes_to_close_its_own() -> None:
+async def test_there_are_never_two_sockets_however_long_the_old_worker_takes_to_close_its_own() -> (
+    None
+):
     async with World() as world:
         old = await _open(world)
         old.stop_seconds = 8.0
@@ -135,7 +146,9 @@ async def test_a_replacement_waits_for_a_quiet_moment() -> None:
         assert QUIET_SECONDS <= _now() - said < QUIET_SECONDS + 2.5
 
 
-async def test_a_replacement_waits_for_a_text_that_is_under_way(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_replacement_waits_for_a_text_that_is_under_way(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     async with World() as world:
         old = await _open(world)
         acked = asyncio.Event()
@@ -181,7 +194,12 @@ async def test_a_number_that_is_never_quiet_is_replaced_all_the_same() -> None:
 
 @pytest.mark.parametrize(
     "error",
-    [WorkerGone("it ended before it said hello"), TimeoutError(), StoreUnavailable("full"), RuntimeError("bug")],
+    [
+        WorkerGone("it ended before it said hello"),
+        TimeoutError(),
+        StoreUnavailable("full"),
+        RuntimeError("bug"),
+    ],
 )
 async def test_a_successor_that_cannot_be_started_leaves_the_session_open(error: Exception) -> None:
     async with World() as world:
@@ -199,7 +217,9 @@ async def test_a_successor_that_cannot_be_started_leaves_the_session_open(error:
         await world.until(S.OPEN)
 
 
-async def test_a_successor_that_ends_while_it_waits_at_the_gate_costs_nobody_his_open_session() -> None:
+async def test_a_successor_that_ends_while_it_waits_at_the_gate_costs_nobody_his_open_session() -> (
+    None
+):
     async with World() as world:
         old = await _open(world)
         world.gate.shut = True
@@ -284,7 +304,7 @@ async def test_whatever_is_asked_meanwhile_leaves_no_successor_behind(command: C
         assert world.gate.waiting == []
 
 
-# --- other states ---------------------------------------------------------------------------------------------------------
+# --- other states ---------------------------------------------------------------------------------
 
 
 async def test_a_waiting_sessions_worker_is_stopped_and_its_wait_goes_on() -> None:
@@ -304,7 +324,9 @@ async def test_a_waiting_sessions_worker_is_stopped_and_its_wait_goes_on() -> No
         assert len(world.workers.made) == 2
 
 
-@pytest.mark.parametrize("state", [S.STOPPED, S.STARTING, S.HELD, S.CONNECTING, S.QR, S.PARKED, S.QUARANTINED])
+@pytest.mark.parametrize(
+    "state", [S.STOPPED, S.STARTING, S.HELD, S.CONNECTING, S.QR, S.PARKED, S.QUARANTINED]
+)
 async def test_in_every_other_state_a_replacement_is_refused_and_changes_nothing(state: S) -> None:
     async with World() as world:
         match state:
@@ -344,10 +366,12 @@ async def test_a_second_replacement_is_refused_while_the_first_is_under_way() ->
         assert len(world.workers.made) == 2
 
 
-# --- a limit is exceeded --------------------------------------------------------------------------------------------------
+# --- a limit is exceeded --------------------------------------------------------------------------
 
 
-async def test_an_open_session_above_the_soft_limit_is_replaced_and_the_operator_told_once() -> None:
+async def test_an_open_session_above_the_soft_limit_is_replaced_and_the_operator_told_once() -> (
+    None
+):
     async with World() as world:
         old = await _open(world)
         world.gate.shut = True
@@ -380,9 +404,15 @@ async def test_a_worker_above_the_hard_limit_is_killed_and_replaced_at_once() ->
 
 
 @pytest.mark.parametrize("state", [S.CONNECTING, S.QR, S.WAITING])
-async def test_a_session_that_is_not_open_is_not_disturbed_by_the_soft_limit_but_by_the_hard_one(state: S) -> None:
+async def test_a_session_that_is_not_open_is_not_disturbed_by_the_soft_limit_but_by_the_hard_one(
+    state: S,
+) -> None:
     async with World() as world:
-        outcomes = {S.CONNECTING: says_nothing(), S.QR: shows_qr(), S.WAITING: closes(R.SERVER_ERROR)}
+        outcomes = {
+            S.CONNECTING: says_nothing(),
+            S.QR: shows_qr(),
+            S.WAITING: closes(R.SERVER_ERROR),
+        }
         world.workers.plan.extend([outcomes[state]] * (4 if state is S.WAITING else 1))
         await world.start()
         if state is S.WAITING:
@@ -415,7 +445,9 @@ async def test_a_replacement_that_fails_over_and_over_is_not_tried_at_every_look
 
 
 async def test_a_successor_that_is_too_heavy_as_well_is_not_replaced_again_at_once() -> None:
-    """Each replacement is a login: a limit that is too low must not log a number in over and over."""
+    """Each replacement is a login: a limit that is too low must not log a number in over and
+    over.
+    """
     async with World() as world:
         await _open(world)
         for _ in range(round(4 * REPLACED_AGAIN_SECONDS / LOOK_SECONDS)):
@@ -542,7 +574,9 @@ async def test_it_is_looked_at_every_few_seconds(weights: dict[int, int]) -> Non
     assert len(worker.told) == 10
 
 
-def test_without_a_descriptor_the_others_are_still_looked_at(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_a_descriptor_the_others_are_still_looked_at(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     unreadable, heavy = Weighed(), Weighed()
 
     def weigh(pid: int) -> int:

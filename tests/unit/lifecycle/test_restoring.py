@@ -29,7 +29,9 @@ async def _logged_out(world: World) -> None:
     assert ("shop", "creds", "creds") not in world.store.auth
 
 
-async def test_a_parked_session_gets_its_credentials_back_and_is_stopped_unless_it_is_started() -> None:
+async def test_a_parked_session_gets_its_credentials_back_and_is_stopped_unless_it_is_started() -> (
+    None
+):
     async with World() as world:
         await _logged_out(world)
         restored = await world.session.ask(Restore(None, start=False))
@@ -65,7 +67,11 @@ async def test_a_restore_without_a_start_is_no_way_past_a_ban_not_even_with_the_
         await world.until(S.PARKED)
         await world.session.ask(Restore(None, start=False))
         row = world.store.rows["shop"]
-        assert (row.wanted, world.session.view().wanted, world.session.state) == (False, False, S.STOPPED)
+        assert (row.wanted, world.session.view().wanted, world.session.state) == (
+            False,
+            False,
+            S.STOPPED,
+        )
         await (world.crash() if crashes else world.close())
         await world.start()
         await asyncio.sleep(HOUR)
@@ -131,7 +137,9 @@ async def test_a_quarantined_session_gets_the_last_good_credentials_and_opens() 
         assert restored.reason == "paired"
         await world.until(S.OPEN)
         assert world.store.auth["shop", "creds", "creds"] == CREDS
-        assert (2, "before_restore") in await world.store.archived("shop"), "what could not be read is kept, too"
+        assert (2, "before_restore") in await world.store.archived("shop"), (
+            "what could not be read is kept, too"
+        )
 
 
 @pytest.mark.parametrize("state", [S.STARTING, S.HELD, S.CONNECTING, S.QR, S.OPEN, S.WAITING])
@@ -205,7 +213,9 @@ async def test_a_snapshot_is_taken_after_a_pairing_and_not_at_every_opening() ->
         assert await world.store.archived("shop") == [(1, "paired")]
 
 
-async def test_a_snapshot_that_fails_does_not_disturb_the_session(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_snapshot_that_fails_does_not_disturb_the_session(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     async def fails(*_: object) -> bool:
         raise StoreUnavailable("The disk is full.")
 
@@ -220,7 +230,7 @@ async def test_a_snapshot_that_fails_does_not_disturb_the_session(monkeypatch: p
         assert world.alerts("session_error") == []
 
 
-# --- keys that cannot be read ---------------------------------------------------------------------------------------------
+# --- keys that cannot be read ---------------------------------------------------------------------
 
 
 async def _unreadable(*_: object) -> dict[str, bytes]:
@@ -228,7 +238,9 @@ async def _unreadable(*_: object) -> dict[str, bytes]:
 
 
 @pytest.mark.parametrize("state", [S.CONNECTING, S.OPEN])
-async def test_keys_that_cannot_be_read_quarantine_the_session(state: S, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_keys_that_cannot_be_read_quarantine_the_session(
+    state: S, monkeypatch: pytest.MonkeyPatch
+) -> None:
     async with World() as world:
         world.paired()
         if state is S.CONNECTING:
@@ -241,8 +253,14 @@ async def test_keys_that_cannot_be_read_quarantine_the_session(state: S, monkeyp
             worker.report(wire.KeysGet("shop", epoch=1, id=1, kind="session", names=["alice"]))
             await world.until(S.QUARANTINED)
         assert not worker.alive
-        assert not any(isinstance(frame, wire.KeysValues) for frame in worker.sent), "never an empty answer"
-        (alert,) = [data for _, kind, data in world.events if kind == "alert" and data["name"] == "quarantined"]
+        assert not any(isinstance(frame, wire.KeysValues) for frame in worker.sent), (
+            "never an empty answer"
+        )
+        (alert,) = [
+            data
+            for _, kind, data in world.events
+            if kind == "alert" and data["name"] == "quarantined"
+        ]
         assert "alice" in alert["message"]
         assert world.gate.unfinished == []
         await asyncio.sleep(HOUR)
@@ -256,7 +274,9 @@ async def test_keys_that_cannot_be_read_quarantine_the_session(state: S, monkeyp
         await world.until(S.OPEN)
 
 
-async def test_unreadable_keys_of_a_worker_that_is_gone_concern_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_unreadable_keys_of_a_worker_that_is_gone_concern_nobody(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     async with World() as world:
         world.paired()
         await world.start()
@@ -266,14 +286,18 @@ async def test_unreadable_keys_of_a_worker_that_is_gone_concern_nobody(monkeypat
             patch.setattr(world.store, "read_keys", _unreadable)
             await world.ask(Command.STOP)
             assert old.owner is not None
-            old.owner.on_frame(old, wire.KeysGet("shop", epoch=1, id=1, kind="session", names=["alice"]))
+            old.owner.on_frame(
+                old, wire.KeysGet("shop", epoch=1, id=1, kind="session", names=["alice"])
+            )
             await asyncio.sleep(1)
         await world.ask(Command.START)
         await world.until(S.OPEN)
         assert world.times(S.QUARANTINED) == []
 
 
-async def test_credentials_that_do_not_decrypt_quarantine_the_session(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_credentials_that_do_not_decrypt_quarantine_the_session(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     async with World() as world:
         with monkeypatch.context() as patch:
             patch.setattr(world.store, "read_keys", _unreadable)

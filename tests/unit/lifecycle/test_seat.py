@@ -23,7 +23,10 @@ pytestmark = [pytest.mark.looptime(noop_cycles=6), pytest.mark.usefixtures("no_t
 
 
 class Chair:
-    """A seat with a worker on it. What is delivered becomes durable, or is lost, when the test says so."""
+    """A seat with a worker on it.
+
+    What is delivered becomes durable, or is lost, when the test says so.
+    """
 
     def __init__(self) -> None:
         self.world = World()
@@ -46,7 +49,9 @@ class Chair:
         self.worker.adoptable(wire.Held(session="shop", epoch=3, attempt=1, stage=wire.Stage.OPEN))
         self.seat.adopt(self.worker, 3)
 
-    def _deliver(self, session: SessionId, kind: str, data: Mapping[str, Any], origin: Origin) -> asyncio.Future[bool]:
+    def _deliver(
+        self, session: SessionId, kind: str, data: Mapping[str, Any], origin: Origin
+    ) -> asyncio.Future[bool]:
         assert session == "shop"
         future: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
         self.delivered.append((kind, data, origin, future))
@@ -80,13 +85,18 @@ async def test_what_a_message_was_made_of_is_forgotten_with_its_delivery() -> No
     chair.worker.says("hello")
     said = msgspec.structs.replace(chair.worker.unacknowledged[1], seq=2, kept=["3A1", "3A2"])
     chair.worker.report(said)
-    assert [origin for _, _, origin, _ in chair.delivered] == [Origin(3, 1, ()), Origin(3, 2, ("3A1", "3A2"))]
+    assert [origin for _, _, origin, _ in chair.delivered] == [
+        Origin(3, 1, ()),
+        Origin(3, 2, ("3A1", "3A2")),
+    ]
     await chair.settle(True)
 
 
 async def test_a_receipt_is_acknowledged_and_is_no_message() -> None:
     chair = Chair()
-    chair.worker.report(wire.Receipt("shop", epoch=3, seq=4, id="3EB0", sender="x@s.whatsapp.net", status="read"))
+    chair.worker.report(
+        wire.Receipt("shop", epoch=3, seq=4, id="3EB0", sender="x@s.whatsapp.net", status="read")
+    )
     await chair.settle(True)
     assert [kind for kind, *_ in chair.delivered] == ["receipt"]
     assert chair.worker.sent == [wire.EventsAck("shop", epoch=3, seq=4)]
@@ -110,8 +120,13 @@ async def test_a_worker_of_an_older_epoch_is_refused() -> None:
     assert chair.counters.messages_processed == 0
 
 
-async def test_a_message_that_could_not_be_stored_for_the_stores_trouble_is_kept_by_its_worker() -> None:
-    """An acknowledgement says "durable". The worker says it again to the next supervisor; acknowledged, it would be lost for good."""
+async def test_a_message_that_could_not_be_stored_for_the_stores_trouble_is_kept_by_its_worker() -> (
+    None
+):
+    """An acknowledgement says "durable".
+
+    The worker says it again to the next supervisor; acknowledged, it would be lost for good.
+    """
     chair = Chair()
     chair.worker.says("hello")
     await chair.settle(StoreUnavailable("The store was closed before this could be written."))
@@ -137,7 +152,11 @@ async def test_an_acknowledgement_for_a_line_that_is_down_harms_nobody() -> None
 
 async def test_reports_excess_and_end_go_into_the_inbox() -> None:
     chair = Chair()
-    report, excess, end = wire.State("shop", attempt=1, stage="login"), Excess(Severity.KILL, "x"), Exit(signal=9)
+    report, excess, end = (
+        wire.State("shop", attempt=1, stage="login"),
+        Excess(Severity.KILL, "x"),
+        Exit(signal=9),
+    )
     chair.worker.report(report)
     chair.seat.on_excess(chair.worker, excess)
     chair.worker.end(end)
@@ -149,14 +168,19 @@ async def test_reports_excess_and_end_go_into_the_inbox() -> None:
 
 
 async def test_a_worker_that_speaks_of_another_session_or_of_none_is_killed() -> None:
-    for frame in (wire.State("another", attempt=1, stage="login"), wire.Beat(lag_ms=1, rss_bytes=1, heap_bytes=1)):
+    for frame in (
+        wire.State("another", attempt=1, stage="login"),
+        wire.Beat(lag_ms=1, rss_bytes=1, heap_bytes=1),
+    ):
         chair = Chair()
         chair.worker.report(frame)
         assert chair.worker.killed
         assert chair.inbox.empty()
 
 
-async def test_keys_that_cannot_be_read_are_told_and_not_answered(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_keys_that_cannot_be_read_are_told_and_not_answered(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     chair = Chair()
 
     async def unreadable(*_: object) -> dict[str, bytes]:
@@ -197,7 +221,9 @@ async def test_reads_that_wait_are_given_up_when_the_service_is_closed() -> None
     world.store.failing = True
     told: list[UnreadableValue] = []
     worker = FakeWorker(world.workers, "shop", 1)
-    service.read(worker, wire.KeysGet("shop", epoch=3, id=9, kind="session", names=["x"]), told.append)
+    service.read(
+        worker, wire.KeysGet("shop", epoch=3, id=9, kind="session", names=["x"]), told.append
+    )
     await asyncio.sleep(1)
     await service.close()
     assert worker.sent == []
@@ -225,18 +251,25 @@ async def test_what_earlier_workers_have_left_goes_with_the_session_to_the_next(
     await chair.seat.clear()
     chair.world.paired(CREDS)
     store = chair.world.store
-    store.auth |= {("shop", "inbound", "A friend x"): b'{"n":1}', ("another", "inbound", "B"): b"{}"}
+    store.auth |= {
+        ("shop", "inbound", "A friend x"): b'{"n":1}',
+        ("another", "inbound", "B"): b"{}",
+    }
     worker = FakeWorker(chair.world.workers, "shop", 2)
     await chair.seat.assign(worker)
     (assign,) = worker.sent
     assert isinstance(assign, wire.Assign)
-    assert {name: bytes(value) for name, value in assign.inbound.items()} == {"A friend x": b'{"n":1}'}
+    assert {name: bytes(value) for name, value in assign.inbound.items()} == {
+        "A friend x": b'{"n":1}'
+    }
 
 
 async def test_what_was_left_is_read_when_the_worker_before_can_say_nothing_more(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """Until its epoch is over the entry may be part of an event that is on the line: it would be shown twice."""
+    """Until its epoch is over the entry may be part of an event that is on the line: it would be
+    shown twice.
+    """
     chair = Chair()
     chair.world.paired(CREDS)
     store, order = chair.world.store, list[str]()
@@ -269,7 +302,9 @@ async def test_an_adopted_worker_is_told_of_nothing_that_was_left() -> None:
     assert worker.sent == []
 
 
-async def test_a_session_whose_leftovers_cannot_be_read_now_is_given_to_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_session_whose_leftovers_cannot_be_read_now_is_given_to_nobody(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     chair = Chair()
     await chair.seat.clear()
     chair.world.paired(CREDS)

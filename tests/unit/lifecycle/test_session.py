@@ -1,4 +1,6 @@
-"""The real session actor among fakes, on a fast-forwarded clock: what it does after every close, and that it is never forgotten."""
+"""The real session actor among fakes, on a fast-forwarded clock: what it does after every close,
+and that it is never forgotten.
+"""
 
 import asyncio
 import gc
@@ -29,14 +31,16 @@ HOUR = 3600.0
 DAY = 24 * HOUR
 STABLE = 61.0
 DEVICE = "5511999990000:7@s.whatsapp.net"
-DEVICE_CREDS = CREDS[:-1] + b', "account": {"details": ""}, "me": {"id": "' + DEVICE.encode() + b'"}}'
+DEVICE_CREDS = (
+    CREDS[:-1] + b', "account": {"details": ""}, "me": {"id": "' + DEVICE.encode() + b'"}}'
+)
 
 
 def _now() -> float:
     return asyncio.get_running_loop().time()
 
 
-# --- opening, dropping, coming back ---------------------------------------------------------------------------------------
+# --- opening, dropping, coming back ---------------------------------------------------------------
 
 
 async def test_a_wanted_session_opens() -> None:
@@ -82,7 +86,12 @@ async def test_failures_back_off_and_are_forgotten_after_a_stable_minute() -> No
         await world.until(S.OPEN, within=60)
         assert world.session.reconnection().failures == 4
         assert world.session.reconnection().attempts == 5
-        waits = [b - a for (a, _), (b, _) in zip(world.workers.attempts, world.workers.attempts[1:], strict=False)]
+        waits = [
+            b - a
+            for (a, _), (b, _) in zip(
+                world.workers.attempts, world.workers.attempts[1:], strict=False
+            )
+        ]
         for wait, ceiling in zip(waits, (2, 4, 8, 16), strict=True):
             assert 0.1 <= wait <= ceiling + 0.2
         await asyncio.sleep(STABLE)
@@ -113,12 +122,16 @@ async def test_a_worker_that_never_comes_up_is_tried_at_the_crash_budgets_pace()
         world.workers.startup_error = WorkerGone("it ended before it said hello")
         await world.start()
         await asyncio.sleep(HOUR)
-        assert 20 <= world.workers.startups <= 45, "five in ten minutes, and one more when the window lets it"
+        assert 20 <= world.workers.startups <= 45, (
+            "five in ten minutes, and one more when the window lets it"
+        )
         world.workers.startup_error = None
         await world.until(S.OPEN, within=11 * MINUTE)
 
 
-async def test_a_force_does_not_turn_a_worker_that_cannot_start_into_a_spinning_crash_loop() -> None:
+async def test_a_force_does_not_turn_a_worker_that_cannot_start_into_a_spinning_crash_loop() -> (
+    None
+):
     async with World() as world:
         world.workers.startup_error = WorkerGone("it ended before it said hello")
         await world.start()
@@ -126,7 +139,9 @@ async def test_a_force_does_not_turn_a_worker_that_cannot_start_into_a_spinning_
         assert await world.ask(Command.FORCE) is None
         before = world.workers.startups
         await asyncio.sleep(MINUTE)
-        assert world.workers.startups - before <= 6, "the force lets one attempt through, not one in every instant"
+        assert world.workers.startups - before <= 6, (
+            "the force lets one attempt through, not one in every instant"
+        )
 
 
 async def test_a_worker_that_is_gone_as_it_is_told_to_connect_counts_as_a_crash() -> None:
@@ -163,7 +178,9 @@ async def test_a_worker_that_pairs_or_opens_what_is_open_is_ended(report: wire.U
         await world.until(S.OPEN)
         assert mad.killed
         assert world.session.reconnection().close_reason is R.WORKER_EXITED
-        assert world.session.view().jid == "15550000001:1@s.whatsapp.net", "whom it belongs to is not changed"
+        assert world.session.view().jid == "15550000001:1@s.whatsapp.net", (
+            "whom it belongs to is not changed"
+        )
         assert world.alerts("session_error") == [], "it is no error of this program"
 
 
@@ -184,7 +201,7 @@ async def test_a_worker_that_ends_in_any_state_is_replaced() -> None:
             assert len(world.workers.made) == 2, state
 
 
-# --- hung workers -------------------------------------------------------------------------------------------------------
+# --- hung workers ---------------------------------------------------------------------------------
 
 
 async def test_a_worker_that_never_reports_its_attempt_is_killed_and_replaced() -> None:
@@ -206,7 +223,9 @@ async def test_a_worker_that_hangs_while_it_shows_a_qr_is_noticed_too() -> None:
         await world.start()
         await world.until(S.QR)
         await asyncio.sleep(15 * MINUTE)  # Baileys' own refs are used up after less than three
-        assert world.session.state is not S.QR, "no deadline, no probe, no heartbeat: it would show a dead QR for ever"
+        assert world.session.state is not S.QR, (
+            "no deadline, no probe, no heartbeat: it would show a dead QR for ever"
+        )
 
 
 async def test_an_open_session_whose_worker_answers_no_probe_gets_a_new_worker() -> None:
@@ -266,9 +285,15 @@ async def test_a_deaf_session_gets_a_new_socket_then_a_new_worker_then_is_left_a
         assert len(world.workers.attempts) == 3
         assert [worker.killed for worker in world.workers.made] == [True, False]
         deaf_messages = [
-            data["message"] for _, kind, data in world.events if kind == "alert" and data["name"] == "deaf"
+            data["message"]
+            for _, kind, data in world.events
+            if kind == "alert" and data["name"] == "deaf"
         ]
-        assert deaf_messages[:3] == ["reconnect the socket", "kill the worker", "leave it and alert"]
+        assert deaf_messages[:3] == [
+            "reconnect the socket",
+            "kill the worker",
+            "leave it and alert",
+        ]
         await asyncio.sleep(6 * HOUR)
         assert len(world.workers.attempts) == 5, "six hours later there is a new budget"
         assert world.session.reconnection().breaker.failures == 0
@@ -285,10 +310,12 @@ async def test_a_deaf_session_that_is_left_alone_does_not_flood_the_event_log() 
         assert len(world.alerts("deaf")) - before <= HOUR / 30, "no more often than it is probed"
 
 
-# --- the breaker --------------------------------------------------------------------------------------------------------
+# --- the breaker ----------------------------------------------------------------------------------
 
 
-async def test_the_breaker_opens_at_its_threshold_and_lets_one_trial_through_after_its_timeout() -> None:
+async def test_the_breaker_opens_at_its_threshold_and_lets_one_trial_through_after_its_timeout() -> (
+    None
+):
     async with World() as world:
         world.workers.otherwise = closes(R.CONNECTION_LOST)
         await world.start()
@@ -343,10 +370,12 @@ async def test_a_force_lets_one_attempt_through_an_open_breaker() -> None:
         assert world.gate.tickets[-1].urgent
         assert world.session.reconnection().breaker.state == "open", "that one failed too"
         await asyncio.sleep(2 * MINUTE)
-        assert len(world.workers.attempts) == 6, "one attempt, and then the breaker's time-out again"
+        assert len(world.workers.attempts) == 6, (
+            "one attempt, and then the breaker's time-out again"
+        )
 
 
-# --- the single rows of the policy ------------------------------------------------------------------------------------------
+# --- the single rows of the policy ----------------------------------------------------------------
 
 
 async def test_a_replaced_session_makes_sure_of_itself_tries_twice_and_is_parked() -> None:
@@ -375,8 +404,13 @@ async def test_a_logged_out_session_is_archived_never_deleted_and_parked() -> No
         world.workers.last.drop(R.LOGGED_OUT)
         await world.until(S.PARKED)
         creds = {("creds", "creds"): CREDS}
-        assert world.store.archives == [(1, "shop", "paired", creds), (2, "shop", "logged_out", creds)]
-        assert world.store.rows["shop"].epoch > epoch, "a late write of the old worker is fenced off"
+        assert world.store.archives == [
+            (1, "shop", "paired", creds),
+            (2, "shop", "logged_out", creds),
+        ]
+        assert world.store.rows["shop"].epoch > epoch, (
+            "a late write of the old worker is fenced off"
+        )
         assert world.workers.alive == []
         assert "shop" in world.session.reconnection().human_action
         refusal = await world.ask(Command.FORCE)
@@ -451,7 +485,9 @@ async def test_an_outdated_client_holds_the_fleet_and_charges_no_breaker() -> No
 
 
 @pytest.mark.parametrize(("reason", "attempts"), [(R.REPAIR_NEEDED, 3), (R.UNKNOWN_FAILURE, 4)])
-async def test_a_refused_registration_is_tried_a_few_times_and_then_parked(reason: R, attempts: int) -> None:
+async def test_a_refused_registration_is_tried_a_few_times_and_then_parked(
+    reason: R, attempts: int
+) -> None:
     async with World() as world:
         world.paired()
         world.workers.otherwise = closes(reason)
@@ -503,7 +539,9 @@ async def test_a_supervisor_killed_right_after_the_archiving_never_pairs_a_logge
 
 
 @pytest.mark.parametrize(("reason", "state"), [(R.LOGGED_OUT, S.PARKED), (R.OWN_LOGOUT, S.STOPPED)])
-async def test_a_supervisor_killed_before_a_logout_is_durable_leaves_nothing_half_done(reason: R, state: S) -> None:
+async def test_a_supervisor_killed_before_a_logout_is_durable_leaves_nothing_half_done(
+    reason: R, state: S
+) -> None:
     async with World() as world:
         world.paired()
         await world.start()
@@ -513,7 +551,9 @@ async def test_a_supervisor_killed_before_a_logout_is_durable_leaves_nothing_hal
         waits: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
         def wait(*_arguments: Any, **remembered: Any) -> "asyncio.Future[None]":
-            """As the real one while the database fails: it is patient, and what comes behind it waits, too."""
+            """As the real one while the database fails: it is patient, and what comes behind it
+            waits, too.
+            """
             asked.append(remembered["wanted"])
             world.store.failing = True
             return waits
@@ -529,7 +569,10 @@ async def test_a_supervisor_killed_before_a_logout_is_durable_leaves_nothing_hal
         await world.crash()
         world.store.failing, world.store.archive_credentials = False, archive  # type: ignore[method-assign]
         assert asked == [state is S.PARKED]
-        assert (world.store.rows["shop"], world.store.auth["shop", "creds", "creds"]) == (before, CREDS)
+        assert (world.store.rows["shop"], world.store.auth["shop", "creds", "creds"]) == (
+            before,
+            CREDS,
+        )
         world.workers.otherwise = closes(reason)
         await world.start()
         await asyncio.sleep(MINUTE)
@@ -538,7 +581,7 @@ async def test_a_supervisor_killed_before_a_logout_is_durable_leaves_nothing_hal
         assert (await world.store.archived("shop"))[-1][1] == reason
 
 
-# --- quarantine -----------------------------------------------------------------------------------------------------------
+# --- quarantine -----------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -554,7 +597,9 @@ async def test_a_supervisor_killed_before_a_logout_is_durable_leaves_nothing_hal
         CREDS.replace(b'"registrationId":42', b'"registrationId":"42"'),  # of a wrong shape
     ],
 )
-async def test_unreadable_credentials_quarantine_the_session_and_nothing_is_written(creds: bytes) -> None:
+async def test_unreadable_credentials_quarantine_the_session_and_nothing_is_written(
+    creds: bytes,
+) -> None:
     async with World() as world:
         world.paired(creds)
         await world.start()
@@ -573,7 +618,7 @@ async def test_unreadable_credentials_quarantine_the_session_and_nothing_is_writ
         await world.until(S.OPEN)
 
 
-# --- what an operator asks --------------------------------------------------------------------------------------------------
+# --- what an operator asks ------------------------------------------------------------------------
 
 
 async def test_a_force_on_an_open_session_reconnects_it_without_blame() -> None:
@@ -623,7 +668,9 @@ async def test_two_forces_in_one_instant_leave_no_step_behind_that_was_never_run
         await world.until(S.OPEN)
 
 
-async def test_a_ticket_that_is_on_its_way_when_a_force_comes_is_used_and_no_second_one_is_asked_for() -> None:
+async def test_a_ticket_that_is_on_its_way_when_a_force_comes_is_used_and_no_second_one_is_asked_for() -> (
+    None
+):
     async with World() as world:
         world.gate.shut = True
         await world.start()
@@ -681,8 +728,12 @@ async def test_a_force_that_cannot_help_is_refused_with_a_reason_and_a_way_out()
         assert world.session.state is S.QR
 
 
-@pytest.mark.parametrize("state", [S.STARTING, S.HELD, S.CONNECTING, S.QR, S.OPEN, S.WAITING, S.PARKED, S.QUARANTINED])
-async def test_a_stop_in_any_state_ends_stopped_without_worker_or_ticket_and_a_start_brings_it_back(state: S) -> None:
+@pytest.mark.parametrize(
+    "state", [S.STARTING, S.HELD, S.CONNECTING, S.QR, S.OPEN, S.WAITING, S.PARKED, S.QUARANTINED]
+)
+async def test_a_stop_in_any_state_ends_stopped_without_worker_or_ticket_and_a_start_brings_it_back(
+    state: S,
+) -> None:
     async with World() as world:
         await _bring_to(world, state)
         assert await world.ask(Command.STOP) is None
@@ -703,7 +754,9 @@ async def test_a_stop_in_any_state_ends_stopped_without_worker_or_ticket_and_a_s
         await world.until(S.OPEN)
 
 
-@pytest.mark.parametrize("state", [S.STARTING, S.HELD, S.CONNECTING, S.QR, S.OPEN, S.WAITING, S.PARKED, S.QUARANTINED])
+@pytest.mark.parametrize(
+    "state", [S.STARTING, S.HELD, S.CONNECTING, S.QR, S.OPEN, S.WAITING, S.PARKED, S.QUARANTINED]
+)
 async def test_a_retired_session_lets_go_of_all_and_stays_wanted(state: S) -> None:
     async with World() as world:
         await _bring_to(world, state)
@@ -762,7 +815,11 @@ async def test_a_qr_that_whatsapp_retires_is_served_no_more_and_the_next_one_is_
         await world.start()
         await world.until(S.QR)
         worker = world.workers.last
-        worker.report(wire.Qr("shop", attempt=1, qr="OLD", qr_number=1, renewed=False, pairing_code="OLDCODE1"))
+        worker.report(
+            wire.Qr(
+                "shop", attempt=1, qr="OLD", qr_number=1, renewed=False, pairing_code="OLDCODE1"
+            )
+        )
         await asyncio.sleep(0.1)
         worker.report(wire.State("shop", attempt=1, stage="qr_retired"))
         await asyncio.sleep(0.1)
@@ -770,7 +827,11 @@ async def test_a_qr_that_whatsapp_retires_is_served_no_more_and_the_next_one_is_
             world.session.qr()
         assert (world.session.state, refused.value.code) == (S.QR, "no_qr")
         for _ in range(2):  # told again, it is no further event
-            worker.report(wire.Qr("shop", attempt=1, qr="NEW", qr_number=2, renewed=True, pairing_code="NEWCODE1"))
+            worker.report(
+                wire.Qr(
+                    "shop", attempt=1, qr="NEW", qr_number=2, renewed=True, pairing_code="NEWCODE1"
+                )
+            )
         await asyncio.sleep(0.1)
         assert world.session.qr() == ShownQr("NEW", 2, "NEWCODE1")
         told = [(kind, data) for _, kind, data in world.events if kind in {"qr", "pairing_code"}]
@@ -794,7 +855,9 @@ async def test_a_worker_that_waits_for_the_store_to_take_the_new_secret_is_not_h
         assert (world.session.state, len(world.workers.made)) == (S.QR, 1)
 
 
-async def test_a_passkey_that_is_asked_for_parks_and_shows_no_further_qr_until_a_human_starts_it() -> None:
+async def test_a_passkey_that_is_asked_for_parks_and_shows_no_further_qr_until_a_human_starts_it() -> (
+    None
+):
     async with World() as world:
         world.workers.plan.append(closes(R.PASSKEY_REQUIRED))
         await world.start()
@@ -832,7 +895,7 @@ async def test_a_pairing_asks_for_a_restart_and_opens() -> None:
         assert len(world.workers.made) == 1
 
 
-# --- the past and the foreign -----------------------------------------------------------------------------------------------
+# --- the past and the foreign ---------------------------------------------------------------------
 
 
 async def test_late_frames_of_an_old_attempt_are_ignored() -> None:
@@ -844,7 +907,15 @@ async def test_late_frames_of_an_old_attempt_are_ignored() -> None:
         worker.report(wire.Qr("shop", attempt=1, qr="OLD"))
         worker.report(wire.Opened("shop", attempt=1, jid="1@s.whatsapp.net"))
         worker.report(
-            wire.Closed("shop", attempt=1, code=401, message="old", data=None, registered=True, reason=R.LOGGED_OUT)
+            wire.Closed(
+                "shop",
+                attempt=1,
+                code=401,
+                message="old",
+                data=None,
+                registered=True,
+                reason=R.LOGGED_OUT,
+            )
         )
         await asyncio.sleep(1)
         assert world.session.state is S.OPEN
@@ -861,7 +932,13 @@ async def test_late_frames_of_an_old_worker_are_ignored() -> None:
         old.owner.on_frame(
             old,
             wire.Closed(
-                "shop", attempt=attempt, code=401, message="old", data=None, registered=True, reason=R.LOGGED_OUT
+                "shop",
+                attempt=attempt,
+                code=401,
+                message="old",
+                data=None,
+                registered=True,
+                reason=R.LOGGED_OUT,
             ),
         )
         old.owner.on_worker_end(old, Exit(signal=9))
@@ -897,10 +974,12 @@ async def test_key_writes_of_an_old_worker_are_refused() -> None:
         assert world.store.auth == {}
 
 
-# --- when the store fails ---------------------------------------------------------------------------------------------------
+# --- when the store fails -------------------------------------------------------------------------
 
 
-async def test_a_session_that_the_store_failed_tries_again_and_comes_up_when_the_disk_is_back() -> None:
+async def test_a_session_that_the_store_failed_tries_again_and_comes_up_when_the_disk_is_back() -> (
+    None
+):
     async with World() as world:
         await world.start()
         world.store.failing = True
@@ -933,10 +1012,12 @@ async def test_a_stop_that_the_store_cannot_write_leaves_a_parked_session_parked
         world.store.failing = False
         await asyncio.sleep(HOUR)
         assert world.session.state is S.PARKED
-        assert len(world.workers.attempts) == 1, "a banned number must not log in because a disk was full"
+        assert len(world.workers.attempts) == 1, (
+            "a banned number must not log in because a disk was full"
+        )
 
 
-# --- restarts of the supervisor -----------------------------------------------------------------------------------------------
+# --- restarts of the supervisor -------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("how", ["retires", "crashes"])
@@ -953,7 +1034,11 @@ async def test_a_wait_goes_on_after_a_restart(how: str) -> None:
         await world.until(S.WAITING)
         shown = world.session.reconnection()
         assert shown.next_attempt == due
-        assert (shown.failures, shown.breaker.state, shown.close_reason) == (5, "open", R.CONNECTION_LOST)
+        assert (shown.failures, shown.breaker.state, shown.close_reason) == (
+            5,
+            "open",
+            R.CONNECTION_LOST,
+        )
         await asyncio.sleep(6 * MINUTE)
         assert len(world.workers.attempts) == 5
         await world.until(S.OPEN, within=5 * MINUTE)
@@ -980,7 +1065,9 @@ async def test_parked_stays_parked_after_a_restart(how: str, reason: R) -> None:
         assert len(world.workers.attempts) == (2 if reason is R.TEMPORARILY_BANNED else 1)
 
 
-async def test_an_open_session_comes_back_after_a_crash_of_the_supervisor_with_a_higher_epoch() -> None:
+async def test_an_open_session_comes_back_after_a_crash_of_the_supervisor_with_a_higher_epoch() -> (
+    None
+):
     async with World() as world:
         await world.start()
         await world.until(S.OPEN)
@@ -1001,11 +1088,13 @@ async def test_a_stopped_session_stays_stopped_after_a_restart() -> None:
         assert world.session.state is S.STOPPED
 
 
-# --- never forgotten ------------------------------------------------------------------------------------------------------
+# --- never forgotten ------------------------------------------------------------------------------
 
 
 class Chaos:
-    """Throws anything at a session and looks after each step whether it still knows what it waits for."""
+    """Throws anything at a session and looks after each step whether it still knows what it waits
+    for.
+    """
 
     def __init__(self, world: World, dice: random.Random) -> None:
         self.world = world
@@ -1034,7 +1123,9 @@ class Chaos:
         self.look()
 
     async def next_supervisor(self) -> None:
-        """The supervisor dies or stops, alone or with its workers; the next one comes, and those that live call it, sooner or later."""
+        """The supervisor dies or stops, alone or with its workers; the next one comes, and those
+        that live call it, sooner or later.
+        """
         world, dice = self.world, self.dice
         match dice.choice(["dies with its workers", "dies", "dies", "stops", "leaves", "leaves"]):
             case "dies with its workers":
@@ -1076,7 +1167,8 @@ class Chaos:
         world.gate.open()
         await asyncio.gather(*self.asked)
         self.asked.clear()
-        await asyncio.sleep(30 * MINUTE)  # the longest wait is the tail's 990 s; then the hung ones have to be noticed
+        # the longest wait is the tail's 990 s; then the hung ones have to be noticed
+        await asyncio.sleep(30 * MINUTE)
         assert world.session.state in {S.OPEN, S.PARKED, S.STOPPED}, "forgotten"
         if world.session.state is S.OPEN:
             assert [worker.socket is not None for worker in world.workers.alive] == [True]
@@ -1093,7 +1185,16 @@ class Chaos:
         dice = self.dice
         reason = dice.choice([reason for reason in R if reason not in {R.REQUESTED, R.OWN_LOGOUT}])
         return dice.choice(
-            [opens(), opens(5.0), closes(reason), closes(reason), dies(), says_nothing(), shows_qr(), shows_qr(0.2)]
+            [
+                opens(),
+                opens(5.0),
+                closes(reason),
+                closes(reason),
+                dies(),
+                says_nothing(),
+                shows_qr(),
+                shows_qr(0.2),
+            ]
         )
 
     def _drop(self) -> None:
@@ -1105,7 +1206,9 @@ class Chaos:
             worker.end(Exit(signal=9))
 
     def _ask(self) -> None:
-        commands = [command for command in Command if command not in {Command.RETIRE, Command.LEAVE}]
+        commands = [
+            command for command in Command if command not in {Command.RETIRE, Command.LEAVE}
+        ]
         task = asyncio.create_task(self.world.ask(self.dice.choice([*commands, Command.START])))
         self.asked.add(task)
 
@@ -1138,7 +1241,9 @@ class Chaos:
 
 
 @pytest.mark.parametrize("seed", range(8))
-async def test_whatever_befalls_it_a_session_is_never_forgotten_and_never_owned_twice(seed: int) -> None:
+async def test_whatever_befalls_it_a_session_is_never_forgotten_and_never_owned_twice(
+    seed: int,
+) -> None:
     dice = random.Random(seed)
     async with World(SessionConfig(), seed) as world:
         await world.start()
@@ -1151,7 +1256,9 @@ async def test_whatever_befalls_it_a_session_is_never_forgotten_and_never_owned_
         await chaos.heal()
         delivered = [data["seq"] for _, kind, data in world.events if kind == "message"]
         assert len(delivered) == len(world.delivered)
-        assert {"stopped", "waiting", "open"} <= {data["state"] for _, kind, data in world.events if kind == "state"}
+        assert {"stopped", "waiting", "open"} <= {
+            data["state"] for _, kind, data in world.events if kind == "state"
+        }
         assert len([kind for _, kind, _ in world.events if kind == "adopted"]) >= 2
 
 
@@ -1181,7 +1288,9 @@ async def _bring_to(world: World, state: S) -> None:
         assert world.session.reconnection().breaker.state == "open"
 
 
-async def test_a_memory_that_cannot_be_read_is_not_overwritten_and_nobody_logs_in_across_restarts() -> None:
+async def test_a_memory_that_cannot_be_read_is_not_overwritten_and_nobody_logs_in_across_restarts() -> (
+    None
+):
     """It may have said that the number is banned."""
     async with World() as world:
         world.paired()
@@ -1203,14 +1312,16 @@ async def test_a_reset_of_the_breaker_does_not_overwrite_a_memory_that_cannot_be
         await world.start()
         await world.until(S.QUARANTINED)
         await world.ask(Command.RESET_BREAKER)
-        assert world.session.row().memory == b"{torn", "with which a session goes on that could not be deleted"
+        assert world.session.row().memory == b"{torn", (
+            "with which a session goes on that could not be deleted"
+        )
         await world.crash()
         await world.start()
         await world.until(S.QUARANTINED, within=1)
         assert world.store.rows[world.id].memory == b"{torn"
 
 
-# --- an error of our own --------------------------------------------------------------------------------------------------
+# --- an error of our own --------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("error", [RuntimeError("a bug"), StoreUnavailable("The disk is full.")])
@@ -1228,7 +1339,9 @@ async def test_an_error_of_our_own_never_starts_a_parked_session(
             await world.ask(Command.RESET_BREAKER)
         await asyncio.sleep(DAY)
         assert world.session.state is S.PARKED
-        assert len(world.workers.attempts) == 1, "a banned number does not log in because we have a bug"
+        assert len(world.workers.attempts) == 1, (
+            "a banned number does not log in because we have a bug"
+        )
         monkeypatch.undo()
 
 
@@ -1251,7 +1364,7 @@ async def test_an_error_of_our_own_is_told_and_the_session_tries_again_in_a_whil
         await world.until(S.OPEN, within=15)
 
 
-# --- one device, two sessions -----------------------------------------------------------------------------------------------
+# --- one device, two sessions ---------------------------------------------------------------------
 
 
 async def test_a_session_whose_device_another_one_is_parks_without_a_login_and_names_it() -> None:

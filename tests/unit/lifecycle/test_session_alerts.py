@@ -1,4 +1,6 @@
-"""A session's alerts that last begin once and end once; and each reconnection is a line that `grep reconnect` finds."""
+"""A session's alerts that last begin once and end once; and each reconnection is a line that `grep
+reconnect` finds.
+"""
 
 import asyncio
 from typing import Any
@@ -42,7 +44,10 @@ async def test_a_parked_session_is_an_alert_until_somebody_starts_it() -> None:
 
 
 async def test_a_breaker_that_opens_is_one_alert_until_the_session_is_stable() -> None:
-    """Its trial fails once: that is no further alert. One that succeeds is on probation, and so is the alert."""
+    """Its trial fails once: that is no further alert.
+
+    One that succeeds is on probation, and so is the alert.
+    """
     async with World() as world:
         world.workers.plan.extend([closes(R.CONNECTION_LOST)] * 6)
         await world.start()
@@ -126,7 +131,9 @@ async def test_the_mean_of_round_trips_is_of_the_open_socket_and_of_no_other() -
         assert world.session.performance().average_response_time is None
         assert await world.ask(Command.START) is None
         await world.until(S.OPEN)
-        assert world.session.performance().average_response_time is None, "nothing has been measured yet"
+        assert world.session.performance().average_response_time is None, (
+            "nothing has been measured yet"
+        )
 
 
 async def test_a_store_that_is_away_for_an_hour_floods_no_log_with_reconnections() -> None:

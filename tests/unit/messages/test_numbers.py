@@ -48,7 +48,9 @@ def test_a_number_is_the_same_number_however_it_is_grouped(written: str) -> None
         "005511999990000@s.whatsapp.net",
     ],
 )
-def test_what_cannot_be_meant_as_written_is_refused_with_the_form_that_was_meant(written: str) -> None:
+def test_what_cannot_be_meant_as_written_is_refused_with_the_form_that_was_meant(
+    written: str,
+) -> None:
     with pytest.raises(InvalidRecipient) as refused:
         recipient(written)
     assert refused.value.hint == f"Did you mean {NUMBER}?"
@@ -60,14 +62,18 @@ def test_a_number_without_its_country_code_is_read_as_one_of_home() -> None:
     assert refused.value.hint == "Did you mean 4915123456789?"
 
 
-@pytest.mark.parametrize("written", ["", "abc", "123", "1202555", "9995551234567", "120363000000000000", "5" * 200])
+@pytest.mark.parametrize(
+    "written", ["", "abc", "123", "1202555", "9995551234567", "120363000000000000", "5" * 200]
+)
 def test_what_is_no_number_at_all_is_refused(written: str) -> None:
     with pytest.raises(InvalidRecipient) as refused:
         phone_number(written)
     assert "country code" in refused.value.hint
 
 
-@pytest.mark.parametrize("number", ["551199990000", "5215512345678", "15550000001", "4915112345678", "6834001"])
+@pytest.mark.parametrize(
+    "number", ["551199990000", "5215512345678", "15550000001", "4915112345678", "6834001"]
+)
 def test_numbers_that_whatsapp_has_or_may_have_are_taken_as_they_are(number: str) -> None:
     assert phone_number(number) == number
 

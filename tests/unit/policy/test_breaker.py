@@ -147,7 +147,9 @@ def test_the_threshold_is_the_settings(threshold: int) -> None:
 
 
 class AnyHistory(RuleBasedStateMachine):
-    """Used as a session uses it: attempts one at a time, each after its wait, each with one outcome; restarts in between."""
+    """Used as a session uses it: attempts one at a time, each after its wait, each with one
+    outcome; restarts in between.
+    """
 
     @initialize(threshold=st.integers(1, 6))
     def begin(self, threshold: int) -> None:

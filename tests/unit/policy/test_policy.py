@@ -1,4 +1,6 @@
-"""The policy against the design's table (section 5): every row, the episodes between rows, and what no history may break."""
+"""The policy against the design's table (section 5): every row, the episodes between rows, and what
+no history may break.
+"""
 
 import math
 from dataclasses import dataclass, replace
@@ -40,7 +42,10 @@ def test_every_close_reason_has_a_rule() -> None:
 
 @dataclass(frozen=True, kw_only=True)
 class Row:
-    """What the design says of a reason. Waits are those of a first failure that did not follow a stable period, at roll 0 and 0.999."""
+    """What the design says of a reason.
+
+    Waits are those of a first failure that did not follow a stable period, at roll 0 and 0.999.
+    """
 
     action: Action
     waits: tuple[float, float] | None
@@ -61,7 +66,8 @@ TABLE: dict[R, Row] = {
     R.DNS: Row(action=Action.RETRY, waits=(0.0, 2.0), counts=1),
     R.TLS_UNTRUSTED: Row(action=Action.RETRY, waits=(0.0, 2.0), counts=1),
     R.PROXY: Row(action=Action.RETRY, waits=(0.0, 2.0), counts=1),
-    # our own deadline passed, a frame that cannot be decrypted, another HTTP answer than 101: all without a code, so common
+    # our own deadline passed, a frame that cannot be decrypted, another HTTP answer than 101: all
+    # without a code, so common
     R.ATTEMPT_TIMED_OUT: Row(action=Action.RETRY, waits=(0.0, 2.0), counts=1),
     R.UNDECRYPTABLE_FRAME: Row(action=Action.RETRY, waits=(0.0, 2.0), counts=1),
     R.UPGRADE_REFUSED: Row(action=Action.RETRY, waits=(0.0, 2.0), counts=1),
@@ -93,7 +99,8 @@ TABLE: dict[R, Row] = {
     R.REPAIR_NEEDED: Row(action=Action.RETRY, waits=(0.0, 30.0), counts=1, tries=2),
     # an unknown <failure>: three tries
     R.UNKNOWN_FAILURE: Row(action=Action.RETRY, waits=(0.0, 30.0), counts=1, tries=3),
-    # the worker's own budget: the first crash in a window is mended at once; nothing for the breaker
+    # the worker's own budget: the first crash in a window is mended at once; nothing for the
+    # breaker
     R.WORKER_EXITED: Row(action=Action.RETRY, waits=(0.0, 0.0)),
     R.WORKER_HUNG: Row(action=Action.RETRY, waits=(0.0, 0.0)),
     # our own disk: no failure of WhatsApp's, and no login while it lasts
@@ -136,7 +143,9 @@ def test_a_reason_that_only_a_human_can_mend_says_what_he_has_to_do(reason: R) -
         assert rule.human != RULES[R.CONNECTION_LOST].human
 
 
-def test_no_cause_on_this_machine_is_said_to_mend_itself_without_a_word_on_what_to_look_at() -> None:
+def test_no_cause_on_this_machine_is_said_to_mend_itself_without_a_word_on_what_to_look_at() -> (
+    None
+):
     local = {R.NETWORK_UNREACHABLE, R.DNS, R.TLS_UNTRUSTED, R.PROXY, R.UPGRADE_REFUSED}
     assert [reason for reason in local if RULES[reason].human.startswith("Nothing")] == []
     assert RULES[R.TLS_UNTRUSTED].human.startswith("It does not come back by itself")
@@ -146,16 +155,22 @@ def test_no_cause_on_this_machine_is_said_to_mend_itself_without_a_word_on_what_
 
 def test_credentials_are_kept_or_archived_and_nothing_can_delete_them() -> None:
     assert set(Credentials) == {Credentials.KEEP, Credentials.ARCHIVE}
-    archiving = {reason for reason, rule in RULES.items() if rule.credentials is Credentials.ARCHIVE}
+    archiving = {
+        reason for reason, rule in RULES.items() if rule.credentials is Credentials.ARCHIVE
+    }
     assert archiving == {R.LOGGED_OUT, R.OWN_LOGOUT}
 
 
-# --- common: full jitter, a cap, and a long tail --------------------------------------------------------------------------
+# --- common: full jitter, a cap, and a long tail --------------------------------------------------
 
 
-@pytest.mark.parametrize("reason", [R.CONNECTION_LOST, R.CONNECTION_CLOSED, R.SERVER_ERROR, R.UNAVAILABLE])
+@pytest.mark.parametrize(
+    "reason", [R.CONNECTION_LOST, R.CONNECTION_CLOSED, R.SERVER_ERROR, R.UNAVAILABLE]
+)
 def test_the_first_try_after_a_stable_period_goes_almost_at_once(reason: R) -> None:
-    waits = [_decide(reason, roll=roll, was_stable=True).wait_seconds for roll in (0.0, 0.5, ALMOST_ONE)]
+    waits = [
+        _decide(reason, roll=roll, was_stable=True).wait_seconds for roll in (0.0, 0.5, ALMOST_ONE)
+    ]
     assert waits == [0.0, 0.25, pytest.approx(0.4995)]
 
 
@@ -173,7 +188,9 @@ def test_waits_double_from_the_base_to_the_cap_and_then_follow_the_long_tail() -
 
 def test_server_errors_wait_from_five_seconds_to_fifteen_minutes() -> None:
     waits = [d.wait_seconds for d in _episode(R.SERVER_ERROR, 10, roll=ALMOST_ONE)]
-    assert waits == pytest.approx([ALMOST_ONE * c for c in (5, 10, 20, 40, 80, 160, 320, 640, 900, 900)])
+    assert waits == pytest.approx(
+        [ALMOST_ONE * c for c in (5, 10, 20, 40, 80, 160, 320, 640, 900, 900)]
+    )
 
 
 def test_the_settings_numbers_are_obeyed() -> None:
@@ -183,23 +200,33 @@ def test_the_settings_numbers_are_obeyed() -> None:
 
 
 def test_a_stable_period_forgets_failures_and_tries_but_no_window() -> None:
-    memory = Memory(failures=7, tries={R.REPLACED: 2}, restarts=(NOW,), crashes=(NOW,), deafs=(NOW,))
+    memory = Memory(
+        failures=7, tries={R.REPLACED: 2}, restarts=(NOW,), crashes=(NOW,), deafs=(NOW,)
+    )
     calm = stable(memory)
     assert (calm.failures, calm.tries) == (0, {})
     assert (calm.restarts, calm.crashes, calm.deafs) == ((NOW,), (NOW,), (NOW,))
 
 
-# --- 429 ----------------------------------------------------------------------------------------------------------------
+# --- 429 ------------------------------------------------------------------------------------------
 
 
-def test_a_rate_limit_puts_the_session_five_steps_on_for_an_hour_even_after_a_stable_period() -> None:
+def test_a_rate_limit_puts_the_session_five_steps_on_for_an_hour_even_after_a_stable_period() -> (
+    None
+):
     limited = _decide(R.RATE_LIMITED, roll=ALMOST_ONE, was_stable=True)
     assert limited.wait_seconds == pytest.approx(64 * ALMOST_ONE), "never almost at once"
     calm = stable(limited.memory)
-    later = _decide(R.CONNECTION_LOST, memory=calm, now=NOW + HOUR - 1, roll=ALMOST_ONE, was_stable=True)
-    assert later.wait_seconds == pytest.approx(64 * ALMOST_ONE), "the penalty has survived the reset"
+    later = _decide(
+        R.CONNECTION_LOST, memory=calm, now=NOW + HOUR - 1, roll=ALMOST_ONE, was_stable=True
+    )
+    assert later.wait_seconds == pytest.approx(64 * ALMOST_ONE), (
+        "the penalty has survived the reset"
+    )
     assert "rate limited" in later.rule
-    forgiven = _decide(R.CONNECTION_LOST, memory=calm, now=NOW + HOUR + 1, roll=ALMOST_ONE, was_stable=True)
+    forgiven = _decide(
+        R.CONNECTION_LOST, memory=calm, now=NOW + HOUR + 1, roll=ALMOST_ONE, was_stable=True
+    )
     assert forgiven.wait_seconds == pytest.approx(0.5 * ALMOST_ONE)
 
 
@@ -209,7 +236,7 @@ def test_rate_limits_add_up_but_not_without_end() -> None:
     assert [d.wait_seconds for d in decisions[1:]] == pytest.approx([300 * ALMOST_ONE] * 8)
 
 
-# --- 440 ----------------------------------------------------------------------------------------------------------------
+# --- 440 ------------------------------------------------------------------------------------------
 
 
 def test_a_replaced_session_tries_twice_and_then_parks_with_its_breaker_open() -> None:
@@ -224,7 +251,7 @@ def test_a_replaced_session_that_was_stable_does_not_rush_back_either() -> None:
     assert _decide(R.REPLACED, roll=0.0, was_stable=True).wait_seconds == 30.0
 
 
-# --- 515 and the 401 that may follow ----------------------------------------------------------------------------------------
+# --- 515 and the 401 that may follow --------------------------------------------------------------
 
 
 def test_more_than_three_restarts_in_a_minute_are_treated_as_a_lost_connection() -> None:
@@ -241,7 +268,9 @@ def test_three_restarts_in_a_minute_again_and_again_are_fine() -> None:
 
 
 @pytest.mark.parametrize(("seconds_after", "probes"), [(1.0, True), (59.0, True), (61.0, False)])
-def test_an_unlinking_right_after_a_restart_is_probed_exactly_once(seconds_after: float, probes: bool) -> None:
+def test_an_unlinking_right_after_a_restart_is_probed_exactly_once(
+    seconds_after: float, probes: bool
+) -> None:
     memory = _decide(R.RESTART_REQUIRED).memory
     first = _decide(R.LOGGED_OUT, memory=memory, now=NOW + seconds_after)
     assert (first.action is Action.RETRY) is probes
@@ -254,7 +283,7 @@ def test_an_unlinking_right_after_a_restart_is_probed_exactly_once(seconds_after
         assert second.credentials is Credentials.ARCHIVE
 
 
-# --- bans, 405 and the rest -----------------------------------------------------------------------------------------------
+# --- bans, 405 and the rest -----------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -267,7 +296,9 @@ def test_an_unlinking_right_after_a_restart_is_probed_exactly_once(seconds_after
         (-5.0, 1.0),
     ],
 )
-def test_a_temporary_ban_rests_until_the_expiry_that_it_names(expire_seconds: float | None, wait: float) -> None:
+def test_a_temporary_ban_rests_until_the_expiry_that_it_names(
+    expire_seconds: float | None, wait: float
+) -> None:
     close = Close(reason=R.TEMPORARILY_BANNED, expire_seconds=expire_seconds)
     decision = decide(close, Memory(), CONFIG, NOW, 0.5)
     assert (decision.action, decision.wait_seconds, decision.counts) == (Action.PARK, wait, 0)
@@ -276,7 +307,9 @@ def test_a_temporary_ban_rests_until_the_expiry_that_it_names(expire_seconds: fl
 def test_a_ban_whose_expiry_is_not_true_is_tried_more_and_more_rarely() -> None:
     memory, waits = Memory(), []
     for _ in range(14):
-        decision = decide(Close(reason=R.TEMPORARILY_BANNED, expire_seconds=0.0), memory, CONFIG, NOW, 0.5)
+        decision = decide(
+            Close(reason=R.TEMPORARILY_BANNED, expire_seconds=0.0), memory, CONFIG, NOW, 0.5
+        )
         memory = decision.memory
         waits.append(decision.wait_seconds)
     assert waits[:4] == [1.0, 60.0, 120.0, 240.0]
@@ -293,12 +326,14 @@ def test_an_outdated_client_holds_the_fleet_and_charges_nobody() -> None:
 def test_a_refused_registration_is_tried_a_few_times_and_then_parked(reason: R, tries: int) -> None:
     decisions = _episode(reason, tries + 1, roll=ALMOST_ONE)
     assert [d.action for d in decisions] == [Action.RETRY] * tries + [Action.PARK]
-    assert [d.wait_seconds for d in decisions[:-1]] == pytest.approx([30 * 2**n * ALMOST_ONE for n in range(tries)])
+    assert [d.wait_seconds for d in decisions[:-1]] == pytest.approx(
+        [30 * 2**n * ALMOST_ONE for n in range(tries)]
+    )
     assert decisions[-1].credentials is Credentials.KEEP
     assert not decisions[-1].opens_breaker
 
 
-# --- workers and deafness -------------------------------------------------------------------------------------------------
+# --- workers and deafness -------------------------------------------------------------------------
 
 
 def test_a_crashing_worker_has_five_quick_restarts_and_then_the_windows_pace() -> None:
@@ -312,15 +347,21 @@ def test_a_crashing_worker_has_five_quick_restarts_and_then_the_windows_pace() -
         starts.append(now)
     quick = [round(b - a) for a, b in zip([NOW, *starts], starts, strict=False)]
     assert quick[:5] == [0, 1, 2, 4, 8]
-    assert quick[5] == pytest.approx(600 - 15, abs=1), "until the oldest of the last five has left the window"
+    assert quick[5] == pytest.approx(600 - 15, abs=1), (
+        "until the oldest of the last five has left the window"
+    )
     for first, seventh in zip(starts, starts[6:], strict=False):
-        assert seventh - first >= 600 - 1e-6, "one when the window lets it, and five more that are forgiven"
+        assert seventh - first >= 600 - 1e-6, (
+            "one when the window lets it, and five more that are forgiven"
+        )
 
 
 def test_the_crash_budget_comes_back_when_the_window_has_passed() -> None:
     memory = _episode(R.WORKER_EXITED, 5)[-1].memory
     assert memory.crashes
-    assert _decide(R.WORKER_EXITED, memory=memory, now=NOW + 700, roll=ALMOST_ONE).wait_seconds == 0.0
+    assert (
+        _decide(R.WORKER_EXITED, memory=memory, now=NOW + 700, roll=ALMOST_ONE).wait_seconds == 0.0
+    )
 
 
 def test_a_crash_and_a_hang_share_one_budget() -> None:
@@ -343,15 +384,21 @@ def test_a_deaf_session_gets_a_new_socket_then_a_new_worker_then_is_left_alone()
     assert again is DeafAction.RECONNECT, "six hours later there is a new budget"
 
 
-# --- histories ------------------------------------------------------------------------------------------------------------
+# --- histories ------------------------------------------------------------------------------------
 
 LONGEST = 24 * HOUR + 990.0
 expiries = st.one_of(st.none(), st.floats(min_value=-1e6, max_value=24 * HOUR))
 closes = st.builds(
-    Close, reason=st.sampled_from(R), was_open=st.booleans(), was_stable=st.booleans(), expire_seconds=expiries
+    Close,
+    reason=st.sampled_from(R),
+    was_open=st.booleans(),
+    was_stable=st.booleans(),
+    expire_seconds=expiries,
 )
 rolls = st.floats(min_value=0, max_value=1, exclude_max=True)
-histories = st.lists(st.tuples(closes, st.floats(min_value=0, max_value=5000), rolls, st.booleans()), max_size=60)
+histories = st.lists(
+    st.tuples(closes, st.floats(min_value=0, max_value=5000), rolls, st.booleans()), max_size=60
+)
 configs = st.builds(
     Config,
     base_seconds=st.floats(min_value=0.001, max_value=1000),
@@ -364,12 +411,16 @@ configs = st.builds(
 )
 
 
-# --- flapping -------------------------------------------------------------------------------------------------------------
+# --- flapping -------------------------------------------------------------------------------------
 
 
-def test_from_the_fourth_drop_within_an_hour_on_a_session_is_slowed_although_each_time_it_was_stable() -> None:
+def test_from_the_fourth_drop_within_an_hour_on_a_session_is_slowed_although_each_time_it_was_stable() -> (
+    None
+):
     decisions = _drops(7, apart=120.0)
-    assert [d.wait_seconds for d in decisions] == pytest.approx([ALMOST_ONE * c for c in (0.5, 0.5, 0.5, 2, 4, 8, 16)])
+    assert [d.wait_seconds for d in decisions] == pytest.approx(
+        [ALMOST_ONE * c for c in (0.5, 0.5, 0.5, 2, 4, 8, 16)]
+    )
     assert [d.rule for d in decisions[2:4]] == [
         "first try, almost at once",
         "flapping: 4 drops within an hour, up to 2 s",
@@ -393,7 +444,9 @@ def test_a_try_that_never_opened_is_no_drop() -> None:
 
 def test_a_drop_before_the_stable_period_waits_for_whatever_is_longer() -> None:
     memory = Memory(failures=5, drops=(NOW - 3, NOW - 2, NOW - 1))
-    decision = decide(Close(reason=R.CONNECTION_LOST, was_open=True), memory, CONFIG, NOW, ALMOST_ONE)
+    decision = decide(
+        Close(reason=R.CONNECTION_LOST, was_open=True), memory, CONFIG, NOW, ALMOST_ONE
+    )
     assert decision.wait_seconds == pytest.approx(64 * ALMOST_ONE)
     assert decision.rule == "try 6 of 10, up to 64 s"
 
@@ -402,14 +455,18 @@ def test_a_drop_before_the_stable_period_waits_for_whatever_is_longer() -> None:
     "reason", [R.REPLACED, R.DEAF, R.WORKER_EXITED, R.REQUESTED, R.STORE_FAILED, R.RESTART_REQUIRED]
 )
 def test_what_has_a_budget_of_its_own_is_no_flapping(reason: R) -> None:
-    assert decide(Close(reason=reason, was_open=True), Memory(), CONFIG, NOW, 0.5).memory.drops == ()
+    assert (
+        decide(Close(reason=reason, was_open=True), Memory(), CONFIG, NOW, 0.5).memory.drops == ()
+    )
 
 
-# --- a day's logins -------------------------------------------------------------------------------------------------------
+# --- a day's logins -------------------------------------------------------------------------------
 
 
 @given(st.lists(st.floats(min_value=0, max_value=7200), max_size=300))
-def test_the_days_logins_are_never_fewer_than_there_were_and_few_numbers_hold_them(pauses: list[float]) -> None:
+def test_the_days_logins_are_never_fewer_than_there_were_and_few_numbers_hold_them(
+    pauses: list[float],
+) -> None:
     memory, now, times = Memory(), 0.0, []
     for pause in pauses:
         now += pause
@@ -440,7 +497,7 @@ def test_beyond_the_budget_no_rule_tries_more_often_than_the_tail(
         memory = attempted(decision.memory, now)
 
 
-# --- what an outage charged -----------------------------------------------------------------------------------------------
+# --- what an outage charged -----------------------------------------------------------------------
 
 
 def test_what_an_outage_charged_is_taken_back_and_the_rest_stays() -> None:
@@ -484,7 +541,7 @@ def test_only_what_network_and_server_do_to_many_at_once_is_correlated() -> None
     }
 
 
-# --- what no history may break --------------------------------------------------------------------------------------------
+# --- what no history may break --------------------------------------------------------------------
 
 
 @given(histories, configs)
@@ -512,7 +569,11 @@ def test_telling_the_memory_on_another_clock_changes_no_decision(
         now += round(pause)
         here = decide(close, memory, CONFIG, now, roll)
         there = decide(close, memory.shifted(shift), CONFIG, now + shift, roll)
-        assert (here.action, here.rule, here.wait_seconds) == (there.action, there.rule, there.wait_seconds)
+        assert (here.action, here.rule, here.wait_seconds) == (
+            there.action,
+            there.rule,
+            there.wait_seconds,
+        )
         assert there.memory.shifted(-shift) == here.memory
         assert here.memory.shifted(shift).shifted(-shift) == here.memory
         memory = attempted(here.memory, now)
@@ -520,7 +581,9 @@ def test_telling_the_memory_on_another_clock_changes_no_decision(
 
 def test_an_expired_penalty_is_no_penalty_on_any_clock() -> None:
     memory = replace(Memory(), penalty_steps=5, penalty_until=NOW)
-    assert _decide(R.CONNECTION_LOST, memory=memory, now=NOW, roll=ALMOST_ONE).wait_seconds == pytest.approx(1.998)
+    assert _decide(
+        R.CONNECTION_LOST, memory=memory, now=NOW, roll=ALMOST_ONE
+    ).wait_seconds == pytest.approx(1.998)
 
 
 def test_decide_changes_nothing_of_the_memory_it_is_given() -> None:
@@ -530,9 +593,16 @@ def test_decide_changes_nothing_of_the_memory_it_is_given() -> None:
 
 
 def _decide(
-    reason: R, *, memory: Memory | None = None, now: float = NOW, roll: float = 0.5, was_stable: bool = False
+    reason: R,
+    *,
+    memory: Memory | None = None,
+    now: float = NOW,
+    roll: float = 0.5,
+    was_stable: bool = False,
 ) -> Decision:
-    return decide(Close(reason=reason, was_stable=was_stable), memory or Memory(), CONFIG, now, roll)
+    return decide(
+        Close(reason=reason, was_stable=was_stable), memory or Memory(), CONFIG, now, roll
+    )
 
 
 def _episode(

@@ -1,4 +1,6 @@
-"""What the session's actor makes of flapping, of a day with too many logins, and of a policy that is reloaded while it lives."""
+"""What the session's actor makes of flapping, of a day with too many logins, and of a policy that
+is reloaded while it lives.
+"""
 
 import asyncio
 
@@ -22,13 +24,17 @@ HOUR = 3600.0
 
 def turned_away(worker: FakeWorker, attempt: int) -> None:
     """The login is on the wire, and then it closes."""
-    worker.later(0.05, lambda: worker.report(wire.State(worker.session, attempt=attempt, stage="login")))
+    worker.later(
+        0.05, lambda: worker.report(wire.State(worker.session, attempt=attempt, stage="login"))
+    )
     closes(R.CONNECTION_LOST)(worker, attempt)
 
 
 def _wait(world: World) -> float:
     """When the next try is due, in seconds from now."""
-    return max(0.0, (world.session._actor._next_attempt_at or 0.0) - asyncio.get_running_loop().time())
+    return max(
+        0.0, (world.session._actor._next_attempt_at or 0.0) - asyncio.get_running_loop().time()
+    )
 
 
 async def test_a_session_that_drops_again_and_again_is_slowed() -> None:
@@ -54,11 +60,16 @@ async def test_a_day_with_too_many_logins_is_told_and_then_slowed_until_it_is_ov
         await world.start()
         await asyncio.sleep(300)
         alerts = [
-            data["message"] for _, kind, data in world.events if kind == "alert" and data["name"] == "reconnect_budget"
+            data["message"]
+            for _, kind, data in world.events
+            if kind == "alert" and data["name"] == "reconnect_budget"
         ]
         assert [words.split(" logins")[0] for words in alerts] == ["4 of 5", "All 5"]
         assert len(world.workers.attempts) == 5
-        assert world.session.reconnection().rule == "daily budget of 5 logins used up: one try per 900 s"
+        assert (
+            world.session.reconnection().rule
+            == "daily budget of 5 logins used up: one try per 900 s"
+        )
         await asyncio.sleep(HOUR)
         assert 8 <= len(world.workers.attempts) <= 10
 
@@ -74,7 +85,9 @@ async def test_the_day_goes_on_after_a_restart_of_the_supervisor() -> None:
         assert len(world.workers.attempts) == 5
 
 
-async def test_a_reloaded_policy_holds_from_the_next_close_on_and_changes_no_wait_that_is_planned() -> None:
+async def test_a_reloaded_policy_holds_from_the_next_close_on_and_changes_no_wait_that_is_planned() -> (
+    None
+):
     async with World() as world:
         await world.start()
         await world.until(S.OPEN)

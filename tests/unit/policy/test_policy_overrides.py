@@ -1,4 +1,6 @@
-"""A policy file changes what it may, and nothing that must stay: each thing that is forbidden has its own case, with the message."""
+"""A policy file changes what it may, and nothing that must stay: each thing that is forbidden has
+its own case, with the message.
+"""
 
 import json
 from dataclasses import replace
@@ -35,40 +37,63 @@ def test_an_empty_file_changes_nothing() -> None:
 
 def test_only_the_keys_that_are_named_change_and_only_in_their_row() -> None:
     rules = overridden("[connection_lost]\nbase_seconds = 4\ncap_seconds = 60.5\ncounts = 2\n")
-    assert rules[R.CONNECTION_LOST] == replace(RULES[R.CONNECTION_LOST], base_seconds=4.0, cap_seconds=60.5, counts=2)
+    assert rules[R.CONNECTION_LOST] == replace(
+        RULES[R.CONNECTION_LOST], base_seconds=4.0, cap_seconds=60.5, counts=2
+    )
     assert {reason for reason in R if rules[reason] != RULES[reason]} == {R.CONNECTION_LOST}
     assert changes(rules) == {
-        R.CONNECTION_LOST: {"base_seconds": (None, 4.0), "cap_seconds": (None, 60.5), "counts": (1, 2)}
+        R.CONNECTION_LOST: {
+            "base_seconds": (None, 4.0),
+            "cap_seconds": (None, 60.5),
+            "counts": (1, 2),
+        }
     }
 
 
 def test_a_rows_own_numbers_are_obeyed_whatever_the_settings_say() -> None:
-    rules = overridden("[connection_lost]\nbase_seconds = 1\ncap_seconds = 3\nminimum_seconds = 0.5\n")
+    rules = overridden(
+        "[connection_lost]\nbase_seconds = 1\ncap_seconds = 3\nminimum_seconds = 0.5\n"
+    )
     waits = _waits(rules, R.CONNECTION_LOST, 4, 0.5, Config(base_seconds=10.0, cap_seconds=100.0))
     assert waits == pytest.approx([0.75, 1.25, 1.75, 1.75])
 
 
 def test_a_server_row_without_a_base_of_its_own_takes_the_settings_if_that_is_longer() -> None:
-    assert _waits(RULES, R.UNAVAILABLE, 1, ALMOST_ONE, Config(base_seconds=20.0)) == [pytest.approx(20 * ALMOST_ONE)]
+    assert _waits(RULES, R.UNAVAILABLE, 1, ALMOST_ONE, Config(base_seconds=20.0)) == [
+        pytest.approx(20 * ALMOST_ONE)
+    ]
     rules = overridden("[unavailable]\nbase_seconds = 2\n")
-    assert _waits(rules, R.UNAVAILABLE, 1, ALMOST_ONE, Config(base_seconds=20.0)) == [pytest.approx(2 * ALMOST_ONE)]
+    assert _waits(rules, R.UNAVAILABLE, 1, ALMOST_ONE, Config(base_seconds=20.0)) == [
+        pytest.approx(2 * ALMOST_ONE)
+    ]
 
 
 def test_another_pace_begins_with_that_paces_numbers() -> None:
     rules = overridden(
-        '[unknown_failure]\npace = "common"\n[server_error]\npace = "spread"\n[unavailable]\npace = "steps"\n'
+        '[unknown_failure]\npace = "common"\n[server_error]\npace = "spread"\n[unavailable]\npace ='
+        ' "steps"\n'
     )
-    assert _waits(rules, R.UNKNOWN_FAILURE, 2, ALMOST_ONE) == pytest.approx([5 * ALMOST_ONE, 10 * ALMOST_ONE])
+    assert _waits(rules, R.UNKNOWN_FAILURE, 2, ALMOST_ONE) == pytest.approx(
+        [5 * ALMOST_ONE, 10 * ALMOST_ONE]
+    )
     assert _waits(rules, R.SERVER_ERROR, 2, 0.5) == [45.0, 45.0]
     assert _waits(rules, R.UNAVAILABLE, 3, 0.5) == [15.0, 30.0, 60.0]
 
 
 def test_a_retry_may_become_parking_and_then_says_what_to_do() -> None:
     rules = overridden('[upgrade_refused]\naction = "park"\n[connection_lost]\ntries = 1\n')
-    assert decide(Close(reason=R.UPGRADE_REFUSED), Memory(), Config(rules=rules), 0.0, 0.5).action is Action.PARK
+    assert (
+        decide(Close(reason=R.UPGRADE_REFUSED), Memory(), Config(rules=rules), 0.0, 0.5).action
+        is Action.PARK
+    )
     assert "force-reconnection" in rules[R.UPGRADE_REFUSED].human
     assert "force-reconnection" in rules[R.CONNECTION_LOST].human
-    assert "mine" in overridden('[upgrade_refused]\naction = "park"\nhuman = "mine"\n')[R.UPGRADE_REFUSED].human
+    assert (
+        "mine"
+        in overridden('[upgrade_refused]\naction = "park"\nhuman = "mine"\n')[
+            R.UPGRADE_REFUSED
+        ].human
+    )
 
 
 def test_fewer_tries_and_longer_waits_of_a_duel_are_allowed() -> None:
@@ -169,8 +194,12 @@ FORBIDDEN = [
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize(("text", "message"), FORBIDDEN, ids=[text[:50].replace("\n", " ") for text, _ in FORBIDDEN])
-def test_what_is_forbidden_is_refused_with_row_key_value_and_what_is_accepted(text: str, message: str) -> None:
+@pytest.mark.parametrize(
+    ("text", "message"), FORBIDDEN, ids=[text[:50].replace("\n", " ") for text, _ in FORBIDDEN]
+)
+def test_what_is_forbidden_is_refused_with_row_key_value_and_what_is_accepted(
+    text: str, message: str
+) -> None:
     with pytest.raises(BadPolicy) as refusal:
         overridden(text)
     assert str(refusal.value).startswith(message)
@@ -182,7 +211,7 @@ def test_all_that_is_wrong_is_told_at_once() -> None:
     assert len(str(refusal.value).splitlines()) == 4
 
 
-# --- shown and read again -----------------------------------------------------------------------------------------------
+# --- shown and read again -------------------------------------------------------------------------
 
 
 def test_the_whole_table_is_shown_and_can_be_read_again() -> None:
@@ -247,12 +276,16 @@ def test_every_row_accepts_what_is_its_default() -> None:
 def _toml(file: dict[R, dict[str, object]]) -> str:
     return "\n".join(
         f"[{reason}]\n"
-        + "\n".join(f"{key} = {json.dumps(value)}".replace("\x7f", "\\u007f") for key, value in row.items())
+        + "\n".join(
+            f"{key} = {json.dumps(value)}".replace("\x7f", "\\u007f") for key, value in row.items()
+        )
         for reason, row in file.items()
     )
 
 
-def _waits(rules: Rules, reason: R, closes: int, roll: float, config: Config | None = None) -> list[float | None]:
+def _waits(
+    rules: Rules, reason: R, closes: int, roll: float, config: Config | None = None
+) -> list[float | None]:
     memory, waits = Memory(), []
     config = replace(config or Config(), rules=rules)
     for number in range(closes):

@@ -9,20 +9,35 @@ from rich.live import Live
 
 from scripts.demo import SESSIONS, Screen
 
-STORY = "✔ all dropped, and HTTP 503 for 4 s (Baileys reports nothing of that): all open again (4.6 s)"
+STORY = (
+    "✔ all dropped, and HTTP 503 for 4 s (Baileys reports nothing of that): all open again (4.6 s)"
+)
 
 
 def session(name: str, messages: int) -> dict[str, Any]:
-    last = {"closeCode": 428, "closeReason": "network_unreachable", "rule": "first try, almost at once"}
+    last = {
+        "closeCode": 428,
+        "closeReason": "network_unreachable",
+        "rule": "first try, almost at once",
+    }
     figures = {"messagesProcessed": messages, "workerPid": 1_234_567}
     jid = "15550000001:1@s.whatsapp.net"
-    return {"id": name, "state": "connecting", "jid": jid, "reconnection": last, "performance": figures}
+    return {
+        "id": name,
+        "state": "connecting",
+        "jid": jid,
+        "reconnection": last,
+        "performance": figures,
+    }
 
 
 def screen(width: int, out: io.StringIO) -> Screen:
     made = Screen(Console(file=out, width=width, height=24, force_terminal=True, color_system=None))
     made.see([session(name, 1) for name in SESSIONS])
-    made.now = "The supervisor itself is killed with -9; what comes in meanwhile waits in the workers for its successor"
+    made.now = (
+        "The supervisor itself is killed with -9; what comes in meanwhile waits in the workers for"
+        " its successor"
+    )
     return made
 
 

@@ -1,4 +1,6 @@
-"""The documents are true: generated ones are up to date, and everything an operator may need is named somewhere."""
+"""The documents are true: generated ones are up to date, and everything an operator may need is
+named somewhere.
+"""
 
 import re
 
@@ -35,9 +37,24 @@ SEED = {
         "vm.max_map_count": 262144,
         "kernel.shmmax (1GB)": GIB,
     },
-    "Monitoramento": {"atualiza a cada 5 segundos": 5, "últimas 100 medições": 100, "grep :8000": 8000},
-    "Alertas Automáticos": {"CPU": 80, "Memória": 85, "File Descriptors": 90, "WebSocket": 500, "Load average": 4.0},
-    "Critérios de Aprovação": {"File descriptors": 10_000, "Memória (2GB)": 2 * GIB, "conexões": 500, "CPU": 80},
+    "Monitoramento": {
+        "atualiza a cada 5 segundos": 5,
+        "últimas 100 medições": 100,
+        "grep :8000": 8000,
+    },
+    "Alertas Automáticos": {
+        "CPU": 80,
+        "Memória": 85,
+        "File Descriptors": 90,
+        "WebSocket": 500,
+        "Load average": 4.0,
+    },
+    "Critérios de Aprovação": {
+        "File descriptors": 10_000,
+        "Memória (2GB)": 2 * GIB,
+        "conexões": 500,
+        "CPU": 80,
+    },
     "Métricas de Sucesso": {
         "descriptors antes": 1024,
         "conexões antes": 100,
@@ -55,7 +72,11 @@ def text(*names: str) -> str:
 
 
 def test_generated_documents_are_up_to_date() -> None:
-    stale = [path.name for path, wanted in documents().items() if path.read_text(encoding="utf-8") != wanted]
+    stale = [
+        path.name
+        for path, wanted in documents().items()
+        if path.read_text(encoding="utf-8") != wanted
+    ]
     assert stale == [], "run python -m scripts.generate_docs"
 
 
@@ -74,7 +95,9 @@ def test_every_close_reason_is_explained_where_it_is_made() -> None:
 
 @pytest.mark.parametrize("readme", READMES)
 def test_the_readme_names_no_setting_that_does_not_exist(readme: str) -> None:
-    named = set(re.findall(r"WHATSAPP_[A-Z_]+[A-Z]", text(readme, "CONTRIBUTING.md", "ARCHITECTURE.md")))
+    named = set(
+        re.findall(r"WHATSAPP_[A-Z_]+[A-Z]", text(readme, "CONTRIBUTING.md", "ARCHITECTURE.md"))
+    )
     assert named - {variable(name) for name in Settings.model_fields} == set()
 
 
@@ -87,7 +110,9 @@ def test_the_readme_explains_every_state_an_operator_sees(readme: str) -> None:
 @pytest.mark.parametrize("table", SEED)
 def test_every_number_of_seed_000_stands_in_the_code_and_in_the_docs(table: str) -> None:
     assert [row.value for row in NUMBERS if row.table == table] == list(SEED[table].values())
-    shown = re.findall(rf"^\| `\S+` \| ([\d,.]+) \| [^|]+ \| {table} \|", text("docs/host.md"), re.MULTILINE)
+    shown = re.findall(
+        rf"^\| `\S+` \| ([\d,.]+) \| [^|]+ \| {table} \|", text("docs/host.md"), re.MULTILINE
+    )
     assert [float(value.replace(",", "")) for value in shown] == list(SEED[table].values())
 
 
@@ -95,7 +120,9 @@ def test_no_number_of_the_table_is_of_another_seed() -> None:
     assert {row.table for row in NUMBERS} == set(SEED)
 
 
-@pytest.mark.parametrize("marker", ["<!-- seed numbers: generated -->", "<!-- end of wanted limits -->"])
+@pytest.mark.parametrize(
+    "marker", ["<!-- seed numbers: generated -->", "<!-- end of wanted limits -->"]
+)
 def test_a_page_that_has_lost_its_markers_is_not_taken_for_up_to_date(marker: str) -> None:
     with pytest.raises(ValueError, match="should have one"):
         host(HOST.read_text(encoding="utf-8").replace(marker, ""))
@@ -115,7 +142,9 @@ def test_manuals_name_only_what_there_is(document: str) -> None:
 
 @pytest.mark.parametrize("document", [*READMES, *PAGES])
 def test_every_file_that_a_page_names_by_its_path_is_there(document: str) -> None:
-    """Paths from the top folder, as pages name them; what has a star or braces is a pattern, and a page's own matter."""
+    """Paths from the top folder, as pages name them; what has a star or braces is a pattern, and a
+    page's own matter.
+    """
     named = set(
         re.findall(
             r"(?<![\w/.])(?:scripts|supervisor|sessions|api|tests|docs)/[\w/.-]+\.(?:py|js|md|toml|sh|json|service)\b",
@@ -134,17 +163,26 @@ def test_every_command_is_in_the_reference() -> None:
 def test_every_page_can_be_found_from_the_readme() -> None:
     linked = set(re.findall(r"\]\((docs/[\w.-]+\.md)\)", text("README.md")))
     assert (
-        sorted(f"docs/{page.name}" for page in (ROOT / "docs").glob("*.md") if f"docs/{page.name}" not in linked) == []
+        sorted(
+            f"docs/{page.name}"
+            for page in (ROOT / "docs").glob("*.md")
+            if f"docs/{page.name}" not in linked
+        )
+        == []
     )
 
 
-@pytest.mark.parametrize("document", [*READMES, "ARCHITECTURE.md", "CONTRIBUTING.md", "CHANGELOG.md"])
+@pytest.mark.parametrize(
+    "document", [*READMES, "ARCHITECTURE.md", "CONTRIBUTING.md", "CHANGELOG.md"]
+)
 def test_links_between_documents_lead_somewhere(document: str) -> None:
     links = re.findall(r"\]\((?!https?://)([^)#]+)", text(document))
     assert [link for link in links if not (ROOT / link).exists()] == []
 
 
-@pytest.mark.parametrize("target", ["setup", "demo", "run", "test", "check", "bench", "chaos", "kills"])
+@pytest.mark.parametrize(
+    "target", ["setup", "demo", "run", "test", "check", "bench", "chaos", "kills"]
+)
 def test_every_make_target_is_explained_by_make_itself(target: str) -> None:
     assert re.search(rf"^{target}:.*## ", text("Makefile"), re.MULTILINE)
 
@@ -155,7 +193,13 @@ def test_every_alert_is_explained() -> None:
         r'''(?:_alert|tell)\(\s*"(\w+)"|alerts\.begin\(\s*None,\s*"(\w+)"|"alert", \{"name": "(\w+)"|found\["(\w+)"\] = f"'''
     )
     sources = [*(ROOT / "sessions").rglob("*.py"), *(ROOT / "supervisor").rglob("*.py")]
-    found = {name for file in sources for match in raised.findall(file.read_text()) for name in match if name}
+    found = {
+        name
+        for file in sources
+        for match in raised.findall(file.read_text())
+        for name in match
+        if name
+    }
     disk = DiskReading(directories=("/",), used_fraction=0.5, inodes_used_fraction=0.5)
     seen = reading(disks=(disk,), supervisor=supervisor(1, 2))
     found |= {name for _, name in assess(seen, 0.0, {}, Thresholds())}

@@ -36,7 +36,9 @@ def looked_into(allow: bool) -> bytes:
 
 
 @pytest.mark.parametrize(("allow", "found"), [(True, b"read"), (False, b"refused")])
-def test_a_process_of_the_same_user_reads_the_environment_only_where_it_may(allow: bool, found: bytes) -> None:
+def test_a_process_of_the_same_user_reads_the_environment_only_where_it_may(
+    allow: bool, found: bytes
+) -> None:
     seen = as_user(NOBODY, lambda: looked_into(allow)) if os.geteuid() == 0 else looked_into(allow)
     assert seen == found
 
@@ -49,5 +51,7 @@ def test_the_command_line_is_closed_from_its_beginning() -> None:
         "before = dumpable.allowed()\n"
         "try:\n    main()\nexcept SystemExit:\n    print(before, dumpable.allowed())\n"
     )
-    said = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, check=True, text=True).stdout
+    said = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, check=True, text=True
+    ).stdout
     assert said.splitlines()[-1] == "True False"

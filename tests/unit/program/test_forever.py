@@ -1,4 +1,6 @@
-"""What runs for ever goes on, whatever it raises; it is logged and told on edges; and nothing in the program runs for ever without it."""
+"""What runs for ever goes on, whatever it raises; it is logged and told on edges; and nothing in
+the program runs for ever without it.
+"""
 
 import ast
 import asyncio
@@ -52,7 +54,9 @@ async def test_a_look_that_fails_is_taken_again_and_logged_on_edges_only(
     look.error = emfile()
     before = len(look.turns)
     await asyncio.sleep(3600)
-    assert len(look.turns) - before > 3600 / (LAST_RETRY_SECONDS + 3) - 1, "it goes on, at least once a minute"
+    assert len(look.turns) - before > 3600 / (LAST_RETRY_SECONDS + 3) - 1, (
+        "it goes on, at least once a minute"
+    )
     (failing,) = forever.health()
     assert (failing.state, failing.error) == ("failing", "OSError: [Errno 24] Too many open files")
     look.error = None
@@ -96,7 +100,9 @@ async def test_a_look_that_hangs_is_called_off_and_has_failed() -> None:
 
 
 async def test_what_it_waits_for_may_be_cancelled_and_it_goes_on() -> None:
-    """A future that somebody else cancels raises CancelledError here: that ends no task that was not asked to end."""
+    """A future that somebody else cancels raises CancelledError here: that ends no task that was
+    not asked to end.
+    """
     forever, look = Forever(), Look()
     look.error = asyncio.CancelledError()
     kept = forever.keep("looker", look, every_seconds=1.0)
@@ -154,31 +160,51 @@ def test_an_error_is_described_without_what_it_may_quote() -> None:
     assert describe(StoreUnavailable("The disk is full.")) == "StoreUnavailable: The disk is full."
 
 
-# --- nothing runs for ever without it -----------------------------------------------------------------------------------
+# --- nothing runs for ever without it -------------------------------------------------------------
 
 ROOT = Path(__file__).parents[3]
 ENDED_BY: dict[tuple[str, str], str] = {
     ("sessions/forever.py", "begin"): "the one place",
-    ("api/gatehouse/fences.py", "carry_through"): "one call: its answer is awaited there, or its end is logged",
-    ("sessions/lifecycle/agenda.py", "begin"): "a step: its error is put into the inbox, and its session gives it up",
-    ("sessions/lifecycle/attempt.py", "watch"): "health checks: they end with the attempt, and catch what they raise",
+    (
+        "api/gatehouse/fences.py",
+        "carry_through",
+    ): "one call: its answer is awaited there, or its end is logged",
+    (
+        "sessions/lifecycle/agenda.py",
+        "begin",
+    ): "a step: its error is put into the inbox, and its session gives it up",
+    (
+        "sessions/lifecycle/attempt.py",
+        "watch",
+    ): "health checks: they end with the attempt, and catch what they raise",
     ("sessions/lifecycle/health.py", "check_until_failed"): "two checks: awaited there",
     ("sessions/workers/keys.py", "read"): "one read: it ends with its answer or its worker",
     ("sessions/workers/line.py", "_on_process_end"): "last words: bounded by LAST_WORDS_SECONDS",
-    ("sessions/workers/pool.py", "_in_background"): "one end of a worker, or of its row: logged when it fails",
+    (
+        "sessions/workers/pool.py",
+        "_in_background",
+    ): "one end of a worker, or of its row: logged when it fails",
     ("sessions/lifecycle/actor/opening.py", "_note_pairing"): "one snapshot",
     ("supervisor/fleet/fleet.py", "_run"): "a session: its end is looked at there",
-    ("supervisor/fleet/fleet.py", "_on_end"): "a session that begins anew: bounded by the end of its worker",
+    (
+        "supervisor/fleet/fleet.py",
+        "_on_end",
+    ): "a session that begins anew: bounded by the end of its worker",
     (
         "supervisor/gate/reachability.py",
         "_begin",
     ): "looks while a way is in doubt: their end is looked at there, and they begin anew",
     ("supervisor/fleet/roll.py", "begin"): "one roll: its end is looked at there",
-    ("supervisor/host/tuning/validation.py", "open_connections"): "a test of the host's: ended there",
+    (
+        "supervisor/host/tuning/validation.py",
+        "open_connections",
+    ): "a test of the host's: ended there",
     ("supervisor/host/tuning/validation.py", "answer"): "an echo of that test's: ended with it",
     ("supervisor/host/tuning/validation.py", "_until_one_fails"): "awaited there",
 }
-"""Every task of the program that is not kept for ever: where it is made, and why it needs no keeping."""
+"""Every task of the program that is not kept for ever: where it is made, and why it needs no
+keeping.
+"""
 
 
 def tasks_made() -> set[tuple[str, str]]:
@@ -192,7 +218,10 @@ def tasks_made() -> set[tuple[str, str]]:
                 if not isinstance(function, ast.FunctionDef | ast.AsyncFunctionDef):
                     continue
                 for call in ast.walk(function):
-                    if isinstance(call, ast.Call) and _name(call) in {"create_task", "ensure_future"}:
+                    if isinstance(call, ast.Call) and _name(call) in {
+                        "create_task",
+                        "ensure_future",
+                    }:
                         made.add((str(file.relative_to(ROOT)), function.name))
     return made
 
@@ -202,5 +231,7 @@ def _name(call: ast.Call) -> str:
 
 
 def test_every_task_of_the_program_is_kept_for_ever_or_has_an_end_that_somebody_looks_at() -> None:
-    """A new task belongs to `Forever.keep`; if it is one that ends, say here who looks at its end."""
+    """A new task belongs to `Forever.keep`; if it is one that ends, say here who looks at its
+    end.
+    """
     assert tasks_made() == set(ENDED_BY)

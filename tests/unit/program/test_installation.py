@@ -1,4 +1,6 @@
-"""Settings and data are found from where wasup is installed, or from where it is told: never from where somebody happens to stand."""
+"""Settings and data are found from where wasup is installed, or from where it is told: never from
+where somebody happens to stand.
+"""
 
 import os
 import subprocess
@@ -26,7 +28,9 @@ def wasup(*arguments: str) -> tuple[int, str]:
 def as_a_process(*arguments: str, below: Path) -> tuple[int, str]:
     """The installed program, by somebody who stands in that folder and has no settings."""
     bare = {name: value for name, value in os.environ.items() if not name.startswith("WHATSAPP_")}
-    done = subprocess.run([WASUP, *arguments], cwd=below, env=bare, capture_output=True, text=True, timeout=60)
+    done = subprocess.run(
+        [WASUP, *arguments], cwd=below, env=bare, capture_output=True, text=True, timeout=60
+    )
     return done.returncode, " ".join((done.stdout + done.stderr).split())
 
 
@@ -45,7 +49,9 @@ def test_the_version_is_the_projects() -> None:
 
 
 @pytest.mark.parametrize("way", [(), ("-h",), ("--help",)])
-def test_who_only_types_wasup_gets_help_and_starts_nothing(way: tuple[str, ...], tmp_path: Path) -> None:
+def test_who_only_types_wasup_gets_help_and_starts_nothing(
+    way: tuple[str, ...], tmp_path: Path
+) -> None:
     status, said = as_a_process(*way, below=tmp_path)
     assert (status, "Usage: wasup" in said, "explain" in said) == (0, True, True)
     assert list(tmp_path.iterdir()) == []
@@ -57,7 +63,9 @@ def test_every_command_of_the_table_can_be_loaded_and_has_help() -> None:
         assert (status, f"Usage: root {name}" in said) == (0, True), said
 
 
-def test_settings_and_data_are_the_installations_wherever_one_stands(bare_environment: Path, elsewhere: Path) -> None:
+def test_settings_and_data_are_the_installations_wherever_one_stands(
+    bare_environment: Path, elsewhere: Path
+) -> None:
     (bare_environment / ".env").write_text(
         "WHATSAPP_API_PORT=5000\nWHATSAPP_POLICY_FILE=policy.toml\nWHATSAPP_NOTHING=1\n"
     )
@@ -78,7 +86,9 @@ def test_a_relative_data_directory_is_the_installations_too(
     assert load().further_directories() == [bare_environment / "backups", elsewhere]
 
 
-def test_a_folder_that_is_gone_or_closed_to_us_is_no_hindrance(elsewhere: Path, bare_environment: Path) -> None:
+def test_a_folder_that_is_gone_or_closed_to_us_is_no_hindrance(
+    elsewhere: Path, bare_environment: Path
+) -> None:
     elsewhere.rmdir()
     assert load().data_dir == bare_environment / "data"
     status, said = as_a_process("sessions", "list", below=Path("/proc/self"))
@@ -87,7 +97,9 @@ def test_a_folder_that_is_gone_or_closed_to_us_is_no_hindrance(elsewhere: Path, 
 
 def test_the_flag_names_another_folder(bare_environment: Path, elsewhere: Path) -> None:
     (elsewhere / ".env").write_text("WHATSAPP_API_PORT=many\n")
-    assert "WHATSAPP_API_PORT is 'many'" in wasup("--directory", str(elsewhere), "sessions", "list")[1]
+    assert (
+        "WHATSAPP_API_PORT is 'many'" in wasup("--directory", str(elsewhere), "sessions", "list")[1]
+    )
     (elsewhere / ".env").write_text("WHATSAPP_DATA_DIR=numbers\n")
     status, said = wasup("--directory", str(elsewhere), "sessions", "list")
     assert (status, f"No supervisor runs on {elsewhere / 'numbers'}" in said) == (1, True), said
@@ -119,9 +131,12 @@ def test_settings_that_may_not_be_read_are_told_in_a_sentence(
 ) -> None:
     (bare_environment / ".env").write_text("WHATSAPP_API_PORT=5000\n")
 
-    def closed(*_: object, **__: object) -> object:  # root may read everything, so the refusal is played
+    # root may read everything, so the refusal is played
+    def closed(*_: object, **__: object) -> object:
         raise PermissionError(13, "Permission denied", str(bare_environment / ".env"))
 
     monkeypatch.setattr("pydantic_settings.sources.providers.dotenv.dotenv_values", closed)
-    with pytest.raises(BadSettings, match=r"\.env cannot be read \(Permission denied\): be the user"):
+    with pytest.raises(
+        BadSettings, match=r"\.env cannot be read \(Permission denied\): be the user"
+    ):
         load()

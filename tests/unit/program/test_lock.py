@@ -27,7 +27,11 @@ with DirectoryLock(Path(sys.argv[2]), "127.0.0.1:4001"):
 
 
 def test_the_second_is_refused_and_told_who_holds_it(tmp_path: Path) -> None:
-    with DirectoryLock(tmp_path, "127.0.0.1:4001"), pytest.raises(Locked) as caught, DirectoryLock(tmp_path, "other"):
+    with (
+        DirectoryLock(tmp_path, "127.0.0.1:4001"),
+        pytest.raises(Locked) as caught,
+        DirectoryLock(tmp_path, "other"),
+    ):
         pass
     assert str(tmp_path) in str(caught.value)
     assert f'"pid": {os.getpid()}' in str(caught.value)
@@ -35,7 +39,9 @@ def test_the_second_is_refused_and_told_who_holds_it(tmp_path: Path) -> None:
 
 
 def test_it_is_the_lock_of_every_version(tmp_path: Path) -> None:
-    """0.1.0 locks `supervisor.lock`: by another name an upgrade would run beside it, and log every number in twice."""
+    """0.1.0 locks `supervisor.lock`: by another name an upgrade would run beside it, and log every
+    number in twice.
+    """
     with (tmp_path / "supervisor.lock").open("w") as held:
         fcntl.flock(held, fcntl.LOCK_EX)
         with pytest.raises(Locked), DirectoryLock(tmp_path, "127.0.0.1:4001"):
@@ -46,7 +52,11 @@ def test_a_command_that_holds_it_is_named(tmp_path: Path) -> None:
     with (
         DirectoryLock(tmp_path, command="wasup store rotate"),
         pytest.raises(
-            Locked, match=r"held by `wasup store rotate` \(pid \d+, since .*Z\): try again when that has ended"
+            Locked,
+            match=(
+                r"held by `wasup store rotate` \(pid \d+, since .*Z\): try again when that has"
+                r" ended"
+            ),
         ) as caught,
         DirectoryLock(tmp_path, "127.0.0.1:4001"),
     ):
@@ -100,7 +110,9 @@ def test_the_file_is_the_owners_own(tmp_path: Path) -> None:
 
 
 def test_a_holder_that_is_killed_lets_go(tmp_path: Path) -> None:
-    process = subprocess.Popen([sys.executable, "-c", HOLD, str(ROOT), str(tmp_path)], stdout=subprocess.PIPE)
+    process = subprocess.Popen(
+        [sys.executable, "-c", HOLD, str(ROOT), str(tmp_path)], stdout=subprocess.PIPE
+    )
     try:
         assert process.stdout is not None
         assert process.stdout.readline() == b"held\n"
@@ -118,7 +130,9 @@ def test_a_holder_that_is_killed_lets_go(tmp_path: Path) -> None:
 def test_a_child_does_not_inherit_it(tmp_path: Path) -> None:
     code = "import time; print(flush=True); time.sleep(60)"
     with DirectoryLock(tmp_path, "x"):
-        child = subprocess.Popen([sys.executable, "-c", code], close_fds=False, stdout=subprocess.PIPE)
+        child = subprocess.Popen(
+            [sys.executable, "-c", code], close_fds=False, stdout=subprocess.PIPE
+        )
     try:
         assert child.stdout is not None
         child.stdout.readline()  # close-on-exec has been carried out
@@ -146,5 +160,7 @@ def test_where_nothing_can_be_written_that_is_said_and_a_look_is_possible(
         monkeypatch.setattr(os, "open", read_only)
         assert (holder(tmp_path) or {})["api"] == "http://127.0.0.1:4001"
     assert holder(tmp_path) is None
-    with pytest.raises(OSError, match=f"^The data directory {tmp_path} cannot be written: Read-only file system.$"):
+    with pytest.raises(
+        OSError, match=f"^The data directory {tmp_path} cannot be written: Read-only file system.$"
+    ):
         DirectoryLock(tmp_path, "y").__enter__()

@@ -30,10 +30,23 @@ def _logging_as_it_was() -> Iterator[None]:
 
 @pytest.mark.parametrize(
     "name",
-    ["token", "api_token", "secret", "password", "creds", "Authorization", "qr", "noise_key", "privateKey", "TOKEN"],
+    [
+        "token",
+        "api_token",
+        "secret",
+        "password",
+        "creds",
+        "Authorization",
+        "qr",
+        "noise_key",
+        "privateKey",
+        "TOKEN",
+    ],
 )
 @pytest.mark.parametrize("log_format", ["json", "human"])
-def test_a_field_of_a_secrets_name_is_hidden(name: str, log_format: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_field_of_a_secrets_name_is_hidden(
+    name: str, log_format: str, capsys: pytest.CaptureFixture[str]
+) -> None:
     logs.configure(log_format, "info")
     structlog.get_logger("x").info("something", **{name: "s3cr3t-v4lue", "session": "shop"})
     line = capsys.readouterr().err
@@ -47,14 +60,22 @@ def test_a_line_is_json_with_time_level_and_words(capsys: pytest.CaptureFixture[
     structlog.get_logger("x").warning("it happened", action="thing", session="shop", n=3)
     written = json.loads(capsys.readouterr().err)
     assert written["timestamp"].endswith("Z")
-    assert {"event": "it happened", "level": "warning", "action": "thing", "session": "shop", "n": 3}.items() <= (
-        written.items()
-    )
+    assert {
+        "event": "it happened",
+        "level": "warning",
+        "action": "thing",
+        "session": "shop",
+        "n": 3,
+    }.items() <= (written.items())
 
 
-def test_for_people_the_session_comes_first_and_what_is_empty_is_left_out(capsys: pytest.CaptureFixture[str]) -> None:
+def test_for_people_the_session_comes_first_and_what_is_empty_is_left_out(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
     logs.configure("human", "info")
-    structlog.get_logger("x").info("session is open", action="state", session="loja-1", before="qr", reason=None)
+    structlog.get_logger("x").info(
+        "session is open", action="state", session="loja-1", before="qr", reason=None
+    )
     line = re.sub(r"\x1b\[[\d;]*m", "", capsys.readouterr().err)
     assert "] loja-1: session is open" in line
     assert "before=qr" in line
@@ -77,7 +98,9 @@ def test_a_traceback_stays_within_its_line(capsys: pytest.CaptureFixture[str]) -
     assert "ValueError" in json.loads(line)["exception"]
 
 
-@pytest.mark.parametrize(("level", "shown"), [("debug", 4), ("info", 3), ("warning", 2), ("error", 1)])
+@pytest.mark.parametrize(
+    ("level", "shown"), [("debug", 4), ("info", 3), ("warning", 2), ("error", 1)]
+)
 def test_the_level_is_obeyed(level: str, shown: int, capsys: pytest.CaptureFixture[str]) -> None:
     logs.configure("json", level)
     logger = structlog.get_logger("x")
@@ -95,7 +118,7 @@ def test_libraries_warn_on_the_same_stream(capsys: pytest.CaptureFixture[str]) -
     assert "chatter" not in line
 
 
-# --- the second net ---------------------------------------------------------------------------------------------------------
+# --- the second net -------------------------------------------------------------------------------
 
 SECRET = "s3cr3t-v4lue\\'of\r"
 """With all that a quotation would write otherwise."""
@@ -132,7 +155,9 @@ def test_a_secret_is_hidden_wherever_it_stands(
 
 
 @pytest.mark.parametrize("log_format", ["json", "human"])
-def test_a_secret_in_a_traceback_is_hidden(log_format: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_secret_in_a_traceback_is_hidden(
+    log_format: str, capsys: pytest.CaptureFixture[str]
+) -> None:
     logs.configure(log_format, "info", [SECRET])
     try:
         raise ValueError(f"bad: {SECRET}")
@@ -144,7 +169,9 @@ def test_a_secret_in_a_traceback_is_hidden(log_format: str, capsys: pytest.Captu
     assert "s3cr3t" not in written
 
 
-def test_aiohttp_s_errors_are_told_without_what_the_caller_sent(capsys: pytest.CaptureFixture[str]) -> None:
+def test_aiohttp_s_errors_are_told_without_what_the_caller_sent(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
     logs.configure("json", "info")
     sent = "b'X-Any: what-" + "was-sent\\x01'"
     try:

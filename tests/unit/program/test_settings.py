@@ -1,4 +1,6 @@
-"""The settings: seed 002's names and defaults, and refusals that say which variable, what it holds and what it takes."""
+"""The settings: seed 002's names and defaults, and refusals that say which variable, what it holds
+and what it takes.
+"""
 
 import os
 import subprocess
@@ -10,7 +12,15 @@ from pydantic import ValidationError
 
 from sessions.workers.limits import Limits
 from supervisor import settings
-from supervisor.settings import BadSettings, Settings, file_warnings, is_loopback, load, unknown_variables, variable
+from supervisor.settings import (
+    BadSettings,
+    Settings,
+    file_warnings,
+    is_loopback,
+    load,
+    unknown_variables,
+    variable,
+)
 
 pytestmark = pytest.mark.usefixtures("bare_environment")
 KEY = "ab" * 32
@@ -38,7 +48,11 @@ def test_the_seeds_names_and_defaults_are_kept(name: str, default: object) -> No
 
 def test_the_rest_of_the_design_is_kept(bare_environment: Path) -> None:
     loaded = load()
-    assert (loaded.connect_timeout, loaded.reconnection_tail_delay, loaded.stable_after) == (30_000, 900_000, 60_000)
+    assert (loaded.connect_timeout, loaded.reconnection_tail_delay, loaded.stable_after) == (
+        30_000,
+        900_000,
+        60_000,
+    )
     assert (loaded.gate_rate, loaded.gate_burst) == (5.0, 10)
     assert (loaded.egress_rate, loaded.egress_burst) == (None, None), "as the fleet's"
     assert (loaded.worker_crash_budget, loaded.worker_crash_window) == (5, 600_000)
@@ -112,19 +126,29 @@ def test_an_empty_value_is_the_default(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_values_that_contradict_each_other_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("WHATSAPP_RECONNECTION_BASE_DELAY", "300001")
-    with pytest.raises(BadSettings, match=r"WHATSAPP_RECONNECTION_MAX_DELAY is 300000; it accepts at least .*300001"):
+    with pytest.raises(
+        BadSettings,
+        match=r"WHATSAPP_RECONNECTION_MAX_DELAY is 300000; it accepts at least .*300001",
+    ):
         load()
     monkeypatch.delenv("WHATSAPP_RECONNECTION_BASE_DELAY")
     monkeypatch.setenv("WHATSAPP_WORKER_HEARTBEAT_TIMEOUT", "9999")
-    with pytest.raises(BadSettings, match="WHATSAPP_WORKER_HEARTBEAT_TIMEOUT is 9999; it accepts at least twice"):
+    with pytest.raises(
+        BadSettings, match="WHATSAPP_WORKER_HEARTBEAT_TIMEOUT is 9999; it accepts at least twice"
+    ):
         load()
 
 
-def test_a_hard_limit_that_is_not_above_the_soft_one_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_hard_limit_that_is_not_above_the_soft_one_is_refused(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     for soft, hard in [("400", "400"), ("900", "800")]:
         monkeypatch.setenv("WHATSAPP_WORKER_MEMORY_SOFT", soft)
         monkeypatch.setenv("WHATSAPP_WORKER_MEMORY_HARD", hard)
-        with pytest.raises(BadSettings, match=f"WHATSAPP_WORKER_MEMORY_HARD is {hard}; it accepts more than .*{soft}"):
+        with pytest.raises(
+            BadSettings,
+            match=f"WHATSAPP_WORKER_MEMORY_HARD is {hard}; it accepts more than .*{soft}",
+        ):
             load()
     monkeypatch.setenv("WHATSAPP_WORKER_MEMORY_SOFT", "100")
     monkeypatch.setenv("WHATSAPP_WORKER_MAX_LAG", "250")
@@ -165,7 +189,7 @@ def test_spare_workers_may_be_done_without(monkeypatch: pytest.MonkeyPatch) -> N
     assert load().spare_workers == 0
 
 
-# --- security -----------------------------------------------------------------------------------------------------------
+# --- security -------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -179,7 +203,9 @@ def test_spare_workers_may_be_done_without(monkeypatch: pytest.MonkeyPatch) -> N
         "http://127.0.0.1",
     ],
 )
-def test_a_url_that_python_and_node_may_read_differently_is_refused(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_url_that_python_and_node_may_read_differently_is_refused(
+    url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("WHATSAPP_NOISE_ROOT_KEY", KEY)
     monkeypatch.setenv("WHATSAPP_WEB_SOCKET_URL", url)
     with pytest.raises(BadSettings, match=r"WHATSAPP_WEB_SOCKET_URL is .* accepts"):
@@ -211,14 +237,18 @@ def test_another_root_key_is_refused_unless_the_server_is_on_loopback(
 @pytest.mark.parametrize(
     "url", ["ws://127.0.0.1:8080/{session}", "ws://[::1]:1", "wss://localhost:5", "ws://127.9.9.9"]
 )
-def test_another_root_key_is_taken_with_a_server_on_loopback(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_another_root_key_is_taken_with_a_server_on_loopback(
+    url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("WHATSAPP_NOISE_ROOT_KEY", KEY)
     monkeypatch.setenv("WHATSAPP_WEB_SOCKET_URL", url)
     environment = load().worker_environment()
     assert (environment["WASUP_NOISE_ROOT_KEY"], environment["WASUP_WEB_SOCKET_URL"]) == (KEY, url)
 
 
-def test_a_root_key_that_is_no_key_is_refused_and_not_shown(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_root_key_that_is_no_key_is_refused_and_not_shown(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     monkeypatch.setenv("WHATSAPP_NOISE_ROOT_KEY", "not-a-key")
     monkeypatch.setenv("WHATSAPP_WEB_SOCKET_URL", "ws://127.0.0.1:1")
     with pytest.raises(BadSettings, match=r"WHATSAPP_NOISE_ROOT_KEY is .hidden.") as caught:
@@ -227,9 +257,13 @@ def test_a_root_key_that_is_no_key_is_refused_and_not_shown(monkeypatch: pytest.
 
 
 @pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.168.1.5", "example.com"])
-def test_an_api_that_others_can_reach_needs_a_token(host: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_api_that_others_can_reach_needs_a_token(
+    host: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("WHATSAPP_API_HOST", host)
-    with pytest.raises(BadSettings, match=r"WHATSAPP_API_HOST is .* unless WHATSAPP_API_TOKEN is set"):
+    with pytest.raises(
+        BadSettings, match=r"WHATSAPP_API_HOST is .* unless WHATSAPP_API_TOKEN is set"
+    ):
         load()
     monkeypatch.setenv("WHATSAPP_API_TOKEN", TOKEN)
     assert load().api_host == host
@@ -237,12 +271,16 @@ def test_an_api_that_others_can_reach_needs_a_token(host: str, monkeypatch: pyte
 
 def test_a_short_token_is_refused_and_not_shown(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("WHATSAPP_API_TOKEN", "hunter2")
-    with pytest.raises(BadSettings, match=r"WHATSAPP_API_TOKEN is .hidden.; it accepts 16") as caught:
+    with pytest.raises(
+        BadSettings, match=r"WHATSAPP_API_TOKEN is .hidden.; it accepts 16"
+    ) as caught:
         load()
     assert "hunter2" not in str(caught.value)
 
 
-def test_a_token_is_never_shown_and_never_handed_to_a_worker(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_token_is_never_shown_and_never_handed_to_a_worker(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     monkeypatch.setenv("WHATSAPP_API_TOKEN", TOKEN)
     loaded = load()
     assert TOKEN not in repr(loaded)
@@ -268,7 +306,9 @@ def test_a_token_that_no_client_can_send_is_refused_and_not_shown(
     token: str, says: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("WHATSAPP_API_TOKEN", token)
-    with pytest.raises(BadSettings, match=rf"^WHATSAPP_API_TOKEN is \(hidden\); .*{says}") as caught:
+    with pytest.raises(
+        BadSettings, match=rf"^WHATSAPP_API_TOKEN is \(hidden\); .*{says}"
+    ) as caught:
         load()
     assert TOKEN not in str(caught.value)
 
@@ -282,15 +322,21 @@ def test_a_token_that_no_client_can_send_is_refused_and_not_shown(
         f"{SECRET}@",
     ],
 )
-def test_the_password_of_a_bad_server_url_is_not_quoted(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_password_of_a_bad_server_url_is_not_quoted(
+    url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("WHATSAPP_WEB_SOCKET_URL", url)
-    with pytest.raises(BadSettings, match=r"^WHATSAPP_WEB_SOCKET_URL is \(hidden\); it accepts a ws://") as caught:
+    with pytest.raises(
+        BadSettings, match=r"^WHATSAPP_WEB_SOCKET_URL is \(hidden\); it accepts a ws://"
+    ) as caught:
         load()
     assert SECRET not in str(caught.value)
 
 
 @pytest.mark.parametrize("name", sorted(variable(name) for name in Settings.model_fields))
-def test_a_url_s_password_is_quoted_of_no_variable(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_url_s_password_is_quoted_of_no_variable(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Somebody may take one variable for another; `*` is nobody's value."""
     monkeypatch.setenv(name, f"postgresql://someone:{SECRET}@*:x/y")
     told = ""
@@ -303,7 +349,9 @@ def test_a_url_s_password_is_quoted_of_no_variable(name: str, monkeypatch: pytes
 
 
 @pytest.mark.parametrize("name", sorted(variable(name) for name in Settings.model_fields))
-def test_a_value_that_is_no_text_is_named_and_not_quoted(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_value_that_is_no_text_is_named_and_not_quoted(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setitem(os.environb, name.encode(), SECRET.encode() + b"\xff")
     with pytest.raises(BadSettings, match=f"^{name} is not UTF-8 text") as caught:
         load()
@@ -327,7 +375,9 @@ def test_every_secret_is_told_to_the_log(monkeypatch: pytest.MonkeyPatch) -> Non
         (KEY[:-2], "key 1 is neither"),
     ],
 )
-def test_a_bad_store_key_is_refused_and_not_quoted(keys: str, says: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_bad_store_key_is_refused_and_not_quoted(
+    keys: str, says: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("WHATSAPP_STORE_KEY", keys)
     with pytest.raises(BadSettings, match=r"^WHATSAPP_STORE_KEY is \(hidden\); ") as caught:
         load()
@@ -345,18 +395,27 @@ def test_a_bad_store_key_is_refused_and_not_quoted(keys: str, says: str, monkeyp
         f"sqlite://{SECRET}/wasup.db",
     ],
 )
-def test_a_bad_database_url_is_refused_and_not_quoted(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_bad_database_url_is_refused_and_not_quoted(
+    url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("WHATSAPP_DATABASE_URL", url)
     with pytest.raises(BadSettings, match=r"^WHATSAPP_DATABASE_URL is \(hidden\); ") as caught:
         load()
     assert SECRET not in str(caught.value)
 
 
-def test_store_secrets_are_never_shown_and_never_handed_to_a_worker(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_store_secrets_are_never_shown_and_never_handed_to_a_worker(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     monkeypatch.setenv("WHATSAPP_STORE_KEY", KEY)
     monkeypatch.setenv("WHATSAPP_DATABASE_URL", f"postgresql://wasup:{SECRET}@127.0.0.1/wasup")
     loaded = load()
-    for text in (repr(loaded), str(loaded.model_dump()), loaded.model_dump_json(), str(loaded.worker_environment())):
+    for text in (
+        repr(loaded),
+        str(loaded.model_dump()),
+        loaded.model_dump_json(),
+        str(loaded.worker_environment()),
+    ):
         assert KEY not in text
         assert SECRET not in text
 
@@ -379,7 +438,7 @@ def test_loopback_is_told_from_everything_else(host: str | None, loopback: bool)
     assert is_loopback(host) is loopback
 
 
-# --- where they come from -------------------------------------------------------------------------------------------------
+# --- where they come from -------------------------------------------------------------------------
 
 
 def test_settings_cannot_be_changed_once_read() -> None:
@@ -388,18 +447,30 @@ def test_settings_cannot_be_changed_once_read() -> None:
         loaded.gate_burst = 1
 
 
-def test_an_env_file_is_read_and_the_environment_wins(bare_environment: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (bare_environment / ".env").write_text("WHATSAPP_GATE_BURST=3\nWHATSAPP_API_PORT=5000\nOTHER_THING=1\n")
+def test_an_env_file_is_read_and_the_environment_wins(
+    bare_environment: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (bare_environment / ".env").write_text(
+        "WHATSAPP_GATE_BURST=3\nWHATSAPP_API_PORT=5000\nOTHER_THING=1\n"
+    )
     monkeypatch.setenv("WHATSAPP_API_PORT", "6000")
     assert (load().gate_burst, load().api_port) == (3, 6000)
 
 
-@pytest.mark.parametrize("name", ["WHATSAPP_API_TOKEN", "WHATSAPP_DATABASE_URL", "WHATSAPP_DATA_DIR"])
-def test_a_reference_that_would_become_nothing_is_refused(bare_environment: Path, name: str) -> None:
+@pytest.mark.parametrize(
+    "name", ["WHATSAPP_API_TOKEN", "WHATSAPP_DATABASE_URL", "WHATSAPP_DATA_DIR"]
+)
+def test_a_reference_that_would_become_nothing_is_refused(
+    bare_environment: Path, name: str
+) -> None:
     (bare_environment / ".env").write_text(f"{name}='{SECRET}${{{SECRET}}}'\n")
-    with pytest.raises(BadSettings, match=f"^{name} in .*/.env holds .* a variable that is not set") as caught:
+    with pytest.raises(
+        BadSettings, match=f"^{name} in .*/.env holds .* a variable that is not set"
+    ) as caught:
         load()
-    assert (SECRET in str(caught.value)) is (name == "WHATSAPP_DATA_DIR"), "a path may be quoted, a secret not"
+    assert (SECRET in str(caught.value)) is (name == "WHATSAPP_DATA_DIR"), (
+        "a path may be quoted, a secret not"
+    )
 
 
 def test_a_reference_to_what_is_set_or_has_a_default_is_followed(
@@ -427,14 +498,18 @@ def test_a_reference_to_what_is_set_or_has_a_default_is_followed(
         ("WHATSAPP_API_PORT=4001 # the port", False),
     ],
 )
-def test_a_secret_that_is_cut_off_is_warned_about(bare_environment: Path, line: str, warned: bool) -> None:
+def test_a_secret_that_is_cut_off_is_warned_about(
+    bare_environment: Path, line: str, warned: bool
+) -> None:
     (bare_environment / ".env").write_text(f"{line}\n")
     (bare_environment / ".env").chmod(0o600)
     found = file_warnings(None)
     assert ["taken for a comment" in warning for warning in found] == [True] * warned
     assert "hidden-part" not in "".join(found)
     token = load().api_token
-    assert token is None or token.get_secret_value().endswith("hidden-part") is ("hidden-part" in line and not warned)
+    assert token is None or token.get_secret_value().endswith("hidden-part") is (
+        "hidden-part" in line and not warned
+    )
 
 
 @pytest.mark.parametrize(
@@ -499,16 +574,29 @@ def test_an_unknown_variable_is_warned_about_with_the_likeliest_name(
     monkeypatch.setenv("WHATSAPP_GATE_RATES", "5")
     monkeypatch.setenv("WHATSAPP_GATE_BURST", "5")
     different, rates = unknown_variables()
-    assert rates == "WHATSAPP_GATE_RATES is not a setting and is ignored: did you mean WHATSAPP_GATE_RATE?"
+    assert (
+        rates
+        == "WHATSAPP_GATE_RATES is not a setting and is ignored: did you mean WHATSAPP_GATE_RATE?"
+    )
     assert different == "WHATSAPP_COMPLETELY_DIFFERENT is not a setting and is ignored."
 
 
-def test_milliseconds_become_seconds_where_they_are_handed_down(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name, value in [("RECONNECTION_BASE_DELAY", "1500"), ("CONNECT_TIMEOUT", "250"), ("GATE_CONCURRENCY", "7")]:
+def test_milliseconds_become_seconds_where_they_are_handed_down(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    for name, value in [
+        ("RECONNECTION_BASE_DELAY", "1500"),
+        ("CONNECT_TIMEOUT", "250"),
+        ("GATE_CONCURRENCY", "7"),
+    ]:
         monkeypatch.setenv(f"WHATSAPP_{name}", value)
     loaded = load()
     config = loaded.session_config()
-    assert (config.policy.base_seconds, config.policy.cap_seconds, config.policy.tail_seconds) == (1.5, 300.0, 900.0)
+    assert (config.policy.base_seconds, config.policy.cap_seconds, config.policy.tail_seconds) == (
+        1.5,
+        300.0,
+        900.0,
+    )
     assert (config.connect_timeout_seconds, config.stable_after_seconds) == (0.25, 60.0)
     assert (config.breaker_threshold, config.breaker_timeout_seconds) == (5, 600.0)
     assert (config.health.interval_seconds, config.health.probe_timeout_seconds) == (30.0, 5.0)
@@ -519,14 +607,23 @@ def test_milliseconds_become_seconds_where_they_are_handed_down(monkeypatch: pyt
 
 def test_reading_the_settings_writes_nothing(bare_environment: Path) -> None:
     root = Path(settings.__file__).resolve().parents[1]
-    code = f"import sys; sys.path.insert(0, {str(root)!r}); from supervisor.settings import load; load()"
+    code = (
+        f"import sys; sys.path.insert(0, {str(root)!r}); from supervisor.settings import load;"
+        " load()"
+    )
     subprocess.run([sys.executable, "-B", "-c", code], check=True, cwd=bare_environment, timeout=30)
     assert list(bare_environment.iterdir()) == []
 
 
-def test_the_hosts_thresholds_are_the_seeds_unless_they_are_set(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_hosts_thresholds_are_the_seeds_unless_they_are_set(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     limits = load().thresholds().of_host(cores=2, sessions=10)
-    assert (limits.cpu_fraction, limits.memory_fraction, limits.descriptors_fraction) == (0.9, 0.8, 0.9)
+    assert (limits.cpu_fraction, limits.memory_fraction, limits.descriptors_fraction) == (
+        0.9,
+        0.8,
+        0.9,
+    )
     assert (limits.load, limits.websockets) == (4.0, 500)
     monkeypatch.setenv("WHATSAPP_DESCRIPTOR_THRESHOLD", "0.5")
     monkeypatch.setenv("WHATSAPP_LOAD_THRESHOLD", "2.5")
@@ -535,7 +632,9 @@ def test_the_hosts_thresholds_are_the_seeds_unless_they_are_set(monkeypatch: pyt
     assert (limits.descriptors_fraction, limits.load, limits.websockets) == (0.5, 2.5, 50)
 
 
-def test_the_ports_of_websockets_are_those_that_it_speaks_to(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_ports_of_websockets_are_those_that_it_speaks_to(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     assert load().web_socket_ports(4001) == {443, 4001, 8000}
     monkeypatch.setenv("WHATSAPP_WEB_SOCKET_URL", "ws://127.0.0.1:9000/{session}")
     assert load().web_socket_ports(5001) == {443, 5001, 8000, 9000}

@@ -1,4 +1,6 @@
-"""The line: every frame there and back, the fixtures that both sides share, and whatever else a broken worker may say."""
+"""The line: every frame there and back, the fixtures that both sides share, and whatever else a
+broken worker may say.
+"""
 
 import json
 import typing
@@ -64,7 +66,9 @@ FRAMES: dict[type[wire.Frame], st.SearchStrategy[wire.Frame]] = {
     ),
     wire.State: st.builds(wire.State, **of_a_session, attempt=numbers, stage=texts),
     wire.Qr: st.builds(wire.Qr, **of_a_session, attempt=numbers, qr=texts),
-    wire.Opened: st.builds(wire.Opened, **of_a_session, attempt=numbers, jid=texts, name=st.none() | texts),
+    wire.Opened: st.builds(
+        wire.Opened, **of_a_session, attempt=numbers, jid=texts, name=st.none() | texts
+    ),
     wire.Closed: st.builds(
         wire.Closed,
         **of_a_session,
@@ -75,7 +79,9 @@ FRAMES: dict[type[wire.Frame], st.SearchStrategy[wire.Frame]] = {
         registered=st.booleans(),
         reason=st.sampled_from(CloseReason),
     ),
-    wire.KeysGet: st.builds(wire.KeysGet, **of_a_session, epoch=numbers, id=numbers, kind=texts, names=st.lists(texts)),
+    wire.KeysGet: st.builds(
+        wire.KeysGet, **of_a_session, epoch=numbers, id=numbers, kind=texts, names=st.lists(texts)
+    ),
     wire.KeysSet: st.builds(
         wire.KeysSet,
         **of_a_session,
@@ -98,7 +104,13 @@ FRAMES: dict[type[wire.Frame], st.SearchStrategy[wire.Frame]] = {
         kept=st.lists(texts, max_size=2),
     ),
     wire.Receipt: st.builds(
-        wire.Receipt, **of_a_session, epoch=numbers, seq=numbers, id=texts, sender=texts, status=texts
+        wire.Receipt,
+        **of_a_session,
+        epoch=numbers,
+        seq=numbers,
+        id=texts,
+        sender=texts,
+        status=texts,
     ),
     wire.Probed: st.builds(
         wire.Probed,
@@ -136,7 +148,9 @@ FRAMES: dict[type[wire.Frame], st.SearchStrategy[wire.Frame]] = {
     wire.KeysValues: st.builds(
         wire.KeysValues, **of_a_session, id=numbers, values=st.dictionaries(texts, raws, max_size=4)
     ),
-    wire.KeysAck: st.builds(wire.KeysAck, **of_a_session, seq=numbers, ok=st.booleans(), error=st.none() | texts),
+    wire.KeysAck: st.builds(
+        wire.KeysAck, **of_a_session, seq=numbers, ok=st.booleans(), error=st.none() | texts
+    ),
     wire.EventsAck: st.builds(wire.EventsAck, **of_a_session, epoch=numbers, seq=numbers),
     wire.Refuse: st.builds(wire.Refuse, reason=texts),
     wire.Release: st.builds(wire.Release, **of_a_session),
@@ -164,7 +178,9 @@ def test_every_frame_down_comes_back_as_it_was(frame: wire.Frame) -> None:
 
 
 @pytest.mark.parametrize("example", FIXTURES["up"], ids=lambda e: e["type"])
-def test_what_the_worker_sends_is_understood_as_the_shared_fixtures_say(example: dict[str, Any]) -> None:
+def test_what_the_worker_sends_is_understood_as_the_shared_fixtures_say(
+    example: dict[str, Any],
+) -> None:
     frame = wire.decode_up(json.dumps(example).encode())
     again = json.loads(wire.encode(frame))
     assert again == example
@@ -173,7 +189,15 @@ def test_what_the_worker_sends_is_understood_as_the_shared_fixtures_say(example:
 def test_a_worker_of_0_1_0_which_says_nothing_of_numbers_and_codes_is_understood() -> None:
     shown = wire.decode_up(b'{"type":"qr","session":"s","attempt":1,"qr":"Q"}')
     assert shown == wire.Qr("s", attempt=1, qr="Q", qr_number=None, renewed=None, pairing_code=None)
-    held = {"session": "s", "epoch": 1, "attempt": 1, "stage": "qr", "qr": "Q", "jid": None, "name": None}
+    held = {
+        "session": "s",
+        "epoch": 1,
+        "attempt": 1,
+        "stage": "qr",
+        "qr": "Q",
+        "jid": None,
+        "name": None,
+    }
     hello = next(example for example in FIXTURES["up"] if example["type"] == "hello")
     understood = wire.decode_up(json.dumps(hello | {"sessions": [held]}).encode())
     assert isinstance(understood, wire.Hello)
@@ -187,8 +211,12 @@ def test_what_we_send_is_what_the_shared_fixtures_say(example: dict[str, Any]) -
 
 
 @pytest.mark.parametrize(("direction", "kinds"), [("up", UP), ("down", DOWN)])
-def test_the_fixtures_have_an_example_of_every_frame(direction: str, kinds: tuple[type[wire.Frame], ...]) -> None:
-    assert {example["type"] for example in FIXTURES[direction]} == {kind.__struct_config__.tag for kind in kinds}
+def test_the_fixtures_have_an_example_of_every_frame(
+    direction: str, kinds: tuple[type[wire.Frame], ...]
+) -> None:
+    assert {example["type"] for example in FIXTURES[direction]} == {
+        kind.__struct_config__.tag for kind in kinds
+    }
 
 
 @pytest.mark.parametrize("example", [*FIXTURES["up"], *FIXTURES["down"]], ids=lambda e: e["type"])
@@ -211,12 +239,20 @@ def test_a_stage_that_does_not_exist_is_not_guessed_at() -> None:
 
 
 def test_a_field_that_a_newer_side_has_added_does_no_harm() -> None:
-    assert isinstance(wire.decode_up(b'{"type":"beat","lag_ms":1,"rss_bytes":2,"heap_bytes":3,"new":{}}'), wire.Beat)
+    assert isinstance(
+        wire.decode_up(b'{"type":"beat","lag_ms":1,"rss_bytes":2,"heap_bytes":3,"new":{}}'),
+        wire.Beat,
+    )
 
 
-@pytest.mark.parametrize(("value", "deleted"), [(b"null", True), (b" null ", True), (b'"null"', False), (b"{}", False)])
+@pytest.mark.parametrize(
+    ("value", "deleted"), [(b"null", True), (b" null ", True), (b'"null"', False), (b"{}", False)]
+)
 def test_only_null_deletes_a_key(value: bytes, deleted: bool) -> None:
-    line = b'{"type":"keys.set","session":"a","epoch":1,"seq":1,"entries":[{"kind":"k","name":"n","value":%s}]}' % value
+    line = (
+        b'{"type":"keys.set","session":"a","epoch":1,"seq":1,"entries":[{"kind":"k","name":"n","value":%s}]}'
+        % value
+    )
     frame = wire.decode_up(line)
     assert isinstance(frame, wire.KeysSet)
     assert frame.entries[0].deleted is deleted
@@ -269,9 +305,11 @@ def _plain(frame: wire.Frame) -> Any:
     return json.loads(msgspec.json.encode(frame))
 
 
-# --- bounds -------------------------------------------------------------------------------------------------------------
+# --- bounds ---------------------------------------------------------------------------------------
 
-_UNBOUNDED = {  # strangers choose them, and may not be able to end a worker with them: they are cut where they are shown
+# strangers choose them, and may not be able to end a worker with them: they are cut where they are
+# shown
+_UNBOUNDED = {
     ("message", "id"),
     ("message", "from"),
     ("message", "participant"),
@@ -305,7 +343,11 @@ def _spoilt(value: Any) -> Any:
 @pytest.mark.parametrize("example", FIXTURES["up"], ids=lambda e: e["type"])
 def test_every_number_and_text_of_every_frame_has_a_bound(example: dict[str, Any]) -> None:
     for name, value in example.items():
-        if name in {"type", *_ENUMS} or (example["type"], name) in _UNBOUNDED or _spoilt(value) is None:
+        if (
+            name in {"type", *_ENUMS}
+            or (example["type"], name) in _UNBOUNDED
+            or _spoilt(value) is None
+        ):
             continue
         if example["type"] == "keys.get" and name == "kind":
             continue  # the store refuses what it cannot have

@@ -7,7 +7,11 @@ from sessions.records.counters import ERROR_WINDOW_SECONDS, RESPONSES_KEPT, Coun
 
 def test_fresh_counters_say_nothing_happened() -> None:
     counters = Counters()
-    assert (counters.messages_processed, counters.error_count, counters.reconnect_count) == (0, 0, 0)
+    assert (counters.messages_processed, counters.error_count, counters.reconnect_count) == (
+        0,
+        0,
+        0,
+    )
     assert counters.average_response_ms() is None
     assert counters.messages_per_minute(100.0) == 0
     assert counters.outcomes(100.0) == (0, 0)

@@ -1,4 +1,7 @@
-"""Incidents: how closes become a story, and what the figures say. And the chronicler, as the real actor uses it."""
+"""Incidents: how closes become a story, and what the figures say.
+
+And the chronicler, as the real actor uses it.
+"""
 
 import asyncio
 import random
@@ -37,7 +40,9 @@ def after(*told: RecordedClose) -> Incident:
 
 
 def test_a_wait_that_was_cut_short_is_told_as_long_as_it_was() -> None:
-    """An operator forced five tries within three seconds: nobody has waited ten minutes, whatever was planned."""
+    """An operator forced five tries within three seconds: nobody has waited ten minutes, whatever
+    was planned.
+    """
     story = after(
         close(100, wait_seconds=4.3, was_open=True),
         close(102, wait_seconds=13.0),
@@ -50,14 +55,20 @@ def test_a_wait_that_was_cut_short_is_told_as_long_as_it_was() -> None:
     assert waited(Incident(session=None, began_at=1.0, reason="outage"), now=2.0) == []
 
 
-# --- the story ------------------------------------------------------------------------------------------------------------
+# --- the story ------------------------------------------------------------------------------------
 
 
 def test_the_first_close_is_the_cause_and_the_newest_says_the_rule() -> None:
     incident = after(
-        close(10, R.UNAVAILABLE, code=503, message="x", rule="first", was_open=True), close(12, rule="second")
+        close(10, R.UNAVAILABLE, code=503, message="x", rule="first", was_open=True),
+        close(12, rule="second"),
     )
-    assert (incident.reason, incident.code, incident.message, incident.rule) == ("unavailable", 503, "x", "second")
+    assert (incident.reason, incident.code, incident.message, incident.rule) == (
+        "unavailable",
+        503,
+        "x",
+        "second",
+    )
     assert (incident.began_at, incident.ended_at, len(incident.closes)) == (10, None, 2)
     assert incident.down_seconds(25) == 15
 
@@ -69,19 +80,29 @@ def test_a_close_from_open_begins_a_story_of_its_own() -> None:
     assert (second.began_at, second.reason, len(second.closes)) == (20, "deaf", 1)
 
 
-def test_what_is_parked_rests_and_goes_on_until_it_is_open_so_that_its_cost_is_the_whole_time() -> None:
+def test_what_is_parked_rests_and_goes_on_until_it_is_open_so_that_its_cost_is_the_whole_time() -> (
+    None
+):
     parked = incidents.ended(after(close(10, R.LOGGED_OUT, was_open=True)), 10.5, "parked")
     assert (parked.over, parked.down_seconds(1000)) == (False, 990)
     again = incidents.closed(parked, "shop", close(500, R.QR_EXPIRED), HUMAN, None)
     assert again is not None
-    assert (again.began_at, again.ended_at, again.reason, len(again.closes)) == (10, None, "logged_out", 2)
+    assert (again.began_at, again.ended_at, again.reason, len(again.closes)) == (
+        10,
+        None,
+        "logged_out",
+        2,
+    )
     back = incidents.ended(incidents.attempted(again), 600, "open")
     assert (back.over, back.down_seconds(1000), back.attempts) == (True, 590, 1)
 
 
 def test_a_restart_within_a_pairing_is_no_incident_but_one_of_an_open_session_is() -> None:
     assert incidents.closed(None, "shop", close(1, R.RESTART_REQUIRED), HUMAN, None) is None
-    assert incidents.closed(None, "shop", close(1, R.RESTART_REQUIRED, was_open=True), HUMAN, None) is not None
+    assert (
+        incidents.closed(None, "shop", close(1, R.RESTART_REQUIRED, was_open=True), HUMAN, None)
+        is not None
+    )
     parked = incidents.ended(after(close(10, R.LOGGED_OUT)), 10, "parked")
     again = incidents.closed(parked, "shop", close(20, R.RESTART_REQUIRED), HUMAN, None)
     assert again is not None
@@ -111,24 +132,36 @@ def test_the_current_story_is_told_as_it_is_whatever_the_store_has_of_it() -> No
     assert incidents.told([stored, old], current) == [current, old]
     assert incidents.told([old], current) == [current, old]
     assert incidents.told([stored, old], None) == [stored, old]
-    assert incidents.told([stored], after(close(5))) == [after(close(5)), stored], "also when the clock was set back"
+    assert incidents.told([stored], after(close(5))) == [after(close(5)), stored], (
+        "also when the clock was set back"
+    )
 
 
-def test_an_earlier_session_of_the_same_name_is_not_told_of_nor_is_anything_lost_to_a_clock_that_was_set_back() -> None:
+def test_an_earlier_session_of_the_same_name_is_not_told_of_nor_is_anything_lost_to_a_clock_that_was_set_back() -> (
+    None
+):
     earlier, own = after(close(50)), after(close(150))
     assert incidents.since_creation([own, earlier], 100.0, 200.0) == [own]
     assert incidents.since_creation([earlier], 100.0, 60.0) == [earlier]
 
 
 def test_an_excuse_marks_the_closes_that_an_outage_can_cause() -> None:
-    incident = after(close(1, was_open=True, rule="a"), close(2, R.REPLACED, rule="b"), close(3, rule="c"))
+    incident = after(
+        close(1, was_open=True, rule="a"), close(2, R.REPLACED, rule="b"), close(3, rule="c")
+    )
     told = incidents.excused(incident, "held", {R.CONNECTION_LOST})
-    assert ([c.excused for c in told.closes], told.hold, told.rule) == ([True, False, True], "held", "held")
-    own = incidents.excused(after(close(1), close(2, R.REPLACED, rule="b")), "held", {R.CONNECTION_LOST})
+    assert ([c.excused for c in told.closes], told.hold, told.rule) == (
+        [True, False, True],
+        "held",
+        "held",
+    )
+    own = incidents.excused(
+        after(close(1), close(2, R.REPLACED, rule="b")), "held", {R.CONNECTION_LOST}
+    )
     assert ([c.excused for c in own.closes], own.rule) == ([True, False], "b")
 
 
-# --- the figures ----------------------------------------------------------------------------------------------------------
+# --- the figures ----------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -143,7 +176,16 @@ def test_an_excuse_marks_the_closes_that_an_outage_can_cause() -> None:
         ([Span(-900, 90, "down"), Span(90, None, "open")], 0.1),
         ([Span(0, 500, "open")], 1.0),
     ],
-    ids=["none", "open", "half", "stopped by hand", "never wanted", "before the window", "clipped", "in the future"],
+    ids=[
+        "none",
+        "open",
+        "half",
+        "stopped by hand",
+        "never wanted",
+        "before the window",
+        "clipped",
+        "in the future",
+    ],
 )
 def test_availability_is_the_open_part_of_the_time_that_it_was_wanted(
     spans: list[Span], expected: float | None
@@ -159,16 +201,22 @@ def test_the_summary_of_a_week() -> None:
     ]
     parked = incidents.ended(after(close(now - 30)), now - 30, "parked")
     old = incidents.ended(after(close(1)), 500, "open")
-    spans = [Span(now - DAY_SECONDS, now - DAY_SECONDS / 4, "open"), Span(now - DAY_SECONDS / 4, None, "down")]
+    spans = [
+        Span(now - DAY_SECONDS, now - DAY_SECONDS / 4, "open"),
+        Span(now - DAY_SECONDS / 4, None, "down"),
+    ]
     summary = incidents.summary(spans, [parked, *healed, old], now)
     assert (summary.day, summary.week, summary.since) == (0.75, 0.75, now - DAY_SECONDS)
     assert (summary.mttr_seconds, summary.reconnects_of_the_day) == (20.0, 1)
     assert incidents.summary([], [], now) == incidents.Summary(None, None, None, None, 0)
 
 
-# --- the chronicler, used by the actor --------------------------------------------------------------------------------------
+# --- the chronicler, used by the actor ------------------------------------------------------------
 
-actor = [pytest.mark.looptime(noop_cycles=6), pytest.mark.usefixtures("no_tasks_left", "wall_clock_in_step")]
+actor = [
+    pytest.mark.looptime(noop_cycles=6),
+    pytest.mark.usefixtures("no_tasks_left", "wall_clock_in_step"),
+]
 
 
 def as_actor(test: object) -> object:
@@ -190,14 +238,23 @@ async def test_a_drop_is_on_record_from_the_close_until_it_is_open_again() -> No
         await world.until(S.WAITING)
         back = await world.until(S.OPEN, within=120)
         (incident,) = world.store.records.incidents
-        assert [told.reason for told in incident.closes] == [R.CONNECTION_LOST, R.UNAVAILABLE, R.UNAVAILABLE]
+        assert [told.reason for told in incident.closes] == [
+            R.CONNECTION_LOST,
+            R.UNAVAILABLE,
+            R.UNAVAILABLE,
+        ]
         assert (incident.closes[0].was_open, incident.closes[0].was_stable) == (True, True)
         assert [told.was_open for told in incident.closes[1:]] == [False, False]
         assert all(told.rule and told.wait_seconds is not None for told in incident.closes)
         assert (incident.ending, incident.attempts, incident.over) == ("open", 3, True)
         assert incident.began_at == pytest.approx(EPOCH + dropped, abs=0.2)
         assert incident.ended_at == pytest.approx(EPOCH + back, abs=0.2)
-        assert [state for _, state, _ in world.store.records.moves] == ["down", "open", "down", "open"]
+        assert [state for _, state, _ in world.store.records.moves] == [
+            "down",
+            "open",
+            "down",
+            "open",
+        ]
 
 
 @as_actor
@@ -208,7 +265,11 @@ async def test_what_is_parked_stays_one_story_over_a_restart_of_the_supervisor()
         await world.start()
         await world.until(S.PARKED)
         (incident,) = world.store.records.incidents
-        assert (incident.ending, incident.reason, incident.human) == ("parked", "banned", incident.human)
+        assert (incident.ending, incident.reason, incident.human) == (
+            "parked",
+            "banned",
+            incident.human,
+        )
         assert "appeal" in incident.human
         await world.crash()
         await world.start()
@@ -225,7 +286,9 @@ async def test_an_incident_under_way_goes_on_in_the_successor() -> None:
         world.paired()
         world.workers.otherwise = closes(R.UNAVAILABLE)
         await world.start()
-        await world.until_true(lambda: any(len(i.closes) == 3 for i in world.store.records.incidents))
+        await world.until_true(
+            lambda: any(len(i.closes) == 3 for i in world.store.records.incidents)
+        )
         await world.crash()
         world.workers.otherwise = opens()
         await world.start()
@@ -242,7 +305,9 @@ async def test_the_first_closes_of_an_outage_are_on_record_as_excused_once_it_is
         await world.until(S.OPEN)
         world.workers.plan.extend([closes(R.CONNECTION_LOST)] * 2)
         world.workers.last.drop(R.CONNECTION_LOST)
-        await world.until_true(lambda: any(len(i.closes) == 2 for i in world.store.records.incidents))
+        await world.until_true(
+            lambda: any(len(i.closes) == 2 for i in world.store.records.incidents)
+        )
         await world.until(S.WAITING)
         world.session.excuse()
         await world.until(S.OPEN, within=60)
@@ -260,7 +325,9 @@ async def test_a_close_that_the_policy_in_force_charges_is_never_on_record_as_ex
         await world.until(S.OPEN)
         world.workers.plan.extend([closes(R.SERVER_ERROR), closes(R.CONNECTION_LOST)])
         world.workers.last.drop(R.CONNECTION_LOST)
-        await world.until_true(lambda: any(len(i.closes) == 3 for i in world.store.records.incidents), within=60)
+        await world.until_true(
+            lambda: any(len(i.closes) == 3 for i in world.store.records.incidents), within=60
+        )
         world.session.excuse()
         await world.until(S.OPEN, within=60)
         (incident,) = world.store.records.incidents
@@ -285,7 +352,9 @@ async def test_stopped_by_hand_ends_the_story() -> None:
 
 
 @as_actor
-async def test_taken_up_without_a_living_worker_it_was_away_since_the_predecessor_was_last_seen() -> None:
+async def test_taken_up_without_a_living_worker_it_was_away_since_the_predecessor_was_last_seen() -> (
+    None
+):
     async with World() as world:
         world.paired()
         world.store.records.silent_since = EPOCH - 100
@@ -311,9 +380,15 @@ async def test_an_adopted_open_session_was_never_away() -> None:
         assert world.store.records.incidents == []
 
 
-# --- outages, and the keeping ---------------------------------------------------------------------------------------------
+# --- outages, and the keeping ---------------------------------------------------------------------
 
-OUTAGE = {"scope": "egress", "value": "http://p", "reason": "outage", "sessions": 7, "words": "Held: egress http://p."}
+OUTAGE = {
+    "scope": "egress",
+    "value": "http://p",
+    "reason": "outage",
+    "sessions": 7,
+    "words": "Held: egress http://p.",
+}
 
 
 def test_an_outage_goes_on_record_as_nobodys_incident_and_is_published() -> None:
@@ -326,13 +401,18 @@ def test_an_outage_goes_on_record_as_nobodys_incident_and_is_published() -> None
     recorder.publish(None, "outage_ends", {"scope": "reason", "value": "of nobody"})
     assert published == ["outage_begins", "outage_begins", "alert", "outage_ends", "outage_ends"]
     by_scope = {incident.scope: incident for incident in records.incidents}
-    assert (by_scope["egress http://p"].ending, by_scope["egress http://p"].hold) == ("open", "Released.")
+    assert (by_scope["egress http://p"].ending, by_scope["egress http://p"].hold) == (
+        "open",
+        "Released.",
+    )
     assert (by_scope["fleet"].ended_at, by_scope["fleet"].session) == (None, None)
 
 
 def test_a_successor_ends_the_outages_of_a_supervisor_that_died_for_all_to_read() -> None:
     records, published = FakeRecords(), []
-    recorder = OutageRecorder(lambda session, kind, data: published.append((session, kind, data)), records)  # type: ignore[arg-type]
+    recorder = OutageRecorder(
+        lambda session, kind, data: published.append((session, kind, data)), records
+    )  # type: ignore[arg-type]
     recorder.publish(None, "outage_begins", OUTAGE)
     recorder.publish(None, "outage_begins", OUTAGE | {"scope": "fleet", "value": "all"})
     assert records.alive == 2, "a successor shall not think that we had died before it"
@@ -341,7 +421,9 @@ def test_a_successor_ends_the_outages_of_a_supervisor_that_died_for_all_to_read(
     left = [incidents.ended(each, each.began_at + 7, "lost") for each in records.incidents]
     recorder.left_behind(left)
     assert [(session, kind) for session, kind, _ in published] == [(None, "outage_ends")] * 2
-    assert [incident_log.scope_of(data) for *_, data in published] == [incident_log.scope_of(d) for *_, d in begun]
+    assert [incident_log.scope_of(data) for *_, data in published] == [
+        incident_log.scope_of(d) for *_, d in begun
+    ]
     assert [data["value"] for *_, data in published] == ["http://p", "all"]
     assert [data["heldForSeconds"] for *_, data in published] == [7.0, 7.0]
     assert "supervisor" in published[0][2]["words"]
@@ -382,7 +464,9 @@ async def test_it_says_every_minute_that_it_lives_and_prunes_every_hour() -> Non
 
 @as_actor
 async def test_a_supervisor_shows_since_when_a_session_is_where_the_one_before_left_it() -> None:
-    """Not since its own start: what is parked for three days is not parked for 19 seconds after a restart."""
+    """Not since its own start: what is parked for three days is not parked for 19 seconds after a
+    restart.
+    """
     async with World() as world:
         world.paired()
         world.workers.plan.append(closes(R.BANNED))

@@ -1,4 +1,6 @@
-"""Signs of the account's own phone: what is remembered, and when a human is told that there are none."""
+"""Signs of the account's own phone: what is remembered, and when a human is told that there are
+none.
+"""
 
 import asyncio
 
@@ -60,7 +62,9 @@ def test_who_pairs_is_there_and_a_session_is_watched_from_its_first_open_on() ->
 @pytest.mark.usefixtures("no_tasks_left", "wall_clock_in_step")
 async def test_a_phone_that_gives_no_sign_is_told_of_once_a_day_and_a_sign_ends_it() -> None:
     # Else most of the time goes into 70,000 probes and 100,000 looks at the heartbeat.
-    hourly = SessionConfig(health=HealthConfig(interval_seconds=3600.0, heartbeat_timeout_seconds=7200.0))
+    hourly = SessionConfig(
+        health=HealthConfig(interval_seconds=3600.0, heartbeat_timeout_seconds=7200.0)
+    )
     async with World(hourly) as world:
         await world.start()
         await world.until(S.OPEN)

@@ -22,7 +22,9 @@ PLACE = Place("auth", "shop", "session", "1.0")
 
 
 @given(value=st.binary(max_size=200), names=st.tuples(st.text(), st.text(), st.text(), st.text()))
-def test_what_was_sealed_for_a_place_opens_there(value: bytes, names: tuple[str, str, str, str]) -> None:
+def test_what_was_sealed_for_a_place_opens_there(
+    value: bytes, names: tuple[str, str, str, str]
+) -> None:
     cipher = Cipher([OLD])
     sealed = cipher.seal(value, Place(*names))
     assert is_sealed(sealed)
@@ -98,7 +100,8 @@ def test_a_key_is_hex_or_base64(text: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["", "hunter2", OLD.hex()[:-2], OLD.hex() + "00", f"{OLD.hex()},", f"{NEW.hex()},hunter2"]
+    "text",
+    ["", "hunter2", OLD.hex()[:-2], OLD.hex() + "00", f"{OLD.hex()},", f"{NEW.hex()},hunter2"],
 )
 def test_what_is_no_key_is_refused_with_help_and_not_quoted(text: str) -> None:
     with pytest.raises(ValueError, match="openssl rand -hex 32") as caught:

@@ -1,4 +1,6 @@
-"""Addresses of databases as operators write them, and errors of databases as operators are told them."""
+"""Addresses of databases as operators write them, and errors of databases as operators are told
+them.
+"""
 
 import sqlite3
 from pathlib import Path
@@ -16,18 +18,28 @@ from sessions.store.writing.faults import describe, is_trouble
 @pytest.mark.parametrize("scheme", ["postgresql", "postgres", "postgresql+asyncpg"])
 def test_a_postgresql_url_is_taken_under_each_of_its_names(scheme: str) -> None:
     url = parse_url(f"{scheme}://operator:hunter2@db.example:5433/wasup?sslmode=require")
-    assert (url.drivername, url.host, url.port, url.database) == ("postgresql+asyncpg", "db.example", 5433, "wasup")
+    assert (url.drivername, url.host, url.port, url.database) == (
+        "postgresql+asyncpg",
+        "db.example",
+        5433,
+        "wasup",
+    )
     assert (url.password, url.query) == ("hunter2", {"ssl": "require"})
     assert name_of(url) == "postgresql+asyncpg://operator:***@db.example:5433/wasup?ssl=require"
 
 
 def test_a_socket_directory_is_a_host() -> None:
-    assert parse_url("postgresql:///wasup?host=/run/postgresql").query == {"host": "/run/postgresql"}
+    assert parse_url("postgresql:///wasup?host=/run/postgresql").query == {
+        "host": "/run/postgresql"
+    }
 
 
 @pytest.mark.parametrize(
     ("text", "path"),
-    [("sqlite:///data/wasup.db", "data/wasup.db"), ("sqlite:////var/lib/wasup.db", "/var/lib/wasup.db")],
+    [
+        ("sqlite:///data/wasup.db", "data/wasup.db"),
+        ("sqlite:////var/lib/wasup.db", "/var/lib/wasup.db"),
+    ],
 )
 def test_an_sqlite_url_is_a_path(text: str, path: str) -> None:
     assert parse_url(text) == sqlite_url(Path(path))
@@ -65,7 +77,9 @@ def _sqlite(name: str, text: str) -> DBAPIError:
     return OperationalError("UPDATE secret", {"value": "secret"}, error, hide_parameters=True)
 
 
-def _postgresql(kind: type[asyncpg.PostgresError], text: str, wrapper: type[DBAPIError] = DBAPIError) -> DBAPIError:
+def _postgresql(
+    kind: type[asyncpg.PostgresError], text: str, wrapper: type[DBAPIError] = DBAPIError
+) -> DBAPIError:
     error = kind(text)
     error.detail = "Failing row contains (secret)."
     emulated = Exception(str(error))
@@ -80,7 +94,9 @@ TROUBLE = [
     _postgresql(asyncpg.DiskFullError, "could not extend file"),
     _postgresql(asyncpg.AdminShutdownError, "terminating connection due to administrator command"),
     _postgresql(asyncpg.TooManyConnectionsError, "sorry, too many clients already"),
-    _postgresql(asyncpg.ReadOnlySQLTransactionError, "cannot execute UPDATE in a read-only transaction"),
+    _postgresql(
+        asyncpg.ReadOnlySQLTransactionError, "cannot execute UPDATE in a read-only transaction"
+    ),
     _postgresql(asyncpg.DeadlockDetectedError, "deadlock detected"),
     _postgresql(asyncpg.InsufficientPrivilegeError, "permission denied for table auth"),
     InterfaceError("UPDATE", None, Exception("connection is closed"), connection_invalidated=True),

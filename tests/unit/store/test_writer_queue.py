@@ -1,4 +1,6 @@
-"""The store's queue while the database is away: bounded by what waits, however often it was replaced by something newer."""
+"""The store's queue while the database is away: bounded by what waits, however often it was
+replaced by something newer.
+"""
 
 import asyncio
 import gc
@@ -55,7 +57,9 @@ def _save(writer: Writer, name: object, kept: "weakref.WeakSet[Payload]") -> Non
     writer.submit(operation, patient=True, newest_of=name)
 
 
-async def test_what_was_replaced_by_something_newer_is_let_go_even_behind_a_patient_write(away: Writer) -> None:
+async def test_what_was_replaced_by_something_newer_is_let_go_even_behind_a_patient_write(
+    away: Writer,
+) -> None:
     kept: weakref.WeakSet[Payload] = weakref.WeakSet()
 
     async def nothing(_: Any) -> None:
@@ -73,7 +77,9 @@ async def test_what_was_replaced_by_something_newer_is_let_go_even_behind_a_pati
 
 
 async def test_names_that_were_written_once_are_not_kept_for_ever(away: Writer) -> None:
-    """A queue that is never empty (an event each second) must not keep a name for every session that ever was."""
+    """A queue that is never empty (an event each second) must not keep a name for every session
+    that ever was.
+    """
     kept: weakref.WeakSet[Payload] = weakref.WeakSet()
 
     async def nothing(_: Any) -> None:
@@ -88,7 +94,9 @@ async def test_names_that_were_written_once_are_not_kept_for_ever(away: Writer) 
 
 
 @pytest.mark.looptime
-async def test_a_writer_with_an_error_of_its_own_goes_on_and_loses_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_writer_with_an_error_of_its_own_goes_on_and_loses_nothing(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     """It used to end, and nothing could be stored any more until the next restart."""
     forever, told = Forever(), list[TaskHealth]()
     forever.watch(told.append)

@@ -1,4 +1,6 @@
-"""Acceptance 4: for every close reason and every state the operator's three questions are answered, and as docs/close-reasons.md says."""
+"""Acceptance 4: for every close reason and every state the operator's three questions are answered,
+and as docs/close-reasons.md says.
+"""
 
 import re
 from dataclasses import replace
@@ -70,9 +72,17 @@ def standing(
     )
 
 
-def story(reason: R, rule: str, wait: float | None, ending: incidents.Ending | None) -> list[Incident]:
+def story(
+    reason: R, rule: str, wait: float | None, ending: incidents.Ending | None
+) -> list[Incident]:
     close = RecordedClose(
-        at=NOW - 10, reason=reason, code=499, message="the message", was_open=True, rule=rule, wait_seconds=wait
+        at=NOW - 10,
+        reason=reason,
+        code=499,
+        message="the message",
+        was_open=True,
+        rule=rule,
+        wait_seconds=wait,
     )
     incident = incidents.closed(None, SHOP, close, RULES[reason].human.replace("{id}", SHOP), None)
     assert incident is not None
@@ -83,9 +93,14 @@ def screen(told: Explanation) -> str:
     return "\n".join(lines(msgspec.to_builtins(told), None))
 
 
-# --- every close reason -----------------------------------------------------------------------------------------------------
+# --- every close reason ---------------------------------------------------------------------------
 
-RESTS = {Action.PARK: S.PARKED, Action.DONE: S.STOPPED, Action.HOLD: S.HELD, Action.RETRY: S.WAITING}
+RESTS = {
+    Action.PARK: S.PARKED,
+    Action.DONE: S.STOPPED,
+    Action.HOLD: S.HELD,
+    Action.RETRY: S.WAITING,
+}
 
 
 def table() -> dict[str, list[str]]:
@@ -96,14 +111,18 @@ def table() -> dict[str, list[str]]:
 
 @pytest.mark.parametrize("reason", R)
 @pytest.mark.parametrize("tries", [1, 9], ids=["at first", "after its tries"])
-def test_the_three_questions_are_answered_for_every_close_reason_as_the_documents_say(reason: R, tries: int) -> None:
+def test_the_three_questions_are_answered_for_every_close_reason_as_the_documents_say(
+    reason: R, tries: int
+) -> None:
     """The real policy decides, the explanation is compared with the page that an operator reads."""
     memory = Memory(tries={reason: tries - 1})
     decision = decide(Close(reason=reason, was_open=True), memory, policy.Config(), 0.0, 0.5)
     state = RESTS[decision.action]
     due = decision.wait_seconds if state in {S.WAITING, S.PARKED} else None
     now = standing(state, reason, due, rule=decision.rule)
-    told = explain(now, story(reason, decision.rule, due, incidents.ending_of(state)), NO_FIGURES, NOW)
+    told = explain(
+        now, story(reason, decision.rule, due, incidents.ending_of(state)), NO_FIGURES, NOW
+    )
     _, wire, why, does, human = table()[reason]
 
     if state is not S.HELD:
@@ -127,7 +146,13 @@ def test_the_three_questions_are_answered_for_every_close_reason_as_the_document
         assert f"| `{reason}` | {until} |" in DOCS
         assert told.when_next_words.startswith("when the ban ends" if due is not None else until)
     seen = screen(told)
-    for answer in (told.why, told.when_next_words, told.what_to_do, decision.rule, f"{reason}: 499 the message"):
+    for answer in (
+        told.why,
+        told.when_next_words,
+        told.what_to_do,
+        decision.rule,
+        f"{reason}: 499 the message",
+    ):
         assert answer in seen
     assert "{id}" not in seen
 
@@ -136,26 +161,32 @@ def test_every_reason_has_a_text_and_nobody_is_parked_without_a_word_on_what_end
     assert set(TEXTS) == set(R)
     assert list(table()) == list(R)
     parks = {
-        reason for reason, rule in RULES.items() if rule.action in {Action.PARK, Action.DONE} or rule.tries is not None
+        reason
+        for reason, rule in RULES.items()
+        if rule.action in {Action.PARK, Action.DONE} or rule.tries is not None
     }
     assert {reason for reason, text in TEXTS.items() if text.until} == parks
 
 
 @pytest.mark.parametrize("reason", R)
 def test_a_reason_explains_itself_also_when_a_policy_file_parks_it(reason: R) -> None:
-    told = explain(standing(S.PARKED, reason), story(reason, "parked", None, "parked"), NO_FIGURES, NOW)
+    told = explain(
+        standing(S.PARKED, reason), story(reason, "parked", None, "parked"), NO_FIGURES, NOW
+    )
     assert told.why == TEXTS[reason].why
     assert told.when_next_words.startswith("when ")
 
 
-# --- every state ------------------------------------------------------------------------------------------------------------
+# --- every state ----------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("state", S)
 @pytest.mark.parametrize("paired", [True, False], ids=["paired", "never paired"])
 def test_every_state_reads_well_without_any_incident(state: S, paired: bool) -> None:
     told = explain(standing(state, paired=paired, outage=None), [], NO_FIGURES, NOW)
-    assert told.why.startswith(explanations.ERROR_OF_OURS if state is S.WAITING else explanations.STATES[state])
+    assert told.why.startswith(
+        explanations.ERROR_OF_OURS if state is S.WAITING else explanations.STATES[state]
+    )
     assert f"| `{state}` | {explanations.STATES[state]} | {told.when_next_words} |" in DOCS
     assert told.what_to_do
     assert told.when_next is None
@@ -166,20 +197,36 @@ def test_every_state_reads_well_without_any_incident(state: S, paired: bool) -> 
 
 
 def test_open_again_it_says_what_was() -> None:
-    told = explain(standing(S.OPEN, R.UNAVAILABLE), story(R.UNAVAILABLE, "r", 1.0, "open"), NO_FIGURES, NOW)
-    assert (
-        told.why == "It is open and answers. The last time it was away: WhatsApp's service is not available just now."
+    told = explain(
+        standing(S.OPEN, R.UNAVAILABLE), story(R.UNAVAILABLE, "r", 1.0, "open"), NO_FIGURES, NOW
     )
-    assert (told.what_to_do, told.when_next, told.timeline[0].what_to_do) == ("Nothing.", None, "Nothing.")
+    assert (
+        told.why
+        == "It is open and answers. The last time it was away: WhatsApp's service is not available"
+        " just now."
+    )
+    assert (told.what_to_do, told.when_next, told.timeline[0].what_to_do) == (
+        "Nothing.",
+        None,
+        "Nothing.",
+    )
 
 
 def test_a_wait_names_its_time_and_an_open_breaker() -> None:
     past = story(R.CONNECTION_LOST, "r", 312.4, None)
-    told = explain(standing(S.WAITING, R.CONNECTION_LOST, 312.4, breaker="open", opens_in=312.4), past, NO_FIGURES, NOW)
+    told = explain(
+        standing(S.WAITING, R.CONNECTION_LOST, 312.4, breaker="open", opens_in=312.4),
+        past,
+        NO_FIGURES,
+        NOW,
+    )
     assert told.why == TEXTS[R.CONNECTION_LOST].why
     assert told.when_next == iso(NOW + 312.4)
     assert told.when_next_words == "in 5 min 12 s (its circuit breaker is open until then)"
-    assert explain(standing(S.WAITING, R.CONNECTION_LOST, 0.3), [], NO_FIGURES, NOW).when_next_words == "now"
+    assert (
+        explain(standing(S.WAITING, R.CONNECTION_LOST, 0.3), [], NO_FIGURES, NOW).when_next_words
+        == "now"
+    )
 
 
 def test_a_wait_longer_than_the_breakers_is_not_said_to_be_the_breakers() -> None:
@@ -193,14 +240,25 @@ def test_stopped_and_started_with_an_open_breaker_it_says_so_and_why_it_was_clos
     told = explain(now, story(R.CONNECTION_LOST, "r", 1.0, "stopped"), NO_FIGURES, NOW)
     assert told.why.startswith(explanations.BREAKER_OPEN)
     assert "connection went dead" in told.why
-    alone = explain(standing(S.WAITING, None, 500.0, breaker="open", opens_in=500.0), [], NO_FIGURES, NOW)
+    alone = explain(
+        standing(S.WAITING, None, 500.0, breaker="open", opens_in=500.0), [], NO_FIGURES, NOW
+    )
     assert alone.why == explanations.BREAKER_OPEN
 
 
-def test_open_again_after_a_force_it_says_that_somebody_asked_and_not_what_closed_it_long_before() -> None:
-    told = explain(standing(S.OPEN, R.CONNECTION_LOST), story(R.REQUESTED, "r", 0.0, "open"), NO_FIGURES, NOW)
+def test_open_again_after_a_force_it_says_that_somebody_asked_and_not_what_closed_it_long_before() -> (
+    None
+):
+    told = explain(
+        standing(S.OPEN, R.CONNECTION_LOST), story(R.REQUESTED, "r", 0.0, "open"), NO_FIGURES, NOW
+    )
     assert told.why.endswith("asked for it.")
-    forced = explain(standing(S.CONNECTING, R.CONNECTION_LOST), story(R.REQUESTED, "r", 0.0, None), NO_FIGURES, NOW)
+    forced = explain(
+        standing(S.CONNECTING, R.CONNECTION_LOST),
+        story(R.REQUESTED, "r", 0.0, None),
+        NO_FIGURES,
+        NOW,
+    )
     assert forced.why.startswith(TEXTS[R.REQUESTED].why)
 
 
@@ -226,10 +284,19 @@ def outage(**more: object) -> Outage:
 @pytest.mark.parametrize(
     ("held", "words"),
     [
-        (outage(), "when the canary of the outage succeeds, next canary in 8 s; your turn at most about 40 s later"),
+        (
+            outage(),
+            (
+                "when the canary of the outage succeeds, next canary in 8 s; your turn at most"
+                " about 40 s later"
+            ),
+        ),
         (
             outage(canary="shop-2", next_canary_in_seconds=None),
-            "when the canary of the outage succeeds, shop-2 tries right now; your turn at most about 48 s later",
+            (
+                "when the canary of the outage succeeds, shop-2 tries right now; your turn at most"
+                " about 48 s later"
+            ),
         ),
         (
             outage(canary=SHOP, next_canary_in_seconds=None),
@@ -248,15 +315,21 @@ def test_a_hold_for_a_close_reason_says_what_that_reason_asks_for() -> None:
     held = outage(reason="client_outdated", words="client version rejected")
     told = explain(standing(S.HELD, R.CONNECTION_LOST, outage=held), [], NO_FIGURES, NOW)
     assert told.what_to_do == RULES[R.CLIENT_OUTDATED].human
-    rules = {**RULES, R.CLIENT_OUTDATED: replace(RULES[R.CLIENT_OUTDATED], human="Call Ana about {id}.")}
-    told = explain(standing(S.HELD, R.CONNECTION_LOST, outage=held, rules=rules), [], NO_FIGURES, NOW)
+    rules = {
+        **RULES,
+        R.CLIENT_OUTDATED: replace(RULES[R.CLIENT_OUTDATED], human="Call Ana about {id}."),
+    }
+    told = explain(
+        standing(S.HELD, R.CONNECTION_LOST, outage=held, rules=rules), [], NO_FIGURES, NOW
+    )
     assert told.what_to_do == f"Call Ana about {SHOP}."
 
 
 def test_a_wait_of_its_own_is_not_the_outages_and_a_human_is_still_needed() -> None:
     past = story(R.REPLACED, "r", 45.0, None)
     told, without = (
-        explain(standing(S.WAITING, R.REPLACED, 45.0, outage=each), past, NO_FIGURES, NOW) for each in (outage(), None)
+        explain(standing(S.WAITING, R.REPLACED, 45.0, outage=each), past, NO_FIGURES, NOW)
+        for each in (outage(), None)
     )
     assert told == without
     assert told.why == TEXTS[R.REPLACED].why
@@ -268,51 +341,73 @@ def test_a_wait_of_its_own_is_not_the_outages_and_a_human_is_still_needed() -> N
 
 def test_what_an_outage_covers_is_spoken_of_as_held_once_it_is_in_the_gate_or_excused() -> None:
     past = story(R.CONNECTION_LOST, "r", 9.0, None)
-    alone = explain(standing(S.WAITING, R.CONNECTION_LOST, 9.0, outage=outage()), past, NO_FIGURES, NOW)
+    alone = explain(
+        standing(S.WAITING, R.CONNECTION_LOST, 9.0, outage=outage()), past, NO_FIGURES, NOW
+    )
     assert (alone.outage, alone.why) == (None, TEXTS[R.CONNECTION_LOST].why)
     excused = standing(S.WAITING, R.CONNECTION_LOST, 0.0, outage=outage(), rule=EXCUSED)
     for now in (standing(S.HELD, R.CONNECTION_LOST, outage=outage()), excused):
         told = explain(now, past, NO_FIGURES, NOW)
-        assert (told.outage, told.why, told.what_to_do) == (outage().words, outage().words, explanations.OUTAGE_DO)
+        assert (told.outage, told.why, told.what_to_do) == (
+            outage().words,
+            outage().words,
+            explanations.OUTAGE_DO,
+        )
 
 
 @pytest.mark.parametrize("state", [S.OPEN, S.PARKED, S.STOPPED, S.QUARANTINED, S.QR])
 def test_an_outage_says_nothing_of_a_session_that_it_does_not_keep_from_anything(state: S) -> None:
-    told, without = (explain(standing(state, R.BANNED, outage=each), [], NO_FIGURES, NOW) for each in (outage(), None))
+    told, without = (
+        explain(standing(state, R.BANNED, outage=each), [], NO_FIGURES, NOW)
+        for each in (outage(), None)
+    )
     assert told == without
 
 
 def test_paired_again_after_a_logout_it_still_says_why() -> None:
-    told = explain(standing(S.QR, R.LOGGED_OUT), story(R.LOGGED_OUT, "parked", None, "parked"), NO_FIGURES, NOW)
+    told = explain(
+        standing(S.QR, R.LOGGED_OUT), story(R.LOGGED_OUT, "parked", None, "parked"), NO_FIGURES, NOW
+    )
     assert told.why == f"{TEXTS[R.LOGGED_OUT].why} {explanations.STATES[S.QR]}"
     assert told.what_to_do.startswith("Scan the QR")
 
 
 def test_an_error_of_our_own_is_not_blamed_on_a_close_of_the_past() -> None:
-    told = explain(standing(S.WAITING, R.BANNED, 5), story(R.BANNED, "r", None, "open"), NO_FIGURES, NOW)
+    told = explain(
+        standing(S.WAITING, R.BANNED, 5), story(R.BANNED, "r", None, "open"), NO_FIGURES, NOW
+    )
     assert told.why == explanations.ERROR_OF_OURS
 
 
-# --- the screen ---------------------------------------------------------------------------------------------------------------
+# --- the screen -----------------------------------------------------------------------------------
 
 
 def test_the_screen_of_a_tired_operator() -> None:
-    ended = incidents.ended(story(R.CONNECTION_LOST, "first try, almost at once", 0.3, None)[0], NOW + 2, "open")
+    ended = incidents.ended(
+        story(R.CONNECTION_LOST, "first try, almost at once", 0.3, None)[0], NOW + 2, "open"
+    )
     figures = incidents.summary([Span(NOW - 100_000, None, "open")], [ended] * 30, NOW + 5)
     told = explain(standing(S.OPEN, R.CONNECTION_LOST), [ended] * 30, figures, NOW + 5)
     seen = list(lines(msgspec.to_builtins(told), 2))
     assert seen[:6] == [
         "shop-1 is OPEN, for 15 s (since 2023-11-14 22:13:10 UTC)",
         "",
-        "  Why:         It is open and answers. The last time it was away: the connection went dead: nothing came through any more.",
+        (
+            "  Why:         It is open and answers. The last time it was away: the connection went"
+            " dead: nothing came through any more."
+        ),
         "  When next:   it is open; nothing is due",
         "  What to do:  Nothing.",
         "",
     ]
     assert seen[6].startswith(
-        "  Available: 100 % of the last 24 h, 100 % of 7 d (of the time that it was wanted; on record since"
+        "  Available: 100 % of the last 24 h, 100 % of 7 d (of the time that it was wanted; on"
+        " record since"
     )
-    assert seen[7] == "  Came back 30 times in 24 h, back after 12 s on average. Logins: 3 of 200 a day."
+    assert (
+        seen[7]
+        == "  Came back 30 times in 24 h, back after 12 s on average. Logins: 3 of 200 a day."
+    )
     assert seen[9] == "  Last incidents (newest first, times in UTC; 2 of 20, --all shows more):"
     assert seen[10:12] == [
         "  2023-11-14 22:13:10  back, away 12 s  connection_lost: 499 the message",
@@ -325,7 +420,10 @@ def test_on_a_terminal_long_lines_are_broken_below_where_their_text_begins() -> 
         "  Why:         one two three",
         "               four five",
     ]
-    assert wrapped("      first try; waited", 17).splitlines() == ["      first try;", "      waited"]
+    assert wrapped("      first try; waited", 17).splitlines() == [
+        "      first try;",
+        "      waited",
+    ]
     assert wrapped("", 20) == ""
 
 
@@ -352,7 +450,9 @@ def test_durations_in_words(seconds: float, words: str) -> None:
 
 
 def test_an_incident_of_a_reason_of_another_version_is_told_all_the_same() -> None:
-    old = Incident(session=SHOP, began_at=NOW - 5, reason="of_the_past", message="what it said", human="h")
+    old = Incident(
+        session=SHOP, began_at=NOW - 5, reason="of_the_past", message="what it said", human="h"
+    )
     told = explanations.entry(old, NOW)
     assert (told.why, told.cause_on_the_wire, told.cost_seconds, told.ending) == (
         "what it said",
@@ -375,16 +475,22 @@ def test_the_rule_shown_says_until_when_the_breaker_puts_the_try_off() -> None:
     shown = snapshot.rule_shown(last, 610.0, breaker, 10.0)
     assert shown is not None
     assert re.fullmatch(
-        r"try 5 of 10, up to 32 s; breaker open until [0-9]{2}:[0-9]{2}:[0-9]{2} UTC, then one trial", shown
+        r"try 5 of 10, up to 32 s; breaker open until [0-9]{2}:[0-9]{2}:[0-9]{2} UTC, then one"
+        r" trial",
+        shown,
     )
-    assert snapshot.rule_shown(last, 900.0, breaker, 10.0) == last.rule, "it waits for longer than the breaker"
+    assert snapshot.rule_shown(last, 900.0, breaker, 10.0) == last.rule, (
+        "it waits for longer than the breaker"
+    )
     assert snapshot.rule_shown(last, None, breaker, 10.0) == last.rule
     assert snapshot.rule_shown(None, 610.0, breaker, 10.0) is None
 
 
 @pytest.mark.looptime(noop_cycles=6)
 @pytest.mark.usefixtures("no_tasks_left", "wall_clock_in_step")
-async def test_a_session_whose_breaker_is_open_says_so_beside_its_rule_also_after_stop_and_start() -> None:
+async def test_a_session_whose_breaker_is_open_says_so_beside_its_rule_also_after_stop_and_start() -> (
+    None
+):
     async with World() as world:
         world.paired()
         world.workers.otherwise = closes(R.CONNECTION_LOST)
@@ -401,7 +507,14 @@ async def test_a_session_whose_breaker_is_open_says_so_beside_its_rule_also_afte
         shown, incident = world.session.reconnection(), world.session.incident()
         assert (shown.rule or "").endswith(words)
         assert incident is not None
-        now = Standing(id=SHOP, wanted=True, ever_paired=True, reconnection=shown, budget=Budget(1, 2), outage=None)
+        now = Standing(
+            id=SHOP,
+            wanted=True,
+            ever_paired=True,
+            reconnection=shown,
+            budget=Budget(1, 2),
+            outage=None,
+        )
         assert explanations.why(now, [incident]).startswith(explanations.BREAKER_OPEN)
 
 
@@ -420,7 +533,9 @@ def test_availability_that_no_incident_explains_is_explained() -> None:
         explain(
             standing(S.OPEN),
             [],
-            Summary(day=0.498, week=0.498, since=NOW - 100, mttr_seconds=None, reconnects_of_the_day=0),
+            Summary(
+                day=0.498, week=0.498, since=NOW - 100, mttr_seconds=None, reconnects_of_the_day=0
+            ),
             NOW,
         )
     )

@@ -1,4 +1,6 @@
-"""The alerts: one event and one line in the log when one begins, gets worse and ends; what is on is known without the store."""
+"""The alerts: one event and one line in the log when one begins, gets worse and ends; what is on is
+known without the store.
+"""
 
 from collections.abc import Mapping
 from typing import Any
@@ -65,7 +67,9 @@ def test_an_alert_has_fields_for_everything_and_is_told_at_its_edges_only() -> N
         "value": 0,
         "endedAt": "1970-01-01T00:01:30.000Z",
     }
-    assert [(line["action"], line["alert"], line["state"], line["severity"]) for line in logged] == [
+    assert [
+        (line["action"], line["alert"], line["state"], line["severity"]) for line in logged
+    ] == [
         ("alert", "cpu", "began", "warning"),
         ("alert", "cpu", "ended", "warning"),
     ]
@@ -77,7 +81,11 @@ def test_what_is_on_shows_the_last_value_though_it_is_told_once() -> None:
     told.now = 30.0
     told.alerts.begin(None, "cpu", "cpu is 99%", "warning", 0.99, 0.9)
     (alert,) = told.alerts.active()
-    assert (alert.message, alert.value, alert.began_at) == ("cpu is 99%", 0.99, "1970-01-01T00:00:00.000Z")
+    assert (alert.message, alert.value, alert.began_at) == (
+        "cpu is 99%",
+        0.99,
+        "1970-01-01T00:00:00.000Z",
+    )
     assert len(told.events) == 1
 
 
@@ -97,10 +105,14 @@ def test_what_others_publish_is_an_alert_too_and_everything_else_passes() -> Non
     told.alerts.publish(SHOP, "state", {"state": "open"})
     told.alerts.publish(SHOP, "alert", {"name": "worker_killed", "message": "It weighed 900 MiB."})
     told.alerts.publish(
-        SHOP, "alert", {"name": "parked", "message": "Pair it.", "severity": "critical", "state": "began"}
+        SHOP,
+        "alert",
+        {"name": "parked", "message": "Pair it.", "severity": "critical", "state": "began"},
     )
     told.alerts.publish(
-        SHOP, "alert", {"name": "parked", "message": "Pair it.", "severity": "critical", "state": "began"}
+        SHOP,
+        "alert",
+        {"name": "parked", "message": "Pair it.", "severity": "critical", "state": "began"},
     )
     assert told.events[0] == (SHOP, "state", {"state": "open"})
     assert [(data["name"], data["state"]) for _, _, data in told.events[1:]] == [
@@ -114,10 +126,16 @@ def test_what_others_publish_is_an_alert_too_and_everything_else_passes() -> Non
 def test_what_an_earlier_supervisor_told_is_on_and_in_the_log_but_no_event() -> None:
     told = Told()
     with capture_logs() as logged:
-        told.alerts.publish(SHOP, "alert", {"name": "parked", "message": "Pair it.", "state": "began", "goesOn": True})
+        told.alerts.publish(
+            SHOP,
+            "alert",
+            {"name": "parked", "message": "Pair it.", "state": "began", "goesOn": True},
+        )
     assert told.events == []
     assert [line["alert"] for line in logged] == ["parked"]
-    told.alerts.publish(SHOP, "alert", {"name": "parked", "message": "It is open.", "state": "ended"})
+    told.alerts.publish(
+        SHOP, "alert", {"name": "parked", "message": "It is open.", "state": "ended"}
+    )
     assert told.states == [("parked", "ended")]
 
 
@@ -139,7 +157,9 @@ def test_the_alerts_that_have_ended_are_bounded() -> None:
 
 
 @pytest.mark.parametrize("trouble", [RuntimeError, OSError])
-def test_an_alert_is_on_and_in_the_log_though_its_event_cannot_be_published(trouble: type[Exception]) -> None:
+def test_an_alert_is_on_and_in_the_log_though_its_event_cannot_be_published(
+    trouble: type[Exception],
+) -> None:
     def broken(*_: object) -> None:
         raise trouble("the store is away")
 

@@ -30,7 +30,11 @@ def _reading(memory: int = 0, cpu: float = 0.0, **more: Any) -> Reading:
 
 def _session(average: float | None) -> dict[SessionId, Performance]:
     figures: dict[str, Any] = dict.fromkeys(Performance.__struct_fields__, 0)
-    return {SHOP: Performance(**figures | {"state": SessionState.OPEN, "average_response_time": average})}
+    return {
+        SHOP: Performance(
+            **figures | {"state": SessionState.OPEN, "average_response_time": average}
+        )
+    }
 
 
 @pytest.mark.parametrize(
@@ -50,9 +54,13 @@ def _session(average: float | None) -> dict[SessionId, Performance]:
         (_reading(connections=None), 0.0, set()),
     ],
 )
-def test_what_is_above_its_threshold_is_an_alarm(seen: Reading, errors: float, alarms: set[str]) -> None:
+def test_what_is_above_its_threshold_is_an_alarm(
+    seen: Reading, errors: float, alarms: set[str]
+) -> None:
     found = assess(seen, errors, {}, LIMITS)
-    assert {name for (session, name), judged in found.items() if session is None and judged.above} == alarms
+    assert {
+        name for (session, name), judged in found.items() if session is None and judged.above
+    } == alarms
 
 
 @pytest.mark.parametrize(("average", "alarm"), [(None, False), (5000.0, False), (5000.1, True)])
@@ -62,8 +70,14 @@ def test_slow_round_trips_are_the_sessions_own_alarm(average: float | None, alar
 
 
 def test_an_alarm_says_the_figure_and_the_limit() -> None:
-    assert assess(_reading(memory=950), 0.0, {}, LIMITS)[None, "memory"].message == "memory is 95%, above 80%"
-    assert assess(_reading(), 0.25, {}, LIMITS)[None, "error_rate"].message == "error_rate is 25%, above 10%"
+    assert (
+        assess(_reading(memory=950), 0.0, {}, LIMITS)[None, "memory"].message
+        == "memory is 95%, above 80%"
+    )
+    assert (
+        assess(_reading(), 0.25, {}, LIMITS)[None, "error_rate"].message
+        == "error_rate is 25%, above 10%"
+    )
     slow = assess(_reading(), 0.0, _session(7000.0), LIMITS)[SHOP, "response_time"]
     assert slow.message == "round trips take 7000 ms, above 5000 ms"
     assert (slow.value, slow.limit) == (7000.0, 5000.0)
@@ -83,7 +97,11 @@ def test_load_and_websockets_grow_with_the_machine_and_the_fleet_unless_they_are
 ) -> None:
     limits = thresholds.of_host(cores, sessions)
     assert (limits.load, limits.websockets) == (load, websockets)
-    assert (limits.memory_fraction, limits.cpu_fraction, limits.descriptors_fraction) == (0.8, 0.9, 0.9)
+    assert (limits.memory_fraction, limits.cpu_fraction, limits.descriptors_fraction) == (
+        0.8,
+        0.9,
+        0.9,
+    )
 
 
 def test_the_figures_are_named_as_the_seeds_scripts_read_them() -> None:
@@ -120,8 +138,12 @@ class Watch:
 
 @pytest.mark.looptime
 async def test_an_alert_is_raised_once_and_taken_back_once() -> None:
-    """A figure that falls below its threshold for a reading or two is not back; the end tells the figure as it is now."""
-    watch = Watch(*(_reading(cpu=cpu) for cpu in (0.0, 1.0, 0.0, 1.0, 0.0, 0.0, 0.95, 0.0, 0.0, 0.12, 0.0)))
+    """A figure that falls below its threshold for a reading or two is not back; the end tells the
+    figure as it is now.
+    """
+    watch = Watch(
+        *(_reading(cpu=cpu) for cpu in (0.0, 1.0, 0.0, 1.0, 0.0, 0.0, 0.95, 0.0, 0.0, 0.12, 0.0))
+    )
     published: list[tuple[SessionId | None, str, dict[str, Any]]] = []
     alerts = Alerts(lambda session, kind, data: published.append((session, kind, dict(data))))
     look = monitor(NoSessions(), watch, LIMITS, alerts)  # type: ignore[arg-type]
@@ -133,15 +155,26 @@ async def test_an_alert_is_raised_once_and_taken_back_once() -> None:
         (None, "alert", "cpu", "ended"),
     ]
     began, ended = (data for _, _, data in published)
-    assert (began["message"], began["value"], began["limit"]) == ("cpu is 100%, above 90%", 1.0, 0.9)
-    assert (ended["message"], ended["value"], ended["limit"]) == ("cpu is 12%, not above 90%", 0.12, 0.9)
+    assert (began["message"], began["value"], began["limit"]) == (
+        "cpu is 100%, above 90%",
+        1.0,
+        0.9,
+    )
+    assert (ended["message"], ended["value"], ended["limit"]) == (
+        "cpu is 12%, not above 90%",
+        0.12,
+        0.9,
+    )
     assert alerts.active() == []
     assert not watch.weighed_workers  # 5,000 of them would cost seconds, every half minute
 
 
 @pytest.mark.looptime
 async def test_a_disk_that_goes_on_filling_is_told_again_when_it_becomes_critical() -> None:
-    disks = [(DiskReading(directories=("/data",), used_fraction=used),) for used in (0.84, 0.86, 0.96, 0.97, 0.5)]
+    disks = [
+        (DiskReading(directories=("/data",), used_fraction=used),)
+        for used in (0.84, 0.86, 0.96, 0.97, 0.5)
+    ]
     watch = Watch(*(reading(disks=one) for one in disks))
     published: list[dict[str, Any]] = []
     alerts = Alerts(lambda session, kind, data: published.append(dict(data)))
@@ -154,7 +187,9 @@ async def test_a_disk_that_goes_on_filling_is_told_again_when_it_becomes_critica
         ("disk_space", "critical", "began", 0.95),
         ("disk_space", "critical", "ended", 0.95),
     ]
-    assert published[1]["message"] == "96% of the room of the file system of /data is used, above 95%"
+    assert (
+        published[1]["message"] == "96% of the room of the file system of /data is used, above 95%"
+    )
 
 
 async def test_many_callers_take_one_thread_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -182,7 +217,9 @@ async def test_many_callers_take_one_thread_at_a_time(monkeypatch: pytest.Monkey
     readings = await asyncio.gather(*(watch.reading() for _ in range(20)))
     assert len(threads) == 20
     assert threading.get_ident() not in threads  # the program's own thread goes on meanwhile
-    assert {one.whom for one in readings} == {host_watch.Whom(supervisor=os.getpid(), workers=(1, 2))}  # type: ignore[attr-defined]
+    assert {one.whom for one in readings} == {
+        host_watch.Whom(supervisor=os.getpid(), workers=(1, 2))
+    }  # type: ignore[attr-defined]
 
 
 async def test_the_supervisor_looks_at_itself() -> None:

@@ -17,7 +17,9 @@ def test_a_flood_of_frames_and_of_bytes_is_noticed() -> None:
     meter = Meter(0.0)
     assert next(n for n in range(80_000) if meter.read(100, 0.0) is not None) == FRAMES.burst
     meter = Meter(0.0)
-    assert next(n for n in range(100) if meter.read(30 * 2**20, 0.0) is not None) == BYTES.burst // (30 * 2**20)
+    assert next(
+        n for n in range(100) if meter.read(30 * 2**20, 0.0) is not None
+    ) == BYTES.burst // (30 * 2**20)
 
 
 def test_an_honest_worker_never_comes_near() -> None:

@@ -46,7 +46,9 @@ class Disk:
             raise self.errors.pop(0)
         return {"1.0": b'{"a":1}'}
 
-    def write_keys(self, session: str, epoch: int, entries: Sequence[KeyEntry]) -> asyncio.Future[None]:
+    def write_keys(
+        self, session: str, epoch: int, entries: Sequence[KeyEntry]
+    ) -> asyncio.Future[None]:
         return self.write
 
 

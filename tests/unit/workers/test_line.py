@@ -1,4 +1,6 @@
-"""The line of a worker that belongs to nobody yet: what it says is kept for its owner, and not without a bound."""
+"""The line of a worker that belongs to nobody yet: what it says is kept for its owner, and not
+without a bound.
+"""
 
 import asyncio
 import signal
@@ -17,7 +19,9 @@ HELLO = wire.Hello(2, "w", "t", 1, "v0", "0", "x", [])
 
 
 def message(seq: int, text: str = "oi") -> bytes:
-    frame = wire.Message("shop", 1, seq, f"M{seq}", "5511999990000", None, text, 1, None, from_me=False)
+    frame = wire.Message(
+        "shop", 1, seq, f"M{seq}", "5511999990000", None, text, 1, None, from_me=False
+    )
     return msgspec.json.encode(frame) + b"\n"
 
 
@@ -75,13 +79,19 @@ async def test_what_an_honest_worker_says_before_it_has_an_owner_is_told_to_him_
     await hear(worker, [message(seq) for seq in range(5000)])
     owner = Owner()
     worker.owner = owner  # type: ignore[assignment]
-    assert [frame.seq for frame in owner.frames if isinstance(frame, wire.Message)] == list(range(5000))
+    assert [frame.seq for frame in owner.frames if isinstance(frame, wire.Message)] == list(
+        range(5000)
+    )
     assert (process.signals, owner.excesses) == ([], [])
 
 
-async def test_frames_without_end_before_there_is_an_owner_end_the_worker_and_are_not_kept() -> None:
+async def test_frames_without_end_before_there_is_an_owner_end_the_worker_and_are_not_kept() -> (
+    None
+):
     worker, process = idle()
-    with pytest.raises(wire.WireError, match=f"more than {MAX_EARLY_FRAMES} frames before it belonged to a session"):
+    with pytest.raises(
+        wire.WireError, match=f"more than {MAX_EARLY_FRAMES} frames before it belonged to a session"
+    ):
         await hear(worker, [message(1)] * (MAX_EARLY_FRAMES + 1))
     assert process.signals == [signal.SIGKILL]
     owner = Owner()

@@ -1,4 +1,6 @@
-"""Warm spares on a fast-forwarded clock: kept, taken, replaced, and started again and again if that fails."""
+"""Warm spares on a fast-forwarded clock: kept, taken, replaced, and started again and again if that
+fails.
+"""
 
 import asyncio
 from collections import deque
@@ -116,7 +118,9 @@ async def test_one_that_dies_is_not_handed_out_and_is_replaced() -> None:
     await nursery.spares.close()
 
 
-@pytest.mark.parametrize("error", [WorkerGone("no"), TimeoutError(), StoreUnavailable("full"), OSError(12, "memory")])
+@pytest.mark.parametrize(
+    "error", [WorkerGone("no"), TimeoutError(), StoreUnavailable("full"), OSError(12, "memory")]
+)
 async def test_a_start_that_fails_is_tried_again_with_growing_waits(error: Exception) -> None:
     nursery = Nursery(1, *[error] * 9)
     nursery.spares.open()
@@ -137,7 +141,9 @@ async def test_spares_that_die_as_soon_as_they_are_ready_do_not_make_it_spin() -
     nursery.spares.open()
     await asyncio.sleep(600)
     await nursery.spares.close()
-    assert len(nursery.tried) < 600 / LAST_RETRY_SECONDS + 20, "each start costs a machine in trouble dear"
+    assert len(nursery.tried) < 600 / LAST_RETRY_SECONDS + 20, (
+        "each start costs a machine in trouble dear"
+    )
 
 
 async def test_close_ends_the_idle_ones_and_what_is_being_started() -> None:
@@ -171,9 +177,13 @@ async def test_without_any_nothing_is_started() -> None:
     await nursery.spares.close()
 
 
-async def test_a_machine_that_refuses_for_long_is_told_of_twice_when_it_begins_and_when_it_is_over() -> None:
+async def test_a_machine_that_refuses_for_long_is_told_of_twice_when_it_begins_and_when_it_is_over() -> (
+    None
+):
     structlog.reset_defaults()
-    nursery = Nursery(1, *(SpawnRefused(OSError(11, "Resource temporarily unavailable")) for _ in range(50)))
+    nursery = Nursery(
+        1, *(SpawnRefused(OSError(11, "Resource temporarily unavailable")) for _ in range(50))
+    )
     with capture_logs() as logs:
         nursery.spares.open()
         await asyncio.sleep(2 * 3600)

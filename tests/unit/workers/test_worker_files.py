@@ -1,4 +1,6 @@
-"""The workers' files: their logs, which never grow without end, and the hash that tells which code they run."""
+"""The workers' files: their logs, which never grow without end, and the hash that tells which code
+they run.
+"""
 
 import stat
 from pathlib import Path
@@ -27,7 +29,9 @@ def _names(directory: Path) -> list[str]:
     return sorted(file.name for file in directory.iterdir())
 
 
-def test_the_directory_is_the_owners_own_and_may_be_there_already(logs: WorkerLogs, directory: Path) -> None:
+def test_the_directory_is_the_owners_own_and_may_be_there_already(
+    logs: WorkerLogs, directory: Path
+) -> None:
     assert stat.S_IMODE(directory.stat().st_mode) == 0o700
     WorkerLogs(directory)
     assert logs.begin("w-1", "shop").parent == directory
@@ -45,7 +49,9 @@ def test_the_living_workers_log_bears_the_sessions_name_and_its_predecessors_is_
     assert (directory / "worker-shop.log.1").read_text() == "I am 1"
 
 
-def test_a_spares_log_takes_the_sessions_name_when_it_is_given_one(logs: WorkerLogs, directory: Path) -> None:
+def test_a_spares_log_takes_the_sessions_name_when_it_is_given_one(
+    logs: WorkerLogs, directory: Path
+) -> None:
     logs.begin("w-0", "shop").write_text("the one before")
     spare = logs.begin("w-1", None)
     assert spare.name == "spare-worker-w-1.log"
@@ -63,7 +69,9 @@ def test_a_spares_log_takes_the_sessions_name_when_it_is_given_one(logs: WorkerL
     assert (directory / "worker-shop.log").exists()
 
 
-def test_a_spare_whose_log_is_gone_can_be_given_all_the_same(logs: WorkerLogs, directory: Path) -> None:
+def test_a_spare_whose_log_is_gone_can_be_given_all_the_same(
+    logs: WorkerLogs, directory: Path
+) -> None:
     logs.give("w-9", "shop")
     assert _names(directory) == []
 
@@ -78,15 +86,28 @@ def test_a_spare_that_ends_leaves_nothing_and_a_sessions_worker_leaves_its_log(
     assert _names(directory) == ["worker-shop.log"]
 
 
-def test_what_an_earlier_supervisors_spares_left_goes_and_nothing_else(logs: WorkerLogs, directory: Path) -> None:
-    for name in ("spare-worker-a-1.log", "spare-worker-a-2.log", "spare-worker-a-2.log.1", "worker-spare.log"):
+def test_what_an_earlier_supervisors_spares_left_goes_and_nothing_else(
+    logs: WorkerLogs, directory: Path
+) -> None:
+    for name in (
+        "spare-worker-a-1.log",
+        "spare-worker-a-2.log",
+        "spare-worker-a-2.log.1",
+        "worker-spare.log",
+    ):
         (directory / name).write_text("x")
     logs.forget_spares()
     assert "worker-spare.log" in _names(directory)
-    assert not [name for name in _names(directory) if name.startswith("spare-worker-") and name.endswith(".log")]
+    assert not [
+        name
+        for name in _names(directory)
+        if name.startswith("spare-worker-") and name.endswith(".log")
+    ]
 
 
-def test_a_sessions_name_with_dots_and_dashes_is_a_file_of_its_own(logs: WorkerLogs, directory: Path) -> None:
+def test_a_sessions_name_with_dots_and_dashes_is_a_file_of_its_own(
+    logs: WorkerLogs, directory: Path
+) -> None:
     for session in ("a", "a.log", "a-1", "spare-worker-1"):
         logs.begin(f"w-{session}", session).write_text(session)
     assert len(_names(directory)) == 4
@@ -99,7 +120,11 @@ def test_what_has_grown_too_large_is_put_aside_and_the_worker_writes_on(
     logs: WorkerLogs, directory: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(worker_logs, "MAX_LOG_BYTES", 1000)
-    large, small, spare = logs.begin("w-1", "shop"), logs.begin("w-2", "other"), logs.begin("w-3", None)
+    large, small, spare = (
+        logs.begin("w-1", "shop"),
+        logs.begin("w-2", "other"),
+        logs.begin("w-3", None),
+    )
     with large.open("a") as writing:
         writing.write("a" * 1001)
         writing.flush()
@@ -129,8 +154,12 @@ def test_however_much_a_worker_says_its_logs_stay_bounded(
     assert _names(directory) == ["worker-shop.log", "worker-shop.log.1"]
 
 
-def test_of_a_file_that_has_grown_enormous_only_the_end_is_put_aside(logs: WorkerLogs, directory: Path) -> None:
-    """What a worker said last is what is looked for; a copy of all of it would double a disk that is filling up."""
+def test_of_a_file_that_has_grown_enormous_only_the_end_is_put_aside(
+    logs: WorkerLogs, directory: Path
+) -> None:
+    """What a worker said last is what is looked for; a copy of all of it would double a disk that
+    is filling up.
+    """
     file = logs.begin("w-1", "shop")
     with file.open("r+b" if file.exists() else "w+b") as writing:
         writing.seek(8 * worker_logs.MAX_LOG_BYTES)
@@ -157,7 +186,7 @@ def test_one_file_that_cannot_be_cut_keeps_no_other_from_it(
     assert [(directory / f"worker-{name}.log").stat().st_size for name in "abc"] == [0, 0, 0]
 
 
-# --- which code -----------------------------------------------------------------------------------------------------------
+# --- which code -----------------------------------------------------------------------------------
 
 
 @pytest.fixture
@@ -176,8 +205,12 @@ def test_the_same_code_has_the_same_name_twelve_hexadecimal_digits(sources: Path
     assert worker_code(sources) == code
 
 
-@pytest.mark.parametrize("file", ["main.js", "wire.js", "package.json", "package-lock.json", "added.js"])
-def test_a_change_of_any_source_or_of_the_locked_packages_changes_it(sources: Path, file: str) -> None:
+@pytest.mark.parametrize(
+    "file", ["main.js", "wire.js", "package.json", "package-lock.json", "added.js"]
+)
+def test_a_change_of_any_source_or_of_the_locked_packages_changes_it(
+    sources: Path, file: str
+) -> None:
     before = worker_code(sources)
     (sources / file).write_text("changed")
     assert worker_code(sources) != before

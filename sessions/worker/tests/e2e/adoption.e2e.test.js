@@ -1,4 +1,7 @@
-/** @file A worker outlives its supervisor: what it keeps, what it tells the next one, and when it gives up. */
+/**
+ * @file A worker outlives its supervisor: what it keeps, what it tells the next one, and when it
+ *   gives up.
+ */
 
 import assert from 'node:assert/strict';
 import { after, before, describe, test } from 'node:test';
@@ -17,7 +20,10 @@ import {
 
 const FROM = '5511999990000';
 
-/** On a busy machine a round trip takes its time, and a probe without an answer would end the socket. */
+/**
+ * On a busy machine a round trip takes its time, and a probe without an answer would end the
+ * socket.
+ */
 const startWorker = (/** @type {import('node:test').TestContext} */ t, environment = {}) =>
   startPlainWorker(t, { WASUP_PROBE_TIMEOUT_MS: '10000', ...environment });
 
@@ -54,7 +60,8 @@ async function pairAndMeet(supervisor, session) {
   await supervisor.next('message');
   await eventually('the last writes', async () => {
     const before = supervisor.writes.length;
-    for (const _ of [1, 2, 3]) assert.ok(await isOpen(supervisor, session)); // round trips through worker and server
+    // round trips through worker and server
+    for (const _ of [1, 2, 3]) assert.ok(await isOpen(supervisor, session));
     return supervisor.writes.length === before;
   });
 }
@@ -82,7 +89,8 @@ async function flood(supervisor, session) {
 }
 
 /**
- * A paired session with an open socket, and a message that is on its way, with its keys held back by the store.
+ * A paired session with an open socket, and a message that is on its way, with its keys held back
+ * by the store.
  *
  * @param {import('node:test').TestContext} t
  * @param {string} session
@@ -100,7 +108,10 @@ async function startWithHeldWrite(t, session) {
 describe('a worker', { concurrency: 2 }, () => {
   describe('without its supervisor', { concurrency: 3 }, () => {
     test('keeps its socket, and says so to the next', async (t) => {
-      const supervisor = await startWorker(t, { WASUP_WORKER_CODE: 'abc', WASUP_HEARTBEAT_INTERVAL_MS: '100' });
+      const supervisor = await startWorker(t, {
+        WASUP_WORKER_CODE: 'abc',
+        WASUP_HEARTBEAT_INTERVAL_MS: '100',
+      });
       const session = 'kept';
       const { jid } = await pair(supervisor, session);
       const logins = (await entries(session, 'login')).length;
@@ -112,13 +123,22 @@ describe('a worker', { concurrency: 2 }, () => {
       assert.deepEqual([hello.worker, hello.token, hello.code], ['w1', 't', 'abc']);
       const [{ open_for_ms, ...held }] = hello.sessions;
       const nothing = { qr: null, qr_number: null, pairing_code: null, closed: null };
-      assert.deepEqual(held, { session, epoch: 1, attempt: 2, stage: 'open', jid, name: 'Shop', ...nothing });
+      assert.deepEqual(held, {
+        session,
+        epoch: 1,
+        attempt: 2,
+        stage: 'open',
+        jid,
+        name: 'Shop',
+        ...nothing,
+      });
       assert.ok(open_for_ms >= 300);
       assert.equal((await supervisor.next('message')).text, 'while nobody was there');
       assert.ok(await isOpen(supervisor, session));
       await supervisor.next('beat');
       assert.equal((await entries(session, 'login')).length, logins, 'no new login');
-      for (const event of ['logout', 'removed', 'overlap']) assert.deepEqual(await entries(session, event), []);
+      for (const event of ['logout', 'removed', 'overlap'])
+        assert.deepEqual(await entries(session, event), []);
     });
 
     test('writes again, with the same number, what was not acknowledged', async (t) => {
@@ -176,11 +196,16 @@ describe('a worker', { concurrency: 2 }, () => {
       supervisor.goAway();
       await admin('/faults', { fault: 'replace', session });
       await disconnected(session);
-      await eventually('the worker has seen its end', () => supervisor.stdout.includes('"reason":"replaced"'));
+      await eventually('the worker has seen its end', () =>
+        supervisor.stdout.includes('"reason":"replaced"'),
+      );
       const reports = supervisor.frames.filter(({ type }) => type === 'closed').length;
       await supervisor.comeBack();
       const [held] = (await supervisor.next('hello')).sessions;
-      assert.deepEqual([held.stage, held.attempt, held.jid, held.open_for_ms], ['idle', 2, null, null]);
+      assert.deepEqual(
+        [held.stage, held.attempt, held.jid, held.open_for_ms],
+        ['idle', 2, null, null],
+      );
       const { message, ...closed } = held.closed;
       const data = { tag: 'conflict', type: 'replaced' };
       assert.deepEqual(closed, { code: 440, data, registered: true, reason: 'replaced' });
@@ -215,21 +240,28 @@ describe('a worker', { concurrency: 2 }, () => {
       await admin('/faults', { fault: 'deaf', session });
       supervisor.send({ type: 'probe', session, id: 7 });
       supervisor.send({ type: 'send', session, id: 8, to: FROM, text: 'anybody?' });
-      const asked = async () => (await entries(session, 'unheard')).some(({ query }) => query === 'w:p ping');
+      const asked = async () =>
+        (await entries(session, 'unheard')).some(({ query }) => query === 'w:p ping');
       await eventually('they are under way', asked);
       supervisor.hangUp();
       await supervisor.next('hello');
-      // What the next one asks is answered, and by then the earlier probe has long run into its time-out.
+      // What the next one asks is answered, and by then the earlier probe has long run into its
+      // time-out.
       supervisor.send({ type: 'probe', session, id: 9 });
       await supervisor.next('probed', ({ id }) => id === 9);
-      assert.ok(!supervisor.frames.some(({ type, id }) => type === 'replied' || (type === 'probed' && id === 7)));
+      assert.ok(
+        !supervisor.frames.some(
+          ({ type, id }) => type === 'replied' || (type === 'probed' && id === 7),
+        ),
+      );
     });
 
     test('does not begin what an earlier one has ordered', async (t) => {
       const session = 'overtaken';
       const supervisor = await startWithHeldWrite(t, session);
       supervisor.send({ type: 'close', session });
-      supervisor.send({ type: 'connect', session, attempt: 3 }); // after the close, and that waits for the write
+      // after the close, and that waits for the write
+      supervisor.send({ type: 'connect', session, attempt: 3 });
       await disconnected(session);
       supervisor.hangUp();
       const [held] = (await supervisor.next('hello')).sessions;
@@ -258,7 +290,8 @@ describe('a worker', { concurrency: 2 }, () => {
       supervisor.goAway();
       const goneAt = performance.now();
       assert.equal(await supervisor.exitCode(), 0);
-      // Nearly the whole window; a worker that a busy machine has held up counts from when it last heard of somebody.
+      // Nearly the whole window; a worker that a busy machine has held up counts from when it last
+      // heard of somebody.
       assert.ok(performance.now() - goneAt > 1000);
       await disconnected('orphan');
       assert.equal((await entries('orphan', 'logout')).length, 1, 'the end of a login');
@@ -326,7 +359,8 @@ describe('a worker', { concurrency: 2 }, () => {
       supervisor.acksEvents = false;
       const last = await flood(supervisor, session);
       const { id } = await sendText(session, 'left with the server');
-      const isConfirmed = async () => (await entries(session, 'receipt')).some((entry) => entry.id === id);
+      const isConfirmed = async () =>
+        (await entries(session, 'receipt')).some((entry) => entry.id === id);
       await pause(300); // in which nothing comes; a probe would take a sip
       assert.equal(await isConfirmed(), false);
       assert.ok(await isOpen(supervisor, session), 'whom we do not hear is not silent');

@@ -1,8 +1,19 @@
-/** @file The order of messages with the real Baileys: those of people whom it has never heard of, and those behind what was kept. */
+/**
+ * @file The order of messages with the real Baileys: those of people whom it has never heard of,
+ *   and those behind what was kept.
+ */
 
 import assert from 'node:assert/strict';
 import { after, before, test } from 'node:test';
-import { admin, disconnected, eventually, pair, startStandin, startWorker, stopStandin } from '../tools/testing.js';
+import {
+  admin,
+  disconnected,
+  eventually,
+  pair,
+  startStandin,
+  startWorker,
+  stopStandin,
+} from '../tools/testing.js';
 
 before(startStandin);
 after(stopStandin);
@@ -15,7 +26,8 @@ after(stopStandin);
 function textsBySender({ frames }) {
   /** @type {Record<string, string[]>} */
   const texts = {};
-  for (const { type, from, text } of frames) if (type === 'message') texts[from] = [...(texts[from] ?? []), text];
+  for (const { type, from, text } of frames)
+    if (type === 'message') texts[from] = [...(texts[from] ?? []), text];
   return texts;
 }
 
@@ -25,13 +37,17 @@ test('bursts of six people whom it has never heard of come in order', async (t) 
   await pair(supervisor, session);
   const senders = [1, 2, 3, 4, 5, 6].map((n) => `551199999010${n}`);
   const texts = ['1', '2', '3', '4', '5', '6'];
-  // Each burst is one after the other; the stand-in sends what it is told, in the order of the calls.
+  // Each burst is one after the other; the stand-in sends what it is told, in the order of the
+  // calls.
   await Promise.all(
     senders.map(async (from) => {
       for (const text of texts) await admin('/send-text', { session, from, text });
     }),
   );
-  await eventually('all have come', () => Object.values(textsBySender(supervisor)).flat().length === 36);
+  await eventually(
+    'all have come',
+    () => Object.values(textsBySender(supervisor)).flat().length === 36,
+  );
   const expected = senders.map((from) => [`${from}@s.whatsapp.net`, texts]);
   assert.deepEqual(textsBySender(supervisor), Object.fromEntries(expected));
 });
@@ -49,6 +65,9 @@ test('what is live does not overtake what the server has kept of its chat', asyn
   supervisor.send({ type: 'connect', session, attempt: 3 });
   await supervisor.next('opened', ({ attempt }) => attempt === 3);
   for (const text of texts.slice(30)) await admin('/send-text', { session, from, text });
-  await eventually('all have come', () => Object.values(textsBySender(supervisor)).flat().length === texts.length);
+  await eventually(
+    'all have come',
+    () => Object.values(textsBySender(supervisor)).flat().length === texts.length,
+  );
   assert.deepEqual(textsBySender(supervisor), { [`${from}@s.whatsapp.net`]: texts });
 });

@@ -1,8 +1,19 @@
-/** @file What WhatsApp does to a pairing since July 2026, at every moment of it: the real worker and Baileys against the stand-in. */
+/**
+ * @file What WhatsApp does to a pairing since July 2026, at every moment of it: the real worker and
+ *   Baileys against the stand-in.
+ */
 
 import assert from 'node:assert/strict';
 import { after, before, test } from 'node:test';
-import { admin, entries, eventually, ready, startStandin, startWorker, stopStandin } from '../tools/testing.js';
+import {
+  admin,
+  entries,
+  eventually,
+  ready,
+  startStandin,
+  startWorker,
+  stopStandin,
+} from '../tools/testing.js';
 
 before(startStandin);
 after(stopStandin);
@@ -33,7 +44,10 @@ async function showQr(supervisor, session) {
  * @param {Record<string, unknown>} body
  */
 async function refusal(path, body) {
-  const response = await fetch(`${ready.admin}${path}`, { method: 'POST', body: JSON.stringify(body) });
+  const response = await fetch(`${ready.admin}${path}`, {
+    method: 'POST',
+    body: JSON.stringify(body),
+  });
   return (await response.json()).error?.code;
 }
 
@@ -81,7 +95,11 @@ for (const child of CHILDREN) {
     const [{ attributes }] = await entries(session, 'acknowledged');
     const { id, ...rest } = attributes;
     assert.match(id, /^[0-9a-f]{16}$/);
-    assert.deepEqual(rest, { to: '@s.whatsapp.net', class: 'notification', type: 'companion_reg_refresh' });
+    assert.deepEqual(rest, {
+      to: '@s.whatsapp.net',
+      class: 'notification',
+      type: 'companion_reg_refresh',
+    });
 
     assert.equal(await refusal('/scan', { qr: old.qr }), 'retired');
     assert.ok(supervisor.alive);
@@ -103,8 +121,16 @@ test('the new secret is durable before the new QR is shown, and nothing is shown
 
   supervisor.hangUp();
   const { sessions } = await supervisor.next('hello');
-  assert.deepEqual([sessions[0].stage, sessions[0].qr], ['qr', null], 'nor does a later supervisor see the old one');
-  assert.ok(!supervisor.frames.some(({ type, qr }) => type === 'qr' && partsOf(qr).secret !== partsOf(old.qr).secret));
+  assert.deepEqual(
+    [sessions[0].stage, sessions[0].qr],
+    ['qr', null],
+    'nor does a later supervisor see the old one',
+  );
+  assert.ok(
+    !supervisor.frames.some(
+      ({ type, qr }) => type === 'qr' && partsOf(qr).secret !== partsOf(old.qr).secret,
+    ),
+  );
 
   supervisor.letWritesGo();
   const renewed = await supervisor.next('qr', ({ renewed: anew }) => anew);
@@ -117,7 +143,8 @@ test('the new secret is durable before the new QR is shown, and nothing is shown
 });
 
 /**
- * The new secret is stored, and its acknowledgement is on no line: the worker has shown nothing of it.
+ * The new secret is stored, and its acknowledgement is on no line: the worker has shown nothing of
+ * it.
  *
  * @param {import('../tools/fake-supervisor.js').FakeSupervisor} supervisor
  * @param {string} session
@@ -126,7 +153,9 @@ async function storeUnheard(supervisor, session) {
   const old = await showQr(supervisor, session);
   supervisor.mayAcknowledge = () => false;
   await admin('/faults', { fault: 'refresh-registration', session, qr: old.qr });
-  await eventually('the new secret is durable', () => supervisor.store.has(`${session} creds creds`));
+  await eventually('the new secret is durable', () =>
+    supervisor.store.has(`${session} creds creds`),
+  );
   assert.notEqual(storedSecret(supervisor, session), partsOf(old.qr).secret);
   return old;
 }
@@ -183,7 +212,10 @@ test('retired right at the registration, several times, the last one counts', as
   await admin('/faults', { fault: 'refresh-at-registration', session, count: 1 });
   const first = await showQr(supervisor, session);
   for (const _ of [1, 2, 3]) await admin('/faults', { fault: 'refresh-registration', session });
-  await eventually('all are acknowledged', async () => (await entries(session, 'acknowledged')).length === 4);
+  await eventually(
+    'all are acknowledged',
+    async () => (await entries(session, 'acknowledged')).length === 4,
+  );
   const secret = storedSecret(supervisor, session);
   const last = await supervisor.next('qr', ({ qr }) => partsOf(qr).secret === secret);
   assert.notEqual(partsOf(last.qr).secret, partsOf(first.qr).secret);
@@ -221,7 +253,9 @@ test('a pairing code is void with the QR, and a new one for the same number take
   await showQr(supervisor, session);
   supervisor.send({ type: 'pairing-code', session, id: 1, phone: PHONE });
   const { code } = (await supervisor.next('replied')).result;
-  await eventually('it is shown beside the QR', () => supervisor.frames.some((one) => one.pairing_code === code));
+  await eventually('it is shown beside the QR', () =>
+    supervisor.frames.some((one) => one.pairing_code === code),
+  );
 
   await admin('/faults', { fault: 'refresh-registration', session });
   const renewed = await supervisor.next('qr', (frame) => frame.renewed);
@@ -234,15 +268,25 @@ test('a pairing code is void with the QR, and a new one for the same number take
 
   // Typed, and retired just then: the next one is asked for, and does it.
   await admin('/faults', { fault: 'refresh-at-scan', session, count: 1 });
-  assert.equal(await refusal('/enter-code', { phone: PHONE, code: renewed.pairing_code }), 'retired');
+  assert.equal(
+    await refusal('/enter-code', { phone: PHONE, code: renewed.pairing_code }),
+    'retired',
+  );
   const again = await supervisor.next('qr', (frame) => frame.renewed);
   assert.notEqual(again.pairing_code, renewed.pairing_code);
-  assert.equal(partsOf(again.qr).secret, storedSecret(supervisor, session), 'the QR is as good as the code');
+  assert.equal(
+    partsOf(again.qr).secret,
+    storedSecret(supervisor, session),
+    'the QR is as good as the code',
+  );
   await admin('/enter-code', { phone: PHONE, code: again.pairing_code });
   await supervisor.next('state', ({ stage }) => stage === 'paired');
 });
 
-for (const [moment, strike] of /** @type {[string, (session: string, qr: string) => Promise<unknown>][]} */ ([
+for (const [
+  moment,
+  strike,
+] of /** @type {[string, (session: string, qr: string) => Promise<unknown>][]} */ ([
   ['before the scan', (session) => admin('/faults', { fault: 'passkey-request', session })],
   [
     'at the scan',
@@ -258,7 +302,10 @@ for (const [moment, strike] of /** @type {[string, (session: string, qr: string)
     const { qr } = await showQr(supervisor, session);
     await strike(session, qr);
     const closed = await supervisor.next('closed');
-    assert.deepEqual([closed.code, closed.reason, closed.registered], [null, 'passkey_required', false]);
+    assert.deepEqual(
+      [closed.code, closed.reason, closed.registered],
+      [null, 'passkey_required', false],
+    );
     assert.deepEqual(closed.data, { notification: 'passkey_prologue_request' });
     const [{ attributes }] = await entries(session, 'acknowledged');
     assert.deepEqual(

@@ -1,6 +1,6 @@
 /**
- * @file The real worker process, killed between the moment when a message's keys are used up and the one when its event
- * is durable.
+ * @file The real worker process, killed between the moment when a message's keys are used up and
+ *   the one when its event is durable.
  */
 
 import assert from 'node:assert/strict';
@@ -54,7 +54,10 @@ function inboundOf({ store }, session) {
   return Object.fromEntries(kept.map(([key, value]) => [key.slice(prefix.length), value]));
 }
 
-/** Nothing is left of what was shown, nor of the account's own housekeeping. @param {FakeSupervisor} supervisor */
+/**
+ * Nothing is left of what was shown, nor of the account's own housekeeping. @param {FakeSupervisor}
+ * supervisor
+ */
 async function untilNothingIsKept(supervisor) {
   await eventually('nothing is kept', () => keptBy(supervisor).length === 0);
 }
@@ -67,7 +70,13 @@ async function pairAndTalk(supervisor, session) {
   await pair(supervisor, session);
   await sendText(session, 'nice to meet you');
   await supervisor.next('message');
-  supervisor.send({ type: 'send', session, id: 1, to: FROM, text: 'so that the phone goes on with msg' });
+  supervisor.send({
+    type: 'send',
+    session,
+    id: 1,
+    to: FROM,
+    text: 'so that the phone goes on with msg',
+  });
   await supervisor.next('replied');
   await confirmed(session, 1);
 }
@@ -79,7 +88,10 @@ async function pairAndTalk(supervisor, session) {
  * @param {number} count
  */
 async function confirmed(session, count) {
-  await eventually(`${count} receipts`, async () => (await ask(`/receipts?session=${session}`)).length >= count);
+  await eventually(
+    `${count} receipts`,
+    async () => (await ask(`/receipts?session=${session}`)).length >= count,
+  );
 }
 
 /**
@@ -99,7 +111,12 @@ async function assertNothingWasAskedFor(session) {
  */
 async function killOverPlaintext(supervisor) {
   supervisor.mayAcknowledge = ({ entries }) => {
-    if (!entries.some((/** @type {any} */ { kind, name }) => kind === 'inbound' && name.includes(FROM))) return true;
+    if (
+      !entries.some(
+        (/** @type {any} */ { kind, name }) => kind === 'inbound' && name.includes(FROM),
+      )
+    )
+      return true;
     supervisor.process?.kill('SIGKILL');
     return false;
   };
@@ -134,7 +151,8 @@ async function assignNext(t, supervisor, session, inbound) {
 }
 
 /**
- * Kills the worker when it has said to WhatsApp that a text has arrived, and the supervisor has not acknowledged it.
+ * Kills the worker when it has said to WhatsApp that a text has arrived, and the supervisor has not
+ * acknowledged it.
  *
  * @param {FakeSupervisor} supervisor
  * @param {string} session
@@ -146,7 +164,9 @@ async function killBeforeAcknowledgement(supervisor, session, texts) {
     const { id } = await sendText(session, text);
     await supervisor.next('message', (frame) => frame.text === text);
     const receipts = async () => await ask(`/receipts?session=${session}`);
-    await eventually('its receipt', async () => (await receipts()).some((/** @type {any} */ of) => of.id === id));
+    await eventually('its receipt', async () =>
+      (await receipts()).some((/** @type {any} */ of) => of.id === id),
+    );
   }
   supervisor.process?.kill('SIGKILL');
   await once(/** @type {any} */ (supervisor.process), 'exit');
@@ -168,7 +188,8 @@ describe('a text', { concurrency: 3 }, () => {
       assert.deepEqual(textsOf(supervisor), before);
       assert.equal(keptBy(supervisor).length, 1);
       const next = await startNext(t, supervisor, session);
-      await eventually('the text', () => textsOf(next).includes('once')); // it may come before `opened`
+      // it may come before `opened`
+      await eventually('the text', () => textsOf(next).includes('once'));
       await sendText(session, 'and on');
       await next.next('message', ({ text }) => text === 'and on');
       await untilNothingIsKept(next);
@@ -191,14 +212,20 @@ describe('a text', { concurrency: 3 }, () => {
     const before = supervisor.frames.filter(({ type }) => type === 'message').slice(-3);
     await eventually('they are shown without a socket', () => textsOf(next).length === 3);
     const [first] = next.frames.filter(({ type }) => type === 'message');
-    assert.deepEqual({ ...first, seq: 0, epoch: 0 }, { ...before[0], seq: 0, epoch: 0 }, 'as they were before');
+    assert.deepEqual(
+      { ...first, seq: 0, epoch: 0 },
+      { ...before[0], seq: 0, epoch: 0 },
+      'as they were before',
+    );
     await untilNothingIsKept(next);
     next.send({ type: 'connect', session, attempt: 1 });
     await next.next('opened');
     await sendText(session, 'and on');
     await next.next('message', ({ text }) => text === 'and on');
     assert.deepEqual(textsOf(next), [...texts, 'and on']);
-    const numbers = next.frames.filter(({ type }) => type === 'message').map(({ epoch, seq }) => [epoch, seq]);
+    const numbers = next.frames
+      .filter(({ type }) => type === 'message')
+      .map(({ epoch, seq }) => [epoch, seq]);
     assert.deepEqual(
       numbers,
       [1, 2, 3, 4].map((seq) => [2, seq]),
@@ -223,7 +250,10 @@ describe('a text', { concurrency: 3 }, () => {
       assert.deepEqual([leftover.id, leftover.text], [id, 'once']);
       if (acksEvents) await untilNothingIsKept(next);
       const receipts = await ask(`/receipts?session=${session}`);
-      assert.ok(!receipts.some((/** @type {any} */ of) => of.id === id), 'so that it comes again with the login');
+      assert.ok(
+        !receipts.some((/** @type {any} */ of) => of.id === id),
+        'so that it comes again with the login',
+      );
       next.send({ type: 'connect', session, attempt: 1 });
       await next.next('opened');
       await sendText(session, 'and on');

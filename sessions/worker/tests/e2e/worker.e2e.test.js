@@ -1,4 +1,7 @@
-/** @file The real worker process and the real Baileys against the stand-in, from the first QR to the logout. */
+/**
+ * @file The real worker process and the real Baileys against the stand-in, from the first QR to the
+ *   logout.
+ */
 
 import assert from 'node:assert/strict';
 import { after, before, describe, test } from 'node:test';
@@ -26,7 +29,13 @@ test('a session from its first QR to its logout', async (t) => {
   assert.match(opened.jid, /^\d+:\d+@s\.whatsapp\.net$/);
 
   await t.test('sends a text and waits for the ack of the server', async () => {
-    supervisor.send({ type: 'send', session, id: 1, to: '+55 11 99999-0000', text: 'see https://example.com' });
+    supervisor.send({
+      type: 'send',
+      session,
+      id: 1,
+      to: '+55 11 99999-0000',
+      text: 'see https://example.com',
+    });
     const replied = await supervisor.next('replied');
     assert.equal(replied.ok, true, JSON.stringify(replied));
     const messages = await ask(`/messages?session=${session}`);
@@ -41,20 +50,34 @@ test('a session from its first QR to its logout', async (t) => {
     assert.equal((await supervisor.next('replied')).error.code, 'invalid_recipient');
   });
 
-  await t.test('says that a number has no WhatsApp, and finds the other form of one that has', async () => {
-    const [gone, short] = ['5521988880000', '552188880000'].map((number) => `${number}@s.whatsapp.net`);
-    await admin('/without-whatsapp', { phones: ['5521988880000', '552188880000', '5531988880000'] });
-    supervisor.send({ type: 'send', session, id: 21, to: gone, text: 'nobody reads this', others: [short] });
-    assert.equal((await supervisor.next('replied')).error.code, 'no_whatsapp');
-    const long = { to: '5531988880000@s.whatsapp.net', others: ['553188880000@s.whatsapp.net'] };
-    supervisor.send({ type: 'send', session, id: 22, text: 'by the old form', ...long });
-    assert.equal((await supervisor.next('replied')).ok, true);
-    const sent = await ask(`/messages?session=${session}`);
-    assert.deepEqual(
-      sent.slice(1).map((/** @type {any} */ { to, text }) => [to, text]),
-      [['553188880000@s.whatsapp.net', 'by the old form']],
-    );
-  });
+  await t.test(
+    'says that a number has no WhatsApp, and finds the other form of one that has',
+    async () => {
+      const [gone, short] = ['5521988880000', '552188880000'].map(
+        (number) => `${number}@s.whatsapp.net`,
+      );
+      await admin('/without-whatsapp', {
+        phones: ['5521988880000', '552188880000', '5531988880000'],
+      });
+      supervisor.send({
+        type: 'send',
+        session,
+        id: 21,
+        to: gone,
+        text: 'nobody reads this',
+        others: [short],
+      });
+      assert.equal((await supervisor.next('replied')).error.code, 'no_whatsapp');
+      const long = { to: '5531988880000@s.whatsapp.net', others: ['553188880000@s.whatsapp.net'] };
+      supervisor.send({ type: 'send', session, id: 22, text: 'by the old form', ...long });
+      assert.equal((await supervisor.next('replied')).ok, true);
+      const sent = await ask(`/messages?session=${session}`);
+      assert.deepEqual(
+        sent.slice(1).map((/** @type {any} */ { to, text }) => [to, text]),
+        [['553188880000@s.whatsapp.net', 'by the old form']],
+      );
+    },
+  );
 
   await t.test('hands an inbound text up', async () => {
     const { id } = await admin('/send-text', { session, from: '5511999990000', text: 'good day' });
@@ -79,7 +102,10 @@ test('a session from its first QR to its logout', async (t) => {
   await t.test('lives through a frame that does not decrypt', async () => {
     await admin('/faults', { fault: 'bad-frame', session });
     const closed = await supervisor.next('closed');
-    assert.deepEqual([closed.attempt, closed.code, closed.reason], [2, null, 'undecryptable_frame']);
+    assert.deepEqual(
+      [closed.attempt, closed.code, closed.reason],
+      [2, null, 'undecryptable_frame'],
+    );
     supervisor.send({ type: 'connect', session, attempt: 3 });
     await supervisor.next('state', ({ stage, attempt }) => stage === 'login' && attempt === 3);
     await supervisor.next('opened');
@@ -92,7 +118,10 @@ test('a session from its first QR to its logout', async (t) => {
     await supervisor.next('opened');
     await admin('/faults', { fault: 'replace', session });
     const { code, reason, data } = await supervisor.next('closed');
-    assert.deepEqual([code, reason, data], [440, 'replaced', { tag: 'conflict', type: 'replaced' }]);
+    assert.deepEqual(
+      [code, reason, data],
+      [440, 'replaced', { tag: 'conflict', type: 'replaced' }],
+    );
     supervisor.send({ type: 'connect', session, attempt: 5 });
     await supervisor.next('opened');
   });
@@ -122,7 +151,10 @@ test('a session from its first QR to its logout', async (t) => {
   await t.test('says that it could not unlink without a socket', async () => {
     supervisor.send({ type: 'logout', session, id: 6 });
     const { code, message, reason } = await supervisor.next('closed');
-    assert.deepEqual([code, message, reason], [null, 'not open: the server was not told', 'connection_closed']);
+    assert.deepEqual(
+      [code, message, reason],
+      [null, 'not open: the server was not told', 'connection_closed'],
+    );
   });
 
   await t.test('shuts down in order', async () => {
@@ -151,8 +183,13 @@ async function scanWithHeldWrites(supervisor, session) {
   const { qr } = await supervisor.next('qr');
   const scan = admin('/scan', { qr, name: 'Shop' });
   scan.catch(() => {});
-  await eventually('the pairing is on its way to the store', () => (supervisor.heldWrites?.length ?? 0) > 0);
-  await pause(300); // in which nothing happens; what is too slow for it would be seen by the tests that go on from here
+  await eventually(
+    'the pairing is on its way to the store',
+    () => (supervisor.heldWrites?.length ?? 0) > 0,
+  );
+  // in which nothing happens; what is too slow for it would be seen by the tests that go on from
+  // here
+  await pause(300);
   assert.equal((await entries(session, 'paired')).length, 0, 'the server is not told yet');
   assert.ok(!supervisor.frames.some(({ stage }) => stage === 'paired'), 'nor is the supervisor');
   return { scan };
@@ -189,7 +226,13 @@ describe('a worker', { concurrency: 3 }, () => {
     first.process?.kill('SIGKILL');
     await assert.rejects(scan, /client_gone/);
     const supervisor = await startWorker(t);
-    supervisor.send({ type: 'assign', session, epoch: 2, creds: credsOf(first, session), proxy: null });
+    supervisor.send({
+      type: 'assign',
+      session,
+      epoch: 2,
+      creds: credsOf(first, session),
+      proxy: null,
+    });
     supervisor.send({ type: 'connect', session, attempt: 2 });
     const { code, reason, registered } = await supervisor.next('closed');
     assert.deepEqual([code, reason, registered], [401, 'connection_closed', false]);
@@ -244,7 +287,10 @@ describe('a worker', { concurrency: 3 }, () => {
     supervisor.letWritesGo();
     await assert.rejects(scan, /client_gone/);
     const closed = await supervisor.next('closed');
-    assert.deepEqual([closed.code, closed.reason, closed.registered], [null, 'store_failed', false]);
+    assert.deepEqual(
+      [closed.code, closed.reason, closed.registered],
+      [null, 'store_failed', false],
+    );
     assert.equal((await entries(session, 'paired')).length, 0);
     supervisor.refusal = null;
     supervisor.send({ type: 'connect', session, attempt: 2 });
@@ -333,7 +379,11 @@ describe('a worker', { concurrency: 3 }, () => {
     supervisor.send({ type: 'logout', session, id: 3 });
     await asked(3);
     await admin('/unlink', { session });
-    assert.deepEqual(await verdict(), [401, 'Intentional Logout', 'own_logout'], 'the removal itself is the answer');
+    assert.deepEqual(
+      await verdict(),
+      [401, 'Intentional Logout', 'own_logout'],
+      'the removal itself is the answer',
+    );
   });
 
   test('a root key is not taken for an address elsewhere', async (t) => {
@@ -354,13 +404,22 @@ describe('a worker', { concurrency: 3 }, () => {
     supervisor.send({ type: 'pairing-code', session, id: 1, phone: '+55 11 88888-0000' });
     assert.match((await supervisor.next('replied')).result.code, /^[0-9A-Z]{8}$/);
 
-    await t.test('an attempt that ends before the pairing leaves no half-paired creds', async () => {
-      assert.ok(/** @type {any} */ (supervisor.store.get(`${session} creds creds`)).me, 'Baileys has set it');
-      supervisor.send({ type: 'close', session });
-      const { registered, reason } = await supervisor.next('closed');
-      assert.deepEqual([registered, reason], [false, 'requested']);
-      assert.equal(/** @type {any} */ (supervisor.store.get(`${session} creds creds`)).me, undefined);
-    });
+    await t.test(
+      'an attempt that ends before the pairing leaves no half-paired creds',
+      async () => {
+        assert.ok(
+          /** @type {any} */ (supervisor.store.get(`${session} creds creds`)).me,
+          'Baileys has set it',
+        );
+        supervisor.send({ type: 'close', session });
+        const { registered, reason } = await supervisor.next('closed');
+        assert.deepEqual([registered, reason], [false, 'requested']);
+        assert.equal(
+          /** @type {any} */ (supervisor.store.get(`${session} creds creds`)).me,
+          undefined,
+        );
+      },
+    );
 
     await t.test('the next attempt registers afresh and pairs', async () => {
       supervisor.send({ type: 'connect', session, attempt: 2 });
@@ -389,7 +448,10 @@ describe('a worker', { concurrency: 3 }, () => {
     await pair(supervisor, session);
     await admin('/faults', { fault: 'failure', session, reason: '302' });
     const failure = await supervisor.next('closed');
-    assert.deepEqual([failure.code, failure.reason, failure.data.reason], [302, 'unknown_failure', '302']);
+    assert.deepEqual(
+      [failure.code, failure.reason, failure.data.reason],
+      [302, 'unknown_failure', '302'],
+    );
     supervisor.send({ type: 'connect', session, attempt: 3 });
     await supervisor.next('opened');
     await admin('/faults', { fault: 'stream-error', session, code: '200' });
@@ -399,7 +461,8 @@ describe('a worker', { concurrency: 3 }, () => {
 
   test('a login that is never answered is given up', async (t) => {
     const session = 'shop-3';
-    const former = await startWorker(t); // which has all the time that a pairing takes on a busy machine
+    // which has all the time that a pairing takes on a busy machine
+    const former = await startWorker(t);
     await pair(former, session);
     former.send({ type: 'shutdown' });
     await former.exitCode();
@@ -409,7 +472,10 @@ describe('a worker', { concurrency: 3 }, () => {
     supervisor.send({ type: 'assign', session, epoch: 2, creds, proxy: null });
     supervisor.send({ type: 'connect', session, attempt: 3 });
     const closed = await supervisor.next('closed', ({ attempt }) => attempt === 3);
-    assert.deepEqual([closed.code, closed.reason, closed.registered], [null, 'attempt_timed_out', true]);
+    assert.deepEqual(
+      [closed.code, closed.reason, closed.registered],
+      [null, 'attempt_timed_out', true],
+    );
   });
 
   test('a write that is refused ends the socket, and the creds are owed', async (t) => {

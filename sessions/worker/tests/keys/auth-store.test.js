@@ -7,9 +7,14 @@ import { eventually } from '../tools/testing.js';
 
 /** A supervisor that answers when it is told to. */
 class SlowKeeper {
-  /** @type {{ entries: import('../../wire.js').KeyEntry[], acknowledge: () => void, refuse: (error: Error) => void }[]} */
+  /**
+   * @type {{ entries: import('../../wire.js').KeyEntry[], acknowledge: () => void, refuse: (error:
+   *   Error) => void }[]}
+   */
   writes = [];
-  /** @type {{ kind: string, names: string[], answer: (values: Record<string, unknown>) => void }[]} */
+  /**
+   * @type {{ kind: string, names: string[], answer: (values: Record<string, unknown>) => void }[]}
+   */
   reads = [];
 
   /** @type {import('../../keys/auth-store.js').Keeper['read']} */
@@ -17,7 +22,9 @@ class SlowKeeper {
 
   /** @type {import('../../keys/auth-store.js').Keeper['write']} */
   write = (entries) =>
-    new Promise((resolve, refuse) => this.writes.push({ entries, acknowledge: () => resolve(), refuse }));
+    new Promise((resolve, refuse) =>
+      this.writes.push({ entries, acknowledge: () => resolve(), refuse }),
+    );
 }
 
 /** @param {unknown} [creds] */
@@ -99,7 +106,11 @@ test('a write is done when it is acknowledged, not before', async () => {
 
 test('what comes while a write is under way goes together into the next, the last value of each key', async () => {
   const { keeper, store, keys } = await open();
-  const all = [keys.set({ session: { a: bytes(1) } }), store.saveCreds(), keys.set({ session: { b: bytes(1) } })];
+  const all = [
+    keys.set({ session: { a: bytes(1) } }),
+    store.saveCreds(),
+    keys.set({ session: { b: bytes(1) } }),
+  ];
   all.push(keys.set({ session: { b: null } }));
   assert.equal(keeper.writes.length, 1);
   keeper.writes[0].acknowledge();
@@ -176,7 +187,9 @@ test('a read that began before a write does not put the old value back', async (
 
 test('the cache is bounded', async () => {
   const { keeper, keys } = await open();
-  const many = Object.fromEntries(Array.from({ length: 501 }, (_, index) => [`n${index}`, bytes(1)]));
+  const many = Object.fromEntries(
+    Array.from({ length: 501 }, (_, index) => [`n${index}`, bytes(1)]),
+  );
   const writing = keys.set({ session: many });
   keeper.writes[0].acknowledge();
   await writing;
@@ -266,10 +279,17 @@ test('a pairing is marked in the write that holds it, until the server knows of 
   keeper.writes[0].acknowledge();
   await nextTurn();
   const { store: heir } = await open(keeper.writes[0].entries[0].value);
-  assert.deepEqual([heir.registered, heir.unconfirmed], [true, true], 'whoever has it next is told');
+  assert.deepEqual(
+    [heir.registered, heir.unconfirmed],
+    [true, true],
+    'whoever has it next is told',
+  );
   store.confirmPairing();
   assert.deepEqual([store.registered, store.unconfirmed], [true, false]);
-  assert.equal('pairingUnconfirmed' in /** @type {any} */ (keeper.writes[1].entries[0].value), false);
+  assert.equal(
+    'pairingUnconfirmed' in /** @type {any} */ (keeper.writes[1].entries[0].value),
+    false,
+  );
   keeper.writes[1].acknowledge();
   await nextTurn();
   store.confirmPairing();
@@ -286,7 +306,9 @@ test('a pairing that was never confirmed is taken back, after the write that hol
   assert.equal(store.registered, false);
   keeper.writes[0].acknowledge();
   await nextTurn();
-  const [paired, undone] = keeper.writes.map(({ entries }) => /** @type {any} */ (entries[0].value));
+  const [paired, undone] = keeper.writes.map(
+    ({ entries }) => /** @type {any} */ (entries[0].value),
+  );
   assert.deepEqual(paired.me, me);
   for (const fact of ['me', 'account', 'signalIdentities', 'platform', 'pairingUnconfirmed'])
     assert.equal(fact in undone, false, fact);

@@ -1,4 +1,7 @@
-/** @file Entries made by hand. With real keys, and the crash of a whole worker: plaintexts.test.js, plaintexts.e2e.test.js. */
+/**
+ * @file Entries made by hand. With real keys, and the crash of a whole worker: plaintexts.test.js,
+ *   plaintexts.e2e.test.js.
+ */
 
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
@@ -30,7 +33,10 @@ function kept(attrs, ...contents) {
   const stanza = { id: `M${stanzas}`, from: FRIEND, t: String(T), type: 'text', ...attrs };
   const ciphertexts = contents.map((_, part) => Buffer.from(`${stanzas} ${part}`));
   const entries = envelopes(stanza, ciphertexts, stanzas).map((envelope, part) => {
-    const padded = Buffer.concat([proto.Message.encode(contents[part]).finish(), Buffer.from([2, 2])]);
+    const padded = Buffer.concat([
+      proto.Message.encode(contents[part]).finish(),
+      Buffer.from([2, 2]),
+    ]);
     return [`${stanza.id} ${part}`, { plaintext: padded.toString('base64'), ...envelope }];
   });
   return JSON.parse(JSON.stringify(Object.fromEntries(entries)));
@@ -64,15 +70,29 @@ test('it comes out as it would have from the network', async () => {
     from_me: false,
   };
   assert.deepEqual(await shown({}), plain);
-  assert.deepEqual(await shown({ from: '15550000009:7@s.whatsapp.net' }), plain, 'of one of his devices');
-  assert.deepEqual(await shown({ from: FRIEND_LID, sender_pn: FRIEND, addressing_mode: 'lid' }), plain);
+  assert.deepEqual(
+    await shown({ from: '15550000009:7@s.whatsapp.net' }),
+    plain,
+    'of one of his devices',
+  );
+  assert.deepEqual(
+    await shown({ from: FRIEND_LID, sender_pn: FRIEND, addressing_mode: 'lid' }),
+    plain,
+  );
   assert.deepEqual(await shown({ from: FRIEND_LID }), { ...plain, from: FRIEND_LID });
   const inGroup = { ...plain, from: GROUP, participant: FRIEND };
   assert.deepEqual(await shown({ from: GROUP, participant: FRIEND }), inGroup);
-  const lid = { from: GROUP, participant: FRIEND_LID, participant_pn: FRIEND, addressing_mode: 'lid' };
+  const lid = {
+    from: GROUP,
+    participant: FRIEND_LID,
+    participant_pn: FRIEND,
+    addressing_mode: 'lid',
+  };
   assert.deepEqual(await shown(lid), inGroup);
   const own = { from: '15550000001@s.whatsapp.net', recipient: FRIEND };
-  const sentByPhone = { deviceSentMessage: { destinationJid: FRIEND, message: { conversation: 'hi' } } };
+  const sentByPhone = {
+    deviceSentMessage: { destinationJid: FRIEND, message: { conversation: 'hi' } },
+  };
   assert.deepEqual(await shown(own, sentByPhone), { ...plain, from_me: true });
   const image = { imageMessage: { caption: 'look' } };
   assert.deepEqual(await shown({}, image), { ...plain, text: 'look', kind: 'imageMessage' });
@@ -104,7 +124,11 @@ test('the order is that of their arrival', async () => {
 
 test('what shows nothing is left for a copy, and needless after a day', async () => {
   const housekeeping = kept({ id: 'P' }, { protocolMessage: { type: 0 } });
-  const { 'C 0': cut } = kept({ id: 'C' }, { senderKeyDistributionMessage: {} }, { conversation: 'not decrypted' });
+  const { 'C 0': cut } = kept(
+    { id: 'C' },
+    { senderKeyDistributionMessage: {} },
+    { conversation: 'not decrypted' },
+  );
   const entries = { ...housekeeping, 'C 0': cut };
   const nothing = { shown: [], needless: [], mute: [] };
   assert.deepEqual(await find(entries), nothing);
@@ -125,7 +149,14 @@ test('what is not as it should be harms nobody else', async () => {
   const {
     'F 0': { stanza: _, ...noEnvelope },
   } = kept({ id: 'F' }, { conversation: 'x' });
-  const mute = { old: 'CgVoZWxsbwE=', noEnvelope, null: null, number: 7, list: [], noNumbers: { ...foreign, n: 'x' } };
+  const mute = {
+    old: 'CgVoZWxsbwE=',
+    noEnvelope,
+    null: null,
+    number: 7,
+    list: [],
+    noNumbers: { ...foreign, n: 'x' },
+  };
   const good = kept({ id: 'good' }, { conversation: 'good' });
   const findings = await find({ ...mute, 'N 0': noProtobuf, 'R 0': foreign, ...good });
   assert.deepEqual(
@@ -139,6 +170,11 @@ test('what is not as it should be harms nobody else', async () => {
 test('the plaintext is read from either form', () => {
   const { 'B 0': entry } = kept({ id: 'B' }, { conversation: 'hello' });
   assert.deepEqual(plaintextOf(entry), Buffer.from(entry.plaintext, 'base64'));
-  assert.deepEqual(plaintextOf(entry.plaintext), Buffer.from(entry.plaintext, 'base64'), 'an earlier version wrote it');
-  for (const broken of [undefined, null, 7, {}, { plaintext: 7 }]) assert.equal(plaintextOf(broken), undefined);
+  assert.deepEqual(
+    plaintextOf(entry.plaintext),
+    Buffer.from(entry.plaintext, 'base64'),
+    'an earlier version wrote it',
+  );
+  for (const broken of [undefined, null, 7, {}, { plaintext: 7 }])
+    assert.equal(plaintextOf(broken), undefined);
 });

@@ -1,4 +1,7 @@
-/** @file With Baileys' own decryption and real keys. The crash of a whole worker is in plaintexts.e2e.test.js. */
+/**
+ * @file With Baileys' own decryption and real keys. The crash of a whole worker is in
+ *   plaintexts.e2e.test.js.
+ */
 
 import assert from 'node:assert/strict';
 import { EventEmitter } from 'node:events';
@@ -57,7 +60,9 @@ class MemoryKeeper {
   /** Names of what is kept. */
   get kept() {
     const prefix = `${KIND} `;
-    return [...this.values.keys()].filter((key) => key.startsWith(prefix)).map((key) => key.slice(prefix.length));
+    return [...this.values.keys()]
+      .filter((key) => key.startsWith(prefix))
+      .map((key) => key.slice(prefix.length));
   }
 
   /** What the supervisor hands to the next worker. */
@@ -112,12 +117,19 @@ class Worker {
    */
   async receive(stanza) {
     this.#ws.emit('CB:message', stanza);
-    const { fullMessage, decrypt } = decryptMessageNode(stanza, ME, '', /** @type {any} */ (this.repository), logger);
+    const { fullMessage, decrypt } = decryptMessageNode(
+      stanza,
+      ME,
+      '',
+      /** @type {any} */ (this.repository),
+      logger,
+    );
     await this.#messageMutex.mutex(async () => {
       await decrypt();
       await this.confirm();
       const message = fullMessage.messageStubParameters ? null : inbound(fullMessage);
-      if (message) this.events.push({ id: message.id, text: message.text, kept: this.#plaintexts.take() });
+      if (message)
+        this.events.push({ id: message.id, text: message.text, kept: this.#plaintexts.take() });
       this.#plaintexts.shown();
     });
     return fullMessage.messageStubParameters?.[0] ?? undefined;
@@ -140,7 +152,10 @@ class Friend {
       },
     };
     const keys = addTransactionCapability(/** @type {any} */ (memory), logger, AT_ONCE);
-    this.#repository = DEFAULT_CONNECTION_CONFIG.makeSignalRepository({ creds: initAuthCreds(), keys }, logger);
+    this.#repository = DEFAULT_CONNECTION_CONFIG.makeSignalRepository(
+      { creds: initAuthCreds(), keys },
+      logger,
+    );
   }
 
   /**
@@ -168,7 +183,10 @@ class Friend {
    * @param {string} [id]
    */
   async write(message, id = 'A') {
-    const { type, ciphertext } = await this.#repository.encryptMessage({ jid: ME, data: padded(message) });
+    const { type, ciphertext } = await this.#repository.encryptMessage({
+      jid: ME,
+      data: padded(message),
+    });
     return stanza({ id, from: FRIEND }, { type, ciphertext });
   }
 
@@ -179,7 +197,10 @@ class Friend {
    */
   async hearFrom(worker) {
     const repository = /** @type {Repository} */ (worker.repository);
-    const sealed = await repository.encryptMessage({ jid: FRIEND, data: padded({ conversation: 'hello' }) });
+    const sealed = await repository.encryptMessage({
+      jid: FRIEND,
+      data: padded({ conversation: 'hello' }),
+    });
     await this.#repository.decryptMessage({ jid: ME, ...sealed });
   }
 
@@ -187,7 +208,10 @@ class Friend {
   async writeToGroup(text) {
     const data = padded({ conversation: text });
     const sealed = await this.#repository.encryptGroupMessage({ group: GROUP, meId: FRIEND, data });
-    const keys = { groupId: GROUP, axolotlSenderKeyDistributionMessage: sealed.senderKeyDistributionMessage };
+    const keys = {
+      groupId: GROUP,
+      axolotlSenderKeyDistributionMessage: sealed.senderKeyDistributionMessage,
+    };
     const { content } = await this.write({ senderKeyDistributionMessage: keys });
     const enc = { type: 'skmsg', ciphertext: sealed.ciphertext };
     const both = stanza({ id: 'G', from: GROUP, participant: FRIEND }, enc);
@@ -226,7 +250,10 @@ async function meet() {
   const worker = await new Worker(keeper).open();
   await worker.store.saveCreds();
   const { signedPreKey } = initAuthCreds();
-  keeper.values.set(`pre-key ${PREKEY}`, JSON.parse(JSON.stringify(signedPreKey.keyPair, BufferJSON.replacer)));
+  keeper.values.set(
+    `pre-key ${PREKEY}`,
+    JSON.parse(JSON.stringify(signedPreKey.keyPair, BufferJSON.replacer)),
+  );
   const friend = new Friend();
   await friend.meet(worker.store.creds, signedPreKey.keyPair.public);
   return { keeper, worker, friend };
@@ -239,7 +266,8 @@ async function meet() {
  * @param {Worker} worker
  */
 function makeDurable(keeper, worker) {
-  for (const { kept } of worker.events) for (const name of kept) keeper.values.delete(`${KIND} ${name}`);
+  for (const { kept } of worker.events)
+    for (const name of kept) keeper.values.delete(`${KIND} ${name}`);
 }
 
 test('the keys that were used up and what they have opened are one write', async () => {
@@ -279,7 +307,10 @@ test('so in a group, where the keys come along', async () => {
   assert.deepEqual(keeper.kept, kept);
 });
 
-for (const [what, write] of /** @type {[string, (friend: Friend, worker: Worker) => Promise<any>][]} */ ([
+for (const [
+  what,
+  write,
+] of /** @type {[string, (friend: Friend, worker: Worker) => Promise<any>][]} */ ([
   ['the first message of a session', (friend) => friend.write({ conversation: 'once' })],
   [
     'a message within a session',
@@ -305,12 +336,19 @@ for (const [what, write] of /** @type {[string, (friend: Friend, worker: Worker)
       assert.deepEqual(next.events, [shown]);
     });
 
-    await t.test('by the next worker without WhatsApp, when that knows that it has arrived', async () => {
-      const { id = '', lid } = worker.store.creds.me ?? { id: ME };
-      const { shown: leftovers } = await findLeftovers(keeper.inbound, { id, lid }, createLog('silent', 'w'));
-      const events = leftovers.map(({ message: { id, text }, kept }) => ({ id, text, kept }));
-      assert.deepEqual(events, [shown]);
-    });
+    await t.test(
+      'by the next worker without WhatsApp, when that knows that it has arrived',
+      async () => {
+        const { id = '', lid } = worker.store.creds.me ?? { id: ME };
+        const { shown: leftovers } = await findLeftovers(
+          keeper.inbound,
+          { id, lid },
+          createLog('silent', 'w'),
+        );
+        const events = leftovers.map(({ message: { id, text }, kept }) => ({ id, text, kept }));
+        assert.deepEqual(events, [shown]);
+      },
+    );
 
     await t.test('though an earlier version has kept it', async () => {
       const older = new MemoryKeeper();
@@ -367,7 +405,10 @@ test('what nobody can decrypt stays what it was, and leaves nothing', async () =
   broken.content[0].content[60] ^= 1;
   const before = [...keeper.values.keys()];
   assert.equal(await worker.receive(broken), 'No matching sessions found for message');
-  const stranger = { ...copy(message), attrs: { ...message.attrs, from: '15550000008@s.whatsapp.net' } };
+  const stranger = {
+    ...copy(message),
+    attrs: { ...message.attrs, from: '15550000008@s.whatsapp.net' },
+  };
   assert.equal(await worker.receive(stranger), 'No session record');
   assert.deepEqual([...keeper.values.keys()], before);
   assert.equal(await worker.receive(message), undefined);
@@ -381,7 +422,10 @@ test('nobody is shown to have written what somebody else has', async () => {
   const { worker, friend } = await meet();
   const message = await friend.write({ conversation: 'from a friend' });
   await worker.receive(message);
-  const forged = { ...copy(message), attrs: { ...message.attrs, from: '15550000008@s.whatsapp.net' } };
+  const forged = {
+    ...copy(message),
+    attrs: { ...message.attrs, from: '15550000008@s.whatsapp.net' },
+  };
   assert.notEqual(await worker.receive(forged), undefined);
   assert.equal(worker.events.length, 1);
 });
@@ -393,7 +437,11 @@ test('a message that is sent anew under its old name is taken for itself', async
   const next = await new Worker(keeper).open();
   const anew = await friend.write({ conversation: 'anew' });
   anew.content[0].content[anew.content[0].content.length - 10] ^= 1;
-  assert.match(String(await next.receive(anew)), /MAC/, 'one that does not decrypt is not shown as the one before');
+  assert.match(
+    String(await next.receive(anew)),
+    /MAC/,
+    'one that does not decrypt is not shown as the one before',
+  );
   await next.receive(await friend.write({ conversation: 'anew' }));
   assert.equal(next.events[0].text, 'anew');
   makeDurable(keeper, next);

@@ -52,7 +52,8 @@ async function open(t) {
     await rm(directory, { recursive: true, force: true });
   });
   const noted = async (/** @type {number} */ count) => {
-    while (notes.length < count) await new Promise((resolve) => wakers.push(() => resolve(undefined)));
+    while (notes.length < count)
+      await new Promise((resolve) => wakers.push(() => resolve(undefined)));
     return notes;
   };
   await noted(1);
@@ -87,7 +88,14 @@ test('a supervisor that reads nothing is lost like any other, and the next is fo
 test('without a listener the first link fails at once', async () => {
   const cause = await new Promise((resolve) => {
     const fail = () => assert.fail();
-    const owner = { onUp: fail, onFrame: fail, onLost: fail, onOver: fail, onDoubtOver: fail, onProtocolError: fail };
+    const owner = {
+      onUp: fail,
+      onFrame: fail,
+      onLost: fail,
+      onOver: fail,
+      onDoubtOver: fail,
+      onProtocolError: fail,
+    };
     new Line(join(tmpdir(), 'no-such-wasup.sock'), WINDOW_MS, { ...owner, onNeverUp: resolve });
   });
   assert.match(cause, /ENOENT/);

@@ -48,7 +48,13 @@ test('what is not acknowledged is sent again, as it was, in order', () => {
 
 test('it knows what the waiting events are made of', () => {
   const { outbox, ack } = open();
-  const nobody = { participant: null, text: 't', timestamp_seconds: 7, kind: 'conversation', from_me: false };
+  const nobody = {
+    participant: null,
+    text: 't',
+    timestamp_seconds: 7,
+    kind: 'conversation',
+    from_me: false,
+  };
   for (const name of ['a', 'b'])
     outbox.add({ type: 'message', id: name, from: 'f', ...nobody, kept: [name, `${name}2`] });
   ack(1);

@@ -43,10 +43,16 @@ test('nobody is there by any form', async () => {
 });
 
 test('a group is not looked up', async () => {
-  assert.equal(await addressee(whatsapp([]).sock, ['120363000000000000@g.us']), '120363000000000000@g.us');
+  assert.equal(
+    await addressee(whatsapp([]).sock, ['120363000000000000@g.us']),
+    '120363000000000000@g.us',
+  );
 });
 
 test('devices that cannot be told are no reason to call a number unknown', async () => {
   assert.equal(await addressee(whatsapp([LONG], { devices: true }).sock, [LONG]), LONG);
-  await assert.rejects(addressee(whatsapp([LONG], { devices: true, contacts: true }).sock, [LONG]), /look-up/);
+  await assert.rejects(
+    addressee(whatsapp([LONG], { devices: true, contacts: true }).sock, [LONG]),
+    /look-up/,
+  );
 });

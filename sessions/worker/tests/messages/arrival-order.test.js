@@ -9,7 +9,9 @@ const ANA = '5511999990001@s.whatsapp.net';
 const ANA_LID = '111@lid';
 const BIA = '5511999990002@s.whatsapp.net';
 
-/** Works on messages as Baileys does: a look-up, which a test ends, and then one after the other. */
+/**
+ * Works on messages as Baileys does: a look-up, which a test ends, and then one after the other.
+ */
 class Worker {
   ws = new EventEmitter();
   messageMutex = makeMutex();
@@ -22,7 +24,9 @@ class Worker {
   #queue = [];
 
   constructor() {
-    this.ws.on('CB:message', async (node) => (node.attrs.offline ? this.#enqueue(node) : this.#handle(node)));
+    this.ws.on('CB:message', async (node) =>
+      node.attrs.offline ? this.#enqueue(node) : this.#handle(node),
+    );
     this.order.attend(/** @type {any} */ (this));
   }
 
@@ -116,7 +120,8 @@ test('what is live does not overtake what the server has kept', async () => {
 
 test('duplicates in the queue hold nobody up when they are worked off', async () => {
   const worker = new Worker();
-  for (const id of ['k1', 'k2', 'k3']) worker.receive(id, { from: ANA, offline: '0', duplicate: 'yes' });
+  for (const id of ['k1', 'k2', 'k3'])
+    worker.receive(id, { from: ANA, offline: '0', duplicate: 'yes' });
   worker.receive('live', { from: ANA });
   for (const id of ['live', 'k1', 'k2']) await worker.lookedUp(id);
   assert.deepEqual(worker.shown, []);

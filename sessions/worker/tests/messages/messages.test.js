@@ -1,6 +1,11 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { inbound, receiptsOfReaders, receiptsOfUpdates, recipient } from '../../messages/messages.js';
+import {
+  inbound,
+  receiptsOfReaders,
+  receiptsOfUpdates,
+  recipient,
+} from '../../messages/messages.js';
 
 for (const [to, jid] of [
   ['5511999990000', '5511999990000@s.whatsapp.net'],
@@ -39,9 +44,17 @@ test('a text', () => {
 test('a caption below a picture that vanishes, from a LID whose number is known, in a group', () => {
   const message = { ephemeralMessage: { message: { imageMessage: { caption: 'look' } } } };
   const participantAlt = '15550000009@s.whatsapp.net';
-  const group = { ...key, remoteJid: '120363000000000000@g.us', participant: '900@lid', participantAlt };
+  const group = {
+    ...key,
+    remoteJid: '120363000000000000@g.us',
+    participant: '900@lid',
+    participantAlt,
+  };
   const { from, participant, text, kind } = inbound({ key: group, message }) ?? {};
-  assert.deepEqual([from, participant, text, kind], [group.remoteJid, participantAlt, 'look', 'imageMessage']);
+  assert.deepEqual(
+    [from, participant, text, kind],
+    [group.remoteJid, participantAlt, 'look', 'imageMessage'],
+  );
 });
 
 /** @type {[string, import('@whiskeysockets/baileys').proto.IMessage, string | null][]} */
@@ -57,13 +70,27 @@ const CHOICES = [
     { templateButtonReplyMessage: { selectedId: 't1', selectedDisplayText: 'Call me' } },
     'Call me',
   ],
-  ['a button of a template without its words', { templateButtonReplyMessage: { selectedId: 't1' } }, 't1'],
+  [
+    'a button of a template without its words',
+    { templateButtonReplyMessage: { selectedId: 't1' } },
+    't1',
+  ],
   [
     'a row of a list',
-    { listResponseMessage: { title: 'Large', description: '40 cm', singleSelectReply: { selectedRowId: 'r1' } } },
+    {
+      listResponseMessage: {
+        title: 'Large',
+        description: '40 cm',
+        singleSelectReply: { selectedRowId: 'r1' },
+      },
+    },
     'Large',
   ],
-  ['a row of a list without its words', { listResponseMessage: { singleSelectReply: { selectedRowId: 'r1' } } }, 'r1'],
+  [
+    'a row of a list without its words',
+    { listResponseMessage: { singleSelectReply: { selectedRowId: 'r1' } } },
+    'r1',
+  ],
   ['a flow', { interactiveResponseMessage: { body: { text: 'Tomorrow' } } }, 'Tomorrow'],
   ...[
     ['{"id":"f1","display_text":"At ten"}', 'At ten'],
@@ -77,7 +104,11 @@ const CHOICES = [
     ([paramsJson, text]) =>
       /** @type {any} */ ([
         `a flow that says ${paramsJson}`,
-        { interactiveResponseMessage: { nativeFlowResponseMessage: { name: 'quick_reply', paramsJson } } },
+        {
+          interactiveResponseMessage: {
+            nativeFlowResponseMessage: { name: 'quick_reply', paramsJson },
+          },
+        },
         text,
       ]),
   ),
@@ -92,7 +123,12 @@ for (const [what, message, text] of CHOICES) {
 }
 
 test('housekeeping, placeholders and empty messages are nobody’s words', () => {
-  for (const message of [undefined, {}, { protocolMessage: {} }, { senderKeyDistributionMessage: {} }]) {
+  for (const message of [
+    undefined,
+    {},
+    { protocolMessage: {} },
+    { senderKeyDistributionMessage: {} },
+  ]) {
     assert.equal(inbound({ key, message }), null);
   }
 });

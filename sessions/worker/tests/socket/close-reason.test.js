@@ -85,7 +85,11 @@ for (const [status, reason] of Object.entries({
 }
 
 test('no error at all has no code', () => {
-  assert.deepEqual(closeFacts(undefined), { code: null, message: 'closed without an error', data: null });
+  assert.deepEqual(closeFacts(undefined), {
+    code: null,
+    message: 'closed without an error',
+    data: null,
+  });
 });
 
 test('an error that is no Boom has no code', () => {
@@ -144,5 +148,6 @@ test('of a transport error the code and the address are kept', () => {
 });
 
 test('data without anything plain is none', () => {
-  for (const data of [undefined, null, 'text', {}, { deep: {} }]) assert.equal(plainStrings(data), null);
+  for (const data of [undefined, null, 'text', {}, { deep: {} }])
+    assert.equal(plainStrings(data), null);
 });

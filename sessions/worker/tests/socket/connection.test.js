@@ -1,5 +1,6 @@
 /**
- * @file What Baileys does not report or is slow to report, on the way to a login. The rest is in worker.e2e.test.js.
+ * @file What Baileys does not report or is slow to report, on the way to a login. The rest is in
+ *   worker.e2e.test.js.
  */
 
 import assert from 'node:assert/strict';
@@ -63,7 +64,12 @@ function connectTo(webSocketUrl, creds = null) {
 
 /** @param {Record<string, unknown>} [mark] */
 function pairedCreds(mark) {
-  const creds = { ...initAuthCreds(), me: { id: '15550000001:1@s.whatsapp.net' }, account: {}, ...mark };
+  const creds = {
+    ...initAuthCreds(),
+    me: { id: '15550000001:1@s.whatsapp.net' },
+    account: {},
+    ...mark,
+  };
   return JSON.parse(JSON.stringify(creds, BufferJSON.replacer));
 }
 
@@ -87,11 +93,20 @@ async function listen(t, server) {
   return `ws://127.0.0.1:${/** @type {import('node:net').AddressInfo} */ (server.address()).port}/`;
 }
 
-/** @param {(socket: import('node:stream').Duplex) => void} then what the server does with an accepted websocket */
+/**
+ * @param {(socket: import('node:stream').Duplex) => void} then what the server does with an
+ *   accepted websocket
+ */
 function webSocketServer(then) {
   return createHttpServer().on('upgrade', ({ headers }, socket) => {
-    const accept = createHash('sha1').update(`${headers['sec-websocket-key']}${WEBSOCKET_MAGIC}`).digest('base64');
-    const answer = ['HTTP/1.1 101 Switching Protocols', 'Upgrade: websocket', 'Connection: Upgrade'];
+    const accept = createHash('sha1')
+      .update(`${headers['sec-websocket-key']}${WEBSOCKET_MAGIC}`)
+      .digest('base64');
+    const answer = [
+      'HTTP/1.1 101 Switching Protocols',
+      'Upgrade: websocket',
+      'Connection: Upgrade',
+    ];
     socket.on('error', () => {});
     socket.write([...answer, `Sec-WebSocket-Accept: ${accept}`, '', ''].join('\r\n'));
     then(socket);
@@ -114,11 +129,16 @@ for (const [status, reason] of /** @type {const} */ ([
   [200, 'upgrade_refused'],
 ])) {
   test(`HTTP ${status} at the upgrade is reported at once as ${reason}`, async (t) => {
-    const server = createHttpServer((_, response) => response.writeHead(status, { 'retry-after': '7' }).end('go away'));
+    const server = createHttpServer((_, response) =>
+      response.writeHead(status, { 'retry-after': '7' }).end('go away'),
+    );
     const { connection, frames } = connectTo(await listen(t, server));
     await connection.closed;
     const closed = onlyClosed(frames);
-    assert.deepEqual([closed.attempt, closed.code, closed.reason, closed.registered], [7, status, reason, false]);
+    assert.deepEqual(
+      [closed.attempt, closed.code, closed.reason, closed.registered],
+      [7, status, reason, false],
+    );
     assert.deepEqual(closed.data, { http_status: String(status), retry_after: '7' });
   });
 }
@@ -141,7 +161,8 @@ test('a connection that is cut before the upgrade is a network that cannot be re
 });
 
 test('a name that nobody knows is told as that', async () => {
-  const { connection, frames } = connectTo('ws://nobody.invalid:9/ws/chat'); // RFC 6761: never a name of anything
+  // RFC 6761: never a name of anything
+  const { connection, frames } = connectTo('ws://nobody.invalid:9/ws/chat');
   await connection.closed;
   const { reason, message } = onlyClosed(frames);
   assert.equal(reason, 'dns');
@@ -209,13 +230,20 @@ test('an address that is none ends the attempt, not the process', async () => {
 });
 
 test('a 401 for a pairing that was never confirmed takes it back, and is no logout', async (t) => {
-  const { connection, frames, auth } = connectTo(await listen(t, createTcpServer()), pairedCreds(UNCONFIRMED));
+  const { connection, frames, auth } = connectTo(
+    await listen(t, createTcpServer()),
+    pairedCreds(UNCONFIRMED),
+  );
   connection.fail(UNKNOWN_DEVICE);
   await connection.closed;
   const { code, reason, message, registered } = onlyClosed(frames);
   assert.deepEqual([code, reason, registered], [401, 'connection_closed', false]);
   assert.match(message, /never confirmed/);
-  assert.deepEqual([auth.creds.me, auth.unconfirmed], [undefined, false], 'the next attempt registers afresh');
+  assert.deepEqual(
+    [auth.creds.me, auth.unconfirmed],
+    [undefined, false],
+    'the next attempt registers afresh',
+  );
 });
 
 test('a 401 for a pairing that the server knows of is a logout', async (t) => {
@@ -233,10 +261,17 @@ for (const [what, facts, reason] of /** @type {const} */ ([
     'upgrade_refused',
   ],
   ['a 515 at a login', { code: 515, message: 'Stream Errored', data: null }, 'restart_required'],
-  ['a lost connection', { code: 408, message: 'Connection was lost', data: null }, 'connection_lost'],
+  [
+    'a lost connection',
+    { code: 408, message: 'Connection was lost', data: null },
+    'connection_lost',
+  ],
 ])) {
   test(`${what} says nothing of a pairing that may not be confirmed`, async (t) => {
-    const { connection, frames, auth } = connectTo(await listen(t, createTcpServer()), pairedCreds(UNCONFIRMED));
+    const { connection, frames, auth } = connectTo(
+      await listen(t, createTcpServer()),
+      pairedCreds(UNCONFIRMED),
+    );
     connection.fail(facts);
     await connection.closed;
     const closed = onlyClosed(frames);

@@ -10,23 +10,51 @@ const T = '1700000000';
 
 /** @type {[string, string, Record<string, string>, boolean][]} */
 const STANZAS = [
-  ['a message of our phone', 'message', { from: '15550000001@s.whatsapp.net', recipient: '1@s.whatsapp.net' }, true],
+  [
+    'a message of our phone',
+    'message',
+    { from: '15550000001@s.whatsapp.net', recipient: '1@s.whatsapp.net' },
+    true,
+  ],
   ['the same by its LID', 'message', { from: '987@lid' }, true],
-  ['data for its devices', 'message', { from: '15550000001@s.whatsapp.net', category: 'peer' }, true],
+  [
+    'data for its devices',
+    'message',
+    { from: '15550000001@s.whatsapp.net', category: 'peer' },
+    true,
+  ],
   ['our phone in a group', 'message', { from: '1-2@g.us', participant: '987:0@lid' }, true],
-  ['a receipt of our phone', 'receipt', { from: '15550000001@s.whatsapp.net', type: 'read-self' }, true],
+  [
+    'a receipt of our phone',
+    'receipt',
+    { from: '15550000001@s.whatsapp.net', type: 'read-self' },
+    true,
+  ],
   ['another device of ours', 'message', { from: '15550000001:7@s.whatsapp.net' }, false],
   ['our own device', 'receipt', { from: '15550000001:3@s.whatsapp.net' }, false],
   ['somebody else', 'message', { from: '15550000002@s.whatsapp.net' }, false],
-  ['somebody else in a group', 'message', { from: '1-2@g.us', participant: '15550000002@s.whatsapp.net' }, false],
+  [
+    'somebody else in a group',
+    'message',
+    { from: '1-2@g.us', participant: '15550000002@s.whatsapp.net' },
+    false,
+  ],
   ['our number, as a LID', 'message', { from: '15550000001@lid' }, false],
-  ['the server about us', 'notification', { from: '15550000001@s.whatsapp.net', type: 'account_sync' }, false],
+  [
+    'the server about us',
+    'notification',
+    { from: '15550000001@s.whatsapp.net', type: 'account_sync' },
+    false,
+  ],
   ['nobody', 'message', {}, false],
 ];
 
 for (const [name, tag, attrs, isSign] of STANZAS) {
   test(`${name}: ${isSign ? 'a sign' : 'no sign'}`, () => {
-    assert.equal(signOfPhone({ tag, attrs: { ...attrs, t: T } }, ACCOUNT), isSign ? Number(T) : null);
+    assert.equal(
+      signOfPhone({ tag, attrs: { ...attrs, t: T } }, ACCOUNT),
+      isSign ? Number(T) : null,
+    );
   });
 }
 

@@ -1,4 +1,7 @@
-/** @file The way through a proxy: for node:http (as the websocket goes) and for fetch, and what a proxy that fails is told of. */
+/**
+ * @file The way through a proxy: for node:http (as the websocket goes) and for fetch, and what a
+ *   proxy that fails is told of.
+ */
 
 import assert from 'node:assert/strict';
 import { once } from 'node:events';
@@ -31,7 +34,10 @@ async function ask({ agent }, url) {
   return String(await once(response, 'data'));
 }
 
-/** @type {[string, (t: import('node:test').TestContext) => Promise<import('../tools/proxies.js').Proxy>][]} */
+/**
+ * @type {[string, (t: import('node:test').TestContext) =>
+ *   Promise<import('../tools/proxies.js').Proxy>][]}
+ */
 const KINDS = [
   ['an HTTP proxy', (t) => startHttpProxy(t)],
   ['an HTTP proxy with a password', (t) => startHttpProxy(t, ACCOUNT)],
@@ -53,9 +59,15 @@ for (const [name, start] of KINDS) {
 
 test('names are looked up where the scheme says', async (t) => {
   // Whatever `localhost` is here: Debian's own /etc/hosts begins with ::1, others with 127.0.0.1.
-  const [proxy, port] = [await startSocksProxy(t, undefined, 'socks5h'), await startTarget(t, 'localhost')];
+  const [proxy, port] = [
+    await startSocksProxy(t, undefined, 'socks5h'),
+    await startTarget(t, 'localhost'),
+  ];
   assert.equal(await ask(wayThrough(proxy.url), `http://localhost:${port}`), 'reached');
-  assert.equal(await ask(wayThrough(proxy.url.replace('socks5h', 'socks5')), `http://localhost:${port}`), 'reached');
+  assert.equal(
+    await ask(wayThrough(proxy.url.replace('socks5h', 'socks5')), `http://localhost:${port}`),
+    'reached',
+  );
   const [byTheProxy, byUs] = proxy.reached.map((where) => where.slice(0, where.lastIndexOf(':')));
   assert.equal(byTheProxy, 'localhost');
   assert.notEqual(isIP(byUs), 0, byUs);
@@ -68,12 +80,18 @@ test('names are looked up where the scheme says', async (t) => {
 async function fails(url, expected) {
   const way = wayThrough(url, 300);
   const options = /** @type {RequestInit} */ ({ dispatcher: way.dispatcher });
-  for (const attempt of [() => ask(way, 'http://127.0.0.1:9999'), () => fetch('http://127.0.0.1:9999', options)]) {
+  for (const attempt of [
+    () => ask(way, 'http://127.0.0.1:9999'),
+    () => fetch('http://127.0.0.1:9999', options),
+  ]) {
     await assert.rejects(attempt(), (/** @type {any} */ error) => {
       const { message } = error.cause ?? error;
       assert.match(message, expected);
       assert.match(message, /^the proxy (http|socks5):\/\/127\.0\.0\.1:\d+ failed: /);
-      assert.doesNotMatch(`${message} ${JSON.stringify(error)} ${error.cause?.stack}`, /p:ss|p%3Ass|som@one|som%40one/);
+      assert.doesNotMatch(
+        `${message} ${JSON.stringify(error)} ${error.cause?.stack}`,
+        /p:ss|p%3Ass|som@one|som%40one/,
+      );
       return true;
     });
   }

@@ -1,6 +1,6 @@
 /**
- * @file For tests: the supervisor's side of the line, with a store in memory, and the worker process that it starts. It
- * can go away and come back, as another one with the same store would.
+ * @file For tests: the supervisor's side of the line, with a store in memory, and the worker
+ *   process that it starts. It can go away and come back, as another one with the same store would.
  */
 
 import { spawn } from 'node:child_process';
@@ -59,8 +59,17 @@ export class FakeSupervisor {
   async launch(environment) {
     this.#directory = await mkdtemp(join(tmpdir(), 'wasup-'));
     await this.comeBack();
-    const env = { WASUP_WORKER_ID: 'w1', WASUP_WORKER_TOKEN: 't', WASUP_SOCKET: 's.sock', ...environment };
-    this.process = spawn(process.execPath, [MAIN], { cwd: this.#directory, env, stdio: ['ignore', 'pipe', 'pipe'] });
+    const env = {
+      WASUP_WORKER_ID: 'w1',
+      WASUP_WORKER_TOKEN: 't',
+      WASUP_SOCKET: 's.sock',
+      ...environment,
+    };
+    this.process = spawn(process.execPath, [MAIN], {
+      cwd: this.#directory,
+      env,
+      stdio: ['ignore', 'pipe', 'pipe'],
+    });
     this.process.stdout?.on('data', (chunk) => {
       this.stdout += chunk;
     });
@@ -141,7 +150,8 @@ export class FakeSupervisor {
     let timer;
     await new Promise((resolve, reject) => {
       const seen = this.frames.map((frame) => frame.type).join(' ');
-      const late = () => reject(new Error(`no "${type}" came; seen: ${seen}; log: ${this.stdout}${this.stderr}`));
+      const late = () =>
+        reject(new Error(`no "${type}" came; seen: ${seen}; log: ${this.stdout}${this.stderr}`));
       timer = setTimeout(late, until - performance.now());
       this.#wakers.push(() => resolve(undefined));
     });
@@ -174,8 +184,13 @@ export class FakeSupervisor {
 
   /** @param {Frame} frame */
   #read({ session, id, kind, names }) {
-    const found = names.filter((/** @type {string} */ name) => this.store.has(`${session} ${kind} ${name}`));
-    const entries = found.map((/** @type {string} */ name) => [name, this.store.get(`${session} ${kind} ${name}`)]);
+    const found = names.filter((/** @type {string} */ name) =>
+      this.store.has(`${session} ${kind} ${name}`),
+    );
+    const entries = found.map((/** @type {string} */ name) => [
+      name,
+      this.store.get(`${session} ${kind} ${name}`),
+    ]);
     this.send({ type: 'keys.values', session, id, values: Object.fromEntries(entries) });
   }
 
@@ -186,7 +201,13 @@ export class FakeSupervisor {
    */
   acknowledge({ session, epoch, seq }) {
     for (const frame of this.frames) {
-      if (frame.type !== 'message' || frame.session !== session || frame.epoch !== epoch || frame.seq > seq) continue;
+      if (
+        frame.type !== 'message' ||
+        frame.session !== session ||
+        frame.epoch !== epoch ||
+        frame.seq > seq
+      )
+        continue;
       for (const name of frame.kept) this.store.delete(`${session} inbound ${name}`);
     }
     this.send({ type: 'events.ack', session, epoch, seq });

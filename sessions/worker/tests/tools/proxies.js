@@ -34,7 +34,9 @@ export async function startProxy(t, serve, scheme = 'http', account) {
     server.close();
   });
   proxy.port = /** @type {import('node:net').AddressInfo} */ (server.address()).port;
-  const who = account ? `${encodeURIComponent(account.user)}:${encodeURIComponent(account.password)}@` : '';
+  const who = account
+    ? `${encodeURIComponent(account.user)}:${encodeURIComponent(account.password)}@`
+    : '';
   proxy.url = `${scheme}://${who}127.0.0.1:${proxy.port}`;
   return proxy;
 }
@@ -96,7 +98,10 @@ async function serveSocks(socket, proxy, account) {
     socket.write(Buffer.from([1, right ? 0 : 1]));
     if (!right) return void socket.end();
   }
-  const request = await readUntil(socket, (bytes) => bytes.length >= 10 && bytes.length >= destination(bytes).end + 2);
+  const request = await readUntil(
+    socket,
+    (bytes) => bytes.length >= 10 && bytes.length >= destination(bytes).end + 2,
+  );
   const { host, end } = destination(request);
   const port = request.readUInt16BE(end);
   proxy.reached.push(`${host}:${port}`);
@@ -105,14 +110,19 @@ async function serveSocks(socket, proxy, account) {
 }
 
 /**
- * Where a request wants to go, by the kind of its address (RFC 1928, section 5): IPv4, IPv6, or a name. `end`: in bytes.
+ * Where a request wants to go, by the kind of its address (RFC 1928, section 5): IPv4, IPv6, or a
+ * name. `end`: in bytes.
  *
  * @param {Buffer} request of 5 bytes at least
  */
 function destination(request) {
   const [, , , kind, length] = request;
   if (kind === 1) return { host: request.subarray(4, 8).join('.'), end: 8 };
-  if (kind === 4) return { host: (request.subarray(4, 20).toString('hex').match(/..../g) ?? []).join(':'), end: 20 };
+  if (kind === 4)
+    return {
+      host: (request.subarray(4, 20).toString('hex').match(/..../g) ?? []).join(':'),
+      end: 20,
+    };
   return { host: String(request.subarray(5, 5 + length)), end: 5 + length };
 }
 

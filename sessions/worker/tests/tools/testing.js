@@ -1,4 +1,7 @@
-/** @file For tests: the stand-in for WhatsApp as a process of its own, and a worker that is to speak with it. */
+/**
+ * @file For tests: the stand-in for WhatsApp as a process of its own, and a worker that is to speak
+ *   with it.
+ */
 
 import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
@@ -31,7 +34,10 @@ export function stopStandin() {
  * @returns {Promise<any>}
  */
 export async function admin(path, body) {
-  const response = await fetch(`${ready.admin}${path}`, { method: 'POST', body: JSON.stringify(body) });
+  const response = await fetch(`${ready.admin}${path}`, {
+    method: 'POST',
+    body: JSON.stringify(body),
+  });
   const answer = await response.json();
   assert.ok(response.ok, JSON.stringify(answer));
   return answer;
@@ -54,7 +60,9 @@ export async function ask(path) {
  */
 export async function entries(session, event) {
   const { entries: all } = await ask('/log');
-  return all.filter((/** @type {any} */ entry) => entry.session === session && (!event || entry.event === event));
+  return all.filter(
+    (/** @type {any} */ entry) => entry.session === session && (!event || entry.event === event),
+  );
 }
 
 /**
@@ -111,8 +119,14 @@ export async function pair(supervisor, session) {
   await admin('/scan', { qr, name: 'Shop' });
   await supervisor.next('state', ({ stage }) => stage === 'paired');
   const closed = await supervisor.next('closed');
-  assert.deepEqual([closed.attempt, closed.code, closed.reason, closed.registered], [1, 515, 'restart_required', true]);
-  assert.ok(supervisor.store.has(`${session} creds creds`), 'the pairing is durable before it is reported');
+  assert.deepEqual(
+    [closed.attempt, closed.code, closed.reason, closed.registered],
+    [1, 515, 'restart_required', true],
+  );
+  assert.ok(
+    supervisor.store.has(`${session} creds creds`),
+    'the pairing is durable before it is reported',
+  );
   supervisor.send({ type: 'connect', session, attempt: 2 });
   return supervisor.next('opened');
 }

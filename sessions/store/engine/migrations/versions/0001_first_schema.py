@@ -30,7 +30,9 @@ def upgrade() -> None:
         sa.Column("kind", sa.String(64), nullable=False),
         sa.Column("name", sa.String(256), nullable=False),
         sa.Column("value", sa.LargeBinary, nullable=False),
-        sa.ForeignKeyConstraint(["session"], ["sessions.id"], name="fk_auth_session", ondelete="CASCADE"),
+        sa.ForeignKeyConstraint(
+            ["session"], ["sessions.id"], name="fk_auth_session", ondelete="CASCADE"
+        ),
         sa.PrimaryKeyConstraint("session", "kind", "name", name="pk_auth"),
     )
     op.create_table(
@@ -48,7 +50,9 @@ def upgrade() -> None:
         sa.Column("kind", sa.String(64), nullable=False),
         sa.Column("name", sa.String(256), nullable=False),
         sa.Column("value", sa.LargeBinary, nullable=False),
-        sa.ForeignKeyConstraint(["archive"], ["archives.id"], name="fk_archived_auth_archive", ondelete="CASCADE"),
+        sa.ForeignKeyConstraint(
+            ["archive"], ["archives.id"], name="fk_archived_auth_archive", ondelete="CASCADE"
+        ),
         sa.PrimaryKeyConstraint("archive", "kind", "name", name="pk_archived_auth"),
     )
     op.create_table(

@@ -1,4 +1,6 @@
-"""Incidents of sessions and of the fleet, and the spans in which sessions were open, down or off."""
+"""Incidents of sessions and of the fleet, and the spans in which sessions were open, down or
+off.
+"""
 
 import sqlalchemy as sa
 from alembic import op
@@ -48,4 +50,6 @@ def upgrade() -> None:
 
 def downgrade() -> None:
     """An older program would leave open incidents open for ever."""
-    raise NotImplementedError("The schema does not go back: restore a backup of the older version instead.")
+    raise NotImplementedError(
+        "The schema does not go back: restore a backup of the older version instead."
+    )

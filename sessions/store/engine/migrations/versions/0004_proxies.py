@@ -16,4 +16,6 @@ def upgrade() -> None:
 
 def downgrade() -> None:
     """An older program would log the session in without its proxy, from the host's own address."""
-    raise NotImplementedError("The schema does not go back: restore a backup of the older version instead.")
+    raise NotImplementedError(
+        "The schema does not go back: restore a backup of the older version instead."
+    )

@@ -15,5 +15,9 @@ def upgrade() -> None:
 
 
 def downgrade() -> None:
-    """An older program would log restored sessions in beside the installation that they come from."""
-    raise NotImplementedError("The schema does not go back: restore a backup of the older version instead.")
+    """An older program would log restored sessions in beside the installation that they come
+    from.
+    """
+    raise NotImplementedError(
+        "The schema does not go back: restore a backup of the older version instead."
+    )
