@@ -18,7 +18,7 @@ import msgspec
 
 from sessions.credentials import baileys_folders
 from sessions.credentials.baileys_folders import NotImportable
-from sessions.wire import UNREADABLE, KeyEntry
+from sessions.workers.wire import UNREADABLE, KeyEntry
 
 MAX_ENTRIES: Final = 20_000
 """A long-lived session has some thousands of keys."""

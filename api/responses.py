@@ -6,7 +6,7 @@ import msgspec
 from aiohttp import web
 
 from api.errors import BadRequest, RequestEntityTooLarge
-from sessions.wire import UNREADABLE
+from sessions.workers.wire import UNREADABLE
 
 T = TypeVar("T")
 

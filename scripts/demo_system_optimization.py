@@ -34,7 +34,7 @@ from supervisor.host.needs.capacity_readings import OwnUse, host_limits, read_ke
 from supervisor.host.needs.facts import read_facts
 from supervisor.host.needs.process_limits import describe_limits
 from supervisor.host.needs.requirements import SESSIONS_DEFAULT, SESSIONS_MOST
-from supervisor.host.reading.lookout import Lookout, Whom
+from supervisor.host.reading.host_sampler import HostSampler, Targets
 from supervisor.host.reading.monitor import ResourceMonitor
 from supervisor.host.reading.processes import OPEN_FILES, process_limits, read_process
 from supervisor.host.reading.readings import Host, HostSample
@@ -319,10 +319,10 @@ async def _close(writers: Sequence[asyncio.StreamWriter]) -> None:
 
 async def _read(host: Host, port: int, monitor: ResourceMonitor) -> None:
     await asyncio.sleep(BETWEEN_SECONDS)
-    lookout = Lookout(
+    host_sampler = HostSampler(
         host, {port}
     )  # a new one each time: one that is asked often may answer with what it has just seen
-    monitor.add(lookout.reading(time.monotonic(), Whom()))
+    monitor.add(host_sampler.reading(time.monotonic(), Targets()))
     print(line(monitor))
 
 

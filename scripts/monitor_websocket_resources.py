@@ -41,10 +41,10 @@ from scripts.resource_view import line, picture
 from supervisor.host.numbers import number
 from supervisor.host.reading.alarms import AlertLimits
 from supervisor.host.reading.connections import websocket_ports
-from supervisor.host.reading.lookout import Lookout, find_whom
+from supervisor.host.reading.host_sampler import HostSampler, find_targets
 from supervisor.host.reading.monitor import ResourceMonitor, reading_document
 from supervisor.host.reading.readings import Host
-from supervisor.process.streams import let_go
+from supervisor.process.streams import release
 
 ROOT: Final = Path(__file__).resolve().parent.parent
 FIRST_LOOK_SECONDS: Final = 0.5
@@ -71,7 +71,7 @@ class Monitoring:
         self.monitor = ResourceMonitor(limits=given.limits)
         self._data: Path = given.data_dir
         self._host = Host(least_seconds=0)
-        self._lookout = Lookout(self._host, given.ports, fresh_seconds=0)
+        self._host_sampler = HostSampler(self._host, given.ports, fresh_seconds=0)
 
     def readings(self) -> Iterator[None]:
         """Wait, look, and remember; after each the monitor knows one more.
@@ -89,7 +89,7 @@ class Monitoring:
 
     def look(self) -> None:
         """One reading."""
-        self.monitor.add(self._lookout.reading(time.monotonic(), find_whom(self._data)))
+        self.monitor.add(self._host_sampler.reading(time.monotonic(), find_targets(self._data)))
 
     def write(self, directory: Path) -> Path:
         """Leave the report, under a name that nobody has yet. Raises CannotWrite."""
@@ -173,7 +173,7 @@ def run(given: argparse.Namespace) -> int:
         except OSError as error:
             # the terminal or the reader of our pipe is gone; the report is still worth writing
             trouble = f"nothing can be shown any more ({error.strerror or error})"
-            let_go()
+            release()
         else:
             trouble = ""
         file = monitoring.write(given.output_dir or Path())
@@ -329,7 +329,7 @@ def main() -> int:
         print(f"{Path(sys.argv[0]).name}: {error}.", file=sys.stderr)
         return 1
     except OSError as error:  # stdout is full or gone; stderr, too, if that was a terminal
-        let_go()
+        release()
         with suppress(OSError):
             print(
                 f"{Path(sys.argv[0]).name}: nothing can be shown ({error.strerror or error}).",

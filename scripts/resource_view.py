@@ -14,7 +14,7 @@ from rich.table import Table
 from rich.text import Text
 
 from supervisor.host.reading.alarms import percent
-from supervisor.host.reading.lookout import Reading, SupervisorReading, WorkersReading
+from supervisor.host.reading.host_sampler import Reading, SupervisorReading, WorkersReading
 from supervisor.host.reading.monitor import ResourceMonitor, figures
 
 WIDE_COLUMNS: Final = 110

@@ -6,10 +6,10 @@ import asyncio
 from collections.abc import Callable, Collection, Mapping
 from typing import Any, Final, NamedTuple, Protocol
 
-from sessions import wire
 from sessions.model import CloseReason, SessionId
+from sessions.workers import wire
 from sessions.workers.limits import Excess
-from sessions.workers.process import Exit
+from sessions.workers.worker_process import Exit
 
 
 class WorkerOwner(Protocol):
@@ -73,7 +73,7 @@ class WorkerSource(Protocol):
     def expects(self, session: str) -> bool:
         """Whether a living worker of an earlier supervisor may hold this session."""
 
-    async def reunion(self, session: str) -> Returned | None:
+    async def await_reconnect(self, session: str) -> Returned | None:
         """The worker that holds this session, once it has called; None when there is none (any
         more).
         """
@@ -109,7 +109,7 @@ DIRECT: Final = "direct"
 """The egress of a session that uses no proxy."""
 
 
-class Ticket(Protocol):
+class Permit(Protocol):
     """An admission to make one attempt."""
 
     deadline_seconds: float | None
@@ -117,7 +117,7 @@ class Ticket(Protocol):
     has the common deadline only.
     """
 
-    def landed(self) -> None:
+    def login_sent(self) -> None:
         """The login is on the wire: the attempt has cost its token."""
 
     def finish(self, succeeded: bool) -> None:
@@ -139,14 +139,14 @@ class ClosedWay(NamedTuple):
 class Admission(Protocol):
     """The gate, as a session sees it."""
 
-    def try_admit(self, session: SessionId, urgent: bool = False) -> Ticket | None:
-        """A ticket, if one is free at once."""
+    def try_admit(self, session: SessionId, urgent: bool = False) -> Permit | None:
+        """A permit, if one is free at once."""
 
-    async def admit(self, session: SessionId, urgent: bool = False) -> Ticket:
-        """Wait for a ticket. `urgent`: ahead of the queue, as an operator asked."""
+    async def admit(self, session: SessionId, urgent: bool = False) -> Permit:
+        """Wait for a permit. `urgent`: ahead of the queue, as an operator asked."""
 
-    def adopt(self, session: SessionId, landed: bool, through: bool = False) -> Ticket:
-        """A ticket for an attempt that an earlier supervisor admitted: under way still, or
+    def adopt(self, session: SessionId, login_sent: bool, through: bool = False) -> Permit:
+        """A permit for an attempt that an earlier supervisor admitted: under way still, or
         `through` (open, or showing a QR).
         """
 

@@ -17,7 +17,7 @@ import structlog
 
 from api.app import Parts, bind, create_app, serving
 from sessions.forever import Forever, TaskHealth
-from sessions.lifecycle.surroundings import Surroundings
+from sessions.lifecycle.dependencies import Dependencies
 from sessions.policy import correlated_reasons
 from sessions.store import StoreHealth
 from sessions.store.backups import backup
@@ -36,7 +36,7 @@ from supervisor.gate.gate import Gate
 from supervisor.gate.way_probe import WayProber
 from supervisor.host.needs.process_limits import raise_soft_descriptors
 from supervisor.host.reading.readings import WindowedHost
-from supervisor.places.opening import data_directory, open_store
+from supervisor.places.store_opening import data_directory, open_store
 from supervisor.process import dumpable, worker_user
 from supervisor.process.lock import DirectoryLock, held_by
 from supervisor.settings import Settings
@@ -119,7 +119,7 @@ async def _serve(
         stack.push_async_callback(workers.close, detach)
         await workers.listen()
         feed = await Feed.open(store, settings.event_log_size)
-        dice = random.Random()
+        rng = random.Random()
         alerts = Alerts(feed.publish)
         policy = LivePolicy(
             settings.policy_file,
@@ -129,7 +129,7 @@ async def _serve(
         outages = OutageRecorder(alerts.publish, store.records)
         prober = WayProber(settings.web_socket_url, store.proxy, worker_user.NODE)
         correlated = correlated_reasons(policy.config.rules)
-        gate = Gate(settings.gate_config(), dice, outages.publish, correlated, prober)
+        gate = Gate(settings.gate_config(), rng, outages.publish, correlated, prober)
         stack.push_async_callback(gate.close)
         costs = LoginCosts(
             alerts.publish,
@@ -143,7 +143,7 @@ async def _serve(
         interval = settings.health_check_interval / 1000
         sampler = WindowedHost(interval)
         fleet = Fleet(
-            Surroundings(
+            Dependencies(
                 config=settings.session_config(policy.config.rules),
                 store=store,
                 keys=keys,
@@ -151,7 +151,7 @@ async def _serve(
                 gate=gate,
                 publish=costs.publish,
                 deliver=feed.deliver,
-                dice=dice,
+                rng=rng,
             ),
             gate,
             feed,

@@ -22,8 +22,8 @@ from pydantic import BeforeValidator, Field, SecretStr, ValidationError, model_v
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from sessions import policy
+from sessions.lifecycle.dependencies import SessionConfig
 from sessions.lifecycle.health import HealthConfig
-from sessions.lifecycle.surroundings import SessionConfig
 from sessions.workers.limits import Limits
 from supervisor.gate.gate import GateConfig
 from supervisor.host.reading.connections import websocket_ports

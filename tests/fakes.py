@@ -17,10 +17,10 @@ from typing import Any, Literal
 
 import msgspec
 
-from sessions import wire
 from sessions.credentials.proxy import Proxy
+from sessions.lifecycle.dependencies import Dependencies, SessionConfig
 from sessions.lifecycle.inbox import Command
-from sessions.lifecycle.surroundings import SessionConfig, Surroundings
+from sessions.lifecycle.session import Session
 from sessions.model import (
     CloseReason,
     NoArchive,
@@ -38,11 +38,11 @@ from sessions.model import (
 from sessions.policy import correlated_reasons
 from sessions.ports import ClosedWay, Origin, Returned, WorkerHandle, WorkerOwner
 from sessions.records.incidents import Incident, Span
-from sessions.session import Session
 from sessions.store import ArchiveRow, Restored, SessionRow, StoreHealth
-from sessions.wire import KeyEntry
+from sessions.workers import wire
 from sessions.workers.keys import KeyService
-from sessions.workers.process import Exit, StopLadder
+from sessions.workers.wire import KeyEntry
+from sessions.workers.worker_process import Exit, StopLadder
 
 CORRELATED = correlated_reasons()
 EPOCH = 1_700_000_000.0
@@ -449,7 +449,7 @@ class FakeWorkers:
     def expects(self, session: str) -> bool:
         return session in self.returning
 
-    async def reunion(self, session: str) -> Returned | None:
+    async def await_reconnect(self, session: str) -> Returned | None:
         answer = await self.returning[session][1]
         self.returning.pop(session, None)
         if self.reunion_error is not None:
@@ -572,7 +572,7 @@ class FakeTicket:
         self.succeeded: bool | None = None
         self.deadline_seconds = gate.deadline_seconds
 
-    def landed(self) -> None:
+    def login_sent(self) -> None:
         self.has_landed = True
 
     def finish(self, succeeded: bool) -> None:
@@ -585,7 +585,7 @@ class FakeGate:
 
     def __init__(self) -> None:
         self.shut = False
-        self.tickets: list[FakeTicket] = []
+        self.permits: list[FakeTicket] = []
         self.waiting: list[tuple[FakeTicket, asyncio.Future[None]]] = []
         self.holds: list[str] = []
         self.concerns_all = True
@@ -619,14 +619,14 @@ class FakeGate:
     def closed_way(self, session: SessionId) -> ClosedWay | None:
         return self.way
 
-    def adopt(self, session: SessionId, landed: bool, through: bool = False) -> FakeTicket:
-        ticket = self._grant(FakeTicket(self, session, urgent=False))
-        ticket.has_landed = landed
-        return ticket
+    def adopt(self, session: SessionId, login_sent: bool, through: bool = False) -> FakeTicket:
+        permit = self._grant(FakeTicket(self, session, urgent=False))
+        permit.has_landed = login_sent
+        return permit
 
     @property
     def unfinished(self) -> list[FakeTicket]:
-        return [ticket for ticket in self.tickets if ticket.succeeded is None]
+        return [permit for permit in self.permits if permit.succeeded is None]
 
     def try_admit(self, session: SessionId, urgent: bool = False) -> FakeTicket | None:
         return None if self.shut else self._grant(FakeTicket(self, session, urgent))
@@ -653,22 +653,22 @@ class FakeGate:
     def open(self) -> None:
         """Let everybody through who waits."""
         self.shut = False
-        for ticket, future in self.waiting:
+        for permit, future in self.waiting:
             if not future.done():
-                self._grant(ticket)
+                self._grant(permit)
                 future.set_result(None)
 
     def grant_first(self) -> None:
         """Let the first one through who waits, and stay shut."""
-        ticket, future = self.waiting[0]
-        self._grant(ticket)
+        permit, future = self.waiting[0]
+        self._grant(permit)
         future.set_result(None)
 
-    def _grant(self, ticket: FakeTicket) -> FakeTicket:
-        if any(other.session == ticket.session for other in self.unfinished):
-            self.breaches.append(f"{ticket.session} holds two tickets")
-        self.tickets.append(ticket)
-        return ticket
+    def _grant(self, permit: FakeTicket) -> FakeTicket:
+        if any(other.session == permit.session for other in self.unfinished):
+            self.breaches.append(f"{permit.session} holds two permits")
+        self.permits.append(permit)
+        return permit
 
 
 # --- store ----------------------------------------------------------------------------------------
@@ -917,7 +917,7 @@ class World:
         self.workers = FakeWorkers()
         self.events: list[tuple[float, str, Mapping[str, Any]]] = []
         self.delivered: set[tuple[int, int]] = set()
-        self.around = Surroundings(
+        self.dependencies = Dependencies(
             config=config or SessionConfig(),
             store=self.store,  # type: ignore[arg-type]
             keys=KeyService(self.store),  # type: ignore[arg-type]
@@ -925,7 +925,7 @@ class World:
             gate=self.gate,
             publish=self._publish,
             deliver=self._deliver,
-            dice=random.Random(seed),
+            rng=random.Random(seed),
         )
         self.session: Session = None  # type: ignore[assignment]
         self._task: asyncio.Task[None] | None = None
@@ -935,7 +935,7 @@ class World:
         """Create the session (once) and run its actor on what the store has of it."""
         if self.id not in self.store.rows:
             await self.store.create_session(self.id, wanted)
-        self.session = Session(self.store.rows[self.id], self.around)
+        self.session = Session(self.store.rows[self.id], self.dependencies)
         self._task = asyncio.create_task(self.session.run(), name="the session under test")
         return self.session
 
@@ -971,8 +971,8 @@ class World:
         self.workers.supervisor_dies = False
         self.workers.live_on()
         self.workers.returning.clear()
-        for ticket in self.gate.unfinished:
-            ticket.finish(succeeded=False)
+        for permit in self.gate.unfinished:
+            permit.finish(succeeded=False)
 
     async def __aenter__(self) -> "World":
         return self
@@ -984,7 +984,7 @@ class World:
         if kind is None:
             assert self.breaches == []
             assert self.workers.alive == [], "a retired session leaves no worker behind"
-            assert self.gate.unfinished == [], "a retired session holds no ticket"
+            assert self.gate.unfinished == [], "a retired session holds no permit"
 
     async def close(self) -> None:
         """Retire the session."""

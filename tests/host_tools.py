@@ -3,7 +3,7 @@
 from typing import Any
 
 from supervisor.host.reading.connections import Connections
-from supervisor.host.reading.lookout import Reading, SupervisorReading
+from supervisor.host.reading.host_sampler import Reading, SupervisorReading
 from supervisor.host.reading.processes import ProcessLimit, ProcessReading
 from supervisor.host.reading.readings import HostSample
 

@@ -11,7 +11,7 @@ import msgspec
 from sqlalchemy import URL
 
 from sessions.model import SessionId
-from sessions.wire import KeyEntry
+from sessions.workers.wire import KeyEntry
 from tests.fakes import CREDS as CREDS
 
 SHOP = SessionId("shop")

@@ -17,7 +17,7 @@ from sessions.credentials.proxy import parse_proxy
 from sessions.model import parse_session_id
 from sessions.store import ArchiveRow
 from sessions.views.snapshot import iso
-from sessions.wire import KeyEntry
+from sessions.workers.wire import KeyEntry
 
 MAX_IMPORT_BYTES: Final = 16 * 2**20
 """A long-lived session has some thousands of keys, most of them below a kilobyte."""

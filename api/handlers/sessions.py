@@ -17,9 +17,9 @@ from api.responses import body, json
 from sessions.credentials.proxy import parse_proxy
 from sessions.lifecycle.attempt import ShownQr
 from sessions.lifecycle.inbox import Command, UseProxy
+from sessions.lifecycle.session import Session
 from sessions.messages.numbers import InvalidRecipient, number_of, phone_number
 from sessions.model import InvalidSessionId, Refused, SessionId, SessionNotFound, parse_session_id
-from sessions.session import Session
 from sessions.store import StoredEvent
 from supervisor.fleet.feed import Feed
 from supervisor.host.reading.documents import document

@@ -7,8 +7,8 @@ from aiohttp import web
 from api.errors import BadRequest
 from api.handlers.parts import FLEET, ROLL, WORKERS
 from api.responses import json
+from sessions.lifecycle.session import Session
 from sessions.ports import WorkerHandle
-from sessions.session import Session
 
 
 async def list_workers(request: web.Request) -> web.Response:

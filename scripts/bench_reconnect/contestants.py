@@ -11,7 +11,7 @@ from scripts.simulation.fleet import Parts, SimulatedFleet, WatchedActor
 from scripts.simulation.server import Server
 from sessions.model import CloseReason as R
 from sessions.policy import Decision
-from sessions.workers.process import Exit
+from sessions.workers.worker_process import Exit
 from supervisor.gate.gate import GateConfig
 
 BAILEYS_CONNECT_SECONDS: Final = 20.0
@@ -32,16 +32,16 @@ class Planner(Protocol):
 class ByStrategy:
     """As a strategy says."""
 
-    def __init__(self, strategy: Strategy, dice: random.Random) -> None:
+    def __init__(self, strategy: Strategy, rng: random.Random) -> None:
         self._strategy = strategy
-        self._dice = dice
+        self._rng = rng
 
     def next_at(self, session: "Plain", now: float) -> float | None:
         """See Planner."""
         if session.opened_at is not None and now - session.opened_at >= self._strategy.calm_seconds:
             session.attempts = 0
         session.attempts += 1
-        wait = self._strategy.wait(session.attempts, self._dice.random())
+        wait = self._strategy.wait(session.attempts, self._rng.random())
         return None if wait is None else now + wait
 
 
@@ -175,12 +175,12 @@ class Ours:
     """The real actors, policy, breaker, outage detector and gate."""
 
     def __init__(
-        self, sessions: list[str], server: Server, dice: random.Random, gate: GateConfig
+        self, sessions: list[str], server: Server, rng: random.Random, gate: GateConfig
     ) -> None:
         parts = Parts(gate_config=gate)
         self.observer = Unwatched()
         self.fleet = SimulatedFleet(
-            dict.fromkeys(sessions, "direct"), server, dice, self.observer, parts
+            dict.fromkeys(sessions, "direct"), server, rng, self.observer, parts
         )
 
     async def begin(self) -> None:

@@ -259,7 +259,7 @@ async def _flood(scene: Field, step: Step) -> Damage:
     return Damage()
 
 
-# --- the supervisor's surroundings ----------------------------------------------------------------
+# --- the supervisor's dependencies ----------------------------------------------------------------
 
 
 async def _garbage(scene: Field, step: Step) -> Damage:

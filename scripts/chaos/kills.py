@@ -71,14 +71,14 @@ class Kills:
             for session in self._stage.sessions:
                 group.create_task(self._strike(session, random.Random(f"{self._seed}/{session}")))
 
-    async def _strike(self, session: str, dice: random.Random) -> None:
+    async def _strike(self, session: str, rng: random.Random) -> None:
         killed_at = None
         while self._left > 0:
             self._left -= 1
-            if dice.random() >= BEFORE_OPEN:
+            if rng.random() >= BEFORE_OPEN:
                 await self._opened(session, killed_at)
             worker = await self._worker(session)
-            await asyncio.sleep(dice.uniform(0.0, AFTER_SECONDS))
+            await asyncio.sleep(rng.uniform(0.0, AFTER_SECONDS))
             killed_at = await self._kill(session, worker)
         await self._opened(session, killed_at)
 

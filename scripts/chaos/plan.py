@@ -14,7 +14,7 @@ from typing import Any, Final
 MAX_PAUSE_SECONDS: Final = 1.0
 
 Parameters = Mapping[str, Any]
-Dice = random.Random
+Rng = random.Random
 
 
 class Promise(enum.StrEnum):
@@ -62,7 +62,7 @@ class Fault:
 
     name: str
     weight: int
-    draw: Callable[[Dice, int], Hit]
+    draw: Callable[[Rng, int], Hit]
     about: str
     bound_seconds: float = 60.0
     promise: Promise = Promise.HEALS
@@ -72,22 +72,22 @@ class Fault:
 # --- how parameters are drawn ---------------------------------------------------------------------
 
 
-def seconds(dice: Dice, least: float, most: float) -> float:
+def seconds(rng: Rng, least: float, most: float) -> float:
     """A time, written short enough to be read."""
-    return round(dice.uniform(least, most), 2)
+    return round(rng.uniform(least, most), 2)
 
 
-def nobody(_dice: Dice, _sessions: int) -> Hit:
+def nobody(_rng: Rng, _sessions: int) -> Hit:
     """It is about no session in particular."""
     return Hit()
 
 
-def one(dice: Dice, sessions: int) -> Hit:
+def one(rng: Rng, sessions: int) -> Hit:
     """One session."""
-    return Hit((dice.randrange(sessions),))
+    return Hit((rng.randrange(sessions),))
 
 
-def everybody(_dice: Dice, sessions: int) -> Hit:
+def everybody(_rng: Rng, sessions: int) -> Hit:
     """All sessions."""
     return Hit(tuple(range(sessions)))
 
@@ -97,44 +97,44 @@ def by_proxy(sessions: int) -> tuple[int, ...]:
     return tuple(range(1, sessions, 2))
 
 
-def all_by_proxy(_dice: Dice, sessions: int) -> Hit:
+def all_by_proxy(_rng: Rng, sessions: int) -> Hit:
     """Who goes through the proxy."""
     return Hit(by_proxy(sessions))
 
 
-def all_by_name(_dice: Dice, sessions: int) -> Hit:
+def all_by_name(_rng: Rng, sessions: int) -> Hit:
     """Who looks WhatsApp's name up himself: of the others, the proxy does it."""
     return Hit(tuple(range(0, sessions, 2)))
 
 
-def one_or_all(dice: Dice, sessions: int) -> Hit:
+def one_or_all(rng: Rng, sessions: int) -> Hit:
     """One session, or, one time in four, all."""
-    return everybody(dice, sessions) if dice.random() < 0.25 else one(dice, sessions)
+    return everybody(rng, sessions) if rng.random() < 0.25 else one(rng, sessions)
 
 
 def _with(
-    whom: Callable[[Dice, int], Hit], **draws: Callable[[Dice], Any]
-) -> Callable[[Dice, int], Hit]:
+    whom: Callable[[Rng, int], Hit], **draws: Callable[[Rng], Any]
+) -> Callable[[Rng, int], Hit]:
     """Victims drawn so, and parameters drawn by these."""
 
-    def draw(dice: Dice, sessions: int) -> Hit:
-        victims = whom(dice, sessions).victims
-        return Hit(victims, {name: of(dice) for name, of in draws.items()})
+    def draw(rng: Rng, sessions: int) -> Hit:
+        victims = whom(rng, sessions).victims
+        return Hit(victims, {name: of(rng) for name, of in draws.items()})
 
     return draw
 
 
-def _of(*choices: Any) -> Callable[[Dice], Any]:
-    return lambda dice: dice.choice(choices)
+def _of(*choices: Any) -> Callable[[Rng], Any]:
+    return lambda rng: rng.choice(choices)
 
 
-def _between(least: float, most: float) -> Callable[[Dice], float]:
-    return lambda dice: seconds(dice, least, most)
+def _between(least: float, most: float) -> Callable[[Rng], float]:
+    return lambda rng: seconds(rng, least, most)
 
 
-def _sometimes_none(draw: Callable[[Dice], Any]) -> Callable[[Dice], Any]:
+def _sometimes_none(draw: Callable[[Rng], Any]) -> Callable[[Rng], Any]:
     """One time in three nothing: the fault is never taken back."""
-    return lambda dice: None if dice.random() < 1 / 3 else draw(dice)
+    return lambda rng: None if rng.random() < 1 / 3 else draw(rng)
 
 
 # --- the table ------------------------------------------------------------------------------------
@@ -249,7 +249,7 @@ FAULTS: Final[Sequence[Fault]] = (
         draw=_with(
             nobody,
             kind=_of("bytes", "half-frame", "wrong-token", "long-line", "silence"),
-            size=lambda dice: dice.randrange(100, 400),
+            size=lambda rng: rng.randrange(100, 400),
         ),
         about="garbage on the supervisor's Unix socket",
         promise=UNNOTICED,
@@ -288,7 +288,7 @@ FAULTS: Final[Sequence[Fault]] = (
     Fault(
         name="flood",
         weight=3,
-        draw=_with(one, texts=lambda dice: dice.randrange(200, 501)),
+        draw=_with(one, texts=lambda rng: rng.randrange(200, 501)),
         about="hundreds of texts at once to a session",
         bound_seconds=90.0,
         promise=UNNOTICED,
@@ -323,7 +323,7 @@ FAULTS: Final[Sequence[Fault]] = (
     Fault(
         name="api-flood",
         weight=2,
-        draw=_with(nobody, calls=lambda dice: dice.randrange(200, 801)),
+        draw=_with(nobody, calls=lambda rng: rng.randrange(200, 801)),
         about="hundreds of API calls at once, good and bad",
         promise=UNNOTICED,
     ),
@@ -351,8 +351,6 @@ def plan(seed: int, steps: int, sessions: int, only: Sequence[str] = ()) -> list
 
 
 def _step(seed: int, number: int, sessions: int, table: Sequence[Fault]) -> Step:
-    dice = Dice(f"{seed}/{number}")
-    (fault,) = dice.choices(table, weights=[fault.weight for fault in table])
-    return Step(
-        number, fault.name, fault.draw(dice, sessions), seconds(dice, 0.0, MAX_PAUSE_SECONDS)
-    )
+    rng = Rng(f"{seed}/{number}")
+    (fault,) = rng.choices(table, weights=[fault.weight for fault in table])
+    return Step(number, fault.name, fault.draw(rng, sessions), seconds(rng, 0.0, MAX_PAUSE_SECONDS))

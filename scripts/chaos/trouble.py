@@ -39,8 +39,7 @@ def under_way(file: Path, trouble: str) -> bool:
 
 def install(file: Path) -> None:
     """Make the supervisor's parts look at the file; call it before it runs."""
-    from sessions.workers import limit_watch
-    from sessions.workers import process as worker_process
+    from sessions.workers import limit_watch, worker_process
 
     class Refused(subprocess.Popen[bytes]):
         """A process that may be refused."""

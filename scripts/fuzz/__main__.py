@@ -46,28 +46,26 @@ class Fuzz:
 
     async def _settings(self, directory: Path, _stack: AsyncExitStack) -> tuple[int, str]:
         return (
-            await self._throw(
-                "settings", _plain(lambda dice: files.throw_settings(directory, dice))
-            ),
+            await self._throw("settings", _plain(lambda rng: files.throw_settings(directory, rng))),
             "",
         )
 
     async def _policy(self, directory: Path, _stack: AsyncExitStack) -> tuple[int, str]:
         return (
-            await self._throw("policy", _plain(lambda dice: files.throw_policy(directory, dice))),
+            await self._throw("policy", _plain(lambda rng: files.throw_policy(directory, rng))),
             "",
         )
 
     async def _restore(self, directory: Path, _stack: AsyncExitStack) -> tuple[int, str]:
         backup = await files.make_backup(directory)
         return (
-            await self._throw("restore", lambda dice: files.throw_backup(directory, backup, dice)),
+            await self._throw("restore", lambda rng: files.throw_backup(directory, backup, rng)),
             "",
         )
 
     async def _http(self, directory: Path, stack: AsyncExitStack) -> tuple[int, str]:
         stage = await Stage.set(directory, stack)
-        count = await self._throw("http", lambda dice: http.throw(stage, dice), AT_ONCE)
+        count = await self._throw("http", lambda rng: http.throw(stage, rng), AT_ONCE)
         return count, await self._measure("http", stage)
 
     async def _worker(self, directory: Path, stack: AsyncExitStack) -> tuple[int, str]:
@@ -75,7 +73,7 @@ class Fuzz:
         stage = await Stage.set(directory, stack, root, **worker.IMPATIENT)
         for name in ("a", "b", "c"):
             await stage.supervisor.must("POST", "/sessions", {"id": name})
-        count = await self._throw("worker", lambda dice: worker.throw(stage, dice))
+        count = await self._throw("worker", lambda rng: worker.throw(stage, rng))
         for name in ("a", "b", "c"):
             await stage.supervisor.must("POST", f"/sessions/{name}/stop")
         return count, await self._measure("worker", stage)
@@ -130,8 +128,8 @@ class Fuzz:
 
 
 def _plain(throw: Callable[[random.Random], str | None]) -> Throw:
-    async def thrown(dice: random.Random) -> str | None:
-        return throw(dice)
+    async def thrown(rng: random.Random) -> str | None:
+        return throw(rng)
 
     return thrown
 

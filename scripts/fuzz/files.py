@@ -42,14 +42,14 @@ async def make_backup(directory: Path) -> Path:
     return directory / "backup.db"
 
 
-async def throw_backup(directory: Path, backup: Path, dice: random.Random) -> str | None:
+async def throw_backup(directory: Path, backup: Path, rng: random.Random) -> str | None:
     """Restore a mangled backup into an empty store; what is wrong with that."""
     file = directory / "mangled.db"
-    if dice.random() < 0.4:
-        file.write_bytes(broken(dice, backup.read_bytes()))
+    if rng.random() < 0.4:
+        file.write_bytes(broken(rng, backup.read_bytes()))
     else:
         file.write_bytes(backup.read_bytes())
-        _mangle_rows(file, dice)
+        _mangle_rows(file, rng)
     target = directory / "target.db"
     for left in (target, *directory.glob("target.db-*")):
         left.unlink(missing_ok=True)
@@ -71,20 +71,20 @@ async def throw_backup(directory: Path, backup: Path, dice: random.Random) -> st
     return f"it took in sessions that no call can name: {odd}" if odd else None
 
 
-def _mangle_rows(file: Path, dice: random.Random) -> None:
+def _mangle_rows(file: Path, rng: random.Random) -> None:
     connection = sqlite3.connect(file)
     try:
         tables = [
             row[0]
             for row in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")
         ]
-        table = dice.choice(sorted(name for name in tables if not name.startswith("sqlite_")))
+        table = rng.choice(sorted(name for name in tables if not name.startswith("sqlite_")))
         columns = [row[1] for row in connection.execute(f'PRAGMA table_info("{table}")')]
-        column = dice.choice(columns)
-        given = dice.choice(
+        column = rng.choice(columns)
+        given = rng.choice(
             (*TEXTS[:7], *(n for n in NUMBERS if abs(n) < 2**63), None, b"\xff\xfe", b"{")
         )
-        statement = dice.choice(
+        statement = rng.choice(
             (
                 f'UPDATE "{table}" SET "{column}" = ?',
                 f'DROP TABLE "{table}"',
@@ -110,9 +110,9 @@ def _is_session_id(name: str) -> bool:
     return True
 
 
-def throw_policy(directory: Path, dice: random.Random) -> str | None:
+def throw_policy(directory: Path, rng: random.Random) -> str | None:
     """A wrong policy file; what is wrong with how it is taken."""
-    reason = dice.choice(sorted(rule.value for rule in RULES))
+    reason = rng.choice(sorted(rule.value for rule in RULES))
     keys = (
         "action",
         "pace",
@@ -125,7 +125,7 @@ def throw_policy(directory: Path, dice: random.Random) -> str | None:
         "counts",
         "x",
     )
-    given = dice.choice(
+    given = rng.choice(
         (
             *(repr(text) for text in TEXTS[:6]),
             *map(str, NUMBERS),
@@ -138,18 +138,18 @@ def throw_policy(directory: Path, dice: random.Random) -> str | None:
             "1979-05-27",
         )
     )
-    text = f"{POLICY}\n[{reason}]\n{dice.choice(keys)} = {given}\n"
+    text = f"{POLICY}\n[{reason}]\n{rng.choice(keys)} = {given}\n"
     file = directory / "policy.toml"
     raw = text.encode("utf-8", "surrogatepass")
-    file.write_bytes(broken(dice, raw) if dice.random() < 0.5 else raw)
+    file.write_bytes(broken(rng, raw) if rng.random() < 0.5 else raw)
     return _refused_in_words(lambda: read_rules(file), BadPolicy)
 
 
-def throw_settings(directory: Path, dice: random.Random) -> str | None:
+def throw_settings(directory: Path, rng: random.Random) -> str | None:
     """Wrong settings; what is wrong with how they are taken. No secret may be told."""
-    names = dice.sample(sorted(Settings.model_fields), dice.choice((1, 1, 2, 4)))
+    names = rng.sample(sorted(Settings.model_fields), rng.choice((1, 1, 2, 4)))
     texts = [text.replace("\0", "") for text in TEXTS if len(text) < 1000]
-    secret = "s3cret-" + "q" * dice.randrange(20)
+    secret = "s3cret-" + "q" * rng.randrange(20)
     given = {}
     for name in names:
         odd = (
@@ -163,7 +163,7 @@ def throw_settings(directory: Path, dice: random.Random) -> str | None:
             "[::1",
             f"x://{secret}",
         )
-        given[variable(name)] = secret if name in SECRETS else dice.choice(odd)
+        given[variable(name)] = secret if name in SECRETS else rng.choice(odd)
     environment = {
         name: text for name, text in os.environ.items() if not name.startswith("WHATSAPP_")
     } | given

@@ -77,10 +77,10 @@ _ANSWERS: Final = re.compile(rb"(?<!^)(?=HTTP/(?:0\.9|1\.[01]) \d{3} )")
 _STATUS: Final = re.compile(rb"^HTTP/(?:0\.9|1\.[01]) (\d{3}) ")
 
 
-async def throw(stage: Stage, dice: random.Random) -> str | None:
+async def throw(stage: Stage, rng: random.Random) -> str | None:
     """One request; what is wrong with the answer."""
     parts = urlsplit(stage.supervisor.api)
-    sent = request(dice)
+    sent = request(rng)
     try:
         async with asyncio.timeout(ANSWER_SECONDS):
             reader, writer = await asyncio.open_connection(parts.hostname, parts.port)
@@ -90,7 +90,7 @@ async def throw(stage: Stage, dice: random.Random) -> str | None:
     try:
         with suppress(ConnectionError):  # refused in the middle of a word
             writer.write(sent)
-            if dice.random() < 0.1:
+            if rng.random() < 0.1:
                 return None  # hangs up
             async with asyncio.timeout(ANSWER_SECONDS):
                 await writer.drain()
@@ -137,49 +137,49 @@ def judge(came: bytes, sent: bytes) -> str | None:
     return None
 
 
-def request(dice: random.Random) -> bytes:
+def request(rng: random.Random) -> bytes:
     """A request that may be right, wrong, or none at all."""
-    if dice.random() < 0.03:
-        return dice.randbytes(dice.randrange(1, 2000))
-    route = dice.choice(ROUTES)
-    path = route.path.replace("{id}", dice.choice(SESSIONS))
-    if dice.random() < 0.4:
-        query = dice.choice(QUERIES)
+    if rng.random() < 0.03:
+        return rng.randbytes(rng.randrange(1, 2000))
+    route = rng.choice(ROUTES)
+    path = route.path.replace("{id}", rng.choice(SESSIONS))
+    if rng.random() < 0.4:
+        query = rng.choice(QUERIES)
         given = (
-            dice.choice(("0", "1", "999999999999999", "true", "-1", "1e9", "%ff", *TEXTS[:8]))
+            rng.choice(("0", "1", "999999999999999", "true", "-1", "1e9", "%ff", *TEXTS[:8]))
             .encode()
             .hex(" ")
         )
         path += f"?{query}=" + "".join(f"%{pair}" for pair in given.split())
-    method = route.method if dice.random() < 0.85 else dice.choice(METHODS)
-    body = _body(dice) if method not in {"GET", "HEAD"} or dice.random() < 0.1 else b""
-    headers = ["Host: 127.0.0.1"] if dice.random() < 0.97 else []
-    headers += ["Connection: close"] if dice.random() < 0.9 else []
-    headers += dice.sample(HEADERS, dice.choice((0, 0, 0, 1, 1, 2)))
-    if body and dice.random() < 0.95:
-        headers.append(f"Content-Length: {len(body) + dice.choice((0, 0, 0, 0, 0, 1, -1))}")
+    method = route.method if rng.random() < 0.85 else rng.choice(METHODS)
+    body = _body(rng) if method not in {"GET", "HEAD"} or rng.random() < 0.1 else b""
+    headers = ["Host: 127.0.0.1"] if rng.random() < 0.97 else []
+    headers += ["Connection: close"] if rng.random() < 0.9 else []
+    headers += rng.sample(HEADERS, rng.choice((0, 0, 0, 1, 1, 2)))
+    if body and rng.random() < 0.95:
+        headers.append(f"Content-Length: {len(body) + rng.choice((0, 0, 0, 0, 0, 1, -1))}")
     if any("gzip" in header for header in headers):
         body = gzip.compress(body)
     head = f"{method} {path} HTTP/1.1\r\n" + "".join(f"{line}\r\n" for line in headers) + "\r\n"
     whole = head.encode("utf-8", "surrogatepass") + body
-    return broken(dice, whole) if dice.random() < 0.15 else whole
+    return broken(rng, whole) if rng.random() < 0.15 else whole
 
 
-def _body(dice: random.Random) -> bytes:
-    given = dice.choice(BODIES)
-    match dice.randrange(6):
+def _body(rng: random.Random) -> bytes:
+    given = rng.choice(BODIES)
+    match rng.randrange(6):
         case 0:
             return msgspec.json.encode(given)
         case 1:
-            return broken(dice, msgspec.json.encode(given))
+            return broken(rng, msgspec.json.encode(given))
         case 2:
-            return msgspec.json.encode(_encodable(value(dice)))
+            return msgspec.json.encode(_encodable(value(rng)))
         case 3:
-            return dice.choice(
+            return rng.choice(
                 (b"", b"[" * 100_000, b'{"a":' * 20_000, b"1" * 600_000, b"\xff\xfe\0\0", b"nan")
             )
         case _:
-            return msgspec.json.encode(_encodable(changed(dice, given)))
+            return msgspec.json.encode(_encodable(changed(rng, given)))
 
 
 def _encodable(found: Any) -> Any:

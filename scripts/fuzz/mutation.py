@@ -26,58 +26,56 @@ TEXTS: Final = (
 )
 
 
-def value(dice: random.Random, depth: int = 0) -> Any:
+def value(rng: random.Random, depth: int = 0) -> Any:
     """Any JSON value, few of them sensible."""
-    kind = dice.randrange(8 if depth < 3 else 5)
+    kind = rng.randrange(8 if depth < 3 else 5)
     match kind:
         case 0:
-            return dice.choice(NUMBERS)
+            return rng.choice(NUMBERS)
         case 1 | 2:
-            return dice.choice(TEXTS)
+            return rng.choice(TEXTS)
         case 3:
-            return dice.choice((None, True, False))
+            return rng.choice((None, True, False))
         case 4:
-            return dice.randrange(-10, 1000)
+            return rng.randrange(-10, 1000)
         case 5:
             return [
-                value(dice, depth + 1)
-                for _ in range(dice.choice((0, 1, 3, 500 if depth == 0 else 2)))
+                value(rng, depth + 1)
+                for _ in range(rng.choice((0, 1, 3, 500 if depth == 0 else 2)))
             ]
         case _:
-            return {
-                dice.choice(TEXTS)[:40]: value(dice, depth + 1) for _ in range(dice.randrange(4))
-            }
+            return {rng.choice(TEXTS)[:40]: value(rng, depth + 1) for _ in range(rng.randrange(4))}
 
 
-def changed(dice: random.Random, given: Any) -> Any:
+def changed(rng: random.Random, given: Any) -> Any:
     """The same with one thing wrong somewhere in it."""
-    if isinstance(given, dict) and given and dice.random() < 0.9:
-        name = dice.choice(sorted(given))
-        if dice.random() < 0.1:
+    if isinstance(given, dict) and given and rng.random() < 0.9:
+        name = rng.choice(sorted(given))
+        if rng.random() < 0.1:
             return {other: given[other] for other in given if other != name}
-        return given | {name: changed(dice, given[name])}
-    if isinstance(given, list) and given and dice.random() < 0.8:
-        place = dice.randrange(len(given))
-        return [*given[:place], changed(dice, given[place]), *given[place + 1 :]]
-    return value(dice)
+        return given | {name: changed(rng, given[name])}
+    if isinstance(given, list) and given and rng.random() < 0.8:
+        place = rng.randrange(len(given))
+        return [*given[:place], changed(rng, given[place]), *given[place + 1 :]]
+    return value(rng)
 
 
-def broken(dice: random.Random, given: bytes) -> bytes:
+def broken(rng: random.Random, given: bytes) -> bytes:
     """The same bytes with some lost, doubled or changed."""
     data = bytearray(given)
-    for _ in range(dice.choice((1, 1, 2, 8))):
-        place = dice.randrange(len(data) + 1)
-        match dice.randrange(5):
+    for _ in range(rng.choice((1, 1, 2, 8))):
+        place = rng.randrange(len(data) + 1)
+        match rng.randrange(5):
             case 0:
-                data[place : place + dice.randrange(1, 40)] = b""
+                data[place : place + rng.randrange(1, 40)] = b""
             case 1:
-                data[place:place] = dice.randbytes(dice.randrange(1, 20))
+                data[place:place] = rng.randbytes(rng.randrange(1, 20))
             case 2 if place < len(data):
-                data[place] ^= 1 << dice.randrange(8)
+                data[place] ^= 1 << rng.randrange(8)
             case 3:
-                data[place:place] = data[place : place + dice.randrange(1, 400)]
+                data[place:place] = data[place : place + rng.randrange(1, 400)]
             case _:
-                data[place:place] = dice.choice(
+                data[place:place] = rng.choice(
                     (b"\0", b"\r\n", b"\xff\xfe", b'"', b"[" * 2000, b"=", b"\x1b[")
                 )
     return bytes(data)

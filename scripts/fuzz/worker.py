@@ -41,16 +41,16 @@ def rogue_root(directory: Path, seed: str) -> Path:
     return directory
 
 
-async def throw(stage: Stage, dice: random.Random) -> str | None:
+async def throw(stage: Stage, rng: random.Random) -> str | None:
     """A stranger's words at the socket, and a look whether sessions and API still answer."""
-    said = dice.choice(
-        (HELLO, HELLO * 50, dice.randbytes(5000), b"[" * 100_000 + b"\n", b"{}\n", b"\n" * 5000)
+    said = rng.choice(
+        (HELLO, HELLO * 50, rng.randbytes(5000), b"[" * 100_000 + b"\n", b"{}\n", b"\n" * 5000)
     )
     with suppress(OSError):  # shown out in the middle of a word: as it should be
         async with connection(stage.supervisor.directory / SOCKET) as (_, writer):
-            writer.write(broken(dice, said))
+            writer.write(broken(rng, said))
             await writer.drain()
-    path = dice.choice(
+    path = rng.choice(
         (
             "/sessions",
             "/reconnection-status",

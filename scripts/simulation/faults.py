@@ -14,7 +14,7 @@ from scripts.simulation.fleet import STORY, SimulatedFleet
 from scripts.simulation.server import NOTICED_SECONDS, RESET_SECONDS, Front, Server, Weather
 from sessions.lifecycle.inbox import CheckFailed, Command
 from sessions.model import CloseReason as R
-from sessions.workers.process import Exit
+from sessions.workers.worker_process import Exit
 from tests.fakes import CREDS
 
 EGRESSES: Final = ("direct", "proxy-a", "proxy-b")
@@ -94,7 +94,7 @@ class Stage:
     server: Server
     fleet: SimulatedFleet
     egress_of: Mapping[str, str]
-    dice: random.Random
+    rng: random.Random
     pardoned: Callable[[str, Command], None]
     disturbed: Callable[[float], None]
     """Told until when (loop time) a fault may do something."""
@@ -112,30 +112,30 @@ class Stage:
 
 def invent(seed: int, sessions: int, hours: float, per_hour: float) -> Story:
     """A story of random faults."""
-    dice = random.Random(f"story {seed}")
+    rng = random.Random(f"story {seed}")
     kinds, weights = list(KINDS), [kind.weight for kind in KINDS.values()]
     faults = []
     last = hours * HOUR - QUIET_END_SECONDS
     for _ in range(max(3, round(hours * per_hour))):
-        name = dice.choices(kinds, weights)[0]
+        name = rng.choices(kinds, weights)[0]
         kind = KINDS[name]
-        at, seconds = dice.uniform(120, last), _log_uniform(dice, *kind.seconds)
+        at, seconds = rng.uniform(120, last), _log_uniform(rng, *kind.seconds)
         faults.append(
             Fault(
                 name,
                 round(at, 3),
                 round(seconds, 3),
-                round(dice.uniform(*kind.share), 4),
-                dice.randrange(1 << 30),
+                round(rng.uniform(*kind.share), 4),
+                rng.randrange(1 << 30),
             )
         )
-        if dice.random() < 0.5:  # the second fault comes while the first one is being mended
+        if rng.random() < 0.5:  # the second fault comes while the first one is being mended
             near = replace(
                 faults[-1],
-                kind=dice.choices(kinds, weights)[0],
-                at=round(at + dice.uniform(0, 90), 3),
+                kind=rng.choices(kinds, weights)[0],
+                at=round(at + rng.uniform(0, 90), 3),
             )
-            faults.append(_within(near, dice))
+            faults.append(_within(near, rng))
     return Story(seed, sessions, hours, tuple(sorted(faults, key=lambda fault: fault.at)))
 
 
@@ -154,18 +154,18 @@ async def _carry_out(stage: Stage, fault: Fault) -> None:
     await KINDS[fault.kind].act(stage, fault)
 
 
-def _within(fault: Fault, dice: random.Random) -> Fault:
+def _within(fault: Fault, rng: random.Random) -> Fault:
     kind = KINDS[fault.kind]
     return replace(
         fault,
-        seconds=round(_log_uniform(dice, *kind.seconds), 3),
-        share=round(dice.uniform(*kind.share), 4),
-        salt=dice.randrange(1 << 30),
+        seconds=round(_log_uniform(rng, *kind.seconds), 3),
+        share=round(rng.uniform(*kind.share), 4),
+        salt=rng.randrange(1 << 30),
     )
 
 
-def _log_uniform(dice: random.Random, low: float, high: float) -> float:
-    return low if low == high else float(low * (high / low) ** dice.random())
+def _log_uniform(rng: random.Random, low: float, high: float) -> float:
+    return low if low == high else float(low * (high / low) ** rng.random())
 
 
 # --- the network ----------------------------------------------------------------------------------
@@ -277,7 +277,7 @@ def _condemns(reason: R) -> Callable[[Stage, Fault], Awaitable[None]]:
 async def _crash(stage: Stage, fault: Fault) -> None:
     for session in stage.chosen(fault):
         for worker in stage.fleet.workers.of(session):
-            worker.later(stage.dice.uniform(0, fault.seconds), partial(worker.end, Exit(signal=6)))
+            worker.later(stage.rng.uniform(0, fault.seconds), partial(worker.end, Exit(signal=6)))
 
 
 async def _hang(stage: Stage, fault: Fault) -> None:

@@ -13,16 +13,16 @@ from typing import Any, Final, Protocol
 from scripts.simulation.server import Server
 from scripts.simulation.workers import SimulatedWorkers
 from sessions.lifecycle.actor import Actor
+from sessions.lifecycle.dependencies import Dependencies, SessionConfig
 from sessions.lifecycle.health import HealthConfig
 from sessions.lifecycle.inbox import Asked, Command, Excused
-from sessions.lifecycle.surroundings import SessionConfig, Surroundings
 from sessions.model import CloseReason, SessionId, WasupError
 from sessions.policy import Decision
 from sessions.ports import Origin
 from sessions.records.incidents import Span
 from sessions.store import SessionRow
 from sessions.workers.keys import KeyService
-from sessions.workers.process import Exit
+from sessions.workers.worker_process import Exit
 from supervisor.gate.gate import Gate, GateConfig
 from tests.fakes import CREDS, FakeStore
 
@@ -163,7 +163,7 @@ class SimulatedFleet:
         self,
         sessions: Mapping[str, str],
         server: Server,
-        dice: random.Random,
+        rng: random.Random,
         observer: Observer,
         parts: Parts,
     ) -> None:
@@ -177,7 +177,7 @@ class SimulatedFleet:
         """That the actors have dealt with."""
         self._egress_of = sessions
         self._server = server
-        self._dice = dice
+        self._rng = rng
         self._observer = observer
         self._parts = parts
         self._tasks: list[asyncio.Task[None]] = []
@@ -193,8 +193,8 @@ class SimulatedFleet:
     async def begin(self) -> None:
         """A supervisor starts, and takes up what is there."""
         for worker in self.workers.alive:
-            self.workers.calls(worker, self._dice.uniform(*CALLS_SECONDS))
-        around = self._surroundings()
+            self.workers.calls(worker, self._rng.uniform(*CALLS_SECONDS))
+        around = self._dependencies()
         self.alive = True
         self._observer.begun(self)
         for row in await self.store.sessions():
@@ -244,21 +244,21 @@ class SimulatedFleet:
         self.workers.live_on()
         self.actors, self._tasks, self.gate = {}, [], None
 
-    def _run(self, row: SessionRow, around: Surroundings) -> None:
+    def _run(self, row: SessionRow, around: Dependencies) -> None:
         actor = self._parts.actor(row, around)
         actor.observer = self._observer
         self.actors[row.id] = actor
         self._tasks.append(asyncio.create_task(actor.run(), name=f"session {row.id}"))
 
-    def _surroundings(self) -> Surroundings:
+    def _dependencies(self) -> Dependencies:
         prober = self._server if self._parts.looks else None
         gate = self._parts.gate(
-            self._parts.gate_config, self._dice, publish=self._publish, prober=prober
+            self._parts.gate_config, self._rng, publish=self._publish, prober=prober
         )
         gate.egress_of = self._egress_of
         gate.on_excused = self._excuse
         self.gate = gate
-        return Surroundings(
+        return Dependencies(
             config=self._parts.config,
             store=self.store,  # type: ignore[arg-type]
             keys=KeyService(self.store),  # type: ignore[arg-type]
@@ -266,7 +266,7 @@ class SimulatedFleet:
             gate=gate,
             publish=self._publish,
             deliver=_deliver,
-            dice=self._dice,
+            rng=self._rng,
         )
 
     def _excuse(self, sessions: Collection[SessionId]) -> None:

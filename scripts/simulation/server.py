@@ -123,7 +123,7 @@ Watcher = Callable[[str, Client], None]
 class Server:
     """The server, and the network in front of it."""
 
-    def __init__(self, dice: random.Random, watch: Watcher) -> None:
+    def __init__(self, rng: random.Random, watch: Watcher) -> None:
         self.open: dict[str, Client] = {}
         """Logged in, by session."""
         self.said: dict[str, R] = {}
@@ -133,7 +133,7 @@ class Server:
         self._fronts: list[Front] = []
         self._reached: WeakSet[Client] = WeakSet()
         """Whose connect was answered."""
-        self._dice = dice
+        self._rng = rng
         self._watch = watch
         self._loop = asyncio.get_running_loop()
 
@@ -224,10 +224,10 @@ class Server:
                 return Look("closed", "no answer", R.NETWORK_UNREACHABLE)
         shut = self._shut(going)
         if shut is not None:
-            await asyncio.sleep(self._dice.uniform(*REFUSED_SECONDS))
+            await asyncio.sleep(self._rng.uniform(*REFUSED_SECONDS))
             return Look("closed", shut.value, shut)
         slow = self._under(going, Weather.SLOW)
-        await asyncio.sleep(self._dice.uniform(*(SLOW_REACH_SECONDS if slow else REACH_SECONDS)))
+        await asyncio.sleep(self._rng.uniform(*(SLOW_REACH_SECONDS if slow else REACH_SECONDS)))
         return Look("open", "WhatsApp can be reached")
 
     def gone(self, client: Client) -> None:
@@ -296,4 +296,4 @@ class Server:
         )
 
     def _later(self, between: tuple[float, float], act: Callable[..., None], *args: object) -> None:
-        self._loop.call_later(self._dice.uniform(*between), act, *args)
+        self._loop.call_later(self._rng.uniform(*between), act, *args)

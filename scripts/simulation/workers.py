@@ -6,9 +6,9 @@ import asyncio
 from typing import Final
 
 from scripts.simulation.server import Server
-from sessions import wire
 from sessions.model import CloseReason
-from sessions.workers.process import Exit
+from sessions.workers import wire
+from sessions.workers.worker_process import Exit
 from tests.fakes import JID, FakeWorker, FakeWorkers, Outcome
 
 ATTEMPT_SECONDS: Final = 30.0

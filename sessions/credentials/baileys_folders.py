@@ -26,10 +26,9 @@ from typing import Any, Final
 
 import msgspec
 
-from sessions.credentials import credentials
-from sessions.credentials import staging as unfinished
+from sessions.credentials import credentials, staging
 from sessions.model import InvalidSessionId, SessionId, WasupError, parse_session_id
-from sessions.wire import MAX_FRAME_BYTES, KeyEntry
+from sessions.workers.wire import MAX_FRAME_BYTES, KeyEntry
 
 CREDS: Final = credentials.KIND
 CREDS_FILE: Final = "creds.json"
@@ -199,7 +198,7 @@ def export(entries: Sequence[KeyEntry], directory: Path) -> None:
     directory = directory.resolve()  # `.` has no name to put a partial one beside
     if directory.exists() and (not directory.is_dir() or any(directory.iterdir())):
         raise NotExportable(f"{directory} exists and is not empty.")
-    with unfinished.beside(directory) as workspace:
+    with staging.beside(directory) as workspace:
         folder = workspace / directory.name
         folder.mkdir(mode=0o700)
         for name, value in files.items():

@@ -11,7 +11,7 @@ from typing import Any, Final
 
 import msgspec
 
-from sessions.wire import UNREADABLE
+from sessions.workers.wire import UNREADABLE
 
 KIND: Final = "creds"
 """Kind and name of the credentials among a session's keys."""

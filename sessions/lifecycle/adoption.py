@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Final
 
 from sessions.lifecycle.machine import Signal
-from sessions.wire import Held, Stage
+from sessions.workers.wire import Held, Stage
 
 SIGNALS: Final[Mapping[Stage, tuple[Signal, ...]]] = {
     Stage.IDLE: (),
@@ -18,7 +18,7 @@ SIGNALS: Final[Mapping[Stage, tuple[Signal, ...]]] = {
 }
 """The way to each stage, from a session that has found its worker again."""
 
-LANDED: Final = frozenset({Stage.LOGIN, Stage.PAIRED, Stage.QR, Stage.OPEN})
+LOGIN_SENT: Final = frozenset({Stage.LOGIN, Stage.PAIRED, Stage.QR, Stage.OPEN})
 """Stages at which the attempt's login is on the wire, and has cost its token with the supervisor
 that admitted it.
 """

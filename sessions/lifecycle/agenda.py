@@ -1,4 +1,4 @@
-"""What a session waits for: at most one *step* (a worker, a ticket, the end of a wait), and the
+"""What a session waits for: at most one *step* (a worker, a permit, the end of a wait), and the
 deadlines of what it is owed.
 """
 

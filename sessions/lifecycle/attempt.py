@@ -8,7 +8,7 @@ from collections.abc import Coroutine
 from dataclasses import dataclass, field
 
 from sessions.model import CloseReason
-from sessions.ports import Ticket
+from sessions.ports import Permit
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +32,7 @@ class Attempt:
     A session has one exactly while its worker has, or should have, a socket.
     """
 
-    def __init__(self, number: int, ticket: Ticket) -> None:
+    def __init__(self, number: int, permit: Permit) -> None:
         self.number = number
         """The worker repeats it in each report; what bears another number is of the past."""
         self.qr: ShownQr | None = None
@@ -48,17 +48,17 @@ class Attempt:
         """The same as a sentence, where the verdict does not say it all."""
         self.has_landed = False
         """Its login is on the wire."""
-        self._ticket = ticket
+        self._permit = permit
         self._checks: asyncio.Task[None] | None = None
 
-    def landed(self) -> None:
+    def login_sent(self) -> None:
         """The login is on the wire."""
         self.has_landed = True
-        self._ticket.landed()
+        self._permit.login_sent()
 
     def admitted(self) -> None:
         """The server has let us in, or shows a QR: the gate need not wait for us any more."""
-        self._ticket.finish(succeeded=True)
+        self._permit.finish(succeeded=True)
 
     def watch(self, checks: Coroutine[None, None, None], name: str) -> None:
         """Run the health checks, in place of those under way."""
@@ -74,4 +74,4 @@ class Attempt:
     def end(self) -> None:
         """It is over."""
         self.unwatch()
-        self._ticket.finish(succeeded=False)
+        self._permit.finish(succeeded=False)

@@ -14,10 +14,10 @@ from typing import Final
 
 import structlog
 
-from sessions import wire
 from sessions.model import CloseReason, SessionId, WorkerGone
 from sessions.ports import WorkerHandle
 from sessions.records.counters import Counters
+from sessions.workers import wire
 
 FIRST_CHECK_SECONDS: Final = 1.0
 """How soon after `open` the first check is made: a login that is accepted and then met with silence

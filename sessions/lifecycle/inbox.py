@@ -8,13 +8,13 @@ import enum
 from dataclasses import dataclass
 from typing import Any
 
-from sessions import wire
 from sessions.credentials.proxy import Proxy
 from sessions.model import CloseReason, UnreadableValue
 from sessions.policy import Config
-from sessions.ports import Returned, Ticket, WorkerHandle
+from sessions.ports import Permit, Returned, WorkerHandle
+from sessions.workers import wire
 from sessions.workers.limits import Excess
-from sessions.workers.process import Exit
+from sessions.workers.worker_process import Exit
 
 
 class Command(enum.Enum):
@@ -121,15 +121,15 @@ class SuccessorReady:
     """
 
     number: int
-    successor: tuple[WorkerHandle, Ticket]
+    successor: tuple[WorkerHandle, Permit]
 
 
 @dataclass(frozen=True, slots=True)
 class Admitted:
-    """Step `number` got a ticket from the gate."""
+    """Step `number` got a permit from the gate."""
 
     number: int
-    ticket: Ticket
+    permit: Permit
 
 
 @dataclass(frozen=True, slots=True)

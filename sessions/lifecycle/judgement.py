@@ -10,7 +10,7 @@ from typing import Final
 import msgspec
 
 from sessions import policy
-from sessions.lifecycle.memory import Calm, LastClose, Remembered
+from sessions.lifecycle.remembered import Calm, LastClose, Remembered
 from sessions.model import CloseReason, SessionId
 from sessions.policy import Config, DeafAction, Decision, Mend
 from sessions.policy.breaker import Breaker

@@ -37,7 +37,7 @@ from sessions.store.tables.rows import ArchiveRow, Restored, SessionRow, StoredE
 from sessions.store.writing import faults
 from sessions.store.writing.health import StoreHealth
 from sessions.store.writing.writer import Writer
-from sessions.wire import KeyEntry
+from sessions.workers.wire import KeyEntry
 
 _EVENTS_PER_READ: Final = 200
 IDENTITY: Final = "store"

@@ -3,7 +3,7 @@
 Pure.
 """
 
-from sessions.lifecycle.memory import LastClose
+from sessions.lifecycle.remembered import LastClose
 from sessions.model import Refused, SessionId, SessionNotFound, SessionState, Unanswered, WasupError
 
 S = SessionState

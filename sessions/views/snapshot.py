@@ -8,7 +8,7 @@ from typing import Final
 
 import msgspec
 
-from sessions.lifecycle.memory import LastClose
+from sessions.lifecycle.remembered import LastClose
 from sessions.model import CloseReason, SessionId, SessionState
 from sessions.policy.breaker import Breaker
 from sessions.ports import WorkerHandle

@@ -1,7 +1,7 @@
 /// <reference lib="es2024.string" />
 /**
  * @file The line's frames: NDJSON text to checked values and back. Pure; docs/wire.md is the
- *   contract, `sessions/wire.py` the Python mirror, `frames.fixtures.json` is read by the tests of
+ *   contract, `sessions/workers/wire.py` the Python mirror, `frames.fixtures.json` is read by the tests of
  *   both.
  */
 

@@ -8,7 +8,7 @@ whatever cause, pays for it alone: it is killed, and its session's crash budget 
 from dataclasses import dataclass
 from typing import Final
 
-from sessions import wire
+from sessions.workers import wire
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,11 +15,11 @@ import msgspec
 import structlog
 from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type
 
-from sessions import wire
 from sessions.model import StaleEpoch, StoreError, StoreUnavailable, UnreadableValue, WorkerGone
 from sessions.ports import WorkerHandle
 from sessions.store import Store
 from sessions.store.writing.writer import RETRY_WAIT
+from sessions.workers import wire
 
 _SAID_AT_ATTEMPT: Final = 1
 """A read that has to be repeated is logged once; the store itself tells how long it fails."""

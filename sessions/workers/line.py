@@ -11,12 +11,12 @@ from typing import Any, Final
 
 import structlog
 
-from sessions import wire
 from sessions.model import WorkerGone, WorkerRefused
 from sessions.ports import WorkerOwner
+from sessions.workers import wire
 from sessions.workers.flood import Meter, too_much_early
 from sessions.workers.limits import Excess, Severity
-from sessions.workers.process import Exit, StopLadder, WatchedProcess
+from sessions.workers.worker_process import Exit, StopLadder, WatchedProcess
 
 LAST_WORDS_SECONDS: Final = 1.0
 """How long what a process had written before it ended may take to be read.
@@ -167,11 +167,11 @@ class Worker:
             return False
         return await self._process.ends_within(self._ladder.ask_seconds)
 
-    def let_go(self) -> None:
+    def release(self) -> None:
         """It lives on without us, and waits for our successor."""
         if self._patience is not None:
             self._patience.cancel()
-        self._process.let_go()
+        self._process.release()
 
     # --- the line ---------------------------------------------------------------------------------
 

@@ -21,17 +21,18 @@ from typing import Final, NamedTuple, Protocol
 
 import structlog
 
-from sessions import wire
 from sessions.forever import Forever, Kept
 from sessions.model import SpawnRefused, WorkerGone
 from sessions.ports import Returned, WorkerHandle, WorkerOwner
 from sessions.store import Store, WorkerRow
+from sessions.workers import wire
 from sessions.workers.keys import KeyService
 from sessions.workers.limit_watch import LOOK_SECONDS, LimitWatch
 from sessions.workers.limits import Excess, Limits
 from sessions.workers.line import Worker, close_stream
 from sessions.workers.logs import WorkerLogs
-from sessions.workers.process import (
+from sessions.workers.spares import Spares
+from sessions.workers.worker_process import (
     Exit,
     StopLadder,
     WorkerUser,
@@ -40,7 +41,6 @@ from sessions.workers.process import (
     started_at_ticks,
     works_in,
 )
-from sessions.workers.spares import Spares
 
 SOCKET_NAME: Final = "supervisor.sock"
 LOG_DIRECTORY: Final = "logs"
@@ -189,7 +189,7 @@ class Workers:
         """Whether a living worker of an earlier supervisor may hold this session."""
         return session in self._returning
 
-    async def reunion(self, session: str) -> Returned | None:
+    async def await_reconnect(self, session: str) -> Returned | None:
         """The worker that holds this session, once it has called; None when there is none (any
         more). One that stays silent is killed first.
         """
@@ -309,7 +309,7 @@ class Workers:
             work.cancel()
         await asyncio.gather(*self._background, return_exceptions=True)
         for worker in [*self.alive, *self.abandoned]:
-            worker.let_go()
+            worker.release()
         (self._config.directory / SOCKET_NAME).unlink(missing_ok=True)
 
     # --- inside -----------------------------------------------------------------------------------
@@ -603,8 +603,8 @@ class ToldOfAbandoned(Protocol):
 
 
 class _Executor:
-    """Owns workers that are leaving, and whose session has no seat for them: saves the keys that
-    they still hold.
+    """Owns workers that are leaving, and whose session has no worker slot for them: saves the keys
+    that they still hold.
     """
 
     def __init__(self, store: Store) -> None:

@@ -160,7 +160,7 @@ async def own_store(
 
     Raises Locked, StoreUnavailable, and CommandFailed when there is none (unless it may be new).
     """
-    from supervisor.places.opening import open_store
+    from supervisor.places.store_opening import open_store
 
     if not may_be_new:
         _must_exist(settings)
@@ -180,7 +180,7 @@ async def reading_store(settings: Settings) -> "AsyncIterator[Store]":
     """
     from sessions.store import Store
     from sessions.store.engine.database import is_sqlite
-    from supervisor.places.opening import store_cipher, store_url
+    from supervisor.places.store_opening import store_cipher, store_url
 
     _must_exist(settings)
     url, directory = store_url(settings), settings.data_dir
@@ -200,7 +200,7 @@ async def reading_store(settings: Settings) -> "AsyncIterator[Store]":
 def _must_exist(settings: Settings) -> None:
     """A file can be seen; what a server has, it says itself."""
     from sessions.store.engine.database import is_sqlite
-    from supervisor.places.opening import store_url
+    from supervisor.places.store_opening import store_url
 
     url = store_url(settings)
     if is_sqlite(url) and not Path(url.database or "").exists():

@@ -18,7 +18,7 @@ from supervisor.cli.command_line import (
     say,
 )
 from supervisor.places import store_marker
-from supervisor.places.opening import data_directory, store_url
+from supervisor.places.store_opening import data_directory, store_url
 
 PAUSED: Final = (
     "{} sessions ran when the backup was made. They stay stopped, so that nobody is logged in"

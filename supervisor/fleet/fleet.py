@@ -12,14 +12,14 @@ from typing import Final
 import structlog
 
 from sessions.credentials.proxy import Proxy
+from sessions.lifecycle.dependencies import Dependencies
 from sessions.lifecycle.inbox import Command, Restore
-from sessions.lifecycle.surroundings import Surroundings
+from sessions.lifecycle.session import Session
 from sessions.model import SessionExists, SessionId, SessionNotFound, StoreError, WasupError
 from sessions.policy import Config, correlated_reasons
-from sessions.session import Session
 from sessions.store import ArchiveRow, SessionRow
 from sessions.views import refusals
-from sessions.wire import KeyEntry
+from sessions.workers.wire import KeyEntry
 from supervisor.fleet.feed import Feed
 from supervisor.gate.gate import Gate
 from supervisor.gate.view import GateView, HoldView
@@ -42,7 +42,7 @@ class Fleet:
 
     def __init__(
         self,
-        around: Surroundings,
+        dependencies: Dependencies,
         gate: Gate,
         feed: Feed,
         host: Sampler | None = None,
@@ -52,7 +52,7 @@ class Fleet:
         anybody does.
         """
         self._origin_runs = origin_runs
-        self._around = around
+        self._dependencies = dependencies
         self._gate = gate
         self._feed = feed
         self._sessions: dict[SessionId, Session] = {}
@@ -69,8 +69,8 @@ class Fleet:
         """Take up the stored sessions: what was started comes back, what was stopped by hand stays
         stopped.
         """
-        rows = await self._around.store.sessions()
-        self._around.workers.dismiss_unclaimed({row.id for row in rows if row.wanted})
+        rows = await self._dependencies.store.sessions()
+        self._dependencies.workers.dismiss_unclaimed({row.id for row in rows if row.wanted})
         for row in rows:
             self._run(row)
         self.ready = True
@@ -135,7 +135,9 @@ class Fleet:
             restored: ArchiveRow = await self._sessions[session].ask(Restore(archive, start))
             return restored
         with self._reserve(session):
-            restored, row = await self._around.store.restore_session(session, archive, wanted=start)
+            restored, row = await self._dependencies.store.restore_session(
+                session, archive, wanted=start
+            )
             back = self._run(row)
         self._feed.publish(session, "created", {"started": start})
         if start:
@@ -155,7 +157,7 @@ class Fleet:
         """
         with self._reserve(session):
             try:
-                row = await self._around.store.import_session(session, entries, start, proxy)
+                row = await self._dependencies.store.import_session(session, entries, start, proxy)
             except SessionExists:
                 # stored by a call that was told that it may not have been
                 self._run(await self._row(session))
@@ -168,7 +170,7 @@ class Fleet:
         """Add a session, and start it unless told not to. Raises SessionExists."""
         with self._reserve(session):
             try:
-                row = await self._around.store.create_session(session, start, proxy)
+                row = await self._dependencies.store.create_session(session, start, proxy)
             except SessionExists:
                 row = await self._completed(session, start, proxy)
         self._feed.publish(session, "created", {"started": start})
@@ -184,14 +186,14 @@ class Fleet:
         """
         self.get(session)
         # before anything is closed that could then not be deleted
-        await self._around.store.must_write()
+        await self._dependencies.store.must_write()
         leaving = self.get(session)
         row = leaving.row()
         self._leaving.add(session)
         try:
             await leaving.ask(Command.RETIRE)
             await asyncio.wait([self._tasks.pop(session)])
-            await self._around.store.delete_session(session, purge)
+            await self._dependencies.store.delete_session(session, purge)
         except StoreError:
             # nothing was deleted: it goes on; or it was after all, and it will find out
             self._run(row, purge)
@@ -204,7 +206,9 @@ class Fleet:
         """Every session, and each that is added later, judges by this policy from its next close
         on.
         """
-        self._around = replace(self._around, config=replace(self._around.config, policy=policy))
+        self._dependencies = replace(
+            self._dependencies, config=replace(self._dependencies.config, policy=policy)
+        )
         self._gate.follow(correlated_reasons(policy.rules))
         for session in self._sessions.values():
             session.follow(policy)
@@ -239,18 +243,18 @@ class Fleet:
             self._reserved.discard(session)
 
     async def _row(self, session: SessionId) -> SessionRow:
-        return next(row for row in await self._around.store.sessions() if row.id == session)
+        return next(row for row in await self._dependencies.store.sessions() if row.id == session)
 
     async def _completed(self, session: SessionId, start: bool, proxy: Proxy | None) -> SessionRow:
         """The row that was stored by an earlier call, which was told that it may not have been;
         made what this call asks for.
         """
-        await self._around.store.set_proxy(session, proxy)
-        await self._around.store.set_wanted(session, start)
+        await self._dependencies.store.set_proxy(session, proxy)
+        await self._dependencies.store.set_wanted(session, start)
         return await self._row(session)
 
     def _run(self, row: SessionRow, purged_perhaps: bool = False) -> Session:
-        session = Session(row, self._around)
+        session = Session(row, self._dependencies)
         self._sessions[row.id] = session
         self._tasks[row.id] = task = asyncio.create_task(session.run(), name=f"session {row.id}")
         task.add_done_callback(lambda ended: self._on_end(session, ended, purged_perhaps))
@@ -280,7 +284,9 @@ class Fleet:
             action="session_revived",
             session=session.id,
         )
-        self._around.publish(session.id, "alert", {"name": "session_error", "message": REVIVED})
+        self._dependencies.publish(
+            session.id, "alert", {"name": "session_error", "message": REVIVED}
+        )
         self._tasks[session.id] = asyncio.create_task(
             self._revive(session), name=f"revival of {session.id}"
         )
@@ -296,7 +302,7 @@ class Fleet:
         if purged:
             self._feed.forget(session)
         # with it end the alerts that it had
-        self._around.publish(session, "deleted", {"purged": purged})
+        self._dependencies.publish(session, "deleted", {"purged": purged})
 
 
 async def _retire(session: Session, farewell: Command) -> None:

@@ -11,9 +11,9 @@ import msgspec
 import structlog
 
 from sessions.lifecycle.inbox import Command
+from sessions.lifecycle.session import Session
 from sessions.model import Refused, SessionNotFound, SessionState, WasupError
 from sessions.ports import Publish
-from sessions.session import Session
 
 LOOK_SECONDS: Final = 0.5
 PATIENCE_SECONDS: Final = 360.0

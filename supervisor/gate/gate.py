@@ -27,9 +27,9 @@ from sessions.ports import ClosedWay, Publish
 from supervisor.gate.bucket import Allowance, TokenBucket
 from supervisor.gate.hold import OUTAGE, Hold, Rejections
 from supervisor.gate.outage import ANSWERS, FEWEST, FLEET, Detector, Finding, Scope
+from supervisor.gate.permit import GatePermit
 from supervisor.gate.queue import TICK_SECONDS, Lines, Waiting
 from supervisor.gate.reachability import Prober, Reachability, Way
-from supervisor.gate.ticket import GateTicket
 from supervisor.gate.view import (
     GateView,
     HoldView,
@@ -79,7 +79,7 @@ class Gate:
     def __init__(
         self,
         config: GateConfig,
-        dice: random.Random,
+        rng: random.Random,
         publish: Publish | None = None,
         correlated: Collection[CloseReason] = correlated_reasons(),
         prober: Prober | None = None,
@@ -91,7 +91,7 @@ class Gate:
         self._config = config
         self._egress_rate = config.egress_rate_per_second or config.rate_per_second
         self._egress_burst = config.egress_burst or config.burst
-        self._dice = dice
+        self._rng = rng
         self._publish = publish
         self._now = asyncio.get_running_loop().time
         # Empty: nobody knows what an earlier supervisor has let through just before it died.
@@ -102,8 +102,8 @@ class Gate:
             lambda: Allowance(TokenBucket.empty(self._egress_rate, self._egress_burst, began)),
             self._detector.uses,
         )
-        self._under_way: set[GateTicket] = set()
-        self._canaries: dict[GateTicket, Hold] = {}
+        self._under_way: set[GatePermit] = set()
+        self._canaries: dict[GatePermit, Hold] = {}
         self._holds: dict[Scope, Hold] = {}
         self._past: dict[tuple[Scope, str], tuple[float, float]] = {}
         """Of holds that are over, by scope and cause: until when one like it goes on from there,
@@ -114,7 +114,7 @@ class Gate:
         self._timer: asyncio.TimerHandle | None = None
         self._failing = False
         self._reach = (
-            None if prober is None else Reachability(prober, dice, self._who_looks, self._on_look)
+            None if prober is None else Reachability(prober, rng, self._who_looks, self._on_look)
         )
 
     async def close(self) -> None:
@@ -124,17 +124,17 @@ class Gate:
 
     # --- asked by sessions ------------------------------------------------------------------------
 
-    def try_admit(self, session: SessionId, urgent: bool = False) -> GateTicket | None:
-        """A ticket, if one is free at once and nobody waits before."""
+    def try_admit(self, session: SessionId, urgent: bool = False) -> GatePermit | None:
+        """A permit, if one is free at once and nobody waits before."""
         now, egress, hold = self._now(), self._detector.egress(session), self._covering(session)
         queued = self._lines.waiting_at(egress) if hold is None else hold.line.first() is not None
         if (queued and not urgent) or self._seconds_until_free(egress, hold, urgent, now) > 0:
             return None
         return self._grant(session, egress, hold, now)
 
-    async def admit(self, session: SessionId, urgent: bool = False) -> GateTicket:
-        """Wait for a ticket. `urgent`: ahead of the queue, and as the next canary of a hold."""
-        future: asyncio.Future[GateTicket] = asyncio.get_running_loop().create_future()
+    async def admit(self, session: SessionId, urgent: bool = False) -> GatePermit:
+        """Wait for a permit. `urgent`: ahead of the queue, and as the next canary of a hold."""
+        future: asyncio.Future[GatePermit] = asyncio.get_running_loop().create_future()
         waiting = Waiting(
             session, self._detector.egress(session), urgent, next(self._numbers), future
         )
@@ -146,18 +146,18 @@ class Gate:
             self._withdraw(waiting)
             raise
 
-    def adopt(self, session: SessionId, landed: bool, through: bool = False) -> GateTicket:
-        """A ticket for an attempt that an earlier supervisor admitted; it costs a token only if its
+    def adopt(self, session: SessionId, login_sent: bool, through: bool = False) -> GatePermit:
+        """A permit for an attempt that an earlier supervisor admitted; it costs a token only if its
         login is still to come.
 
         `through`: it had come through before: nothing is under way, and its success says nothing of
         now.
         """
-        ticket = self._new_ticket(session, self._detector.egress(session), landed)
+        permit = self._new_permit(session, self._detector.egress(session), login_sent)
         if through:
-            self._under_way.discard(ticket)
-            ticket.scopes = ()
-        return ticket
+            self._under_way.discard(permit)
+            permit.scopes = ()
+        return permit
 
     def hold(self, session: SessionId, reason: str) -> bool:
         """The session was closed for a reason that may concern all (405). True: the fleet is held.
@@ -201,10 +201,10 @@ class Gate:
         self._detector.left(session)
         self._settle(session, egress)
         self._rejections.left(session)
-        for ticket, hold in list(self._canaries.items()):
-            if ticket.session == session:
+        for permit, hold in list(self._canaries.items()):
+            if permit.session == session:
                 hold.canary_left(self._now())
-                del self._canaries[ticket]
+                del self._canaries[permit]
         self._pump()
 
     def closed(
@@ -282,57 +282,59 @@ class Gate:
             holds=holds,
         )
 
-    # --- told by tickets --------------------------------------------------------------------------
+    # --- told by permits --------------------------------------------------------------------------
 
-    def on_landed(self, ticket: GateTicket) -> None:
+    def on_landed(self, permit: GatePermit) -> None:
         """A reserved token is taken."""
         now = self._now()
         self._fleet.land(now)
-        self._lines.allowance(ticket.egress).land(now)
-        self._lines.changed(ticket.egress, now)
+        self._lines.allowance(permit.egress).land(now)
+        self._lines.changed(permit.egress, now)
         self._pump()  # with all tokens reserved the queue had nothing to wait for but this
 
-    def on_finished(self, ticket: GateTicket, succeeded: bool) -> None:
+    def on_finished(self, permit: GatePermit, succeeded: bool) -> None:
         """An attempt is over."""
-        self._under_way.discard(ticket)
-        hold = self._canaries.pop(ticket, None)
+        self._under_way.discard(permit)
+        hold = self._canaries.pop(permit, None)
         if hold is not None:
             hold.canary_failed()
         if succeeded:
             if self._reach is not None:
-                self._reach.came_through(ticket.egress)
-            for hold in [self._holds.get(scope) for scope in ticket.scopes]:
+                self._reach.came_through(permit.egress)
+            for hold in [self._holds.get(scope) for scope in permit.scopes]:
                 if hold is not None and not hold.is_outage:
                     self._rejections.released()
-                self._end(hold, f"{ticket.session} came through")
+                self._end(hold, f"{permit.session} came through")
         self._pump()
 
-    # --- tickets ----------------------------------------------------------------------------------
+    # --- permits ----------------------------------------------------------------------------------
 
-    def _new_ticket(self, session: SessionId, egress: str, landed: bool) -> GateTicket:
-        ticket = GateTicket(self, session, egress, tuple(self._detector.scopes(session)), landed)
-        self._under_way.add(ticket)
+    def _new_permit(self, session: SessionId, egress: str, login_sent: bool) -> GatePermit:
+        permit = GatePermit(
+            self, session, egress, tuple(self._detector.scopes(session)), login_sent
+        )
+        self._under_way.add(permit)
         self._detector.tries(session, self._now())
-        if not landed:
+        if not login_sent:
             now = self._now()
             self._fleet.reserve()
             self._lines.allowance(egress).reserve()
             self._lines.changed(egress, now)
-        return ticket
+        return permit
 
-    def _grant(self, session: SessionId, egress: str, hold: Hold | None, now: float) -> GateTicket:
-        ticket = self._new_ticket(session, egress, landed=False)
+    def _grant(self, session: SessionId, egress: str, hold: Hold | None, now: float) -> GatePermit:
+        permit = self._new_permit(session, egress, login_sent=False)
         if hold is not None:
-            ticket.deadline_seconds = hold.canary_tries(
-                session, now, self._dice.random(), self._is_barred(session)
+            permit.deadline_seconds = hold.canary_tries(
+                session, now, self._rng.random(), self._is_barred(session)
             )
-            self._canaries[ticket] = hold
-        return ticket
+            self._canaries[permit] = hold
+        return permit
 
     def _seconds_until_free(
         self, egress: str, hold: Hold | None, urgent: bool, now: float
     ) -> float:
-        """How long until a ticket is free by the clock; infinite if an attempt has to end first."""
+        """How long until a permit is free by the clock; infinite if an attempt has to end first."""
         # A canary is not stopped by the cap: those under way may all hang.
         barred = self._way_is_closed(egress)
         turn = (
@@ -357,8 +359,8 @@ class Gate:
             hold.join(waiting, may_try=not self._detector.is_open(waiting.session))
 
     def _withdraw(self, waiting: Waiting) -> None:
-        if waiting.ticket.done() and not waiting.ticket.cancelled():
-            waiting.ticket.result().finish(succeeded=False)
+        if waiting.permit.done() and not waiting.permit.cancelled():
+            waiting.permit.result().finish(succeeded=False)
         elif waiting.home is not None:
             waiting.withdraw()
             self._pump()
@@ -436,10 +438,10 @@ class Gate:
         return self._lines.seconds_until_next(now)
 
     def _let_through(self, waiting: Waiting, hold: Hold | None, now: float) -> None:
-        if waiting.ticket.done():  # cancelled, and not yet withdrawn
+        if waiting.permit.done():  # cancelled, and not yet withdrawn
             self._lines.changed(waiting.egress, now)
         else:
-            waiting.ticket.set_result(self._grant(waiting.session, waiting.egress, hold, now))
+            waiting.permit.set_result(self._grant(waiting.session, waiting.egress, hold, now))
 
     # --- the way ----------------------------------------------------------------------------------
 
@@ -565,8 +567,8 @@ class Gate:
         more.
         """
         if reason in ANSWERS and any(hold.is_outage for hold in self._holds.values()):
-            for ticket in [ticket for ticket in self._under_way if ticket.session == session]:
-                for hold in [self._holds.get(scope) for scope in ticket.scopes]:
+            for permit in [permit for permit in self._under_way if permit.session == session]:
+                for hold in [self._holds.get(scope) for scope in permit.scopes]:
                     if hold is not None and hold.is_outage:
                         self._end(hold, f"the server has answered {session} ({reason})")
             self._pump()
@@ -594,7 +596,7 @@ class Gate:
             cause,
             evidence_words(closed, None if way is None else way.last, turned_away),
             now,
-            self._dice.random(),
+            self._rng.random(),
             head_start,
             by_look=way is not None,
             small=turned_away is not None,
@@ -634,7 +636,7 @@ class Gate:
         self._past = {kind: past for kind, past in self._past.items() if now < past[0]}
         self._past[hold.scope, hold.cause] = (now + hold.resumed_within_seconds, hold.lasted(now))
         self._canaries = {
-            ticket: other for ticket, other in self._canaries.items() if other is not hold
+            permit: other for permit, other in self._canaries.items() if other is not hold
         }
         return hold.line.drain()
 

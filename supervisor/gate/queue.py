@@ -1,4 +1,4 @@
-"""Who waits for a ticket: in a line for each egress, or held.
+"""Who waits for a permit: in a line for each egress, or held.
 
 No clock of its own: times are arguments.
 """
@@ -12,7 +12,7 @@ from typing import Final, NamedTuple
 
 from sessions.model import SessionId
 from supervisor.gate.bucket import Allowance
-from supervisor.gate.ticket import GateTicket
+from supervisor.gate.permit import GatePermit
 
 TICK_SECONDS: Final = 0.001
 """No wait is shorter: the remainder of a rounding must not make the queue spin."""
@@ -20,13 +20,13 @@ TICK_SECONDS: Final = 0.001
 
 @dataclass(slots=True, eq=False)
 class Waiting:
-    """A session that waits for a ticket. `number` is its place: who came first has the smallest."""
+    """A session that waits for a permit. `number` is its place: who came first has the smallest."""
 
     session: SessionId
     egress: str
     urgent: bool
     number: int
-    ticket: "asyncio.Future[GateTicket]"
+    permit: "asyncio.Future[GatePermit]"
     home: "Lines | HeldLine | None" = None
     """Where it waits."""
 

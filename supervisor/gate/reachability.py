@@ -196,7 +196,7 @@ class Reachability:
     def __init__(
         self,
         prober: Prober,
-        dice: random.Random,
+        rng: random.Random,
         pick: Callable[[Way], SessionId | None],
         told: Callable[[Way, bool], None],
     ) -> None:
@@ -204,7 +204,7 @@ class Reachability:
         until now, and is open.
         """
         self._prober = prober
-        self._dice = dice
+        self._rng = rng
         self._pick = pick
         self._told = told
         self._now = asyncio.get_running_loop().time
@@ -265,7 +265,7 @@ class Reachability:
             way.begins(self._now())
             look = await self._look(session, way.egress)
             believed = not way.disbelieved
-            opened = way.learns(look, self._now(), self._dice.random())
+            opened = way.learns(look, self._now(), self._rng.random())
             log.info(
                 f"{way.egress}: {look.words}",
                 action="look",

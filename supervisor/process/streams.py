@@ -17,10 +17,10 @@ def keep_exit_status() -> None:
 
     Whoever cares whether its output has arrived must flush and look for itself, before.
     """
-    atexit.register(let_go)
+    atexit.register(release)
 
 
-def let_go() -> None:
+def release() -> None:
     """Flush the standard streams; lead one that refuses to nowhere, so that the last flush of all
     has nothing to complain about.
     """

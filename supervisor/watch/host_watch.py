@@ -11,7 +11,7 @@ from typing import Final
 
 from supervisor.host.numbers import number
 from supervisor.host.reading.disks import DiskReading, Disks
-from supervisor.host.reading.lookout import Lookout, Reading, Whom
+from supervisor.host.reading.host_sampler import HostSampler, Reading, Targets
 from supervisor.host.reading.readings import Sampler
 
 COUNT_SECONDS: Final = number("interval")
@@ -28,7 +28,7 @@ class HostWatch:
         worker_pids: Callable[[], tuple[int, ...]],
         directories: Iterable[Path] = (),
     ) -> None:
-        self._lookout = Lookout(host, websocket_ports)
+        self._host_sampler = HostSampler(host, websocket_ports)
         self._disks = Disks(directories)
         self._worker_pids = worker_pids
         self._one_at_a_time = asyncio.Lock()
@@ -37,9 +37,9 @@ class HostWatch:
     async def reading(self, with_workers: bool = True) -> Reading:
         """Everything now, or a second old; the workers of a large fleet somewhat older."""
         async with self._one_at_a_time:  # else many callers would take all of the program's threads
-            whom = Whom(supervisor=os.getpid(), workers=self._worker_pids())
+            whom = Targets(supervisor=os.getpid(), workers=self._worker_pids())
             now = asyncio.get_running_loop().time()
-            reading = await asyncio.to_thread(self._lookout.reading, now, whom, with_workers)
+            reading = await asyncio.to_thread(self._host_sampler.reading, now, whom, with_workers)
             return replace(reading, disks=await self.disks())
 
     async def disks(self) -> tuple[DiskReading, ...]:

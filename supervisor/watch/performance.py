@@ -18,7 +18,7 @@ from sessions.model import SessionId, SessionState
 from sessions.views.snapshot import Performance
 from supervisor.host.numbers import number, whole
 from supervisor.host.reading.alarms import AlertLimits, Judged, judge, percent
-from supervisor.host.reading.lookout import Reading
+from supervisor.host.reading.host_sampler import Reading
 
 if TYPE_CHECKING:
     # the settings take their thresholds from here, and every command takes its settings
@@ -131,7 +131,7 @@ def error_rate(fleet: "Fleet") -> float:
     return failed / total if total else 0.0
 
 
-class Bells:
+class Debouncer:
     """Which alarms ring.
 
     One ends after so many readings in a row without it: else a figure at its threshold would ring
@@ -155,7 +155,7 @@ def monitor(fleet: "Fleet", watch: "HostWatch", thresholds: Thresholds, alerts: 
     """A look at the figures; an alert when one crosses its threshold, and its end when it has been
     back for a while.
     """
-    bells = Bells()
+    debouncer = Debouncer()
 
     async def look() -> None:
         # Without the workers' weight: no alert is about it, and to weigh thousands is dear.
@@ -165,7 +165,7 @@ def monitor(fleet: "Fleet", watch: "HostWatch", thresholds: Thresholds, alerts: 
         above = {alarm: judged for alarm, judged in found.items() if judged.above}
         for (session, name), judged in above.items():
             alerts.begin(session, name, judged.message, judged.severity, judged.value, judged.limit)
-        for session, name in bells.over(above):
+        for session, name in debouncer.over(above):
             now = found.get((session, name))
             words = f"{name} is not measured any more" if now is None else now.message
             alerts.end(session, name, words, None if now is None else now.value)

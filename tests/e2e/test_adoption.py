@@ -271,14 +271,14 @@ async def test_kills_at_random_moments_of_a_flood_neither_lose_nor_double_nor_sw
     supervisor = await start_supervisor()
     names = ["flood-a", "flood-b", "flood-c"]
     await pair(supervisor, standin, *names)
-    workers, before, dice = await supervisor.workers(), await standin.last_entry(), random.Random(5)
+    workers, before, rng = await supervisor.workers(), await standin.last_entry(), random.Random(5)
     traffic = Traffic(standin, names, every_seconds=0.06)
     async with traffic:
         for _ in range(3):
-            await asyncio.sleep(dice.uniform(0.1, 0.6))
+            await asyncio.sleep(rng.uniform(0.1, 0.6))
             await supervisor.kill()
             starting = asyncio.create_task(supervisor.start())
-            await asyncio.sleep(dice.uniform(0.4, 1.2))
+            await asyncio.sleep(rng.uniform(0.4, 1.2))
             await supervisor.kill()
             with suppress(LabError):
                 await starting

@@ -23,7 +23,7 @@ import psutil
 import pytest
 
 from scripts.lab import StandIn, Supervisor, eventually, pair
-from sessions.workers.process import started_at_ticks
+from sessions.workers.worker_process import started_at_ticks
 from tests.conftest import StartSupervisor
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")

@@ -116,10 +116,10 @@ async def test_kills_of_all_at_random_moments_of_a_flood_neither_lose_nor_double
     supervisor = await start_supervisor(gate_rate=50, gate_burst=50)
     names = [f"leftover-flood-{letter}" for letter in "abc"]
     await pair(supervisor, standin, *names)
-    dice, traffic = random.Random(7), Traffic(standin, names, every_seconds=0.02)
+    rng, traffic = random.Random(7), Traffic(standin, names, every_seconds=0.02)
     async with traffic:
         for _ in range(KILLS):
-            await asyncio.sleep(dice.uniform(0.3, 1.0))
+            await asyncio.sleep(rng.uniform(0.3, 1.0))
             await kill_together(supervisor)
             await restarted(supervisor, "supervisor", names)
     arrived = await traffic.arrived(supervisor)

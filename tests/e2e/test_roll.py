@@ -199,13 +199,13 @@ async def test_a_supervisor_killed_in_the_midst_of_a_roll_leaves_each_session_on
     """At moments at which two workers of a session may live: the old one, and its warm
     successor.
     """
-    supervisor, dice = await start_supervisor(), random.Random(7)
+    supervisor, rng = await start_supervisor(), random.Random(7)
     names = ["midst-a", "midst-b"]
     await pair(supervisor, standin, *names)
     before = await standin.last_entry()
     for _ in range(4):
         await supervisor.must("POST", "/workers/roll?all=true")
-        await asyncio.sleep(dice.uniform(0.0, 0.4))
+        await asyncio.sleep(rng.uniform(0.0, 0.4))
         await supervisor.kill()
         await supervisor.start()
         for name in names:

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from scripts.lab import StandIn, Supervisor, eventually, pair
-from sessions.workers.process import started_at_ticks
+from sessions.workers.worker_process import started_at_ticks
 from tests.conftest import StartSupervisor
 from tests.lab_tools import in_database
 
@@ -214,12 +214,12 @@ async def test_fifty_kills_at_random_moments_lose_nothing(
     names = [f"fifty-{n}" for n in range(5)]
     await pair(supervisor, standin, *names)
     jids = {name: (await supervisor.session(name))["jid"] for name in names}
-    dice = random.Random(50)
+    rng = random.Random(50)
 
     async def torment(name: str) -> None:
         for _ in range(10):
             await standin.send_text(name, "5511999990000", "enquanto isso")
-            await asyncio.sleep(dice.uniform(0.0, 2.0))
+            await asyncio.sleep(rng.uniform(0.0, 2.0))
             await eventually(
                 lambda: kill_worker(supervisor, name), what=f"a worker of {name} to kill"
             )

@@ -15,7 +15,7 @@ import pytest
 from sessions.credentials import baileys_folders
 from sessions.credentials.baileys_folders import KINDS, NotExportable, NotImportable, key_of
 from sessions.store import Store, sqlite_url
-from sessions.wire import KeyEntry
+from sessions.workers.wire import KeyEntry
 from tests.store_tools import SHOP, entry
 
 WORKER = Path(__file__).resolve().parents[2] / "sessions" / "worker"

@@ -12,7 +12,7 @@ from sqlalchemy import URL
 from sessions.model import SameDevice, SessionId
 from sessions.store import Store
 from sessions.store.sealing.cipher import Cipher, parse_keys
-from sessions.wire import KeyEntry
+from sessions.workers.wire import KeyEntry
 from tests.store_tools import CREDS, OTHER, SHOP, entry, sql
 
 DEVICE = "5511999990000:7@s.whatsapp.net"

@@ -57,10 +57,10 @@ async def test_no_stale_write_is_accepted_while_the_epoch_is_raised_by_another_c
                 refused += 1
 
     async def raise_now_and_then() -> None:
-        dice = random.Random(7)
+        rng = random.Random(7)
         while not stop.is_set():
             epochs.append(await _raise(engine))
-            await asyncio.sleep(dice.uniform(0, 0.01))
+            await asyncio.sleep(rng.uniform(0, 0.01))
 
     raising = asyncio.create_task(raise_now_and_then())
     await asyncio.gather(*(write(writer) for writer in range(WRITERS)))

@@ -101,7 +101,7 @@ from pathlib import Path
 import msgspec
 from sessions.model import SessionId
 from sessions.store import Store, sqlite_url
-from sessions.wire import KeyEntry
+from sessions.workers.wire import KeyEntry
 
 async def main():
     store = await Store.open(sqlite_url(Path(sys.argv[2])))

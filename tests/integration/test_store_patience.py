@@ -347,7 +347,7 @@ sys.path.insert(0, sys.argv[1])
 from pathlib import Path
 import msgspec, structlog
 from sessions.store import Store, sqlite_url
-from sessions.wire import KeyEntry
+from sessions.workers.wire import KeyEntry
 structlog.configure(logger_factory=structlog.PrintLoggerFactory(sys.stderr))
 
 async def main():

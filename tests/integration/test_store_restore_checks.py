@@ -97,11 +97,11 @@ async def test_a_pipe_is_no_backup(file: Path, own: URL, tmp_path: Path, suffix:
 async def test_bytes_changed_at_random_end_in_a_refusal_or_a_whole_restore(
     file: Path, tmp_path: Path
 ) -> None:
-    sound, dice = file.read_bytes(), random.Random(7)
+    sound, rng = file.read_bytes(), random.Random(7)
     for number in range(12):
         spoilt = bytearray(sound)
-        for _ in range(dice.randint(1, 40)):
-            spoilt[dice.randrange(len(spoilt))] = dice.randrange(256)
+        for _ in range(rng.randint(1, 40)):
+            spoilt[rng.randrange(len(spoilt))] = rng.randrange(256)
         (tmp_path / "spoilt.db").write_bytes(spoilt)
         with contextlib.suppress(StoreError):
             await restore(

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from scripts.lab.processes import ROOT
-from sessions.workers.process import StopLadder
+from sessions.workers.worker_process import StopLadder
 from supervisor.cli.command_line import EXIT_CONFIG
 from supervisor.host.needs.session_costs import descriptors_needed
 from supervisor.host.numbers import whole

@@ -17,14 +17,14 @@ import pytest_asyncio
 
 from scripts.lab import eventually
 from scripts.lab.unkillable import unkillable
-from sessions import wire
 from sessions.forever import Forever
 from sessions.model import SpawnRefused, WorkerGone
 from sessions.ports import WorkerHandle, WorkerSource
 from sessions.store import Store, sqlite_url
+from sessions.workers import wire
 from sessions.workers.limits import Excess
 from sessions.workers.pool import WorkerConfig, Workers
-from sessions.workers.process import Exit, StopLadder
+from sessions.workers.worker_process import Exit, StopLadder
 from tests import fakes
 from tests.fakes import FakeWorker, FakeWorkers
 from tests.integration.test_workers import WORKER

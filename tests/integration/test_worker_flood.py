@@ -7,16 +7,16 @@ from pathlib import Path
 
 import pytest_asyncio
 
-from sessions import wire
 from sessions.forever import Forever
 from sessions.lifecycle.inbox import Exceeded
-from sessions.lifecycle.seat import Seat
+from sessions.lifecycle.worker_slot import WorkerSlot
 from sessions.records.counters import Counters
 from sessions.store import Store, StoredEvent, sqlite_url
 from sessions.store.writing import writer
+from sessions.workers import wire
 from sessions.workers.limits import Severity
 from sessions.workers.pool import WorkerConfig, Workers
-from sessions.workers.process import StopLadder
+from sessions.workers.worker_process import StopLadder
 from tests.fakes import World
 from tests.store_tools import SHOP
 
@@ -62,7 +62,7 @@ async def test_it_is_ended_and_told_of_and_the_others_go_on(store: Store, tmp_pa
         quiet, flooding = await workers.bring_up("other"), await workers.bring_up(SHOP)
         inbox: asyncio.Queue[object] = asyncio.Queue()
         async with World() as world:
-            flooding.owner = Seat(SHOP, world.around, inbox, Counters())  # type: ignore[arg-type]
+            flooding.owner = WorkerSlot(SHOP, world.dependencies, inbox, Counters())  # type: ignore[arg-type]
             flooding.send(wire.Close(SHOP))
             await asyncio.shield(flooding.ended)
             told = [inbox.get_nowait() for _ in range(inbox.qsize())]

@@ -22,18 +22,18 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from scripts.lab import eventually
 from scripts.lab.processes import ROOT
 from scripts.lab.unkillable import unkillable
-from sessions import wire
 from sessions.forever import Forever
-from sessions.lifecycle.seat import Seat
+from sessions.lifecycle.worker_slot import WorkerSlot
 from sessions.model import SessionId, SpawnRefused
 from sessions.records.counters import Counters
 from sessions.store import Store, WorkerRow, sqlite_url
 from sessions.store.engine import schema
 from sessions.workers import line as worker_line
 from sessions.workers import pool as workers_module
+from sessions.workers import wire
 from sessions.workers.logs import WorkerLogs
 from sessions.workers.pool import SOCKET_NAME, WorkerConfig, Workers
-from sessions.workers.process import StopLadder
+from sessions.workers.worker_process import StopLadder
 from tests.fakes import World
 from tests.other_users import NOBODY, needs_root
 from tests.store_tools import SHOP
@@ -41,7 +41,7 @@ from tests.store_tools import SHOP
 LOOK = """
 import ctypes, os, sys
 from pathlib import Path
-from sessions.workers.process import works_in
+from sessions.workers.worker_process import works_in
 pid, own, other = sys.argv[1:]
 prctl = ctypes.CDLL(None).prctl
 prctl(4, 0, 0, 0, 0)
@@ -301,10 +301,10 @@ async def test_what_it_still_has_to_save_is_saved_before_its_successor_gets_an_e
     await workers.listen()
     workers.dismiss_unclaimed([])
     world = World()
-    around = dataclasses.replace(world.around, store=store, workers=workers)
-    seat = Seat(SHOP, around, asyncio.Queue(), Counters())
-    assert (await seat.bring_up()).alive
-    assert seat.epoch == 2
+    dependencies = dataclasses.replace(world.dependencies, store=store, workers=workers)
+    slot = WorkerSlot(SHOP, dependencies, asyncio.Queue(), Counters())
+    assert (await slot.bring_up()).alive
+    assert slot.epoch == 2
     await workers.close()
     assert await store.read_keys(SHOP, "session", ["1.0"]) == {"1.0": b'{"n": 7}'}
 
@@ -349,7 +349,7 @@ async def test_our_successor_waits_for_it_too(store: Store, tmp_path: Path) -> N
             await first.close()
         second = supervised(store, tmp_path, return_seconds=0.2, ladder=QUICK)
         await second.listen()
-        assert await second.reunion("shop") is None
+        assert await second.await_reconnect("shop") is None
         assert second.stuck("shop") == stuck.pid
         successor = asyncio.create_task(second.bring_up("shop"))
         await asyncio.wait([successor], timeout=1.0)

@@ -14,11 +14,11 @@ import msgspec
 
 from scripts.simulation.fleet import CONFIG, Parts
 from scripts.simulation.workers import SimulatedWorkers
-from sessions.lifecycle import memory
+from sessions.lifecycle import remembered
 from sessions.lifecycle.actor.attempting import Attempting
 from sessions.lifecycle.actor.standing import Standing
 from sessions.lifecycle.judgement import Judgement
-from sessions.lifecycle.seat import Seat
+from sessions.lifecycle.worker_slot import WorkerSlot
 from sessions.model import CloseReason as R
 from sessions.policy import RULES
 from sessions.policy.breaker import Breaker
@@ -76,7 +76,7 @@ def _opened(judgement: Judgement, _opened: Any = Judgement.opened) -> None:
     judgement.stable()
 
 
-def _unparked(stored: bytes | None, now: float, _decode: Any = memory.decode) -> Any:
+def _unparked(stored: bytes | None, now: float, _decode: Any = remembered.decode) -> Any:
     return msgspec.structs.replace(_decode(stored, now), parked=False, next_attempt_at=None)
 
 
@@ -88,8 +88,8 @@ def _no_timer(actor: Standing, seconds: float) -> None:
     actor._next_attempt_at = actor._now() + seconds
 
 
-async def _left_behind(seat: Seat) -> None:
-    seat.worker = None
+async def _left_behind(slot: WorkerSlot) -> None:
+    slot.worker = None
 
 
 def _released_at_once(gate: Gate, hold: Any, why: str, others_are_well: bool = False) -> None:
@@ -148,7 +148,7 @@ MUTATIONS = (
     Mutation(
         "parked until restart",
         "A new supervisor does not read that a session is parked.",
-        ((memory, "decode", _unparked),),
+        ((remembered, "decode", _unparked),),
     ),
     Mutation(
         "waits without a cap",
@@ -180,7 +180,7 @@ MUTATIONS = (
     Mutation(
         "worker left behind",
         "A parked session's worker is not ended, so that a later start finds two.",
-        ((Seat, "clear", _left_behind),),
+        ((WorkerSlot, "clear", _left_behind),),
     ),
     Mutation(
         "no adoption",

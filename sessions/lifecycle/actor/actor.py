@@ -2,7 +2,7 @@
 
 Only this task changes the session. Everyone else puts an event into its inbox
 (sessions/lifecycle/inbox.py) and may read its snapshots. At any time the session either waits for
-exactly one *step* (a worker, a ticket, the end of a wait), or its worker owes it a report, or it
+exactly one *step* (a worker, a permit, the end of a wait), or its worker owes it a report, or it
 rests (stopped, parked, quarantined); so it is never forgotten and never tries twice at once.
 """
 
@@ -14,9 +14,7 @@ from typing import Any, Final, assert_never
 import msgspec
 import structlog
 
-from sessions import wire
 from sessions.credentials.proxy import Proxy
-from sessions.lifecycle import memory
 from sessions.lifecycle.actor.replacing import Replacing
 from sessions.lifecycle.inbox import (
     Admitted,
@@ -45,6 +43,7 @@ from sessions.lifecycle.inbox import (
     WorkerReady,
 )
 from sessions.lifecycle.machine import TRANSITIONS, Signal
+from sessions.lifecycle.remembered import decode
 from sessions.model import (
     CloseReason,
     SessionNotFound,
@@ -59,7 +58,8 @@ from sessions.ports import Returned
 from sessions.records import phone
 from sessions.store import ArchiveRow
 from sessions.views import refusals
-from sessions.workers.process import Exit
+from sessions.workers import wire
+from sessions.workers.worker_process import Exit
 
 S = SessionState
 
@@ -101,9 +101,9 @@ class Actor(Replacing):
             self._end_alert(name, "The session begins anew.")
         self._agenda.cancel()
         self._end_attempt()
-        self._around.gate.left(self.id)
-        await self._around.workers.dismiss(self.id)
-        await self._seat.clear()
+        self._dependencies.gate.left(self.id)
+        await self._dependencies.workers.dismiss(self.id)
+        await self._slot.clear()
         await self._clear_inbox(restarts=True)
 
     async def _guarded(self, work: Coroutine[Any, Any, None]) -> None:
@@ -143,7 +143,7 @@ class Actor(Replacing):
                 session=self.id,
                 error=str(error),
             )
-        return not known and self._around.store.health.state == "ok"
+        return not known and self._dependencies.store.health.state == "ok"
 
     async def _vanish(self) -> None:
         """The store has no row of it: it was deleted by a write of which we were told that it may
@@ -165,8 +165,8 @@ class Actor(Replacing):
             # parked or quarantined: our error is no reason to log in a number that is banned
             return
         self._end_attempt()
-        self._around.gate.left(self.id)  # it may have been open
-        await self._seat.clear()
+        self._dependencies.gate.left(self.id)  # it may have been open
+        await self._slot.clear()
         self._signal(Signal.RETRY)
         self._wait(self._patience_seconds())
 
@@ -176,7 +176,7 @@ class Actor(Replacing):
         """
         self._errors += 1
         steps = 0 if self._store_away else min(self._errors - 1, ERROR_STEPS)
-        return float(STORE_RETRY_SECONDS * 2**steps * (1 + self._around.dice.random()))
+        return float(STORE_RETRY_SECONDS * 2**steps * (1 + self._dependencies.rng.random()))
 
     async def _handle(self, event: Event) -> None:
         match event:
@@ -227,14 +227,16 @@ class Actor(Replacing):
                 self._store_away = False
             case Reunited(_, returned):
                 await self._on_reunited(returned)
-            case SuccessorReady(_, (successor, ticket)):
-                await self._hand_over(successor, ticket)
-            case Admitted(_, ticket):
-                self._connect(ticket)
-            case Waited() if self.worker is None and self._around.store.health.state == "failing":
+            case SuccessorReady(_, (successor, permit)):
+                await self._hand_over(successor, permit)
+            case Admitted(_, permit):
+                self._connect(permit)
+            case Waited() if (
+                self.worker is None and self._dependencies.store.health.state == "failing"
+            ):
                 # A worker needs an epoch. Thousands would fail together, each with its events; the
                 # store tries by itself.
-                self._wait(STORE_RETRY_SECONDS * (1 + self._around.dice.random()))
+                self._wait(STORE_RETRY_SECONDS * (1 + self._dependencies.rng.random()))
             case Waited():
                 await self._go()
             case StepFailed(_, error) if not self._taken_up:
@@ -302,11 +304,11 @@ class Actor(Replacing):
             session=self.id,
             frame=kind,
         )
-        if self._seat.worker is not None:
-            self._seat.worker.kill()
+        if self._slot.worker is not None:
+            self._slot.worker.kill()
 
     async def _on_worker_ended(self, end: Exit) -> None:
-        self._seat.worker = None
+        self._slot.worker = None
         if self.attempt is not None or self.state is S.HELD:
             reason = (self.attempt and self.attempt.verdict) or CloseReason.WORKER_EXITED
             words = self.attempt.words if self.attempt is not None else None
@@ -319,14 +321,14 @@ class Actor(Replacing):
                 log.debug("a worker is left to our successor", action="left", session=self.id)
             case WorkerReady(_, worker) | Reunited(_, Returned(worker, _)):
                 await worker.stop()
-            case SuccessorReady(_, (worker, ticket)):
-                ticket.finish(succeeded=False)
+            case SuccessorReady(_, (worker, permit)):
+                permit.finish(succeeded=False)
                 await worker.stop()
-            case Admitted(_, ticket):
-                ticket.finish(succeeded=False)
+            case Admitted(_, permit):
+                permit.finish(succeeded=False)
 
     async def _clear_inbox(self, restarts: bool = False) -> None:
-        """What came too late: questions are refused, workers and tickets given back."""
+        """What came too late: questions are refused, workers and permits given back."""
         while not self.inbox.empty():
             match self.inbox.get_nowait():
                 case Asked(_, reply):
@@ -392,7 +394,7 @@ class Actor(Replacing):
 
         The store has forgotten it already.
         """
-        self._past, self._readable, self._taken_up = memory.decode(None, self._now()), True, True
+        self._past, self._readable, self._taken_up = decode(None, self._now()), True, True
         self._judgement.forget()
         self._judged = self._counted = None
         self._episode_attempts = 0
@@ -449,7 +451,7 @@ class Actor(Replacing):
         """
         if self.state not in {S.STOPPED, S.PARKED, S.QUARANTINED}:
             raise refusals.cannot_restore(self.id, self.state)
-        restored, self.row = await self._around.store.restore_session(
+        restored, self.row = await self._dependencies.store.restore_session(
             self.id, archive, wanted=start
         )
         self.wanted = start
@@ -466,7 +468,7 @@ class Actor(Replacing):
         """Only at rest: a live socket would go on by the way that it has."""
         if self.state not in {S.STOPPED, S.PARKED, S.QUARANTINED}:
             raise refusals.cannot_change_proxy(self.id, self.state)
-        await self._around.store.set_proxy(self.id, proxy)
+        await self._dependencies.store.set_proxy(self.id, proxy)
         name = proxy.name if proxy else None
         self.row = msgspec.structs.replace(self.row, proxy=name)
         self._publish("proxy", {"proxy": name})

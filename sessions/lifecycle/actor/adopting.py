@@ -6,7 +6,6 @@ from functools import partial
 
 import structlog
 
-from sessions import wire
 from sessions.lifecycle import adoption
 from sessions.lifecycle.actor.opening import Opening
 from sessions.lifecycle.attempt import Attempt, ShownQr
@@ -15,6 +14,7 @@ from sessions.lifecycle.machine import Signal
 from sessions.model import SessionState
 from sessions.ports import Returned
 from sessions.views.snapshot import human_action
+from sessions.workers import wire
 
 S = SessionState
 
@@ -29,9 +29,11 @@ class Adopting(Opening):
         if not self.wanted:
             return
         self._register()
-        if self._around.workers.expects(self.id):
+        if self._dependencies.workers.expects(self.id):
             self._signal(Signal.START)
-            self._agenda.begin(partial(self._around.workers.reunion, self.id), Reunited)
+            self._agenda.begin(
+                partial(self._dependencies.workers.await_reconnect, self.id), Reunited
+            )
         else:
             await self._take_up()
 
@@ -67,7 +69,7 @@ class Adopting(Opening):
         worker, held = returned
         refusal = adoption.refusal(held, self.row.epoch, self._past.parked, self._readable)
         if refusal is not None:
-            await self._around.workers.refuse(worker, refusal)
+            await self._dependencies.workers.refuse(worker, refusal)
             await self._take_up()
             return
         self._taken_up = True
@@ -77,8 +79,8 @@ class Adopting(Opening):
         self._attempts = held.attempt
         if held.stage is not wire.Stage.IDLE:
             self._adopt_attempt(held)
-        self._seat.adopt(worker, held.epoch)
-        if self.attempt is not None and held.stage in adoption.LANDED:
+        self._slot.adopt(worker, held.epoch)
+        if self.attempt is not None and held.stage in adoption.LOGIN_SENT:
             self._count_login(self.attempt)  # unless our predecessor has
         if held.stage is wire.Stage.OPEN:
             self._adopt_open(held)
@@ -88,15 +90,15 @@ class Adopting(Opening):
     def _adopt_attempt(self, held: wire.Held) -> None:
         """Its attempt is ours now, as far as it has come."""
         through = held.stage in {wire.Stage.QR, wire.Stage.OPEN}
-        ticket = self._around.gate.adopt(self.id, held.stage in adoption.LANDED, through)
-        self.attempt = Attempt(held.attempt, ticket)
+        permit = self._dependencies.gate.adopt(self.id, held.stage in adoption.LOGIN_SENT, through)
+        self.attempt = Attempt(held.attempt, permit)
         if held.qr is not None:
             self.attempt.qr = ShownQr(held.qr, held.qr_number or 0, held.pairing_code)
         if through:
             self.attempt.admitted()
         self._judgement.breaker.begin_attempt()
         self._signal(*adoption.SIGNALS[held.stage])
-        config = self._around.config
+        config = self._dependencies.config
         limit = (
             config.qr_timeout_seconds
             if held.stage is wire.Stage.QR
@@ -121,7 +123,9 @@ class Adopting(Opening):
         """
         if adoption.unjudged(held, self._judged):
             assert held.closed is not None, "it would not be unjudged"
-            self.attempt = Attempt(held.attempt, self._around.gate.adopt(self.id, landed=True))
+            self.attempt = Attempt(
+                held.attempt, self._dependencies.gate.adopt(self.id, login_sent=True)
+            )
             self._remember_open(self.attempt, held)
             self._count_login(self.attempt)  # nobody knows how far it came: better one too many
             closed = held.closed

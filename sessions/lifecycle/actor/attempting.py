@@ -1,4 +1,4 @@
-"""The way to an attempt (a worker, a ticket, `connect`), and from its end to what comes next: wait,
+"""The way to an attempt (a worker, a permit, `connect`), and from its end to what comes next: wait,
 hold, park, rest.
 """
 
@@ -10,19 +10,19 @@ from typing import Final, assert_never
 import msgspec
 import structlog
 
-from sessions import wire
 from sessions.lifecycle.actor.standing import Standing
 from sessions.lifecycle.attempt import Attempt
 from sessions.lifecycle.inbox import Admitted, CanaryOverdue, WorkerReady
 from sessions.lifecycle.judgement import expiry
 from sessions.lifecycle.machine import Signal
-from sessions.lifecycle.seat import UnreadableCredentials
+from sessions.lifecycle.worker_slot import UnreadableCredentials
 from sessions.model import CloseReason, SameDevice, SessionState, UnreadableValue
 from sessions.policy import NOTHING, Action, Credentials, Decision
-from sessions.ports import Ticket, WorkerHandle
+from sessions.ports import Permit, WorkerHandle
 from sessions.records.incidents import RecordedClose
 from sessions.views.plain_text import plain
 from sessions.views.snapshot import human_action
+from sessions.workers import wire
 
 S = SessionState
 
@@ -56,7 +56,7 @@ class Attempting(Standing):
     """How attempts begin and end."""
 
     async def _go(self, urgent: bool = False) -> None:
-        """Take the next step towards an attempt: a worker, then a ticket."""
+        """Take the next step towards an attempt: a worker, then a permit."""
         self._forced = self._forced or urgent
         self._next_attempt_at = None
         self._register()
@@ -64,21 +64,25 @@ class Attempting(Standing):
             self._ask_gate()
         else:
             self._signal(Signal.START)
-            self._agenda.begin(self._seat.bring_up, WorkerReady)
+            self._agenda.begin(self._slot.bring_up, WorkerReady)
 
     def _ask_gate(self) -> None:
         if self.state is S.HELD and self._agenda.arriving:
-            return  # a ticket is in the inbox already; never two at once
+            return  # a permit is in the inbox already; never two at once
         ready = () if self.state is S.HELD else (Signal.READY,)
-        ticket = (
-            None if self.state is S.HELD else self._around.gate.try_admit(self.id, self._forced)
+        permit = (
+            None
+            if self.state is S.HELD
+            else self._dependencies.gate.try_admit(self.id, self._forced)
         )
-        if ticket is not None:
+        if permit is not None:
             self._agenda.cancel()
-            self._connect(ticket, *ready)
+            self._connect(permit, *ready)
         else:
             self._signal(*ready)
-            self._agenda.begin(partial(self._around.gate.admit, self.id, self._forced), Admitted)
+            self._agenda.begin(
+                partial(self._dependencies.gate.admit, self.id, self._forced), Admitted
+            )
 
     async def _assign(self, worker: WorkerHandle) -> None:
         if not worker.alive:
@@ -87,7 +91,7 @@ class Attempting(Standing):
             )
             return
         try:
-            await self._seat.assign(worker)
+            await self._slot.assign(worker)
         except (UnreadableCredentials, UnreadableValue) as error:
             await worker.stop()
             await self._quarantine(str(error))
@@ -100,22 +104,22 @@ class Attempting(Standing):
         else:
             self._ask_gate()
 
-    def _connect(self, ticket: Ticket, *signals: Signal) -> None:
+    def _connect(self, permit: Permit, *signals: Signal) -> None:
         self._attempts += 1
-        self.attempt = Attempt(self._attempts, ticket)
+        self.attempt = Attempt(self._attempts, permit)
         self._episode_attempts += 1
         self._forced = False
         self._judgement.breaker.begin_attempt()
-        self._chronicle.attempted()
+        self._recorder.attempted()
         self._signal(*signals, Signal.ADMIT)
-        self._expect_report(self.attempt, self._around.config.connect_timeout_seconds)
-        if ticket.deadline_seconds is not None:
-            self._agenda.later(ticket.deadline_seconds, CanaryOverdue(self.attempt.number))
-        self._seat.tell(wire.Connect(self.id, self.attempt.number))
+        self._expect_report(self.attempt, self._dependencies.config.connect_timeout_seconds)
+        if permit.deadline_seconds is not None:
+            self._agenda.later(permit.deadline_seconds, CanaryOverdue(self.attempt.number))
+        self._slot.tell(wire.Connect(self.id, self.attempt.number))
 
     def _count_login(self, attempt: Attempt) -> None:
         """It is on the wire: from now on it is one of the day's, once."""
-        login = (self._seat.epoch, attempt.number)
+        login = (self._slot.epoch, attempt.number)
         if self._counted == login:
             return
         self._counted = login
@@ -148,12 +152,12 @@ class Attempting(Standing):
         was_open, stable = (
             (False, False) if ended is None else (ended.opened_at is not None, ended.stable)
         )
-        excused = self._around.gate.closed(self.id, reason, was_open, self.counters.busy(now))
+        excused = self._dependencies.gate.closed(self.id, reason, was_open, self.counters.busy(now))
         self._end_attempt()
-        self._judged = (self._seat.epoch, self._attempts)
+        self._judged = (self._slot.epoch, self._attempts)
         if reason is CloseReason.REPLACED:
-            self._around.workers.end_others(self._seat, self.worker)
-        roll = self._around.dice.random()
+            self._dependencies.workers.end_others(self._slot, self.worker)
+        roll = self._dependencies.rng.random()
         decision = self._judgement.close(
             reason,
             code,
@@ -166,7 +170,7 @@ class Attempting(Standing):
             excused=excused,
             human=human,
         )
-        self._chronicle.closed(
+        self._recorder.closed(
             self._recorded(reason, code, message, data, was_open, stable, decision), self._human()
         )
         log.info(
@@ -220,7 +224,7 @@ class Attempting(Standing):
         now = self._now()
         if self.state not in EXCUSABLE or not self._judgement.excuse(now):
             return False
-        self._chronicle.excused(self._judgement.correlated)
+        self._recorder.excused(self._judgement.correlated)
         if self.state is S.WAITING and not self._judgement.spent(now):
             await self._go()
         self._save()
@@ -234,10 +238,10 @@ class Attempting(Standing):
                 self._retry(decision.wait_seconds or 0.0)
                 if reason is CloseReason.STORE_FAILED:
                     # it is ahead of the store; a new one needs the store before it may log in
-                    await self._seat.clear()
+                    await self._slot.clear()
             case Action.HOLD:
                 alone = ALONE_SECONDS if decision.wait_seconds is None else decision.wait_seconds
-                self._retry(0.0 if self._around.gate.hold(self.id, reason) else alone)
+                self._retry(0.0 if self._dependencies.gate.hold(self.id, reason) else alone)
             case Action.PARK:
                 await self._park(decision.wait_seconds)
             case Action.DONE:
@@ -253,10 +257,10 @@ class Attempting(Standing):
         Not awaited for ever: whatever is written later waits behind it, so nothing starts the
         session before it is durable.
         """
-        await self._seat.clear()  # its last writes go into the archive
+        await self._slot.clear()  # its last writes go into the archive
         self.wanted = self.wanted and action is not Action.DONE
         remembered = self._encoded(parked=action is Action.PARK)
-        stored = self._around.store.archive_credentials(
+        stored = self._dependencies.store.archive_credentials(
             self.id, reason, memory=remembered, wanted=self.wanted
         )
         await asyncio.wait({stored}, timeout=ARCHIVE_PATIENCE_SECONDS)
@@ -279,7 +283,7 @@ class Attempting(Standing):
 
     async def _park(self, wait_seconds: float | None) -> None:
         self._logout_wanted = False
-        self._around.gate.left(self.id)
+        self._dependencies.gate.left(self.id)
         if wait_seconds is not None:
             self._wait(wait_seconds)
         self._signal(Signal.PARK)
@@ -289,13 +293,13 @@ class Attempting(Standing):
         if last is not None and last.reason is CloseReason.SAME_DEVICE:
             words = f"{last.message} {words}"  # who is woken by it wants the other's name
         self._begin_alert("parked", words)
-        await self._seat.clear()
+        await self._slot.clear()
 
     async def _quarantine(self, cause: str) -> None:
         self._agenda.cancel()
-        self._around.gate.left(self.id)
+        self._dependencies.gate.left(self.id)
         self._next_attempt_at = None
-        await self._seat.clear()
+        await self._slot.clear()
         self._signal(Signal.QUARANTINE)
         self._begin_alert(
             "quarantined",
@@ -307,10 +311,10 @@ class Attempting(Standing):
         state.
         """
         self._agenda.cancel()
-        self._around.gate.left(self.id)
+        self._dependencies.gate.left(self.id)
         self._end_attempt()
-        await self._around.workers.dismiss(self.id)
-        await self._seat.clear()
+        await self._dependencies.workers.dismiss(self.id)
+        await self._slot.clear()
         self._next_attempt_at, self._forced, self._logout_wanted = None, False, False
         self._away_since = None
         self._judgement.breaker.abandon_attempt(self._now())

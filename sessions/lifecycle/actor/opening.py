@@ -10,7 +10,6 @@ from typing import assert_never
 import msgspec
 import structlog
 
-from sessions import wire
 from sessions.lifecycle.actor.attempting import Attempting
 from sessions.lifecycle.attempt import Attempt, ShownQr
 from sessions.lifecycle.health import FIRST_CHECK_SECONDS, check_until_failed
@@ -20,6 +19,7 @@ from sessions.model import CloseReason, SameDevice, SessionState, StoreError
 from sessions.policy import DeafAction
 from sessions.ports import WorkerHandle
 from sessions.records import phone
+from sessions.workers import wire
 
 S = SessionState
 
@@ -49,7 +49,7 @@ class Opening(Attempting):
 
     def _on_qr(self, attempt: Attempt, report: wire.Qr) -> None:
         # the next QR, or the end of the attempt
-        self._expect_report(attempt, self._around.config.qr_timeout_seconds)
+        self._expect_report(attempt, self._dependencies.config.qr_timeout_seconds)
         attempt.admitted()
         self._count_login(attempt)
         before, renewed = attempt.qr, bool(report.renewed)
@@ -63,17 +63,17 @@ class Opening(Attempting):
 
     def _on_stage(self, attempt: Attempt, stage: str) -> None:
         if stage == "login":
-            attempt.landed()
+            attempt.login_sent()
             self._count_login(attempt)
         elif stage == "qr_retired":
             attempt.qr = None
-            self._expect_report(attempt, self._around.config.qr_timeout_seconds)
+            self._expect_report(attempt, self._dependencies.config.qr_timeout_seconds)
         elif stage == "paired":
             attempt.qr = None
             self._phone = phone.paired(time.time())
             self._signal(Signal.PAIR)
             self._publish("paired", {})
-            self._expect_report(attempt, self._around.config.connect_timeout_seconds)
+            self._expect_report(attempt, self._dependencies.config.connect_timeout_seconds)
 
     def _on_opened(self, attempt: Attempt, frame: wire.Opened) -> None:
         attempt.admitted()
@@ -91,7 +91,7 @@ class Opening(Attempting):
 
     async def _take_snapshot(self) -> None:
         try:
-            await self._around.store.snapshot(self.id, "paired")
+            await self._dependencies.store.snapshot(self.id, "paired")
         except StoreError as error:  # the daily one makes up for it
             log.warning(
                 "no snapshot was taken", action="snapshot_failed", session=self.id, error=str(error)
@@ -103,15 +103,15 @@ class Opening(Attempting):
         self, attempt: Attempt, jid: str, name: str | None, open_for_seconds: float = 0.0
     ) -> None:
         """It is open, since just now or, if it was adopted, for some time."""
-        config = self._around.config
+        config = self._dependencies.config
         self._agenda.clear_deadlines()
         attempt.qr, attempt.opened_at = None, self._now() - open_for_seconds
         self._errors = 0
         self._judgement.opened()
-        self._around.gate.opened(self.id)
+        self._dependencies.gate.opened(self.id)
         self.counters.opened(self._now())
         self.row = msgspec.structs.replace(self.row, jid=jid, name=name)
-        identity = self._around.store.save_identity(self.id, jid, name)
+        identity = self._dependencies.store.save_identity(self.id, jid, name)
         identity.add_done_callback(partial(self._on_identity, attempt.number))
         self._save()
         if self._logout_wanted:
@@ -155,7 +155,7 @@ class Opening(Attempting):
         )
 
     async def _check(self, worker: WorkerHandle, number: int, after_seconds: float) -> None:
-        health, verdict = self._around.config.health, None
+        health, verdict = self._dependencies.config.health, None
         await asyncio.sleep(min(after_seconds, health.interval_seconds))
         while verdict is None:
             try:
@@ -196,11 +196,11 @@ class Opening(Attempting):
                 self._end_worker(attempt, CloseReason.DEAF)
             case DeafAction.LEAVE:
                 attempt.left_deaf = True
-                self._begin_checks(attempt, self._around.config.health.interval_seconds)
+                self._begin_checks(attempt, self._dependencies.config.health.interval_seconds)
             case never:
                 assert_never(never)
 
     def _log_out(self, attempt: Attempt) -> None:
         attempt.unwatch()
         self._expect_report(attempt, 0.0)
-        self._seat.tell(wire.Logout(self.id, 0))
+        self._slot.tell(wire.Logout(self.id, 0))

@@ -10,9 +10,9 @@ import structlog
 from sessions.lifecycle.actor.adopting import Adopting
 from sessions.lifecycle.inbox import SuccessorReady
 from sessions.lifecycle.machine import Signal
-from sessions.lifecycle.seat import UnreadableCredentials
+from sessions.lifecycle.worker_slot import UnreadableCredentials
 from sessions.model import CloseReason, SessionState, StoreError, UnreadableValue, WorkerGone
-from sessions.ports import Ticket, WorkerHandle
+from sessions.ports import Permit, WorkerHandle
 from sessions.views import refusals
 from sessions.workers.limits import Excess, Severity
 
@@ -40,28 +40,28 @@ class Replacing(Adopting):
         if self.state is S.OPEN and self._agenda.idle:
             self._begin_replacement()
         elif self.state is S.WAITING and self.worker is not None:
-            await self._seat.clear()
+            await self._slot.clear()
         else:
             raise refusals.cannot_replace(self.id, self.state)
 
     def _begin_replacement(self) -> None:
         self._agenda.begin(self._warm_up_successor, SuccessorReady)
 
-    async def _warm_up_successor(self) -> tuple[WorkerHandle, Ticket]:
-        """A second worker and a ticket for it, at a quiet moment; the open session goes on
+    async def _warm_up_successor(self) -> tuple[WorkerHandle, Permit]:
+        """A second worker and a permit for it, at a quiet moment; the open session goes on
         meanwhile.
         """
         give_up_at = self._now() + QUIET_PATIENCE_SECONDS
         while not self.counters.quiet(self._now(), QUIET_SECONDS) and self._now() < give_up_at:  # noqa: ASYNC110 - quiet is no event
             await asyncio.sleep(1.0)
-        successor = await self._around.workers.bring_up(self.id)
+        successor = await self._dependencies.workers.bring_up(self.id)
         try:
-            return successor, await self._around.gate.admit(self.id)
+            return successor, await self._dependencies.gate.admit(self.id)
         except BaseException:
             successor.kill()
             raise
 
-    async def _hand_over(self, successor: WorkerHandle, ticket: Ticket) -> None:
+    async def _hand_over(self, successor: WorkerHandle, permit: Permit) -> None:
         """The socket changes hands: the old worker closes it and ends, then the warm one logs
         in.
         """
@@ -71,22 +71,22 @@ class Replacing(Adopting):
             True
         )
         try:
-            await self._change_hands(successor, ticket)
+            await self._change_hands(successor, permit)
         finally:
             self._handing_over = False
 
-    async def _change_hands(self, successor: WorkerHandle, ticket: Ticket) -> None:
+    async def _change_hands(self, successor: WorkerHandle, permit: Permit) -> None:
         if not successor.alive:
-            ticket.finish(succeeded=False)
+            permit.finish(succeeded=False)
             self._alert(
                 "replacement_failed",
                 "The worker could not be replaced and goes on: its successor has ended.",
             )
             return
         try:  # before the socket closes: without an epoch nobody could open the next one
-            await self._around.store.must_write()
+            await self._dependencies.store.must_write()
         except StoreError as error:
-            ticket.finish(succeeded=False)
+            permit.finish(succeeded=False)
             await successor.stop()
             self._alert(
                 "replacement_failed", f"The worker could not be replaced and goes on: {error}"
@@ -95,21 +95,21 @@ class Replacing(Adopting):
         self._tell_reconnect("at once, since its worker is replaced")
         self._end_attempt()
         try:
-            await self._seat.succeed(successor)
+            await self._slot.succeed(successor)
         except WorkerGone as error:
-            ticket.finish(succeeded=False)
+            permit.finish(succeeded=False)
             await successor.stop()
             await self._closed(CloseReason.WORKER_EXITED, None, str(error))
         except (UnreadableCredentials, UnreadableValue) as error:
-            ticket.finish(succeeded=False)
+            permit.finish(succeeded=False)
             await successor.stop()
             await self._quarantine(str(error))
         except BaseException:
-            ticket.finish(succeeded=False)
+            permit.finish(succeeded=False)
             successor.kill()
             raise
         else:
-            self._connect(ticket, Signal.READY)
+            self._connect(permit, Signal.READY)
 
     def _on_excess(self, excess: Excess) -> None:
         """The worker weighs too much or is too late: replaced at a quiet moment, or killed before

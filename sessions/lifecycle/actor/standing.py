@@ -10,21 +10,21 @@ from typing import Any, Final
 import msgspec
 import structlog
 
-from sessions import wire
-from sessions.lifecycle import alerts, memory
+from sessions.lifecycle import alerts
 from sessions.lifecycle.agenda import Agenda
 from sessions.lifecycle.attempt import Attempt
+from sessions.lifecycle.dependencies import Dependencies
 from sessions.lifecycle.inbox import Event, Overdue, Waited
 from sessions.lifecycle.judgement import Budget, Judgement
 from sessions.lifecycle.machine import Signal, step
-from sessions.lifecycle.seat import Seat
-from sessions.lifecycle.surroundings import Surroundings
+from sessions.lifecycle.remembered import Opened, decode, encode
+from sessions.lifecycle.worker_slot import WorkerSlot
 from sessions.model import CloseReason, SessionState
 from sessions.policy import CRASH_BUDGET_USED_UP
 from sessions.ports import DIRECT, WorkerHandle
 from sessions.records import phone
-from sessions.records.chronicle import Chronicle
 from sessions.records.counters import Counters
+from sessions.records.incident_recorder import IncidentRecorder
 from sessions.records.incidents import Incident
 from sessions.records.phone import PhoneRecord
 from sessions.store import SessionRow
@@ -36,6 +36,7 @@ from sessions.views.snapshot import (
     iso_at,
     rule_shown,
 )
+from sessions.workers import wire
 
 S = SessionState
 
@@ -54,17 +55,17 @@ AFTER_A_CLOSE: Final = frozenset({S.WAITING, S.PARKED, S.HELD})
 class Standing:
     """The ground floor of the actor: what it knows and its small tools. Nothing here decides."""
 
-    def __init__(self, row: SessionRow, around: Surroundings) -> None:
-        config, self._now = around.config, asyncio.get_running_loop().time
+    def __init__(self, row: SessionRow, dependencies: Dependencies) -> None:
+        config, self._now = dependencies.config, asyncio.get_running_loop().time
         self.id: Final = row.id
         self.counters: Final = Counters()
         self.wanted = row.wanted
         self.row = row
-        self._around = around
+        self._dependencies = dependencies
         try:
-            self._past, self._readable = memory.decode(row.memory, self._now()), True
+            self._past, self._readable = decode(row.memory, self._now()), True
         except wire.WireError:
-            self._past, self._readable = memory.decode(None, self._now()), False
+            self._past, self._readable = decode(None, self._now()), False
         self._judgement: Final = Judgement(
             row.id,
             config.policy,
@@ -72,11 +73,13 @@ class Standing:
             config.breaker_timeout_seconds,
             self._past,
         )
-        self._chronicle: Final = Chronicle(row.id, around.store.records, self._past.incident)
+        self._recorder: Final = IncidentRecorder(
+            row.id, dependencies.store.records, self._past.incident
+        )
         self.inbox: Final[asyncio.Queue[Event]] = asyncio.Queue()
         self._agenda: Final = Agenda(row.id, self.inbox)
-        self._seat: Final = Seat(row.id, around, self.inbox, self.counters)
-        self.state, self._since = S.STOPPED, self._chronicle.left_since(S.STOPPED) or time.time()
+        self._slot: Final = WorkerSlot(row.id, dependencies, self.inbox, self.counters)
+        self.state, self._since = S.STOPPED, self._recorder.left_since(S.STOPPED) or time.time()
         self._settled = not row.wanted
         """It has come to where the supervisor before this one may have left it, or has gone
         elsewhere.
@@ -128,7 +131,7 @@ class Standing:
     @property
     def worker(self) -> WorkerHandle | None:
         """Its worker, if it has one."""
-        return self._seat.worker
+        return self._slot.worker
 
     @property
     def replacing(self) -> bool:
@@ -147,7 +150,7 @@ class Standing:
     def reconnection(self) -> Reconnection:
         """Why the session is where it is and what comes next."""
         now, last = self._now(), self._judgement.last_close
-        way = self._around.gate.closed_way(self.id) if self.state in WITHOUT_A_TRY else None
+        way = self._dependencies.gate.closed_way(self.id) if self.state in WITHOUT_A_TRY else None
         if way is not None:
             last = self._judgement.as_found(way)
         return Reconnection(
@@ -168,14 +171,14 @@ class Standing:
             next_attempt=iso_at(self._next_attempt_at, now),
             breaker=BreakerSnapshot.of(self._judgement.breaker, now),
             human_action=human_action(
-                self.id, self.state, last, self._around.workers.stuck(self.id)
+                self.id, self.state, last, self._dependencies.workers.stuck(self.id)
             ),
         )
 
     @property
     def incident(self) -> Incident | None:
         """The incident that it is in, or was in last."""
-        return self._chronicle.current
+        return self._recorder.current
 
     @property
     def phone_last_seen(self) -> float | None:
@@ -199,7 +202,7 @@ class Standing:
         self.state = state
         if state is not before:
             self._since = self._began(state)
-            self._chronicle.moved(state)
+            self._recorder.moved(state)
             shown = self.reconnection()
             self._publish("state", msgspec.to_builtins(shown) | {"from": before.value})
             closed = state in AFTER_A_CLOSE
@@ -225,14 +228,14 @@ class Standing:
         self._settled = True
         last = self._judgement.last_close
         if state is S.OPEN:
-            return min(now, self._chronicle.left_since(state) or now)
+            return min(now, self._recorder.left_since(state) or now)
         if last is not None and (state is S.WAITING or (state is S.PARKED and self._past.parked)):
             return min(now, last.at_wall_seconds)  # both begin with a close
         return now
 
     def _register(self) -> None:
         """Be part of the fleet, by the egress that it uses."""
-        self._around.gate.registered(self.id, self.row.proxy or DIRECT)
+        self._dependencies.gate.registered(self.id, self.row.proxy or DIRECT)
 
     def _wait(self, seconds: float) -> None:
         seconds = max(0.0, seconds)
@@ -260,7 +263,7 @@ class Standing:
         attempt.unwatch()
         attempt.verdict = verdict
         self._expect_report(attempt, 0.0)
-        self._seat.tell(wire.Close(self.id))
+        self._slot.tell(wire.Close(self.id))
 
     def _end_worker(self, attempt: Attempt, verdict: CloseReason) -> None:
         attempt.unwatch()
@@ -276,14 +279,14 @@ class Standing:
 
     async def _want(self, wanted: bool) -> None:
         if self.wanted != wanted:
-            await self._around.store.set_wanted(self.id, wanted)
+            await self._dependencies.store.set_wanted(self.id, wanted)
             self.wanted = wanted
             self.row = msgspec.structs.replace(self.row, restored=False)
 
     def _save(self) -> None:
         if not self._taken_up:
             return  # it may say that the number is banned
-        self._around.store.save_memory(self.id, self._encoded())
+        self._dependencies.store.save_memory(self.id, self._encoded())
 
     def _encoded(self, parked: bool | None = None) -> bytes:
         """What is remembered.
@@ -294,24 +297,24 @@ class Standing:
         remembered = self._judgement.remembered(parked, self._next_attempt_at, self._judged)
         remembered = msgspec.structs.replace(
             remembered,
-            incident=self._chronicle.remembered,
+            incident=self._recorder.remembered,
             phone=self._phone,
             opened=self._opened(),
             counted=self._counted,
         )
-        return memory.encode(remembered, self._now())
+        return encode(remembered, self._now())
 
-    def _opened(self) -> memory.Opened | None:
+    def _opened(self) -> Opened | None:
         """What a successor has to know of the open socket, if there is one: its worker tells only
         of a socket that it still has.
         """
         open_one = self.attempt
         if open_one is None or open_one.opened_at is None:
             return None
-        return memory.Opened(self._seat.epoch, open_one.number, open_one.stable)
+        return Opened(self._slot.epoch, open_one.number, open_one.stable)
 
     def _publish(self, kind: str, data: dict[str, Any]) -> None:
-        self._around.publish(self.id, kind, data)
+        self._dependencies.publish(self.id, kind, data)
 
     def _tell_reconnect(self, when: str, **more: float) -> None:
         """A line for each reconnection that is planned: which attempt, when, and why."""

@@ -24,7 +24,7 @@ from sqlalchemy import URL, Table, case, func, insert, select, text, update
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from sessions.credentials import staging as unfinished
+from sessions.credentials import staging
 from sessions.model import StoreError, StoreUnavailable
 from sessions.store.backups import inspection, origin
 from sessions.store.engine import database, schema
@@ -80,7 +80,7 @@ async def backup(store: Store, file: Path, made_in: Path | None = None) -> Backu
             f"{file} exists already.", "A backup never overwrites: choose another name."
         )
     try:
-        with unfinished.beside(file) as directory:
+        with staging.beside(file) as directory:
             copy = directory / "copy.db"
             _new_private_file(copy)
             report = await _write(store, copy, store.origin_here(made_in) if made_in else None)

@@ -22,7 +22,7 @@ from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from sessions.model import UnreadableValue
-from sessions.wire import UNREADABLE
+from sessions.workers.wire import UNREADABLE
 
 KEY_BYTES: Final = 32
 _ENVELOPE: Final = b"\x01"

@@ -12,7 +12,7 @@ from sessions.store.engine import database, schema
 from sessions.store.sealing import cipher
 from sessions.store.sealing.cipher import Cipher, Place
 from sessions.store.tables import text
-from sessions.wire import KeyEntry
+from sessions.workers.wire import KeyEntry
 
 CREDS: Final = "creds"
 """Kind and name of the credentials among the auth rows."""

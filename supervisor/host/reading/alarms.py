@@ -7,7 +7,7 @@ from typing import Final, Literal
 
 from supervisor.host.numbers import number, whole
 from supervisor.host.reading.disks import DiskReading
-from supervisor.host.reading.lookout import Reading
+from supervisor.host.reading.host_sampler import Reading
 
 Severity = Literal["warning", "critical"]
 

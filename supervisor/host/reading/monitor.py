@@ -14,7 +14,7 @@ from typing import Any, Final
 from supervisor.host.numbers import whole
 from supervisor.host.reading.alarms import AlertLimits, alarms, judge
 from supervisor.host.reading.documents import document
-from supervisor.host.reading.lookout import Reading
+from supervisor.host.reading.host_sampler import Reading
 
 FORMAT: Final = 1
 """Of the document; a change that breaks its readers gets the next number."""

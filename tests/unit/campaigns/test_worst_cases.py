@@ -11,11 +11,11 @@ import pytest
 
 from sessions.lifecycle.actor import Actor
 from sessions.lifecycle.inbox import Command
+from sessions.lifecycle.session import ASK_SECONDS
 from sessions.model import CloseReason as R
 from sessions.model import SessionNotFound, SpawnRefused, Unanswered, WasupError
 from sessions.model import SessionState as S
-from sessions.session import ASK_SECONDS
-from sessions.workers.process import Exit
+from sessions.workers.worker_process import Exit
 from tests.fakes import LADDER, World, closes, says_nothing
 
 pytestmark = [

@@ -3,11 +3,11 @@
 import pytest
 import structlog
 
-from sessions import wire
 from sessions.credentials.proxy import parse_proxy
 from sessions.lifecycle.inbox import Command, UseProxy
 from sessions.model import InvalidProxy, Refused, UnreadableValue
 from sessions.model import SessionState as S
+from sessions.workers import wire
 from tests.fakes import World
 
 SECRET = "hunter2"
@@ -118,7 +118,7 @@ async def test_a_proxy_that_cannot_be_read_quarantines_its_session(
         async def unreadable(_session: str) -> None:
             raise UnreadableValue("The proxy does not decrypt.")
 
-        monkeypatch.setattr(world.around.store, "proxy", unreadable)
+        monkeypatch.setattr(world.dependencies.store, "proxy", unreadable)
         await world.start()
         await world.until(S.QUARANTINED)
         assert world.workers.attempts == []

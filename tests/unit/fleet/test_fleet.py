@@ -7,11 +7,11 @@ import pytest
 
 from sessions.credentials.proxy import parse_proxy
 from sessions.lifecycle.inbox import Command
+from sessions.lifecycle.session import ASK_SECONDS
 from sessions.model import CloseReason as R
 from sessions.model import SessionId, SessionNotFound, StoreUnavailable, Unanswered
 from sessions.model import SessionState as S
-from sessions.session import ASK_SECONDS
-from sessions.wire import Assign
+from sessions.workers.wire import Assign
 from supervisor.fleet.feed import Feed
 from supervisor.fleet.fleet import FAREWELL_SECONDS, Fleet
 from supervisor.gate.gate import Gate, GateConfig
@@ -35,8 +35,8 @@ async def _fleet(world: World) -> Fleet:
     """A fleet with one session, wanted and paired."""
     world.paired()
     await world.store.create_session(SHOP, wanted=True)
-    gate = Gate(GateConfig(), world.around.dice)
-    fleet = Fleet(world.around, gate, Publishing(world.store, [], 10))  # type: ignore[arg-type]
+    gate = Gate(GateConfig(), world.dependencies.rng)
+    fleet = Fleet(world.dependencies, gate, Publishing(world.store, [], 10))  # type: ignore[arg-type]
     await fleet.open()
     world.session = fleet.get(SHOP)
     return fleet

@@ -8,7 +8,7 @@ import pytest
 
 from sessions.model import SessionId
 from supervisor.gate.gate import FAILED_SECONDS, Gate, GateConfig
-from supervisor.gate.ticket import GateTicket
+from supervisor.gate.permit import GatePermit
 
 pytestmark = [pytest.mark.looptime, pytest.mark.usefixtures("no_tasks_left")]
 
@@ -30,11 +30,11 @@ def _id(number: int) -> SessionId:
     return SessionId(f"s{number}")
 
 
-def _some(dice: random.Random) -> float:
+def _some(rng: random.Random) -> float:
     """Up to a second, in steps that the fast-forwarded clock can tell exactly: a rounding error
     would stand still there for ever.
     """
-    return dice.randrange(64) / 64
+    return rng.randrange(64) / 64
 
 
 async def _settle() -> None:
@@ -53,20 +53,20 @@ def _now() -> float:
 async def test_the_server_never_sees_more_than_the_burst_and_the_rate_however_late_logins_land(
     seed: int,
 ) -> None:
-    dice = random.Random(seed)
-    rate, burst = dice.choice([(4.0, 10), (2.0, 1), (64.0, 3)])
-    gate = await _gate(rate=rate, burst=burst, concurrency=dice.choice([1, 5, 50]))
+    rng = random.Random(seed)
+    rate, burst = rng.choice([(4.0, 10), (2.0, 1), (64.0, 3)])
+    gate = await _gate(rate=rate, burst=burst, concurrency=rng.choice([1, 5, 50]))
     landings: list[float] = []
 
     async def attempt(number: int) -> None:
-        await asyncio.sleep(_some(dice) * dice.choice([0, 5]))
-        ticket = await gate.admit(_id(number), urgent=dice.random() < 0.1)
-        await asyncio.sleep(_some(dice) * dice.choice([0, 1, 4]))
-        if dice.random() < 0.9:
-            ticket.landed()
+        await asyncio.sleep(_some(rng) * rng.choice([0, 5]))
+        permit = await gate.admit(_id(number), urgent=rng.random() < 0.1)
+        await asyncio.sleep(_some(rng) * rng.choice([0, 1, 4]))
+        if rng.random() < 0.9:
+            permit.login_sent()
             landings.append(_now())
-            await asyncio.sleep(_some(dice) * 2)
-        ticket.finish(succeeded=dice.random() < 0.5)
+            await asyncio.sleep(_some(rng) * 2)
+        permit.finish(succeeded=rng.random() < 0.5)
 
     await asyncio.gather(*(attempt(number) for number in range(80)))
     landings.sort()
@@ -80,28 +80,28 @@ async def test_the_server_never_sees_more_than_the_burst_and_the_rate_however_la
 async def test_a_storm_goes_through_at_the_rate_and_no_slower() -> None:
     gate = await _gate(rate=4.0, burst=10)
     began = _now()
-    landed = await asyncio.gather(*(_land_and_finish(gate, number) for number in range(60)))
-    assert sum(at - began < 0.001 for at in landed) == 10
-    assert max(landed) - began == pytest.approx(12.5, abs=0.1), "(60 - 10) / 4 per second"
+    login_sent = await asyncio.gather(*(_land_and_finish(gate, number) for number in range(60)))
+    assert sum(at - began < 0.001 for at in login_sent) == 10
+    assert max(login_sent) - began == pytest.approx(12.5, abs=0.1), "(60 - 10) / 4 per second"
 
 
 async def test_an_attempt_that_never_got_to_its_login_costs_a_token_all_the_same() -> None:
     gate = await _gate(rate=1.0, burst=1)
-    ticket = gate.try_admit(_id(1))
-    assert ticket is not None
-    ticket.finish(succeeded=False)
+    permit = gate.try_admit(_id(1))
+    assert permit is not None
+    permit.finish(succeeded=False)
     assert gate.view().tokens == 0
     assert gate.try_admit(_id(2)) is None
 
 
 async def test_a_ticket_costs_one_token_however_often_it_lands_and_ends() -> None:
     gate = await _gate(rate=0.001, burst=3)
-    ticket = gate.try_admit(_id(1))
-    assert ticket is not None
+    permit = gate.try_admit(_id(1))
+    assert permit is not None
     for _ in range(3):
-        ticket.landed()
+        permit.login_sent()
     for _ in range(3):
-        ticket.finish(succeeded=True)
+        permit.finish(succeeded=True)
     assert gate.view().tokens == pytest.approx(2)
     assert gate.view().under_way == 0
 
@@ -110,12 +110,12 @@ async def test_the_queue_moves_when_a_login_has_landed_and_not_only_when_its_att
     None
 ):
     gate = await _gate(rate=1.0, burst=2, concurrency=50)
-    tickets = [gate.try_admit(_id(number)) for number in range(2)]
+    permits = [gate.try_admit(_id(number)) for number in range(2)]
     waiter = asyncio.create_task(gate.admit(_id(3)))
     await _settle()
-    for ticket in tickets:
-        assert ticket is not None
-        ticket.landed()  # and then the server takes half a minute to let them in
+    for permit in permits:
+        assert permit is not None
+        permit.login_sent()  # and then the server takes half a minute to let them in
     async with asyncio.timeout(1.5):  # one token a second
         await waiter
     waiter.result().finish(succeeded=True)
@@ -131,8 +131,8 @@ async def test_a_new_gate_begins_without_tokens_as_nobody_knows_what_the_last_on
     assert gate.view().tokens == 0
     assert gate.try_admit(_id(1)) is None
     began = _now()
-    landed = await asyncio.gather(*(_land_and_finish(gate, number) for number in range(8)))
-    assert [at - began for at in sorted(landed)] == pytest.approx(
+    login_sent = await asyncio.gather(*(_land_and_finish(gate, number) for number in range(8)))
+    assert [at - began for at in sorted(login_sent)] == pytest.approx(
         [0.5 * n for n in range(1, 9)], abs=0.01
     )
 
@@ -141,25 +141,27 @@ async def test_a_new_gate_begins_without_tokens_as_nobody_knows_what_the_last_on
 async def test_not_even_restarts_let_the_server_see_more_than_the_burst_and_the_rate(
     seed: int,
 ) -> None:
-    dice = random.Random(seed)
-    rate, burst = dice.choice([(4.0, 8), (2.0, 1), (16.0, 3)])
+    rng = random.Random(seed)
+    rate, burst = rng.choice([(4.0, 8), (2.0, 1), (16.0, 3)])
     landings: list[float] = []
-    waiting: list[GateTicket | None] = []
+    waiting: list[GatePermit | None] = []
     for _ in range(20):
         gate = _new_gate(rate=rate, burst=burst)
         # Those that were under way as the last supervisor died are adopted; some have landed
         # before, some land now.
-        adopted = [gate.adopt(_id(n), landed=ticket is None) for n, ticket in enumerate(waiting)]
-        for ticket, before in zip(adopted, waiting, strict=True):
+        adopted = [
+            gate.adopt(_id(n), login_sent=permit is None) for n, permit in enumerate(waiting)
+        ]
+        for permit, before in zip(adopted, waiting, strict=True):
             if before is not None:
                 landings.append(_now())
-            ticket.finish(succeeded=True)
+            permit.finish(succeeded=True)
         waiting = []
-        await asyncio.sleep(dice.choice([0.0, 0.25, 1.0, 8.0]))
-        for number in range(dice.randrange(2 * burst + 2)):
+        await asyncio.sleep(rng.choice([0.0, 0.25, 1.0, 8.0]))
+        for number in range(rng.randrange(2 * burst + 2)):
             admitted = gate.try_admit(_id(number))
-            if admitted is not None and dice.random() < 0.5:
-                admitted.landed()
+            if admitted is not None and rng.random() < 0.5:
+                admitted.login_sent()
                 landings.append(_now())
                 admitted = None
                 waiting.append(None)
@@ -172,17 +174,17 @@ async def test_not_even_restarts_let_the_server_see_more_than_the_burst_and_the_
 
 async def test_an_adopted_attempt_costs_a_token_only_if_its_login_is_still_to_come() -> None:
     gate = await _gate(rate=1 / 1024, burst=3)
-    landed, to_come = gate.adopt(_id(1), landed=True), gate.adopt(_id(2), landed=False)
+    login_sent, to_come = gate.adopt(_id(1), login_sent=True), gate.adopt(_id(2), login_sent=False)
     assert gate.view().under_way == 2
-    landed.landed()
-    landed.finish(succeeded=True)
+    login_sent.login_sent()
+    login_sent.finish(succeeded=True)
     assert gate.view().tokens == pytest.approx(3)
     assert [gate.try_admit(_id(n)) is not None for n in (3, 4, 5)] == [
         True,
         True,
         False,
     ], "one token is reserved"
-    to_come.landed()
+    to_come.login_sent()
     to_come.finish(succeeded=True)
     assert gate.view().tokens == pytest.approx(2, abs=0.01)
 
@@ -192,16 +194,16 @@ async def test_adopted_attempts_that_the_empty_bucket_cannot_pay_are_owed_and_th
 ):
     gate = _new_gate(rate=1.0, burst=2)
     for number in range(3):
-        gate.adopt(_id(number), landed=False).finish(succeeded=False)
+        gate.adopt(_id(number), login_sent=False).finish(succeeded=False)
     began = _now()
-    ticket = await gate.admit(_id(9))
+    permit = await gate.admit(_id(9))
     assert _now() - began == pytest.approx(4.0, abs=0.01), "three are owed, the fourth is its own"
-    ticket.finish(succeeded=True)
+    permit.finish(succeeded=True)
 
 
 async def test_adopted_attempts_count_as_under_way() -> None:
     gate = await _gate(rate=100.0, burst=100, concurrency=2)
-    adopted = [gate.adopt(_id(number), landed=True) for number in range(3)]
+    adopted = [gate.adopt(_id(number), login_sent=True) for number in range(3)]
     assert gate.try_admit(_id(9)) is None
     waiting = asyncio.create_task(gate.admit(_id(9)))
     await asyncio.sleep(1)
@@ -223,12 +225,12 @@ async def test_no_more_attempts_are_under_way_than_the_cap() -> None:
 
     async def attempt(number: int) -> None:
         nonlocal under_way, most
-        ticket = await gate.admit(_id(number))
+        permit = await gate.admit(_id(number))
         under_way += 1
         most = max(most, under_way)
         await asyncio.sleep(1)
         under_way -= 1
-        ticket.finish(succeeded=True)
+        permit.finish(succeeded=True)
 
     began = _now()
     await asyncio.gather(*(attempt(number) for number in range(10)))
@@ -241,9 +243,9 @@ async def test_who_comes_first_goes_first_and_who_is_urgent_goes_before() -> Non
     order: list[str] = []
 
     async def attempt(name: str, urgent: bool) -> None:
-        ticket = await gate.admit(SessionId(name), urgent)
+        permit = await gate.admit(SessionId(name), urgent)
         order.append(name)
-        ticket.finish(succeeded=True)
+        permit.finish(succeeded=True)
 
     first = gate.try_admit(_id(0))
     assert first is not None
@@ -279,13 +281,13 @@ async def test_a_waiter_who_is_cancelled_as_he_gets_his_ticket_gives_it_back() -
         asyncio.create_task(gate.admit(_id(2))),
     )
     await _settle()
-    first.finish(succeeded=True)  # the ticket is granted, its task has not run yet
+    first.finish(succeeded=True)  # the permit is granted, its task has not run yet
     gone.cancel()
     await asyncio.wait([gone])
     async with asyncio.timeout(1):
-        ticket = await next_in_line
+        permit = await next_in_line
     assert gate.view().under_way == 1
-    ticket.finish(succeeded=True)
+    permit.finish(succeeded=True)
     assert gate.view().under_way == 0
 
 
@@ -302,8 +304,8 @@ async def test_a_ticket_that_comes_free_as_a_waiter_is_cancelled_goes_to_the_nex
     first.finish(succeeded=True)
     await asyncio.wait([gone])
     async with asyncio.timeout(1):
-        ticket = await next_in_line
-    ticket.finish(succeeded=True)
+        permit = await next_in_line
+    permit.finish(succeeded=True)
     assert gate.view().under_way == 0
 
 
@@ -311,13 +313,13 @@ async def test_a_ticket_that_comes_free_as_a_waiter_is_cancelled_goes_to_the_nex
 async def test_no_ticket_and_no_waiter_is_ever_lost_when_attempts_are_called_off_at_random(
     seed: int,
 ) -> None:
-    dice = random.Random(seed)
+    rng = random.Random(seed)
     gate = await _gate(rate=16.0, burst=3, concurrency=4)
     tasks = [
-        asyncio.create_task(_land_and_finish(gate, number, _some(dice))) for number in range(60)
+        asyncio.create_task(_land_and_finish(gate, number, _some(rng))) for number in range(60)
     ]
-    for task in dice.sample(tasks, 30):
-        await asyncio.sleep(dice.choice([0.0, 0.0, 1 / 16]))
+    for task in rng.sample(tasks, 30):
+        await asyncio.sleep(rng.choice([0.0, 0.0, 1 / 16]))
         task.cancel()
     async with asyncio.timeout(120):
         await asyncio.gather(*tasks, return_exceptions=True)
@@ -338,10 +340,10 @@ async def test_a_hold_lets_one_canary_at_a_time_through_and_its_success_releases
     assert gate.try_admit(_id(99)) is None
     began, admitted = _now(), []
 
-    async def attempt(number: int) -> GateTicket:
-        ticket = await gate.admit(_id(number))
+    async def attempt(number: int) -> GatePermit:
+        permit = await gate.admit(_id(number))
         admitted.append((_now() - began, number))
-        return ticket
+        return permit
 
     tasks = [asyncio.create_task(attempt(number)) for number in range(5)]
     await asyncio.sleep(400)
@@ -448,9 +450,9 @@ async def test_forced_canaries_of_a_405_hold_keep_five_seconds_between_them() ->
     times: list[float] = []
 
     async def forced(number: int) -> None:
-        ticket = await gate.admit(_id(number), urgent=True)
+        permit = await gate.admit(_id(number), urgent=True)
         times.append(_now())
-        ticket.finish(succeeded=False)
+        permit.finish(succeeded=False)
         assert gate.hold(_id(number), "client_outdated")
 
     began = _now()
@@ -462,21 +464,21 @@ async def test_the_line_of_an_egress_that_nobody_uses_any_more_is_dropped() -> N
     gate = await _gate()
     for number in range(50):
         gate.registered(_id(1), f"http://proxy-{number}")
-        ticket = await gate.admit(_id(1))
-        ticket.landed()
-        ticket.finish(succeeded=True)
+        permit = await gate.admit(_id(1))
+        permit.login_sent()
+        permit.finish(succeeded=True)
         await asyncio.sleep(60)
     assert gate._lines.egresses <= 3
     gate.registered(_id(2), "http://busy")
-    ticket = await gate.admit(_id(2))
+    permit = await gate.admit(_id(2))
     gate.registered(_id(2), "http://other")
     gate.registered(_id(2), "http://another")
-    ticket.landed()
+    permit.login_sent()
     gate.registered(_id(2), "http://busy")
     assert gate._lines.allowance("http://busy").available(_now()) < gate.view().egress_burst, (
         "its spent token is not forgotten"
     )
-    ticket.finish(succeeded=True)
+    permit.finish(succeeded=True)
 
 
 # --- what is shown --------------------------------------------------------------------------------
@@ -492,12 +494,12 @@ async def test_the_view_says_how_full_how_long_and_until_when() -> None:
         0,
         0,
     )
-    tickets = [gate.try_admit(_id(number)) for number in range(4)]
+    permits = [gate.try_admit(_id(number)) for number in range(4)]
     waiting = [asyncio.create_task(gate.admit(_id(number))) for number in range(10, 16)]
     await _settle()
-    for ticket in tickets:
-        assert ticket is not None
-        ticket.landed()
+    for permit in permits:
+        assert permit is not None
+        permit.login_sent()
     view = gate.view()
     assert (view.tokens, view.under_way, view.queued) == (0, 4, 6)
     assert view.seconds_until_queue_is_through == 3.0, "six at two a second"
@@ -538,13 +540,13 @@ def _hold(gate: Gate) -> None:
 
 
 async def _land_and_finish(gate: Gate, number: int, seconds: float = 0.0) -> float:
-    ticket = await gate.admit(_id(number))
+    permit = await gate.admit(_id(number))
     try:
         await asyncio.sleep(seconds)
-        ticket.landed()
+        permit.login_sent()
         return _now()
     finally:
-        ticket.finish(succeeded=True)
+        permit.finish(succeeded=True)
 
 
 async def test_an_error_of_our_own_ends_nobodys_wait(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -32,9 +32,9 @@ def real() -> tuple[Admission, Callable[[], None], Callable[[], None]]:
     taken = []
 
     def shut() -> None:
-        ticket = gate.try_admit(SessionId("who shuts it"))
-        assert ticket is not None
-        taken.append(ticket)
+        permit = gate.try_admit(SessionId("who shuts it"))
+        assert permit is not None
+        taken.append(permit)
 
     def opened() -> None:
         taken.pop().finish(succeeded=True)
@@ -97,11 +97,11 @@ async def test_who_is_called_off_in_the_moment_that_it_opens_holds_no_ticket(mad
 async def test_a_ticket_may_be_finished_twice_and_landed_late(made: Made) -> None:
     gate, _, _ = made()
     await _quiet()
-    ticket = await gate.admit(SHOP)
-    ticket.landed()
-    ticket.finish(succeeded=True)
-    ticket.finish(succeeded=False)
-    ticket.landed()
+    permit = await gate.admit(SHOP)
+    permit.login_sent()
+    permit.finish(succeeded=True)
+    permit.finish(succeeded=False)
+    permit.login_sent()
     async with asyncio.timeout(60):
         (await gate.admit(OTHER)).finish(succeeded=True)
 

@@ -15,7 +15,7 @@ import pytest
 from sessions.model import CloseReason as R
 from sessions.model import SessionId
 from supervisor.gate.gate import Gate, GateConfig
-from supervisor.gate.ticket import GateTicket
+from supervisor.gate.permit import GatePermit
 
 pytestmark = [pytest.mark.looptime, pytest.mark.usefixtures("no_tasks_left")]
 
@@ -54,36 +54,36 @@ class Number:
         gate.registered(self.id, self.egress)
         try:
             while self.wants:
-                ticket = gate.try_admit(self.id) or await gate.admit(self.id)
-                reason = await self._attempt(ticket)
+                permit = gate.try_admit(self.id) or await gate.admit(self.id)
+                reason = await self._attempt(permit)
                 if reason is None:
-                    reason = await self._be_open(ticket)
+                    reason = await self._be_open(permit)
                     covered = gate.closed(self.id, reason, True, self.weight)
                 else:
                     covered = gate.closed(self.id, reason, False, 0.0)
-                    ticket.finish(succeeded=False)
+                    permit.finish(succeeded=False)
                 if not covered:
                     await self._wait_alone()
         finally:
             gate.left(self.id)
 
-    async def _attempt(self, ticket: GateTicket) -> R | None:
+    async def _attempt(self, permit: GatePermit) -> R | None:
         self.town.attempts.append((_now(), self.id))
         try:
             began = _now()
-            within = min(30.0, ticket.deadline_seconds or 30.0)
+            within = min(30.0, permit.deadline_seconds or 30.0)
             async with asyncio.timeout(within) as deadline:
-                ticket.on_the_wire = lambda: deadline.reschedule(began + 30.0)  # type: ignore[attr-defined]
-                reason = await self.town.server(self, ticket)
+                permit.on_the_wire = lambda: deadline.reschedule(began + 30.0)  # type: ignore[attr-defined]
+                reason = await self.town.server(self, permit)
         except TimeoutError:
             return R.ATTEMPT_TIMED_OUT
         except asyncio.CancelledError:
-            ticket.finish(succeeded=False)
+            permit.finish(succeeded=False)
             raise
         return reason
 
-    async def _be_open(self, ticket: GateTicket) -> R:
-        ticket.finish(succeeded=True)
+    async def _be_open(self, permit: GatePermit) -> R:
+        permit.finish(succeeded=True)
         self.town.gate.opened(self.id)
         self.dropped.clear()
         self.open, self.failures = True, 0
@@ -103,12 +103,12 @@ class Number:
 
     async def _wait_alone(self) -> None:
         self.failures, self.charged = self.failures + 1, self.charged + 1
-        dice = self.town.dice.random()
+        rng = self.town.rng.random()
         self.excused.clear()
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(
                 self.excused.wait(),
-                dice * min(300, 2**self.failures) if self.failures > 1 else dice / 2,
+                rng * min(300, 2**self.failures) if self.failures > 1 else rng / 2,
             )
 
     def excuse(self) -> None:
@@ -120,7 +120,7 @@ class Town:
     """The sessions, their gate, and a server that is up or down."""
 
     def __init__(self, gate: Gate, sessions: int, seed: int, egresses: int = 1) -> None:
-        self.dice = random.Random(seed)
+        self.rng = random.Random(seed)
         self.gate = gate
         self.up = True
         self.hangs = False
@@ -138,15 +138,15 @@ class Town:
         ]
         self.tasks: dict[str, asyncio.Task[None]] = {}
 
-    async def server(self, number: Number, ticket: GateTicket) -> R | None:
+    async def server(self, number: Number, permit: GatePermit) -> R | None:
         if not self.up or number.egress in self.dead or number.id in self.dead:
             if self.hangs:
                 await asyncio.sleep(600)
             await asyncio.sleep(0.1)
             return self.reason
         await asyncio.sleep(self.reach_seconds)
-        ticket.landed()
-        ticket.on_the_wire()  # type: ignore[attr-defined]
+        permit.login_sent()
+        permit.on_the_wire()  # type: ignore[attr-defined]
         self.landings.append(_now())
         await asyncio.sleep(self.login_seconds)
         return None if self.up else self.reason
@@ -168,7 +168,7 @@ class Town:
     def goes_down(self, noticed_within: float = 0.0) -> None:
         self.up = False
         for number in self.numbers:
-            number.drop(self.dice.uniform(0, noticed_within) if noticed_within else 0.0)
+            number.drop(self.rng.uniform(0, noticed_within) if noticed_within else 0.0)
 
     def forget(self) -> None:
         self.attempts.clear()
@@ -282,7 +282,7 @@ async def test_who_notices_a_short_outage_after_its_end_begins_no_second_one() -
     async with _town(100) as (town, told):
         town.up = False
         for place, number in enumerate(town.numbers):
-            number.drop(0.0 if place < 40 else town.dice.uniform(20, 35))
+            number.drop(0.0 if place < 40 else town.rng.uniform(20, 35))
         await asyncio.sleep(10)
         town.up = True
         await asyncio.sleep(1)
@@ -486,23 +486,23 @@ async def test_an_egress_has_its_own_rate_and_does_not_stop_the_others() -> None
         random.Random(1),
     )
     await asyncio.sleep(10)
-    landed: dict[str, list[float]] = {"slow": [], "other": []}
+    login_sent: dict[str, list[float]] = {"slow": [], "other": []}
 
     async def attempt(number: int, egress: str) -> None:
         gate.registered(SessionId(f"{egress}{number}"), egress)
-        ticket = await gate.admit(SessionId(f"{egress}{number}"))
-        ticket.landed()
-        landed[egress].append(_now())
-        ticket.finish(succeeded=True)
+        permit = await gate.admit(SessionId(f"{egress}{number}"))
+        permit.login_sent()
+        login_sent[egress].append(_now())
+        permit.finish(succeeded=True)
 
     began = _now()
     await asyncio.gather(
         *(attempt(n, "slow") for n in range(20)), *(attempt(n, "other") for n in range(3))
     )
-    assert [at - began for at in landed["slow"]] == pytest.approx(
+    assert [at - began for at in login_sent["slow"]] == pytest.approx(
         [n / 2 for n in range(20)], abs=0.01
     )
-    assert [at - began for at in landed["other"]] == pytest.approx([0, 0.5, 1.0], abs=0.01)
+    assert [at - began for at in login_sent["other"]] == pytest.approx([0, 0.5, 1.0], abs=0.01)
 
 
 @pytest.mark.parametrize("sick", [4, 5, 6, 9])
@@ -591,9 +591,9 @@ async def test_a_hold_whose_sessions_are_all_stopped_ends_and_hangs_nobody() -> 
         await asyncio.sleep(61)
         assert town.gate.view().holds == ()
         assert "nobody is left to try" in told.events[-1][2]["words"]
-        ticket = town.gate.try_admit(SessionId("new"))
-        assert ticket is not None
-        ticket.finish(succeeded=True)
+        permit = town.gate.try_admit(SessionId("new"))
+        assert permit is not None
+        permit.finish(succeeded=True)
 
 
 async def test_who_asks_an_empty_hold_is_the_canary_at_its_pace() -> None:
@@ -602,9 +602,9 @@ async def test_who_asks_an_empty_hold_is_the_canary_at_its_pace() -> None:
         await asyncio.sleep(30)
         for number in town.numbers:
             await town.stop(number)
-        ticket = await asyncio.wait_for(town.gate.admit(SessionId("new")), 15)
+        permit = await asyncio.wait_for(town.gate.admit(SessionId("new")), 15)
         assert town.gate.view().holds[0].canary == "new"
-        ticket.finish(succeeded=True)
+        permit.finish(succeeded=True)
         assert town.gate.view().holds == ()
 
 
@@ -628,10 +628,10 @@ async def test_an_attempt_that_the_server_has_answered_ends_the_outage(reason: R
     async with _town(20) as (town, told):
         town.goes_down()
         await asyncio.sleep(60)
-        ticket = await town.gate.admit(SessionId("answered"), urgent=True)
+        permit = await town.gate.admit(SessionId("answered"), urgent=True)
         town.up = True
         assert town.gate.closed(SessionId("answered"), reason, False, 0.0) is False
-        ticket.finish(succeeded=False)
+        permit.finish(succeeded=False)
         assert town.gate.view().holds == ()
         assert f"the server has answered answered ({reason})" in told.events[-1][2]["words"]
         await town.all_open()
@@ -641,9 +641,9 @@ async def test_a_canary_that_is_told_405_makes_it_a_hold_for_the_version() -> No
     async with _town(20) as (town, told):
         town.goes_down()
         await asyncio.sleep(60)
-        ticket = await town.gate.admit(SessionId("old"), urgent=True)
+        permit = await town.gate.admit(SessionId("old"), urgent=True)
         assert town.gate.closed(SessionId("old"), R.CLIENT_OUTDATED, False, 0.0) is False
-        ticket.finish(succeeded=False)
+        permit.finish(succeeded=False)
         assert town.gate.hold(SessionId("old"), R.CLIENT_OUTDATED), "it tried for all"
         (held,) = town.gate.view().holds
         assert (held.reason, held.sessions_held) == ("client_outdated", 20)
@@ -657,8 +657,8 @@ async def test_adopting_a_session_that_is_open_says_nothing_of_now() -> None:
     async with _town(20) as (town, _):
         town.goes_down()
         await asyncio.sleep(10)
-        ticket = town.gate.adopt(SessionId("adopted"), landed=True, through=True)
-        ticket.finish(succeeded=True)
+        permit = town.gate.adopt(SessionId("adopted"), login_sent=True, through=True)
+        permit.finish(succeeded=True)
         town.gate.opened(SessionId("adopted"))
         assert len(town.gate.view().holds) == 1
 
@@ -717,22 +717,22 @@ async def test_whatever_happens_nobody_is_forgotten(seed: int) -> None:
     everybody.
     """
     async with _town(80, seed=seed, egresses=3) as (town, told):
-        dice = town.dice
+        rng = town.rng
         acts: list[Callable[[], None]] = [
-            lambda: town.goes_down(dice.choice([0.0, 35.0])),
+            lambda: town.goes_down(rng.choice([0.0, 35.0])),
             lambda: setattr(town, "up", True),
             lambda: setattr(town, "up", True),
-            lambda: town.dead.add(dice.choice(["direct", "http://proxy-1"])),
+            lambda: town.dead.add(rng.choice(["direct", "http://proxy-1"])),
             lambda: town.dead.clear(),
-            lambda: setattr(town, "hangs", dice.random() < 0.3),
+            lambda: setattr(town, "hangs", rng.random() < 0.3),
             lambda: setattr(
-                town, "reason", dice.choice([R.CONNECTION_CLOSED, R.UNAVAILABLE, R.SERVER_ERROR])
+                town, "reason", rng.choice([R.CONNECTION_CLOSED, R.UNAVAILABLE, R.SERVER_ERROR])
             ),
-            lambda: [n.drop() for n in dice.sample(town.numbers, 20)] and None,
+            lambda: [n.drop() for n in rng.sample(town.numbers, 20)] and None,
         ]
         for _ in range(60):
-            dice.choice(acts)()
-            await asyncio.sleep(dice.choice([0.0, 1.0, 5.0, 40.0]))
+            rng.choice(acts)()
+            await asyncio.sleep(rng.choice([0.0, 1.0, 5.0, 40.0]))
         town.up, town.hangs = True, False
         town.dead.clear()
         async with asyncio.timeout(900):

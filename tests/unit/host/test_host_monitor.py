@@ -6,10 +6,16 @@ from pathlib import Path
 
 import pytest
 
-from supervisor.host.reading import lookout
+from supervisor.host.reading import host_sampler
 from supervisor.host.reading.alarms import AlertLimits, alarms, percent
 from supervisor.host.reading.documents import document
-from supervisor.host.reading.lookout import Lookout, Reading, Whom, find_whom, summary
+from supervisor.host.reading.host_sampler import (
+    HostSampler,
+    Reading,
+    Targets,
+    find_targets,
+    summary,
+)
 from supervisor.host.reading.monitor import ResourceMonitor, iso, measure
 from supervisor.host.reading.readings import Host
 from supervisor.process.lock import DirectoryLock
@@ -193,15 +199,15 @@ def test_no_workers_weigh_nothing_known() -> None:
 
 
 def test_a_look_at_ourselves_finds_us() -> None:
-    look = Lookout(Host(), {443})
-    seen = look.reading(0.0, Whom(supervisor=os.getpid(), workers=[os.getpid()]))
+    look = HostSampler(Host(), {443})
+    seen = look.reading(0.0, Targets(supervisor=os.getpid(), workers=[os.getpid()]))
     assert seen.supervisor is not None
     assert seen.supervisor.process.pid == os.getpid()
     assert seen.workers is not None
     assert (seen.workers.count, seen.workers.weighed) == (1, 1)
     assert seen.connections is not None
     assert seen.notes == ()
-    assert look.reading(0.5, Whom(supervisor=os.getpid()), with_workers=False).workers is None
+    assert look.reading(0.5, Targets(supervisor=os.getpid()), with_workers=False).workers is None
 
 
 def test_what_is_fresh_is_not_read_again(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -214,11 +220,11 @@ def test_what_is_fresh_is_not_read_again(monkeypatch: pytest.MonkeyPatch) -> Non
         clock["now"] += 3.0
         raise PermissionError(13, "Permission denied")
 
-    monkeypatch.setattr(lookout, "count_connections", dear)
-    monkeypatch.setattr(lookout.time, "monotonic", lambda: clock["now"])
-    look = Lookout(Host(), {443})
+    monkeypatch.setattr(host_sampler, "count_connections", dear)
+    monkeypatch.setattr(host_sampler.time, "monotonic", lambda: clock["now"])
+    look = HostSampler(Host(), {443})
     for now in (0.0, 1.0, 29.0, 30.5):
-        seen = look.reading(now, Whom(), with_workers=False)
+        seen = look.reading(now, Targets(), with_workers=False)
         assert seen.connections is None
         assert seen.notes == ("connections cannot be read: Permission denied",)
     assert len(counted) == 2
@@ -233,19 +239,19 @@ def test_of_a_large_fleet_some_are_weighed_each_time_until_all_are(
         clock["now"] += 0.1 if weigh else 0.0
         return process(pid, pss_bytes=pid * 100 if weigh else None)
 
-    monkeypatch.setattr(lookout, "read_process", weighing)
-    monkeypatch.setattr(lookout.time, "monotonic", lambda: clock["now"])
-    look = Lookout(Host(), {443}, fresh_seconds=0)
+    monkeypatch.setattr(host_sampler, "read_process", weighing)
+    monkeypatch.setattr(host_sampler.time, "monotonic", lambda: clock["now"])
+    look = HostSampler(Host(), {443}, fresh_seconds=0)
     pids = list(range(1, 9))
     weighed = []
     for _ in range(4):
         clock["now"] += 1000.0
-        seen = look.reading(clock["now"], Whom(workers=pids))
+        seen = look.reading(clock["now"], Targets(workers=pids))
         assert seen.workers is not None
         weighed.append(seen.workers.weighed)
     assert weighed == [3, 6, 8, 8]
     clock["now"] += 1000.0
-    more = look.reading(clock["now"], Whom(workers=[*pids, 11, 12, 13, 14, 15]))
+    more = look.reading(clock["now"], Targets(workers=[*pids, 11, 12, 13, 14, 15]))
     assert "2 of 13 workers are not weighed yet, or another user's" in more.notes
 
 
@@ -257,32 +263,32 @@ def test_the_cores_of_the_workers_are_the_growth_since_the_reading_before(
     def reading_of(pid: int, _proc: Path, weigh: bool = True) -> object:
         return process(pid, cpu_seconds=used[pid])
 
-    monkeypatch.setattr(lookout, "read_process", reading_of)
-    monkeypatch.setattr(lookout.time, "monotonic", lambda: clock["now"])
-    look = Lookout(Host(), {443}, fresh_seconds=0)
-    first = look.reading(clock["now"], Whom(workers=[1, 2])).workers
+    monkeypatch.setattr(host_sampler, "read_process", reading_of)
+    monkeypatch.setattr(host_sampler.time, "monotonic", lambda: clock["now"])
+    look = HostSampler(Host(), {443}, fresh_seconds=0)
+    first = look.reading(clock["now"], Targets(workers=[1, 2])).workers
     clock["now"], used[1], used[2] = 110.0, 9.0, 0.0  # pid 2 is another process by now
-    second = look.reading(clock["now"], Whom(workers=[1, 2])).workers
+    second = look.reading(clock["now"], Targets(workers=[1, 2])).workers
     assert first is not None
     assert second is not None
     assert (first.cpu_cores, second.cpu_cores) == (None, pytest.approx(0.4))
 
 
 def test_who_is_looked_at_is_found_by_the_data_directory(tmp_path: Path) -> None:
-    nobody = find_whom(tmp_path)
+    nobody = find_targets(tmp_path)
     assert nobody.supervisor is None
     assert nobody.workers == ()
     assert nobody.notes[0] == f"no supervisor runs in {tmp_path}"
     with DirectoryLock(tmp_path, "127.0.0.1:4001"):
-        assert find_whom(tmp_path).supervisor == os.getpid()
+        assert find_targets(tmp_path).supervisor == os.getpid()
 
 
 def test_without_proc_it_is_said_and_nothing_fails(tmp_path: Path) -> None:
-    found = find_whom(tmp_path, tmp_path / "no-proc")
+    found = find_targets(tmp_path, tmp_path / "no-proc")
     assert found.workers == ()
     assert any("processes cannot be read here" in note for note in found.notes)
-    seen = Lookout(Host(), {443}, proc=tmp_path / "no-proc").reading(
-        0.0, Whom(supervisor=1, workers=[1])
+    seen = HostSampler(Host(), {443}, proc=tmp_path / "no-proc").reading(
+        0.0, Targets(supervisor=1, workers=[1])
     )
     assert (seen.connections, seen.supervisor, seen.workers) == (None, None, None)
     assert len(seen.notes) == 3

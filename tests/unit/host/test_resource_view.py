@@ -8,7 +8,7 @@ from rich.console import Console, ConsoleDimensions
 
 from scripts.resource_view import line, picture, sparkline
 from supervisor.host.reading.connections import Connections
-from supervisor.host.reading.lookout import summary
+from supervisor.host.reading.host_sampler import summary
 from supervisor.host.reading.monitor import ResourceMonitor
 from tests.host_tools import connections, host, process, reading, supervisor
 

@@ -9,13 +9,13 @@ from typing import Any
 import msgspec
 import pytest
 
-from sessions import wire
-from sessions.lifecycle import adoption, memory
+from sessions.lifecycle import adoption, remembered
 from sessions.lifecycle.inbox import Command
 from sessions.lifecycle.machine import Signal, step
 from sessions.model import CloseReason as R
 from sessions.model import SessionState as S
-from sessions.workers.process import Exit
+from sessions.workers import wire
+from sessions.workers.worker_process import Exit
 from supervisor.fleet.feed import Feed
 from supervisor.fleet.fleet import Fleet
 from supervisor.gate.gate import Gate, GateConfig
@@ -92,7 +92,7 @@ def test_the_way_to_every_stage_is_a_legal_one_and_ends_where_the_session_then_s
 
 
 def test_a_login_is_on_the_wire_from_the_stage_of_that_name_on() -> None:
-    assert set(Stage) - adoption.LANDED == {Stage.IDLE, Stage.CONNECTING}
+    assert set(Stage) - adoption.LOGIN_SENT == {Stage.IDLE, Stage.CONNECTING}
 
 
 @pytest.mark.parametrize(
@@ -164,26 +164,28 @@ async def test_an_adopted_attempt_goes_on_to_its_end(stage: Stage) -> None:
         assert world.workers.made == [worker]
 
 
-@pytest.mark.parametrize(("stage", "landed", "waits"), [
+@pytest.mark.parametrize(("stage", "login_sent", "waits"), [
     (Stage.CONNECTING, False, True),
     (Stage.LOGIN, True, True),
     (Stage.PAIRED, True, True),
     (Stage.QR, True, False),
     (Stage.OPEN, True, False),
 ])  # fmt: skip
-async def test_an_adopted_attempt_has_its_ticket(stage: Stage, landed: bool, waits: bool) -> None:
+async def test_an_adopted_attempt_has_its_ticket(
+    stage: Stage, login_sent: bool, waits: bool
+) -> None:
     async with World() as world:
         worker = await _returns(world, stage)
         await world.until(SHOWN_AS[stage])
-        (ticket,) = world.gate.tickets
-        assert ticket.has_landed is landed
-        assert (ticket.succeeded is None) is waits, (
+        (permit,) = world.gate.permits
+        assert permit.has_landed is login_sent
+        assert (permit.succeeded is None) is waits, (
             "who waits for a phone, or is in, holds up nobody"
         )
         worker.report(wire.State("shop", attempt=7, stage="login"))
         worker.report(wire.Opened("shop", attempt=7, jid=JID))
         await asyncio.sleep(0.01)
-        assert (ticket.has_landed, ticket.succeeded) == (True, True)
+        assert (permit.has_landed, permit.succeeded) == (True, True)
 
 
 async def test_an_adopted_qr_is_shown_and_can_be_scanned() -> None:
@@ -220,7 +222,7 @@ async def test_an_idle_worker_that_has_not_tried_yet_tries_now() -> None:
         await world.until(S.OPEN)
         assert world.workers.made == [worker]
         assert [attempt for _, attempt in world.workers.attempts] == [1]
-        assert len(world.gate.tickets) == 1
+        assert len(world.gate.permits) == 1
 
 
 async def test_a_close_that_nobody_has_judged_is_judged_by_the_successor() -> None:
@@ -348,7 +350,7 @@ async def test_a_parked_session_that_is_open_after_all_is_adopted_and_parked_no_
         await world.start()
         await world.until(S.OPEN)
         assert world.session.worker is worker
-        assert memory.decode(world.store.rows["shop"].memory, _now()).parked is False
+        assert remembered.decode(world.store.rows["shop"].memory, _now()).parked is False
 
 
 @pytest.mark.parametrize("stage", Stage)
@@ -389,8 +391,8 @@ async def test_the_fleet_sees_off_whom_no_wanted_session_claims_and_keeps_the_ot
         world.store.rows["kept"] = msgspec.structs.replace(world.store.rows["kept"], epoch=1)
         deleted = world.workers.comes_back("deleted", **_held(Stage.OPEN))
         kept = world.workers.comes_back("kept", **_held(Stage.OPEN))
-        gate = Gate(GateConfig(), world.around.dice)
-        fleet = Fleet(world.around, gate, Feed(world.store, [], 10))  # type: ignore[arg-type]
+        gate = Gate(GateConfig(), world.dependencies.rng)
+        fleet = Fleet(world.dependencies, gate, Feed(world.store, [], 10))  # type: ignore[arg-type]
         await fleet.open()
         await asyncio.sleep(1)
         assert [worker.alive for worker in (unwanted, deleted, kept)] == [False, False, True]
@@ -841,7 +843,7 @@ async def _parked(world: World) -> None:
     await world.crash()
     world.workers.attempts.clear()
     world.workers.made.clear()
-    world.gate.tickets.clear()
+    world.gate.permits.clear()
 
 
 async def _with_failures(world: World, failures: int) -> None:

@@ -7,12 +7,12 @@ import asyncio
 
 import pytest
 
-from sessions import wire
 from sessions.lifecycle.health import HealthConfig, check_until_failed
 from sessions.model import CloseReason as R
 from sessions.model import SessionState as S
 from sessions.model import WorkerRefused
 from sessions.records.counters import Counters
+from sessions.workers import wire
 from tests.fakes import FakeWorkers, World
 
 pytestmark = [

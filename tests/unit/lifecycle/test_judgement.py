@@ -4,9 +4,9 @@ with too many logins.
 
 import pytest
 
-from sessions.lifecycle import memory
+from sessions.lifecycle import remembered
 from sessions.lifecycle.judgement import Judgement
-from sessions.lifecycle.memory import Remembered
+from sessions.lifecycle.remembered import Remembered
 from sessions.model import CloseReason as R
 from sessions.model import SessionId
 from sessions.policy import EXCUSED, Action, Config, Decision, Memory, overridden
@@ -111,8 +111,8 @@ def test_what_to_take_back_to_survives_a_restart() -> None:
     judgement.stable()
     for _ in range(3):
         close(judgement)
-    stored = memory.encode(judgement.remembered(False, None, None), NOW)
-    successor = judge(memory.decode(stored, NOW + 5))
+    stored = remembered.encode(judgement.remembered(False, None, None), NOW)
+    successor = judge(remembered.decode(stored, NOW + 5))
     assert successor.failures == 3
     assert successor.excuse(NOW)
     assert successor.failures == 0
@@ -164,8 +164,8 @@ def test_the_logins_survive_a_restart() -> None:
     judgement = judge(daily_logins=3)
     for _ in range(3):
         judgement.attempted(NOW)
-    stored = memory.encode(judgement.remembered(False, None, None), NOW)
-    assert judge(memory.decode(stored, NOW + 5)).budget(NOW + 5).used == 3
+    stored = remembered.encode(judgement.remembered(False, None, None), NOW)
+    assert judge(remembered.decode(stored, NOW + 5)).budget(NOW + 5).used == 3
 
 
 # --- another policy -------------------------------------------------------------------------------

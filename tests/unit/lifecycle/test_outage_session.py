@@ -130,8 +130,8 @@ async def test_the_fleet_hands_the_gates_excuse_to_those_whom_it_concerns() -> N
         world.workers.plan.extend([closes(R.CONNECTION_LOST)] * 3)
         world.paired()
         await world.store.create_session(world.id, wanted=True)
-        gate = Gate(GateConfig(), world.around.dice)
-        fleet = Fleet(world.around, gate, Feed(world.store, [], 10))  # type: ignore[arg-type]
+        gate = Gate(GateConfig(), world.dependencies.rng)
+        fleet = Fleet(world.dependencies, gate, Feed(world.store, [], 10))  # type: ignore[arg-type]
         await fleet.open()
         session = fleet.get(world.id)
         await world.until_true(lambda: session.reconnection().failures == 3)
@@ -152,7 +152,7 @@ async def test_a_canary_that_takes_too_long_is_ended_as_timed_out() -> None:
         assert ended - began == pytest.approx(5.0, abs=0.1)
         assert world.session.reconnection().close_reason is R.ATTEMPT_TIMED_OUT
         await world.until(S.OPEN)
-        assert [ticket.succeeded for ticket in world.gate.tickets] == [False, True]
+        assert [permit.succeeded for permit in world.gate.permits] == [False, True]
 
 
 async def test_a_canary_whose_login_is_on_the_wire_may_take_as_long_as_any_attempt() -> None:
@@ -162,7 +162,7 @@ async def test_a_canary_whose_login_is_on_the_wire_may_take_as_long_as_any_attem
         await world.start()
         began = await world.until(S.CONNECTING)
         assert await world.until(S.OPEN) - began == pytest.approx(9.0, abs=0.1)
-        assert [ticket.succeeded for ticket in world.gate.tickets] == [True]
+        assert [permit.succeeded for permit in world.gate.permits] == [True]
 
 
 async def test_who_is_told_405_first_waits_alone() -> None:

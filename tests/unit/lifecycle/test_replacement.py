@@ -10,7 +10,6 @@ from typing import Any
 
 import pytest
 
-from sessions import wire
 from sessions.forever import Forever
 from sessions.lifecycle.actor.replacing import (
     QUIET_PATIENCE_SECONDS,
@@ -21,10 +20,10 @@ from sessions.lifecycle.inbox import Command
 from sessions.model import CloseReason as R
 from sessions.model import Refused, StoreUnavailable, WorkerGone
 from sessions.model import SessionState as S
-from sessions.workers import limit_watch
+from sessions.workers import limit_watch, wire
 from sessions.workers.limit_watch import LOOK_SECONDS, LimitWatch, resident_bytes
 from sessions.workers.limits import LATE_BEATS, Excess, Limits, Severity, judge
-from sessions.workers.process import Exit
+from sessions.workers.worker_process import Exit
 from tests.fakes import FakeWorker, World, closes, says_nothing, shows_qr
 
 pytestmark = [

@@ -4,11 +4,11 @@ import asyncio
 
 import pytest
 
-from sessions import wire
 from sessions.lifecycle.inbox import Command, Restore
 from sessions.model import CloseReason as R
 from sessions.model import NoArchive, Refused, SessionNotFound, StoreUnavailable, UnreadableValue
 from sessions.model import SessionState as S
+from sessions.workers import wire
 from tests.fakes import CREDS, World, closes, opens, says_nothing, shows_qr
 
 pytestmark = [

@@ -10,15 +10,15 @@ from typing import Any
 import msgspec
 import pytest
 
-from sessions import wire
 from sessions.lifecycle.attempt import ShownQr
+from sessions.lifecycle.dependencies import SessionConfig
 from sessions.lifecycle.inbox import Command
-from sessions.lifecycle.surroundings import SessionConfig
 from sessions.model import CloseReason as R
 from sessions.model import Refused, SessionNotFound, StoreUnavailable, WorkerGone
 from sessions.model import SessionState as S
+from sessions.workers import wire
 from sessions.workers.limits import Excess, Severity
-from sessions.workers.process import Exit
+from sessions.workers.worker_process import Exit
 from tests.fakes import CREDS, Outcome, World, closes, dies, opens, says_nothing, shows_qr
 
 pytestmark = [
@@ -53,8 +53,8 @@ async def test_a_wanted_session_opens() -> None:
             "open",
         ]
         assert world.session.view().jid == "15550000001:1@s.whatsapp.net"
-        (ticket,) = world.gate.tickets
-        assert (ticket.has_landed, ticket.succeeded) == (True, True)
+        (permit,) = world.gate.permits
+        assert (permit.has_landed, permit.succeeded) == (True, True)
         assert world.workers.last.sent[0] == wire.Assign("shop", epoch=1, creds=wire.NULL)
 
 
@@ -367,7 +367,7 @@ async def test_a_force_lets_one_attempt_through_an_open_breaker() -> None:
         assert await world.ask(Command.FORCE) is None
         await asyncio.sleep(1)
         assert len(world.workers.attempts) == 6
-        assert world.gate.tickets[-1].urgent
+        assert world.gate.permits[-1].urgent
         assert world.session.reconnection().breaker.state == "open", "that one failed too"
         await asyncio.sleep(2 * MINUTE)
         assert len(world.workers.attempts) == 6, (
@@ -640,7 +640,7 @@ async def test_a_force_cuts_a_wait_short_and_goes_to_the_head_of_the_gate() -> N
         await world.until(S.WAITING)
         assert await world.ask(Command.FORCE) is None
         await world.until(S.OPEN, within=1)
-        assert [ticket.urgent for ticket in world.gate.tickets] == [False] * 4 + [True]
+        assert [permit.urgent for permit in world.gate.permits] == [False] * 4 + [True]
 
 
 async def test_a_force_moves_a_held_session_to_the_head_of_the_gate() -> None:
@@ -650,7 +650,7 @@ async def test_a_force_moves_a_held_session_to_the_head_of_the_gate() -> None:
         await world.until(S.HELD)
         assert await world.ask(Command.FORCE) is None
         await asyncio.sleep(0.01)
-        assert [ticket.urgent for ticket, _ in world.gate.waiting] == [True]
+        assert [permit.urgent for permit, _ in world.gate.waiting] == [True]
         world.gate.open()
         await world.until(S.OPEN)
 
@@ -680,7 +680,7 @@ async def test_a_ticket_that_is_on_its_way_when_a_force_comes_is_used_and_no_sec
         world.gate.grant_first()
         await forcing
         await world.until(S.OPEN)
-        assert len(world.gate.tickets) == 1
+        assert len(world.gate.permits) == 1
         assert world.gate.waiting == []
 
 
@@ -692,7 +692,7 @@ async def test_a_force_while_the_worker_comes_up_goes_to_the_head_of_the_gate() 
         assert await world.ask(Command.FORCE) is None
         await world.until(S.HELD)
         await asyncio.sleep(0.01)
-        assert [ticket.urgent for ticket, _ in world.gate.waiting] == [True]
+        assert [permit.urgent for permit, _ in world.gate.waiting] == [True]
         world.gate.open()
         await world.until(S.OPEN)
 
@@ -707,7 +707,7 @@ async def test_a_force_is_used_up_by_its_attempt_or_by_a_stop() -> None:
         world.gate.open()
         await world.ask(Command.START)
         await world.until(S.OPEN)
-        assert not world.gate.tickets[-1].urgent, "yesterday's force does not jump today's queue"
+        assert not world.gate.permits[-1].urgent, "yesterday's force does not jump today's queue"
 
 
 async def test_a_force_that_cannot_help_is_refused_with_a_reason_and_a_way_out() -> None:
@@ -1096,13 +1096,13 @@ class Chaos:
     for.
     """
 
-    def __init__(self, world: World, dice: random.Random) -> None:
+    def __init__(self, world: World, rng: random.Random) -> None:
         self.world = world
-        self.dice = dice
+        self.rng = rng
         self.asked: set[asyncio.Task[object]] = set()
 
     async def step(self) -> None:
-        world, dice = self.world, self.dice
+        world, rng = self.world, self.rng
         acts = [
             self._drop,
             self._end_worker,
@@ -1114,20 +1114,20 @@ class Chaos:
             self._exceed,
             self._say,
         ]
-        for _ in range(dice.choice([1, 1, 1, 2, 3])):  # several in one instant, too
-            dice.choice([*acts, self._drop, self._ask])()
+        for _ in range(rng.choice([1, 1, 1, 2, 3])):  # several in one instant, too
+            rng.choice([*acts, self._drop, self._ask])()
         world.workers.otherwise = self._outcome()
-        if dice.random() < 0.1:
+        if rng.random() < 0.1:
             await self.next_supervisor()
-        await asyncio.sleep(dice.choice([0.0, 0.0, 0.01, 0.1, 0.4, 3.0, 45.0, 700.0]))
+        await asyncio.sleep(rng.choice([0.0, 0.0, 0.01, 0.1, 0.4, 3.0, 45.0, 700.0]))
         self.look()
 
     async def next_supervisor(self) -> None:
         """The supervisor dies or stops, alone or with its workers; the next one comes, and those
         that live call it, sooner or later.
         """
-        world, dice = self.world, self.dice
-        match dice.choice(["dies with its workers", "dies", "dies", "stops", "leaves", "leaves"]):
+        world, rng = self.world, self.rng
+        match rng.choice(["dies with its workers", "dies", "dies", "stops", "leaves", "leaves"]):
             case "dies with its workers":
                 await world.crash()
             case "dies":
@@ -1140,9 +1140,9 @@ class Chaos:
             task.cancel()
         await asyncio.gather(*self.asked, return_exceptions=True)
         self.asked.clear()
-        await asyncio.sleep(dice.choice([0.0, 0.3, 20.0]))
-        world.come_back(after=dice.choice([0.0, 0.0, 0.2, 5.0]))
-        if dice.random() < 0.25:
+        await asyncio.sleep(rng.choice([0.0, 0.3, 20.0]))
+        world.come_back(after=rng.choice([0.0, 0.0, 0.2, 5.0]))
+        if rng.random() < 0.25:
             self._end_worker()  # after its call, perhaps, and before anybody owns it
         await world.start()
 
@@ -1182,9 +1182,9 @@ class Chaos:
             await world.until(S.OPEN, within=20 * MINUTE)
 
     def _outcome(self) -> Outcome:
-        dice = self.dice
-        reason = dice.choice([reason for reason in R if reason not in {R.REQUESTED, R.OWN_LOGOUT}])
-        return dice.choice(
+        rng = self.rng
+        reason = rng.choice([reason for reason in R if reason not in {R.REQUESTED, R.OWN_LOGOUT}])
+        return rng.choice(
             [
                 opens(),
                 opens(5.0),
@@ -1199,7 +1199,7 @@ class Chaos:
 
     def _drop(self) -> None:
         for worker in self.world.workers.alive:
-            worker.drop(self.dice.choice([reason for reason in R if reason is not R.OWN_LOGOUT]))
+            worker.drop(self.rng.choice([reason for reason in R if reason is not R.OWN_LOGOUT]))
 
     def _end_worker(self) -> None:
         for worker in self.world.workers.alive:
@@ -1209,13 +1209,13 @@ class Chaos:
         commands = [
             command for command in Command if command not in {Command.RETIRE, Command.LEAVE}
         ]
-        task = asyncio.create_task(self.world.ask(self.dice.choice([*commands, Command.START])))
+        task = asyncio.create_task(self.world.ask(self.rng.choice([*commands, Command.START])))
         self.asked.add(task)
 
     def _exceed(self) -> None:
         for worker in self.world.workers.alive:
             if worker.owner is not None:
-                severity = self.dice.choice([Severity.REPLACE, Severity.REPLACE, Severity.KILL])
+                severity = self.rng.choice([Severity.REPLACE, Severity.REPLACE, Severity.KILL])
                 worker.owner.on_excess(worker, Excess(severity, "It is above a limit."))
 
     def _say(self) -> None:
@@ -1227,27 +1227,27 @@ class Chaos:
         if self.world.gate.shut:
             self.world.gate.open()
         else:
-            self.world.gate.shut = self.dice.random() < 0.5
+            self.world.gate.shut = self.rng.random() < 0.5
 
     def _toggle_store(self) -> None:
-        self.world.store.failing = self.dice.random() < 0.3
+        self.world.store.failing = self.rng.random() < 0.3
 
     def _probe(self) -> None:
-        self.world.workers.probe = self.dice.choice(["ok", "ok", "silent", "deaf", "hangs"])
-        self.world.workers.obeys_close = self.dice.random() < 0.8
+        self.world.workers.probe = self.rng.choice(["ok", "ok", "silent", "deaf", "hangs"])
+        self.world.workers.obeys_close = self.rng.random() < 0.8
 
     def _startup(self) -> None:
-        self.world.workers.startup_error = WorkerGone("no") if self.dice.random() < 0.2 else None
+        self.world.workers.startup_error = WorkerGone("no") if self.rng.random() < 0.2 else None
 
 
 @pytest.mark.parametrize("seed", range(8))
 async def test_whatever_befalls_it_a_session_is_never_forgotten_and_never_owned_twice(
     seed: int,
 ) -> None:
-    dice = random.Random(seed)
+    rng = random.Random(seed)
     async with World(SessionConfig(), seed) as world:
         await world.start()
-        chaos = Chaos(world, dice)
+        chaos = Chaos(world, rng)
         for number in range(250):
             await chaos.step()
             if number % 25 == 24:
@@ -1334,7 +1334,7 @@ async def test_an_error_of_our_own_never_starts_a_parked_session(
         def fails(*_: object) -> None:
             raise error
 
-        monkeypatch.setattr(world.around.store, "save_memory", fails)
+        monkeypatch.setattr(world.dependencies.store, "save_memory", fails)
         async with asyncio.timeout(DAY):
             await world.ask(Command.RESET_BREAKER)
         await asyncio.sleep(DAY)
@@ -1355,7 +1355,7 @@ async def test_an_error_of_our_own_is_told_and_the_session_tries_again_in_a_whil
         def fails(*_: object) -> None:
             raise RuntimeError("a bug")
 
-        monkeypatch.setattr(world.around.store, "save_memory", fails)
+        monkeypatch.setattr(world.dependencies.store, "save_memory", fails)
         await world.ask(Command.RESET_BREAKER)
         monkeypatch.undo()
         await world.until(S.WAITING)

@@ -13,8 +13,8 @@ from sessions.lifecycle.inbox import Command
 from sessions.model import CloseReason as R
 from sessions.model import SessionState as S
 from sessions.model import WorkerGone
-from sessions.wire import Beat
-from sessions.workers.process import Exit
+from sessions.workers.wire import Beat
+from sessions.workers.worker_process import Exit
 from tests.fakes import World, closes
 
 pytestmark = [

@@ -6,11 +6,11 @@ import asyncio
 
 import pytest
 
-from sessions import wire
-from sessions.lifecycle.surroundings import SessionConfig
+from sessions.lifecycle.dependencies import SessionConfig
 from sessions.model import CloseReason as R
 from sessions.model import SessionState as S
 from sessions.policy import Config, overridden
+from sessions.workers import wire
 from tests.fakes import FakeWorker, World, closes
 
 pytestmark = [

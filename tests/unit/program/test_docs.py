@@ -190,7 +190,7 @@ def test_every_make_target_is_explained_by_make_itself(target: str) -> None:
 def test_every_alert_is_explained() -> None:
     """Whoever raises a new one writes into docs/monitoring.md what is to be done about it."""
     raised = re.compile(
-        r'''(?:_alert|tell)\(\s*"(\w+)"|alerts\.begin\(\s*None,\s*"(\w+)"|"alert", \{"name": "(\w+)"|found\["(\w+)"\] = f"'''
+        r'''(?:_alert|tell)\(\s*"(\w+)"|alerts\.begin\(\s*None,\s*"(\w+)"|"alert",\s*\{\s*"name":\s*"(\w+)"|found\["(\w+)"\] = (?:\(\s*)?f?"'''
     )
     sources = [*(ROOT / "sessions").rglob("*.py"), *(ROOT / "supervisor").rglob("*.py")]
     found = {

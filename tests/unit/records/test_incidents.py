@@ -10,8 +10,8 @@ from dataclasses import replace
 import pytest
 
 from sessions.forever import Forever
+from sessions.lifecycle.dependencies import SessionConfig
 from sessions.lifecycle.inbox import Command
-from sessions.lifecycle.surroundings import SessionConfig
 from sessions.model import CloseReason as R
 from sessions.model import SessionId
 from sessions.model import SessionState as S

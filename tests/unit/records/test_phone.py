@@ -6,12 +6,12 @@ import asyncio
 
 import pytest
 
-from sessions import wire
+from sessions.lifecycle.dependencies import SessionConfig
 from sessions.lifecycle.health import HealthConfig
-from sessions.lifecycle.surroundings import SessionConfig
 from sessions.model import SessionState as S
 from sessions.records import phone
 from sessions.records.phone import DAY_SECONDS, PhoneRecord
+from sessions.workers import wire
 from tests.fakes import EPOCH, World
 
 DAY = DAY_SECONDS

@@ -12,7 +12,7 @@ from scripts.generate_docs import ROOT
 from sessions import policy
 from sessions.lifecycle.inbox import Command
 from sessions.lifecycle.judgement import Budget
-from sessions.lifecycle.memory import LastClose
+from sessions.lifecycle.remembered import LastClose
 from sessions.model import CloseReason as R
 from sessions.model import SessionId
 from sessions.model import SessionState as S

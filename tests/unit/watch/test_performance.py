@@ -12,7 +12,7 @@ from sessions.forever import Forever
 from sessions.model import SessionId, SessionState
 from sessions.views.snapshot import Performance
 from supervisor.host.reading.disks import DiskReading
-from supervisor.host.reading.lookout import Reading
+from supervisor.host.reading.host_sampler import Reading
 from supervisor.host.reading.readings import Host
 from supervisor.watch import host_watch
 from supervisor.watch.alerts import Alerts
@@ -212,13 +212,13 @@ async def test_many_callers_take_one_thread_at_a_time(monkeypatch: pytest.Monkey
             busy.release()
             return SimpleReading(whom)
 
-    monkeypatch.setattr(host_watch, "Lookout", Slow)
+    monkeypatch.setattr(host_watch, "HostSampler", Slow)
     watch = HostWatch(Host(), {443}, lambda: (1, 2))
     readings = await asyncio.gather(*(watch.reading() for _ in range(20)))
     assert len(threads) == 20
     assert threading.get_ident() not in threads  # the program's own thread goes on meanwhile
     assert {one.whom for one in readings} == {
-        host_watch.Whom(supervisor=os.getpid(), workers=(1, 2))
+        host_watch.Targets(supervisor=os.getpid(), workers=(1, 2))
     }  # type: ignore[attr-defined]
 
 

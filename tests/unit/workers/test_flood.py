@@ -1,6 +1,6 @@
 """What a worker may say in a second, and that the bounds are far from what an honest one says."""
 
-from sessions import wire
+from sessions.workers import wire
 from sessions.workers.flood import BYTES, FRAMES, REPORTS, Meter
 
 QR = wire.Qr("shop", attempt=1, qr="2@x")

@@ -7,10 +7,10 @@ from typing import Any
 import msgspec
 import pytest
 
-from sessions import wire
 from sessions.model import StaleEpoch, StoreError, StoreUnavailable, UnreadableValue
-from sessions.wire import KeyEntry
+from sessions.workers import wire
 from sessions.workers.keys import KeyService
+from sessions.workers.wire import KeyEntry
 
 pytestmark = [pytest.mark.looptime, pytest.mark.usefixtures("no_tasks_left")]
 

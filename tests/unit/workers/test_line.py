@@ -9,11 +9,11 @@ from collections.abc import Iterable
 import msgspec
 import pytest
 
-from sessions import wire
+from sessions.workers import wire
 from sessions.workers.flood import MAX_EARLY_BYTES, MAX_EARLY_FRAMES, too_much_early
 from sessions.workers.limits import Excess
 from sessions.workers.line import Worker
-from sessions.workers.process import Exit, StopLadder
+from sessions.workers.worker_process import Exit, StopLadder
 
 HELLO = wire.Hello(2, "w", "t", 1, "v0", "0", "x", [])
 
@@ -36,7 +36,7 @@ class Process:
     def signal_group(self, number: signal.Signals) -> None:
         self.signals.append(number)
 
-    def let_go(self) -> None:
+    def release(self) -> None:
         pass
 
 
@@ -97,7 +97,7 @@ async def test_frames_without_end_before_there_is_an_owner_end_the_worker_and_ar
     owner = Owner()
     worker.owner = owner  # type: ignore[assignment]
     assert owner.frames == [], "what a flood has said is not carried any further"
-    worker.let_go()
+    worker.release()
 
 
 async def test_few_frames_of_many_bytes_end_it_too() -> None:
@@ -106,7 +106,7 @@ async def test_few_frames_of_many_bytes_end_it_too() -> None:
     with pytest.raises(wire.WireError, match="MiB before it belonged to a session"):
         await hear(worker, [big] * (MAX_EARLY_BYTES // len(big) + 1))
     assert process.signals == [signal.SIGKILL]
-    worker.let_go()
+    worker.release()
 
 
 def test_the_bounds_are_above_what_ours_has_under_way() -> None:

@@ -11,8 +11,8 @@ from structlog.testing import capture_logs
 
 from sessions.forever import Forever
 from sessions.model import SpawnRefused, StoreUnavailable, WorkerGone
-from sessions.workers.process import Exit
 from sessions.workers.spares import LAST_RETRY_SECONDS, REFILL_DELAY_SECONDS, Spares
+from sessions.workers.worker_process import Exit
 
 pytestmark = [pytest.mark.looptime(noop_cycles=6), pytest.mark.usefixtures("no_tasks_left")]
 

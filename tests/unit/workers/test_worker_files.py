@@ -10,7 +10,7 @@ import pytest
 from sessions.workers import logs as worker_logs
 from sessions.workers.code import WORKER_DIRECTORY, worker_code
 from sessions.workers.logs import WorkerLogs
-from sessions.workers.process import WorkerUser
+from sessions.workers.worker_process import WorkerUser
 from supervisor.process import worker_user
 
 

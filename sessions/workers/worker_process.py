@@ -99,7 +99,7 @@ class WatchedProcess:
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(self.pid, number)
 
-    def let_go(self) -> None:
+    def release(self) -> None:
         """Watch it no more; it lives on without us."""
         if self._pidfd >= 0:
             asyncio.get_running_loop().remove_reader(self._pidfd)
@@ -112,7 +112,7 @@ class WatchedProcess:
         return bool(done)
 
     def _on_end(self) -> None:
-        self.let_go()
+        self.release()
         # at once: the pidfd said that it has ended
         code = self._child.wait() if self._child else None
         if not self.ended.done():
@@ -189,7 +189,7 @@ def find(pid: int, ticks: int) -> WatchedProcess | None:
         return None
     if started_at_ticks(pid) == ticks:  # the pidfd holds the pid from here on
         return process
-    process.let_go()
+    process.release()
     return None
 
 

@@ -7,23 +7,28 @@ from supervisor.gate.outage import Scope
 
 
 class Issuer(Protocol):
-    """The gate, as a ticket sees it."""
+    """The gate, as a permit sees it."""
 
-    def on_landed(self, ticket: "GateTicket") -> None:
+    def on_landed(self, permit: "GatePermit") -> None:
         """A reserved token is taken."""
 
-    def on_finished(self, ticket: "GateTicket", succeeded: bool) -> None:
+    def on_finished(self, permit: "GatePermit", succeeded: bool) -> None:
         """An attempt is over."""
 
 
-class GateTicket:
+class GatePermit:
     """An admission to make one attempt.
 
     `deadline_seconds`: a canary's login is to be on the wire by then.
     """
 
     def __init__(
-        self, gate: Issuer, session: SessionId, egress: str, scopes: tuple[Scope, ...], landed: bool
+        self,
+        gate: Issuer,
+        session: SessionId,
+        egress: str,
+        scopes: tuple[Scope, ...],
+        login_sent: bool,
     ) -> None:
         self.session = session
         self.egress = egress
@@ -31,18 +36,18 @@ class GateTicket:
         """Where the session belonged when it was admitted: its success speaks for those."""
         self.deadline_seconds: float | None = None
         self._gate = gate
-        self._landed = landed
+        self._login_sent = login_sent
         self._finished = False
 
-    def landed(self) -> None:
+    def login_sent(self) -> None:
         """The login is on the wire: the attempt has cost its token."""
-        if not self._landed:
-            self._landed = True
+        if not self._login_sent:
+            self._login_sent = True
             self._gate.on_landed(self)
 
     def finish(self, succeeded: bool) -> None:
         """The attempt is over. Further calls do nothing."""
         if not self._finished:
             self._finished = True
-            self.landed()
+            self.login_sent()
             self._gate.on_finished(self, succeeded)

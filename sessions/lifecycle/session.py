@@ -9,12 +9,11 @@ from typing import Any, Final
 import msgspec
 import structlog
 
-from sessions import wire
 from sessions.lifecycle.actor import Actor
 from sessions.lifecycle.attempt import ShownQr
+from sessions.lifecycle.dependencies import Dependencies
 from sessions.lifecycle.inbox import Asked, Command, Excused, PolicyChanged, Restore, UseProxy
 from sessions.lifecycle.judgement import Budget
-from sessions.lifecycle.surroundings import Surroundings
 from sessions.messages.numbers import number_of, recipient
 from sessions.model import SessionState, Unanswered, WasupError, WorkerGone, WorkerRefused
 from sessions.policy import Config
@@ -23,6 +22,7 @@ from sessions.records.incidents import Incident
 from sessions.store import SessionRow
 from sessions.views import refusals
 from sessions.views.snapshot import Performance, Reconnection, SessionView, iso
+from sessions.workers import wire
 
 S = SessionState
 
@@ -56,13 +56,13 @@ class Session:
     Run `run()` as its task; everything else may be called from anywhere in the loop.
     """
 
-    def __init__(self, row: SessionRow, around: Surroundings) -> None:
+    def __init__(self, row: SessionRow, dependencies: Dependencies) -> None:
         self.id: Final = row.id
-        self._actor = Actor(row, around)
-        self._around: Final = around
+        self._actor = Actor(row, dependencies)
+        self._dependencies: Final = dependencies
         self._retiring = False
         """It was asked to retire: no actor follows one that fails."""
-        self._config: Final = around.config
+        self._config: Final = dependencies.config
         self._now: Final = asyncio.get_running_loop().time
 
     async def run(self) -> None:
@@ -83,15 +83,15 @@ class Session:
                     session=self.id,
                     exc_info=error,
                 )
-                self._around.publish(
+                self._dependencies.publish(
                     self.id, "alert", {"name": "session_error", "message": RESTARTED}
                 )
                 failed = self._actor
                 await _given_up(failed)
                 pause = RESTART_SECONDS * 2 ** min(failures - 1, RESTART_STEPS)
-                await asyncio.sleep(pause * (1 + self._around.dice.random()))
+                await asyncio.sleep(pause * (1 + self._dependencies.rng.random()))
                 if not self._retiring:
-                    self._actor = Actor(_remembered(failed), self._around)
+                    self._actor = Actor(_remembered(failed), self._dependencies)
 
     async def give_up(self) -> None:
         """Its task has ended unasked: nobody is left waiting for it, and its worker ends, before

@@ -42,7 +42,7 @@ T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Whom:
+class Targets:
     """The processes to look at: the supervisor's, and the workers'.
 
     Notes: why somebody is not among them.
@@ -141,7 +141,7 @@ class _Weights:
                 break
 
 
-class Lookout:
+class HostSampler:
     """Reads it all. Threads may share it; what is fresh enough is not read again."""
 
     def __init__(
@@ -162,7 +162,7 @@ class Lookout:
         self._cpu_before: tuple[float, dict[int, float]] | None = None
         self._lock = threading.Lock()
 
-    def reading(self, now: float, whom: Whom, with_workers: bool = True) -> Reading:
+    def reading(self, now: float, whom: Targets, with_workers: bool = True) -> Reading:
         """Everything now (`now`: seconds of a monotonic clock); without the workers it is cheap for
         a fleet of any size.
         """
@@ -198,7 +198,7 @@ class Lookout:
                 ),
             )
 
-    def _read_supervisor(self, whom: Whom) -> SupervisorReading | None:
+    def _read_supervisor(self, whom: Targets) -> SupervisorReading | None:
         process = None if whom.supervisor is None else read_process(whom.supervisor, self._proc)
         if process is None:
             return None
@@ -252,7 +252,7 @@ def summary(
     )
 
 
-def find_whom(data_directory: Path, proc: Path = PROC) -> Whom:
+def find_targets(data_directory: Path, proc: Path = PROC) -> Targets:
     """The supervisor of a data directory and its workers, found without an API."""
     notes = []
     supervisor = None
@@ -266,7 +266,7 @@ def find_whom(data_directory: Path, proc: Path = PROC) -> Whom:
     try:
         workers = find_workers(data_directory, proc)
     except OSError as error:
-        return Whom(notes=(*notes, f"processes cannot be read here: {error.strerror or error}"))
+        return Targets(notes=(*notes, f"processes cannot be read here: {error.strerror or error}"))
     if supervisor is None and not notes:
         notes.append(f"no supervisor runs in {data_directory}")
     if workers.elsewhere:
@@ -276,7 +276,7 @@ def find_whom(data_directory: Path, proc: Path = PROC) -> Whom:
             f"{workers.unreadable} workers of other users are not counted: root may see where they"
             " work"
         )
-    return Whom(supervisor=supervisor, workers=workers.pids, notes=tuple(notes))
+    return Targets(supervisor=supervisor, workers=workers.pids, notes=tuple(notes))
 
 
 def _unread(supervisor: SupervisorReading | None, workers: WorkersReading | None) -> list[str]:

@@ -12,11 +12,10 @@ from pathlib import Path
 import pytest
 
 from scripts.lab.processes import ROOT
-from sessions.credentials import baileys_folders
-from sessions.credentials import staging as unfinished
+from sessions.credentials import baileys_folders, staging
 from sessions.store import Store, sqlite_url
 from sessions.store.backups.backup import backup
-from sessions.wire import KeyEntry
+from sessions.workers.wire import KeyEntry
 from tests.fakes import CREDS
 
 WRITER = """
@@ -74,7 +73,7 @@ def test_what_killed_writers_of_the_same_target_have_left_is_removed_and_nothing
     elsewhere.mkdir()
     (elsewhere / "file").touch()
     (tmp_path / ".keys.db.89abcdef.partial").symlink_to(elsewhere)
-    with unfinished.beside(tmp_path / "keys.db") as directory:
+    with staging.beside(tmp_path / "keys.db") as directory:
         assert not first.exists()
         assert directory.stat().st_mode & 0o077 == 0
     expected = {path.name for path in kept} | {"elsewhere", ".keys.db.89abcdef.partial"}
@@ -84,8 +83,8 @@ def test_what_killed_writers_of_the_same_target_have_left_is_removed_and_nothing
 def test_what_is_being_written_just_now_is_left_to_its_writer(tmp_path: Path) -> None:
     with writing(tmp_path / "keys.db") as (_, theirs):
         with (
-            unfinished.beside(tmp_path / "keys.db") as ours,
-            unfinished.beside(tmp_path / "keys.db"),
+            staging.beside(tmp_path / "keys.db") as ours,
+            staging.beside(tmp_path / "keys.db"),
         ):
             assert ours.exists()
             assert (theirs / "keys").exists()
@@ -93,7 +92,7 @@ def test_what_is_being_written_just_now_is_left_to_its_writer(tmp_path: Path) ->
 
 
 def test_nothing_is_left_when_the_writing_fails(tmp_path: Path) -> None:
-    with pytest.raises(FileNotFoundError), unfinished.beside(tmp_path / "keys.db") as directory:
+    with pytest.raises(FileNotFoundError), staging.beside(tmp_path / "keys.db") as directory:
         (directory / "keys").rename(tmp_path / "never")
     assert names(tmp_path) == set()
 

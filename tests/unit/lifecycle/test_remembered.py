@@ -10,12 +10,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sessions.lifecycle import memory
-from sessions.lifecycle.memory import Calm, LastClose, Opened, Remembered
+from sessions.lifecycle import remembered
+from sessions.lifecycle.remembered import Calm, LastClose, Opened, Remembered
 from sessions.model import CloseReason
 from sessions.policy import RATE_LIMIT_MEMORY_SECONDS, Memory
 from sessions.policy.breaker import BreakerRecord
-from sessions.wire import WireError
+from sessions.workers.wire import WireError
 
 WALL = 1_700_000_000.0
 NOW = 5_000.0
@@ -26,7 +26,9 @@ DAY = 24 * 3600.0
 def clock(monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
     """The wall clock, at `wall`."""
     clock = SimpleNamespace(wall=WALL)
-    monkeypatch.setattr("sessions.lifecycle.memory.time", SimpleNamespace(time=lambda: clock.wall))
+    monkeypatch.setattr(
+        "sessions.lifecycle.remembered.time", SimpleNamespace(time=lambda: clock.wall)
+    )
     return clock
 
 
@@ -57,11 +59,11 @@ FULL = Remembered(
 
 @pytest.mark.usefixtures("clock")
 def test_all_of_it_comes_back() -> None:
-    assert memory.decode(memory.encode(FULL, NOW), NOW) == FULL
+    assert remembered.decode(remembered.encode(FULL, NOW), NOW) == FULL
 
 
 def test_a_session_of_which_nothing_is_stored_begins_with_nothing() -> None:
-    assert memory.decode(None, NOW) == Remembered(Memory(), BreakerRecord())
+    assert remembered.decode(None, NOW) == Remembered(Memory(), BreakerRecord())
 
 
 @pytest.mark.parametrize(
@@ -70,10 +72,10 @@ def test_a_session_of_which_nothing_is_stored_begins_with_nothing() -> None:
 def test_within_one_boot_nothing_changes_however_the_wall_clock_is_stepped(
     clock: SimpleNamespace, monkeypatch: pytest.MonkeyPatch, stepped: float
 ) -> None:
-    monkeypatch.setattr(memory, "BOOT", "this boot")
-    stored = memory.encode(FULL, NOW)
+    monkeypatch.setattr(remembered, "BOOT", "this boot")
+    stored = remembered.encode(FULL, NOW)
     clock.wall += stepped
-    back = memory.decode(stored, NOW + 60)
+    back = remembered.decode(stored, NOW + 60)
     assert back.next_attempt_at == pytest.approx(FULL.next_attempt_at)
     assert back.breaker.opened_at == pytest.approx(FULL.breaker.opened_at)
     assert back.policy.penalty_until == pytest.approx(FULL.policy.penalty_until)
@@ -84,11 +86,11 @@ def test_within_one_boot_nothing_changes_however_the_wall_clock_is_stepped(
 def test_after_another_boot_the_wall_clock_is_asked_even_if_the_monotonic_one_is_further_on(
     clock: SimpleNamespace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(memory, "BOOT", "an earlier boot")
-    stored = memory.encode(FULL, NOW)
-    monkeypatch.setattr(memory, "BOOT", "this boot")
+    monkeypatch.setattr(remembered, "BOOT", "an earlier boot")
+    stored = remembered.encode(FULL, NOW)
+    monkeypatch.setattr(remembered, "BOOT", "this boot")
     clock.wall += 3600
-    back = memory.decode(stored, 9 * NOW)
+    back = remembered.decode(stored, 9 * NOW)
     assert back.next_attempt_at == pytest.approx(9 * NOW + 44 - 3600)
     assert back.breaker.opened_at == pytest.approx(9 * NOW - 100 - 3600)
     assert back.policy.crashes == (pytest.approx(9 * NOW - 300 - 3600),)
@@ -98,11 +100,11 @@ def test_after_another_boot_the_wall_clock_is_asked_even_if_the_monotonic_one_is
 def test_after_another_boot_with_a_clock_that_was_set_back_no_time_at_all_has_passed(
     clock: SimpleNamespace, monkeypatch: pytest.MonkeyPatch, stepped: float
 ) -> None:
-    monkeypatch.setattr(memory, "BOOT", "an earlier boot")
-    stored = memory.encode(FULL, NOW)
-    monkeypatch.setattr(memory, "BOOT", "this boot")
+    monkeypatch.setattr(remembered, "BOOT", "an earlier boot")
+    stored = remembered.encode(FULL, NOW)
+    monkeypatch.setattr(remembered, "BOOT", "this boot")
     clock.wall += stepped
-    back = memory.decode(stored, 3.0)
+    back = remembered.decode(stored, 3.0)
     assert back.next_attempt_at == pytest.approx(3 + 44), (
         "the wait is as long as it was, and not a day longer"
     )
@@ -112,20 +114,20 @@ def test_after_another_boot_with_a_clock_that_was_set_back_no_time_at_all_has_pa
 def test_a_machine_whose_boots_have_no_name_trusts_the_wall_clock(
     clock: SimpleNamespace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(memory, "BOOT", "")
-    stored = memory.encode(FULL, NOW)
+    monkeypatch.setattr(remembered, "BOOT", "")
+    stored = remembered.encode(FULL, NOW)
     clock.wall += 10
-    assert memory.decode(stored, 2 * NOW).next_attempt_at == pytest.approx(2 * NOW + 34)
+    assert remembered.decode(stored, 2 * NOW).next_attempt_at == pytest.approx(2 * NOW + 34)
 
 
 def test_a_memory_of_the_version_before_without_boot_and_monotonic_time_is_read_by_the_wall_clock(
     clock: SimpleNamespace,
 ) -> None:
-    stored = msgspec.json.decode(memory.encode(FULL, NOW))
+    stored = msgspec.json.decode(remembered.encode(FULL, NOW))
     for name in ("boot", "saved_at_monotonic", "judged", "drops", "logins", "calm"):
         del stored[name]
     clock.wall += 10
-    back = memory.decode(msgspec.json.encode(stored), 3.0)
+    back = remembered.decode(msgspec.json.encode(stored), 3.0)
     assert back.next_attempt_at == pytest.approx(3 + 34)
     assert back.judged is None
     assert (back.policy.drops, back.policy.logins, back.calm) == ((), (), None)
@@ -134,9 +136,9 @@ def test_a_memory_of_the_version_before_without_boot_and_monotonic_time_is_read_
 def test_after_a_reboot_the_monotonic_clock_begins_anew_and_all_is_told_on_it(
     clock: SimpleNamespace,
 ) -> None:
-    stored = memory.encode(FULL, NOW)
+    stored = remembered.encode(FULL, NOW)
     clock.wall += 60  # the machine was down for a minute, and its monotonic clock stands at 3 s now
-    back = memory.decode(stored, 3.0)
+    back = remembered.decode(stored, 3.0)
     assert back.next_attempt_at == pytest.approx(3 + 44 - 60)
     assert back.breaker.opened_at == pytest.approx(3 - 160)
     assert back.policy.penalty_until == pytest.approx(3 + 540)
@@ -151,9 +153,9 @@ def test_after_a_reboot_the_monotonic_clock_begins_anew_and_all_is_told_on_it(
 def test_a_wall_clock_that_was_set_back_lets_nothing_lie_in_the_future(
     clock: SimpleNamespace,
 ) -> None:
-    stored = memory.encode(FULL, NOW)
+    stored = remembered.encode(FULL, NOW)
     clock.wall -= DAY
-    back = memory.decode(stored, NOW)
+    back = remembered.decode(stored, NOW)
     times = [*back.policy.restarts, *back.policy.crashes, *back.policy.deafs, *back.policy.drops]
     times += [begin for begin, _ in back.policy.logins]
     assert back.breaker.opened_at is not None
@@ -175,7 +177,7 @@ def test_any_times_survive_a_restart_of_the_program(
     given_times = tuple(min(now, t) for t in times)
     record = BreakerRecord(state="open", failures=1, opened_at=min(now, at))
     past = Remembered(Memory(crashes=given_times), record, None, False, due)
-    back = memory.decode(memory.encode(past, now), now)
+    back = remembered.decode(remembered.encode(past, now), now)
     assert back.policy.crashes == pytest.approx(given_times, abs=0.1)
     assert back.breaker.opened_at == pytest.approx(min(now, at), abs=0.1)
     if due is None:
@@ -202,8 +204,8 @@ def test_any_times_survive_a_restart_of_the_program(
 )
 def test_what_cannot_be_read_is_refused_with_the_promised_error(stored: bytes) -> None:
     with pytest.raises(WireError):
-        memory.decode(stored, NOW)
+        remembered.decode(stored, NOW)
 
 
 def test_what_an_older_version_stored_without_newer_fields_is_read() -> None:
-    assert memory.decode(b'{"failures":3}', NOW).policy.failures == 3
+    assert remembered.decode(b'{"failures":3}', NOW).policy.failures == 3

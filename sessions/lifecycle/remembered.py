@@ -19,7 +19,7 @@ from sessions.policy import Memory
 from sessions.policy.breaker import BreakerRecord, BreakerState
 from sessions.records.incidents import Incident
 from sessions.records.phone import PhoneRecord
-from sessions.wire import UNREADABLE, WireError
+from sessions.workers.wire import UNREADABLE, WireError
 
 
 def _boot() -> str:

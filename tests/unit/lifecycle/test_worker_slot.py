@@ -1,4 +1,4 @@
-"""A session's seat: what becomes of what a worker says, and what it is told in return."""
+"""A session's worker slot: what becomes of what a worker says, and what it is told in return."""
 
 import asyncio
 from collections.abc import Mapping
@@ -7,23 +7,23 @@ from typing import Any
 import msgspec
 import pytest
 
-from sessions import wire
+from sessions.lifecycle.dependencies import Dependencies
 from sessions.lifecycle.inbox import Event, Exceeded, FrameCame, KeysUnreadable, WorkerEnded
-from sessions.lifecycle.seat import Seat, UnreadableCredentials
-from sessions.lifecycle.surroundings import Surroundings
+from sessions.lifecycle.worker_slot import UnreadableCredentials, WorkerSlot
 from sessions.model import SessionId, StaleEpoch, StoreError, StoreUnavailable, UnreadableValue
 from sessions.ports import Origin
 from sessions.records.counters import Counters
+from sessions.workers import wire
 from sessions.workers.keys import KeyService
 from sessions.workers.limits import Excess, Severity
-from sessions.workers.process import Exit
+from sessions.workers.worker_process import Exit
 from tests.fakes import CREDS, FakeWorker, World
 
 pytestmark = [pytest.mark.looptime(noop_cycles=6), pytest.mark.usefixtures("no_tasks_left")]
 
 
 class Chair:
-    """A seat with a worker on it.
+    """A worker slot with a worker on it.
 
     What is delivered becomes durable, or is lost, when the test says so.
     """
@@ -33,21 +33,21 @@ class Chair:
         self.inbox: asyncio.Queue[Event] = asyncio.Queue()
         self.counters = Counters()
         self.delivered: list[tuple[str, Mapping[str, Any], Origin, asyncio.Future[bool]]] = []
-        around = self.world.around
-        self.around = Surroundings(
-            config=around.config,
-            store=around.store,
-            keys=around.keys,
-            workers=around.workers,
-            gate=around.gate,
-            publish=around.publish,
+        dependencies = self.world.dependencies
+        self.dependencies = Dependencies(
+            config=dependencies.config,
+            store=dependencies.store,
+            keys=dependencies.keys,
+            workers=dependencies.workers,
+            gate=dependencies.gate,
+            publish=dependencies.publish,
             deliver=self._deliver,
-            dice=around.dice,
+            rng=dependencies.rng,
         )
-        self.seat = Seat(self.world.id, self.around, self.inbox, self.counters)
+        self.slot = WorkerSlot(self.world.id, self.dependencies, self.inbox, self.counters)
         self.worker = FakeWorker(self.world.workers, "shop", 1)
         self.worker.adoptable(wire.Held(session="shop", epoch=3, attempt=1, stage=wire.Stage.OPEN))
-        self.seat.adopt(self.worker, 3)
+        self.slot.adopt(self.worker, 3)
 
     def _deliver(
         self, session: SessionId, kind: str, data: Mapping[str, Any], origin: Origin
@@ -158,7 +158,7 @@ async def test_reports_excess_and_end_go_into_the_inbox() -> None:
         Exit(signal=9),
     )
     chair.worker.report(report)
-    chair.seat.on_excess(chair.worker, excess)
+    chair.slot.on_excess(chair.worker, excess)
     chair.worker.end(end)
     assert [chair.inbox.get_nowait() for _ in range(3)] == [
         FrameCame(chair.worker, report),
@@ -232,15 +232,15 @@ async def test_reads_that_wait_are_given_up_when_the_service_is_closed() -> None
 
 async def test_credentials_that_lack_what_all_have_are_not_handed_out() -> None:
     chair = Chair()
-    await chair.seat.clear()
+    await chair.slot.clear()
     chair.world.paired(b'{"noiseKey":{}}')
     with pytest.raises(UnreadableCredentials, match=r"noiseKey\.public"):
-        await chair.seat.assign(FakeWorker(chair.world.workers, "shop", 2))
-    assert chair.seat.worker is None
+        await chair.slot.assign(FakeWorker(chair.world.workers, "shop", 2))
+    assert chair.slot.worker is None
     chair.world.paired(CREDS)
     worker = FakeWorker(chair.world.workers, "shop", 3)
-    await chair.seat.assign(worker)
-    assert chair.seat.worker is worker
+    await chair.slot.assign(worker)
+    assert chair.slot.worker is worker
     (assign,) = worker.sent
     assert isinstance(assign, wire.Assign)
     assert bytes(assign.creds) == CREDS
@@ -248,7 +248,7 @@ async def test_credentials_that_lack_what_all_have_are_not_handed_out() -> None:
 
 async def test_what_earlier_workers_have_left_goes_with_the_session_to_the_next() -> None:
     chair = Chair()
-    await chair.seat.clear()
+    await chair.slot.clear()
     chair.world.paired(CREDS)
     store = chair.world.store
     store.auth |= {
@@ -256,7 +256,7 @@ async def test_what_earlier_workers_have_left_goes_with_the_session_to_the_next(
         ("another", "inbound", "B"): b"{}",
     }
     worker = FakeWorker(chair.world.workers, "shop", 2)
-    await chair.seat.assign(worker)
+    await chair.slot.assign(worker)
     (assign,) = worker.sent
     assert isinstance(assign, wire.Assign)
     assert {name: bytes(value) for name, value in assign.inbound.items()} == {
@@ -288,7 +288,7 @@ async def test_what_was_left_is_read_when_the_worker_before_can_say_nothing_more
     monkeypatch.setattr(store, "raise_epoch", raised)
     monkeypatch.setattr(store, "inbound", read)
     successor = FakeWorker(chair.world.workers, "shop", 2)
-    await chair.seat.succeed(successor)
+    await chair.slot.succeed(successor)
     assert order == ["ended", "raised", "read"]
     assert isinstance(successor.sent[0], wire.Assign)
 
@@ -298,7 +298,7 @@ async def test_an_adopted_worker_is_told_of_nothing_that_was_left() -> None:
     chair = Chair()
     chair.world.store.auth["shop", "inbound", "A"] = b"{}"
     worker = FakeWorker(chair.world.workers, "shop", 2)
-    chair.seat.adopt(worker, 3)
+    chair.slot.adopt(worker, 3)
     assert worker.sent == []
 
 
@@ -306,7 +306,7 @@ async def test_a_session_whose_leftovers_cannot_be_read_now_is_given_to_nobody(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     chair = Chair()
-    await chair.seat.clear()
+    await chair.slot.clear()
     chair.world.paired(CREDS)
 
     async def failing(*_: object) -> dict[str, bytes]:
@@ -315,5 +315,5 @@ async def test_a_session_whose_leftovers_cannot_be_read_now_is_given_to_nobody(
     monkeypatch.setattr(chair.world.store, "inbound", failing)
     worker = FakeWorker(chair.world.workers, "shop", 2)
     with pytest.raises(StoreUnavailable):
-        await chair.seat.assign(worker)
-    assert (chair.seat.worker, worker.sent) == (None, [])
+        await chair.slot.assign(worker)
+    assert (chair.slot.worker, worker.sent) == (None, [])

@@ -28,7 +28,7 @@ class SessionConfig:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Surroundings:
+class Dependencies:
     """What a session is given of the program around it."""
 
     config: SessionConfig
@@ -38,4 +38,4 @@ class Surroundings:
     gate: Admission
     publish: Publish
     deliver: Deliver
-    dice: random.Random
+    rng: random.Random

@@ -1,5 +1,5 @@
-"""A session's seat for one worker: who sits in it, since which epoch, and what becomes of what it
-says.
+"""A session's worker slot for one worker: who sits in it, since which epoch, and what becomes of
+what it says.
 
 Keys and events go straight to the store, where the epoch fences them; everything else goes into the
 session's inbox.
@@ -13,16 +13,16 @@ from typing import Any, Final
 import msgspec
 import structlog
 
-from sessions import wire
 from sessions.credentials import credentials
+from sessions.lifecycle.dependencies import Dependencies
 from sessions.lifecycle.inbox import Event, Exceeded, FrameCame, KeysUnreadable, WorkerEnded
-from sessions.lifecycle.surroundings import Surroundings
 from sessions.model import SessionId, StaleEpoch, StoreUnavailable, WorkerGone
 from sessions.ports import Origin, WorkerHandle
 from sessions.records.counters import Counters
+from sessions.workers import wire
 from sessions.workers.flood import MAX_UNACKNOWLEDGED
 from sessions.workers.limits import Excess, Severity
-from sessions.workers.process import Exit
+from sessions.workers.worker_process import Exit
 
 MAX_INBOUND_BYTES: Final = 16 * 1024 * 1024
 """Of messages that earlier workers have left, in one assignment: half of what a frame may have.
@@ -42,7 +42,7 @@ class UnreadableCredentials(Exception):
     """What the store has as credentials are none."""
 
 
-class Seat:
+class WorkerSlot:
     """One worker at a time, each of a newer epoch than the one before (or the same one,
     adopted).
     """
@@ -50,14 +50,14 @@ class Seat:
     def __init__(
         self,
         session: SessionId,
-        around: Surroundings,
+        dependencies: Dependencies,
         inbox: "asyncio.Queue[Event]",
         counters: Counters,
     ) -> None:
         self.worker: WorkerHandle | None = None
         self.epoch = 0
         self._session = session
-        self._around = around
+        self._dependencies = dependencies
         self._inbox = inbox
         self._counters = counters
         self._undelivered = 0
@@ -71,9 +71,9 @@ class Seat:
 
         And before it the end of whoever is leaving: what it still says is of its own epoch.
         """
-        await self._around.workers.dismiss(self._session)
-        self.epoch = await self._around.store.raise_epoch(self._session)
-        return await self._around.workers.bring_up(self._session)
+        await self._dependencies.workers.dismiss(self._session)
+        self.epoch = await self._dependencies.store.raise_epoch(self._session)
+        return await self._dependencies.workers.bring_up(self._session)
 
     async def succeed(self, successor: WorkerHandle) -> None:
         """A warm worker takes the place of the one that sits here, which closes its socket first
@@ -85,7 +85,7 @@ class Seat:
         leaving = await self.clear()
         if leaving.abandoned:
             raise WorkerGone(f"The worker before {leaving}.")
-        self.epoch = await self._around.store.raise_epoch(self._session)
+        self.epoch = await self._dependencies.store.raise_epoch(self._session)
         await self.assign(successor)
 
     async def assign(self, worker: WorkerHandle) -> None:
@@ -93,15 +93,15 @@ class Seat:
 
         Raises UnreadableCredentials, SameDevice, StoreError.
         """
-        creds = await self._around.store.creds(self._session)
+        creds = await self._dependencies.store.creds(self._session)
         if creds is not None and (flaw := credentials.flaw(creds)) is not None:
             raise UnreadableCredentials(flaw)
         if creds is not None:
-            await self._around.store.claim_device(self._session, credentials.device(creds))
-        proxy = await self._around.store.proxy(self._session)
+            await self._dependencies.store.claim_device(self._session, credentials.device(creds))
+        proxy = await self._dependencies.store.proxy(self._session)
         # After the epoch was raised: what the worker before has said is in the event log by now,
         # without entry, or is refused.
-        inbound = await self._around.store.inbound(self._session, MAX_INBOUND_BYTES)
+        inbound = await self._dependencies.store.inbound(self._session, MAX_INBOUND_BYTES)
         self.worker = worker
         worker.owner = self
         raw = {name: msgspec.Raw(value) for name, value in inbound.items()}
@@ -149,9 +149,9 @@ class Seat:
         match frame:
             case wire.KeysGet():
                 unreadable = lambda error: self._inbox.put_nowait(KeysUnreadable(worker, error))  # noqa: E731
-                self._around.keys.read(worker, frame, unreadable)
+                self._dependencies.keys.read(worker, frame, unreadable)
             case wire.KeysSet():
-                self._around.keys.write(worker, frame)
+                self._dependencies.keys.write(worker, frame)
             case wire.Message() | wire.Receipt():
                 self._deliver(worker, frame)
             case _:
@@ -188,7 +188,7 @@ class Seat:
             worker.kill()
             self._undelivered -= 1
             return
-        delivered = self._around.deliver(
+        delivered = self._dependencies.deliver(
             self._session, kind, shown, Origin(event.epoch, event.seq, kept)
         )
         delivered.add_done_callback(partial(self._acknowledge, worker, event))

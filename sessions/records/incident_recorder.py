@@ -32,7 +32,7 @@ PRESENCE: Final[Mapping[SessionState, Presence]] = {
 """
 
 
-class Archivist(Protocol):
+class IncidentStore(Protocol):
     """Where records go (the store's; sessions/store/tables/incidents.py).
 
     Futures are for whoever wants to wait.
@@ -51,13 +51,13 @@ class Archivist(Protocol):
         """The session is open, down or off from then on."""
 
 
-class Chronicle:
+class IncidentRecorder:
     """One session's. `current`: the incident under way or at rest, or the last one."""
 
-    def __init__(self, session: str, archivist: Archivist, current: Incident | None) -> None:
+    def __init__(self, session: str, store: IncidentStore, current: Incident | None) -> None:
         self.current = current
         self._session = session
-        self._archivist = archivist
+        self._store = store
         self._presence: Presence | None = None
 
     @property
@@ -69,7 +69,7 @@ class Chronicle:
         """Since when the supervisor before this one left it open or off, if `state` says so; wall
         clock, seconds.
         """
-        span = self._archivist.lasting.get(self._session)
+        span = self._store.lasting.get(self._session)
         return span.began_at if span is not None and span.state == PRESENCE.get(state) else None
 
     def closed(self, close: RecordedClose, human: str) -> None:
@@ -99,7 +99,7 @@ class Chronicle:
         if presence is None or presence == self._presence:
             return
         first, self._presence = self._presence is None, presence
-        self._archivist.move(
+        self._store.move(
             self._session, presence, self._since(now) if first and presence == "down" else now
         )
 
@@ -107,10 +107,10 @@ class Chronicle:
         """Taken up without a living worker: it was away since our predecessor was last seen alive,
         not since just now.
         """
-        silent_since = self._archivist.silent_since
+        silent_since = self._store.silent_since
         return now if silent_since is None else min(now, silent_since)
 
     def _note(self, incident: Incident | None) -> None:
         if incident is not None and incident is not self.current:
             self.current = incident
-            self._archivist.save_incident(incident)
+            self._store.save_incident(incident)

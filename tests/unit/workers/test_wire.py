@@ -12,11 +12,13 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from sessions import wire
 from sessions.model import CloseReason
+from sessions.workers import wire
 
 FIXTURES: dict[str, list[dict[str, Any]]] = json.loads(
-    (Path(wire.__file__).parent / "worker" / "frames.fixtures.json").read_text(encoding="utf-8")
+    (Path(wire.__file__).parent.parent / "worker" / "frames.fixtures.json").read_text(
+        encoding="utf-8"
+    )
 )
 UP: tuple[type[wire.Frame], ...] = typing.get_args(wire.Up)
 DOWN: tuple[type[wire.Frame], ...] = typing.get_args(wire.Down)
