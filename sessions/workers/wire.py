@@ -4,7 +4,7 @@ Pure: bytes in, structs out.
 
 docs/wire.md describes every frame; `worker/wire.js` is the Node mirror;
 `sessions/worker/frames.fixtures.json` is read by the tests of both. Values of keys and credentials
-JSON bytes: the supervisor carries them and never looks inside.
+stay raw JSON bytes: the supervisor carries them and never looks inside.
 """
 
 import enum
