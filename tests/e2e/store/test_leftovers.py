@@ -1,7 +1,7 @@
 """Texts that WhatsApp knows to have arrived, and that no event has shown when supervisor and
 workers end together.
 
-As a program (`python -m tests.e2e.test_leftovers`) this is the supervisor with an event log that
+As a program (`python -m tests.e2e.store.test_leftovers`) this is the supervisor with an event log that
 takes no message: keys become durable, and the workers confirm each text to WhatsApp, but nobody is
 shown one. What is a matter of milliseconds otherwise lasts as long as a test needs it.
 """
@@ -85,7 +85,7 @@ async def test_texts_that_were_confirmed_and_not_shown_are_shown_by_the_next_wor
         await traffic.send(name, 0)
     await traffic.arrived(supervisor)
     await supervisor.kill()
-    await restarted(supervisor, "tests.e2e.test_leftovers", names)
+    await restarted(supervisor, "tests.e2e.store.test_leftovers", names)
     for serial in range(1, TEXTS + 1):
         for name in names:
             await traffic.send(name, serial)

@@ -24,7 +24,7 @@ from sessions.store.engine import erasing
 from sessions.store.engine.database import PRAGMAS
 from tests.store_tools import OTHER, SHOP, creds, entry
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 
 
 @pytest.fixture

@@ -249,7 +249,7 @@ print(raised.before, raised.after, now, child, raised.problem)
 
 def raise_in_a_child(soft: int, hard: int, more: str = "") -> list[str]:
     code = RAISE.format(soft=soft, hard=hard, more=more)
-    root = Path(__file__).resolve().parents[3]
+    root = Path(__file__).resolve().parents[4]
     ended = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=root
     )

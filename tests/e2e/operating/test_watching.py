@@ -13,7 +13,7 @@ import pytest
 from scripts.lab import StandIn, Supervisor, eventually, pair
 from scripts.lab.processes import ROOT
 from tests.conftest import StartSupervisor
-from tests.e2e.test_pm2 import UNALARMED
+from tests.e2e.operating.test_pm2 import UNALARMED
 from tests.lab_tools import logins
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")

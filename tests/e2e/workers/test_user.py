@@ -12,7 +12,7 @@ import pytest
 
 from scripts.lab import StandIn, Supervisor, pair
 from tests.conftest import StartSupervisor
-from tests.e2e.test_callers import address_of, get, status_of, talk
+from tests.e2e.operating.test_callers import address_of, get, status_of, talk
 from tests.lab_tools import hears, logins, restarted, says, wasup
 from tests.other_users import NOBODY, as_user, needs_root
 

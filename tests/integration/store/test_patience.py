@@ -25,7 +25,7 @@ from sessions.store.writing import writer
 from tests.postgres import PostgreSQL
 from tests.store_tools import CREDS, CREDS_ENTRY, OTHER, SHOP, entry, sql
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 NO_FILE_GROWS = (0, resource.RLIM_INFINITY)
 FILES_GROW = (resource.RLIM_INFINITY, resource.RLIM_INFINITY)
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from supervisor.host.numbers import whole
-from tests.integration.private_host import ROOT, WRITTEN, PrivateHost
+from tests.integration.host.private_host import ROOT, WRITTEN, PrivateHost
 
 SCRIPT = ROOT / "scripts" / "optimize_system.py"
 LIMITS = "/etc/security/limits.d/99-websocket-limits.conf"

@@ -15,7 +15,7 @@ from sqlalchemy import URL
 from sessions.model import StoreError
 from sessions.store import Store, sqlite_url
 from sessions.store.backups.backup import backup, restore
-from tests.integration.test_store_backup import fill
+from tests.integration.store.test_backup import fill
 
 
 @pytest_asyncio.fixture

@@ -27,7 +27,7 @@ from sessions.workers.pool import WorkerConfig, Workers
 from sessions.workers.worker_process import Exit, StopLadder
 from tests import fakes
 from tests.fakes import FakeWorker, FakeWorkers
-from tests.integration.test_workers import WORKER
+from tests.integration.workers.test_pool import WORKER
 
 LADDER = StopLadder(ask_seconds=0.5, terminate_seconds=0.5, kill_seconds=0.5)
 HANG_SECONDS = 20.0

@@ -106,7 +106,7 @@ def test_of_another_users_process_the_rest_is_told() -> None:
         " print(r.pss_bytes, r.descriptors, r.threads > 0, r.rss_bytes >"
         f" 0)\nprint(process_limits({os.getpid()})['Max open files'].soft)"
     )
-    root = Path(__file__).resolve().parents[3]
+    root = Path(__file__).resolve().parents[4]
     done = subprocess.run(
         [sys.executable, "-c", code], cwd=root, capture_output=True, text=True, check=False
     )

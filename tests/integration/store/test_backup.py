@@ -16,7 +16,7 @@ from sessions.model import SessionId, StaleEpoch, StoreError, StoreUnavailable
 from sessions.store import Cipher, Store, WorkerRow, sqlite_url
 from sessions.store.backups import backup as store_backup
 from sessions.store.backups.backup import EPOCHS_AHEAD, backup, clear_away, restore
-from tests.integration.test_store_migrations import FIRST_SCHEMA_DATA, FIRST_SCHEMA_SECRETS, upgrade
+from tests.integration.store.test_migrations import FIRST_SCHEMA_DATA, FIRST_SCHEMA_SECRETS, upgrade
 from tests.store_tools import CREDS, CREDS_ENTRY, OTHER, SHOP, entry, sql
 
 
