@@ -796,23 +796,36 @@ def test_a_value_that_root_cannot_write_is_known_before_and_told(
     assert "vm.max_map_count" not in {*plan.persisted, *(change.key for change in plan.kernel)}
 
 
+@contextlib.contextmanager
+def unwritable(file: Path) -> Iterator[None]:
+    """Nobody can write it meanwhile: for root it is made immutable, as `chattr +i` does, which a
+    minimal Debian 13 does not have.
+    """
+    if os.geteuid() != 0:
+        file.chmod(0o444)
+        yield
+        return
+    get_flags, set_flags, immutable = 0x80086601, 0x40086602, 0x10  # linux/fs.h
+    with file.open("rb") as opened:
+        try:
+            before = fcntl.ioctl(opened, get_flags, bytes(8))
+            flags = int.from_bytes(before, sys.byteorder) | immutable
+            fcntl.ioctl(opened, set_flags, flags.to_bytes(8, sys.byteorder))
+        except OSError as error:
+            pytest.skip(f"no file can be made unwritable for root here: {error}")
+        try:
+            yield
+        finally:
+            fcntl.ioctl(opened, set_flags, before)
+
+
 def test_a_refused_value_is_told_with_its_cause_and_the_others_are_set(
     live: Live, proc: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    refused = proc / "sys/vm/max_map_count"
-    if os.geteuid() == 0:
-        subprocess.run(["chattr", "+i", refused], check=False)
-        if os.access(refused, os.W_OK):
-            pytest.skip("no file can be made unwritable for root here")
-    else:
-        refused.chmod(0o444)
-    monkeypatch.setattr(
-        "supervisor.host.needs.facts.os.access", lambda file, mode: True
-    )  # a kernel that says no only then
-    try:
+    with unwritable(proc / "sys/vm/max_map_count"):
+        # The kernel says no only when the value is written.
+        monkeypatch.setattr("supervisor.host.needs.facts.os.access", lambda file, mode: True)
         result = live(500).apply()
-    finally:
-        subprocess.run(["chattr", "-i", refused], check=False)
     assert [failure for failure in result.failures if "vm.max_map_count" in failure]
     assert "not allowed" in result.failures[0]
     assert kernel(proc)["net.ipv4.tcp_fin_timeout"] == "30"
