@@ -177,16 +177,18 @@ class FakeWorker:
     def owner(self) -> WorkerOwner | None:
         return self._owner
 
-    @owner.setter
-    def owner(self, owner: WorkerOwner | None) -> None:
+    def detach(self) -> None:
+        """Its supervisor is gone."""
+        self._owner = None
+
+    def attach(self, owner: WorkerOwner) -> None:
         """As the real one: what came before there was an owner is told at once, an end, too."""
         self._owner = owner
         early, self._early = self._early, []
-        if owner is not None:
-            for frame in early:
-                owner.on_frame(self, frame)
-            if self.released.done():
-                owner.on_worker_end(self, self.released.result())
+        for frame in early:
+            owner.on_frame(self, frame)
+        if self.released.done():
+            owner.on_worker_end(self, self.released.result())
 
     @property
     def beat_at(self) -> float:
@@ -484,7 +486,8 @@ class FakeWorkers:
         One that holds no session ends by itself.
         """
         for worker in self.alive:
-            worker.alone, worker.owner = True, None
+            worker.alone = True
+            worker.detach()
             if not worker.assigned:
                 worker.end(Exit(status=0))
 
@@ -950,7 +953,7 @@ class World:
                 task.cancel()
                 await asyncio.gather(task, return_exceptions=True)
         for worker in [] if workers_live else self.workers.alive:
-            worker.owner = None
+            worker.detach()
             worker.end(Exit(signal=9))
         self._forget_the_supervisor()
 
