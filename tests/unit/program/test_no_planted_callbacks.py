@@ -55,20 +55,28 @@ def planted(modules: dict[str, ast.Module]) -> list[str]:
     found = []
     for file, module in modules.items():
         for node in ast.walk(module):
-            if isinstance(node, ast.Assign | ast.AnnAssign | ast.AugAssign):
-                for target in node.targets if isinstance(node, ast.Assign) else [node.target]:
-                    if (
-                        isinstance(target, ast.Attribute)
-                        and not _is_self(target.value)
-                        and ast.unparse(target.value) not in HOOKS
-                        and (target.attr in attributes or isinstance(node.value, ast.Lambda))
-                    ):
-                        found.append(f"{file}:{node.lineno}: sets {ast.unparse(target)}")
+            found += [
+                f"{file}:{target.lineno}: sets {ast.unparse(target)}"
+                for target, value in _set(node)
+                if target.attr in attributes or isinstance(value, ast.Lambda)
+            ]
             if isinstance(node, ast.Call) and ast.unparse(node.func) == "setattr":
                 found.append(f"{file}:{node.lineno}: {ast.unparse(node)}")
             if isinstance(node, ast.ClassDef):
                 found += [f"{file}:{line}: {what}" for line, what in _kept(node, names)]
     return found
+
+
+def _set(node: ast.AST) -> Iterator[tuple[ast.Attribute, ast.expr | None]]:
+    """The attributes of other objects that a statement sets, and to what."""
+    if isinstance(node, ast.Assign | ast.AnnAssign | ast.AugAssign):
+        for target in node.targets if isinstance(node, ast.Assign) else [node.target]:
+            if (
+                isinstance(target, ast.Attribute)
+                and not _is_self(target.value)
+                and ast.unparse(target.value) not in HOOKS
+            ):
+                yield target, node.value
 
 
 def _attributes(module: ast.Module, names: set[str]) -> Iterator[str]:
