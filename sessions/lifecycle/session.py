@@ -15,7 +15,14 @@ from sessions.lifecycle.dependencies import Dependencies
 from sessions.lifecycle.inbox import Asked, Command, Excused, PolicyChanged, Restore, UseProxy
 from sessions.lifecycle.judgement import Budget
 from sessions.messages.numbers import number_of, recipient
-from sessions.model import SessionState, Unanswered, WasupError, WorkerGone, WorkerRefused
+from sessions.model import (
+    AlertChange,
+    SessionState,
+    Unanswered,
+    WasupError,
+    WorkerGone,
+    WorkerRefused,
+)
 from sessions.policy import Config
 from sessions.ports import WorkerHandle
 from sessions.records.incidents import Incident
@@ -84,7 +91,7 @@ class Session:
                     exc_info=error,
                 )
                 self._dependencies.publish(
-                    self.id, "alert", {"name": "session_error", "message": RESTARTED}
+                    self.id, AlertChange(name="session_error", message=RESTARTED)
                 )
                 failed = self._actor
                 await _given_up(failed)

@@ -47,7 +47,7 @@ async def test_a_wanted_session_opens() -> None:
     async with World() as world:
         await world.start()
         await world.until(S.OPEN)
-        assert [data["state"] for _, kind, data in world.events if kind == "state"] == [
+        assert [data["state"] for _, kind, data in world.events if kind == "session.state"] == [
             "starting",
             "connecting",
             "open",
@@ -834,13 +834,17 @@ async def test_a_qr_that_whatsapp_retires_is_served_no_more_and_the_next_one_is_
             )
         await asyncio.sleep(0.1)
         assert world.session.qr() == ShownQr("NEW", 2, "NEWCODE1")
-        told = [(kind, data) for _, kind, data in world.events if kind in {"qr", "pairing_code"}]
+        told = [
+            (kind, data)
+            for _, kind, data in world.events
+            if kind in {"session.qr", "session.pairing_code"}
+        ]
         assert told == [
-            ("qr", {"qr": "QR-TEXT", "number": 0, "renewed": False}),
-            ("qr", {"qr": "OLD", "number": 1, "renewed": False}),
-            ("pairing_code", {"code": "OLDCODE1", "renewed": False}),
-            ("qr", {"qr": "NEW", "number": 2, "renewed": True}),
-            ("pairing_code", {"code": "NEWCODE1", "renewed": True}),
+            ("session.qr", {"qr": "QR-TEXT", "number": 0, "renewed": False}),
+            ("session.qr", {"qr": "OLD", "number": 1, "renewed": False}),
+            ("session.pairing_code", {"code": "OLDCODE1", "renewed": False}),
+            ("session.qr", {"qr": "NEW", "number": 2, "renewed": True}),
+            ("session.pairing_code", {"code": "NEWCODE1", "renewed": True}),
         ]
 
 
@@ -1254,12 +1258,12 @@ async def test_whatever_befalls_it_a_session_is_never_forgotten_and_never_owned_
                 await chaos.heal()
                 await chaos.next_supervisor()
         await chaos.heal()
-        delivered = [data["seq"] for _, kind, data in world.events if kind == "message"]
+        delivered = [data["id"] for _, kind, data in world.events if kind == "message.received"]
         assert len(delivered) == len(world.delivered)
         assert {"stopped", "waiting", "open"} <= {
-            data["state"] for _, kind, data in world.events if kind == "state"
+            data["state"] for _, kind, data in world.events if kind == "session.state"
         }
-        assert len([kind for _, kind, _ in world.events if kind == "adopted"]) >= 2
+        assert len([kind for _, kind, _ in world.events if kind == "session.adopted"]) >= 2
 
 
 async def _bring_to(world: World, state: S) -> None:
