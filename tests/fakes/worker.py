@@ -60,16 +60,18 @@ class FakeWorker:
     def owner(self) -> WorkerOwner | None:
         return self._owner
 
-    @owner.setter
-    def owner(self, owner: WorkerOwner | None) -> None:
+    def detach(self) -> None:
+        """Its supervisor is gone."""
+        self._owner = None
+
+    def attach(self, owner: WorkerOwner) -> None:
         """As the real one: what came before there was an owner is told at once, an end, too."""
         self._owner = owner
         early, self._early = self._early, []
-        if owner is not None:
-            for frame in early:
-                owner.on_frame(self, frame)
-            if self.released.done():
-                owner.on_worker_end(self, self.released.result())
+        for frame in early:
+            owner.on_frame(self, frame)
+        if self.released.done():
+            owner.on_worker_end(self, self.released.result())
 
     @property
     def beat_at(self) -> float:

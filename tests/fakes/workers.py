@@ -90,7 +90,8 @@ class FakeWorkers:
         One that holds no session ends by itself.
         """
         for worker in self.alive:
-            worker.alone, worker.owner = True, None
+            worker.alone = True
+            worker.detach()
             if not worker.assigned:
                 worker.end(Exit(status=0))
 

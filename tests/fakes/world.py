@@ -72,7 +72,7 @@ class World:
                 task.cancel()
                 await asyncio.gather(task, return_exceptions=True)
         for worker in [] if workers_live else self.workers.alive:
-            worker.owner = None
+            worker.detach()
             worker.end(Exit(signal=9))
         self._forget_the_supervisor()
 

@@ -18,6 +18,7 @@ import pytest_asyncio
 from sqlalchemy import URL
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from scripts.lab.processes import eventually
 from sessions.model import StaleEpoch, StoreError, StoreUnavailable
 from sessions.store import Store, StoreHealth, sqlite_url
 from sessions.store.engine import database
@@ -40,9 +41,15 @@ def hurry(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(writer, "CLOSE_SECONDS", 1.0)
 
 
+@pytest.fixture
+def told() -> list[StoreHealth]:
+    """What the store has told of its health."""
+    return []
+
+
 @pytest_asyncio.fixture
-async def store(url: URL) -> AsyncIterator[Store]:
-    store = await Store.open(url)
+async def store(url: URL, told: list[StoreHealth]) -> AsyncIterator[Store]:
+    store = await Store.open(url, notify=told.append)
     await store.create_session(SHOP, wanted=True)
     yield store
     await store.close()
@@ -83,26 +90,19 @@ async def fault(url: URL, request: pytest.FixtureRequest) -> AsyncIterator[Fault
 
 async def reaches(store: Store, state: str, seconds: float = 15.0) -> None:
     """Wait until the store's health is in that state."""
-    changed, told = asyncio.Event(), store.on_health
 
-    def tell(health: StoreHealth) -> None:
-        changed.set()
-        if told is not None:
-            told(health)
+    async def look() -> str:
+        return store.health.state
 
-    store.on_health = tell
-    async with asyncio.timeout(seconds):
-        while store.health.state != state:
-            changed.clear()
-            await changed.wait()
+    await eventually(
+        look, lambda seen: seen == state, seconds, f"the store does not become {state}"
+    )
 
 
 async def test_what_can_wait_outlives_a_failing_database_in_order_and_exactly_once(
-    store: Store, fault: Fault
+    store: Store, fault: Fault, told: list[StoreHealth]
 ) -> None:
     epoch = await store.raise_epoch(SHOP)
-    seen: list[str] = []
-    store.on_health = lambda health: seen.append(health.state)
     await fault.begin()
     futures: list[asyncio.Future[Any]] = [
         *(store.write_keys(SHOP, epoch, [entry("n", b"%d" % n)]) for n in range(50)),
@@ -129,6 +129,7 @@ async def test_what_can_wait_outlives_a_failing_database_in_order_and_exactly_on
     await fault.end()
     await asyncio.wait_for(asyncio.gather(*futures), 10)
     assert store.health.state == "ok"
+    seen = [health.state for health in told]
     assert seen in (["failing", "ok"], ["slow", "failing", "ok"]), "slow first, if the machine is"
     assert await store.read_keys(SHOP, "session", ["n"]) == {"n": b"49"}
     events = [(event.type, int(bytes(event.data))) for event in await store.last_events(100_000)]
@@ -204,11 +205,9 @@ async def test_events_of_our_own_are_bounded_while_they_wait(
 
 @pytest.mark.parametrize("url", ["postgresql"], indirect=True)
 async def test_a_database_that_hangs_is_told_and_nobody_waits_for_ever_for_an_answer(
-    store: Store, postgresql: PostgreSQL, url: URL
+    store: Store, postgresql: PostgreSQL, url: URL, told: list[StoreHealth]
 ) -> None:
     epoch = await store.raise_epoch(SHOP)
-    seen: list[StoreHealth] = []
-    store.on_health = seen.append
     frozen = await asyncio.to_thread(postgresql.backends, str(url.database))
     for backend in frozen:
         backend.suspend()
@@ -219,8 +218,8 @@ async def test_a_database_that_hangs_is_told_and_nobody_waits_for_ever_for_an_an
         with pytest.raises(StoreUnavailable, match="within 1 s"):
             await store.raise_epoch(SHOP)
         assert loop.time() - begun < 1.5
-        assert seen[0].state == "slow"
-        assert "5 s" not in str(seen[0].error)
+        assert told[0].state == "slow"
+        assert "5 s" not in str(told[0].error)
         await reaches(store, "failing")
         assert not write.done()
     finally:
@@ -253,7 +252,7 @@ async def test_a_store_whose_database_hangs_can_be_closed_all_the_same(
 
 
 async def test_whoever_is_told_of_the_health_may_fail_and_nothing_else_does(
-    store: Store, fault: Fault, monkeypatch: pytest.MonkeyPatch
+    url: URL, fault: Fault
 ) -> None:
     failures: list[object] = []
     asyncio.get_running_loop().set_exception_handler(
@@ -263,7 +262,8 @@ async def test_whoever_is_told_of_the_health_may_fail_and_nothing_else_does(
     def tell(health: StoreHealth) -> None:
         raise KeyError(health.state)
 
-    store.on_health = tell
+    store = await Store.open(url, notify=tell)
+    await store.create_session(SHOP, wanted=True)
     await fault.begin()
     memory = store.save_memory(SHOP, b"memory")
     with pytest.raises(StoreUnavailable):
@@ -272,6 +272,7 @@ async def test_whoever_is_told_of_the_health_may_fail_and_nothing_else_does(
     await asyncio.wait_for(memory, 10)
     await asyncio.sleep(0)
     assert [str(failure) for failure in failures] == ["'failing'", "'ok'"]
+    await store.close()
 
 
 async def test_a_commit_whose_answer_was_lost_is_not_made_twice(
@@ -351,8 +352,10 @@ from sessions.workers.wire import KeyEntry
 structlog.configure(logger_factory=structlog.PrintLoggerFactory(sys.stderr))
 
 async def main():
-    store = await Store.open(sqlite_url(Path(sys.argv[2])))
-    store.on_health = lambda health: print(health.state, "|", health.error, flush=True)
+    def tell(health):
+        print(health.state, "|", health.error, flush=True)
+
+    store = await Store.open(sqlite_url(Path(sys.argv[2])), notify=tell)
     await store.create_session("shop", True)
     epoch = await store.raise_epoch("shop")
     for n in range(100_000):

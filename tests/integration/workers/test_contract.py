@@ -155,7 +155,7 @@ async def world(
 
 async def _owned(world: World) -> tuple[WorkerHandle, Owner]:
     worker, owner = await world.source.bring_up("shop"), Owner()
-    worker.owner = owner
+    worker.attach(owner)
     return worker, owner
 
 
@@ -215,7 +215,7 @@ async def test_who_takes_it_over_after_its_end_is_told_of_that(world: World) -> 
     world.die(worker)
     await _until(lambda: not worker.alive)
     owner = Owner()
-    worker.owner = owner
+    worker.attach(owner)
     await _until(lambda: owner.ends)
     with pytest.raises(WorkerGone):
         worker.send(wire.Shutdown())

@@ -62,7 +62,7 @@ async def test_it_is_ended_and_told_of_and_the_others_go_on(store: Store, tmp_pa
         quiet, flooding = await workers.bring_up("other"), await workers.bring_up(SHOP)
         inbox: asyncio.Queue[object] = asyncio.Queue()
         async with World() as world:
-            flooding.owner = WorkerSlot(SHOP, world.dependencies, inbox, Counters())  # type: ignore[arg-type]
+            flooding.attach(WorkerSlot(SHOP, world.dependencies, inbox, Counters()))  # type: ignore[arg-type]
             flooding.send(wire.Close(SHOP))
             await asyncio.shield(flooding.ended)
             told = [inbox.get_nowait() for _ in range(inbox.qsize())]

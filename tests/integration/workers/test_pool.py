@@ -32,7 +32,7 @@ from sessions.workers import line as worker_line
 from sessions.workers import pool as workers_module
 from sessions.workers import wire
 from sessions.workers.logs import WorkerLogs
-from sessions.workers.pool import SOCKET_NAME, WorkerConfig, Workers
+from sessions.workers.pool import SOCKET_NAME, AbandonedWorker, WorkerConfig, Workers
 from sessions.workers.worker_process import StopLadder
 from tests.fakes import World
 from tests.other_users import NOBODY, needs_root
@@ -107,6 +107,7 @@ def supervised(
     return_seconds: float = 5.0,
     ladder: StopLadder = StopLadder(ask_seconds=3.0),  # noqa: B008 - it is frozen
     spares: int = 0,
+    notify: Callable[[AbandonedWorker], None] = lambda abandoned: None,
 ) -> Workers:
     """The workers of one supervisor of this directory."""
     config = WorkerConfig(
@@ -117,7 +118,7 @@ def supervised(
         ladder=ladder,
         spares=spares,
     )
-    return Workers(config, store, Forever())
+    return Workers(config, store, Forever(), notify)
 
 
 def told(directory: Path) -> list[str]:
@@ -315,10 +316,9 @@ async def test_what_it_still_has_to_save_is_saved_before_its_successor_gets_an_e
 async def test_no_other_worker_gets_a_session_until_the_one_that_nothing_ends_has_ended(
     store: Store, tmp_path: Path
 ) -> None:
-    workers = supervised(store, tmp_path, ladder=QUICK)
-    told: list[tuple[int, bool]] = []
+    told: list[AbandonedWorker] = []
+    workers = supervised(store, tmp_path, ladder=QUICK, notify=told.append)
     await workers.listen()
-    workers.watch(lambda worker, *, over: told.append((worker.pid, over)))
     stuck = await workers.bring_up("shop")
     async with unkillable(stuck.pid):
         assert (await stuck.stop()).abandoned
@@ -333,7 +333,8 @@ async def test_no_other_worker_gets_a_session_until_the_one_that_nothing_ends_ha
             another.id,
         }, "our successor has to know of it"
     assert (await successor).alive
-    assert told == [(stuck.pid, False), (stuck.pid, True)]
+    of = (stuck.id, stuck.pid, "shop")
+    assert told == [AbandonedWorker(*of, ended=False), AbandonedWorker(*of, ended=True)]
     assert workers.abandoned == []
     await workers.close()
 

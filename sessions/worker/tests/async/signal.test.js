@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { Signal } from '../once.js';
+import { Signal } from '../../async/signal.js';
 
 const never = () => new Promise(() => {});
 

@@ -3,7 +3,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import '../../silence.js';
-import { PhoneWatch, signOfPhone } from '../../socket/phone.js';
+import { PhoneWatch, signOfPhone } from '../../messages/phone.js';
 
 const ACCOUNT = { id: '15550000001:3@s.whatsapp.net', lid: '987@lid' };
 const T = '1700000000';

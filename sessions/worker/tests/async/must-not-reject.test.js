@@ -19,7 +19,7 @@ function run(script) {
 
 test('a step that rejects ends the process, and says why', () => {
   const { status, stderr } = run(`
-    import { mustNotReject } from '../promises.js';
+    import { mustNotReject } from '../../async/must-not-reject.js';
     process.on('unhandledRejection', () => {});
     mustNotReject(Promise.reject(new Error('half done'))).catch(() => {});
     setInterval(() => {}, 1000);
@@ -30,7 +30,7 @@ test('a step that rejects ends the process, and says why', () => {
 
 test('a session whose turn is poisoned does not skip its orders in silence: the process ends', () => {
   const { status, stderr } = run(`
-    import { Session } from '../session.js';
+    import { Session } from '../../session.js';
     // as the worker has it: Baileys leaves such promises behind
     process.on('unhandledRejection', () => {});
     const nobody = new Proxy({}, { get: () => () => undefined });
