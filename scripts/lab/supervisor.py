@@ -4,20 +4,23 @@ import os
 import re
 import signal
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any
+from typing import Any, Final
 
 import aiohttp
 import msgspec
 import psutil
 
-from scripts.lab.processes import ROOT, LabError, Process, eventually
+from scripts.lab.processes import GENEROUS_SECONDS, ROOT, LabError, Process, eventually, last_lines
 from scripts.lab.standin import StandIn
+
+CHECKS: Final[list[Callable[[str, str, int, str, Any], None]]] = []
+"""Who looks at every answer: method, path, status, media type, body."""
 
 
 @dataclass(slots=True)
@@ -102,9 +105,10 @@ class Supervisor:
         """A call of the API: status and JSON (or text)."""
         async with self._http.request(method, self.api + path, json=body, **options) as response:
             kind = response.content_type
-            return response.status, await (
-                response.json() if kind == "application/json" else response.text()
-            )
+            answer = await (response.json() if kind == "application/json" else response.text())
+            for check in CHECKS:
+                check(method, path, response.status, kind, answer)
+            return response.status, answer
 
     async def get(self, path: str) -> Any:
         """GET that has to succeed. Raises LabError."""
@@ -125,7 +129,9 @@ class Supervisor:
         """Why it is where it is."""
         return (await self.session(session))["reconnection"]
 
-    async def wait_state(self, session: str, *states: str, seconds: float = 30.0) -> Any:
+    async def wait_state(
+        self, session: str, *states: str, seconds: float = GENEROUS_SECONDS
+    ) -> Any:
         """Wait until the session is in one of the states."""
         return await eventually(
             lambda: self.session(session),
@@ -171,6 +177,13 @@ class Supervisor:
             if line.startswith(b"{") and line.endswith(b"}")
         ]
         return [entry for entry in entries if entry.get("action") == action]
+
+    def last_words(self, lines: int = 40) -> dict[str, str]:
+        """The last lines of its output and of its workers' logs, by file: what a test that has
+        failed shows.
+        """
+        files = [self.directory.with_suffix(".out"), *sorted(self.directory.glob("logs/*.log"))]
+        return {str(file): last_lines(file, lines) for file in files}
 
     async def last_event(self, *sessions: str) -> int:
         """The newest event's number, once the events of what these sessions show are in the log.
