@@ -22,9 +22,9 @@ from sessions.policy import correlated_reasons
 from sessions.store import StoreHealth
 from sessions.store.backups import backup
 from sessions.views.snapshot import STUCK
-from sessions.workers.code import WORKER_MAIN, worker_code
 from sessions.workers.keys import KeyService
-from sessions.workers.pool import AbandonedWorker, WorkerConfig, Workers
+from sessions.workers.pool import WorkerConfig, Workers
+from sessions.workers.table import AbandonedWorker
 from supervisor.bus import Bus
 from supervisor.fleet.feed import Feed
 from supervisor.fleet.fleet import Fleet
@@ -39,6 +39,7 @@ from supervisor.host.reading.readings import WindowedHost
 from supervisor.places.store_opening import data_directory, open_store
 from supervisor.process import dumpable, worker_user
 from supervisor.process.lock import DirectoryLock, held_by
+from supervisor.process.worker_code import WORKER_MAIN, worker_code
 from supervisor.settings import Settings
 from supervisor.watch.alerts import Alerts, Severity
 from supervisor.watch.forecasting import Forecaster, cpu_seconds
