@@ -63,7 +63,7 @@ class Text(msgspec.Struct, forbid_unknown_fields=True):
     text: Annotated[str, msgspec.Meta(min_length=1, max_length=60_000)]
 
 
-# --- seed 002's four calls ------------------------------------------------------------------------
+# --- the four calls that scripts use (docs/evidence.md) -------------------------------------------
 
 
 async def performance_metrics(request: web.Request) -> web.Response:
