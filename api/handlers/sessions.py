@@ -191,7 +191,7 @@ class EventPage(msgspec.Struct, frozen=True):
     last: int
 
 
-# --- seed 002's four calls ------------------------------------------------------------------------
+# --- the four calls that scripts use (docs/evidence.md) -------------------------------------------
 
 
 async def performance_metrics(request: web.Request) -> web.Response:
