@@ -170,13 +170,16 @@ class AlertsView(msgspec.Struct, frozen=True):
 
 
 class EventView(msgspec.Struct, frozen=True, rename="camel"):
-    """Something that has happened. `n` grows; `session` None: to the fleet, or the host."""
+    """Something that has happened (docs/events.md).
+
+    `n` grows; `id` names it for ever; `session` None: the fleet's, or the host's.
+    """
 
     n: int
-    time: str
-    time_ms: int
-    session: str | None
+    id: str
     type: str
+    time: str
+    session: str | None
     data: dict[str, Any]
 
 
@@ -188,7 +191,7 @@ class EventPage(msgspec.Struct, frozen=True):
     last: int
 
 
-# --- seed 002's four calls ------------------------------------------------------------------------
+# --- the four calls that scripts use (docs/evidence.md) -------------------------------------------
 
 
 async def performance_metrics(request: web.Request) -> web.Response:
@@ -427,7 +430,7 @@ def _event(event: StoredEvent) -> EventView:
         .replace("+00:00", "Z")
     )
     data: Any = event.data  # stored as JSON
-    return EventView(event.n, time, event.time_ms, event.session, event.type, data)
+    return EventView(event.n, event.id, event.type, time, event.session, data)
 
 
 def _now() -> str:

@@ -27,7 +27,7 @@ TEXTS: Final = (
 
 
 def broken(rng: random.Random, given: bytes) -> bytes:
-    """The same bytes with some lost, doubled or changed."""
+    """What was given, with some bytes lost, doubled or changed."""
     data = bytearray(given)
     for _ in range(rng.choice((1, 1, 2, 8))):
         place = rng.randrange(len(data) + 1)
