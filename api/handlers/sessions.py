@@ -52,7 +52,7 @@ class ProxyChoice(msgspec.Struct, forbid_unknown_fields=True):
     proxy: str | None
 
 
-class Deletion(msgspec.Struct):
+class Deletion(msgspec.Struct, forbid_unknown_fields=True):
     """What may be asked of a deletion."""
 
     purge: Annotated[
@@ -81,13 +81,13 @@ Wait = Annotated[
 ]
 
 
-class QrQuery(msgspec.Struct):
+class QrQuery(msgspec.Struct, forbid_unknown_fields=True):
     """What may be asked of a QR."""
 
     wait: Wait = 0.0
 
 
-class EventsQuery(msgspec.Struct):
+class EventsQuery(msgspec.Struct, forbid_unknown_fields=True):
     """Which events are asked for."""
 
     after: Annotated[
