@@ -61,6 +61,17 @@ def _rules(reason: R, rule: Any) -> Parts:
     return Parts(config=replace(CONFIG, policy=policy))
 
 
+def _everywhere(function: Any, broken: Any) -> tuple[tuple[Any, str, Any], ...]:
+    """Patches of a function in each module that has imported it by its name."""
+    return tuple(
+        (module, name, broken)
+        for where, module in sorted(sys.modules.items())
+        if where.startswith("sessions.")
+        for name, value in vars(module).items()
+        if value is function
+    )
+
+
 def _second_trial(
     breaker: Breaker, now: float, count: int = 1, _failed: Any = Breaker.failed
 ) -> None:
@@ -123,7 +134,7 @@ MUTATIONS = (
     Mutation(
         "hold without holding",
         "Whoever asks while the fleet is held is let through at once, not one canary at a time.",
-        ((Hold, "seconds_until_canary", lambda self, now, urgent=False: 0.0),),
+        ((Hold, "seconds_until_canary", lambda self, now, urgent=False, barred=False: 0.0),),
     ),
     Mutation(
         "unlinked sessions retry",
@@ -147,7 +158,7 @@ MUTATIONS = (
     Mutation(
         "parked until restart",
         "A new supervisor does not read that a session is parked.",
-        ((remembered, "decode", _unparked),),
+        _everywhere(remembered.decode, _unparked),
     ),
     Mutation(
         "waits without a cap",
