@@ -51,7 +51,7 @@ class Supervisor:
                 raise LabError(
                     f"the supervisor ended with status {process.status}:\n{process.tail()}"
                 )
-            # in either form of the log
+            # The log may be JSON or coloured text: both say it like this.
             said = re.search(r"ready on (http://[^\s\x1b\"]+)", output.read_text())
             return said[1] if said else ""
 
