@@ -25,7 +25,6 @@ from sessions.workers import wire
 from sessions.workers.limits import Excess
 from sessions.workers.pool import WorkerConfig, Workers
 from sessions.workers.worker_process import Exit, StopLadder
-
 from tests.fakes import FakeWorker, FakeWorkers, worker
 from tests.integration.workers.test_pool import WORKER
 
