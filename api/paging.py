@@ -22,7 +22,7 @@ T = TypeVar("T")
 Key = tuple[str | int | float, ...]
 
 
-class PageQuery(msgspec.Struct):
+class PageQuery(msgspec.Struct, forbid_unknown_fields=True):
     """Which page is asked for."""
 
     limit: Annotated[int, msgspec.Meta(ge=1, le=MOST, description="So many at the most.")] = USUAL

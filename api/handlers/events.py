@@ -15,7 +15,7 @@ from sessions.store import StoredEvent
 MAX_EVENTS: Final = 1000
 
 
-class EventsQuery(msgspec.Struct):
+class EventsQuery(msgspec.Struct, forbid_unknown_fields=True):
     """Which events are asked for."""
 
     after: Annotated[

@@ -24,7 +24,7 @@ PAGE_BYTES: Final = 1024 * 1024
 MOST: Final = 1000
 
 
-class IncidentsQuery(msgspec.Struct):
+class IncidentsQuery(msgspec.Struct, forbid_unknown_fields=True):
     """Which incidents are asked for."""
 
     session: Annotated[str, msgspec.Meta(description="Of this session alone.")] | UnsetType = UNSET

@@ -51,7 +51,7 @@ class ProxyChoice(msgspec.Struct, forbid_unknown_fields=True):
     proxy: str | None
 
 
-class Deletion(msgspec.Struct):
+class Deletion(msgspec.Struct, forbid_unknown_fields=True):
     """What may be asked of a deletion."""
 
     purge: Annotated[
@@ -72,13 +72,13 @@ class Text(msgspec.Struct, forbid_unknown_fields=True):
     text: Annotated[str, msgspec.Meta(min_length=1, max_length=60_000)]
 
 
-class QrQuery(msgspec.Struct):
+class QrQuery(msgspec.Struct, forbid_unknown_fields=True):
     """What may be asked of a QR."""
 
     wait: Wait = 0.0
 
 
-class SessionsQuery(PageQuery):
+class SessionsQuery(PageQuery, forbid_unknown_fields=True):
     """Which sessions are asked for."""
 
     state: (
