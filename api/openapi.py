@@ -181,7 +181,7 @@ def _told(schema: dict[str, Any]) -> dict[str, Any]:
 
 def _words(route: Route) -> dict[str, Any]:
     text = _flowing(getdoc(route.handler) or "")
-    summary = re.split(r"(?<=[.;:])\s", text, maxsplit=1)[0].rstrip(".;:")
+    summary = re.split(r"(?<=[.;])\s", text, maxsplit=1)[0].rstrip(".;")
     return {
         "operationId": camel(route.handler.__name__),
         "tags": [_room(route)],
