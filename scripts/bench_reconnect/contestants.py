@@ -7,8 +7,9 @@ from collections.abc import Mapping
 from typing import Any, Final, Protocol
 
 from scripts.bench_reconnect.strategies import Strategy
-from scripts.simulation.fleet import Parts, SimulatedFleet, WatchedActor
+from scripts.simulation.fleet import Parts, SimulatedFleet
 from scripts.simulation.server import Server
+from sessions.lifecycle.actor.core import Core
 from sessions.model import CloseReason as R
 from sessions.policy import Decision
 from sessions.workers.worker_process import Exit
@@ -209,7 +210,7 @@ class Unwatched:
     def __init__(self) -> None:
         self.errors: list[str] = []
 
-    def stepped(self, actor: WatchedActor) -> None:
+    def stepped(self, core: Core) -> None:
         """Nothing."""
 
     def judged(self, session: str, reason: R, decision: Decision) -> None:

@@ -184,7 +184,7 @@ ENDED_BY: dict[tuple[str, str], str] = {
         "sessions/workers/pool.py",
         "_in_background",
     ): "one end of a worker, or of its row: logged when it fails",
-    ("sessions/lifecycle/actor/opening.py", "_note_pairing"): "one snapshot",
+    ("sessions/lifecycle/actor/open_socket.py", "note_pairing"): "one snapshot",
     ("supervisor/fleet/fleet.py", "_run"): "a session: its end is looked at there",
     (
         "supervisor/fleet/fleet.py",
