@@ -3,10 +3,10 @@ tests give fakes.
 """
 
 import asyncio
-from collections.abc import Callable, Collection, Mapping
-from typing import Any, Final, NamedTuple, Protocol
+from collections.abc import Callable, Collection
+from typing import NamedTuple, Protocol
 
-from sessions.model import SessionId
+from sessions.model import AlertChange, EventData, SessionId
 from sessions.policy import Close, ClosedWay, Verdict
 from sessions.workers import wire
 from sessions.workers.limits import Excess
@@ -88,12 +88,12 @@ class WorkerSource(Protocol):
     async def refuse(self, worker: WorkerHandle, reason: str) -> None:
         """Tell a worker that it is not adopted, and see to its end."""
 
-    async def dismiss(self, session: str) -> None:
+    async def terminate_returning(self, session: str) -> None:
         """See the worker of an earlier supervisor that may hold this session to its end, if nobody
         has claimed it.
         """
 
-    def dismiss_unclaimed(self, claimed: Collection[str]) -> None:
+    def terminate_unclaimed(self, claimed: Collection[str]) -> None:
         """End the workers of an earlier supervisor whose sessions are not among these."""
 
     async def bring_up(self, session: str) -> WorkerHandle:
@@ -110,10 +110,6 @@ class WorkerSource(Protocol):
 
     def end_others(self, owner: WorkerOwner, keep: WorkerHandle | None) -> None:
         """Make sure that an owner holds no worker but this one."""
-
-
-DIRECT: Final = "direct"
-"""The egress of a session that uses no proxy."""
 
 
 class Permit(Protocol):
@@ -179,8 +175,8 @@ class Admission(Protocol):
         """Why the session could not come through now; None: it could, or nobody knows."""
 
 
-Publish = Callable[[SessionId | None, str, Mapping[str, Any]], None]
-"""Add an event to the event log: session, type, data."""
+Publish = Callable[[SessionId | None, EventData | AlertChange], None]
+"""Add an event to the event log, or tell of an alert."""
 
 
 class Origin(NamedTuple):
@@ -193,8 +189,8 @@ class Origin(NamedTuple):
     kept: tuple[str, ...] = ()
 
 
-Deliver = Callable[[SessionId, str, Mapping[str, Any], Origin], "asyncio.Future[bool]"]
-"""Add a worker's event (session, type, data, origin), once.
+Deliver = Callable[[SessionId, EventData, Origin], "asyncio.Future[bool]"]
+"""Add a worker's event, once.
 
 Done when it is durable: False if it was there already.
 """

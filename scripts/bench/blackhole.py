@@ -34,7 +34,7 @@ the worst there is.
 """
 KEEP_ALIVE_SECONDS: Final = 30.0
 KEEP_ALIVE_PHASES: Final = (5.0, 15.0, 25.0)
-"""The same for plain Baileys, whose own keep-alive ticks so far apart."""
+"""Seconds after a tick of plain Baileys' keep-alive at which its session is blackholed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,7 +157,7 @@ async def blackhole_wasup(
     bench: Bench, supervisor: Supervisor, session: str, phase: float
 ) -> Healed:
     """Strike one session of the supervisor so long after a probe."""
-    since = seconds((await supervisor.events("state", session))[-1])
+    since = seconds((await supervisor.events("session.state", session))[-1])
     await sleep_until(
         phase_after(since + FIRST_CHECK_SECONDS, PROBE_INTERVAL, phase, since + STABLE_AFTER)
     )

@@ -3,8 +3,7 @@
 import asyncio
 import itertools
 import random
-from collections.abc import Mapping
-from typing import Any, Final, Protocol
+from typing import Final, Protocol
 
 from scripts.bench_reconnect.strategies import Strategy
 from scripts.simulation.fleet import Parts, SimulatedFleet
@@ -31,7 +30,7 @@ class Planner(Protocol):
 
 
 class ByStrategy:
-    """As a strategy says."""
+    """Waits as a strategy says."""
 
     def __init__(self, strategy: Strategy, rng: random.Random) -> None:
         self._strategy = strategy
@@ -155,7 +154,7 @@ class PlainFleet:
             plain.connect()
 
     def crash(self, session: str) -> None:
-        """In their favour: the socket is lost, and no process has to be started."""
+        """Lose the socket; in the others' favour no process has to be started anew."""
         client = self._sessions[session].client
         if client is not None:
             self.server.gone(client)
@@ -202,9 +201,9 @@ class Ours:
 
 
 class Unwatched:
-    """Nobody looks at the steps.
+    """Lets the steps pass unobserved.
 
-    `errors`: of the program's own; with one of them every figure is worthless.
+    `errors` are the program's own; with one of them every figure is worthless.
     """
 
     def __init__(self) -> None:
@@ -226,7 +225,7 @@ class Unwatched:
         """An error of the program's own."""
         self.errors.append(f"{session}: {why}")
 
-    def published(self, session: str | None, kind: str, data: Mapping[str, Any]) -> None:
+    def published(self, told: object) -> None:
         """Nothing."""
 
     def begun(self, fleet: SimulatedFleet) -> None:

@@ -12,7 +12,7 @@ from scripts.lab.supervisor import Supervisor
 
 SENDER: Final = "5511999990000"
 AFTERMATH_SECONDS: Final = 0.5
-"""In which a second copy would come."""
+"""A second copy of a message would come within this time."""
 
 
 class Traffic:
@@ -69,7 +69,7 @@ class Traffic:
                 found.extend(
                     event
                     for event in page
-                    if event["type"] == "message" and event["data"]["id"] in self.sent
+                    if event["type"] == "message.received" and event["data"]["id"] in self.sent
                 )
                 last = page[-1]["n"]
             seen = {event["data"]["id"] for event in found}

@@ -7,7 +7,7 @@ import asyncio
 from collections import Counter, deque
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Final
 
 from scripts.simulation.fleet import Parts, SimulatedFleet
 from scripts.simulation.server import SHUT, Client, Front, Passerby, Server, Weather
@@ -15,11 +15,13 @@ from scripts.simulation.workers import Login
 from sessions import policy
 from sessions.lifecycle.actor.core import Core, Life
 from sessions.lifecycle.inbox import Command
+from sessions.model import AlertChange, EventData
 from sessions.model import CloseReason as R
 from sessions.model import SessionState as S
 from sessions.policy import Decision
 from supervisor.gate.bucket import TokenBucket
 from supervisor.gate.reachability import LOOK_SECONDS
+from supervisor.gate.view import OutageBegan, OutageEnded
 
 SLACK: Final = 0.01
 """Of a token, or of a second: what rounding may do."""
@@ -66,7 +68,7 @@ COUNTS: Final[Mapping[R, int]] = {
     R.REPAIR_NEEDED: 1,
     R.UNKNOWN_FAILURE: 1,
 }
-"""What a close costs, as the design says it: not read from the program's table."""
+"""What a close costs, written down a second time: not read from the program's table."""
 BACK_SECONDS: Final = 20.0
 """After an outage's end the first session is open within so long, whatever the size of the
 fleet.
@@ -326,15 +328,15 @@ class Invariants:
         """An error of the program's own."""
         self._break(f"{session}: {why}")
 
-    def published(self, session: str | None, kind: str, data: Mapping[str, Any]) -> None:
+    def published(self, told: EventData | AlertChange) -> None:
         """Holds of the fleet begin and end."""
-        if kind == "outage_begins" and data.get("scope") == "fleet":
+        if isinstance(told, OutageBegan) and told.scope == "fleet":
             self._hold, self._canary, self._no_canary_since = (
-                (str(data["reason"]), self._now()),
+                (told.reason, self._now()),
                 None,
                 self._now(),
             )
-        elif kind == "outage_ends" and data.get("scope") == "fleet":
+        elif isinstance(told, OutageEnded) and told.scope == "fleet":
             self._hold = None
 
     def stepped(self, core: Core) -> None:

@@ -11,8 +11,7 @@ from dataclasses import dataclass, fields, replace
 from statistics import median
 from typing import Final
 
-from sessions.model import SessionId, SessionNotFound
-from sessions.ports import DIRECT
+from sessions.model import DIRECT, SessionId, SessionNotFound
 from supervisor.fleet.fleet import Fleet
 from supervisor.host.needs.capacity import (
     ASSUMED_WORKER_DESCRIPTORS,

@@ -124,7 +124,7 @@ class Actor:
         self.core.pending.cancel()
         self._attempts.end_attempt()
         self.core.dependencies.gate.left(self.core.id)
-        await self.core.dependencies.workers.dismiss(self.core.id)
+        await self.core.dependencies.workers.terminate_returning(self.core.id)
         await self.core.slot.clear()
         await self._clear_inbox(restarts=True)
 

@@ -15,6 +15,7 @@ from sessions.lifecycle.inbox import Reunited
 from sessions.lifecycle.machine import Signal
 from sessions.model import SessionState
 from sessions.ports import Returned
+from sessions.views.events import SessionAdopted
 from sessions.views.snapshot import human_action
 from sessions.workers import wire
 
@@ -90,9 +91,7 @@ class Adoption:
             await self.take_up()
             return
         self._core.past = Past.TAKEN_UP
-        self._core.publish(
-            "adopted", {"worker": worker.id, "pid": worker.pid, "stage": held.stage.value}
-        )
+        self._core.publish(SessionAdopted(worker.id, worker.pid, held.stage.value))
         self._attempts.number = held.attempt
         if held.stage is not wire.Stage.IDLE:
             self._adopt_attempt(held)

@@ -357,7 +357,7 @@ class Attempts:
         core.pending.cancel()
         self._gate.left(core.id)
         self.end_attempt()
-        await core.dependencies.workers.dismiss(core.id)
+        await core.dependencies.workers.terminate_returning(core.id)
         await core.slot.clear()
         core.next_attempt_at = None
         core.intent = replace(core.intent, urgent=False, logout=False)

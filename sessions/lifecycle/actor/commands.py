@@ -20,6 +20,7 @@ from sessions.lifecycle.remembered import decode
 from sessions.model import CloseReason, SessionState
 from sessions.store import ArchiveRow
 from sessions.views import refusals
+from sessions.views.events import ProxyChanged, SessionRestored
 
 S = SessionState
 
@@ -156,7 +157,7 @@ class Commands:
         )
         core.intent = replace(core.intent, wanted=start)
         self._forget()
-        core.publish("restored", {"archive": restored.id, "reason": restored.reason})
+        core.publish(SessionRestored(restored.id, restored.reason))
         if start:
             await self._attempts.go()
         else:
@@ -172,7 +173,7 @@ class Commands:
         await core.dependencies.store.set_proxy(core.id, proxy)
         name = proxy.name if proxy else None
         core.row = msgspec.structs.replace(core.row, proxy=name)
-        core.publish("proxy", {"proxy": name})
+        core.publish(ProxyChanged(name))
 
     async def _retire(self) -> None:
         if self._core.state is not S.STOPPED:

@@ -10,7 +10,7 @@ import enum
 import time
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any, Final
+from typing import Final
 
 import msgspec
 import structlog
@@ -25,14 +25,15 @@ from sessions.lifecycle.machine import Signal, step
 from sessions.lifecycle.pending import Pending
 from sessions.lifecycle.remembered import Opened, Remembered, decode, encode
 from sessions.lifecycle.worker_slot import WorkerSlot
-from sessions.model import SessionState
+from sessions.model import DIRECT, AlertChange, EventData, SessionState
 from sessions.policy import CRASH_BUDGET_USED_UP, ClosePolicy
-from sessions.ports import DIRECT, WorkerHandle
+from sessions.ports import WorkerHandle
 from sessions.records import phone
 from sessions.records.counters import Counters
 from sessions.records.incident_recorder import IncidentRecorder
 from sessions.records.phone import PhoneRecord
 from sessions.store import SessionRow
+from sessions.views.events import SessionMoved
 from sessions.views.snapshot import (
     BreakerSnapshot,
     Reconnection,
@@ -158,7 +159,7 @@ class Core:
         self._since = self._began(state)
         self.recorder.moved(state)
         shown = self.reconnection()
-        self.publish("state", msgspec.to_builtins(shown) | {"from": before.value})
+        self.publish(SessionMoved(**msgspec.structs.asdict(shown), previous_state=before.value))
         closed = state in AFTER_A_CLOSE
         due = f", next try at {shown.next_attempt}" if closed and shown.next_attempt else ""
         log.info(
@@ -255,9 +256,9 @@ class Core:
 
     # --- what is shown ----------------------------------------------------------------------------
 
-    def publish(self, kind: str, data: dict[str, Any]) -> None:
+    def publish(self, told: EventData | AlertChange) -> None:
         """Show an event of the session."""
-        self.dependencies.publish(self.id, kind, data)
+        self.dependencies.publish(self.id, told)
 
     def reconnection(self) -> Reconnection:
         """Why the session is where it is and what comes next."""

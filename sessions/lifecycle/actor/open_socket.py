@@ -20,6 +20,7 @@ from sessions.model import CloseReason, SameDevice, SessionState, StoreError
 from sessions.policy import DeafAction
 from sessions.ports import WorkerHandle
 from sessions.records import phone
+from sessions.views.events import PairingCodeShown, QrShown, SessionPaired
 from sessions.workers import wire
 
 S = SessionState
@@ -69,12 +70,10 @@ class OpenSocket:
         attempt.qr = ShownQr(report.qr, report.qr_number or 0, report.pairing_code)
         self._core.signal(Signal.SHOW_QR)
         if before is None or before.qr != report.qr:
-            self._core.publish(
-                "qr", {"qr": report.qr, "number": attempt.qr.number, "renewed": renewed}
-            )
+            self._core.publish(QrShown(report.qr, attempt.qr.number, renewed))
         code = report.pairing_code
         if code is not None and (before is None or before.pairing_code != code):
-            self._core.publish("pairing_code", {"code": code, "renewed": renewed})
+            self._core.publish(PairingCodeShown(code, renewed))
 
     def _on_stage(self, attempt: Attempt, stage: str) -> None:
         if stage == "login":
@@ -87,7 +86,7 @@ class OpenSocket:
             attempt.qr = None
             self._core.phone = phone.paired(time.time())
             self._core.signal(Signal.PAIR)
-            self._core.publish("paired", {})
+            self._core.publish(SessionPaired())
             self._attempts.expect_report(attempt, self._config.connect_timeout_seconds)
 
     def _on_opened(self, attempt: Attempt, frame: wire.Opened) -> None:

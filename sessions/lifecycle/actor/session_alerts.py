@@ -4,16 +4,17 @@ and once as it ends.
 
 import time
 from collections.abc import Callable
-from typing import Any, Final
+from typing import Final
 
 from sessions.lifecycle import alerts
+from sessions.model import AlertChange
 from sessions.policy import ClosePolicy
 
 
 class SessionAlerts:
     """Tells of them. `publish`: shows an event of the session."""
 
-    def __init__(self, publish: Callable[[str, dict[str, Any]], None], policy: ClosePolicy) -> None:
+    def __init__(self, publish: Callable[[AlertChange], None], policy: ClosePolicy) -> None:
         self.on: Final[set[str]] = set()
         """The alerts that are on, of those that last."""
         self._publish = publish
@@ -22,30 +23,34 @@ class SessionAlerts:
 
     def happened(self, name: str, message: str) -> None:
         """Tell of what has happened, and is over."""
-        self._publish("alert", {"name": name, "message": message, "state": "happened"})
+        self._publish(AlertChange(name=name, message=message))
 
     def begin(self, name: str, message: str, worse: bool = False) -> None:
         """Tell of what is wrong from now on, or `worse` than it was; `look` tells when it is over
         (alerts.py).
         """
         last = self._policy.last_close
-        told = {"name": name, "message": message, "state": "began"}
-        told["severity"] = "critical" if worse or name in alerts.CRITICAL else "warning"
-        if (
+        goes_on = (
             name in alerts.OUTLIVES_A_RESTART
             and last is not None
             and last.at_wall_seconds < self._began_at
-        ):
-            self._publish("alert", told | {"goesOn": True})  # an earlier supervisor has told of it
-        else:
-            self._publish("alert", told)
+        )
+        self._publish(
+            AlertChange(
+                name=name,
+                message=message,
+                state="began",
+                severity="critical" if worse or name in alerts.CRITICAL else "warning",
+                goes_on=goes_on,
+            )
+        )
         self.on.add(name)
 
     def end(self, name: str, message: str) -> None:
         """Tell that it is over, if it is on."""
         if name in self.on:
             self.on.discard(name)
-            self._publish("alert", {"name": name, "message": message, "state": "ended"})
+            self._publish(AlertChange(name=name, message=message, state="ended"))
 
     def end_all(self, message: str) -> None:
         """Tell of each that is on that it is over."""

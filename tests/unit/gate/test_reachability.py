@@ -11,10 +11,9 @@ from typing import Any
 
 import pytest
 
+from sessions.model import DIRECT, SessionId
 from sessions.model import CloseReason as R
-from sessions.model import SessionId
 from sessions.policy import Close, ClosedWay, Verdict
-from sessions.ports import DIRECT
 from supervisor.gate.gate import Gate, GateConfig
 from supervisor.gate.reachability import LATE_SECONDS, LIMITED_GAP_SECONDS, LOOK_SECONDS, Look, Way
 from tests.unit.gate.test_gate_outages import Told, Town
@@ -199,8 +198,8 @@ async def test_an_outage_of_any_length_charges_nobody_of_any_fleet_and_ends_with
         assert min(at for at, _ in town.opened) - ended <= 20
         assert back - ended <= 20 + sessions / 5
         assert sum(number.charged for number in town.numbers) == 0
-        assert told.kinds("fleet") == ["outage_begins", "outage_ends"] * (
-            told.kinds("fleet").count("outage_ends")
+        assert told.kinds("fleet") == ["outage.began", "outage.ended"] * (
+            told.kinds("fleet").count("outage.ended")
         )
         await asyncio.sleep(100)
         assert all(number.open for number in town.numbers)
@@ -263,7 +262,7 @@ async def test_whom_whatsapp_itself_turns_away_is_held_for_ten_minutes_and_then_
         )
         assert len(town.attempts) <= 25, "a canary each 15 s"
         await asyncio.sleep(400)
-        assert told.kinds()[-1] == "outage_ends"
+        assert told.kinds()[-1] == "outage.ended"
         charged = sum(number.charged for number in town.numbers)
         await asyncio.sleep(3000)
         assert sum(number.charged for number in town.numbers) > charged + 4, (
