@@ -7,7 +7,7 @@ from typing import Final
 from aiohttp import web
 
 from api.errors import NotInstalled
-from api.handlers.parts import DESCRIPTION
+from api.parts import DESCRIPTION
 
 REFERENCE: Final = Path(__file__).resolve().parent.parent / "reference"
 SWAGGER_UI: Final = REFERENCE / "node_modules" / "swagger-ui-dist"

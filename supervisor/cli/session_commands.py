@@ -314,7 +314,7 @@ async def _restore(session: str, archive: int | None, start: bool) -> Any:
     client = running(settings)
     if client is not None:
         body = {"archive": archive, "start": start}
-        return (await client.call("POST", f"/sessions/{name}/restore", body))["restored"]
+        return (await client.call("POST", f"/sessions/{name}/restore", body))["archive"]
     async with own_store(settings, "wasup sessions restore") as store:
         restored = await store.restore(name, archive, wanted=start)
     return {"id": restored.id, "archivedAt": iso(restored.archived_at), "reason": restored.reason}
