@@ -18,9 +18,9 @@ from sessions.lifecycle.inbox import Event, Overdue, Uncharged, Waited
 from sessions.lifecycle.machine import Signal, step
 from sessions.lifecycle.remembered import Opened, Remembered, decode, encode
 from sessions.lifecycle.worker_slot import WorkerSlot
-from sessions.model import AlertChange, CloseReason, EventData, SessionState
+from sessions.model import DIRECT, AlertChange, CloseReason, EventData, SessionState
 from sessions.policy import CRASH_BUDGET_USED_UP, Budget, ClosePolicy
-from sessions.ports import DIRECT, WorkerHandle
+from sessions.ports import WorkerHandle
 from sessions.records import phone
 from sessions.records.counters import Counters
 from sessions.records.incident_recorder import IncidentRecorder
