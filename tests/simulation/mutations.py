@@ -16,8 +16,7 @@ from scripts.simulation.faults import Fault, Story
 from scripts.simulation.fleet import CONFIG, Parts
 from scripts.simulation.workers import SimulatedWorkers
 from sessions.lifecycle import remembered
-from sessions.lifecycle.actor.attempting import Attempting
-from sessions.lifecycle.actor.standing import Standing
+from sessions.lifecycle.actor.attempts import Attempts
 from sessions.lifecycle.worker_slot import WorkerSlot
 from sessions.model import CloseReason as R
 from sessions.policy import RULES, ClosePolicy
@@ -93,12 +92,12 @@ def _unparked(stored: bytes | None, now: float, _decode: Any = remembered.decode
     return msgspec.structs.replace(_decode(stored, now), parked=False, next_attempt_at=None)
 
 
-def _no_deadline(actor: Standing, attempt: Any, seconds: float) -> None:
-    actor._agenda.clear_deadlines()
+def _no_deadline(attempts: Attempts, attempt: Any, seconds: float) -> None:
+    attempts._core.pending.clear_deadlines()
 
 
-def _no_timer(actor: Standing, seconds: float) -> None:
-    actor._next_attempt_at = actor._now() + seconds
+def _no_timer(attempts: Attempts, seconds: float) -> None:
+    attempts._core.next_attempt_at = attempts._core.now() + seconds
 
 
 async def _left_behind(slot: WorkerSlot) -> None:
@@ -111,7 +110,7 @@ def _released_at_once(gate: Gate, pause: Pause, why: str, others_are_well: bool 
         gate._let_through(waiting, None, now)
 
 
-async def _none_uncharged(actor: Attempting) -> bool:
+async def _none_uncharged(attempts: Attempts) -> bool:
     return False
 
 
@@ -193,13 +192,13 @@ MUTATIONS = (
     Mutation(
         "deadline dropped",
         "Nobody looks whether a worker ever reports how its attempt went.",
-        ((Standing, "_expect_report", _no_deadline),),
+        ((Attempts, "expect_report", _no_deadline),),
         caught="is forgotten: connecting",
     ),
     Mutation(
         "wait without a timer",
         "A next try is shown, but nothing will ever begin it.",
-        ((Standing, "_wait", _no_timer),),
+        ((Attempts, "wait", _no_timer),),
         caught="is forgotten: waiting",
     ),
     Mutation(
@@ -242,7 +241,7 @@ MUTATIONS = (
         "charges stay",
         "What an outage had charged before it was seen is not taken back, and who waits alone goes"
         " on waiting.",
-        ((Attempting, "_uncharge", _none_uncharged),),
+        ((Attempts, "uncharge", _none_uncharged),),
         caught="an outage was charged to its breaker",
         small=True,
     ),
