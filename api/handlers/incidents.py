@@ -1,4 +1,4 @@
-"""The handlers that explain: one session's story, and the incidents of all."""
+"""Explanations: one session's story, and the incidents of all."""
 
 import time
 from collections.abc import Sequence
