@@ -189,7 +189,9 @@ async def test_credentials_that_cannot_be_read_are_quarantined_and_a_snapshot_br
     ) == (b'{"no'), "nothing was overwritten"
     await supervisor.start()
     for name in ("spoilt", "halved"):
-        assert await supervisor.events("alert", name), "somebody is woken"
+        await eventually(
+            partial(supervisor.events, "alert", name), what="an alert: somebody is woken"
+        )
         await supervisor.wait_state(name, "quarantined")
         assert (await supervisor.call("GET", f"/sessions/{name}/qr"))[0] == 409
         answer = await supervisor.must("POST", f"/sessions/{name}/restore")
@@ -216,8 +218,16 @@ async def test_a_signal_key_that_cannot_be_read_quarantines_its_session_before_b
     await standin.send_text("scratched", SENDER, "com que chave?")
     seen = await supervisor.wait_state("scratched", "quarantined")
     assert "restore" in seen["reconnection"]["humanAction"]
-    told = [event["data"]["message"] for event in await supervisor.events("alert", "scratched")]
-    assert any("session '" in message for message in told), "the alert names the row"
+
+    async def told() -> list[str]:
+        events = await supervisor.events("alert.raised", "scratched")
+        return [event["data"]["message"] for event in events]
+
+    await eventually(
+        told,
+        lambda messages: any("session '" in message for message in messages),
+        what="an alert that names the row",
+    )
     after = in_database(
         supervisor, "select name, value from auth where kind = 'session' order by name"
     )
@@ -564,8 +574,13 @@ async def test_a_database_that_is_gone_or_emptied_is_noticed_at_the_start_and_un
         "POST", "/sessions/precious/messages", {"to": SENDER, "text": "lost"}
     )
     assert status == 503, "what is sent has keys that would be lost"
-    alerts = await supervisor.get("/reconnection-status")
-    assert "is gone" in alerts["store"]["words"]
+
+    async def words() -> str:
+        shown: str = (await supervisor.get("/reconnection-status"))["store"]["words"]
+        return shown
+
+    # A write may have failed by another name before the file was looked for.
+    await eventually(words, lambda shown: "is gone" in shown, what="the cause in words")
     aside.rename(file)
     await eventually(
         partial(store_state, supervisor), lambda state: state == "ok", what="the file being back"

@@ -80,14 +80,20 @@ async def write_to_whom_is_down(standin: StandIn, names: list[str], after: int) 
 
 
 async def test_a_new_version_adopts_the_old_ones_workers_and_rolls_them_over_one_at_a_time(
-    start_supervisor: StartSupervisor, standin: StandIn, tmp_path: Path
+    start_supervisor: StartSupervisor,
+    standin: StandIn,
+    tmp_path: Path,
+    tmp_path_factory: pytest.TempPathFactory,
 ) -> None:
+    # Who waits goes on waiting until the end, however slow the machine is.
+    policy = tmp_path_factory.mktemp("policy") / "policy.toml"
+    policy.write_text("[replaced]\nminimum_seconds = 3000\ncap_seconds = 3600\n")
     # where its code lies is looked at from outside
-    supervisor = await start_supervisor(debuggable=True)
+    supervisor = await start_supervisor(debuggable=True, policy_file=policy)
     names = ["rolled-a", "rolled-b", "rolled-c"]
     others = ["roll-waits", "roll-parked", "roll-stopped"]
     await pair(supervisor, standin, *names, *others)
-    await standin.fault("replace", "roll-waits")  # a wait of 30 to 60 s
+    await standin.fault("replace", "roll-waits")
     await supervisor.wait_state("roll-waits", "waiting")
     await standin.fault("failure", "roll-parked", reason=403)
     await supervisor.wait_state("roll-parked", "parked")
