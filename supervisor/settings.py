@@ -316,7 +316,7 @@ class Settings(BaseSettings):
         None,
         description=(
             "Encrypts credentials and events at rest: 32 bytes as hex or base64. Several,"
-            " comma-separated: the first encrypts, all decrypt (see `wasup store rotate`)."
+            " comma-separated: the first encrypts, all decrypt (see `wasup store rotate-key`)."
         ),
     )
     api_host: str = Field(

@@ -10,7 +10,7 @@ import typer
 
 from sessions.model import BadPolicy, StoreError
 from supervisor import program, settings
-from supervisor.cli.command_line import EXIT_CONFIG, fail, in_words
+from supervisor.cli.common.exits import EXIT_CONFIG, fail, in_words
 from supervisor.process import logs
 from supervisor.process.lock import Locked
 
@@ -18,12 +18,10 @@ FIRST_STEPS: Final = """
 
 There is no session yet. In another terminal:
 
-  Add a session; it starts at once:
-    curl -X POST {api}/sessions -d '{{"id": "loja-1"}}'
-  Show its QR; scan it in WhatsApp > Linked devices:
-    curl -H 'Accept: text/plain' '{api}/sessions/loja-1/qr?wait=30'
-  Where it is, and what you must do:
-    {wasup} explain loja-1
+  Add one, and scan its QR in WhatsApp > Linked devices:
+    {wasup} sessions create loja-1 --wait
+  See whether all is well, and what you must do:
+    {wasup} status
 
 Ctrl-C stops the supervisor; what was started comes back at the next start.
 """
@@ -73,7 +71,7 @@ def _first_steps(api: str, empty: bool) -> None:
         typer.echo(
             f"wasup listens on {api}"
             + (
-                FIRST_STEPS.format(api=api, wasup=Path(sys.executable).with_name("wasup"))
+                FIRST_STEPS.format(wasup=Path(sys.executable).with_name("wasup"))
                 if empty
                 else ""
             )

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from api.handlers.capacity import shown
 from sessions.model import SessionId
-from supervisor.cli.capacity_commands import bar
+from supervisor.cli.watch_commands.capacity import bar
 from supervisor.host.needs.capacity import (
     ASSUMED_LOGIN,
     ASSUMED_START,

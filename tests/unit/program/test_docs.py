@@ -9,7 +9,7 @@ import pytest
 from api.routes import ROUTES
 from scripts.generate_docs import HOST, ROOT, documents, host
 from sessions.model import CloseReason, SessionState
-from supervisor.cli.cli import COMMANDS
+from supervisor.cli.cli import Commands
 from supervisor.host.numbers import NUMBERS
 from supervisor.host.reading.disks import DiskReading
 from supervisor.settings import Settings, variable
@@ -156,7 +156,7 @@ def test_every_file_that_a_page_names_by_its_path_is_there(document: str) -> Non
 
 def test_every_command_is_in_the_reference() -> None:
     page = text("docs/reference.md")
-    assert [name for name in COMMANDS if f"| `wasup {name}" not in page] == []
+    assert [name for name in Commands.verbs if f"| `wasup {name}" not in page] == []
     assert "| `wasup sessions start`" in page, "those of a group, too"
 
 
