@@ -3,7 +3,7 @@
 A task that ends at its first surprise takes what it watches over with it, and nobody notices. So
 everything in this program that shall never end is kept here: a look that fails is logged (once, not
 at every turn), and taken again; who fails for long, or has ended although nobody asked it to, is
-told to whoever watches, and stands in `/readyz`.
+told to whoever is to be notified, and stands in `/readyz`.
 """
 
 import asyncio
@@ -64,15 +64,15 @@ class TaskHealth(msgspec.Struct, frozen=True, rename="camel"):
                 )
 
 
-Told = Callable[[TaskHealth], None]
+Notify = Callable[[TaskHealth], None]
 
 
 class Kept:
     """One task that runs for ever; whoever has it may end it."""
 
-    def __init__(self, name: str, told: Told) -> None:
+    def __init__(self, name: str, notify: Notify) -> None:
         self.health = TaskHealth(name)
-        self._told = told
+        self._notify = notify
         self._task: asyncio.Task[None] | None = None
         self._stopped = False
 
@@ -149,7 +149,7 @@ class Kept:
             name = self.health.name
             log.error("a task failed; it goes on", action="task_failed", task=name, exc_info=error)
         if state != before:
-            self._tell()
+            self._tell_of_change()
 
     def _worked(self) -> None:
         before = self.health
@@ -160,7 +160,7 @@ class Kept:
             "a task works again", action="task_works", task=before.name, failures=before.failures
         )
         if before.state != "ok":
-            self._tell()
+            self._tell_of_change()
 
     def _on_end(self, task: "asyncio.Task[None]", until: Callable[[], bool]) -> None:
         if self._stopped or (not task.cancelled() and task.exception() is None and until()):
@@ -169,21 +169,24 @@ class Kept:
         self.health = TaskHealth(self.health.name, "ended", self.health.failures, cause)
         error = None if task.cancelled() else task.exception()
         log.critical("a task has ended", action="task_ended", task=self.health.name, exc_info=error)
-        self._tell()
+        self._tell_of_change()
 
-    def _tell(self) -> None:
+    def _tell_of_change(self) -> None:
         try:
-            self._told(self.health)
+            self._notify(self.health)
         except Exception as error:  # whoever is told must not end what tells it
             log.error("an alert of a task was not raised", action="task_not_told", exc_info=error)
 
 
 class Forever:
-    """All that runs for ever, by name. Make it first: everything else is given it."""
+    """All that runs for ever, by name. Make it first: everything else is given it.
 
-    def __init__(self) -> None:
+    `notify`: told of each task that begins or ceases to be in trouble.
+    """
+
+    def __init__(self, notify: Notify = lambda health: None) -> None:
         self._kept: list[Kept] = []
-        self._watchers: list[Told] = []
+        self._notify = notify
 
     def keep(
         self,
@@ -202,22 +205,13 @@ class Forever:
         for as long as it has to).
         `until`: looked at before each turn; when it is so, there is no other. Needs a running loop.
         """
-        kept = Kept(name, self._tell)
+        kept = Kept(name, self._notify)
         self._kept = [one for one in self._kept if not one.done or one.health.state == "ended"] + [
             kept
         ]
         first_seconds = 0.0 if at_once else every_seconds
         kept.begin(kept.run(look, first_seconds, every_seconds, within_seconds, until), until)
         return kept
-
-    def watch(self, told: Told) -> None:
-        """Tell of each task that begins or ceases to be in trouble; of those that are already, at
-        once.
-        """
-        self._watchers.append(told)
-        for health in self.health():
-            if health.state != "ok":
-                told(health)
 
     def health(self) -> list[TaskHealth]:
         """How each of them is."""
@@ -229,10 +223,6 @@ class Forever:
             kept.stop()
         for kept in self._kept:
             await kept.ended()
-
-    def _tell(self, health: TaskHealth) -> None:
-        for told in self._watchers:
-            told(health)
 
 
 def describe(error: BaseException | None) -> str:

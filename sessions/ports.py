@@ -33,7 +33,13 @@ class WorkerHandle(Protocol):
     code: str
     beat: wire.Beat | None
     beat_at: float
-    owner: WorkerOwner | None
+
+    @property
+    def owner(self) -> WorkerOwner | None:
+        """Who is notified of its frames and of its end."""
+
+    def attach(self, owner: WorkerOwner) -> None:
+        """Give it to an owner, who is notified at once of what came before."""
 
     @property
     def alive(self) -> bool:

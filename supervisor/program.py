@@ -24,8 +24,8 @@ from sessions.store.backups import backup
 from sessions.views.snapshot import STUCK
 from sessions.workers.code import WORKER_MAIN, worker_code
 from sessions.workers.keys import KeyService
-from sessions.workers.line import Worker
-from sessions.workers.pool import WorkerConfig, Workers
+from sessions.workers.pool import AbandonedWorker, WorkerConfig, Workers
+from supervisor.bus import Bus
 from supervisor.fleet.feed import Feed
 from supervisor.fleet.fleet import Fleet
 from supervisor.fleet.incident_log import ALIVE_SECONDS, OutageRecorder, RecordKeeping
@@ -109,26 +109,26 @@ async def _serve(
     detach = settings.detaches()
     async with AsyncExitStack() as stack:
         listener = stack.enter_context(bind(settings.api_host, settings.api_port))
-        forever = Forever()
-        store = await open_store(settings, forever)
+        bus = Bus()
+        forever = Forever(bus.publish)
+        store = await open_store(settings, forever, bus.publish)
         stack.push_async_callback(store.close)
         keys = KeyService(store)
         stack.push_async_callback(keys.close)
-        workers = Workers(_worker_config(settings, directory), store, forever)
+        workers = Workers(_worker_config(settings, directory), store, forever, bus.publish)
         stopping = _stop_on_signal(workers)
         stack.push_async_callback(workers.close, detach)
         await workers.listen()
         feed = await Feed.open(store, settings.event_log_size)
         rng = random.Random()
         alerts = Alerts(feed.publish)
-        policy = LivePolicy(
-            settings.policy_file,
-            settings.policy_config(read_rules(settings.policy_file)),
-            alerts.publish,
-        )
+        bus.subscribe(StoreHealth, partial(_tell_health, alerts))
+        bus.subscribe(TaskHealth, partial(_tell_task, alerts))
+        bus.subscribe(AbandonedWorker, partial(_tell_abandoned, alerts))
+        config = settings.policy_config(read_rules(settings.policy_file))
         outages = OutageRecorder(alerts.publish, store.records)
         prober = WayProber(settings.web_socket_url, store.proxy, worker_user.NODE)
-        correlated = correlated_reasons(policy.config.rules)
+        correlated = correlated_reasons(config.rules)
         gate = Gate(settings.gate_config(), rng, outages.publish, correlated, prober)
         stack.push_async_callback(gate.close)
         costs = LoginCosts(
@@ -137,14 +137,11 @@ async def _serve(
             asyncio.get_running_loop().time,
             asyncio.get_running_loop().call_later,
         )
-        store.on_health = partial(_tell_health, alerts)
-        forever.watch(partial(_tell_task, alerts))
-        workers.watch(partial(_tell_abandoned, alerts))
         interval = settings.health_check_interval / 1000
         sampler = WindowedHost(interval)
         fleet = Fleet(
             Dependencies(
-                config=settings.session_config(policy.config.rules),
+                config=settings.session_config(config.rules),
                 store=store,
                 keys=keys,
                 workers=workers,
@@ -159,7 +156,7 @@ async def _serve(
             partial(store.origin_still_runs, directory, held_by),
         )
         forecaster = Forecaster(fleet, costs, settings.thresholds())
-        policy.follow = fleet.follow
+        policy = LivePolicy(settings.policy_file, config, alerts.publish, fleet.follow)
         stack.push_async_callback(fleet.close, detach)
         outages.left_behind(await store.records.begin())
         await fleet.open()
@@ -290,13 +287,13 @@ def _tell_task(alerts: Alerts, health: TaskHealth) -> None:
         alerts.begin(None, "task", health.words, "critical", about=health.name, task=health.name)
 
 
-def _tell_abandoned(alerts: Alerts, worker: Worker, *, over: bool) -> None:
+def _tell_abandoned(alerts: Alerts, worker: AbandonedWorker) -> None:
     """A worker that cannot be ended, and its end, as an alert: not the session's, whose deletion
     would end it.
     """
-    about = worker.id
-    told: dict[str, Any] = {"worker": worker.id, "pid": worker.pid, "of": worker.session}
-    if over:
+    about = worker.worker
+    told: dict[str, Any] = {"worker": worker.worker, "pid": worker.pid, "of": worker.session}
+    if worker.ended:
         alerts.end(
             None, "worker_abandoned", WORKER_ENDED.format(pid=worker.pid), about=about, **told
         )

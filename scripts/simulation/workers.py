@@ -1,4 +1,4 @@
-"""Worker processes for the simulation: those of tests/fakes.py, each attempt of which logs in at
+"""Worker processes for the simulation: those of tests/fakes, each attempt of which logs in at
 the simulated server.
 """
 

@@ -103,7 +103,7 @@ class WorkerSlot:
         # without entry, or is refused.
         inbound = await self._dependencies.store.inbound(self._session, MAX_INBOUND_BYTES)
         self.worker = worker
-        worker.owner = self
+        worker.attach(self)
         raw = {name: msgspec.Raw(value) for name, value in inbound.items()}
         given = msgspec.Raw(creds) if creds is not None else wire.NULL
         self.tell(wire.Assign(self._session, self.epoch, given, proxy.url if proxy else None, raw))
@@ -114,7 +114,7 @@ class WorkerSlot:
         What it has said meanwhile is heard now.
         """
         self.worker, self.epoch = worker, epoch
-        worker.owner = self
+        worker.attach(self)
 
     def tell(self, frame: wire.Down) -> None:
         """Send an order, if somebody is there."""

@@ -64,6 +64,7 @@ class Store:
         event_limit: int,
         cipher: Cipher | None,
         forever: Forever,
+        notify: Callable[[StoreHealth], None] | None = None,
     ) -> None:
         self._url = url
         self._cipher = cipher
@@ -71,7 +72,7 @@ class Store:
         self._reader = database.open_reader(url)
         self._writer_engine = writer
         self._file = DatabaseFile.of(url)
-        self._writer = Writer(writer, forever)
+        self._writer = Writer(writer, forever, notify)
         self._eraser = Eraser(url, forever)
         self.records = Records(self._writer, self._read)
 
@@ -82,8 +83,9 @@ class Store:
         event_limit: int = 10_000,
         cipher: Cipher | None = None,
         forever: Forever | None = None,
+        notify: Callable[[StoreHealth], None] | None = None,
     ) -> "Store":
-        """Migrate if needed and open.
+        """Migrate if needed and open. `notify` is told of each change of its health.
 
         Raises StoreUnavailable: also if another supervisor owns it, or a key is missing.
         """
@@ -93,7 +95,7 @@ class Store:
             async with writer.begin() as connection:
                 await keyring.check(connection, cipher)
                 await devices.learn(connection, cipher)
-            return cls(url, writer, event_limit, cipher, forever or Forever())
+            return cls(url, writer, event_limit, cipher, forever or Forever(), notify)
         except (SQLAlchemyError, database.NewerSchema, OSError, StoreUnavailable) as error:
             await database.dispose(writer)
             told = str(error) if isinstance(error, database.NewerSchema) else faults.describe(error)
@@ -129,15 +131,6 @@ class Store:
     def health(self) -> StoreHealth:
         """How the store is now."""
         return self._writer.watch.health
-
-    @property
-    def on_health(self) -> Callable[[StoreHealth], None] | None:
-        """Called at each change of state (set it)."""
-        return self._writer.watch.on_change
-
-    @on_health.setter
-    def on_health(self, told: Callable[[StoreHealth], None] | None) -> None:
-        self._writer.watch.on_change = told
 
     def must_work(self) -> None:
         """Refuse what would wait for a write in vain.

@@ -3,15 +3,15 @@
  *   time.
  */
 
+import { mustNotReject } from './async/must-not-reject.js';
 import { AuthStore, WriteRefused } from './keys/auth-store.js';
 import { findLeftovers } from './keys/leftovers.js';
 import { KIND, Plaintexts } from './keys/plaintexts.js';
 import { LineKeeper } from './line/keeper.js';
 import { Outbox } from './line/outbox.js';
+import { PhoneWatch } from './messages/phone.js';
 import { SentMessages } from './messages/sent-messages.js';
-import { mustNotReject } from './promises.js';
 import { Connection, RequestError } from './socket/connection.js';
-import { PhoneWatch } from './socket/phone.js';
 import { IDLE } from './socket/standing.js';
 import { LOGOUT_NOT_SENT } from './socket/unlinking.js';
 

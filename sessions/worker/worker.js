@@ -5,10 +5,10 @@
 
 import { flushCompileCache } from 'node:module';
 import baileys from '@whiskeysockets/baileys/package.json' with { type: 'json' };
+import { mustNotReject } from './async/must-not-reject.js';
 import { startHeartbeat } from './line/heartbeat.js';
 import { Line } from './line/line.js';
 import { createLog } from './log.js';
-import { mustNotReject } from './promises.js';
 import { Session } from './session.js';
 import { readSettings } from './settings.js';
 import { rehearse } from './socket/rehearsal.js';

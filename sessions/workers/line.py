@@ -95,18 +95,18 @@ class Worker:
 
     @property
     def owner(self) -> WorkerOwner | None:
-        """Who is told of its frames. What came before there was one is told at once."""
+        """Who is notified of its frames and of its end; None: nobody yet."""
         return self._owner
 
-    @owner.setter
-    def owner(self, owner: WorkerOwner | None) -> None:
+    def attach(self, owner: WorkerOwner) -> None:
+        """Give it to an owner, who is notified at once of what came before he was there: frames,
+        and its end, if it has ended.
+        """
         self._owner = owner
-        if owner is not None:
-            early, self._early, self._early_bytes = self._early, [], 0
-            for frame in early:
-                owner.on_frame(self, frame)
-        if owner is not None and self.released.done():
-            # it has ended when nobody was there to be told
+        early, self._early, self._early_bytes = self._early, [], 0
+        for frame in early:
+            owner.on_frame(self, frame)
+        if self.released.done():
             owner.on_worker_end(self, self.released.result())
 
     def send(self, frame: wire.Down) -> None:

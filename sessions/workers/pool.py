@@ -14,10 +14,10 @@ import os
 import secrets
 import socket
 import struct
-from collections.abc import Collection, Coroutine, Mapping, Sequence
+from collections.abc import Callable, Collection, Coroutine, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Final, NamedTuple, Protocol
+from typing import Final, NamedTuple
 
 import structlog
 
@@ -82,6 +82,19 @@ class WorkerConfig:
     ladder: StopLadder = field(default_factory=StopLadder)
 
 
+@dataclass(frozen=True, slots=True)
+class AbandonedWorker:
+    """A worker that not even SIGKILL ends; or, `ended`, that has ended after all.
+
+    `session`: which one it may hold; None: it is a spare.
+    """
+
+    worker: str
+    pid: int
+    session: str | None
+    ended: bool
+
+
 class _Expected(NamedTuple):
     token_digest: bytes
     worker: Worker
@@ -90,8 +103,16 @@ class _Expected(NamedTuple):
 class Workers:
     """All living workers, and the socket on which they call."""
 
-    def __init__(self, config: WorkerConfig, store: Store, forever: Forever) -> None:
+    def __init__(
+        self,
+        config: WorkerConfig,
+        store: Store,
+        forever: Forever,
+        notify: Callable[["AbandonedWorker"], None] = lambda abandoned: None,
+    ) -> None:
+        """`notify`: told of each worker that cannot be ended, and of its end."""
         self._config = config
+        self._notify = notify
         self._store = store
         self._forever = forever
         self._kept: list[Kept] = []
@@ -111,7 +132,6 @@ class Workers:
         """Those that SIGKILL does not end: they hang in the kernel, and what they hold is theirs
         until they have ended.
         """
-        self._watchers: list[ToldOfAbandoned] = []
         self._lines: set[asyncio.Task[None]] = set()
         self._background: set[asyncio.Task[None]] = set()
         self._executor = _Executor(store)
@@ -140,12 +160,6 @@ class Workers:
         return next(
             (worker.pid for worker in self._abandoned.values() if worker.session == session), None
         )
-
-    def watch(self, told: "ToldOfAbandoned") -> None:
-        """Tell of each worker that cannot be ended, and of its end."""
-        self._watchers.append(told)
-        for worker in self._abandoned.values():
-            told(worker, over=False)
 
     @property
     def code(self) -> str:
@@ -448,7 +462,7 @@ class Workers:
         What it has not saved yet is saved: the session may be started again.
         """
         if await self._call_of(worker, session) is not None:
-            worker.owner = self._executor
+            worker.attach(self._executor)
             await worker.stop()
 
     async def _hear(self, worker: Worker, session: str) -> Returned | None:
@@ -483,7 +497,7 @@ class Workers:
                 pid=worker.pid,
                 session=worker.session,
             )
-            self._tell_abandoned(worker, over=False)
+            self._notify(AbandonedWorker(worker.id, worker.pid, worker.session, ended=False))
 
     def _on_worker_end(self, worker: Worker) -> None:
         try:
@@ -499,12 +513,8 @@ class Workers:
                 worker=worker.id,
                 pid=worker.pid,
             )
-            self._tell_abandoned(worker, over=True)
+            self._notify(AbandonedWorker(worker.id, worker.pid, worker.session, ended=True))
         self._in_background(self._forget(worker.id))
-
-    def _tell_abandoned(self, worker: Worker, *, over: bool) -> None:
-        for told in self._watchers:
-            told(worker, over=over)
 
     async def _forget(self, worker_id: str) -> None:
         try:
@@ -593,13 +603,6 @@ class Workers:
         for expected in list(self._expected.values()):
             if expected.worker.pid == caller:
                 _end_without_line(expected.worker)
-
-
-class ToldOfAbandoned(Protocol):
-    """Whoever is told of workers that cannot be ended."""
-
-    def __call__(self, worker: Worker, *, over: bool) -> None:
-        """A worker cannot be ended; or, `over`, it has ended after all."""
 
 
 class _Executor:

@@ -67,12 +67,18 @@ class LivePolicy:
     `follow` is told of each new one: every session judges by it from its next close on.
     """
 
-    def __init__(self, path: Path | None, config: Config, publish: Publish) -> None:
+    def __init__(
+        self,
+        path: Path | None,
+        config: Config,
+        publish: Publish,
+        follow: Callable[[Config], None],
+    ) -> None:
         self._path = path
         self._publish = publish
         self._loaded_at = time.time()
         self.config = config
-        self.follow: Callable[[Config], None] = lambda config: None
+        self._follow = follow
 
     def reload(self) -> list[str]:
         """Read the file again; what differs now, in sentences.
@@ -83,7 +89,7 @@ class LivePolicy:
         differences = in_sentences(rules, self.config.rules)
         self.config = replace(self.config, rules=rules)
         self._loaded_at = time.time()
-        self.follow(self.config)
+        self._follow(self.config)
         self._publish(None, "policy", {"file": self._file(), "changed": differences})
         log.info(
             "the policy was reloaded",

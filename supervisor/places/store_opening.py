@@ -2,12 +2,13 @@
 that do without one.
 """
 
+from collections.abc import Callable
 from pathlib import Path
 
 from sqlalchemy import URL
 
 from sessions.forever import Forever
-from sessions.store import Store
+from sessions.store import Store, StoreHealth
 from sessions.store.engine.database import parse_url, sqlite_url
 from sessions.store.sealing.cipher import Cipher, parse_keys
 from supervisor.places import store_marker
@@ -36,14 +37,19 @@ def store_cipher(settings: Settings) -> Cipher | None:
     return Cipher(parse_keys(key.get_secret_value())) if key else None
 
 
-async def open_store(settings: Settings, forever: Forever | None = None) -> Store:
-    """The store that the settings name, with its keys.
+async def open_store(
+    settings: Settings,
+    forever: Forever | None = None,
+    notify: Callable[[StoreHealth], None] | None = None,
+) -> Store:
+    """The store that the settings name, with its keys. `notify` is told of each change of its
+    health.
 
     Raises StoreUnavailable: also if it is not the data directory's own any more.
     """
     url, directory = store_url(settings), data_directory(settings)
     store_marker.check_file(directory, url)
-    store = await Store.open(url, settings.event_log_size, store_cipher(settings), forever)
+    store = await Store.open(url, settings.event_log_size, store_cipher(settings), forever, notify)
     try:
         await store_marker.check_store(directory, store, url)
     except BaseException:

@@ -30,10 +30,15 @@ class StoreHealth(msgspec.Struct, frozen=True, rename="camel"):
 
 
 class HealthWatch:
-    """Keeps the state and tells of its changes. `waiting` says how many operations wait."""
+    """Keeps the state and tells of its changes.
 
-    def __init__(self, waiting: Callable[[], int]) -> None:
-        self.on_change: Callable[[StoreHealth], None] | None = None
+    `waiting` says how many operations wait; `notify` is told of each change of state, soon.
+    """
+
+    def __init__(
+        self, waiting: Callable[[], int], notify: Callable[[StoreHealth], None] | None = None
+    ) -> None:
+        self._notify = notify
         self.lost_events = 0
         self._waiting = waiting
         self._state: State = "ok"
@@ -58,8 +63,8 @@ class HealthWatch:
         if state == self._state:
             return False
         self._state, self._since = state, self._now()
-        if self.on_change is not None:  # soon, not now: whatever it does, the writer goes on
-            asyncio.get_running_loop().call_soon(self.on_change, self.health)
+        if self._notify is not None:  # soon, not now: whatever it does, the writer goes on
+            asyncio.get_running_loop().call_soon(self._notify, self.health)
         return True
 
     @staticmethod

@@ -33,7 +33,7 @@ from tenacity import AsyncRetrying, retry_if_exception_type, wait_exponential_ji
 from sessions.forever import Forever
 from sessions.model import StoreError, StoreUnavailable, WasupError
 from sessions.store.writing import faults, receipts
-from sessions.store.writing.health import SLOW_SECONDS, HealthWatch
+from sessions.store.writing.health import SLOW_SECONDS, HealthWatch, StoreHealth
 
 T = TypeVar("T")
 Operation = Callable[[AsyncConnection], Awaitable[T]]
@@ -90,9 +90,14 @@ _Outcomes = list[tuple[_Waiting, Any]]
 
 
 class Writer:
-    """The only writer of the database."""
+    """The only writer of the database. `notify` is told of each change of its health."""
 
-    def __init__(self, engine: AsyncEngine, forever: Forever) -> None:
+    def __init__(
+        self,
+        engine: AsyncEngine,
+        forever: Forever,
+        notify: Callable[[StoreHealth], None] | None = None,
+    ) -> None:
         self._engine = engine
         self._queue: deque[_Waiting] = deque()
         self._newest: dict[Hashable, _Waiting] = {}
@@ -109,7 +114,7 @@ class Writer:
         self._abandoned = False
         self._wake = asyncio.Event()
         self._slow_check: asyncio.TimerHandle | None = None
-        self.watch = HealthWatch(lambda: self._waiting)
+        self.watch = HealthWatch(lambda: self._waiting, notify)
         self._writing = forever.keep(
             "store writer", self._write, within_seconds=None, until=self._has_finished
         )

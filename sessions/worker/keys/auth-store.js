@@ -15,7 +15,7 @@
 
 import { randomBytes } from 'node:crypto';
 import { BufferJSON, initAuthCreds, proto } from '@whiskeysockets/baileys';
-import { mustNotReject } from '../promises.js';
+import { mustNotReject } from '../async/must-not-reject.js';
 
 /**
  * @typedef {import('@whiskeysockets/baileys').AuthenticationCreds & { pairingUnconfirmed?: true }}

@@ -14,7 +14,7 @@
  */
 
 import { AsyncLocalStorage } from 'node:async_hooks';
-import { Signal } from '../once.js';
+import { Signal } from '../async/signal.js';
 
 /**
  * @typedef {import('@whiskeysockets/baileys').WASocket} WASocket

@@ -5,11 +5,11 @@
 
 import { setImmediate as nextTurn } from 'node:timers/promises';
 import { generateMessageIDV2, makeWASocket } from '@whiskeysockets/baileys';
+import { mustNotReject } from '../async/must-not-reject.js';
+import { Signal } from '../async/signal.js';
 import { addressee } from '../messages/addressee.js';
 import { ArrivalOrder } from '../messages/arrival-order.js';
 import { inbound, receiptsOfReaders, receiptsOfUpdates, recipient } from '../messages/messages.js';
-import { Signal } from '../once.js';
-import { mustNotReject } from '../promises.js';
 import { closeFacts, closeReason } from './close-reason.js';
 import { OfflineQueue } from './offline-queue.js';
 import { ask, PING, removal } from './questions.js';

@@ -17,7 +17,7 @@
  */
 
 import { buildAckStanza } from '@whiskeysockets/baileys';
-import { mustNotReject } from '../promises.js';
+import { mustNotReject } from '../async/must-not-reject.js';
 
 /**
  * @typedef {import('@whiskeysockets/baileys').WASocket} WASocket
@@ -31,7 +31,7 @@ import { mustNotReject } from '../promises.js';
  *
  * @typedef {object} RegistrationOwner
  * @property {import('../keys/auth-store.js').AuthStore} auth
- * @property {import('../once.js').Signal} over the socket has ended
+ * @property {import('../async/signal.js').Signal} over the socket has ended
  * @property {import('../log.js').Log} log
  * @property {number} timeoutMs of a request for a pairing code
  * @property {(shown: Shown) => void} onShown

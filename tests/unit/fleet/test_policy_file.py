@@ -96,8 +96,8 @@ class Listener:
             path,
             Config(rules=read_rules(path)),
             lambda _, kind, data: self.events.append((kind, data)),
+            self.followed.append,
         )
-        self.live.follow = self.followed.append
 
 
 def test_a_reload_puts_the_file_in_force_and_says_what_differs(file: Path) -> None:

@@ -17,12 +17,6 @@ from supervisor.watch.performance import Thresholds, assess
 from tests.host_tools import reading, supervisor
 
 READMES = ["README.md", "README.pt-BR.md"]
-PAGES = [
-    "ARCHITECTURE.md",
-    "CONTRIBUTING.md",
-    *sorted(f"docs/{page.name}" for page in (ROOT / "docs").glob("*.md")),
-]
-MANUALS = ["docs/host.md", "docs/deployment.md", "docs/monitoring.md"]
 
 GIB = 1024**3
 SEED = {
@@ -94,14 +88,6 @@ def test_every_close_reason_is_explained_where_it_is_made() -> None:
 
 
 @pytest.mark.parametrize("readme", READMES)
-def test_the_readme_names_no_setting_that_does_not_exist(readme: str) -> None:
-    named = set(
-        re.findall(r"WHATSAPP_[A-Z_]+[A-Z]", text(readme, "CONTRIBUTING.md", "ARCHITECTURE.md"))
-    )
-    assert named - {variable(name) for name in Settings.model_fields} == set()
-
-
-@pytest.mark.parametrize("readme", READMES)
 def test_the_readme_explains_every_state_an_operator_sees(readme: str) -> None:
     shown = text(readme)
     assert [state for state in SessionState if f"`{state}`" not in shown] == []
@@ -128,56 +114,10 @@ def test_a_page_that_has_lost_its_markers_is_not_taken_for_up_to_date(marker: st
         host(HOST.read_text(encoding="utf-8").replace(marker, ""))
 
 
-@pytest.mark.parametrize("document", MANUALS)
-def test_manuals_name_only_what_there_is(document: str) -> None:
-    """Links, settings, and the project's own files."""
-    page = text(document)
-    known = {variable(name) for name in Settings.model_fields}
-    assert set(re.findall(r"WHATSAPP_[A-Z_]+[A-Z]", page)) - known == set()
-    links = re.findall(r"\]\((?!https?://)([^)#]+)", page)
-    assert [link for link in links if not (HOST.parent / link).exists()] == []
-    named = set(re.findall(r"\b(?:scripts|supervisor)/[\w/.-]+\w", page))
-    assert [file for file in named if not (ROOT / file).exists()] == []
-
-
-@pytest.mark.parametrize("document", [*READMES, *PAGES])
-def test_every_file_that_a_page_names_by_its_path_is_there(document: str) -> None:
-    """Paths from the top folder, as pages name them; what has a star or braces is a pattern, and a
-    page's own matter.
-    """
-    named = set(
-        re.findall(
-            r"(?<![\w/.])(?:scripts|supervisor|sessions|api|tests|docs)/[\w/.-]+\.(?:py|js|md|toml|sh|json|service)\b",
-            text(document),
-        )
-    )
-    assert sorted(file for file in named if not (ROOT / file).exists()) == []
-
-
 def test_every_command_is_in_the_reference() -> None:
     page = text("docs/reference.md")
     assert [name for name in Commands.verbs if f"| `wasup {name}" not in page] == []
     assert "| `wasup sessions start`" in page, "those of a group, too"
-
-
-def test_every_page_can_be_found_from_the_readme() -> None:
-    linked = set(re.findall(r"\]\((docs/[\w.-]+\.md)\)", text("README.md")))
-    assert (
-        sorted(
-            f"docs/{page.name}"
-            for page in (ROOT / "docs").glob("*.md")
-            if f"docs/{page.name}" not in linked
-        )
-        == []
-    )
-
-
-@pytest.mark.parametrize(
-    "document", [*READMES, "ARCHITECTURE.md", "CONTRIBUTING.md", "CHANGELOG.md"]
-)
-def test_links_between_documents_lead_somewhere(document: str) -> None:
-    links = re.findall(r"\]\((?!https?://)([^)#]+)", text(document))
-    assert [link for link in links if not (ROOT / link).exists()] == []
 
 
 @pytest.mark.parametrize(

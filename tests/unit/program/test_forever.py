@@ -47,8 +47,8 @@ def emfile() -> OSError:
 async def test_a_look_that_fails_is_taken_again_and_logged_on_edges_only(
     logs: list[structlog.typing.EventDict],
 ) -> None:
-    forever, look, told = Forever(), Look(), list[TaskHealth]()
-    forever.watch(told.append)
+    look, told = Look(), list[TaskHealth]()
+    forever = Forever(told.append)
     kept = forever.keep("looker", look, every_seconds=3.0)
     await asyncio.sleep(10)
     look.error = emfile()
@@ -70,8 +70,8 @@ async def test_a_look_that_fails_is_taken_again_and_logged_on_edges_only(
 
 
 async def test_a_hiccup_is_logged_and_wakes_nobody() -> None:
-    forever, look, told = Forever(), Look(), list[TaskHealth]()
-    forever.watch(told.append)
+    look, told = Look(), list[TaskHealth]()
+    forever = Forever(told.append)
     look.error = emfile()
     kept = forever.keep("looker", look, every_seconds=0.1)
     await asyncio.sleep(1.5)
@@ -113,22 +113,22 @@ async def test_what_it_waits_for_may_be_cancelled_and_it_goes_on() -> None:
 
 
 async def test_one_that_has_ended_although_nobody_asked_it_to_is_told_and_stays_on_show() -> None:
-    forever, look, told = Forever(), Look(), list[TaskHealth]()
+    look, told = Look(), list[TaskHealth]()
+    forever = Forever(told.append)
     kept = forever.keep("looker", look, every_seconds=1.0)
     await asyncio.sleep(0.1)
     (task,) = [task for task in asyncio.all_tasks() if task.get_name() == "looker"]
     task.cancel()
     await kept.ended()
     await asyncio.sleep(0)
-    forever.watch(told.append)  # whoever begins to watch later is told, too
     assert [(health.name, health.state) for health in told] == [("looker", "ended")]
     assert "Restart the supervisor" in told[0].words
     assert [health.state for health in forever.health()] == ["ended"]
 
 
 async def test_one_that_is_ended_is_no_trouble() -> None:
-    forever, told, done = Forever(), list[TaskHealth](), False
-    forever.watch(told.append)
+    told, done = list[TaskHealth](), False
+    forever = Forever(told.append)
     stopped = forever.keep("stopped", Look(), every_seconds=1.0)
     finished = forever.keep("finished", Look(), every_seconds=1.0, until=lambda: done)
     await asyncio.sleep(5)
@@ -140,13 +140,13 @@ async def test_one_that_is_ended_is_no_trouble() -> None:
 
 
 async def test_whoever_is_told_and_fails_ends_nothing() -> None:
-    forever, look = Forever(), Look()
+    look = Look()
     look.error = ValueError("secret")
 
     def fail(_: TaskHealth) -> None:
         raise RuntimeError
 
-    forever.watch(fail)
+    forever = Forever(fail)
     kept = forever.keep("looker", look, every_seconds=1.0)
     await asyncio.sleep(600)
     assert forever.health()[0].state == "failing"

@@ -98,8 +98,8 @@ async def test_a_writer_with_an_error_of_its_own_goes_on_and_loses_nothing(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """It used to end, and nothing could be stored any more until the next restart."""
-    forever, told = Forever(), list[TaskHealth]()
-    forever.watch(told.append)
+    told = list[TaskHealth]()
+    forever = Forever(told.append)
     writer = Writer(Away(), forever)  # type: ignore[arg-type]
     make = writer._make_next
 

@@ -78,7 +78,7 @@ async def test_what_an_honest_worker_says_before_it_has_an_owner_is_told_to_him_
     worker, process = idle()
     await hear(worker, [message(seq) for seq in range(5000)])
     owner = Owner()
-    worker.owner = owner  # type: ignore[assignment]
+    worker.attach(owner)  # type: ignore[arg-type]
     assert [frame.seq for frame in owner.frames if isinstance(frame, wire.Message)] == list(
         range(5000)
     )
@@ -95,7 +95,7 @@ async def test_frames_without_end_before_there_is_an_owner_end_the_worker_and_ar
         await hear(worker, [message(1)] * (MAX_EARLY_FRAMES + 1))
     assert process.signals == [signal.SIGKILL]
     owner = Owner()
-    worker.owner = owner  # type: ignore[assignment]
+    worker.attach(owner)  # type: ignore[arg-type]
     assert owner.frames == [], "what a flood has said is not carried any further"
     worker.release()
 
