@@ -57,7 +57,7 @@ module.exports = {
       min_uptime: 10_000,
       max_restarts: Number.MAX_SAFE_INTEGER,
 
-      // Seed 002 allowed 32G because its one Node process held every session's heap. Here the
+      // Where one Node process holds every session's heap, 32G are usual. Here the
       // sessions' memory is the workers' (each bounded by WHATSAPP_WORKER_MAX_HEAP) and pm2
       // measures the supervisor alone, which needs tens of megabytes: 2G is a leak.
       max_memory_restart: '2G',

@@ -139,7 +139,7 @@ def close_reasons() -> str:
 
 def host(text: str) -> str:
     """The host's page with its tables. Raises ValueError when it has lost their markers."""
-    for name, table in (("wanted limits", wanted_limits()), ("seed numbers", seed_numbers())):
+    for name, table in (("wanted limits", wanted_limits()), ("guide numbers", guide_numbers())):
         between = re.compile(
             rf"(?<=<!-- {name}: generated -->\n).*?(?=<!-- end of {name} -->)", re.DOTALL
         )
@@ -149,12 +149,12 @@ def host(text: str) -> str:
     return text
 
 
-def seed_numbers() -> str:
-    """Seed 000's numbers as a table."""
+def guide_numbers() -> str:
+    """The tuning guide's numbers as a table."""
     rows = (
         (f"`{row.name}`", _plain(row.value), row.unit, row.table, row.meaning) for row in NUMBERS
     )
-    return _table(("number", "value", "unit", "in the seed's table", "meaning"), rows)
+    return _table(("number", "value", "unit", "in the guide's table", "meaning"), rows)
 
 
 def wanted_limits() -> str:

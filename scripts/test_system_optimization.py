@@ -1,5 +1,5 @@
-"""The six validations of seed 000 against this host, as it is for a plain process: descriptors,
-memory, TCP, network, connections, CPU at rest.
+"""The six validations of the tuning guide against this host, as it is for a plain process:
+descriptors, memory, TCP, network, connections, CPU at rest.
 
   python3 scripts/test_system_optimization.py [--connections 500] [--json] [--report-dir DIR]
 

@@ -1,7 +1,7 @@
 """The settings: `WHATSAPP_*` environment variables (or the installation's `.env` file), read once
 and handed down as frozen values.
 
-Names and defaults of seed 002 stay as they are, because people's scripts use them. Durations are
+Names and defaults that people's scripts use stay as they are. Durations are
 milliseconds. A bad value refuses the start and names the variable, the value and what is accepted;
 an unknown `WHATSAPP_*` variable is warned about.
 """

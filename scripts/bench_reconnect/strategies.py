@@ -77,7 +77,7 @@ RIVALS: Final = (
     Strategy(
         "exponential",
         "2 s..5 min, gives up at 10",
-        "seed 002 read literally: base 2000 ms, max 300000 ms, 10 retries",
+        "wasup's settings read literally: base 2000 ms, max 300000 ms, 10 retries",
         exponential,
     ),
     Strategy(

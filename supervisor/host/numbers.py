@@ -1,4 +1,4 @@
-"""Seed 000's numbers, all of them, in one table.
+"""The tuning guide's numbers, all of them, in one table: docs/host.md says where they come from.
 
 What is wanted, alerted and tested takes its values from here; docs/host.md shows it.
 """
@@ -11,7 +11,7 @@ GIB: Final = 1024**3
 
 @dataclass(frozen=True, slots=True)
 class Number:
-    """A number of the seed: its name, the value in the unit, and in which of the seed's tables it
+    """A number of the guide: its name, the value in the unit, and in which of the guide's tables it
     stands.
     """
 
@@ -46,7 +46,7 @@ NUMBERS: Final[tuple[Number, ...]] = (
     Number("kernel.shmmax", GIB, "bytes", OPTIMIZATIONS, "wanted at least (1 GB)"),
     Number("interval", 5, "seconds", MONITORING, "between two readings of the monitor"),
     Number("history", 100, "readings", MONITORING, "that the monitor keeps"),
-    Number("port", 8000, "port", MONITORING, "counted by the seed's own netstat line"),
+    Number("port", 8000, "port", MONITORING, "counted by the guide's own netstat line"),
     Number("cpu_alert", 80, "percent", ALERTS, "CPU above it raises an alert"),
     Number("memory_alert", 85, "percent", ALERTS, "memory in use above it raises an alert"),
     Number(

@@ -26,12 +26,12 @@ _SQLITE_SCHEMES: Final = {"sqlite", "sqlite+aiosqlite"}
 _POSTGRESQL_QUERY: Final = {"host", "port", "ssl", "sslmode"}
 
 PRAGMAS: Final = {
-    "journal_mode": "WAL",  # seed 003: readers and the writer do not wait for each other
+    "journal_mode": "WAL",  # readers and the writer do not wait for each other
     # an acknowledged credential survives a power cut; WAL with NORMAL may lose the last commits
     "synchronous": "FULL",
-    "cache_size": "10000",  # seed 003: pages, some 40 MB at most
-    "temp_store": "MEMORY",  # seed 003
-    "mmap_size": "268435456",  # seed 003: 256 MB of reads without a copy
+    "cache_size": "10000",  # pages, some 40 MB at most
+    "temp_store": "MEMORY",
+    "mmap_size": "268435456",  # 256 MB of reads without a copy
     "foreign_keys": "ON",  # SQLite's default is off, for history's sake
     # what is purged is overwritten; SQLite's own default is off, Debian's build has it on
     "secure_delete": "ON",
@@ -39,12 +39,12 @@ PRAGMAS: Final = {
 }
 
 POOL: Final[dict[str, Any]] = {
-    "pool_size": 20,  # seed 004: kept open; some 20 reads at once is a fleet that starts
-    # seed 004: so at most 50 of PostgreSQL's customary 100 connections are ours
+    "pool_size": 20,  # kept open; some 20 reads at once is a fleet that starts
+    # so at most 50 of PostgreSQL's customary 100 connections are ours
     "max_overflow": 30,
-    # seed 004: seconds; a read that found no connection until then is refused, not stuck
+    # seconds; a read that found no connection until then is refused, not stuck
     "pool_timeout": 30,
-    # seed 004: seconds; firewalls forget idle connections, servers leak a little in each
+    # seconds; firewalls forget idle connections, servers leak a little in each
     "pool_recycle": 3600,
     # a read must not fail only because the database was restarted since the last one
     "pool_pre_ping": True,

@@ -23,7 +23,7 @@ from supervisor.host.reading.alarms import AlertLimits
 GIB: Final = 1024 * MIB
 
 OTHERS_KEPT_FRACTION: Final = 0.1
-"""Of tasks, ports and conntrack entries, for which the seed names no alert: as for descriptors."""
+"""Of tasks, ports and conntrack entries, for which the guide names no alert: as for descriptors."""
 PORTS_PER_SESSION: Final = 2
 """Towards one address: the open connection, and the one before it, which waits in TIME_WAIT for a
 minute after a reconnect.

@@ -73,7 +73,7 @@ def host_limits(
     """All limits.
 
     Pure. `sessions`: for how many the remedies are to be enough; `alerts`: where they begin (None:
-    the seed's).
+    the guide's).
     """
     values = {name: fact.value for name, fact in facts.values.items()}
     grouped = (

@@ -316,7 +316,7 @@ def _remedy(
             "Restart the supervisor: it raises its own limit to the hard one"
             f" ({_shown(limit.hard)}) at its start."
         )
-    # Whoever raises it does so once: to the seed's figure, which will do for a fleet that grows.
+    # Whoever raises it does so once: to the guide's figure, which will do for a fleet that grows.
     return how_to_raise(
         name, descriptors_wanted(sessions) if name == OPEN_FILES else wanted, started
     )

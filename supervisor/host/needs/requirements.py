@@ -1,6 +1,6 @@
 """What N sessions want of a host: one table, a row for each limit. Pure.
 
-The seed's numbers come from `numbers`, what a session costs from `session_costs`.
+The guide's numbers come from `numbers`, what a session costs from `session_costs`.
 """
 
 import math
@@ -26,7 +26,7 @@ from supervisor.host.needs.session_costs import (
 from supervisor.host.numbers import whole
 
 SESSIONS_DEFAULT: Final = 500
-"""The fleet that the seed has in mind: its alert and its test both say 500 connections."""
+"""The fleet that the guide has in mind: its alert and its test both say 500 connections."""
 SESSIONS_MOST: Final = 100_000
 """The kernel has at most 4,194,304 pids, which ends at 380,000 workers; a host for 100,000 already
 wants 5 TiB of memory.
@@ -128,7 +128,7 @@ class Wanted:
 
 
 def memory_wanted_bytes(sessions: int) -> int:
-    """The same with the headroom; never less than the seed's two gigabytes."""
+    """The same with the headroom; never less than the guide's two gigabytes."""
     return max(
         whole("memory_test"), math.ceil(memory_needed_bytes(sessions) / (1 - HEADROOM_FRACTION))
     )

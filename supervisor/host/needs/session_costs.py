@@ -38,13 +38,13 @@ def descriptors_needed(sessions: int) -> int:
 
 
 def descriptors_wanted(sessions: int) -> int:
-    """The seed's figure, or more where the supervisor needs it."""
+    """The guide's figure, or more where the supervisor needs it."""
     return max(whole("nofile"), descriptors_needed(sessions))
 
 
 def descriptors_enough(sessions: int) -> int:
-    """A limit at which a supervisor of so many sessions raises no alert: the seed's figure is for a
-    host that is to grow.
+    """A limit at which a supervisor of so many sessions raises no alert: the guide's figure is for
+    a host that is to grow.
     """
     return math.ceil(descriptors_needed(sessions) / (whole("descriptors_alert") / 100))
 
@@ -60,7 +60,7 @@ def user_tasks_needed(sessions: int) -> int:
 
 
 def system_descriptors_needed(sessions: int) -> int:
-    """Descriptors of the whole system: workers, supervisor, and the seed's figure for everything
+    """Descriptors of the whole system: workers, supervisor, and the guide's figure for everything
     else.
     """
     return WORKER_DESCRIPTORS * sessions + descriptors_needed(sessions) + whole("nofile")

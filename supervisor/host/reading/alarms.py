@@ -1,5 +1,5 @@
-"""Seed 000's alert limits over a reading: each figure beside its limit, in words, and which are
-above it. Pure.
+"""The tuning guide's alert limits over a reading: each figure beside its limit, in words, and which
+are above it. Pure.
 """
 
 from dataclasses import dataclass

@@ -92,7 +92,7 @@ class _Table:
 
 def websocket_ports(api_port: int, server_url: str | None = None) -> frozenset[int]:
     """The ports that are counted as WebSocket ones: WhatsApp's, another server's if there is one,
-    the API's and the seed's own.
+    the API's and the guide's own.
     """
     ports = {HTTPS, whole("port"), api_port}
     if server_url is not None:

@@ -1,5 +1,5 @@
-"""What the last readings were: seed 000's history of 100, statistics over it, the alarms seen, and
-all that as a JSON document.
+"""What the last readings were: the tuning guide's history of 100, statistics over it, the alarms
+seen, and all that as a JSON document.
 """
 
 import math

@@ -1,5 +1,5 @@
 """What can be done on which system: Linux everything, macOS diagnosis and the commands, Windows
-diagnosis only (seed 000).
+diagnosis only (as the tuning guide has it).
 
 The parsers take text, so that recorded output tests them everywhere. Nothing here imports what only
 Linux has.
@@ -29,7 +29,7 @@ Run = Callable[[Sequence[str]], str]
 
 
 class Platform(StrEnum):
-    """The systems that the seed names."""
+    """The systems that the guide names."""
 
     LINUX = "linux"
     MACOS = "macos"

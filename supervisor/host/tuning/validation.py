@@ -1,4 +1,4 @@
-"""The seed's six validations of this host, as it is for a plain process right now.
+"""The guide's six validations of this host, as it is for a plain process right now.
 
 Nothing is raised or changed first: what is tested is the limit that a process gets. Each validation
 says what it measured and, if it failed, what to do. One that cannot find out says so and does not
@@ -75,7 +75,7 @@ async def validate(
     host: Host | None = None,
     pause_seconds: float = CPU_PAUSE_SECONDS,
 ) -> list[Validation]:
-    """All six, in the seed's order.
+    """All six, in the guide's order.
 
     CPU at rest is measured first, before the connections make it busy.
     """
@@ -137,7 +137,7 @@ def memory(facts: Facts, available_bytes: int) -> Validation:
 def settings(
     name: str, keys: Sequence[str], facts: Facts, sessions: int = SESSIONS_DEFAULT
 ) -> Validation:
-    """Kernel values as the seed wants them, or better.
+    """Kernel values as the guide wants them, or better.
 
     One that this network namespace does not have is its host's, and is told.
     """
@@ -181,7 +181,7 @@ def many_connections(wanted: int, opened: Opened) -> Validation:
     return Validation(
         name="connections",
         passed=passed,
-        criterion=f"{wanted:,} open at the same time (the seed: {whole('connections_test')})",
+        criterion=f"{wanted:,} open at the same time (the guide: {whole('connections_test')})",
         measured={
             "open": opened.connections,
             "seconds": round(opened.seconds, 2),

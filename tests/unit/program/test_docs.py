@@ -19,7 +19,7 @@ from tests.host_tools import reading, supervisor
 READMES = ["README.md", "README.pt-BR.md"]
 
 GIB = 1024**3
-SEED = {
+GUIDE = {
     "Otimizações Implementadas": {
         "limite padrão": 1024,
         "file descriptors": 65536,
@@ -58,7 +58,7 @@ SEED = {
         "CPU depois": 70,
     },
 }
-"""Seed 000's numbers, copied from its text by hand, in its order."""
+"""The tuning guide's numbers, copied from its text by hand, in its order."""
 
 
 def text(*names: str) -> str:
@@ -93,21 +93,21 @@ def test_the_readme_explains_every_state_an_operator_sees(readme: str) -> None:
     assert [state for state in SessionState if f"`{state}`" not in shown] == []
 
 
-@pytest.mark.parametrize("table", SEED)
-def test_every_number_of_seed_000_stands_in_the_code_and_in_the_docs(table: str) -> None:
-    assert [row.value for row in NUMBERS if row.table == table] == list(SEED[table].values())
+@pytest.mark.parametrize("table", GUIDE)
+def test_every_number_of_the_guide_stands_in_the_code_and_in_the_docs(table: str) -> None:
+    assert [row.value for row in NUMBERS if row.table == table] == list(GUIDE[table].values())
     shown = re.findall(
         rf"^\| `\S+` \| ([\d,.]+) \| [^|]+ \| {table} \|", text("docs/host.md"), re.MULTILINE
     )
-    assert [float(value.replace(",", "")) for value in shown] == list(SEED[table].values())
+    assert [float(value.replace(",", "")) for value in shown] == list(GUIDE[table].values())
 
 
-def test_no_number_of_the_table_is_of_another_seed() -> None:
-    assert {row.table for row in NUMBERS} == set(SEED)
+def test_no_number_of_the_table_is_of_another_guide() -> None:
+    assert {row.table for row in NUMBERS} == set(GUIDE)
 
 
 @pytest.mark.parametrize(
-    "marker", ["<!-- seed numbers: generated -->", "<!-- end of wanted limits -->"]
+    "marker", ["<!-- guide numbers: generated -->", "<!-- end of wanted limits -->"]
 )
 def test_a_page_that_has_lost_its_markers_is_not_taken_for_up_to_date(marker: str) -> None:
     with pytest.raises(ValueError, match="should have one"):

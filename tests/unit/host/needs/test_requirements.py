@@ -1,4 +1,4 @@
-"""The table of wanted limits: the seed's numbers, scaled by the fleet."""
+"""The table of wanted limits: the guide's numbers, scaled by the fleet."""
 
 import pytest
 
