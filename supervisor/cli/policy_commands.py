@@ -11,6 +11,7 @@ from urllib.parse import quote
 
 import msgspec
 import typer
+
 from sessions.model import BadPolicy, CloseReason, SessionId, parse_session_id
 from sessions.policy import Config, Decision, Recorded, Replay, Rules, as_toml, overridden, replay
 from supervisor.cli.common.client import Client

@@ -5,13 +5,10 @@ import sys
 from pathlib import Path
 from typing import Final
 
-import structlog
 import typer
 
 from sessions.model import BadPolicy, StoreError
-from supervisor import program, settings
 from supervisor.cli.common.exits import EXIT_CONFIG, fail, in_words
-from supervisor.process import logs
 from supervisor.process.lock import Locked
 
 FIRST_STEPS: Final = """
@@ -26,13 +23,18 @@ There is no session yet. In another terminal:
 Ctrl-C stops the supervisor; what was started comes back at the next start.
 """
 
-log = structlog.get_logger("settings")
-
 
 def run() -> None:
     """Run the supervisor in the foreground, configured by the environment and the installation's
     .env file alone.
     """
+    # All of the program is behind these; help and completion do without it.
+    import structlog
+
+    from supervisor import program, settings
+    from supervisor.process import logs
+
+    log = structlog.get_logger("settings")
     os.umask(0o077)  # everything that is written is the operator's own
     try:
         configuration = settings.load()
@@ -70,9 +72,5 @@ def _first_steps(api: str, empty: bool) -> None:
     if sys.stdout.isatty():
         typer.echo(
             f"wasup listens on {api}"
-            + (
-                FIRST_STEPS.format(wasup=Path(sys.executable).with_name("wasup"))
-                if empty
-                else ""
-            )
+            + (FIRST_STEPS.format(wasup=Path(sys.executable).with_name("wasup")) if empty else "")
         )

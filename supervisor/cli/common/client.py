@@ -71,9 +71,7 @@ class Client:
                 f"A supervisor (pid {note.get('pid')}) is just starting; try again in a moment."
             )
         token = settings.api_token
-        return cls(
-            _reachable(address), token.get_secret_value() if token else None, answer_seconds
-        )
+        return cls(_reachable(address), token.get_secret_value() if token else None, answer_seconds)
 
     def call(self, method: str, path: str, body: Any = None) -> Any:
         """A call; its JSON. Raises CommandFailed with the error's message and hint."""

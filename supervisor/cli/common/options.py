@@ -18,9 +18,7 @@ Json = Annotated[
     bool,
     typer.Option("--json", help="Print the API's answer, each on a line, and nothing else."),
 ]
-Yes = Annotated[
-    bool, typer.Option("--yes", "-y", help="Do not ask; needed where no terminal is.")
-]
+Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask; needed where no terminal is.")]
 Png = Annotated[
     Path | None,
     typer.Option("--png", metavar="FILE", help="Write the QR into this file instead, each time."),

@@ -1,5 +1,5 @@
-"""`wasup sessions import`, `export`, `archives` and `restore`: credentials that come from elsewhere,
-go elsewhere, or were put aside.
+"""`wasup sessions import`, `export`, `archives` and `restore`: credentials that come from
+elsewhere, go elsewhere, or were put aside.
 """
 
 from pathlib import Path

@@ -109,9 +109,7 @@ def _state(answer: Any) -> str:
 def _stopped(client: Client) -> list[str]:
     """Those that wait for a start: of a restored backup, else all."""
     stopped = [
-        seen
-        for seen in client.call("GET", "/sessions")["sessions"]
-        if seen["state"] == "stopped"
+        seen for seen in client.call("GET", "/sessions")["sessions"] if seen["state"] == "stopped"
     ]
     restored = [seen for seen in stopped if seen["restored"]]
     return [seen["id"] for seen in restored or stopped]

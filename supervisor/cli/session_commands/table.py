@@ -11,8 +11,8 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from sessions.views.explanations import duration, wall_seconds
 from sessions.views.plain_text import plain
+from sessions.views.times import duration, wall_seconds
 from supervisor.cli.common.output import show
 
 COLOURS: Final = {

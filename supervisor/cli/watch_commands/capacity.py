@@ -99,4 +99,3 @@ def _basis(figure: dict[str, Any]) -> str:
     if figure["byDesign"]:
         return ""
     return " (assumed)" if figure["assumed"] else f" (of {figure['samples']})"
-

@@ -80,7 +80,8 @@ class Chosen:
     def _is_shown(self, event: Event) -> bool:
         kind = event["type"]
         return (self._session is None or event["session"] == self._session) and (
-            not self._types or any(kind == each or kind.startswith(f"{each}.") for each in self._types)
+            not self._types
+            or any(kind == each or kind.startswith(f"{each}.") for each in self._types)
         )
 
 

@@ -12,8 +12,8 @@ from typing import Annotated, Any, Final
 import typer
 
 from sessions.model import parse_session_id
-from sessions.views.explanations import duration, wall_seconds
 from sessions.views.plain_text import plain_all
+from sessions.views.times import duration, wall_seconds
 from supervisor.cli.common.options import Json, SessionName
 from supervisor.cli.common.output import say, show_json
 from supervisor.cli.common.reach import must_run

@@ -235,9 +235,7 @@ def _seconds(fields: dict[str, Any], before: float) -> float:
 
 
 def _in_order(sources: Iterable[Source]) -> list[LogLine]:
-    return sorted(
-        (line for source in sources for line in source.new()), key=lambda line: line.at
-    )
+    return sorted((line for source in sources for line in source.new()), key=lambda line: line.at)
 
 
 def _supervisor_log(directory: Path, session: str, follow: bool) -> Source | None:

@@ -1,4 +1,4 @@
-"""`wasup status`: is everything well, and what must somebody do?"""
+"""`wasup status`: whether everything is well, and what somebody must do."""
 
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
