@@ -2,7 +2,7 @@
 status is 0 only if all three have passed.
 
 pytest is shown as it runs, with the arguments given here. What Node's suites say is shown when each
-is over, and whole only if it failed.
+is over, and whole only if it failed. At the end a table says how long each of the three took.
 """
 
 import os
@@ -34,6 +34,8 @@ class NodeSuites:
     """They run one after the other, in a thread of their own."""
 
     failed: list[str] = field(default_factory=list)
+    took: dict[str, float] = field(default_factory=dict)
+    """Seconds of those that have ended."""
     running: subprocess.Popen[str] | None = None
     ended: bool = False
 
@@ -53,7 +55,8 @@ class NodeSuites:
                 errors="replace",
             )
             said, _ = self.running.communicate()
-            self._tell(name, self.running.returncode, said, time.monotonic() - began)
+            self.took[f"Node, {name}"] = time.monotonic() - began
+            self._tell(name, self.running.returncode, said)
 
     def end(self) -> None:
         """End what runs, as Ctrl-C does."""
@@ -61,7 +64,7 @@ class NodeSuites:
         if self.running is not None and self.running.poll() is None:
             self.running.terminate()
 
-    def _tell(self, name: str, status: int, said: str, seconds: float) -> None:
+    def _tell(self, name: str, status: int, said: str) -> None:
         counts = dict(re.findall(r"^\S (tests|pass|fail|skipped) (\d+)$", said, re.MULTILINE))
         words = ", ".join(
             f"{count} {what}" for what, count in counts.items() if what != "tests" and count != "0"
@@ -71,7 +74,8 @@ class NodeSuites:
             print(f"\n{said}", flush=True)
         verdict = "passed" if status == 0 else f"FAILED with status {status}"
         print(
-            f"\n==> Node, {name}: {verdict} ({words or 'no test was run'}) in {seconds:.0f} s",
+            f"\n==> Node, {name}: {verdict} ({words or 'no test was run'}) in"
+            f" {self.took[f'Node, {name}']:.0f} s",
             flush=True,
         )
 
@@ -86,11 +90,14 @@ def main(pytest_arguments: list[str]) -> int:
         python = subprocess.run(
             [sys.executable, "-m", "pytest", *pytest_arguments], cwd=ROOT
         ).returncode
+        python_seconds = time.monotonic() - began
         beside.join()
     except KeyboardInterrupt:
         node.end()
         return 130
     failed = [*(["Python"] if python else []), *(f"Node's {name}" for name in node.failed)]
+    for name, seconds in {"Python": python_seconds, **node.took}.items():
+        print(f"{seconds:6.0f} s  {name}")
     print(
         f"==> {'FAILED: ' + ', '.join(failed) if failed else 'All passed'}, after"
         f" {time.monotonic() - began:.0f} s"

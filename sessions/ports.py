@@ -6,7 +6,8 @@ import asyncio
 from collections.abc import Callable, Collection, Mapping
 from typing import Any, Final, NamedTuple, Protocol
 
-from sessions.model import CloseReason, SessionId
+from sessions.model import SessionId
+from sessions.policy import Close, ClosedWay, Verdict
 from sessions.workers import wire
 from sessions.workers.limits import Excess
 from sessions.workers.worker_process import Exit
@@ -133,15 +134,6 @@ class Permit(Protocol):
         """
 
 
-class ClosedWay(NamedTuple):
-    """Why nobody comes through by a session's egress just now, as a look without a login has found
-    it.
-    """
-
-    reason: CloseReason
-    words: str
-
-
 class Admission(Protocol):
     """The gate, as a session sees it."""
 
@@ -162,23 +154,22 @@ class Admission(Protocol):
         True: the fleet is held, and it with it; False: it waits alone.
         """
 
-    def registered(self, session: SessionId, egress: str) -> None:
+    def registered(self, session: SessionId, egress: str, uncharge: Callable[[], None]) -> None:
         """The session is part of the fleet, and reaches WhatsApp this way (its proxy without user
         and password, or DIRECT).
+
+        `uncharge` is called when an outage turns out to have closed it which was not seen then:
+        what its closes have charged is to be taken back, and its wait to be cut short.
         """
 
     def opened(self, session: SessionId) -> None:
         """The session is open, since just now or (adopted) for some time."""
 
-    def closed(
-        self, session: SessionId, reason: CloseReason, was_open: bool, weight: float
-    ) -> bool:
+    def closed(self, session: SessionId, close: Close, weight: float) -> Verdict:
         """The session, or its attempt, has ended; told before the policy judges it.
 
-        `weight`: how busy the session was.
-
-        True: an outage covers it. Nobody is to be charged, no wait to be planned: it goes to the
-        gate, which holds it.
+        `weight`: how busy the session was. If an outage covers it, no wait is to be planned: it
+        goes to the gate, which holds it.
         """
 
     def left(self, session: SessionId) -> None:

@@ -6,7 +6,7 @@ import asyncio
 import itertools
 import os
 import signal
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Generator, Iterator, Mapping
 from pathlib import Path
 
 import hypothesis
@@ -38,6 +38,22 @@ called.
 """
 
 StartSupervisor = Callable[..., Awaitable[Supervisor]]
+
+REAL_PARTS = pytest.StashKey[list[StandIn | Supervisor]]()
+"""What a test has started, for its report if it fails."""
+SHOWN_LINES = 40
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(
+    item: pytest.Item, call: pytest.CallInfo[None]
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """A test of the real parts that fails tells where their logs lie, and their last lines."""
+    report = yield
+    if report.failed:
+        for part in item.stash.get(REAL_PARTS, []):
+            report.sections += part.last_words(SHOWN_LINES).items()
+    return report
 
 
 @pytest.fixture(autouse=True)
@@ -77,10 +93,11 @@ async def shared_standin(lab_directory: Path) -> AsyncIterator[StandIn]:
 
 
 @pytest_asyncio.fixture(loop_scope="session")
-async def standin(shared_standin: StandIn) -> StandIn:
+async def standin(shared_standin: StandIn, request: pytest.FixtureRequest) -> StandIn:
     """The stand-in, with a log that begins with the test: another test may have used the same
     names.
     """
+    request.node.stash.setdefault(REAL_PARTS, []).append(shared_standin)
     return await shared_standin.from_now_on()
 
 
@@ -92,11 +109,13 @@ async def start_supervisor(
     are keywords without prefix.
     """
     started: list[Supervisor] = []
+    real_parts = request.node.stash.setdefault(REAL_PARTS, [])
 
     async def start(**settings: object) -> Supervisor:
         name = f"{request.node.name[:40].replace('/', '_')}-{next(NUMBERS)}"
         supervisor = Supervisor(lab_directory / name, standin.environment() | environment(settings))
         started.append(supervisor)
+        real_parts.append(supervisor)
         return await supervisor.start()
 
     yield start

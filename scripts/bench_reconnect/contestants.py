@@ -215,7 +215,7 @@ class Unwatched:
     def judged(self, session: str, reason: R, decision: Decision) -> None:
         """Nothing."""
 
-    def excused(self, session: str) -> None:
+    def uncharged(self, session: str) -> None:
         """Nothing."""
 
     def stable(self, session: str) -> None:

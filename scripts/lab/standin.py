@@ -8,7 +8,7 @@ from typing import Any
 
 import aiohttp
 
-from scripts.lab.processes import NODE, ROOT, LabError, Process, eventually
+from scripts.lab.processes import NODE, ROOT, LabError, Process, eventually, last_lines
 
 
 @dataclass(slots=True)
@@ -59,6 +59,11 @@ class StandIn:
             said["root_key"],
             aiohttp.ClientSession(),
         )
+
+    def last_words(self, lines: int = 40) -> dict[str, str]:
+        """The last lines of its output and of its log, by file."""
+        files = (self.process.output, self.directory / "log.ndjson")
+        return {str(file): last_lines(file, lines) for file in files}
 
     async def close(self) -> None:
         """End it."""

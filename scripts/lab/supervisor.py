@@ -16,7 +16,7 @@ import aiohttp
 import msgspec
 import psutil
 
-from scripts.lab.processes import ROOT, LabError, Process, eventually
+from scripts.lab.processes import GENEROUS_SECONDS, ROOT, LabError, Process, eventually, last_lines
 from scripts.lab.standin import StandIn
 
 
@@ -125,7 +125,9 @@ class Supervisor:
         """Why it is where it is."""
         return (await self.session(session))["reconnection"]
 
-    async def wait_state(self, session: str, *states: str, seconds: float = 30.0) -> Any:
+    async def wait_state(
+        self, session: str, *states: str, seconds: float = GENEROUS_SECONDS
+    ) -> Any:
         """Wait until the session is in one of the states."""
         return await eventually(
             lambda: self.session(session),
@@ -171,6 +173,13 @@ class Supervisor:
             if line.startswith(b"{") and line.endswith(b"}")
         ]
         return [entry for entry in entries if entry.get("action") == action]
+
+    def last_words(self, lines: int = 40) -> dict[str, str]:
+        """The last lines of its output and of its workers' logs, by file: what a test that has
+        failed shows.
+        """
+        files = [self.directory.with_suffix(".out"), *sorted(self.directory.glob("logs/*.log"))]
+        return {str(file): last_lines(file, lines) for file in files}
 
     async def last_event(self, *sessions: str) -> int:
         """The newest event's number, once the events of what these sessions show are in the log.

@@ -5,7 +5,7 @@ server; left, killed, begun again.
 import asyncio
 import random
 from collections import deque
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any, Final, Protocol
@@ -15,9 +15,9 @@ from scripts.simulation.workers import SimulatedWorkers
 from sessions.lifecycle.actor import Actor
 from sessions.lifecycle.dependencies import Dependencies, SessionConfig
 from sessions.lifecycle.health import HealthConfig
-from sessions.lifecycle.inbox import Asked, Command, Excused
+from sessions.lifecycle.inbox import Asked, Command
 from sessions.model import CloseReason, SessionId, WasupError
-from sessions.policy import Decision
+from sessions.policy import Close, Decision
 from sessions.ports import Origin
 from sessions.records.incidents import Span
 from sessions.store import SessionRow
@@ -49,7 +49,7 @@ class Observer(Protocol):
     def judged(self, session: str, reason: CloseReason, decision: Decision) -> None:
         """A close has been judged."""
 
-    def excused(self, session: str) -> None:
+    def uncharged(self, session: str) -> None:
         """What an outage had charged a session was taken back."""
 
     def stable(self, session: str) -> None:
@@ -78,14 +78,16 @@ class WatchedActor(Actor):
         self.observer.failed(self.id, why)
         await super()._start_over(why, tell)
 
-    async def _carry_out(self, reason: CloseReason, decision: Decision) -> None:
-        self.observer.judged(self.id, reason, decision)
-        await super()._carry_out(reason, decision)
+    async def _carry_out(self, close: Close, decision: Decision) -> None:
+        self.observer.judged(self.id, close.reason, decision)
+        if decision.uncharges:
+            self.observer.uncharged(self.id)
+        await super()._carry_out(close, decision)
 
-    async def _excuse(self) -> bool:
-        taken_back = await super()._excuse()
+    async def _uncharge(self) -> bool:
+        taken_back = await super()._uncharge()
         if taken_back:
-            self.observer.excused(self.id)
+            self.observer.uncharged(self.id)
         return taken_back
 
     def _on_stable(self, attempt: Any) -> None:
@@ -113,9 +115,9 @@ class EgressGate(Gate):
 
     egress_of: Mapping[str, str]
 
-    def registered(self, session: SessionId, egress: str) -> None:
+    def registered(self, session: SessionId, egress: str, uncharge: Callable[[], None]) -> None:
         """As the gate does, by the simulation's books."""
-        super().registered(session, self.egress_of[session])
+        super().registered(session, self.egress_of[session], uncharge)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -256,7 +258,6 @@ class SimulatedFleet:
             self._parts.gate_config, self._rng, publish=self._publish, prober=prober
         )
         gate.egress_of = self._egress_of
-        gate.on_excused = self._excuse
         self.gate = gate
         return Dependencies(
             config=self._parts.config,
@@ -268,11 +269,6 @@ class SimulatedFleet:
             deliver=_deliver,
             rng=self._rng,
         )
-
-    def _excuse(self, sessions: Collection[SessionId]) -> None:
-        for session in sessions:
-            if session in self.actors:
-                self.actors[session].inbox.put_nowait(Excused())
 
     def _publish(self, session: SessionId | None, kind: str, data: Mapping[str, Any]) -> None:
         self._observer.published(session, kind, data)

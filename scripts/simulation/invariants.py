@@ -286,7 +286,7 @@ class Invariants:
     def judged(self, session: str, reason: R, decision: Decision) -> None:
         """A close has been judged."""
         books, now = self._books[session], self._now()
-        if not decision.excused:
+        if not decision.covered:
             self._charge(books, reason, decision, now)
         books.trial = False
         if reason is R.REPLACED:
@@ -309,7 +309,7 @@ class Invariants:
         if reason is R.REPLACED and decision.action is policy.Action.PARK:
             books.breaker_until = now + BREAKER_SECONDS
 
-    def excused(self, session: str) -> None:
+    def uncharged(self, session: str) -> None:
         """What an outage had charged it was taken back."""
         books = self._books[session]
         books.failures, books.breaker_until = books.calm

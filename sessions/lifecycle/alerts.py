@@ -7,10 +7,8 @@ the others have happened, and that was it.
 
 from typing import Final, Literal, NamedTuple
 
-from sessions.lifecycle.judgement import Budget
-from sessions.lifecycle.remembered import LastClose
 from sessions.model import SessionState
-from sessions.policy import CRASH_BUDGET_USED_UP
+from sessions.policy import CRASH_BUDGET_USED_UP, Budget, LastClose
 
 S = SessionState
 

@@ -189,7 +189,7 @@ class CanaryOverdue:
 
 
 @dataclass(frozen=True, slots=True)
-class Excused:
+class Uncharged:
     """An outage was what has just closed the session: what that has cost it is taken back, and it
     is held with the others.
     """
@@ -214,6 +214,6 @@ Event = (
     | PhoneDue
     | Overdue
     | CanaryOverdue
-    | Excused
+    | Uncharged
     | PolicyChanged
 )

@@ -15,7 +15,7 @@ from pathlib import Path
 import msgspec
 
 from sessions.model import CloseReason
-from sessions.policy import Memory
+from sessions.policy import Baseline, LastClose, Learned, Memory
 from sessions.policy.breaker import BreakerRecord, BreakerState
 from sessions.records.incidents import Incident
 from sessions.records.phone import PhoneRecord
@@ -31,26 +31,6 @@ def _boot() -> str:
 
 BOOT = _boot()
 """Names this boot of the machine; empty where it has no name."""
-
-
-class LastClose(msgspec.Struct, frozen=True):
-    """Why the session was closed the last time, and what the policy made of it."""
-
-    reason: CloseReason
-    code: int | None
-    message: str
-    rule: str
-    human: str
-    at_wall_seconds: float
-
-
-class Calm(msgspec.Struct, frozen=True):
-    """What policy and breaker remembered when the session was last open: what an outage charges is
-    taken back to this.
-    """
-
-    policy: Memory
-    breaker: BreakerRecord
 
 
 class Opened(msgspec.Struct, frozen=True):
@@ -79,7 +59,7 @@ class Remembered(msgspec.Struct, frozen=True):
     """Epoch and attempt of the last close that the policy has judged: an adopted worker tells of it
     again.
     """
-    calm: Calm | None = None
+    baseline: Baseline | None = None
     incident: Incident | None = None
     """The incident that the session is in, or rests in."""
     phone: PhoneRecord | None = None
@@ -88,6 +68,11 @@ class Remembered(msgspec.Struct, frozen=True):
     """Epoch and attempt of the last login of the day's that was counted: an adopted one is not
     counted again.
     """
+
+    @property
+    def learned(self) -> Learned:
+        """What the session has learned from its closes."""
+        return Learned(self.policy, self.breaker, self.last_close, self.baseline)
 
 
 class _Stored(msgspec.Struct):
@@ -112,7 +97,7 @@ class _Stored(msgspec.Struct):
     saved_at_monotonic: float | None = None
     boot: str = ""
     judged: tuple[int, int] | None = None
-    calm: Calm | None = None
+    baseline: Baseline | None = msgspec.field(default=None, name="calm")
     incident: Incident | None = None
     phone: PhoneRecord | None = None
     opened: Opened | None = None
@@ -144,7 +129,7 @@ def encode(memory: Remembered, now: float) -> bytes:
             saved_at_monotonic=now,
             boot=BOOT,
             judged=memory.judged,
-            calm=_told_on(memory.calm, to_wall),
+            baseline=_shifted(memory.baseline, to_wall),
             incident=memory.incident,
             phone=memory.phone,
             opened=memory.opened,
@@ -180,7 +165,7 @@ def decode(stored: bytes | None, now: float) -> Remembered:
         opened_at=None if opened_at is None else min(now, opened_at),
     )
     due = _shift(data.next_attempt_at, to_monotonic)
-    calm = _told_on(data.calm, to_monotonic)
+    baseline = _shifted(data.baseline, to_monotonic)
     return Remembered(
         policy,
         breaker,
@@ -188,7 +173,7 @@ def decode(stored: bytes | None, now: float) -> Remembered:
         data.parked,
         due,
         data.judged,
-        calm,
+        baseline,
         data.incident,
         data.phone,
         data.opened,
@@ -211,11 +196,13 @@ def _to_monotonic(data: _Stored, now: float) -> float:
     return now - max(time.time(), data.saved_at)
 
 
-def _told_on(calm: Calm | None, seconds: float) -> Calm | None:
-    if calm is None:
+def _shifted(baseline: Baseline | None, seconds: float) -> Baseline | None:
+    if baseline is None:
         return None
-    opened_at = _shift(calm.breaker.opened_at, seconds)
-    return Calm(calm.policy.shifted(seconds), replace(calm.breaker, opened_at=opened_at))
+    opened_at = _shift(baseline.breaker.opened_at, seconds)
+    return Baseline(
+        baseline.policy.shifted(seconds), replace(baseline.breaker, opened_at=opened_at)
+    )
 
 
 def _shift(at: float | None, seconds: float) -> float | None:

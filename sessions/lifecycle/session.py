@@ -12,11 +12,10 @@ import structlog
 from sessions.lifecycle.actor import Actor
 from sessions.lifecycle.attempt import ShownQr
 from sessions.lifecycle.dependencies import Dependencies
-from sessions.lifecycle.inbox import Asked, Command, Excused, PolicyChanged, Restore, UseProxy
-from sessions.lifecycle.judgement import Budget
+from sessions.lifecycle.inbox import Asked, Command, PolicyChanged, Restore, UseProxy
 from sessions.messages.numbers import number_of, recipient
 from sessions.model import SessionState, Unanswered, WasupError, WorkerGone, WorkerRefused
-from sessions.policy import Config
+from sessions.policy import Budget, Config
 from sessions.ports import WorkerHandle
 from sessions.records.incidents import Incident
 from sessions.store import SessionRow
@@ -126,11 +125,6 @@ class Session:
             raise Unanswered(
                 f"Session {self.id} has not answered for {ASK_SECONDS:.0f} s."
             ) from None
-
-    def excuse(self) -> None:
-        """An outage was what has just closed it: what that has cost it is taken back."""
-        if not self._actor.retired:
-            self._actor.inbox.put_nowait(Excused())
 
     def follow(self, policy: Config) -> None:
         """Judge by this policy from the next close on; what is planned stays planned."""

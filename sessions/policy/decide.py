@@ -12,6 +12,7 @@ from tenacity import BaseRetrying, RetryCallState, stop_after_attempt, wait_expo
 from tenacity.wait import wait_base
 
 from sessions.model import CloseReason as R
+from sessions.policy.close import Close
 from sessions.policy.memory import Memory, after_close, logins_of_the_day, penalty, recent
 from sessions.policy.rules import RULES, Action, Credentials, Pace, Rule, Rules
 
@@ -42,7 +43,7 @@ OUTDATED_CAP_SECONDS: Final = 1800.0
 doubled for each try, to the other.
 """
 CRASH_BUDGET_USED_UP: Final = "worker crash budget used up"
-EXCUSED: Final = "outage: held with the fleet, nobody is charged"
+COVERED: Final = "outage: held with the fleet, nobody is charged"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,27 +64,15 @@ class Config:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Close:
-    """A close as the policy sees it.
-
-    `was_open`: it had been open; `was_stable`: for the stable period. `expire_seconds`: a ban's
-    own.
-    """
-
-    reason: R
-    was_open: bool = False
-    was_stable: bool = False
-    expire_seconds: float | None = None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Decision:
     """What to do now.
 
     `wait_seconds` is None when no try is planned; `rule` names what was applied, in words.
 
     Of an action that holds the fleet, the wait is that of a session for which the fleet is not
-    held. `excused`: an outage covers the close.
+    held. `covered`: an outage covers the close. What only ClosePolicy knows: `blocked_seconds`, how
+    long an open breaker puts any try off; `human`, what a human must do; `uncharges`, that what the
+    closes before it had charged was taken back with it.
     """
 
     action: Action
@@ -93,7 +82,15 @@ class Decision:
     counts: int = 0
     opens_breaker: bool = False
     credentials: Credentials = Credentials.KEEP
-    excused: bool = False
+    covered: bool = False
+    blocked_seconds: float = 0.0
+    human: str = ""
+    uncharges: bool = False
+
+    @property
+    def planned_seconds(self) -> float | None:
+        """When the next try is planned, the breaker reckoned in; None: none is."""
+        return None if self.wait_seconds is None else max(self.wait_seconds, self.blocked_seconds)
 
 
 class DeafAction(enum.Enum):
@@ -104,9 +101,9 @@ class DeafAction(enum.Enum):
     LEAVE = "leave it and alert"
 
 
-def decide(close: Close, memory: Memory, config: Config, now: float, roll: float) -> Decision:
-    """What to do after a close. `roll` is uniform in [0, 1)."""
-    decision = _by_the_rule(close, memory, config, now, roll)
+def decide(close: Close, memory: Memory, config: Config, now: float, draw: float) -> Decision:
+    """What to do after a close. `draw` is uniform in [0, 1)."""
+    decision = _by_the_rule(close, memory, config, now, draw)
     if (
         decision.action not in {Action.RETRY, Action.HOLD}
         or close.reason is R.REQUESTED  # an operator's word
@@ -114,10 +111,10 @@ def decide(close: Close, memory: Memory, config: Config, now: float, roll: float
         or (close.reason is R.RESTART_REQUIRED and len(decision.memory.restarts) == 1)
     ):
         return decision
-    return _within_the_budget(decision, config, now, roll)
+    return _within_the_budget(decision, config, now, draw)
 
 
-def excused(memory: Memory, config: Config, now: float, roll: float) -> Decision:
+def covered(memory: Memory, config: Config, now: float, draw: float) -> Decision:
     """What to do after a close that an outage covers: to the gate at once, which holds it.
 
     Nothing is charged or counted.
@@ -125,9 +122,9 @@ def excused(memory: Memory, config: Config, now: float, roll: float) -> Decision
     The day's logins limit it all the same: canaries log in, too.
     """
     decision = Decision(
-        action=Action.RETRY, wait_seconds=0.0, memory=memory, rule=EXCUSED, excused=True
+        action=Action.RETRY, wait_seconds=0.0, memory=memory, rule=COVERED, covered=True
     )
-    return _within_the_budget(decision, config, now, roll)
+    return _within_the_budget(decision, config, now, draw)
 
 
 def spent(memory: Memory, config: Config, now: float) -> bool:
@@ -146,19 +143,19 @@ def decide_deaf(memory: Memory, now: float) -> tuple[DeafAction, Memory]:
     return action, replace(memory, deafs=(*earlier, now))
 
 
-def _by_the_rule(close: Close, memory: Memory, config: Config, now: float, roll: float) -> Decision:
+def _by_the_rule(close: Close, memory: Memory, config: Config, now: float, draw: float) -> Decision:
     rule = config.rules[close.reason]
     memory = after_close(memory, close.reason, rule, close.was_open or close.was_stable, now)
     match close.reason:
         case R.RESTART_REQUIRED if len(memory.restarts) > RESTARTS_AT_ONCE:
             return _by_the_rule(
-                replace(close, reason=R.CONNECTION_CLOSED), memory, config, now, roll
+                replace(close, reason=R.CONNECTION_CLOSED), memory, config, now, draw
             )
         case R.LOGGED_OUT if _may_probe_unlinked(memory, now):
             return _retry(
                 rule,
                 memory,
-                FIRST_TRY_JITTER_SECONDS + roll,
+                FIRST_TRY_JITTER_SECONDS + draw,
                 "one probe: unlinked within 60 s of a 515",
             )
         case R.TEMPORARILY_BANNED:
@@ -180,14 +177,14 @@ def _by_the_rule(close: Close, memory: Memory, config: Config, now: float, roll:
                 rule="parked until the ban ends, then one try",
             )
         case _:
-            return _apply(close, rule, memory, config, now, roll)
+            return _apply(close, rule, memory, config, now, draw)
 
 
 def _apply(
-    close: Close, rule: Rule, memory: Memory, config: Config, now: float, roll: float
+    close: Close, rule: Rule, memory: Memory, config: Config, now: float, draw: float
 ) -> Decision:
     if rule.action is Action.HOLD:
-        return _outdated(close, rule, memory, roll)
+        return _outdated(close, rule, memory, draw)
     if rule.action is not Action.RETRY:
         return Decision(
             action=rule.action,
@@ -207,8 +204,8 @@ def _apply(
             opens_breaker=rule.opens_breaker,
         )
     if rule.pace is Pace.WORKER:
-        return _worker(rule, memory, config, now, roll)
-    wait, words = _wait(close, rule, memory, config, now, roll)
+        return _worker(rule, memory, config, now, draw)
+    wait, words = _wait(close, rule, memory, config, now, draw)
     return _retry(rule, memory, wait, words)
 
 
@@ -222,27 +219,27 @@ def _retry(rule: Rule, memory: Memory, wait_seconds: float, words: str) -> Decis
     )
 
 
-def _outdated(close: Close, rule: Rule, memory: Memory, roll: float) -> Decision:
+def _outdated(close: Close, rule: Rule, memory: Memory, draw: float) -> Decision:
     """It is told so alone, as far as it knows: whether the fleet is held is the gate's to say, who
     hears of the others.
     """
     wait = _ceiling(memory.tries[close.reason], OUTDATED_SECONDS, OUTDATED_CAP_SECONDS)
     return Decision(
         action=Action.HOLD,
-        wait_seconds=_spread(wait, roll),
+        wait_seconds=_spread(wait, draw),
         memory=memory,
         rule=f"held with the fleet if others are told so, too; else one try per {wait:g} s",
         counts=rule.counts,
     )
 
 
-def _within_the_budget(decision: Decision, config: Config, now: float, roll: float) -> Decision:
+def _within_the_budget(decision: Decision, config: Config, now: float, draw: float) -> Decision:
     """A day's logins are limited: beyond the budget there is one try per tail delay, whatever the
     rule.
     """
     if not spent(decision.memory, config, now):
         return decision
-    wait = max(decision.wait_seconds or 0.0, _spread(config.tail_seconds, roll))
+    wait = max(decision.wait_seconds or 0.0, _spread(config.tail_seconds, draw))
     words = (
         f"daily budget of {config.daily_logins} logins used up: one try per"
         f" {config.tail_seconds:g} s"
@@ -251,7 +248,7 @@ def _within_the_budget(decision: Decision, config: Config, now: float, roll: flo
 
 
 def _wait(
-    close: Close, rule: Rule, memory: Memory, config: Config, now: float, roll: float
+    close: Close, rule: Rule, memory: Memory, config: Config, now: float, draw: float
 ) -> tuple[float, str]:
     """Seconds to wait under a rule's pace, and the pace in words."""
     low, high = rule.minimum_seconds, rule.cap_seconds or 0.0
@@ -259,37 +256,37 @@ def _wait(
     of = "" if rule.tries is None else f" of {rule.tries}"
     match rule.pace:
         case Pace.NOW:
-            return _jitter(low, high, roll), "at once"
+            return _jitter(low, high, draw), "at once"
         case Pace.STORE:
-            return _jitter(low, high, roll), "until the store can be written"
+            return _jitter(low, high, draw), "until the store can be written"
         case Pace.SPREAD:
             words = f"try {tried}{of}, " if of else ""
-            return _jitter(low, high, roll), f"{close.reason}: {words}{low:g} to {high:g} s apart"
+            return _jitter(low, high, draw), f"{close.reason}: {words}{low:g} to {high:g} s apart"
         case Pace.STEPS:
             base = rule.base_seconds or 0.0
             ceiling = _ceiling(tried, base, high)
-            return _jitter(low, ceiling, roll), f"try {tried}{of}, up to {ceiling:g} s"
+            return _jitter(low, ceiling, draw), f"try {tried}{of}, up to {ceiling:g} s"
         case _:
-            return _common(close, rule, memory, config, now, roll)
+            return _common(close, rule, memory, config, now, draw)
 
 
 def _common(
-    close: Close, rule: Rule, memory: Memory, config: Config, now: float, roll: float
+    close: Close, rule: Rule, memory: Memory, config: Config, now: float, draw: float
 ) -> tuple[float, str]:
     steps, flaps = penalty(memory, now), _flaps(close, memory)
     if close.was_stable and not steps and not flaps:
         return (
-            _jitter(rule.minimum_seconds, FIRST_TRY_JITTER_SECONDS, roll),
+            _jitter(rule.minimum_seconds, FIRST_TRY_JITTER_SECONDS, draw),
             "first try, almost at once",
         )
     if stop_after_attempt(config.max_retries + 1)(_attempt(memory.failures)):
         tail = max(rule.minimum_seconds, config.tail_seconds)
-        return max(rule.minimum_seconds, _spread(tail, roll)), f"long tail, one try per {tail:g} s"
+        return max(rule.minimum_seconds, _spread(tail, draw)), f"long tail, one try per {tail:g} s"
     base = rule.base_seconds
     base = max(rule.base_at_least_seconds, config.base_seconds) if base is None else base
     cap = config.cap_seconds if rule.cap_seconds is None else rule.cap_seconds
     ceiling = _ceiling(max(memory.failures, flaps) + steps, base, cap)
-    wait = _jitter(rule.minimum_seconds, ceiling, roll)
+    wait = _jitter(rule.minimum_seconds, ceiling, draw)
     if flaps >= memory.failures and flaps:
         words = f"flapping: {len(memory.drops)} drops within an hour, up to {ceiling:g} s"
     else:
@@ -302,7 +299,7 @@ def _flaps(close: Close, memory: Memory) -> int:
     return max(0, len(memory.drops) - FREE_DROPS) if close.was_open or close.was_stable else 0
 
 
-def _worker(rule: Rule, memory: Memory, config: Config, now: float, roll: float) -> Decision:
+def _worker(rule: Rule, memory: Memory, config: Config, now: float, draw: float) -> Decision:
     """The worker's own budget: the first crash in a window is mended at once, the others step up;
     then as many as the window lets.
     """
@@ -317,7 +314,7 @@ def _worker(rule: Rule, memory: Memory, config: Config, now: float, roll: float)
     if len(crashes) == 1:
         return _retry(rule, memory, 0.0, words)
     ceiling = _ceiling(len(crashes) - 1, rule.base_seconds or 0.0, rule.cap_seconds or 0.0)
-    return _retry(rule, memory, _jitter(rule.minimum_seconds, ceiling, roll), words)
+    return _retry(rule, memory, _jitter(rule.minimum_seconds, ceiling, draw), words)
 
 
 def _may_probe_unlinked(memory: Memory, now: float) -> bool:
@@ -325,12 +322,12 @@ def _may_probe_unlinked(memory: Memory, now: float) -> bool:
     return fresh and memory.tries[R.LOGGED_OUT] <= 1
 
 
-def _jitter(low: float, high: float, roll: float) -> float:
-    return low + roll * max(0.0, high - low)
+def _jitter(low: float, high: float, draw: float) -> float:
+    return low + draw * max(0.0, high - low)
 
 
-def _spread(seconds: float, roll: float) -> float:
-    return seconds * (1 - TAIL_JITTER + 2 * TAIL_JITTER * roll)
+def _spread(seconds: float, draw: float) -> float:
+    return seconds * (1 - TAIL_JITTER + 2 * TAIL_JITTER * draw)
 
 
 def _ceiling(attempt: int, base: float, cap: float) -> float:

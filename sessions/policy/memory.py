@@ -74,7 +74,7 @@ def failures_forgotten(memory: Memory) -> Memory:
     return replace(memory, failures=0)
 
 
-def forgiven(memory: Memory, before: Memory, rules: Rules) -> Memory:
+def uncharged(memory: Memory, before: Memory, rules: Rules) -> Memory:
     """The memory of a session whose closes since `before` were an outage's: what those charged is
     taken back.
 

@@ -9,19 +9,20 @@ from dataclasses import dataclass
 from typing import Final
 
 from sessions.model import CloseReason
-from sessions.policy.decide import Close, Config, Decision, decide, excused
+from sessions.policy.close import Close
+from sessions.policy.decide import Config, Decision, covered, decide
 from sessions.policy.memory import Memory, attempted, stable
 from sessions.policy.rules import Action
 
-ROLL: Final = 0.5
-"""The dice of every decision: the middle of each wait."""
+DRAW: Final = 0.5
+"""The draw of every decision: the middle of each wait."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Recorded:
     """A close that was recorded.
 
-    `at_seconds`: on any clock, the same for all. `excused`: an outage covered it.
+    `at_seconds`: on any clock, the same for all. `covered`: by an outage.
     """
 
     at_seconds: float
@@ -29,7 +30,7 @@ class Recorded:
     was_open: bool = False
     was_stable: bool = False
     expire_seconds: float | None = None
-    excused: bool = False
+    covered: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -100,7 +101,7 @@ def _decisions(closes: Iterable[Recorded], config: Config) -> list[Decision]:
     memory, decisions = Memory(), []
     for close in closes:
         memory = stable(memory) if close.was_stable else memory
-        if close.was_open or not close.excused:  # most excused tries have reached no server
+        if close.was_open or not close.covered:  # most covered tries have reached no server
             memory = attempted(memory, close.at_seconds)
         decision = _decision(close, memory, config)
         decisions.append(decision)
@@ -109,15 +110,15 @@ def _decisions(closes: Iterable[Recorded], config: Config) -> list[Decision]:
 
 
 def _decision(close: Recorded, memory: Memory, config: Config) -> Decision:
-    if close.excused and config.rules[close.reason].correlated:
-        return excused(memory, config, close.at_seconds, ROLL)
+    if close.covered and config.rules[close.reason].correlated:
+        return covered(memory, config, close.at_seconds, DRAW)
     seen = Close(
         reason=close.reason,
         was_open=close.was_open,
         was_stable=close.was_stable,
         expire_seconds=close.expire_seconds,
     )
-    return decide(seen, memory, config, close.at_seconds, ROLL)
+    return decide(seen, memory, config, close.at_seconds, DRAW)
 
 
 def _told_apart(decision: Decision) -> tuple[object, ...]:

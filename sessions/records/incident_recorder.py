@@ -9,9 +9,9 @@ from collections.abc import Collection, Mapping
 from typing import Final, Literal, Protocol
 
 from sessions.model import CloseReason, SessionState
-from sessions.policy import EXCUSED
+from sessions.policy import COVERED, Close, Decision
 from sessions.records import incidents
-from sessions.records.incidents import Incident, RecordedClose, Span
+from sessions.records.incidents import Incident, Span
 
 S = SessionState
 Presence = Literal["open", "down", "off"]
@@ -72,22 +72,22 @@ class IncidentRecorder:
         span = self._store.lasting.get(self._session)
         return span.began_at if span is not None and span.state == PRESENCE.get(state) else None
 
-    def closed(self, close: RecordedClose, human: str) -> None:
+    def closed(self, close: Close, decision: Decision) -> None:
         """An attempt or the open socket has ended, and the policy has judged."""
-        hold = EXCUSED if close.excused else None
-        self._note(incidents.closed(self.current, self._session, close, human, hold))
+        recorded = incidents.recorded(close, decision)
+        self._note(incidents.closed(self.current, self._session, recorded, decision.human))
 
     def attempted(self) -> None:
         """A try begins."""
         if self.current is not None and not self.current.over:
             self._note(incidents.attempted(self.current))
 
-    def excused(self, correlated: Collection[CloseReason]) -> None:
+    def uncharged(self, correlated: Collection[CloseReason]) -> None:
         """An outage turns out to cover the incident, and those closes that it had already which an
         outage can cause (`correlated`).
         """
         if self.current is not None and not self.current.over:
-            self._note(incidents.excused(self.current, EXCUSED, correlated))
+            self._note(incidents.uncharged(self.current, COVERED, correlated))
 
     def moved(self, state: SessionState) -> None:
         """The session's state has changed."""

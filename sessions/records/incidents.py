@@ -16,6 +16,7 @@ from typing import Final, Literal
 import msgspec
 
 from sessions.model import CloseReason, SessionState
+from sessions.policy import COVERED, Close, Decision
 
 Ending = Literal["open", "parked", "quarantined", "stopped", "deleted", "lost"]
 """How an incident ended, or where it rests.
@@ -38,7 +39,7 @@ WEEK_SECONDS: Final = 7 * DAY_SECONDS
 class RecordedClose(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     """One close and what was decided.
 
-    `wait_seconds`: until the next try was planned (None: none was). `excused`: an outage covers it.
+    `wait_seconds`: until the next try was planned (None: none was). `covered`: by an outage.
     """
 
     at: float
@@ -50,7 +51,7 @@ class RecordedClose(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     expire_seconds: float | None = None
     rule: str = ""
     wait_seconds: float | None = None
-    excused: bool = False
+    covered: bool = msgspec.field(default=False, name="excused")
 
 
 class Incident(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
@@ -112,8 +113,24 @@ class Summary(msgspec.Struct, frozen=True, rename="camel"):
     reconnects_of_the_day: int
 
 
+def recorded(close: Close, decision: Decision) -> RecordedClose:
+    """A close, and what was decided, as it goes on record."""
+    return RecordedClose(
+        at=close.at_wall_seconds,
+        reason=close.reason,
+        code=close.code,
+        message=close.message,
+        was_open=close.was_open,
+        was_stable=close.was_stable,
+        expire_seconds=close.expire_seconds,
+        rule=decision.rule,
+        wait_seconds=decision.planned_seconds,
+        covered=decision.covered,
+    )
+
+
 def closed(
-    incident: Incident | None, session: str, close: RecordedClose, human: str, hold: str | None
+    incident: Incident | None, session: str, close: RecordedClose, human: str
 ) -> Incident | None:
     """The incident after a close: the one under way goes on, or one begins.
 
@@ -121,6 +138,7 @@ def closed(
 
     A restart (515) of a session that was not open belongs to every pairing.
     """
+    hold = COVERED if close.covered else None
     close = msgspec.structs.replace(
         close, message=close.message.replace("\0", "")[:MAX_MESSAGE]
     )  # PostgreSQL takes no NUL
@@ -161,15 +179,15 @@ def covered(incident: Incident, words: str) -> Incident:
     return msgspec.structs.replace(incident, hold=words)
 
 
-def excused(incident: Incident, words: str, excusable: Collection[CloseReason]) -> Incident:
+def uncharged(incident: Incident, words: str, correlated: Collection[CloseReason]) -> Incident:
     """An outage turns out to cover it: those of its closes that an outage can cause charge
     nobody.
     """
     closes = tuple(
-        msgspec.structs.replace(close, excused=close.excused or close.reason in excusable)
+        msgspec.structs.replace(close, covered=close.covered or close.reason in correlated)
         for close in incident.closes
     )
-    newest = closes and closes[-1].excused
+    newest = closes and closes[-1].covered
     return msgspec.structs.replace(
         incident, closes=closes, hold=words, rule=words if newest else incident.rule
     )

@@ -12,10 +12,9 @@ from typing import Final
 
 import msgspec
 
-from sessions.lifecycle.judgement import Budget
 from sessions.model import CloseReason as R
 from sessions.model import SessionState as S
-from sessions.policy import EXCUSED, NOTHING, RULES, Rules
+from sessions.policy import COVERED, NOTHING, RULES, Budget, Rules
 from sessions.policy.breaker import SAME_SECONDS
 from sessions.records.incidents import Incident, Summary
 from sessions.views.snapshot import Reconnection, iso
@@ -400,14 +399,14 @@ def _is_held(shown: Reconnection) -> bool:
     """Whether an outage that covers the session keeps it from anything: it is in the gate, or on
     its way there as one that is excused.
     """
-    return shown.state is S.HELD or (shown.state is S.WAITING and shown.rule == EXCUSED)
+    return shown.state is S.HELD or (shown.state is S.WAITING and shown.rule == COVERED)
 
 
 def _is_its_own(standing: Standing, outage: Outage, story: list[Incident]) -> bool:
     """Whether a session that is held has closed of something that no outage causes, and that a
     human has to mend.
     """
-    if standing.reconnection.rule == EXCUSED or not story or story[0].over:
+    if standing.reconnection.rule == COVERED or not story or story[0].over:
         return False
     reason = _newest_reason(story[0])
     if reason is None or reason == outage.reason:

@@ -3,8 +3,8 @@
 Pure.
 """
 
-from sessions.lifecycle.remembered import LastClose
 from sessions.model import Refused, SessionId, SessionNotFound, SessionState, Unanswered, WasupError
+from sessions.policy import LastClose
 
 S = SessionState
 

@@ -8,8 +8,8 @@ from typing import Final
 
 import msgspec
 
-from sessions.lifecycle.remembered import LastClose
 from sessions.model import CloseReason, SessionId, SessionState
+from sessions.policy import LastClose
 from sessions.policy.breaker import Breaker
 from sessions.ports import WorkerHandle
 from sessions.records.counters import Counters

@@ -160,7 +160,7 @@ def recorded_closes(incidents: Iterable[Incident]) -> dict[str, list[Recorded]]:
                 was_open=close.was_open,
                 was_stable=close.was_stable,
                 expire_seconds=close.expire_seconds,
-                excused=close.excused,
+                covered=close.excused,
             )
             for close in incident.closes
         )

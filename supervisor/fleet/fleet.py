@@ -61,7 +61,6 @@ class Fleet:
         self._leaving: set[SessionId] = set()
         """Being deleted: their tasks end, and nobody takes them up again."""
         self.host: Sampler = host or Host()
-        gate.on_excused = self._excuse
         self.ready = False
         """Whether the stored sessions have been taken up, and the program is not stopping."""
 
@@ -225,11 +224,6 @@ class Fleet:
         """Failed and all operations of the last minutes, of all sessions."""
         outcomes = [session.outcomes() for session in self._sessions.values()]
         return sum(failed for failed, _ in outcomes), sum(total for _, total in outcomes)
-
-    def _excuse(self, sessions: Collection[SessionId]) -> None:
-        for session in sessions:
-            if session in self._sessions:
-                self._sessions[session].excuse()
 
     @contextlib.contextmanager
     def _reserve(self, session: SessionId) -> Iterator[None]:

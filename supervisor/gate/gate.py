@@ -22,8 +22,8 @@ from typing import Final
 import structlog
 
 from sessions.model import CloseReason, SessionId
-from sessions.policy import correlated_reasons
-from sessions.ports import ClosedWay, Publish
+from sessions.policy import Close, ClosedWay, Verdict, correlated_reasons
+from sessions.ports import Publish
 from supervisor.gate.bucket import Allowance, TokenBucket
 from supervisor.gate.hold import OUTAGE, Hold, Rejections
 from supervisor.gate.outage import ANSWERS, FEWEST, FLEET, Detector, Finding, Scope
@@ -84,10 +84,8 @@ class Gate:
         correlated: Collection[CloseReason] = correlated_reasons(),
         prober: Prober | None = None,
     ) -> None:
-        self.on_excused: Callable[[Collection[SessionId]], None] | None = None
-        """Told who has closed just before an outage was seen: what that has cost them is to be
-        taken back.
-        """
+        self._uncharge: dict[SessionId, Callable[[], None]] = {}
+        """Whom to tell that an outage has closed a session which was not seen at that time."""
         self._config = config
         self._egress_rate = config.egress_rate_per_second or config.rate_per_second
         self._egress_burst = config.egress_burst or config.burst
@@ -176,8 +174,12 @@ class Gate:
 
     # --- told by sessions -------------------------------------------------------------------------
 
-    def registered(self, session: SessionId, egress: str) -> None:
-        """The session is part of the fleet, and this is the egress that it uses."""
+    def registered(self, session: SessionId, egress: str, uncharge: Callable[[], None]) -> None:
+        """The session is part of the fleet, and this is the egress that it uses.
+
+        `uncharge`: called when an outage turns out to have closed it before it was seen.
+        """
+        self._uncharge[session] = uncharge
         is_new = not self._detector.uses(egress)
         before = self._detector.egress(session)
         self._detector.registered(session, egress)
@@ -199,6 +201,7 @@ class Gate:
         """
         egress = self._detector.egress(session)
         self._detector.left(session)
+        self._uncharge.pop(session, None)
         self._settle(session, egress)
         self._rejections.left(session)
         for permit, hold in list(self._canaries.items()):
@@ -207,30 +210,26 @@ class Gate:
                 del self._canaries[permit]
         self._pump()
 
-    def closed(
-        self, session: SessionId, reason: CloseReason, was_open: bool, weight: float
-    ) -> bool:
-        """The session, or its attempt, has ended.
-
-        True: an outage covers it; nobody is to be charged, and it waits here.
-        """
-        now = self._now()
+    def closed(self, session: SessionId, close: Close, weight: float) -> Verdict:
+        """The session, or its attempt, has ended: whether an outage covers it."""
+        now, reason, was_open = self._now(), close.reason, close.was_open
         finding = self._detector.closed(session, reason, was_open, weight, now)
         if reason not in self._detector.correlated:
             self._hear_answer(session, reason)
-            return False
+            return Verdict.OWN
         hold = self._covering(session)
         self._doubt(session)
         if self._detector.is_ill(session) and not (hold is not None and self._is_barred(session)):
-            return False
+            return Verdict.OWN
         if hold is not None and not self._fails_alone(hold, session):
             if was_open:
                 hold.line.expect(session)
-            return True
+            return Verdict.COVERED
         if finding in {Finding.EVIDENCE, Finding.TRIAL}:
             self._detector.add(session, finding, now)
-            return self._may_be_an_outage(session, now)
-        return finding is Finding.ECHO
+            is_seen = self._may_be_an_outage(session, now)
+            return Verdict.REVEALING if is_seen else Verdict.OWN
+        return Verdict.COVERED if finding is Finding.ECHO else Verdict.OWN
 
     # --- shown ------------------------------------------------------------------------------------
 
@@ -515,10 +514,10 @@ class Gate:
         """Its close was counted as evidence. True: with it, there is enough."""
         scope = self._detector.suspect(session, now, self._holds)
         if scope is not None:
-            self._begin(scope, OUTAGE)
+            self._begin(scope, OUTAGE, seen_by=session)
             return True
         if not self._holds and (turned_away := self._detector.turned_away()):
-            self._begin(FLEET, OUTAGE, turned_away=turned_away)
+            self._begin(FLEET, OUTAGE, turned_away=turned_away, seen_by=session)
             return True
         return False
 
@@ -580,11 +579,12 @@ class Gate:
         *,
         way: Way | None = None,
         turned_away: Mapping[SessionId, CloseReason] | None = None,
+        seen_by: SessionId | None = None,
     ) -> None:
         """Hold the scope.
 
         `way`: a look has found it closed; `turned_away`: all of a small fleet, by WhatsApp's own
-        answer.
+        answer; `seen_by`: the session whose close has shown it, and which learns it by the verdict.
         """
         now = self._now()
         closed = self._detector.take(scope, now)
@@ -613,8 +613,11 @@ class Gate:
         for waiting in joining:
             self._join(waiting, hold, now)
         self._tell("outage_begins", hold, begin_words(hold), len(closed))
-        if hold.is_outage and self.on_excused is not None:
-            self.on_excused({*closed, *(way.doubters if way is not None else ())})
+        if hold.is_outage:
+            doubters = way.doubters if way is not None else ()
+            for session in dict.fromkeys((*closed, *doubters)):
+                if session != seen_by and session in self._uncharge:
+                    self._uncharge[session]()
         self._pump()
 
     def _end(self, hold: Hold | None, why: str, others_are_well: bool = False) -> None:

@@ -1,11 +1,11 @@
 """Admission control that can be shut, and remembers its permits."""
 
 import asyncio
+from collections.abc import Callable
 from typing import Any
 
-from sessions.model import CloseReason, SessionId
-from sessions.policy import correlated_reasons
-from sessions.ports import ClosedWay
+from sessions.model import SessionId
+from sessions.policy import Close, ClosedWay, Verdict, correlated_reasons
 
 CORRELATED = correlated_reasons()
 
@@ -42,6 +42,9 @@ class FakeGate:
         self.breaches: list[str] = []
         self.outage = False
         """An outage covers every close that can be an outage's."""
+        self.reveals = False
+        """Each such close shows an outage that had not been seen before."""
+        self._uncharge: dict[SessionId, Callable[[], None]] = {}
         self.way: ClosedWay | None = None
         """What looks say of everybody's way."""
         self.deadline_seconds: float | None = None
@@ -50,19 +53,30 @@ class FakeGate:
         and whether it was open, `left`.
         """
 
-    def registered(self, session: SessionId, egress: str) -> None:
+    def registered(self, session: SessionId, egress: str, uncharge: Callable[[], None]) -> None:
+        self._uncharge[session] = uncharge
         self.told.append(("registered", egress))
 
     def opened(self, session: SessionId) -> None:
         self.told.append(("opened", None))
 
-    def closed(
-        self, session: SessionId, reason: CloseReason, was_open: bool, weight: float
-    ) -> bool:
-        self.told.append(("closed", (reason, was_open)))
-        return self.outage and reason in CORRELATED
+    def closed(self, session: SessionId, close: Close, weight: float) -> Verdict:
+        self.told.append(("closed", (close.reason, close.was_open)))
+        if close.reason not in CORRELATED:
+            return Verdict.OWN
+        if self.reveals:
+            return Verdict.REVEALING
+        return Verdict.COVERED if self.outage else Verdict.OWN
+
+    def uncharge(self, session: SessionId) -> None:
+        """As the real one, when an outage turns out to have closed the session: a session that has
+        left is not told.
+        """
+        if session in self._uncharge:
+            self._uncharge[session]()
 
     def left(self, session: SessionId) -> None:
+        self._uncharge.pop(session, None)
         self.told.append(("left", None))
 
     def closed_way(self, session: SessionId) -> ClosedWay | None:

@@ -17,10 +17,9 @@ from scripts.simulation.workers import SimulatedWorkers
 from sessions.lifecycle import remembered
 from sessions.lifecycle.actor.attempting import Attempting
 from sessions.lifecycle.actor.standing import Standing
-from sessions.lifecycle.judgement import Judgement
 from sessions.lifecycle.worker_slot import WorkerSlot
 from sessions.model import CloseReason as R
-from sessions.policy import RULES
+from sessions.policy import RULES, ClosePolicy
 from sessions.policy.breaker import Breaker
 from supervisor.gate import hold as hold_module
 from supervisor.gate import reachability as reach
@@ -71,9 +70,9 @@ def _second_trial(
         _failed(breaker, now, count)
 
 
-def _opened(judgement: Judgement, _opened: Any = Judgement.opened) -> None:
-    _opened(judgement)
-    judgement.stable()
+def _opened(policy: ClosePolicy, _opened: Any = ClosePolicy.opened) -> None:
+    _opened(policy)
+    policy.stable()
 
 
 def _unparked(stored: bytes | None, now: float, _decode: Any = remembered.decode) -> Any:
@@ -100,7 +99,7 @@ def _released_at_once(gate: Gate, hold: Any, why: str, others_are_well: bool = F
             gate._let_through(waiting, None, now)
 
 
-async def _no_excuse(actor: Attempting) -> bool:
+async def _none_uncharged(actor: Attempting) -> bool:
     return False
 
 
@@ -143,7 +142,7 @@ MUTATIONS = (
         "forgiven at open",
         "Failures and tries are forgotten as soon as a session opens, not when it has been open for"
         " a minute.",
-        ((Judgement, "opened", _opened),),
+        ((ClosePolicy, "opened", _opened),),
     ),
     Mutation(
         "parked until restart",
@@ -159,7 +158,7 @@ MUTATIONS = (
                 "_ceiling",
                 lambda attempt, base, cap: base * 2.0 ** max(0, attempt - 1),
             ),
-            (decide_module, "_spread", lambda seconds, roll: seconds * 2),
+            (decide_module, "_spread", lambda seconds, draw: seconds * 2),
         ),
     ),
     Mutation(
@@ -214,7 +213,7 @@ MUTATIONS = (
         "charges stay",
         "What an outage had charged before it was seen is not taken back, and who waits alone goes"
         " on waiting.",
-        ((Attempting, "_excuse", _no_excuse),),
+        ((Attempting, "_uncharge", _none_uncharged),),
         caught="an outage was charged to its breaker",
         small=True,
     ),

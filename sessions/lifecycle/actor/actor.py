@@ -24,7 +24,6 @@ from sessions.lifecycle.inbox import (
     Command,
     Event,
     Exceeded,
-    Excused,
     FrameCame,
     KeysUnreadable,
     Overdue,
@@ -37,6 +36,7 @@ from sessions.lifecycle.inbox import (
     StepFailed,
     SuccessorReady,
     Told,
+    Uncharged,
     UseProxy,
     Waited,
     WorkerEnded,
@@ -205,9 +205,9 @@ class Actor(Replacing):
             ) and not current.has_landed:
                 self._close_socket(current, CloseReason.ATTEMPT_TIMED_OUT)
             case PolicyChanged(config):
-                self._judgement.follow(config)
-            case Excused():
-                await self._excuse()
+                self._policy.follow(config)
+            case Uncharged():
+                await self._uncharge()
             case Overdue() if current := self._current(event.attempt):
                 self._end_worker(current, current.verdict or CloseReason.WORKER_HUNG)
             case _:
@@ -252,7 +252,7 @@ class Actor(Replacing):
             case StepFailed(_, WorkerGone() | TimeoutError() as error):
                 words = str(error) or "The worker did not say hello in time."
                 human = error.human if isinstance(error, SpawnRefused) else None
-                await self._closed(CloseReason.WORKER_EXITED, None, words, human=human)
+                await self._closed(self._ended(CloseReason.WORKER_EXITED, None, words, human=human))
             case StepFailed(_, error):
                 raise error
             case never:
@@ -312,7 +312,8 @@ class Actor(Replacing):
         if self.attempt is not None or self.state is S.HELD:
             reason = (self.attempt and self.attempt.verdict) or CloseReason.WORKER_EXITED
             words = self.attempt.words if self.attempt is not None else None
-            await self._closed(reason, end.status, words or f"The worker process {end}.")
+            words = words or f"The worker process {end}."
+            await self._closed(self._ended(reason, end.status, words))
 
     async def _give_back(self, event: WorkerReady | Reunited | SuccessorReady | Admitted) -> None:
         """What was waited for came when it was no longer wanted."""
@@ -370,11 +371,11 @@ class Actor(Replacing):
     async def _start(self) -> None:
         await self._want(True)
         self._begin_anew()
-        blocked = self._judgement.breaker.seconds_until_trial(self._now())
+        blocked = self._policy.breaker.seconds_until_trial(self._now())
         if self.state is S.STOPPED and blocked:  # stop and start are no way round an open breaker
             self._retry(blocked)
         elif self.state in {S.STOPPED, S.PARKED, S.QUARANTINED}:
-            self._judgement.pardon()
+            self._policy.clear_failures()
             self._logout_wanted = False
             await self._go()
             self._save()
@@ -395,7 +396,7 @@ class Actor(Replacing):
         The store has forgotten it already.
         """
         self._past, self._readable, self._taken_up = decode(None, self._now()), True, True
-        self._judgement.forget()
+        self._policy.forget()
         self._judged = self._counted = None
         self._episode_attempts = 0
         self._logout_wanted = False
@@ -408,7 +409,7 @@ class Actor(Replacing):
         """Cut any wait short and let one attempt through, breaker or not; never past what a
         reconnect cannot mend.
         """
-        judgement = self._judgement
+        judgement = self._policy
         incurable = judgement.last_close if judgement.only_a_human_can_mend() else None
         found_parked = self._past.parked and not self._taken_up
         refusal = refusals.vain_force(self.id, S.PARKED if found_parked else self.state, incurable)
@@ -429,10 +430,8 @@ class Actor(Replacing):
         be given time.
         """
         due, now = self._next_attempt_at, self._now()
-        put_off = (
-            self.state is S.WAITING and due is not None and self._judgement.breaker.puts_off(due)
-        )
-        self._judgement.reset()
+        put_off = self.state is S.WAITING and due is not None and self._policy.breaker.puts_off(due)
+        self._policy.reset()
         if put_off and (self._own_wait_until or now) > now:
             self._wait((self._own_wait_until or now) - now)
         elif put_off:

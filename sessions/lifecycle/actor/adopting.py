@@ -51,9 +51,7 @@ class Adopting(Opening):
             )
         elif self._past.parked:
             self._signal(Signal.PARK)
-            self._begin_alert(
-                "parked", human_action(self.id, self.state, self._judgement.last_close)
-            )
+            self._begin_alert("parked", human_action(self.id, self.state, self._policy.last_close))
             if due is not None:
                 self._wait(due - self._now())
         elif due is not None and due > self._now():
@@ -96,7 +94,7 @@ class Adopting(Opening):
             self.attempt.qr = ShownQr(held.qr, held.qr_number or 0, held.pairing_code)
         if through:
             self.attempt.admitted()
-        self._judgement.breaker.begin_attempt()
+        self._policy.breaker.begin_attempt()
         self._signal(*adoption.SIGNALS[held.stage])
         config = self._dependencies.config
         limit = (
@@ -129,7 +127,7 @@ class Adopting(Opening):
             self._remember_open(self.attempt, held)
             self._count_login(self.attempt)  # nobody knows how far it came: better one too many
             closed = held.closed
-            await self._closed(closed.reason, closed.code, closed.message, closed.data)
+            await self._closed(self._ended(closed.reason, closed.code, closed.message, closed.data))
         else:
             await self._take_up()
 

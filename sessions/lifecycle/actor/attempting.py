@@ -13,13 +13,11 @@ import structlog
 from sessions.lifecycle.actor.standing import Standing
 from sessions.lifecycle.attempt import Attempt
 from sessions.lifecycle.inbox import Admitted, CanaryOverdue, WorkerReady
-from sessions.lifecycle.judgement import expiry
 from sessions.lifecycle.machine import Signal
 from sessions.lifecycle.worker_slot import UnreadableCredentials
 from sessions.model import CloseReason, SameDevice, SessionState, UnreadableValue
-from sessions.policy import NOTHING, Action, Credentials, Decision
+from sessions.policy import Action, Close, Credentials, Decision, expiry
 from sessions.ports import Permit, WorkerHandle
-from sessions.records.incidents import RecordedClose
 from sessions.views.plain_text import plain
 from sessions.views.snapshot import human_action
 from sessions.workers import wire
@@ -46,7 +44,7 @@ What a server says in earnest is far shorter.
 """
 MAX_CODE: Final = 2**31 - 1
 """No code of WhatsApp or HTTP has ten digits; a larger one is none."""
-EXCUSABLE: Final = frozenset({S.WAITING, S.STARTING, S.HELD, S.CONNECTING})
+ON_ITS_WAY: Final = frozenset({S.WAITING, S.STARTING, S.HELD, S.CONNECTING})
 """Where a session is on its way back to open."""
 
 log = structlog.get_logger("session")
@@ -86,9 +84,8 @@ class Attempting(Standing):
 
     async def _assign(self, worker: WorkerHandle) -> None:
         if not worker.alive:
-            await self._closed(
-                CloseReason.WORKER_EXITED, None, "It ended before its first attempt."
-            )
+            words = "It ended before its first attempt."
+            await self._closed(self._ended(CloseReason.WORKER_EXITED, None, words))
             return
         try:
             await self._slot.assign(worker)
@@ -97,7 +94,7 @@ class Attempting(Standing):
             await self._quarantine(str(error))
         except SameDevice as error:
             await worker.stop()
-            await self._closed(CloseReason.SAME_DEVICE, None, str(error))
+            await self._closed(self._ended(CloseReason.SAME_DEVICE, None, str(error)))
         except BaseException:
             worker.kill()
             raise
@@ -109,7 +106,7 @@ class Attempting(Standing):
         self.attempt = Attempt(self._attempts, permit)
         self._episode_attempts += 1
         self._forced = False
-        self._judgement.breaker.begin_attempt()
+        self._policy.breaker.begin_attempt()
         self._recorder.attempted()
         self._signal(*signals, Signal.ADMIT)
         self._expect_report(self.attempt, self._dependencies.config.connect_timeout_seconds)
@@ -123,125 +120,96 @@ class Attempting(Standing):
         if self._counted == login:
             return
         self._counted = login
-        warning = self._judgement.attempted(self._now())
+        warning = self._policy.attempted(self._now())
         if warning is not None:
-            self._begin_alert("reconnect_budget", warning, worse=self._judgement.spent(self._now()))
+            self._begin_alert("reconnect_budget", warning, worse=self._policy.spent(self._now()))
         self._save()  # our successor would not know
 
     # --- when it closes ---------------------------------------------------------------------------
 
-    async def _closed(
+    def _ended(
         self,
         reason: CloseReason,
         code: int | None,
         message: str,
         data: dict[str, str] | None = None,
         human: str | None = None,
-    ) -> None:
-        """The attempt or the open socket has ended: ask the policy, and do what it says."""
-        message, code = (
-            plain(message[:MAX_MESSAGE]),
-            code if code is not None and abs(code) <= MAX_CODE else None,
-        )
-        now, ended = self._now(), self.attempt
-        asked = ended is not None and ended.verdict is CloseReason.REQUESTED
-        self._forced = self._forced and asked  # else the attempt that was forced is over
-        if reason not in NO_FAILURE:
-            self.counters.failed(now)
-        self._agenda.cancel()
-        was_open, stable = (
-            (False, False) if ended is None else (ended.opened_at is not None, ended.stable)
-        )
-        excused = self._dependencies.gate.closed(self.id, reason, was_open, self.counters.busy(now))
-        self._end_attempt()
-        self._judged = (self._slot.epoch, self._attempts)
-        if reason is CloseReason.REPLACED:
-            self._dependencies.workers.end_others(self._slot, self.worker)
-        roll = self._dependencies.rng.random()
-        decision = self._judgement.close(
-            reason,
-            code,
-            message,
-            data,
-            stable,
-            now,
-            roll,
-            was_open=was_open,
-            excused=excused,
+    ) -> Close:
+        """The close of the attempt under way, or of the open socket, as it is handed on from here.
+
+        What the server, a proxy or a worker says of it is bounded and made fit to be seen.
+        """
+        ended = self.attempt
+        return Close(
+            reason=reason,
+            at=self._now(),
+            at_wall_seconds=time.time(),
+            code=code if code is not None and abs(code) <= MAX_CODE else None,
+            message=plain(message[:MAX_MESSAGE]),
+            was_open=ended is not None and ended.opened_at is not None,
+            was_stable=ended is not None and ended.stable,
+            expire_seconds=expiry(data),
             human=human,
         )
-        self._recorder.closed(
-            self._recorded(reason, code, message, data, was_open, stable, decision), self._human()
-        )
+
+    async def _closed(self, close: Close) -> None:
+        """The attempt or the open socket has ended: ask the gate and the policy, and do what they
+        say.
+        """
+        asked = self.attempt is not None and self.attempt.verdict is CloseReason.REQUESTED
+        self._forced = self._forced and asked  # else the attempt that was forced is over
+        if close.reason not in NO_FAILURE:
+            self.counters.failed(close.at)
+        self._agenda.cancel()
+        # The gate hears of it while the attempt's permit is under way: by that permit it knows
+        # whether a canary has ended, and for whom the server's answer speaks.
+        verdict = self._dependencies.gate.closed(self.id, close, self.counters.busy(close.at))
+        self._end_attempt()
+        self._judged = (self._slot.epoch, self._attempts)
+        if close.reason is CloseReason.REPLACED:
+            self._dependencies.workers.end_others(self._slot, self.worker)
+        decision = self._policy.close(close, verdict, self._dependencies.rng.random())
+        self._recorder.closed(close, decision)
+        if decision.uncharges:
+            self._recorder.uncharged(self._policy.correlated)
         log.info(
-            f"session has closed: {message}",
+            f"session has closed: {close.message}",
             action="closed",
             session=self.id,
-            reason=reason,
-            code=code,
+            reason=close.reason,
+            code=close.code,
             rule=decision.rule,
         )
-        await self._carry_out(reason, decision)
+        await self._carry_out(close, decision)
 
-    def _recorded(
-        self,
-        reason: CloseReason,
-        code: int | None,
-        message: str,
-        data: dict[str, str] | None,
-        was_open: bool,
-        stable: bool,
-        decision: Decision,
-    ) -> RecordedClose:
-        """A close as it goes on record."""
-        blocked = self._judgement.breaker.seconds_until_trial(self._now())
-        return RecordedClose(
-            at=time.time(),
-            reason=reason,
-            code=code,
-            message=message,
-            was_open=was_open,
-            was_stable=stable,
-            expire_seconds=expiry(data),
-            rule=decision.rule,
-            wait_seconds=None
-            if decision.wait_seconds is None
-            else max(decision.wait_seconds, blocked),
-            excused=decision.excused,
-        )
-
-    def _human(self) -> str:
-        last = self._judgement.last_close
-        return NOTHING if last is None else last.human
-
-    async def _excuse(self) -> bool:
-        """An outage was what has just closed it: nothing is charged, and instead of waiting alone
-        it is held with the others.
+    async def _uncharge(self) -> bool:
+        """An outage was what has closed it: nothing is charged, and instead of waiting alone it is
+        held with the others.
 
         Not at once if the day's logins are used up: then it waits first, and is held after that.
         False: it is none of it.
         """
         now = self._now()
-        if self.state not in EXCUSABLE or not self._judgement.excuse(now):
+        if self.state not in ON_ITS_WAY or not self._policy.uncharge(now):
             return False
-        self._recorder.excused(self._judgement.correlated)
-        if self.state is S.WAITING and not self._judgement.spent(now):
+        self._recorder.uncharged(self._policy.correlated)
+        if self.state is S.WAITING and not self._policy.spent(now):
             await self._go()
         self._save()
         return True
 
-    async def _carry_out(self, reason: CloseReason, decision: Decision) -> None:
+    async def _carry_out(self, close: Close, decision: Decision) -> None:
         if decision.credentials is Credentials.ARCHIVE:
-            await self._archive(reason, decision.action)
+            await self._archive(close.reason, decision.action)
         match decision.action:
             case Action.RETRY:
                 self._retry(decision.wait_seconds or 0.0)
-                if reason is CloseReason.STORE_FAILED:
+                if close.reason is CloseReason.STORE_FAILED:
                     # it is ahead of the store; a new one needs the store before it may log in
                     await self._slot.clear()
             case Action.HOLD:
                 alone = ALONE_SECONDS if decision.wait_seconds is None else decision.wait_seconds
-                self._retry(0.0 if self._dependencies.gate.hold(self.id, reason) else alone)
+                self._retry(0.0 if self._dependencies.gate.hold(self.id, close.reason) else alone)
             case Action.PARK:
                 await self._park(decision.wait_seconds)
             case Action.DONE:
@@ -276,7 +244,7 @@ class Attempting(Standing):
         wait = 0.0 if self._forced else wait_seconds
         self._own_wait_until = now + wait
         if not self._forced and not self._logout_wanted:
-            wait = max(wait, self._judgement.breaker.seconds_until_trial(now))
+            wait = max(wait, self._policy.breaker.seconds_until_trial(now))
         self._wait(wait)
         self._signal(Signal.RETRY)
         self._save()
@@ -288,7 +256,7 @@ class Attempting(Standing):
             self._wait(wait_seconds)
         self._signal(Signal.PARK)
         self._save()  # before the worker, which could tell our successor, is gone
-        last = self._judgement.last_close
+        last = self._policy.last_close
         words = human_action(self.id, self.state, last)
         if last is not None and last.reason is CloseReason.SAME_DEVICE:
             words = f"{last.message} {words}"  # who is woken by it wants the other's name
@@ -317,7 +285,7 @@ class Attempting(Standing):
         await self._slot.clear()
         self._next_attempt_at, self._forced, self._logout_wanted = None, False, False
         self._away_since = None
-        self._judgement.breaker.abandon_attempt(self._now())
+        self._policy.breaker.abandon_attempt(self._now())
         if signal is not None:
             self._signal(signal)
             self._save()

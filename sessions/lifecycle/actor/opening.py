@@ -37,7 +37,7 @@ class Opening(Attempting):
                 asked = report.reason is CloseReason.REQUESTED
                 reason = attempt.verdict or report.reason if asked else report.reason
                 message = attempt.words if asked and attempt.words is not None else report.message
-                await self._closed(reason, report.code, message, report.data)
+                await self._closed(self._ended(reason, report.code, message, report.data))
             case wire.Qr():
                 self._on_qr(attempt, report)
             case wire.State():
@@ -107,7 +107,7 @@ class Opening(Attempting):
         self._agenda.clear_deadlines()
         attempt.qr, attempt.opened_at = None, self._now() - open_for_seconds
         self._errors = 0
-        self._judgement.opened()
+        self._policy.opened()
         self._dependencies.gate.opened(self.id)
         self.counters.opened(self._now())
         self.row = msgspec.structs.replace(self.row, jid=jid, name=name)
@@ -145,7 +145,7 @@ class Opening(Attempting):
     def _on_stable(self, attempt: Attempt) -> None:
         attempt.stable = True
         self._episode_attempts = 0
-        self._judgement.stable()
+        self._policy.stable()
         self._save()
 
     def _begin_checks(self, attempt: Attempt, after_seconds: float = FIRST_CHECK_SECONDS) -> None:
@@ -185,7 +185,7 @@ class Opening(Attempting):
                 self._close_socket(attempt, verdict)
 
     def _on_deaf(self, attempt: Attempt) -> None:
-        action = self._judgement.deaf(self._now())
+        action = self._policy.deaf(self._now())
         if not attempt.left_deaf:
             tell = self._begin_alert if action is DeafAction.LEAVE else self._alert
             tell("deaf", action.value)

@@ -99,7 +99,7 @@ class Replacing(Adopting):
         except WorkerGone as error:
             permit.finish(succeeded=False)
             await successor.stop()
-            await self._closed(CloseReason.WORKER_EXITED, None, str(error))
+            await self._closed(self._ended(CloseReason.WORKER_EXITED, None, str(error)))
         except (UnreadableCredentials, UnreadableValue) as error:
             permit.finish(succeeded=False)
             await successor.stop()

@@ -14,13 +14,12 @@ from sessions.lifecycle import alerts
 from sessions.lifecycle.agenda import Agenda
 from sessions.lifecycle.attempt import Attempt
 from sessions.lifecycle.dependencies import Dependencies
-from sessions.lifecycle.inbox import Event, Overdue, Waited
-from sessions.lifecycle.judgement import Budget, Judgement
+from sessions.lifecycle.inbox import Event, Overdue, Uncharged, Waited
 from sessions.lifecycle.machine import Signal, step
-from sessions.lifecycle.remembered import Opened, decode, encode
+from sessions.lifecycle.remembered import Opened, Remembered, decode, encode
 from sessions.lifecycle.worker_slot import WorkerSlot
 from sessions.model import CloseReason, SessionState
-from sessions.policy import CRASH_BUDGET_USED_UP
+from sessions.policy import CRASH_BUDGET_USED_UP, Budget, ClosePolicy
 from sessions.ports import DIRECT, WorkerHandle
 from sessions.records import phone
 from sessions.records.counters import Counters
@@ -66,12 +65,12 @@ class Standing:
             self._past, self._readable = decode(row.memory, self._now()), True
         except wire.WireError:
             self._past, self._readable = decode(None, self._now()), False
-        self._judgement: Final = Judgement(
+        self._policy: Final = ClosePolicy(
             row.id,
             config.policy,
             config.breaker_threshold,
             config.breaker_timeout_seconds,
-            self._past,
+            self._past.learned,
         )
         self._recorder: Final = IncidentRecorder(
             row.id, dependencies.store.records, self._past.incident
@@ -149,10 +148,10 @@ class Standing:
 
     def reconnection(self) -> Reconnection:
         """Why the session is where it is and what comes next."""
-        now, last = self._now(), self._judgement.last_close
+        now, last = self._now(), self._policy.last_close
         way = self._dependencies.gate.closed_way(self.id) if self.state in WITHOUT_A_TRY else None
         if way is not None:
-            last = self._judgement.as_found(way)
+            last = self._policy.as_found(way)
         return Reconnection(
             state=self.state,
             since=iso(self._since),
@@ -163,13 +162,13 @@ class Standing:
             rule=rule_shown(
                 last,
                 self._next_attempt_at if self.state is S.WAITING else None,
-                self._judgement.breaker,
+                self._policy.breaker,
                 now,
             ),
             attempts=self._episode_attempts,
-            failures=self._judgement.failures,
+            failures=self._policy.failures,
             next_attempt=iso_at(self._next_attempt_at, now),
-            breaker=BreakerSnapshot.of(self._judgement.breaker, now),
+            breaker=BreakerSnapshot.of(self._policy.breaker, now),
             human_action=human_action(
                 self.id, self.state, last, self._dependencies.workers.stuck(self.id)
             ),
@@ -189,7 +188,7 @@ class Standing:
 
     def budget(self) -> Budget:
         """Its logins of the last 24 hours, and how many there may be."""
-        return self._judgement.budget(self._now())
+        return self._policy.budget(self._now())
 
     # --- small tools ------------------------------------------------------------------------------
 
@@ -226,7 +225,7 @@ class Standing:
         if self._settled or state is S.STARTING:
             return now
         self._settled = True
-        last = self._judgement.last_close
+        last = self._policy.last_close
         if state is S.OPEN:
             return min(now, self._recorder.left_since(state) or now)
         if last is not None and (state is S.WAITING or (state is S.PARKED and self._past.parked)):
@@ -235,12 +234,14 @@ class Standing:
 
     def _register(self) -> None:
         """Be part of the fleet, by the egress that it uses."""
-        self._dependencies.gate.registered(self.id, self.row.proxy or DIRECT)
+        self._dependencies.gate.registered(
+            self.id, self.row.proxy or DIRECT, partial(self.inbox.put_nowait, Uncharged())
+        )
 
     def _wait(self, seconds: float) -> None:
         seconds = max(0.0, seconds)
         self._next_attempt_at = self._now() + seconds
-        last = self._judgement.last_close
+        last = self._policy.last_close
         planned = (self._episode_attempts, last.at_wall_seconds if last else None)
         if planned != self._planned:
             # else nothing has been tried meanwhile (the store is away, say): it has been told
@@ -294,9 +295,15 @@ class Standing:
         `parked`: of a state that it is about to have; else of the one that it has.
         """
         parked = self.state is S.PARKED if parked is None else parked
-        remembered = self._judgement.remembered(parked, self._next_attempt_at, self._judged)
-        remembered = msgspec.structs.replace(
-            remembered,
+        learned = self._policy.learned
+        remembered = Remembered(
+            learned.policy,
+            learned.breaker,
+            learned.last_close,
+            parked,
+            self._next_attempt_at,
+            self._judged,
+            learned.baseline,
             incident=self._recorder.remembered,
             phone=self._phone,
             opened=self._opened(),
@@ -318,7 +325,7 @@ class Standing:
 
     def _tell_reconnect(self, when: str, **more: float) -> None:
         """A line for each reconnection that is planned: which attempt, when, and why."""
-        last = self._judgement.last_close
+        last = self._policy.last_close
         self._away_since = self._now() if self._away_since is None else self._away_since
         reason = last.reason if last else None
         log.info(
@@ -336,7 +343,7 @@ class Standing:
         """A line when it is open again."""
         since, self._away_since = self._away_since, None
         if since is not None:
-            last, away = self._judgement.last_close, self._now() - since
+            last, away = self._policy.last_close, self._now() - since
             log.info(
                 f"reconnected: open again after {away:.1f} s, at attempt {self._episode_attempts}",
                 action="reconnected",
@@ -356,7 +363,7 @@ class Standing:
         """Tell of what is wrong from now on, or `worse` than it was; `_look_at_alerts` tells when
         it is over (alerts.py).
         """
-        last = self._judgement.last_close
+        last = self._policy.last_close
         told = {"name": name, "message": message, "state": "began"}
         told["severity"] = "critical" if worse or name in alerts.CRITICAL else "warning"
         if (
@@ -376,9 +383,9 @@ class Standing:
 
     def _look_at_alerts(self) -> None:
         """After each event: which of the alerts that last have begun, and which are over."""
-        last = self._judgement.last_close
+        last = self._policy.last_close
         crashes = last is not None and last.rule == CRASH_BUDGET_USED_UP
-        if not self._on and not crashes and self._judgement.breaker.state == "closed":
+        if not self._on and not crashes and self._policy.breaker.state == "closed":
             return  # as nearly always
         facts = self._alert_facts()
         for name in sorted(self._on):
@@ -390,14 +397,14 @@ class Standing:
                 self._begin_alert(name, words)
 
     def _alert_facts(self) -> alerts.Facts:
-        breaker, attempt = self._judgement.breaker, self.attempt
+        breaker, attempt = self._policy.breaker, self.attempt
         return alerts.Facts(
             state=self.state,
             stable=attempt is not None and attempt.stable,
             breaker_open=breaker.state == "open",
             breaker_tripped=breaker.tripped,
-            failures=self._judgement.failures,
-            last=self._judgement.last_close,
+            failures=self._policy.failures,
+            last=self._policy.last_close,
             left_deaf=attempt is not None and attempt.left_deaf,
             phone_offline=phone.is_offline(self._phone, time.time()),
             budget=self.budget(),

@@ -414,7 +414,7 @@ async def test_a_first_405_holds_nobody_a_second_sessions_holds_the_fleet() -> N
 
 async def test_a_405_hold_with_nobody_to_try_ends_and_a_new_405_resumes_its_pace() -> None:
     gate = await _gate()
-    gate.registered(_id(7), "direct")
+    gate.registered(_id(7), "direct", lambda: None)
     gate.opened(_id(7))
     _hold(gate)
     canary = await gate.admit(_id(1), urgent=True)
@@ -463,18 +463,18 @@ async def test_forced_canaries_of_a_405_hold_keep_five_seconds_between_them() ->
 async def test_the_line_of_an_egress_that_nobody_uses_any_more_is_dropped() -> None:
     gate = await _gate()
     for number in range(50):
-        gate.registered(_id(1), f"http://proxy-{number}")
+        gate.registered(_id(1), f"http://proxy-{number}", lambda: None)
         permit = await gate.admit(_id(1))
         permit.login_sent()
         permit.finish(succeeded=True)
         await asyncio.sleep(60)
     assert gate._lines.egresses <= 3
-    gate.registered(_id(2), "http://busy")
+    gate.registered(_id(2), "http://busy", lambda: None)
     permit = await gate.admit(_id(2))
-    gate.registered(_id(2), "http://other")
-    gate.registered(_id(2), "http://another")
+    gate.registered(_id(2), "http://other", lambda: None)
+    gate.registered(_id(2), "http://another", lambda: None)
     permit.login_sent()
-    gate.registered(_id(2), "http://busy")
+    gate.registered(_id(2), "http://busy", lambda: None)
     assert gate._lines.allowance("http://busy").available(_now()) < gate.view().egress_burst, (
         "its spent token is not forgotten"
     )

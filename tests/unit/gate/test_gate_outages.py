@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import itertools
 import random
-from collections.abc import AsyncIterator, Callable, Collection, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -14,6 +14,7 @@ import pytest
 
 from sessions.model import CloseReason as R
 from sessions.model import SessionId
+from sessions.policy import Close, Verdict
 from supervisor.gate.gate import Gate, GateConfig
 from supervisor.gate.permit import GatePermit
 
@@ -44,25 +45,28 @@ class Number:
     open: bool = False
     down_seconds: float = 0.0
     down_since: float | None = None
-    excused: asyncio.Event = field(default_factory=asyncio.Event)
+    uncharged: asyncio.Event = field(default_factory=asyncio.Event)
     dropped: asyncio.Event = field(default_factory=asyncio.Event)
     wants: bool = True
 
     async def live(self) -> None:
         self.down_since = _now()
         gate = self.town.gate
-        gate.registered(self.id, self.egress)
+        gate.registered(self.id, self.egress, self.uncharge)
         try:
             while self.wants:
                 permit = gate.try_admit(self.id) or await gate.admit(self.id)
                 reason = await self._attempt(permit)
                 if reason is None:
                     reason = await self._be_open(permit)
-                    covered = gate.closed(self.id, reason, True, self.weight)
+                    close = Close(reason=reason, was_open=True)
+                    verdict = gate.closed(self.id, close, self.weight)
                 else:
-                    covered = gate.closed(self.id, reason, False, 0.0)
+                    verdict = gate.closed(self.id, Close(reason=reason), 0.0)
                     permit.finish(succeeded=False)
-                if not covered:
+                if verdict is Verdict.REVEALING:
+                    self.uncharge()
+                if not verdict.covered:
                     await self._wait_alone()
         finally:
             gate.left(self.id)
@@ -104,16 +108,16 @@ class Number:
     async def _wait_alone(self) -> None:
         self.failures, self.charged = self.failures + 1, self.charged + 1
         rng = self.town.rng.random()
-        self.excused.clear()
+        self.uncharged.clear()
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(
-                self.excused.wait(),
+                self.uncharged.wait(),
                 rng * min(300, 2**self.failures) if self.failures > 1 else rng / 2,
             )
 
-    def excuse(self) -> None:
+    def uncharge(self) -> None:
         self.failures = self.charged = 0
-        self.excused.set()
+        self.uncharged.set()
 
 
 class Town:
@@ -131,7 +135,6 @@ class Town:
         self.landings: list[float] = []
         self.opened: list[tuple[float, str]] = []
         self.dead: set[str] = set()
-        self.gate.on_excused = self._excuse
         ways = ["direct", *(f"http://proxy-{n}" for n in range(1, egresses))]
         self.numbers = [
             Number(self, SessionId(f"n{n}"), ways[n % egresses]) for n in range(sessions)
@@ -184,11 +187,6 @@ class Town:
             number.down_seconds + (0.0 if number.down_since is None else now - number.down_since)
             for number in self.numbers
         )
-
-    def _excuse(self, sessions: Collection[SessionId]) -> None:
-        for number in self.numbers:
-            if number.id in sessions:
-                number.excuse()
 
 
 @dataclass
@@ -489,7 +487,7 @@ async def test_an_egress_has_its_own_rate_and_does_not_stop_the_others() -> None
     login_sent: dict[str, list[float]] = {"slow": [], "other": []}
 
     async def attempt(number: int, egress: str) -> None:
-        gate.registered(SessionId(f"{egress}{number}"), egress)
+        gate.registered(SessionId(f"{egress}{number}"), egress, lambda: None)
         permit = await gate.admit(SessionId(f"{egress}{number}"))
         permit.login_sent()
         login_sent[egress].append(_now())
@@ -563,7 +561,7 @@ async def test_a_forced_session_is_the_next_canary_at_once() -> None:
         waiting = asyncio.create_task(town.gate.admit(SessionId("forced"), urgent=True))
         await asyncio.sleep(0.5)
         assert waiting.done()
-        town.gate.closed(SessionId("forced"), R.CONNECTION_CLOSED, False, 0.0)
+        town.gate.closed(SessionId("forced"), Close(reason=R.CONNECTION_CLOSED), 0.0)
         waiting.result().finish(succeeded=False)
 
 
@@ -630,7 +628,7 @@ async def test_an_attempt_that_the_server_has_answered_ends_the_outage(reason: R
         await asyncio.sleep(60)
         permit = await town.gate.admit(SessionId("answered"), urgent=True)
         town.up = True
-        assert town.gate.closed(SessionId("answered"), reason, False, 0.0) is False
+        assert town.gate.closed(SessionId("answered"), Close(reason=reason), 0.0) is Verdict.OWN
         permit.finish(succeeded=False)
         assert town.gate.view().holds == ()
         assert f"the server has answered answered ({reason})" in told.events[-1][2]["words"]
@@ -642,7 +640,9 @@ async def test_a_canary_that_is_told_405_makes_it_a_hold_for_the_version() -> No
         town.goes_down()
         await asyncio.sleep(60)
         permit = await town.gate.admit(SessionId("old"), urgent=True)
-        assert town.gate.closed(SessionId("old"), R.CLIENT_OUTDATED, False, 0.0) is False
+        assert (
+            town.gate.closed(SessionId("old"), Close(reason=R.CLIENT_OUTDATED), 0.0) is Verdict.OWN
+        )
         permit.finish(succeeded=False)
         assert town.gate.hold(SessionId("old"), R.CLIENT_OUTDATED), "it tried for all"
         (held,) = town.gate.view().holds

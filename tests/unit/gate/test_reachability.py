@@ -4,7 +4,7 @@ that are wrong. Time is simulated.
 
 import asyncio
 import random
-from collections.abc import AsyncIterator, Collection
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from itertools import pairwise
 from typing import Any
@@ -13,7 +13,8 @@ import pytest
 
 from sessions.model import CloseReason as R
 from sessions.model import SessionId
-from sessions.ports import DIRECT, ClosedWay
+from sessions.policy import Close, ClosedWay, Verdict
+from sessions.ports import DIRECT
 from supervisor.gate.gate import Gate, GateConfig
 from supervisor.gate.reachability import LATE_SECONDS, LIMITED_GAP_SECONDS, LOOK_SECONDS, Look, Way
 from tests.unit.gate.test_gate_outages import Told, Town
@@ -341,18 +342,18 @@ async def test_looks_that_fail_tell_nothing_and_the_number_of_closes_decides_as_
 
 
 async def test_what_an_outage_has_charged_before_it_was_seen_is_taken_back() -> None:
-    excused: list[Collection[SessionId]] = []
+    uncharged: list[SessionId] = []
     looker = Looker()
     gate = Gate(GateConfig(), random.Random(1), prober=looker)
-    gate.on_excused = excused.append
     looker.lies = NO_NAME
-    gate.registered(A, DIRECT)
+    gate.registered(A, DIRECT, lambda: uncharged.append(A))
     gate.opened(A)
     await asyncio.sleep(100)
-    assert not gate.closed(A, R.CONNECTION_LOST, True, 1.0), "nobody knows yet"
+    lost = Close(reason=R.CONNECTION_LOST, was_open=True)
+    assert gate.closed(A, lost, 1.0) is Verdict.OWN, "nobody knows yet"
     await asyncio.sleep(0.1)
-    assert [set(sessions) for sessions in excused] == [{A}]
-    assert gate.closed(A, R.NETWORK_UNREACHABLE, False, 0.0)
+    assert uncharged == [A]
+    assert gate.closed(A, Close(reason=R.NETWORK_UNREACHABLE), 0.0) is Verdict.COVERED
     gate.left(A)
     await asyncio.sleep(700)
     assert len(looker.seen) == 1, "nobody is left who doubts"
@@ -364,9 +365,9 @@ async def test_a_405_hold_is_none_of_the_ways() -> None:
     gate = Gate(GateConfig(), random.Random(1), prober=looker)
     looker.lies = NO_NAME
     for session in (A, B):
-        gate.registered(session, DIRECT)
+        gate.registered(session, DIRECT, lambda: None)
         gate.hold(session, R.CLIENT_OUTDATED)
-    gate.closed(A, R.CONNECTION_LOST, False, 0.0)
+    gate.closed(A, Close(reason=R.CONNECTION_LOST), 0.0)
     await asyncio.sleep(30)
     view: Any = gate.view()
     assert [hold.reason for hold in view.holds] == [R.CLIENT_OUTDATED]

@@ -8,11 +8,8 @@ import pytest
 
 from sessions.lifecycle.inbox import Command
 from sessions.model import CloseReason as R
-from sessions.model import SessionId
 from sessions.model import SessionState as S
-from supervisor.fleet.feed import Feed
-from supervisor.fleet.fleet import Fleet
-from supervisor.gate.gate import Gate, GateConfig
+from sessions.policy import COVERED
 from tests.fakes import World, closes, opens, says_nothing, shows_qr
 
 pytestmark = [pytest.mark.looptime, pytest.mark.usefixtures("no_tasks_left", "wall_clock_in_step")]
@@ -84,7 +81,7 @@ async def test_what_an_outage_cannot_cause_is_charged_in_an_outage_too() -> None
         assert world.session.reconnection().failures == 1
 
 
-async def test_an_excuse_takes_back_what_was_charged_and_cuts_the_wait_short() -> None:
+async def test_an_uncharge_takes_back_what_was_charged_and_cuts_the_wait_short() -> None:
     async with World() as world:
         await world.start()
         await world.until(S.OPEN)
@@ -94,7 +91,7 @@ async def test_an_excuse_takes_back_what_was_charged_and_cuts_the_wait_short() -
         await world.until(S.WAITING)
         world.gate.shut = True
         began = asyncio.get_running_loop().time()
-        world.session.excuse()
+        world.gate.uncharge(world.id)
         assert await world.until(S.HELD) - began < 0.1, (
             "it waits with the others, not for its breaker"
         )
@@ -104,7 +101,7 @@ async def test_an_excuse_takes_back_what_was_charged_and_cuts_the_wait_short() -
         await world.until(S.OPEN)
 
 
-async def test_an_excuse_leaves_alone_who_closed_for_another_reason_who_is_open_and_who_rests() -> (
+async def test_an_uncharge_leaves_alone_who_closed_for_another_reason_who_is_open_and_who_rests() -> (
     None
 ):
     async with World() as world:
@@ -112,34 +109,54 @@ async def test_an_excuse_leaves_alone_who_closed_for_another_reason_who_is_open_
         await world.start()
         await world.until(S.WAITING)
         due = world.session.reconnection().next_attempt
-        world.session.excuse()
+        world.gate.uncharge(world.id)
         await asyncio.sleep(1)
         assert (world.session.state, world.session.reconnection().next_attempt) == (S.WAITING, due)
         await world.until(S.OPEN, within=120)
-        world.session.excuse()
+        world.gate.uncharge(world.id)
         await asyncio.sleep(1)
         assert world.session.state is S.OPEN
         await world.ask(Command.STOP)
-        world.session.excuse()
+        world.gate.uncharge(world.id)
         await asyncio.sleep(1)
         assert world.session.state is S.STOPPED
 
 
-async def test_the_fleet_hands_the_gates_excuse_to_those_whom_it_concerns() -> None:
+async def test_the_close_that_shows_an_outage_is_uncharged_with_those_before_it() -> None:
     async with World() as world:
+        await world.start()
+        await world.until(S.OPEN)
         world.workers.plan.extend([closes(R.CONNECTION_LOST)] * 3)
-        world.paired()
-        await world.store.create_session(world.id, wanted=True)
-        gate = Gate(GateConfig(), world.dependencies.rng)
-        fleet = Fleet(world.dependencies, gate, Feed(world.store, [], 10))  # type: ignore[arg-type]
-        await fleet.open()
-        session = fleet.get(world.id)
-        await world.until_true(lambda: session.reconnection().failures == 3)
-        assert gate.on_excused is not None
-        gate.on_excused([world.id, SessionId("deleted")])
-        await asyncio.sleep(0.01)
-        assert session.reconnection().failures == 0
-        await fleet.close()
+        world.workers.alive[0].drop(R.CONNECTION_LOST)
+        await world.until_true(lambda: world.session.reconnection().failures == 2)
+        world.gate.reveals = True
+        await world.until_true(lambda: world.session.reconnection().rule == COVERED)
+        world.gate.reveals = False
+        shown = world.session.reconnection()
+        assert (shown.failures, shown.breaker.failures) == (0, 0)
+        incident = world.session.incident()
+        assert incident is not None
+        assert [close.covered for close in incident.closes] == [True, True, True]
+        await world.until(S.OPEN)
+
+
+async def test_a_breaker_that_an_outage_had_opened_does_not_put_off_the_close_that_shows_it() -> (
+    None
+):
+    async with World() as world:
+        await world.start()
+        await world.until(S.OPEN)
+        world.workers.plan.extend([closes(R.CONNECTION_LOST)] * 6)
+        world.workers.alive[0].drop(R.CONNECTION_LOST)
+        await world.until_true(lambda: world.session.reconnection().breaker.state == "open")
+        await world.until(S.WAITING)
+        world.gate.reveals = True
+        await world.ask(Command.FORCE)
+        await world.until_true(lambda: world.session.reconnection().rule == COVERED)
+        world.gate.reveals, began = False, asyncio.get_running_loop().time()
+        assert world.session.reconnection().breaker.state == "closed"
+        assert await world.until(S.CONNECTING) - began < 1.0
+        await world.until(S.OPEN)
 
 
 async def test_a_canary_that_takes_too_long_is_ended_as_timed_out() -> None:

@@ -11,9 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sessions.lifecycle import remembered
-from sessions.lifecycle.remembered import Calm, LastClose, Opened, Remembered
+from sessions.lifecycle.remembered import Opened, Remembered
 from sessions.model import CloseReason
-from sessions.policy import RATE_LIMIT_MEMORY_SECONDS, Memory
+from sessions.policy import RATE_LIMIT_MEMORY_SECONDS, Baseline, LastClose, Memory
 from sessions.policy.breaker import BreakerRecord
 from sessions.workers.wire import WireError
 
@@ -50,7 +50,7 @@ FULL = Remembered(
     next_attempt_at=NOW + 44,
     judged=(3, 17),
     opened=Opened(3, 18, stable=True),
-    calm=Calm(
+    baseline=Baseline(
         Memory(failures=1, drops=(NOW - 50,), tries={CloseReason.REPLACED: 1}),
         BreakerRecord(state="open", failures=5, opened_at=NOW - 900),
     ),
@@ -130,7 +130,7 @@ def test_a_memory_of_the_version_before_without_boot_and_monotonic_time_is_read_
     back = remembered.decode(msgspec.json.encode(stored), 3.0)
     assert back.next_attempt_at == pytest.approx(3 + 34)
     assert back.judged is None
-    assert (back.policy.drops, back.policy.logins, back.calm) == ((), (), None)
+    assert (back.policy.drops, back.policy.logins, back.baseline) == ((), (), None)
 
 
 def test_after_a_reboot_the_monotonic_clock_begins_anew_and_all_is_told_on_it(
@@ -144,9 +144,9 @@ def test_after_a_reboot_the_monotonic_clock_begins_anew_and_all_is_told_on_it(
     assert back.policy.penalty_until == pytest.approx(3 + 540)
     assert back.policy.restarts == (pytest.approx(3 - 90), pytest.approx(3 - 70))
     assert back.policy.logins == ((pytest.approx(3 - 4060), 7), (pytest.approx(3 - 360), 2))
-    assert back.calm is not None
-    assert back.calm.policy.drops == (pytest.approx(3 - 110),)
-    assert back.calm.breaker.opened_at == pytest.approx(3 - 960)
+    assert back.baseline is not None
+    assert back.baseline.policy.drops == (pytest.approx(3 - 110),)
+    assert back.baseline.breaker.opened_at == pytest.approx(3 - 960)
     assert back.last_close == FULL.last_close
 
 
@@ -209,3 +209,16 @@ def test_what_cannot_be_read_is_refused_with_the_promised_error(stored: bytes) -
 
 def test_what_an_older_version_stored_without_newer_fields_is_read() -> None:
     assert remembered.decode(b'{"failures":3}', NOW).policy.failures == 3
+
+
+def test_the_stored_names_are_those_that_earlier_versions_wrote() -> None:
+    stored = msgspec.json.decode(remembered.encode(FULL, NOW))
+    assert stored["calm"]["policy"]["failures"] == FULL.baseline.policy.failures  # type: ignore[union-attr]
+    assert stored["last_close"].keys() == {
+        "reason",
+        "code",
+        "message",
+        "rule",
+        "human",
+        "at_wall_seconds",
+    }

@@ -24,10 +24,10 @@ from sessions.policy import (
     attempted,
     decide,
     decide_deaf,
-    forgiven,
     logins_of_the_day,
     overridden,
     stable,
+    uncharged,
 )
 
 CONFIG = Config()
@@ -513,7 +513,7 @@ def test_what_an_outage_charged_is_taken_back_and_the_rest_stays() -> None:
         restarts=(NOW,),
         logins=((NOW, 9),),
     )
-    assert forgiven(after, before, RULES) == Memory(
+    assert uncharged(after, before, RULES) == Memory(
         failures=1,
         drops=(NOW,),
         tries={R.REPLACED: 2},

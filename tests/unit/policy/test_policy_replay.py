@@ -3,7 +3,7 @@
 import pytest
 
 from sessions.model import CloseReason as R
-from sessions.policy import EXCUSED, Action, Config, Recorded, overridden, replay
+from sessions.policy import COVERED, Action, Config, Recorded, overridden, replay
 from supervisor.cli.policy_commands import Incident, RecordedClose, recorded_closes
 
 BEFORE = Config()
@@ -72,19 +72,19 @@ def test_a_close_after_a_stable_period_begins_a_new_episode() -> None:
 
 def test_an_excused_close_charges_nobody_under_either_policy() -> None:
     found = replay(
-        {"a": drops(0, 1, 2, excused=True)},
+        {"a": drops(0, 1, 2, covered=True)},
         BEFORE,
         changed("[connection_lost]\nbase_seconds = 9\n"),
     )
     assert (found.differences, found.before.charged) == ((), 0)
     taken = replay(
-        {"a": drops(0, excused=True)}, BEFORE, changed("[connection_lost]\ncorrelated = false\n")
+        {"a": drops(0, covered=True)}, BEFORE, changed("[connection_lost]\ncorrelated = false\n")
     )
-    assert [d.before.rule for d in taken.differences] == [EXCUSED]
+    assert [d.before.rule for d in taken.differences] == [COVERED]
 
 
 def test_a_logout_that_is_said_to_be_excused_is_judged_all_the_same() -> None:
-    found = replay({"a": drops(0, reason=R.LOGGED_OUT, excused=True)}, BEFORE, BEFORE)
+    found = replay({"a": drops(0, reason=R.LOGGED_OUT, covered=True)}, BEFORE, BEFORE)
     assert found.before.parked == 1
 
 

@@ -1,7 +1,8 @@
-"""What a page tells a reader to type exists: commands with their options, routes, settings, files,
-links and anchors; and a line of prose holds one sentence, so that a diff shows which one changed.
+"""What a page tells a reader to type exists: commands with their options, routes, fields, settings,
+files, links and headings; and a line of prose holds one sentence, so that a diff shows which one changed.
 """
 
+import functools
 import re
 import shlex
 from collections.abc import Iterator
@@ -146,6 +147,30 @@ def test_every_route_that_a_page_shows_exists(page: Path) -> None:
 def test_every_setting_that_a_page_names_exists(page: Path) -> None:
     named = set(re.findall(r"WHATSAPP_[A-Z_]+[A-Z]", page.read_text("utf-8")))
     assert named - {variable(name) for name in Settings.model_fields} == set()
+
+
+@pytest.mark.parametrize("page", MANUALS, ids=name_of)
+def test_every_field_of_the_api_that_a_page_names_is_in_the_code(page: Path) -> None:
+    if page.name in {"wire.md", "standin.md", "benchmarks.md"}:
+        pytest.skip("it speaks of other programs' fields")
+    named = {
+        field
+        for line in code_of(page.read_text("utf-8"))
+        for field in re.findall(r"(?<![\w/.@])[a-z]+(?:[A-Z][a-z0-9]+)+(?![\w(:-])", line)
+    }
+    assert sorted(named - fields_of_the_code()) == []
+
+
+@functools.cache
+def fields_of_the_code() -> set[str]:
+    """Every word of the program's Python, as it is and in camelCase, as structs are sent."""
+    words = {
+        word
+        for room in ("api", "sessions", "supervisor")
+        for file in (ROOT / room).rglob("*.py")
+        for word in re.findall(r"\w+", file.read_text("utf-8"))
+    }
+    return words | {re.sub(r"_([a-z0-9])", lambda m: m[1].upper(), word) for word in words}
 
 
 @pytest.mark.parametrize("page", PAGES, ids=name_of)

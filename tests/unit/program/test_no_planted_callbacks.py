@@ -17,7 +17,7 @@ REGISTRY = ("Bus", "subscribe")
 """The one place where callables are registered."""
 HOOKS = ("sys", "threading")
 """Python's own modules, whose hooks are set in no other way."""
-STILL_PLANTED = {"sets gate.on_excused", "sets costs.worker_pid"}
+STILL_PLANTED = {"sets costs.worker_pid"}
 """These go when the gate answers with a verdict, and when the costs subscribe to typed events."""
 
 

@@ -15,7 +15,7 @@ from sessions.lifecycle.inbox import Command
 from sessions.model import CloseReason as R
 from sessions.model import SessionId
 from sessions.model import SessionState as S
-from sessions.policy import EXCUSED, Config, overridden
+from sessions.policy import COVERED, Config, overridden
 from sessions.records import incidents
 from sessions.records.incidents import DAY_SECONDS, MAX_CLOSES, Incident, RecordedClose, Span
 from sessions.views.explanations import waited, wall_seconds
@@ -34,7 +34,7 @@ def close(at: float, reason: R = R.CONNECTION_LOST, **more: object) -> RecordedC
 def after(*told: RecordedClose) -> Incident:
     incident: Incident | None = None
     for each in told:
-        incident = incidents.closed(incident, "shop", each, HUMAN, None)
+        incident = incidents.closed(incident, "shop", each, HUMAN)
     assert incident is not None
     return incident
 
@@ -75,7 +75,7 @@ def test_the_first_close_is_the_cause_and_the_newest_says_the_rule() -> None:
 
 def test_a_close_from_open_begins_a_story_of_its_own() -> None:
     first = incidents.ended(after(close(10, was_open=True)), 15, "open")
-    second = incidents.closed(first, "shop", close(20, R.DEAF, was_open=True), HUMAN, None)
+    second = incidents.closed(first, "shop", close(20, R.DEAF, was_open=True), HUMAN)
     assert second is not None
     assert (second.began_at, second.reason, len(second.closes)) == (20, "deaf", 1)
 
@@ -85,7 +85,7 @@ def test_what_is_parked_rests_and_goes_on_until_it_is_open_so_that_its_cost_is_t
 ):
     parked = incidents.ended(after(close(10, R.LOGGED_OUT, was_open=True)), 10.5, "parked")
     assert (parked.over, parked.down_seconds(1000)) == (False, 990)
-    again = incidents.closed(parked, "shop", close(500, R.QR_EXPIRED), HUMAN, None)
+    again = incidents.closed(parked, "shop", close(500, R.QR_EXPIRED), HUMAN)
     assert again is not None
     assert (again.began_at, again.ended_at, again.reason, len(again.closes)) == (
         10,
@@ -98,13 +98,13 @@ def test_what_is_parked_rests_and_goes_on_until_it_is_open_so_that_its_cost_is_t
 
 
 def test_a_restart_within_a_pairing_is_no_incident_but_one_of_an_open_session_is() -> None:
-    assert incidents.closed(None, "shop", close(1, R.RESTART_REQUIRED), HUMAN, None) is None
+    assert incidents.closed(None, "shop", close(1, R.RESTART_REQUIRED), HUMAN) is None
     assert (
-        incidents.closed(None, "shop", close(1, R.RESTART_REQUIRED, was_open=True), HUMAN, None)
+        incidents.closed(None, "shop", close(1, R.RESTART_REQUIRED, was_open=True), HUMAN)
         is not None
     )
     parked = incidents.ended(after(close(10, R.LOGGED_OUT)), 10, "parked")
-    again = incidents.closed(parked, "shop", close(20, R.RESTART_REQUIRED), HUMAN, None)
+    again = incidents.closed(parked, "shop", close(20, R.RESTART_REQUIRED), HUMAN)
     assert again is not None
     assert len(again.closes) == 2
 
@@ -149,16 +149,16 @@ def test_an_excuse_marks_the_closes_that_an_outage_can_cause() -> None:
     incident = after(
         close(1, was_open=True, rule="a"), close(2, R.REPLACED, rule="b"), close(3, rule="c")
     )
-    told = incidents.excused(incident, "held", {R.CONNECTION_LOST})
-    assert ([c.excused for c in told.closes], told.hold, told.rule) == (
+    told = incidents.uncharged(incident, "held", {R.CONNECTION_LOST})
+    assert ([c.covered for c in told.closes], told.hold, told.rule) == (
         [True, False, True],
         "held",
         "held",
     )
-    own = incidents.excused(
+    own = incidents.uncharged(
         after(close(1), close(2, R.REPLACED, rule="b")), "held", {R.CONNECTION_LOST}
     )
-    assert ([c.excused for c in own.closes], own.rule) == ([True, False], "b")
+    assert ([c.covered for c in own.closes], own.rule) == ([True, False], "b")
 
 
 # --- the figures ----------------------------------------------------------------------------------
@@ -309,11 +309,11 @@ async def test_the_first_closes_of_an_outage_are_on_record_as_excused_once_it_is
             lambda: any(len(i.closes) == 2 for i in world.store.records.incidents)
         )
         await world.until(S.WAITING)
-        world.session.excuse()
+        world.gate.uncharge(world.id)
         await world.until(S.OPEN, within=60)
         (incident,) = world.store.records.incidents
-        assert [told.excused for told in incident.closes][:2] == [True, True]
-        assert incident.hold == EXCUSED
+        assert [told.covered for told in incident.closes][:2] == [True, True]
+        assert incident.hold == COVERED
 
 
 @as_actor
@@ -328,10 +328,10 @@ async def test_a_close_that_the_policy_in_force_charges_is_never_on_record_as_ex
         await world.until_true(
             lambda: any(len(i.closes) == 3 for i in world.store.records.incidents), within=60
         )
-        world.session.excuse()
+        world.gate.uncharge(world.id)
         await world.until(S.OPEN, within=60)
         (incident,) = world.store.records.incidents
-        assert [(told.reason, told.excused) for told in incident.closes][:3] == [
+        assert [(told.reason, told.covered) for told in incident.closes][:3] == [
             (R.CONNECTION_LOST, True),
             (R.SERVER_ERROR, False),
             (R.CONNECTION_LOST, True),
@@ -432,7 +432,7 @@ def test_a_successor_ends_the_outages_of_a_supervisor_that_died_for_all_to_read(
 @pytest.mark.looptime(noop_cycles=6)
 async def test_the_gate_says_of_a_session_which_hold_it_is_under_and_of_the_others_none() -> None:
     gate = Gate(GateConfig(), random.Random(0))
-    gate.registered(SessionId("shop"), "direct")
+    gate.registered(SessionId("shop"), "direct", lambda: None)
     assert gate.hold_of(SessionId("shop")) is None
     assert not gate.hold(SessionId("other"), R.CLIENT_OUTDATED)
     assert gate.hold(SessionId("shop"), R.CLIENT_OUTDATED)

@@ -11,12 +11,10 @@ import pytest
 from scripts.generate_docs import ROOT
 from sessions import policy
 from sessions.lifecycle.inbox import Command
-from sessions.lifecycle.judgement import Budget
-from sessions.lifecycle.remembered import LastClose
 from sessions.model import CloseReason as R
 from sessions.model import SessionId
 from sessions.model import SessionState as S
-from sessions.policy import EXCUSED, RULES, Action, Close, Memory, Rules, decide
+from sessions.policy import COVERED, RULES, Action, Budget, Close, LastClose, Memory, Rules, decide
 from sessions.policy.breaker import Breaker
 from sessions.records import incidents
 from sessions.records.incidents import Incident, RecordedClose, Span, Summary
@@ -84,7 +82,7 @@ def story(
         rule=rule,
         wait_seconds=wait,
     )
-    incident = incidents.closed(None, SHOP, close, RULES[reason].human.replace("{id}", SHOP), None)
+    incident = incidents.closed(None, SHOP, close, RULES[reason].human.replace("{id}", SHOP))
     assert incident is not None
     return [incident if ending is None else incidents.ended(incident, NOW - 10, ending)]
 
@@ -264,7 +262,7 @@ def test_open_again_after_a_force_it_says_that_somebody_asked_and_not_what_close
 
 def test_a_force_hides_nothing_of_what_the_session_was_away_for() -> None:
     (lost,) = story(R.CONNECTION_LOST, "r", 0.0, None)
-    asked = incidents.closed(lost, SHOP, RecordedClose(at=NOW, reason=R.REQUESTED), "", None)
+    asked = incidents.closed(lost, SHOP, RecordedClose(at=NOW, reason=R.REQUESTED), "")
     assert asked is not None
     told = explain(standing(S.CONNECTING, R.CONNECTION_LOST), [asked], NO_FIGURES, NOW)
     assert told.why.startswith(TEXTS[R.CONNECTION_LOST].why)
@@ -345,7 +343,7 @@ def test_what_an_outage_covers_is_spoken_of_as_held_once_it_is_in_the_gate_or_ex
         standing(S.WAITING, R.CONNECTION_LOST, 9.0, outage=outage()), past, NO_FIGURES, NOW
     )
     assert (alone.outage, alone.why) == (None, TEXTS[R.CONNECTION_LOST].why)
-    excused = standing(S.WAITING, R.CONNECTION_LOST, 0.0, outage=outage(), rule=EXCUSED)
+    excused = standing(S.WAITING, R.CONNECTION_LOST, 0.0, outage=outage(), rule=COVERED)
     for now in (standing(S.HELD, R.CONNECTION_LOST, outage=outage()), excused):
         told = explain(now, past, NO_FIGURES, NOW)
         assert (told.outage, told.why, told.what_to_do) == (
