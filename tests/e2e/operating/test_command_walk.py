@@ -6,6 +6,8 @@ The tests go on where the one before has ended.
 
 import asyncio
 import json
+import re
+import shlex
 import subprocess
 import sys
 from collections.abc import AsyncIterator
@@ -24,6 +26,7 @@ pytestmark = [
     pytest.mark.xdist_group("command_walk"),
 ]
 
+PAGE = ROOT / "docs" / "cli.md"
 PHONE = "5511988880001"
 USAGE = 2
 NO_SUPERVISOR = 3
@@ -32,7 +35,8 @@ NO_SUPERVISOR = 3
 @pytest_asyncio.fixture(scope="module", loop_scope="session")
 async def supervisor(shared_standin: StandIn, lab_directory: Path) -> AsyncIterator[Supervisor]:
     """One for the module; its log is a file, as pm2's is."""
-    supervisor = Supervisor(lab_directory / "command-walk", shared_standin.environment())
+    settings = {"WHATSAPP_PERFORMANCE_MONITORING": "false"}  # how full this machine is
+    supervisor = Supervisor(lab_directory / "command-walk", shared_standin.environment() | settings)
     await supervisor.start()
     yield supervisor
     await supervisor.close()
@@ -50,12 +54,12 @@ class Running:
         self._reading = asyncio.gather(self._read(1), self._read(2))
 
     @classmethod
-    async def start(cls, supervisor: Supervisor, *arguments: str) -> "Running":
+    async def start(cls, supervisor: Supervisor, *arguments: str, cwd: Path = ROOT) -> "Running":
         return cls(
             await asyncio.create_subprocess_exec(
                 *(sys.executable, "-m", "supervisor", *arguments),
                 env=supervisor.environment(),
-                cwd=ROOT,
+                cwd=cwd,
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.PIPE,
@@ -110,6 +114,8 @@ async def test_a_session_is_created_and_its_qr_stays_until_a_phone_has_scanned_i
     await watching.says(f"The QR is in {picture}")
     assert picture.read_bytes().startswith(b"\x89PNG")
     assert picture.stat().st_mode & 0o077 == 0, "whoever has it can link the number"
+    needed = await wasup(supervisor, "status")
+    assert (needed.status, "Somebody is needed: 1 session waits" in needed.out) == (1, True), needed
     (shown,) = await answers(supervisor, "sessions", "qr", "walk-1")
     await shared_standin.scan(shown["qr"])
     assert await creating.status() == 0
@@ -165,9 +171,9 @@ async def test_a_text_is_sent_and_stands_in_the_events(
     )
     nobody = await wasup(supervisor, "events", "--session", "nobody")
     assert (nobody.status, nobody.out) == (0, "")
-    states = await answers(supervisor, "events", "--type", "session.state", "-n", "2")
+    states = await answers(supervisor, "events", "--type", "state", "-n", "2")
     assert len(states) == 2
-    assert {event["type"] for event in states} == {"session.state"}
+    assert {event["type"] for event in states} == {"state"}
     lines = (await wasup(supervisor, "events", "--after", "0")).out.splitlines()
     assert [int(line.split()[2]) for line in lines] == list(range(1, len(lines) + 1))
 
@@ -235,7 +241,7 @@ async def test_the_events_are_followed_over_a_restart_of_the_supervisor(
     supervisor: Supervisor,
 ) -> None:
     following = await Running.start(
-        supervisor, "events", "--follow", "--type", "session", "-n", "0", "--json"
+        supervisor, "events", "--follow", "--type", "state", "-n", "0", "--json"
     )
     await must(supervisor, "sessions", "stop", "walk-2")
     await following.says('"stopped"')
@@ -262,10 +268,7 @@ async def test_what_nobody_takes_back_is_asked_first(
     assert (await supervisor.session("walk-2"))["state"] == "open"
     await supervisor.wait_state("walk-1", "open")
     await must(supervisor, "sessions", "logout", "walk-2", "--yes")
-    await supervisor.wait_state("walk-2", "parked")
-    needed = await wasup(supervisor, "status")
-    assert (needed.status, "Somebody is needed" in needed.out) == (1, True), needed
-    assert "walk-2 (parked)" in needed.out
+    await supervisor.wait_state("walk-2", "stopped")
     await must(supervisor, "sessions", "delete", "walk-2", "--purge", "--yes")
     (answer,) = await answers(supervisor, "sessions", "delete", "walk-1", "--yes")
     assert answer["id"] == "walk-1"
@@ -286,3 +289,27 @@ async def test_a_backup_is_made_and_verified_beside_the_running_supervisor(
     done = await wasup(supervisor, "store", "verify", tmp_path / "text")
     assert (done.status, "is no backup" in done.err) == (1, True), done
     assert {file.name for file in tmp_path.iterdir()} == {"backup.db", "text"}
+
+
+async def test_the_blocks_of_the_manual_do_what_it_says_from_the_first_line_to_the_last(
+    supervisor: Supervisor, shared_standin: StandIn, tmp_path: Path
+) -> None:
+    blocks = re.findall(r"^```bash\n(.*?)^```", PAGE.read_text(), re.MULTILINE | re.DOTALL)
+    commands = [shlex.split(line)[1:] for block in blocks for line in block.splitlines()]
+    assert len(commands) > 20
+    for command in commands:
+        running = await Running.start(supervisor, *command, cwd=tmp_path)
+        if "--wait" in command:
+            await running.says("Linked devices")
+            qr = (await supervisor.get(f"/sessions/{command[2]}/qr"))["qr"]
+            await shared_standin.scan(qr)
+        assert await running.status() == 0, (command, running.out, running.err)
+        if "--json" in command:
+            assert json.loads(running.out), command
+        await eventually(
+            lambda: supervisor.get("/sessions"),
+            lambda seen: all(
+                one["state"] in {"open", "stopped", "parked"} for one in seen["sessions"]
+            ),
+            what=f"rest after {command}",
+        )
