@@ -28,6 +28,7 @@ endif
 # A stamp is worth what it stands for. A moved or copied folder, a new system Python, a deleted directory: begin again.
 $(shell [ "$$(cat .make/venv 2>/dev/null)" = "$$(pwd -P)" ] && .venv/bin/python -c '' 2>/dev/null || rm -f .make/venv; \
 	[ -d sessions/worker/node_modules ] || rm -f .make/worker; \
+	[ -d api/reference/node_modules ] || rm -f .make/reference; \
 	[ -d scripts/standin/node_modules ] || rm -f .make/standin; \
 	[ -d tests/node_tools/node_modules ] || rm -f .make/node_tools)
 
@@ -41,10 +42,10 @@ help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1|/p' $(firstword $(MAKEFILE_LIST)) | while IFS='|' read -r name text; do \
 		printf '  make %-15s %s\n' "$$name" "$$text"; done
 
-setup: .make/dev .make/worker .make/standin .make/node_tools ## install everything; afterwards no network is needed
+setup: .make/dev .make/worker .make/reference .make/standin .make/node_tools ## install everything; afterwards no network is needed
 	$(call say,Ready: make demo; make run; make test)
 
-setup-run: .make/run .make/worker ## install only what `make run` and pm2 need (a production host)
+setup-run: .make/run .make/worker .make/reference ## install only what `make run` and pm2 need (a production host)
 
 demo: setup-run .make/standin ## watch five sessions being paired, broken and healed (DEMO_SECONDS=n ends it)
 	@exec .venv/bin/python -m scripts.demo
@@ -52,7 +53,7 @@ demo: setup-run .make/standin ## watch five sessions being paired, broken and he
 run: setup-run ## run the supervisor against WhatsApp in the foreground
 	@exec .venv/bin/python -m supervisor
 
-test: .make/dev .make/worker .make/standin .make/node_tools ## run all tests: Python, worker, stand-in, pm2 (some 10 to 15 minutes on two cores)
+test: .make/dev .make/worker .make/reference .make/standin .make/node_tools ## run all tests: Python, worker, stand-in, pm2 (some 10 to 15 minutes on two cores)
 	@exec .venv/bin/python -m scripts.all_tests $(PYTEST_FLAGS)
 
 test-unit: .make/dev ## run the unit tests alone: no processes, no network (a minute)
@@ -84,7 +85,7 @@ kills: setup-run .make/standin ## kill -9 busy workers; no pairing is lost (KILL
 	@exec .venv/bin/python -m scripts.chaos.kills $(if $(KILLS),--kills $(KILLS)) $(if $(SEED),--seed $(SEED)) \
 		$(if $(SESSIONS),--sessions $(SESSIONS))
 
-fuzz: setup-run ## what strangers may send: HTTP, rogue workers, backups, policy, settings (SEED=n RUNS=n SECONDS=n ONLY=http,worker)
+fuzz: setup ## what strangers may send: HTTP, rogue workers, backups, policy, settings (SEED=n RUNS=n SECONDS=n ONLY=http,worker)
 	@exec .venv/bin/python -m scripts.fuzz $(if $(SEED),--seed $(SEED)) $(if $(RUNS),--runs $(RUNS)) \
 		$(if $(SECONDS),--seconds $(SECONDS)) $(if $(ONLY),--only $(ONLY))
 
@@ -93,7 +94,7 @@ lock: .make/run ## write the lock files anew (UPGRADE=1: to the newest versions)
 	@scripts/lock-dependencies
 
 clean: ## remove all that was installed; data/ is never touched
-	rm -rf .venv .make sessions/worker/node_modules scripts/standin/node_modules tests/node_tools/node_modules
+	rm -rf .venv .make api/reference/node_modules sessions/worker/node_modules scripts/standin/node_modules tests/node_tools/node_modules
 	rm -rf *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
 
 # --- installations ---------------------------------------------------------------------------------------------------------
@@ -122,10 +123,11 @@ clean: ## remove all that was installed; data/ is never touched
 	@touch $@
 
 # --ignore-scripts: no package may run code of its own at installation. Node comes with .make/run; a new one redoes nothing here.
+.make/reference: api/reference/package-lock.json api/reference/package.json | .make/run
 .make/worker: sessions/worker/package-lock.json sessions/worker/package.json | .make/run
 .make/standin: scripts/standin/package-lock.json scripts/standin/package.json | .make/run
 .make/node_tools: tests/node_tools/package-lock.json tests/node_tools/package.json | .make/run
-.make/worker .make/standin .make/node_tools:
+.make/reference .make/worker .make/standin .make/node_tools:
 	$(call say,npm packages of $(<D))
 	@cd $(<D) && npm ci --ignore-scripts --no-progress --no-update-notifier --loglevel=error
 	@touch $@

@@ -9,6 +9,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Final
 
+import msgspec
 from aiohttp import web
 
 from api.errors import errors_as_json
@@ -17,9 +18,11 @@ from api.gatehouse.connections import Connection, Door, most_connections
 from api.gatehouse.fences import Commands, Places, refuse_encodings, refuse_other_sites
 from api.gatehouse.guard import guard
 from api.gatehouse.pairing_budget import PairingBudget
+from api.handlers.docs import FILES
 from api.handlers.parts import (
     ALERTS,
     CONNECTIONS,
+    DESCRIPTION,
     FEED,
     FLEET,
     FORECASTER,
@@ -35,6 +38,7 @@ from api.handlers.parts import (
     WAITERS,
     WORKERS,
 )
+from api.openapi import spec
 from api.routes import ROUTES
 from sessions.forever import Forever
 from sessions.store import Store
@@ -112,7 +116,8 @@ def create_app(
         parts.forecaster,
     )
     app[FOREVER], app[WORKERS] = parts.forever, parts.workers
-    app.add_routes(ROUTES)
+    app[DESCRIPTION] = msgspec.json.encode(spec(ROUTES)) + b"\n"
+    app.add_routes([*(route.definition() for route in ROUTES), *FILES])
     return app
 
 

@@ -61,6 +61,12 @@ class Gone(WasupError):
     """What was asked for is not there any more."""
 
 
+class NotInstalled(WasupError):
+    """A part that only some installations have is not here."""
+
+    hint = "`make setup-run` installs it."
+
+
 class Busy(WasupError):
     """The supervisor does as much of this at once as it may."""
 
@@ -84,6 +90,7 @@ STATUS: Final[Mapping[type[WasupError], int]] = {
     BadRequest: 400,
     ForeignSite: 403,
     TimedOut: 408,
+    NotInstalled: 404,
     Gone: 410,
     RequestEntityTooLarge: 413,
     EncodedBody: 415,
@@ -181,14 +188,24 @@ def status_of(error: WasupError) -> int:
     """The HTTP status of an error."""
     if isinstance(error, WorkerRefused):
         return WORKER_STATUS.get(error.code, 502)
-    return next(STATUS[kind] for kind in type(error).__mro__ if kind in STATUS)
+    return status_of_kind(type(error))
+
+
+def status_of_kind(kind: type[WasupError]) -> int:
+    """The HTTP status of a kind of errors: its own, or that of what it is a kind of."""
+    return next(STATUS[one] for one in kind.__mro__ if one in STATUS)
 
 
 def code_of(error: WasupError) -> str:
     """The machine-readable code of an error: its own, or its class's name."""
     if isinstance(error, Refused | WorkerRefused):
         return error.code
-    return re.sub(r"(?<!^)(?=[A-Z])", "_", type(error).__name__).lower()
+    return code_of_kind(type(error))
+
+
+def code_of_kind(kind: type[WasupError]) -> str:
+    """The machine-readable code of a kind of errors."""
+    return re.sub(r"(?<!^)(?=[A-Z])", "_", kind.__name__).lower()
 
 
 def _from_wasup(error: WasupError) -> web.Response:

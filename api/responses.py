@@ -1,6 +1,6 @@
 """JSON in and out, by msgspec: one encoder, and request bodies checked against a type."""
 
-from typing import Any, TypeVar
+from typing import Any, Final, TypeVar
 
 import msgspec
 from aiohttp import web
@@ -9,6 +9,13 @@ from api.errors import BadRequest, RequestEntityTooLarge
 from sessions.workers.wire import UNREADABLE
 
 T = TypeVar("T")
+
+WORDS: Final = {
+    "integer": "a whole number",
+    "number": "a number",
+    "boolean": "true or false",
+    "string": "text",
+}
 
 
 def json(value: Any, status: int = 200) -> web.Response:
@@ -32,6 +39,17 @@ async def body(request: web.Request, kind: type[T]) -> T:
     except UNREADABLE as error:
         raise BadRequest(
             f"The body cannot be used: {error}.", f"Send JSON: {describe(kind)}."
+        ) from None
+
+
+def query(request: web.Request, kind: type[T]) -> T:
+    """What stands behind the `?`, as that type. Raises BadRequest with what is wrong and where."""
+    given = {name: request.query[name] for name in request.query}
+    try:
+        return msgspec.convert(given, kind, strict=False)
+    except UNREADABLE as error:
+        raise BadRequest(
+            f"The query cannot be used: {error}.", f"It accepts {accepted(kind)}."
         ) from None
 
 
@@ -68,3 +86,17 @@ def describe(kind: Any) -> str:
         + ", ".join(f'"{f.encode_name}"' + ("" if f.required else " (optional)") for f in fields)
         + "}"
     )
+
+
+def accepted(kind: Any) -> str:
+    """What a query may hold, in words, for hints."""
+    schema = msgspec.json.schema_components([kind])[1][kind.__name__]
+    return "; ".join(f"{name}: {_in_words(one)}" for name, one in schema["properties"].items())
+
+
+def _in_words(schema: dict[str, Any]) -> str:
+    words = WORDS.get(schema.get("type", "string"), "")
+    least, most = schema.get("minimum"), schema.get("maximum")
+    if most is not None:
+        return f"{words} from {least} to {most}"
+    return words if least is None else f"{words} of {least} or more"

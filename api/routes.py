@@ -1,60 +1,90 @@
 """The URL table, on one screen."""
 
-from typing import Final
-
-from aiohttp import web
+from typing import Any, Final
 
 from api.handlers import (
-    capacity as capacity_handlers,
+    capacity,
+    credentials,
+    docs,
+    health,
+    host,
+    incidents,
+    policy,
+    sessions,
+    workers,
 )
-from api.handlers import (
-    credentials as credential_handlers,
-)
-from api.handlers import (
-    host as host_handlers,
-)
-from api.handlers import (
-    incidents as incident_handlers,
-)
-from api.handlers import (
-    policy as policy_handlers,
-)
-from api.handlers import (
-    sessions as handlers,
-)
-from api.handlers import (
-    workers as worker_handlers,
-)
+from api.route import Forms, Route
+from sessions.model import BadPolicy
+from supervisor.fleet.policy_file import PolicyView
 
 ROUTES: Final = (
-    web.get("/performance-metrics", handlers.performance_metrics),
-    web.get("/reconnection-status", handlers.reconnection_status),
-    web.post("/force-reconnection/{id}", handlers.force_reconnection),
-    web.post("/reset-circuit-breaker/{id}", handlers.reset_circuit_breaker),
-    web.get("/sessions", handlers.list_sessions),
-    web.post("/sessions", handlers.create_session),
-    web.get("/sessions/{id}", handlers.get_session),
-    web.delete("/sessions/{id}", handlers.delete_session),
-    web.put("/sessions/{id}/proxy", handlers.set_proxy),
-    web.post("/sessions/{id}/start", handlers.start_session),
-    web.post("/sessions/{id}/stop", handlers.stop_session),
-    web.post("/sessions/{id}/logout", handlers.logout_session),
-    web.get("/sessions/{id}/qr", handlers.session_qr),
-    web.post("/sessions/{id}/pairing-code", handlers.pairing_code),
-    web.post("/sessions/{id}/messages", handlers.send_message),
-    web.post("/sessions/{id}/import", credential_handlers.import_session),
-    web.get("/sessions/{id}/archives", credential_handlers.session_archives),
-    web.post("/sessions/{id}/restore", credential_handlers.restore_session),
-    web.get("/sessions/{id}/explain", incident_handlers.explain_session),
-    web.get("/incidents", incident_handlers.list_incidents),
-    web.get("/workers", worker_handlers.list_workers),
-    web.post("/workers/roll", worker_handlers.roll_workers),
-    web.get("/host", host_handlers.get_host),
-    web.get("/capacity", capacity_handlers.get_capacity),
-    web.get("/policy", policy_handlers.get_policy),
-    web.post("/policy/reload", policy_handlers.reload_policy),
-    web.get("/alerts", handlers.alerts),
-    web.get("/events", handlers.events),
-    web.get("/healthz", handlers.healthz),
-    web.get("/readyz", handlers.readyz),
+    Route("GET", "/performance-metrics", sessions.performance_metrics),
+    Route("GET", "/reconnection-status", sessions.reconnection_status),
+    Route("POST", "/force-reconnection/{id}", sessions.force_reconnection),
+    Route("POST", "/reset-circuit-breaker/{id}", sessions.reset_circuit_breaker),
+    Route("GET", "/sessions", sessions.list_sessions),
+    Route("POST", "/sessions", sessions.create_session),
+    Route("GET", "/sessions/{id}", sessions.get_session),
+    Route("DELETE", "/sessions/{id}", sessions.delete_session),
+    Route("PUT", "/sessions/{id}/proxy", sessions.set_proxy),
+    Route("POST", "/sessions/{id}/start", sessions.start_session),
+    Route("POST", "/sessions/{id}/stop", sessions.stop_session),
+    Route("POST", "/sessions/{id}/logout", sessions.logout_session),
+    Route("GET", "/sessions/{id}/qr", sessions.session_qr),
+    Route("POST", "/sessions/{id}/pairing-code", sessions.pairing_code),
+    Route("POST", "/sessions/{id}/messages", sessions.send_message),
+    Route("POST", "/sessions/{id}/import", credentials.import_session),
+    Route("GET", "/sessions/{id}/archives", credentials.session_archives),
+    Route("POST", "/sessions/{id}/restore", credentials.restore_session),
+    Route("GET", "/sessions/{id}/explain", incidents.explain_session),
+    Route("GET", "/incidents", incidents.list_incidents),
+    Route("GET", "/workers", workers.list_workers, answers={200: workers.WorkerList}),
+    Route(
+        "POST",
+        "/workers/roll",
+        workers.roll_workers,
+        query=workers.RollQuery,
+        answers={202: workers.RollBegun},
+        errors=((409, "rolling"),),
+    ),
+    Route("GET", "/host", host.get_host, answers={200: host.HostView}),
+    Route(
+        "GET",
+        "/capacity",
+        capacity.get_capacity,
+        query=capacity.CapacityQuery,
+        answers={200: capacity.CapacityView},
+    ),
+    Route("GET", "/policy", policy.get_policy, answers={200: PolicyView}),
+    Route(
+        "POST",
+        "/policy/reload",
+        policy.reload_policy,
+        answers={200: policy.PolicyReloaded},
+        errors=(BadPolicy,),
+    ),
+    Route("GET", "/alerts", sessions.alerts),
+    Route("GET", "/events", sessions.events),
+    Route(
+        "GET",
+        "/openapi.json",
+        docs.openapi,
+        answers={200: dict[str, Any]},
+        needs_token=False,
+    ),
+    Route(
+        "GET",
+        "/docs",
+        docs.page,
+        answers={200: Forms(others=("text/html",))},
+        needs_token=False,
+    ),
+    Route("GET", "/healthz", health.healthz, answers={200: health.Health}, needs_token=False),
+    Route(
+        "GET",
+        "/readyz",
+        health.readyz,
+        answers={200: health.Readiness, 503: health.Readiness},
+        needs_token=False,
+    ),
 )

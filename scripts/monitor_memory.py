@@ -20,9 +20,9 @@ REMIND_SECONDS: Final = 24 * 3600.0
 ROOM_BYTES: Final = 16 * 1024
 """The file is padded to that, so that on a full disk it can be written over where it stands."""
 MOST_CHARACTERS: Final = 300
-"""Of one trouble's words."""
+"""A trouble's words are cut after so many."""
 SHOWN: Final = 10
-"""Of one kind in a line."""
+"""A line names so many troubles of one kind, and counts the others."""
 
 
 @dataclass(frozen=True, slots=True)

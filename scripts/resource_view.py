@@ -25,7 +25,7 @@ ROOMY_LINES: Final = 34
 other.
 """
 WARNING_SHARE: Final = 0.8
-"""Of an alarm's limit: from here on a figure is yellow."""
+"""A figure is yellow from this share of its alarm's limit on."""
 
 
 def picture(

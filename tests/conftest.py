@@ -15,6 +15,8 @@ import pytest
 import pytest_asyncio
 
 from scripts.lab import StandIn, Supervisor
+from scripts.lab.conformity import check
+from scripts.lab.supervisor import CHECKS
 
 # On Python 3.11 pytest-asyncio's first look for "the loop before" makes one, which nobody closes;
 # some later test is then blamed.
@@ -28,6 +30,9 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
 # How long an example takes is the machine's affair, and no test's.
 hypothesis.settings.register_profile("wasup", deadline=None)
 hypothesis.settings.load_profile("wasup")
+
+# Every answer is as the API describes itself.
+CHECKS.append(check)
 
 # Whoever sets it hides what goes wrong with buffered output, which is what people run.
 os.environ.pop("PYTHONUNBUFFERED", None)

@@ -16,10 +16,12 @@ from api.errors import error_response
 from api.gatehouse.callers import user_of
 from supervisor.settings import is_loopback
 
-OPEN_PATHS: Final = frozenset({"/healthz", "/readyz"})
+OPEN_PATHS: Final = frozenset({"/healthz", "/readyz", "/openapi.json", "/docs"})
 """A load balancer's probes carry no token; they learn the version, and whether store and tasks are
-well.
+well. What describes the API holds nothing of this installation but its version.
 """
+OPEN_FILES: Final = "/docs/"
+"""What the page of the description loads."""
 PROXY_HEADERS: Final = re.compile(
     "forwarded|via|x-forwarded.*|x-(real|client|cluster-client|original|originating)-.*|(true-client|cf-connecting|fastly-client)-ip",
     re.IGNORECASE,
@@ -56,7 +58,7 @@ def guard(token: str | None, users: Set[int] | None) -> Middleware:
             raise web.HTTPForbidden
         if token is None and not is_loopback(name):
             raise web.HTTPForbidden
-        if request.path not in OPEN_PATHS:
+        if request.path not in OPEN_PATHS and not request.path.startswith(OPEN_FILES):
             if token is not None and not _carries(request, token):
                 raise web.HTTPUnauthorized(headers={"WWW-Authenticate": "Bearer"})
             if (

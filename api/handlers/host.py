@@ -2,15 +2,55 @@
 may, and which alarms are on.
 """
 
+from dataclasses import fields
 from typing import Any
 
+import msgspec
 from aiohttp import web
 
 from api.handlers.parts import FLEET, HOST, THRESHOLDS
 from api.responses import json
-from supervisor.host.needs.process_limits import own_limits
+from supervisor.host.needs.process_limits import (
+    LimitFinding,
+    ProcessLimits,
+    StartedBy,
+    own_limits,
+)
+from supervisor.host.reading.alarms import AlertLimits
+from supervisor.host.reading.connections import Connections
+from supervisor.host.reading.disks import DiskReading
 from supervisor.host.reading.documents import document
-from supervisor.host.reading.monitor import reading_document
+from supervisor.host.reading.host_sampler import SupervisorReading, WorkersReading
+from supervisor.host.reading.monitor import ActiveAlarm, reading_document
+from supervisor.host.reading.readings import HostSample
+
+
+class ProcessLimitsView(msgspec.Struct, frozen=True, rename="camel"):
+    """The limits of the supervisor's own process, for so many sessions."""
+
+    pid: int
+    sessions: int
+    started_by: StartedBy
+    findings: tuple[LimitFinding, ...]
+    enough: bool
+
+
+class HostView(msgspec.Struct, frozen=True, rename="camel"):
+    """The machine below, at one moment.
+
+    None: it could not be read; `notes` says why. `alarms`: what is above its limit (`thresholds`).
+    """
+
+    at: str
+    host: HostSample
+    connections: Connections | None
+    workers: WorkersReading | None
+    supervisor: SupervisorReading | None
+    disks: tuple[DiskReading, ...]
+    notes: tuple[str, ...]
+    alarms: tuple[ActiveAlarm, ...]
+    thresholds: AlertLimits
+    process_limits: ProcessLimitsView
 
 
 async def get_host(request: web.Request) -> web.Response:
@@ -19,14 +59,16 @@ async def get_host(request: web.Request) -> web.Response:
     """
     reading = await request.app[HOST].reading()
     sessions = len(request.app[FLEET].sessions())
-    limits = request.app[THRESHOLDS].of_host(reading.host.cores, sessions)
+    thresholds = request.app[THRESHOLDS].of_host(reading.host.cores, sessions)
+    limits = own_limits(sessions)
     return json(
-        reading_document(reading, limits)
-        | {"thresholds": document(limits), "processLimits": _process_limits(sessions)}
+        HostView(
+            **reading_document(reading, thresholds),
+            thresholds=document(thresholds),
+            process_limits=ProcessLimitsView(**_fields(limits), enough=limits.enough),
+        )
     )
 
 
-def _process_limits(sessions: int) -> dict[str, Any]:
-    found = own_limits(sessions)
-    shown: dict[str, Any] = document(found)
-    return shown | {"enough": found.enough}
+def _fields(limits: ProcessLimits) -> dict[str, Any]:
+    return {field.name: document(getattr(limits, field.name)) for field in fields(limits)}

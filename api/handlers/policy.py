@@ -1,9 +1,19 @@
 """The handlers about the policy: what is in force, and reading its file again."""
 
+import msgspec
 from aiohttp import web
 
 from api.handlers.parts import POLICY
 from api.responses import json
+from supervisor.fleet.policy_file import PolicyView
+
+
+class PolicyReloaded(msgspec.Struct, frozen=True):
+    """What reading the file again has done. `changed`: against the policy before, in sentences."""
+
+    reloaded: bool
+    changed: list[str]
+    policy: PolicyView
 
 
 async def get_policy(request: web.Request) -> web.Response:
@@ -18,4 +28,4 @@ async def reload_policy(request: web.Request) -> web.Response:
     """
     policy = request.app[POLICY]
     changed = policy.reload()
-    return json({"reloaded": True, "changed": changed, "policy": policy.view()})
+    return json(PolicyReloaded(True, changed, policy.view()))

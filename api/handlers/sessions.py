@@ -12,7 +12,7 @@ from aiohttp import web
 
 from api.errors import BadRequest, Gone, TooSoon
 from api.handlers import qr as qr_forms
-from api.handlers.parts import ALERTS, FEED, FLEET, FOREVER, HOST, PAIRING, STORE, WAITERS
+from api.handlers.parts import ALERTS, FEED, FLEET, HOST, PAIRING, STORE, WAITERS
 from api.responses import body, json
 from sessions.credentials.proxy import parse_proxy
 from sessions.lifecycle.attempt import ShownQr
@@ -23,7 +23,6 @@ from sessions.model import InvalidSessionId, Refused, SessionId, SessionNotFound
 from sessions.store import StoredEvent
 from supervisor.fleet.feed import Feed
 from supervisor.host.reading.documents import document
-from supervisor.places.installation import version
 from supervisor.watch.performance import system_performance
 
 PACE_HINT: Final = (
@@ -240,7 +239,7 @@ async def alerts(request: web.Request) -> web.Response:
     return json({"timestamp": _now(), "alerts": known.active(), "ended": known.ended()})
 
 
-# --- events and health ----------------------------------------------------------------------------
+# --- events ---------------------------------------------------------------------------------------
 
 
 async def events(request: web.Request) -> web.Response:
@@ -269,22 +268,6 @@ async def events(request: web.Request) -> web.Response:
             "last": page.last,
         }
     )
-
-
-async def healthz(_request: web.Request) -> web.Response:
-    """The process lives and its loop turns; `version` is what it runs."""
-    return json({"status": "ok", "version": version()})
-
-
-async def readyz(request: web.Request) -> web.Response:
-    """The stored sessions have been taken up.
-
-    A store or a task in trouble is told, but the sessions go on, and so does the API.
-    """
-    ready, store = request.app[FLEET].ready, request.app[STORE].health
-    tasks = {task.name: task.state for task in request.app[FOREVER].health()}
-    seen = {"status": "ready" if ready else "starting", "store": store.state, "tasks": tasks}
-    return json(seen, 200 if ready else 503)
 
 
 # --- small tools ----------------------------------------------------------------------------------

@@ -2,13 +2,65 @@
 installed code.
 """
 
+from typing import Annotated
+
+import msgspec
 from aiohttp import web
 
-from api.errors import BadRequest
 from api.handlers.parts import FLEET, ROLL, WORKERS
-from api.responses import json
+from api.responses import json, query
 from sessions.lifecycle.session import Session
+from sessions.model import SessionId, SessionState
 from sessions.ports import WorkerHandle
+from supervisor.fleet.roll import RollView
+
+
+class WorkerView(msgspec.Struct, frozen=True, rename="camel"):
+    """A session's worker.
+
+    `code`: what it runs; `outdated`: that is not what is installed. None: it has not told yet.
+    """
+
+    id: str
+    session: SessionId
+    state: SessionState
+    pid: int
+    code: str
+    outdated: bool
+    memory: int | None
+    lag: float | None
+
+
+class AbandonedWorker(msgspec.Struct, frozen=True, rename="camel"):
+    """A worker that cannot be ended, not even by SIGKILL."""
+
+    id: str
+    session: str | None
+    pid: int
+
+
+class WorkerList(msgspec.Struct, frozen=True, rename="camel"):
+    """The workers. `code`: what is installed; `outdated`: how many run other code."""
+
+    code: str
+    outdated: int
+    workers: list[WorkerView]
+    abandoned: list[AbandonedWorker]
+    roll: RollView
+
+
+class RollQuery(msgspec.Struct):
+    """What may be asked."""
+
+    all: Annotated[
+        bool, msgspec.Meta(description="Every worker, not only those of older code.")
+    ] = False
+
+
+class RollBegun(msgspec.Struct, frozen=True):
+    """The roll that has begun."""
+
+    roll: RollView
 
 
 async def list_workers(request: web.Request) -> web.Response:
@@ -22,34 +74,26 @@ async def list_workers(request: web.Request) -> web.Response:
         if session.worker is not None
     ]
     abandoned = [
-        {"id": worker.id, "session": worker.session, "pid": worker.pid}
+        AbandonedWorker(worker.id, worker.session, worker.pid)
         for worker in request.app[WORKERS].abandoned
     ]
-    seen = {
-        "code": roll.code,
-        "outdated": len(roll.outdated()),
-        "workers": workers,
-        "abandoned": abandoned,
-    }
-    return json(seen | {"roll": roll.view()})
+    return json(WorkerList(roll.code, len(roll.outdated()), workers, abandoned, roll.view()))
 
 
 async def roll_workers(request: web.Request) -> web.Response:
     """Replace the workers that run older code, one at a time; `?all=true`: every worker."""
-    everybody = request.query.get("all", "false").lower()
-    if everybody not in {"true", "false"}:
-        raise BadRequest(f"all is {everybody!r}.", "It accepts true or false.")
-    return json({"roll": request.app[ROLL].begin(everybody == "true")}, 202)
+    everybody = query(request, RollQuery).all
+    return json(RollBegun(request.app[ROLL].begin(everybody)), 202)
 
 
-def _shown(session: Session, worker: WorkerHandle, code: str) -> dict[str, object]:
-    return {
-        "id": worker.id,
-        "session": session.id,
-        "state": session.state,
-        "pid": worker.pid,
-        "code": worker.code,
-        "outdated": worker.code != code,
-        "memory": worker.beat.rss_bytes if worker.beat else None,
-        "lag": worker.beat.lag_ms if worker.beat else None,
-    }
+def _shown(session: Session, worker: WorkerHandle, code: str) -> WorkerView:
+    return WorkerView(
+        id=worker.id,
+        session=session.id,
+        state=session.state,
+        pid=worker.pid,
+        code=worker.code,
+        outdated=worker.code != code,
+        memory=worker.beat.rss_bytes if worker.beat else None,
+        lag=worker.beat.lag_ms if worker.beat else None,
+    )

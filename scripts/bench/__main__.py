@@ -112,7 +112,7 @@ def this_machine() -> dict[str, Any]:
 
 
 def machine_words(machine: dict[str, Any]) -> str:
-    """The same, in words."""
+    """What `machine` says, in words."""
     end = machine.get("loadAverageAtEnd")
     load = f"{machine['loadAverageAtStart']:.1f} before" + (
         "" if end is None else f", {end:.1f} after"

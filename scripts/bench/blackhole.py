@@ -34,7 +34,7 @@ the worst there is.
 """
 KEEP_ALIVE_SECONDS: Final = 30.0
 KEEP_ALIVE_PHASES: Final = (5.0, 15.0, 25.0)
-"""The same for plain Baileys, whose own keep-alive ticks so far apart."""
+"""Seconds after a tick of plain Baileys' keep-alive at which its session is blackholed."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -70,7 +70,7 @@ async def _open_door(lab: Lab) -> None:
 
 
 async def _away(lab: Lab) -> None:
-    """Nobody listens any more: connects are refused by the kernel."""
+    """End the stand-in: nobody listens any more, and the kernel refuses connects."""
     await lab.standin.close()
 
 

@@ -30,7 +30,7 @@ class Planner(Protocol):
 
 
 class ByStrategy:
-    """As a strategy says."""
+    """Waits as a strategy says."""
 
     def __init__(self, strategy: Strategy, rng: random.Random) -> None:
         self._strategy = strategy
@@ -154,7 +154,7 @@ class PlainFleet:
             plain.connect()
 
     def crash(self, session: str) -> None:
-        """In their favour: the socket is lost, and no process has to be started."""
+        """Lose the socket; in the others' favour no process has to be started anew."""
         client = self._sessions[session].client
         if client is not None:
             self.server.gone(client)
@@ -201,9 +201,9 @@ class Ours:
 
 
 class Unwatched:
-    """Nobody looks at the steps.
+    """Lets the steps pass unobserved.
 
-    `errors`: of the program's own; with one of them every figure is worthless.
+    `errors` are the program's own; with one of them every figure is worthless.
     """
 
     def __init__(self) -> None:

@@ -53,7 +53,7 @@ class Figures:
     above_bucket: bool
 
     def as_dict(self) -> dict[str, Any]:
-        """For JSON."""
+        """The figures as JSON can hold them."""
         return asdict(self)
 
 
@@ -106,7 +106,7 @@ def measure(strategy: str, scenario: Scenario, sessions: int, seed: int) -> Figu
 
 
 def measure_one(job: tuple[str, str], sessions: int, seed: int) -> Figures:
-    """The same, of a strategy and a scenario by their keys: what another process is told."""
+    """`measure` of a strategy and a scenario by their keys, which another process can be given."""
     strategy, key = job
     return measure(
         strategy, next(scenario for scenario in SCRIPT if scenario.key == key), sessions, seed

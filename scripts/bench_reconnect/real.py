@@ -27,7 +27,9 @@ DROPS_APART_SECONDS: Final = 0.5
 PAIRED_SECONDS: Final = 120.0
 SETTLE_SECONDS: Final = 1.0
 CLOCK_SLACK: Final = 0.25
-"""Of a token: what 50 ms between our timer and the server's log are worth."""
+"""A bucket may be short of this share of a token: our timer and the server's log may differ by
+50 ms.
+"""
 
 
 class Side(Protocol):

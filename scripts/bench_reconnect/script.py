@@ -33,11 +33,11 @@ class Named(Protocol):
 
     @property
     def key(self) -> str:
-        """In short."""
+        """Its short name."""
 
     @property
     def name(self) -> str:
-        """In words."""
+        """What it is, in words."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,7 +21,7 @@ Job = tuple[str, str, int, int]
 
 @dataclass(frozen=True, slots=True)
 class SmallFigures:
-    """Of a scenario and a size, over all seeds.
+    """The figures of a scenario and a size, over all seeds.
 
     `slowest_back_seconds`: from the outage's end to all being open, the worst of them.
     """
@@ -36,7 +36,7 @@ class SmallFigures:
 
     @property
     def times(self) -> float:
-        """Of the oracle's session-seconds down."""
+        """How many times the oracle's session-seconds down these are."""
         return self.down_session_seconds / self.oracle_session_seconds
 
     @property
@@ -46,7 +46,7 @@ class SmallFigures:
 
     @property
     def words(self) -> str:
-        """In a sentence."""
+        """The figures in a sentence."""
         fleet = f"{self.sessions} session{'' if self.sessions == 1 else 's'}"
         back = (
             "not all back"

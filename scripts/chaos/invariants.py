@@ -24,8 +24,8 @@ LONGEST_EXPLANATION_SECONDS: Final = 300.0
 """However well a session explains itself: after so long it has not come back."""
 
 OUTAGE_LOGINS: Final = 3
-"""Of one session for one outage, the one that succeeds included: what is promised to a number that
-is alone.
+"""One outage may cost a session so many logins, the one that succeeds included: this is what a
+number that is alone is promised.
 """
 
 Entry = Mapping[str, Any]
@@ -95,10 +95,10 @@ def rate_kept(
     after: int = 0,
     tolerance: int = LOGIN_TOLERANCE,
 ) -> list[Violation]:
-    """In any window of t seconds at most burst + rate x t logins: a bucket of that size is never
-    found empty.
+    """Tell where a window of t seconds holds more than burst + rate x t logins, which a bucket of
+    that size would not have let through.
 
-    All entries count; those up to number `after` were judged before and are not told of again.
+    All entries count; those up to number `after` were judged before and are not reported again.
     """
     capacity = float(burst + tolerance)
     level, before = capacity, 0.0

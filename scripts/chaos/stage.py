@@ -249,8 +249,8 @@ class Stage:
 
 
 async def _own_names(directory: Path) -> Names | None:
-    """Of root alone: anybody else would be root in there, and the supervisor would do what it does
-    for root.
+    """Names of our own, for root alone: anybody else would be root in that namespace, and the
+    supervisor would do what it does for root.
     """
     names = Names(directory)
     return names if os.geteuid() == 0 and await names.work() else None

@@ -36,7 +36,7 @@ class SteppedClock:
         self._look_at = 0.0
 
     def time_ns(self) -> int:
-        """As time.time_ns."""
+        """Stands in for `time.time_ns`."""
         if self._monotonic() >= self._look_at:
             with suppress(OSError):
                 # a clock that has no descriptor left for its file goes on as it is: no real one
@@ -46,7 +46,7 @@ class SteppedClock:
         return self._wall_ns() + self._offset_ns
 
     def time(self) -> float:
-        """As time.time."""
+        """Stands in for `time.time`."""
         return self.time_ns() / 1e9
 
 

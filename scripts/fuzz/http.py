@@ -183,7 +183,7 @@ def _body(rng: random.Random) -> bytes:
 
 
 def _encodable(found: Any) -> Any:
-    """The same, where msgspec encodes no number of more than 64 bits."""
+    """A value whose large numbers are floats: msgspec encodes none of more than 64 bits."""
     if isinstance(found, int) and not -(2**63) <= found < 2**64:
         return float(found)
     if isinstance(found, list):

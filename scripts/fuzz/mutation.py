@@ -48,7 +48,7 @@ def value(rng: random.Random, depth: int = 0) -> Any:
 
 
 def changed(rng: random.Random, given: Any) -> Any:
-    """The same with one thing wrong somewhere in it."""
+    """What was given, with one thing wrong somewhere in it."""
     if isinstance(given, dict) and given and rng.random() < 0.9:
         name = rng.choice(sorted(given))
         if rng.random() < 0.1:
@@ -61,7 +61,7 @@ def changed(rng: random.Random, given: Any) -> Any:
 
 
 def broken(rng: random.Random, given: bytes) -> bytes:
-    """The same bytes with some lost, doubled or changed."""
+    """What was given, with some bytes lost, doubled or changed."""
     data = bytearray(given)
     for _ in range(rng.choice((1, 1, 2, 8))):
         place = rng.randrange(len(data) + 1)

@@ -57,5 +57,5 @@ class Names:
 
 
 def by_name(url: str) -> str:
-    """The same address on loopback, by its name."""
+    """A URL on loopback, with the laboratory's name in place of the address."""
     return url.replace("127.0.0.1", NAME)

@@ -36,12 +36,12 @@ class Proxy:
 
     @property
     def name(self) -> str:
-        """As it may be shown."""
+        """The proxy's URL without user and password, as it may be shown."""
         return f"{self.scheme}://127.0.0.1:{self.port}"
 
     @property
     def url(self) -> str:
-        """With user and password, if it wants them."""
+        """The proxy's URL, with user and password if it wants them."""
         account = f"{quote(USER, safe='')}:{quote(PASSWORD, safe='')}@" if self.account else ""
         return f"{self.scheme}://{account}127.0.0.1:{self.port}"
 

@@ -4,13 +4,13 @@ import os
 import re
 import signal
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any
+from typing import Any, Final
 
 import aiohttp
 import msgspec
@@ -18,6 +18,9 @@ import psutil
 
 from scripts.lab.processes import GENEROUS_SECONDS, ROOT, LabError, Process, eventually, last_lines
 from scripts.lab.standin import StandIn
+
+CHECKS: Final[list[Callable[[str, str, int, str, Any], None]]] = []
+"""Who looks at every answer: method, path, status, media type, body."""
 
 
 @dataclass(slots=True)
@@ -48,7 +51,7 @@ class Supervisor:
                 raise LabError(
                     f"the supervisor ended with status {process.status}:\n{process.tail()}"
                 )
-            # in either form of the log
+            # The log may be JSON or coloured text: both say it like this.
             said = re.search(r"ready on (http://[^\s\x1b\"]+)", output.read_text())
             return said[1] if said else ""
 
@@ -102,9 +105,10 @@ class Supervisor:
         """A call of the API: status and JSON (or text)."""
         async with self._http.request(method, self.api + path, json=body, **options) as response:
             kind = response.content_type
-            return response.status, await (
-                response.json() if kind == "application/json" else response.text()
-            )
+            answer = await (response.json() if kind == "application/json" else response.text())
+            for check in CHECKS:
+                check(method, path, response.status, kind, answer)
+            return response.status, answer
 
     async def get(self, path: str) -> Any:
         """GET that has to succeed. Raises LabError."""

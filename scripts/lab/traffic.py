@@ -12,7 +12,7 @@ from scripts.lab.supervisor import Supervisor
 
 SENDER: Final = "5511999990000"
 AFTERMATH_SECONDS: Final = 0.5
-"""In which a second copy would come."""
+"""A second copy of a message would come within this time."""
 
 
 class Traffic:

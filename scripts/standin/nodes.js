@@ -32,7 +32,7 @@ export function node(tag, attrs = {}, content) {
 export const encodeNode = (tree) => encodeBinaryNode(tree);
 
 /**
- * Not Baileys' `decodeBinaryNode`, which is asynchronous and could let one frame overtake another.
+ * Decodes a node synchronously: Baileys' `decodeBinaryNode` could let one frame overtake another.
  * @param {Buffer} bytes
  * @returns {Node}
  */

@@ -129,7 +129,7 @@ describe('what is retired', () => {
     await assert.rejects(call(standin, 'POST /scan', { qr }), { code: 'retired' });
     const parts = qr.split(',');
     const other = parts.with(3, Buffer.alloc(32, 7).toString('base64')).join(',');
-    // it is the wrong one
+    // The secret is the wrong one.
     await assert.rejects(call(standin, 'POST /scan', { qr: other }), { code: 'client_gone' });
     await attempt.closed;
   });

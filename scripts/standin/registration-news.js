@@ -20,7 +20,7 @@ export const REFRESHES = /** @type {const} */ (['companion_reg_refresh', 'pair-d
 /** @param {string} qr */
 export const secretIn = (qr) => qr.slice(qr.indexOf('#') + 1).split(',')[3] ?? '';
 
-/** For good, and for every connection. @type {Set<string>} */
+/** What is retired stays so, for every connection. @type {Set<string>} */
 const retired = new Set();
 
 /**

@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 from typing import Any, Final
 
 from supervisor.host.numbers import whole
-from supervisor.host.reading.alarms import AlertLimits, alarms, judge
+from supervisor.host.reading.alarms import AlertLimits, Severity, alarms, judge
 from supervisor.host.reading.documents import document
 from supervisor.host.reading.host_sampler import Reading
 
@@ -32,6 +32,17 @@ class Statistics:
     mean: float
     max: float
     p95: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ActiveAlarm:
+    """A figure that is above its limit."""
+
+    name: str
+    message: str
+    severity: Severity
+    value: float
+    limit: float
 
 
 @dataclass(slots=True, kw_only=True)
@@ -114,13 +125,15 @@ def reading_document(reading: Reading, limits: AlertLimits) -> dict[str, Any]:
     """One reading with its alarms, for programs."""
     shown: dict[str, Any] = document(reading)
     active = [
-        {
-            "name": name,
-            "message": one.message,
-            "severity": one.severity,
-            "value": one.value,
-            "limit": one.limit,
-        }
+        document(
+            ActiveAlarm(
+                name=name,
+                message=one.message,
+                severity=one.severity,
+                value=one.value,
+                limit=one.limit,
+            )
+        )
         for name, one in judge(reading, limits).items()
         if one.above
     ]

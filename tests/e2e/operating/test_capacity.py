@@ -78,7 +78,7 @@ async def test_the_command_says_what_the_api_says(start_supervisor: StartSupervi
         assert (await wasup(supervisor, "--sessions", wrong))[0] == 2
 
 
-@pytest.mark.parametrize("wrong", ["0", "-1", "many", "1e3", "100001", ""])
+@pytest.mark.parametrize("wrong", ["0", "-1", "many", "1.5", "100001", ""])
 async def test_a_wrong_number_is_refused(wrong: str, start_supervisor: StartSupervisor) -> None:
     supervisor = await start_supervisor()
     status, answer = await supervisor.call("GET", f"/capacity?sessions={wrong}")

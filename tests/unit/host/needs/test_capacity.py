@@ -9,6 +9,7 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -632,7 +633,7 @@ def test_the_kernels_counts_are_read_where_they_are() -> None:
 
 
 def test_all_is_shown_in_the_apis_names_and_units() -> None:
-    answer = shown(forecast(of_workers(), host(), 5000))
+    answer = msgspec.to_builtins(shown(forecast(of_workers(), host(), 5000)))
     assert set(answer) == {"sessions", "asked", "fits", "moreSessions", "words", "limits", "storms"}
     assert answer["fits"] is False
     assert answer["limits"][0]["perSession"] == {

@@ -1,0 +1,43 @@
+"""The handlers for load balancers and other watchers: whether it lives, and whether it is ready."""
+
+from typing import Literal
+
+import msgspec
+from aiohttp import web
+
+from api.handlers.parts import FLEET, FOREVER, STORE
+from api.responses import json
+from sessions.forever import TaskState
+from sessions.store.writing.health import State as StoreState
+from supervisor.places.installation import version
+
+
+class Health(msgspec.Struct, frozen=True):
+    """The process answers."""
+
+    status: Literal["ok"]
+    version: str
+
+
+class Readiness(msgspec.Struct, frozen=True):
+    """Whether the stored sessions have been taken up. `tasks`: how those are that run for ever."""
+
+    status: Literal["ready", "starting"]
+    store: StoreState
+    tasks: dict[str, TaskState]
+
+
+async def healthz(_request: web.Request) -> web.Response:
+    """The process lives and its loop turns; `version` is what it runs."""
+    return json(Health("ok", version()))
+
+
+async def readyz(request: web.Request) -> web.Response:
+    """The stored sessions have been taken up.
+
+    A store or a task in trouble is told, but the sessions go on, and so does the API.
+    """
+    ready = request.app[FLEET].ready
+    tasks = {task.name: task.state for task in request.app[FOREVER].health()}
+    seen = Readiness("ready" if ready else "starting", request.app[STORE].health.state, tasks)
+    return json(seen, 200 if ready else 503)

@@ -1,0 +1,225 @@
+"""The API's description, made from the URL table and the types: OpenAPI 3.1, whose schemas are
+JSON Schema as msgspec writes it.
+
+A plain function: msgspec knows the schema of every type, the table knows all else, and there is
+nothing left for a library to do.
+"""
+
+import re
+from collections.abc import Callable, Iterable, Mapping
+from inspect import getdoc, getmodule
+from typing import Any, Final
+
+import msgspec
+
+from api.route import Forms, Route
+from supervisor.host.reading.documents import camel
+from supervisor.places.installation import version
+
+JSON: Final = "application/json"
+DESCRIPTION: Final = """
+A WhatsApp session supervisor: a worker process for each number, and reconnection that is right and
+explained.
+
+JSON in camelCase. An instant is ISO 8601 (UTC) in a field that ends in `At`; a duration's field
+ends in `Seconds` or `Ms`, a size's in `Bytes`. Every error is
+`{"error": {"code", "message", "hint"}}`. Answers may get further fields: ignore those that you do
+not know.
+
+A token is asked for where one is set (`WHATSAPP_API_TOKEN`); without one, the supervisor's own user
+and root may call, from this machine.
+"""
+_SESSION_ID: Final = {
+    "name": "id",
+    "in": "path",
+    "required": True,
+    "description": "The session's id.",
+    "schema": {"type": "string", "pattern": "^[A-Za-z0-9_.-]{1,64}$"},
+}
+
+
+def spec(routes: Iterable[Route]) -> dict[str, Any]:
+    """The whole description, as what JSON knows."""
+    routes = list(routes)
+    schemas, problems = _Schemas(routes), dict[str, Any]()
+    paths: dict[str, dict[str, Any]] = {}
+    for route in routes:
+        operation = _words(route) | _asked(route, schemas)
+        operation["responses"] = _answers(route, schemas, problems)
+        if not route.needs_token:
+            operation["security"] = []
+        paths.setdefault(route.path, {})[route.method.lower()] = operation
+    return {
+        "openapi": "3.1.0",
+        "info": {
+            "title": "wasup",
+            "version": version(),
+            "description": _flowing(DESCRIPTION),
+            "license": {"name": "MIT", "identifier": "MIT"},
+        },
+        "servers": [{"url": "/"}],
+        "security": [{"bearer": []}, {}],
+        "tags": [{"name": name, "description": text} for name, text in _rooms(routes).items()],
+        "paths": paths,
+        "components": {
+            "schemas": dict(sorted(schemas.named.items())),
+            "responses": dict(sorted(problems.items())),
+            "securitySchemes": {"bearer": {"type": "http", "scheme": "bearer"}},
+        },
+    }
+
+
+class _Schemas:
+    """The schemas of all types: `named` are those that the others refer to.
+
+    A type is either taken or given, never both: in an answer every field is there, in a body those
+    with a default may be left out.
+    """
+
+    def __init__(self, routes: list[Route]) -> None:
+        self.named: dict[str, Any] = {}
+        self._of: list[tuple[Any, dict[str, Any]]] = []
+        self._add((one for r in routes for one in map(_json_of, r.answers.values())), _complete)
+        self._add((route.body for route in routes), lambda schema: schema)
+
+    def of(self, kind: Any) -> dict[str, Any]:
+        """The schema of a type that a route names: mostly a reference."""
+        return next(schema for known, schema in self._of if known == kind)
+
+    def _add(
+        self, kinds: Iterable[Any], finished: Callable[[dict[str, Any]], dict[str, Any]]
+    ) -> None:
+        wanted = [kind for kind in kinds if kind is not None]
+        found, named = msgspec.json.schema_components(
+            wanted, ref_template="#/components/schemas/{name}"
+        )
+        if both := self.named.keys() & named.keys():
+            raise TypeError(f"both taken and given, or two of one name: {', '.join(sorted(both))}")
+        self._of += zip(wanted, found, strict=True)
+        self.named |= {name: finished(_told(schema)) for name, schema in named.items()}
+
+
+def _complete(schema: dict[str, Any]) -> dict[str, Any]:
+    """A type of an answer: each field is there, in camelCase.
+
+    Types of the host's room are dataclasses, which have no names of their own for JSON.
+    """
+    if "properties" not in schema:
+        return schema
+    fields = {
+        camel(name): {key: value for key, value in field.items() if key != "default"}
+        for name, field in schema["properties"].items()
+    }
+    return schema | {"properties": fields, "required": list(fields)}
+
+
+def _told(schema: dict[str, Any]) -> dict[str, Any]:
+    """The docstring as it flows, with the names of fields as JSON has them."""
+    if "description" not in schema:
+        return schema
+    words = re.sub(
+        "`([a-z]+(?:_[a-z0-9]+)+)`",
+        lambda found: f"`{camel(found[1])}`",
+        _flowing(schema["description"]),
+    )
+    return schema | {"description": words}
+
+
+def _words(route: Route) -> dict[str, Any]:
+    text = _flowing(getdoc(route.handler) or "")
+    summary = re.split(r"(?<=[.;:])\s", text, maxsplit=1)[0].rstrip(".;:")
+    return {
+        "operationId": camel(route.handler.__name__),
+        "tags": [_room(route)],
+        "summary": summary,
+        "description": text,
+    }
+
+
+def _asked(route: Route, schemas: _Schemas) -> dict[str, Any]:
+    """What the call takes."""
+    parameters = [_SESSION_ID] if "{id}" in route.path else []
+    if route.query is not None:
+        whole = _complete(msgspec.json.schema_components([route.query])[1][route.query.__name__])
+        optional = {f.encode_name for f in msgspec.structs.fields(route.query) if not f.required}
+        for name, schema in whole["properties"].items():
+            text = schema.pop("description", "")
+            parameters.append(
+                {
+                    "name": name,
+                    "in": "query",
+                    "required": name not in optional,
+                    "description": text,
+                    "schema": schema,
+                }
+            )
+    asked: dict[str, Any] = {"parameters": parameters} if parameters else {}
+    if route.body is not None:
+        asked["requestBody"] = {
+            "required": not route.body_may_be_empty,
+            "content": {JSON: {"schema": schemas.of(route.body)}},
+        }
+    return asked
+
+
+def _answers(route: Route, schemas: _Schemas, problems: dict[str, Any]) -> dict[str, Any]:
+    """By status. `problems` collects the errors, which many calls share."""
+    answers: dict[str, Any] = {}
+    for status, codes in route.problems().items():
+        name = f"{status}.{'.'.join(codes)}"
+        problems[name] = {
+            "description": "Error: " + ", ".join(f"`{code}`" for code in codes),
+            "content": {JSON: {"schema": problem_schema(codes)}},
+        }
+        answers[str(status)] = {"$ref": f"#/components/responses/{name}"}
+    for status, answer in route.answers.items():
+        forms = answer if isinstance(answer, Forms) else Forms(json=answer)
+        possible = [] if forms.json is None else [schemas.of(forms.json)]
+        if status in (errors := route.problems()):  # not only an error has this status
+            possible.append(problem_schema(errors[status]))
+        content: dict[str, Any] = {form: {} for form in forms.others}
+        if possible:
+            content[JSON] = {"schema": {"anyOf": possible} if possible[1:] else possible[0]}
+        answers[str(status)] = {"description": _STATUSES[status], "content": content}
+    return dict(sorted(answers.items()))
+
+
+_STATUSES: Final[Mapping[int, str]] = {
+    200: "Done.",
+    201: "Made.",
+    202: "Accepted: it is under way.",
+    409: "Not in its present state.",
+    503: "Not yet.",
+}
+
+
+def problem_schema(codes: Iterable[str]) -> dict[str, Any]:
+    """The one shape of errors, with these codes."""
+    text = {"type": "string", "minLength": 1}
+    error = {"code": {"enum": list(codes)}, "message": text, "hint": text}
+    return _object({"error": _object(error)})
+
+
+def _object(fields: Mapping[str, Any]) -> dict[str, Any]:
+    return {"type": "object", "properties": dict(fields), "required": list(fields)}
+
+
+def _json_of(answer: Any) -> Any:
+    return answer.json if isinstance(answer, Forms) else answer
+
+
+def _rooms(routes: list[Route]) -> Mapping[str, str]:
+    """The rooms of the API: a file of handlers each, and its first sentence."""
+    return {
+        _room(route): _flowing(getdoc(getmodule(route.handler)) or "").partition("\n")[0]
+        for route in routes
+    }
+
+
+def _room(route: Route) -> str:
+    return route.handler.__module__.rpartition(".")[2]
+
+
+def _flowing(text: str) -> str:
+    """Text without the line breaks that 100 columns have made of it; paragraphs stay."""
+    return "\n\n".join(" ".join(part.split()) for part in text.strip().split("\n\n"))

@@ -1,0 +1,106 @@
+"""A row of the URL table: a call, what it takes, and every answer that it gives."""
+
+from collections.abc import Mapping
+from dataclasses import KW_ONLY, dataclass, field
+from typing import Any, Final
+
+from aiohttp import web
+from aiohttp.typedefs import Handler
+
+from api.errors import (
+    BadRequest,
+    Busy,
+    EncodedBody,
+    ForeignSite,
+    RequestEntityTooLarge,
+    TimedOut,
+    code_of_kind,
+    status_of_kind,
+)
+from sessions.model import (
+    SessionNotFound,
+    StoreUnavailable,
+    Unanswered,
+    WasupError,
+    WorkerGone,
+)
+
+Problem = type[WasupError] | tuple[int, str]
+"""An error that a call may be answered with: its class, or its status and code where a class has
+several codes, or HTTP itself has refused the call.
+"""
+
+EVERYWHERE: Final[tuple[Problem, ...]] = (
+    BadRequest,
+    (403, "forbidden"),
+    ForeignSite,
+    (408, "timed_out"),
+    EncodedBody,
+    (417, "expectation_failed"),
+    (500, "internal_error"),
+    Busy,
+)
+"""Before any handler: docs/api.md says when."""
+TOKEN: Final[tuple[Problem, ...]] = ((401, "unauthorized"),)
+"""Of every call but the load balancer's and the pages of this description."""
+BODY: Final[tuple[Problem, ...]] = (BadRequest, TimedOut, RequestEntityTooLarge)
+"""Of every call that takes a body."""
+SESSION: Final[tuple[Problem, ...]] = (SessionNotFound,)
+"""Of every call whose path names a session."""
+STORE: Final[tuple[Problem, ...]] = (StoreUnavailable,)
+"""Of every call that reads from the store, or writes to it."""
+ASKED: Final[tuple[Problem, ...]] = (*STORE, WorkerGone, Unanswered, (504, "timed_out"))
+"""Of every call that asks something of a session, which asks its worker and the store."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Forms:
+    """An answer whose form the caller's `Accept` chooses.
+
+    `json`: the type of the JSON, if there is one. `others`: the other media types.
+    """
+
+    json: Any = None
+    others: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """A call. `answers`: by status, the type of its JSON, or its forms.
+
+    `errors`: the errors of this call alone; those that follow from what it takes are added.
+    `body`: the type of its JSON. `query`: a type whose fields are what may stand behind the `?`.
+    """
+
+    method: str
+    path: str
+    handler: Handler
+    _: KW_ONLY
+    answers: Mapping[int, Any] = field(default_factory=dict)
+    errors: tuple[Problem, ...] = ()
+    body: Any = None
+    body_may_be_empty: bool = False
+    query: Any = None
+    needs_token: bool = True
+
+    def definition(self) -> web.RouteDef:
+        """The same for aiohttp. A call that reads is answered to HEAD, too."""
+        if self.method == "GET":
+            return web.get(self.path, self.handler)
+        return web.route(self.method, self.path, self.handler)
+
+    def problems(self) -> Mapping[int, tuple[str, ...]]:
+        """Every error that it may be answered with: codes by status, both in order."""
+        every = EVERYWHERE + self.errors
+        every += TOKEN if self.needs_token else ()
+        every += BODY if self.body is not None else ()
+        every += SESSION if "{id}" in self.path else ()
+        pairs = {
+            one if isinstance(one, tuple) else (status_of_kind(one), code_of_kind(one))
+            for one in every
+        }
+        statuses = sorted({status for status, _ in pairs})
+        return {
+            status: tuple(sorted(code for its, code in pairs if its == status))
+            for status in statuses
+        }

@@ -1,0 +1,134 @@
+"""The API's description, the page that shows it, and the judge of every answer of this suite."""
+
+import re
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+from schemathesis import openapi
+
+from api.handlers.docs import REFERENCE
+from api.openapi import spec
+from api.route import Route
+from api.routes import ROUTES
+from scripts.lab.conformity import Description, Undeclared, check
+from tests.api_tools import TOKEN, api, ask
+
+
+def healthy(**more: object) -> dict[str, object]:
+    return {"status": "ok", "version": "1"} | more
+
+
+async def test_the_description_is_served_without_a_token() -> None:
+    async with api(token=TOKEN) as address:
+        answer = await ask(address, "GET", "/openapi.json")
+        assert answer.status == 200
+        assert msgspec.json.decode(answer.body) == msgspec.json.decode(
+            msgspec.json.encode(spec(ROUTES))
+        )
+        assert (await ask(address, "GET", "/policy")).status == 401
+
+
+def test_it_is_a_description_that_others_can_read() -> None:
+    openapi.from_dict(spec(ROUTES)).validate()
+
+
+def test_every_call_has_words_and_a_name_of_its_own() -> None:
+    calls = [call for calls in spec(ROUTES)["paths"].values() for call in calls.values()]
+    assert len(calls) == len(ROUTES)
+    assert len({call["operationId"] for call in calls}) == len(calls)
+    assert all(call["summary"] and call["description"] and call["tags"] for call in calls)
+
+
+def test_calls_with_a_token_say_which_error_they_answer_without_it() -> None:
+    without = {r.path for r in ROUTES if 401 not in r.problems()}
+    assert without == {"/healthz", "/readyz", "/docs", "/openapi.json"}
+
+
+def test_a_declared_answer_passes() -> None:
+    check("GET", "/healthz", 200, "application/json", healthy())
+
+
+@pytest.mark.parametrize(
+    ("status", "kind", "body", "words"),
+    [
+        (200, "application/json", healthy(more=1), "more"),
+        (200, "application/json", {"status": "ok"}, "version"),
+        (200, "application/json", healthy(status="ill"), "status"),
+        (200, "text/plain", "ok", "not one of application/json"),
+        (204, "application/json", None, "not one of"),
+        (
+            500,
+            "application/json",
+            {"error": {"code": "odd", "message": "a", "hint": "b"}},
+            "error/code",
+        ),
+        (500, "application/json", {"error": "odd"}, "error"),
+    ],
+)
+def test_an_undeclared_status_form_field_or_code_does_not(
+    status: int, kind: str, body: Any, words: str
+) -> None:
+    with pytest.raises(Undeclared, match=words):
+        check("GET", "/healthz", status, kind, body)
+
+
+def test_an_undeclared_call_does_not() -> None:
+    with pytest.raises(Undeclared, match="not described"):
+        check("GET", "/secret", 200, "application/json", {})
+    with pytest.raises(Undeclared, match="not described"):
+        check("DELETE", "/healthz", 200, "application/json", healthy())
+
+
+def test_fields_further_down_are_looked_at_too() -> None:
+    class Inner(msgspec.Struct):
+        """A part."""
+
+        some_thing: int
+
+    class Outer(msgspec.Struct, rename="camel"):
+        """A whole."""
+
+        parts: list[Inner] | None
+
+    async def look(_request: Any) -> Any:
+        """Look."""
+
+    judge = Description(spec([Route("GET", "/look", look, answers={200: Outer})]))
+    judge.check("GET", "/look", 200, "application/json", {"parts": [{"someThing": 1}]})
+    judge.check("GET", "/look", 200, "application/json", {"parts": None})
+    with pytest.raises(Undeclared, match=r"parts/0: .*'x' was unexpected"):
+        judge.check("GET", "/look", 200, "application/json", {"parts": [{"someThing": 1, "x": 2}]})
+
+
+async def test_the_page_loads_what_is_its_own_and_nothing_else() -> None:
+    async with api(token=TOKEN) as address:
+        page = await ask(address, "GET", "/docs")
+        assert page.status == 200
+        assert page.headers["content-type"] == "text/html; charset=utf-8"
+        policy = page.headers["content-security-policy"]
+        assert "default-src 'none'" in policy
+        assert "script-src 'self';" in policy
+        loaded = re.findall(r'(?:src|href)="([^"]*)"', page.body.decode())
+        assert len(loaded) == 3
+        for name in loaded:
+            part = await ask(address, "GET", f"/{name}")
+            assert part.status == 200, name
+            assert part.headers["content-type"].startswith(("text/javascript", "text/css"))
+            assert part.body
+
+
+async def test_where_the_page_is_not_installed_it_says_how_to(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr("api.handlers.docs.REFERENCE", tmp_path)
+    async with api() as address:
+        answer = await ask(address, "GET", "/docs")
+        assert answer.status == 404
+        assert answer.error["code"] == "not_installed"
+        assert "make setup-run" in answer.error["hint"]
+
+
+def test_the_page_holds_no_script_of_its_own() -> None:
+    assert "<script>" not in (REFERENCE / "page.html").read_text(encoding="utf-8")
