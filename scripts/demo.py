@@ -155,7 +155,7 @@ class Demo:
     async def _changes(self, session: str, after: int) -> list[str]:
         return [
             event["data"]["state"]
-            for event in await self.supervisor.events("state", session, after)
+            for event in await self.supervisor.events("session.state", session, after)
         ]
 
 
@@ -176,7 +176,7 @@ async def messages(demo: Demo) -> str:
     await eventually(lambda: demo.standin.messages("loja-1"), seconds=STEP_SECONDS)
     await demo.standin.send_text("loja-1", "5511988887777", "Obrigado!")
     received = await eventually(
-        lambda: demo.supervisor.events("message", "loja-1"), seconds=STEP_SECONDS
+        lambda: demo.supervisor.events("message.received", "loja-1"), seconds=STEP_SECONDS
     )
     return f"text out, acked as {sent['id']}; text in, decrypted: {received[-1]['data']['text']!r}"
 
@@ -225,7 +225,7 @@ async def adoption(demo: Demo) -> str:
     for session in SESSIONS:
         await demo.supervisor.wait_state(session, "open", seconds=STEP_SECONDS)
     await eventually(
-        lambda: demo.supervisor.events("message", "loja-3"),
+        lambda: demo.supervisor.events("message.received", "loja-3"),
         lambda events: [event["data"]["text"] for event in events] == [text],
         STEP_SECONDS,
         "the text that came in meanwhile",

@@ -1,5 +1,5 @@
 """Draw the docs that are made from the code: the state diagram, the tables of docs/host.md,
-docs/reference.md and docs/close-reasons.md.
+docs/reference.md, docs/events.md and docs/close-reasons.md.
 
 `python -m scripts.generate_docs` writes them; `--check` says whether they are true (a test does the
 same).
@@ -9,16 +9,19 @@ import inspect
 import re
 import sys
 from collections.abc import Iterable, Mapping
+from itertools import groupby
 from pathlib import Path
 from typing import Any, Final
 
+import msgspec
 import typer
 from pydantic_core import PydanticUndefined
 from typer.main import get_command
 
+import supervisor.program  # noqa: F401 - with it all rooms that publish events are there
 from api.routes import ROUTES
 from sessions.lifecycle.machine import TRANSITIONS, Signal
-from sessions.model import CloseReason, SessionState
+from sessions.model import CloseReason, EventData, SessionState
 from sessions.policy import RULES, Mend, in_words
 from sessions.views import explanations
 from supervisor.cli.cli import app as commands
@@ -30,6 +33,7 @@ ROOT: Final = Path(__file__).resolve().parent.parent
 ARCHITECTURE: Final = ROOT / "ARCHITECTURE.md"
 REFERENCE: Final = ROOT / "docs" / "reference.md"
 CLOSE_REASONS: Final = ROOT / "docs" / "close-reasons.md"
+EVENTS: Final = ROOT / "docs" / "events.md"
 HOST: Final = ROOT / "docs" / "host.md"
 FLEETS: Final = (500, 5000)
 """Sizes for which docs/host.md shows what is wanted: the one that is taken when none is named, and
@@ -38,6 +42,18 @@ the largest that wasup is for.
 _DIAGRAM: Final = re.compile(
     r"(?<=<!-- state diagram: generated -->\n).*?(?=<!-- end of state diagram -->)", re.DOTALL
 )
+_EVENT_TABLES: Final = re.compile(
+    r"(?<=<!-- events: generated -->\n).*?(?=<!-- end of events -->)", re.DOTALL
+)
+GROUPS: Final[Mapping[str, str]] = {
+    "session": "Sessions",
+    "message": "Messages",
+    "outage": "Outages",
+    "alert": "Alerts",
+    "worker": "Workers",
+    "policy": "The policy",
+}
+"""The words before the dot, in the order of the page."""
 
 
 def documents() -> Mapping[Path, str]:
@@ -48,6 +64,7 @@ def documents() -> Mapping[Path, str]:
         ),
         REFERENCE: reference(),
         CLOSE_REASONS: close_reasons(),
+        EVENTS: _EVENT_TABLES.sub(lambda _: events(), EVENTS.read_text(encoding="utf-8")),
         HOST: host(HOST.read_text(encoding="utf-8")),
     }
 
@@ -135,6 +152,35 @@ def close_reasons() -> str:
         _table(("state", "why", "when next"), explanations.state_rows()),
     ]
     return "\n\n".join(parts) + "\n"
+
+
+def event_types() -> list[type[EventData]]:
+    """Every type of event that this program publishes, by group."""
+    found, left = [], [EventData]
+    while left:
+        kind = left.pop()
+        left += kind.__subclasses__()
+        ours = kind.__module__.startswith(("sessions.", "supervisor."))
+        if ours and isinstance(kind.__dict__.get("type"), str):
+            found.append(kind)
+    return sorted(found, key=lambda kind: (list(GROUPS).index(kind.type.split(".")[0]), kind.type))
+
+
+def events() -> str:
+    """The types of events and what each tells, group by group."""
+    parts = []
+    for group, kinds in groupby(event_types(), key=lambda kind: kind.type.split(".")[0]):
+        rows = (
+            (f"`{kind.type}`", _documented(kind), ", ".join(_fields(kind)) or "nothing")
+            for kind in kinds
+        )
+        parts += [f"### {GROUPS[group]}", _table(("type", "what has happened", "`data`"), rows)]
+    return "\n\n".join(parts) + "\n"
+
+
+def _fields(kind: type[EventData]) -> Iterable[str]:
+    for field in msgspec.structs.fields(kind):
+        yield f"`{field.encode_name}`"
 
 
 def host(text: str) -> str:

@@ -1,4 +1,5 @@
-"""The words of the program: session ids, states, close reasons and the errors that sessions raise.
+"""The words of the program: session ids, states, close reasons, what an event is, and the errors
+that sessions raise.
 
 Errors, drawn:
 
@@ -27,7 +28,9 @@ import enum
 import errno
 import re
 from collections.abc import Mapping
-from typing import Final, NewType
+from typing import ClassVar, Final, Literal, NewType
+
+import msgspec
 
 SessionId = NewType("SessionId", str)
 
@@ -94,6 +97,31 @@ class CloseReason(enum.StrEnum):
     SAME_DEVICE = "same_device"
     WORKER_EXITED = "worker_exited"
     WORKER_HUNG = "worker_hung"
+
+
+class EventData(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
+    """What an event tells, as its field `data` shows it.
+
+    Each type of event is a class of its own, beside whatever publishes it; docs/events.md lists
+    all. A new field needs a default, since older events stay in the log without it.
+    """
+
+    type: ClassVar[str]
+    """The name under which scripts know it: a group, a dot, and what has happened."""
+
+
+class AlertChange(msgspec.Struct, frozen=True, kw_only=True):
+    """What a session says of one of its alerts, to whoever keeps them (supervisor/watch/alerts.py)
+    and makes an event of it.
+
+    `goes_on`: an earlier supervisor has told of it already.
+    """
+
+    name: str
+    message: str
+    state: Literal["began", "ended", "happened"] = "happened"
+    severity: Literal["warning", "critical"] = "warning"
+    goes_on: bool = False
 
 
 REFUSED_BECAUSE: Final[Mapping[str, str]] = {

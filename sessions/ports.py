@@ -3,10 +3,10 @@ tests give fakes.
 """
 
 import asyncio
-from collections.abc import Callable, Collection, Mapping
-from typing import Any, Final, NamedTuple, Protocol
+from collections.abc import Callable, Collection
+from typing import Final, NamedTuple, Protocol
 
-from sessions.model import SessionId
+from sessions.model import AlertChange, EventData, SessionId
 from sessions.policy import Close, ClosedWay, Verdict
 from sessions.workers import wire
 from sessions.workers.limits import Excess
@@ -179,8 +179,8 @@ class Admission(Protocol):
         """Why the session could not come through now; None: it could, or nobody knows."""
 
 
-Publish = Callable[[SessionId | None, str, Mapping[str, Any]], None]
-"""Add an event to the event log: session, type, data."""
+Publish = Callable[[SessionId | None, EventData | AlertChange], None]
+"""Add an event to the event log, or tell of an alert."""
 
 
 class Origin(NamedTuple):
@@ -193,8 +193,8 @@ class Origin(NamedTuple):
     kept: tuple[str, ...] = ()
 
 
-Deliver = Callable[[SessionId, str, Mapping[str, Any], Origin], "asyncio.Future[bool]"]
-"""Add a worker's event (session, type, data, origin), once.
+Deliver = Callable[[SessionId, EventData, Origin], "asyncio.Future[bool]"]
+"""Add a worker's event, once.
 
 Done when it is durable: False if it was there already.
 """

@@ -81,7 +81,7 @@ async def must(supervisor: Supervisor, *arguments: object, **settings: str) -> s
 
 async def texts(supervisor: Supervisor, session: str) -> list[str]:
     """The texts that the supervisor has told of, in its order."""
-    return [event["data"]["text"] for event in await supervisor.events("message", session)]
+    return [event["data"]["text"] for event in await supervisor.events("message.received", session)]
 
 
 async def hears(supervisor: Supervisor, standin: StandIn, session: str, text: str) -> None:

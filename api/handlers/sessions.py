@@ -320,10 +320,10 @@ def _event(event: StoredEvent) -> dict[str, object]:
     )
     return {
         "n": event.n,
-        "time": time,
-        "timeMs": event.time_ms,
-        "session": event.session,
+        "id": event.id,
         "type": event.type,
+        "time": time,
+        "session": event.session,
         "data": event.data,
     }
 

@@ -157,7 +157,7 @@ async def blackhole_wasup(
     bench: Bench, supervisor: Supervisor, session: str, phase: float
 ) -> Healed:
     """Strike one session of the supervisor so long after a probe."""
-    since = seconds((await supervisor.events("state", session))[-1])
+    since = seconds((await supervisor.events("session.state", session))[-1])
     await sleep_until(
         phase_after(since + FIRST_CHECK_SECONDS, PROBE_INTERVAL, phase, since + STABLE_AFTER)
     )

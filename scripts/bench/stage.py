@@ -8,6 +8,7 @@ import time
 from collections.abc import Iterable, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
+from datetime import datetime
 from pathlib import Path
 from typing import Any, Final
 
@@ -63,7 +64,7 @@ async def opened(
             while waiting:
                 for event in (await supervisor.get(f"/events?after={after}&wait=5"))["events"]:
                     after = event["n"]
-                    if event["type"] == "state" and event["session"] in waiting:
+                    if event["type"] == "session.state" and event["session"] in waiting:
                         states[event["session"]].append(event)
                         if event["data"]["state"] == "open":
                             waiting.discard(event["session"])
@@ -84,7 +85,7 @@ async def paired(bench: Bench, supervisor: Supervisor, sessions: Sequence[str]) 
 
 def seconds(event: Any) -> float:
     """When an event of the supervisor was."""
-    return float(event["timeMs"]) / 1000
+    return datetime.fromisoformat(event["time"]).timestamp()
 
 
 def baileys_version() -> str:

@@ -3,8 +3,7 @@
 import asyncio
 import itertools
 import random
-from collections.abc import Mapping
-from typing import Any, Final, Protocol
+from typing import Final, Protocol
 
 from scripts.bench_reconnect.strategies import Strategy
 from scripts.simulation.fleet import Parts, SimulatedFleet, WatchedActor
@@ -225,7 +224,7 @@ class Unwatched:
         """An error of the program's own."""
         self.errors.append(f"{session}: {why}")
 
-    def published(self, session: str | None, kind: str, data: Mapping[str, Any]) -> None:
+    def published(self, told: object) -> None:
         """Nothing."""
 
     def begun(self, fleet: SimulatedFleet) -> None:

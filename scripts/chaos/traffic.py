@@ -116,5 +116,5 @@ class Traffic:
     def _take(self, events: Iterable[Mapping[str, Any]]) -> None:
         for event in events:
             self.last = max(self.last, event["n"])
-            if event["type"] == "message":
+            if event["type"] == "message.received":
                 self.ledger.see(event["session"], event["data"]["text"])

@@ -141,19 +141,19 @@ class Supervisor:
         )
 
     async def events(self, kind: str, session: str | None = None, after: int = 0) -> list[Any]:
-        """Events of a kind."""
+        """Events of a type, or of a group (`alert`)."""
         found = (await self.get(f"/events?after={after}"))["events"]
         return [
             event
             for event in found
-            if event["type"] == kind and (session is None or event["session"] == session)
+            if _is_of(event, kind) and (session is None or event["session"] == session)
         ]
 
     async def every_event(self, kind: str, after: int = 0) -> list[Any]:
         """All events of a kind, read page by page."""
         found = []
         while page := (await self.get(f"/events?after={after}"))["events"]:
-            found += [event for event in page if event["type"] == kind]
+            found += [event for event in page if _is_of(event, kind)]
             after = page[-1]["n"]
         return found
 
@@ -201,13 +201,17 @@ class Supervisor:
         return int((await self.get("/events?limit=0"))["last"])
 
     async def _newest_events(self, session: str) -> list[Any]:
-        return await self.events("state", session, max(0, await self.last_event() - 500))
+        return await self.events("session.state", session, max(0, await self.last_event() - 500))
 
 
 def _runs_in(directory: Path, process: psutil.Process) -> bool:
     with suppress(psutil.Error):
         return process.cwd() == str(directory) and process.status() != psutil.STATUS_ZOMBIE
     return False
+
+
+def _is_of(event: Any, kind: str) -> bool:
+    return bool(event["type"] == kind or event["type"].startswith(f"{kind}."))
 
 
 def _tells_of(since: str, events: list[Any]) -> bool:

@@ -69,7 +69,7 @@ class Traffic:
                 found.extend(
                     event
                     for event in page
-                    if event["type"] == "message" and event["data"]["id"] in self.sent
+                    if event["type"] == "message.received" and event["data"]["id"] in self.sent
                 )
                 last = page[-1]["n"]
             seen = {event["data"]["id"] for event in found}

@@ -16,7 +16,7 @@ from sessions.lifecycle.actor import Actor
 from sessions.lifecycle.dependencies import Dependencies, SessionConfig
 from sessions.lifecycle.health import HealthConfig
 from sessions.lifecycle.inbox import Asked, Command
-from sessions.model import CloseReason, SessionId, WasupError
+from sessions.model import AlertChange, CloseReason, EventData, SessionId, WasupError
 from sessions.policy import Close, Decision
 from sessions.ports import Origin
 from sessions.records.incidents import Span
@@ -58,7 +58,7 @@ class Observer(Protocol):
     def failed(self, session: str, why: str) -> None:
         """An error of the program's own has hit a session."""
 
-    def published(self, session: str | None, kind: str, data: Mapping[str, Any]) -> None:
+    def published(self, told: EventData | AlertChange) -> None:
         """An event was shown."""
 
     def begun(self, fleet: "SimulatedFleet") -> None:
@@ -270,8 +270,8 @@ class SimulatedFleet:
             rng=self._rng,
         )
 
-    def _publish(self, session: SessionId | None, kind: str, data: Mapping[str, Any]) -> None:
-        self._observer.published(session, kind, data)
+    def _publish(self, _session: SessionId | None, told: EventData | AlertChange) -> None:
+        self._observer.published(told)
 
     @staticmethod
     def _ask(actor: Actor, command: Command) -> "asyncio.Future[Any]":
@@ -280,8 +280,6 @@ class SimulatedFleet:
         return reply
 
 
-def _deliver(
-    session: SessionId, kind: str, data: Mapping[str, Any], origin: Origin
-) -> "asyncio.Future[bool]":
+def _deliver(session: SessionId, event: EventData, origin: Origin) -> "asyncio.Future[bool]":
     """No messages are played here."""
     raise NotImplementedError

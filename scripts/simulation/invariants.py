@@ -7,18 +7,20 @@ import asyncio
 from collections import Counter, deque
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Final
 
 from scripts.simulation.fleet import Parts, SimulatedFleet, WatchedActor
 from scripts.simulation.server import SHUT, Client, Front, Passerby, Server, Weather
 from scripts.simulation.workers import Login
 from sessions import policy
 from sessions.lifecycle.inbox import Command
+from sessions.model import AlertChange, EventData
 from sessions.model import CloseReason as R
 from sessions.model import SessionState as S
 from sessions.policy import Decision
 from supervisor.gate.bucket import TokenBucket
 from supervisor.gate.reachability import LOOK_SECONDS
+from supervisor.gate.view import OutageBegan, OutageEnded
 
 SLACK: Final = 0.01
 """Of a token, or of a second: what rounding may do."""
@@ -325,15 +327,15 @@ class Invariants:
         """An error of the program's own."""
         self._break(f"{session}: {why}")
 
-    def published(self, session: str | None, kind: str, data: Mapping[str, Any]) -> None:
+    def published(self, told: EventData | AlertChange) -> None:
         """Holds of the fleet begin and end."""
-        if kind == "outage_begins" and data.get("scope") == "fleet":
+        if isinstance(told, OutageBegan) and told.scope == "fleet":
             self._hold, self._canary, self._no_canary_since = (
-                (str(data["reason"]), self._now()),
+                (told.reason, self._now()),
                 None,
                 self._now(),
             )
-        elif kind == "outage_ends" and data.get("scope") == "fleet":
+        elif isinstance(told, OutageEnded) and told.scope == "fleet":
             self._hold = None
 
     def stepped(self, actor: WatchedActor) -> None:

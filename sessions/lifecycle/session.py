@@ -14,7 +14,14 @@ from sessions.lifecycle.attempt import ShownQr
 from sessions.lifecycle.dependencies import Dependencies
 from sessions.lifecycle.inbox import Asked, Command, PolicyChanged, Restore, UseProxy
 from sessions.messages.numbers import number_of, recipient
-from sessions.model import SessionState, Unanswered, WasupError, WorkerGone, WorkerRefused
+from sessions.model import (
+    AlertChange,
+    SessionState,
+    Unanswered,
+    WasupError,
+    WorkerGone,
+    WorkerRefused,
+)
 from sessions.policy import Budget, Config
 from sessions.ports import WorkerHandle
 from sessions.records.incidents import Incident
@@ -83,7 +90,7 @@ class Session:
                     exc_info=error,
                 )
                 self._dependencies.publish(
-                    self.id, "alert", {"name": "session_error", "message": RESTARTED}
+                    self.id, AlertChange(name="session_error", message=RESTARTED)
                 )
                 failed = self._actor
                 await _given_up(failed)

@@ -8,7 +8,7 @@ session's inbox.
 import asyncio
 import contextlib
 from functools import partial
-from typing import Any, Final
+from typing import Final
 
 import msgspec
 import structlog
@@ -19,6 +19,7 @@ from sessions.lifecycle.inbox import Event, Exceeded, FrameCame, KeysUnreadable,
 from sessions.model import SessionId, StaleEpoch, StoreUnavailable, WorkerGone
 from sessions.ports import Origin, WorkerHandle
 from sessions.records.counters import Counters
+from sessions.views import events
 from sessions.workers import wire
 from sessions.workers.flood import MAX_UNACKNOWLEDGED
 from sessions.workers.limits import Excess, Severity
@@ -29,11 +30,6 @@ MAX_INBOUND_BYTES: Final = 16 * 1024 * 1024
 
 Nearly always it is none, or one.
 """
-
-MAX_TEXT: Final = 256 * 1024
-"""Characters of a message's text that are shown; WhatsApp's own clients send 65,536 at the most."""
-MAX_IDENTIFIER: Final = 1024
-"""Characters of everything else in a message: ids and jids, some of which strangers choose."""
 
 log = structlog.get_logger("session")
 
@@ -169,15 +165,7 @@ class WorkerSlot:
         """Into the event log, once, however often the worker sends it; acknowledged when it is
         durable.
         """
-        kind, kept = (
-            ("message", tuple(event.kept)) if isinstance(event, wire.Message) else ("receipt", ())
-        )
-        data: dict[str, Any] = msgspec.to_builtins(event)
-        shown = {
-            name: _bounded(name, value)
-            for name, value in data.items()
-            if name not in {"epoch", "kept"}
-        }
+        kept = tuple(event.kept) if isinstance(event, wire.Message) else ()
         self._undelivered += 1
         if self._undelivered > MAX_UNACKNOWLEDGED:
             words = (
@@ -189,7 +177,7 @@ class WorkerSlot:
             self._undelivered -= 1
             return
         delivered = self._dependencies.deliver(
-            self._session, kind, shown, Origin(event.epoch, event.seq, kept)
+            self._session, events.of_frame(event), Origin(event.epoch, event.seq, kept)
         )
         delivered.add_done_callback(partial(self._acknowledge, worker, event))
 
@@ -215,12 +203,3 @@ class WorkerSlot:
             self._counters.message(self._now())
         with contextlib.suppress(WorkerGone):  # it says it again on its next line, or has ended
             worker.send(answer)
-
-
-def _bounded(name: str, value: Any) -> Any:
-    """What a stranger may make as long as he likes is cut, not refused: he must not be able to end
-    a worker.
-    """
-    return (
-        value[: MAX_TEXT if name == "text" else MAX_IDENTIFIER] if isinstance(value, str) else value
-    )

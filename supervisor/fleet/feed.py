@@ -6,16 +6,17 @@ another content.
 
 import asyncio
 from collections import deque
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from itertools import islice
-from typing import Any, Final, NamedTuple
+from typing import Final, NamedTuple
 
 import msgspec
 import structlog
 
-from sessions.model import SessionId, StoreUnavailable
+from sessions.model import EventData, SessionId, StoreUnavailable
 from sessions.ports import Origin
 from sessions.store import Store, StoredEvent
+from supervisor.fleet.older_events import of_today
 
 MAX_BYTES: Final = 16 * 1024 * 1024
 """What /events keeps in memory at the most, however long the texts are that strangers send."""
@@ -65,7 +66,8 @@ class Feed:
     @classmethod
     async def open(cls, store: Store, limit: int) -> "Feed":
         """The feed, with what the store keeps of earlier events."""
-        feed = cls(store, await store.last_events(MAX_BYTES), limit)
+        kept = await store.last_events(MAX_BYTES)
+        feed = cls(store, [of_today(event) for event in kept], limit)
         feed._oldest = await store.oldest_event()
         return feed
 
@@ -74,22 +76,20 @@ class Feed:
         """The newest event's number."""
         return self._last
 
-    def publish(self, session: SessionId | None, kind: str, data: Mapping[str, Any]) -> None:
+    def publish(self, session: SessionId | None, event: EventData) -> None:
         """Add an event."""
-        future = self._store.append_event(session, kind, msgspec.json.encode(data))
+        future = self._store.append_event(session, event.type, msgspec.json.encode(event))
         future.add_done_callback(self._on_durable)
 
-    def deliver(
-        self, session: SessionId, kind: str, data: Mapping[str, Any], origin: Origin
-    ) -> asyncio.Future[bool]:
+    def deliver(self, session: SessionId, event: EventData, origin: Origin) -> asyncio.Future[bool]:
         """Add a worker's event, once.
 
         Done when it is durable: False if it was there already. Raises StaleEpoch, StoreError.
         """
         delivered: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
-        encoded = msgspec.json.encode(data)
+        encoded = msgspec.json.encode(event)
         durable = self._store.append_worker_event(
-            session, origin.epoch, origin.seq, kind, encoded, origin.kept
+            session, origin.epoch, origin.seq, event.type, encoded, origin.kept
         )
         durable.add_done_callback(lambda done: self._on_delivered(done, delivered))
         return delivered
@@ -116,6 +116,7 @@ class Feed:
             )
             # after them: what was dropped meanwhile shows as a gap
             self._oldest = await self._store.oldest_event()
+        before = [of_today(event) for event in before]
         return Page(_page(before + here if all_of_them else before, limit), self._oldest, last)
 
     async def news(self, seconds: float) -> None:

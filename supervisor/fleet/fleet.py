@@ -15,10 +15,18 @@ from sessions.credentials.proxy import Proxy
 from sessions.lifecycle.dependencies import Dependencies
 from sessions.lifecycle.inbox import Command, Restore
 from sessions.lifecycle.session import Session
-from sessions.model import SessionExists, SessionId, SessionNotFound, StoreError, WasupError
+from sessions.model import (
+    AlertChange,
+    SessionExists,
+    SessionId,
+    SessionNotFound,
+    StoreError,
+    WasupError,
+)
 from sessions.policy import Config, correlated_reasons
 from sessions.store import ArchiveRow, SessionRow
 from sessions.views import refusals
+from sessions.views.events import SessionCreated, SessionDeleted
 from sessions.workers.wire import KeyEntry
 from supervisor.fleet.feed import Feed
 from supervisor.gate.gate import Gate
@@ -138,7 +146,7 @@ class Fleet:
                 session, archive, wanted=start
             )
             back = self._run(row)
-        self._feed.publish(session, "created", {"started": start})
+        self._feed.publish(session, SessionCreated(start))
         if start:
             await back.ask(Command.START)  # nothing new to it, but now it has begun
         return restored
@@ -162,7 +170,7 @@ class Fleet:
                 self._run(await self._row(session))
                 raise
             imported = self._run(row)
-        self._feed.publish(session, "created", {"started": start})
+        self._feed.publish(session, SessionCreated(start))
         return imported
 
     async def create(self, session: SessionId, start: bool, proxy: Proxy | None = None) -> Session:
@@ -172,7 +180,7 @@ class Fleet:
                 row = await self._dependencies.store.create_session(session, start, proxy)
             except SessionExists:
                 row = await self._completed(session, start, proxy)
-        self._feed.publish(session, "created", {"started": start})
+        self._feed.publish(session, SessionCreated(start))
         created = self._run(row)
         if start:
             await created.ask(Command.START)  # nothing new to it, but now it has begun
@@ -278,9 +286,7 @@ class Fleet:
             action="session_revived",
             session=session.id,
         )
-        self._dependencies.publish(
-            session.id, "alert", {"name": "session_error", "message": REVIVED}
-        )
+        self._dependencies.publish(session.id, AlertChange(name="session_error", message=REVIVED))
         self._tasks[session.id] = asyncio.create_task(
             self._revive(session), name=f"revival of {session.id}"
         )
@@ -296,7 +302,7 @@ class Fleet:
         if purged:
             self._feed.forget(session)
         # with it end the alerts that it had
-        self._dependencies.publish(session, "deleted", {"purged": purged})
+        self._dependencies.publish(session, SessionDeleted(purged))
 
 
 async def _retire(session: Session, farewell: Command) -> None:

@@ -3,16 +3,17 @@ successor knows until when we lived.
 """
 
 import time
-from collections.abc import Iterable, Mapping
-from typing import Any, Final
+from collections.abc import Iterable
+from typing import Final
 
 import structlog
 
-from sessions.model import SessionId, StoreError
+from sessions.model import AlertChange, EventData, SessionId, StoreError
 from sessions.ports import Publish
 from sessions.records import incidents
 from sessions.records.incidents import Incident
 from sessions.store.tables.incidents import Records
+from supervisor.gate.view import OutageBegan, OutageEnded
 
 DAY_SECONDS: Final = 24 * 3600.0
 ALIVE_SECONDS: Final = 60.0
@@ -44,21 +45,21 @@ class OutageRecorder:
         self._records = records
         self._under_way: dict[str, Incident] = {}
 
-    def publish(self, session: SessionId | None, kind: str, data: Mapping[str, Any]) -> None:
+    def publish(self, session: SessionId | None, told: EventData | AlertChange) -> None:
         """Publish an event, and remember it if it is an outage's."""
-        self._publish(session, kind, data)
-        match kind:
-            case "outage_begins":
-                self._note(begun(data, time.time()))
-            case "outage_ends" if incident := self._under_way.pop(scope_of(data), None):
-                self._records.save_incident(over(incident, data, time.time()))
+        self._publish(session, told)
+        match told:
+            case OutageBegan():
+                self._note(begun(told, time.time()))
+            case OutageEnded() if incident := self._under_way.pop(told.whom, None):
+                self._records.save_incident(over(incident, told, time.time()))
 
     def left_behind(self, outages: Iterable[Incident]) -> None:
         """Say of the outages that an earlier supervisor saw begin that they are over: it died, or
         stopped, before they were.
         """
         for outage in outages:
-            self._publish(None, "outage_ends", left_behind(outage))
+            self._publish(None, left_behind(outage))
 
     def _note(self, incident: Incident) -> None:
         self._under_way[incident.scope] = incident
@@ -66,44 +67,37 @@ class OutageRecorder:
         self._records.say_alive()  # else a successor would think that we had died before
 
 
-def scope_of(data: Mapping[str, Any]) -> str:
-    """Whom an outage holds, as one word: `fleet`, `egress http://...`, `reason unavailable`."""
-    kind, value = str(data.get("scope", "fleet")), str(data.get("value", ""))
-    return kind if kind == "fleet" or not value else f"{kind} {value}"
-
-
-def begun(data: Mapping[str, Any], now: float) -> Incident:
+def begun(outage: OutageBegan, now: float) -> Incident:
     """The incident of an outage that begins. Pure."""
-    words = str(data.get("words", ""))
     return Incident(
         session=None,
-        scope=scope_of(data),
+        scope=outage.whom,
         began_at=now,
-        reason=str(data.get("reason", "outage"))[:64],
-        message=words,
+        reason=outage.reason[:64],
+        message=outage.words,
         rule="held; one canary at a time tries, nobody is charged",
         human=OUTAGE_HUMAN,
-        hold=words,
+        hold=outage.words,
     )
 
 
-def over(incident: Incident, data: Mapping[str, Any], now: float) -> Incident:
+def over(incident: Incident, outage: OutageEnded, now: float) -> Incident:
     """The same when it ends. Pure."""
-    return incidents.ended(incidents.covered(incident, str(data.get("words", ""))), now, "open")
+    return incidents.ended(incidents.covered(incident, outage.words), now, "open")
 
 
-def left_behind(outage: Incident) -> dict[str, Any]:
-    """What `outage_ends` says of an outage whose supervisor was gone before its end. Pure."""
+def left_behind(outage: Incident) -> OutageEnded:
+    """What is told of an outage whose supervisor was gone before its end. Pure."""
     kind, _, value = outage.scope.partition(" ")
     held = outage.down_seconds(outage.began_at if outage.ended_at is None else outage.ended_at)
-    return {
-        "scope": kind,
-        "value": value or "all",
-        "reason": outage.reason,
-        "sessions": 0,
-        "heldForSeconds": round(held, 1),
-        "words": LEFT_BEHIND.format(outage.scope),
-    }
+    return OutageEnded(
+        scope=kind,
+        value=value or "all",
+        reason=outage.reason,
+        sessions=0,
+        held_for_seconds=round(held, 1),
+        words=LEFT_BEHIND.format(outage.scope),
+    )
 
 
 class RecordKeeping:

@@ -6,12 +6,12 @@ import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import msgspec
 import structlog
 
-from sessions.model import BadPolicy
+from sessions.model import BadPolicy, EventData
 from sessions.policy import RULES, Config, Rules, as_toml, changes, in_words, overridden
 from sessions.ports import Publish
 from sessions.views.snapshot import iso
@@ -46,6 +46,14 @@ def in_sentences(rules: Rules, before: Rules = RULES) -> list[str]:
         for reason, keys in changes(rules, before).items()
         for key, (was, now) in keys.items()
     ]
+
+
+class PolicyChanged(EventData, frozen=True):
+    """The policy file was read again. `changed`: what differs since, a sentence for each key."""
+
+    type: ClassVar[str] = "policy.changed"
+    file: str | None
+    changed: list[str]
 
 
 class PolicyView(msgspec.Struct, frozen=True, rename="camel"):
@@ -90,7 +98,7 @@ class LivePolicy:
         self.config = replace(self.config, rules=rules)
         self._loaded_at = time.time()
         self._follow(self.config)
-        self._publish(None, "policy", {"file": self._file(), "changed": differences})
+        self._publish(None, PolicyChanged(self._file(), differences))
         log.info(
             "the policy was reloaded",
             action="policy_reloaded",

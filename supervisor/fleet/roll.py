@@ -5,14 +5,14 @@ socket closed only when a successor is warm.
 import asyncio
 import contextlib
 from collections.abc import Callable, Collection
-from typing import Final
+from typing import ClassVar, Final
 
 import msgspec
 import structlog
 
 from sessions.lifecycle.inbox import Command
 from sessions.lifecycle.session import Session
-from sessions.model import Refused, SessionNotFound, SessionState, WasupError
+from sessions.model import EventData, Refused, SessionNotFound, SessionState, WasupError
 from sessions.ports import Publish
 
 LOOK_SECONDS: Final = 0.5
@@ -31,6 +31,27 @@ class RollView(msgspec.Struct, frozen=True, rename="camel"):
     failed: tuple[str, ...]
     current: str | None
     words: str
+
+
+class WorkerReplaced(EventData, frozen=True):
+    """A roll has given the session a worker of the installed code, or found that it needs none.
+
+    `replaced`, `failed`, `total`: how far the roll is, in workers.
+    """
+
+    type: ClassVar[str] = "worker.replaced"
+    replaced: int
+    failed: int
+    total: int
+
+
+class WorkerNotReplaced(EventData, frozen=True):
+    """A roll has not managed to: the session goes on with the worker that it has, if any."""
+
+    type: ClassVar[str] = "worker.not_replaced"
+    replaced: int
+    failed: int
+    total: int
 
 
 class Roll:
@@ -119,11 +140,8 @@ class Roll:
                 self._replaced += 1
             else:
                 self._failed.append(session.id)
-            self._publish(
-                session.id,
-                "rolled",
-                {"done": self._replaced, "failed": len(self._failed), "total": self._total},
-            )
+            made = WorkerReplaced if replaced else WorkerNotReplaced
+            self._publish(session.id, made(self._replaced, len(self._failed), self._total))
         self._current = None
         log.info(f"the roll is over: {self.view().words}", action="roll_ends")
 

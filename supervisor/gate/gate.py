@@ -33,11 +33,12 @@ from supervisor.gate.reachability import Prober, Reachability, Way
 from supervisor.gate.view import (
     GateView,
     HoldView,
-    begin_words,
-    end_words,
-    event_data,
+    OutageBegan,
+    OutageEnded,
     evidence_words,
     hold_view,
+    outage_began,
+    outage_ended,
 )
 
 NEVER: Final = float("inf")
@@ -612,7 +613,7 @@ class Gate:
         joining += self._lines.pull(lambda waiting: self._covering(waiting.session) is hold, egress)
         for waiting in joining:
             self._join(waiting, hold, now)
-        self._tell("outage_begins", hold, begin_words(hold), len(closed))
+        self._tell(hold, outage_began(hold, now, len(closed)))
         if hold.is_outage:
             doubters = way.doubters if way is not None else ()
             for session in dict.fromkeys((*closed, *doubters)):
@@ -634,7 +635,7 @@ class Gate:
 
     def _stop(self, hold: Hold, now: float, why: str) -> list[Waiting]:
         """The hold is over; who waited with it."""
-        self._tell("outage_ends", hold, end_words(hold, now, why), hold.held)
+        self._tell(hold, outage_ended(hold, now, why))
         del self._holds[hold.scope]
         self._past = {kind: past for kind, past in self._past.items() if now < past[0]}
         self._past[hold.scope, hold.cause] = (now + hold.resumed_within_seconds, hold.lasted(now))
@@ -643,9 +644,13 @@ class Gate:
         }
         return hold.line.drain()
 
-    def _tell(self, event: str, hold: Hold, words: str, sessions: int) -> None:
+    def _tell(self, hold: Hold, event: OutageBegan | OutageEnded) -> None:
         log.warning(
-            words, action=event, scope=hold.scope.kind, value=hold.scope.value, reason=hold.cause
+            event.words,
+            action="outage_begins" if isinstance(event, OutageBegan) else "outage_ends",
+            scope=event.scope,
+            value=event.value,
+            reason=event.reason,
         )
         if self._publish is not None:
-            self._publish(None, event, event_data(hold, self._now(), sessions, words))
+            self._publish(None, event)

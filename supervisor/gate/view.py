@@ -2,11 +2,11 @@
 
 from collections import Counter
 from collections.abc import Mapping
-from typing import Any, Final, Literal
+from typing import ClassVar, Final, Literal
 
 import msgspec
 
-from sessions.model import CloseReason, SessionId
+from sessions.model import CloseReason, EventData, SessionId
 from supervisor.gate.hold import Hold
 from supervisor.gate.outage import SMALL_SECONDS, WINDOW_SECONDS
 from supervisor.gate.reachability import Look, Way
@@ -14,6 +14,38 @@ from supervisor.gate.reachability import Look, Way
 LOGIN_SECONDS: Final = 3.0
 """What a login takes, for estimates only."""
 VERSION_REJECTED: Final = "client version rejected"
+
+
+class _Outage(EventData, frozen=True, kw_only=True):
+    """`scope` and `value`: whom it holds (`fleet` all, `egress` those of a proxy, `reason` ...);
+    `words` says all of it in a sentence.
+    """
+
+    scope: str
+    value: str
+    reason: str
+    sessions: int
+    held_for_seconds: float
+    words: str
+
+    @property
+    def whom(self) -> str:
+        """Whom it holds, as one word: `fleet`, `egress http://...`, `reason unavailable`."""
+        return (
+            self.scope if self.scope == "fleet" or not self.value else f"{self.scope} {self.value}"
+        )
+
+
+class OutageBegan(_Outage, frozen=True, kw_only=True):
+    """Sessions are held together; one canary at a time tries. `sessions`: seen to close so far."""
+
+    type: ClassVar[str] = "outage.began"
+
+
+class OutageEnded(_Outage, frozen=True, kw_only=True):
+    """Those that were held are released. `sessions`: how many."""
+
+    type: ClassVar[str] = "outage.ended"
 
 
 class HoldView(msgspec.Struct, frozen=True, rename="camel"):
@@ -117,19 +149,28 @@ def end_words(hold: Hold, now: float, why: str) -> str:
     )
 
 
-def event_data(hold: Hold, now: float, sessions: int, words: str) -> dict[str, Any]:
-    """What the events `outage_begins` and `outage_ends` carry.
+def outage_began(hold: Hold, now: float, sessions: int) -> OutageBegan:
+    """The event of a hold that begins. `sessions`: how many were seen to close."""
+    return OutageBegan(
+        scope=hold.scope.kind,
+        value=hold.scope.value,
+        reason=hold.cause,
+        sessions=sessions,
+        held_for_seconds=round(now - hold.since, 1),
+        words=begin_words(hold),
+    )
 
-    `sessions`: how many were seen to close, or are released.
-    """
-    return {
-        "scope": hold.scope.kind,
-        "value": hold.scope.value,
-        "reason": hold.cause,
-        "sessions": sessions,
-        "heldForSeconds": round(now - hold.since, 1),
-        "words": words,
-    }
+
+def outage_ended(hold: Hold, now: float, why: str) -> OutageEnded:
+    """The event of a hold that is over, in words that say why."""
+    return OutageEnded(
+        scope=hold.scope.kind,
+        value=hold.scope.value,
+        reason=hold.cause,
+        sessions=hold.held,
+        held_for_seconds=round(now - hold.since, 1),
+        words=end_words(hold, now, why),
+    )
 
 
 def cause_words(hold: Hold) -> str:

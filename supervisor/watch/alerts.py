@@ -3,20 +3,20 @@
 Everybody who raises one does so here, so each is in the log at once, begin and end.
 
 It depends on nothing that an alert may be about: what is on is kept in memory (`GET /alerts`), and
-the log line is written first. The event of the same name follows when the store has it.
+the log line is written first. The event follows when the store has it.
 """
 
 import time
 from collections import deque
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
-from typing import Any, Final, Literal
+from typing import Any, ClassVar, Final, Literal
 
 import msgspec
 import structlog
 
-from sessions.model import SessionId
-from sessions.ports import Publish
+from sessions.model import AlertChange, EventData, SessionId
+from sessions.views.events import SessionDeleted
 
 Severity = Literal["warning", "critical"]
 """critical: somebody has to do something now; warning: it can wait until the morning, or mends
@@ -25,7 +25,6 @@ itself.
 State = Literal["began", "ended", "happened"]
 """happened: it was over when it was told, as a worker that was replaced."""
 
-EVENT: Final = "alert"
 KEPT_ENDED: Final = 200
 """Alerts that are over, shown still.
 
@@ -65,13 +64,44 @@ class Alert(msgspec.Struct, frozen=True, rename="camel"):
 Key = tuple[SessionId | None, str, str | None]
 
 
+class _AlertEvent(EventData, frozen=True, kw_only=True):
+    """The fields are the alert's own. `details`: what else is known of its cause, by name."""
+
+    name: str
+    severity: Severity
+    state: State
+    message: str
+    value: float | None
+    limit: float | None
+    began_at: str
+    ended_at: str | None
+    about: str | None
+    details: dict[str, Any] = msgspec.field(default_factory=dict)
+
+
+class AlertRaised(_AlertEvent, frozen=True, kw_only=True):
+    """Something is wrong from now on (`state` `began`), or was and is over (`happened`)."""
+
+    type: ClassVar[str] = "alert.raised"
+
+
+class AlertEnded(_AlertEvent, frozen=True, kw_only=True):
+    """It is over; `message` says how things are now."""
+
+    type: ClassVar[str] = "alert.ended"
+
+
 class Alerts:
     """Knows what is on.
 
     Tells once when an alert begins, once when it becomes worse, and once when it ends.
     """
 
-    def __init__(self, publish: Publish, now: Callable[[], float] = time.time) -> None:
+    def __init__(
+        self,
+        publish: Callable[[SessionId | None, EventData], None],
+        now: Callable[[], float] = time.time,
+    ) -> None:
         self._publish = publish
         self._now = now
         self._active: dict[Key, Alert] = {}
@@ -87,39 +117,25 @@ class Alerts:
         """Those that are over, the newest first."""
         return list(reversed(self._ended))
 
-    def publish(self, session: SessionId | None, kind: str, data: Mapping[str, Any]) -> None:
-        """Pass an event on; one of type `alert` is taken for what it says.
-
-        Its fields: `name`, `message`; `state` (`began`, `ended`; without one it has happened, and
-        is over), `severity` (warning),
-        `value` and `limit`. `goesOn`: an earlier supervisor has told of it; it is on, and no event.
-        Other fields go on with the event.
-        """
-        if kind != EVENT:
-            self._publish(session, kind, data)
-            if kind == "deleted":
+    def publish(self, session: SessionId | None, told: EventData | AlertChange) -> None:
+        """Pass an event on; what a session says of its alerts is kept, and becomes an event."""
+        if isinstance(told, EventData):
+            self._publish(session, told)
+            if isinstance(told, SessionDeleted):
                 self._forget(session)
             return
-        fields = dict(data)
-        name, message = str(fields.pop("name")), str(fields.pop("message"))
-        severity: Severity = (
-            "critical" if fields.pop("severity", "warning") == "critical" else "warning"
-        )
-        state = fields.pop("state", "happened")
-        value, limit = fields.pop("value", None), fields.pop("limit", None)
-        match state:
+        match told.state:
             case "began":
-                goes_on = bool(fields.pop("goesOn", False))
-                self.begin(
-                    session, name, message, severity, value, limit, goes_on=goes_on, **fields
-                )
+                self.begin(session, told.name, told.message, told.severity, goes_on=told.goes_on)
             case "ended":
-                self.end(session, name, message, value, **fields)
-            case _:
+                self.end(session, told.name, told.message)
+            case "happened":
                 at = self._stamp()
-                alert = Alert(session, name, severity, "happened", message, value, limit, at, at)
+                alert = Alert(
+                    session, told.name, told.severity, "happened", told.message, None, None, at, at
+                )
                 self._ended.append(alert)
-                self._tell(alert, fields)
+                self._tell(alert, {})
 
     def begin(
         self,
@@ -175,10 +191,13 @@ class Alerts:
 
     def _tell(self, alert: Alert, more: Mapping[str, Any]) -> None:
         _log(alert)
-        shown = {
-            name: value for name, value in msgspec.to_builtins(alert).items() if name != "session"
+        made = AlertEnded if alert.state == "ended" else AlertRaised
+        fields = {
+            name: value
+            for name, value in msgspec.structs.asdict(alert).items()
+            if name != "session"
         }
-        self._publish(alert.session, EVENT, shown | dict(more))
+        self._publish(alert.session, made(**fields, details=dict(more)))
 
     def _stamp(self) -> str:
         at = datetime.fromtimestamp(self._now(), UTC)

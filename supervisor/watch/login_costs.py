@@ -10,10 +10,11 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 from statistics import median
-from typing import Any, Final
+from typing import Final
 
-from sessions.model import SessionId, SessionState
+from sessions.model import AlertChange, EventData, SessionId, SessionState
 from sessions.ports import Publish
+from sessions.views.events import SessionMoved
 from supervisor.host.needs.capacity import ASSUMED_LOGIN, ASSUMED_START, ASSUMED_WORKER_CPU, Figure
 
 KEPT: Final = 200
@@ -66,11 +67,11 @@ class LoginCosts:
         self._logins: deque[float] = deque(maxlen=KEPT)
         self._starts: deque[float] = deque(maxlen=KEPT)
 
-    def publish(self, session: SessionId | None, kind: str, data: Mapping[str, Any]) -> None:
+    def publish(self, session: SessionId | None, told: EventData | AlertChange) -> None:
         """Pass an event on, and hear what it tells."""
-        self._publish(session, kind, data)
-        if session is not None and kind == "state":
-            self._moved(session, str(data["state"]))
+        self._publish(session, told)
+        if session is not None and isinstance(told, SessionMoved):
+            self._moved(session, told.state)
 
     def login(self) -> Figure:
         """CPU seconds of a worker that ran already, from connect to open: the median."""
@@ -98,7 +99,7 @@ class LoginCosts:
                 shares.append((used - mark.cpu_seconds) / (now - mark.at_seconds))
         return _median(shares, ASSUMED_WORKER_CPU)
 
-    def _moved(self, session: SessionId, state: str) -> None:
+    def _moved(self, session: SessionId, state: SessionState) -> None:
         connecting = self._connecting.pop(session, None)
         self._open.pop(session, None)
         if state == SessionState.QR:

@@ -6,10 +6,20 @@ import random
 from collections.abc import Callable, Mapping
 from typing import Any
 
+import msgspec
+
 from sessions.lifecycle.dependencies import Dependencies, SessionConfig
 from sessions.lifecycle.inbox import Command
 from sessions.lifecycle.session import Session
-from sessions.model import SessionId, SessionNotFound, SessionState, StaleEpoch, WasupError
+from sessions.model import (
+    AlertChange,
+    EventData,
+    SessionId,
+    SessionNotFound,
+    SessionState,
+    StaleEpoch,
+    WasupError,
+)
 from sessions.ports import Origin
 from sessions.workers.keys import KeyService
 from sessions.workers.worker_process import Exit
@@ -132,9 +142,9 @@ class World:
                     await self._changed.wait()
         except TimeoutError:
             shown = [
-                f"{at:.1f}: {data['from']} -> {data['state']}"
+                f"{at:.1f}: {data['previousState']} -> {data['state']}"
                 for at, kind, data in self.events
-                if kind == "state"
+                if kind == "session.state"
             ]
             raise AssertionError(
                 f"not {states} within {within} s but {self.session.state}; {shown}"
@@ -150,7 +160,11 @@ class World:
 
     def times(self, state: SessionState) -> list[float]:
         """When it came to be in that state."""
-        return [at for at, kind, data in self.events if kind == "state" and data["state"] == state]
+        return [
+            at
+            for at, kind, data in self.events
+            if kind == "session.state" and data["state"] == state
+        ]
 
     def alerts(self, name: str) -> list[float]:
         """When that alert was raised; its end is another matter."""
@@ -165,7 +179,7 @@ class World:
         return [*self.workers.breaches, *self.gate.breaches]
 
     def _deliver(
-        self, session: SessionId, kind: str, data: Mapping[str, Any], origin: Origin
+        self, session: SessionId, event: EventData, origin: Origin
     ) -> asyncio.Future[bool]:
         """Once for each epoch and number, as the real one."""
         delivered: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
@@ -177,10 +191,12 @@ class World:
         new = (origin.epoch, origin.seq) not in self.delivered
         self.delivered.add((origin.epoch, origin.seq))
         if new:
-            self._publish(session, kind, data)
+            self._publish(session, event)
         delivered.set_result(new)
         return delivered
 
-    def _publish(self, session: SessionId | None, kind: str, data: Mapping[str, Any]) -> None:
-        self.events.append((asyncio.get_running_loop().time(), kind, data))
+    def _publish(self, session: SessionId | None, told: EventData | AlertChange) -> None:
+        kind = told.type if isinstance(told, EventData) else "alert"
+        shown = msgspec.to_builtins(told)
+        self.events.append((asyncio.get_running_loop().time(), kind, shown))
         self._changed.set()

@@ -58,6 +58,7 @@ from sessions.ports import Returned
 from sessions.records import phone
 from sessions.store import ArchiveRow
 from sessions.views import refusals
+from sessions.views.events import ProxyChanged, SessionRestored
 from sessions.workers import wire
 from sessions.workers.worker_process import Exit
 
@@ -455,7 +456,7 @@ class Actor(Replacing):
         )
         self.wanted = start
         self._forget()
-        self._publish("restored", {"archive": restored.id, "reason": restored.reason})
+        self._publish(SessionRestored(restored.id, restored.reason))
         if start:
             await self._go()
         else:
@@ -470,7 +471,7 @@ class Actor(Replacing):
         await self._dependencies.store.set_proxy(self.id, proxy)
         name = proxy.name if proxy else None
         self.row = msgspec.structs.replace(self.row, proxy=name)
-        self._publish("proxy", {"proxy": name})
+        self._publish(ProxyChanged(name))
 
     async def _retire(self) -> None:
         if self.state is not S.STOPPED:

@@ -13,6 +13,7 @@ from sessions.lifecycle.inbox import Reunited
 from sessions.lifecycle.machine import Signal
 from sessions.model import SessionState
 from sessions.ports import Returned
+from sessions.views.events import SessionAdopted
 from sessions.views.snapshot import human_action
 from sessions.workers import wire
 
@@ -71,9 +72,7 @@ class Adopting(Opening):
             await self._take_up()
             return
         self._taken_up = True
-        self._publish(
-            "adopted", {"worker": worker.id, "pid": worker.pid, "stage": held.stage.value}
-        )
+        self._publish(SessionAdopted(worker.id, worker.pid, held.stage.value))
         self._attempts = held.attempt
         if held.stage is not wire.Stage.IDLE:
             self._adopt_attempt(held)

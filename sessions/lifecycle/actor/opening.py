@@ -19,6 +19,7 @@ from sessions.model import CloseReason, SameDevice, SessionState, StoreError
 from sessions.policy import DeafAction
 from sessions.ports import WorkerHandle
 from sessions.records import phone
+from sessions.views.events import PairingCodeShown, QrShown, SessionPaired
 from sessions.workers import wire
 
 S = SessionState
@@ -56,10 +57,10 @@ class Opening(Attempting):
         attempt.qr = ShownQr(report.qr, report.qr_number or 0, report.pairing_code)
         self._signal(Signal.SHOW_QR)
         if before is None or before.qr != report.qr:
-            self._publish("qr", {"qr": report.qr, "number": attempt.qr.number, "renewed": renewed})
+            self._publish(QrShown(report.qr, attempt.qr.number, renewed))
         code = report.pairing_code
         if code is not None and (before is None or before.pairing_code != code):
-            self._publish("pairing_code", {"code": code, "renewed": renewed})
+            self._publish(PairingCodeShown(code, renewed))
 
     def _on_stage(self, attempt: Attempt, stage: str) -> None:
         if stage == "login":
@@ -72,7 +73,7 @@ class Opening(Attempting):
             attempt.qr = None
             self._phone = phone.paired(time.time())
             self._signal(Signal.PAIR)
-            self._publish("paired", {})
+            self._publish(SessionPaired())
             self._expect_report(attempt, self._dependencies.config.connect_timeout_seconds)
 
     def _on_opened(self, attempt: Attempt, frame: wire.Opened) -> None:

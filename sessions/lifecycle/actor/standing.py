@@ -5,7 +5,7 @@ the attempt under way.
 import asyncio
 import time
 from functools import partial
-from typing import Any, Final
+from typing import Final
 
 import msgspec
 import structlog
@@ -18,7 +18,7 @@ from sessions.lifecycle.inbox import Event, Overdue, Uncharged, Waited
 from sessions.lifecycle.machine import Signal, step
 from sessions.lifecycle.remembered import Opened, Remembered, decode, encode
 from sessions.lifecycle.worker_slot import WorkerSlot
-from sessions.model import CloseReason, SessionState
+from sessions.model import AlertChange, CloseReason, EventData, SessionState
 from sessions.policy import CRASH_BUDGET_USED_UP, Budget, ClosePolicy
 from sessions.ports import DIRECT, WorkerHandle
 from sessions.records import phone
@@ -27,6 +27,7 @@ from sessions.records.incident_recorder import IncidentRecorder
 from sessions.records.incidents import Incident
 from sessions.records.phone import PhoneRecord
 from sessions.store import SessionRow
+from sessions.views.events import SessionMoved
 from sessions.views.snapshot import (
     BreakerSnapshot,
     Reconnection,
@@ -203,7 +204,9 @@ class Standing:
             self._since = self._began(state)
             self._recorder.moved(state)
             shown = self.reconnection()
-            self._publish("state", msgspec.to_builtins(shown) | {"from": before.value})
+            self._publish(
+                SessionMoved(**msgspec.structs.asdict(shown), previous_state=before.value)
+            )
             closed = state in AFTER_A_CLOSE
             due = f", next try at {shown.next_attempt}" if closed and shown.next_attempt else ""
             log.info(
@@ -320,8 +323,8 @@ class Standing:
             return None
         return Opened(self._slot.epoch, open_one.number, open_one.stable)
 
-    def _publish(self, kind: str, data: dict[str, Any]) -> None:
-        self._dependencies.publish(self.id, kind, data)
+    def _publish(self, told: EventData | AlertChange) -> None:
+        self._dependencies.publish(self.id, told)
 
     def _tell_reconnect(self, when: str, **more: float) -> None:
         """A line for each reconnection that is planned: which attempt, when, and why."""
@@ -357,29 +360,33 @@ class Standing:
 
     def _alert(self, name: str, message: str) -> None:
         """Tell of what has happened, and is over."""
-        self._publish("alert", {"name": name, "message": message, "state": "happened"})
+        self._publish(AlertChange(name=name, message=message))
 
     def _begin_alert(self, name: str, message: str, worse: bool = False) -> None:
         """Tell of what is wrong from now on, or `worse` than it was; `_look_at_alerts` tells when
         it is over (alerts.py).
         """
         last = self._policy.last_close
-        told = {"name": name, "message": message, "state": "began"}
-        told["severity"] = "critical" if worse or name in alerts.CRITICAL else "warning"
-        if (
+        goes_on = (
             name in alerts.OUTLIVES_A_RESTART
             and last is not None
             and last.at_wall_seconds < self._began_at
-        ):
-            self._publish("alert", told | {"goesOn": True})  # an earlier supervisor has told of it
-        else:
-            self._publish("alert", told)
+        )
+        self._publish(
+            AlertChange(
+                name=name,
+                message=message,
+                state="began",
+                severity="critical" if worse or name in alerts.CRITICAL else "warning",
+                goes_on=goes_on,
+            )
+        )
         self._on.add(name)
 
     def _end_alert(self, name: str, message: str) -> None:
         if name in self._on:
             self._on.discard(name)
-            self._publish("alert", {"name": name, "message": message, "state": "ended"})
+            self._publish(AlertChange(name=name, message=message, state="ended"))
 
     def _look_at_alerts(self) -> None:
         """After each event: which of the alerts that last have begun, and which are over."""

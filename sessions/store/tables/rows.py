@@ -38,13 +38,21 @@ class WorkerRow(msgspec.Struct, frozen=True):
 
 
 class StoredEvent(msgspec.Struct, frozen=True):
-    """An event with its number."""
+    """An event with its number.
+
+    `time_ms`: since the epoch, by the wall clock.
+    """
 
     n: int
     time_ms: int
     session: str | None
     type: str
     data: msgspec.Raw
+
+    @property
+    def id(self) -> str:
+        """Names the event for ever, also beyond a restore, after which a number may come again."""
+        return f"evt_{self.time_ms:011x}{self.n:08x}"
 
 
 class ArchiveRow(msgspec.Struct, frozen=True, rename="camel"):

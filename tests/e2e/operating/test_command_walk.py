@@ -171,9 +171,9 @@ async def test_a_text_is_sent_and_stands_in_the_events(
     )
     nobody = await wasup(supervisor, "events", "--session", "nobody")
     assert (nobody.status, nobody.out) == (0, "")
-    states = await answers(supervisor, "events", "--type", "state", "-n", "2")
+    states = await answers(supervisor, "events", "--type", "session.state", "-n", "2")
     assert len(states) == 2
-    assert {event["type"] for event in states} == {"state"}
+    assert {event["type"] for event in states} == {"session.state"}
     lines = (await wasup(supervisor, "events", "--after", "0")).out.splitlines()
     assert [int(line.split()[2]) for line in lines] == list(range(1, len(lines) + 1))
 
@@ -241,7 +241,7 @@ async def test_the_events_are_followed_over_a_restart_of_the_supervisor(
     supervisor: Supervisor,
 ) -> None:
     following = await Running.start(
-        supervisor, "events", "--follow", "--type", "state", "-n", "0", "--json"
+        supervisor, "events", "--follow", "--type", "session", "-n", "0", "--json"
     )
     await must(supervisor, "sessions", "stop", "walk-2")
     await following.says('"stopped"')

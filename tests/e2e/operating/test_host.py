@@ -71,7 +71,7 @@ async def test_a_limit_of_the_host_raises_one_alert(start_supervisor: StartSuper
 
     async def alerts() -> list[str]:
         events = (await supervisor.get("/events"))["events"]
-        names = [event["data"]["name"] for event in events if event["type"] == "alert"]
+        names = [event["data"]["name"] for event in events if event["type"] == "alert.raised"]
         # else the machine's
         return [name for name in names if name == "disk_space" or name.endswith("descriptors")]
 

@@ -294,7 +294,7 @@ async def test_pm2_stop_leaves_the_sockets_open_for_the_window_and_then_nothing(
     await host.ready()
     for session in ("pm2-a", "pm2-b"):
         await host.supervisor.wait_state(session, "open", seconds=60)
-        assert await host.supervisor.events("qr", session, paired) == []
+        assert await host.supervisor.events("session.qr", session, paired) == []
 
 
 async def test_whatsapp_notices_no_pm2_restart(host: Host, standin: StandIn) -> None:
@@ -365,7 +365,7 @@ async def test_the_supervisor_outlives_pm2(host: Host, standin: StandIn) -> None
     await standin.fault("drop", "pm2-f")
 
     async def openings() -> list[Any]:
-        states = await host.supervisor.events("state", "pm2-f", before)
+        states = await host.supervisor.events("session.state", "pm2-f", before)
         return [event for event in states if event["data"]["state"] == "open"]
 
     await eventually(openings, what="the session being open again")

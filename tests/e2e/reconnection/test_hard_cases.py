@@ -27,7 +27,7 @@ async def test_half_a_character_in_a_strangers_text_harms_nobody(
     await pair(supervisor, standin, "halved")
     worker = (await supervisor.session("halved"))["performance"]["workerPid"]
     identifier = await standin.send_text("halved", "5511999990000", "oi \ud83d")
-    received = await eventually(partial(supervisor.events, "message", "halved"))
+    received = await eventually(partial(supervisor.events, "message.received", "halved"))
     assert received[0]["data"]["id"] == identifier
     assert received[0]["data"]["text"] == "oi \ufffd"
     assert (await supervisor.session("halved"))["performance"]["workerPid"] == worker
@@ -111,7 +111,7 @@ async def test_a_pairing_that_was_stored_and_never_confirmed_asks_for_a_new_scan
     )
     assert len(await standin.log("login_refused", session="unsigned")) == 1
     assert "parked" not in {
-        event["data"]["state"] for event in await supervisor.events("state", "unsigned")
+        event["data"]["state"] for event in await supervisor.events("session.state", "unsigned")
     }
 
 

@@ -42,7 +42,7 @@ async def test_an_outage_holds_the_fleet_charges_nobody_is_told_and_ends_with_a_
     assert sorted(entry["session"] for entry in logins) == names, (
         "one login each, whoever was the canary"
     )
-    for kind in ("outage_begins", "outage_ends"):
+    for kind in ("outage.began", "outage.ended"):
         assert len(await supervisor.every_event(kind, last)) == 1
     incidents = (await supervisor.get("/incidents"))["incidents"]
     assert [one["reason"] for one in incidents if one["session"] is None] == ["outage"]

@@ -60,7 +60,7 @@ async def test_what_is_retired_is_shown_anew_and_the_pairing_lasts(
     new = await refresh(supervisor, standin, "refreshed", old)
     assert (old["number"], new["number"]) == (1, 2)
     events = await eventually(
-        lambda: supervisor.events("qr", "refreshed"), lambda seen: len(seen) == 2
+        lambda: supervisor.events("session.qr", "refreshed"), lambda seen: len(seen) == 2
     )
     assert [event["data"] for event in events] == [
         {"qr": old["qr"], "number": 1, "renewed": False},
@@ -90,7 +90,7 @@ async def test_what_is_retired_is_shown_anew_and_the_pairing_lasts(
     ] == code
     await standin.fault("refresh-registration", "typed")
     told = await eventually(
-        lambda: supervisor.events("pairing_code", "typed"), lambda seen: len(seen) == 2
+        lambda: supervisor.events("session.pairing_code", "typed"), lambda seen: len(seen) == 2
     )
     assert [event["data"]["renewed"] for event in told] == [False, True]
     next_code = told[1]["data"]["code"]

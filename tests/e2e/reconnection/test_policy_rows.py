@@ -129,7 +129,8 @@ async def test_a_fault_on_the_wire_leads_to_its_rows_action(
     last = await fleet.last_event(row.name)
     await standin.fault(row.fault, row.name, **row.parameters)
     changes = await eventually(
-        lambda: fleet.events("state", row.name, after=last), what=f"{row.name} being noticed"
+        lambda: fleet.events("session.state", row.name, after=last),
+        what=f"{row.name} being noticed",
     )
     change = changes[0]["data"]
 
@@ -217,10 +218,10 @@ async def test_a_restart_required_reconnects_at_once_and_counts_nothing(
     last = await fleet.last_event("restart")
     await standin.fault("stream-error", "restart", code=515)
     await eventually(
-        lambda: fleet.events("state", "restart", after=last),
+        lambda: fleet.events("session.state", "restart", after=last),
         lambda seen: seen[-1:] and seen[-1]["data"]["state"] == "open",
     )
-    changes = await fleet.events("state", "restart", after=last)
+    changes = await fleet.events("session.state", "restart", after=last)
     assert changes[0]["data"]["closeReason"] == "restart_required"
     assert seconds_until(changes[0]["data"]["nextAttempt"], changes[0]["time"]) == pytest.approx(
         0.0, abs=0.1
@@ -279,7 +280,7 @@ async def test_a_deaf_session_gets_its_socket_renewed_then_its_worker_and_is_the
         last = await supervisor.last_event("deaf")
         await standin.fault("deaf", "deaf")
         await eventually(
-            partial(supervisor.events, "state", "deaf", after=last),
+            partial(supervisor.events, "session.state", "deaf", after=last),
             lambda seen: seen[-1:] and seen[-1]["data"]["state"] == "open",
             what=f"deafness {count} being healed",
         )
@@ -322,7 +323,9 @@ async def test_a_qr_that_nobody_scans_is_given_up_until_a_human_asks_for_a_new_o
     assert parked["reconnection"]["closeCode"] == 408
     assert parked["reconnection"]["breaker"]["failures"] == 0
     await eventually(
-        partial(supervisor.events, "qr", "unscanned"), lambda seen: len(seen) == 6, what="six codes"
+        partial(supervisor.events, "session.qr", "unscanned"),
+        lambda seen: len(seen) == 6,
+        what="six codes",
     )
     status, answer = await supervisor.call("POST", "/force-reconnection/unscanned")
     assert (status, answer["error"]["code"]) == (409, "qr_expired")

@@ -78,7 +78,7 @@ async def test_one_number_alone_is_back_when_whatsapp_is_whatever_kept_it_away(
         assert len(await standin.log(*LOGINS, session="alone", after=before)) == 1, (
             "looks are no logins"
         )
-    kinds = [event["data"]["words"] for event in await supervisor.events("outage_begins")]
+    kinds = [event["data"]["words"] for event in await supervisor.events("outage.began")]
     assert len(kinds) == 3
     assert all("WhatsApp" in words for words in kinds)
     assert {"network_unreachable", "unavailable", "upgrade_refused"} <= {

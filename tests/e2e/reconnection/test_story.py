@@ -33,7 +33,9 @@ async def test_a_session_goes_from_qr_to_open_to_messages_to_a_drop_and_back(
 
     await supervisor.wait_state("loja-1", "qr")
     shown = (await supervisor.get("/sessions/loja-1/qr"))["qr"]
-    emitted = (await eventually(partial(supervisor.events, "qr", "loja-1")))[-1]["data"]["qr"]
+    emitted = (await eventually(partial(supervisor.events, "session.qr", "loja-1")))[-1]["data"][
+        "qr"
+    ]
     assert shown == emitted
     jid = await standin.scan(shown)
 
@@ -47,14 +49,14 @@ async def test_a_session_goes_from_qr_to_open_to_messages_to_a_drop_and_back(
     )
     out = await eventually(lambda: standin.messages("loja-1"))
     assert [(m["id"], m["text"]) for m in out] == [(sent["id"], "bom dia")]
-    receipts = await eventually(lambda: supervisor.events("receipt", "loja-1"))
+    receipts = await eventually(lambda: supervisor.events("message.status", "loja-1"))
     assert receipts[0]["data"]["id"] == sent["id"]
 
     last = await supervisor.last_event()
     poll = asyncio.create_task(supervisor.get(f"/events?after={last}&wait=20"))
     identifier = await standin.send_text("loja-1", "5511999990000", "olá, tudo bem?")
     assert (await poll)["events"], "the long poll answers with the first event"
-    received = await eventually(lambda: supervisor.events("message", "loja-1"))
+    received = await eventually(lambda: supervisor.events("message.received", "loja-1"))
     assert [(m["data"]["id"], m["data"]["text"]) for m in received] == [
         (identifier, "olá, tudo bem?")
     ]
@@ -234,7 +236,7 @@ async def test_fifty_kills_at_random_moments_lose_nothing(
         async def texts(name: str = name) -> dict[str, str]:
             return {
                 event["data"]["id"]: event["data"]["text"]
-                for event in await supervisor.events("message", name)
+                for event in await supervisor.events("message.received", name)
             }
 
         found = await eventually(texts, lambda seen, identifier=identifier: identifier in seen)

@@ -123,7 +123,7 @@ async def test_a_deleted_session_comes_back_by_api_and_by_command_and_opens_with
     await must(supervisor, "sessions", "restore", "while-stopped")
     await supervisor.start()
     await opens_without_qr(supervisor, standin, *names)
-    restored_events = await supervisor.events("created", "by-api")
+    restored_events = await supervisor.events("session.created", "by-api")
     assert len(restored_events) == 2, "the restore of a deleted session is told, too"
 
 

@@ -100,7 +100,7 @@ async def test_texts_that_were_confirmed_and_not_shown_are_shown_by_the_next_wor
     arrived = await traffic.arrived(supervisor)
     assert (doubled(arrived), out_of_order(arrived)) == ([], [])
     assert len(arrived) == len(names) * (TEXTS + 2)
-    phones = {event["data"]["from"] for event in arrived}
+    phones = {event["data"]["chat"]["jid"] for event in arrived}
     assert len(phones) == 1, "a leftover names its sender as a live text does"
     assert [
         entry for entry in await standin.log("receipt", after=before) if entry["type"] == "retry"
@@ -140,7 +140,7 @@ def take_no_message() -> None:
         data: bytes,
         kept: Sequence[str] = (),
     ) -> "asyncio.Future[StoredEvent | None]":
-        if kind == "message":
+        if kind == "message.received":
             return asyncio.get_running_loop().create_future()
         return append(store, session, epoch, seq, kind, data, kept)
 

@@ -238,5 +238,5 @@ async def test_a_backup_goes_from_postgresql_to_sqlite_and_back_and_the_session_
         await must(back, "sessions", "start", "--all")
         await opens_without_qr(back, standin, "nomad", "de volta")
         assert "entra no sqlite" in [
-            event["data"]["text"] for event in await back.events("message", "nomad")
+            event["data"]["text"] for event in await back.events("message.received", "nomad")
         ]

@@ -56,7 +56,7 @@ async def more(traffic: Traffic, texts: int) -> set[str]:
 
 async def told(supervisor: Supervisor, session: str) -> set[str]:
     """The ids of the messages that the supervisor has told of."""
-    return {event["data"]["id"] for event in await supervisor.events("message", session)}
+    return {event["data"]["id"] for event in await supervisor.events("message.received", session)}
 
 
 async def store_alerts(supervisor: Supervisor) -> list[str]:

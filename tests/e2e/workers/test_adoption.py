@@ -337,7 +337,7 @@ async def test_what_happened_while_the_supervisor_was_away_is_judged_once_and_th
     await supervisor.start()
 
     await supervisor.wait_state("dropped", "open")
-    changes = [event["data"] for event in await supervisor.events("state", "dropped", last)]
+    changes = [event["data"] for event in await supervisor.events("session.state", "dropped", last)]
     closes = [change for change in changes if change["state"] not in {"starting", "open"}]
     assert [(c["state"], c["closeReason"], c["closeCode"], c["failures"]) for c in closes[:1]] == [
         ("waiting", "connection_closed", 428, 1)

@@ -140,7 +140,7 @@ async def replaced(supervisor: Supervisor, session: str, *former: int) -> int:
 
 
 async def received(supervisor: Supervisor, session: str) -> list[str]:
-    return [event["data"]["text"] for event in await supervisor.events("message", session)]
+    return [event["data"]["text"] for event in await supervisor.events("message.received", session)]
 
 
 @contextmanager
@@ -352,7 +352,7 @@ async def test_a_forgotten_worker_that_wakes_writes_nothing_and_is_gone_within_s
             partial(received, supervisor, "haunted"),
             lambda seen: seen == ["to the zombie, unread", "to the heir"],
         )
-        assert await supervisor.events("state", "haunted", last) == []
+        assert await supervisor.events("session.state", "haunted", last) == []
         assert (await supervisor.workers())["haunted"] == heir
         assert "login" not in (await history(standin, "haunted", before))[2:], (
             "no login but the heir's"

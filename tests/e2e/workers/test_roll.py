@@ -162,7 +162,7 @@ async def test_a_roll_waits_until_a_number_is_quiet_and_what_comes_just_then_is_
     await pair(supervisor, standin, "busy")
     worker, before = (await supervisor.workers())["busy"], await standin.last_entry()
     await standin.send_text("busy", SENDER, "not now")
-    await eventually(lambda: supervisor.events("message", "busy"))
+    await eventually(lambda: supervisor.events("message.received", "busy"))
     status, said = await roll(supervisor, "--all", "--no-wait")
     assert (status, said.strip()) == (0, "0 of 1 workers done.")
     # Of the API, at once: a command takes seconds to start.

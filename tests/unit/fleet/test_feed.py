@@ -3,17 +3,26 @@
 import asyncio
 from collections.abc import Sequence
 from types import SimpleNamespace
+from typing import ClassVar
 
 import msgspec
 import pytest
 
-from sessions.model import SessionId, StaleEpoch, StoreUnavailable
+from sessions.model import EventData, SessionId, StaleEpoch, StoreUnavailable
 from sessions.ports import Origin
 from sessions.store import StoredEvent
 from supervisor.fleet.feed import Feed
 
 pytestmark = [pytest.mark.looptime, pytest.mark.usefixtures("no_tasks_left")]
 SHOP = SessionId("shop")
+
+
+class Said(EventData, frozen=True):
+    """An event of no meaning."""
+
+    type: ClassVar[str] = "test.said"
+    text: str = ""
+    n: int = 0
 
 
 class EventStore:
@@ -102,7 +111,7 @@ async def _after(
 async def test_an_event_is_shown_when_it_is_durable_and_not_before() -> None:
     store = EventStore()
     feed = await _feed(store)
-    feed.publish(SHOP, "state", {"state": "open"})
+    feed.publish(SHOP, Said("open"))
     assert await _after(feed, 0, 10) == []
     assert feed.last == 0
     await store.commit()
@@ -110,8 +119,8 @@ async def test_an_event_is_shown_when_it_is_durable_and_not_before() -> None:
     assert (event.n, event.session, event.type, bytes(event.data)) == (
         1,
         "shop",
-        "state",
-        b'{"state":"open"}',
+        "test.said",
+        b'{"text":"open","n":0}',
     )
     assert feed.last == 1
 
@@ -120,7 +129,7 @@ async def test_numbers_go_on_where_an_earlier_run_stopped() -> None:
     store = EventStore(StoredEvent(41, 0, None, "old", msgspec.Raw(b"{}")))
     feed = await _feed(store)
     assert feed.last == 41
-    feed.publish(None, "new", {})
+    feed.publish(None, Said())
     await store.commit()
     assert [event.n for event in await _after(feed, 0, 10)] == [41, 42]
     assert [event.n for event in await _after(feed, 41, 10)] == [42]
@@ -130,7 +139,7 @@ async def test_it_gives_the_oldest_first_and_at_most_so_many() -> None:
     store = EventStore()
     feed = await _feed(store)
     for _ in range(10):
-        feed.publish(SHOP, "x", {})
+        feed.publish(SHOP, Said())
     await store.commit()
     assert [event.n for event in await _after(feed, 3, 4)] == [4, 5, 6, 7]
     assert await _after(feed, 10, 4) == []
@@ -143,7 +152,7 @@ async def test_it_keeps_no_more_in_memory_than_its_limit_and_gives_what_the_log_
     store = EventStore()
     feed = await _feed(store, limit=3)
     for _ in range(10):
-        feed.publish(SHOP, "x", {})
+        feed.publish(SHOP, Said())
     await store.commit()
     assert [event.n for event in await _after(feed, 7, 100)] == [8, 9, 10]
     assert store.read == 0
@@ -166,7 +175,7 @@ async def test_texts_that_are_too_long_for_memory_are_read_back_one_page_after_t
     store.per_read = 5
     feed = await _feed(store)
     for n in range(20):
-        feed.publish(SHOP, "message", {"text": "x" * 100, "n": n})
+        feed.publish(SHOP, Said("x" * 100, n))
     await store.commit()
     assert 0 < len(feed._events) < 5
     seen = list[int]()
@@ -182,7 +191,7 @@ async def test_a_page_ends_at_its_bytes_wherever_its_events_are(
     store = EventStore()
     feed = await _feed(store, limit=8)
     for n in range(20):
-        feed.publish(SHOP, "message", {"text": "x" * 100, "n": n})
+        feed.publish(SHOP, Said("x" * 100, n))
     await store.commit()
     pages, seen = list[int](), list[int]()
     while page := await _after(feed, seen[-1] if seen else 0, 1000):
@@ -199,7 +208,7 @@ async def test_a_page_holds_one_event_at_least_and_none_if_none_is_asked_for(
     store = EventStore()
     feed = await _feed(store, limit=1)
     for _ in range(3):
-        feed.publish(SHOP, "x", {"text": "x" * 100})
+        feed.publish(SHOP, Said("x" * 100))
     await store.commit()
     assert [event.n for event in await _after(feed, 0, 1000)] == [1]
     assert [event.n for event in await _after(feed, 2, 1000)] == [3]
@@ -212,7 +221,7 @@ async def test_few_pages_are_read_back_at_once() -> None:
     store = EventStore()
     feed = await _feed(store, limit=1)
     for _ in range(5):
-        feed.publish(SHOP, "x", {})
+        feed.publish(SHOP, Said())
     await store.commit()
     at_once = most = 0
     given = store.events_between
@@ -250,7 +259,7 @@ async def test_who_has_fallen_behind_the_log_sees_the_gap() -> None:
     feed = await _feed(store, limit=3)
     assert (await feed.after(0, 100)).oldest is None
     for _ in range(10):
-        feed.publish(SHOP, "x", {})
+        feed.publish(SHOP, Said())
     await store.commit()
     del store.kept[:5]
     page = await feed.after(2, 100)
@@ -264,7 +273,7 @@ async def test_while_the_store_cannot_be_read_who_is_behind_is_told_and_who_foll
     store = EventStore()
     feed = await _feed(store, limit=3)
     for _ in range(10):
-        feed.publish(SHOP, "x", {})
+        feed.publish(SHOP, Said())
     await store.commit()
     assert (await feed.after(7, 100)).oldest == 1
     store.failing = True
@@ -290,7 +299,7 @@ async def test_the_first_event_of_all_is_the_oldest_one_even_if_the_store_fails_
     store = EventStore()
     feed = await _feed(store)
     for _ in range(2):
-        feed.publish(SHOP, "x", {})
+        feed.publish(SHOP, Said())
     await store.commit()
     store.failing = True
     assert (await feed.after(0, 100)).oldest == 1
@@ -301,7 +310,7 @@ async def test_every_follower_is_woken_by_the_next_event() -> None:
     feed = await _feed(store)
     followers = [asyncio.create_task(_after(feed, 0, 10, 25.0)) for _ in range(5)]
     await asyncio.sleep(1)
-    feed.publish(SHOP, "x", {})
+    feed.publish(SHOP, Said())
     await store.commit()
     assert [[event.n for event in await follower] for follower in followers] == [[1]] * 5
 
@@ -309,7 +318,7 @@ async def test_every_follower_is_woken_by_the_next_event() -> None:
 async def test_a_follower_who_is_behind_does_not_wait() -> None:
     store = EventStore()
     feed = await _feed(store)
-    feed.publish(SHOP, "x", {})
+    feed.publish(SHOP, Said())
     await store.commit()
     began = asyncio.get_running_loop().time()
     assert len(await _after(feed, 0, 10, 25.0)) == 1
@@ -330,7 +339,7 @@ async def test_a_follower_who_leaves_takes_nobody_with_him() -> None:
     await asyncio.sleep(0.1)
     leaves.cancel()
     await asyncio.wait([leaves])
-    feed.publish(SHOP, "x", {})
+    feed.publish(SHOP, Said())
     await store.commit()
     assert len(await stays) == 1
 
@@ -338,12 +347,14 @@ async def test_a_follower_who_leaves_takes_nobody_with_him() -> None:
 async def test_an_event_that_could_not_be_stored_is_not_shown_and_harms_no_other() -> None:
     store = EventStore()
     feed = await _feed(store)
-    feed.publish(SHOP, "lost", {})
+    feed.publish(SHOP, Said("lost"))
     future, *_ = store.waiting.pop()
     future.set_exception(StoreUnavailable("disk full"))
-    feed.publish(SHOP, "kept", {})
+    feed.publish(SHOP, Said("kept"))
     await store.commit()
-    assert [event.type for event in await _after(feed, 0, 10)] == ["kept"]
+    assert [msgspec.json.decode(event.data)["text"] for event in await _after(feed, 0, 10)] == [
+        "kept"
+    ]
 
 
 # --- what workers deliver -------------------------------------------------------------------------
@@ -352,22 +363,22 @@ async def test_an_event_that_could_not_be_stored_is_not_shown_and_harms_no_other
 async def test_a_delivered_event_is_done_and_shown_when_it_is_durable_and_not_before() -> None:
     store = EventStore()
     feed = await _feed(store)
-    delivered = feed.deliver(SHOP, "message", {"text": "hello"}, Origin(3, 1, ("3A1",)))
+    delivered = feed.deliver(SHOP, Said("hello"), Origin(3, 1, ("3A1",)))
     await asyncio.sleep(1)
     assert not delivered.done()
     assert feed.last == 0
     await store.commit()
     assert await delivered is True
-    assert [event.type for event in await _after(feed, 0, 10)] == ["message"]
-    assert store.news == [(3, 1, b'{"text":"hello"}', ("3A1",))]
+    assert [event.type for event in await _after(feed, 0, 10)] == ["test.said"]
+    assert store.news == [(3, 1, b'{"text":"hello","n":0}', ("3A1",))]
 
 
 async def test_what_is_delivered_twice_is_shown_once() -> None:
     store = EventStore()
     feed = await _feed(store)
-    first = feed.deliver(SHOP, "message", {}, Origin(3, 1))
+    first = feed.deliver(SHOP, Said(), Origin(3, 1))
     await store.commit()
-    again = feed.deliver(SHOP, "message", {}, Origin(3, 1))
+    again = feed.deliver(SHOP, Said(), Origin(3, 1))
     assert (await first, await again) == (True, False)
     assert len(await _after(feed, 0, 10)) == 1
     assert feed.last == 1
@@ -376,17 +387,17 @@ async def test_what_is_delivered_twice_is_shown_once() -> None:
 async def test_an_event_of_an_older_epoch_is_refused_and_not_shown() -> None:
     store = EventStore()
     feed = await _feed(store)
-    feed.deliver(SHOP, "message", {}, Origin(4, 1))
+    feed.deliver(SHOP, Said(), Origin(4, 1))
     await store.commit()
     with pytest.raises(StaleEpoch):
-        await feed.deliver(SHOP, "message", {}, Origin(3, 9))
+        await feed.deliver(SHOP, Said(), Origin(3, 9))
     assert len(await _after(feed, 0, 10)) == 1
 
 
 async def test_a_delivery_that_the_store_lost_says_so_to_whoever_waits_for_it() -> None:
     store = EventStore()
     feed = await _feed(store)
-    delivered = feed.deliver(SHOP, "message", {}, Origin(3, 1))
+    delivered = feed.deliver(SHOP, Said(), Origin(3, 1))
     future, *_ = store.waiting.pop()
     future.set_exception(StoreUnavailable("closed"))
     with pytest.raises(StoreUnavailable):

@@ -15,7 +15,7 @@ from sessions.model import BadPolicy
 from sessions.model import CloseReason as R
 from sessions.policy import RULES, Config, overridden
 from supervisor.cli import cli, policy_commands
-from supervisor.fleet.policy_file import LivePolicy, read_rules
+from supervisor.fleet.policy_file import LivePolicy, PolicyChanged, read_rules
 from supervisor.settings import load
 
 pytestmark = pytest.mark.usefixtures("bare_environment")
@@ -95,7 +95,7 @@ class Listener:
         self.live = LivePolicy(
             path,
             Config(rules=read_rules(path)),
-            lambda _, kind, data: self.events.append((kind, data)),
+            lambda _, told: self.events.append(told),
             self.followed.append,
         )
 
@@ -105,9 +105,7 @@ def test_a_reload_puts_the_file_in_force_and_says_what_differs(file: Path) -> No
     file.write_text("[connection_lost]\nbase_seconds = 8\n", encoding="utf-8")
     assert listener.live.reload() == ["[connection_lost] base_seconds: 4 -> 8"]
     assert [config.rules[R.CONNECTION_LOST].base_seconds for config in listener.followed] == [8.0]
-    assert listener.events == [
-        ("policy", {"file": str(file), "changed": ["[connection_lost] base_seconds: 4 -> 8"]})
-    ]
+    assert listener.events == [PolicyChanged(str(file), ["[connection_lost] base_seconds: 4 -> 8"])]
     assert listener.live.reload() == []
 
 

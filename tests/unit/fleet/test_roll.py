@@ -1,7 +1,6 @@
 """Rolling the workers over, among sessions that do as they are told, or not."""
 
 import asyncio
-from collections.abc import Mapping
 from typing import Any
 
 import msgspec
@@ -9,10 +8,15 @@ import pytest
 import typer
 
 from sessions.lifecycle.inbox import Command
-from sessions.model import Refused, SessionNotFound, StoreUnavailable
+from sessions.model import EventData, Refused, SessionNotFound, StoreUnavailable
 from sessions.model import SessionState as S
 from supervisor.cli import worker_commands
-from supervisor.fleet.roll import PATIENCE_SECONDS, Roll, RollView
+from supervisor.fleet.roll import (
+    PATIENCE_SECONDS,
+    Roll,
+    RollView,
+    WorkerReplaced,
+)
 
 pytestmark = [pytest.mark.looptime(noop_cycles=6), pytest.mark.usefixtures("no_tasks_left")]
 
@@ -77,7 +81,7 @@ class RollingFleet:
         self.sessions: list[Rolling] = []
         self.handing_over: set[str] = set()
         self.under_way = self.most = 0
-        self.events: list[tuple[str | None, str, Mapping[str, Any]]] = []
+        self.events: list[tuple[str | None, EventData]] = []
         self.roll = Roll(lambda: self.sessions, "new", lambda *event: self.events.append(event))  # type: ignore[arg-type, return-value]
 
     def add(self, name: str, code: str | None = "old", state: S = S.OPEN) -> Rolling:
@@ -108,12 +112,11 @@ async def test_the_outdated_workers_are_replaced_one_at_a_time() -> None:
     assert fleet.most == 1
     assert fleet.roll.outdated() == []
     assert current.asked == stopped.asked == []
-    assert [(session, kind) for session, kind, _ in fleet.events] == [
-        ("a", "rolled"),
-        ("b", "rolled"),
-        ("c", "rolled"),
+    assert fleet.events == [
+        ("a", WorkerReplaced(replaced=1, failed=0, total=3)),
+        ("b", WorkerReplaced(replaced=2, failed=0, total=3)),
+        ("c", WorkerReplaced(replaced=3, failed=0, total=3)),
     ]
-    assert fleet.events[-1][2] == {"done": 3, "failed": 0, "total": 3}
 
 
 async def test_the_next_begins_when_the_one_before_is_open_again() -> None:
@@ -183,7 +186,12 @@ async def test_a_session_that_cannot_be_replaced_fails_in_time_and_the_others_go
     assert (view.replaced, view.failed) == (1, ("stubborn", "qr"))
     assert view.words == "3 of 3 workers done, 2 failed."
     assert asyncio.get_running_loop().time() - began < 2 * PATIENCE_SECONDS + 20
-    assert fleet.events[-1][2] == {"done": 1, "failed": 2, "total": 3}
+    assert [told.type for _, told in fleet.events] == [
+        "worker.not_replaced",
+        "worker.not_replaced",
+        "worker.replaced",
+    ]
+    assert fleet.events[-1][1] == WorkerReplaced(replaced=1, failed=2, total=3)
 
 
 async def test_a_session_that_is_deleted_meanwhile_does_not_end_the_roll() -> None:

@@ -10,10 +10,11 @@ from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+import msgspec
 import pytest
 
+from sessions.model import AlertChange, EventData, SessionId
 from sessions.model import CloseReason as R
-from sessions.model import SessionId
 from sessions.policy import Close, Verdict
 from supervisor.gate.gate import Gate, GateConfig
 from supervisor.gate.permit import GatePermit
@@ -195,9 +196,10 @@ class Told:
 
     events: list[tuple[float, str, Mapping[str, Any]]] = field(default_factory=list)
 
-    def publish(self, session: SessionId | None, kind: str, data: Mapping[str, Any]) -> None:
+    def publish(self, session: SessionId | None, told: EventData | AlertChange) -> None:
         assert session is None
-        self.events.append((_now(), kind, data))
+        assert isinstance(told, EventData)
+        self.events.append((_now(), told.type, msgspec.to_builtins(told)))
 
     def kinds(self, scope: str | None = None) -> list[str]:
         return [kind for _, kind, data in self.events if scope in {None, data["scope"]}]
@@ -255,7 +257,7 @@ async def test_an_outage_of_everybody_costs_little_more_than_who_knows_when_it_e
         await town.all_open()
         ratio = town.down_seconds / _oracle_seconds(sessions, seconds)
         assert ratio <= 1.25
-        assert told.kinds() == ["outage_begins", "outage_ends"]
+        assert told.kinds() == ["outage.began", "outage.ended"]
         assert [number.charged for number in town.numbers] == [0] * sessions
         canaries = len(town.attempts) - sessions
         assert canaries <= {10.0: 20, 120.0: 45, 1200.0: 120}[seconds]
@@ -273,7 +275,7 @@ async def test_who_notices_only_by_his_keep_alive_is_held_with_the_others_and_ne
         assert sum(number.charged for number in town.numbers) == 0
         town.up, back = True, _now()
         assert await town.all_open() - back <= 100 / 5 + 35
-        assert told.kinds() == ["outage_begins", "outage_ends"]
+        assert told.kinds() == ["outage.began", "outage.ended"]
 
 
 async def test_who_notices_a_short_outage_after_its_end_begins_no_second_one() -> None:
@@ -286,7 +288,7 @@ async def test_who_notices_a_short_outage_after_its_end_begins_no_second_one() -
         await asyncio.sleep(1)
         await town.all_open()
         await asyncio.sleep(60)
-        assert told.kinds() == ["outage_begins", "outage_ends"]
+        assert told.kinds() == ["outage.began", "outage.ended"]
         assert sum(number.charged for number in town.numbers) == 0
 
 
@@ -344,7 +346,7 @@ async def test_an_outage_that_comes_back_is_held_again_and_few_are_spent_on_it()
             await asyncio.sleep(4)
             town.goes_down()
         await asyncio.sleep(30)
-        assert told.kinds().count("outage_begins") >= 2
+        assert told.kinds().count("outage.began") >= 2
         town.up = True
         await town.all_open()
         assert len(town.attempts) <= 200 + 5 * 45 + 6 * 30
@@ -365,7 +367,7 @@ async def test_a_supervisor_that_starts_into_an_outage_holds_after_five_failures
         town.up = True
         await town.all_open()
         assert sum(number.charged for number in town.numbers) == 0
-        assert told.kinds() == ["outage_begins", "outage_ends"]
+        assert told.kinds() == ["outage.began", "outage.ended"]
 
 
 async def test_a_small_fleet_is_governed_by_each_sessions_own_policy() -> None:
@@ -386,7 +388,7 @@ async def test_an_outage_after_which_logins_take_long_ends(reach: float, login: 
         town.up, town.reach_seconds, town.login_seconds = True, reach, login
         async with asyncio.timeout(150):
             await town.all_open()
-        assert told.kinds() == ["outage_begins", "outage_ends"]
+        assert told.kinds() == ["outage.began", "outage.ended"]
 
 
 async def test_outages_that_come_and_go_are_slowed() -> None:
@@ -429,7 +431,7 @@ async def test_a_dead_proxy_holds_its_own_sessions_and_nobody_else() -> None:
         assert _now() - before < 3, "another egress is not held"
         town.dead.clear()
         await town.all_open()
-        assert told.kinds() == ["outage_begins", "outage_ends"]
+        assert told.kinds() == ["outage.began", "outage.ended"]
 
 
 async def test_an_outage_that_spreads_from_one_egress_widens_to_everybody() -> None:
@@ -447,7 +449,7 @@ async def test_an_outage_that_spreads_from_one_egress_widens_to_everybody() -> N
         await town.all_open()
         assert sum(number.charged for number in town.numbers) == 0
         assert town.gate.view().holds == ()
-        assert told.kinds().count("outage_begins") == told.kinds().count("outage_ends")
+        assert told.kinds().count("outage.began") == told.kinds().count("outage.ended")
 
 
 async def test_a_canary_of_each_egress_gets_its_turn() -> None:
@@ -516,7 +518,7 @@ async def test_sick_sessions_get_no_more_logins_however_many_they_are(sick: int)
             town.numbers[10 + place % 10].drop()
             await asyncio.sleep(300)
         assert all(town.numbers[10 + place].open for place in range(10))
-        assert told.kinds().count("outage_begins") <= 1
+        assert told.kinds().count("outage.began") <= 1
         assert all(number.charged > 10 for number in town.numbers[:sick]), (
             "their own breakers slow them"
         )
@@ -547,7 +549,7 @@ async def test_a_hold_by_reason_ends_when_most_have_stayed_open_for_ten_minutes(
         await asyncio.sleep(4)
         assert town.gate.view().holds == ()
         await asyncio.sleep(1200)
-        assert told.kinds() == ["outage_begins", "outage_ends"]
+        assert told.kinds() == ["outage.began", "outage.ended"]
 
 
 # --- who comes and goes during a hold -------------------------------------------------------------
@@ -650,7 +652,7 @@ async def test_a_canary_that_is_told_405_makes_it_a_hold_for_the_version() -> No
         assert "client version rejected" in held.words
         assert held.next_canary_in_seconds is not None
         assert held.next_canary_in_seconds >= 270
-        assert told.kinds() == ["outage_begins", "outage_ends", "outage_begins"]
+        assert told.kinds() == ["outage.began", "outage.ended", "outage.began"]
 
 
 async def test_adopting_a_session_that_is_open_says_nothing_of_now() -> None:
@@ -737,4 +739,4 @@ async def test_whatever_happens_nobody_is_forgotten(seed: int) -> None:
         town.dead.clear()
         async with asyncio.timeout(900):
             await town.all_open()
-        assert told.kinds().count("outage_begins") == told.kinds().count("outage_ends")
+        assert told.kinds().count("outage.began") == told.kinds().count("outage.ended")

@@ -199,8 +199,8 @@ async def test_an_outage_of_any_length_charges_nobody_of_any_fleet_and_ends_with
         assert min(at for at, _ in town.opened) - ended <= 20
         assert back - ended <= 20 + sessions / 5
         assert sum(number.charged for number in town.numbers) == 0
-        assert told.kinds("fleet") == ["outage_begins", "outage_ends"] * (
-            told.kinds("fleet").count("outage_ends")
+        assert told.kinds("fleet") == ["outage.began", "outage.ended"] * (
+            told.kinds("fleet").count("outage.ended")
         )
         await asyncio.sleep(100)
         assert all(number.open for number in town.numbers)
@@ -263,7 +263,7 @@ async def test_whom_whatsapp_itself_turns_away_is_held_for_ten_minutes_and_then_
         )
         assert len(town.attempts) <= 25, "a canary each 15 s"
         await asyncio.sleep(400)
-        assert told.kinds()[-1] == "outage_ends"
+        assert told.kinds()[-1] == "outage.ended"
         charged = sum(number.charged for number in town.numbers)
         await asyncio.sleep(3000)
         assert sum(number.charged for number in town.numbers) > charged + 4, (

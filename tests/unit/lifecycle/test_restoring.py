@@ -37,7 +37,7 @@ async def test_a_parked_session_gets_its_credentials_back_and_is_stopped_unless_
         restored = await world.session.ask(Restore(None, start=False))
         assert (restored.session, restored.reason) == ("shop", "logged_out")
         assert world.store.auth["shop", "creds", "creds"] == OLD
-        assert [data for _, kind, data in world.events if kind == "restored"] == [
+        assert [data for _, kind, data in world.events if kind == "session.restored"] == [
             {"archive": restored.id, "reason": "logged_out"}
         ]
         await asyncio.sleep(HOUR)
@@ -184,7 +184,7 @@ async def test_an_archive_that_is_not_there_changes_nothing() -> None:
         await asyncio.sleep(HOUR)
         assert world.session.state is S.PARKED
         assert len(world.workers.attempts) == 1
-        assert [kind for _, kind, _ in world.events if kind == "restored"] == []
+        assert [kind for _, kind, _ in world.events if kind == "session.restored"] == []
 
 
 async def test_a_session_that_is_gone_restores_nothing() -> None:

@@ -28,7 +28,9 @@ MINUTE = 60.0
 def told(world: World, name: str) -> list[tuple[str, str | None]]:
     """The states of an alert as they were told, with the severity at the begin."""
     alerts = [data for _, kind, data in world.events if kind == "alert" and data["name"] == name]
-    return [(data["state"], data.get("severity")) for data in alerts]
+    return [
+        (data["state"], None if data["state"] == "ended" else data["severity"]) for data in alerts
+    ]
 
 
 async def test_a_parked_session_is_an_alert_until_somebody_starts_it() -> None:
@@ -118,7 +120,7 @@ async def test_a_successor_knows_what_is_on_and_tells_nobody_again(reason: R) ->
         await world.start()
         await asyncio.sleep(1)
         (alert,) = [data for _, kind, data in world.events[before:] if kind == "alert"]
-        assert (alert["name"], alert["state"], alert["goesOn"]) == (name, "began", True)
+        assert (alert["name"], alert["state"], alert["goes_on"]) == (name, "began", True)
 
 
 async def test_the_mean_of_round_trips_is_of_the_open_socket_and_of_no_other() -> None:

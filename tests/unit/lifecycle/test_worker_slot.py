@@ -1,8 +1,6 @@
 """A session's worker slot: what becomes of what a worker says, and what it is told in return."""
 
 import asyncio
-from collections.abc import Mapping
-from typing import Any
 
 import msgspec
 import pytest
@@ -10,9 +8,17 @@ import pytest
 from sessions.lifecycle.dependencies import Dependencies
 from sessions.lifecycle.inbox import Event, Exceeded, FrameCame, KeysUnreadable, WorkerEnded
 from sessions.lifecycle.worker_slot import UnreadableCredentials, WorkerSlot
-from sessions.model import SessionId, StaleEpoch, StoreError, StoreUnavailable, UnreadableValue
+from sessions.model import (
+    EventData,
+    SessionId,
+    StaleEpoch,
+    StoreError,
+    StoreUnavailable,
+    UnreadableValue,
+)
 from sessions.ports import Origin
 from sessions.records.counters import Counters
+from sessions.views.events import MessageReceived, Party
 from sessions.workers import wire
 from sessions.workers.keys import KeyService
 from sessions.workers.limits import Excess, Severity
@@ -32,7 +38,7 @@ class Chair:
         self.world = World()
         self.inbox: asyncio.Queue[Event] = asyncio.Queue()
         self.counters = Counters()
-        self.delivered: list[tuple[str, Mapping[str, Any], Origin, asyncio.Future[bool]]] = []
+        self.delivered: list[tuple[EventData, Origin, asyncio.Future[bool]]] = []
         dependencies = self.world.dependencies
         self.dependencies = Dependencies(
             config=dependencies.config,
@@ -50,11 +56,11 @@ class Chair:
         self.slot.adopt(self.worker, 3)
 
     def _deliver(
-        self, session: SessionId, kind: str, data: Mapping[str, Any], origin: Origin
+        self, session: SessionId, event: EventData, origin: Origin
     ) -> asyncio.Future[bool]:
         assert session == "shop"
         future: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
-        self.delivered.append((kind, data, origin, future))
+        self.delivered.append((event, origin, future))
         return future
 
     async def settle(self, outcome: bool | Exception) -> None:
@@ -70,10 +76,13 @@ async def test_a_message_is_acknowledged_when_it_is_durable_and_not_before() -> 
     chair = Chair()
     chair.worker.says("hello")
     await asyncio.sleep(10)
-    ((kind, data, origin, _),) = chair.delivered
-    assert (kind, origin) == ("message", Origin(epoch=3, seq=1, kept=()))
-    assert (data["text"], data["from"], data["seq"]) == ("hello", "15550000009@s.whatsapp.net", 1)
-    assert {"epoch", "kept"}.isdisjoint(data), "of no use to whoever reads events"
+    ((event, origin, _),) = chair.delivered
+    assert (event.type, origin) == ("message.received", Origin(epoch=3, seq=1, kept=()))
+    assert isinstance(event, MessageReceived)
+    assert (event.text, event.chat) == (
+        "hello",
+        Party("15550000009@s.whatsapp.net", phone="15550000009"),
+    )
     assert chair.worker.sent == []
     await chair.settle(True)
     assert chair.worker.sent == [wire.EventsAck("shop", epoch=3, seq=1)]
@@ -85,7 +94,7 @@ async def test_what_a_message_was_made_of_is_forgotten_with_its_delivery() -> No
     chair.worker.says("hello")
     said = msgspec.structs.replace(chair.worker.unacknowledged[1], seq=2, kept=["3A1", "3A2"])
     chair.worker.report(said)
-    assert [origin for _, _, origin, _ in chair.delivered] == [
+    assert [origin for _, origin, _ in chair.delivered] == [
         Origin(3, 1, ()),
         Origin(3, 2, ("3A1", "3A2")),
     ]
@@ -98,7 +107,7 @@ async def test_a_receipt_is_acknowledged_and_is_no_message() -> None:
         wire.Receipt("shop", epoch=3, seq=4, id="3EB0", sender="x@s.whatsapp.net", status="read")
     )
     await chair.settle(True)
-    assert [kind for kind, *_ in chair.delivered] == ["receipt"]
+    assert [event.type for event, *_ in chair.delivered] == ["message.status"]
     assert chair.worker.sent == [wire.EventsAck("shop", epoch=3, seq=4)]
     assert chair.counters.messages_processed == 0
 

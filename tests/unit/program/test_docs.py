@@ -7,7 +7,7 @@ import re
 import pytest
 
 from api.routes import ROUTES
-from scripts.generate_docs import HOST, ROOT, documents, host
+from scripts.generate_docs import HOST, ROOT, documents, event_types, host
 from sessions.model import CloseReason, SessionState
 from supervisor.cli.cli import Commands
 from supervisor.host.numbers import NUMBERS
@@ -82,6 +82,15 @@ def test_every_setting_route_reason_and_state_is_documented() -> None:
     assert [name for name in wanted if f"`{name}`" not in reference] == []
 
 
+def test_every_event_is_documented_under_a_name_of_the_grammar() -> None:
+    page, types = text("docs/events.md"), [kind.type for kind in event_types()]
+    assert {"session.state", "message.received", "alert.raised", "outage.ended"} <= set(types)
+    assert len(types) == len(set(types))
+    assert [name for name in types if not re.fullmatch(r"[a-z]+\.[a-z]+(_[a-z]+)*", name)] == []
+    assert [name for name in types if len(name) > 32] == [], "the store has room for so many"
+    assert [name for name in types if f"`{name}`" not in page] == []
+
+
 def test_every_close_reason_is_explained_where_it_is_made() -> None:
     wire = text("docs/wire.md")
     assert [reason for reason in CloseReason if f"`{reason}`" not in wire] == []
@@ -130,7 +139,7 @@ def test_every_make_target_is_explained_by_make_itself(target: str) -> None:
 def test_every_alert_is_explained() -> None:
     """Whoever raises a new one writes into docs/monitoring.md what is to be done about it."""
     raised = re.compile(
-        r'''(?:_alert|tell)\(\s*"(\w+)"|alerts\.begin\(\s*None,\s*"(\w+)"|"alert",\s*\{\s*"name":\s*"(\w+)"|found\["(\w+)"\] = (?:\(\s*)?f?"'''
+        r'''(?:_alert|tell)\(\s*"(\w+)"|alerts\.begin\(\s*None,\s*"(\w+)"|AlertChange\(\s*name="(\w+)"|found\["(\w+)"\] = (?:\(\s*)?f?"'''
     )
     sources = [*(ROOT / "sessions").rglob("*.py"), *(ROOT / "supervisor").rglob("*.py")]
     found = {

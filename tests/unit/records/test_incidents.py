@@ -7,13 +7,14 @@ import asyncio
 import random
 from dataclasses import replace
 
+import msgspec
 import pytest
 
 from sessions.forever import Forever
 from sessions.lifecycle.dependencies import SessionConfig
 from sessions.lifecycle.inbox import Command
+from sessions.model import AlertChange, SessionId
 from sessions.model import CloseReason as R
-from sessions.model import SessionId
 from sessions.model import SessionState as S
 from sessions.policy import COVERED, Config, overridden
 from sessions.records import incidents
@@ -22,6 +23,7 @@ from sessions.views.explanations import waited, wall_seconds
 from supervisor.fleet import incident_log
 from supervisor.fleet.incident_log import OutageRecorder, RecordKeeping
 from supervisor.gate.gate import Gate, GateConfig
+from supervisor.gate.view import OutageBegan, OutageEnded
 from tests.fakes import EPOCH, FakeRecords, World, closes, opens
 
 HUMAN = "Nothing: it comes back by itself."
@@ -382,24 +384,26 @@ async def test_an_adopted_open_session_was_never_away() -> None:
 
 # --- outages, and the keeping ---------------------------------------------------------------------
 
-OUTAGE = {
-    "scope": "egress",
-    "value": "http://p",
-    "reason": "outage",
-    "sessions": 7,
-    "words": "Held: egress http://p.",
-}
+BEGAN = OutageBegan(
+    scope="egress",
+    value="http://p",
+    reason="outage",
+    sessions=7,
+    held_for_seconds=0.0,
+    words="Held: egress http://p.",
+)
+WIDER = msgspec.structs.replace(BEGAN, scope="fleet", value="all")
+ENDED = OutageEnded(**msgspec.structs.asdict(BEGAN) | {"words": "Released."})
 
 
 def test_an_outage_goes_on_record_as_nobodys_incident_and_is_published() -> None:
     records, published = FakeRecords(), []
-    recorder = OutageRecorder(lambda session, kind, data: published.append(kind), records)  # type: ignore[arg-type]
-    recorder.publish(None, "outage_begins", OUTAGE)
-    recorder.publish(None, "outage_begins", OUTAGE | {"scope": "fleet", "value": "all"})
-    recorder.publish(None, "alert", {})
-    recorder.publish(None, "outage_ends", OUTAGE | {"words": "Released."})
-    recorder.publish(None, "outage_ends", {"scope": "reason", "value": "of nobody"})
-    assert published == ["outage_begins", "outage_begins", "alert", "outage_ends", "outage_ends"]
+    recorder = OutageRecorder(lambda _, told: published.append(told), records)  # type: ignore[arg-type]
+    unknown = msgspec.structs.replace(ENDED, scope="reason", value="of nobody")
+    all_told = [BEGAN, WIDER, AlertChange(name="store", message=""), ENDED, unknown]
+    for told in all_told:
+        recorder.publish(None, told)
+    assert published == all_told
     by_scope = {incident.scope: incident for incident in records.incidents}
     assert (by_scope["egress http://p"].ending, by_scope["egress http://p"].hold) == (
         "open",
@@ -410,23 +414,20 @@ def test_an_outage_goes_on_record_as_nobodys_incident_and_is_published() -> None
 
 def test_a_successor_ends_the_outages_of_a_supervisor_that_died_for_all_to_read() -> None:
     records, published = FakeRecords(), []
-    recorder = OutageRecorder(
-        lambda session, kind, data: published.append((session, kind, data)), records
-    )  # type: ignore[arg-type]
-    recorder.publish(None, "outage_begins", OUTAGE)
-    recorder.publish(None, "outage_begins", OUTAGE | {"scope": "fleet", "value": "all"})
+    recorder = OutageRecorder(lambda session, told: published.append((session, told)), records)  # type: ignore[arg-type]
+    recorder.publish(None, BEGAN)
+    recorder.publish(None, WIDER)
     assert records.alive == 2, "a successor shall not think that we had died before it"
     begun = list(published)
     published.clear()
     left = [incidents.ended(each, each.began_at + 7, "lost") for each in records.incidents]
     recorder.left_behind(left)
-    assert [(session, kind) for session, kind, _ in published] == [(None, "outage_ends")] * 2
-    assert [incident_log.scope_of(data) for *_, data in published] == [
-        incident_log.scope_of(d) for *_, d in begun
-    ]
-    assert [data["value"] for *_, data in published] == ["http://p", "all"]
-    assert [data["heldForSeconds"] for *_, data in published] == [7.0, 7.0]
-    assert "supervisor" in published[0][2]["words"]
+    assert [session for session, _ in published] == [None, None]
+    assert [told.type for _, told in published] == ["outage.ended"] * 2
+    assert [told.whom for _, told in published] == [told.whom for _, told in begun]
+    assert [told.value for _, told in published] == ["http://p", "all"]
+    assert [told.held_for_seconds for _, told in published] == [7.0, 7.0]
+    assert "supervisor" in published[0][1].words
 
 
 @pytest.mark.looptime(noop_cycles=6)

@@ -2,14 +2,15 @@
 known without the store.
 """
 
-from collections.abc import Mapping
 from typing import Any
 
+import msgspec
 import pytest
 import structlog
 from structlog.testing import capture_logs
 
-from sessions.model import SessionId
+from sessions.model import AlertChange, EventData, SessionId
+from sessions.views.events import SessionCreated, SessionDeleted
 from supervisor.watch.alerts import KEPT_ENDED, Alerts
 
 SHOP = SessionId("shop")
@@ -29,8 +30,8 @@ class Told:
         self.events: list[tuple[SessionId | None, str, dict[str, Any]]] = []
         self.alerts = Alerts(self._publish, lambda: self.now)
 
-    def _publish(self, session: SessionId | None, kind: str, data: Mapping[str, Any]) -> None:
-        self.events.append((session, kind, dict(data)))
+    def _publish(self, session: SessionId | None, told: EventData) -> None:
+        self.events.append((session, told.type, msgspec.to_builtins(told)))
 
     @property
     def states(self) -> list[tuple[str, str]]:
@@ -48,7 +49,7 @@ def test_an_alert_has_fields_for_everything_and_is_told_at_its_edges_only() -> N
     began, ended = told.events
     assert began == (
         None,
-        "alert",
+        "alert.raised",
         {
             "name": "cpu",
             "severity": "warning",
@@ -59,6 +60,7 @@ def test_an_alert_has_fields_for_everything_and_is_told_at_its_edges_only() -> N
             "beganAt": "1970-01-01T00:00:00.000Z",
             "endedAt": None,
             "about": None,
+            "details": {},
         },
     )
     assert ended[2] | {"message": "", "value": 0} == began[2] | {
@@ -102,19 +104,12 @@ def test_an_alert_that_becomes_critical_is_told_again_and_the_critical_ones_come
 
 def test_what_others_publish_is_an_alert_too_and_everything_else_passes() -> None:
     told = Told()
-    told.alerts.publish(SHOP, "state", {"state": "open"})
-    told.alerts.publish(SHOP, "alert", {"name": "worker_killed", "message": "It weighed 900 MiB."})
-    told.alerts.publish(
-        SHOP,
-        "alert",
-        {"name": "parked", "message": "Pair it.", "severity": "critical", "state": "began"},
-    )
-    told.alerts.publish(
-        SHOP,
-        "alert",
-        {"name": "parked", "message": "Pair it.", "severity": "critical", "state": "began"},
-    )
-    assert told.events[0] == (SHOP, "state", {"state": "open"})
+    told.alerts.publish(SHOP, SessionCreated(started=True))
+    told.alerts.publish(SHOP, AlertChange(name="worker_killed", message="It weighed 900 MiB."))
+    parked = AlertChange(name="parked", message="Pair it.", severity="critical", state="began")
+    told.alerts.publish(SHOP, parked)
+    told.alerts.publish(SHOP, parked)
+    assert told.events[0] == (SHOP, "session.created", {"started": True})
     assert [(data["name"], data["state"]) for _, _, data in told.events[1:]] == [
         ("worker_killed", "happened"),
         ("parked", "began"),
@@ -127,15 +122,11 @@ def test_what_an_earlier_supervisor_told_is_on_and_in_the_log_but_no_event() -> 
     told = Told()
     with capture_logs() as logged:
         told.alerts.publish(
-            SHOP,
-            "alert",
-            {"name": "parked", "message": "Pair it.", "state": "began", "goesOn": True},
+            SHOP, AlertChange(name="parked", message="Pair it.", state="began", goes_on=True)
         )
     assert told.events == []
     assert [line["alert"] for line in logged] == ["parked"]
-    told.alerts.publish(
-        SHOP, "alert", {"name": "parked", "message": "It is open.", "state": "ended"}
-    )
+    told.alerts.publish(SHOP, AlertChange(name="parked", message="It is open.", state="ended"))
     assert told.states == [("parked", "ended")]
 
 
@@ -143,7 +134,7 @@ def test_the_alerts_of_a_session_end_with_it() -> None:
     told = Told()
     told.alerts.begin(SHOP, "parked", "Pair it.")
     told.alerts.begin(None, "cpu", "cpu")
-    told.alerts.publish(SHOP, "deleted", {"purged": False})
+    told.alerts.publish(SHOP, SessionDeleted(purged=False))
     assert [alert.name for alert in told.alerts.active()] == ["cpu"]
     assert told.events[-1][2]["message"] == "The session was deleted."
 
@@ -151,7 +142,7 @@ def test_the_alerts_of_a_session_end_with_it() -> None:
 def test_the_alerts_that_have_ended_are_bounded() -> None:
     told = Told()
     for number in range(KEPT_ENDED + 5):
-        told.alerts.publish(SHOP, "alert", {"name": f"n{number}", "message": ""})
+        told.alerts.publish(SHOP, AlertChange(name=f"n{number}", message=""))
     assert [alert.name for alert in told.alerts.ended()][:1] == [f"n{KEPT_ENDED + 4}"]
     assert len(told.alerts.ended()) == KEPT_ENDED
 

@@ -6,6 +6,7 @@ import threading
 from dataclasses import dataclass
 from typing import Any
 
+import msgspec
 import pytest
 
 from sessions.forever import Forever
@@ -145,14 +146,16 @@ async def test_an_alert_is_raised_once_and_taken_back_once() -> None:
         *(_reading(cpu=cpu) for cpu in (0.0, 1.0, 0.0, 1.0, 0.0, 0.0, 0.95, 0.0, 0.0, 0.12, 0.0))
     )
     published: list[tuple[SessionId | None, str, dict[str, Any]]] = []
-    alerts = Alerts(lambda session, kind, data: published.append((session, kind, dict(data))))
+    alerts = Alerts(
+        lambda session, told: published.append((session, told.type, msgspec.to_builtins(told)))
+    )
     look = monitor(NoSessions(), watch, LIMITS, alerts)  # type: ignore[arg-type]
     kept = Forever().keep("performance monitor", look, every_seconds=30.0, at_once=False)
     await asyncio.sleep(30 * 13)
     await kept.close()
     assert [(session, kind, data["name"], data["state"]) for session, kind, data in published] == [
-        (None, "alert", "cpu", "began"),
-        (None, "alert", "cpu", "ended"),
+        (None, "alert.raised", "cpu", "began"),
+        (None, "alert.ended", "cpu", "ended"),
     ]
     began, ended = (data for _, _, data in published)
     assert (began["message"], began["value"], began["limit"]) == (
@@ -177,7 +180,7 @@ async def test_a_disk_that_goes_on_filling_is_told_again_when_it_becomes_critica
     ]
     watch = Watch(*(reading(disks=one) for one in disks))
     published: list[dict[str, Any]] = []
-    alerts = Alerts(lambda session, kind, data: published.append(dict(data)))
+    alerts = Alerts(lambda _, told: published.append(msgspec.to_builtins(told)))
     look = monitor(NoSessions(), watch, LIMITS, alerts)  # type: ignore[arg-type]
     kept = Forever().keep("performance monitor", look, every_seconds=30.0, at_once=False)
     await asyncio.sleep(30 * 10)

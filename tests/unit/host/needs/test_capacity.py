@@ -15,7 +15,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from api.handlers.capacity import shown
-from sessions.model import SessionId
+from sessions.model import AlertChange, SessionId, SessionState
+from sessions.views.events import SessionCreated, SessionMoved
+from sessions.views.snapshot import BreakerSnapshot
 from supervisor.cli.watch_commands.capacity import bar
 from supervisor.host.needs.capacity import (
     ASSUMED_LOGIN,
@@ -342,7 +344,7 @@ class Told:
 
     def states(self, *states: str, cpu: float | None) -> None:
         for before, state in itertools.pairwise(states):
-            self.costs.publish(SHOP, "state", {"from": before, "state": state})
+            self.costs.publish(SHOP, moved(before, state))
         if cpu is None:
             self.cpu.pop(self.pid or 0, None)
         elif self.pid is not None:
@@ -467,9 +469,10 @@ def test_a_deleted_session_is_forgotten() -> None:
 
 def test_events_of_others_are_passed_on_and_tell_nothing() -> None:
     told = Told()
-    told.costs.publish(None, "alert", {"name": "store"})
-    told.costs.publish(SHOP, "message", {"text": "hello"})
-    assert [event[1] for event in told.passed] == ["alert", "message"]
+    others = [AlertChange(name="store", message=""), SessionCreated(started=True)]
+    for event in others:
+        told.costs.publish(SHOP, event)
+    assert [event for _, event in told.passed] == others
 
 
 # --- put together ---------------------------------------------------------------------------------
@@ -700,3 +703,22 @@ def test_what_is_kept_begins_where_the_alerts_begin() -> None:
         if row.maximum
     }
     assert seeds["memory"] == pytest.approx(0.15)
+
+
+def moved(before: str, state: str) -> SessionMoved:
+    """The event of a session that comes from one state to another."""
+    return SessionMoved(
+        state=SessionState(state),
+        since="",
+        close_reason=None,
+        close_code=None,
+        close_message=None,
+        closed_at=None,
+        rule=None,
+        attempts=0,
+        failures=0,
+        next_attempt=None,
+        breaker=BreakerSnapshot("closed", 0, None),
+        human_action="",
+        previous_state=before,
+    )

@@ -37,9 +37,9 @@ async def test_a_worker_is_adopted_as_it_is_and_nothing_is_begun_anew(stage: Sta
         assert world.workers.attempts == []
         assert worker.sent == [], "not a word: no assignment, no order to connect"
         assert world.store.rows["shop"].epoch == 1
-        (adopted,) = [data for _, kind, data in world.events if kind == "adopted"]
+        (adopted,) = [data for _, kind, data in world.events if kind == "session.adopted"]
         assert adopted == {"worker": worker.id, "pid": worker.pid, "stage": stage.value}
-        states = [data["state"] for _, kind, data in world.events if kind == "state"]
+        states = [data["state"] for _, kind, data in world.events if kind == "session.state"]
         assert states == ["starting", SHOWN_AS[stage].value], "what is passed through is not shown"
 
 

@@ -42,7 +42,7 @@ async def test_a_supervisor_goes_its_successor_adopts_and_every_message_is_deliv
         worker.later(0.3, lambda: worker.says("five"))
         await world.until(S.OPEN)
         await asyncio.sleep(0.1)
-        assert [data["text"] for _, kind, data in world.events if kind == "message"] == [
+        assert [data["text"] for _, kind, data in world.events if kind == "message.received"] == [
             "one",
             "two",
             "three",

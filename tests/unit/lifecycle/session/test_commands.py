@@ -233,13 +233,17 @@ async def test_a_qr_that_whatsapp_retires_is_served_no_more_and_the_next_one_is_
             )
         await asyncio.sleep(0.1)
         assert world.session.qr() == ShownQr("NEW", 2, "NEWCODE1")
-        told = [(kind, data) for _, kind, data in world.events if kind in {"qr", "pairing_code"}]
+        told = [
+            (kind, data)
+            for _, kind, data in world.events
+            if kind in {"session.qr", "session.pairing_code"}
+        ]
         assert told == [
-            ("qr", {"qr": "QR-TEXT", "number": 0, "renewed": False}),
-            ("qr", {"qr": "OLD", "number": 1, "renewed": False}),
-            ("pairing_code", {"code": "OLDCODE1", "renewed": False}),
-            ("qr", {"qr": "NEW", "number": 2, "renewed": True}),
-            ("pairing_code", {"code": "NEWCODE1", "renewed": True}),
+            ("session.qr", {"qr": "QR-TEXT", "number": 0, "renewed": False}),
+            ("session.qr", {"qr": "OLD", "number": 1, "renewed": False}),
+            ("session.pairing_code", {"code": "OLDCODE1", "renewed": False}),
+            ("session.qr", {"qr": "NEW", "number": 2, "renewed": True}),
+            ("session.pairing_code", {"code": "NEWCODE1", "renewed": True}),
         ]
 
 

@@ -184,9 +184,9 @@ async def test_whatever_befalls_it_a_session_is_never_forgotten_and_never_owned_
                 await chaos.heal()
                 await chaos.next_supervisor()
         await chaos.heal()
-        delivered = [data["seq"] for _, kind, data in world.events if kind == "message"]
+        delivered = [data["id"] for _, kind, data in world.events if kind == "message.received"]
         assert len(delivered) == len(world.delivered)
         assert {"stopped", "waiting", "open"} <= {
-            data["state"] for _, kind, data in world.events if kind == "state"
+            data["state"] for _, kind, data in world.events if kind == "session.state"
         }
-        assert len([kind for _, kind, _ in world.events if kind == "adopted"]) >= 2
+        assert len([kind for _, kind, _ in world.events if kind == "session.adopted"]) >= 2

@@ -23,7 +23,7 @@ async def test_a_wanted_session_opens() -> None:
     async with World() as world:
         await world.start()
         await world.until(S.OPEN)
-        assert [data["state"] for _, kind, data in world.events if kind == "state"] == [
+        assert [data["state"] for _, kind, data in world.events if kind == "session.state"] == [
             "starting",
             "connecting",
             "open",
