@@ -20,4 +20,6 @@ def ask_first(question: str, yes: bool) -> None:
             " done.",
             EXIT_USAGE,
         )
-    typer.confirm(question, abort=True, err=True)
+    typer.echo(f"{question} [y/N] ", err=True, nl=False)  # stdout is for answers
+    if sys.stdin.readline().strip().lower() not in {"y", "yes"}:
+        fail("Nothing was done.")

@@ -190,7 +190,7 @@ class Journal(Source):
         """End journalctl."""
         if self._following is not None:
             self._following.terminate()
-            self._following.wait()
+            self._following.communicate()
 
 
 def parsed(line: str, by: str, before: float) -> LogLine:
