@@ -197,8 +197,13 @@ def status_of_kind(kind: type[WasupError]) -> int:
 
 
 def code_of(error: WasupError) -> str:
-    """The machine-readable code of an error: its own, or its class's name."""
-    if isinstance(error, Refused | WorkerRefused):
+    """The machine-readable code of an error: its own, or its class's name.
+
+    A worker may say what it likes; a code of its that nobody has declared is `failed`.
+    """
+    if isinstance(error, WorkerRefused):
+        return error.code if error.code in WORKER_STATUS else "failed"
+    if isinstance(error, Refused):
         return error.code
     return code_of_kind(type(error))
 

@@ -12,11 +12,11 @@ from typing import Any, Final
 
 import msgspec
 
+from api.responses import JSON
 from api.route import Forms, Route
 from supervisor.host.reading.documents import camel
 from supervisor.places.installation import version
 
-JSON: Final = "application/json"
 DESCRIPTION: Final = """
 A WhatsApp session supervisor: a worker process for each number, and reconnection that is right and
 explained.

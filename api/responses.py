@@ -10,6 +10,8 @@ from sessions.workers.wire import UNREADABLE
 
 T = TypeVar("T")
 
+JSON: Final = "application/json"
+
 WORDS: Final = {
     "integer": "a whole number",
     "number": "a number",

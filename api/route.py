@@ -8,6 +8,7 @@ from aiohttp import web
 from aiohttp.typedefs import Handler
 
 from api.errors import (
+    WORKER_STATUS,
     BadRequest,
     Busy,
     EncodedBody,
@@ -51,6 +52,8 @@ STORE: Final[tuple[Problem, ...]] = (StoreUnavailable,)
 """Of every call that reads from the store, or writes to it."""
 ASKED: Final[tuple[Problem, ...]] = (*STORE, WorkerGone, Unanswered, (504, "timed_out"))
 """Of every call that asks something of a session, which asks its worker and the store."""
+WORKER: Final[tuple[Problem, ...]] = tuple((status, code) for code, status in WORKER_STATUS.items())
+"""Of every call that the session's worker may refuse itself, or WhatsApp through it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,7 +1,8 @@
-"""The URL table, on one screen."""
+"""The URL table: every call, what it takes and every answer that it gives."""
 
 from typing import Any, Final
 
+from api.errors import Gone, NotInstalled, TooSoon
 from api.handlers import (
     capacity,
     credentials,
@@ -10,34 +11,176 @@ from api.handlers import (
     host,
     incidents,
     policy,
+    qr,
     sessions,
     workers,
 )
-from api.route import Forms, Route
-from sessions.model import BadPolicy
+from api.import_process import Import
+from api.responses import JSON
+from api.route import ASKED, STORE, WORKER, Forms, Route
+from sessions.messages.numbers import InvalidRecipient
+from sessions.model import (
+    BadPolicy,
+    CloseReason,
+    InvalidProxy,
+    InvalidSessionId,
+    NoArchive,
+    SameDevice,
+    SessionExists,
+    UnreadableValue,
+    UnstorableValue,
+)
+from sessions.policy import RULES
+from sessions.policy.rules import Mend
+from sessions.views.explanations import Explanation
+from sessions.views.snapshot import SessionView
 from supervisor.fleet.policy_file import PolicyView
 
+VAIN: Final = tuple(
+    (409, reason.value) for reason in CloseReason if RULES[reason].mend is not Mend.RECONNECT
+)
+"""A session that was parked for one of these is not helped by a reconnection."""
+
 ROUTES: Final = (
-    Route("GET", "/performance-metrics", sessions.performance_metrics),
-    Route("GET", "/reconnection-status", sessions.reconnection_status),
-    Route("POST", "/force-reconnection/{id}", sessions.force_reconnection),
-    Route("POST", "/reset-circuit-breaker/{id}", sessions.reset_circuit_breaker),
-    Route("GET", "/sessions", sessions.list_sessions),
-    Route("POST", "/sessions", sessions.create_session),
-    Route("GET", "/sessions/{id}", sessions.get_session),
-    Route("DELETE", "/sessions/{id}", sessions.delete_session),
-    Route("PUT", "/sessions/{id}/proxy", sessions.set_proxy),
-    Route("POST", "/sessions/{id}/start", sessions.start_session),
-    Route("POST", "/sessions/{id}/stop", sessions.stop_session),
-    Route("POST", "/sessions/{id}/logout", sessions.logout_session),
-    Route("GET", "/sessions/{id}/qr", sessions.session_qr),
-    Route("POST", "/sessions/{id}/pairing-code", sessions.pairing_code),
-    Route("POST", "/sessions/{id}/messages", sessions.send_message),
-    Route("POST", "/sessions/{id}/import", credentials.import_session),
-    Route("GET", "/sessions/{id}/archives", credentials.session_archives),
-    Route("POST", "/sessions/{id}/restore", credentials.restore_session),
-    Route("GET", "/sessions/{id}/explain", incidents.explain_session),
-    Route("GET", "/incidents", incidents.list_incidents),
+    Route(
+        "GET",
+        "/performance-metrics",
+        sessions.performance_metrics,
+        answers={200: sessions.PerformanceMetrics},
+    ),
+    Route(
+        "GET",
+        "/reconnection-status",
+        sessions.reconnection_status,
+        answers={200: sessions.ReconnectionStatus},
+    ),
+    Route(
+        "POST",
+        "/force-reconnection/{id}",
+        sessions.force_reconnection,
+        answers={202: sessions.Forced},
+        errors=(*ASKED, (409, "stopped"), (409, "quarantined"), (409, "qr"), *VAIN),
+    ),
+    Route(
+        "POST",
+        "/reset-circuit-breaker/{id}",
+        sessions.reset_circuit_breaker,
+        answers={200: sessions.BreakerReset},
+        errors=ASKED,
+    ),
+    Route("GET", "/sessions", sessions.list_sessions, answers={200: sessions.SessionList}),
+    Route(
+        "POST",
+        "/sessions",
+        sessions.create_session,
+        body=sessions.NewSession,
+        answers={201: SessionView},
+        errors=(*STORE, InvalidSessionId, InvalidProxy, SessionExists),
+    ),
+    Route("GET", "/sessions/{id}", sessions.get_session, answers={200: SessionView}),
+    Route(
+        "DELETE",
+        "/sessions/{id}",
+        sessions.delete_session,
+        query=sessions.Deletion,
+        answers={200: sessions.Deleted},
+        errors=ASKED,
+    ),
+    Route(
+        "PUT",
+        "/sessions/{id}/proxy",
+        sessions.set_proxy,
+        body=sessions.ProxyChoice,
+        answers={200: SessionView},
+        errors=(*ASKED, InvalidProxy, (409, "in_use")),
+    ),
+    Route(
+        "POST",
+        "/sessions/{id}/start",
+        sessions.start_session,
+        answers={200: SessionView},
+        errors=(*ASKED, (409, "origin_runs")),
+    ),
+    Route(
+        "POST",
+        "/sessions/{id}/stop",
+        sessions.stop_session,
+        answers={200: SessionView},
+        errors=ASKED,
+    ),
+    Route(
+        "POST",
+        "/sessions/{id}/logout",
+        sessions.logout_session,
+        answers={202: SessionView},
+        errors=(*ASKED, *WORKER),
+    ),
+    Route(
+        "GET",
+        "/sessions/{id}/qr",
+        sessions.session_qr,
+        query=sessions.QrQuery,
+        answers={
+            200: Forms(json=qr.QrView, others=tuple(form for form in qr.FORMS if form != JSON)),
+            409: Forms(others=(qr.PAGE,)),
+        },
+        errors=((406, "not_acceptable"), (409, "no_qr")),
+    ),
+    Route(
+        "POST",
+        "/sessions/{id}/pairing-code",
+        sessions.pairing_code,
+        body=sessions.Phone,
+        answers={200: sessions.ShownCode},
+        errors=(*ASKED, *WORKER, (409, "not_pairing"), TooSoon),
+    ),
+    Route(
+        "POST",
+        "/sessions/{id}/messages",
+        sessions.send_message,
+        body=sessions.Text,
+        answers={200: sessions.Sent},
+        errors=(*ASKED, *WORKER, InvalidRecipient),
+    ),
+    Route(
+        "POST",
+        "/sessions/{id}/import",
+        credentials.import_session,
+        body=Import,
+        answers={201: SessionView},
+        errors=(*STORE, InvalidSessionId, InvalidProxy, SessionExists, SameDevice, UnstorableValue),
+    ),
+    Route(
+        "GET",
+        "/sessions/{id}/archives",
+        credentials.session_archives,
+        answers={200: credentials.ArchiveList},
+        errors=STORE,
+    ),
+    Route(
+        "POST",
+        "/sessions/{id}/restore",
+        credentials.restore_session,
+        body=credentials.Restoration,
+        body_may_be_empty=True,
+        answers={200: credentials.Restored},
+        errors=(*ASKED, NoArchive, SameDevice, UnreadableValue, (409, "in_use")),
+    ),
+    Route(
+        "GET",
+        "/sessions/{id}/explain",
+        incidents.explain_session,
+        answers={200: Explanation},
+        errors=STORE,
+    ),
+    Route(
+        "GET",
+        "/incidents",
+        incidents.list_incidents,
+        query=incidents.IncidentsQuery,
+        answers={200: incidents.IncidentPage},
+        errors=(*STORE, InvalidSessionId),
+    ),
     Route("GET", "/workers", workers.list_workers, answers={200: workers.WorkerList}),
     Route(
         "POST",
@@ -63,8 +206,15 @@ ROUTES: Final = (
         answers={200: policy.PolicyReloaded},
         errors=(BadPolicy,),
     ),
-    Route("GET", "/alerts", sessions.alerts),
-    Route("GET", "/events", sessions.events),
+    Route("GET", "/alerts", sessions.alerts, answers={200: sessions.AlertsView}),
+    Route(
+        "GET",
+        "/events",
+        sessions.events,
+        query=sessions.EventsQuery,
+        answers={200: sessions.EventPage},
+        errors=(*STORE, Gone),
+    ),
     Route(
         "GET",
         "/openapi.json",
@@ -77,6 +227,7 @@ ROUTES: Final = (
         "/docs",
         docs.page,
         answers={200: Forms(others=("text/html",))},
+        errors=(NotInstalled,),
         needs_token=False,
     ),
     Route("GET", "/healthz", health.healthz, answers={200: health.Health}, needs_token=False),

@@ -88,12 +88,12 @@ class WorkerSource(Protocol):
     async def refuse(self, worker: WorkerHandle, reason: str) -> None:
         """Tell a worker that it is not adopted, and see to its end."""
 
-    async def dismiss(self, session: str) -> None:
+    async def terminate_returning(self, session: str) -> None:
         """See the worker of an earlier supervisor that may hold this session to its end, if nobody
         has claimed it.
         """
 
-    def dismiss_unclaimed(self, claimed: Collection[str]) -> None:
+    def terminate_unclaimed(self, claimed: Collection[str]) -> None:
         """End the workers of an earlier supervisor whose sessions are not among these."""
 
     async def bring_up(self, session: str) -> WorkerHandle:

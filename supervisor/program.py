@@ -9,22 +9,21 @@ import signal
 import sys
 from collections.abc import Callable
 from contextlib import AsyncExitStack
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import structlog
 
 from api.app import Parts, bind, create_app, serving
-from sessions.forever import Forever, TaskHealth
+from sessions.forever import Forever, Look
 from sessions.lifecycle.dependencies import Dependencies
 from sessions.policy import correlated_reasons
-from sessions.store import StoreHealth
+from sessions.store import Store
 from sessions.store.backups import backup
-from sessions.views.snapshot import STUCK
-from sessions.workers.code import WORKER_MAIN, worker_code
 from sessions.workers.keys import KeyService
-from sessions.workers.pool import AbandonedWorker, WorkerConfig, Workers
+from sessions.workers.pool import Workers
 from supervisor.bus import Bus
 from supervisor.fleet.feed import Feed
 from supervisor.fleet.fleet import Fleet
@@ -39,8 +38,10 @@ from supervisor.host.reading.readings import WindowedHost
 from supervisor.places.store_opening import data_directory, open_store
 from supervisor.process import dumpable, worker_user
 from supervisor.process.lock import DirectoryLock, held_by
+from supervisor.process.worker_command import worker_config
 from supervisor.settings import Settings
-from supervisor.watch.alerts import Alerts, Severity
+from supervisor.watch import own_alerts
+from supervisor.watch.alerts import Alerts
 from supervisor.watch.forecasting import Forecaster, cpu_seconds
 from supervisor.watch.host_watch import COUNT_SECONDS, HostWatch, log_directory
 from supervisor.watch.login_costs import LoginCosts
@@ -50,11 +51,6 @@ STORE_FILE_SECONDS: Final = 5.0
 """How often to look whether the database's file is still there: what is acknowledged in between
 would be lost with it.
 """
-
-
-WORKER_ENDED: Final = (
-    "The worker (process {pid}) that could not be ended has ended; its session may log in again."
-)
 
 log = structlog.get_logger("program")
 
@@ -106,123 +102,175 @@ def _raise_descriptors() -> None:
 async def _serve(
     settings: Settings, directory: Path, lock: DirectoryLock, on_ready: Callable[[str, bool], None]
 ) -> None:
-    detach = settings.detaches()
     async with AsyncExitStack() as stack:
         listener = stack.enter_context(bind(settings.api_host, settings.api_port))
-        bus = Bus()
-        forever = Forever(bus.publish)
-        store = await open_store(settings, forever, bus.publish)
-        stack.push_async_callback(store.close)
-        keys = KeyService(store)
-        stack.push_async_callback(keys.close)
-        workers = Workers(_worker_config(settings, directory), store, forever, bus.publish)
-        stopping = _stop_on_signal(workers)
-        stack.push_async_callback(workers.close, detach)
-        await workers.listen()
-        feed = await Feed.open(store, settings.event_log_size)
-        rng = random.Random()
-        alerts = Alerts(feed.publish)
-        bus.subscribe(StoreHealth, partial(_tell_health, alerts))
-        bus.subscribe(TaskHealth, partial(_tell_task, alerts))
-        bus.subscribe(AbandonedWorker, partial(_tell_abandoned, alerts))
-        config = settings.policy_config(read_rules(settings.policy_file))
-        outages = OutageRecorder(alerts.publish, store.records)
-        prober = WayProber(settings.web_socket_url, store.proxy, worker_user.NODE)
-        correlated = correlated_reasons(config.rules)
-        gate = Gate(settings.gate_config(), rng, outages.publish, correlated, prober)
-        stack.push_async_callback(gate.close)
-        costs = LoginCosts(
-            alerts.publish,
-            cpu_seconds,
-            asyncio.get_running_loop().time,
-            asyncio.get_running_loop().call_later,
+        port = listener.getsockname()[1]
+        parts = await build(settings, directory, port, stack)
+        await begin(parts, stack)
+        app = create_app(
+            parts.for_api(),
+            settings.api_token.get_secret_value() if settings.api_token else None,
+            settings.api_connections,
+            everybody=settings.api_local_users == "all",
         )
-        interval = settings.health_check_interval / 1000
-        sampler = WindowedHost(interval)
-        fleet = Fleet(
-            Dependencies(
-                config=settings.session_config(config.rules),
-                store=store,
-                keys=keys,
-                workers=workers,
-                gate=gate,
-                publish=costs.publish,
-                deliver=feed.deliver,
-                rng=rng,
-            ),
-            gate,
-            feed,
-            sampler,
-            partial(store.origin_still_runs, directory, held_by),
-        )
-        forecaster = Forecaster(fleet, costs, settings.thresholds())
-        policy = LivePolicy(settings.policy_file, config, alerts.publish, fleet.follow)
-        stack.push_async_callback(fleet.close, detach)
-        outages.left_behind(await store.records.begin())
-        await fleet.open()
-        _tell_of_restored(fleet)
-        looking = forever.keep("store file", store.look_at_file, every_seconds=STORE_FILE_SECONDS)
-        stack.push_async_callback(looking.close)
-        workers.keep_spares()
-        roll = Roll(fleet.sessions, workers.code, alerts.publish)
-        stack.push_async_callback(roll.close)
-        snapshots = forever.keep(
-            "snapshots", partial(take_snapshots, store), every_seconds=LOOK_SECONDS
-        )
-        stack.push_async_callback(snapshots.close)
-        keeping = RecordKeeping(store.records, settings.incident_log_days)
-        records = forever.keep("incident log", keeping.look, every_seconds=ALIVE_SECONDS)
-        stack.callback(store.records.say_alive)  # last: until then we lived
-        stack.push_async_callback(records.close)
-        ports = settings.web_socket_ports(listener.getsockname()[1])
-        watch = HostWatch(
-            sampler,
-            ports,
-            lambda: tuple(worker.pid for worker in workers.alive),
-            _watched_directories(settings),
-        )
-        counting = forever.keep(
-            "host sampler",
-            partial(asyncio.to_thread, sampler.count),
-            every_seconds=min(COUNT_SECONDS, interval),
-        )
-        stack.push_async_callback(counting.close)
-        if settings.performance_monitoring:
-            look = monitor(fleet, watch, settings.thresholds(), alerts)
-            watching = forever.keep(
-                "performance monitor", look, every_seconds=interval, at_once=False
-            )
-            stack.push_async_callback(watching.close)
-        token = settings.api_token.get_secret_value() if settings.api_token else None
-        parts = Parts(
-            fleet=fleet,
-            feed=feed,
-            store=store,
-            forever=forever,
-            workers=workers,
-            roll=roll,
-            policy=policy,
-            host=watch,
-            thresholds=settings.thresholds(),
-            forecaster=forecaster,
-            alerts=alerts,
-        )
-        everybody = settings.api_local_users == "all"
-        app = create_app(parts, token, settings.api_connections, everybody)
         await stack.enter_async_context(serving(app, listener))
         host = f"[{settings.api_host}]" if ":" in settings.api_host else settings.api_host
-        address = f"http://{host}:{listener.getsockname()[1]}"
+        address = f"http://{host}:{port}"
         lock.note(address)
-        log.info(f"ready on {address}", action="ready", api=address, sessions=len(fleet.sessions()))
-        on_ready(address, not fleet.sessions())
-        await stopping.wait()
-        fleet.ready = False
+        sessions = len(parts.fleet.sessions())
+        log.info(f"ready on {address}", action="ready", api=address, sessions=sessions)
+        on_ready(address, not sessions)
+        await parts.stopping.wait()
+        parts.fleet.ready = False
+        detach = settings.detaches()
         log.info(
             "stopping; the workers live on" if detach else "stopping",
             action="stopping",
             detach=detach,
         )
     log.info("stopped", action="stopped")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Built:
+    """The program's parts, put together; `begin` sets them to work."""
+
+    settings: Settings
+    forever: Forever
+    store: Store
+    workers: Workers
+    feed: Feed
+    alerts: Alerts
+    outages: OutageRecorder
+    fleet: Fleet
+    forecaster: Forecaster
+    policy: LivePolicy
+    roll: Roll
+    sampler: WindowedHost
+    host: HostWatch
+    stopping: asyncio.Event
+    """Set by the first signal."""
+
+    def for_api(self) -> Parts:
+        """What the API's handlers ask."""
+        return Parts(
+            fleet=self.fleet,
+            feed=self.feed,
+            store=self.store,
+            forever=self.forever,
+            workers=self.workers,
+            roll=self.roll,
+            policy=self.policy,
+            host=self.host,
+            thresholds=self.settings.thresholds(),
+            forecaster=self.forecaster,
+            alerts=self.alerts,
+        )
+
+
+async def build(settings: Settings, directory: Path, port: int, stack: AsyncExitStack) -> Built:
+    """Put the parts together, each given what it needs; what has to be closed is pushed onto the
+    stack, in this order, and is closed in the reverse one.
+
+    `port`: the API's. Raises StoreError, OSError, BadPolicy.
+    """
+    detach, bus, rng = settings.detaches(), Bus(), random.Random()
+    forever = Forever(bus.publish)
+    store = await open_store(settings, forever, bus.publish)
+    stack.push_async_callback(store.close)
+    keys = KeyService(store)
+    stack.push_async_callback(keys.close)
+    workers = Workers(worker_config(settings, directory), store, forever, bus.publish)
+    stopping = _stop_on_signal(workers)
+    stack.push_async_callback(workers.close, detach)
+    await workers.listen()  # who lives is known before anybody may ask for a worker
+    feed = await Feed.open(store, settings.event_log_size)
+    alerts = Alerts(feed.publish)
+    own_alerts.subscribe(bus, alerts)
+    config = settings.policy_config(read_rules(settings.policy_file))
+    outages = OutageRecorder(alerts.publish, store.records)
+    gate = Gate(
+        settings.gate_config(),
+        rng,
+        outages.publish,
+        correlated_reasons(config.rules),
+        WayProber(settings.web_socket_url, store.proxy, worker_user.NODE),
+    )
+    stack.push_async_callback(gate.close)
+    loop = asyncio.get_running_loop()
+    costs = LoginCosts(alerts.publish, cpu_seconds, loop.time, loop.call_later)
+    sampler = WindowedHost(settings.health_check_interval / 1000)
+    fleet = Fleet(
+        Dependencies(
+            config=settings.session_config(config.rules),
+            store=store,
+            keys=keys,
+            workers=workers,
+            gate=gate,
+            publish=costs.publish,
+            deliver=feed.deliver,
+            rng=rng,
+        ),
+        gate,
+        feed,
+        sampler,
+        partial(store.origin_still_runs, directory, held_by),
+    )
+    stack.push_async_callback(fleet.close, detach)
+    roll = Roll(fleet.sessions, workers.code, alerts.publish)
+    stack.push_async_callback(roll.close)
+    return Built(
+        settings=settings,
+        forever=forever,
+        store=store,
+        workers=workers,
+        feed=feed,
+        alerts=alerts,
+        outages=outages,
+        fleet=fleet,
+        forecaster=Forecaster(fleet, costs, settings.thresholds()),
+        policy=LivePolicy(settings.policy_file, config, alerts.publish, fleet.follow),
+        roll=roll,
+        sampler=sampler,
+        host=HostWatch(
+            sampler,
+            settings.web_socket_ports(port),
+            lambda: tuple(worker.pid for worker in workers.alive),
+            _watched_directories(settings),
+        ),
+        stopping=stopping,
+    )
+
+
+async def begin(parts: Built, stack: AsyncExitStack) -> None:
+    """Take up the sessions, and begin what runs for ever; its ends are pushed onto the stack.
+
+    Raises StoreError.
+    """
+    settings, store = parts.settings, parts.store
+    parts.outages.left_behind(await store.records.begin())
+    await parts.fleet.open()
+    _tell_of_restored(parts.fleet)
+    parts.workers.keep_spares()
+    stack.callback(store.records.say_alive)  # after all that runs has ended: until then we lived
+    interval_seconds = settings.health_check_interval / 1000
+    keep_records = RecordKeeping(store.records, settings.incident_log_days).look
+    count_host = partial(asyncio.to_thread, parts.sampler.count)
+    looks: list[tuple[str, Look, float]] = [
+        ("store file", store.look_at_file, STORE_FILE_SECONDS),
+        ("snapshots", partial(take_snapshots, store), LOOK_SECONDS),
+        ("incident log", keep_records, ALIVE_SECONDS),
+        ("host sampler", count_host, min(COUNT_SECONDS, interval_seconds)),
+    ]
+    for name, look, every_seconds in looks:
+        kept = parts.forever.keep(name, look, every_seconds=every_seconds)
+        stack.push_async_callback(kept.close)
+    if settings.performance_monitoring:
+        look = monitor(parts.fleet, parts.host, settings.thresholds(), parts.alerts)
+        kept = parts.forever.keep(
+            "performance monitor", look, every_seconds=interval_seconds, at_once=False
+        )
+        stack.push_async_callback(kept.close)
 
 
 def _tell_of_restored(fleet: Fleet) -> None:
@@ -239,70 +287,10 @@ def _tell_of_restored(fleet: Fleet) -> None:
         )
 
 
-def _worker_config(settings: Settings, directory: Path) -> WorkerConfig:
-    user = worker_user.find_user(settings.worker_user)
-    return WorkerConfig(
-        directory=directory,
-        user=user,
-        compile_cache=worker_user.cache_path(user, directory),
-        command=(
-            worker_user.NODE,
-            *(worker_user.permission_flags(user, directory) if settings.worker_permissions else ()),
-            f"--max-old-space-size={settings.worker_max_heap}",
-            # a quiet session allocates little; the default of 16 MiB is never given back
-            "--max-semi-space-size=1",
-            "--optimize-for-size",
-            str(WORKER_MAIN),
-        ),
-        environment=settings.worker_environment(),
-        code=worker_code(fences=worker_user.fences(user, settings.worker_permissions)),
-        concurrent_spawns=settings.worker_spawn_concurrency,
-        spares=settings.spare_workers,
-        limits=settings.limits(),
-    )
-
-
-def _tell_health(alerts: Alerts, health: StoreHealth) -> None:
-    """The store's trouble, and its end, as an alert (the store itself has logged it); the event is
-    durable when the store is back.
-    """
-    if health.state == "ok":
-        alerts.end(None, "store", health.words, storeState=health.state)
-    else:
-        severity: Severity = "critical" if health.state == "failing" else "warning"
-        alerts.begin(None, "store", health.words, severity, storeState=health.state)
-
-
 def _watched_directories(settings: Settings) -> list[Path]:
     """Whose file systems may not become full."""
     logs = log_directory()
     return [data_directory(settings), *([logs] if logs else []), *settings.further_directories()]
-
-
-def _tell_task(alerts: Alerts, health: TaskHealth) -> None:
-    """The trouble of a task that shall run for ever, and its end, as an alert."""
-    if health.state == "ok":
-        alerts.end(None, "task", health.words, about=health.name, task=health.name)
-    else:
-        alerts.begin(None, "task", health.words, "critical", about=health.name, task=health.name)
-
-
-def _tell_abandoned(alerts: Alerts, worker: AbandonedWorker) -> None:
-    """A worker that cannot be ended, and its end, as an alert: not the session's, whose deletion
-    would end it.
-    """
-    about = worker.worker
-    told: dict[str, Any] = {"worker": worker.worker, "pid": worker.pid, "of": worker.session}
-    if worker.ended:
-        alerts.end(
-            None, "worker_abandoned", WORKER_ENDED.format(pid=worker.pid), about=about, **told
-        )
-        return
-    whose = (
-        "A spare worker" if worker.session is None else f"The worker of session {worker.session}"
-    )
-    words = STUCK.format(whose=whose, pid=worker.pid)
-    alerts.begin(None, "worker_abandoned", words, "critical", about=about, **told)
 
 
 def _stop_on_signal(workers: Workers) -> asyncio.Event:

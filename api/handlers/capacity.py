@@ -13,7 +13,7 @@ from supervisor.host.needs.capacity import Capacity, Figure, Row, Storm
 from supervisor.host.needs.requirements import SESSIONS_MOST
 
 
-class CapacityQuery(msgspec.Struct):
+class CapacityQuery(msgspec.Struct, forbid_unknown_fields=True):
     """What may be asked."""
 
     sessions: (

@@ -14,9 +14,9 @@ from api.handlers.sessions import session_id
 from api.import_process import Import, ReaderFailed, ReadImport, read_import
 from api.responses import body, describe, json, raw_body
 from sessions.credentials.proxy import parse_proxy
-from sessions.model import parse_session_id
+from sessions.model import SessionId, parse_session_id
 from sessions.store import ArchiveRow
-from sessions.views.snapshot import iso
+from sessions.views.snapshot import SessionView, iso
 from sessions.workers.wire import KeyEntry
 
 MAX_IMPORT_BYTES: Final = 16 * 2**20
@@ -33,6 +33,30 @@ class Restoration(msgspec.Struct, forbid_unknown_fields=True):
 
     archive: int | None = None
     start: bool = True
+
+
+class ArchiveView(msgspec.Struct, frozen=True, rename="camel"):
+    """Credentials that were put aside. `whole`: with all keys; a snapshot has the creds alone."""
+
+    id: int
+    archived_at: str
+    reason: str
+    whole: bool
+    entries: int
+
+
+class ArchiveList(msgspec.Struct, frozen=True):
+    """A session's archives, oldest first."""
+
+    archives: list[ArchiveView]
+
+
+class Restored(msgspec.Struct, frozen=True):
+    """What was put back, and the session that has it now."""
+
+    id: SessionId
+    restored: ArchiveView
+    session: SessionView
 
 
 async def import_session(request: web.Request) -> web.Response:
@@ -78,7 +102,7 @@ async def session_archives(request: web.Request) -> web.Response:
     archives = await request.app[STORE].archives(session)
     if not archives:
         request.app[FLEET].get(session)
-    return json({"archives": [_shown(archive) for archive in archives]})
+    return json(ArchiveList([_shown(archive) for archive in archives]))
 
 
 async def restore_session(request: web.Request) -> web.Response:
@@ -86,20 +110,10 @@ async def restore_session(request: web.Request) -> web.Response:
     session = session_id(request)
     wanted = await body(request, Restoration) if request.can_read_body else Restoration()
     restored = await request.app[FLEET].restore(session, wanted.archive, wanted.start)
-    return json(
-        {
-            "id": session,
-            "restored": _shown(restored),
-            "session": request.app[FLEET].get(session).view(),
-        }
+    return json(Restored(session, _shown(restored), request.app[FLEET].get(session).view()))
+
+
+def _shown(archive: ArchiveRow) -> ArchiveView:
+    return ArchiveView(
+        archive.id, iso(archive.archived_at), archive.reason, archive.whole, archive.entries
     )
-
-
-def _shown(archive: ArchiveRow) -> dict[str, object]:
-    return {
-        "id": archive.id,
-        "archivedAt": iso(archive.archived_at),
-        "reason": archive.reason,
-        "whole": archive.whole,
-        "entries": archive.entries,
-    }

@@ -1,20 +1,19 @@
 """The handlers that explain: one session's story, and the incidents of all."""
 
-import re
 import time
 from collections.abc import Sequence
-from typing import Final
+from typing import Annotated, Any, Final
 
 import msgspec
 from aiohttp import web
+from msgspec import UNSET, UnsetType
 
-from api.errors import BadRequest
 from api.handlers.parts import FLEET, POLICY, STORE
 from api.handlers.sessions import session_id
-from api.responses import json
-from sessions.model import parse_session_id
+from api.responses import json, query
+from sessions.model import CloseReason, parse_session_id
 from sessions.records import incidents
-from sessions.records.incidents import Incident, RecordedClose
+from sessions.records.incidents import Ending, Incident
 from sessions.views import explanations
 from sessions.views.explanations import Outage
 from sessions.views.snapshot import iso
@@ -23,6 +22,68 @@ from supervisor.gate.view import HoldView
 PAGE_BYTES: Final = 1024 * 1024
 MOST: Final = 1000
 USUAL: Final = 100
+
+
+class IncidentsQuery(msgspec.Struct, forbid_unknown_fields=True):
+    """Which incidents are asked for."""
+
+    session: Annotated[str, msgspec.Meta(description="Of this session alone.")] | UnsetType = UNSET
+    after: (
+        Annotated[int, msgspec.Meta(ge=0, lt=10**15, description="Those with a greater `id`.")]
+        | UnsetType
+    ) = UNSET
+    limit: Annotated[int, msgspec.Meta(ge=1, le=MOST, description="So many at the most.")] = USUAL
+
+
+class CloseView(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
+    """A close of an incident, and what was decided.
+
+    `wait_seconds`: until the next try was planned (None: none was). `excused`: by an outage.
+    """
+
+    at: str
+    reason: CloseReason
+    code: int | None
+    message: str
+    was_open: bool
+    was_stable: bool
+    expire_seconds: float | None
+    rule: str
+    wait_seconds: float | None
+    covered: bool = msgspec.field(name="excused")
+
+
+class IncidentView(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
+    """An incident. `session` None: the fleet's or a group's (`scope` says which).
+
+    `reason`, `code`, `message`: of the first close, the cause; `rule`, `human`: of the newest.
+    `ended_at` None: it is under way. `hold`: the outage that covers it. `cost_seconds`: how long
+    the session was away.
+    """
+
+    id: int
+    session: str | None
+    scope: str | None
+    began_at: str
+    ended_at: str | None
+    ending: Ending | None
+    reason: str
+    code: int | None
+    message: str
+    rule: str
+    closes: list[CloseView]
+    attempts: int
+    human: str
+    hold: str | None
+    cause_on_the_wire: str
+    cost_seconds: float
+
+
+class IncidentPage(msgspec.Struct, frozen=True):
+    """Incidents, oldest first. `last`: the number after which to go on."""
+
+    incidents: list[IncidentView]
+    last: int
 
 
 async def explain_session(request: web.Request) -> web.Response:
@@ -54,17 +115,15 @@ async def list_incidents(request: web.Request) -> web.Response:
 
     Outages of the fleet have session null.
     """
-    named = request.query.get("session")
-    session = None if named is None else parse_session_id(named)
-    after, limit = _whole(request, "after"), _whole(request, "limit")
-    if limit is not None and not 1 <= limit <= MOST:
-        raise BadRequest(f"limit is {limit}.", f"It accepts a whole number from 1 to {MOST}.")
-    found = await request.app[STORE].records.incidents(session, after, limit or USUAL)
+    asked = query(request, IncidentsQuery)
+    session = None if asked.session is UNSET else parse_session_id(asked.session)
+    after = None if asked.after is UNSET else asked.after
+    found = await request.app[STORE].records.incidents(session, after, asked.limit)
     now = time.time()
-    page = _page(found if after is not None else found[::-1], now)
+    page: Any = _page(found if after is not None else found[::-1], now)
     shown = page if after is not None else page[::-1]
     last = found[len(page) - 1 if after is not None else -1].id if found else after or 0
-    return json({"incidents": shown, "last": last})
+    return json(IncidentPage(shown, last))
 
 
 def _page(found: Sequence[Incident], now: float) -> list[msgspec.Raw]:
@@ -92,30 +151,21 @@ def _outage(hold: HoldView | None) -> Outage | None:
     )
 
 
-def _shown(incident: Incident, now: float) -> dict[str, object]:
+def _shown(incident: Incident, now: float) -> IncidentView:
     """As stored, with times in ISO 8601 and the wire in words."""
-    shown: dict[str, object] = msgspec.to_builtins(incident)
-    return shown | {
+    known = msgspec.structs.asdict(incident) | {
         "scope": incident.scope or None,
-        "beganAt": iso(incident.began_at),
-        "endedAt": None if incident.ended_at is None else iso(incident.ended_at),
-        "causeOnTheWire": explanations.on_the_wire(
+        "began_at": iso(incident.began_at),
+        "ended_at": None if incident.ended_at is None else iso(incident.ended_at),
+        "closes": [
+            CloseView(**msgspec.structs.asdict(close) | {"at": iso(close.at)})
+            for close in incident.closes
+        ],
+    }
+    return IncidentView(
+        **known,
+        cause_on_the_wire=explanations.on_the_wire(
             incident.reason, incident.code, incident.message
         ),
-        "costSeconds": round(incident.down_seconds(now), 1),
-        "closes": [_close(close) for close in incident.closes],
-    }
-
-
-def _close(close: RecordedClose) -> dict[str, object]:
-    shown: dict[str, object] = msgspec.to_builtins(close)
-    return shown | {"at": iso(close.at)}
-
-
-def _whole(request: web.Request, name: str) -> int | None:
-    text = request.query.get(name)
-    if text is None:
-        return None
-    if re.fullmatch(r"[0-9]{1,15}", text) is None:
-        raise BadRequest(f"{name} is {text[:40]!r}.", "It accepts a whole number.")
-    return int(text)
+        cost_seconds=round(incident.down_seconds(now), 1),
+    )

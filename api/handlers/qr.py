@@ -35,16 +35,27 @@ read that.
 _PAGE_POLICY: Final = "default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'none'"
 
 
+class QrView(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
+    """A QR that waits for a phone. `number`: how many were shown of this attempt, it included."""
+
+    qr: str
+    number: int
+    pairing_code: str | None
+    shown_at: str
+    age_seconds: float
+    changes: str
+
+
 def _json(shown: ShownQr) -> bytes:
-    document = {
-        "qr": shown.qr,
-        "number": shown.number,
-        "pairingCode": shown.pairing_code,
-        "shownAt": iso(shown.shown_at),
-        "ageSeconds": round(max(0.0, time.time() - shown.shown_at), 1),
-        "changes": CHANGES,
-    }
-    return msgspec.json.encode(document) + b"\n"
+    view = QrView(
+        qr=shown.qr,
+        number=shown.number,
+        pairing_code=shown.pairing_code,
+        shown_at=iso(shown.shown_at),
+        age_seconds=round(max(0.0, time.time() - shown.shown_at), 1),
+        changes=CHANGES,
+    )
+    return msgspec.json.encode(view) + b"\n"
 
 
 def _png(shown: ShownQr) -> bytes:

@@ -2,10 +2,9 @@
 
 import asyncio
 import math
-import re
 from contextlib import nullcontext
 from datetime import UTC, datetime
-from typing import Annotated, Final
+from typing import Annotated, Any, Final
 
 import msgspec
 from aiohttp import web
@@ -13,17 +12,21 @@ from aiohttp import web
 from api.errors import BadRequest, Gone, TooSoon
 from api.handlers import qr as qr_forms
 from api.handlers.parts import ALERTS, FEED, FLEET, HOST, PAIRING, STORE, WAITERS
-from api.responses import body, json
+from api.responses import body, json, query
 from sessions.credentials.proxy import parse_proxy
 from sessions.lifecycle.attempt import ShownQr
 from sessions.lifecycle.inbox import Command, UseProxy
 from sessions.lifecycle.session import Session
 from sessions.messages.numbers import InvalidRecipient, number_of, phone_number
 from sessions.model import InvalidSessionId, Refused, SessionId, SessionNotFound, parse_session_id
-from sessions.store import StoredEvent
+from sessions.store import StoredEvent, StoreHealth
+from sessions.views.snapshot import BreakerSnapshot, Performance, Reconnection, SessionView
 from supervisor.fleet.feed import Feed
+from supervisor.gate.view import GateView
+from supervisor.host.reading.disks import DiskReading
 from supervisor.host.reading.documents import document
-from supervisor.watch.performance import system_performance
+from supervisor.watch.alerts import Alert
+from supervisor.watch.performance import SystemPerformance, system_performance
 
 PACE_HINT: Final = (
     "WhatsApp notifies the phone of each code and counts them. The code that is shown can still be"
@@ -49,6 +52,14 @@ class ProxyChoice(msgspec.Struct, forbid_unknown_fields=True):
     proxy: str | None
 
 
+class Deletion(msgspec.Struct, forbid_unknown_fields=True):
+    """What may be asked of a deletion."""
+
+    purge: Annotated[
+        bool, msgspec.Meta(description="Destroy the credentials, instead of archiving them.")
+    ] = False
+
+
 class Phone(msgspec.Struct, forbid_unknown_fields=True):
     """Body of POST /sessions/{id}/pairing-code."""
 
@@ -62,16 +73,140 @@ class Text(msgspec.Struct, forbid_unknown_fields=True):
     text: Annotated[str, msgspec.Meta(min_length=1, max_length=60_000)]
 
 
-# --- seed 002's four calls ------------------------------------------------------------------------
+Wait = Annotated[
+    float,
+    msgspec.Meta(
+        ge=0, le=MAX_WAIT_SECONDS, description="Seconds to wait for one if there is none."
+    ),
+]
+
+
+class QrQuery(msgspec.Struct, forbid_unknown_fields=True):
+    """What may be asked of a QR."""
+
+    wait: Wait = 0.0
+
+
+class EventsQuery(msgspec.Struct, forbid_unknown_fields=True):
+    """Which events are asked for."""
+
+    after: Annotated[
+        int, msgspec.Meta(ge=0, lt=10**15, description="Those with a greater `n`.")
+    ] = 0
+    wait: Wait = 0.0
+    limit: Annotated[int, msgspec.Meta(ge=0, le=MAX_EVENTS, description="So many at the most.")] = (
+        MAX_EVENTS
+    )
+
+
+class PerformanceMetrics(msgspec.Struct, frozen=True):
+    """The figures at one moment."""
+
+    timestamp: str
+    system: SystemPerformance
+    disks: tuple[DiskReading, ...]
+    sessions: dict[SessionId, Performance]
+    alerts: list[Alert]
+
+
+class ReconnectionStatus(msgspec.Struct, frozen=True):
+    """What every session waits for at one moment."""
+
+    timestamp: str
+    sessions: dict[SessionId, Reconnection]
+    gate: GateView
+    store: StoreHealth
+    alerts: list[Alert]
+
+
+class Forced(msgspec.Struct, frozen=True):
+    """A session after its wait was cut short."""
+
+    id: SessionId
+    accepted: bool
+    reconnection: Reconnection
+
+
+class BreakerReset(msgspec.Struct, frozen=True):
+    """A session's breaker after it was closed."""
+
+    id: SessionId
+    breaker: BreakerSnapshot
+
+
+class SessionList(msgspec.Struct, frozen=True):
+    """All sessions."""
+
+    sessions: list[SessionView]
+
+
+class Deleted(msgspec.Struct, frozen=True):
+    """A session that is no more. `purged`: its credentials were destroyed, not archived."""
+
+    id: SessionId
+    deleted: bool
+    purged: bool
+
+
+class ShownCode(msgspec.Struct, frozen=True):
+    """A code to type on the phone."""
+
+    id: SessionId
+    code: str
+
+
+class Sent(msgspec.Struct, frozen=True):
+    """A message that WhatsApp has acknowledged."""
+
+    id: str
+
+
+class AlertsView(msgspec.Struct, frozen=True):
+    """The alerts that are on, and those that have ended of late, the newest first."""
+
+    timestamp: str
+    alerts: list[Alert]
+    ended: list[Alert]
+
+
+class EventView(msgspec.Struct, frozen=True, rename="camel"):
+    """Something that has happened (docs/events.md).
+
+    `n` grows; `id` names it for ever; `session` None: the fleet's, or the host's.
+    """
+
+    n: int
+    id: str
+    type: str
+    time: str
+    session: str | None
+    data: dict[str, Any]
+
+
+class EventPage(msgspec.Struct, frozen=True):
+    """Events in order. `oldest`: the number of the oldest that is kept; `last`: of the newest."""
+
+    events: list[EventView]
+    oldest: int | None
+    last: int
+
+
+# --- the four calls that scripts use (docs/evidence.md) -------------------------------------------
 
 
 async def performance_metrics(request: web.Request) -> web.Response:
     """Figures of the host, its file systems and every session, and the alerts that are on."""
     fleet = request.app[FLEET]
     disks = await request.app[HOST].disks()
-    sessions = {session.id: session.performance() for session in fleet.sessions()}
-    shown = {"system": system_performance(fleet), "disks": document(disks), "sessions": sessions}
-    return json({"timestamp": _now()} | shown | {"alerts": request.app[ALERTS].active()})
+    return json(
+        PerformanceMetrics(
+            timestamp=_now(),
+            system=system_performance(fleet),
+            disks=document(disks),
+            sessions={session.id: session.performance() for session in fleet.sessions()},
+            alerts=request.app[ALERTS].active(),
+        )
+    )
 
 
 async def reconnection_status(request: web.Request) -> web.Response:
@@ -79,22 +214,22 @@ async def reconnection_status(request: web.Request) -> web.Response:
     alerts that are on.
     """
     fleet = request.app[FLEET]
-    sessions = {session.id: session.reconnection() for session in fleet.sessions()}
-    health = request.app[STORE].health
-    shown = {
-        "sessions": sessions,
-        "gate": fleet.gate(),
-        "store": health,
-        "alerts": request.app[ALERTS].active(),
-    }
-    return json({"timestamp": _now()} | shown)
+    return json(
+        ReconnectionStatus(
+            timestamp=_now(),
+            sessions={session.id: session.reconnection() for session in fleet.sessions()},
+            gate=fleet.gate(),
+            store=request.app[STORE].health,
+            alerts=request.app[ALERTS].active(),
+        )
+    )
 
 
 async def force_reconnection(request: web.Request) -> web.Response:
     """Cut any wait short and let one attempt through."""
     session = _session(request)
     await session.ask(Command.FORCE)
-    return json({"id": session.id, "accepted": True, "reconnection": session.reconnection()}, 202)
+    return json(Forced(session.id, True, session.reconnection()), 202)
 
 
 async def reset_circuit_breaker(request: web.Request) -> web.Response:
@@ -104,7 +239,7 @@ async def reset_circuit_breaker(request: web.Request) -> web.Response:
     """
     session = _session(request)
     await session.ask(Command.RESET_BREAKER)
-    return json({"id": session.id, "breaker": session.reconnection().breaker})
+    return json(BreakerReset(session.id, session.reconnection().breaker))
 
 
 # --- sessions -------------------------------------------------------------------------------------
@@ -112,7 +247,7 @@ async def reset_circuit_breaker(request: web.Request) -> web.Response:
 
 async def list_sessions(request: web.Request) -> web.Response:
     """All sessions."""
-    return json({"sessions": [session.view() for session in request.app[FLEET].sessions()]})
+    return json(SessionList([session.view() for session in request.app[FLEET].sessions()]))
 
 
 async def create_session(request: web.Request) -> web.Response:
@@ -132,12 +267,10 @@ async def get_session(request: web.Request) -> web.Response:
 
 async def delete_session(request: web.Request) -> web.Response:
     """Stop and remove a session; `?purge=true` destroys its credentials, else they are archived."""
-    purge = request.query.get("purge", "false").lower()
-    if purge not in {"true", "false"}:
-        raise BadRequest(f"purge is {purge!r}.", "It accepts true or false.")
+    purge = query(request, Deletion).purge
     session = _session(request)
-    await request.app[FLEET].delete(session.id, purge == "true")
-    return json({"id": session.id, "deleted": True, "purged": purge == "true"})
+    await request.app[FLEET].delete(session.id, purge)
+    return json(Deleted(session.id, True, purge))
 
 
 async def set_proxy(request: web.Request) -> web.Response:
@@ -170,7 +303,7 @@ async def session_qr(request: web.Request) -> web.Response:
     """
     session, accept = _session(request), request.headers.get("Accept", "")
     form = qr_forms.negotiate(accept)
-    seconds = number(request, "wait", 0.0, MAX_WAIT_SECONDS)
+    seconds = query(request, QrQuery).wait
     try:
         with request.app[WAITERS].one() if seconds else nullcontext():
             shown = await _qr_within(session, seconds, request.app[FEED])
@@ -216,7 +349,7 @@ async def pairing_code(request: web.Request) -> web.Response:
                 PACE_HINT,
                 seconds,
             )
-    return json({"id": session.id, "code": await session.pairing_code(phone)})
+    return json(ShownCode(session.id, await session.pairing_code(phone)))
 
 
 async def send_message(request: web.Request) -> web.Response:
@@ -227,7 +360,7 @@ async def send_message(request: web.Request) -> web.Response:
     session = _session(request)
     text = await body(request, Text)
     request.app[STORE].must_work()  # else Baileys would wait for it, and the caller for Baileys
-    return json({"id": await session.send_text(text.to, text.text)})
+    return json(Sent(await session.send_text(text.to, text.text)))
 
 
 async def alerts(request: web.Request) -> web.Response:
@@ -236,7 +369,7 @@ async def alerts(request: web.Request) -> web.Response:
     From memory: also while the store fails.
     """
     known = request.app[ALERTS]
-    return json({"timestamp": _now(), "alerts": known.active(), "ended": known.ended()})
+    return json(AlertsView(_now(), known.active(), known.ended()))
 
 
 # --- events ---------------------------------------------------------------------------------------
@@ -249,25 +382,16 @@ async def events(request: web.Request) -> web.Response:
     A number beyond the newest is answered with 410: the log has begun anew (a restore?).
     `?limit=0`: `last` alone.
     """
-    after = int(number(request, "after", 0.0, float("inf")))
-    wait_seconds = number(request, "wait", 0.0, MAX_WAIT_SECONDS)
-    limit = int(number(request, "limit", MAX_EVENTS, MAX_EVENTS))
-    feed = request.app[FEED]
-    if after > feed.last:
+    asked, feed = query(request, EventsQuery), request.app[FEED]
+    if asked.after > feed.last:
         hint = (
             "The log has begun anew (a restore?). Go on with after=0 (all that is kept) or"
             f" after={feed.last} (only what comes)."
         )
-        raise Gone(f"There was no event {after}: the newest is {feed.last}.", hint)
-    with request.app[WAITERS].one() if wait_seconds else nullcontext():
-        page = await feed.after(after, limit, wait_seconds)
-    return json(
-        {
-            "events": [_event(event) for event in page.events],
-            "oldest": page.oldest,
-            "last": page.last,
-        }
-    )
+        raise Gone(f"There was no event {asked.after}: the newest is {feed.last}.", hint)
+    with request.app[WAITERS].one() if asked.wait else nullcontext():
+        page = await feed.after(asked.after, asked.limit, asked.wait)
+    return json(EventPage([_event(event) for event in page.events], page.oldest, page.last))
 
 
 # --- small tools ----------------------------------------------------------------------------------
@@ -299,33 +423,14 @@ def _session(request: web.Request) -> Session:
     return request.app[FLEET].get(session_id(request))
 
 
-def number(request: web.Request, name: str, default: float, most: float) -> float:
-    """A number in the query. Raises BadRequest: what is too much is refused, not cut."""
-    text = request.query.get(name)
-    if text is None:
-        return default
-    if re.fullmatch(r"[0-9]{1,15}(\.[0-9]{1,6})?", text) is None or float(text) > most:
-        raise BadRequest(
-            f"{name} is {text[:40]!r}.",
-            "It accepts a number" + ("." if most == float("inf") else f" from 0 to {most:g}."),
-        )
-    return float(text)
-
-
-def _event(event: StoredEvent) -> dict[str, object]:
+def _event(event: StoredEvent) -> EventView:
     time = (
         datetime.fromtimestamp(event.time_ms / 1000, UTC)
         .isoformat(timespec="milliseconds")
         .replace("+00:00", "Z")
     )
-    return {
-        "n": event.n,
-        "id": event.id,
-        "type": event.type,
-        "time": time,
-        "session": event.session,
-        "data": event.data,
-    }
+    data: Any = event.data  # stored as JSON
+    return EventView(event.n, event.id, event.type, time, event.session, data)
 
 
 def _now() -> str:

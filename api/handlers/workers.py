@@ -49,7 +49,7 @@ class WorkerList(msgspec.Struct, frozen=True, rename="camel"):
     roll: RollView
 
 
-class RollQuery(msgspec.Struct):
+class RollQuery(msgspec.Struct, forbid_unknown_fields=True):
     """What may be asked."""
 
     all: Annotated[

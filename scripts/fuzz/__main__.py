@@ -14,11 +14,20 @@ from pathlib import Path
 from typing import Final
 
 from scripts.fuzz import files, http, worker
+from scripts.fuzz.calls import Calls
 from scripts.fuzz.stage import Stage
 
 Throw = Callable[[random.Random], Awaitable[str | None]]
-TARGETS: Final = ("settings", "policy", "restore", "http", "worker")
-RUNS: Final = {"settings": 3000, "policy": 3000, "restore": 60, "http": 3000, "worker": 300}
+TARGETS: Final = ("settings", "policy", "restore", "http", "calls", "worker")
+RUNS: Final = {
+    "settings": 3000,
+    "policy": 3000,
+    "restore": 60,
+    "http": 3000,
+    "calls": 600,
+    "worker": 300,
+}
+"""Cases of each target; one of `calls` is a round of calls."""
 AT_ONCE: Final = 16
 """Requests under way at the same time."""
 MOST_FINDINGS: Final = 10
@@ -67,6 +76,12 @@ class Fuzz:
         stage = await Stage.set(directory, stack)
         count = await self._throw("http", lambda rng: http.throw(stage, rng), AT_ONCE)
         return count, await self._measure("http", stage)
+
+    async def _calls(self, directory: Path, stack: AsyncExitStack) -> tuple[int, str]:
+        stage = await Stage.set(directory, stack)
+        calls = await asyncio.to_thread(Calls, stage)
+        await self._throw("calls", lambda rng: asyncio.to_thread(calls.throw, rng))
+        return calls.made, await self._measure("calls", stage)
 
     async def _worker(self, directory: Path, stack: AsyncExitStack) -> tuple[int, str]:
         root = worker.rogue_root(directory / "root", str(self._given.seed))

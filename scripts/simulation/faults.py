@@ -375,6 +375,6 @@ KINDS: Final[Mapping[str, Kind]] = {
 }
 """The grammar.
 
-Waves of the server last minutes to hours, as PEERS' threads tell of them; shares of single sessions
-are small, of waves any.
+Waves of the server last minutes to hours (docs/evidence.md#how-long-the-servers-trouble-lasts);
+shares of single sessions are small, of waves any.
 """

@@ -67,7 +67,7 @@ COUNTS: Final[Mapping[R, int]] = {
     R.REPAIR_NEEDED: 1,
     R.UNKNOWN_FAILURE: 1,
 }
-"""What a close costs, as the design says it: not read from the program's table."""
+"""What a close costs, written down a second time: not read from the program's table."""
 BACK_SECONDS: Final = 20.0
 """After an outage's end the first session is open within so long, whatever the size of the
 fleet.

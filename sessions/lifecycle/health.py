@@ -3,7 +3,8 @@ event-loop lag.
 
 A session is deaf when probes go unanswered although bytes come, or when they are answered and yet
 nothing moves: what the server has announced, or its acks of what we send. Never a verdict on
-silence of incoming messages alone: a quiet number is not a deaf one.
+silence of incoming messages alone: a quiet number is not a deaf one
+(docs/evidence.md#a-deaf-session).
 """
 
 import asyncio

@@ -21,8 +21,7 @@ from sessions.ports import Origin, WorkerHandle
 from sessions.records.counters import Counters
 from sessions.views import events
 from sessions.workers import wire
-from sessions.workers.flood import MAX_UNACKNOWLEDGED
-from sessions.workers.limits import Excess, Severity
+from sessions.workers.limits import MAX_UNACKNOWLEDGED, Excess, Severity
 from sessions.workers.worker_process import Exit
 
 MAX_INBOUND_BYTES: Final = 16 * 1024 * 1024
@@ -67,7 +66,7 @@ class WorkerSlot:
 
         And before it the end of whoever is leaving: what it still says is of its own epoch.
         """
-        await self._dependencies.workers.dismiss(self._session)
+        await self._dependencies.workers.terminate_returning(self._session)
         self.epoch = await self._dependencies.store.raise_epoch(self._session)
         return await self._dependencies.workers.bring_up(self._session)
 
@@ -201,5 +200,7 @@ class WorkerSlot:
             )
         elif delivered.result() and isinstance(event, wire.Message):
             self._counters.message(self._now())
-        with contextlib.suppress(WorkerGone):  # it says it again on its next line, or has ended
+        with contextlib.suppress(
+            WorkerGone
+        ):  # it says it again on its next connection, or has ended
             worker.send(answer)

@@ -1,15 +1,13 @@
 """A row of the policy, applied to what is remembered of the session. Pure.
 
-The waits are tenacity's (exponential, with full jitter as in the AWS Architecture Blog's
-"Exponential Backoff And Jitter"); 429's five steps and the stable period are WhatsApp Web's own.
+The waits are exponential, with full jitter (AWS Architecture Blog, "Exponential Backoff And
+Jitter"); 429's five steps and the stable period are WhatsApp Web's own
+(docs/evidence.md#the-official-clients-own-waits).
 """
 
 import enum
 from dataclasses import dataclass, field, replace
-from typing import Final, cast
-
-from tenacity import BaseRetrying, RetryCallState, stop_after_attempt, wait_exponential
-from tenacity.wait import wait_base
+from typing import Final
 
 from sessions.model import CloseReason as R
 from sessions.policy.close import Close
@@ -42,6 +40,8 @@ OUTDATED_CAP_SECONDS: Final = 1800.0
 """A lone session whose client version is rejected tries like the canary of a fleet: from the one,
 doubled for each try, to the other.
 """
+MOST_DOUBLINGS: Final = 100
+"""More would leave what a float can hold; every cap is below long before."""
 CRASH_BUDGET_USED_UP: Final = "worker crash budget used up"
 COVERED: Final = "outage: held with the fleet, nobody is charged"
 
@@ -279,7 +279,7 @@ def _common(
             _jitter(rule.minimum_seconds, FIRST_TRY_JITTER_SECONDS, draw),
             "first try, almost at once",
         )
-    if stop_after_attempt(config.max_retries + 1)(_attempt(memory.failures)):
+    if memory.failures > config.max_retries:
         tail = max(rule.minimum_seconds, config.tail_seconds)
         return max(rule.minimum_seconds, _spread(tail, draw)), f"long tail, one try per {tail:g} s"
     base = rule.base_seconds
@@ -334,12 +334,5 @@ def _ceiling(attempt: int, base: float, cap: float) -> float:
     """The most that an attempt may wait: base, doubled for each attempt before it, never above the
     cap.
     """
-    wait: wait_base = wait_exponential(multiplier=base, max=cap)
-    return wait(_attempt(attempt))
-
-
-def _attempt(number: int) -> RetryCallState:
-    """Tenacity's word for "the n-th attempt"; its strategies read nothing else of it."""
-    state = RetryCallState(cast("BaseRetrying", None), None, (), {})
-    state.attempt_number = max(1, number)
-    return state
+    doublings = min(max(1, attempt) - 1, MOST_DOUBLINGS)
+    return min(cap, base * 2.0**doublings)

@@ -36,7 +36,7 @@ ACTIONS: Final[Mapping[str, Action]] = {
 """The actions, as a file names them."""
 LEAST_WAIT_SECONDS: Final = 0.5
 """No wait for a server may have a lower ceiling: hundreds of sessions that try more often are an
-attack (PEERS.md: bans follow churn).
+attack, and bans follow churn (docs/evidence.md#bans-follow-churn).
 """
 LEAST_BASE_SECONDS: Final[Mapping[R, float]] = {
     **dict.fromkeys((R.SERVER_ERROR, R.UNAVAILABLE, R.RATE_LIMITED), 2.0),

@@ -2,9 +2,9 @@
 
 A policy file may change rows of it (overrides.py).
 
-Sources of the rows and numbers: the design's section 5; 440's two tries and 515 at once are what
-the forks of Baileys in production converged on; the waits for the server's own trouble begin with
-up to 5 s, as WhatsApp Web's do.
+Sources of the rows and numbers: docs/evidence.md. 440's two tries and 515 at once are what others
+in production converged on; the waits for the server's own trouble begin with up to 5 s, as WhatsApp
+Web's do; where no source is named, the number is our own.
 """
 
 import enum

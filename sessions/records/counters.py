@@ -1,4 +1,4 @@
-"""The figures of one session that seed 002 names.
+"""The figures of one session that scripts read (docs/evidence.md#names-that-scripts-use).
 
 Pure: times are arguments, in monotonic seconds.
 """

@@ -1,5 +1,5 @@
 """What is shown of a session: immutable snapshots, named as the API shows them (camelCase, as in
-the seed's scripts).
+the scripts of docs/evidence.md#names-that-scripts-use).
 """
 
 import time

@@ -11,7 +11,7 @@ from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type, wai
 
 from sessions.forever import Forever, Kept
 from sessions.model import StoreError, WorkerGone
-from sessions.workers.line import Worker
+from sessions.workers.connection import Worker
 
 FIRST_RETRY_SECONDS: Final = 1.0
 LAST_RETRY_SECONDS: Final = 60.0

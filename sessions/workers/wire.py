@@ -1,4 +1,4 @@
-"""The line between supervisor and worker: NDJSON frames as typed values.
+"""The frames between supervisor and worker: NDJSON, as typed values.
 
 Pure: bytes in, structs out.
 
@@ -109,7 +109,7 @@ class Held(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Hello(Frame, frozen=True, tag="hello"):
-    """First frame of a worker on each line: who it is, and what it holds."""
+    """First frame of a worker on each connection: who it is, and what it holds."""
 
     protocol: Count
     worker: Word

@@ -48,7 +48,7 @@ class WorkerUser:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StopLadder:
-    """How a worker is stopped: asked over its line, then SIGTERM to its group, then SIGKILL;
+    """How a worker is stopped: asked over its connection, then SIGTERM to its group, then SIGKILL;
     seconds of patience for each.
     """
 

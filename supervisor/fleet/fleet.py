@@ -77,7 +77,7 @@ class Fleet:
         stopped.
         """
         rows = await self._dependencies.store.sessions()
-        self._dependencies.workers.dismiss_unclaimed({row.id for row in rows if row.wanted})
+        self._dependencies.workers.terminate_unclaimed({row.id for row in rows if row.wanted})
         for row in rows:
             self._run(row)
         self.ready = True

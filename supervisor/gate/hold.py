@@ -116,8 +116,8 @@ VERSION_PACE: Final = Pace(
     jitter=0.1,
     urgent_apart_seconds=5.0,
 )
-"""After a 405: a canary every 5 to 30 minutes (PEERS section 8), each time twice as long, since an
-update is needed.
+"""After a 405: a canary every 5 to 30 minutes, each time twice as long, since an update is needed
+(docs/evidence.md#what-others-do-when-a-session-closes).
 """
 
 

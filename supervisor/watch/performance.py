@@ -2,8 +2,8 @@
 
 Alerts on edges only.
 
-The host's figures, and the limits of seed 000, come from supervisor/host; memory and CPU keep seed
-002's thresholds.
+The host's figures, and the tuning guide's limits, come from supervisor/host; the thresholds of
+memory and CPU are those of docs/evidence.md#names-that-scripts-use.
 """
 
 import asyncio
@@ -37,7 +37,7 @@ QUIET_READINGS = 3
 
 
 class SystemPerformance(msgspec.Struct, frozen=True, rename="camel"):
-    """Seed 002's system figures: bytes and fractions of 1."""
+    """The system's figures that scripts read: bytes and fractions of 1."""
 
     total_memory: int
     used_memory: int
@@ -58,13 +58,16 @@ class Thresholds:
     response_time_ms: float = 5000.0
     descriptors: float = number("descriptors_alert") / 100
     load: float | None = None
-    """None: seed 000's, or the number of cores if that is more."""
+    """None: the tuning guide's, or the number of cores if that is more."""
     websockets: int | None = None
-    """None: seed 000's, or twice the sessions if that is more."""
+    """None: the tuning guide's, or twice the sessions if that is more."""
     disk: float = 0.85
-    """Seed 004's, of room and of inodes; above it somebody should tidy up."""
+    """Of room and of inodes; above it somebody should tidy up.
+
+    docs/evidence.md#database-settings.
+    """
     disk_critical: float = 0.95
-    """Seed 004's; above it the store is about to fail."""
+    """Above it the store is about to fail."""
 
     def of_host(self, cores: int, sessions: int) -> AlertLimits:
         """The host's, for so many cores and sessions."""

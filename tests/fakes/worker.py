@@ -87,7 +87,7 @@ class FakeWorker:
 
     def send(self, frame: wire.Down) -> None:
         if not self.alive or self.line_down:
-            raise WorkerGone("The worker's line is down.")
+            raise WorkerGone("The worker's connection is down.")
         self.sent.append(frame)
         match frame:
             case wire.Assign():

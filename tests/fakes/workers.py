@@ -66,12 +66,12 @@ class FakeWorkers:
         self.refused.append((worker.id, reason))
         await worker.stop()
 
-    async def dismiss(self, session: str) -> None:
+    async def terminate_returning(self, session: str) -> None:
         if session in self.returning:
             worker, _ = self.returning.pop(session)
             await worker.stop()
 
-    def dismiss_unclaimed(self, claimed: Collection[str]) -> None:
+    def terminate_unclaimed(self, claimed: Collection[str]) -> None:
         for session in self.returning.keys() - set(claimed):
             worker, _ = self.returning.pop(session)
             worker.kill()

@@ -187,7 +187,7 @@ MUTATIONS = (
         " them, and starts others.",
         (
             (SimulatedWorkers, "expects", lambda self, session: False),
-            (SimulatedWorkers, "dismiss", _nothing),
+            (SimulatedWorkers, "terminate_returning", _nothing),
         ),
     ),
     Mutation(

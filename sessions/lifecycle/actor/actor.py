@@ -103,7 +103,7 @@ class Actor(Replacing):
         self._agenda.cancel()
         self._end_attempt()
         self._dependencies.gate.left(self.id)
-        await self._dependencies.workers.dismiss(self.id)
+        await self._dependencies.workers.terminate_returning(self.id)
         await self._slot.clear()
         await self._clear_inbox(restarts=True)
 

@@ -281,7 +281,7 @@ class Attempting(Standing):
         self._agenda.cancel()
         self._dependencies.gate.left(self.id)
         self._end_attempt()
-        await self._dependencies.workers.dismiss(self.id)
+        await self._dependencies.workers.terminate_returning(self.id)
         await self._slot.clear()
         self._next_attempt_at, self._forced, self._logout_wanted = None, False, False
         self._away_since = None

@@ -77,8 +77,8 @@ async def check_epoch(connection: AsyncConnection, session: str, epoch: int) -> 
     Raises StaleEpoch.
 
     FOR SHARE and nothing weaker: a plain SELECT sees the epoch as it was, and a raise that commits
-    in between is overtaken by the write (SCALE.md section 3 counted 1,247 stale writes of 23,000
-    without the lock, 0 with it). SQLite's writer has the whole file locked.
+    in between is overtaken by the write (1,247 stale writes of 23,000 without the lock, 0 with it:
+    docs/evidence.md#the-fence-in-postgresql). SQLite's writer has the whole file locked.
     """
     current = await connection.scalar(_EPOCH_HELD, {"session": session})
     if current != epoch:

@@ -179,7 +179,7 @@ async def test_strangers_on_the_workers_socket_are_refused_and_disturb_nobody(
         assert (answer["type"], rest) == ("refuse", b"")
         assert answer["reason"]
         assert token not in answer["reason"]
-    assert len(supervisor.logged("line_closed")) == len(strangers)
+    assert len(supervisor.logged("connection_closed")) == len(strangers)
     assert (await supervisor.workers())["undisturbed"] == worker
     assert (await supervisor.session("undisturbed"))["state"] == "open"
     assert await history(standin, "undisturbed", before) == []
@@ -357,7 +357,7 @@ async def test_a_forgotten_worker_that_wakes_writes_nothing_and_is_gone_within_s
         assert "login" not in (await history(standin, "haunted", before))[2:], (
             "no login but the heir's"
         )
-        assert supervisor.logged("line_closed"), "it has called and was refused"
+        assert supervisor.logged("connection_closed"), "it has called and was refused"
         assert await supervisor.stop() == 0
         assert supervisor.worker_processes() == []
     finally:

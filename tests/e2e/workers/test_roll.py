@@ -17,7 +17,7 @@ import pytest
 from scripts.lab import StandIn, Supervisor, Traffic, eventually, pair
 from scripts.lab.processes import ROOT
 from scripts.lab.traffic import doubled
-from sessions.workers.code import worker_code
+from supervisor.process.worker_code import worker_code
 from tests.conftest import StartSupervisor
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")

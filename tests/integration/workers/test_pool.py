@@ -28,11 +28,12 @@ from sessions.model import SessionId, SpawnRefused
 from sessions.records.counters import Counters
 from sessions.store import Store, WorkerRow, sqlite_url
 from sessions.store.engine import schema
-from sessions.workers import line as worker_line
+from sessions.workers import connection, listener, wire
 from sessions.workers import pool as workers_module
-from sessions.workers import wire
+from sessions.workers.listener import SOCKET_NAME
 from sessions.workers.logs import WorkerLogs
-from sessions.workers.pool import SOCKET_NAME, AbandonedWorker, WorkerConfig, Workers
+from sessions.workers.pool import WorkerConfig, Workers
+from sessions.workers.table import AbandonedWorker
 from sessions.workers.worker_process import StopLadder
 from tests.fakes import World
 from tests.other_users import NOBODY, needs_root
@@ -232,7 +233,7 @@ async def test_a_worker_that_nobody_claims_is_heard_and_ended_politely_and_its_l
     await leave_one(0.5)
     workers = supervised(store, tmp_path)
     await workers.listen()
-    workers.dismiss_unclaimed([])
+    workers.terminate_unclaimed([])
     await ended(workers)
     await workers.close()
     assert told(tmp_path) == ["shutdown", "keys.ack"]
@@ -246,7 +247,7 @@ async def test_it_is_as_polite_when_its_session_was_deleted(
     await store.delete_session(SessionId("shop"), purge=True)
     workers = supervised(store, tmp_path)
     await workers.listen()
-    await workers.dismiss("shop")
+    await workers.terminate_returning("shop")
     assert workers.alive == []
     await workers.close()
     assert told(tmp_path) == ["shutdown", "keys.ack"], "refused: there is nobody to keep them for"
@@ -259,14 +260,16 @@ async def test_one_that_stays_silent_is_killed_when_its_time_is_over_and_its_suc
     os.kill(pid, signal.SIGSTOP)
     workers = supervised(store, tmp_path, return_seconds=0.5)
     await workers.listen()
-    workers.dismiss_unclaimed([])
+    workers.terminate_unclaimed([])
     successor = await workers.bring_up("shop")
     assert [worker.pid for worker in workers.alive] == [successor.pid]
     assert not Path(f"/proc/{pid}").exists() or "zombie" in Path(f"/proc/{pid}/status").read_text()
     await workers.close()
 
 
-@pytest.mark.parametrize("waits_for", [Workers.bring_up, Workers.dismiss], ids=["start", "stop"])
+@pytest.mark.parametrize(
+    "waits_for", [Workers.bring_up, Workers.terminate_returning], ids=["start", "stop"]
+)
 async def test_a_start_that_was_called_off_meanwhile_takes_nothing_from_that(
     waits_for: Callable[[Workers, str], Awaitable[object]],
     store: Store,
@@ -281,8 +284,8 @@ async def test_a_start_that_was_called_off_meanwhile_takes_nothing_from_that(
     os.kill(pid, signal.SIGSTOP)
     workers = supervised(store, tmp_path, return_seconds=1.0)
     await workers.listen()
-    workers.dismiss_unclaimed([])
-    for called_off in (Workers.bring_up, Workers.dismiss, Workers.bring_up):
+    workers.terminate_unclaimed([])
+    for called_off in (Workers.bring_up, Workers.terminate_returning, Workers.bring_up):
         first = asyncio.create_task(called_off(workers, "shop"))
         await asyncio.sleep(0.1)
         assert not first.done()
@@ -300,7 +303,7 @@ async def test_what_it_still_has_to_save_is_saved_before_its_successor_gets_an_e
     await leave_one(0.5)
     workers = supervised(store, tmp_path)
     await workers.listen()
-    workers.dismiss_unclaimed([])
+    workers.terminate_unclaimed([])
     world = World()
     dependencies = dataclasses.replace(world.dependencies, store=store, workers=workers)
     slot = WorkerSlot(SHOP, dependencies, asyncio.Queue(), Counters())
@@ -379,18 +382,22 @@ async def test_a_worker_that_does_not_read_does_not_keep_the_supervisor(
         child.wait(timeout=10)
 
 
-async def test_a_worker_whose_line_breaks_is_killed_although_it_does_not_read(
+async def test_a_worker_whose_connection_breaks_is_killed_although_it_does_not_read(
     store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(workers_module, "WITHOUT_LINE_SECONDS", 0.1)
-    monkeypatch.setattr(worker_line, "CLOSE_SECONDS", 3600.0)
+    monkeypatch.setattr(listener, "WITHOUT_CONNECTION_SECONDS", 0.1)
+    monkeypatch.setattr(connection, "CLOSE_SECONDS", 3600.0)
     workers = supervised(store, tmp_path, ladder=QUICK)
     await workers.listen()
     deaf = await workers.bring_up("shop")
     os.kill(deaf.pid, signal.SIGSTOP)
     for _ in range(64):
         deaf.send(wire.Refuse("x" * 65_536))
-    reader = next(iter(vars(workers)["_lines"])).get_coro().cr_frame.f_locals["reader"]
+    reader = (
+        next(iter(vars(vars(workers)["_listener"])["_connections"]))
+        .get_coro()
+        .cr_frame.f_locals["reader"]
+    )
     reader.feed_data(b"this is no frame\n")
     await ended(workers)
     await workers.close()

@@ -245,13 +245,13 @@ async def test_a_session_that_hangs_answers_within_a_minute_and_does_it_later(
     async with World() as world:
         await _open(world)
         going_on = asyncio.Event()
-        dismiss = world.workers.dismiss
+        terminate = world.workers.terminate_returning
 
         async def hangs(session: str) -> None:
             await going_on.wait()
-            await dismiss(session)
+            await terminate(session)
 
-        monkeypatch.setattr(world.workers, "dismiss", hangs)
+        monkeypatch.setattr(world.workers, "terminate_returning", hangs)
         began = asyncio.get_running_loop().time()
         assert isinstance(await world.ask(Command.STOP), Unanswered)
         assert asyncio.get_running_loop().time() - began == pytest.approx(ASK_SECONDS, abs=1)

@@ -174,7 +174,7 @@ async def test_a_session_that_hangs_does_not_keep_the_fleet_from_closing(
             await asyncio.get_running_loop().create_future()
 
         with monkeypatch.context() as patch:
-            patch.setattr(world.workers, "dismiss", hangs)
+            patch.setattr(world.workers, "terminate_returning", hangs)
             async with asyncio.timeout(ASK_SECONDS + 3 * FAREWELL_SECONDS):
                 await _close(world, fleet)
         await world.workers.last.stop()
@@ -186,14 +186,14 @@ async def test_a_session_whose_deletion_was_not_answered_in_time_goes_on(
     async with World() as world:
         fleet = await _fleet(world)
         await world.until(S.OPEN)
-        going_on, dismiss = asyncio.Event(), world.workers.dismiss
+        going_on, terminate = asyncio.Event(), world.workers.terminate_returning
 
         async def hangs(session: str) -> None:
             await going_on.wait()
-            await dismiss(session)
+            await terminate(session)
 
         with monkeypatch.context() as patch:
-            patch.setattr(world.workers, "dismiss", hangs)
+            patch.setattr(world.workers, "terminate_returning", hangs)
             with pytest.raises(Unanswered):
                 await fleet.delete(SHOP, purge=True)
             going_on.set()

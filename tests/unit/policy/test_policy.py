@@ -1,4 +1,4 @@
-"""The policy against the design's table (section 5): every row, the episodes between rows, and what
+"""The policy against a table of its own: every row, the episodes between rows, and what
 no history may break.
 """
 
@@ -42,7 +42,7 @@ def test_every_close_reason_has_a_rule() -> None:
 
 @dataclass(frozen=True, kw_only=True)
 class Row:
-    """What the design says of a reason.
+    """What is to follow a reason.
 
     Waits are those of a first failure that did not follow a stable period, at roll 0 and 0.999.
     """

@@ -179,11 +179,18 @@ ENDED_BY: dict[tuple[str, str], str] = {
     ): "health checks: they end with the attempt, and catch what they raise",
     ("sessions/lifecycle/health.py", "check_until_failed"): "two checks: awaited there",
     ("sessions/workers/keys.py", "read"): "one read: it ends with its answer or its worker",
-    ("sessions/workers/line.py", "_on_process_end"): "last words: bounded by LAST_WORDS_SECONDS",
     (
-        "sessions/workers/pool.py",
-        "_in_background",
-    ): "one end of a worker, or of its row: logged when it fails",
+        "sessions/workers/connection.py",
+        "_on_process_end",
+    ): "last words: bounded by LAST_WORDS_SECONDS",
+    (
+        "sessions/workers/returning.py",
+        "_begin_termination",
+    ): "the end of workers that nobody claims: logged when it fails",
+    (
+        "sessions/workers/table.py",
+        "_on_end",
+    ): "the removal of one row: it catches what it raises, and is bounded at the end",
     ("sessions/lifecycle/actor/opening.py", "_note_pairing"): "one snapshot",
     ("supervisor/fleet/fleet.py", "_run"): "a session: its end is looked at there",
     (

@@ -1,4 +1,4 @@
-"""The settings: seed 002's names and defaults, and refusals that say which variable, what it holds
+"""The settings: the names and defaults that scripts use, and refusals that say which variable, what it holds
 and what it takes.
 """
 

@@ -1,7 +1,7 @@
 """What a worker may say in a second, and that the bounds are far from what an honest one says."""
 
 from sessions.workers import wire
-from sessions.workers.flood import BYTES, FRAMES, REPORTS, Meter
+from sessions.workers.limits import BYTES, FRAMES, REPORTS, Meter
 
 QR = wire.Qr("shop", attempt=1, qr="2@x")
 BEAT = wire.Beat(lag_ms=0.0, rss_bytes=1, heap_bytes=1)

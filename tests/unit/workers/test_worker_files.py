@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 
 from sessions.workers import logs as worker_logs
-from sessions.workers.code import WORKER_DIRECTORY, worker_code
 from sessions.workers.logs import WorkerLogs
 from sessions.workers.worker_process import WorkerUser
 from supervisor.process import worker_user
+from supervisor.process.worker_code import WORKER_DIRECTORY, worker_code
 
 
 @pytest.fixture

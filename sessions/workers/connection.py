@@ -1,4 +1,4 @@
-"""One living worker: its process and its line.
+"""One living worker: its process and its connection.
 
 It has ended when the process has, and all that it had said is read.
 """
@@ -14,8 +14,7 @@ import structlog
 from sessions.model import WorkerGone, WorkerRefused
 from sessions.ports import WorkerOwner
 from sessions.workers import wire
-from sessions.workers.flood import Meter, too_much_early
-from sessions.workers.limits import Excess, Severity
+from sessions.workers.limits import Excess, Meter, Severity, too_much_early
 from sessions.workers.worker_process import Exit, StopLadder, WatchedProcess
 
 LAST_WORDS_SECONDS: Final = 1.0
@@ -25,13 +24,16 @@ The kernel has it; only a stalled loop needs time.
 """
 
 CLOSE_SECONDS: Final = 1.0
-"""For how long a line that ends is written to: who has not read by then is hung, or frozen."""
+"""For how long a connection that ends is written to.
+
+Who has not read by then is hung, or frozen.
+"""
 
 log = structlog.get_logger("workers")
 
 
 async def close_stream(stream: asyncio.StreamWriter) -> None:
-    """Close a line.
+    """Close a connection.
 
     What is unsent is sent, if whoever is at its other end reads within CLOSE_SECONDS.
     """
@@ -42,11 +44,11 @@ async def close_stream(stream: asyncio.StreamWriter) -> None:
     except TimeoutError:
         stream.transport.abort()
     except OSError as error:  # broken, which is closed, too
-        log.debug("a line was broken", action="line_broken", error=str(error))
+        log.debug("a connection was broken", action="connection_broken", error=str(error))
 
 
 class Worker:
-    """One living worker process and its line."""
+    """One living worker process and its connection."""
 
     def __init__(self, worker_id: str, process: WatchedProcess, ladder: StopLadder) -> None:
         self.id = worker_id
@@ -110,9 +112,9 @@ class Worker:
             owner.on_worker_end(self, self.released.result())
 
     def send(self, frame: wire.Down) -> None:
-        """Send a frame. Raises WorkerGone when the line is down."""
+        """Send a frame. Raises WorkerGone when the connection is down."""
         if self._stream is None or self._stream.is_closing():
-            raise WorkerGone("The worker's line is down.")
+            raise WorkerGone("The worker's connection is down.")
         self._stream.write(wire.encode(frame))
 
     async def request(
@@ -173,7 +175,7 @@ class Worker:
             self._patience.cancel()
         self._process.release()
 
-    # --- the line ---------------------------------------------------------------------------------
+    # --- the connection ---------------------------------------------------------------------------
 
     async def wait_connected(self, seconds: float) -> wire.Hello:
         """Wait for its hello.
@@ -192,7 +194,7 @@ class Worker:
     async def serve(
         self, hello: wire.Hello, reader: asyncio.StreamReader, stream: asyncio.StreamWriter
     ) -> None:
-        """Read its frames until the line ends."""
+        """Read its frames until the connection ends."""
         self._stream = stream
         self._meter = Meter(self._now())
         self._drained.clear()
@@ -244,15 +246,17 @@ class Worker:
         if self._drained.is_set():
             self._end(ended.result())
         else:
-            self._farewell = asyncio.create_task(self._hear_last_words(ended.result()))
+            self._farewell = asyncio.create_task(self._read_last_words(ended.result()))
 
-    async def _hear_last_words(self, end: Exit) -> None:
+    async def _read_last_words(self, end: Exit) -> None:
         try:
             async with asyncio.timeout(LAST_WORDS_SECONDS):
                 await self._drained.wait()
-        except TimeoutError:  # a grandchild holds the line open
+        except TimeoutError:  # a grandchild holds the connection open
             log.warning(
-                "the line of an ended worker stays open", action="line_stays_open", worker=self.id
+                "the connection of an ended worker stays open",
+                action="connection_stays_open",
+                worker=self.id,
             )
         self._end(end)
 

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Final
 
-WORKER_DIRECTORY: Final = Path(__file__).resolve().parents[1] / "worker"
+WORKER_DIRECTORY: Final = Path(__file__).resolve().parents[2] / "sessions" / "worker"
 WORKER_MAIN: Final = WORKER_DIRECTORY / "main.js"
 _APART: Final = frozenset({"node_modules", "tests"})
 """What lies in the worker's directory and is not run by it, or is told by the lock file."""

@@ -10,9 +10,8 @@ import msgspec
 import pytest
 
 from sessions.workers import wire
-from sessions.workers.flood import MAX_EARLY_BYTES, MAX_EARLY_FRAMES, too_much_early
-from sessions.workers.limits import Excess
-from sessions.workers.line import Worker
+from sessions.workers.connection import Worker
+from sessions.workers.limits import MAX_EARLY_BYTES, MAX_EARLY_FRAMES, Excess, too_much_early
 from sessions.workers.worker_process import Exit, StopLadder
 
 HELLO = wire.Hello(2, "w", "t", 1, "v0", "0", "x", [])
