@@ -19,7 +19,8 @@ from api.gatehouse.fences import Commands, Places, refuse_encodings, refuse_othe
 from api.gatehouse.guard import guard
 from api.gatehouse.pairing_budget import PairingBudget
 from api.handlers.docs import FILES
-from api.handlers.parts import (
+from api.openapi import spec
+from api.parts import (
     ALERTS,
     CONNECTIONS,
     DESCRIPTION,
@@ -38,7 +39,6 @@ from api.handlers.parts import (
     WAITERS,
     WORKERS,
 )
-from api.openapi import spec
 from api.routes import ROUTES
 from sessions.forever import Forever
 from sessions.store import Store
@@ -68,7 +68,7 @@ SHUTDOWN_SECONDS: Final = 2.0
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Parts:
-    """What of the program the handlers ask, each under its key (handlers/parts.py)."""
+    """What of the program the handlers ask, each under its key (parts.py)."""
 
     fleet: Fleet
     feed: Feed

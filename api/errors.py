@@ -3,7 +3,6 @@ here and nowhere else.
 """
 
 import math
-import re
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Final
 
@@ -38,44 +37,55 @@ log = structlog.get_logger("api")
 class BadRequest(WasupError):
     """The request cannot be used."""
 
+    code = "bad_request"
+
 
 class ForeignSite(WasupError):
     """The call comes from another web site's page."""
 
+    code = "foreign_site"
     hint = "Browsers may call this API only from its own address: open it there."
 
 
 class EncodedBody(WasupError):
     """A compressed body is not taken."""
 
+    code = "encoded_body"
     hint = "Send the body as it is, without Content-Encoding."
 
 
 class TimedOut(WasupError):
     """The request's body did not arrive in time."""
 
+    code = "timed_out"
     hint = "Send it without a pause."
 
 
 class Gone(WasupError):
     """What was asked for is not there any more."""
 
+    code = "gone"
+
 
 class NotInstalled(WasupError):
     """A part that only some installations have is not here."""
 
+    code = "not_installed"
     hint = "`make setup-run` installs it."
 
 
 class Busy(WasupError):
     """The supervisor does as much of this at once as it may."""
 
+    code = "busy"
     hint = "Try again when Retry-After says."
     retry_after_seconds = 5.0
 
 
 class TooSoon(WasupError):
     """That was asked for too often."""
+
+    code = "too_soon"
 
     def __init__(self, message: str, hint: str, retry_after_seconds: float) -> None:
         super().__init__(message, hint)
@@ -84,6 +94,8 @@ class TooSoon(WasupError):
 
 class RequestEntityTooLarge(WasupError):
     """The request's body has more bytes than this call takes."""
+
+    code = "request_entity_too_large"
 
 
 STATUS: Final[Mapping[type[WasupError], int]] = {
@@ -196,25 +208,8 @@ def status_of_kind(kind: type[WasupError]) -> int:
     return next(STATUS[one] for one in kind.__mro__ if one in STATUS)
 
 
-def code_of(error: WasupError) -> str:
-    """The machine-readable code of an error: its own, or its class's name.
-
-    A worker may say what it likes; a code of its that nobody has declared is `failed`.
-    """
-    if isinstance(error, WorkerRefused):
-        return error.code if error.code in WORKER_STATUS else "failed"
-    if isinstance(error, Refused):
-        return error.code
-    return code_of_kind(type(error))
-
-
-def code_of_kind(kind: type[WasupError]) -> str:
-    """The machine-readable code of a kind of errors."""
-    return re.sub(r"(?<!^)(?=[A-Z])", "_", kind.__name__).lower()
-
-
 def _from_wasup(error: WasupError) -> web.Response:
-    code = code_of(error)
+    code = error.code
     hint = WORKER_HINTS.get(code, error.hint) if isinstance(error, WorkerRefused) else error.hint
     response = error_response(status_of(error), code, str(error), hint)
     if isinstance(error, Busy | TooSoon):

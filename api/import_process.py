@@ -32,10 +32,12 @@ PASSED_ON: Final = ("PATH", "LANG", "LC_ALL", "HOME")
 class Import(msgspec.Struct, forbid_unknown_fields=True):
     """Body of POST /sessions/{id}/import: credentials and keys as `{kind, name, value}`, values as
     Baileys writes them to JSON.
+
+    `start`: false unless said otherwise, since two logins of one device throw each other out.
     """
 
     entries: list[KeyEntry]
-    start: bool = True
+    start: bool = False
     proxy: str | None = None
 
 
@@ -46,7 +48,7 @@ class ReadImport(msgspec.Struct, array_like=True):
     """
 
     entries: list[tuple[str, str, bytes]] = []
-    start: bool = True
+    start: bool = False
     proxy: str | None = None
     problem: str | None = None
     hint: str = ""

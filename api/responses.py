@@ -1,6 +1,6 @@
 """JSON in and out, by msgspec: one encoder, and request bodies checked against a type."""
 
-from typing import Any, Final, TypeVar
+from typing import Annotated, Any, Final, TypeVar
 
 import msgspec
 from aiohttp import web
@@ -9,6 +9,14 @@ from api.errors import BadRequest, RequestEntityTooLarge
 from sessions.workers.wire import UNREADABLE
 
 T = TypeVar("T")
+MAX_WAIT_SECONDS: Final = 60.0
+Wait = Annotated[
+    float,
+    msgspec.Meta(
+        ge=0, le=MAX_WAIT_SECONDS, description="Seconds to wait for one if there is none."
+    ),
+]
+"""Of every call that may wait for what it is asked for."""
 
 JSON: Final = "application/json"
 

@@ -15,7 +15,6 @@ from api.errors import (
     ForeignSite,
     RequestEntityTooLarge,
     TimedOut,
-    code_of_kind,
     status_of_kind,
 )
 from sessions.model import (
@@ -99,8 +98,7 @@ class Route:
         every += BODY if self.body is not None else ()
         every += SESSION if "{id}" in self.path else ()
         pairs = {
-            one if isinstance(one, tuple) else (status_of_kind(one), code_of_kind(one))
-            for one in every
+            one if isinstance(one, tuple) else (status_of_kind(one), one.code) for one in every
         }
         statuses = sorted({status for status, _ in pairs})
         return {

@@ -7,15 +7,18 @@ from api.handlers import (
     capacity,
     credentials,
     docs,
+    events,
     health,
     host,
     incidents,
     policy,
     qr,
     sessions,
+    watching,
     workers,
 )
 from api.import_process import Import
+from api.paging import PageQuery
 from api.responses import JSON
 from api.route import ASKED, STORE, WORKER, Forms, Route
 from sessions.messages.numbers import InvalidRecipient
@@ -45,14 +48,14 @@ ROUTES: Final = (
     Route(
         "GET",
         "/performance-metrics",
-        sessions.performance_metrics,
-        answers={200: sessions.PerformanceMetrics},
+        watching.performance_metrics,
+        answers={200: watching.PerformanceMetrics},
     ),
     Route(
         "GET",
         "/reconnection-status",
-        sessions.reconnection_status,
-        answers={200: sessions.ReconnectionStatus},
+        watching.reconnection_status,
+        answers={200: watching.ReconnectionStatus},
     ),
     Route(
         "POST",
@@ -68,7 +71,13 @@ ROUTES: Final = (
         answers={200: sessions.BreakerReset},
         errors=ASKED,
     ),
-    Route("GET", "/sessions", sessions.list_sessions, answers={200: sessions.SessionList}),
+    Route(
+        "GET",
+        "/sessions",
+        sessions.list_sessions,
+        query=sessions.SessionsQuery,
+        answers={200: sessions.SessionList},
+    ),
     Route(
         "POST",
         "/sessions",
@@ -98,14 +107,14 @@ ROUTES: Final = (
         "POST",
         "/sessions/{id}/start",
         sessions.start_session,
-        answers={200: SessionView},
+        answers={202: SessionView},
         errors=(*ASKED, (409, "origin_runs")),
     ),
     Route(
         "POST",
         "/sessions/{id}/stop",
         sessions.stop_session,
-        answers={200: SessionView},
+        answers={202: SessionView},
         errors=ASKED,
     ),
     Route(
@@ -154,6 +163,7 @@ ROUTES: Final = (
         "GET",
         "/sessions/{id}/archives",
         credentials.session_archives,
+        query=PageQuery,
         answers={200: credentials.ArchiveList},
         errors=STORE,
     ),
@@ -163,7 +173,7 @@ ROUTES: Final = (
         credentials.restore_session,
         body=credentials.Restoration,
         body_may_be_empty=True,
-        answers={200: credentials.Restored},
+        answers={202: credentials.Restored},
         errors=(*ASKED, NoArchive, SameDevice, UnreadableValue, (409, "in_use")),
     ),
     Route(
@@ -181,7 +191,13 @@ ROUTES: Final = (
         answers={200: incidents.IncidentPage},
         errors=(*STORE, InvalidSessionId),
     ),
-    Route("GET", "/workers", workers.list_workers, answers={200: workers.WorkerList}),
+    Route(
+        "GET",
+        "/workers",
+        workers.list_workers,
+        query=PageQuery,
+        answers={200: workers.WorkerList},
+    ),
     Route(
         "POST",
         "/workers/roll",
@@ -206,13 +222,19 @@ ROUTES: Final = (
         answers={200: policy.PolicyReloaded},
         errors=(BadPolicy,),
     ),
-    Route("GET", "/alerts", sessions.alerts, answers={200: sessions.AlertsView}),
+    Route(
+        "GET",
+        "/alerts",
+        watching.alerts,
+        query=PageQuery,
+        answers={200: watching.AlertsView},
+    ),
     Route(
         "GET",
         "/events",
-        sessions.events,
-        query=sessions.EventsQuery,
-        answers={200: sessions.EventPage},
+        events.events,
+        query=events.EventsQuery,
+        answers={200: events.EventPage},
         errors=(*STORE, Gone),
     ),
     Route(

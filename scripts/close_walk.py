@@ -34,16 +34,19 @@ import structlog
 
 from sessions.lifecycle.dependencies import Dependencies, SessionConfig
 from sessions.lifecycle.health import HealthConfig
-from sessions.model import CloseReason, SessionId, SessionState
+from sessions.model import AlertChange, CloseReason, EventData, SessionId, SessionState
 from sessions.policy import RULES, correlated_reasons
 from sessions.store import Store
 from sessions.store.engine.database import sqlite_url
+from sessions.views.events import SessionMoved
 from sessions.workers import wire
 from sessions.workers.keys import KeyService
+from supervisor.bus import Bus
 from supervisor.fleet.feed import Feed
 from supervisor.fleet.fleet import Fleet
 from supervisor.fleet.incident_log import OutageRecorder
 from supervisor.gate.gate import Gate, GateConfig
+from supervisor.gate.view import OutageBegan, OutageEnded
 from supervisor.watch.alerts import Alerts
 from supervisor.watch.login_costs import LoginCosts
 from tests.fakes import FakeWorker, FakeWorkers
@@ -148,10 +151,14 @@ async def walk_once(directory: Path) -> Walk:
     loop, walk, rng = asyncio.get_running_loop(), Walk(), random.Random(1)
     store = await Store.open(sqlite_url(directory / "walk.db"), EVENTS)
     feed = await Feed.open(store, EVENTS)
-    alerts = Alerts(feed.publish)
-    outages = OutageRecorder(alerts.publish, store.records)
-    gate = Gate(GATE, rng, outages.publish, correlated_reasons(RULES))
-    costs = LoginCosts(alerts.publish, lambda _: 0.0, loop.time, loop.call_later)
+    bus = Bus()
+    bus.subscribe(EventData, feed.publish)
+    alerts = Alerts(bus.publish)
+    bus.subscribe(AlertChange, alerts.on_change)
+    outages = OutageRecorder(store.records)
+    bus.subscribe(OutageBegan, outages.on_began)
+    bus.subscribe(OutageEnded, outages.on_ended)
+    gate = Gate(GATE, rng, bus.publish, correlated_reasons(RULES))
     workers = PlayedWorkers(walk)
     around = Dependencies(
         config=CONFIG,
@@ -159,11 +166,13 @@ async def walk_once(directory: Path) -> Walk:
         keys=KeyService(store),
         workers=workers,
         gate=gate,
-        publish=costs.publish,
+        publish=bus.publish,
         deliver=feed.deliver,
         rng=rng,
     )
     fleet = Fleet(around, gate, feed)
+    costs = LoginCosts(fleet.worker_pid, lambda _: 0.0, loop.time, loop.call_later)
+    bus.subscribe(SessionMoved, costs.on_moved)
     await fleet.open()
     session = await fleet.create(SHOP, start=True)
     await _until(lambda: session.state is SessionState.OPEN)

@@ -34,6 +34,9 @@ import msgspec
 
 SessionId = NewType("SessionId", str)
 
+DIRECT: Final = "direct"
+"""The egress of a session that uses no proxy."""
+
 SESSION_ID_RULE = "1 to 64 characters of A-Z a-z 0-9 _ . - (but not . or ..)"
 _SESSION_ID = re.compile(r"[A-Za-z0-9_.-]{1,64}")
 
@@ -155,6 +158,9 @@ REFUSED_OTHERWISE: Final = "look at the supervisor's log and at `dmesg`."
 class WasupError(Exception):
     """Something went wrong."""
 
+    code = "wasup_error"
+    """The word by which scripts tell errors apart; every kind declares its own."""
+
     hint = "See the supervisor's log."
 
     def __init__(self, message: str | None = None, hint: str | None = None) -> None:
@@ -166,12 +172,14 @@ class WasupError(Exception):
 class InvalidSessionId(WasupError):
     """That is not a session id."""
 
+    code = "invalid_session_id"
     hint = f"A session id is {SESSION_ID_RULE}."
 
 
 class InvalidProxy(WasupError):
     """That is not a proxy's URL."""
 
+    code = "invalid_proxy"
     hint = (
         "A proxy is scheme://host:port or scheme://user:password@host:port; schemes: http, https,"
         " socks4, socks5 (names are looked up here), socks5h (by the proxy). Other characters than"
@@ -182,12 +190,14 @@ class InvalidProxy(WasupError):
 class SessionNotFound(WasupError):
     """There is no such session."""
 
+    code = "session_not_found"
     hint = "GET /sessions lists them; POST /sessions creates one."
 
 
 class SessionExists(WasupError):
     """A session of that id exists already."""
 
+    code = "session_exists"
     hint = "Choose another id, or DELETE the existing session first (its credentials are archived)."
 
 
@@ -195,6 +205,8 @@ class SameDevice(WasupError):
     """Another session is this linked device already: two logins of one device throw each other
     out.
     """
+
+    code = "same_device"
 
     def __init__(self, session: str, owner: str, device: str) -> None:
         super().__init__(
@@ -210,6 +222,8 @@ class SameDevice(WasupError):
 class Refused(WasupError):
     """That cannot help in the session's present state."""
 
+    code = "refused"
+
     def __init__(self, message: str, hint: str, code: str = "refused") -> None:
         super().__init__(message, hint)
         self.code = code
@@ -218,6 +232,7 @@ class Refused(WasupError):
 class BadPolicy(WasupError):
     """The policy file cannot be used."""
 
+    code = "bad_policy"
     hint = (
         "docs/policy.md says what a policy file may hold; `wasup policy check --file F` checks one."
     )
@@ -226,15 +241,20 @@ class BadPolicy(WasupError):
 class WorkerError(WasupError):
     """The worker failed."""
 
+    code = "worker_error"
     hint = "GET /reconnection-status says what the session does next."
 
 
 class WorkerGone(WorkerError):
     """The worker's process or its line ended."""
 
+    code = "worker_gone"
+
 
 class SpawnRefused(WorkerGone):
     """No new process is to be had of this machine."""
+
+    code = "spawn_refused"
 
     def __init__(self, error: OSError) -> None:
         name = errno.errorcode.get(error.errno or 0, type(error).__name__)
@@ -252,6 +272,8 @@ MAX_REFUSAL = 1000
 class WorkerRefused(WorkerError):
     """The worker answered with an error."""
 
+    code = "worker_refused"
+
     def __init__(self, code: str, message: str) -> None:
         super().__init__(message[:MAX_REFUSAL])
         self.code = code
@@ -260,6 +282,7 @@ class WorkerRefused(WorkerError):
 class Unanswered(WasupError):
     """The session has not answered in time."""
 
+    code = "unanswered"
     hint = (
         "What was asked is done when its turn comes: GET /sessions/{id} shows whether it was. Look"
         " at the supervisor's log."
@@ -269,9 +292,13 @@ class Unanswered(WasupError):
 class StoreError(WasupError):
     """The store failed."""
 
+    code = "store_error"
+
 
 class StaleEpoch(StoreError):
     """The session was given to a newer worker; this write is refused."""
+
+    code = "stale_epoch"
 
 
 class UnreadableValue(StoreError):
@@ -280,6 +307,7 @@ class UnreadableValue(StoreError):
     Its message names the row, never the value.
     """
 
+    code = "unreadable_value"
     hint = (
         "Was WHATSAPP_STORE_KEY changed, or the database edited? The value is kept as it is; an"
         " archive or a snapshot can be restored."
@@ -289,6 +317,7 @@ class UnreadableValue(StoreError):
 class UnstorableValue(StoreError):
     """The store can never take this. Its message names the row, never the value."""
 
+    code = "unstorable_value"
     hint = (
         "A key's kind has at most 64 characters and its name 256, none of them NUL. Trying again"
         " cannot help: please report it."
@@ -298,6 +327,7 @@ class UnstorableValue(StoreError):
 class NoArchive(StoreError):
     """There is no such archive of that session."""
 
+    code = "no_archive"
     hint = (
         "The session's archives and snapshots are listed with their numbers; a number belongs to"
         " one session."
@@ -307,6 +337,7 @@ class NoArchive(StoreError):
 class StoreUnavailable(StoreError):
     """The store could not do that now."""
 
+    code = "store_unavailable"
     hint = (
         "Is the disk full or read-only, or the data directory gone? Nothing unsaved is"
         " acknowledged; work resumes when it can be written."

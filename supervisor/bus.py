@@ -13,7 +13,10 @@ from typing import Any, Final, TypeVar
 
 import structlog
 
+from sessions.model import SessionId
+
 T = TypeVar("T")
+Subscriber = Callable[[SessionId | None, T], None]
 
 EARLY_MOST: Final = 1_000
 """So many values are kept until somebody subscribes to them, the newest: what is told before the
@@ -25,43 +28,46 @@ log = structlog.get_logger("bus")
 
 class Bus:
     """Typed values, from those who publish to those who have subscribed to their class, or to a
-    class that theirs is derived from.
+    class that theirs is derived from. With each goes the session that it is about, if it is about
+    one.
     """
 
     def __init__(self) -> None:
-        self._subscribers: dict[type, list[Callable[[Any], None]]] = {}
-        self._early: deque[object] = deque(maxlen=EARLY_MOST)
+        self._subscribers: list[tuple[type, Subscriber[Any]]] = []
+        self._early: deque[tuple[SessionId | None, object]] = deque(maxlen=EARLY_MOST)
 
-    def subscribe(self, kind: type[T], notify: Callable[[T], None]) -> None:
+    def subscribe(self, kind: type[T], notify: "Subscriber[T]") -> None:
         """Notify of each value of that class: of what nobody has been notified of so far at once,
         then of each as it is published.
         """
-        self._subscribers.setdefault(kind, []).append(notify)
+        self._subscribers.append((kind, notify))
         early, self._early = self._early, deque(maxlen=EARLY_MOST)
-        for value in early:
+        for session, value in early:
             if isinstance(value, kind):
-                _notify(notify, value)
+                _notify(notify, session, value)
             else:
-                self._early.append(value)
+                self._early.append((session, value))
 
-    def publish(self, value: object) -> None:
+    def publish(self, session: SessionId | None, value: object) -> None:
         """Notify all who have subscribed to it, in the order in which they subscribed.
 
         Never raises: a subscriber that fails is logged, and harms neither the others nor whoever
         publishes.
         """
-        subscribers = [
-            notify for kind in type(value).__mro__ for notify in self._subscribers.get(kind, ())
-        ]
+        subscribers = [notify for kind, notify in self._subscribers if isinstance(value, kind)]
         if not subscribers:
-            self._early.append(value)
+            self._early.append((session, value))
         for notify in subscribers:
-            _notify(notify, value)
+            _notify(notify, session, value)
+
+    def tell(self, value: object) -> None:
+        """Publish what is about no session."""
+        self.publish(None, value)
 
 
-def _notify(notify: Callable[[Any], None], value: object) -> None:
+def _notify(notify: Subscriber[Any], session: SessionId | None, value: object) -> None:
     try:
-        notify(value)
+        notify(session, value)
     except Exception as error:
         log.error(
             "a subscriber failed",

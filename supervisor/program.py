@@ -19,19 +19,27 @@ import structlog
 from api.app import Parts, bind, create_app, serving
 from sessions.forever import Forever, Look
 from sessions.lifecycle.dependencies import Dependencies
+from sessions.model import AlertChange, EventData
 from sessions.policy import correlated_reasons
 from sessions.store import Store
 from sessions.store.backups import backup
+from sessions.views.events import SessionDeleted, SessionMoved
 from sessions.workers.keys import KeyService
 from sessions.workers.pool import Workers
 from supervisor.bus import Bus
 from supervisor.fleet.feed import Feed
 from supervisor.fleet.fleet import Fleet
-from supervisor.fleet.incident_log import ALIVE_SECONDS, OutageRecorder, RecordKeeping
+from supervisor.fleet.incident_log import (
+    ALIVE_SECONDS,
+    OutageRecorder,
+    RecordKeeping,
+    left_behind,
+)
 from supervisor.fleet.policy_file import LivePolicy, read_rules
 from supervisor.fleet.roll import Roll
 from supervisor.fleet.snapshots import LOOK_SECONDS, take_snapshots
 from supervisor.gate.gate import Gate
+from supervisor.gate.view import OutageBegan, OutageEnded
 from supervisor.gate.way_probe import WayProber
 from supervisor.host.needs.process_limits import raise_soft_descriptors
 from supervisor.host.reading.readings import WindowedHost
@@ -141,7 +149,7 @@ class Built:
     workers: Workers
     feed: Feed
     alerts: Alerts
-    outages: OutageRecorder
+    bus: Bus
     fleet: Fleet
     forecaster: Forecaster
     policy: LivePolicy
@@ -175,30 +183,33 @@ async def build(settings: Settings, directory: Path, port: int, stack: AsyncExit
     `port`: the API's. Raises StoreError, OSError, BadPolicy.
     """
     detach, bus, rng = settings.detaches(), Bus(), random.Random()
-    forever = Forever(bus.publish)
-    store = await open_store(settings, forever, bus.publish)
+    forever = Forever(bus.tell)
+    store = await open_store(settings, forever, bus.tell)
     stack.push_async_callback(store.close)
     keys = KeyService(store)
     stack.push_async_callback(keys.close)
-    workers = Workers(worker_config(settings, directory), store, forever, bus.publish)
+    workers = Workers(worker_config(settings, directory), store, forever, bus.tell)
     stopping = _stop_on_signal(workers)
     stack.push_async_callback(workers.close, detach)
     await workers.listen()  # who lives is known before anybody may ask for a worker
     feed = await Feed.open(store, settings.event_log_size)
-    alerts = Alerts(feed.publish)
+    bus.subscribe(EventData, feed.publish)
+    alerts = Alerts(bus.publish)
+    bus.subscribe(AlertChange, alerts.on_change)
+    bus.subscribe(SessionDeleted, alerts.on_deleted)
     own_alerts.subscribe(bus, alerts)
     config = settings.policy_config(read_rules(settings.policy_file))
-    outages = OutageRecorder(alerts.publish, store.records)
+    outages = OutageRecorder(store.records)
+    bus.subscribe(OutageBegan, outages.on_began)
+    bus.subscribe(OutageEnded, outages.on_ended)
     gate = Gate(
         settings.gate_config(),
         rng,
-        outages.publish,
+        bus.publish,
         correlated_reasons(config.rules),
         WayProber(settings.web_socket_url, store.proxy, worker_user.NODE),
     )
     stack.push_async_callback(gate.close)
-    loop = asyncio.get_running_loop()
-    costs = LoginCosts(alerts.publish, cpu_seconds, loop.time, loop.call_later)
     sampler = WindowedHost(settings.health_check_interval / 1000)
     fleet = Fleet(
         Dependencies(
@@ -207,7 +218,7 @@ async def build(settings: Settings, directory: Path, port: int, stack: AsyncExit
             keys=keys,
             workers=workers,
             gate=gate,
-            publish=costs.publish,
+            publish=bus.publish,
             deliver=feed.deliver,
             rng=rng,
         ),
@@ -217,7 +228,10 @@ async def build(settings: Settings, directory: Path, port: int, stack: AsyncExit
         partial(store.origin_still_runs, directory, held_by),
     )
     stack.push_async_callback(fleet.close, detach)
-    roll = Roll(fleet.sessions, workers.code, alerts.publish)
+    loop = asyncio.get_running_loop()
+    costs = LoginCosts(fleet.worker_pid, cpu_seconds, loop.time, loop.call_later)
+    bus.subscribe(SessionMoved, costs.on_moved)
+    roll = Roll(fleet.sessions, workers.code, bus.publish)
     stack.push_async_callback(roll.close)
     return Built(
         settings=settings,
@@ -226,10 +240,10 @@ async def build(settings: Settings, directory: Path, port: int, stack: AsyncExit
         workers=workers,
         feed=feed,
         alerts=alerts,
-        outages=outages,
+        bus=bus,
         fleet=fleet,
         forecaster=Forecaster(fleet, costs, settings.thresholds()),
-        policy=LivePolicy(settings.policy_file, config, alerts.publish, fleet.follow),
+        policy=LivePolicy(settings.policy_file, config, bus.publish, fleet.follow),
         roll=roll,
         sampler=sampler,
         host=HostWatch(
@@ -248,7 +262,8 @@ async def begin(parts: Built, stack: AsyncExitStack) -> None:
     Raises StoreError.
     """
     settings, store = parts.settings, parts.store
-    parts.outages.left_behind(await store.records.begin())
+    for outage in await store.records.begin():
+        parts.bus.tell(left_behind(outage))
     await parts.fleet.open()
     _tell_of_restored(parts.fleet)
     parts.workers.keep_spares()

@@ -7,7 +7,7 @@ from typing import Annotated
 import msgspec
 from aiohttp import web
 
-from api.handlers.parts import FORECASTER
+from api.parts import FORECASTER
 from api.responses import json, query
 from supervisor.host.needs.capacity import Capacity, Figure, Row, Storm
 from supervisor.host.needs.requirements import SESSIONS_MOST

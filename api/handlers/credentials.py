@@ -9,12 +9,13 @@ import msgspec
 from aiohttp import web
 
 from api.errors import BadRequest, Busy, RequestEntityTooLarge
-from api.handlers.parts import FLEET, IMPORTING, IMPORTS, STORE
 from api.handlers.sessions import session_id
 from api.import_process import Import, ReaderFailed, ReadImport, read_import
-from api.responses import body, describe, json, raw_body
+from api.paging import PageQuery, page
+from api.parts import FLEET, IMPORTING, IMPORTS, STORE
+from api.responses import body, describe, json, query, raw_body
 from sessions.credentials.proxy import parse_proxy
-from sessions.model import SessionId, parse_session_id
+from sessions.model import parse_session_id
 from sessions.store import ArchiveRow
 from sessions.views.snapshot import SessionView, iso
 from sessions.workers.wire import KeyEntry
@@ -46,21 +47,21 @@ class ArchiveView(msgspec.Struct, frozen=True, rename="camel"):
 
 
 class ArchiveList(msgspec.Struct, frozen=True):
-    """A session's archives, oldest first."""
+    """A session's archives, oldest first. `next`: the `after` of the next page; None: none."""
 
     archives: list[ArchiveView]
+    next: str | None
 
 
-class Restored(msgspec.Struct, frozen=True):
-    """What was put back, and the session that has it now."""
+class Restored(SessionView, frozen=True, kw_only=True, rename="camel"):
+    """The session that has its credentials back. `archive`: what was put back."""
 
-    id: SessionId
-    restored: ArchiveView
-    session: SessionView
+    archive: ArchiveView
 
 
 async def import_session(request: web.Request) -> web.Response:
-    """Add a session that was paired elsewhere (16 MiB at most, one at a time).
+    """Add a session that was paired elsewhere (16 MiB at most, one at a time); it stays stopped
+    unless told to start, since it may still run where it comes from.
 
     `wasup sessions import` reads the folders and calls this.
     """
@@ -70,7 +71,9 @@ async def import_session(request: web.Request) -> web.Response:
         entries = await asyncio.to_thread(_entries, given)
         proxy = parse_proxy(given.proxy) if given.proxy is not None else None
         imported = await request.app[FLEET].import_credentials(session, entries, given.start, proxy)
-    return json(imported.view(), 201)
+    response = json(imported.view(), 201)
+    response.headers["Location"] = f"/sessions/{imported.id}"
+    return response
 
 
 def _entries(given: ReadImport) -> list[KeyEntry]:
@@ -102,7 +105,8 @@ async def session_archives(request: web.Request) -> web.Response:
     archives = await request.app[STORE].archives(session)
     if not archives:
         request.app[FLEET].get(session)
-    return json(ArchiveList([_shown(archive) for archive in archives]))
+    shown, following = page(archives, lambda archive: (archive.id,), query(request, PageQuery))
+    return json(ArchiveList([_shown(archive) for archive in shown], following))
 
 
 async def restore_session(request: web.Request) -> web.Response:
@@ -110,7 +114,8 @@ async def restore_session(request: web.Request) -> web.Response:
     session = session_id(request)
     wanted = await body(request, Restoration) if request.can_read_body else Restoration()
     restored = await request.app[FLEET].restore(session, wanted.archive, wanted.start)
-    return json(Restored(session, _shown(restored), request.app[FLEET].get(session).view()))
+    view = msgspec.structs.asdict(request.app[FLEET].get(session).view())
+    return json(Restored(**view, archive=_shown(restored)), 202)
 
 
 def _shown(archive: ArchiveRow) -> ArchiveView:

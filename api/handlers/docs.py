@@ -7,7 +7,7 @@ from typing import Final
 from aiohttp import web
 
 from api.errors import NotInstalled
-from api.handlers.parts import DESCRIPTION
+from api.parts import DESCRIPTION
 
 REFERENCE: Final = Path(__file__).resolve().parent.parent / "reference"
 SWAGGER_UI: Final = REFERENCE / "node_modules" / "swagger-ui-dist"
@@ -23,16 +23,14 @@ KEPT_SECONDS: Final = 3600
 
 
 async def openapi(request: web.Request) -> web.Response:
-    """What you read here, as OpenAPI 3.1: made from the routes and the types of this very
-    version.
-    """
+    """The API's description, as OpenAPI 3.1: made from the routes and the types of this version."""
     return web.Response(
         body=request.app[DESCRIPTION], content_type="application/json", charset="utf-8"
     )
 
 
 async def page(_request: web.Request) -> web.Response:
-    """The same for browsers: a page that shows every call and can make it.
+    """A page that shows every call and can make it.
 
     It loads nothing from elsewhere. Where a token is set, `Authorize` asks for it; the page keeps
     it until it is closed.

@@ -5,7 +5,7 @@ from typing import Literal
 import msgspec
 from aiohttp import web
 
-from api.handlers.parts import FLEET, FOREVER, STORE
+from api.parts import FLEET, FOREVER, STORE
 from api.responses import json
 from sessions.forever import TaskState
 from sessions.store.writing.health import State as StoreState

@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 from aiohttp import web
 
-from api.handlers.parts import FLEET, HOST, THRESHOLDS
+from api.parts import FLEET, HOST, THRESHOLDS
 from api.responses import json
 from supervisor.host.needs.process_limits import (
     LimitFinding,

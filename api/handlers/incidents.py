@@ -8,8 +8,9 @@ import msgspec
 from aiohttp import web
 from msgspec import UNSET, UnsetType
 
-from api.handlers.parts import FLEET, POLICY, STORE
+from api.errors import BadRequest
 from api.handlers.sessions import session_id
+from api.parts import FLEET, POLICY, STORE
 from api.responses import json, query
 from sessions.model import CloseReason, parse_session_id
 from sessions.records import incidents
@@ -21,18 +22,23 @@ from supervisor.gate.view import HoldView
 
 PAGE_BYTES: Final = 1024 * 1024
 MOST: Final = 1000
-USUAL: Final = 100
 
 
 class IncidentsQuery(msgspec.Struct, forbid_unknown_fields=True):
     """Which incidents are asked for."""
 
     session: Annotated[str, msgspec.Meta(description="Of this session alone.")] | UnsetType = UNSET
-    after: (
-        Annotated[int, msgspec.Meta(ge=0, lt=10**15, description="Those with a greater `id`.")]
+    after: Annotated[
+        int, msgspec.Meta(ge=0, lt=10**15, description="Those with a greater `id`.")
+    ] = 0
+    limit: Annotated[int, msgspec.Meta(ge=1, le=MOST, description="So many at the most.")] = MOST
+    newest: (
+        Annotated[
+            int,
+            msgspec.Meta(ge=1, le=MOST, description="The newest, so many, in place of `after`."),
+        ]
         | UnsetType
     ) = UNSET
-    limit: Annotated[int, msgspec.Meta(ge=1, le=MOST, description="So many at the most.")] = USUAL
 
 
 class CloseView(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
@@ -80,9 +86,14 @@ class IncidentView(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
 
 
 class IncidentPage(msgspec.Struct, frozen=True):
-    """Incidents, oldest first. `last`: the number after which to go on."""
+    """Incidents, oldest first.
+
+    `next`: the `after` of the next page; None: there is nothing more now. `last`: the number after
+    which to go on whenever there is.
+    """
 
     incidents: list[IncidentView]
+    next: int | None
     last: int
 
 
@@ -110,20 +121,24 @@ async def explain_session(request: web.Request) -> web.Response:
 
 
 async def list_incidents(request: web.Request) -> web.Response:
-    """Incidents, oldest first, about 1 MiB at the most: the newest, or those after a number;
-    `?session=`: of that one alone.
+    """Incidents after a number, oldest first, about 1 MiB at the most; `?newest=`: so many of the
+    newest; `?session=`: of that one alone.
 
     Outages of the fleet have session null.
     """
     asked = query(request, IncidentsQuery)
     session = None if asked.session is UNSET else parse_session_id(asked.session)
-    after = None if asked.after is UNSET else asked.after
-    found = await request.app[STORE].records.incidents(session, after, asked.limit)
-    now = time.time()
-    page: Any = _page(found if after is not None else found[::-1], now)
-    shown = page if after is not None else page[::-1]
-    last = found[len(page) - 1 if after is not None else -1].id if found else after or 0
-    return json(IncidentPage(shown, last))
+    records, now = request.app[STORE].records, time.time()
+    if asked.newest is not UNSET:
+        if asked.after:
+            raise BadRequest("There are both after and newest.", "Ask for one of them.")
+        found = await records.incidents(session, None, asked.newest)
+        newest: Any = _page(found[::-1], now)[::-1]
+        return json(IncidentPage(newest, None, found[-1].id if found else 0))
+    found = await records.incidents(session, asked.after, asked.limit + 1)
+    shown: Any = _page(found[: asked.limit], now)
+    last = found[len(shown) - 1].id if shown else asked.after
+    return json(IncidentPage(shown, last if len(found) > len(shown) else None, last))
 
 
 def _page(found: Sequence[Incident], now: float) -> list[msgspec.Raw]:

@@ -3,7 +3,7 @@
 import msgspec
 from aiohttp import web
 
-from api.handlers.parts import POLICY
+from api.parts import POLICY
 from api.responses import json
 from supervisor.fleet.policy_file import PolicyView
 

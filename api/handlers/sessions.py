@@ -1,41 +1,40 @@
-"""The handlers: from a request to a call on the fleet and back. No policy here."""
+"""The handlers about sessions: from a request to a call on the fleet and back. No policy here."""
 
 import asyncio
 import math
 from contextlib import nullcontext
-from datetime import UTC, datetime
-from typing import Annotated, Any, Final
+from typing import Annotated, Final
 
 import msgspec
 from aiohttp import web
 
-from api.errors import BadRequest, Gone, TooSoon
+from api.errors import BadRequest, TooSoon
 from api.handlers import qr as qr_forms
-from api.handlers.parts import ALERTS, FEED, FLEET, HOST, PAIRING, STORE, WAITERS
-from api.responses import body, json, query
+from api.paging import PageQuery, page
+from api.parts import FEED, FLEET, PAIRING, STORE, WAITERS
+from api.responses import Wait, body, json, query
 from sessions.credentials.proxy import parse_proxy
 from sessions.lifecycle.attempt import ShownQr
 from sessions.lifecycle.inbox import Command, UseProxy
 from sessions.lifecycle.session import Session
 from sessions.messages.numbers import InvalidRecipient, number_of, phone_number
-from sessions.model import InvalidSessionId, Refused, SessionId, SessionNotFound, parse_session_id
-from sessions.store import StoredEvent, StoreHealth
-from sessions.views.snapshot import BreakerSnapshot, Performance, Reconnection, SessionView
+from sessions.model import (
+    InvalidSessionId,
+    Refused,
+    SessionId,
+    SessionNotFound,
+    SessionState,
+    parse_session_id,
+)
+from sessions.views.snapshot import BreakerSnapshot, SessionView
 from supervisor.fleet.feed import Feed
-from supervisor.gate.view import GateView
-from supervisor.host.reading.disks import DiskReading
-from supervisor.host.reading.documents import document
-from supervisor.watch.alerts import Alert
-from supervisor.watch.performance import SystemPerformance, system_performance
 
 PACE_HINT: Final = (
     "WhatsApp notifies the phone of each code and counts them. The code that is shown can still be"
     " typed; a QR costs none."
 )
-MAX_WAIT_SECONDS: Final = 60.0
 LOOK_SECONDS: Final = 1.0
 """Events are shown when they are durable: while the store is away a QR is found by looking."""
-MAX_EVENTS: Final = 1000
 
 
 class NewSession(msgspec.Struct, forbid_unknown_fields=True):
@@ -73,71 +72,47 @@ class Text(msgspec.Struct, forbid_unknown_fields=True):
     text: Annotated[str, msgspec.Meta(min_length=1, max_length=60_000)]
 
 
-Wait = Annotated[
-    float,
-    msgspec.Meta(
-        ge=0, le=MAX_WAIT_SECONDS, description="Seconds to wait for one if there is none."
-    ),
-]
-
-
 class QrQuery(msgspec.Struct, forbid_unknown_fields=True):
     """What may be asked of a QR."""
 
     wait: Wait = 0.0
 
 
-class EventsQuery(msgspec.Struct, forbid_unknown_fields=True):
-    """Which events are asked for."""
+class SessionsQuery(PageQuery, forbid_unknown_fields=True):
+    """Which sessions are asked for."""
 
-    after: Annotated[
-        int, msgspec.Meta(ge=0, lt=10**15, description="Those with a greater `n`.")
-    ] = 0
-    wait: Wait = 0.0
-    limit: Annotated[int, msgspec.Meta(ge=0, le=MAX_EVENTS, description="So many at the most.")] = (
-        MAX_EVENTS
-    )
-
-
-class PerformanceMetrics(msgspec.Struct, frozen=True):
-    """The figures at one moment."""
-
-    timestamp: str
-    system: SystemPerformance
-    disks: tuple[DiskReading, ...]
-    sessions: dict[SessionId, Performance]
-    alerts: list[Alert]
-
-
-class ReconnectionStatus(msgspec.Struct, frozen=True):
-    """What every session waits for at one moment."""
-
-    timestamp: str
-    sessions: dict[SessionId, Reconnection]
-    gate: GateView
-    store: StoreHealth
-    alerts: list[Alert]
-
-
-class Forced(msgspec.Struct, frozen=True):
-    """A session after its wait was cut short."""
-
-    id: SessionId
-    accepted: bool
-    reconnection: Reconnection
-
-
-class BreakerReset(msgspec.Struct, frozen=True):
-    """A session's breaker after it was closed."""
-
-    id: SessionId
-    breaker: BreakerSnapshot
+    state: (
+        Annotated[str, msgspec.Meta(description="In one of these states, `,` between them.")]
+        | msgspec.UnsetType
+    ) = msgspec.UNSET
+    search: (
+        Annotated[
+            str,
+            msgspec.Meta(
+                max_length=128, description="With this in the id, the name or the number."
+            ),
+        ]
+        | msgspec.UnsetType
+    ) = msgspec.UNSET
 
 
 class SessionList(msgspec.Struct, frozen=True):
-    """All sessions."""
+    """Sessions, the oldest first. `next`: the `after` of the next page; None: there is none."""
 
     sessions: list[SessionView]
+    next: str | None
+
+
+class Forced(SessionView, frozen=True, kw_only=True, rename="camel"):
+    """The session after its wait was cut short."""
+
+    accepted: bool
+
+
+class BreakerReset(SessionView, frozen=True, kw_only=True, rename="camel"):
+    """The session after its breaker was closed."""
+
+    breaker: BreakerSnapshot
 
 
 class Deleted(msgspec.Struct, frozen=True):
@@ -161,75 +136,14 @@ class Sent(msgspec.Struct, frozen=True):
     id: str
 
 
-class AlertsView(msgspec.Struct, frozen=True):
-    """The alerts that are on, and those that have ended of late, the newest first."""
-
-    timestamp: str
-    alerts: list[Alert]
-    ended: list[Alert]
-
-
-class EventView(msgspec.Struct, frozen=True, rename="camel"):
-    """Something that has happened (docs/events.md).
-
-    `n` grows; `id` names it for ever; `session` None: the fleet's, or the host's.
-    """
-
-    n: int
-    id: str
-    type: str
-    time: str
-    session: str | None
-    data: dict[str, Any]
-
-
-class EventPage(msgspec.Struct, frozen=True):
-    """Events in order. `oldest`: the number of the oldest that is kept; `last`: of the newest."""
-
-    events: list[EventView]
-    oldest: int | None
-    last: int
-
-
-# --- the four calls that scripts use (docs/evidence.md) -------------------------------------------
-
-
-async def performance_metrics(request: web.Request) -> web.Response:
-    """Figures of the host, its file systems and every session, and the alerts that are on."""
-    fleet = request.app[FLEET]
-    disks = await request.app[HOST].disks()
-    return json(
-        PerformanceMetrics(
-            timestamp=_now(),
-            system=system_performance(fleet),
-            disks=document(disks),
-            sessions={session.id: session.performance() for session in fleet.sessions()},
-            alerts=request.app[ALERTS].active(),
-        )
-    )
-
-
-async def reconnection_status(request: web.Request) -> web.Response:
-    """Why each session is where it is, what comes next, the gate, whether the store works, and the
-    alerts that are on.
-    """
-    fleet = request.app[FLEET]
-    return json(
-        ReconnectionStatus(
-            timestamp=_now(),
-            sessions={session.id: session.reconnection() for session in fleet.sessions()},
-            gate=fleet.gate(),
-            store=request.app[STORE].health,
-            alerts=request.app[ALERTS].active(),
-        )
-    )
+# --- commands that scripts have used for long (docs/evidence.md) ----------------------------------
 
 
 async def force_reconnection(request: web.Request) -> web.Response:
     """Cut any wait short and let one attempt through."""
     session = _session(request)
     await session.ask(Command.FORCE)
-    return json(Forced(session.id, True, session.reconnection()), 202)
+    return json(Forced(**msgspec.structs.asdict(session.view()), accepted=True), 202)
 
 
 async def reset_circuit_breaker(request: web.Request) -> web.Response:
@@ -239,15 +153,25 @@ async def reset_circuit_breaker(request: web.Request) -> web.Response:
     """
     session = _session(request)
     await session.ask(Command.RESET_BREAKER)
-    return json(BreakerReset(session.id, session.reconnection().breaker))
+    view = session.view()
+    breaker = view.reconnection.breaker
+    return json(BreakerReset(**msgspec.structs.asdict(view), breaker=breaker))
 
 
 # --- sessions -------------------------------------------------------------------------------------
 
 
 async def list_sessions(request: web.Request) -> web.Response:
-    """All sessions."""
-    return json(SessionList([session.view() for session in request.app[FLEET].sessions()]))
+    """The sessions, the oldest first, page by page; `?state=` and `?search=`: only those."""
+    asked = query(request, SessionsQuery)
+    states = _states(asked.state)
+    found = [
+        session
+        for session in request.app[FLEET].sessions()
+        if (not states or session.state in states) and _matches(session, asked.search)
+    ]
+    shown, following = page(found, _age, asked)
+    return json(SessionList([session.view() for session in shown], following))
 
 
 async def create_session(request: web.Request) -> web.Response:
@@ -284,17 +208,17 @@ async def start_session(request: web.Request) -> web.Response:
     """Start a session that is stopped or parked."""
     session = _session(request)
     await request.app[FLEET].start(session.id)
-    return json(session.view())
+    return json(session.view(), 202)
 
 
 async def stop_session(request: web.Request) -> web.Response:
     """Stop a session; it stays stopped until it is started. Answers when its worker has ended."""
-    return await _commanded(request, Command.STOP, 200)
+    return await _commanded(request, Command.STOP)
 
 
 async def logout_session(request: web.Request) -> web.Response:
     """Unlink the device at WhatsApp; the credentials are archived."""
-    return await _commanded(request, Command.LOGOUT, 202)
+    return await _commanded(request, Command.LOGOUT)
 
 
 async def session_qr(request: web.Request) -> web.Response:
@@ -363,44 +287,36 @@ async def send_message(request: web.Request) -> web.Response:
     return json(Sent(await session.send_text(text.to, text.text)))
 
 
-async def alerts(request: web.Request) -> web.Response:
-    """The alerts that are on (the critical ones first), and those that have ended of late.
-
-    From memory: also while the store fails.
-    """
-    known = request.app[ALERTS]
-    return json(AlertsView(_now(), known.active(), known.ended()))
-
-
-# --- events ---------------------------------------------------------------------------------------
-
-
-async def events(request: web.Request) -> web.Response:
-    """Events after a number, about 1 MiB at the most (`oldest`: of those still kept, `last`: the
-    newest); `?wait=`: waits for the first.
-
-    A number beyond the newest is answered with 410: the log has begun anew (a restore?).
-    `?limit=0`: `last` alone.
-    """
-    asked, feed = query(request, EventsQuery), request.app[FEED]
-    if asked.after > feed.last:
-        hint = (
-            "The log has begun anew (a restore?). Go on with after=0 (all that is kept) or"
-            f" after={feed.last} (only what comes)."
-        )
-        raise Gone(f"There was no event {asked.after}: the newest is {feed.last}.", hint)
-    with request.app[WAITERS].one() if asked.wait else nullcontext():
-        page = await feed.after(asked.after, asked.limit, asked.wait)
-    return json(EventPage([_event(event) for event in page.events], page.oldest, page.last))
-
-
 # --- small tools ----------------------------------------------------------------------------------
 
 
-async def _commanded(request: web.Request, command: Command, status: int) -> web.Response:
+async def _commanded(request: web.Request, command: Command) -> web.Response:
     session = _session(request)
     await session.ask(command)
-    return json(session.view(), status)
+    return json(session.view(), 202)
+
+
+def _states(text: str | msgspec.UnsetType) -> frozenset[SessionState]:
+    """The states that are asked for; none: all. Raises BadRequest."""
+    if text is msgspec.UNSET:
+        return frozenset()
+    try:
+        return frozenset(SessionState(word) for word in text.split(","))
+    except ValueError:
+        raise BadRequest(
+            f"state is {text[:80]!r}.", f"It accepts {', '.join(SessionState)}, `,` between them."
+        ) from None
+
+
+def _matches(session: Session, text: str | msgspec.UnsetType) -> bool:
+    if text is msgspec.UNSET:
+        return True
+    row = session.row()
+    return any(text.lower() in (said or "").lower() for said in (row.id, row.name, row.jid))
+
+
+def _age(session: Session) -> tuple[float, str]:
+    return session.row().created_at, session.id
 
 
 def session_id(request: web.Request) -> SessionId:
@@ -421,17 +337,3 @@ def _home(request: web.Request) -> str | None:
 
 def _session(request: web.Request) -> Session:
     return request.app[FLEET].get(session_id(request))
-
-
-def _event(event: StoredEvent) -> EventView:
-    time = (
-        datetime.fromtimestamp(event.time_ms / 1000, UTC)
-        .isoformat(timespec="milliseconds")
-        .replace("+00:00", "Z")
-    )
-    data: Any = event.data  # stored as JSON
-    return EventView(event.n, event.id, event.type, time, event.session, data)
-
-
-def _now() -> str:
-    return datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")

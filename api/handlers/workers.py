@@ -7,7 +7,8 @@ from typing import Annotated
 import msgspec
 from aiohttp import web
 
-from api.handlers.parts import FLEET, ROLL, WORKERS
+from api.paging import PageQuery, page
+from api.parts import FLEET, ROLL, WORKERS
 from api.responses import json, query
 from sessions.lifecycle.session import Session
 from sessions.model import SessionId, SessionState
@@ -27,8 +28,8 @@ class WorkerView(msgspec.Struct, frozen=True, rename="camel"):
     pid: int
     code: str
     outdated: bool
-    memory: int | None
-    lag: float | None
+    memory_bytes: int | None
+    lag_ms: float | None
 
 
 class AbandonedWorker(msgspec.Struct, frozen=True, rename="camel"):
@@ -40,11 +41,16 @@ class AbandonedWorker(msgspec.Struct, frozen=True, rename="camel"):
 
 
 class WorkerList(msgspec.Struct, frozen=True, rename="camel"):
-    """The workers. `code`: what is installed; `outdated`: how many run other code."""
+    """The workers, those of the oldest sessions first.
+
+    `next`: the `after` of the next page; None: there is none. `code`: what is installed;
+    `outdated`: how many run other code.
+    """
 
     code: str
     outdated: int
     workers: list[WorkerView]
+    next: str | None
     abandoned: list[AbandonedWorker]
     roll: RollView
 
@@ -68,16 +74,22 @@ async def list_workers(request: web.Request) -> web.Response:
     installed, and the roll under way.
     """
     roll = request.app[ROLL]
+    sessions, following = page(
+        [session for session in request.app[FLEET].sessions() if session.worker is not None],
+        lambda session: (session.row().created_at, session.id),
+        query(request, PageQuery),
+    )
     workers = [
         _shown(session, session.worker, roll.code)
-        for session in request.app[FLEET].sessions()
+        for session in sessions
         if session.worker is not None
     ]
     abandoned = [
         AbandonedWorker(worker.id, worker.session, worker.pid)
         for worker in request.app[WORKERS].abandoned
     ]
-    return json(WorkerList(roll.code, len(roll.outdated()), workers, abandoned, roll.view()))
+    outdated = len(roll.outdated())
+    return json(WorkerList(roll.code, outdated, workers, following, abandoned, roll.view()))
 
 
 async def roll_workers(request: web.Request) -> web.Response:
@@ -94,6 +106,6 @@ def _shown(session: Session, worker: WorkerHandle, code: str) -> WorkerView:
         pid=worker.pid,
         code=worker.code,
         outdated=worker.code != code,
-        memory=worker.beat.rss_bytes if worker.beat else None,
-        lag=worker.beat.lag_ms if worker.beat else None,
+        memory_bytes=worker.beat.rss_bytes if worker.beat else None,
+        lag_ms=worker.beat.lag_ms if worker.beat else None,
     )

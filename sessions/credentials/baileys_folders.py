@@ -79,6 +79,7 @@ _LONGEST_FIRST: Final = sorted(KINDS, key=len, reverse=True)
 class NotImportable(WasupError):
     """These files are no credentials that can be imported."""
 
+    code = "not_importable"
     hint = (
         "Give a folder with a creds.json, a folder of such folders, or a .json file with creds and"
         " keys."
@@ -88,6 +89,7 @@ class NotImportable(WasupError):
 class NotExportable(WasupError):
     """The folder cannot be written."""
 
+    code = "not_exportable"
     hint = "Choose a folder that does not exist yet, on a disk with room."
 
 

@@ -45,6 +45,8 @@ class Signal(enum.Enum):
 class IllegalTransition(WasupError):
     """A signal that the state does not know: an error of this program, and nothing was changed."""
 
+    code = "illegal_transition"
+
 
 _STOPPABLE: Final = {Signal.STOP: S.STOPPED}
 _QUARANTINABLE: Final = {Signal.QUARANTINE: S.QUARANTINED}

@@ -47,6 +47,7 @@ _ARGENTINA_MOBILE: Final = re.compile(r"54(9?)([1-9][0-9]{9})")
 class InvalidRecipient(WasupError):
     """That is neither a phone number nor the jid of a person or a group."""
 
+    code = "invalid_recipient"
     hint = EXAMPLE
 
 

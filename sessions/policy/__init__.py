@@ -37,7 +37,7 @@ from sessions.policy.memory import (
     stable,
     uncharged,
 )
-from sessions.policy.overrides import overridden
+from sessions.policy.overrides import file_value, overridden
 from sessions.policy.replay import Difference, Recorded, Replay, replay
 from sessions.policy.rules import (
     NOTHING,
@@ -92,6 +92,7 @@ __all__ = [
     "decide_deaf",
     "expiry",
     "failures_forgotten",
+    "file_value",
     "in_words",
     "logins_of_the_day",
     "overridden",

@@ -2,7 +2,8 @@
 
 Pure: the text is read elsewhere.
 
-A row is a table named as its close reason; a key that is left out keeps its default. What is
+A row is a table named as its close reason; a key that is left out keeps its default. Keys are
+written as here or as `GET /policy` shows them (`base_seconds` or `baseSeconds`). What is
 forbidden is forbidden here and nowhere else: nothing can make a logout delete credentials, turn a
 conflict into a fight, log in a banned number, or start a storm.
 """
@@ -34,6 +35,12 @@ ACTIONS: Final[Mapping[str, Action]] = {
     "stop": Action.DONE,
 }
 """The actions, as a file names them."""
+CAMEL: Final[Mapping[str, str]] = {
+    "minimumSeconds": "minimum_seconds",
+    "baseSeconds": "base_seconds",
+    "capSeconds": "cap_seconds",
+}
+"""Keys as the API writes them, and as this file does."""
 LEAST_WAIT_SECONDS: Final = 0.5
 """No wait for a server may have a lower ceiling: hundreds of sessions that try more often are an
 attack, and bans follow churn (docs/evidence.md#bans-follow-churn).
@@ -209,7 +216,9 @@ def overridden(text: str, rules: Rules = RULES) -> Rules:
     changed: dict[R, Rule] = {}
     for reason in R:
         row = tables.get(reason.value, {})
-        complaints = list(_complaints(reason, row))
+        twice = list(_said_twice(reason, row))
+        row = _in_our_words(row)
+        complaints = twice or list(_complaints(reason, row))
         if not complaints:
             changed[reason] = _changed(reason, rules[reason], row)
             complaints = list(_contradictions(reason, changed[reason], row))
@@ -229,6 +238,18 @@ def file_value(rule: Rule, key: str) -> Any:
             return value.value
         case _:
             return value
+
+
+def _in_our_words(row: Any) -> Any:
+    if not isinstance(row, dict):
+        return row
+    return {CAMEL.get(key, key): value for key, value in row.items()}
+
+
+def _said_twice(reason: R, row: object) -> Iterator[str]:
+    for camel, key in CAMEL.items():
+        if isinstance(row, dict) and camel in row and key in row:
+            yield f"[{reason}] {camel}: {key} is the same key: say it once."
 
 
 def _unknown_row(name: str, known: Collection[str]) -> str:

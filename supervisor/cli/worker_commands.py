@@ -31,15 +31,15 @@ def list_workers(as_json: Json = False) -> None:
     """Show each session's worker, and whether it runs older code than is installed."""
     from rich.table import Table
 
-    seen = must_run().call("GET", "/workers")
+    seen = must_run().every("/workers", "workers")
     if as_json:
         show_json(seen)
         return
     table = Table("session", "state", "pid", "code", "memory MiB", "lag ms", box=None)
     for worker in seen["workers"]:
         code = f"{worker['code']} (older)" if worker["outdated"] else worker["code"]
-        memory = "" if worker["memory"] is None else f"{worker['memory'] / 2**20:.0f}"
-        lag = "" if worker["lag"] is None else f"{worker['lag']:.0f}"
+        memory = "" if worker["memoryBytes"] is None else f"{worker['memoryBytes'] / 2**20:.0f}"
+        lag = "" if worker["lagMs"] is None else f"{worker['lagMs']:.0f}"
         table.add_row(worker["session"], worker["state"], str(worker["pid"]), code, memory, lag)
     show(table)
     if seen["outdated"]:

@@ -113,6 +113,12 @@ class Fleet:
         except KeyError:
             raise SessionNotFound(f"There is no session {session!r}.") from None
 
+    def worker_pid(self, session: SessionId) -> int | None:
+        """The process of a session's worker; None: it has none, or is deleted."""
+        found = self._sessions.get(session)
+        worker = None if found is None else found.worker
+        return None if worker is None else worker.pid
+
     async def start(self, session: SessionId) -> None:
         """Start a session.
 
@@ -146,7 +152,7 @@ class Fleet:
                 session, archive, wanted=start
             )
             back = self._run(row)
-        self._feed.publish(session, SessionCreated(start))
+        self._dependencies.publish(session, SessionCreated(start))
         if start:
             await back.ask(Command.START)  # nothing new to it, but now it has begun
         return restored
@@ -170,7 +176,7 @@ class Fleet:
                 self._run(await self._row(session))
                 raise
             imported = self._run(row)
-        self._feed.publish(session, SessionCreated(start))
+        self._dependencies.publish(session, SessionCreated(start))
         return imported
 
     async def create(self, session: SessionId, start: bool, proxy: Proxy | None = None) -> Session:
@@ -180,7 +186,7 @@ class Fleet:
                 row = await self._dependencies.store.create_session(session, start, proxy)
             except SessionExists:
                 row = await self._completed(session, start, proxy)
-        self._feed.publish(session, SessionCreated(start))
+        self._dependencies.publish(session, SessionCreated(start))
         created = self._run(row)
         if start:
             await created.ask(Command.START)  # nothing new to it, but now it has begun

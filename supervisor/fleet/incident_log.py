@@ -3,13 +3,11 @@ successor knows until when we lived.
 """
 
 import time
-from collections.abc import Iterable
 from typing import Final
 
 import structlog
 
-from sessions.model import AlertChange, EventData, SessionId, StoreError
-from sessions.ports import Publish
+from sessions.model import SessionId, StoreError
 from sessions.records import incidents
 from sessions.records.incidents import Incident
 from sessions.store.tables.incidents import Records
@@ -36,35 +34,23 @@ log = structlog.get_logger("incidents")
 
 
 class OutageRecorder:
-    """Between the gate and the event log: what the gate publishes of outages goes on record as an
-    incident of no session.
-    """
+    """Puts the gate's outages on record, as incidents of no session."""
 
-    def __init__(self, publish: Publish, records: Records) -> None:
-        self._publish = publish
+    def __init__(self, records: Records) -> None:
         self._records = records
         self._under_way: dict[str, Incident] = {}
 
-    def publish(self, session: SessionId | None, told: EventData | AlertChange) -> None:
-        """Publish an event, and remember it if it is an outage's."""
-        self._publish(session, told)
-        match told:
-            case OutageBegan():
-                self._note(begun(told, time.time()))
-            case OutageEnded() if incident := self._under_way.pop(told.whom, None):
-                self._records.save_incident(over(incident, told, time.time()))
-
-    def left_behind(self, outages: Iterable[Incident]) -> None:
-        """Say of the outages that an earlier supervisor saw begin that they are over: it died, or
-        stopped, before they were.
-        """
-        for outage in outages:
-            self._publish(None, left_behind(outage))
-
-    def _note(self, incident: Incident) -> None:
+    def on_began(self, _: SessionId | None, outage: OutageBegan) -> None:
+        """An outage has begun."""
+        incident = begun(outage, time.time())
         self._under_way[incident.scope] = incident
         self._records.save_incident(incident)
         self._records.say_alive()  # else a successor would think that we had died before
+
+    def on_ended(self, _: SessionId | None, outage: OutageEnded) -> None:
+        """An outage is over; one that began under an earlier supervisor is on record already."""
+        if incident := self._under_way.pop(outage.whom, None):
+            self._records.save_incident(over(incident, outage, time.time()))
 
 
 def begun(outage: OutageBegan, now: float) -> Incident:

@@ -12,7 +12,16 @@ import msgspec
 import structlog
 
 from sessions.model import BadPolicy, EventData
-from sessions.policy import RULES, Config, Rules, as_toml, changes, in_words, overridden
+from sessions.policy import (
+    RULES,
+    Config,
+    Rules,
+    as_toml,
+    changes,
+    file_value,
+    in_words,
+    overridden,
+)
 from sessions.ports import Publish
 from sessions.views.snapshot import iso
 
@@ -112,7 +121,7 @@ class LivePolicy:
         rules = {
             reason.value: {
                 "does": in_words(rule),
-                "action": rule.action.value,
+                "action": file_value(rule, "action"),
                 "pace": rule.pace.value,
                 "minimumSeconds": rule.minimum_seconds,
                 "baseSeconds": rule.base_seconds,

@@ -13,9 +13,8 @@ from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from typing import Final, Literal, NamedTuple
 
-from sessions.model import CloseReason, SessionId
+from sessions.model import DIRECT, CloseReason, SessionId
 from sessions.policy import correlated_reasons
-from sessions.ports import DIRECT
 
 R = CloseReason
 

@@ -117,13 +117,8 @@ class Alerts:
         """Those that are over, the newest first."""
         return list(reversed(self._ended))
 
-    def publish(self, session: SessionId | None, told: EventData | AlertChange) -> None:
-        """Pass an event on; what a session says of its alerts is kept, and becomes an event."""
-        if isinstance(told, EventData):
-            self._publish(session, told)
-            if isinstance(told, SessionDeleted):
-                self._forget(session)
-            return
+    def on_change(self, session: SessionId | None, told: AlertChange) -> None:
+        """What a session says of its alerts is kept, and becomes an event."""
         match told.state:
             case "began":
                 self.begin(session, told.name, told.message, told.severity, goes_on=told.goes_on)
@@ -184,7 +179,7 @@ class Alerts:
         self._ended.append(over)
         self._tell(over, more)
 
-    def _forget(self, session: SessionId | None) -> None:
+    def on_deleted(self, session: SessionId | None, _deleted: SessionDeleted) -> None:
         """The session is gone, and with it what was wrong with it."""
         for _, name, about in [key for key in self._active if key[0] == session]:
             self.end(session, name, "The session was deleted.", about=about)

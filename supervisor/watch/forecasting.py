@@ -3,7 +3,6 @@ forecast made of the two.
 """
 
 import asyncio
-import contextlib
 import os
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -11,8 +10,7 @@ from dataclasses import dataclass, fields, replace
 from statistics import median
 from typing import Final
 
-from sessions.model import SessionId, SessionNotFound
-from sessions.ports import DIRECT
+from sessions.model import DIRECT, SessionId
 from supervisor.fleet.fleet import Fleet
 from supervisor.host.needs.capacity import (
     ASSUMED_WORKER_DESCRIPTORS,
@@ -67,7 +65,6 @@ class Forecaster:
         self._fleet = fleet
         self._thresholds = thresholds
         self._costs = costs
-        costs.worker_pid = self._worker_pid
         self._now = asyncio.get_running_loop().time
         self._lock = asyncio.Lock()
         self._looked_at = float("-inf")
@@ -117,12 +114,6 @@ class Forecaster:
         return host_limits(
             sample, look.facts, read_kernel_use(), own, look.gate_rate_per_second, sessions, alerts
         )
-
-    def _worker_pid(self, session: SessionId) -> int | None:
-        with contextlib.suppress(SessionNotFound):  # it is deleted
-            worker = self._fleet.get(session).worker
-            return None if worker is None else worker.pid
-        return None
 
     def _rate(self) -> float:
         """Logins a second of the whole fleet, as its egresses allow: the busiest one may hold it

@@ -1,8 +1,8 @@
 """What a login costs in CPU time on this host, and what an open session costs at rest: measured on
 the way, from what the sessions tell.
 
-Told of every event; at `connecting` and at `open` it looks at the CPU time of the session's worker.
-Nothing is asked of the workers.
+Notified of every change of state; at `connecting` and at `open` it looks at the CPU time of the
+session's worker. Nothing is asked of the workers.
 """
 
 from collections import deque
@@ -12,8 +12,7 @@ from functools import partial
 from statistics import median
 from typing import Final
 
-from sessions.model import AlertChange, EventData, SessionId, SessionState
-from sessions.ports import Publish
+from sessions.model import SessionId, SessionState
 from sessions.views.events import SessionMoved
 from supervisor.host.needs.capacity import ASSUMED_LOGIN, ASSUMED_START, ASSUMED_WORKER_CPU, Figure
 
@@ -37,22 +36,20 @@ class _Mark:
 
 
 class LoginCosts:
-    """Hears the events on their way to `publish`, and measures.
+    """Is notified of each session's states, and measures.
 
-    `cpu_seconds`: what a process has used (None: it is gone); `clock`: seconds of a monotonic
-    clock; `later`: do it after so many seconds.
+    `worker_pid`: a session's worker, if it has one; `cpu_seconds`: what a process has used (None:
+    it is gone); `clock`: seconds of a monotonic clock; `later`: do it after so many seconds.
     """
 
     def __init__(
         self,
-        publish: Publish,
+        worker_pid: Callable[[SessionId], int | None],
         cpu_seconds: Callable[[int], float | None],
         clock: Callable[[], float],
         later: Callable[[float, Callable[[], None]], object],
     ) -> None:
-        self.worker_pid: Callable[[SessionId], int | None] = lambda _: None
-        """A session's worker, if it has one. Set by who knows the fleet."""
-        self._publish = publish
+        self._worker_pid = worker_pid
         self._cpu_seconds = cpu_seconds
         self._clock = clock
         self._later = later
@@ -66,12 +63,6 @@ class LoginCosts:
         """
         self._logins: deque[float] = deque(maxlen=KEPT)
         self._starts: deque[float] = deque(maxlen=KEPT)
-
-    def publish(self, session: SessionId | None, told: EventData | AlertChange) -> None:
-        """Pass an event on, and hear what it tells."""
-        self._publish(session, told)
-        if session is not None and isinstance(told, SessionMoved):
-            self._moved(session, told.state)
 
     def login(self) -> Figure:
         """CPU seconds of a worker that ran already, from connect to open: the median."""
@@ -99,11 +90,16 @@ class LoginCosts:
                 shares.append((used - mark.cpu_seconds) / (now - mark.at_seconds))
         return _median(shares, ASSUMED_WORKER_CPU)
 
+    def on_moved(self, session: SessionId | None, moved: SessionMoved) -> None:
+        """A session has come to another state."""
+        if session is not None:
+            self._moved(session, moved.state)
+
     def _moved(self, session: SessionId, state: SessionState) -> None:
         connecting = self._connecting.pop(session, None)
         self._open.pop(session, None)
         if state == SessionState.QR:
-            pid = self.worker_pid(session)
+            pid = self._worker_pid(session)
             if pid is not None:
                 self._paired[session] = pid
         elif state == SessionState.CONNECTING:
@@ -135,7 +131,7 @@ class LoginCosts:
             self._open[session] = replace(mark, settled=True)
 
     def _look(self, session: SessionId) -> _Mark | None:
-        pid = self.worker_pid(session)
+        pid = self._worker_pid(session)
         try:
             used = None if pid is None else self._cpu_seconds(pid)
         except (
@@ -149,16 +145,18 @@ class LoginCosts:
     def _forget_the_gone(self) -> None:
         """Of a deleted session nobody tells us."""
         self._seen = {
-            session: pid for session, pid in self._seen.items() if self.worker_pid(session) == pid
+            session: pid for session, pid in self._seen.items() if self._worker_pid(session) == pid
         }
         self._open = {
             session: mark for session, mark in self._open.items() if session in self._seen
         }
         self._paired = {
-            session: pid for session, pid in self._paired.items() if self.worker_pid(session) == pid
+            session: pid
+            for session, pid in self._paired.items()
+            if self._worker_pid(session) == pid
         }
         self._connecting = {
-            s: mark for s, mark in self._connecting.items() if self.worker_pid(s) == mark.pid
+            s: mark for s, mark in self._connecting.items() if self._worker_pid(s) == mark.pid
         }
 
 

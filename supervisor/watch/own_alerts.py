@@ -4,6 +4,7 @@ from functools import partial
 from typing import Any, Final
 
 from sessions.forever import TaskHealth
+from sessions.model import SessionId
 from sessions.store import StoreHealth
 from sessions.views.snapshot import STUCK
 from sessions.workers.table import AbandonedWorker
@@ -22,7 +23,7 @@ def subscribe(bus: Bus, alerts: Alerts) -> None:
     bus.subscribe(AbandonedWorker, partial(_tell_abandoned, alerts))
 
 
-def _tell_health(alerts: Alerts, health: StoreHealth) -> None:
+def _tell_health(alerts: Alerts, _: SessionId | None, health: StoreHealth) -> None:
     """The store's trouble, and its end, as an alert (the store itself has logged it); the event is
     durable when the store is back.
     """
@@ -33,7 +34,7 @@ def _tell_health(alerts: Alerts, health: StoreHealth) -> None:
         alerts.begin(None, "store", health.words, severity, storeState=health.state)
 
 
-def _tell_task(alerts: Alerts, health: TaskHealth) -> None:
+def _tell_task(alerts: Alerts, _: SessionId | None, health: TaskHealth) -> None:
     """The trouble of a task that shall run for ever, and its end, as an alert."""
     if health.state == "ok":
         alerts.end(None, "task", health.words, about=health.name, task=health.name)
@@ -41,7 +42,7 @@ def _tell_task(alerts: Alerts, health: TaskHealth) -> None:
         alerts.begin(None, "task", health.words, "critical", about=health.name, task=health.name)
 
 
-def _tell_abandoned(alerts: Alerts, worker: AbandonedWorker) -> None:
+def _tell_abandoned(alerts: Alerts, _: SessionId | None, worker: AbandonedWorker) -> None:
     """A worker that cannot be ended, and its end, as an alert: not the session's, whose deletion
     would end it.
     """

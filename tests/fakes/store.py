@@ -2,7 +2,7 @@
 
 import asyncio
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Literal
 
 import msgspec
@@ -19,6 +19,7 @@ from sessions.model import (
 )
 from sessions.records.incidents import Incident, Span
 from sessions.store import ArchiveRow, Restored, SessionRow, StoreHealth
+from sessions.store.writing.writer import IMPATIENT_SECONDS
 from sessions.workers.wire import KeyEntry
 from tests.fakes.clock import EPOCH
 
@@ -50,10 +51,17 @@ class FakeRecords:
 
 
 class FakeStore:
-    """The store's part that sessions use, in memory. `failing`: every write and read is refused."""
+    """The store's part that sessions use, in memory.
+
+    `failing`: reads and all that somebody waits for are refused; what can wait waits, and is made
+    in order when it fails no more. `late_seconds`: answers take so long, and beyond the real one's
+    patience they do not come.
+    """
 
     def __init__(self) -> None:
-        self.failing = False
+        self._failing = False
+        self._waiting: list[tuple[asyncio.Future[None], Callable[[], Exception | None]]] = []
+        self.late_seconds = 0.0
         self.known = True
         """It is known to fail (else only this session's operations do)."""
         self.writes: list[str] = []
@@ -67,18 +75,34 @@ class FakeStore:
         self.records = FakeRecords()
 
     @property
+    def failing(self) -> bool:
+        return self._failing
+
+    @failing.setter
+    def failing(self, failing: bool) -> None:
+        self._failing = failing
+        while not self._failing and self._waiting:
+            future, write = self._waiting.pop(0)
+            if not future.done():
+                _settle(future, write())
+
+    def forget_waiting(self) -> None:
+        """The supervisor is gone, and with it what was not written yet."""
+        self._waiting.clear()
+
+    @property
     def health(self) -> StoreHealth:
         state: Literal["ok", "failing"] = "failing" if self.failing and self.known else "ok"
         return StoreHealth(state, None, 0.0, 0, 0, "")
 
     async def sessions(self) -> list[SessionRow]:
-        self._check()
+        await self._answer()
         return sorted(self.rows.values(), key=lambda row: (row.created_at, row.id))
 
     async def create_session(
         self, session: SessionId, wanted: bool, proxy: Proxy | None = None
     ) -> SessionRow:
-        self._check()
+        await self._answer()
         if session in self.rows:
             raise SessionExists
         row = SessionRow(
@@ -96,7 +120,7 @@ class FakeStore:
         return row
 
     async def delete_session(self, session: SessionId, purge: bool) -> None:
-        self._check()
+        await self._answer()
         if purge:
             self.archives = [archive for archive in self.archives if archive[1] != session]
             self._take_auth(session)
@@ -107,34 +131,39 @@ class FakeStore:
             self.first_epoch = max(self.first_epoch, row.epoch + 1)
 
     def set_wanted(self, session: SessionId, wanted: bool) -> asyncio.Future[None]:
+        if self.failing:
+            return _settled(StoreUnavailable("The disk is full."))
         return self._update(session, "wanted", wanted=wanted)
 
     def save_memory(self, session: SessionId, memory: bytes) -> asyncio.Future[None]:
         return self._update(session, "memory", memory=memory)
 
     def save_identity(self, session: SessionId, jid: str, name: str | None) -> asyncio.Future[None]:
-        done = self._update(session, "identity", jid=jid, name=name)
-        owner = self.devices.get(jid)
-        return done if owner is None else self._done(SameDevice(session, owner, jid))
+        def write() -> Exception | None:
+            self._set(session, "identity", jid=jid, name=name)
+            owner = self.devices.get(jid)
+            return None if owner is None else SameDevice(session, owner, jid)
+
+        return self._patiently(write)
 
     async def claim_device(self, session: SessionId, device: str | None) -> None:
-        self._check()
+        await self._answer()
         if device is not None and device in self.devices:
             raise SameDevice(session, self.devices[device], device)
 
     async def set_proxy(self, session: SessionId, proxy: Proxy | None) -> None:
-        self._check()
+        await self._answer()
         self.proxies[session] = proxy
         self.rows[session] = msgspec.structs.replace(
             self.rows[session], proxy=proxy.name if proxy else None
         )
 
     async def proxy(self, session: SessionId) -> Proxy | None:
-        self._check()
+        await self._answer()
         return self.proxies.get(session)
 
     async def raise_epoch(self, session: SessionId) -> int:
-        self._check()
+        await self._answer()
         if session not in self.rows:
             raise SessionNotFound
         row = self.rows[session]
@@ -145,7 +174,7 @@ class FakeStore:
         return (await self.read_keys(session, "creds", ["creds"])).get("creds")
 
     async def read_keys(self, session: str, kind: str, names: Sequence[str]) -> dict[str, bytes]:
-        self._check()
+        await self._answer()
         return {
             name: self.auth[session, kind, name]
             for name in names
@@ -153,7 +182,7 @@ class FakeStore:
         }
 
     async def inbound(self, session: str, most_bytes: int) -> dict[str, bytes]:
-        self._check()
+        await self._answer()
         mine = {
             name: value
             for (of, kind, name), value in self.auth.items()
@@ -165,32 +194,45 @@ class FakeStore:
     def write_keys(
         self, session: str, epoch: int, entries: Sequence[KeyEntry]
     ) -> asyncio.Future[None]:
-        current = self.rows[session].epoch if session in self.rows else None
-        if current != epoch:
-            return self._done(StaleEpoch(f"{session} is at epoch {current}, not {epoch}"))
-        self.writes.append("keys")
-        for entry in entries:
-            if entry.deleted:
-                self.auth.pop((session, entry.kind, entry.name), None)
-            else:
-                self.auth[session, entry.kind, entry.name] = bytes(entry.value)
-        return self._done()
+        def write() -> Exception | None:
+            current = self.rows[session].epoch if session in self.rows else None
+            if current != epoch:
+                return StaleEpoch(f"{session} is at epoch {current}, not {epoch}")
+            self.writes.append("keys")
+            for entry in entries:
+                if entry.deleted:
+                    self.auth.pop((session, entry.kind, entry.name), None)
+                else:
+                    self.auth[session, entry.kind, entry.name] = bytes(entry.value)
+            return None
+
+        return self._patiently(write)
 
     def archive_credentials(
         self, session: SessionId, reason: str, *, memory: bytes, wanted: bool
     ) -> asyncio.Future[None]:
-        if not self.failing:
+        def write() -> Exception | None:
             self._archive(session, reason)
-            self.rows[session] = msgspec.structs.replace(
-                self.rows[session], epoch=self.rows[session].epoch + 1
-            )
-        return self._update(session, "archive", jid=None, name=None, memory=memory, wanted=wanted)
+            if session in self.rows:
+                epoch = self.rows[session].epoch + 1
+                self._set(
+                    session,
+                    "archive",
+                    epoch=epoch,
+                    jid=None,
+                    name=None,
+                    memory=memory,
+                    wanted=wanted,
+                )
+            return None
+
+        return self._patiently(write)
 
     async def must_write(self) -> None:
-        self._check()
+        await self._answer()
 
     async def snapshot(self, session: SessionId, reason: str) -> bool:
-        self._check()
+        await self._answer()
         self.writes.append("snapshot")
         creds = self.auth.get((session, "creds", "creds"))
         if creds is not None:
@@ -202,7 +244,7 @@ class FakeStore:
     async def restore_session(
         self, session: SessionId, archive: int | None, *, wanted: bool
     ) -> Restored:
-        self._check()
+        await self._answer()
         mine = [kept for kept in self.archives if kept[1] == session and archive in {None, kept[0]}]
         if not mine:
             raise NoArchive(f"There is no archive {archive} of {session}.")
@@ -233,21 +275,38 @@ class FakeStore:
         return {(kind, name): value for (kind, name), value in mine.items()}
 
     def _update(self, session: SessionId, what: str, **values: object) -> asyncio.Future[None]:
-        if not self.failing and session in self.rows:
+        return self._patiently(lambda: self._set(session, what, **values))
+
+    def _set(self, session: SessionId, what: str, **values: object) -> None:
+        if session in self.rows:
             self.writes.append(what)
             self.rows[session] = msgspec.structs.replace(self.rows[session], **values)
-        return self._done()
 
-    def _done(self, error: Exception | None = None) -> asyncio.Future[None]:
+    def _patiently(self, write: Callable[[], Exception | None]) -> asyncio.Future[None]:
+        """What can wait, as the real one does it: in order, once the store can write."""
+        if not self.failing:
+            return _settled(write())
         future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        error = StoreUnavailable("The disk is full.") if self.failing else error
-        if error is None:
-            future.set_result(None)
-        else:
-            future.set_exception(error)
-            future.exception()  # as the real one: nobody has to await a write
+        self._waiting.append((future, write))
         return future
 
-    def _check(self) -> None:
-        if self.failing:
+    async def _answer(self) -> None:
+        """What somebody waits for: late, or refused."""
+        if self.late_seconds:
+            await asyncio.sleep(min(self.late_seconds, IMPATIENT_SECONDS))
+        if self.failing or self.late_seconds >= IMPATIENT_SECONDS:
             raise StoreUnavailable("The disk is full.")
+
+
+def _settled(error: Exception | None) -> asyncio.Future[None]:
+    future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+    _settle(future, error)
+    return future
+
+
+def _settle(future: asyncio.Future[None], error: Exception | None) -> None:
+    if error is None:
+        future.set_result(None)
+    else:
+        future.set_exception(error)
+        future.exception()  # as the real one: nobody has to await a write

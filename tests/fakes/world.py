@@ -90,6 +90,7 @@ class World:
             self.workers.calls(worker, after)
 
     def _forget_the_supervisor(self) -> None:
+        self.store.forget_waiting()
         self.workers.supervisor_dies = False
         self.workers.live_on()
         self.workers.returning.clear()

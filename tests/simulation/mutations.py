@@ -12,11 +12,11 @@ from unittest.mock import patch
 
 import msgspec
 
+from scripts.simulation.faults import Fault, Story
 from scripts.simulation.fleet import CONFIG, Parts
 from scripts.simulation.workers import SimulatedWorkers
 from sessions.lifecycle import remembered
-from sessions.lifecycle.actor.attempting import Attempting
-from sessions.lifecycle.actor.standing import Standing
+from sessions.lifecycle.actor.attempts import Attempts
 from sessions.lifecycle.worker_slot import WorkerSlot
 from sessions.model import CloseReason as R
 from sessions.policy import RULES, ClosePolicy
@@ -36,17 +36,19 @@ decide_module = sys.modules["sessions.policy.decide"]
 @dataclass(frozen=True)
 class Mutation:
     """`patches`: what is put in the place of what; `parts`: what the supervisor is made of;
-    `caught`: words of the invariant that must see it.
+    `caught`: words of the invariant that must see it, since a crash or another breach proves
+    nothing.
 
-    `small`: it shows in fleets of one, two and four.
+    `small`: it shows in fleets of one, two and four; `story`: it shows in this one, at less cost.
     """
 
     name: str
     sentence: str
     patches: tuple[tuple[Any, str, Any], ...] = ()
     parts: Parts = field(default_factory=Parts)
-    caught: str = ""
+    caught: str = field(kw_only=True)
     small: bool = False
+    story: Story | None = None
 
     @contextlib.contextmanager
     def applied(self) -> Iterator[None]:
@@ -59,6 +61,17 @@ class Mutation:
 def _rules(reason: R, rule: Any) -> Parts:
     policy = replace(CONFIG.policy, rules={**RULES, reason: rule})
     return Parts(config=replace(CONFIG, policy=policy))
+
+
+def _everywhere(function: Any, broken: Any) -> tuple[tuple[Any, str, Any], ...]:
+    """Patches of a function in each module that has imported it by its name."""
+    return tuple(
+        (module, name, broken)
+        for where, module in sorted(sys.modules.items())
+        if where.startswith("sessions.")
+        for name, value in vars(module).items()
+        if value is function
+    )
 
 
 def _second_trial(
@@ -79,12 +92,12 @@ def _unparked(stored: bytes | None, now: float, _decode: Any = remembered.decode
     return msgspec.structs.replace(_decode(stored, now), parked=False, next_attempt_at=None)
 
 
-def _no_deadline(actor: Standing, attempt: Any, seconds: float) -> None:
-    actor._agenda.clear_deadlines()
+def _no_deadline(attempts: Attempts, attempt: Any, seconds: float) -> None:
+    attempts._core.pending.clear_deadlines()
 
 
-def _no_timer(actor: Standing, seconds: float) -> None:
-    actor._next_attempt_at = actor._now() + seconds
+def _no_timer(attempts: Attempts, seconds: float) -> None:
+    attempts._core.next_attempt_at = attempts._core.now() + seconds
 
 
 async def _left_behind(slot: WorkerSlot) -> None:
@@ -99,7 +112,7 @@ def _released_at_once(gate: Gate, hold: Any, why: str, others_are_well: bool = F
             gate._let_through(waiting, None, now)
 
 
-async def _none_uncharged(actor: Attempting) -> bool:
+async def _none_uncharged(attempts: Attempts) -> bool:
     return False
 
 
@@ -119,35 +132,44 @@ MUTATIONS = (
         "The bucket does not know of tokens that are reserved, so slow logins of a burst land"
         " together with the next ones.",
         ((Allowance, "seconds_until_free", lambda self, now: self.bucket.seconds_until(1, now)),),
+        caught="more logins than",
     ),
     Mutation(
         "hold without holding",
         "Whoever asks while the fleet is held is let through at once, not one canary at a time.",
-        ((Hold, "seconds_until_canary", lambda self, now, urgent=False: 0.0),),
+        ((Hold, "seconds_until_canary", lambda self, now, urgent=False, barred=False: 0.0),),
+        caught="although the fleet is held",
     ),
     Mutation(
         "unlinked sessions retry",
         "401 is treated like a dropped connection.",
         parts=_rules(R.LOGGED_OUT, RULES[R.CONNECTION_CLOSED]),
+        caught="was told that it is unlinked",
     ),
     Mutation(
         "duels without an end",
         "440 has no limit of tries.",
         parts=_rules(R.REPLACED, replace(RULES[R.REPLACED], tries=None)),
+        caught="times in a row, and tries again",
     ),
     Mutation(
-        "second trial", "A breaker whose trial fails closes.", ((Breaker, "failed", _second_trial),)
+        "second trial",
+        "A breaker whose trial fails closes.",
+        ((Breaker, "failed", _second_trial),),
+        caught="tries although its breaker is open",
     ),
     Mutation(
         "forgiven at open",
         "Failures and tries are forgotten as soon as a session opens, not when it has been open for"
         " a minute.",
         ((ClosePolicy, "opened", _opened),),
+        caught="tries although its breaker is open",
     ),
     Mutation(
         "parked until restart",
         "A new supervisor does not read that a session is parked.",
-        ((remembered, "decode", _unparked),),
+        _everywhere(remembered.decode, _unparked),
+        caught="is parked, and tries",
     ),
     Mutation(
         "waits without a cap",
@@ -160,26 +182,32 @@ MUTATIONS = (
             ),
             (decide_module, "_spread", lambda seconds, draw: seconds * 2),
         ),
+        caught=" waits ",
     ),
     Mutation(
         "hold never released",
         "A canary comes through, and the hold goes on.",
         ((Gate, "_end", lambda self, hold, why, others_are_well=False: None),),
+        caught="without a cause",
+        story=Story(1, 8, 2.0, (Fault("405 wave", 600.0, 300.0, 1.0, 7),)),
     ),
     Mutation(
         "deadline dropped",
         "Nobody looks whether a worker ever reports how its attempt went.",
-        ((Standing, "_expect_report", _no_deadline),),
+        ((Attempts, "expect_report", _no_deadline),),
+        caught="is forgotten: connecting",
     ),
     Mutation(
         "wait without a timer",
         "A next try is shown, but nothing will ever begin it.",
-        ((Standing, "_wait", _no_timer),),
+        ((Attempts, "wait", _no_timer),),
+        caught="is forgotten: waiting",
     ),
     Mutation(
         "worker left behind",
         "A parked session's worker is not ended, so that a later start finds two.",
         ((WorkerSlot, "clear", _left_behind),),
+        caught="still has it",
     ),
     Mutation(
         "no adoption",
@@ -189,11 +217,13 @@ MUTATIONS = (
             (SimulatedWorkers, "expects", lambda self, session: False),
             (SimulatedWorkers, "terminate_returning", _nothing),
         ),
+        caught="has two sockets",
     ),
     Mutation(
         "one rate for all ways out",
         "An egress has no limit of its own.",
         ((Lines, "allowance", lambda self, egress, *now: _Boundless()),),
+        caught="more logins than 3/s",
     ),
     Mutation(
         "released all at once",
@@ -213,7 +243,7 @@ MUTATIONS = (
         "charges stay",
         "What an outage had charged before it was seen is not taken back, and who waits alone goes"
         " on waiting.",
-        ((Attempting, "_uncharge", _none_uncharged),),
+        ((Attempts, "uncharge", _none_uncharged),),
         caught="an outage was charged to its breaker",
         small=True,
     ),

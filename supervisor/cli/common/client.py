@@ -10,7 +10,7 @@ import http.client
 from http import HTTPStatus
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
-from urllib.parse import urlsplit
+from urllib.parse import quote, urlsplit
 
 import msgspec
 
@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
 ANSWER_SECONDS: Final = 75.0
 """More than the API itself waits for anything (`?wait=60`)."""
+PAGE: Final = 1000
+"""Entries that are asked for at a time."""
 SIMILAR: Final = 3
 """Ids that are named when somebody has mistyped one."""
 HOW_TO_START: Final = (
@@ -122,9 +124,21 @@ class Client:
             )
         return words
 
+    def every(self, path: str, name: str) -> Any:
+        """A list of the API, all its pages as one answer; `name`: of its field with the entries.
+
+        Raises CommandFailed.
+        """
+        first = page = self.call("GET", f"{path}?limit={PAGE}")
+        entries = list(first[name])
+        while page.get("next") is not None:  # one of the version before has a single page
+            page = self.call("GET", f"{path}?limit={PAGE}&after={quote(str(page['next']))}")
+            entries += page[name]
+        return first | {name: entries, "next": None}
+
     def session_ids(self) -> list[str]:
         """Which sessions there are. Raises CommandFailed."""
-        return [str(session["id"]) for session in self.call("GET", "/sessions")["sessions"]]
+        return [str(session["id"]) for session in self.every("/sessions", "sessions")["sessions"]]
 
     def _similar(self, message: str) -> str:
         """Which ids look like the one that a message speaks of."""

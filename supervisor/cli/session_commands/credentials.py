@@ -123,7 +123,7 @@ def restore(
     if as_json:
         show_json(answer)
         return
-    restored = answer["restored"]
+    restored = answer["archive"]
     say(
         f"{session} has its credentials of {restored['archivedAt']} back (archive {restored['id']},"
         f" {restored['reason']})."
@@ -209,7 +209,7 @@ def _restore(session: str, archive: int | None, start: bool) -> Any:
     if client is not None:
         body = {"archive": archive, "start": start}
         return client.call("POST", f"/sessions/{name}/restore", body)
-    return {"restored": carry_out(_restore_in_store(session, archive, start))}
+    return {"archive": carry_out(_restore_in_store(session, archive, start))}
 
 
 async def _restore_in_store(session: str, archive: int | None, start: bool) -> Any:

@@ -27,7 +27,7 @@ def list_sessions(
     """Show the sessions of the running supervisor: state, why, when they try next, and what a human
     must do.
     """
-    answer = must_run().call("GET", "/sessions")
+    answer = must_run().every("/sessions", "sessions")
     shown = [
         one
         for one in answer["sessions"]

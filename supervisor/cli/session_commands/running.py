@@ -102,14 +102,15 @@ def _path(verb: str, session: SessionId) -> str:
 
 
 def _state(answer: Any) -> str:
-    state = answer.get("state") or answer["reconnection"]["state"]
-    return f"{answer['id']} is {state}."
+    return f"{answer['id']} is {answer['state']}."
 
 
 def _stopped(client: Client) -> list[str]:
     """Those that wait for a start: of a restored backup, else all."""
     stopped = [
-        seen for seen in client.call("GET", "/sessions")["sessions"] if seen["state"] == "stopped"
+        seen
+        for seen in client.every("/sessions", "sessions")["sessions"]
+        if seen["state"] == "stopped"
     ]
     restored = [seen for seen in stopped if seen["restored"]]
     return [seen["id"] for seen in restored or stopped]

@@ -9,6 +9,7 @@ import aiohttp
 import pytest
 
 from scripts.lab import LabError, StandIn, Supervisor, pair
+from scripts.lab.conformity import check
 from scripts.lab.processes import ROOT
 from tests.conftest import StartSupervisor
 
@@ -93,6 +94,7 @@ async def test_bad_requests_get_the_right_status_in_one_shape_and_change_nothing
             url = aiohttp.client.URL(supervisor.api + path, encoded=True)
             async with http.request(method, url, data=body) as response:
                 answer = await response.json()
+                check(method, path, response.status, response.content_type, answer)
                 shaped = set(answer) == {"error"} and set(answer["error"]) == {
                     "code",
                     "message",
@@ -168,6 +170,8 @@ async def test_the_qr_comes_in_the_form_that_is_asked_for(
                 f"{supervisor.api}/sessions/shown/qr", headers={"Accept": accept}
             ) as response:
                 assert (response.status, response.content_type) == (200, accept)
+                if accept != "application/json":
+                    check("GET", "/sessions/shown/qr", 200, accept, None)
                 assert begin in (await response.read())[:200]
         async with http.get(
             f"{supervisor.api}/sessions/shown/qr", headers={"Accept": "video/mp4"}

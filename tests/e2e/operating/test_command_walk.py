@@ -274,7 +274,7 @@ async def test_what_nobody_takes_back_is_asked_first(
     assert answer["id"] == "walk-1"
     assert (await answers(supervisor, "sessions", "list"))[0]["sessions"] == []
     (restored,) = await answers(supervisor, "sessions", "restore", "walk-1", "--no-start")
-    assert restored["restored"]["whole"] is True
+    assert restored["archive"]["whole"] is True
     assert (await supervisor.session("walk-1"))["state"] == "stopped"
 
 

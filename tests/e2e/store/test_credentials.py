@@ -86,7 +86,7 @@ async def test_what_the_phone_unlinks_is_archived_whole_and_a_restore_of_it_park
 
     refused = len(await standin.log("login_refused", session="gone"))
     answer = await supervisor.must("POST", "/sessions/gone/restore", {"archive": archived["id"]})
-    assert answer["restored"]["id"] == archived["id"]
+    assert answer["archive"]["id"] == archived["id"]
     await eventually(
         partial(standin.log, "login_refused", session="gone"),
         lambda seen: len(seen) > refused,
@@ -117,7 +117,7 @@ async def test_a_deleted_session_comes_back_by_api_and_by_command_and_opens_with
         await supervisor.must("DELETE", f"/sessions/{name}")
         assert (await supervisor.call("GET", f"/sessions/{name}"))[0] == 404
     answer = await supervisor.must("POST", "/sessions/by-api/restore")
-    assert (answer["restored"]["reason"], answer["session"]["id"]) == ("deleted", "by-api")
+    assert (answer["archive"]["reason"], answer["id"]) == ("deleted", "by-api")
     await must(supervisor, "sessions", "restore", "by-command")
     assert await supervisor.stop() == 0
     await must(supervisor, "sessions", "restore", "while-stopped")
@@ -193,7 +193,7 @@ async def test_credentials_that_cannot_be_read_are_quarantined_and_a_snapshot_br
         await supervisor.wait_state(name, "quarantined")
         assert (await supervisor.call("GET", f"/sessions/{name}/qr"))[0] == 409
         answer = await supervisor.must("POST", f"/sessions/{name}/restore")
-        assert (answer["restored"]["reason"], answer["restored"]["whole"]) == ("paired", False)
+        assert (answer["archive"]["reason"], answer["archive"]["whole"]) == ("paired", False)
     await opens_without_qr(supervisor, standin, "spoilt", "halved")
 
 

@@ -93,7 +93,7 @@ async def test_whatsapp_notices_no_kill_of_the_supervisor_however_long_it_is_awa
             assert await supervisor.workers() == workers
             # An event is shown when it is durable; a supervisor that is killed before that has told
             # nobody.
-            told = partial(supervisor.every_event, "adopted", paired)
+            told = partial(supervisor.every_event, "session.adopted", paired)
             await eventually(told, partial(so_many, 20 * times), 60, "every adoption told")
         await asyncio.sleep(1.0)
     arrived = await traffic.arrived(supervisor)

@@ -25,8 +25,7 @@ from sessions.workers import wire
 from sessions.workers.limits import Excess
 from sessions.workers.pool import WorkerConfig, Workers
 from sessions.workers.worker_process import Exit, StopLadder
-from tests import fakes
-from tests.fakes import FakeWorker, FakeWorkers
+from tests.fakes import FakeWorker, FakeWorkers, worker
 from tests.integration.workers.test_pool import WORKER
 
 LADDER = StopLadder(ask_seconds=0.5, terminate_seconds=0.5, kill_seconds=0.5)
@@ -133,7 +132,7 @@ async def world(
     request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> AsyncIterator[World]:
     if request.param == "fake":
-        monkeypatch.setattr(fakes, "LADDER", LADDER)
+        monkeypatch.setattr(worker, "LADDER", LADDER)
         yield Fake()
         return
     store = await Store.open(sqlite_url(tmp_path / "wasup.db"))

@@ -102,6 +102,43 @@ def test_fields_further_down_are_looked_at_too() -> None:
         judge.check("GET", "/look", 200, "application/json", {"parts": [{"someThing": 1, "x": 2}]})
 
 
+def event(**more: object) -> dict[str, object]:
+    told = {"n": 1, "id": "evt_1", "type": "session.created", "time": "2026-01-01T00:00:00.000Z"}
+    return told | {"session": "a", "data": {"started": True}} | more
+
+
+def events(*of: dict[str, object]) -> dict[str, object]:
+    page = empty_answer("/events")
+    return page | {"events": list(of)}
+
+
+def empty_answer(path: str) -> dict[str, object]:
+    """Every field of an answer, with null or nothing in it."""
+    answer = spec(ROUTES)["paths"][path]["get"]["responses"]["200"]
+    name = answer["content"]["application/json"]["schema"]["$ref"].rpartition("/")[2]
+    fields = spec(ROUTES)["components"]["schemas"][name]["properties"]
+    return {
+        field: 0 if schema.get("type") == "integer" else None for field, schema in fields.items()
+    }
+
+
+def test_an_event_has_the_data_of_its_type() -> None:
+    check("GET", "/events", 200, "application/json", events(event()))
+    for wrong in (
+        event(type="session.invented"),
+        event(data={"started": True, "colour": "red"}),
+        event(data={}),
+        event(extra=1),
+    ):
+        with pytest.raises(Undeclared):
+            check("GET", "/events", 200, "application/json", events(event(), wrong))
+
+
+def test_a_client_may_meet_events_that_an_earlier_version_has_left() -> None:
+    schemas = spec(ROUTES)["components"]["schemas"]
+    assert {"$ref": "#/components/schemas/Event.earlier"} in schemas["EventView"]["anyOf"]
+
+
 async def test_the_page_loads_what_is_its_own_and_nothing_else() -> None:
     async with api(token=TOKEN) as address:
         page = await ask(address, "GET", "/docs")

@@ -230,7 +230,7 @@ def _knows(*ids: str) -> Handler:
 
     async def answer(request: web.Request) -> web.Response:
         if request.path == "/sessions":
-            return web.json_response({"sessions": [{"id": name} for name in ids]})
+            return web.json_response({"sessions": [{"id": name} for name in ids], "next": None})
         error = {
             "code": "session_not_found",
             "message": "There is no session 'loja1'.",
@@ -257,3 +257,16 @@ async def test_an_id_that_there_is_not_is_told_with_those_that_look_like_it(
             await _call(Client(address, None), "GET", "/sessions/loja1")
     assert str(caught.value).startswith("There is no session 'loja1'.")
     assert str(caught.value).endswith(words)
+
+
+async def test_a_list_of_many_pages_is_one_answer() -> None:
+    async def paged(request: web.Request) -> web.Response:
+        begin = int(request.query.get("after", "0"))
+        following = None if begin == 4 else str(begin + 2)
+        entries = [{"id": f"loja-{n}"} for n in range(begin, begin + 2)]
+        return web.json_response({"sessions": entries, "next": following, "more": "stays"})
+
+    async with _serving(paged) as address:
+        answer = await asyncio.to_thread(Client(address, None).every, "/sessions", "sessions")
+    assert [one["id"] for one in answer["sessions"]] == [f"loja-{n}" for n in range(6)]
+    assert (answer["next"], answer["more"]) == (None, "stays")

@@ -23,7 +23,7 @@ class Api(BaseHTTPRequestHandler):
     """An API that knows three sessions."""
 
     def do_GET(self) -> None:
-        content = b'{"sessions": [{"id": "loja-1"}, {"id": "loja-2"}, {"id": "bot"}]}'
+        content = b'{"sessions": [{"id": "loja-1"}, {"id": "loja-2"}, {"id": "bot"}], "next": null}'
         self.send_response(200)
         self.send_header("Content-Length", str(len(content)))
         self.end_headers()

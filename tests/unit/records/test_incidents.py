@@ -13,8 +13,8 @@ import pytest
 from sessions.forever import Forever
 from sessions.lifecycle.dependencies import SessionConfig
 from sessions.lifecycle.inbox import Command
-from sessions.model import AlertChange, SessionId
 from sessions.model import CloseReason as R
+from sessions.model import SessionId
 from sessions.model import SessionState as S
 from sessions.policy import COVERED, Config, overridden
 from sessions.records import incidents
@@ -396,14 +396,13 @@ WIDER = msgspec.structs.replace(BEGAN, scope="fleet", value="all")
 ENDED = OutageEnded(**msgspec.structs.asdict(BEGAN) | {"words": "Released."})
 
 
-def test_an_outage_goes_on_record_as_nobodys_incident_and_is_published() -> None:
-    records, published = FakeRecords(), []
-    recorder = OutageRecorder(lambda _, told: published.append(told), records)  # type: ignore[arg-type]
-    unknown = msgspec.structs.replace(ENDED, scope="reason", value="of nobody")
-    all_told = [BEGAN, WIDER, AlertChange(name="store", message=""), ENDED, unknown]
-    for told in all_told:
-        recorder.publish(None, told)
-    assert published == all_told
+def test_an_outage_goes_on_record_as_nobodys_incident() -> None:
+    records = FakeRecords()
+    recorder = OutageRecorder(records)  # type: ignore[arg-type]
+    recorder.on_began(None, BEGAN)
+    recorder.on_began(None, WIDER)
+    recorder.on_ended(None, ENDED)
+    recorder.on_ended(None, msgspec.structs.replace(ENDED, scope="reason", value="of nobody"))
     by_scope = {incident.scope: incident for incident in records.incidents}
     assert (by_scope["egress http://p"].ending, by_scope["egress http://p"].hold) == (
         "open",
@@ -413,21 +412,17 @@ def test_an_outage_goes_on_record_as_nobodys_incident_and_is_published() -> None
 
 
 def test_a_successor_ends_the_outages_of_a_supervisor_that_died_for_all_to_read() -> None:
-    records, published = FakeRecords(), []
-    recorder = OutageRecorder(lambda session, told: published.append((session, told)), records)  # type: ignore[arg-type]
-    recorder.publish(None, BEGAN)
-    recorder.publish(None, WIDER)
+    records = FakeRecords()
+    recorder = OutageRecorder(records)  # type: ignore[arg-type]
+    recorder.on_began(None, BEGAN)
+    recorder.on_began(None, WIDER)
     assert records.alive == 2, "a successor shall not think that we had died before it"
-    begun = list(published)
-    published.clear()
     left = [incidents.ended(each, each.began_at + 7, "lost") for each in records.incidents]
-    recorder.left_behind(left)
-    assert [session for session, _ in published] == [None, None]
-    assert [told.type for _, told in published] == ["outage.ended"] * 2
-    assert [told.whom for _, told in published] == [told.whom for _, told in begun]
-    assert [told.value for _, told in published] == ["http://p", "all"]
-    assert [told.held_for_seconds for _, told in published] == [7.0, 7.0]
-    assert "supervisor" in published[0][1].words
+    told = [incident_log.left_behind(outage) for outage in left]
+    assert [one.whom for one in told] == [BEGAN.whom, WIDER.whom]
+    assert [one.value for one in told] == ["http://p", "all"]
+    assert [one.held_for_seconds for one in told] == [7.0, 7.0]
+    assert "supervisor" in told[0].words
 
 
 @pytest.mark.looptime(noop_cycles=6)

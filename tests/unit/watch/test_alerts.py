@@ -10,7 +10,7 @@ import structlog
 from structlog.testing import capture_logs
 
 from sessions.model import AlertChange, EventData, SessionId
-from sessions.views.events import SessionCreated, SessionDeleted
+from sessions.views.events import SessionDeleted
 from supervisor.watch.alerts import KEPT_ENDED, Alerts
 
 SHOP = SessionId("shop")
@@ -102,15 +102,13 @@ def test_an_alert_that_becomes_critical_is_told_again_and_the_critical_ones_come
     assert [alert.name for alert in told.alerts.active()] == ["disk_space", "cpu"]
 
 
-def test_what_others_publish_is_an_alert_too_and_everything_else_passes() -> None:
+def test_what_a_session_says_of_its_alerts_is_kept_and_becomes_an_event() -> None:
     told = Told()
-    told.alerts.publish(SHOP, SessionCreated(started=True))
-    told.alerts.publish(SHOP, AlertChange(name="worker_killed", message="It weighed 900 MiB."))
+    told.alerts.on_change(SHOP, AlertChange(name="worker_killed", message="It weighed 900 MiB."))
     parked = AlertChange(name="parked", message="Pair it.", severity="critical", state="began")
-    told.alerts.publish(SHOP, parked)
-    told.alerts.publish(SHOP, parked)
-    assert told.events[0] == (SHOP, "session.created", {"started": True})
-    assert [(data["name"], data["state"]) for _, _, data in told.events[1:]] == [
+    told.alerts.on_change(SHOP, parked)
+    told.alerts.on_change(SHOP, parked)
+    assert [(data["name"], data["state"]) for _, _, data in told.events] == [
         ("worker_killed", "happened"),
         ("parked", "began"),
     ]
@@ -121,12 +119,12 @@ def test_what_others_publish_is_an_alert_too_and_everything_else_passes() -> Non
 def test_what_an_earlier_supervisor_told_is_on_and_in_the_log_but_no_event() -> None:
     told = Told()
     with capture_logs() as logged:
-        told.alerts.publish(
+        told.alerts.on_change(
             SHOP, AlertChange(name="parked", message="Pair it.", state="began", goes_on=True)
         )
     assert told.events == []
     assert [line["alert"] for line in logged] == ["parked"]
-    told.alerts.publish(SHOP, AlertChange(name="parked", message="It is open.", state="ended"))
+    told.alerts.on_change(SHOP, AlertChange(name="parked", message="It is open.", state="ended"))
     assert told.states == [("parked", "ended")]
 
 
@@ -134,7 +132,7 @@ def test_the_alerts_of_a_session_end_with_it() -> None:
     told = Told()
     told.alerts.begin(SHOP, "parked", "Pair it.")
     told.alerts.begin(None, "cpu", "cpu")
-    told.alerts.publish(SHOP, SessionDeleted(purged=False))
+    told.alerts.on_deleted(SHOP, SessionDeleted(purged=False))
     assert [alert.name for alert in told.alerts.active()] == ["cpu"]
     assert told.events[-1][2]["message"] == "The session was deleted."
 
@@ -142,7 +140,7 @@ def test_the_alerts_of_a_session_end_with_it() -> None:
 def test_the_alerts_that_have_ended_are_bounded() -> None:
     told = Told()
     for number in range(KEPT_ENDED + 5):
-        told.alerts.publish(SHOP, AlertChange(name=f"n{number}", message=""))
+        told.alerts.on_change(SHOP, AlertChange(name=f"n{number}", message=""))
     assert [alert.name for alert in told.alerts.ended()][:1] == [f"n{KEPT_ENDED + 4}"]
     assert len(told.alerts.ended()) == KEPT_ENDED
 
