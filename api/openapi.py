@@ -41,6 +41,17 @@ _SESSION_ID: Final = {
     "schema": {"type": "string", "pattern": "^[A-Za-z0-9_.-]{1,64}$"},
 }
 
+_IDEMPOTENCY_KEY: Final = {
+    "name": "Idempotency-Key",
+    "in": "header",
+    "required": False,
+    "description": (
+        "Any text of the caller's, a new one for each new request: what is sent again under it"
+        " within 24 hours is not done again, and has the same answer."
+    ),
+    "schema": {"type": "string", "pattern": "^[!-~]{1,255}$"},
+}
+
 
 def spec(routes: Iterable[Route]) -> dict[str, Any]:
     """The whole description, as what JSON knows."""
@@ -207,6 +218,8 @@ def _asked(route: Route, schemas: _Schemas) -> dict[str, Any]:
                     "schema": schema,
                 }
             )
+    if route.keyed:
+        parameters.append(_IDEMPOTENCY_KEY)
     asked: dict[str, Any] = {"parameters": parameters} if parameters else {}
     if route.body is not None:
         asked["requestBody"] = {

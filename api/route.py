@@ -13,6 +13,8 @@ from api.errors import (
     Busy,
     EncodedBody,
     ForeignSite,
+    KeyReused,
+    OutcomeUnknown,
     RequestEntityTooLarge,
     TimedOut,
     status_of_kind,
@@ -43,6 +45,8 @@ EVERYWHERE: Final[tuple[Problem, ...]] = (
 """Before any handler: docs/api.md says when."""
 TOKEN: Final[tuple[Problem, ...]] = ((401, "unauthorized"),)
 """Of every call but the load balancer's and the pages of this description."""
+KEYED: Final[tuple[Problem, ...]] = (BadRequest, KeyReused, OutcomeUnknown, StoreUnavailable)
+"""Of every call that takes an Idempotency-Key."""
 BODY: Final[tuple[Problem, ...]] = (BadRequest, TimedOut, RequestEntityTooLarge)
 """Of every call that takes a body."""
 SESSION: Final[tuple[Problem, ...]] = (SessionNotFound,)
@@ -51,8 +55,13 @@ STORE: Final[tuple[Problem, ...]] = (StoreUnavailable,)
 """Of every call that reads from the store, or writes to it."""
 ASKED: Final[tuple[Problem, ...]] = (*STORE, WorkerGone, Unanswered, (504, "timed_out"))
 """Of every call that asks something of a session, which asks its worker and the store."""
-WORKER: Final[tuple[Problem, ...]] = tuple((status, code) for code, status in WORKER_STATUS.items())
+WORKER: Final = ("not_open", "not_ready", "timed_out", "refused", "failed")
 """Of every call that the session's worker may refuse itself, or WhatsApp through it."""
+
+
+def from_worker(*codes: str) -> tuple[Problem, ...]:
+    """What a worker may answer to any request, and to this one."""
+    return tuple((WORKER_STATUS[code], code) for code in (*WORKER, *codes))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -84,6 +93,8 @@ class Route:
     body_may_be_empty: bool = False
     query: Any = None
     needs_token: bool = True
+    keyed: bool = False
+    """It takes an Idempotency-Key (once.py)."""
 
     def definition(self) -> web.RouteDef:
         """The same for aiohttp. A call that reads is answered to HEAD, too."""
@@ -95,6 +106,7 @@ class Route:
         """Every error that it may be answered with: codes by status, both in order."""
         every = EVERYWHERE + self.errors
         every += TOKEN if self.needs_token else ()
+        every += KEYED if self.keyed else ()
         every += BODY if self.body is not None else ()
         every += SESSION if "{id}" in self.path else ()
         pairs = {

@@ -20,7 +20,7 @@ from api.handlers import (
 from api.import_process import Import
 from api.paging import PageQuery
 from api.responses import JSON
-from api.route import ASKED, STORE, WORKER, Forms, Route
+from api.route import ASKED, STORE, Forms, Route, from_worker
 from sessions.messages.numbers import InvalidRecipient
 from sessions.model import (
     BadPolicy,
@@ -61,6 +61,7 @@ ROUTES: Final = (
         "POST",
         "/force-reconnection/{id}",
         sessions.force_reconnection,
+        keyed=True,
         answers={202: sessions.Forced},
         errors=(*ASKED, (409, "stopped"), (409, "quarantined"), (409, "qr"), *VAIN),
     ),
@@ -82,6 +83,7 @@ ROUTES: Final = (
         "POST",
         "/sessions",
         sessions.create_session,
+        keyed=True,
         body=sessions.NewSession,
         answers={201: SessionView},
         errors=(*STORE, InvalidSessionId, InvalidProxy, SessionExists),
@@ -122,7 +124,7 @@ ROUTES: Final = (
         "/sessions/{id}/logout",
         sessions.logout_session,
         answers={202: SessionView},
-        errors=(*ASKED, *WORKER),
+        errors=(*ASKED, (409, "not_open")),
     ),
     Route(
         "GET",
@@ -139,22 +141,30 @@ ROUTES: Final = (
         "POST",
         "/sessions/{id}/pairing-code",
         sessions.pairing_code,
+        keyed=True,
         body=sessions.Phone,
         answers={200: sessions.ShownCode},
-        errors=(*ASKED, *WORKER, (409, "not_pairing"), TooSoon),
+        errors=(
+            *ASKED,
+            *from_worker("already_paired", "invalid_recipient"),
+            (409, "not_pairing"),
+            TooSoon,
+        ),
     ),
     Route(
         "POST",
         "/sessions/{id}/messages",
         sessions.send_message,
+        keyed=True,
         body=sessions.Text,
         answers={200: sessions.Sent},
-        errors=(*ASKED, *WORKER, InvalidRecipient),
+        errors=(*ASKED, *from_worker("no_whatsapp"), InvalidRecipient),
     ),
     Route(
         "POST",
         "/sessions/{id}/import",
         credentials.import_session,
+        keyed=True,
         body=Import,
         answers={201: SessionView},
         errors=(*STORE, InvalidSessionId, InvalidProxy, SessionExists, SameDevice, UnstorableValue),
@@ -171,6 +181,7 @@ ROUTES: Final = (
         "POST",
         "/sessions/{id}/restore",
         credentials.restore_session,
+        keyed=True,
         body=credentials.Restoration,
         body_may_be_empty=True,
         answers={202: credentials.Restored},
@@ -202,6 +213,7 @@ ROUTES: Final = (
         "POST",
         "/workers/roll",
         workers.roll_workers,
+        keyed=True,
         query=workers.RollQuery,
         answers={202: workers.RollBegun},
         errors=((409, "rolling"),),

@@ -243,16 +243,21 @@ def _routes() -> Iterable[tuple[str, ...]]:
 
 def _codes() -> Iterable[tuple[str, ...]]:
     """Every error code of the API, by status, and the calls that may give it."""
+    every = [f"`{route.method} {route.path}`" for route in ROUTES]
     calls: dict[tuple[int, str], list[str]] = {}
     for route in ROUTES:
         for status, codes in route.problems().items():
             for code in codes:
                 calls.setdefault((status, code), []).append(f"`{route.method} {route.path}`")
     for (status, code), names in sorted(calls.items()):
-        shown = names[:MOST_CALLS] if len(names) > MOST_CALLS + 1 else names
-        more = f", {len(names) - len(shown)} others" if len(shown) < len(names) else ""
-        every = len(names) == len(ROUTES)
-        yield f"`{code}`", str(status), "every call" if every else ", ".join(shown) + more
+        others = [name for name in every if name not in names]
+        if len(others) <= MOST_CALLS + 1:
+            words = "every call" + (f" but {', '.join(others)}" if others else "")
+        elif len(names) > MOST_CALLS + 1:
+            words = f"{', '.join(names[:MOST_CALLS])}, {len(names) - MOST_CALLS} others"
+        else:
+            words = ", ".join(names)
+        yield f"`{code}`", str(status), words
 
 
 def _reasons() -> Iterable[tuple[str, ...]]:

@@ -20,8 +20,8 @@ from sessions.model import CloseReason as R
 from sessions.model import SessionState as S
 from sessions.policy import Decision
 from supervisor.gate.bucket import TokenBucket
-from supervisor.gate.reachability import LOOK_SECONDS
 from supervisor.gate.view import OutageBegan, OutageEnded
+from supervisor.gate.way import LOOK_SECONDS
 
 SLACK: Final = 0.01
 """Of a token, or of a second: what rounding may do."""

@@ -6,13 +6,16 @@ from typing import Any
 
 import msgspec
 import pytest
+from aiohttp import web
 from schemathesis import openapi
 
+from api.errors import WORKER_STATUS
 from api.handlers.docs import REFERENCE
 from api.openapi import spec
 from api.route import Route
 from api.routes import ROUTES
 from scripts.lab.conformity import Description, Undeclared, check
+from sessions.model import WasupError, WorkerRefused
 from tests.api_tools import TOKEN, api, ask
 
 
@@ -44,6 +47,33 @@ def test_every_call_has_words_and_a_name_of_its_own() -> None:
 def test_calls_with_a_token_say_which_error_they_answer_without_it() -> None:
     without = {r.path for r in ROUTES if 401 not in r.problems()}
     assert without == {"/healthz", "/readyz", "/docs", "/openapi.json"}
+
+
+INSIDE = {"wasup_error", "store_error", "worker_error", "worker_refused", "stale_epoch"}
+"""Codes of kinds of errors, and of what befalls a worker's write: no call is answered with one."""
+NEVER_AWAITED = {"spawn_refused"}
+"""A start is answered before its worker is."""
+
+
+def test_every_error_is_one_of_some_call() -> None:
+    kinds, left = set[type[WasupError]](), [WasupError]
+    while left:
+        kind = left.pop()
+        left += kind.__subclasses__()
+        if kind.__module__ in {"sessions.model", "sessions.messages.numbers", "api.errors"}:
+            kinds.add(kind)
+    declared = {code for r in ROUTES for codes in r.problems().values() for code in codes}
+    assert {kind.code for kind in kinds} - declared == INSIDE | NEVER_AWAITED
+    assert set(WORKER_STATUS) <= declared
+
+
+async def test_a_worker_cannot_make_up_a_code() -> None:
+    async def refuse(_request: web.Request) -> web.Response:
+        raise WorkerRefused("made_up", "x")
+
+    async with api(web.get("/refuse", refuse)) as address:
+        answer = await ask(address, "GET", "/refuse")
+    assert (answer.status, answer.error["code"]) == (502, "failed")
 
 
 def test_a_declared_answer_passes() -> None:

@@ -28,7 +28,7 @@ from scripts.lab.proxies import http_proxy, socks_proxy
 from sessions.credentials.proxy import Proxy, parse_proxy
 from sessions.model import DIRECT, SessionId, StoreUnavailable, UnreadableValue
 from sessions.model import CloseReason as R
-from supervisor.gate.reachability import Look
+from supervisor.gate.way import Look
 from supervisor.gate.way_probe import WHATSAPP_URL, WayProber
 
 SESSION = SessionId("shop 1")
