@@ -270,7 +270,6 @@ class Gate:
             seconds_until_queue_is_through=(
                 None if self._pauses.get(FLEET) is not None else round(max(0.0, behind / rate), 1)
             ),
-            hold=pauses[0] if pauses else None,
             holds=pauses,
         )
 

@@ -358,7 +358,7 @@ async def test_a_hold_lets_one_canary_at_a_time_through_and_its_success_releases
     tasks[1].result().finish(succeeded=True)
     await _settle()
     assert [number for _, number in admitted] == [0, 1, 2, 3, 4]
-    assert gate.view().hold is None
+    assert gate.view().holds == ()
     for task in tasks[2:]:
         task.result().finish(succeeded=True)
 
@@ -368,11 +368,9 @@ async def test_a_failed_attempt_that_began_before_the_hold_does_not_count_as_a_c
     earlier = gate.try_admit(_id(1))
     assert earlier is not None
     _hold(gate)
-    before = gate.view().hold
+    (before,) = gate.view().holds
     earlier.finish(succeeded=False)
-    after = gate.view().hold
-    assert before is not None
-    assert after is not None
+    (after,) = gate.view().holds
     assert after.next_canary_in_seconds == before.next_canary_in_seconds
 
 
@@ -395,8 +393,7 @@ async def test_a_second_hold_changes_nothing_of_the_first() -> None:
     _hold(gate)
     await asyncio.sleep(50)
     assert gate.pause(_id(80), "another reason")
-    hold = gate.view().hold
-    assert hold is not None
+    (hold,) = gate.view().holds
     assert (hold.reason, hold.held_for_seconds) == ("client_outdated", 50.0)
 
 
@@ -516,20 +513,20 @@ async def test_the_view_of_a_hold_names_reason_canary_and_time_in_words() -> Non
     await asyncio.sleep(60)
     view = gate.view()
     assert view.seconds_until_queue_is_through is None, "nobody knows"
-    assert view.hold is not None
-    assert view.hold.held_for_seconds == pytest.approx(60, abs=0.1)
-    assert view.hold.next_canary_in_seconds is not None
-    assert 200 <= view.hold.next_canary_in_seconds <= 280
-    assert view.hold.words.startswith(
+    (hold,) = view.holds
+    assert hold.held_for_seconds == pytest.approx(60, abs=0.1)
+    assert hold.next_canary_in_seconds is not None
+    assert 200 <= hold.next_canary_in_seconds <= 280
+    assert hold.words.startswith(
         "1 session is held for 60 s because of client_outdated (client version rejected); the next"
         " canary tries in"
     )
     await asyncio.sleep(300)
     assert waiting.done()
     view = gate.view()
-    assert view.hold is not None
-    assert (view.hold.canary, view.hold.next_canary_in_seconds) == ("s1", None)
-    assert "s1 tries now" in view.hold.words
+    (hold,) = view.holds
+    assert (hold.canary, hold.next_canary_in_seconds) == ("s1", None)
+    assert "s1 tries now" in hold.words
     waiting.result().finish(succeeded=False)
 
 
