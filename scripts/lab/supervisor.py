@@ -237,3 +237,4 @@ async def pair(
         )
     for session in sessions:
         await supervisor.wait_state(session, "open", seconds=60)
+        standin.paired.append(session)
