@@ -210,6 +210,8 @@ def status_of_kind(kind: type[WasupError]) -> int:
 
 def _from_wasup(error: WasupError) -> web.Response:
     code = error.code
+    if isinstance(error, WorkerRefused) and code not in WORKER_STATUS:
+        code = "failed"  # a worker may say what it likes; scripts know the declared codes
     hint = WORKER_HINTS.get(code, error.hint) if isinstance(error, WorkerRefused) else error.hint
     response = error_response(status_of(error), code, str(error), hint)
     if isinstance(error, Busy | TooSoon):

@@ -14,6 +14,7 @@ import msgspec
 
 from api.responses import JSON
 from api.route import Forms, Route
+from sessions.model import EventData
 from supervisor.host.reading.documents import camel
 from supervisor.places.installation import version
 
@@ -29,6 +30,9 @@ not know.
 A token is asked for where one is set (`WHATSAPP_API_TOKEN`); without one, the supervisor's own user
 and root may call, from this machine.
 """
+EVENT: Final = "EventView"
+"""The type of the envelope: its `data` is what its `type` says."""
+EARLIER: Final = "Event.earlier"
 _SESSION_ID: Final = {
     "name": "id",
     "in": "path",
@@ -79,7 +83,14 @@ class _Schemas:
     def __init__(self, routes: list[Route]) -> None:
         self.named: dict[str, Any] = {}
         self._of: list[tuple[Any, dict[str, Any]]] = []
-        self._add((one for r in routes for one in map(_json_of, r.answers.values())), _complete)
+        events = event_types()
+        given = [_json_of(one) for route in routes for one in route.answers.values()]
+        self._add([*given, *events], _complete)
+        for kind in events:  # one of an earlier version has not all fields
+            of_the_log = {f.encode_name for f in msgspec.structs.fields(kind) if f.required}
+            self.named[kind.__name__]["required"] = sorted(of_the_log)
+        if EVENT in self.named:
+            self.named |= _events(self.named[EVENT], events)
         self._add((route.body for route in routes), lambda schema: schema)
 
     def of(self, kind: Any) -> dict[str, Any]:
@@ -97,6 +108,49 @@ class _Schemas:
             raise TypeError(f"both taken and given, or two of one name: {', '.join(sorted(both))}")
         self._of += zip(wanted, found, strict=True)
         self.named |= {name: finished(_told(schema)) for name, schema in named.items()}
+
+
+def event_types() -> list[type[EventData]]:
+    """Every type of event that this program publishes, by name."""
+    found, left = list[type[EventData]](), [EventData]
+    while left:
+        kind = left.pop()
+        left += kind.__subclasses__()
+        ours = kind.__module__.startswith(("sessions.", "supervisor."))
+        if ours and isinstance(kind.__dict__.get("type"), str):
+            found.append(kind)
+    return sorted(found, key=lambda kind: kind.type)
+
+
+def _events(envelope: dict[str, Any], kinds: Iterable[type[EventData]]) -> dict[str, Any]:
+    """The envelope once for each type of event, with its data; and for those that a version before
+    has left in the log.
+    """
+    made = {
+        f"Event.{kind.type}": _event(
+            envelope,
+            _flowing(getdoc(kind) or ""),
+            {"const": kind.type},
+            {"$ref": f"#/components/schemas/{kind.__name__}"},
+        )
+        for kind in kinds
+    }
+    known = [kind.type for kind in kinds]
+    words = "An event of a type that an earlier version has left in the log."
+    made[EARLIER] = _event(
+        envelope, words, {"type": "string", "not": {"enum": known}}, {"type": "object"}
+    )
+    either = [{"$ref": f"#/components/schemas/{name}"} for name in made]
+    return made | {EVENT: {"title": EVENT, "description": envelope["description"], "anyOf": either}}
+
+
+def _event(
+    envelope: dict[str, Any], words: str, kind: dict[str, Any], data: dict[str, Any]
+) -> dict[str, Any]:
+    fields = envelope["properties"] | {"type": kind, "data": data}
+    return {"description": words, "type": "object", "properties": fields} | {
+        "required": envelope["required"]
+    }
 
 
 def _complete(schema: dict[str, Any]) -> dict[str, Any]:
@@ -127,7 +181,7 @@ def _told(schema: dict[str, Any]) -> dict[str, Any]:
 
 def _words(route: Route) -> dict[str, Any]:
     text = _flowing(getdoc(route.handler) or "")
-    summary = re.split(r"(?<=[.;:])\s", text, maxsplit=1)[0].rstrip(".;:")
+    summary = re.split(r"(?<=[.;])\s", text, maxsplit=1)[0].rstrip(".;")
     return {
         "operationId": camel(route.handler.__name__),
         "tags": [_room(route)],

@@ -51,8 +51,13 @@ STORE: Final[tuple[Problem, ...]] = (StoreUnavailable,)
 """Of every call that reads from the store, or writes to it."""
 ASKED: Final[tuple[Problem, ...]] = (*STORE, WorkerGone, Unanswered, (504, "timed_out"))
 """Of every call that asks something of a session, which asks its worker and the store."""
-WORKER: Final[tuple[Problem, ...]] = tuple((status, code) for code, status in WORKER_STATUS.items())
+WORKER: Final = ("not_open", "not_ready", "timed_out", "refused", "failed")
 """Of every call that the session's worker may refuse itself, or WhatsApp through it."""
+
+
+def from_worker(*codes: str) -> tuple[Problem, ...]:
+    """What a worker may answer to any request, and to this one."""
+    return tuple((WORKER_STATUS[code], code) for code in (*WORKER, *codes))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

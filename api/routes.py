@@ -20,7 +20,7 @@ from api.handlers import (
 from api.import_process import Import
 from api.paging import PageQuery
 from api.responses import JSON
-from api.route import ASKED, STORE, WORKER, Forms, Route
+from api.route import ASKED, STORE, Forms, Route, from_worker
 from sessions.messages.numbers import InvalidRecipient
 from sessions.model import (
     BadPolicy,
@@ -122,7 +122,7 @@ ROUTES: Final = (
         "/sessions/{id}/logout",
         sessions.logout_session,
         answers={202: SessionView},
-        errors=(*ASKED, *WORKER),
+        errors=(*ASKED, (409, "not_open")),
     ),
     Route(
         "GET",
@@ -141,7 +141,12 @@ ROUTES: Final = (
         sessions.pairing_code,
         body=sessions.Phone,
         answers={200: sessions.ShownCode},
-        errors=(*ASKED, *WORKER, (409, "not_pairing"), TooSoon),
+        errors=(
+            *ASKED,
+            *from_worker("already_paired", "invalid_recipient"),
+            (409, "not_pairing"),
+            TooSoon,
+        ),
     ),
     Route(
         "POST",
@@ -149,7 +154,7 @@ ROUTES: Final = (
         sessions.send_message,
         body=sessions.Text,
         answers={200: sessions.Sent},
-        errors=(*ASKED, *WORKER, InvalidRecipient),
+        errors=(*ASKED, *from_worker("no_whatsapp"), InvalidRecipient),
     ),
     Route(
         "POST",

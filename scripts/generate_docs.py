@@ -19,6 +19,7 @@ from pydantic_core import PydanticUndefined
 from typer.main import get_command
 
 import supervisor.program  # noqa: F401 - with it all rooms that publish events are there
+from api.openapi import event_types
 from api.routes import ROUTES
 from sessions.lifecycle.machine import TRANSITIONS, Signal
 from sessions.model import CloseReason, EventData, SessionState
@@ -36,6 +37,8 @@ CLOSE_REASONS: Final = ROOT / "docs" / "close-reasons.md"
 EVENTS: Final = ROOT / "docs" / "events.md"
 HOST: Final = ROOT / "docs" / "host.md"
 FLEETS: Final = (500, 5000)
+MOST_CALLS: Final = 3
+"""Named of those that may give an error code; the others are counted."""
 """Sizes for which docs/host.md shows what is wanted: the one that is taken when none is named, and
 the largest that wasup is for.
 """
@@ -104,6 +107,12 @@ def reference() -> str:
             "Limits, and what to do about an error: [api.md](api.md)."
         ),
         _table(("call", "what it does"), _routes()),
+        "## Error codes",
+        (
+            "Which call gives which, is in `/openapi.json` too; what to do about a status is in"
+            " [api.md](api.md)."
+        ),
+        _table(("code", "status", "of"), _codes()),
         "## Session states",
         _table(
             ("state", "meaning"),
@@ -154,28 +163,21 @@ def close_reasons() -> str:
     return "\n\n".join(parts) + "\n"
 
 
-def event_types() -> list[type[EventData]]:
-    """Every type of event that this program publishes, by group."""
-    found, left = [], [EventData]
-    while left:
-        kind = left.pop()
-        left += kind.__subclasses__()
-        ours = kind.__module__.startswith(("sessions.", "supervisor."))
-        if ours and isinstance(kind.__dict__.get("type"), str):
-            found.append(kind)
-    return sorted(found, key=lambda kind: (list(GROUPS).index(kind.type.split(".")[0]), kind.type))
-
-
 def events() -> str:
     """The types of events and what each tells, group by group."""
     parts = []
-    for group, kinds in groupby(event_types(), key=lambda kind: kind.type.split(".")[0]):
+    kinds_of_all = sorted(event_types(), key=lambda kind: list(GROUPS).index(_group(kind)))
+    for group, kinds in groupby(kinds_of_all, key=_group):
         rows = (
             (f"`{kind.type}`", _documented(kind), ", ".join(_fields(kind)) or "nothing")
             for kind in kinds
         )
         parts += [f"### {GROUPS[group]}", _table(("type", "what has happened", "`data`"), rows)]
     return "\n\n".join(parts) + "\n"
+
+
+def _group(kind: type[EventData]) -> str:
+    return kind.type.split(".")[0]
 
 
 def _fields(kind: type[EventData]) -> Iterable[str]:
@@ -237,6 +239,25 @@ def _shown(value: object) -> str:
 def _routes() -> Iterable[tuple[str, ...]]:
     for route in ROUTES:
         yield f"`{route.method} {route.path}`", _documented(route.handler)
+
+
+def _codes() -> Iterable[tuple[str, ...]]:
+    """Every error code of the API, by status, and the calls that may give it."""
+    every = [f"`{route.method} {route.path}`" for route in ROUTES]
+    calls: dict[tuple[int, str], list[str]] = {}
+    for route in ROUTES:
+        for status, codes in route.problems().items():
+            for code in codes:
+                calls.setdefault((status, code), []).append(f"`{route.method} {route.path}`")
+    for (status, code), names in sorted(calls.items()):
+        others = [name for name in every if name not in names]
+        if len(others) <= MOST_CALLS + 1:
+            words = "every call" + (f" but {', '.join(others)}" if others else "")
+        elif len(names) > MOST_CALLS + 1:
+            words = f"{', '.join(names[:MOST_CALLS])}, {len(names) - MOST_CALLS} others"
+        else:
+            words = ", ".join(names)
+        yield f"`{code}`", str(status), words
 
 
 def _reasons() -> Iterable[tuple[str, ...]]:

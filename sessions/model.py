@@ -34,6 +34,9 @@ import msgspec
 
 SessionId = NewType("SessionId", str)
 
+DIRECT: Final = "direct"
+"""The egress of a session that uses no proxy."""
+
 SESSION_ID_RULE = "1 to 64 characters of A-Z a-z 0-9 _ . - (but not . or ..)"
 _SESSION_ID = re.compile(r"[A-Za-z0-9_.-]{1,64}")
 

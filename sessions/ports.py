@@ -4,7 +4,7 @@ tests give fakes.
 
 import asyncio
 from collections.abc import Callable, Collection
-from typing import Final, NamedTuple, Protocol
+from typing import NamedTuple, Protocol
 
 from sessions.model import AlertChange, EventData, SessionId
 from sessions.policy import Close, ClosedWay, Verdict
@@ -110,10 +110,6 @@ class WorkerSource(Protocol):
 
     def end_others(self, owner: WorkerOwner, keep: WorkerHandle | None) -> None:
         """Make sure that an owner holds no worker but this one."""
-
-
-DIRECT: Final = "direct"
-"""The egress of a session that uses no proxy."""
 
 
 class Permit(Protocol):

@@ -1,4 +1,4 @@
-"""The handler about capacity: how many more sessions fit on this host, which limit ends first, and
+"""Capacity: how many more sessions fit on this host, which limit ends first, and
 what to change.
 """
 

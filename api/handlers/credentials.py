@@ -1,4 +1,4 @@
-"""The handlers about credentials: take over what was paired elsewhere; look at archived ones, put
+"""Credentials: take over what was paired elsewhere; look at archived ones, put
 them back.
 """
 

@@ -1,4 +1,4 @@
-"""The handlers that describe the API itself."""
+"""The API's own description."""
 
 import asyncio
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""GET /events: what has happened, read on from a number, and waited for."""
+"""Events: what has happened, read on from a number, and waited for."""
 
 from contextlib import nullcontext
 from datetime import UTC, datetime

@@ -1,4 +1,4 @@
-"""The handlers for load balancers and other watchers: whether it lives, and whether it is ready."""
+"""Health, for load balancers and other watchers: whether it lives, and whether it is ready."""
 
 from typing import Literal
 

@@ -1,4 +1,4 @@
-"""The handler about the machine below: what it has and uses, what workers and supervisor weigh and
+"""The machine below: what it has and uses, what workers and supervisor weigh and
 may, and which alarms are on.
 """
 

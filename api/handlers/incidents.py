@@ -1,4 +1,4 @@
-"""The handlers that explain: one session's story, and the incidents of all."""
+"""Explanations: one session's story, and the incidents of all."""
 
 import time
 from collections.abc import Sequence
@@ -18,7 +18,7 @@ from sessions.records.incidents import Ending, Incident
 from sessions.views import explanations
 from sessions.views.explanations import Outage
 from sessions.views.snapshot import iso
-from supervisor.gate.view import HoldView
+from supervisor.gate.view import PauseView
 
 PAGE_BYTES: Final = 1024 * 1024
 MOST: Final = 1000
@@ -114,7 +114,7 @@ async def explain_session(request: web.Request) -> web.Response:
         ever_paired=session.row().jid is not None or figures.since is not None,
         reconnection=session.reconnection(),
         budget=session.budget(),
-        outage=_outage(fleet.hold_of(session.id)),
+        outage=_outage(fleet.pause_of(session.id)),
         rules=request.app[POLICY].config.rules,
     )
     return json(explanations.explain(standing, story, figures, now))
@@ -152,7 +152,7 @@ def _page(found: Sequence[Incident], now: float) -> list[msgspec.Raw]:
     return page
 
 
-def _outage(hold: HoldView | None) -> Outage | None:
+def _outage(hold: PauseView | None) -> Outage | None:
     if hold is None:
         return None
     return Outage(

@@ -1,4 +1,4 @@
-"""The handlers about the policy: what is in force, and reading its file again."""
+"""The policy: what is in force, and reading its file again."""
 
 import msgspec
 from aiohttp import web

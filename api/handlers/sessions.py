@@ -1,4 +1,7 @@
-"""The handlers about sessions: from a request to a call on the fleet and back. No policy here."""
+"""Sessions: made, shown, started, stopped, paired, used and deleted.
+
+From a request to a call on the fleet and back; no policy here.
+"""
 
 import asyncio
 import math

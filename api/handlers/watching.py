@@ -1,4 +1,4 @@
-"""The handlers for whoever watches the fleet: the figures, what everybody waits for, the alerts."""
+"""For whoever watches the fleet: the figures, what everybody waits for, the alerts."""
 
 import time
 

@@ -1,4 +1,4 @@
-"""The handlers about workers: which there are and what they run, and rolling them over to the
+"""Workers: which there are and what they run, and rolling them over to the
 installed code.
 """
 

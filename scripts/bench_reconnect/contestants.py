@@ -6,8 +6,9 @@ import random
 from typing import Final, Protocol
 
 from scripts.bench_reconnect.strategies import Strategy
-from scripts.simulation.fleet import Parts, SimulatedFleet, WatchedActor
+from scripts.simulation.fleet import Parts, SimulatedFleet
 from scripts.simulation.server import Server
+from sessions.lifecycle.actor.core import Core
 from sessions.model import CloseReason as R
 from sessions.policy import Decision
 from sessions.workers.worker_process import Exit
@@ -208,7 +209,7 @@ class Unwatched:
     def __init__(self) -> None:
         self.errors: list[str] = []
 
-    def stepped(self, actor: WatchedActor) -> None:
+    def stepped(self, core: Core) -> None:
         """Nothing."""
 
     def judged(self, session: str, reason: R, decision: Decision) -> None:

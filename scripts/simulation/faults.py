@@ -295,8 +295,12 @@ async def _deaf(stage: Stage, fault: Fault) -> None:
 def _checks_fail(stage: Stage, sessions: Sequence[str], verdict: R) -> None:
     for session in sessions:
         actor = stage.fleet.actors.get(session)
-        if actor is not None and actor.attempt is not None and actor.attempt.opened_at is not None:
-            actor.inbox.put_nowait(CheckFailed(actor.attempt.number, verdict))
+        if (
+            actor is not None
+            and actor.core.attempt is not None
+            and actor.core.attempt.opened_at is not None
+        ):
+            actor.core.inbox.put_nowait(CheckFailed(actor.core.attempt.number, verdict))
 
 
 async def _supervisor_leaves(stage: Stage, fault: Fault) -> None:

@@ -13,6 +13,10 @@ from typing import Any, Final, Protocol
 from scripts.simulation.server import Server
 from scripts.simulation.workers import SimulatedWorkers
 from sessions.lifecycle.actor import Actor
+from sessions.lifecycle.actor.attempts import Attempts
+from sessions.lifecycle.actor.core import Core
+from sessions.lifecycle.actor.open_socket import OpenSocket
+from sessions.lifecycle.attempt import Attempt
 from sessions.lifecycle.dependencies import Dependencies, SessionConfig
 from sessions.lifecycle.health import HealthConfig
 from sessions.lifecycle.inbox import Asked, Command
@@ -43,7 +47,7 @@ CONFIG: Final = SessionConfig(
 class Observer(Protocol):
     """Whoever looks at what the actors do, step by step."""
 
-    def stepped(self, actor: "WatchedActor") -> None:
+    def stepped(self, core: Core) -> None:
         """An actor has dealt with an event."""
 
     def judged(self, session: str, reason: CloseReason, decision: Decision) -> None:
@@ -65,49 +69,57 @@ class Observer(Protocol):
         """A supervisor has taken the fleet up."""
 
 
+class WatchedAttempts(Attempts):
+    """The real ones; the observer hears what is judged."""
+
+    def __init__(self, core: Core, observer: Observer) -> None:
+        super().__init__(core)
+        self._observer = observer
+
+    async def carry_out(self, close: Close, decision: Decision) -> None:
+        """As the real one."""
+        self._observer.judged(self._core.id, close.reason, decision)
+        if decision.uncharges:
+            self._observer.uncharged(self._core.id)
+        await super().carry_out(close, decision)
+
+    async def uncharge(self) -> bool:
+        """As the real one."""
+        taken_back = await super().uncharge()
+        if taken_back:
+            self._observer.uncharged(self._core.id)
+        return taken_back
+
+
+class WatchedSocket(OpenSocket):
+    """The real one; the observer hears when it is stable."""
+
+    def __init__(self, core: Core, attempts: Attempts, observer: Observer) -> None:
+        super().__init__(core, attempts)
+        self._observer = observer
+
+    def on_stable(self, attempt: Attempt) -> None:
+        """As the real one."""
+        super().on_stable(attempt)
+        self._observer.stable(self._core.id)
+
+
 class WatchedActor(Actor):
     """The real actor, looked at after each of its steps."""
 
-    observer: Observer
+    def __init__(self, row: SessionRow, dependencies: Dependencies, observer: Observer) -> None:
+        core = Core(row, dependencies)
+        attempts = WatchedAttempts(core, observer)
+        super().__init__(core, attempts, WatchedSocket(core, attempts, observer))
+        self._observer = observer
 
     async def _guarded(self, work: Any) -> None:
         await super()._guarded(work)
-        self.observer.stepped(self)
+        self._observer.stepped(self.core)
 
     async def _start_over(self, why: str, tell: bool = True) -> None:
-        self.observer.failed(self.id, why)
+        self._observer.failed(self.core.id, why)
         await super()._start_over(why, tell)
-
-    async def _carry_out(self, close: Close, decision: Decision) -> None:
-        self.observer.judged(self.id, close.reason, decision)
-        if decision.uncharges:
-            self.observer.uncharged(self.id)
-        await super()._carry_out(close, decision)
-
-    async def _uncharge(self) -> bool:
-        taken_back = await super()._uncharge()
-        if taken_back:
-            self.observer.uncharged(self.id)
-        return taken_back
-
-    def _on_stable(self, attempt: Any) -> None:
-        super()._on_stable(attempt)
-        self.observer.stable(self.id)
-
-    @property
-    def due(self) -> float | None:
-        """When its next try is due."""
-        return self._next_attempt_at
-
-    @property
-    def has_step(self) -> bool:
-        """Whether it waits for a step, or its end is in the inbox."""
-        return not self._agenda.idle
-
-    @property
-    def has_deadline(self) -> bool:
-        """Whether its worker owes it something by a time that is still to come."""
-        return bool(self._agenda._deadlines)
 
 
 class EgressGate(Gate):
@@ -247,8 +259,7 @@ class SimulatedFleet:
         self.actors, self._tasks, self.gate = {}, [], None
 
     def _run(self, row: SessionRow, around: Dependencies) -> None:
-        actor = self._parts.actor(row, around)
-        actor.observer = self._observer
+        actor = self._parts.actor(row, around, self._observer)
         self.actors[row.id] = actor
         self._tasks.append(asyncio.create_task(actor.run(), name=f"session {row.id}"))
 
@@ -276,7 +287,7 @@ class SimulatedFleet:
     @staticmethod
     def _ask(actor: Actor, command: Command) -> "asyncio.Future[Any]":
         reply: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
-        actor.inbox.put_nowait(Asked(command, reply))
+        actor.core.inbox.put_nowait(Asked(command, reply))
         return reply
 
 

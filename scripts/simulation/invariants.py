@@ -9,18 +9,19 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
-from scripts.simulation.fleet import Parts, SimulatedFleet, WatchedActor
+from scripts.simulation.fleet import Parts, SimulatedFleet
 from scripts.simulation.server import SHUT, Client, Front, Passerby, Server, Weather
 from scripts.simulation.workers import Login
 from sessions import policy
+from sessions.lifecycle.actor.core import Core, Life
 from sessions.lifecycle.inbox import Command
 from sessions.model import AlertChange, EventData
 from sessions.model import CloseReason as R
 from sessions.model import SessionState as S
 from sessions.policy import Decision
 from supervisor.gate.bucket import TokenBucket
-from supervisor.gate.reachability import LOOK_SECONDS
 from supervisor.gate.view import OutageBegan, OutageEnded
+from supervisor.gate.way import LOOK_SECONDS
 
 SLACK: Final = 0.01
 """Of a token, or of a second: what rounding may do."""
@@ -338,49 +339,51 @@ class Invariants:
         elif isinstance(told, OutageEnded) and told.scope == "fleet":
             self._hold = None
 
-    def stepped(self, actor: WatchedActor) -> None:
+    def stepped(self, core: Core) -> None:
         """An actor has dealt with an event."""
         self.steps += 1
-        books = self._books[actor.id]
-        if actor.state is not books.state:
-            books.state, books.since = actor.state, self._now()
-            if actor.state is S.CONNECTING:  # the server never hears of a canary whose worker hangs
+        books = self._books[core.id]
+        if core.state is not books.state:
+            books.state, books.since = core.state, self._now()
+            if core.state is S.CONNECTING:  # the server never hears of a canary whose worker hangs
                 self._no_canary_since = self._now()
-            if actor.state is S.PARKED:
-                books.parked_until = actor.due if actor.due is not None else float("inf")
-        if not actor.retired:
-            self._not_forgotten(actor, books)
+            if core.state is S.PARKED:
+                books.parked_until = (
+                    core.next_attempt_at if core.next_attempt_at is not None else float("inf")
+                )
+        if core.life is Life.RUNNING:
+            self._not_forgotten(core, books)
 
-    def _not_forgotten(self, actor: WatchedActor, books: Books) -> None:
-        now, due = self._now(), actor.due
-        match actor.state:
+    def _not_forgotten(self, core: Core, books: Books) -> None:
+        now, due = self._now(), core.next_attempt_at
+        match core.state:
             case S.STARTING | S.HELD:
-                well = actor.has_step
+                well = not core.pending.idle
             case S.CONNECTING | S.QR:
-                well = actor.attempt is not None and (
-                    actor.has_deadline or not actor.inbox.empty() or self._dying(actor)
+                well = core.attempt is not None and (
+                    core.pending.owes or not core.inbox.empty() or self._dying(core)
                 )
             case S.OPEN:
-                well = actor.attempt is not None
+                well = core.attempt is not None
             case S.WAITING:
-                alone = actor.reconnection().close_reason is R.CLIENT_OUTDATED
+                alone = core.reconnection().close_reason is R.CLIENT_OUTDATED
                 longest = LONGEST_OUTDATED_WAIT_SECONDS if alone else LONGEST_WAIT_SECONDS
-                well = actor.has_step and due is not None and due <= now + longest
+                well = not core.pending.idle and due is not None and due <= now + longest
             case S.PARKED:
-                well = actor.reconnection().close_reason is not None and (
-                    due is None or actor.has_step
+                well = core.reconnection().close_reason is not None and (
+                    due is None or not core.pending.idle
                 )
             case _:
                 well = True
         if not well:
             self._break(
-                f"{actor.id} is forgotten: {actor.state}, next try {due}, a step under way:"
-                f" {actor.has_step}"
+                f"{core.id} is forgotten: {core.state}, next try {due}, a step under way:"
+                f" {not core.pending.idle}"
             )
 
     @staticmethod
-    def _dying(actor: WatchedActor) -> bool:
-        return actor.attempt is not None and actor.attempt.verdict is not None
+    def _dying(core: Core) -> bool:
+        return core.attempt is not None and core.attempt.verdict is not None
 
     # --- told by operators, and looked at from time to time ---------------------------------------
 
@@ -460,7 +463,7 @@ class Invariants:
         now = self._now()
         calm = max(0.0, now - self.disturbed_until) if self.server.calm else 0.0
         for actor in self.fleet.actors.values():
-            self._overdue(actor, self._books[actor.id], now, calm)
+            self._overdue(actor.core, self._books[actor.core.id], now, calm)
         if (
             self._hold is not None
             and self._held(now)
@@ -471,39 +474,38 @@ class Invariants:
                 f" {now - self._no_canary_since:.0f} s"
             )
 
-    def _overdue(self, actor: WatchedActor, books: Books, now: float, calm: float) -> None:
+    def _overdue(self, core: Core, books: Books, now: float, calm: float) -> None:
         for_seconds = now - books.since
-        match actor.state:
+        match core.state:
             case S.CONNECTING if for_seconds > CONNECTING_SECONDS:
-                self._break(f"{actor.id} has been connecting for {for_seconds:.0f} s")
+                self._break(f"{core.id} has been connecting for {for_seconds:.0f} s")
             case S.STARTING if for_seconds > STARTING_SECONDS:
-                self._break(f"{actor.id} has been starting for {for_seconds:.0f} s")
-            case S.WAITING if actor.due is None or actor.due < now - SLACK:
-                self._break(f"{actor.id} waits, but not for a time to come: {actor.due}")
+                self._break(f"{core.id} has been starting for {for_seconds:.0f} s")
+            case S.WAITING if core.next_attempt_at is None or core.next_attempt_at < now - SLACK:
+                self._break(f"{core.id} waits, but not for a time to come: {core.next_attempt_at}")
             case S.HELD if min(calm, for_seconds) > CALM_UNTIL_NOBODY_IS_HELD_SECONDS:
                 self._break(
-                    f"{actor.id} is held for {for_seconds:.0f} s, {calm:.0f} of them without a"
-                    " cause"
+                    f"{core.id} is held for {for_seconds:.0f} s, {calm:.0f} of them without a cause"
                 )
             case S.OPEN:
-                self._open_at_the_server(actor, books, now)
+                self._open_at_the_server(core, books, now)
             case S.PARKED | S.STOPPED:
                 return
             case _ if calm > CALM_UNTIL_ALL_ARE_BACK_SECONDS:
                 self._break(
-                    f"{actor.id} is {actor.state} although nothing has been wrong for {calm:.0f} s"
+                    f"{core.id} is {core.state} although nothing has been wrong for {calm:.0f} s"
                 )
             case _:
                 return
 
-    def _open_at_the_server(self, actor: WatchedActor, books: Books, now: float) -> None:
-        if actor.id in self.server.open:
+    def _open_at_the_server(self, core: Core, books: Books, now: float) -> None:
+        if core.id in self.server.open:
             books.lost_at = None
         elif books.lost_at is None:
             books.lost_at = now
         elif now - books.lost_at > CONNECTING_SECONDS:
             self._break(
-                f"{actor.id} shows open, and the server has known nothing of it for"
+                f"{core.id} shows open, and the server has known nothing of it for"
                 f" {now - books.lost_at:.0f} s"
             )
 

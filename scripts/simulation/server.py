@@ -14,7 +14,7 @@ from typing import Final, Protocol
 from weakref import WeakSet
 
 from sessions.model import CloseReason as R
-from supervisor.gate.reachability import LOOK_SECONDS, Look
+from supervisor.gate.way import LOOK_SECONDS, Look
 
 REACH_SECONDS: Final = (0.05, 0.2)
 """From `connect` to the login on the wire: TCP, TLS, WebSocket, noise."""

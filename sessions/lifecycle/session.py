@@ -10,6 +10,7 @@ import msgspec
 import structlog
 
 from sessions.lifecycle.actor import Actor
+from sessions.lifecycle.actor.core import Core, Life
 from sessions.lifecycle.attempt import ShownQr
 from sessions.lifecycle.dependencies import Dependencies
 from sessions.lifecycle.inbox import Asked, Command, PolicyChanged, Restore, UseProxy
@@ -64,12 +65,17 @@ class Session:
 
     def __init__(self, row: SessionRow, dependencies: Dependencies) -> None:
         self.id: Final = row.id
-        self._actor = Actor(row, dependencies)
+        self._actor = Actor.of(row, dependencies)
         self._dependencies: Final = dependencies
         self._retiring = False
         """It was asked to retire: no actor follows one that fails."""
         self._config: Final = dependencies.config
         self._now: Final = asyncio.get_running_loop().time
+
+    @property
+    def _core(self) -> Core:
+        """What the actor of today shares; nothing here changes it."""
+        return self._actor.core
 
     async def run(self) -> None:
         """Live until retired.
@@ -97,7 +103,7 @@ class Session:
                 pause = RESTART_SECONDS * 2 ** min(failures - 1, RESTART_STEPS)
                 await asyncio.sleep(pause * (1 + self._dependencies.rng.random()))
                 if not self._retiring:
-                    self._actor = Actor(_remembered(failed), self._dependencies)
+                    self._actor = Actor.of(_remembered(failed), self._dependencies)
 
     async def give_up(self) -> None:
         """Its task has ended unasked: nobody is left waiting for it, and its worker ends, before
@@ -115,10 +121,10 @@ class Session:
         self._retiring = self._retiring or retires
         if self._actor.retired:
             raise refusals.has_no_actor(
-                self.id, restarts=not self._retiring and not self._actor.vanished
+                self.id, restarts=not self._retiring and self._core.life is not Life.VANISHED
             )
         reply: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
-        self._actor.inbox.put_nowait(Asked(command, reply))
+        self._core.inbox.put_nowait(Asked(command, reply))
         try:
             async with asyncio.timeout(ASK_SECONDS):
                 return await reply
@@ -136,15 +142,15 @@ class Session:
     def follow(self, policy: Config) -> None:
         """Judge by this policy from the next close on; what is planned stays planned."""
         if not self._actor.retired:
-            self._actor.inbox.put_nowait(PolicyChanged(policy))
+            self._core.inbox.put_nowait(PolicyChanged(policy))
 
     async def send_text(self, to: str, text: str) -> str:
         """Send a text to a number or a jid; the message's id, after the server's ack.
 
         Raises InvalidRecipient, Refused, WorkerRefused, WorkerGone, TimeoutError.
         """
-        jid, others = recipient(to, number_of(self._actor.row.jid))
-        worker, counters, began = self._actor.worker, self._actor.counters, self._now()
+        jid, others = recipient(to, number_of(self._core.row.jid))
+        worker, counters, began = self._core.worker, self._core.counters, self._now()
         if self.state is not S.OPEN or worker is None:
             raise refusals.cannot_send(self.id, self.state)
         counters.sending += 1
@@ -158,7 +164,7 @@ class Session:
             if code not in WRONG_RECIPIENT:
                 counters.failed(self._now())
             if code == "timed_out":
-                self._actor.doubt.set()  # no ack: is the socket deaf?
+                self._actor.open_socket.doubt.set()  # no ack: is the socket deaf?
             raise
         finally:
             counters.sending -= 1
@@ -168,7 +174,7 @@ class Session:
 
     async def pairing_code(self, phone: str) -> str:
         """A code to type on that phone. Raises Refused, WorkerRefused, WorkerGone, TimeoutError."""
-        worker = self._actor.worker
+        worker = self._core.worker
         if worker is None or not self.awaits_phone:
             raise refusals.waits_for_no_phone(self.id, self.state)
         timeout = self._config.connect_timeout_seconds
@@ -182,44 +188,42 @@ class Session:
         """Whether it came back with a backup of the whole store, and nobody has said since whether
         it shall run.
         """
-        return self._actor.row.restored
+        return self._core.row.restored
 
     def row(self) -> SessionRow:
         """The session as it would be stored now."""
-        return self._actor.stored_row()
+        return self._core.stored_row()
 
     # --- looked at --------------------------------------------------------------------------------
 
     @property
     def state(self) -> SessionState:
         """Where it stands."""
-        return self._actor.state
+        return self._core.state
 
     @property
     def vanished(self) -> bool:
         """Whether the store turned out to have no row of it any more, so that it has ended."""
-        return self._actor.vanished
+        return self._core.life is Life.VANISHED
 
     @property
     def replacing(self) -> bool:
         """Whether a successor for the worker of the open session is being warmed up, or takes over
         just now.
         """
-        return self._actor.replacing
+        return self._actor.replacement.is_under_way
 
     @property
     def worker(self) -> WorkerHandle | None:
         """Its worker, if it has one."""
-        return self._actor.worker
+        return self._core.worker
 
     @property
     def awaits_phone(self) -> bool:
         """Whether a pairing code could be asked for now."""
-        actor = self._actor
+        core = self._core
         return (
-            self.state in {S.QR, S.CONNECTING}
-            and actor.worker is not None
-            and actor.row.jid is None
+            self.state in {S.QR, S.CONNECTING} and core.worker is not None and core.row.jid is None
         )
 
     @property
@@ -229,7 +233,7 @@ class Session:
         """
         return (
             self.state in {S.STARTING, S.HELD, S.CONNECTING, S.QR, S.WAITING}
-            and self._actor.row.jid is None
+            and self._core.row.jid is None
         )
 
     def qr(self) -> ShownQr:
@@ -237,16 +241,16 @@ class Session:
 
         Raises Refused, also while WhatsApp has retired the last one and the next is not durable.
         """
-        attempt = self._actor.attempt
+        attempt = self._core.attempt
         if attempt is None or attempt.qr is None:
             raise refusals.shows_no_qr(self.id, self.state)
         return attempt.qr
 
     def view(self) -> SessionView:
         """The session as `/sessions` shows it."""
-        row, wanted = self._actor.row, self._actor.wanted
+        row, wanted = self._core.row, self._core.intent.wanted
         why, figures = self.reconnection(), self.performance()
-        seen_at = self._actor.phone_last_seen
+        seen_at = self._core.phone.seen_at
         seen = None if seen_at is None else iso(seen_at)
         return SessionView(
             row.id,
@@ -264,25 +268,25 @@ class Session:
 
     def reconnection(self) -> Reconnection:
         """Why the session is where it is and what comes next."""
-        return self._actor.reconnection()
+        return self._core.reconnection()
 
     def performance(self) -> Performance:
         """The session's figures."""
-        actor, attempt = self._actor, self._actor.attempt
+        core, attempt = self._core, self._core.attempt
         opened_at = attempt.opened_at if attempt else None
-        return Performance.of(actor.state, opened_at, actor.counters, actor.worker, self._now())
+        return Performance.of(core.state, opened_at, core.counters, core.worker, self._now())
 
     def incident(self) -> Incident | None:
         """The incident that it is in, or was in last, as far as it is remembered."""
-        return self._actor.incident
+        return self._core.recorder.current
 
     def budget(self) -> Budget:
         """Its logins of the last 24 hours, and how many there may be."""
-        return self._actor.budget()
+        return self._core.policy.budget(self._now())
 
     def outcomes(self) -> tuple[int, int]:
         """Failed and all operations of the last minutes."""
-        return self._actor.counters.outcomes(self._now())
+        return self._core.counters.outcomes(self._now())
 
 
 def _result(reply: wire.Replied | wire.Probed, name: str) -> str:
@@ -302,11 +306,11 @@ async def _given_up(actor: Actor) -> None:
         log.error(
             "a failed actor left something behind",
             action="actor_left",
-            session=actor.id,
+            session=actor.core.id,
             exc_info=error,
         )
-        if actor.worker is not None:
-            await actor.worker.stop()
+        if actor.core.worker is not None:
+            await actor.core.worker.stop()
 
 
 def _remembered(actor: Actor) -> SessionRow:
@@ -314,12 +318,12 @@ def _remembered(actor: Actor) -> SessionRow:
     began.
     """
     try:
-        return actor.stored_row()
+        return actor.core.stored_row()
     except Exception as error:
         log.error(
             "what a failed actor knew is lost",
             action="actor_memory_lost",
-            session=actor.id,
+            session=actor.core.id,
             exc_info=error,
         )
-        return msgspec.structs.replace(actor.row, wanted=actor.wanted)
+        return msgspec.structs.replace(actor.core.row, wanted=actor.core.intent.wanted)

@@ -30,7 +30,7 @@ from sessions.views.events import SessionCreated, SessionDeleted
 from sessions.workers.wire import KeyEntry
 from supervisor.fleet.feed import Feed
 from supervisor.gate.gate import Gate
-from supervisor.gate.view import GateView, HoldView
+from supervisor.gate.view import GateView, PauseView
 from supervisor.host.reading.readings import Host, Sampler
 
 FAREWELL_SECONDS: Final = 5.0
@@ -230,9 +230,9 @@ class Fleet:
         """The gate's state."""
         return self._gate.view()
 
-    def hold_of(self, session: SessionId) -> HoldView | None:
-        """The hold that a session is under, if it is under one."""
-        return self._gate.hold_of(session)
+    def pause_of(self, session: SessionId) -> PauseView | None:
+        """The pause that a session is under, if it is under one."""
+        return self._gate.pause_of(session)
 
     def outcomes(self) -> tuple[int, int]:
         """Failed and all operations of the last minutes, of all sessions."""

@@ -1,15 +1,15 @@
 """The gate: every attempt of the fleet asks here.
 
-Rates (token buckets), attempts under way (a cap), and the holds.
+Rates (token buckets), attempts under way (a cap), and the pauses.
 
 A token is reserved when an attempt is admitted and taken when its login is on the wire (or when it
 ends without one). So what the server sees obeys the bucket, however long a busy machine takes
 between the two: with the bucket debited at admission, slow attempts of a burst would land together
 with the next ones.
 
-Every attempt takes a token of its egress and one of the fleet. Who is held (hold.py), because the
-detector (outage.py) has seen correlated closes or because a close reason says so (405), waits with
-the hold; everybody else waits in the line of his egress (queue.py).
+Every attempt takes a token of its egress and one of the fleet. Who is paused (pauses.py), because
+the detector (outage.py) has seen correlated closes or because a close reason says so (405), waits
+with the pause; everybody else waits in the queue of his egress (queue.py).
 """
 
 import asyncio
@@ -25,25 +25,18 @@ from sessions.model import CloseReason, SessionId
 from sessions.policy import Close, ClosedWay, Verdict, correlated_reasons
 from sessions.ports import Publish
 from supervisor.gate.bucket import Allowance, TokenBucket
-from supervisor.gate.hold import OUTAGE, Hold, Rejections
-from supervisor.gate.outage import ANSWERS, FEWEST, FLEET, Detector, Finding, Scope
+from supervisor.gate.outage import ANSWERS, FEWEST, FLEET, OUTAGE, Detector, Finding, Scope
+from supervisor.gate.pause import Pause
+from supervisor.gate.pauses import Pauses
 from supervisor.gate.permit import GatePermit
-from supervisor.gate.queue import TICK_SECONDS, Lines, Waiting
-from supervisor.gate.reachability import Prober, Reachability, Way
-from supervisor.gate.view import (
-    GateView,
-    HoldView,
-    OutageBegan,
-    OutageEnded,
-    evidence_words,
-    hold_view,
-    outage_began,
-    outage_ended,
-)
+from supervisor.gate.queue import TICK_SECONDS, AdmissionQueues, Waiting
+from supervisor.gate.reachability import Prober, Reachability
+from supervisor.gate.view import GateView, PauseView, pause_view
+from supervisor.gate.way import Way
 
 NEVER: Final = float("inf")
 IN_VAIN: Final = 2
-"""So many canaries that fail although looks find the way open, of a hold that a look began, show
+"""So many canaries that fail although looks find the way open, of a pause that a look began, show
 that it is the session's own matter.
 """
 
@@ -91,53 +84,49 @@ class Gate:
         self._egress_rate = config.egress_rate_per_second or config.rate_per_second
         self._egress_burst = config.egress_burst or config.burst
         self._rng = rng
-        self._publish = publish
         self._now = asyncio.get_running_loop().time
         # Empty: nobody knows what an earlier supervisor has let through just before it died.
         began = self._now()
         self._fleet = Allowance(TokenBucket.empty(config.rate_per_second, config.burst, began))
         self._detector = Detector(correlated)
-        self._lines = Lines(
+        self._queues = AdmissionQueues(
             lambda: Allowance(TokenBucket.empty(self._egress_rate, self._egress_burst, began)),
             self._detector.uses,
         )
         self._under_way: set[GatePermit] = set()
-        self._canaries: dict[GatePermit, Hold] = {}
-        self._holds: dict[Scope, Hold] = {}
-        self._past: dict[tuple[Scope, str], tuple[float, float]] = {}
-        """Of holds that are over, by scope and cause: until when one like it goes on from there,
-        and how long it had lasted.
-        """
-        self._rejections = Rejections()
+        self._pauses = Pauses(self._detector, rng, publish)
         self._numbers = itertools.count()
         self._timer: asyncio.TimerHandle | None = None
         self._failing = False
-        self._reach = (
-            None if prober is None else Reachability(prober, rng, self._who_looks, self._on_look)
-        )
+        self._reach = Reachability(prober, rng, self._detector.somebody_open, self._on_look)
 
     async def close(self) -> None:
         """Look at nothing any more."""
-        if self._reach is not None:
-            await self._reach.close()
+        await self._reach.close()
 
     # --- asked by sessions ------------------------------------------------------------------------
 
     def try_admit(self, session: SessionId, urgent: bool = False) -> GatePermit | None:
         """A permit, if one is free at once and nobody waits before."""
-        now, egress, hold = self._now(), self._detector.egress(session), self._covering(session)
-        queued = self._lines.waiting_at(egress) if hold is None else hold.line.first() is not None
-        if (queued and not urgent) or self._seconds_until_free(egress, hold, urgent, now) > 0:
+        now, egress, pause = (
+            self._now(),
+            self._detector.egress(session),
+            self._pauses.covering(session),
+        )
+        queued = (
+            self._queues.waiting_at(egress) if pause is None else pause.queue.first() is not None
+        )
+        if (queued and not urgent) or self._seconds_until_free(egress, pause, urgent, now) > 0:
             return None
-        return self._grant(session, egress, hold, now)
+        return self._grant(session, egress, pause, now)
 
     async def admit(self, session: SessionId, urgent: bool = False) -> GatePermit:
-        """Wait for a permit. `urgent`: ahead of the queue, and as the next canary of a hold."""
+        """Wait for a permit. `urgent`: ahead of the queue, and as the next canary of a pause."""
         future: asyncio.Future[GatePermit] = asyncio.get_running_loop().create_future()
         waiting = Waiting(
             session, self._detector.egress(session), urgent, next(self._numbers), future
         )
-        self._join(waiting, self._covering(session), self._now())
+        self._join(waiting, self._pauses.covering(session), self._now())
         self._pump()
         try:
             return await future
@@ -159,17 +148,17 @@ class Gate:
         return permit
 
     def hold(self, session: SessionId, reason: str) -> bool:
-        """The session was closed for a reason that may concern all (405). True: the fleet is held.
+        """The session was closed for a reason that may concern all (405).
 
-        A second session within half an hour, or one that tries for a fleet that is held already,
-        shows that it does. Then one canary at a time tries, and the first that succeeds releases
-        all. False: it is the session's own trouble so far.
+        True: the fleet is paused. A second session within half an hour, or one that tries for a
+        fleet that is paused already, shows that it does. Then one canary at a time tries, and the
+        first that succeeds releases all. False: it is the session's own trouble so far.
         """
-        concerns_all = self._rejections.add(session, self._now())
-        held = self._holds.get(FLEET)
-        if held is None and not concerns_all:
+        concerns_all = self._pauses.rejected(session, self._now())
+        pause = self._pauses.get(FLEET)
+        if pause is None and not concerns_all:
             return False
-        if held is None or held.is_outage:
+        if pause is None or pause.is_outage:
             self._begin(FLEET, reason)
         return True
 
@@ -187,12 +176,12 @@ class Gate:
         if before != egress:
             self._settle(session, before)
         if is_new:
-            self._lines.drop_idle(self._now())
+            self._queues.drop_idle(self._now())
 
     def opened(self, session: SessionId) -> None:
         """The session is open."""
         self._detector.opened(session, self._now())
-        self._rejections.opened(session)
+        self._pauses.opened(session)
         self._settle(session, self._detector.egress(session))
 
     def left(self, session: SessionId) -> None:
@@ -204,11 +193,7 @@ class Gate:
         self._detector.left(session)
         self._uncharge.pop(session, None)
         self._settle(session, egress)
-        self._rejections.left(session)
-        for permit, hold in list(self._canaries.items()):
-            if permit.session == session:
-                hold.canary_left(self._now())
-                del self._canaries[permit]
+        self._pauses.left(session, self._now())
         self._pump()
 
     def closed(self, session: SessionId, close: Close, weight: float) -> Verdict:
@@ -218,13 +203,13 @@ class Gate:
         if reason not in self._detector.correlated:
             self._hear_answer(session, reason)
             return Verdict.OWN
-        hold = self._covering(session)
-        self._doubt(session)
-        if self._detector.is_ill(session) and not (hold is not None and self._is_barred(session)):
+        pause = self._pauses.covering(session)
+        self._reach.doubt(self._detector.egress(session), session)
+        if self._detector.is_ill(session) and not (pause is not None and self._is_barred(session)):
             return Verdict.OWN
-        if hold is not None and not self._fails_alone(hold, session):
+        if pause is not None and not self._fails_alone(pause, session):
             if was_open:
-                hold.line.expect(session)
+                pause.queue.expect(session)
             return Verdict.COVERED
         if finding in {Finding.EVIDENCE, Finding.TRIAL}:
             self._detector.add(session, finding, now)
@@ -242,29 +227,34 @@ class Gate:
         """Why the session could not come through now, by the last look; None: it could, or nobody
         knows.
         """
-        way = self._way_of(self._detector.egress(session))
+        way = self._reach.way(self._detector.egress(session))
         if way is None or not way.is_closed or way.last is None or way.last.reason is None:
             return None
         return ClosedWay(way.last.reason, way.last.words)
 
-    def hold_of(self, session: SessionId) -> HoldView | None:
-        """The hold that the session is under, as shown; None if it is under none."""
-        hold, now = self._covering(session), self._now()
-        if hold is None:
+    def pause_of(self, session: SessionId) -> PauseView | None:
+        """The pause that the session is under, as shown; None if it is under none."""
+        pause, now = self._pauses.covering(session), self._now()
+        if pause is None:
             return None
         tokens, rate = self._fleet.available(now), self._config.rate_per_second
-        return hold_view(
-            hold, now, tokens, rate, self._egress_rate, self._way_of(self._detector.egress(session))
+        return pause_view(
+            pause,
+            now,
+            tokens,
+            rate,
+            self._egress_rate,
+            self._reach.way(self._detector.egress(session)),
         )
 
     def view(self) -> GateView:
         """The gate's state, as shown."""
         now, rate = self._now(), self._config.rate_per_second
         tokens = self._fleet.available(now)
-        behind = len(self._lines) + self._fleet.reserved - tokens
-        holds = tuple(
-            hold_view(hold, now, tokens, rate, self._egress_rate, self._way_under(hold))
-            for hold in self._holds.values()
+        behind = len(self._queues) + self._fleet.reserved - tokens
+        pauses = tuple(
+            pause_view(pause, now, tokens, rate, self._egress_rate, self._way_under(pause))
+            for pause in self._pauses
         )
         return GateView(
             rate_per_second=rate,
@@ -274,12 +264,12 @@ class Gate:
             tokens=round(tokens, 2),
             concurrency=self._config.concurrency,
             under_way=len(self._under_way),
-            queued=len(self._lines) + sum(len(hold.line) for hold in self._holds.values()),
+            queued=len(self._queues) + self._pauses.waiting,
             seconds_until_queue_is_through=(
-                None if FLEET in self._holds else round(max(0.0, behind / rate), 1)
+                None if self._pauses.get(FLEET) is not None else round(max(0.0, behind / rate), 1)
             ),
-            hold=holds[0] if holds else None,
-            holds=holds,
+            hold=pauses[0] if pauses else None,
+            holds=pauses,
         )
 
     # --- told by permits --------------------------------------------------------------------------
@@ -288,23 +278,18 @@ class Gate:
         """A reserved token is taken."""
         now = self._now()
         self._fleet.land(now)
-        self._lines.allowance(permit.egress).land(now)
-        self._lines.changed(permit.egress, now)
+        self._queues.allowance(permit.egress).land(now)
+        self._queues.changed(permit.egress, now)
         self._pump()  # with all tokens reserved the queue had nothing to wait for but this
 
     def on_finished(self, permit: GatePermit, succeeded: bool) -> None:
         """An attempt is over."""
         self._under_way.discard(permit)
-        hold = self._canaries.pop(permit, None)
-        if hold is not None:
-            hold.canary_failed()
+        self._pauses.attempt_over(permit)
         if succeeded:
-            if self._reach is not None:
-                self._reach.came_through(permit.egress)
-            for hold in [self._holds.get(scope) for scope in permit.scopes]:
-                if hold is not None and not hold.is_outage:
-                    self._rejections.released()
-                self._end(hold, f"{permit.session} came through")
+            self._reach.came_through(permit.egress)
+            for pause in self._pauses.came_through(permit):
+                self._end(pause, f"{permit.session} came through")
         self._pump()
 
     # --- permits ----------------------------------------------------------------------------------
@@ -318,45 +303,46 @@ class Gate:
         if not login_sent:
             now = self._now()
             self._fleet.reserve()
-            self._lines.allowance(egress).reserve()
-            self._lines.changed(egress, now)
+            self._queues.allowance(egress).reserve()
+            self._queues.changed(egress, now)
         return permit
 
-    def _grant(self, session: SessionId, egress: str, hold: Hold | None, now: float) -> GatePermit:
+    def _grant(
+        self, session: SessionId, egress: str, pause: Pause | None, now: float
+    ) -> GatePermit:
         permit = self._new_permit(session, egress, login_sent=False)
-        if hold is not None:
-            permit.deadline_seconds = hold.canary_tries(
-                session, now, self._rng.random(), self._is_barred(session)
-            )
-            self._canaries[permit] = hold
+        if pause is not None:
+            self._pauses.canary_tries(permit, pause, now, self._is_barred(session))
         return permit
 
     def _seconds_until_free(
-        self, egress: str, hold: Hold | None, urgent: bool, now: float
+        self, egress: str, pause: Pause | None, urgent: bool, now: float
     ) -> float:
         """How long until a permit is free by the clock; infinite if an attempt has to end first."""
         # A canary is not stopped by the cap: those under way may all hang.
-        barred = self._way_is_closed(egress)
+        barred = self._reach.is_closed(egress)
         turn = (
             self._seconds_until_cap()
-            if hold is None
-            else hold.seconds_until_canary(now, urgent, barred)
+            if pause is None
+            else pause.seconds_until_canary(now, urgent, barred)
         )
-        own = self._lines.allowance(egress).seconds_until_free(now)
+        own = self._queues.allowance(egress).seconds_until_free(now)
         return max(turn, self._fleet.seconds_until_free(now), own)
 
     def _seconds_until_cap(self) -> float:
         return (
-            NEVER if len(self._under_way) - len(self._canaries) >= self._config.concurrency else 0.0
+            NEVER
+            if len(self._under_way) - self._pauses.canaries >= self._config.concurrency
+            else 0.0
         )
 
     # --- who waits --------------------------------------------------------------------------------
 
-    def _join(self, waiting: Waiting, hold: Hold | None, now: float) -> None:
-        if hold is None:
-            self._lines.join(waiting, now)
+    def _join(self, waiting: Waiting, pause: Pause | None, now: float) -> None:
+        if pause is None:
+            self._queues.join(waiting, now)
         else:
-            hold.join(waiting, may_try=not self._detector.is_open(waiting.session))
+            pause.join(waiting, may_try=not self._detector.is_open(waiting.session))
 
     def _withdraw(self, waiting: Waiting) -> None:
         if waiting.permit.done() and not waiting.permit.cancelled():
@@ -383,194 +369,155 @@ class Gate:
 
     def _pump_all(self, now: float) -> float:
         """Seconds until it is worth while to look again."""
-        wait = min(
-            [self._pump_hold(hold, now) for hold in list(self._holds.values())], default=NEVER
-        )
-        return min(wait, self._pump_lines(now))
+        wait = min([self._pump_pause(pause, now) for pause in self._pauses], default=NEVER)
+        return min(wait, self._pump_queues(now))
 
-    def _pump_hold(self, hold: Hold, now: float) -> float:
-        if now >= hold.over_at and not self._is_closed_under(hold):
+    def _pump_pause(self, pause: Pause, now: float) -> float:
+        if now >= pause.over_at and not self._is_closed_under(pause):
             why = (
                 "few were turned away, for so long that it is no outage to the rest of us: each is"
                 " on his own"
             )
-            self._end(hold, why, others_are_well=True)
+            self._end(pause, why, others_are_well=True)
             return 0.0
-        if now >= hold.look_at:
-            if not self._is_closed_under(hold) and self._detector.others_are_well(
-                hold.scope, hold.since
+        if now >= pause.look_at:
+            if not self._is_closed_under(pause) and self._detector.others_are_well(
+                pause.scope, pause.since
             ):
                 self._end(
-                    hold, "the others are well; who was held is on his own", others_are_well=True
+                    pause, "the others are well; who was held is on his own", others_are_well=True
                 )
                 return 0.0
-            hold.look_again(now)
-        over_at = hold.over_at if now < hold.over_at else NEVER
-        return min(self._pump_canaries(hold, now), hold.look_at - now, over_at - now)
+            pause.look_again(now)
+        over_at = pause.over_at if now < pause.over_at else NEVER
+        return min(self._pump_canaries(pause, now), pause.look_at - now, over_at - now)
 
-    def _pump_canaries(self, hold: Hold, now: float) -> float:
-        while (waiting := hold.line.first(self._way_is_closed) or hold.line.first()) is not None:
-            hold.nobody_since = None
-            wait = self._seconds_until_free(waiting.egress, hold, waiting.urgent, now)
+    def _pump_canaries(self, pause: Pause, now: float) -> float:
+        while (
+            waiting := pause.queue.first(self._reach.is_closed) or pause.queue.first()
+        ) is not None:
+            pause.nobody_since = None
+            wait = self._seconds_until_free(waiting.egress, pause, waiting.urgent, now)
             if wait > 0:
                 return wait
-            hold.line.take(waiting)
-            self._let_through(waiting, hold, now)
-        return self._give_up_waiting(hold, now)
+            pause.queue.take(waiting)
+            self._let_through(waiting, pause, now)
+        return self._give_up_waiting(pause, now)
 
-    def _give_up_waiting(self, hold: Hold, now: float) -> float:
+    def _give_up_waiting(self, pause: Pause, now: float) -> float:
         if self._under_way:
-            hold.nobody_since = None
+            pause.nobody_since = None
             return NEVER
-        wait = hold.seconds_until_given_up(now)
+        wait = pause.seconds_until_given_up(now)
         if wait <= 0:
-            self._end(hold, "nobody is left to try")
+            self._end(pause, "nobody is left to try")
             return NEVER
         return wait
 
-    def _pump_lines(self, now: float) -> float:
-        while (waiting := self._lines.first(now)) is not None:
+    def _pump_queues(self, now: float) -> float:
+        while (waiting := self._queues.first(now)) is not None:
             wait = max(self._seconds_until_cap(), self._fleet.seconds_until_free(now))
             if wait > 0:
                 return wait
-            self._lines.take(waiting)
+            self._queues.take(waiting)
             self._let_through(waiting, None, now)
-        return self._lines.seconds_until_next(now)
+        return self._queues.seconds_until_next(now)
 
-    def _let_through(self, waiting: Waiting, hold: Hold | None, now: float) -> None:
+    def _let_through(self, waiting: Waiting, pause: Pause | None, now: float) -> None:
         if waiting.permit.done():  # cancelled, and not yet withdrawn
-            self._lines.changed(waiting.egress, now)
+            self._queues.changed(waiting.egress, now)
         else:
-            waiting.permit.set_result(self._grant(waiting.session, waiting.egress, hold, now))
+            waiting.permit.set_result(self._grant(waiting.session, waiting.egress, pause, now))
 
     # --- the way ----------------------------------------------------------------------------------
 
-    def _doubt(self, session: SessionId) -> None:
-        """Its close may be the way's doing: look."""
-        if self._reach is not None:
-            self._reach.doubt(self._detector.egress(session), session)
-
     def _settle(self, session: SessionId, egress: str) -> None:
         """It has nothing to ask of that way any more."""
-        if self._reach is not None:
-            self._reach.settled(egress, session)
-            if not self._detector.uses(egress):
-                self._reach.forget(egress)
-
-    def _who_looks(self, way: Way) -> SessionId | None:
-        """Whose way is gone: of somebody who is open if there is one, for whom it has been right;
-        else of each in turn.
-        """
-        somebody = self._detector.somebody_open(way.egress)
-        if somebody is not None:
-            return somebody
-        waiting = list(way.doubters)
-        way.turn += 1
-        return waiting[way.turn % len(waiting)] if waiting else None
+        self._reach.settled(egress, session)
+        if not self._detector.uses(egress):
+            self._reach.forget(egress)
 
     def _on_look(self, way: Way, opened: bool) -> None:
         """A look has found something.
 
-        Closed: those who have closed are held, and were not to blame. Opened: a canary tries.
+        Closed: those who have closed are paused, and were not to blame. Opened: a canary tries.
         """
         covering = [
-            hold
-            for hold in self._holds.values()
-            if hold.scope in {FLEET, Scope("egress", way.egress)}
+            pause for pause in self._pauses if pause.scope in {FLEET, Scope("egress", way.egress)}
         ]
         if way.is_closed and way.doubters and not covering:
             scope = FLEET if self._detector.is_only(way.egress) else Scope("egress", way.egress)
             self._begin(scope, OUTAGE, way=way)
-        for hold in self._holds.values():
-            if hold.is_outage and opened:
-                hold.way_opens(self._now())
-            elif hold.is_outage and way.is_closed and hold in covering:
-                hold.way_is_closed()
+        for pause in self._pauses:
+            if pause.is_outage and opened:
+                pause.way_opens(self._now())
+            elif pause.is_outage and way.is_closed and pause in covering:
+                pause.way_is_closed()
         self._pump()
 
-    def _way_of(self, egress: str) -> Way | None:
-        return None if self._reach is None else self._reach.way(egress)
-
-    def _way_under(self, hold: Hold) -> Way | None:
-        """The way of those whom it holds, if they have one in common."""
-        if hold.scope.kind == "egress":
-            return self._way_of(hold.scope.value)
-        egresses = {egress for egress, _ in hold.line.egresses()} or {
-            self._detector.egress(session) for session in [hold.canary] if session is not None
+    def _way_under(self, pause: Pause) -> Way | None:
+        """The way of those whom it pauses, if they have one in common."""
+        if pause.scope.kind == "egress":
+            return self._reach.way(pause.scope.value)
+        egresses = {egress for egress, _ in pause.queue.egresses()} or {
+            self._detector.egress(session) for session in [pause.canary] if session is not None
         }
-        return self._way_of(egresses.pop()) if len(egresses) == 1 else None
-
-    def _way_is_closed(self, egress: str) -> bool:
-        way = self._way_of(egress)
-        return way is not None and way.is_closed
+        return self._reach.way(egresses.pop()) if len(egresses) == 1 else None
 
     def _is_barred(self, session: SessionId) -> bool:
-        return self._way_is_closed(self._detector.egress(session))
+        return self._reach.is_closed(self._detector.egress(session))
 
-    def _is_closed_under(self, hold: Hold) -> bool:
-        way = self._way_under(hold)
+    def _is_closed_under(self, pause: Pause) -> bool:
+        way = self._way_under(pause)
         return way is not None and way.is_closed
 
     def _may_be_an_outage(self, session: SessionId, now: float) -> bool:
         """Its close was counted as evidence. True: with it, there is enough."""
-        scope = self._detector.suspect(session, now, self._holds)
+        scope = self._detector.suspect(session, now, self._pauses.scopes)
         if scope is not None:
             self._begin(scope, OUTAGE, seen_by=session)
             return True
-        if not self._holds and (turned_away := self._detector.turned_away()):
+        if not self._pauses.scopes and (turned_away := self._detector.turned_away()):
             self._begin(FLEET, OUTAGE, turned_away=turned_away, seen_by=session)
             return True
         return False
 
-    def _fails_alone(self, hold: Hold, session: SessionId) -> bool:
+    def _fails_alone(self, pause: Pause, session: SessionId) -> bool:
         """A canary has failed.
 
-        True: the way was open all the while, so that it is no outage; the few who are held are
+        True: the way was open all the while, so that it is no outage; the few who are paused are
         released.
         """
-        way = self._way_of(self._detector.egress(session))
+        way = self._reach.way(self._detector.egress(session))
         if (
-            not hold.by_look
-            or hold.canary != session
+            not pause.by_look
+            or pause.canary != session
             or way is None
             or way.closed_since is not None
         ):
             return False
-        if way.open_at > self._detector.tried_at(session) or way.open_at <= hold.since:
+        if way.open_at > self._detector.tried_at(session) or way.open_at <= pause.since:
             return False
-        hold.in_vain += 1
-        if hold.in_vain < IN_VAIN or hold.held >= FEWEST:
+        pause.in_vain += 1
+        if pause.in_vain < IN_VAIN or pause.sessions >= FEWEST:
             return False
         self._end(
-            hold, f"WhatsApp can be reached, and {session} fails all the same: it is on its own"
+            pause, f"WhatsApp can be reached, and {session} fails all the same: it is on its own"
         )
         self._pump()
         return True
 
-    # --- holds ------------------------------------------------------------------------------------
-
-    def _covering(self, session: SessionId) -> Hold | None:
-        """The widest hold that the session is under."""
-        if not self._holds:
-            return None
-        return next(
-            (
-                self._holds[scope]
-                for scope in self._detector.scopes(session)
-                if scope in self._holds
-            ),
-            None,
-        )
+    # --- pauses -----------------------------------------------------------------------------------
 
     def _hear_answer(self, session: SessionId, reason: CloseReason) -> None:
         """An attempt that was answered by a server that knows the session: there is no outage any
         more.
         """
-        if reason in ANSWERS and any(hold.is_outage for hold in self._holds.values()):
+        if reason in ANSWERS and any(pause.is_outage for pause in self._pauses):
             for permit in [permit for permit in self._under_way if permit.session == session]:
-                for hold in [self._holds.get(scope) for scope in permit.scopes]:
-                    if hold is not None and hold.is_outage:
-                        self._end(hold, f"the server has answered {session} ({reason})")
+                for pause in self._pauses.of(permit.scopes):
+                    if pause.is_outage:
+                        self._end(pause, f"the server has answered {session} ({reason})")
             self._pump()
 
     def _begin(
@@ -582,75 +529,29 @@ class Gate:
         turned_away: Mapping[SessionId, CloseReason] | None = None,
         seen_by: SessionId | None = None,
     ) -> None:
-        """Hold the scope.
+        """Pause the scope.
 
         `way`: a look has found it closed; `turned_away`: all of a small fleet, by WhatsApp's own
         answer; `seen_by`: the session whose close has shown it, and which learns it by the verdict.
         """
         now = self._now()
-        closed = self._detector.take(scope, now)
-        until, lasted = self._past.get((scope, cause), (now, 0.0))
-        head_start = lasted if now < until else 0.0
-        limited = turned_away is not None and CloseReason.RATE_LIMITED in turned_away.values()
-        hold = Hold.begin(
-            scope,
-            cause,
-            evidence_words(closed, None if way is None else way.last, turned_away),
-            now,
-            self._rng.random(),
-            head_start,
-            by_look=way is not None,
-            small=turned_away is not None,
-            limited=limited,
-        )
-        absorbed = list(self._holds.values()) if scope == FLEET else []
-        why = (
-            "it goes on as a wider one" if cause == OUTAGE else f"the server answers, with {cause}"
-        )
-        joining = [waiting for other in absorbed for waiting in self._stop(other, now, why)]
-        self._holds[scope] = hold
+        pause, closed, joining = self._pauses.begin(scope, cause, now, way, turned_away)
         egress = scope.value if scope.kind == "egress" else None
-        joining += self._lines.pull(lambda waiting: self._covering(waiting.session) is hold, egress)
+        joining += self._queues.pull(
+            lambda waiting: self._pauses.covering(waiting.session) is pause, egress
+        )
         for waiting in joining:
-            self._join(waiting, hold, now)
-        self._tell(hold, outage_began(hold, now, len(closed)))
-        if hold.is_outage:
+            self._join(waiting, pause, now)
+        if pause.is_outage:
             doubters = way.doubters if way is not None else ()
             for session in dict.fromkeys((*closed, *doubters)):
                 if session != seen_by and session in self._uncharge:
                     self._uncharge[session]()
         self._pump()
 
-    def _end(self, hold: Hold | None, why: str, others_are_well: bool = False) -> None:
+    def _end(self, pause: Pause, why: str, others_are_well: bool = False) -> None:
         """Release everybody, the busiest first."""
-        if hold is None:
-            return
         now = self._now()
-        self._detector.over(hold.scope, now, others_are_well)
-        for waiting in sorted(
-            self._stop(hold, now, why), key=lambda held: -self._detector.weight(held.session)
-        ):
+        for waiting in self._pauses.end(pause, why, now, others_are_well):
             waiting.number = next(self._numbers)
-            self._join(waiting, self._covering(waiting.session), now)
-
-    def _stop(self, hold: Hold, now: float, why: str) -> list[Waiting]:
-        """The hold is over; who waited with it."""
-        self._tell(hold, outage_ended(hold, now, why))
-        del self._holds[hold.scope]
-        self._past = {kind: past for kind, past in self._past.items() if now < past[0]}
-        self._past[hold.scope, hold.cause] = (now + hold.resumed_within_seconds, hold.lasted(now))
-        self._canaries = {
-            permit: other for permit, other in self._canaries.items() if other is not hold
-        }
-        return hold.line.drain()
-
-    def _tell(self, hold: Hold, event: OutageBegan | OutageEnded) -> None:
-        log.warning(
-            event.words,
-            action="outage_begins" if isinstance(event, OutageBegan) else "outage_ends",
-            scope=event.scope,
-            value=event.value,
-            reason=event.reason,
-        )
-        if self._publish is not None:
-            self._publish(None, event)
+            self._join(waiting, self._pauses.covering(waiting.session), now)

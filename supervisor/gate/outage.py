@@ -13,12 +13,16 @@ from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from typing import Final, Literal, NamedTuple
 
-from sessions.model import CloseReason, SessionId
+from sessions.model import DIRECT, CloseReason, SessionId
 from sessions.policy import correlated_reasons
-from sessions.ports import DIRECT
 
 R = CloseReason
 
+OUTAGE: Final = "outage"
+"""Why sessions are paused when correlated closes were seen, or a look found the way closed.
+
+Any other cause is a close reason that pauses the fleet (405).
+"""
 WINDOW_SECONDS: Final = 60.0
 """Closes so far apart still belong together: Baileys notices a dead line only after its keep-alive
 of 30 s and 5 s of patience.
@@ -34,13 +38,13 @@ MAJORITY: Final = 0.5
 illness, not the others'.
 """
 STILL_OPEN: Final = 0.5
-"""A reason of the server's holds only those who were given it while so many are still open."""
+"""A reason of the server's pauses only those who were given it while so many are still open."""
 ECHO_SECONDS: Final = WINDOW_SECONDS
 """For how long after an outage a session that was open before it may still notice that its line is
 dead.
 """
 SMALL_SECONDS: Final = 600.0
-"""For so long a fleet of fewer is held because WhatsApp itself turns all of it away: after that
+"""For so long a fleet of fewer is paused because WhatsApp itself turns all of it away: after that
 each is ill himself. As long as a breaker stays open (docs/evidence.md#names-that-scripts-use).
 """
 CHRONIC_SECONDS: Final = 600.0
@@ -69,7 +73,9 @@ ANSWERS: Final = frozenset(
 
 
 class Scope(NamedTuple):
-    """Whom a hold holds: everybody, those of an egress, or those whom the server gave a reason."""
+    """Whom a pause is for: everybody, those of an egress, or those whom the server gave a
+    reason.
+    """
 
     kind: Literal["fleet", "egress", "reason"]
     value: str
@@ -230,7 +236,7 @@ class Detector:
     ) -> Finding:
         """The session, or an attempt of it, has ended.
 
-        Evidence counts only when it is added (`add`): what a hold covers is none.
+        Evidence counts only when it is added (`add`): what a pause covers is none.
         """
         member = self._member(session)
         opened_at = member.opened_at
@@ -342,20 +348,22 @@ class Detector:
         if member is not None and member.reason is not None:
             yield Scope("reason", member.reason)
 
-    def suspect(self, session: SessionId, now: float, held: Collection[Scope] = ()) -> Scope | None:
+    def suspect(
+        self, session: SessionId, now: float, paused: Collection[Scope] = ()
+    ) -> Scope | None:
         """Whom the close just added, with those before it, shows to be in an outage.
 
-        `held`: they are left out of the reckoning.
+        `paused`: they are left out of the reckoning.
         """
         self._expire(now)
         sighting = self._seen.get(session) or self._trials.get(session)
         if sighting is None:
             return None
         seen, trials = len(self._seen), len(self._trials)
-        held_open = sum(
-            self._open_by_egress[scope.value] for scope in held if scope.kind == "egress"
+        paused_open = sum(
+            self._open_by_egress[scope.value] for scope in paused if scope.kind == "egress"
         )
-        still_open = self._open - held_open
+        still_open = self._open - paused_open
         return (
             self._suspect_egress(sighting.egress, seen, trials, still_open)
             or self._suspect_reason(sighting.reason, seen, still_open)

@@ -1,14 +1,15 @@
-"""Who waits for a permit: in a line for each egress, or held.
+"""Who waits for a permit: in a queue for each egress, or paused. Pure.
+
+The future by which somebody waits is only carried here.
 
 No clock of its own: times are arguments.
 """
 
-import asyncio
 import heapq
 from collections import OrderedDict, deque
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
-from typing import Final, NamedTuple
+from typing import Final, NamedTuple, Protocol
 
 from sessions.model import SessionId
 from supervisor.gate.bucket import Allowance
@@ -16,6 +17,22 @@ from supervisor.gate.permit import GatePermit
 
 TICK_SECONDS: Final = 0.001
 """No wait is shorter: the remainder of a rounding must not make the queue spin."""
+
+
+class Answer(Protocol):
+    """Where whoever waits gets its permit: a future."""
+
+    def done(self) -> bool:
+        """Whether it has it, or waits no more."""
+
+    def cancelled(self) -> bool:
+        """Whether it waits no more."""
+
+    def result(self) -> GatePermit:
+        """The permit that it has."""
+
+    def set_result(self, permit: GatePermit, /) -> None:
+        """Give it the permit."""
 
 
 @dataclass(slots=True, eq=False)
@@ -26,8 +43,8 @@ class Waiting:
     egress: str
     urgent: bool
     number: int
-    permit: "asyncio.Future[GatePermit]"
-    home: "Lines | HeldLine | None" = None
+    permit: Answer
+    home: "AdmissionQueues | PausedQueue | None" = None
     """Where it waits."""
 
     @property
@@ -36,14 +53,14 @@ class Waiting:
         return not self.urgent, self.number
 
     def withdraw(self) -> None:
-        """It waits no longer; the line drops it when it comes to it."""
+        """It waits no longer; the queue drops it when it comes to it."""
         if self.home is not None:
             self.home.count -= 1
             self.home = None
 
 
 @dataclass(slots=True, eq=False)
-class Line:
+class EgressQueue:
     """One egress: its own allowance, and who waits for it."""
 
     egress: str
@@ -52,32 +69,44 @@ class Line:
     version: int = 0
 
 
-class _Due(NamedTuple):
-    """A line's place among the lines; of no account when the line has a newer one."""
+class _Ready(NamedTuple):
+    """A queue's place among those whose egress has a token, by the rank of who is first in it.
 
-    key: tuple[bool, int] | float
+    Of no account when the queue has a newer place.
+    """
+
+    rank: tuple[bool, int]
     number: int
-    line: Line
+    queue: EgressQueue
     version: int
 
 
-class Lines:
-    """A line for each egress, since one that has used up its rate must not stop the others."""
+class _Later(NamedTuple):
+    """A queue's place among those whose egress has a token later, by the time when it has one."""
+
+    at: float
+    number: int
+    queue: EgressQueue
+    version: int
+
+
+class AdmissionQueues:
+    """A queue for each egress, since one that has used up its rate must not stop the others."""
 
     def __init__(
         self,
         new_allowance: Callable[[], Allowance],
         in_use: Callable[[str], bool] = lambda egress: True,
     ) -> None:
-        """`in_use`: whether a session uses the egress; the lines of others are dropped when they
+        """`in_use`: whether a session uses the egress; the queues of others are dropped when they
         are empty.
         """
         self.count = 0
         self._new_allowance = new_allowance
         self._in_use = in_use
-        self._lines: dict[str, Line] = {}
-        self._ready: list[_Due] = []  # by the rank of who is first
-        self._later: list[_Due] = []  # by the time when a token is there
+        self._queues: dict[str, EgressQueue] = {}
+        self._ready: list[_Ready] = []
+        self._later: list[_Later] = []
         self._numbers = 0
 
     def __len__(self) -> int:
@@ -85,50 +114,50 @@ class Lines:
 
     def allowance(self, egress: str) -> Allowance:
         """An egress' own allowance."""
-        return self._line(egress).allowance
+        return self._queue(egress).allowance
 
     def drop_idle(self, now: float) -> None:
-        """Forget the lines of egresses that nobody uses any more.
+        """Forget the queues of egresses that nobody uses any more.
 
         One whose allowance is not whole again has to stay.
         """
-        for egress, line in list(self._lines.items()):
+        for egress, queue in list(self._queues.items()):
             if (
                 not self._in_use(egress)
-                and self._head(line) is None
-                and line.allowance.is_whole(now)
+                and self._head(queue) is None
+                and queue.allowance.is_whole(now)
             ):
-                line.version += 1
-                del self._lines[egress]
+                queue.version += 1
+                del self._queues[egress]
 
     @property
     def egresses(self) -> int:
-        """How many lines there are."""
-        return len(self._lines)
+        """How many queues there are."""
+        return len(self._queues)
 
     def join(self, waiting: Waiting, now: float) -> None:
-        """Wait in the line of its egress."""
-        line = self._line(waiting.egress)
-        before = self._head(line)
-        heapq.heappush(line.waiting, (waiting.rank, waiting))
+        """Wait in the queue of its egress."""
+        queue = self._queue(waiting.egress)
+        before = self._head(queue)
+        heapq.heappush(queue.waiting, (waiting.rank, waiting))
         waiting.home, self.count = self, self.count + 1
         if before is None or waiting.rank < before.rank:
-            self._place(line, now)
+            self._place(queue, now)
 
     def first(self, now: float) -> Waiting | None:
         """Who is first of those whose egress has a token."""
-        while self._later and self._later[0].key <= now:  # type: ignore[operator]
+        while self._later and self._later[0].at <= now:
             due = heapq.heappop(self._later)
-            if due.version == due.line.version:
-                self._place(due.line, now)
+            if due.version == due.queue.version:
+                self._place(due.queue, now)
         while self._ready:
-            due = self._ready[0]
-            head = self._head(due.line) if due.version == due.line.version else None
-            if head is not None and head.rank == due.key:
+            ready = self._ready[0]
+            head = self._head(ready.queue) if ready.version == ready.queue.version else None
+            if head is not None and head.rank == ready.rank:
                 return head
             heapq.heappop(self._ready)
             if head is not None:  # who was first is gone
-                self._place(due.line, now)
+                self._place(ready.queue, now)
         return None
 
     def take(self, waiting: Waiting) -> None:
@@ -137,82 +166,84 @@ class Lines:
 
     def changed(self, egress: str, now: float) -> None:
         """A token of the egress was reserved, taken or given back."""
-        line = self._lines.get(egress)
-        if line is not None:
-            self._place(line, now)
+        queue = self._queues.get(egress)
+        if queue is not None:
+            self._place(queue, now)
 
     def seconds_until_next(self, now: float) -> float:
         """How long until an egress without a token has one for who waits; infinite if none will by
         itself.
         """
-        while self._later and self._later[0].version != self._later[0].line.version:
+        while self._later and self._later[0].version != self._later[0].queue.version:
             heapq.heappop(self._later)
-        return max(0.0, float(self._later[0].key) - now) if self._later else float("inf")  # type: ignore[arg-type]
+        return max(0.0, self._later[0].at - now) if self._later else float("inf")
 
     def waiting_at(self, egress: str) -> bool:
-        """Whether somebody waits in that line."""
-        line = self._lines.get(egress)
-        return line is not None and self._head(line) is not None
+        """Whether somebody waits in that queue."""
+        queue = self._queues.get(egress)
+        return queue is not None and self._head(queue) is not None
 
-    def pull(self, held: Callable[[Waiting], bool], egress: str | None = None) -> list[Waiting]:
-        """Take out those who are held from now on (`egress`: all of them wait there), in the order
-        of their ranks.
+    def pull(self, paused: Callable[[Waiting], bool], egress: str | None = None) -> list[Waiting]:
+        """Take out those who are paused from now on (`egress`: all of them wait there), in the
+        order of their ranks.
         """
-        lines = (
-            self._lines.values()
+        queues = (
+            self._queues.values()
             if egress is None
-            else [self._lines[egress]]
-            if egress in self._lines
+            else [self._queues[egress]]
+            if egress in self._queues
             else []
         )
         pulled = sorted(
-            (w for line in lines for _, w in line.waiting if w.home is self and held(w)), key=_rank
+            (w for queue in queues for _, w in queue.waiting if w.home is self and paused(w)),
+            key=_rank,
         )
         for waiting in pulled:
             waiting.withdraw()
-        for line in lines:  # they may come back, and must not be found in two places then
-            line.waiting = [
-                (rank, waiting) for rank, waiting in line.waiting if waiting.home is self
+        for queue in queues:  # they may come back, and must not be found in two places then
+            queue.waiting = [
+                (rank, waiting) for rank, waiting in queue.waiting if waiting.home is self
             ]
-            heapq.heapify(line.waiting)
+            heapq.heapify(queue.waiting)
         return pulled
 
-    def _line(self, egress: str) -> Line:
-        line = self._lines.get(egress)
-        if line is None:
-            line = self._lines[egress] = Line(egress, self._new_allowance())
-        return line
+    def _queue(self, egress: str) -> EgressQueue:
+        queue = self._queues.get(egress)
+        if queue is None:
+            queue = self._queues[egress] = EgressQueue(egress, self._new_allowance())
+        return queue
 
-    def _head(self, line: Line) -> Waiting | None:
-        while line.waiting and line.waiting[0][1].home is not self:
-            heapq.heappop(line.waiting)
-        return line.waiting[0][1] if line.waiting else None
+    def _head(self, queue: EgressQueue) -> Waiting | None:
+        while queue.waiting and queue.waiting[0][1].home is not self:
+            heapq.heappop(queue.waiting)
+        return queue.waiting[0][1] if queue.waiting else None
 
-    def _place(self, line: Line, now: float) -> None:
-        """Put the line where it belongs: among those that are ready, those that have to wait, or,
+    def _place(self, queue: EgressQueue, now: float) -> None:
+        """Put the queue where it belongs: among those that are ready, those that have to wait, or,
         while nobody waits in it, nowhere.
         """
-        line.version += 1
+        queue.version += 1
         self._numbers += 1
-        head = self._head(line)
+        head = self._head(queue)
         if head is None:
             return
-        wait = line.allowance.seconds_until_free(now)
+        wait = queue.allowance.seconds_until_free(now)
         if wait <= 0:
-            heapq.heappush(self._ready, _Due(head.rank, self._numbers, line, line.version))
+            heapq.heappush(self._ready, _Ready(head.rank, self._numbers, queue, queue.version))
         elif wait != float("inf"):  # else a login has to land first, which is a change
             heapq.heappush(
-                self._later, _Due(now + max(wait, TICK_SECONDS), self._numbers, line, line.version)
+                self._later,
+                _Later(now + max(wait, TICK_SECONDS), self._numbers, queue, queue.version),
             )
 
 
-class HeldLine:
-    """Who is held: who tries next is who is urgent, then who was open until now, then who has not
+class PausedQueue:
+    """Who is paused: who tries next is who is urgent, then who was open until now, then who has not
     been a canary yet, then the others in turn.
 
     One egress after the other, so that one that is dead for good cannot keep the canaries to
-    itself. Those who only want to replace an open session's worker wait for the end of the hold: as
-    canaries they would close a socket that works.
+    itself. Those who only want to replace an open session's worker wait for the end of the pause:
+    as canaries they would close a socket that works.
     """
 
     def __init__(self) -> None:
@@ -229,7 +260,7 @@ class HeldLine:
         return self.count
 
     def join(self, waiting: Waiting, may_try: bool) -> None:
-        """Be held."""
+        """Be paused."""
         waiting.home, self.count = self, self.count + 1
         if waiting.session in self._newcomers:
             self._newcomers.discard(waiting.session)

@@ -4,64 +4,22 @@ Asked without a login, for each egress that is in doubt, and only while it is.
 
 A *look* is what a session does before it logs in, and no more: connect, TLS, the upgrade to a
 WebSocket, then close. It tells an outage (of the network, of DNS, of the proxy, of WhatsApp's front
-door) from a session that is sick, however small the fleet. `Way` is the pure part: what is known of
-an egress, and when to look again; `Reachability` looks. What a look finds is the gate's to act
-upon.
+door) from a session that is sick, however small the fleet. `Way` (way.py) is the pure part: what is
+known of an egress, and when to look again; `Reachability` looks. What a look finds is the gate's to
+act upon.
 """
 
 import asyncio
 import random
 from collections.abc import Callable
-from dataclasses import dataclass, field
-from typing import Final, Literal, NamedTuple, Protocol
+from typing import Protocol
 
 import structlog
 
-from sessions.model import CloseReason, SessionId
-
-LOOK_SECONDS: Final = 8.0
-"""A look takes no longer: enough for the third SYN (after 3 s) and its answer, and so short that an
-outage's end is noticed within 20 s.
-"""
-GAPS_SECONDS: Final = (1.0, 2.0, 2.0, 3.0, 3.0, 5.0, 5.0, 8.0)
-"""From one look's begin to the next one's, while the way is closed; the last for all that follow.
-
-WhatsApp Web tries as often.
-"""
-LATE_SECONDS: Final = 600.0
-LATE_GAP_SECONDS: Final = 12.0
-"""After so long so far apart: with the jitter (14.4 s), and a login, still within the 20 s."""
-LIMITED_GAP_SECONDS: Final = 30.0
-"""Who is told to slow down (429) does not knock every few seconds."""
-OPEN_GAPS_SECONDS: Final = (1.0, 2.0, 4.0, 8.0, 15.0)
-"""The same after looks that found the way open: a session that is sick is in doubt after each of
-its own attempts.
-"""
-CALM_SECONDS: Final = 60.0
-"""After so long without a doubt those begin again with the first."""
-JITTER: Final = 0.2
-UNKNOWN_ENOUGH: Final = 3
-"""So many looks in a row that could tell nothing are enough: without them the correlated closes
-decide alone, as ever.
-"""
-CONTRADICTIONS: Final = 2
-"""So often a look found the way closed beside a session that had just come through: they are not
-believed then, until one finds it open.
-"""
+from sessions.model import SessionId
+from supervisor.gate.way import Look, Way
 
 log = structlog.get_logger("reach")
-
-
-class Look(NamedTuple):
-    """What a look has found.
-
-    `reason`: of a way that is closed, as a session would close; `words`: how it went, without
-    secrets.
-    """
-
-    state: Literal["open", "closed", "unknown"]
-    words: str
-    reason: CloseReason | None = None
 
 
 class Prober(Protocol):
@@ -71,142 +29,24 @@ class Prober(Protocol):
         """Go the way of this session, which is to be that egress, as far as the upgrade."""
 
 
-@dataclass(slots=True)
-class Way:
-    """What is known of an egress.
-
-    Pure: times and dice are arguments, seconds of a monotonic clock.
-    """
-
-    egress: str
-    last: Look | None = None
-    """What the last look found; None: nothing that is still of account."""
-    doubters: dict[SessionId, None] = field(default_factory=dict)
-    """Who has closed since the way was last found open, and is not open again."""
-    closed_since: float | None = None
-    open_at: float = float("-inf")
-    """When a look that found it open was begun."""
-    next_at: float = 0.0
-    looking: bool = False
-    """A look is under way."""
-    turn: int = 0
-    """Which of the doubters looks next, if nobody is open."""
-    _begun_at: float = float("-inf")
-    _looks: int = 0
-    _unknown: int = 0
-    _contradicted: int = 0
-    _checking: bool = False
-    """A login came through while the way was closed: it has opened since the last look, or looks
-    are wrong.
-    """
-
-    @property
-    def doubted(self) -> bool:
-        """Whether looks are due."""
-        return bool(self.doubters) or self._checking
-
-    @property
-    def disbelieved(self) -> bool:
-        """Whether looks have been wrong so often that they are not believed."""
-        return self._contradicted >= CONTRADICTIONS
-
-    @property
-    def is_closed(self) -> bool:
-        """Whether nobody can come through just now."""
-        return self.closed_since is not None and not self.disbelieved
-
-    def doubt(self, session: SessionId, now: float) -> None:
-        """The session has closed, and it may be the way."""
-        if not self.doubters and not self.looking:
-            self._unknown = 0
-            if now - self._begun_at > CALM_SECONDS:
-                self._looks = 0
-            self.next_at = max(now, self._begun_at + _of(OPEN_GAPS_SECONDS, self._looks))
-        self.doubters[session] = None
-
-    def settled(self, session: SessionId) -> None:
-        """The session is open, or not of the fleet any more."""
-        self.doubters.pop(session, None)
-        if not self.doubters:
-            self._rest()
-
-    def came_through(self, now: float) -> None:
-        """A login was answered."""
-        if self.closed_since is not None:
-            self.closed_since, self._checking, self.next_at = None, True, now
-
-    def drop(self) -> None:
-        """Nobody is there any more who could look, or wants to know."""
-        self.doubters.clear()
-        self._checking = False
-        self._rest()
-
-    def begins(self, now: float) -> None:
-        """A look begins."""
-        self.looking, self._begun_at = True, now
-
-    def learns(self, look: Look, now: float, roll: float) -> bool:
-        """What it has found.
-
-        True: the way was closed until now, and is open. `roll` is uniform in [0, 1).
-        """
-        self.looking = False
-        checking, self._checking = self._checking, False
-        was_closed = self.closed_since is not None
-        if look.state == "unknown":
-            self._unknown += 1
-            if self._unknown >= UNKNOWN_ENOUGH:
-                self.drop()
-        else:
-            self.last, self._unknown = look, 0
-        if look.state == "open":
-            self._looks = 0 if was_closed else self._looks + 1
-            self.open_at, self.closed_since, self._contradicted = self._begun_at, None, 0
-            self.doubters.clear()
-            return was_closed
-        if look.state == "closed" and checking and not self.doubters:
-            self._contradicted += 1
-            self._rest()
-        elif look.state == "closed":
-            if not was_closed:
-                self.closed_since, self._looks = now, 0
-            if not self.doubters:
-                self._rest()
-        gap = self._gap(now) * (1 - JITTER + 2 * JITTER * roll)
-        self.next_at = max(now, self._begun_at + gap)
-        self._looks += 1
-        return False
-
-    def _gap(self, now: float) -> float:
-        if self.last is not None and self.last.reason is CloseReason.RATE_LIMITED:
-            return LIMITED_GAP_SECONDS
-        late = self.closed_since is not None and now - self.closed_since >= LATE_SECONDS
-        return LATE_GAP_SECONDS if late else _of(GAPS_SECONDS, self._looks)
-
-    def _rest(self) -> None:
-        """Nobody asks any more: what was found is soon of no account."""
-        self.closed_since = None
-        if self.last is not None and self.last.state != "open":
-            self.last = None
-
-
 class Reachability:
     """Looks, one at a time of each egress, for as long as it is in doubt."""
 
     def __init__(
         self,
-        prober: Prober,
+        prober: Prober | None,
         rng: random.Random,
-        pick: Callable[[Way], SessionId | None],
-        told: Callable[[Way, bool], None],
+        somebody_open: Callable[[str], SessionId | None],
+        notify: Callable[[Way, bool], None],
     ) -> None:
-        """`pick`: who goes; None: nobody is left. `told`: after each look; True: the way was closed
-        until now, and is open.
+        """`prober`: None: nobody looks, and nothing is known of any way. `somebody_open`: a session
+        of the egress that is open, if one is. `notify`: called after each look; True: the way was
+        closed until now, and is open.
         """
         self._prober = prober
         self._rng = rng
-        self._pick = pick
-        self._told = told
+        self._somebody_open = somebody_open
+        self._notify = notify
         self._now = asyncio.get_running_loop().time
         self._ways: dict[str, Way] = {}
         self._tasks: dict[str, asyncio.Task[None]] = {}
@@ -216,8 +56,15 @@ class Reachability:
         """What is known of an egress; None: nothing."""
         return self._ways.get(egress)
 
+    def is_closed(self, egress: str) -> bool:
+        """Whether nobody can come through by it just now, as far as is known."""
+        way = self._ways.get(egress)
+        return way is not None and way.is_closed
+
     def doubt(self, egress: str, session: SessionId) -> None:
-        """The session has closed, and it may be the way."""
+        """The session has closed, and it may be the way: look."""
+        if self._prober is None:
+            return
         way = self._ways.setdefault(egress, Way(egress))
         way.doubt(session, self._now())
         self._begin(way)
@@ -250,20 +97,21 @@ class Reachability:
         await asyncio.gather(*tasks, return_exceptions=True)
 
     def _begin(self, way: Way) -> None:
-        if way.egress not in self._tasks and not self._closed:
-            task = asyncio.create_task(self._watch(way), name=f"looks at {way.egress}")
+        prober = self._prober
+        if prober is not None and way.egress not in self._tasks and not self._closed:
+            task = asyncio.create_task(self._watch(prober, way), name=f"looks at {way.egress}")
             self._tasks[way.egress] = task
             task.add_done_callback(lambda ended: self._over(way, ended))
 
-    async def _watch(self, way: Way) -> None:
+    async def _watch(self, prober: Prober, way: Way) -> None:
         while way.doubted:
             await asyncio.sleep(max(0.0, way.next_at - self._now()))
-            session = self._pick(way) if way.doubted else None
+            session = self._who_looks(way) if way.doubted else None
             if session is None:
                 way.drop()
                 return
             way.begins(self._now())
-            look = await self._look(session, way.egress)
+            look = await self._look(prober, session, way.egress)
             believed = not way.disbelieved
             opened = way.learns(look, self._now(), self._rng.random())
             log.info(
@@ -280,11 +128,22 @@ class Reachability:
                     action="looks_wrong",
                     egress=way.egress,
                 )
-            self._told(way, opened)
+            self._notify(way, opened)
 
-    async def _look(self, session: SessionId, egress: str) -> Look:
+    def _who_looks(self, way: Way) -> SessionId | None:
+        """Whose way is gone: of somebody who is open if there is one, for whom it has been right;
+        else of each in turn.
+        """
+        somebody = self._somebody_open(way.egress)
+        if somebody is not None:
+            return somebody
+        waiting = list(way.doubters)
+        way.turn += 1
+        return waiting[way.turn % len(waiting)] if waiting else None
+
+    async def _look(self, prober: Prober, session: SessionId, egress: str) -> Look:
         try:
-            return await self._prober.look(session, egress)
+            return await prober.look(session, egress)
         except Exception as error:  # a look that fails tells nothing, and must not end the looks
             log.exception("a look has failed", action="look_failed", session=session)
             return Look("unknown", f"the look itself has failed ({type(error).__name__})")
@@ -300,7 +159,3 @@ class Reachability:
         forgotten = current is not way
         if current is not None and current.doubted and (forgotten or not task.cancelled()):
             self._begin(current)
-
-
-def _of(gaps: tuple[float, ...], number: int) -> float:
-    return gaps[min(number, len(gaps) - 1)]

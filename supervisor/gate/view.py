@@ -1,4 +1,4 @@
-"""The gate as shown: figures, and each hold in words. Pure: times are arguments."""
+"""The gate as shown: figures, and each pause in words. Pure: times are arguments."""
 
 from collections import Counter
 from collections.abc import Mapping
@@ -7,9 +7,9 @@ from typing import ClassVar, Final, Literal
 import msgspec
 
 from sessions.model import CloseReason, EventData, SessionId
-from supervisor.gate.hold import Hold
 from supervisor.gate.outage import SMALL_SECONDS, WINDOW_SECONDS
-from supervisor.gate.reachability import Look, Way
+from supervisor.gate.pause import Pause
+from supervisor.gate.way import Look, Way
 
 LOGIN_SECONDS: Final = 3.0
 """What a login takes, for estimates only."""
@@ -17,7 +17,7 @@ VERSION_REJECTED: Final = "client version rejected"
 
 
 class _Outage(EventData, frozen=True, kw_only=True):
-    """`scope` and `value`: whom it holds (`fleet` all, `egress` those of a proxy, `reason` ...);
+    """`scope` and `value`: whom it pauses (`fleet` all, `egress` those of a proxy, `reason` ...);
     `words` says all of it in a sentence.
     """
 
@@ -48,8 +48,8 @@ class OutageEnded(_Outage, frozen=True, kw_only=True):
     type: ClassVar[str] = "outage.ended"
 
 
-class HoldView(msgspec.Struct, frozen=True, rename="camel"):
-    """A hold as shown.
+class PauseView(msgspec.Struct, frozen=True, rename="camel"):
+    """A pause as shown.
 
     Seconds; `words` says it in a sentence. The estimate supposes that the next canary comes
     through.
@@ -89,37 +89,37 @@ class GateView(msgspec.Struct, frozen=True, rename="camel"):
     under_way: int
     queued: int
     seconds_until_queue_is_through: float | None
-    hold: HoldView | None
-    holds: tuple[HoldView, ...] = ()
+    hold: PauseView | None
+    holds: tuple[PauseView, ...] = ()
 
 
-def hold_view(
-    hold: Hold, now: float, tokens: float, rate: float, egress_rate: float, way: Way | None = None
-) -> HoldView:
-    """A hold, as it is now.
+def pause_view(
+    pause: Pause, now: float, tokens: float, rate: float, egress_rate: float, way: Way | None = None
+) -> PauseView:
+    """A pause, as it is now.
 
     `tokens`: what the fleet's bucket has; the rates are logins per second. `way`: of those it
-    holds.
+    pauses.
     """
     closed = way if way is not None and way.is_closed else None
-    wait = hold.seconds_until_canary(now, barred=closed is not None)
+    wait = pause.seconds_until_canary(now, barred=closed is not None)
     next_look = None if closed is None else round(max(0.0, closed.next_at - now), 1)
-    if next_look is not None and hold.canary is None:
+    if next_look is not None and pause.canary is None:
         wait = min(wait, next_look)  # the look that finds the way open is what the canary waits for
-    next_canary = None if hold.canary is not None else round(wait, 1)
+    next_canary = None if pause.canary is not None else round(wait, 1)
     estimate = _until_all_back(
-        hold, wait if hold.canary is None else 0.0, tokens, rate, egress_rate
+        pause, wait if pause.canary is None else 0.0, tokens, rate, egress_rate
     )
-    return HoldView(
-        scope=hold.scope.kind,
-        value=hold.scope.value,
-        reason=hold.cause,
-        held_for_seconds=round(now - hold.since, 1),
-        sessions_held=hold.held,
+    return PauseView(
+        scope=pause.scope.kind,
+        value=pause.scope.value,
+        reason=pause.cause,
+        held_for_seconds=round(now - pause.since, 1),
+        sessions_held=pause.sessions,
         next_canary_in_seconds=next_canary,
-        canary=hold.canary,
+        canary=pause.canary,
         estimated_seconds_until_all_back=round(estimate, 1),
-        words=_hold_words(hold, now, wait, estimate, closed),
+        words=_pause_words(pause, now, wait, estimate, closed),
         way=(
             "unknown"
             if way is None or way.last is None
@@ -132,55 +132,55 @@ def hold_view(
     )
 
 
-def begin_words(hold: Hold) -> str:
-    """What is told when a hold begins."""
+def begin_words(pause: Pause) -> str:
+    """What is told when a pause begins."""
     return (
-        f"Held: {hold.scope.words}, because of {cause_words(hold)}. "
+        f"Held: {pause.scope.words}, because of {cause_words(pause)}. "
         "One canary at a time tries; its success releases all. Nobody's breaker is charged."
     )
 
 
-def end_words(hold: Hold, now: float, why: str) -> str:
-    """What is told when a hold is over."""
-    held = _duration(now - hold.since)
+def end_words(pause: Pause, now: float, why: str) -> str:
+    """What is told when a pause is over."""
+    held = _duration(now - pause.since)
     return (
-        f"Released after {held}: {hold.scope.words}, {_sessions(hold.held)}. It was"
-        f" {cause_words(hold)}; {why}."
+        f"Released after {held}: {pause.scope.words}, {_sessions(pause.sessions)}. It was"
+        f" {cause_words(pause)}; {why}."
     )
 
 
-def outage_began(hold: Hold, now: float, sessions: int) -> OutageBegan:
-    """The event of a hold that begins. `sessions`: how many were seen to close."""
+def outage_began(pause: Pause, now: float, sessions: int) -> OutageBegan:
+    """The event of a pause that begins. `sessions`: how many were seen to close."""
     return OutageBegan(
-        scope=hold.scope.kind,
-        value=hold.scope.value,
-        reason=hold.cause,
+        scope=pause.scope.kind,
+        value=pause.scope.value,
+        reason=pause.cause,
         sessions=sessions,
-        held_for_seconds=round(now - hold.since, 1),
-        words=begin_words(hold),
+        held_for_seconds=round(now - pause.since, 1),
+        words=begin_words(pause),
     )
 
 
-def outage_ended(hold: Hold, now: float, why: str) -> OutageEnded:
-    """The event of a hold that is over, in words that say why."""
+def outage_ended(pause: Pause, now: float, why: str) -> OutageEnded:
+    """The event of a pause that is over, in words that say why."""
     return OutageEnded(
-        scope=hold.scope.kind,
-        value=hold.scope.value,
-        reason=hold.cause,
-        sessions=hold.held,
-        held_for_seconds=round(now - hold.since, 1),
-        words=end_words(hold, now, why),
+        scope=pause.scope.kind,
+        value=pause.scope.value,
+        reason=pause.cause,
+        sessions=pause.sessions,
+        held_for_seconds=round(now - pause.since, 1),
+        words=end_words(pause, now, why),
     )
 
 
-def cause_words(hold: Hold) -> str:
-    """Why it is held."""
-    if hold.is_outage:
-        return f"an outage ({hold.evidence})"
+def cause_words(pause: Pause) -> str:
+    """Why they are paused."""
+    if pause.is_outage:
+        return f"an outage ({pause.evidence})"
     return (
-        f"{hold.cause} ({VERSION_REJECTED})"
-        if hold.cause == CloseReason.CLIENT_OUTDATED
-        else hold.cause
+        f"{pause.cause} ({VERSION_REJECTED})"
+        if pause.cause == CloseReason.CLIENT_OUTDATED
+        else pause.cause
     )
 
 
@@ -209,10 +209,10 @@ def evidence_words(
     return f"{_sessions(len(closed))} closed within {WINDOW_SECONDS:.0f} s: {reasons}"
 
 
-def _hold_words(hold: Hold, now: float, wait: float, estimate: float, closed: Way | None) -> str:
+def _pause_words(pause: Pause, now: float, wait: float, estimate: float, closed: Way | None) -> str:
     who = (
-        f"{_sessions(hold.held)} {'is' if hold.held == 1 else 'are'} held for"
-        f" {now - hold.since:.0f} s because of {cause_words(hold)}"
+        f"{_sessions(pause.sessions)} {'is' if pause.sessions == 1 else 'are'} held for"
+        f" {now - pause.since:.0f} s because of {cause_words(pause)}"
     )
     if closed is not None and closed.last is not None:
         looks = (
@@ -224,16 +224,16 @@ def _hold_words(hold: Hold, now: float, wait: float, estimate: float, closed: Wa
             f"WhatsApp cannot be reached ({closed.last.words}); wasup {looks}, and as soon as it"
             " can be, the canary tries"
         )
-    elif hold.canary is not None:
-        trying = f"the canary {hold.canary} tries now"
-    elif hold.line.first() is not None:
+    elif pause.canary is not None:
+        trying = f"the canary {pause.canary} tries now"
+    elif pause.queue.first() is not None:
         trying = f"the next canary tries in {wait:.0f} s"
     else:
         trying = (
             "nobody waits to try; who asks next is the canary, and after a minute without one the"
             " hold ends"
         )
-    whom = "" if hold.scope.kind == "fleet" else f" (only {hold.scope.words})"
+    whom = "" if pause.scope.kind == "fleet" else f" (only {pause.scope.words})"
     return (
         f"{who}{whom}; {trying}, and its success releases all: back within some"
         f" {_duration(estimate)} then."
@@ -241,11 +241,11 @@ def _hold_words(hold: Hold, now: float, wait: float, estimate: float, closed: Wa
 
 
 def _until_all_back(
-    hold: Hold, wait: float, tokens: float, rate: float, egress_rate: float
+    pause: Pause, wait: float, tokens: float, rate: float, egress_rate: float
 ) -> float:
-    busiest = max((count for _, count in hold.line.egresses()), default=0)
-    behind = max((hold.held - tokens) / rate, (busiest - tokens) / egress_rate, 0.0)
-    return wait + 2 * LOGIN_SECONDS + behind if hold.held else wait
+    busiest = max((count for _, count in pause.queue.egresses()), default=0)
+    behind = max((pause.sessions - tokens) / rate, (busiest - tokens) / egress_rate, 0.0)
+    return wait + 2 * LOGIN_SECONDS + behind if pause.sessions else wait
 
 
 def _sessions(count: int) -> str:

@@ -27,9 +27,8 @@ from python_socks import ProxyError, ProxyType
 from python_socks.async_.asyncio.v2 import Proxy as ProxyClient
 
 from sessions.credentials.proxy import Proxy
-from sessions.model import CloseReason, SessionId, StoreError
-from sessions.ports import DIRECT
-from supervisor.gate.reachability import LOOK_SECONDS, Look
+from sessions.model import DIRECT, CloseReason, SessionId, StoreError
+from supervisor.gate.way import LOOK_SECONDS, Look
 
 WHATSAPP_URL: Final = "wss://web.whatsapp.com/ws/chat"
 """Baileys' own (rc14, Defaults/index.js), used when no other is set."""

@@ -10,8 +10,7 @@ from dataclasses import dataclass, fields, replace
 from statistics import median
 from typing import Final
 
-from sessions.model import SessionId
-from sessions.ports import DIRECT
+from sessions.model import DIRECT, SessionId
 from supervisor.fleet.fleet import Fleet
 from supervisor.host.needs.capacity import (
     ASSUMED_WORKER_DESCRIPTORS,

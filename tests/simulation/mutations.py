@@ -16,19 +16,18 @@ from scripts.simulation.faults import Fault, Story
 from scripts.simulation.fleet import CONFIG, Parts
 from scripts.simulation.workers import SimulatedWorkers
 from sessions.lifecycle import remembered
-from sessions.lifecycle.actor.attempting import Attempting
-from sessions.lifecycle.actor.standing import Standing
+from sessions.lifecycle.actor.attempts import Attempts
 from sessions.lifecycle.worker_slot import WorkerSlot
 from sessions.model import CloseReason as R
 from sessions.policy import RULES, ClosePolicy
 from sessions.policy.breaker import Breaker
-from supervisor.gate import hold as hold_module
-from supervisor.gate import reachability as reach
+from supervisor.gate import pause as pause_module
+from supervisor.gate import way as way_module
 from supervisor.gate.bucket import Allowance
 from supervisor.gate.gate import Gate
-from supervisor.gate.hold import Hold
-from supervisor.gate.queue import Lines
-from supervisor.gate.reachability import Look, Way
+from supervisor.gate.pause import Pause
+from supervisor.gate.queue import AdmissionQueues
+from supervisor.gate.way import Look, Way
 
 decide_module = sys.modules["sessions.policy.decide"]
 """The module; the package names a function like it."""
@@ -93,27 +92,25 @@ def _unparked(stored: bytes | None, now: float, _decode: Any = remembered.decode
     return msgspec.structs.replace(_decode(stored, now), parked=False, next_attempt_at=None)
 
 
-def _no_deadline(actor: Standing, attempt: Any, seconds: float) -> None:
-    actor._agenda.clear_deadlines()
+def _no_deadline(attempts: Attempts, attempt: Any, seconds: float) -> None:
+    attempts._core.pending.clear_deadlines()
 
 
-def _no_timer(actor: Standing, seconds: float) -> None:
-    actor._next_attempt_at = actor._now() + seconds
+def _no_timer(attempts: Attempts, seconds: float) -> None:
+    attempts._core.next_attempt_at = attempts._core.now() + seconds
 
 
 async def _left_behind(slot: WorkerSlot) -> None:
     slot.worker = None
 
 
-def _released_at_once(gate: Gate, hold: Any, why: str, others_are_well: bool = False) -> None:
-    if hold is not None:
-        now = gate._now()
-        gate._detector.over(hold.scope, now, others_are_well)
-        for waiting in gate._stop(hold, now, why):
-            gate._let_through(waiting, None, now)
+def _released_at_once(gate: Gate, pause: Pause, why: str, others_are_well: bool = False) -> None:
+    now = gate._now()
+    for waiting in gate._pauses.end(pause, why, now, others_are_well):
+        gate._let_through(waiting, None, now)
 
 
-async def _none_uncharged(actor: Attempting) -> bool:
+async def _none_uncharged(attempts: Attempts) -> bool:
     return False
 
 
@@ -136,9 +133,9 @@ MUTATIONS = (
         caught="more logins than",
     ),
     Mutation(
-        "hold without holding",
-        "Whoever asks while the fleet is held is let through at once, not one canary at a time.",
-        ((Hold, "seconds_until_canary", lambda self, now, urgent=False, barred=False: 0.0),),
+        "pause without pausing",
+        "Whoever asks while the fleet is paused is let through at once, not one canary at a time.",
+        ((Pause, "seconds_until_canary", lambda self, now, urgent=False, barred=False: 0.0),),
         caught="although the fleet is held",
     ),
     Mutation(
@@ -195,13 +192,13 @@ MUTATIONS = (
     Mutation(
         "deadline dropped",
         "Nobody looks whether a worker ever reports how its attempt went.",
-        ((Standing, "_expect_report", _no_deadline),),
+        ((Attempts, "expect_report", _no_deadline),),
         caught="is forgotten: connecting",
     ),
     Mutation(
         "wait without a timer",
         "A next try is shown, but nothing will ever begin it.",
-        ((Standing, "_wait", _no_timer),),
+        ((Attempts, "wait", _no_timer),),
         caught="is forgotten: waiting",
     ),
     Mutation(
@@ -223,12 +220,12 @@ MUTATIONS = (
     Mutation(
         "one rate for all ways out",
         "An egress has no limit of its own.",
-        ((Lines, "allowance", lambda self, egress, *now: _Boundless()),),
+        ((AdmissionQueues, "allowance", lambda self, egress, *now: _Boundless()),),
         caught="more logins than 3/s",
     ),
     Mutation(
         "released all at once",
-        "When a hold ends, all who were held log in together, past the bucket.",
+        "When a pause ends, all who were paused log in together, past the bucket.",
         ((Gate, "_end", _released_at_once),),
         caught="more logins than",
     ),
@@ -244,7 +241,7 @@ MUTATIONS = (
         "charges stay",
         "What an outage had charged before it was seen is not taken back, and who waits alone goes"
         " on waiting.",
-        ((Attempting, "_uncharge", _none_uncharged),),
+        ((Attempts, "uncharge", _none_uncharged),),
         caught="an outage was charged to its breaker",
         small=True,
     ),
@@ -258,14 +255,14 @@ MUTATIONS = (
     Mutation(
         "looks too rare",
         "While the way is closed, a minute passes between looks.",
-        ((reach, "GAPS_SECONDS", (60.0,)),),
+        ((way_module, "GAPS_SECONDS", (60.0,)),),
         caught="after the end of an outage",
         small=True,
     ),
     Mutation(
         "small fleets held for ever",
         "A fleet of one that WhatsApp itself turns away is held, and logs in, without an end.",
-        ((hold_module, "SMALL_SECONDS", 1e9),),
+        ((pause_module, "SMALL_SECONDS", 1e9),),
         caught="has logged in more than",
         small=True,
     ),

@@ -8,20 +8,23 @@ rests (stopped, parked, quarantined); so it is never forgotten and never tries t
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Coroutine
 from typing import Any, Final, assert_never
 
-import msgspec
 import structlog
 
-from sessions.credentials.proxy import Proxy
-from sessions.lifecycle.actor.replacing import Replacing
+from sessions.lifecycle.actor.adoption import Adoption
+from sessions.lifecycle.actor.attempts import Attempts
+from sessions.lifecycle.actor.commands import Commands
+from sessions.lifecycle.actor.core import Core, Life, Past
+from sessions.lifecycle.actor.open_socket import OpenSocket
+from sessions.lifecycle.actor.replacement import Replacement
+from sessions.lifecycle.dependencies import Dependencies
 from sessions.lifecycle.inbox import (
     Admitted,
     Asked,
     CanaryOverdue,
     CheckFailed,
-    Command,
     Event,
     Exceeded,
     FrameCame,
@@ -29,7 +32,6 @@ from sessions.lifecycle.inbox import (
     Overdue,
     PhoneDue,
     PolicyChanged,
-    Restore,
     Reunited,
     StableReached,
     Step,
@@ -37,13 +39,11 @@ from sessions.lifecycle.inbox import (
     SuccessorReady,
     Told,
     Uncharged,
-    UseProxy,
     Waited,
     WorkerEnded,
     WorkerReady,
 )
 from sessions.lifecycle.machine import TRANSITIONS, Signal
-from sessions.lifecycle.remembered import decode
 from sessions.model import (
     CloseReason,
     SessionNotFound,
@@ -56,9 +56,8 @@ from sessions.model import (
 from sessions.policy import STORE_RETRY_SECONDS
 from sessions.ports import Returned
 from sessions.records import phone
-from sessions.store import ArchiveRow
+from sessions.store import SessionRow
 from sessions.views import refusals
-from sessions.views.events import ProxyChanged, SessionRestored
 from sessions.workers import wire
 from sessions.workers.worker_process import Exit
 
@@ -73,11 +72,34 @@ PROGRESSING: Final = frozenset({S.CONNECTING, S.QR})
 log = structlog.get_logger("session")
 
 
-class Actor(Replacing):
+class Actor:
     """The only one who changes the session.
 
-    Run `run()` as its task; others put events into `inbox` and read.
+    Run `run()` as its task; others put events into `core.inbox` and read `core`. `attempts` and
+    `open_socket` know this very core.
     """
+
+    def __init__(self, core: Core, attempts: Attempts, open_socket: OpenSocket) -> None:
+        self.core: Final = core
+        self.open_socket: Final = open_socket
+        self.replacement: Final = Replacement(core, attempts)
+        self._attempts = attempts
+        self._adoption = Adoption(core, attempts, open_socket)
+        self._commands = Commands(core, attempts, open_socket, self.replacement)
+        self._store_away = False
+        """The store has failed it, and that was told; until it has a worker again."""
+
+    @classmethod
+    def of(cls, row: SessionRow, dependencies: Dependencies) -> "Actor":
+        """The actor of a stored session."""
+        core = Core(row, dependencies)
+        attempts = Attempts(core)
+        return cls(core, attempts, OpenSocket(core, attempts))
+
+    @property
+    def retired(self) -> bool:
+        """Whether it has ended, or ends now."""
+        return self.core.life is not Life.RUNNING
 
     async def run(self) -> None:
         """Live until retired.
@@ -85,26 +107,25 @@ class Actor(Replacing):
         What goes wrong inside is mended here; what goes wrong while mending it leaves this task:
         see Session.run.
         """
-        await self._guarded(self._resume())
-        self._look_at_alerts()
+        await self._guarded(self._adoption.resume())
+        self.core.look_at_alerts()
         while not self.retired:
-            event = await self.inbox.get()
+            event = await self.core.inbox.get()
             await self._guarded(self._handle(event))
-            self._look_at_alerts()
+            self.core.look_at_alerts()
         await self._clear_inbox()
 
     async def give_up(self) -> None:
         """It has failed: nobody is left waiting for it, and its worker ends, before another one
         takes its place.
         """
-        self.retired = True
-        for name in sorted(self._on):
-            self._end_alert(name, "The session begins anew.")
-        self._agenda.cancel()
-        self._end_attempt()
-        self._dependencies.gate.left(self.id)
-        await self._dependencies.workers.terminate_returning(self.id)
-        await self._slot.clear()
+        self.core.life = Life.RETIRED
+        self.core.alerts.end_all("The session begins anew.")
+        self.core.pending.cancel()
+        self._attempts.end_attempt()
+        self.core.dependencies.gate.left(self.core.id)
+        await self.core.dependencies.workers.terminate_returning(self.core.id)
+        await self.core.slot.clear()
         await self._clear_inbox(restarts=True)
 
     async def _guarded(self, work: Coroutine[Any, Any, None]) -> None:
@@ -116,7 +137,9 @@ class Actor(Replacing):
             await self._start_over(str(error), self._tell_store_away(error))
         except Exception as error:
             log.exception(
-                "an error of this program hit a session", action="session_error", session=self.id
+                "an error of this program hit a session",
+                action="session_error",
+                session=self.core.id,
             )
             await self._start_over(f"internal error: {type(error).__name__}")
         except asyncio.CancelledError as error:
@@ -127,7 +150,7 @@ class Actor(Replacing):
             log.error(
                 "what a session waited for was cancelled",
                 action="session_error",
-                session=self.id,
+                session=self.core.id,
                 exc_info=error,
             )
             await self._start_over("internal error: what it waited for was cancelled")
@@ -141,81 +164,81 @@ class Actor(Replacing):
             log.error(
                 "the store failed a session",
                 action="session_store_failed",
-                session=self.id,
+                session=self.core.id,
                 error=str(error),
             )
-        return not known and self._dependencies.store.health.state == "ok"
+        return not known and self.core.dependencies.store.health.state == "ok"
 
     async def _vanish(self) -> None:
         """The store has no row of it: it was deleted by a write of which we were told that it may
         not have been made.
         """
-        log.warning("a session is gone from the store", action="session_gone", session=self.id)
-        await self._rest(None)
-        self.retired = self.vanished = True
+        log.warning("a session is gone from the store", action="session_gone", session=self.core.id)
+        await self._attempts.rest(None)
+        self.core.life = Life.VANISHED
 
     async def _start_over(self, why: str, tell: bool = True) -> None:
         """After an error of our own: no worker, nothing under way, a try in a while; never
         forgotten.
         """
-        if not self.wanted or self.retired:
+        if not self.core.intent.wanted or self.retired:
             return
         if tell:
-            self._alert("session_error", why)
-        if Signal.RETRY not in TRANSITIONS[self.state]:
+            self.core.alerts.happened("session_error", why)
+        if Signal.RETRY not in TRANSITIONS[self.core.state]:
             # parked or quarantined: our error is no reason to log in a number that is banned
             return
-        self._end_attempt()
-        self._dependencies.gate.left(self.id)  # it may have been open
-        await self._slot.clear()
-        self._signal(Signal.RETRY)
-        self._wait(self._patience_seconds())
+        self._attempts.end_attempt()
+        self.core.dependencies.gate.left(self.core.id)  # it may have been open
+        await self.core.slot.clear()
+        self.core.signal(Signal.RETRY)
+        self._attempts.wait(self._patience_seconds())
 
     def _patience_seconds(self) -> float:
         """Until the next try after an error of our own: later and later, so that a fault that lasts
         costs little.
         """
-        self._errors += 1
-        steps = 0 if self._store_away else min(self._errors - 1, ERROR_STEPS)
-        return float(STORE_RETRY_SECONDS * 2**steps * (1 + self._dependencies.rng.random()))
+        self.core.errors += 1
+        steps = 0 if self._store_away else min(self.core.errors - 1, ERROR_STEPS)
+        return float(STORE_RETRY_SECONDS * 2**steps * (1 + self.core.dependencies.rng.random()))
 
     async def _handle(self, event: Event) -> None:
         match event:
             case Asked():
                 await self._on_asked(event)
             case FrameCame() | KeysUnreadable() | Exceeded() | WorkerEnded() if (
-                event.worker is self.worker
+                event.worker is self.core.worker
             ):
                 await self._on_told(event)
             case (
                 WorkerReady() | Reunited() | SuccessorReady() | Admitted() | Waited() | StepFailed()
-            ) if self._agenda.is_current(event):
-                self._agenda.finish()
+            ) if self.core.pending.is_current(event):
+                self.core.pending.finish()
                 await self._on_step(event)
             case WorkerReady() | Reunited() | SuccessorReady() | Admitted():
                 await self._give_back(event)
-            case StableReached() if current := self._current(event.attempt):
-                self._on_stable(current)
-            case CheckFailed(_, verdict, words) if current := self._current(event.attempt):
+            case StableReached() if current := self.core.current(event.attempt):
+                self.open_socket.on_stable(current)
+            case CheckFailed(_, verdict, words) if current := self.core.current(event.attempt):
                 current.words = words
-                self._on_check_failed(current, verdict)
-            case PhoneDue() if current := self._current(event.attempt):
-                self._look_for_phone(current)
+                self.open_socket.on_check_failed(current, verdict)
+            case PhoneDue() if current := self.core.current(event.attempt):
+                self.open_socket.look_for_phone(current)
             case CanaryOverdue() if (
-                current := self._current(event.attempt)
+                current := self.core.current(event.attempt)
             ) and not current.has_landed:
-                self._close_socket(current, CloseReason.ATTEMPT_TIMED_OUT)
+                self._attempts.close_socket(current, CloseReason.ATTEMPT_TIMED_OUT)
             case PolicyChanged(config):
-                self._policy.follow(config)
+                self.core.policy.follow(config)
             case Uncharged():
-                await self._uncharge()
-            case Overdue() if current := self._current(event.attempt):
-                self._end_worker(current, current.verdict or CloseReason.WORKER_HUNG)
+                await self._attempts.uncharge()
+            case Overdue() if current := self.core.current(event.attempt):
+                self._attempts.end_worker(current, current.verdict or CloseReason.WORKER_HUNG)
             case _:
                 log.debug(
                     "an event of the past",
                     action="event_dropped",
-                    session=self.id,
+                    session=self.core.id,
                     event_type=type(event).__name__,
                 )
 
@@ -224,36 +247,40 @@ class Actor(Replacing):
     async def _on_step(self, event: Step) -> None:
         match event:
             case WorkerReady(_, worker):
-                await self._assign(worker)
+                await self._attempts.assign(worker)
                 self._store_away = False
             case Reunited(_, returned):
-                await self._on_reunited(returned)
+                await self._adoption.on_reunited(returned)
             case SuccessorReady(_, (successor, permit)):
-                await self._hand_over(successor, permit)
+                await self.replacement.hand_over(successor, permit)
             case Admitted(_, permit):
-                self._connect(permit)
+                self._attempts.connect(permit)
             case Waited() if (
-                self.worker is None and self._dependencies.store.health.state == "failing"
+                self.core.worker is None and self.core.dependencies.store.health.state == "failing"
             ):
                 # A worker needs an epoch. Thousands would fail together, each with its events; the
                 # store tries by itself.
-                self._wait(STORE_RETRY_SECONDS * (1 + self._dependencies.rng.random()))
+                self._attempts.wait(STORE_RETRY_SECONDS * (1 + self.core.dependencies.rng.random()))
             case Waited():
-                await self._go()
-            case StepFailed(_, error) if not self._taken_up:
+                await self._attempts.go()
+            case StepFailed(_, error) if self.core.past is not Past.TAKEN_UP:
                 # the reunion: whatever it was, it unparks nobody
                 log.error(
-                    "a reunion failed", action="reunion_failed", session=self.id, error=str(error)
+                    "a reunion failed",
+                    action="reunion_failed",
+                    session=self.core.id,
+                    error=str(error),
                 )
-                await self._take_up()
-            case StepFailed(_, error) if self.state is S.OPEN:
-                self._alert(
+                await self._adoption.take_up()
+            case StepFailed(_, error) if self.core.state is S.OPEN:
+                self.core.alerts.happened(
                     "replacement_failed", f"The worker could not be replaced and goes on: {error}"
                 )
             case StepFailed(_, WorkerGone() | TimeoutError() as error):
                 words = str(error) or "The worker did not say hello in time."
                 human = error.human if isinstance(error, SpawnRefused) else None
-                await self._closed(self._ended(CloseReason.WORKER_EXITED, None, words, human=human))
+                close = self._attempts.ended(CloseReason.WORKER_EXITED, None, words, human=human)
+                await self._attempts.closed(close)
             case StepFailed(_, error):
                 raise error
             case never:
@@ -264,10 +291,10 @@ class Actor(Replacing):
             case FrameCame(_, frame):
                 await self._on_frame(frame)
             case KeysUnreadable(_, error):
-                self._end_attempt()
-                await self._quarantine(str(error))
+                self._attempts.end_attempt()
+                await self._attempts.quarantine(str(error))
             case Exceeded(_, excess):
-                self._on_excess(excess)
+                self.replacement.on_excess(excess)
             case WorkerEnded(_, end):
                 await self._on_worker_ended(end)
             case never:
@@ -276,22 +303,22 @@ class Actor(Replacing):
     async def _on_frame(self, frame: wire.Up) -> None:
         match frame:
             case wire.Qr() | wire.State() | wire.Opened() if (
-                self._current(frame.attempt) and self.state not in PROGRESSING
+                self.core.current(frame.attempt) and self.core.state not in PROGRESSING
             ):
                 self._end_who_speaks_out_of_turn(type(frame).__name__)
             case wire.Closed() | wire.Qr() | wire.State() | wire.Opened() if (
-                attempt := self._current(frame.attempt)
+                attempt := self.core.current(frame.attempt)
             ):
-                await self._on_report(attempt, frame)
+                await self.open_socket.on_report(attempt, frame)
             case wire.Phone(seen_at_seconds=at):
-                self._phone = phone.seen(self._phone, at, time.time())
-                self._save()
+                self.core.phone = phone.seen(self.core.phone, at, time.time())
+                self.core.save()
             case _:
                 kind = type(frame).__name__
                 log.debug(
                     "a report of an earlier attempt",
                     action="frame_dropped",
-                    session=self.id,
+                    session=self.core.id,
                     frame=kind,
                 )
 
@@ -302,25 +329,26 @@ class Actor(Replacing):
         log.error(
             "a worker speaks out of turn: it is ended",
             action="out_of_turn",
-            session=self.id,
+            session=self.core.id,
             frame=kind,
         )
-        if self._slot.worker is not None:
-            self._slot.worker.kill()
+        if self.core.slot.worker is not None:
+            self.core.slot.worker.kill()
 
     async def _on_worker_ended(self, end: Exit) -> None:
-        self._slot.worker = None
-        if self.attempt is not None or self.state is S.HELD:
-            reason = (self.attempt and self.attempt.verdict) or CloseReason.WORKER_EXITED
-            words = self.attempt.words if self.attempt is not None else None
+        self.core.slot.worker = None
+        if self.core.attempt is not None or self.core.state is S.HELD:
+            reason = (self.core.attempt and self.core.attempt.verdict) or CloseReason.WORKER_EXITED
+            words = self.core.attempt.words if self.core.attempt is not None else None
             words = words or f"The worker process {end}."
-            await self._closed(self._ended(reason, end.status, words))
+            close = self._attempts.ended(reason, end.status, words)
+            await self._attempts.closed(close)
 
     async def _give_back(self, event: WorkerReady | Reunited | SuccessorReady | Admitted) -> None:
         """What was waited for came when it was no longer wanted."""
         match event:
-            case Reunited() if self._leaving:
-                log.debug("a worker is left to our successor", action="left", session=self.id)
+            case Reunited() if self.core.life is Life.LEFT:
+                log.debug("a worker is left to our successor", action="left", session=self.core.id)
             case WorkerReady(_, worker) | Reunited(_, Returned(worker, _)):
                 await worker.stop()
             case SuccessorReady(_, (worker, permit)):
@@ -331,166 +359,25 @@ class Actor(Replacing):
 
     async def _clear_inbox(self, restarts: bool = False) -> None:
         """What came too late: questions are refused, workers and permits given back."""
-        while not self.inbox.empty():
-            match self.inbox.get_nowait():
+        while not self.core.inbox.empty():
+            match self.core.inbox.get_nowait():
                 case Asked(_, reply):
-                    _answer(reply, refusals.has_no_actor(self.id, restarts=restarts))
+                    _answer(reply, refusals.has_no_actor(self.core.id, restarts=restarts))
                 case WorkerReady() | Reunited() | SuccessorReady() | Admitted() as late:
                     await self._give_back(late)
 
     # --- commands ---------------------------------------------------------------------------------
 
     async def _on_asked(self, event: Asked) -> None:
-        commands: dict[Command, Callable[[], Awaitable[None]]] = {
-            Command.START: self._start,
-            Command.STOP: self._stop,
-            Command.FORCE: self._force,
-            Command.RESET_BREAKER: self._reset_breaker,
-            Command.LOGOUT: self._logout,
-            Command.REPLACE: self._replace,
-            Command.RETIRE: self._retire,
-            Command.LEAVE: self._leave,
-        }
         try:
-            result: ArchiveRow | None = None
-            match event.command:
-                case Restore(archive, start):
-                    result = await self._restore(archive, start)
-                case UseProxy(proxy):
-                    await self._use_proxy(proxy)
-                case Command():
-                    await commands[event.command]()
+            result = await self._commands.carry_out(event.command)
         except WasupError as refusal:
-            _answer(
-                event.reply, refusal
-            )  # a command checks and writes before it changes anything: nothing is half-done
+            _answer(event.reply, refusal)
         except BaseException:
             _answer(event.reply, WasupError("The supervisor failed to do that."))
             raise
-        _answer(event.reply, result)
-
-    async def _start(self) -> None:
-        await self._want(True)
-        self._begin_anew()
-        blocked = self._policy.breaker.seconds_until_trial(self._now())
-        if self.state is S.STOPPED and blocked:  # stop and start are no way round an open breaker
-            self._retry(blocked)
-        elif self.state in {S.STOPPED, S.PARKED, S.QUARANTINED}:
-            self._policy.clear_failures()
-            self._logout_wanted = False
-            await self._go()
-            self._save()
-
-    def _begin_anew(self) -> None:
-        """An operator's word counts for more than what is remembered, also while the session still
-        waits for its worker's call.
-        """
-        if not self._taken_up:
-            self._past = msgspec.structs.replace(self._past, parked=False, next_attempt_at=None)
-            self._readable = True
-        if self.state is not S.STARTING:
-            self._taken_up = True
-
-    def _forget(self) -> None:
-        """The credentials are others: nothing that was remembered holds for them.
-
-        The store has forgotten it already.
-        """
-        self._past, self._readable, self._taken_up = decode(None, self._now()), True, True
-        self._policy.forget()
-        self._judged = self._counted = None
-        self._episode_attempts = 0
-        self._logout_wanted = False
-
-    async def _stop(self) -> None:
-        await self._want(False)
-        await self._rest(Signal.STOP)
-
-    async def _force(self) -> None:
-        """Cut any wait short and let one attempt through, breaker or not; never past what a
-        reconnect cannot mend.
-        """
-        judgement = self._policy
-        incurable = judgement.last_close if judgement.only_a_human_can_mend() else None
-        found_parked = self._past.parked and not self._taken_up
-        refusal = refusals.vain_force(self.id, S.PARKED if found_parked else self.state, incurable)
-        if refusal is not None:
-            raise refusal
-        self._begin_anew()
-        self._tell_reconnect("at once, since an operator forces it")
-        if self.attempt is not None:
-            self._forced = True
-            self._close_socket(self.attempt, CloseReason.REQUESTED)
-        elif self.state is S.STARTING:
-            self._forced = True
         else:
-            await self._go(urgent=True)
-
-    async def _reset_breaker(self) -> None:
-        """Cut the breaker's wait, and no other: after a 440 or a ban it is the server that has to
-        be given time.
-        """
-        due, now = self._next_attempt_at, self._now()
-        put_off = self.state is S.WAITING and due is not None and self._policy.breaker.puts_off(due)
-        self._policy.reset()
-        if put_off and (self._own_wait_until or now) > now:
-            self._wait((self._own_wait_until or now) - now)
-        elif put_off:
-            await self._go()
-        self._save()
-
-    async def _logout(self) -> None:
-        if self.state is not S.OPEN or self.attempt is None:
-            raise refusals.cannot_log_out(self.id, self.state)
-        self._logout_wanted = True
-        self._log_out(self.attempt)
-
-    async def _restore(self, archive: int | None, start: bool) -> ArchiveRow:
-        """Put archived credentials back, in place of those there are (which are archived
-        themselves).
-        """
-        if self.state not in {S.STOPPED, S.PARKED, S.QUARANTINED}:
-            raise refusals.cannot_restore(self.id, self.state)
-        restored, self.row = await self._dependencies.store.restore_session(
-            self.id, archive, wanted=start
-        )
-        self.wanted = start
-        self._forget()
-        self._publish(SessionRestored(restored.id, restored.reason))
-        if start:
-            await self._go()
-        else:
-            # not parked any more, and nothing may start it but an operator
-            await self._rest(Signal.STOP)
-        return restored
-
-    async def _use_proxy(self, proxy: Proxy | None) -> None:
-        """Only at rest: a live socket would go on by the way that it has."""
-        if self.state not in {S.STOPPED, S.PARKED, S.QUARANTINED}:
-            raise refusals.cannot_change_proxy(self.id, self.state)
-        await self._dependencies.store.set_proxy(self.id, proxy)
-        name = proxy.name if proxy else None
-        self.row = msgspec.structs.replace(self.row, proxy=name)
-        self._publish(ProxyChanged(name))
-
-    async def _retire(self) -> None:
-        if self.state is not S.STOPPED:
-            self._save()
-        await self._rest(None)
-        self.retired = True
-
-    async def _leave(self) -> None:
-        """Let the worker live on for our successor: nothing is closed, and what is remembered is
-        stored.
-        """
-        if self.state is not S.STOPPED:
-            self._save()
-        self._leaving = True
-        self._agenda.cancel()
-        self._agenda.clear_deadlines()
-        if self.attempt is not None:
-            self.attempt.unwatch()
-        self.retired = True
+            _answer(event.reply, result)
 
 
 def _answer(reply: "asyncio.Future[Any]", answer: Any) -> None:

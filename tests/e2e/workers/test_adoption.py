@@ -93,14 +93,14 @@ async def test_whatsapp_notices_no_kill_of_the_supervisor_however_long_it_is_awa
             assert await supervisor.workers() == workers
             # An event is shown when it is durable; a supervisor that is killed before that has told
             # nobody.
-            told = partial(supervisor.every_event, "adopted", paired)
+            told = partial(supervisor.every_event, "session.adopted", paired)
             await eventually(told, partial(so_many, len(names) * times), 60, "every adoption told")
         await asyncio.sleep(1.0)
     arrived = await traffic.arrived(supervisor)
     assert len(arrived) > len(names) * 30, "there was traffic all the time"
     assert (doubled(arrived), out_of_order(arrived)) == ([], [])
     assert await noticed(standin, names, before) == []
-    adopted = await supervisor.every_event("adopted", paired)
+    adopted = await supervisor.every_event("session.adopted", paired)
     assert sorted(event["session"] for event in adopted) == sorted(names * 3)
     assert {event["data"]["pid"] for event in adopted} == set(workers.values())
     assert await supervisor.every_event("qr", paired) == []

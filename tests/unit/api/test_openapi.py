@@ -6,13 +6,16 @@ from typing import Any
 
 import msgspec
 import pytest
+from aiohttp import web
 from schemathesis import openapi
 
+from api.errors import WORKER_STATUS
 from api.handlers.docs import REFERENCE
 from api.openapi import spec
 from api.route import Route
 from api.routes import ROUTES
 from scripts.lab.conformity import Description, Undeclared, check
+from sessions.model import WasupError, WorkerRefused
 from tests.api_tools import TOKEN, api, ask
 
 
@@ -44,6 +47,33 @@ def test_every_call_has_words_and_a_name_of_its_own() -> None:
 def test_calls_with_a_token_say_which_error_they_answer_without_it() -> None:
     without = {r.path for r in ROUTES if 401 not in r.problems()}
     assert without == {"/healthz", "/readyz", "/docs", "/openapi.json"}
+
+
+INSIDE = {"wasup_error", "store_error", "worker_error", "worker_refused", "stale_epoch"}
+"""Codes of kinds of errors, and of what befalls a worker's write: no call is answered with one."""
+NEVER_AWAITED = {"spawn_refused"}
+"""A start is answered before its worker is."""
+
+
+def test_every_error_is_one_of_some_call() -> None:
+    kinds, left = set[type[WasupError]](), [WasupError]
+    while left:
+        kind = left.pop()
+        left += kind.__subclasses__()
+        if kind.__module__ in {"sessions.model", "sessions.messages.numbers", "api.errors"}:
+            kinds.add(kind)
+    declared = {code for r in ROUTES for codes in r.problems().values() for code in codes}
+    assert {kind.code for kind in kinds} - declared == INSIDE | NEVER_AWAITED
+    assert set(WORKER_STATUS) <= declared
+
+
+async def test_a_worker_cannot_make_up_a_code() -> None:
+    async def refuse(_request: web.Request) -> web.Response:
+        raise WorkerRefused("made_up", "x")
+
+    async with api(web.get("/refuse", refuse)) as address:
+        answer = await ask(address, "GET", "/refuse")
+    assert (answer.status, answer.error["code"]) == (502, "failed")
 
 
 def test_a_declared_answer_passes() -> None:
@@ -100,6 +130,43 @@ def test_fields_further_down_are_looked_at_too() -> None:
     judge.check("GET", "/look", 200, "application/json", {"parts": None})
     with pytest.raises(Undeclared, match=r"parts/0: .*'x' was unexpected"):
         judge.check("GET", "/look", 200, "application/json", {"parts": [{"someThing": 1, "x": 2}]})
+
+
+def event(**more: object) -> dict[str, object]:
+    told = {"n": 1, "id": "evt_1", "type": "session.created", "time": "2026-01-01T00:00:00.000Z"}
+    return told | {"session": "a", "data": {"started": True}} | more
+
+
+def events(*of: dict[str, object]) -> dict[str, object]:
+    page = empty_answer("/events")
+    return page | {"events": list(of)}
+
+
+def empty_answer(path: str) -> dict[str, object]:
+    """Every field of an answer, with null or nothing in it."""
+    answer = spec(ROUTES)["paths"][path]["get"]["responses"]["200"]
+    name = answer["content"]["application/json"]["schema"]["$ref"].rpartition("/")[2]
+    fields = spec(ROUTES)["components"]["schemas"][name]["properties"]
+    return {
+        field: 0 if schema.get("type") == "integer" else None for field, schema in fields.items()
+    }
+
+
+def test_an_event_has_the_data_of_its_type() -> None:
+    check("GET", "/events", 200, "application/json", events(event()))
+    for wrong in (
+        event(type="session.invented"),
+        event(data={"started": True, "colour": "red"}),
+        event(data={}),
+        event(extra=1),
+    ):
+        with pytest.raises(Undeclared):
+            check("GET", "/events", 200, "application/json", events(event(), wrong))
+
+
+def test_a_client_may_meet_events_that_an_earlier_version_has_left() -> None:
+    schemas = spec(ROUTES)["components"]["schemas"]
+    assert {"$ref": "#/components/schemas/Event.earlier"} in schemas["EventView"]["anyOf"]
 
 
 async def test_the_page_loads_what_is_its_own_and_nothing_else() -> None:

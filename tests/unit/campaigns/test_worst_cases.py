@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from sessions.lifecycle.actor import Actor
+from sessions.lifecycle.actor.adoption import Adoption
 from sessions.lifecycle.inbox import Command
 from sessions.lifecycle.session import ASK_SECONDS
 from sessions.model import CloseReason as R
@@ -265,17 +266,17 @@ async def test_one_that_fails_again_and_again_does_so_at_a_pace(
     async with World() as world:
         Broken(monkeypatch)
         made: list[float] = []
-        resume = Actor._resume
+        resume = Adoption.resume
 
-        async def fails(actor: Actor) -> None:
+        async def fails(_: Adoption) -> None:
             made.append(asyncio.get_running_loop().time())
             raise RuntimeError("a bug")
 
-        monkeypatch.setattr(Actor, "_resume", fails)
+        monkeypatch.setattr(Adoption, "resume", fails)
         await world.start()
         await asyncio.sleep(HOUR)
         assert 10 <= len(made) <= 40, "later and later, but within five minutes or so"
-        monkeypatch.setattr(Actor, "_resume", resume)
+        monkeypatch.setattr(Adoption, "resume", resume)
         await world.until(S.OPEN, within=6 * MINUTE)
 
 

@@ -460,7 +460,7 @@ async def test_forced_canaries_of_a_405_hold_keep_five_seconds_between_them() ->
     assert [at - began for at in times] == pytest.approx([5.0 * n for n in range(6)], abs=0.01)
 
 
-async def test_the_line_of_an_egress_that_nobody_uses_any_more_is_dropped() -> None:
+async def test_the_queue_of_an_egress_that_nobody_uses_any_more_is_dropped() -> None:
     gate = await _gate()
     for number in range(50):
         gate.registered(_id(1), f"http://proxy-{number}", lambda: None)
@@ -468,14 +468,14 @@ async def test_the_line_of_an_egress_that_nobody_uses_any_more_is_dropped() -> N
         permit.login_sent()
         permit.finish(succeeded=True)
         await asyncio.sleep(60)
-    assert gate._lines.egresses <= 3
+    assert gate._queues.egresses <= 3
     gate.registered(_id(2), "http://busy", lambda: None)
     permit = await gate.admit(_id(2))
     gate.registered(_id(2), "http://other", lambda: None)
     gate.registered(_id(2), "http://another", lambda: None)
     permit.login_sent()
     gate.registered(_id(2), "http://busy", lambda: None)
-    assert gate._lines.allowance("http://busy").available(_now()) < gate.view().egress_burst, (
+    assert gate._queues.allowance("http://busy").available(_now()) < gate.view().egress_burst, (
         "its spent token is not forgotten"
     )
     permit.finish(succeeded=True)
@@ -553,14 +553,14 @@ async def test_an_error_of_our_own_ends_nobodys_wait(monkeypatch: pytest.MonkeyP
     """Whoever is held has nothing but the gate's own timer to wait for."""
     gate = Gate(GateConfig(rate_per_second=1, burst=1), random.Random(1))
     broken = True
-    pump_lines = gate._pump_lines
+    pump_queues = gate._pump_queues
 
     def fails(now: float) -> float:
         if broken:
             raise RuntimeError("a bug")
-        return pump_lines(now)
+        return pump_queues(now)
 
-    monkeypatch.setattr(gate, "_pump_lines", fails)
+    monkeypatch.setattr(gate, "_pump_queues", fails)
     waiting = asyncio.create_task(gate.admit(SessionId("shop")))
     await asyncio.sleep(60)
     assert not waiting.done()

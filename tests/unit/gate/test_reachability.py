@@ -11,12 +11,11 @@ from typing import Any
 
 import pytest
 
+from sessions.model import DIRECT, SessionId
 from sessions.model import CloseReason as R
-from sessions.model import SessionId
 from sessions.policy import Close, ClosedWay, Verdict
-from sessions.ports import DIRECT
 from supervisor.gate.gate import Gate, GateConfig
-from supervisor.gate.reachability import LATE_SECONDS, LIMITED_GAP_SECONDS, LOOK_SECONDS, Look, Way
+from supervisor.gate.way import LATE_SECONDS, LIMITED_GAP_SECONDS, LOOK_SECONDS, Look, Way
 from tests.unit.gate.test_gate_outages import Told, Town
 
 pytestmark = [pytest.mark.looptime, pytest.mark.usefixtures("no_tasks_left")]

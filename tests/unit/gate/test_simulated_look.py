@@ -13,7 +13,7 @@ import pytest
 from scripts.simulation.clock import simulate
 from scripts.simulation.server import SHUT, Front, Server, Weather
 from sessions.model import CloseReason as R
-from supervisor.gate.reachability import LOOK_SECONDS, Look
+from supervisor.gate.way import LOOK_SECONDS, Look
 from tests.unit.gate.test_way_probe import door, hangs, look, says, takes
 
 EGRESS = "direct"

@@ -26,10 +26,9 @@ from cryptography.x509.oid import NameOID
 from scripts.lab.processes import NODE
 from scripts.lab.proxies import http_proxy, socks_proxy
 from sessions.credentials.proxy import Proxy, parse_proxy
+from sessions.model import DIRECT, SessionId, StoreUnavailable, UnreadableValue
 from sessions.model import CloseReason as R
-from sessions.model import SessionId, StoreUnavailable, UnreadableValue
-from sessions.ports import DIRECT
-from supervisor.gate.reachability import Look
+from supervisor.gate.way import Look
 from supervisor.gate.way_probe import WHATSAPP_URL, WayProber
 
 SESSION = SessionId("shop 1")

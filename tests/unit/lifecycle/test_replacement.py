@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from sessions.forever import Forever
-from sessions.lifecycle.actor.replacing import (
+from sessions.lifecycle.actor.replacement import (
     QUIET_PATIENCE_SECONDS,
     QUIET_SECONDS,
     REPLACED_AGAIN_SECONDS,

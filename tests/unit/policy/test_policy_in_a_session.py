@@ -33,7 +33,7 @@ def turned_away(worker: FakeWorker, attempt: int) -> None:
 def _wait(world: World) -> float:
     """When the next try is due, in seconds from now."""
     return max(
-        0.0, (world.session._actor._next_attempt_at or 0.0) - asyncio.get_running_loop().time()
+        0.0, (world.session._actor.core.next_attempt_at or 0.0) - asyncio.get_running_loop().time()
     )
 
 
@@ -111,7 +111,7 @@ async def test_a_session_that_is_gone_is_told_of_no_policy() -> None:
         await world.start()
         await world.until(S.OPEN)
     world.session.follow(Config())
-    assert world.session._actor.inbox.empty()
+    assert world.session._actor.core.inbox.empty()
 
 
 async def test_a_try_that_reaches_no_server_is_none_of_the_days_logins() -> None:
@@ -120,4 +120,4 @@ async def test_a_try_that_reaches_no_server_is_none_of_the_days_logins() -> None
         await world.start()
         await asyncio.sleep(300)
         assert len(world.workers.attempts) > 5
-        assert world.session._actor.budget().used == 0
+        assert world.session.budget().used == 0

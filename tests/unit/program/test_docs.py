@@ -139,7 +139,7 @@ def test_every_make_target_is_explained_by_make_itself(target: str) -> None:
 def test_every_alert_is_explained() -> None:
     """Whoever raises a new one writes into docs/monitoring.md what is to be done about it."""
     raised = re.compile(
-        r'''(?:_alert|tell)\(\s*"(\w+)"|alerts\.begin\(\s*None,\s*"(\w+)"|AlertChange\(\s*name="(\w+)"|found\["(\w+)"\] = (?:\(\s*)?f?"'''
+        r'''(?:alerts\.(?:begin|happened)|tell)\(\s*"(\w+)"|alerts\.begin\(\s*None,\s*"(\w+)"|AlertChange\(\s*name="(\w+)"|found\["(\w+)"\] = (?:\(\s*)?f?"'''
     )
     sources = [*(ROOT / "sessions").rglob("*.py"), *(ROOT / "supervisor").rglob("*.py")]
     found = {

@@ -170,7 +170,7 @@ ENDED_BY: dict[tuple[str, str], str] = {
         "carry_through",
     ): "one call: its answer is awaited there, or its end is logged",
     (
-        "sessions/lifecycle/agenda.py",
+        "sessions/lifecycle/pending.py",
         "begin",
     ): "a step: its error is put into the inbox, and its session gives it up",
     (
@@ -191,7 +191,7 @@ ENDED_BY: dict[tuple[str, str], str] = {
         "sessions/workers/table.py",
         "_on_end",
     ): "the removal of one row: it catches what it raises, and is bounded at the end",
-    ("sessions/lifecycle/actor/opening.py", "_note_pairing"): "one snapshot",
+    ("sessions/lifecycle/actor/open_socket.py", "note_pairing"): "one snapshot",
     ("supervisor/fleet/fleet.py", "_run"): "a session: its end is looked at there",
     (
         "supervisor/fleet/fleet.py",

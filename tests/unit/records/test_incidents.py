@@ -429,10 +429,10 @@ def test_a_successor_ends_the_outages_of_a_supervisor_that_died_for_all_to_read(
 async def test_the_gate_says_of_a_session_which_hold_it_is_under_and_of_the_others_none() -> None:
     gate = Gate(GateConfig(), random.Random(0))
     gate.registered(SessionId("shop"), "direct", lambda: None)
-    assert gate.hold_of(SessionId("shop")) is None
+    assert gate.pause_of(SessionId("shop")) is None
     assert not gate.hold(SessionId("other"), R.CLIENT_OUTDATED)
     assert gate.hold(SessionId("shop"), R.CLIENT_OUTDATED)
-    hold = gate.hold_of(SessionId("shop"))
+    hold = gate.pause_of(SessionId("shop"))
     assert hold is not None
     assert (hold.reason, "client version rejected" in hold.words) == ("client_outdated", True)
 

@@ -6,8 +6,8 @@ import asyncio
 
 import uvloop
 
-from sessions.lifecycle.agenda import Agenda
 from sessions.lifecycle.inbox import Event, Overdue
+from sessions.lifecycle.pending import Pending
 
 
 def test_deadlines_come_and_are_let_go_on_the_programs_own_loop() -> None:
@@ -15,7 +15,7 @@ def test_deadlines_come_and_are_let_go_on_the_programs_own_loop() -> None:
 
     async def session() -> None:
         inbox: asyncio.Queue[Event] = asyncio.Queue()
-        agenda = Agenda("shop", inbox)
+        agenda = Pending("shop", inbox)
         for number in range(100):
             agenda.later(0.0, Overdue(number))
             assert await inbox.get() == Overdue(number)

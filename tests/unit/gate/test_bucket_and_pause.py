@@ -8,8 +8,10 @@ from hypothesis import strategies as st
 
 from sessions.model import SessionId
 from supervisor.gate.bucket import Allowance, TokenBucket
-from supervisor.gate.hold import LIMITED_PACE, OUTAGE, OUTAGE_PACE, VERSION_PACE, Hold, Rejections
-from supervisor.gate.outage import FLEET, Scope
+from supervisor.gate.outage import FLEET, OUTAGE, Scope
+from supervisor.gate.pace import LIMITED_PACE, OUTAGE_PACE, VERSION_PACE
+from supervisor.gate.pause import Pause
+from supervisor.gate.pauses import Rejections
 
 SHOP = SessionId("shop")
 
@@ -61,33 +63,35 @@ def test_no_sequence_of_takes_gets_more_than_burst_and_rate(pauses: list[float])
 
 
 def test_canaries_after_a_405_wait_five_minutes_and_then_twice_as_long_up_to_half_an_hour() -> None:
-    hold = Hold.begin(FLEET, "client_outdated", "", now=0.0, roll=0.5)
-    waits, now = [hold.seconds_until_canary(0.0)], 0.0
+    pause = Pause.begin(FLEET, "client_outdated", "", now=0.0, roll=0.5)
+    waits, now = [pause.seconds_until_canary(0.0)], 0.0
     for _ in range(6):
-        now = hold.next_canary_at
-        assert hold.seconds_until_canary(now) == 0
-        assert hold.canary_tries(SHOP, now, roll=0.5) is None, "its attempt may take as long as any"
-        assert hold.seconds_until_canary(now) == math.inf, "one at a time"
-        assert hold.seconds_until_canary(now, urgent=True) == math.inf
-        hold.canary_failed()
-        assert hold.seconds_until_canary(now, urgent=True) == 5, (
+        now = pause.next_canary_at
+        assert pause.seconds_until_canary(now) == 0
+        assert pause.canary_tries(SHOP, now, roll=0.5) is None, (
+            "its attempt may take as long as any"
+        )
+        assert pause.seconds_until_canary(now) == math.inf, "one at a time"
+        assert pause.seconds_until_canary(now, urgent=True) == math.inf
+        pause.canary_failed()
+        assert pause.seconds_until_canary(now, urgent=True) == 5, (
             "operators who force all do not make it a burst"
         )
-        waits.append(hold.seconds_until_canary(now))
+        waits.append(pause.seconds_until_canary(now))
     assert waits == pytest.approx([300, 300, 600, 1200, 1800, 1800, 1800])
 
 
 def test_canaries_of_an_outage_are_a_share_of_its_length_apart() -> None:
-    hold, now, waits = Hold.begin(FLEET, OUTAGE, "", now=0.0, roll=0.5), 0.0, {}
+    pause, now, waits = Pause.begin(FLEET, OUTAGE, "", now=0.0, roll=0.5), 0.0, {}
     while now < 3600:
-        now = hold.next_canary_at
-        deadline = hold.canary_tries(SHOP, now, roll=0.5)
-        assert (deadline is None) == (hold.canaries % 3 == 0), (
+        now = pause.next_canary_at
+        deadline = pause.canary_tries(SHOP, now, roll=0.5)
+        assert (deadline is None) == (pause.canaries % 3 == 0), (
             "every third has the time of any attempt"
         )
         assert deadline is None or 5 <= deadline <= 15
-        waits[now] = hold.next_canary_at - now
-        hold.canary_failed()
+        waits[now] = pause.next_canary_at - now
+        pause.canary_failed()
     assert min(waits) == pytest.approx(0.25)
     assert all(
         wait == pytest.approx(max(1, min(12.5, 0.15 * at)))
@@ -98,41 +102,41 @@ def test_canaries_of_an_outage_are_a_share_of_its_length_apart() -> None:
 
 
 def test_a_wave_of_429_is_not_answered_by_knocking_every_second() -> None:
-    hold = Hold.begin(Scope("reason", "rate_limited"), OUTAGE, "", now=0.0, roll=0.0)
-    assert hold.seconds_until_canary(0.0) == pytest.approx(12)
-    hold.canary_tries(SHOP, 12.0, roll=0.0)
-    assert hold.next_canary_at == pytest.approx(24)
+    pause = Pause.begin(Scope("reason", "rate_limited"), OUTAGE, "", now=0.0, roll=0.0)
+    assert pause.seconds_until_canary(0.0) == pytest.approx(12)
+    pause.canary_tries(SHOP, 12.0, roll=0.0)
+    assert pause.next_canary_at == pytest.approx(24)
 
 
 def test_a_canary_that_is_called_off_leaves_its_turn_to_the_next_and_one_that_fails_does_not() -> (
     None
 ):
-    hold = Hold.begin(FLEET, OUTAGE, "", now=0.0, roll=0.5)
-    hold.canary_tries(SHOP, 100.0, roll=0.5)
-    hold.canary_failed()
-    assert hold.seconds_until_canary(101.0) == pytest.approx(11.5)
-    hold.canary_tries(SHOP, 112.5, roll=0.5)
-    hold.canary_left(113.0)
-    assert hold.seconds_until_canary(113.0) == 0
+    pause = Pause.begin(FLEET, OUTAGE, "", now=0.0, roll=0.5)
+    pause.canary_tries(SHOP, 100.0, roll=0.5)
+    pause.canary_failed()
+    assert pause.seconds_until_canary(101.0) == pytest.approx(11.5)
+    pause.canary_tries(SHOP, 112.5, roll=0.5)
+    pause.canary_left(113.0)
+    assert pause.seconds_until_canary(113.0) == 0
 
 
-def test_a_hold_is_given_up_when_for_a_minute_nobody_was_there_to_try() -> None:
-    hold = Hold.begin(FLEET, OUTAGE, "", now=0.0, roll=0.5)
-    assert [hold.seconds_until_given_up(at) for at in (10.0, 40.0, 70.0)] == [60, 30, 0]
-    hold.canary_tries(SHOP, 70.0, roll=0.5)
-    assert hold.seconds_until_given_up(200.0) == math.inf, "the canary is there"
-    hold.canary_failed()
-    assert hold.seconds_until_given_up(200.0) == 60
-    assert Hold.begin(FLEET, "client_outdated", "", 0.0, 0.5).seconds_until_given_up(1e6) == 60
+def test_a_pause_is_given_up_when_for_a_minute_nobody_was_there_to_try() -> None:
+    pause = Pause.begin(FLEET, OUTAGE, "", now=0.0, roll=0.5)
+    assert [pause.seconds_until_given_up(at) for at in (10.0, 40.0, 70.0)] == [60, 30, 0]
+    pause.canary_tries(SHOP, 70.0, roll=0.5)
+    assert pause.seconds_until_given_up(200.0) == math.inf, "the canary is there"
+    pause.canary_failed()
+    assert pause.seconds_until_given_up(200.0) == 60
+    assert Pause.begin(FLEET, "client_outdated", "", 0.0, 0.5).seconds_until_given_up(1e6) == 60
 
 
-def test_a_hold_with_a_head_start_goes_on_at_the_pace_of_the_one_before() -> None:
-    hold = Hold.begin(FLEET, OUTAGE, "", now=1000.0, roll=0.5, head_start=40.0)
-    assert hold.seconds_until_canary(1000.0) == pytest.approx(6)
-    hold.canary_tries(SHOP, 1010.0, roll=0.5)
-    assert hold.next_canary_at == pytest.approx(1010 + 0.15 * 50)
-    assert hold.lasted(1010.0) == 50
-    late = Hold.begin(FLEET, "client_outdated", "", now=0.0, roll=0.5, head_start=900.0)
+def test_a_pause_with_a_head_start_goes_on_at_the_pace_of_the_one_before() -> None:
+    pause = Pause.begin(FLEET, OUTAGE, "", now=1000.0, roll=0.5, head_start=40.0)
+    assert pause.seconds_until_canary(1000.0) == pytest.approx(6)
+    pause.canary_tries(SHOP, 1010.0, roll=0.5)
+    assert pause.next_canary_at == pytest.approx(1010 + 0.15 * 50)
+    assert pause.lasted(1010.0) == 50
+    late = Pause.begin(FLEET, "client_outdated", "", now=0.0, roll=0.5, head_start=900.0)
     assert late.seconds_until_canary(0.0) == pytest.approx(900)
 
 

@@ -7,7 +7,8 @@ from typing import Final
 
 import structlog
 
-from sessions.lifecycle.actor.adopting import Adopting
+from sessions.lifecycle.actor.attempts import Attempts
+from sessions.lifecycle.actor.core import Core
 from sessions.lifecycle.inbox import SuccessorReady
 from sessions.lifecycle.machine import Signal
 from sessions.lifecycle.worker_slot import UnreadableCredentials
@@ -30,46 +31,64 @@ replacement is a login.
 log = structlog.get_logger("session")
 
 
-class Replacing(Adopting):
+class Replacement:
     """How one worker takes the place of another."""
 
-    async def _replace(self) -> None:
+    def __init__(self, core: Core, attempts: Attempts) -> None:
+        self._core = core
+        self._attempts = attempts
+        self._handing_over = False
+        """A successor is warm, and about to take over."""
+        self._replaceable_at = 0.0
+        """From then on the worker may be replaced for being above a soft limit, again."""
+
+    @property
+    def is_under_way(self) -> bool:
+        """Whether a successor for the worker of the open session is being warmed up, or takes over
+        just now.
+        """
+        core = self._core
+        return core.state is S.OPEN and (
+            not core.pending.idle or self._handing_over or core.worker is None
+        )
+
+    async def begin(self) -> None:
         """Begin to replace the worker: of an open session the socket changes hands when the
         successor is warm; a waiting one has none.
         """
-        if self.state is S.OPEN and self._agenda.idle:
+        if self._core.state is S.OPEN and self._core.pending.idle:
             self._begin_replacement()
-        elif self.state is S.WAITING and self.worker is not None:
-            await self._slot.clear()
+        elif self._core.state is S.WAITING and self._core.worker is not None:
+            await self._core.slot.clear()
         else:
-            raise refusals.cannot_replace(self.id, self.state)
+            raise refusals.cannot_replace(self._core.id, self._core.state)
 
     def _begin_replacement(self) -> None:
-        self._agenda.begin(self._warm_up_successor, SuccessorReady)
+        self._core.pending.begin(self._warm_up_successor, SuccessorReady)
 
     async def _warm_up_successor(self) -> tuple[WorkerHandle, Permit]:
         """A second worker and a permit for it, at a quiet moment; the open session goes on
         meanwhile.
         """
-        give_up_at = self._now() + QUIET_PATIENCE_SECONDS
-        while not self.counters.quiet(self._now(), QUIET_SECONDS) and self._now() < give_up_at:  # noqa: ASYNC110 - quiet is no event
+        give_up_at = self._core.now() + QUIET_PATIENCE_SECONDS
+        while self._is_busy() and self._core.now() < give_up_at:  # noqa: ASYNC110 - no event tells it
             await asyncio.sleep(1.0)
-        successor = await self._dependencies.workers.bring_up(self.id)
+        successor = await self._core.dependencies.workers.bring_up(self._core.id)
         try:
-            return successor, await self._dependencies.gate.admit(self.id)
+            return successor, await self._core.dependencies.gate.admit(self._core.id)
         except BaseException:
             successor.kill()
             raise
 
-    async def _hand_over(self, successor: WorkerHandle, permit: Permit) -> None:
+    def _is_busy(self) -> bool:
+        return not self._core.counters.quiet(self._core.now(), QUIET_SECONDS)
+
+    async def hand_over(self, successor: WorkerHandle, permit: Permit) -> None:
         """The socket changes hands: the old worker closes it and ends, then the warm one logs
         in.
         """
-        self._handing_over = (
-            # while the store is asked, too: else a roll takes it for a replacement that came to
-            # nothing
-            True
-        )
+        # Also while the store is asked: else a roll takes it for one that came to nothing.
+        self._handing_over = True
         try:
             await self._change_hands(successor, permit)
         finally:
@@ -78,49 +97,56 @@ class Replacing(Adopting):
     async def _change_hands(self, successor: WorkerHandle, permit: Permit) -> None:
         if not successor.alive:
             permit.finish(succeeded=False)
-            self._alert(
+            self._core.alerts.happened(
                 "replacement_failed",
                 "The worker could not be replaced and goes on: its successor has ended.",
             )
             return
         try:  # before the socket closes: without an epoch nobody could open the next one
-            await self._dependencies.store.must_write()
+            await self._core.dependencies.store.must_write()
         except StoreError as error:
             permit.finish(succeeded=False)
             await successor.stop()
-            self._alert(
+            self._core.alerts.happened(
                 "replacement_failed", f"The worker could not be replaced and goes on: {error}"
             )
             return
-        self._tell_reconnect("at once, since its worker is replaced")
-        self._end_attempt()
+        self._core.reconnects.planned(
+            "at once, since its worker is replaced", self._core.episode_attempts
+        )
+        self._attempts.end_attempt()
         try:
-            await self._slot.succeed(successor)
+            await self._core.slot.succeed(successor)
         except WorkerGone as error:
             permit.finish(succeeded=False)
             await successor.stop()
-            await self._closed(self._ended(CloseReason.WORKER_EXITED, None, str(error)))
+            close = self._attempts.ended(CloseReason.WORKER_EXITED, None, str(error))
+            await self._attempts.closed(close)
         except (UnreadableCredentials, UnreadableValue) as error:
             permit.finish(succeeded=False)
             await successor.stop()
-            await self._quarantine(str(error))
+            await self._attempts.quarantine(str(error))
         except BaseException:
             permit.finish(succeeded=False)
             successor.kill()
             raise
         else:
-            self._connect(permit, Signal.READY)
+            self._attempts.connect(permit, Signal.READY)
 
-    def _on_excess(self, excess: Excess) -> None:
+    def on_excess(self, excess: Excess) -> None:
         """The worker weighs too much or is too late: replaced at a quiet moment, or killed before
         it harms its neighbours.
         """
-        if excess.severity is Severity.KILL and self.worker is not None:
-            self._alert("worker_killed", excess.words)
-            if self.attempt is not None:
-                self.attempt.words = excess.words
-            self.worker.kill()
-        elif self.state is S.OPEN and self._agenda.idle and self._now() >= self._replaceable_at:
-            self._replaceable_at = self._now() + REPLACED_AGAIN_SECONDS
-            self._alert("worker_replaced", excess.words)
+        if excess.severity is Severity.KILL and self._core.worker is not None:
+            self._core.alerts.happened("worker_killed", excess.words)
+            if self._core.attempt is not None:
+                self._core.attempt.words = excess.words
+            self._core.worker.kill()
+        elif (
+            self._core.state is S.OPEN
+            and self._core.pending.idle
+            and self._core.now() >= self._replaceable_at
+        ):
+            self._replaceable_at = self._core.now() + REPLACED_AGAIN_SECONDS
+            self._core.alerts.happened("worker_replaced", excess.words)
             self._begin_replacement()

@@ -10,7 +10,7 @@ from typing import Any
 from sessions.lifecycle.inbox import Event, Step, StepFailed
 
 
-class Agenda:
+class Pending:
     """Puts what has come into the session's inbox.
 
     A step that was replaced or cancelled is of the past, even if it is in the inbox already.
@@ -33,6 +33,11 @@ class Agenda:
     def idle(self) -> bool:
         """Whether no step is under way."""
         return self._step is None
+
+    @property
+    def owes(self) -> bool:
+        """Whether a deadline is still to come."""
+        return bool(self._deadlines)
 
     @property
     def arriving(self) -> bool:
