@@ -19,6 +19,7 @@ from api.gatehouse.fences import Commands, Places, refuse_encodings, refuse_othe
 from api.gatehouse.guard import guard
 from api.gatehouse.pairing_budget import PairingBudget
 from api.handlers.docs import FILES
+from api.once import ONCE, Once
 from api.openapi import spec
 from api.parts import (
     ALERTS,
@@ -105,6 +106,7 @@ def create_app(
     app.on_cleanup.append(commands.end)
     app[CONNECTIONS] = most
     app[IMPORTS], app[IMPORTING] = Places(MAX_IMPORTS, "imports are under way"), asyncio.Lock()
+    app[ONCE] = Once(parts.store)
     app[PAIRING] = PairingBudget(asyncio.get_running_loop().time())
     app[WAITERS] = Places(most // 2, "calls wait for an event or a QR")
     app[FLEET], app[FEED], app[STORE], app[ROLL] = parts.fleet, parts.feed, parts.store, parts.roll

@@ -92,6 +92,20 @@ class TooSoon(WasupError):
         self.retry_after_seconds = retry_after_seconds
 
 
+class KeyReused(WasupError):
+    """The Idempotency-Key was used for another request."""
+
+    code = "idempotency_key_reused"
+    hint = "Choose a new key for each new request; a key is remembered for 24 hours."
+
+
+class OutcomeUnknown(WasupError):
+    """The request of this Idempotency-Key was begun, and nobody knows whether it was done."""
+
+    code = "outcome_unknown"
+    hint = "Look whether it was done (GET /sessions, GET /events); if not, ask with a new key."
+
+
 class RequestEntityTooLarge(WasupError):
     """The request's body has more bytes than this call takes."""
 
@@ -106,6 +120,8 @@ STATUS: Final[Mapping[type[WasupError], int]] = {
     Gone: 410,
     RequestEntityTooLarge: 413,
     EncodedBody: 415,
+    KeyReused: 422,
+    OutcomeUnknown: 409,
     TooSoon: 429,
     Busy: 503,
     BadPolicy: 422,

@@ -33,12 +33,27 @@ and root may call, from this machine.
 EVENT: Final = "EventView"
 """The type of the envelope: its `data` is what its `type` says."""
 EARLIER: Final = "Event.earlier"
+INSTANTS: Final = frozenset(
+    {"at", "time", "timestamp", "since", "opensUntil", "nextAttempt", "phoneLastSeen"}
+)
+"""Fields that are instants and do not end in `At`."""
 _SESSION_ID: Final = {
     "name": "id",
     "in": "path",
     "required": True,
     "description": "The session's id.",
     "schema": {"type": "string", "pattern": "^[A-Za-z0-9_.-]{1,64}$"},
+}
+
+_IDEMPOTENCY_KEY: Final = {
+    "name": "Idempotency-Key",
+    "in": "header",
+    "required": False,
+    "description": (
+        "Any text of the caller's, a new one for each new request: what is sent again under it"
+        " within 24 hours is not done again, and has the same answer."
+    ),
+    "schema": {"type": "string", "pattern": "^[!-~]{1,255}$"},
 }
 
 
@@ -161,10 +176,19 @@ def _complete(schema: dict[str, Any]) -> dict[str, Any]:
     if "properties" not in schema:
         return schema
     fields = {
-        camel(name): {key: value for key, value in field.items() if key != "default"}
+        camel(name): _field(camel(name), {k: v for k, v in field.items() if k != "default"})
         for name, field in schema["properties"].items()
     }
     return schema | {"properties": fields, "required": list(fields)}
+
+
+def _field(name: str, schema: dict[str, Any]) -> dict[str, Any]:
+    """A field whose name says that it is an instant, has the form of one."""
+    if not name.endswith("At") and name not in INSTANTS:
+        return schema
+    if "anyOf" in schema:
+        return schema | {"anyOf": [_field(name, one) for one in schema["anyOf"]]}
+    return schema | {"format": "date-time"} if schema.get("type") == "string" else schema
 
 
 def _told(schema: dict[str, Any]) -> dict[str, Any]:
@@ -207,6 +231,8 @@ def _asked(route: Route, schemas: _Schemas) -> dict[str, Any]:
                     "schema": schema,
                 }
             )
+    if route.keyed:
+        parameters.append(_IDEMPOTENCY_KEY)
     asked: dict[str, Any] = {"parameters": parameters} if parameters else {}
     if route.body is not None:
         asked["requestBody"] = {
@@ -224,7 +250,7 @@ def _answers(route: Route, schemas: _Schemas, problems: dict[str, Any]) -> dict[
         problems[name] = {
             "description": "Error: " + ", ".join(f"`{code}`" for code in codes),
             "content": {JSON: {"schema": problem_schema(codes)}},
-        }
+        } | _headers(status)
         answers[str(status)] = {"$ref": f"#/components/responses/{name}"}
     for status, answer in route.answers.items():
         forms = answer if isinstance(answer, Forms) else Forms(json=answer)
@@ -234,7 +260,8 @@ def _answers(route: Route, schemas: _Schemas, problems: dict[str, Any]) -> dict[
         content: dict[str, Any] = {form: {} for form in forms.others}
         if possible:
             content[JSON] = {"schema": {"anyOf": possible} if possible[1:] else possible[0]}
-        answers[str(status)] = {"description": _STATUSES[status], "content": content}
+        told = {"description": _STATUSES[status], "content": content}
+        answers[str(status)] = told | _headers(status)
     return dict(sorted(answers.items()))
 
 
@@ -245,6 +272,22 @@ _STATUSES: Final[Mapping[int, str]] = {
     409: "Not in its present state.",
     503: "Not yet.",
 }
+
+
+_HEADERS: Final[Mapping[int, tuple[str, str]]] = {
+    201: ("Location", "Where it is."),
+    401: ("WWW-Authenticate", "`Bearer`."),
+    429: ("Retry-After", "Seconds until it may be asked for again."),
+    503: ("Retry-After", "Seconds, where it says `busy`."),
+}
+
+
+def _headers(status: int) -> dict[str, Any]:
+    """The headers that a client may go by."""
+    if status not in _HEADERS:
+        return {}
+    name, words = _HEADERS[status]
+    return {"headers": {name: {"description": words, "schema": {"type": "string"}}}}
 
 
 def problem_schema(codes: Iterable[str]) -> dict[str, Any]:

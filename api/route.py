@@ -13,6 +13,8 @@ from api.errors import (
     Busy,
     EncodedBody,
     ForeignSite,
+    KeyReused,
+    OutcomeUnknown,
     RequestEntityTooLarge,
     TimedOut,
     status_of_kind,
@@ -43,6 +45,8 @@ EVERYWHERE: Final[tuple[Problem, ...]] = (
 """Before any handler: docs/api.md says when."""
 TOKEN: Final[tuple[Problem, ...]] = ((401, "unauthorized"),)
 """Of every call but the load balancer's and the pages of this description."""
+KEYED: Final[tuple[Problem, ...]] = (BadRequest, KeyReused, OutcomeUnknown, StoreUnavailable)
+"""Of every call that takes an Idempotency-Key."""
 BODY: Final[tuple[Problem, ...]] = (BadRequest, TimedOut, RequestEntityTooLarge)
 """Of every call that takes a body."""
 SESSION: Final[tuple[Problem, ...]] = (SessionNotFound,)
@@ -89,6 +93,8 @@ class Route:
     body_may_be_empty: bool = False
     query: Any = None
     needs_token: bool = True
+    keyed: bool = False
+    """It takes an Idempotency-Key (once.py)."""
 
     def definition(self) -> web.RouteDef:
         """The same for aiohttp. A call that reads is answered to HEAD, too."""
@@ -100,6 +106,7 @@ class Route:
         """Every error that it may be answered with: codes by status, both in order."""
         every = EVERYWHERE + self.errors
         every += TOKEN if self.needs_token else ()
+        every += KEYED if self.keyed else ()
         every += BODY if self.body is not None else ()
         every += SESSION if "{id}" in self.path else ()
         pairs = {

@@ -3,6 +3,7 @@ them back.
 """
 
 import asyncio
+from functools import partial
 from typing import Final
 
 import msgspec
@@ -11,11 +12,12 @@ from aiohttp import web
 from api.errors import BadRequest, Busy, RequestEntityTooLarge
 from api.handlers.sessions import session_id
 from api.import_process import Import, ReaderFailed, ReadImport, read_import
+from api.once import keyed, once
 from api.paging import PageQuery, page
 from api.parts import FLEET, IMPORTING, IMPORTS, STORE
 from api.responses import body, describe, json, query, raw_body
 from sessions.credentials.proxy import parse_proxy
-from sessions.model import parse_session_id
+from sessions.model import SessionId, parse_session_id
 from sessions.store import ArchiveRow
 from sessions.views.snapshot import SessionView, iso
 from sessions.workers.wire import KeyEntry
@@ -67,10 +69,15 @@ async def import_session(request: web.Request) -> web.Response:
     """
     session = parse_session_id(request.match_info["id"])
     with request.app[IMPORTS].one():
-        given = await _read(request)
-        entries = await asyncio.to_thread(_entries, given)
-        proxy = parse_proxy(given.proxy) if given.proxy is not None else None
-        imported = await request.app[FLEET].import_credentials(session, entries, given.start, proxy)
+        raw = await _body(request)
+        return await once(request, raw, partial(_import, request, session, raw))
+
+
+async def _import(request: web.Request, session: SessionId, raw: bytes) -> web.Response:
+    given = await _read(request, raw)
+    entries = await asyncio.to_thread(_entries, given)
+    proxy = parse_proxy(given.proxy) if given.proxy is not None else None
+    imported = await request.app[FLEET].import_credentials(session, entries, given.start, proxy)
     response = json(imported.view(), 201)
     response.headers["Location"] = f"/sessions/{imported.id}"
     return response
@@ -80,11 +87,14 @@ def _entries(given: ReadImport) -> list[KeyEntry]:
     return [KeyEntry(kind, name, msgspec.Raw(value)) for kind, name, value in given.entries]
 
 
-async def _read(request: web.Request) -> ReadImport:
+async def _body(request: web.Request) -> bytes:
     try:
-        raw = await raw_body(request.clone(client_max_size=MAX_IMPORT_BYTES), Import)
+        return await raw_body(request.clone(client_max_size=MAX_IMPORT_BYTES), Import)
     except RequestEntityTooLarge as error:
         raise RequestEntityTooLarge(str(error), f"{error.hint} {LARGER}") from None
+
+
+async def _read(request: web.Request, raw: bytes) -> ReadImport:
     try:
         async with request.app[IMPORTING]:
             given = await read_import(raw)
@@ -109,6 +119,7 @@ async def session_archives(request: web.Request) -> web.Response:
     return json(ArchiveList([_shown(archive) for archive in shown], following))
 
 
+@keyed
 async def restore_session(request: web.Request) -> web.Response:
     """Put archived credentials back in place of the present ones, which are archived themselves."""
     session = session_id(request)

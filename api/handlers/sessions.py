@@ -13,6 +13,7 @@ from aiohttp import web
 
 from api.errors import BadRequest, TooSoon
 from api.handlers import qr as qr_forms
+from api.once import keyed
 from api.paging import PageQuery, page
 from api.parts import FEED, FLEET, PAIRING, STORE, WAITERS
 from api.responses import Wait, body, json, query
@@ -142,6 +143,7 @@ class Sent(msgspec.Struct, frozen=True):
 # --- commands that scripts have used for long (docs/evidence.md) ----------------------------------
 
 
+@keyed
 async def force_reconnection(request: web.Request) -> web.Response:
     """Cut any wait short and let one attempt through."""
     session = _session(request)
@@ -177,6 +179,7 @@ async def list_sessions(request: web.Request) -> web.Response:
     return json(SessionList([session.view() for session in shown], following))
 
 
+@keyed
 async def create_session(request: web.Request) -> web.Response:
     """Add a session; it starts at once unless told not to."""
     new = await body(request, NewSession)
@@ -258,6 +261,7 @@ async def _qr_within(session: Session, seconds: float, feed: Feed) -> ShownQr:
         await feed.news(min(left, LOOK_SECONDS))
 
 
+@keyed
 async def pairing_code(request: web.Request) -> web.Response:
     """A code to type on the phone instead of scanning; one in 30 s for a session, ten at once and
     then one in 6 s for all.
@@ -279,6 +283,7 @@ async def pairing_code(request: web.Request) -> web.Response:
     return json(ShownCode(session.id, await session.pairing_code(phone)))
 
 
+@keyed
 async def send_message(request: web.Request) -> web.Response:
     """Send a text; answers after WhatsApp's ack, with the message's id.
 

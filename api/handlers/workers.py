@@ -7,6 +7,7 @@ from typing import Annotated
 import msgspec
 from aiohttp import web
 
+from api.once import keyed
 from api.paging import PageQuery, page
 from api.parts import FLEET, ROLL, WORKERS
 from api.responses import json, query
@@ -92,6 +93,7 @@ async def list_workers(request: web.Request) -> web.Response:
     return json(WorkerList(roll.code, outdated, workers, following, abandoned, roll.view()))
 
 
+@keyed
 async def roll_workers(request: web.Request) -> web.Response:
     """Replace the workers that run older code, one at a time; `?all=true`: every worker."""
     everybody = query(request, RollQuery).all

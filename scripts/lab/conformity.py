@@ -55,7 +55,9 @@ class Description:
         key = repr(schema)
         if (validator := self._known.get(key)) is None:
             whole = {**closed(schema), "components": self._components}
-            validator = self._known[key] = jsonschema_rs.Draft202012Validator(whole)
+            validator = self._known[key] = jsonschema_rs.Draft202012Validator(
+                whole, validate_formats=True
+            )
         for error in validator.iter_errors(body):
             raise Undeclared(f"{what}: " + "; ".join(_told(error)))
 

@@ -19,7 +19,7 @@ from sessions.model import StoreError, StoreUnavailable, UnreadableValue
 from sessions.store.engine import schema
 from sessions.store.sealing import keyring
 from sessions.store.sealing.cipher import PREFIX_BYTES, Cipher, Place, is_sealed
-from sessions.store.tables import auth, events, proxies
+from sessions.store.tables import auth, events, proxies, requests
 from sessions.store.writing import faults
 from sessions.store.writing.writer import Writer
 
@@ -59,6 +59,7 @@ _COLUMNS: Final = (
     _Secrets(schema.archived_auth, schema.archived_auth.c.value),
     _Secrets(schema.events, schema.events.c.data),
     _Secrets(schema.sessions, schema.sessions.c.proxy),
+    _Secrets(schema.requests, schema.requests.c.answer),
 )
 
 
@@ -138,6 +139,8 @@ def _place(secrets: _Secrets, row: Row[Any]) -> Place:
         return events.place(row.session, row.type)
     if secrets.table is schema.sessions:
         return proxies.place(row.id)
+    if secrets.table is schema.requests:
+        return requests.place(row.key)
     return auth.place(row.session, row.kind, row.name)
 
 

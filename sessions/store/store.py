@@ -33,6 +33,7 @@ from sessions.store.tables import archives, auth, devices, events, incidents, pr
 from sessions.store.tables.auth import CREDS
 from sessions.store.tables.events import NewEvent
 from sessions.store.tables.incidents import Records
+from sessions.store.tables.requests import Requests
 from sessions.store.tables.rows import ArchiveRow, Restored, SessionRow, StoredEvent, WorkerRow
 from sessions.store.writing import faults
 from sessions.store.writing.health import StoreHealth
@@ -74,6 +75,7 @@ class Store:
         self._writer = Writer(writer, forever, notify)
         self._eraser = Eraser(url, forever)
         self.records = Records(self._writer, self._read)
+        self.requests = Requests(self._writer, cipher)
 
     @classmethod
     async def open(
@@ -174,8 +176,8 @@ class Store:
 
         async def operation(connection: AsyncConnection) -> None:
             if purge:
-                for table in (schema.archives, schema.events):
-                    # events: they hold texts, and the QR codes' secrets
+                for table in (schema.archives, schema.events, schema.requests):
+                    # events: they hold texts, and the QR codes' secrets; requests: pairing codes
                     await connection.execute(delete(table).where(table.c.session == session))
             else:
                 await archives.put_aside(connection, session, "deleted")

@@ -357,9 +357,9 @@ class Detector:
         """
         self._expire(now)
         sighting = self._seen.get(session) or self._trials.get(session)
-        if sighting is None:
-            return None
         seen, trials = len(self._seen), len(self._trials)
+        if sighting is None or seen + trials < FEWEST:
+            return None  # No scope can hold enough of them: nearly every close ends here.
         paused_open = sum(
             self._open_by_egress[scope.value] for scope in paused if scope.kind == "egress"
         )
@@ -433,6 +433,8 @@ class Detector:
         return Scope("reason", reason) if _is_outage(alike, still_open) and not others else None
 
     def _is_echo(self, session: SessionId, opened_at: float, now: float) -> bool:
+        if not self._over:
+            return False
         ends = (self._over.get(scope) for scope in self.scopes(session) if scope.kind != "reason")
         return any(at is not None and opened_at < at and now - at <= ECHO_SECONDS for at in ends)
 

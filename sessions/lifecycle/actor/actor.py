@@ -306,10 +306,12 @@ class Actor:
                 self.core.current(frame.attempt) and self.core.state not in PROGRESSING
             ):
                 self._end_who_speaks_out_of_turn(type(frame).__name__)
-            case wire.Closed() | wire.Qr() | wire.State() | wire.Opened() if (
-                attempt := self.core.current(frame.attempt)
+            case wire.Closed() if attempt := self.core.current(frame.attempt):
+                await self._attempts.on_closed(attempt, frame)
+            case wire.Qr() | wire.State() | wire.Opened() if attempt := self.core.current(
+                frame.attempt
             ):
-                await self.open_socket.on_report(attempt, frame)
+                self.open_socket.on_report(attempt, frame)
             case wire.Phone(seen_at_seconds=at):
                 self.core.phone = phone.seen(self.core.phone, at, time.time())
                 self.core.save()

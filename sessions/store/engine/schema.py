@@ -163,6 +163,20 @@ spans = Table(
 on, without gaps. The last has no end.
 """
 
+requests = Table(
+    "requests",
+    metadata,
+    Column("key", String(64), primary_key=True),
+    Column("fingerprint", String(64), nullable=False),
+    Column("session", _ID, nullable=True),
+    Column("at", Float, nullable=False),
+    Column("answer", LargeBinary, nullable=True),
+    Index("ix_requests_at", "at"),
+)
+"""What was asked under an Idempotency-Key (requests.py). `key`, `fingerprint`: digests; `answer`:
+JSON, or sealed; null: it was begun, and nobody knows its end.
+"""
+
 meta = Table(
     "meta",
     metadata,

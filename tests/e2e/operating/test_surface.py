@@ -110,3 +110,39 @@ async def test_a_script_that_knows_the_four_old_calls_alone_runs_unchanged(
         assert {"id", "accepted", "reconnection"} <= set(forced)
         reset = await call("POST", "/reset-circuit-breaker/old")
         assert (reset["id"], set(reset["breaker"])) == ("old", {"state", "failures", "opensUntil"})
+
+
+async def test_what_is_sent_twice_under_one_key_is_done_once_also_after_a_restart(
+    start_supervisor: StartSupervisor, standin: StandIn
+) -> None:
+    supervisor = await start_supervisor()
+    await pair(supervisor, standin, "keyed")
+
+    async def send(key: str, text: str) -> tuple[int, Any]:
+        status, answer = await supervisor.call(
+            "POST",
+            "/sessions/keyed/messages",
+            {"to": "5511988887777", "text": text},
+            headers={"Idempotency-Key": key},
+        )
+        return status, answer
+
+    first = await send("one", "olá")
+    assert first[0] == 200
+    assert await send("one", "olá") == first
+    status, answer = await send("one", "outra coisa")
+    assert (status, answer["error"]["code"]) == (422, "idempotency_key_reused")
+    created = {"id": "new", "start": False}
+    key = {"Idempotency-Key": "two"}
+    made = await supervisor.call("POST", "/sessions", created, headers=key)
+    assert made[0] == 201
+    assert await supervisor.stop() == 0
+    await supervisor.start()
+    assert await supervisor.call("POST", "/sessions", created, headers=key) == made
+    assert (await supervisor.call("POST", "/sessions", created))[0] == 409
+    assert await send("one", "olá") == first
+    assert [message["text"] for message in await standin.messages("keyed")] == ["olá"]
+    status, answer = await supervisor.call(
+        "POST", "/sessions", {"id": "x"}, headers={"Idempotency-Key": "with space"}
+    )
+    assert (status, answer["error"]["code"]) == (400, "bad_request")

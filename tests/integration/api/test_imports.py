@@ -41,6 +41,12 @@ def _body(*entries: tuple[str, str, Any], **more: Any) -> bytes:
     return msgspec.json.encode({"entries": listed} | more)
 
 
+def test_an_import_starts_nothing_unless_it_is_told_to() -> None:
+    """Started while it still runs where it comes from, the two logins throw each other out."""
+    assert read(_body(("creds", "creds", CREDS))).start is False
+    assert read(_body(("creds", "creds", CREDS), start=True)).start is True
+
+
 async def test_what_is_read_in_the_process_is_what_would_be_read_here() -> None:
     body = _body(
         ("creds", "creds", CREDS),

@@ -158,6 +158,7 @@ def test_an_event_has_the_data_of_its_type() -> None:
         event(type="session.invented"),
         event(data={"started": True, "colour": "red"}),
         event(data={}),
+        event(time="yesterday"),
         event(extra=1),
     ):
         with pytest.raises(Undeclared):

@@ -2,6 +2,7 @@
 commands.
 """
 
+import json
 import os
 import re
 from collections.abc import Mapping
@@ -14,6 +15,7 @@ from typer.testing import CliRunner
 from sessions.model import BadPolicy
 from sessions.model import CloseReason as R
 from sessions.policy import RULES, Config, overridden
+from sessions.policy.overrides import CAMEL, KEYS
 from supervisor.cli import cli, policy_commands
 from supervisor.fleet.policy_file import LivePolicy, PolicyChanged, read_rules
 from supervisor.settings import load
@@ -84,6 +86,30 @@ def test_the_settings_name_the_file_and_the_budget(
 
 
 # --- in force -------------------------------------------------------------------------------------
+
+
+def test_what_the_api_shows_is_said_in_the_files_words() -> None:
+    """Rows of `rules` pasted with their keys as they stand, and `toml` as it is, change nothing."""
+    live = LivePolicy(None, Config(rules=RULES), lambda _, told: None, lambda config: None)
+    view = live.view()
+    assert overridden(view.toml) == RULES
+    lines = []
+    for reason in R:
+        lines.append(f"[{reason}]")
+        for key, value in view.rules[reason].items():
+            told = CAMEL.get(key, key)
+            if told in KEYS[reason] and value is not None:
+                lines.append(f"{key} = {json.dumps(value)}")
+    pasted = "\n".join(lines)
+    assert all(f"{word} = " in pasted for word in ("minimumSeconds", "capSeconds", "action"))
+    assert overridden(pasted) == RULES
+
+
+def test_a_key_may_be_said_in_one_spelling_only() -> None:
+    row = "[connection_lost]\nbaseSeconds = 4\n"
+    assert overridden(row) == overridden("[connection_lost]\nbase_seconds = 4\n")
+    with pytest.raises(BadPolicy, match="say it once"):
+        overridden(row + "base_seconds = 4\n")
 
 
 class Listener:
