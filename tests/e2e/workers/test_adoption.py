@@ -103,8 +103,10 @@ async def test_whatsapp_notices_no_kill_of_the_supervisor_however_long_it_is_awa
     adopted = await supervisor.every_event("session.adopted", paired)
     assert sorted(event["session"] for event in adopted) == sorted(names * 3)
     assert {event["data"]["pid"] for event in adopted} == set(workers.values())
-    assert await supervisor.every_event("qr", paired) == []
-    assert {event["data"]["state"] for event in await supervisor.every_event("state", paired)} == {
+    assert await supervisor.every_event("session.qr", paired) == []
+    assert {
+        event["data"]["state"] for event in await supervisor.every_event("session.state", paired)
+    } == {
         "starting",
         "open",
     }
@@ -138,7 +140,7 @@ async def test_past_the_window_nothing_is_left_and_the_next_start_logs_in_once_e
     assert sorted(seen) == sorted(
         (name, event) for name in names for event in ("connected", "login")
     )
-    assert await supervisor.every_event("qr", paired) == []
+    assert await supervisor.every_event("session.qr", paired) == []
 
 
 def mode(path: Path) -> int:
