@@ -86,7 +86,7 @@ kills: setup-run .make/standin ## kill -9 busy workers; no pairing is lost (KILL
 	@exec .venv/bin/python -m scripts.chaos.kills $(if $(KILLS),--kills $(KILLS)) $(if $(SEED),--seed $(SEED)) \
 		$(if $(SESSIONS),--sessions $(SESSIONS))
 
-fuzz: setup ## what strangers may send: HTTP, rogue workers, backups, policy, settings (SEED=n RUNS=n SECONDS=n ONLY=http,worker)
+fuzz: setup ## what strangers may send: broken HTTP, right and wrong calls, rogue workers, backups, policy, settings (SEED=n RUNS=n SECONDS=n ONLY=http,worker)
 	@exec .venv/bin/python -m scripts.fuzz $(if $(SEED),--seed $(SEED)) $(if $(RUNS),--runs $(RUNS)) \
 		$(if $(SECONDS),--seconds $(SECONDS)) $(if $(ONLY),--only $(ONLY))
 

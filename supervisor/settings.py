@@ -14,21 +14,21 @@ import re
 import stat
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from typing import Annotated, Any, Final
+from typing import TYPE_CHECKING, Annotated, Any, Final
 from urllib.parse import unquote, urlsplit
 
 from dotenv import dotenv_values
 from pydantic import BeforeValidator, Field, SecretStr, ValidationError, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from sessions import policy
-from sessions.lifecycle.dependencies import SessionConfig
-from sessions.lifecycle.health import HealthConfig
-from sessions.workers.limits import Limits
-from supervisor.gate.gate import GateConfig
-from supervisor.host.reading.connections import websocket_ports
 from supervisor.places.installation import DATA, ENV_FILE, folder, left_behind
-from supervisor.watch.performance import Thresholds
+
+if TYPE_CHECKING:
+    from sessions import policy
+    from sessions.lifecycle.dependencies import SessionConfig
+    from sessions.workers.limits import Limits
+    from supervisor.gate.gate import GateConfig
+    from supervisor.watch.performance import Thresholds
 
 PREFIX: Final = "WHATSAPP_"
 PM2_VARIABLE: Final = "pm_id"
@@ -316,7 +316,7 @@ class Settings(BaseSettings):
         None,
         description=(
             "Encrypts credentials and events at rest: 32 bytes as hex or base64. Several,"
-            " comma-separated: the first encrypts, all decrypt (see `wasup store rotate`)."
+            " comma-separated: the first encrypts, all decrypt (see `wasup store rotate-key`)."
         ),
     )
     api_host: str = Field(
@@ -439,9 +439,14 @@ class Settings(BaseSettings):
             yield from (password, unquote(password))
 
     # --- what is handed down ----------------------------------------------------------------------
+    #
+    # Each room is imported where its numbers are made: every command reads the settings, and most
+    # need none of the rooms, which together take longer to load than all else.
 
-    def policy_config(self, rules: policy.Rules = policy.RULES) -> policy.Config:
-        """The policy: that table with the settings' numbers."""
+    def policy_config(self, rules: "policy.Rules | None" = None) -> "policy.Config":
+        """The policy: that table (by default the built-in one) with the settings' numbers."""
+        from sessions import policy
+
         return policy.Config(
             base_seconds=self.reconnection_base_delay / 1000,
             cap_seconds=self.reconnection_max_delay / 1000,
@@ -450,11 +455,14 @@ class Settings(BaseSettings):
             crash_budget=self.worker_crash_budget,
             crash_window_seconds=self.worker_crash_window / 1000,
             daily_logins=self.daily_reconnect_budget,
-            rules=rules,
+            rules=policy.RULES if rules is None else rules,
         )
 
-    def session_config(self, rules: policy.Rules = policy.RULES) -> SessionConfig:
+    def session_config(self, rules: "policy.Rules | None" = None) -> "SessionConfig":
         """A session's numbers, with that table of the policy."""
+        from sessions.lifecycle.dependencies import SessionConfig
+        from sessions.lifecycle.health import HealthConfig
+
         return SessionConfig(
             policy=self.policy_config(rules),
             breaker_threshold=self.circuit_breaker_threshold,
@@ -469,8 +477,10 @@ class Settings(BaseSettings):
             ),
         )
 
-    def gate_config(self) -> GateConfig:
+    def gate_config(self) -> "GateConfig":
         """The gate's numbers."""
+        from supervisor.gate.gate import GateConfig
+
         return GateConfig(
             rate_per_second=self.gate_rate,
             burst=self.gate_burst,
@@ -479,8 +489,10 @@ class Settings(BaseSettings):
             egress_burst=self.egress_burst,
         )
 
-    def thresholds(self) -> Thresholds:
+    def thresholds(self) -> "Thresholds":
         """What raises alerts."""
+        from supervisor.watch.performance import Thresholds
+
         return Thresholds(
             memory=self.memory_threshold,
             cpu=self.cpu_threshold,
@@ -512,6 +524,8 @@ class Settings(BaseSettings):
 
         `api_port`: the one that the API has got.
         """
+        from supervisor.host.reading.connections import websocket_ports
+
         return websocket_ports(api_port, self.web_socket_url)
 
     def detaches(self) -> bool:
@@ -520,8 +534,10 @@ class Settings(BaseSettings):
         """
         return self.shutdown == "detach" or (self.shutdown is None and PM2_VARIABLE in os.environ)
 
-    def limits(self) -> Limits:
+    def limits(self) -> "Limits":
         """What a worker may weigh, and how late it may be."""
+        from sessions.workers.limits import Limits
+
         return Limits(
             soft_bytes=self.worker_memory_soft * 2**20,
             hard_bytes=self.worker_memory_hard * 2**20,

@@ -21,7 +21,7 @@ from sessions.credentials import credentials
 from sessions.credentials.proxy import Proxy
 from sessions.forever import Forever
 from sessions.model import SessionId, StoreUnavailable, UnreadableValue
-from sessions.store import rewrite
+from sessions.store import rewrite, verification
 from sessions.store.backups import origin
 from sessions.store.engine import database, schema
 from sessions.store.engine.erasing import Eraser
@@ -35,6 +35,7 @@ from sessions.store.tables.events import NewEvent
 from sessions.store.tables.incidents import Records
 from sessions.store.tables.requests import Requests
 from sessions.store.tables.rows import ArchiveRow, Restored, SessionRow, StoredEvent, WorkerRow
+from sessions.store.verification import VerifyReport
 from sessions.store.writing import faults
 from sessions.store.writing.health import StoreHealth
 from sessions.store.writing.writer import Writer
@@ -605,6 +606,14 @@ class Store:
         return report
 
     # --- the whole --------------------------------------------------------------------------------
+
+    async def verify(self) -> VerifyReport:
+        """Whether everything can be read with the keys at hand. Raises StoreUnavailable."""
+        try:
+            async with self.snapshot_of_all() as connection:
+                return await verification.verify(connection, self._cipher)
+        except (SQLAlchemyError, OSError) as error:
+            raise StoreUnavailable(f"The store could not read: {faults.describe(error)}") from None
 
     @asynccontextmanager
     async def snapshot_of_all(self) -> AsyncIterator[AsyncConnection]:

@@ -15,7 +15,8 @@ import re
 import shutil
 import sqlite3
 import tempfile
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final
 
@@ -26,10 +27,13 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from sessions.credentials import staging
 from sessions.model import StoreError, StoreUnavailable
+from sessions.store import verification
 from sessions.store.backups import inspection, origin
 from sessions.store.engine import database, schema
+from sessions.store.sealing.cipher import Cipher
 from sessions.store.store import Store
 from sessions.store.tables import epochs
+from sessions.store.verification import VerifyReport
 from sessions.store.writing import faults, receipts
 
 EPOCHS_AHEAD: Final = 1_000_000
@@ -102,31 +106,61 @@ async def restore(file: Path, url: URL, workspace: Path) -> BackupReport:
     """
     with tempfile.TemporaryDirectory(prefix=_RESTORE_PREFIX, dir=workspace) as directory:
         copy = Path(directory) / "copy.db"
-        try:
-            await asyncio.to_thread(_copy_and_check, file, copy)
-            await _upgrade(copy)
-            await asyncio.to_thread(inspection.check_rows, copy)
+        with _no_backup_is_told(file):
+            await _ready(file, copy)
             return await _fill(copy, url)
-        except sqlite3.Error as error:
-            raise StoreError(
-                f"{file} is no backup: {error}.", "A backup is a file that `wasup backup` wrote."
-            ) from None
-        except database.NewerSchema as error:
-            raise StoreError(
-                f"{file} cannot be restored: {error}.", "Was it written by a newer version?"
-            ) from None
-        except (
-            TypeError,
-            ValueError,
-            OverflowError,
-        ) as error:  # what no look has found: a value that a driver does not take
-            raise StoreError(
-                f"{file} cannot be restored: {type(error).__name__}.", inspection.HINT
-            ) from None
-        except SQLAlchemyError as error:
-            raise StoreUnavailable(
-                f"The backup could not be restored: {faults.describe(error)}"
-            ) from None
+
+
+async def verify(file: Path, workspace: Path, cipher: Cipher | None) -> VerifyReport:
+    """Whether a backup could be restored, and everything in it be read with the keys at hand.
+
+    Raises StoreError, OSError. `workspace`: where a copy lies meanwhile.
+    """
+    with tempfile.TemporaryDirectory(prefix=_RESTORE_PREFIX, dir=workspace) as directory:
+        copy = Path(directory) / "copy.db"
+        with _no_backup_is_told(file):
+            await _ready(file, copy)
+            engine = database.open_single_file(copy)
+            try:
+                async with engine.connect() as connection:
+                    return await verification.verify(connection, cipher)
+            finally:
+                await database.dispose(engine)
+
+
+@contextmanager
+def _no_backup_is_told(file: Path) -> Iterator[None]:
+    """What goes wrong with a file that is no backup, in words."""
+    try:
+        yield
+    except sqlite3.Error as error:
+        raise StoreError(
+            f"{file} is no backup: {error}.",
+            "A backup is a file that `wasup store backup` wrote.",
+        ) from None
+    except database.NewerSchema as error:
+        raise StoreError(
+            f"{file} cannot be restored: {error}.", "Was it written by a newer version?"
+        ) from None
+    except (
+        TypeError,
+        ValueError,
+        OverflowError,
+    ) as error:  # what no look has found: a value that a driver does not take
+        raise StoreError(
+            f"{file} cannot be restored: {type(error).__name__}.", inspection.HINT
+        ) from None
+    except SQLAlchemyError as error:
+        raise StoreUnavailable(
+            f"The backup could not be restored: {faults.describe(error)}"
+        ) from None
+
+
+async def _ready(file: Path, copy: Path) -> None:
+    """A copy that was looked at, with this version's schema."""
+    await asyncio.to_thread(_copy_and_check, file, copy)
+    await _upgrade(copy)
+    await asyncio.to_thread(inspection.check_rows, copy)
 
 
 def clear_away(workspace: Path) -> None:

@@ -18,7 +18,7 @@ from api.handlers.capacity import shown
 from sessions.model import SessionId, SessionState
 from sessions.views.events import SessionMoved
 from sessions.views.snapshot import BreakerSnapshot
-from supervisor.cli.capacity_commands import bar
+from supervisor.cli.watch_commands.capacity import bar
 from supervisor.host.needs.capacity import (
     ASSUMED_LOGIN,
     ASSUMED_START,
