@@ -100,7 +100,7 @@ async def test_whatsapp_notices_no_kill_of_the_supervisor_however_long_it_is_awa
     assert len(arrived) > 20 * 30, "there was traffic all the time"
     assert (doubled(arrived), out_of_order(arrived)) == ([], [])
     assert await noticed(standin, names, before) == []
-    adopted = await supervisor.every_event("adopted", paired)
+    adopted = await supervisor.every_event("session.adopted", paired)
     assert sorted(event["session"] for event in adopted) == sorted(names * 3)
     assert {event["data"]["pid"] for event in adopted} == set(workers.values())
     assert await supervisor.every_event("qr", paired) == []
