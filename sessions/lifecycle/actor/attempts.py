@@ -281,7 +281,7 @@ class Attempts:
                     await self._core.slot.clear()
             case Action.HOLD:
                 alone = ALONE_SECONDS if decision.wait_seconds is None else decision.wait_seconds
-                is_held = self._gate.hold(self._core.id, close.reason)
+                is_held = self._gate.pause(self._core.id, close.reason)
                 self.retry(0.0 if is_held else alone, decision.blocked_seconds)
             case Action.PARK:
                 await self.park(decision.wait_seconds)

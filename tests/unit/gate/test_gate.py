@@ -392,18 +392,18 @@ async def test_a_second_hold_changes_nothing_of_the_first() -> None:
     gate = await _gate()
     _hold(gate)
     await asyncio.sleep(50)
-    assert gate.hold(_id(80), "another reason")
+    assert gate.pause(_id(80), "another reason")
     (hold,) = gate.view().holds
     assert (hold.reason, hold.held_for_seconds) == ("client_outdated", 50.0)
 
 
 async def test_a_first_405_holds_nobody_a_second_sessions_holds_the_fleet() -> None:
     gate = await _gate()
-    assert [gate.hold(_id(1), "client_outdated") for _ in range(3)] == [False] * 3
+    assert [gate.pause(_id(1), "client_outdated") for _ in range(3)] == [False] * 3
     assert gate.view().holds == ()
     await asyncio.sleep(1801)
-    assert not gate.hold(_id(2), "client_outdated"), "that was long ago"
-    assert gate.hold(_id(1), "client_outdated")
+    assert not gate.pause(_id(2), "client_outdated"), "that was long ago"
+    assert gate.pause(_id(1), "client_outdated")
     assert [(hold.scope, hold.reason) for hold in gate.view().holds] == [
         ("fleet", "client_outdated")
     ]
@@ -429,7 +429,7 @@ async def test_a_405_hold_with_nobody_to_try_ends_and_a_new_405_resumes_its_pace
     (await replacement).finish(succeeded=True)
     assert gate.view().holds == ()
     await asyncio.sleep(600)
-    assert gate.hold(_id(3), "client_outdated")
+    assert gate.pause(_id(3), "client_outdated")
     waiting = asyncio.create_task(gate.admit(_id(3)))
     await _settle()
     (held,) = gate.view().holds
@@ -450,7 +450,7 @@ async def test_forced_canaries_of_a_405_hold_keep_five_seconds_between_them() ->
         permit = await gate.admit(_id(number), urgent=True)
         times.append(_now())
         permit.finish(succeeded=False)
-        assert gate.hold(_id(number), "client_outdated")
+        assert gate.pause(_id(number), "client_outdated")
 
     began = _now()
     await asyncio.gather(*(forced(number) for number in range(6)))
@@ -532,8 +532,8 @@ async def test_the_view_of_a_hold_names_reason_canary_and_time_in_words() -> Non
 
 def _hold(gate: Gate) -> None:
     """Two are told 405."""
-    assert not gate.hold(_id(1001), "client_outdated")
-    assert gate.hold(_id(1002), "client_outdated")
+    assert not gate.pause(_id(1001), "client_outdated")
+    assert gate.pause(_id(1002), "client_outdated")
 
 
 async def _land_and_finish(gate: Gate, number: int, seconds: float = 0.0) -> float:
