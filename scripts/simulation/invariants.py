@@ -440,9 +440,12 @@ class Invariants:
             )
         for session in down:
             books = self._books[session]
-            # Whom it closed in its last moments, nobody can tell from one that was closed alone: a
-            # look finds the way open again.
-            unseen = int(shut.ended_at - shut.closed[session] <= LOOK_SECONDS)
+            # One failure is charged to whom it closed in its last seconds, if no look has found the
+            # way closed since: the first look after that finds it open again, and nobody can tell
+            # this session from one that was closed alone.
+            closed_at = shut.closed[session]
+            seen_at = self.server.found_closed.get(self._egress_of[session], float("-inf"))
+            unseen = int(seen_at < closed_at >= shut.ended_at - LOOK_SECONDS)
             if books.breaker_until is not None or books.failures > unseen:
                 self._break(
                     f"{session}: an outage was charged to its breaker ({books.failures} failures)"
