@@ -264,7 +264,7 @@ class Settings(BaseSettings):
     )
     worker_max_heap: Mebibytes = Field(512, description="V8 heap limit of a worker, MiB.")
     worker_memory_soft: Mebibytes = Field(
-        400, description="A worker above this is replaced at a quiet moment, MiB resident."
+        400, description="A worker above this is replaced in an idle window, MiB resident."
     )
     worker_memory_hard: Mebibytes = Field(
         800, description="A worker above this is killed and replaced, MiB resident."

@@ -57,7 +57,7 @@ def roll(
     as_json: Json = False,
 ) -> None:
     """Replace workers one at a time: the socket changes hands when the successor is warm, at a
-    quiet moment, through the gate.
+    idle window, through the gate.
     """
     client = must_run()
     begun = client.call("POST", f"/workers/roll?all={str(everybody).lower()}")
