@@ -13,7 +13,8 @@ SHELL := /bin/sh
 PYTHON ?= $(shell for p in python3.11 python3.12 python3.13 python3.14 python3; do \
 	if $$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then echo $$p; break; fi; done)
 PIP := .venv/bin/python -m pip --quiet --disable-pip-version-check --no-input
-PYTEST_FLAGS ?= -n 2 --dist worksteal
+# Twice as many as cores: the tests of the real parts mostly wait.
+PYTEST_FLAGS ?= -n 4 --dist worksteal
 
 # The virtual environment's Node 24 and its npm, linked here so that every recipe finds them before the machine's own.
 export PATH := $(CURDIR)/.make/bin:$(PATH)
@@ -85,7 +86,7 @@ kills: setup-run .make/standin ## kill -9 busy workers; no pairing is lost (KILL
 	@exec .venv/bin/python -m scripts.chaos.kills $(if $(KILLS),--kills $(KILLS)) $(if $(SEED),--seed $(SEED)) \
 		$(if $(SESSIONS),--sessions $(SESSIONS))
 
-fuzz: setup ## what strangers may send: HTTP, rogue workers, backups, policy, settings (SEED=n RUNS=n SECONDS=n ONLY=http,worker)
+fuzz: setup ## what strangers may send: broken HTTP, right and wrong calls, rogue workers, backups, policy, settings (SEED=n RUNS=n SECONDS=n ONLY=http,worker)
 	@exec .venv/bin/python -m scripts.fuzz $(if $(SEED),--seed $(SEED)) $(if $(RUNS),--runs $(RUNS)) \
 		$(if $(SECONDS),--seconds $(SECONDS)) $(if $(ONLY),--only $(ONLY))
 

@@ -144,7 +144,7 @@ class Admission(Protocol):
         `through` (open, or showing a QR).
         """
 
-    def hold(self, session: SessionId, reason: str) -> bool:
+    def pause(self, session: SessionId, reason: str) -> bool:
         """The session was closed for a reason that may concern all.
 
         True: the fleet is held, and it with it; False: it waits alone.

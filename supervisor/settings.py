@@ -14,21 +14,22 @@ import re
 import stat
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from typing import Annotated, Any, Final
+from typing import TYPE_CHECKING, Annotated, Any, Final
 from urllib.parse import unquote, urlsplit
 
 from dotenv import dotenv_values
 from pydantic import BeforeValidator, Field, SecretStr, ValidationError, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from sessions import policy
-from sessions.lifecycle.dependencies import SessionConfig
-from sessions.lifecycle.health import HealthConfig
-from sessions.workers.limits import Limits
-from supervisor.gate.gate import GateConfig
-from supervisor.host.reading.connections import websocket_ports
 from supervisor.places.installation import DATA, ENV_FILE, folder, left_behind
-from supervisor.watch.performance import Thresholds
+
+if TYPE_CHECKING:
+    from sessions import policy
+    from sessions.lifecycle.dependencies import SessionConfig
+    from sessions.store.tables.events import LogBounds
+    from sessions.workers.limits import Limits
+    from supervisor.gate.gate import GateConfig
+    from supervisor.watch.performance import Thresholds
 
 PREFIX: Final = "WHATSAPP_"
 PM2_VARIABLE: Final = "pm_id"
@@ -47,6 +48,8 @@ _CUT: Final = re.compile(r"^\s*(?:export\s+)?(?P<name>\w+)\s*=\s*(?!['\"])\S.*?\
 """A line of a `.env` file of which the end is taken for a comment."""
 SHORTEST_TOKEN: Final = 16
 """Characters."""
+MOST_IN_MEMORY: Final = 10_000
+"""Events; the rest is read from the store when it is asked for."""
 _DAY_MS: Final = 24 * 3600 * 1000
 
 
@@ -264,7 +267,7 @@ class Settings(BaseSettings):
     )
     worker_max_heap: Mebibytes = Field(512, description="V8 heap limit of a worker, MiB.")
     worker_memory_soft: Mebibytes = Field(
-        400, description="A worker above this is replaced at a quiet moment, MiB resident."
+        400, description="A worker above this is replaced in an idle window, MiB resident."
     )
     worker_memory_hard: Mebibytes = Field(
         800, description="A worker above this is killed and replaced, MiB resident."
@@ -290,7 +293,39 @@ class Settings(BaseSettings):
             " socket and ends, ms."
         ),
     )
-    event_log_size: Count = Field(10_000, description="Events that /events keeps.")
+    event_log_days: Annotated[int, BeforeValidator(_whole_number), Field(ge=1, le=365)] = Field(
+        7,
+        description=(
+            "How long events are kept, days: so long a webhook, or whoever follows /events, may be"
+            " away without missing any."
+        ),
+    )
+    event_log_max_mib: Mebibytes = Field(
+        1_024, description="What all events together may weigh, MiB; older ones are dropped first."
+    )
+    event_log_size: Count | None = Field(
+        None,
+        description=(
+            "Events that are kept at the most; unset: as many as the two bounds above leave room"
+            " for."
+        ),
+    )
+    webhook_retry_hours: Annotated[int, BeforeValidator(_whole_number), Field(ge=1, le=720)] = (
+        Field(
+            72,
+            description=(
+                "How long a webhook is sent again what it has not accepted, hours; then it is kept"
+                " until it is redriven (docs/webhooks.md)."
+            ),
+        )
+    )
+    webhook_private_targets: bool | None = Field(
+        None,
+        description=(
+            "Whether webhooks may lead to this machine and to private networks; unset: only while"
+            " the API is on loopback itself (docs/webhooks.md)."
+        ),
+    )
     incident_log_days: Annotated[int, BeforeValidator(_whole_number), Field(ge=1, le=3650)] = Field(
         30,
         description=(
@@ -316,7 +351,7 @@ class Settings(BaseSettings):
         None,
         description=(
             "Encrypts credentials and events at rest: 32 bytes as hex or base64. Several,"
-            " comma-separated: the first encrypts, all decrypt (see `wasup store rotate`)."
+            " comma-separated: the first encrypts, all decrypt (see `wasup store rotate-key`)."
         ),
     )
     api_host: str = Field(
@@ -439,9 +474,14 @@ class Settings(BaseSettings):
             yield from (password, unquote(password))
 
     # --- what is handed down ----------------------------------------------------------------------
+    #
+    # Each room is imported where its numbers are made: every command reads the settings, and most
+    # need none of the rooms, which together take longer to load than all else.
 
-    def policy_config(self, rules: policy.Rules = policy.RULES) -> policy.Config:
-        """The policy: that table with the settings' numbers."""
+    def policy_config(self, rules: "policy.Rules | None" = None) -> "policy.Config":
+        """The policy: that table (by default the built-in one) with the settings' numbers."""
+        from sessions import policy
+
         return policy.Config(
             base_seconds=self.reconnection_base_delay / 1000,
             cap_seconds=self.reconnection_max_delay / 1000,
@@ -450,11 +490,14 @@ class Settings(BaseSettings):
             crash_budget=self.worker_crash_budget,
             crash_window_seconds=self.worker_crash_window / 1000,
             daily_logins=self.daily_reconnect_budget,
-            rules=rules,
+            rules=policy.RULES if rules is None else rules,
         )
 
-    def session_config(self, rules: policy.Rules = policy.RULES) -> SessionConfig:
+    def session_config(self, rules: "policy.Rules | None" = None) -> "SessionConfig":
         """A session's numbers, with that table of the policy."""
+        from sessions.lifecycle.dependencies import SessionConfig
+        from sessions.lifecycle.health import HealthConfig
+
         return SessionConfig(
             policy=self.policy_config(rules),
             breaker_threshold=self.circuit_breaker_threshold,
@@ -469,8 +512,32 @@ class Settings(BaseSettings):
             ),
         )
 
-    def gate_config(self) -> GateConfig:
+    def event_log_bounds(self) -> "LogBounds":
+        """What the event log keeps."""
+        from sessions.store.tables.events import LogBounds
+
+        return LogBounds(
+            most=self.event_log_size,
+            age_seconds=self.event_log_days * 24 * 3600.0,
+            size_bytes=self.event_log_max_mib * 2**20,
+        )
+
+    @property
+    def events_in_memory(self) -> int:
+        """How many of them are kept in memory, too."""
+        return min(self.event_log_size or MOST_IN_MEMORY, MOST_IN_MEMORY)
+
+    @property
+    def private_webhooks(self) -> bool:
+        """Whether webhooks may lead to this machine and to private networks."""
+        if self.webhook_private_targets is None:
+            return is_loopback(self.api_host)
+        return self.webhook_private_targets
+
+    def gate_config(self) -> "GateConfig":
         """The gate's numbers."""
+        from supervisor.gate.gate import GateConfig
+
         return GateConfig(
             rate_per_second=self.gate_rate,
             burst=self.gate_burst,
@@ -479,8 +546,10 @@ class Settings(BaseSettings):
             egress_burst=self.egress_burst,
         )
 
-    def thresholds(self) -> Thresholds:
+    def thresholds(self) -> "Thresholds":
         """What raises alerts."""
+        from supervisor.watch.performance import Thresholds
+
         return Thresholds(
             memory=self.memory_threshold,
             cpu=self.cpu_threshold,
@@ -512,6 +581,8 @@ class Settings(BaseSettings):
 
         `api_port`: the one that the API has got.
         """
+        from supervisor.host.reading.connections import websocket_ports
+
         return websocket_ports(api_port, self.web_socket_url)
 
     def detaches(self) -> bool:
@@ -520,8 +591,10 @@ class Settings(BaseSettings):
         """
         return self.shutdown == "detach" or (self.shutdown is None and PM2_VARIABLE in os.environ)
 
-    def limits(self) -> Limits:
+    def limits(self) -> "Limits":
         """What a worker may weigh, and how late it may be."""
+        from sessions.workers.limits import Limits
+
         return Limits(
             soft_bytes=self.worker_memory_soft * 2**20,
             hard_bytes=self.worker_memory_hard * 2**20,

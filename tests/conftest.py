@@ -37,6 +37,9 @@ CHECKS.append(check)
 # Whoever sets it hides what goes wrong with buffered output, which is what people run.
 os.environ.pop("PYTHONUNBUFFERED", None)
 
+# Nobody who runs wasup compiles all of it at each start, and the tests start it some 300 times.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+
 NUMBERS = itertools.count()
 """So that no two supervisors of this process share a data directory, however their tests are
 called.
@@ -90,10 +93,11 @@ async def shared_standin(lab_directory: Path) -> AsyncIterator[StandIn]:
     """
     standin = await StandIn.start(lab_directory / "standin")
     yield standin
-    # A process whose share of the tests logs in nowhere has no overlap to show; that the log works
-    # is told by those that read logins.
-    overlaps = await standin.log("overlap")
+    overlaps, logins = await standin.log("overlap"), await standin.log("login")
     await standin.close()
+    assert set(standin.paired) <= {entry["session"] for entry in logins}, (
+        "a session was open without a login in the log, which then proves nothing"
+    )
     assert overlaps == []
 
 

@@ -106,7 +106,7 @@ async def weight(bench: Bench, supervisor: Supervisor) -> None:
     await asyncio.sleep(SETTLE_SECONDS)
     assert supervisor.process is not None, "it was started"
     own = psutil.Process(supervisor.process.pid)
-    views = (await supervisor.get("/sessions"))["sessions"]
+    views = (await supervisor.get("/sessions?limit=10000"))["sessions"]
     workers = [psutil.Process(view["performance"]["workerPid"]) for view in views]
     before = cpu_seconds(own), sum(map(cpu_seconds, workers))
     await asyncio.sleep(IDLE_SECONDS)

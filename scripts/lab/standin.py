@@ -2,7 +2,7 @@
 
 import json
 import os
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +25,8 @@ class StandIn:
     """Entries of the log up to this number are somebody else's, an earlier test's for example, and
     are not shown.
     """
+    paired: list[str] = field(default_factory=list)
+    """Sessions that the laboratory has paired and seen open: each has a login in the log."""
 
     @classmethod
     async def start(cls, directory: Path, port: int = 0) -> "StandIn":

@@ -210,7 +210,14 @@ def _runs_in(directory: Path, process: psutil.Process) -> bool:
     return False
 
 
+GROUPS: Final = frozenset({"alert", "message", "outage", "policy", "session", "worker"})
+"""What the types of events begin with."""
+
+
 def _is_of(event: Any, kind: str) -> bool:
+    group = kind.partition(".")[0]
+    if group not in GROUPS:
+        raise LabError(f"there are no events {kind}, so that none is there proves nothing")
     return bool(event["type"] == kind or event["type"].startswith(f"{kind}."))
 
 
@@ -237,3 +244,4 @@ async def pair(
         )
     for session in sessions:
         await supervisor.wait_state(session, "open", seconds=60)
+        standin.paired.append(session)

@@ -51,7 +51,7 @@ class Fault:
 
 @dataclass(frozen=True, slots=True)
 class Story:
-    """A seed for all dice, so many sessions, and what befalls them."""
+    """A seed for all chance, so many sessions, and what befalls them."""
 
     seed: int
     sessions: int
@@ -88,14 +88,14 @@ class Kind:
 class Stage:
     """What faults are done to.
 
-    `pardoned`: told of each session that an operator takes care of, and with which command.
+    `helped`: told of each session that an operator takes care of, and with which command.
     """
 
     server: Server
     fleet: SimulatedFleet
     egress_of: Mapping[str, str]
     rng: random.Random
-    pardoned: Callable[[str, Command], None]
+    helped: Callable[[str, Command], None]
     disturbed: Callable[[float], None]
     """Told until when (loop time) a fault may do something."""
     weather: Callable[[Front, bool], None] = lambda front, begins: None
@@ -330,7 +330,7 @@ async def _operator(stage: Stage, fault: Fault) -> None:
         command = (Command.FORCE, Command.RESET_BREAKER, Command.STOP)[
             random.Random(f"{fault.salt}{session}").randrange(3)
         ]
-        stage.pardoned(session, command)
+        stage.helped(session, command)
         await stage.fleet.ask(session, command)
     await asyncio.sleep(fault.seconds)
     for session in stage.chosen(fault):
@@ -340,7 +340,7 @@ async def _operator(stage: Stage, fault: Fault) -> None:
 async def _mended(stage: Stage, session: str) -> None:
     while not stage.fleet.alive:  # noqa: ASYNC110 - a supervisor that comes is no event here
         await asyncio.sleep(30.0)
-    stage.pardoned(session, Command.START)
+    stage.helped(session, Command.START)
     # archived with a logout: it is paired again
     stage.fleet.store.auth.setdefault((session, "creds", "creds"), CREDS)
     await stage.fleet.ask(session, Command.START)

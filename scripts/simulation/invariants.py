@@ -94,12 +94,12 @@ class Books:
     parked_until: float | None = None
     """When parked: until when; infinite: until an operator comes."""
     told_for_good: bool = False
-    pardoned: bool = False
+    helped: bool = False
     """An operator has asked for the next login, breaker or not."""
     failures: int = 0
     breaker_until: float | None = None
     trial: bool = False
-    calm: tuple[int, float | None] = (0, None)
+    baseline: tuple[int, float | None] = (0, None)
     """Failures and breaker when it was last open."""
     evictions: int = 0
     evicted_at: float = -1e9
@@ -166,7 +166,7 @@ class Invariants:
                 self._breaker_lets_one_through(client.session, books)
                 self._no_fight(client.session, books)
                 self._only_canaries(client.session, books)
-                books.pardoned = False
+                books.helped = False
             case "login":
                 self.logins += 1
                 for shut in self._shut.values():
@@ -185,7 +185,7 @@ class Invariants:
                         None,
                         BREAKER_THRESHOLD - 1,
                     )
-                books.calm = (books.failures, books.breaker_until)
+                books.baseline = (books.failures, books.breaker_until)
 
     def _one_owner(self, client: Client) -> None:
         others = [
@@ -216,10 +216,10 @@ class Invariants:
         if (
             books.parked_until is not None
             and self._now() < books.parked_until - SLACK
-            and not books.pardoned
+            and not books.helped
         ):
             self._break(f"{session} is parked, and tries")
-        if books.told_for_good and not books.pardoned:
+        if books.told_for_good and not books.helped:
             self._break(
                 f"{session} was told that it is unlinked, locked or banned, and tries again"
             )
@@ -228,12 +228,12 @@ class Invariants:
     def _breaker_lets_one_through(self, session: str, books: Books) -> None:
         if books.breaker_until is None:
             return
-        if books.trial and not books.pardoned:
+        if books.trial and not books.helped:
             self._break(
                 f"{session}: the breaker lets a second trial through before the first has an"
                 " outcome"
             )
-        if self._now() < books.breaker_until - SLACK and not books.pardoned:
+        if self._now() < books.breaker_until - SLACK and not books.helped:
             self._break(
                 f"{session} tries although its breaker is open for"
                 f" {books.breaker_until - self._now():.1f} s"
@@ -241,7 +241,7 @@ class Invariants:
         books.trial = True
 
     def _no_fight(self, session: str, books: Books) -> None:
-        if not books.evictions or books.pardoned:
+        if not books.evictions or books.helped:
             return
         if books.evictions > REPLACED_LOGINS:
             self._break(f"{session} was evicted {books.evictions} times in a row, and tries again")
@@ -251,7 +251,7 @@ class Invariants:
             )
 
     def _only_canaries(self, session: str, books: Books) -> None:
-        if self._hold is None or books.pardoned or self._now() <= self._hold[1] + 2 * SLACK:
+        if self._hold is None or books.helped or self._now() <= self._hold[1] + 2 * SLACK:
             return  # who was let through in the instant before it began may still go
         now, outage = self._now(), self._is_outage
         if self._canary is not None:
@@ -315,14 +315,14 @@ class Invariants:
     def uncharged(self, session: str) -> None:
         """What an outage had charged it was taken back."""
         books = self._books[session]
-        books.failures, books.breaker_until = books.calm
+        books.failures, books.breaker_until = books.baseline
         books.trial = False
 
     def stable(self, session: str) -> None:
         """It has been open for a minute."""
         books = self._books[session]
         books.failures, books.breaker_until, books.evictions, books.trial = 0, None, 0, False
-        books.calm = (0, None)
+        books.baseline = (0, None)
 
     def failed(self, session: str, why: str) -> None:
         """An error of the program's own."""
@@ -387,10 +387,10 @@ class Invariants:
 
     # --- told by operators, and looked at from time to time ---------------------------------------
 
-    def pardoned(self, session: str, command: Command) -> None:
+    def helped(self, session: str, command: Command) -> None:
         """An operator takes care of it."""
         books = self._books[session]
-        books.pardoned = True
+        books.helped = True
         if command is not Command.RESET_BREAKER:
             # that forgets failures, and nothing that the server has answered
             books.evictions = 0
@@ -398,7 +398,7 @@ class Invariants:
             books.parked_until, books.told_for_good = None, False
         if command is Command.RESET_BREAKER:
             books.failures = 0
-            books.breaker_until, books.calm = None, (0, None)
+            books.breaker_until, books.baseline = None, (0, None)
 
     def disturbed(self, until: float) -> None:
         """A fault may do something until then."""
@@ -440,9 +440,12 @@ class Invariants:
             )
         for session in down:
             books = self._books[session]
-            # Whom it closed in its last moments, nobody can tell from one that was closed alone: a
-            # look finds the way open again.
-            unseen = int(shut.ended_at - shut.closed[session] <= LOOK_SECONDS)
+            # One failure is charged to whom it closed in its last seconds, if no look has found the
+            # way closed since: the first look after that finds it open again, and nobody can tell
+            # this session from one that was closed alone.
+            closed_at = shut.closed[session]
+            seen_at = self.server.found_closed.get(self._egress_of[session], float("-inf"))
+            unseen = int(seen_at < closed_at >= shut.ended_at - LOOK_SECONDS)
             if books.breaker_until is not None or books.failures > unseen:
                 self._break(
                     f"{session}: an outage was charged to its breaker ({books.failures} failures)"

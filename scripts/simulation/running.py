@@ -61,7 +61,7 @@ async def _play(story: Story, parts: Parts) -> tuple[str | None, float, int, int
         fleet,
         egress_of,
         random.Random(f"faults {story.seed}"),
-        watch.pardoned,
+        watch.helped,
         watch.disturbed,
         watch.weather,
     )

@@ -130,6 +130,8 @@ class Server:
         """What the server has told a session of itself for good (unlinked, banned ...), until
         somebody mends it.
         """
+        self.found_closed: dict[str, float] = {}
+        """When a look has last found the way of an egress closed."""
         self._fronts: list[Front] = []
         self._reached: WeakSet[Client] = WeakSet()
         """Whose connect was answered."""
@@ -221,10 +223,12 @@ class Server:
                 break
             await asyncio.sleep(min(began + again, began + LOOK_SECONDS) - self._loop.time())
             if self._loop.time() >= began + LOOK_SECONDS:
+                self.found_closed[egress] = self._loop.time()
                 return Look("closed", "no answer", R.NETWORK_UNREACHABLE)
         shut = self._shut(going)
         if shut is not None:
             await asyncio.sleep(self._rng.uniform(*REFUSED_SECONDS))
+            self.found_closed[egress] = self._loop.time()
             return Look("closed", shut.value, shut)
         slow = self._under(going, Weather.SLOW)
         await asyncio.sleep(self._rng.uniform(*(SLOW_REACH_SECONDS if slow else REACH_SECONDS)))

@@ -20,7 +20,7 @@ only to crash.
 """
 OUTLIVES_A_RESTART: Final = frozenset({"parked", "breaker_open", "crash_budget"})
 """Alerts that a successor finds as they were: not to be told again."""
-CALM_BUDGET: Final = 0.7
+OVER_BELOW: Final = 0.7
 """The part of the day's logins below which its alert, which begins at four fifths, is over: else it
 would flicker.
 """
@@ -68,7 +68,7 @@ def over(name: str, facts: Facts) -> str | None:
         "worker_lag": facts.state is not S.OPEN,
         "deaf": not facts.left_deaf,
         "phone_offline": not facts.phone_offline,
-        "reconnect_budget": facts.budget.used < facts.budget.limit * CALM_BUDGET,
+        "reconnect_budget": facts.budget.used < facts.budget.limit * OVER_BELOW,
         "breaker_open": not facts.breaker_tripped or facts.state not in ON_ITS_WAY | {S.OPEN},
         "crash_budget": not _crashes(facts)
         and (facts.stable or facts.state not in ON_ITS_WAY | {S.OPEN}),

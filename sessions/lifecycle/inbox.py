@@ -105,7 +105,7 @@ class WorkerReady:
 
 
 @dataclass(frozen=True, slots=True)
-class Reunited:
+class WorkerReturned:
     """Step `number` heard the worker of an earlier supervisor that holds the session, or learned
     that there is none.
     """
@@ -202,7 +202,7 @@ class PolicyChanged:
     config: Config
 
 
-Step = WorkerReady | Reunited | SuccessorReady | Admitted | Waited | StepFailed
+Step = WorkerReady | WorkerReturned | SuccessorReady | Admitted | Waited | StepFailed
 Told = FrameCame | KeysUnreadable | Exceeded | WorkerEnded
 """By a worker."""
 Event = (

@@ -3,8 +3,10 @@
 Pure; times are seconds on the caller's clock, oldest first.
 """
 
+import operator
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Final
 
 from sessions.model import CloseReason as R
@@ -49,13 +51,14 @@ class Memory:
 
     def shifted(self, seconds: float) -> "Memory":
         """The same memory told on a clock that is `seconds` ahead."""
+        shift = partial(operator.add, seconds)
         return replace(
             self,
             penalty_until=self.penalty_until + seconds if self.penalty_steps else 0.0,
-            restarts=tuple(t + seconds for t in self.restarts),
-            crashes=tuple(t + seconds for t in self.crashes),
-            deafs=tuple(t + seconds for t in self.deafs),
-            drops=tuple(t + seconds for t in self.drops),
+            restarts=tuple(map(shift, self.restarts)),
+            crashes=tuple(map(shift, self.crashes)),
+            deafs=tuple(map(shift, self.deafs)),
+            drops=tuple(map(shift, self.drops)),
             logins=tuple((t + seconds, count) for t, count in self.logins),
         )
 

@@ -49,7 +49,7 @@ class Counters:
         """How many messages came and went of late, the older ones counting less."""
         return self._busy * math.exp2((self._busy_at - now) / BUSY_HALF_LIFE_SECONDS)
 
-    def quiet(self, now: float, seconds: float) -> bool:
+    def idle(self, now: float, seconds: float) -> bool:
         """Whether nothing has come or gone for so long, and nothing is under way."""
         last = self._message_times[-1] if self._message_times else None
         return self.sending == 0 and (last is None or last <= now - seconds)

@@ -19,7 +19,7 @@ from sessions.model import StoreError, StoreUnavailable, UnreadableValue
 from sessions.store.engine import schema
 from sessions.store.sealing import keyring
 from sessions.store.sealing.cipher import PREFIX_BYTES, Cipher, Place, is_sealed
-from sessions.store.tables import auth, events, proxies, requests
+from sessions.store.tables import auth, events, proxies, requests, webhooks
 from sessions.store.writing import faults
 from sessions.store.writing.writer import Writer
 
@@ -43,7 +43,7 @@ class RewriteReport(msgspec.Struct, frozen=True, rename="camel"):
     complete: bool
 
 
-class _Secrets(NamedTuple):
+class Secrets(NamedTuple):
     """A column of secrets: where it is, and what each value is sealed for."""
 
     table: Table
@@ -51,16 +51,19 @@ class _Secrets(NamedTuple):
 
     @property
     def key(self) -> list[Column[Any]]:
+        """What names a row."""
         return list(self.table.primary_key.columns)
 
 
-_COLUMNS: Final = (
-    _Secrets(schema.auth, schema.auth.c.value),
-    _Secrets(schema.archived_auth, schema.archived_auth.c.value),
-    _Secrets(schema.events, schema.events.c.data),
-    _Secrets(schema.sessions, schema.sessions.c.proxy),
-    _Secrets(schema.requests, schema.requests.c.answer),
+COLUMNS: Final = (
+    Secrets(schema.auth, schema.auth.c.value),
+    Secrets(schema.archived_auth, schema.archived_auth.c.value),
+    Secrets(schema.events, schema.events.c.data),
+    Secrets(schema.sessions, schema.sessions.c.proxy),
+    Secrets(schema.requests, schema.requests.c.answer),
+    Secrets(schema.webhooks, schema.webhooks.c.settings),
 )
+"""Everything that is sealed."""
 
 
 async def rewrite(reader: AsyncEngine, writer: Writer, cipher: Cipher | None) -> RewriteReport:
@@ -76,7 +79,7 @@ async def rewrite(reader: AsyncEngine, writer: Writer, cipher: Cipher | None) ->
     rewritten = 0
     for _ in range(_MAX_PASSES):
         changed, unreadable = 0, 0
-        for secrets in _COLUMNS:
+        for secrets in COLUMNS:
             some_changed, some_unreadable = await _pass(reader, writer, cipher, secrets)
             changed, unreadable = changed + some_changed, unreadable + some_unreadable
         rewritten += changed
@@ -87,7 +90,7 @@ async def rewrite(reader: AsyncEngine, writer: Writer, cipher: Cipher | None) ->
 
 
 async def _pass(
-    reader: AsyncEngine, writer: Writer, cipher: Cipher, secrets: _Secrets
+    reader: AsyncEngine, writer: Writer, cipher: Cipher, secrets: Secrets
 ) -> tuple[int, int]:
     """Go once through a table; how many values were rewritten, and how many cannot be read."""
     changed, unreadable, last = 0, 0, None
@@ -107,9 +110,9 @@ async def _pass(
 
 
 async def _next_rows(
-    reader: AsyncEngine, cipher: Cipher, secrets: _Secrets, last: tuple[Any, ...] | None
+    reader: AsyncEngine, cipher: Cipher, secrets: Secrets, last: tuple[Any, ...] | None
 ) -> Sequence[Any]:
-    statement = select(*secrets.key, secrets.value.label("stored"), *_session_and_kind(secrets))
+    statement = select(*secrets.key, secrets.value.label("stored"), *session_and_kind(secrets))
     if secrets.table is schema.archived_auth:
         statement = statement.join(schema.archives, schema.archives.c.id == secrets.table.c.archive)
     statement = statement.where(_not_under(cipher, secrets)).order_by(*secrets.key).limit(_BATCH)
@@ -122,30 +125,34 @@ async def _next_rows(
         raise StoreUnavailable(f"The store could not read: {faults.describe(error)}") from None
 
 
-def _session_and_kind(secrets: _Secrets) -> Iterable[Column[Any]]:
+def session_and_kind(secrets: Secrets) -> Iterable[Column[Any]]:
+    """What is read beside a row's key, to know what its value is sealed for."""
     if secrets.table is schema.events:
         return [schema.events.c.session, schema.events.c.type]
     return [schema.archives.c.session] if secrets.table is schema.archived_auth else []
 
 
-def _resealed(cipher: Cipher, secrets: _Secrets, row: Row[Any]) -> bytes:
-    place = _place(secrets, row)
+def _resealed(cipher: Cipher, secrets: Secrets, row: Row[Any]) -> bytes:
+    place = place_of(secrets, row)
     value = cipher.open(row.stored, place) if is_sealed(row.stored) else row.stored
     return cipher.seal(value, place)
 
 
-def _place(secrets: _Secrets, row: Row[Any]) -> Place:
+def place_of(secrets: Secrets, row: Row[Any]) -> Place:
+    """What a row's value is sealed for."""
     if secrets.table is schema.events:
         return events.place(row.session, row.type)
     if secrets.table is schema.sessions:
         return proxies.place(row.id)
     if secrets.table is schema.requests:
         return requests.place(row.key)
+    if secrets.table is schema.webhooks:
+        return webhooks.place(row.id)
     return auth.place(row.session, row.kind, row.name)
 
 
 async def _write_back(
-    secrets: _Secrets, sealed: list[tuple[Row[Any], bytes]], connection: AsyncConnection
+    secrets: Secrets, sealed: list[tuple[Row[Any], bytes]], connection: AsyncConnection
 ) -> int:
     changed = 0
     for row, value in sealed:
@@ -161,7 +168,7 @@ async def _write_back(
 
 async def _finish(cipher: Cipher, connection: AsyncConnection) -> bool:
     """In one transaction with the last look: nothing moves any more."""
-    for secrets in _COLUMNS:
+    for secrets in COLUMNS:
         left = select(func.count()).select_from(secrets.table).where(_not_under(cipher, secrets))
         if await connection.scalar(left):
             return False
@@ -169,5 +176,5 @@ async def _finish(cipher: Cipher, connection: AsyncConnection) -> bool:
     return True
 
 
-def _not_under(cipher: Cipher, secrets: _Secrets) -> Any:
+def _not_under(cipher: Cipher, secrets: Secrets) -> Any:
     return func.substr(secrets.value, 1, PREFIX_BYTES) != cipher.prefix

@@ -8,7 +8,6 @@ default, and what a session that is at rest waits for.
 """
 
 from collections.abc import Mapping
-from datetime import UTC, datetime
 from typing import Final
 
 import msgspec
@@ -19,6 +18,7 @@ from sessions.policy import COVERED, NOTHING, RULES, Budget, Rules
 from sessions.policy.breaker import SAME_SECONDS
 from sessions.records.incidents import Incident, Summary
 from sessions.views.snapshot import Reconnection, iso
+from sessions.views.times import duration, wall_seconds
 
 
 class Text(msgspec.Struct, frozen=True):
@@ -264,8 +264,6 @@ OUTAGE_DO: Final = (
     "Nothing for this session: it is held with the others and comes back with them. "
     "Look at this machine's network, and at WhatsApp's status."
 )
-FRACTIONS_BELOW_SECONDS: Final = 10.0
-"""Above, tenths of a second say nothing to a human."""
 NOTHING_TO_DO: Final = "Nothing: it comes back by itself."
 TIMELINE: Final = 20
 """Incidents that an explanation tells of."""
@@ -578,29 +576,6 @@ def on_the_wire(reason: str, code: int | None, message: str) -> str:
     """What was seen: code and message as they came, or our own words for the reason."""
     seen = " ".join(part for part in ("" if code is None else str(code), message.strip()) if part)
     return f"{reason}: {seen}" if seen else reason
-
-
-def duration(seconds: float) -> str:
-    """Seconds in words: 0.3 s, 12 s, 3 min 20 s, 2 h 5 min, 3 d 4 h."""
-    whole = max(0, round(seconds))
-    if seconds < FRACTIONS_BELOW_SECONDS:
-        return f"{max(0.0, round(seconds, 1)):g} s"
-    if whole < 60:
-        return f"{whole} s"
-    for name, below, unit, small in (
-        ("min", 3600, 60, "s"),
-        ("h", 86400, 3600, "min"),
-        ("d", None, 86400, "h"),
-    ):
-        if below is None or whole < below:
-            rest = whole % unit // {"s": 1, "min": 60, "h": 3600}[small]
-            return f"{whole // unit} {name}" + (f" {rest} {small}" if rest else "")
-    raise AssertionError("a day has no end")
-
-
-def wall_seconds(time: str) -> float:
-    """An ISO time of ours as seconds of wall clock."""
-    return datetime.fromisoformat(time.replace("Z", "+00:00")).astimezone(UTC).timestamp()
 
 
 def rows() -> list[tuple[str, str, str, str, str]]:

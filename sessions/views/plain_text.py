@@ -28,7 +28,7 @@ def plain(text: str, keep: str = "") -> str:
     `keep`: control characters that may stay.
     """
     return _SUSPECT.sub(
-        lambda found: found[0] if found[0] in keep or _is_seen(found[0]) else REPLACEMENT, text
+        lambda found: found[0] if found[0] in keep or is_seen(found[0]) else REPLACEMENT, text
     )
 
 
@@ -45,5 +45,6 @@ def plain_all(value: Any, keep: str = "") -> Any:
             return value
 
 
-def _is_seen(character: str) -> bool:
+def is_seen(character: str) -> bool:
+    """Whether a character is seen as itself: it steers no terminal, and turns no order around."""
     return character not in _BIDI and unicodedata.category(character) not in _CONTROL

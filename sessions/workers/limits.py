@@ -21,7 +21,7 @@ is no reason.
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Limits:
-    """Above `soft_bytes` a worker is replaced at a quiet moment, above `hard_bytes` killed; with a
+    """Above `soft_bytes` a worker is replaced in an idle window, above `hard_bytes` killed; with a
     loop late by `lag_ms` it is replaced.
     """
 
@@ -33,7 +33,7 @@ class Limits:
 class Severity(enum.Enum):
     """What to do about it."""
 
-    REPLACE = "replace at a quiet moment"
+    REPLACE = "replace in an idle window"
     KILL = "kill"
 
 

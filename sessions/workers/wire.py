@@ -17,7 +17,7 @@ from sessions.model import CloseReason
 
 PROTOCOL: Final = 2
 MAX_FRAME_BYTES: Final = 32 * 1024 * 1024
-"""A first pre-key upload is some 300 kB; thirty times that is a runaway, not a frame."""
+"""A first pre-key upload is some 300 kB; a hundred times that is a runaway, not a frame."""
 
 
 UNREADABLE: Final = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)

@@ -1,71 +1,58 @@
-"""The command line: `wasup run`, the same as `python -m supervisor`, and the operator's commands
-(their groups are in files of their own).
+"""The command line: `wasup run`, the same as `python -m supervisor`, and the operator's commands.
 
-What is behind a command is loaded when that command is called: all together take a second, and most
-commands are over in less.
+The table says which file has which command.
 """
 
-from collections.abc import Mapping
-from importlib import import_module
+import os
 from pathlib import Path
 from typing import Annotated, Any, Final
 
 import typer
-from typer.core import TyperGroup
-from typer.main import get_command, get_group
 
+from supervisor.cli.common.exits import STATUSES, told
+from supervisor.cli.common.groups import LazyGroup, Verb
 from supervisor.places import installation
 
-COMMANDS: Final[Mapping[str, tuple[str, str]]] = {
-    "run": ("run_command", "run"),
-    "sessions": ("session_commands", "app"),
-    "explain": ("explain_commands", "explain"),
-    "workers": ("worker_commands", "app"),
-    "policy": ("policy_commands", "app"),
-    "capacity": ("capacity_commands", "capacity"),
-    "store": ("store_commands", "app"),
-    "backup": ("store_commands", "backup"),
-    "restore": ("store_commands", "restore"),
-}
-"""Where each command is: the module of this package, and its function, or its own `app` with
-further commands.
-"""
+
+class Commands(LazyGroup):
+    """The commands. What goes wrong in one is told here, for all of them."""
+
+    verbs = {  # noqa: RUF012 - the base class declares it as one of the class
+        "run": Verb("run_command", "run", "Run the supervisor in the foreground"),
+        "status": Verb("watch_commands.status", "status", "Is everything well?"),
+        "sessions": Verb("session_commands.group", "app", "Pair, look at, start, stop sessions"),
+        "events": Verb("watch_commands.events", "events", "Show what happens"),
+        "logs": Verb("watch_commands.logs", "logs", "Show a session's log lines"),
+        "explain": Verb("watch_commands.explain", "explain", "Say why a session is where it is"),
+        "workers": Verb("worker_commands", "app", "The worker processes"),
+        "policy": Verb("policy_commands", "app", "What is done after a close"),
+        "capacity": Verb("watch_commands.capacity", "capacity", "How many more sessions fit"),
+        "store": Verb("store_commands", "app", "Backup, restore, verify, keys"),
+    }
+    old = {  # noqa: RUF012 - the base class declares it as one of the class
+        "backup": Verb("store_commands", "backup", "store backup"),
+        "restore": Verb("store_commands", "restore", "store restore"),
+    }
+
+    def invoke(self, ctx: Any) -> Any:
+        """Carry a command out."""
+        with told():
+            return super().invoke(ctx)
 
 
-class Commands(TyperGroup):
-    """The commands of the table, loaded when they are asked for."""
-
-    def list_commands(self, ctx: Any) -> list[str]:
-        """Their names, in the order of the table."""
-        return list(COMMANDS)
-
-    def get_command(self, ctx: Any, cmd_name: str) -> Any:
-        """The command of that name, or None."""
-        if cmd_name not in COMMANDS:
-            return None
-        module, attribute = COMMANDS[cmd_name]
-        found = getattr(import_module(f"supervisor.cli.{module}"), attribute)
-        if isinstance(found, typer.Typer):
-            command: Any = get_group(found)
-        else:
-            single = typer.Typer(add_completion=False)
-            single.command()(found)
-            command = get_command(single)
-        command.name = cmd_name
-        return command
-
+EPILOG: Final = "Exit status: " + "; ".join(f"{number} {text}" for number, text in STATUSES.items())
 
 app = typer.Typer(
     cls=Commands,
-    add_completion=False,
     suggest_commands=False,  # who mistypes one is not to be led to another that changes things
     pretty_exceptions_enable=False,  # they can print local variables, and those hold tokens
     context_settings={"help_option_names": ["-h", "--help"]},
     help="A WhatsApp session supervisor.",
+    epilog=EPILOG,
 )
 
 
-@app.callback(invoke_without_command=True)
+@app.callback(invoke_without_command=True, epilog=EPILOG)
 def front_door(
     context: typer.Context,
     directory: Annotated[
@@ -86,8 +73,9 @@ def front_door(
 
     `wasup run` runs it; the other commands look at it and change it.
     """
-    told = installation.told.set(directory)
-    context.call_on_close(lambda: installation.told.reset(told))
+    told_folder = installation.told.set(directory)
+    context.call_on_close(lambda: installation.told.reset(told_folder))
+    os.umask(0o077)  # what a command writes holds keys
     if version:
         typer.echo(f"wasup {installation.version()}")
     elif context.invoked_subcommand is None:

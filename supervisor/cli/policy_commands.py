@@ -4,40 +4,42 @@ it in force.
 
 from collections.abc import Iterable
 from dataclasses import replace
-from datetime import datetime
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Any, Final
 from urllib.parse import quote
 
 import msgspec
 import typer
-from rich.table import Table
 
 from sessions.model import BadPolicy, CloseReason, SessionId, parse_session_id
 from sessions.policy import Config, Decision, Recorded, Replay, Rules, as_toml, overridden, replay
-from sessions.views.snapshot import iso
-from supervisor.cli.client import Client, CommandFailed
-from supervisor.cli.command_line import (
-    EXIT_CONFIG,
-    carry_out,
-    configuration,
-    fail,
-    must_run,
-    running,
-    say,
-    show,
-)
+from supervisor.cli.common.client import Client
+from supervisor.cli.common.completion import session_ids
+from supervisor.cli.common.exits import EXIT_CONFIG, CommandFailed, fail
+from supervisor.cli.common.groups import LazyGroup, Verb, group
+from supervisor.cli.common.options import Json
+from supervisor.cli.common.output import say, show, show_json
+from supervisor.cli.common.reach import configuration, must_run, running
 from supervisor.fleet.policy_file import in_sentences, read_rules
 from supervisor.settings import Settings
 
 PAGE: Final = 500
 """Incidents asked for at a time."""
 
-app = typer.Typer(
-    no_args_is_help=True,
-    suggest_commands=False,
-    help="What is done after a close, and changing it.",
-)
+
+class PolicyVerbs(LazyGroup):
+    """The verbs."""
+
+    verbs = {  # noqa: RUF012 - the base class declares it as one of the class
+        "show": Verb("policy_commands", "show_policy", "Print the policy as TOML"),
+        "check": Verb("policy_commands", "check", "Say whether a file can be used"),
+        "replay": Verb("policy_commands", "replay_policy", "Judge recorded closes by a file"),
+        "reload": Verb("policy_commands", "reload", "Have the supervisor read its file again"),
+    }
+
+
+app = group(PolicyVerbs, "What is done after a close, and changing it.")
 
 PolicyFile = Annotated[Path, typer.Option("--file", help="The policy file (TOML).")]
 
@@ -61,11 +63,11 @@ class Incident(msgspec.Struct, rename="camel"):
     closes: list[RecordedClose]
 
 
-@app.command("show")
 def show_policy(
     file: Annotated[
         Path | None, typer.Option("--file", help="With this file in place of WHATSAPP_POLICY_FILE.")
     ] = None,
+    as_json: Json = False,
 ) -> None:
     """Print the whole policy as TOML, what is the default marked: the one in force, or, without a
     supervisor, the one that would be.
@@ -73,15 +75,22 @@ def show_policy(
     settings = configuration()
     client = running(settings) if file is None else None
     if client is not None:
-        say(carry_out(_in_force(client)), end=False)
+        shown = client.call("GET", "/policy")
     else:
-        say(as_toml(settings.policy_config(_rules(file or settings.policy_file))), end=False)
+        rules = _rules(file or settings.policy_file)
+        shown = {"toml": as_toml(settings.policy_config(rules))}
+    if as_json:
+        show_json(shown)
+    else:
+        say(shown["toml"], end=False)
 
 
-@app.command()
-def check(file: PolicyFile) -> None:
+def check(file: PolicyFile, as_json: Json = False) -> None:
     """Say whether a policy file can be used, and what it changes."""
     changed = in_sentences(_rules(file))
+    if as_json:
+        show_json({"file": str(file), "changed": changed})
+        return
     say(
         f"{file} can be used. It changes "
         + ("nothing." if not changed else f"{len(changed)} values:")
@@ -90,20 +99,28 @@ def check(file: PolicyFile) -> None:
         say(f"  {sentence}")
 
 
-@app.command("replay")
 def replay_policy(
     file: PolicyFile,
-    session: Annotated[str | None, typer.Option(help="Only the closes of this session.")] = None,
+    session: Annotated[
+        str | None,
+        typer.Option(help="Only the closes of this session.", autocompletion=session_ids),
+    ] = None,
+    as_json: Json = False,
 ) -> None:
     """Judge the recorded closes by the policy in force and by a changed one, and show where they
     differ. Changes nothing.
     """
-    found = carry_out(_compare(configuration(), _rules(file), session))
+    found = _compare(configuration(), _rules(file), session)
+    if as_json:
+        show_json(_document(found))
+        return
     if found.differences:
+        from rich.table import Table
+
         table = Table("when", "session", "reason", "now", f"with {file.name}", box=None)
         for each in found.differences:
             close = each.close
-            when = iso(close.at_seconds) or ""
+            when = _iso(close.at_seconds)
             cells = (
                 when,
                 each.session,
@@ -116,12 +133,15 @@ def replay_policy(
     say(_summary(found))
 
 
-@app.command()
-def reload() -> None:
+def reload(as_json: Json = False) -> None:
     """Have the running supervisor read its policy file again; no session is restarted, and a bad
     file changes nothing.
     """
-    changed = carry_out(_reload())
+    answer = must_run().call("POST", "/policy/reload")
+    if as_json:
+        show_json(answer)
+        return
+    changed = answer["changed"]
     say("Reloaded; nothing differs." if not changed else "Reloaded; from the next close on:")
     for sentence in changed:
         say(f"  {sentence}")
@@ -155,23 +175,23 @@ def _rules(file: Path | None) -> Rules:
         fail(f"{error}\n{error.hint}", EXIT_CONFIG)
 
 
-async def _in_force(client: Client) -> str:
-    return str((await client.call("GET", "/policy"))["toml"])
+def _in_force(client: Client) -> str:
+    return str(client.call("GET", "/policy")["toml"])
 
 
-async def _compare(settings: Settings, after: Rules, session: str | None) -> Replay:
+def _compare(settings: Settings, after: Rules, session: str | None) -> Replay:
     only, client = None if session is None else parse_session_id(session), must_run(settings)
-    closes = recorded_closes(await _incidents(client, only))
-    config: Config = settings.policy_config(overridden(await _in_force(client)))
+    closes = recorded_closes(_incidents(client, only))
+    config: Config = settings.policy_config(overridden(_in_force(client)))
     return replay(closes, config, replace(config, rules=after))
 
 
-async def _incidents(client: Client, session: SessionId | None) -> list[Incident]:
+def _incidents(client: Client, session: SessionId | None) -> list[Incident]:
     found: list[Incident] = []
     only = "" if session is None else f"&session={quote(session, safe='')}"
     while True:
         after = found[-1].id if found else 0
-        answer = await client.call("GET", f"/incidents?after={after}&limit={PAGE}{only}")
+        answer = client.call("GET", f"/incidents?after={after}&limit={PAGE}{only}")
         try:
             page = msgspec.convert(answer["incidents"], list[Incident])
         except (KeyError, msgspec.ValidationError) as error:
@@ -183,8 +203,27 @@ async def _incidents(client: Client, session: SessionId | None) -> list[Incident
         found += page
 
 
-async def _reload() -> Any:
-    return (await must_run(configuration()).call("POST", "/policy/reload"))["changed"]
+def _document(found: Replay) -> Any:
+    """A replay for programs."""
+    return {
+        "judged": found.judged,
+        "differences": [
+            {
+                "at": _iso(each.close.at_seconds),
+                "session": each.session,
+                "reason": each.close.reason,
+                "before": _in_words(each.before),
+                "after": _in_words(each.after),
+            }
+            for each in found.differences
+        ],
+        "before": found.before,
+        "after": found.after,
+    }
+
+
+def _iso(at_seconds: float) -> str:
+    return datetime.fromtimestamp(at_seconds, UTC).isoformat(timespec="milliseconds")
 
 
 def _in_words(decision: Decision) -> str:

@@ -5,36 +5,36 @@ import sys
 from pathlib import Path
 from typing import Final
 
-import structlog
 import typer
 
 from sessions.model import BadPolicy, StoreError
-from supervisor import program, settings
-from supervisor.cli.command_line import EXIT_CONFIG, fail, in_words
-from supervisor.process import logs
+from supervisor.cli.common.exits import EXIT_CONFIG, fail, in_words
 from supervisor.process.lock import Locked
 
 FIRST_STEPS: Final = """
 
 There is no session yet. In another terminal:
 
-  Add a session; it starts at once:
-    curl -X POST {api}/sessions -d '{{"id": "loja-1"}}'
-  Show its QR; scan it in WhatsApp > Linked devices:
-    curl -H 'Accept: text/plain' '{api}/sessions/loja-1/qr?wait=30'
-  Where it is, and what you must do:
-    {wasup} explain loja-1
+  Add one, and scan its QR in WhatsApp > Linked devices:
+    {wasup} sessions create loja-1 --wait
+  See whether all is well, and what you must do:
+    {wasup} status
 
 Ctrl-C stops the supervisor; what was started comes back at the next start.
 """
-
-log = structlog.get_logger("settings")
 
 
 def run() -> None:
     """Run the supervisor in the foreground, configured by the environment and the installation's
     .env file alone.
     """
+    # All of the program is behind these; help and completion do without it.
+    import structlog
+
+    from supervisor import program, settings
+    from supervisor.process import logs
+
+    log = structlog.get_logger("settings")
     os.umask(0o077)  # everything that is written is the operator's own
     try:
         configuration = settings.load()
@@ -72,9 +72,5 @@ def _first_steps(api: str, empty: bool) -> None:
     if sys.stdout.isatty():
         typer.echo(
             f"wasup listens on {api}"
-            + (
-                FIRST_STEPS.format(api=api, wasup=Path(sys.executable).with_name("wasup"))
-                if empty
-                else ""
-            )
+            + (FIRST_STEPS.format(wasup=Path(sys.executable).with_name("wasup")) if empty else "")
         )

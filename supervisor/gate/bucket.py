@@ -68,7 +68,7 @@ class Allowance:
         """An attempt is admitted."""
         self.reserved += 1
 
-    def land(self, now: float) -> None:
+    def take(self, now: float) -> None:
         """Its login is on the wire, or it has ended without one."""
         self.reserved -= 1
         self.bucket.take(now)

@@ -141,13 +141,13 @@ class Gate:
         `through`: it had come through before: nothing is under way, and its success says nothing of
         now.
         """
-        permit = self._new_permit(session, self._detector.egress(session), login_sent)
+        egress = self._detector.egress(session)
+        permit = self._new_permit(session, egress, login_sent, speaks=not through)
         if through:
             self._under_way.discard(permit)
-            permit.scopes = ()
         return permit
 
-    def hold(self, session: SessionId, reason: str) -> bool:
+    def pause(self, session: SessionId, reason: str) -> bool:
         """The session was closed for a reason that may concern all (405).
 
         True: the fleet is paused. A second session within half an hour, or one that tries for a
@@ -162,7 +162,7 @@ class Gate:
             self._begin(FLEET, reason)
         return True
 
-    # --- told by sessions -------------------------------------------------------------------------
+    # --- notified by sessions ---------------------------------------------------------------------
 
     def registered(self, session: SessionId, egress: str, uncharge: Callable[[], None]) -> None:
         """The session is part of the fleet, and this is the egress that it uses.
@@ -201,11 +201,13 @@ class Gate:
         now, reason, was_open = self._now(), close.reason, close.was_open
         finding = self._detector.closed(session, reason, was_open, weight, now)
         if reason not in self._detector.correlated:
-            self._hear_answer(session, reason)
+            self._observe_answer(session, reason)
             return Verdict.OWN
         pause = self._pauses.covering(session)
         self._reach.doubt(self._detector.egress(session), session)
-        if self._detector.is_ill(session) and not (pause is not None and self._is_barred(session)):
+        if self._detector.fails_alone(session) and not (
+            pause is not None and self._is_barred(session)
+        ):
             return Verdict.OWN
         if pause is not None and not self._fails_alone(pause, session):
             if was_open:
@@ -268,17 +270,16 @@ class Gate:
             seconds_until_queue_is_through=(
                 None if self._pauses.get(FLEET) is not None else round(max(0.0, behind / rate), 1)
             ),
-            hold=pauses[0] if pauses else None,
             holds=pauses,
         )
 
-    # --- told by permits --------------------------------------------------------------------------
+    # --- notified by permits ----------------------------------------------------------------------
 
-    def on_landed(self, permit: GatePermit) -> None:
+    def on_login_sent(self, permit: GatePermit) -> None:
         """A reserved token is taken."""
         now = self._now()
-        self._fleet.land(now)
-        self._queues.allowance(permit.egress).land(now)
+        self._fleet.take(now)
+        self._queues.allowance(permit.egress).take(now)
         self._queues.changed(permit.egress, now)
         self._pump()  # with all tokens reserved the queue had nothing to wait for but this
 
@@ -294,10 +295,12 @@ class Gate:
 
     # --- permits ----------------------------------------------------------------------------------
 
-    def _new_permit(self, session: SessionId, egress: str, login_sent: bool) -> GatePermit:
-        permit = GatePermit(
-            self, session, egress, tuple(self._detector.scopes(session)), login_sent
-        )
+    def _new_permit(
+        self, session: SessionId, egress: str, login_sent: bool, speaks: bool = True
+    ) -> GatePermit:
+        """`speaks`: its success says something of the scopes that the session is in now."""
+        scopes = tuple(self._detector.scopes(session)) if speaks else ()
+        permit = GatePermit(self, session, egress, scopes, login_sent)
         self._under_way.add(permit)
         self._detector.tries(session, self._now())
         if not login_sent:
@@ -509,7 +512,7 @@ class Gate:
 
     # --- pauses -----------------------------------------------------------------------------------
 
-    def _hear_answer(self, session: SessionId, reason: CloseReason) -> None:
+    def _observe_answer(self, session: SessionId, reason: CloseReason) -> None:
         """An attempt that was answered by a server that knows the session: there is no outage any
         more.
         """

@@ -35,7 +35,7 @@ SHARE: Final = 0.2
 """Of the open sessions and those that have closed: so many make it an outage."""
 MAJORITY: Final = 0.5
 """Who fails at once after a release counts only when more than so many fail: else it is his own
-illness, not the others'.
+failure, not the others'.
 """
 STILL_OPEN: Final = 0.5
 """A reason of the server's pauses only those who were given it while so many are still open."""
@@ -45,11 +45,11 @@ dead.
 """
 SMALL_SECONDS: Final = 600.0
 """For so long a fleet of fewer is paused because WhatsApp itself turns all of it away: after that
-each is ill himself. As long as a breaker stays open (docs/evidence.md#names-that-scripts-use).
+each fails on its own. As long as a breaker stays open (docs/evidence.md#names-that-scripts-use).
 """
 CHRONIC_SECONDS: Final = 600.0
-"""A session that has been failing alone for so long is ill itself: its attempts say nothing of the
-others.
+"""A session that has been failing alone for so long fails on its own: its attempts say nothing
+of the others.
 """
 SERVER_MADE: Final = frozenset({R.UNAVAILABLE, R.SERVER_ERROR, R.RATE_LIMITED})
 """Reasons that the server gives, and may give to some only."""
@@ -100,7 +100,7 @@ class Finding(enum.Enum):
     ECHO = "an outage that is over, noticed late"
     EVIDENCE = "it may be an outage"
     TRIAL = (
-        "it was released with the others, and has failed again: it is ill itself, unless most are"
+        "it was released with the others, and has failed again: it fails on its own, unless most do"
     )
 
 
@@ -117,7 +117,7 @@ class _Member:
     """It was released with others, and has not been open since."""
     tried_at: float = float("-inf")
     released_at: float = float("-inf")
-    ill: bool = False
+    fails_alone: bool = False
     """Others are well, and it is not: until it has been open again, its closes are its own
     matter.
     """
@@ -215,7 +215,7 @@ class Detector:
         self._no_longer_open(member)
         self._now_open(member, now)
         member.down_since = member.reason = None
-        member.on_trial = member.ill = False
+        member.on_trial = member.fails_alone = False
 
     def tries(self, session: SessionId, now: float) -> None:
         """An attempt of the session begins."""
@@ -253,7 +253,7 @@ class Detector:
             return Finding.ECHO
         if was_open:
             return Finding.EVIDENCE
-        if member.ill:
+        if member.fails_alone:
             return Finding.ALONE
         if member.on_trial:
             begun_before = (
@@ -263,12 +263,14 @@ class Detector:
         return Finding.EVIDENCE if now - member.down_since <= CHRONIC_SECONDS else Finding.ALONE
 
     def add(self, session: SessionId, finding: Finding, now: float) -> None:
-        """Count its last close as evidence (a trial that failed: as little evidence; it is ill)."""
+        """Count its last close as evidence (a trial that failed: as little evidence, since it fails
+        on its own).
+        """
         member = self._members[session]
         if member.reason is not None:
             self._forget(session)
-            member.ill = finding is Finding.TRIAL
-            tally = self._trials if member.ill else self._seen
+            member.fails_alone = finding is Finding.TRIAL
+            tally = self._trials if member.fails_alone else self._seen
             tally.add(session, _Sighting(now, member.egress, member.reason))
 
     # --- what is known ----------------------------------------------------------------------------
@@ -288,10 +290,10 @@ class Detector:
         member = self._members.get(session)
         return member is not None and member.opened_at is not None
 
-    def is_ill(self, session: SessionId) -> bool:
+    def fails_alone(self, session: SessionId) -> bool:
         """Whether others are well, and the session is not."""
         member = self._members.get(session)
-        return member is not None and member.ill
+        return member is not None and member.fails_alone
 
     def is_only(self, egress: str) -> bool:
         """Whether nobody uses another egress."""
@@ -316,14 +318,16 @@ class Detector:
         """All who are down, if the fleet is small, nobody is open, and WhatsApp's own answers have
         closed them all; else nobody.
 
-        Who has been ill before has no voice.
+        Who has failed on its own before has no voice.
         """
         if self._open or len(self._members) >= FEWEST:
             return {}
         down = {
             session: member.reason
             for session, member in self._members.items()
-            if member.reason in self.correlated and member.reason is not None and not member.ill
+            if member.reason in self.correlated
+            and member.reason is not None
+            and not member.fails_alone
         }
         return down if down and set(down.values()) <= SERVER_MADE else {}
 
@@ -357,9 +361,9 @@ class Detector:
         """
         self._expire(now)
         sighting = self._seen.get(session) or self._trials.get(session)
-        if sighting is None:
-            return None
         seen, trials = len(self._seen), len(self._trials)
+        if sighting is None or seen + trials < FEWEST:
+            return None  # No scope can hold enough of them: nearly every close ends here.
         paused_open = sum(
             self._open_by_egress[scope.value] for scope in paused if scope.kind == "egress"
         )
@@ -380,11 +384,11 @@ class Detector:
         taken = {session: seen.reason for session, seen in both if _within(seen, scope)}
         for session in taken:
             self._forget(session)
-            self._members[session].ill = False  # it is not alone
+            self._members[session].fails_alone = False  # it is not alone
         return taken
 
     def over(self, scope: Scope, now: float, others_are_well: bool = False) -> None:
-        """An outage of the scope has ended: who fails from now on is ill himself.
+        """An outage of the scope has ended: who fails from now on fails on its own.
 
         `others_are_well`: who has been down for long, is.
         """
@@ -395,7 +399,9 @@ class Detector:
             if member.opened_at is None and _within(member, scope):
                 down_since = now if member.down_since is None else member.down_since
                 member.on_trial, member.released_at = True, now
-                member.ill = member.ill or (others_are_well and now - down_since >= WINDOW_SECONDS)
+                member.fails_alone = member.fails_alone or (
+                    others_are_well and now - down_since >= WINDOW_SECONDS
+                )
 
     # --- inside -----------------------------------------------------------------------------------
 
@@ -433,6 +439,8 @@ class Detector:
         return Scope("reason", reason) if _is_outage(alike, still_open) and not others else None
 
     def _is_echo(self, session: SessionId, opened_at: float, now: float) -> bool:
+        if not self._over:
+            return False
         ends = (self._over.get(scope) for scope in self.scopes(session) if scope.kind != "reason")
         return any(at is not None and opened_at < at and now - at <= ECHO_SECONDS for at in ends)
 

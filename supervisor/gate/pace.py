@@ -37,14 +37,14 @@ class Pace:
     urgent_apart_seconds: float = 0.0
     """The least between canaries that operators have forced."""
 
-    def wait_seconds(self, held_for: float, roll: float) -> float:
-        """From the begin of a canary's attempt to the next one's; `roll` is uniform in [0, 1)."""
+    def wait_seconds(self, held_for: float, draw: float) -> float:
+        """From the begin of a canary's attempt to the next one's; `draw` is uniform in [0, 1)."""
         early = held_for < LATE_SECONDS
         share, cap = (
             (self.share, self.cap_seconds) if early else (self.late_share, self.late_cap_seconds)
         )
         return max(self.floor_seconds, min(cap, share * held_for)) * (
-            1 - self.jitter + 2 * self.jitter * roll
+            1 - self.jitter + 2 * self.jitter * draw
         )
 
     def deadline_seconds(self, held_for: float) -> float | None:

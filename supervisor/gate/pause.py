@@ -78,7 +78,7 @@ class Pause:
         cause: str,
         evidence: str,
         now: float,
-        roll: float,
+        draw: float,
         head_start: float = 0.0,
         *,
         by_look: bool = False,
@@ -90,8 +90,8 @@ class Pause:
         `small`, `limited`: see pace_of.
         """
         pace = pace_of(cause, scope, small, limited)
-        early = pace.first_seconds * (1 - pace.jitter + 2 * pace.jitter * roll)
-        first = pace.wait_seconds(head_start, roll) if head_start else early
+        early = pace.first_seconds * (1 - pace.jitter + 2 * pace.jitter * draw)
+        first = pace.wait_seconds(head_start, draw) if head_start else early
         pause = cls(
             scope,
             cause,
@@ -170,7 +170,7 @@ class Pause:
         )
 
     def canary_tries(
-        self, session: SessionId, now: float, roll: float, barred: bool = False
+        self, session: SessionId, now: float, draw: float, barred: bool = False
     ) -> float | None:
         """A canary begins; how long its attempt may take (`barred`: not long, as it will hardly
         come through).
@@ -178,7 +178,7 @@ class Pause:
         self.canary, self.tried_at, self.nobody_since = session, now, None
         self.queue.tried(session)
         self.canaries += 1
-        self.next_canary_at = now + self.pace.wait_seconds(self.lasted(now), roll)
+        self.next_canary_at = now + self.pace.wait_seconds(self.lasted(now), draw)
         if barred:
             return self.pace.deadline_floor_seconds
         return (

@@ -9,7 +9,7 @@ from supervisor.gate.outage import Scope
 class Issuer(Protocol):
     """The gate, as a permit sees it."""
 
-    def on_landed(self, permit: "GatePermit") -> None:
+    def on_login_sent(self, permit: "GatePermit") -> None:
         """A reserved token is taken."""
 
     def on_finished(self, permit: "GatePermit", succeeded: bool) -> None:
@@ -43,7 +43,7 @@ class GatePermit:
         """The login is on the wire: the attempt has cost its token."""
         if not self._login_sent:
             self._login_sent = True
-            self._gate.on_landed(self)
+            self._gate.on_login_sent(self)
 
     def finish(self, succeeded: bool) -> None:
         """The attempt is over. Further calls do nothing."""

@@ -76,8 +76,7 @@ class PauseView(msgspec.Struct, frozen=True, rename="camel"):
 class GateView(msgspec.Struct, frozen=True, rename="camel"):
     """The gate as shown.
 
-    `queued`: who waits, those who are held among them. `hold`: the first of `holds`, for older
-    scripts.
+    `queued`: who waits, those who are held among them.
     """
 
     rate_per_second: float
@@ -89,7 +88,6 @@ class GateView(msgspec.Struct, frozen=True, rename="camel"):
     under_way: int
     queued: int
     seconds_until_queue_is_through: float | None
-    hold: PauseView | None
     holds: tuple[PauseView, ...] = ()
 
 

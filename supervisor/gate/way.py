@@ -125,10 +125,10 @@ class Way:
         """A look begins."""
         self.looking, self._begun_at = True, now
 
-    def learns(self, look: Look, now: float, roll: float) -> bool:
+    def learns(self, look: Look, now: float, draw: float) -> bool:
         """What it has found.
 
-        True: the way was closed until now, and is open. `roll` is uniform in [0, 1).
+        True: the way was closed until now, and is open. `draw` is uniform in [0, 1).
         """
         self.looking = False
         checking, self._checking = self._checking, False
@@ -152,7 +152,7 @@ class Way:
                 self.closed_since, self._looks = now, 0
             if not self.doubters:
                 self._rest()
-        gap = self._gap(now) * (1 - JITTER + 2 * JITTER * roll)
+        gap = self._gap(now) * (1 - JITTER + 2 * JITTER * draw)
         self.next_at = max(now, self._begun_at + gap)
         self._looks += 1
         return False

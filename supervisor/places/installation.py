@@ -7,7 +7,6 @@ stand: a command in cron, in `sudo -u` or in a home directory finds what the sup
 """
 
 import contextlib
-import importlib.metadata
 from contextvars import ContextVar
 from functools import cache
 from pathlib import Path
@@ -25,6 +24,8 @@ told: Final[ContextVar[Path | None]] = ContextVar("told", default=None)
 @cache
 def version() -> str:
     """The version of what is installed."""
+    import importlib.metadata  # most commands do without
+
     return importlib.metadata.version("wasup")
 
 

@@ -71,7 +71,7 @@ def _write(marker: Path, identity: str) -> None:
 def _refusal(directory: Path, what: str) -> StoreUnavailable:
     return StoreUnavailable(
         f"{directory} had a store with sessions, and {what}.",
-        "Put the database back, or fill a new one from the newest backup (wasup restore FILE). To"
-        f" begin with an empty store on purpose: delete {directory / FILE_NAME}. The numbers then"
-        " have to be paired anew.",
+        "Put the database back, or fill a new one from the newest backup (wasup store restore"
+        f" FILE). To begin with an empty store on purpose: delete {directory / FILE_NAME}. The"
+        " numbers then have to be paired anew.",
     )

@@ -12,7 +12,11 @@ from pathlib import Path
 from types import TracebackType
 from typing import Final
 
+from supervisor.process.streams import log_file
+
 FILE_NAME: Final = "supervisor.lock"
+NOTE_BYTES: Final = 1000
+"""Of the note that its holder leaves; whoever looks reads no more."""
 LOOKS: Final = 4
 LOOK_SECONDS: Final = 0.05
 
@@ -34,8 +38,8 @@ def _take(handle: int) -> None:
 
 
 def holder(directory: Path) -> dict[str, str] | None:
-    """What the supervisor (pid, since, api) or the command (pid, since, command) that holds the
-    directory has noted; None: nobody holds it.
+    """What the supervisor (pid, since, api, and log where that is a file) or the command (pid,
+    since, command) that holds the directory has noted; None: nobody holds it.
     """
     try:
         handle = _open_to_look(directory / FILE_NAME)
@@ -77,7 +81,7 @@ def _open_to_look(file: Path) -> int:
 
 def _read_note(handle: int) -> dict[str, str]:
     """Empty if its holder has not written it yet."""
-    return dict(json.loads(os.read(handle, 1000) or b"{}"))
+    return dict(json.loads(os.read(handle, NOTE_BYTES) or b"{}"))
 
 
 class DirectoryLock:
@@ -109,12 +113,17 @@ class DirectoryLock:
         return self
 
     def note(self, api: str) -> None:
-        """Write down where the supervisor's API listens, for whoever finds it locked."""
-        self._write({"api": api})
+        """Write down where the supervisor's API listens, for whoever finds it locked; and which
+        file its log is, which nobody else can tell of a process that lets nobody look into it.
+        """
+        log = log_file()
+        self._write({"api": api} if log is None else {"api": api, "log": str(log)})
 
     def _write(self, who: dict[str, str]) -> None:
         assert self._handle is not None, "only the holder writes"
         note = {"pid": os.getpid(), "since": self._since} | who
+        if len(json.dumps(note)) >= NOTE_BYTES:
+            note.pop("log", None)  # a path of this length is left out, and the rest can be read
         os.ftruncate(self._handle, 0)
         os.pwrite(self._handle, json.dumps(note).encode() + b"\n", 0)
 

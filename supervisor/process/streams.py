@@ -10,6 +10,7 @@ import atexit
 import contextlib
 import os
 import sys
+from pathlib import Path
 
 
 def keep_exit_status() -> None:
@@ -36,3 +37,12 @@ def release() -> None:
                 nowhere = os.open(os.devnull, os.O_WRONLY)
                 os.dup2(nowhere, stream.fileno())
                 os.close(nowhere)
+
+
+def log_file(stream: int = 2) -> Path | None:
+    """The file that the log goes to; a pipe or a terminal (pm2 writes it, or nobody) is none."""
+    try:
+        target = Path(os.readlink(f"/proc/self/fd/{stream}"))
+    except OSError:
+        return None
+    return target if target.is_file() and not target.is_relative_to("/dev") else None

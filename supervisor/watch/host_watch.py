@@ -13,6 +13,7 @@ from supervisor.host.numbers import number
 from supervisor.host.reading.disks import DiskReading, Disks
 from supervisor.host.reading.host_sampler import HostSampler, Reading, Targets
 from supervisor.host.reading.readings import Sampler
+from supervisor.process.streams import log_file
 
 COUNT_SECONDS: Final = number("interval")
 """The window of CPU and rates moves on so often."""
@@ -52,8 +53,5 @@ def log_directory(stream: int = 2) -> Path | None:
     """Where the log goes if that is a file; a pipe or a terminal (pm2 writes it, or nobody) has
     none.
     """
-    try:
-        target = Path(os.readlink(f"/proc/self/fd/{stream}"))
-    except OSError:
-        return None
-    return target.parent if target.is_file() and not target.is_relative_to("/dev") else None
+    file = log_file(stream)
+    return file.parent if file is not None else None

@@ -109,7 +109,7 @@ class FakeGate:
             self.waiting.remove(entry)
         return entry[0]
 
-    def hold(self, session: SessionId, reason: str) -> bool:
+    def pause(self, session: SessionId, reason: str) -> bool:
         self.holds.append(reason)
         return self.concerns_all
 

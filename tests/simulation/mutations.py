@@ -114,8 +114,8 @@ async def _none_uncharged(attempts: Attempts) -> bool:
     return False
 
 
-def _looks_once(way: Way, look: Look, now: float, roll: float, _learns: Any = Way.learns) -> bool:
-    opened: bool = _learns(way, look, now, roll)
+def _looks_once(way: Way, look: Look, now: float, draw: float, _learns: Any = Way.learns) -> bool:
+    opened: bool = _learns(way, look, now, draw)
     way.doubters.clear()
     return opened
 
@@ -283,5 +283,5 @@ class _Boundless:
     def reserve(self) -> None:
         pass
 
-    def land(self, now: float) -> None:
+    def take(self, now: float) -> None:
         pass

@@ -32,7 +32,6 @@ from sessions.lifecycle.inbox import (
     Overdue,
     PhoneDue,
     PolicyChanged,
-    Reunited,
     StableReached,
     Step,
     StepFailed,
@@ -42,6 +41,7 @@ from sessions.lifecycle.inbox import (
     Waited,
     WorkerEnded,
     WorkerReady,
+    WorkerReturned,
 )
 from sessions.lifecycle.machine import TRANSITIONS, Signal
 from sessions.model import (
@@ -211,11 +211,16 @@ class Actor:
             ):
                 await self._on_told(event)
             case (
-                WorkerReady() | Reunited() | SuccessorReady() | Admitted() | Waited() | StepFailed()
+                WorkerReady()
+                | WorkerReturned()
+                | SuccessorReady()
+                | Admitted()
+                | Waited()
+                | StepFailed()
             ) if self.core.pending.is_current(event):
                 self.core.pending.finish()
                 await self._on_step(event)
-            case WorkerReady() | Reunited() | SuccessorReady() | Admitted():
+            case WorkerReady() | WorkerReturned() | SuccessorReady() | Admitted():
                 await self._give_back(event)
             case StableReached() if current := self.core.current(event.attempt):
                 self.open_socket.on_stable(current)
@@ -249,8 +254,8 @@ class Actor:
             case WorkerReady(_, worker):
                 await self._attempts.assign(worker)
                 self._store_away = False
-            case Reunited(_, returned):
-                await self._adoption.on_reunited(returned)
+            case WorkerReturned(_, returned):
+                await self._adoption.on_returned(returned)
             case SuccessorReady(_, (successor, permit)):
                 await self.replacement.hand_over(successor, permit)
             case Admitted(_, permit):
@@ -264,10 +269,10 @@ class Actor:
             case Waited():
                 await self._attempts.go()
             case StepFailed(_, error) if self.core.past is not Past.TAKEN_UP:
-                # the reunion: whatever it was, it unparks nobody
+                # Waiting for a returning worker failed: whatever it was, it unparks nobody.
                 log.error(
-                    "a reunion failed",
-                    action="reunion_failed",
+                    "the wait for a returning worker failed",
+                    action="await_reconnect_failed",
                     session=self.core.id,
                     error=str(error),
                 )
@@ -306,10 +311,12 @@ class Actor:
                 self.core.current(frame.attempt) and self.core.state not in PROGRESSING
             ):
                 self._end_who_speaks_out_of_turn(type(frame).__name__)
-            case wire.Closed() | wire.Qr() | wire.State() | wire.Opened() if (
-                attempt := self.core.current(frame.attempt)
+            case wire.Closed() if attempt := self.core.current(frame.attempt):
+                await self._attempts.on_closed(attempt, frame)
+            case wire.Qr() | wire.State() | wire.Opened() if attempt := self.core.current(
+                frame.attempt
             ):
-                await self.open_socket.on_report(attempt, frame)
+                self.open_socket.on_report(attempt, frame)
             case wire.Phone(seen_at_seconds=at):
                 self.core.phone = phone.seen(self.core.phone, at, time.time())
                 self.core.save()
@@ -344,12 +351,14 @@ class Actor:
             close = self._attempts.ended(reason, end.status, words)
             await self._attempts.closed(close)
 
-    async def _give_back(self, event: WorkerReady | Reunited | SuccessorReady | Admitted) -> None:
+    async def _give_back(
+        self, event: WorkerReady | WorkerReturned | SuccessorReady | Admitted
+    ) -> None:
         """What was waited for came when it was no longer wanted."""
         match event:
-            case Reunited() if self.core.life is Life.LEFT:
+            case WorkerReturned() if self.core.life is Life.LEFT:
                 log.debug("a worker is left to our successor", action="left", session=self.core.id)
-            case WorkerReady(_, worker) | Reunited(_, Returned(worker, _)):
+            case WorkerReady(_, worker) | WorkerReturned(_, Returned(worker, _)):
                 await worker.stop()
             case SuccessorReady(_, (worker, permit)):
                 permit.finish(succeeded=False)
@@ -363,7 +372,7 @@ class Actor:
             match self.core.inbox.get_nowait():
                 case Asked(_, reply):
                     _answer(reply, refusals.has_no_actor(self.core.id, restarts=restarts))
-                case WorkerReady() | Reunited() | SuccessorReady() | Admitted() as late:
+                case WorkerReady() | WorkerReturned() | SuccessorReady() | Admitted() as late:
                     await self._give_back(late)
 
     # --- commands ---------------------------------------------------------------------------------

@@ -11,7 +11,7 @@ from sessions.lifecycle.actor.attempts import Attempts
 from sessions.lifecycle.actor.core import Core, Past
 from sessions.lifecycle.actor.open_socket import OpenSocket
 from sessions.lifecycle.attempt import Attempt, ShownQr
-from sessions.lifecycle.inbox import Reunited
+from sessions.lifecycle.inbox import WorkerReturned
 from sessions.lifecycle.machine import Signal
 from sessions.model import SessionState
 from sessions.ports import Returned
@@ -42,7 +42,7 @@ class Adoption:
         if self._workers.expects(self._core.id):
             self._core.signal(Signal.START)
             self._core.pending.begin(
-                partial(self._workers.await_reconnect, self._core.id), Reunited
+                partial(self._workers.await_reconnect, self._core.id), WorkerReturned
             )
         else:
             await self.take_up()
@@ -76,7 +76,7 @@ class Adoption:
         else:
             await self._attempts.go()
 
-    async def on_reunited(self, returned: Returned | None) -> None:
+    async def on_returned(self, returned: Returned | None) -> None:
         """Its worker has called (or there is none): go on with it as it stands, or without it."""
         if returned is None:
             await self.take_up()

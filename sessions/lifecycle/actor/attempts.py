@@ -213,6 +213,15 @@ class Attempts:
             human=human,
         )
 
+    async def on_closed(self, attempt: Attempt, report: wire.Closed) -> None:
+        """The worker reports that the socket has closed: for the reason that it tells, or, where we
+        have closed it ourselves, for ours.
+        """
+        asked = report.reason is CloseReason.REQUESTED
+        reason = attempt.verdict or report.reason if asked else report.reason
+        message = attempt.words if asked and attempt.words is not None else report.message
+        await self.closed(self.ended(reason, report.code, message, report.data))
+
     async def closed(self, close: Close) -> None:
         """The attempt or the open socket has ended: ask the gate and the policy, and do what they
         say.
@@ -266,14 +275,14 @@ class Attempts:
             await self._archive(close.reason, decision.action)
         match decision.action:
             case Action.RETRY:
-                self.retry(decision.wait_seconds or 0.0)
+                self.retry(decision.wait_seconds or 0.0, decision.blocked_seconds)
                 if close.reason is CloseReason.STORE_FAILED:
                     # it is ahead of the store; a new one needs the store before it may log in
                     await self._core.slot.clear()
             case Action.HOLD:
                 alone = ALONE_SECONDS if decision.wait_seconds is None else decision.wait_seconds
-                is_held = self._gate.hold(self._core.id, close.reason)
-                self.retry(0.0 if is_held else alone)
+                is_held = self._gate.pause(self._core.id, close.reason)
+                self.retry(0.0 if is_held else alone, decision.blocked_seconds)
             case Action.PARK:
                 await self.park(decision.wait_seconds)
             case Action.DONE:
@@ -300,18 +309,17 @@ class Attempts:
         await asyncio.wait({stored}, timeout=ARCHIVE_PATIENCE_SECONDS)
         core.row = msgspec.structs.replace(core.row, jid=None, name=None)
 
-    def retry(self, wait_seconds: float) -> None:
-        """Give the next try a time.
+    def retry(self, wait_seconds: float, blocked_seconds: float) -> None:
+        """Give the next try a time: after its own wait, and not before an open breaker lets it
+        through (`blocked_seconds`).
 
-        An open breaker may put it off; not a logout that an operator waits for; and a force
+        A logout that an operator waits for does not wait for the breaker; a forced try waits for
         nothing.
         """
-        core, now = self._core, self._core.now()
-        wait = 0.0 if core.intent.urgent else wait_seconds
+        core, now, intent = self._core, self._core.now(), self._core.intent
+        wait = 0.0 if intent.urgent else wait_seconds
         self.own_wait_until = now + wait
-        if not core.intent.urgent and not core.intent.logout:
-            wait = max(wait, core.policy.breaker.seconds_until_trial(now))
-        self.wait(wait)
+        self.wait(wait if intent.urgent or intent.logout else max(wait, blocked_seconds))
         core.signal(Signal.RETRY)
         core.save()
 

@@ -71,7 +71,7 @@ class Commands:
         self._begin_anew()
         blocked = core.policy.breaker.seconds_until_trial(core.now())
         if core.state is S.STOPPED and blocked:  # stop and start are no way round an open breaker
-            self._attempts.retry(blocked)
+            self._attempts.retry(0.0, blocked)
         elif core.state in AT_REST:
             core.policy.clear_failures()
             core.intent = replace(core.intent, logout=False)

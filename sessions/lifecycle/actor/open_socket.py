@@ -41,17 +41,9 @@ class OpenSocket:
         self._config = core.dependencies.config
         self._snapshot: asyncio.Task[None] | None = None
 
-    async def on_report(
-        self, attempt: Attempt, report: wire.Closed | wire.Qr | wire.State | wire.Opened
-    ) -> None:
+    def on_report(self, attempt: Attempt, report: wire.Qr | wire.State | wire.Opened) -> None:
         """What the worker says of the attempt under way."""
         match report:
-            case wire.Closed():
-                asked = report.reason is CloseReason.REQUESTED
-                reason = attempt.verdict or report.reason if asked else report.reason
-                message = attempt.words if asked and attempt.words is not None else report.message
-                close = self._attempts.ended(reason, report.code, message, report.data)
-                await self._attempts.closed(close)
             case wire.Qr():
                 self._on_qr(attempt, report)
             case wire.State():

@@ -1,4 +1,4 @@
-"""A successor for the worker of an open session: warmed up first, at a quiet moment, through the
+"""A successor for the worker of an open session: warmed up first, in an idle window, through the
 gate; then the socket changes hands.
 """
 
@@ -19,10 +19,10 @@ from sessions.workers.limits import Excess, Severity
 
 S = SessionState
 
-QUIET_SECONDS: Final = 5.0
-"""A moment is quiet when no message has come or gone for so long, and none is under way."""
-QUIET_PATIENCE_SECONDS: Final = 300.0
-"""How long a replacement waits for such a moment; a number that is never quiet is replaced then."""
+IDLE_SECONDS: Final = 5.0
+"""The session is idle when no message has come or gone for so long, and none is under way."""
+IDLE_PATIENCE_SECONDS: Final = 300.0
+"""How long a replacement waits for such a moment; a number that is never idle is replaced then."""
 REPLACED_AGAIN_SECONDS: Final = 1800.0
 """A successor that is above the soft limit at once shows that the limit is too low; each
 replacement is a login.
@@ -67,10 +67,10 @@ class Replacement:
         self._core.pending.begin(self._warm_up_successor, SuccessorReady)
 
     async def _warm_up_successor(self) -> tuple[WorkerHandle, Permit]:
-        """A second worker and a permit for it, at a quiet moment; the open session goes on
+        """A second worker and a permit for it, in an idle window; the open session goes on
         meanwhile.
         """
-        give_up_at = self._core.now() + QUIET_PATIENCE_SECONDS
+        give_up_at = self._core.now() + IDLE_PATIENCE_SECONDS
         while self._is_busy() and self._core.now() < give_up_at:  # noqa: ASYNC110 - no event tells it
             await asyncio.sleep(1.0)
         successor = await self._core.dependencies.workers.bring_up(self._core.id)
@@ -81,7 +81,7 @@ class Replacement:
             raise
 
     def _is_busy(self) -> bool:
-        return not self._core.counters.quiet(self._core.now(), QUIET_SECONDS)
+        return not self._core.counters.idle(self._core.now(), IDLE_SECONDS)
 
     async def hand_over(self, successor: WorkerHandle, permit: Permit) -> None:
         """The socket changes hands: the old worker closes it and ends, then the warm one logs
@@ -134,7 +134,7 @@ class Replacement:
             self._attempts.connect(permit, Signal.READY)
 
     def on_excess(self, excess: Excess) -> None:
-        """The worker weighs too much or is too late: replaced at a quiet moment, or killed before
+        """The worker weighs too much or is too late: replaced in an idle window, or killed before
         it harms its neighbours.
         """
         if excess.severity is Severity.KILL and self._core.worker is not None:

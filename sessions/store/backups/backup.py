@@ -15,7 +15,8 @@ import re
 import shutil
 import sqlite3
 import tempfile
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final
 
@@ -26,10 +27,13 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from sessions.credentials import staging
 from sessions.model import StoreError, StoreUnavailable
+from sessions.store import verification
 from sessions.store.backups import inspection, origin
 from sessions.store.engine import database, schema
+from sessions.store.sealing.cipher import Cipher
 from sessions.store.store import Store
-from sessions.store.tables import epochs
+from sessions.store.tables import epochs, webhooks
+from sessions.store.verification import VerifyReport
 from sessions.store.writing import faults, receipts
 
 EPOCHS_AHEAD: Final = 1_000_000
@@ -53,6 +57,7 @@ _NUMBERED: Final = {
     schema.archives.c.id: 0,
     schema.incidents.c.id: EVENTS_AHEAD,
     schema.spans.c.id: 0,
+    schema.deliveries.c.id: 0,
 }
 
 
@@ -102,31 +107,61 @@ async def restore(file: Path, url: URL, workspace: Path) -> BackupReport:
     """
     with tempfile.TemporaryDirectory(prefix=_RESTORE_PREFIX, dir=workspace) as directory:
         copy = Path(directory) / "copy.db"
-        try:
-            await asyncio.to_thread(_copy_and_check, file, copy)
-            await _upgrade(copy)
-            await asyncio.to_thread(inspection.check_rows, copy)
+        with _no_backup_is_told(file):
+            await _ready(file, copy)
             return await _fill(copy, url)
-        except sqlite3.Error as error:
-            raise StoreError(
-                f"{file} is no backup: {error}.", "A backup is a file that `wasup backup` wrote."
-            ) from None
-        except database.NewerSchema as error:
-            raise StoreError(
-                f"{file} cannot be restored: {error}.", "Was it written by a newer version?"
-            ) from None
-        except (
-            TypeError,
-            ValueError,
-            OverflowError,
-        ) as error:  # what no look has found: a value that a driver does not take
-            raise StoreError(
-                f"{file} cannot be restored: {type(error).__name__}.", inspection.HINT
-            ) from None
-        except SQLAlchemyError as error:
-            raise StoreUnavailable(
-                f"The backup could not be restored: {faults.describe(error)}"
-            ) from None
+
+
+async def verify(file: Path, workspace: Path, cipher: Cipher | None) -> VerifyReport:
+    """Whether a backup could be restored, and everything in it be read with the keys at hand.
+
+    Raises StoreError, OSError. `workspace`: where a copy lies meanwhile.
+    """
+    with tempfile.TemporaryDirectory(prefix=_RESTORE_PREFIX, dir=workspace) as directory:
+        copy = Path(directory) / "copy.db"
+        with _no_backup_is_told(file):
+            await _ready(file, copy)
+            engine = database.open_single_file(copy)
+            try:
+                async with engine.connect() as connection:
+                    return await verification.verify(connection, cipher)
+            finally:
+                await database.dispose(engine)
+
+
+@contextmanager
+def _no_backup_is_told(file: Path) -> Iterator[None]:
+    """What goes wrong with a file that is no backup, in words."""
+    try:
+        yield
+    except sqlite3.Error as error:
+        raise StoreError(
+            f"{file} is no backup: {error}.",
+            "A backup is a file that `wasup store backup` wrote.",
+        ) from None
+    except database.NewerSchema as error:
+        raise StoreError(
+            f"{file} cannot be restored: {error}.", "Was it written by a newer version?"
+        ) from None
+    except (
+        TypeError,
+        ValueError,
+        OverflowError,
+    ) as error:  # what no look has found: a value that a driver does not take
+        raise StoreError(
+            f"{file} cannot be restored: {type(error).__name__}.", inspection.HINT
+        ) from None
+    except SQLAlchemyError as error:
+        raise StoreUnavailable(
+            f"The backup could not be restored: {faults.describe(error)}"
+        ) from None
+
+
+async def _ready(file: Path, copy: Path) -> None:
+    """A copy that was looked at, with this version's schema."""
+    await asyncio.to_thread(_copy_and_check, file, copy)
+    await _upgrade(copy)
+    await asyncio.to_thread(inspection.check_rows, copy)
 
 
 def clear_away(workspace: Path) -> None:
@@ -249,12 +284,14 @@ async def _must_be_empty(target: AsyncConnection, url: URL) -> None:
 
 
 async def _pause_all(target: AsyncConnection) -> int:
-    """Nobody logs in by itself: the installation that the backup is of may still run, and two
-    logins of one device throw each other out.
+    """Nobody logs in by itself, and nothing is delivered: the installation that the backup is of
+    may still run. Two logins of one device throw each other out, and who hears of an event from
+    both does twice what he does.
     """
     sessions = schema.sessions
     values = {"restored": case((sessions.c.wanted != 0, 1), else_=sessions.c.restored), "wanted": 0}
     await target.execute(update(sessions).values(values))
+    await target.execute(update(schema.webhooks).values(paused_because=webhooks.RESTORED))
     return (
         await target.scalar(
             select(func.count()).select_from(sessions).where(sessions.c.restored != 0)
@@ -273,7 +310,7 @@ async def _continue_numbers(target: AsyncConnection) -> None:
             if last:
                 sequence = func.pg_get_serial_sequence(table, name)
                 await target.execute(select(func.setval(sequence, last)))
-        elif column in {schema.events.c.n, schema.incidents.c.id}:
+        elif column in {schema.events.c.n, schema.incidents.c.id, schema.deliveries.c.id}:
             # the tables whose numbers SQLite remembers
             await target.execute(
                 text("DELETE FROM sqlite_sequence WHERE name = :name"), {"name": table}

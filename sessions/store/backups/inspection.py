@@ -18,7 +18,7 @@ from sessions.model import InvalidSessionId, StoreError, parse_session_id
 from sessions.store.engine import schema
 from sessions.store.tables.text import fits
 
-HINT: Final = "A backup is a file that `wasup backup` wrote, unchanged. Is there another one?"
+HINT: Final = "A backup is a file that `wasup store backup` wrote, unchanged. Is there another one?"
 MAX_VALUE_BYTES: Final = 64 * 1024 * 1024
 """A key of Baileys has some kilobytes; the largest thing that we store is a frame, of which half
 may be a value.

@@ -22,17 +22,22 @@ from tests.lab_tools import Done, must, wasup
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
+NO_SUPERVISOR = 3
 TOKEN = "correct-horse-battery-staple"
 OVER_THE_API = [
     ("sessions", "list"),
     ("workers", "list"),
     ("workers", "roll"),
     ("explain", "loja-1"),
+    ("status",),
+    ("events",),
+    ("sessions", "qr", "loja-1"),
+    ("sessions", "delete", "loja-1", "--yes"),
 ]
 """Commands that need a running supervisor."""
 COMMANDS = {
     # what is asked for help -> what its help speaks of
-    (): ["run", "sessions", "workers", "store", "backup", "restore", "--directory", "--version"],
+    (): ["run", "status", "sessions", "events", "logs", "store", "--directory", "Exit status"],
     ("run",): ["environment"],
     ("sessions",): ["list", "import", "export", "archives", "restore"],
     ("sessions", "list"): ["--state", "--for-me"],
@@ -40,11 +45,17 @@ COMMANDS = {
     ("sessions", "export"): ["useMultiFileAuthState"],
     ("sessions", "archives"): ["deleted session"],
     ("sessions", "restore"): ["--archive", "--no-start"],
-    ("sessions", "proxy"): ["stdin", "none"],
+    ("sessions", "proxy"): ["set", "show", "clear"],
+    ("sessions", "proxy", "set"): ["stdin", "none"],
+    ("sessions", "create"): ["--wait", "--proxy", "QR"],
+    ("sessions", "delete"): ["--purge", "--yes"],
+    ("events",): ["--follow", "--after", "--type", "--session"],
+    ("logs",): ["--follow", "--lines"],
     ("workers",): ["list", "roll"],
     ("workers", "list"): ["older code"],
     ("workers", "roll"): ["--all", "--no-wait"],
-    ("store",): ["rotate"],
+    ("store",): ["backup", "restore", "verify", "rotate-key"],
+    ("store", "rotate-key"): ["WHATSAPP_STORE_KEY"],
     ("store", "rotate"): ["WHATSAPP_STORE_KEY"],
     ("explain",): ["why", "--all"],
     ("backup",): ["supervisor runs"],
@@ -52,9 +63,9 @@ COMMANDS = {
 }
 
 
-def failed(done: Done, *words: str) -> None:
+def failed(done: Done, *words: str, status: int = 1) -> None:
     """It ended badly, and said so on stderr and nowhere else, in few words."""
-    assert done.status == 1
+    assert done.status == status, done
     assert done.out == ""
     assert 0 < len(done.err.splitlines()) <= 3, "a sentence or two"
     for word in words:
@@ -69,9 +80,11 @@ async def nowhere(tmp_path: Path) -> AsyncIterator[Supervisor]:
     await supervisor.close()
 
 
-async def all_fail(supervisor: Supervisor, commands: list[tuple[str, ...]], *words: str) -> None:
+async def all_fail(
+    supervisor: Supervisor, commands: list[tuple[str, ...]], *words: str, status: int = 1
+) -> None:
     for done in await asyncio.gather(*(wasup(supervisor, *command) for command in commands)):
-        failed(done, *words)
+        failed(done, *words, status=status)
 
 
 async def test_every_command_explains_itself(nowhere: Supervisor) -> None:
@@ -89,13 +102,17 @@ async def test_without_a_supervisor_each_command_says_so_and_makes_nothing(
     nowhere: Supervisor, tmp_path: Path
 ) -> None:
     await all_fail(
-        nowhere, OVER_THE_API, "No supervisor runs on", str(nowhere.directory), "WHATSAPP_DATA_DIR"
+        nowhere,
+        OVER_THE_API,
+        *("No supervisor runs on", str(nowhere.directory), "wasup run", "WHATSAPP_DATA_DIR"),
+        status=NO_SUPERVISOR,
     )
     offline: list[tuple[str, ...]] = [
         ("sessions", "archives", "loja-1"),
         ("sessions", "export", "loja-1", str(tmp_path / "out")),
         ("sessions", "restore", "loja-1"),
         ("store", "rotate"),
+        ("store", "verify"),
         ("backup", str(tmp_path / "backup")),
     ]
     await all_fail(nowhere, offline, "There is no store in", str(nowhere.directory))
@@ -111,16 +128,24 @@ async def test_a_supervisor_that_is_starting_or_does_not_answer_is_told_apart_fr
 ) -> None:
     nowhere.directory.mkdir()
     with DirectoryLock(nowhere.directory, "127.0.0.1:4001") as lock:
-        await all_fail(nowhere, OVER_THE_API[:2], "just starting")
+        await all_fail(nowhere, OVER_THE_API[:2], "just starting", status=NO_SUPERVISOR)
         lock.note("http://127.0.0.1:1")
-        await all_fail(nowhere, OVER_THE_API[:2], "http://127.0.0.1:1", "does not answer")
+        await all_fail(
+            nowhere,
+            OVER_THE_API[:2],
+            *("http://127.0.0.1:1", "does not answer"),
+            status=NO_SUPERVISOR,
+        )
     with DirectoryLock(nowhere.directory, command="wasup store rotate"):
         await all_fail(
-            nowhere, OVER_THE_API[:2], "`wasup store rotate` (pid", "try again when that has ended"
+            nowhere,
+            OVER_THE_API[:2],
+            *("`wasup store rotate` (pid", "try again when that has ended"),
+            status=NO_SUPERVISOR,
         )
         started = await wasup(nowhere, "run")
         assert (started.status, "is held by `wasup store rotate`" in started.said) == (1, True)
-    failed(await wasup(nowhere, "sessions", "list"), "No supervisor runs on")
+    failed(await wasup(nowhere, "sessions", "list"), "No supervisor runs on", status=NO_SUPERVISOR)
 
 
 async def test_lists_show_every_session_and_its_worker_on_a_line_and_a_roll_replaces_them(
@@ -179,7 +204,9 @@ async def test_a_supervisor_that_was_killed_is_not_taken_for_a_running_one(
 ) -> None:
     supervisor = await start_supervisor()
     await supervisor.kill()
-    failed(await wasup(supervisor, "sessions", "list"), "No supervisor runs on")
+    failed(
+        await wasup(supervisor, "sessions", "list"), "No supervisor runs on", status=NO_SUPERVISOR
+    )
     await supervisor.start()
     assert "session" in await must(supervisor, "sessions", "list")
 
@@ -264,4 +291,8 @@ async def test_on_a_read_only_file_system_that_is_what_is_said(
         done = await read_only(supervisor, *words)
         failed(done, f"{supervisor.directory} is on a read-only file system")
         assert "disk full" not in done.said
-    failed(await read_only(supervisor, "sessions", "list"), "No supervisor runs on")
+    failed(
+        await read_only(supervisor, "sessions", "list"),
+        "No supervisor runs on",
+        status=NO_SUPERVISOR,
+    )

@@ -240,13 +240,13 @@ async def test_a_405_of_one_number_holds_nobody_a_second_ones_the_fleet_and_one_
     assert alone["closeReason"] == "client_outdated"
     assert alone["breaker"]["failures"] == 0, "it charges nobody's breaker"
     assert seconds_until(alone["nextAttempt"], alone["since"]) == pytest.approx(300, abs=31)
-    assert (await fleet.get("/reconnection-status"))["gate"]["hold"] is None
+    assert (await fleet.get("/reconnection-status"))["gate"]["holds"] == []
 
     await standin.fault("failure", "outdated-too", reason=405)
     held = await fleet.wait_state("outdated-too", "held")
     gate = (await fleet.get("/reconnection-status"))["gate"]
-    assert gate["hold"]["reason"] == "client_outdated"
-    assert "canary" in gate["hold"]["words"]
+    assert gate["holds"][0]["reason"] == "client_outdated"
+    assert "canary" in gate["holds"][0]["words"]
     assert held["reconnection"]["breaker"]["failures"] == 0
 
     await standin.fault("drop", "bystander")
@@ -262,7 +262,7 @@ async def test_a_405_of_one_number_holds_nobody_a_second_ones_the_fleet_and_one_
     await fleet.must("POST", "/force-reconnection/outdated-too")
     await fleet.wait_state("outdated-too", "open")
     await fleet.wait_state("bystander", "open")
-    assert (await fleet.get("/reconnection-status"))["gate"]["hold"] is None
+    assert (await fleet.get("/reconnection-status"))["gate"]["holds"] == []
 
 
 async def test_a_deaf_session_gets_its_socket_renewed_then_its_worker_and_is_then_left_alone(

@@ -205,21 +205,21 @@ async def test_a_killed_worker_is_replaced_with_the_same_credentials_and_no_new_
     assert len(await standin.log("registered", session="killed")) == 1
 
 
-async def test_fifty_kills_at_random_moments_lose_nothing(
+async def test_kills_at_random_moments_lose_nothing(
     start_supervisor: StartSupervisor, standin: StandIn
 ) -> None:
-    """Acceptance 5.
+    """A few; `make kills` does it a hundred times, to busy workers.
 
     A crash window of a millisecond keeps the crash budget out of the way: each kill is the first.
     """
     supervisor = await start_supervisor(worker_crash_window=1)
-    names = [f"fifty-{n}" for n in range(5)]
+    names = [f"killed-{n}" for n in range(3)]
     await pair(supervisor, standin, *names)
     jids = {name: (await supervisor.session(name))["jid"] for name in names}
     rng = random.Random(50)
 
     async def torment(name: str) -> None:
-        for _ in range(10):
+        for _ in range(5):
             await standin.send_text(name, "5511999990000", "enquanto isso")
             await asyncio.sleep(rng.uniform(0.0, 2.0))
             await eventually(
@@ -243,14 +243,14 @@ async def test_fifty_kills_at_random_moments_lose_nothing(
         assert found[identifier] == "e agora?", "messages still decrypt"
 
 
-async def test_starting_thirty_sessions_never_exceeds_the_gates_rate(
+async def test_starting_a_fleet_never_exceeds_the_gates_rate(
     start_supervisor: StartSupervisor, standin: StandIn
 ) -> None:
     """Acceptance 8: in any window of the stand-in's log there are at most burst + rate x window
     logins.
     """
-    rate, burst = 5, 10
-    names = [f"rush-{n}" for n in range(30)]
+    rate, burst, sessions = 1, 3, 12
+    names = [f"rush-{n}" for n in range(sessions)]
     supervisor = await start_supervisor(gate_rate=50, gate_burst=50)
     await pair(supervisor, standin, *names)
     await supervisor.stop()
@@ -264,10 +264,10 @@ async def test_starting_thirty_sessions_never_exceeds_the_gates_rate(
     for name in names:
         await supervisor.wait_state(name, "open", seconds=60)
     times = [entry["time_ms"] / 1000 for entry in await standin.log("login", after=after)]
-    assert len(times) == 30
+    assert len(times) == sessions
     network_jitter = 1  # a login may be a little later than its token, and the next one not
-    for first in range(30):
-        for last in range(first, 30):
+    for first in range(sessions):
+        for last in range(first, sessions):
             window = times[last] - times[first]
             assert last - first + 1 <= burst + rate * window + network_jitter
 

@@ -90,7 +90,7 @@ async def test_texts_that_were_confirmed_and_not_shown_are_shown_by_the_next_wor
         for name in names:
             await traffic.send(name, serial)
     await confirmed(standin, traffic, before)
-    shown = {event["data"]["text"] for event in await supervisor.every_event("message")}
+    shown = {event["data"]["text"] for event in await supervisor.every_event("message.received")}
     assert shown == {f"{name} 0" for name in names}, "or there is nothing to prove"
 
     await end(supervisor)

@@ -146,7 +146,7 @@ async def test_while_the_database_is_away_nobody_is_given_events_with_a_gap(
     for n in range(6):
         await supervisor.must("POST", "/sessions", {"id": f"gapless-{n}", "start": False})
     whole = await eventually(
-        partial(supervisor.every_event, "created"), lambda seen: len(seen) == 6
+        partial(supervisor.every_event, "session.created"), lambda seen: len(seen) == 6
     )
     await asyncio.to_thread(postgresql.crash)
     try:
@@ -158,7 +158,7 @@ async def test_while_the_database_is_away_nobody_is_given_events_with_a_gap(
     finally:
         await asyncio.to_thread(postgresql.start)
     await eventually(partial(store_state, supervisor), lambda state: state == "ok")
-    assert await supervisor.every_event("created") == whole
+    assert await supervisor.every_event("session.created") == whole
 
 
 @asynccontextmanager

@@ -61,7 +61,7 @@ async def told(supervisor: Supervisor, session: str) -> set[str]:
 
 async def store_alerts(supervisor: Supervisor) -> list[str]:
     return [
-        event["data"]["storeState"]
+        event["data"]["details"]["storeState"]
         for event in await supervisor.events("alert")
         if event["data"].get("name") == "store"
     ]

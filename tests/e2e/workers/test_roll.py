@@ -146,7 +146,7 @@ async def test_a_new_version_adopts_the_old_ones_workers_and_rolls_them_over_one
     ]
 
     async def received() -> list[tuple[str, str]]:
-        events = await supervisor.every_event("message")
+        events = await supervisor.every_event("message.received")
         return sorted((event["data"]["id"], event["data"]["text"]) for event in events)
 
     await eventually(received, lambda seen: len(seen) >= len(sent), what="the texts")

@@ -11,7 +11,7 @@ import pytest
 
 from scripts.lab.processes import ROOT
 from sessions.workers.worker_process import StopLadder
-from supervisor.cli.command_line import EXIT_CONFIG
+from supervisor.cli.common.exits import EXIT_CONFIG
 from supervisor.host.needs.session_costs import descriptors_needed
 from supervisor.host.numbers import whole
 from supervisor.settings import Settings, variable

@@ -19,9 +19,10 @@ from sessions.model import (
     StoreUnavailable,
     UnstorableValue,
 )
-from sessions.store import Store, WorkerRow, sqlite_url
+from sessions.store import LogBounds, Store, WorkerRow, sqlite_url
 from sessions.store.engine import database, schema
 from sessions.store.tables import auth
+from sessions.store.writing import writer
 from sessions.store.writing.writer import MAX_BATCH
 from tests.fakes import FakeStore
 from tests.store_tools import CREDS, CREDS_ENTRY, OTHER, SHOP, entry, sql
@@ -238,9 +239,14 @@ async def test_nothing_overtakes_whatever_its_kind(real: Store) -> None:
     assert await real.read_keys(SHOP, "session", ["1.0"]) == {"1.0": b"2"}
 
 
-async def test_many_waiting_writes_share_few_transactions(real: Store) -> None:
+async def test_writes_that_wait_share_their_transactions(
+    real: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The writer is held until all have queued, so that how they are shared out is no chance."""
+    monkeypatch.setattr(writer, "BATCH_SECONDS", 1e9)  # however slow the machine is
     await real.create_session(SHOP, wanted=True)
     epoch = await real.raise_epoch(SHOP)
+    begun, may_end = asyncio.Event(), asyncio.Event()
     commits = 0
 
     @event.listens_for(real._writer_engine.sync_engine, "commit")
@@ -248,15 +254,18 @@ async def test_many_waiting_writes_share_few_transactions(real: Store) -> None:
         nonlocal commits
         commits += 1
 
-    total = 2 * MAX_BATCH
-    await asyncio.gather(
-        *(real.write_keys(SHOP, epoch, [entry(f"k{n}", b"1")]) for n in range(total))
-    )
-    # Without sharing there would be one for each. The writer may begin before the last of them has
-    # queued, so the exact number is the machine's.
-    assert commits <= total / 20
-    names = [f"k{n}" for n in range(total)]
-    assert len(await real.read_keys(SHOP, "session", names)) == total, (
+    async def hold(_connection: object) -> None:
+        begun.set()
+        await may_end.wait()
+
+    held = real._writer.submit(hold, patient=True)
+    await begun.wait()
+    names = [f"k{n}" for n in range(2 * MAX_BATCH + 1)]
+    writes = [real.write_keys(SHOP, epoch, [entry(name, b"1")]) for name in names]
+    may_end.set()
+    await asyncio.gather(held, *writes)
+    assert commits == 1 + 3, "the one that held it, two that are full, and the last write's"
+    assert len(await real.read_keys(SHOP, "session", names)) == len(names), (
         "and more names than one query takes"
     )
 
@@ -463,7 +472,7 @@ async def test_reads_see_every_acknowledged_write(real: Store) -> None:
 
 
 async def test_events_are_numbered_for_ever_and_bounded(url: URL) -> None:
-    store = await Store.open(url, event_limit=100)
+    store = await Store.open(url, event_log=LogBounds(most=100))
     events = await asyncio.gather(
         *(store.append_event(f"s{i % 2}", "x", b'{"i":%d}' % i) for i in range(600))
     )
@@ -475,7 +484,7 @@ async def test_events_are_numbered_for_ever_and_bounded(url: URL) -> None:
     ((left,),) = await sql(url, "SELECT count(*) FROM events")
     assert left < 400, "old ones are really gone"
     await sql(url, "DELETE FROM events")
-    store = await Store.open(url, event_limit=100)
+    store = await Store.open(url, event_log=LogBounds(most=100))
     assert (await store.append_event(None, "y", b"{}")).n == 601, "no number is ever given twice"
     await store.close()
 
@@ -484,7 +493,7 @@ async def test_a_log_with_gaps_in_its_numbers_keeps_as_many_events_as_it_may(url
     """After a restore the numbers jump by a million; PostgreSQL loses some with each transaction
     that fails.
     """
-    store = await Store.open(url, event_limit=100)
+    store = await Store.open(url, event_log=LogBounds(most=100))
     await asyncio.gather(*(store.append_event(None, "x", b"{}") for _ in range(300)))
     await sql(url, "UPDATE events SET n = n - 1000 WHERE n < 290")
     await asyncio.gather(*(store.append_event(None, "x", b"{}") for _ in range(300)))

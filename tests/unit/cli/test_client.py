@@ -7,14 +7,13 @@ import socket
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
-from types import SimpleNamespace
+from typing import Any
 
-import aiohttp
 import pytest
 from aiohttp import web
 
-from supervisor.cli import client
-from supervisor.cli.client import Client, CommandFailed
+from supervisor.cli.common.client import Client
+from supervisor.cli.common.exits import CommandFailed, NoSupervisor
 from supervisor.process.lock import FILE_NAME, DirectoryLock
 from supervisor.settings import Settings
 
@@ -35,6 +34,11 @@ async def _serving(handler: Handler) -> AsyncIterator[str]:
         yield f"http://127.0.0.1:{listener.getsockname()[1]}"
     finally:
         await runner.cleanup()
+
+
+async def _call(client: Client, method: str, path: str, body: Any = None) -> Any:
+    """A call, while the API on the other side has this loop to itself."""
+    return await asyncio.to_thread(client.call, method, path, body)
 
 
 @pytest.fixture
@@ -58,7 +62,7 @@ def test_one_that_is_only_just_starting_is_told_from_one_that_answers(
 ) -> None:
     with (
         DirectoryLock(tmp_path, "127.0.0.1:4001"),
-        pytest.raises(CommandFailed, match=r"pid \d+.* just starting; try again"),
+        pytest.raises(NoSupervisor, match=r"pid \d+.* just starting; try again"),
     ):
         Client.of_running(settings, tmp_path)
 
@@ -69,7 +73,7 @@ def test_a_command_that_has_the_directory_is_named_and_is_no_supervisor(
     with (
         DirectoryLock(tmp_path, command="wasup store rotate"),
         pytest.raises(
-            CommandFailed,
+            NoSupervisor,
             match=r"`wasup store rotate` \(pid \d+\) has the data directory now; try again",
         ),
     ):
@@ -81,7 +85,7 @@ def test_one_that_has_not_even_written_its_note_is_just_starting(
 ) -> None:
     with DirectoryLock(tmp_path, "x"):
         (tmp_path / FILE_NAME).write_text("")
-        with pytest.raises(CommandFailed, match="just starting"):
+        with pytest.raises(NoSupervisor, match="just starting"):
             Client.of_running(settings, tmp_path)
 
 
@@ -108,8 +112,8 @@ async def test_it_calls_where_the_note_says_with_the_settings_token(
             lock.note(address)
             found = Client.of_running(Settings(), tmp_path)
         assert found is not None
-        assert await found.call("GET", "/sessions") == {"sessions": []}
-        await found.call("POST", "/sessions/shop/restore?x=1", {"archive": None, "start": True})
+        assert await _call(found, "GET", "/sessions") == {"sessions": []}
+        await _call(found, "POST", "/sessions/shop/restore?x=1", {"archive": None, "start": True})
     assert seen == [
         ("GET", "/sessions", f"Bearer {TOKEN}", b""),
         ("POST", "/sessions/shop/restore?x=1", f"Bearer {TOKEN}", b'{"archive":null,"start":true}'),
@@ -124,7 +128,7 @@ def test_an_api_on_all_addresses_is_called_on_the_loopback_one(
         lock.note(everywhere.format(port=4001))
         found = Client.of_running(settings, tmp_path)
     assert found is not None
-    assert vars(found)["_address"] in {"http://127.0.0.1:4001", "http://[::1]:4001"}
+    assert found.address in {"http://127.0.0.1:4001", "http://[::1]:4001"}
 
 
 async def test_without_a_token_none_is_sent() -> None:
@@ -135,7 +139,7 @@ async def test_without_a_token_none_is_sent() -> None:
         return web.json_response({})
 
     async with _serving(answer) as address:
-        await Client(address, None).call("GET", "/")
+        await _call(Client(address, None), "GET", "/")
     assert seen == [None]
 
 
@@ -145,7 +149,7 @@ async def test_without_a_token_none_is_sent() -> None:
 async def _failure(handler: Handler) -> str:
     async with _serving(handler) as address:
         with pytest.raises(CommandFailed) as caught:
-            await Client(address, TOKEN).call("GET", "/sessions")
+            await _call(Client(address, TOKEN), "GET", "/sessions")
     assert TOKEN not in str(caught.value)
     return str(caught.value).replace(address, "ADDRESS")
 
@@ -166,7 +170,7 @@ async def test_a_refusal_is_told_in_the_supervisors_own_words_with_its_hint(stat
 async def _failure_of(handler: Handler) -> str:
     async with _serving(handler) as address:
         with pytest.raises(CommandFailed) as caught:
-            await Client(address, None).call("GET", "/sessions")
+            await _call(Client(address, None), "GET", "/sessions")
     return str(caught.value)
 
 
@@ -195,27 +199,74 @@ async def test_a_supervisor_that_hangs_up_does_not_answer() -> None:
 
     words = await _failure(hang_up)
     assert words.startswith("The supervisor on ADDRESS does not answer: ")
-    assert words.removeprefix("The supervisor on ADDRESS does not answer: ")
+    assert not words.startswith("The supervisor on ADDRESS does not answer: .")
 
 
 async def test_nobody_who_listens_is_told_with_the_address() -> None:
     with socket.create_server(("127.0.0.1", 0)) as listener:
         address = f"http://127.0.0.1:{listener.getsockname()[1]}"
     with pytest.raises(CommandFailed, match=f"The supervisor on {address} does not answer: .+"):
-        await Client(address, None).call("GET", "/sessions")
+        await _call(Client(address, None), "GET", "/sessions")
 
 
-async def test_a_supervisor_that_takes_too_long_is_told_so(monkeypatch: pytest.MonkeyPatch) -> None:
-    shorter = {name: getattr(aiohttp, name) for name in ("ClientSession", "ClientError")}
-    patience = SimpleNamespace(
-        **shorter, ClientTimeout=lambda total: aiohttp.ClientTimeout(total=total / 1000)
-    )
-    monkeypatch.setattr(client, "aiohttp", patience)
+async def test_a_supervisor_that_takes_too_long_is_told_so() -> None:
     asked = asyncio.Event()
 
     async def slow(_: web.Request) -> web.Response:
         await asked.wait()
         return web.json_response({})
 
-    assert await _failure(slow) == "The supervisor on ADDRESS does not answer: time-out"
-    asked.set()
+    async with _serving(slow) as address:
+        with pytest.raises(NoSupervisor, match=f"on {address} does not answer: time-out"):
+            await _call(Client(address, None, answer_seconds=0.05), "GET", "/sessions")
+        asked.set()
+
+
+# --- who has mistyped an id -----------------------------------------------------------------------
+
+
+def _knows(*ids: str) -> Handler:
+    """An API that has these sessions, and no other."""
+
+    async def answer(request: web.Request) -> web.Response:
+        if request.path == "/sessions":
+            return web.json_response({"sessions": [{"id": name} for name in ids], "next": None})
+        error = {
+            "code": "session_not_found",
+            "message": "There is no session 'loja1'.",
+            "hint": "GET /sessions lists them.",
+        }
+        return web.json_response({"error": error}, status=404)
+
+    return answer
+
+
+@pytest.mark.parametrize(
+    ("ids", "words"),
+    [
+        (("loja-1", "loja-2", "bot"), "Is it loja-1 or loja-2?"),
+        (("bot",), "GET /sessions lists them."),
+        ((), "There is none yet: `wasup sessions create ID`."),
+    ],
+)
+async def test_an_id_that_there_is_not_is_told_with_those_that_look_like_it(
+    ids: tuple[str, ...], words: str
+) -> None:
+    async with _serving(_knows(*ids)) as address:
+        with pytest.raises(CommandFailed) as caught:
+            await _call(Client(address, None), "GET", "/sessions/loja1")
+    assert str(caught.value).startswith("There is no session 'loja1'.")
+    assert str(caught.value).endswith(words)
+
+
+async def test_a_list_of_many_pages_is_one_answer() -> None:
+    async def paged(request: web.Request) -> web.Response:
+        begin = int(request.query.get("after", "0"))
+        following = None if begin == 4 else str(begin + 2)
+        entries = [{"id": f"loja-{n}"} for n in range(begin, begin + 2)]
+        return web.json_response({"sessions": entries, "next": following, "more": "stays"})
+
+    async with _serving(paged) as address:
+        answer = await asyncio.to_thread(Client(address, None).every, "/sessions", "sessions")
+    assert [one["id"] for one in answer["sessions"]] == [f"loja-{n}" for n in range(6)]
+    assert (answer["next"], answer["more"]) == (None, "stays")

@@ -7,7 +7,7 @@ import pytest
 from rich.console import Console
 
 from sessions.views.snapshot import iso
-from supervisor.cli.session_list import asks_for_a_human, list_on
+from supervisor.cli.session_commands.table import asks_for_a_human, list_on
 
 NOW = 1_700_000_000.0
 UNLINKED = (

@@ -63,12 +63,12 @@ def test_no_sequence_of_takes_gets_more_than_burst_and_rate(pauses: list[float])
 
 
 def test_canaries_after_a_405_wait_five_minutes_and_then_twice_as_long_up_to_half_an_hour() -> None:
-    pause = Pause.begin(FLEET, "client_outdated", "", now=0.0, roll=0.5)
+    pause = Pause.begin(FLEET, "client_outdated", "", now=0.0, draw=0.5)
     waits, now = [pause.seconds_until_canary(0.0)], 0.0
     for _ in range(6):
         now = pause.next_canary_at
         assert pause.seconds_until_canary(now) == 0
-        assert pause.canary_tries(SHOP, now, roll=0.5) is None, (
+        assert pause.canary_tries(SHOP, now, draw=0.5) is None, (
             "its attempt may take as long as any"
         )
         assert pause.seconds_until_canary(now) == math.inf, "one at a time"
@@ -82,10 +82,10 @@ def test_canaries_after_a_405_wait_five_minutes_and_then_twice_as_long_up_to_hal
 
 
 def test_canaries_of_an_outage_are_a_share_of_its_length_apart() -> None:
-    pause, now, waits = Pause.begin(FLEET, OUTAGE, "", now=0.0, roll=0.5), 0.0, {}
+    pause, now, waits = Pause.begin(FLEET, OUTAGE, "", now=0.0, draw=0.5), 0.0, {}
     while now < 3600:
         now = pause.next_canary_at
-        deadline = pause.canary_tries(SHOP, now, roll=0.5)
+        deadline = pause.canary_tries(SHOP, now, draw=0.5)
         assert (deadline is None) == (pause.canaries % 3 == 0), (
             "every third has the time of any attempt"
         )
@@ -102,28 +102,28 @@ def test_canaries_of_an_outage_are_a_share_of_its_length_apart() -> None:
 
 
 def test_a_wave_of_429_is_not_answered_by_knocking_every_second() -> None:
-    pause = Pause.begin(Scope("reason", "rate_limited"), OUTAGE, "", now=0.0, roll=0.0)
+    pause = Pause.begin(Scope("reason", "rate_limited"), OUTAGE, "", now=0.0, draw=0.0)
     assert pause.seconds_until_canary(0.0) == pytest.approx(12)
-    pause.canary_tries(SHOP, 12.0, roll=0.0)
+    pause.canary_tries(SHOP, 12.0, draw=0.0)
     assert pause.next_canary_at == pytest.approx(24)
 
 
 def test_a_canary_that_is_called_off_leaves_its_turn_to_the_next_and_one_that_fails_does_not() -> (
     None
 ):
-    pause = Pause.begin(FLEET, OUTAGE, "", now=0.0, roll=0.5)
-    pause.canary_tries(SHOP, 100.0, roll=0.5)
+    pause = Pause.begin(FLEET, OUTAGE, "", now=0.0, draw=0.5)
+    pause.canary_tries(SHOP, 100.0, draw=0.5)
     pause.canary_failed()
     assert pause.seconds_until_canary(101.0) == pytest.approx(11.5)
-    pause.canary_tries(SHOP, 112.5, roll=0.5)
+    pause.canary_tries(SHOP, 112.5, draw=0.5)
     pause.canary_left(113.0)
     assert pause.seconds_until_canary(113.0) == 0
 
 
 def test_a_pause_is_given_up_when_for_a_minute_nobody_was_there_to_try() -> None:
-    pause = Pause.begin(FLEET, OUTAGE, "", now=0.0, roll=0.5)
+    pause = Pause.begin(FLEET, OUTAGE, "", now=0.0, draw=0.5)
     assert [pause.seconds_until_given_up(at) for at in (10.0, 40.0, 70.0)] == [60, 30, 0]
-    pause.canary_tries(SHOP, 70.0, roll=0.5)
+    pause.canary_tries(SHOP, 70.0, draw=0.5)
     assert pause.seconds_until_given_up(200.0) == math.inf, "the canary is there"
     pause.canary_failed()
     assert pause.seconds_until_given_up(200.0) == 60
@@ -131,12 +131,12 @@ def test_a_pause_is_given_up_when_for_a_minute_nobody_was_there_to_try() -> None
 
 
 def test_a_pause_with_a_head_start_goes_on_at_the_pace_of_the_one_before() -> None:
-    pause = Pause.begin(FLEET, OUTAGE, "", now=1000.0, roll=0.5, head_start=40.0)
+    pause = Pause.begin(FLEET, OUTAGE, "", now=1000.0, draw=0.5, head_start=40.0)
     assert pause.seconds_until_canary(1000.0) == pytest.approx(6)
-    pause.canary_tries(SHOP, 1010.0, roll=0.5)
+    pause.canary_tries(SHOP, 1010.0, draw=0.5)
     assert pause.next_canary_at == pytest.approx(1010 + 0.15 * 50)
     assert pause.lasted(1010.0) == 50
-    late = Pause.begin(FLEET, "client_outdated", "", now=0.0, roll=0.5, head_start=900.0)
+    late = Pause.begin(FLEET, "client_outdated", "", now=0.0, draw=0.5, head_start=900.0)
     assert late.seconds_until_canary(0.0) == pytest.approx(900)
 
 
@@ -168,11 +168,11 @@ def test_who_is_rejected_again_after_a_release_is_no_reason_to_hold_the_others_u
 
 
 @given(st.floats(0, 1, exclude_max=True), st.floats(0, 1e6))
-def test_every_pace_stays_within_its_bounds(roll: float, held_for: float) -> None:
+def test_every_pace_stays_within_its_bounds(draw: float, held_for: float) -> None:
     early = held_for < 600
-    assert 0.8 <= OUTAGE_PACE.wait_seconds(held_for, roll) <= (15.0 if early else 60.0)
-    assert 12 <= LIMITED_PACE.wait_seconds(held_for, roll) <= 60.0
-    assert 270 - 1e-6 <= VERSION_PACE.wait_seconds(held_for, roll) <= 1980 + 1e-6
+    assert 0.8 <= OUTAGE_PACE.wait_seconds(held_for, draw) <= (15.0 if early else 60.0)
+    assert 12 <= LIMITED_PACE.wait_seconds(held_for, draw) <= 60.0
+    assert 270 - 1e-6 <= VERSION_PACE.wait_seconds(held_for, draw) <= 1980 + 1e-6
 
 
 def test_an_allowance_keeps_what_is_reserved_until_the_login_lands() -> None:
@@ -181,6 +181,6 @@ def test_an_allowance_keeps_what_is_reserved_until_the_login_lands() -> None:
     assert allowance.seconds_until_free(0.0) == 0
     allowance.reserve()
     assert allowance.seconds_until_free(1000.0) == math.inf, "a login has to land first"
-    allowance.land(1000.0)
+    allowance.take(1000.0)
     assert (allowance.available(1000.0), allowance.seconds_until_free(1000.0)) == (1, 1)
     assert allowance.seconds_until_free(1001.0) == 0

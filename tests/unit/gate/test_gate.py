@@ -358,7 +358,7 @@ async def test_a_hold_lets_one_canary_at_a_time_through_and_its_success_releases
     tasks[1].result().finish(succeeded=True)
     await _settle()
     assert [number for _, number in admitted] == [0, 1, 2, 3, 4]
-    assert gate.view().hold is None
+    assert gate.view().holds == ()
     for task in tasks[2:]:
         task.result().finish(succeeded=True)
 
@@ -368,11 +368,9 @@ async def test_a_failed_attempt_that_began_before_the_hold_does_not_count_as_a_c
     earlier = gate.try_admit(_id(1))
     assert earlier is not None
     _hold(gate)
-    before = gate.view().hold
+    (before,) = gate.view().holds
     earlier.finish(succeeded=False)
-    after = gate.view().hold
-    assert before is not None
-    assert after is not None
+    (after,) = gate.view().holds
     assert after.next_canary_in_seconds == before.next_canary_in_seconds
 
 
@@ -394,19 +392,18 @@ async def test_a_second_hold_changes_nothing_of_the_first() -> None:
     gate = await _gate()
     _hold(gate)
     await asyncio.sleep(50)
-    assert gate.hold(_id(80), "another reason")
-    hold = gate.view().hold
-    assert hold is not None
+    assert gate.pause(_id(80), "another reason")
+    (hold,) = gate.view().holds
     assert (hold.reason, hold.held_for_seconds) == ("client_outdated", 50.0)
 
 
 async def test_a_first_405_holds_nobody_a_second_sessions_holds_the_fleet() -> None:
     gate = await _gate()
-    assert [gate.hold(_id(1), "client_outdated") for _ in range(3)] == [False] * 3
+    assert [gate.pause(_id(1), "client_outdated") for _ in range(3)] == [False] * 3
     assert gate.view().holds == ()
     await asyncio.sleep(1801)
-    assert not gate.hold(_id(2), "client_outdated"), "that was long ago"
-    assert gate.hold(_id(1), "client_outdated")
+    assert not gate.pause(_id(2), "client_outdated"), "that was long ago"
+    assert gate.pause(_id(1), "client_outdated")
     assert [(hold.scope, hold.reason) for hold in gate.view().holds] == [
         ("fleet", "client_outdated")
     ]
@@ -432,7 +429,7 @@ async def test_a_405_hold_with_nobody_to_try_ends_and_a_new_405_resumes_its_pace
     (await replacement).finish(succeeded=True)
     assert gate.view().holds == ()
     await asyncio.sleep(600)
-    assert gate.hold(_id(3), "client_outdated")
+    assert gate.pause(_id(3), "client_outdated")
     waiting = asyncio.create_task(gate.admit(_id(3)))
     await _settle()
     (held,) = gate.view().holds
@@ -453,7 +450,7 @@ async def test_forced_canaries_of_a_405_hold_keep_five_seconds_between_them() ->
         permit = await gate.admit(_id(number), urgent=True)
         times.append(_now())
         permit.finish(succeeded=False)
-        assert gate.hold(_id(number), "client_outdated")
+        assert gate.pause(_id(number), "client_outdated")
 
     began = _now()
     await asyncio.gather(*(forced(number) for number in range(6)))
@@ -516,27 +513,27 @@ async def test_the_view_of_a_hold_names_reason_canary_and_time_in_words() -> Non
     await asyncio.sleep(60)
     view = gate.view()
     assert view.seconds_until_queue_is_through is None, "nobody knows"
-    assert view.hold is not None
-    assert view.hold.held_for_seconds == pytest.approx(60, abs=0.1)
-    assert view.hold.next_canary_in_seconds is not None
-    assert 200 <= view.hold.next_canary_in_seconds <= 280
-    assert view.hold.words.startswith(
+    (hold,) = view.holds
+    assert hold.held_for_seconds == pytest.approx(60, abs=0.1)
+    assert hold.next_canary_in_seconds is not None
+    assert 200 <= hold.next_canary_in_seconds <= 280
+    assert hold.words.startswith(
         "1 session is held for 60 s because of client_outdated (client version rejected); the next"
         " canary tries in"
     )
     await asyncio.sleep(300)
     assert waiting.done()
     view = gate.view()
-    assert view.hold is not None
-    assert (view.hold.canary, view.hold.next_canary_in_seconds) == ("s1", None)
-    assert "s1 tries now" in view.hold.words
+    (hold,) = view.holds
+    assert (hold.canary, hold.next_canary_in_seconds) == ("s1", None)
+    assert "s1 tries now" in hold.words
     waiting.result().finish(succeeded=False)
 
 
 def _hold(gate: Gate) -> None:
     """Two are told 405."""
-    assert not gate.hold(_id(1001), "client_outdated")
-    assert gate.hold(_id(1002), "client_outdated")
+    assert not gate.pause(_id(1001), "client_outdated")
+    assert gate.pause(_id(1002), "client_outdated")
 
 
 async def _land_and_finish(gate: Gate, number: int, seconds: float = 0.0) -> float:

@@ -230,13 +230,13 @@ def _released(fleet: int, closed: int) -> Detector:
     return detector
 
 
-def test_who_fails_again_after_a_release_is_ill_himself_while_most_are_well() -> None:
+def test_who_fails_again_after_a_release_fails_on_its_own_while_most_are_well() -> None:
     detector = _released(20, 9)
     assert [_close(detector, _id(n), 112.0, was_open=False) for n in range(9)] == [None] * 9
-    assert all(detector.is_ill(_id(n)) for n in range(9))
+    assert all(detector.fails_alone(_id(n)) for n in range(9))
     assert detector.closed(_id(0), R.CONNECTION_LOST, False, 0.0, 113.0) is Finding.ALONE
     detector.opened(_id(0), 114.0)
-    assert not detector.is_ill(_id(0)), "until it has been open again"
+    assert not detector.fails_alone(_id(0)), "until it has been open again"
     assert detector.closed(_id(0), R.CONNECTION_LOST, True, 0.0, 115.0) is Finding.EVIDENCE
 
 
@@ -245,7 +245,7 @@ def test_when_most_fail_again_after_a_release_it_is_the_next_outage_and_they_are
     found = [_close(detector, _id(n), 112.0, was_open=False) for n in range(6)]
     assert found == [None] * 5 + [FLEET], "6 of 11"
     assert detector.take(FLEET, 112.0).keys() == {_id(n) for n in range(6)}
-    assert not any(detector.is_ill(_id(n)) for n in range(6))
+    assert not any(detector.fails_alone(_id(n)) for n in range(6))
 
 
 def test_an_outage_during_a_release_is_found_by_those_who_were_open_and_closed() -> None:
@@ -253,7 +253,7 @@ def test_an_outage_during_a_release_is_found_by_those_who_were_open_and_closed()
     for number in range(3):
         _close(detector, _id(number), 112.0, was_open=False)
         detector.opened(_id(number + 3), 112.5)
-    assert not any(detector.is_ill(_id(n)) for n in range(3, 6))
+    assert not any(detector.fails_alone(_id(n)) for n in range(3, 6))
     for number in range(10, 15):
         detector.opened(_id(number), 112.5)
     assert [_close(detector, _id(n), 113.0) for n in range(10, 15)] == [None] * 4 + [FLEET]
@@ -288,7 +288,7 @@ def test_who_was_held_while_the_others_were_well_is_ill_unless_he_has_just_close
     _close(detector, _id(0), 100.0)
     _close(detector, _id(1), 219.0)
     detector.over(FLEET, 220.0, others_are_well=True)
-    assert [detector.is_ill(_id(n)) for n in range(3)] == [True, False, False]
+    assert [detector.fails_alone(_id(n)) for n in range(3)] == [True, False, False]
 
 
 def test_only_those_of_the_scope_are_taken() -> None:
@@ -407,4 +407,4 @@ def test_its_counts_are_never_wrong_whatever_the_order(
         assert not seen & trials
         assert seen | trials <= set(members)
         assert not {session for session in seen | trials if members[session].opened_at is not None}
-        assert {session for session in trials if not members[session].ill} == set()
+        assert {session for session in trials if not members[session].fails_alone} == set()

@@ -33,26 +33,26 @@ def _now() -> float:
 
 
 def looks(
-    way: Way, until: float, found: Look, takes: float = 0.2, roll: float = 0.5, now: float = 0.0
+    way: Way, until: float, found: Look, takes: float = 0.2, draw: float = 0.5, now: float = 0.0
 ) -> list[float]:
     """When looks begin, if each finds this."""
     begun = []
     while way.doubted and (now := max(now, way.next_at)) < until:
         begun.append(now)
         way.begins(now)
-        way.learns(found, now + takes, roll)
+        way.learns(found, now + takes, draw)
         now += takes
     return begun
 
 
-@pytest.mark.parametrize("roll", [0.0, 0.5, 0.999])
+@pytest.mark.parametrize("draw", [0.0, 0.5, 0.999])
 @pytest.mark.parametrize("takes", [0.2, LOOK_SECONDS])
 def test_an_end_is_noticed_in_time_and_no_browser_would_look_less(
-    roll: float, takes: float
+    draw: float, takes: float
 ) -> None:
     way = Way(DIRECT)
     way.doubt(A, 0.0)
-    begun = looks(way, 2 * 3600.0, NO_NAME, takes, roll)
+    begun = looks(way, 2 * 3600.0, NO_NAME, takes, draw)
     apart = [later - earlier for earlier, later in pairwise(begun)]
     assert max(apart) < 20.0 - 3.0, "and a login after it"
     assert max(apart[:30]) < 10.0
@@ -83,7 +83,7 @@ def test_a_sick_session_that_is_always_in_doubt_has_its_way_looked_at_less_and_l
 def test_who_is_told_to_slow_down_does() -> None:
     way = Way(DIRECT)
     way.doubt(A, 0.0)
-    begun = looks(way, 600.0, Look("closed", "HTTP 429", R.RATE_LIMITED), roll=0.0)
+    begun = looks(way, 600.0, Look("closed", "HTTP 429", R.RATE_LIMITED), draw=0.0)
     assert min(later - earlier for earlier, later in pairwise(begun)) >= LIMITED_GAP_SECONDS * 0.8
 
 
@@ -365,7 +365,7 @@ async def test_a_405_hold_is_none_of_the_ways() -> None:
     looker.lies = NO_NAME
     for session in (A, B):
         gate.registered(session, DIRECT, lambda: None)
-        gate.hold(session, R.CLIENT_OUTDATED)
+        gate.pause(session, R.CLIENT_OUTDATED)
     gate.closed(A, Close(reason=R.CONNECTION_LOST), 0.0)
     await asyncio.sleep(30)
     view: Any = gate.view()

@@ -12,8 +12,8 @@ import pytest
 
 from sessions.forever import Forever
 from sessions.lifecycle.actor.replacement import (
-    QUIET_PATIENCE_SECONDS,
-    QUIET_SECONDS,
+    IDLE_PATIENCE_SECONDS,
+    IDLE_SECONDS,
     REPLACED_AGAIN_SECONDS,
 )
 from sessions.lifecycle.inbox import Command
@@ -142,7 +142,7 @@ async def test_a_replacement_waits_for_a_quiet_moment() -> None:
         said = _now()
         await world.ask(Command.REPLACE)
         await world.until(S.CONNECTING)
-        assert QUIET_SECONDS <= _now() - said < QUIET_SECONDS + 2.5
+        assert IDLE_SECONDS <= _now() - said < IDLE_SECONDS + 2.5
 
 
 async def test_a_replacement_waits_for_a_text_that_is_under_way(
@@ -166,7 +166,7 @@ async def test_a_replacement_waits_for_a_text_that_is_under_way(
         assert world.session.worker is old
         acked.set()
         await sending
-        await asyncio.sleep(2 * QUIET_SECONDS)
+        await asyncio.sleep(2 * IDLE_SECONDS)
         assert world.session.worker is not old
 
 
@@ -182,10 +182,10 @@ async def test_a_number_that_is_never_quiet_is_replaced_all_the_same() -> None:
         chatter()
         began = _now()
         await world.ask(Command.REPLACE)
-        await asyncio.sleep(QUIET_PATIENCE_SECONDS - 2)
+        await asyncio.sleep(IDLE_PATIENCE_SECONDS - 2)
         assert world.session.worker is old
         await world.until(S.CONNECTING)
-        assert _now() - began < QUIET_PATIENCE_SECONDS + 5
+        assert _now() - began < IDLE_PATIENCE_SECONDS + 5
         await world.until(S.OPEN)
         delivered = [data["id"] for _, kind, data in world.events if kind == "message.received"]
         assert delivered == [f"3A{n + 1}" for n in range(len(delivered))], (

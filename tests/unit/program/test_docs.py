@@ -9,7 +9,7 @@ import pytest
 from api.routes import ROUTES
 from scripts.generate_docs import HOST, ROOT, documents, event_types, host
 from sessions.model import CloseReason, SessionState
-from supervisor.cli.cli import COMMANDS
+from supervisor.cli.cli import Commands
 from supervisor.host.numbers import NUMBERS
 from supervisor.host.reading.disks import DiskReading
 from supervisor.settings import Settings, variable
@@ -125,7 +125,7 @@ def test_a_page_that_has_lost_its_markers_is_not_taken_for_up_to_date(marker: st
 
 def test_every_command_is_in_the_reference() -> None:
     page = text("docs/reference.md")
-    assert [name for name in COMMANDS if f"| `wasup {name}" not in page] == []
+    assert [name for name in Commands.verbs if f"| `wasup {name}" not in page] == []
     assert "| `wasup sessions start`" in page, "those of a group, too"
 
 

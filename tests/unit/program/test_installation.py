@@ -58,7 +58,7 @@ def test_who_only_types_wasup_gets_help_and_starts_nothing(
 
 
 def test_every_command_of_the_table_can_be_loaded_and_has_help() -> None:
-    for name in cli.COMMANDS:
+    for name in cli.Commands.verbs:
         status, said = wasup(name, "-h")
         assert (status, f"Usage: root {name}" in said) == (0, True), said
 
@@ -92,7 +92,7 @@ def test_a_folder_that_is_gone_or_closed_to_us_is_no_hindrance(
     elsewhere.rmdir()
     assert load().data_dir == bare_environment / "data"
     status, said = as_a_process("sessions", "list", below=Path("/proc/self"))
-    assert (status, "No supervisor runs on" in said) == (1, True), said
+    assert (status, "No supervisor runs on" in said) == (3, True), said
 
 
 def test_the_flag_names_another_folder(bare_environment: Path, elsewhere: Path) -> None:
@@ -102,7 +102,7 @@ def test_the_flag_names_another_folder(bare_environment: Path, elsewhere: Path) 
     )
     (elsewhere / ".env").write_text("WHATSAPP_DATA_DIR=numbers\n")
     status, said = wasup("--directory", str(elsewhere), "sessions", "list")
-    assert (status, f"No supervisor runs on {elsewhere / 'numbers'}" in said) == (1, True), said
+    assert (status, f"No supervisor runs on {elsewhere / 'numbers'}" in said) == (3, True), said
     assert wasup("--directory", str(elsewhere / "nowhere"), "sessions", "list")[0] == 2
 
 
@@ -116,7 +116,7 @@ def test_what_0_1_0_would_have_taken_from_here_is_not_passed_over_in_silence(
         load()
     assert str(elsewhere) in str(refused.value)
     assert wasup("sessions", "list")[0] == 78
-    assert wasup("--directory", str(elsewhere), "sessions", "list")[0] == 1
+    assert wasup("--directory", str(elsewhere), "sessions", "list")[0] == 3
     monkeypatch.setenv("WHATSAPP_DATA_DIR", str(bare_environment))
     assert load().api_port == 4001, "who says where the data are has said what is meant"
 

@@ -29,16 +29,16 @@ def test_messages_per_minute_are_those_of_the_last_sixty_seconds() -> None:
 
 def test_it_is_quiet_when_nothing_has_come_or_gone_for_a_while_and_nothing_is_under_way() -> None:
     counters = Counters()
-    assert counters.quiet(0.0, 5.0)
+    assert counters.idle(0.0, 5.0)
     counters.message(10.0)
-    assert not counters.quiet(14.9, 5.0)
-    assert counters.quiet(15.0, 5.0)
+    assert not counters.idle(14.9, 5.0)
+    assert counters.idle(15.0, 5.0)
     counters.sending = 1
-    assert not counters.quiet(1000.0, 5.0)
+    assert not counters.idle(1000.0, 5.0)
     counters.sending = 0
-    assert counters.quiet(1000.0, 5.0)
+    assert counters.idle(1000.0, 5.0)
     counters.messages_per_minute(1000.0)  # forgets the old ones
-    assert counters.quiet(1000.0, 5.0)
+    assert counters.idle(1000.0, 5.0)
 
 
 def test_the_average_is_of_the_last_round_trips_only() -> None:

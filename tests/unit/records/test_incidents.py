@@ -430,8 +430,8 @@ async def test_the_gate_says_of_a_session_which_hold_it_is_under_and_of_the_othe
     gate = Gate(GateConfig(), random.Random(0))
     gate.registered(SessionId("shop"), "direct", lambda: None)
     assert gate.pause_of(SessionId("shop")) is None
-    assert not gate.hold(SessionId("other"), R.CLIENT_OUTDATED)
-    assert gate.hold(SessionId("shop"), R.CLIENT_OUTDATED)
+    assert not gate.pause(SessionId("other"), R.CLIENT_OUTDATED)
+    assert gate.pause(SessionId("shop"), R.CLIENT_OUTDATED)
     hold = gate.pause_of(SessionId("shop"))
     assert hold is not None
     assert (hold.reason, "client version rejected" in hold.words) == ("client_outdated", True)

@@ -21,7 +21,7 @@ from sessions.records.incidents import Incident, RecordedClose, Span, Summary
 from sessions.views import explanations, snapshot
 from sessions.views.explanations import TEXTS, Explanation, Outage, Standing, duration, explain
 from sessions.views.snapshot import BreakerSnapshot, Reconnection, human_action, iso
-from supervisor.cli.explain_commands import lines, wrapped
+from supervisor.cli.watch_commands.explain import lines, wrapped
 from tests.fakes import World, closes
 
 NOW = 1_700_000_000.0

@@ -4,7 +4,7 @@ import pytest
 from rich.table import Table
 
 from sessions.views.plain_text import plain, plain_all
-from supervisor.cli.command_line import say, show
+from supervisor.cli.common.output import say, show
 
 HOSTILE = "\x1b]0;owned\x07\x1b[2J\u202egnp.exe\x9b31m\u2028[/red]\ud83d\0"
 

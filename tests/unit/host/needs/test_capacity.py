@@ -14,11 +14,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from api.handlers.capacity import shown
+from api.handlers.machine.capacity import shown
 from sessions.model import SessionId, SessionState
 from sessions.views.events import SessionMoved
 from sessions.views.snapshot import BreakerSnapshot
-from supervisor.cli.capacity_commands import bar
+from supervisor.cli.watch_commands.capacity import bar
 from supervisor.host.needs.capacity import (
     ASSUMED_LOGIN,
     ASSUMED_START,

@@ -76,3 +76,16 @@ async def test_a_force_lets_one_attempt_through_an_open_breaker() -> None:
         assert len(world.workers.attempts) == 6, (
             "one attempt, and then the breaker's time-out again"
         )
+
+
+async def test_a_reset_after_a_stop_and_a_start_lets_it_try_at_once() -> None:
+    async with World() as world:
+        world.workers.plan.extend([closes(R.CONNECTION_LOST)] * 5)
+        await world.start()
+        await asyncio.sleep(2 * MINUTE)
+        assert world.session.reconnection().breaker.state == "open"
+        assert await world.ask(Command.STOP) is None
+        assert await world.ask(Command.START) is None
+        await world.until(S.WAITING)
+        assert await world.ask(Command.RESET_BREAKER) is None
+        await world.until(S.OPEN, within=1)

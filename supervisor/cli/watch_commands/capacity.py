@@ -4,11 +4,12 @@ first, and what to change.
 
 from typing import Annotated, Any, Final
 
-import msgspec
 import typer
 from rich.table import Table
 
-from supervisor.cli.command_line import carry_out, configuration, must_run, say, show
+from supervisor.cli.common.options import Json
+from supervisor.cli.common.output import say, show, show_json
+from supervisor.cli.common.reach import must_run
 from supervisor.host.needs.capacity import amount, duration
 from supervisor.host.needs.requirements import SESSIONS_MOST
 
@@ -24,12 +25,12 @@ def capacity(
             help="What is missing for so many sessions in all? Exit status 1 if anything is.",
         ),
     ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print the API's answer.")] = False,
+    as_json: Json = False,
 ) -> None:
     """Say how many more sessions fit on this host, which limit ends first, and what to change."""
-    seen = carry_out(_ask(sessions))
+    seen = must_run().call("GET", "/capacity" + (f"?sessions={sessions}" if sessions else ""))
     if as_json:
-        typer.echo(msgspec.json.format(msgspec.json.encode(seen)).decode())
+        show_json(seen)
     else:
         say(seen["words"] + "\n")
         show(_limits(seen["limits"]))
@@ -98,9 +99,3 @@ def _basis(figure: dict[str, Any]) -> str:
     if figure["byDesign"]:
         return ""
     return " (assumed)" if figure["assumed"] else f" (of {figure['samples']})"
-
-
-async def _ask(sessions: int | None) -> Any:
-    return await must_run(configuration()).call(
-        "GET", "/capacity" + (f"?sessions={sessions}" if sessions else "")
-    )

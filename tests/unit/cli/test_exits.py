@@ -5,7 +5,7 @@ import os
 
 import pytest
 
-from supervisor.cli.command_line import in_words
+from supervisor.cli.common.exits import in_words
 
 
 @pytest.mark.parametrize(

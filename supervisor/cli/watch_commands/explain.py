@@ -12,9 +12,11 @@ from typing import Annotated, Any, Final
 import typer
 
 from sessions.model import parse_session_id
-from sessions.views.explanations import duration, wall_seconds
 from sessions.views.plain_text import plain_all
-from supervisor.cli.command_line import carry_out, configuration, must_run, say
+from sessions.views.times import duration, wall_seconds
+from supervisor.cli.common.options import Json, SessionName
+from supervisor.cli.common.output import say, show_json
+from supervisor.cli.common.reach import must_run
 
 SHOWN: Final = 8
 """Incidents that fit on a screen below the answers; `--all` shows what the API gives."""
@@ -26,26 +28,22 @@ NOBODY_WATCHED: Final = (
 
 
 def explain(
-    session: Annotated[str, typer.Argument(help="The session's id.")],
+    session: SessionName,
     everything: Annotated[
         bool, typer.Option("--all", help="The whole timeline, not only the newest few.")
     ] = False,
+    as_json: Json = False,
 ) -> None:
     """Say of a session why it is where it is, when it tries next, and what you must do; then its
     last incidents.
     """
-    told = carry_out(_explained(session))
+    told = must_run().call("GET", f"/sessions/{parse_session_id(session)}/explain")
+    if as_json:
+        show_json(told)
+        return
     width = shutil.get_terminal_size().columns if sys.stdout.isatty() else None
-    for line in lines(told, None if everything else SHOWN):
+    for line in lines(plain_all(told), None if everything else SHOWN):
         say(line if width is None else wrapped(line, width))
-
-
-async def _explained(session: str) -> Any:
-    return plain_all(
-        await must_run(configuration()).call(
-            "GET", f"/sessions/{parse_session_id(session)}/explain"
-        )
-    )
 
 
 def lines(told: Mapping[str, Any], most: int | None) -> Iterator[str]:

@@ -11,9 +11,9 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from sessions.views.explanations import duration, wall_seconds
 from sessions.views.plain_text import plain
-from supervisor.cli.command_line import show
+from sessions.views.times import duration, wall_seconds
+from supervisor.cli.common.output import show
 
 COLOURS: Final = {
     "open": "green",
@@ -46,7 +46,7 @@ def list_on(console: Console, sessions: Sequence[Mapping[str, Any]], now: float)
             _plain(session["id"]),
             Text(state, style=COLOURS.get(state, "yellow")),
             duration(now - wall_seconds(why["since"])),
-            _plain(_number(session)),
+            _plain(number_of(session)),
             _plain(_reason(session)),
             _next_try(why["nextAttempt"], now),
         )
@@ -55,7 +55,8 @@ def list_on(console: Console, sessions: Sequence[Mapping[str, Any]], now: float)
         console.print()
         console.print(Text(f"{plain(session['id'])}:", style="bold"), overflow="fold")
         console.print(Padding(_plain(session["reconnection"]["humanAction"]), (0, 0, 0, 2)))
-    console.print(f"\n{_counts(sessions)}", style="dim")
+    counts = Counter(session["state"] for session in sessions)
+    console.print(f"\n{counts_words(counts)}", style="dim")
 
 
 def _lines(sessions: Iterable[Mapping[str, Any]]) -> Table:
@@ -85,7 +86,7 @@ def _reason(session: Mapping[str, Any]) -> str:
     )
 
 
-def _number(session: Mapping[str, Any]) -> str:
+def number_of(session: Mapping[str, Any]) -> str:
     """The number alone: a jid also names the device and the server."""
     return str(session["jid"] or "").partition("@")[0].partition(":")[0]
 
@@ -94,12 +95,12 @@ def _next_try(at: str | None, now: float) -> str:
     return "" if at is None else f"in {duration(max(0.0, wall_seconds(at) - now))}"
 
 
-def _counts(sessions: Sequence[Mapping[str, Any]]) -> str:
-    counts = Counter(session["state"] for session in sessions)
-    told = ", ".join(f"{count} {state}" for state, count in counts.most_common())
-    return f"{len(sessions)} session{'' if len(sessions) == 1 else 's'}" + (
-        f": {told}" if told else ""
-    )
+def counts_words(states: Mapping[str, int]) -> str:
+    """How many sessions there are, and how many of them in each state."""
+    total = sum(states.values())
+    ordered = sorted(states.items(), key=lambda item: -item[1])
+    told = ", ".join(f"{count} {state}" for state, count in ordered)
+    return f"{total} session{'' if total == 1 else 's'}" + (f": {told}" if told else "")
 
 
 def _plain(text: str) -> Text:

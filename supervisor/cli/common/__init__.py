@@ -1,0 +1,1 @@
+"""What the commands share: how they end, what they print, and how they reach the supervisor."""

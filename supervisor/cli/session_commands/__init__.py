@@ -1,0 +1,1 @@
+"""`wasup sessions ...`: group.py says which file has which verb."""

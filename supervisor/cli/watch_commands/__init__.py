@@ -1,0 +1,1 @@
+"""The commands that only look: status, events, logs, explain, capacity."""

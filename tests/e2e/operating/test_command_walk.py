@@ -1,0 +1,315 @@
+"""A number's whole life by the commands alone, with one supervisor for all of it: created, scanned,
+written from, stopped, started, paired by code, unlinked, deleted; and what is looked at meanwhile.
+
+The tests go on where the one before has ended.
+"""
+
+import asyncio
+import json
+import re
+import shlex
+import subprocess
+import sys
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import pytest_asyncio
+
+from scripts.lab import StandIn, Supervisor, eventually
+from scripts.lab.processes import ROOT
+from tests.lab_tools import must, wasup
+
+pytestmark = [
+    pytest.mark.asyncio(loop_scope="session"),
+    pytest.mark.xdist_group("command_walk"),
+]
+
+PAGE = ROOT / "docs" / "cli.md"
+PHONE = "5511988880001"
+USAGE = 2
+NO_SUPERVISOR = 3
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="session")
+async def supervisor(shared_standin: StandIn, lab_directory: Path) -> AsyncIterator[Supervisor]:
+    """One for the module; its log is a file, as pm2's is."""
+    settings = {"WHATSAPP_PERFORMANCE_MONITORING": "false"}  # how full this machine is
+    supervisor = Supervisor(lab_directory / "command-walk", shared_standin.environment() | settings)
+    await supervisor.start()
+    yield supervisor
+    await supervisor.close()
+    assert supervisor.process is not None
+    assert supervisor.process.status == 0, supervisor.process.tail()
+
+
+class Running:
+    """A command that stays, and what it has said so far."""
+
+    def __init__(self, process: asyncio.subprocess.Process) -> None:
+        self._process = process
+        self.out = ""
+        self.err = ""
+        self._reading = asyncio.gather(self._read(1), self._read(2))
+
+    @classmethod
+    async def start(cls, supervisor: Supervisor, *arguments: str, cwd: Path = ROOT) -> "Running":
+        return cls(
+            await asyncio.create_subprocess_exec(
+                *(sys.executable, "-m", "supervisor", *arguments),
+                env=supervisor.environment(),
+                cwd=cwd,
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+            )
+        )
+
+    async def _read(self, stream: int) -> None:
+        source = self._process.stdout if stream == 1 else self._process.stderr
+        assert source is not None
+        while line := await source.readline():
+            if stream == 1:
+                self.out += line.decode()
+            else:
+                self.err += line.decode()
+
+    async def says(self, words: str) -> None:
+        """Wait until it has said this, on either stream."""
+
+        async def said() -> str:
+            return self.out + self.err
+
+        await eventually(said, lambda text: words in text, what=f"{words!r}")
+
+    async def status(self) -> int:
+        """Wait for its end."""
+        async with asyncio.timeout(60):
+            await self._reading
+            return await self._process.wait()
+
+    async def end(self) -> None:
+        """End it as Ctrl-C does."""
+        self._process.send_signal(2)
+        await self.status()
+
+
+async def answers(supervisor: Supervisor, *arguments: str) -> list[Any]:
+    """What a command says with --json: each line of stdout is JSON, and stderr is empty."""
+    done = await wasup(supervisor, *arguments, "--json")
+    assert (done.status, done.err) == (0, ""), done
+    return [json.loads(line) for line in done.out.splitlines()]
+
+
+async def test_a_session_is_created_and_its_qr_stays_until_a_phone_has_scanned_it(
+    supervisor: Supervisor, shared_standin: StandIn, tmp_path: Path
+) -> None:
+    creating = await Running.start(supervisor, "sessions", "create", "walk-1", "--wait")
+    await creating.says("Linked devices")
+    assert creating.out.count("█") > 500, "the QR is drawn"
+    assert "\x1b" not in creating.out, "no terminal, no colours"
+    picture = tmp_path / "qr.png"
+    watching = await Running.start(supervisor, "sessions", "qr", "walk-1", "--png", str(picture))
+    await watching.says(f"The QR is in {picture}")
+    assert picture.read_bytes().startswith(b"\x89PNG")
+    assert picture.stat().st_mode & 0o077 == 0, "whoever has it can link the number"
+    needed = await wasup(supervisor, "status")
+    assert (needed.status, "Somebody is needed: 1 session waits" in needed.out) == (1, True), needed
+    (shown,) = await answers(supervisor, "sessions", "qr", "walk-1")
+    await shared_standin.scan(shown["qr"])
+    assert await creating.status() == 0
+    assert await watching.status() == 0
+    seen = await supervisor.session("walk-1")
+    assert f"walk-1 is open: it is linked to {seen['jid'].partition(':')[0]}." in creating.out
+    again = await wasup(supervisor, "sessions", "create", "walk-1")
+    assert (again.status, "walk-1" in again.err) == (1, True)
+
+
+async def test_what_the_commands_show_is_what_the_api_says(supervisor: Supervisor) -> None:
+    (listed,) = await answers(supervisor, "sessions", "list")
+    assert [one["id"] for one in listed["sessions"]] == ["walk-1"]
+    (shown,) = await answers(supervisor, "sessions", "show", "walk-1")
+    assert shown["jid"] == (await supervisor.session("walk-1"))["jid"]
+    assert "walk-1 is OPEN" in await must(supervisor, "sessions", "show", "walk-1")
+    (status,) = await answers(supervisor, "status")
+    assert (status["states"], status["needsSomebody"]) == ({"open": 1}, False)
+    assert "1 session: 1 open" in await must(supervisor, "status")
+    for command in (
+        ("explain", "walk-1"),
+        ("workers", "list"),
+        ("capacity",),
+        ("policy", "show"),
+        ("policy", "reload"),
+        ("sessions", "proxy", "show", "walk-1"),
+        ("sessions", "archives", "walk-1"),
+        ("store", "verify"),
+    ):
+        (answer,) = await answers(supervisor, *command)
+        assert answer, command
+
+
+async def test_an_unknown_id_is_told_with_those_that_look_like_it(supervisor: Supervisor) -> None:
+    done = await wasup(supervisor, "sessions", "stop", "walk1")
+    assert (done.status, "Is it walk-1?" in done.err) == (1, True), done
+    done = await wasup(supervisor, "logs", "nobody-at-all")
+    assert (done.status, "Nobody has written about nobody-at-all" in done.err) == (1, True), done
+
+
+async def test_a_text_is_sent_and_stands_in_the_events(
+    supervisor: Supervisor, shared_standin: StandIn
+) -> None:
+    said = await must(supervisor, "sessions", "send", "walk-1", "5511988887777", "bom dia")
+    (sent,) = [m for m in await shared_standin.messages("walk-1") if m["text"] == "bom dia"]
+    assert sent["id"] in said
+    await eventually(
+        lambda: wasup(supervisor, "events", "--session", "walk-1", "--json"),
+        lambda done: any(
+            json.loads(line)["data"].get("id") == sent["id"] for line in done.out.splitlines()
+        ),
+        what="the event of its delivery",
+    )
+    nobody = await wasup(supervisor, "events", "--session", "nobody")
+    assert (nobody.status, nobody.out) == (0, "")
+    states = await answers(supervisor, "events", "--type", "session.state", "-n", "2")
+    assert len(states) == 2
+    assert {event["type"] for event in states} == {"session.state"}
+    lines = (await wasup(supervisor, "events", "--after", "0")).out.splitlines()
+    assert [int(line.split()[2]) for line in lines] == list(range(1, len(lines) + 1))
+
+
+async def test_the_log_lines_of_worker_and_supervisor_stand_in_one_order(
+    supervisor: Supervisor,
+) -> None:
+    found = await answers(supervisor, "logs", "walk-1", "--lines", "1000")
+    assert {line["by"] for line in found} == {"worker", "supervisor"}
+    assert [line["at"] for line in found] == sorted(line["at"] for line in found)
+    said = (await wasup(supervisor, "logs", "walk-1", "-n", "1")).out
+    assert len(said.splitlines()) == 1
+
+
+async def test_a_session_is_stopped_started_and_made_to_connect_anew(
+    supervisor: Supervisor, shared_standin: StandIn
+) -> None:
+    following = await Running.start(supervisor, "logs", "walk-1", "--follow", "-n", "0")
+    assert "walk-1 is stopped." in await must(supervisor, "sessions", "stop", "walk-1")
+    stopped = await wasup(supervisor, "sessions", "qr", "walk-1")
+    assert (stopped.status, "wasup sessions start walk-1" in stopped.err) == (1, True), stopped
+    assert "1 started." in await must(supervisor, "sessions", "start", "walk-1")
+    await supervisor.wait_state("walk-1", "open")
+    before = len(await shared_standin.log("login", session="walk-1"))
+    (answer,) = await answers(supervisor, "sessions", "reconnect", "walk-1")
+    assert answer["id"] == "walk-1"
+
+    async def logins() -> int:
+        return len(await shared_standin.log("login", session="walk-1"))
+
+    await eventually(logins, lambda count: count == before + 1)
+    await supervisor.wait_state("walk-1", "open")
+    await following.says("session is open")
+    await following.end()
+
+
+async def test_a_proxy_is_set_and_cleared_at_rest(supervisor: Supervisor) -> None:
+    await must(supervisor, "sessions", "create", "walk-2", "--no-start")
+    for command in (("proxy", "set", "walk-2"), ("proxy", "walk-2")):  # also as it was before
+        said = await must(supervisor, "sessions", *command, "http://user:secret@127.0.0.1:3128")
+        assert "goes through http://127.0.0.1:3128" in said
+        assert "secret" not in said
+        (shown,) = await answers(supervisor, "sessions", "proxy", "show", "walk-2")
+        assert shown == {"proxy": "http://127.0.0.1:3128"}
+        assert "no proxy" in await must(supervisor, "sessions", "proxy", "clear", "walk-2")
+    assert (await supervisor.session("walk-2"))["proxy"] is None
+
+
+async def test_a_session_is_paired_by_a_code(
+    supervisor: Supervisor, shared_standin: StandIn
+) -> None:
+    await must(supervisor, "sessions", "start", "walk-2")
+    pairing = await Running.start(
+        supervisor, "sessions", "pair", "walk-2", "--phone", "+55 (11) 98888-0001"
+    )
+    await pairing.says("Link with phone number")
+    (line,) = [line for line in pairing.out.splitlines() if line.startswith("Code for walk-2: ")]
+    code = line.partition(": ")[2].replace("-", "")
+    await shared_standin.call("POST", "/enter-code", {"phone": PHONE, "code": code})
+    assert await pairing.status() == 0
+    assert f"walk-2 is open: it is linked to {PHONE}." in pairing.out
+
+
+async def test_the_events_are_followed_over_a_restart_of_the_supervisor(
+    supervisor: Supervisor,
+) -> None:
+    following = await Running.start(
+        supervisor, "events", "--follow", "--type", "session", "-n", "0", "--json"
+    )
+    await must(supervisor, "sessions", "stop", "walk-2")
+    await following.says('"stopped"')
+    assert await supervisor.stop() == 0
+    await following.says("Waiting for one")
+    gone = await wasup(supervisor, "status")
+    assert (gone.status, "wasup run" in gone.err) == (NO_SUPERVISOR, True), gone
+    await supervisor.start()
+    await following.says("A supervisor answers again")
+    await must(supervisor, "sessions", "start", "walk-2")
+    await supervisor.wait_state("walk-2", "open")
+    await following.says('"open"')
+    await following.end()
+    numbers = [json.loads(line)["n"] for line in following.out.splitlines()]
+    assert numbers == sorted(set(numbers)), "each once, in order"
+
+
+async def test_what_nobody_takes_back_is_asked_first(
+    supervisor: Supervisor, shared_standin: StandIn
+) -> None:
+    for command in (("logout", "walk-2"), ("delete", "walk-2"), ("delete", "--purge", "walk-2")):
+        done = await wasup(supervisor, "sessions", *command)
+        assert (done.status, "--yes" in done.err, done.out) == (USAGE, True, ""), done
+    assert (await supervisor.session("walk-2"))["state"] == "open"
+    await supervisor.wait_state("walk-1", "open")
+    await must(supervisor, "sessions", "logout", "walk-2", "--yes")
+    await supervisor.wait_state("walk-2", "stopped")
+    await must(supervisor, "sessions", "delete", "walk-2", "--purge", "--yes")
+    (answer,) = await answers(supervisor, "sessions", "delete", "walk-1", "--yes")
+    assert answer["id"] == "walk-1"
+    assert (await answers(supervisor, "sessions", "list"))[0]["sessions"] == []
+    (restored,) = await answers(supervisor, "sessions", "restore", "walk-1", "--no-start")
+    assert restored["archive"]["whole"] is True
+    assert (await supervisor.session("walk-1"))["state"] == "stopped"
+
+
+async def test_a_backup_is_made_and_verified_beside_the_running_supervisor(
+    supervisor: Supervisor, tmp_path: Path
+) -> None:
+    (made,) = await answers(supervisor, "store", "backup", str(tmp_path / "backup.db"))
+    assert made["sessions"] == 1
+    said = await must(supervisor, "store", "verify", tmp_path / "backup.db")
+    assert "is whole" in said
+    (tmp_path / "text").write_text("no backup")
+    done = await wasup(supervisor, "store", "verify", tmp_path / "text")
+    assert (done.status, "is no backup" in done.err) == (1, True), done
+    assert {file.name for file in tmp_path.iterdir()} == {"backup.db", "text"}
+
+
+async def test_the_blocks_of_the_manual_do_what_it_says_from_the_first_line_to_the_last(
+    supervisor: Supervisor, shared_standin: StandIn, tmp_path: Path
+) -> None:
+    blocks = re.findall(r"^```bash\n(.*?)^```", PAGE.read_text(), re.MULTILINE | re.DOTALL)
+    commands = [shlex.split(line)[1:] for block in blocks for line in block.splitlines()]
+    assert len(commands) > 20
+    for command in commands:
+        running = await Running.start(supervisor, *command, cwd=tmp_path)
+        if "--wait" in command:
+            await running.says("Linked devices")
+            qr = (await supervisor.get(f"/sessions/{command[2]}/qr"))["qr"]
+            await shared_standin.scan(qr)
+        assert await running.status() == 0, (command, running.out, running.err)
+        if "--json" in command:
+            assert json.loads(running.out), command
+        await eventually(
+            lambda: supervisor.get("/sessions"),
+            lambda seen: all(
+                one["state"] in {"open", "stopped", "parked"} for one in seen["sessions"]
+            ),
+            what=f"rest after {command}",
+        )
