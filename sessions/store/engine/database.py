@@ -4,10 +4,12 @@ SQLite or PostgreSQL: nobody else asks which.
 """
 
 import asyncio
+import os
 import threading
 from functools import cache
 from pathlib import Path
 from typing import Any, Final
+from urllib.parse import quote
 from weakref import WeakKeyDictionary
 
 import aiosqlite
@@ -129,7 +131,7 @@ def open_writer(url: URL) -> AsyncEngine:
     lock.
     """
     if is_sqlite(url):
-        return _sqlite(url, "BEGIN IMMEDIATE", pool_size=1, max_overflow=0)
+        return _sqlite(url, "BEGIN IMMEDIATE", creates=False, pool_size=1, max_overflow=0)
     engine = _postgresql(
         url, pool_size=1, max_overflow=0
     )  # never recycled: it is never idle for long, and it holds the lock
@@ -140,7 +142,7 @@ def open_writer(url: URL) -> AsyncEngine:
 def open_reader(url: URL) -> AsyncEngine:
     """The engine of the readers: a snapshot each, never waiting for the writer."""
     if is_sqlite(url):
-        return _sqlite(url, "BEGIN", pool_size=4, max_overflow=0)
+        return _sqlite(url, "BEGIN", creates=False, pool_size=4, max_overflow=0)
     return _postgresql(
         url, isolation_level="AUTOCOMMIT", **POOL
     )  # each reads with one statement: two round trips saved
@@ -234,12 +236,24 @@ def _postgresql(url: URL, **options: Any) -> AsyncEngine:
 
 
 def _sqlite(
-    url: URL, begin: str, *, pragmas: dict[str, str] = PRAGMAS, **options: Any
+    url: URL,
+    begin: str,
+    *,
+    creates: bool = True,
+    pragmas: dict[str, str] = PRAGMAS,
+    **options: Any,
 ) -> AsyncEngine:
+    """`creates`: makes the file if there is none.
+
+    Who only goes on with a store must not: an empty file in place of one that was moved away would
+    stand in its way when it is put back.
+    """
     threads: list[threading.Thread] = []
+    mode = "rwc" if creates else "rw"
+    file = f"file:{quote(os.path.abspath(url.database or ''))}?mode={mode}"
 
     def connect() -> aiosqlite.Connection:
-        connection = aiosqlite.connect(url.database or "")
+        connection = aiosqlite.connect(file, uri=True)
         connection._thread.daemon = (
             # as SQLAlchemy's own creator has it: a hung disk must not keep the program from ending
             True

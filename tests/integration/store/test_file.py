@@ -272,3 +272,25 @@ async def test_a_purge_that_nobody_lets_through_is_over_with_the_store(
     await store.close()
     reader.close()  # the last one
     assert SECRET not in on_disk(file)
+
+
+@pytest.mark.parametrize("name", ["wasup.db", "a ? b#c%41.db"])
+async def test_who_goes_on_with_a_store_never_makes_an_empty_file_in_its_place(
+    tmp_path: Path, name: str
+) -> None:
+    """An operator has moved it, and puts it back: nothing may stand there meanwhile."""
+    file = tmp_path / name
+    await (await Store.open(sqlite_url(file))).close()
+    store = await Store.open(sqlite_url(file))
+    aside = tmp_path / "aside.db"
+    file.rename(aside)
+    for beside in ("-wal", "-shm"):
+        file.with_name(name + beside).unlink(missing_ok=True)
+    try:
+        with pytest.raises(StoreUnavailable, match="unable to open"):
+            await store.sessions()
+        assert not file.exists()
+        aside.rename(file)
+        assert await store.sessions() == []
+    finally:
+        await store.close()
