@@ -17,9 +17,9 @@ from api.gatehouse.callers import own_users, prepare
 from api.gatehouse.connections import Connection, Door, most_connections
 from api.gatehouse.fences import Commands, Places, refuse_encodings, refuse_other_sites
 from api.gatehouse.guard import guard
+from api.gatehouse.once import ONCE, Once
 from api.gatehouse.pairing_budget import PairingBudget
 from api.handlers.docs import FILES
-from api.once import ONCE, Once
 from api.openapi import spec
 from api.parts import (
     ALERTS,
@@ -38,12 +38,14 @@ from api.parts import (
     STORE,
     THRESHOLDS,
     WAITERS,
+    WEBHOOKS,
     WORKERS,
 )
 from api.routes import ROUTES
 from sessions.forever import Forever
 from sessions.store import Store
 from sessions.workers.pool import Workers
+from supervisor.delivery.webhooks import Webhooks
 from supervisor.fleet.feed import Feed
 from supervisor.fleet.fleet import Fleet
 from supervisor.fleet.policy_file import LivePolicy
@@ -82,6 +84,7 @@ class Parts:
     thresholds: Thresholds
     forecaster: Forecaster
     alerts: Alerts
+    webhooks: Webhooks
 
 
 def create_app(
@@ -110,7 +113,7 @@ def create_app(
     app[PAIRING] = PairingBudget(asyncio.get_running_loop().time())
     app[WAITERS] = Places(most // 2, "calls wait for an event or a QR")
     app[FLEET], app[FEED], app[STORE], app[ROLL] = parts.fleet, parts.feed, parts.store, parts.roll
-    app[ALERTS] = parts.alerts
+    app[ALERTS], app[WEBHOOKS] = parts.alerts, parts.webhooks
     app[POLICY], app[HOST], app[THRESHOLDS], app[FORECASTER] = (
         parts.policy,
         parts.host,

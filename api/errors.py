@@ -28,6 +28,8 @@ from sessions.model import (
     WorkerError,
     WorkerRefused,
 )
+from supervisor.delivery.webhook import InvalidWebhook, WebhookNotFound
+from supervisor.delivery.webhooks import TooManyWebhooks
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
@@ -128,6 +130,9 @@ STATUS: Final[Mapping[type[WasupError], int]] = {
     InvalidSessionId: 400,
     InvalidProxy: 400,
     InvalidRecipient: 400,
+    InvalidWebhook: 400,
+    WebhookNotFound: 404,
+    TooManyWebhooks: 409,
     SessionNotFound: 404,
     NoArchive: 404,
     SessionExists: 409,

@@ -37,13 +37,23 @@ INSTANTS: Final = frozenset(
     {"at", "time", "timestamp", "since", "opensUntil", "nextAttempt", "phoneLastSeen"}
 )
 """Fields that are instants and do not end in `At`."""
-_SESSION_ID: Final = {
-    "name": "id",
-    "in": "path",
-    "required": True,
-    "description": "The session's id.",
-    "schema": {"type": "string", "pattern": "^[A-Za-z0-9_.-]{1,64}$"},
+_PARAMETERS: Final[Mapping[str, dict[str, Any]]] = {
+    "id": {
+        "name": "id",
+        "in": "path",
+        "required": True,
+        "description": "The session's id.",
+        "schema": {"type": "string", "pattern": "^[A-Za-z0-9_.-]{1,64}$"},
+    },
+    "webhook": {
+        "name": "webhook",
+        "in": "path",
+        "required": True,
+        "description": "The webhook's id.",
+        "schema": {"type": "string", "pattern": "^wh_[0-9a-f]{16}$"},
+    },
 }
+"""What a path may name."""
 
 _IDEMPOTENCY_KEY: Final = {
     "name": "Idempotency-Key",
@@ -216,7 +226,7 @@ def _words(route: Route) -> dict[str, Any]:
 
 def _asked(route: Route, schemas: _Schemas) -> dict[str, Any]:
     """What the call takes."""
-    parameters = [_SESSION_ID] if "{id}" in route.path else []
+    parameters = [known for name, known in _PARAMETERS.items() if f"{{{name}}}" in route.path]
     if route.query is not None:
         whole = _complete(msgspec.json.schema_components([route.query])[1][route.query.__name__])
         optional = {f.encode_name for f in msgspec.structs.fields(route.query) if not f.required}

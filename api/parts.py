@@ -9,6 +9,7 @@ from api.gatehouse.pairing_budget import PairingBudget
 from sessions.forever import Forever
 from sessions.store import Store
 from sessions.workers.pool import Workers
+from supervisor.delivery.webhooks import Webhooks
 from supervisor.fleet.feed import Feed
 from supervisor.fleet.fleet import Fleet
 from supervisor.fleet.policy_file import LivePolicy
@@ -28,6 +29,7 @@ STORE = web.AppKey("store", Store)
 ROLL = web.AppKey("roll", Roll)
 POLICY = web.AppKey("policy", LivePolicy)
 WORKERS = web.AppKey("workers", Workers)
+WEBHOOKS = web.AppKey("webhooks", Webhooks)
 THRESHOLDS = web.AppKey("thresholds", Thresholds)
 WAITERS = web.AppKey("waiters", Places)
 DESCRIPTION = web.AppKey("description", bytes)

@@ -4,19 +4,18 @@ from typing import Any, Final
 
 from api.errors import Gone, NotInstalled, TooSoon
 from api.handlers import (
-    capacity,
     credentials,
     docs,
     events,
     health,
-    host,
     incidents,
     policy,
     qr,
     sessions,
     watching,
-    workers,
+    webhooks,
 )
+from api.handlers.machine import capacity, host, workers
 from api.import_process import Import
 from api.paging import PageQuery
 from api.responses import JSON
@@ -37,6 +36,15 @@ from sessions.policy import RULES
 from sessions.policy.rules import Mend
 from sessions.views.explanations import Explanation
 from sessions.views.snapshot import SessionView
+from supervisor.delivery.sender import Outcome
+from supervisor.delivery.views import WebhookSecretView, WebhookView
+from supervisor.delivery.webhook import (
+    InvalidWebhook,
+    NewWebhook,
+    WebhookChange,
+    WebhookNotFound,
+)
+from supervisor.delivery.webhooks import TooManyWebhooks
 from supervisor.fleet.policy_file import PolicyView
 
 VAIN: Final = tuple(
@@ -248,6 +256,89 @@ ROUTES: Final = (
         query=events.EventsQuery,
         answers={200: events.EventPage},
         errors=(*STORE, Gone),
+    ),
+    Route(
+        "GET",
+        "/webhooks",
+        webhooks.list_webhooks,
+        query=PageQuery,
+        answers={200: webhooks.WebhookList},
+        errors=STORE,
+    ),
+    Route(
+        "POST",
+        "/webhooks",
+        webhooks.create_webhook,
+        keyed=True,
+        body=NewWebhook,
+        answers={201: WebhookSecretView},
+        errors=(InvalidWebhook, TooManyWebhooks, *STORE),
+    ),
+    Route(
+        "GET",
+        "/webhooks/{webhook}",
+        webhooks.get_webhook,
+        answers={200: WebhookView},
+        errors=(WebhookNotFound, *STORE),
+    ),
+    Route(
+        "PATCH",
+        "/webhooks/{webhook}",
+        webhooks.change_webhook,
+        body=WebhookChange,
+        answers={200: WebhookView},
+        errors=(WebhookNotFound, InvalidWebhook, *STORE),
+    ),
+    Route(
+        "DELETE",
+        "/webhooks/{webhook}",
+        webhooks.delete_webhook,
+        answers={200: webhooks.WebhookDeleted},
+        errors=(WebhookNotFound, *STORE),
+    ),
+    Route(
+        "POST",
+        "/webhooks/{webhook}/secret",
+        webhooks.rotate_webhook_secret,
+        keyed=True,
+        body=webhooks.NewSecret,
+        body_may_be_empty=True,
+        answers={200: WebhookSecretView},
+        errors=(WebhookNotFound, InvalidWebhook, *STORE),
+    ),
+    Route(
+        "POST",
+        "/webhooks/{webhook}/test",
+        webhooks.test_webhook,
+        keyed=True,
+        answers={200: Outcome},
+        errors=(WebhookNotFound,),
+    ),
+    Route(
+        "GET",
+        "/webhooks/{webhook}/deliveries",
+        webhooks.list_deliveries,
+        query=webhooks.DeliveryQuery,
+        answers={200: webhooks.DeliveryList},
+        errors=(WebhookNotFound, *STORE),
+    ),
+    Route(
+        "POST",
+        "/webhooks/{webhook}/redrive",
+        webhooks.redrive_webhook,
+        keyed=True,
+        body=webhooks.Redrive,
+        answers={202: webhooks.Redriven},
+        errors=(WebhookNotFound, *STORE),
+    ),
+    Route(
+        "POST",
+        "/webhooks/{webhook}/replay",
+        webhooks.replay_webhook,
+        keyed=True,
+        body=webhooks.Replay,
+        answers={202: WebhookView},
+        errors=(WebhookNotFound, *STORE),
     ),
     Route(
         "GET",

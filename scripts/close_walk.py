@@ -149,7 +149,7 @@ class PlayedWorkers(FakeWorkers):
 async def walk_once(directory: Path) -> Walk:
     """One session, opened, stable, closed, and open again; the walk in between."""
     loop, walk, rng = asyncio.get_running_loop(), Walk(), random.Random(1)
-    store = await Store.open(sqlite_url(directory / "walk.db"), EVENTS)
+    store = await Store.open(sqlite_url(directory / "walk.db"))
     feed = await Feed.open(store, EVENTS)
     bus = Bus()
     bus.subscribe(EventData, feed.publish)

@@ -27,6 +27,8 @@ from sessions.views.events import SessionDeleted, SessionMoved
 from sessions.workers.keys import KeyService
 from sessions.workers.pool import Workers
 from supervisor.bus import Bus
+from supervisor.delivery.targets import Guard
+from supervisor.delivery.webhooks import Webhooks
 from supervisor.fleet.feed import Feed
 from supervisor.fleet.fleet import Fleet
 from supervisor.fleet.incident_log import (
@@ -149,6 +151,7 @@ class Built:
     workers: Workers
     feed: Feed
     alerts: Alerts
+    webhooks: Webhooks
     bus: Bus
     fleet: Fleet
     forecaster: Forecaster
@@ -173,6 +176,7 @@ class Built:
             thresholds=self.settings.thresholds(),
             forecaster=self.forecaster,
             alerts=self.alerts,
+            webhooks=self.webhooks,
         )
 
 
@@ -192,12 +196,22 @@ async def build(settings: Settings, directory: Path, port: int, stack: AsyncExit
     stopping = _stop_on_signal(workers)
     stack.push_async_callback(workers.close, detach)
     await workers.listen()  # who lives is known before anybody may ask for a worker
-    feed = await Feed.open(store, settings.event_log_size)
+    feed = await Feed.open(store, settings.events_in_memory)
     bus.subscribe(EventData, feed.publish)
     alerts = Alerts(bus.publish)
     bus.subscribe(AlertChange, alerts.on_change)
     bus.subscribe(SessionDeleted, alerts.on_deleted)
     own_alerts.subscribe(bus, alerts)
+    webhooks = Webhooks(
+        store,
+        feed,
+        alerts,
+        forever,
+        Guard(settings.private_webhooks, (settings.api_host, port)),
+        settings.webhook_retry_hours * 3600.0,
+        rng,
+    )
+    stack.push_async_callback(webhooks.close)
     config = settings.policy_config(read_rules(settings.policy_file))
     outages = OutageRecorder(store.records)
     bus.subscribe(OutageBegan, outages.on_began)
@@ -240,6 +254,7 @@ async def build(settings: Settings, directory: Path, port: int, stack: AsyncExit
         workers=workers,
         feed=feed,
         alerts=alerts,
+        webhooks=webhooks,
         bus=bus,
         fleet=fleet,
         forecaster=Forecaster(fleet, costs, settings.thresholds()),
@@ -262,6 +277,7 @@ async def begin(parts: Built, stack: AsyncExitStack) -> None:
     Raises StoreError.
     """
     settings, store = parts.settings, parts.store
+    await parts.webhooks.open()
     for outage in await store.records.begin():
         parts.bus.tell(left_behind(outage))
     await parts.fleet.open()

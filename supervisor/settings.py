@@ -26,6 +26,7 @@ from supervisor.places.installation import DATA, ENV_FILE, folder, left_behind
 if TYPE_CHECKING:
     from sessions import policy
     from sessions.lifecycle.dependencies import SessionConfig
+    from sessions.store.tables.events import LogBounds
     from sessions.workers.limits import Limits
     from supervisor.gate.gate import GateConfig
     from supervisor.watch.performance import Thresholds
@@ -47,6 +48,8 @@ _CUT: Final = re.compile(r"^\s*(?:export\s+)?(?P<name>\w+)\s*=\s*(?!['\"])\S.*?\
 """A line of a `.env` file of which the end is taken for a comment."""
 SHORTEST_TOKEN: Final = 16
 """Characters."""
+MOST_IN_MEMORY: Final = 10_000
+"""Events; the rest is read from the store when it is asked for."""
 _DAY_MS: Final = 24 * 3600 * 1000
 
 
@@ -290,7 +293,39 @@ class Settings(BaseSettings):
             " socket and ends, ms."
         ),
     )
-    event_log_size: Count = Field(10_000, description="Events that /events keeps.")
+    event_log_days: Annotated[int, BeforeValidator(_whole_number), Field(ge=1, le=365)] = Field(
+        7,
+        description=(
+            "How long events are kept, days: so long a webhook, or whoever follows /events, may be"
+            " away without missing any."
+        ),
+    )
+    event_log_max_mib: Mebibytes = Field(
+        1_024, description="What all events together may weigh, MiB; older ones are dropped first."
+    )
+    event_log_size: Count | None = Field(
+        None,
+        description=(
+            "Events that are kept at the most; unset: as many as the two bounds above leave room"
+            " for."
+        ),
+    )
+    webhook_retry_hours: Annotated[int, BeforeValidator(_whole_number), Field(ge=1, le=720)] = (
+        Field(
+            72,
+            description=(
+                "How long a webhook is sent again what it has not accepted, hours; then it is kept"
+                " until it is redriven (docs/webhooks.md)."
+            ),
+        )
+    )
+    webhook_private_targets: bool | None = Field(
+        None,
+        description=(
+            "Whether webhooks may lead to this machine and to private networks; unset: only while"
+            " the API is on loopback itself (docs/webhooks.md)."
+        ),
+    )
     incident_log_days: Annotated[int, BeforeValidator(_whole_number), Field(ge=1, le=3650)] = Field(
         30,
         description=(
@@ -476,6 +511,28 @@ class Settings(BaseSettings):
                 heartbeat_timeout_seconds=self.worker_heartbeat_timeout / 1000,
             ),
         )
+
+    def event_log_bounds(self) -> "LogBounds":
+        """What the event log keeps."""
+        from sessions.store.tables.events import LogBounds
+
+        return LogBounds(
+            most=self.event_log_size,
+            age_seconds=self.event_log_days * 24 * 3600.0,
+            size_bytes=self.event_log_max_mib * 2**20,
+        )
+
+    @property
+    def events_in_memory(self) -> int:
+        """How many of them are kept in memory, too."""
+        return min(self.event_log_size or MOST_IN_MEMORY, MOST_IN_MEMORY)
+
+    @property
+    def private_webhooks(self) -> bool:
+        """Whether webhooks may lead to this machine and to private networks."""
+        if self.webhook_private_targets is None:
+            return is_loopback(self.api_host)
+        return self.webhook_private_targets
 
     def gate_config(self) -> "GateConfig":
         """The gate's numbers."""

@@ -19,7 +19,7 @@ from sessions.model import StoreError, StoreUnavailable, UnreadableValue
 from sessions.store.engine import schema
 from sessions.store.sealing import keyring
 from sessions.store.sealing.cipher import PREFIX_BYTES, Cipher, Place, is_sealed
-from sessions.store.tables import auth, events, proxies, requests
+from sessions.store.tables import auth, events, proxies, requests, webhooks
 from sessions.store.writing import faults
 from sessions.store.writing.writer import Writer
 
@@ -61,6 +61,7 @@ COLUMNS: Final = (
     Secrets(schema.events, schema.events.c.data),
     Secrets(schema.sessions, schema.sessions.c.proxy),
     Secrets(schema.requests, schema.requests.c.answer),
+    Secrets(schema.webhooks, schema.webhooks.c.settings),
 )
 """Everything that is sealed."""
 
@@ -145,6 +146,8 @@ def place_of(secrets: Secrets, row: Row[Any]) -> Place:
         return proxies.place(row.id)
     if secrets.table is schema.requests:
         return requests.place(row.key)
+    if secrets.table is schema.webhooks:
+        return webhooks.place(row.id)
     return auth.place(row.session, row.kind, row.name)
 
 

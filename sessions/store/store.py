@@ -31,10 +31,11 @@ from sessions.store.sealing import keyring
 from sessions.store.sealing.cipher import Cipher
 from sessions.store.tables import archives, auth, devices, events, incidents, proxies, text
 from sessions.store.tables.auth import CREDS
-from sessions.store.tables.events import NewEvent
+from sessions.store.tables.events import LogBounds, NewEvent
 from sessions.store.tables.incidents import Records
 from sessions.store.tables.requests import Requests
 from sessions.store.tables.rows import ArchiveRow, Restored, SessionRow, StoredEvent, WorkerRow
+from sessions.store.tables.webhooks import WebhookRows
 from sessions.store.verification import VerifyReport
 from sessions.store.writing import faults
 from sessions.store.writing.health import StoreHealth
@@ -42,6 +43,7 @@ from sessions.store.writing.writer import Writer
 from sessions.workers.wire import KeyEntry
 
 _EVENTS_PER_READ: Final = 200
+_LAST_EVENTS: Final = 10_000
 IDENTITY: Final = "store"
 """The row of `meta` with the store's number."""
 _EVENTS_PER_FIRST_READ: Final = 8
@@ -62,14 +64,14 @@ class Store:
         self,
         url: URL,
         writer: AsyncEngine,
-        event_limit: int,
+        bounds: LogBounds,
         cipher: Cipher | None,
         forever: Forever,
         notify: Callable[[StoreHealth], None] | None = None,
     ) -> None:
         self._url = url
         self._cipher = cipher
-        self._event_limit = event_limit
+        self._bounds = bounds
         self._reader = database.open_reader(url)
         self._writer_engine = writer
         self._file = DatabaseFile.of(url)
@@ -77,12 +79,13 @@ class Store:
         self._eraser = Eraser(url, forever)
         self.records = Records(self._writer, self._read)
         self.requests = Requests(self._writer, cipher)
+        self.webhooks = WebhookRows(self._writer, self._read, cipher)
 
     @classmethod
     async def open(
         cls,
         url: URL,
-        event_limit: int = 10_000,
+        event_log: LogBounds = LogBounds(),  # noqa: B008 (it is a value)
         cipher: Cipher | None = None,
         forever: Forever | None = None,
         notify: Callable[[StoreHealth], None] | None = None,
@@ -97,7 +100,7 @@ class Store:
             async with writer.begin() as connection:
                 await keyring.check(connection, cipher)
                 await devices.learn(connection, cipher)
-            return cls(url, writer, event_limit, cipher, forever or Forever(), notify)
+            return cls(url, writer, event_log, cipher, forever or Forever(), notify)
         except (SQLAlchemyError, database.NewerSchema, OSError, StoreUnavailable) as error:
             await database.dispose(writer)
             told = str(error) if isinstance(error, database.NewerSchema) else faults.describe(error)
@@ -111,7 +114,7 @@ class Store:
         """A store to read from while a supervisor owns it: nothing is migrated, no lock is taken,
         nothing may be written.
         """
-        return cls(url, database.open_writer(url), 0, cipher, Forever())
+        return cls(url, database.open_writer(url), LogBounds(), cipher, Forever())
 
     async def close(self) -> None:
         """Write what is queued, for a few seconds at the most, and close."""
@@ -177,7 +180,7 @@ class Store:
 
         async def operation(connection: AsyncConnection) -> None:
             if purge:
-                for table in (schema.archives, schema.events, schema.requests):
+                for table in (schema.archives, schema.events, schema.requests, schema.deliveries):
                     # events: they hold texts, and the QR codes' secrets; requests: pairing codes
                     await connection.execute(delete(table).where(table.c.session == session))
             else:
@@ -533,7 +536,7 @@ class Store:
         event = NewEvent.now(session, kind, data)
 
         async def operation(connection: AsyncConnection) -> StoredEvent:
-            return await events.append(connection, self._cipher, self._event_limit, event)
+            return await events.append(connection, self._cipher, self._bounds, event)
 
         return self._writer.submit(operation, patient=True, is_event=True, source=session)
 
@@ -553,7 +556,7 @@ class Store:
             if not await events.is_news(connection, session, epoch, seq):
                 return None
             await auth.forget_inbound(connection, session, kept)
-            return await events.append(connection, self._cipher, self._event_limit, event)
+            return await events.append(connection, self._cipher, self._bounds, event)
 
         return self._writer.submit(operation, patient=True)
 
@@ -562,6 +565,19 @@ class Store:
         (row,) = await self._read(select(func.min(schema.events.c.n)))
         oldest: int | None = row[0]
         return oldest
+
+    async def last_dropped_event(self) -> int:
+        """The number of the newest event that the log had no room for; 0: none yet."""
+        rows = await self._read(
+            select(schema.meta.c.value).where(schema.meta.c.name == events.DROPPED)
+        )
+        return int(rows[0].value) if rows else 0
+
+    async def last_event_before(self, time_ms: int) -> int:
+        """The number of the newest event that is older; 0: none that is kept."""
+        older = schema.events.c.time_ms < time_ms
+        (row,) = await self._read(select(func.max(schema.events.c.n)).where(older))
+        return row[0] or 0
 
     async def events_between(
         self, after: int, last: int, limit: int, most_bytes: int
@@ -586,14 +602,15 @@ class Store:
         data.
         """
         found, size, before = list[StoredEvent](), 0, None
-        while len(found) < self._event_limit and size < most_bytes:
+        limit = min(self._bounds.most or _LAST_EVENTS, _LAST_EVENTS)
+        while len(found) < limit and size < most_bytes:
             rows = await self._read(events.newest(before, _EVENTS_PER_READ))
             found += events.readable(self._cipher, rows)
             size += sum(len(r.data) for r in rows)
             if len(rows) < _EVENTS_PER_READ:
                 break
             before = rows[-1].n
-        return found[: self._event_limit][::-1]
+        return found[:limit][::-1]
 
     # --- encryption -------------------------------------------------------------------------------
 

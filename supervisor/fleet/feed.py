@@ -58,6 +58,9 @@ class Feed:
         self._not_here = events[0].n - 1 if events else 0
         """Events up to this number are in the store alone."""
         self._oldest: int | None = None
+        self.purges = 0
+        """How often a session's events were dropped; who keeps events looks whether it has grown.
+        """
         for event in events:
             self._keep(event)
         self._arrival: asyncio.Future[None] = asyncio.get_running_loop().create_future()
@@ -185,6 +188,7 @@ class Feed:
 
     def forget(self, session: SessionId) -> None:
         """Drop a session's events, as it was purged."""
+        self.purges += 1
         self._events = deque(event for event in self._events if event.session != session)
         self._bytes = sum(_size(event) for event in self._events)
 

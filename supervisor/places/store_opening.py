@@ -49,7 +49,9 @@ async def open_store(
     """
     url, directory = store_url(settings), data_directory(settings)
     store_marker.check_file(directory, url)
-    store = await Store.open(url, settings.event_log_size, store_cipher(settings), forever, notify)
+    store = await Store.open(
+        url, settings.event_log_bounds(), store_cipher(settings), forever, notify
+    )
     try:
         await store_marker.check_store(directory, store, url)
     except BaseException:

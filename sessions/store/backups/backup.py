@@ -32,7 +32,7 @@ from sessions.store.backups import inspection, origin
 from sessions.store.engine import database, schema
 from sessions.store.sealing.cipher import Cipher
 from sessions.store.store import Store
-from sessions.store.tables import epochs
+from sessions.store.tables import epochs, webhooks
 from sessions.store.verification import VerifyReport
 from sessions.store.writing import faults, receipts
 
@@ -57,6 +57,7 @@ _NUMBERED: Final = {
     schema.archives.c.id: 0,
     schema.incidents.c.id: EVENTS_AHEAD,
     schema.spans.c.id: 0,
+    schema.deliveries.c.id: 0,
 }
 
 
@@ -283,12 +284,14 @@ async def _must_be_empty(target: AsyncConnection, url: URL) -> None:
 
 
 async def _pause_all(target: AsyncConnection) -> int:
-    """Nobody logs in by itself: the installation that the backup is of may still run, and two
-    logins of one device throw each other out.
+    """Nobody logs in by itself, and nothing is delivered: the installation that the backup is of
+    may still run. Two logins of one device throw each other out, and who hears of an event from
+    both does twice what he does.
     """
     sessions = schema.sessions
     values = {"restored": case((sessions.c.wanted != 0, 1), else_=sessions.c.restored), "wanted": 0}
     await target.execute(update(sessions).values(values))
+    await target.execute(update(schema.webhooks).values(paused_because=webhooks.RESTORED))
     return (
         await target.scalar(
             select(func.count()).select_from(sessions).where(sessions.c.restored != 0)
@@ -307,7 +310,7 @@ async def _continue_numbers(target: AsyncConnection) -> None:
             if last:
                 sequence = func.pg_get_serial_sequence(table, name)
                 await target.execute(select(func.setval(sequence, last)))
-        elif column in {schema.events.c.n, schema.incidents.c.id}:
+        elif column in {schema.events.c.n, schema.incidents.c.id, schema.deliveries.c.id}:
             # the tables whose numbers SQLite remembers
             await target.execute(
                 text("DELETE FROM sqlite_sequence WHERE name = :name"), {"name": table}

@@ -115,11 +115,57 @@ events = Table(
     Column("session", _ID, nullable=True),
     Column("type", String(32), nullable=False),
     Column("data", LargeBinary, nullable=False),
+    Column("bytes_to_here", BigInteger, nullable=False, server_default="0"),
     sqlite_autoincrement=True,
 )
 """The numbered event log.
 
-AUTOINCREMENT, so that a number is never given twice even when old rows are gone.
+AUTOINCREMENT, so that a number is never given twice even when old rows are gone. `bytes_to_here`:
+what all events up to this one have weighed, so that the log's size is known without adding it up.
+"""
+
+webhooks = Table(
+    "webhooks",
+    metadata,
+    Column("id", _ID, primary_key=True),
+    Column("created_at", Float, nullable=False),
+    Column("settings", LargeBinary, nullable=False),
+    Column("paused_because", String(32), nullable=True),
+    Column("progress", LargeBinary, nullable=False),
+    Column("failing_since", Float, nullable=True),
+)
+"""Who is sent the events. `settings`: URL, secrets and the rest as JSON, or sealed (webhooks.py).
+
+`paused_because`: null = it is sent what happens. `progress`: up to where, as JSON. `failing_since`:
+seconds of wall clock, while the endpoint is away.
+"""
+
+deliveries = Table(
+    "deliveries",
+    metadata,
+    Column("id", _ROW, primary_key=True, autoincrement=True),
+    Column("webhook", _ID, ForeignKey("webhooks.id", ondelete="CASCADE"), nullable=False),
+    Column("n", BigInteger, nullable=False),
+    Column("last_n", BigInteger, nullable=False),
+    Column("next_n", BigInteger, nullable=False),
+    Column("session", _ID, nullable=True),
+    Column("type", String(64), nullable=True),
+    Column("state", String(16), nullable=False),
+    Column("attempts", Integer, nullable=False),
+    Column("first_failed_at", Float, nullable=False),
+    Column("next_at", Float, nullable=True),
+    Column("last_status", Integer, nullable=True),
+    Column("last_error", Text, nullable=True),
+    Index("ix_deliveries_webhook", "webhook", "n", unique=True),
+    Index("ix_deliveries_due", "webhook", "state", "next_at"),
+    sqlite_autoincrement=True,
+)
+"""What a webhook's endpoint has not accepted, and what no longer waits in its turn; nothing is kept
+of what was accepted.
+
+`state`: `retrying` (until `next_at`), `dead`, or `gap` (the log dropped it before it was sent). One
+event, or those from `n` to `last_n`, of which the ones before `next_n` have been sent since.
+AUTOINCREMENT, as operators name rows by number.
 """
 
 incidents = Table(

@@ -2,25 +2,34 @@
 
 import time
 from collections.abc import Sequence
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import msgspec
 import structlog
-from sqlalchemy import Row, Select, bindparam, delete, insert, select, update
+from sqlalchemy import Row, Select, bindparam, delete, func, insert, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from sessions.model import StaleEpoch, UnreadableValue
-from sessions.store.engine import schema
+from sessions.store.engine import database, schema
 from sessions.store.sealing import cipher
 from sessions.store.sealing.cipher import Cipher, Place
 from sessions.store.tables.rows import StoredEvent
 
 _TRIM_EVERY: Final = 256
 """Events are trimmed once in so many appends: a delete for each would double the writes."""
+_TRIM_MOST: Final = 16 * _TRIM_EVERY
+"""No more are dropped at once: nobody's write waits for a week of events to go."""
+DROPPED: Final = "events_dropped"
+"""The row of `meta` with the number of the newest event that the log had no room for."""
 
 _events = schema.events
 _sessions = schema.sessions
-_APPEND: Final = insert(_events).returning(_events.c.n)
+_before = select(_events.c.bytes_to_here).order_by(_events.c.n.desc()).limit(1).scalar_subquery()
+_APPEND: Final = (
+    insert(_events)
+    .values(bytes_to_here=func.coalesce(_before, 0) + bindparam("weight"))
+    .returning(_events.c.n)
+)
 _MOVE_MARK: Final = (
     update(_sessions)
     .where(_sessions.c.id == bindparam("of"), _sessions.c.epoch == bindparam("at"))
@@ -45,8 +54,16 @@ class NewEvent(msgspec.Struct, frozen=True):
         return cls(time.time_ns() // 1_000_000, session, kind, data)
 
 
+class LogBounds(NamedTuple):
+    """What the event log keeps: events within all of these bounds; None: no such bound."""
+
+    most: int | None = None
+    age_seconds: float | None = None
+    size_bytes: int | None = None
+
+
 async def append(
-    connection: AsyncConnection, keys: Cipher | None, limit: int, event: NewEvent
+    connection: AsyncConnection, keys: Cipher | None, bounds: LogBounds, event: NewEvent
 ) -> StoredEvent:
     """Add an event; now and then drop those that the log has no room for."""
     sealed = cipher.seal(keys, event.data, place(event.session, event.kind))
@@ -55,20 +72,40 @@ async def append(
         "session": event.session,
         "type": event.kind,
         "data": sealed,
+        "weight": len(sealed),
     }
     n = await connection.scalar(_APPEND, values)
     assert n is not None, "an insert returns its number"
     if n % _TRIM_EVERY == 0:
-        oldest_kept = (
-            select(_events.c.n)
-            .order_by(_events.c.n.desc())
-            .offset(limit - 1)
-            .limit(1)
-            .scalar_subquery()
-        )
-        # by count: the numbers have gaps
-        await connection.execute(delete(_events).where(_events.c.n < oldest_kept))
+        await trim(connection, bounds, event.time_ms)
     return StoredEvent(n, event.time_ms, event.session, event.kind, msgspec.Raw(event.data))
+
+
+async def trim(connection: AsyncConnection, bounds: LogBounds, now_ms: int) -> None:
+    """Drop the oldest events that are beyond a bound, some thousands at the most, and remember up
+    to which number: whoever follows the log and comes from before it has missed some.
+    """
+    n, oldest_kept = _events.c.n, 0
+    if bounds.most is not None:
+        # by count: the numbers have gaps
+        counted = select(n).order_by(n.desc()).offset(bounds.most - 1).limit(1)
+        oldest_kept = max(oldest_kept, await connection.scalar(counted) or 0)
+    if bounds.age_seconds is not None:
+        young = _events.c.time_ms >= now_ms - int(1000 * bounds.age_seconds)
+        kept = await connection.scalar(select(n).where(young).order_by(n).limit(1))
+        oldest_kept = max(oldest_kept, kept or 0)
+    if bounds.size_bytes is not None:
+        within = _events.c.bytes_to_here > _before - bounds.size_bytes
+        kept = await connection.scalar(select(n).where(within).order_by(n).limit(1))
+        oldest_kept = max(oldest_kept, kept or 0)
+    beyond = select(n).where(n < oldest_kept).order_by(n).limit(_TRIM_MOST).subquery()
+    last = await connection.scalar(select(func.max(beyond.c.n)))
+    if last is None:
+        return
+    await connection.execute(delete(_events).where(n <= last))
+    await connection.execute(
+        database.upsert(connection, schema.meta), {"name": DROPPED, "value": str(last).encode()}
+    )
 
 
 async def is_news(connection: AsyncConnection, session: str, epoch: int, seq: int) -> bool:

@@ -19,7 +19,7 @@ from sessions.model import (
     StoreUnavailable,
     UnstorableValue,
 )
-from sessions.store import Store, WorkerRow, sqlite_url
+from sessions.store import LogBounds, Store, WorkerRow, sqlite_url
 from sessions.store.engine import database, schema
 from sessions.store.tables import auth
 from sessions.store.writing import writer
@@ -472,7 +472,7 @@ async def test_reads_see_every_acknowledged_write(real: Store) -> None:
 
 
 async def test_events_are_numbered_for_ever_and_bounded(url: URL) -> None:
-    store = await Store.open(url, event_limit=100)
+    store = await Store.open(url, event_log=LogBounds(most=100))
     events = await asyncio.gather(
         *(store.append_event(f"s{i % 2}", "x", b'{"i":%d}' % i) for i in range(600))
     )
@@ -484,7 +484,7 @@ async def test_events_are_numbered_for_ever_and_bounded(url: URL) -> None:
     ((left,),) = await sql(url, "SELECT count(*) FROM events")
     assert left < 400, "old ones are really gone"
     await sql(url, "DELETE FROM events")
-    store = await Store.open(url, event_limit=100)
+    store = await Store.open(url, event_log=LogBounds(most=100))
     assert (await store.append_event(None, "y", b"{}")).n == 601, "no number is ever given twice"
     await store.close()
 
@@ -493,7 +493,7 @@ async def test_a_log_with_gaps_in_its_numbers_keeps_as_many_events_as_it_may(url
     """After a restore the numbers jump by a million; PostgreSQL loses some with each transaction
     that fails.
     """
-    store = await Store.open(url, event_limit=100)
+    store = await Store.open(url, event_log=LogBounds(most=100))
     await asyncio.gather(*(store.append_event(None, "x", b"{}") for _ in range(300)))
     await sql(url, "UPDATE events SET n = n - 1000 WHERE n < 290")
     await asyncio.gather(*(store.append_event(None, "x", b"{}") for _ in range(300)))

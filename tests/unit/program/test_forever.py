@@ -184,6 +184,10 @@ ENDED_BY: dict[tuple[str, str], str] = {
         "_on_process_end",
     ): "last words: bounded by LAST_WORDS_SECONDS",
     (
+        "supervisor/delivery/deliverer.py",
+        "_run",
+    ): "one attempt to deliver: it ends within TOTAL_SECONDS, and what it raises is logged",
+    (
         "sessions/workers/returning.py",
         "_begin_termination",
     ): "the end of workers that nobody claims: logged when it fails",

@@ -14,7 +14,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from api.handlers.capacity import shown
+from api.handlers.machine.capacity import shown
 from sessions.model import SessionId, SessionState
 from sessions.views.events import SessionMoved
 from sessions.views.snapshot import BreakerSnapshot

@@ -1,0 +1,184 @@
+"""The handlers of webhooks: who is sent the events, and what was not accepted."""
+
+from typing import Annotated, Final, Literal
+
+import msgspec
+from aiohttp import web
+
+from api.errors import BadRequest
+from api.once import keyed
+from api.paging import PageQuery, page
+from api.parts import WEBHOOKS
+from api.responses import body, json, query
+from supervisor.delivery.views import DeliveryView, WebhookSecretView, WebhookView
+from supervisor.delivery.webhook import NewWebhook, WebhookChange
+from supervisor.delivery.webhooks import Webhooks
+
+MOST: Final = 1000
+USUAL: Final = 100
+
+
+class WebhookList(msgspec.Struct, frozen=True, rename="camel"):
+    """Webhooks, oldest first. `next`: the `after` of the next page; None: this is the last."""
+
+    webhooks: list[WebhookView]
+    next: str | None
+
+
+class WebhookDeleted(msgspec.Struct, frozen=True, rename="camel"):
+    """It is gone."""
+
+    id: str
+    deleted: bool
+
+
+class NewSecret(msgspec.Struct, forbid_unknown_fields=True, rename="camel"):
+    """A secret to sign with; without one, it is made."""
+
+    secret: str | None = None
+
+
+class DeliveryQuery(msgspec.Struct, forbid_unknown_fields=True):
+    """Which part of the list."""
+
+    after: Annotated[
+        Annotated[int, msgspec.Meta(ge=0)] | None,
+        msgspec.Meta(description="`next` of the page before."),
+    ] = None
+    limit: Annotated[int, msgspec.Meta(ge=1, le=MOST, description="Rows of a page.")] = USUAL
+    state: Annotated[
+        Literal["blocked", "retrying", "dead", "gap"] | None,
+        msgspec.Meta(description="Those of one kind alone."),
+    ] = None
+
+
+class DeliveryList(msgspec.Struct, frozen=True, rename="camel"):
+    """What was not accepted. `next`: for `after` of the next page; None: this was the last."""
+
+    deliveries: list[DeliveryView]
+    next: int | None
+
+
+class Redrive(msgspec.Struct, forbid_unknown_fields=True, rename="camel"):
+    """What to send again: one of these. `ids`: numbers of rows; `failed`: all of them."""
+
+    after: Annotated[int, msgspec.Meta(ge=0)] | None = None
+    ids: Annotated[list[int], msgspec.Meta(min_length=1, max_length=MOST)] | None = None
+    failed: bool = False
+
+
+class Redriven(msgspec.Struct, frozen=True, rename="camel"):
+    """How many rows are sent again now."""
+
+    redriven: int
+
+
+class Replay(msgspec.Struct, forbid_unknown_fields=True, rename="camel"):
+    """After which event everything is sent again."""
+
+    after: Annotated[int, msgspec.Meta(ge=0)]
+
+
+async def list_webhooks(request: web.Request) -> web.Response:
+    """All webhooks: how far each has come, and whether its endpoint accepts what it is sent."""
+    views = await _webhooks(request).views()
+    shown, following = page(
+        views, lambda view: (view.created_at, view.id), query(request, PageQuery)
+    )
+    return json(WebhookList(shown, following))
+
+
+@keyed
+async def create_webhook(request: web.Request) -> web.Response:
+    """Send what happens from now on (or after the event `after`) to a URL, signed.
+
+    The answer holds the secret that signs, this once.
+    """
+    new = await body(request, NewWebhook)
+    found, secret = await _webhooks(request).create(new)
+    return json(_with_secret(await _webhooks(request).view(found.id), secret), status=201)
+
+
+async def get_webhook(request: web.Request) -> web.Response:
+    """One webhook."""
+    return json(await _webhooks(request).view(_id(request)))
+
+
+async def change_webhook(request: web.Request) -> web.Response:
+    """Change what is named, and leave the rest.
+
+    `paused: false` resumes: what happened meanwhile is sent.
+    """
+    found = await _webhooks(request).change(_id(request), await body(request, WebhookChange))
+    return json(await _webhooks(request).view(found.id))
+
+
+async def delete_webhook(request: web.Request) -> web.Response:
+    """Remove a webhook, and what it has not delivered."""
+    await _webhooks(request).delete(_id(request))
+    return json(WebhookDeleted(_id(request), True))
+
+
+@keyed
+async def rotate_webhook_secret(request: web.Request) -> web.Response:
+    """Sign with another secret, given or made; for 24 hours the one before signs, too.
+
+    The answer holds the new one, this once.
+    """
+    chosen = await body(request, NewSecret) if request.can_read_body else NewSecret()
+    secret = await _webhooks(request).rotate(_id(request), chosen.secret)
+    return json(_with_secret(await _webhooks(request).view(_id(request)), secret))
+
+
+@keyed
+async def test_webhook(request: web.Request) -> web.Response:
+    """Send an event of type `webhook.test` now, once, and answer with what came of it."""
+    return json(await _webhooks(request).test(_id(request)))
+
+
+async def list_deliveries(request: web.Request) -> web.Response:
+    """What a webhook's endpoint has not accepted, with its last answer and its next try: what
+    blocks its session now, then what was set aside, oldest first; `?state=` of one kind alone.
+    """
+    asked = query(request, DeliveryQuery)
+    found = await _webhooks(request).deliveries(_id(request), asked.after, asked.limit, asked.state)
+    numbers = [one.id for one in found if one.id is not None]
+    more = numbers[-1] if len(numbers) >= asked.limit else None
+    return json(DeliveryList(found, more))
+
+
+@keyed
+async def redrive_webhook(request: web.Request) -> web.Response:
+    """Send again now what was set aside: all of it (`failed`), what came after an event (`after`),
+    or some of it by number (`ids`).
+    """
+    chosen = await body(request, Redrive)
+    if sum((chosen.after is not None, chosen.ids is not None, chosen.failed)) != 1:
+        raise BadRequest(
+            "It is not said what to send again.",
+            'Send one of {"failed": true}, {"after": n} and {"ids": [...]}.',
+        )
+    count = await _webhooks(request).redrive(_id(request), chosen.after, chosen.ids)
+    return json(Redriven(count), status=202)
+
+
+@keyed
+async def replay_webhook(request: web.Request) -> web.Response:
+    """Send again everything that came after an event, whether or not it was accepted.
+
+    The ids stay the same: a receiver that remembers them takes nothing twice.
+    """
+    found = await _webhooks(request).replay(_id(request), (await body(request, Replay)).after)
+    return json(await _webhooks(request).view(found.id), status=202)
+
+
+def _webhooks(request: web.Request) -> Webhooks:
+    return request.app[WEBHOOKS]
+
+
+def _id(request: web.Request) -> str:
+    return request.match_info["webhook"]
+
+
+def _with_secret(view: WebhookView, secret: str) -> WebhookSecretView:
+    return WebhookSecretView(**msgspec.structs.asdict(view), secret=secret)

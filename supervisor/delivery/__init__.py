@@ -1,0 +1,1 @@
+"""What happens reaches those who asked for it: webhooks, fed from the numbered event log."""

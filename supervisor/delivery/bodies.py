@@ -1,0 +1,80 @@
+"""The events that webhooks are about to send: read from the log when they are needed, and kept,
+within a bound, while several webhooks send the same.
+"""
+
+from collections import OrderedDict
+from typing import Final
+
+from sessions.store import Store, StoredEvent
+from supervisor.fleet.feed import EVENT_BYTES, Feed, Page
+
+MAX_BYTES: Final = 4 * 1024 * 1024
+"""Of all webhooks together; what is in the feed's own memory is kept there, too, and costs nothing.
+"""
+READ_AHEAD: Final = 50
+"""The next ones in the log are mostly the next ones that are wanted."""
+PAGE: Final = 500
+
+
+class Bodies:
+    """Events by number."""
+
+    def __init__(self, feed: Feed, store: Store) -> None:
+        self._feed = feed
+        self._store = store
+        self._kept: OrderedDict[int, StoredEvent] = OrderedDict()
+        self._bytes = 0
+        self._purges = feed.purges
+
+    @property
+    def last(self) -> int:
+        """The newest event's number."""
+        return self._feed.last
+
+    async def after(self, n: int) -> Page:
+        """The next events of the log. Raises StoreUnavailable."""
+        page = await self._feed.after(n, PAGE)
+        for event in page.events:
+            self._keep(event)
+        return page
+
+    async def get(self, n: int) -> StoredEvent | None:
+        """The event of that number; None: the log does not have it any more.
+
+        Raises StoreUnavailable.
+        """
+        if self._purges != self._feed.purges:
+            self._forget()
+        found = self._kept.get(n)
+        if found is not None:
+            return found
+        for event in (await self._feed.after(n - 1, READ_AHEAD)).events:
+            self._keep(event)
+        return self._kept.get(n)
+
+    async def last_dropped(self) -> int:
+        """The newest event that the log had no room for. Raises StoreUnavailable."""
+        return await self._store.last_dropped_event()
+
+    async def last_before(self, time_ms: int) -> int:
+        """The newest event that is older. Raises StoreUnavailable."""
+        return await self._store.last_event_before(time_ms)
+
+    def _forget(self) -> None:
+        """A session was purged: its texts are sent to nobody any more."""
+        self._purges = self._feed.purges
+        self._kept.clear()
+        self._bytes = 0
+
+    def _keep(self, event: StoredEvent) -> None:
+        if event.n in self._kept:
+            return
+        self._kept[event.n] = event
+        self._bytes += _size(event)
+        while self._bytes > MAX_BYTES and len(self._kept) > 1:
+            _, dropped = self._kept.popitem(last=False)
+            self._bytes -= _size(dropped)
+
+
+def _size(event: StoredEvent) -> int:
+    return EVENT_BYTES + len(bytes(event.data))

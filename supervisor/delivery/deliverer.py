@@ -1,0 +1,615 @@
+"""One webhook at work: it reads the log, sends what is wanted, each session's events one after the
+other, and remembers how far it has come.
+
+All is decided in turns of one task; attempts are tasks beside it, which only send, and say what
+came of it. Nothing here waits for another webhook.
+"""
+
+import asyncio
+import contextlib
+import random
+import time
+from collections.abc import Coroutine
+from dataclasses import dataclass
+from typing import Any, Final
+
+import msgspec
+import structlog
+
+from sessions.model import StoreError
+from sessions.store import StoredEvent
+from sessions.store.tables.webhooks import DeliveryRow, DeliveryState, WebhookRow, WebhookRows
+from sessions.views.snapshot import iso
+from supervisor.delivery import outgoing, retrying
+from supervisor.delivery.bodies import Bodies
+from supervisor.delivery.circuit import Circuit, jittered
+from supervisor.delivery.lanes import Lanes, Pending
+from supervisor.delivery.sender import Outcome, Sender
+from supervisor.delivery.telling import Telling
+from supervisor.delivery.webhook import WebhookSettings
+
+WINDOW: Final = 20_000
+"""Events that are read from the log and not settled; only their numbers are kept."""
+AT_ONCE: Final = 20
+"""Requests under way to one endpoint."""
+LATE_AT_ONCE: Final = 4
+"""Of these, events that were set aside: they never crowd out what happens now."""
+SAVE_SECONDS: Final = 1.0
+SAVE_EVENTS: Final = 500
+"""After so long, or so many, progress is written: what a crash repeats is bounded by it."""
+MOST_OPEN: Final = 500
+"""Events above the low-water mark that are remembered one by one."""
+LEAST_SECONDS: Final = 0.01
+"""No turn is planned for sooner: clocks round."""
+LOOK_SECONDS: Final = 300.0
+"""The longest that a webhook sleeps, and how often what is told of a failing one is brought up to
+date.
+"""
+FAILING_SECONDS: Final = 300.0
+"""An endpoint that fails for so long is told of: a restart of it is over by then."""
+STORE_SECONDS: Final = 1.0
+"""A pause when our own store does not answer: that is no fault of the endpoint's."""
+STOP_SECONDS: Final = 2.0
+"""How long requests under way may go on when the program stops."""
+
+log = structlog.get_logger("delivery")
+
+
+class Progress(msgspec.Struct, frozen=True, rename="camel"):
+    """How far a webhook has come. Everything up to `low_water` is settled; up to `read_to` all but
+    the `open` ones, where these are known.
+    """
+
+    low_water: int
+    read_to: int
+    open: tuple[int, ...] | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Tools:
+    """What all deliverers share."""
+
+    rows: WebhookRows
+    bodies: Bodies
+    sender: Sender
+    retry_seconds: float
+    rng: random.Random
+
+
+class Deliverer:
+    """One webhook."""
+
+    def __init__(
+        self, row: WebhookRow, settings: WebhookSettings, tools: Tools, telling: Telling
+    ) -> None:
+        self.id = row.id
+        self.created_at = row.created_at
+        self.settings = settings
+        self.paused_because = row.paused_because
+        self.failing_since = row.failing_since
+        """Seconds of wall clock."""
+        self.last_success_at: float | None = None
+        self.last_failure: tuple[float, str] | None = None
+        self.telling = telling
+        self._tools = tools
+        progress = msgspec.json.decode(row.progress, type=Progress)
+        self.lanes = Lanes(progress.low_water)
+        self.circuit = Circuit()
+        self._restored, self._open = progress, frozenset(progress.open or ())
+        self._set_aside: set[int] | None = None
+        """Events that have rows of their own above the mark; read at the first turn."""
+        self._saved = progress
+        self._saved_at = 0.0
+        self._settled = 0
+        self._wake = asyncio.Event()
+        self._attempts: set[asyncio.Task[None]] = set()
+        self._late: set[int] = set()
+        """Rows that are under way."""
+        self._late_at: float | None = 0.0
+        """When to look for rows that are due, wall clock; None: there is none."""
+        self._not_before = 0.0
+        self._look_at = 0.0
+        self._closing = False
+
+    # --- what others ask --------------------------------------------------------------------------
+
+    @property
+    def behind(self) -> int:
+        """Events that are not settled; those not read yet are counted, wanted or not."""
+        return len(self.lanes) + max(0, self._tools.bodies.last - self.lanes.read_to)
+
+    def next_try(self, pending: Pending | None = None) -> float | None:
+        """When an event that has failed is tried next, or (None) anything is, if nothing goes out
+        now; seconds of wall clock.
+        """
+        if self.paused_because is not None:
+            return None
+        at = self.circuit.canary_at
+        if at is None and pending is not None:
+            at = pending.retry_at
+        start = self._not_before if self._not_before > self._now() else None
+        times = [one for one in (at, start) if one is not None]
+        return self.wall(max(times)) if times else None
+
+    def wall(self, at: float | None) -> float | None:
+        """A time of the loop's clock as one of the wall's."""
+        return None if at is None else time.time() + at - self._now()
+
+    def wake(self) -> None:
+        """There is something to do."""
+        self._wake.set()
+
+    def use(self, settings: WebhookSettings, paused_because: str | None) -> None:
+        """Go on with other settings; the endpoint is given a fresh chance."""
+        self.settings, self.paused_because = settings, paused_because
+        self.telling.url = settings.url
+        self._not_before = self._look_at = 0.0
+        if self.circuit.is_open:
+            self.circuit.canary_at = self._now()
+        self.lanes.clear_failures()
+        if paused_because is None:
+            self.telling.resumed()
+        self.wake()
+
+    def look_for_late(self) -> None:
+        """Rows may be due."""
+        self._late_at = 0.0
+        self.wake()
+
+    async def begin_after(self, n: int) -> None:
+        """Send again all that came after that number. Raises StoreUnavailable."""
+        await self._tools.rows.forget_after(self.id, n)
+        await self._end_attempts()
+        self._restored, self._set_aside = Progress(n, n), set()
+        self.lanes = Lanes(n)
+        self._save(now=True)
+        self.wake()
+
+    async def attempt(self, event: StoredEvent, late: bool = False) -> Outcome:
+        """Send an event once, and wait for what comes of it."""
+        settings = self.settings
+        body, at = outgoing.body(event, settings.payload), int(time.time())
+        ours = outgoing.headers(settings.signing(at), event.id, at, body, late)
+        return await self._tools.sender.send(settings.url, body, settings.headers | ours)
+
+    async def close(self) -> None:
+        """Let what is under way end, for a moment, and remember how far it has come."""
+        self._closing = True
+        if self._attempts:
+            await asyncio.wait(self._attempts, timeout=STOP_SECONDS)
+        await self._end_attempts()
+        self._save(now=True)
+
+    # --- a turn -----------------------------------------------------------------------------------
+
+    async def turn(self) -> None:
+        """Do what can be done now, and wait until there is more."""
+        self._wake.clear()
+        try:
+            if self.paused_because is None and not self._closing:
+                await self._read()
+                await self._expire()
+                self._send()
+                await self._send_late()
+        except StoreError as error:
+            self._hold_back(error)
+        self._look()
+        self._save()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(self._pause_seconds()):
+                await self._wake.wait()
+
+    async def _read(self) -> None:
+        lanes, bodies = self.lanes, self._tools.bodies
+        if self._set_aside is None:
+            self._set_aside = await self._tools.rows.set_aside_after(self.id, lanes.low_water)
+        if len(lanes) >= WINDOW or lanes.read_to >= bodies.last:
+            return
+        page = await bodies.after(lanes.read_to)
+        if page.oldest is not None and page.oldest > lanes.read_to + 1:
+            dropped = await bodies.last_dropped()
+            if dropped > lanes.read_to:
+                self._lose(dropped)
+        for event in page.events:
+            if event.n <= lanes.read_to:
+                continue
+            if self._is_new(event.n) and self.settings.wants(event.session, event.type):
+                lanes.offer(event.n, event.session, event.type)
+            else:
+                lanes.pass_over(event.n)
+        if not page.events:  # those that are left cannot be read, or were purged
+            lanes.pass_over(page.last)
+        if lanes.read_to < bodies.last:
+            self.wake()
+
+    def _is_new(self, n: int) -> bool:
+        if n in (self._set_aside or ()):
+            return False
+        known = self._restored
+        return n > known.read_to or known.open is None or n in self._open
+
+    def _send(self) -> None:
+        now = self._now()
+        if now < self._not_before:
+            return
+        if self.circuit.is_open:
+            if not self._attempts and self.circuit.sends_canary(now):
+                self._begin(self.lanes.take_canary())
+            return
+        while len(self._attempts) < AT_ONCE and (pending := self.lanes.take(now)) is not None:
+            self._begin(pending)
+        if len(self.lanes) >= WINDOW:
+            self._make_room()
+
+    def _begin(self, pending: Pending | None) -> None:
+        if pending is not None:
+            self._run(self._attempt(pending))
+
+    def _run(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.create_task(work, name=f"webhook {self.id}")
+        self._attempts.add(task)
+        task.add_done_callback(self._on_end)
+
+    def _on_end(self, task: asyncio.Task[None]) -> None:
+        self._attempts.discard(task)
+        if not task.cancelled() and task.exception() is not None:
+            log.error(
+                "an attempt to deliver failed by an error of this program",
+                action="delivery_error",
+                webhook=self.id,
+                exc_info=task.exception(),
+            )
+            self._not_before = self._now() + STORE_SECONDS  # a bug is not made again at once
+        self.wake()
+
+    def _make_room(self) -> None:
+        """A session has filled the window behind one event: that one waits aside at once."""
+        failing = [one for one in self.lanes.failing() if not one.under_way]
+        if failing:
+            self._put_aside(self.lanes, failing[0])
+
+    # --- an event in its turn ---------------------------------------------------------------------
+
+    async def _attempt(self, pending: Pending) -> None:
+        lanes, outcome = self.lanes, None
+        try:
+            event = await self._tools.bodies.get(pending.n)
+            if event is None:
+                dropped = await self._tools.bodies.last_dropped()
+                if pending.n <= dropped:
+                    self._lose(dropped)
+            elif self.settings.wants(event.session, event.type):
+                outcome = await self.attempt(event)
+        except StoreError as error:
+            self._hold_back(error)
+            lanes.put_back(pending)
+        except BaseException:
+            lanes.put_back(pending)
+            raise
+        else:
+            if outcome is None:  # nobody wants it any more, or nobody has it
+                self._settle(lanes, pending)
+            else:
+                self._came_of(lanes, pending, outcome)
+
+    def _came_of(self, lanes: Lanes, pending: Pending, outcome: Outcome) -> None:
+        match outcome.kind:
+            case "accepted":
+                self._settle(lanes, pending)
+                self._succeeded()
+            case "gone":
+                lanes.put_back(pending)
+                self._gone(outcome)
+            case _:
+                self._failed(lanes, pending, outcome)
+
+    def _settle(self, lanes: Lanes, pending: Pending) -> None:
+        lanes.settle(pending)
+        self._settled += 1
+        if pending.failures:
+            self._look_at = 0.0
+
+    def _succeeded(self) -> None:
+        self.last_success_at = time.time()
+        if self.circuit.succeeded():
+            log.info("a webhook accepts again", action="webhook_closed", webhook=self.id)
+            self.lanes.clear_failures()
+            self._run(self._hasten())
+        if self.failing_since is not None:
+            self.failing_since = None
+            self._look_at = 0.0
+            self._tools.rows.save_failing_since(self.id, None)
+
+    def _failed(self, lanes: Lanes, pending: Pending, outcome: Outcome) -> None:
+        now = self._now()
+        wait = max(
+            jittered(retrying.in_lane(pending.failures + 1), self._tools.rng.random()),
+            outcome.retry_after_seconds,
+        )
+        blocked = lanes.fail(pending, now, wait)
+        pending.last_status, pending.last_error = outcome.status, outcome.error
+        self._note_failure(pending.n, outcome)
+        if self.circuit.is_open and outcome.kind == "away":
+            pending.failing_since = None
+        elif blocked:
+            self._put_aside(lanes, pending)
+
+    def _note_failure(self, n: int, outcome: Outcome) -> None:
+        now, wall, away = self._now(), time.time(), outcome.kind == "away"
+        self.last_failure = wall, outcome.error or ""
+        self._look_at = min(self._look_at, now + FAILING_SECONDS)
+        asked = outcome.retry_after_seconds if away else 0.0
+        self._not_before = max(self._not_before, now + asked)
+        if self.circuit.failed(n, away, now, self._tools.rng.random(), asked):
+            self.lanes.clear_blame()
+            since = self.circuit.failing_since or now
+            self.failing_since = self.failing_since or wall - (now - since)
+            self._tools.rows.save_failing_since(self.id, self.failing_since)
+            log.warning(
+                "a webhook is away: one event at a time is tried",
+                action="webhook_open",
+                webhook=self.id,
+                error=outcome.error,
+            )
+
+    def _put_aside(self, lanes: Lanes, pending: Pending) -> None:
+        """It waits no longer in its turn; later events of its session go on. It is the first of its
+        lane, and not under way.
+        """
+        wall = time.time()
+        failing = 0.0 if pending.failing_since is None else self._now() - pending.failing_since
+        due = wall + jittered(retrying.as_hole(failing), self._tools.rng.random())
+        self._settle(lanes, pending)
+        row = DeliveryRow(
+            webhook=self.id,
+            n=pending.n,
+            last_n=pending.n,
+            next_n=pending.n,
+            session=pending.lane or None,
+            type=pending.kind,
+            state="retrying",
+            attempts=pending.failures,
+            first_failed_at=wall - failing,
+            next_at=due,
+            last_status=pending.last_status,
+            last_error=pending.last_error,
+        )
+        self._tools.rows.set_aside(row)
+        if self._set_aside is not None:
+            self._set_aside.add(pending.n)
+        self._late_at = due if self._late_at is None else min(self._late_at, due)
+        log.warning(
+            "an event is set aside; later ones of its session go on",
+            action="delivery_aside",
+            webhook=self.id,
+            event=pending.n,
+            session=row.session,
+            error=row.last_error,
+        )
+
+    def _gone(self, outcome: Outcome) -> None:
+        self.last_failure = time.time(), outcome.error or ""
+        if self.paused_because is None:
+            self.paused_because = "gone"
+            self._tools.rows.pause(self.id, "gone")
+            self.telling.gone()
+
+    # --- what is over -----------------------------------------------------------------------------
+
+    def _lose(self, dropped: int) -> None:
+        """The log has dropped everything up to that number, and not all of it was sent."""
+        first = self._first_open()
+        if first > dropped:
+            return
+        self.lanes.settle_up_to(dropped)
+        self._tools.rows.set_range_aside(self._range(first, dropped, "gap"))
+        self.telling.gap(first, dropped)
+
+    async def _expire(self) -> None:
+        """An endpoint that was away for longer than events are tried: what is older is not tried
+        any more, and kept until somebody says what becomes of it.
+        """
+        oldest = time.time() - self._tools.retry_seconds
+        if not self.circuit.is_open or self.failing_since is None or self.failing_since > oldest:
+            return
+        if self._attempts or not self.circuit.sends_canary(self._now()):
+            return
+        last = await self._tools.bodies.last_before(int(1000 * oldest))
+        first = self._first_open()
+        if first <= last:
+            self.lanes.settle_up_to(last)
+            self._tools.rows.set_range_aside(self._range(first, last, "dead"))
+            self.telling.dead(first, last, self.last_failure[1] if self.last_failure else None)
+
+    def _first_open(self) -> int:
+        """The first event that is not settled, or the next one that is read."""
+        return self.lanes.low_water + 1
+
+    def _range(self, first: int, last: int, state: DeliveryState) -> DeliveryRow:
+        return DeliveryRow(
+            webhook=self.id,
+            n=first,
+            last_n=last,
+            next_n=first,
+            session=None,
+            type=None,
+            state=state,
+            attempts=0,
+            first_failed_at=self.failing_since or time.time(),
+            next_at=None,
+            last_status=None,
+            last_error=self.last_failure[1] if state == "dead" and self.last_failure else None,
+        )
+
+    # --- what was set aside -----------------------------------------------------------------------
+
+    async def _send_late(self) -> None:
+        wall, rows = time.time(), self._tools.rows
+        if self._late_at is None or wall < self._late_at or self._now() < self._not_before:
+            return
+        room = min(LATE_AT_ONCE - len(self._late), AT_ONCE - len(self._attempts))
+        if self.circuit.is_open:
+            if self._attempts or len(self.lanes) or not self.circuit.sends_canary(self._now()):
+                return
+            room = 1  # nothing else is there to be the canary
+        if room <= 0:
+            return
+        due = await rows.due(self.id, wall, LATE_AT_ONCE + len(self._late))
+        waiting = [row for row in due if row.id not in self._late]
+        for row in waiting[:room]:
+            self._late.add(row.id)
+            self._run(self._attempt_late(row))
+        if not waiting:
+            # those under way say themselves when they are done
+            self._late_at = None if self._late else await rows.next_due(self.id)
+
+    async def _attempt_late(self, row: DeliveryRow) -> None:
+        try:
+            row, outcome = await self._work_off(row)
+            if outcome is None:
+                await self._tools.rows.accepted(row)
+            elif outcome.kind == "gone":
+                await self._tools.rows.update(row)
+                self._gone(outcome)
+            else:
+                await self._tools.rows.update(self._late_failed(row, outcome))
+        except StoreError as error:
+            self._hold_back(error)
+        finally:
+            self._late.discard(row.id)
+            self._late_at = 0.0
+
+    async def _work_off(self, row: DeliveryRow) -> tuple[DeliveryRow, Outcome | None]:
+        """Send a row's events, one after the other, until one is not accepted; with how far it has
+        come, and what came of that one: None: all were.
+        """
+        while row.next_n <= row.last_n:
+            page = await self._tools.bodies.after(row.next_n - 1)
+            some = [event for event in page.events if event.n <= row.last_n]
+            for event in some:
+                is_single = row.n == row.last_n
+                if is_single or self.settings.wants(event.session, event.type):
+                    outcome = await self.attempt(event, late=True)
+                    if outcome.kind != "accepted":
+                        return row, outcome
+                    self._succeeded()
+                row = msgspec.structs.replace(row, next_n=event.n + 1)
+            if not some:
+                break  # those that are left were purged with their session, or dropped
+            await self._tools.rows.update(row)
+            if self._closing or self.paused_because is not None:
+                return row, Outcome("away", error="it is paused")
+        return row, None
+
+    def _late_failed(self, row: DeliveryRow, outcome: Outcome) -> DeliveryRow:
+        wall, attempts = time.time(), row.attempts + 1
+        self._note_failure(row.next_n, outcome)
+        failing = wall - row.first_failed_at
+        wait = jittered(retrying.as_hole(failing), self._tools.rng.random())
+        dead = failing >= self._tools.retry_seconds
+        if dead:
+            self.telling.dead(row.n, row.last_n, outcome.error)
+        return msgspec.structs.replace(
+            row,
+            state="dead" if dead else "retrying",
+            attempts=attempts,
+            next_at=None if dead else wall + max(wait, outcome.retry_after_seconds),
+            last_status=outcome.status,
+            last_error=outcome.error,
+        )
+
+    async def _hasten(self) -> None:
+        """The endpoint is back: what was set aside meanwhile need not wait for its time."""
+        with contextlib.suppress(StoreError):  # they are tried at their time then
+            await self._tools.rows.hasten(self.id, time.time())
+        self._late_at = 0.0
+
+    # --- the rest ---------------------------------------------------------------------------------
+
+    def _hold_back(self, error: StoreError) -> None:
+        """Our own store has failed: nothing is charged to the endpoint."""
+        log.debug("events cannot be read now", action="delivery_waits", error=str(error))
+        self._not_before = max(self._not_before, self._now() + STORE_SECONDS)
+
+    def _look(self) -> None:
+        """Tell of an endpoint that fails for long, and of its recovery."""
+        now = self._now()
+        if now < self._look_at:
+            return
+        self._look_at = now + LOOK_SECONDS
+        since = self._failing_since(now)
+        if self.paused_because is not None:
+            self.telling.rests()
+        elif since is None:
+            self.telling.works(self.behind)
+        elif time.time() - since >= FAILING_SECONDS:
+            error = self.last_failure[1] if self.last_failure else None
+            self.telling.failing(iso(since), error, self.behind)
+        else:
+            self._look_at = now + FAILING_SECONDS - (time.time() - since)
+
+    def _failing_since(self, now: float) -> float | None:
+        if self.failing_since is not None:
+            return self.failing_since
+        blamed = [one.failing_since for one in self.lanes.failing() if one.failing_since]
+        return time.time() - (now - min(blamed)) if blamed else None
+
+    def progress(self) -> Progress:
+        """How far it has come."""
+        lanes, known = self.lanes, self._restored
+        if lanes.read_to < known.read_to and known.open is not None:
+            # it has not come as far again as it was: what was open then, and is still
+            still = [n for n in known.open if n > lanes.read_to]
+            read_to, more = known.read_to, still
+        else:
+            read_to, more = lanes.read_to, []
+        found = lanes.open_numbers(MOST_OPEN)
+        if found is None or len(found) + len(more) > MOST_OPEN:
+            return Progress(lanes.low_water, lanes.low_water)
+        return Progress(lanes.low_water, read_to, (*found, *more))
+
+    def _save(self, now: bool = False) -> None:
+        at = self._now()
+        if not now and self._settled < SAVE_EVENTS and at - self._saved_at < SAVE_SECONDS:
+            return
+        progress = self.progress()
+        if progress != self._saved:
+            self._tools.rows.save_progress(self.id, msgspec.json.encode(progress))
+        self._saved, self._saved_at, self._settled = progress, at, 0
+
+    def _pause_seconds(self) -> float:
+        """Until something is due that nobody wakes us for."""
+        now = self._now()
+        times = [self._look_at - now]
+        if self.progress_is_unsaved:
+            times.append(self._saved_at + SAVE_SECONDS - now)
+        if self.paused_because is not None or self._closing:
+            pass
+        elif self._not_before > now:
+            times.append(self._not_before - now)
+        elif self.circuit.canary_at is not None:
+            if not self._attempts and (len(self.lanes) or self._late_at is not None):
+                late = 0.0 if len(self.lanes) else (self._late_at or 0.0) - time.time()
+                times.append(max(self.circuit.canary_at - now, late))
+        elif len(self._attempts) < AT_ONCE:
+            if (at := self.lanes.next_at()) is not None:
+                times.append(at - now)
+            if self._late_at is not None and len(self._late) < LATE_AT_ONCE:
+                times.append(self._late_at - time.time())
+        return max(LEAST_SECONDS, min(times))
+
+    @property
+    def progress_is_unsaved(self) -> bool:
+        """Whether there is something to save."""
+        return bool(self._settled) or self.lanes.low_water != self._saved.low_water
+
+    async def _end_attempts(self) -> None:
+        attempts = list(self._attempts)
+        for task in attempts:
+            task.cancel()
+        if attempts:
+            await asyncio.wait(attempts)
+
+    @staticmethod
+    def _now() -> float:
+        return asyncio.get_running_loop().time()

@@ -1,0 +1,145 @@
+"""Webhooks as they are shown. No secret, no header's value and no event's content is in them."""
+
+import time
+
+import msgspec
+
+from sessions.store import StoredEvent
+from sessions.store.tables.webhooks import DeliveryRow
+from sessions.views.snapshot import iso
+from supervisor.delivery.deliverer import Deliverer
+
+
+class WebhookView(msgspec.Struct, frozen=True, rename="camel"):
+    """A webhook.
+
+    `state`: delivering, failing (its endpoint is away, one event at a time is tried) or paused.
+    `cursor`: everything up to this event is settled. `behind`: events that are not, wanted or not.
+    """
+
+    id: str
+    url: str
+    description: str
+    sessions: tuple[str, ...]
+    types: tuple[str, ...]
+    payload: str
+    header_names: list[str]
+    paused: bool
+    paused_because: str | None
+    state: str
+    created_at: str
+    secrets: int
+    cursor: int
+    behind: int
+    oldest_undelivered_seconds: float | None
+    failing_since_at: str | None
+    next_try_at: str | None
+    last_success_at: str | None
+    last_failure_at: str | None
+    last_error: str | None
+    blocked: int
+    retrying: int
+    dead: int
+    gaps: int
+
+
+class WebhookSecretView(WebhookView, frozen=True, rename="camel"):
+    """A webhook with the secret that it has just been given, shown this once."""
+
+    secret: str
+
+
+class DeliveryView(msgspec.Struct, frozen=True, rename="camel"):
+    """An event, or those from `n` to `last_n`, that was not accepted.
+
+    `state`: blocked (its session waits behind it), retrying (set aside, later ones go on), dead
+    (its time is over), gap (the event log dropped it before it was sent). `id`: None while it is
+    blocked.
+    """
+
+    id: int | None
+    n: int
+    last_n: int
+    session: str | None
+    type: str | None
+    state: str
+    attempts: int
+    first_failed_at: str | None
+    next_try_at: str | None
+    last_status: int | None
+    last_error: str | None
+
+
+def view(found: Deliverer, counts: dict[str, int], oldest: StoredEvent | None) -> WebhookView:
+    """A webhook; `counts`: its rows by state; `oldest`: the first event that is not settled."""
+    settings, circuit, now = found.settings, found.circuit, time.time()
+    failure = found.last_failure
+    return WebhookView(
+        id=found.id,
+        url=settings.url,
+        description=settings.description,
+        sessions=settings.sessions,
+        types=settings.types,
+        payload=settings.payload,
+        header_names=sorted(settings.headers),
+        paused=found.paused_because is not None,
+        paused_because=found.paused_because,
+        state="paused" if found.paused_because else "failing" if circuit.is_open else "delivering",
+        created_at=iso(found.created_at),
+        secrets=len(settings.signing(now)),
+        cursor=found.lanes.low_water,
+        behind=found.behind,
+        oldest_undelivered_seconds=None
+        if oldest is None
+        else round(max(0.0, now - oldest.time_ms / 1000), 1),
+        failing_since_at=_at(found.failing_since),
+        next_try_at=_at(found.next_try()),
+        last_success_at=_at(found.last_success_at),
+        last_failure_at=_at(failure[0] if failure else None),
+        last_error=failure[1] if failure else None,
+        blocked=len(found.lanes.failing()),
+        retrying=counts.get("retrying", 0),
+        dead=counts.get("dead", 0),
+        gaps=counts.get("gap", 0),
+    )
+
+
+def delivery_view(row: DeliveryRow) -> DeliveryView:
+    """A row; of many events, what is left of them."""
+    return DeliveryView(
+        id=row.id,
+        n=row.next_n,
+        last_n=row.last_n,
+        session=row.session,
+        type=row.type,
+        state=row.state,
+        attempts=row.attempts,
+        first_failed_at=iso(row.first_failed_at),
+        next_try_at=_at(row.next_at),
+        last_status=row.last_status,
+        last_error=row.last_error,
+    )
+
+
+def heads(found: Deliverer) -> list[DeliveryView]:
+    """What blocks its session now."""
+    return [
+        DeliveryView(
+            id=None,
+            n=pending.n,
+            last_n=pending.n,
+            session=pending.lane or None,
+            type=pending.kind,
+            state="blocked",
+            attempts=pending.failures,
+            first_failed_at=_at(found.wall(pending.failing_since)),
+            next_try_at=None if pending.under_way else _at(found.next_try(pending)),
+            last_status=pending.last_status,
+            last_error=pending.last_error,
+        )
+        for pending in found.lanes.failing()
+    ]
+
+
+def _at(seconds: float | None) -> str | None:
+    return None if seconds is None else iso(seconds)

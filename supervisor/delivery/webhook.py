@@ -1,0 +1,251 @@
+"""A webhook: whom to send which events, and what is accepted as one. Pure.
+
+What is checked here is what an operator has written; where its address leads is decided at each
+connection (targets.py).
+"""
+
+import base64
+import binascii
+import re
+import secrets
+from typing import Annotated, Final, Literal
+from urllib.parse import urlsplit
+
+import msgspec
+
+from sessions.model import InvalidSessionId, WasupError, parse_session_id
+
+ID_PREFIX: Final = "wh_"
+SECRET_PREFIX: Final = "whsec_"
+SECRET_BYTES: Final = 32
+SHORTEST_SECRET: Final = 24
+LONGEST_SECRET: Final = 64
+"""Bytes that the Standard Webhooks accept in a secret."""
+ROTATION_SECONDS: Final = 24 * 3600.0
+"""So long the secret before signs, too, after a rotation."""
+MOST_HEADERS: Final = 20
+_TYPE: Final = re.compile(r"\*|[a-z_]+\.\*|[a-z_]+(\.[a-z_]+)?")
+_HEADER_NAME: Final = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]{1,64}")
+_HEADER_VALUE: Final = re.compile(r"[\x21-\x7e]([\x20-\x7e]*[\x21-\x7e])?")
+_OURS: Final = re.compile(
+    r"(?i)(webhook|wasup)-.*|host|connection|content-.*|transfer-encoding|te|trailer|upgrade"
+    r"|expect|keep-alive|proxy-.*"
+)
+"""Headers that say what the request is, and are ours to say."""
+
+Payload = Literal["full", "thin"]
+"""thin: an event without its `data`; who wants them asks for the event by its number."""
+PauseReason = Literal["operator", "gone", "restored"]
+"""gone: the endpoint has answered 410; restored: it came back with a backup of the whole store."""
+
+
+class InvalidWebhook(WasupError):
+    """That is not a webhook."""
+
+    code = "invalid_webhook"
+    hint = "docs/webhooks.md says what a webhook is made of."
+
+
+class WebhookNotFound(WasupError):
+    """There is no such webhook."""
+
+    code = "webhook_not_found"
+    hint = "GET /webhooks lists them."
+
+
+class WebhookSecret(msgspec.Struct, frozen=True, rename="camel"):
+    """A secret that signs; `until`: for so long (seconds of wall clock), None: for good."""
+
+    value: str
+    until: float | None = None
+
+
+class WebhookSettings(msgspec.Struct, frozen=True, rename="camel"):
+    """What an operator has chosen.
+
+    `sessions`: whose events; none: all, and the fleet's. `types`: with wildcards.
+
+    `headers`, `secrets`: are shown in no view, log or error.
+    """
+
+    url: str
+    sessions: tuple[str, ...] = ()
+    types: tuple[str, ...] = ("*",)
+    headers: dict[str, str] = {}
+    secrets: tuple[WebhookSecret, ...] = ()
+    payload: Payload = "full"
+    description: str = ""
+
+    def wants(self, session: str | None, kind: str) -> bool:
+        """Whether it asks for such an event."""
+        if self.sessions and session not in self.sessions:
+            return False
+        return any(_covers(pattern, kind) for pattern in self.types)
+
+    def signing(self, now: float) -> list[str]:
+        """The secrets that sign now, the newest first."""
+        return [one.value for one in self.secrets if one.until is None or one.until > now]
+
+
+class NewWebhook(msgspec.Struct, forbid_unknown_fields=True, rename="camel"):
+    """What a webhook is made of.
+
+    `secret`: `whsec_` and base64 of 24 to 64 bytes; made if none is given. `after`: the event after
+    which it begins; unset: with what happens from now on.
+    """
+
+    url: str
+    sessions: list[str] = []
+    types: list[str] = msgspec.field(default_factory=lambda: ["*"])
+    headers: dict[str, str] = {}
+    secret: str | None = None
+    payload: Payload = "full"
+    description: Annotated[str, msgspec.Meta(max_length=200)] = ""
+    paused: bool = False
+    after: Annotated[int, msgspec.Meta(ge=0)] | None = None
+
+
+class WebhookChange(msgspec.Struct, forbid_unknown_fields=True, rename="camel"):
+    """What is to be different; what is left out stays."""
+
+    url: str | msgspec.UnsetType = msgspec.UNSET
+    sessions: list[str] | msgspec.UnsetType = msgspec.UNSET
+    types: list[str] | msgspec.UnsetType = msgspec.UNSET
+    headers: dict[str, str] | msgspec.UnsetType = msgspec.UNSET
+    payload: Payload | msgspec.UnsetType = msgspec.UNSET
+    description: Annotated[str, msgspec.Meta(max_length=200)] | msgspec.UnsetType = msgspec.UNSET
+    paused: bool | msgspec.UnsetType = msgspec.UNSET
+
+
+def settings_of(new: NewWebhook) -> WebhookSettings:
+    """A new webhook's settings. Raises InvalidWebhook."""
+    secret = new_secret() if new.secret is None else new.secret
+    check_secret(secret)
+    return checked(
+        WebhookSettings(
+            url=new.url,
+            sessions=tuple(new.sessions),
+            types=tuple(new.types),
+            headers=new.headers,
+            secrets=(WebhookSecret(secret),),
+            payload=new.payload,
+            description=new.description,
+        )
+    )
+
+
+def changed(settings: WebhookSettings, change: WebhookChange) -> WebhookSettings:
+    """The settings with what is to be different. Raises InvalidWebhook."""
+    values = {
+        name: tuple(value) if isinstance(value, list) else value
+        for name, value in msgspec.structs.asdict(change).items()
+        if value is not msgspec.UNSET and name != "paused"
+    }
+    return checked(msgspec.structs.replace(settings, **values))
+
+
+def rotated(settings: WebhookSettings, secret: str | None, now: float) -> WebhookSettings:
+    """The settings with a new secret, beside which the one before signs for a while.
+
+    Raises InvalidWebhook.
+    """
+    value = new_secret() if secret is None else secret
+    check_secret(value)
+    before = msgspec.structs.replace(settings.secrets[0], until=now + ROTATION_SECONDS)
+    return msgspec.structs.replace(settings, secrets=(WebhookSecret(value), before))
+
+
+def checked(settings: WebhookSettings) -> WebhookSettings:
+    """The settings, if they can be used. Raises InvalidWebhook, which quotes no secret."""
+    _check_url(settings.url)
+    for kind in settings.types:
+        if _TYPE.fullmatch(kind) is None:
+            raise InvalidWebhook(
+                f"{kind[:64]!r} is no type of event.",
+                "A type is a name such as message.received, a group such as message.*, or *.",
+            )
+    if not settings.types:
+        raise InvalidWebhook("It has no types.", 'Leave types out, or say ["*"], for all events.')
+    for session in settings.sessions:
+        try:
+            parse_session_id(session)
+        except InvalidSessionId as error:
+            raise InvalidWebhook(str(error), error.hint) from None
+    if len(settings.headers) > MOST_HEADERS:
+        raise InvalidWebhook(f"It has more than {MOST_HEADERS} headers.")
+    for name, value in settings.headers.items():
+        if _HEADER_NAME.fullmatch(name) is None or _OURS.fullmatch(name) is not None:
+            raise InvalidWebhook(
+                f"{name[:64]!r} is no header that can be chosen.",
+                "Headers such as Authorization or X-Api-Key can.",
+            )
+        if len(value) > 4096 or _HEADER_VALUE.fullmatch(value) is None:
+            raise InvalidWebhook(
+                f"The value of the header {name} cannot be sent.",
+                "A value is printable ASCII without blanks at its ends.",
+            )
+    return settings
+
+
+def new_secret() -> str:
+    """A secret that nobody has guessed."""
+    return SECRET_PREFIX + base64.b64encode(secrets.token_bytes(SECRET_BYTES)).decode()
+
+
+def check_secret(secret: str) -> None:
+    """Raises InvalidWebhook, which does not quote it."""
+    try:
+        size = len(key_of(secret))
+    except ValueError:
+        size = 0
+    if not secret.startswith(SECRET_PREFIX) or not SHORTEST_SECRET <= size <= LONGEST_SECRET:
+        raise InvalidWebhook(
+            "The secret cannot be used.",
+            f"A secret is {SECRET_PREFIX} and base64 of {SHORTEST_SECRET} to {LONGEST_SECRET}"
+            " bytes. Leave it out, and one is made.",
+        )
+
+
+def key_of(secret: str) -> bytes:
+    """The bytes that sign. Raises ValueError."""
+    try:
+        return base64.b64decode(secret.removeprefix(SECRET_PREFIX), validate=True)
+    except binascii.Error as error:
+        raise ValueError("no base64") from error
+
+
+def new_id() -> str:
+    """A webhook's name."""
+    return ID_PREFIX + secrets.token_hex(8)
+
+
+def shown_url(url: str) -> str:
+    """A URL as it may stand in a log: without its path and query, which often hold a secret."""
+    parts = urlsplit(url)
+    return f"{parts.scheme}://{parts.hostname}" + (f":{parts.port}" if parts.port else "")
+
+
+def _covers(pattern: str, kind: str) -> bool:
+    if pattern == "*" or pattern == kind:
+        return True
+    return pattern.endswith(".*") and kind.startswith(pattern[:-1])
+
+
+def _check_url(url: str) -> None:
+    hint = "A webhook's URL is http://host/path or https://host/path, with a port where needed."
+    if len(url) > 2048 or any(not 0x21 <= ord(character) <= 0x7E for character in url):
+        raise InvalidWebhook("Its URL is too long, or has characters that no URL has.", hint)
+    try:
+        parts = urlsplit(url)
+        port = parts.port
+    except ValueError:
+        raise InvalidWebhook("Its URL cannot be read.", hint) from None
+    if parts.scheme not in {"http", "https"} or not parts.hostname or port == 0 or "\\" in url:
+        raise InvalidWebhook("Its URL is none that can be called.", hint)
+    if parts.username is not None or parts.password is not None:
+        raise InvalidWebhook(
+            "Its URL has a user or a password in it.",
+            'Put them into "headers": {"Authorization": "Basic ..."}, which are shown nowhere.',
+        )
+    if parts.fragment:
+        raise InvalidWebhook("Its URL has a fragment (#), which no server is ever sent.", hint)

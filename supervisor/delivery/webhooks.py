@@ -1,0 +1,250 @@
+"""All webhooks: made, changed and removed; each with a task of its own, so that none waits for
+another.
+"""
+
+import asyncio
+import random
+import time
+from collections.abc import Sequence
+from typing import Final
+
+import msgspec
+import structlog
+
+from sessions.forever import Forever, Kept
+from sessions.model import StoreUnavailable, WasupError
+from sessions.store import Store
+from sessions.store.tables.webhooks import WebhookRow
+from supervisor.delivery import outgoing
+from supervisor.delivery.bodies import Bodies
+from supervisor.delivery.deliverer import Deliverer, Progress, Tools
+from supervisor.delivery.sender import Outcome, Sender
+from supervisor.delivery.targets import Guard
+from supervisor.delivery.telling import Telling
+from supervisor.delivery.views import DeliveryView, WebhookView, delivery_view, heads, view
+from supervisor.delivery.webhook import (
+    NewWebhook,
+    WebhookChange,
+    WebhookNotFound,
+    WebhookSettings,
+    changed,
+    new_id,
+    rotated,
+    settings_of,
+)
+from supervisor.fleet.feed import Feed
+from supervisor.watch.alerts import Alerts
+
+MOST: Final = 100
+"""Webhooks of one installation: each may have 20 requests under way."""
+NEWS_SECONDS: Final = 60.0
+CLEAN_SECONDS: Final = 3600.0
+"""How often rows are dropped that nobody can use any more."""
+GAPS_KEPT_SECONDS: Final = 30 * 24 * 3600.0
+
+log = structlog.get_logger("delivery")
+
+
+class TooManyWebhooks(WasupError):
+    """There are as many webhooks as there may be."""
+
+    code = "too_many_webhooks"
+    hint = "Delete one, or send several sessions' events to one of them."
+
+
+class Webhooks:
+    """Makes, keeps and shows them."""
+
+    def __init__(
+        self,
+        store: Store,
+        feed: Feed,
+        alerts: Alerts,
+        forever: Forever,
+        guard: Guard,
+        retry_seconds: float,
+        rng: random.Random,
+    ) -> None:
+        self._store = store
+        self._feed = feed
+        self._alerts = alerts
+        self._forever = forever
+        self._sender = Sender(guard)
+        self._tools = Tools(
+            rows=store.webhooks,
+            bodies=Bodies(feed, store),
+            sender=self._sender,
+            retry_seconds=retry_seconds,
+            rng=rng,
+        )
+        self._deliverers: dict[str, Deliverer] = {}
+        self._tasks: dict[str, Kept] = {}
+        self._looks: list[Kept] = []
+        self._changing = asyncio.Lock()
+
+    async def open(self) -> None:
+        """Go on where the supervisor before has ended. Raises StoreUnavailable."""
+        for row in await self._store.webhooks.all():
+            self._start(row, msgspec.json.decode(row.settings, type=WebhookSettings))
+        keep = self._forever.keep
+        self._looks = [
+            keep("webhook news", self._wake_all, within_seconds=None),
+            keep("webhook rows", self._clean, every_seconds=CLEAN_SECONDS, at_once=False),
+        ]
+
+    async def close(self) -> None:
+        """Stop delivering; what is not delivered is when it is opened again."""
+        for look in self._looks:
+            await look.close()
+        await asyncio.gather(*(self._stop(webhook) for webhook in list(self._deliverers)))
+        await self._sender.close()
+
+    # --- one, and all -----------------------------------------------------------------------------
+
+    def get(self, webhook: str) -> Deliverer:
+        """A webhook. Raises WebhookNotFound."""
+        try:
+            return self._deliverers[webhook]
+        except KeyError:
+            raise WebhookNotFound(f"There is no webhook {webhook[:64]!r}.") from None
+
+    async def views(self) -> list[WebhookView]:
+        """All of them, oldest first. Raises StoreUnavailable."""
+        return [await self.view(webhook) for webhook in list(self._deliverers)]
+
+    async def view(self, webhook: str) -> WebhookView:
+        """How a webhook is. Raises WebhookNotFound, StoreUnavailable."""
+        found = self.get(webhook)
+        oldest = await self._tools.bodies.get(found.lanes.low_water + 1) if found.behind else None
+        return view(found, await self._store.webhooks.count(webhook), oldest)
+
+    # --- changes ----------------------------------------------------------------------------------
+
+    async def create(self, new: NewWebhook) -> tuple[Deliverer, str]:
+        """Add a webhook; with its secret, which is shown this once.
+
+        Raises InvalidWebhook, TooManyWebhooks, StoreUnavailable.
+        """
+        settings = settings_of(new)
+        async with self._changing:
+            if len(self._deliverers) >= MOST:
+                raise TooManyWebhooks(f"There are {MOST} webhooks already.")
+            n = self._feed.last if new.after is None else min(new.after, self._feed.last)
+            row = WebhookRow(
+                id=new_id(),
+                created_at=time.time(),
+                settings=msgspec.json.encode(settings),
+                paused_because="operator" if new.paused else None,
+                progress=msgspec.json.encode(Progress(n, n)),
+            )
+            await self._store.webhooks.add(row)
+            self._start(row, settings)
+        return self._deliverers[row.id], settings.secrets[0].value
+
+    async def change(self, webhook: str, change: WebhookChange) -> Deliverer:
+        """Change a webhook. Raises WebhookNotFound, InvalidWebhook, StoreUnavailable."""
+        async with self._changing:
+            found = self.get(webhook)
+            paused = found.paused_because
+            if change.paused is not msgspec.UNSET:
+                paused = (paused or "operator") if change.paused else None
+            await self._write(found, changed(found.settings, change), paused)
+        return found
+
+    async def rotate(self, webhook: str, secret: str | None) -> str:
+        """Give a webhook another secret, which is shown this once.
+
+        Raises WebhookNotFound, InvalidWebhook, StoreUnavailable.
+        """
+        async with self._changing:
+            found = self.get(webhook)
+            settings = rotated(found.settings, secret, time.time())
+            await self._write(found, settings, found.paused_because)
+        return settings.secrets[0].value
+
+    async def delete(self, webhook: str) -> None:
+        """Remove a webhook. Raises WebhookNotFound, StoreUnavailable."""
+        async with self._changing:
+            found = self.get(webhook)
+            await self._store.webhooks.remove(webhook)
+            await self._stop(webhook)
+            found.telling.forget()
+
+    # --- what was not delivered -------------------------------------------------------------------
+
+    async def test(self, webhook: str) -> Outcome:
+        """Send an event of type webhook.test now, whether or not it is paused.
+
+        Raises WebhookNotFound.
+        """
+        event = outgoing.test_event(webhook, time.time_ns() // 1_000_000)
+        return await self.get(webhook).attempt(event)
+
+    async def deliveries(
+        self, webhook: str, after: int | None, limit: int, state: str | None
+    ) -> list[DeliveryView]:
+        """What was not accepted: what blocks its session now (on the first page), then rows, oldest
+        first. Raises WebhookNotFound, StoreUnavailable.
+        """
+        found = self.get(webhook)
+        blocked = heads(found) if after is None and state in {None, "blocked"} else []
+        if state == "blocked":
+            return blocked
+        rows = await self._store.webhooks.page(webhook, after or 0, limit, state)
+        return blocked + [delivery_view(row) for row in rows]
+
+    async def redrive(self, webhook: str, after: int | None, ids: Sequence[int] | None) -> int:
+        """Send again now what was set aside; how many rows. Raises WebhookNotFound,
+        StoreUnavailable.
+        """
+        found = self.get(webhook)
+        count = await self._store.webhooks.redrive(webhook, time.time(), after, ids)
+        if not (await self._store.webhooks.count(webhook)).get("dead"):
+            found.telling.redriven()
+        found.look_for_late()
+        return count
+
+    async def replay(self, webhook: str, after: int) -> Deliverer:
+        """Send again all that came after a number, whether or not it was accepted.
+
+        Raises WebhookNotFound, StoreUnavailable.
+        """
+        async with self._changing:
+            found = self.get(webhook)
+            await found.begin_after(min(after, self._feed.last))
+        return found
+
+    # --- inside -----------------------------------------------------------------------------------
+
+    async def _write(
+        self, found: Deliverer, settings: WebhookSettings, paused_because: str | None
+    ) -> None:
+        await self._store.webhooks.change(found.id, msgspec.json.encode(settings), paused_because)
+        found.use(settings, paused_because)
+
+    def _start(self, row: WebhookRow, settings: WebhookSettings) -> None:
+        telling = Telling(self._alerts, row.id, settings.url)
+        found = self._deliverers[row.id] = Deliverer(row, settings, self._tools, telling)
+        self._tasks[row.id] = self._forever.keep(
+            f"webhook {row.id}", found.turn, within_seconds=None
+        )
+
+    async def _stop(self, webhook: str) -> None:
+        await self._tasks.pop(webhook).close()
+        await self._deliverers.pop(webhook).close()
+
+    async def _wake_all(self) -> None:
+        while True:
+            await self._feed.news(NEWS_SECONDS)
+            for found in self._deliverers.values():
+                found.wake()
+
+    async def _clean(self) -> None:
+        oldest = await self._store.oldest_event()
+        try:
+            await self._store.webhooks.forget_before(oldest or 0, time.time() - GAPS_KEPT_SECONDS)
+        except StoreUnavailable:
+            return  # in an hour again
+        for found in list(self._deliverers.values()):
+            if not (await self._store.webhooks.count(found.id)).get("dead"):
+                found.telling.redriven()
