@@ -17,9 +17,9 @@ from api.gatehouse.callers import own_users, prepare
 from api.gatehouse.connections import Connection, Door, most_connections
 from api.gatehouse.fences import Commands, Places, refuse_encodings, refuse_other_sites
 from api.gatehouse.guard import guard
+from api.gatehouse.once import ONCE, Once
 from api.gatehouse.pairing_budget import PairingBudget
 from api.handlers.docs import FILES
-from api.once import ONCE, Once
 from api.openapi import spec
 from api.parts import (
     ALERTS,

@@ -12,8 +12,8 @@ import msgspec
 from aiohttp import web
 
 from api.errors import BadRequest, TooSoon
+from api.gatehouse.once import keyed
 from api.handlers import qr as qr_forms
-from api.once import keyed
 from api.paging import PageQuery, page
 from api.parts import FEED, FLEET, PAIRING, STORE, WAITERS
 from api.responses import Wait, body, json, query

@@ -7,7 +7,7 @@ from typing import Annotated
 import msgspec
 from aiohttp import web
 
-from api.once import keyed
+from api.gatehouse.once import keyed
 from api.paging import PageQuery, page
 from api.parts import FLEET, ROLL, WORKERS
 from api.responses import json, query

@@ -8,7 +8,7 @@ import pytest
 from aiohttp import web
 
 from api.errors import BadRequest, KeyReused, OutcomeUnknown
-from api.once import REPLAYED, Once
+from api.gatehouse.once import REPLAYED, Once
 from api.responses import json
 from sessions.model import StoreUnavailable, Unanswered, WasupError, WorkerGone, WorkerRefused
 from sessions.store.tables.requests import Answer, Known
