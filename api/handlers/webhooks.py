@@ -6,7 +6,7 @@ import msgspec
 from aiohttp import web
 
 from api.errors import BadRequest
-from api.once import keyed
+from api.gatehouse.once import keyed
 from api.paging import PageQuery, page
 from api.parts import WEBHOOKS
 from api.responses import body, json, query

@@ -291,6 +291,7 @@ async def test_a_backup_is_made_and_verified_beside_the_running_supervisor(
     assert {file.name for file in tmp_path.iterdir()} == {"backup.db", "text"}
 
 
+@pytest.mark.timeout(600)  # some thirty commands, each a process: a busy machine takes its time
 async def test_the_blocks_of_the_manual_do_what_it_says_from_the_first_line_to_the_last(
     supervisor: Supervisor, shared_standin: StandIn, tmp_path: Path
 ) -> None:
