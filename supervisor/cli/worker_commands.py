@@ -56,7 +56,7 @@ def roll(
     wait: Annotated[bool, typer.Option("--wait/--no-wait", help="Stay until it is done.")] = True,
     as_json: Json = False,
 ) -> None:
-    """Replace workers one at a time: the socket changes hands when the successor is warm, at a
+    """Replace workers one at a time: the socket changes hands when the successor is warm, in an
     idle window, through the gate.
     """
     client = must_run()

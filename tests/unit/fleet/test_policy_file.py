@@ -202,7 +202,7 @@ class FakeClient:
     def __init__(self) -> None:
         self.asked: list[str] = []
 
-    async def call(self, method: str, path: str, body: Any = None) -> Any:
+    def call(self, method: str, path: str, body: Any = None) -> Any:
         self.asked.append(f"{method} {path}")
         if path == "/policy":
             return {"toml": ""}

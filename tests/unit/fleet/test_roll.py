@@ -269,10 +269,13 @@ async def test_a_session_that_fails_does_not_end_the_roll(error: Exception) -> N
 def test_the_command_succeeds_only_if_all_were_replaced(
     ended: RollView, says: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    async def rolled(*_: object) -> Any:
-        return msgspec.to_builtins(ended)
+    class Client:
+        """A supervisor whose roll ends so."""
 
-    monkeypatch.setattr(worker_commands, "_roll", rolled)
+        def call(self, method: str, path: str) -> Any:
+            return {"roll": msgspec.to_builtins(ended)}
+
+    monkeypatch.setattr(worker_commands, "must_run", Client)
     with pytest.raises(typer.Exit) as left:
         worker_commands.roll(everybody=False, wait=True)
     assert left.value.exit_code == 1
