@@ -127,14 +127,10 @@ async def _probe(
 ) -> CloseReason | None:
     now = asyncio.get_running_loop().time
     patience = config.probe_timeout_seconds + WORKER_GRACE_SECONDS
-    asked_at = now()
     try:
+        # Only the time counts that we are awake ourselves.
         reply = await worker.request(lambda number: wire.Probe(session, number), patience)
     except TimeoutError:
-        if now() - asked_at > patience + SECOND_LOOK_SECONDS:
-            # It was we who slept (stopped, frozen, a suspended machine): the answer may lie in the
-            # socket's buffer unread.
-            return await _probe(session, worker, counters, config)
         return CloseReason.WORKER_HUNG
     except WorkerGone:  # its end is told to the session by itself
         return None

@@ -7,7 +7,7 @@ import asyncio
 import itertools
 import signal
 from collections.abc import Callable
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 import structlog
 
@@ -23,11 +23,16 @@ LAST_WORDS_SECONDS: Final = 1.0
 The kernel has it; only a stalled loop needs time.
 """
 
+AWAKE_STEP_SECONDS: Final = 0.5
+"""In steps of so long we notice that we have slept ourselves."""
+
 CLOSE_SECONDS: Final = 1.0
 """For how long a connection that ends is written to.
 
 Who has not read by then is hung, or frozen.
 """
+
+T = TypeVar("T")
 
 log = structlog.get_logger("workers")
 
@@ -45,6 +50,31 @@ async def close_stream(stream: asyncio.StreamWriter) -> None:
         stream.transport.abort()
     except OSError as error:  # broken, which is closed, too
         log.debug("a connection was broken", action="connection_broken", error=str(error))
+
+
+async def awake_within(answer: "asyncio.Future[T]", seconds: float) -> T:
+    """What a worker answers, if it comes within so many seconds that this process is awake.
+
+    While we sleep (stopped, frozen, a suspended machine) the answer lies unread in the socket's
+    buffer, and who judged by the clock alone would end a healthy worker. So a step that takes far
+    longer than it should counts for no more than two, and when the time is up in the midst of one
+    there are two more to read what lies there.
+
+    Raises TimeoutError.
+    """
+    clock = asyncio.get_running_loop().time
+    left_seconds, before, woken = seconds, clock(), False
+    while not answer.done():
+        if left_seconds <= 0:
+            raise TimeoutError
+        await asyncio.wait({answer}, timeout=min(left_seconds, AWAKE_STEP_SECONDS))
+        now = clock()
+        slept = now - before > 2 * AWAKE_STEP_SECONDS
+        left_seconds -= min(now - before, 2 * AWAKE_STEP_SECONDS)
+        if slept and not woken:
+            left_seconds, woken = max(left_seconds, 2 * AWAKE_STEP_SECONDS), True
+        before = now
+    return answer.result()
 
 
 class Worker:
@@ -120,7 +150,7 @@ class Worker:
     async def request(
         self, make: Callable[[int], wire.Request], timeout_seconds: float
     ) -> wire.Replied | wire.Probed:
-        """Send a request and wait for its answer.
+        """Send a request and wait for its answer, for so long as this process is awake.
 
         Raises WorkerGone, WorkerRefused, TimeoutError.
         """
@@ -131,8 +161,7 @@ class Worker:
         self._requests[number] = answer
         try:
             self.send(make(number))
-            async with asyncio.timeout(timeout_seconds):
-                reply = await answer
+            reply = await awake_within(answer, timeout_seconds)
         finally:
             self._requests.pop(number, None)
         if isinstance(reply, wire.Replied) and reply.error is not None:

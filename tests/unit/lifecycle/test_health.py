@@ -78,33 +78,6 @@ async def test_the_verdicts(answer: str, verdict: R) -> None:
     assert await checks is verdict
 
 
-async def test_a_supervisor_that_was_frozen_during_a_probe_asks_again_before_it_calls_its_worker_hung() -> (
-    None
-):
-    probing = Probing()
-    worker = await probing.bring_up("shop")
-    request, late = worker.request, iter([True])
-
-    async def asked(*arguments: object) -> object:
-        probing.asked.append(now())
-        if next(late, False):
-            # nothing of this process ran meanwhile, and its clock went on
-            await asyncio.sleep(60.0)
-            raise TimeoutError
-        return await request(*arguments)  # type: ignore[arg-type]
-
-    worker.request = asked  # type: ignore[assignment, method-assign]
-    patient = HealthConfig(heartbeat_timeout_seconds=1200.0)
-    checks = asyncio.create_task(
-        check_until_failed("shop", worker, Counters(), patient, lambda *_: None, probing.doubt)
-    )  # type: ignore[arg-type]
-    await asyncio.sleep(100)
-    assert not checks.done()
-    assert len(probing.asked) > 2
-    checks.cancel()
-    await asyncio.gather(checks, return_exceptions=True)
-
-
 async def test_a_doubt_is_looked_into_at_once_and_once() -> None:
     probing = Probing()
     checks = asyncio.create_task(probing.verdict())
