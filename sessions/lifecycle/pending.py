@@ -5,9 +5,14 @@ deadlines of what it is owed.
 import asyncio
 import itertools
 from collections.abc import Awaitable, Callable
-from typing import Any
+from typing import Any, Final
 
 from sessions.lifecycle.inbox import Event, Step, StepFailed
+
+SLEPT_SECONDS: Final = 1.0
+"""A deadline that comes so late was not kept by a busy machine: nothing of this process ran."""
+SECOND_LOOK_SECONDS: Final = 1.0
+"""How long what lies in the socket's buffer may take to be read then."""
 
 
 class Pending:
@@ -70,11 +75,23 @@ class Pending:
         self._step = None
 
     def later(self, seconds: float, event: Event) -> None:
-        """Put an event into the inbox then, unless the deadlines are cleared before."""
-        number = next(self._deadline_numbers)
-        self._deadlines[number] = asyncio.get_running_loop().call_later(
-            seconds, self._come, number, event
-        )
+        """Put an event into the inbox then, unless the deadlines are cleared before.
+
+        A deadline that passed while we slept (stopped, frozen, a suspended machine) comes a little
+        later: what was owed may lie in the socket's buffer unread.
+        """
+        loop, number = asyncio.get_running_loop(), next(self._deadline_numbers)
+        due_at = loop.time() + seconds
+
+        def come() -> None:
+            if loop.time() - due_at > SLEPT_SECONDS:
+                self._deadlines[number] = loop.call_later(
+                    SECOND_LOOK_SECONDS, self._come, number, event
+                )
+            else:
+                self._come(number, event)
+
+        self._deadlines[number] = loop.call_at(due_at, come)
 
     def clear_deadlines(self) -> None:
         """Nothing is owed any more."""
