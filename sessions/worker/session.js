@@ -209,6 +209,7 @@ export class Session {
       plaintexts: this.#plaintexts,
       settings,
       log,
+      isStoreOwing: () => this.#keeper.isOwed,
       mustBeSilent,
       mustNotRead: () => this.#outbox.full,
       report: (frame) => this.#report(frame),

@@ -71,6 +71,11 @@ export class LineKeeper {
     else waiting?.reject(new WriteRefused(error ?? 'store_failed'));
   }
 
+  /** A question waits for its answer. */
+  get isOwed() {
+    return this.#waiting.size > 0;
+  }
+
   /** On a new line: all that was not answered. */
   resend() {
     for (const { question } of this.#waiting.values()) this.#send(question);

@@ -26,15 +26,22 @@ import { Signal } from '../async/signal.js';
  */
 
 /**
- * How long a message may wait for one before it. A look-up is a few reads and a write of our own
- * store; when that stands still, so does everybody. This is for what nobody has thought of, which
- * shall cost the order and not the message.
+ * Patience is counted in such steps, and one in which we are held up does not count: a store that
+ * stands still, or a supervisor that is away, says nothing about a message. A process that was
+ * frozen finds one step over when it goes on, and not all of them.
  */
-const PATIENCE_MS = 30_000;
-/** So long without one out of the queue: what is left in it leads to nothing that is shown. */
-const OFFLINE_PATIENCE_MS = 10_000;
+const STEP_MS = 1_000;
+/**
+ * How many steps a message may wait for one before it. A look-up is a few reads and a write of our
+ * own store. This is for what nobody has thought of, which shall cost the order and not the
+ * message.
+ */
+const PATIENCE_STEPS = 30;
+/** So many without one out of the queue: what is left in it leads to nothing that is shown. */
+const OFFLINE_PATIENCE_STEPS = 10;
 
 export class ArrivalOrder {
+  #isHeldUp;
   /**
    * Of the message that is at work; of those in the queue it says nothing. @type
    * {AsyncLocalStorage<Turn | undefined>}
@@ -48,6 +55,14 @@ export class ArrivalOrder {
   #drained = 0;
   /** @type {NodeJS.Timeout | undefined} */
   #timer;
+
+  /**
+   * @param {() => boolean} isHeldUp messages cannot get on for now, through no fault of theirs: our
+   *   store owes an answer, or nothing may be said to the server
+   */
+  constructor(isHeldUp) {
+    this.#isHeldUp = isHeldUp;
+  }
 
   /** @param {WASocket} sock which has no listeners for messages but Baileys' own */
   attend({ ws, messageMutex }) {
@@ -109,12 +124,20 @@ export class ArrivalOrder {
     if (!turn) return this.#workOff(join);
     const { before, take } = turn;
     if (before && !before.raised) {
-      await before.until(new Promise(() => {}), PATIENCE_MS);
+      await this.#waitFor(before);
       before.raise(); // if it is stuck, nobody waits for it a second time
     }
     const worked = join();
     take();
     return worked;
+  }
+
+  /** @param {Signal} before */
+  async #waitFor(before) {
+    for (let left = PATIENCE_STEPS; left > 0 && !before.raised; ) {
+      await before.until(new Promise(() => {}), STEP_MS);
+      if (!this.#isHeldUp()) left -= 1;
+    }
   }
 
   /**
@@ -138,9 +161,16 @@ export class ArrivalOrder {
     const done = this.#offline.splice(0, count);
     this.#drained += done.length;
     for (const { take } of done) take();
+    this.#waitForNext(OFFLINE_PATIENCE_STEPS);
+  }
+
+  /** @param {number} left steps until what is in the queue is given up */
+  #waitForNext(left) {
     clearTimeout(this.#timer);
     if (this.#offline.length === 0) return;
-    this.#timer = setTimeout(() => this.#drain(this.#offline.length), OFFLINE_PATIENCE_MS).unref();
+    if (left === 0) return this.#drain(this.#offline.length);
+    const step = () => this.#waitForNext(this.#isHeldUp() ? left : left - 1);
+    this.#timer = setTimeout(step, STEP_MS).unref();
   }
 }
 

@@ -43,6 +43,7 @@ import {
  * @property {import('../log.js').Log} log
  * @property {(frame: import('../wire.js').State | import('../wire.js').Qr |
  *   import('../wire.js').Opened | import('../wire.js').Closed) => void} report
+ * @property {() => boolean} isStoreOwing the supervisor has not answered all questions about keys
  * @property {() => boolean} mustBeSilent nothing may be said to WhatsApp for now
  * @property {() => boolean} mustNotRead more messages and receipts wait for the supervisor than
  *   should
@@ -92,7 +93,9 @@ export class Connection {
   #standing = new Standing();
   #registration;
   #queue = new OfflineQueue();
-  #order = new ArrivalOrder();
+  #order = new ArrivalOrder(
+    () => this.#context.isStoreOwing() || (this.#transport?.isHeldUp ?? false),
+  );
   /** Texts in a row that the server has not acknowledged, though it could have. */
   #unacknowledged = 0;
   /** Through the proxy. @type {import('./proxy.js').Way | null} */

@@ -5,6 +5,7 @@
 
 import assert from 'node:assert/strict';
 import { after, before, test } from 'node:test';
+import { setTimeout as pause } from 'node:timers/promises';
 import {
   admin,
   disconnected,
@@ -65,6 +66,32 @@ test('what is live does not overtake what the server has kept of its chat', asyn
   supervisor.send({ type: 'connect', session, attempt: 3 });
   await supervisor.next('opened', ({ attempt }) => attempt === 3);
   for (const text of texts.slice(30)) await admin('/send-text', { session, from, text });
+  await eventually(
+    'all have come',
+    () => Object.values(textsBySender(supervisor)).flat().length === texts.length,
+  );
+  assert.deepEqual(textsBySender(supervisor), { [`${from}@s.whatsapp.net`]: texts });
+});
+
+test('nor does it while the store stands still for longer than any patience', async (t) => {
+  const supervisor = await startWorker(t, { WASUP_PROBE_TIMEOUT_MS: '10000' });
+  const session = 'stood-still';
+  await pair(supervisor, session);
+  const from = '5511999990202';
+  const texts = Array.from({ length: 12 }, (_, n) => String(n));
+  await admin('/send-text', { session, from, text: texts[0] });
+  await supervisor.next('message');
+  supervisor.send({ type: 'close', session });
+  await supervisor.next('closed', ({ attempt }) => attempt === 2);
+  await disconnected(session);
+  for (const text of texts.slice(1, 8)) await admin('/send-text', { session, from, text });
+  supervisor.heldWrites = [];
+  supervisor.send({ type: 'connect', session, attempt: 3 });
+  await eventually('a write is held', () => (supervisor.heldWrites ?? []).length > 0);
+  for (const text of texts.slice(8)) await admin('/send-text', { session, from, text });
+  await pause(12_000); // longer than a queue that moves on its own is waited for
+  assert.deepEqual(textsBySender(supervisor), { [`${from}@s.whatsapp.net`]: texts.slice(0, 1) });
+  supervisor.letWritesGo();
   await eventually(
     'all have come',
     () => Object.values(textsBySender(supervisor)).flat().length === texts.length,

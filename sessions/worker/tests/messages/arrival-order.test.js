@@ -15,7 +15,8 @@ const BIA = '5511999990002@s.whatsapp.net';
 class Worker {
   ws = new EventEmitter();
   messageMutex = makeMutex();
-  order = new ArrivalOrder();
+  isHeldUp = false;
+  order = new ArrivalOrder(() => this.isHeldUp);
   /** @type {string[]} */
   shown = [];
   /** @type {Map<string, () => void>} */
@@ -64,6 +65,19 @@ class Worker {
       this.order.shown(id);
       this.shown.push(id);
     });
+  }
+}
+
+/**
+ * One after the other, as they do when nothing is frozen.
+ *
+ * @param {import('node:test').TestContext} t
+ * @param {number} seconds
+ */
+async function pass(t, seconds) {
+  for (let second = 0; second < seconds; second += 1) {
+    t.mock.timers.tick(1_000);
+    for (let turn = 0; turn < 5; turn += 1) await nextTurn();
   }
 }
 
@@ -137,8 +151,7 @@ test('the last one in the queue, if it leads to nothing, holds nobody up for lon
   await worker.lookedUp('k1');
   await worker.lookedUp('live');
   assert.deepEqual(worker.shown, []);
-  t.mock.timers.tick(10_000);
-  for (let turn = 0; turn < 5; turn += 1) await nextTurn();
+  await pass(t, 10);
   assert.deepEqual(worker.shown, ['live']);
 });
 
@@ -149,9 +162,34 @@ test('a message that is stuck costs the order of its chat once, and no message',
   worker.receive('next', { from: ANA });
   await worker.lookedUp('next');
   assert.deepEqual(worker.shown, []);
-  t.mock.timers.tick(30_000);
-  for (let turn = 0; turn < 5; turn += 1) await nextTurn();
+  await pass(t, 30);
   worker.receive('later', { from: ANA });
   await worker.lookedUp('later');
   assert.deepEqual(worker.shown, ['next', 'later']);
+});
+
+test('while we are held up, what is live does not overtake what the server has kept, for however long', async (t) => {
+  t.mock.timers.enable({ apis: ['setTimeout'] });
+  const worker = new Worker();
+  worker.isHeldUp = true;
+  for (const id of ['k1', 'k2']) worker.receive(id, { from: ANA, offline: '0' });
+  worker.receive('live', { from: ANA });
+  await worker.lookedUp('live');
+  await pass(t, 120);
+  worker.isHeldUp = false;
+  for (const id of ['k1', 'k2']) await worker.lookedUp(id);
+  assert.deepEqual(worker.shown, ['k1', 'k2', 'live']);
+});
+
+test('while we are held up, nobody overtakes one that is looked up, for however long', async (t) => {
+  t.mock.timers.enable({ apis: ['setTimeout'] });
+  const worker = new Worker();
+  worker.isHeldUp = true;
+  worker.receive('1', { from: ANA });
+  worker.receive('2', { from: ANA });
+  await worker.lookedUp('2');
+  await pass(t, 120);
+  worker.isHeldUp = false;
+  await worker.lookedUp('1');
+  assert.deepEqual(worker.shown, ['1', '2']);
 });

@@ -51,6 +51,7 @@ function connectTo(webSocketUrl, creds = null) {
       logLevel: 'silent',
     },
     log: createLog('silent', 'w'),
+    isStoreOwing: () => false,
     mustBeSilent: () => false,
     mustNotRead: () => false,
     report: (frame) => frames.push(frame),
