@@ -67,7 +67,9 @@ class SessionState(enum.StrEnum):
 class CloseReason(enum.StrEnum):
     """Why an attempt or an open socket ended.
 
-    Made by the worker (close-reason.js) but for the last four.
+    What WhatsApp's code means is decided in the worker's close-reason.js; other verdicts come from
+    whoever ends the socket: connection.js and session.js, the health checks, the actor. Why a way
+    is closed is named by the gate's way_probe.py.
     """
 
     RESTART_REQUIRED = "restart_required"
