@@ -78,6 +78,8 @@ FOR_EVER = {
     "incident log",
     "performance monitor",
     "host sampler",
+    "webhook news",
+    "webhook rows",
 }
 
 

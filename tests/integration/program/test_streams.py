@@ -38,7 +38,7 @@ def test_python_alone_would_not_keep_it() -> None:
 
 
 @pytest.mark.parametrize(
-    ("arguments", "status"), [(["--version"], 1), (["nonsense"], 2), (["sessions", "list"], 1)]
+    ("arguments", "status"), [(["--version"], 1), (["nonsense"], 2), (["sessions", "list"], 3)]
 )
 def test_a_command_that_cannot_say_what_it_has_to_say_has_not_done_it(
     arguments: list[str], status: int
@@ -54,7 +54,7 @@ def test_a_command_on_a_full_disk_ends_with_a_sentence() -> None:
         )
     assert (done.returncode, done.stderr) == (
         1,
-        "wasup: what it has to say cannot be written: No space left on device\n",
+        "No space left on device. The disk is full: free space, or choose another place.\n",
     )
 
 

@@ -3,6 +3,7 @@ on in it.
 """
 
 import time
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -34,6 +35,8 @@ FIRST_SCHEMA_SECRETS = (
 
 
 async def upgrade(url: URL, revision: str) -> None:
+    if database.is_sqlite(url):
+        Path(url.database or "").touch()  # the writer makes no file
     engine = database.open_writer(url)
     async with engine.begin() as connection:
         await connection.run_sync(database.upgrade, revision)
