@@ -54,7 +54,9 @@ async def body(request: web.Request, kind: type[T]) -> T:
 
 def query(request: web.Request, kind: type[T]) -> T:
     """What stands behind the `?`, as that type. Raises BadRequest with what is wrong and where."""
-    given = {name: request.query[name] for name in request.query}
+    given = dict(request.query)
+    if len(given) < len(request.query):
+        raise BadRequest("The query says something twice.", f"It accepts {accepted(kind)}.")
     try:
         return msgspec.convert(given, kind, strict=False)
     except UNREADABLE as error:

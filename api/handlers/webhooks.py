@@ -16,6 +16,8 @@ from supervisor.delivery.webhooks import Webhooks
 
 MOST: Final = 1000
 USUAL: Final = 100
+Number = Annotated[int, msgspec.Meta(ge=0, lt=10**15)]
+"""An event's or a row's: the store holds no greater ones."""
 
 
 class WebhookList(msgspec.Struct, frozen=True, rename="camel"):
@@ -42,7 +44,7 @@ class DeliveryQuery(msgspec.Struct, forbid_unknown_fields=True):
     """Which part of the list."""
 
     after: Annotated[
-        Annotated[int, msgspec.Meta(ge=0)] | None,
+        Number | None,
         msgspec.Meta(description="`next` of the page before."),
     ] = None
     limit: Annotated[int, msgspec.Meta(ge=1, le=MOST, description="Rows of a page.")] = USUAL
@@ -62,8 +64,8 @@ class DeliveryList(msgspec.Struct, frozen=True, rename="camel"):
 class Redrive(msgspec.Struct, forbid_unknown_fields=True, rename="camel"):
     """What to send again: one of these. `ids`: numbers of rows; `failed`: all of them."""
 
-    after: Annotated[int, msgspec.Meta(ge=0)] | None = None
-    ids: Annotated[list[int], msgspec.Meta(min_length=1, max_length=MOST)] | None = None
+    after: Number | None = None
+    ids: Annotated[list[Number], msgspec.Meta(min_length=1, max_length=MOST)] | None = None
     failed: bool = False
 
 
@@ -76,7 +78,7 @@ class Redriven(msgspec.Struct, frozen=True, rename="camel"):
 class Replay(msgspec.Struct, forbid_unknown_fields=True, rename="camel"):
     """After which event everything is sent again."""
 
-    after: Annotated[int, msgspec.Meta(ge=0)]
+    after: Number
 
 
 async def list_webhooks(request: web.Request) -> web.Response:
@@ -141,10 +143,13 @@ async def list_deliveries(request: web.Request) -> web.Response:
     blocks its session now, then what was set aside, oldest first; `?state=` of one kind alone.
     """
     asked = query(request, DeliveryQuery)
-    found = await _webhooks(request).deliveries(_id(request), asked.after, asked.limit, asked.state)
+    webhooks, limit = _webhooks(request), asked.limit
+    # One row more than is shown tells whether there is a next page.
+    found = await webhooks.deliveries(_id(request), asked.after, limit + 1, asked.state)
     numbers = [one.id for one in found if one.id is not None]
-    more = numbers[-1] if len(numbers) >= asked.limit else None
-    return json(DeliveryList(found, more))
+    if len(numbers) <= limit:
+        return json(DeliveryList(found, None))
+    return json(DeliveryList(found[:-1], numbers[limit - 1]))
 
 
 @keyed

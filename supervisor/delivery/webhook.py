@@ -102,7 +102,7 @@ class NewWebhook(msgspec.Struct, forbid_unknown_fields=True, rename="camel"):
     payload: Payload = "full"
     description: Annotated[str, msgspec.Meta(max_length=200)] = ""
     paused: bool = False
-    after: Annotated[int, msgspec.Meta(ge=0)] | None = None
+    after: Annotated[int, msgspec.Meta(ge=0, lt=10**15)] | None = None
 
 
 class WebhookChange(msgspec.Struct, forbid_unknown_fields=True, rename="camel"):
@@ -173,6 +173,8 @@ def checked(settings: WebhookSettings) -> WebhookSettings:
             raise InvalidWebhook(str(error), error.hint) from None
     if len(settings.headers) > MOST_HEADERS:
         raise InvalidWebhook(f"It has more than {MOST_HEADERS} headers.")
+    if len({name.lower() for name in settings.headers}) < len(settings.headers):
+        raise InvalidWebhook("It has a header twice.", "Case makes no difference in their names.")
     for name, value in settings.headers.items():
         if _HEADER_NAME.fullmatch(name) is None or _OURS.fullmatch(name) is not None:
             raise InvalidWebhook(

@@ -92,9 +92,10 @@ def _until(client: Client, session: SessionId, in_qr: Shown, wanted: SessionStat
         state = SessionState(seen["state"])
         if state is SessionState.OPEN:
             number = number_of(seen)
-            say(f"{session} is open" + (f": it is linked to {number}." if number else "."))
+            words = f"{session} is open" + (f": it is linked to {number}." if number else ".")
             if wanted is not SessionState.OPEN:
-                raise CommandFailed("For another number create another session.")
+                raise CommandFailed(f"{words} For another number create another session.")
+            say(words)
             return
         if state is SessionState.QR:
             in_qr()

@@ -287,6 +287,8 @@ async def test_what_is_refused_is_listed_and_redriven_and_a_replay_sends_all_aga
         await supervisor.start()
         listed = (await supervisor.get(f"{path}/deliveries?state=dead"))["deliveries"]
         assert [one["n"] for one in listed] == [head["n"]]
+        full = await supervisor.get(f"{path}/deliveries?state=dead&limit=1")
+        assert (full["deliveries"], full["next"]) == (listed, None), "a full page may be the last"
         assert (await view(supervisor, hook))["dead"] == 1
         status, answer = await supervisor.call("POST", f"{path}/redrive", {})
         assert (status, answer["error"]["code"]) == (400, "bad_request")

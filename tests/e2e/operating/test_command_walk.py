@@ -235,6 +235,9 @@ async def test_a_session_is_paired_by_a_code(
     await shared_standin.call("POST", "/enter-code", {"phone": PHONE, "code": code})
     assert await pairing.status() == 0
     assert f"walk-2 is open: it is linked to {PHONE}." in pairing.out
+    again = await wasup(supervisor, "sessions", "pair", "walk-2", "--phone", PHONE, "--json")
+    assert (again.status, again.out) == (1, "")
+    assert "is linked to" in again.err
 
 
 async def test_the_events_are_followed_over_a_restart_of_the_supervisor(

@@ -88,6 +88,7 @@ def test_what_cannot_be_called_is_refused_without_quoting_it(url: str) -> None:
         {"X": " x"},
         {"X": "é"},
         {f"X-{n}": "x" for n in range(21)},
+        {"X-Key": "1", "x-key": "2"},
     ],
 )
 def test_headers_that_would_change_what_a_request_is_are_refused(headers: dict[str, str]) -> None:
