@@ -7,7 +7,7 @@ import asyncio
 import itertools
 import signal
 from collections.abc import Callable
-from typing import Any, Final, TypeVar
+from typing import Any, Final
 
 import structlog
 
@@ -32,8 +32,6 @@ CLOSE_SECONDS: Final = 1.0
 Who has not read by then is hung, or frozen.
 """
 
-T = TypeVar("T")
-
 log = structlog.get_logger("workers")
 
 
@@ -52,29 +50,29 @@ async def close_stream(stream: asyncio.StreamWriter) -> None:
         log.debug("a connection was broken", action="connection_broken", error=str(error))
 
 
-async def awake_within(answer: "asyncio.Future[T]", seconds: float) -> T:
-    """What a worker answers, if it comes within so many seconds that this process is awake.
+async def awake_within(seconds: float, *futures: "asyncio.Future[Any]") -> None:
+    """Wait until one of them is done, for so many seconds that this process is awake.
 
-    While we sleep (stopped, frozen, a suspended machine) the answer lies unread in the socket's
-    buffer, and who judged by the clock alone would end a healthy worker. So a step that takes far
-    longer than it should counts for no more than two, and when the time is up in the midst of one
-    there are two more to read what lies there.
+    While we sleep (stopped, frozen, a suspended machine) what a worker says lies unread in the
+    socket's buffer, and who judged by the clock alone would end a healthy worker. So a step that
+    takes far longer than it should counts for no more than two, and when the time is up in the
+    midst of one there are two more to read what lies there.
 
     Raises TimeoutError.
     """
     clock = asyncio.get_running_loop().time
     left_seconds, before, woken = seconds, clock(), False
-    while not answer.done():
+    while not any(future.done() for future in futures):
         if left_seconds <= 0:
             raise TimeoutError
-        await asyncio.wait({answer}, timeout=min(left_seconds, AWAKE_STEP_SECONDS))
+        step_seconds = min(left_seconds, AWAKE_STEP_SECONDS)
+        await asyncio.wait(futures, timeout=step_seconds, return_when=asyncio.FIRST_COMPLETED)
         now = clock()
         slept = now - before > 2 * AWAKE_STEP_SECONDS
         left_seconds -= min(now - before, 2 * AWAKE_STEP_SECONDS)
         if slept and not woken:
             left_seconds, woken = max(left_seconds, 2 * AWAKE_STEP_SECONDS), True
         before = now
-    return answer.result()
 
 
 class Worker:
@@ -161,7 +159,8 @@ class Worker:
         self._requests[number] = answer
         try:
             self.send(make(number))
-            reply = await awake_within(answer, timeout_seconds)
+            await awake_within(timeout_seconds, answer)
+            reply = answer.result()
         finally:
             self._requests.pop(number, None)
         if isinstance(reply, wire.Replied) and reply.error is not None:
@@ -207,15 +206,11 @@ class Worker:
     # --- the connection ---------------------------------------------------------------------------
 
     async def wait_connected(self, seconds: float) -> wire.Hello:
-        """Wait for its hello.
+        """Wait for its hello, for so long as this process is awake.
 
         Raises WorkerGone when it ends first, TimeoutError when it stays silent.
         """
-        if self.connected.done():
-            return self.connected.result()
-        either: list[asyncio.Future[Any]] = [self.connected, self._process.ended]
-        async with asyncio.timeout(seconds):
-            await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
+        await awake_within(seconds, self.connected, self._process.ended)
         if not self.connected.done():
             raise WorkerGone(f"The worker {self._process.ended.result()} before it said hello.")
         return self.connected.result()
