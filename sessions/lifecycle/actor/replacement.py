@@ -12,7 +12,14 @@ from sessions.lifecycle.actor.core import Core
 from sessions.lifecycle.inbox import SuccessorReady
 from sessions.lifecycle.machine import Signal
 from sessions.lifecycle.worker_slot import UnreadableCredentials
-from sessions.model import CloseReason, SessionState, StoreError, UnreadableValue, WorkerGone
+from sessions.model import (
+    CloseReason,
+    SameDevice,
+    SessionState,
+    StoreError,
+    UnreadableValue,
+    WorkerGone,
+)
 from sessions.ports import Permit, WorkerHandle
 from sessions.views import refusals
 from sessions.workers.limits import Excess, Severity
@@ -126,6 +133,11 @@ class Replacement:
             permit.finish(succeeded=False)
             await successor.stop()
             await self._attempts.quarantine(str(error))
+        except SameDevice as error:
+            permit.finish(succeeded=False)
+            await successor.stop()
+            close = self._attempts.ended(CloseReason.SAME_DEVICE, None, str(error))
+            await self._attempts.closed(close)
         except BaseException:
             permit.finish(succeeded=False)
             successor.kill()

@@ -49,3 +49,18 @@ async def test_an_open_session_that_turns_out_to_be_anothers_device_is_closed_an
         assert shown.close_reason is R.SAME_DEVICE
         assert "'loja-1'" in (shown.close_message or "")
         assert len(world.workers.attempts) == 1
+
+
+async def test_a_replacement_for_a_device_that_is_anothers_by_now_parks_and_is_no_error() -> None:
+    async with World() as world:
+        world.paired(DEVICE_CREDS)
+        await world.start()
+        await world.until(S.OPEN)
+        await asyncio.sleep(600)
+        world.store.devices[DEVICE] = "loja-1"
+        assert await world.ask(Command.REPLACE) is None
+        await world.until(S.PARKED)
+        assert world.session.reconnection().close_reason is R.SAME_DEVICE
+        assert "internal error" not in str(world.events)
+        assert "session_error" not in str(world.events)
+        assert len(world.workers.attempts) == 1
