@@ -25,7 +25,7 @@ SUITES: Final = {
 ANNOUNCEMENT: Final = (
     "All tests: the worker's and the stand-in's (Node), beside unit, store, end-to-end, pm2 and"
     " simulation tests (Python, pytest).\n    They start real supervisors, workers and databases:"
-    " some 10 to 15 minutes on two cores, less on more. `make test-unit` takes one."
+    " some 12 minutes on two cores, less on more. `make test-unit` takes one."
 )
 
 
