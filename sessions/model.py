@@ -64,6 +64,12 @@ class SessionState(enum.StrEnum):
     """Its stored credentials cannot be read; nothing is tried, so that nothing is overwritten."""
 
 
+ON_ITS_WAY: Final = frozenset(
+    {SessionState.WAITING, SessionState.STARTING, SessionState.HELD, SessionState.CONNECTING}
+)
+"""Where a session is on its way to be open by itself."""
+
+
 class CloseReason(enum.StrEnum):
     """Why an attempt or an open socket ended.
 

@@ -19,7 +19,8 @@ from api.responses import body, describe, json, query, raw_body
 from sessions.credentials.proxy import parse_proxy
 from sessions.model import SessionId, parse_session_id
 from sessions.store import ArchiveRow
-from sessions.views.snapshot import SessionView, iso
+from sessions.views.snapshot import SessionView
+from sessions.views.times import iso
 from sessions.workers.wire import KeyEntry
 
 MAX_IMPORT_BYTES: Final = 16 * 2**20

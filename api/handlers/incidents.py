@@ -17,7 +17,7 @@ from sessions.records import incidents
 from sessions.records.incidents import Ending, Incident
 from sessions.views import explanations
 from sessions.views.explanations import Outage
-from sessions.views.snapshot import iso
+from sessions.views.times import iso
 from supervisor.gate.view import PauseView
 
 PAGE_BYTES: Final = 1024 * 1024

@@ -15,7 +15,7 @@ from aiohttp import web
 
 from sessions.lifecycle.attempt import ShownQr
 from sessions.model import SessionId
-from sessions.views.snapshot import iso
+from sessions.views.times import iso
 
 _QUIET_ZONE: Final = 4
 """Modules of margin that ISO 18004 asks for; phones need it."""

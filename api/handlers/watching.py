@@ -10,7 +10,8 @@ from api.parts import ALERTS, FLEET, HOST, STORE
 from api.responses import json, query
 from sessions.model import SessionId
 from sessions.store import StoreHealth
-from sessions.views.snapshot import Performance, Reconnection, iso
+from sessions.views.snapshot import Performance, Reconnection
+from sessions.views.times import iso
 from supervisor.gate.view import GateView
 from supervisor.host.reading.disks import DiskReading
 from supervisor.host.reading.documents import document

@@ -5,14 +5,12 @@ An alert that lasts begins once and ends once (a session that is parked, a break
 the others have happened, and that was it.
 """
 
-from typing import Final, Literal, NamedTuple
+from typing import Final, NamedTuple
 
-from sessions.model import SessionState
+from sessions.model import ON_ITS_WAY, SessionState
 from sessions.policy import CRASH_BUDGET_USED_UP, Budget, LastClose
 
 S = SessionState
-
-Severity = Literal["warning", "critical"]
 
 CRITICAL: Final = frozenset({"parked", "quarantined", "crash_budget"})
 """Alerts at which somebody has to look now: the session does not come back by itself, or comes back
@@ -24,7 +22,6 @@ OVER_BELOW: Final = 0.7
 """The part of the day's logins below which its alert, which begins at four fifths, is over: else it
 would flicker.
 """
-ON_ITS_WAY: Final = frozenset({S.WAITING, S.STARTING, S.HELD, S.CONNECTING})
 
 
 class Facts(NamedTuple):

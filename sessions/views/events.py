@@ -10,7 +10,8 @@ import msgspec
 
 from sessions.messages.numbers import USER_SERVER
 from sessions.model import EventData
-from sessions.views.snapshot import Reconnection, iso
+from sessions.views.snapshot import Reconnection
+from sessions.views.times import iso
 from sessions.workers import wire
 
 MAX_TEXT: Final = 256 * 1024

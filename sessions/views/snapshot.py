@@ -3,7 +3,6 @@ the scripts of docs/evidence.md#names-that-scripts-use).
 """
 
 import time
-from datetime import UTC, datetime
 from typing import Final
 
 import msgspec
@@ -13,6 +12,7 @@ from sessions.policy import LastClose
 from sessions.policy.breaker import Breaker
 from sessions.ports import WorkerHandle
 from sessions.records.counters import Counters
+from sessions.views.times import iso
 
 S = SessionState
 
@@ -163,15 +163,6 @@ def human_action(
             return "Nothing."
         case _:
             return "Nothing: it comes back by itself."
-
-
-def iso(wall_seconds: float) -> str:
-    """Seconds of wall clock as ISO 8601, UTC, with milliseconds."""
-    return (
-        datetime.fromtimestamp(wall_seconds, UTC)
-        .isoformat(timespec="milliseconds")
-        .replace("+00:00", "Z")
-    )
 
 
 def iso_at(at: float | None, now: float) -> str | None:

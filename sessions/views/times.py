@@ -25,6 +25,12 @@ def duration(seconds: float) -> str:
     raise AssertionError("a day has no end")
 
 
+def iso(wall_seconds: float) -> str:
+    """Seconds of wall clock as ISO 8601, UTC, with milliseconds."""
+    at = datetime.fromtimestamp(wall_seconds, UTC)
+    return at.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
 def wall_seconds(time: str) -> float:
     """An ISO time of ours as seconds of wall clock."""
     return datetime.fromisoformat(time.replace("Z", "+00:00")).astimezone(UTC).timestamp()

@@ -19,7 +19,7 @@ import structlog
 from sessions.model import StoreError
 from sessions.store import StoredEvent
 from sessions.store.tables.webhooks import DeliveryRow, DeliveryState, WebhookRow, WebhookRows
-from sessions.views.snapshot import iso
+from sessions.views.times import iso
 from supervisor.delivery import outgoing, retrying
 from supervisor.delivery.bodies import Bodies
 from supervisor.delivery.circuit import Circuit, jittered

@@ -11,7 +11,7 @@ from typing import Final
 import msgspec
 
 from sessions.store import StoredEvent
-from sessions.views.snapshot import iso
+from sessions.views.times import iso
 from supervisor.delivery.webhook import Payload, key_of
 
 ID: Final = "webhook-id"

@@ -6,7 +6,7 @@ import msgspec
 
 from sessions.store import StoredEvent
 from sessions.store.tables.webhooks import DeliveryRow
-from sessions.views.snapshot import iso
+from sessions.views.times import iso
 from supervisor.delivery.deliverer import Deliverer
 
 

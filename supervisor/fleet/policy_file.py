@@ -23,7 +23,7 @@ from sessions.policy import (
     overridden,
 )
 from sessions.ports import Publish
-from sessions.views.snapshot import iso
+from sessions.views.times import iso
 
 log = structlog.get_logger("policy")
 

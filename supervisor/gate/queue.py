@@ -130,11 +130,6 @@ class AdmissionQueues:
                 queue.version += 1
                 del self._queues[egress]
 
-    @property
-    def egresses(self) -> int:
-        """How many queues there are."""
-        return len(self._queues)
-
     def join(self, waiting: Waiting, now: float) -> None:
         """Wait in the queue of its egress."""
         queue = self._queue(waiting.egress)

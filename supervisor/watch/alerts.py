@@ -9,7 +9,6 @@ the log line is written first. The event follows when the store has it.
 import time
 from collections import deque
 from collections.abc import Callable, Mapping
-from datetime import UTC, datetime
 from typing import Any, ClassVar, Final, Literal
 
 import msgspec
@@ -17,6 +16,7 @@ import structlog
 
 from sessions.model import AlertChange, EventData, SessionId
 from sessions.views.events import SessionDeleted
+from sessions.views.times import iso
 
 Severity = Literal["warning", "critical"]
 """critical: somebody has to do something now; warning: it can wait until the morning, or mends
@@ -195,8 +195,7 @@ class Alerts:
         self._publish(alert.session, made(**fields, details=dict(more)))
 
     def _stamp(self) -> str:
-        at = datetime.fromtimestamp(self._now(), UTC)
-        return at.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+        return iso(self._now())
 
 
 def _log(alert: Alert) -> None:

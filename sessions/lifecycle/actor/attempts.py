@@ -16,7 +16,7 @@ from sessions.lifecycle.attempt import Attempt
 from sessions.lifecycle.inbox import Admitted, CanaryOverdue, Overdue, Waited, WorkerReady
 from sessions.lifecycle.machine import Signal
 from sessions.lifecycle.worker_slot import UnreadableCredentials
-from sessions.model import CloseReason, SameDevice, SessionState, UnreadableValue
+from sessions.model import ON_ITS_WAY, CloseReason, SameDevice, SessionState, UnreadableValue
 from sessions.policy import Action, Close, Credentials, Decision, expiry
 from sessions.ports import Permit, WorkerHandle
 from sessions.views.plain_text import plain
@@ -47,8 +47,6 @@ MAX_CODE: Final = 2**31 - 1
 """No code of WhatsApp or HTTP has ten digits; a larger one is none."""
 REPORT_GRACE_SECONDS: Final = 10.0
 """How much later than its own deadline a worker may report before it is taken for hung."""
-ON_ITS_WAY: Final = frozenset({S.WAITING, S.STARTING, S.HELD, S.CONNECTING})
-"""Where a session is on its way back to open."""
 
 log = structlog.get_logger("session")
 

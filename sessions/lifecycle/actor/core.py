@@ -38,10 +38,10 @@ from sessions.views.snapshot import (
     BreakerSnapshot,
     Reconnection,
     human_action,
-    iso,
     iso_at,
     rule_shown,
 )
+from sessions.views.times import iso
 from sessions.workers import wire
 
 S = SessionState

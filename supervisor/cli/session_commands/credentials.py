@@ -188,7 +188,7 @@ async def _export(session: str, directory: Path) -> int:
 
 
 async def _archives(session: str) -> list[Any]:
-    from sessions.views.snapshot import iso
+    from sessions.views.times import iso
 
     async with reading_store(configuration()) as store:
         return [
@@ -213,7 +213,7 @@ def _restore(session: str, archive: int | None, start: bool) -> Any:
 
 
 async def _restore_in_store(session: str, archive: int | None, start: bool) -> Any:
-    from sessions.views.snapshot import iso
+    from sessions.views.times import iso
 
     async with own_store(configuration(), "wasup sessions restore") as store:
         restored = await store.restore(parse_session_id(session), archive, wanted=start)

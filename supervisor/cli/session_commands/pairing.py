@@ -11,7 +11,7 @@ from typing import Annotated, Any, Final
 
 import typer
 
-from sessions.model import SessionId, SessionState, parse_session_id
+from sessions.model import ON_ITS_WAY, SessionId, SessionState, parse_session_id
 from supervisor.cli.common.client import Client
 from supervisor.cli.common.exits import CommandFailed
 from supervisor.cli.common.options import Json, Png, SessionName
@@ -21,9 +21,6 @@ from supervisor.cli.session_commands.table import number_of
 
 LOOK_SECONDS: Final = 1.0
 """A QR lives for 20 s at least."""
-ON_ITS_WAY: Final = frozenset(
-    {SessionState.STARTING, SessionState.HELD, SessionState.CONNECTING, SessionState.WAITING}
-)
 ON_THE_PHONE: Final = (
     "On the phone: WhatsApp > Settings > Linked devices > Link a device. The QR renews itself;"
     " Ctrl-C ends the waiting, and the session goes on."

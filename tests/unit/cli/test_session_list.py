@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from sessions.views.snapshot import iso
+from sessions.views.times import iso
 from supervisor.cli.session_commands.table import asks_for_a_human, list_on
 
 NOW = 1_700_000_000.0

@@ -20,7 +20,8 @@ from sessions.records import incidents
 from sessions.records.incidents import Incident, RecordedClose, Span, Summary
 from sessions.views import explanations, snapshot
 from sessions.views.explanations import TEXTS, Explanation, Outage, Standing, duration, explain
-from sessions.views.snapshot import BreakerSnapshot, Reconnection, human_action, iso
+from sessions.views.snapshot import BreakerSnapshot, Reconnection, human_action
+from sessions.views.times import iso
 from supervisor.cli.watch_commands.explain import lines, wrapped
 from tests.fakes import World, closes
 
@@ -462,7 +463,7 @@ def test_an_incident_of_a_reason_of_another_version_is_told_all_the_same() -> No
 
 def test_the_breaker_is_shown_as_it_is() -> None:
     assert BreakerSnapshot.of(Breaker(5, 600.0), 0.0).state == "closed"
-    assert snapshot.iso(NOW).endswith("Z")
+    assert iso(NOW).endswith("Z")
 
 
 def test_the_rule_shown_says_until_when_the_breaker_puts_the_try_off() -> None:
