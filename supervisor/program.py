@@ -29,6 +29,7 @@ from sessions.workers.pool import Workers
 from supervisor.bus import Bus
 from supervisor.delivery.targets import Guard
 from supervisor.delivery.webhooks import Webhooks
+from supervisor.fleet.credential_snapshots import LOOK_SECONDS, take_snapshots
 from supervisor.fleet.feed import Feed
 from supervisor.fleet.fleet import Fleet
 from supervisor.fleet.incident_log import (
@@ -39,7 +40,6 @@ from supervisor.fleet.incident_log import (
 )
 from supervisor.fleet.policy_file import LivePolicy, read_rules
 from supervisor.fleet.roll import Roll
-from supervisor.fleet.snapshots import LOOK_SECONDS, take_snapshots
 from supervisor.gate.gate import Gate
 from supervisor.gate.view import OutageBegan, OutageEnded
 from supervisor.gate.way_probe import WayProber

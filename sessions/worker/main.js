@@ -1,5 +1,5 @@
 // The entry. The rest is imported only after the console is silent, whatever order a tool may give
 // to static imports.
-import './silence.js';
+import './silence-console.js';
 
 import('./worker.js').then(({ run }) => run());

@@ -15,7 +15,7 @@ import {
   initAuthCreds,
   proto,
 } from '@whiskeysockets/baileys';
-import '../../silence.js';
+import '../../silence-console.js';
 import { AuthStore } from '../../keys/auth-store.js';
 import { findLeftovers } from '../../keys/leftovers.js';
 import { KIND, Plaintexts } from '../../keys/plaintexts.js';

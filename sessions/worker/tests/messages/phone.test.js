@@ -2,7 +2,7 @@
 
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import '../../silence.js';
+import '../../silence-console.js';
 import { PhoneWatch, signOfPhone } from '../../messages/phone.js';
 
 const ACCOUNT = { id: '15550000001:3@s.whatsapp.net', lid: '987@lid' };

@@ -10,7 +10,7 @@ import { createServer as createHttpServer } from 'node:http';
 import { createServer as createTcpServer } from 'node:net';
 import { test } from 'node:test';
 import { BufferJSON, initAuthCreds } from '@whiskeysockets/baileys';
-import '../../silence.js';
+import '../../silence-console.js';
 import { AuthStore } from '../../keys/auth-store.js';
 import { Plaintexts } from '../../keys/plaintexts.js';
 import { createLog } from '../../log.js';

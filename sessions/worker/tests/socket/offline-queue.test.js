@@ -2,7 +2,7 @@
 
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import '../../silence.js';
+import '../../silence-console.js';
 import { OfflineQueue, STALL_MS } from '../../socket/offline-queue.js';
 
 function start() {

@@ -7,7 +7,7 @@ import pytest
 
 from sessions.forever import Forever
 from sessions.model import StoreUnavailable
-from supervisor.fleet.snapshots import DAY_SECONDS, LOOK_SECONDS, take_snapshots
+from supervisor.fleet.credential_snapshots import DAY_SECONDS, LOOK_SECONDS, take_snapshots
 
 pytestmark = [pytest.mark.looptime(noop_cycles=6), pytest.mark.usefixtures("no_tasks_left")]
 
