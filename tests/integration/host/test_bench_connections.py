@@ -26,7 +26,10 @@ def test_it_opens_real_connections_measures_and_leaves_nobody_behind(
 def test_the_connections_are_those_that_are_counted() -> None:
     with connections.connected(30) as port:
         found = count_connections({port})
-        assert (found.websockets, found.by_port[port]) == (30, 60)
+        # Whoever used this port a minute ago may still wait in TIME_WAIT: those are counted, too,
+        # but they are no open connections.
+        assert found.websockets == 30
+        assert found.by_port[port] >= 60
     assert count_connections({port}).websockets == 0
 
 
