@@ -25,6 +25,7 @@ from api.parts import (
     ALERTS,
     CONNECTIONS,
     DESCRIPTION,
+    DIAGNOSTICS,
     FEED,
     FLEET,
     FORECASTER,
@@ -46,6 +47,7 @@ from sessions.forever import Forever
 from sessions.store import Store
 from sessions.workers.pool import Workers
 from supervisor.delivery.webhooks import Webhooks
+from supervisor.watch.diagnostics.examining import Diagnostics
 from supervisor.fleet.feed import Feed
 from supervisor.fleet.fleet import Fleet
 from supervisor.fleet.policy_file import LivePolicy
@@ -85,6 +87,7 @@ class Parts:
     forecaster: Forecaster
     alerts: Alerts
     webhooks: Webhooks
+    diagnostics: Diagnostics
 
 
 def create_app(
@@ -114,6 +117,7 @@ def create_app(
     app[WAITERS] = Places(most // 2, "calls wait for an event or a QR")
     app[FLEET], app[FEED], app[STORE], app[ROLL] = parts.fleet, parts.feed, parts.store, parts.roll
     app[ALERTS], app[WEBHOOKS] = parts.alerts, parts.webhooks
+    app[DIAGNOSTICS] = parts.diagnostics
     app[POLICY], app[HOST], app[THRESHOLDS], app[FORECASTER] = (
         parts.policy,
         parts.host,

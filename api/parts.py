@@ -10,6 +10,7 @@ from sessions.forever import Forever
 from sessions.store import Store
 from sessions.workers.pool import Workers
 from supervisor.delivery.webhooks import Webhooks
+from supervisor.watch.diagnostics.examining import Diagnostics
 from supervisor.fleet.feed import Feed
 from supervisor.fleet.fleet import Fleet
 from supervisor.fleet.policy_file import LivePolicy
@@ -29,6 +30,7 @@ STORE = web.AppKey("store", Store)
 ROLL = web.AppKey("roll", Roll)
 POLICY = web.AppKey("policy", LivePolicy)
 WORKERS = web.AppKey("workers", Workers)
+DIAGNOSTICS = web.AppKey("diagnostics", Diagnostics)
 WEBHOOKS = web.AppKey("webhooks", Webhooks)
 THRESHOLDS = web.AppKey("thresholds", Thresholds)
 WAITERS = web.AppKey("waiters", Places)

@@ -15,7 +15,7 @@ from api.handlers import (
     watching,
     webhooks,
 )
-from api.handlers.machine import capacity, host, workers
+from api.handlers.machine import capacity, diagnostics, host, workers
 from api.import_process import Import
 from api.paging import PageQuery
 from api.responses import JSON
@@ -45,6 +45,7 @@ from supervisor.delivery.webhook import (
     WebhookNotFound,
 )
 from supervisor.delivery.webhooks import TooManyWebhooks
+from supervisor.watch.diagnostics.doctor import Examination
 from supervisor.fleet.policy_file import PolicyView
 
 VAIN: Final = tuple(
@@ -233,6 +234,26 @@ ROUTES: Final = (
         capacity.get_capacity,
         query=capacity.CapacityQuery,
         answers={200: capacity.CapacityView},
+    ),
+    Route(
+        "GET",
+        "/diagnostics",
+        diagnostics.get_diagnostics,
+        query=diagnostics.DiagnosticsQuery,
+        answers={200: Examination},
+    ),
+    Route(
+        "GET",
+        "/diagnostics/resources",
+        diagnostics.get_resource_diagnostics,
+        answers={200: diagnostics.ResourceDiagnostics},
+    ),
+    Route(
+        "GET",
+        "/diagnostics/connections",
+        diagnostics.get_connection_diagnostics,
+        answers={200: diagnostics.ConnectionDiagnostics},
+        errors=STORE,
     ),
     Route("GET", "/policy", policy.get_policy, answers={200: PolicyView}),
     Route(

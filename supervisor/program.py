@@ -29,6 +29,7 @@ from sessions.workers.pool import Workers
 from supervisor.bus import Bus
 from supervisor.delivery.targets import Guard
 from supervisor.delivery.webhooks import Webhooks
+from supervisor.watch.diagnostics.examining import Diagnostics, within
 from supervisor.fleet.credential_snapshots import LOOK_SECONDS, take_snapshots
 from supervisor.fleet.feed import Feed
 from supervisor.fleet.fleet import Fleet
@@ -159,6 +160,7 @@ class Built:
     roll: Roll
     sampler: WindowedHost
     host: HostWatch
+    diagnostics: Diagnostics
     stopping: asyncio.Event
     """Set by the first signal."""
 
@@ -177,6 +179,7 @@ class Built:
             forecaster=self.forecaster,
             alerts=self.alerts,
             webhooks=self.webhooks,
+            diagnostics=self.diagnostics,
         )
 
 
@@ -245,6 +248,12 @@ async def build(settings: Settings, directory: Path, port: int, stack: AsyncExit
     loop = asyncio.get_running_loop()
     costs = LoginCosts(fleet.worker_pid, cpu_seconds, loop.time, loop.call_later)
     bus.subscribe(SessionMoved, costs.on_moved)
+    host = HostWatch(
+        sampler,
+        settings.web_socket_ports(port),
+        lambda: tuple(worker.pid for worker in workers.alive),
+        _watched_directories(settings),
+    )
     roll = Roll(fleet.sessions, workers.code, bus.publish)
     stack.push_async_callback(roll.close)
     return Built(
@@ -261,12 +270,8 @@ async def build(settings: Settings, directory: Path, port: int, stack: AsyncExit
         policy=LivePolicy(settings.policy_file, config, bus.publish, fleet.follow),
         roll=roll,
         sampler=sampler,
-        host=HostWatch(
-            sampler,
-            settings.web_socket_ports(port),
-            lambda: tuple(worker.pid for worker in workers.alive),
-            _watched_directories(settings),
-        ),
+        host=host,
+        diagnostics=Diagnostics(within(settings, directory, store, host.reading, fleet)),
         stopping=stopping,
     )
 
