@@ -47,12 +47,12 @@ from sessions.forever import Forever
 from sessions.store import Store
 from sessions.workers.pool import Workers
 from supervisor.delivery.webhooks import Webhooks
-from supervisor.watch.diagnostics.examining import Diagnostics
 from supervisor.fleet.feed import Feed
 from supervisor.fleet.fleet import Fleet
 from supervisor.fleet.policy_file import LivePolicy
 from supervisor.fleet.roll import Roll
 from supervisor.watch.alerts import Alerts
+from supervisor.watch.diagnostics.examining import Diagnostics
 from supervisor.watch.forecasting import Forecaster
 from supervisor.watch.host_watch import HostWatch
 from supervisor.watch.performance import Thresholds

@@ -30,6 +30,7 @@ from sessions.model import (
 )
 from supervisor.delivery.webhook import InvalidWebhook, WebhookNotFound
 from supervisor.delivery.webhooks import TooManyWebhooks
+from supervisor.fleet.event_filter import InvalidEventFilter
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
@@ -131,6 +132,7 @@ STATUS: Final[Mapping[type[WasupError], int]] = {
     InvalidProxy: 400,
     InvalidRecipient: 400,
     InvalidWebhook: 400,
+    InvalidEventFilter: 400,
     WebhookNotFound: 404,
     TooManyWebhooks: 409,
     SessionNotFound: 404,

@@ -45,8 +45,8 @@ from supervisor.delivery.webhook import (
     WebhookNotFound,
 )
 from supervisor.delivery.webhooks import TooManyWebhooks
-from supervisor.watch.diagnostics.doctor import Examination
 from supervisor.fleet.policy_file import PolicyView
+from supervisor.watch.diagnostics.doctor import Examination
 
 VAIN: Final = tuple(
     (409, reason.value) for reason in CloseReason if RULES[reason].mend is not Mend.RECONNECT

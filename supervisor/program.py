@@ -26,10 +26,9 @@ from sessions.store.backups import backup
 from sessions.views.events import SessionDeleted, SessionMoved
 from sessions.workers.keys import KeyService
 from sessions.workers.pool import Workers
-from supervisor.bus import Bus
 from supervisor.delivery.targets import Guard
 from supervisor.delivery.webhooks import Webhooks
-from supervisor.watch.diagnostics.examining import Diagnostics, within
+from supervisor.fleet.bus import Bus
 from supervisor.fleet.credential_snapshots import LOOK_SECONDS, take_snapshots
 from supervisor.fleet.feed import Feed
 from supervisor.fleet.fleet import Fleet
@@ -53,6 +52,7 @@ from supervisor.process.worker_command import worker_config
 from supervisor.settings import Settings
 from supervisor.watch import own_alerts
 from supervisor.watch.alerts import Alerts
+from supervisor.watch.diagnostics.examining import Diagnostics, within
 from supervisor.watch.forecasting import Forecaster, cpu_seconds
 from supervisor.watch.host_watch import COUNT_SECONDS, HostWatch, log_directory
 from supervisor.watch.login_costs import LoginCosts

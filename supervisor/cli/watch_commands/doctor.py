@@ -141,9 +141,9 @@ def _wrapped(head: str, text: str, width: int) -> Iterator[str]:
 
 
 def _found(names: Sequence[str], production: bool, quiet: bool) -> "Examination":
+    from supervisor.process import logs
     from supervisor.watch.diagnostics.doctor import concluded
     from supervisor.watch.diagnostics.installation import bad_settings
-    from supervisor.process import logs
 
     # What the rooms below log about what they find is said better by the checks.
     logs.configure("auto", "critical")

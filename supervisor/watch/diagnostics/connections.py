@@ -12,10 +12,10 @@ import msgspec
 from sessions.model import CloseReason
 from sessions.records.incidents import Incident, RecordedClose
 from sessions.views.times import iso
+from supervisor.gate.way_probe import WHATSAPP_URL
 from supervisor.watch.diagnostics.doctor import NotChecked, Subject
 from supervisor.watch.diagnostics.installation import INCIDENTS, check_versions
 from supervisor.watch.diagnostics.results import Issue, Severity
-from supervisor.gate.way_probe import WHATSAPP_URL
 
 DAY_SECONDS: Final = 24 * 3600.0
 OFTEN: Final = 10

@@ -17,6 +17,11 @@ import msgspec
 from sessions.model import StoreUnavailable
 from sessions.store import Store
 from sessions.views.times import iso
+from supervisor.host.reading.host_sampler import Reading
+from supervisor.places import store_marker
+from supervisor.places.installation import DATABASE
+from supervisor.process import lock
+from supervisor.settings import Settings
 from supervisor.watch.diagnostics.results import (
     DiagnosticResult,
     Issue,
@@ -25,11 +30,6 @@ from supervisor.watch.diagnostics.results import (
     Severity,
     result_of,
 )
-from supervisor.host.reading.host_sampler import Reading
-from supervisor.places import store_marker
-from supervisor.places.installation import DATABASE
-from supervisor.process import lock
-from supervisor.settings import Settings
 
 CHECK_SECONDS: Final = 15.0
 """For one check: more than a look at WhatsApp takes, or a statement of the database."""

@@ -14,6 +14,13 @@ from typing import Final
 
 from sessions.model import StoreError
 from sessions.store import Store
+from supervisor.fleet.fleet import Fleet
+from supervisor.host.reading.host_sampler import HostSampler, Reading, find_targets
+from supervisor.host.reading.readings import SAMPLE_SECONDS, Host
+from supervisor.places.store_opening import data_directory, store_cipher, store_url
+from supervisor.process import lock
+from supervisor.process.streams import log_file
+from supervisor.settings import Settings
 from supervisor.watch.diagnostics.connections import check_connections
 from supervisor.watch.diagnostics.doctor import (
     Ask,
@@ -42,13 +49,6 @@ from supervisor.watch.diagnostics.resources import (
 )
 from supervisor.watch.diagnostics.running import check_supervisor
 from supervisor.watch.diagnostics.store import check_backups, check_database
-from supervisor.fleet.fleet import Fleet
-from supervisor.host.reading.host_sampler import HostSampler, Reading, find_targets
-from supervisor.host.reading.readings import SAMPLE_SECONDS, Host
-from supervisor.places.store_opening import data_directory, store_cipher, store_url
-from supervisor.process import lock
-from supervisor.process.streams import log_file
-from supervisor.settings import Settings
 
 CHECKS: Final = (
     Check("settings", "the settings", "configuration", check_settings),

@@ -15,8 +15,6 @@ from pathlib import Path
 from typing import Any, Final
 
 from sessions.model import BadPolicy, CloseReason, StoreError
-from supervisor.watch.diagnostics.doctor import NotChecked, Subject, in_thread, nearest
-from supervisor.watch.diagnostics.results import Issue, Severity
 from supervisor.fleet.policy_file import read_rules
 from supervisor.host.reading.processes import PROC
 from supervisor.places import installation
@@ -24,6 +22,8 @@ from supervisor.places.installation import ENV_FILE, folder
 from supervisor.process import lock, worker_user
 from supervisor.process.worker_code import WORKER_DIRECTORY
 from supervisor.settings import BadSettings, file_warnings, unknown_variables
+from supervisor.watch.diagnostics.doctor import NotChecked, Subject, in_thread, nearest
+from supervisor.watch.diagnostics.results import Issue, Severity
 
 COMMAND_SECONDS: Final = 5.0
 """For `systemctl`, `crontab`, `node --version`: they answer in milliseconds, or hang."""

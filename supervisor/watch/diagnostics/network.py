@@ -20,12 +20,12 @@ from sessions.model import DIRECT, CloseReason, SessionId, StoreError
 from sessions.store.tables.webhooks import WebhookRow
 from supervisor.delivery.targets import AddressInfo, Guard, TargetRefused
 from supervisor.delivery.webhook import WebhookSettings, shown_url
-from supervisor.watch.diagnostics.doctor import NotChecked, Subject, in_thread
-from supervisor.watch.diagnostics.resources import clock_differs
-from supervisor.watch.diagnostics.results import Issue, Severity
 from supervisor.gate.way import Look
 from supervisor.gate.way_probe import WHATSAPP_URL, WayProber
 from supervisor.process.worker_user import NODE
+from supervisor.watch.diagnostics.doctor import NotChecked, Subject, in_thread
+from supervisor.watch.diagnostics.resources import clock_differs
+from supervisor.watch.diagnostics.results import Issue, Severity
 
 MOST_WAYS: Final = 32
 """Egresses that are looked at; each look is a connection to WhatsApp."""

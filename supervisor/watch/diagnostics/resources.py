@@ -13,6 +13,13 @@ from typing import Final
 
 import msgspec
 
+from supervisor.host.needs.facts import read_facts
+from supervisor.host.needs.process_limits import LimitFinding, describe_limits
+from supervisor.host.needs.session_costs import MIB, memory_needed_bytes
+from supervisor.host.reading.alarms import AlertLimits, judge
+from supervisor.host.reading.disks import DiskReading, Disks
+from supervisor.host.reading.host_sampler import Reading
+from supervisor.host.reading.processes import OPEN_FILES
 from supervisor.watch.diagnostics.doctor import NotChecked, Subject, in_thread
 from supervisor.watch.diagnostics.results import (
     ConnectionUsage,
@@ -23,13 +30,6 @@ from supervisor.watch.diagnostics.results import (
     ResourceUsage,
     Severity,
 )
-from supervisor.host.needs.facts import read_facts
-from supervisor.host.needs.process_limits import LimitFinding, describe_limits
-from supervisor.host.needs.session_costs import MIB, memory_needed_bytes
-from supervisor.host.reading.alarms import AlertLimits, judge
-from supervisor.host.reading.disks import DiskReading, Disks
-from supervisor.host.reading.host_sampler import Reading
-from supervisor.host.reading.processes import OPEN_FILES
 
 LEAST_ROOM_BYTES: Final = 64 * MIB
 """With less, the next day's events and logs do not fit, however small the disk is."""

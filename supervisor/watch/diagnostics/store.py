@@ -19,11 +19,11 @@ from sessions.store.engine.examination import (
     examine_server,
 )
 from sessions.store.writing import faults
+from supervisor.places import store_marker
+from supervisor.places.store_opening import store_url
 from supervisor.watch.diagnostics.doctor import NotChecked, Subject, in_thread
 from supervisor.watch.diagnostics.resources import clock_differs
 from supervisor.watch.diagnostics.results import Issue, Severity
-from supervisor.places import store_marker
-from supervisor.places.store_opening import store_url
 
 SLOW_MS: Final = 50.0
 """A round trip to the database; each message that comes in waits for some."""
