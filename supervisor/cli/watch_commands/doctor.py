@@ -102,9 +102,8 @@ def _sentence(found: "Examination") -> str:
     acute = [issue for issue in found.issues if issue.wants_somebody]
     if not acute:
         advice = len(found.issues)
-        return (
-            "Nothing is wrong." if not advice else f"Nothing is wrong; {advice} pieces of advice."
-        )
+        more = f"; {advice} piece{'' if advice == 1 else 's'} of advice" if advice else ""
+        return f"Nothing is wrong{more}."
     first = "1 thing needs" if len(acute) == 1 else f"{len(acute)} things need"
     return f"{first} somebody. The first one is the most important."
 

@@ -173,17 +173,16 @@ def _sampled(settings: Settings, directory: Path) -> Callable[[], Awaitable[Read
     host = Host()
     began = time.monotonic()
     sampler = HostSampler(host, settings.web_socket_ports(port))
-    reading: asyncio.Task[Reading] | None = None
-
-    async def read() -> Reading:
-        await asyncio.sleep(max(0.0, began + SAMPLE_SECONDS - time.monotonic()))
-        return await in_thread(lambda: sampler.reading(time.monotonic(), find_targets(directory)))
+    known: list[Reading] = []
+    one_at_a_time = asyncio.Lock()
 
     async def once() -> Reading:
-        nonlocal reading
-        if reading is None:
-            reading = asyncio.create_task(read(), name="the host's figures")
-        return await asyncio.shield(reading)
+        async with one_at_a_time:
+            if not known:
+                await asyncio.sleep(max(0.0, began + SAMPLE_SECONDS - time.monotonic()))
+                targets = await in_thread(lambda: find_targets(directory))
+                known.append(await in_thread(lambda: sampler.reading(time.monotonic(), targets)))
+        return known[0]
 
     return once
 

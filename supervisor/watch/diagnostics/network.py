@@ -5,6 +5,7 @@ Whoever answers also says what his clock is, and until when his certificate is v
 """
 
 import asyncio
+import os
 import shlex
 import socket
 import ssl
@@ -282,7 +283,8 @@ async def _reached(url: str, guard: Guard) -> tuple[str | None, float | None]:
     except ssl.SSLCertVerificationError as error:
         return f"its certificate: {error.verify_message}", None
     except OSError as error:
-        return error.strerror or str(error) or type(error).__name__, None
+        words = os.strerror(error.errno) if error.errno else str(error)
+        return words or type(error).__name__, None
 
 
 async def _connected(

@@ -451,6 +451,6 @@ def _mib(size: float) -> str:
 
 def _duration(seconds: float) -> str:
     for name, length in (("days", 86_400), ("hours", 3600), ("minutes", 60)):
-        if seconds >= 2 * length:
+        if seconds >= 1.5 * length:
             return f"{seconds / length:.0f} {name}"
     return f"{seconds:.0f} seconds"
