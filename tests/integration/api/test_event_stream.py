@@ -95,7 +95,9 @@ async def listening(
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, buffer)
     sock.setblocking(False)
     await asyncio.get_running_loop().sock_connect(sock, address)
-    reader, writer = await asyncio.open_connection(sock=sock, limit=2**20 if buffer is None else 1024)
+    reader, writer = await asyncio.open_connection(
+        sock=sock, limit=2**20 if buffer is None else 1024
+    )
     head = [f"GET {path} HTTP/1.1", "Host: 127.0.0.1", "Accept: text/event-stream", *lines]
     writer.write("\r\n".join([*head, "", ""]).encode())
     listener = Listener(reader, writer)
