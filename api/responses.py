@@ -1,5 +1,6 @@
 """JSON in and out, by msgspec: one encoder, and request bodies checked against a type."""
 
+from collections.abc import Iterable, Mapping
 from typing import Annotated, Any, Final, TypeVar
 
 import msgspec
@@ -63,6 +64,40 @@ def query(request: web.Request, kind: type[T]) -> T:
         raise BadRequest(
             f"The query cannot be used: {error}.", f"It accepts {accepted(kind)}."
         ) from None
+
+
+def listed(text: str | msgspec.UnsetType) -> list[str]:
+    """What stands in a query with `,` between it; nothing said: nothing."""
+    return [] if text is msgspec.UNSET else [word.strip() for word in text.split(",")]
+
+
+def negotiate(accept: str, forms: Iterable[str]) -> str:
+    """Which of these forms an Accept header asks for (RFC 9110, 12.5.1); the first is what a caller
+    gets who does not care. Raises HTTPNotAcceptable.
+    """
+    wanted = dict(_range(part) for part in accept.split(",") if part.strip()) or {"*/*": 1.0}
+    best = max(forms, key=lambda form: _quality(form, wanted))  # the first of equals
+    if _quality(best, wanted) <= 0:
+        raise web.HTTPNotAcceptable
+    return best
+
+
+def _quality(form: str, wanted: Mapping[str, float]) -> float:
+    """How much a form is wanted: the most specific range that names it decides."""
+    ranges = (form, form.partition("/")[0] + "/*", "*/*")
+    return next((wanted[one] for one in ranges if one in wanted), 0.0)
+
+
+def _range(part: str) -> tuple[str, float]:
+    media, *parameters = (piece.strip() for piece in part.split(";"))
+    for parameter in parameters:
+        name, _, value = parameter.partition("=")
+        if name.strip() == "q":
+            try:
+                return media.lower(), float(value)
+            except ValueError:
+                return media.lower(), 0.0
+    return media.lower(), 1.0
 
 
 async def raw_body(request: web.Request, kind: type[Any]) -> bytes:

@@ -6,7 +6,6 @@ from api.errors import Gone, NotInstalled, TooSoon
 from api.handlers import (
     credentials,
     docs,
-    events,
     health,
     incidents,
     policy,
@@ -15,11 +14,12 @@ from api.handlers import (
     watching,
     webhooks,
 )
+from api.handlers.event_log import events, stream
 from api.handlers.machine import capacity, host, workers
-from api.import_process import Import
 from api.paging import PageQuery
 from api.responses import JSON
 from api.route import ASKED, STORE, Forms, Route, from_worker
+from sessions.credentials.import_process import Import
 from sessions.messages.numbers import InvalidRecipient
 from sessions.model import (
     BadPolicy,
@@ -45,6 +45,7 @@ from supervisor.delivery.webhook import (
     WebhookNotFound,
 )
 from supervisor.delivery.webhooks import TooManyWebhooks
+from supervisor.fleet.event_filter import InvalidEventFilter
 from supervisor.fleet.policy_file import PolicyView
 
 VAIN: Final = tuple(
@@ -254,8 +255,8 @@ ROUTES: Final = (
         "/events",
         events.events,
         query=events.EventsQuery,
-        answers={200: events.EventPage},
-        errors=(*STORE, Gone),
+        answers={200: Forms(json=events.EventPage, others=(stream.EVENT_STREAM,))},
+        errors=(*STORE, Gone, InvalidEventFilter, InvalidSessionId, (406, "not_acceptable")),
     ),
     Route(
         "GET",
