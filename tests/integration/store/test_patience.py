@@ -243,13 +243,8 @@ async def test_a_store_whose_database_hangs_can_be_closed_all_the_same(
     for backend in frozen:
         backend.suspend()
     try:
-<<<<<<< HEAD
         memory = store.commit(memory_of(SHOP, b"memory"))
-        await asyncio.wait_for(store.close(), 5)
-=======
-        memory = store.save_memory(SHOP, b"memory")
         await asyncio.wait_for(store.close(), 20)
->>>>>>> main
         assert isinstance(memory.exception(), StoreUnavailable)
     finally:
         for backend in frozen:
