@@ -339,7 +339,7 @@ ROUTES: Final = (
         keyed=True,
         body=webhooks.Replay,
         answers={202: WebhookView},
-        errors=(WebhookNotFound, *STORE),
+        errors=(WebhookNotFound, InvalidWebhook, *STORE),
     ),
     Route(
         "GET",
