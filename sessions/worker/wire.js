@@ -173,7 +173,11 @@ export const UP = {
     code: text,
     sessions: list(shape(HELD)),
   },
-  state: { session: text, attempt: integer, stage: oneOf('upgraded', 'login', 'paired', 'qr_retired') },
+  state: {
+    session: text,
+    attempt: integer,
+    stage: oneOf('upgraded', 'login', 'paired', 'qr_retired'),
+  },
   qr: {
     session: text,
     attempt: integer,
