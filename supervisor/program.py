@@ -177,6 +177,7 @@ class Built:
             forecaster=self.forecaster,
             alerts=self.alerts,
             webhooks=self.webhooks,
+            feed_limits=self.settings.feed_limits(),
         )
 
 
