@@ -35,6 +35,7 @@ from sessions.model import (
 )
 from supervisor.delivery.webhook import InvalidWebhook, WebhookNotFound
 from supervisor.delivery.webhooks import TooManyWebhooks
+from supervisor.fleet.event_filter import InvalidEventFilter
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
@@ -139,6 +140,7 @@ STATUS: Final[Mapping[type[WasupError], int]] = {
     InvalidProxy: 400,
     InvalidRecipient: 400,
     InvalidWebhook: 400,
+    InvalidEventFilter: 400,
     WebhookNotFound: 404,
     TooManyWebhooks: 409,
     SessionNotFound: 404,

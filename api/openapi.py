@@ -14,7 +14,7 @@ import msgspec
 
 from api.responses import JSON
 from api.route import Forms, Route
-from sessions.model import EventData
+from sessions.model import EventData, event_types
 from supervisor.host.reading.documents import camel
 from supervisor.places.installation import version
 
@@ -133,18 +133,6 @@ class _Schemas:
             raise TypeError(f"both taken and given, or two of one name: {', '.join(sorted(both))}")
         self._of += zip(wanted, found, strict=True)
         self.named |= {name: finished(_told(schema)) for name, schema in named.items()}
-
-
-def event_types() -> list[type[EventData]]:
-    """Every type of event that this program publishes, by name."""
-    found, left = list[type[EventData]](), [EventData]
-    while left:
-        kind = left.pop()
-        left += kind.__subclasses__()
-        ours = kind.__module__.startswith(("sessions.", "supervisor."))
-        if ours and isinstance(kind.__dict__.get("type"), str):
-            found.append(kind)
-    return sorted(found, key=lambda kind: kind.type)
 
 
 def _events(envelope: dict[str, Any], kinds: Iterable[type[EventData]]) -> dict[str, Any]:

@@ -41,7 +41,7 @@ from sessions.store.engine.database import sqlite_url
 from sessions.views.events import SessionMoved
 from sessions.workers import wire
 from sessions.workers.keys import KeyService
-from supervisor.bus import Bus
+from supervisor.fleet.bus import Bus
 from supervisor.fleet.feed import Feed
 from supervisor.fleet.fleet import Fleet
 from supervisor.fleet.incident_log import OutageRecorder

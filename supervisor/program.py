@@ -26,9 +26,9 @@ from sessions.store.backups import backup
 from sessions.views.events import SessionDeleted, SessionMoved
 from sessions.workers.keys import KeyService
 from sessions.workers.pool import Workers
-from supervisor.bus import Bus
 from supervisor.delivery.targets import Guard
 from supervisor.delivery.webhooks import Webhooks
+from supervisor.fleet.bus import Bus
 from supervisor.fleet.credential_snapshots import LOOK_SECONDS, take_snapshots
 from supervisor.fleet.feed import Feed
 from supervisor.fleet.fleet import Fleet

@@ -1,8 +1,7 @@
 """Events: what has happened, read on from a number, and waited for."""
 
 from contextlib import nullcontext
-from datetime import UTC, datetime
-from typing import Annotated, Any, Final
+from typing import Annotated, Final
 
 import msgspec
 from aiohttp import web
@@ -10,7 +9,7 @@ from aiohttp import web
 from api.errors import Gone
 from api.parts import FEED, WAITERS
 from api.responses import Wait, json, query
-from sessions.store import StoredEvent
+from sessions.views.events import EventView
 
 MAX_EVENTS: Final = 1000
 
@@ -25,20 +24,6 @@ class EventsQuery(msgspec.Struct, forbid_unknown_fields=True):
     limit: Annotated[int, msgspec.Meta(ge=0, le=MAX_EVENTS, description="So many at the most.")] = (
         MAX_EVENTS
     )
-
-
-class EventView(msgspec.Struct, frozen=True, rename="camel"):
-    """Something that has happened (docs/events.md).
-
-    `n` grows; `id` names it for ever; `session` None: the fleet's, or the host's.
-    """
-
-    n: int
-    id: str
-    type: str
-    time: str
-    session: str | None
-    data: dict[str, Any]
 
 
 class EventPage(msgspec.Struct, frozen=True):
@@ -70,16 +55,6 @@ async def events(request: web.Request) -> web.Response:
         raise Gone(f"There was no event {asked.after}: the newest is {feed.last}.", hint)
     with request.app[WAITERS].one() if asked.wait else nullcontext():
         page = await feed.after(asked.after, asked.limit, asked.wait)
-    shown = [_event(event) for event in page.events]
+    shown = [EventView.of(event) for event in page.events]
     following = shown[-1].n if shown and shown[-1].n < page.last else None
     return json(EventPage(shown, following, page.oldest, page.last))
-
-
-def _event(event: StoredEvent) -> EventView:
-    time = (
-        datetime.fromtimestamp(event.time_ms / 1000, UTC)
-        .isoformat(timespec="milliseconds")
-        .replace("+00:00", "Z")
-    )
-    data: Any = event.data  # stored as JSON
-    return EventView(event.n, event.id, event.type, time, event.session, data)
