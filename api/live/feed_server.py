@@ -107,7 +107,7 @@ class LiveFeed:
         self._kept: list[Kept] = []
         self._closing = False
         told = observer or NoObserver()
-        self.pool = ConnectionPool(most_connections(limits.max_websocket_connections))
+        self.pool = ConnectionPool(_places(limits.max_websocket_connections))
         self.resource_monitor = ResourceMonitor(
             limits, lambda: host.reading(with_workers=False), self.pool.__len__
         )
@@ -383,6 +383,20 @@ _OUR_ERROR: Final = {
     "hint": WasupError.hint,
     "retryAfterSeconds": 5,
 }
+
+
+def _places(wanted: int) -> int:
+    """How many clients there may be: what is wanted, within the API's share of descriptors."""
+    most = min(wanted, most_connections(wanted))
+    if most < wanted:
+        log.warning(
+            f"the live feed has {most} places, not {wanted} (MAX_WEBSOCKET_CONNECTIONS): a quarter"
+            " of the descriptor limit; raise that (ulimit -n)",
+            action="feed_places",
+            places=most,
+            wanted=wanted,
+        )
+    return most
 
 
 def _refused(told: dict[str, Any]) -> RefusedConnection:
