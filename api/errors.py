@@ -10,7 +10,7 @@ import msgspec
 import structlog
 from aiohttp import web
 
-from api.live.refusals import (
+from api.live.admission.refusals import (
     ConnectionTimeoutError,
     InsufficientResourcesError,
     InvalidTokenError,

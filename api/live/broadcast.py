@@ -12,7 +12,7 @@ from typing import Final
 import structlog
 from engineio import packet
 
-from api.live.connection import Connection
+from api.live.admission.connection import Connection
 from api.live.frames import EventTexts, event_frames, notice
 from api.live.log_reader import LogReader, Stretch
 from api.live.observer import FeedObserver, Resync

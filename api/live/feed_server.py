@@ -25,16 +25,16 @@ from api.errors import BadRequest, Busy, TooSoon
 from api.gatehouse.connections import Connection as ApiConnection
 from api.gatehouse.connections import most_connections
 from api.live import subscription
+from api.live.admission.connection import Connection
+from api.live.admission.manager import HANDSHAKE_SECONDS, EnhancedWebSocketManager, Guest
+from api.live.admission.pool import ConnectionPool
+from api.live.admission.refusals import InvalidTokenError, payload
+from api.live.admission.resource_monitor import ResourceMonitor
 from api.live.broadcast import Broadcast
-from api.live.connection import Connection
 from api.live.frames import notice
 from api.live.log_reader import LogReader
-from api.live.manager import HANDSHAKE_SECONDS, EnhancedWebSocketManager, Guest
 from api.live.observer import FeedObserver, NoObserver, Transport
 from api.live.outbox import Outbox
-from api.live.pool import ConnectionPool
-from api.live.refusals import InvalidTokenError, payload
-from api.live.resource_monitor import ResourceMonitor
 from sessions.forever import Forever, Kept
 from sessions.model import WasupError
 from sessions.store import Store
@@ -45,9 +45,9 @@ from supervisor.watch.host_watch import HostWatch
 
 PING_SECONDS: Final = 25
 PING_TIMEOUT_SECONDS: Final = 60
-"""Seed 003's numbers: a client that does not answer a ping for so long is gone."""
+"""A client that does not answer a ping for so long is gone."""
 MOST_QUEUED_BYTES: Final = 100 * 1000 * 1000
-"""What may wait for one client, seed 003's 100 MB; what one may send is another matter."""
+"""What may wait for one client. What one may send is another matter:"""
 MOST_SENT_BYTES: Final = 64 * 1024
 """What a client may send in one message: it asks for sessions and types, in some hundred bytes."""
 MOST_GUESTS: Final = 512

@@ -12,7 +12,8 @@ import pytest
 import socketio
 import structlog
 
-from api.live import feed_server, manager
+from api.live import feed_server
+from api.live.admission import manager
 from api.live.observer import Closure, Handshake, NoObserver, Refusal
 from scripts.lab import eventually
 from sessions.store.tables.events import LogBounds

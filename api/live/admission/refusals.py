@@ -60,7 +60,7 @@ class ConnectionTimeoutError(WasupError):
 def payload(error: WasupError) -> dict[str, Any]:
     """What a refused client is told, in `connect_error` (as `error.data`) and in answers.
 
-    Socket.IO's clients show `message`, so the seed's words for each reason stand in it.
+    Socket.IO's clients show `message`: the words for each reason stand in it, too.
     """
     told: dict[str, Any] = {
         "code": error.code,

@@ -5,8 +5,8 @@ places.
 from collections.abc import Iterator
 from typing import Final
 
-from api.live.connection import Connection
-from api.live.refusals import InsufficientResourcesError
+from api.live.admission.connection import Connection
+from api.live.admission.refusals import InsufficientResourcesError
 
 FULL_RETRY_SECONDS: Final = 10.0
 """A place comes free when somebody goes, and nobody knows when: this is polite, not exact."""

@@ -8,16 +8,16 @@ from typing import Final, NamedTuple
 import structlog
 from tenacity import AsyncRetrying, retry_if_exception_type, stop_after_attempt, wait_exponential
 
-from api.live.connection import Connection, ConnectionResult
-from api.live.observer import Closure, FeedObserver, Handshake, Refusal, Transport
-from api.live.outbox import Outbox
-from api.live.pool import ConnectionPool
-from api.live.refusals import (
+from api.live.admission.connection import Connection, ConnectionResult
+from api.live.admission.pool import ConnectionPool
+from api.live.admission.refusals import (
     ConnectionTimeoutError,
     InsufficientResourcesError,
     InvalidTokenError,
 )
-from api.live.resource_monitor import ResourceMonitor
+from api.live.admission.resource_monitor import ResourceMonitor
+from api.live.observer import Closure, FeedObserver, Handshake, Refusal, Transport
+from api.live.outbox import Outbox
 from sessions.model import StoreUnavailable
 from supervisor.access.principal import Principal
 from supervisor.access.refusals import AccessDenied
