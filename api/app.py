@@ -19,6 +19,7 @@ from api.gatehouse.fences import Commands, Places, refuse_encodings, refuse_othe
 from api.gatehouse.guard import guard, live_principal
 from api.gatehouse.once import ONCE, Once
 from api.gatehouse.pairing_budget import PairingBudget
+from api.gatehouse.streams import Streams
 from api.handlers.docs import FILES
 from api.live.entrance import PATH, Entrance
 from api.openapi import spec
@@ -37,6 +38,7 @@ from api.parts import (
     POLICY,
     ROLL,
     STORE,
+    STREAMS,
     THRESHOLDS,
     WAITERS,
     WEBHOOKS,
@@ -115,6 +117,8 @@ def create_app(
     app[ONCE] = Once(parts.store)
     app[PAIRING] = PairingBudget(asyncio.get_running_loop().time())
     app[WAITERS] = Places(most // 2, "calls wait for an event or a QR")
+    app[STREAMS] = Streams(app[WAITERS])
+    app.on_shutdown.append(app[STREAMS].end_all)
     app[FLEET], app[FEED], app[STORE], app[ROLL] = parts.fleet, parts.feed, parts.store, parts.roll
     app[ALERTS], app[WEBHOOKS] = parts.alerts, parts.webhooks
     app[POLICY], app[HOST], app[THRESHOLDS], app[FORECASTER] = (

@@ -6,7 +6,6 @@ from api.errors import Gone, NotInstalled, TooSoon
 from api.handlers import (
     credentials,
     docs,
-    events,
     health,
     incidents,
     policy,
@@ -15,6 +14,7 @@ from api.handlers import (
     watching,
     webhooks,
 )
+from api.handlers.event_log import events, stream
 from api.handlers.machine import capacity, host, workers
 from api.paging import PageQuery
 from api.responses import JSON
@@ -45,6 +45,7 @@ from supervisor.delivery.webhook import (
     WebhookNotFound,
 )
 from supervisor.delivery.webhooks import TooManyWebhooks
+from supervisor.fleet.event_filter import InvalidEventFilter
 from supervisor.fleet.policy_file import PolicyView
 
 VAIN: Final = tuple(
@@ -254,8 +255,8 @@ ROUTES: Final = (
         "/events",
         events.events,
         query=events.EventsQuery,
-        answers={200: events.EventPage},
-        errors=(*STORE, Gone),
+        answers={200: Forms(json=events.EventPage, others=(stream.EVENT_STREAM,))},
+        errors=(*STORE, Gone, InvalidEventFilter, InvalidSessionId, (406, "not_acceptable")),
     ),
     Route(
         "GET",
@@ -338,7 +339,7 @@ ROUTES: Final = (
         keyed=True,
         body=webhooks.Replay,
         answers={202: WebhookView},
-        errors=(WebhookNotFound, *STORE),
+        errors=(WebhookNotFound, InvalidWebhook, *STORE),
     ),
     Route(
         "GET",

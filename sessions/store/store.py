@@ -31,7 +31,7 @@ from sessions.store.sealing import keyring
 from sessions.store.sealing.cipher import Cipher
 from sessions.store.tables import archives, auth, devices, events, incidents, proxies, text
 from sessions.store.tables.auth import CREDS
-from sessions.store.tables.events import LogBounds, NewEvent
+from sessions.store.tables.events import EVERY_EVENT, LogBounds, NewEvent, Wanted
 from sessions.store.tables.incidents import Records
 from sessions.store.tables.requests import Requests
 from sessions.store.tables.rows import ArchiveRow, Restored, SessionRow, StoredEvent, WorkerRow
@@ -51,6 +51,8 @@ _EVENTS_PER_FIRST_READ: Final = 8
 takes.
 """
 DISPOSE_SECONDS: Final = 3.0
+_EVENTS_LOOKED_THROUGH: Final = 50_000
+"""Of a call that chooses: some 50 ms; who asks goes on where it has ended."""
 READ_SECONDS: Final = 10.0
 """Whoever reads is told after so long that the database does not answer."""
 
@@ -580,22 +582,28 @@ class Store:
         return row[0] or 0
 
     async def events_between(
-        self, after: int, last: int, limit: int, most_bytes: int
-    ) -> tuple[list[StoredEvent], bool]:
-        """The events after a number, up to `last`, oldest first: at most so many, and about so many
-        bytes. And whether these are all.
+        self, after: int, last: int, limit: int, most_bytes: int, wanted: Wanted = EVERY_EVENT
+    ) -> tuple[list[StoredEvent], int]:
+        """The events after a number, up to `last`, that are wanted, oldest first: at most so many,
+        and about so many bytes, of a part of the log that is bounded. And up to which number that
+        are all.
         """
         found, size, n, most = list[StoredEvent](), 0, schema.events.c.n, _EVENTS_PER_FIRST_READ
+        clauses = wanted.clauses()
+        if clauses:  # what is not wanted has to be looked at all the same
+            last = min(last, after + _EVENTS_LOOKED_THROUGH)
         while len(found) <= limit and (size < most_bytes or not found):
             most = min(2 * most, _EVENTS_PER_READ)
-            newer = select(schema.events).where(n > after, n <= last).order_by(n).limit(most)
-            rows = await self._read(newer)
+            newer = select(schema.events).where(n > after, n <= last, *clauses)
+            rows = await self._read(newer.order_by(n).limit(most))
             found += events.readable(self._cipher, rows)
             size += sum(len(r.data) for r in rows)
             if len(rows) < most:
-                return found[:limit], len(found) <= limit
+                if len(found) <= limit:
+                    return found, last
+                break
             after = rows[-1].n
-        return found[:limit], False
+        return found[:limit], found[limit - 1].n if len(found) >= limit else after
 
     async def last_events(self, most_bytes: int) -> list[StoredEvent]:
         """The newest events that the log keeps, oldest first, as many as fit into so many bytes of

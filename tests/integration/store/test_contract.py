@@ -22,6 +22,7 @@ from sessions.model import (
 from sessions.store import LogBounds, Store, WorkerRow, sqlite_url
 from sessions.store.engine import database, schema
 from sessions.store.tables import auth
+from sessions.store.tables.events import Wanted
 from sessions.store.writing import writer
 from sessions.store.writing.writer import MAX_BATCH
 from tests.fakes import FakeStore
@@ -428,26 +429,71 @@ async def test_the_event_log_is_read_back_from_any_number_within_bounds(
 
     async def read(
         after: int, last: int, limit: int = 1000, most_bytes: int = 1000
-    ) -> tuple[list[int], bool]:
-        found, all_of_them = await real.events_between(after, last, limit, most_bytes)
-        return [event.n for event in found], all_of_them
+    ) -> tuple[list[int], int]:
+        found, read_to = await real.events_between(after, last, limit, most_bytes)
+        return [event.n for event in found], read_to
 
-    assert await read(0, numbers[-1]) == (numbers, True)
-    assert await read(numbers[4], numbers[9]) == (numbers[5:10], True)
+    end = numbers[-1]
+    assert await read(0, end) == (numbers, end)
+    assert await read(numbers[4], numbers[9]) == (numbers[5:10], numbers[9])
     for limit in (6, 7, 19):
-        assert await read(0, numbers[-1], limit=limit) == (numbers[:limit], False)
-    assert await read(0, numbers[-1], limit=20) == (numbers, True)
-    assert await read(0, numbers[-1], most_bytes=20) == (numbers[:6], False)
-    assert await read(0, numbers[-1], most_bytes=1) == (
+        assert await read(0, end, limit=limit) == (numbers[:limit], numbers[limit - 1])
+    assert await read(0, end, limit=20) == (numbers, end)
+    assert await read(0, end, most_bytes=20) == (numbers[:6], numbers[5])
+    assert await read(0, end, most_bytes=1) == (
         numbers[:3],
-        False,
+        numbers[2],
     ), "some, whatever they weigh"
-    assert await read(numbers[-1], numbers[-1] + 5) == ([], True)
+    assert await read(end, end + 5) == ([], end + 5)
     await sql(url, "UPDATE events SET data = ? WHERE n <= ?", b"no JSON", numbers[9])
-    assert await read(0, numbers[-1], most_bytes=1) == (
+    assert await read(0, end, most_bytes=1) == (
         numbers[10:12],
-        False,
+        numbers[11],
     ), "behind those that cannot be read"
+
+
+async def test_the_store_chooses_events_by_type_and_session_and_looks_through_a_part_of_the_log(
+    real: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sessions.store.store._EVENTS_PER_READ", 3)
+    kinds = ("message.received", "message_x.other", "message.sent", "session.state", "message")
+    whose = ("a", "b", None)
+    written = await asyncio.gather(
+        *(real.append_event(whose[n % 3], kinds[n % 5], b'"x"') for n in range(30))
+    )
+    first, end = written[0].n - 1, written[-1].n
+
+    async def read(wanted: Wanted, limit: int = 1000, after: int = first) -> tuple[list[int], int]:
+        found, read_to = await real.events_between(after, end, limit, 10**6, wanted)
+        return [event.n for event in found], read_to
+
+    def those(*wanted: tuple[set[str | None], set[str]]) -> list[int]:
+        ((sessions, types),) = wanted
+        return [e.n for e in written if e.session in sessions and e.type in types]
+
+    everybody, old = {"a", "b", None}, {"message"}
+    of_a = those(({"a"}, set(kinds)))
+    assert await read(Wanted({"a"})) == (of_a, end)
+    assert await read(Wanted({"a"}), limit=4) == (of_a[:4], of_a[3])
+    assert await read(Wanted({"a"}), after=of_a[3]) == (of_a[4:], end)
+    assert await read(Wanted(None, {"session.state"})) == (
+        those((everybody, {"session.state"} | old)),
+        end,
+    ), "one without a dot is of 0.1.0: its name of today is not known here"
+    messages = {"message.received", "message.sent"}
+    assert await read(Wanted(None, set(), {"message"})) == (those((everybody, messages | old)), end)
+    assert await read(Wanted({"b"}, {"session.state"}, {"message"})) == (
+        those(({"b"}, messages | old | {"session.state"})),
+        end,
+    )
+    assert await read(Wanted(())) == ([], end)
+    monkeypatch.setattr("sessions.store.store._EVENTS_LOOKED_THROUGH", 7)
+    assert await read(Wanted({"nobody"})) == ([], first + 7)
+    assert await read(Wanted({"a"}), after=first + 7) == (
+        [n for n in of_a if first + 7 < n <= first + 14],
+        first + 14,
+    )
+    assert (await read(Wanted()))[1] == end, "who takes all has no use for a bound"
 
 
 async def test_a_writer_whose_waiter_has_gone_writes_all_the_same(real: Store) -> None:
