@@ -131,7 +131,6 @@ def create_app(
     app[DESCRIPTION] = msgspec.json.encode(spec(ROUTES)) + b"\n"
     live = Entrance(
         parts.feed,
-        parts.store,
         parts.host,
         parts.forever,
         parts.feed_limits,

@@ -164,7 +164,6 @@ async def live(
     feed = await Feed.open(store, 10_000)
     server = LiveFeed(
         feed,
-        store,
         Host(),
         forever,
         limits or FeedLimits(),

@@ -14,12 +14,12 @@ from engineio import packet
 
 from api.live.admission.connection import Connection
 from api.live.frames import EventTexts, event_frames, notice
-from api.live.log_reader import LogReader, Stretch
+from api.live.log_reader import LogReader, Piece
 from api.live.observer import FeedObserver, Resync
 from api.live.outbox import Frame
 from sessions.forever import describe
 from supervisor.fleet.event_filter import EventFilter
-from supervisor.fleet.feed import Feed
+from supervisor.fleet.feed import Feed, Gap
 
 QUIET_SECONDS: Final = 25.0
 """So often at least, while things happen, a room is told up to which number there was nothing for
@@ -73,12 +73,12 @@ class Broadcast:
         if self._feed.last <= self.position:
             await self._feed.news(QUIET_SECONDS)
         if self._rooms:
-            stretch = await self._reader.after(self.position, self._feed.last, MOST_EVENTS)
+            piece = await self._reader.every_event(self.position, self._feed.last, MOST_EVENTS)
             self._forget_purged()
-            # without a pause: whoever enters a room meanwhile would miss the stretch
+            # without a pause: whoever enters a room meanwhile would miss the piece
             for wanted, room in list(self._rooms.items()):
-                self._serve(wanted, room, stretch)
-            self.position = stretch.to
+                self._serve(wanted, room, piece)
+            self.position = piece.to
         else:
             self.position = self._feed.last
         moved, self._moved = self._moved, asyncio.Event()
@@ -158,16 +158,15 @@ class Broadcast:
 
     # --- rooms ------------------------------------------------------------------------------------
 
-    def _serve(self, wanted: EventFilter, room: _Room, stretch: Stretch) -> None:
-        events = [event for event in stretch.events if wanted.wants(event.session, event.type)]
+    def _serve(self, wanted: EventFilter, room: _Room, piece: Piece) -> None:
+        events = [event for event in piece.events if wanted.wants(event.session, event.type)]
         now = asyncio.get_running_loop().time()
-        gap = stretch.dropped_to is not None
-        if not events and not gap and now - room.told_at < QUIET_SECONDS:
+        quiet = not events and piece.gap is None
+        if quiet and (piece.to == room.told_to or now - room.told_at < QUIET_SECONDS):
             return
-        frames = [] if not gap else [_gap(room.told_to, stretch.dropped_to or 0)]
-        begin = frames[0].to if frames else room.told_to
-        frames += event_frames(self._texts, events, begin, stretch.to)
-        room.told_to, room.told_at = stretch.to, now
+        frames = [] if piece.gap is None else [_gap_frame(piece.gap)]
+        frames += event_frames(self._texts, events, room.told_to, piece.to)
+        room.told_to, room.told_at = piece.to, now
         for connection in list(room.members):
             if not all(connection.outbox.offer(frame) for frame in frames):
                 self.resync(connection)
@@ -211,17 +210,15 @@ class Broadcast:
             if position > self.position:  # it has read elsewhere what the rooms are about to get
                 await self._moved.wait()
                 continue
-            stretch = await self._reader.after(position, self.position)
+            piece = await self._reader.wanted(position, self.position, wanted)
             self._forget_purged()
-            if stretch.dropped_to is not None:
-                await self._give(_gap(position, stretch.dropped_to), connection)
-                connection.position = position = stretch.dropped_to
-            events = [event for event in stretch.events if wanted.wants(event.session, event.type)]
-            if events or stretch.to >= self.position:
-                for frame in event_frames(self._texts, events, position, stretch.to):
+            if piece.gap is not None:
+                await self._give(_gap_frame(piece.gap), connection)
+            if piece.events or piece.to >= self.position:
+                for frame in event_frames(self._texts, piece.events, position, piece.to):
                     await self._give(frame, connection)
                     connection.position = frame.to
-            connection.position = stretch.to
+            connection.position = piece.to
 
     async def _give(self, frame: Frame, connection: Connection) -> None:
         await connection.outbox.room(AHEAD_BYTES)
@@ -234,14 +231,14 @@ class Broadcast:
             self._texts.clear()
 
 
-def _gap(after: int, to: int) -> Frame:
+def _gap_frame(gap: Gap) -> Frame:
     """The news that events were dropped from the log before they could be sent."""
     told = {
-        "after": after,
-        "to": to,
-        "message": f"The log had no room for events between {after} and {to}.",
+        "after": gap.first - 1,
+        "to": gap.last,
+        "message": f"The log had no room for events {gap.first} to {gap.last} any more.",
         "hint": "Read the present state (GET /sessions); see WHATSAPP_EVENT_LOG_DAYS and"
         " WHATSAPP_EVENT_LOG_MAX_MIB.",
     }
     made: packet.Packet = notice("gap", told)
-    return Frame(made, len(made.encode()), to, 0)
+    return Frame(made, len(made.encode()), gap.last, 0)

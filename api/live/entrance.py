@@ -8,7 +8,6 @@ from aiohttp import web
 
 from api.live.observer import FeedObserver
 from sessions.forever import Forever
-from sessions.store import Store
 from supervisor.fleet.feed import Feed
 from supervisor.fleet.feed_limits import FeedLimits
 from supervisor.watch.host_watch import HostWatch
@@ -25,14 +24,13 @@ class Entrance:
     def __init__(
         self,
         feed: Feed,
-        store: Store,
         host: HostWatch,
         forever: Forever,
         limits: FeedLimits,
         authenticate: "Authenticate",
         observer: FeedObserver | None = None,
     ) -> None:
-        self._parts = (feed, store, host, forever, limits, authenticate, observer)
+        self._parts = (feed, host, forever, limits, authenticate, observer)
         self._server: LiveFeed | None = None
 
     async def handle(self, request: web.Request) -> web.StreamResponse:

@@ -37,7 +37,6 @@ from api.live.observer import FeedObserver, NoObserver, Transport
 from api.live.outbox import Outbox
 from sessions.forever import Forever, Kept
 from sessions.model import WasupError
-from sessions.store import Store
 from supervisor.access.principal import Principal
 from supervisor.fleet.feed import Feed
 from supervisor.fleet.feed_limits import FeedLimits
@@ -93,7 +92,6 @@ class LiveFeed:
     def __init__(
         self,
         feed: Feed,
-        store: Store,
         host: HostWatch,
         forever: Forever,
         limits: FeedLimits,
@@ -112,7 +110,7 @@ class LiveFeed:
             limits, lambda: host.reading(with_workers=False), self.pool.__len__
         )
         self.manager = EnhancedWebSocketManager(self.pool, self.resource_monitor, told)
-        self._broadcast = Broadcast(feed, LogReader(feed, store), told)
+        self._broadcast = Broadcast(feed, LogReader(feed), told)
         self._io = _SocketIO(
             async_mode="aiohttp",
             ping_interval=PING_SECONDS,

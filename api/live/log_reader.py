@@ -1,52 +1,57 @@
-"""What follows a number of the event log, from memory or from the store, and what of it the log has
-dropped.
-"""
+"""Reads the event log piece by piece, for the rooms of the live feed and for who catches up."""
 
 from typing import Final, NamedTuple
 
-from sessions.store import Store, StoredEvent
-from supervisor.fleet.feed import Feed
+import msgspec
+
+from sessions.store import StoredEvent
+from supervisor.fleet.event_filter import EventFilter
+from supervisor.fleet.feed import EVERY_EVENT, Feed, Gap
 
 MOST_EVENTS: Final = 1000
-"""In one stretch."""
+"""In one piece."""
 
 
-class Stretch(NamedTuple):
-    """A piece of the log.
-
-    `dropped_to`: events up to that number were dropped before they could be read; None: none were.
-    `events`: all that the log has after it (or after the number that was asked for), up to `to`.
+class Piece(NamedTuple):
+    """A piece of the log: of the numbers behind the one that was asked for, up to `to`, these are
+    all events that are wanted. `gap`: what was dropped before it could be read; None: nothing.
     """
 
-    dropped_to: int | None
     events: list[StoredEvent]
     to: int
+    gap: Gap | None = None
 
 
 class LogReader:
-    """Reads the log in pieces."""
+    """Reads the log."""
 
-    def __init__(self, feed: Feed, store: Store) -> None:
+    def __init__(self, feed: Feed) -> None:
         self._feed = feed
-        self._store = store
 
-    async def after(self, number: int, to: int, most: int = MOST_EVENTS) -> Stretch:
-        """Events after a number and up to another, the first `most` of them at the most.
+    async def every_event(self, number: int, to: int, most: int) -> Piece:
+        """What follows a number, up to another at the most; from memory, mostly.
 
         Raises StoreUnavailable: to leave out what the store cannot give would be a gap.
         """
         here = self._feed.in_memory_after(number, most)
-        if here is not None:
-            return _cut(None, here, to)
-        page = await self._feed.after(number, most)
-        # after the page: what was dropped meanwhile shows as a gap
-        dropped = await self._store.last_dropped_event()
-        return _cut(dropped if dropped > number else None, page.events, to)
+        if here is None:
+            return await self.wanted(number, to, EVERY_EVENT, most)
+        events, read_to = here
+        within = [event for event in events if event.n <= to]
+        return Piece(within, _end(number, read_to, to))
+
+    async def wanted(
+        self, number: int, to: int, wanted: EventFilter, most: int = MOST_EVENTS
+    ) -> Piece:
+        """Of what follows a number, up to another at the most, what is wanted.
+
+        Raises StoreUnavailable.
+        """
+        within = msgspec.structs.replace(wanted, before=to + 1)
+        page = await self._feed.after(number, most, wanted=within)
+        return Piece(page.events, _end(number, page.read_to, to), page.gap)
 
 
-def _cut(dropped_to: int | None, events: list[StoredEvent], to: int) -> Stretch:
-    """All up to `to`; where there are more pages before it, up to the end of this one."""
-    within = [event for event in events if event.n <= to]
-    if len(within) < len(events) or not events:
-        return Stretch(dropped_to, within, to)
-    return Stretch(dropped_to, within, within[-1].n)
+def _end(number: int, read_to: int, to: int) -> int:
+    """Up to which number a piece is whole; where nothing was found at all, there is nothing."""
+    return min(read_to, to) if read_to > number else to
