@@ -27,6 +27,7 @@ from api.parts import (
     ALERTS,
     CONNECTIONS,
     DESCRIPTION,
+    DIAGNOSTICS,
     FEED,
     FLEET,
     FORECASTER,
@@ -55,6 +56,7 @@ from supervisor.fleet.fleet import Fleet
 from supervisor.fleet.policy_file import LivePolicy
 from supervisor.fleet.roll import Roll
 from supervisor.watch.alerts import Alerts
+from supervisor.watch.diagnostics.examining import Diagnostics
 from supervisor.watch.forecasting import Forecaster
 from supervisor.watch.host_watch import HostWatch
 from supervisor.watch.performance import Thresholds
@@ -90,6 +92,7 @@ class Parts:
     alerts: Alerts
     webhooks: Webhooks
     feed_limits: FeedLimits
+    diagnostics: Diagnostics
 
 
 def create_app(
@@ -121,6 +124,7 @@ def create_app(
     app.on_shutdown.append(app[STREAMS].end_all)
     app[FLEET], app[FEED], app[STORE], app[ROLL] = parts.fleet, parts.feed, parts.store, parts.roll
     app[ALERTS], app[WEBHOOKS] = parts.alerts, parts.webhooks
+    app[DIAGNOSTICS] = parts.diagnostics
     app[POLICY], app[HOST], app[THRESHOLDS], app[FORECASTER] = (
         parts.policy,
         parts.host,
