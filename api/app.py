@@ -19,12 +19,14 @@ from api.gatehouse.fences import Commands, Places, refuse_encodings, refuse_othe
 from api.gatehouse.guard import guard
 from api.gatehouse.once import ONCE, Once
 from api.gatehouse.pairing_budget import PairingBudget
+from api.gatehouse.streams import Streams
 from api.handlers.docs import FILES
 from api.openapi import spec
 from api.parts import (
     ALERTS,
     CONNECTIONS,
     DESCRIPTION,
+    DIAGNOSTICS,
     FEED,
     FLEET,
     FORECASTER,
@@ -36,6 +38,7 @@ from api.parts import (
     POLICY,
     ROLL,
     STORE,
+    STREAMS,
     THRESHOLDS,
     WAITERS,
     WEBHOOKS,
@@ -51,6 +54,7 @@ from supervisor.fleet.fleet import Fleet
 from supervisor.fleet.policy_file import LivePolicy
 from supervisor.fleet.roll import Roll
 from supervisor.watch.alerts import Alerts
+from supervisor.watch.diagnostics.examining import Diagnostics
 from supervisor.watch.forecasting import Forecaster
 from supervisor.watch.host_watch import HostWatch
 from supervisor.watch.performance import Thresholds
@@ -85,6 +89,7 @@ class Parts:
     forecaster: Forecaster
     alerts: Alerts
     webhooks: Webhooks
+    diagnostics: Diagnostics
 
 
 def create_app(
@@ -112,8 +117,11 @@ def create_app(
     app[ONCE] = Once(parts.store)
     app[PAIRING] = PairingBudget(asyncio.get_running_loop().time())
     app[WAITERS] = Places(most // 2, "calls wait for an event or a QR")
+    app[STREAMS] = Streams(app[WAITERS])
+    app.on_shutdown.append(app[STREAMS].end_all)
     app[FLEET], app[FEED], app[STORE], app[ROLL] = parts.fleet, parts.feed, parts.store, parts.roll
     app[ALERTS], app[WEBHOOKS] = parts.alerts, parts.webhooks
+    app[DIAGNOSTICS] = parts.diagnostics
     app[POLICY], app[HOST], app[THRESHOLDS], app[FORECASTER] = (
         parts.policy,
         parts.host,

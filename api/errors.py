@@ -30,6 +30,7 @@ from sessions.model import (
 )
 from supervisor.delivery.webhook import InvalidWebhook, WebhookNotFound
 from supervisor.delivery.webhooks import TooManyWebhooks
+from supervisor.fleet.event_filter import InvalidEventFilter
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
@@ -131,6 +132,7 @@ STATUS: Final[Mapping[type[WasupError], int]] = {
     InvalidProxy: 400,
     InvalidRecipient: 400,
     InvalidWebhook: 400,
+    InvalidEventFilter: 400,
     WebhookNotFound: 404,
     TooManyWebhooks: 409,
     SessionNotFound: 404,
@@ -174,7 +176,10 @@ HINTS: Final[Mapping[int, str]] = {
     403: "Browsers may call this API only from its own address.",
     404: "The calls are listed in docs/reference.md.",
     405: "The calls are listed in docs/reference.md; the Allow header says what this one takes.",
-    406: "A QR comes as application/json, image/png, image/svg+xml, text/html or text/plain.",
+    406: (
+        "A QR comes as application/json, image/png, image/svg+xml, text/html or text/plain; events"
+        " as application/json or text/event-stream."
+    ),
     417: "Send the request without Expect, or with 100-continue.",
 }
 

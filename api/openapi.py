@@ -14,7 +14,7 @@ import msgspec
 
 from api.responses import JSON
 from api.route import Forms, Route
-from sessions.model import EventData
+from sessions.model import EventData, event_types
 from supervisor.host.reading.documents import camel
 from supervisor.places.installation import version
 
@@ -133,18 +133,6 @@ class _Schemas:
             raise TypeError(f"both taken and given, or two of one name: {', '.join(sorted(both))}")
         self._of += zip(wanted, found, strict=True)
         self.named |= {name: finished(_told(schema)) for name, schema in named.items()}
-
-
-def event_types() -> list[type[EventData]]:
-    """Every type of event that this program publishes, by name."""
-    found, left = list[type[EventData]](), [EventData]
-    while left:
-        kind = left.pop()
-        left += kind.__subclasses__()
-        ours = kind.__module__.startswith(("sessions.", "supervisor."))
-        if ours and isinstance(kind.__dict__.get("type"), str):
-            found.append(kind)
-    return sorted(found, key=lambda kind: kind.type)
 
 
 def _events(envelope: dict[str, Any], kinds: Iterable[type[EventData]]) -> dict[str, Any]:
@@ -284,20 +272,22 @@ _STATUSES: Final[Mapping[int, str]] = {
 }
 
 
-_HEADERS: Final[Mapping[int, tuple[str, str]]] = {
-    201: ("Location", "Where it is."),
-    401: ("WWW-Authenticate", "`Bearer`."),
-    429: ("Retry-After", "Seconds until it may be asked for again."),
-    503: ("Retry-After", "Seconds, where it says `busy`."),
+_HEADERS: Final[Mapping[int, tuple[str, str, bool]]] = {
+    201: ("Location", "Where it is.", True),
+    401: ("WWW-Authenticate", "`Bearer`.", True),
+    429: ("Retry-After", "Seconds until it may be asked for again.", True),
+    503: ("Retry-After", "Seconds, where it says `busy`.", False),
 }
+"""By status: name, words, and whether it is always there."""
 
 
 def _headers(status: int) -> dict[str, Any]:
     """The headers that a client may go by."""
     if status not in _HEADERS:
         return {}
-    name, words = _HEADERS[status]
-    return {"headers": {name: {"description": words, "schema": {"type": "string"}}}}
+    name, words, always = _HEADERS[status]
+    header = {"description": words, "required": always, "schema": {"type": "string"}}
+    return {"headers": {name: header}}
 
 
 def problem_schema(codes: Iterable[str]) -> dict[str, Any]:

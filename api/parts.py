@@ -6,6 +6,7 @@ from aiohttp import web
 
 from api.gatehouse.fences import Places
 from api.gatehouse.pairing_budget import PairingBudget
+from api.gatehouse.streams import Streams
 from sessions.forever import Forever
 from sessions.store import Store
 from sessions.workers.pool import Workers
@@ -15,6 +16,7 @@ from supervisor.fleet.fleet import Fleet
 from supervisor.fleet.policy_file import LivePolicy
 from supervisor.fleet.roll import Roll
 from supervisor.watch.alerts import Alerts
+from supervisor.watch.diagnostics.examining import Diagnostics
 from supervisor.watch.forecasting import Forecaster
 from supervisor.watch.host_watch import HostWatch
 from supervisor.watch.performance import Thresholds
@@ -29,9 +31,11 @@ STORE = web.AppKey("store", Store)
 ROLL = web.AppKey("roll", Roll)
 POLICY = web.AppKey("policy", LivePolicy)
 WORKERS = web.AppKey("workers", Workers)
+DIAGNOSTICS = web.AppKey("diagnostics", Diagnostics)
 WEBHOOKS = web.AppKey("webhooks", Webhooks)
 THRESHOLDS = web.AppKey("thresholds", Thresholds)
 WAITERS = web.AppKey("waiters", Places)
+STREAMS = web.AppKey("streams", Streams)
 DESCRIPTION = web.AppKey("description", bytes)
 CONNECTIONS = web.AppKey("connections", int)
 PAIRING = web.AppKey("pairing", PairingBudget)

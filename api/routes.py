@@ -6,7 +6,6 @@ from api.errors import Gone, NotInstalled, TooSoon
 from api.handlers import (
     credentials,
     docs,
-    events,
     health,
     incidents,
     policy,
@@ -15,11 +14,12 @@ from api.handlers import (
     watching,
     webhooks,
 )
-from api.handlers.machine import capacity, host, workers
-from api.import_process import Import
+from api.handlers.event_log import events, stream
+from api.handlers.machine import capacity, diagnostics, host, workers
 from api.paging import PageQuery
 from api.responses import JSON
 from api.route import ASKED, STORE, Forms, Route, from_worker
+from sessions.credentials.import_process import Import
 from sessions.messages.numbers import InvalidRecipient
 from sessions.model import (
     BadPolicy,
@@ -45,7 +45,9 @@ from supervisor.delivery.webhook import (
     WebhookNotFound,
 )
 from supervisor.delivery.webhooks import TooManyWebhooks
+from supervisor.fleet.event_filter import InvalidEventFilter
 from supervisor.fleet.policy_file import PolicyView
+from supervisor.watch.diagnostics.doctor import Examination
 
 VAIN: Final = tuple(
     (409, reason.value) for reason in CloseReason if RULES[reason].mend is not Mend.RECONNECT
@@ -234,6 +236,26 @@ ROUTES: Final = (
         query=capacity.CapacityQuery,
         answers={200: capacity.CapacityView},
     ),
+    Route(
+        "GET",
+        "/diagnostics",
+        diagnostics.get_diagnostics,
+        query=diagnostics.DiagnosticsQuery,
+        answers={200: Examination},
+    ),
+    Route(
+        "GET",
+        "/diagnostics/resources",
+        diagnostics.get_resource_diagnostics,
+        answers={200: diagnostics.ResourceDiagnostics},
+    ),
+    Route(
+        "GET",
+        "/diagnostics/connections",
+        diagnostics.get_connection_diagnostics,
+        answers={200: diagnostics.ConnectionDiagnostics},
+        errors=STORE,
+    ),
     Route("GET", "/policy", policy.get_policy, answers={200: PolicyView}),
     Route(
         "POST",
@@ -254,8 +276,8 @@ ROUTES: Final = (
         "/events",
         events.events,
         query=events.EventsQuery,
-        answers={200: events.EventPage},
-        errors=(*STORE, Gone),
+        answers={200: Forms(json=events.EventPage, others=(stream.EVENT_STREAM,))},
+        errors=(*STORE, Gone, InvalidEventFilter, InvalidSessionId, (406, "not_acceptable")),
     ),
     Route(
         "GET",
@@ -338,7 +360,7 @@ ROUTES: Final = (
         keyed=True,
         body=webhooks.Replay,
         answers={202: WebhookView},
-        errors=(WebhookNotFound, *STORE),
+        errors=(WebhookNotFound, InvalidWebhook, *STORE),
     ),
     Route(
         "GET",

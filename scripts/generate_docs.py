@@ -19,10 +19,9 @@ from pydantic_core import PydanticUndefined
 from typer.main import get_command
 
 import supervisor.program  # noqa: F401 - with it all rooms that publish events are there
-from api.openapi import event_types
 from api.routes import ROUTES
 from sessions.lifecycle.machine import TRANSITIONS, Signal
-from sessions.model import CloseReason, EventData, SessionState
+from sessions.model import CloseReason, EventData, SessionState, event_types
 from sessions.policy import RULES, Mend, in_words
 from sessions.views import explanations
 from supervisor.cli.cli import app as commands

@@ -121,6 +121,18 @@ class EventData(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     """The name under which scripts know it: a group, a dot, and what has happened."""
 
 
+def event_types() -> list[type[EventData]]:
+    """Every type of event that the loaded parts of this program publish, by name."""
+    found, left = list[type[EventData]](), [EventData]
+    while left:
+        kind = left.pop()
+        left += kind.__subclasses__()
+        ours = kind.__module__.startswith(("sessions.", "supervisor."))
+        if ours and isinstance(kind.__dict__.get("type"), str):
+            found.append(kind)
+    return sorted(found, key=lambda kind: kind.type)
+
+
 class AlertChange(msgspec.Struct, frozen=True, kw_only=True):
     """What a session says of one of its alerts, to whoever keeps them (supervisor/watch/alerts.py)
     and makes an event of it.
@@ -349,6 +361,16 @@ class StoreUnavailable(StoreError):
     hint = (
         "Is the disk full or read-only, or the data directory gone? Nothing unsaved is"
         " acknowledged; work resumes when it can be written."
+    )
+
+
+class StoreUnanswered(StoreUnavailable):
+    """The store has not answered in time: whether it was done is not known."""
+
+    code = "store_unanswered"
+    hint = (
+        "It may have been done all the same: look before you ask again. Is the disk slow, or the"
+        " database locked?"
     )
 
 

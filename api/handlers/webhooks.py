@@ -7,10 +7,10 @@ from aiohttp import web
 
 from api.errors import BadRequest
 from api.gatehouse.once import keyed
-from api.paging import PageQuery, page
+from api.paging import PageQuery, begins_after, page
 from api.parts import WEBHOOKS
 from api.responses import body, json, query
-from supervisor.delivery.views import DeliveryView, WebhookSecretView, WebhookView
+from supervisor.delivery.views import DeliveryView, Place, WebhookView
 from supervisor.delivery.webhook import NewWebhook, WebhookChange
 from supervisor.delivery.webhooks import Webhooks
 
@@ -40,14 +40,10 @@ class NewSecret(msgspec.Struct, forbid_unknown_fields=True, rename="camel"):
     secret: str | None = None
 
 
-class DeliveryQuery(msgspec.Struct, forbid_unknown_fields=True):
+class DeliveryQuery(PageQuery, forbid_unknown_fields=True):
     """Which part of the list."""
 
-    after: Annotated[
-        Number | None,
-        msgspec.Meta(description="`next` of the page before."),
-    ] = None
-    limit: Annotated[int, msgspec.Meta(ge=1, le=MOST, description="Rows of a page.")] = USUAL
+    limit: Annotated[int, msgspec.Meta(ge=1, le=MOST, description="So many at the most.")] = USUAL
     state: Annotated[
         Literal["blocked", "retrying", "dead", "gap"] | None,
         msgspec.Meta(description="Those of one kind alone."),
@@ -58,7 +54,7 @@ class DeliveryList(msgspec.Struct, frozen=True, rename="camel"):
     """What was not accepted. `next`: for `after` of the next page; None: this was the last."""
 
     deliveries: list[DeliveryView]
-    next: int | None
+    next: str | None
 
 
 class Redrive(msgspec.Struct, forbid_unknown_fields=True, rename="camel"):
@@ -83,11 +79,11 @@ class Replay(msgspec.Struct, forbid_unknown_fields=True, rename="camel"):
 
 async def list_webhooks(request: web.Request) -> web.Response:
     """All webhooks: how far each has come, and whether its endpoint accepts what it is sent."""
-    views = await _webhooks(request).views()
+    webhooks, asked = _webhooks(request), query(request, PageQuery)
     shown, following = page(
-        views, lambda view: (view.created_at, view.id), query(request, PageQuery)
+        webhooks.all(), lambda one: (one.created_at, one.id), tuple[float, str], asked
     )
-    return json(WebhookList(shown, following))
+    return json(WebhookList(await webhooks.views(shown), following))
 
 
 @keyed
@@ -96,9 +92,10 @@ async def create_webhook(request: web.Request) -> web.Response:
 
     The answer holds the secret that signs, this once.
     """
-    new = await body(request, NewWebhook)
-    found, secret = await _webhooks(request).create(new)
-    return json(_with_secret(await _webhooks(request).view(found.id), secret), status=201)
+    made = await _webhooks(request).create(await body(request, NewWebhook))
+    response = json(made, status=201)
+    response.headers["Location"] = f"/webhooks/{made.id}"
+    return response
 
 
 async def get_webhook(request: web.Request) -> web.Response:
@@ -111,8 +108,8 @@ async def change_webhook(request: web.Request) -> web.Response:
 
     `paused: false` resumes: what happened meanwhile is sent.
     """
-    found = await _webhooks(request).change(_id(request), await body(request, WebhookChange))
-    return json(await _webhooks(request).view(found.id))
+    change = await body(request, WebhookChange)
+    return json(await _webhooks(request).change(_id(request), change))
 
 
 async def delete_webhook(request: web.Request) -> web.Response:
@@ -128,8 +125,7 @@ async def rotate_webhook_secret(request: web.Request) -> web.Response:
     The answer holds the new one, this once.
     """
     chosen = await body(request, NewSecret) if request.can_read_body else NewSecret()
-    secret = await _webhooks(request).rotate(_id(request), chosen.secret)
-    return json(_with_secret(await _webhooks(request).view(_id(request)), secret))
+    return json(await _webhooks(request).rotate(_id(request), chosen.secret))
 
 
 @keyed
@@ -143,13 +139,11 @@ async def list_deliveries(request: web.Request) -> web.Response:
     blocks its session now, then what was set aside, oldest first; `?state=` of one kind alone.
     """
     asked = query(request, DeliveryQuery)
-    webhooks, limit = _webhooks(request), asked.limit
-    # One row more than is shown tells whether there is a next page.
-    found = await webhooks.deliveries(_id(request), asked.after, limit + 1, asked.state)
-    numbers = [one.id for one in found if one.id is not None]
-    if len(numbers) <= limit:
-        return json(DeliveryList(found, None))
-    return json(DeliveryList(found[:-1], numbers[limit - 1]))
+    after = begins_after(asked, Place) or Place()
+    # One more than is shown tells whether there is a next page.
+    found = await _webhooks(request).deliveries(_id(request), after, asked.limit + 1, asked.state)
+    shown, following = page(found, lambda one: one.place, Place, asked)
+    return json(DeliveryList(shown, following))
 
 
 @keyed
@@ -173,8 +167,8 @@ async def replay_webhook(request: web.Request) -> web.Response:
 
     The ids stay the same: a receiver that remembers them takes nothing twice.
     """
-    found = await _webhooks(request).replay(_id(request), (await body(request, Replay)).after)
-    return json(await _webhooks(request).view(found.id), status=202)
+    after = (await body(request, Replay)).after
+    return json(await _webhooks(request).replay(_id(request), after), status=202)
 
 
 def _webhooks(request: web.Request) -> Webhooks:
@@ -183,7 +177,3 @@ def _webhooks(request: web.Request) -> Webhooks:
 
 def _id(request: web.Request) -> str:
     return request.match_info["webhook"]
-
-
-def _with_secret(view: WebhookView, secret: str) -> WebhookSecretView:
-    return WebhookSecretView(**msgspec.structs.asdict(view), secret=secret)

@@ -1,15 +1,17 @@
-"""The events of a session and of its messages, as `/events` shows them.
+"""Events as they are told, in `/events`, the live feed and webhooks: the one envelope of all; and
+what a session and its messages tell in it.
 
 The names and the fields are a contract with scripts of others (docs/events.md); what a worker's
 frames are called is none of theirs.
 """
 
-from typing import ClassVar, Final, Self
+from typing import Any, ClassVar, Final, Self
 
 import msgspec
 
 from sessions.messages.numbers import USER_SERVER
 from sessions.model import EventData
+from sessions.store.tables.rows import StoredEvent
 from sessions.views.snapshot import Reconnection
 from sessions.views.times import iso
 from sessions.workers import wire
@@ -31,6 +33,44 @@ KINDS: Final = {
 """WhatsApp's own names of contents, where an operator would say it otherwise. Of all others only
 the word "Message" at their end is left out: `image`, `audio`, `document`, `sticker`, `location`.
 """
+
+
+# --- the envelope ---------------------------------------------------------------------------------
+
+
+class EventHead(msgspec.Struct, frozen=True):
+    """An event without its `data`.
+
+    `n` grows; `id` names it for ever; `session` None: the fleet's, or the host's.
+    """
+
+    n: int
+    id: str
+    type: str
+    time: str
+    session: str | None
+
+    @classmethod
+    def of(cls, event: StoredEvent) -> "EventHead":
+        """The head of an event of the log."""
+        return EventHead(event.n, event.id, event.type, iso(event.time_ms / 1000), event.session)
+
+
+class EventView(EventHead, frozen=True):
+    """Something that has happened (docs/events.md).
+
+    `n` grows; `id` names it for ever; `session` None: the fleet's, or the host's.
+    """
+
+    data: dict[str, Any]
+
+    @classmethod
+    def of(cls, event: StoredEvent) -> "EventView":
+        """An event of the log."""
+        data: Any = event.data  # stored as JSON, and encoded as it is
+        return EventView(
+            event.n, event.id, event.type, iso(event.time_ms / 1000), event.session, data
+        )
 
 
 # --- sessions -------------------------------------------------------------------------------------

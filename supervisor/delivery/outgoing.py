@@ -11,7 +11,7 @@ from typing import Final
 import msgspec
 
 from sessions.store import StoredEvent
-from sessions.views.times import iso
+from sessions.views.events import EventHead, EventView
 from supervisor.delivery.webhook import Payload, key_of
 
 ID: Final = "webhook-id"
@@ -27,15 +27,7 @@ TEST: Final = "webhook.test"
 
 def body(event: StoredEvent, payload: Payload) -> bytes:
     """The body of a request; thin: without `data`, which GET /events gives to who asks for them."""
-    shown: dict[str, object] = {
-        "n": event.n,
-        "id": event.id,
-        "type": event.type,
-        "time": iso(event.time_ms / 1000),
-        "session": event.session,
-    }
-    if payload == "full":
-        shown["data"] = event.data
+    shown = EventView.of(event) if payload == "full" else EventHead.of(event)
     return msgspec.json.encode(shown)
 
 

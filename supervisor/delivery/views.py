@@ -1,6 +1,7 @@
 """Webhooks as they are shown. No secret, no header's value and no event's content is in them."""
 
 import time
+from typing import Annotated, NamedTuple
 
 import msgspec
 
@@ -8,13 +9,26 @@ from sessions.store import StoredEvent
 from sessions.store.tables.webhooks import DeliveryRow
 from sessions.views.times import iso
 from supervisor.delivery.deliverer import Deliverer
+from supervisor.delivery.sender import with_answer
+
+_Number = Annotated[int, msgspec.Meta(ge=-1, lt=10**15)]
+
+
+class Place(NamedTuple):
+    """Where something stands in the list of what was not accepted: first what blocks its session
+    now, by its event, then what was set aside (`is_row`), by its row.
+    """
+
+    is_row: bool = False
+    number: _Number = -1
 
 
 class WebhookView(msgspec.Struct, frozen=True, rename="camel"):
     """A webhook.
 
     `state`: delivering, failing (its endpoint is away, one event at a time is tried) or paused.
-    `cursor`: everything up to this event is settled. `behind`: events that are not, wanted or not.
+    `cursor`: everything up to this event is settled. `behind`: events that are not, wanted or not;
+    `oldest_undelivered_seconds`: the age of the first of them, None: there is none.
     """
 
     id: str
@@ -54,7 +68,7 @@ class DeliveryView(msgspec.Struct, frozen=True, rename="camel"):
 
     `state`: blocked (its session waits behind it), retrying (set aside, later ones go on), dead
     (its time is over), gap (the event log dropped it before it was sent). `id`: None while it is
-    blocked.
+    blocked. `last_error`: with what the endpoint has said, our headers' values masked.
     """
 
     id: int | None
@@ -69,11 +83,18 @@ class DeliveryView(msgspec.Struct, frozen=True, rename="camel"):
     last_status: int | None
     last_error: str | None
 
+    @property
+    def place(self) -> Place:
+        """Where it stands in the list."""
+        return Place(False, self.n) if self.id is None else Place(True, self.id)
+
 
 def view(found: Deliverer, counts: dict[str, int], oldest: StoredEvent | None) -> WebhookView:
     """A webhook; `counts`: its rows by state; `oldest`: the first event that is not settled."""
     settings, circuit, now = found.settings, found.circuit, time.time()
     failure = found.last_failure
+    # without one it has come since it was looked for
+    since = now if oldest is None else oldest.time_ms / 1000
     return WebhookView(
         id=found.id,
         url=settings.url,
@@ -89,9 +110,7 @@ def view(found: Deliverer, counts: dict[str, int], oldest: StoredEvent | None) -
         secrets=len(settings.signing(now)),
         cursor=found.lanes.low_water,
         behind=found.behind,
-        oldest_undelivered_seconds=None
-        if oldest is None
-        else round(max(0.0, now - oldest.time_ms / 1000), 1),
+        oldest_undelivered_seconds=round(max(0.0, now - since), 1) if found.behind else None,
         failing_since_at=_at(found.failing_since),
         next_try_at=_at(found.next_try()),
         last_success_at=_at(found.last_success_at),
@@ -121,8 +140,8 @@ def delivery_view(row: DeliveryRow) -> DeliveryView:
     )
 
 
-def heads(found: Deliverer) -> list[DeliveryView]:
-    """What blocks its session now."""
+def heads(found: Deliverer, after: int, limit: int) -> list[DeliveryView]:
+    """What blocks its session now, oldest first: events after that one, at most so many."""
     return [
         DeliveryView(
             id=None,
@@ -135,9 +154,9 @@ def heads(found: Deliverer) -> list[DeliveryView]:
             first_failed_at=_at(found.wall(pending.failing_since)),
             next_try_at=None if pending.under_way else _at(found.next_try(pending)),
             last_status=pending.last_status,
-            last_error=pending.last_error,
+            last_error=with_answer(pending.last_error, pending.last_answer),
         )
-        for pending in found.lanes.failing()
+        for pending in [one for one in found.lanes.failing() if one.n > after][:limit]
     ]
 
 

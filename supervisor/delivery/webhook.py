@@ -6,6 +6,7 @@ connection (targets.py).
 
 import base64
 import binascii
+import contextlib
 import re
 import secrets
 from typing import Annotated, Final, Literal
@@ -14,6 +15,7 @@ from urllib.parse import urlsplit
 import msgspec
 
 from sessions.model import InvalidSessionId, WasupError, parse_session_id
+from supervisor.fleet.event_filter import InvalidEventFilter, check_types, covers, event_names
 
 ID_PREFIX: Final = "wh_"
 SECRET_PREFIX: Final = "whsec_"
@@ -24,7 +26,13 @@ LONGEST_SECRET: Final = 64
 ROTATION_SECONDS: Final = 24 * 3600.0
 """So long the secret before signs, too, after a rotation."""
 MOST_HEADERS: Final = 20
-_TYPE: Final = re.compile(r"\*|[a-z_]+\.\*|[a-z_]+(\.[a-z_]+)?")
+MOST_SESSIONS: Final = 1000
+"""That a webhook may name: who wants more of them wants all."""
+ANSWER_CHARACTERS: Final = 300
+"""Of what an endpoint says."""
+SHORTEST_MASKED: Final = 4
+MASKED_FROM: Final = 12
+"""Characters by which a secret is known in a text."""
 _HEADER_NAME: Final = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]{1,64}")
 _HEADER_VALUE: Final = re.compile(r"[\x21-\x7e]([\x20-\x7e]*[\x21-\x7e])?")
 _OURS: Final = re.compile(
@@ -80,11 +88,24 @@ class WebhookSettings(msgspec.Struct, frozen=True, rename="camel"):
         """Whether it asks for such an event."""
         if self.sessions and session not in self.sessions:
             return False
-        return any(_covers(pattern, kind) for pattern in self.types)
+        return covers(self.types, kind)
 
     def signing(self, now: float) -> list[str]:
         """The secrets that sign now, the newest first."""
         return [one.value for one in self.secrets if one.until is None or one.until > now]
+
+    def masked(self, text: str) -> str:
+        """What the endpoint says, with *** for what it repeats of our headers' values and secrets,
+        and no longer than a list can show.
+        """
+        words = {one.value for one in self.secrets}
+        for value in self.headers.values():
+            words |= {value, *value.split()[1:], *_decoded(value)}
+        for word in sorted(words, key=len, reverse=True):
+            if len(word) >= SHORTEST_MASKED:
+                # with all that follows: its end may have been cut off, or be another's
+                text = re.sub(re.escape(word[:MASKED_FROM]) + r"[^\s\"'<>,;]*", "***", text)
+        return text[:ANSWER_CHARACTERS]
 
 
 class NewWebhook(msgspec.Struct, forbid_unknown_fields=True, rename="camel"):
@@ -121,6 +142,7 @@ def settings_of(new: NewWebhook) -> WebhookSettings:
     """A new webhook's settings. Raises InvalidWebhook."""
     secret = new_secret() if new.secret is None else new.secret
     check_secret(secret)
+    _check_types(new.types)
     return checked(
         WebhookSettings(
             url=new.url,
@@ -136,6 +158,8 @@ def settings_of(new: NewWebhook) -> WebhookSettings:
 
 def changed(settings: WebhookSettings, change: WebhookChange) -> WebhookSettings:
     """The settings with what is to be different. Raises InvalidWebhook."""
+    if change.types is not msgspec.UNSET:  # else one of before may keep a type that is gone
+        _check_types(change.types)
     values = {
         name: tuple(value) if isinstance(value, list) else value
         for name, value in msgspec.structs.asdict(change).items()
@@ -158,14 +182,13 @@ def rotated(settings: WebhookSettings, secret: str | None, now: float) -> Webhoo
 def checked(settings: WebhookSettings) -> WebhookSettings:
     """The settings, if they can be used. Raises InvalidWebhook, which quotes no secret."""
     _check_url(settings.url)
-    for kind in settings.types:
-        if _TYPE.fullmatch(kind) is None:
-            raise InvalidWebhook(
-                f"{kind[:64]!r} is no type of event.",
-                "A type is a name such as message.received, a group such as message.*, or *.",
-            )
     if not settings.types:
         raise InvalidWebhook("It has no types.", 'Leave types out, or say ["*"], for all events.')
+    if len(settings.sessions) > MOST_SESSIONS:
+        raise InvalidWebhook(
+            f"It names {len(settings.sessions)} sessions.",
+            f"Name {MOST_SESSIONS} at the most, or none for all; there may be several webhooks.",
+        )
     for session in settings.sessions:
         try:
             parse_session_id(session)
@@ -216,6 +239,16 @@ def key_of(secret: str) -> bytes:
         raise ValueError("no base64") from error
 
 
+def _decoded(value: str) -> set[str]:
+    """What is in a header of Basic authentication: user and password, and the password alone."""
+    scheme, _, encoded = value.partition(" ")
+    if scheme.lower() == "basic":
+        with contextlib.suppress(ValueError):
+            pair = base64.b64decode(encoded, validate=True).decode()
+            return {pair, pair.partition(":")[2]}
+    return set()
+
+
 def new_id() -> str:
     """A webhook's name."""
     return ID_PREFIX + secrets.token_hex(8)
@@ -227,10 +260,11 @@ def shown_url(url: str) -> str:
     return f"{parts.scheme}://{parts.hostname}" + (f":{parts.port}" if parts.port else "")
 
 
-def _covers(pattern: str, kind: str) -> bool:
-    if pattern == "*" or pattern == kind:
-        return True
-    return pattern.endswith(".*") and kind.startswith(pattern[:-1])
+def _check_types(types: list[str]) -> None:
+    try:
+        check_types(types, event_names())
+    except InvalidEventFilter as error:
+        raise InvalidWebhook(str(error), error.hint) from None
 
 
 def _check_url(url: str) -> None:

@@ -13,7 +13,7 @@ import structlog
 
 from sessions.forever import Forever, Kept
 from sessions.model import StoreUnavailable, WasupError
-from sessions.store import Store
+from sessions.store import Store, StoredEvent
 from sessions.store.tables.webhooks import WebhookRow
 from supervisor.delivery import outgoing
 from supervisor.delivery.bodies import Bodies
@@ -21,8 +21,17 @@ from supervisor.delivery.deliverer import Deliverer, Progress, Tools
 from supervisor.delivery.sender import Outcome, Sender
 from supervisor.delivery.targets import Guard
 from supervisor.delivery.telling import Telling
-from supervisor.delivery.views import DeliveryView, WebhookView, delivery_view, heads, view
+from supervisor.delivery.views import (
+    DeliveryView,
+    Place,
+    WebhookSecretView,
+    WebhookView,
+    delivery_view,
+    heads,
+    view,
+)
 from supervisor.delivery.webhook import (
+    InvalidWebhook,
     NewWebhook,
     WebhookChange,
     WebhookNotFound,
@@ -108,19 +117,26 @@ class Webhooks:
         except KeyError:
             raise WebhookNotFound(f"There is no webhook {webhook[:64]!r}.") from None
 
-    async def views(self) -> list[WebhookView]:
-        """All of them, oldest first. Raises StoreUnavailable."""
-        return [await self.view(webhook) for webhook in list(self._deliverers)]
+    def all(self) -> list[Deliverer]:
+        """All of them, oldest first."""
+        return list(self._deliverers.values())
+
+    async def views(self, some: Sequence[Deliverer]) -> list[WebhookView]:
+        """How these are. Raises StoreUnavailable."""
+        counts = await self._store.webhooks.counts()
+        return [view(found, counts.get(found.id, {}), await self._oldest(found)) for found in some]
 
     async def view(self, webhook: str) -> WebhookView:
         """How a webhook is. Raises WebhookNotFound, StoreUnavailable."""
         found = self.get(webhook)
-        oldest = await self._tools.bodies.get(found.lanes.low_water + 1) if found.behind else None
-        return view(found, await self._store.webhooks.count(webhook), oldest)
+        return view(found, await self._store.webhooks.count(webhook), await self._oldest(found))
 
     # --- changes ----------------------------------------------------------------------------------
 
-    async def create(self, new: NewWebhook) -> tuple[Deliverer, str]:
+    # What an answer shows is read before the change, or with it: behind it nothing may fail, or
+    # whoever is told so makes the change again.
+
+    async def create(self, new: NewWebhook) -> WebhookSecretView:
         """Add a webhook; with its secret, which is shown this once.
 
         Raises InvalidWebhook, TooManyWebhooks, StoreUnavailable.
@@ -129,7 +145,8 @@ class Webhooks:
         async with self._changing:
             if len(self._deliverers) >= MOST:
                 raise TooManyWebhooks(f"There are {MOST} webhooks already.")
-            n = self._feed.last if new.after is None else min(new.after, self._feed.last)
+            n = self._feed.last if new.after is None else self._known(new.after)
+            oldest = await self._tools.bodies.first_after(n)
             row = WebhookRow(
                 id=new_id(),
                 created_at=time.time(),
@@ -139,19 +156,18 @@ class Webhooks:
             )
             await self._store.webhooks.add(row)
             self._start(row, settings)
-        return self._deliverers[row.id], settings.secrets[0].value
+        return _with_secret(view(self._deliverers[row.id], {}, oldest), settings)
 
-    async def change(self, webhook: str, change: WebhookChange) -> Deliverer:
+    async def change(self, webhook: str, change: WebhookChange) -> WebhookView:
         """Change a webhook. Raises WebhookNotFound, InvalidWebhook, StoreUnavailable."""
         async with self._changing:
             found = self.get(webhook)
             paused = found.paused_because
             if change.paused is not msgspec.UNSET:
                 paused = (paused or "operator") if change.paused else None
-            await self._write(found, changed(found.settings, change), paused)
-        return found
+            return await self._write(found, changed(found.settings, change), paused)
 
-    async def rotate(self, webhook: str, secret: str | None) -> str:
+    async def rotate(self, webhook: str, secret: str | None) -> WebhookSecretView:
         """Give a webhook another secret, which is shown this once.
 
         Raises WebhookNotFound, InvalidWebhook, StoreUnavailable.
@@ -159,8 +175,8 @@ class Webhooks:
         async with self._changing:
             found = self.get(webhook)
             settings = rotated(found.settings, secret, time.time())
-            await self._write(found, settings, found.paused_because)
-        return settings.secrets[0].value
+            shown = await self._write(found, settings, found.paused_because)
+        return _with_secret(shown, settings)
 
     async def delete(self, webhook: str) -> None:
         """Remove a webhook. Raises WebhookNotFound, StoreUnavailable."""
@@ -181,16 +197,17 @@ class Webhooks:
         return await self.get(webhook).attempt(event)
 
     async def deliveries(
-        self, webhook: str, after: int | None, limit: int, state: str | None
+        self, webhook: str, after: Place, limit: int, state: str | None
     ) -> list[DeliveryView]:
-        """What was not accepted: what blocks its session now (on the first page), then rows, oldest
-        first. Raises WebhookNotFound, StoreUnavailable.
+        """What was not accepted, behind that place, at most so many: what blocks its session now,
+        then rows, oldest first. Raises WebhookNotFound, StoreUnavailable.
         """
-        found = self.get(webhook)
-        blocked = heads(found) if after is None and state in {None, "blocked"} else []
-        if state == "blocked":
+        found, is_asked = self.get(webhook), not after.is_row and state in {None, "blocked"}
+        blocked = heads(found, after.number, limit) if is_asked else []
+        if state == "blocked" or len(blocked) == limit:
             return blocked
-        rows = await self._store.webhooks.page(webhook, after or 0, limit, state)
+        first = after.number if after.is_row else 0
+        rows = await self._store.webhooks.page(webhook, first, limit - len(blocked), state)
         return blocked + [delivery_view(row) for row in rows]
 
     async def redrive(self, webhook: str, after: int | None, ids: Sequence[int] | None) -> int:
@@ -198,29 +215,44 @@ class Webhooks:
         StoreUnavailable.
         """
         found = self.get(webhook)
-        count = await self._store.webhooks.redrive(webhook, time.time(), after, ids)
-        if not (await self._store.webhooks.count(webhook)).get("dead"):
-            found.telling.redriven()
+        count, left = await self._store.webhooks.redrive(webhook, time.time(), after, ids)
         found.look_for_late()
+        if not left.get("dead"):
+            found.telling.redriven()
         return count
 
-    async def replay(self, webhook: str, after: int) -> Deliverer:
+    async def replay(self, webhook: str, after: int) -> WebhookView:
         """Send again all that came after a number, whether or not it was accepted.
 
-        Raises WebhookNotFound, StoreUnavailable.
+        Raises WebhookNotFound, InvalidWebhook, StoreUnavailable.
         """
         async with self._changing:
             found = self.get(webhook)
-            await found.begin_after(min(after, self._feed.last))
-        return found
+            oldest = await self._tools.bodies.first_after(self._known(after))
+            return view(found, await found.begin_after(after), oldest)
 
     # --- inside -----------------------------------------------------------------------------------
 
+    def _known(self, n: int) -> int:
+        """The number of an event that there was. Raises InvalidWebhook."""
+        if n > self._feed.last:
+            raise InvalidWebhook(
+                f"after is {n}; the newest event is {self._feed.last}.",
+                f"Nothing has come behind it: leave after out, or say {self._feed.last} or less.",
+            )
+        return n
+
     async def _write(
         self, found: Deliverer, settings: WebhookSettings, paused_because: str | None
-    ) -> None:
-        await self._store.webhooks.change(found.id, msgspec.json.encode(settings), paused_because)
+    ) -> WebhookView:
+        oldest, sealed = await self._oldest(found), msgspec.json.encode(settings)
+        counts = await self._store.webhooks.change(found.id, sealed, paused_because)
         found.use(settings, paused_because)
+        return view(found, counts, oldest)
+
+    async def _oldest(self, found: Deliverer) -> StoredEvent | None:
+        low_water = found.lanes.low_water
+        return await self._tools.bodies.first_after(low_water) if found.behind else None
 
     def _start(self, row: WebhookRow, settings: WebhookSettings) -> None:
         telling = Telling(self._alerts, row.id, settings.url)
@@ -240,11 +272,19 @@ class Webhooks:
                 found.wake()
 
     async def _clean(self) -> None:
-        oldest = await self._store.oldest_event()
+        rows = self._store.webhooks
         try:
-            await self._store.webhooks.forget_before(oldest or 0, time.time() - GAPS_KEPT_SECONDS)
-        except StoreUnavailable:
-            return  # in an hour again
-        for found in list(self._deliverers.values()):
-            if not (await self._store.webhooks.count(found.id)).get("dead"):
+            oldest = await self._store.oldest_event()
+            await rows.forget_before(oldest or 0, time.time() - GAPS_KEPT_SECONDS)
+            counts = await rows.counts()
+        except StoreUnavailable as error:  # which the store tells itself; in an hour again
+            log.debug("rows are not dropped now", action="delivery_rows", error=str(error))
+            return
+        for found in self.all():
+            if not counts.get(found.id, {}).get("dead"):
                 found.telling.redriven()
+
+
+def _with_secret(shown: WebhookView, settings: WebhookSettings) -> WebhookSecretView:
+    secret = settings.secrets[0].value
+    return WebhookSecretView(**msgspec.structs.asdict(shown), secret=secret)

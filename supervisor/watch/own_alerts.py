@@ -8,7 +8,7 @@ from sessions.model import SessionId
 from sessions.store import StoreHealth
 from sessions.views.snapshot import STUCK
 from sessions.workers.table import AbandonedWorker
-from supervisor.bus import Bus
+from supervisor.fleet.bus import Bus
 from supervisor.watch.alerts import Alerts, Severity
 
 WORKER_ENDED: Final = (

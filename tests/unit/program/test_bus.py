@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import structlog
 
 from sessions.model import SessionId
-from supervisor.bus import EARLY_MOST, Bus
+from supervisor.fleet.bus import EARLY_MOST, Bus
 
 SHOP = SessionId("shop")
 

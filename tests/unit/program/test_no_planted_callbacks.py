@@ -1,5 +1,5 @@
 """No callback is planted in a part that is finished: whatever a part calls, it is given at
-construction, or it publishes on the bus (supervisor/bus.py).
+construction, or it publishes on the bus (supervisor/fleet/bus.py).
 
 A callback that is set later is an arrow between rooms that no import shows, and a part that works
 only after somebody has remembered to finish it. Read from the source.
