@@ -16,11 +16,12 @@ from api.errors import errors_as_json
 from api.gatehouse.callers import own_users, prepare
 from api.gatehouse.connections import Connection, Door, most_connections
 from api.gatehouse.fences import Commands, Places, refuse_encodings, refuse_other_sites
-from api.gatehouse.guard import guard
+from api.gatehouse.guard import guard, live_principal
 from api.gatehouse.once import ONCE, Once
 from api.gatehouse.pairing_budget import PairingBudget
 from api.gatehouse.streams import Streams
 from api.handlers.docs import FILES
+from api.live.entrance import PATH, Entrance
 from api.openapi import spec
 from api.parts import (
     ALERTS,
@@ -50,6 +51,7 @@ from sessions.store import Store
 from sessions.workers.pool import Workers
 from supervisor.delivery.webhooks import Webhooks
 from supervisor.fleet.feed import Feed
+from supervisor.fleet.feed_limits import FeedLimits
 from supervisor.fleet.fleet import Fleet
 from supervisor.fleet.policy_file import LivePolicy
 from supervisor.fleet.roll import Roll
@@ -89,6 +91,7 @@ class Parts:
     forecaster: Forecaster
     alerts: Alerts
     webhooks: Webhooks
+    feed_limits: FeedLimits
     diagnostics: Diagnostics
 
 
@@ -130,7 +133,16 @@ def create_app(
     )
     app[FOREVER], app[WORKERS] = parts.forever, parts.workers
     app[DESCRIPTION] = msgspec.json.encode(spec(ROUTES)) + b"\n"
+    live = Entrance(
+        parts.feed,
+        parts.host,
+        parts.forever,
+        parts.feed_limits,
+        live_principal(token),
+    )
+    app.on_shutdown.append(live.close)
     app.add_routes([*(route.definition() for route in ROUTES), *FILES])
+    app.add_routes([web.route(method, PATH, live.handle) for method in ("GET", "POST")])
     return app
 
 

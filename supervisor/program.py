@@ -180,6 +180,7 @@ class Built:
             forecaster=self.forecaster,
             alerts=self.alerts,
             webhooks=self.webhooks,
+            feed_limits=self.settings.feed_limits(),
             diagnostics=self.diagnostics,
         )
 
