@@ -52,6 +52,13 @@ _PARAMETERS: Final[Mapping[str, dict[str, Any]]] = {
         "description": "The webhook's id.",
         "schema": {"type": "string", "pattern": "^wh_[0-9a-f]{16}$"},
     },
+    "key": {
+        "name": "key",
+        "in": "path",
+        "required": True,
+        "description": "The key's id: what stands behind its `wasup_`.",
+        "schema": {"type": "string", "pattern": "^[0-9a-f]{10}$"},
+    },
 }
 """What a path may name."""
 

@@ -16,7 +16,8 @@ from typing import Final
 
 import structlog
 
-from api.app import Parts, bind, create_app, serving
+from api.app import Doorway, Parts, bind, create_app, serving
+from api.gatehouse.guard import Bounds
 from sessions.forever import Forever, Look
 from sessions.lifecycle.dependencies import Dependencies
 from sessions.model import AlertChange, EventData
@@ -26,6 +27,10 @@ from sessions.store.backups import backup
 from sessions.views.events import SessionDeleted, SessionMoved
 from sessions.workers.keys import KeyService
 from sessions.workers.pool import Workers
+from supervisor.access.access import Access
+from supervisor.access.keys import USED_SECONDS, Keys
+from supervisor.access.refusals import Refusals
+from supervisor.access.token_validator import ImprovedTokenValidator
 from supervisor.delivery.targets import Guard
 from supervisor.delivery.webhooks import Webhooks
 from supervisor.fleet.bus import Bus
@@ -117,12 +122,7 @@ async def _serve(
         port = listener.getsockname()[1]
         parts = await build(settings, directory, port, stack)
         await begin(parts, stack)
-        app = create_app(
-            parts.for_api(),
-            settings.api_token.get_secret_value() if settings.api_token else None,
-            settings.api_connections,
-            everybody=settings.api_local_users == "all",
-        )
+        app = create_app(parts.for_api(), _doorway(settings))
         await stack.enter_async_context(serving(app, listener))
         host = f"[{settings.api_host}]" if ":" in settings.api_host else settings.api_host
         address = f"http://{host}:{port}"
@@ -141,6 +141,20 @@ async def _serve(
     log.info("stopped", action="stopped")
 
 
+def _doorway(settings: Settings) -> Doorway:
+    return Doorway(
+        connections=settings.api_connections,
+        needs_token=settings.api_token is not None,
+        everybody=settings.api_local_users == "all",
+        origins=settings.allowed_origins,
+        bounds=Bounds(
+            per_minute=settings.api_rate_per_minute,
+            burst=settings.api_burst,
+            failures_per_minute=settings.api_failures_per_minute,
+        ),
+    )
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Built:
     """The program's parts, put together; `begin` sets them to work."""
@@ -152,6 +166,8 @@ class Built:
     feed: Feed
     alerts: Alerts
     webhooks: Webhooks
+    keys: Keys
+    access: Access
     bus: Bus
     fleet: Fleet
     forecaster: Forecaster
@@ -177,6 +193,8 @@ class Built:
             forecaster=self.forecaster,
             alerts=self.alerts,
             webhooks=self.webhooks,
+            access=self.access,
+            keys=self.keys,
         )
 
 
@@ -190,8 +208,8 @@ async def build(settings: Settings, directory: Path, port: int, stack: AsyncExit
     forever = Forever(bus.tell)
     store = await open_store(settings, forever, bus.tell)
     stack.push_async_callback(store.close)
-    keys = KeyService(store)
-    stack.push_async_callback(keys.close)
+    key_service = KeyService(store)
+    stack.push_async_callback(key_service.close)
     workers = Workers(worker_config(settings, directory), store, forever, bus.tell)
     stopping = _stop_on_signal(workers)
     stack.push_async_callback(workers.close, detach)
@@ -212,6 +230,8 @@ async def build(settings: Settings, directory: Path, port: int, stack: AsyncExit
         rng,
     )
     stack.push_async_callback(webhooks.close)
+    keys = await Keys.open(store)
+    access = await _access(settings, store, keys)
     config = settings.policy_config(read_rules(settings.policy_file))
     outages = OutageRecorder(store.records)
     bus.subscribe(OutageBegan, outages.on_began)
@@ -229,7 +249,7 @@ async def build(settings: Settings, directory: Path, port: int, stack: AsyncExit
         Dependencies(
             config=settings.session_config(config.rules),
             store=store,
-            keys=keys,
+            keys=key_service,
             workers=workers,
             gate=gate,
             publish=bus.publish,
@@ -255,6 +275,8 @@ async def build(settings: Settings, directory: Path, port: int, stack: AsyncExit
         feed=feed,
         alerts=alerts,
         webhooks=webhooks,
+        keys=keys,
+        access=access,
         bus=bus,
         fleet=fleet,
         forecaster=Forecaster(fleet, costs, settings.thresholds()),
@@ -269,6 +291,14 @@ async def build(settings: Settings, directory: Path, port: int, stack: AsyncExit
         ),
         stopping=stopping,
     )
+
+
+async def _access(settings: Settings, store: Store, keys: Keys) -> Access:
+    """The entrance. Raises StoreUnavailable."""
+    given, refusals = settings.jwt_secret, Refusals()
+    secret = await store.keys.token_secret() if given is None else given.get_secret_value().encode()
+    token = None if settings.api_token is None else settings.api_token.get_secret_value()
+    return Access(token, keys, ImprovedTokenValidator(secret, refusals), refusals)
 
 
 async def begin(parts: Built, stack: AsyncExitStack) -> None:
@@ -291,6 +321,7 @@ async def begin(parts: Built, stack: AsyncExitStack) -> None:
         ("store file", store.look_at_file, STORE_FILE_SECONDS),
         ("snapshots", partial(take_snapshots, store), LOOK_SECONDS),
         ("incident log", keep_records, ALIVE_SECONDS),
+        ("last uses of keys", parts.keys.write_uses, USED_SECONDS),
         ("host sampler", count_host, min(COUNT_SECONDS, interval_seconds)),
     ]
     for name, look, every_seconds in looks:

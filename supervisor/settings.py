@@ -1,5 +1,5 @@
 """The settings: `WHATSAPP_*` environment variables (or the installation's `.env` file), read once
-and handed down as frozen values.
+and handed down as frozen values. A few have names of their own, without the prefix.
 
 Names and defaults that people's scripts use stay as they are. Durations are
 milliseconds. A bad value refuses the start and names the variable, the value and what is accepted;
@@ -8,6 +8,7 @@ an unknown `WHATSAPP_*` variable is warned about.
 
 import contextlib
 import difflib
+import functools
 import ipaddress
 import os
 import re
@@ -34,12 +35,14 @@ if TYPE_CHECKING:
 PREFIX: Final = "WHATSAPP_"
 PM2_VARIABLE: Final = "pm_id"
 """pm2 gives it to whatever it starts."""
-SECRETS: Final = frozenset({"api_token", "noise_root_key", "database_url", "store_key"})
+SECRETS: Final = frozenset(
+    {"api_token", "jwt_secret", "noise_root_key", "database_url", "store_key"}
+)
 """Their values are quoted nowhere.
 
 (The root key is no secret, but who takes a private key for it by mistake has given one away.)
 """
-FOR_FEW: Final = frozenset({"api_token", "database_url", "store_key"})
+FOR_FEW: Final = frozenset({"api_token", "jwt_secret", "database_url", "store_key"})
 """Whoever reads these has the fleet."""
 _REFERENCE: Final = re.compile(r"\$\{(?P<name>[^}:]*)(?P<default>:-)?[^}]*\}")
 """What python-dotenv replaces in a value."""
@@ -48,6 +51,10 @@ _CUT: Final = re.compile(r"^\s*(?:export\s+)?(?P<name>\w+)\s*=\s*(?!['\"])\S.*?\
 """A line of a `.env` file of which the end is taken for a comment."""
 SHORTEST_TOKEN: Final = 16
 """Characters."""
+SHORTEST_SIGNING_SECRET_BYTES: Final = 32
+"""RFC 7518, 3.2: an HS256 key is as long as the hash at least."""
+_ORIGIN: Final = re.compile(r"https?://(\[[0-9a-f:.]+\]|[a-z0-9._-]+)(:[0-9]{1,5})?")
+"""A site as browsers name it in Origin."""
 MOST_IN_MEMORY: Final = 10_000
 """Events; the rest is read from the store when it is asked for."""
 _DAY_MS: Final = 24 * 3600 * 1000
@@ -75,11 +82,15 @@ Fraction = Annotated[float, Field(gt=0, le=1, allow_inf_nan=False)]
 class Settings(BaseSettings):
     """Every setting, with its unit, default and reason.
 
-    The environment's name is the field's in capitals behind `WHATSAPP_`.
+    The environment's name is the field's in capitals behind `WHATSAPP_`, or the field's alias.
     """
 
     model_config = SettingsConfigDict(
-        env_prefix=PREFIX, extra="ignore", frozen=True, env_ignore_empty=True
+        env_prefix=PREFIX,
+        extra="ignore",
+        frozen=True,
+        env_ignore_empty=True,
+        populate_by_name=True,
     )
 
     reconnection_max_retries: Count = Field(
@@ -382,6 +393,39 @@ class Settings(BaseSettings):
             " every number (docs/security.md)."
         ),
     )
+    jwt_secret: SecretStr | None = Field(
+        None,
+        validation_alias="JWT_SECRET",
+        description=(
+            "Signs short-lived tokens (HS256), 32 bytes or more: whoever has it can make tokens"
+            " himself (docs/access.md). Unset: one that is made once and kept in the store."
+        ),
+    )
+    api_rate_per_minute: Count = Field(
+        6_000,
+        description=(
+            "Calls of one key in a minute; beyond it 429 with Retry-After. WHATSAPP_API_TOKEN and"
+            " the local user have no such bound."
+        ),
+    )
+    api_burst: Count = Field(
+        600, description="Calls of one key that may come at once after a quiet time."
+    )
+    api_failures_per_minute: Count = Field(
+        30,
+        description=(
+            "Wrong tokens of one address in a minute; beyond it 429, and WHATSAPP_API_TOKEN is not"
+            " tried from there (docs/security.md)."
+        ),
+    )
+    cors_origins: str | None = Field(
+        None,
+        description=(
+            "Web sites whose pages may call the API and the live feed, with a token:"
+            " https://panel.example.com, comma-separated, each exactly as a browser says it. Unset:"
+            " none but its own."
+        ),
+    )
     log_format: Annotated[str, Field(pattern="^(auto|json|human)$")] = Field(
         "auto", description="json, human, or auto: human on a terminal."
     )
@@ -441,6 +485,15 @@ class Settings(BaseSettings):
                 self.disk_critical_threshold,
                 f"at least WHATSAPP_DISK_THRESHOLD ({self.disk_threshold})",
             )
+        self._check_secret("jwt_secret", _check_signing_secret)
+        for origin in self.allowed_origins:
+            if not _ORIGIN.fullmatch(origin):
+                raise _wrong(
+                    "cors_origins",
+                    origin,
+                    "origins such as https://panel.example.com or http://localhost:3000: lower"
+                    " case, without a path, a slash at the end or *",
+                )
         self._check_secret("database_url", _parse_server_url)
         self._check_secret("store_key", _parse_keys)
         if self.worker_heartbeat_timeout < 2 * self.worker_heartbeat_interval:
@@ -526,6 +579,12 @@ class Settings(BaseSettings):
     def events_in_memory(self) -> int:
         """How many of them are kept in memory, too."""
         return min(self.event_log_size or MOST_IN_MEMORY, MOST_IN_MEMORY)
+
+    @property
+    def allowed_origins(self) -> frozenset[str]:
+        """The web sites whose pages may call."""
+        names = (self.cors_origins or "").split(",")
+        return frozenset(name.strip() for name in names if name.strip())
 
     @property
     def private_webhooks(self) -> bool:
@@ -657,6 +716,15 @@ def _check_token(text: str) -> None:
         raise ValueError(f"it accepts {SHORTEST_TOKEN} characters or more.")
 
 
+def _check_signing_secret(text: str) -> None:
+    """Raises ValueError, which does not quote it."""
+    if len(text.encode()) < SHORTEST_SIGNING_SECRET_BYTES:
+        raise ValueError(
+            f"it accepts {SHORTEST_SIGNING_SECRET_BYTES} bytes or more: `openssl rand -hex 32`"
+            " makes some."
+        )
+
+
 def load() -> Settings:
     """Read the environment and the `.env` of installation.py's folder.
 
@@ -696,7 +764,7 @@ def load() -> Settings:
 def _no_text() -> Iterator[str]:
     """A line for each setting of the environment that is no text."""
     for name, value in os.environ.items():
-        if name.upper().startswith(PREFIX) and not _is_unicode(name + value):
+        if _is_ours(name) and not _is_unicode(name + value):
             shown = name.encode(errors="backslashreplace").decode()
             yield (
                 f"{shown} is not UTF-8 text; it has to be (a value in another encoding, or bytes in"
@@ -717,15 +785,9 @@ def _lost_references(file: Path) -> Iterator[str]:
         return
     written, known = dotenv_values(file, interpolate=False), {**os.environ}
     for name, value in written.items():
-        for reference in (
-            _REFERENCE.finditer(value or "") if name.upper().startswith(PREFIX) else ()
-        ):
+        for reference in _REFERENCE.finditer(value or "") if _is_ours(name) else ():
             if reference["default"] is None and reference["name"] not in known:
-                unset = (
-                    "${...}"
-                    if name.upper().removeprefix(PREFIX).lower() in SECRETS
-                    else reference[0]
-                )
+                unset = "${...}" if _field_of().get(name.upper()) in SECRETS else reference[0]
                 yield (
                     f"{name} in {file} holds {unset}, which stands for a variable that is not set. "
                     "If it is meant as it stands, set it in the environment instead of the file."
@@ -794,7 +856,21 @@ def unknown_variables() -> list[str]:
 
 def variable(field: str) -> str:
     """The environment's name of a field."""
-    return PREFIX + field.upper()
+    known = Settings.model_fields.get(field)
+    alias = None if known is None else known.validation_alias
+    return alias if isinstance(alias, str) else PREFIX + field.upper()
+
+
+def _is_ours(name: str) -> bool:
+    """Whether an environment's variable is a setting by its name, or tries to be one."""
+    upper = name.upper()
+    return upper.startswith(PREFIX) or upper in _field_of()
+
+
+@functools.cache
+def _field_of() -> dict[str, str]:
+    """The fields by the environment's names of them."""
+    return {variable(field): field for field in Settings.model_fields}
 
 
 def is_loopback(host: str | None) -> bool:
@@ -843,6 +919,7 @@ def _explain(detail: dict[str, Any]) -> str:
     if not detail["loc"]:  # from _check_together: it has named the variable already
         return str(detail["ctx"]["error"])
     field = str(detail["loc"][0])
+    field = _field_of().get(field, field)
     value = "(hidden)" if field in SECRETS else _quotable(repr(detail["input"]))
     about = Settings.model_fields[field].description
     return f"{variable(field)} is {value}: {detail['msg']}. {about}"

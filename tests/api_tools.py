@@ -11,12 +11,17 @@ from typing import Any, Final, cast
 import msgspec
 from aiohttp import web
 
-from api.app import Parts, bind, create_app, serving
+from api.app import Doorway, Parts, bind, create_app, serving
 from api.responses import JSON
 from api.routes import ROUTES
 from scripts.lab.conformity import check
+from supervisor.access.access import Access
+from supervisor.access.keys import Keys
+from supervisor.access.refusals import Refusals
+from supervisor.access.token_validator import ImprovedTokenValidator
 
 TOKEN: Final = "correct-horse-battery-staple"
+SIGNING_SECRET: Final = b"0123456789abcdef0123456789abcdef"
 
 
 class Nothing:
@@ -40,7 +45,7 @@ class Answer:
         """The error in its one shape."""
         content = msgspec.json.decode(self.body)
         assert set(content) == {"error"}
-        assert set(content["error"]) == {"code", "message", "hint"}
+        assert set(content["error"]) - {"reason", "scope"} == {"code", "message", "hint"}
         assert all(content["error"].values())
         return cast("dict[str, str]", content["error"])
 
@@ -53,8 +58,15 @@ async def api(
 
     `parts`: those of the program that are asked; the others are missing.
     """
+    keys = Keys(cast("Any", Nothing()), parts.pop("known_keys", ()))
+    refusals = Refusals()
+    validator = ImprovedTokenValidator(SIGNING_SECRET, refusals)
+    parts = {"keys": keys, "access": Access(token, keys, validator, refusals)} | parts
+    doorway = Doorway(
+        connections=connections, needs_token=token is not None, **parts.pop("doorway", {})
+    )
     given = {name: parts.get(name, cast("Any", Nothing())) for name in Parts.__dataclass_fields__}
-    app = create_app(Parts(**given), token, connections)
+    app = create_app(Parts(**given), doorway)
     app.add_routes(routes)
     listener = bind("127.0.0.1", 0)
     address = listener.getsockname()
