@@ -279,20 +279,22 @@ _STATUSES: Final[Mapping[int, str]] = {
 }
 
 
-_HEADERS: Final[Mapping[int, tuple[str, str]]] = {
-    201: ("Location", "Where it is."),
-    401: ("WWW-Authenticate", "`Bearer`."),
-    429: ("Retry-After", "Seconds until it may be asked for again."),
-    503: ("Retry-After", "Seconds, where it says `busy`."),
+_HEADERS: Final[Mapping[int, tuple[str, str, bool]]] = {
+    201: ("Location", "Where it is.", True),
+    401: ("WWW-Authenticate", "`Bearer`.", True),
+    429: ("Retry-After", "Seconds until it may be asked for again.", True),
+    503: ("Retry-After", "Seconds, where it says `busy`.", False),
 }
+"""By status: name, words, and whether it is always there."""
 
 
 def _headers(status: int) -> dict[str, Any]:
     """The headers that a client may go by."""
     if status not in _HEADERS:
         return {}
-    name, words = _HEADERS[status]
-    return {"headers": {name: {"description": words, "schema": {"type": "string"}}}}
+    name, words, always = _HEADERS[status]
+    header = {"description": words, "required": always, "schema": {"type": "string"}}
+    return {"headers": {name: header}}
 
 
 def problem_schema(codes: Iterable[str]) -> dict[str, Any]:

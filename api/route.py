@@ -24,6 +24,7 @@ from api.errors import (
 )
 from sessions.model import (
     SessionNotFound,
+    StoreUnanswered,
     StoreUnavailable,
     Unanswered,
     WasupError,
@@ -50,13 +51,13 @@ EVERYWHERE: Final[tuple[Problem, ...]] = (
 """Before any handler: docs/api.md says when."""
 TOKEN: Final[tuple[Problem, ...]] = (AccessDenied, RateLimited)
 """Of every call but the load balancer's and the pages of this description."""
-KEYED: Final[tuple[Problem, ...]] = (BadRequest, KeyReused, OutcomeUnknown, StoreUnavailable)
+STORE: Final[tuple[Problem, ...]] = (StoreUnavailable, StoreUnanswered)
+KEYED: Final[tuple[Problem, ...]] = (BadRequest, KeyReused, OutcomeUnknown, *STORE)
 """Of every call that takes an Idempotency-Key."""
 BODY: Final[tuple[Problem, ...]] = (BadRequest, TimedOut, RequestEntityTooLarge)
 """Of every call that takes a body."""
 SESSION: Final[tuple[Problem, ...]] = (SessionNotFound,)
 """Of every call whose path names a session."""
-STORE: Final[tuple[Problem, ...]] = (StoreUnavailable,)
 """Of every call that reads from the store, or writes to it."""
 ASKED: Final[tuple[Problem, ...]] = (*STORE, WorkerGone, Unanswered, (504, "timed_out"))
 """Of every call that asks something of a session, which asks its worker and the store."""

@@ -364,6 +364,16 @@ class StoreUnavailable(StoreError):
     )
 
 
+class StoreUnanswered(StoreUnavailable):
+    """The store has not answered in time: whether it was done is not known."""
+
+    code = "store_unanswered"
+    hint = (
+        "It may have been done all the same: look before you ask again. Is the disk slow, or the"
+        " database locked?"
+    )
+
+
 def parse_session_id(text: str) -> SessionId:
     """Check a session id's form. Raises InvalidSessionId."""
     if _SESSION_ID.fullmatch(text) is None or text in {".", ".."}:

@@ -102,7 +102,7 @@ async def ask(
     if any(route.path == path.partition("?")[0] for route in ROUTES):  # else: a test's own
         kind = answer.headers.get("content-type", "").partition(";")[0]
         decoded = msgspec.json.decode(answer.body) if kind == JSON else None
-        check(method, path, answer.status, kind, decoded)
+        check(method, path, answer.status, kind, decoded, answer.headers)
     return answer
 
 

@@ -18,7 +18,7 @@ from aiohttp import web
 from aiohttp.typedefs import Handler
 
 from api.errors import BadRequest, KeyReused, OutcomeUnknown, RequestEntityTooLarge
-from sessions.model import Unanswered, WasupError, WorkerGone, WorkerRefused
+from sessions.model import StoreUnanswered, Unanswered, WasupError, WorkerGone, WorkerRefused
 from sessions.store import Store
 from sessions.store.tables.requests import Answer
 
@@ -119,10 +119,14 @@ async def once(request: web.Request, raw: bytes, work: Work) -> web.Response:
 
 
 def _leaves_doubt(error: BaseException) -> bool:
-    """Whether it may have been done all the same: no answer came, or this program failed."""
+    """Whether it may have been done all the same: no answer came (a worker's, a session's, the
+    store's), or this program failed.
+    """
     if isinstance(error, WorkerRefused):
         return error.code == "timed_out"
-    return not isinstance(error, WasupError) or isinstance(error, Unanswered | WorkerGone)
+    return not isinstance(error, WasupError) or isinstance(
+        error, Unanswered | StoreUnanswered | WorkerGone
+    )
 
 
 async def _body(request: web.Request) -> bytes:

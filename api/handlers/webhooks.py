@@ -10,7 +10,7 @@ from api.gatehouse.once import keyed
 from api.paging import PageQuery, page
 from api.parts import WEBHOOKS
 from api.responses import body, json, query
-from supervisor.delivery.views import DeliveryView, WebhookSecretView, WebhookView
+from supervisor.delivery.views import DeliveryView, WebhookView
 from supervisor.delivery.webhook import NewWebhook, WebhookChange
 from supervisor.delivery.webhooks import Webhooks
 
@@ -83,11 +83,9 @@ class Replay(msgspec.Struct, forbid_unknown_fields=True, rename="camel"):
 
 async def list_webhooks(request: web.Request) -> web.Response:
     """All webhooks: how far each has come, and whether its endpoint accepts what it is sent."""
-    views = await _webhooks(request).views()
-    shown, following = page(
-        views, lambda view: (view.created_at, view.id), query(request, PageQuery)
-    )
-    return json(WebhookList(shown, following))
+    webhooks, asked = _webhooks(request), query(request, PageQuery)
+    shown, following = page(webhooks.all(), lambda one: (one.created_at, one.id), asked)
+    return json(WebhookList(await webhooks.views(shown), following))
 
 
 @keyed
@@ -96,9 +94,10 @@ async def create_webhook(request: web.Request) -> web.Response:
 
     The answer holds the secret that signs, this once.
     """
-    new = await body(request, NewWebhook)
-    found, secret = await _webhooks(request).create(new)
-    return json(_with_secret(await _webhooks(request).view(found.id), secret), status=201)
+    made = await _webhooks(request).create(await body(request, NewWebhook))
+    response = json(made, status=201)
+    response.headers["Location"] = f"/webhooks/{made.id}"
+    return response
 
 
 async def get_webhook(request: web.Request) -> web.Response:
@@ -111,8 +110,8 @@ async def change_webhook(request: web.Request) -> web.Response:
 
     `paused: false` resumes: what happened meanwhile is sent.
     """
-    found = await _webhooks(request).change(_id(request), await body(request, WebhookChange))
-    return json(await _webhooks(request).view(found.id))
+    change = await body(request, WebhookChange)
+    return json(await _webhooks(request).change(_id(request), change))
 
 
 async def delete_webhook(request: web.Request) -> web.Response:
@@ -128,8 +127,7 @@ async def rotate_webhook_secret(request: web.Request) -> web.Response:
     The answer holds the new one, this once.
     """
     chosen = await body(request, NewSecret) if request.can_read_body else NewSecret()
-    secret = await _webhooks(request).rotate(_id(request), chosen.secret)
-    return json(_with_secret(await _webhooks(request).view(_id(request)), secret))
+    return json(await _webhooks(request).rotate(_id(request), chosen.secret))
 
 
 @keyed
@@ -173,8 +171,8 @@ async def replay_webhook(request: web.Request) -> web.Response:
 
     The ids stay the same: a receiver that remembers them takes nothing twice.
     """
-    found = await _webhooks(request).replay(_id(request), (await body(request, Replay)).after)
-    return json(await _webhooks(request).view(found.id), status=202)
+    after = (await body(request, Replay)).after
+    return json(await _webhooks(request).replay(_id(request), after), status=202)
 
 
 def _webhooks(request: web.Request) -> Webhooks:
@@ -183,7 +181,3 @@ def _webhooks(request: web.Request) -> Webhooks:
 
 def _id(request: web.Request) -> str:
     return request.match_info["webhook"]
-
-
-def _with_secret(view: WebhookView, secret: str) -> WebhookSecretView:
-    return WebhookSecretView(**msgspec.structs.asdict(view), secret=secret)

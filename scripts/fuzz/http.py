@@ -70,7 +70,9 @@ HEADERS: Final = (
     "X: " + "y" * 9000,
     "Range: bytes=0-1",
 )
-ALLOWED_503: Final = frozenset({"busy", "store_unavailable", "store_error", "worker_gone"})
+ALLOWED_503: Final = frozenset(
+    {"busy", "store_unavailable", "store_unanswered", "store_error", "worker_gone"}
+)
 ANSWER_SECONDS: Final = 30.0
 QUIET_SECONDS: Final = 1.5
 _ANSWERS: Final = re.compile(rb"(?<!^)(?=HTTP/(?:0\.9|1\.[01]) \d{3} )")

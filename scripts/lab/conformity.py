@@ -34,8 +34,18 @@ class Description:
             event["anyOf"] = [one for one in event["anyOf"] if not one["$ref"].endswith(EARLIER)]
         self._known: dict[str, Any] = {}
 
-    def check(self, method: str, path: str, status: int, content_type: str, body: Any) -> None:
-        """Raises Undeclared. `body`: the JSON, decoded, where it is JSON."""
+    def check(
+        self,
+        method: str,
+        path: str,
+        status: int,
+        content_type: str,
+        body: Any,
+        headers: Mapping[str, str] | None = None,
+    ) -> None:
+        """Raises Undeclared. `body`: the JSON, decoded, where it is JSON; `headers` None: they are
+        not looked at.
+        """
         what = f"{method} {path}: {status} {content_type}"
         answers = self._answers(method, path.partition("?")[0])
         if answers is None:
@@ -46,6 +56,9 @@ class Description:
             raise Undeclared(f"{what}: not one of {', '.join(answers)}: {body}")
         if "$ref" in answer:
             answer = self._components["responses"][answer["$ref"].rpartition("/")[2]]
+        for name, header in answer.get("headers", {}).items():
+            if header["required"] and headers is not None and not _has(headers, name):
+                raise Undeclared(f"{what}: without the header {name}")
         if (form := answer["content"].get(content_type)) is None:
             raise Undeclared(f"{what}: not one of {', '.join(answer['content'])}")
         if "schema" in form:
@@ -87,13 +100,24 @@ def described() -> Description:
     return Description(spec(ROUTES))
 
 
-def check(method: str, path: str, status: int, content_type: str, body: Any) -> None:
+def check(
+    method: str,
+    path: str,
+    status: int,
+    content_type: str,
+    body: Any,
+    headers: Mapping[str, str] | None = None,
+) -> None:
     """Whether this version's API may answer so. Raises Undeclared."""
-    described().check(method, path, status, content_type, body)
+    described().check(method, path, status, content_type, body, headers)
 
 
 def _pattern(path: str) -> re.Pattern[str]:
     return re.compile(re.sub(r"\\{[a-z]+\\}", "[^/]+", re.escape(path)))
+
+
+def _has(headers: Mapping[str, str], name: str) -> bool:
+    return any(known.lower() == name.lower() for known in headers)
 
 
 def _code(body: Any) -> str | None:

@@ -19,8 +19,8 @@ import psutil
 from scripts.lab.processes import GENEROUS_SECONDS, ROOT, LabError, Process, eventually, last_lines
 from scripts.lab.standin import StandIn
 
-CHECKS: Final[list[Callable[[str, str, int, str, Any], None]]] = []
-"""Who looks at every answer: method, path, status, media type, body."""
+CHECKS: Final[list[Callable[[str, str, int, str, Any, Mapping[str, str]], None]]] = []
+"""Who looks at every answer: method, path, status, media type, body, headers."""
 
 
 @dataclass(slots=True)
@@ -107,7 +107,7 @@ class Supervisor:
             kind = response.content_type
             answer = await (response.json() if kind == "application/json" else response.text())
             for check in CHECKS:
-                check(method, path, response.status, kind, answer)
+                check(method, path, response.status, kind, answer, response.headers)
             return response.status, answer
 
     async def get(self, path: str) -> Any:

@@ -52,6 +52,12 @@ class Bodies:
             self._keep(event)
         return self._kept.get(n)
 
+    async def first_after(self, n: int) -> StoredEvent | None:
+        """The next event that the log has; None: there is none. Raises StoreUnavailable."""
+        if self._purges != self._feed.purges:
+            self._forget()
+        return self._kept.get(n + 1) or next(iter((await self._feed.after(n, 1)).events), None)
+
     async def last_dropped(self) -> int:
         """The newest event that the log had no room for. Raises StoreUnavailable."""
         return await self._store.last_dropped_event()

@@ -16,7 +16,7 @@ from typing import Any, Final
 import msgspec
 import structlog
 
-from sessions.model import StoreError
+from sessions.model import StoreError, StoreUnanswered
 from sessions.store import StoredEvent
 from sessions.store.tables.webhooks import DeliveryRow, DeliveryState, WebhookRow, WebhookRows
 from sessions.views.times import iso
@@ -76,6 +76,10 @@ class Tools:
     rng: random.Random
 
 
+class _Rests(Exception):
+    """It was paused before the event was sent."""
+
+
 class Deliverer:
     """One webhook."""
 
@@ -109,6 +113,7 @@ class Deliverer:
         """When to look for rows that are due, wall clock; None: there is none."""
         self._not_before = 0.0
         self._look_at = 0.0
+        self._replaying = False
         self._closing = False
 
     # --- what others ask --------------------------------------------------------------------------
@@ -130,6 +135,11 @@ class Deliverer:
         start = self._not_before if self._not_before > self._now() else None
         times = [one for one in (at, start) if one is not None]
         return self.wall(max(times)) if times else None
+
+    @property
+    def rests(self) -> bool:
+        """Whether nothing is sent now: it is paused, or about to end, or to begin elsewhere."""
+        return self.paused_because is not None or self._closing or self._replaying
 
     def wall(self, at: float | None) -> float | None:
         """A time of the loop's clock as one of the wall's."""
@@ -153,17 +163,33 @@ class Deliverer:
 
     def look_for_late(self) -> None:
         """Rows may be due."""
-        self._late_at = 0.0
+        self._look_for_late_at(0.0)
         self.wake()
 
-    async def begin_after(self, n: int) -> None:
-        """Send again all that came after that number. Raises StoreUnavailable."""
-        await self._tools.rows.forget_after(self.id, n)
-        await self._end_attempts()
-        self._restored, self._set_aside = Progress(n, n), set()
-        self.lanes = Lanes(n)
-        self._save(now=True)
-        self.wake()
+    async def begin_after(self, n: int) -> dict[str, int]:
+        """Send again all that came after that number; how many rows are left, by state.
+
+        Raises StoreUnavailable; then it goes on where it was.
+        """
+        progress = Progress(n, n)
+        self._replaying = True
+        try:
+            await self._end_attempts()
+            left = await self._tools.rows.replay(self.id, n, msgspec.json.encode(progress))
+        except StoreUnanswered:  # perhaps the rows are gone: then all of them have to be sent again
+            self._go_back(progress)
+            raise
+        else:
+            self._go_back(progress)
+        finally:
+            self._replaying = False
+            self.wake()
+        return left
+
+    def _go_back(self, progress: Progress) -> None:
+        self._restored, self._set_aside = progress, set()
+        self._saved, self._settled = progress, 0
+        self.lanes = Lanes(progress.low_water)
 
     async def attempt(self, event: StoredEvent, late: bool = False) -> Outcome:
         """Send an event once, and wait for what comes of it."""
@@ -186,7 +212,7 @@ class Deliverer:
         """Do what can be done now, and wait until there is more."""
         self._wake.clear()
         try:
-            if self.paused_because is None and not self._closing:
+            if not self.rests:
                 await self._read()
                 await self._expire()
                 self._send()
@@ -223,14 +249,15 @@ class Deliverer:
             self.wake()
 
     def _is_new(self, n: int) -> bool:
-        if n in (self._set_aside or ()):
+        if self._set_aside and n in self._set_aside:
+            self._set_aside.discard(n)  # no event is read twice
             return False
         known = self._restored
         return n > known.read_to or known.open is None or n in self._open
 
     def _send(self) -> None:
         now = self._now()
-        if now < self._not_before:
+        if now < self._not_before or self.rests:
             return
         if self.circuit.is_open:
             if not self._attempts and self.circuit.sends_canary(now):
@@ -278,10 +305,14 @@ class Deliverer:
                 dropped = await self._tools.bodies.last_dropped()
                 if pending.n <= dropped:
                     self._lose(dropped)
+            elif self.rests:
+                raise _Rests
             elif self.settings.wants(event.session, event.type):
                 outcome = await self.attempt(event)
         except StoreError as error:
             self._hold_back(error)
+            lanes.put_back(pending)
+        except _Rests:
             lanes.put_back(pending)
         except BaseException:
             lanes.put_back(pending)
@@ -375,9 +406,7 @@ class Deliverer:
             last_error=pending.last_error,
         )
         self._tools.rows.set_aside(row)
-        if self._set_aside is not None:
-            self._set_aside.add(pending.n)
-        self._late_at = due if self._late_at is None else min(self._late_at, due)
+        self._look_for_late_at(due)
         log.warning(
             "an event is set aside; later ones of its session go on",
             action="delivery_aside",
@@ -444,7 +473,7 @@ class Deliverer:
     # --- what was set aside -----------------------------------------------------------------------
 
     async def _send_late(self) -> None:
-        wall, rows = time.time(), self._tools.rows
+        wall = time.time()
         if self._late_at is None or wall < self._late_at or self._now() < self._not_before:
             return
         room = min(LATE_AT_ONCE - len(self._late), AT_ONCE - len(self._attempts))
@@ -454,20 +483,40 @@ class Deliverer:
             room = 1  # nothing else is there to be the canary
         if room <= 0:
             return
+        # whoever learns of another one while the store is asked, says so here
+        self._late_at = None
+        due_at: float | None = wall
+        try:
+            due_at = await self._begin_late(wall, room)
+        finally:
+            if due_at is not None:
+                self._look_for_late_at(due_at)
+
+    async def _begin_late(self, wall: float, room: int) -> float | None:
+        """Begin as many as there is room for; when to look again."""
+        rows = self._tools.rows
         due = await rows.due(self.id, wall, LATE_AT_ONCE + len(self._late))
         waiting = [row for row in due if row.id not in self._late]
+        if self.rests:
+            return wall
         for row in waiting[:room]:
             self._late.add(row.id)
             self._run(self._attempt_late(row))
-        if not waiting:
-            # those under way say themselves when they are done
-            self._late_at = None if self._late else await rows.next_due(self.id)
+        if waiting:
+            return wall
+        # those under way say themselves when they are done
+        return None if self._late else await rows.next_due(self.id)
+
+    def _look_for_late_at(self, wall: float) -> None:
+        self._late_at = wall if self._late_at is None else min(self._late_at, wall)
 
     async def _attempt_late(self, row: DeliveryRow) -> None:
         try:
             row, outcome = await self._work_off(row)
-            if outcome is None:
+            if outcome is None and row.next_n > row.last_n:
                 await self._tools.rows.accepted(row)
+            elif outcome is None:
+                await self._tools.rows.update(row)
             elif outcome.kind == "gone":
                 await self._tools.rows.update(row)
                 self._gone(outcome)
@@ -477,16 +526,18 @@ class Deliverer:
             self._hold_back(error)
         finally:
             self._late.discard(row.id)
-            self._late_at = 0.0
+            self._look_for_late_at(0.0)
 
     async def _work_off(self, row: DeliveryRow) -> tuple[DeliveryRow, Outcome | None]:
-        """Send a row's events, one after the other, until one is not accepted; with how far it has
-        come, and what came of that one: None: all were.
+        """Send a row's events, one after the other, until one is not accepted, or it is paused;
+        with how far it has come, and what came of the one that was not accepted.
         """
         while row.next_n <= row.last_n:
             page = await self._tools.bodies.after(row.next_n - 1)
             some = [event for event in page.events if event.n <= row.last_n]
             for event in some:
+                if self.rests:
+                    return row, None
                 is_single = row.n == row.last_n
                 if is_single or self.settings.wants(event.session, event.type):
                     outcome = await self.attempt(event, late=True)
@@ -494,11 +545,10 @@ class Deliverer:
                         return row, outcome
                     self._succeeded()
                 row = msgspec.structs.replace(row, next_n=event.n + 1)
-            if not some:
-                break  # those that are left were purged with their session, or dropped
-            await self._tools.rows.update(row)
-            if self._closing or self.paused_because is not None:
-                return row, Outcome("away", error="it is paused")
+            if not some:  # those that are left were purged with their session, or dropped
+                row = msgspec.structs.replace(row, next_n=row.last_n + 1)
+            else:
+                await self._tools.rows.update(row)
         return row, None
 
     def _late_failed(self, row: DeliveryRow, outcome: Outcome) -> DeliveryRow:
@@ -522,7 +572,7 @@ class Deliverer:
         """The endpoint is back: what was set aside meanwhile need not wait for its time."""
         with contextlib.suppress(StoreError):  # they are tried at their time then
             await self._tools.rows.hasten(self.id, time.time())
-        self._late_at = 0.0
+        self._look_for_late_at(0.0)
 
     # --- the rest ---------------------------------------------------------------------------------
 
@@ -569,6 +619,8 @@ class Deliverer:
         return Progress(lanes.low_water, read_to, (*found, *more))
 
     def _save(self, now: bool = False) -> None:
+        if self._replaying:  # what is written now would be behind what begin_after writes
+            return
         at = self._now()
         if not now and self._settled < SAVE_EVENTS and at - self._saved_at < SAVE_SECONDS:
             return
@@ -583,7 +635,7 @@ class Deliverer:
         times = [self._look_at - now]
         if self.progress_is_unsaved:
             times.append(self._saved_at + SAVE_SECONDS - now)
-        if self.paused_because is not None or self._closing:
+        if self.rests:
             pass
         elif self._not_before > now:
             times.append(self._not_before - now)

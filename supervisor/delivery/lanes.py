@@ -53,7 +53,6 @@ class Lanes:
         """Lanes whose first event may go out now."""
         self._waiting: list[tuple[float, int, str]] = []
         """A heap of lanes whose first event waits for its next try: when, its number, the lane."""
-        self.under_way = 0
         self._unsettled = 0
 
     @property
@@ -217,13 +216,11 @@ class Lanes:
 
     def _begin(self, pending: Pending) -> Pending:
         pending.under_way = True
-        self.under_way += 1
         return pending
 
     def _end(self, pending: Pending) -> None:
         assert pending.under_way, "it was taken"
         pending.under_way = False
-        self.under_way -= 1
 
     def _mark_settled(self, pending: Pending) -> None:
         pending.is_settled = True

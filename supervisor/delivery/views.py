@@ -14,7 +14,8 @@ class WebhookView(msgspec.Struct, frozen=True, rename="camel"):
     """A webhook.
 
     `state`: delivering, failing (its endpoint is away, one event at a time is tried) or paused.
-    `cursor`: everything up to this event is settled. `behind`: events that are not, wanted or not.
+    `cursor`: everything up to this event is settled. `behind`: events that are not, wanted or not;
+    `oldest_undelivered_seconds`: the age of the first of them, None: there is none.
     """
 
     id: str
@@ -74,6 +75,8 @@ def view(found: Deliverer, counts: dict[str, int], oldest: StoredEvent | None) -
     """A webhook; `counts`: its rows by state; `oldest`: the first event that is not settled."""
     settings, circuit, now = found.settings, found.circuit, time.time()
     failure = found.last_failure
+    # without one it has come since it was looked for
+    since = now if oldest is None else oldest.time_ms / 1000
     return WebhookView(
         id=found.id,
         url=settings.url,
@@ -89,9 +92,7 @@ def view(found: Deliverer, counts: dict[str, int], oldest: StoredEvent | None) -
         secrets=len(settings.signing(now)),
         cursor=found.lanes.low_water,
         behind=found.behind,
-        oldest_undelivered_seconds=None
-        if oldest is None
-        else round(max(0.0, now - oldest.time_ms / 1000), 1),
+        oldest_undelivered_seconds=round(max(0.0, now - since), 1) if found.behind else None,
         failing_since_at=_at(found.failing_since),
         next_try_at=_at(found.next_try()),
         last_success_at=_at(found.last_success_at),

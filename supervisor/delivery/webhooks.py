@@ -13,7 +13,7 @@ import structlog
 
 from sessions.forever import Forever, Kept
 from sessions.model import StoreUnavailable, WasupError
-from sessions.store import Store
+from sessions.store import Store, StoredEvent
 from sessions.store.tables.webhooks import WebhookRow
 from supervisor.delivery import outgoing
 from supervisor.delivery.bodies import Bodies
@@ -21,7 +21,14 @@ from supervisor.delivery.deliverer import Deliverer, Progress, Tools
 from supervisor.delivery.sender import Outcome, Sender
 from supervisor.delivery.targets import Guard
 from supervisor.delivery.telling import Telling
-from supervisor.delivery.views import DeliveryView, WebhookView, delivery_view, heads, view
+from supervisor.delivery.views import (
+    DeliveryView,
+    WebhookSecretView,
+    WebhookView,
+    delivery_view,
+    heads,
+    view,
+)
 from supervisor.delivery.webhook import (
     NewWebhook,
     WebhookChange,
@@ -108,19 +115,26 @@ class Webhooks:
         except KeyError:
             raise WebhookNotFound(f"There is no webhook {webhook[:64]!r}.") from None
 
-    async def views(self) -> list[WebhookView]:
-        """All of them, oldest first. Raises StoreUnavailable."""
-        return [await self.view(webhook) for webhook in list(self._deliverers)]
+    def all(self) -> list[Deliverer]:
+        """All of them, oldest first."""
+        return list(self._deliverers.values())
+
+    async def views(self, some: Sequence[Deliverer]) -> list[WebhookView]:
+        """How these are. Raises StoreUnavailable."""
+        counts = await self._store.webhooks.counts()
+        return [view(found, counts.get(found.id, {}), await self._oldest(found)) for found in some]
 
     async def view(self, webhook: str) -> WebhookView:
         """How a webhook is. Raises WebhookNotFound, StoreUnavailable."""
         found = self.get(webhook)
-        oldest = await self._tools.bodies.get(found.lanes.low_water + 1) if found.behind else None
-        return view(found, await self._store.webhooks.count(webhook), oldest)
+        return view(found, await self._store.webhooks.count(webhook), await self._oldest(found))
 
     # --- changes ----------------------------------------------------------------------------------
 
-    async def create(self, new: NewWebhook) -> tuple[Deliverer, str]:
+    # What an answer shows is read before the change, or with it: behind it nothing may fail, or
+    # whoever is told so makes the change again.
+
+    async def create(self, new: NewWebhook) -> WebhookSecretView:
         """Add a webhook; with its secret, which is shown this once.
 
         Raises InvalidWebhook, TooManyWebhooks, StoreUnavailable.
@@ -130,6 +144,7 @@ class Webhooks:
             if len(self._deliverers) >= MOST:
                 raise TooManyWebhooks(f"There are {MOST} webhooks already.")
             n = self._feed.last if new.after is None else min(new.after, self._feed.last)
+            oldest = await self._tools.bodies.first_after(n)
             row = WebhookRow(
                 id=new_id(),
                 created_at=time.time(),
@@ -139,19 +154,18 @@ class Webhooks:
             )
             await self._store.webhooks.add(row)
             self._start(row, settings)
-        return self._deliverers[row.id], settings.secrets[0].value
+        return _with_secret(view(self._deliverers[row.id], {}, oldest), settings)
 
-    async def change(self, webhook: str, change: WebhookChange) -> Deliverer:
+    async def change(self, webhook: str, change: WebhookChange) -> WebhookView:
         """Change a webhook. Raises WebhookNotFound, InvalidWebhook, StoreUnavailable."""
         async with self._changing:
             found = self.get(webhook)
             paused = found.paused_because
             if change.paused is not msgspec.UNSET:
                 paused = (paused or "operator") if change.paused else None
-            await self._write(found, changed(found.settings, change), paused)
-        return found
+            return await self._write(found, changed(found.settings, change), paused)
 
-    async def rotate(self, webhook: str, secret: str | None) -> str:
+    async def rotate(self, webhook: str, secret: str | None) -> WebhookSecretView:
         """Give a webhook another secret, which is shown this once.
 
         Raises WebhookNotFound, InvalidWebhook, StoreUnavailable.
@@ -159,8 +173,8 @@ class Webhooks:
         async with self._changing:
             found = self.get(webhook)
             settings = rotated(found.settings, secret, time.time())
-            await self._write(found, settings, found.paused_because)
-        return settings.secrets[0].value
+            shown = await self._write(found, settings, found.paused_because)
+        return _with_secret(shown, settings)
 
     async def delete(self, webhook: str) -> None:
         """Remove a webhook. Raises WebhookNotFound, StoreUnavailable."""
@@ -198,29 +212,36 @@ class Webhooks:
         StoreUnavailable.
         """
         found = self.get(webhook)
-        count = await self._store.webhooks.redrive(webhook, time.time(), after, ids)
-        if not (await self._store.webhooks.count(webhook)).get("dead"):
-            found.telling.redriven()
+        count, left = await self._store.webhooks.redrive(webhook, time.time(), after, ids)
         found.look_for_late()
+        if not left.get("dead"):
+            found.telling.redriven()
         return count
 
-    async def replay(self, webhook: str, after: int) -> Deliverer:
+    async def replay(self, webhook: str, after: int) -> WebhookView:
         """Send again all that came after a number, whether or not it was accepted.
 
         Raises WebhookNotFound, StoreUnavailable.
         """
         async with self._changing:
             found = self.get(webhook)
-            await found.begin_after(min(after, self._feed.last))
-        return found
+            after = min(after, self._feed.last)
+            oldest = await self._tools.bodies.first_after(after)
+            return view(found, await found.begin_after(after), oldest)
 
     # --- inside -----------------------------------------------------------------------------------
 
     async def _write(
         self, found: Deliverer, settings: WebhookSettings, paused_because: str | None
-    ) -> None:
-        await self._store.webhooks.change(found.id, msgspec.json.encode(settings), paused_because)
+    ) -> WebhookView:
+        oldest, sealed = await self._oldest(found), msgspec.json.encode(settings)
+        counts = await self._store.webhooks.change(found.id, sealed, paused_because)
         found.use(settings, paused_because)
+        return view(found, counts, oldest)
+
+    async def _oldest(self, found: Deliverer) -> StoredEvent | None:
+        low_water = found.lanes.low_water
+        return await self._tools.bodies.first_after(low_water) if found.behind else None
 
     def _start(self, row: WebhookRow, settings: WebhookSettings) -> None:
         telling = Telling(self._alerts, row.id, settings.url)
@@ -240,11 +261,19 @@ class Webhooks:
                 found.wake()
 
     async def _clean(self) -> None:
-        oldest = await self._store.oldest_event()
+        rows = self._store.webhooks
         try:
-            await self._store.webhooks.forget_before(oldest or 0, time.time() - GAPS_KEPT_SECONDS)
-        except StoreUnavailable:
-            return  # in an hour again
-        for found in list(self._deliverers.values()):
-            if not (await self._store.webhooks.count(found.id)).get("dead"):
+            oldest = await self._store.oldest_event()
+            await rows.forget_before(oldest or 0, time.time() - GAPS_KEPT_SECONDS)
+            counts = await rows.counts()
+        except StoreUnavailable as error:  # which the store tells itself; in an hour again
+            log.debug("rows are not dropped now", action="delivery_rows", error=str(error))
+            return
+        for found in self.all():
+            if not counts.get(found.id, {}).get("dead"):
                 found.telling.redriven()
+
+
+def _with_secret(shown: WebhookView, settings: WebhookSettings) -> WebhookSecretView:
+    secret = settings.secrets[0].value
+    return WebhookSecretView(**msgspec.structs.asdict(shown), secret=secret)

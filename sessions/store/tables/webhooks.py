@@ -9,7 +9,19 @@ from typing import Any, Final, Literal
 
 import msgspec
 import structlog
-from sqlalchemy import Executable, Row, delete, func, insert, or_, select, update
+from sqlalchemy import (
+    Delete,
+    Executable,
+    Row,
+    Select,
+    Update,
+    delete,
+    func,
+    insert,
+    or_,
+    select,
+    update,
+)
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from sessions.model import UnreadableValue
@@ -27,6 +39,7 @@ RESTORED: Final = "restored"
 
 _webhooks = schema.webhooks
 _deliveries = schema.deliveries
+_HOW_MANY: Final = func.count().label("how_many")
 
 log = structlog.get_logger("store")
 
@@ -104,10 +117,13 @@ class WebhookRows:
         values = msgspec.structs.asdict(row) | {"settings": self._sealed(row.id, row.settings)}
         await self._execute(insert(_webhooks).values(values))
 
-    async def change(self, webhook: str, settings: bytes, paused_because: str | None) -> None:
-        """Write a webhook's settings anew."""
+    async def change(
+        self, webhook: str, settings: bytes, paused_because: str | None
+    ) -> dict[str, int]:
+        """Write a webhook's settings anew; how many rows it has, by state."""
         values = {"settings": self._sealed(webhook, settings), "paused_because": paused_because}
-        await self._execute(update(_webhooks).where(_webhooks.c.id == webhook).values(values))
+        changed = update(_webhooks).where(_webhooks.c.id == webhook).values(values)
+        return (await self._counting(webhook, changed))[1]
 
     async def remove(self, webhook: str) -> None:
         """Remove a webhook, and with it what it has not delivered."""
@@ -205,12 +221,17 @@ class WebhookRows:
         mine = (c.webhook == webhook) & (c.n > n) & (c.n == c.last_n)
         return {row.n for row in await self._read(select(c.n).where(mine))}
 
+    async def counts(self) -> dict[str, dict[str, int]]:
+        """How many rows there are, by webhook and state; without those that have none."""
+        c, found = _deliveries.c, dict[str, dict[str, int]]()
+        counted = select(c.webhook, c.state, _HOW_MANY).group_by(c.webhook, c.state)
+        for row in await self._read(counted):
+            found.setdefault(row.webhook, {})[row.state] = row.how_many
+        return found
+
     async def count(self, webhook: str) -> dict[str, int]:
         """How many rows there are, by state."""
-        c = _deliveries.c
-        how_many = func.count().label("how_many")
-        counted = select(c.state, how_many).where(c.webhook == webhook).group_by(c.state)
-        return {row.state: row.how_many for row in await self._read(counted)}
+        return {row.state: row.how_many for row in await self._read(_counted(webhook))}
 
     async def page(
         self, webhook: str, after: int, limit: int, state: str | None = None
@@ -224,9 +245,9 @@ class WebhookRows:
 
     async def redrive(
         self, webhook: str, now: float, after: int | None, ids: Sequence[int] | None
-    ) -> int:
+    ) -> tuple[int, dict[str, int]]:
         """Try again now what is set aside: events after a number, or these rows, or all; how many
-        rows.
+        rows, and how many there are, by state.
         """
         c = _deliveries.c
         which = (c.webhook == webhook) & c.state.in_(("retrying", "dead"))
@@ -236,13 +257,7 @@ class WebhookRows:
             which &= c.id.in_(ids)
         # it has a new life of as long as the first
         values = {"state": "retrying", "next_at": now, "attempts": 0, "first_failed_at": now}
-
-        async def operation(connection: AsyncConnection) -> int:
-            return (
-                await connection.execute(update(_deliveries).where(which).values(values))
-            ).rowcount
-
-        return await self._writer.submit(operation)
+        return await self._counting(webhook, update(_deliveries).where(which).values(values))
 
     async def hasten(self, webhook: str, now: float) -> None:
         """The endpoint is back: try again now whatever waits."""
@@ -250,12 +265,14 @@ class WebhookRows:
         waits = (c.webhook == webhook) & (c.state == "retrying") & (c.next_at > now)
         await self._execute(update(_deliveries).where(waits).values(next_at=now))
 
-    async def forget_after(self, webhook: str, n: int) -> None:
-        """Forget what is set aside of the events after a number: all of them are sent again."""
+    async def replay(self, webhook: str, n: int, progress: bytes) -> dict[str, int]:
+        """Go back to where the progress says, and forget what is set aside of the events after a
+        number, as all of them are sent again; how many rows are left, by state.
+        """
         c = _deliveries.c
-        await self._execute(
-            delete(_deliveries).where((c.webhook == webhook) & (c.n > n) & (c.state != "gap"))
-        )
+        back = update(_webhooks).where(_webhooks.c.id == webhook).values(progress=progress)
+        them = delete(_deliveries).where((c.webhook == webhook) & (c.n > n) & (c.state != "gap"))
+        return (await self._counting(webhook, back, them))[1]
 
     async def forget_before(self, n: int, at: float) -> int:
         """Forget, of all webhooks, the dead ones whose events the log does not keep any more, and
@@ -275,6 +292,22 @@ class WebhookRows:
     def _sealed(self, webhook: str, settings: bytes) -> bytes:
         return cipher.seal(self._keys, settings, place(webhook))
 
+    def _counting(
+        self, webhook: str, *changes: Update | Delete
+    ) -> asyncio.Future[tuple[int, dict[str, int]]]:
+        """Make changes; how many rows they have changed, and how many a webhook has then, by state.
+
+        In one transaction: whoever has changed something must not have to ask a store that may be
+        away meanwhile.
+        """
+
+        async def operation(connection: AsyncConnection) -> tuple[int, dict[str, int]]:
+            changed = sum([(await connection.execute(one)).rowcount for one in changes])
+            rows = await connection.execute(_counted(webhook))
+            return changed, {row.state: row.how_many for row in rows}
+
+        return self._writer.submit(operation)
+
     def _execute(
         self, statement: Executable, patient: bool = False, newest_of: object = None
     ) -> asyncio.Future[None]:
@@ -282,6 +315,11 @@ class WebhookRows:
             await connection.execute(statement)
 
         return self._writer.submit(operation, patient=patient, newest_of=newest_of)
+
+
+def _counted(webhook: str) -> Select[Any]:
+    c = _deliveries.c
+    return select(c.state, _HOW_MANY).where(c.webhook == webhook).group_by(c.state)
 
 
 def _delivery(row: Row[Any]) -> DeliveryRow:

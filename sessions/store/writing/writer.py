@@ -31,7 +31,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 from tenacity import AsyncRetrying, retry_if_exception_type, wait_exponential_jitter
 
 from sessions.forever import Forever
-from sessions.model import StoreError, StoreUnavailable, WasupError
+from sessions.model import StoreError, StoreUnanswered, StoreUnavailable, WasupError
 from sessions.store.writing import faults, receipts
 from sessions.store.writing.health import SLOW_SECONDS, HealthWatch, StoreHealth
 
@@ -234,13 +234,13 @@ class Writer:
 
     def _expire(self, waiting: _Waiting) -> None:
         """An answer is owed, even if the database hangs."""
-        whether = "whether it was done is not known" if waiting.under_way else "it was not done"
-        _settle_all(
-            waiting,
-            StoreUnavailable(
-                f"The store did not answer within {IMPATIENT_SECONDS:.0f} s; {whether}."
-            ),
+        late = f"The store did not answer within {IMPATIENT_SECONDS:.0f} s;"
+        refusal = (
+            StoreUnanswered(f"{late} whether it was done is not known.")
+            if waiting.under_way
+            else StoreUnavailable(f"{late} it was not done.")
         )
+        _settle_all(waiting, refusal)
         if not waiting.under_way:
             self._leave(waiting)
 

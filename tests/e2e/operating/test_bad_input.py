@@ -103,7 +103,8 @@ async def test_bad_requests_get_the_right_status_in_one_shape_and_change_nothing
             url = aiohttp.client.URL(supervisor.api + path, encoded=True)
             async with http.request(method, url, data=body) as response:
                 answer = await response.json()
-                check(method, path, response.status, response.content_type, answer)
+                kind = response.content_type
+                check(method, path, response.status, kind, answer, response.headers)
                 shaped = set(answer) == {"error"} and set(answer["error"]) == {
                     "code",
                     "message",

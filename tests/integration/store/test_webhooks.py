@@ -141,7 +141,8 @@ async def test_what_is_dead_is_sent_again_by_event_by_number_or_all(
 ) -> None:
     dead = [row(1, state="dead", next_at=None), row(5), many(10, 19), many(30, 39, "gap")]
     store = await filled(url, *dead)
-    assert await store.webhooks.redrive("wh_1", NOW - 100, **which) == len(redriven)
+    count, left = await store.webhooks.redrive("wh_1", NOW - 100, **which)
+    assert (count, left) == (len(redriven), await store.webhooks.count("wh_1"))
     due = await store.webhooks.due("wh_1", NOW - 100, 10)
     assert [one.n for one in due] == redriven
     assert {one.attempts for one in due} == {0}
@@ -159,7 +160,9 @@ async def test_rows_go_with_their_webhook_their_session_or_their_events(url: URL
     )
     assert await store.webhooks.forget_before(5, NOW - 1) == 1, "the dead one of event 1"
     assert await store.webhooks.forget_before(5, NOW + 1) == 1, "the gap that is old"
-    await store.webhooks.forget_after("wh_1", 7)
+    left = await store.webhooks.replay("wh_1", 7, b'{"lowWater": 7}')
+    assert left == {"retrying": 1, "dead": 1} == (await store.webhooks.counts())["wh_1"]
+    assert (await store.webhooks.all())[0].progress == b'{"lowWater": 7}'
     assert [one.n for one in await store.webhooks.page("wh_1", 0, 10)] == [2, 7]
     await store.create_session(SessionId("shop"), wanted=False)
     await store.delete_session(SessionId("shop"), purge=True)

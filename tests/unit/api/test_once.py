@@ -10,7 +10,14 @@ from aiohttp import web
 from api.errors import BadRequest, KeyReused, OutcomeUnknown
 from api.gatehouse.once import REPLAYED, Once
 from api.responses import json
-from sessions.model import StoreUnavailable, Unanswered, WasupError, WorkerGone, WorkerRefused
+from sessions.model import (
+    StoreUnanswered,
+    StoreUnavailable,
+    Unanswered,
+    WasupError,
+    WorkerGone,
+    WorkerRefused,
+)
 from sessions.store.tables.requests import Answer, Known
 
 pytestmark = [pytest.mark.looptime, pytest.mark.usefixtures("no_tasks_left")]
@@ -109,7 +116,14 @@ async def test_what_was_refused_has_done_nothing_and_may_be_asked_again(
 
 @pytest.mark.parametrize(
     "doubt",
-    [Unanswered(), WorkerGone(), TimeoutError(), RuntimeError(), WorkerRefused("timed_out", "x")],
+    [
+        Unanswered(),
+        StoreUnanswered(),
+        WorkerGone(),
+        TimeoutError(),
+        RuntimeError(),
+        WorkerRefused("timed_out", "x"),
+    ],
 )
 async def test_what_may_have_been_done_is_not_done_again(doubt: Exception) -> None:
     asked = Asked()

@@ -104,6 +104,14 @@ def test_an_undeclared_status_form_field_or_code_does_not(
         check("GET", "/healthz", status, kind, body)
 
 
+def test_an_answer_without_a_header_that_is_declared_does_not() -> None:
+    problem = {"error": {"code": "unauthorized", "message": "a", "hint": "b"}}
+    answer = ("GET", "/sessions", 401, "application/json", problem)
+    check(*answer, {"www-authenticate": "Bearer"})
+    with pytest.raises(Undeclared, match="without the header WWW-Authenticate"):
+        check(*answer, {"content-type": "application/json"})
+
+
 def test_an_undeclared_call_does_not() -> None:
     with pytest.raises(Undeclared, match="not described"):
         check("GET", "/secret", 200, "application/json", {})

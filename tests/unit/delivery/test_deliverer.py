@@ -2,6 +2,7 @@
 
 import asyncio
 import random
+from collections import Counter
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Any
@@ -10,7 +11,7 @@ import msgspec
 import pytest
 
 from sessions.forever import Forever
-from sessions.model import StoreUnavailable
+from sessions.model import StoreError, StoreUnanswered, StoreUnavailable
 from sessions.store import StoredEvent
 from sessions.store.tables.webhooks import DeliveryRow, WebhookRow
 from supervisor.delivery import deliverer as module
@@ -79,6 +80,9 @@ class Rows:
         self.progress: list[Progress] = []
         self.failing_since: float | None = None
         self.paused_because: str | None = None
+        self.failing: StoreError | None = None
+        self.meanwhile: Callable[[], None] = lambda: None
+        """Happens while the table is asked for what is due next."""
         self._ids = iter(range(1, 10_000))
 
     def set_aside(self, row: DeliveryRow) -> None:
@@ -120,6 +124,7 @@ class Rows:
 
     async def next_due(self, _: str) -> float | None:
         times = [row.next_at for row in self.kept.values() if row.state == "retrying"]
+        self.meanwhile()
         return min((at for at in times if at is not None), default=None)
 
     async def hasten(self, _: str, now: float) -> None:
@@ -127,8 +132,12 @@ class Rows:
             if row.state == "retrying":
                 self.kept[row.id] = msgspec.structs.replace(row, next_at=now)
 
-    async def forget_after(self, _: str, n: int) -> None:
+    async def replay(self, _: str, n: int, progress: bytes) -> dict[str, int]:
+        if self.failing is not None:
+            raise self.failing
+        self.save_progress("", progress)
         self.kept = {number: row for number, row in self.kept.items() if row.n <= n}
+        return Counter(row.state for row in self.kept.values())
 
 
 class Endpoint:
@@ -531,6 +540,86 @@ async def test_a_replay_sends_again_what_came_after_and_later_events_behind_it(
         world.events("a")
         await asyncio.sleep(1)
     assert world.endpoint.accepted == [1, 2, 3, 4, 3, 4, 5]
+
+
+@pytest.mark.parametrize(
+    ("failure", "sent"),
+    [(StoreUnavailable(), [1, 2, 3]), (StoreUnanswered(), [1, 2, 2, 3])],
+)
+async def test_a_replay_that_is_refused_loses_nothing_and_one_in_doubt_is_made(
+    world: World, failure: StoreError, sent: list[int]
+) -> None:
+    async with world.running():
+        world.events(*"aa")
+        await asyncio.sleep(1)
+        world.rows.failing = failure
+        with pytest.raises(type(failure)):
+            await world.webhook.begin_after(1)
+        world.events("a")
+        await asyncio.sleep(1)
+    assert world.endpoint.accepted == sent
+
+
+async def test_a_pause_holds_what_is_sent_late_at_once_and_charges_nobody(world: World) -> None:
+    world.endpoint.answers = lambda *_: AWAY
+    async with world.running():
+        world.events(*"a" * 40)
+        await asyncio.sleep((RETRY_HOURS + 1) * HOUR)
+        assert world.rows_of("dead") == [(1, 40)]
+        world.endpoint.answers = lambda *_: ACCEPTED
+        (row,) = world.rows.kept.values()
+        now = EPOCH + asyncio.get_running_loop().time()
+        world.rows.kept[row.id] = msgspec.structs.replace(
+            row, state="retrying", next_at=now, first_failed_at=now
+        )
+        world.webhook.use(world.webhook.settings, None)
+        world.webhook.look_for_late()
+        await asyncio.sleep(0.105)
+        before, failure = len(world.endpoint.tried), world.webhook.last_failure
+        world.webhook.use(world.webhook.settings, "operator")
+        await asyncio.sleep(HOUR)
+        assert len(world.endpoint.tried) == before, "nothing goes out after the pause"
+        (row,) = world.rows.kept.values()
+        sent = len(world.endpoint.late)
+        assert 1 < sent < 40
+        assert (row.state, row.next_n, row.attempts) == ("retrying", sent + 1, 0)
+        assert world.webhook.last_failure == failure, "a pause is nobody's failure"
+        world.webhook.use(world.webhook.settings, None)
+        await asyncio.sleep(10)
+    assert world.endpoint.late == list(range(1, 41)), "it goes on where it was"
+    assert world.rows.kept == {}
+
+
+async def test_a_row_that_comes_while_the_table_is_asked_is_not_forgotten(world: World) -> None:
+    """The lost wake-up: what was read is older than what was said meanwhile."""
+    async with world.running():
+        world.events("a", "a")
+        await asyncio.sleep(1)
+
+        def redriven() -> None:
+            world.rows.meanwhile = lambda: None
+            now = EPOCH + asyncio.get_running_loop().time()
+            dead = module.DeliveryRow(
+                "wh_1", 1, 1, 1, "a", "message.received", "retrying", 0, now, now, 500, "500"
+            )
+            world.rows.set_aside(dead)
+            world.webhook.look_for_late()
+
+        world.rows.meanwhile = redriven
+        world.webhook.look_for_late()
+        await asyncio.sleep(60)
+    assert world.endpoint.late == [1]
+
+
+async def test_what_waits_aside_is_not_remembered_twice(world: World) -> None:
+    """The rows are in the store; in memory only those above the mark, until they are read."""
+    world.endpoint.answers = lambda n, _: REFUSED if n % 2 else ACCEPTED
+    async with world.running():
+        for _ in range(20):
+            world.events("a", "b")
+        await asyncio.sleep(24 * HOUR)
+        assert len(world.rows.kept) == 20
+    assert not world.webhook._set_aside
 
 
 async def test_nothing_is_written_or_tried_while_nothing_happens(world: World) -> None:

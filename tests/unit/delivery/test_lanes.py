@@ -182,7 +182,7 @@ class Played:
 
     def check(self) -> None:
         lanes, unsettled = self.lanes, self.unsettled
-        assert lanes.under_way == len(self.out)
+        assert all(pending.under_way for pending in self.out)
         assert lanes.low_water == (min(unsettled) - 1 if unsettled else lanes.read_to)
         assert len(lanes) == len(unsettled)
         assert lanes.open_numbers(1000) == sorted(unsettled)

@@ -1,0 +1,195 @@
+"""The calls of webhooks, with the real store and event log behind them: what is changed is changed
+once, however the store fails.
+"""
+
+import random
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+
+from scripts.lab import eventually
+from scripts.lab.receiver import receiver
+from sessions.forever import Forever
+from sessions.model import SessionId, StoreUnavailable
+from sessions.store import Store, sqlite_url
+from sessions.store.tables.webhooks import DeliveryRow
+from sessions.views.events import SessionCreated
+from supervisor.delivery import webhooks as module
+from supervisor.delivery.targets import Guard
+from supervisor.delivery.webhooks import Webhooks
+from supervisor.fleet.feed import Feed
+from supervisor.watch.alerts import Alerts
+from tests.api_tools import Answer, api, ask
+
+URL = "http://127.0.0.1:9/hook"
+
+
+class House:
+    """A store, a log, webhooks, and the API before them."""
+
+    def __init__(self, store: Store, feed: Feed, webhooks: Webhooks) -> None:
+        self.store, self.feed, self.webhooks = store, feed, webhooks
+        self.address = ("", 0)
+
+    async def call(self, method: str, path: str, body: Any = None, **headers: str) -> Answer:
+        raw = b"" if body is None else msgspec.json.encode(body)
+        return await ask(self.address, method, path, raw, **headers)
+
+    async def must(self, method: str, path: str, body: Any = None, **headers: str) -> Any:
+        answer = await self.call(method, path, body, **headers)
+        assert answer.status < 400, answer.body
+        return msgspec.json.decode(answer.body)
+
+    async def publish(self, session: str, count: int) -> None:
+        for _ in range(count):
+            self.feed.publish(SessionId(session), SessionCreated(started=False))
+        await self.store.must_write()
+
+    def read_no_more(self, monkeypatch: pytest.MonkeyPatch, after: str) -> None:
+        """Nothing can be read any more as soon as that write of a webhook's has been made."""
+        write = getattr(self.store.webhooks, after)
+
+        async def unreadable(*_: object) -> Any:
+            raise StoreUnavailable("The disk is gone.")
+
+        async def writing(*given: Any, **named: Any) -> Any:
+            outcome = await write(*given, **named)
+            monkeypatch.setattr(self.store.webhooks, "_read", unreadable)
+            monkeypatch.setattr(self.store, "_read", unreadable)
+            return outcome
+
+        monkeypatch.setattr(self.store.webhooks, after, writing)
+
+
+@asynccontextmanager
+async def house(directory: Path) -> AsyncIterator[House]:
+    forever = Forever()
+    async with AsyncExitStack() as stack:
+        store = await Store.open(sqlite_url(directory / "wasup.db"), forever=forever)
+        stack.push_async_callback(store.close)
+        # one event is in memory, all others have to be read
+        feed = await Feed.open(store, 1)
+        guard = Guard(True, ("127.0.0.1", 1))
+        webhooks = Webhooks(
+            store, feed, Alerts(feed.publish), forever, guard, 3600.0, random.Random(7)
+        )
+        stack.push_async_callback(webhooks.close)
+        await webhooks.open()
+        found = House(store, feed, webhooks)
+        found.address = await stack.enter_async_context(
+            api(store=store, feed=feed, webhooks=webhooks)
+        )
+        yield found
+        assert all(task.state == "ok" for task in forever.health())
+
+
+@pytest.mark.parametrize(
+    ("path", "body", "write", "status"),
+    [
+        ("/webhooks", {"url": URL, "after": 0, "paused": True}, "add", 201),
+        ("/webhooks/{}/secret", None, "change", 200),
+        ("/webhooks/{}/replay", {"after": 0}, "replay", 202),
+        ("/webhooks/{}/redrive", {"failed": True}, "redrive", 202),
+    ],
+)
+async def test_what_a_store_has_written_before_it_failed_is_not_made_twice(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    path: str,
+    body: Any,
+    write: str,
+    status: int,
+) -> None:
+    async with house(tmp_path) as here:
+        hook = await here.must("POST", "/webhooks", {"url": URL, "paused": True})
+        await here.publish("a", 5)
+        here.read_no_more(monkeypatch, after=write)
+        path = path.format(hook["id"])
+        first = await here.call("POST", path, body, idempotency_key="k")
+        assert first.status == status, first.body
+        again = await here.call("POST", path, body, idempotency_key="k")
+        assert (again.status, again.headers["idempotency-replayed"]) == (status, "true")
+        assert msgspec.json.decode(again.body) == msgspec.json.decode(first.body)
+        assert len(here.webhooks.all()) == (2 if write == "add" else 1)
+        monkeypatch.undo()
+
+
+async def test_what_is_redriven_goes_out_although_the_store_failed_behind_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with house(tmp_path) as here, receiver() as endpoint:
+        hook = await here.must("POST", "/webhooks", {"url": endpoint.url})
+        await here.publish("a", 1)
+        await eventually(_shown(endpoint.accepted))
+        dead = DeliveryRow(hook["id"], 1, 1, 1, "a", "x", "dead", 1, 1.0, None, 500, "500")
+        here.store.webhooks.set_aside(dead)
+        await here.store.must_write()
+        with monkeypatch.context() as patched:
+            here.read_no_more(patched, after="redrive")
+            await here.call("POST", f"/webhooks/{hook['id']}/redrive", {"failed": True})
+        await eventually(_shown(endpoint.accepted), lambda seen: len(seen) == 2)
+        assert endpoint.accepted[-1].late
+
+
+async def test_a_made_webhook_says_where_it_is(tmp_path: Path) -> None:
+    async with house(tmp_path) as here:
+        made = await here.call("POST", "/webhooks", {"url": URL}, idempotency_key="k")
+        assert (await here.must("GET", made.headers["location"]))["url"] == URL
+        again = await here.call("POST", "/webhooks", {"url": URL}, idempotency_key="k")
+        assert again.headers["location"] == made.headers["location"]
+
+
+async def test_the_oldest_undelivered_event_has_an_age_although_the_one_before_it_is_gone(
+    tmp_path: Path,
+) -> None:
+    async with house(tmp_path) as here:
+        hook = await here.must("POST", "/webhooks", {"url": URL, "paused": True})
+        assert hook["oldestUndeliveredSeconds"] is None
+        await here.store.create_session(SessionId("purged"), wanted=False)
+        await here.publish("purged", 1)
+        await here.publish("a", 2)
+        await here.store.delete_session(SessionId("purged"), purge=True)
+        here.feed.forget(SessionId("purged"))
+        shown = await here.must("GET", f"/webhooks/{hook['id']}")
+        assert shown["behind"] == 3
+        assert shown["oldestUndeliveredSeconds"] is not None
+
+
+async def test_a_page_of_webhooks_costs_no_look_at_the_others(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with house(tmp_path) as here:
+        made = [(await here.must("POST", "/webhooks", {"url": URL}))["id"] for _ in range(4)]
+        seen = list[str]()
+        view = module.view
+
+        def counted(found: Any, *more: Any) -> Any:
+            seen.append(found.id)
+            return view(found, *more)
+
+        monkeypatch.setattr(module, "view", counted)
+        first = await here.must("GET", "/webhooks?limit=3")
+        assert [one["id"] for one in first["webhooks"]] == seen == made[:3]
+        rest = await here.must("GET", f"/webhooks?limit=3&after={first['next']}")
+        assert ([one["id"] for one in rest["webhooks"]], rest["next"]) == (made[3:], None)
+
+
+async def test_an_outage_of_the_store_is_no_failure_of_the_task_that_drops_old_rows(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with house(tmp_path) as here:
+        with monkeypatch.context() as patched:
+            here.read_no_more(patched, after="redrive")
+            await here.store.webhooks.redrive("wh_1", 0.0, None, None)
+            await here.webhooks._clean()
+
+
+def _shown(entries: list[Any]) -> Any:
+    async def look() -> list[Any]:
+        return list(entries)
+
+    return look
