@@ -424,7 +424,7 @@ ROUTES: Final = (
         scope=Scope.READ,
         body=access.NewToken,
         body_may_be_empty=True,
-        answers={201: access.TokenShown},
+        answers={200: access.TokenShown},
         errors=(ForbiddenScope, SessionNotFound, InvalidSessionId),
     ),
     Route(

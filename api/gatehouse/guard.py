@@ -44,8 +44,8 @@ say.
 _HOST: Final = re.compile(r"(?P<name>\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+)(:[0-9]{1,5})?")
 """RFC 3986's host without all that a URL parser may read in two ways."""
 HOW_TO: Final = (
-    "Send the header `Authorization: Bearer <token>`: a key (`wasup keys create`, docs/access.md) or"
-    " WHATSAPP_API_TOKEN; or set WHATSAPP_API_LOCAL_USERS=all, which gives every number to every"
+    "Send the header `Authorization: Bearer <token>`: a key (`wasup keys create`, docs/access.md)"
+    " or WHATSAPP_API_TOKEN; or set WHATSAPP_API_LOCAL_USERS=all, which gives every number to every"
     " user of this machine."
 )
 

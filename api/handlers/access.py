@@ -156,8 +156,7 @@ async def create_token(request: web.Request) -> web.Response:
     return json(
         TokenShown(
             token=token, audience=wanted.audience, expires_at=iso(float(expires_at)), **shown
-        ),
-        201,
+        )
     )
 
 
