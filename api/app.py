@@ -20,6 +20,7 @@ from api.gatehouse.guard import Bounds, Guard
 from api.gatehouse.once import ONCE, Once
 from api.gatehouse.pairing_budget import PairingBudget
 from api.gatehouse.sites import Sites
+from api.gatehouse.streams import Streams
 from api.handlers.docs import FILES
 from api.openapi import spec
 from api.parts import (
@@ -39,6 +40,7 @@ from api.parts import (
     POLICY,
     ROLL,
     STORE,
+    STREAMS,
     THRESHOLDS,
     WAITERS,
     WEBHOOKS,
@@ -138,6 +140,8 @@ def create_app(parts: Parts, doorway: Doorway) -> web.Application:
     app[ONCE] = Once(parts.store)
     app[PAIRING] = PairingBudget(asyncio.get_running_loop().time())
     app[WAITERS] = Places(most // 2, "calls wait for an event or a QR")
+    app[STREAMS] = Streams(app[WAITERS])
+    app.on_shutdown.append(app[STREAMS].end_all)
     app[FLEET], app[FEED], app[STORE], app[ROLL] = parts.fleet, parts.feed, parts.store, parts.roll
     app[ALERTS], app[WEBHOOKS] = parts.alerts, parts.webhooks
     app[POLICY], app[HOST], app[THRESHOLDS], app[FORECASTER] = (

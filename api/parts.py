@@ -6,6 +6,7 @@ from aiohttp import web
 
 from api.gatehouse.fences import Places
 from api.gatehouse.pairing_budget import PairingBudget
+from api.gatehouse.streams import Streams
 from sessions.forever import Forever
 from sessions.store import Store
 from sessions.workers.pool import Workers
@@ -36,6 +37,7 @@ WORKERS = web.AppKey("workers", Workers)
 WEBHOOKS = web.AppKey("webhooks", Webhooks)
 THRESHOLDS = web.AppKey("thresholds", Thresholds)
 WAITERS = web.AppKey("waiters", Places)
+STREAMS = web.AppKey("streams", Streams)
 DESCRIPTION = web.AppKey("description", bytes)
 CONNECTIONS = web.AppKey("connections", int)
 PAIRING = web.AppKey("pairing", PairingBudget)

@@ -1,5 +1,6 @@
 """JSON in and out, by msgspec: one encoder, and request bodies checked against a type."""
 
+from collections.abc import Iterable, Mapping
 from typing import Annotated, Any, Final, TypeVar
 
 import msgspec
@@ -65,29 +66,65 @@ def query(request: web.Request, kind: type[T]) -> T:
         ) from None
 
 
+def listed(text: str | msgspec.UnsetType) -> list[str]:
+    """What stands in a query with `,` between it; nothing said: nothing."""
+    return [] if text is msgspec.UNSET else [word.strip() for word in text.split(",")]
+
+
+def negotiate(accept: str, forms: Iterable[str]) -> str:
+    """Which of these forms an Accept header asks for (RFC 9110, 12.5.1); the first is what a caller
+    gets who does not care. Raises HTTPNotAcceptable.
+    """
+    wanted = dict(_range(part) for part in accept.split(",") if part.strip()) or {"*/*": 1.0}
+    best = max(forms, key=lambda form: _quality(form, wanted))  # the first of equals
+    if _quality(best, wanted) <= 0:
+        raise web.HTTPNotAcceptable
+    return best
+
+
+def _quality(form: str, wanted: Mapping[str, float]) -> float:
+    """How much a form is wanted: the most specific range that names it decides."""
+    ranges = (form, form.partition("/")[0] + "/*", "*/*")
+    return next((wanted[one] for one in ranges if one in wanted), 0.0)
+
+
+def _range(part: str) -> tuple[str, float]:
+    media, *parameters = (piece.strip() for piece in part.split(";"))
+    for parameter in parameters:
+        name, _, value = parameter.partition("=")
+        if name.strip() == "q":
+            try:
+                return media.lower(), float(value)
+            except ValueError:
+                return media.lower(), 0.0
+    return media.lower(), 1.0
+
+
 async def raw_body(request: web.Request, kind: type[Any]) -> bytes:
     """The request's body, not empty, as it came.
 
     Raises BadRequest, RequestEntityTooLarge. `kind`: what it should be, for the hints.
     """
+    hint = f"Send JSON: {describe(kind)}."
+    raw = await whole_body(request, hint)
+    if not raw.strip():
+        raise BadRequest("The body is empty.", hint)
+    return raw
+
+
+async def whole_body(request: web.Request, hint: str = "Send it whole.") -> bytes:
+    """The request's body as it came, perhaps empty. Raises BadRequest, RequestEntityTooLarge."""
     try:
-        raw = await request.read()
+        return await request.read()
     except web.HTTPRequestEntityTooLarge:
         most = f"{request.client_max_size // 1024} KiB"
         raise RequestEntityTooLarge(
             "Request Entity Too Large.", f"A body of this call may have {most}."
         ) from None
     except ConnectionError:  # nobody hears it
-        raise BadRequest(
-            "The caller hung up before the body was whole.", f"Send JSON: {describe(kind)}."
-        ) from None
+        raise BadRequest("The caller hung up before the body was whole.", hint) from None
     except web.RequestPayloadError as error:
-        raise BadRequest(
-            f"The body cannot be read: {type(error).__name__}.", f"Send JSON: {describe(kind)}."
-        ) from None
-    if not raw.strip():
-        raise BadRequest("The body is empty.", f"Send JSON: {describe(kind)}.")
-    return raw
+        raise BadRequest(f"The body cannot be read: {type(error).__name__}.", hint) from None
 
 
 def describe(kind: Any) -> str:

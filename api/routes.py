@@ -7,7 +7,6 @@ from api.handlers import (
     access,
     credentials,
     docs,
-    events,
     health,
     incidents,
     policy,
@@ -16,11 +15,12 @@ from api.handlers import (
     watching,
     webhooks,
 )
+from api.handlers.event_log import events, stream
 from api.handlers.machine import capacity, host, workers
-from api.import_process import Import
 from api.paging import PageQuery
 from api.responses import JSON
 from api.route import ASKED, STORE, Forms, Route, from_worker
+from sessions.credentials.import_process import Import
 from sessions.messages.numbers import InvalidRecipient
 from sessions.model import (
     BadPolicy,
@@ -49,6 +49,7 @@ from supervisor.delivery.webhook import (
     WebhookNotFound,
 )
 from supervisor.delivery.webhooks import TooManyWebhooks
+from supervisor.fleet.event_filter import InvalidEventFilter
 from supervisor.fleet.policy_file import PolicyView
 
 VAIN: Final = tuple(
@@ -233,7 +234,7 @@ ROUTES: Final = (
         scope=Scope.READ,
         query=incidents.IncidentsQuery,
         answers={200: incidents.IncidentPage},
-        errors=(*STORE, InvalidSessionId),
+        errors=(*STORE, InvalidSessionId, SessionNotFound),
     ),
     Route(
         "GET",
@@ -293,8 +294,15 @@ ROUTES: Final = (
         events.events,
         scope=Scope.READ,
         query=events.EventsQuery,
-        answers={200: events.EventPage},
-        errors=(*STORE, Gone),
+        answers={200: Forms(json=events.EventPage, others=(stream.EVENT_STREAM,))},
+        errors=(
+            *STORE,
+            Gone,
+            InvalidEventFilter,
+            InvalidSessionId,
+            SessionNotFound,
+            (406, "not_acceptable"),
+        ),
     ),
     Route(
         "GET",
@@ -313,7 +321,7 @@ ROUTES: Final = (
         keyed=True,
         body=NewWebhook,
         answers={201: WebhookSecretView},
-        errors=(InvalidWebhook, TooManyWebhooks, *STORE),
+        errors=(InvalidWebhook, TooManyWebhooks, SessionNotFound, *STORE),
     ),
     Route(
         "GET",
@@ -330,7 +338,7 @@ ROUTES: Final = (
         scope=Scope.OPERATE,
         body=WebhookChange,
         answers={200: WebhookView},
-        errors=(WebhookNotFound, InvalidWebhook, *STORE),
+        errors=(WebhookNotFound, InvalidWebhook, SessionNotFound, *STORE),
     ),
     Route(
         "DELETE",
@@ -387,7 +395,7 @@ ROUTES: Final = (
         keyed=True,
         body=webhooks.Replay,
         answers={202: WebhookView},
-        errors=(WebhookNotFound, *STORE),
+        errors=(WebhookNotFound, InvalidWebhook, *STORE),
     ),
     Route(
         "GET",

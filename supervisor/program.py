@@ -22,9 +22,10 @@ from sessions.forever import Forever, Look
 from sessions.lifecycle.dependencies import Dependencies
 from sessions.model import AlertChange, EventData
 from sessions.policy import correlated_reasons
+from sessions.records.changes import Changes
 from sessions.store import Store
 from sessions.store.backups import backup
-from sessions.views.events import SessionDeleted, SessionMoved
+from sessions.views.events import SessionDeleted
 from sessions.workers.keys import KeyService
 from sessions.workers.pool import Workers
 from supervisor.access.access import Access
@@ -253,6 +254,7 @@ async def build(settings: Settings, directory: Path, port: int, stack: AsyncExit
             workers=workers,
             gate=gate,
             publish=bus.publish,
+            record=feed.record,
             deliver=feed.deliver,
             rng=rng,
         ),
@@ -264,7 +266,7 @@ async def build(settings: Settings, directory: Path, port: int, stack: AsyncExit
     stack.push_async_callback(fleet.close, detach)
     loop = asyncio.get_running_loop()
     costs = LoginCosts(fleet.worker_pid, cpu_seconds, loop.time, loop.call_later)
-    bus.subscribe(SessionMoved, costs.on_moved)
+    bus.subscribe(Changes, costs.on_changes)
     roll = Roll(fleet.sessions, workers.code, bus.publish)
     stack.push_async_callback(roll.close)
     return Built(

@@ -3,6 +3,7 @@ and out.
 """
 
 import asyncio
+import hashlib
 import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -16,8 +17,10 @@ from api.responses import JSON
 from api.routes import ROUTES
 from scripts.lab.conformity import check
 from supervisor.access.access import Access
+from supervisor.access.key import AccessKey
 from supervisor.access.keys import Keys
 from supervisor.access.refusals import Refusals
+from supervisor.access.scopes import Scope
 from supervisor.access.token_validator import ImprovedTokenValidator
 
 TOKEN: Final = "correct-horse-battery-staple"
@@ -50,13 +53,10 @@ class Answer:
         return cast("dict[str, str]", content["error"])
 
 
-@asynccontextmanager
-async def api(
-    *routes: web.RouteDef, token: str | None = None, connections: int = 64, **parts: Any
-) -> AsyncIterator[tuple[str, int]]:
-    """The API with further routes; its address.
+def application(token: str | None = None, connections: int = 64, **parts: Any) -> web.Application:
+    """The API over those parts of the program that are asked; the others are missing.
 
-    `parts`: those of the program that are asked; the others are missing.
+    `known_keys`: who else may call; `doorway`: further fields of it.
     """
     keys = Keys(cast("Any", Nothing()), parts.pop("known_keys", ()))
     refusals = Refusals()
@@ -66,7 +66,33 @@ async def api(
         connections=connections, needs_token=token is not None, **parts.pop("doorway", {})
     )
     given = {name: parts.get(name, cast("Any", Nothing())) for name in Parts.__dataclass_fields__}
-    app = create_app(Parts(**given), doorway)
+    return create_app(Parts(**given), doorway)
+
+
+def known_key(
+    text: str,
+    scope: Scope,
+    sessions: frozenset[str] | None = None,
+    expires_at: float | None = None,
+) -> AccessKey:
+    """What the supervisor knows of a key."""
+    return AccessKey(
+        id=text.split("_")[1],
+        name=f"{scope} key",
+        scope=scope,
+        sessions=sessions,
+        created_at=0.0,
+        expires_at=expires_at,
+        digest=hashlib.sha256(text.encode()).digest(),
+    )
+
+
+@asynccontextmanager
+async def api(
+    *routes: web.RouteDef, token: str | None = None, connections: int = 64, **parts: Any
+) -> AsyncIterator[tuple[str, int]]:
+    """`application` with further routes, on a free port; its address."""
+    app = application(token, connections, **parts)
     app.add_routes(routes)
     listener = bind("127.0.0.1", 0)
     address = listener.getsockname()

@@ -100,7 +100,10 @@ class Guard:
         principal = await self._principal(request, _credential(request), Audience.API)
         request[PRINCIPAL] = principal
         self._must_be_allowed(request, principal)
-        return await handler(request)
+        response = await handler(request)
+        if request.method in SAFE_METHODS and not response.prepared:
+            self._must_still_hold(principal)
+        return response
 
     async def live_principal(self, request: web.Request, given: str | None) -> Principal:
         """Who a client of the live feed is, by the token of its first message or the header of its
@@ -149,6 +152,11 @@ class Guard:
             raise ForbiddenFleet
         if "id" in request.match_info:
             must_see(request, request.match_info["id"])
+
+    def _must_still_hold(self, principal: Principal) -> None:
+        """Who was revoked while he waited for something to see does not see it."""
+        if not self._access.holds(principal):
+            raise AccessDenied("invalid" if self._access.is_revoked(principal) else "expired")
 
     def _must_be_local(self, request: web.Request) -> None:
         if self._users is None:

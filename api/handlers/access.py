@@ -105,8 +105,8 @@ class TokenShown(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
 
 async def list_keys(request: web.Request) -> web.Response:
     """All keys, with when each was last used (to the minute)."""
-    keys = request.app[KEYS].all()
-    shown, following = page(keys, lambda one: (one.created_at, one.id), query(request, PageQuery))
+    keys, asked = request.app[KEYS].all(), query(request, PageQuery)
+    shown, following = page(keys, lambda one: (one.created_at, one.id), tuple[float, str], asked)
     return json(KeyList([KeyView(**_fields(key)) for key in shown], following))
 
 

@@ -12,10 +12,10 @@ from aiohttp import web
 from api.errors import BadRequest, Busy, RequestEntityTooLarge
 from api.gatehouse.once import keyed, once
 from api.handlers.sessions import session_id
-from api.import_process import Import, ReaderFailed, ReadImport, read_import
 from api.paging import PageQuery, page
 from api.parts import FLEET, IMPORTING, IMPORTS, STORE
 from api.responses import body, describe, json, query, raw_body
+from sessions.credentials.import_process import Import, ReaderFailed, ReadImport, read_import
 from sessions.credentials.proxy import parse_proxy
 from sessions.model import SessionId, parse_session_id
 from sessions.store import ArchiveRow
@@ -116,7 +116,8 @@ async def session_archives(request: web.Request) -> web.Response:
     archives = await request.app[STORE].archives(session)
     if not archives:
         request.app[FLEET].get(session)
-    shown, following = page(archives, lambda archive: (archive.id,), query(request, PageQuery))
+    asked = query(request, PageQuery)
+    shown, following = page(archives, lambda archive: (archive.id,), tuple[int], asked)
     return json(ArchiveList([_shown(archive) for archive in shown], following))
 
 

@@ -123,33 +123,6 @@ FORMS: Final[Mapping[str, Callable[[ShownQr], bytes]]] = {
 """The first is what a caller gets who does not care."""
 
 
-def negotiate(accept: str) -> str:
-    """The form that an Accept header asks for (RFC 9110, 12.5.1). Raises HTTPNotAcceptable."""
-    wanted = dict(_range(part) for part in accept.split(",") if part.strip()) or {"*/*": 1.0}
-    best = max(FORMS, key=lambda form: _quality(form, wanted))  # the first of equals
-    if _quality(best, wanted) <= 0:
-        raise web.HTTPNotAcceptable
-    return best
-
-
-def _quality(form: str, wanted: Mapping[str, float]) -> float:
-    """How much a form is wanted: the most specific range that names it decides."""
-    ranges = (form, form.partition("/")[0] + "/*", "*/*")
-    return next((wanted[one] for one in ranges if one in wanted), 0.0)
-
-
-def _range(part: str) -> tuple[str, float]:
-    media, *parameters = (piece.strip() for piece in part.split(";"))
-    for parameter in parameters:
-        name, _, value = parameter.partition("=")
-        if name.strip() == "q":
-            try:
-                return media.lower(), float(value)
-            except ValueError:
-                return media.lower(), 0.0
-    return media.lower(), 1.0
-
-
 def respond(shown: ShownQr, form: str) -> web.Response:
     """The QR in one of the forms; never cached, it is a key for half a minute."""
     return _response(FORMS[form](shown), form, 200)

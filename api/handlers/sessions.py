@@ -17,7 +17,7 @@ from api.gatehouse.principals import must_see, principal_of
 from api.handlers import qr as qr_forms
 from api.paging import PageQuery, page
 from api.parts import FEED, FLEET, PAIRING, STORE, WAITERS
-from api.responses import Wait, body, json, query
+from api.responses import Wait, body, json, listed, negotiate, query
 from sessions.credentials.proxy import parse_proxy
 from sessions.lifecycle.attempt import ShownQr
 from sessions.lifecycle.inbox import Command, UseProxy
@@ -178,7 +178,7 @@ async def list_sessions(request: web.Request) -> web.Response:
         and (not states or session.state in states)
         and _matches(session, asked.search)
     ]
-    shown, following = page(found, _age, asked)
+    shown, following = page(found, _age, tuple[float, str], asked)
     return json(SessionList([session.view() for session in shown], following))
 
 
@@ -237,7 +237,7 @@ async def session_qr(request: web.Request) -> web.Response:
     `?wait=`: waits for one, 60 s at most.
     """
     session, accept = _session(request), request.headers.get("Accept", "")
-    form = qr_forms.negotiate(accept)
+    form = negotiate(accept, qr_forms.FORMS)
     seconds = query(request, QrQuery).wait
     try:
         with request.app[WAITERS].one() if seconds else nullcontext():
@@ -314,7 +314,7 @@ def _states(text: str | msgspec.UnsetType) -> frozenset[SessionState]:
     if text is msgspec.UNSET:
         return frozenset()
     try:
-        return frozenset(SessionState(word) for word in text.split(","))
+        return frozenset(SessionState(word) for word in listed(text))
     except ValueError:
         raise BadRequest(
             f"state is {text[:80]!r}.", f"It accepts {', '.join(SessionState)}, `,` between them."

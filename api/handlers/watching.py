@@ -99,8 +99,8 @@ async def alerts(request: web.Request) -> web.Response:
     From memory: also while the store fails.
     """
     known = request.app[ALERTS]
-    active = _seen(request, known.active())
-    shown, following = page(active, _urgency, query(request, PageQuery))
+    asked, active = query(request, PageQuery), _seen(request, known.active())
+    shown, following = page(active, _urgency, tuple[int, str, str, str, str], asked)
     return json(AlertsView(_now(), shown, following, _seen(request, known.ended())))
 
 

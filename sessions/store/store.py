@@ -8,6 +8,7 @@ since. Reads see what is committed.
 import asyncio
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -21,6 +22,7 @@ from sessions.credentials import credentials
 from sessions.credentials.proxy import Proxy
 from sessions.forever import Forever
 from sessions.model import SessionId, StoreUnavailable, UnreadableValue
+from sessions.records.changes import Changes
 from sessions.store import rewrite, verification
 from sessions.store.backups import origin
 from sessions.store.engine import database, schema
@@ -31,7 +33,7 @@ from sessions.store.sealing import keyring
 from sessions.store.sealing.cipher import Cipher
 from sessions.store.tables import archives, auth, devices, events, incidents, proxies, text
 from sessions.store.tables.auth import CREDS
-from sessions.store.tables.events import LogBounds, NewEvent
+from sessions.store.tables.events import EVERY_EVENT, LogBounds, NewEvent, Wanted
 from sessions.store.tables.incidents import Records
 from sessions.store.tables.keys import KeyRows
 from sessions.store.tables.requests import Requests
@@ -52,6 +54,8 @@ _EVENTS_PER_FIRST_READ: Final = 8
 takes.
 """
 DISPOSE_SECONDS: Final = 3.0
+_EVENTS_LOOKED_THROUGH: Final = 50_000
+"""Of a call that chooses: some 50 ms; who asks goes on where it has ended."""
 READ_SECONDS: Final = 10.0
 """Whoever reads is told after so long that the database does not answer."""
 
@@ -200,13 +204,41 @@ class Store:
         """
         return self._execute(_update_session(session, wanted=int(wanted), restored=0))
 
-    def save_memory(self, session: SessionId, memory: bytes) -> asyncio.Future[None]:
-        """Remember what policy and breaker remember.
+    def commit(self, changes: Changes) -> asyncio.Future[StoredEvent | None]:
+        """Write what has changed of a session, in one transaction; its event, with its number.
 
-        Patient; of several that wait only the newest is written.
+        Patient. Of several that are nothing but a memory, and wait, only the newest is written.
+        Where too many events wait, this one is lost, and the rest is written all the same.
         """
-        return self._execute(
-            _update_session(session, memory=memory), patient=True, newest_of=("memory", session)
+        durable = self._commit(changes)
+        if durable.done() and changes.event is not None:  # refused
+            self._commit(replace(changes, event=None))
+        return durable
+
+    def _commit(self, changes: Changes) -> asyncio.Future[StoredEvent | None]:
+        session, told = changes.session, changes.event
+        event = (
+            None if told is None else NewEvent.now(session, told.type, msgspec.json.encode(told))
+        )
+
+        async def operation(connection: AsyncConnection) -> StoredEvent | None:
+            if changes.incident is not None:
+                await incidents.save(connection, changes.incident)
+            if changes.move is not None:
+                await incidents.move(connection, session, changes.move)
+            if changes.memory is not None:
+                await connection.execute(_update_session(session, memory=changes.memory()))
+            if event is None:
+                return None
+            return await events.append(connection, self._cipher, self._bounds, event)
+
+        is_memory = event is None and changes.incident is None and changes.move is None
+        return self._writer.submit(
+            operation,
+            patient=True,
+            newest_of=("memory", session) if is_memory else None,
+            is_event=event is not None,
+            source=session,
         )
 
     async def set_proxy(self, session: SessionId, proxy: Proxy | None) -> None:
@@ -582,22 +614,28 @@ class Store:
         return row[0] or 0
 
     async def events_between(
-        self, after: int, last: int, limit: int, most_bytes: int
-    ) -> tuple[list[StoredEvent], bool]:
-        """The events after a number, up to `last`, oldest first: at most so many, and about so many
-        bytes. And whether these are all.
+        self, after: int, last: int, limit: int, most_bytes: int, wanted: Wanted = EVERY_EVENT
+    ) -> tuple[list[StoredEvent], int]:
+        """The events after a number, up to `last`, that are wanted, oldest first: at most so many,
+        and about so many bytes, of a part of the log that is bounded. And up to which number that
+        are all.
         """
         found, size, n, most = list[StoredEvent](), 0, schema.events.c.n, _EVENTS_PER_FIRST_READ
+        clauses = wanted.clauses()
+        if clauses:  # what is not wanted has to be looked at all the same
+            last = min(last, after + _EVENTS_LOOKED_THROUGH)
         while len(found) <= limit and (size < most_bytes or not found):
             most = min(2 * most, _EVENTS_PER_READ)
-            newer = select(schema.events).where(n > after, n <= last).order_by(n).limit(most)
-            rows = await self._read(newer)
+            newer = select(schema.events).where(n > after, n <= last, *clauses)
+            rows = await self._read(newer.order_by(n).limit(most))
             found += events.readable(self._cipher, rows)
             size += sum(len(r.data) for r in rows)
             if len(rows) < most:
-                return found[:limit], len(found) <= limit
+                if len(found) <= limit:
+                    return found, last
+                break
             after = rows[-1].n
-        return found[:limit], False
+        return found[:limit], found[limit - 1].n if len(found) >= limit else after
 
     async def last_events(self, most_bytes: int) -> list[StoredEvent]:
         """The newest events that the log keeps, oldest first, as many as fit into so many bytes of
@@ -659,13 +697,11 @@ class Store:
     def _with_proxy(self, session: SessionId, proxy: Proxy | None) -> Executable:
         return _update_session(session, proxy=proxies.stored(self._cipher, session, proxy))
 
-    def _execute(
-        self, statement: Executable, patient: bool = False, newest_of: object = None
-    ) -> asyncio.Future[None]:
+    def _execute(self, statement: Executable) -> asyncio.Future[None]:
         async def operation(connection: AsyncConnection) -> None:
             await connection.execute(statement)
 
-        return self._writer.submit(operation, patient=patient, newest_of=newest_of)
+        return self._writer.submit(operation)
 
 
 async def _nothing(_connection: AsyncConnection) -> None:

@@ -96,7 +96,11 @@ class Access:
         """Whether whoever was let in may stay: for what goes on long after that (streams)."""
         if principal.expires_at is not None and principal.expires_at <= self._clock():
             return False
-        return principal.key is None or self._keys.find(principal.key) is not None
+        return not self.is_revoked(principal)
+
+    def is_revoked(self, principal: Principal) -> bool:
+        """Whether its key is none any more."""
+        return principal.key is not None and self._keys.find(principal.key) is None
 
     def _of_key(self, credential: str, address: str | None) -> Principal:
         key_id = id_of(credential)

@@ -15,7 +15,11 @@ import structlog
 
 from sessions.model import EventData, SessionId, StoreUnavailable
 from sessions.ports import Origin
+from sessions.records.changes import Changes
 from sessions.store import Store, StoredEvent
+from sessions.store.tables.events import Wanted
+from supervisor.fleet.event_filter import EVERYTHING as EVERY_TYPE
+from supervisor.fleet.event_filter import EventFilter
 from supervisor.fleet.older_events import of_today
 
 MAX_BYTES: Final = 16 * 1024 * 1024
@@ -28,8 +32,20 @@ hold in memory is bounded by it.
 """
 EVENT_BYTES: Final = 200
 """An event without its data, roughly."""
+LOOKED_THROUGH: Final = 20_000
+"""Events in memory that one call looks through at the most, some 10 ms; who asks goes on where it
+has ended.
+"""
+EVERY_EVENT: Final = EventFilter()
 
 log = structlog.get_logger("feed")
+
+
+class Gap(NamedTuple):
+    """Events, from number to number, that the log had no room for before they were read."""
+
+    first: int
+    last: int
 
 
 class Page(NamedTuple):
@@ -38,12 +54,15 @@ class Page(NamedTuple):
     `oldest`: the number of the oldest event that is still kept: who comes from before it has missed
     some.
 
-    `last`: that of the newest one when the page was made.
+    `last`: that of the newest one when the page was made. `read_to`: up to it no other event was
+    asked for: whoever follows goes on from there.
     """
 
     events: list[StoredEvent]
     oldest: int | None
     last: int
+    read_to: int = 0
+    gap: Gap | None = None
 
 
 class Feed:
@@ -84,6 +103,10 @@ class Feed:
         future = self._store.append_event(session, event.type, msgspec.json.encode(event))
         future.add_done_callback(self._on_durable)
 
+    def record(self, changes: Changes) -> None:
+        """Have what has changed of a session made durable, and add the event that tells of it."""
+        self._store.commit(changes).add_done_callback(self._on_durable)
+
     def deliver(self, session: SessionId, event: EventData, origin: Origin) -> asyncio.Future[bool]:
         """Add a worker's event, once.
 
@@ -97,44 +120,105 @@ class Feed:
         durable.add_done_callback(lambda done: self._on_delivered(done, delivered))
         return delivered
 
-    async def after(self, number: int, limit: int, wait_seconds: float = 0.0) -> Page:
-        """The events after a number, at most so many and about PAGE_BYTES, and some if there are
-        any; waits for the first if told to.
+    async def after(
+        self,
+        number: int,
+        limit: int,
+        wait_seconds: float = 0.0,
+        wanted: EventFilter = EVERY_EVENT,
+    ) -> Page:
+        """The events after a number that are wanted, at most so many and about PAGE_BYTES; waits
+        for the first if told to. So many are looked through, and no more: then the page may be
+        empty, and `read_to` says from where to go on.
 
         Raises StoreUnavailable if the store cannot give those that are no longer in memory: to
         leave them out would be a gap.
         """
-        if wait_seconds:
-            await self._arrives_after(number, wait_seconds)
-        if number >= self._not_here or not limit:
-            here, last = self._here_after(number, limit), self._last
-            return Page(here, await self._last_known_oldest(), last)
+        begin = await self._first_wanted(number, wait_seconds, wanted) if wait_seconds else number
+        if begin >= self._not_here or not limit:
+            (here, read_to), last = self._here_after(begin, limit, wanted), self._last
+            oldest = await self._last_known_oldest()
+            return Page(here, oldest, last, read_to, await self._gap(number, oldest, last))
         async with self._reading:
-            here, last = (
-                self._here_after(number, limit),
-                self._last,
-            )  # together with the border that the store reads up to
-            before, all_of_them = await self._store.events_between(
-                number, self._not_here, limit, PAGE_BYTES
+            border = self._not_here  # the store is read up to it, and memory from there on
+            (here, read_to), last = self._here_after(border, limit, wanted), self._last
+            begin = max(begin, min(border, (self._oldest or 1) - 1))
+            most = border if wanted.last is None else min(border, wanted.last)
+            before, before_to = await self._store.events_between(
+                begin, most, limit, PAGE_BYTES, _in_store(wanted)
             )
             # after them: what was dropped meanwhile shows as a gap
             self._oldest = await self._store.oldest_event()
-        before = [of_today(event) for event in before]
-        return Page(_page(before + here if all_of_them else before, limit), self._oldest, last)
+        before = [
+            event for event in map(of_today, before) if wanted.wants(event.session, event.type)
+        ]
+        gap = await self._gap(number, self._oldest, last)
+        if before_to < border:
+            return Page(before, self._oldest, last, before_to, gap)
+        both = _page(before + here, limit)
+        if len(both) < len(before) + len(here):
+            read_to = both[-1].n
+        return Page(both, self._oldest, last, read_to, gap)
 
     async def news(self, seconds: float) -> None:
         """Wait for the next event, for so long at the most."""
         await self._arrives_after(self._last, seconds)
 
-    def _here_after(self, number: int, limit: int) -> list[StoredEvent]:
-        """Those of them that are in memory."""
+    def _here_after(
+        self, number: int, limit: int, wanted: EventFilter
+    ) -> tuple[list[StoredEvent], int]:
+        """Those of them that are in memory; and up to which number that are all."""
         newer = 0
         for event in reversed(self._events):
             if event.n <= number:
                 break
             newer += 1
         first = len(self._events) - newer
-        return _page(islice(self._events, first, None), limit)
+        found, looked = list[StoredEvent](), number
+        for event in islice(self._events, first, first + LOOKED_THROUGH):
+            if wanted.last is not None and event.n > wanted.last:
+                break
+            looked = event.n
+            if wanted.wants(event.session, event.type):
+                found.append(event)
+                if len(found) > limit:
+                    break
+        else:
+            if newer <= LOOKED_THROUGH:
+                looked = max(number, self._last)
+        page = _page(found, limit)
+        if len(page) < len(found):  # the next one begins with what did not fit
+            looked = page[-1].n if page else number
+        return page, looked
+
+    async def _first_wanted(self, number: int, seconds: float, wanted: EventFilter) -> int:
+        """Wait until there is an event after a number that is wanted, for so long at the most; from
+        where on to read.
+        """
+        try:
+            async with asyncio.timeout(seconds):
+                while number >= self._not_here:
+                    if wanted.last is not None and number >= wanted.last:
+                        break  # no more can come
+                    found, looked = self._here_after(number, 1, wanted)
+                    if found:
+                        break
+                    if looked < self._last:
+                        number = looked
+                        await asyncio.sleep(0)  # much is looked through: others have their turn
+                        continue
+                    number = looked
+                    await asyncio.shield(self._arrival)
+        except TimeoutError:
+            pass
+        return number
+
+    async def _gap(self, number: int, oldest: int | None, last: int) -> Gap | None:
+        """What the log has dropped after a number; who has read nothing yet misses nothing."""
+        if not number or number >= last or (oldest is not None and oldest <= number + 1):
+            return None
+        dropped = await self._store.last_dropped_event()
+        return Gap(number + 1, dropped) if dropped > number else None
 
     async def _arrives_after(self, number: int, seconds: float) -> None:
         """Wait until there is an event after a number, for so long at the most."""
@@ -158,13 +242,17 @@ class Feed:
                 )
         return self._oldest
 
-    def _on_durable(self, done: "asyncio.Future[StoredEvent]") -> None:
+    def _on_durable(
+        self, done: "asyncio.Future[StoredEvent] | asyncio.Future[StoredEvent | None]"
+    ) -> None:
         error = done.exception()
         if error is not None:
             # the store has said so, once for all
             log.debug("an event was lost", action="event_lost", error=str(error))
             return
-        self._show(done.result())
+        event = done.result()
+        if event is not None:
+            self._show(event)
 
     def _on_delivered(
         self, done: "asyncio.Future[StoredEvent | None]", delivered: asyncio.Future[bool]
@@ -199,6 +287,14 @@ class Feed:
             dropped = self._events.popleft()
             self._bytes -= _size(dropped)
             self._not_here = dropped.n
+
+
+def _in_store(wanted: EventFilter) -> Wanted:
+    """The same for the store, which knows types by the names that they had."""
+    if EVERY_TYPE in wanted.types:
+        return Wanted(wanted.sessions)
+    groups = {kind.removesuffix(".*") for kind in wanted.types if kind.endswith(".*")}
+    return Wanted(wanted.sessions, set(wanted.types), groups)
 
 
 def _page(events: Iterable[StoredEvent], limit: int) -> list[StoredEvent]:

@@ -1,12 +1,23 @@
 """Operations on the event log: numbered, bounded, a worker's events exactly once."""
 
 import time
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any, Final, NamedTuple
 
 import msgspec
 import structlog
-from sqlalchemy import Row, Select, bindparam, delete, func, insert, select, update
+from sqlalchemy import (
+    ColumnElement,
+    Row,
+    Select,
+    bindparam,
+    delete,
+    func,
+    insert,
+    or_,
+    select,
+    update,
+)
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from sessions.model import StaleEpoch, UnreadableValue
@@ -60,6 +71,32 @@ class LogBounds(NamedTuple):
     most: int | None = None
     age_seconds: float | None = None
     size_bytes: int | None = None
+
+
+class Wanted(NamedTuple):
+    """Which events are read. `sessions` None: of all, and those of none; `names`, `groups`: of
+    types, whole, or up to their dot; None: of all types.
+
+    A type without a dot is of 0.1.0, has another name now, and is always read.
+    """
+
+    sessions: Collection[str] | None = None
+    names: Collection[str] | None = None
+    groups: Collection[str] = ()
+
+    def clauses(self) -> list[ColumnElement[bool]]:
+        """The same for the database."""
+        found: list[ColumnElement[bool]] = []
+        if self.sessions is not None:
+            found.append(_events.c.session.in_(sorted(self.sessions)))
+        if self.names is not None:
+            kind = _events.c.type
+            among = [kind.startswith(f"{group}.", autoescape=True) for group in self.groups]
+            found.append(or_(kind.in_(sorted(self.names)), ~kind.contains("."), *among))
+        return found
+
+
+EVERY_EVENT: Final = Wanted()
 
 
 async def append(

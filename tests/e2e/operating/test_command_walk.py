@@ -178,6 +178,27 @@ async def test_a_text_is_sent_and_stands_in_the_events(
     assert [int(line.split()[2]) for line in lines] == list(range(1, len(lines) + 1))
 
 
+async def test_the_calls_of_the_page_on_events_are_answered_as_it_says(
+    supervisor: Supervisor,
+) -> None:
+    page = (ROOT / "docs" / "events.md").read_text()
+    blocks = re.findall(r"^```bash\n(.*?)^```", page, re.MULTILINE | re.DOTALL)
+    calls = [line for block in blocks for line in block.splitlines()]
+    assert len(calls) > 5
+    for call in calls:
+        command = shlex.split(call.replace("localhost:4001", supervisor.api))
+        is_stream = "-sN" in command
+        process = await asyncio.create_subprocess_exec(
+            *command, "--max-time", "2" if is_stream else "20", stdout=subprocess.PIPE
+        )
+        said, _ = await process.communicate()
+        if is_stream:
+            assert said.startswith(b"retry: 3000\nid: "), call
+            assert b"\ndata: {" in said, call
+        else:
+            assert json.loads(said)["last"] > 0, call
+
+
 async def test_the_log_lines_of_worker_and_supervisor_stand_in_one_order(
     supervisor: Supervisor,
 ) -> None:

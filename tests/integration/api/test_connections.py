@@ -18,6 +18,7 @@ from api.gatehouse.connections import Owes
 from api.handlers.sessions import Text
 from api.responses import raw_body
 from scripts.lab import eventually
+from supervisor.fleet.event_filter import EventFilter
 from supervisor.fleet.feed import Page
 from tests.api_tools import TOKEN, Answer, api, ask, raw, reset
 
@@ -434,13 +435,15 @@ class Log:
     last = 1
     followers = 0
 
-    async def after(self, number: int, limit: int, wait_seconds: float) -> Page:
+    async def after(
+        self, number: int, limit: int, wait_seconds: float, wanted: EventFilter
+    ) -> Page:
         self.followers += 1
         try:
             await asyncio.sleep(wait_seconds)
         finally:
             self.followers -= 1
-        return Page([], 1, self.last)
+        return Page([], 1, self.last, number)
 
 
 async def test_waiting_calls_are_bounded_and_their_places_are_free_when_they_hang_up() -> None:

@@ -2,7 +2,6 @@
 needs, and the door holds to it before any handler is asked.
 """
 
-import hashlib
 import logging
 from collections.abc import AsyncIterator, Iterator
 
@@ -13,9 +12,9 @@ from aiohttp import web
 
 from api.route import Route
 from api.routes import ROUTES
-from supervisor.access.key import AccessKey, new_id, new_key
+from supervisor.access.key import new_id, new_key
 from supervisor.access.scopes import ORDER, Scope
-from tests.api_tools import TOKEN, Answer, api, ask
+from tests.api_tools import TOKEN, Answer, api, ask, known_key
 
 OWN = "loja-1"
 FOREIGN = "loja-2"
@@ -26,23 +25,11 @@ in_module = pytest.mark.asyncio(loop_scope="module")
 REFUSED = {"forbidden_scope", "forbidden_fleet", "unauthorized"}
 
 
-def known(text: str, scope: Scope, sessions: frozenset[str] | None) -> AccessKey:
-    return AccessKey(
-        id=text.split("_")[1],
-        name=f"{scope} key",
-        scope=scope,
-        sessions=sessions,
-        created_at=0.0,
-        expires_at=None,
-        digest=hashlib.sha256(text.encode()).digest(),
-    )
-
-
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def address() -> AsyncIterator[tuple[str, int]]:
     """The API without anything behind it: whoever gets through meets an error of the program."""
-    keys = [known(text, scope, None) for scope, text in OF_ALL.items()]
-    keys += [known(text, scope, frozenset({OWN})) for scope, text in OF_ONE.items()]
+    keys = [known_key(text, scope) for scope, text in OF_ALL.items()]
+    keys += [known_key(text, scope, frozenset({OWN})) for scope, text in OF_ONE.items()]
     async with api(token=TOKEN, known_keys=keys) as found:
         yield found
 
@@ -125,7 +112,7 @@ async def test_what_stands_in_no_table_is_for_the_operator_alone() -> None:
         return web.Response(text="seen")
 
     text = OF_ALL[Scope.OPERATE]
-    keys = [known(text, Scope.OPERATE, None)]
+    keys = [known_key(text, Scope.OPERATE)]
     async with api(web.get("/further", secret), token=TOKEN, known_keys=keys) as further:
         answer = await ask(further, "GET", "/further", Authorization=f"Bearer {text}")
         assert (answer.status, answer.error["scope"]) == (403, "admin")

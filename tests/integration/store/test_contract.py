@@ -4,7 +4,10 @@ promise.
 
 import asyncio
 from collections.abc import AsyncIterator
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
+from typing import Any, ClassVar
 
 import pytest
 import pytest_asyncio
@@ -12,6 +15,7 @@ import structlog
 from sqlalchemy import URL, event, insert
 
 from sessions.model import (
+    EventData,
     SessionExists,
     SessionNotFound,
     StaleEpoch,
@@ -19,13 +23,16 @@ from sessions.model import (
     StoreUnavailable,
     UnstorableValue,
 )
+from sessions.records.changes import Changes
+from sessions.records.incidents import Incident, Move
 from sessions.store import LogBounds, Store, WorkerRow, sqlite_url
 from sessions.store.engine import database, schema
 from sessions.store.tables import auth
+from sessions.store.tables.events import Wanted
 from sessions.store.writing import writer
 from sessions.store.writing.writer import MAX_BATCH
 from tests.fakes import FakeStore
-from tests.store_tools import CREDS, CREDS_ENTRY, OTHER, SHOP, entry, sql
+from tests.store_tools import CREDS, CREDS_ENTRY, OTHER, SHOP, entry, memory_of, sql
 
 
 @pytest_asyncio.fixture
@@ -77,7 +84,7 @@ async def test_what_is_remembered_of_a_session_is_read_back(store: Store) -> Non
     await store.create_session(SHOP, wanted=False)
     await store.create_session(OTHER, wanted=False)
     await store.set_wanted(SHOP, True)
-    await store.save_memory(SHOP, b"\x00\xffmemory")
+    await store.commit(memory_of(SHOP, b"\x00\xffmemory"))
     await store.save_identity(SHOP, "1@s.whatsapp.net", None)
     shop, other = await store.sessions()
     assert (shop.wanted, shop.memory, shop.jid, shop.name) == (
@@ -146,7 +153,7 @@ async def test_archiving_puts_credentials_aside_and_fences_off_late_writes(store
     epoch = await store.raise_epoch(SHOP)
     await store.save_identity(SHOP, "1@s.whatsapp.net", "Shop")
     await store.write_keys(SHOP, epoch, [CREDS_ENTRY, entry("1.0", b"1")])
-    await store.save_memory(SHOP, b"open")
+    await store.commit(memory_of(SHOP, b"open"))
     await store.archive_credentials(SHOP, "logged_out", memory=b"parked", wanted=False)
     assert await store.creds(SHOP) is None
     assert await store.read_keys(SHOP, "session", ["1.0"]) == {}
@@ -320,7 +327,7 @@ async def test_a_name_that_no_database_takes_is_cleaned(real: Store) -> None:
         real.save_identity(SHOP, "1@s.whatsapp.net", "Loja\0 do Zé \ud83d"),
         real.save_identity(OTHER, "2" * 500, None),
     ]
-    await asyncio.wait_for(asyncio.gather(*saved), 5)
+    await asyncio.wait_for(asyncio.gather(*saved), 60)
     (row,) = await real.sessions()
     assert (row.jid, row.name) == ("1@s.whatsapp.net", "Loja\ufffd do Zé ?")
     await real.save_identity(SHOP, "2" * 500, "x" * 5000)
@@ -390,23 +397,19 @@ async def test_a_write_that_fails_by_its_own_fault_fails_alone_whatever_it_is(re
     """
     await real.create_session(SHOP, wanted=True)
     epoch = await real.raise_epoch(SHOP)
+
+    def written(**values: object) -> asyncio.Future[Any]:
+        statement = insert(schema.auth).values({"session": SHOP, "kind": "k"} | values)
+        return real._writer.submit(lambda connection: connection.execute(statement), patient=True)
+
     bad = [
-        real._execute(
-            insert(schema.auth).values(session=SHOP, kind="k", name="n", value=None), patient=True
-        )
+        written(name="n", value=None),
+        real.append_worker_event(SHOP, epoch, 2**70, "message", b"{}"),
     ]
-    bad += [real.append_worker_event(SHOP, epoch, 2**70, "message", b"{}")]  # type: ignore[list-item]
     if not database.is_sqlite(real._url):
-        values = {"kind": "k", "name": "a\0b", "session": SHOP, "value": b"1"}
-        bad += [real._execute(insert(schema.auth).values(values), patient=True)]
-        bad += [
-            real._execute(insert(schema.auth).values(values | {"name": "a\ud800"}), patient=True)
-        ]
-        bad += [
-            real._execute(insert(schema.auth).values(values | {"name": "x" * 300}), patient=True)
-        ]
+        bad += [written(name=name, value=b"1") for name in ("a\0b", "a\ud800", "x" * 300)]
     good = [real.write_keys(SHOP, epoch, [entry(f"k{n}", b"1")]) for n in range(3)]
-    outcomes = await asyncio.wait_for(asyncio.gather(*bad, return_exceptions=True), 5)
+    outcomes = await asyncio.wait_for(asyncio.gather(*bad, return_exceptions=True), 60)
     assert {type(outcome) for outcome in outcomes} == {StoreError}
     await asyncio.gather(*good)
     assert real.health.state == "ok"
@@ -428,26 +431,71 @@ async def test_the_event_log_is_read_back_from_any_number_within_bounds(
 
     async def read(
         after: int, last: int, limit: int = 1000, most_bytes: int = 1000
-    ) -> tuple[list[int], bool]:
-        found, all_of_them = await real.events_between(after, last, limit, most_bytes)
-        return [event.n for event in found], all_of_them
+    ) -> tuple[list[int], int]:
+        found, read_to = await real.events_between(after, last, limit, most_bytes)
+        return [event.n for event in found], read_to
 
-    assert await read(0, numbers[-1]) == (numbers, True)
-    assert await read(numbers[4], numbers[9]) == (numbers[5:10], True)
+    end = numbers[-1]
+    assert await read(0, end) == (numbers, end)
+    assert await read(numbers[4], numbers[9]) == (numbers[5:10], numbers[9])
     for limit in (6, 7, 19):
-        assert await read(0, numbers[-1], limit=limit) == (numbers[:limit], False)
-    assert await read(0, numbers[-1], limit=20) == (numbers, True)
-    assert await read(0, numbers[-1], most_bytes=20) == (numbers[:6], False)
-    assert await read(0, numbers[-1], most_bytes=1) == (
+        assert await read(0, end, limit=limit) == (numbers[:limit], numbers[limit - 1])
+    assert await read(0, end, limit=20) == (numbers, end)
+    assert await read(0, end, most_bytes=20) == (numbers[:6], numbers[5])
+    assert await read(0, end, most_bytes=1) == (
         numbers[:3],
-        False,
+        numbers[2],
     ), "some, whatever they weigh"
-    assert await read(numbers[-1], numbers[-1] + 5) == ([], True)
+    assert await read(end, end + 5) == ([], end + 5)
     await sql(url, "UPDATE events SET data = ? WHERE n <= ?", b"no JSON", numbers[9])
-    assert await read(0, numbers[-1], most_bytes=1) == (
+    assert await read(0, end, most_bytes=1) == (
         numbers[10:12],
-        False,
+        numbers[11],
     ), "behind those that cannot be read"
+
+
+async def test_the_store_chooses_events_by_type_and_session_and_looks_through_a_part_of_the_log(
+    real: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sessions.store.store._EVENTS_PER_READ", 3)
+    kinds = ("message.received", "message_x.other", "message.sent", "session.state", "message")
+    whose = ("a", "b", None)
+    written = await asyncio.gather(
+        *(real.append_event(whose[n % 3], kinds[n % 5], b'"x"') for n in range(30))
+    )
+    first, end = written[0].n - 1, written[-1].n
+
+    async def read(wanted: Wanted, limit: int = 1000, after: int = first) -> tuple[list[int], int]:
+        found, read_to = await real.events_between(after, end, limit, 10**6, wanted)
+        return [event.n for event in found], read_to
+
+    def those(*wanted: tuple[set[str | None], set[str]]) -> list[int]:
+        ((sessions, types),) = wanted
+        return [e.n for e in written if e.session in sessions and e.type in types]
+
+    everybody, old = {"a", "b", None}, {"message"}
+    of_a = those(({"a"}, set(kinds)))
+    assert await read(Wanted({"a"})) == (of_a, end)
+    assert await read(Wanted({"a"}), limit=4) == (of_a[:4], of_a[3])
+    assert await read(Wanted({"a"}), after=of_a[3]) == (of_a[4:], end)
+    assert await read(Wanted(None, {"session.state"})) == (
+        those((everybody, {"session.state"} | old)),
+        end,
+    ), "one without a dot is of 0.1.0: its name of today is not known here"
+    messages = {"message.received", "message.sent"}
+    assert await read(Wanted(None, set(), {"message"})) == (those((everybody, messages | old)), end)
+    assert await read(Wanted({"b"}, {"session.state"}, {"message"})) == (
+        those(({"b"}, messages | old | {"session.state"})),
+        end,
+    )
+    assert await read(Wanted(())) == ([], end)
+    monkeypatch.setattr("sessions.store.store._EVENTS_LOOKED_THROUGH", 7)
+    assert await read(Wanted({"nobody"})) == ([], first + 7)
+    assert await read(Wanted({"a"}), after=first + 7) == (
+        [n for n in of_a if first + 7 < n <= first + 14],
+        first + 14,
+    )
+    assert (await read(Wanted()))[1] == end, "who takes all has no use for a bound"
 
 
 async def test_a_writer_whose_waiter_has_gone_writes_all_the_same(real: Store) -> None:
@@ -608,10 +656,10 @@ async def test_a_closed_store_has_written_what_was_queued_and_refuses_more(url: 
     await store.create_session(SHOP, wanted=True)
     for n in range(50):
         store.append_event(SHOP, "x", b"%d" % n)
-        store.save_memory(SHOP, b"%d" % n)
+        store.commit(memory_of(SHOP, b"%d" % n))
     await store.close()
     with pytest.raises(StoreUnavailable):
-        await store.save_memory(SHOP, b"too late")
+        await store.commit(memory_of(SHOP, b"too late"))
     again = await Store.open(url)
     assert [row.memory for row in await again.sessions()] == [b"49"]
     assert len(await again.last_events(10_000)) == 50
@@ -643,8 +691,68 @@ async def test_of_many_memories_that_wait_the_newest_is_written_and_all_are_told
 ) -> None:
     await real.create_session(SHOP, wanted=True)
     await real.create_session(OTHER, wanted=True)
-    writes = [real.save_memory(session, b"%d" % n) for n in range(100) for session in (SHOP, OTHER)]
+    writes = [
+        real.commit(memory_of(session, b"%d" % n)) for n in range(100) for session in (SHOP, OTHER)
+    ]
     assert real.health.waiting_operations == 2
     await asyncio.gather(*writes)
     assert [row.memory for row in await real.sessions()] == [b"99", b"99"]
     assert real.health.waiting_operations == 0
+
+
+class Told(EventData, frozen=True):
+    type: ClassVar[str] = "test.told"
+    words: str
+
+
+async def test_what_an_event_has_changed_is_written_whole_or_not_at_all(
+    real: Store, url: URL
+) -> None:
+    await real.create_session(SHOP, wanted=True)
+    whole = Changes(
+        session=SHOP,
+        memory=lambda: b"memory",
+        incident=Incident(session=SHOP, began_at=100.0, reason="connection_lost"),
+        move=Move("open", 50.0),
+        event=Told(words="it is open"),
+    )
+    stored = await real.commit(whole)
+    assert stored is not None
+    assert (stored.session, stored.type, bytes(stored.data)) == (
+        SHOP,
+        "test.told",
+        b'{"words":"it is open"}',
+    )
+
+    def fails() -> bytes:
+        raise ValueError("cannot be encoded")
+
+    with pytest.raises(StoreError):
+        await real.commit(replace(whole, memory=fails, move=Move("down", 60.0)))
+    (row,) = await real.sessions()
+    assert row.memory == b"memory"
+    assert [span.state for span in await real.records.spans(SHOP, 0.0)] == ["open"]
+    assert [event.n for event in await real.last_events(1000)] == [stored.n]
+    assert len(await real.records.incidents(SHOP, None, 10)) == 1
+
+
+async def test_where_too_many_events_wait_what_is_remembered_is_written_all_the_same(
+    real: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(writer, "MAX_WAITING_EVENTS_OF_ONE", 2)
+    await real.create_session(SHOP, wanted=True)
+    commits = [
+        real.commit(
+            Changes(session=SHOP, memory=partial(b"%d".__mod__, n), event=Told(words=str(n)))
+        )
+        for n in range(4)
+    ]
+    outcomes = await asyncio.gather(*commits, return_exceptions=True)
+    assert [isinstance(outcome, StoreUnavailable) for outcome in outcomes] == [
+        False,
+        False,
+        True,
+        True,
+    ]
+    await real.must_write()
+    assert [row.memory for row in await real.sessions()] == [b"3"]

@@ -6,6 +6,7 @@ import msgspec
 import segno
 
 from api.handlers import qr
+from api.responses import negotiate
 from sessions.lifecycle.attempt import ShownQr
 from sessions.model import SessionId
 
@@ -49,7 +50,7 @@ def test_json_says_since_when_it_is_shown_and_that_it_changes() -> None:
 
 
 def test_a_browser_gets_a_page_that_looks_again_and_runs_nothing() -> None:
-    assert qr.negotiate(BROWSER) == "text/html"
+    assert negotiate(BROWSER, qr.FORMS) == "text/html"
     page = body("text/html")
     assert 'http-equiv="refresh"' in page
     assert "<svg" in page
@@ -59,9 +60,9 @@ def test_a_browser_gets_a_page_that_looks_again_and_runs_nothing() -> None:
 
 
 def test_whoever_does_not_care_gets_json_and_an_image_a_picture() -> None:
-    assert qr.negotiate("") == qr.negotiate("*/*") == "application/json"
-    assert qr.negotiate("image/avif,image/webp,image/*;q=0.8") == "image/png"
-    assert qr.negotiate("text/*") == "text/plain"
+    assert negotiate("", qr.FORMS) == negotiate("*/*", qr.FORMS) == "application/json"
+    assert negotiate("image/avif,image/webp,image/*;q=0.8", qr.FORMS) == "image/png"
+    assert negotiate("text/*", qr.FORMS) == "text/plain"
 
 
 def test_a_page_without_a_qr_says_why_and_looks_again_only_if_one_may_come() -> None:

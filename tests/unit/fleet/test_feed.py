@@ -1,9 +1,7 @@
 """The event log as it is followed: numbered, bounded, shown only when durable."""
 
 import asyncio
-from collections.abc import Sequence
-from types import SimpleNamespace
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import msgspec
 import pytest
@@ -11,7 +9,9 @@ import pytest
 from sessions.model import EventData, SessionId, StaleEpoch, StoreUnavailable
 from sessions.ports import Origin
 from sessions.store import StoredEvent
-from supervisor.fleet.feed import Feed
+from supervisor.fleet.event_filter import EventFilter
+from supervisor.fleet.feed import Feed, Gap
+from tests.fakes.event_store import EventStore
 
 pytestmark = [pytest.mark.looptime, pytest.mark.usefixtures("no_tasks_left")]
 SHOP = SessionId("shop")
@@ -23,79 +23,6 @@ class Said(EventData, frozen=True):
     type: ClassVar[str] = "test.said"
     text: str = ""
     n: int = 0
-
-
-class EventStore:
-    """The store's part that the feed uses; an event is durable when the test says so."""
-
-    def __init__(self, *kept: StoredEvent) -> None:
-        self.kept = list(kept)
-        self.waiting: list[tuple[asyncio.Future[StoredEvent], str | None, str, bytes]] = []
-        self.news: list[tuple[int, int, bytes, tuple[str, ...]]] = []
-        self.newest = (0, 0)
-        self.n = kept[-1].n if kept else 0
-        self.loaded = 1000
-        """Events that fit into memory when the feed is opened."""
-        self.failing = False
-        self.per_read = 1000
-        self.read = 0
-        """How often events were read back."""
-
-    def append_event(
-        self, session: str | None, kind: str, data: bytes
-    ) -> asyncio.Future[StoredEvent]:
-        future: asyncio.Future[StoredEvent] = asyncio.get_running_loop().create_future()
-        self.waiting.append((future, session, kind, data))
-        return future
-
-    def append_worker_event(
-        self, session: str, epoch: int, seq: int, kind: str, data: bytes, kept: Sequence[str]
-    ) -> asyncio.Future[StoredEvent | None]:
-        """As the real one: news once, and not at all of an earlier epoch than the newest."""
-        self.news.append((epoch, seq, data, tuple(kept)))
-        known, self.newest = self.newest, max(self.newest, (epoch, seq))
-        answer: asyncio.Future[StoredEvent | None]
-        if epoch < known[0] or (epoch, seq) <= known:
-            answer = asyncio.get_running_loop().create_future()
-            if epoch < known[0]:
-                answer.set_exception(StaleEpoch(f"epoch {epoch}"))
-            else:
-                answer.set_result(None)
-            return answer
-        return self.append_event(session, kind, data)  # type: ignore[return-value]
-
-    async def last_events(self, most_bytes: int) -> list[StoredEvent]:
-        return self.kept[-self.loaded :]
-
-    async def oldest_event(self) -> int | None:
-        self._check()
-        return self.kept[0].n if self.kept else None
-
-    async def events_between(
-        self, after: int, last: int, limit: int, most_bytes: int
-    ) -> tuple[list[StoredEvent], bool]:
-        self._check()
-        self.read += 1
-        found = [event for event in self.kept if after < event.n <= last]
-        most = min(limit, self.per_read)
-        return found[:most], len(found) <= most
-
-    @property
-    def health(self) -> SimpleNamespace:
-        return SimpleNamespace(state="failing" if self.failing else "ok")
-
-    def _check(self) -> None:
-        if self.failing:
-            raise StoreUnavailable("It cannot be read.")
-
-    async def commit(self) -> None:
-        """Everything that waits becomes durable."""
-        waiting, self.waiting = self.waiting, []
-        for future, session, kind, data in waiting:
-            self.n += 1
-            self.kept.append(StoredEvent(self.n, 0, session, kind, msgspec.Raw(data)))
-            future.set_result(self.kept[-1])
-        await asyncio.sleep(0)
 
 
 async def _feed(store: EventStore, limit: int = 100) -> Feed:
@@ -226,7 +153,7 @@ async def test_few_pages_are_read_back_at_once() -> None:
     at_once = most = 0
     given = store.events_between
 
-    async def counted(*args: int) -> tuple[list[StoredEvent], bool]:
+    async def counted(*args: Any) -> tuple[list[StoredEvent], int]:
         nonlocal at_once, most
         at_once += 1
         most = max(most, at_once)
@@ -403,3 +330,119 @@ async def test_a_delivery_that_the_store_lost_says_so_to_whoever_waits_for_it() 
     with pytest.raises(StoreUnavailable):
         await delivered
     assert await _after(feed, 0, 10) == []
+
+
+# --- what is chosen -------------------------------------------------------------------------------
+
+
+class Told(EventData, frozen=True):
+    """An event of another group."""
+
+    type: ClassVar[str] = "other.told"
+
+
+OTHER = EventFilter(types=("other.*",))
+
+
+async def _mixed(feed: Feed, store: EventStore, said: int, told: int = 0) -> None:
+    for _ in range(said):
+        feed.publish(SHOP, Said())
+    for _ in range(told):
+        feed.publish(None, Told())
+    await store.commit()
+
+
+async def _chosen(
+    feed: Feed, number: int, wanted: EventFilter, limit: int = 100, wait_seconds: float = 0.0
+) -> tuple[list[int], int]:
+    page = await feed.after(number, limit, wait_seconds, wanted)
+    return [event.n for event in page.events], page.read_to
+
+
+@pytest.mark.parametrize("in_memory", [100, 1], ids=["from memory", "from the store"])
+async def test_who_chooses_gets_those_alone_and_goes_on_behind_the_others(in_memory: int) -> None:
+    store = EventStore()
+    feed = await _feed(store, limit=in_memory)
+    await _mixed(feed, store, 3, 2)  # 1 2 3, 4 5
+    await _mixed(feed, store, 3, 2)  # 6 7 8, 9 10
+    await _mixed(feed, store, 2)  # 11 12
+    assert await _chosen(feed, 0, OTHER) == ([4, 5, 9, 10], 12)
+    assert await _chosen(feed, 0, OTHER, limit=3) == ([4, 5, 9], 9)
+    assert await _chosen(feed, 9, OTHER, limit=1) == ([10], 12)
+    assert await _chosen(feed, 10, OTHER) == ([], 12)
+    assert await _chosen(feed, 0, EventFilter(sessions=frozenset({"shop"}))) == (
+        [1, 2, 3, 6, 7, 8, 11, 12],
+        12,
+    )
+    assert await _chosen(feed, 0, EventFilter(sessions=frozenset({"none"}))) == ([], 12)
+    assert await _chosen(feed, 0, EventFilter(("test.said",), None, 0, 8)) == ([1, 2, 3, 6, 7], 7)
+    assert await _chosen(feed, 0, EventFilter(("other.*",), None, 0, 4)) == ([], 3)
+
+
+async def test_an_event_that_is_not_wanted_ends_no_wait() -> None:
+    store = EventStore()
+    feed = await _feed(store)
+    waiting = asyncio.create_task(_chosen(feed, 0, OTHER, wait_seconds=30.0))
+    for _ in range(5):
+        await asyncio.sleep(1)
+        await _mixed(feed, store, 1)
+    assert not waiting.done()
+    await _mixed(feed, store, 0, 1)
+    assert await waiting == ([6], 6)
+
+
+async def test_a_wait_that_is_over_moves_the_cursor_past_what_was_not_wanted() -> None:
+    store = EventStore()
+    feed = await _feed(store)
+    waiting = asyncio.create_task(_chosen(feed, 0, OTHER, wait_seconds=5.0))
+    await asyncio.sleep(1)
+    await _mixed(feed, store, 3)
+    assert await waiting == ([], 3)
+
+
+async def test_nobody_waits_for_what_cannot_come_any_more() -> None:
+    store = EventStore()
+    feed = await _feed(store)
+    await _mixed(feed, store, 5)
+    async with asyncio.timeout(1):
+        assert await _chosen(feed, 0, EventFilter(("other.*",), None, 0, 4), 100, 30.0) == ([], 3)
+
+
+async def test_so_much_is_looked_through_at_once_and_the_cursor_says_how_far(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("supervisor.fleet.feed.LOOKED_THROUGH", 4)
+    store = EventStore()
+    feed = await _feed(store)
+    await _mixed(feed, store, 9, 1)
+    assert await _chosen(feed, 0, OTHER) == ([], 4)
+    assert await _chosen(feed, 4, OTHER) == ([], 8)
+    assert await _chosen(feed, 8, OTHER) == ([10], 10)
+    assert await _chosen(feed, 0, OTHER, wait_seconds=1.0) == ([10], 10), "who waits goes on"
+    store.per_read = 3
+    behind = await _feed(store, limit=1)
+    assert await _chosen(behind, 0, OTHER) == ([], 3)
+    assert await _chosen(behind, 3, OTHER) == ([], 6)
+    assert await _chosen(behind, 6, OTHER) == ([10], 10)
+
+
+async def test_what_an_earlier_version_has_left_is_chosen_by_its_name_of_today() -> None:
+    said = msgspec.Raw(b'{"started": true}')
+    store = EventStore(*(StoredEvent(n, 0, "shop", "created", said) for n in range(1, 4)))
+    store.loaded = 1
+    feed = await _feed(store, limit=1)
+    assert await _chosen(feed, 0, EventFilter(("session.created",))) == ([1, 2, 3], 3)
+    assert await _chosen(feed, 0, EventFilter(("session.deleted",))) == ([], 3)
+
+
+async def test_what_was_dropped_before_it_was_read_is_told_as_a_gap() -> None:
+    store = EventStore()
+    feed = await _feed(store, limit=3)
+    await _mixed(feed, store, 10)
+    del store.kept[:5]
+    store.dropped = 5
+    for after, gap in ((0, None), (2, Gap(3, 5)), (4, Gap(5, 5)), (5, None), (10, None)):
+        assert (await feed.after(after, 100)).gap == gap, after
+    assert (await feed.after(2, 100, 0.0, OTHER)).gap == Gap(3, 5), "nobody knows what they were"
+    del store.kept[0]  # purged with its session
+    assert (await feed.after(5, 100)).gap is None

@@ -1,0 +1,1 @@
+"""The event log over HTTP: in pages, as a stream, and by message."""
