@@ -22,12 +22,14 @@ from api.gatehouse.pairing_budget import PairingBudget
 from api.gatehouse.sites import Sites
 from api.gatehouse.streams import Streams
 from api.handlers.docs import FILES
+from api.live.entrance import PATH, Entrance
 from api.openapi import spec
 from api.parts import (
     ACCESS,
     ALERTS,
     CONNECTIONS,
     DESCRIPTION,
+    DIAGNOSTICS,
     FEED,
     FLEET,
     FORECASTER,
@@ -54,10 +56,12 @@ from supervisor.access.access import Access
 from supervisor.access.keys import Keys
 from supervisor.delivery.webhooks import Webhooks
 from supervisor.fleet.feed import Feed
+from supervisor.fleet.feed_limits import FeedLimits
 from supervisor.fleet.fleet import Fleet
 from supervisor.fleet.policy_file import LivePolicy
 from supervisor.fleet.roll import Roll
 from supervisor.watch.alerts import Alerts
+from supervisor.watch.diagnostics.examining import Diagnostics
 from supervisor.watch.forecasting import Forecaster
 from supervisor.watch.host_watch import HostWatch
 from supervisor.watch.performance import Thresholds
@@ -94,6 +98,8 @@ class Parts:
     webhooks: Webhooks
     access: Access
     keys: Keys
+    feed_limits: FeedLimits
+    diagnostics: Diagnostics
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -144,6 +150,7 @@ def create_app(parts: Parts, doorway: Doorway) -> web.Application:
     app.on_shutdown.append(app[STREAMS].end_all)
     app[FLEET], app[FEED], app[STORE], app[ROLL] = parts.fleet, parts.feed, parts.store, parts.roll
     app[ALERTS], app[WEBHOOKS] = parts.alerts, parts.webhooks
+    app[DIAGNOSTICS] = parts.diagnostics
     app[POLICY], app[HOST], app[THRESHOLDS], app[FORECASTER] = (
         parts.policy,
         parts.host,
@@ -152,7 +159,16 @@ def create_app(parts: Parts, doorway: Doorway) -> web.Application:
     )
     app[FOREVER], app[WORKERS] = parts.forever, parts.workers
     app[DESCRIPTION] = msgspec.json.encode(spec(ROUTES)) + b"\n"
+    live = Entrance(
+        parts.feed,
+        parts.host,
+        parts.forever,
+        parts.feed_limits,
+        guard.live_principal,
+    )
+    app.on_shutdown.append(live.close)
     app.add_routes([*(route.definition() for route in ROUTES), *FILES])
+    app.add_routes([web.route(method, PATH, live.handle) for method in ("GET", "POST")])
     return app
 
 

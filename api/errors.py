@@ -10,6 +10,11 @@ import msgspec
 import structlog
 from aiohttp import web
 
+from api.live.admission.refusals import (
+    ConnectionTimeoutError,
+    InsufficientResourcesError,
+    InvalidTokenError,
+)
 from sessions.messages.numbers import EXAMPLE, InvalidRecipient
 from sessions.model import (
     BadPolicy,
@@ -166,6 +171,9 @@ STATUS: Final[Mapping[type[WasupError], int]] = {
     KeyNotFound: 404,
     TooManyKeys: 409,
     Busy: 503,
+    InvalidTokenError: 401,
+    ConnectionTimeoutError: 408,
+    InsufficientResourcesError: 503,
     BadPolicy: 422,
     InvalidSessionId: 400,
     InvalidProxy: 400,
@@ -280,7 +288,7 @@ def _from_wasup(error: WasupError) -> web.Response:
     response = error_response(status_of(error), code, str(error), hint, **_further(error))
     if isinstance(error, AccessDenied):
         response.headers["WWW-Authenticate"] = "Bearer"
-    if isinstance(error, Busy | TooSoon):
+    if isinstance(error, Busy | TooSoon | InsufficientResourcesError):
         response.headers["Retry-After"] = str(math.ceil(error.retry_after_seconds))
     return response
 

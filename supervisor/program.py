@@ -58,6 +58,7 @@ from supervisor.process.worker_command import worker_config
 from supervisor.settings import Settings
 from supervisor.watch import own_alerts
 from supervisor.watch.alerts import Alerts
+from supervisor.watch.diagnostics.examining import Diagnostics, within
 from supervisor.watch.forecasting import Forecaster, cpu_seconds
 from supervisor.watch.host_watch import COUNT_SECONDS, HostWatch, log_directory
 from supervisor.watch.login_costs import LoginCosts
@@ -176,6 +177,7 @@ class Built:
     roll: Roll
     sampler: WindowedHost
     host: HostWatch
+    diagnostics: Diagnostics
     stopping: asyncio.Event
     """Set by the first signal."""
 
@@ -196,6 +198,8 @@ class Built:
             webhooks=self.webhooks,
             access=self.access,
             keys=self.keys,
+            feed_limits=self.settings.feed_limits(),
+            diagnostics=self.diagnostics,
         )
 
 
@@ -267,6 +271,12 @@ async def build(settings: Settings, directory: Path, port: int, stack: AsyncExit
     loop = asyncio.get_running_loop()
     costs = LoginCosts(fleet.worker_pid, cpu_seconds, loop.time, loop.call_later)
     bus.subscribe(Changes, costs.on_changes)
+    host = HostWatch(
+        sampler,
+        settings.web_socket_ports(port),
+        lambda: tuple(worker.pid for worker in workers.alive),
+        _watched_directories(settings),
+    )
     roll = Roll(fleet.sessions, workers.code, bus.publish)
     stack.push_async_callback(roll.close)
     return Built(
@@ -285,12 +295,8 @@ async def build(settings: Settings, directory: Path, port: int, stack: AsyncExit
         policy=LivePolicy(settings.policy_file, config, bus.publish, fleet.follow),
         roll=roll,
         sampler=sampler,
-        host=HostWatch(
-            sampler,
-            settings.web_socket_ports(port),
-            lambda: tuple(worker.pid for worker in workers.alive),
-            _watched_directories(settings),
-        ),
+        host=host,
+        diagnostics=Diagnostics(within(settings, directory, store, host.reading, fleet)),
         stopping=stopping,
     )
 

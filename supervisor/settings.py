@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from sessions.lifecycle.dependencies import SessionConfig
     from sessions.store.tables.events import LogBounds
     from sessions.workers.limits import Limits
+    from supervisor.fleet.feed_limits import FeedLimits
     from supervisor.gate.gate import GateConfig
     from supervisor.watch.performance import Thresholds
 
@@ -426,6 +427,32 @@ class Settings(BaseSettings):
             " none but its own."
         ),
     )
+    max_websocket_connections: Annotated[
+        int, BeforeValidator(_whole_number), Field(ge=1, le=65_536)
+    ] = Field(
+        500,
+        validation_alias="MAX_WEBSOCKET_CONNECTIONS",
+        description=(
+            "Clients of the live feed at once; a quarter of the descriptor limit at the most. They"
+            " take none of the places of WHATSAPP_API_CONNECTIONS."
+        ),
+    )
+    memory_threshold_mb: Mebibytes = Field(
+        1_024,
+        validation_alias="MEMORY_THRESHOLD_MB",
+        description=(
+            "While the supervisor itself has more, no further client of the live feed is let in,"
+            " MiB resident."
+        ),
+    )
+    feed_cpu_threshold: Annotated[float, Field(gt=0, le=100, allow_inf_nan=False)] = Field(
+        80.0,
+        validation_alias="CPU_THRESHOLD",
+        description=(
+            "While more of the host's CPU is in use, no further client of the live feed is let in,"
+            " percent; 100: whatever is in use."
+        ),
+    )
     log_format: Annotated[str, Field(pattern="^(auto|json|human)$")] = Field(
         "auto", description="json, human, or auto: human on a terminal."
     )
@@ -649,6 +676,16 @@ class Settings(BaseSettings):
         stopped, mostly; a terminal does not.
         """
         return self.shutdown == "detach" or (self.shutdown is None and PM2_VARIABLE in os.environ)
+
+    def feed_limits(self) -> "FeedLimits":
+        """What the live feed may take."""
+        from supervisor.fleet.feed_limits import FeedLimits
+
+        return FeedLimits(
+            max_websocket_connections=self.max_websocket_connections,
+            memory_threshold_mb=self.memory_threshold_mb,
+            cpu_threshold=self.feed_cpu_threshold,
+        )
 
     def limits(self) -> "Limits":
         """What a worker may weigh, and how late it may be."""

@@ -107,10 +107,13 @@ class Guard:
 
     async def live_principal(self, request: web.Request, given: str | None) -> Principal:
         """Who a client of the live feed is, by the token of its first message or the header of its
-        first call. Raises AccessDenied, RateLimited, HTTPForbidden.
+        first call. Raises AccessDenied, RateLimited.
         """
         credential = _credential(request) if given is None else given
-        return await self._principal(request, credential, Audience.LIVE)
+        try:
+            return await self._principal(request, credential, Audience.LIVE)
+        except web.HTTPForbidden:
+            raise AccessDenied("empty_token") from None
 
     def _is_open(self, request: web.Request) -> bool:
         is_file = request.path.startswith(OPEN_FILES)

@@ -289,6 +289,17 @@ class Store:
         rows = await self._read(select(schema.meta.c.value).where(schema.meta.c.name == IDENTITY))
         return rows[0].value.decode(errors="replace") if rows else None
 
+    async def check_keys(self) -> None:
+        """See that everything sealed can be opened with the keys at hand; nothing is written.
+
+        Raises StoreUnavailable.
+        """
+        try:
+            async with asyncio.timeout(READ_SECONDS), self._reader.connect() as connection:
+                await keyring.must_open(connection, self._cipher)
+        except (SQLAlchemyError, OSError) as error:
+            raise StoreUnavailable(f"The store could not read: {faults.describe(error)}") from None
+
     async def identify(self, identity: str) -> None:
         """Give the store its number."""
 

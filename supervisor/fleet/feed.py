@@ -160,6 +160,12 @@ class Feed:
             read_to = both[-1].n
         return Page(both, self._oldest, last, read_to, gap)
 
+    def in_memory_after(self, number: int, limit: int) -> tuple[list[StoredEvent], int] | None:
+        """All events after a number, and up to which number that are all; without the store, so
+        that following costs next to nothing. None: some of them are in the store alone.
+        """
+        return None if number < self._not_here else self._here_after(number, limit, EVERY_EVENT)
+
     async def news(self, seconds: float) -> None:
         """Wait for the next event, for so long at the most."""
         await self._arrives_after(self._last, seconds)
