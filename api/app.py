@@ -16,9 +16,10 @@ from api.errors import errors_as_json
 from api.gatehouse.callers import own_users, prepare
 from api.gatehouse.connections import Connection, Door, bear_headers, most_connections
 from api.gatehouse.fences import Commands, Places, refuse_encodings
-from api.gatehouse.guard import Bounds, Guard
+from api.gatehouse.guard import Guard
 from api.gatehouse.once import ONCE, Once
 from api.gatehouse.pairing_budget import PairingBudget
+from api.gatehouse.rates import Rates
 from api.gatehouse.sites import Sites
 from api.gatehouse.streams import Streams
 from api.handlers.docs import FILES
@@ -107,14 +108,17 @@ class Doorway:
     """Who may come in, and how many.
 
     `needs_token`: every call must carry one. Else processes of our own user and root may call
-    without; or `everybody`'s on this machine. `origins`: web sites whose pages may call.
+    without; or `everybody`'s on this machine. `origins`: web sites whose pages may call. The last
+    three: calls of one key, and wrong tokens of one address.
     """
 
     connections: int
     needs_token: bool = False
     everybody: bool = False
     origins: frozenset[str] = frozenset()
-    bounds: Bounds = Bounds()  # noqa: RUF009 - a value
+    rate_per_minute: int = 6_000
+    burst: int = 600
+    failures_per_minute: int = 30
 
 
 def create_app(parts: Parts, doorway: Doorway) -> web.Application:
@@ -126,7 +130,8 @@ def create_app(parts: Parts, doorway: Doorway) -> web.Application:
         parts.access,
         None if doorway.everybody else own_users(),
         needs_token=doorway.needs_token,
-        bounds=doorway.bounds,
+        rates=Rates(doorway.rate_per_minute, doorway.burst),
+        failures=Rates(doorway.failures_per_minute, doorway.failures_per_minute),
     )
     prepare()
     middlewares = [

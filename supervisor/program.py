@@ -17,7 +17,6 @@ from typing import Final
 import structlog
 
 from api.app import Doorway, Parts, bind, create_app, serving
-from api.gatehouse.guard import Bounds
 from sessions.forever import Forever, Look
 from sessions.lifecycle.dependencies import Dependencies
 from sessions.model import AlertChange, EventData
@@ -68,6 +67,9 @@ STORE_FILE_SECONDS: Final = 5.0
 """How often to look whether the database's file is still there: what is acknowledged in between
 would be lost with it.
 """
+
+TRIM_SECONDS: Final = 600.0
+"""How often the event log is looked through for what is too old: events are kept for days."""
 
 log = structlog.get_logger("program")
 
@@ -149,11 +151,9 @@ def _doorway(settings: Settings) -> Doorway:
         needs_token=settings.api_token is not None,
         everybody=settings.api_local_users == "all",
         origins=settings.allowed_origins,
-        bounds=Bounds(
-            per_minute=settings.api_rate_per_minute,
-            burst=settings.api_burst,
-            failures_per_minute=settings.api_failures_per_minute,
-        ),
+        rate_per_minute=settings.api_rate_per_minute,
+        burst=settings.api_burst,
+        failures_per_minute=settings.api_failures_per_minute,
     )
 
 
@@ -231,8 +231,10 @@ async def build(settings: Settings, directory: Path, port: int, stack: AsyncExit
         alerts,
         forever,
         Guard(settings.private_webhooks, (settings.api_host, port)),
-        settings.webhook_retry_hours * 3600.0,
+        bus.publish,
         rng,
+        retry_seconds=settings.webhook_retry_hours * 3600.0,
+        failing_seconds=settings.webhook_failing_minutes * 60.0,
     )
     stack.push_async_callback(webhooks.close)
     keys = await Keys.open(store)
@@ -327,6 +329,7 @@ async def begin(parts: Built, stack: AsyncExitStack) -> None:
     count_host = partial(asyncio.to_thread, parts.sampler.count)
     looks: list[tuple[str, Look, float]] = [
         ("store file", store.look_at_file, STORE_FILE_SECONDS),
+        ("event log", parts.feed.trim, TRIM_SECONDS),
         ("snapshots", partial(take_snapshots, store), LOOK_SECONDS),
         ("incident log", keep_records, ALIVE_SECONDS),
         ("last uses of keys", parts.keys.write_uses, USED_SECONDS),

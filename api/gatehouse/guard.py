@@ -7,7 +7,6 @@ import pwd
 import re
 from asyncio import get_running_loop
 from collections.abc import Iterable, Set
-from dataclasses import dataclass
 from typing import Final
 from weakref import WeakKeyDictionary
 
@@ -50,21 +49,12 @@ HOW_TO: Final = (
 )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Bounds:
-    """How often somebody may call, or come with what is no token."""
-
-    per_minute: int = 6_000
-    burst: int = 600
-    failures_per_minute: int = 30
-
-
 class Guard:
     """The middleware, and the same for the live feed.
 
     `users`: whose processes may call without a token; None: everybody's. Where a token is set
     (`needs_token`), nobody's; where not, the API is on loopback, and whoever brings none may call
-    only loopback names (DNS rebinding).
+    only loopback names (DNS rebinding). `rates`: of keys; `failures`: of addresses.
     """
 
     def __init__(
@@ -74,15 +64,16 @@ class Guard:
         users: Set[int] | None,
         *,
         needs_token: bool,
-        bounds: Bounds,
+        rates: Rates,
+        failures: Rates,
     ) -> None:
         self._routes = {(route.path, route.method): route for route in routes}
         self._open = {route.path for route in self._routes.values() if not route.needs_token}
         self._access = access
         self._users = users
         self._needs_token = needs_token
-        self._rates = Rates(bounds.per_minute, bounds.burst)
-        self._failures = Rates(bounds.failures_per_minute, bounds.failures_per_minute)
+        self._rates = rates
+        self._failures = failures
         self._told = WeakKeyDictionary[object, int]()
         """By connection, whose it is: it cannot change."""
 

@@ -12,6 +12,7 @@ from api.parts import ALERTS, FLEET, HOST, STORE
 from api.responses import json, query
 from sessions.lifecycle.session import Session
 from sessions.model import SessionId
+from sessions.records.stages import Stage, StageSummary, summaries
 from sessions.store import StoreHealth
 from sessions.views.snapshot import Performance, Reconnection
 from sessions.views.times import iso
@@ -23,12 +24,16 @@ from supervisor.watch.performance import SystemPerformance, system_performance
 
 
 class PerformanceMetrics(msgspec.Struct, frozen=True):
-    """The figures at one moment."""
+    """The figures at one moment.
+
+    `handshakes`: what each stage of the sessions' last logins took.
+    """
 
     timestamp: str
     system: SystemPerformance
     disks: tuple[DiskReading, ...]
     sessions: dict[SessionId, Performance]
+    handshakes: dict[Stage, StageSummary]
     alerts: list[Alert]
 
 
@@ -61,12 +66,16 @@ async def performance_metrics(request: web.Request) -> web.Response:
     """
     fleet, mine = request.app[FLEET], _mine(request)
     disks = await request.app[HOST].disks() if principal_of(request).sees(None) else ()
+    sessions = {session.id: session.performance() for session in mine}
     return json(
         PerformanceMetrics(
             timestamp=_now(),
             system=system_performance(fleet, mine),
             disks=document(disks),
-            sessions={session.id: session.performance() for session in mine},
+            sessions=sessions,
+            handshakes=summaries(
+                one.handshake for one in sessions.values() if one.handshake is not None
+            ),
             alerts=_seen(request, request.app[ALERTS].active()),
         )
     )

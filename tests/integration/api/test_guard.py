@@ -11,7 +11,6 @@ import msgspec
 import structlog
 from aiohttp import web
 
-from api.gatehouse.guard import Bounds
 from api.gatehouse.principals import principal_of
 from supervisor.access.key import new_id, new_key
 from supervisor.access.scopes import Scope
@@ -39,7 +38,7 @@ def content(answer: Answer) -> Any:
 
 
 async def test_a_key_that_calls_too_often_waits_and_neither_another_nor_the_operator() -> None:
-    doorway = {"bounds": Bounds(per_minute=1, burst=3)}
+    doorway = {"rate_per_minute": 1, "burst": 3}
     async with api(*WHOSE, token=TOKEN, known_keys=KNOWN, doorway=doorway) as address:
         for _ in range(3):
             assert (await ask(address, "GET", "/whose", **bearer(KEY))).status == 200
@@ -52,7 +51,7 @@ async def test_a_key_that_calls_too_often_waits_and_neither_another_nor_the_oper
 
 
 async def test_tokens_of_a_key_count_as_the_key() -> None:
-    doorway = {"bounds": Bounds(per_minute=1, burst=4)}
+    doorway = {"rate_per_minute": 1, "burst": 4}
     async with api(*WHOSE, token=TOKEN, known_keys=KNOWN, doorway=doorway) as address:
         made = [
             content(await ask(address, "POST", "/tokens", **bearer(KEY)))["token"] for _ in range(2)
@@ -65,7 +64,7 @@ async def test_tokens_of_a_key_count_as_the_key() -> None:
 
 
 async def test_who_guesses_is_slowed_and_shuts_out_neither_keys_nor_this_machine() -> None:
-    doorway = {"bounds": Bounds(failures_per_minute=3)}
+    doorway = {"failures_per_minute": 3}
     proxied = {"X-Forwarded-For": "192.0.2.7"}
     async with api(*WHOSE, token=TOKEN, known_keys=KNOWN, doorway=doorway) as address:
         seen = [
