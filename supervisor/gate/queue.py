@@ -159,6 +159,12 @@ class AdmissionQueues:
         """It is let through. Call `changed` when its token is reserved."""
         waiting.withdraw()
 
+    def reserve(self, egress: str, now: float) -> None:
+        """A token of the egress is reserved."""
+        queue = self._queue(egress)
+        queue.allowance.reserve()
+        self._place(queue, now)
+
     def changed(self, egress: str, now: float) -> None:
         """A token of the egress was reserved, taken or given back."""
         queue = self._queues.get(egress)
@@ -219,7 +225,7 @@ class AdmissionQueues:
         """
         queue.version += 1
         self._numbers += 1
-        head = self._head(queue)
+        head = self._head(queue) if queue.waiting else None
         if head is None:
             return
         wait = queue.allowance.seconds_until_free(now)
