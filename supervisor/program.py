@@ -247,6 +247,7 @@ async def build(settings: Settings, directory: Path, port: int, stack: AsyncExit
     loop = asyncio.get_running_loop()
     costs = LoginCosts(fleet.worker_pid, cpu_seconds, loop.time, loop.call_later)
     bus.subscribe(Changes, costs.on_changes)
+    bus.subscribe(SessionDeleted, costs.on_deleted)
     roll = Roll(fleet.sessions, workers.code, bus.publish)
     stack.push_async_callback(roll.close)
     return Built(

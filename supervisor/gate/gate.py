@@ -110,10 +110,10 @@ class Gate:
         """A permit, if one is free at once and nobody waits before."""
         now, egress = self._now(), self._detector.egress(session)
         pause = self._pauses.covering(session)
-        queued = (
-            self._queues.waiting_at(egress) if pause is None else pause.queue.first() is not None
-        )
-        if (queued and not urgent) or self._seconds_until_free(egress, pause, urgent, now) > 0:
+        if self._seconds_until_free(egress, pause, urgent, now) > 0:
+            return None
+        waits = self._queues.waiting_at(egress) if pause is None else pause.queue.first()
+        if waits and not urgent:
             return None
         return self._grant(session, egress, pause, now)
 
@@ -304,8 +304,8 @@ class Gate:
         permit = GatePermit(self, session, egress, scopes, login_sent)
         self._under_way.add(permit)
         if not login_sent:
-            self._fleet.reserve()
             self._queues.reserve(egress, now)
+            self._fleet.reserve()
         return permit
 
     def _grant(
@@ -330,11 +330,10 @@ class Gate:
         return max(turn, self._fleet.seconds_until_free(now), own)
 
     def _seconds_until_cap(self) -> float:
-        return (
-            NEVER
-            if len(self._under_way) - self._pauses.canaries >= self._config.concurrency
-            else 0.0
-        )
+        most = self._config.concurrency
+        if len(self._under_way) < most or len(self._under_way) - self._pauses.canaries < most:
+            return 0.0
+        return NEVER
 
     # --- who waits --------------------------------------------------------------------------------
 

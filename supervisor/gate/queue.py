@@ -163,7 +163,8 @@ class AdmissionQueues:
         """A token of the egress is reserved."""
         queue = self._queue(egress)
         queue.allowance.reserve()
-        self._place(queue, now)
+        if queue.waiting:
+            self._place(queue, now)
 
     def changed(self, egress: str, now: float) -> None:
         """A token of the egress was reserved, taken or given back."""
@@ -225,7 +226,7 @@ class AdmissionQueues:
         """
         queue.version += 1
         self._numbers += 1
-        head = self._head(queue) if queue.waiting else None
+        head = self._head(queue)
         if head is None:
             return
         wait = queue.allowance.seconds_until_free(now)
