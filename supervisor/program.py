@@ -53,6 +53,7 @@ from supervisor.process.worker_command import worker_config
 from supervisor.settings import Settings
 from supervisor.watch import own_alerts
 from supervisor.watch.alerts import Alerts
+from supervisor.watch.diagnostics.examining import Diagnostics, within
 from supervisor.watch.forecasting import Forecaster, cpu_seconds
 from supervisor.watch.host_watch import COUNT_SECONDS, HostWatch, log_directory
 from supervisor.watch.login_costs import LoginCosts
@@ -62,6 +63,9 @@ STORE_FILE_SECONDS: Final = 5.0
 """How often to look whether the database's file is still there: what is acknowledged in between
 would be lost with it.
 """
+
+TRIM_SECONDS: Final = 600.0
+"""How often the event log is looked through for what is too old: events are kept for days."""
 
 log = structlog.get_logger("program")
 
@@ -160,6 +164,7 @@ class Built:
     roll: Roll
     sampler: WindowedHost
     host: HostWatch
+    diagnostics: Diagnostics
     stopping: asyncio.Event
     """Set by the first signal."""
 
@@ -178,6 +183,8 @@ class Built:
             forecaster=self.forecaster,
             alerts=self.alerts,
             webhooks=self.webhooks,
+            feed_limits=self.settings.feed_limits(),
+            diagnostics=self.diagnostics,
         )
 
 
@@ -209,8 +216,10 @@ async def build(settings: Settings, directory: Path, port: int, stack: AsyncExit
         alerts,
         forever,
         Guard(settings.private_webhooks, (settings.api_host, port)),
-        settings.webhook_retry_hours * 3600.0,
+        bus.publish,
         rng,
+        retry_seconds=settings.webhook_retry_hours * 3600.0,
+        failing_seconds=settings.webhook_failing_minutes * 60.0,
     )
     stack.push_async_callback(webhooks.close)
     config = settings.policy_config(read_rules(settings.policy_file))
@@ -248,6 +257,12 @@ async def build(settings: Settings, directory: Path, port: int, stack: AsyncExit
     costs = LoginCosts(fleet.worker_pid, cpu_seconds, loop.time, loop.call_later)
     bus.subscribe(Changes, costs.on_changes)
     bus.subscribe(SessionDeleted, costs.on_deleted)
+    host = HostWatch(
+        sampler,
+        settings.web_socket_ports(port),
+        lambda: tuple(worker.pid for worker in workers.alive),
+        _watched_directories(settings),
+    )
     roll = Roll(fleet.sessions, workers.code, bus.publish)
     stack.push_async_callback(roll.close)
     return Built(
@@ -264,12 +279,8 @@ async def build(settings: Settings, directory: Path, port: int, stack: AsyncExit
         policy=LivePolicy(settings.policy_file, config, bus.publish, fleet.follow),
         roll=roll,
         sampler=sampler,
-        host=HostWatch(
-            sampler,
-            settings.web_socket_ports(port),
-            lambda: tuple(worker.pid for worker in workers.alive),
-            _watched_directories(settings),
-        ),
+        host=host,
+        diagnostics=Diagnostics(within(settings, directory, store, host.reading, fleet)),
         stopping=stopping,
     )
 
@@ -292,6 +303,7 @@ async def begin(parts: Built, stack: AsyncExitStack) -> None:
     count_host = partial(asyncio.to_thread, parts.sampler.count)
     looks: list[tuple[str, Look, float]] = [
         ("store file", store.look_at_file, STORE_FILE_SECONDS),
+        ("event log", parts.feed.trim, TRIM_SECONDS),
         ("snapshots", partial(take_snapshots, store), LOOK_SECONDS),
         ("incident log", keep_records, ALIVE_SECONDS),
         ("host sampler", count_host, min(COUNT_SECONDS, interval_seconds)),

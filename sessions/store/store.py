@@ -6,6 +6,7 @@ since. Reads see what is committed.
 """
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
@@ -286,6 +287,17 @@ class Store:
         """The number by which a data directory knows its store; None: it was given none yet."""
         rows = await self._read(select(schema.meta.c.value).where(schema.meta.c.name == IDENTITY))
         return rows[0].value.decode(errors="replace") if rows else None
+
+    async def check_keys(self) -> None:
+        """See that everything sealed can be opened with the keys at hand; nothing is written.
+
+        Raises StoreUnavailable.
+        """
+        try:
+            async with asyncio.timeout(READ_SECONDS), self._reader.connect() as connection:
+                await keyring.must_open(connection, self._cipher)
+        except (SQLAlchemyError, OSError) as error:
+            raise StoreUnavailable(f"The store could not read: {faults.describe(error)}") from None
 
     async def identify(self, identity: str) -> None:
         """Give the store its number."""
@@ -591,6 +603,17 @@ class Store:
             return await events.append(connection, self._cipher, self._bounds, event)
 
         return self._writer.submit(operation, patient=True)
+
+    async def trim_events(self) -> None:
+        """Drop what the log has no room for, also while nothing is added. Some thousands at a time,
+        so that nobody's write waits for it. Raises StoreUnavailable.
+        """
+
+        async def operation(connection: AsyncConnection) -> bool:
+            return await events.trim(connection, self._bounds, time.time_ns() // 1_000_000)
+
+        while await self._writer.submit(operation):
+            pass
 
     async def oldest_event(self) -> int | None:
         """The number of the oldest event that the log still keeps, if it keeps any."""
