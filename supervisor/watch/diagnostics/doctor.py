@@ -36,7 +36,9 @@ CHECK_SECONDS: Final = 15.0
 
 T = TypeVar("T")
 Ask = Callable[[str], Awaitable[Any]]
-"""A GET at the running supervisor; its JSON. Raises Exception, whose text is for the operator."""
+"""A GET at the running supervisor; its JSON. Raises NotChecked when it refuses us, and any other
+Exception, whose text is for the operator, when it does not answer.
+"""
 
 
 class NotChecked(Exception):

@@ -14,6 +14,7 @@ from typing import Final
 
 from sessions.model import StoreError
 from sessions.store import Store
+from sessions.store.engine.database import is_sqlite
 from supervisor.fleet.fleet import Fleet
 from supervisor.host.reading.host_sampler import HostSampler, Reading, find_targets
 from supervisor.host.reading.readings import SAMPLE_SECONDS, Host
@@ -71,6 +72,9 @@ CHECKS: Final = (
 NAMES: Final = tuple(check.name for check in CHECKS)
 FRESH_SECONDS: Final = 15.0
 """However many ask the supervisor, a check is carried out so seldom."""
+
+COUNT_SECONDS: Final = 3.0
+"""Before the checks begin, the sessions are counted: nobody waits longer for that."""
 
 
 def chosen(names: Collection[str]) -> list[Check]:
@@ -148,8 +152,9 @@ async def from_outside(settings: Settings, ask: Ask | None) -> AsyncIterator[Sub
     try:
         if store is not None:
             try:
-                sessions = len(await store.sessions())
-            except StoreError:
+                async with asyncio.timeout(COUNT_SECONDS):
+                    sessions = len(await store.sessions())
+            except (StoreError, TimeoutError):
                 sessions = 0  # the check of the database tells why
         yield Subject(
             settings=settings,
@@ -200,9 +205,9 @@ def _note(directory: Path) -> dict[str, str]:
 def _store(settings: Settings, directory: Path) -> Store | None:
     """The store to read from, if there is one."""
     url = store_url(settings)
-    if url.get_backend_name() == "sqlite" and not Path(url.database or "").exists():
-        return None
     try:
+        if is_sqlite(url) and not Path(url.database or "").exists():
+            return None
         return Store.beside(url, store_cipher(settings))
     except OSError:
         return None  # the checks of permissions and of the database tell why

@@ -32,9 +32,8 @@ from supervisor.places import installation
 from supervisor.places.store_opening import open_store
 from supervisor.process.lock import DirectoryLock
 from supervisor.settings import Settings
-from supervisor.watch.diagnostics.doctor import Examination, Subject, concluded, examine
+from supervisor.watch.diagnostics.doctor import Examination, concluded, examine
 from supervisor.watch.diagnostics.examining import CHECKS, from_outside
-from supervisor.watch.diagnostics.installation import check_permissions
 from supervisor.watch.diagnostics.results import Issue, Severity
 from tests.other_users import NOBODY, as_user, needs_root
 from tests.unit.gate.test_way_probe import Door, door, free_port, takes
@@ -363,19 +362,11 @@ def test_another_user_s_data_is_said_to_be_that(mode: int, words: str, command: 
         above, data = Path(elsewhere), Path(elsewhere) / "data"
         data.mkdir(mode=0o755)
         above.chmod(mode)
-        subject = Subject(settings=Settings(data_dir=data), directory=data, host=unasked)
+        chosen = Settings(data_dir=data, api_port=0, web_socket_url="ws://127.0.0.1:1/")
 
         def look() -> bytes:
-            return msgspec.json.encode(asyncio.run(_issues(check_permissions(subject))))
+            return msgspec.json.encode(asyncio.run(examined(chosen)))
 
-        (issue,) = msgspec.json.decode(as_user(NOBODY, look), type=list[Issue])
+        issue = msgspec.json.decode(as_user(NOBODY, look), type=Examination).issues[0]
     assert f"{data} {words}" in issue.description
     assert issue.commands[0].startswith(command)
-
-
-async def _issues(found: Any) -> list[Issue]:
-    return list(await found)
-
-
-async def unasked() -> Any:
-    raise AssertionError("the host is not asked here")
