@@ -17,6 +17,7 @@ import msgspec
 from sessions.model import StoreUnavailable
 from sessions.store import Store
 from sessions.views.times import iso
+from supervisor.access.access import Access
 from supervisor.host.reading.host_sampler import Reading
 from supervisor.places import store_marker
 from supervisor.places.installation import DATABASE
@@ -65,6 +66,8 @@ class Subject:
     since: float | None = None
     logs: Path | None = None
     latency_ms: float | None = None
+    access: Access | None = None
+    """The entrance, where we are the supervisor."""
     ask: Ask | None = None
     within: bool = False
     """We are the running supervisor itself."""

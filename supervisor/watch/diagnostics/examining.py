@@ -15,6 +15,7 @@ from typing import Final
 from sessions.model import StoreError
 from sessions.store import Store
 from sessions.store.engine.database import is_sqlite
+from supervisor.access.access import Access
 from supervisor.fleet.fleet import Fleet
 from supervisor.host.reading.host_sampler import HostSampler, Reading, find_targets
 from supervisor.host.reading.readings import SAMPLE_SECONDS, Host
@@ -50,6 +51,7 @@ from supervisor.watch.diagnostics.resources import (
 )
 from supervisor.watch.diagnostics.running import check_supervisor
 from supervisor.watch.diagnostics.store import check_backups, check_database
+from supervisor.watch.diagnostics.tokens import check_keys, check_token
 
 CHECKS: Final = (
     Check("settings", "the settings", "configuration", check_settings),
@@ -59,6 +61,8 @@ CHECKS: Final = (
     Check("disks", "the disks", "resource", check_disks),
     Check("clock", "the clock", "configuration", check_clock),
     Check("database", "the database", "configuration", check_database),
+    Check("keys", "the keys", "token", check_keys),
+    Check("token", "tokens", "token", check_token),
     Check("whatsapp", "the ways to WhatsApp", "connection", check_whatsapp),
     Check("webhooks", "the webhooks", "connection", check_webhooks),
     Check("versions", "the versions", "configuration", check_versions),
@@ -118,6 +122,7 @@ def within(
     store: Store,
     host: Callable[[], Awaitable[Reading]],
     fleet: Fleet,
+    access: Access,
 ) -> Callable[[], Subject]:
     """What the running supervisor examines: itself, as it is at that moment."""
     since = time.time()
@@ -136,6 +141,7 @@ def within(
             since=since,
             logs=log_file(),
             latency_ms=round(statistics.fmean(known), 1) if known else None,
+            access=access,
             within=True,
         )
 

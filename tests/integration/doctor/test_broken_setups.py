@@ -26,6 +26,8 @@ from scripts.lab.processes import ROOT
 from sessions.credentials.proxy import parse_proxy
 from sessions.model import SessionId
 from sessions.store.tables.webhooks import WebhookRow
+from supervisor.access.keys import Keys
+from supervisor.access.scopes import Scope
 from supervisor.delivery.deliverer import Progress
 from supervisor.delivery.webhook import NewWebhook, settings_of
 from supervisor.places import installation
@@ -278,6 +280,20 @@ async def test_a_webhook_that_cannot_be_reached(settings: Settings, store: Path)
         for command in issue.commands
     )
     assert "secret-path" not in str(issue)
+
+
+async def test_a_key_that_has_expired(settings: Settings, store: Path) -> None:
+    opened = await open_store(settings)
+    keys, now = await Keys.open(opened), time.time()
+    ended, text = await keys.create("n8n", Scope.SEND, None, now + 3600)
+    row = (await opened.keys.all())[0]
+    await opened.keys.remove(ended.id)
+    await opened.keys.add(msgspec.structs.replace(row, expires_at=now - 60, last_used_at=now - 90))
+    await opened.close()
+    issue = await first(settings)
+    assert f"The key {ended.id} (n8n) has expired" in issue.description
+    assert issue.commands == ("wasup keys create --scope send", f"wasup keys revoke {ended.id}")
+    assert text not in str(issue)
 
 
 async def test_a_database_that_somebody_else_holds(settings: Settings, store: Path) -> None:
