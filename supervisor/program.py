@@ -273,6 +273,7 @@ async def build(settings: Settings, directory: Path, port: int, stack: AsyncExit
     loop = asyncio.get_running_loop()
     costs = LoginCosts(fleet.worker_pid, cpu_seconds, loop.time, loop.call_later)
     bus.subscribe(Changes, costs.on_changes)
+    bus.subscribe(SessionDeleted, costs.on_deleted)
     host = HostWatch(
         sampler,
         settings.web_socket_ports(port),
