@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from supervisor.cli.common.completion import session_ids
+from supervisor.cli.common.completion import session_ids, webhook_ids
 
 SessionName = Annotated[
     str, typer.Argument(metavar="ID", help="The session's id.", autocompletion=session_ids)
@@ -13,6 +13,13 @@ SessionName = Annotated[
 SessionNames = Annotated[
     list[str],
     typer.Argument(metavar="ID...", help="The sessions' ids.", autocompletion=session_ids),
+]
+WebhookName = Annotated[
+    str, typer.Argument(metavar="ID", help="The webhook's id.", autocompletion=webhook_ids)
+]
+WebhookNames = Annotated[
+    list[str],
+    typer.Argument(metavar="ID...", help="The webhooks' ids.", autocompletion=webhook_ids),
 ]
 Json = Annotated[
     bool,
