@@ -29,7 +29,8 @@ endif
 # A stamp is worth what it stands for. A moved or copied folder, a new system Python, a deleted directory: begin again.
 $(shell [ "$$(cat .make/venv 2>/dev/null)" = "$$(pwd -P)" ] && .venv/bin/python -c '' 2>/dev/null || rm -f .make/venv; \
 	[ -d sessions/worker/node_modules ] || rm -f .make/worker; \
-	[ -d api/reference/node_modules ] || rm -f .make/reference; \
+	[ -d api/web/client/node_modules ] || rm -f .make/client; \
+	[ -d api/web/reference/node_modules ] || rm -f .make/reference; \
 	[ -d scripts/standin/node_modules ] || rm -f .make/standin; \
 	[ -d tests/node_tools/node_modules ] || rm -f .make/node_tools)
 
@@ -43,7 +44,7 @@ help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1|/p' $(firstword $(MAKEFILE_LIST)) | while IFS='|' read -r name text; do \
 		printf '  make %-15s %s\n' "$$name" "$$text"; done
 
-setup: .make/dev .make/worker .make/reference .make/standin .make/node_tools ## install everything; afterwards no network is needed
+setup: .make/dev .make/worker .make/reference .make/client .make/standin .make/node_tools ## install everything; afterwards no network is needed
 	$(call say,Ready: make demo; make run; make test)
 
 setup-run: .make/run .make/worker .make/reference ## install only what `make run` and pm2 need (a production host)
@@ -54,19 +55,21 @@ demo: setup-run .make/standin ## watch five sessions being paired, broken and he
 run: setup-run ## run the supervisor against WhatsApp in the foreground
 	@exec .venv/bin/python -m supervisor
 
-test: .make/dev .make/worker .make/reference .make/standin .make/node_tools ## run all tests: Python, worker, stand-in, pm2 (some 12 minutes on two cores)
+test: .make/dev .make/worker .make/reference .make/client .make/standin .make/node_tools ## run all tests: Python, worker, live feed's client, stand-in, pm2 (some 12 minutes on two cores)
 	@exec .venv/bin/python -m scripts.all_tests $(PYTEST_FLAGS)
 
 test-unit: .make/dev ## run the unit tests alone: no processes, no network (a minute)
 	@exec .venv/bin/python -m pytest tests/unit $(PYTEST_FLAGS)
 
-check: .make/dev .make/worker .make/standin .make/node_tools ## format, lint, types, import directions
+check: .make/dev .make/worker .make/client .make/standin .make/node_tools ## format, lint, types, import directions
 	.venv/bin/python -m ruff format --check .
 	.venv/bin/python -m ruff check .
 	.venv/bin/python -m mypy
 	.venv/bin/lint-imports
 	tests/node_tools/node_modules/.bin/biome ci .
 	tests/node_tools/node_modules/.bin/tsc --project tests/node_tools
+	rm -rf .make/client-types && tests/node_tools/node_modules/.bin/tsc --project tests/node_tools/tsconfig.client.json --outDir .make/client-types
+	diff -r .make/client-types api/web/client/types # `npm run types` in api/web/client writes them
 
 simulate: .make/dev ## a million session-hours of faults in simulated time (SEED=n SESSION_HOURS=n STORY=file)
 	@exec .venv/bin/python -m scripts.simulation $(if $(SEED),--seed $(SEED)) \
@@ -95,7 +98,7 @@ lock: .make/run ## write the lock files anew (UPGRADE=1: to the newest versions)
 	@scripts/lock-dependencies
 
 clean: ## remove all that was installed; data/ is never touched
-	rm -rf .venv .make api/reference/node_modules sessions/worker/node_modules scripts/standin/node_modules tests/node_tools/node_modules
+	rm -rf .venv .make api/web/client/node_modules api/web/reference/node_modules sessions/worker/node_modules scripts/standin/node_modules tests/node_tools/node_modules
 	rm -rf *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
 
 # --- installations ---------------------------------------------------------------------------------------------------------
@@ -124,11 +127,12 @@ clean: ## remove all that was installed; data/ is never touched
 	@touch $@
 
 # --ignore-scripts: no package may run code of its own at installation. Node comes with .make/run; a new one redoes nothing here.
-.make/reference: api/reference/package-lock.json api/reference/package.json | .make/run
+.make/client: api/web/client/package-lock.json api/web/client/package.json | .make/run
+.make/reference: api/web/reference/package-lock.json api/web/reference/package.json | .make/run
 .make/worker: sessions/worker/package-lock.json sessions/worker/package.json | .make/run
 .make/standin: scripts/standin/package-lock.json scripts/standin/package.json | .make/run
 .make/node_tools: tests/node_tools/package-lock.json tests/node_tools/package.json | .make/run
-.make/reference .make/worker .make/standin .make/node_tools:
+.make/client .make/reference .make/worker .make/standin .make/node_tools:
 	$(call say,npm packages of $(<D))
 	@cd $(<D) && npm ci --ignore-scripts --no-progress --no-update-notifier --loglevel=error
 	@touch $@

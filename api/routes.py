@@ -16,10 +16,10 @@ from api.handlers import (
 )
 from api.handlers.event_log import events, stream
 from api.handlers.machine import capacity, host, workers
-from api.import_process import Import
 from api.paging import PageQuery
 from api.responses import JSON
 from api.route import ASKED, STORE, Forms, Route, from_worker
+from sessions.credentials.import_process import Import
 from sessions.messages.numbers import InvalidRecipient
 from sessions.model import (
     BadPolicy,

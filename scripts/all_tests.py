@@ -1,8 +1,8 @@
-"""`make test`: Node's two suites beside Python's, which mostly wait for real processes; the exit
-status is 0 only if all three have passed.
+"""`make test`: Node's suites beside Python's, which mostly wait for real processes; the exit status
+is 0 only if all of them have passed.
 
 pytest is shown as it runs, with the arguments given here. What Node's suites say is shown when each
-is over, and whole only if it failed. At the end a table says how long each of the three took.
+is over, and whole only if it failed. At the end a table says how long each of them took.
 
 A handful of Python's tests that failed beside all others are run once more, alone. Those that pass
 then are named as unsteady at the end: a fault of the test, or a race of the program, that somebody
@@ -23,14 +23,16 @@ from typing import Final
 ROOT: Final = Path(__file__).resolve().parent.parent
 SUITES: Final = {
     "worker": ("sessions/worker", "--test-concurrency=1"),
+    "live feed's client": ("api/web/client", "--test-concurrency=1"),
     # Baileys leaves timers of minutes
     "stand-in": ("scripts/standin", "--test-concurrency=1", "--test-force-exit"),
 }
 """Where each of Node's suites is, and node's options."""
 ANNOUNCEMENT: Final = (
-    "All tests: the worker's and the stand-in's (Node), beside unit, store, end-to-end, pm2 and"
-    " simulation tests (Python, pytest).\n    They start real supervisors, workers and databases:"
-    " some 12 minutes on two cores, less on more. `make test-unit` takes one."
+    "All tests: those in Node (worker, live feed's client, stand-in), beside unit, store,"
+    " end-to-end, pm2 and simulation tests (Python, pytest).\n    They start real supervisors,"
+    " workers and databases: some 12 minutes on two cores, less on more. `make test-unit` takes"
+    " one."
 )
 
 
@@ -52,7 +54,7 @@ class NodeSuites:
     ended: bool = False
 
     def run(self) -> None:
-        """Run both."""
+        """Run them all."""
         for name, (folder, *options) in SUITES.items():
             began = time.monotonic()
             if self.ended:
@@ -106,7 +108,7 @@ def _once_more_alone(status: int) -> tuple[int, list[str]]:
 
 
 def main(pytest_arguments: list[str]) -> int:
-    """Run all three; the exit status."""
+    """Run all of them; the exit status."""
     print(f"==> {ANNOUNCEMENT}", flush=True)
     began, node = time.monotonic(), NodeSuites()
     beside = threading.Thread(target=node.run)

@@ -12,10 +12,10 @@ from aiohttp import web
 from api.errors import BadRequest, Busy, RequestEntityTooLarge
 from api.gatehouse.once import keyed, once
 from api.handlers.sessions import session_id
-from api.import_process import Import, ReaderFailed, ReadImport, read_import
 from api.paging import PageQuery, page
 from api.parts import FLEET, IMPORTING, IMPORTS, STORE
 from api.responses import body, describe, json, query, raw_body
+from sessions.credentials.import_process import Import, ReaderFailed, ReadImport, read_import
 from sessions.credentials.proxy import parse_proxy
 from sessions.model import SessionId, parse_session_id
 from sessions.store import ArchiveRow

@@ -9,7 +9,7 @@ from aiohttp import web
 from api.errors import NotInstalled
 from api.parts import DESCRIPTION
 
-REFERENCE: Final = Path(__file__).resolve().parent.parent / "reference"
+REFERENCE: Final = Path(__file__).resolve().parent.parent / "web" / "reference"
 SWAGGER_UI: Final = REFERENCE / "node_modules" / "swagger-ui-dist"
 """Of the viewers that need no build the one with the least to install: 13 MB in two packages, of
 which a browser loads 1.9 MB.

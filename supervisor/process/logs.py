@@ -44,8 +44,9 @@ log = structlog.get_logger("logs")
 class LossyStream(io.TextIOBase):
     """A stream that loses what it cannot write.
 
-    Whoever read our output (pm2's daemon, say) may be gone, and the disk may be full: no log line
-    is worth a session.
+    Whoever read our output (pm2's daemon, say) may be gone, the disk may be full, and the stream
+    below may be closed already (ValueError) when Python 3.13 flushes this one at its end: no log
+    line is worth a session.
     """
 
     def __init__(self, stream: TextIO) -> None:
@@ -53,13 +54,13 @@ class LossyStream(io.TextIOBase):
 
     def write(self, text: str) -> int:
         """Write, or lose it."""
-        with contextlib.suppress(OSError):
+        with contextlib.suppress(OSError, ValueError):
             self._stream.write(text)
         return len(text)
 
     def flush(self) -> None:
         """Flush, or lose it."""
-        with contextlib.suppress(OSError):
+        with contextlib.suppress(OSError, ValueError):
             self._stream.flush()
 
 

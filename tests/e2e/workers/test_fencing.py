@@ -60,7 +60,7 @@ async def call_as(supervisor: Supervisor, said: bytes) -> tuple[list[Frame], byt
     finally:
         os.close(directory)
     writer.write(said + b"\n")
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         answer = await reader.read()
     writer.close()
     with suppress(ConnectionError):

@@ -11,9 +11,9 @@ import msgspec
 import psutil
 import pytest
 
-from api import import_process
-from api.import_process import MAX_ENTRIES, ReaderFailed, read, read_import
 from scripts.lab import eventually
+from sessions.credentials import import_process
+from sessions.credentials.import_process import MAX_ENTRIES, ReaderFailed, read, read_import
 from tests.api_tools import api, ask
 
 
@@ -147,7 +147,7 @@ def _readers() -> list[psutil.Process]:
     found = []
     for process in psutil.Process(os.getpid()).children():
         try:
-            if "api.import_process" in process.cmdline():
+            if "sessions.credentials.import_process" in process.cmdline():
                 found.append(process)
         except psutil.Error:  # it has just ended
             continue

@@ -321,7 +321,7 @@ async def test_a_name_that_no_database_takes_is_cleaned(real: Store) -> None:
         real.save_identity(SHOP, "1@s.whatsapp.net", "Loja\0 do Zé \ud83d"),
         real.save_identity(OTHER, "2" * 500, None),
     ]
-    await asyncio.wait_for(asyncio.gather(*saved), 5)
+    await asyncio.wait_for(asyncio.gather(*saved), 60)
     (row,) = await real.sessions()
     assert (row.jid, row.name) == ("1@s.whatsapp.net", "Loja\ufffd do Zé ?")
     await real.save_identity(SHOP, "2" * 500, "x" * 5000)
@@ -407,7 +407,7 @@ async def test_a_write_that_fails_by_its_own_fault_fails_alone_whatever_it_is(re
             real._execute(insert(schema.auth).values(values | {"name": "x" * 300}), patient=True)
         ]
     good = [real.write_keys(SHOP, epoch, [entry(f"k{n}", b"1")]) for n in range(3)]
-    outcomes = await asyncio.wait_for(asyncio.gather(*bad, return_exceptions=True), 5)
+    outcomes = await asyncio.wait_for(asyncio.gather(*bad, return_exceptions=True), 60)
     assert {type(outcome) for outcome in outcomes} == {StoreError}
     await asyncio.gather(*good)
     assert real.health.state == "ok"

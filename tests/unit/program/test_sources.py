@@ -1,8 +1,12 @@
 """Every source that the project cites can be opened by whoever reads it."""
 
+import os
 import re
+import shutil
 import subprocess
 from pathlib import Path
+
+import pytest
 
 ROOT = Path(__file__).resolve().parents[3]
 UNREADABLE = re.compile(
@@ -15,12 +19,26 @@ HISTORY = {"CHANGELOG.md"}
 """Says what was said at the time."""
 
 
+def listed() -> list[str]:
+    """Absolute paths of the repository's files; without git, or outside a repository (a stranger's
+    tarball), those below the folders that are the project's own.
+    """
+    git = shutil.which("git")
+    if git is not None and (ROOT / ".git").exists():
+        command = [git, "ls-files", "-z"]
+        names = subprocess.run(command, cwd=ROOT, capture_output=True, check=True, text=True).stdout
+        return [str(ROOT / name) for name in names.split("\0") if name]
+    found = [str(file) for file in ROOT.iterdir() if file.is_file()]
+    for top in ("supervisor", "sessions", "api", "scripts", "tests", "docs", ".ci"):
+        for folder, folders, files in os.walk(ROOT / top):
+            folders[:] = [name for name in folders if name not in {"node_modules", "__pycache__"}]
+            found += [os.path.join(folder, file) for file in files]
+    return found
+
+
 def tracked() -> dict[str, str]:
     """The text of every tracked file, but for this one and locked or binary ones."""
-    listed = subprocess.run(
-        ["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, check=True, text=True
-    ).stdout.split("\0")
-    files = [ROOT / name for name in listed if name and name not in HISTORY]
+    files = [file for file in map(Path, listed()) if file.name not in HISTORY]
     return {
         str(file.relative_to(ROOT)): file.read_text(encoding="utf-8")
         for file in files
@@ -44,6 +62,11 @@ def test_no_source_is_cited_that_is_not_in_the_repository() -> None:
         if UNREADABLE.search(line)
     ]
     assert found == []
+
+
+def test_the_files_are_found_without_git_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(shutil, "which", lambda _: None)
+    assert {"README.md", "supervisor/program.py", "docs/evidence.md"} <= tracked().keys()
 
 
 def test_every_section_of_the_evidence_that_is_cited_exists_and_every_one_is_cited() -> None:

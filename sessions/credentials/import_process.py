@@ -25,7 +25,7 @@ MAX_ENTRIES: Final = 20_000
 MEMORY_BYTES: Final = 1024 * 2**20
 """Enough for what 16 MiB of JSON unfold to."""
 SECONDS: Final = 30.0
-ROOT: Final = Path(__file__).resolve().parent.parent
+ROOT: Final = Path(__file__).resolve().parents[2]
 PASSED_ON: Final = ("PATH", "LANG", "LC_ALL", "HOME")
 
 
@@ -63,7 +63,7 @@ async def read_import(body: bytes) -> ReadImport:
     process = await asyncio.create_subprocess_exec(
         sys.executable,
         "-m",
-        "api.import_process",
+        "sessions.credentials.import_process",
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,  # a traceback could quote what is being imported

@@ -1,0 +1,133 @@
+/**
+ * @file Events without the socket: page after page of GET /events, until the socket works again.
+ */
+
+import { Backoff } from './backoff.js';
+import { explain, FeedError } from './feed-error.js';
+import { EventPages } from './polling.js';
+import { goodForMs } from './tokens.js';
+import { pause } from './waiting.js';
+
+/**
+ * @typedef {object} Reader what becomes of it
+ * @property {import('./position.js').Position} position
+ * @property {(event: import('./position.js').FeedEvent) => void} onEvent
+ * @property {(gap: import('./resilient-websocket-service.js').Gap) => void} onGap
+ */
+
+export class Fallback {
+  #settings;
+  #tokens;
+  #reader;
+  /** @type {AbortController | undefined} */
+  #running;
+  /** @type {Promise<FeedError | undefined>} */
+  #ended = Promise.resolve(undefined);
+  #token = '';
+
+  /**
+   * @param {import('./options.js').Settings} settings
+   * @param {import('./tokens.js').TokenSource} tokens
+   * @param {Reader} reader
+   */
+  constructor(settings, tokens, reader) {
+    this.#settings = settings;
+    this.#tokens = tokens;
+    this.#reader = reader;
+  }
+
+  /** Events come by it. */
+  get working() {
+    return this.#running !== undefined;
+  }
+
+  /** Done when it works no more, with the error that ended it if it was not stopped. */
+  get ended() {
+    return this.#ended;
+  }
+
+  /**
+   * Asks for the first page; whether that worked. From then on events come until it is stopped or
+   * fails as often in a row as the socket may.
+   */
+  async begin() {
+    if (this.#running) return true;
+    const running = new AbortController();
+    this.#running = running;
+    const pages = new EventPages(this.#settings, running.signal);
+    try {
+      this.#token = await this.#tokens.fresh();
+      await this.#read(pages, 0);
+    } catch (error) {
+      this.#settings.logger.warn(`wasup: polling does not work either: ${explain(error).message}`);
+      this.#running = undefined;
+      return false;
+    }
+    if (running.signal.aborted) return false;
+    this.#ended = this.#follow(pages, running.signal).finally(() => {
+      if (this.#running === running) this.#running = undefined;
+    });
+    return true;
+  }
+
+  /** No more of it; done when the last event has been handed on. */
+  async stop() {
+    this.#running?.abort();
+    this.#running = undefined;
+    await this.#ended;
+  }
+
+  /**
+   * @param {EventPages} pages
+   * @param {AbortSignal} signal
+   */
+  async #follow(pages, signal) {
+    const { maxReconnectAttempts, reconnectDelay, maxReconnectDelay, pollWait } = this.#settings;
+    const backoff = new Backoff(reconnectDelay, maxReconnectDelay);
+    while (!signal.aborted) {
+      try {
+        if ((goodForMs(this.#token) ?? Number.POSITIVE_INFINITY) < pollWait * 1000)
+          this.#token = await this.#tokens.fresh();
+        await this.#read(pages, pollWait);
+        backoff.reset();
+      } catch (thrown) {
+        if (signal.aborted) return undefined;
+        const error = explain(thrown);
+        if (backoff.failures >= maxReconnectAttempts) return error;
+        const askedMs = backoff.later((error.retryAfterSeconds ?? 0) * 1000);
+        await pause(Math.max(backoff.next(), askedMs), signal);
+        // The page that comes next asks for a new one, as this one may be the trouble.
+        if (error.code === 'refused_token') this.#token = '';
+        if (this.#token === '') this.#token = await this.#tokens.fresh().catch(() => '');
+      }
+    }
+    return undefined;
+  }
+
+  /**
+   * One page, handed on.
+   *
+   * @param {EventPages} pages
+   * @param {number} waitSeconds
+   */
+  async #read(pages, waitSeconds) {
+    const { position } = this.#reader;
+    if (position.after === undefined) {
+      position.moveTo(await pages.last(this.#token));
+      return;
+    }
+    const { after } = position;
+    const page = await pages.after(this.#token, after, waitSeconds).catch((error) => {
+      if (!(error instanceof FeedError) || error.reason !== 'gone') throw error;
+      return undefined;
+    });
+    if (!page) {
+      this.#reader.onGap(position.restart());
+      return;
+    }
+    if (page.oldest !== null && page.oldest > after + 1)
+      this.#reader.onGap({ after, to: page.oldest - 1, reason: 'dropped' });
+    for (const event of page.events) this.#reader.onEvent(event);
+    position.moveTo(page.next ?? page.last);
+  }
+}
