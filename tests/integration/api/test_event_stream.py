@@ -61,7 +61,7 @@ class Listener:
         self._waiting: list[Block] = []
 
     async def begin(self) -> None:
-        self.head = (await self._reader.readuntil(b"\r\n\r\n")).decode().lower()
+        self.head = (await self.reader.readuntil(b"\r\n\r\n")).decode().lower()
 
     async def next(self) -> Block:
         """The next message; comments and a place alone are messages, too."""
