@@ -2,7 +2,7 @@
 
 from typing import Any, Final
 
-from api.errors import Gone, NotInstalled, TooSoon
+from api.errors import Gone, MessageNotFound, NotInstalled, TooSoon
 from api.handlers import (
     credentials,
     docs,
@@ -14,7 +14,7 @@ from api.handlers import (
     watching,
     webhooks,
 )
-from api.handlers.event_log import events, stream
+from api.handlers.event_log import events, messages, stream
 from api.handlers.machine import capacity, host, workers
 from api.paging import PageQuery
 from api.responses import JSON
@@ -257,6 +257,14 @@ ROUTES: Final = (
         query=events.EventsQuery,
         answers={200: Forms(json=events.EventPage, others=(stream.EVENT_STREAM,))},
         errors=(*STORE, Gone, InvalidEventFilter, InvalidSessionId, (406, "not_acceptable")),
+    ),
+    Route(
+        "GET",
+        "/messages/{message}/deliveries",
+        messages.message_deliveries,
+        query=messages.MessageQuery,
+        answers={200: messages.MessageDeliveries},
+        errors=(*STORE, MessageNotFound, InvalidSessionId),
     ),
     Route(
         "GET",

@@ -23,9 +23,11 @@ from supervisor.delivery.targets import Guard
 from supervisor.delivery.telling import Telling
 from supervisor.delivery.views import (
     DeliveryView,
+    EventDelivery,
     WebhookSecretView,
     WebhookView,
     delivery_view,
+    event_delivery,
     heads,
     view,
 )
@@ -128,6 +130,16 @@ class Webhooks:
         """How a webhook is. Raises WebhookNotFound, StoreUnavailable."""
         found = self.get(webhook)
         return view(found, await self._store.webhooks.count(webhook), await self._oldest(found))
+
+    async def deliveries_of(self, event: StoredEvent) -> list[EventDelivery]:
+        """What has become of an event at each webhook, oldest webhook first. Raises
+        StoreUnavailable.
+        """
+        told = []
+        for found in list(self._deliverers.values()):
+            row = await self._store.webhooks.covering(found.id, event.n)
+            told.append(event_delivery(found, event, row))
+        return told
 
     # --- changes ----------------------------------------------------------------------------------
 

@@ -1,5 +1,5 @@
-"""What the shell is offered: the ids of the running supervisor's sessions and webhooks, and types of
-events.
+"""What the shell is offered: the ids of the running supervisor's sessions and webhooks, and the
+types of events.
 
 Whatever goes wrong, nothing is offered and nothing is said: somebody is in the middle of a line.
 """

@@ -14,7 +14,7 @@ class WebhookVerbs(LazyGroup):
         "create": Verb(f"{HERE}.changing", "create", "Send what happens to a URL"),
         "list": Verb(f"{HERE}.looking", "list_webhooks", "Show all webhooks"),
         "show": Verb(f"{HERE}.looking", "show_webhook", "Show one webhook"),
-        "test": Verb(f"{HERE}.sending", "test", "Send a test event now"),
+        "test": Verb(f"{HERE}.sending", "send_test", "Send a test event now"),
         "deliveries": Verb(f"{HERE}.looking", "deliveries", "Show what was not accepted"),
         "update": Verb(f"{HERE}.changing", "update", "Change a webhook"),
         "pause": Verb(f"{HERE}.changing", "pause", "Keep what happens, send nothing"),

@@ -10,7 +10,7 @@ from supervisor.cli.common.output import say, show_json
 from supervisor.cli.common.reach import must_run
 
 
-def test(webhook: WebhookName, as_json: Json = False) -> None:
+def send_test(webhook: WebhookName, as_json: Json = False) -> None:
     """Send an event of type webhook.test now, once, and say what came of it; exit status 1 if it
     was not accepted.
     """
