@@ -16,16 +16,18 @@ from api.errors import errors_as_json
 from api.gatehouse.callers import own_users, prepare
 from api.gatehouse.connections import Connection, Door, most_connections
 from api.gatehouse.fences import Commands, Places, refuse_encodings, refuse_other_sites
-from api.gatehouse.guard import guard
+from api.gatehouse.guard import guard, live_principal
 from api.gatehouse.once import ONCE, Once
 from api.gatehouse.pairing_budget import PairingBudget
 from api.gatehouse.streams import Streams
 from api.handlers.docs import FILES
+from api.live.entrance import PATH, Entrance
 from api.openapi import spec
 from api.parts import (
     ALERTS,
     CONNECTIONS,
     DESCRIPTION,
+    DIAGNOSTICS,
     FEED,
     FLEET,
     FORECASTER,
@@ -49,10 +51,12 @@ from sessions.store import Store
 from sessions.workers.pool import Workers
 from supervisor.delivery.webhooks import Webhooks
 from supervisor.fleet.feed import Feed
+from supervisor.fleet.feed_limits import FeedLimits
 from supervisor.fleet.fleet import Fleet
 from supervisor.fleet.policy_file import LivePolicy
 from supervisor.fleet.roll import Roll
 from supervisor.watch.alerts import Alerts
+from supervisor.watch.diagnostics.examining import Diagnostics
 from supervisor.watch.forecasting import Forecaster
 from supervisor.watch.host_watch import HostWatch
 from supervisor.watch.performance import Thresholds
@@ -87,6 +91,8 @@ class Parts:
     forecaster: Forecaster
     alerts: Alerts
     webhooks: Webhooks
+    feed_limits: FeedLimits
+    diagnostics: Diagnostics
 
 
 def create_app(
@@ -118,6 +124,7 @@ def create_app(
     app.on_shutdown.append(app[STREAMS].end_all)
     app[FLEET], app[FEED], app[STORE], app[ROLL] = parts.fleet, parts.feed, parts.store, parts.roll
     app[ALERTS], app[WEBHOOKS] = parts.alerts, parts.webhooks
+    app[DIAGNOSTICS] = parts.diagnostics
     app[POLICY], app[HOST], app[THRESHOLDS], app[FORECASTER] = (
         parts.policy,
         parts.host,
@@ -126,7 +133,16 @@ def create_app(
     )
     app[FOREVER], app[WORKERS] = parts.forever, parts.workers
     app[DESCRIPTION] = msgspec.json.encode(spec(ROUTES)) + b"\n"
+    live = Entrance(
+        parts.feed,
+        parts.host,
+        parts.forever,
+        parts.feed_limits,
+        live_principal(token),
+    )
+    app.on_shutdown.append(live.close)
     app.add_routes([*(route.definition() for route in ROUTES), *FILES])
+    app.add_routes([web.route(method, PATH, live.handle) for method in ("GET", "POST")])
     return app
 
 

@@ -10,6 +10,11 @@ import msgspec
 import structlog
 from aiohttp import web
 
+from api.live.admission.refusals import (
+    ConnectionTimeoutError,
+    InsufficientResourcesError,
+    InvalidTokenError,
+)
 from sessions.messages.numbers import EXAMPLE, InvalidRecipient
 from sessions.model import (
     BadPolicy,
@@ -139,6 +144,9 @@ STATUS: Final[Mapping[type[WasupError], int]] = {
     OutcomeUnknown: 409,
     TooSoon: 429,
     Busy: 503,
+    InvalidTokenError: 401,
+    ConnectionTimeoutError: 408,
+    InsufficientResourcesError: 503,
     BadPolicy: 422,
     InvalidSessionId: 400,
     InvalidProxy: 400,
@@ -252,7 +260,7 @@ def _from_wasup(error: WasupError) -> web.Response:
         code = "failed"  # a worker may say what it likes; scripts know the declared codes
     hint = WORKER_HINTS.get(code, error.hint) if isinstance(error, WorkerRefused) else error.hint
     response = error_response(status_of(error), code, str(error), hint)
-    if isinstance(error, Busy | TooSoon):
+    if isinstance(error, Busy | TooSoon | InsufficientResourcesError):
         response.headers["Retry-After"] = str(math.ceil(error.retry_after_seconds))
     return response
 

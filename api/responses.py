@@ -105,24 +105,26 @@ async def raw_body(request: web.Request, kind: type[Any]) -> bytes:
 
     Raises BadRequest, RequestEntityTooLarge. `kind`: what it should be, for the hints.
     """
+    hint = f"Send JSON: {describe(kind)}."
+    raw = await whole_body(request, hint)
+    if not raw.strip():
+        raise BadRequest("The body is empty.", hint)
+    return raw
+
+
+async def whole_body(request: web.Request, hint: str = "Send it whole.") -> bytes:
+    """The request's body as it came, perhaps empty. Raises BadRequest, RequestEntityTooLarge."""
     try:
-        raw = await request.read()
+        return await request.read()
     except web.HTTPRequestEntityTooLarge:
         most = f"{request.client_max_size // 1024} KiB"
         raise RequestEntityTooLarge(
             "Request Entity Too Large.", f"A body of this call may have {most}."
         ) from None
     except ConnectionError:  # nobody hears it
-        raise BadRequest(
-            "The caller hung up before the body was whole.", f"Send JSON: {describe(kind)}."
-        ) from None
+        raise BadRequest("The caller hung up before the body was whole.", hint) from None
     except web.RequestPayloadError as error:
-        raise BadRequest(
-            f"The body cannot be read: {type(error).__name__}.", f"Send JSON: {describe(kind)}."
-        ) from None
-    if not raw.strip():
-        raise BadRequest("The body is empty.", f"Send JSON: {describe(kind)}.")
-    return raw
+        raise BadRequest(f"The body cannot be read: {type(error).__name__}.", hint) from None
 
 
 def describe(kind: Any) -> str:

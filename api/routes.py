@@ -15,7 +15,7 @@ from api.handlers import (
     webhooks,
 )
 from api.handlers.event_log import events, messages, stream
-from api.handlers.machine import capacity, host, workers
+from api.handlers.machine import capacity, diagnostics, host, workers
 from api.paging import PageQuery
 from api.responses import JSON
 from api.route import ASKED, STORE, Forms, Route, from_worker
@@ -47,6 +47,7 @@ from supervisor.delivery.webhook import (
 from supervisor.delivery.webhooks import TooManyWebhooks
 from supervisor.fleet.event_filter import InvalidEventFilter
 from supervisor.fleet.policy_file import PolicyView
+from supervisor.watch.diagnostics.doctor import Examination
 
 VAIN: Final = tuple(
     (409, reason.value) for reason in CloseReason if RULES[reason].mend is not Mend.RECONNECT
@@ -235,6 +236,26 @@ ROUTES: Final = (
         query=capacity.CapacityQuery,
         answers={200: capacity.CapacityView},
     ),
+    Route(
+        "GET",
+        "/diagnostics",
+        diagnostics.get_diagnostics,
+        query=diagnostics.DiagnosticsQuery,
+        answers={200: Examination},
+    ),
+    Route(
+        "GET",
+        "/diagnostics/resources",
+        diagnostics.get_resource_diagnostics,
+        answers={200: diagnostics.ResourceDiagnostics},
+    ),
+    Route(
+        "GET",
+        "/diagnostics/connections",
+        diagnostics.get_connection_diagnostics,
+        answers={200: diagnostics.ConnectionDiagnostics},
+        errors=STORE,
+    ),
     Route("GET", "/policy", policy.get_policy, answers={200: PolicyView}),
     Route(
         "POST",
@@ -347,7 +368,7 @@ ROUTES: Final = (
         keyed=True,
         body=webhooks.Replay,
         answers={202: WebhookView},
-        errors=(WebhookNotFound, *STORE),
+        errors=(WebhookNotFound, InvalidWebhook, *STORE),
     ),
     Route(
         "GET",

@@ -36,9 +36,9 @@ from sessions.lifecycle.dependencies import Dependencies, SessionConfig
 from sessions.lifecycle.health import HealthConfig
 from sessions.model import AlertChange, CloseReason, EventData, SessionId, SessionState
 from sessions.policy import RULES, correlated_reasons
+from sessions.records.changes import Changes
 from sessions.store import Store
 from sessions.store.engine.database import sqlite_url
-from sessions.views.events import SessionMoved
 from sessions.workers import wire
 from sessions.workers.keys import KeyService
 from supervisor.fleet.bus import Bus
@@ -167,12 +167,13 @@ async def walk_once(directory: Path) -> Walk:
         workers=workers,
         gate=gate,
         publish=bus.publish,
+        record=feed.record,
         deliver=feed.deliver,
         rng=rng,
     )
     fleet = Fleet(around, gate, feed)
     costs = LoginCosts(fleet.worker_pid, lambda _: 0.0, loop.time, loop.call_later)
-    bus.subscribe(SessionMoved, costs.on_moved)
+    bus.subscribe(Changes, costs.on_changes)
     await fleet.open()
     session = await fleet.create(SHOP, start=True)
     await _until(lambda: session.state is SessionState.OPEN)

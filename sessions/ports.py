@@ -8,6 +8,7 @@ from typing import NamedTuple, Protocol
 
 from sessions.model import AlertChange, EventData, SessionId
 from sessions.policy import Close, ClosedWay, Verdict
+from sessions.records.changes import Changes
 from sessions.workers import wire
 from sessions.workers.limits import Excess
 from sessions.workers.worker_process import Exit
@@ -175,8 +176,13 @@ class Admission(Protocol):
         """Why the session could not come through now; None: it could, or nobody knows."""
 
 
-Publish = Callable[[SessionId | None, EventData | AlertChange], None]
-"""Add an event to the event log, or tell of an alert."""
+Publish = Callable[[SessionId | None, EventData | AlertChange | Changes], None]
+"""Add an event to the event log, tell of an alert, or (of changes, which are recorded besides) tell
+whoever watches in this process.
+"""
+
+Record = Callable[[Changes], None]
+"""Make durable what has changed of a session, and show the event that tells of it then."""
 
 
 class Origin(NamedTuple):

@@ -21,9 +21,10 @@ from sessions.forever import Forever, Look
 from sessions.lifecycle.dependencies import Dependencies
 from sessions.model import AlertChange, EventData
 from sessions.policy import correlated_reasons
+from sessions.records.changes import Changes
 from sessions.store import Store
 from sessions.store.backups import backup
-from sessions.views.events import SessionDeleted, SessionMoved
+from sessions.views.events import SessionDeleted
 from sessions.workers.keys import KeyService
 from sessions.workers.pool import Workers
 from supervisor.delivery.targets import Guard
@@ -52,6 +53,7 @@ from supervisor.process.worker_command import worker_config
 from supervisor.settings import Settings
 from supervisor.watch import own_alerts
 from supervisor.watch.alerts import Alerts
+from supervisor.watch.diagnostics.examining import Diagnostics, within
 from supervisor.watch.forecasting import Forecaster, cpu_seconds
 from supervisor.watch.host_watch import COUNT_SECONDS, HostWatch, log_directory
 from supervisor.watch.login_costs import LoginCosts
@@ -159,6 +161,7 @@ class Built:
     roll: Roll
     sampler: WindowedHost
     host: HostWatch
+    diagnostics: Diagnostics
     stopping: asyncio.Event
     """Set by the first signal."""
 
@@ -177,6 +180,8 @@ class Built:
             forecaster=self.forecaster,
             alerts=self.alerts,
             webhooks=self.webhooks,
+            feed_limits=self.settings.feed_limits(),
+            diagnostics=self.diagnostics,
         )
 
 
@@ -233,6 +238,7 @@ async def build(settings: Settings, directory: Path, port: int, stack: AsyncExit
             workers=workers,
             gate=gate,
             publish=bus.publish,
+            record=feed.record,
             deliver=feed.deliver,
             rng=rng,
         ),
@@ -244,7 +250,13 @@ async def build(settings: Settings, directory: Path, port: int, stack: AsyncExit
     stack.push_async_callback(fleet.close, detach)
     loop = asyncio.get_running_loop()
     costs = LoginCosts(fleet.worker_pid, cpu_seconds, loop.time, loop.call_later)
-    bus.subscribe(SessionMoved, costs.on_moved)
+    bus.subscribe(Changes, costs.on_changes)
+    host = HostWatch(
+        sampler,
+        settings.web_socket_ports(port),
+        lambda: tuple(worker.pid for worker in workers.alive),
+        _watched_directories(settings),
+    )
     roll = Roll(fleet.sessions, workers.code, bus.publish)
     stack.push_async_callback(roll.close)
     return Built(
@@ -261,12 +273,8 @@ async def build(settings: Settings, directory: Path, port: int, stack: AsyncExit
         policy=LivePolicy(settings.policy_file, config, bus.publish, fleet.follow),
         roll=roll,
         sampler=sampler,
-        host=HostWatch(
-            sampler,
-            settings.web_socket_ports(port),
-            lambda: tuple(worker.pid for worker in workers.alive),
-            _watched_directories(settings),
-        ),
+        host=host,
+        diagnostics=Diagnostics(within(settings, directory, store, host.reading, fleet)),
         stopping=stopping,
     )
 

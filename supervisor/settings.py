@@ -1,5 +1,5 @@
 """The settings: `WHATSAPP_*` environment variables (or the installation's `.env` file), read once
-and handed down as frozen values.
+and handed down as frozen values. A few have names of their own, without the prefix.
 
 Names and defaults that people's scripts use stay as they are. Durations are
 milliseconds. A bad value refuses the start and names the variable, the value and what is accepted;
@@ -8,6 +8,7 @@ an unknown `WHATSAPP_*` variable is warned about.
 
 import contextlib
 import difflib
+import functools
 import ipaddress
 import os
 import re
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from sessions.lifecycle.dependencies import SessionConfig
     from sessions.store.tables.events import LogBounds
     from sessions.workers.limits import Limits
+    from supervisor.fleet.feed_limits import FeedLimits
     from supervisor.gate.gate import GateConfig
     from supervisor.watch.performance import Thresholds
 
@@ -75,11 +77,15 @@ Fraction = Annotated[float, Field(gt=0, le=1, allow_inf_nan=False)]
 class Settings(BaseSettings):
     """Every setting, with its unit, default and reason.
 
-    The environment's name is the field's in capitals behind `WHATSAPP_`.
+    The environment's name is the field's in capitals behind `WHATSAPP_`, or the field's alias.
     """
 
     model_config = SettingsConfigDict(
-        env_prefix=PREFIX, extra="ignore", frozen=True, env_ignore_empty=True
+        env_prefix=PREFIX,
+        extra="ignore",
+        frozen=True,
+        env_ignore_empty=True,
+        populate_by_name=True,
     )
 
     reconnection_max_retries: Count = Field(
@@ -382,6 +388,32 @@ class Settings(BaseSettings):
             " every number (docs/security.md)."
         ),
     )
+    max_websocket_connections: Annotated[
+        int, BeforeValidator(_whole_number), Field(ge=1, le=65_536)
+    ] = Field(
+        500,
+        validation_alias="MAX_WEBSOCKET_CONNECTIONS",
+        description=(
+            "Clients of the live feed at once; a quarter of the descriptor limit at the most. They"
+            " take none of the places of WHATSAPP_API_CONNECTIONS."
+        ),
+    )
+    memory_threshold_mb: Mebibytes = Field(
+        1_024,
+        validation_alias="MEMORY_THRESHOLD_MB",
+        description=(
+            "While the supervisor itself has more, no further client of the live feed is let in,"
+            " MiB resident."
+        ),
+    )
+    feed_cpu_threshold: Annotated[float, Field(gt=0, le=100, allow_inf_nan=False)] = Field(
+        80.0,
+        validation_alias="CPU_THRESHOLD",
+        description=(
+            "While more of the host's CPU is in use, no further client of the live feed is let in,"
+            " percent; 100: whatever is in use."
+        ),
+    )
     log_format: Annotated[str, Field(pattern="^(auto|json|human)$")] = Field(
         "auto", description="json, human, or auto: human on a terminal."
     )
@@ -591,6 +623,16 @@ class Settings(BaseSettings):
         """
         return self.shutdown == "detach" or (self.shutdown is None and PM2_VARIABLE in os.environ)
 
+    def feed_limits(self) -> "FeedLimits":
+        """What the live feed may take."""
+        from supervisor.fleet.feed_limits import FeedLimits
+
+        return FeedLimits(
+            max_websocket_connections=self.max_websocket_connections,
+            memory_threshold_mb=self.memory_threshold_mb,
+            cpu_threshold=self.feed_cpu_threshold,
+        )
+
     def limits(self) -> "Limits":
         """What a worker may weigh, and how late it may be."""
         from sessions.workers.limits import Limits
@@ -696,7 +738,7 @@ def load() -> Settings:
 def _no_text() -> Iterator[str]:
     """A line for each setting of the environment that is no text."""
     for name, value in os.environ.items():
-        if name.upper().startswith(PREFIX) and not _is_unicode(name + value):
+        if _is_ours(name) and not _is_unicode(name + value):
             shown = name.encode(errors="backslashreplace").decode()
             yield (
                 f"{shown} is not UTF-8 text; it has to be (a value in another encoding, or bytes in"
@@ -717,15 +759,9 @@ def _lost_references(file: Path) -> Iterator[str]:
         return
     written, known = dotenv_values(file, interpolate=False), {**os.environ}
     for name, value in written.items():
-        for reference in (
-            _REFERENCE.finditer(value or "") if name.upper().startswith(PREFIX) else ()
-        ):
+        for reference in _REFERENCE.finditer(value or "") if _is_ours(name) else ():
             if reference["default"] is None and reference["name"] not in known:
-                unset = (
-                    "${...}"
-                    if name.upper().removeprefix(PREFIX).lower() in SECRETS
-                    else reference[0]
-                )
+                unset = "${...}" if _field_of().get(name.upper()) in SECRETS else reference[0]
                 yield (
                     f"{name} in {file} holds {unset}, which stands for a variable that is not set. "
                     "If it is meant as it stands, set it in the environment instead of the file."
@@ -794,7 +830,21 @@ def unknown_variables() -> list[str]:
 
 def variable(field: str) -> str:
     """The environment's name of a field."""
-    return PREFIX + field.upper()
+    known = Settings.model_fields.get(field)
+    alias = None if known is None else known.validation_alias
+    return alias if isinstance(alias, str) else PREFIX + field.upper()
+
+
+def _is_ours(name: str) -> bool:
+    """Whether an environment's variable is a setting by its name, or tries to be one."""
+    upper = name.upper()
+    return upper.startswith(PREFIX) or upper in _field_of()
+
+
+@functools.cache
+def _field_of() -> dict[str, str]:
+    """The fields by the environment's names of them."""
+    return {variable(field): field for field in Settings.model_fields}
 
 
 def is_loopback(host: str | None) -> bool:
@@ -843,6 +893,7 @@ def _explain(detail: dict[str, Any]) -> str:
     if not detail["loc"]:  # from _check_together: it has named the variable already
         return str(detail["ctx"]["error"])
     field = str(detail["loc"][0])
+    field = _field_of().get(field, field)
     value = "(hidden)" if field in SECRETS else _quotable(repr(detail["input"]))
     about = Settings.model_fields[field].description
     return f"{variable(field)} is {value}: {detail['msg']}. {about}"

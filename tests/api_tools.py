@@ -15,6 +15,7 @@ from api.app import Parts, bind, create_app, serving
 from api.responses import JSON
 from api.routes import ROUTES
 from scripts.lab.conformity import check
+from supervisor.fleet.feed_limits import FeedLimits
 
 TOKEN: Final = "correct-horse-battery-staple"
 
@@ -53,6 +54,7 @@ async def api(
 
     `parts`: those of the program that are asked; the others are missing.
     """
+    parts.setdefault("feed_limits", FeedLimits(cpu_threshold=100.0))
     given = {name: parts.get(name, cast("Any", Nothing())) for name in Parts.__dataclass_fields__}
     app = create_app(Parts(**given), token, connections)
     app.add_routes(routes)

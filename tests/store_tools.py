@@ -11,6 +11,8 @@ import msgspec
 from sqlalchemy import URL
 
 from sessions.model import SessionId
+from sessions.records.changes import Changes
+from sessions.records.incidents import Move, Presence
 from sessions.workers.wire import KeyEntry
 from tests.fakes import CREDS as CREDS
 
@@ -27,6 +29,16 @@ CREDS_ENTRY = entry("creds", CREDS, "creds")
 
 def creds(value: bytes) -> KeyEntry:
     return entry("creds", value, "creds")
+
+
+def memory_of(session: SessionId, memory: bytes) -> Changes:
+    """Nothing but what is remembered of the session has changed."""
+    return Changes(session=session, memory=lambda: memory)
+
+
+def moved(session: SessionId, presence: Presence, at: float) -> Changes:
+    """The session is open, down or off since then, and nothing else has changed."""
+    return Changes(session=session, move=Move(presence, at))
 
 
 async def connect(url: URL) -> Any:

@@ -66,6 +66,7 @@ class Owes(enum.Enum):
     IDLE = "idle"
     BODY = "body"
     READING = "reading"
+    LOGIN = "login"
 
 
 DEADLINE_SECONDS: Final[Mapping[Owes, float]] = {
@@ -73,10 +74,12 @@ DEADLINE_SECONDS: Final[Mapping[Owes, float]] = {
     Owes.IDLE: 75.0,
     Owes.BODY: 120.0,
     Owes.READING: 30.0,
+    Owes.LOGIN: 35.0,
 }
 """The head of a request whole, from its first byte (the first one: from the connection on); the
 next request on a connection that is kept (reverse proxies keep theirs for 60 s and must be the
-first to close); a body whole; some more of the answer taken.
+first to close); a body whole; some more of the answer taken; the token on a WebSocket (the live
+feed itself ends who is silent, 5 s before).
 """
 
 
@@ -94,6 +97,7 @@ class Door:
     def __init__(self, most: int) -> None:
         self.most = most
         self._inside: set[Connection] = set()
+        self._settled: set[Connection] = set()
         self._loop = asyncio.get_running_loop()
         self._sweeping: asyncio.TimerHandle | None = None
         self._told_at = float("-inf")
@@ -123,6 +127,21 @@ class Door:
     def leave(self, connection: "Connection") -> None:
         """It is gone."""
         self._inside.discard(connection)
+        self._settled.discard(connection)
+
+    def settle(self, connection: "Connection") -> None:
+        """It is a client's that the live feed has let in, and has its place there: it takes none of
+        those for calls. What it leaves unread still counts.
+        """
+        if connection in self._inside:
+            self._inside.discard(connection)
+            self._settled.add(connection)
+
+    def unsettle(self, connection: "Connection") -> None:
+        """It is one like others again: a long poll is answered."""
+        if connection in self._settled:
+            self._settled.discard(connection)
+            self._inside.add(connection)
 
     def malformed(self) -> None:
         """Something came that is no HTTP. Its content is told nowhere: it may hold a token."""
@@ -134,7 +153,9 @@ class Door:
         """
         now = self._loop.time()
         unsent = {
-            one: size for one in self._inside if one is not writer and (size := one.unsent_bytes())
+            one: size
+            for one in self._inside | self._settled
+            if one is not writer and (size := one.unsent_bytes())
         }
         total = sum(unsent.values()) + writer.unsent_bytes()
         for one in sorted(unsent, key=lambda one: one.taken_at(now)):
@@ -158,14 +179,14 @@ class Door:
 
     def _drop(self, connection: "Connection", owes: Owes) -> None:
         self._untold[f"connections dropped ({owes.value} awaited)"] += owes is not Owes.IDLE
-        self._inside.discard(connection)
+        self.leave(connection)
         connection.drop(owes)
 
     def _sweep(self) -> None:
         # first: nothing below may end it
         self._sweeping = self._loop.call_later(SWEEP_SECONDS, self._sweep)
         now = self._loop.time()
-        for connection in list(self._inside):
+        for connection in self._inside | self._settled:
             owed = connection.owes(now)
             if owed is not None and now - owed[1] >= DEADLINE_SECONDS[owed[0]]:
                 self._drop(connection, owed[0])
@@ -185,7 +206,7 @@ class Connection(web.RequestHandler):
     us, and errors in the one shape.
     """
 
-    __slots__ = ("_door", "_head_began", "_since", "_taken_at", "_unsent", "peer")
+    __slots__ = ("_door", "_head_began", "_login_began", "_since", "_taken_at", "_unsent", "peer")
 
     def __init__(self, server: web.Server, door: Door) -> None:
         super().__init__(
@@ -203,6 +224,7 @@ class Connection(web.RequestHandler):
         self._since = self._taken_at = self._loop.time()
         self._head_began = True
         self._unsent = 0
+        self._login_began: float | None = None
         self.peer: str | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -225,6 +247,15 @@ class Connection(web.RequestHandler):
         if data and not self._head_began and self._current_request is None:
             self._head_began, self._since = True, self._loop.time()
         super().data_received(data)
+
+    def await_login(self) -> None:
+        """It has become a WebSocket, whose token is still to come."""
+        self._login_began = self._loop.time()
+
+    def settle(self) -> None:
+        """It is a client's that the live feed has let in."""
+        self._login_began = None
+        self._door.settle(self)
 
     def pause_writing(self) -> None:
         """The peer does not read as fast as we answer."""
@@ -251,6 +282,8 @@ class Connection(web.RequestHandler):
         request = self._current_request
         if request is None:
             return (Owes.HEAD if self._head_began else Owes.IDLE), self._since
+        if self._login_began is not None:
+            return Owes.LOGIN, self._login_began
         return None if request.content.is_eof() else (Owes.BODY, self._since)
 
     def drop(self, owes: Owes) -> None:
@@ -283,6 +316,8 @@ class Connection(web.RequestHandler):
         try:
             return await super().finish_response(request, resp, start_time)
         finally:
+            self._login_began = None
+            self._door.unsettle(self)
             self._head_began, self._since = False, self._loop.time()
 
     def handle_error(

@@ -5,7 +5,7 @@ other web site through a browser.
 import hmac
 import pwd
 import re
-from collections.abc import Set
+from collections.abc import Awaitable, Callable, Set
 from typing import Final
 from weakref import WeakKeyDictionary
 
@@ -14,6 +14,8 @@ from aiohttp.typedefs import Handler, Middleware
 
 from api.errors import error_response
 from api.gatehouse.callers import user_of
+from supervisor.access.principal import BY_TOKEN, BY_USER, Principal
+from supervisor.access.refusals import AccessDenied
 from supervisor.settings import is_loopback
 
 OPEN_PATHS: Final = frozenset({"/healthz", "/readyz", "/openapi.json", "/docs"})
@@ -22,6 +24,10 @@ well. What describes the API holds nothing of this installation but its version.
 """
 OPEN_FILES: Final = "/docs/"
 """What the page of the description loads."""
+LIVE: Final = "/socket.io/"
+"""A browser can put no header on a WebSocket: there the token comes in the first message, and is
+checked by `live_principal`.
+"""
 PROXY_HEADERS: Final = re.compile(
     "forwarded|via|x-forwarded.*|x-(real|client|cluster-client|original|originating)-.*|(true-client|cf-connecting|fastly-client)-ip",
     re.IGNORECASE,
@@ -59,7 +65,7 @@ def guard(token: str | None, users: Set[int] | None) -> Middleware:
         if token is None and not is_loopback(name):
             raise web.HTTPForbidden
         if request.path not in OPEN_PATHS and not request.path.startswith(OPEN_FILES):
-            if token is not None and not _carries(request, token):
+            if token is not None and request.path != LIVE and not _carries(request, token):
                 raise web.HTTPUnauthorized(headers={"WWW-Authenticate": "Bearer"})
             if (
                 token is None
@@ -74,6 +80,27 @@ def guard(token: str | None, users: Set[int] | None) -> Middleware:
         return await handler(request)
 
     return check
+
+
+def live_principal(
+    token: str | None,
+) -> Callable[[web.Request, str | None], Awaitable[Principal]]:
+    """Who a client of the live feed is, by the token of its first message or the header of its
+    first call. Raises AccessDenied.
+    """
+
+    async def authenticate(request: web.Request, given: str | None) -> Principal:
+        if token is None:
+            return BY_USER  # `check` has let in nobody else
+        if given is None:
+            given = request.headers.get("Authorization", "").partition(" ")[2]
+        if not given.strip():
+            raise AccessDenied("empty_token")
+        if not hmac.compare_digest(given.strip().encode(errors="surrogateescape"), token.encode()):
+            raise AccessDenied("invalid")
+        return BY_TOKEN
+
+    return authenticate
 
 
 def _name(request: web.Request) -> str | None:

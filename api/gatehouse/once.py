@@ -17,7 +17,8 @@ import msgspec
 from aiohttp import web
 from aiohttp.typedefs import Handler
 
-from api.errors import BadRequest, KeyReused, OutcomeUnknown, RequestEntityTooLarge
+from api.errors import BadRequest, KeyReused, OutcomeUnknown
+from api.responses import whole_body
 from sessions.model import StoreUnanswered, Unanswered, WasupError, WorkerGone, WorkerRefused
 from sessions.store import Store
 from sessions.store.tables.requests import Answer
@@ -93,7 +94,7 @@ def keyed(handler: Handler) -> Callable[[web.Request], Awaitable[web.Response]]:
 
     @functools.wraps(handler)
     async def handle(request: web.Request) -> web.Response:
-        raw = await _body(request) if HEADER in request.headers else b""
+        raw = await whole_body(request) if HEADER in request.headers else b""
         return await once(request, raw, lambda: handler(request))  # type: ignore[arg-type, return-value]
 
     return handle
@@ -127,20 +128,6 @@ def _leaves_doubt(error: BaseException) -> bool:
     return not isinstance(error, WasupError) or isinstance(
         error, Unanswered | StoreUnanswered | WorkerGone
     )
-
-
-async def _body(request: web.Request) -> bytes:
-    try:
-        return await request.read()
-    except web.HTTPRequestEntityTooLarge:
-        most = f"{request.client_max_size // 1024} KiB"
-        raise RequestEntityTooLarge(
-            "Request Entity Too Large.", f"A body of this call may have {most}."
-        ) from None
-    except (ConnectionError, web.RequestPayloadError) as error:
-        raise BadRequest(
-            f"The body cannot be read: {type(error).__name__}.", "Send it whole."
-        ) from None
 
 
 def _digest(text: bytes) -> str:

@@ -116,7 +116,8 @@ async def session_archives(request: web.Request) -> web.Response:
     archives = await request.app[STORE].archives(session)
     if not archives:
         request.app[FLEET].get(session)
-    shown, following = page(archives, lambda archive: (archive.id,), query(request, PageQuery))
+    asked = query(request, PageQuery)
+    shown, following = page(archives, lambda archive: (archive.id,), tuple[int], asked)
     return json(ArchiveList([_shown(archive) for archive in shown], following))
 
 

@@ -175,7 +175,7 @@ async def list_sessions(request: web.Request) -> web.Response:
         for session in request.app[FLEET].sessions()
         if (not states or session.state in states) and _matches(session, asked.search)
     ]
-    shown, following = page(found, _age, asked)
+    shown, following = page(found, _age, tuple[float, str], asked)
     return json(SessionList([session.view() for session in shown], following))
 
 

@@ -88,7 +88,8 @@ async def alerts(request: web.Request) -> web.Response:
     From memory: also while the store fails.
     """
     known = request.app[ALERTS]
-    shown, following = page(known.active(), _urgency, query(request, PageQuery))
+    asked = query(request, PageQuery)
+    shown, following = page(known.active(), _urgency, tuple[int, str, str, str, str], asked)
     return json(AlertsView(_now(), shown, following, known.ended()))
 
 

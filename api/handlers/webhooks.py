@@ -7,10 +7,10 @@ from aiohttp import web
 
 from api.errors import BadRequest
 from api.gatehouse.once import keyed
-from api.paging import PageQuery, page
+from api.paging import PageQuery, begins_after, page
 from api.parts import WEBHOOKS
 from api.responses import body, json, query
-from supervisor.delivery.views import DeliveryView, WebhookView
+from supervisor.delivery.views import DeliveryView, Place, WebhookView
 from supervisor.delivery.webhook import NewWebhook, WebhookChange
 from supervisor.delivery.webhooks import Webhooks
 
@@ -40,14 +40,10 @@ class NewSecret(msgspec.Struct, forbid_unknown_fields=True, rename="camel"):
     secret: str | None = None
 
 
-class DeliveryQuery(msgspec.Struct, forbid_unknown_fields=True):
+class DeliveryQuery(PageQuery, forbid_unknown_fields=True):
     """Which part of the list."""
 
-    after: Annotated[
-        Number | None,
-        msgspec.Meta(description="`next` of the page before."),
-    ] = None
-    limit: Annotated[int, msgspec.Meta(ge=1, le=MOST, description="Rows of a page.")] = USUAL
+    limit: Annotated[int, msgspec.Meta(ge=1, le=MOST, description="So many at the most.")] = USUAL
     state: Annotated[
         Literal["blocked", "retrying", "dead", "gap"] | None,
         msgspec.Meta(description="Those of one kind alone."),
@@ -58,7 +54,7 @@ class DeliveryList(msgspec.Struct, frozen=True, rename="camel"):
     """What was not accepted. `next`: for `after` of the next page; None: this was the last."""
 
     deliveries: list[DeliveryView]
-    next: int | None
+    next: str | None
 
 
 class Redrive(msgspec.Struct, forbid_unknown_fields=True, rename="camel"):
@@ -84,7 +80,9 @@ class Replay(msgspec.Struct, forbid_unknown_fields=True, rename="camel"):
 async def list_webhooks(request: web.Request) -> web.Response:
     """All webhooks: how far each has come, and whether its endpoint accepts what it is sent."""
     webhooks, asked = _webhooks(request), query(request, PageQuery)
-    shown, following = page(webhooks.all(), lambda one: (one.created_at, one.id), asked)
+    shown, following = page(
+        webhooks.all(), lambda one: (one.created_at, one.id), tuple[float, str], asked
+    )
     return json(WebhookList(await webhooks.views(shown), following))
 
 
@@ -141,13 +139,11 @@ async def list_deliveries(request: web.Request) -> web.Response:
     blocks its session now, then what was set aside, oldest first; `?state=` of one kind alone.
     """
     asked = query(request, DeliveryQuery)
-    webhooks, limit = _webhooks(request), asked.limit
-    # One row more than is shown tells whether there is a next page.
-    found = await webhooks.deliveries(_id(request), asked.after, limit + 1, asked.state)
-    numbers = [one.id for one in found if one.id is not None]
-    if len(numbers) <= limit:
-        return json(DeliveryList(found, None))
-    return json(DeliveryList(found[:-1], numbers[limit - 1]))
+    after = begins_after(asked, Place) or Place()
+    # One more than is shown tells whether there is a next page.
+    found = await _webhooks(request).deliveries(_id(request), after, asked.limit + 1, asked.state)
+    shown, following = page(found, lambda one: one.place, Place, asked)
+    return json(DeliveryList(shown, following))
 
 
 @keyed

@@ -23,6 +23,7 @@ from sessions.lifecycle.inbox import Asked, Command
 from sessions.model import AlertChange, CloseReason, EventData, SessionId, WasupError
 from sessions.policy import Close, Decision
 from sessions.ports import Origin
+from sessions.records.changes import Changes
 from sessions.records.incidents import Span
 from sessions.store import SessionRow
 from sessions.workers.keys import KeyService
@@ -277,12 +278,19 @@ class SimulatedFleet:
             workers=self.workers,
             gate=gate,
             publish=self._publish,
+            record=self._record,
             deliver=_deliver,
             rng=self._rng,
         )
 
-    def _publish(self, _session: SessionId | None, told: EventData | AlertChange) -> None:
-        self._observer.published(told)
+    def _record(self, changes: Changes) -> None:
+        self.store.commit(changes)
+        if changes.event is not None:
+            self._observer.published(changes.event)
+
+    def _publish(self, _session: SessionId | None, told: EventData | AlertChange | Changes) -> None:
+        if not isinstance(told, Changes):
+            self._observer.published(told)
 
     @staticmethod
     def _ask(actor: Actor, command: Command) -> "asyncio.Future[Any]":

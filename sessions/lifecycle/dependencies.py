@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from sessions.lifecycle.health import HealthConfig
 from sessions.policy import Config
-from sessions.ports import Admission, Deliver, Publish, WorkerSource
+from sessions.ports import Admission, Deliver, Publish, Record, WorkerSource
 
 if TYPE_CHECKING:  # the settings take their numbers from here, and every command takes its settings
     from sessions.store import Store
@@ -37,5 +37,6 @@ class Dependencies:
     workers: WorkerSource
     gate: Admission
     publish: Publish
+    record: Record
     deliver: Deliver
     rng: random.Random

@@ -11,7 +11,7 @@ boots); a clock that was set back makes durations 0, never negative.
 """
 
 from collections.abc import Collection, Iterable, Sequence
-from typing import Final, Literal
+from typing import Final, Literal, NamedTuple
 
 import msgspec
 
@@ -86,6 +86,17 @@ class Incident(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
         """How long the session was away, or has been so far: also while it is parked."""
         until = self.ended_at if self.over and self.ended_at is not None else now
         return max(0.0, until - self.began_at)
+
+
+Presence = Literal["open", "down", "off"]
+"""How a session counts for its availability: `down` is wanted and not open, `off` not wanted."""
+
+
+class Move(NamedTuple):
+    """A session is open, down or off from then on; wall clock, seconds."""
+
+    presence: Presence
+    at: float
 
 
 class Span(msgspec.Struct, frozen=True):
@@ -167,8 +178,10 @@ def closed(
     )
 
 
-def attempted(incident: Incident) -> Incident:
-    """A try begins."""
+def attempted(incident: Incident | None) -> Incident | None:
+    """A try begins, which belongs to the incident unless that is over."""
+    if incident is None or incident.over:
+        return incident
     return msgspec.structs.replace(
         incident, attempts=incident.attempts + 1, ended_at=None, ending=None
     )
@@ -196,6 +209,14 @@ def uncharged(incident: Incident, words: str, correlated: Collection[CloseReason
 def ended(incident: Incident, now: float, ending: Ending) -> Incident:
     """It is over, or rests."""
     return msgspec.structs.replace(incident, ended_at=max(now, incident.began_at), ending=ending)
+
+
+def moved(incident: Incident | None, state: SessionState, now: float) -> Incident | None:
+    """The session has come to that state, in which an incident may end or rest."""
+    ending = ending_of(state)
+    if incident is None or ending is None or incident.over:
+        return incident
+    return ended(incident, now, ending)
 
 
 def ending_of(state: SessionState) -> Ending | None:

@@ -8,6 +8,7 @@ since. Reads see what is committed.
 import asyncio
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -21,6 +22,7 @@ from sessions.credentials import credentials
 from sessions.credentials.proxy import Proxy
 from sessions.forever import Forever
 from sessions.model import SessionId, StoreUnavailable, UnreadableValue
+from sessions.records.changes import Changes
 from sessions.store import rewrite, verification
 from sessions.store.backups import origin
 from sessions.store.engine import database, schema
@@ -200,13 +202,41 @@ class Store:
         """
         return self._execute(_update_session(session, wanted=int(wanted), restored=0))
 
-    def save_memory(self, session: SessionId, memory: bytes) -> asyncio.Future[None]:
-        """Remember what policy and breaker remember.
+    def commit(self, changes: Changes) -> asyncio.Future[StoredEvent | None]:
+        """Write what has changed of a session, in one transaction; its event, with its number.
 
-        Patient; of several that wait only the newest is written.
+        Patient. Of several that are nothing but a memory, and wait, only the newest is written.
+        Where too many events wait, this one is lost, and the rest is written all the same.
         """
-        return self._execute(
-            _update_session(session, memory=memory), patient=True, newest_of=("memory", session)
+        durable = self._commit(changes)
+        if durable.done() and changes.event is not None:  # refused
+            self._commit(replace(changes, event=None))
+        return durable
+
+    def _commit(self, changes: Changes) -> asyncio.Future[StoredEvent | None]:
+        session, told = changes.session, changes.event
+        event = (
+            None if told is None else NewEvent.now(session, told.type, msgspec.json.encode(told))
+        )
+
+        async def operation(connection: AsyncConnection) -> StoredEvent | None:
+            if changes.incident is not None:
+                await incidents.save(connection, changes.incident)
+            if changes.move is not None:
+                await incidents.move(connection, session, changes.move)
+            if changes.memory is not None:
+                await connection.execute(_update_session(session, memory=changes.memory()))
+            if event is None:
+                return None
+            return await events.append(connection, self._cipher, self._bounds, event)
+
+        is_memory = event is None and changes.incident is None and changes.move is None
+        return self._writer.submit(
+            operation,
+            patient=True,
+            newest_of=("memory", session) if is_memory else None,
+            is_event=event is not None,
+            source=session,
         )
 
     async def set_proxy(self, session: SessionId, proxy: Proxy | None) -> None:
@@ -256,6 +286,17 @@ class Store:
         """The number by which a data directory knows its store; None: it was given none yet."""
         rows = await self._read(select(schema.meta.c.value).where(schema.meta.c.name == IDENTITY))
         return rows[0].value.decode(errors="replace") if rows else None
+
+    async def check_keys(self) -> None:
+        """See that everything sealed can be opened with the keys at hand; nothing is written.
+
+        Raises StoreUnavailable.
+        """
+        try:
+            async with asyncio.timeout(READ_SECONDS), self._reader.connect() as connection:
+                await keyring.must_open(connection, self._cipher)
+        except (SQLAlchemyError, OSError) as error:
+            raise StoreUnavailable(f"The store could not read: {faults.describe(error)}") from None
 
     async def identify(self, identity: str) -> None:
         """Give the store its number."""
@@ -679,13 +720,11 @@ class Store:
     def _with_proxy(self, session: SessionId, proxy: Proxy | None) -> Executable:
         return _update_session(session, proxy=proxies.stored(self._cipher, session, proxy))
 
-    def _execute(
-        self, statement: Executable, patient: bool = False, newest_of: object = None
-    ) -> asyncio.Future[None]:
+    def _execute(self, statement: Executable) -> asyncio.Future[None]:
         async def operation(connection: AsyncConnection) -> None:
             await connection.execute(statement)
 
-        return self._writer.submit(operation, patient=patient, newest_of=newest_of)
+        return self._writer.submit(operation)
 
 
 async def _nothing(_connection: AsyncConnection) -> None:

@@ -20,6 +20,7 @@ class Commands(LazyGroup):
     verbs = {  # noqa: RUF012 - the base class declares it as one of the class
         "run": Verb("run_command", "run", "Run the supervisor in the foreground"),
         "status": Verb("watch_commands.status", "status", "Is everything well?"),
+        "doctor": Verb("watch_commands.doctor", "doctor", "Say what is wrong, and what to type"),
         "sessions": Verb("session_commands.group", "app", "Pair, look at, start, stop sessions"),
         "events": Verb("watch_commands.events", "events", "Show what happens"),
         "logs": Verb("watch_commands.logs", "logs", "Show a session's log lines"),

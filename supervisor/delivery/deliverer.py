@@ -24,7 +24,7 @@ from supervisor.delivery import outgoing, retrying
 from supervisor.delivery.bodies import Bodies
 from supervisor.delivery.circuit import Circuit, jittered
 from supervisor.delivery.lanes import Lanes, Pending
-from supervisor.delivery.sender import Outcome, Sender
+from supervisor.delivery.sender import Outcome, Sender, with_answer
 from supervisor.delivery.telling import Telling
 from supervisor.delivery.webhook import WebhookSettings
 
@@ -204,7 +204,10 @@ class Deliverer:
         settings = self.settings
         body, at = outgoing.body(event, settings.payload), int(time.time())
         ours = outgoing.headers(settings.signing(at), event.id, at, body, late)
-        return await self._tools.sender.send(settings.url, body, settings.headers | ours)
+        outcome = await self._tools.sender.send(settings.url, body, settings.headers | ours)
+        if outcome.answer is None:
+            return outcome
+        return msgspec.structs.replace(outcome, answer=settings.masked(outcome.answer))
 
     async def close(self) -> None:
         """Let what is under way end, for a moment, and remember how far it has come."""
@@ -367,6 +370,7 @@ class Deliverer:
         )
         blocked = lanes.fail(pending, now, wait)
         pending.last_status, pending.last_error = outcome.status, outcome.error
+        pending.last_answer = outcome.answer
         self._note_failure(pending.n, outcome)
         if self.circuit.is_open and outcome.kind == "away":
             pending.failing_since = None
@@ -411,7 +415,7 @@ class Deliverer:
             first_failed_at=wall - failing,
             next_at=due,
             last_status=pending.last_status,
-            last_error=pending.last_error,
+            last_error=with_answer(pending.last_error, pending.last_answer),
         )
         self._tools.rows.set_aside(row)
         self._look_for_late_at(due)
@@ -421,7 +425,7 @@ class Deliverer:
             webhook=self.id,
             event=pending.n,
             session=row.session,
-            error=row.last_error,
+            error=pending.last_error,
         )
 
     def _gone(self, outcome: Outcome) -> None:
@@ -573,7 +577,7 @@ class Deliverer:
             attempts=attempts,
             next_at=None if dead else wall + max(wait, outcome.retry_after_seconds),
             last_status=outcome.status,
-            last_error=outcome.error,
+            last_error=with_answer(outcome.error, outcome.answer),
         )
 
     async def _hasten(self) -> None:

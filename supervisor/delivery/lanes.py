@@ -37,6 +37,7 @@ class Pending:
     retry_at: float = 0.0
     last_status: int | None = None
     last_error: str | None = None
+    last_answer: str | None = None
     under_way: bool = False
     is_settled: bool = False
 

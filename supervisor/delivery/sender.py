@@ -4,6 +4,7 @@ what came of it.
 
 import asyncio
 import contextlib
+import http
 import math
 import re
 import socket
@@ -35,13 +36,15 @@ moment would fail for nothing.
 """
 EXCERPT_BYTES: Final = 4096
 """Of an answer; nothing more is read."""
-EXCERPT_CHARACTERS: Final = 300
+ERROR_CHARACTERS: Final = 300
 NAME_SECONDS: Final = 10
 """How long a name's addresses are kept."""
 RESOLVERS: Final = 16
 """Names that are looked up at once."""
 _AWAY_STATUSES: Final = frozenset({408, 425, 429, 502, 503, 504})
 """Answers that say nothing of the event: the endpoint, or what stands before it, is not there."""
+_PHRASES: Final = {status.value: status.phrase for status in http.HTTPStatus}
+"""The standard's: an endpoint's own words for a status may quote what it was sent."""
 _CONTROL: Final = re.compile(r"[\x00-\x1f\x7f-\x9f]+")
 
 _Info = tuple[socket.AddressFamily, socket.SocketKind, int, str, Any]
@@ -56,15 +59,22 @@ no more.
 class Outcome(msgspec.Struct, frozen=True, rename="camel"):
     """What came of an attempt.
 
-    `error`: in words, without secrets; None: it was accepted. `retry_after_seconds`: what the
-    endpoint asked for.
+    `error`: in words of our own; None: it was accepted. `answer`: what else the endpoint has said,
+    for those who ask: it may quote what it was sent, and stands in no log, alert or event.
+    `retry_after_seconds`: what it asked for.
     """
 
     kind: Kind
     status: int | None = None
     error: str | None = None
+    answer: str | None = None
     retry_after_seconds: float = 0.0
     took_ms: float = 0.0
+
+
+def with_answer(error: str | None, answer: str | None) -> str | None:
+    """Why it was not accepted, and what the endpoint said, for the list of deliveries alone."""
+    return f"{error}: {answer}" if answer else error
 
 
 class Sender:
@@ -136,19 +146,17 @@ async def _refusal(response: aiohttp.ClientResponse) -> Outcome:
     status = response.status
     try:
         async with asyncio.timeout(BODY_SECONDS):
-            excerpt = _excerpt(await response.content.read(EXCERPT_BYTES))
+            answer = _legible(await response.content.read(EXCERPT_BYTES))
     except (TimeoutError, aiohttp.ClientError, OSError):
-        excerpt = ""
+        answer = ""
     if not response.content.at_eof():
         response.close()
     kind: Kind = "gone" if status == 410 else "away" if status in _AWAY_STATUSES else "refused"
-    told = f"{status} {response.reason or ''}".strip()
+    told = f"{status} {_PHRASES.get(status, '')}".strip()
     if 300 <= status < 400:
         told += ": redirects are not followed; give the webhook the address that it leads to"
-    elif excerpt:
-        told += f": {excerpt}"
     asked = retry_after(response.headers.get("Retry-After"), time.time())
-    return Outcome(kind, status, told[:EXCERPT_CHARACTERS], asked)
+    return Outcome(kind, status, told, answer or None, asked)
 
 
 def retry_after(text: str | None, now: float) -> float:
@@ -167,8 +175,8 @@ def retry_after(text: str | None, now: float) -> float:
     return min(max(0.0, math.ceil(seconds)), retrying.MOST_RETRY_AFTER_SECONDS)
 
 
-def _excerpt(body: bytes) -> str:
-    return _CONTROL.sub(" ", body.decode(errors="replace")).strip()[:EXCERPT_CHARACTERS]
+def _legible(body: bytes) -> str:
+    return _CONTROL.sub(" ", body.decode(errors="replace")).strip()
 
 
 def _connecting(error: aiohttp.ClientConnectorError) -> str:
@@ -184,7 +192,7 @@ def _connecting(error: aiohttp.ClientConnectorError) -> str:
         return f"TLS fails: {_words(cause)}"
     if isinstance(cause, ConnectionRefusedError):
         return "the connection is refused"
-    return f"no connection: {cause.strerror or type(cause).__name__}"[:EXCERPT_CHARACTERS]
+    return f"no connection: {cause.strerror or type(cause).__name__}"[:ERROR_CHARACTERS]
 
 
 def _words(error: BaseException) -> str:

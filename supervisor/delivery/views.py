@@ -1,7 +1,7 @@
 """Webhooks as they are shown. No secret, no header's value and no event's content is in them."""
 
 import time
-from typing import Any
+from typing import Annotated, Any, NamedTuple
 
 import msgspec
 
@@ -10,7 +10,19 @@ from sessions.store.tables.webhooks import DeliveryRow
 from sessions.views.deliveries import ARRIVED, Fate, Standing, explained
 from sessions.views.times import iso
 from supervisor.delivery.deliverer import Deliverer
+from supervisor.delivery.sender import with_answer
 from supervisor.delivery.webhook import shown_url
+
+_Number = Annotated[int, msgspec.Meta(ge=-1, lt=10**15)]
+
+
+class Place(NamedTuple):
+    """Where something stands in the list of what was not accepted: first what blocks its session
+    now, by its event, then what was set aside (`is_row`), by its row.
+    """
+
+    is_row: bool = False
+    number: _Number = -1
 
 
 class WebhookView(msgspec.Struct, frozen=True, rename="camel"):
@@ -58,7 +70,7 @@ class DeliveryView(msgspec.Struct, frozen=True, rename="camel"):
 
     `state`: blocked (its session waits behind it), retrying (set aside, later ones go on), dead
     (its time is over), gap (the event log dropped it before it was sent). `id`: None while it is
-    blocked.
+    blocked. `last_error`: with what the endpoint has said, our headers' values masked.
     """
 
     id: int | None
@@ -72,6 +84,11 @@ class DeliveryView(msgspec.Struct, frozen=True, rename="camel"):
     next_try_at: str | None
     last_status: int | None
     last_error: str | None
+
+    @property
+    def place(self) -> Place:
+        """Where it stands in the list."""
+        return Place(False, self.n) if self.id is None else Place(True, self.id)
 
 
 class EventDelivery(msgspec.Struct, frozen=True, rename="camel"):
@@ -220,7 +237,7 @@ def _under_way(found: Deliverer, event: StoredEvent, known: dict[str, Any]) -> S
     tried = known | {
         "attempts": first.failures,
         "last_status": first.last_status,
-        "last_error": first.last_error,
+        "last_error": with_answer(first.last_error, first.last_answer),
         "next_at": found.next_try(first) if first.failures and not first.under_way else None,
     }
     if own is not first:
@@ -230,8 +247,8 @@ def _under_way(found: Deliverer, event: StoredEvent, known: dict[str, Any]) -> S
     return Standing(fate=Fate.BLOCKED if own.failures else Fate.WAITING, **tried)
 
 
-def heads(found: Deliverer) -> list[DeliveryView]:
-    """What blocks its session now."""
+def heads(found: Deliverer, after: int, limit: int) -> list[DeliveryView]:
+    """What blocks its session now, oldest first: events after that one, at most so many."""
     return [
         DeliveryView(
             id=None,
@@ -244,9 +261,9 @@ def heads(found: Deliverer) -> list[DeliveryView]:
             first_failed_at=_at(found.wall(pending.failing_since)),
             next_try_at=None if pending.under_way else _at(found.next_try(pending)),
             last_status=pending.last_status,
-            last_error=pending.last_error,
+            last_error=with_answer(pending.last_error, pending.last_answer),
         )
-        for pending in found.lanes.failing()
+        for pending in [one for one in found.lanes.failing() if one.n > after][:limit]
     ]
 
 

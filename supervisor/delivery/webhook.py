@@ -6,6 +6,7 @@ connection (targets.py).
 
 import base64
 import binascii
+import contextlib
 import re
 import secrets
 from typing import Annotated, Final, Literal
@@ -25,6 +26,13 @@ LONGEST_SECRET: Final = 64
 ROTATION_SECONDS: Final = 24 * 3600.0
 """So long the secret before signs, too, after a rotation."""
 MOST_HEADERS: Final = 20
+MOST_SESSIONS: Final = 1000
+"""That a webhook may name: who wants more of them wants all."""
+ANSWER_CHARACTERS: Final = 300
+"""Of what an endpoint says."""
+SHORTEST_MASKED: Final = 4
+MASKED_FROM: Final = 12
+"""Characters by which a secret is known in a text."""
 _HEADER_NAME: Final = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]{1,64}")
 _HEADER_VALUE: Final = re.compile(r"[\x21-\x7e]([\x20-\x7e]*[\x21-\x7e])?")
 _OURS: Final = re.compile(
@@ -85,6 +93,19 @@ class WebhookSettings(msgspec.Struct, frozen=True, rename="camel"):
     def signing(self, now: float) -> list[str]:
         """The secrets that sign now, the newest first."""
         return [one.value for one in self.secrets if one.until is None or one.until > now]
+
+    def masked(self, text: str) -> str:
+        """What the endpoint says, with *** for what it repeats of our headers' values and secrets,
+        and no longer than a list can show.
+        """
+        words = {one.value for one in self.secrets}
+        for value in self.headers.values():
+            words |= {value, *value.split()[1:], *_decoded(value)}
+        for word in sorted(words, key=len, reverse=True):
+            if len(word) >= SHORTEST_MASKED:
+                # with all that follows: its end may have been cut off, or be another's
+                text = re.sub(re.escape(word[:MASKED_FROM]) + r"[^\s\"'<>,;]*", "***", text)
+        return text[:ANSWER_CHARACTERS]
 
 
 class NewWebhook(msgspec.Struct, forbid_unknown_fields=True, rename="camel"):
@@ -163,6 +184,11 @@ def checked(settings: WebhookSettings) -> WebhookSettings:
     _check_url(settings.url)
     if not settings.types:
         raise InvalidWebhook("It has no types.", 'Leave types out, or say ["*"], for all events.')
+    if len(settings.sessions) > MOST_SESSIONS:
+        raise InvalidWebhook(
+            f"It names {len(settings.sessions)} sessions.",
+            f"Name {MOST_SESSIONS} at the most, or none for all; there may be several webhooks.",
+        )
     for session in settings.sessions:
         try:
             parse_session_id(session)
@@ -211,6 +237,16 @@ def key_of(secret: str) -> bytes:
         return base64.b64decode(secret.removeprefix(SECRET_PREFIX), validate=True)
     except binascii.Error as error:
         raise ValueError("no base64") from error
+
+
+def _decoded(value: str) -> set[str]:
+    """What is in a header of Basic authentication: user and password, and the password alone."""
+    scheme, _, encoded = value.partition(" ")
+    if scheme.lower() == "basic":
+        with contextlib.suppress(ValueError):
+            pair = base64.b64decode(encoded, validate=True).decode()
+            return {pair, pair.partition(":")[2]}
+    return set()
 
 
 def new_id() -> str:

@@ -24,6 +24,7 @@ from supervisor.delivery.telling import Telling
 from supervisor.delivery.views import (
     DeliveryView,
     EventDelivery,
+    Place,
     WebhookSecretView,
     WebhookView,
     delivery_view,
@@ -32,6 +33,7 @@ from supervisor.delivery.views import (
     view,
 )
 from supervisor.delivery.webhook import (
+    InvalidWebhook,
     NewWebhook,
     WebhookChange,
     WebhookNotFound,
@@ -155,7 +157,7 @@ class Webhooks:
         async with self._changing:
             if len(self._deliverers) >= MOST:
                 raise TooManyWebhooks(f"There are {MOST} webhooks already.")
-            n = self._feed.last if new.after is None else min(new.after, self._feed.last)
+            n = self._feed.last if new.after is None else self._known(new.after)
             oldest = await self._tools.bodies.first_after(n)
             row = WebhookRow(
                 id=new_id(),
@@ -207,16 +209,17 @@ class Webhooks:
         return await self.get(webhook).attempt(event)
 
     async def deliveries(
-        self, webhook: str, after: int | None, limit: int, state: str | None
+        self, webhook: str, after: Place, limit: int, state: str | None
     ) -> list[DeliveryView]:
-        """What was not accepted: what blocks its session now (on the first page), then rows, oldest
-        first. Raises WebhookNotFound, StoreUnavailable.
+        """What was not accepted, behind that place, at most so many: what blocks its session now,
+        then rows, oldest first. Raises WebhookNotFound, StoreUnavailable.
         """
-        found = self.get(webhook)
-        blocked = heads(found) if after is None and state in {None, "blocked"} else []
-        if state == "blocked":
+        found, is_asked = self.get(webhook), not after.is_row and state in {None, "blocked"}
+        blocked = heads(found, after.number, limit) if is_asked else []
+        if state == "blocked" or len(blocked) == limit:
             return blocked
-        rows = await self._store.webhooks.page(webhook, after or 0, limit, state)
+        first = after.number if after.is_row else 0
+        rows = await self._store.webhooks.page(webhook, first, limit - len(blocked), state)
         return blocked + [delivery_view(row) for row in rows]
 
     async def redrive(self, webhook: str, after: int | None, ids: Sequence[int] | None) -> int:
@@ -233,15 +236,23 @@ class Webhooks:
     async def replay(self, webhook: str, after: int) -> WebhookView:
         """Send again all that came after a number, whether or not it was accepted.
 
-        Raises WebhookNotFound, StoreUnavailable.
+        Raises WebhookNotFound, InvalidWebhook, StoreUnavailable.
         """
         async with self._changing:
             found = self.get(webhook)
-            after = min(after, self._feed.last)
-            oldest = await self._tools.bodies.first_after(after)
+            oldest = await self._tools.bodies.first_after(self._known(after))
             return view(found, await found.begin_after(after), oldest)
 
     # --- inside -----------------------------------------------------------------------------------
+
+    def _known(self, n: int) -> int:
+        """The number of an event that there was. Raises InvalidWebhook."""
+        if n > self._feed.last:
+            raise InvalidWebhook(
+                f"after is {n}; the newest event is {self._feed.last}.",
+                f"Nothing has come behind it: leave after out, or say {self._feed.last} or less.",
+            )
+        return n
 
     async def _write(
         self, found: Deliverer, settings: WebhookSettings, paused_because: str | None

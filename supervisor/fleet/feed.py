@@ -15,6 +15,7 @@ import structlog
 
 from sessions.model import EventData, SessionId, StoreUnavailable
 from sessions.ports import Origin
+from sessions.records.changes import Changes
 from sessions.store import Store, StoredEvent
 from sessions.store.tables.events import Wanted
 from supervisor.fleet.event_filter import EVERYTHING as EVERY_TYPE
@@ -109,6 +110,10 @@ class Feed:
         future = self._store.append_event(session, event.type, encoded, event.about_message)
         future.add_done_callback(self._on_durable)
 
+    def record(self, changes: Changes) -> None:
+        """Have what has changed of a session made durable, and add the event that tells of it."""
+        self._store.commit(changes).add_done_callback(self._on_durable)
+
     def deliver(self, session: SessionId, event: EventData, origin: Origin) -> asyncio.Future[bool]:
         """Add a worker's event, once.
 
@@ -185,6 +190,12 @@ class Feed:
         """
         page = await self.after(0, 1)
         return page.events[0].time_ms / 1000 if page.events else None
+
+    def in_memory_after(self, number: int, limit: int) -> tuple[list[StoredEvent], int] | None:
+        """All events after a number, and up to which number that are all; without the store, so
+        that following costs next to nothing. None: some of them are in the store alone.
+        """
+        return None if number < self._not_here else self._here_after(number, limit, EVERY_EVENT)
 
     async def news(self, seconds: float) -> None:
         """Wait for the next event, for so long at the most."""
@@ -268,13 +279,17 @@ class Feed:
                 )
         return self._oldest
 
-    def _on_durable(self, done: "asyncio.Future[StoredEvent]") -> None:
+    def _on_durable(
+        self, done: "asyncio.Future[StoredEvent] | asyncio.Future[StoredEvent | None]"
+    ) -> None:
         error = done.exception()
         if error is not None:
             # the store has said so, once for all
             log.debug("an event was lost", action="event_lost", error=str(error))
             return
-        self._show(done.result())
+        event = done.result()
+        if event is not None:
+            self._show(event)
 
     def _on_delivered(
         self, done: "asyncio.Future[StoredEvent | None]", delivered: asyncio.Future[bool]

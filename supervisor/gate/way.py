@@ -43,12 +43,15 @@ class Look(NamedTuple):
     """What a look has found.
 
     `reason`: of a way that is closed, as a session would close; `words`: how it went, without
-    secrets.
+    secrets. `server_seconds`: what the server's clock says, `certificate_ends_seconds`: until when
+    its certificate is valid (of wall clock; None: it has not told).
     """
 
     state: Literal["open", "closed", "unknown"]
     words: str
     reason: CloseReason | None = None
+    server_seconds: float | None = None
+    certificate_ends_seconds: float | None = None
 
 
 @dataclass(slots=True)

@@ -18,6 +18,7 @@ import ssl
 import subprocess
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from email.utils import parsedate_to_datetime
 from typing import Final
 from urllib.parse import quote, unquote, urlsplit
 
@@ -56,6 +57,7 @@ SCHEMES: Final = {
 LOOKED_UP_HERE: Final = frozenset({"socks4", "socks5"})
 """Schemes whose targets are looked up on this machine, as the worker's packages do."""
 _STATUS: Final = re.compile(rb"HTTP/1\.[01] ([1-5][0-9]{2})(?: |\r)")
+_DATE: Final = re.compile(rb"\r\ndate:[ \t]*([^\r\n]+)\r\n", re.IGNORECASE)
 _WEBSOCKET_MAGIC: Final = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
 
 _Streams = tuple[asyncio.StreamReader, asyncio.StreamWriter]
@@ -129,11 +131,13 @@ async def _upgraded(
     reader, writer = await (
         _direct(host, port, step) if proxy is None else _through(proxy, host, port, trust, step)
     )
+    ends = None
     try:
         if secure:
             step.reason, step.words = CloseReason.NETWORK_UNREACHABLE, f"TLS with {host}:{port}"
             assert trust is not None, "it is made for every wss URL"
             await writer.start_tls(trust, server_hostname=host)
+            ends = _certificate_ends(writer)
         step.reason, step.words = CloseReason.NETWORK_UNREACHABLE, f"the upgrade at {host}:{port}"
         look = await _ask(
             target.path + (f"?{target.query}" if target.query else ""),
@@ -144,7 +148,7 @@ async def _upgraded(
         if look.state == "open":
             writer.write(GOODBYE)
             await writer.drain()
-        return look
+        return look._replace(certificate_ends_seconds=ends)
     finally:
         writer.close()
 
@@ -222,13 +226,29 @@ async def _ask(
     found = _STATUS.match(head)
     if found is None:
         return Look("closed", "what answers does not speak HTTP", CloseReason.UPGRADE_REFUSED)
-    status = int(found[1])
+    status, date = int(found[1]), _date_of(head)
     if status != 101:
-        return Look("closed", f"HTTP {status} at the upgrade", _reason_of(status))
+        return Look("closed", f"HTTP {status} at the upgrade", _reason_of(status), date)
     accepted = base64.b64encode(hashlib.sha1(key + _WEBSOCKET_MAGIC).digest())
     if accepted not in head:
         return Look("closed", "what answers is no WebSocket server", CloseReason.UPGRADE_REFUSED)
-    return Look("open", "WhatsApp can be reached")
+    return Look("open", "WhatsApp can be reached", server_seconds=date)
+
+
+def _date_of(head: bytes) -> float | None:
+    """What the server's clock says."""
+    found = _DATE.search(head)
+    try:
+        return parsedate_to_datetime(found[1].decode("ascii")).timestamp() if found else None
+    except ValueError:  # it says something else there
+        return None
+
+
+def _certificate_ends(writer: asyncio.StreamWriter) -> float | None:
+    """Until when the server's certificate, which was found good, is valid."""
+    certificate = writer.get_extra_info("peercert") or {}
+    ends = certificate.get("notAfter")
+    return float(ssl.cert_time_to_seconds(ends)) if ends else None
 
 
 def _reason_of(status: int) -> CloseReason:

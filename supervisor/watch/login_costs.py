@@ -13,6 +13,7 @@ from statistics import median
 from typing import Final
 
 from sessions.model import SessionId, SessionState
+from sessions.records.changes import Changes
 from sessions.views.events import SessionMoved
 from supervisor.host.needs.capacity import ASSUMED_LOGIN, ASSUMED_START, ASSUMED_WORKER_CPU, Figure
 
@@ -90,12 +91,11 @@ class LoginCosts:
                 shares.append((used - mark.cpu_seconds) / (now - mark.at_seconds))
         return _median(shares, ASSUMED_WORKER_CPU)
 
-    def on_moved(self, session: SessionId | None, moved: SessionMoved) -> None:
+    def on_changes(self, _session: SessionId | None, changes: Changes) -> None:
         """A session has come to another state."""
-        if session is not None:
-            self._moved(session, moved.state)
-
-    def _moved(self, session: SessionId, state: SessionState) -> None:
+        if not isinstance(changes.event, SessionMoved):
+            return
+        session, state = changes.session, changes.event.state
         connecting = self._connecting.pop(session, None)
         self._open.pop(session, None)
         if state == SessionState.QR:

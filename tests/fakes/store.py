@@ -17,8 +17,9 @@ from sessions.model import (
     StaleEpoch,
     StoreUnavailable,
 )
+from sessions.records.changes import Changes
 from sessions.records.incidents import Incident, Span
-from sessions.store import ArchiveRow, Restored, SessionRow, StoreHealth
+from sessions.store import ArchiveRow, Restored, SessionRow, StoredEvent, StoreHealth
 from sessions.store.writing.writer import IMPATIENT_SECONDS
 from sessions.workers.wire import KeyEntry
 from tests.fakes.clock import EPOCH
@@ -135,8 +136,19 @@ class FakeStore:
             return _settled(StoreUnavailable("The disk is full."))
         return self._update(session, "wanted", wanted=wanted)
 
-    def save_memory(self, session: SessionId, memory: bytes) -> asyncio.Future[None]:
-        return self._update(session, "memory", memory=memory)
+    def commit(self, changes: Changes) -> asyncio.Future[StoredEvent | None]:
+        """All of it at once, as the real one; events are in no log here."""
+
+        def write() -> Exception | None:
+            if changes.incident is not None:
+                self.records.save_incident(changes.incident)
+            if changes.move is not None:
+                self.records.move(changes.session, *changes.move)
+            if changes.memory is not None:
+                self._set(changes.session, "memory", memory=changes.memory())
+            return None
+
+        return self._patiently(write)  # type: ignore[return-value]
 
     def save_identity(self, session: SessionId, jid: str, name: str | None) -> asyncio.Future[None]:
         def write() -> Exception | None:

@@ -21,6 +21,7 @@ from sessions.model import (
     WasupError,
 )
 from sessions.ports import Origin
+from sessions.records.changes import Changes
 from sessions.workers.keys import KeyService
 from sessions.workers.worker_process import Exit
 from tests.fakes.credentials import CREDS
@@ -38,6 +39,7 @@ class World:
         self.gate = FakeGate()
         self.workers = FakeWorkers()
         self.events: list[tuple[float, str, Mapping[str, Any]]] = []
+        self.commits: list[Changes] = []
         self.delivered: set[tuple[int, int]] = set()
         self.dependencies = Dependencies(
             config=config or SessionConfig(),
@@ -46,6 +48,7 @@ class World:
             workers=self.workers,
             gate=self.gate,
             publish=self._publish,
+            record=self._record,
             deliver=self._deliver,
             rng=random.Random(seed),
         )
@@ -196,7 +199,16 @@ class World:
         delivered.set_result(new)
         return delivered
 
-    def _publish(self, session: SessionId | None, told: EventData | AlertChange) -> None:
+    def _record(self, changes: Changes) -> None:
+        self.commits.append(changes)
+        self.store.commit(changes)
+        self._changed.set()
+        if changes.event is not None:
+            self._publish(changes.session, changes.event)
+
+    def _publish(self, session: SessionId | None, told: EventData | AlertChange | Changes) -> None:
+        if isinstance(told, Changes):
+            return
         kind = told.type if isinstance(told, EventData) else "alert"
         shown = msgspec.to_builtins(told)
         self.events.append((asyncio.get_running_loop().time(), kind, shown))

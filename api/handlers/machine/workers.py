@@ -78,6 +78,7 @@ async def list_workers(request: web.Request) -> web.Response:
     sessions, following = page(
         [session for session in request.app[FLEET].sessions() if session.worker is not None],
         lambda session: (session.row().created_at, session.id),
+        tuple[float, str],
         query(request, PageQuery),
     )
     workers = [

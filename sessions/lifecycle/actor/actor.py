@@ -129,8 +129,10 @@ class Actor:
         await self._clear_inbox(restarts=True)
 
     async def _guarded(self, work: Coroutine[Any, Any, None]) -> None:
+        """Do it, and commit what it has changed; what goes wrong is mended."""
         try:
             await work
+            self.core.commit()
         except SessionNotFound:
             await self._vanish()
         except StoreError as error:
@@ -181,6 +183,7 @@ class Actor:
         """After an error of our own: no worker, nothing under way, a try in a while; never
         forgotten.
         """
+        self.core.commit()  # what was changed before the error
         if not self.core.intent.wanted or self.retired:
             return
         if tell:
@@ -193,6 +196,7 @@ class Actor:
         await self.core.slot.clear()
         self.core.signal(Signal.RETRY)
         self._attempts.wait(self._patience_seconds())
+        self.core.commit()
 
     def _patience_seconds(self) -> float:
         """Until the next try after an error of our own: later and later, so that a fault that lasts
@@ -380,6 +384,7 @@ class Actor:
     async def _on_asked(self, event: Asked) -> None:
         try:
             result = await self._commands.carry_out(event.command)
+            self.core.commit()
         except WasupError as refusal:
             _answer(event.reply, refusal)
         except BaseException:

@@ -276,6 +276,7 @@ class Attempts:
                 self.retry(decision.wait_seconds or 0.0, decision.blocked_seconds)
                 if close.reason is CloseReason.STORE_FAILED:
                     # it is ahead of the store; a new one needs the store before it may log in
+                    self._core.commit()
                     await self._core.slot.clear()
             case Action.HOLD:
                 alone = ALONE_SECONDS if decision.wait_seconds is None else decision.wait_seconds
@@ -297,12 +298,13 @@ class Attempts:
         session before it is durable.
         """
         core = self._core
+        core.commit()
         await core.slot.clear()  # its last writes go into the archive
         wanted = core.intent.wanted and action is not Action.DONE
         core.intent = replace(core.intent, wanted=wanted)
-        remembered = core.encoded(parked=action is Action.PARK)
+        remembered = core.memory(parked=action is Action.PARK)
         stored = core.dependencies.store.archive_credentials(
-            core.id, reason, memory=remembered, wanted=wanted
+            core.id, reason, memory=remembered(), wanted=wanted
         )
         await asyncio.wait({stored}, timeout=ARCHIVE_PATIENCE_SECONDS)
         core.row = msgspec.structs.replace(core.row, jid=None, name=None)
@@ -338,7 +340,8 @@ class Attempts:
         if wait_seconds is not None:
             self.wait(wait_seconds)
         core.signal(Signal.PARK)
-        core.save()  # before the worker, which could tell our successor, is gone
+        core.save()
+        core.commit()  # before the worker, which could tell our successor, is gone
         last = core.policy.last_close
         words = human_action(core.id, core.state, last)
         if last is not None and last.reason is CloseReason.SAME_DEVICE:
@@ -360,6 +363,7 @@ class Attempts:
     async def rest(self, signal: Signal | None) -> None:
         """End everything, in order: what we wait for, the socket and its worker, the state."""
         core = self._core
+        core.commit()
         core.pending.cancel()
         self._gate.left(core.id)
         self.end_attempt()

@@ -8,6 +8,7 @@ unless they are handed each other by name (actor.py).
 import asyncio
 import enum
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Final
@@ -29,6 +30,7 @@ from sessions.model import DIRECT, AlertChange, EventData, SessionState
 from sessions.policy import CRASH_BUDGET_USED_UP, ClosePolicy
 from sessions.ports import WorkerHandle
 from sessions.records import phone
+from sessions.records.changes import Changes
 from sessions.records.counters import Counters
 from sessions.records.incident_recorder import IncidentRecorder
 from sessions.records.phone import PhoneRecord
@@ -121,6 +123,10 @@ class Core:
         self.alerts: Final = SessionAlerts(self.publish, self.policy)
         self.reconnects: Final = ReconnectLog(row.id, self.policy, self.now)
         self.state, self._since = S.STOPPED, self.recorder.left_since(S.STOPPED) or time.time()
+        self._shown = self.state
+        """The state that was told last."""
+        self._to_save = False
+        """What is remembered has changed, and the store does not have it yet."""
         self._settled = not row.wanted
         """It has come to where the supervisor before this one may have left it, or has gone
         elsewhere.
@@ -149,29 +155,11 @@ class Core:
     # --- state ------------------------------------------------------------------------------------
 
     def signal(self, *signals: Signal) -> None:
-        """Step the machine; what is passed through within one call is not shown."""
-        before = state = self.state
+        """Step the machine; what is passed through before the next `commit` is not shown."""
+        state = self.state
         for each in signals:
             state = step(state, each)
         self.state = state
-        if state is before:
-            return
-        self._since = self._began(state)
-        self.recorder.moved(state)
-        shown = self.reconnection()
-        self.publish(SessionMoved(**msgspec.structs.asdict(shown), previous_state=before.value))
-        closed = state in AFTER_A_CLOSE
-        due = f", next try at {shown.next_attempt}" if closed and shown.next_attempt else ""
-        log.info(
-            f"session is {state}{due}",
-            action="state",
-            session=self.id,
-            before=before.value,
-            reason=shown.close_reason if closed else None,
-            message=shown.close_message if closed else None,
-            rule=shown.rule if closed else None,
-            next_attempt=shown.next_attempt if closed else None,
-        )
 
     def _began(self, state: S) -> float:
         """When it came to be in this state: now, unless that is where the supervisor before this
@@ -199,6 +187,7 @@ class Core:
 
     async def want(self, wanted: bool) -> None:
         """Whether it runs, from now on and after a restart. Raises StoreError."""
+        self.commit()
         if self.intent.wanted != wanted:
             await self.dependencies.store.set_wanted(self.id, wanted)
             self.intent = replace(self.intent, wanted=wanted)
@@ -211,54 +200,91 @@ class Core:
     # --- what is remembered -----------------------------------------------------------------------
 
     def save(self) -> None:
-        """Have the store remember it; nobody waits for that. What is not taken up stays as it is:
-        it may say that the number is banned.
+        """What is remembered has changed: the next `commit` has the store remember it. What is not
+        taken up stays as it is: it may say that the number is banned.
         """
-        if self.past is Past.TAKEN_UP:
-            self.dependencies.store.save_memory(self.id, self.encoded())
+        self._to_save = self.past is Past.TAKEN_UP
 
-    def encoded(self, parked: bool | None = None) -> bytes:
-        """What is remembered.
+    def commit(self) -> None:
+        """What has changed goes to the store, all of it as one, and is told of; nobody waits for
+        that.
+
+        After each event, and before anything is awaited in the midst of one: whatever ends us then
+        finds it on its way.
+        """
+        moved, to_save = self.state is not self._shown, self._to_save
+        self._to_save = False
+        move = self.recorder.moved(self.state) if moved else None
+        incident = self.recorder.unwritten()
+        if not moved and not to_save and incident is None:
+            return
+        changes = Changes(
+            session=self.id,
+            memory=self.memory() if to_save else None,
+            incident=incident,
+            move=move,
+            event=self._tell_of_move() if moved else None,
+        )
+        self.dependencies.record(changes)
+        if moved:
+            self.dependencies.publish(self.id, changes)
+
+    def memory(self, parked: bool | None = None) -> Callable[[], bytes]:
+        """What is remembered now, to be encoded when it is written.
 
         `parked`: of a state that it is about to have; else of the one that it has.
         """
-        learned = self.policy.learned
-        return encode(
-            Remembered(
-                policy=learned.policy,
-                breaker=learned.breaker,
-                last_close=learned.last_close,
-                baseline=learned.baseline,
-                parked=self.state is S.PARKED if parked is None else parked,
-                next_attempt_at=self.next_attempt_at,
-                judged=self.judged,
-                incident=self.recorder.remembered,
-                phone=self.phone,
-                opened=self._opened(),
-                counted=self.counted,
+        learned, attempt = self.policy.learned, self.attempt
+        remembered = Remembered(
+            policy=learned.policy,
+            breaker=learned.breaker,
+            last_close=learned.last_close,
+            baseline=learned.baseline,
+            parked=self.state is S.PARKED if parked is None else parked,
+            next_attempt_at=self.next_attempt_at,
+            judged=self.judged,
+            incident=self.recorder.remembered,
+            phone=self.phone,
+            # A successor's worker tells only of a socket that it still has.
+            opened=(
+                None
+                if attempt is None or attempt.opened_at is None
+                else Opened(self.slot.epoch, attempt.number, attempt.stable)
             ),
-            self.now(),
+            counted=self.counted,
         )
-
-    def _opened(self) -> Opened | None:
-        """What a successor has to know of the open socket, if there is one: its worker tells only
-        of a socket that it still has.
-        """
-        open_one = self.attempt
-        if open_one is None or open_one.opened_at is None:
-            return None
-        return Opened(self.slot.epoch, open_one.number, open_one.stable)
+        return lambda: encode(remembered, self.now())
 
     def stored_row(self) -> SessionRow:
         """The session as it would be stored now."""
-        memory = self.encoded() if self.past is Past.TAKEN_UP else self.row.memory
+        memory = self.memory()() if self.past is Past.TAKEN_UP else self.row.memory
         return msgspec.structs.replace(self.row, wanted=self.intent.wanted, memory=memory)
 
     # --- what is shown ----------------------------------------------------------------------------
 
     def publish(self, told: EventData | AlertChange) -> None:
-        """Show an event of the session."""
+        """Show an event of the session, after what has changed before it."""
+        self.commit()
         self.dependencies.publish(self.id, told)
+
+    def _tell_of_move(self) -> SessionMoved:
+        """The session has come to another state: the log's line, and the event."""
+        before, state, self._shown = self._shown, self.state, self.state
+        self._since = self._began(state)
+        shown = self.reconnection()
+        closed = state in AFTER_A_CLOSE
+        due = f", next try at {shown.next_attempt}" if closed and shown.next_attempt else ""
+        log.info(
+            f"session is {state}{due}",
+            action="state",
+            session=self.id,
+            before=before.value,
+            reason=shown.close_reason if closed else None,
+            message=shown.close_message if closed else None,
+            rule=shown.rule if closed else None,
+            next_attempt=shown.next_attempt if closed else None,
+        )
+        return SessionMoved(**msgspec.structs.asdict(shown), previous_state=before.value)
 
     def reconnection(self) -> Reconnection:
         """Why the session is where it is and what comes next."""

@@ -53,6 +53,12 @@ _HINT: Final = (
 log = structlog.get_logger("store")
 
 
+async def owner(connection: Any) -> str | None:
+    """Who holds the lock of an asyncpg connection's database, in words; None: nobody."""
+    holder = await connection.fetchrow(_HOLDER, KEY)
+    return None if holder is None else _in_words(holder)
+
+
 def hold(engine: Engine) -> None:
     """Let each connection that this engine makes take the lock, or fail with StoreUnavailable."""
     lock = _Lock()
@@ -101,10 +107,14 @@ class _Lock:
     def _refusal(self, holder: Any) -> StoreUnavailable:
         if holder is None:
             return StoreUnavailable("Another supervisor owns this database.", _HINT)
-        who = f"PostgreSQL's backend {holder['pid']}, connected from {holder['client']}"
+        who = _in_words(holder)
         if (holder["pid"], holder["backend_start"]) == self._ours:
             return StoreUnavailable(
                 "The connection that was lost still holds the database's lock and does not end"
                 f" ({who})."
             )
         return StoreUnavailable(f"Another supervisor owns this database ({who}).", _HINT)
+
+
+def _in_words(holder: Any) -> str:
+    return f"PostgreSQL's backend {holder['pid']}, connected from {holder['client']}"

@@ -29,11 +29,25 @@ async def check(connection: AsyncConnection, keys: Cipher | None) -> None:
 
     Raises StoreUnavailable.
     """
+    known = await must_open(connection, keys)
+    if keys is None:
+        return
+    name = _PREFIX + keys.first_key_id
+    if name not in known:
+        proof = {"name": name, "value": keys.seal(_PROOF, _place(name))}
+        await connection.execute(database.upsert(connection, _meta), proof)
+
+
+async def must_open(connection: AsyncConnection, keys: Cipher | None) -> set[str]:
+    """Make sure that everything sealed can be opened; which keys have sealed. Nothing is written.
+
+    Raises StoreUnavailable.
+    """
     rows = (await connection.execute(select(_meta).where(_meta.c.name.startswith(_PREFIX)))).all()
     if rows and keys is None:
         raise StoreUnavailable("This store is encrypted and WHATSAPP_STORE_KEY is not set.", _HINT)
     if keys is None:
-        return
+        return set()
     for row in rows:
         try:
             keys.open(row.value, _place(row.name))
@@ -41,10 +55,7 @@ async def check(connection: AsyncConnection, keys: Cipher | None) -> None:
             raise StoreUnavailable(
                 "This store is encrypted with a key that WHATSAPP_STORE_KEY does not have.", _HINT
             ) from None
-    name = _PREFIX + keys.first_key_id
-    if name not in {row.name for row in rows}:
-        proof = {"name": name, "value": keys.seal(_PROOF, _place(name))}
-        await connection.execute(database.upsert(connection, _meta), proof)
+    return {row.name for row in rows}
 
 
 async def forget_all_but_first(connection: AsyncConnection, keys: Cipher) -> None:

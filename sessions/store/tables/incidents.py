@@ -16,7 +16,7 @@ from sqlalchemy import ColumnElement, Executable, Row, delete, func, insert, or_
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from sessions.records import incidents
-from sessions.records.incidents import AT_REST, Incident, RecordedClose, Span
+from sessions.records.incidents import AT_REST, Incident, Move, RecordedClose, Span
 from sessions.store.engine import database, schema
 from sessions.store.writing.writer import Writer
 
@@ -94,7 +94,7 @@ class Records:
         """
 
         async def operation(connection: AsyncConnection) -> None:
-            await _save(connection, incident)
+            await save(connection, incident)
 
         name = ("incident", incident.session, incident.scope, incident.began_at)
         return self._writer.submit(operation, patient=True, newest_of=name)
@@ -129,25 +129,6 @@ class Records:
 
     # --- spans ------------------------------------------------------------------------------------
 
-    def move(self, session: str, state: str, at: float) -> asyncio.Future[None]:
-        """The session is `open`, `down` or `off` from then on.
-
-        The same as before changes nothing; before the first `open` nothing is kept.
-        """
-
-        async def operation(connection: AsyncConnection) -> None:
-            lasting = (_spans.c.session == session) & _spans.c.ended_at.is_(None)
-            current = (await connection.execute(select(_spans).where(lasting))).first()
-            if (state != "open") if current is None else (current.state == state):
-                return
-            begin = at if current is None else max(at, current.began_at)
-            await connection.execute(update(_spans).where(lasting).values(ended_at=begin))
-            await connection.execute(
-                insert(_spans).values(session=session, began_at=begin, ended_at=None, state=state)
-            )
-
-        return self._writer.submit(operation, patient=True)
-
     async def spans(self, session: str, since: float) -> list[Span]:
         """A session's spans that lasted longer than until `since`, oldest first; and, for its date
         alone, the very first.
@@ -177,6 +158,22 @@ class Records:
         return await self._writer.submit(operation)
 
 
+async def move(connection: AsyncConnection, session: str, moved: Move) -> None:
+    """The session is open, down or off from then on.
+
+    The same as before changes nothing; before the first `open` nothing is kept.
+    """
+    lasting = (_spans.c.session == session) & _spans.c.ended_at.is_(None)
+    current = (await connection.execute(select(_spans).where(lasting))).first()
+    if (moved.presence != "open") if current is None else (current.state == moved.presence):
+        return
+    begin = moved.at if current is None else max(moved.at, current.began_at)
+    await connection.execute(update(_spans).where(lasting).values(ended_at=begin))
+    await connection.execute(
+        insert(_spans).values(session=session, began_at=begin, ended_at=None, state=moved.presence)
+    )
+
+
 async def forget(connection: AsyncConnection, session: str, purge: bool) -> None:
     """A session is deleted: its incidents are history, or, with `purge`, gone.
 
@@ -194,7 +191,8 @@ async def forget(connection: AsyncConnection, session: str, purge: bool) -> None
         )
 
 
-async def _save(connection: AsyncConnection, incident: Incident) -> None:
+async def save(connection: AsyncConnection, incident: Incident) -> None:
+    """Write an incident as it stands now; it is known by session, scope and begin."""
     values = _values(incident)
     same = _of(incident) & (_incidents.c.began_at == incident.began_at)
     if (await connection.execute(update(_incidents).where(same).values(values))).rowcount:

@@ -23,8 +23,10 @@ EXIT_CONFIG: Final = 78
 again.
 """
 STATUSES: Final = {
-    0: "done; of `status`: nobody has to do anything",
-    EXIT_FAILED: "refused, or failed; of `status` and `capacity --sessions`: somebody has to act",
+    0: "done; of `status` and `doctor`: nobody has to do anything",
+    EXIT_FAILED: (
+        "refused, or failed; of `status`, `doctor` and `capacity --sessions`: somebody has to act"
+    ),
     EXIT_USAGE: "used wrongly: an unknown option, or a question that nobody is there to answer",
     EXIT_NO_SUPERVISOR: "no supervisor answers: start it, or try again",
     EXIT_CONFIG: "the settings, or the policy file, cannot be used",

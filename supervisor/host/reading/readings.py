@@ -22,6 +22,7 @@ from supervisor.host.reading.control_groups import GroupCpu, GroupMemory, group_
 SAMPLE_SECONDS: Final = 1.0
 FILE_NR: Final = Path("/proc/sys/fs/file-nr")
 INTERFACES: Final = Path("/sys/class/net")
+SNMP: Final = Path("/proc/net/snmp")
 NO_LIMIT: Final = 1 << 62
 """A kernel without a limit of open files says 2^63-1."""
 
@@ -59,6 +60,10 @@ class HostSample:
     network_out_bytes_per_second: float
     network_in_packets_per_second: float
     network_out_packets_per_second: float
+    tcp_resent_fraction: float | None = None
+    """Of the TCP segments that were sent in the window, those that were sent again: what the
+    network has lost. None: not told here, or nothing was sent.
+    """
     window_seconds: float = 0.0
     """Over how long the CPU's share and the rates are taken; 0: there is nothing to compare with
     yet.
@@ -74,6 +79,15 @@ class Traffic(NamedTuple):
     out_packets: int
 
 
+class Segments(NamedTuple):
+    """TCP segments that this network namespace has sent since it is there; those that it has sent
+    again are among them.
+    """
+
+    sent: int
+    again: int
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Counters:
     """What the kernel counts since boot, at one moment; a rate needs two of them."""
@@ -84,6 +98,8 @@ class Counters:
     all_seconds: float
     """CPU time in use and idle, of all cores."""
     traffic: Mapping[str, Traffic]
+    segments: Segments | None = None
+    """None: not told here (not Linux)."""
     group: GroupCpu | None = None
     """The control group with a quota, if there is one."""
 
@@ -179,6 +195,7 @@ def count_now() -> Counters:
             for name, one in carried.items()
             if name in counted
         },
+        segments=read_segments(),
         group=group_cpu(),
     )
 
@@ -252,6 +269,27 @@ def traffic_per_second(before: Counters, after: Counters) -> tuple[float, float,
     return in_bytes, out_bytes, in_packets, out_packets
 
 
+def read_segments(file: Path = SNMP) -> Segments | None:
+    """What TCP has sent, and sent again, since boot. None: not Linux, or hidden."""
+    try:
+        names, values = (
+            line.split() for line in file.read_text().splitlines() if line.startswith("Tcp:")
+        )
+    except (OSError, ValueError):
+        return None  # not told here, and said as such
+    counted = dict(zip(names, values, strict=True))
+    return Segments(int(counted["OutSegs"]), int(counted["RetransSegs"]))
+
+
+def resent_fraction(before: Counters, after: Counters) -> float | None:
+    """The share of the segments between two counts that were sent again; None: none was sent."""
+    if before.segments is None or after.segments is None:
+        return None
+    sent = after.segments.sent - before.segments.sent
+    again = max(0, after.segments.again - before.segments.again)
+    return min(1.0, again / sent) if sent > 0 else None
+
+
 def read_descriptors(file: Path = FILE_NR) -> tuple[int | None, int | None]:
     """Open descriptors of the whole system, and how many there may be (None: no limit).
 
@@ -288,6 +326,7 @@ def _sample(before: Counters, after: Counters) -> HostSample:
         network_out_bytes_per_second=out_bytes,
         network_in_packets_per_second=in_packets,
         network_out_packets_per_second=out_packets,
+        tcp_resent_fraction=resent_fraction(before, after),
         window_seconds=round(after.at_seconds - before.at_seconds, 1),
     )
 

@@ -153,10 +153,8 @@ async def test_messages_arrive_with_their_text_and_a_test_says_what_came_of_it(
         assert [one.event["type"] for one in found.accepted] == ["webhook.test"]
         await found.be("error")
         tested = await supervisor.must("POST", f"/webhooks/{hook['id']}/test")
-        assert (tested["status"], tested["error"]) == (
-            500,
-            "500 Internal Server Error: the database is away",
-        )
+        assert (tested["status"], tested["error"]) == (500, "500 Internal Server Error")
+        assert tested["answer"] == "the database is away"
         await found.be("kind")
         await pair(supervisor, standin, "loja")
         await hears(supervisor, standin, "loja", "Oi, tudo bem?")
@@ -273,7 +271,8 @@ async def test_what_is_refused_is_listed_and_redriven_and_a_replay_sends_all_aga
 
         (head,) = await eventually(blocked)
         assert (head["state"], head["session"], head["lastStatus"]) == ("blocked", "b", 422)
-        assert head["lastError"] == "422 Unprocessable Content: not this one"
+        assert head["lastError"].startswith("422 Unprocessable ")
+        assert head["lastError"].endswith(": not this one")
         await has(found, lambda seen: len(seen.accepted) == 2)
         assert await supervisor.stop() == 0
         row = (hook["id"], head["n"], head["n"], head["n"])

@@ -5,6 +5,7 @@ once, however the store fails.
 import random
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -157,6 +158,44 @@ async def test_the_oldest_undelivered_event_has_an_age_although_the_one_before_i
         shown = await here.must("GET", f"/webhooks/{hook['id']}")
         assert shown["behind"] == 3
         assert shown["oldestUndeliveredSeconds"] is not None
+
+
+@pytest.mark.parametrize("call", ["create", "replay"])
+async def test_a_number_that_no_event_has_is_refused_with_the_newest_one(
+    tmp_path: Path, call: str
+) -> None:
+    async with house(tmp_path) as here:
+        hook = await here.must("POST", "/webhooks", {"url": URL, "paused": True})
+        await here.publish("a", 2)
+        path, body = "/webhooks", {"url": URL, "after": 3}
+        if call == "replay":
+            path, body = f"/webhooks/{hook['id']}/replay", {"after": 3}
+        answer = await here.call("POST", path, body)
+        assert (answer.status, answer.error["code"]) == (400, "invalid_webhook")
+        assert "newest event is 2" in answer.error["message"]
+        assert len(here.webhooks.all()) == 1
+
+
+async def test_what_was_set_aside_comes_page_by_page_behind_what_blocks(tmp_path: Path) -> None:
+    async with house(tmp_path) as here, receiver() as endpoint:
+        endpoint.refuses = lambda one: True
+        hook = await here.must("POST", "/webhooks", {"url": endpoint.url})
+        for n in (7, 8, 9):
+            dead = DeliveryRow(hook["id"], n, n, n, "a", "x", "dead", 1, 1.0, None, 500, "500")
+            here.store.webhooks.set_aside(dead)
+        await here.publish("a", 1)
+        await here.publish("b", 1)
+        path = f"/webhooks/{hook['id']}/deliveries?limit=2"
+        pages, after = [], ""
+        await eventually(
+            partial(here.must, "GET", f"{path}&state=blocked"),
+            lambda seen: len(seen["deliveries"]) == 2,
+        )
+        while after is not None:
+            shown = await here.must("GET", path + (f"&after={after}" if after else ""))
+            pages.append([one["n"] for one in shown["deliveries"]])
+            after = shown["next"]
+        assert pages == [[1, 2], [7, 8], [9]]
 
 
 async def test_a_page_of_webhooks_costs_no_look_at_the_others(

@@ -10,7 +10,7 @@ from sqlalchemy import URL
 from sessions.model import NoArchive, SessionExists, SessionId, StaleEpoch, UnreadableValue
 from sessions.store import Store
 from sessions.store.tables import archives
-from tests.store_tools import CREDS, CREDS_ENTRY, OTHER, SHOP, creds, entry, sql
+from tests.store_tools import CREDS, CREDS_ENTRY, OTHER, SHOP, creds, entry, memory_of, sql
 
 DAY = 86_400.0
 
@@ -167,7 +167,7 @@ async def test_a_restore_says_whether_the_session_shall_run(store: Store) -> Non
     await paired(store)
     await store.snapshot(SHOP, "paired")
     for wanted in (False, True, False):
-        await store.save_memory(SHOP, b"parked")
+        await store.commit(memory_of(SHOP, b"parked"))
         _, back = await store.restore_session(SHOP, None, wanted=wanted)
         (row,) = await store.sessions()
         assert back == row

@@ -17,7 +17,7 @@ from sessions.store import Cipher, Store, WorkerRow, sqlite_url
 from sessions.store.backups import backup as store_backup
 from sessions.store.backups.backup import EPOCHS_AHEAD, backup, clear_away, restore
 from tests.integration.store.test_migrations import FIRST_SCHEMA_DATA, FIRST_SCHEMA_SECRETS, upgrade
-from tests.store_tools import CREDS, CREDS_ENTRY, OTHER, SHOP, entry, sql
+from tests.store_tools import CREDS, CREDS_ENTRY, OTHER, SHOP, entry, memory_of, sql
 
 
 @pytest_asyncio.fixture
@@ -34,7 +34,7 @@ async def fill(store: Store) -> None:
     epoch = await store.raise_epoch(SHOP)
     await store.write_keys(SHOP, epoch, [CREDS_ENTRY, entry("1.0", b"1")])
     await store.save_identity(SHOP, "jid", "Sh\u00f6p")
-    await store.save_memory(SHOP, b"\x00memory")
+    await store.commit(memory_of(SHOP, b"\x00memory"))
     await store.snapshot(SHOP, "paired")
     await store.create_session(OTHER, wanted=False)
     await store.write_keys(OTHER, 0, [CREDS_ENTRY])

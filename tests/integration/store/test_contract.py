@@ -4,7 +4,10 @@ promise.
 
 import asyncio
 from collections.abc import AsyncIterator
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
+from typing import Any, ClassVar
 
 import pytest
 import pytest_asyncio
@@ -12,6 +15,7 @@ import structlog
 from sqlalchemy import URL, event, insert
 
 from sessions.model import (
+    EventData,
     SessionExists,
     SessionNotFound,
     StaleEpoch,
@@ -19,6 +23,8 @@ from sessions.model import (
     StoreUnavailable,
     UnstorableValue,
 )
+from sessions.records.changes import Changes
+from sessions.records.incidents import Incident, Move
 from sessions.store import LogBounds, Store, WorkerRow, sqlite_url
 from sessions.store.engine import database, schema
 from sessions.store.tables import auth
@@ -26,7 +32,7 @@ from sessions.store.tables.events import Wanted
 from sessions.store.writing import writer
 from sessions.store.writing.writer import MAX_BATCH
 from tests.fakes import FakeStore
-from tests.store_tools import CREDS, CREDS_ENTRY, OTHER, SHOP, entry, sql
+from tests.store_tools import CREDS, CREDS_ENTRY, OTHER, SHOP, entry, memory_of, sql
 
 
 @pytest_asyncio.fixture
@@ -78,7 +84,7 @@ async def test_what_is_remembered_of_a_session_is_read_back(store: Store) -> Non
     await store.create_session(SHOP, wanted=False)
     await store.create_session(OTHER, wanted=False)
     await store.set_wanted(SHOP, True)
-    await store.save_memory(SHOP, b"\x00\xffmemory")
+    await store.commit(memory_of(SHOP, b"\x00\xffmemory"))
     await store.save_identity(SHOP, "1@s.whatsapp.net", None)
     shop, other = await store.sessions()
     assert (shop.wanted, shop.memory, shop.jid, shop.name) == (
@@ -147,7 +153,7 @@ async def test_archiving_puts_credentials_aside_and_fences_off_late_writes(store
     epoch = await store.raise_epoch(SHOP)
     await store.save_identity(SHOP, "1@s.whatsapp.net", "Shop")
     await store.write_keys(SHOP, epoch, [CREDS_ENTRY, entry("1.0", b"1")])
-    await store.save_memory(SHOP, b"open")
+    await store.commit(memory_of(SHOP, b"open"))
     await store.archive_credentials(SHOP, "logged_out", memory=b"parked", wanted=False)
     assert await store.creds(SHOP) is None
     assert await store.read_keys(SHOP, "session", ["1.0"]) == {}
@@ -391,21 +397,17 @@ async def test_a_write_that_fails_by_its_own_fault_fails_alone_whatever_it_is(re
     """
     await real.create_session(SHOP, wanted=True)
     epoch = await real.raise_epoch(SHOP)
+
+    def written(**values: object) -> asyncio.Future[Any]:
+        statement = insert(schema.auth).values({"session": SHOP, "kind": "k"} | values)
+        return real._writer.submit(lambda connection: connection.execute(statement), patient=True)
+
     bad = [
-        real._execute(
-            insert(schema.auth).values(session=SHOP, kind="k", name="n", value=None), patient=True
-        )
+        written(name="n", value=None),
+        real.append_worker_event(SHOP, epoch, 2**70, "message", b"{}"),
     ]
-    bad += [real.append_worker_event(SHOP, epoch, 2**70, "message", b"{}")]  # type: ignore[list-item]
     if not database.is_sqlite(real._url):
-        values = {"kind": "k", "name": "a\0b", "session": SHOP, "value": b"1"}
-        bad += [real._execute(insert(schema.auth).values(values), patient=True)]
-        bad += [
-            real._execute(insert(schema.auth).values(values | {"name": "a\ud800"}), patient=True)
-        ]
-        bad += [
-            real._execute(insert(schema.auth).values(values | {"name": "x" * 300}), patient=True)
-        ]
+        bad += [written(name=name, value=b"1") for name in ("a\0b", "a\ud800", "x" * 300)]
     good = [real.write_keys(SHOP, epoch, [entry(f"k{n}", b"1")]) for n in range(3)]
     outcomes = await asyncio.wait_for(asyncio.gather(*bad, return_exceptions=True), 60)
     assert {type(outcome) for outcome in outcomes} == {StoreError}
@@ -675,10 +677,10 @@ async def test_a_closed_store_has_written_what_was_queued_and_refuses_more(url: 
     await store.create_session(SHOP, wanted=True)
     for n in range(50):
         store.append_event(SHOP, "x", b"%d" % n)
-        store.save_memory(SHOP, b"%d" % n)
+        store.commit(memory_of(SHOP, b"%d" % n))
     await store.close()
     with pytest.raises(StoreUnavailable):
-        await store.save_memory(SHOP, b"too late")
+        await store.commit(memory_of(SHOP, b"too late"))
     again = await Store.open(url)
     assert [row.memory for row in await again.sessions()] == [b"49"]
     assert len(await again.last_events(10_000)) == 50
@@ -710,8 +712,68 @@ async def test_of_many_memories_that_wait_the_newest_is_written_and_all_are_told
 ) -> None:
     await real.create_session(SHOP, wanted=True)
     await real.create_session(OTHER, wanted=True)
-    writes = [real.save_memory(session, b"%d" % n) for n in range(100) for session in (SHOP, OTHER)]
+    writes = [
+        real.commit(memory_of(session, b"%d" % n)) for n in range(100) for session in (SHOP, OTHER)
+    ]
     assert real.health.waiting_operations == 2
     await asyncio.gather(*writes)
     assert [row.memory for row in await real.sessions()] == [b"99", b"99"]
     assert real.health.waiting_operations == 0
+
+
+class Told(EventData, frozen=True):
+    type: ClassVar[str] = "test.told"
+    words: str
+
+
+async def test_what_an_event_has_changed_is_written_whole_or_not_at_all(
+    real: Store, url: URL
+) -> None:
+    await real.create_session(SHOP, wanted=True)
+    whole = Changes(
+        session=SHOP,
+        memory=lambda: b"memory",
+        incident=Incident(session=SHOP, began_at=100.0, reason="connection_lost"),
+        move=Move("open", 50.0),
+        event=Told(words="it is open"),
+    )
+    stored = await real.commit(whole)
+    assert stored is not None
+    assert (stored.session, stored.type, bytes(stored.data)) == (
+        SHOP,
+        "test.told",
+        b'{"words":"it is open"}',
+    )
+
+    def fails() -> bytes:
+        raise ValueError("cannot be encoded")
+
+    with pytest.raises(StoreError):
+        await real.commit(replace(whole, memory=fails, move=Move("down", 60.0)))
+    (row,) = await real.sessions()
+    assert row.memory == b"memory"
+    assert [span.state for span in await real.records.spans(SHOP, 0.0)] == ["open"]
+    assert [event.n for event in await real.last_events(1000)] == [stored.n]
+    assert len(await real.records.incidents(SHOP, None, 10)) == 1
+
+
+async def test_where_too_many_events_wait_what_is_remembered_is_written_all_the_same(
+    real: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(writer, "MAX_WAITING_EVENTS_OF_ONE", 2)
+    await real.create_session(SHOP, wanted=True)
+    commits = [
+        real.commit(
+            Changes(session=SHOP, memory=partial(b"%d".__mod__, n), event=Told(words=str(n)))
+        )
+        for n in range(4)
+    ]
+    outcomes = await asyncio.gather(*commits, return_exceptions=True)
+    assert [isinstance(outcome, StoreUnavailable) for outcome in outcomes] == [
+        False,
+        False,
+        True,
+        True,
+    ]
+    await real.must_write()
+    assert [row.memory for row in await real.sessions()] == [b"3"]

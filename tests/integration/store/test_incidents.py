@@ -17,7 +17,7 @@ from sessions.records import incidents
 from sessions.records.incidents import Incident, RecordedClose, Span
 from sessions.store import Store
 from sessions.store.backups.backup import EVENTS_AHEAD, backup, restore
-from tests.store_tools import OTHER, SHOP, sql
+from tests.store_tools import OTHER, SHOP, moved, sql
 
 
 @pytest_asyncio.fixture
@@ -136,8 +136,8 @@ async def test_spans_follow_each_other_without_gaps_and_begin_with_the_first_ope
         ("down", 50),
     ]
     for state, at in moves:
-        await store.records.move(SHOP, state, at)
-    await store.records.move(OTHER, "open", 3)
+        await store.commit(moved(SHOP, state, at))
+    await store.commit(moved(OTHER, "open", 3))
     assert await store.records.spans(SHOP, 0.0) == [
         Span(10, 20, "open"),
         Span(20, 20, "down"),  # the clock was set back: no time at all
@@ -235,7 +235,7 @@ async def test_what_is_over_is_pruned_by_age_and_what_lasts_is_kept(store: Store
     await store.records.save_incident(incident(now - 950, session="under way"))
     await store.records.save_incident(incidents.ended(fresh, now - 40, "open"))
     for state, at in (("open", now - 900), ("down", now - 300), ("open", now - 40)):
-        await store.records.move(SHOP, state, at)
+        await store.commit(moved(SHOP, state, at))
     assert await store.records.prune(100) == 1
     assert {each.session for each in await store.records.incidents(None, None, 9)} == {
         OTHER,
@@ -249,7 +249,7 @@ async def test_a_deleted_session_leaves_its_history_and_a_purged_one_nothing(sto
     await store.create_session(OTHER, wanted=True)
     for session in (SHOP, OTHER):
         await store.records.save_incident(incident(100, session=session))
-        await store.records.move(session, "open", 50)
+        await store.commit(moved(session, "open", 50))
     await store.delete_session(SHOP, purge=False)
     await store.delete_session(OTHER, purge=True)
     (left,) = await store.records.incidents(None, None, 10)
@@ -268,7 +268,7 @@ async def test_incidents_go_into_a_backup_and_back_and_new_ones_get_new_numbers(
     store: Store, tmp_path: Path, new_url: Callable[[], URL]
 ) -> None:
     await store.records.save_incident(incident(100))
-    await store.records.move(SHOP, "open", 50)
+    await store.commit(moved(SHOP, "open", 50))
     (before,) = await store.records.incidents(None, None, 10)
     await backup(store, tmp_path / "backup")
     target = new_url()
@@ -277,7 +277,7 @@ async def test_incidents_go_into_a_backup_and_back_and_new_ones_get_new_numbers(
     assert await restored.records.incidents(None, None, 10) == [before]
     assert await restored.records.spans(SHOP, 0.0) == [Span(50, None, "open")]
     await restored.records.save_incident(incident(200))
-    await restored.records.move(SHOP, "down", 60)
+    await restored.commit(moved(SHOP, "down", 60))
     newest = (await restored.records.incidents(None, None, 10))[-1]
     assert newest.id > before.id + EVENTS_AHEAD
     await restored.close()

@@ -24,7 +24,7 @@ from sessions.store import Store, StoreHealth, sqlite_url
 from sessions.store.engine import database
 from sessions.store.writing import writer
 from tests.postgres import PostgreSQL
-from tests.store_tools import CREDS, CREDS_ENTRY, OTHER, SHOP, entry, sql
+from tests.store_tools import CREDS, CREDS_ENTRY, OTHER, SHOP, entry, memory_of, sql
 
 ROOT = Path(__file__).resolve().parents[3]
 NO_FILE_GROWS = (0, resource.RLIM_INFINITY)
@@ -111,7 +111,7 @@ async def test_what_can_wait_outlives_a_failing_database_in_order_and_exactly_on
             for seq in range(1, 51)
         ),
         *(store.append_event(SHOP, "own", b"%d" % n) for n in range(50)),
-        store.save_memory(SHOP, b"memory"),
+        store.commit(memory_of(SHOP, b"memory")),
         store.save_identity(SHOP, "jid", "Shop"),
     ]
     with pytest.raises(StoreUnavailable, match="could not write"):
@@ -158,7 +158,7 @@ async def test_a_store_that_is_closed_while_its_database_fails_ends_in_time_and_
     await store.create_session(SHOP, wanted=True)
     await fault.begin()
     futures: list[asyncio.Future[Any]] = [store.append_event(SHOP, "x", b"{}") for _ in range(3)]
-    futures.append(store.save_memory(SHOP, b"memory"))
+    futures.append(store.commit(memory_of(SHOP, b"memory")))
     await asyncio.wait_for(store.close(), 20)
     outcomes = await asyncio.gather(*futures, return_exceptions=True)
     assert all(isinstance(outcome, StoreUnavailable) for outcome in outcomes)
@@ -173,7 +173,7 @@ async def test_a_store_that_is_closed_writes_what_waits_if_the_database_comes_ba
     store = await Store.open(url)
     await store.create_session(SHOP, wanted=True)
     await fault.begin()
-    memory = store.save_memory(SHOP, b"memory")
+    memory = store.commit(memory_of(SHOP, b"memory"))
     await reaches(store, "failing")
     closing = asyncio.create_task(store.close())
     await fault.end()
@@ -243,7 +243,7 @@ async def test_a_store_whose_database_hangs_can_be_closed_all_the_same(
     for backend in frozen:
         backend.suspend()
     try:
-        memory = store.save_memory(SHOP, b"memory")
+        memory = store.commit(memory_of(SHOP, b"memory"))
         await asyncio.wait_for(store.close(), 20)
         assert isinstance(memory.exception(), StoreUnavailable)
     finally:
@@ -265,7 +265,7 @@ async def test_whoever_is_told_of_the_health_may_fail_and_nothing_else_does(
     store = await Store.open(url, notify=tell)
     await store.create_session(SHOP, wanted=True)
     await fault.begin()
-    memory = store.save_memory(SHOP, b"memory")
+    memory = store.commit(memory_of(SHOP, b"memory"))
     with pytest.raises(StoreUnavailable):
         await store.raise_epoch(SHOP)
     await fault.end()

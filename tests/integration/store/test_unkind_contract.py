@@ -18,7 +18,7 @@ from sessions.store.engine import database
 from sessions.store.writing import writer
 from tests.fakes import FakeStore, store
 from tests.integration.store.test_patience import Fault
-from tests.store_tools import CREDS, CREDS_ENTRY, OTHER, SHOP, entry
+from tests.store_tools import CREDS, CREDS_ENTRY, OTHER, SHOP, entry, memory_of
 
 IMPATIENT_SECONDS = 1.0
 LATE_SECONDS = 0.3
@@ -122,8 +122,8 @@ async def test_what_can_wait_waits_and_is_made_in_order_when_the_database_is_bac
         waiting: list[asyncio.Future[Any]] = [
             world.store.write_keys(SHOP, world.epoch, [CREDS_ENTRY, entry("n", b"1")]),
             world.store.write_keys(SHOP, world.epoch, [entry("n", b"2")]),
-            world.store.save_memory(SHOP, b"older"),
-            world.store.save_memory(SHOP, b"newer"),
+            world.store.commit(memory_of(SHOP, b"older")),
+            world.store.commit(memory_of(SHOP, b"newer")),
             world.store.save_identity(SHOP, "1@s.whatsapp.net", "Shop"),
         ]
         await asyncio.wait(waiting, timeout=LATE_SECONDS)

@@ -16,6 +16,7 @@ from sessions.lifecycle.session import ASK_SECONDS
 from sessions.model import CloseReason as R
 from sessions.model import SessionNotFound, SpawnRefused, Unanswered, WasupError
 from sessions.model import SessionState as S
+from sessions.policy import ClosePolicy
 from sessions.workers.worker_process import Exit
 from tests.fakes import LADDER, World, closes, says_nothing
 
@@ -187,13 +188,13 @@ def _upset(
     world: World, monkeypatch: pytest.MonkeyPatch, error: BaseException | None = None
 ) -> None:
     """The next thing that the actor does fails, once."""
-    save = world.store.save_memory
+    reset = ClosePolicy.reset
 
     def fails(*_: object) -> Any:
-        monkeypatch.setattr(world.store, "save_memory", save)
+        monkeypatch.setattr(ClosePolicy, "reset", reset)
         raise error or RuntimeError("a bug")
 
-    monkeypatch.setattr(world.store, "save_memory", fails)
+    monkeypatch.setattr(ClosePolicy, "reset", fails)
 
 
 async def test_an_actor_that_fails_in_its_mending_is_followed_by_another_and_never_by_two_workers(

@@ -9,6 +9,7 @@ from typing import Any
 
 import msgspec
 import pytest
+import structlog
 
 from sessions.forever import Forever
 from sessions.model import StoreError, StoreUnanswered, StoreUnavailable
@@ -19,7 +20,7 @@ from supervisor.delivery import retrying, views
 from supervisor.delivery.circuit import LAST_CANARY_SECONDS
 from supervisor.delivery.deliverer import AT_ONCE, Deliverer, Progress, Tools
 from supervisor.delivery.sender import Outcome
-from supervisor.delivery.views import EventDelivery, event_delivery
+from supervisor.delivery.views import EventDelivery, event_delivery, heads
 from supervisor.delivery.webhook import NewWebhook, settings_of
 from supervisor.fleet.feed import Page
 from tests.fakes import EPOCH, fake_time
@@ -28,7 +29,7 @@ pytestmark = [pytest.mark.looptime, pytest.mark.usefixtures("no_tasks_left")]
 HOUR = 3600.0
 RETRY_HOURS = 6
 ACCEPTED = Outcome("accepted", 204)
-REFUSED = Outcome("refused", 422, "422: not this one")
+REFUSED = Outcome("refused", 422, "422 Unprocessable", "not this one")
 AWAY = Outcome("away", None, "the connection is refused")
 
 
@@ -180,9 +181,14 @@ class Told:
 
     def __init__(self) -> None:
         self.names: list[str] = []
+        self.words: list[tuple[object, ...]] = []
 
     def __getattr__(self, name: str) -> Callable[..., None]:
-        return lambda *_: self.names.append(name)
+        def tell(*words: object) -> None:
+            self.names.append(name)
+            self.words.append(words)
+
+        return tell
 
 
 class World:
@@ -315,7 +321,7 @@ async def test_what_is_refused_for_the_retry_hours_is_dead_and_can_be_sent_again
         assert len(world.endpoint.tried) == tried, "it rests"
         assert "dead" in world.told.names
         (row,) = world.rows.kept.values()
-        assert (row.last_status, row.last_error) == (422, "422: not this one")
+        assert (row.last_status, row.last_error) == (422, "422 Unprocessable: not this one")
         now = EPOCH + asyncio.get_running_loop().time()
         world.rows.kept[row.id] = msgspec.structs.replace(
             row, state="retrying", next_at=now, first_failed_at=now
@@ -610,6 +616,38 @@ async def test_a_row_that_comes_while_the_table_is_asked_is_not_forgotten(world:
         world.webhook.look_for_late()
         await asyncio.sleep(60)
     assert world.endpoint.late == [1]
+
+
+async def test_what_an_endpoint_says_stands_in_the_list_alone(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not in the log, an alert or an event, and without what it repeats of our headers."""
+    world.new = NewWebhook("http://endpoint/", headers={"X-Key": "k3y-of-n8n"})
+    world.webhook = world.made()
+    says = Outcome("refused", 401, "401 Unauthorized", "bad key k3y-of-n8n, and more")
+    world.endpoint.answers = lambda n, _: says if n == 1 else ACCEPTED
+    logger = structlog.testing.CapturingLogger()
+    monkeypatch.setattr(module, "log", logger)
+    async with world.running():
+        world.events("a", "b")
+        await asyncio.sleep(60)
+        (head,) = heads(world.webhook, -1, 10)
+        await asyncio.sleep(10 * HOUR)
+        (row,) = world.rows.kept.values()
+    assert head.last_error == row.last_error == "401 Unauthorized: bad key ***, and more"
+    assert world.webhook.last_failure is not None
+    assert world.webhook.last_failure[1] == "401 Unauthorized"
+    assert "delivery_aside" in {call.kwargs["action"] for call in logger.calls}
+    assert "bad key" not in repr(logger.calls) + repr(world.told.words)
+
+
+async def test_what_blocks_now_is_listed_page_by_page(world: World) -> None:
+    world.endpoint.answers = lambda n, _: REFUSED if n <= 3 else ACCEPTED
+    async with world.running():
+        world.events("a", "b", "c", "d")
+        await asyncio.sleep(1)
+        assert [one.n for one in heads(world.webhook, -1, 2)] == [1, 2]
+        assert [one.n for one in heads(world.webhook, 2, 2)] == [3]
 
 
 async def test_what_waits_aside_is_not_remembered_twice(world: World) -> None:

@@ -11,6 +11,8 @@ from standardwebhooks.webhooks import Webhook
 
 from supervisor.delivery import outgoing
 from supervisor.delivery.webhook import (
+    ANSWER_CHARACTERS,
+    MOST_SESSIONS,
     ROTATION_SECONDS,
     InvalidWebhook,
     NewWebhook,
@@ -129,6 +131,44 @@ def test_after_a_rotation_both_secrets_sign_for_a_day_and_the_oldest_never() -> 
     assert first.secrets[0] not in second.secrets
     assert second.signing(1_000.0 + ROTATION_SECONDS - 1) == [newest.value, before.value]
     assert second.signing(1_000.0 + ROTATION_SECONDS) == [newest.value]
+
+
+BASIC = base64.b64encode(b"operator:hunter2-hunter2").decode()
+HEADERS = {"Authorization": f"Basic {BASIC}", "X-Key": "k3y-of-n8n-and-longer", "X-Pin": "1"}
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        "wrong key k3y-of-n8n-and-longer!",
+        "headers: {'x-key': 'k3y-of-n8n-and-lon",  # cut off
+        f"Authorization: Basic {BASIC}",
+        f'{{"authorization":"Basic%20{BASIC}"}}',
+        "no user operator:hunter2-hunter2",
+        "the password hunter2-hunter2 is wrong",
+        "x" * 290 + "k3y-of-n8n-and-longer",
+    ],
+)
+def test_what_an_endpoint_repeats_of_our_headers_is_masked(said: str) -> None:
+    shown = settings_of(NewWebhook(URL, headers=HEADERS)).masked(said)
+    assert "***" in shown
+    for part in ("k3y-of", BASIC[:12], "hunter2"):
+        assert part not in shown
+
+
+def test_what_an_endpoint_says_besides_is_shown_up_to_a_length() -> None:
+    settings = settings_of(NewWebhook(URL, headers=HEADERS))
+    assert settings.masked("Basic authentication failed: 1") == "Basic authentication failed: 1"
+    assert settings.masked(f"secret {settings.secrets[0].value}.") == "secret ***"
+    assert len(settings.masked("x" * 4096)) == ANSWER_CHARACTERS
+
+
+def test_the_sessions_that_a_webhook_names_are_bounded() -> None:
+    names = [f"s{number}" for number in range(MOST_SESSIONS + 1)]
+    settings_of(NewWebhook(URL, sessions=names[1:]))
+    with pytest.raises(InvalidWebhook, match="1001 sessions") as refused:
+        settings_of(NewWebhook(URL, sessions=names))
+    assert "1000" in refused.value.hint
 
 
 def test_a_log_line_names_the_host_alone() -> None:

@@ -47,6 +47,7 @@ class Chair:
             workers=dependencies.workers,
             gate=dependencies.gate,
             publish=dependencies.publish,
+            record=dependencies.record,
             deliver=self._deliver,
             rng=dependencies.rng,
         )

@@ -170,6 +170,14 @@ ENDED_BY: dict[tuple[str, str], str] = {
         "carry_through",
     ): "one call: its answer is awaited there, or its end is logged",
     (
+        "api/live/broadcast.py",
+        "begin",
+    ): "one client that catches up: it ends with that or its client, and logs what it raises",
+    (
+        "api/live/admission/resource_monitor.py",
+        "_fresh",
+    ): "one look at the host: its end is looked at in _on_read",
+    (
         "sessions/lifecycle/pending.py",
         "begin",
     ): "a step: its error is put into the inbox, and its session gives it up",

@@ -18,7 +18,8 @@ from sessions.model import SessionId
 from sessions.model import SessionState as S
 from sessions.policy import COVERED, Config, overridden
 from sessions.records import incidents
-from sessions.records.incidents import DAY_SECONDS, MAX_CLOSES, Incident, RecordedClose, Span
+from sessions.records.incidents import DAY_SECONDS, MAX_CLOSES, Incident, Move, RecordedClose, Span
+from sessions.views.events import SessionMoved
 from sessions.views.explanations import waited, wall_seconds
 from supervisor.fleet import incident_log
 from supervisor.fleet.incident_log import OutageRecorder, RecordKeeping
@@ -225,6 +226,40 @@ def as_actor(test: object) -> object:
     for mark in actor:
         test = mark(test)
     return test
+
+
+@as_actor
+async def test_what_a_close_changes_is_one_write() -> None:
+    async with World() as world:
+        world.paired()
+        await world.start()
+        await world.until(S.OPEN)
+        await asyncio.sleep(61)
+        world.commits.clear()
+        world.workers.last.drop(R.CONNECTION_LOST)
+        await world.until(S.WAITING)
+        (changes,) = world.commits
+        assert changes.memory is not None
+        assert b'"connection_lost"' in changes.memory()
+        assert changes.incident is not None
+        assert changes.incident.reason == R.CONNECTION_LOST
+        assert (changes.move or Move("off", 0.0)).presence == "down"
+        assert isinstance(changes.event, SessionMoved)
+        assert (changes.event.state, changes.event.previous_state) == (S.WAITING, S.OPEN)
+
+
+@as_actor
+async def test_a_logout_is_on_record_before_its_worker_has_ended() -> None:
+    async with World() as world:
+        world.paired()
+        await world.start()
+        await world.until(S.OPEN)
+        worker = world.workers.last
+        worker.stop_seconds = 10.0
+        worker.drop(R.LOGGED_OUT)
+        await world.until_true(lambda: bool(world.store.records.incidents), within=1.0)
+        assert worker.alive
+        await world.until(S.PARKED)
 
 
 @as_actor

@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 
 from api.handlers.machine.capacity import shown
 from sessions.model import SessionId, SessionState
+from sessions.records.changes import Changes
 from sessions.views.events import SessionMoved
 from sessions.views.snapshot import BreakerSnapshot
 from supervisor.cli.watch_commands.capacity import bar
@@ -342,7 +343,7 @@ class Told:
 
     def states(self, *states: str, cpu: float | None) -> None:
         for before, state in itertools.pairwise(states):
-            self.costs.on_moved(SHOP, moved(before, state))
+            self.costs.on_changes(SHOP, Changes(session=SHOP, event=moved(before, state)))
         if cpu is None:
             self.cpu.pop(self.pid or 0, None)
         elif self.pid is not None:

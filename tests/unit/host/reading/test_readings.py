@@ -11,6 +11,7 @@ from supervisor.host.reading.control_groups import GroupCpu, GroupMemory
 from supervisor.host.reading.readings import (
     Counters,
     Host,
+    Segments,
     Traffic,
     WindowedHost,
     count_now,
@@ -18,6 +19,8 @@ from supervisor.host.reading.readings import (
     cpu_fraction,
     memory_bytes,
     read_descriptors,
+    read_segments,
+    resent_fraction,
     traffic_per_second,
     usable_cores,
 )
@@ -69,6 +72,20 @@ def test_rates_are_the_differences_between_two_counts() -> None:
 def test_an_interface_that_was_reset_is_silent_and_never_negative() -> None:
     reset = replace(AFTER, traffic={"eth0": Traffic(1, 2600, 1, 25)})
     assert traffic_per_second(BEFORE, reset) == (0.0, 300.0, 0.0, 2.5)
+
+
+def test_what_tcp_had_to_send_again_is_a_share_of_what_it_has_sent() -> None:
+    before = replace(BEFORE, segments=Segments(1000, 10))
+    assert resent_fraction(before, replace(AFTER, segments=Segments(1200, 20))) == 0.05
+    assert resent_fraction(before, before) is None, "nothing was sent"
+    assert resent_fraction(BEFORE, AFTER) is None, "not told"
+
+
+def test_the_kernel_s_own_counts_of_tcp_are_read(tmp_path: Path) -> None:
+    here, elsewhere = read_segments(), read_segments(tmp_path / "none")
+    assert here is not None
+    assert here.sent >= here.again >= 0
+    assert elsewhere is None
 
 
 def test_without_time_between_there_is_no_rate() -> None:

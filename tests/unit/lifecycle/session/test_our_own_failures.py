@@ -8,6 +8,7 @@ from sessions.lifecycle.inbox import Command
 from sessions.model import CloseReason as R
 from sessions.model import SessionState as S
 from sessions.model import StoreUnavailable
+from sessions.policy import ClosePolicy
 from tests.fakes import World, closes
 from tests.unit.lifecycle.session.stories import DAY, HOUR, MINUTE, bring_to
 
@@ -67,7 +68,7 @@ async def test_an_error_of_our_own_never_starts_a_parked_session(
         def fails(*_: object) -> None:
             raise error
 
-        monkeypatch.setattr(world.dependencies.store, "save_memory", fails)
+        monkeypatch.setattr(ClosePolicy, "reset", fails)
         async with asyncio.timeout(DAY):
             await world.ask(Command.RESET_BREAKER)
         await asyncio.sleep(DAY)
@@ -88,7 +89,7 @@ async def test_an_error_of_our_own_is_told_and_the_session_tries_again_in_a_whil
         def fails(*_: object) -> None:
             raise RuntimeError("a bug")
 
-        monkeypatch.setattr(world.dependencies.store, "save_memory", fails)
+        monkeypatch.setattr(ClosePolicy, "reset", fails)
         await world.ask(Command.RESET_BREAKER)
         monkeypatch.undo()
         await world.until(S.WAITING)

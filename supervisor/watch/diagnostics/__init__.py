@@ -1,0 +1,1 @@
+"""What is wrong with this installation, why, and what to type about it."""

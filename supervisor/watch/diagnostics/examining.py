@@ -1,0 +1,220 @@
+"""All checks, in the order of cause before effect, and what they are given: within the supervisor,
+and for a command that finds it running, hanging or not there at all.
+"""
+
+import asyncio
+import os
+import statistics
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterable
+from contextlib import asynccontextmanager
+from datetime import datetime
+from pathlib import Path
+from typing import Final
+
+from sessions.model import StoreError
+from sessions.store import Store
+from supervisor.fleet.fleet import Fleet
+from supervisor.host.reading.host_sampler import HostSampler, Reading, find_targets
+from supervisor.host.reading.readings import SAMPLE_SECONDS, Host
+from supervisor.places.store_opening import data_directory, store_cipher, store_url
+from supervisor.process import lock
+from supervisor.process.streams import log_file
+from supervisor.settings import Settings
+from supervisor.watch.diagnostics.connections import check_connections
+from supervisor.watch.diagnostics.doctor import (
+    Ask,
+    Check,
+    Checked,
+    Examination,
+    Subject,
+    concluded,
+    examine,
+    in_thread,
+)
+from supervisor.watch.diagnostics.installation import (
+    check_managers,
+    check_permissions,
+    check_settings,
+    check_supervisors,
+    check_versions,
+)
+from supervisor.watch.diagnostics.network import check_webhooks, check_whatsapp
+from supervisor.watch.diagnostics.resources import (
+    ResourceDiagnosticService,
+    check_clock,
+    check_disks,
+    check_limits,
+    check_machine,
+)
+from supervisor.watch.diagnostics.running import check_supervisor
+from supervisor.watch.diagnostics.store import check_backups, check_database
+
+CHECKS: Final = (
+    Check("settings", "the settings", "configuration", check_settings),
+    Check("permissions", "owners and modes", "configuration", check_permissions),
+    Check("supervisors", "two supervisors", "configuration", check_supervisors),
+    Check("limits", "the limits of processes", "resource", check_limits),
+    Check("disks", "the disks", "resource", check_disks),
+    Check("clock", "the clock", "configuration", check_clock),
+    Check("database", "the database", "configuration", check_database),
+    Check("whatsapp", "the ways to WhatsApp", "connection", check_whatsapp),
+    Check("webhooks", "the webhooks", "connection", check_webhooks),
+    Check("versions", "the versions", "configuration", check_versions),
+    Check("supervisor", "the supervisor", "connection", check_supervisor),
+    Check("connections", "the connections' records", "connection", check_connections),
+    Check("machine", "memory, CPU and network", "resource", check_machine),
+    Check("backups", "the backups", "configuration", check_backups),
+    Check("managers", "who starts it again", "configuration", check_managers),
+)
+"""Cause before effect: of two equally severe issues that is told first whose check stands first."""
+NAMES: Final = tuple(check.name for check in CHECKS)
+FRESH_SECONDS: Final = 15.0
+"""However many ask the supervisor, a check is carried out so seldom."""
+
+
+def chosen(names: Collection[str]) -> list[Check]:
+    """The checks of these names; without one, all."""
+    return [check for check in CHECKS if not names or check.name in names]
+
+
+class Diagnostics:
+    """The checks within a running supervisor: one examination at a time, whoever asks how often."""
+
+    def __init__(self, subject: Callable[[], Subject]) -> None:
+        self._subject = subject
+        self._one_at_a_time = asyncio.Lock()
+        self._known: dict[str, tuple[float, Checked]] = {}
+
+    def subject(self) -> Subject:
+        """What would be examined now."""
+        return self._subject()
+
+    async def examination(self, names: Collection[str] = ()) -> Examination:
+        """What these checks find, or have found seconds ago."""
+        began = time.monotonic()
+        checks = chosen(names)
+        async with self._one_at_a_time:
+            subject, now = self._subject(), time.monotonic()
+            due = [check for check in checks if self._due(check.name, now)]
+            for one in await examine(subject, due):
+                self._known[one.name] = (time.monotonic(), one)
+            usage = await ResourceDiagnosticService(subject).usage()
+            found = [self._known[check.name][1] for check in checks]
+        return concluded(found, time.monotonic() - began, usage)
+
+    def _due(self, name: str, now: float) -> bool:
+        known = self._known.get(name)
+        return known is None or now - known[0] > FRESH_SECONDS
+
+
+def within(
+    settings: Settings,
+    directory: Path,
+    store: Store,
+    host: Callable[[], Awaitable[Reading]],
+    fleet: Fleet,
+) -> Callable[[], Subject]:
+    """What the running supervisor examines: itself, as it is at that moment."""
+    since = time.time()
+
+    def subject() -> Subject:
+        sessions = fleet.sessions()
+        times = [session.performance().average_response_time for session in sessions]
+        known = [one for one in times if one is not None]
+        return Subject(
+            settings=settings,
+            directory=directory,
+            host=host,
+            store=store,
+            sessions=len(sessions),
+            supervisor=os.getpid(),
+            since=since,
+            logs=log_file(),
+            latency_ms=round(statistics.fmean(known), 1) if known else None,
+            within=True,
+        )
+
+    return subject
+
+
+@asynccontextmanager
+async def from_outside(settings: Settings, ask: Ask | None) -> AsyncIterator[Subject]:
+    """What a command examines. `ask`: the API of the supervisor that runs, if one does."""
+    directory = data_directory(settings)
+    note = _note(directory)
+    store = _store(settings, directory)
+    sessions = 0
+    try:
+        if store is not None:
+            try:
+                sessions = len(await store.sessions())
+            except StoreError:
+                sessions = 0  # the check of the database tells why
+        yield Subject(
+            settings=settings,
+            directory=directory,
+            host=_sampled(settings, directory),
+            store=store,
+            sessions=sessions,
+            supervisor=int(note["pid"]) if "pid" in note and "command" not in note else None,
+            since=_seconds(note.get("since")),
+            logs=Path(note["log"]) if "log" in note else None,
+            ask=ask,
+        )
+    finally:
+        if store is not None:
+            await store.close()
+
+
+def _sampled(settings: Settings, directory: Path) -> Callable[[], Awaitable[Reading]]:
+    """The host's figures over the first second or more; read once, whoever asks."""
+    port = settings.api_port
+    host = Host()
+    began = time.monotonic()
+    sampler = HostSampler(host, settings.web_socket_ports(port))
+    known: list[Reading] = []
+    one_at_a_time = asyncio.Lock()
+
+    async def once() -> Reading:
+        async with one_at_a_time:
+            if not known:
+                await asyncio.sleep(max(0.0, began + SAMPLE_SECONDS - time.monotonic()))
+                targets = await in_thread(lambda: find_targets(directory))
+                known.append(await in_thread(lambda: sampler.reading(time.monotonic(), targets)))
+        return known[0]
+
+    return once
+
+
+def _note(directory: Path) -> dict[str, str]:
+    """What the holder of the data directory has noted; empty: nobody holds it, or it is closed to
+    us.
+    """
+    try:
+        return lock.holder(directory) or {}
+    except (OSError, ValueError):
+        return {}
+
+
+def _store(settings: Settings, directory: Path) -> Store | None:
+    """The store to read from, if there is one."""
+    url = store_url(settings)
+    if url.get_backend_name() == "sqlite" and not Path(url.database or "").exists():
+        return None
+    try:
+        return Store.beside(url, store_cipher(settings))
+    except OSError:
+        return None  # the checks of permissions and of the database tell why
+
+
+def _seconds(instant: str | None) -> float | None:
+    try:
+        return datetime.fromisoformat(instant).timestamp() if instant else None
+    except ValueError:
+        return None
+
+
+def unknown(names: Iterable[str]) -> list[str]:
+    """Which of these are no checks."""
+    return [name for name in names if name not in NAMES]

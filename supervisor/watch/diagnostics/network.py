@@ -1,0 +1,316 @@
+"""The ways out: to WhatsApp by each egress, as a session goes them up to the login, and to the
+webhooks' endpoints, up to the request.
+
+Whoever answers also says what his clock is, and until when his certificate is valid.
+"""
+
+import asyncio
+import os
+import shlex
+import socket
+import ssl
+import time
+from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
+from typing import Final
+from urllib.parse import urlsplit
+
+import msgspec
+
+from sessions.credentials.proxy import Proxy
+from sessions.model import DIRECT, CloseReason, SessionId, StoreError
+from sessions.store.tables.webhooks import WebhookRow
+from supervisor.delivery.targets import AddressInfo, Guard, TargetRefused
+from supervisor.delivery.webhook import WebhookSettings, shown_url
+from supervisor.gate.way import Look
+from supervisor.gate.way_probe import WHATSAPP_URL, WayProber
+from supervisor.process.worker_user import NODE
+from supervisor.watch.diagnostics.doctor import NotChecked, Subject, in_thread
+from supervisor.watch.diagnostics.resources import clock_differs
+from supervisor.watch.diagnostics.results import Issue, Severity
+
+MOST_WAYS: Final = 32
+"""Egresses that are looked at; each look is a connection to WhatsApp."""
+AT_ONCE: Final = 8
+MOST_WEBHOOKS: Final = 100
+CONNECT_SECONDS: Final = 5.0
+CERTIFICATE_DAYS: Final = 14
+"""A certificate that is renewed by itself is renewed a month before its end."""
+_NOBODY: Final = SessionId("doctor")
+"""In whose name a look is made where no session goes that way."""
+
+
+# --- WhatsApp -------------------------------------------------------------------------------------
+
+
+async def check_whatsapp(subject: Subject) -> Iterable[Issue]:
+    """Names, connections, TLS and the upgrade at WhatsApp, by each egress; nobody is logged in."""
+    proxies, users = await _ways(subject)
+
+    async def proxy_of(session: SessionId) -> Proxy | None:
+        return proxies.get(session)
+
+    prober = WayProber(subject.settings.web_socket_url, proxy_of, NODE)
+    free = asyncio.Semaphore(AT_ONCE)
+
+    async def look(egress: str) -> tuple[str, Look]:
+        session = users[egress][0] if users.get(egress) else _NOBODY
+        async with free:
+            return egress, await prober.look(session, egress)
+
+    looks = await asyncio.gather(*(look(egress) for egress in list(users)[:MOST_WAYS]))
+    url = subject.settings.web_socket_url or WHATSAPP_URL
+    return list(judged(looks, {egress: len(some) for egress, some in users.items()}, url))
+
+
+def judged(looks: Sequence[tuple[str, Look]], users: dict[str, int], url: str) -> Iterator[Issue]:
+    """What was found by each egress, as issues. `users`: how many sessions go by it."""
+    host = urlsplit(url).hostname or url
+    clocks = [
+        time.time() - look.server_seconds for _, look in looks if look.server_seconds is not None
+    ]
+    if clocks:
+        yield from clock_differs(min(clocks, key=abs), host)
+    for egress, look in looks:
+        if look.state == "closed":
+            yield _closed(egress, look, users.get(egress, 0), url)
+        elif look.state == "unknown":
+            yield Issue(
+                "connection",
+                Severity.MEDIUM,
+                f"Whether WhatsApp can be reached {_by(egress)} could not be seen: {look.words}.",
+                "Run it again; if it says the same, report it.",
+                (egress,),
+                ("wasup doctor --check whatsapp",),
+            )
+    ends = [
+        look.certificate_ends_seconds
+        for _, look in looks
+        if look.certificate_ends_seconds is not None
+    ]
+    if ends:
+        yield from certificate_ends(min(ends), host)
+
+
+def certificate_ends(ends_seconds: float, whose: str) -> Iterator[Issue]:
+    """A certificate that is about to end."""
+    days = (ends_seconds - time.time()) / 86_400
+    if days < CERTIFICATE_DAYS:
+        yield Issue(
+            "configuration",
+            Severity.MEDIUM,
+            f"The certificate of {whose} ends in {days:.0f} days.",
+            "See that it is renewed, where it is yours.",
+            ("tls", whose),
+            (f"openssl s_client -connect {whose}:443 </dev/null | openssl x509 -noout -dates",),
+        )
+
+
+async def _ways(subject: Subject) -> tuple[dict[SessionId, Proxy], dict[str, list[SessionId]]]:
+    """The sessions' proxies, and who goes by each egress: the machine's own address first."""
+    proxies: dict[SessionId, Proxy] = {}
+    users: dict[str, list[SessionId]] = {DIRECT: []}
+    if subject.store is not None:
+        try:
+            for row in await subject.store.sessions():
+                first = row.proxy is not None and row.proxy not in users
+                users.setdefault(row.proxy or DIRECT, []).append(row.id)
+                proxy = await subject.store.proxy(row.id) if first else None
+                if proxy is not None:
+                    proxies[row.id] = proxy
+        except StoreError:
+            pass  # told by the check of the database; the machine's own way can be looked at
+    if not users[DIRECT] and len(users) > 1:
+        del users[DIRECT]  # nobody goes that way, and it may be closed on purpose
+    return proxies, users
+
+
+def _closed(egress: str, look: Look, users: int, url: str) -> Issue:
+    target = urlsplit(url)
+    host = target.hostname or url
+    port = target.port or (443 if target.scheme == "wss" else 80)
+    dated = look.reason in {CloseReason.TLS_UNTRUSTED, CloseReason.PROXY} and (
+        "not yet valid" in look.words or "expired" in look.words
+    )
+    solution, commands = _REMEDIES.get(look.reason or CloseReason.NETWORK_UNREACHABLE, _ANY)
+    if dated:
+        solution = "Set the clock right, if it is wrong; else the certificate is old."
+        commands = ("date -u", "sudo timedatectl set-ntp true", *commands)
+    whom = f" {users} session{'' if users == 1 else 's'} go{'es' if users == 1 else ''} that way."
+    return Issue(
+        "connection",
+        Severity.CRITICAL,
+        f"WhatsApp cannot be reached {_by(egress)}: {look.words}.{whom if users else ''}",
+        solution,
+        (look.reason or "network", egress),
+        tuple(command.format(host=host, port=port, egress=egress) for command in commands),
+    )
+
+
+def _by(egress: str) -> str:
+    return "from this machine" if egress == DIRECT else f"by the proxy {egress}"
+
+
+_ANY: Final = (
+    "See whether the network is up, and whether a firewall lets connections out.",
+    (
+        "ip route get 1.1.1.1",
+        "curl -sv --max-time 10 -o /dev/null https://{host}:{port}/",
+        "sudo nft list ruleset | grep -n {port}",
+    ),
+)
+_REMEDIES: Final = {
+    CloseReason.DNS: (
+        "Mend the name resolution: the name server does not answer, or does not know the name.",
+        ("getent hosts {host}", "cat /etc/resolv.conf", "resolvectl status"),
+    ),
+    CloseReason.PROXY: (
+        "Mend the proxy, or give its sessions another one (docs/proxies.md).",
+        (
+            "curl -sv --max-time 10 -o /dev/null --proxy {egress} https://{host}:{port}/",
+            "wasup sessions list",
+            "wasup sessions proxy set ID -",
+        ),
+    ),
+    CloseReason.TLS_UNTRUSTED: (
+        "Something between here and WhatsApp breaks TLS: let it pass unchanged, or trust it"
+        " (NODE_EXTRA_CA_CERTS).",
+        ("openssl s_client -connect {host}:{port} -servername {host} </dev/null | head -20",),
+    ),
+    CloseReason.RATE_LIMITED: (
+        "WhatsApp asks for patience (429): wait, and do not restart.",
+        ("wasup status",),
+    ),
+    CloseReason.UNAVAILABLE: (
+        "WhatsApp itself is away: wait, and do not restart.",
+        ("wasup status",),
+    ),
+    CloseReason.UPGRADE_REFUSED: (
+        "What answers is no WhatsApp: a captive portal, a firewall or a wrong"
+        " WHATSAPP_WEB_SOCKET_URL.",
+        ("curl -sv --max-time 10 -o /dev/null https://{host}:{port}/", "env | grep -i proxy"),
+    ),
+}
+
+
+# --- webhooks -------------------------------------------------------------------------------------
+
+
+async def check_webhooks(subject: Subject) -> Iterable[Issue]:
+    """Whether the endpoints can be connected to, and what was not delivered."""
+    store = subject.store
+    if store is None:
+        raise NotChecked("there is no store that could be read")
+    settings = subject.settings
+    guard = Guard(settings.private_webhooks, (settings.api_host, settings.api_port))
+    free = asyncio.Semaphore(AT_ONCE)
+
+    async def one(row: WebhookRow) -> list[Issue]:
+        async with free:
+            dead = (await store.webhooks.count(row.id)).get("dead", 0)
+            return [issue async for issue in _webhook(row, dead, guard)]
+
+    rows = (await store.webhooks.all())[:MOST_WEBHOOKS]
+    return [issue for found in await asyncio.gather(*map(one, rows)) for issue in found]
+
+
+async def _webhook(row: WebhookRow, dead: int, guard: Guard) -> AsyncIterator[Issue]:
+    url = msgspec.json.decode(row.settings, type=WebhookSettings).url
+    shown = shown_url(url)
+    if row.paused_because is not None:
+        if row.paused_because != "operator":
+            yield _hook(
+                Severity.MEDIUM,
+                f"The webhook {row.id} ({shown}) is paused: {row.paused_because}.",
+                "Let it go on, or delete it.",
+                row.id,
+            )
+        return
+    problem, ends = await _reached(url, guard)
+    if problem is not None:
+        since = f", since {_ago(row.failing_since)}" if row.failing_since is not None else ""
+        yield _hook(
+            Severity.HIGH,
+            f"The webhook {row.id} ({shown}) cannot be reached{since}: {problem}.",
+            "Start what receives it, open the way to it, or change its URL: what happens meanwhile"
+            " is kept, and delivered then.",
+            row.id,
+            f"curl -sv --max-time 10 -o /dev/null {shlex.quote(shown)}/",
+        )
+    elif row.failing_since is not None:
+        yield _hook(
+            Severity.HIGH,
+            f"The webhook {row.id} ({shown}) answers connections, and has accepted nothing since"
+            f" {_ago(row.failing_since)}.",
+            "See in its log why it refuses.",
+            row.id,
+        )
+    if ends is not None:
+        for issue in certificate_ends(ends, f"the webhook {shown}"):
+            yield issue
+    if dead:
+        yield _hook(
+            Severity.MEDIUM,
+            f"{dead} events were not accepted by the webhook {row.id} ({shown}) in time, and wait"
+            " to be sent again.",
+            "Send them again when it works.",
+            row.id,
+        )
+
+
+def _hook(
+    severity: Severity, description: str, solution: str, webhook: str, *commands: str
+) -> Issue:
+    return Issue("connection", severity, description, solution, ("webhooks", webhook), commands)
+
+
+async def _reached(url: str, guard: Guard) -> tuple[str | None, float | None]:
+    """Why the endpoint cannot be connected to; None: it can. And until when its certificate is
+    valid. No request is made.
+    """
+    parts = urlsplit(url)
+    host, secure = parts.hostname or "", parts.scheme == "https"
+    port = parts.port or (443 if secure else 80)
+    try:
+        async with asyncio.timeout(CONNECT_SECONDS):
+            found = await in_thread(lambda: socket.getaddrinfo(host, port, type=socket.SOCK_STREAM))
+            return None, await _connected(found, guard, host if secure else None)
+    except TimeoutError:
+        return f"no answer within {CONNECT_SECONDS:g} s", None
+    except socket.gaierror as error:
+        return f"the name {host}: {error.strerror}", None
+    except TargetRefused:
+        return "its address is none that may be called (WHATSAPP_WEBHOOK_PRIVATE_TARGETS)", None
+    except ssl.SSLCertVerificationError as error:
+        return f"its certificate: {error.verify_message}", None
+    except OSError as error:
+        words = os.strerror(error.errno) if error.errno else str(error)
+        return words or type(error).__name__, None
+
+
+async def _connected(
+    addresses: Sequence[AddressInfo], guard: Guard, tls_host: str | None
+) -> float | None:
+    problem: OSError = OSError("it has no address")
+    for info in addresses:
+        try:
+            opened = guard.socket(info)
+        except TargetRefused as error:
+            problem = error
+            continue
+        opened.setblocking(False)
+        try:
+            await asyncio.get_running_loop().sock_connect(opened, info[4])
+        except OSError as error:
+            opened.close()
+            problem = error
+            continue
+        tls = ssl.create_default_context() if tls_host else None
+        _, writer = await asyncio.open_connection(sock=opened, ssl=tls, server_hostname=tls_host)
+        ends = (writer.get_extra_info("peercert") or {}).get("notAfter")
+        writer.close()
+        return float(ssl.cert_time_to_seconds(ends)) if ends else None
+    raise problem
+
+
+def _ago(seconds: float) -> str:
+    return time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime(seconds))

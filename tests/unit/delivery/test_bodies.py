@@ -1,0 +1,86 @@
+"""The events that webhooks are about to send: kept within a bound, read when they are needed, and
+never those of a session that was purged.
+"""
+
+from types import SimpleNamespace
+
+import msgspec
+import pytest
+
+from sessions.store import StoredEvent
+from supervisor.delivery import bodies as module
+from supervisor.delivery.bodies import READ_AHEAD, Bodies
+from supervisor.fleet.feed import EVENT_BYTES, Page
+
+
+class Log:
+    """The feed's part that is asked."""
+
+    def __init__(self, *numbers: int) -> None:
+        self.events = [event(n) for n in numbers]
+        self.purges = 0
+        self.asked: list[tuple[int, int]] = []
+
+    @property
+    def last(self) -> int:
+        return self.events[-1].n
+
+    async def after(self, n: int, limit: int) -> Page:
+        self.asked.append((n, limit))
+        found = [one for one in self.events if one.n > n][:limit]
+        return Page(found, self.events[0].n, self.last)
+
+
+def event(n: int) -> StoredEvent:
+    return StoredEvent(n, n, "a", "message.received", msgspec.Raw(b'"x"'))
+
+
+def bodies(log: Log) -> Bodies:
+    return Bodies(log, SimpleNamespace())  # type: ignore[arg-type]
+
+
+async def test_what_was_read_is_not_read_again_by_another_webhook() -> None:
+    log = Log(*range(1, 10))
+    found = bodies(log)
+    page = await found.after(0)
+    assert [one.n for one in page.events] == list(range(1, 10))
+    assert [await found.get(n) for n in (1, 9)] == [log.events[0], log.events[8]]
+    assert len(log.asked) == 1
+
+
+async def test_an_event_is_read_with_those_behind_it_and_one_that_is_gone_is_none() -> None:
+    log = Log(1, 3, 4)
+    found = bodies(log)
+    assert await found.get(1) == log.events[0]
+    assert await found.get(3) == log.events[1]
+    assert log.asked == [(0, READ_AHEAD)]
+    assert await found.get(2) is None
+
+
+async def test_the_first_behind_a_number_may_be_far_behind_it() -> None:
+    log = Log(1, 7, 8)
+    found = bodies(log)
+    assert await found.first_after(1) == log.events[1]
+    assert await found.first_after(8) is None
+
+
+async def test_no_more_is_kept_than_fits(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "MAX_BYTES", 3 * (EVENT_BYTES + 3))
+    log = Log(*range(1, 6))
+    found = bodies(log)
+    await found.after(0)
+    before = len(log.asked)
+    for n in (3, 4, 5):
+        assert (await found.get(n)) == log.events[n - 1]
+    assert len(log.asked) == before, "the newest three are kept"
+    await found.get(1)
+    assert len(log.asked) == before + 1
+
+
+async def test_what_a_purged_session_said_is_sent_to_nobody() -> None:
+    log = Log(1, 2)
+    found = bodies(log)
+    await found.after(0)
+    log.events, log.purges = log.events[1:], 1
+    assert await found.get(1) is None
+    assert await found.first_after(0) == log.events[0]
