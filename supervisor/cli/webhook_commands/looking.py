@@ -93,8 +93,8 @@ def lines(found: Mapping[str, Any]) -> Iterator[str]:
     """A webhook, line by line. Pure."""
     oldest = found["oldestUndeliveredSeconds"]
     age = "" if oldest is None else f", the oldest for {duration(oldest)}"
-    state = found["state"] + (f" ({found['pausedBecause']})" if found["pausedBecause"] else "")
-    yield f"{found['id']} is {state.upper()}"
+    because = f" ({found['pausedBecause']})" if found["pausedBecause"] else ""
+    yield f"{found['id']} is {found['state'].upper()}{because}"
     for label, text in (
         ("To", found["url"]),
         ("For", found["description"]),
