@@ -53,6 +53,7 @@ GROUPS: Final[Mapping[str, str]] = {
     "outage": "Outages",
     "alert": "Alerts",
     "worker": "Workers",
+    "delivery": "Webhooks",
     "policy": "The policy",
 }
 """The words before the dot, in the order of the page."""

@@ -64,6 +64,9 @@ STORE_FILE_SECONDS: Final = 5.0
 would be lost with it.
 """
 
+TRIM_SECONDS: Final = 600.0
+"""How often the event log is looked through for what is too old: events are kept for days."""
+
 log = structlog.get_logger("program")
 
 
@@ -213,8 +216,10 @@ async def build(settings: Settings, directory: Path, port: int, stack: AsyncExit
         alerts,
         forever,
         Guard(settings.private_webhooks, (settings.api_host, port)),
-        settings.webhook_retry_hours * 3600.0,
+        bus.publish,
         rng,
+        retry_seconds=settings.webhook_retry_hours * 3600.0,
+        failing_seconds=settings.webhook_failing_minutes * 60.0,
     )
     stack.push_async_callback(webhooks.close)
     config = settings.policy_config(read_rules(settings.policy_file))
@@ -297,6 +302,7 @@ async def begin(parts: Built, stack: AsyncExitStack) -> None:
     count_host = partial(asyncio.to_thread, parts.sampler.count)
     looks: list[tuple[str, Look, float]] = [
         ("store file", store.look_at_file, STORE_FILE_SECONDS),
+        ("event log", parts.feed.trim, TRIM_SECONDS),
         ("snapshots", partial(take_snapshots, store), LOOK_SECONDS),
         ("incident log", keep_records, ALIVE_SECONDS),
         ("host sampler", count_host, min(COUNT_SECONDS, interval_seconds)),

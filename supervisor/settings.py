@@ -325,6 +325,15 @@ class Settings(BaseSettings):
             ),
         )
     )
+    webhook_failing_minutes: Annotated[
+        int, BeforeValidator(_whole_number), Field(ge=1, le=1440)
+    ] = Field(
+        5,
+        description=(
+            "After how long a webhook that accepts nothing is an alert (`delivery_failing`),"
+            " minutes."
+        ),
+    )
     webhook_private_targets: bool | None = Field(
         None,
         description=(

@@ -9,6 +9,7 @@ from api.paging import PageQuery, page
 from api.parts import ALERTS, FLEET, HOST, STORE
 from api.responses import json, query
 from sessions.model import SessionId
+from sessions.records.stages import Stage, StageSummary, summaries
 from sessions.store import StoreHealth
 from sessions.views.snapshot import Performance, Reconnection
 from sessions.views.times import iso
@@ -20,12 +21,16 @@ from supervisor.watch.performance import SystemPerformance, system_performance
 
 
 class PerformanceMetrics(msgspec.Struct, frozen=True):
-    """The figures at one moment."""
+    """The figures at one moment.
+
+    `handshakes`: what each stage of the sessions' last logins took.
+    """
 
     timestamp: str
     system: SystemPerformance
     disks: tuple[DiskReading, ...]
     sessions: dict[SessionId, Performance]
+    handshakes: dict[Stage, StageSummary]
     alerts: list[Alert]
 
 
@@ -55,12 +60,16 @@ async def performance_metrics(request: web.Request) -> web.Response:
     """Figures of the host, its file systems and every session, and the alerts that are on."""
     fleet = request.app[FLEET]
     disks = await request.app[HOST].disks()
+    sessions = {session.id: session.performance() for session in fleet.sessions()}
     return json(
         PerformanceMetrics(
             timestamp=_now(),
             system=system_performance(fleet),
             disks=document(disks),
-            sessions={session.id: session.performance() for session in fleet.sessions()},
+            sessions=sessions,
+            handshakes=summaries(
+                one.handshake for one in sessions.values() if one.handshake is not None
+            ),
             alerts=request.app[ALERTS].active(),
         )
     )

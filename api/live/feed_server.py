@@ -21,7 +21,7 @@ import structlog
 from aiohttp import web
 from socketio.exceptions import ConnectionRefusedError as RefusedConnection
 
-from api.errors import BadRequest, Busy, TooSoon
+from api.errors import BadRequest, Busy, Gone, TooSoon
 from api.gatehouse.connections import Connection as ApiConnection
 from api.gatehouse.connections import most_connections
 from api.live import subscription
@@ -254,7 +254,11 @@ class LiveFeed:
         asked, after = subscription.parse_subscribe(given)
         last = self._feed.last
         if after is not None and after > last:
-            raise LogBeganAnew(f"There was no event {after}: the newest is {last}.", last)
+            hint = (
+                "The log has begun anew (a restore?). Subscribe with after=0 (all that is kept) or"
+                f" after={last} (only what comes)."
+            )
+            raise Gone(f"There was no event {after}: the newest is {last}.", hint)
         self._broadcast.end(connection)
         if after is None:
             after = self._broadcast.position if connection.position is None else connection.position
@@ -358,20 +362,6 @@ class LiveFeed:
         connection = self.manager.disconnect(client, reason)
         if connection is not None:
             self._broadcast.end(connection)
-
-
-class LogBeganAnew(WasupError):
-    """The log has begun anew: numbers that a client knows are none of it."""
-
-    code = "gone"
-    reason = "log_began_anew"
-
-    def __init__(self, message: str, last: int) -> None:
-        hint = (
-            "The log has begun anew (a restore?). Subscribe with after=0 (all that is kept) or"
-            f" after={last} (only what comes)."
-        )
-        super().__init__(message, hint)
 
 
 _OUR_ERROR: Final = {

@@ -275,7 +275,9 @@ class Session:
         """The session's figures."""
         core, attempt = self._core, self._core.attempt
         opened_at = attempt.opened_at if attempt else None
-        return Performance.of(core.state, opened_at, core.counters, core.worker, self._now())
+        return Performance.of(
+            core.state, opened_at, core.counters, core.worker, core.stages.last, self._now()
+        )
 
     def incident(self) -> Incident | None:
         """The incident that it is in, or was in last, as far as it is remembered."""

@@ -6,6 +6,7 @@ since. Reads see what is committed.
 """
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
@@ -609,6 +610,17 @@ class Store:
             return await events.append(connection, self._cipher, self._bounds, event)
 
         return self._writer.submit(operation, patient=True)
+
+    async def trim_events(self) -> None:
+        """Drop what the log has no room for, also while nothing is added. Some thousands at a time,
+        so that nobody's write waits for it. Raises StoreUnavailable.
+        """
+
+        async def operation(connection: AsyncConnection) -> bool:
+            return await events.trim(connection, self._bounds, time.time_ns() // 1_000_000)
+
+        while await self._writer.submit(operation):
+            pass
 
     async def oldest_event(self) -> int | None:
         """The number of the oldest event that the log still keeps, if it keeps any."""

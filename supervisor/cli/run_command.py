@@ -32,8 +32,9 @@ def run() -> None:
     import structlog
 
     from supervisor import program, settings
-    from supervisor.process import logs
+    from supervisor.process import collector, logs
 
+    collector.loaded()
     log = structlog.get_logger("settings")
     os.umask(0o077)  # everything that is written is the operator's own
     try:

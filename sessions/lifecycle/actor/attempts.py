@@ -76,6 +76,8 @@ class Attempts:
         core = self._core
         core.hurry(core.intent.urgent or urgent)
         core.next_attempt_at = None
+        if core.state is not S.HELD:
+            core.stages.begin(core.now())
         core.register()
         if core.worker is not None:
             self.ask_gate()
@@ -101,6 +103,7 @@ class Attempts:
             worker.kill()
             raise
         else:
+            self._core.stages.passed("spawn", self._core.now())
             self.ask_gate()
 
     def ask_gate(self) -> None:
@@ -131,6 +134,7 @@ class Attempts:
         """
         core = self._core
         self.number += 1
+        core.stages.passed("gate", core.now())
         core.attempt = Attempt(self.number, permit)
         core.episode_attempts += 1
         core.hurry(False)

@@ -34,6 +34,7 @@ from sessions.records.changes import Changes
 from sessions.records.counters import Counters
 from sessions.records.incident_recorder import IncidentRecorder
 from sessions.records.phone import PhoneRecord
+from sessions.records.stages import StageClock
 from sessions.store import SessionRow
 from sessions.views.events import SessionMoved
 from sessions.views.snapshot import (
@@ -102,6 +103,7 @@ class Core:
         self.intent = Intent(wanted=row.wanted)
         self.life = Life.RUNNING
         self.counters: Final = Counters()
+        self.stages: Final = StageClock()
         self.inbox: Final[asyncio.Queue[Event]] = asyncio.Queue()
         self.pending: Final = Pending(row.id, self.inbox)
         self.slot: Final = WorkerSlot(row.id, dependencies, self.inbox, self.counters)

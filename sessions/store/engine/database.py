@@ -13,16 +13,38 @@ from urllib.parse import quote
 from weakref import WeakKeyDictionary
 
 import aiosqlite
-from sqlalchemy import URL, Connection, Engine, Table, event, make_url
-from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy import (
+    URL,
+    Column,
+    Connection,
+    Engine,
+    MetaData,
+    PrimaryKeyConstraint,
+    String,
+    Table,
+    event,
+    insert,
+    inspect,
+    make_url,
+    select,
+)
+from sqlalchemy.dialects import sqlite
 from sqlalchemy.engine.interfaces import DBAPIConnection
 from sqlalchemy.exc import ArgumentError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 from sqlalchemy.pool import NullPool
 
 from sessions.store.engine import lock
+from sessions.store.engine.schema import metadata
 
-_MIGRATIONS: Final = Path(__file__).parent / "migrations"
+MIGRATIONS: Final = Path(__file__).parent / "migrations"
+_VERSION: Final = Table(
+    "alembic_version",
+    MetaData(),
+    Column("version_num", String(32), nullable=False),
+    PrimaryKeyConstraint("version_num", name="alembic_version_pkc"),
+)
+"""Alembic's own table: which migrations a database has behind it."""
 _POSTGRESQL_SCHEMES: Final = {"postgresql", "postgres", "postgresql+asyncpg"}
 _SQLITE_SCHEMES: Final = {"sqlite", "sqlite+aiosqlite"}
 _POSTGRESQL_QUERY: Final = {"host", "port", "ssl", "sslmode"}
@@ -179,7 +201,13 @@ def upsert(connection: AsyncConnection, table: Table) -> Any:
 
 @cache  # building it takes longer than running it
 def _upsert(dialect: str, table: Table) -> Any:
-    statement = (sqlite.insert if dialect == "sqlite" else postgresql.insert)(table)
+    if dialect == "sqlite":
+        insert: Any = sqlite.insert
+    else:
+        # here alone: most have SQLite, and do without loading it
+        from sqlalchemy.dialects.postgresql import insert
+
+    statement = insert(table)
     key = list(table.primary_key.columns)
     return statement.on_conflict_do_update(
         index_elements=key, set_={"value": statement.excluded["value"]}
@@ -210,15 +238,40 @@ async def _upgrade(engine: AsyncEngine) -> None:
         await connection.run_sync(upgrade)
 
 
-def upgrade(connection: Connection, revision: str = "head") -> None:
+def upgrade(connection: Connection) -> None:
+    """Bring the schema up to date, in the connection's transaction. Raises NewerSchema.
+
+    What is up to date needs no migrations, and neither does what is empty: it is given the tables
+    as they are now, and a test compares them with what the migrations make.
+    """
+    tables = inspect(connection).get_table_names()
+    if not tables:
+        metadata.create_all(connection, checkfirst=False)
+        _VERSION.create(connection, checkfirst=False)
+        connection.execute(insert(_VERSION).values(version_num=newest_revision()))
+        return
+    if _VERSION.name in tables:
+        revisions = connection.execute(select(_VERSION.c.version_num)).scalars().all()
+        if revisions == [newest_revision()]:
+            return
+    run_migrations(connection)
+
+
+@cache
+def newest_revision() -> str:
+    """The number that the newest migration's file begins with: its revision."""
+    return max(file.name for file in MIGRATIONS.glob("versions/[0-9]*.py")).partition("_")[0]
+
+
+def run_migrations(connection: Connection, revision: str = "head") -> None:
     """Run the migrations on a connection, in its transaction. Raises NewerSchema."""
-    # here alone: it takes longer to load than most commands take in all
+    # here alone: to load it takes longer than most commands take in all
     from alembic import command
     from alembic.config import Config
     from alembic.util import CommandError
 
     config = Config()
-    config.set_main_option("script_location", str(_MIGRATIONS))
+    config.set_main_option("script_location", str(MIGRATIONS))
     config.attributes["connection"] = connection
     try:
         command.upgrade(config, revision)

@@ -89,7 +89,7 @@ def _settings(subject: Subject) -> Iterator[Issue]:
     for words in unknown_variables():
         yield _setting(
             Severity.MEDIUM,
-            words if words.endswith(".") else f"{words}?",
+            words,
             "Write its name as docs/reference.md has it, or take it out.",
             _where(words, file),
         )

@@ -7,8 +7,10 @@ import json
 import os
 import resource
 import shutil
+import socket
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager, suppress
@@ -30,10 +32,11 @@ from supervisor.places import installation
 from supervisor.places.store_opening import open_store
 from supervisor.process.lock import DirectoryLock
 from supervisor.settings import Settings
-from supervisor.watch.diagnostics.doctor import Examination, concluded, examine
+from supervisor.watch.diagnostics.doctor import Examination, Subject, concluded, examine
 from supervisor.watch.diagnostics.examining import CHECKS, from_outside
+from supervisor.watch.diagnostics.installation import check_permissions
 from supervisor.watch.diagnostics.results import Issue, Severity
-from tests.other_users import NOBODY, needs_root
+from tests.other_users import NOBODY, as_user, needs_root
 from tests.unit.gate.test_way_probe import Door, door, free_port, takes
 
 HOUR = 3600.0
@@ -319,3 +322,60 @@ async def test_a_command_that_has_the_data_directory_is_no_supervisor_that_hangs
     with DirectoryLock(settings.data_dir, command="wasup store backup"):
         found = await examined(settings)
     assert [i for i in found.issues if i.severity in {Severity.HIGH, Severity.CRITICAL}] == []
+
+
+async def test_secrets_that_others_can_read_and_a_misspelt_setting(
+    settings: Settings, store: Path
+) -> None:
+    file = installation.INSTALLED / ".env"
+    file.write_text("WHATSAPP_API_TOKEN=correct-horse-battery\nWHATSAPP_API_PROT=4001\n")
+    file.chmod(0o644)
+    issue = await first(settings)
+    assert f"{file} holds secrets and can be read by others" in issue.description
+    assert f"chmod 600 {file}" in issue.commands
+    others = [one.description for one in (await examined(settings)).issues]
+    assert "WHATSAPP_API_PROT is not a setting and is ignored: did you mean WHATSAPP_API_PORT?" in (
+        others
+    )
+    assert "battery" not in str(others)
+
+
+async def test_a_port_that_something_else_has(settings: Settings, store: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        issue = await first(settings.model_copy(update={"api_port": port}))
+    assert f"The API cannot listen on 127.0.0.1:{port}: Address already in use" in issue.description
+    assert f"ss -ltnp 'sport = :{port}'" in issue.commands
+
+
+@needs_root
+@pytest.mark.usefixtures("home")
+@pytest.mark.parametrize(
+    ("mode", "words", "command"),
+    [
+        (0o755, "belongs to root, and nobody cannot write there", "sudo -u root wasup run"),
+        (0o700, "cannot be entered by nobody: Permission denied", "namei -l"),
+    ],
+)
+def test_another_user_s_data_is_said_to_be_that(mode: int, words: str, command: str) -> None:
+    """A man who is not the supervisor's user looks."""
+    with tempfile.TemporaryDirectory() as elsewhere:
+        above, data = Path(elsewhere), Path(elsewhere) / "data"
+        data.mkdir(mode=0o755)
+        above.chmod(mode)
+        subject = Subject(settings=Settings(data_dir=data), directory=data, host=unasked)
+
+        def look() -> bytes:
+            return msgspec.json.encode(asyncio.run(_issues(check_permissions(subject))))
+
+        (issue,) = msgspec.json.decode(as_user(NOBODY, look), type=list[Issue])
+    assert f"{data} {words}" in issue.description
+    assert issue.commands[0].startswith(command)
+
+
+async def _issues(found: Any) -> list[Issue]:
+    return list(await found)
+
+
+async def unasked() -> Any:
+    raise AssertionError("the host is not asked here")

@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
-from sqlalchemy import URL, Connection, create_engine
+from alembic.script import ScriptDirectory
+from sqlalchemy import URL, Connection
 
 from sessions.model import StoreUnavailable
 from sessions.store import Store, WorkerRow
@@ -39,7 +40,7 @@ async def upgrade(url: URL, revision: str) -> None:
         Path(url.database or "").touch()  # the writer makes no file
     engine = database.open_writer(url)
     async with engine.begin() as connection:
-        await connection.run_sync(database.upgrade, revision)
+        await connection.run_sync(database.run_migrations, revision)
     await engine.dispose()
 
 
@@ -73,9 +74,9 @@ async def test_a_store_of_the_first_schema_is_brought_up_to_date_with_all_that_i
 
 
 async def test_the_migrations_make_the_schema_that_the_code_believes_in(url: URL) -> None:
-    for _ in range(2):  # the second time changes nothing
-        store = await Store.open(url)
-        await store.close()
+    await upgrade(url, "head")
+    store = await Store.open(url)  # finds nothing to do
+    await store.close()
     engine = database.open_writer(url)
     async with engine.begin() as connection:
         assert await connection.run_sync(differences) == []
@@ -89,17 +90,25 @@ def differences(connection: Connection) -> Any:
     return compare_metadata(context, schema.metadata)
 
 
-async def test_the_migrations_make_the_very_tables_that_the_code_would_make(tmp_path: Any) -> None:
+async def test_a_new_store_which_needs_no_migrations_has_the_very_tables_that_they_make(
+    tmp_path: Any,
+) -> None:
     """What a comparison of columns does not see: AUTOINCREMENT, names of constraints, ON DELETE."""
-    url = database.sqlite_url(tmp_path / "wasup.db")
+    migrated, new = (database.sqlite_url(tmp_path / name) for name in ("migrated.db", "new.db"))
+    await upgrade(migrated, "head")
+    await (await Store.open(new)).close()
+    shape = "SELECT name, sql FROM sqlite_master"
+    assert _shape(await sql(new, shape)) == _shape(await sql(migrated, shape))
+
+
+async def test_a_new_store_is_what_the_newest_migration_leaves_behind(url: URL) -> None:
     await (await Store.open(url)).close()
-    migrated = _shape(await sql(url, "SELECT name, sql FROM sqlite_master"))
-    fresh = create_engine("sqlite://")
-    with fresh.connect() as connection:
-        schema.metadata.create_all(connection)
-        created = _shape(connection.exec_driver_sql("SELECT name, sql FROM sqlite_master").all())
-    fresh.dispose()
-    assert {name: sql for name, sql in migrated.items() if "alembic_version" not in name} == created
+    newest = ScriptDirectory(str(database.MIGRATIONS)).get_current_head()
+    assert await sql(url, "SELECT version_num FROM alembic_version") == [(newest,)]
+    engine = database.open_writer(url)
+    async with engine.begin() as connection:
+        assert await connection.run_sync(differences) == []
+    await engine.dispose()
 
 
 async def test_a_store_of_a_newer_version_is_refused_and_left_as_it_is(url: URL) -> None:
