@@ -7,7 +7,7 @@ since. Reads see what is committed.
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -36,6 +36,7 @@ from sessions.store.tables import archives, auth, devices, events, incidents, pr
 from sessions.store.tables.auth import CREDS
 from sessions.store.tables.events import EVERY_EVENT, LogBounds, NewEvent, Wanted
 from sessions.store.tables.incidents import Records
+from sessions.store.tables.keys import KeyRows
 from sessions.store.tables.requests import Requests
 from sessions.store.tables.rows import ArchiveRow, Restored, SessionRow, StoredEvent, WorkerRow
 from sessions.store.tables.webhooks import WebhookRows
@@ -85,6 +86,7 @@ class Store:
         self.records = Records(self._writer, self._read)
         self.requests = Requests(self._writer, cipher)
         self.webhooks = WebhookRows(self._writer, self._read, cipher)
+        self.keys = KeyRows(self._writer, self._read, cipher)
 
     @classmethod
     async def open(
@@ -666,10 +668,12 @@ class Store:
         return found[:limit], found[limit - 1].n if len(found) >= limit else after
 
     async def events_of_message(
-        self, message: str, session: str | None, after: int, limit: int
+        self, message: str, sessions: Collection[str] | None, after: int, limit: int
     ) -> list[StoredEvent]:
-        """The events about a message, after a number, oldest first; found by an index."""
-        rows = await self._read(events.of_message(message, session, after, limit))
+        """The events about a message, of these sessions (None: of all), after a number, oldest
+        first; found by an index.
+        """
+        rows = await self._read(events.of_message(message, sessions, after, limit))
         return events.readable(self._cipher, rows)
 
     async def last_events(self, most_bytes: int) -> list[StoredEvent]:

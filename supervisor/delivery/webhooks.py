@@ -5,7 +5,7 @@ another.
 import asyncio
 import random
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Final
 
 import msgspec
@@ -141,12 +141,12 @@ class Webhooks:
         found = self.get(webhook)
         return view(found, await self._store.webhooks.count(webhook), await self._oldest(found))
 
-    async def deliveries_of(self, event: StoredEvent) -> list[EventDelivery]:
-        """What has become of an event at each webhook, oldest webhook first. Raises
-        StoreUnavailable.
-        """
+    async def deliveries_of(
+        self, event: StoredEvent, webhooks: Iterable[Deliverer]
+    ) -> list[EventDelivery]:
+        """What has become of an event at each of these webhooks. Raises StoreUnavailable."""
         told = []
-        for found in list(self._deliverers.values()):
+        for found in webhooks:
             row = await self._store.webhooks.covering(found.id, event.n)
             told.append(event_delivery(found, event, row))
         return told

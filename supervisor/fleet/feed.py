@@ -6,7 +6,7 @@ another content.
 
 import asyncio
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from itertools import islice
 from typing import Final, NamedTuple
 
@@ -174,13 +174,12 @@ class Feed:
         return Page(both, self._oldest, last, read_to, gap)
 
     async def of_message(
-        self, message: str, session: SessionId | None, after: int, limit: int
+        self, message: str, sessions: Collection[str] | None, after: int, limit: int
     ) -> list[StoredEvent]:
-        """The events about a message, after a number, oldest first; of one session, or of all.
-
-        Raises StoreUnavailable.
+        """The events about a message, of these sessions (None: of all), after a number, oldest
+        first. Raises StoreUnavailable.
         """
-        found = await self._store.events_of_message(message, session, after, limit)
+        found = await self._store.events_of_message(message, sessions, after, limit)
         return [event for event in found if _is_about(event, message)]
 
     async def oldest_time(self) -> float | None:

@@ -1,14 +1,17 @@
 """Messages: what has become of one's events at each webhook."""
 
+from collections.abc import Collection
 from typing import Annotated, Final
 
 import msgspec
 from aiohttp import web
 
 from api.errors import MessageNotFound
+from api.gatehouse.principals import must_see, principal_of
+from api.handlers.webhooks import is_for
 from api.parts import FEED, WEBHOOKS
 from api.responses import json, query
-from sessions.model import SessionId, parse_session_id
+from sessions.model import parse_session_id
 from sessions.views.events import EventHead
 from sessions.views.times import iso
 from supervisor.delivery.views import EventDelivery
@@ -57,15 +60,19 @@ async def message_deliveries(request: web.Request) -> web.Response:
     endpoint has accepted it, or why not yet, when it is tried next, and what to do.
     """
     asked, message = query(request, MessageQuery), request.match_info["message"]
-    session = None if asked.session is msgspec.UNSET else parse_session_id(asked.session)
+    sessions: Collection[str] | None = principal_of(request).sessions
+    if asked.session is not msgspec.UNSET:
+        must_see(request, parse_session_id(asked.session))
+        sessions = [asked.session]
     feed, webhooks = request.app[FEED], request.app[WEBHOOKS]
-    found = await feed.of_message(message, session, asked.after, asked.limit + 1)
+    found = await feed.of_message(message, sessions, asked.after, asked.limit + 1)
     if not found and not asked.after:
-        raise await _not_found(feed, message, session)
+        raise await _not_found(feed, message)
     told = []
     for event in found[: asked.limit]:
         head = msgspec.structs.asdict(EventHead.of(event))
-        told.append(MessageEvent(**head, webhooks=await webhooks.deliveries_of(event)))
+        mine = [one for one in webhooks.all() if is_for(principal_of(request), one)]
+        told.append(MessageEvent(**head, webhooks=await webhooks.deliveries_of(event, mine)))
     following = told[-1].n if len(found) > asked.limit else None
     every = [one for event in told for one in event.webhooks]
     missing = sum(not one.arrived for one in every)
@@ -86,10 +93,7 @@ def _words(told: list[MessageEvent], missing: int) -> str:
     return f"{missing} of what was to be delivered {'has' if missing == 1 else 'have'} not arrived."
 
 
-async def _not_found(feed: Feed, message: str, session: SessionId | None) -> MessageNotFound:
-    whose = "" if session is None else f" of session {session}"
+async def _not_found(feed: Feed, message: str) -> MessageNotFound:
     oldest = await feed.oldest_time()
     since = "is empty" if oldest is None else f"goes back to {iso(oldest)}"
-    return MessageNotFound(
-        f"The event log has no event of a message {message[:64]!r}{whose}; it {since}."
-    )
+    return MessageNotFound(f"The event log has no event of a message {message[:64]!r}; it {since}.")

@@ -174,19 +174,20 @@ async def is_news(connection: AsyncConnection, session: str, epoch: int, seq: in
 
 
 def message_key(message: str) -> int:
-    """By what the events of a message are found: 63 bits of its id's digest, which two ids of
-    WhatsApp's do not share but by a chance of millions.
+    """By what the events of a message are found: 48 bits of its id's digest. Two ids may share
+    them: whoever reads the events compares the ids.
     """
     digest = hashlib.sha256(message.encode(errors="surrogatepass")).digest()
-    return int.from_bytes(digest[:8], "big") >> 1
+    return int.from_bytes(digest[:6], "big")
 
 
-def of_message(message: str, session: str | None, after: int, limit: int) -> Select[Any]:
-    """The events of a message, of one session or of all, oldest first."""
+def of_message(
+    message: str, sessions: Collection[str] | None, after: int, limit: int
+) -> Select[Any]:
+    """The events of a message, of these sessions (None: of all), oldest first."""
     found = _events.c.message == message_key(message)
     statement = select(_events).where(found, _events.c.n > after)
-    if session is not None:
-        statement = statement.where(_events.c.session == session)
+    statement = statement.where(*Wanted(sessions).clauses())
     return statement.order_by(_events.c.n).limit(limit)
 
 

@@ -509,14 +509,17 @@ async def test_the_events_of_a_message_are_found_by_its_id(real: Store) -> None:
     assert kept is not None
     mine = [written[0].n, written[1].n, kept.n]
 
-    async def found(session: str | None = None, after: int = 0, limit: int = 100) -> list[int]:
-        return [e.n for e in await real.events_of_message("3EB0", session, after, limit)]
+    async def found(*sessions: str, after: int = 0, limit: int = 100) -> list[int]:
+        seen = await real.events_of_message("3EB0", sessions or None, after, limit)
+        return [event.n for event in seen]
 
     assert await found() == mine
     assert await found("a") == mine[:1]
     assert await found(after=mine[0]) == mine[1:]
     assert await found(limit=2) == mine[:2]
+    assert await found("a", "b") == mine[:2]
     assert await real.events_of_message("none", None, 0, 100) == []
+    assert await real.events_of_message("3EB0", (), 0, 100) == [], "of no session is not of all"
 
 
 async def test_a_writer_whose_waiter_has_gone_writes_all_the_same(real: Store) -> None:
