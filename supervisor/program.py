@@ -299,7 +299,7 @@ async def build(settings: Settings, directory: Path, port: int, stack: AsyncExit
         roll=roll,
         sampler=sampler,
         host=host,
-        diagnostics=Diagnostics(within(settings, directory, store, host.reading, fleet)),
+        diagnostics=Diagnostics(within(settings, directory, store, host.reading, fleet, access)),
         stopping=stopping,
     )
 
