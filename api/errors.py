@@ -98,6 +98,17 @@ class Gone(WasupError):
     code = "gone"
 
 
+class MessageNotFound(WasupError):
+    """The event log has no event of that message."""
+
+    code = "message_not_found"
+    hint = (
+        "Older events have aged out (WHATSAPP_EVENT_LOG_DAYS), and those of versions before are not"
+        " found by message. If it is newer: is it the message's id, `data.id` of its event, and was"
+        " its session open (`wasup explain`)? WhatsApp delivers it when it is."
+    )
+
+
 class NotInstalled(WasupError):
     """A part that only some installations have is not here."""
 
@@ -162,6 +173,7 @@ STATUS: Final[Mapping[type[WasupError], int]] = {
     ForbiddenFleet: 403,
     TimedOut: 408,
     NotInstalled: 404,
+    MessageNotFound: 404,
     Gone: 410,
     RequestEntityTooLarge: 413,
     EncodedBody: 415,

@@ -25,6 +25,10 @@ class Commands(LazyGroup):
         "events": Verb("watch_commands.events", "events", "Show what happens"),
         "logs": Verb("watch_commands.logs", "logs", "Show a session's log lines"),
         "explain": Verb("watch_commands.explain", "explain", "Say why a session is where it is"),
+        "webhooks": Verb("webhook_commands.group", "app", "Who is sent what happens"),
+        "explain-delivery": Verb(
+            "watch_commands.explain_delivery", "explain_delivery", "Say whether a message arrived"
+        ),
         "workers": Verb("worker_commands", "app", "The worker processes"),
         "policy": Verb("policy_commands", "app", "What is done after a close"),
         "capacity": Verb("watch_commands.capacity", "capacity", "How many more sessions fit"),
