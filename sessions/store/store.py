@@ -6,6 +6,7 @@ since. Reads see what is committed.
 """
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
@@ -35,6 +36,7 @@ from sessions.store.tables import archives, auth, devices, events, incidents, pr
 from sessions.store.tables.auth import CREDS
 from sessions.store.tables.events import EVERY_EVENT, LogBounds, NewEvent, Wanted
 from sessions.store.tables.incidents import Records
+from sessions.store.tables.keys import KeyRows
 from sessions.store.tables.requests import Requests
 from sessions.store.tables.rows import ArchiveRow, Restored, SessionRow, StoredEvent, WorkerRow
 from sessions.store.tables.webhooks import WebhookRows
@@ -84,6 +86,7 @@ class Store:
         self.records = Records(self._writer, self._read)
         self.requests = Requests(self._writer, cipher)
         self.webhooks = WebhookRows(self._writer, self._read, cipher)
+        self.keys = KeyRows(self._writer, self._read, cipher)
 
     @classmethod
     async def open(
@@ -602,6 +605,17 @@ class Store:
             return await events.append(connection, self._cipher, self._bounds, event)
 
         return self._writer.submit(operation, patient=True)
+
+    async def trim_events(self) -> None:
+        """Drop what the log has no room for, also while nothing is added. Some thousands at a time,
+        so that nobody's write waits for it. Raises StoreUnavailable.
+        """
+
+        async def operation(connection: AsyncConnection) -> bool:
+            return await events.trim(connection, self._bounds, time.time_ns() // 1_000_000)
+
+        while await self._writer.submit(operation):
+            pass
 
     async def oldest_event(self) -> int | None:
         """The number of the oldest event that the log still keeps, if it keeps any."""

@@ -12,6 +12,7 @@ from sessions.policy import LastClose
 from sessions.policy.breaker import Breaker
 from sessions.ports import WorkerHandle
 from sessions.records.counters import Counters
+from sessions.records.stages import StageTimes
 from sessions.views.times import iso
 
 S = SessionState
@@ -30,8 +31,7 @@ class BreakerSnapshot(msgspec.Struct, frozen=True, rename="camel"):
     @classmethod
     def of(cls, breaker: Breaker, now: float) -> "BreakerSnapshot":
         """The breaker now."""
-        record = breaker.record
-        return cls(record.state, record.failures, iso_at(breaker.opens_until(), now))
+        return cls(breaker.state, breaker.failures, iso_at(breaker.opens_until(), now))
 
 
 class Reconnection(msgspec.Struct, frozen=True, rename="camel"):
@@ -52,7 +52,10 @@ class Reconnection(msgspec.Struct, frozen=True, rename="camel"):
 
 
 class Performance(msgspec.Struct, frozen=True, rename="camel"):
-    """A session's figures: milliseconds, bytes, counts since the supervisor started."""
+    """A session's figures: milliseconds, bytes, counts since the supervisor started.
+
+    `handshake`: what the stages of its last login took; None: none was timed yet.
+    """
 
     state: SessionState
     connection_uptime: int
@@ -64,6 +67,7 @@ class Performance(msgspec.Struct, frozen=True, rename="camel"):
     worker_pid: int | None
     worker_memory: int | None
     worker_lag: float | None
+    handshake: StageTimes | None = None
 
     @classmethod
     def of(
@@ -72,6 +76,7 @@ class Performance(msgspec.Struct, frozen=True, rename="camel"):
         opened_at: float | None,
         counters: Counters,
         worker: WorkerHandle | None,
+        handshake: StageTimes | None,
         now: float,
     ) -> "Performance":
         """The figures now."""
@@ -87,6 +92,7 @@ class Performance(msgspec.Struct, frozen=True, rename="camel"):
             worker_pid=worker.pid if worker else None,
             worker_memory=beat.rss_bytes if beat else None,
             worker_lag=beat.lag_ms if beat else None,
+            handshake=handshake,
         )
 
 

@@ -45,8 +45,8 @@ const SURROGATE_ESCAPE = /\\ud[89a-f]/;
  *   import('./socket/standing.js').Described} Held
  * @typedef {{ type: 'hello', protocol: number, worker: string, token: string, pid: number,
  *   node_version: string, baileys_version: string, code: string, sessions: Held[] }} Hello
- * @typedef {{ type: 'state', session: string, attempt: number, stage: 'login' | 'paired' |
- *   'qr_retired' }} State
+ * @typedef {{ type: 'state', session: string, attempt: number, stage: 'upgraded' | 'login' |
+ *   'paired' | 'qr_retired' }} State
  * @typedef {{ type: 'qr', session: string, attempt: number } &
  *   import('./socket/registration.js').Shown} Qr
  * @typedef {{ type: 'opened', session: string, attempt: number, jid: string, name: string | null }}
@@ -173,7 +173,11 @@ export const UP = {
     code: text,
     sessions: list(shape(HELD)),
   },
-  state: { session: text, attempt: integer, stage: oneOf('login', 'paired', 'qr_retired') },
+  state: {
+    session: text,
+    attempt: integer,
+    stage: oneOf('upgraded', 'login', 'paired', 'qr_retired'),
+  },
   qr: {
     session: text,
     attempt: integer,

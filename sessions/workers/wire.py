@@ -122,8 +122,8 @@ class Hello(Frame, frozen=True, tag="hello"):
 
 
 class State(SessionFrame, frozen=True, tag="state"):
-    """The attempt has come to a stage: `login` (payload handed to the socket), `paired`, or
-    `qr_retired` (what was shown is void).
+    """The attempt has come to a stage: `upgraded` (to a WebSocket), `login` (payload handed to the
+    socket), `paired`, or `qr_retired` (what was shown is void).
     """
 
     attempt: Count

@@ -45,8 +45,10 @@ LOOK_SECONDS: Final = 300.0
 """The longest that a webhook sleeps, and how often what is told of a failing one is brought up to
 date.
 """
-FAILING_SECONDS: Final = 300.0
-"""An endpoint that fails for so long is told of: a restart of it is over by then."""
+FAILING_SECONDS: Final = 30.0
+"""An endpoint that fails for so long is told of, as an event: a restart of it is over by then. When
+it is an alert, an operator says.
+"""
 STORE_SECONDS: Final = 1.0
 """A pause when our own store does not answer: that is no fault of the endpoint's."""
 STOP_SECONDS: Final = 2.0
@@ -73,6 +75,7 @@ class Tools:
     bodies: Bodies
     sender: Sender
     retry_seconds: float
+    failing_seconds: float
     rng: random.Random
 
 
@@ -95,6 +98,8 @@ class Deliverer:
         self.last_success_at: float | None = None
         self.last_failure: tuple[float, str] | None = None
         self.telling = telling
+        if row.failing_since is not None and time.time() - row.failing_since >= FAILING_SECONDS:
+            telling.has_failed_before()
         self._tools = tools
         progress = msgspec.json.decode(row.progress, type=Progress)
         self.lanes = Lanes(progress.low_water)
@@ -307,7 +312,7 @@ class Deliverer:
             if event is None:
                 dropped = await self._tools.bodies.last_dropped()
                 if pending.n <= dropped:
-                    self._lose(dropped)
+                    self._lose(dropped, pending.n)
             elif self.rests:
                 raise _Rests
             elif self.settings.wants(event.session, event.type):
@@ -429,12 +434,22 @@ class Deliverer:
 
     # --- what is over -----------------------------------------------------------------------------
 
-    def _lose(self, dropped: int) -> None:
-        """The log has dropped everything up to that number, and not all of it was sent."""
-        first = self._first_open()
+    def on_dropped(self, dropped: int) -> None:
+        """The log has dropped everything up to that number: what of it was not sent is told, also
+        while nothing can be sent.
+        """
+        if dropped > self.lanes.low_water and not self._replaying:
+            self._lose(dropped)
+
+    def _lose(self, dropped: int, under_way: int | None = None) -> None:
+        """The log has dropped everything up to that number, and not all of it was sent;
+        `under_way`: one of it that was about to be.
+        """
+        unread = self.lanes.read_to + 1
+        settled = self.lanes.settle_up_to(dropped)
+        first = min(one for one in (unread, settled, under_way) if one is not None)
         if first > dropped:
             return
-        self.lanes.settle_up_to(dropped)
         self._tools.rows.set_range_aside(self._range(first, dropped, "gap"))
         self.telling.gap(first, dropped)
 
@@ -538,7 +553,11 @@ class Deliverer:
         """
         while row.next_n <= row.last_n:
             page = await self._tools.bodies.after(row.next_n - 1)
-            some = [event for event in page.events if event.n <= row.last_n]
+            if page.oldest is not None and page.oldest > row.next_n:
+                row = await self._without_dropped(row)
+                if row.state == "gap":
+                    return row, None
+            some = [event for event in page.events if row.next_n <= event.n <= row.last_n]
             for event in some:
                 if self.rests:
                     return row, None
@@ -554,6 +573,21 @@ class Deliverer:
             else:
                 await self._tools.rows.update(row)
         return row, None
+
+    async def _without_dropped(self, row: DeliveryRow) -> DeliveryRow:
+        """What is left of a row: what the log has dropped of it is a gap, and told."""
+        first, last = row.next_n, min(await self._tools.bodies.last_dropped(), row.last_n)
+        if last < first:  # purged with their session
+            return row
+        self.telling.gap(first, last)
+        if last == row.last_n:
+            return msgspec.structs.replace(row, state="gap", next_at=None)
+        row = msgspec.structs.replace(row, next_n=last + 1)
+        await self._tools.rows.update(row)
+        # its number is its last event's: the first one's may be the row's
+        gap = msgspec.structs.replace(self._range(last, last, "gap"), next_n=first)
+        self._tools.rows.set_range_aside(gap)
+        return row
 
     def _late_failed(self, row: DeliveryRow, outcome: Outcome) -> DeliveryRow:
         wall, attempts = time.time(), row.attempts + 1
@@ -596,11 +630,18 @@ class Deliverer:
             self.telling.rests()
         elif since is None:
             self.telling.works(self.behind)
-        elif time.time() - since >= FAILING_SECONDS:
-            error = self.last_failure[1] if self.last_failure else None
-            self.telling.failing(iso(since), error, self.behind)
         else:
-            self._look_at = now + FAILING_SECONDS - (time.time() - since)
+            self._tell_of_failure(since)
+
+    def _tell_of_failure(self, since: float) -> None:
+        error = self.last_failure[1] if self.last_failure else None
+        for_seconds, alert_seconds = time.time() - since, self._tools.failing_seconds
+        if for_seconds >= FAILING_SECONDS:
+            self.telling.fails(iso(since), error, self.behind)
+        if for_seconds >= alert_seconds:
+            self.telling.alert(iso(since), error, self.behind)
+        later = [at - for_seconds for at in (FAILING_SECONDS, alert_seconds) if at > for_seconds]
+        self._look_at = min([self._look_at, *(self._now() + wait for wait in later)])
 
     def _failing_since(self, now: float) -> float | None:
         if self.failing_since is not None:

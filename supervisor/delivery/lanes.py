@@ -140,18 +140,21 @@ class Lanes:
                 self._ready.remove(pending.lane)
         self._settle_front()
 
-    def settle_up_to(self, n: int) -> None:
+    def settle_up_to(self, n: int) -> int | None:
         """All that is not under way, up to that number, is settled: the log has dropped it, or its
-        time is over.
+        time is over. The first of it; None: there was none.
         """
+        first: int | None = None
         for lane in list(self._lanes.values()):
             for pending in [one for one in lane if one.n <= n and not one.under_way]:
+                first = pending.n if first is None else min(first, pending.n)
                 if pending is lane[0]:
                     self.settle(pending)
                 else:  # behind one that is under way
                     self._mark_settled(pending)
                     lane.remove(pending)
         self.pass_over(n)
+        return first
 
     def fail(self, pending: Pending, now: float, wait_seconds: float) -> bool:
         """The endpoint has not accepted it; it is tried again after so long.

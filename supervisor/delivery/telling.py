@@ -4,8 +4,10 @@ Each is told once, when it begins, and when it is over: an endpoint that refuses
 sent the events that say so, and each of these must not make another.
 """
 
-from typing import Final
+from collections.abc import Callable
+from typing import ClassVar, Final
 
+from sessions.model import EventData, SessionId
 from supervisor.delivery.webhook import shown_url
 from supervisor.watch.alerts import Alerts
 
@@ -15,16 +17,67 @@ GAP: Final = "delivery_gap"
 DEAD: Final = "delivery_dead"
 
 
+Publish = Callable[[SessionId | None, EventData], None]
+
+
+class _Delivery(EventData, frozen=True, kw_only=True):
+    """A webhook's. `target`: its URL without path and query; `behind`: events that are not settled,
+    wanted or not.
+    """
+
+    webhook: str
+    target: str
+    behind: int
+
+
+class DeliveryFailing(_Delivery, frozen=True, kw_only=True):
+    """A webhook's endpoint has not accepted anything, or nothing of one session, for half a minute.
+    What happens is kept for it. `error`: the last one.
+    """
+
+    type: ClassVar[str] = "delivery.failing"
+    since_at: str
+    error: str | None
+
+
+class DeliveryRecovered(_Delivery, frozen=True, kw_only=True):
+    """It accepts events again."""
+
+    type: ClassVar[str] = "delivery.recovered"
+
+
 class Telling:
     """Tells of one webhook."""
 
-    def __init__(self, alerts: Alerts, webhook: str, url: str) -> None:
+    def __init__(self, alerts: Alerts, publish: Publish, webhook: str, url: str) -> None:
         self._alerts = alerts
+        self._publish = publish
         self._webhook = webhook
+        self._has_told = False
+        """That it fails, by an event."""
         self.url = url
 
-    def failing(self, since: str, error: str | None, behind: int) -> None:
-        """Nothing, or nothing of one session, has been accepted for long."""
+    def has_failed_before(self) -> None:
+        """The supervisor before has told that it fails, and it does still."""
+        self._has_told = True
+
+    def fails(self, since: str, error: str | None, behind: int) -> None:
+        """Nothing, or nothing of one session, is accepted: an event, once."""
+        if not self._has_told:
+            self._has_told = True
+            self._publish(
+                None,
+                DeliveryFailing(
+                    webhook=self._webhook,
+                    target=shown_url(self.url),
+                    behind=behind,
+                    since_at=since,
+                    error=error,
+                ),
+            )
+
+    def alert(self, since: str, error: str | None, behind: int) -> None:
+        """It has been so for long."""
         words = (
             f"The webhook {self._named} has not accepted what it was sent since {since}"
             f" ({error or 'no answer'}); {behind} events wait. They are kept, and sent when it"
@@ -34,6 +87,12 @@ class Telling:
 
     def works(self, behind: int) -> None:
         """It accepts what it is sent."""
+        if self._has_told:
+            self._has_told = False
+            target = shown_url(self.url)
+            self._publish(
+                None, DeliveryRecovered(webhook=self._webhook, target=target, behind=behind)
+            )
         words = f"The webhook {self._named} accepts events again."
         self._alerts.end(None, FAILING, words, about=self._webhook)
         if not behind:

@@ -20,7 +20,7 @@ from supervisor.delivery.bodies import Bodies
 from supervisor.delivery.deliverer import Deliverer, Progress, Tools
 from supervisor.delivery.sender import Outcome, Sender
 from supervisor.delivery.targets import Guard
-from supervisor.delivery.telling import Telling
+from supervisor.delivery.telling import Publish, Telling
 from supervisor.delivery.views import (
     DeliveryView,
     Place,
@@ -49,6 +49,8 @@ MOST: Final = 100
 NEWS_SECONDS: Final = 60.0
 CLEAN_SECONDS: Final = 3600.0
 """How often rows are dropped that nobody can use any more."""
+GAPS_SECONDS: Final = 60.0
+"""How often to look whether the log has dropped what a webhook is still to be sent."""
 GAPS_KEPT_SECONDS: Final = 30 * 24 * 3600.0
 
 log = structlog.get_logger("delivery")
@@ -71,12 +73,16 @@ class Webhooks:
         alerts: Alerts,
         forever: Forever,
         guard: Guard,
-        retry_seconds: float,
+        publish: Publish,
         rng: random.Random,
+        *,
+        retry_seconds: float,
+        failing_seconds: float,
     ) -> None:
         self._store = store
         self._feed = feed
         self._alerts = alerts
+        self._publish = publish
         self._forever = forever
         self._sender = Sender(guard)
         self._tools = Tools(
@@ -84,6 +90,7 @@ class Webhooks:
             bodies=Bodies(feed, store),
             sender=self._sender,
             retry_seconds=retry_seconds,
+            failing_seconds=failing_seconds,
             rng=rng,
         )
         self._deliverers: dict[str, Deliverer] = {}
@@ -99,6 +106,7 @@ class Webhooks:
         self._looks = [
             keep("webhook news", self._wake_all, within_seconds=None),
             keep("webhook rows", self._clean, every_seconds=CLEAN_SECONDS, at_once=False),
+            keep("webhook gaps", self._tell_of_gaps, every_seconds=GAPS_SECONDS),
         ]
 
     async def close(self) -> None:
@@ -145,7 +153,7 @@ class Webhooks:
         async with self._changing:
             if len(self._deliverers) >= MOST:
                 raise TooManyWebhooks(f"There are {MOST} webhooks already.")
-            n = self._feed.last if new.after is None else self._known(new.after)
+            n = self._feed.last if new.after is None else await self._begin(new.after)
             oldest = await self._tools.bodies.first_after(n)
             row = WebhookRow(
                 id=new_id(),
@@ -228,19 +236,23 @@ class Webhooks:
         """
         async with self._changing:
             found = self.get(webhook)
-            oldest = await self._tools.bodies.first_after(self._known(after))
+            after = await self._begin(after)
+            oldest = await self._tools.bodies.first_after(after)
             return view(found, await found.begin_after(after), oldest)
 
     # --- inside -----------------------------------------------------------------------------------
 
-    def _known(self, n: int) -> int:
-        """The number of an event that there was. Raises InvalidWebhook."""
+    async def _begin(self, n: int) -> int:
+        """Behind which event to begin: one that there was, or 0: all that the log has kept.
+
+        Raises InvalidWebhook, StoreUnavailable.
+        """
         if n > self._feed.last:
             raise InvalidWebhook(
                 f"after is {n}; the newest event is {self._feed.last}.",
                 f"Nothing has come behind it: leave after out, or say {self._feed.last} or less.",
             )
-        return n
+        return n or await self._store.last_dropped_event()
 
     async def _write(
         self, found: Deliverer, settings: WebhookSettings, paused_because: str | None
@@ -255,7 +267,7 @@ class Webhooks:
         return await self._tools.bodies.first_after(low_water) if found.behind else None
 
     def _start(self, row: WebhookRow, settings: WebhookSettings) -> None:
-        telling = Telling(self._alerts, row.id, settings.url)
+        telling = Telling(self._alerts, self._publish, row.id, settings.url)
         found = self._deliverers[row.id] = Deliverer(row, settings, self._tools, telling)
         self._tasks[row.id] = self._forever.keep(
             f"webhook {row.id}", found.turn, within_seconds=None
@@ -283,6 +295,15 @@ class Webhooks:
         for found in self.all():
             if not counts.get(found.id, {}).get("dead"):
                 found.telling.redriven()
+
+    async def _tell_of_gaps(self) -> None:
+        try:
+            dropped = await self._store.last_dropped_event()
+        except StoreUnavailable as error:  # which the store tells itself; in a minute again
+            log.debug("gaps are not looked for now", action="delivery_gaps", error=str(error))
+            return
+        for found in self.all():
+            found.on_dropped(dropped)
 
 
 def _with_secret(shown: WebhookView, settings: WebhookSettings) -> WebhookSecretView:

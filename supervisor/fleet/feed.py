@@ -6,7 +6,7 @@ another content.
 
 import asyncio
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from itertools import islice
 from typing import Final, NamedTuple
 
@@ -78,7 +78,7 @@ class Feed:
         """Events up to this number are in the store alone."""
         self._oldest: int | None = None
         self.purges = 0
-        """How often a session's events were dropped; who keeps events looks whether it has grown.
+        """How often events were dropped that others may keep; who does looks whether it has grown.
         """
         for event in events:
             self._keep(event)
@@ -169,6 +169,19 @@ class Feed:
     async def news(self, seconds: float) -> None:
         """Wait for the next event, for so long at the most."""
         await self._arrives_after(self._last, seconds)
+
+    async def trim(self) -> None:
+        """Drop what is too old, or too much, also while nothing happens."""
+        try:
+            await self._store.trim_events()
+            dropped = await self._store.last_dropped_event()
+        except StoreUnavailable as error:  # which the store tells itself
+            log.debug("the log is not trimmed now", action="events_not_trimmed", error=str(error))
+            return
+        if self._events and self._events[0].n <= dropped:
+            self.purges += 1
+            self._keep_those(lambda event: event.n > dropped)
+            self._not_here = max(self._not_here, dropped)
 
     def _here_after(
         self, number: int, limit: int, wanted: EventFilter
@@ -283,7 +296,10 @@ class Feed:
     def forget(self, session: SessionId) -> None:
         """Drop a session's events, as it was purged."""
         self.purges += 1
-        self._events = deque(event for event in self._events if event.session != session)
+        self._keep_those(lambda event: event.session != session)
+
+    def _keep_those(self, stays: Callable[[StoredEvent], bool]) -> None:
+        self._events = deque(event for event in self._events if stays(event))
         self._bytes = sum(_size(event) for event in self._events)
 
     def _keep(self, event: StoredEvent) -> None:

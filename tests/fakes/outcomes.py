@@ -1,6 +1,7 @@
 """What a fake worker does with an attempt: it opens, is turned away, shows a QR, dies or hangs."""
 
 from collections.abc import Callable
+from functools import partial
 from typing import TYPE_CHECKING
 
 from sessions.model import CloseReason
@@ -19,10 +20,9 @@ def opens(after: float = 0.1) -> Outcome:
     """Log in."""
 
     def act(worker: "FakeWorker", attempt: int) -> None:
-        worker.later(
-            after / 2,
-            lambda: worker.report(wire.State(worker.session, attempt=attempt, stage="login")),
-        )
+        for when, stage in ((after / 4, "upgraded"), (after / 2, "login")):
+            report = wire.State(worker.session, attempt=attempt, stage=stage)
+            worker.later(when, partial(worker.report, report))
         worker.later(
             after,
             lambda: worker.report(

@@ -224,6 +224,8 @@ class FakeWorker:
 
     def _note(self, frame: wire.Up) -> None:
         match frame:
+            case wire.State(stage="upgraded"):
+                pass
             case wire.State(stage="qr_retired"):
                 self._hold(qr=None)
             case wire.State(stage=stage):

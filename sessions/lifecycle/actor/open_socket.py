@@ -58,6 +58,7 @@ class OpenSocket:
         self._attempts.expect_report(attempt, self._config.qr_timeout_seconds)
         attempt.admitted()
         self._attempts.count_login(attempt)
+        self._core.stages.waits_for_somebody()
         before, renewed = attempt.qr, bool(report.renewed)
         attempt.qr = ShownQr(report.qr, report.qr_number or 0, report.pairing_code)
         self._core.signal(Signal.SHOW_QR)
@@ -68,7 +69,10 @@ class OpenSocket:
             self._core.publish(PairingCodeShown(code, renewed))
 
     def _on_stage(self, attempt: Attempt, stage: str) -> None:
-        if stage == "login":
+        if stage == "upgraded":
+            self._core.stages.passed("upgrade", self._core.now())
+        elif stage == "login":
+            self._core.stages.passed("handshake", self._core.now())
             attempt.login_sent()
             self._attempts.count_login(attempt)
         elif stage == "qr_retired":
@@ -85,6 +89,7 @@ class OpenSocket:
         attempt.admitted()
         self._attempts.count_login(attempt)
         self.note_pairing(frame.jid)
+        self._core.stages.opened(self._core.now())
         self._core.signal(Signal.OPEN)
         self._core.reconnects.open_again(self._core.episode_attempts)
         self.on_open(attempt, frame.jid, frame.name)
@@ -159,9 +164,9 @@ class OpenSocket:
         self._core.save()
 
     def _begin_checks(self, attempt: Attempt, after_seconds: float = FIRST_CHECK_SECONDS) -> None:
-        assert self._core.worker is not None, "an open session has a worker"
+        assert self._core.slot.worker is not None, "an open session has a worker"
         attempt.watch(
-            self._check(self._core.worker, attempt.number, after_seconds),
+            self._check(self._core.slot.worker, attempt.number, after_seconds),
             f"checks of {self._core.id}",
         )
 

@@ -118,9 +118,11 @@ async def append(
     return StoredEvent(n, event.time_ms, event.session, event.kind, msgspec.Raw(event.data))
 
 
-async def trim(connection: AsyncConnection, bounds: LogBounds, now_ms: int) -> None:
+async def trim(connection: AsyncConnection, bounds: LogBounds, now_ms: int) -> bool:
     """Drop the oldest events that are beyond a bound, some thousands at the most, and remember up
     to which number: whoever follows the log and comes from before it has missed some.
+
+    The newest one stays, however old it is: the log ends with it. Whether there were any.
     """
     n, oldest_kept = _events.c.n, 0
     if bounds.most is not None:
@@ -130,6 +132,8 @@ async def trim(connection: AsyncConnection, bounds: LogBounds, now_ms: int) -> N
     if bounds.age_seconds is not None:
         young = _events.c.time_ms >= now_ms - int(1000 * bounds.age_seconds)
         kept = await connection.scalar(select(n).where(young).order_by(n).limit(1))
+        if kept is None:
+            kept = await connection.scalar(select(func.max(n)))
         oldest_kept = max(oldest_kept, kept or 0)
     if bounds.size_bytes is not None:
         within = _events.c.bytes_to_here > _before - bounds.size_bytes
@@ -138,11 +142,12 @@ async def trim(connection: AsyncConnection, bounds: LogBounds, now_ms: int) -> N
     beyond = select(n).where(n < oldest_kept).order_by(n).limit(_TRIM_MOST).subquery()
     last = await connection.scalar(select(func.max(beyond.c.n)))
     if last is None:
-        return
+        return False
     await connection.execute(delete(_events).where(n <= last))
     await connection.execute(
         database.upsert(connection, schema.meta), {"name": DROPPED, "value": str(last).encode()}
     )
+    return True
 
 
 async def is_news(connection: AsyncConnection, session: str, epoch: int, seq: int) -> bool:

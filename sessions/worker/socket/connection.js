@@ -305,6 +305,7 @@ export class Connection {
     this.#transport = new Transport(sock, {
       paired: auth.registered,
       mustBeSilent: () => mustBeSilent() || desk.hasUnshown,
+      onUpgraded: () => this.#reportUpgraded(),
       onLogin: () => this.#reportStage('login'),
       onPairing: () => auth.beginPairing(),
       onEnd: (facts) => this.#finish(facts),
@@ -410,6 +411,12 @@ export class Connection {
     this.#standing.opened(id, name);
     report({ type: 'opened', session, attempt, jid: id, name });
     this.govern();
+  }
+
+  /** For the time that it took alone: to a successor it is a connection under way as before. */
+  #reportUpgraded() {
+    const { session, attempt, report } = this.#context;
+    if (!this.#over.raised) report({ type: 'state', session, attempt, stage: 'upgraded' });
   }
 
   /** @param {'login' | 'paired'} stage */

@@ -12,6 +12,7 @@ import { Intake } from './intake.js';
  * @typedef {object} TransportOwner
  * @property {boolean} paired the creds hold a pairing; there is none to come
  * @property {() => boolean} mustBeSilent nothing may be said to the server for now
+ * @property {() => void} onUpgraded the server, or what stands before it, speaks WebSocket
  * @property {() => void} onLogin the handshake's last message, which logs in or registers, was
  *   handed to the socket
  * @property {() => void} onPairing the server offers a pairing; Baileys has not seen it yet
@@ -61,6 +62,7 @@ export class Transport {
     this.intake = new Intake(socket, () => this.#tcp);
     this.#ws.on('upgrade', (/** @type {import('node:http').IncomingMessage} */ response) => {
       this.#tcp = response.socket;
+      owner.onUpgraded();
     });
     this.#reportRefusedUpgrade(owner);
     this.#reportUndecryptable(owner);

@@ -16,7 +16,7 @@ from scripts.lab import eventually
 from scripts.lab.receiver import receiver
 from sessions.forever import Forever
 from sessions.model import SessionId, StoreUnavailable
-from sessions.store import Store, sqlite_url
+from sessions.store import LogBounds, Store, sqlite_url
 from sessions.store.tables.webhooks import DeliveryRow
 from sessions.views.events import SessionCreated
 from supervisor.delivery import webhooks as module
@@ -32,8 +32,8 @@ URL = "http://127.0.0.1:9/hook"
 class House:
     """A store, a log, webhooks, and the API before them."""
 
-    def __init__(self, store: Store, feed: Feed, webhooks: Webhooks) -> None:
-        self.store, self.feed, self.webhooks = store, feed, webhooks
+    def __init__(self, store: Store, feed: Feed, alerts: Alerts, webhooks: Webhooks) -> None:
+        self.store, self.feed, self.alerts, self.webhooks = store, feed, alerts, webhooks
         self.address = ("", 0)
 
     async def call(self, method: str, path: str, body: Any = None, **headers: str) -> Answer:
@@ -67,20 +67,29 @@ class House:
 
 
 @asynccontextmanager
-async def house(directory: Path) -> AsyncIterator[House]:
+async def house(directory: Path, bounds: LogBounds = LogBounds()) -> AsyncIterator[House]:  # noqa: B008 (it is a value)
     forever = Forever()
     async with AsyncExitStack() as stack:
-        store = await Store.open(sqlite_url(directory / "wasup.db"), forever=forever)
+        store = await Store.open(sqlite_url(directory / "wasup.db"), bounds, forever=forever)
         stack.push_async_callback(store.close)
         # one event is in memory, all others have to be read
         feed = await Feed.open(store, 1)
+        alerts = Alerts(feed.publish)
         guard = Guard(True, ("127.0.0.1", 1))
         webhooks = Webhooks(
-            store, feed, Alerts(feed.publish), forever, guard, 3600.0, random.Random(7)
+            store,
+            feed,
+            alerts,
+            forever,
+            guard,
+            feed.publish,
+            random.Random(7),
+            retry_seconds=3600.0,
+            failing_seconds=300.0,
         )
         stack.push_async_callback(webhooks.close)
         await webhooks.open()
-        found = House(store, feed, webhooks)
+        found = House(store, feed, alerts, webhooks)
         found.address = await stack.enter_async_context(
             api(store=store, feed=feed, webhooks=webhooks)
         )
@@ -196,6 +205,26 @@ async def test_what_was_set_aside_comes_page_by_page_behind_what_blocks(tmp_path
             pages.append([one["n"] for one in shown["deliveries"]])
             after = shown["next"]
         assert pages == [[1, 2], [7, 8], [9]]
+
+
+async def test_what_the_log_drops_while_it_is_paused_is_an_alert_and_shown(
+    tmp_path: Path,
+) -> None:
+    async with house(tmp_path, LogBounds(most=2)) as here:
+        hook = await here.must("POST", "/webhooks", {"url": URL, "paused": True})
+        await here.publish("a", 5)
+        await here.feed.trim()
+        await here.webhooks._tell_of_gaps()
+        await here.store.must_write()
+        shown = await here.must("GET", f"/webhooks/{hook['id']}")
+        assert (shown["cursor"], shown["gaps"]) == (3, 1)
+        listed = await here.must("GET", f"/webhooks/{hook['id']}/deliveries")
+        assert [(one["n"], one["lastN"], one["state"]) for one in listed["deliveries"]] == [
+            (1, 3, "gap")
+        ]
+        assert [alert.name for alert in here.alerts.active()] == ["delivery_gap"]
+        late = await here.must("POST", "/webhooks", {"url": URL, "paused": True, "after": 0})
+        assert (late["cursor"], late["gaps"]) == (3, 0), "0: all that the log has kept"
 
 
 async def test_a_page_of_webhooks_costs_no_look_at_the_others(

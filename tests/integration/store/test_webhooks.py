@@ -9,6 +9,7 @@ from sqlalchemy import URL
 
 from sessions.model import SessionId
 from sessions.store import Cipher, LogBounds, Store
+from sessions.store.tables import events
 from sessions.store.tables.webhooks import DeliveryRow, WebhookRow
 from tests.store_tools import sql
 
@@ -199,6 +200,23 @@ async def test_the_log_is_kept_by_age_and_says_what_it_has_dropped(url: URL) -> 
     assert (numbers[0], numbers[-1], len(numbers)) == (101, 556, 456)
     assert await store.last_dropped_event() == 100
     assert await store.last_event_before(int(1000 * (time.time() + 60))) == 556
+    await store.close()
+
+
+async def test_a_log_to_which_nothing_is_added_is_trimmed_all_the_same(
+    url: URL, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(events, "_TRIM_MOST", 40)
+    store = await Store.open(url, LogBounds(age_seconds=3600.0))
+    await appended(store, 100)
+    await store.trim_events()
+    assert await store.last_dropped_event() == 0
+    await sql(url, "UPDATE events SET time_ms = 1 WHERE n <= 98")
+    await store.trim_events()
+    assert (await kept(store), await store.last_dropped_event()) == ([99, 100], 98)
+    await sql(url, "UPDATE events SET time_ms = 1")
+    await store.trim_events()
+    assert await kept(store) == [100], "the log ends with its newest event, however old it is"
     await store.close()
 
 

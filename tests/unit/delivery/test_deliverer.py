@@ -28,6 +28,7 @@ from tests.fakes import EPOCH, fake_time
 pytestmark = [pytest.mark.looptime, pytest.mark.usefixtures("no_tasks_left")]
 HOUR = 3600.0
 RETRY_HOURS = 6
+ALERT_SECONDS = 600.0
 ACCEPTED = Outcome("accepted", 204)
 REFUSED = Outcome("refused", 422, "422 Unprocessable", "not this one")
 AWAY = Outcome("away", None, "the connection is refused")
@@ -208,6 +209,7 @@ class World:
             bodies=self.log,  # type: ignore[arg-type]
             sender=self.endpoint,  # type: ignore[arg-type]
             retry_seconds=RETRY_HOURS * HOUR,
+            failing_seconds=ALERT_SECONDS,
             rng=random.Random(7),
         )
         row = WebhookRow(
@@ -344,7 +346,7 @@ async def test_a_dead_endpoint_costs_an_attempt_in_five_minutes_and_nothing_is_s
         least = 4 * HOUR / LAST_CANARY_SECONDS
         assert 0.8 * least < len(world.endpoint.tried) - before < 1.3 * least
         assert world.rows.kept == {}
-        assert world.told.names.count("failing") > 0
+        assert world.told.names.count("alert") > 0
         assert world.rows.failing_since is not None
         world.endpoint.answers = lambda *_: ACCEPTED
         await asyncio.sleep(2 * LAST_CANARY_SECONDS)
@@ -467,6 +469,83 @@ async def test_a_webhook_that_was_paused_for_too_long_tells_of_its_gap(world: Wo
         await asyncio.sleep(1)
     assert world.endpoint.accepted == [4]
     assert world.rows_of("gap") == [(1, 3)]
+
+
+async def test_what_is_dropped_while_it_is_paused_is_told_at_once(world: World) -> None:
+    world.paused = "operator"
+    world.webhook = world.made()
+    async with world.running():
+        world.events(*"abab")
+        world.log.drop(3)
+        world.webhook.on_dropped(3)
+        world.webhook.on_dropped(3)
+        await asyncio.sleep(1)
+        assert world.rows_of("gap") == [(1, 3)]
+        assert world.told.names.count("gap") == 1
+        assert world.webhook.lanes.low_water == 3
+        world.webhook.use(world.webhook.settings, None)
+        await asyncio.sleep(1)
+    assert world.endpoint.accepted == [4]
+
+
+async def test_what_is_dropped_is_a_gap_only_if_it_was_to_be_sent(world: World) -> None:
+    world.new = NewWebhook("http://endpoint/", sessions=["a"])
+    world.webhook = world.made()
+    world.endpoint.answers = lambda n, _: AWAY if n > 2 else ACCEPTED
+    async with world.running():
+        world.events(*"abbabb")
+        await asyncio.sleep(HOUR)
+        world.log.drop(3)
+        world.webhook.on_dropped(3)
+        assert world.rows.kept == {}, "event 1 was sent, the others are not its affair"
+        world.log.drop(5)
+        world.webhook.on_dropped(5)
+    assert world.rows_of("gap") == [(4, 5)]
+
+
+async def test_what_was_set_aside_and_is_dropped_from_the_log_is_a_gap_too(world: World) -> None:
+    world.endpoint.answers = lambda *_: AWAY
+    async with world.running():
+        world.events(*"a" * 8)
+        await asyncio.sleep((RETRY_HOURS + 1) * HOUR)
+        assert world.rows_of("dead") == [(1, 8)]
+        world.log.drop(5)
+        world.endpoint.answers = lambda *_: ACCEPTED
+        await redriven(world)
+        assert world.endpoint.late == [6, 7, 8]
+        assert [(row.next_n, row.last_n, row.state) for row in world.rows.kept.values()] == [
+            (1, 5, "gap")
+        ]
+        assert world.told.names.count("gap") == 1
+
+
+async def test_a_failing_endpoint_is_told_of_early_and_is_an_alert_later(world: World) -> None:
+    world.endpoint.answers = lambda *_: AWAY
+    async with world.running():
+        world.events("a", "b")
+        await asyncio.sleep(20)
+        assert "fails" not in world.told.names, "a restart of it is nobody's matter"
+        await asyncio.sleep(60)
+        assert "fails" in world.told.names
+        assert "alert" not in world.told.names
+        await asyncio.sleep(ALERT_SECONDS)
+        assert "alert" in world.told.names
+        world.told.names.clear()
+        world.endpoint.answers = lambda *_: ACCEPTED
+        await asyncio.sleep(2 * LAST_CANARY_SECONDS)
+        assert world.told.names[-1] == "works"
+
+
+async def redriven(world: World) -> None:
+    """The dead rows are sent again."""
+    now = EPOCH + asyncio.get_running_loop().time()
+    for row in list(world.rows.kept.values()):
+        world.rows.kept[row.id] = msgspec.structs.replace(
+            row, state="retrying", next_at=now, first_failed_at=now
+        )
+    world.webhook.use(world.webhook.settings, None)
+    world.webhook.look_for_late()
+    await asyncio.sleep(10)
 
 
 async def test_a_purged_event_is_no_gap(world: World) -> None:

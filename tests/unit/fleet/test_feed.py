@@ -446,3 +446,16 @@ async def test_what_was_dropped_before_it_was_read_is_told_as_a_gap() -> None:
     assert (await feed.after(2, 100, 0.0, OTHER)).gap == Gap(3, 5), "nobody knows what they were"
     del store.kept[0]  # purged with its session
     assert (await feed.after(5, 100)).gap is None
+
+
+async def test_what_the_log_drops_while_nothing_happens_is_dropped_from_memory_too() -> None:
+    store = EventStore(*(StoredEvent(n, 0, None, "old", msgspec.Raw(b"{}")) for n in range(1, 6)))
+    feed = await _feed(store)
+    store.dropped = 3
+    await feed.trim()
+    assert [one.n for one in (await feed.after(0, 10)).events] == [4, 5]
+    assert (await feed.after(2, 10)).gap == (3, 3)
+    assert feed.purges == 1, "and from what others keep"
+    store.failing = True
+    await feed.trim()
+    assert feed.purges == 1

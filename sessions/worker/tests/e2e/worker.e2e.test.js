@@ -107,6 +107,7 @@ test('a session from its first QR to its logout', async (t) => {
       [2, null, 'undecryptable_frame'],
     );
     supervisor.send({ type: 'connect', session, attempt: 3 });
+    await supervisor.next('state', ({ stage, attempt }) => stage === 'upgraded' && attempt === 3);
     await supervisor.next('state', ({ stage, attempt }) => stage === 'login' && attempt === 3);
     await supervisor.next('opened');
   });

@@ -29,6 +29,9 @@ async def test_a_wanted_session_opens() -> None:
             "open",
         ]
         assert world.session.view().jid == "15550000001:1@s.whatsapp.net"
+        handshake = world.session.performance().handshake
+        assert handshake is not None
+        assert (handshake.upgrade_ms, handshake.handshake_ms, handshake.login_ms) == (25, 25, 50)
         (permit,) = world.gate.permits
         assert (permit.has_landed, permit.succeeded) == (True, True)
         assert world.workers.last.sent[0] == wire.Assign("shop", epoch=1, creds=wire.NULL)
