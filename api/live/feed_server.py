@@ -29,7 +29,7 @@ from api.live import subscription
 from api.live.admission.connection import Connection
 from api.live.admission.manager import HANDSHAKE_SECONDS, EnhancedWebSocketManager, Guest
 from api.live.admission.pool import ConnectionPool
-from api.live.admission.refusals import InvalidTokenError, payload
+from api.live.admission.refusals import EXPIRED, INVALID, InvalidTokenError, payload
 from api.live.admission.resource_monitor import ResourceMonitor
 from api.live.broadcast import Broadcast
 from api.live.frames import notice
@@ -66,6 +66,8 @@ COME_BACK_SECONDS: Final = (0.5, 1.5)
 
 Authenticate = Callable[[web.Request, str | None], Awaitable[Principal]]
 """Whose token that is; None: the client has sent none. Raises AccessDenied, StoreUnavailable."""
+Holds = Callable[[Principal], bool]
+"""Whether who was let in may stay: its token has not ended, and its key is not revoked."""
 
 log = structlog.get_logger("live")
 _CALL: Final[ContextVar[web.Request]] = ContextVar("call")
@@ -101,11 +103,13 @@ class LiveFeed:
         forever: Forever,
         limits: FeedLimits,
         authenticate: Authenticate,
+        holds: Holds,
         observer: FeedObserver | None = None,
     ) -> None:
         self._feed = feed
         self._forever = forever
         self._authenticate = authenticate
+        self._holds = holds
         self._rng = random.Random()
         self._kept: list[Kept] = []
         self._closing = False
@@ -286,6 +290,7 @@ class LiveFeed:
         self._broadcast.end(connection)
         connection.principal = principal
         connection.warned, connection.expired_at = False, None
+        connection.outbox.ends_at = float("inf")
         if connection.asked is not None and connection.position is not None:
             self._broadcast.begin(connection, connection.position)
 
@@ -323,15 +328,16 @@ class LiveFeed:
             self._look_at_token(connection, now)
 
     def _look_at_token(self, connection: Connection, now: float) -> None:
-        expires_at = connection.principal.expires_at
-        if expires_at is None or connection.expired_at is not None:
+        if connection.expired_at is not None:
             return
-        left_seconds = expires_at - time.time()
-        if left_seconds <= 0:
+        expires_at = connection.principal.expires_at
+        left_seconds = float("inf") if expires_at is None else expires_at - time.time()
+        if left_seconds <= 0 or not self._holds(connection.principal):
             connection.expired_at = now
             connection.outbox.ends_at = now + HANDSHAKE_SECONDS
             self._broadcast.end(connection)
-            told = payload(InvalidTokenError("expired")) | {"after": connection.position}
+            reason = EXPIRED if left_seconds <= 0 else INVALID  # its key is revoked
+            told = payload(InvalidTokenError(reason)) | {"after": connection.position}
             connection.outbox.put_nowait(notice("token_expired", told))
         elif left_seconds <= WARNING_SECONDS and not connection.warned:
             connection.warned = True

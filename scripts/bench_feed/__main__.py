@@ -24,7 +24,7 @@ import psutil
 
 from scripts.bench.__main__ import failure, machine_words, this_machine
 from scripts.lab import LabError, StandIn, Supervisor, Traffic, eventually, pair
-from scripts.lab.processes import ROOT
+from scripts.lab.processes import ROOT, free_port
 
 PROCESSES: Final = 2
 """The clients are divided among them."""
@@ -295,12 +295,6 @@ def weight(supervisor: Supervisor) -> int:
     """The supervisor's memory, bytes resident."""
     assert supervisor.process is not None, "it was started"
     return int(psutil.Process(supervisor.process.pid).memory_info().rss)
-
-
-def free_port() -> int:
-    """A port that is free now."""
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        return int(listener.getsockname()[1])
 
 
 async def run(clients: int, seconds: float, json_file: Path | None) -> int:

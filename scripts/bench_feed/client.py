@@ -31,7 +31,7 @@ class FeedClient:
     `timing`.
     """
 
-    def __init__(self, url: str, token: str, wanted: dict[str, Any]) -> None:
+    def __init__(self, url: str, token: str | None, wanted: dict[str, Any]) -> None:
         self._url = url.replace("http", "ws", 1) + "/socket.io/?EIO=4&transport=websocket"
         self._token = token
         self._wanted = wanted
@@ -69,10 +69,10 @@ class FeedClient:
             await asyncio.sleep(random.uniform(*AGAIN_SECONDS))
 
     async def _log_in(self, ws: aiohttp.ClientWebSocketResponse) -> None:
-        token = msgspec.json.encode({"token": self._token}).decode()
+        auth = {} if self._token is None else {"token": self._token}
         async with asyncio.timeout(LOGIN_SECONDS):
             await ws.receive_str()
-            await ws.send_str("40" + token)
+            await ws.send_str("40" + msgspec.json.encode(auth).decode())
             answer = await ws.receive_str()
             if answer.startswith("44"):
                 raise Refused(msgspec.json.decode(answer[2:])["data"]["reason"])

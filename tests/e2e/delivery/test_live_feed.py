@@ -3,7 +3,7 @@ the host that is really looked at.
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
 from typing import Any
 
 import aiohttp
@@ -11,19 +11,22 @@ import pytest
 
 from scripts.bench_feed.client import FeedClient
 from scripts.lab import StandIn, Supervisor, Traffic, eventually, pair
-from tests.api_tools import TOKEN
+from scripts.lab.processes import free_port
 
+pytestmark = pytest.mark.asyncio(loop_scope="session")
 CLIENTS = 30
 
 
 async def test_thirty_clients_miss_and_double_nothing_when_the_supervisor_is_killed(
-    standin: StandIn, start_supervisor: Callable[..., Any], unused_port: int
+    standin: StandIn, start_supervisor: Callable[..., Any]
 ) -> None:
     supervisor: Supervisor = await start_supervisor(
-        api_port=unused_port, api_token=None, shutdown="detach"
+        api_port=free_port(), feed_cpu_threshold=100, shutdown="detach"
     )
     await pair(supervisor, standin, "loja-1")
-    clients = [FeedClient(supervisor.api, "", {"types": ["message.received"]}) for _ in range(CLIENTS)]
+    clients = [
+        FeedClient(supervisor.api, None, {"types": ["message.received"]}) for _ in range(CLIENTS)
+    ]
     loop = asyncio.get_running_loop()
     firsts: list[asyncio.Future[None]] = [loop.create_future() for _ in clients]
     async with aiohttp.ClientSession() as http:
