@@ -2,7 +2,7 @@
 
 from typing import Any, Final
 
-from api.errors import ForbiddenScope, Gone, NotInstalled, TooSoon
+from api.errors import ForbiddenScope, Gone, MessageNotFound, NotInstalled, TooSoon
 from api.handlers import (
     access,
     credentials,
@@ -15,7 +15,7 @@ from api.handlers import (
     watching,
     webhooks,
 )
-from api.handlers.event_log import events, stream
+from api.handlers.event_log import events, messages, stream
 from api.handlers.machine import capacity, diagnostics, host, workers
 from api.paging import PageQuery
 from api.responses import JSON
@@ -273,16 +273,23 @@ ROUTES: Final = (
         "GET",
         "/diagnostics",
         diagnostics.get_diagnostics,
-        scope=Scope.READ,
+        scope=Scope.OPERATE,
         fleet=True,
         query=diagnostics.DiagnosticsQuery,
         answers={200: Examination},
     ),
     Route(
         "GET",
+        "/diagnostics/token",
+        diagnostics.get_token_diagnostics,
+        scope=Scope.READ,
+        answers={200: diagnostics.TokenDiagnostics},
+    ),
+    Route(
+        "GET",
         "/diagnostics/resources",
         diagnostics.get_resource_diagnostics,
-        scope=Scope.READ,
+        scope=Scope.OPERATE,
         fleet=True,
         answers={200: diagnostics.ResourceDiagnostics},
     ),
@@ -290,7 +297,7 @@ ROUTES: Final = (
         "GET",
         "/diagnostics/connections",
         diagnostics.get_connection_diagnostics,
-        scope=Scope.READ,
+        scope=Scope.OPERATE,
         fleet=True,
         answers={200: diagnostics.ConnectionDiagnostics},
         errors=STORE,
@@ -330,6 +337,15 @@ ROUTES: Final = (
             SessionNotFound,
             (406, "not_acceptable"),
         ),
+    ),
+    Route(
+        "GET",
+        "/messages/{message}/deliveries",
+        messages.message_deliveries,
+        scope=Scope.READ,
+        query=messages.MessageQuery,
+        answers={200: messages.MessageDeliveries},
+        errors=(*STORE, MessageNotFound, InvalidSessionId, SessionNotFound),
     ),
     Route(
         "GET",
