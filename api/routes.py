@@ -35,7 +35,7 @@ from sessions.model import (
 from sessions.policy import RULES
 from sessions.policy.rules import Mend
 from sessions.views.explanations import Explanation
-from sessions.views.snapshot import SessionView
+from sessions.views.session_view import SessionView
 from supervisor.delivery.sender import Outcome
 from supervisor.delivery.views import WebhookSecretView, WebhookView
 from supervisor.delivery.webhook import (

@@ -17,7 +17,7 @@ from sessions.model import SessionState as S
 from sessions.policy import COVERED, NOTHING, RULES, Budget, Rules
 from sessions.policy.breaker import SAME_SECONDS
 from sessions.records.incidents import Incident, Summary
-from sessions.views.snapshot import Reconnection
+from sessions.views.session_view import Reconnection
 from sessions.views.times import duration, iso, wall_seconds
 
 

@@ -16,7 +16,7 @@ from sessions.lifecycle.machine import Signal
 from sessions.model import SessionState
 from sessions.ports import Returned
 from sessions.views.events import SessionAdopted
-from sessions.views.snapshot import human_action
+from sessions.views.session_view import human_action
 from sessions.workers import wire
 
 S = SessionState

@@ -36,7 +36,7 @@ from sessions.records.phone import PhoneRecord
 from sessions.records.stages import StageClock
 from sessions.store import SessionRow
 from sessions.views.events import SessionMoved
-from sessions.views.snapshot import (
+from sessions.views.session_view import (
     BreakerSnapshot,
     Reconnection,
     human_action,

@@ -18,9 +18,9 @@ from sessions.policy import COVERED, RULES, Action, Budget, Close, LastClose, Me
 from sessions.policy.breaker import Breaker
 from sessions.records import incidents
 from sessions.records.incidents import Incident, RecordedClose, Span, Summary
-from sessions.views import explanations, snapshot
+from sessions.views import explanations, session_view
 from sessions.views.explanations import TEXTS, Explanation, Outage, Standing, duration, explain
-from sessions.views.snapshot import BreakerSnapshot, Reconnection, human_action
+from sessions.views.session_view import BreakerSnapshot, Reconnection, human_action
 from sessions.views.times import iso
 from supervisor.cli.watch_commands.explain import lines, wrapped
 from tests.fakes import World, closes
@@ -469,20 +469,20 @@ def test_the_breaker_is_shown_as_it_is() -> None:
 def test_the_rule_shown_says_until_when_the_breaker_puts_the_try_off() -> None:
     last = LastClose(R.CONNECTION_LOST, None, "", "try 5 of 10, up to 32 s", "", NOW)
     breaker = Breaker(1, 600.0)
-    assert snapshot.rule_shown(last, 20.0, breaker, 0.0) == last.rule
+    assert session_view.rule_shown(last, 20.0, breaker, 0.0) == last.rule
     breaker.failed(10.0)
-    shown = snapshot.rule_shown(last, 610.0, breaker, 10.0)
+    shown = session_view.rule_shown(last, 610.0, breaker, 10.0)
     assert shown is not None
     assert re.fullmatch(
         r"try 5 of 10, up to 32 s; breaker open until [0-9]{2}:[0-9]{2}:[0-9]{2} UTC, then one"
         r" trial",
         shown,
     )
-    assert snapshot.rule_shown(last, 900.0, breaker, 10.0) == last.rule, (
+    assert session_view.rule_shown(last, 900.0, breaker, 10.0) == last.rule, (
         "it waits for longer than the breaker"
     )
-    assert snapshot.rule_shown(last, None, breaker, 10.0) == last.rule
-    assert snapshot.rule_shown(None, 610.0, breaker, 10.0) is None
+    assert session_view.rule_shown(last, None, breaker, 10.0) == last.rule
+    assert session_view.rule_shown(None, 610.0, breaker, 10.0) is None
 
 
 @pytest.mark.looptime(noop_cycles=6)
