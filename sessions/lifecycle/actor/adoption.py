@@ -60,7 +60,8 @@ class Adoption:
             self._core.signal(Signal.START, Signal.QUARANTINE)
             self._core.alerts.begin(
                 "quarantined",
-                "What is remembered of the session cannot be read; POST start begins anew.",
+                "What is remembered of the session cannot be read;"
+                f" `wasup sessions start {self._core.id}` begins anew.",
             )
         elif self._core.remembered.parked:
             self._core.signal(Signal.PARK)
