@@ -33,6 +33,9 @@ from sessions.model import (
     WorkerError,
     WorkerRefused,
 )
+from supervisor.access.keys import KeyNotFound, TooManyKeys
+from supervisor.access.refusals import AccessDenied
+from supervisor.access.scopes import Scope
 from supervisor.delivery.webhook import InvalidWebhook, WebhookNotFound
 from supervisor.delivery.webhooks import TooManyWebhooks
 from supervisor.fleet.event_filter import InvalidEventFilter
@@ -53,6 +56,26 @@ class ForeignSite(WasupError):
 
     code = "foreign_site"
     hint = "Browsers may call this API only from its own address: open it there."
+
+
+class ForbiddenScope(WasupError):
+    """The key may not do that."""
+
+    code = "forbidden_scope"
+
+    def __init__(self, scope: Scope, has: Scope) -> None:
+        super().__init__(
+            f"This call needs the scope `{scope}`; this key has `{has}`.",
+            f"Use a key of that scope: `wasup keys create --scope {scope}` (docs/access.md).",
+        )
+        self.scope = scope
+
+
+class ForbiddenFleet(WasupError):
+    """That is about the whole fleet, and the key is for some sessions only."""
+
+    code = "forbidden_fleet"
+    hint = "Use a key for all sessions (docs/access.md)."
 
 
 class EncodedBody(WasupError):
@@ -100,6 +123,17 @@ class TooSoon(WasupError):
         self.retry_after_seconds = retry_after_seconds
 
 
+class RateLimited(TooSoon):
+    """Somebody calls more often than he may."""
+
+    code = "rate_limited"
+
+    def __init__(self, message: str, retry_after_seconds: float) -> None:
+        super().__init__(
+            message, "Wait as long as Retry-After says (docs/access.md).", retry_after_seconds
+        )
+
+
 class KeyReused(WasupError):
     """The Idempotency-Key was used for another request."""
 
@@ -122,7 +156,10 @@ class RequestEntityTooLarge(WasupError):
 
 STATUS: Final[Mapping[type[WasupError], int]] = {
     BadRequest: 400,
+    AccessDenied: 401,
     ForeignSite: 403,
+    ForbiddenScope: 403,
+    ForbiddenFleet: 403,
     TimedOut: 408,
     NotInstalled: 404,
     Gone: 410,
@@ -131,6 +168,8 @@ STATUS: Final[Mapping[type[WasupError], int]] = {
     KeyReused: 422,
     OutcomeUnknown: 409,
     TooSoon: 429,
+    KeyNotFound: 404,
+    TooManyKeys: 409,
     Busy: 503,
     InvalidTokenError: 401,
     ConnectionTimeoutError: 408,
@@ -180,8 +219,7 @@ WORKER_HINTS: Final[Mapping[str, str]] = {
 """What to do about what the worker refused: for all other codes, to look at the session."""
 
 HINTS: Final[Mapping[int, str]] = {
-    401: "Send the header `Authorization: Bearer <WHATSAPP_API_TOKEN>`.",
-    403: "Browsers may call this API only from its own address.",
+    403: "Browsers may call this API only from its own address, or from WHATSAPP_CORS_ORIGINS.",
     404: "The calls are listed in docs/reference.md.",
     405: "The calls are listed in docs/reference.md; the Allow header says what this one takes.",
     406: (
@@ -219,9 +257,9 @@ async def errors_as_json(request: web.Request, handler: Handler) -> web.StreamRe
         )
 
 
-def error_response(status: int, code: str, message: str, hint: str) -> web.Response:
-    """The one shape."""
-    content = {"error": {"code": code, "message": message, "hint": hint}}
+def error_response(status: int, code: str, message: str, hint: str, **further: str) -> web.Response:
+    """The one shape. `further`: what programs go by in this kind of error."""
+    content = {"error": {"code": code, "message": message, "hint": hint, **further}}
     return web.Response(
         body=msgspec.json.encode(content) + b"\n",
         status=status,
@@ -247,10 +285,20 @@ def _from_wasup(error: WasupError) -> web.Response:
     if isinstance(error, WorkerRefused) and code not in WORKER_STATUS:
         code = "failed"  # a worker may say what it likes; scripts know the declared codes
     hint = WORKER_HINTS.get(code, error.hint) if isinstance(error, WorkerRefused) else error.hint
-    response = error_response(status_of(error), code, str(error), hint)
+    response = error_response(status_of(error), code, str(error), hint, **_further(error))
+    if isinstance(error, AccessDenied):
+        response.headers["WWW-Authenticate"] = "Bearer"
     if isinstance(error, Busy | TooSoon | InsufficientResourcesError):
         response.headers["Retry-After"] = str(math.ceil(error.retry_after_seconds))
     return response
+
+
+def _further(error: WasupError) -> dict[str, str]:
+    if isinstance(error, AccessDenied):
+        return {"reason": error.reason}
+    if isinstance(error, ForbiddenScope):
+        return {"scope": error.scope}
+    return {}
 
 
 def from_http(error: web.HTTPException) -> web.Response:

@@ -45,6 +45,7 @@ from sessions.store.tables import (
 from sessions.store.tables.auth import CREDS
 from sessions.store.tables.events import EVERY_EVENT, LogBounds, NewEvent, Wanted
 from sessions.store.tables.incidents import Records
+from sessions.store.tables.keys import KeyRows
 from sessions.store.tables.requests import Requests
 from sessions.store.tables.rows import ArchiveRow, Restored, SessionRow, StoredEvent, WorkerRow
 from sessions.store.tables.webhooks import WebhookRows
@@ -94,6 +95,7 @@ class Store:
         self.records = Records(self._writer, self._read)
         self.requests = Requests(self._writer, cipher)
         self.webhooks = WebhookRows(self._writer, self._read, cipher)
+        self.keys = KeyRows(self._writer, self._read, cipher)
 
     @classmethod
     async def open(

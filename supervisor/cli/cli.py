@@ -28,6 +28,7 @@ class Commands(LazyGroup):
         "workers": Verb("worker_commands", "app", "The worker processes"),
         "policy": Verb("policy_commands", "app", "What is done after a close"),
         "capacity": Verb("watch_commands.capacity", "capacity", "How many more sessions fit"),
+        "keys": Verb("key_commands", "app", "Who may call the API, and what"),
         "store": Verb("store_commands", "app", "Backup, restore, verify, keys"),
     }
     old = {  # noqa: RUF012 - the base class declares it as one of the class

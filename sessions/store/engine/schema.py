@@ -168,6 +168,23 @@ event, or those from `n` to `last_n`, of which the ones before `next_n` have bee
 AUTOINCREMENT, as operators name rows by number.
 """
 
+api_keys = Table(
+    "api_keys",
+    metadata,
+    Column("id", _ID, primary_key=True),
+    Column("name", Text, nullable=False),
+    Column("scope", String(16), nullable=False),
+    Column("sessions", LargeBinary, nullable=True),
+    Column("created_at", Float, nullable=False),
+    Column("expires_at", Float, nullable=True),
+    Column("digest", LargeBinary, nullable=False),
+    Column("last_used_at", Float, nullable=True),
+)
+"""Who may call the API (keys.py). `digest`: SHA-256 of the key, which is stored nowhere itself.
+
+`sessions`: JSON; null = all. Times are seconds of wall clock.
+"""
+
 incidents = Table(
     "incidents",
     metadata,
@@ -234,5 +251,5 @@ meta = Table(
 `receipt`: the last committed transaction of the writer (receipts.py). `key:<id>`: something sealed
 with each encryption key that is in use (keyring.py), so that a missing key is noticed at the start.
 `first_epoch`: with which sessions to come begin (session_rows.py). `alive`: when a supervisor last
-said that it lives (incidents.py).
+said that it lives (incidents.py). `token_secret`: what signs short-lived tokens (keys.py).
 """

@@ -2,6 +2,7 @@
 versions, and who starts it again.
 """
 
+import contextlib
 import json
 import os
 import pwd
@@ -302,7 +303,8 @@ async def check_versions(subject: Subject) -> Iterable[Issue]:
     """
     found = await in_thread(lambda: list(_installed()))
     if subject.ask is not None:
-        found += _outdated(await subject.ask("/healthz"), await subject.ask("/workers?limit=1"))
+        with contextlib.suppress(Exception):  # the check of the supervisor says why
+            found += _outdated(await subject.ask("/healthz"), await subject.ask("/workers?limit=1"))
     if subject.store is not None:
         found += await _refused(subject)
     return found
