@@ -707,7 +707,7 @@ def moved(before: str, state: str) -> SessionMoved:
         rule=None,
         attempts=0,
         failures=0,
-        next_attempt=None,
+        next_attempt_at=None,
         breaker=BreakerSnapshot("closed", 0, None),
         human_action="",
         previous_state=before,
