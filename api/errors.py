@@ -98,6 +98,17 @@ class Gone(WasupError):
     code = "gone"
 
 
+class MessageNotFound(WasupError):
+    """The event log has no event of that message."""
+
+    code = "message_not_found"
+    hint = (
+        "Older events have aged out (WHATSAPP_EVENT_LOG_DAYS), and those of versions before are not"
+        " found by message. If it is newer: is it the message's id, `data.id` of its event, and was"
+        " its session open (`wasup explain`)? WhatsApp delivers it when it is."
+    )
+
+
 class NotInstalled(WasupError):
     """A part that only some installations have is not here."""
 
@@ -162,6 +173,7 @@ STATUS: Final[Mapping[type[WasupError], int]] = {
     ForbiddenFleet: 403,
     TimedOut: 408,
     NotInstalled: 404,
+    MessageNotFound: 404,
     Gone: 410,
     RequestEntityTooLarge: 413,
     EncodedBody: 415,
@@ -280,10 +292,15 @@ def status_of_kind(kind: type[WasupError]) -> int:
     return next(STATUS[one] for one in kind.__mro__ if one in STATUS)
 
 
+def code_of(error: WasupError) -> str:
+    """The code by which scripts know an error."""
+    if isinstance(error, WorkerRefused) and error.code not in WORKER_STATUS:
+        return "failed"  # a worker may say what it likes; scripts know the declared codes
+    return error.code
+
+
 def _from_wasup(error: WasupError) -> web.Response:
-    code = error.code
-    if isinstance(error, WorkerRefused) and code not in WORKER_STATUS:
-        code = "failed"  # a worker may say what it likes; scripts know the declared codes
+    code = code_of(error)
     hint = WORKER_HINTS.get(code, error.hint) if isinstance(error, WorkerRefused) else error.hint
     response = error_response(status_of(error), code, str(error), hint, **_further(error))
     if isinstance(error, AccessDenied):

@@ -48,6 +48,13 @@ _PARAMETERS: Final[Mapping[str, dict[str, Any]]] = {
         "description": "The session's id.",
         "schema": {"type": "string", "pattern": "^[A-Za-z0-9_.-]{1,64}$"},
     },
+    "message": {
+        "name": "message",
+        "in": "path",
+        "required": True,
+        "description": "WhatsApp's id of the message, `data.id` of its events.",
+        "schema": {"type": "string", "minLength": 1, "maxLength": 1024},
+    },
     "webhook": {
         "name": "webhook",
         "in": "path",

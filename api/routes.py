@@ -2,7 +2,7 @@
 
 from typing import Any, Final
 
-from api.errors import ForbiddenScope, Gone, NotInstalled, TooSoon
+from api.errors import ForbiddenScope, Gone, MessageNotFound, NotInstalled, TooSoon
 from api.handlers import (
     access,
     credentials,
@@ -15,7 +15,7 @@ from api.handlers import (
     watching,
     webhooks,
 )
-from api.handlers.event_log import events, stream
+from api.handlers.event_log import events, messages, stream
 from api.handlers.machine import capacity, diagnostics, host, workers
 from api.paging import PageQuery
 from api.responses import JSON
@@ -337,6 +337,15 @@ ROUTES: Final = (
             SessionNotFound,
             (406, "not_acceptable"),
         ),
+    ),
+    Route(
+        "GET",
+        "/messages/{message}/deliveries",
+        messages.message_deliveries,
+        scope=Scope.READ,
+        query=messages.MessageQuery,
+        answers={200: messages.MessageDeliveries},
+        errors=(*STORE, MessageNotFound, InvalidSessionId, SessionNotFound),
     ),
     Route(
         "GET",

@@ -83,7 +83,7 @@ class Replay(msgspec.Struct, forbid_unknown_fields=True, rename="camel"):
 async def list_webhooks(request: web.Request) -> web.Response:
     """All webhooks: how far each has come, and whether its endpoint accepts what it is sent."""
     webhooks, asked = _webhooks(request), query(request, PageQuery)
-    mine = [one for one in webhooks.all() if _is_for(principal_of(request), one)]
+    mine = [one for one in webhooks.all() if is_for(principal_of(request), one)]
     shown, following = page(mine, lambda one: (one.created_at, one.id), tuple[float, str], asked)
     return json(WebhookList(await webhooks.views(shown), following))
 
@@ -184,12 +184,12 @@ def _webhooks(request: web.Request) -> Webhooks:
 def _id(request: web.Request) -> str:
     """The webhook that the path names. Raises WebhookNotFound: also if it is not for who calls."""
     webhook = request.match_info["webhook"]
-    if not _is_for(principal_of(request), _webhooks(request).get(webhook)):
+    if not is_for(principal_of(request), _webhooks(request).get(webhook)):
         raise WebhookNotFound(f"There is no webhook {webhook!r}.")
     return webhook
 
 
-def _is_for(principal: Principal, webhook: Deliverer) -> bool:
+def is_for(principal: Principal, webhook: Deliverer) -> bool:
     """Whether a webhook exists for who calls: it is sent nothing but what he may see himself."""
     sessions = webhook.settings.sessions or (None,)
     return all(principal.sees(session) for session in sessions)

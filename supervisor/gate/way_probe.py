@@ -234,7 +234,7 @@ async def _ask(
     found = _STATUS.match(head)
     if found is None:
         return Look("closed", "what answers does not speak HTTP", CloseReason.UPGRADE_REFUSED)
-    status, date = int(found[1]), _date_of(head)
+    status, date = int(found[1]), date_of(head)
     if status != 101:
         return Look("closed", f"HTTP {status} at the upgrade", _reason_of(status), date)
     accepted = base64.b64encode(hashlib.sha1(key + _WEBSOCKET_MAGIC).digest())
@@ -243,8 +243,8 @@ async def _ask(
     return Look("open", "WhatsApp can be reached", server_seconds=date)
 
 
-def _date_of(head: bytes) -> float | None:
-    """What the server's clock says."""
+def date_of(head: bytes) -> float | None:
+    """What the server's clock says in the head of its answer; None: it does not say."""
     found = _DATE.search(head)
     try:
         return parsedate_to_datetime(found[1].decode("ascii")).timestamp() if found else None

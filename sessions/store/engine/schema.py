@@ -15,6 +15,7 @@ from sqlalchemy import (
     String,
     Table,
     Text,
+    text,
 )
 
 metadata = MetaData(
@@ -116,12 +117,21 @@ events = Table(
     Column("type", String(32), nullable=False),
     Column("data", LargeBinary, nullable=False),
     Column("bytes_to_here", BigInteger, nullable=False, server_default="0"),
+    Column("message", BigInteger, nullable=True),
+    Index(
+        "ix_events_message",
+        "message",
+        sqlite_where=text("message IS NOT NULL"),
+        postgresql_where=text("message IS NOT NULL"),
+    ),
     sqlite_autoincrement=True,
 )
 """The numbered event log.
 
 AUTOINCREMENT, so that a number is never given twice even when old rows are gone. `bytes_to_here`:
 what all events up to this one have weighed, so that the log's size is known without adding it up.
+`message`: a part of the digest of the id of the message that it is about (events.py), as the id
+itself may be sealed; null: of none, or of a version before.
 """
 
 webhooks = Table(

@@ -198,6 +198,22 @@ async def test_a_wrong_clock(
     assert "sudo timedatectl set-ntp true" in issue.commands
 
 
+async def test_a_wrong_clock_where_the_upgrade_s_answer_is_not_dated(
+    settings: Settings, store: Path
+) -> None:
+    async def undated(head: bytes, writer: asyncio.StreamWriter) -> None:
+        if head.startswith(b"GET"):
+            await takes(head, writer)
+        else:
+            date = formatdate(time.time() - 4 * HOUR, usegmt=True)
+            writer.write(f"HTTP/1.1 404 Not Found\r\nDate: {date}\r\n\r\n".encode())
+
+    async with door(undated) as elsewhere:
+        url = f"ws://127.0.0.1:{elsewhere.port}/ws/chat"
+        issue = await first(settings.model_copy(update={"web_socket_url": url}))
+    assert "4 hours ahead of 127.0.0.1" in issue.description
+
+
 async def test_a_clock_that_was_set_back(settings: Settings, store: Path) -> None:
     ahead = time.time() + 5 * HOUR
     os.utime(store, (ahead, ahead))
