@@ -175,6 +175,7 @@ def create_app(parts: Parts, doorway: Doorway) -> web.Application:
         parts.forever,
         parts.feed_limits,
         guard.live_principal,
+        parts.access.holds,
     )
     app.on_shutdown.append(live.close)
     app.add_routes([*(route.definition() for route in ROUTES), *FILES])
