@@ -89,6 +89,9 @@ async def test_a_key_of_one_session_from_its_making_to_its_end(
     assert operators["sessions"] == []
     assert [one["id"] for one in (await n8n.get("/webhooks"))["webhooks"]] == [mine["id"]]
 
+    status, deleted = await n8n.call("DELETE", f"/webhooks/{mine['id']}")
+    assert (status, deleted) == (200, {"id": mine["id"], "deleted": True})
+
     # a token of it, and both over kill -9
     status, token = await n8n.call("POST", "/tokens", {"scope": "read", "name": "ana"})
     assert status == 200
