@@ -21,7 +21,10 @@ from api.gatehouse.once import ONCE, Once
 from api.gatehouse.pairing_budget import PairingBudget
 from api.gatehouse.streams import Streams
 from api.handlers.docs import FILES
+from api.live.connection_log import ConnectionLog
 from api.live.entrance import PATH, Entrance
+from api.live.metrics import MetricsCollector
+from api.live.observer import Observers
 from api.openapi import spec
 from api.parts import (
     ALERTS,
@@ -29,6 +32,7 @@ from api.parts import (
     DESCRIPTION,
     DIAGNOSTICS,
     FEED,
+    FEED_METRICS,
     FLEET,
     FORECASTER,
     FOREVER,
@@ -55,6 +59,7 @@ from supervisor.fleet.feed_limits import FeedLimits
 from supervisor.fleet.fleet import Fleet
 from supervisor.fleet.policy_file import LivePolicy
 from supervisor.fleet.roll import Roll
+from supervisor.process.log_files import LogFile
 from supervisor.watch.alerts import Alerts
 from supervisor.watch.diagnostics.examining import Diagnostics
 from supervisor.watch.forecasting import Forecaster
@@ -92,6 +97,8 @@ class Parts:
     alerts: Alerts
     webhooks: Webhooks
     feed_limits: FeedLimits
+    websocket_log: LogFile | None
+    """None: none is written."""
     diagnostics: Diagnostics
 
 
@@ -133,12 +140,15 @@ def create_app(
     )
     app[FOREVER], app[WORKERS] = parts.forever, parts.workers
     app[DESCRIPTION] = msgspec.json.encode(spec(ROUTES)) + b"\n"
+    metrics = app[FEED_METRICS] = MetricsCollector()
+    written = [] if parts.websocket_log is None else [ConnectionLog(parts.websocket_log)]
     live = Entrance(
         parts.feed,
         parts.host,
         parts.forever,
         parts.feed_limits,
         live_principal(token),
+        Observers(metrics, *written),
     )
     app.on_shutdown.append(live.close)
     app.add_routes([*(route.definition() for route in ROUTES), *FILES])

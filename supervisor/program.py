@@ -49,6 +49,7 @@ from supervisor.host.reading.readings import WindowedHost
 from supervisor.places.store_opening import data_directory, open_store
 from supervisor.process import dumpable, worker_user
 from supervisor.process.lock import DirectoryLock, held_by
+from supervisor.process.log_files import LogFile
 from supervisor.process.worker_command import worker_config
 from supervisor.settings import Settings
 from supervisor.watch import own_alerts
@@ -157,6 +158,7 @@ class Built:
     feed: Feed
     alerts: Alerts
     webhooks: Webhooks
+    websocket_log: LogFile | None
     bus: Bus
     fleet: Fleet
     forecaster: Forecaster
@@ -184,6 +186,7 @@ class Built:
             alerts=self.alerts,
             webhooks=self.webhooks,
             feed_limits=self.settings.feed_limits(),
+            websocket_log=self.websocket_log,
             diagnostics=self.diagnostics,
         )
 
@@ -264,6 +267,9 @@ async def build(settings: Settings, directory: Path, port: int, stack: AsyncExit
     )
     roll = Roll(fleet.sessions, workers.code, bus.publish)
     stack.push_async_callback(roll.close)
+    websocket_log = settings.websocket_log(directory)
+    if websocket_log is not None:
+        stack.callback(websocket_log.close)
     return Built(
         settings=settings,
         forever=forever,
@@ -272,6 +278,7 @@ async def build(settings: Settings, directory: Path, port: int, stack: AsyncExit
         feed=feed,
         alerts=alerts,
         webhooks=webhooks,
+        websocket_log=websocket_log,
         bus=bus,
         fleet=fleet,
         forecaster=Forecaster(fleet, costs, settings.thresholds()),

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from sessions.workers.limits import Limits
     from supervisor.fleet.feed_limits import FeedLimits
     from supervisor.gate.gate import GateConfig
+    from supervisor.process.log_files import LogFile
     from supervisor.watch.performance import Thresholds
 
 PREFIX: Final = "WHATSAPP_"
@@ -429,6 +430,14 @@ class Settings(BaseSettings):
     log_level: Annotated[str, Field(pattern="^(debug|info|warning|error)$")] = Field(
         "info", description="debug, info, warning or error."
     )
+    websocket_log_level: Annotated[str, Field(pattern="^(debug|info|warning|error|off)$")] = Field(
+        "info",
+        description=(
+            "What of the live feed's clients is written to logs/websocket.log in the data"
+            " directory: debug (also what each stage of a handshake took), info, warning (refused,"
+            " too slow), error, or off."
+        ),
+    )
     web_socket_url: str | None = Field(
         None,
         description=(
@@ -641,6 +650,13 @@ class Settings(BaseSettings):
             memory_threshold_mb=self.memory_threshold_mb,
             cpu_threshold=self.feed_cpu_threshold,
         )
+
+    def websocket_log(self, directory: Path) -> "LogFile | None":
+        """Where the live feed's clients are written down, in this data directory; None: nowhere."""
+        from supervisor.process.log_files import LogFile
+
+        level = self.websocket_log_level
+        return None if level == "off" else LogFile(directory / "logs" / "websocket.log", level)
 
     def limits(self) -> "Limits":
         """What a worker may weigh, and how late it may be."""

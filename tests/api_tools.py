@@ -55,6 +55,7 @@ async def api(
     `parts`: those of the program that are asked; the others are missing.
     """
     parts.setdefault("feed_limits", FeedLimits(cpu_threshold=100.0))
+    parts.setdefault("websocket_log", None)
     given = {name: parts.get(name, cast("Any", Nothing())) for name in Parts.__dataclass_fields__}
     app = create_app(Parts(**given), token, connections)
     app.add_routes(routes)

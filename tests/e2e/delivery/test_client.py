@@ -115,6 +115,10 @@ async def test_it_reads_on_through_restarts_kills_and_full_houses(
             refused = next(line for line in second.told if "code" in line)
             assert refused["code"] == "insufficient_resources"
             assert "MAX_WEBSOCKET_CONNECTIONS" in refused["hint"]
+            figures = (await supervisor.get("/performance-metrics"))["liveFeed"]
+            assert (figures["connections"], figures["successes"]) == (1, 1)
+            assert figures["failures"]["insufficient resources"] >= 1
+            assert figures["handshake"]["token"]["count"] == 1
 
         # The supervisor says that it goes, and comes back; then it is killed.
         await restarted(supervisor)
@@ -136,3 +140,13 @@ async def test_it_reads_on_through_restarts_kills_and_full_houses(
         await stranger.comes_to(lambda seen: {"gaveUp": "refused_token"} in seen.told)
         refused = next(line for line in stranger.told if "code" in line)
         assert (refused["code"], refused["reason"]) == ("refused_token", "invalid")
+    assert await supervisor.stop() == 0
+    written = (supervisor.directory / "logs" / "websocket.log").read_text()
+    lines = [msgspec.json.decode(line) for line in written.splitlines()]
+    assert {line["event"] for line in lines} == {"admitted", "closed", "refused"}
+    assert {line.get("reason") for line in lines if line["event"] == "refused"} == {
+        "insufficient resources",
+        "invalid",
+    }
+    assert TOKEN not in written
+    assert "another installation" not in written

@@ -217,6 +217,7 @@ def _parts(**given: Any) -> Any:
     from api.app import Parts
     from tests.api_tools import Nothing
 
+    given.setdefault("websocket_log", None)
     return Parts(**{name: given.get(name, Nothing()) for name in Parts.__dataclass_fields__})
 
 
