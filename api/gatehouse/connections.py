@@ -48,15 +48,24 @@ that tells it why.
 HEADERS: Final[Mapping[str, str]] = {
     "X-Content-Type-Options": "nosniff",
     "Cross-Origin-Resource-Policy": "same-origin",
+    "Content-Security-Policy": "frame-ancestors 'none'",
+    "Referrer-Policy": "no-referrer",
+    "Cache-Control": "no-store",
 }
-"""On every answer: a browser may neither guess another type nor let another site's page embed
-it.
+"""On every answer that says nothing else itself: a browser may neither guess another type, nor let
+another site's page embed or frame it, nor tell anybody that it was here, nor keep it.
 """
 
 log = structlog.get_logger("api")
 _NOWHERE: Final = logging.getLogger("wasup.nowhere")
 # aiohttp's own lines quote the request, with its token; what is told of errors is told below
 _NOWHERE.disabled = True
+
+
+async def bear_headers(_request: web.Request, response: web.StreamResponse) -> None:
+    """Put them on, before the head of an answer is sent."""
+    for name, value in HEADERS.items():
+        response.headers.setdefault(name, value)
 
 
 class Owes(enum.Enum):

@@ -2,26 +2,33 @@
 token; of whom it is the principal's name.
 """
 
+import time
+from typing import Final
+
 from api.live.observer import Closure, Handshake, Refusal, Resync
+from sessions.views.times import iso
 from supervisor.process.log_files import LogFile
+
+LEVELS: Final = ("debug", "info", "warning", "error")
 
 
 class ConnectionLog:
-    """Writes down what the feed tells (a FeedObserver)."""
+    """Writes down what the feed tells (a FeedObserver). `level`: less than that is not written."""
 
-    def __init__(self, file: LogFile) -> None:
+    def __init__(self, file: LogFile, level: str) -> None:
         self._file = file
+        self._least = LEVELS.index(level)
 
     def on_handshake(self, handshake: Handshake) -> None:
         """A client was let in."""
-        self._file.write(
+        self._write(
             "info",
             "admitted",
             client=handshake.principal,
             transport=handshake.transport,
             tookMs=_ms(handshake.whole_seconds),
         )
-        self._file.write(
+        self._write(
             "debug",
             "handshake",
             client=handshake.principal,
@@ -33,7 +40,7 @@ class ConnectionLog:
 
     def on_refusal(self, refusal: Refusal) -> None:
         """A client was not let in."""
-        self._file.write(
+        self._write(
             "warning",
             "refused",
             reason=refusal.reason,
@@ -43,7 +50,7 @@ class ConnectionLog:
 
     def on_closure(self, closure: Closure) -> None:
         """A client that was let in is gone."""
-        self._file.write(
+        self._write(
             "info",
             "closed",
             client=closure.principal,
@@ -55,9 +62,14 @@ class ConnectionLog:
 
     def on_resync(self, resync: Resync) -> None:
         """A client's queue was dropped."""
-        self._file.write(
+        self._write(
             "warning", "too slow", client=resync.principal, droppedBytes=resync.queued_bytes
         )
+
+    def _write(self, level: str, what: str, **fields: object) -> None:
+        if LEVELS.index(level) >= self._least:
+            head = {"timestamp": iso(time.time()), "level": level, "event": what}
+            self._file.write(head | fields)
 
 
 def _ms(seconds: float) -> float:

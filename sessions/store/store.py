@@ -7,7 +7,7 @@ since. Reads see what is committed.
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -36,6 +36,7 @@ from sessions.store.tables import archives, auth, devices, events, incidents, pr
 from sessions.store.tables.auth import CREDS
 from sessions.store.tables.events import EVERY_EVENT, LogBounds, NewEvent, Wanted
 from sessions.store.tables.incidents import Records
+from sessions.store.tables.keys import KeyRows
 from sessions.store.tables.requests import Requests
 from sessions.store.tables.rows import ArchiveRow, Restored, SessionRow, StoredEvent, WorkerRow
 from sessions.store.tables.webhooks import WebhookRows
@@ -85,6 +86,7 @@ class Store:
         self.records = Records(self._writer, self._read)
         self.requests = Requests(self._writer, cipher)
         self.webhooks = WebhookRows(self._writer, self._read, cipher)
+        self.keys = KeyRows(self._writer, self._read, cipher)
 
     @classmethod
     async def open(
@@ -571,13 +573,13 @@ class Store:
     # --- events -----------------------------------------------------------------------------------
 
     def append_event(
-        self, session: str | None, kind: str, data: bytes
+        self, session: str | None, kind: str, data: bytes, message: str | None = None
     ) -> asyncio.Future[StoredEvent]:
         """Add an event of our own; it has its number when it is durable.
 
-        Patient. Numbered in the order of the calls.
+        Patient. Numbered in the order of the calls. `message`: the id of the one that it is about.
         """
-        event = NewEvent.now(session, kind, data)
+        event = NewEvent.now(session, kind, data, message)
 
         async def operation(connection: AsyncConnection) -> StoredEvent:
             return await events.append(connection, self._cipher, self._bounds, event)
@@ -585,16 +587,23 @@ class Store:
         return self._writer.submit(operation, patient=True, is_event=True, source=session)
 
     def append_worker_event(
-        self, session: str, epoch: int, seq: int, kind: str, data: bytes, kept: Sequence[str] = ()
+        self,
+        session: str,
+        epoch: int,
+        seq: int,
+        kind: str,
+        data: bytes,
+        kept: Sequence[str] = (),
+        message: str | None = None,
     ) -> asyncio.Future[StoredEvent | None]:
         """Add a worker's event exactly once: None if `seq` was passed already.
 
         Patient. StaleEpoch if the epoch is an older one.
 
         `kept`: names of the entries of kind `inbound` that it was made of, and that are not needed
-        any more (docs/wire.md).
+        any more (docs/wire.md). `message`: the id of the message that it is about.
         """
-        event = NewEvent.now(session, kind, data)
+        event = NewEvent.now(session, kind, data, message)
 
         async def operation(connection: AsyncConnection) -> StoredEvent | None:
             if not await events.is_news(connection, session, epoch, seq):
@@ -657,6 +666,15 @@ class Store:
                 break
             after = rows[-1].n
         return found[:limit], found[limit - 1].n if len(found) >= limit else after
+
+    async def events_of_message(
+        self, message: str, sessions: Collection[str] | None, after: int, limit: int
+    ) -> list[StoredEvent]:
+        """The events about a message, of these sessions (None: of all), after a number, oldest
+        first; found by an index.
+        """
+        rows = await self._read(events.of_message(message, sessions, after, limit))
+        return events.readable(self._cipher, rows)
 
     async def last_events(self, most_bytes: int) -> list[StoredEvent]:
         """The newest events that the log keeps, oldest first, as many as fit into so many bytes of

@@ -1,108 +1,139 @@
-"""Log files of a subject of its own: JSON lines, for our user alone, rotated, written by a thread.
+"""Logs by kind, beside the supervisor's own: JSON lines in a file that nobody else can read,
+rotated by size.
 
-Beside the supervisor's log and never instead of it: whoever writes a line waits for no disk, and a
-line that cannot be written harms nobody (the supervisor's log says so, once in a while).
+Whoever writes never waits for a disk: a thread writes, and what it cannot keep up with is dropped
+and counted. A disk that is full is told once, and again when it works.
 """
 
 import contextlib
-import io
+import json
 import logging
-import logging.handlers
 import os
 import queue
 import sys
 import threading
-import time
-from collections.abc import Callable
+from collections.abc import Iterator, Mapping
 from io import TextIOWrapper
+from logging.handlers import RotatingFileHandler
 from pathlib import Path
-from typing import Final, Literal
+from typing import Any, Final
 
-import msgspec
 import structlog
 
-from sessions.views.times import iso
-
-Level = Literal["debug", "info", "warning", "error"]
-
-MAX_BYTES: Final = 10 * 1024 * 1024
-BACKUPS: Final = 5
-"""Of a file, so much is written before it is put aside, and so many of those are kept."""
+MOST_BYTES: Final = 10 * 2**20
+KEPT: Final = 5
+"""Files at the most: the one that is written, and those before it (`.1` is the newest of them)."""
 MOST_WAITING: Final = 10_000
-"""Lines that may wait for the thread; what comes while a disk hangs is dropped."""
+"""Lines; a disk that hangs for longer costs lines, and nobody's time."""
 CLOSE_SECONDS: Final = 2.0
-TELL_SECONDS: Final = 60.0
 
 log = structlog.get_logger("logs")
 
 
 class LogFile:
-    """One file, with those before it beside it: `name.log`, `name.log.1` ...
+    """A file that is being written. It is made with its first line."""
 
-    `level`: what is below it is not written.
-    """
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._waiting = queue.Queue[str | None](MOST_WAITING)
+        self._file = _Rotated(path)
+        self._dropped = 0
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        # a daemon: a disk that hangs must not keep the program from its end
+        self._thread = threading.Thread(target=self._run, name=path.name, daemon=True)
+        self._thread.start()
 
-    def __init__(self, path: Path, level: str = "info") -> None:
-        self.path = path
-        self._level = logging.getLevelNamesMapping()[level.upper()]
-        self._lines: queue.Queue[str | None] = queue.Queue(MOST_WAITING)
-        self._told_at = float("-inf")
-        self._file = _File(path, self._on_lost)
-        self._writer: threading.Thread | None = None
+    def write(self, line: Mapping[str, Any]) -> None:
+        """Write a line, or drop it; nothing is raised, and nobody waits.
 
-    def write(self, level: Level, what: str, **fields: object) -> None:
-        """A line; never waits. Fields that are None are left out."""
-        number = logging.getLevelNamesMapping()[level.upper()]
-        if number < self._level:
-            return
-        given = {name: value for name, value in fields.items() if value is not None}
-        line = {"timestamp": iso(time.time()), "level": level, "event": what} | given
-        if self._writer is None:  # with the first line: most installations never have one
-            self._writer = threading.Thread(target=self._write, name=self.path.name, daemon=True)
-            self._writer.start()
+        Everything but printable ASCII is escaped: whatever shows it, no line ends early and no
+        terminal is steered.
+        """
         try:
-            self._lines.put_nowait(msgspec.json.encode(line).decode())
+            self._waiting.put_nowait(json.dumps(line, separators=(",", ":"), default=str))
         except queue.Full:
-            self._on_lost("its lines come faster than the disk takes them")
+            self._dropped += 1
+            if self._dropped == 1:
+                log.error(f"{self._path} is not written fast enough", action="log_file_stuck")
+            return
+        if self._dropped:
+            log.error(
+                f"{self._path} lacks {self._dropped} lines",
+                action="log_file_dropped",
+                lines=self._dropped,
+            )
+            self._dropped = 0
 
     def close(self) -> None:
-        """Write what waits, and let go of the file; a disk that hangs is waited for no longer than
-        CLOSE_SECONDS.
-        """
-        if self._writer is None:
-            return
+        """Write what waits, for a moment at the most, and close."""
         with contextlib.suppress(queue.Full):
-            self._lines.put(None, timeout=CLOSE_SECONDS)
-        self._writer.join(CLOSE_SECONDS)
+            self._waiting.put_nowait(None)
+        self._thread.join(CLOSE_SECONDS)
 
-    def _write(self) -> None:
-        while (line := self._lines.get()) is not None:
-            self._file.handle(logging.makeLogRecord({"msg": line}))
+    def _run(self) -> None:
+        while (text := self._waiting.get()) is not None:
+            self._file.handle(logging.makeLogRecord({"msg": text}))
         self._file.close()
 
-    def _on_lost(self, why: str) -> None:
-        now = time.monotonic()
-        if now - self._told_at >= TELL_SECONDS:
-            self._told_at = now
-            log.warning(
-                f"lines are lost to {self.path.name}: {why}", action="log_lost", path=str(self.path)
+
+class _Rotated(RotatingFileHandler):
+    """The standard library's, for a thread of its own."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(
+            path, maxBytes=MOST_BYTES, backupCount=KEPT - 1, encoding="ascii", delay=True
+        )
+        self._fails = self._failed = False
+
+    def _open(self) -> TextIOWrapper:
+        return open(self.baseFilename, "a", encoding="ascii", opener=_private)
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Write a line; into a new file if somebody has taken the old one away."""
+        if self.stream is not None and not Path(self.baseFilename).exists():
+            self.stream.close()
+            self.stream = None
+        self._failed = False
+        super().emit(record)
+        if self._fails and not self._failed:
+            log.info(f"{self.baseFilename} is written again", action="log_file_written")
+        self._fails = self._failed
+
+    def handleError(self, _record: logging.LogRecord) -> None:
+        """What could not be written: told once."""
+        self._failed = True
+        if not self._fails:
+            log.error(
+                f"{self.baseFilename} cannot be written, and lines are missing there",
+                action="log_file_failed",
+                error=str(sys.exception()),
             )
 
 
-class _File(logging.handlers.RotatingFileHandler):
-    """The standard library's, for our user alone, whose errors are ours to tell."""
+def _private(path: str, flags: int) -> int:
+    return os.open(path, flags, 0o600)
 
-    def __init__(self, path: Path, on_lost: Callable[[str], None]) -> None:
-        self._on_lost = on_lost
-        super().__init__(
-            path, maxBytes=MAX_BYTES, backupCount=BACKUPS, encoding="utf-8", delay=True
-        )
 
-    def _open(self) -> TextIOWrapper:
-        descriptor = os.open(self.baseFilename, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
-        return TextIOWrapper(io.FileIO(descriptor, "a"), encoding="utf-8", write_through=True)
-
-    def handleError(self, record: logging.LogRecord) -> None:
-        """Of logging's kind; what it would print is none of the supervisor's output."""
-        error = sys.exc_info()[1]
-        self._on_lost(str(error) if isinstance(error, OSError) else type(error).__name__)
+def newest_first(path: Path) -> Iterator[dict[str, Any]]:
+    """The lines of such a file and of those before it, the newest first. One file at a time is in
+    memory; what is no JSON (the end of a full disk) is left out. Raises OSError.
+    """
+    files = [path, *(path.with_name(f"{path.name}.{number}") for number in range(1, KEPT))]
+    seen = set[int]()
+    for file in files:
+        try:
+            with file.open("rb") as opened:
+                inode = os.fstat(opened.fileno()).st_ino
+                if inode in seen:  # it was rotated while the one before was read
+                    continue
+                seen.add(inode)
+                lines = opened.read().splitlines()
+        except FileNotFoundError:
+            continue
+        for line in reversed(lines):
+            try:
+                found = json.loads(line)
+            except ValueError:
+                continue
+            if isinstance(found, dict):
+                yield found

@@ -74,6 +74,8 @@ WORDS: Final[Mapping[str, Callable[[Data], str]]] = {
     "outage.ended": _words,
     "alert.raised": _alert,
     "alert.ended": _alert,
+    "delivery.failing": lambda data: f"{data['webhook']} accepts nothing: {data['error']}",
+    "delivery.recovered": lambda data: f"{data['webhook']} accepts events again",
     "policy.changed": lambda data: "; ".join(data["changed"]) or "nothing differs",
     "worker.replaced": _rolled,
     "worker.not_replaced": _rolled,

@@ -17,6 +17,7 @@ import msgspec
 from sessions.model import StoreUnavailable
 from sessions.store import Store
 from sessions.views.times import iso
+from supervisor.access.access import Access
 from supervisor.host.reading.host_sampler import Reading
 from supervisor.places import store_marker
 from supervisor.places.installation import DATABASE
@@ -36,7 +37,9 @@ CHECK_SECONDS: Final = 15.0
 
 T = TypeVar("T")
 Ask = Callable[[str], Awaitable[Any]]
-"""A GET at the running supervisor; its JSON. Raises Exception, whose text is for the operator."""
+"""A GET at the running supervisor; its JSON. Raises NotChecked when it refuses us, and any other
+Exception, whose text is for the operator, when it does not answer.
+"""
 
 
 class NotChecked(Exception):
@@ -63,6 +66,8 @@ class Subject:
     since: float | None = None
     logs: Path | None = None
     latency_ms: float | None = None
+    access: Access | None = None
+    """The entrance, where we are the supervisor."""
     ask: Ask | None = None
     within: bool = False
     """We are the running supervisor itself."""

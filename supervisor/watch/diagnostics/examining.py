@@ -14,6 +14,8 @@ from typing import Final
 
 from sessions.model import StoreError
 from sessions.store import Store
+from sessions.store.engine.database import is_sqlite
+from supervisor.access.access import Access
 from supervisor.fleet.fleet import Fleet
 from supervisor.host.reading.host_sampler import HostSampler, Reading, find_targets
 from supervisor.host.reading.readings import SAMPLE_SECONDS, Host
@@ -49,6 +51,7 @@ from supervisor.watch.diagnostics.resources import (
 )
 from supervisor.watch.diagnostics.running import check_supervisor
 from supervisor.watch.diagnostics.store import check_backups, check_database
+from supervisor.watch.diagnostics.tokens import check_keys, check_token
 
 CHECKS: Final = (
     Check("settings", "the settings", "configuration", check_settings),
@@ -58,6 +61,8 @@ CHECKS: Final = (
     Check("disks", "the disks", "resource", check_disks),
     Check("clock", "the clock", "configuration", check_clock),
     Check("database", "the database", "configuration", check_database),
+    Check("keys", "the keys", "token", check_keys),
+    Check("token", "tokens", "token", check_token),
     Check("whatsapp", "the ways to WhatsApp", "connection", check_whatsapp),
     Check("webhooks", "the webhooks", "connection", check_webhooks),
     Check("versions", "the versions", "configuration", check_versions),
@@ -71,6 +76,9 @@ CHECKS: Final = (
 NAMES: Final = tuple(check.name for check in CHECKS)
 FRESH_SECONDS: Final = 15.0
 """However many ask the supervisor, a check is carried out so seldom."""
+
+COUNT_SECONDS: Final = 3.0
+"""Before the checks begin, the sessions are counted: nobody waits longer for that."""
 
 
 def chosen(names: Collection[str]) -> list[Check]:
@@ -114,6 +122,7 @@ def within(
     store: Store,
     host: Callable[[], Awaitable[Reading]],
     fleet: Fleet,
+    access: Access,
 ) -> Callable[[], Subject]:
     """What the running supervisor examines: itself, as it is at that moment."""
     since = time.time()
@@ -132,6 +141,7 @@ def within(
             since=since,
             logs=log_file(),
             latency_ms=round(statistics.fmean(known), 1) if known else None,
+            access=access,
             within=True,
         )
 
@@ -148,8 +158,9 @@ async def from_outside(settings: Settings, ask: Ask | None) -> AsyncIterator[Sub
     try:
         if store is not None:
             try:
-                sessions = len(await store.sessions())
-            except StoreError:
+                async with asyncio.timeout(COUNT_SECONDS):
+                    sessions = len(await store.sessions())
+            except (StoreError, TimeoutError):
                 sessions = 0  # the check of the database tells why
         yield Subject(
             settings=settings,
@@ -200,9 +211,9 @@ def _note(directory: Path) -> dict[str, str]:
 def _store(settings: Settings, directory: Path) -> Store | None:
     """The store to read from, if there is one."""
     url = store_url(settings)
-    if url.get_backend_name() == "sqlite" and not Path(url.database or "").exists():
-        return None
     try:
+        if is_sqlite(url) and not Path(url.database or "").exists():
+            return None
         return Store.beside(url, store_cipher(settings))
     except OSError:
         return None  # the checks of permissions and of the database tell why

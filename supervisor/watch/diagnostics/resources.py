@@ -256,9 +256,13 @@ def clock_differs(ahead_seconds: float, whose: str) -> Iterator[Issue]:
 
 def _clock(subject: Subject) -> Iterator[Issue]:
     now = time.time()
-    newest = max(
-        (file.stat().st_mtime for file in subject.files() if file.exists()), default=float("-inf")
-    )
+    try:
+        newest = max(
+            (file.stat().st_mtime for file in subject.files() if file.exists()),
+            default=float("-inf"),
+        )
+    except OSError:  # told by the check of permissions
+        newest = float("-inf")
     stepped = _stepped_seconds(subject)
     if newest - now > FUTURE_SECONDS:
         yield _clock_issue(

@@ -12,6 +12,7 @@ import msgspec
 from supervisor.access.refusals import Reason
 from supervisor.access.scopes import Scope
 from supervisor.access.token_validator import Audience, ImprovedTokenValidator
+from supervisor.watch.diagnostics.doctor import NotChecked, Subject
 from supervisor.watch.diagnostics.results import (
     DiagnosticResult,
     Issue,
@@ -29,8 +30,13 @@ LATELY_SECONDS: Final = 30 * 86_400.0
 SOON_SECONDS: Final = 14 * 86_400.0
 MANY: Final = 10
 """Refusals since the start that are no mistyping."""
-CARRIERS: Final = ("token", "access_token", "auth", "jwt", "api_key", "apikey", "key")
+CARRIERS: Final = frozenset(
+    {"token", "access_token", "auth", "jwt", "api_key", "apikey", "key", "authorization"}
+)
 """Names under which clients send tokens in a query or in a cookie."""
+SCHEMES: Final = frozenset({"bearer", "basic", "digest", "token", "apikey"})
+OTHER: Final = "other"
+"""Shown of any further scheme: it may be the token itself."""
 
 
 class Carriers(msgspec.Struct, frozen=True, rename="camel"):
@@ -53,6 +59,47 @@ class TokenIssue(msgspec.Struct, frozen=True, rename="camel"):
     count: int
     description: str
     solution: str
+
+
+# --- checks ---------------------------------------------------------------------------------------
+
+
+async def check_token(subject: Subject) -> Iterable[Issue]:
+    """Whether tokens can be made and are read back, the secrets' length, and what was refused.
+
+    A supervisor that runs is asked: it alone knows what it signs with, and whom it has refused.
+    """
+    if subject.ask is not None:
+        found = await subject.ask("/diagnostics?check=token")
+        return msgspec.convert(found["issues"], list[Issue])
+    service = service_of(subject)
+    refused = subject.access.refusals.counts if subject.access else {}
+    return [*(await service.validate_token_generation()).issues, *refusal_issues(refused)]
+
+
+async def check_keys(subject: Subject) -> Iterable[Issue]:
+    """Keys that have ended, or end soon."""
+    if subject.store is None:
+        raise NotChecked("there is no store that could be read")
+    rows = await subject.store.keys.all()
+    keys = [(row.id, row.name, row.scope, row.expires_at, row.last_used_at) for row in rows]
+    return list(key_issues(keys, time.time()))
+
+
+def service_of(subject: Subject) -> "TokenDiagnosticService":
+    """The service, with what is known here."""
+    settings, access = subject.settings, subject.access
+    secret = None if settings.jwt_secret is None else settings.jwt_secret.get_secret_value()
+    token = None if settings.api_token is None else settings.api_token.get_secret_value()
+    own = ImprovedTokenValidator(secret.encode()) if secret is not None else None
+    return TokenDiagnosticService(
+        access.validator if access else own,
+        access.refusals.counts if access else {},
+        secrets_of({"JWT_SECRET": secret, "WHATSAPP_API_TOKEN": token}),
+    )
+
+
+# --- the service ----------------------------------------------------------------------------------
 
 
 class TokenDiagnosticService:
@@ -151,7 +198,7 @@ def transmission_issues(seen: Carriers) -> Iterator[Issue]:
     elif seen.scheme != "bearer":
         yield _token(
             Severity.HIGH,
-            f"The Authorization header's scheme is {seen.scheme[:20]!r}; it has to be Bearer.",
+            f"The Authorization header's scheme is {seen.scheme}; it has to be Bearer.",
             "Send `Authorization: Bearer <token>`.",
             'curl -i -H "Authorization: Bearer $TOKEN" localhost:4001/diagnostics/token',
         )

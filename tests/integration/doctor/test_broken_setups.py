@@ -26,15 +26,16 @@ from scripts.lab.processes import ROOT
 from sessions.credentials.proxy import parse_proxy
 from sessions.model import SessionId
 from sessions.store.tables.webhooks import WebhookRow
+from supervisor.access.keys import Keys
+from supervisor.access.scopes import Scope
 from supervisor.delivery.deliverer import Progress
 from supervisor.delivery.webhook import NewWebhook, settings_of
 from supervisor.places import installation
 from supervisor.places.store_opening import open_store
 from supervisor.process.lock import DirectoryLock
 from supervisor.settings import Settings
-from supervisor.watch.diagnostics.doctor import Examination, Subject, concluded, examine
+from supervisor.watch.diagnostics.doctor import Examination, concluded, examine
 from supervisor.watch.diagnostics.examining import CHECKS, from_outside
-from supervisor.watch.diagnostics.installation import check_permissions
 from supervisor.watch.diagnostics.results import Issue, Severity
 from tests.other_users import NOBODY, as_user, needs_root
 from tests.unit.gate.test_way_probe import Door, door, free_port, takes
@@ -197,6 +198,22 @@ async def test_a_wrong_clock(
     assert "sudo timedatectl set-ntp true" in issue.commands
 
 
+async def test_a_wrong_clock_where_the_upgrade_s_answer_is_not_dated(
+    settings: Settings, store: Path
+) -> None:
+    async def undated(head: bytes, writer: asyncio.StreamWriter) -> None:
+        if head.startswith(b"GET"):
+            await takes(head, writer)
+        else:
+            date = formatdate(time.time() - 4 * HOUR, usegmt=True)
+            writer.write(f"HTTP/1.1 404 Not Found\r\nDate: {date}\r\n\r\n".encode())
+
+    async with door(undated) as elsewhere:
+        url = f"ws://127.0.0.1:{elsewhere.port}/ws/chat"
+        issue = await first(settings.model_copy(update={"web_socket_url": url}))
+    assert "4 hours ahead of 127.0.0.1" in issue.description
+
+
 async def test_a_clock_that_was_set_back(settings: Settings, store: Path) -> None:
     ahead = time.time() + 5 * HOUR
     os.utime(store, (ahead, ahead))
@@ -281,6 +298,20 @@ async def test_a_webhook_that_cannot_be_reached(settings: Settings, store: Path)
     assert "secret-path" not in str(issue)
 
 
+async def test_a_key_that_has_expired(settings: Settings, store: Path) -> None:
+    opened = await open_store(settings)
+    keys, now = await Keys.open(opened), time.time()
+    ended, text = await keys.create("n8n", Scope.SEND, None, now + 3600)
+    row = (await opened.keys.all())[0]
+    await opened.keys.remove(ended.id)
+    await opened.keys.add(msgspec.structs.replace(row, expires_at=now - 60, last_used_at=now - 90))
+    await opened.close()
+    issue = await first(settings)
+    assert f"The key {ended.id} (n8n) has expired" in issue.description
+    assert issue.commands == ("wasup keys create --scope send", f"wasup keys revoke {ended.id}")
+    assert text not in str(issue)
+
+
 async def test_a_database_that_somebody_else_holds(settings: Settings, store: Path) -> None:
     holds = (
         "import sqlite3, sys; c = sqlite3.connect(sys.argv[1], isolation_level=None);"
@@ -363,19 +394,11 @@ def test_another_user_s_data_is_said_to_be_that(mode: int, words: str, command: 
         above, data = Path(elsewhere), Path(elsewhere) / "data"
         data.mkdir(mode=0o755)
         above.chmod(mode)
-        subject = Subject(settings=Settings(data_dir=data), directory=data, host=unasked)
+        chosen = Settings(data_dir=data, api_port=0, web_socket_url="ws://127.0.0.1:1/")
 
         def look() -> bytes:
-            return msgspec.json.encode(asyncio.run(_issues(check_permissions(subject))))
+            return msgspec.json.encode(asyncio.run(examined(chosen)))
 
-        (issue,) = msgspec.json.decode(as_user(NOBODY, look), type=list[Issue])
+        issue = msgspec.json.decode(as_user(NOBODY, look), type=Examination).issues[0]
     assert f"{data} {words}" in issue.description
     assert issue.commands[0].startswith(command)
-
-
-async def _issues(found: Any) -> list[Issue]:
-    return list(await found)
-
-
-async def unasked() -> Any:
-    raise AssertionError("the host is not asked here")

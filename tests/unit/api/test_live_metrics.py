@@ -81,14 +81,15 @@ def test_an_age_in_words(seconds: float, words: str) -> None:
 
 
 def test_each_client_is_written_down_from_its_login_to_its_end(tmp_path: Path) -> None:
-    file = LogFile(tmp_path / "websocket.log", "debug")
-    written = ConnectionLog(file)
+    path = tmp_path / "websocket.log"
+    file = LogFile(path)
+    written = ConnectionLog(file, "debug")
     written.on_handshake(handshake())
     written.on_refusal(refusal("expired"))
     written.on_resync(Resync(principal="painel", queued_bytes=100))
     written.on_closure(closure("going away", 61.25))
     file.close()
-    told = [json.loads(line) for line in file.path.read_text().splitlines()]
+    told = [json.loads(line) for line in path.read_text().splitlines()]
     assert [(line["level"], line["event"]) for line in told] == [
         ("info", "admitted"),
         ("debug", "handshake"),

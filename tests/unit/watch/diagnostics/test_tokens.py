@@ -54,7 +54,7 @@ async def test_a_secret_that_can_be_guessed_is_told_without_being_quoted() -> No
         (Carriers(None, True), "no Authorization header."),
         (Carriers(None, True, through_proxy=True), "a proxy between may have taken it off"),
         (Carriers("bearer", True), "came without a token"),
-        (Carriers("basic", False), "scheme is 'basic'"),
+        (Carriers("basic", False), "scheme is basic; it has to be Bearer"),
         (Carriers("bearer", False, query=("token",)), "came as ?token="),
         (Carriers("bearer", False, cookies=("jwt",)), "came as cookie jwt"),
     ],
