@@ -184,6 +184,7 @@ def create_app(parts: Parts, doorway: Doorway) -> web.Application:
         parts.forever,
         parts.feed_limits,
         guard.live_principal,
+        parts.access.holds,
         Observers(metrics, *written),
     )
     app.on_shutdown.append(live.close)

@@ -68,7 +68,7 @@ CHECKS: Final = (
     Check("versions", "the versions", "configuration", check_versions),
     Check("supervisor", "the supervisor", "connection", check_supervisor),
     Check("connections", "the connections' records", "connection", check_connections),
-    Check("machine", "memory, CPU and network", "resource", check_machine),
+    Check("machine", "memory, CPU and network", "resource", check_machine, alone=True),
     Check("backups", "the backups", "configuration", check_backups),
     Check("managers", "who starts it again", "configuration", check_managers),
 )
@@ -154,20 +154,14 @@ async def from_outside(settings: Settings, ask: Ask | None) -> AsyncIterator[Sub
     directory = data_directory(settings)
     note = _note(directory)
     store = _store(settings, directory)
-    sessions = 0
     try:
-        if store is not None:
-            try:
-                async with asyncio.timeout(COUNT_SECONDS):
-                    sessions = len(await store.sessions())
-            except (StoreError, TimeoutError):
-                sessions = 0  # the check of the database tells why
+        sessions = await _count(store)
         yield Subject(
             settings=settings,
             directory=directory,
             host=_sampled(settings, directory),
-            store=store,
-            sessions=sessions,
+            store=store if sessions is not None else None,
+            sessions=sessions or 0,
             supervisor=int(note["pid"]) if "pid" in note and "command" not in note else None,
             since=_seconds(note.get("since")),
             logs=Path(note["log"]) if "log" in note else None,
@@ -178,24 +172,34 @@ async def from_outside(settings: Settings, ask: Ask | None) -> AsyncIterator[Sub
             await store.close()
 
 
+async def _count(store: Store | None) -> int | None:
+    """How many sessions there are. None: the store cannot be read, for which the check of the
+    database has the reason; nobody else needs to wait for it.
+    """
+    if store is None:
+        return None
+    try:
+        async with asyncio.timeout(COUNT_SECONDS):
+            return len(await store.sessions())
+    except (StoreError, TimeoutError):
+        return None
+
+
 def _sampled(settings: Settings, directory: Path) -> Callable[[], Awaitable[Reading]]:
-    """The host's figures over the first second or more; read once, whoever asks."""
+    """The host's figures: of the first second, then since the reading before."""
     port = settings.api_port
     host = Host()
     began = time.monotonic()
     sampler = HostSampler(host, settings.web_socket_ports(port))
-    known: list[Reading] = []
     one_at_a_time = asyncio.Lock()
 
-    async def once() -> Reading:
+    async def read() -> Reading:
         async with one_at_a_time:
-            if not known:
-                await asyncio.sleep(max(0.0, began + SAMPLE_SECONDS - time.monotonic()))
-                targets = await in_thread(lambda: find_targets(directory))
-                known.append(await in_thread(lambda: sampler.reading(time.monotonic(), targets)))
-        return known[0]
+            await asyncio.sleep(max(0.0, began + SAMPLE_SECONDS - time.monotonic()))
+            targets = await in_thread(lambda: find_targets(directory))
+            return await in_thread(lambda: sampler.reading(time.monotonic(), targets))
 
-    return once
+    return read
 
 
 def _note(directory: Path) -> dict[str, str]:
