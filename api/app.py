@@ -13,6 +13,7 @@ import msgspec
 from aiohttp import web
 
 from api.errors import errors_as_json
+from api.gatehouse.audited import Audited
 from api.gatehouse.callers import own_users, prepare
 from api.gatehouse.connections import Connection, Door, bear_headers, most_connections
 from api.gatehouse.fences import Commands, Places, refuse_encodings
@@ -54,6 +55,7 @@ from sessions.forever import Forever
 from sessions.store import Store
 from sessions.workers.pool import Workers
 from supervisor.access.access import Access
+from supervisor.access.audit import AuditLog
 from supervisor.access.keys import Keys
 from supervisor.delivery.webhooks import Webhooks
 from supervisor.fleet.feed import Feed
@@ -98,6 +100,7 @@ class Parts:
     alerts: Alerts
     webhooks: Webhooks
     access: Access
+    audit: AuditLog
     keys: Keys
     feed_limits: FeedLimits
     diagnostics: Diagnostics
@@ -124,10 +127,11 @@ class Doorway:
 def create_app(parts: Parts, doorway: Doorway) -> web.Application:
     """The application."""
     commands, most = Commands(), most_connections(doorway.connections)
-    sites = Sites(doorway.origins)
+    sites, audited = Sites(doorway.origins), Audited(parts.audit)
     guard = Guard(
         ROUTES,
         parts.access,
+        audited,
         None if doorway.everybody else own_users(),
         needs_token=doorway.needs_token,
         rates=Rates(doorway.rate_per_minute, doorway.burst),
@@ -140,6 +144,7 @@ def create_app(parts: Parts, doorway: Doorway) -> web.Application:
         guard.check,
         refuse_encodings,
         commands.carry_through,
+        audited.changes,
     ]
     app = web.Application(middlewares=middlewares, client_max_size=MAX_BODY_BYTES)
     app.on_response_prepare.append(sites.mark)
@@ -170,6 +175,7 @@ def create_app(parts: Parts, doorway: Doorway) -> web.Application:
         parts.forever,
         parts.feed_limits,
         guard.live_principal,
+        parts.access.holds,
     )
     app.on_shutdown.append(live.close)
     app.add_routes([*(route.definition() for route in ROUTES), *FILES])

@@ -292,10 +292,15 @@ def status_of_kind(kind: type[WasupError]) -> int:
     return next(STATUS[one] for one in kind.__mro__ if one in STATUS)
 
 
+def code_of(error: WasupError) -> str:
+    """The code by which scripts know an error."""
+    if isinstance(error, WorkerRefused) and error.code not in WORKER_STATUS:
+        return "failed"  # a worker may say what it likes; scripts know the declared codes
+    return error.code
+
+
 def _from_wasup(error: WasupError) -> web.Response:
-    code = error.code
-    if isinstance(error, WorkerRefused) and code not in WORKER_STATUS:
-        code = "failed"  # a worker may say what it likes; scripts know the declared codes
+    code = code_of(error)
     hint = WORKER_HINTS.get(code, error.hint) if isinstance(error, WorkerRefused) else error.hint
     response = error_response(status_of(error), code, str(error), hint, **_further(error))
     if isinstance(error, AccessDenied):

@@ -38,9 +38,7 @@ sessions only; the others do not exist for it.
 EVENT: Final = "EventView"
 """The type of the envelope: its `data` is what its `type` says."""
 EARLIER: Final = "Event.earlier"
-INSTANTS: Final = frozenset(
-    {"at", "time", "timestamp", "since", "opensUntil", "nextAttempt", "phoneLastSeen"}
-)
+INSTANTS: Final = frozenset({"at", "time", "timestamp", "since", "opensUntil", "phoneLastSeen"})
 """Fields that are instants and do not end in `At`."""
 _PARAMETERS: Final[Mapping[str, dict[str, Any]]] = {
     "id": {

@@ -28,6 +28,7 @@ from sessions.views.events import SessionDeleted
 from sessions.workers.keys import KeyService
 from sessions.workers.pool import Workers
 from supervisor.access.access import Access
+from supervisor.access.audit import AuditLog
 from supervisor.access.keys import USED_SECONDS, Keys
 from supervisor.access.refusals import Refusals
 from supervisor.access.token_validator import ImprovedTokenValidator
@@ -170,6 +171,7 @@ class Built:
     webhooks: Webhooks
     keys: Keys
     access: Access
+    audit: AuditLog
     bus: Bus
     fleet: Fleet
     forecaster: Forecaster
@@ -197,6 +199,7 @@ class Built:
             alerts=self.alerts,
             webhooks=self.webhooks,
             access=self.access,
+            audit=self.audit,
             keys=self.keys,
             feed_limits=self.settings.feed_limits(),
             diagnostics=self.diagnostics,
@@ -239,6 +242,8 @@ async def build(settings: Settings, directory: Path, port: int, stack: AsyncExit
     stack.push_async_callback(webhooks.close)
     keys = await Keys.open(store)
     access = await _access(settings, store, keys)
+    audit = AuditLog(directory)
+    stack.push_async_callback(asyncio.to_thread, audit.close)
     config = settings.policy_config(read_rules(settings.policy_file))
     outages = OutageRecorder(store.records)
     bus.subscribe(OutageBegan, outages.on_began)
@@ -292,6 +297,7 @@ async def build(settings: Settings, directory: Path, port: int, stack: AsyncExit
         webhooks=webhooks,
         keys=keys,
         access=access,
+        audit=audit,
         bus=bus,
         fleet=fleet,
         forecaster=Forecaster(fleet, costs, settings.thresholds()),

@@ -17,8 +17,10 @@ from api.responses import JSON
 from api.routes import ROUTES
 from scripts.lab.conformity import check
 from supervisor.access.access import Access
+from supervisor.access.audit import Deed
 from supervisor.access.key import AccessKey
 from supervisor.access.keys import Keys
+from supervisor.access.principal import Principal
 from supervisor.access.refusals import Refusals
 from supervisor.access.scopes import Scope
 from supervisor.access.token_validator import ImprovedTokenValidator
@@ -30,6 +32,17 @@ SIGNING_SECRET: Final = b"0123456789abcdef0123456789abcdef"
 
 class Nothing:
     """A part that no handler of the test asks."""
+
+
+class Deeds:
+    """The audit log, as what was written into it."""
+
+    def __init__(self) -> None:
+        self.seen: list[tuple[Principal, Deed, int]] = []
+
+    def write(self, principal: Principal, deed: Deed, unlogged: int = 0) -> None:
+        """Remember a line."""
+        self.seen.append((principal, deed, unlogged))
 
 
 class Answer:
@@ -62,7 +75,11 @@ def application(token: str | None = None, connections: int = 64, **parts: Any) -
     keys = Keys(cast("Any", Nothing()), parts.pop("known_keys", ()))
     refusals = Refusals()
     validator = ImprovedTokenValidator(SIGNING_SECRET, refusals)
-    parts = {"keys": keys, "access": Access(token, keys, validator, refusals)} | parts
+    parts = {
+        "audit": Deeds(),
+        "keys": keys,
+        "access": Access(token, keys, validator, refusals),
+    } | parts
     doorway = Doorway(
         connections=connections, needs_token=token is not None, **parts.pop("doorway", {})
     )

@@ -139,8 +139,8 @@ class Door:
         self._settled.discard(connection)
 
     def settle(self, connection: "Connection") -> None:
-        """It is a client's that the live feed has let in, and has its place there: it takes none of
-        those for calls. What it leaves unread still counts.
+        """It is the live feed's, which has places of its own: it takes none of those for calls.
+        What it leaves unread still counts.
         """
         if connection in self._inside:
             self._inside.discard(connection)
@@ -260,6 +260,7 @@ class Connection(web.RequestHandler):
     def await_login(self) -> None:
         """It has become a WebSocket, whose token is still to come."""
         self._login_began = self._loop.time()
+        self._door.settle(self)
 
     def settle(self) -> None:
         """It is a client's that the live feed has let in."""

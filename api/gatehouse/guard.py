@@ -14,12 +14,14 @@ from aiohttp import web
 from aiohttp.typedefs import Handler
 
 from api.errors import ForbiddenFleet, ForbiddenScope, RateLimited
+from api.gatehouse.audited import Audited
 from api.gatehouse.callers import user_of
 from api.gatehouse.fences import SAFE_METHODS
 from api.gatehouse.principals import PRINCIPAL, must_see
 from api.gatehouse.rates import Rates
 from api.gatehouse.sites import is_foreign
 from api.route import Route
+from sessions.model import WasupError
 from supervisor.access.access import Access
 from supervisor.access.principal import BY_USER, Principal
 from supervisor.access.refusals import AccessDenied
@@ -61,6 +63,7 @@ class Guard:
         self,
         routes: Iterable[Route],
         access: Access,
+        audited: Audited,
         users: Set[int] | None,
         *,
         needs_token: bool,
@@ -70,6 +73,7 @@ class Guard:
         self._routes = {(route.path, route.method): route for route in routes}
         self._open = {route.path for route in self._routes.values() if not route.needs_token}
         self._access = access
+        self._audited = audited
         self._users = users
         self._needs_token = needs_token
         self._rates = rates
@@ -90,7 +94,11 @@ class Guard:
             return await handler(request)
         principal = await self._principal(request, _credential(request), Audience.API)
         request[PRINCIPAL] = principal
-        self._must_be_allowed(request, principal)
+        try:
+            self._must_be_allowed(request, principal)
+        except WasupError as error:
+            self._audited.refused(request, principal, error)
+            raise
         response = await handler(request)
         if request.method in SAFE_METHODS and not response.prepared:
             self._must_still_hold(principal)

@@ -14,7 +14,7 @@ from sessions.lifecycle.session import Session
 from sessions.model import SessionId
 from sessions.records.stages import Stage, StageSummary, summaries
 from sessions.store import StoreHealth
-from sessions.views.snapshot import Performance, Reconnection
+from sessions.views.session_view import Performance, Reconnection
 from sessions.views.times import iso
 from supervisor.gate.view import GateView
 from supervisor.host.reading.disks import DiskReading

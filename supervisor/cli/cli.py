@@ -33,6 +33,7 @@ class Commands(LazyGroup):
         "policy": Verb("policy_commands", "app", "What is done after a close"),
         "capacity": Verb("watch_commands.capacity", "capacity", "How many more sessions fit"),
         "keys": Verb("key_commands", "app", "Who may call the API, and what"),
+        "audit": Verb("watch_commands.audit", "audit", "Who changed what, and who was refused"),
         "store": Verb("store_commands", "app", "Backup, restore, verify, keys"),
     }
     old = {  # noqa: RUF012 - the base class declares it as one of the class

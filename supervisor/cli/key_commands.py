@@ -1,9 +1,7 @@
 """`wasup keys ...`: who may call the API, and what."""
 
-import re
-import time
 from datetime import UTC, datetime
-from typing import Annotated, Any, Final
+from typing import Annotated, Any
 from urllib.parse import quote
 
 import typer
@@ -14,13 +12,10 @@ from supervisor.access.scopes import ORDER, Scope
 from supervisor.cli.common.completion import session_ids
 from supervisor.cli.common.exits import EXIT_USAGE, fail
 from supervisor.cli.common.groups import LazyGroup, Verb, group
+from supervisor.cli.common.moments import FORMS, seconds_away
 from supervisor.cli.common.options import Json
 from supervisor.cli.common.output import say, show, show_json
 from supervisor.cli.common.reach import must_run
-
-_SPAN: Final = re.compile(r"(?P<count>[1-9][0-9]{0,5})(?P<unit>[mhd])")
-_UNIT_SECONDS: Final = {"m": 60, "h": 3600, "d": 86_400}
-EXPIRES: Final = "30d, 12h, 90m, or a date such as 2027-01-31 (its first moment, UTC)"
 
 
 class KeyVerbs(LazyGroup):
@@ -51,7 +46,7 @@ def create(
         ),
     ] = None,
     expires: Annotated[
-        str | None, typer.Option(metavar="WHEN", help=f"When it ends: {EXPIRES}. Else never.")
+        str | None, typer.Option(metavar="WHEN", help=f"When it ends: {FORMS}. Else never.")
     ] = None,
     as_json: Json = False,
 ) -> None:
@@ -123,13 +118,10 @@ def _sessions(key: Any) -> str:
 
 def _seconds_until(text: str) -> float:
     """How long a key lives. Ends the command if that is no time, or not to come."""
-    if (span := _SPAN.fullmatch(text)) is not None:
-        return float(span["count"]) * _UNIT_SECONDS[span["unit"]]
     try:
-        at = datetime.fromisoformat(text)
+        seconds = seconds_away(text)
     except ValueError:
-        fail(f"--expires is {text[:40]!r}; it accepts {EXPIRES}.", EXIT_USAGE)
-    seconds = (at if at.tzinfo else at.replace(tzinfo=UTC)).timestamp() - time.time()
+        fail(f"--expires is {text[:40]!r}; it accepts {FORMS}.", EXIT_USAGE)
     if seconds <= 0:
-        fail(f"--expires is {text[:40]!r}, which is over; it accepts {EXPIRES}.", EXIT_USAGE)
+        fail(f"--expires is {text[:40]!r}, which is over; it accepts {FORMS}.", EXIT_USAGE)
     return seconds

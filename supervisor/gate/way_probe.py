@@ -270,7 +270,9 @@ def _told(error: Exception) -> str:
     if isinstance(error, asyncio.IncompleteReadError):
         return "the connection was cut"
     if isinstance(error, OSError) and error.strerror:
-        return str(error.strerror)
+        # asyncio's own words for a refused connection name the address once more, and not the cause
+        refused = error.errno and error.strerror.startswith("Connect call failed")
+        return os.strerror(error.errno or 0) if refused else str(error.strerror)
     return str(error) or type(error).__name__
 
 

@@ -100,12 +100,16 @@ def nearest(directory: Path) -> Path:
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """One thing to look at. `about`: what, in a few words; `kind`: of what type a failure is."""
+    """One thing to look at. `about`: what, in a few words; `kind`: of what type a failure is.
+
+    `alone`: it measures, and what others do meanwhile would be measured, too.
+    """
 
     name: str
     about: str
     kind: IssueType
     look: Callable[[Subject], Awaitable[Iterable[Issue]]]
+    alone: bool = False
 
 
 class Checked(msgspec.Struct, frozen=True, rename="camel"):
@@ -135,7 +139,8 @@ async def examine(
     notify: Callable[[Checked], None] = lambda checked: None,
     seconds: float = CHECK_SECONDS,
 ) -> list[Checked]:
-    """Carry the checks out, all at once; `notify` is told of each as it ends.
+    """Carry the checks out, all at once, and behind them those that are to be alone, one by one;
+    `notify` is told of each as it ends.
 
     What they found is in the order of the checks.
     """
@@ -145,7 +150,11 @@ async def examine(
         notify(checked)
         return checked
 
-    return list(await asyncio.gather(*(carried_out(check) for check in checks)))
+    together = [check for check in checks if not check.alone]
+    found = list(await asyncio.gather(*(carried_out(check) for check in together)))
+    found += [await carried_out(check) for check in checks if check.alone]
+    by_name = {one.name: one for one in found}
+    return [by_name[check.name] for check in checks]
 
 
 def concluded(

@@ -68,7 +68,7 @@ CHECKS: Final = (
     Check("versions", "the versions", "configuration", check_versions),
     Check("supervisor", "the supervisor", "connection", check_supervisor),
     Check("connections", "the connections' records", "connection", check_connections),
-    Check("machine", "memory, CPU and network", "resource", check_machine),
+    Check("machine", "memory, CPU and network", "resource", check_machine, alone=True),
     Check("backups", "the backups", "configuration", check_backups),
     Check("managers", "who starts it again", "configuration", check_managers),
 )
@@ -179,23 +179,20 @@ async def from_outside(settings: Settings, ask: Ask | None) -> AsyncIterator[Sub
 
 
 def _sampled(settings: Settings, directory: Path) -> Callable[[], Awaitable[Reading]]:
-    """The host's figures over the first second or more; read once, whoever asks."""
+    """The host's figures: of the first second, then since the reading before."""
     port = settings.api_port
     host = Host()
     began = time.monotonic()
     sampler = HostSampler(host, settings.web_socket_ports(port))
-    known: list[Reading] = []
     one_at_a_time = asyncio.Lock()
 
-    async def once() -> Reading:
+    async def read() -> Reading:
         async with one_at_a_time:
-            if not known:
-                await asyncio.sleep(max(0.0, began + SAMPLE_SECONDS - time.monotonic()))
-                targets = await in_thread(lambda: find_targets(directory))
-                known.append(await in_thread(lambda: sampler.reading(time.monotonic(), targets)))
-        return known[0]
+            await asyncio.sleep(max(0.0, began + SAMPLE_SECONDS - time.monotonic()))
+            targets = await in_thread(lambda: find_targets(directory))
+            return await in_thread(lambda: sampler.reading(time.monotonic(), targets))
 
-    return once
+    return read
 
 
 def _note(directory: Path) -> dict[str, str]:

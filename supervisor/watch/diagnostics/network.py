@@ -157,6 +157,7 @@ def _closed(egress: str, look: Look, users: int, url: str) -> Issue:
     target = urlsplit(url)
     host = target.hostname or url
     port = target.port or (443 if target.scheme == "wss" else 80)
+    web = "https" if target.scheme == "wss" else "http"
     dated = look.reason in {CloseReason.TLS_UNTRUSTED, CloseReason.PROXY} and (
         "not yet valid" in look.words or "expired" in look.words
     )
@@ -171,7 +172,7 @@ def _closed(egress: str, look: Look, users: int, url: str) -> Issue:
         f"WhatsApp cannot be reached {_by(egress)}: {look.words}.{whom if users else ''}",
         solution,
         (look.reason or "network", egress),
-        tuple(command.format(host=host, port=port, egress=egress) for command in commands),
+        tuple(command.format(host=host, port=port, egress=egress, web=web) for command in commands),
     )
 
 
@@ -183,7 +184,7 @@ _ANY: Final = (
     "See whether the network is up, and whether a firewall lets connections out.",
     (
         "ip route get 1.1.1.1",
-        "curl -sv --max-time 10 -o /dev/null https://{host}:{port}/",
+        "curl -sv --max-time 10 -o /dev/null {web}://{host}:{port}/",
         "sudo nft list ruleset | grep -n {port}",
     ),
 )
@@ -195,7 +196,7 @@ _REMEDIES: Final = {
     CloseReason.PROXY: (
         "Mend the proxy, or give its sessions another one (docs/proxies.md).",
         (
-            "curl -sv --max-time 10 -o /dev/null --proxy {egress} https://{host}:{port}/",
+            "curl -sv --max-time 10 -o /dev/null --proxy {egress} {web}://{host}:{port}/",
             "wasup sessions list",
             "wasup sessions proxy set ID -",
         ),
@@ -216,7 +217,7 @@ _REMEDIES: Final = {
     CloseReason.UPGRADE_REFUSED: (
         "What answers is no WhatsApp: a captive portal, a firewall or a wrong"
         " WHATSAPP_WEB_SOCKET_URL.",
-        ("curl -sv --max-time 10 -o /dev/null https://{host}:{port}/", "env | grep -i proxy"),
+        ("curl -sv --max-time 10 -o /dev/null {web}://{host}:{port}/", "env | grep -i proxy"),
     ),
 }
 

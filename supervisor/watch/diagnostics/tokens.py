@@ -70,7 +70,12 @@ async def check_token(subject: Subject) -> Iterable[Issue]:
     A supervisor that runs is asked: it alone knows what it signs with, and whom it has refused.
     """
     if subject.ask is not None:
-        found = await subject.ask("/diagnostics?check=token")
+        try:
+            found = await subject.ask("/diagnostics?check=token")
+        except NotChecked:
+            raise
+        except Exception as error:  # the check of the supervisor says why
+            raise NotChecked("the supervisor that runs does not answer") from error
         return msgspec.convert(found["issues"], list[Issue])
     service = service_of(subject)
     refused = subject.access.refusals.counts if subject.access else {}
