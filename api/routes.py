@@ -37,7 +37,7 @@ from sessions.model import (
 from sessions.policy import RULES
 from sessions.policy.rules import Mend
 from sessions.views.explanations import Explanation
-from sessions.views.snapshot import SessionView
+from sessions.views.session_view import SessionView
 from supervisor.access.keys import KeyNotFound, TooManyKeys
 from supervisor.access.scopes import Scope
 from supervisor.delivery.sender import Outcome

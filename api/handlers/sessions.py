@@ -31,7 +31,7 @@ from sessions.model import (
     SessionState,
     parse_session_id,
 )
-from sessions.views.snapshot import BreakerSnapshot, SessionView
+from sessions.views.session_view import BreakerSnapshot, SessionView
 from supervisor.fleet.feed import Feed
 
 PACE_HINT: Final = (

@@ -28,7 +28,7 @@ from sessions.ports import WorkerHandle
 from sessions.records.incidents import Incident
 from sessions.store import SessionRow
 from sessions.views import refusals
-from sessions.views.snapshot import Performance, Reconnection, SessionView
+from sessions.views.session_view import Performance, Reconnection, SessionView
 from sessions.views.times import iso
 from sessions.workers import wire
 

@@ -32,7 +32,16 @@ from sessions.store.engine.file_watch import DatabaseFile
 from sessions.store.rewrite import RewriteReport
 from sessions.store.sealing import keyring
 from sessions.store.sealing.cipher import Cipher
-from sessions.store.tables import archives, auth, devices, events, incidents, proxies, text
+from sessions.store.tables import (
+    archives,
+    auth,
+    devices,
+    events,
+    incidents,
+    proxies,
+    session_rows,
+    text,
+)
 from sessions.store.tables.auth import CREDS
 from sessions.store.tables.events import EVERY_EVENT, LogBounds, NewEvent, Wanted
 from sessions.store.tables.incidents import Records
@@ -166,7 +175,7 @@ class Store:
         """All sessions, oldest first."""
         table = schema.sessions
         rows = await self._read(select(table).order_by(table.c.created_at, table.c.id))
-        return [archives.session_of(self._cipher, row) for row in rows]
+        return [session_rows.session_of(self._cipher, row) for row in rows]
 
     async def create_session(
         self, session: SessionId, wanted: bool, proxy: Proxy | None = None
@@ -174,7 +183,7 @@ class Store:
         """Add a session. Raises SessionExists."""
 
         async def operation(connection: AsyncConnection) -> SessionRow:
-            row = await archives.create_session(connection, session, wanted)
+            row = await session_rows.create(connection, session, wanted)
             await connection.execute(self._with_proxy(session, proxy))
             return msgspec.structs.replace(row, proxy=proxy.name if proxy else None)
 
@@ -193,7 +202,7 @@ class Store:
             else:
                 await archives.put_aside(connection, session, "deleted")
             await incidents.forget(connection, session, purge)
-            await archives.delete_session(connection, session)
+            await session_rows.remove(connection, session)
 
         await self._writer.submit(operation)
         if purge:
@@ -437,7 +446,7 @@ class Store:
         async def operation(connection: AsyncConnection) -> SessionRow:
             taken = auth.storable(session, entries)
             await devices.check(connection, session, device)
-            row = await archives.create_session(connection, session, wanted)
+            row = await session_rows.create(connection, session, wanted)
             await devices.claim(connection, session, device)
             await connection.execute(self._with_proxy(session, proxy))
             await auth.write(connection, self._cipher, session, taken)

@@ -12,7 +12,7 @@ import msgspec
 from sessions.messages.numbers import USER_SERVER
 from sessions.model import EventData
 from sessions.store.tables.rows import StoredEvent
-from sessions.views.snapshot import Reconnection
+from sessions.views.session_view import Reconnection
 from sessions.views.times import iso
 from sessions.workers import wire
 

@@ -15,7 +15,7 @@ import msgspec
 
 from sessions.forever import Look
 from sessions.model import SessionId, SessionState
-from sessions.views.snapshot import Performance
+from sessions.views.session_view import Performance
 from supervisor.host.numbers import number, whole
 from supervisor.host.reading.alarms import AlertLimits, Judged, judge, percent
 from supervisor.host.reading.host_sampler import Reading

@@ -20,7 +20,7 @@ from sessions.model import ON_ITS_WAY, CloseReason, SameDevice, SessionState, Un
 from sessions.policy import Action, Close, Credentials, Decision, expiry
 from sessions.ports import Permit, WorkerHandle
 from sessions.views.plain_text import plain
-from sessions.views.snapshot import human_action
+from sessions.views.session_view import human_action
 from sessions.workers import wire
 
 S = SessionState

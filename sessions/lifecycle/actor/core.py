@@ -36,7 +36,7 @@ from sessions.records.phone import PhoneRecord
 from sessions.records.stages import StageClock
 from sessions.store import SessionRow
 from sessions.views.events import SessionMoved
-from sessions.views.snapshot import (
+from sessions.views.session_view import (
     BreakerSnapshot,
     Reconnection,
     human_action,
@@ -264,7 +264,7 @@ class Core:
         self._since = self._began(state)
         shown = self.reconnection()
         closed = state in AFTER_A_CLOSE
-        due = f", next try at {shown.next_attempt}" if closed and shown.next_attempt else ""
+        due = f", next try at {shown.next_attempt_at}" if closed and shown.next_attempt_at else ""
         log.info(
             f"session is {state}{due}",
             action="state",
@@ -273,7 +273,7 @@ class Core:
             reason=shown.close_reason if closed else None,
             message=shown.close_message if closed else None,
             rule=shown.rule if closed else None,
-            next_attempt=shown.next_attempt if closed else None,
+            next_attempt_at=shown.next_attempt_at if closed else None,
         )
         return SessionMoved(**msgspec.structs.asdict(shown), previous_state=before.value)
 
@@ -290,7 +290,7 @@ class Core:
             attempts=self.episode_attempts,
             rule=rule_shown(last, due if self.state is S.WAITING else None, breaker, now),
             breaker=BreakerSnapshot.of(breaker, now),
-            next_attempt=iso_at(due, now),
+            next_attempt_at=iso_at(due, now),
             since=iso(self._since),
             closed_at=iso(last.at_wall_seconds) if last else None,
             close_reason=last.reason if last else None,
@@ -319,6 +319,6 @@ class Core:
                 left_deaf=attempt is not None and attempt.left_deaf,
                 phone_offline=phone.is_offline(self.phone, time.time()),
                 budget=self.policy.budget(self.now()),
-                next_attempt=iso_at(self.next_attempt_at, self.now()),
+                next_attempt_at=iso_at(self.next_attempt_at, self.now()),
             )
         )

@@ -32,7 +32,7 @@ from sessions.store.backups import inspection, origin
 from sessions.store.engine import database, schema
 from sessions.store.sealing.cipher import Cipher
 from sessions.store.store import Store
-from sessions.store.tables import epochs, keys, webhooks
+from sessions.store.tables import keys, session_rows, webhooks
 from sessions.store.verification import VerifyReport
 from sessions.store.writing import faults, receipts
 
@@ -259,7 +259,9 @@ async def _fill(copy: Path, url: URL) -> BackupReport:
             }
             await _continue_numbers(target)
             paused = await _pause_all(target)
-            await epochs.begin_at(target, await epochs.first(target) + EPOCHS_AHEAD)
+            await session_rows.begin_at(
+                target, await session_rows.first_epoch(target) + EPOCHS_AHEAD
+            )
         return msgspec.structs.replace(_report(counts), paused=paused)
     finally:
         await database.dispose(source_engine)

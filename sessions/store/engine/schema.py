@@ -260,6 +260,6 @@ meta = Table(
 
 `receipt`: the last committed transaction of the writer (receipts.py). `key:<id>`: something sealed
 with each encryption key that is in use (keyring.py), so that a missing key is noticed at the start.
-`first_epoch`: with which sessions to come begin (epochs.py). `alive`: when a supervisor last said
-that it lives (incidents.py). `token_secret`: what signs short-lived tokens (keys.py).
+`first_epoch`: with which sessions to come begin (session_rows.py). `alive`: when a supervisor last
+said that it lives (incidents.py). `token_secret`: what signs short-lived tokens (keys.py).
 """

@@ -27,7 +27,7 @@ def _data(data: Data) -> str:
 def _state(data: Data) -> str:
     why = data["closeReason"]
     closed = "" if data["state"] == "open" or why is None else f" ({why})"
-    after = f", next try {data['nextAttempt'][11:19]}" if data["nextAttempt"] else ""
+    after = f", next try {data['nextAttemptAt'][11:19]}" if data["nextAttemptAt"] else ""
     return f"{data['previousState']} -> {data['state']}{closed}{after}"
 
 

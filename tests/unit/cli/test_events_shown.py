@@ -69,7 +69,7 @@ def test_every_type_that_is_published_has_words() -> None:
                 "previousState": "open",
                 "state": "waiting",
                 "closeReason": "connection_closed",
-                "nextAttempt": "2026-11-30T02:54:24.000Z",
+                "nextAttemptAt": "2026-11-30T02:54:24.000Z",
             },
             "open -> waiting (connection_closed), next try 02:54:24",
         ),

@@ -18,7 +18,7 @@ from api.handlers.machine.capacity import shown
 from sessions.model import SessionId, SessionState
 from sessions.records.changes import Changes
 from sessions.views.events import SessionDeleted, SessionMoved
-from sessions.views.snapshot import BreakerSnapshot
+from sessions.views.session_view import BreakerSnapshot
 from supervisor.cli.watch_commands.capacity import bar
 from supervisor.host.needs.capacity import (
     ASSUMED_LOGIN,
@@ -707,7 +707,7 @@ def moved(before: str, state: str) -> SessionMoved:
         rule=None,
         attempts=0,
         failures=0,
-        next_attempt=None,
+        next_attempt_at=None,
         breaker=BreakerSnapshot("closed", 0, None),
         human_action="",
         previous_state=before,

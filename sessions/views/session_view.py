@@ -46,7 +46,7 @@ class Reconnection(msgspec.Struct, frozen=True, rename="camel"):
     rule: str | None
     attempts: int
     failures: int
-    next_attempt: str | None
+    next_attempt_at: str | None
     breaker: BreakerSnapshot
     human_action: str
 
