@@ -178,7 +178,8 @@ class LiveFeed:
                 request.transport.abort()
             raise BadRequest("That is no Engine.IO.", _PROTOCOL) from None
         if answer.status >= 400 and not answer.prepared:
-            raise BadRequest(f"{(answer.text or 'Bad Request').strip('".')}.", _PROTOCOL)
+            said = (answer.text or "Bad Request").strip('".')
+            raise BadRequest(f"{said}.", _PROTOCOL)
         return answer
 
     async def close(self) -> None:
