@@ -154,20 +154,14 @@ async def from_outside(settings: Settings, ask: Ask | None) -> AsyncIterator[Sub
     directory = data_directory(settings)
     note = _note(directory)
     store = _store(settings, directory)
-    sessions = 0
     try:
-        if store is not None:
-            try:
-                async with asyncio.timeout(COUNT_SECONDS):
-                    sessions = len(await store.sessions())
-            except (StoreError, TimeoutError):
-                sessions = 0  # the check of the database tells why
+        sessions = await _count(store)
         yield Subject(
             settings=settings,
             directory=directory,
             host=_sampled(settings, directory),
-            store=store,
-            sessions=sessions,
+            store=store if sessions is not None else None,
+            sessions=sessions or 0,
             supervisor=int(note["pid"]) if "pid" in note and "command" not in note else None,
             since=_seconds(note.get("since")),
             logs=Path(note["log"]) if "log" in note else None,
@@ -176,6 +170,19 @@ async def from_outside(settings: Settings, ask: Ask | None) -> AsyncIterator[Sub
     finally:
         if store is not None:
             await store.close()
+
+
+async def _count(store: Store | None) -> int | None:
+    """How many sessions there are. None: the store cannot be read, for which the check of the
+    database has the reason; nobody else needs to wait for it.
+    """
+    if store is None:
+        return None
+    try:
+        async with asyncio.timeout(COUNT_SECONDS):
+            return len(await store.sessions())
+    except (StoreError, TimeoutError):
+        return None
 
 
 def _sampled(settings: Settings, directory: Path) -> Callable[[], Awaitable[Reading]]:
