@@ -13,17 +13,21 @@ import msgspec
 from aiohttp import web
 
 from api.errors import errors_as_json
+from api.gatehouse.audited import Audited
 from api.gatehouse.callers import own_users, prepare
-from api.gatehouse.connections import Connection, Door, most_connections
-from api.gatehouse.fences import Commands, Places, refuse_encodings, refuse_other_sites
-from api.gatehouse.guard import guard, live_principal
+from api.gatehouse.connections import Connection, Door, bear_headers, most_connections
+from api.gatehouse.fences import Commands, Places, refuse_encodings
+from api.gatehouse.guard import Guard
 from api.gatehouse.once import ONCE, Once
 from api.gatehouse.pairing_budget import PairingBudget
+from api.gatehouse.rates import Rates
+from api.gatehouse.sites import Sites
 from api.gatehouse.streams import Streams
 from api.handlers.docs import FILES
 from api.live.entrance import PATH, Entrance
 from api.openapi import spec
 from api.parts import (
+    ACCESS,
     ALERTS,
     CONNECTIONS,
     DESCRIPTION,
@@ -35,6 +39,7 @@ from api.parts import (
     HOST,
     IMPORTING,
     IMPORTS,
+    KEYS,
     PAIRING,
     POLICY,
     ROLL,
@@ -49,6 +54,9 @@ from api.routes import ROUTES
 from sessions.forever import Forever
 from sessions.store import Store
 from sessions.workers.pool import Workers
+from supervisor.access.access import Access
+from supervisor.access.audit import AuditLog
+from supervisor.access.keys import Keys
 from supervisor.delivery.webhooks import Webhooks
 from supervisor.fleet.feed import Feed
 from supervisor.fleet.feed_limits import FeedLimits
@@ -91,30 +99,58 @@ class Parts:
     forecaster: Forecaster
     alerts: Alerts
     webhooks: Webhooks
+    access: Access
+    audit: AuditLog
+    keys: Keys
     feed_limits: FeedLimits
     diagnostics: Diagnostics
 
 
-def create_app(
-    parts: Parts, token: str | None, connections: int, everybody: bool = False
-) -> web.Application:
-    """The application. `connections`: how many there may be at once.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Doorway:
+    """Who may come in, and how many.
 
-    `token`: what every call must carry. Without one, processes of our own user and root may call;
-    or `everybody`'s on this machine.
+    `needs_token`: every call must carry one. Else processes of our own user and root may call
+    without; or `everybody`'s on this machine. `origins`: web sites whose pages may call. The last
+    three: calls of one key, and wrong tokens of one address.
     """
-    commands, most = Commands(), most_connections(connections)
-    users = None if everybody else own_users()
+
+    connections: int
+    needs_token: bool = False
+    everybody: bool = False
+    origins: frozenset[str] = frozenset()
+    rate_per_minute: int = 6_000
+    burst: int = 600
+    failures_per_minute: int = 30
+
+
+def create_app(parts: Parts, doorway: Doorway) -> web.Application:
+    """The application."""
+    commands, most = Commands(), most_connections(doorway.connections)
+    sites, audited = Sites(doorway.origins), Audited(parts.audit)
+    guard = Guard(
+        ROUTES,
+        parts.access,
+        audited,
+        None if doorway.everybody else own_users(),
+        needs_token=doorway.needs_token,
+        rates=Rates(doorway.rate_per_minute, doorway.burst),
+        failures=Rates(doorway.failures_per_minute, doorway.failures_per_minute),
+    )
     prepare()
     middlewares = [
         errors_as_json,
-        refuse_other_sites,
-        guard(token, users),
+        sites.check,
+        guard.check,
         refuse_encodings,
         commands.carry_through,
+        audited.changes,
     ]
     app = web.Application(middlewares=middlewares, client_max_size=MAX_BODY_BYTES)
+    app.on_response_prepare.append(sites.mark)
+    app.on_response_prepare.append(bear_headers)
     app.on_cleanup.append(commands.end)
+    app[ACCESS], app[KEYS] = parts.access, parts.keys
     app[CONNECTIONS] = most
     app[IMPORTS], app[IMPORTING] = Places(MAX_IMPORTS, "imports are under way"), asyncio.Lock()
     app[ONCE] = Once(parts.store)
@@ -138,7 +174,8 @@ def create_app(
         parts.host,
         parts.forever,
         parts.feed_limits,
-        live_principal(token),
+        guard.live_principal,
+        parts.access.holds,
     )
     app.on_shutdown.append(live.close)
     app.add_routes([*(route.definition() for route in ROUTES), *FILES])

@@ -33,6 +33,9 @@ from sessions.model import (
     WorkerError,
     WorkerRefused,
 )
+from supervisor.access.keys import KeyNotFound, TooManyKeys
+from supervisor.access.refusals import AccessDenied
+from supervisor.access.scopes import Scope
 from supervisor.delivery.webhook import InvalidWebhook, WebhookNotFound
 from supervisor.delivery.webhooks import TooManyWebhooks
 from supervisor.fleet.event_filter import InvalidEventFilter
@@ -55,6 +58,26 @@ class ForeignSite(WasupError):
     hint = "Browsers may call this API only from its own address: open it there."
 
 
+class ForbiddenScope(WasupError):
+    """The key may not do that."""
+
+    code = "forbidden_scope"
+
+    def __init__(self, scope: Scope, has: Scope) -> None:
+        super().__init__(
+            f"This call needs the scope `{scope}`; this key has `{has}`.",
+            f"Use a key of that scope: `wasup keys create --scope {scope}` (docs/access.md).",
+        )
+        self.scope = scope
+
+
+class ForbiddenFleet(WasupError):
+    """That is about the whole fleet, and the key is for some sessions only."""
+
+    code = "forbidden_fleet"
+    hint = "Use a key for all sessions (docs/access.md)."
+
+
 class EncodedBody(WasupError):
     """A compressed body is not taken."""
 
@@ -73,6 +96,17 @@ class Gone(WasupError):
     """What was asked for is not there any more."""
 
     code = "gone"
+
+
+class MessageNotFound(WasupError):
+    """The event log has no event of that message."""
+
+    code = "message_not_found"
+    hint = (
+        "Older events have aged out (WHATSAPP_EVENT_LOG_DAYS), and those of versions before are not"
+        " found by message. If it is newer: is it the message's id, `data.id` of its event, and was"
+        " its session open (`wasup explain`)? WhatsApp delivers it when it is."
+    )
 
 
 class NotInstalled(WasupError):
@@ -100,6 +134,17 @@ class TooSoon(WasupError):
         self.retry_after_seconds = retry_after_seconds
 
 
+class RateLimited(TooSoon):
+    """Somebody calls more often than he may."""
+
+    code = "rate_limited"
+
+    def __init__(self, message: str, retry_after_seconds: float) -> None:
+        super().__init__(
+            message, "Wait as long as Retry-After says (docs/access.md).", retry_after_seconds
+        )
+
+
 class KeyReused(WasupError):
     """The Idempotency-Key was used for another request."""
 
@@ -122,15 +167,21 @@ class RequestEntityTooLarge(WasupError):
 
 STATUS: Final[Mapping[type[WasupError], int]] = {
     BadRequest: 400,
+    AccessDenied: 401,
     ForeignSite: 403,
+    ForbiddenScope: 403,
+    ForbiddenFleet: 403,
     TimedOut: 408,
     NotInstalled: 404,
+    MessageNotFound: 404,
     Gone: 410,
     RequestEntityTooLarge: 413,
     EncodedBody: 415,
     KeyReused: 422,
     OutcomeUnknown: 409,
     TooSoon: 429,
+    KeyNotFound: 404,
+    TooManyKeys: 409,
     Busy: 503,
     InvalidTokenError: 401,
     ConnectionTimeoutError: 408,
@@ -180,8 +231,7 @@ WORKER_HINTS: Final[Mapping[str, str]] = {
 """What to do about what the worker refused: for all other codes, to look at the session."""
 
 HINTS: Final[Mapping[int, str]] = {
-    401: "Send the header `Authorization: Bearer <WHATSAPP_API_TOKEN>`.",
-    403: "Browsers may call this API only from its own address.",
+    403: "Browsers may call this API only from its own address, or from WHATSAPP_CORS_ORIGINS.",
     404: "The calls are listed in docs/reference.md.",
     405: "The calls are listed in docs/reference.md; the Allow header says what this one takes.",
     406: (
@@ -219,9 +269,9 @@ async def errors_as_json(request: web.Request, handler: Handler) -> web.StreamRe
         )
 
 
-def error_response(status: int, code: str, message: str, hint: str) -> web.Response:
-    """The one shape."""
-    content = {"error": {"code": code, "message": message, "hint": hint}}
+def error_response(status: int, code: str, message: str, hint: str, **further: str) -> web.Response:
+    """The one shape. `further`: what programs go by in this kind of error."""
+    content = {"error": {"code": code, "message": message, "hint": hint, **further}}
     return web.Response(
         body=msgspec.json.encode(content) + b"\n",
         status=status,
@@ -242,15 +292,30 @@ def status_of_kind(kind: type[WasupError]) -> int:
     return next(STATUS[one] for one in kind.__mro__ if one in STATUS)
 
 
+def code_of(error: WasupError) -> str:
+    """The code by which scripts know an error."""
+    if isinstance(error, WorkerRefused) and error.code not in WORKER_STATUS:
+        return "failed"  # a worker may say what it likes; scripts know the declared codes
+    return error.code
+
+
 def _from_wasup(error: WasupError) -> web.Response:
-    code = error.code
-    if isinstance(error, WorkerRefused) and code not in WORKER_STATUS:
-        code = "failed"  # a worker may say what it likes; scripts know the declared codes
+    code = code_of(error)
     hint = WORKER_HINTS.get(code, error.hint) if isinstance(error, WorkerRefused) else error.hint
-    response = error_response(status_of(error), code, str(error), hint)
+    response = error_response(status_of(error), code, str(error), hint, **_further(error))
+    if isinstance(error, AccessDenied):
+        response.headers["WWW-Authenticate"] = "Bearer"
     if isinstance(error, Busy | TooSoon | InsufficientResourcesError):
         response.headers["Retry-After"] = str(math.ceil(error.retry_after_seconds))
     return response
+
+
+def _further(error: WasupError) -> dict[str, str]:
+    if isinstance(error, AccessDenied):
+        return {"reason": error.reason}
+    if isinstance(error, ForbiddenScope):
+        return {"scope": error.scope}
+    return {}
 
 
 def from_http(error: web.HTTPException) -> web.Response:

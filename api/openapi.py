@@ -6,15 +6,17 @@ nothing left for a library to do.
 """
 
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from inspect import getdoc, getmodule
-from typing import Any, Final
+from typing import Any, Final, get_args
 
 import msgspec
 
 from api.responses import JSON
 from api.route import Forms, Route
 from sessions.model import EventData, event_types
+from supervisor.access.refusals import Reason
+from supervisor.access.scopes import Scope
 from supervisor.host.reading.documents import camel
 from supervisor.places.installation import version
 
@@ -28,14 +30,18 @@ ends in `Seconds` or `Ms`, a size's in `Bytes`. Every error is
 not know.
 
 A token is asked for where one is set (`WHATSAPP_API_TOKEN`); without one, the supervisor's own user
-and root may call, from this machine.
+and root may call without, from this machine. A token is that one, a key (`POST /keys`), or a
+short-lived token made from a key (`POST /tokens`). Each call says which scope a key needs for it:
+`read`, `send`, `operate` or `admin`, of which each includes those before it. A key may be for some
+sessions only; the others do not exist for it.
+
+What happens is also sent as it happens: by Socket.IO below `/socket.io/`, with the same envelope as
+`GET /events`; its messages are no calls, and stand in docs/live-feed.md.
 """
 EVENT: Final = "EventView"
 """The type of the envelope: its `data` is what its `type` says."""
 EARLIER: Final = "Event.earlier"
-INSTANTS: Final = frozenset(
-    {"at", "time", "timestamp", "since", "opensUntil", "nextAttempt", "phoneLastSeen"}
-)
+INSTANTS: Final = frozenset({"at", "time", "timestamp", "since", "opensUntil", "phoneLastSeen"})
 """Fields that are instants and do not end in `At`."""
 _PARAMETERS: Final[Mapping[str, dict[str, Any]]] = {
     "id": {
@@ -45,12 +51,26 @@ _PARAMETERS: Final[Mapping[str, dict[str, Any]]] = {
         "description": "The session's id.",
         "schema": {"type": "string", "pattern": "^[A-Za-z0-9_.-]{1,64}$"},
     },
+    "message": {
+        "name": "message",
+        "in": "path",
+        "required": True,
+        "description": "WhatsApp's id of the message, `data.id` of its events.",
+        "schema": {"type": "string", "minLength": 1, "maxLength": 1024},
+    },
     "webhook": {
         "name": "webhook",
         "in": "path",
         "required": True,
         "description": "The webhook's id.",
         "schema": {"type": "string", "pattern": "^wh_[0-9a-f]{16}$"},
+    },
+    "key": {
+        "name": "key",
+        "in": "path",
+        "required": True,
+        "description": "The key's id: what stands behind its `wasup_`.",
+        "schema": {"type": "string", "pattern": "^[0-9a-f]{10}$"},
     },
 }
 """What a path may name."""
@@ -101,8 +121,8 @@ def spec(routes: Iterable[Route]) -> dict[str, Any]:
 class _Schemas:
     """The schemas of all types: `named` are those that the others refer to.
 
-    A type is either taken or given, never both: in an answer every field is there, in a body those
-    with a default may be left out.
+    A type of fields is either taken or given, never both: in an answer every field is there, in a
+    body those with a default may be left out.
     """
 
     def __init__(self, routes: list[Route]) -> None:
@@ -129,7 +149,8 @@ class _Schemas:
         found, named = msgspec.json.schema_components(
             wanted, ref_template="#/components/schemas/{name}"
         )
-        if both := self.named.keys() & named.keys():
+        with_fields = {name for name, schema in named.items() if "enum" not in schema}
+        if both := self.named.keys() & with_fields:
             raise TypeError(f"both taken and given, or two of one name: {', '.join(sorted(both))}")
         self._of += zip(wanted, found, strict=True)
         self.named |= {name: finished(_told(schema)) for name, schema in named.items()}
@@ -208,8 +229,15 @@ def _words(route: Route) -> dict[str, Any]:
         "operationId": camel(route.handler.__name__),
         "tags": [_room(route)],
         "summary": summary,
-        "description": text,
+        "description": f"{text}\n\n{_needs(route)}".rstrip(),
     }
+
+
+def _needs(route: Route) -> str:
+    """What a key needs for a call, in words."""
+    if not route.needs_token:
+        return ""
+    return f"Needs the scope `{route.scope}`" + (", for all sessions." if route.fleet else ".")
 
 
 def _asked(route: Route, schemas: _Schemas) -> dict[str, Any]:
@@ -290,11 +318,24 @@ def _headers(status: int) -> dict[str, Any]:
     return {"headers": {name: header}}
 
 
-def problem_schema(codes: Iterable[str]) -> dict[str, Any]:
+def problem_schema(codes: Collection[str]) -> dict[str, Any]:
     """The one shape of errors, with these codes."""
     text = {"type": "string", "minLength": 1}
-    error = {"code": {"enum": list(codes)}, "message": text, "hint": text}
-    return _object({"error": _object(error)})
+    error = _object({"code": {"enum": list(codes)}, "message": text, "hint": text})
+    error["properties"] |= {
+        name: schema
+        for code, further in _FURTHER.items()
+        if code in codes
+        for name, schema in further.items()
+    }
+    return _object({"error": error})
+
+
+_FURTHER: Final[Mapping[str, Mapping[str, Any]]] = {
+    "unauthorized": {"reason": {"enum": list(get_args(Reason))}},
+    "forbidden_scope": {"scope": {"enum": [scope.value for scope in Scope]}},
+}
+"""What programs may go by beside the code."""
 
 
 def _object(fields: Mapping[str, Any]) -> dict[str, Any]:

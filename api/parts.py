@@ -10,6 +10,8 @@ from api.gatehouse.streams import Streams
 from sessions.forever import Forever
 from sessions.store import Store
 from sessions.workers.pool import Workers
+from supervisor.access.access import Access
+from supervisor.access.keys import Keys
 from supervisor.delivery.webhooks import Webhooks
 from supervisor.fleet.feed import Feed
 from supervisor.fleet.fleet import Fleet
@@ -21,6 +23,8 @@ from supervisor.watch.forecasting import Forecaster
 from supervisor.watch.host_watch import HostWatch
 from supervisor.watch.performance import Thresholds
 
+ACCESS = web.AppKey("access", Access)
+KEYS = web.AppKey("keys", Keys)
 FLEET = web.AppKey("fleet", Fleet)
 FEED = web.AppKey("feed", Feed)
 ALERTS = web.AppKey("alerts", Alerts)

@@ -12,9 +12,12 @@ from api.errors import (
     BadRequest,
     Busy,
     EncodedBody,
+    ForbiddenFleet,
+    ForbiddenScope,
     ForeignSite,
     KeyReused,
     OutcomeUnknown,
+    RateLimited,
     RequestEntityTooLarge,
     TimedOut,
     status_of_kind,
@@ -27,6 +30,8 @@ from sessions.model import (
     WasupError,
     WorkerGone,
 )
+from supervisor.access.refusals import AccessDenied
+from supervisor.access.scopes import Scope
 
 Problem = type[WasupError] | tuple[int, str]
 """An error that a call may be answered with: its class, or its status and code where a class has
@@ -44,7 +49,7 @@ EVERYWHERE: Final[tuple[Problem, ...]] = (
     Busy,
 )
 """Before any handler: docs/api.md says when."""
-TOKEN: Final[tuple[Problem, ...]] = ((401, "unauthorized"),)
+TOKEN: Final[tuple[Problem, ...]] = (AccessDenied, RateLimited)
 """Of every call but the load balancer's and the pages of this description."""
 STORE: Final[tuple[Problem, ...]] = (StoreUnavailable, StoreUnanswered)
 KEYED: Final[tuple[Problem, ...]] = (BadRequest, KeyReused, OutcomeUnknown, *STORE)
@@ -94,6 +99,10 @@ class Route:
     body_may_be_empty: bool = False
     query: Any = None
     needs_token: bool = True
+    scope: Scope = Scope.ADMIN
+    """What a key needs for it; who forgets to say so has opened nothing."""
+    fleet: bool = False
+    """It is about the whole fleet: a key for some sessions may not."""
     keyed: bool = False
     """It takes an Idempotency-Key (once.py)."""
 
@@ -107,6 +116,8 @@ class Route:
         """Every error that it may be answered with: codes by status, both in order."""
         every = EVERYWHERE + self.errors
         every += TOKEN if self.needs_token else ()
+        every += (ForbiddenScope,) if self.needs_token and self.scope is not Scope.READ else ()
+        every += (ForbiddenFleet,) if self.fleet else ()
         every += KEYED if self.keyed else ()
         every += BODY if self.body is not None else ()
         every += SESSION if "{id}" in self.path else ()

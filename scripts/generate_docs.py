@@ -106,7 +106,11 @@ def reference() -> str:
             'JSON in, JSON out. Errors have one shape: `{"error": {"code", "message", "hint"}}`. '
             "Limits, and what to do about an error: [api.md](api.md)."
         ),
-        _table(("call", "what it does"), _routes()),
+        (
+            "`scope`: what a key needs, and *fleet* that it has to be for all sessions"
+            " ([access.md](access.md))."
+        ),
+        _table(("call", "scope", "what it does"), _routes()),
         "## Error codes",
         (
             "Which call gives which, is in `/openapi.json` too; what to do about a status is in"
@@ -238,7 +242,9 @@ def _shown(value: object) -> str:
 
 def _routes() -> Iterable[tuple[str, ...]]:
     for route in ROUTES:
-        yield f"`{route.method} {route.path}`", _documented(route.handler)
+        needs = f"`{route.scope}`" if route.needs_token else "open to all"
+        needs += ", *fleet*" if route.fleet else ""
+        yield f"`{route.method} {route.path}`", needs, _documented(route.handler)
 
 
 def _codes() -> Iterable[tuple[str, ...]]:

@@ -355,7 +355,7 @@ def stuck(sessions: Sessions, now: datetime, limit_seconds: float) -> dict[str, 
             case "connecting" | "starting":
                 since, what = session["since"], f"{session['state']} for"
             case "waiting":
-                since, what = session["nextAttempt"], "its next attempt overdue by"
+                since, what = session["nextAttemptAt"], "its next attempt overdue by"
             case _:
                 continue
         seconds = (now - datetime.fromisoformat(since)).total_seconds() if since else 0.0

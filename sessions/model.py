@@ -120,6 +120,11 @@ class EventData(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     type: ClassVar[str]
     """The name under which scripts know it: a group, a dot, and what has happened."""
 
+    @property
+    def about_message(self) -> str | None:
+        """The id of the message that it is about; None: of none."""
+        return None
+
 
 def event_types() -> list[type[EventData]]:
     """Every type of event that the loaded parts of this program publish, by name."""

@@ -16,7 +16,7 @@ from typing import Final
 
 import structlog
 
-from api.app import Parts, bind, create_app, serving
+from api.app import Doorway, Parts, bind, create_app, serving
 from sessions.forever import Forever, Look
 from sessions.lifecycle.dependencies import Dependencies
 from sessions.model import AlertChange, EventData
@@ -27,6 +27,11 @@ from sessions.store.backups import backup
 from sessions.views.events import SessionDeleted
 from sessions.workers.keys import KeyService
 from sessions.workers.pool import Workers
+from supervisor.access.access import Access
+from supervisor.access.audit import AuditLog
+from supervisor.access.keys import USED_SECONDS, Keys
+from supervisor.access.refusals import Refusals
+from supervisor.access.token_validator import ImprovedTokenValidator
 from supervisor.delivery.targets import Guard
 from supervisor.delivery.webhooks import Webhooks
 from supervisor.fleet.bus import Bus
@@ -122,12 +127,7 @@ async def _serve(
         port = listener.getsockname()[1]
         parts = await build(settings, directory, port, stack)
         await begin(parts, stack)
-        app = create_app(
-            parts.for_api(),
-            settings.api_token.get_secret_value() if settings.api_token else None,
-            settings.api_connections,
-            everybody=settings.api_local_users == "all",
-        )
+        app = create_app(parts.for_api(), _doorway(settings))
         await stack.enter_async_context(serving(app, listener))
         host = f"[{settings.api_host}]" if ":" in settings.api_host else settings.api_host
         address = f"http://{host}:{port}"
@@ -146,6 +146,18 @@ async def _serve(
     log.info("stopped", action="stopped")
 
 
+def _doorway(settings: Settings) -> Doorway:
+    return Doorway(
+        connections=settings.api_connections,
+        needs_token=settings.api_token is not None,
+        everybody=settings.api_local_users == "all",
+        origins=settings.allowed_origins,
+        rate_per_minute=settings.api_rate_per_minute,
+        burst=settings.api_burst,
+        failures_per_minute=settings.api_failures_per_minute,
+    )
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Built:
     """The program's parts, put together; `begin` sets them to work."""
@@ -157,6 +169,9 @@ class Built:
     feed: Feed
     alerts: Alerts
     webhooks: Webhooks
+    keys: Keys
+    access: Access
+    audit: AuditLog
     bus: Bus
     fleet: Fleet
     forecaster: Forecaster
@@ -183,6 +198,9 @@ class Built:
             forecaster=self.forecaster,
             alerts=self.alerts,
             webhooks=self.webhooks,
+            access=self.access,
+            audit=self.audit,
+            keys=self.keys,
             feed_limits=self.settings.feed_limits(),
             diagnostics=self.diagnostics,
         )
@@ -198,8 +216,8 @@ async def build(settings: Settings, directory: Path, port: int, stack: AsyncExit
     forever = Forever(bus.tell)
     store = await open_store(settings, forever, bus.tell)
     stack.push_async_callback(store.close)
-    keys = KeyService(store)
-    stack.push_async_callback(keys.close)
+    key_service = KeyService(store)
+    stack.push_async_callback(key_service.close)
     workers = Workers(worker_config(settings, directory), store, forever, bus.tell)
     stopping = _stop_on_signal(workers)
     stack.push_async_callback(workers.close, detach)
@@ -222,6 +240,10 @@ async def build(settings: Settings, directory: Path, port: int, stack: AsyncExit
         failing_seconds=settings.webhook_failing_minutes * 60.0,
     )
     stack.push_async_callback(webhooks.close)
+    keys = await Keys.open(store)
+    access = await _access(settings, store, keys)
+    audit = AuditLog(directory)
+    stack.push_async_callback(asyncio.to_thread, audit.close)
     config = settings.policy_config(read_rules(settings.policy_file))
     outages = OutageRecorder(store.records)
     bus.subscribe(OutageBegan, outages.on_began)
@@ -239,7 +261,7 @@ async def build(settings: Settings, directory: Path, port: int, stack: AsyncExit
         Dependencies(
             config=settings.session_config(config.rules),
             store=store,
-            keys=keys,
+            keys=key_service,
             workers=workers,
             gate=gate,
             publish=bus.publish,
@@ -256,6 +278,7 @@ async def build(settings: Settings, directory: Path, port: int, stack: AsyncExit
     loop = asyncio.get_running_loop()
     costs = LoginCosts(fleet.worker_pid, cpu_seconds, loop.time, loop.call_later)
     bus.subscribe(Changes, costs.on_changes)
+    bus.subscribe(SessionDeleted, costs.on_deleted)
     host = HostWatch(
         sampler,
         settings.web_socket_ports(port),
@@ -272,6 +295,9 @@ async def build(settings: Settings, directory: Path, port: int, stack: AsyncExit
         feed=feed,
         alerts=alerts,
         webhooks=webhooks,
+        keys=keys,
+        access=access,
+        audit=audit,
         bus=bus,
         fleet=fleet,
         forecaster=Forecaster(fleet, costs, settings.thresholds()),
@@ -279,9 +305,17 @@ async def build(settings: Settings, directory: Path, port: int, stack: AsyncExit
         roll=roll,
         sampler=sampler,
         host=host,
-        diagnostics=Diagnostics(within(settings, directory, store, host.reading, fleet)),
+        diagnostics=Diagnostics(within(settings, directory, store, host.reading, fleet, access)),
         stopping=stopping,
     )
+
+
+async def _access(settings: Settings, store: Store, keys: Keys) -> Access:
+    """The entrance. Raises StoreUnavailable."""
+    given, refusals = settings.jwt_secret, Refusals()
+    secret = await store.keys.token_secret() if given is None else given.get_secret_value().encode()
+    token = None if settings.api_token is None else settings.api_token.get_secret_value()
+    return Access(token, keys, ImprovedTokenValidator(secret, refusals), refusals)
 
 
 async def begin(parts: Built, stack: AsyncExitStack) -> None:
@@ -305,6 +339,7 @@ async def begin(parts: Built, stack: AsyncExitStack) -> None:
         ("event log", parts.feed.trim, TRIM_SECONDS),
         ("snapshots", partial(take_snapshots, store), LOOK_SECONDS),
         ("incident log", keep_records, ALIVE_SECONDS),
+        ("last uses of keys", parts.keys.write_uses, USED_SECONDS),
         ("host sampler", count_host, min(COUNT_SECONDS, interval_seconds)),
     ]
     for name, look, every_seconds in looks:

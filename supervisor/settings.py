@@ -36,12 +36,14 @@ if TYPE_CHECKING:
 PREFIX: Final = "WHATSAPP_"
 PM2_VARIABLE: Final = "pm_id"
 """pm2 gives it to whatever it starts."""
-SECRETS: Final = frozenset({"api_token", "noise_root_key", "database_url", "store_key"})
+SECRETS: Final = frozenset(
+    {"api_token", "jwt_secret", "noise_root_key", "database_url", "store_key"}
+)
 """Their values are quoted nowhere.
 
 (The root key is no secret, but who takes a private key for it by mistake has given one away.)
 """
-FOR_FEW: Final = frozenset({"api_token", "database_url", "store_key"})
+FOR_FEW: Final = frozenset({"api_token", "jwt_secret", "database_url", "store_key"})
 """Whoever reads these has the fleet."""
 _REFERENCE: Final = re.compile(r"\$\{(?P<name>[^}:]*)(?P<default>:-)?[^}]*\}")
 """What python-dotenv replaces in a value."""
@@ -50,6 +52,10 @@ _CUT: Final = re.compile(r"^\s*(?:export\s+)?(?P<name>\w+)\s*=\s*(?!['\"])\S.*?\
 """A line of a `.env` file of which the end is taken for a comment."""
 SHORTEST_TOKEN: Final = 16
 """Characters."""
+SHORTEST_SIGNING_SECRET_BYTES: Final = 32
+"""RFC 7518, 3.2: an HS256 key is as long as the hash at least."""
+_ORIGIN: Final = re.compile(r"https?://(\[[0-9a-f:.]+\]|[a-z0-9._-]+)(:[0-9]{1,5})?")
+"""A site as browsers name it in Origin."""
 MOST_IN_MEMORY: Final = 10_000
 """Events; the rest is read from the store when it is asked for."""
 _DAY_MS: Final = 24 * 3600 * 1000
@@ -397,6 +403,39 @@ class Settings(BaseSettings):
             " every number (docs/security.md)."
         ),
     )
+    jwt_secret: SecretStr | None = Field(
+        None,
+        validation_alias="JWT_SECRET",
+        description=(
+            "Signs short-lived tokens (HS256), 32 bytes or more: whoever has it can make tokens"
+            " himself (docs/access.md). Unset: one that is made once and kept in the store."
+        ),
+    )
+    api_rate_per_minute: Count = Field(
+        6_000,
+        description=(
+            "Calls of one key in a minute; beyond it 429 with Retry-After. WHATSAPP_API_TOKEN and"
+            " the local user have no such bound."
+        ),
+    )
+    api_burst: Count = Field(
+        600, description="Calls of one key that may come at once after a quiet time."
+    )
+    api_failures_per_minute: Count = Field(
+        30,
+        description=(
+            "Wrong tokens of one address in a minute; beyond it 429, and WHATSAPP_API_TOKEN is not"
+            " tried from there (docs/security.md)."
+        ),
+    )
+    cors_origins: str | None = Field(
+        None,
+        description=(
+            "Web sites whose pages may call the API and the live feed, with a token:"
+            " https://panel.example.com, comma-separated, each exactly as a browser says it. Unset:"
+            " none but its own."
+        ),
+    )
     max_websocket_connections: Annotated[
         int, BeforeValidator(_whole_number), Field(ge=1, le=65_536)
     ] = Field(
@@ -482,6 +521,15 @@ class Settings(BaseSettings):
                 self.disk_critical_threshold,
                 f"at least WHATSAPP_DISK_THRESHOLD ({self.disk_threshold})",
             )
+        self._check_secret("jwt_secret", _check_signing_secret)
+        for origin in self.allowed_origins:
+            if not _ORIGIN.fullmatch(origin):
+                raise _wrong(
+                    "cors_origins",
+                    origin,
+                    "origins such as https://panel.example.com or http://localhost:3000: lower"
+                    " case, without a path, a slash at the end or *",
+                )
         self._check_secret("database_url", _parse_server_url)
         self._check_secret("store_key", _parse_keys)
         if self.worker_heartbeat_timeout < 2 * self.worker_heartbeat_interval:
@@ -567,6 +615,12 @@ class Settings(BaseSettings):
     def events_in_memory(self) -> int:
         """How many of them are kept in memory, too."""
         return min(self.event_log_size or MOST_IN_MEMORY, MOST_IN_MEMORY)
+
+    @property
+    def allowed_origins(self) -> frozenset[str]:
+        """The web sites whose pages may call."""
+        names = (self.cors_origins or "").split(",")
+        return frozenset(name.strip() for name in names if name.strip())
 
     @property
     def private_webhooks(self) -> bool:
@@ -706,6 +760,15 @@ def _check_token(text: str) -> None:
         raise ValueError("no HTTP header can carry its blanks or control characters.")
     if len(text) < SHORTEST_TOKEN:
         raise ValueError(f"it accepts {SHORTEST_TOKEN} characters or more.")
+
+
+def _check_signing_secret(text: str) -> None:
+    """Raises ValueError, which does not quote it."""
+    if len(text.encode()) < SHORTEST_SIGNING_SECRET_BYTES:
+        raise ValueError(
+            f"it accepts {SHORTEST_SIGNING_SECRET_BYTES} bytes or more: `openssl rand -hex 32`"
+            " makes some."
+        )
 
 
 def load() -> Settings:

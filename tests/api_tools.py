@@ -3,6 +3,7 @@ and out.
 """
 
 import asyncio
+import hashlib
 import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -11,17 +12,37 @@ from typing import Any, Final, cast
 import msgspec
 from aiohttp import web
 
-from api.app import Parts, bind, create_app, serving
+from api.app import Doorway, Parts, bind, create_app, serving
 from api.responses import JSON
 from api.routes import ROUTES
 from scripts.lab.conformity import check
+from supervisor.access.access import Access
+from supervisor.access.audit import Deed
+from supervisor.access.key import AccessKey
+from supervisor.access.keys import Keys
+from supervisor.access.principal import Principal
+from supervisor.access.refusals import Refusals
+from supervisor.access.scopes import Scope
+from supervisor.access.token_validator import ImprovedTokenValidator
 from supervisor.fleet.feed_limits import FeedLimits
 
 TOKEN: Final = "correct-horse-battery-staple"
+SIGNING_SECRET: Final = b"0123456789abcdef0123456789abcdef"
 
 
 class Nothing:
     """A part that no handler of the test asks."""
+
+
+class Deeds:
+    """The audit log, as what was written into it."""
+
+    def __init__(self) -> None:
+        self.seen: list[tuple[Principal, Deed, int]] = []
+
+    def write(self, principal: Principal, deed: Deed, unlogged: int = 0) -> None:
+        """Remember a line."""
+        self.seen.append((principal, deed, unlogged))
 
 
 class Answer:
@@ -41,22 +62,56 @@ class Answer:
         """The error in its one shape."""
         content = msgspec.json.decode(self.body)
         assert set(content) == {"error"}
-        assert set(content["error"]) == {"code", "message", "hint"}
+        assert set(content["error"]) - {"reason", "scope"} == {"code", "message", "hint"}
         assert all(content["error"].values())
         return cast("dict[str, str]", content["error"])
+
+
+def application(token: str | None = None, connections: int = 64, **parts: Any) -> web.Application:
+    """The API over those parts of the program that are asked; the others are missing.
+
+    `known_keys`: who else may call; `doorway`: further fields of it.
+    """
+    keys = Keys(cast("Any", Nothing()), parts.pop("known_keys", ()))
+    refusals = Refusals()
+    validator = ImprovedTokenValidator(SIGNING_SECRET, refusals)
+    parts = {
+        "audit": Deeds(),
+        "keys": keys,
+        "access": Access(token, keys, validator, refusals),
+    } | parts
+    doorway = Doorway(
+        connections=connections, needs_token=token is not None, **parts.pop("doorway", {})
+    )
+    parts.setdefault("feed_limits", FeedLimits(cpu_threshold=100.0))
+    given = {name: parts.get(name, cast("Any", Nothing())) for name in Parts.__dataclass_fields__}
+    return create_app(Parts(**given), doorway)
+
+
+def known_key(
+    text: str,
+    scope: Scope,
+    sessions: frozenset[str] | None = None,
+    expires_at: float | None = None,
+) -> AccessKey:
+    """What the supervisor knows of a key."""
+    return AccessKey(
+        id=text.split("_")[1],
+        name=f"{scope} key",
+        scope=scope,
+        sessions=sessions,
+        created_at=0.0,
+        expires_at=expires_at,
+        digest=hashlib.sha256(text.encode()).digest(),
+    )
 
 
 @asynccontextmanager
 async def api(
     *routes: web.RouteDef, token: str | None = None, connections: int = 64, **parts: Any
 ) -> AsyncIterator[tuple[str, int]]:
-    """The API with further routes; its address.
-
-    `parts`: those of the program that are asked; the others are missing.
-    """
-    parts.setdefault("feed_limits", FeedLimits(cpu_threshold=100.0))
-    given = {name: parts.get(name, cast("Any", Nothing())) for name in Parts.__dataclass_fields__}
-    app = create_app(Parts(**given), token, connections)
+    """`application` with further routes, on a free port; its address."""
+    app = application(token, connections, **parts)
     app.add_routes(routes)
     listener = bind("127.0.0.1", 0)
     address = listener.getsockname()

@@ -17,6 +17,7 @@ import pytest_asyncio
 from scripts.lab import StandIn, Supervisor
 from scripts.lab.conformity import check
 from scripts.lab.supervisor import CHECKS
+from supervisor.settings import variable
 
 # On Python 3.11 pytest-asyncio's first look for "the loop before" makes one, which nobody closes;
 # some later test is then blamed.
@@ -138,7 +139,7 @@ async def start_supervisor(
 
 def environment(settings: Mapping[str, object]) -> dict[str, str]:
     """Settings given as keywords, as environment variables."""
-    return {f"WHATSAPP_{name.upper()}": str(value) for name, value in settings.items()}
+    return {variable(name): str(value) for name, value in settings.items()}
 
 
 def _processes_below(directory: Path) -> list[str]:

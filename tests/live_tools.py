@@ -168,6 +168,7 @@ async def live(
         forever,
         limits or FeedLimits(),
         authenticate,
+        lambda principal: principal in known.values(),
         observer,  # type: ignore[arg-type]
     )
     routes = [web.route(method, PATH, server.handle) for method in ("GET", "POST")]

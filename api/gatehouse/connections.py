@@ -48,15 +48,24 @@ that tells it why.
 HEADERS: Final[Mapping[str, str]] = {
     "X-Content-Type-Options": "nosniff",
     "Cross-Origin-Resource-Policy": "same-origin",
+    "Content-Security-Policy": "frame-ancestors 'none'",
+    "Referrer-Policy": "no-referrer",
+    "Cache-Control": "no-store",
 }
-"""On every answer: a browser may neither guess another type nor let another site's page embed
-it.
+"""On every answer that says nothing else itself: a browser may neither guess another type, nor let
+another site's page embed or frame it, nor tell anybody that it was here, nor keep it.
 """
 
 log = structlog.get_logger("api")
 _NOWHERE: Final = logging.getLogger("wasup.nowhere")
 # aiohttp's own lines quote the request, with its token; what is told of errors is told below
 _NOWHERE.disabled = True
+
+
+async def bear_headers(_request: web.Request, response: web.StreamResponse) -> None:
+    """Put them on, before the head of an answer is sent."""
+    for name, value in HEADERS.items():
+        response.headers.setdefault(name, value)
 
 
 class Owes(enum.Enum):
@@ -130,8 +139,8 @@ class Door:
         self._settled.discard(connection)
 
     def settle(self, connection: "Connection") -> None:
-        """It is a client's that the live feed has let in, and has its place there: it takes none of
-        those for calls. What it leaves unread still counts.
+        """It is the live feed's, which has places of its own: it takes none of those for calls.
+        What it leaves unread still counts.
         """
         if connection in self._inside:
             self._inside.discard(connection)
@@ -251,6 +260,7 @@ class Connection(web.RequestHandler):
     def await_login(self) -> None:
         """It has become a WebSocket, whose token is still to come."""
         self._login_began = self._loop.time()
+        self._door.settle(self)
 
     def settle(self) -> None:
         """It is a client's that the live feed has let in."""

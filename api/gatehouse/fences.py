@@ -1,5 +1,5 @@
-"""What is refused, or shielded, before any handler: other sites' pages, compressed bodies, and
-commands whose caller hangs up.
+"""What is refused, or shielded, before any handler: compressed bodies, and commands whose caller
+hangs up.
 """
 
 import asyncio
@@ -10,24 +10,14 @@ from typing import Final
 from aiohttp import web
 from aiohttp.typedefs import Handler
 
-from api.errors import Busy, EncodedBody, ForeignSite, errors_as_json
+from api.errors import Busy, EncodedBody, errors_as_json
+from api.gatehouse.principals import is_operators
 
 SAFE_METHODS: Final = frozenset({"GET", "HEAD", "OPTIONS"})
 MAX_COMMANDS: Final = 256
 """Commands under way at once, those among them whose callers have hung up."""
-OWN_SITES: Final = frozenset({"same-origin", "none"})
-"""`none`: typed into the address bar. Another port of this machine is `same-site`, and not ours."""
-
-
-@web.middleware
-async def refuse_other_sites(request: web.Request, handler: Handler) -> web.StreamResponse:
-    """A browser says for whom it asks.
-
-    An `<img>` of another site sends no Origin, so the Origin alone would let it in.
-    """
-    if request.headers.get("Sec-Fetch-Site", "none").lower() not in OWN_SITES:
-        raise ForeignSite
-    return await handler(request)
+OPERATORS_OWN: Final = 64
+"""Of those, the last are for the operator: whatever keys are used for, his calls get through."""
 
 
 @web.middleware
@@ -55,8 +45,9 @@ class Commands:
         """The middleware. Reading calls end with their connection."""
         if request.method in SAFE_METHODS:
             return await handler(request)
-        if len(self._under_way) >= MAX_COMMANDS:
-            raise Busy(f"{MAX_COMMANDS} commands are under way.")
+        most = MAX_COMMANDS - (0 if is_operators(request) else OPERATORS_OWN)
+        if len(self._under_way) >= most:
+            raise Busy(f"{most} commands are under way.")
         task = asyncio.create_task(self._run(request, handler))
         self._under_way.add(task)
         task.add_done_callback(self._under_way.discard)

@@ -18,6 +18,7 @@ from aiohttp import web
 from aiohttp.typedefs import Handler
 
 from api.errors import BadRequest, KeyReused, OutcomeUnknown
+from api.gatehouse.principals import principal_of
 from api.responses import whole_body
 from sessions.model import StoreUnanswered, Unanswered, WasupError, WorkerGone, WorkerRefused
 from sessions.store import Store
@@ -116,7 +117,13 @@ async def once(request: web.Request, raw: bytes, work: Work) -> web.Response:
     digest = functools.partial(_digest, head + raw)
     fingerprint = await asyncio.to_thread(digest) if len(raw) > _LARGE_BYTES else digest()
     session = request.match_info.get("id")
-    return await request.app[ONCE].do(_digest(key.encode()), fingerprint, session, work)
+    return await request.app[ONCE].do(_of_caller(request, key), fingerprint, session, work)
+
+
+def _of_caller(request: web.Request, key: str) -> str:
+    """A key's name in the store: what one caller has sent under it is not told to another."""
+    principal = principal_of(request)
+    return _digest((key if principal.is_operator else f"{principal.id}\n{key}").encode())
 
 
 def _leaves_doubt(error: BaseException) -> bool:

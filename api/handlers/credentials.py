@@ -19,7 +19,7 @@ from sessions.credentials.import_process import Import, ReaderFailed, ReadImport
 from sessions.credentials.proxy import parse_proxy
 from sessions.model import SessionId, parse_session_id
 from sessions.store import ArchiveRow
-from sessions.views.snapshot import SessionView
+from sessions.views.session_view import SessionView
 from sessions.views.times import iso
 from sessions.workers.wire import KeyEntry
 

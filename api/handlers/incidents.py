@@ -9,6 +9,7 @@ from aiohttp import web
 from msgspec import UNSET, UnsetType
 
 from api.errors import BadRequest
+from api.gatehouse.principals import must_see, principal_of
 from api.handlers.sessions import session_id
 from api.parts import FLEET, POLICY, STORE
 from api.responses import json, query
@@ -128,14 +129,17 @@ async def list_incidents(request: web.Request) -> web.Response:
     """
     asked = query(request, IncidentsQuery)
     session = None if asked.session is UNSET else parse_session_id(asked.session)
+    if session is not None:
+        must_see(request, session)
+    within = principal_of(request).sessions
     records, now = request.app[STORE].records, time.time()
     if asked.newest is not UNSET:
         if asked.after:
             raise BadRequest("There are both after and newest.", "Ask for one of them.")
-        found = await records.incidents(session, None, asked.newest)
+        found = await records.incidents(session, None, asked.newest, within)
         newest: Any = _page(found[::-1], now)[::-1]
         return json(IncidentPage(newest, None, found[-1].id if found else 0))
-    found = await records.incidents(session, asked.after, asked.limit + 1)
+    found = await records.incidents(session, asked.after, asked.limit + 1, within)
     shown: Any = _page(found[: asked.limit], now)
     last = found[len(shown) - 1].id if shown else asked.after
     return json(IncidentPage(shown, last if len(found) > len(shown) else None, last))

@@ -13,6 +13,7 @@ from aiohttp import web
 
 from api.errors import BadRequest, TooSoon
 from api.gatehouse.once import keyed
+from api.gatehouse.principals import must_see, principal_of
 from api.handlers import qr as qr_forms
 from api.paging import PageQuery, page
 from api.parts import FEED, FLEET, PAIRING, STORE, WAITERS
@@ -30,7 +31,7 @@ from sessions.model import (
     SessionState,
     parse_session_id,
 )
-from sessions.views.snapshot import BreakerSnapshot, SessionView
+from sessions.views.session_view import BreakerSnapshot, SessionView
 from supervisor.fleet.feed import Feed
 
 PACE_HINT: Final = (
@@ -169,11 +170,13 @@ async def reset_circuit_breaker(request: web.Request) -> web.Response:
 async def list_sessions(request: web.Request) -> web.Response:
     """The sessions, the oldest first, page by page; `?state=` and `?search=`: only those."""
     asked = query(request, SessionsQuery)
-    states = _states(asked.state)
+    states, sees = _states(asked.state), principal_of(request).sees
     found = [
         session
         for session in request.app[FLEET].sessions()
-        if (not states or session.state in states) and _matches(session, asked.search)
+        if sees(session.id)
+        and (not states or session.state in states)
+        and _matches(session, asked.search)
     ]
     shown, following = page(found, _age, tuple[float, str], asked)
     return json(SessionList([session.view() for session in shown], following))
@@ -184,7 +187,9 @@ async def create_session(request: web.Request) -> web.Response:
     """Add a session; it starts at once unless told not to."""
     new = await body(request, NewSession)
     proxy = parse_proxy(new.proxy) if new.proxy is not None else None
-    session = await request.app[FLEET].create(parse_session_id(new.id), new.start, proxy)
+    name = parse_session_id(new.id)
+    must_see(request, name)
+    session = await request.app[FLEET].create(name, new.start, proxy)
     response = json(session.view(), 201)
     response.headers["Location"] = f"/sessions/{session.id}"
     return response

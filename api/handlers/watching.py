@@ -1,17 +1,20 @@
 """For whoever watches the fleet: the figures, what everybody waits for, the alerts."""
 
 import time
+from collections.abc import Iterable
 
 import msgspec
 from aiohttp import web
 
+from api.gatehouse.principals import principal_of
 from api.paging import PageQuery, page
 from api.parts import ALERTS, FLEET, HOST, STORE
 from api.responses import json, query
+from sessions.lifecycle.session import Session
 from sessions.model import SessionId
 from sessions.records.stages import Stage, StageSummary, summaries
 from sessions.store import StoreHealth
-from sessions.views.snapshot import Performance, Reconnection
+from sessions.views.session_view import Performance, Reconnection
 from sessions.views.times import iso
 from supervisor.gate.view import GateView
 from supervisor.host.reading.disks import DiskReading
@@ -57,20 +60,23 @@ class AlertsView(msgspec.Struct, frozen=True):
 
 
 async def performance_metrics(request: web.Request) -> web.Response:
-    """Figures of the host, its file systems and every session, and the alerts that are on."""
-    fleet = request.app[FLEET]
-    disks = await request.app[HOST].disks()
-    sessions = {session.id: session.performance() for session in fleet.sessions()}
+    """Figures of the host, its file systems and every session, and the alerts that are on.
+
+    For a key of some sessions: of those, and no file systems.
+    """
+    fleet, mine = request.app[FLEET], _mine(request)
+    disks = await request.app[HOST].disks() if principal_of(request).sees(None) else ()
+    sessions = {session.id: session.performance() for session in mine}
     return json(
         PerformanceMetrics(
             timestamp=_now(),
-            system=system_performance(fleet),
+            system=system_performance(fleet, mine),
             disks=document(disks),
             sessions=sessions,
             handshakes=summaries(
                 one.handshake for one in sessions.values() if one.handshake is not None
             ),
-            alerts=request.app[ALERTS].active(),
+            alerts=_seen(request, request.app[ALERTS].active()),
         )
     )
 
@@ -78,15 +84,20 @@ async def performance_metrics(request: web.Request) -> web.Response:
 async def reconnection_status(request: web.Request) -> web.Response:
     """Why each session is where it is, what comes next, the gate, whether the store works, and the
     alerts that are on.
+
+    For a key of some sessions: of those, and without the gate's pauses, which name others' (each
+    session says what holds it).
     """
-    fleet = request.app[FLEET]
+    gate = request.app[FLEET].gate()
+    if not principal_of(request).sees(None):
+        gate = msgspec.structs.replace(gate, holds=())
     return json(
         ReconnectionStatus(
             timestamp=_now(),
-            sessions={session.id: session.reconnection() for session in fleet.sessions()},
-            gate=fleet.gate(),
+            sessions={session.id: session.reconnection() for session in _mine(request)},
+            gate=gate,
             store=request.app[STORE].health,
-            alerts=request.app[ALERTS].active(),
+            alerts=_seen(request, request.app[ALERTS].active()),
         )
     )
 
@@ -97,9 +108,21 @@ async def alerts(request: web.Request) -> web.Response:
     From memory: also while the store fails.
     """
     known = request.app[ALERTS]
-    asked = query(request, PageQuery)
-    shown, following = page(known.active(), _urgency, tuple[int, str, str, str, str], asked)
-    return json(AlertsView(_now(), shown, following, known.ended()))
+    asked, active = query(request, PageQuery), _seen(request, known.active())
+    shown, following = page(active, _urgency, tuple[int, str, str, str, str], asked)
+    return json(AlertsView(_now(), shown, following, _seen(request, known.ended())))
+
+
+def _mine(request: web.Request) -> list[Session]:
+    """The sessions that exist for who calls."""
+    sees = principal_of(request).sees
+    return [session for session in request.app[FLEET].sessions() if sees(session.id)]
+
+
+def _seen(request: web.Request, alerts: Iterable[Alert]) -> list[Alert]:
+    """The alerts of those, and of the fleet for whoever may see that."""
+    sees = principal_of(request).sees
+    return [alert for alert in alerts if sees(alert.session)]
 
 
 def _urgency(alert: Alert) -> tuple[int, str, str, str, str]:

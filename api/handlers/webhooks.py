@@ -7,11 +7,14 @@ from aiohttp import web
 
 from api.errors import BadRequest
 from api.gatehouse.once import keyed
+from api.gatehouse.principals import named, principal_of
 from api.paging import PageQuery, begins_after, page
 from api.parts import WEBHOOKS
 from api.responses import body, json, query
+from supervisor.access.principal import Principal
+from supervisor.delivery.deliverer import Deliverer
 from supervisor.delivery.views import DeliveryView, Place, WebhookView
-from supervisor.delivery.webhook import NewWebhook, WebhookChange
+from supervisor.delivery.webhook import NewWebhook, WebhookChange, WebhookNotFound
 from supervisor.delivery.webhooks import Webhooks
 
 MOST: Final = 1000
@@ -80,9 +83,8 @@ class Replay(msgspec.Struct, forbid_unknown_fields=True, rename="camel"):
 async def list_webhooks(request: web.Request) -> web.Response:
     """All webhooks: how far each has come, and whether its endpoint accepts what it is sent."""
     webhooks, asked = _webhooks(request), query(request, PageQuery)
-    shown, following = page(
-        webhooks.all(), lambda one: (one.created_at, one.id), tuple[float, str], asked
-    )
+    mine = [one for one in webhooks.all() if is_for(principal_of(request), one)]
+    shown, following = page(mine, lambda one: (one.created_at, one.id), tuple[float, str], asked)
     return json(WebhookList(await webhooks.views(shown), following))
 
 
@@ -92,7 +94,9 @@ async def create_webhook(request: web.Request) -> web.Response:
 
     The answer holds the secret that signs, this once.
     """
-    made = await _webhooks(request).create(await body(request, NewWebhook))
+    new = await body(request, NewWebhook)
+    new.sessions = named(request, new.sessions)
+    made = await _webhooks(request).create(new)
     response = json(made, status=201)
     response.headers["Location"] = f"/webhooks/{made.id}"
     return response
@@ -109,6 +113,8 @@ async def change_webhook(request: web.Request) -> web.Response:
     `paused: false` resumes: what happened meanwhile is sent.
     """
     change = await body(request, WebhookChange)
+    if change.sessions is not msgspec.UNSET:
+        change.sessions = named(request, change.sessions)
     return json(await _webhooks(request).change(_id(request), change))
 
 
@@ -176,4 +182,14 @@ def _webhooks(request: web.Request) -> Webhooks:
 
 
 def _id(request: web.Request) -> str:
-    return request.match_info["webhook"]
+    """The webhook that the path names. Raises WebhookNotFound: also if it is not for who calls."""
+    webhook = request.match_info["webhook"]
+    if not is_for(principal_of(request), _webhooks(request).get(webhook)):
+        raise WebhookNotFound(f"There is no webhook {webhook!r}.")
+    return webhook
+
+
+def is_for(principal: Principal, webhook: Deliverer) -> bool:
+    """Whether a webhook exists for who calls: it is sent nothing but what he may see himself."""
+    sessions = webhook.settings.sessions or (None,)
+    return all(principal.sees(session) for session in sessions)

@@ -13,7 +13,7 @@ from supervisor.fleet.feed_limits import FeedLimits
 from supervisor.watch.host_watch import HostWatch
 
 if TYPE_CHECKING:
-    from api.live.feed_server import Authenticate, LiveFeed
+    from api.live.feed_server import Authenticate, Holds, LiveFeed
 
 PATH: Final = "/socket.io/"
 
@@ -28,9 +28,10 @@ class Entrance:
         forever: Forever,
         limits: FeedLimits,
         authenticate: "Authenticate",
+        holds: "Holds",
         observer: FeedObserver | None = None,
     ) -> None:
-        self._parts = (feed, host, forever, limits, authenticate, observer)
+        self._parts = (feed, host, forever, limits, authenticate, holds, observer)
         self._server: LiveFeed | None = None
 
     async def handle(self, request: web.Request) -> web.StreamResponse:

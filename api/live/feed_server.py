@@ -13,6 +13,7 @@ import logging
 import random
 import time
 from collections.abc import Awaitable, Callable
+from contextvars import ContextVar
 from typing import Any, Final
 
 import engineio
@@ -21,14 +22,14 @@ import structlog
 from aiohttp import web
 from socketio.exceptions import ConnectionRefusedError as RefusedConnection
 
-from api.errors import BadRequest, Busy, Gone, TooSoon
+from api.errors import HINTS, BadRequest, Busy, Gone, TooSoon
 from api.gatehouse.connections import Connection as ApiConnection
 from api.gatehouse.connections import most_connections
 from api.live import subscription
 from api.live.admission.connection import Connection
 from api.live.admission.manager import HANDSHAKE_SECONDS, EnhancedWebSocketManager, Guest
 from api.live.admission.pool import ConnectionPool
-from api.live.admission.refusals import InvalidTokenError, payload
+from api.live.admission.refusals import EXPIRED, INVALID, InvalidTokenError, payload
 from api.live.admission.resource_monitor import ResourceMonitor
 from api.live.broadcast import Broadcast
 from api.live.frames import notice
@@ -49,15 +50,15 @@ MOST_QUEUED_BYTES: Final = 100 * 1000 * 1000
 """What may wait for one client. What one may send is another matter:"""
 MOST_SENT_BYTES: Final = 64 * 1024
 """What a client may send in one message: it asks for sessions and types, in some hundred bytes."""
-MOST_GUESTS: Final = 512
+MOST_GUESTS: Final = 1024
 """Clients whose transport is open and who are not let in yet; who has waited longest goes first."""
 REFUSED_SECONDS: Final = 5.0
 """What a refused client has to read why, before its transport is closed."""
 SWEEP_SECONDS: Final = 1.0
 TURN_SECONDS: Final = 0.05
 """Between two turns of the broadcast: what happens within it goes in one frame."""
-TURN_SECONDS_PER_CLIENT: Final = 0.0001
-"""In addition, for each client: sending to one takes about as long, and others want the loop."""
+TURN_SECONDS_PER_CLIENT: Final = 0.00005
+"""In addition, for each client: sending to one takes nearly as long, and others want the loop."""
 WARNING_SECONDS: Final = 60.0
 """Before a token expires its client is told."""
 COME_BACK_SECONDS: Final = (0.5, 1.5)
@@ -65,8 +66,14 @@ COME_BACK_SECONDS: Final = (0.5, 1.5)
 
 Authenticate = Callable[[web.Request, str | None], Awaitable[Principal]]
 """Whose token that is; None: the client has sent none. Raises AccessDenied, StoreUnavailable."""
+Holds = Callable[[Principal], bool]
+"""Whether who was let in may stay: its token has not ended, and its key is not revoked."""
 
 log = structlog.get_logger("live")
+_CALL: Final[ContextVar[web.Request]] = ContextVar("call")
+"""The call that carries what a client says: of a client that polls each is another one, and whose
+it is may have to be asked of its connection.
+"""
 _NOWHERE: Final = logging.getLogger("wasup.nowhere")
 # the libraries' own lines quote what was sent, tokens among it; what is told is told here
 
@@ -96,15 +103,18 @@ class LiveFeed:
         forever: Forever,
         limits: FeedLimits,
         authenticate: Authenticate,
+        holds: Holds,
         observer: FeedObserver | None = None,
     ) -> None:
         self._feed = feed
         self._forever = forever
         self._authenticate = authenticate
+        self._holds = holds
         self._rng = random.Random()
         self._kept: list[Kept] = []
         self._closing = False
         told = observer or NoObserver()
+        self._most_guests = most_connections(MOST_GUESTS)
         self.pool = ConnectionPool(_places(limits.max_websocket_connections))
         self.resource_monitor = ResourceMonitor(
             limits, lambda: host.reading(with_workers=False), self.pool.__len__
@@ -136,6 +146,7 @@ class LiveFeed:
         if self._closing:
             raise Busy("The supervisor is stopping.")
         self._begin()
+        _CALL.set(request)
         transport_id = request.query.get("sid")
         socket = None if transport_id is None else self._io.eio.sockets.get(transport_id)
         if transport_id is None:
@@ -186,10 +197,10 @@ class LiveFeed:
 
     # --- what clients say -------------------------------------------------------------------------
 
-    async def _on_connect(self, client: str, environ: dict[str, Any], auth: Any = None) -> None:
+    async def _on_connect(self, client: str, _environ: dict[str, Any], auth: Any = None) -> None:
         transport_id = self._io.manager.eio_sid_from_sid(client, "/")
         outbox: Outbox = self._io.eio.sockets[transport_id].queue
-        request: web.Request = environ["aiohttp.request"]
+        request = _CALL.get()
         transport: Transport = self._io.eio.transport(transport_id)
         guest = Guest(
             client,
@@ -203,6 +214,9 @@ class LiveFeed:
         except WasupError as error:
             outbox.ends_at = asyncio.get_running_loop().time() + REFUSED_SECONDS
             raise _refused(payload(error)) from None
+        except web.HTTPForbidden:
+            outbox.ends_at = asyncio.get_running_loop().time() + REFUSED_SECONDS
+            raise _refused(_FORBIDDEN) from None
         except Exception as error:
             outbox.ends_at = asyncio.get_running_loop().time() + REFUSED_SECONDS
             log.error("an error of this program", action="feed_error", exc_info=error)
@@ -227,10 +241,8 @@ class LiveFeed:
         try:
             _take(connection)
             token = subscription.parse_renewal(given)
-            environ = self._io.get_environ(client)
-            request: web.Request = environ["aiohttp.request"]
             principal = await self.manager.validate(
-                lambda token: self._authenticate(request, token), token
+                lambda token: self._authenticate(_CALL.get(), token), token
             )
         except WasupError as error:
             return {"error": payload(error)}
@@ -278,6 +290,7 @@ class LiveFeed:
         self._broadcast.end(connection)
         connection.principal = principal
         connection.warned, connection.expired_at = False, None
+        connection.outbox.ends_at = float("inf")
         if connection.asked is not None and connection.position is not None:
             self._broadcast.begin(connection, connection.position)
 
@@ -315,15 +328,16 @@ class LiveFeed:
             self._look_at_token(connection, now)
 
     def _look_at_token(self, connection: Connection, now: float) -> None:
-        expires_at = connection.principal.expires_at
-        if expires_at is None or connection.expired_at is not None:
+        if connection.expired_at is not None:
             return
-        left_seconds = expires_at - time.time()
-        if left_seconds <= 0:
+        expires_at = connection.principal.expires_at
+        left_seconds = float("inf") if expires_at is None else expires_at - time.time()
+        if left_seconds <= 0 or not self._holds(connection.principal):
             connection.expired_at = now
             connection.outbox.ends_at = now + HANDSHAKE_SECONDS
             self._broadcast.end(connection)
-            told = payload(InvalidTokenError("expired")) | {"after": connection.position}
+            reason = EXPIRED if left_seconds <= 0 else INVALID  # its key is revoked
+            told = payload(InvalidTokenError(reason)) | {"after": connection.position}
             connection.outbox.put_nowait(notice("token_expired", told))
         elif left_seconds <= WARNING_SECONDS and not connection.warned:
             connection.warned = True
@@ -333,7 +347,7 @@ class LiveFeed:
     async def _make_room(self) -> None:
         """For another guest: if there are too many, who has waited longest goes."""
         sockets = self._io.eio.sockets
-        if len(sockets) - len(self.pool) < MOST_GUESTS:
+        if len(sockets) - len(self.pool) < self._most_guests:
             return
         guests = (one for one, socket in sockets.items() if not socket.queue.admitted)
         oldest = next(guests, None)  # a dict keeps the order in which they came
@@ -364,6 +378,13 @@ class LiveFeed:
             self._broadcast.end(connection)
 
 
+_FORBIDDEN: Final = {
+    "code": "forbidden",
+    "reason": "forbidden",
+    "message": "This address may not be called by that name.",
+    "hint": HINTS[403],
+    "retryAfterSeconds": None,
+}
 _OUR_ERROR: Final = {
     "code": "internal_error",
     "reason": "internal_error",

@@ -52,7 +52,7 @@ class Outbox:
         self._frames = deque[Frame]()
         self._left_bytes = 0
         self._closed = False
-        self._filled = asyncio.Event()
+        self._getters = deque[asyncio.Future[packet.Packet | None]]()
         self._drained = asyncio.Event()
 
     # --- the feed's side --------------------------------------------------------------------------
@@ -68,7 +68,7 @@ class Outbox:
             return False
         self._frames.append(frame)
         self.queued_bytes += frame.size_bytes
-        self._filled.set()
+        self._hand_out()
         return True
 
     def drop(self) -> int:
@@ -101,19 +101,18 @@ class Outbox:
             self._closed = self._closed or item.packet_type == packet.CLOSE
         if self._closed:
             self.drop()
-        self._filled.set()
+        self._hand_out()
 
-    async def get(self) -> packet.Packet | None:
-        """The next packet; None: the connection is to be closed."""
+    def get(self) -> asyncio.Future[packet.Packet | None]:
+        """The next packet; None: the connection is to be closed.
+
+        A future and no coroutine: of that the library would make a task for each packet.
+        """
         self._left_bytes = BURST_BYTES
-        while True:
-            taken = self._take()
-            if taken is not None:
-                return taken
-            if self._closed:
-                return None
-            self._filled.clear()
-            await self._filled.wait()
+        getter: asyncio.Future[packet.Packet | None] = asyncio.get_running_loop().create_future()
+        self._getters.append(getter)
+        self._hand_out()
+        return getter
 
     def get_nowait(self) -> packet.Packet:
         """What else may go with the packet before. Raises asyncio.QueueEmpty."""
@@ -127,6 +126,12 @@ class Outbox:
 
     async def join(self) -> None:
         """The same: who closes a connection does not wait until its client has read."""
+
+    def _hand_out(self) -> None:
+        while self._getters and (self._answers or self._frames or self._closed):
+            getter = self._getters.popleft()
+            if not getter.done():  # else: whoever waited has given up
+                getter.set_result(self._take())
 
     def _take(self) -> packet.Packet | None:
         if self._answers:

@@ -239,7 +239,7 @@ def patience(
     """
     limit = bound_seconds
     for view in views:
-        shown = view["reconnection"]["nextAttempt"]
+        shown = view["reconnection"]["nextAttemptAt"]
         if shown is not None and view["state"] != "open":
             until = datetime.fromisoformat(shown).timestamp() - now
             limit = max(limit, elapsed_seconds + max(0.0, until) + bound_seconds)

@@ -48,6 +48,8 @@ class Description:
         """
         what = f"{method} {path}: {status} {content_type}"
         answers = self._answers(method, path.partition("?")[0])
+        if (method, status) == ("OPTIONS", 204):  # a browser's own question, before its page's call
+            return
         if answers is None:
             if (status, _code(body)) not in MISSING:
                 raise Undeclared(f"{what}, of a call that is not described: {body}")

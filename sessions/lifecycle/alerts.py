@@ -36,7 +36,7 @@ class Facts(NamedTuple):
     left_deaf: bool
     phone_offline: bool
     budget: Budget
-    next_attempt: str | None
+    next_attempt_at: str | None
 
 
 def begun(facts: Facts) -> dict[str, str]:
@@ -89,6 +89,5 @@ def _crashes(facts: Facts) -> bool:
 
 
 def _next(facts: Facts) -> str:
-    return (
-        "one try is under way" if facts.next_attempt is None else f"one try at {facts.next_attempt}"
-    )
+    at = facts.next_attempt_at
+    return "one try is under way" if at is None else f"one try at {at}"

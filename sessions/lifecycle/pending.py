@@ -66,13 +66,24 @@ class Pending:
             self._step.cancel()
             self._step = None
 
-    def is_current(self, event: Step) -> bool:
-        """Whether the event is the end of the step under way."""
-        return event.number == self._number and self._step is not None
-
-    def finish(self) -> None:
-        """The current step's end has been taken from the inbox."""
+    def ends_with(self, event: Step) -> bool:
+        """Whether the event, just taken from the inbox, is the end of the step under way: then none
+        is any more.
+        """
+        if event.number != self._number or self._step is None:
+            return False
         self._step = None
+        return True
+
+    def clear(self) -> None:
+        """Nothing is waited for any more, and nothing is owed."""
+        self.cancel()
+        self.clear_deadlines()
+
+    def owe(self, seconds: float, event: Event) -> None:
+        """Nothing is owed but this: the event is put into the inbox then."""
+        self.clear_deadlines()
+        self.later(seconds, event)
 
     def later(self, seconds: float, event: Event) -> None:
         """Put an event into the inbox then, unless the deadlines are cleared before.

@@ -28,7 +28,7 @@ from sessions.ports import WorkerHandle
 from sessions.records.incidents import Incident
 from sessions.store import SessionRow
 from sessions.views import refusals
-from sessions.views.snapshot import Performance, Reconnection, SessionView
+from sessions.views.session_view import Performance, Reconnection, SessionView
 from sessions.views.times import iso
 from sessions.workers import wire
 
@@ -151,7 +151,7 @@ class Session:
         Raises InvalidRecipient, Refused, WorkerRefused, WorkerGone, TimeoutError.
         """
         jid, others = recipient(to, number_of(self._core.row.jid))
-        worker, counters, began = self._core.worker, self._core.counters, self._now()
+        worker, counters, began = self._core.slot.worker, self._core.counters, self._now()
         if self.state is not S.OPEN or worker is None:
             raise refusals.cannot_send(self.id, self.state)
         counters.sending += 1
@@ -175,7 +175,7 @@ class Session:
 
     async def pairing_code(self, phone: str) -> str:
         """A code to type on that phone. Raises Refused, WorkerRefused, WorkerGone, TimeoutError."""
-        worker = self._core.worker
+        worker = self._core.slot.worker
         if worker is None or not self.awaits_phone:
             raise refusals.waits_for_no_phone(self.id, self.state)
         timeout = self._config.connect_timeout_seconds
@@ -217,14 +217,16 @@ class Session:
     @property
     def worker(self) -> WorkerHandle | None:
         """Its worker, if it has one."""
-        return self._core.worker
+        return self._core.slot.worker
 
     @property
     def awaits_phone(self) -> bool:
         """Whether a pairing code could be asked for now."""
         core = self._core
         return (
-            self.state in {S.QR, S.CONNECTING} and core.worker is not None and core.row.jid is None
+            self.state in {S.QR, S.CONNECTING}
+            and core.slot.worker is not None
+            and core.row.jid is None
         )
 
     @property
@@ -276,7 +278,7 @@ class Session:
         core, attempt = self._core, self._core.attempt
         opened_at = attempt.opened_at if attempt else None
         return Performance.of(
-            core.state, opened_at, core.counters, core.worker, core.stages.last, self._now()
+            core.state, opened_at, core.counters, core.slot.worker, core.stages.last, self._now()
         )
 
     def incident(self) -> Incident | None:
@@ -312,8 +314,8 @@ async def _given_up(actor: Actor) -> None:
             session=actor.core.id,
             exc_info=error,
         )
-        if actor.core.worker is not None:
-            await actor.core.worker.stop()
+        if actor.core.slot.worker is not None:
+            await actor.core.slot.worker.stop()
 
 
 def _remembered(actor: Actor) -> SessionRow:

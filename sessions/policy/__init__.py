@@ -37,7 +37,7 @@ from sessions.policy.memory import (
     stable,
     uncharged,
 )
-from sessions.policy.overrides import file_value, overridden
+from sessions.policy.overrides import overridden
 from sessions.policy.replay import Difference, Recorded, Replay, replay
 from sessions.policy.rules import (
     NOTHING,
@@ -52,7 +52,7 @@ from sessions.policy.rules import (
     correlated_reasons,
     in_words,
 )
-from sessions.policy.shown import as_toml, changes
+from sessions.policy.shown import as_toml, changes, said
 
 __all__ = [
     "COVERED",
@@ -92,11 +92,11 @@ __all__ = [
     "decide_deaf",
     "expiry",
     "failures_forgotten",
-    "file_value",
     "in_words",
     "logins_of_the_day",
     "overridden",
     "replay",
+    "said",
     "spent",
     "stable",
     "uncharged",

@@ -6,9 +6,10 @@ trials through when it is half-open. So finished outcomes are reported to it, ti
 monotonic seconds, and one trial at a time is let through here.
 """
 
+import contextlib
 from dataclasses import dataclass, replace
 from datetime import datetime
-from typing import Final, Literal, cast
+from typing import Any, Final, Literal
 
 import pybreaker
 
@@ -54,12 +55,27 @@ class _Storage(pybreaker.CircuitMemoryStorage):
         self._fail_counter = failures
 
 
+class _Listener(pybreaker.CircuitBreakerListener):
+    """Keeps the breaker's state as pybreaker tells it."""
+
+    def __init__(self, breaker: "Breaker") -> None:
+        self._breaker = breaker
+
+    def state_change(self, _: Any, before: pybreaker.CircuitBreakerState | None, now: Any) -> None:
+        """Pybreaker has switched."""
+        self._breaker.state = now.name
+
+
 class Breaker:
-    """A session's breaker. Every method takes `now`, in seconds of a monotonic clock."""
+    """A session's breaker. Every method takes `now`, in seconds of a monotonic clock.
+
+    `state`: `closed`, `open` or `half-open` (a trial is under way).
+    """
 
     def __init__(
         self, threshold: int, timeout_seconds: float, record: BreakerRecord | None = None
     ) -> None:
+        self.state: BreakerState = "closed"
         self._threshold = threshold
         self._timeout_seconds = timeout_seconds
         self.restore(record or BreakerRecord())
@@ -72,18 +88,15 @@ class Breaker:
         if record.state == "half-open":
             # its trial died with whoever made the record, without an outcome
             record = replace(record, state="open")
+        self.state = record.state
         self._storage = _Storage(record)
         self._breaker = pybreaker.CircuitBreaker(
             fail_max=self._threshold,
             reset_timeout=self._timeout_seconds,
             state_storage=self._storage,
             throw_new_error_on_trip=False,
+            listeners=[_Listener(self)],
         )
-
-    @property
-    def state(self) -> BreakerState:
-        """`closed`, `open` or `half-open` (a trial is under way)."""
-        return cast("BreakerState", self._breaker.current_state)
 
     @property
     def record(self) -> BreakerRecord:
@@ -145,7 +158,9 @@ class Breaker:
         for _ in range(count):
             if self.state == "open":
                 break
-            self._report_failure()
+            expected = contextlib.suppress(_Failure, pybreaker.CircuitBreakerError)
+            with expected, self._breaker.calling():
+                raise _Failure
         if self.state == "open" and before != "open":
             self._opened_at = now
 
@@ -171,13 +186,3 @@ class Breaker:
         """Close it, as an operator asks."""
         self._breaker.close()
         self._opened_at = None
-
-    def _report_failure(self) -> None:
-        try:
-            self._breaker.call(self._raise)
-        except (_Failure, pybreaker.CircuitBreakerError):
-            return
-
-    @staticmethod
-    def _raise() -> None:
-        raise _Failure

@@ -118,7 +118,7 @@ class ClosePolicy:
         middle of an outage is a ban.
         """
         rule = self._config.rules[close.reason]
-        if verdict.covered and rule.correlated:
+        if verdict is not Verdict.OWN and rule.correlated:
             decision = covered(self._memory, self._config, close.at, draw)
             self.breaker.abandon_attempt(close.at)
         else:

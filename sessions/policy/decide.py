@@ -87,11 +87,6 @@ class Decision:
     human: str = ""
     uncharges: bool = False
 
-    @property
-    def planned_seconds(self) -> float | None:
-        """When the next try is planned, the breaker reckoned in; None: none is."""
-        return None if self.wait_seconds is None else max(self.wait_seconds, self.blocked_seconds)
-
 
 class DeafAction(enum.Enum):
     """What to do about an open session that answers no probe although bytes arrive."""

@@ -111,7 +111,8 @@ def logins_of_the_day(memory: Memory, now: float) -> int:
     """Logins of the last 24 hours: never fewer than there were, and at most those of one hour
     more.
     """
-    return sum(count for _, count in _logins(memory, now))
+    since = now - DAY_SECONDS - LOGIN_BUCKET_SECONDS
+    return sum(count for begin, count in memory.logins if begin > since)
 
 
 def after_close(memory: Memory, reason: R, rule: Rule, from_open: bool, now: float) -> Memory:

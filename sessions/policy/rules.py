@@ -96,7 +96,7 @@ Rules = Mapping[R, Rule]
 
 NOTHING: Final = "Nothing: it comes back by itself."
 AS_SOON_AS: Final = "It comes back by itself as soon as"
-FORCE: Final = "When the cause is gone: POST /force-reconnection/{id}."
+FORCE: Final = "When the cause is gone: `wasup sessions reconnect {id}`."
 _COMMON: Final = Rule(action=Action.RETRY, counts=1, correlated=True, human=NOTHING)
 _SERVER: Final = replace(_COMMON, base_at_least_seconds=5.0, cap_seconds=900.0)
 _AT_ONCE: Final = Rule(action=Action.RETRY, pace=Pace.NOW, cap_seconds=0.0, human=NOTHING)
@@ -144,8 +144,8 @@ RULES: Final[Rules] = {
         _COMMON,
         human=(
             "Look at the session's proxy: does it run, is its address right, does it take the user"
-            " and password? Another one: POST /sessions/{id}/stop, PUT /sessions/{id}/proxy"
-            f" (or `wasup sessions proxy {{id}} URL`), `wasup sessions start {{id}}`. {AS_SOON_AS}"
+            " and password? Another one: `wasup sessions stop {id}`,"
+            f" `wasup sessions proxy set {{id}} URL`, `wasup sessions start {{id}}`. {AS_SOON_AS}"
             " the same one lets it through."
         ),
     ),
@@ -190,8 +190,8 @@ RULES: Final[Rules] = {
         tries=2,
         opens_breaker=True,
         human=(
-            "Another program holds this device's keys: stop that one, then POST"
-            " /force-reconnection/{id}."
+            "Another program holds this device's keys: stop that one, then `wasup sessions"
+            " reconnect {id}`."
         ),
     ),
     R.LOGGED_OUT: Rule(

@@ -9,9 +9,10 @@ from typing import Any, Final
 
 from sessions.model import CloseReason
 from sessions.policy.decide import Config
-from sessions.policy.overrides import KEYS, WITHOUT_BASE, file_value
+from sessions.policy.overrides import CAMEL, KEYS, WITHOUT_BASE, file_value
 from sessions.policy.rules import RULES, Action, Credentials, Mend, Pace, Rule, Rules, in_words
 
+IN_CAMEL_CASE: Final[Mapping[str, str]] = {key: camel for camel, key in CAMEL.items()}
 NUMBERS: Final = frozenset({"pace", "minimum_seconds", "base_seconds", "cap_seconds"})
 """They mean nothing in a row that makes no try; but another pace begins with other numbers, and
 then they are needed to read it again.
@@ -47,21 +48,31 @@ def changes(
     return {reason: keys for reason, keys in differing.items() if keys}
 
 
+def said(reason: CloseReason, rule: Rule) -> Mapping[str, Any]:
+    """What a file would say of the row: the keys that it accepts there and that have a value, as
+    the API writes them. A number that its action or pace has no use for is left out.
+    """
+    return {
+        IN_CAMEL_CASE.get(key, key): value
+        for key in _keys(reason, rule)
+        if (value := file_value(rule, key)) is not None
+    }
+
+
+def _keys(reason: CloseReason, rule: Rule) -> Iterator[str]:
+    default = RULES[reason]
+    for key in KEYS[reason]:
+        same = getattr(rule, key) == getattr(default, key)
+        idle = key in NUMBERS and rule.action is not Action.RETRY and rule.pace is default.pace
+        if not (idle and same) and not (key == "base_seconds" and rule.pace in WITHOUT_BASE):
+            yield key
+
+
 def _row(reason: CloseReason, rule: Rule, config: Config) -> Iterator[str]:
     default = RULES[reason]
     all_default = rule == default
     yield f"[{reason}]  # {in_words(rule)}" + ("; all default" if all_default else "")
-    for key in KEYS[reason]:
-        same = getattr(rule, key) == getattr(default, key)
-        if (
-            key in NUMBERS
-            and rule.action is not Action.RETRY
-            and rule.pace is default.pace
-            and same
-        ):
-            continue
-        if key == "base_seconds" and rule.pace in WITHOUT_BASE:
-            continue
+    for key in _keys(reason, rule):
         value = getattr(rule, key)
         if value is None:
             yield f"# {key}: {_unset(key, rule, config)}"

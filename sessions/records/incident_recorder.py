@@ -82,10 +82,15 @@ class IncidentRecorder:
         if self.current is not None and not self.current.over:
             self.current = incidents.uncharged(self.current, COVERED, correlated)
 
-    def moved(self, state: SessionState) -> Move | None:
-        """The session has come to another state; what that says of its presence, if it says
-        anything new.
+    def take(self, moved_to: SessionState | None) -> tuple[Incident | None, Move | None]:
+        """What the store has not been given yet: the incident as it is now, and whether the session
+        is open, down or off; None: nothing new. `moved_to`: the state that it has come to since.
         """
+        move = None if moved_to is None else self._moved(moved_to)
+        told, self._told = self._told, self.current
+        return None if self.current is told else self.current, move
+
+    def _moved(self, state: SessionState) -> Move | None:
         now = time.time()
         self.current = incidents.moved(self.current, state, now)
         presence = PRESENCE.get(state)
@@ -98,8 +103,3 @@ class IncidentRecorder:
             # alive, not since just now.
             return Move(presence, min(now, silent_since))
         return Move(presence, now)
-
-    def unwritten(self) -> Incident | None:
-        """The incident, if the store has not been given it as it is now; from here on it has."""
-        told, self._told = self._told, self.current
-        return None if self.current is told else self.current

@@ -135,7 +135,12 @@ def recorded(close: Close, decision: Decision) -> RecordedClose:
         was_stable=close.was_stable,
         expire_seconds=close.expire_seconds,
         rule=decision.rule,
-        wait_seconds=decision.planned_seconds,
+        # The breaker is reckoned in.
+        wait_seconds=(
+            None
+            if decision.wait_seconds is None
+            else max(decision.wait_seconds, decision.blocked_seconds)
+        ),
         covered=decision.covered,
     )
 

@@ -7,7 +7,7 @@ since. Reads see what is committed.
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -32,10 +32,20 @@ from sessions.store.engine.file_watch import DatabaseFile
 from sessions.store.rewrite import RewriteReport
 from sessions.store.sealing import keyring
 from sessions.store.sealing.cipher import Cipher
-from sessions.store.tables import archives, auth, devices, events, incidents, proxies, text
+from sessions.store.tables import (
+    archives,
+    auth,
+    devices,
+    events,
+    incidents,
+    proxies,
+    session_rows,
+    text,
+)
 from sessions.store.tables.auth import CREDS
 from sessions.store.tables.events import EVERY_EVENT, LogBounds, NewEvent, Wanted
 from sessions.store.tables.incidents import Records
+from sessions.store.tables.keys import KeyRows
 from sessions.store.tables.requests import Requests
 from sessions.store.tables.rows import ArchiveRow, Restored, SessionRow, StoredEvent, WorkerRow
 from sessions.store.tables.webhooks import WebhookRows
@@ -85,6 +95,7 @@ class Store:
         self.records = Records(self._writer, self._read)
         self.requests = Requests(self._writer, cipher)
         self.webhooks = WebhookRows(self._writer, self._read, cipher)
+        self.keys = KeyRows(self._writer, self._read, cipher)
 
     @classmethod
     async def open(
@@ -164,7 +175,7 @@ class Store:
         """All sessions, oldest first."""
         table = schema.sessions
         rows = await self._read(select(table).order_by(table.c.created_at, table.c.id))
-        return [archives.session_of(self._cipher, row) for row in rows]
+        return [session_rows.session_of(self._cipher, row) for row in rows]
 
     async def create_session(
         self, session: SessionId, wanted: bool, proxy: Proxy | None = None
@@ -172,7 +183,7 @@ class Store:
         """Add a session. Raises SessionExists."""
 
         async def operation(connection: AsyncConnection) -> SessionRow:
-            row = await archives.create_session(connection, session, wanted)
+            row = await session_rows.create(connection, session, wanted)
             await connection.execute(self._with_proxy(session, proxy))
             return msgspec.structs.replace(row, proxy=proxy.name if proxy else None)
 
@@ -191,7 +202,7 @@ class Store:
             else:
                 await archives.put_aside(connection, session, "deleted")
             await incidents.forget(connection, session, purge)
-            await archives.delete_session(connection, session)
+            await session_rows.remove(connection, session)
 
         await self._writer.submit(operation)
         if purge:
@@ -435,7 +446,7 @@ class Store:
         async def operation(connection: AsyncConnection) -> SessionRow:
             taken = auth.storable(session, entries)
             await devices.check(connection, session, device)
-            row = await archives.create_session(connection, session, wanted)
+            row = await session_rows.create(connection, session, wanted)
             await devices.claim(connection, session, device)
             await connection.execute(self._with_proxy(session, proxy))
             await auth.write(connection, self._cipher, session, taken)
@@ -571,13 +582,13 @@ class Store:
     # --- events -----------------------------------------------------------------------------------
 
     def append_event(
-        self, session: str | None, kind: str, data: bytes
+        self, session: str | None, kind: str, data: bytes, message: str | None = None
     ) -> asyncio.Future[StoredEvent]:
         """Add an event of our own; it has its number when it is durable.
 
-        Patient. Numbered in the order of the calls.
+        Patient. Numbered in the order of the calls. `message`: the id of the one that it is about.
         """
-        event = NewEvent.now(session, kind, data)
+        event = NewEvent.now(session, kind, data, message)
 
         async def operation(connection: AsyncConnection) -> StoredEvent:
             return await events.append(connection, self._cipher, self._bounds, event)
@@ -585,16 +596,23 @@ class Store:
         return self._writer.submit(operation, patient=True, is_event=True, source=session)
 
     def append_worker_event(
-        self, session: str, epoch: int, seq: int, kind: str, data: bytes, kept: Sequence[str] = ()
+        self,
+        session: str,
+        epoch: int,
+        seq: int,
+        kind: str,
+        data: bytes,
+        kept: Sequence[str] = (),
+        message: str | None = None,
     ) -> asyncio.Future[StoredEvent | None]:
         """Add a worker's event exactly once: None if `seq` was passed already.
 
         Patient. StaleEpoch if the epoch is an older one.
 
         `kept`: names of the entries of kind `inbound` that it was made of, and that are not needed
-        any more (docs/wire.md).
+        any more (docs/wire.md). `message`: the id of the message that it is about.
         """
-        event = NewEvent.now(session, kind, data)
+        event = NewEvent.now(session, kind, data, message)
 
         async def operation(connection: AsyncConnection) -> StoredEvent | None:
             if not await events.is_news(connection, session, epoch, seq):
@@ -657,6 +675,15 @@ class Store:
                 break
             after = rows[-1].n
         return found[:limit], found[limit - 1].n if len(found) >= limit else after
+
+    async def events_of_message(
+        self, message: str, sessions: Collection[str] | None, after: int, limit: int
+    ) -> list[StoredEvent]:
+        """The events about a message, of these sessions (None: of all), after a number, oldest
+        first; found by an index.
+        """
+        rows = await self._read(events.of_message(message, sessions, after, limit))
+        return events.readable(self._cipher, rows)
 
     async def last_events(self, most_bytes: int) -> list[StoredEvent]:
         """The newest events that the log keeps, oldest first, as many as fit into so many bytes of

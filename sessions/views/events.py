@@ -12,7 +12,7 @@ import msgspec
 from sessions.messages.numbers import USER_SERVER
 from sessions.model import EventData
 from sessions.store.tables.rows import StoredEvent
-from sessions.views.snapshot import Reconnection
+from sessions.views.session_view import Reconnection
 from sessions.views.times import iso
 from sessions.workers import wire
 
@@ -194,6 +194,11 @@ class _Message(EventData, frozen=True, kw_only=True):
     kind: str | None
     text: str | None
 
+    @property
+    def about_message(self) -> str:
+        """Its own."""
+        return self.id
+
 
 class MessageReceived(_Message, frozen=True, kw_only=True):
     """Somebody has written to the session."""
@@ -218,6 +223,11 @@ class MessageStatus(EventData, frozen=True):
     by: Party
     status: str
     """`server_ack`, `delivered`, `read`, `played` or `error`."""
+
+    @property
+    def about_message(self) -> str:
+        """Its own."""
+        return self.id
 
 
 def of_frame(frame: wire.Message | wire.Receipt) -> MessageReceived | MessageSent | MessageStatus:

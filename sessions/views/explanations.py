@@ -17,7 +17,7 @@ from sessions.model import SessionState as S
 from sessions.policy import COVERED, NOTHING, RULES, Budget, Rules
 from sessions.policy.breaker import SAME_SECONDS
 from sessions.records.incidents import Incident, Summary
-from sessions.views.snapshot import Reconnection
+from sessions.views.session_view import Reconnection
 from sessions.views.times import duration, iso, wall_seconds
 
 
@@ -317,7 +317,7 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     closes: int
     attempts: int
     cost_seconds: float
-    what_to_do: str
+    human_action: str
     outage: str | None
 
 
@@ -334,7 +334,7 @@ class Explanation(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     why: str
     when_next: str | None
     when_next_words: str
-    what_to_do: str
+    human_action: str
     rule: str | None
     outage: str | None
     since: str
@@ -378,7 +378,7 @@ def explain(standing: Standing, story: list[Incident], summary: Summary, now: fl
         why=why(standing, story),
         when_next=when_next(standing, now),
         when_next_words=when_next_words(standing, now),
-        what_to_do=_what_to_do(standing, story),
+        human_action=_human_action(standing, story),
         rule=None if shown.state in {S.OPEN, S.STOPPED} else shown.rule,
         outage=standing.outage.words if standing.outage else None,
         since=shown.since,
@@ -415,7 +415,7 @@ def _is_its_own(standing: Standing, outage: Outage, story: list[Incident]) -> bo
     return not rule.correlated and rule.human != NOTHING
 
 
-def _what_to_do(standing: Standing, story: list[Incident]) -> str:
+def _human_action(standing: Standing, story: list[Incident]) -> str:
     outage = standing.outage
     if outage is None or _is_its_own(standing, outage, story):
         return standing.reconnection.human_action
@@ -473,8 +473,8 @@ def why(standing: Standing, story: list[Incident]) -> str:
 def when_next(standing: Standing, now: float) -> str | None:
     """When the next try is due, ISO 8601; None when no clock decides it."""
     outage = standing.outage
-    if standing.reconnection.next_attempt is not None:
-        return standing.reconnection.next_attempt
+    if standing.reconnection.next_attempt_at is not None:
+        return standing.reconnection.next_attempt_at
     if outage is not None and standing.reconnection.state is S.HELD:
         return iso(now + outage.back_in_seconds)
     return None
@@ -483,7 +483,11 @@ def when_next(standing: Standing, now: float) -> str | None:
 def when_next_words(standing: Standing, now: float) -> str:
     """The same in words."""
     shown, outage = standing.reconnection, standing.outage
-    due = None if shown.next_attempt is None else max(0.0, wall_seconds(shown.next_attempt) - now)
+    due = (
+        None
+        if shown.next_attempt_at is None
+        else max(0.0, wall_seconds(shown.next_attempt_at) - now)
+    )
     match shown.state:
         case S.HELD if outage is not None:
             return _with_the_outage(standing.id, outage)
@@ -500,7 +504,7 @@ def when_next_words(standing: Standing, now: float) -> str:
 
 def _breaker_decides(shown: Reconnection) -> bool:
     """Whether the next try waits for the breaker, and for nothing else."""
-    due, until = shown.next_attempt, shown.breaker.opens_until
+    due, until = shown.next_attempt_at, shown.breaker.opens_until
     return (
         due is not None
         and until is not None
@@ -550,7 +554,7 @@ def entry(incident: Incident, now: float) -> Entry:
         closes=len(incident.closes),
         attempts=incident.attempts,
         cost_seconds=round(incident.down_seconds(now), 1),
-        what_to_do="Nothing." if incident.over else incident.human,
+        human_action="Nothing." if incident.over else incident.human,
         outage=incident.hold,
     )
 

@@ -181,7 +181,9 @@ class Workers:
         await self.terminate_returning(session)  # never two for one session
         while holders := [worker.ended for worker in self._table.abandoned_of(session)]:
             await asyncio.wait(holders)
-            await asyncio.sleep(0)  # until that is known here
+            # Whoever waits for an end may run before the table's own callback of that end: a turn
+            # later it is known there, too. Without it this would spin on what is done.
+            await asyncio.sleep(0)
         spare = self._spares.take()
         if spare is None:
             return await self._start(session)

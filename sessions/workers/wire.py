@@ -63,7 +63,9 @@ class SessionFrame(Frame, frozen=True):
 
 
 class HowClosed(msgspec.Struct, frozen=True, kw_only=True):
-    """How an attempt or an open socket ended."""
+    """How an attempt or an open socket ended: told at once by the frame `closed`, and again by
+    `hello`, of the last one, to a supervisor that may not have heard it.
+    """
 
     code: Number | None
     message: Line
@@ -152,7 +154,9 @@ class Opened(SessionFrame, frozen=True, tag="opened"):
 
 
 class Closed(SessionFrame, frozen=True, tag="closed"):
-    """The attempt or the open socket has ended; once for each `connect`."""
+    """The attempt or the open socket has ended; once for each `connect`. The facts are those of
+    HowClosed.
+    """
 
     attempt: Count
     code: Number | None

@@ -69,13 +69,21 @@ class Access:
         credential: str | None,
         audience: Audience = Audience.API,
         address: str | None = None,
+        may_guess: bool = True,
     ) -> Principal:
-        """Whose credential it is. `address`: for the log alone. Raises AccessDenied."""
+        """Whose credential it is. Raises AccessDenied.
+
+        `address`: for the log alone. `may_guess` False: the operator's token is not tried, as it is
+        the one that somebody may have chosen; nobody can guess 256 bits.
+        """
         if credential is None or not (credential := credential.strip()):
             self.refusals.note(credential or "", "empty_token", "empty", address)
             raise AccessDenied("empty_token")
         # digests: what is compared has the same length whatever was sent
-        if self._token is not None and hmac.compare_digest(_sha256(credential), self._token):
+        is_operators = self._token is not None and hmac.compare_digest(
+            _sha256(credential), self._token
+        )
+        if is_operators and may_guess:
             return principals.BY_TOKEN
         if credential.startswith(PREFIX):
             return self._of_key(credential, address)
@@ -83,6 +91,16 @@ class Access:
         if result.payload is None:
             raise AccessDenied(result.reason or "invalid")
         return self._of_token(credential, result.payload, address)
+
+    def holds(self, principal: Principal) -> bool:
+        """Whether whoever was let in may stay: for what goes on long after that (streams)."""
+        if principal.expires_at is not None and principal.expires_at <= self._clock():
+            return False
+        return not self.is_revoked(principal)
+
+    def is_revoked(self, principal: Principal) -> bool:
+        """Whether its key is none any more."""
+        return principal.key is not None and self._keys.find(principal.key) is None
 
     def _of_key(self, credential: str, address: str | None) -> Principal:
         key_id = id_of(credential)

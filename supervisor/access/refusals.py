@@ -46,8 +46,8 @@ class AccessDenied(WasupError):
 
     code = "unauthorized"
 
-    def __init__(self, reason: Reason) -> None:
-        super().__init__(_MESSAGES[reason], _HINTS[reason])
+    def __init__(self, reason: Reason, message: str | None = None, hint: str | None = None) -> None:
+        super().__init__(message or _MESSAGES[reason], hint or _HINTS[reason])
         self.reason: Reason = reason
 
 

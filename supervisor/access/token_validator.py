@@ -15,11 +15,10 @@ import jwt
 from cachetools import TLRUCache
 
 from supervisor.access.refusals import Reason, Refusals, digest
+from supervisor.settings import SHORTEST_SIGNING_SECRET_BYTES
 
 ALGORITHM: Final = "HS256"
 ISSUER: Final = "wasup"
-SHORTEST_SECRET_BYTES: Final = 32
-"""RFC 7518, 3.2: an HS256 key is as long as the hash at least."""
 MOST_REMEMBERED: Final = 10_000
 REMEMBERED_SECONDS: Final = 300.0
 LONGEST_TOKEN: Final = 8_192
@@ -52,8 +51,8 @@ class ImprovedTokenValidator:
         refusals: Refusals | None = None,
         clock: Callable[[], float] = time.time,
     ) -> None:
-        if len(secret) < SHORTEST_SECRET_BYTES:
-            raise ValueError(f"a secret has {SHORTEST_SECRET_BYTES} bytes or more")
+        if len(secret) < SHORTEST_SIGNING_SECRET_BYTES:
+            raise ValueError(f"a secret has {SHORTEST_SIGNING_SECRET_BYTES} bytes or more")
         self._secret = secret
         self._refusals = refusals or Refusals()
         self._clock = clock

@@ -25,9 +25,15 @@ class Commands(LazyGroup):
         "events": Verb("watch_commands.events", "events", "Show what happens"),
         "logs": Verb("watch_commands.logs", "logs", "Show a session's log lines"),
         "explain": Verb("watch_commands.explain", "explain", "Say why a session is where it is"),
+        "webhooks": Verb("webhook_commands.group", "app", "Who is sent what happens"),
+        "explain-delivery": Verb(
+            "watch_commands.explain_delivery", "explain_delivery", "Say whether a message arrived"
+        ),
         "workers": Verb("worker_commands", "app", "The worker processes"),
         "policy": Verb("policy_commands", "app", "What is done after a close"),
         "capacity": Verb("watch_commands.capacity", "capacity", "How many more sessions fit"),
+        "keys": Verb("key_commands", "app", "Who may call the API, and what"),
+        "audit": Verb("watch_commands.audit", "audit", "Who changed what, and who was refused"),
         "store": Verb("store_commands", "app", "Backup, restore, verify, keys"),
     }
     old = {  # noqa: RUF012 - the base class declares it as one of the class

@@ -128,6 +128,14 @@ class Deliverer:
         """Events that are not settled; those not read yet are counted, wanted or not."""
         return len(self.lanes) + max(0, self._tools.bodies.last - self.lanes.read_to)
 
+    def has_settled(self, n: int, session: str | None) -> bool:
+        """Whether an event of the log was accepted, not asked for, or set aside."""
+        if n <= self.lanes.low_water:
+            return True
+        if n <= self.lanes.read_to:
+            return self.lanes.find(n, session) is None
+        return not self._is_new(n)
+
     def next_try(self, pending: Pending | None = None) -> float | None:
         """When an event that has failed is tried next, or (None) anything is, if nothing goes out
         now; seconds of wall clock.

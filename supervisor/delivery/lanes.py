@@ -200,6 +200,13 @@ class Lanes:
                     return None
         return found
 
+    def find(self, n: int, session: str | None) -> tuple[Pending, Pending] | None:
+        """An event that is not settled, and the one that is first in its lane; None: it is not one
+        of them.
+        """
+        lane = self._lanes.get(session or FLEET) or deque[Pending]()
+        return next(((one, lane[0]) for one in lane if one.n == n), None)
+
     def failing(self) -> list[Pending]:
         """Events that have failed and block their lanes, oldest first."""
         found = [lane[0] for lane in self._lanes.values() if lane[0].failures]

@@ -1,15 +1,17 @@
 """Webhooks as they are shown. No secret, no header's value and no event's content is in them."""
 
 import time
-from typing import Annotated, NamedTuple
+from typing import Annotated, Any, NamedTuple
 
 import msgspec
 
 from sessions.store import StoredEvent
 from sessions.store.tables.webhooks import DeliveryRow
+from sessions.views.deliveries import ARRIVED, Fate, Standing, explained
 from sessions.views.times import iso
 from supervisor.delivery.deliverer import Deliverer
 from supervisor.delivery.sender import with_answer
+from supervisor.delivery.webhook import shown_url
 
 _Number = Annotated[int, msgspec.Meta(ge=-1, lt=10**15)]
 
@@ -89,6 +91,28 @@ class DeliveryView(msgspec.Struct, frozen=True, rename="camel"):
         return Place(False, self.n) if self.id is None else Place(True, self.id)
 
 
+class EventDelivery(msgspec.Struct, frozen=True, rename="camel"):
+    """What has become of an event at a webhook.
+
+    `state`: delivered, not_asked, made_later, paused, away (its endpoint), under_way, waiting,
+    blocked, retrying, dead or gap; `why` and `what_to_do` say it in words. `behind`: the event of
+    its session that it waits for. `row`: its number in /deliveries.
+    """
+
+    webhook: str
+    url: str
+    state: Fate
+    arrived: bool
+    why: str
+    what_to_do: str
+    behind: int | None
+    attempts: int
+    last_status: int | None
+    last_error: str | None
+    next_try_at: str | None
+    row: int | None
+
+
 def view(found: Deliverer, counts: dict[str, int], oldest: StoredEvent | None) -> WebhookView:
     """A webhook; `counts`: its rows by state; `oldest`: the first event that is not settled."""
     settings, circuit, now = found.settings, found.circuit, time.time()
@@ -138,6 +162,89 @@ def delivery_view(row: DeliveryRow) -> DeliveryView:
         last_status=row.last_status,
         last_error=row.last_error,
     )
+
+
+def event_delivery(found: Deliverer, event: StoredEvent, row: DeliveryRow | None) -> EventDelivery:
+    """What has become of an event at a webhook. `row`: the one that it is in."""
+    one = _standing(found, event, row)
+    why, what_to_do = explained(one)
+    return EventDelivery(
+        webhook=found.id,
+        url=shown_url(found.settings.url),
+        state=one.fate,
+        arrived=one.fate in ARRIVED,
+        why=why,
+        what_to_do=what_to_do,
+        behind=one.ahead,
+        attempts=one.attempts,
+        last_status=one.last_status,
+        last_error=one.last_error,
+        next_try_at=_at(one.next_at),
+        row=one.row,
+    )
+
+
+def _standing(found: Deliverer, event: StoredEvent, row: DeliveryRow | None) -> Standing:
+    settings, happened = found.settings, event.time_ms / 1000
+    known: dict[str, Any] = {
+        "webhook": found.id,
+        "n": event.n,
+        "session": event.session,
+        "kind": event.type,
+        "waits_seconds": max(0.0, time.time() - happened),
+        "types": settings.types,
+        "sessions": settings.sessions,
+        "paused_because": found.paused_because,
+    }
+    is_set_aside = row is not None and row.next_n <= event.n <= row.last_n
+    if not settings.wants(event.session, event.type):
+        return Standing(fate=Fate.NOT_ASKED, **known)
+    if row is not None and is_set_aside:
+        return Standing(
+            fate=Fate(row.state),
+            attempts=row.attempts,
+            last_status=row.last_status,
+            last_error=row.last_error,
+            next_at=row.next_at,
+            row=row.id,
+            **known,
+        )
+    if found.has_settled(event.n, event.session):
+        # what is older than the webhook was passed over when it was made
+        later = row is None and happened < found.created_at
+        return Standing(
+            fate=Fate.MADE_LATER if later else Fate.DELIVERED, since=found.created_at, **known
+        )
+    if found.paused_because is not None:
+        return Standing(fate=Fate.PAUSED, **known)
+    return _under_way(found, event, known)
+
+
+def _under_way(found: Deliverer, event: StoredEvent, known: dict[str, Any]) -> Standing:
+    """Of an event that is not settled."""
+    failure, place = found.last_failure, found.lanes.find(event.n, event.session)
+    if found.circuit.is_open:
+        return Standing(
+            fate=Fate.AWAY,
+            since=found.failing_since,
+            last_error=failure[1] if failure else None,
+            next_at=found.next_try(),
+            **known,
+        )
+    if place is None:
+        return Standing(fate=Fate.WAITING, **known)
+    own, first = place
+    tried = known | {
+        "attempts": first.failures,
+        "last_status": first.last_status,
+        "last_error": with_answer(first.last_error, first.last_answer),
+        "next_at": found.next_try(first) if first.failures and not first.under_way else None,
+    }
+    if own is not first:
+        return Standing(fate=Fate.WAITING, ahead=first.n, **tried)
+    if own.under_way:
+        return Standing(fate=Fate.UNDER_WAY, **tried)
+    return Standing(fate=Fate.BLOCKED if own.failures else Fate.WAITING, **tried)
 
 
 def heads(found: Deliverer, after: int, limit: int) -> list[DeliveryView]:

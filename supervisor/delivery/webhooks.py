@@ -5,7 +5,7 @@ another.
 import asyncio
 import random
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Final
 
 import msgspec
@@ -23,10 +23,12 @@ from supervisor.delivery.targets import Guard
 from supervisor.delivery.telling import Publish, Telling
 from supervisor.delivery.views import (
     DeliveryView,
+    EventDelivery,
     Place,
     WebhookSecretView,
     WebhookView,
     delivery_view,
+    event_delivery,
     heads,
     view,
 )
@@ -138,6 +140,16 @@ class Webhooks:
         """How a webhook is. Raises WebhookNotFound, StoreUnavailable."""
         found = self.get(webhook)
         return view(found, await self._store.webhooks.count(webhook), await self._oldest(found))
+
+    async def deliveries_of(
+        self, event: StoredEvent, webhooks: Iterable[Deliverer]
+    ) -> list[EventDelivery]:
+        """What has become of an event at each of these webhooks. Raises StoreUnavailable."""
+        told = []
+        for found in webhooks:
+            row = await self._store.webhooks.covering(found.id, event.n)
+            told.append(event_delivery(found, event, row))
+        return told
 
     # --- changes ----------------------------------------------------------------------------------
 

@@ -7,7 +7,7 @@ another content.
 import asyncio
 from bisect import bisect_right
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from itertools import islice
 from typing import Final, NamedTuple
 
@@ -40,6 +40,12 @@ has ended.
 EVERY_EVENT: Final = EventFilter()
 
 log = structlog.get_logger("feed")
+
+
+class _About(msgspec.Struct):
+    """What an event says of the message that it is about."""
+
+    id: str
 
 
 class Gap(NamedTuple):
@@ -101,7 +107,8 @@ class Feed:
 
     def publish(self, session: SessionId | None, event: EventData) -> None:
         """Add an event."""
-        future = self._store.append_event(session, event.type, msgspec.json.encode(event))
+        encoded = msgspec.json.encode(event)
+        future = self._store.append_event(session, event.type, encoded, event.about_message)
         future.add_done_callback(self._on_durable)
 
     def record(self, changes: Changes) -> None:
@@ -116,7 +123,13 @@ class Feed:
         delivered: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
         encoded = msgspec.json.encode(event)
         durable = self._store.append_worker_event(
-            session, origin.epoch, origin.seq, event.type, encoded, origin.kept
+            session,
+            origin.epoch,
+            origin.seq,
+            event.type,
+            encoded,
+            origin.kept,
+            event.about_message,
         )
         durable.add_done_callback(lambda done: self._on_delivered(done, delivered))
         return delivered
@@ -160,6 +173,23 @@ class Feed:
         if len(both) < len(before) + len(here):
             read_to = both[-1].n
         return Page(both, self._oldest, last, read_to, gap)
+
+    async def of_message(
+        self, message: str, sessions: Collection[str] | None, after: int, limit: int
+    ) -> list[StoredEvent]:
+        """The events about a message, of these sessions (None: of all), after a number, oldest
+        first. Raises StoreUnavailable.
+        """
+        found = await self._store.events_of_message(message, sessions, after, limit)
+        return [event for event in found if _is_about(event, message)]
+
+    async def oldest_time(self) -> float | None:
+        """When the oldest event happened that is kept, seconds of wall clock; None: none is.
+
+        Raises StoreUnavailable.
+        """
+        page = await self.after(0, 1)
+        return page.events[0].time_ms / 1000 if page.events else None
 
     def in_memory_after(self, number: int, limit: int) -> tuple[list[StoredEvent], int] | None:
         """All events after a number, and up to which number that are all; without the store, so
@@ -305,6 +335,14 @@ class Feed:
             dropped = self._events.popleft()
             self._bytes -= _size(dropped)
             self._not_here = dropped.n
+
+
+def _is_about(event: StoredEvent, message: str) -> bool:
+    """Whether it is: the store goes by a part of a digest."""
+    try:
+        return msgspec.json.decode(event.data, type=_About).id == message
+    except msgspec.MsgspecError:
+        return False
 
 
 def _in_store(wanted: EventFilter) -> Wanted:

@@ -234,11 +234,6 @@ class Fleet:
         """The pause that a session is under, if it is under one."""
         return self._gate.pause_of(session)
 
-    def outcomes(self) -> tuple[int, int]:
-        """Failed and all operations of the last minutes, of all sessions."""
-        outcomes = [session.outcomes() for session in self._sessions.values()]
-        return sum(failed for failed, _ in outcomes), sum(total for _, total in outcomes)
-
     @contextlib.contextmanager
     def _reserve(self, session: SessionId) -> Iterator[None]:
         """Nobody else may add a session of this name meanwhile. Raises SessionExists."""

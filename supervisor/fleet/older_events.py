@@ -44,7 +44,7 @@ def _same(data: Data) -> Data:
 
 
 def _state(data: Data) -> Data:
-    return {("previousState" if name == "from" else name): value for name, value in data.items()}
+    return {_OF_A_STATE.get(name, name): value for name, value in data.items()}
 
 
 def _message(data: Data) -> Any:
@@ -74,6 +74,8 @@ def _of_alert(data: Data) -> str:
 
 _NUMBERS: Final[Data] = {"epoch": 0, "seq": 0}
 """What only the worker's line has use for."""
+_OF_A_STATE: Final[Mapping[str, str]] = {"from": "previousState", "nextAttempt": "nextAttemptAt"}
+"""The fields of a change of state that have other names now."""
 _OF_AN_ALERT: Final = frozenset(
     ("name", "severity", "state", "message", "value", "limit", "beganAt", "endedAt", "about")
 )

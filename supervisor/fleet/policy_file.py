@@ -18,9 +18,9 @@ from sessions.policy import (
     Rules,
     as_toml,
     changes,
-    file_value,
     in_words,
     overridden,
+    said,
 )
 from sessions.ports import Publish
 from sessions.views.times import iso
@@ -68,7 +68,9 @@ class PolicyChanged(EventData, frozen=True):
 class PolicyView(msgspec.Struct, frozen=True, rename="camel"):
     """The policy in force.
 
-    `changed`: where it differs from the defaults, in sentences. `toml`: all of it as a policy file.
+    `changed`: where it differs from the defaults, in sentences. `rules`: each row, with the keys
+    that a file may give it; beside them `does`, the row in words, and what becomes of the
+    `credentials`. `toml`: all of it as a policy file.
     """
 
     file: str | None
@@ -121,16 +123,8 @@ class LivePolicy:
         rules = {
             reason.value: {
                 "does": in_words(rule),
-                "action": file_value(rule, "action"),
-                "pace": rule.pace.value,
-                "minimumSeconds": rule.minimum_seconds,
-                "baseSeconds": rule.base_seconds,
-                "capSeconds": rule.cap_seconds,
-                "counts": rule.counts,
-                "tries": rule.tries,
-                "correlated": rule.correlated,
                 "credentials": rule.credentials.value,
-                "human": rule.human,
+                **said(reason, rule),
             }
             for reason, rule in self.config.rules.items()
         }

@@ -108,15 +108,12 @@ class Gate:
 
     def try_admit(self, session: SessionId, urgent: bool = False) -> GatePermit | None:
         """A permit, if one is free at once and nobody waits before."""
-        now, egress, pause = (
-            self._now(),
-            self._detector.egress(session),
-            self._pauses.covering(session),
-        )
-        queued = (
-            self._queues.waiting_at(egress) if pause is None else pause.queue.first() is not None
-        )
-        if (queued and not urgent) or self._seconds_until_free(egress, pause, urgent, now) > 0:
+        now, egress = self._now(), self._detector.egress(session)
+        pause = self._pauses.covering(session)
+        if self._seconds_until_free(egress, pause, urgent, now) > 0:
+            return None
+        waits = self._queues.waiting_at(egress) if pause is None else pause.queue.first()
+        if waits and not urgent:
             return None
         return self._grant(session, egress, pause, now)
 
@@ -170,9 +167,7 @@ class Gate:
         `uncharge`: called when an outage turns out to have closed it before it was seen.
         """
         self._uncharge[session] = uncharge
-        is_new = not self._detector.uses(egress)
-        before = self._detector.egress(session)
-        self._detector.registered(session, egress)
+        before, is_new = self._detector.registered(session, egress)
         if before != egress:
             self._settle(session, before)
         if is_new:
@@ -203,8 +198,8 @@ class Gate:
         if reason not in self._detector.correlated:
             self._observe_answer(session, reason)
             return Verdict.OWN
-        pause = self._pauses.covering(session)
         self._reach.doubt(self._detector.egress(session), session)
+        pause, paused = self._pauses.covering(session), self._pauses.scopes
         if self._detector.fails_alone(session) and not (
             pause is not None and self._is_barred(session)
         ):
@@ -215,8 +210,12 @@ class Gate:
             return Verdict.COVERED
         if finding in {Finding.EVIDENCE, Finding.TRIAL}:
             self._detector.add(session, finding, now)
-            is_seen = self._may_be_an_outage(session, now)
-            return Verdict.REVEALING if is_seen else Verdict.OWN
+            scope = self._detector.suspect(session, now, paused)
+            turned_away = {} if scope or paused else self._detector.turned_away()
+            if scope is None and not turned_away:
+                return Verdict.OWN
+            self._begin(scope or FLEET, OUTAGE, turned_away=turned_away or None, seen_by=session)
+            return Verdict.REVEALING
         return Verdict.COVERED if finding is Finding.ECHO else Verdict.OWN
 
     # --- shown ------------------------------------------------------------------------------------
@@ -299,15 +298,14 @@ class Gate:
         self, session: SessionId, egress: str, login_sent: bool, speaks: bool = True
     ) -> GatePermit:
         """`speaks`: its success says something of the scopes that the session is in now."""
-        scopes = tuple(self._detector.scopes(session)) if speaks else ()
+        now = self._now()
+        self._detector.tries(session, now)
+        scopes = self._detector.scopes(session) if speaks else ()
         permit = GatePermit(self, session, egress, scopes, login_sent)
         self._under_way.add(permit)
-        self._detector.tries(session, self._now())
         if not login_sent:
-            now = self._now()
+            self._queues.reserve(egress, now)
             self._fleet.reserve()
-            self._queues.allowance(egress).reserve()
-            self._queues.changed(egress, now)
         return permit
 
     def _grant(
@@ -323,21 +321,19 @@ class Gate:
     ) -> float:
         """How long until a permit is free by the clock; infinite if an attempt has to end first."""
         # A canary is not stopped by the cap: those under way may all hang.
-        barred = self._reach.is_closed(egress)
         turn = (
             self._seconds_until_cap()
             if pause is None
-            else pause.seconds_until_canary(now, urgent, barred)
+            else pause.seconds_until_canary(now, urgent, self._reach.is_closed(egress))
         )
         own = self._queues.allowance(egress).seconds_until_free(now)
         return max(turn, self._fleet.seconds_until_free(now), own)
 
     def _seconds_until_cap(self) -> float:
-        return (
-            NEVER
-            if len(self._under_way) - self._pauses.canaries >= self._config.concurrency
-            else 0.0
-        )
+        most = self._config.concurrency
+        if len(self._under_way) < most or len(self._under_way) - self._pauses.canaries < most:
+            return 0.0
+        return NEVER
 
     # --- who waits --------------------------------------------------------------------------------
 
@@ -473,17 +469,6 @@ class Gate:
     def _is_closed_under(self, pause: Pause) -> bool:
         way = self._way_under(pause)
         return way is not None and way.is_closed
-
-    def _may_be_an_outage(self, session: SessionId, now: float) -> bool:
-        """Its close was counted as evidence. True: with it, there is enough."""
-        scope = self._detector.suspect(session, now, self._pauses.scopes)
-        if scope is not None:
-            self._begin(scope, OUTAGE, seen_by=session)
-            return True
-        if not self._pauses.scopes and (turned_away := self._detector.turned_away()):
-            self._begin(FLEET, OUTAGE, turned_away=turned_away, seen_by=session)
-            return True
-        return False
 
     def _fails_alone(self, pause: Pause, session: SessionId) -> bool:
         """A canary has failed.

@@ -195,8 +195,12 @@ class Detector:
 
     # --- what happens to sessions -----------------------------------------------------------------
 
-    def registered(self, session: SessionId, egress: str) -> None:
-        """The session uses this egress."""
+    def registered(self, session: SessionId, egress: str) -> tuple[str, bool]:
+        """The session uses this egress: the one that it used before, and whether nobody used this
+        one.
+        """
+        is_new = egress not in self._members_by_egress
+        before = self.egress(session)
         member = self._member(session, egress)
         if member.egress != egress:
             self._forget(session)
@@ -207,6 +211,7 @@ class Detector:
             self._members_by_egress[egress] += 1
             if opened_at is not None:
                 self._now_open(member, opened_at)
+        return before, is_new
 
     def opened(self, session: SessionId, now: float) -> None:
         """The session is open."""
@@ -344,13 +349,15 @@ class Detector:
         )
         return stayed > MAJORITY * len(members)
 
-    def scopes(self, session: SessionId) -> Iterator[Scope]:
+    def scopes(self, session: SessionId) -> tuple[Scope, ...]:
         """Every scope that the session is in, the widest first."""
         member = self._members.get(session)
-        yield FLEET
-        yield Scope("egress", DIRECT if member is None else member.egress)
-        if member is not None and member.reason is not None:
-            yield Scope("reason", member.reason)
+        if member is None:
+            return FLEET, Scope("egress", DIRECT)
+        egress = Scope("egress", member.egress)
+        if member.reason is None:
+            return FLEET, egress
+        return FLEET, egress, Scope("reason", member.reason)
 
     def suspect(
         self, session: SessionId, now: float, paused: Collection[Scope] = ()

@@ -1,4 +1,4 @@
-"""Which pauses are on, whose attempts are their canaries, and what is remembered of those that are
+"""Which pauses are on, and what is remembered of those that are
 over.
 
 Times are arguments; each begin and end is logged and published.
@@ -47,7 +47,6 @@ class Pauses:
         self._rng = rng
         self._publish = publish
         self._on: dict[Scope, Pause] = {}
-        self._canaries: dict[GatePermit, Pause] = {}
         self._past: dict[tuple[Scope, str], tuple[float, float]] = {}
         """Of pauses that are over, by scope and cause: until when one like it goes on from there,
         and how long it had lasted.
@@ -65,7 +64,7 @@ class Pauses:
     @property
     def canaries(self) -> int:
         """How many canaries are under way."""
-        return len(self._canaries)
+        return sum(pause.canary is not None for pause in self._on.values())
 
     @property
     def waiting(self) -> int:
@@ -84,7 +83,7 @@ class Pauses:
         """The widest pause that the session is under."""
         if not self._on:
             return None
-        return next(iter(self.of(list(self._detector.scopes(session)))), None)
+        return next(iter(self.of(self._detector.scopes(session))), None)
 
     # --- begin and end ----------------------------------------------------------------------------
 
@@ -140,9 +139,6 @@ class Pauses:
         self._past = {kind: past for kind, past in self._past.items() if now < past[0]}
         resumed_until = now + pause.resumed_within_seconds
         self._past[pause.scope, pause.cause] = (resumed_until, pause.lasted(now))
-        self._canaries = {
-            permit: other for permit, other in self._canaries.items() if other is not pause
-        }
         return pause.queue.drain()
 
     def _tell(self, event: OutageBegan | OutageEnded) -> None:
@@ -163,13 +159,13 @@ class Pauses:
         permit.deadline_seconds = pause.canary_tries(
             permit.session, now, self._rng.random(), barred
         )
-        self._canaries[permit] = pause
+        permit.is_canary = True
 
     def attempt_over(self, permit: GatePermit) -> None:
         """The attempt is over. If it was a canary's, the next one may take its turn."""
-        pause = self._canaries.pop(permit, None)
-        if pause is not None:
-            pause.canary_failed()
+        if permit.is_canary:
+            for pause in self._whose_canary_is(permit.session):
+                pause.canary_failed()
 
     def came_through(self, permit: GatePermit) -> list[Pause]:
         """The attempt has come through: the pauses that its success ends."""
@@ -191,10 +187,11 @@ class Pauses:
     def left(self, session: SessionId, now: float) -> None:
         """The session is not part of the fleet any more."""
         self._rejections.left(session)
-        for permit, pause in list(self._canaries.items()):
-            if permit.session == session:
-                pause.canary_left(now)
-                del self._canaries[permit]
+        for pause in self._whose_canary_is(session):
+            pause.canary_left(now)
+
+    def _whose_canary_is(self, session: SessionId) -> list[Pause]:
+        return [pause for pause in self._on.values() if pause.canary == session]
 
 
 REJECTED_SECONDS: Final = 1800.0

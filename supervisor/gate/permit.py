@@ -35,6 +35,8 @@ class GatePermit:
         self.scopes = scopes
         """Where the session belonged when it was admitted: its success speaks for those."""
         self.deadline_seconds: float | None = None
+        self.is_canary = False
+        """Others wait for its outcome."""
         self._gate = gate
         self._login_sent = login_sent
         self._finished = False

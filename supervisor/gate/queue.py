@@ -159,6 +159,13 @@ class AdmissionQueues:
         """It is let through. Call `changed` when its token is reserved."""
         waiting.withdraw()
 
+    def reserve(self, egress: str, now: float) -> None:
+        """A token of the egress is reserved."""
+        queue = self._queue(egress)
+        queue.allowance.reserve()
+        if queue.waiting:
+            self._place(queue, now)
+
     def changed(self, egress: str, now: float) -> None:
         """A token of the egress was reserved, taken or given back."""
         queue = self._queues.get(egress)

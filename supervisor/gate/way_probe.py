@@ -29,12 +29,15 @@ from python_socks.async_.asyncio.v2 import Proxy as ProxyClient
 
 from sessions.credentials.proxy import Proxy
 from sessions.model import DIRECT, CloseReason, SessionId, StoreError
+from sessions.workers.connection import awake_within
 from supervisor.gate.way import LOOK_SECONDS, Look
 
 WHATSAPP_URL: Final = "wss://web.whatsapp.com/ws/chat"
 """Baileys' own (rc14, Defaults/index.js), used when no other is set."""
 ORIGIN: Final = "https://web.whatsapp.com"
 """What Baileys says (Defaults/index.js: DEFAULT_ORIGIN)."""
+CLIENT_SECONDS: Final = 3600.0
+"""The proxy's client has a patience of its own, which counts sleep: the look's is shorter."""
 ADDRESS_SECONDS: Final = 0.25
 """How long one address may take before the next is tried beside it: Node's
 autoSelectFamilyAttemptTimeout.
@@ -91,7 +94,8 @@ class WayProber:
     async def look(self, session: SessionId, egress: str, seconds: float = LOOK_SECONDS) -> Look:
         """Go this session's way as far as the upgrade.
 
-        It ends in time, and raises nothing that a network can cause.
+        It ends in time, and raises nothing that a network can cause. The time in which this process
+        sleeps (stopped, frozen, a suspended machine) is not the network's, and is not counted.
         """
         try:
             proxy = await self._proxy_of(session)
@@ -102,9 +106,10 @@ class WayProber:
         url = self._url.replace("{session}", quote(session, safe="!~*'()"))
         trust = await self._trusted() if url.startswith("wss:") or "https:" in egress else None
         step = _Step(CloseReason.NETWORK_UNREACHABLE, "it was not begun")
+        going = asyncio.create_task(_upgraded(url, proxy, trust, step), name=f"look by {egress}")
         try:
-            async with asyncio.timeout(seconds):
-                return await _upgraded(url, proxy, trust, step)
+            await awake_within(seconds, going)
+            return going.result()
         except TimeoutError:
             return Look("closed", f"{step.words}: no answer within {seconds:g} s", step.reason)
         except ssl.SSLCertVerificationError as error:
@@ -114,6 +119,9 @@ class WayProber:
             if isinstance(error, OSError) and error.errno in OURS:
                 return Look("unknown", f"{step.words}: {error.strerror}")
             return Look("closed", f"{step.words}: {_told(error)}", step.reason)
+        finally:
+            going.cancel()
+            await asyncio.gather(going, return_exceptions=True)
 
     async def _trusted(self) -> ssl.SSLContext:
         """Whom the workers trust: Node's own roots and NODE_EXTRA_CA_CERTS, not this system's."""
@@ -181,7 +189,7 @@ async def _through(
         rdns=given.scheme not in LOOKED_UP_HERE,
         proxy_ssl=trust if given.scheme == "https" else None,
     )
-    stream = await client.connect(host, port, timeout=LOOK_SECONDS)
+    stream = await client.connect(host, port, timeout=CLIENT_SECONDS)
     return stream.reader, stream.writer
 
 
@@ -226,7 +234,7 @@ async def _ask(
     found = _STATUS.match(head)
     if found is None:
         return Look("closed", "what answers does not speak HTTP", CloseReason.UPGRADE_REFUSED)
-    status, date = int(found[1]), _date_of(head)
+    status, date = int(found[1]), date_of(head)
     if status != 101:
         return Look("closed", f"HTTP {status} at the upgrade", _reason_of(status), date)
     accepted = base64.b64encode(hashlib.sha1(key + _WEBSOCKET_MAGIC).digest())
@@ -235,8 +243,8 @@ async def _ask(
     return Look("open", "WhatsApp can be reached", server_seconds=date)
 
 
-def _date_of(head: bytes) -> float | None:
-    """What the server's clock says."""
+def date_of(head: bytes) -> float | None:
+    """What the server's clock says in the head of its answer; None: it does not say."""
     found = _DATE.search(head)
     try:
         return parsedate_to_datetime(found[1].decode("ascii")).timestamp() if found else None
@@ -262,7 +270,9 @@ def _told(error: Exception) -> str:
     if isinstance(error, asyncio.IncompleteReadError):
         return "the connection was cut"
     if isinstance(error, OSError) and error.strerror:
-        return str(error.strerror)
+        # asyncio's own words for a refused connection name the address once more, and not the cause
+        refused = error.errno and error.strerror.startswith("Connect call failed")
+        return os.strerror(error.errno or 0) if refused else str(error.strerror)
     return str(error) or type(error).__name__
 
 

@@ -14,7 +14,7 @@ from typing import Final
 
 from sessions.model import SessionId, SessionState
 from sessions.records.changes import Changes
-from sessions.views.events import SessionMoved
+from sessions.views.events import SessionDeleted, SessionMoved
 from supervisor.host.needs.capacity import ASSUMED_LOGIN, ASSUMED_START, ASSUMED_WORKER_CPU, Figure
 
 KEPT: Final = 200
@@ -77,8 +77,11 @@ class LoginCosts:
 
     def settled(self) -> Mapping[SessionId, int]:
         """The sessions that have been open for a while with one worker, and its pid."""
-        self._forget_the_gone()
-        return {session: mark.pid for session, mark in self._open.items() if mark.settled}
+        return {
+            session: mark.pid
+            for session, mark in self._open.items()
+            if mark.settled and self._worker_pid(session) == mark.pid
+        }
 
     def at_rest(self, cpu_seconds: Mapping[SessionId, float]) -> Figure:
         """The share of a core that an open session takes: the median of these, whose workers have
@@ -111,6 +114,14 @@ class LoginCosts:
             if mark is not None:
                 self._opened(session, connecting, mark)
 
+    def on_deleted(self, session: SessionId | None, _deleted: SessionDeleted) -> None:
+        """The session is gone: one that gets its name later has nothing to do with it."""
+        if session is not None:
+            self._connecting.pop(session, None)
+            self._open.pop(session, None)
+            self._seen.pop(session, None)
+            self._paired.pop(session, None)
+
     def _opened(self, session: SessionId, connecting: _Mark | None, mark: _Mark) -> None:
         self._open[session] = mark
         self._later(SETTLED_SECONDS, partial(self._settle, session, mark))
@@ -141,23 +152,6 @@ class LoginCosts:
         ):
             used = None
         return None if pid is None or used is None else _Mark(pid, used, self._clock())
-
-    def _forget_the_gone(self) -> None:
-        """Of a deleted session nobody tells us."""
-        self._seen = {
-            session: pid for session, pid in self._seen.items() if self._worker_pid(session) == pid
-        }
-        self._open = {
-            session: mark for session, mark in self._open.items() if session in self._seen
-        }
-        self._paired = {
-            session: pid
-            for session, pid in self._paired.items()
-            if self._worker_pid(session) == pid
-        }
-        self._connecting = {
-            s: mark for s, mark in self._connecting.items() if self._worker_pid(s) == mark.pid
-        }
 
 
 def _median(values: "deque[float] | list[float]", assumed: Figure) -> Figure:

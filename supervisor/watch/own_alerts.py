@@ -6,7 +6,7 @@ from typing import Any, Final
 from sessions.forever import TaskHealth
 from sessions.model import SessionId
 from sessions.store import StoreHealth
-from sessions.views.snapshot import STUCK
+from sessions.views.session_view import STUCK
 from sessions.workers.table import AbandonedWorker
 from supervisor.fleet.bus import Bus
 from supervisor.watch.alerts import Alerts, Severity

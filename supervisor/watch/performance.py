@@ -7,7 +7,7 @@ memory and CPU are those of docs/evidence.md#names-that-scripts-use.
 """
 
 import asyncio
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -15,12 +15,14 @@ import msgspec
 
 from sessions.forever import Look
 from sessions.model import SessionId, SessionState
-from sessions.views.snapshot import Performance
+from sessions.views.session_view import Performance
 from supervisor.host.numbers import number, whole
 from supervisor.host.reading.alarms import AlertLimits, Judged, judge, percent
 from supervisor.host.reading.host_sampler import Reading
 
 if TYPE_CHECKING:
+    from sessions.lifecycle.session import Session
+
     # the settings take their thresholds from here, and every command takes its settings
     from supervisor.fleet.fleet import Fleet
     from supervisor.watch.alerts import Alerts
@@ -116,22 +118,23 @@ def assess(
     return found
 
 
-def system_performance(fleet: "Fleet") -> SystemPerformance:
-    """The fleet's and the host's figures now."""
+def system_performance(fleet: "Fleet", sessions: "Collection[Session]") -> SystemPerformance:
+    """The host's figures now, and those of these sessions."""
     sample = fleet.host.sample(asyncio.get_running_loop().time())
     return SystemPerformance(
         total_memory=sample.total_memory_bytes,
         used_memory=sample.used_memory_bytes,
         cpu_usage=sample.cpu_fraction,
-        active_connections=sum(session.state is SessionState.OPEN for session in fleet.sessions()),
-        error_rate=error_rate(fleet),
+        active_connections=sum(session.state is SessionState.OPEN for session in sessions),
+        error_rate=error_rate(sessions),
     )
 
 
-def error_rate(fleet: "Fleet") -> float:
-    """Failed operations of the last minutes, as a fraction of all."""
-    failed, total = fleet.outcomes()
-    return failed / total if total else 0.0
+def error_rate(sessions: "Iterable[Session]") -> float:
+    """Their failed operations of the last minutes, as a fraction of all."""
+    outcomes = [session.outcomes() for session in sessions]
+    total = sum(count for _, count in outcomes)
+    return sum(failed for failed, _ in outcomes) / total if total else 0.0
 
 
 class Debouncer:
@@ -164,7 +167,7 @@ def monitor(fleet: "Fleet", watch: "HostWatch", thresholds: Thresholds, alerts: 
         # Without the workers' weight: no alert is about it, and to weigh thousands is dear.
         reading = await watch.reading(with_workers=False)
         sessions = {session.id: session.performance() for session in fleet.sessions()}
-        found = assess(reading, error_rate(fleet), sessions, thresholds)
+        found = assess(reading, error_rate(fleet.sessions()), sessions, thresholds)
         above = {alarm: judged for alarm, judged in found.items() if judged.above}
         for (session, name), judged in above.items():
             alerts.begin(session, name, judged.message, judged.severity, judged.value, judged.limit)

@@ -32,14 +32,21 @@ class EventStore:
         """How often events were read back."""
 
     def append_event(
-        self, session: str | None, kind: str, data: bytes
+        self, session: str | None, kind: str, data: bytes, message: str | None = None
     ) -> asyncio.Future[StoredEvent]:
         future: asyncio.Future[StoredEvent] = asyncio.get_running_loop().create_future()
         self.waiting.append((future, session, kind, data))
         return future
 
     def append_worker_event(
-        self, session: str, epoch: int, seq: int, kind: str, data: bytes, kept: Sequence[str]
+        self,
+        session: str,
+        epoch: int,
+        seq: int,
+        kind: str,
+        data: bytes,
+        kept: Sequence[str],
+        message: str | None = None,
     ) -> asyncio.Future[StoredEvent | None]:
         """As the real one: news once, and not at all of an earlier epoch than the newest."""
         self.news.append((epoch, seq, data, tuple(kept)))

@@ -7,6 +7,7 @@ import msgspec
 from aiohttp import web
 
 from api.errors import BadRequest, Gone
+from api.gatehouse.principals import must_see, principal_of
 from api.handlers.event_log import stream
 from api.parts import FEED, WAITERS
 from api.responses import JSON, Wait, json, listed, negotiate, query
@@ -86,7 +87,11 @@ async def events(request: web.Request) -> web.StreamResponse:
     form = negotiate(request.headers.get("Accept", ""), (JSON, stream.EVENT_STREAM))
     asked, feed = query(request, EventsQuery), request.app[FEED]
     before = None if asked.before is msgspec.UNSET else asked.before
-    wanted = EventFilter.of(listed(asked.type), listed(asked.session), asked.after, before)
+    sessions = listed(asked.session)
+    for session in sessions:
+        must_see(request, session)
+    wanted = EventFilter.of(listed(asked.type), sessions, asked.after, before)
+    wanted = wanted.within(principal_of(request).sessions)
     if form == stream.EVENT_STREAM:
         return await _streamed(request, feed, wanted)
     _check(wanted.after, feed)

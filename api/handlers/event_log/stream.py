@@ -6,7 +6,8 @@ What one listener holds here is a page of events and a piece on its way; nobody 
 
 import asyncio
 import contextlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from functools import partial
 from typing import Final
 
 import msgspec
@@ -15,7 +16,8 @@ from aiohttp import web
 
 from api.errors import BadRequest, Busy
 from api.gatehouse.connections import HEADERS
-from api.parts import STREAMS
+from api.gatehouse.principals import principal_of
+from api.parts import ACCESS, STREAMS
 from sessions.model import StoreError
 from sessions.views.events import EventView
 from supervisor.fleet.event_filter import EventFilter
@@ -37,6 +39,7 @@ dropped a little later (connections.py), so that the last word can still be read
 STOPPING: Final = ("stopping", "The supervisor stops. Come again in a moment.")
 SLOW: Final = ("slow", "What was sent was not read in time. Come again, and read on.")
 STORE: Final = ("store", "The log cannot be read now. Come again in a moment.")
+ENDED: Final = ("token", "Your key or token has ended. Come again with a fresh one.")
 GONE: Final = ("gone", "The listener has hung up.")
 """Why a stream ends: what programs go by, and words."""
 
@@ -76,12 +79,14 @@ async def tell(
     }
     if request.method == "HEAD":
         return web.Response(headers=headers)
+    access, principal = request.app[ACCESS], principal_of(request)
     response, end = web.StreamResponse(headers={**HEADERS, **headers}), STOPPING
     with contextlib.suppress(TimeoutError):
         async with request.app[STREAMS].one():
             first = await feed.after(after, EVENTS_AT_ONCE, 0.0, wanted)
             await response.prepare(request)
-            end = await _Listener(response, feed, after, wanted).told(first)
+            may_stay = partial(access.holds, principal)
+            end = await _Listener(response, feed, after, wanted, may_stay).told(first)
     if not response.prepared:
         raise Busy(STOPPING[1])
     if end is SLOW:
@@ -95,8 +100,14 @@ class _Listener:
     """One who listens."""
 
     def __init__(
-        self, response: web.StreamResponse, feed: Feed, after: int, wanted: EventFilter
+        self,
+        response: web.StreamResponse,
+        feed: Feed,
+        after: int,
+        wanted: EventFilter,
+        may_stay: Callable[[], bool],
     ) -> None:
+        self._may_stay = may_stay
         self._response = response
         self._feed = feed
         self._wanted = wanted
@@ -110,7 +121,7 @@ class _Listener:
         """Tell this page, and those that come; why there is an end."""
         try:
             await self._send(f"retry: {RETRY_MS}\nid: {self._after}\n\n".encode())
-            while True:
+            while self._may_stay():
                 for piece in _pieces(_blocks(page)):
                     await self._send(piece)
                 if page.events:
@@ -120,6 +131,7 @@ class _Listener:
                 page = await self._feed.after(
                     self._after, EVENTS_AT_ONCE, BEAT_SECONDS, self._wanted
                 )
+            return ENDED
         except _Stuck:
             return SLOW
         except StoreError:

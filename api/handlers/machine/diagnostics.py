@@ -8,8 +8,12 @@ import msgspec
 from aiohttp import web
 
 from api.errors import BadRequest
+from api.gatehouse.guard import PROXY_HEADERS
+from api.gatehouse.principals import principal_of
 from api.parts import DIAGNOSTICS
 from api.responses import json, query
+from sessions.views.times import iso
+from supervisor.access.scopes import Scope
 from supervisor.watch.diagnostics.connections import (
     ClosureAnalysis,
     ConfigValidation,
@@ -22,6 +26,15 @@ from supervisor.watch.diagnostics.resources import (
     NetworkStatus,
     ResourceDiagnosticService,
     ResourceStatus,
+)
+from supervisor.watch.diagnostics.results import DiagnosticResult
+from supervisor.watch.diagnostics.tokens import (
+    CARRIERS,
+    OTHER,
+    SCHEMES,
+    Carriers,
+    TokenIssue,
+    service_of,
 )
 
 
@@ -49,6 +62,21 @@ class ConnectionDiagnostics(msgspec.Struct, frozen=True):
     config: ConfigValidation
 
 
+class TokenDiagnostics(msgspec.Struct, frozen=True, rename="camel"):
+    """The caller's own token: by which way it came, and who he is by it; never its value.
+
+    `generation`, `refusals`: whether tokens work, and why calls were refused; for who may operate.
+    """
+
+    carriers: Carriers
+    name: str
+    scope: Scope
+    expires_at: str | None
+    transmission: DiagnosticResult
+    generation: DiagnosticResult | None
+    refusals: list[TokenIssue]
+
+
 async def get_diagnostics(request: web.Request) -> web.Response:
     """The checks of `wasup doctor`, from within: what is wrong, the most important cause first.
 
@@ -62,6 +90,39 @@ async def get_diagnostics(request: web.Request) -> web.Response:
             f"There are: {', '.join(NAMES)}.",
         )
     return json(await request.app[DIAGNOSTICS].examination(names))
+
+
+async def get_token_diagnostics(request: web.Request) -> web.Response:
+    """By which way the caller's token has come (header, query, cookie), and whether tokens work."""
+    service = service_of(request.app[DIAGNOSTICS].subject())
+    principal, carriers = principal_of(request), _carriers(request)
+    operates = principal.may(Scope.OPERATE)
+    return json(
+        TokenDiagnostics(
+            carriers=carriers,
+            name=principal.name,
+            scope=principal.scope,
+            expires_at=None if principal.expires_at is None else iso(principal.expires_at),
+            transmission=await service.check_token_transmission(carriers),
+            generation=await service.validate_token_generation() if operates else None,
+            refusals=await service.diagnose_empty_tokens() if operates else [],
+        )
+    )
+
+
+def _carriers(request: web.Request) -> Carriers:
+    """How the call carried credentials: names alone."""
+    header = request.headers.get("Authorization")
+    scheme, _, given = (header or "").partition(" ")
+    # who leaves the scheme out has put the token in its place
+    known = scheme.lower() if scheme.lower() in SCHEMES else OTHER
+    return Carriers(
+        scheme=None if header is None else known,
+        empty=known != OTHER and not given.strip(),
+        query=tuple(sorted({name.lower() for name in request.query} & CARRIERS)),
+        cookies=tuple(sorted({name.lower() for name in request.cookies} & CARRIERS)),
+        through_proxy=any(PROXY_HEADERS.fullmatch(name) for name in request.headers),
+    )
 
 
 async def get_resource_diagnostics(request: web.Request) -> web.Response:

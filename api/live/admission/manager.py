@@ -18,7 +18,7 @@ from api.live.admission.refusals import (
 from api.live.admission.resource_monitor import ResourceMonitor
 from api.live.observer import Closure, FeedObserver, Handshake, Refusal, Transport
 from api.live.outbox import Outbox
-from sessions.model import StoreUnavailable
+from sessions.model import StoreUnavailable, WasupError
 from supervisor.access.principal import Principal
 from supervisor.access.refusals import AccessDenied
 
@@ -70,10 +70,10 @@ class EnhancedWebSocketManager:
         try:
             async with asyncio.timeout_at(until):
                 result = await self._establish_connection(websocket, token)
-        except (TimeoutError, InvalidTokenError, InsufficientResourcesError) as error:
+        except (TimeoutError, WasupError) as error:
             refused = ConnectionTimeoutError() if isinstance(error, TimeoutError) else error
             refusal = Refusal(
-                reason=refused.reason,
+                reason=getattr(refused, "reason", refused.code),
                 transport=websocket.transport,
                 after_seconds=loop.time() - websocket.outbox.opened_at,
             )

@@ -125,8 +125,7 @@ export class Fallback {
       this.#reader.onGap(position.restart());
       return;
     }
-    if (page.oldest !== null && page.oldest > after + 1)
-      this.#reader.onGap({ after, to: page.oldest - 1, reason: 'dropped' });
+    if (page.gap) this.#reader.onGap({ ...page.gap, reason: 'dropped' });
     for (const event of page.events) this.#reader.onEvent(event);
     position.moveTo(page.next ?? page.last);
   }

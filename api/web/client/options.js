@@ -8,7 +8,8 @@
  * @property {string[]} [types] which events: names, or groups such as `message.*`; none: all
  * @property {number} [after] go on after this number, which an earlier run remembered; none: only
  *   what happens from now on
- * @property {number} [maxReconnectAttempts] tries in a row, until it falls back or gives up
+ * @property {number} [maxReconnectAttempts] tries in a row, until it falls back or gives up;
+ *   Infinity: it never does
  * @property {number} [reconnectDelay] ms before the second try; doubled with each
  * @property {number} [maxReconnectDelay] ms, the longest wait
  * @property {number} [timeout] ms that an attempt may take; doubled, up to four times that, while
@@ -38,7 +39,7 @@ const DEFAULTS = {
 };
 const MOST_POLL_WAIT_SECONDS = 55;
 /** Whole numbers, and the least that makes sense. */
-const LEAST = { maxReconnectAttempts: 1, reconnectDelay: 1, maxReconnectDelay: 1, timeout: 1 };
+const LEAST = { reconnectDelay: 1, maxReconnectDelay: 1, timeout: 1 };
 
 /**
  * @param {Options} options
@@ -54,6 +55,8 @@ export function settings(options) {
   const all = { ...DEFAULTS, ...options, url: address(options.url) };
   for (const [name, least] of Object.entries(LEAST))
     whole(name, all[/** @type {keyof typeof LEAST} */ (name)], least);
+  if (all.maxReconnectAttempts !== Number.POSITIVE_INFINITY)
+    whole('maxReconnectAttempts', all.maxReconnectAttempts, 1);
   whole('pollWait', all.pollWait, 1, MOST_POLL_WAIT_SECONDS);
   whole('renewBefore', all.renewBefore, 0);
   if (all.after !== undefined) whole('after', all.after, 0);

@@ -14,8 +14,8 @@ const PATIENCE_MS = 30_000;
  * @typedef {object} Page
  * @property {FeedEvent[]} events
  * @property {number | null} next the `after` of the next page, if there is more already
- * @property {number | null} oldest the oldest that is kept
  * @property {number} last the newest
+ * @property {{ first: number, last: number } | null} gap what was dropped before it was read
  */
 
 export class EventPages {
@@ -61,11 +61,9 @@ export class EventPages {
   async #get(token, query, waitSeconds) {
     const { url, sessions, types } = this.#settings;
     const address = new URL('events', url);
-    const filters = [
-      ...sessions.map((session) => ['session', session]),
-      ...types.map((type) => ['type', type]),
-    ];
-    address.search = new URLSearchParams([...Object.entries(query), ...filters]).toString();
+    const filters = { session: sessions.join(), type: types.join() };
+    for (const [name, value] of Object.entries({ ...query, ...filters }))
+      if (value !== '') address.searchParams.set(name, value);
     const signal = AbortSignal.any([
       this.#signal,
       AbortSignal.timeout(PATIENCE_MS + waitSeconds * 1000),

@@ -59,8 +59,7 @@ export class Position {
    * @returns {import('./resilient-websocket-service.js').Gap}
    */
   restart() {
-    const after = this.#after ?? 0;
     this.#after = 0;
-    return { after, to: after, reason: 'log_restarted' };
+    return { first: null, last: null, reason: 'log_restarted' };
   }
 }

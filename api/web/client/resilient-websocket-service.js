@@ -31,8 +31,8 @@ export { CONNECTION_STATES, FeedError };
  * @property {FeedEvent[]} events
  *
  * @typedef {object} Gap events that nobody can give any more: read the present state instead
- * @property {number} after
- * @property {number} to after the one, up to the other, events were dropped
+ * @property {number | null} first the first of their numbers; null: nobody knows
+ * @property {number | null} last
  * @property {'dropped' | 'log_restarted'} reason the log does not reach so far back; or its numbers
  *   have begun anew (a restore?), and all that it has is read
  *
@@ -246,9 +246,9 @@ export class ResilientWebSocketService extends Emitter {
     const { socket } = this;
     if (!socket) return;
     socket.on('events', (/** @type {Frame} */ frame) => this.#read(socket, frame));
-    socket.on('gap', (/** @type {Gap} */ { after, to }) => {
-      this.#position.moveTo(to);
-      this.#tell('gap', { after, to, reason: 'dropped' });
+    socket.on('gap', (/** @type {Gap} */ { first, last }) => {
+      this.#position.moveTo(last);
+      this.#tell('gap', { first, last, reason: 'dropped' });
     });
     socket.on('resync', () => this.#resync(socket));
     socket.on('going_away', (/** @type {{ retryAfterSeconds?: number }} */ notice) => {

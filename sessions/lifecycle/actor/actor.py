@@ -109,7 +109,7 @@ class Actor:
         """
         await self._guarded(self._adoption.resume())
         self.core.look_at_alerts()
-        while not self.retired:
+        while self.core.life is Life.RUNNING:
             event = await self.core.inbox.get()
             await self._guarded(self._handle(event))
             self.core.look_at_alerts()
@@ -121,7 +121,6 @@ class Actor:
         """
         self.core.life = Life.RETIRED
         self.core.alerts.end_all("The session begins anew.")
-        self.core.pending.cancel()
         self._attempts.end_attempt()
         self.core.dependencies.gate.left(self.core.id)
         await self.core.dependencies.workers.terminate_returning(self.core.id)
@@ -211,7 +210,7 @@ class Actor:
             case Asked():
                 await self._on_asked(event)
             case FrameCame() | KeysUnreadable() | Exceeded() | WorkerEnded() if (
-                event.worker is self.core.worker
+                event.worker is self.core.slot.worker
             ):
                 await self._on_told(event)
             case (
@@ -221,8 +220,7 @@ class Actor:
                 | Admitted()
                 | Waited()
                 | StepFailed()
-            ) if self.core.pending.is_current(event):
-                self.core.pending.finish()
+            ) if self.core.pending.ends_with(event):
                 await self._on_step(event)
             case WorkerReady() | WorkerReturned() | SuccessorReady() | Admitted():
                 await self._give_back(event)
@@ -265,7 +263,8 @@ class Actor:
             case Admitted(_, permit):
                 self._attempts.connect(permit)
             case Waited() if (
-                self.core.worker is None and self.core.dependencies.store.health.state == "failing"
+                self.core.slot.worker is None
+                and self.core.dependencies.store.health.state == "failing"
             ):
                 # A worker needs an epoch. Thousands would fail together, each with its events; the
                 # store tries by itself.

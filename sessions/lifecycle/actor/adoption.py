@@ -16,7 +16,7 @@ from sessions.lifecycle.machine import Signal
 from sessions.model import SessionState
 from sessions.ports import Returned
 from sessions.views.events import SessionAdopted
-from sessions.views.snapshot import human_action
+from sessions.views.session_view import human_action
 from sessions.workers import wire
 
 S = SessionState
@@ -60,7 +60,8 @@ class Adoption:
             self._core.signal(Signal.START, Signal.QUARANTINE)
             self._core.alerts.begin(
                 "quarantined",
-                "What is remembered of the session cannot be read; POST start begins anew.",
+                "What is remembered of the session cannot be read;"
+                f" `wasup sessions start {self._core.id}` begins anew.",
             )
         elif self._core.remembered.parked:
             self._core.signal(Signal.PARK)

@@ -20,7 +20,7 @@ from sessions.model import ON_ITS_WAY, CloseReason, SameDevice, SessionState, Un
 from sessions.policy import Action, Close, Credentials, Decision, expiry
 from sessions.ports import Permit, WorkerHandle
 from sessions.views.plain_text import plain
-from sessions.views.snapshot import human_action
+from sessions.views.session_view import human_action
 from sessions.workers import wire
 
 S = SessionState
@@ -74,12 +74,12 @@ class Attempts:
         its token from others meanwhile.
         """
         core = self._core
-        core.hurry(core.intent.urgent or urgent)
+        core.intent = replace(core.intent, urgent=core.intent.urgent or urgent)
         core.next_attempt_at = None
         if core.state is not S.HELD:
             core.stages.begin(core.now())
         core.register()
-        if core.worker is not None:
+        if core.slot.worker is not None:
             self.ask_gate()
         else:
             core.signal(Signal.START)
@@ -137,7 +137,7 @@ class Attempts:
         core.stages.passed("gate", core.now())
         core.attempt = Attempt(self.number, permit)
         core.episode_attempts += 1
-        core.hurry(False)
+        core.intent = replace(core.intent, urgent=False)
         core.policy.breaker.begin_attempt()
         core.recorder.attempted()
         core.signal(*signals, Signal.ADMIT)
@@ -164,8 +164,7 @@ class Attempts:
         """The worker owes a report by then (and some grace); else it is ended, and the verdict is
         the reason, or that it hung.
         """
-        self._core.pending.clear_deadlines()
-        self._core.pending.later(seconds + REPORT_GRACE_SECONDS, Overdue(attempt.number))
+        self._core.pending.owe(seconds + REPORT_GRACE_SECONDS, Overdue(attempt.number))
 
     def close_socket(self, attempt: Attempt, verdict: CloseReason) -> None:
         """Have the worker close it; `verdict` is why."""
@@ -178,12 +177,12 @@ class Attempts:
         """Kill the worker, which obeys no more; `verdict` is why."""
         attempt.unwatch()
         attempt.verdict = verdict
-        if self._core.worker is not None:
-            self._core.worker.kill()
+        if self._core.slot.worker is not None:
+            self._core.slot.worker.kill()
 
     def end_attempt(self) -> None:
-        """There is none any more, and nothing is owed."""
-        self._core.pending.clear_deadlines()
+        """There is none any more: nothing is waited for, and nothing is owed."""
+        self._core.pending.clear()
         ended, self._core.attempt = self._core.attempt, None
         if ended is not None:
             ended.end()
@@ -230,17 +229,17 @@ class Attempts:
         """
         core, ended = self._core, self._core.attempt
         asked = ended is not None and ended.verdict is CloseReason.REQUESTED
-        core.hurry(core.intent.urgent and asked)  # else the attempt that was forced is over
+        # Else the attempt that was forced is over.
+        core.intent = replace(core.intent, urgent=core.intent.urgent and asked)
         if close.reason not in NO_FAILURE:
             core.counters.failed(close.at)
-        core.pending.cancel()
         # The gate hears of it while the attempt's permit is under way: by that permit it knows
         # whether a canary has ended, and for whom the server's answer speaks.
         verdict = self._gate.closed(core.id, close, core.counters.busy(close.at))
         self.end_attempt()
         core.judged = (core.slot.epoch, self.number)
         if close.reason is CloseReason.REPLACED:
-            core.dependencies.workers.end_others(core.slot, core.worker)
+            core.dependencies.workers.end_others(core.slot, core.slot.worker)
         decision = core.policy.close(close, verdict, core.dependencies.rng.random())
         core.recorder.closed(close, decision)
         if decision.uncharges:
@@ -368,7 +367,6 @@ class Attempts:
         """End everything, in order: what we wait for, the socket and its worker, the state."""
         core = self._core
         core.commit()
-        core.pending.cancel()
         self._gate.left(core.id)
         self.end_attempt()
         await core.dependencies.workers.terminate_returning(core.id)

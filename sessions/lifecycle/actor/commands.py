@@ -117,10 +117,10 @@ class Commands:
         self._begin_anew()
         core.reconnects.planned("at once, since an operator forces it", core.episode_attempts)
         if core.attempt is not None:
-            core.hurry()
+            core.intent = replace(core.intent, urgent=True)
             self._attempts.close_socket(core.attempt, CloseReason.REQUESTED)
         elif core.state is S.STARTING:
-            core.hurry()
+            core.intent = replace(core.intent, urgent=True)
         else:
             await self._attempts.go(urgent=True)
 
@@ -188,8 +188,7 @@ class Commands:
         core = self._core
         if core.state is not S.STOPPED:
             core.save()
-        core.pending.cancel()
-        core.pending.clear_deadlines()
+        core.pending.clear()
         if core.attempt is not None:
             core.attempt.unwatch()
         core.life = Life.LEFT

@@ -28,7 +28,6 @@ from sessions.lifecycle.remembered import Opened, Remembered, decode, encode
 from sessions.lifecycle.worker_slot import WorkerSlot
 from sessions.model import DIRECT, AlertChange, EventData, SessionState
 from sessions.policy import CRASH_BUDGET_USED_UP, ClosePolicy
-from sessions.ports import WorkerHandle
 from sessions.records import phone
 from sessions.records.changes import Changes
 from sessions.records.counters import Counters
@@ -37,7 +36,7 @@ from sessions.records.phone import PhoneRecord
 from sessions.records.stages import StageClock
 from sessions.store import SessionRow
 from sessions.views.events import SessionMoved
-from sessions.views.snapshot import (
+from sessions.views.session_view import (
     BreakerSnapshot,
     Reconnection,
     human_action,
@@ -145,11 +144,6 @@ class Core:
         self.errors = 0
         """Errors of our own in a row: each makes the next try later."""
 
-    @property
-    def worker(self) -> WorkerHandle | None:
-        """Its worker, if it has one."""
-        return self.slot.worker
-
     def current(self, number: int) -> Attempt | None:
         """The attempt under way, if that is its number."""
         return self.attempt if self.attempt is not None and self.attempt.number == number else None
@@ -195,10 +189,6 @@ class Core:
             self.intent = replace(self.intent, wanted=wanted)
             self.row = msgspec.structs.replace(self.row, restored=False)
 
-    def hurry(self, urgent: bool = True) -> None:
-        """The next attempt is wanted now, or not any more."""
-        self.intent = replace(self.intent, urgent=urgent)
-
     # --- what is remembered -----------------------------------------------------------------------
 
     def save(self) -> None:
@@ -216,8 +206,7 @@ class Core:
         """
         moved, to_save = self.state is not self._shown, self._to_save
         self._to_save = False
-        move = self.recorder.moved(self.state) if moved else None
-        incident = self.recorder.unwritten()
+        incident, move = self.recorder.take(self.state if moved else None)
         if not moved and not to_save and incident is None:
             return
         changes = Changes(
@@ -275,7 +264,7 @@ class Core:
         self._since = self._began(state)
         shown = self.reconnection()
         closed = state in AFTER_A_CLOSE
-        due = f", next try at {shown.next_attempt}" if closed and shown.next_attempt else ""
+        due = f", next try at {shown.next_attempt_at}" if closed and shown.next_attempt_at else ""
         log.info(
             f"session is {state}{due}",
             action="state",
@@ -284,7 +273,7 @@ class Core:
             reason=shown.close_reason if closed else None,
             message=shown.close_message if closed else None,
             rule=shown.rule if closed else None,
-            next_attempt=shown.next_attempt if closed else None,
+            next_attempt_at=shown.next_attempt_at if closed else None,
         )
         return SessionMoved(**msgspec.structs.asdict(shown), previous_state=before.value)
 
@@ -294,21 +283,19 @@ class Core:
         way = self.dependencies.gate.closed_way(self.id) if self.state in WITHOUT_A_TRY else None
         if way is not None:
             last = self.policy.as_found(way)
-        due = self.next_attempt_at
+        due, breaker = self.next_attempt_at, self.policy.breaker
         return Reconnection(
             state=self.state,
+            failures=self.policy.failures,
+            attempts=self.episode_attempts,
+            rule=rule_shown(last, due if self.state is S.WAITING else None, breaker, now),
+            breaker=BreakerSnapshot.of(breaker, now),
+            next_attempt_at=iso_at(due, now),
             since=iso(self._since),
+            closed_at=iso(last.at_wall_seconds) if last else None,
             close_reason=last.reason if last else None,
             close_code=last.code if last else None,
             close_message=last.message if last else None,
-            closed_at=iso(last.at_wall_seconds) if last else None,
-            rule=rule_shown(
-                last, due if self.state is S.WAITING else None, self.policy.breaker, now
-            ),
-            attempts=self.episode_attempts,
-            failures=self.policy.failures,
-            next_attempt=iso_at(due, now),
-            breaker=BreakerSnapshot.of(self.policy.breaker, now),
             human_action=human_action(
                 self.id, self.state, last, self.dependencies.workers.stuck(self.id)
             ),
@@ -332,6 +319,6 @@ class Core:
                 left_deaf=attempt is not None and attempt.left_deaf,
                 phone_offline=phone.is_offline(self.phone, time.time()),
                 budget=self.policy.budget(self.now()),
-                next_attempt=iso_at(self.next_attempt_at, self.now()),
+                next_attempt_at=iso_at(self.next_attempt_at, self.now()),
             )
         )

@@ -164,9 +164,9 @@ class OpenSocket:
         self._core.save()
 
     def _begin_checks(self, attempt: Attempt, after_seconds: float = FIRST_CHECK_SECONDS) -> None:
-        assert self._core.worker is not None, "an open session has a worker"
+        assert self._core.slot.worker is not None, "an open session has a worker"
         attempt.watch(
-            self._check(self._core.worker, attempt.number, after_seconds),
+            self._check(self._core.slot.worker, attempt.number, after_seconds),
             f"checks of {self._core.id}",
         )
 

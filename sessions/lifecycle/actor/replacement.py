@@ -56,7 +56,7 @@ class Replacement:
         """
         core = self._core
         return core.state is S.OPEN and (
-            not core.pending.idle or self._handing_over or core.worker is None
+            not core.pending.idle or self._handing_over or core.slot.worker is None
         )
 
     async def begin(self) -> None:
@@ -65,7 +65,7 @@ class Replacement:
         """
         if self._core.state is S.OPEN and self._core.pending.idle:
             self._begin_replacement()
-        elif self._core.state is S.WAITING and self._core.worker is not None:
+        elif self._core.state is S.WAITING and self._core.slot.worker is not None:
             await self._core.slot.clear()
         else:
             raise refusals.cannot_replace(self._core.id, self._core.state)
@@ -149,11 +149,11 @@ class Replacement:
         """The worker weighs too much or is too late: replaced in an idle window, or killed before
         it harms its neighbours.
         """
-        if excess.severity is Severity.KILL and self._core.worker is not None:
+        if excess.severity is Severity.KILL and self._core.slot.worker is not None:
             self._core.alerts.happened("worker_killed", excess.words)
             if self._core.attempt is not None:
                 self._core.attempt.words = excess.words
-            self._core.worker.kill()
+            self._core.slot.worker.kill()
         elif (
             self._core.state is S.OPEN
             and self._core.pending.idle

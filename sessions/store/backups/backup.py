@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any, Final
 
 import msgspec
-from sqlalchemy import URL, Table, case, func, insert, select, text, update
+from sqlalchemy import URL, Table, case, delete, func, insert, select, text, update
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -32,7 +32,7 @@ from sessions.store.backups import inspection, origin
 from sessions.store.engine import database, schema
 from sessions.store.sealing.cipher import Cipher
 from sessions.store.store import Store
-from sessions.store.tables import epochs, webhooks
+from sessions.store.tables import keys, session_rows, webhooks
 from sessions.store.verification import VerifyReport
 from sessions.store.writing import faults, receipts
 
@@ -259,7 +259,9 @@ async def _fill(copy: Path, url: URL) -> BackupReport:
             }
             await _continue_numbers(target)
             paused = await _pause_all(target)
-            await epochs.begin_at(target, await epochs.first(target) + EPOCHS_AHEAD)
+            await session_rows.begin_at(
+                target, await session_rows.first_epoch(target) + EPOCHS_AHEAD
+            )
         return msgspec.structs.replace(_report(counts), paused=paused)
     finally:
         await database.dispose(source_engine)
@@ -292,6 +294,8 @@ async def _pause_all(target: AsyncConnection) -> int:
     values = {"restored": case((sessions.c.wanted != 0, 1), else_=sessions.c.restored), "wanted": 0}
     await target.execute(update(sessions).values(values))
     await target.execute(update(schema.webhooks).values(paused_because=webhooks.RESTORED))
+    # two installations must not believe each other's tokens
+    await target.execute(delete(schema.meta).where(schema.meta.c.name == keys.TOKEN_SECRET))
     return (
         await target.scalar(
             select(func.count()).select_from(sessions).where(sessions.c.restored != 0)

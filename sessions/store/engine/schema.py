@@ -15,6 +15,7 @@ from sqlalchemy import (
     String,
     Table,
     Text,
+    text,
 )
 
 metadata = MetaData(
@@ -116,12 +117,21 @@ events = Table(
     Column("type", String(32), nullable=False),
     Column("data", LargeBinary, nullable=False),
     Column("bytes_to_here", BigInteger, nullable=False, server_default="0"),
+    Column("message", BigInteger, nullable=True),
+    Index(
+        "ix_events_message",
+        "message",
+        sqlite_where=text("message IS NOT NULL"),
+        postgresql_where=text("message IS NOT NULL"),
+    ),
     sqlite_autoincrement=True,
 )
 """The numbered event log.
 
 AUTOINCREMENT, so that a number is never given twice even when old rows are gone. `bytes_to_here`:
 what all events up to this one have weighed, so that the log's size is known without adding it up.
+`message`: a part of the digest of the id of the message that it is about (events.py), as the id
+itself may be sealed; null: of none, or of a version before.
 """
 
 webhooks = Table(
@@ -166,6 +176,23 @@ of what was accepted.
 `state`: `retrying` (until `next_at`), `dead`, or `gap` (the log dropped it before it was sent). One
 event, or those from `n` to `last_n`, of which the ones before `next_n` have been sent since.
 AUTOINCREMENT, as operators name rows by number.
+"""
+
+api_keys = Table(
+    "api_keys",
+    metadata,
+    Column("id", _ID, primary_key=True),
+    Column("name", Text, nullable=False),
+    Column("scope", String(16), nullable=False),
+    Column("sessions", LargeBinary, nullable=True),
+    Column("created_at", Float, nullable=False),
+    Column("expires_at", Float, nullable=True),
+    Column("digest", LargeBinary, nullable=False),
+    Column("last_used_at", Float, nullable=True),
+)
+"""Who may call the API (keys.py). `digest`: SHA-256 of the key, which is stored nowhere itself.
+
+`sessions`: JSON; null = all. Times are seconds of wall clock.
 """
 
 incidents = Table(
@@ -233,6 +260,6 @@ meta = Table(
 
 `receipt`: the last committed transaction of the writer (receipts.py). `key:<id>`: something sealed
 with each encryption key that is in use (keyring.py), so that a missing key is noticed at the start.
-`first_epoch`: with which sessions to come begin (epochs.py). `alive`: when a supervisor last said
-that it lives (incidents.py).
+`first_epoch`: with which sessions to come begin (session_rows.py). `alive`: when a supervisor last
+said that it lives (incidents.py). `token_secret`: what signs short-lived tokens (keys.py).
 """

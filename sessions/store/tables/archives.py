@@ -29,11 +29,11 @@ from sqlalchemy import (
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from sessions.credentials import credentials
-from sessions.model import NoArchive, SessionExists, SessionId, StoreError, UnreadableValue
+from sessions.model import NoArchive, SessionId, StoreError, UnreadableValue
 from sessions.store.engine import schema
 from sessions.store.sealing.cipher import Cipher
-from sessions.store.tables import auth, devices, epochs, proxies
-from sessions.store.tables.rows import ArchiveRow, Restored, SessionRow
+from sessions.store.tables import auth, devices, session_rows
+from sessions.store.tables.rows import ArchiveRow, Restored
 
 SNAPSHOTS_KEPT: Final = 5
 BEFORE_RESTORE: Final = "before_restore"
@@ -69,22 +69,6 @@ def row_of(row: Row[Any]) -> ArchiveRow:
     )
 
 
-def session_of(keys: Cipher | None, row: Row[Any]) -> SessionRow:
-    """A session's row as a value."""
-    proxy = proxies.shown(keys, row.id, row.proxy)
-    return SessionRow(
-        SessionId(row.id),
-        bool(row.wanted),
-        row.epoch,
-        row.memory,
-        row.jid,
-        row.name,
-        row.created_at,
-        proxy,
-        bool(row.restored),
-    )
-
-
 async def put_aside(connection: AsyncConnection, session: str, reason: str) -> None:
     """Archive all that the session has; it has nothing afterwards.
 
@@ -99,7 +83,7 @@ async def put_aside_and_fence(connection: AsyncConnection, session: str, reason:
     gap.
     """
     await put_aside(connection, session, reason)
-    await _fence(connection, session)
+    await session_rows.fence(connection, session)
 
 
 async def snapshot(
@@ -174,36 +158,7 @@ async def restore(
     await connection.execute(update(_sessions).where(_sessions.c.id == session).values(values))
     await devices.claim(connection, session, device)
     row = (await connection.execute(select(_sessions).where(_sessions.c.id == session))).one()
-    return Restored(chosen, session_of(keys, row))
-
-
-async def create_session(
-    connection: AsyncConnection, session: SessionId, wanted: bool
-) -> SessionRow:
-    """Add a session's row, its epoch above any of those that were deleted. Raises SessionExists."""
-    if await connection.scalar(select(_sessions.c.id).where(_sessions.c.id == session)) is not None:
-        raise SessionExists(f"There is a session {session!r} already.")
-    row = SessionRow(session, wanted, await epochs.first(connection), None, None, None, time.time())
-    values = {
-        "id": session,
-        "wanted": int(wanted),
-        "epoch": row.epoch,
-        "event_seq": 0,
-        "created_at": row.created_at,
-    }
-    await connection.execute(insert(_sessions).values(values))
-    return row
-
-
-async def delete_session(connection: AsyncConnection, session: SessionId) -> None:
-    """Remove a session's row and all that it has.
-
-    A later session of its name begins above its epoch.
-    """
-    epoch = await connection.scalar(select(_sessions.c.epoch).where(_sessions.c.id == session))
-    if epoch is not None:
-        await epochs.pass_by(connection, epoch)
-    await connection.execute(delete(_sessions).where(_sessions.c.id == session))
+    return Restored(chosen, session_rows.session_of(keys, row))
 
 
 def _creds_of() -> Select[tuple[str, bytes]]:
@@ -312,13 +267,13 @@ async def _make_room(connection: AsyncConnection, session: SessionId, whole: boo
     from there.
     """
     if await connection.scalar(select(_sessions.c.id).where(_sessions.c.id == session)) is None:
-        await create_session(connection, session, wanted=False)
+        await session_rows.create(connection, session, wanted=False)
     keys = _auth.c.kind != auth.INBOUND
     await _copy_whole(connection, session, BEFORE_RESTORE, keys)
     await connection.execute(
         delete(_auth).where(_auth.c.session == session, keys if whole else auth.is_creds())
     )
-    await _fence(connection, session)
+    await session_rows.fence(connection, session)
 
 
 async def _forget_kept_messages(connection: AsyncConnection, archive: int) -> None:
@@ -346,18 +301,6 @@ async def _drop_unreadable(
                 & (_auth.c.name == row.name)
             )
             await connection.execute(delete(_auth).where(mine))
-
-
-async def _fence(connection: AsyncConnection, session: str) -> None:
-    values = {
-        "epoch": _sessions.c.epoch + 1,
-        "event_seq": 0,
-        "jid": None,
-        "name": None,
-        "device": None,
-        "restored": 0,
-    }
-    await connection.execute(update(_sessions).where(_sessions.c.id == session).values(values))
 
 
 async def _copy_whole(

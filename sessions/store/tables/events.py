@@ -1,5 +1,6 @@
 """Operations on the event log: numbered, bounded, a worker's events exactly once."""
 
+import hashlib
 import time
 from collections.abc import Collection, Sequence
 from typing import Any, Final, NamedTuple
@@ -58,11 +59,15 @@ class NewEvent(msgspec.Struct, frozen=True):
     session: str | None
     kind: str
     data: bytes
+    message: str | None = None
+    """The id of the message that it is about."""
 
     @classmethod
-    def now(cls, session: str | None, kind: str, data: bytes) -> "NewEvent":
+    def now(
+        cls, session: str | None, kind: str, data: bytes, message: str | None = None
+    ) -> "NewEvent":
         """An event of this moment."""
-        return cls(time.time_ns() // 1_000_000, session, kind, data)
+        return cls(time.time_ns() // 1_000_000, session, kind, data, message)
 
 
 class LogBounds(NamedTuple):
@@ -110,6 +115,7 @@ async def append(
         "type": event.kind,
         "data": sealed,
         "weight": len(sealed),
+        "message": None if event.message is None else message_key(event.message),
     }
     n = await connection.scalar(_APPEND, values)
     assert n is not None, "an insert returns its number"
@@ -165,6 +171,24 @@ async def is_news(connection: AsyncConnection, session: str, epoch: int, seq: in
             f"Session {session!r} is at epoch {current}; this event is of epoch {epoch}."
         )
     return False
+
+
+def message_key(message: str) -> int:
+    """By what the events of a message are found: 48 bits of its id's digest. Two ids may share
+    them: whoever reads the events compares the ids.
+    """
+    digest = hashlib.sha256(message.encode(errors="surrogatepass")).digest()
+    return int.from_bytes(digest[:6], "big")
+
+
+def of_message(
+    message: str, sessions: Collection[str] | None, after: int, limit: int
+) -> Select[Any]:
+    """The events of a message, of these sessions (None: of all), oldest first."""
+    found = _events.c.message == message_key(message)
+    statement = select(_events).where(found, _events.c.n > after)
+    statement = statement.where(*Wanted(sessions).clauses())
+    return statement.order_by(_events.c.n).limit(limit)
 
 
 def newest(before: int | None, count: int) -> Select[Any]:

@@ -8,7 +8,7 @@ counted as open whom nobody watched.
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from typing import Any, Final
 
 import msgspec
@@ -99,14 +99,22 @@ class Records:
         name = ("incident", incident.session, incident.scope, incident.began_at)
         return self._writer.submit(operation, patient=True, newest_of=name)
 
-    async def incidents(self, session: str | None, after: int | None, limit: int) -> list[Incident]:
+    async def incidents(
+        self,
+        session: str | None,
+        after: int | None,
+        limit: int,
+        within: Collection[str] | None = None,
+    ) -> list[Incident]:
         """Incidents by number, oldest first: those after a number, or the newest.
 
-        `session`: of that one alone.
+        `session`: of that one alone; `within`: of these alone.
         """
         statement = select(_incidents).limit(limit)
         if session is not None:
             statement = statement.where(_incidents.c.session == session)
+        if within is not None:
+            statement = statement.where(_incidents.c.session.in_(within))
         if after is not None:
             return _read_all(
                 await self._read(statement.where(_incidents.c.id > after).order_by(_incidents.c.id))

@@ -243,6 +243,14 @@ class WebhookRows:
             statement = statement.where(c.state == state)
         return [_delivery(row) for row in await self._read(statement.order_by(c.id).limit(limit))]
 
+    async def covering(self, webhook: str, n: int) -> DeliveryRow | None:
+        """The row that an event is in: its own, or else one of many events."""
+        c = _deliveries.c
+        mine = (c.webhook == webhook) & (c.n <= n) & (c.last_n >= n)
+        found = select(_deliveries).where(mine).order_by(c.n.desc()).limit(1)
+        rows = await self._read(found)
+        return _delivery(rows[0]) if rows else None
+
     async def redrive(
         self, webhook: str, now: float, after: int | None, ids: Sequence[int] | None
     ) -> tuple[int, dict[str, int]]:

@@ -124,21 +124,27 @@ class Client:
             )
         return words
 
-    def every(self, path: str, name: str) -> Any:
-        """A list of the API, all its pages as one answer; `name`: of its field with the entries.
+    def every(self, path: str, name: str, only: str = "") -> Any:
+        """A list of the API, all its pages as one answer; `name`: of its field with the entries;
+        `only`: more of the query, with its `&`.
 
         Raises CommandFailed.
         """
-        first = page = self.call("GET", f"{path}?limit={PAGE}")
+        first = page = self.call("GET", f"{path}?limit={PAGE}{only}")
         entries = list(first[name])
         while page.get("next") is not None:  # one of the version before has a single page
-            page = self.call("GET", f"{path}?limit={PAGE}&after={quote(str(page['next']))}")
+            after = quote(str(page["next"]))
+            page = self.call("GET", f"{path}?limit={PAGE}&after={after}{only}")
             entries += page[name]
         return first | {name: entries, "next": None}
 
     def session_ids(self) -> list[str]:
         """Which sessions there are. Raises CommandFailed."""
         return [str(session["id"]) for session in self.every("/sessions", "sessions")["sessions"]]
+
+    def webhook_ids(self) -> list[str]:
+        """Which webhooks there are. Raises CommandFailed."""
+        return [str(one["id"]) for one in self.every("/webhooks", "webhooks")["webhooks"]]
 
     def _similar(self, message: str) -> str:
         """Which ids look like the one that a message speaks of."""

@@ -60,7 +60,7 @@ def lines(seen: Mapping[str, Any]) -> Iterator[str]:
         ("Name", seen["name"]),
         ("Proxy", seen["proxy"]),
         ("Closed", _closed(seen)),
-        ("Next try", why["nextAttempt"]),
+        ("Next try", why["nextAttemptAt"]),
         ("Phone seen", seen["phoneLastSeen"]),
         ("Created", seen["createdAt"]),
     ):

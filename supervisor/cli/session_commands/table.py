@@ -48,7 +48,7 @@ def list_on(console: Console, sessions: Sequence[Mapping[str, Any]], now: float)
             duration(now - wall_seconds(why["since"])),
             _plain(number_of(session)),
             _plain(_reason(session)),
-            _next_try(why["nextAttempt"], now),
+            _next_try(why["nextAttemptAt"], now),
         )
     console.print(table)
     for session in filter(asks_for_a_human, sessions):
@@ -69,7 +69,7 @@ def _lines(sessions: Iterable[Mapping[str, Any]]) -> Table:
             _plain(session["jid"] or ""),
             why["since"],
             _reason(session),
-            why["nextAttempt"] or "",
+            why["nextAttemptAt"] or "",
             _plain(why["humanAction"]),
         )
     return table

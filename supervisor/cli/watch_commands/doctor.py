@@ -16,7 +16,13 @@ import msgspec
 import typer
 
 from supervisor.cli.common.client import Client
-from supervisor.cli.common.exits import EXIT_FAILED, EXIT_USAGE, CommandFailed, fail
+from supervisor.cli.common.exits import (
+    EXIT_FAILED,
+    EXIT_USAGE,
+    CommandFailed,
+    NoSupervisor,
+    fail,
+)
 from supervisor.cli.common.options import Json
 from supervisor.cli.common.output import say, show_json
 from supervisor.settings import BadSettings, Settings, load
@@ -187,7 +193,7 @@ async def _examined(
 
 async def _ask(settings: Settings) -> "Ask | None":
     """The API of the supervisor that runs, if one does and has one."""
-    from supervisor.watch.diagnostics.doctor import in_thread
+    from supervisor.watch.diagnostics.doctor import NotChecked, in_thread
 
     try:
         client = await in_thread(
@@ -202,7 +208,12 @@ async def _ask(settings: Settings) -> "Ask | None":
     async def ask(path: str) -> Any:
         if path == "/readyz":  # its 503 is an answer, too
             return api.decoded(await in_thread(lambda: api.ask("GET", path)))
-        return await in_thread(lambda: api.call("GET", path))
+        try:
+            return await in_thread(lambda: api.call("GET", path))
+        except NoSupervisor:
+            raise
+        except CommandFailed as error:
+            raise NotChecked(str(error)) from None
 
     return ask
 

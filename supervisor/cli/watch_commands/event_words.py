@@ -27,7 +27,7 @@ def _data(data: Data) -> str:
 def _state(data: Data) -> str:
     why = data["closeReason"]
     closed = "" if data["state"] == "open" or why is None else f" ({why})"
-    after = f", next try {data['nextAttempt'][11:19]}" if data["nextAttempt"] else ""
+    after = f", next try {data['nextAttemptAt'][11:19]}" if data["nextAttemptAt"] else ""
     return f"{data['previousState']} -> {data['state']}{closed}{after}"
 
 
@@ -74,6 +74,8 @@ WORDS: Final[Mapping[str, Callable[[Data], str]]] = {
     "outage.ended": _words,
     "alert.raised": _alert,
     "alert.ended": _alert,
+    "delivery.failing": lambda data: f"{data['webhook']} accepts nothing: {data['error']}",
+    "delivery.recovered": lambda data: f"{data['webhook']} accepts events again",
     "policy.changed": lambda data: "; ".join(data["changed"]) or "nothing differs",
     "worker.replaced": _rolled,
     "worker.not_replaced": _rolled,

@@ -6,12 +6,13 @@ from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from http import HTTPStatus
 from typing import Annotated, Any, Final
+from urllib.parse import quote
 
 import typer
 
 from sessions.views.plain_text import plain
 from supervisor.cli.common.client import Client
-from supervisor.cli.common.completion import session_ids
+from supervisor.cli.common.completion import event_types, session_ids
 from supervisor.cli.common.exits import CommandFailed, NoSupervisor
 from supervisor.cli.common.options import Follow, Json
 from supervisor.cli.common.output import fitted, say, show_json
@@ -34,10 +35,19 @@ def events(
     ] = None,
     types: Annotated[
         list[str] | None,
-        typer.Option("--type", help="Only this type, `message.received`, or group, `message`."),
+        typer.Option(
+            "--type",
+            help="Only this type, `message.received`, or group, `message`; may be repeated.",
+            autocompletion=event_types,
+        ),
     ] = None,
-    session: Annotated[
-        str | None, typer.Option(help="Only those of this session.", autocompletion=session_ids)
+    sessions: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--session",
+            help="Only those of this session; may be repeated.",
+            autocompletion=session_ids,
+        ),
     ] = None,
     lines: Annotated[
         int,
@@ -49,40 +59,32 @@ def events(
 
     With --follow it goes on, also when the supervisor restarts; what was missed is told on stderr.
     """
-    chosen = Chosen(types or [], session)
+    chosen = Chosen(types or [], sessions or [])
     client = must_run(configuration())
     number = _tail(client, chosen, lines, as_json) if after is None else after
     if follow:
         _follow(client, number, chosen, as_json)
     elif after is not None:
-        for page in _pages(client, number):
-            _tell_gap(number, page["oldest"])
-            _print(chosen.of(page["events"]), as_json)
-            number = page["events"][-1]["n"]
+        for page in _pages(client, number, chosen):
+            _tell_gap(page)
+            _print(page["events"], as_json)
 
 
 class Chosen:
     """Which events are shown."""
 
-    def __init__(self, types: Sequence[str], session: str | None) -> None:
-        self._types = types
-        self._session = session
-
-    @property
-    def all(self) -> bool:
+    def __init__(self, types: Sequence[str], sessions: Sequence[str]) -> None:
+        self.all = not types and not sessions
         """Whether every event is."""
-        return not self._types and self._session is None
-
-    def of(self, found: Iterable[Event]) -> list[Event]:
-        """Those of them that are."""
-        return [event for event in found if self._is_shown(event)]
-
-    def _is_shown(self, event: Event) -> bool:
-        kind = event["type"]
-        return (self._session is None or event["session"] == self._session) and (
-            not self._types
-            or any(kind == each or kind.startswith(f"{each}.") for each in self._types)
+        asked = {
+            # a group may be named without its star, as it was before
+            "type": ",".join(kind if set(kind) & set(".*") else f"{kind}.*" for kind in types),
+            "session": ",".join(sessions),
+        }
+        self.query = "".join(
+            f"&{name}={quote(text, safe=',*')}" for name, text in asked.items() if text
         )
+        """What the API is asked for."""
 
 
 def _tail(client: Client, chosen: Chosen, lines: int, as_json: bool) -> int:
@@ -92,18 +94,20 @@ def _tail(client: Client, chosen: Chosen, lines: int, as_json: bool) -> int:
     begin = max(0, last - lines) if chosen.all else 0
     newest: deque[Event] = deque(maxlen=lines)
     if lines:
-        for page in _pages(client, begin):
-            newest.extend(chosen.of(page["events"]))
-            last = page["events"][-1]["n"]
+        for page in _pages(client, begin, chosen):
+            newest.extend(page["events"])
+            last = page["last"]
     _print(newest, as_json)
     return last
 
 
-def _pages(client: Client, after: int) -> Iterator[Any]:
+def _pages(client: Client, after: int, chosen: Chosen) -> Iterator[Any]:
     """The events after a number, up to now."""
-    while (page := _read(client, after, 0))["events"]:
+    following: int | None = after
+    while following is not None:
+        page = _read(client, following, 0, chosen)
         yield page
-        after = page["events"][-1]["n"]
+        following = page["next"]
 
 
 def _follow(client: Client, after: int, chosen: Chosen, as_json: bool) -> None:
@@ -111,7 +115,7 @@ def _follow(client: Client, after: int, chosen: Chosen, as_json: bool) -> None:
     away = False
     while True:
         try:
-            page = _read(client, after, WAIT_SECONDS)
+            page = _read(client, after, WAIT_SECONDS, chosen)
         except NoSupervisor as error:
             if not away:
                 say(f"{error} Waiting for one; Ctrl-C ends it.", err=True)
@@ -126,10 +130,9 @@ def _follow(client: Client, after: int, chosen: Chosen, as_json: bool) -> None:
             say("The log has begun anew: all that it has is new.", err=True)
             after = 0
             continue
-        _tell_gap(after, page["oldest"])
-        _print(chosen.of(page["events"]), as_json)
-        if page["events"]:
-            after = page["events"][-1]["n"]
+        _tell_gap(page)
+        _print(page["events"], as_json)
+        after = page["last"] if page["next"] is None else page["next"]
 
 
 def _another(client: Client) -> Client:
@@ -140,9 +143,9 @@ def _another(client: Client) -> Client:
         return client
 
 
-def _read(client: Client, after: int, wait_seconds: int) -> Any:
+def _read(client: Client, after: int, wait_seconds: int, chosen: Chosen) -> Any:
     """A page; None: the log has begun anew, and never had that number."""
-    answer = client.ask("GET", f"/events?after={after}&wait={wait_seconds}")
+    answer = client.ask("GET", f"/events?after={after}&wait={wait_seconds}{chosen.query}")
     if answer.status == HTTPStatus.GONE and wait_seconds:
         return None
     if answer.status == HTTPStatus.SERVICE_UNAVAILABLE and wait_seconds:
@@ -152,11 +155,12 @@ def _read(client: Client, after: int, wait_seconds: int) -> Any:
     return client.decoded(answer)
 
 
-def _tell_gap(after: int, oldest: int | None) -> None:
-    if after and oldest is not None and oldest > after + 1:
+def _tell_gap(page: Any) -> None:
+    if page["gap"] is not None:
+        first, last = page["gap"]["first"], page["gap"]["last"]
         say(
-            f"{oldest - after - 1} events are missing: the log keeps none from before {oldest}"
-            " (WHATSAPP_EVENT_LOG_SIZE).",
+            f"Events are missing: the log has no room any more for {first} to {last}"
+            " (WHATSAPP_EVENT_LOG_DAYS, WHATSAPP_EVENT_LOG_MAX_MIB).",
             err=True,
         )
 

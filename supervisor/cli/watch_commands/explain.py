@@ -53,7 +53,7 @@ def lines(told: Mapping[str, Any], most: int | None) -> Iterator[str]:
     yield ""
     yield f"  Why:         {told['why']}"
     yield f"  When next:   {_when(told)}"
-    yield f"  What to do:  {told['whatToDo']}"
+    yield f"  What to do:  {told['humanAction']}"
     yield ""
     yield from _figures(told)
     story = told["timeline"]

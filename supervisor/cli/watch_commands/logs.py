@@ -17,6 +17,7 @@ import msgspec
 import typer
 
 from sessions.model import parse_session_id
+from sessions.views.times import wall_seconds
 from supervisor.cli.common.exits import CommandFailed
 from supervisor.cli.common.options import Follow, Json, SessionName
 from supervisor.cli.common.output import say, show_json
@@ -225,7 +226,7 @@ def _seconds(fields: dict[str, Any], before: float) -> float:
     match fields:
         case {"timestamp": str(text)}:
             try:
-                return datetime.fromisoformat(text.replace("Z", "+00:00")).timestamp()
+                return wall_seconds(text)
             except ValueError:
                 return before
         case {"time": int(milliseconds)}:

@@ -17,6 +17,7 @@ import msgspec
 from sessions.model import StoreUnavailable
 from sessions.store import Store
 from sessions.views.times import iso
+from supervisor.access.access import Access
 from supervisor.host.reading.host_sampler import Reading
 from supervisor.places import store_marker
 from supervisor.places.installation import DATABASE
@@ -36,7 +37,9 @@ CHECK_SECONDS: Final = 15.0
 
 T = TypeVar("T")
 Ask = Callable[[str], Awaitable[Any]]
-"""A GET at the running supervisor; its JSON. Raises Exception, whose text is for the operator."""
+"""A GET at the running supervisor; its JSON. Raises NotChecked when it refuses us, and any other
+Exception, whose text is for the operator, when it does not answer.
+"""
 
 
 class NotChecked(Exception):
@@ -63,6 +66,8 @@ class Subject:
     since: float | None = None
     logs: Path | None = None
     latency_ms: float | None = None
+    access: Access | None = None
+    """The entrance, where we are the supervisor."""
     ask: Ask | None = None
     within: bool = False
     """We are the running supervisor itself."""
@@ -95,12 +100,16 @@ def nearest(directory: Path) -> Path:
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """One thing to look at. `about`: what, in a few words; `kind`: of what type a failure is."""
+    """One thing to look at. `about`: what, in a few words; `kind`: of what type a failure is.
+
+    `alone`: it measures, and what others do meanwhile would be measured, too.
+    """
 
     name: str
     about: str
     kind: IssueType
     look: Callable[[Subject], Awaitable[Iterable[Issue]]]
+    alone: bool = False
 
 
 class Checked(msgspec.Struct, frozen=True, rename="camel"):
@@ -130,7 +139,8 @@ async def examine(
     notify: Callable[[Checked], None] = lambda checked: None,
     seconds: float = CHECK_SECONDS,
 ) -> list[Checked]:
-    """Carry the checks out, all at once; `notify` is told of each as it ends.
+    """Carry the checks out, all at once, and behind them those that are to be alone, one by one;
+    `notify` is told of each as it ends.
 
     What they found is in the order of the checks.
     """
@@ -140,7 +150,11 @@ async def examine(
         notify(checked)
         return checked
 
-    return list(await asyncio.gather(*(carried_out(check) for check in checks)))
+    together = [check for check in checks if not check.alone]
+    found = list(await asyncio.gather(*(carried_out(check) for check in together)))
+    found += [await carried_out(check) for check in checks if check.alone]
+    by_name = {one.name: one for one in found}
+    return [by_name[check.name] for check in checks]
 
 
 def concluded(

@@ -14,6 +14,8 @@ from typing import Final
 
 from sessions.model import StoreError
 from sessions.store import Store
+from sessions.store.engine.database import is_sqlite
+from supervisor.access.access import Access
 from supervisor.fleet.fleet import Fleet
 from supervisor.host.reading.host_sampler import HostSampler, Reading, find_targets
 from supervisor.host.reading.readings import SAMPLE_SECONDS, Host
@@ -49,6 +51,7 @@ from supervisor.watch.diagnostics.resources import (
 )
 from supervisor.watch.diagnostics.running import check_supervisor
 from supervisor.watch.diagnostics.store import check_backups, check_database
+from supervisor.watch.diagnostics.tokens import check_keys, check_token
 
 CHECKS: Final = (
     Check("settings", "the settings", "configuration", check_settings),
@@ -58,12 +61,14 @@ CHECKS: Final = (
     Check("disks", "the disks", "resource", check_disks),
     Check("clock", "the clock", "configuration", check_clock),
     Check("database", "the database", "configuration", check_database),
+    Check("keys", "the keys", "token", check_keys),
+    Check("token", "tokens", "token", check_token),
     Check("whatsapp", "the ways to WhatsApp", "connection", check_whatsapp),
     Check("webhooks", "the webhooks", "connection", check_webhooks),
     Check("versions", "the versions", "configuration", check_versions),
     Check("supervisor", "the supervisor", "connection", check_supervisor),
     Check("connections", "the connections' records", "connection", check_connections),
-    Check("machine", "memory, CPU and network", "resource", check_machine),
+    Check("machine", "memory, CPU and network", "resource", check_machine, alone=True),
     Check("backups", "the backups", "configuration", check_backups),
     Check("managers", "who starts it again", "configuration", check_managers),
 )
@@ -71,6 +76,9 @@ CHECKS: Final = (
 NAMES: Final = tuple(check.name for check in CHECKS)
 FRESH_SECONDS: Final = 15.0
 """However many ask the supervisor, a check is carried out so seldom."""
+
+COUNT_SECONDS: Final = 3.0
+"""Before the checks begin, the sessions are counted: nobody waits longer for that."""
 
 
 def chosen(names: Collection[str]) -> list[Check]:
@@ -114,6 +122,7 @@ def within(
     store: Store,
     host: Callable[[], Awaitable[Reading]],
     fleet: Fleet,
+    access: Access,
 ) -> Callable[[], Subject]:
     """What the running supervisor examines: itself, as it is at that moment."""
     since = time.time()
@@ -132,6 +141,7 @@ def within(
             since=since,
             logs=log_file(),
             latency_ms=round(statistics.fmean(known), 1) if known else None,
+            access=access,
             within=True,
         )
 
@@ -144,19 +154,14 @@ async def from_outside(settings: Settings, ask: Ask | None) -> AsyncIterator[Sub
     directory = data_directory(settings)
     note = _note(directory)
     store = _store(settings, directory)
-    sessions = 0
     try:
-        if store is not None:
-            try:
-                sessions = len(await store.sessions())
-            except StoreError:
-                sessions = 0  # the check of the database tells why
+        sessions = await _count(store)
         yield Subject(
             settings=settings,
             directory=directory,
             host=_sampled(settings, directory),
-            store=store,
-            sessions=sessions,
+            store=store if sessions is not None else None,
+            sessions=sessions or 0,
             supervisor=int(note["pid"]) if "pid" in note and "command" not in note else None,
             since=_seconds(note.get("since")),
             logs=Path(note["log"]) if "log" in note else None,
@@ -167,24 +172,34 @@ async def from_outside(settings: Settings, ask: Ask | None) -> AsyncIterator[Sub
             await store.close()
 
 
+async def _count(store: Store | None) -> int | None:
+    """How many sessions there are. None: the store cannot be read, for which the check of the
+    database has the reason; nobody else needs to wait for it.
+    """
+    if store is None:
+        return None
+    try:
+        async with asyncio.timeout(COUNT_SECONDS):
+            return len(await store.sessions())
+    except (StoreError, TimeoutError):
+        return None
+
+
 def _sampled(settings: Settings, directory: Path) -> Callable[[], Awaitable[Reading]]:
-    """The host's figures over the first second or more; read once, whoever asks."""
+    """The host's figures: of the first second, then since the reading before."""
     port = settings.api_port
     host = Host()
     began = time.monotonic()
     sampler = HostSampler(host, settings.web_socket_ports(port))
-    known: list[Reading] = []
     one_at_a_time = asyncio.Lock()
 
-    async def once() -> Reading:
+    async def read() -> Reading:
         async with one_at_a_time:
-            if not known:
-                await asyncio.sleep(max(0.0, began + SAMPLE_SECONDS - time.monotonic()))
-                targets = await in_thread(lambda: find_targets(directory))
-                known.append(await in_thread(lambda: sampler.reading(time.monotonic(), targets)))
-        return known[0]
+            await asyncio.sleep(max(0.0, began + SAMPLE_SECONDS - time.monotonic()))
+            targets = await in_thread(lambda: find_targets(directory))
+            return await in_thread(lambda: sampler.reading(time.monotonic(), targets))
 
-    return once
+    return read
 
 
 def _note(directory: Path) -> dict[str, str]:
@@ -200,9 +215,9 @@ def _note(directory: Path) -> dict[str, str]:
 def _store(settings: Settings, directory: Path) -> Store | None:
     """The store to read from, if there is one."""
     url = store_url(settings)
-    if url.get_backend_name() == "sqlite" and not Path(url.database or "").exists():
-        return None
     try:
+        if is_sqlite(url) and not Path(url.database or "").exists():
+            return None
         return Store.beside(url, store_cipher(settings))
     except OSError:
         return None  # the checks of permissions and of the database tell why

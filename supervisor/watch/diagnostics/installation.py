@@ -2,6 +2,7 @@
 versions, and who starts it again.
 """
 
+import contextlib
 import json
 import os
 import pwd
@@ -89,7 +90,7 @@ def _settings(subject: Subject) -> Iterator[Issue]:
     for words in unknown_variables():
         yield _setting(
             Severity.MEDIUM,
-            words if words.endswith(".") else f"{words}?",
+            words,
             "Write its name as docs/reference.md has it, or take it out.",
             _where(words, file),
         )
@@ -302,7 +303,8 @@ async def check_versions(subject: Subject) -> Iterable[Issue]:
     """
     found = await in_thread(lambda: list(_installed()))
     if subject.ask is not None:
-        found += _outdated(await subject.ask("/healthz"), await subject.ask("/workers?limit=1"))
+        with contextlib.suppress(Exception):  # the check of the supervisor says why
+            found += _outdated(await subject.ask("/healthz"), await subject.ask("/workers?limit=1"))
     if subject.store is not None:
         found += await _refused(subject)
     return found
@@ -402,22 +404,24 @@ async def check_managers(subject: Subject) -> Iterable[Issue]:
     """Whether something starts it after a crash and after a boot, exactly one thing, and cron's
     monitor looks after it.
     """
-    return await in_thread(lambda: list(_managers()))
+    return await in_thread(lambda: list(_managers(subject.directory)))
 
 
-def managers() -> dict[str, bool]:
-    """Which of the ways to start it are set up: pm2, systemd, cron's monitor."""
+def managers(directory: Path) -> dict[str, bool]:
+    """Which of the ways to start it are set up, by whoever looks or by the data's owner: pm2,
+    systemd, cron's monitor.
+    """
     enabled = _output("systemctl", "is-enabled", UNIT)
     return {
-        "pm2": any("wasup" in _text(dump) for dump in _pm2_dumps()),
+        "pm2": any("wasup" in _text(dump) for dump in _pm2_dumps(directory)),
         "systemd": enabled is not None and enabled.strip() == "enabled",
         "cron": _MONITOR in (_output("crontab", "-l") or "")
         or any(_MONITOR in _text(file) for file in _cron_files()),
     }
 
 
-def _managers() -> Iterator[Issue]:
-    found = managers()
+def _managers(directory: Path) -> Iterator[Issue]:
+    found = managers(directory)
     if found["pm2"] and found["systemd"]:
         yield _manager(
             Severity.HIGH,
@@ -449,9 +453,11 @@ def _manager(
     return Issue("configuration", severity, description, solution, ("process manager",), commands)
 
 
-def _pm2_dumps() -> list[Path]:
-    home = Path(os.environ.get("PM2_HOME") or Path.home() / ".pm2")
-    return [home / "dump.pm2"]
+def _pm2_dumps(directory: Path) -> list[Path]:
+    homes = [Path(os.environ.get("PM2_HOME") or Path.home() / ".pm2")]
+    with contextlib.suppress(OSError, KeyError):  # not there yet, or a user without a name
+        homes.append(Path(pwd.getpwuid(directory.stat().st_uid).pw_dir) / ".pm2")
+    return [home / "dump.pm2" for home in dict.fromkeys(homes)]
 
 
 def _cron_files() -> list[Path]:

@@ -22,7 +22,7 @@ from sessions.store.tables.webhooks import WebhookRow
 from supervisor.delivery.targets import AddressInfo, Guard, TargetRefused
 from supervisor.delivery.webhook import WebhookSettings, shown_url
 from supervisor.gate.way import Look
-from supervisor.gate.way_probe import WHATSAPP_URL, WayProber
+from supervisor.gate.way_probe import WHATSAPP_URL, WayProber, date_of
 from supervisor.process.worker_user import NODE
 from supervisor.watch.diagnostics.doctor import NotChecked, Subject, in_thread
 from supervisor.watch.diagnostics.resources import clock_differs
@@ -35,6 +35,8 @@ MOST_WEBHOOKS: Final = 100
 CONNECT_SECONDS: Final = 5.0
 CERTIFICATE_DAYS: Final = 14
 """A certificate that is renewed by itself is renewed a month before its end."""
+NOT_AN_EGRESS: Final = ""
+UNSEEN: Final = Look("unknown", "not looked at")
 _NOBODY: Final = SessionId("doctor")
 """In whose name a look is made where no session goes that way."""
 
@@ -59,6 +61,12 @@ async def check_whatsapp(subject: Subject) -> Iterable[Issue]:
 
     looks = await asyncio.gather(*(look(egress) for egress in list(users)[:MOST_WAYS]))
     url = subject.settings.web_socket_url or WHATSAPP_URL
+    if dict(looks).get(DIRECT, UNSEEN).state == "open" and not any(
+        found.server_seconds for _, found in looks
+    ):
+        # an upgrade's answer need not be dated; any other answer of a web server is
+        dated = UNSEEN._replace(server_seconds=await _date_of(url))
+        looks.append((NOT_AN_EGRESS, dated))
     return list(judged(looks, {egress: len(some) for egress, some in users.items()}, url))
 
 
@@ -71,6 +79,8 @@ def judged(looks: Sequence[tuple[str, Look]], users: dict[str, int], url: str) -
     if clocks:
         yield from clock_differs(min(clocks, key=abs), host)
     for egress, look in looks:
+        if egress == NOT_AN_EGRESS:
+            continue
         if look.state == "closed":
             yield _closed(egress, look, users.get(egress, 0), url)
         elif look.state == "unknown":
@@ -105,6 +115,25 @@ def certificate_ends(ends_seconds: float, whose: str) -> Iterator[Issue]:
         )
 
 
+async def _date_of(url: str) -> float | None:
+    """What the server's clock says in answer to a plain question; None: it does not say."""
+    parts = urlsplit(url)
+    host, secure = parts.hostname or "", parts.scheme == "wss"
+    port = parts.port or (443 if secure else 80)
+    asked = f"HEAD / HTTP/1.1\r\nHost: {parts.netloc}\r\nConnection: close\r\n\r\n"
+    try:
+        async with asyncio.timeout(CONNECT_SECONDS):
+            tls = ssl.create_default_context() if secure else None
+            reader, writer = await asyncio.open_connection(host, port, ssl=tls)
+            try:
+                writer.write(asked.encode("ascii"))
+                return date_of(await reader.readuntil(b"\r\n\r\n"))
+            finally:
+                writer.close()
+    except (OSError, asyncio.IncompleteReadError, asyncio.LimitOverrunError):
+        return None  # whether it can be reached was looked at before; this is for its clock alone
+
+
 async def _ways(subject: Subject) -> tuple[dict[SessionId, Proxy], dict[str, list[SessionId]]]:
     """The sessions' proxies, and who goes by each egress: the machine's own address first."""
     proxies: dict[SessionId, Proxy] = {}
@@ -128,6 +157,7 @@ def _closed(egress: str, look: Look, users: int, url: str) -> Issue:
     target = urlsplit(url)
     host = target.hostname or url
     port = target.port or (443 if target.scheme == "wss" else 80)
+    web = "https" if target.scheme == "wss" else "http"
     dated = look.reason in {CloseReason.TLS_UNTRUSTED, CloseReason.PROXY} and (
         "not yet valid" in look.words or "expired" in look.words
     )
@@ -142,7 +172,7 @@ def _closed(egress: str, look: Look, users: int, url: str) -> Issue:
         f"WhatsApp cannot be reached {_by(egress)}: {look.words}.{whom if users else ''}",
         solution,
         (look.reason or "network", egress),
-        tuple(command.format(host=host, port=port, egress=egress) for command in commands),
+        tuple(command.format(host=host, port=port, egress=egress, web=web) for command in commands),
     )
 
 
@@ -154,7 +184,7 @@ _ANY: Final = (
     "See whether the network is up, and whether a firewall lets connections out.",
     (
         "ip route get 1.1.1.1",
-        "curl -sv --max-time 10 -o /dev/null https://{host}:{port}/",
+        "curl -sv --max-time 10 -o /dev/null {web}://{host}:{port}/",
         "sudo nft list ruleset | grep -n {port}",
     ),
 )
@@ -166,7 +196,7 @@ _REMEDIES: Final = {
     CloseReason.PROXY: (
         "Mend the proxy, or give its sessions another one (docs/proxies.md).",
         (
-            "curl -sv --max-time 10 -o /dev/null --proxy {egress} https://{host}:{port}/",
+            "curl -sv --max-time 10 -o /dev/null --proxy {egress} {web}://{host}:{port}/",
             "wasup sessions list",
             "wasup sessions proxy set ID -",
         ),
@@ -187,7 +217,7 @@ _REMEDIES: Final = {
     CloseReason.UPGRADE_REFUSED: (
         "What answers is no WhatsApp: a captive portal, a firewall or a wrong"
         " WHATSAPP_WEB_SOCKET_URL.",
-        ("curl -sv --max-time 10 -o /dev/null https://{host}:{port}/", "env | grep -i proxy"),
+        ("curl -sv --max-time 10 -o /dev/null {web}://{host}:{port}/", "env | grep -i proxy"),
     ),
 }
 
@@ -254,6 +284,7 @@ async def _webhook(row: WebhookRow, dead: int, guard: Guard) -> AsyncIterator[Is
             " to be sent again.",
             "Send them again when it works.",
             row.id,
+            f"wasup webhooks redrive {row.id} --failed",
         )
 
 

@@ -45,6 +45,8 @@ class Item:
     english: str
     checks: tuple[str, ...]
     by_hand: str
+    about: str | None = None
+    """Only issues that affect this."""
 
 
 class Line(msgspec.Struct, frozen=True, rename="camel"):
@@ -101,6 +103,7 @@ CHECKLIST: Final = (
         "memory is watched, and is enough",
         ("machine",),
         "free -m; wasup capacity",
+        about="memory",
     ),
     Item(
         AFTER,
@@ -188,7 +191,7 @@ async def check_log(subject: Subject) -> Iterable[Issue]:
 
 PRODUCTION_CHECKS: Final = (
     *CHECKS,
-    Check("users", f"{USERS} users at once", "connection", check_users),
+    Check("users", f"{USERS} users at once", "connection", check_users, alone=True),
     Check("log", "the log of the last day", "configuration", check_log),
 )
 
@@ -226,7 +229,12 @@ def errors_of(log: Path, since: float) -> Counter[str]:
 
 def _line(item: Item, by_name: Mapping[str, Checked]) -> Line:
     rest = [by_name[name] for name in item.checks if name in by_name]
-    wrong = [issue for one in rest for issue in one.issues if issue.wants_somebody]
+    wrong = [
+        issue
+        for one in rest
+        for issue in one.issues
+        if issue.wants_somebody and (item.about is None or item.about in issue.affected_components)
+    ]
     skipped = [one for one in rest if one.state == "skipped"]
     if wrong:
         verdict, words = "not ok", " ".join(issue.description for issue in wrong)

@@ -3,6 +3,7 @@
 All figures come from the one sampler of the host; what is too much is decided where the alerts are.
 """
 
+import asyncio
 import errno
 import os
 import tempfile
@@ -20,6 +21,7 @@ from supervisor.host.reading.alarms import AlertLimits, judge
 from supervisor.host.reading.disks import DiskReading, Disks
 from supervisor.host.reading.host_sampler import Reading
 from supervisor.host.reading.processes import OPEN_FILES
+from supervisor.host.reading.readings import SAMPLE_SECONDS
 from supervisor.watch.diagnostics.doctor import NotChecked, Subject, in_thread
 from supervisor.watch.diagnostics.results import (
     ConnectionUsage,
@@ -213,6 +215,9 @@ async def check_limits(subject: Subject) -> Iterable[Issue]:
 
 async def check_machine(subject: Subject) -> Iterable[Issue]:
     """Memory, CPU, load, descriptors of the host, and what the network loses."""
+    if not subject.within:  # of a second in which nothing else is looked at
+        await subject.host()
+        await asyncio.sleep(SAMPLE_SECONDS)
     reading = await subject.host()
     limits = subject.settings.thresholds().of_host(reading.host.cores, subject.sessions)
     lost = reading.host.tcp_resent_fraction
@@ -256,9 +261,13 @@ def clock_differs(ahead_seconds: float, whose: str) -> Iterator[Issue]:
 
 def _clock(subject: Subject) -> Iterator[Issue]:
     now = time.time()
-    newest = max(
-        (file.stat().st_mtime for file in subject.files() if file.exists()), default=float("-inf")
-    )
+    try:
+        newest = max(
+            (file.stat().st_mtime for file in subject.files() if file.exists()),
+            default=float("-inf"),
+        )
+    except OSError:  # told by the check of permissions
+        newest = float("-inf")
     stepped = _stepped_seconds(subject)
     if newest - now > FUTURE_SECONDS:
         yield _clock_issue(

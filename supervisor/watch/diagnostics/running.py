@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Final
 
 from sessions.model import StoreError
-from supervisor.watch.diagnostics.doctor import Subject
+from supervisor.watch.diagnostics.doctor import NotChecked, Subject
 from supervisor.watch.diagnostics.results import Issue, Severity
 
 SLOW_SECONDS: Final = 2.0
@@ -59,6 +59,8 @@ async def _answers(subject: Subject) -> list[Issue]:
         ready, seen = await asyncio.gather(
             subject.ask("/readyz"), subject.ask("/reconnection-status")
         )
+    except NotChecked:
+        raise
     except Exception as error:  # whatever it is: that it does not answer is the finding
         return [
             _issue(

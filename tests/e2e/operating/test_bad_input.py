@@ -85,6 +85,9 @@ FOR_EVER = {
     "incident log",
     "performance monitor",
     "host sampler",
+    "event log",
+    "webhook gaps",
+    "last uses of keys",
     "webhook news",
     "webhook rows",
 }

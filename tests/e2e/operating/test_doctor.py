@@ -41,7 +41,8 @@ async def test_the_doctor_beside_a_supervisor_that_runs_and_beside_two(
     states = {one["name"]: one["state"] for one in found["checks"]}
     assert states["supervisor"] != "skipped"
     assert states["users"] != "skipped"
-    assert (states["whatsapp"], states["database"], states["supervisors"]) == ("ok", "ok", "ok")
+    for name in ("whatsapp", "database", "supervisors", "token", "keys"):
+        assert states[name] == "ok", name
     usage = found["metrics"]["resourceUsage"]
     assert usage["memory"]["availableBytes"] > 0
     assert report.stat().st_mode & 0o077 == 0
@@ -67,6 +68,27 @@ async def test_the_doctor_beside_a_supervisor_that_runs_and_beside_two(
     connections = await supervisor.get("/diagnostics/connections")
     assert connections["config"]["url"].startswith("ws://127.0.0.1")
     assert connections["handshakes"] == []
+
+    # the caller's own token: by which way it came, and never its value
+    plain = await supervisor.get("/diagnostics/token")
+    assert (plain["carriers"]["scheme"], plain["scope"]) == (None, "admin")
+    assert plain["generation"]["success"]
+    _, stray = await supervisor.call(
+        "GET", "/diagnostics/token?token=hush-value", headers={"Cookie": "jwt=hush-value"}
+    )
+    assert (stray["carriers"]["query"], stray["carriers"]["cookies"]) == (["token"], ["jwt"])
+    assert stray["transmission"]["issues"][0]["severity"] == "high"
+    _, bare = await supervisor.call(
+        "GET", "/diagnostics/token", headers={"Authorization": "hush-value"}
+    )
+    assert bare["carriers"]["scheme"] == "other"
+    assert "hush" not in json.dumps([stray, bare])
+    _, key = await supervisor.call("POST", "/keys", {"name": "panel", "scope": "read"})
+    bearer = {"Authorization": f"Bearer {key['key']}"}
+    _, shown = await supervisor.call("GET", "/diagnostics/token", headers=bearer)
+    assert (shown["carriers"]["scheme"], shown["name"]) == ("bearer", "panel")
+    assert (shown["generation"], shown["refusals"]) == (None, []), "of those who may operate"
+    assert (await supervisor.call("GET", "/diagnostics", headers=bearer))[0] == 403
 
     # nobody was logged in by all that
     assert len(await standin.log("login")) == logins

@@ -103,7 +103,7 @@ async def test_a_script_that_knows_the_four_old_calls_alone_runs_unchanged(
         )
         assert set(metrics["sessions"]["old"]) >= METRICS
         status = await call("GET", "/reconnection-status")
-        assert {"state", "attempts", "failures", "nextAttempt", "breaker"} <= set(
+        assert {"state", "attempts", "failures", "nextAttemptAt", "breaker"} <= set(
             status["sessions"]["old"]
         )
         forced = await call("POST", "/force-reconnection/old")

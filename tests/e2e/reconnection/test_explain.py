@@ -45,7 +45,7 @@ async def test_a_session_tells_its_story_over_the_api_and_on_a_terminal(
         lambda seen: bool(seen["availability"]["since"]),
         what="a span on record",
     )
-    assert (calm["state"], calm["timeline"], calm["whenNext"], calm["whatToDo"]) == (
+    assert (calm["state"], calm["timeline"], calm["whenNext"], calm["humanAction"]) == (
         "open",
         [],
         None,
@@ -103,12 +103,12 @@ async def test_a_session_tells_its_story_over_the_api_and_on_a_terminal(
     parked = await story(supervisor, "explain-me", 4, "parked")
     assert (parked["why"], parked["whenNext"]) == (TEXTS[R.LOGGED_OUT].why, None)
     assert parked["whenNextWords"] == TEXTS[R.LOGGED_OUT].until
-    assert "`wasup sessions start explain-me`" in parked["whatToDo"]
+    assert "`wasup sessions start explain-me`" in parked["humanAction"]
     said = await must(supervisor, "explain", "explain-me")
     for answer in (
         parked["why"],
         parked["whenNextWords"],
-        parked["whatToDo"],
+        parked["humanAction"],
         "parked, away",
         "logged_out: 401",
         "back, away",

@@ -165,7 +165,7 @@ async def test_a_passkey_parks_with_words_and_no_further_qr(
     for name in ("early", "late", "by-code"):
         parked = await supervisor.wait_state(name, "parked")
         why = parked["reconnection"]
-        assert (why["closeReason"], why["nextAttempt"], why["failures"]) == (
+        assert (why["closeReason"], why["nextAttemptAt"], why["failures"]) == (
             "passkey_required",
             None,
             0,

@@ -140,7 +140,7 @@ async def test_a_fault_on_the_wire_leads_to_its_rows_action(
     assert change["breaker"]["state"] == "closed"
     assert change["rule"]
     assert change["humanAction"]
-    wait = seconds_until(change["nextAttempt"], changes[0]["time"])
+    wait = seconds_until(change["nextAttemptAt"], changes[0]["time"])
     assert (wait is None) == (row.wait is None)
     if row.wait is not None and wait is not None:
         assert row.wait[0] - 0.1 <= wait <= row.wait[1] + 0.1
@@ -182,7 +182,7 @@ async def test_a_logged_out_session_is_parked_archived_and_pairs_anew(
     parked = await fleet.wait_state(name, "parked")
     assert parked["reconnection"]["closeReason"] == "logged_out"
     assert parked["reconnection"]["closeCode"] == 401
-    assert parked["reconnection"]["nextAttempt"] is None
+    assert parked["reconnection"]["nextAttemptAt"] is None
     assert parked["jid"] is None
     assert len(await standin.log("login_refused", session=name)) == 1, "one probe, and no more"
     status, answer = await fleet.call("POST", f"/force-reconnection/{name}")
@@ -223,7 +223,7 @@ async def test_a_restart_required_reconnects_at_once_and_counts_nothing(
     )
     changes = await fleet.events("session.state", "restart", after=last)
     assert changes[0]["data"]["closeReason"] == "restart_required"
-    assert seconds_until(changes[0]["data"]["nextAttempt"], changes[0]["time"]) == pytest.approx(
+    assert seconds_until(changes[0]["data"]["nextAttemptAt"], changes[0]["time"]) == pytest.approx(
         0.0, abs=0.1
     )
     assert changes[-1]["data"]["breaker"]["failures"] == 0
@@ -239,7 +239,7 @@ async def test_a_405_of_one_number_holds_nobody_a_second_ones_the_fleet_and_one_
     alone = (await fleet.wait_state("outdated", "waiting"))["reconnection"]
     assert alone["closeReason"] == "client_outdated"
     assert alone["breaker"]["failures"] == 0, "it charges nobody's breaker"
-    assert seconds_until(alone["nextAttempt"], alone["since"]) == pytest.approx(300, abs=31)
+    assert seconds_until(alone["nextAttemptAt"], alone["since"]) == pytest.approx(300, abs=31)
     assert (await fleet.get("/reconnection-status"))["gate"]["holds"] == []
 
     await standin.fault("failure", "outdated-too", reason=405)

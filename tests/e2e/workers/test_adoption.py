@@ -400,7 +400,7 @@ def unchanged(session: Any) -> tuple[Any, ...]:
     digits.
     """
     why = session["reconnection"]
-    moment = why["nextAttempt"] and why["nextAttempt"][:19]
+    moment = why["nextAttemptAt"] and why["nextAttemptAt"][:19]
     return (
         session["state"],
         why["closeReason"],

@@ -129,7 +129,7 @@ async def test_a_worker_above_the_hard_limit_is_killed_and_that_does_not_go_on_a
     await supervisor.start()
     seen = await eventually(
         partial(supervisor.reconnection, "fat"),
-        lambda seen: seen["state"] == "waiting" and seconds_until(seen["nextAttempt"]) > 60,
+        lambda seen: seen["state"] == "waiting" and seconds_until(seen["nextAttemptAt"]) > 60,
         what="the crash budget being used up",
     )
     assert seen["closeReason"] == "worker_exited"

@@ -100,7 +100,7 @@ async def test_a_new_version_adopts_the_old_ones_workers_and_rolls_them_over_one
     await supervisor.must("POST", "/sessions/roll-stopped/stop")
     old, before = await supervisor.workers(), await standin.last_entry()
     assert old.keys() == {*names, "roll-waits"}
-    due = (await supervisor.reconnection("roll-waits"))["nextAttempt"]
+    due = (await supervisor.reconnection("roll-waits"))["nextAttemptAt"]
 
     supervisor.root = upgrade(tmp_path)
     await supervisor.kill()
@@ -139,7 +139,7 @@ async def test_a_new_version_adopts_the_old_ones_workers_and_rolls_them_over_one
     assert all(down == up for (down, _), (up, _) in list(pairwise(happened))[::2])
     assert await standin.log("overlap", after=before) == []
     waits = await supervisor.reconnection("roll-waits")
-    assert (waits["state"], waits["nextAttempt"][:19]) == ("waiting", due[:19])
+    assert (waits["state"], waits["nextAttemptAt"][:19]) == ("waiting", due[:19])
     assert [(await supervisor.session(name))["state"] for name in others[1:]] == [
         "parked",
         "stopped",

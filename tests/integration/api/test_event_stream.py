@@ -6,18 +6,24 @@ import asyncio
 import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import Any, ClassVar
+from typing import Any, ClassVar, cast
 
 import msgspec
 import pytest
 
-from api.app import bind, create_app, serving
+from api.app import bind, serving
 from api.handlers.event_log import stream
 from scripts.lab import eventually
 from sessions.model import EventData, SessionId
 from sessions.views.events import SessionCreated, SessionDeleted
+from supervisor.access.access import Access
+from supervisor.access.key import new_id, new_key
+from supervisor.access.keys import Keys
+from supervisor.access.refusals import Refusals
+from supervisor.access.scopes import Scope
+from supervisor.access.token_validator import ImprovedTokenValidator
 from supervisor.fleet.feed import Feed
-from tests.api_tools import TOKEN, api, ask
+from tests.api_tools import SIGNING_SECRET, TOKEN, Nothing, api, application, ask, known_key
 from tests.fakes.event_store import EventStore
 
 SHOP, CAFE = SessionId("shop"), SessionId("cafe")
@@ -194,7 +200,7 @@ async def test_what_was_dropped_before_it_was_read_is_an_event_of_its_own_and_st
 
 
 async def test_when_the_program_stops_each_stream_ends_with_a_word(log: Log) -> None:
-    app = create_app(_parts(feed=log.feed), None, 64)
+    app = application(feed=log.feed)
     listener_socket = bind("127.0.0.1", 0)
     loop = asyncio.get_running_loop()
     async with serving(app, listener_socket):
@@ -213,11 +219,33 @@ async def test_when_the_program_stops_each_stream_ends_with_a_word(log: Log) -> 
         await context.__aexit__(None, None, None)
 
 
-def _parts(**given: Any) -> Any:
-    from api.app import Parts
-    from tests.api_tools import Nothing
-
-    return Parts(**{name: given.get(name, Nothing()) for name in Parts.__dataclass_fields__})
+async def test_a_key_of_one_session_is_told_of_that_one_alone_and_nothing_when_it_is_revoked(
+    log: Log, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(stream, "BEAT_SECONDS", 0.05)
+    text = new_key(new_id())
+    keys = Keys(cast("Any", Nothing()), [known_key(text, Scope.READ, frozenset({SHOP}))])
+    refusals = Refusals()
+    access = Access(TOKEN, keys, ImprovedTokenValidator(SIGNING_SECRET, refusals), refusals)
+    for session in (CAFE, SHOP, None):
+        await log.write(session, SessionCreated(started=True))
+    bearer = {"Authorization": f"Bearer {text}"}
+    async with api(token=TOKEN, feed=log.feed, keys=keys, access=access) as address:
+        page = msgspec.json.decode((await ask(address, "GET", "/events", **bearer)).body)
+        assert [event["session"] for event in page["events"]] == [SHOP]
+        foreign = await ask(address, "GET", "/events?session=cafe", **bearer)
+        assert (foreign.status, foreign.error["code"]) == (404, "session_not_found")
+        async with listening(
+            address, "/events?after=0", f"Authorization: Bearer {text}"
+        ) as listener:
+            await listener.next()
+            assert msgspec.json.decode((await listener.next())["data"])["session"] == SHOP
+            del keys._keys[text.split("_")[1]]
+            await log.write(SHOP, Loud(text="secret"))
+            while (block := await listener.next()).get("event") != "end":
+                assert "secret" not in block.get("data", "")
+            assert msgspec.json.decode(block["data"])["reason"] == "token"
+        assert (await ask(address, "GET", "/events", **bearer)).status == 401
 
 
 async def test_who_does_not_read_is_told_so_at_the_end_of_it_and_delays_nobody(

@@ -313,6 +313,24 @@ async def test_a_token_that_expires_ends_what_is_sent_until_there_is_a_fresh_one
         await client.reads(1, 2, 3)
 
 
+async def test_a_key_that_is_revoked_ends_what_is_sent(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(feed_server, "SWEEP_SECONDS", 0.05)
+    monkeypatch.setattr(feed_server, "HANDSHAKE_SECONDS", 0.2)
+    principals = {"good": Principal(id="k", name="key", scope=Scope.READ)}
+    async with live(tmp_path, principals=principals) as feed:
+        client = await feed.connect()
+        await client.io.call("subscribe", {})
+        await feed.say("one")
+        await client.reads(1)
+        principals.clear()
+        assert (await client.sees("token_expired"))["reason"] == "invalid"
+        await feed.say("two")
+        assert await client.sees("disconnect") in {"transport close", "transport error"}
+        await client.reads(1)
+
+
 async def test_what_the_log_had_no_room_for_is_told_as_a_gap(tmp_path: Path) -> None:
     async with live(tmp_path, bounds=LogBounds(most=10)) as feed:
         monkeyed = feed.feed

@@ -7,8 +7,10 @@ import json
 import os
 import resource
 import shutil
+import socket
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager, suppress
@@ -24,6 +26,8 @@ from scripts.lab.processes import ROOT
 from sessions.credentials.proxy import parse_proxy
 from sessions.model import SessionId
 from sessions.store.tables.webhooks import WebhookRow
+from supervisor.access.keys import Keys
+from supervisor.access.scopes import Scope
 from supervisor.delivery.deliverer import Progress
 from supervisor.delivery.webhook import NewWebhook, settings_of
 from supervisor.places import installation
@@ -33,7 +37,7 @@ from supervisor.settings import Settings
 from supervisor.watch.diagnostics.doctor import Examination, concluded, examine
 from supervisor.watch.diagnostics.examining import CHECKS, from_outside
 from supervisor.watch.diagnostics.results import Issue, Severity
-from tests.other_users import NOBODY, needs_root
+from tests.other_users import NOBODY, as_user, needs_root
 from tests.unit.gate.test_way_probe import Door, door, free_port, takes
 
 HOUR = 3600.0
@@ -194,6 +198,22 @@ async def test_a_wrong_clock(
     assert "sudo timedatectl set-ntp true" in issue.commands
 
 
+async def test_a_wrong_clock_where_the_upgrade_s_answer_is_not_dated(
+    settings: Settings, store: Path
+) -> None:
+    async def undated(head: bytes, writer: asyncio.StreamWriter) -> None:
+        if head.startswith(b"GET"):
+            await takes(head, writer)
+        else:
+            date = formatdate(time.time() - 4 * HOUR, usegmt=True)
+            writer.write(f"HTTP/1.1 404 Not Found\r\nDate: {date}\r\n\r\n".encode())
+
+    async with door(undated) as elsewhere:
+        url = f"ws://127.0.0.1:{elsewhere.port}/ws/chat"
+        issue = await first(settings.model_copy(update={"web_socket_url": url}))
+    assert "4 hours ahead of 127.0.0.1" in issue.description
+
+
 async def test_a_clock_that_was_set_back(settings: Settings, store: Path) -> None:
     ahead = time.time() + 5 * HOUR
     os.utime(store, (ahead, ahead))
@@ -278,6 +298,20 @@ async def test_a_webhook_that_cannot_be_reached(settings: Settings, store: Path)
     assert "secret-path" not in str(issue)
 
 
+async def test_a_key_that_has_expired(settings: Settings, store: Path) -> None:
+    opened = await open_store(settings)
+    keys, now = await Keys.open(opened), time.time()
+    ended, text = await keys.create("n8n", Scope.SEND, None, now + 3600)
+    row = (await opened.keys.all())[0]
+    await opened.keys.remove(ended.id)
+    await opened.keys.add(msgspec.structs.replace(row, expires_at=now - 60, last_used_at=now - 90))
+    await opened.close()
+    issue = await first(settings)
+    assert f"The key {ended.id} (n8n) has expired" in issue.description
+    assert issue.commands == ("wasup keys create --scope send", f"wasup keys revoke {ended.id}")
+    assert text not in str(issue)
+
+
 async def test_a_database_that_somebody_else_holds(settings: Settings, store: Path) -> None:
     holds = (
         "import sqlite3, sys; c = sqlite3.connect(sys.argv[1], isolation_level=None);"
@@ -319,3 +353,52 @@ async def test_a_command_that_has_the_data_directory_is_no_supervisor_that_hangs
     with DirectoryLock(settings.data_dir, command="wasup store backup"):
         found = await examined(settings)
     assert [i for i in found.issues if i.severity in {Severity.HIGH, Severity.CRITICAL}] == []
+
+
+async def test_secrets_that_others_can_read_and_a_misspelt_setting(
+    settings: Settings, store: Path
+) -> None:
+    file = installation.INSTALLED / ".env"
+    file.write_text("WHATSAPP_API_TOKEN=correct-horse-battery\nWHATSAPP_API_PROT=4001\n")
+    file.chmod(0o644)
+    issue = await first(settings)
+    assert f"{file} holds secrets and can be read by others" in issue.description
+    assert f"chmod 600 {file}" in issue.commands
+    others = [one.description for one in (await examined(settings)).issues]
+    assert "WHATSAPP_API_PROT is not a setting and is ignored: did you mean WHATSAPP_API_PORT?" in (
+        others
+    )
+    assert "battery" not in str(others)
+
+
+async def test_a_port_that_something_else_has(settings: Settings, store: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        issue = await first(settings.model_copy(update={"api_port": port}))
+    assert f"The API cannot listen on 127.0.0.1:{port}: Address already in use" in issue.description
+    assert f"ss -ltnp 'sport = :{port}'" in issue.commands
+
+
+@needs_root
+@pytest.mark.usefixtures("home")
+@pytest.mark.parametrize(
+    ("mode", "words", "command"),
+    [
+        (0o755, "belongs to root, and nobody cannot write there", "sudo -u root wasup run"),
+        (0o700, "cannot be entered by nobody: Permission denied", "namei -l"),
+    ],
+)
+def test_another_user_s_data_is_said_to_be_that(mode: int, words: str, command: str) -> None:
+    """A man who is not the supervisor's user looks."""
+    with tempfile.TemporaryDirectory() as elsewhere:
+        above, data = Path(elsewhere), Path(elsewhere) / "data"
+        data.mkdir(mode=0o755)
+        above.chmod(mode)
+        chosen = Settings(data_dir=data, api_port=0, web_socket_url="ws://127.0.0.1:1/")
+
+        def look() -> bytes:
+            return msgspec.json.encode(asyncio.run(examined(chosen)))
+
+        issue = msgspec.json.decode(as_user(NOBODY, look), type=Examination).issues[0]
+    assert f"{data} {words}" in issue.description
+    assert issue.commands[0].startswith(command)

@@ -209,7 +209,7 @@ def session(state: str, since_seconds_ago: float = 5, **more: Any) -> dict[str, 
         "state": state,
         "since": ago(since_seconds_ago),
         "closeReason": None,
-        "nextAttempt": None,
+        "nextAttemptAt": None,
         "humanAction": "",
     } | more
 
@@ -272,9 +272,9 @@ async def test_only_sessions_that_are_stuck_are_forced(monitor: Monitor, api: Pl
         "connecting-late": session("connecting", 1_000),
         "connecting": session("connecting", 800),
         "starting-late": session("starting", 1_000),
-        "overdue": session("waiting", 9_000, nextAttempt=ago(1_000)),
-        "waiting-long": session("waiting", 9_000, nextAttempt=ago(-300)),
-        "late-a-little": session("waiting", 9_000, nextAttempt=ago(100)),
+        "overdue": session("waiting", 9_000, nextAttemptAt=ago(1_000)),
+        "waiting-long": session("waiting", 9_000, nextAttemptAt=ago(-300)),
+        "late-a-little": session("waiting", 9_000, nextAttemptAt=ago(100)),
         "id.with-dots": session("connecting", 1_000),
     }
     waits_for_others = ("qr", "parked", "held", "stopped", "quarantined", "open")
@@ -306,7 +306,7 @@ async def test_sessions_that_need_a_human_are_named(monitor: Monitor, api: Playe
         for number in range(12)
     }
     api.sessions |= {
-        "resting": session("parked", closeReason="temporarily_banned", nextAttempt=ago(-60)),
+        "resting": session("parked", closeReason="temporarily_banned", nextAttemptAt=ago(-60)),
         "broken": session("quarantined", closeReason="two\nlines", humanAction="Restore."),
     }
     status, said = await monitor.run(WHATSAPP_API_PORT=str(api.port))

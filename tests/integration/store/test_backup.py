@@ -39,7 +39,7 @@ async def fill(store: Store) -> None:
     await store.create_session(OTHER, wanted=False)
     await store.write_keys(OTHER, 0, [CREDS_ENTRY])
     await store.delete_session(OTHER, purge=False)
-    await store.append_event(SHOP, "message", b'{"text":"hi"}')
+    await store.append_event(SHOP, "message", b'{"text":"hi"}', "3EB0")
     await store.append_worker_event(SHOP, epoch, 5, "message", b'{"text":"ho"}')
     await store.add_worker(WorkerRow("w-1", SHOP, 1, 1))
 

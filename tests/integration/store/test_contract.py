@@ -498,6 +498,30 @@ async def test_the_store_chooses_events_by_type_and_session_and_looks_through_a_
     assert (await read(Wanted()))[1] == end, "who takes all has no use for a bound"
 
 
+async def test_the_events_of_a_message_are_found_by_its_id(real: Store) -> None:
+    await real.create_session(SHOP, wanted=True)
+    epoch = await real.raise_epoch(SHOP)
+    written = [
+        await real.append_event(session, "message.status", b'{"id":"3EB0"}', message)
+        for session, message in (("a", "3EB0"), ("b", "3EB0"), ("a", "3EB1"), ("a", None))
+    ]
+    kept = await real.append_worker_event(SHOP, epoch, 1, "message.sent", b"{}", (), "3EB0")
+    assert kept is not None
+    mine = [written[0].n, written[1].n, kept.n]
+
+    async def found(*sessions: str, after: int = 0, limit: int = 100) -> list[int]:
+        seen = await real.events_of_message("3EB0", sessions or None, after, limit)
+        return [event.n for event in seen]
+
+    assert await found() == mine
+    assert await found("a") == mine[:1]
+    assert await found(after=mine[0]) == mine[1:]
+    assert await found(limit=2) == mine[:2]
+    assert await found("a", "b") == mine[:2]
+    assert await real.events_of_message("none", None, 0, 100) == []
+    assert await real.events_of_message("3EB0", (), 0, 100) == [], "of no session is not of all"
+
+
 async def test_a_writer_whose_waiter_has_gone_writes_all_the_same(real: Store) -> None:
     await real.create_session(SHOP, wanted=True)
     epoch = await real.raise_epoch(SHOP)

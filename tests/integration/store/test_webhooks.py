@@ -128,6 +128,18 @@ async def test_ranges_that_touch_become_one_row_and_others_stay(url: URL) -> Non
     await store.close()
 
 
+async def test_the_row_that_an_event_is_in_is_its_own_or_one_of_many(url: URL) -> None:
+    store = await filled(url, many(1, 9), row(5), row(20))
+
+    async def covering(n: int) -> int | None:
+        found = await store.webhooks.covering("wh_1", n)
+        return None if found is None else found.n
+
+    assert [await covering(n) for n in (1, 5, 6, 9, 10, 20, 21)] == [1, 5, 1, 1, None, 20, None]
+    assert await store.webhooks.covering("wh_2", 5) is None
+    await store.close()
+
+
 @pytest.mark.parametrize(
     ("which", "redriven"),
     [

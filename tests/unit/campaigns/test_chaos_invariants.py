@@ -197,10 +197,10 @@ def test_a_figure_that_grows_is_found_and_one_that_varies_is_not() -> None:
     assert "51, and 40 at the start" in words(invariants.not_grown("descriptor", 51, 40, 10))
 
 
-def view(state: str, next_attempt: str | None = None) -> dict[str, Any]:
+def view(state: str, next_attempt_at: str | None = None) -> dict[str, Any]:
     return {
         "state": state,
-        "reconnection": {"nextAttempt": next_attempt, "humanAction": "Scan the QR"},
+        "reconnection": {"nextAttemptAt": next_attempt_at, "humanAction": "Scan the QR"},
     }
 
 

@@ -69,7 +69,7 @@ def test_every_type_that_is_published_has_words() -> None:
                 "previousState": "open",
                 "state": "waiting",
                 "closeReason": "connection_closed",
-                "nextAttempt": "2026-11-30T02:54:24.000Z",
+                "nextAttemptAt": "2026-11-30T02:54:24.000Z",
             },
             "open -> waiting (connection_closed), next try 02:54:24",
         ),
@@ -90,22 +90,14 @@ def test_a_text_of_many_lines_stays_on_one() -> None:
     assert len(shown.splitlines()) == 1
 
 
-def test_types_and_groups_of_them_and_sessions_are_chosen() -> None:
-    found = [
-        event("message.received", {}),
-        event("message.status", {}, "loja-2"),
-        event("messages", {}),
-        event("session.state", {}),
-        event("outage.began", {}, None),
-    ]
-
-    def kinds(types: list[str], session: str | None = None) -> list[str]:
-        return [each["type"] for each in Chosen(types, session).of(found)]
-
-    assert kinds([]) == [each["type"] for each in found]
-    assert kinds(["message"]) == ["message.received", "message.status"]
-    assert kinds(["message.status", "outage"]) == ["message.status", "outage.began"]
-    assert kinds(["message"], "loja-2") == ["message.status"]
+def test_types_and_groups_of_them_and_sessions_are_asked_of_the_api() -> None:
+    assert Chosen([], []).all
+    assert Chosen([], []).query == ""
+    assert Chosen(["message"], []).query == "&type=message.*", "a group without its star"
+    assert Chosen(["message.status", "outage.*", "*"], ["a", "b"]).query == (
+        "&type=message.status,outage.*,*&session=a,b"
+    )
+    assert not Chosen([], ["a"]).all
 
 
 def test_json_stays_the_same_and_steers_no_terminal(capsys: pytest.CaptureFixture[str]) -> None:

@@ -22,7 +22,7 @@ def session(
     why = {
         "since": iso(NOW - ago),
         "closeReason": reason,
-        "nextAttempt": None if "next_in" not in more else iso(NOW + more["next_in"]),
+        "nextAttemptAt": None if "next_in" not in more else iso(NOW + more["next_in"]),
         "humanAction": more.get("human", "Nothing."),
     }
     return {"id": name, "state": state, "jid": more.get("jid"), "reconnection": why}

@@ -16,11 +16,11 @@ from sessions.model import StoreError, StoreUnanswered, StoreUnavailable
 from sessions.store import StoredEvent
 from sessions.store.tables.webhooks import DeliveryRow, WebhookRow
 from supervisor.delivery import deliverer as module
-from supervisor.delivery import retrying
+from supervisor.delivery import retrying, views
 from supervisor.delivery.circuit import LAST_CANARY_SECONDS
 from supervisor.delivery.deliverer import AT_ONCE, Deliverer, Progress, Tools
 from supervisor.delivery.sender import Outcome
-from supervisor.delivery.views import heads
+from supervisor.delivery.views import EventDelivery, event_delivery, heads
 from supervisor.delivery.webhook import NewWebhook, settings_of
 from supervisor.fleet.feed import Page
 from tests.fakes import EPOCH, fake_time
@@ -748,3 +748,131 @@ async def test_nothing_is_written_or_tried_while_nothing_happens(world: World) -
         await asyncio.sleep(HOUR)
         assert len(world.rows.progress) == written
     assert len(world.endpoint.tried) == 1
+
+
+# --- what has become of an event ------------------------------------------------------------------
+
+
+def fate(world: World, n: int) -> EventDelivery:
+    rows = [row for row in world.rows.kept.values() if row.n <= n <= row.last_n]
+    event = world.log.events.get(n) or StoredEvent(
+        n, 0, "a", "message.received", msgspec.Raw(b"{}")
+    )
+    return event_delivery(world.webhook, event, max(rows, key=lambda row: row.n, default=None))
+
+
+@pytest.fixture
+def told_of(world: World, monkeypatch: pytest.MonkeyPatch) -> World:
+    monkeypatch.setattr(views, "time", fake_time())
+    return world
+
+
+async def test_what_is_accepted_has_arrived_and_what_was_not_asked_for_says_which_part(
+    told_of: World,
+) -> None:
+    told_of.new = NewWebhook("http://endpoint/x?key=1", sessions=["a"], types=["message.*"])
+    told_of.webhook = told_of.made()
+    async with told_of.running():
+        told_of.events("a", "b")
+        other = told_of.log.add("a", "session.state")
+        await asyncio.sleep(1)
+        told_of.webhook.wake()
+        await asyncio.sleep(1)
+        assert [(fate(told_of, n).state, fate(told_of, n).arrived) for n in (1, 2, other)] == [
+            ("delivered", True),
+            ("not_asked", True),
+            ("not_asked", True),
+        ]
+        assert "not for b" in fate(told_of, 2).why
+        assert "not for session.state" in fate(told_of, other).why
+        assert fate(told_of, 1).url == "http://endpoint", "the rest may be a secret"
+
+
+async def test_who_waits_is_told_behind_which_event_and_when_that_is_tried(told_of: World) -> None:
+    told_of.endpoint.answers = lambda n, _: REFUSED if n == 1 else ACCEPTED
+    async with told_of.running():
+        told_of.events("a", "a", "b")
+        await asyncio.sleep(3)
+        blocked, waits, other = (fate(told_of, n) for n in (1, 2, 3))
+        assert (blocked.state, blocked.attempts, blocked.last_status) == ("blocked", 1, 422)
+        assert (waits.state, waits.behind) == ("waiting", 1)
+        assert waits.next_try_at == blocked.next_try_at is not None
+        assert "behind event 1" in waits.why
+        assert "not this one" in waits.why
+        assert other.state == "delivered"
+        await asyncio.sleep(700)
+        aside = fate(told_of, 1)
+        assert (aside.state, fate(told_of, 2).state) == ("retrying", "delivered")
+        assert aside.next_try_at is not None
+        assert f"--row {aside.row}" in aside.what_to_do
+        await asyncio.sleep((RETRY_HOURS + 12) * HOUR)
+        assert fate(told_of, 1).state == "dead"
+        assert "redrive" in fate(told_of, 1).what_to_do
+
+
+async def test_while_it_is_sent_it_is_under_way_and_the_next_one_waits_for_it(
+    told_of: World,
+) -> None:
+    told_of.endpoint.takes_seconds = 5.0
+    async with told_of.running():
+        told_of.events("a", "a")
+        await asyncio.sleep(1)
+        assert fate(told_of, 1).state == "under_way"
+        assert (fate(told_of, 2).state, fate(told_of, 2).behind) == ("waiting", 1)
+        assert "on its way" in fate(told_of, 2).why
+
+
+async def test_an_endpoint_that_is_away_says_so_for_all_that_waits(told_of: World) -> None:
+    told_of.endpoint.answers = lambda *_: AWAY
+    async with told_of.running():
+        told_of.events("a", "b", "c", "d", "e", "a")
+        await asyncio.sleep(60)
+        for n in (1, 6):
+            seen = fate(told_of, n)
+            assert (seen.state, seen.arrived) == ("away", False)
+            assert "the connection is refused" in seen.why
+            assert seen.next_try_at is not None
+
+
+async def test_a_paused_one_says_why_and_how_to_go_on(told_of: World) -> None:
+    for because, words in (
+        ("operator", "Somebody"),
+        ("gone", "410"),
+        ("restored", "backup"),
+    ):
+        told_of.webhook.paused_because = because
+        told_of.events("a")
+        seen = fate(told_of, told_of.log.last)
+        assert (seen.state, words in seen.why) == ("paused", True)
+        assert "wasup webhooks resume wh_1" in seen.what_to_do
+
+
+async def test_what_is_older_than_the_webhook_and_what_the_log_dropped_is_told(
+    told_of: World,
+) -> None:
+    told_of.events("a", "a")
+    told_of.log.events[1] = msgspec.structs.replace(told_of.log.events[1], time_ms=1)
+    async with told_of.running():
+        await asyncio.sleep(1)
+        assert fate(told_of, 1).state == "made_later"
+        assert "--after 0" in fate(told_of, 1).what_to_do
+        assert fate(told_of, 2).state == "delivered"
+    told_of.webhook.paused_because = "operator"
+    lost = told_of.log.add("a")
+    told_of.log.add("a")
+    told_of.log.drop(lost)
+    told_of.webhook.paused_because = None
+    told_of.webhook = told_of.made()
+    async with told_of.running():
+        await asyncio.sleep(1)
+        assert fate(told_of, lost).state == "gap"
+        assert "WHATSAPP_EVENT_LOG_DAYS" in fate(told_of, lost).what_to_do
+
+
+async def test_after_a_restart_what_was_accepted_out_of_turn_has_arrived(told_of: World) -> None:
+    told_of.endpoint.answers = lambda n, _: REFUSED if n == 1 else ACCEPTED
+    async with told_of.running():
+        told_of.events("a", "b", "c")
+        await asyncio.sleep(3)
+    told_of.webhook = told_of.made()
+    assert [fate(told_of, n).state for n in (1, 2, 3)] == ["waiting", "delivered", "delivered"]

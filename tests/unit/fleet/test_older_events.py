@@ -84,8 +84,11 @@ def test_an_alert_is_raised_or_ended_and_what_was_beside_it_are_its_details() ->
         ("deleted", {"purged": False}, ("session.deleted", {"purged": False})),
         (
             "state",
-            {"state": "open", "from": "connecting"},
-            ("session.state", {"state": "open", "previousState": "connecting"}),
+            {"state": "open", "from": "connecting", "nextAttempt": None},
+            (
+                "session.state",
+                {"state": "open", "previousState": "connecting", "nextAttemptAt": None},
+            ),
         ),
         ("proxy", {"proxy": None}, ("session.proxy_changed", {"proxy": None})),
         ("paired", {}, ("session.paired", {})),

@@ -9,6 +9,7 @@ import datetime
 import hashlib
 import socket
 import ssl
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -28,6 +29,7 @@ from scripts.lab.proxies import http_proxy, socks_proxy
 from sessions.credentials.proxy import Proxy, parse_proxy
 from sessions.model import DIRECT, SessionId, StoreUnavailable, UnreadableValue
 from sessions.model import CloseReason as R
+from sessions.workers import connection
 from supervisor.gate.way import Look
 from supervisor.gate.way_probe import WHATSAPP_URL, WayProber
 
@@ -396,3 +398,14 @@ async def _settle() -> AsyncIterator[None]:
     """A closed TLS connection needs a turn or two of the loop."""
     yield
     await asyncio.sleep(0.05)
+
+
+async def test_the_time_in_which_this_process_sleeps_is_not_the_networks(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(connection, "AWAKE_STEP_SECONDS", 0.2)
+    async with door(takes) as opened:
+        looking = asyncio.create_task(look(opened.port, 0.5))
+        await asyncio.sleep(0.001)  # it is on its way
+        time.sleep(1.5)  # noqa: ASYNC251 - nothing of this process runs, and its clock goes on
+        assert (await looking).state == "open"

@@ -108,10 +108,13 @@ async def test_an_uncharge_leaves_alone_who_closed_for_another_reason_who_is_ope
         world.workers.plan.append(closes(R.REPLACED))
         await world.start()
         await world.until(S.WAITING)
-        due = world.session.reconnection().next_attempt
+        due = world.session.reconnection().next_attempt_at
         world.gate.uncharge(world.id)
         await asyncio.sleep(1)
-        assert (world.session.state, world.session.reconnection().next_attempt) == (S.WAITING, due)
+        assert (world.session.state, world.session.reconnection().next_attempt_at) == (
+            S.WAITING,
+            due,
+        )
         await world.until(S.OPEN, within=120)
         world.gate.uncharge(world.id)
         await asyncio.sleep(1)

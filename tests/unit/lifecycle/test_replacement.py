@@ -313,11 +313,11 @@ async def test_a_waiting_sessions_worker_is_stopped_and_its_wait_goes_on() -> No
         world.workers.plan.extend([closes(R.CONNECTION_LOST)] * 5)
         await world.start()
         await asyncio.sleep(2 * MINUTE)
-        due = world.session.reconnection().next_attempt
+        due = world.session.reconnection().next_attempt_at
         assert await world.ask(Command.REPLACE) is None
         assert world.workers.alive == []
         assert world.session.state is S.WAITING
-        assert world.session.reconnection().next_attempt == due
+        assert world.session.reconnection().next_attempt_at == due
         assert isinstance(await world.ask(Command.REPLACE), Refused), "it has none any more"
         await asyncio.sleep(7 * MINUTE)
         assert len(world.workers.attempts) == 5

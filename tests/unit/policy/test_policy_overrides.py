@@ -86,8 +86,8 @@ def test_a_retry_may_become_parking_and_then_says_what_to_do() -> None:
         decide(Close(reason=R.UPGRADE_REFUSED), Memory(), Config(rules=rules), 0.0, 0.5).action
         is Action.PARK
     )
-    assert "force-reconnection" in rules[R.UPGRADE_REFUSED].human
-    assert "force-reconnection" in rules[R.CONNECTION_LOST].human
+    assert "wasup sessions reconnect" in rules[R.UPGRADE_REFUSED].human
+    assert "wasup sessions reconnect" in rules[R.CONNECTION_LOST].human
     assert (
         "mine"
         in overridden('[upgrade_refused]\naction = "park"\nhuman = "mine"\n')[

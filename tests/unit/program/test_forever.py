@@ -213,6 +213,7 @@ ENDED_BY: dict[tuple[str, str], str] = {
         "supervisor/gate/reachability.py",
         "_begin",
     ): "looks while a way is in doubt: their end is looked at there, and they begin anew",
+    ("supervisor/gate/way_probe.py", "look"): "one look: it waits for it, and ends it with itself",
     ("supervisor/fleet/roll.py", "begin"): "one roll: its end is looked at there",
     (
         "supervisor/host/tuning/validation.py",

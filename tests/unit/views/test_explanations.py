@@ -18,9 +18,9 @@ from sessions.policy import COVERED, RULES, Action, Budget, Close, LastClose, Me
 from sessions.policy.breaker import Breaker
 from sessions.records import incidents
 from sessions.records.incidents import Incident, RecordedClose, Span, Summary
-from sessions.views import explanations, snapshot
+from sessions.views import explanations, session_view
 from sessions.views.explanations import TEXTS, Explanation, Outage, Standing, duration, explain
-from sessions.views.snapshot import BreakerSnapshot, Reconnection, human_action
+from sessions.views.session_view import BreakerSnapshot, Reconnection, human_action
 from sessions.views.times import iso
 from supervisor.cli.watch_commands.explain import lines, wrapped
 from tests.fakes import World, closes
@@ -56,7 +56,7 @@ def standing(
         rule=None if last is None else last.rule,
         attempts=1,
         failures=1,
-        next_attempt=None if next_in is None else iso(NOW + next_in),
+        next_attempt_at=None if next_in is None else iso(NOW + next_in),
         breaker=BreakerSnapshot(breaker, 0, None if opens_in is None else iso(NOW + opens_in)),
         human_action=human_action(SHOP, state, last),
     )
@@ -128,9 +128,9 @@ def test_the_three_questions_are_answered_for_every_close_reason_as_the_document
         assert told.why == why or reason is R.OWN_LOGOUT
     assert why in told.why
     assert told.timeline[0].why == why
-    assert told.what_to_do
+    assert told.human_action
     if state in {S.WAITING, S.PARKED, S.HELD}:
-        assert told.what_to_do == human.replace("{id}", SHOP)
+        assert told.human_action == human.replace("{id}", SHOP)
     assert all((human, wire, does))
 
     if due is not None:
@@ -148,7 +148,7 @@ def test_the_three_questions_are_answered_for_every_close_reason_as_the_document
     for answer in (
         told.why,
         told.when_next_words,
-        told.what_to_do,
+        told.human_action,
         decision.rule,
         f"{reason}: 499 the message",
     ):
@@ -187,7 +187,7 @@ def test_every_state_reads_well_without_any_incident(state: S, paired: bool) -> 
         explanations.ERROR_OF_OURS if state is S.WAITING else explanations.STATES[state]
     )
     assert f"| `{state}` | {explanations.STATES[state]} | {told.when_next_words} |" in DOCS
-    assert told.what_to_do
+    assert told.human_action
     assert told.when_next is None
     seen = screen(told)
     assert "No incident is on record." in seen
@@ -204,7 +204,7 @@ def test_open_again_it_says_what_was() -> None:
         == "It is open and answers. The last time it was away: WhatsApp's service is not available"
         " just now."
     )
-    assert (told.what_to_do, told.when_next, told.timeline[0].what_to_do) == (
+    assert (told.human_action, told.when_next, told.timeline[0].human_action) == (
         "Nothing.",
         None,
         "Nothing.",
@@ -307,13 +307,13 @@ def test_held_in_an_outage_it_says_whose_try_it_waits_for(held: Outage, words: s
     told = explain(standing(S.HELD, R.CONNECTION_LOST, outage=held), [], NO_FIGURES, NOW)
     assert (told.why, told.outage, told.when_next_words) == (held.words, held.words, words)
     assert told.when_next == iso(NOW + 48)
-    assert told.what_to_do == explanations.OUTAGE_DO
+    assert told.human_action == explanations.OUTAGE_DO
 
 
 def test_a_hold_for_a_close_reason_says_what_that_reason_asks_for() -> None:
     held = outage(reason="client_outdated", words="client version rejected")
     told = explain(standing(S.HELD, R.CONNECTION_LOST, outage=held), [], NO_FIGURES, NOW)
-    assert told.what_to_do == RULES[R.CLIENT_OUTDATED].human
+    assert told.human_action == RULES[R.CLIENT_OUTDATED].human
     rules = {
         **RULES,
         R.CLIENT_OUTDATED: replace(RULES[R.CLIENT_OUTDATED], human="Call Ana about {id}."),
@@ -321,7 +321,7 @@ def test_a_hold_for_a_close_reason_says_what_that_reason_asks_for() -> None:
     told = explain(
         standing(S.HELD, R.CONNECTION_LOST, outage=held, rules=rules), [], NO_FIGURES, NOW
     )
-    assert told.what_to_do == f"Call Ana about {SHOP}."
+    assert told.human_action == f"Call Ana about {SHOP}."
 
 
 def test_a_wait_of_its_own_is_not_the_outages_and_a_human_is_still_needed() -> None:
@@ -334,7 +334,7 @@ def test_a_wait_of_its_own_is_not_the_outages_and_a_human_is_still_needed() -> N
     assert told.why == TEXTS[R.REPLACED].why
     held = explain(standing(S.HELD, R.REPLACED, outage=outage()), past, NO_FIGURES, NOW)
     assert held.why == f"{TEXTS[R.REPLACED].why} 9 sessions are held."
-    assert held.what_to_do == RULES[R.REPLACED].human.replace("{id}", SHOP)
+    assert held.human_action == RULES[R.REPLACED].human.replace("{id}", SHOP)
     assert held.when_next_words.startswith("when the canary of the outage succeeds")
 
 
@@ -347,7 +347,7 @@ def test_what_an_outage_covers_is_spoken_of_as_held_once_it_is_in_the_gate_or_ex
     excused = standing(S.WAITING, R.CONNECTION_LOST, 0.0, outage=outage(), rule=COVERED)
     for now in (standing(S.HELD, R.CONNECTION_LOST, outage=outage()), excused):
         told = explain(now, past, NO_FIGURES, NOW)
-        assert (told.outage, told.why, told.what_to_do) == (
+        assert (told.outage, told.why, told.human_action) == (
             outage().words,
             outage().words,
             explanations.OUTAGE_DO,
@@ -368,7 +368,7 @@ def test_paired_again_after_a_logout_it_still_says_why() -> None:
         standing(S.QR, R.LOGGED_OUT), story(R.LOGGED_OUT, "parked", None, "parked"), NO_FIGURES, NOW
     )
     assert told.why == f"{TEXTS[R.LOGGED_OUT].why} {explanations.STATES[S.QR]}"
-    assert told.what_to_do.startswith("Scan the QR")
+    assert told.human_action.startswith("Scan the QR")
 
 
 def test_an_error_of_our_own_is_not_blamed_on_a_close_of_the_past() -> None:
@@ -469,20 +469,20 @@ def test_the_breaker_is_shown_as_it_is() -> None:
 def test_the_rule_shown_says_until_when_the_breaker_puts_the_try_off() -> None:
     last = LastClose(R.CONNECTION_LOST, None, "", "try 5 of 10, up to 32 s", "", NOW)
     breaker = Breaker(1, 600.0)
-    assert snapshot.rule_shown(last, 20.0, breaker, 0.0) == last.rule
+    assert session_view.rule_shown(last, 20.0, breaker, 0.0) == last.rule
     breaker.failed(10.0)
-    shown = snapshot.rule_shown(last, 610.0, breaker, 10.0)
+    shown = session_view.rule_shown(last, 610.0, breaker, 10.0)
     assert shown is not None
     assert re.fullmatch(
         r"try 5 of 10, up to 32 s; breaker open until [0-9]{2}:[0-9]{2}:[0-9]{2} UTC, then one"
         r" trial",
         shown,
     )
-    assert snapshot.rule_shown(last, 900.0, breaker, 10.0) == last.rule, (
+    assert session_view.rule_shown(last, 900.0, breaker, 10.0) == last.rule, (
         "it waits for longer than the breaker"
     )
-    assert snapshot.rule_shown(last, None, breaker, 10.0) == last.rule
-    assert snapshot.rule_shown(None, 610.0, breaker, 10.0) is None
+    assert session_view.rule_shown(last, None, breaker, 10.0) == last.rule
+    assert session_view.rule_shown(None, 610.0, breaker, 10.0) is None
 
 
 @pytest.mark.looptime(noop_cycles=6)

@@ -11,7 +11,7 @@ import pytest
 
 from sessions.forever import Forever
 from sessions.model import SessionId, SessionState
-from sessions.views.snapshot import Performance
+from sessions.views.session_view import Performance
 from supervisor.host.reading.disks import DiskReading
 from supervisor.host.reading.host_sampler import Reading
 from supervisor.host.reading.readings import Host

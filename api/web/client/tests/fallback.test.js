@@ -79,8 +79,8 @@ test('polling tells what it cannot give any more, and begins anew with a log tha
   await eventually(() => read.length === 7);
   assert.deepEqual(read, [5, 6, 7, 8, 9, 1, 2]);
   assert.deepEqual(gaps, [
-    { after: 2, to: 4, reason: 'dropped' },
-    { after: 9, to: 9, reason: 'log_restarted' },
+    { first: 3, last: 4, reason: 'dropped' },
+    { first: null, last: null, reason: 'log_restarted' },
   ]);
 });
 

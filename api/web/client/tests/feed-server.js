@@ -155,6 +155,7 @@ export class FeedServer {
     if (after > this.last)
       return [410, { error: { code: 'gone', message: 'The log has begun anew.', hint: '' } }];
     const events = isEmpty ? [] : this.#kept(after);
-    return [200, { events, next: null, oldest: this.oldest, last: this.last }];
+    const gap = this.oldest > after + 1 ? { first: after + 1, last: this.oldest - 1 } : null;
+    return [200, { events, next: null, oldest: this.oldest, last: this.last, gap }];
   }
 }

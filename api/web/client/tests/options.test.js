@@ -11,6 +11,7 @@ const REFUSED = [
   [{}, /url is undefined: it takes the address/],
   [{ url: 'ftp://x' }, /url is ftp:\/\/x/],
   [{ url, timeout: 0 }, /timeout is 0: it takes a whole number of at least 1/],
+  [{ url, maxReconnectAttempts: 0 }, /maxReconnectAttempts is 0: it takes a whole number/],
   [{ url, pollWait: 60 }, /pollWait is 60: it takes a whole number from 1 to 55/],
   [{ url, after: -1 }, /after is -1/],
   [{ url, reconnectDelay: 10, maxReconnectDelay: 5 }, /maxReconnectDelay is 5: it may not be less/],

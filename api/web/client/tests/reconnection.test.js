@@ -121,12 +121,12 @@ test('a frame that comes again is read once, and a gap is told and passed', asyn
   await client.connect('secret');
   server.happen(2);
   server.tell('events', { after: 0, to: 2, events: server.log });
-  server.tell('gap', { after: 2, to: 9, message: '', hint: '' });
+  server.tell('gap', { first: 3, last: 9, message: '', hint: '' });
   const event = { ...server.log[0], n: 10 };
   server.tell('events', { after: 9, to: 10, events: [event] });
   await eventually(() => read.length === 3);
   assert.deepEqual(read, [1, 2, 10]);
-  assert.deepEqual(gaps, [{ after: 2, to: 9, reason: 'dropped' }]);
+  assert.deepEqual(gaps, [{ first: 3, last: 9, reason: 'dropped' }]);
 });
 
 test('a log that has begun anew is read from its beginning, and that is told', async (t) => {
@@ -138,7 +138,7 @@ test('a log that has begun anew is read from its beginning, and that is told', a
   await client.connect('secret');
   await eventually(() => read.length === 2);
   assert.deepEqual(read, upTo(2));
-  assert.deepEqual(gaps, [{ after: 70, to: 70, reason: 'log_restarted' }]);
+  assert.deepEqual(gaps, [{ first: null, last: null, reason: 'log_restarted' }]);
 });
 
 test('disconnect() ends all that is under way', async (t) => {

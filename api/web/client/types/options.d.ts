@@ -24,7 +24,8 @@ export type Options = {
      */
     after?: number | undefined;
     /**
-     * tries in a row, until it falls back or gives up
+     * tries in a row, until it falls back or gives up;
+     * Infinity: it never does
      */
     maxReconnectAttempts?: number | undefined;
     /**

@@ -4,8 +4,8 @@
  * @typedef {object} Page
  * @property {FeedEvent[]} events
  * @property {number | null} next the `after` of the next page, if there is more already
- * @property {number | null} oldest the oldest that is kept
  * @property {number} last the newest
+ * @property {{ first: number, last: number } | null} gap what was dropped before it was read
  */
 export class EventPages {
     /**
@@ -38,11 +38,14 @@ export type Page = {
      */
     next: number | null;
     /**
-     * the oldest that is kept
-     */
-    oldest: number | null;
-    /**
      * the newest
      */
     last: number;
+    /**
+     * what was dropped before it was read
+     */
+    gap: {
+        first: number;
+        last: number;
+    } | null;
 };

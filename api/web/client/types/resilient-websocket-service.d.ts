@@ -64,11 +64,11 @@ export type Frame = {
  * events that nobody can give any more: read the present state instead
  */
 export type Gap = {
-    after: number;
     /**
-     * after the one, up to the other, events were dropped
+     * the first of their numbers; null: nobody knows
      */
-    to: number;
+    first: number | null;
+    last: number | null;
     /**
      * the log does not reach so far back; or its numbers
      * have begun anew (a restore?), and all that it has is read

@@ -17,8 +17,8 @@ from hypothesis import strategies as st
 from api.handlers.machine.capacity import shown
 from sessions.model import SessionId, SessionState
 from sessions.records.changes import Changes
-from sessions.views.events import SessionMoved
-from sessions.views.snapshot import BreakerSnapshot
+from sessions.views.events import SessionDeleted, SessionMoved
+from sessions.views.session_view import BreakerSnapshot
 from supervisor.cli.watch_commands.capacity import bar
 from supervisor.host.needs.capacity import (
     ASSUMED_LOGIN,
@@ -458,6 +458,7 @@ def test_a_deleted_session_is_forgotten() -> None:
     assert told.costs.settled() == {SHOP: 7}
     told.pid = None
     assert told.costs.settled() == {}
+    told.costs.on_deleted(SHOP, SessionDeleted(purged=False))
     told.pid = 7
     told.states("waiting", "connecting", cpu=3.0)
     told.states("connecting", "open", cpu=4.0)
@@ -706,7 +707,7 @@ def moved(before: str, state: str) -> SessionMoved:
         rule=None,
         attempts=0,
         failures=0,
-        next_attempt=None,
+        next_attempt_at=None,
         breaker=BreakerSnapshot("closed", 0, None),
         human_action="",
         previous_state=before,

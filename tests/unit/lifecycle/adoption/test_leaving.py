@@ -53,7 +53,7 @@ async def test_a_session_that_is_left_in_any_state_goes_on_from_there(state: S) 
         await world.start()
         await asyncio.sleep(1.0)
         after = world.session.reconnection()
-        assert after.next_attempt == before.next_attempt
+        assert after.next_attempt_at == before.next_attempt_at
         if state is not S.STARTING:
             assert (world.session.state, len(world.workers.made)) == (state, made)
         assert len(world.workers.attempts) == attempts

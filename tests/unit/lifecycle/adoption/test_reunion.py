@@ -102,7 +102,7 @@ async def test_what_is_remembered_is_not_lost_when_the_supervisor_stops_during_t
         await world.crash()
         await world.start()
         await world.until(S.WAITING, S.CONNECTING, S.OPEN)
-        assert world.session.reconnection().next_attempt == before.next_attempt
+        assert world.session.reconnection().next_attempt_at == before.next_attempt_at
         assert len(world.workers.attempts) == 5, "the wait goes on, whatever became of the worker"
 
 

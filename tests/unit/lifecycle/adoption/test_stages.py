@@ -128,7 +128,7 @@ async def test_a_close_that_nobody_has_judged_is_judged_by_the_successor() -> No
             1,
             1,
         )
-        assert shown.next_attempt is not None
+        assert shown.next_attempt_at is not None
         await world.until(S.OPEN, within=10)
         assert world.workers.made == [worker]
         assert world.workers.attempts[0][1] == 8
@@ -172,7 +172,7 @@ async def test_a_close_that_was_judged_is_not_judged_again_and_the_wait_goes_on(
         await world.start()
         await world.until(S.WAITING)
         after = world.session.reconnection()
-        assert (after.next_attempt, after.failures) == (before.next_attempt, 5)
+        assert (after.next_attempt_at, after.failures) == (before.next_attempt_at, 5)
         assert after.breaker == before.breaker
         assert world.session.worker is world.workers.made[0]
         await asyncio.sleep(6 * MINUTE)
@@ -198,7 +198,7 @@ async def test_a_close_whose_judgement_was_not_saved_before_the_crash_is_judged_
         await world.until(S.PARKED)
         shown = world.session.reconnection()
         assert shown.close_reason is R.TEMPORARILY_BANNED
-        assert shown.next_attempt is not None
+        assert shown.next_attempt_at is not None
         await asyncio.sleep(HOUR)
         assert len(world.workers.attempts) == 1
 

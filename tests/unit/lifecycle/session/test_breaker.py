@@ -55,7 +55,7 @@ async def test_a_reset_of_the_breaker_lets_it_try_at_once() -> None:
         await world.start()
         await asyncio.sleep(2 * MINUTE)
         assert world.session.reconnection().breaker.state == "open"
-        assert world.session.reconnection().next_attempt is not None
+        assert world.session.reconnection().next_attempt_at is not None
         assert await world.ask(Command.RESET_BREAKER) is None
         await world.until(S.OPEN, within=1)
         assert world.session.reconnection().breaker.failures == 0

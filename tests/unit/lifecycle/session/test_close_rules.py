@@ -67,7 +67,7 @@ async def test_a_temporary_ban_is_probed_once_when_it_ends() -> None:
         world.workers.otherwise = closes(R.TEMPORARILY_BANNED)
         await world.start()
         parked = await world.until(S.PARKED)
-        assert world.session.reconnection().next_attempt is not None
+        assert world.session.reconnection().next_attempt_at is not None
         await asyncio.sleep(2 * HOUR - 2)
         assert len(world.workers.attempts) == 1
         await asyncio.sleep(10)
@@ -87,7 +87,7 @@ async def test_an_absurd_expiry_of_a_ban_does_not_break_what_is_shown(expire: st
         await world.until(S.PARKED)
         await asyncio.sleep(MINUTE)
         assert world.session.state is S.PARKED
-        assert world.session.view().reconnection.next_attempt is not None
+        assert world.session.view().reconnection.next_attempt_at is not None
         assert world.alerts("session_error") == []
 
 

@@ -144,7 +144,7 @@ async def test_a_stop_in_any_state_ends_stopped_without_worker_or_ticket_and_a_s
         await asyncio.sleep(DAY)
         assert world.session.state is S.STOPPED
         assert len(world.workers.attempts) == attempts
-        assert world.session.reconnection().next_attempt is None
+        assert world.session.reconnection().next_attempt_at is None
         world.gate.open()
         world.workers.plan.clear()
         world.workers.otherwise = opens()

@@ -81,7 +81,7 @@ class Chaos:
         shown = world.session.view().reconnection
         assert world.breaches == []
         if state is S.WAITING:
-            assert shown.next_attempt is not None
+            assert shown.next_attempt_at is not None
         owned = [worker for worker in world.workers.alive if worker.assigned and not worker.killed]
         assert len(owned) <= 1
 

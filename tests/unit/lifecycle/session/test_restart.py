@@ -22,14 +22,14 @@ async def test_a_wait_goes_on_after_a_restart(how: str) -> None:
         world.workers.plan.extend([closes(R.CONNECTION_LOST)] * 5)
         await world.start()
         await asyncio.sleep(2 * MINUTE)
-        due = world.session.reconnection().next_attempt
+        due = world.session.reconnection().next_attempt_at
         assert world.session.reconnection().breaker.state == "open"
         await (world.close() if how == "retires" else world.crash())
         await asyncio.sleep(MINUTE)
         await world.start()
         await world.until(S.WAITING)
         shown = world.session.reconnection()
-        assert shown.next_attempt == due
+        assert shown.next_attempt_at == due
         assert (shown.failures, shown.breaker.state, shown.close_reason) == (
             5,
             "open",
@@ -53,7 +53,7 @@ async def test_parked_stays_parked_after_a_restart(how: str, reason: R) -> None:
         await world.until(S.PARKED)
         again = world.session.reconnection()
         assert (again.close_reason, again.human_action) == (shown.close_reason, shown.human_action)
-        assert again.next_attempt == shown.next_attempt
+        assert again.next_attempt_at == shown.next_attempt_at
         await asyncio.sleep(23 * HOUR)
         assert world.session.state is S.PARKED
         assert len(world.workers.attempts) == 1

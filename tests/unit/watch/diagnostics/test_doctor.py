@@ -130,6 +130,26 @@ async def test_one_that_fails_hangs_or_cannot_look_stops_none_of_the_others(
     assert found[2].words == "it is another user's"
 
 
+async def test_whoever_measures_is_alone(subject: Subject) -> None:
+    under_way: list[str] = []
+    seen: dict[str, list[str]] = {}
+
+    def measuring(name: str, alone: bool) -> Check:
+        async def look(subject: Subject) -> Iterable[Issue]:
+            under_way.append(name)
+            await asyncio.sleep(0.01)
+            seen[name] = sorted(under_way)
+            under_way.remove(name)
+            return ()
+
+        return Check(name, name, "resource", look, alone)
+
+    checks = [measuring("x", True), measuring("a", False), measuring("b", False)]
+    found = await examine(subject, [*checks, measuring("y", True)])
+    assert [one.name for one in found] == ["x", "a", "b", "y"], "told in the order of causes"
+    assert seen == {"a": ["a", "b"], "b": ["b"], "x": ["x"], "y": ["y"]}
+
+
 async def test_a_thread_that_hangs_keeps_nobody_from_ending() -> None:
     import threading
 

@@ -171,6 +171,7 @@ def test_the_checklist_is_the_guide_s_own_and_rests_on_checks_that_there_are() -
 
 def test_a_line_is_ok_or_not_or_for_a_human_to_check() -> None:
     wrong = Issue("resource", Severity.MEDIUM, "The disk is full.", "Make room.")
+    busy = Issue("resource", Severity.MEDIUM, "Cpu is 100%.", "Look.", ("cpu",))
     advice = Issue("resource", Severity.LOW, "Advice.", "Think.")
     lines = checklist(
         [
@@ -178,6 +179,7 @@ def test_a_line_is_ok_or_not_or_for_a_human_to_check() -> None:
             Checked("settings", "found", "the settings", 1.0, (advice,)),
             Checked("permissions", "ok", "owners", 1.0),
             Checked("disks", "found", "the disks", 1.0, (wrong,)),
+            Checked("machine", "found", "the machine", 1.0, (busy,)),
             Checked("backups", "skipped", "where they go is not known", 1.0),
         ]
     )
@@ -185,6 +187,7 @@ def test_a_line_is_ok_or_not_or_for_a_human_to_check() -> None:
     assert verdicts["Instalar todas as dependências"] == "ok"
     assert verdicts["Configurar variáveis de ambiente"] == "ok"
     assert verdicts["Verificar recursos do servidor"] == "not ok"
+    assert verdicts["Verificar uso de memória"] == "ok", "the CPU is another line's"
     assert verdicts["Configurar backup do banco"] == "by hand"
     assert verdicts["Testar com múltiplos usuários"] == "by hand"
     by_hand = next(line for line in lines if line.item == "Configurar backup do banco")

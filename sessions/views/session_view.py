@@ -31,8 +31,7 @@ class BreakerSnapshot(msgspec.Struct, frozen=True, rename="camel"):
     @classmethod
     def of(cls, breaker: Breaker, now: float) -> "BreakerSnapshot":
         """The breaker now."""
-        record = breaker.record
-        return cls(record.state, record.failures, iso_at(breaker.opens_until(), now))
+        return cls(breaker.state, breaker.failures, iso_at(breaker.opens_until(), now))
 
 
 class Reconnection(msgspec.Struct, frozen=True, rename="camel"):
@@ -47,7 +46,7 @@ class Reconnection(msgspec.Struct, frozen=True, rename="camel"):
     rule: str | None
     attempts: int
     failures: int
-    next_attempt: str | None
+    next_attempt_at: str | None
     breaker: BreakerSnapshot
     human_action: str
 

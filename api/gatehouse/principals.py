@@ -1,0 +1,38 @@
+"""The principal of a request, as handlers ask for it."""
+
+from collections.abc import Collection
+from typing import Final
+
+from aiohttp import web
+
+from sessions.model import SessionNotFound
+from supervisor.access.principal import Principal
+
+PRINCIPAL: Final = web.RequestKey("principal", Principal)
+"""Set by the guard, for every call but those that are open to all."""
+
+
+def principal_of(request: web.Request) -> Principal:
+    """Who calls."""
+    return request[PRINCIPAL]
+
+
+def is_operators(request: web.Request) -> bool:
+    """Whether it is the operator who calls; nobody, of a call that is open to all, is not."""
+    principal = request.get(PRINCIPAL)
+    return principal is not None and principal.is_operator
+
+
+def named(request: web.Request, sessions: Collection[str]) -> list[str]:
+    """Sessions that a request names, where none named means all: for a key of some sessions that
+    means those. Raises SessionNotFound.
+    """
+    for session in sessions:
+        must_see(request, session)
+    return list(sessions) or sorted(principal_of(request).sessions or ())
+
+
+def must_see(request: web.Request, session: str) -> None:
+    """That session exists for who calls; or not at all. Raises SessionNotFound."""
+    if not principal_of(request).sees(session):
+        raise SessionNotFound(f"There is no session {session[:80]!r}.")

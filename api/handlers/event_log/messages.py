@@ -1,0 +1,99 @@
+"""Messages: what has become of one's events at each webhook."""
+
+from collections.abc import Collection
+from typing import Annotated, Final
+
+import msgspec
+from aiohttp import web
+
+from api.errors import MessageNotFound
+from api.gatehouse.principals import must_see, principal_of
+from api.handlers.webhooks import is_for
+from api.parts import FEED, WEBHOOKS
+from api.responses import json, query
+from sessions.model import parse_session_id
+from sessions.views.events import EventHead
+from sessions.views.times import iso
+from supervisor.delivery.views import EventDelivery
+from supervisor.fleet.feed import Feed
+
+USUAL: Final = 20
+MOST: Final = 100
+"""Events of a page: in a group each reader makes one."""
+
+
+class MessageQuery(msgspec.Struct, forbid_unknown_fields=True):
+    """Which events of the message."""
+
+    session: (
+        Annotated[str, msgspec.Meta(max_length=64, description="Those of this session alone.")]
+        | msgspec.UnsetType
+    ) = msgspec.UNSET
+    after: Annotated[
+        int, msgspec.Meta(ge=0, lt=10**15, description="`next` of the page before.")
+    ] = 0
+    limit: Annotated[int, msgspec.Meta(ge=1, le=MOST, description="So many at the most.")] = USUAL
+
+
+class MessageEvent(EventHead, frozen=True):
+    """An event of the message, and what has become of it at each webhook."""
+
+    webhooks: list[EventDelivery]
+
+
+class MessageDeliveries(msgspec.Struct, frozen=True):
+    """What has become of a message's events, oldest first.
+
+    `arrived`: of each of these, each webhook that asks for it has accepted it. `next`: for `after`
+    of the next page; None: this was the last.
+    """
+
+    message: str
+    arrived: bool
+    words: str
+    events: list[MessageEvent]
+    next: int | None
+
+
+async def message_deliveries(request: web.Request) -> web.Response:
+    """Has it arrived? For each event of a message (WhatsApp's id), and each webhook: whether its
+    endpoint has accepted it, or why not yet, when it is tried next, and what to do.
+    """
+    asked, message = query(request, MessageQuery), request.match_info["message"]
+    sessions: Collection[str] | None = principal_of(request).sessions
+    if asked.session is not msgspec.UNSET:
+        must_see(request, parse_session_id(asked.session))
+        sessions = [asked.session]
+    feed, webhooks = request.app[FEED], request.app[WEBHOOKS]
+    found = await feed.of_message(message, sessions, asked.after, asked.limit + 1)
+    if not found and not asked.after:
+        raise await _not_found(feed, message)
+    told = []
+    for event in found[: asked.limit]:
+        head = msgspec.structs.asdict(EventHead.of(event))
+        mine = [one for one in webhooks.all() if is_for(principal_of(request), one)]
+        told.append(MessageEvent(**head, webhooks=await webhooks.deliveries_of(event, mine)))
+    following = told[-1].n if len(found) > asked.limit else None
+    every = [one for event in told for one in event.webhooks]
+    missing = sum(not one.arrived for one in every)
+    return json(
+        MessageDeliveries(
+            message, bool(every) and not missing, _words(told, missing), told, following
+        )
+    )
+
+
+def _words(told: list[MessageEvent], missing: int) -> str:
+    """The answer in a sentence."""
+    count = f"{len(told)} event{'' if len(told) == 1 else 's'}"
+    if not any(event.webhooks for event in told):
+        return f"It has {count}, and there is no webhook: POST /webhooks makes one."
+    if not missing:
+        return f"Everything has arrived that was asked for, of {count}."
+    return f"{missing} of what was to be delivered {'has' if missing == 1 else 'have'} not arrived."
+
+
+async def _not_found(feed: Feed, message: str) -> MessageNotFound:
+    oldest = await feed.oldest_time()
+    since = "is empty" if oldest is None else f"goes back to {iso(oldest)}"
+    return MessageNotFound(f"The event log has no event of a message {message[:64]!r}; it {since}.")

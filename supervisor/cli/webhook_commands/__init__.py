@@ -1,0 +1,1 @@
+"""`wasup webhooks ...`: who is sent what happens, and what has not arrived."""
