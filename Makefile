@@ -36,7 +36,7 @@ $(shell [ "$$(cat .make/venv 2>/dev/null)" = "$$(pwd -P)" ] && .venv/bin/python 
 
 say = @printf '\033[1m==>\033[0m %s\n' "$(1)"
 
-.PHONY: help setup setup-run demo run test test-unit check simulate bench bench-feed bench-reconnect chaos kills fuzz lock clean
+.PHONY: help setup setup-run demo run test test-unit check simulate bench bench-feed bench-readers bench-reconnect chaos kills fuzz lock clean
 .NOTPARALLEL:
 
 help: ## this list
@@ -80,6 +80,9 @@ bench: setup-run .make/standin ## measure, on this machine, what the README clai
 
 bench-feed: setup-run .make/standin ## 1,000 clients of the live feed: who comes in, what each gets and when, kill -9, memory (CLIENTS=1000)
 	@exec .venv/bin/python -m scripts.bench_feed $(if $(CLIENTS),--clients $(CLIENTS))
+
+bench-readers: setup-run .make/standin ## 200 readers who listen and look every five seconds
+	@exec .venv/bin/python -m scripts.bench --only readers
 
 bench-reconnect: .make/dev .make/worker .make/standin ## the same outages for wasup and for what others run (ONLY=simulated|real)
 	@exec .venv/bin/python -m scripts.bench_reconnect $(if $(ONLY),--only $(ONLY))

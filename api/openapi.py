@@ -34,6 +34,9 @@ and root may call without, from this machine. A token is that one, a key (`POST 
 short-lived token made from a key (`POST /tokens`). Each call says which scope a key needs for it:
 `read`, `send`, `operate` or `admin`, of which each includes those before it. A key may be for some
 sessions only; the others do not exist for it.
+
+What happens is also sent as it happens: by Socket.IO below `/socket.io/`, with the same envelope as
+`GET /events`; its messages are no calls, and stand in docs/live-feed.md.
 """
 EVENT: Final = "EventView"
 """The type of the envelope: its `data` is what its `type` says."""

@@ -120,8 +120,9 @@ async def change_webhook(request: web.Request) -> web.Response:
 
 async def delete_webhook(request: web.Request) -> web.Response:
     """Remove a webhook, and what it has not delivered."""
-    await _webhooks(request).delete(_id(request))
-    return json(WebhookDeleted(_id(request), True))
+    webhook = _id(request)
+    await _webhooks(request).delete(webhook)
+    return json(WebhookDeleted(webhook, True))
 
 
 @keyed

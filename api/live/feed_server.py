@@ -57,8 +57,8 @@ REFUSED_SECONDS: Final = 5.0
 SWEEP_SECONDS: Final = 1.0
 TURN_SECONDS: Final = 0.05
 """Between two turns of the broadcast: what happens within it goes in one frame."""
-TURN_SECONDS_PER_CLIENT: Final = 0.0001
-"""In addition, for each client: sending to one takes about as long, and others want the loop."""
+TURN_SECONDS_PER_CLIENT: Final = 0.00005
+"""In addition, for each client: sending to one takes nearly as long, and others want the loop."""
 WARNING_SECONDS: Final = 60.0
 """Before a token expires its client is told."""
 COME_BACK_SECONDS: Final = (0.5, 1.5)

@@ -1,5 +1,5 @@
 """`python -m scripts.bench`: parts, one after the other: connections, blackhole, start, weight,
-adopt, kill (`--only` chooses).
+adopt, kill, readers (`--only` chooses).
 
 Real supervisors at their default settings, real workers, real Baileys; only WhatsApp is played.
 Nothing passes or fails here: the figures are printed as they are.
@@ -23,6 +23,7 @@ from scripts.bench import connections
 from scripts.bench.blackhole import blackhole
 from scripts.bench.fleet import MIB, fleet
 from scripts.bench.kill import kill
+from scripts.bench.readers import readers
 from scripts.bench.report import Report
 from scripts.bench.stage import Bench, baileys_version
 from scripts.lab import LabError, StandIn, unless_stopped
@@ -36,6 +37,7 @@ TAKES_SECONDS: Final = {
     "weight": 50,
     "adopt": 15,
     "kill": 35,
+    "readers": 45,
 }
 PARTS: Final = tuple(TAKES_SECONDS)
 FLEET_PARTS: Final = ("start", "weight", "adopt")
@@ -53,6 +55,8 @@ async def measure(bench: Bench, only: Sequence[str]) -> None:
         await fleet(bench, of_fleet)
     if "kill" in only:
         await kill(bench)
+    if "readers" in only:
+        await readers(bench)
     overlaps = len(await bench.standin.log("overlap"))
     bench.report.remark(
         bench.report.figures[-1].part,

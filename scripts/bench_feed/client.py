@@ -3,6 +3,7 @@ a WebSocket, coming back by itself from the number that it has.
 """
 
 import asyncio
+import functools
 import random
 import time
 from datetime import datetime
@@ -101,15 +102,23 @@ class FeedClient:
             return
         if not text.startswith("42"):
             return
-        name, told = msgspec.json.decode(text[2:])
+        name, told, times = _read(text)
         if name != "events":
             if name in {"gap", "resync"}:
                 self.missed.append(name)
             return
         now = time.time()
-        for event in told["events"]:
-            self.numbers.append(event["n"])
-            if self.timing:
-                at = datetime.fromisoformat(event["time"]).timestamp()
-                self.late_ms.append(1000 * (now - at))
+        self.numbers += [event["n"] for event in told["events"]]
+        if self.timing:
+            self.late_ms += [1000 * (now - at) for at in times]
         self.after = told["to"]
+
+
+@functools.lru_cache(maxsize=64)
+def _read(text: str) -> tuple[str, Any, list[float]]:
+    """A packet: its name, what it tells, and when its events were. Remembered: many clients of one
+    process are sent the same.
+    """
+    name, told = msgspec.json.decode(text[2:])
+    events = told["events"] if name == "events" else []
+    return name, told, [datetime.fromisoformat(event["time"]).timestamp() for event in events]

@@ -10,6 +10,7 @@ from typing import Any, Final
 
 import aiohttp
 import msgspec
+import uvloop
 
 from scripts.bench_feed.client import FeedClient, Refused
 
@@ -79,4 +80,5 @@ async def run(url: str, count: int) -> None:
 
 
 if __name__ == "__main__":
-    asyncio.run(run(sys.argv[1], int(sys.argv[2])))
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(run(sys.argv[1], int(sys.argv[2])))

@@ -36,6 +36,10 @@ LOOKED_THROUGH: Final = 20_000
 """Events in memory that one call looks through at the most, some 10 ms; who asks goes on where it
 has ended.
 """
+OLDEST_SECONDS: Final = 1.0
+"""So long is believed which event is the oldest. Asking the store for it was two thirds of what a
+page costs, and one event wakes everybody who waits: of 200, each would ask.
+"""
 EVERY_EVENT: Final = EventFilter()
 
 log = structlog.get_logger("feed")
@@ -83,6 +87,7 @@ class Feed:
         self._not_here = events[0].n - 1 if events else 0
         """Events up to this number are in the store alone."""
         self._oldest: int | None = None
+        self._oldest_asked_at = float("-inf")
         self.purges = 0
         """How often events were dropped that others may keep; who does looks whether it has grown.
         """
@@ -150,8 +155,8 @@ class Feed:
         begin = await self._first_wanted(number, wait_seconds, wanted) if wait_seconds else number
         if begin >= self._not_here or not limit:
             (here, read_to), last = self._here_after(begin, limit, wanted), self._last
-            oldest = await self._last_known_oldest()
-            return Page(here, oldest, last, read_to, await self._gap(number, oldest, last))
+            # no gap: all that came after it is in memory, also what the store has dropped since
+            return Page(here, await self._last_known_oldest(), last, read_to)
         async with self._reading:
             border = self._not_here  # the store is read up to it, and memory from there on
             (here, read_to), last = self._here_after(border, limit, wanted), self._last
@@ -280,7 +285,9 @@ class Feed:
 
     async def _last_known_oldest(self) -> int | None:
         """Who has followed so far misses nothing: for him a store in trouble need not be asked."""
-        if self._store.health.state == "ok":
+        now = asyncio.get_running_loop().time()
+        if self._store.health.state == "ok" and now - self._oldest_asked_at >= OLDEST_SECONDS:
+            self._oldest_asked_at = now
             try:
                 self._oldest = await self._store.oldest_event()
             except StoreUnavailable as error:

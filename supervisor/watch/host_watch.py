@@ -44,7 +44,9 @@ class HostWatch:
             return replace(reading, disks=await self.disks())
 
     async def disks(self) -> tuple[DiskReading, ...]:
-        """The file systems alone."""
+        """The file systems alone, now or a moment old."""
+        if (known := self._disks.fresh()) is not None:
+            return known  # a thread for each of many readers is what they would wait for
         async with self._one_disk_look_at_a_time:
             return await asyncio.to_thread(self._disks.reading)
 

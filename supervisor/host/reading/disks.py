@@ -83,14 +83,19 @@ class Disks:
         self._last: tuple[float, tuple[DiskReading, ...]] = (float("-inf"), ())
         self._lock = threading.Lock()
 
+    def fresh(self) -> tuple[DiskReading, ...] | None:
+        """What was read a moment ago, without a look and without waiting; None: too long ago."""
+        at, found = self._last
+        return found if time.monotonic() - at < self._fresh_seconds else None
+
     def reading(self, patience_seconds: float = PATIENCE_SECONDS) -> tuple[DiskReading, ...]:
         """Each file system, the fullest first.
 
         One that has not answered the look before is neither asked again nor waited for.
         """
         with self._lock:
-            if time.monotonic() - self._last[0] < self._fresh_seconds:
-                return self._last[1]
+            if (known := self.fresh()) is not None:
+                return known
             until = time.monotonic() + patience_seconds
             begun = [
                 self._begin(directory)

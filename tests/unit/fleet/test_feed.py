@@ -444,7 +444,12 @@ async def test_what_was_dropped_before_it_was_read_is_told_as_a_gap() -> None:
     for after, gap in ((0, None), (2, Gap(3, 5)), (4, Gap(5, 5)), (5, None), (10, None)):
         assert (await feed.after(after, 100)).gap == gap, after
     assert (await feed.after(2, 100, 0.0, OTHER)).gap == Gap(3, 5), "nobody knows what they were"
+    store.dropped = 8
+    del store.kept[:3]
+    page = await feed.after(7, 100)
+    assert ([event.n for event in page.events], page.gap) == ([8, 9, 10], None), "from memory"
     del store.kept[0]  # purged with its session
+    store.dropped = 5
     assert (await feed.after(5, 100)).gap is None
 
 
@@ -459,3 +464,28 @@ async def test_what_the_log_drops_while_nothing_happens_is_dropped_from_memory_t
     store.failing = True
     await feed.trim()
     assert feed.purges == 1
+
+
+async def test_one_event_wakes_many_and_the_store_is_asked_once_what_it_still_keeps() -> None:
+    store = EventStore()
+    feed = await _feed(store)
+    await _mixed(feed, store, 1)
+    asked = 0
+    answer = store.oldest_event
+
+    async def counted() -> int | None:
+        nonlocal asked
+        asked += 1
+        await asyncio.sleep(0.01)
+        return await answer()
+
+    store.oldest_event = counted  # type: ignore[method-assign]
+    waiting = [asyncio.create_task(feed.after(1, 100, 30.0)) for _ in range(200)]
+    await asyncio.sleep(5)
+    await _mixed(feed, store, 1)
+    pages = await asyncio.gather(*waiting)
+    assert {(page.events[0].n, page.oldest) for page in pages} == {(2, 1)}
+    assert asked == 1
+    await asyncio.sleep(5)
+    del store.kept[0]
+    assert (await feed.after(1, 100)).oldest == 2, "believed for a moment only"

@@ -4,6 +4,7 @@ import asyncio
 import os
 import threading
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -223,6 +224,23 @@ async def test_many_callers_take_one_thread_at_a_time(monkeypatch: pytest.Monkey
     assert {one.whom for one in readings} == {
         host_watch.Targets(supervisor=os.getpid(), workers=(1, 2))
     }  # type: ignore[attr-defined]
+
+
+async def test_many_readers_of_the_file_systems_need_one_look_and_no_thread_each(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    watch, threads = HostWatch(Host(), {443}, tuple, [tmp_path]), list[object]()
+    begin = asyncio.to_thread
+
+    async def counted(work: Any, *given: Any) -> Any:
+        threads.append(work)
+        return await begin(work, *given)
+
+    monkeypatch.setattr(host_watch.asyncio, "to_thread", counted)
+    first = await watch.disks()
+    assert len(first) == 1
+    assert [await watch.disks() for _ in range(20)] == [first] * 20
+    assert len(threads) == 1
 
 
 async def test_the_supervisor_looks_at_itself() -> None:
