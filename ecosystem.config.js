@@ -12,7 +12,7 @@ const fs = require('node:fs');
 const os = require('node:os');
 const path = require('node:path');
 
-const SECRETS = ['WHATSAPP_API_TOKEN', 'WHATSAPP_STORE_KEY', 'WHATSAPP_DATABASE_URL'];
+const SECRETS = ['WHATSAPP_API_TOKEN', 'JWT_SECRET', 'WHATSAPP_STORE_KEY', 'WHATSAPP_DATABASE_URL'];
 
 const file = path.join(__dirname, '.env');
 const lost = SECRETS.filter((name) => process.env[name] && process.env[name] !== fromFile(name));

@@ -24,7 +24,10 @@ from api.gatehouse.rates import Rates
 from api.gatehouse.sites import Sites
 from api.gatehouse.streams import Streams
 from api.handlers.docs import FILES
+from api.live.connection_log import ConnectionLog
 from api.live.entrance import PATH, Entrance
+from api.live.metrics import MetricsCollector
+from api.live.observer import Observers
 from api.openapi import spec
 from api.parts import (
     ACCESS,
@@ -33,6 +36,7 @@ from api.parts import (
     DESCRIPTION,
     DIAGNOSTICS,
     FEED,
+    FEED_METRICS,
     FLEET,
     FORECASTER,
     FOREVER,
@@ -63,6 +67,7 @@ from supervisor.fleet.feed_limits import FeedLimits
 from supervisor.fleet.fleet import Fleet
 from supervisor.fleet.policy_file import LivePolicy
 from supervisor.fleet.roll import Roll
+from supervisor.process.log_files import LogFile
 from supervisor.watch.alerts import Alerts
 from supervisor.watch.diagnostics.examining import Diagnostics
 from supervisor.watch.forecasting import Forecaster
@@ -103,6 +108,8 @@ class Parts:
     audit: AuditLog
     keys: Keys
     feed_limits: FeedLimits
+    websocket_log: tuple[LogFile, str] | None
+    """With the least level that is written; None: nothing is."""
     diagnostics: Diagnostics
 
 
@@ -169,6 +176,8 @@ def create_app(parts: Parts, doorway: Doorway) -> web.Application:
     )
     app[FOREVER], app[WORKERS] = parts.forever, parts.workers
     app[DESCRIPTION] = msgspec.json.encode(spec(ROUTES)) + b"\n"
+    metrics = app[FEED_METRICS] = MetricsCollector()
+    written = [] if parts.websocket_log is None else [ConnectionLog(*parts.websocket_log)]
     live = Entrance(
         parts.feed,
         parts.host,
@@ -176,6 +185,7 @@ def create_app(parts: Parts, doorway: Doorway) -> web.Application:
         parts.feed_limits,
         guard.live_principal,
         parts.access.holds,
+        Observers(metrics, *written),
     )
     app.on_shutdown.append(live.close)
     app.add_routes([*(route.definition() for route in ROUTES), *FILES])

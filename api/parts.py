@@ -7,6 +7,7 @@ from aiohttp import web
 from api.gatehouse.fences import Places
 from api.gatehouse.pairing_budget import PairingBudget
 from api.gatehouse.streams import Streams
+from api.live.metrics import MetricsCollector
 from sessions.forever import Forever
 from sessions.store import Store
 from sessions.workers.pool import Workers
@@ -39,6 +40,7 @@ DIAGNOSTICS = web.AppKey("diagnostics", Diagnostics)
 WEBHOOKS = web.AppKey("webhooks", Webhooks)
 THRESHOLDS = web.AppKey("thresholds", Thresholds)
 WAITERS = web.AppKey("waiters", Places)
+FEED_METRICS = web.AppKey("feed_metrics", MetricsCollector)
 STREAMS = web.AppKey("streams", Streams)
 DESCRIPTION = web.AppKey("description", bytes)
 CONNECTIONS = web.AppKey("connections", int)

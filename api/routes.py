@@ -106,7 +106,7 @@ ROUTES: Final = (
         keyed=True,
         body=sessions.NewSession,
         answers={201: SessionView},
-        errors=(*STORE, InvalidSessionId, InvalidProxy, SessionExists),
+        errors=(*STORE, InvalidSessionId, InvalidProxy, SessionExists, SessionNotFound),
     ),
     Route(
         "GET", "/sessions/{id}", sessions.get_session, scope=Scope.READ, answers={200: SessionView}

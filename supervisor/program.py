@@ -54,6 +54,7 @@ from supervisor.host.reading.readings import WindowedHost
 from supervisor.places.store_opening import data_directory, open_store
 from supervisor.process import dumpable, worker_user
 from supervisor.process.lock import DirectoryLock, held_by
+from supervisor.process.log_files import LogFile
 from supervisor.process.worker_command import worker_config
 from supervisor.settings import Settings
 from supervisor.watch import own_alerts
@@ -172,6 +173,7 @@ class Built:
     keys: Keys
     access: Access
     audit: AuditLog
+    websocket_log: tuple[LogFile, str] | None
     bus: Bus
     fleet: Fleet
     forecaster: Forecaster
@@ -202,6 +204,7 @@ class Built:
             audit=self.audit,
             keys=self.keys,
             feed_limits=self.settings.feed_limits(),
+            websocket_log=self.websocket_log,
             diagnostics=self.diagnostics,
         )
 
@@ -287,6 +290,7 @@ async def build(settings: Settings, directory: Path, port: int, stack: AsyncExit
     )
     roll = Roll(fleet.sessions, workers.code, bus.publish)
     stack.push_async_callback(roll.close)
+    websocket_log = _websocket_log(settings, directory, stack)
     return Built(
         settings=settings,
         forever=forever,
@@ -298,6 +302,7 @@ async def build(settings: Settings, directory: Path, port: int, stack: AsyncExit
         keys=keys,
         access=access,
         audit=audit,
+        websocket_log=websocket_log,
         bus=bus,
         fleet=fleet,
         forecaster=Forecaster(fleet, costs, settings.thresholds()),
@@ -351,6 +356,17 @@ async def begin(parts: Built, stack: AsyncExitStack) -> None:
             "performance monitor", look, every_seconds=interval_seconds, at_once=False
         )
         stack.push_async_callback(kept.close)
+
+
+def _websocket_log(
+    settings: Settings, directory: Path, stack: AsyncExitStack
+) -> tuple[LogFile, str] | None:
+    """Where the live feed's clients are written down, and from which level on."""
+    if settings.websocket_log_level == "off":
+        return None
+    file = LogFile(directory / "logs" / "websocket.log")
+    stack.callback(file.close)
+    return file, settings.websocket_log_level
 
 
 def _tell_of_restored(fleet: Fleet) -> None:

@@ -468,6 +468,14 @@ class Settings(BaseSettings):
     log_level: Annotated[str, Field(pattern="^(debug|info|warning|error)$")] = Field(
         "info", description="debug, info, warning or error."
     )
+    websocket_log_level: Annotated[str, Field(pattern="^(debug|info|warning|error|off)$")] = Field(
+        "info",
+        description=(
+            "What of the live feed's clients is written to logs/websocket.log in the data"
+            " directory: debug (also what each stage of a handshake took), info, warning (refused,"
+            " too slow), error, or off."
+        ),
+    )
     web_socket_url: str | None = Field(
         None,
         description=(

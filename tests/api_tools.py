@@ -84,6 +84,7 @@ def application(token: str | None = None, connections: int = 64, **parts: Any) -
         connections=connections, needs_token=token is not None, **parts.pop("doorway", {})
     )
     parts.setdefault("feed_limits", FeedLimits(cpu_threshold=100.0))
+    parts.setdefault("websocket_log", None)
     given = {name: parts.get(name, cast("Any", Nothing())) for name in Parts.__dataclass_fields__}
     return create_app(Parts(**given), doorway)
 

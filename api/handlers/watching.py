@@ -7,8 +7,9 @@ import msgspec
 from aiohttp import web
 
 from api.gatehouse.principals import principal_of
+from api.live.metrics import FeedFigures
 from api.paging import PageQuery, page
-from api.parts import ALERTS, FLEET, HOST, STORE
+from api.parts import ALERTS, FEED_METRICS, FLEET, HOST, STORE
 from api.responses import json, query
 from sessions.lifecycle.session import Session
 from sessions.model import SessionId
@@ -26,7 +27,7 @@ from supervisor.watch.performance import SystemPerformance, system_performance
 class PerformanceMetrics(msgspec.Struct, frozen=True):
     """The figures at one moment.
 
-    `handshakes`: what each stage of the sessions' last logins took.
+    `handshakes`: what each stage of the sessions' last logins took. `live_feed`: its clients.
     """
 
     timestamp: str
@@ -34,6 +35,7 @@ class PerformanceMetrics(msgspec.Struct, frozen=True):
     disks: tuple[DiskReading, ...]
     sessions: dict[SessionId, Performance]
     handshakes: dict[Stage, StageSummary]
+    live_feed: FeedFigures = msgspec.field(name="liveFeed")
     alerts: list[Alert]
 
 
@@ -76,6 +78,7 @@ async def performance_metrics(request: web.Request) -> web.Response:
             handshakes=summaries(
                 one.handshake for one in sessions.values() if one.handshake is not None
             ),
+            live_feed=request.app[FEED_METRICS].figures(),
             alerts=_seen(request, request.app[ALERTS].active()),
         )
     )

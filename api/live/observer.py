@@ -3,6 +3,7 @@
 The interface alone, and one that does nothing with it: the feed works without any.
 """
 
+from collections.abc import Callable
 from typing import Literal, Protocol
 
 import msgspec
@@ -80,6 +81,39 @@ class FeedObserver(Protocol):
 
     def on_resync(self, resync: Resync) -> None:
         """A client's queue was dropped."""
+
+
+class Observers:
+    """Several observers as one: each is told, whatever becomes of the others."""
+
+    def __init__(self, *observers: FeedObserver) -> None:
+        self._observers = observers
+
+    def on_handshake(self, handshake: Handshake) -> None:
+        """A client was let in."""
+        self._tell(lambda one: one.on_handshake(handshake))
+
+    def on_refusal(self, refusal: Refusal) -> None:
+        """A client was not let in."""
+        self._tell(lambda one: one.on_refusal(refusal))
+
+    def on_closure(self, closure: Closure) -> None:
+        """A client that was let in is gone."""
+        self._tell(lambda one: one.on_closure(closure))
+
+    def on_resync(self, resync: Resync) -> None:
+        """A client's queue was dropped."""
+        self._tell(lambda one: one.on_resync(resync))
+
+    def _tell(self, tell: Callable[[FeedObserver], None]) -> None:
+        failed: list[Exception] = []
+        for observer in self._observers:
+            try:
+                tell(observer)
+            except Exception as error:
+                failed.append(error)
+        if failed:
+            raise failed[0]  # whoever has told us logs it
 
 
 class NoObserver:

@@ -5,7 +5,7 @@ are arguments, in monotonic seconds.
 """
 
 import statistics
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from typing import Final, Literal
 
 import msgspec
@@ -34,11 +34,11 @@ class StageTimes(msgspec.Struct, frozen=True, rename="camel"):
 
 
 class StageSummary(msgspec.Struct, frozen=True, rename="camel"):
-    """What a stage took in the last logins of so many sessions."""
+    """What a stage took in so many cases."""
 
-    sessions: int
+    count: int
     median_ms: float
-    max_ms: int
+    max_ms: float
 
 
 _BEFORE: Final[Mapping[Stage, Stage]] = {"handshake": "upgrade", "login": "handshake"}
@@ -84,11 +84,13 @@ def summaries(times: Iterable[StageTimes]) -> dict[Stage, StageSummary]:
     taken = {
         stage: [ms for one in found if (ms := _of(one, stage)) is not None] for stage in STAGES
     }
-    return {
-        stage: StageSummary(len(some), statistics.median(some), max(some))
-        for stage, some in taken.items()
-        if some
-    }
+    return {stage: summary(some) for stage, some in taken.items() if some}
+
+
+def summary(taken_ms: Collection[float]) -> StageSummary:
+    """Milliseconds that it took each time, one at least."""
+    median = round(statistics.median(taken_ms), 1)
+    return StageSummary(len(taken_ms), median, round(max(taken_ms), 1))
 
 
 def _of(times: StageTimes, stage: Stage) -> int | None:

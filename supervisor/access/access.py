@@ -8,6 +8,7 @@ import hashlib
 import hmac
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Annotated, Any, Final, Literal, Never, Protocol
 
 import msgspec
@@ -135,7 +136,8 @@ class Access:
         if self._has_ended(key):
             self._refuse(credential, "expired", f"its key {key.id} has expired", address)
         self._keys.used(key.id)
-        return of_key(key, claims.scope, sessions, claims.exp)
+        whole = of_key(key, claims.scope, sessions, claims.exp)
+        return replace(whole, name=claims.sub)
 
     def _has_ended(self, key: AccessKey) -> bool:
         return key.expires_at is not None and key.expires_at <= self._clock()

@@ -11,6 +11,7 @@ import { pause } from './waiting.js';
 /**
  * @typedef {object} Reader what becomes of it
  * @property {import('./position.js').Position} position
+ * @property {() => void} onWorking the first page is there
  * @property {(event: import('./position.js').FeedEvent) => void} onEvent
  * @property {(gap: import('./resilient-websocket-service.js').Gap) => void} onGap
  */
@@ -57,13 +58,13 @@ export class Fallback {
     const pages = new EventPages(this.#settings, running.signal);
     try {
       this.#token = await this.#tokens.fresh();
-      await this.#read(pages, 0);
+      await this.#read(pages, running.signal, 0);
     } catch (error) {
+      if (running.signal.aborted) return false;
       this.#settings.logger.warn(`wasup: polling does not work either: ${explain(error).message}`);
       this.#running = undefined;
       return false;
     }
-    if (running.signal.aborted) return false;
     this.#ended = this.#follow(pages, running.signal).finally(() => {
       if (this.#running === running) this.#running = undefined;
     });
@@ -88,7 +89,7 @@ export class Fallback {
       try {
         if ((goodForMs(this.#token) ?? Number.POSITIVE_INFINITY) < pollWait * 1000)
           this.#token = await this.#tokens.fresh();
-        await this.#read(pages, pollWait);
+        await this.#read(pages, signal, pollWait);
         backoff.reset();
       } catch (thrown) {
         if (signal.aborted) return undefined;
@@ -108,12 +109,16 @@ export class Fallback {
    * One page, handed on.
    *
    * @param {EventPages} pages
+   * @param {AbortSignal} signal once it is aborted nothing more is handed on
    * @param {number} waitSeconds
    */
-  async #read(pages, waitSeconds) {
+  async #read(pages, signal, waitSeconds) {
     const { position } = this.#reader;
     if (position.after === undefined) {
-      position.moveTo(await pages.last(this.#token));
+      const last = await pages.last(this.#token);
+      signal.throwIfAborted();
+      position.moveTo(last);
+      this.#reader.onWorking();
       return;
     }
     const { after } = position;
@@ -121,6 +126,8 @@ export class Fallback {
       if (!(error instanceof FeedError) || error.reason !== 'gone') throw error;
       return undefined;
     });
+    signal.throwIfAborted();
+    this.#reader.onWorking();
     if (!page) {
       this.#reader.onGap(position.restart());
       return;

@@ -129,6 +129,7 @@ export class ResilientWebSocketService extends Emitter {
     this.#tokens = tokens;
     this.#fallback = new Fallback(this.#settings, tokens, {
       position: this.#position,
+      onWorking: () => this.#enter('degraded'),
       onEvent: (event) => this.#handOn(event),
       onGap: (gap) => this.#tell('gap', gap),
     });
@@ -308,8 +309,7 @@ export class ResilientWebSocketService extends Emitter {
       this.#giveUp(error);
       return;
     }
-    if (polls) this.#enter('degraded');
-    else this.#enter(this.#hasDelivered ? 'reconnecting' : 'connecting');
+    if (!polls) this.#enter(this.#hasDelivered ? 'reconnecting' : 'connecting');
     const waits = [pause(waitMs, signal)];
     if (polls) waits.push(fallback.ended.then(() => {}));
     await Promise.race(waits);
@@ -409,6 +409,7 @@ export class ResilientWebSocketService extends Emitter {
       if (this.#subscribing === 0) this.#resync(socket);
       return; // what is on its way already comes again
     }
+    this.#enter('connected'); // the answer to what was asked for may be read after its events
     for (const event of events) this.#handOn(event);
     this.#position.moveTo(to);
   }

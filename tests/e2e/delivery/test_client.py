@@ -3,6 +3,7 @@ and reads nothing twice.
 """
 
 import asyncio
+import re
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -15,11 +16,10 @@ import pytest
 from scripts.lab import Supervisor, eventually
 from supervisor.process.worker_user import NODE
 from tests.conftest import StartSupervisor
-from tests.lab_tools import restarted
+from tests.lab_tools import must, restarted
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 REPORT: Final = Path(__file__).resolve().parents[3] / "api/web/client/tests/report.js"
-TOKEN: Final = "a token of some length"
 
 
 @dataclass
@@ -55,9 +55,7 @@ class Client:
 
 
 @asynccontextmanager
-async def client(
-    supervisor: Supervisor, token: str = TOKEN, after: int = 0
-) -> AsyncIterator[Client]:
+async def client(supervisor: Supervisor, token: str, after: int = 0) -> AsyncIterator[Client]:
     process = await asyncio.create_subprocess_exec(
         NODE,
         REPORT,
@@ -102,19 +100,25 @@ async def test_it_reads_on_through_restarts_kills_and_full_houses(
     settings = {"CPU_THRESHOLD": "100", "MAX_WEBSOCKET_CONNECTIONS": "1"}
     await restarted(supervisor, **settings, WHATSAPP_API_PORT=port)
     await supervisor.must("POST", "/sessions", {"id": "loja", "start": False})
+    said = await must(supervisor, "keys", "create", "--name", "painel", "--scope", "read")
+    (key,) = re.findall(r"wasup_\w+", said)
     last = await produce(supervisor, "loja", 5)
-    async with client(supervisor) as first:
+    async with client(supervisor, key) as first:
         await first.reads(last)
         assert first.states == ["connecting", "connected"]
 
         # There is no place for a second one: it polls, and gets the same.
-        async with client(supervisor) as second:
+        async with client(supervisor, key) as second:
             last = await produce(supervisor, "loja", 5)
             await second.reads(last)
             assert second.states == ["connecting", "degraded"]
             refused = next(line for line in second.told if "code" in line)
             assert refused["code"] == "insufficient_resources"
             assert "MAX_WEBSOCKET_CONNECTIONS" in refused["hint"]
+            figures = (await supervisor.get("/performance-metrics"))["liveFeed"]
+            assert (figures["connections"], figures["successes"]) == (1, 1)
+            assert figures["failures"]["insufficient resources"] >= 1
+            assert figures["handshake"]["token"]["count"] == 1
 
         # The supervisor says that it goes, and comes back; then it is killed.
         await restarted(supervisor)
@@ -128,11 +132,20 @@ async def test_it_reads_on_through_restarts_kills_and_full_houses(
         assert not any("gap" in line for line in first.told)
 
     # Who goes on where he was reads nothing again.
-    async with client(supervisor, after=last) as third:
+    async with client(supervisor, key, after=last) as third:
         more = await produce(supervisor, "loja", 2)
         await third.reads(more, first=last + 1)
-    await restarted(supervisor, WHATSAPP_API_TOKEN=TOKEN)
-    async with client(supervisor, token="another installation's") as stranger:
+    async with client(supervisor, "another installation's") as stranger:
         await stranger.comes_to(lambda seen: {"gaveUp": "refused_token"} in seen.told)
         refused = next(line for line in stranger.told if "code" in line)
         assert (refused["code"], refused["reason"]) == ("refused_token", "invalid")
+    assert await supervisor.stop() == 0
+    written = (supervisor.directory / "logs" / "websocket.log").read_text()
+    lines = [msgspec.json.decode(line) for line in written.splitlines()]
+    assert {line["event"] for line in lines} == {"admitted", "closed", "refused"}
+    assert {line.get("reason") for line in lines if line["event"] == "refused"} == {
+        "insufficient resources",
+        "invalid",
+    }
+    assert key not in written
+    assert "another installation" not in written

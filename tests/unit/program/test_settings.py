@@ -313,6 +313,60 @@ def test_a_token_that_no_client_can_send_is_refused_and_not_shown(
     assert TOKEN not in str(caught.value)
 
 
+@pytest.mark.parametrize("secret", [SECRET, "ü" * 15, "x" * 31])
+def test_a_short_signing_secret_is_refused_and_not_shown(
+    secret: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("JWT_SECRET", secret)
+    with pytest.raises(BadSettings, match=r"^JWT_SECRET is \(hidden\); it accepts 32") as caught:
+        load()
+    assert secret not in str(caught.value)
+
+
+def test_a_signing_secret_bears_its_own_name_and_is_shown_nowhere(bare_environment: Path) -> None:
+    (bare_environment / ".env").write_text(f"JWT_SECRET={KEY}\n")
+    (bare_environment / ".env").chmod(0o644)
+    loaded = load()
+    assert loaded.jwt_secret is not None
+    assert loaded.jwt_secret.get_secret_value() == KEY
+    assert KEY in set(loaded.secrets())
+    assert KEY not in repr(loaded) + str(loaded.model_dump()) + str(loaded.worker_environment())
+    assert "chmod 600" in file_warnings(None)[0]
+
+
+@pytest.mark.parametrize(
+    "origins",
+    [
+        "*",
+        "panel.example.com",
+        "https://panel.example.com/",
+        "https://Panel.example.com",
+        "null",
+        "https://a.example, *",
+        "https://a.example:port",
+        "https://u@a.example",
+    ],
+)
+def test_an_origin_that_no_browser_says_is_refused(
+    origins: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("WHATSAPP_CORS_ORIGINS", origins)
+    with pytest.raises(BadSettings, match=r"^WHATSAPP_CORS_ORIGINS is .*it accepts origins"):
+        load()
+
+
+def test_origins_are_taken_as_browsers_say_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert load().allowed_origins == frozenset()
+    monkeypatch.setenv(
+        "WHATSAPP_CORS_ORIGINS", "https://panel.example.com, http://localhost:3000,http://[::1]:80"
+    )
+    assert load().allowed_origins == {
+        "https://panel.example.com",
+        "http://localhost:3000",
+        "http://[::1]:80",
+    }
+
+
 @pytest.mark.parametrize(
     "url",
     [

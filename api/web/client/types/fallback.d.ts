@@ -1,6 +1,7 @@
 /**
  * @typedef {object} Reader what becomes of it
  * @property {import('./position.js').Position} position
+ * @property {() => void} onWorking the first page is there
  * @property {(event: import('./position.js').FeedEvent) => void} onEvent
  * @property {(gap: import('./resilient-websocket-service.js').Gap) => void} onGap
  */
@@ -29,6 +30,10 @@ export class Fallback {
  */
 export type Reader = {
     position: import("./position.js").Position;
+    /**
+     * the first page is there
+     */
+    onWorking: () => void;
     onEvent: (event: import("./position.js").FeedEvent) => void;
     onGap: (gap: import("./resilient-websocket-service.js").Gap) => void;
 };
