@@ -36,7 +36,7 @@ $(shell [ "$$(cat .make/venv 2>/dev/null)" = "$$(pwd -P)" ] && .venv/bin/python 
 
 say = @printf '\033[1m==>\033[0m %s\n' "$(1)"
 
-.PHONY: help setup setup-run demo run test test-unit check simulate bench bench-feed bench-readers bench-reconnect chaos kills fuzz lock clean
+.PHONY: help setup setup-run demo run test test-unit check simulate bench bench-feed bench-readers bench-reconnect bench-delivery chaos kills fuzz lock clean
 .NOTPARALLEL:
 
 help: ## this list
@@ -86,6 +86,10 @@ bench-readers: setup-run .make/standin ## 200 readers who listen and look every 
 
 bench-reconnect: .make/dev .make/worker .make/standin ## the same outages for wasup and for what others run (ONLY=simulated|real)
 	@exec .venv/bin/python -m scripts.bench_reconnect $(if $(ONLY),--only $(ONLY))
+
+bench-delivery: .make/dev .make/worker ## webhooks: how fast, who delays whom, and all in order through outages and kill -9 (ONLY=speed,neighbours,story FASTER=10)
+	@exec .venv/bin/python -m scripts.bench_delivery $(if $(ONLY),--only $(ONLY)) $(if $(FASTER),--faster $(FASTER)) \
+		$(if $(EVENTS),--events $(EVENTS))
 
 chaos: setup-run .make/standin ## throw faults at random, and see what holds (STEPS=300 SEED=n SESSIONS=8)
 	@exec .venv/bin/python -m scripts.chaos $(if $(STEPS),--steps $(STEPS)) $(if $(SEED),--seed $(SEED)) \

@@ -2,6 +2,7 @@
 within a bound, while several webhooks send the same.
 """
 
+import asyncio
 from collections import OrderedDict
 from typing import Final
 
@@ -11,7 +12,7 @@ from supervisor.fleet.feed import EVENT_BYTES, Feed, Page
 MAX_BYTES: Final = 4 * 1024 * 1024
 """Of all webhooks together; what is in the feed's own memory is kept there, too, and costs nothing.
 """
-READ_AHEAD: Final = 50
+READ_AHEAD: Final = 100
 """The next ones in the log are mostly the next ones that are wanted."""
 PAGE: Final = 500
 
@@ -25,6 +26,7 @@ class Bodies:
         self._kept: OrderedDict[int, StoredEvent] = OrderedDict()
         self._bytes = 0
         self._purges = feed.purges
+        self._reading = asyncio.Lock()
 
     @property
     def last(self) -> int:
@@ -33,7 +35,7 @@ class Bodies:
 
     async def after(self, n: int) -> Page:
         """The next events of the log. Raises StoreUnavailable."""
-        page = await self._feed.after(n, PAGE)
+        page = await self._page(n, PAGE)
         for event in page.events:
             self._keep(event)
         return page
@@ -43,20 +45,18 @@ class Bodies:
 
         Raises StoreUnavailable.
         """
-        if self._purges != self._feed.purges:
-            self._forget()
-        found = self._kept.get(n)
-        if found is not None:
+        if (found := self._known(n)) is not None:
             return found
-        for event in (await self._feed.after(n - 1, READ_AHEAD)).events:
-            self._keep(event)
-        return self._kept.get(n)
+        async with self._reading:  # 20 requests want 20 neighbours, which one page has
+            if (found := self._known(n)) is None:
+                for event in (await self._page(n - 1, READ_AHEAD)).events:
+                    self._keep(event)
+                found = self._known(n)
+        return found
 
     async def first_after(self, n: int) -> StoredEvent | None:
         """The next event that the log has; None: there is none. Raises StoreUnavailable."""
-        if self._purges != self._feed.purges:
-            self._forget()
-        return self._kept.get(n + 1) or next(iter((await self._feed.after(n, 1)).events), None)
+        return self._known(n + 1) or next(iter((await self._page(n, 1)).events), None)
 
     async def last_dropped(self) -> int:
         """The newest event that the log had no room for. Raises StoreUnavailable."""
@@ -65,6 +65,19 @@ class Bodies:
     async def last_before(self, time_ms: int) -> int:
         """The newest event that is older. Raises StoreUnavailable."""
         return await self._store.last_event_before(time_ms)
+
+    async def _page(self, n: int, limit: int) -> Page:
+        """The next ones; who has followed so far is asked nothing of the store."""
+        known = self._feed.in_memory_after(n, limit)
+        if known is None:
+            return await self._feed.after(n, limit)
+        events, read_to = known
+        return Page(events[:limit], None, self._feed.last, read_to)
+
+    def _known(self, n: int) -> StoredEvent | None:
+        if self._purges != self._feed.purges:
+            self._forget()
+        return self._kept.get(n)
 
     def _forget(self) -> None:
         """A session was purged: its texts are sent to nobody any more."""

@@ -5,6 +5,7 @@ another content.
 """
 
 import asyncio
+from bisect import bisect_right
 from collections import deque
 from collections.abc import Callable, Collection, Iterable
 from itertools import islice
@@ -222,12 +223,7 @@ class Feed:
         self, number: int, limit: int, wanted: EventFilter
     ) -> tuple[list[StoredEvent], int]:
         """Those of them that are in memory; and up to which number that are all."""
-        newer = 0
-        for event in reversed(self._events):
-            if event.n <= number:
-                break
-            newer += 1
-        first = len(self._events) - newer
+        first = bisect_right(self._events, number, key=lambda event: event.n)
         found, looked = list[StoredEvent](), number
         for event in islice(self._events, first, first + LOOKED_THROUGH):
             if wanted.last is not None and event.n > wanted.last:
@@ -238,7 +234,7 @@ class Feed:
                 if len(found) > limit:
                     break
         else:
-            if newer <= LOOKED_THROUGH:
+            if len(self._events) - first <= LOOKED_THROUGH:
                 looked = max(number, self._last)
         page = _page(found, limit)
         if len(page) < len(found):  # the next one begins with what did not fit

@@ -1,4 +1,5 @@
-"""A pause with canaries. Pure: times and dice are arguments, seconds of a monotonic clock.
+"""One pause, with its canaries; pauses.py has them all. Pure: times and dice are arguments, seconds
+of a monotonic clock.
 
 While a pause lasts, one attempt at a time (the canary) may try, at a slowing, jittered pace
 (pace.py); the first that succeeds ends the pause.

@@ -1,5 +1,5 @@
-"""Which pauses are on, and what is remembered of those that are
-over.
+"""All the pauses (each is a Pause, pause.py): which are on, which covers whom, and what is
+remembered of those that are over.
 
 Times are arguments; each begin and end is logged and published.
 """

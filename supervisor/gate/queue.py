@@ -161,15 +161,13 @@ class AdmissionQueues:
 
     def reserve(self, egress: str, now: float) -> None:
         """A token of the egress is reserved."""
-        queue = self._queue(egress)
-        queue.allowance.reserve()
-        if queue.waiting:
-            self._place(queue, now)
+        self.allowance(egress).reserve()
+        self.changed(egress, now)
 
     def changed(self, egress: str, now: float) -> None:
         """A token of the egress was reserved, taken or given back."""
         queue = self._queues.get(egress)
-        if queue is not None:
+        if queue is not None and queue.waiting:
             self._place(queue, now)
 
     def seconds_until_next(self, now: float) -> float:

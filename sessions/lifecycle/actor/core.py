@@ -195,7 +195,7 @@ class Core:
         """What is remembered has changed: the next `commit` has the store remember it. What is not
         taken up stays as it is: it may say that the number is banned.
         """
-        self._to_save = self.past is Past.TAKEN_UP
+        self._to_save = self._to_save or self.past is Past.TAKEN_UP
 
     def commit(self) -> None:
         """What has changed goes to the store, all of it as one, and is told of; nobody waits for

@@ -2,30 +2,30 @@
 verifies what it was sent.
 """
 
-import asyncio
 import base64
-from collections import defaultdict
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from functools import partial
 from typing import Any
 
-import aiohttp
 import msgspec
 import pytest
 from standardwebhooks.webhooks import Webhook
 
-from scripts.lab import LabError, StandIn, Supervisor, eventually, pair
+from scripts.bench_delivery.story import Act, Story, play
+from scripts.lab import StandIn, Supervisor, eventually, pair
 from scripts.lab.receiver import Delivery, Mood, Receiver, receiver
 from tests.conftest import StartSupervisor
 from tests.lab_tools import all_bytes, another_home, hears, in_database, must, restarted
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
-SESSIONS = 50
 MOODS: tuple[Mood, ...] = ("kind", "away", "error", "hang", "reset", "drip", "busy")
-EVENTS_OF_EACH = 6
-"""Of each session in each mood: 2,100 in all."""
-KILLED_IN: tuple[Mood, ...] = ("kind", "hang", "reset")
+STORY = Story(
+    [Act(mood, 0.6, killed=mood in {"away", "hang", "reset"}) for mood in MOODS],
+    sessions=20,
+    events=280,
+    patient=False,
+)
 
 
 @asynccontextmanager
@@ -48,35 +48,6 @@ async def view(supervisor: Supervisor, webhook: dict[str, Any]) -> Any:
     return await supervisor.get(f"/webhooks/{webhook['id']}")
 
 
-async def persistently(call: Callable[[], Awaitable[Any]]) -> Any:
-    """A call that is made again while the supervisor is away."""
-
-    async def once() -> tuple[bool, Any]:
-        try:
-            return True, await call()
-        except (aiohttp.ClientError, OSError, LabError):
-            return False, None
-
-    return (await eventually(once, lambda seen: seen[0], 60.0, "a call"))[1]
-
-
-async def produce(supervisor: Supervisor, session: str, count: int) -> None:
-    """So many events of a session, one after the other."""
-    for _ in range(count):
-        path = f"/sessions/{session}/proxy"
-        await persistently(lambda path=path: supervisor.must("PUT", path, {"proxy": None}))
-
-
-async def logged(supervisor: Supervisor) -> dict[str, dict[str, Any]]:
-    """Every event of a session that the log has, by its id."""
-    found: dict[str, dict[str, Any]] = {}
-    after = 0
-    while page := (await supervisor.get(f"/events?after={after}"))["events"]:
-        found |= {event["id"]: event for event in page if event["session"] is not None}
-        after = page[-1]["n"]
-    return found
-
-
 def verified(deliveries: list[Delivery], secret: str) -> None:
     for one in deliveries:
         Webhook(secret).verify(one.body, dict(one.headers))
@@ -87,50 +58,13 @@ async def test_everything_arrives_in_order_whatever_befalls_both_sides(
     start_supervisor: StartSupervisor,
 ) -> None:
     """A receiver that is down, answers 500, hangs, resets, drips and is busy, and a supervisor that
-    is killed three times meanwhile.
+    is killed three times meanwhile: `make bench-delivery` plays it at its whole length.
     """
     supervisor = await start_supervisor()
-    names = [f"s{number}" for number in range(SESSIONS)]
-    async with hooked(supervisor) as (found, webhook):
-        for name in names:
-            await supervisor.must("POST", "/sessions", {"id": name, "start": False})
-        for mood in MOODS:
-            await found.be(mood)
-            making = [asyncio.create_task(produce(supervisor, n, EVENTS_OF_EACH)) for n in names]
-            if mood in KILLED_IN:
-                await asyncio.wait(making, timeout=1.0)
-                await supervisor.kill()
-                await supervisor.start()
-            await asyncio.gather(*making)
-        await found.be("kind")
-        # an operator who has mended the endpoint need not wait for the next canary
-        await supervisor.must("PATCH", f"/webhooks/{webhook['id']}", {"paused": False})
-        expected = await logged(supervisor)
-        assert len(expected) >= SESSIONS * len(MOODS) * EVENTS_OF_EACH
-
-        def all_of_them(seen: Receiver) -> bool:
-            return expected.keys() <= {one.headers["webhook-id"] for one in seen.accepted}
-
-        await has(found, all_of_them, 120.0)
-        verified(found.accepted, webhook["secret"])
-        bodies: dict[str, bytes] = {}
-        latest: dict[str, int] = defaultdict(int)
-        for one in found.accepted:
-            event = one.event
-            if event["session"] is None:
-                continue
-            repeated = bodies.setdefault(event["id"], one.body)
-            assert repeated == one.body, "a repeat is the same event"
-            if repeated is one.body and not one.late:
-                assert event["n"] > latest[event["session"]], "a session's events are in order"
-                latest[event["session"]] = event["n"]
-            assert event == expected[event["id"]], "the same envelope as in /events"
-        assert bodies.keys() == expected.keys()
-        await eventually(
-            partial(view, supervisor, webhook),
-            lambda seen: seen["behind"] == 0 and seen["state"] == "delivering",
-        )
-        assert (await supervisor.get(f"/webhooks/{webhook['id']}/deliveries"))["deliveries"] == []
+    async with receiver() as found:
+        outcome = await play(STORY, supervisor, found)
+    assert outcome.events >= STORY.events
+    assert outcome.late == 0, "nothing has failed for so long that it was set aside"
 
 
 async def test_one_that_hangs_for_ever_delays_nobody(start_supervisor: StartSupervisor) -> None:

@@ -2,6 +2,7 @@
 never those of a session that was purged.
 """
 
+import asyncio
 from types import SimpleNamespace
 
 import msgspec
@@ -9,7 +10,7 @@ import pytest
 
 from sessions.store import StoredEvent
 from supervisor.delivery import bodies as module
-from supervisor.delivery.bodies import READ_AHEAD, Bodies
+from supervisor.delivery.bodies import PAGE, READ_AHEAD, Bodies
 from supervisor.fleet.feed import EVENT_BYTES, Page
 
 
@@ -20,13 +21,19 @@ class Log:
         self.events = [event(n) for n in numbers]
         self.purges = 0
         self.asked: list[tuple[int, int]] = []
+        self.in_memory = 10**9
+        """Those behind this number."""
 
     @property
     def last(self) -> int:
         return self.events[-1].n
 
+    def in_memory_after(self, n: int, limit: int) -> tuple[list[StoredEvent], int] | None:
+        return None if n < self.in_memory else ([one for one in self.events if one.n > n], n)
+
     async def after(self, n: int, limit: int) -> Page:
         self.asked.append((n, limit))
+        await asyncio.sleep(0)
         found = [one for one in self.events if one.n > n][:limit]
         return Page(found, self.events[0].n, self.last)
 
@@ -55,6 +62,25 @@ async def test_an_event_is_read_with_those_behind_it_and_one_that_is_gone_is_non
     assert await found.get(3) == log.events[1]
     assert log.asked == [(0, READ_AHEAD)]
     assert await found.get(2) is None
+
+
+async def test_neighbours_that_are_wanted_at_once_are_read_once() -> None:
+    log = Log(*range(1, 200))
+    found = bodies(log)
+    events = await asyncio.gather(*(found.get(n) for n in range(1, 21)))
+    assert [event and event.n for event in events] == list(range(1, 21))
+    assert log.asked == [(0, READ_AHEAD)]
+
+
+async def test_who_has_followed_so_far_asks_the_store_nothing() -> None:
+    log = Log(*range(1, 5))
+    log.in_memory = 2
+    found = bodies(log)
+    assert [one.n for one in (await found.after(2)).events] == [3, 4]
+    assert await found.first_after(3) == log.events[3]
+    assert log.asked == []
+    assert [one.n for one in (await found.after(0)).events] == [1, 2, 3, 4]
+    assert log.asked == [(0, PAGE)]
 
 
 async def test_the_first_behind_a_number_may_be_far_behind_it() -> None:
