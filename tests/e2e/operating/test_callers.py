@@ -51,9 +51,9 @@ def address_of(supervisor: Supervisor) -> tuple[str, int]:
 
 
 async def test_without_a_token_our_own_user_and_root_may_call_and_nobody_else(
-    start_supervisor: StartSupervisor, standin: StandIn
+    share_supervisor: StartSupervisor, standin: StandIn
 ) -> None:
-    supervisor = await start_supervisor()
+    supervisor = await share_supervisor()
     address = address_of(supervisor)
 
     async def answer(
