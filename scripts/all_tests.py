@@ -36,6 +36,10 @@ ANNOUNCEMENT: Final = (
 )
 
 
+NODE_COMPILED: Final = ROOT / ".make/compiled"
+"""Node's tests start some hundred processes, which would all compile the same; workers find what
+others have compiled in just this way.
+"""
 AGAIN_AT_MOST: Final = 5
 """More failures than that are no chance."""
 TESTS_FAILED: Final = 1
@@ -65,6 +69,7 @@ class NodeSuites:
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.STDOUT,
+                env=os.environ | {"NODE_COMPILE_CACHE": str(NODE_COMPILED)},
                 text=True,
                 errors="replace",
             )
@@ -94,6 +99,30 @@ class NodeSuites:
         )
 
 
+def _compile_tests() -> None:
+    """In a fresh clone compile them once: else all of pytest's processes would do so, at the same
+    time.
+    """
+    tests = list((ROOT / "tests").rglob("test_*.py"))
+    compiled = {
+        file.name.partition(".")[0] for file in (ROOT / "tests").rglob("__pycache__/*-pytest-*.pyc")
+    }
+    if sum(file.stem not in compiled for file in tests) > len(tests) / 2:
+        command = [
+            sys.executable,
+            "-m",
+            "pytest",
+            "--collect-only",
+            "-qq",
+            "-p",
+            "no:cacheprovider",
+        ]
+        # What is wrong with a test is told when all are run.
+        subprocess.run(
+            command, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, check=False
+        )
+
+
 def _once_more_alone(status: int) -> tuple[int, list[str]]:
     """Python's exit status after a second try of what failed, and the tests that passed in it."""
     if status != TESTS_FAILED:
@@ -114,6 +143,7 @@ def main(pytest_arguments: list[str]) -> int:
     beside = threading.Thread(target=node.run)
     beside.start()
     try:
+        _compile_tests()
         python = subprocess.run(
             [sys.executable, "-m", "pytest", *pytest_arguments], cwd=ROOT
         ).returncode
@@ -137,4 +167,5 @@ def main(pytest_arguments: list[str]) -> int:
 
 if __name__ == "__main__":
     os.environ.setdefault("PYTHONUNBUFFERED", "1")
+    os.environ.pop("PYTHONDONTWRITEBYTECODE", None)  # or every process compiles all it needs
     sys.exit(main(sys.argv[1:]))

@@ -18,6 +18,7 @@ from scripts.lab import StandIn, Supervisor
 from scripts.lab.conformity import check
 from scripts.lab.supervisor import CHECKS
 from supervisor.settings import variable
+from tests.sharing import SharedSupervisors, keep_compiled, supply_compiled
 
 # On Python 3.11 pytest-asyncio's first look for "the loop before" makes one, which nobody closes;
 # some later test is then blamed.
@@ -48,6 +49,7 @@ called.
 
 StartSupervisor = Callable[..., Awaitable[Supervisor]]
 
+FAILED = pytest.StashKey[bool]()
 REAL_PARTS = pytest.StashKey[list[StandIn | Supervisor]]()
 """What a test has started, for its report if it fails."""
 SHOWN_LINES = 40
@@ -60,6 +62,7 @@ def pytest_runtest_makereport(
     """A test of the real parts that fails tells where their logs lie, and their last lines."""
     report = yield
     if report.failed:
+        item.stash[FAILED] = True
         for part in item.stash.get(REAL_PARTS, []):
             report.sections += part.last_words(SHOWN_LINES).items()
     return report
@@ -126,15 +129,48 @@ async def start_supervisor(
         supervisor = Supervisor(lab_directory / name, standin.environment() | environment(settings))
         started.append(supervisor)
         real_parts.append(supervisor)
+        supply_compiled(supervisor.directory, lab_directory)
         return await supervisor.start()
 
     yield start
     await standin.mend()
     for supervisor in started:
         await supervisor.close()
+        keep_compiled(supervisor.directory, lab_directory)
         assert supervisor.process is None or supervisor.process.status in {0, -9}, (
             supervisor.process.tail()
         )
+
+
+@pytest_asyncio.fixture(scope="session", loop_scope="session")
+async def shared_supervisors(
+    shared_standin: StandIn, lab_directory: Path
+) -> AsyncIterator[SharedSupervisors]:
+    """The supervisors of this test run that tests share."""
+    shared = SharedSupervisors(lab_directory)
+    yield shared
+    await shared.close()
+
+
+@pytest_asyncio.fixture(loop_scope="session")
+async def share_supervisor(
+    standin: StandIn, shared_supervisors: SharedSupervisors, request: pytest.FixtureRequest
+) -> AsyncIterator[StartSupervisor]:
+    """Get a supervisor with these settings that other tests have used, too (`sharing.py` says for
+    whom that is).
+    """
+    lent: list[Supervisor] = []
+
+    async def share(**settings: object) -> Supervisor:
+        supervisor = await shared_supervisors.lend(standin.environment() | environment(settings))
+        lent.append(supervisor)
+        request.node.stash.setdefault(REAL_PARTS, []).append(supervisor)
+        return supervisor
+
+    yield share
+    await standin.mend()
+    for supervisor in lent:
+        await shared_supervisors.take_back(supervisor, request.node.stash.get(FAILED, False))
 
 
 def environment(settings: Mapping[str, object]) -> dict[str, str]:

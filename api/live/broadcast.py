@@ -87,7 +87,9 @@ class Broadcast:
     def begin(self, connection: Connection, after: int) -> None:
         """Serve a client what it asks for after a number, instead of what it was served before."""
         self.end(connection)
-        connection.position = connection.outbox.sent_to = after
+        connection.position = after
+        if not connection.outbox.queued_bytes:  # else: what waits is still to be handed out
+            connection.outbox.sent_to = after
         if after == self.position:
             self._enter(connection)
             return
@@ -107,12 +109,20 @@ class Broadcast:
             if not room.members:
                 del self._rooms[wanted]
 
+    def cut(self, connection: Connection) -> int:
+        """Serve it no more, nor what waits for it; how many bytes that had. It goes on where it was
+        handed something last.
+        """
+        self.end(connection)
+        dropped_bytes = connection.outbox.drop()
+        if connection.position is not None:
+            connection.position = connection.outbox.sent_to
+        return dropped_bytes
+
     def resync(self, connection: Connection) -> None:
         """It does not read fast enough: drop what waits for it, and tell it where to go on."""
-        self.end(connection)
+        dropped_bytes = self.cut(connection)
         connection.asked = None
-        dropped_bytes = connection.outbox.drop()
-        connection.position = connection.outbox.sent_to
         told = {
             "reason": "slow",
             "after": connection.outbox.sent_to,

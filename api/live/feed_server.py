@@ -69,6 +69,8 @@ Authenticate = Callable[[web.Request, str | None], Awaitable[Principal]]
 Holds = Callable[[Principal], bool]
 """Whether who was let in may stay: its token has not ended, and its key is not revoked."""
 
+_PROTOCOL: Final = "Use a Socket.IO client, version 4 (docs/live-feed.md)."
+
 log = structlog.get_logger("live")
 _CALL: Final[ContextVar[web.Request]] = ContextVar("call")
 """The call that carries what a client says: of a client that polls each is another one, and whose
@@ -160,13 +162,12 @@ class LiveFeed:
         headers.popall("Sec-WebSocket-Extensions", None)
         plain = request.clone(headers=headers)
         try:
-            answer: web.StreamResponse = await self._io.handle_request(plain)
+            answer: web.Response = await self._io.handle_request(plain)
         except (asyncio.CancelledError, web.HTTPException):
             await self._end_of(plain)
             raise
-        except (
-            Exception
-        ) as error:  # what was sent is no Engine.IO, and the library did not see to it
+        except Exception as error:
+            # what was sent is no Engine.IO, and the library did not see to it
             await self._end_of(plain)
             log.debug(
                 "a client of the live feed broke the protocol",
@@ -175,9 +176,10 @@ class LiveFeed:
             )
             if request.transport is not None and "Upgrade" in request.headers:
                 request.transport.abort()
-            raise BadRequest(
-                "That is no Engine.IO.", "Use a Socket.IO client, version 4."
-            ) from None
+            raise BadRequest("That is no Engine.IO.", _PROTOCOL) from None
+        if answer.status >= 400 and not answer.prepared:
+            said = (answer.text or "Bad Request").strip('".')
+            raise BadRequest(f"{said}.", _PROTOCOL)
         return answer
 
     async def close(self) -> None:
@@ -335,7 +337,7 @@ class LiveFeed:
         if left_seconds <= 0 or not self._holds(connection.principal):
             connection.expired_at = now
             connection.outbox.ends_at = now + HANDSHAKE_SECONDS
-            self._broadcast.end(connection)
+            self._broadcast.cut(connection)  # nor what was meant for it before
             reason = EXPIRED if left_seconds <= 0 else INVALID  # its key is revoked
             told = payload(InvalidTokenError(reason)) | {"after": connection.position}
             connection.outbox.put_nowait(notice("token_expired", told))

@@ -37,6 +37,10 @@ class Supervisor:
     """Where the program is; a copy of the project, for instance."""
     prefix: tuple[str, ...] = ()
     """A command that runs it, in a namespace of its own for instance."""
+    since: int = 0
+    """Events up to this number are somebody else's, an earlier test's for example, and are not
+    shown.
+    """
     _http: aiohttp.ClientSession = field(default_factory=aiohttp.ClientSession)
 
     async def start(self) -> "Supervisor":
@@ -142,7 +146,7 @@ class Supervisor:
 
     async def events(self, kind: str, session: str | None = None, after: int = 0) -> list[Any]:
         """Events of a type, or of a group (`alert`)."""
-        found = (await self.get(f"/events?after={after}"))["events"]
+        found = (await self.get(f"/events?after={max(after, self.since)}"))["events"]
         return [
             event
             for event in found
@@ -151,7 +155,7 @@ class Supervisor:
 
     async def every_event(self, kind: str, after: int = 0) -> list[Any]:
         """All events of a kind, read page by page."""
-        found = []
+        found, after = [], max(after, self.since)
         while page := (await self.get(f"/events?after={after}"))["events"]:
             found += [event for event in page if _is_of(event, kind)]
             after = page[-1]["n"]

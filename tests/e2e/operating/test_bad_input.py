@@ -85,6 +85,7 @@ FOR_EVER = {
     "incident log",
     "performance monitor",
     "host sampler",
+    "memory growth",
     "event log",
     "webhook gaps",
     "last uses of keys",
@@ -94,9 +95,9 @@ FOR_EVER = {
 
 
 async def test_bad_requests_get_the_right_status_in_one_shape_and_change_nothing(
-    start_supervisor: StartSupervisor, standin: StandIn
+    share_supervisor: StartSupervisor, standin: StandIn
 ) -> None:
-    supervisor = await start_supervisor()
+    supervisor = await share_supervisor()
     await pair(supervisor, standin, "here")
     await supervisor.must("POST", "/sessions", {"id": "idle", "start": False})
     before = await everything(supervisor)
@@ -130,9 +131,9 @@ async def everything(supervisor: Supervisor) -> list[tuple[str, str, bool, str |
 
 
 async def test_another_web_site_and_another_host_name_are_refused(
-    start_supervisor: StartSupervisor,
+    share_supervisor: StartSupervisor,
 ) -> None:
-    supervisor = await start_supervisor()
+    supervisor = await share_supervisor()
     for headers in ({"Origin": "https://evil.example"}, {"Host": "evil.example"}):
         status, answer = await supervisor.call("POST", "/sessions", {"id": "x"}, headers=headers)
         assert (status, answer["error"]["code"]) == (403, "forbidden")
@@ -158,9 +159,9 @@ async def test_a_token_is_asked_of_every_call_but_the_probes(
 
 
 async def test_the_qr_comes_in_the_form_that_is_asked_for(
-    start_supervisor: StartSupervisor,
+    share_supervisor: StartSupervisor,
 ) -> None:
-    supervisor = await start_supervisor()
+    supervisor = await share_supervisor()
     await supervisor.must("POST", "/sessions", {"id": "shown", "start": False})
     status, answer = await supervisor.call("GET", "/sessions/shown/qr?wait=60")
     assert (status, answer["error"]["code"]) == (409, "no_qr"), "at once: nothing would come"
@@ -194,9 +195,9 @@ async def test_the_qr_comes_in_the_form_that_is_asked_for(
 
 
 async def test_a_second_supervisor_on_the_same_data_directory_is_told_who_holds_it(
-    start_supervisor: StartSupervisor,
+    share_supervisor: StartSupervisor,
 ) -> None:
-    supervisor = await start_supervisor()
+    supervisor = await share_supervisor()
     assert supervisor.process is not None
     second = Supervisor(supervisor.directory, supervisor.settings)
     second.directory = supervisor.directory
@@ -232,9 +233,9 @@ async def test_bad_settings_are_refused_at_the_start(
 
 
 async def test_a_number_is_refused_with_the_form_that_was_meant_and_one_without_whatsapp_by_its_own_name(
-    start_supervisor: StartSupervisor, standin: StandIn
+    share_supervisor: StartSupervisor, standin: StandIn
 ) -> None:
-    supervisor = await start_supervisor()
+    supervisor = await share_supervisor()
     await pair(supervisor, standin, "numbers")
 
     async def send(to: str) -> tuple[int, str, str]:

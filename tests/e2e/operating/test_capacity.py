@@ -60,8 +60,8 @@ async def test_logins_are_measured_on_the_way(
     assert 0 <= outage["cpuSecondsPerLogin"]["value"] < 30
 
 
-async def test_the_command_says_what_the_api_says(start_supervisor: StartSupervisor) -> None:
-    supervisor = await start_supervisor()
+async def test_the_command_says_what_the_api_says(share_supervisor: StartSupervisor) -> None:
+    supervisor = await share_supervisor()
     status, told = await wasup(supervisor, "--json")
     shown = json.loads(told)
     assert set(shown) == set(await supervisor.get("/capacity"))
@@ -79,8 +79,8 @@ async def test_the_command_says_what_the_api_says(start_supervisor: StartSupervi
 
 
 @pytest.mark.parametrize("wrong", ["0", "-1", "many", "1.5", "100001", ""])
-async def test_a_wrong_number_is_refused(wrong: str, start_supervisor: StartSupervisor) -> None:
-    supervisor = await start_supervisor()
+async def test_a_wrong_number_is_refused(wrong: str, share_supervisor: StartSupervisor) -> None:
+    supervisor = await share_supervisor()
     status, answer = await supervisor.call("GET", f"/capacity?sessions={wrong}")
     assert status == 400
     assert "100000" in answer["error"]["hint"]

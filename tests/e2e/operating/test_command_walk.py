@@ -1,16 +1,17 @@
 """A number's whole life by the commands alone, with one supervisor for all of it: created, scanned,
 written from, stopped, started, paired by code, unlinked, deleted; and what is looked at meanwhile.
 
-The tests go on where the one before has ended.
+It is one test of many steps, each of which goes on where the one before has ended.
 """
 
 import asyncio
+import inspect
 import json
 import re
 import shlex
 import subprocess
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
@@ -22,10 +23,7 @@ from scripts.lab.processes import ROOT
 from scripts.lab.receiver import receiver
 from tests.lab_tools import must, wasup
 
-pytestmark = [
-    pytest.mark.asyncio(loop_scope="session"),
-    pytest.mark.xdist_group("command_walk"),
-]
+pytestmark = pytest.mark.asyncio(loop_scope="session")
 
 PAGE = ROOT / "docs" / "cli.md"
 PHONE = "5511988880001"
@@ -105,7 +103,7 @@ async def answers(supervisor: Supervisor, *arguments: str) -> list[Any]:
     return [json.loads(line) for line in done.out.splitlines()]
 
 
-async def test_a_session_is_created_and_its_qr_stays_until_a_phone_has_scanned_it(
+async def a_session_is_created_and_its_qr_stays_until_a_phone_has_scanned_it(
     supervisor: Supervisor, shared_standin: StandIn, tmp_path: Path
 ) -> None:
     creating = await Running.start(supervisor, "sessions", "create", "walk-1", "--wait")
@@ -129,7 +127,7 @@ async def test_a_session_is_created_and_its_qr_stays_until_a_phone_has_scanned_i
     assert (again.status, "walk-1" in again.err) == (1, True)
 
 
-async def test_what_the_commands_show_is_what_the_api_says(supervisor: Supervisor) -> None:
+async def what_the_commands_show_is_what_the_api_says(supervisor: Supervisor) -> None:
     (listed,) = await answers(supervisor, "sessions", "list")
     assert [one["id"] for one in listed["sessions"]] == ["walk-1"]
     (shown,) = await answers(supervisor, "sessions", "show", "walk-1")
@@ -152,14 +150,14 @@ async def test_what_the_commands_show_is_what_the_api_says(supervisor: Superviso
         assert answer, command
 
 
-async def test_an_unknown_id_is_told_with_those_that_look_like_it(supervisor: Supervisor) -> None:
+async def an_unknown_id_is_told_with_those_that_look_like_it(supervisor: Supervisor) -> None:
     done = await wasup(supervisor, "sessions", "stop", "walk1")
     assert (done.status, "Is it walk-1?" in done.err) == (1, True), done
     done = await wasup(supervisor, "logs", "nobody-at-all")
     assert (done.status, "Nobody has written about nobody-at-all" in done.err) == (1, True), done
 
 
-async def test_a_text_is_sent_and_stands_in_the_events(
+async def a_text_is_sent_and_stands_in_the_events(
     supervisor: Supervisor, shared_standin: StandIn
 ) -> None:
     said = await must(supervisor, "sessions", "send", "walk-1", "5511988887777", "bom dia")
@@ -181,7 +179,7 @@ async def test_a_text_is_sent_and_stands_in_the_events(
     assert [int(line.split()[2]) for line in lines] == list(range(1, len(lines) + 1))
 
 
-async def test_the_calls_of_the_page_on_events_are_answered_as_it_says(
+async def the_calls_of_the_page_on_events_are_answered_as_it_says(
     supervisor: Supervisor,
 ) -> None:
     page = (ROOT / "docs" / "events.md").read_text()
@@ -202,7 +200,7 @@ async def test_the_calls_of_the_page_on_events_are_answered_as_it_says(
             assert json.loads(said)["last"] > 0, call
 
 
-async def test_a_webhook_lives_by_commands_and_it_is_explained_whether_a_message_arrived(
+async def a_webhook_lives_by_commands_and_it_is_explained_whether_a_message_arrived(
     supervisor: Supervisor, shared_standin: StandIn
 ) -> None:
     misspelt = await wasup(
@@ -283,7 +281,7 @@ async def test_a_webhook_lives_by_commands_and_it_is_explained_whether_a_message
     assert (gone.status, hook in gone.err) == (1, True), gone
 
 
-async def test_the_log_lines_of_worker_and_supervisor_stand_in_one_order(
+async def the_log_lines_of_worker_and_supervisor_stand_in_one_order(
     supervisor: Supervisor,
 ) -> None:
     found = await answers(supervisor, "logs", "walk-1", "--lines", "1000")
@@ -293,7 +291,7 @@ async def test_the_log_lines_of_worker_and_supervisor_stand_in_one_order(
     assert len(said.splitlines()) == 1
 
 
-async def test_a_session_is_stopped_started_and_made_to_connect_anew(
+async def a_session_is_stopped_started_and_made_to_connect_anew(
     supervisor: Supervisor, shared_standin: StandIn
 ) -> None:
     following = await Running.start(supervisor, "logs", "walk-1", "--follow", "-n", "0")
@@ -315,7 +313,7 @@ async def test_a_session_is_stopped_started_and_made_to_connect_anew(
     await following.end()
 
 
-async def test_a_proxy_is_set_and_cleared_at_rest(supervisor: Supervisor) -> None:
+async def a_proxy_is_set_and_cleared_at_rest(supervisor: Supervisor) -> None:
     await must(supervisor, "sessions", "create", "walk-2", "--no-start")
     for command in (("proxy", "set", "walk-2"), ("proxy", "walk-2")):  # also as it was before
         said = await must(supervisor, "sessions", *command, "http://user:secret@127.0.0.1:3128")
@@ -327,9 +325,7 @@ async def test_a_proxy_is_set_and_cleared_at_rest(supervisor: Supervisor) -> Non
     assert (await supervisor.session("walk-2"))["proxy"] is None
 
 
-async def test_a_session_is_paired_by_a_code(
-    supervisor: Supervisor, shared_standin: StandIn
-) -> None:
+async def a_session_is_paired_by_a_code(supervisor: Supervisor, shared_standin: StandIn) -> None:
     await must(supervisor, "sessions", "start", "walk-2")
     pairing = await Running.start(
         supervisor, "sessions", "pair", "walk-2", "--phone", "+55 (11) 98888-0001"
@@ -345,7 +341,7 @@ async def test_a_session_is_paired_by_a_code(
     assert "is linked to" in again.err
 
 
-async def test_the_events_are_followed_over_a_restart_of_the_supervisor(
+async def the_events_are_followed_over_a_restart_of_the_supervisor(
     supervisor: Supervisor,
 ) -> None:
     following = await Running.start(
@@ -368,7 +364,7 @@ async def test_the_events_are_followed_over_a_restart_of_the_supervisor(
     assert numbers == sorted(set(numbers)), "each once, in order"
 
 
-async def test_what_nobody_takes_back_is_asked_first(
+async def what_nobody_takes_back_is_asked_first(
     supervisor: Supervisor, shared_standin: StandIn
 ) -> None:
     for command in (("logout", "walk-2"), ("delete", "walk-2"), ("delete", "--purge", "walk-2")):
@@ -387,7 +383,7 @@ async def test_what_nobody_takes_back_is_asked_first(
     assert (await supervisor.session("walk-1"))["state"] == "stopped"
 
 
-async def test_a_backup_is_made_and_verified_beside_the_running_supervisor(
+async def a_backup_is_made_and_verified_beside_the_running_supervisor(
     supervisor: Supervisor, tmp_path: Path
 ) -> None:
     (made,) = await answers(supervisor, "store", "backup", str(tmp_path / "backup.db"))
@@ -398,6 +394,35 @@ async def test_a_backup_is_made_and_verified_beside_the_running_supervisor(
     done = await wasup(supervisor, "store", "verify", tmp_path / "text")
     assert (done.status, "is no backup" in done.err) == (1, True), done
     assert {file.name for file in tmp_path.iterdir()} == {"backup.db", "text"}
+
+
+STEPS: tuple[Callable[..., Awaitable[None]], ...] = (
+    a_session_is_created_and_its_qr_stays_until_a_phone_has_scanned_it,
+    what_the_commands_show_is_what_the_api_says,
+    an_unknown_id_is_told_with_those_that_look_like_it,
+    a_text_is_sent_and_stands_in_the_events,
+    the_calls_of_the_page_on_events_are_answered_as_it_says,
+    a_webhook_lives_by_commands_and_it_is_explained_whether_a_message_arrived,
+    the_log_lines_of_worker_and_supervisor_stand_in_one_order,
+    a_session_is_stopped_started_and_made_to_connect_anew,
+    a_proxy_is_set_and_cleared_at_rest,
+    a_session_is_paired_by_a_code,
+    the_events_are_followed_over_a_restart_of_the_supervisor,
+    what_nobody_takes_back_is_asked_first,
+    a_backup_is_made_and_verified_beside_the_running_supervisor,
+)
+
+
+@pytest.mark.timeout(900)  # some eighty commands, each a process
+async def test_each_step_of_a_numbers_life_can_be_gone_by_the_commands_alone(
+    supervisor: Supervisor, shared_standin: StandIn, tmp_path: Path
+) -> None:
+    for step in STEPS:
+        print(f"step: {step.__name__}")
+        folder = tmp_path / step.__name__
+        folder.mkdir()
+        given = {"supervisor": supervisor, "shared_standin": shared_standin, "tmp_path": folder}
+        await step(**{name: given[name] for name in inspect.signature(step).parameters})
 
 
 @pytest.mark.timeout(600)  # some thirty commands, each a process: a busy machine takes its time

@@ -149,9 +149,9 @@ async def test_a_supervisor_that_is_starting_or_does_not_answer_is_told_apart_fr
 
 
 async def test_lists_show_every_session_and_its_worker_on_a_line_and_a_roll_replaces_them(
-    start_supervisor: StartSupervisor, standin: StandIn
+    share_supervisor: StartSupervisor, standin: StandIn
 ) -> None:
-    supervisor = await start_supervisor()
+    supervisor = await share_supervisor()
     long = "l" + "o" * 58 + "nga-1"
     await pair(supervisor, standin, "listed", long)
     await supervisor.must("POST", "/sessions", {"id": "idle", "start": False})
@@ -200,9 +200,9 @@ async def test_commands_reach_a_supervisor_that_wants_a_token_and_listens_everyw
 
 
 async def test_a_supervisor_that_was_killed_is_not_taken_for_a_running_one(
-    start_supervisor: StartSupervisor,
+    share_supervisor: StartSupervisor,
 ) -> None:
-    supervisor = await start_supervisor()
+    supervisor = await share_supervisor()
     await supervisor.kill()
     failed(
         await wasup(supervisor, "sessions", "list"), "No supervisor runs on", status=NO_SUPERVISOR

@@ -63,9 +63,9 @@ async def test_lists_come_page_by_page_and_nothing_is_clamped(
 
 
 async def test_a_command_answers_202_with_the_session(
-    start_supervisor: StartSupervisor, standin: StandIn
+    share_supervisor: StartSupervisor, standin: StandIn
 ) -> None:
-    supervisor = await start_supervisor()
+    supervisor = await share_supervisor()
     await pair(supervisor, standin, "told")
     view = set(await supervisor.session("told"))
     for command in ("stop", "start"):
@@ -84,10 +84,10 @@ async def test_a_command_answers_202_with_the_session(
 
 
 async def test_a_script_that_knows_the_four_old_calls_alone_runs_unchanged(
-    start_supervisor: StartSupervisor, standin: StandIn
+    share_supervisor: StartSupervisor, standin: StandIn
 ) -> None:
     """Only GET, POST, paths and these names: no token, no header, no query."""
-    supervisor = await start_supervisor()
+    supervisor = await share_supervisor()
     await pair(supervisor, standin, "old")
     async with aiohttp.ClientSession(supervisor.api) as http:
 
@@ -113,9 +113,9 @@ async def test_a_script_that_knows_the_four_old_calls_alone_runs_unchanged(
 
 
 async def test_what_is_sent_twice_under_one_key_is_done_once_also_after_a_restart(
-    start_supervisor: StartSupervisor, standin: StandIn
+    share_supervisor: StartSupervisor, standin: StandIn
 ) -> None:
-    supervisor = await start_supervisor()
+    supervisor = await share_supervisor()
     await pair(supervisor, standin, "keyed")
 
     async def send(key: str, text: str) -> tuple[int, Any]:

@@ -42,9 +42,9 @@ async def sicken(standin: StandIn, session: str) -> None:
 
 
 async def test_the_breaker_opens_at_its_threshold_and_lets_one_trial_through(
-    start_supervisor: StartSupervisor, standin: StandIn
+    share_supervisor: StartSupervisor, standin: StandIn
 ) -> None:
-    supervisor = await start_supervisor(**SETTINGS)
+    supervisor = await share_supervisor(**SETTINGS)
     await pair(supervisor, standin, "fused")
     await sicken(standin, "fused")
     seen = await eventually(
@@ -72,9 +72,9 @@ async def test_the_breaker_opens_at_its_threshold_and_lets_one_trial_through(
 
 
 async def test_a_reset_closes_the_breaker_and_lets_the_session_try(
-    start_supervisor: StartSupervisor, standin: StandIn
+    share_supervisor: StartSupervisor, standin: StandIn
 ) -> None:
-    supervisor = await start_supervisor(**SETTINGS | {"circuit_breaker_timeout": 600_000})
+    supervisor = await share_supervisor(**SETTINGS | {"circuit_breaker_timeout": 600_000})
     await pair(supervisor, standin, "reset")
     await sicken(standin, "reset")
     await eventually(lambda: breaker(supervisor, "reset"), lambda state: state == "open")
@@ -86,10 +86,10 @@ async def test_a_reset_closes_the_breaker_and_lets_the_session_try(
 
 @pytest.mark.parametrize("end", ["stop", "kill"])
 async def test_waits_and_breaker_survive_a_restart_of_the_supervisor(
-    end: str, start_supervisor: StartSupervisor, standin: StandIn
+    end: str, share_supervisor: StartSupervisor, standin: StandIn
 ) -> None:
     name = f"remembers-{end}"
-    supervisor = await start_supervisor(**SETTINGS | {"circuit_breaker_timeout": 600_000})
+    supervisor = await share_supervisor(**SETTINGS | {"circuit_breaker_timeout": 600_000})
     await pair(supervisor, standin, name)
     await sicken(standin, name)
     await eventually(lambda: breaker(supervisor, name), lambda state: state == "open")

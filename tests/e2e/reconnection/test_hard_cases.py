@@ -20,10 +20,10 @@ async def logins(standin: StandIn, session: str) -> int:
 
 
 async def test_half_a_character_in_a_strangers_text_harms_nobody(
-    start_supervisor: StartSupervisor, standin: StandIn
+    share_supervisor: StartSupervisor, standin: StandIn
 ) -> None:
     """A lone surrogate, as a bot makes it that cuts a text in the middle of an emoji."""
-    supervisor = await start_supervisor()
+    supervisor = await share_supervisor()
     await pair(supervisor, standin, "halved")
     worker = (await supervisor.session("halved"))["performance"]["workerPid"]
     identifier = await standin.send_text("halved", "5511999990000", "oi \ud83d")
@@ -51,9 +51,9 @@ async def scanned_behind_a_frozen_supervisor(
 
 
 async def test_a_pairing_is_confirmed_when_the_next_supervisor_has_made_it_durable(
-    start_supervisor: StartSupervisor, standin: StandIn
+    share_supervisor: StartSupervisor, standin: StandIn
 ) -> None:
-    supervisor = await start_supervisor()
+    supervisor = await share_supervisor()
     scan = await scanned_behind_a_frozen_supervisor(supervisor, standin, "between")
     await supervisor.kill()
     await supervisor.start()
@@ -65,9 +65,9 @@ async def test_a_pairing_is_confirmed_when_the_next_supervisor_has_made_it_durab
 
 
 async def test_a_pairing_whose_worker_dies_with_the_supervisor_is_confirmed_to_nobody(
-    start_supervisor: StartSupervisor, standin: StandIn
+    share_supervisor: StartSupervisor, standin: StandIn
 ) -> None:
-    supervisor = await start_supervisor()
+    supervisor = await share_supervisor()
     scan = await scanned_behind_a_frozen_supervisor(supervisor, standin, "neither")
     await supervisor.kill()
     for worker in supervisor.worker_processes():
@@ -82,13 +82,13 @@ async def test_a_pairing_whose_worker_dies_with_the_supervisor_is_confirmed_to_n
 
 
 async def test_a_pairing_that_was_stored_and_never_confirmed_asks_for_a_new_scan(
-    start_supervisor: StartSupervisor, standin: StandIn
+    share_supervisor: StartSupervisor, standin: StandIn
 ) -> None:
     """The commit is done, its acknowledgement comes too late: the worker is dead.
 
     To WhatsApp this device is nobody.
     """
-    supervisor = await start_supervisor()
+    supervisor = await share_supervisor()
     scan = await scanned_behind_a_frozen_supervisor(supervisor, standin, "unsigned")
     for worker in supervisor.worker_processes():
         worker.kill()
@@ -215,9 +215,9 @@ async def raw(address: str, request: bytes) -> bytes:
 
 
 async def test_a_text_of_sixty_thousand_characters_fits_however_it_is_encoded(
-    start_supervisor: StartSupervisor, standin: StandIn
+    share_supervisor: StartSupervisor, standin: StandIn
 ) -> None:
-    supervisor = await start_supervisor()
+    supervisor = await share_supervisor()
     await pair(supervisor, standin, "long")
     text = "ã" * 60_000  # json.dumps makes six bytes of each
     assert (
@@ -235,12 +235,12 @@ async def test_a_text_of_sixty_thousand_characters_fits_however_it_is_encoded(
 
 
 async def test_a_worker_that_nothing_ends_is_told_and_its_session_waits_for_it(
-    start_supervisor: StartSupervisor, standin: StandIn
+    share_supervisor: StartSupervisor, standin: StandIn
 ) -> None:
     """It hangs in the kernel, and may have the socket still: nobody else may log in, and nobody may
     be lied to.
     """
-    supervisor = await start_supervisor()
+    supervisor = await share_supervisor()
     await pair(supervisor, standin, "immortal")
     before = await logins(standin, "immortal")
     pid = (await supervisor.session("immortal"))["performance"]["workerPid"]

@@ -53,9 +53,9 @@ async def refresh(supervisor: Supervisor, standin: StandIn, session: str, old: A
 
 
 async def test_what_is_retired_is_shown_anew_and_the_pairing_lasts(
-    start_supervisor: StartSupervisor, standin: StandIn
+    share_supervisor: StartSupervisor, standin: StandIn
 ) -> None:
-    supervisor = await start_supervisor()
+    supervisor = await share_supervisor()
     old = (await begin(supervisor, "refreshed"))["refreshed"]
     new = await refresh(supervisor, standin, "refreshed", old)
     assert (old["number"], new["number"]) == (1, 2)
@@ -152,9 +152,9 @@ async def test_a_retired_qr_survives_nobodys_death(
 
 
 async def test_a_passkey_parks_with_words_and_no_further_qr(
-    start_supervisor: StartSupervisor, standin: StandIn
+    share_supervisor: StartSupervisor, standin: StandIn
 ) -> None:
-    supervisor = await start_supervisor()
+    supervisor = await share_supervisor()
     await begin(supervisor, "early", "late", "by-code")
     await supervisor.must("POST", "/sessions/by-code/pairing-code", {"phone": "5511988880032"})
     await standin.fault("passkey-at-scan", "late", count=1)

@@ -87,9 +87,9 @@ async def test_sessions_log_in_through_their_proxies(
 
 
 async def test_a_dead_proxy_is_named_keeps_its_session_out_and_holds_nobody_else(
-    start_supervisor: StartSupervisor, standin: StandIn
+    share_supervisor: StartSupervisor, standin: StandIn
 ) -> None:
-    supervisor = await start_supervisor()
+    supervisor = await share_supervisor()
     async with http_proxy(account=True) as proxy:
         await pair_through(supervisor, standin, "proxy-dies", proxy)
         await pair(supervisor, standin, "proxy-bystander")
@@ -126,9 +126,9 @@ async def test_a_dead_proxy_is_named_keeps_its_session_out_and_holds_nobody_else
 
 
 async def test_a_proxy_that_refuses_the_password_says_so(
-    start_supervisor: StartSupervisor, standin: StandIn
+    share_supervisor: StartSupervisor, standin: StandIn
 ) -> None:
-    supervisor = await start_supervisor()
+    supervisor = await share_supervisor()
     async with http_proxy(account=True) as proxy:
         wrong = f"http://so%40meone:another@127.0.0.1:{proxy.port}"
         await supervisor.must("POST", "/sessions", {"id": "proxy-says-407", "proxy": wrong})
@@ -156,9 +156,9 @@ BAD_PROXIES: list[Any] = [
 
 
 async def test_bad_proxies_are_refused_and_their_passwords_not_repeated(
-    start_supervisor: StartSupervisor,
+    share_supervisor: StartSupervisor,
 ) -> None:
-    supervisor = await start_supervisor()
+    supervisor = await share_supervisor()
     await supervisor.must("POST", "/sessions", {"id": "proxy-refused", "start": False})
     for bad in BAD_PROXIES:
         for method, path, rest in (

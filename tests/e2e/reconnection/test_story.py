@@ -24,10 +24,10 @@ async def logins(standin: StandIn, session: str) -> int:
 
 
 async def test_a_session_goes_from_qr_to_open_to_messages_to_a_drop_and_back(
-    start_supervisor: StartSupervisor, standin: StandIn
+    share_supervisor: StartSupervisor, standin: StandIn
 ) -> None:
     """Acceptance 2, driven only through the API and the stand-in's admin."""
-    supervisor = await start_supervisor()
+    supervisor = await share_supervisor()
     status, created = await supervisor.call("POST", "/sessions", {"id": "loja-1"})
     assert (status, created["id"], created["wanted"]) == (201, "loja-1", True)
 
@@ -71,9 +71,9 @@ async def test_a_session_goes_from_qr_to_open_to_messages_to_a_drop_and_back(
 
 
 async def test_a_session_is_paired_by_code(
-    start_supervisor: StartSupervisor, standin: StandIn
+    share_supervisor: StartSupervisor, standin: StandIn
 ) -> None:
-    supervisor = await start_supervisor()
+    supervisor = await share_supervisor()
     await supervisor.must("POST", "/sessions", {"id": "by-code"})
     await supervisor.wait_state("by-code", "qr")
     code = (
@@ -101,13 +101,13 @@ SILENT_FAULTS: dict[str, tuple[dict[str, Any], set[str]]] = {
 
 @pytest.mark.parametrize("fault", SILENT_FAULTS)
 async def test_a_silent_fault_of_an_open_session_is_noticed_and_healed(
-    fault: str, start_supervisor: StartSupervisor, standin: StandIn
+    fault: str, share_supervisor: StartSupervisor, standin: StandIn
 ) -> None:
     """Acceptance 4: a short probe interval stands for the default one; the benchmark measures at
     the defaults.
     """
     parameters, reasons = SILENT_FAULTS[fault]
-    supervisor = await start_supervisor(
+    supervisor = await share_supervisor(
         health_check_interval=500, probe_timeout=1000, reconnection_base_delay=100
     )
     name = f"silent-{fault}"
@@ -129,7 +129,7 @@ async def test_a_silent_fault_of_an_open_session_is_noticed_and_healed(
 
 @pytest.mark.parametrize("refusal", ["503", "429", "403", "reset"])
 async def test_a_refused_upgrade_is_noticed_and_healed(
-    refusal: str, start_supervisor: StartSupervisor, standin: StandIn
+    refusal: str, share_supervisor: StartSupervisor, standin: StandIn
 ) -> None:
     """Baileys emits nothing, ever, for an HTTP answer other than 101.
 
@@ -141,7 +141,7 @@ async def test_a_refused_upgrade_is_noticed_and_healed(
         "403": "upgrade_refused",
         "reset": "network_unreachable",
     }
-    supervisor = await start_supervisor(reconnection_base_delay=100)
+    supervisor = await share_supervisor(reconnection_base_delay=100)
     name = f"refused-{refusal}"
     await pair(supervisor, standin, name)
     await standin.fault("refuse", name, how=refusal)
@@ -159,9 +159,9 @@ async def test_a_refused_upgrade_is_noticed_and_healed(
 
 @pytest.mark.parametrize("fault", ["login-silence", "stall-handshake", "stall-upgrade"])
 async def test_a_login_that_is_never_answered_ends_at_its_deadline(
-    fault: str, start_supervisor: StartSupervisor, standin: StandIn
+    fault: str, share_supervisor: StartSupervisor, standin: StandIn
 ) -> None:
-    supervisor = await start_supervisor(connect_timeout=1500, reconnection_base_delay=100)
+    supervisor = await share_supervisor(connect_timeout=1500, reconnection_base_delay=100)
     name = f"never-{fault}"
     await pair(supervisor, standin, name)
     await standin.fault(fault, name)
@@ -184,9 +184,9 @@ async def kill_worker(supervisor: Supervisor, session: str) -> int:
 
 
 async def test_a_killed_worker_is_replaced_with_the_same_credentials_and_no_new_qr(
-    start_supervisor: StartSupervisor, standin: StandIn
+    share_supervisor: StartSupervisor, standin: StandIn
 ) -> None:
-    supervisor = await start_supervisor()
+    supervisor = await share_supervisor()
     await pair(supervisor, standin, "killed")
     jid = (await supervisor.session("killed"))["jid"]
     killed = await kill_worker(supervisor, "killed")
@@ -273,9 +273,9 @@ async def test_starting_a_fleet_never_exceeds_the_gates_rate(
 
 
 async def test_desired_state_survives_stop_and_kill_of_the_supervisor(
-    start_supervisor: StartSupervisor, standin: StandIn
+    share_supervisor: StartSupervisor, standin: StandIn
 ) -> None:
-    supervisor = await start_supervisor()
+    supervisor = await share_supervisor()
     await pair(supervisor, standin, "wanted", "unwanted")
     await supervisor.must("POST", "/sessions/unwanted/stop")
     assert await supervisor.stop() == 0

@@ -67,9 +67,9 @@ def readable_by_others(directory: Path) -> list[str]:
 
 
 async def test_what_the_phone_unlinks_is_archived_whole_and_a_restore_of_it_parks_again_without_a_new_pairing(
-    start_supervisor: StartSupervisor, standin: StandIn
+    share_supervisor: StartSupervisor, standin: StandIn
 ) -> None:
-    supervisor = await start_supervisor()
+    supervisor = await share_supervisor()
     await pair(supervisor, standin, "gone")
     first = await eventually(
         partial(archives, supervisor, "gone"), what="the snapshot after the pairing"
@@ -107,9 +107,9 @@ async def test_what_the_phone_unlinks_is_archived_whole_and_a_restore_of_it_park
 
 
 async def test_a_deleted_session_comes_back_by_api_and_by_command_and_opens_without_a_qr(
-    start_supervisor: StartSupervisor, standin: StandIn
+    share_supervisor: StartSupervisor, standin: StandIn
 ) -> None:
-    supervisor = await start_supervisor()
+    supervisor = await share_supervisor()
     names = ["by-api", "by-command", "while-stopped"]
     await pair(supervisor, standin, *names)
     for name in names:
@@ -128,9 +128,9 @@ async def test_a_deleted_session_comes_back_by_api_and_by_command_and_opens_with
 
 
 async def test_a_restore_that_cannot_be_is_refused_and_changes_nothing(
-    start_supervisor: StartSupervisor, standin: StandIn
+    share_supervisor: StartSupervisor, standin: StandIn
 ) -> None:
-    supervisor = await start_supervisor()
+    supervisor = await share_supervisor()
     await pair(supervisor, standin, "in-use")
     await supervisor.must("POST", "/sessions", {"id": "bare", "start": False})
     kept = await eventually(partial(archives, supervisor, "in-use"))
@@ -159,9 +159,9 @@ async def test_a_restore_that_cannot_be_is_refused_and_changes_nothing(
 
 
 async def test_credentials_that_cannot_be_read_are_quarantined_and_a_snapshot_brings_them_back(
-    start_supervisor: StartSupervisor, standin: StandIn
+    share_supervisor: StartSupervisor, standin: StandIn
 ) -> None:
-    supervisor = await start_supervisor()
+    supervisor = await share_supervisor()
     await pair(supervisor, standin, "spoilt", "halved")
     for name in ("spoilt", "halved"):
         await eventually(partial(archives, supervisor, name), what="its snapshot")
@@ -200,9 +200,9 @@ async def test_credentials_that_cannot_be_read_are_quarantined_and_a_snapshot_br
 
 
 async def test_a_signal_key_that_cannot_be_read_quarantines_its_session_before_baileys_makes_another(
-    start_supervisor: StartSupervisor, standin: StandIn
+    share_supervisor: StartSupervisor, standin: StandIn
 ) -> None:
-    supervisor = await start_supervisor()
+    supervisor = await share_supervisor()
     await pair(supervisor, standin, "scratched")
     await hears(supervisor, standin, "scratched", "antes")
     await says(supervisor, standin, "scratched", "antes")
@@ -246,12 +246,12 @@ async def test_a_signal_key_that_cannot_be_read_quarantines_its_session_before_b
 
 
 async def test_a_session_goes_out_as_a_folder_of_baileys_and_comes_back_without_a_qr(
-    start_supervisor: StartSupervisor, standin: StandIn, tmp_path: Path
+    share_supervisor: StartSupervisor, standin: StandIn, tmp_path: Path
 ) -> None:
     """Many at once, into a supervisor that runs and into one that does not, one broken among them;
     also in Whaticket's form.
     """
-    supervisor = await start_supervisor()
+    supervisor = await share_supervisor()
     names = ["moved-1", "moved-2", "moved-json", "moved-late"]
     await pair(supervisor, standin, *names)
     for name in names:
@@ -334,10 +334,10 @@ def whaticket(folder: Path, file: Path) -> None:
 
 
 async def test_credentials_of_a_wrong_shape_are_quarantined_with_the_fields_name_and_a_snapshot_brings_them_back(
-    start_supervisor: StartSupervisor, standin: StandIn
+    share_supervisor: StartSupervisor, standin: StandIn
 ) -> None:
     """Baileys would throw at each attempt: connection_closed, for ever."""
-    supervisor = await start_supervisor()
+    supervisor = await share_supervisor()
     await pair(supervisor, standin, "misshapen")
     await eventually(partial(archives, supervisor, "misshapen"), what="its snapshot")
     await supervisor.stop()
@@ -358,9 +358,9 @@ async def test_credentials_of_a_wrong_shape_are_quarantined_with_the_fields_name
 
 
 async def test_what_is_imported_by_the_api_is_held_to_what_a_folder_can_hold(
-    start_supervisor: StartSupervisor, standin: StandIn, tmp_path: Path
+    share_supervisor: StartSupervisor, standin: StandIn, tmp_path: Path
 ) -> None:
-    supervisor = await start_supervisor()
+    supervisor = await share_supervisor()
     await pair(supervisor, standin, "lender")
     await supervisor.must("POST", "/sessions/lender/stop")
     await must(supervisor, "sessions", "export", "lender", tmp_path / "lender")

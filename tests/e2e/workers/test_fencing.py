@@ -186,10 +186,10 @@ async def test_strangers_on_the_workers_socket_are_refused_and_disturb_nobody(
 
 
 async def test_who_has_stolen_the_token_of_a_worker_that_is_awaited_is_refused_and_the_worker_adopted(
-    start_supervisor: StartSupervisor, standin: StandIn
+    share_supervisor: StartSupervisor, standin: StandIn
 ) -> None:
     """Its name is known, its token is right, but it is not the process that was started."""
-    supervisor = await start_supervisor()
+    supervisor = await share_supervisor()
     await pair(supervisor, standin, "awaited")
     worker, before = (await supervisor.workers())["awaited"], await standin.last_entry()
     os.kill(worker, signal.SIGSTOP)
@@ -226,10 +226,10 @@ time.sleep(float(lingers))
 
 @pytest.mark.parametrize("lingers", [0, 600], ids=["that obeys", "that does not understand"])
 async def test_a_worker_of_an_older_protocol_is_refused_and_ended_and_its_session_given_to_another(
-    lingers: int, start_supervisor: StartSupervisor, standin: StandIn
+    lingers: int, share_supervisor: StartSupervisor, standin: StandIn
 ) -> None:
     """A fake, awaited as the holder of a session whose real worker has ended meanwhile."""
-    supervisor, session = await start_supervisor(), f"older-{lingers}"
+    supervisor, session = await share_supervisor(), f"older-{lingers}"
     await pair(supervisor, standin, session)
     real, before = (await supervisor.workers())[session], await standin.last_entry()
     await supervisor.kill()
@@ -262,9 +262,9 @@ async def known_workers(supervisor: Supervisor) -> list[str]:
 
 
 async def test_a_process_that_has_a_workers_former_pid_lives_on(
-    start_supervisor: StartSupervisor, standin: StandIn
+    share_supervisor: StartSupervisor, standin: StandIn
 ) -> None:
-    supervisor = await start_supervisor()
+    supervisor = await share_supervisor()
     await pair(supervisor, standin, "recycled")
     real, before = (await supervisor.workers())["recycled"], await standin.last_entry()
     await supervisor.kill()
@@ -283,9 +283,9 @@ async def test_a_process_that_has_a_workers_former_pid_lives_on(
 
 
 async def test_a_worker_of_an_older_epoch_is_refused_and_ends_before_another_logs_in(
-    start_supervisor: StartSupervisor, standin: StandIn
+    share_supervisor: StartSupervisor, standin: StandIn
 ) -> None:
-    supervisor = await start_supervisor()
+    supervisor = await share_supervisor()
     await pair(supervisor, standin, "outrun", "beside")
     workers, before = await supervisor.workers(), await standin.last_entry()
     await supervisor.kill()
@@ -370,12 +370,12 @@ async def auth(supervisor: Supervisor) -> list[Any]:
 
 
 async def test_frozen_and_killed_workers_are_replaced_by_the_next_supervisor_and_no_two_logins_overlap(
-    start_supervisor: StartSupervisor, standin: StandIn
+    share_supervisor: StartSupervisor, standin: StandIn
 ) -> None:
     """The next supervisor waits 10 s for the frozen one's call; then it is killed, and only then
     its session given to another.
     """
-    supervisor = await start_supervisor()
+    supervisor = await share_supervisor()
     names = ["stopped-cold", "shot", "both", "neither"]
     await pair(supervisor, standin, *names)
     workers, before = await supervisor.workers(), await standin.last_entry()
@@ -398,12 +398,12 @@ async def test_frozen_and_killed_workers_are_replaced_by_the_next_supervisor_and
 
 
 async def test_a_frozen_worker_of_a_stopped_session_is_awaited_by_every_start_and_stop(
-    start_supervisor: StartSupervisor, standin: StandIn
+    share_supervisor: StartSupervisor, standin: StandIn
 ) -> None:
     """A start that a stop calls off must not let the next start past the old worker, whose socket
     is still open.
     """
-    supervisor = await start_supervisor()
+    supervisor = await share_supervisor()
     await pair(supervisor, standin, "hesitant")
     frozen, before = (await supervisor.workers())["hesitant"], await standin.last_entry()
     os.kill(frozen, signal.SIGSTOP)
@@ -428,12 +428,12 @@ async def test_a_frozen_worker_of_a_stopped_session_is_awaited_by_every_start_an
 
 
 async def test_calls_that_cross_do_not_bring_two_workers_to_a_session_either(
-    start_supervisor: StartSupervisor, standin: StandIn
+    share_supervisor: StartSupervisor, standin: StandIn
 ) -> None:
     """As above, but nobody waits for an answer before the next call; and a session that is deleted
     waits for its worker's end, too.
     """
-    supervisor = await start_supervisor()
+    supervisor = await share_supervisor()
     names = ["crossing", "cleared-away"]
     await pair(supervisor, standin, *names)
     workers, before = await supervisor.workers(), await standin.last_entry()

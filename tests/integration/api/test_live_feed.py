@@ -392,6 +392,25 @@ async def test_a_handshake_that_is_cut_in_the_middle_leaves_nothing_behind(tmp_p
         await eventually(nobody, what="nobody left")
 
 
+@pytest.mark.parametrize(
+    ("method", "query"),
+    [
+        ("GET", ""),
+        ("GET", "?EIO=3&transport=polling"),
+        ("GET", "?EIO=4&transport=polling&sid=nobody"),
+        ("POST", "?EIO=4&transport=polling&sid=nobody"),
+        ("GET", "?EIO=4&transport=carrier-pigeon"),
+        ("GET", "?EIO=4&transport=websocket"),
+    ],
+)
+async def test_what_is_no_client_gets_an_error_in_the_one_shape(
+    tmp_path: Path, method: str, query: str
+) -> None:
+    async with live(tmp_path) as feed:
+        answer = await ask(feed.address, method, PATH + query)
+        assert (answer.status, answer.error["code"]) == (400, "bad_request")
+
+
 async def test_frames_are_not_compressed(tmp_path: Path) -> None:
     async with live(tmp_path) as feed, aiohttp.ClientSession() as session:
         ws = await websocket(feed, session, compress=15)

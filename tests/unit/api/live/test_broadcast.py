@@ -1,0 +1,94 @@
+"""Where a client stands that asks anew, is cut off, or has too much waiting."""
+
+from types import SimpleNamespace
+from typing import Any, cast
+
+import msgspec
+import pytest
+from engineio import packet
+
+from api.live import broadcast
+from api.live.admission.connection import Connection
+from api.live.broadcast import Broadcast
+from api.live.observer import NoObserver
+from api.live.outbox import Frame, Outbox
+from supervisor.access.principal import BY_TOKEN
+from supervisor.fleet.event_filter import EventFilter
+
+pytestmark = [pytest.mark.looptime, pytest.mark.usefixtures("no_tasks_left")]
+
+
+def rooms(last: int = 20) -> Broadcast:
+    """A broadcast that stands at the log's end."""
+    made = Broadcast(
+        cast("Any", SimpleNamespace(last=last, purges=0)), cast("Any", None), NoObserver()
+    )
+    made.position = last
+    return made
+
+
+def client(name: str = "c") -> Connection:
+    made = Connection(name, name, Outbox(10_000, 0.0), BY_TOKEN, "websocket", 0.0)
+    made.asked = EventFilter()
+    return made
+
+
+def frame(to: int, size_bytes: int = 100) -> Frame:
+    return Frame(packet.Packet(packet.MESSAGE, f"{to}"), size_bytes, to, 1)
+
+
+async def notice(of: Connection) -> Any:
+    """What it is told next."""
+    told = await of.outbox.get()
+    assert told is not None
+    return msgspec.json.decode(told.data[1:])
+
+
+async def test_who_asks_anew_loses_nothing_of_what_waits_for_it() -> None:
+    feed, one = rooms(), client()
+    feed.begin(one, 20)
+    one.outbox.offer(frame(21))
+    one.outbox.offer(frame(22))
+    await one.outbox.get()
+    feed.position = 22
+    one.asked = EventFilter(types=("message.*",))
+    feed.begin(one, 22)
+    feed.resync(one)
+    # 22 waits still: it goes on from what it was handed, not from where it asked
+    name, told = await notice(one)
+    assert (name, told["after"], told["droppedBytes"]) == ("resync", 21, 100)
+    assert one.position == 21
+
+
+async def test_who_is_cut_off_gets_nothing_that_waited_and_goes_on_from_what_it_has() -> None:
+    feed, one = rooms(), client()
+    feed.begin(one, 20)
+    one.outbox.offer(frame(21))
+    feed.position = 21
+    assert feed.cut(one) == 100
+    assert one.position == 20
+    assert one.outbox.queued_bytes == 0
+    feed.begin(one, 21)
+    feed.end(one)
+
+
+async def test_what_waits_for_all_together_is_bounded_and_a_room_weighs_once(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(broadcast, "MOST_WAITING_BYTES", 1000)
+    feed = rooms()
+    same = [client(f"same {n}") for n in range(3)]
+    other = client("other")
+    other.asked = EventFilter(types=("message.*",))
+    for one in (*same, other):
+        feed.begin(one, 20)
+    for one in same:
+        one.outbox.offer(frame(21, 400))
+    other.outbox.offer(frame(21, 500))
+    feed.bound()
+    assert all(one.outbox.queued_bytes for one in (*same, other))
+    other.outbox.offer(frame(22, 500))
+    feed.bound()
+    assert other.outbox.queued_bytes == 0
+    assert (await notice(other))[0] == "resync"
+    assert all(one.outbox.queued_bytes for one in same)
