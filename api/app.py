@@ -44,6 +44,7 @@ from api.parts import (
     IMPORTING,
     IMPORTS,
     KEYS,
+    MEMORY,
     PAIRING,
     POLICY,
     ROLL,
@@ -72,6 +73,7 @@ from supervisor.watch.alerts import Alerts
 from supervisor.watch.diagnostics.examining import Diagnostics
 from supervisor.watch.forecasting import Forecaster
 from supervisor.watch.host_watch import HostWatch
+from supervisor.watch.memory_growth import MemoryWatch
 from supervisor.watch.performance import Thresholds
 
 MAX_BODY_BYTES: Final = 512 * 1024
@@ -108,6 +110,7 @@ class Parts:
     audit: AuditLog
     keys: Keys
     feed_limits: FeedLimits
+    memory: MemoryWatch
     websocket_log: tuple[LogFile, str] | None
     """With the least level that is written; None: nothing is."""
     diagnostics: Diagnostics
@@ -176,6 +179,7 @@ def create_app(parts: Parts, doorway: Doorway) -> web.Application:
     )
     app[FOREVER], app[WORKERS] = parts.forever, parts.workers
     app[DESCRIPTION] = msgspec.json.encode(spec(ROUTES)) + b"\n"
+    app[MEMORY] = parts.memory
     metrics = app[FEED_METRICS] = MetricsCollector()
     written = [] if parts.websocket_log is None else [ConnectionLog(*parts.websocket_log)]
     live = Entrance(

@@ -63,6 +63,7 @@ from supervisor.watch.diagnostics.examining import Diagnostics, within
 from supervisor.watch.forecasting import Forecaster, cpu_seconds
 from supervisor.watch.host_watch import COUNT_SECONDS, HostWatch, log_directory
 from supervisor.watch.login_costs import LoginCosts
+from supervisor.watch.memory_growth import SAMPLE_SECONDS, MemoryWatch, Worker
 from supervisor.watch.performance import monitor
 
 STORE_FILE_SECONDS: Final = 5.0
@@ -173,6 +174,7 @@ class Built:
     keys: Keys
     access: Access
     audit: AuditLog
+    memory: MemoryWatch
     websocket_log: tuple[LogFile, str] | None
     bus: Bus
     fleet: Fleet
@@ -204,6 +206,7 @@ class Built:
             audit=self.audit,
             keys=self.keys,
             feed_limits=self.settings.feed_limits(),
+            memory=self.memory,
             websocket_log=self.websocket_log,
             diagnostics=self.diagnostics,
         )
@@ -302,6 +305,7 @@ async def build(settings: Settings, directory: Path, port: int, stack: AsyncExit
         keys=keys,
         access=access,
         audit=audit,
+        memory=MemoryWatch(host, partial(_workers_memory, fleet)),
         websocket_log=websocket_log,
         bus=bus,
         fleet=fleet,
@@ -350,12 +354,26 @@ async def begin(parts: Built, stack: AsyncExitStack) -> None:
     for name, look, every_seconds in looks:
         kept = parts.forever.keep(name, look, every_seconds=every_seconds)
         stack.push_async_callback(kept.close)
+    growth = parts.forever.keep(
+        "memory growth", parts.memory.look, every_seconds=SAMPLE_SECONDS, at_once=False
+    )
+    stack.push_async_callback(growth.close)
     if settings.performance_monitoring:
         look = monitor(parts.fleet, parts.host, settings.thresholds(), parts.alerts)
         kept = parts.forever.keep(
             "performance monitor", look, every_seconds=interval_seconds, at_once=False
         )
         stack.push_async_callback(kept.close)
+
+
+def _workers_memory(fleet: Fleet) -> dict[Worker, int]:
+    """What each session's worker has told that it weighs."""
+    figures = ((session.id, session.performance()) for session in fleet.sessions())
+    return {
+        Worker(session, one.worker_pid): one.worker_memory
+        for session, one in figures
+        if one.worker_pid is not None and one.worker_memory is not None
+    }
 
 
 def _websocket_log(

@@ -9,7 +9,7 @@ from aiohttp import web
 from api.gatehouse.principals import principal_of
 from api.live.metrics import FeedFigures
 from api.paging import PageQuery, page
-from api.parts import ALERTS, FEED_METRICS, FLEET, HOST, STORE
+from api.parts import ALERTS, FEED_METRICS, FLEET, HOST, MEMORY, STORE
 from api.responses import json, query
 from sessions.lifecycle.session import Session
 from sessions.model import SessionId
@@ -21,13 +21,15 @@ from supervisor.gate.view import GateView
 from supervisor.host.reading.disks import DiskReading
 from supervisor.host.reading.documents import document
 from supervisor.watch.alerts import RANKS, Alert
+from supervisor.watch.memory_growth import MemoryGrowth
 from supervisor.watch.performance import SystemPerformance, system_performance
 
 
 class PerformanceMetrics(msgspec.Struct, frozen=True):
     """The figures at one moment.
 
-    `handshakes`: what each stage of the sessions' last logins took. `live_feed`: its clients.
+    `handshakes`: what each stage of the sessions' last logins took. `live_feed`: its clients,
+    `memory_growth`: whether something leaks; None: not for a key of some sessions.
     """
 
     timestamp: str
@@ -35,7 +37,8 @@ class PerformanceMetrics(msgspec.Struct, frozen=True):
     disks: tuple[DiskReading, ...]
     sessions: dict[SessionId, Performance]
     handshakes: dict[Stage, StageSummary]
-    live_feed: FeedFigures = msgspec.field(name="liveFeed")
+    live_feed: FeedFigures | None = msgspec.field(name="liveFeed")
+    memory_growth: MemoryGrowth | None = msgspec.field(name="memoryGrowth")
     alerts: list[Alert]
 
 
@@ -64,10 +67,11 @@ class AlertsView(msgspec.Struct, frozen=True):
 async def performance_metrics(request: web.Request) -> web.Response:
     """Figures of the host, its file systems and every session, and the alerts that are on.
 
-    For a key of some sessions: of those, and no file systems.
+    For a key of some sessions: of those, and nothing of file systems, live feed and memory.
     """
     fleet, mine = request.app[FLEET], _mine(request)
-    disks = await request.app[HOST].disks() if principal_of(request).sees(None) else ()
+    whole = principal_of(request).sees(None)
+    disks = await request.app[HOST].disks() if whole else ()
     sessions = {session.id: session.performance() for session in mine}
     return json(
         PerformanceMetrics(
@@ -78,7 +82,8 @@ async def performance_metrics(request: web.Request) -> web.Response:
             handshakes=summaries(
                 one.handshake for one in sessions.values() if one.handshake is not None
             ),
-            live_feed=request.app[FEED_METRICS].figures(),
+            live_feed=request.app[FEED_METRICS].figures() if whole else None,
+            memory_growth=request.app[MEMORY].view() if whole else None,
             alerts=_seen(request, request.app[ALERTS].active()),
         )
     )

@@ -85,6 +85,7 @@ FOR_EVER = {
     "incident log",
     "performance monitor",
     "host sampler",
+    "memory growth",
     "event log",
     "webhook gaps",
     "last uses of keys",

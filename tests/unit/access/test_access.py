@@ -76,7 +76,7 @@ def claims(**changed: Any) -> dict[str, Any]:
         "iss": "wasup",
         "aud": "wasup:api",
         "sub": "ana",
-        "exp": int(time.time()) + 60,
+        "exp": int(time.time()) + 86_400,  # a run of all tests is long
         "scope": "read",
         "sessions": "*",
     } | changed

@@ -3,12 +3,14 @@ none of the others.
 """
 
 import asyncio
+import re
 from collections.abc import Iterable
 from pathlib import Path
 
 import msgspec
 import pytest
 
+from scripts.lab.processes import ROOT
 from sessions.model import StoreUnavailable
 from supervisor.cli.watch_commands.doctor import shown
 from supervisor.settings import Settings
@@ -191,3 +193,9 @@ async def test_when_nothing_is_wrong_it_says_so(subject: Subject) -> None:
     )
     advice = concluded(await examine(subject, [check("a", issue(Severity.LOW))]), 0.5, None)
     assert next(shown(advice)) == "Nothing is wrong; 1 piece of advice."
+
+
+def test_the_page_has_every_check_in_the_order_of_causes() -> None:
+    page = (ROOT / "docs/doctor.md").read_text(encoding="utf-8")
+    table = page[page.index("## The checks") : page.index("## Before production")]
+    assert re.findall(r"^\| `(\w+)` \|", table, re.MULTILINE) == list(NAMES)
