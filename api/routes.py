@@ -2,7 +2,7 @@
 
 from typing import Any, Final
 
-from api.errors import ForbiddenScope, Gone, MessageNotFound, NotInstalled, TooSoon
+from api.errors import ForbiddenFleet, ForbiddenScope, Gone, MessageNotFound, NotInstalled, TooSoon
 from api.handlers import (
     access,
     credentials,
@@ -364,7 +364,7 @@ ROUTES: Final = (
         keyed=True,
         body=NewWebhook,
         answers={201: WebhookSecretView},
-        errors=(InvalidWebhook, TooManyWebhooks, SessionNotFound, *STORE),
+        errors=(InvalidWebhook, TooManyWebhooks, SessionNotFound, ForbiddenFleet, *STORE),
     ),
     Route(
         "GET",
@@ -381,7 +381,7 @@ ROUTES: Final = (
         scope=Scope.OPERATE,
         body=WebhookChange,
         answers={200: WebhookView},
-        errors=(WebhookNotFound, InvalidWebhook, SessionNotFound, *STORE),
+        errors=(WebhookNotFound, InvalidWebhook, SessionNotFound, ForbiddenFleet, *STORE),
     ),
     Route(
         "DELETE",

@@ -257,10 +257,13 @@ class Connection(web.RequestHandler):
             self._head_began, self._since = True, self._loop.time()
         super().data_received(data)
 
-    def await_login(self) -> None:
-        """It has become a WebSocket, whose token is still to come."""
+    def await_login(self, settles: bool) -> None:
+        """It has become a WebSocket, whose token is still to come. `settles`: it is among the live
+        feed's guests, who are bounded there.
+        """
         self._login_began = self._loop.time()
-        self._door.settle(self)
+        if settles:
+            self._door.settle(self)
 
     def settle(self) -> None:
         """It is a client's that the live feed has let in."""

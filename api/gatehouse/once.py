@@ -123,7 +123,11 @@ async def once(request: web.Request, raw: bytes, work: Work) -> web.Response:
 def _of_caller(request: web.Request, key: str) -> str:
     """A key's name in the store: what one caller has sent under it is not told to another."""
     principal = principal_of(request)
-    return _digest((key if principal.is_operator else f"{principal.id}\n{key}").encode())
+    if principal.is_operator:
+        return _digest(key.encode())
+    # a key's tokens may be different people's: what they may see tells them apart
+    seen = "" if principal.sessions is None else f"\n{','.join(sorted(principal.sessions))}"
+    return _digest(f"{principal.id}{seen}\n{key}".encode())
 
 
 def _leaves_doubt(error: BaseException) -> bool:

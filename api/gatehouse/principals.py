@@ -5,6 +5,7 @@ from typing import Final
 
 from aiohttp import web
 
+from api.errors import ForbiddenFleet
 from sessions.model import SessionNotFound
 from supervisor.access.principal import Principal
 
@@ -25,11 +26,14 @@ def is_operators(request: web.Request) -> bool:
 
 def named(request: web.Request, sessions: Collection[str]) -> list[str]:
     """Sessions that a request names, where none named means all: for a key of some sessions that
-    means those. Raises SessionNotFound.
+    means those. Raises SessionNotFound, ForbiddenFleet (it is for none).
     """
     for session in sessions:
         must_see(request, session)
-    return list(sessions) or sorted(principal_of(request).sessions or ())
+    its = principal_of(request).sessions
+    if not sessions and its is not None and not its:
+        raise ForbiddenFleet
+    return list(sessions) or sorted(its or ())
 
 
 def must_see(request: web.Request, session: str) -> None:

@@ -140,6 +140,11 @@ async def create_token(request: web.Request) -> web.Response:
         raise ForbiddenScope(wanted.scope, caller.scope)
     for session in wanted.sessions or ():
         must_see(request, parse_session_id(session))
+    if caller.key is None and not caller.is_operator and wanted.name not in {None, caller.name}:
+        raise BadRequest(  # its name is all that tells its rate and its requests from another's
+            "A token that was made without a key makes others under its own name alone.",
+            f"Leave the name out, or say {caller.name!r}.",
+        )
     expires_at = int(min(time.time() + wanted.expires_in_seconds, caller.expires_at or 10**12))
     if expires_at <= time.time():
         raise BadRequest("The key expires in this second.", "Use one that lives on.")

@@ -20,6 +20,7 @@ import engineio
 import socketio
 import structlog
 from aiohttp import web
+from socketio import packet
 from socketio.exceptions import ConnectionRefusedError as RefusedConnection
 
 from api.errors import HINTS, BadRequest, Busy, Gone, TooSoon
@@ -52,6 +53,8 @@ MOST_SENT_BYTES: Final = 64 * 1024
 """What a client may send in one message: it asks for sessions and types, in some hundred bytes."""
 MOST_GUESTS: Final = 1024
 """Clients whose transport is open and who are not let in yet; who has waited longest goes first."""
+MOST_CALLS: Final = 2
+"""Of one client, that take no place of the API's calls: a poll, and beside it what replaces it."""
 REFUSED_SECONDS: Final = 5.0
 """What a refused client has to read why, before its transport is closed."""
 SWEEP_SECONDS: Final = 1.0
@@ -76,6 +79,8 @@ _CALL: Final[ContextVar[web.Request]] = ContextVar("call")
 """The call that carries what a client says: of a client that polls each is another one, and whose
 it is may have to be asked of its connection.
 """
+_BINARY: Final = (str(packet.BINARY_EVENT), str(packet.BINARY_ACK))
+"""With what such a message begins; nothing that a client can ask for is one."""
 _NOWHERE: Final = logging.getLogger("wasup.nowhere")
 # the libraries' own lines quote what was sent, tokens among it; what is told is told here
 
@@ -93,6 +98,11 @@ class _SocketIO(socketio.AsyncServer):  # type: ignore[misc]
 
     def _engineio_server_class(self) -> type[engineio.AsyncServer]:
         return _EngineIO
+
+    async def _handle_eio_message(self, eio_sid: str, data: Any) -> None:
+        # its pieces are kept until the last one comes, and who sends them says how many there are
+        if isinstance(data, str) and not data.startswith(_BINARY):
+            await super()._handle_eio_message(eio_sid, data)
 
 
 class LiveFeed:
@@ -153,14 +163,18 @@ class LiveFeed:
         socket = None if transport_id is None else self._io.eio.sockets.get(transport_id)
         if transport_id is None:
             await self._make_room()
-        if socket is not None and socket.queue.admitted:
+        if socket is not None and socket.queue.admitted and socket.queue.calls < MOST_CALLS:
             _settle(request)
         elif "Upgrade" in request.headers and isinstance(request.protocol, ApiConnection):
-            request.protocol.await_login()
+            # a new WebSocket is a guest, of whom there are so many; further calls of one are calls
+            is_guest = transport_id is None and request.query.get("transport") == "websocket"
+            request.protocol.await_login(settles=is_guest)
         # without it there is no compression: it would cost each client up to 200 KiB
         headers = request.headers.copy()
         headers.popall("Sec-WebSocket-Extensions", None)
         plain = request.clone(headers=headers)
+        outbox = Outbox(0, 0.0) if socket is None else socket.queue
+        outbox.calls += 1
         try:
             answer: web.Response = await self._io.handle_request(plain)
         except (asyncio.CancelledError, web.HTTPException):
@@ -177,6 +191,8 @@ class LiveFeed:
             if request.transport is not None and "Upgrade" in request.headers:
                 request.transport.abort()
             raise BadRequest("That is no Engine.IO.", _PROTOCOL) from None
+        finally:
+            outbox.calls -= 1
         if answer.status >= 400 and not answer.prepared:
             said = (answer.text or "Bad Request").strip('".')
             raise BadRequest(f"{said}.", _PROTOCOL)
@@ -228,7 +244,11 @@ class LiveFeed:
             _settle(request)
 
     async def _on_disconnect(self, client: str, reason: str = "transport close") -> None:
+        connection = self.pool.get(client)
         self._leave(client, reason)
+        if connection is not None:  # without its place it may not keep its connection
+            connection.outbox.admitted = False
+            connection.outbox.ends_at = asyncio.get_running_loop().time() + REFUSED_SECONDS
 
     async def _on_subscribe(self, client: str, given: Any = None) -> dict[str, Any]:
         return self._answer(client, lambda connection: self._subscribe(connection, given))

@@ -41,6 +41,8 @@ class Outbox:
         """Whether the client is let in."""
         self.ends_at = float("inf")
         """When its connection is to be closed, by the loop's clock."""
+        self.calls = 0
+        """Its client's HTTP calls that are under way."""
         self.overrun = False
         """Whether the client has left too many answers unread."""
         self.queued_bytes = 0

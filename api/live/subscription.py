@@ -5,7 +5,7 @@ from typing import Annotated, Any, Final
 import msgspec
 
 from api.errors import BadRequest
-from supervisor.fleet.event_filter import EventFilter, event_names
+from supervisor.fleet.event_filter import MOST, EventFilter, event_names
 
 FLEET: Final = frozenset({"outage", "alert", "policy", "worker", "node", "delivery"})
 """The groups of the fleet's own events, which `fleet` stands for."""
@@ -22,8 +22,8 @@ class Subscribe(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     from that number; without it from where this connection stands, or from now.
     """
 
-    sessions: list[str] = []
-    types: list[str] = []
+    sessions: Annotated[list[str], msgspec.Meta(max_length=MOST)] = []
+    types: Annotated[list[str], msgspec.Meta(max_length=MOST)] = []
     after: Annotated[int, msgspec.Meta(ge=0, lt=10**15)] | None = None
 
 

@@ -71,7 +71,8 @@ class ConnectionDiagnostics(msgspec.Struct, frozen=True):
 class TokenDiagnostics(msgspec.Struct, frozen=True, rename="camel"):
     """The caller's own token: by which way it came, and who he is by it; never its value.
 
-    `generation`, `refusals`: whether tokens work, and why calls were refused; for who may operate.
+    `generation`, `refusals`: whether tokens work, and why calls were refused; for who may operate
+    all sessions.
     """
 
     carriers: Carriers
@@ -102,7 +103,7 @@ async def get_token_diagnostics(request: web.Request) -> web.Response:
     """By which way the caller's token has come (header, query, cookie), and whether tokens work."""
     service = service_of(request.app[DIAGNOSTICS].subject())
     principal, carriers = principal_of(request), _carriers(request)
-    operates = principal.may(Scope.OPERATE)
+    operates = principal.may(Scope.OPERATE) and principal.sees(None)
     return json(
         TokenDiagnostics(
             carriers=carriers,

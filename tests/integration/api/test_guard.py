@@ -4,15 +4,21 @@ from keys, and that nothing of a wrong one stands in a log.
 
 import json
 import time
+from types import SimpleNamespace
 from typing import Any
 
 import jwt
 import msgspec
+import pytest
 import structlog
 from aiohttp import web
+from aiohttp.test_utils import make_mocked_request
+from pydantic import SecretStr
 
-from api.gatehouse.principals import principal_of
+from api.errors import ForbiddenFleet
+from api.gatehouse.principals import PRINCIPAL, named, principal_of
 from supervisor.access.key import new_id, new_key
+from supervisor.access.principal import Principal
 from supervisor.access.scopes import Scope
 from tests.api_tools import SIGNING_SECRET, TOKEN, Answer, api, ask, known_key
 
@@ -214,3 +220,46 @@ async def test_wrong_tokens_get_their_reason_and_stand_in_no_line_of_any_log() -
     assert [line["address"] for line in lines] == ["127.0.0.1"] * len(wrong)
     for token in wrong.values():
         assert all(part not in told for part in token.split(".") if part)
+
+
+def made_elsewhere(name: str, sessions: list[str]) -> str:
+    claims = {
+        "iss": "wasup",
+        "aud": "wasup:api",
+        "sub": name,
+        "exp": time.time() + 60,
+        "scope": "operate",
+        "sessions": sessions,
+    }
+    return jwt.encode(claims, SIGNING_SECRET, "HS256")
+
+
+def test_a_token_for_no_session_names_none_where_none_named_means_all() -> None:
+    request = make_mocked_request("POST", "/webhooks")
+    request[PRINCIPAL] = Principal(id="x", name="x", scope=Scope.OPERATE, sessions=frozenset())
+    with pytest.raises(ForbiddenFleet):
+        named(request, [])
+    request[PRINCIPAL] = Principal(id="x", name="x", scope=Scope.OPERATE)
+    assert named(request, []) == []
+
+
+async def test_a_token_that_was_made_elsewhere_makes_none_under_anothers_name() -> None:
+    async with api(token=TOKEN) as address:
+        bob = bearer(made_elsewhere("bob", ["b"]))
+        answer = await ask(address, "POST", "/tokens", b'{"name": "alice"}', **bob)
+        assert (answer.status, answer.error["code"]) == (400, "bad_request")
+        assert content(await ask(address, "POST", "/tokens", **bob))["name"] == "bob"
+        operators = await ask(address, "POST", "/tokens", b'{"name": "ana"}', **bearer(TOKEN))
+        assert content(operators)["name"] == "ana"
+
+
+async def test_the_operators_secrets_are_judged_for_nobody_who_has_some_sessions_only() -> None:
+    settings = SimpleNamespace(jwt_secret=None, api_token=SecretStr("a" * 16))
+    diagnostics = SimpleNamespace(subject=lambda: SimpleNamespace(settings=settings, access=None))
+    async with api(token=TOKEN, diagnostics=diagnostics) as address:
+        one = content(
+            await ask(address, "GET", "/diagnostics/token", **bearer(made_elsewhere("b", ["b"])))
+        )
+        assert (one["generation"], one["refusals"]) == (None, [])
+        own = content(await ask(address, "GET", "/diagnostics/token", **bearer(TOKEN)))
+        assert "can be guessed" in own["generation"]["issues"][0]["description"]

@@ -439,3 +439,69 @@ async def test_with_a_token_set_the_feed_takes_it_in_the_first_message(tmp_path:
             Origin="https://evil.example",
         )
         assert answer.status == 403
+
+
+async def test_pieces_of_a_binary_message_are_not_kept_for_it(tmp_path: Path) -> None:
+    async with live(tmp_path) as feed, aiohttp.ClientSession() as session:
+        ws = await websocket(feed, session)
+        await log_in(ws)
+        await ws.send_str('459999999999-["subscribe",{}]')
+        for _ in range(3):
+            await ws.send_bytes(b"x" * 60_000)
+        await ws.send_str('421["subscribe",{}]')
+        assert (await ws.receive_str()).startswith("431[")
+        assert not feed.server._io._binary_packet
+
+
+async def test_who_leaves_the_feed_and_keeps_its_connection_is_ended(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(feed_server, "REFUSED_SECONDS", 0.2)
+    async with live(tmp_path) as feed, aiohttp.ClientSession() as session:
+        ws = await websocket(feed, session)
+        await log_in(ws)
+        await ws.send_str("41")
+        await ends(ws)
+        assert not feed.server._io.eio.sockets
+
+
+@pytest.mark.parametrize(
+    ("upgrade", "logs_in"), [("x", False), ("websocket", False), ("x", True), ("websocket", True)]
+)
+async def test_further_calls_of_one_client_take_places_of_the_calls(
+    tmp_path: Path, upgrade: str, logs_in: bool
+) -> None:
+    async with live(tmp_path, connections=8) as feed, aiohttp.ClientSession() as session:
+        async with session.get(f"{feed.url}{PATH}?EIO=4&transport=polling") as opened:
+            sid = msgspec.json.decode((await opened.read())[1:])["sid"]
+        if logs_in:
+            url = f"{feed.url}{PATH}?EIO=4&transport=polling&sid={sid}"
+            async with session.post(url, data='40{"token":"good"}') as said:
+                assert said.status == 200
+            async with session.get(url) as told:
+                assert (await told.text()).startswith("40{")
+        call = (
+            f"GET {PATH}?EIO=4&transport=polling&sid={sid} HTTP/1.1\r\nHost: 127.0.0.1\r\n"
+            f"Connection: Upgrade\r\nUpgrade: {upgrade}\r\nSec-WebSocket-Version: 13\r\n"
+            "Sec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n\r\n"
+        )
+        calls = []
+        for _ in range(40):
+            calls.append(await asyncio.open_connection(*feed.address))
+            calls[-1][1].write(call.encode())
+            await asyncio.sleep(0.02)  # each is at work before the next one comes
+
+        async def is_over(reader: asyncio.StreamReader) -> bool:
+            try:
+                async with asyncio.timeout(2):
+                    await reader.read()
+                    return True
+            except TimeoutError:
+                return False
+            except ConnectionError:
+                return True
+
+        over = await asyncio.gather(*(is_over(reader) for reader, _ in calls))
+        for _, writer in calls:
+            writer.transport.abort()
+        assert sum(over) >= len(calls) - 10

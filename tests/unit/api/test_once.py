@@ -6,9 +6,11 @@ from types import SimpleNamespace
 import msgspec
 import pytest
 from aiohttp import web
+from aiohttp.test_utils import make_mocked_request
 
 from api.errors import BadRequest, KeyReused, OutcomeUnknown
-from api.gatehouse.once import REPLAYED, Once
+from api.gatehouse.once import HEADER, ONCE, REPLAYED, Once, once
+from api.gatehouse.principals import PRINCIPAL
 from api.responses import json
 from sessions.model import (
     StoreUnanswered,
@@ -19,6 +21,8 @@ from sessions.model import (
     WorkerRefused,
 )
 from sessions.store.tables.requests import Answer, Known
+from supervisor.access.principal import Principal
+from supervisor.access.scopes import Scope
 
 pytestmark = [pytest.mark.looptime, pytest.mark.usefixtures("no_tasks_left")]
 
@@ -149,3 +153,20 @@ async def test_a_successor_knows_what_was_done_and_what_was_only_begun() -> None
     with pytest.raises(OutcomeUnknown):
         await successor.ask(key="cut off")
     assert successor.done == 0
+
+
+async def test_tokens_of_one_key_for_other_sessions_are_told_nothing_of_each_other() -> None:
+    asked, app = Asked(), web.Application()
+    app[ONCE] = asked.once
+
+    async def ask(*sessions: str) -> tuple[int, bytes, bool]:
+        request = make_mocked_request("POST", "/webhooks", {HEADER: "k"}, app=app)
+        request[PRINCIPAL] = Principal(
+            id="key:1", name="n", scope=Scope.OPERATE, sessions=frozenset(sessions)
+        )
+        return told(await once(request, b"{}", asked._work))
+
+    assert (await ask("a", "b"))[2] is False
+    assert (await ask("b", "a"))[2] is True
+    assert (await ask("b"))[2] is False
+    assert asked.done == 2

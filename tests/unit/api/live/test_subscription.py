@@ -35,7 +35,17 @@ def test_fleet_stands_for_the_groups_of_the_fleet() -> None:
 
 @pytest.mark.parametrize(
     "given",
-    [{"after": "1"}, {"after": -1}, {"other": 1}, {"types": "message"}, [], 7, {"after": 10**15}],
+    [
+        {"after": "1"},
+        {"after": -1},
+        {"other": 1},
+        {"types": "message"},
+        {"types": ["message"] * 101},
+        {"sessions": ["shop"] * 101},
+        [],
+        7,
+        {"after": 10**15},
+    ],
 )
 def test_what_cannot_be_used_is_refused(given: Any) -> None:
     with pytest.raises(BadRequest) as error:
