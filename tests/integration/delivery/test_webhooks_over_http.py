@@ -256,6 +256,14 @@ async def test_an_outage_of_the_store_is_no_failure_of_the_task_that_drops_old_r
             await here.webhooks._clean()
 
 
+async def test_a_replay_leaves_out_nothing_that_is_still_to_be_delivered(tmp_path: Path) -> None:
+    async with house(tmp_path) as at:
+        made = await at.must("POST", "/webhooks", {"url": URL, "paused": True})
+        await at.publish("a", 5)
+        shown = await at.must("POST", f"/webhooks/{made['id']}/replay", {"after": 3})
+        assert (shown["cursor"], shown["behind"]) == (0, 5)
+
+
 def _shown(entries: list[Any]) -> Any:
     async def look() -> list[Any]:
         return list(entries)
