@@ -13,8 +13,9 @@ SHELL := /bin/sh
 PYTHON ?= $(shell for p in python3.11 python3.12 python3.13 python3.14 python3; do \
 	if $$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then echo $$p; break; fi; done)
 PIP := .venv/bin/python -m pip --quiet --disable-pip-version-check --no-input
-# Twice as many as cores: the tests of the real parts mostly wait.
-PYTEST_FLAGS ?= -n 4 --dist worksteal
+# More than cores: the tests of the real parts mostly wait; those of the units never do.
+PYTEST_FLAGS ?= -n 6 --dist worksteal
+test-unit: PYTEST_FLAGS = -n 4 --dist worksteal
 
 # The virtual environment's Node 24 and its npm, linked here so that every recipe finds them before the machine's own.
 export PATH := $(CURDIR)/.make/bin:$(PATH)

@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, Final
 
-import jwt
 from cachetools import TLRUCache
 
 from supervisor.access.refusals import Reason, Refusals, digest
@@ -74,6 +73,9 @@ class ImprovedTokenValidator:
         found = self._valid.get(known)
         if found is not None:
             return found
+        # here alone: a start does without it, and it brings in all that there is to certificates
+        import jwt
+
         try:
             payload = jwt.decode(
                 token,
@@ -95,6 +97,8 @@ class ImprovedTokenValidator:
 
     def make(self, claims: Mapping[str, Any], expires_at: float) -> str:
         """A token with these claims; issuer and times are added."""
+        import jwt
+
         times = {"iat": int(self._clock()), "exp": int(expires_at)}
         return jwt.encode({**claims, "iss": ISSUER, **times}, self._secret, ALGORITHM)
 

@@ -10,8 +10,10 @@ from aiohttp import web
 from api.errors import BadRequest
 from api.gatehouse.guard import PROXY_HEADERS
 from api.gatehouse.principals import principal_of
-from api.parts import DIAGNOSTICS
+from api.live.metrics import FeedFigures
+from api.parts import DIAGNOSTICS, FEED_METRICS, FLEET
 from api.responses import json, query
+from sessions.records.stages import Stage, StageSummary, summaries
 from sessions.views.times import iso
 from supervisor.access.scopes import Scope
 from supervisor.watch.diagnostics.connections import (
@@ -55,11 +57,15 @@ class ResourceDiagnostics(msgspec.Struct, frozen=True):
 
 
 class ConnectionDiagnostics(msgspec.Struct, frozen=True):
-    """The connections to WhatsApp: how they fail, how they end, how they are set up."""
+    """The connections to WhatsApp: how they fail, what each stage of the last logins took, how they
+    end, how they are set up. `live_feed`: those of the live feed's clients.
+    """
 
     handshakes: list[HandshakeIssue]
+    stages: dict[Stage, StageSummary]
     closures: ClosureAnalysis
     config: ConfigValidation
+    live_feed: FeedFigures = msgspec.field(name="liveFeed")
 
 
 class TokenDiagnostics(msgspec.Struct, frozen=True, rename="camel"):
@@ -140,10 +146,13 @@ async def get_resource_diagnostics(request: web.Request) -> web.Response:
 async def get_connection_diagnostics(request: web.Request) -> web.Response:
     """Failed handshakes, closes and settings of the connections to WhatsApp, of the last day."""
     service = ConnectionDiagnosticService(request.app[DIAGNOSTICS].subject())
+    logins = (session.performance().handshake for session in request.app[FLEET].sessions())
     return json(
         ConnectionDiagnostics(
             handshakes=await service.analyze_handshake_failures(),
+            stages=summaries(one for one in logins if one is not None),
             closures=await service.check_premature_closures(),
             config=await service.validate_websocket_config(),
+            live_feed=request.app[FEED_METRICS].figures(),
         )
     )

@@ -67,8 +67,8 @@ async def test_everything_arrives_in_order_whatever_befalls_both_sides(
     assert outcome.late == 0, "nothing has failed for so long that it was set aside"
 
 
-async def test_one_that_hangs_for_ever_delays_nobody(start_supervisor: StartSupervisor) -> None:
-    supervisor = await start_supervisor()
+async def test_one_that_hangs_for_ever_delays_nobody(share_supervisor: StartSupervisor) -> None:
+    supervisor = await share_supervisor()
     async with hooked(supervisor) as (hanging, _), hooked(supervisor) as (working, _):
         await hanging.be("hang")
         for number in range(30):
@@ -78,9 +78,9 @@ async def test_one_that_hangs_for_ever_delays_nobody(start_supervisor: StartSupe
 
 
 async def test_messages_arrive_with_their_text_and_a_test_says_what_came_of_it(
-    start_supervisor: StartSupervisor, standin: StandIn
+    share_supervisor: StartSupervisor, standin: StandIn
 ) -> None:
-    supervisor = await start_supervisor()
+    supervisor = await share_supervisor()
     async with hooked(supervisor, types=["message.*"], headers={"X-Key": "k3y"}) as (found, hook):
         tested = await supervisor.must("POST", f"/webhooks/{hook['id']}/test")
         assert (tested["kind"], tested["status"]) == ("accepted", 204)

@@ -111,7 +111,7 @@ async def test_another_user_of_the_machine_is_refused_unless_a_setting_says_othe
         assert status_of(refused) == 401
         assert b"WWW-Authenticate: Bearer" in refused
         error = msgspec.json.decode(refused.partition(b"\r\n\r\n")[2])["error"]
-        assert error["message"] == "This call comes from the user nobody, and no token is set here."
+        assert error["message"] == "This call comes from the user nobody, and it brings no token."
         assert "WHATSAPP_API_LOCAL_USERS=all" in error["hint"]
     assert as_nobody(create, hang_up=True) == b"", (
         "and whoever hangs up at once is not taken for root"
@@ -119,6 +119,16 @@ async def test_another_user_of_the_machine_is_refused_unless_a_setting_says_othe
     for path in ("/healthz", "/readyz"):
         assert status_of(as_nobody(get(path))) == 200
     assert (await supervisor.get("/sessions"))["sessions"] == []
+    # nor by the live feed, which asks for the token in the first message
+    feed = "/socket.io/?EIO=4&transport=polling"
+    opened = as_nobody(get(feed)).partition(b"\r\n\r\n0")[2]
+    feed += "&sid=" + msgspec.json.decode(opened)["sid"]
+    log_in = (
+        f"POST {feed} HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\nContent-Length: 2\r\n"
+    )
+    assert status_of(as_nobody(f"{log_in}\r\n40".encode())) == 200
+    refused = as_nobody(get(feed)).partition(b"\r\n\r\n44")[2]
+    assert "the user nobody" in msgspec.json.decode(refused)["data"]["message"]
 
     await restarted(supervisor, WHATSAPP_API_LOCAL_USERS="all")
     assert status_of(as_nobody(get("/sessions"))) == 200

@@ -68,6 +68,8 @@ async def test_the_doctor_beside_a_supervisor_that_runs_and_beside_two(
     connections = await supervisor.get("/diagnostics/connections")
     assert connections["config"]["url"].startswith("ws://127.0.0.1")
     assert connections["handshakes"] == []
+    assert connections["stages"]["upgrade"]["count"] == 1
+    assert connections["liveFeed"]["connections"] == 0
 
     # the caller's own token: by which way it came, and never its value
     plain = await supervisor.get("/diagnostics/token")

@@ -249,7 +249,7 @@ async def test_starting_a_fleet_never_exceeds_the_gates_rate(
     """Acceptance 8: in any window of the stand-in's log there are at most burst + rate x window
     logins.
     """
-    rate, burst, sessions = 1, 3, 12
+    rate, burst, sessions = 1, 3, 8
     names = [f"rush-{n}" for n in range(sessions)]
     supervisor = await start_supervisor(gate_rate=50, gate_burst=50)
     await pair(supervisor, standin, *names)
