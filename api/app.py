@@ -70,7 +70,7 @@ from supervisor.fleet.policy_file import LivePolicy
 from supervisor.fleet.roll import Roll
 from supervisor.process.log_files import LogFile
 from supervisor.watch.alerts import Alerts
-from supervisor.watch.diagnostics.examining import Diagnostics
+from supervisor.watch.diagnostics.checks import Diagnostics
 from supervisor.watch.forecasting import Forecaster
 from supervisor.watch.host_watch import HostWatch
 from supervisor.watch.memory_growth import MemoryWatch

@@ -19,7 +19,7 @@ from supervisor.fleet.fleet import Fleet
 from supervisor.fleet.policy_file import LivePolicy
 from supervisor.fleet.roll import Roll
 from supervisor.watch.alerts import Alerts
-from supervisor.watch.diagnostics.examining import Diagnostics
+from supervisor.watch.diagnostics.checks import Diagnostics
 from supervisor.watch.forecasting import Forecaster
 from supervisor.watch.host_watch import HostWatch
 from supervisor.watch.memory_growth import MemoryWatch

@@ -56,6 +56,8 @@ KEYED: Final[tuple[Problem, ...]] = (BadRequest, KeyReused, OutcomeUnknown, *STO
 """Of every call that takes an Idempotency-Key."""
 BODY: Final[tuple[Problem, ...]] = (BadRequest, TimedOut, RequestEntityTooLarge)
 """Of every call that takes a body."""
+QUERY: Final[tuple[Problem, ...]] = ((414, "uri_too_long"),)
+"""Of every call that takes a query: encoded, it may be longer than a request line (docs/api.md)."""
 SESSION: Final[tuple[Problem, ...]] = (SessionNotFound,)
 """Of every call whose path names a session."""
 """Of every call that reads from the store, or writes to it."""
@@ -120,6 +122,7 @@ class Route:
         every += (ForbiddenFleet,) if self.fleet else ()
         every += KEYED if self.keyed else ()
         every += BODY if self.body is not None else ()
+        every += QUERY if self.query is not None else ()
         every += SESSION if "{id}" in self.path else ()
         pairs = {
             one if isinstance(one, tuple) else (status_of_kind(one), one.code) for one in every

@@ -1,3 +1,3 @@
-"""The fleet and its program: fleet/, gate/, watch/, host/, places/, process/ and cli/; `program`
-puts them together.
+"""The fleet and what looks after it: a room for each subject (ARCHITECTURE.md says which), put
+together by `program`.
 """

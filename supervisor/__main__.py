@@ -12,7 +12,7 @@ import signal
 import sys
 from typing import Final, NoReturn
 
-from supervisor.process import collector, dumpable
+from supervisor.process import dumpable, garbage_collection
 from supervisor.process.streams import keep_exit_status
 
 INTERRUPTED: Final = 130
@@ -34,7 +34,7 @@ def main(otherwise: str | None = None) -> None:
     dumpable.allow(False)  # at once: the environment may hold the token and the store's key
     if signal.getsignal(signal.SIGINT) is signal.default_int_handler:  # nobody has us ignore it
         signal.signal(signal.SIGINT, _leave)
-    collector.spare_the_loading()
+    garbage_collection.spare_the_loading()
     from supervisor.cli.cli import main as command_line
 
     try:

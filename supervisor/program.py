@@ -59,7 +59,7 @@ from supervisor.process.worker_command import worker_config
 from supervisor.settings import Settings
 from supervisor.watch import own_alerts
 from supervisor.watch.alerts import Alerts
-from supervisor.watch.diagnostics.examining import Diagnostics, within
+from supervisor.watch.diagnostics.checks import Diagnostics, within
 from supervisor.watch.forecasting import Forecaster, cpu_seconds
 from supervisor.watch.host_watch import COUNT_SECONDS, HostWatch, log_directory
 from supervisor.watch.login_costs import LoginCosts

@@ -382,7 +382,7 @@ class Settings(BaseSettings):
         4001, description="The API's port; 0 picks a free one."
     )
     api_connections: Annotated[int, BeforeValidator(_whole_number), Field(ge=8, le=65_536)] = Field(
-        512,
+        2048,
         description=(
             "Connections that the API keeps at once, half of them waiting for events; a quarter of"
             " the descriptor limit at the most."

@@ -13,10 +13,10 @@ import structlog
 from engineio import packet
 
 from api.live.admission.connection import Connection
+from api.live.client_queue import Frame
 from api.live.frames import EventTexts, event_frames, notice
 from api.live.log_reader import LogReader, Piece
 from api.live.observer import FeedObserver, Resync
-from api.live.outbox import Frame
 from sessions.forever import describe
 from supervisor.fleet.event_filter import EventFilter
 from supervisor.fleet.feed import Feed, Gap
@@ -88,8 +88,8 @@ class Broadcast:
         """Serve a client what it asks for after a number, instead of what it was served before."""
         self.end(connection)
         connection.position = after
-        if not connection.outbox.queued_bytes:  # else: what waits is still to be handed out
-            connection.outbox.sent_to = after
+        if not connection.queue.queued_bytes:  # else: what waits is still to be handed out
+            connection.queue.sent_to = after
         if after == self.position:
             self._enter(connection)
             return
@@ -114,9 +114,9 @@ class Broadcast:
         handed something last.
         """
         self.end(connection)
-        dropped_bytes = connection.outbox.drop()
+        dropped_bytes = connection.queue.drop()
         if connection.position is not None:
-            connection.position = connection.outbox.sent_to
+            connection.position = connection.queue.sent_to
         return dropped_bytes
 
     def resync(self, connection: Connection) -> None:
@@ -125,20 +125,20 @@ class Broadcast:
         connection.asked = None
         told = {
             "reason": "slow",
-            "after": connection.outbox.sent_to,
+            "after": connection.queue.sent_to,
             "last": self._feed.last,
             "droppedBytes": dropped_bytes,
             "message": "You do not read as fast as things happen; what waited for you was dropped.",
             "hint": "Subscribe again: after `after` for all that you have missed, after `last` for"
             " what comes.",
         }
-        connection.outbox.put_nowait(notice("resync", told))
+        connection.queue.put_nowait(notice("resync", told))
         log.warning(
             "a client of the live feed is too slow and was told to resync",
             action="feed_slow",
             client=connection.principal.name,
             dropped_bytes=dropped_bytes,
-            after=connection.outbox.sent_to,
+            after=connection.queue.sent_to,
         )
         try:
             self._observer.on_resync(
@@ -155,15 +155,15 @@ class Broadcast:
         In a room they wait for the same frames, so it weighs as much as its slowest member.
         """
         slowest = {
-            id(room): max(room.members, key=lambda one: one.outbox.queued_bytes)
+            id(room): max(room.members, key=lambda one: one.queue.queued_bytes)
             for room in self._rooms.values()
             if room.members
         }
-        waiting = sorted(slowest.values(), key=lambda one: one.outbox.queued_bytes)
-        total = sum(one.outbox.queued_bytes for one in waiting)
+        waiting = sorted(slowest.values(), key=lambda one: one.queue.queued_bytes)
+        total = sum(one.queue.queued_bytes for one in waiting)
         while total > MOST_WAITING_BYTES:
             worst = waiting.pop()
-            total -= worst.outbox.queued_bytes
+            total -= worst.queue.queued_bytes
             self.resync(worst)
 
     # --- rooms ------------------------------------------------------------------------------------
@@ -178,7 +178,7 @@ class Broadcast:
         frames += event_frames(self._texts, events, room.told_to, piece.to)
         room.told_to, room.told_at = piece.to, now
         for connection in list(room.members):
-            if not all(connection.outbox.offer(frame) for frame in frames):
+            if not all(connection.queue.offer(frame) for frame in frames):
                 self.resync(connection)
 
     def _enter(self, connection: Connection) -> None:
@@ -231,9 +231,9 @@ class Broadcast:
             connection.position = piece.to
 
     async def _give(self, frame: Frame, connection: Connection) -> None:
-        await connection.outbox.room(AHEAD_BYTES)
-        while not connection.outbox.offer(frame):
-            await connection.outbox.room(0)
+        await connection.queue.room(AHEAD_BYTES)
+        while not connection.queue.offer(frame):
+            await connection.queue.room(0)
 
     def _forget_purged(self) -> None:
         if self._feed.purges != self._purges:

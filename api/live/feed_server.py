@@ -1,8 +1,8 @@
 """The live feed: a Socket.IO server on the API's own port, below /socket.io/.
 
 python-socketio speaks the protocol; what it lacks is here and in the files beside: bounded queues
-(outbox.py), one writer and no task for each recipient of an event (broadcast.py), an end of those
-who never log in, tokens that expire, and a room that is told where it stands.
+(client_queue.py), one writer and no task for each recipient of an event (broadcast.py), an end of
+those who never log in, tokens that expire, and a room that is told where it stands.
 
 Nobody who was let in is ever sent Socket.IO's `disconnect`: clients do not come back after it. What
 has to end is closed below, as a broken line would be, and its client connects again.
@@ -33,10 +33,10 @@ from api.live.admission.pool import ConnectionPool
 from api.live.admission.refusals import EXPIRED, INVALID, InvalidTokenError, payload
 from api.live.admission.resource_monitor import ResourceMonitor
 from api.live.broadcast import Broadcast
+from api.live.client_queue import ClientQueue
 from api.live.frames import notice
 from api.live.log_reader import LogReader
 from api.live.observer import FeedObserver, NoObserver, Transport
-from api.live.outbox import Outbox
 from sessions.forever import Forever, Kept
 from sessions.model import WasupError
 from supervisor.access.principal import Principal
@@ -88,9 +88,9 @@ _NOWHERE: Final = logging.getLogger("wasup.nowhere")
 class _EngineIO(engineio.AsyncServer):  # type: ignore[misc]
     """Engine.IO's server, whose queues are ours."""
 
-    def create_queue(self, *_args: Any, **_named: Any) -> Outbox:
+    def create_queue(self, *_args: Any, **_named: Any) -> ClientQueue:
         """The queue of a new client."""
-        return Outbox(MOST_QUEUED_BYTES, asyncio.get_running_loop().time())
+        return ClientQueue(MOST_QUEUED_BYTES, asyncio.get_running_loop().time())
 
 
 class _SocketIO(socketio.AsyncServer):  # type: ignore[misc]
@@ -208,7 +208,7 @@ class LiveFeed:
                 "reason": "stopping",
                 "retryAfterSeconds": round(self._rng.uniform(*COME_BACK_SECONDS), 2),
             }
-            connection.outbox.put_nowait(notice("going_away", told))
+            connection.queue.put_nowait(notice("going_away", told))
             self._leave(connection.id, "going away")
         for transport_id in list(self._io.eio.sockets):
             await self._end(transport_id, "going away")
@@ -217,29 +217,29 @@ class LiveFeed:
 
     async def _on_connect(self, client: str, _environ: dict[str, Any], auth: Any = None) -> None:
         transport_id = self._io.manager.eio_sid_from_sid(client, "/")
-        outbox: Outbox = self._io.eio.sockets[transport_id].queue
+        queue: ClientQueue = self._io.eio.sockets[transport_id].queue
         request = _CALL.get()
         transport: Transport = self._io.eio.transport(transport_id)
         guest = Guest(
             client,
             transport_id,
             transport,
-            outbox,
+            queue,
             lambda token: self._authenticate(request, token),
         )
         try:
             await self.manager.connect_with_validation(guest, _token(auth))
         except WasupError as error:
-            outbox.ends_at = asyncio.get_running_loop().time() + REFUSED_SECONDS
+            queue.ends_at = asyncio.get_running_loop().time() + REFUSED_SECONDS
             raise _refused(payload(error)) from None
         except web.HTTPForbidden:
-            outbox.ends_at = asyncio.get_running_loop().time() + REFUSED_SECONDS
+            queue.ends_at = asyncio.get_running_loop().time() + REFUSED_SECONDS
             raise _refused(_FORBIDDEN) from None
         except Exception as error:
-            outbox.ends_at = asyncio.get_running_loop().time() + REFUSED_SECONDS
+            queue.ends_at = asyncio.get_running_loop().time() + REFUSED_SECONDS
             log.error("an error of this program", action="feed_error", exc_info=error)
             raise _refused(_OUR_ERROR) from None
-        outbox.admitted = True
+        queue.admitted = True
         if transport == "websocket":
             _settle(request)
 
@@ -297,7 +297,7 @@ class LiveFeed:
         if after is None:
             after = self._broadcast.position if connection.position is None else connection.position
         else:
-            connection.outbox.drop()
+            connection.queue.drop()
         connection.asked = asked
         self._broadcast.begin(connection, after)
         return {"after": after, "last": last}
@@ -312,7 +312,7 @@ class LiveFeed:
         self._broadcast.end(connection)
         connection.principal = principal
         connection.warned, connection.expired_at = False, None
-        connection.outbox.ends_at = float("inf")
+        connection.queue.ends_at = float("inf")
         if connection.asked is not None and connection.position is not None:
             self._broadcast.begin(connection, connection.position)
 
@@ -337,11 +337,11 @@ class LiveFeed:
         """
         now = asyncio.get_running_loop().time()
         for transport_id, socket in list(self._io.eio.sockets.items()):
-            outbox: Outbox = socket.queue
-            late = not outbox.admitted and now - outbox.opened_at >= HANDSHAKE_SECONDS
-            if outbox.overrun:
+            queue: ClientQueue = socket.queue
+            late = not queue.admitted and now - queue.opened_at >= HANDSHAKE_SECONDS
+            if queue.overrun:
                 await self._end(transport_id, "overrun")
-            elif socket.closed or late or now >= outbox.ends_at:
+            elif socket.closed or late or now >= queue.ends_at:
                 await self._end(transport_id, "expired")
             else:
                 await socket.check_ping_timeout()
@@ -356,15 +356,15 @@ class LiveFeed:
         left_seconds = float("inf") if expires_at is None else expires_at - time.time()
         if left_seconds <= 0 or not self._holds(connection.principal):
             connection.expired_at = now
-            connection.outbox.ends_at = now + HANDSHAKE_SECONDS
+            connection.queue.ends_at = now + HANDSHAKE_SECONDS
             self._broadcast.cut(connection)  # nor what was meant for it before
             reason = EXPIRED if left_seconds <= 0 else INVALID  # its key is revoked
             told = payload(InvalidTokenError(reason)) | {"after": connection.position}
-            connection.outbox.put_nowait(notice("token_expired", told))
+            connection.queue.put_nowait(notice("token_expired", told))
         elif left_seconds <= WARNING_SECONDS and not connection.warned:
             connection.warned = True
             told = {"secondsLeft": round(left_seconds)}
-            connection.outbox.put_nowait(notice("token_expiring", told))
+            connection.queue.put_nowait(notice("token_expiring", told))
 
     async def _make_room(self) -> None:
         """For another guest: if there are too many, who has waited longest goes."""

@@ -7,7 +7,7 @@ import msgspec
 from cachetools import LRUCache
 from engineio import packet
 
-from api.live.outbox import Frame
+from api.live.client_queue import Frame
 from sessions.store import StoredEvent
 from sessions.views.events import EventView
 

@@ -8,15 +8,23 @@ import { AdminError, ConnectionEnded } from './errors.js';
 
 const MAX_BODY_BYTES = 1024 * 1024;
 
+/**
+ * How long an idle connection is kept. Its callers (aiohttp) keep theirs for 15 s, and a POST is
+ * not sent twice: were the end ours, a call now and then would meet a connection that closes.
+ */
+export const KEEP_ALIVE_MS = 75_000;
+
 /** @param {World} world */
 export function createAdmin(world) {
-  return createServer(async (request, response) => {
+  const server = createServer(async (request, response) => {
     const { status, body } = await answer(world, request).catch(explain);
     const json = Buffer.from(`${JSON.stringify(body)}\n`);
     response
       .writeHead(status, { 'content-type': 'application/json', 'content-length': json.length })
       .end(json);
   });
+  server.keepAliveTimeout = KEEP_ALIVE_MS;
+  return server;
 }
 
 /**

@@ -51,6 +51,12 @@ for (const [route, body, status, code] of REFUSED) {
   });
 }
 
+test('an idle connection is kept for longer than any caller keeps it', async () => {
+  const { headers } = await fetch(`${standin.admin}/state`);
+  const seconds = Number(/timeout=(\d+)/.exec(headers.get('keep-alive') ?? '')?.[1]);
+  assert.ok(seconds > 15, `aiohttp keeps its own for 15 s, and we for ${seconds}`);
+});
+
 test('the state of an empty world is empty', async () => {
   const { answer } = await callRaw(standin, 'GET /state');
   assert.deepEqual(answer, { devices: [], connections: [], faults: [] });

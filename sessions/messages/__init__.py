@@ -1,1 +1,1 @@
-"""What WhatsApp carries, as this program names it."""
+"""To whom a message goes: numbers and jids, by one rule."""

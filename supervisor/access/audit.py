@@ -1,6 +1,8 @@
 """Who changed what, and who was refused: a line for each in `audit.log`, never with what was sent.
 
-Written beside the call, never in its way; read by `wasup audit`.
+Written beside the call, never in its way; read by `wasup audit`. Calls are told of by the gatehouse
+(api/gatehouse/audited.py). Credentials that nobody knows are refused elsewhere (refusals.py: the
+supervisor's log), and so are clients of the live feed (`websocket.log`).
 """
 
 import time

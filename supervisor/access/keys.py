@@ -1,5 +1,8 @@
 """The keys: made, listed, revoked; all of them in memory, so that nobody who calls waits for the
 store, and one that is revoked is refused with that very moment.
+
+When a key was last used is noted here and written by `write_uses`, which the program runs each
+minute.
 """
 
 import asyncio

@@ -32,9 +32,9 @@ def run() -> None:
     import structlog
 
     from supervisor import program, settings
-    from supervisor.process import collector, logs
+    from supervisor.process import garbage_collection, logs
 
-    collector.loaded()
+    garbage_collection.loaded()
     log = structlog.get_logger("settings")
     os.umask(0o077)  # everything that is written is the operator's own
     try:

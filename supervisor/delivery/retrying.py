@@ -1,9 +1,9 @@
-"""When an event that was refused is sent again. Pure.
+"""When an event that was refused is sent again, and how long it blocks its lane meanwhile. Pure.
 
 While it blocks its lane it is tried often; after BLOCKED_SECONDS it is set aside as a *hole*, so
 that what comes after it goes on, and is tried ever more rarely until its time is over. The first
-waits are those of the Standard Webhooks' example schedule (github.com/standard-webhooks, spec, "
-Operational considerations"), which goes on for three days.
+waits are those of the Standard Webhooks' example schedule (github.com/standard-webhooks, spec,
+"Operational considerations"), which goes on for three days.
 """
 
 from typing import Final

@@ -16,13 +16,13 @@ from api.responses import json, query
 from sessions.records.stages import Stage, StageSummary, summaries
 from sessions.views.times import iso
 from supervisor.access.scopes import Scope
+from supervisor.watch.diagnostics.checks import NAMES, unknown
 from supervisor.watch.diagnostics.connections import (
     ClosureAnalysis,
     ConfigValidation,
     ConnectionDiagnosticService,
     HandshakeIssue,
 )
-from supervisor.watch.diagnostics.examining import NAMES, unknown
 from supervisor.watch.diagnostics.resources import (
     MemoryAnalysis,
     NetworkStatus,

@@ -5,8 +5,8 @@ from typing import Final
 
 import msgspec
 
+from api.live.client_queue import ClientQueue
 from api.live.observer import Handshake, Transport
-from api.live.outbox import Outbox
 from supervisor.access.principal import Principal
 from supervisor.fleet.event_filter import EventFilter
 from supervisor.gate.bucket import TokenBucket
@@ -26,14 +26,14 @@ class Connection:
         self,
         id: str,
         transport_id: str,
-        outbox: Outbox,
+        queue: ClientQueue,
         principal: Principal,
         transport: Transport,
         now: float,
     ) -> None:
         self.id = id
         self.transport_id = transport_id
-        self.outbox = outbox
+        self.queue = queue
         self.principal = principal
         self.transport = transport
         self.admitted_at = now

@@ -16,8 +16,8 @@ from api.live.admission.refusals import (
     InvalidTokenError,
 )
 from api.live.admission.resource_monitor import ResourceMonitor
+from api.live.client_queue import ClientQueue
 from api.live.observer import Closure, FeedObserver, Handshake, Refusal, Transport
-from api.live.outbox import Outbox
 from sessions.model import StoreUnavailable, WasupError
 from supervisor.access.principal import Principal
 from supervisor.access.refusals import AccessDenied
@@ -41,7 +41,7 @@ class Guest(NamedTuple):
     id: str
     transport_id: str
     transport: Transport
-    outbox: Outbox
+    queue: ClientQueue
     authenticate: Authenticate
 
 
@@ -66,7 +66,7 @@ class EnhancedWebSocketManager:
         Raises InvalidTokenError, InsufficientResourcesError, ConnectionTimeoutError.
         """
         loop = asyncio.get_running_loop()
-        until = websocket.outbox.opened_at + HANDSHAKE_SECONDS
+        until = websocket.queue.opened_at + HANDSHAKE_SECONDS
         try:
             async with asyncio.timeout_at(until):
                 result = await self._establish_connection(websocket, token)
@@ -75,7 +75,7 @@ class EnhancedWebSocketManager:
             refusal = Refusal(
                 reason=getattr(refused, "reason", refused.code),
                 transport=websocket.transport,
-                after_seconds=loop.time() - websocket.outbox.opened_at,
+                after_seconds=loop.time() - websocket.queue.opened_at,
             )
             self._notify(lambda: self._observer.on_refusal(refusal))
             raise refused from None
@@ -92,7 +92,7 @@ class EnhancedWebSocketManager:
             transport=connection.transport,
             principal=connection.principal.name,
             age_seconds=asyncio.get_running_loop().time() - connection.admitted_at,
-            sent_events=connection.outbox.sent_events,
+            sent_events=connection.queue.sent_events,
         )
         self._notify(lambda: self._observer.on_closure(closure))
         return connection
@@ -109,13 +109,13 @@ class EnhancedWebSocketManager:
             )
         roomy = clock()
         connection = Connection(
-            guest.id, guest.transport_id, guest.outbox, principal, guest.transport, roomy
+            guest.id, guest.transport_id, guest.queue, principal, guest.transport, roomy
         )
         self.connection_pool.add(connection)
         handshake = Handshake(
             transport=guest.transport,
             principal=principal.name,
-            waited_seconds=began - guest.outbox.opened_at,
+            waited_seconds=began - guest.queue.opened_at,
             token_seconds=validated - began,
             capacity_seconds=roomy - validated,
             admitted_seconds=clock() - roomy,

@@ -163,8 +163,8 @@ def _found(names: Sequence[str], production: bool, quiet: bool) -> "Examination"
 async def _examined(
     settings: Settings, names: Sequence[str], production: bool, quiet: bool
 ) -> "Examination":
+    from supervisor.watch.diagnostics.checks import CHECKS, from_outside
     from supervisor.watch.diagnostics.doctor import concluded, examine
-    from supervisor.watch.diagnostics.examining import CHECKS, from_outside
     from supervisor.watch.diagnostics.production import PRODUCTION_CHECKS
     from supervisor.watch.diagnostics.resources import ResourceDiagnosticService
 
@@ -220,8 +220,8 @@ async def _ask(settings: Settings) -> "Ask | None":
 
 def _only_settings(issues: "Sequence[Issue]") -> "list[Checked]":
     """Nothing else can be looked at without settings."""
+    from supervisor.watch.diagnostics.checks import CHECKS
     from supervisor.watch.diagnostics.doctor import Checked
-    from supervisor.watch.diagnostics.examining import CHECKS
 
     why = "the settings cannot be used"
     return [

@@ -1,7 +1,7 @@
 """Checks, all at once, each bounded in time; what they find, the most important cause first.
 
-A check that fails or hangs is itself told, and stops none of the others. None of them logs a number
-in: what is asked of WhatsApp ends before any login.
+Which checks there are stands in checks.py. A check that fails or hangs is itself told, and stops
+none of the others. None of them logs a number in: what is asked of WhatsApp ends before any login.
 """
 
 import asyncio

@@ -17,8 +17,8 @@ from typing import Final, Literal
 
 import msgspec
 
+from supervisor.watch.diagnostics.checks import CHECKS
 from supervisor.watch.diagnostics.doctor import Check, Checked, NotChecked, Subject, in_thread
-from supervisor.watch.diagnostics.examining import CHECKS
 from supervisor.watch.diagnostics.results import Issue, Severity
 
 USERS: Final = 200

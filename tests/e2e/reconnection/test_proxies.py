@@ -108,7 +108,7 @@ async def test_a_dead_proxy_is_named_keeps_its_session_out_and_holds_nobody_else
         what="the proxy being found dead",
     )
     assert f"the proxy {proxy.name}" in why["closeMessage"]
-    assert "PUT /sessions/proxy-dies/proxy" in why["humanAction"]
+    assert "wasup sessions proxy set proxy-dies" in why["humanAction"]
     assert why["breaker"]["state"] == "closed"
     assert len(await standin.log("login", session="proxy-dies")) == logins, "not by another way"
     assert (await supervisor.session("proxy-bystander"))["state"] == "open"

@@ -118,7 +118,7 @@ async def test_a_number_whose_proxy_is_away_is_held_told_what_to_do_and_back_wit
         port = proxy.port
     seen = await in_an_outage(supervisor, "by-proxy", "proxy")
     assert_uncharged(seen["reconnection"])
-    assert "PUT /sessions/by-proxy/proxy" in seen["reconnection"]["humanAction"]
+    assert "wasup sessions proxy set by-proxy" in seen["reconnection"]["humanAction"]
     (hold,) = await held(supervisor)
     assert (hold["scope"], hold["value"]) == ("egress", proxy.name)
     assert (await supervisor.session("by-none"))["state"] == "open"

@@ -139,10 +139,11 @@ def take_no_message() -> None:
         kind: str,
         data: bytes,
         kept: Sequence[str] = (),
+        message: str | None = None,
     ) -> "asyncio.Future[StoredEvent | None]":
         if kind == "message.received":
             return asyncio.get_running_loop().create_future()
-        return append(store, session, epoch, seq, kind, data, kept)
+        return append(store, session, epoch, seq, kind, data, kept, message)
 
     Store.append_worker_event = append_or_not  # type: ignore[method-assign]
     from supervisor.cli.cli import main

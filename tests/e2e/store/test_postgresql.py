@@ -190,7 +190,7 @@ async def test_a_database_that_stands_still_costs_no_login_and_no_text_and_calle
         status, answer = await supervisor.call(
             "POST", "/sessions", {"id": "doubtful"}, timeout=patience
         )
-        assert (status, answer["error"]["code"]) == (503, "store_unavailable")
+        assert (status, answer["error"]["code"]) == (503, "store_unanswered")
         await eventually(
             partial(store_state, supervisor), lambda state: state in {"slow", "failing"}
         )

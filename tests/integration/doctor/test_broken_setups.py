@@ -34,8 +34,8 @@ from supervisor.places import installation
 from supervisor.places.store_opening import open_store
 from supervisor.process.lock import DirectoryLock
 from supervisor.settings import Settings
+from supervisor.watch.diagnostics.checks import CHECKS, from_outside
 from supervisor.watch.diagnostics.doctor import Examination, concluded, examine
-from supervisor.watch.diagnostics.examining import CHECKS, from_outside
 from supervisor.watch.diagnostics.results import Issue, Severity
 from tests.other_users import NOBODY, as_user, needs_root
 from tests.unit.gate.test_way_probe import Door, door, free_port, takes

@@ -15,7 +15,7 @@ from sessions.store import Store
 from sessions.store.engine.examination import NEWEST, examine_file, examine_server
 from supervisor.places.store_opening import open_store
 from supervisor.settings import Settings
-from supervisor.watch.diagnostics.examining import from_outside
+from supervisor.watch.diagnostics.checks import from_outside
 from supervisor.watch.diagnostics.results import Issue
 from supervisor.watch.diagnostics.store import check_backups, check_database, newest_backup
 

@@ -132,3 +132,16 @@ def test_a_command_that_only_asks_loads_neither_the_store_nor_the_api(
     loaded = {name.partition(".")[0] for name in done.stderr.split()}
     assert "typer" in loaded, "the modules were listed"
     assert loaded & HEAVY == set()
+
+
+def test_types_of_events_and_their_groups_are_offered() -> None:
+    from supervisor.cli.common.completion import event_types
+
+    assert event_types("message.") == [
+        "message.*",
+        "message.received",
+        "message.sent",
+        "message.status",
+    ]
+    assert "outage.*" in event_types("")
+    assert event_types("zzz") == []

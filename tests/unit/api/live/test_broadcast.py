@@ -10,8 +10,8 @@ from engineio import packet
 from api.live import broadcast
 from api.live.admission.connection import Connection
 from api.live.broadcast import Broadcast
+from api.live.client_queue import ClientQueue, Frame
 from api.live.observer import NoObserver
-from api.live.outbox import Frame, Outbox
 from supervisor.access.principal import BY_TOKEN
 from supervisor.fleet.event_filter import EventFilter
 
@@ -28,7 +28,7 @@ def rooms(last: int = 20) -> Broadcast:
 
 
 def client(name: str = "c") -> Connection:
-    made = Connection(name, name, Outbox(10_000, 0.0), BY_TOKEN, "websocket", 0.0)
+    made = Connection(name, name, ClientQueue(10_000, 0.0), BY_TOKEN, "websocket", 0.0)
     made.asked = EventFilter()
     return made
 
@@ -39,7 +39,7 @@ def frame(to: int, size_bytes: int = 100) -> Frame:
 
 async def notice(of: Connection) -> Any:
     """What it is told next."""
-    told = await of.outbox.get()
+    told = await of.queue.get()
     assert told is not None
     return msgspec.json.decode(told.data[1:])
 
@@ -47,9 +47,9 @@ async def notice(of: Connection) -> Any:
 async def test_who_asks_anew_loses_nothing_of_what_waits_for_it() -> None:
     feed, one = rooms(), client()
     feed.begin(one, 20)
-    one.outbox.offer(frame(21))
-    one.outbox.offer(frame(22))
-    await one.outbox.get()
+    one.queue.offer(frame(21))
+    one.queue.offer(frame(22))
+    await one.queue.get()
     feed.position = 22
     one.asked = EventFilter(types=("message.*",))
     feed.begin(one, 22)
@@ -63,11 +63,11 @@ async def test_who_asks_anew_loses_nothing_of_what_waits_for_it() -> None:
 async def test_who_is_cut_off_gets_nothing_that_waited_and_goes_on_from_what_it_has() -> None:
     feed, one = rooms(), client()
     feed.begin(one, 20)
-    one.outbox.offer(frame(21))
+    one.queue.offer(frame(21))
     feed.position = 21
     assert feed.cut(one) == 100
     assert one.position == 20
-    assert one.outbox.queued_bytes == 0
+    assert one.queue.queued_bytes == 0
     feed.begin(one, 21)
     feed.end(one)
 
@@ -83,12 +83,12 @@ async def test_what_waits_for_all_together_is_bounded_and_a_room_weighs_once(
     for one in (*same, other):
         feed.begin(one, 20)
     for one in same:
-        one.outbox.offer(frame(21, 400))
-    other.outbox.offer(frame(21, 500))
+        one.queue.offer(frame(21, 400))
+    other.queue.offer(frame(21, 500))
     feed.bound()
-    assert all(one.outbox.queued_bytes for one in (*same, other))
-    other.outbox.offer(frame(22, 500))
+    assert all(one.queue.queued_bytes for one in (*same, other))
+    other.queue.offer(frame(22, 500))
     feed.bound()
-    assert other.outbox.queued_bytes == 0
+    assert other.queue.queued_bytes == 0
     assert (await notice(other))[0] == "resync"
-    assert all(one.outbox.queued_bytes for one in same)
+    assert all(one.queue.queued_bytes for one in same)

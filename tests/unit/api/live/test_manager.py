@@ -14,8 +14,8 @@ from api.live.admission.refusals import (
     InvalidTokenError,
 )
 from api.live.admission.resource_monitor import ResourceMonitor
+from api.live.client_queue import ClientQueue
 from api.live.observer import Handshake, NoObserver, Refusal
-from api.live.outbox import Outbox
 from sessions.model import StoreUnavailable
 from supervisor.access.principal import BY_TOKEN, Principal
 from supervisor.access.refusals import AccessDenied
@@ -59,7 +59,7 @@ class Door:
 
     def guest(self, name: str) -> Guest:
         now = asyncio.get_running_loop().time()
-        return Guest(name, name, "websocket", Outbox(1000, now), self.authenticate)
+        return Guest(name, name, "websocket", ClientQueue(1000, now), self.authenticate)
 
 
 async def test_a_client_is_let_in_and_its_stages_are_timed() -> None:
@@ -99,7 +99,7 @@ async def test_the_handshake_has_thirty_seconds_from_the_open_transport() -> Non
     await asyncio.sleep(20)
     with pytest.raises(ConnectionTimeoutError):
         await door.manager.connect_with_validation(guest, "token")
-    assert asyncio.get_running_loop().time() - guest.outbox.opened_at == pytest.approx(30.0)
+    assert asyncio.get_running_loop().time() - guest.queue.opened_at == pytest.approx(30.0)
 
 
 async def test_two_who_come_for_the_last_place_at_once_do_not_both_get_it() -> None:

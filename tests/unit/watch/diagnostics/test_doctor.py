@@ -14,6 +14,7 @@ from scripts.lab.processes import ROOT
 from sessions.model import StoreUnavailable
 from supervisor.cli.watch_commands.doctor import shown
 from supervisor.settings import Settings
+from supervisor.watch.diagnostics.checks import CHECKS, NAMES, chosen, unknown
 from supervisor.watch.diagnostics.doctor import (
     Check,
     NotChecked,
@@ -22,7 +23,6 @@ from supervisor.watch.diagnostics.doctor import (
     examine,
     in_thread,
 )
-from supervisor.watch.diagnostics.examining import CHECKS, NAMES, chosen, unknown
 from supervisor.watch.diagnostics.resources import resource_usage
 from supervisor.watch.diagnostics.results import Issue, Severity, result_of
 from supervisor.watch.performance import Thresholds

@@ -1,4 +1,7 @@
-"""Which message an event is about, so that what has become of a message can be found."""
+"""Which message an event is about, so that what has become of a message can be found.
+
+There is no migration 0010: numbers only have to grow.
+"""
 
 import sqlalchemy as sa
 from alembic import op

@@ -3,6 +3,8 @@
 Engine.IO asks its server for a queue for each client; this is that queue. What the library puts
 into it (answers, pings) goes first; the frames of the feed are offered to it, and refused when the
 client does not read as fast as things happen, so that whoever publishes never waits for anybody.
+What one client may have waiting stands in feed_server.py (MOST_QUEUED_BYTES), what all of them may
+have together in broadcast.py.
 """
 
 import asyncio
@@ -31,7 +33,7 @@ class Frame(NamedTuple):
     events: int
 
 
-class Outbox:
+class ClientQueue:
     """The queue of one client. `most_bytes`: of frames that may wait."""
 
     def __init__(self, most_bytes: int, now: float) -> None:

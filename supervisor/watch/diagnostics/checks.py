@@ -1,5 +1,5 @@
-"""All checks, in the order of cause before effect, and what they are given: within the supervisor,
-and for a command that finds it running, hanging or not there at all.
+"""The table of all checks, in the order of cause before effect, and what they are given:
+within the supervisor, and for a command that finds it running, hanging or not there at all.
 """
 
 import asyncio
