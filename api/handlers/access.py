@@ -13,7 +13,7 @@ from api.parts import ACCESS, KEYS
 from api.responses import body, json, query
 from sessions.model import parse_session_id
 from sessions.views.times import iso
-from supervisor.access.access import ALL_SESSIONS, LONGEST_NAME
+from supervisor.access.access import ALL_SESSIONS, LONGEST_NAME, READABLE
 from supervisor.access.key import AccessKey
 from supervisor.access.principal import Principal
 from supervisor.access.scopes import Scope, narrower
@@ -29,7 +29,7 @@ Name = Annotated[
     msgspec.Meta(
         min_length=1,
         max_length=LONGEST_NAME,
-        pattern=r"^[^\x00-\x1f\x7f]+$",
+        pattern=READABLE,
         description="For people: whose it is.",
     ),
 ]

@@ -1,15 +1,18 @@
 """Health, for load balancers and other watchers: whether it lives, and whether it is ready."""
 
-from typing import Literal
+from collections.abc import Iterable
+from typing import Final, Literal
 
 import msgspec
 from aiohttp import web
 
 from api.parts import FLEET, FOREVER, STORE
 from api.responses import json
-from sessions.forever import TaskState
+from sessions.forever import TaskHealth, TaskState
 from sessions.store.writing.health import State as StoreState
 from supervisor.places.installation import version
+
+_BADNESS: Final[tuple[TaskState, ...]] = ("ok", "failing", "ended")
 
 
 class Health(msgspec.Struct, frozen=True):
@@ -38,6 +41,17 @@ async def readyz(request: web.Request) -> web.Response:
     A store or a task in trouble is told, but the sessions go on, and so does the API.
     """
     ready = request.app[FLEET].ready
-    tasks = {task.name: task.state for task in request.app[FOREVER].health()}
+    tasks = shown(request.app[FOREVER].health())
     seen = Readiness("ready" if ready else "starting", request.app[STORE].health.state, tasks)
     return json(seen, 200 if ready else 503)
+
+
+def shown(tasks: Iterable[TaskHealth]) -> dict[str, TaskState]:
+    """Their states by name, the worst one of the webhooks' tasks for all of these: whoever asks has
+    shown no token, and what webhooks there are is none of his business.
+    """
+    states = dict[str, TaskState]()
+    for task in tasks:
+        name = "webhooks" if task.name.startswith("webhook ") else task.name
+        states[name] = max(states.get(name, "ok"), task.state, key=_BADNESS.index)
+    return states

@@ -173,8 +173,8 @@ class LiveFeed:
         headers = request.headers.copy()
         headers.popall("Sec-WebSocket-Extensions", None)
         plain = request.clone(headers=headers)
-        outbox = Outbox(0, 0.0) if socket is None else socket.queue
-        outbox.calls += 1
+        queue = ClientQueue(0, 0.0) if socket is None else socket.queue
+        queue.calls += 1
         try:
             answer: web.Response = await self._io.handle_request(plain)
         except (asyncio.CancelledError, web.HTTPException):
@@ -192,7 +192,7 @@ class LiveFeed:
                 request.transport.abort()
             raise BadRequest("That is no Engine.IO.", _PROTOCOL) from None
         finally:
-            outbox.calls -= 1
+            queue.calls -= 1
         if answer.status >= 400 and not answer.prepared:
             said = (answer.text or "Bad Request").strip('".')
             raise BadRequest(f"{said}.", _PROTOCOL)
@@ -247,8 +247,8 @@ class LiveFeed:
         connection = self.pool.get(client)
         self._leave(client, reason)
         if connection is not None:  # without its place it may not keep its connection
-            connection.outbox.admitted = False
-            connection.outbox.ends_at = asyncio.get_running_loop().time() + REFUSED_SECONDS
+            connection.queue.admitted = False
+            connection.queue.ends_at = asyncio.get_running_loop().time() + REFUSED_SECONDS
 
     async def _on_subscribe(self, client: str, given: Any = None) -> dict[str, Any]:
         return self._answer(client, lambda connection: self._subscribe(connection, given))

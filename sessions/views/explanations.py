@@ -522,7 +522,7 @@ def _with_the_outage(session: str, outage: Outage) -> str:
     if outage.canary == session:
         return "now: it is the canary of the outage, and its success releases all"
     if outage.canary is not None:
-        turn = f"{outage.canary} tries right now"
+        turn = "another session tries right now"  # whose name is perhaps not the reader's to know
         wait = 0.0
     else:
         wait = outage.next_canary_in_seconds or 0.0

@@ -22,6 +22,10 @@ from supervisor.access.token_validator import Audience, ImprovedTokenValidator
 
 ALL_SESSIONS: Final = "*"
 LONGEST_NAME: Final = 64
+READABLE: Final = r"^[^\u0000-\u001f\u007f-\u009f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]+$"
+"""A name without what makes a line of a log look like another one: control and direction
+characters.
+"""
 
 
 class Claims(msgspec.Struct, frozen=True):
@@ -31,7 +35,7 @@ class Claims(msgspec.Struct, frozen=True):
     of the key that it was made from; it ends with that.
     """
 
-    sub: Annotated[str, msgspec.Meta(min_length=1, max_length=LONGEST_NAME)]
+    sub: Annotated[str, msgspec.Meta(min_length=1, max_length=LONGEST_NAME, pattern=READABLE)]
     exp: float
     scope: Scope
     sessions: Literal["*"] | list[str]

@@ -47,6 +47,7 @@ class AuditLog:
         line: dict[str, Any] = {
             "at": iso(time.time()),
             "principal": principal.name,
+            "id": principal.id,
             "key": principal.key,
             "scope": principal.scope.value,
             **asdict(deed),

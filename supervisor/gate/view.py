@@ -223,7 +223,7 @@ def _pause_words(pause: Pause, now: float, wait: float, estimate: float, closed:
             " can be, the canary tries"
         )
     elif pause.canary is not None:
-        trying = f"the canary {pause.canary} tries now"
+        trying = "the canary tries now"
     elif pause.queue.first() is not None:
         trying = f"the next canary tries in {wait:.0f} s"
     else:

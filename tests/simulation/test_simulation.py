@@ -78,7 +78,7 @@ def test_a_failing_story_is_made_shorter_and_can_be_replayed() -> None:
     with mutation.applied():
         fails = lambda story: run_story(story, mutation.parts).broken is not None  # noqa: E731
         long = next(story for story in DENSE if fails(story))
-        short = shrink(long, fails, budget_seconds=60)
+        short = shrink(long, fails, budget_seconds=180)
         assert fails(Story.from_json(short.as_json()))
     assert len(short.faults) <= 2
     assert short.faults[-1].kind == "440 duel"

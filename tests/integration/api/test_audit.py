@@ -114,6 +114,7 @@ async def test_the_log_is_read_by_session_key_and_time_newest_first(tmp_path: Pa
     assert [line["session"] for line in every] == ["a", "a", "b", "a"]
     assert [line["key"] for line in read(tmp_path, session="a")] == [None, KEY_ID, KEY_ID]
     assert len(list(read(tmp_path, key=KEY_ID))) == 3
+    assert [line["id"] == "operator" for line in every] == [True, False, False, False]
     assert len(list(read(tmp_path, since=every[1]["at"]))) >= 2
     assert list(read(tmp_path, since="2999-01-01T00:00:00.000Z")) == []
     assert every == list(newest_first(tmp_path / FILE))

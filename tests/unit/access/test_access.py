@@ -320,3 +320,16 @@ def test_who_guesses_does_not_fill_the_log() -> None:
         refusals.note("guess", "invalid", "unknown")
     assert lines[-1]["unlogged"] == 970
     assert refusals.counts == {"invalid": 1001}
+
+
+@pytest.mark.parametrize("name", ["a\nb", "a\x9bm", "\u202eana", "a\u2028b"])
+async def test_a_name_that_makes_a_line_look_like_another_is_none(name: str) -> None:
+    with pytest.raises(AccessDenied) as refused:
+        await entrance().authenticate(signed(sub=name))
+    assert refused.value.reason == "invalid"
+
+
+async def test_whoever_calls_himself_as_the_operator_is_called_is_told_apart_by_the_id() -> None:
+    impostor = await entrance().authenticate(signed(sub="WHATSAPP_API_TOKEN"))
+    assert not impostor.is_operator
+    assert impostor.id != (await entrance().authenticate(TOKEN)).id

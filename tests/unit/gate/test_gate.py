@@ -526,7 +526,8 @@ async def test_the_view_of_a_hold_names_reason_canary_and_time_in_words() -> Non
     view = gate.view()
     (hold,) = view.holds
     assert (hold.canary, hold.next_canary_in_seconds) == ("s1", None)
-    assert "s1 tries now" in hold.words
+    assert "the canary tries now" in hold.words
+    assert hold.canary == "s1"
     waiting.result().finish(succeeded=False)
 
 

@@ -293,7 +293,7 @@ def outage(**more: object) -> Outage:
         (
             outage(canary="shop-2", next_canary_in_seconds=None),
             (
-                "when the canary of the outage succeeds, shop-2 tries right now; your turn at most"
+                "when the canary of the outage succeeds, another session tries right now; your turn at most"
                 " about 48 s later"
             ),
         ),

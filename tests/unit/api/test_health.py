@@ -1,0 +1,14 @@
+"""What /readyz tells whoever asks, without a token."""
+
+from api.handlers.health import shown
+from sessions.forever import TaskHealth
+
+
+def test_webhooks_are_told_as_one_and_as_the_worst_of_them() -> None:
+    tasks = [
+        TaskHealth("gate"),
+        TaskHealth("webhook wh_1"),
+        TaskHealth("webhook wh_2", "failing"),
+        TaskHealth("webhook wh_3"),
+    ]
+    assert shown(tasks) == {"gate": "ok", "webhooks": "failing"}
