@@ -169,9 +169,8 @@ async def test_a_roll_waits_until_a_number_is_quiet_and_what_comes_just_then_is_
     worker, before = (await supervisor.workers())["busy"], await standin.last_entry()
     await standin.send_text("busy", SENDER, "not now")
     await eventually(lambda: supervisor.events("message.received", "busy"))
-    status, said = await roll(supervisor, "--all", "--no-wait")
-    assert (status, said.strip()) == (0, "0 of 1 workers done.")
-    # Of the API, at once: a command takes seconds to start.
+    # Of the API, one after the other: a command takes seconds to start, and the roll waits five.
+    await supervisor.must("POST", "/workers/roll?all=true")
     status, answer = await supervisor.call("POST", "/workers/roll?all=true")
     assert (status, answer["error"]["code"]) == (409, "rolling")
 
@@ -197,6 +196,9 @@ async def test_a_roll_waits_until_a_number_is_quiet_and_what_comes_just_then_is_
             what="the successor's login",
         )
     assert doubled(await traffic.arrived(supervisor)) == []
+    await eventually(replaced, lambda seen: not seen["running"], what="the end of that roll")
+    status, said = await roll(supervisor, "--all", "--no-wait")
+    assert (status, said.strip() in {f"{done} of 1 workers done." for done in (0, 1)}) == (0, True)
 
 
 async def test_a_supervisor_killed_in_the_midst_of_a_roll_leaves_each_session_one_worker_and_one_socket(
