@@ -22,7 +22,7 @@ from api.gatehouse.principals import principal_of
 from api.responses import whole_body
 from sessions.model import StoreUnanswered, Unanswered, WasupError, WorkerGone, WorkerRefused
 from sessions.store import Store
-from sessions.store.tables.requests import Answer
+from sessions.store.tables.requests import CALLER_DIGITS, Answer
 
 HEADER: Final = "Idempotency-Key"
 REPLAYED: Final = "Idempotency-Replayed"
@@ -121,13 +121,17 @@ async def once(request: web.Request, raw: bytes, work: Work) -> web.Response:
 
 
 def _of_caller(request: web.Request, key: str) -> str:
-    """A key's name in the store: what one caller has sent under it is not told to another."""
+    """A key's name in the store: what one caller has sent under it is not told to another. It
+    begins with the caller's own digits, so that the store bounds what each of them keeps there.
+    """
     principal = principal_of(request)
     if principal.is_operator:
         return _digest(key.encode())
     # a key's tokens may be different people's: what they may see tells them apart
     seen = "" if principal.sessions is None else f"\n{','.join(sorted(principal.sessions))}"
-    return _digest(f"{principal.id}{seen}\n{key}".encode())
+    caller = _digest(principal.id.encode())[:CALLER_DIGITS]
+    digest = _digest(f"{principal.id}{seen}\n{key}".encode())
+    return caller + digest[CALLER_DIGITS:]
 
 
 def _leaves_doubt(error: BaseException) -> bool:

@@ -21,6 +21,12 @@ from sessions.store.writing.writer import Writer
 KEPT_SECONDS: Final = 24 * 3600.0
 """A client that asks again later than that has forgotten why."""
 KEPT_MOST: Final = 10_000
+KEPT_OF_ONE: Final = 1_000
+"""Of one caller's: who asks a great deal forgets his own first, and not what others have asked."""
+CALLER_DIGITS: Final = 16
+"""So many digits of a key are its caller's. (The operator's have none in common: only the bound for
+all holds for them.)
+"""
 
 _requests = schema.requests
 
@@ -50,14 +56,15 @@ class Requests:
     async def begin(self, key: str, fingerprint: str, session: str | None) -> Known | None:
         """Note a request before it is done; or, if the key is known, what is known of it.
 
-        `key`: the digest of the client's key; `fingerprint`: that of all that was asked.
+        `key`: the digest of the client's key, its first CALLER_DIGITS the caller's;
+        `fingerprint`: that of all that was asked.
 
         Raises StoreUnavailable, UnreadableValue.
         """
 
         async def operation(connection: AsyncConnection) -> Known | None:
             now = time.time()
-            await _trim(connection, now)
+            await _trim(connection, now, key[:CALLER_DIGITS])
             row = (
                 await connection.execute(select(_requests).where(_requests.c.key == key))
             ).first()
@@ -94,15 +101,14 @@ class Requests:
         return msgspec.json.decode(cipher.unseal(self._keys, stored, place(key)), type=Answer)
 
 
-async def _trim(connection: AsyncConnection, now: float) -> None:
-    beyond = (
-        select(_requests.c.at)
-        .order_by(_requests.c.at.desc())
-        .offset(KEPT_MOST - 1)
-        .limit(1)
-        .scalar_subquery()
-    )
+async def _trim(connection: AsyncConnection, now: float, caller: str) -> None:
+    newest = select(_requests.c.at).order_by(_requests.c.at.desc()).limit(1)
+    # after every hexadecimal digit comes "g": a range, which the primary key's index answers
+    of_one = (_requests.c.key >= caller, _requests.c.key < f"{caller}g")
+    beyond = newest.offset(KEPT_MOST - 1).scalar_subquery()
+    beyond_its_own = newest.where(*of_one).offset(KEPT_OF_ONE - 1).scalar_subquery()
     await connection.execute(delete(_requests).where(_requests.c.at < now - KEPT_SECONDS))
+    await connection.execute(delete(_requests).where(*of_one, _requests.c.at < beyond_its_own))
     await connection.execute(delete(_requests).where(_requests.c.at < beyond))
 
 

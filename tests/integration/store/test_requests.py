@@ -48,6 +48,21 @@ async def test_the_oldest_are_forgotten_by_age_and_by_count(
     await store.close()
 
 
+async def test_who_asks_a_great_deal_forgets_his_own_requests_and_nobody_elses(
+    url: URL, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = await Store.open(url)
+    monkeypatch.setattr(requests, "KEPT_OF_ONE", 3)
+    one, other = "a" * requests.CALLER_DIGITS, "b" * requests.CALLER_DIGITS
+    assert await store.requests.begin(f"{other}0", "x", None) is None
+    for number in range(6):
+        assert await store.requests.begin(f"{one}{number}", "x", None) is None
+    assert await store.requests.begin(f"{other}0", "x", None) is not None
+    assert await store.requests.begin(f"{one}5", "x", None) is not None
+    assert await store.requests.begin(f"{one}0", "x", None) is None
+    await store.close()
+
+
 async def test_answers_are_sealed_rewritten_under_a_new_key_and_purged_with_their_session(
     url: URL,
 ) -> None:

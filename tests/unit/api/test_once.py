@@ -20,7 +20,7 @@ from sessions.model import (
     WorkerGone,
     WorkerRefused,
 )
-from sessions.store.tables.requests import Answer, Known
+from sessions.store.tables.requests import CALLER_DIGITS, Answer, Known
 from supervisor.access.principal import Principal
 from supervisor.access.scopes import Scope
 
@@ -170,3 +170,4 @@ async def test_tokens_of_one_key_for_other_sessions_are_told_nothing_of_each_oth
     assert (await ask("b", "a"))[2] is True
     assert (await ask("b"))[2] is False
     assert asked.done == 2
+    assert len({name[:CALLER_DIGITS] for name in asked.memory.known}) == 1, "one caller's"
