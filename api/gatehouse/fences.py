@@ -3,6 +3,7 @@ hangs up.
 """
 
 import asyncio
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Final
@@ -11,13 +12,17 @@ from aiohttp import web
 from aiohttp.typedefs import Handler
 
 from api.errors import Busy, EncodedBody, errors_as_json
-from api.gatehouse.principals import is_operators
+from api.gatehouse.principals import is_operators, sharer
 
 SAFE_METHODS: Final = frozenset({"GET", "HEAD", "OPTIONS"})
 MAX_COMMANDS: Final = 256
 """Commands under way at once, those among them whose callers have hung up."""
 OPERATORS_OWN: Final = 64
 """Of those, the last are for the operator: whatever keys are used for, his calls get through."""
+SHARE: Final = 4
+"""Of commands, and of the places of those who wait, one key has a quarter at the most: what it
+does not let go of is missed by nobody else.
+"""
 
 
 @web.middleware
@@ -30,6 +35,27 @@ async def refuse_encodings(request: web.Request, handler: Handler) -> web.Stream
     return await handler(request)
 
 
+class Shares:
+    """How many of something each key has. None is whoever has no share: the operator, above all."""
+
+    def __init__(self) -> None:
+        self._of_keys = Counter[str]()
+
+    def enter(self, whose: str | None, most: int, what: str) -> None:
+        """One more of `most`. Raises Busy: it has its share."""
+        share = max(1, most // SHARE)
+        if whose is not None and self._of_keys[whose] >= share:
+            raise Busy(f"{share} {what}.")
+        if whose is not None:
+            self._of_keys[whose] += 1
+
+    def leave(self, whose: str | None) -> None:
+        """One fewer; who has none is not remembered."""
+        if whose is not None:
+            self._of_keys[whose] -= 1
+            self._of_keys += Counter()
+
+
 class Commands:
     """Commands under way.
 
@@ -39,6 +65,7 @@ class Commands:
 
     def __init__(self) -> None:
         self._under_way: set[asyncio.Task[web.StreamResponse]] = set()
+        self._shares = Shares()
 
     @web.middleware
     async def carry_through(self, request: web.Request, handler: Handler) -> web.StreamResponse:
@@ -48,10 +75,16 @@ class Commands:
         most = MAX_COMMANDS - (0 if is_operators(request) else OPERATORS_OWN)
         if len(self._under_way) >= most:
             raise Busy(f"{most} commands are under way.")
+        whose = sharer(request)
+        self._shares.enter(whose, MAX_COMMANDS, "commands of this caller are under way")
         task = asyncio.create_task(self._run(request, handler))
         self._under_way.add(task)
-        task.add_done_callback(self._under_way.discard)
+        task.add_done_callback(lambda done: self._on_done(done, whose))
         return await asyncio.shield(task)
+
+    def _on_done(self, task: asyncio.Task[web.StreamResponse], whose: str | None) -> None:
+        self._under_way.discard(task)
+        self._shares.leave(whose)
 
     async def end(self, _app: web.Application) -> None:
         """Cancel what is still under way when the API has closed."""
@@ -66,20 +99,24 @@ class Commands:
 
 
 class Places:
-    """A bounded number of places, for calls that wait."""
+    """A bounded number of places, for calls that wait; one key has a share of them at the most."""
 
     def __init__(self, most: int, what: str) -> None:
         self._most = most
         self._what = what
         self.taken = 0
+        self._shares = Shares()
 
     @contextmanager
-    def one(self) -> Iterator[None]:
+    def one(self, request: web.Request) -> Iterator[None]:
         """A place, while the block runs. Raises Busy."""
         if self.taken >= self._most:
             raise Busy(f"{self._most} {self._what} already.")
+        whose = sharer(request)
+        self._shares.enter(whose, self._most, f"{self._what} for this caller")
         self.taken += 1
         try:
             yield
         finally:
             self.taken -= 1
+            self._shares.leave(whose)

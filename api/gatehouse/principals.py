@@ -24,6 +24,14 @@ def is_operators(request: web.Request) -> bool:
     return principal is not None and principal.is_operator
 
 
+def sharer(request: web.Request) -> str | None:
+    """Whose share of what is bounded a call takes; None: it has none, as it is the operator's, or
+    open to all.
+    """
+    principal = request.get(PRINCIPAL)
+    return None if principal is None or principal.is_operator else principal.id
+
+
 def named(request: web.Request, sessions: Collection[str]) -> list[str]:
     """Sessions that a request names, where none named means all: for a key of some sessions that
     means those. Raises SessionNotFound, ForbiddenFleet (it is for none).

@@ -23,11 +23,11 @@ class Streams:
         return len(self._open)
 
     @asynccontextmanager
-    async def one(self) -> AsyncIterator[None]:
+    async def one(self, request: web.Request) -> AsyncIterator[None]:
         """A place for a stream while the block runs. Raises Busy, and TimeoutError when the program
         stops.
         """
-        with self._places.one():
+        with self._places.one(request):
             async with asyncio.timeout(0 if self._stopping else None) as until:
                 self._open.add(until)
                 try:

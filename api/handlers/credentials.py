@@ -69,7 +69,7 @@ async def import_session(request: web.Request) -> web.Response:
     `wasup sessions import` reads the folders and calls this.
     """
     session = parse_session_id(request.match_info["id"])
-    with request.app[IMPORTS].one():
+    with request.app[IMPORTS].one(request):
         raw = await _body(request)
         return await once(request, raw, partial(_import, request, session, raw))
 

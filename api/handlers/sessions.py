@@ -240,7 +240,7 @@ async def session_qr(request: web.Request) -> web.Response:
     form = negotiate(accept, qr_forms.FORMS)
     seconds = query(request, QrQuery).wait
     try:
-        with request.app[WAITERS].one() if seconds else nullcontext():
+        with request.app[WAITERS].one(request) if seconds else nullcontext():
             shown = await _qr_within(session, seconds, request.app[FEED])
     except Refused as error:
         if form == qr_forms.PAGE:

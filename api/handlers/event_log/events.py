@@ -95,7 +95,7 @@ async def events(request: web.Request) -> web.StreamResponse:
     if form == stream.EVENT_STREAM:
         return await _streamed(request, feed, wanted)
     _check(wanted.after, feed)
-    with request.app[WAITERS].one() if asked.wait else nullcontext():
+    with request.app[WAITERS].one(request) if asked.wait else nullcontext():
         page = await feed.after(wanted.after, asked.limit, asked.wait, wanted)
     end = page.last if wanted.last is None else min(page.last, wanted.last)
     following = page.read_to if page.read_to < end and asked.limit else None

@@ -82,7 +82,7 @@ async def tell(
     access, principal = request.app[ACCESS], principal_of(request)
     response, end = web.StreamResponse(headers={**HEADERS, **headers}), STOPPING
     with contextlib.suppress(TimeoutError):
-        async with request.app[STREAMS].one():
+        async with request.app[STREAMS].one(request):
             first = await feed.after(after, EVENTS_AT_ONCE, 0.0, wanted)
             await response.prepare(request)
             may_stay = partial(access.holds, principal)
