@@ -52,6 +52,6 @@ def shown(tasks: Iterable[TaskHealth]) -> dict[str, TaskState]:
     """
     states = dict[str, TaskState]()
     for task in tasks:
-        name = "webhooks" if task.name.startswith("webhook ") else task.name
+        name = "webhooks" if task.name.startswith("webhook wh_") else task.name
         states[name] = max(states.get(name, "ok"), task.state, key=_BADNESS.index)
     return states
