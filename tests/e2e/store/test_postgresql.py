@@ -190,7 +190,9 @@ async def test_a_database_that_stands_still_costs_no_login_and_no_text_and_calle
         status, answer = await supervisor.call(
             "POST", "/sessions", {"id": "doubtful"}, timeout=patience
         )
-        assert (status, answer["error"]["code"]) == (503, "store_unanswered")
+        # Which of the two depends on whether the database had been given the write already.
+        assert status == 503
+        assert answer["error"]["code"] in {"store_unanswered", "store_unavailable"}
         await eventually(
             partial(store_state, supervisor), lambda state: state in {"slow", "failing"}
         )
