@@ -53,7 +53,6 @@ class Broadcast:
     """The rooms, and how far they have been served."""
 
     def __init__(self, feed: Feed, reader: LogReader, observer: FeedObserver) -> None:
-        self.position = feed.last
         self.position = 0
         """Rooms have been served up to this number."""
         self._feed = feed

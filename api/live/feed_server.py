@@ -41,7 +41,7 @@ from sessions.forever import Forever, Kept
 from sessions.model import WasupError
 from supervisor.access.principal import Principal
 from supervisor.fleet.feed import Feed
-from supervisor.fleet.feed_limits import FeedLimits
+from supervisor.fleet.live_feed_limits import LiveFeedLimits
 from supervisor.watch.host_watch import HostWatch
 
 PING_SECONDS: Final = 25
@@ -113,7 +113,7 @@ class LiveFeed:
         feed: Feed,
         host: HostWatch,
         forever: Forever,
-        limits: FeedLimits,
+        limits: LiveFeedLimits,
         authenticate: Authenticate,
         holds: Holds,
         observer: FeedObserver | None = None,

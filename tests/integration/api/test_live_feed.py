@@ -19,7 +19,7 @@ from scripts.lab import eventually
 from sessions.store.tables.events import LogBounds
 from supervisor.access.principal import Principal
 from supervisor.access.scopes import Scope
-from supervisor.fleet.feed_limits import FeedLimits
+from supervisor.fleet.live_feed_limits import LiveFeedLimits
 from tests.api_tools import TOKEN, ask, raw
 from tests.live_tools import BAR, PATH, Client, Live, live
 
@@ -184,7 +184,7 @@ async def test_as_many_come_in_as_there_are_places_and_the_others_are_told_why(
     tmp_path: Path,
 ) -> None:
     told = Remembering()
-    limits = FeedLimits(max_websocket_connections=5)
+    limits = LiveFeedLimits(max_websocket_connections=5)
     async with live(tmp_path, limits, observer=told) as feed:
         came = await asyncio.gather(*(feed.connect() for _ in range(9)), return_exceptions=True)
         assert sum(isinstance(one, Client) for one in came) == 5
