@@ -559,8 +559,9 @@ class Deliverer:
         """Send a row's events, one after the other, until one is not accepted, or it is paused;
         with how far it has come, and what came of the one that was not accepted.
         """
+        bodies = self._tools.bodies
         while row.next_n <= row.last_n:
-            page = await self._tools.bodies.after(row.next_n - 1)
+            page, purges = await bodies.after(row.next_n - 1), bodies.purges
             if page.oldest is not None and page.oldest > row.next_n:
                 row = await self._without_dropped(row)
                 if row.state == "gap":
@@ -569,6 +570,8 @@ class Deliverer:
             for event in some:
                 if self.rests:
                     return row, None
+                if bodies.purges != purges:  # what is left of the page is read again
+                    break
                 is_single = row.n == row.last_n
                 if is_single or self.settings.wants(event.session, event.type):
                     outcome = await self.attempt(event, late=True)
