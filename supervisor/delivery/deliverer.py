@@ -260,14 +260,16 @@ class Deliverer:
                 lanes.offer(event.n, event.session, event.type)
             else:
                 lanes.pass_over(event.n)
+            if self._set_aside:  # no event is read twice
+                self._set_aside.discard(event.n)
         if not page.events:  # those that are left cannot be read, or were purged
             lanes.pass_over(page.last)
         if lanes.read_to < bodies.last:
             self.wake()
 
     def _is_new(self, n: int) -> bool:
+        """Whether an event that is read, or will be, is to be sent in its turn."""
         if self._set_aside and n in self._set_aside:
-            self._set_aside.discard(n)  # no event is read twice
             return False
         known = self._restored
         return n > known.read_to or known.open is None or n in self._open

@@ -905,3 +905,22 @@ async def test_after_a_restart_what_was_accepted_out_of_turn_has_arrived(told_of
         await asyncio.sleep(3)
     told_of.webhook = told_of.made()
     assert [fate(told_of, n).state for n in (1, 2, 3)] == ["waiting", "delivered", "delivered"]
+
+
+async def test_who_asks_what_has_become_of_an_event_that_waits_aside_does_not_have_it_sent_twice(
+    told_of: World,
+) -> None:
+    told_of.endpoint.answers = lambda n, _: REFUSED if n == 2 else ACCEPTED
+    async with told_of.running(killed=True):
+        told_of.events("a", "b", "c")
+        await asyncio.sleep(retrying.BLOCKED_SECONDS + 300)
+        assert told_of.rows_of("retrying") == [(2, 2)]
+    told_of.rows.progress, told_of.endpoint.accepted = [Progress(0, 0)], []
+    told_of.endpoint.answers, told_of.log.failing = lambda *_: ACCEPTED, True
+    told_of.webhook = told_of.made()
+    async with told_of.running():
+        await asyncio.sleep(0.5)
+        assert told_of.webhook.has_settled(2, "b"), "asked before it is read"
+        told_of.log.failing = False
+        await asyncio.sleep(HOUR)
+    assert sorted(told_of.endpoint.accepted) == [1, 2, 3]
