@@ -62,7 +62,7 @@ from sessions.workers.pool import Workers
 from supervisor.access.access import Access
 from supervisor.access.audit import AuditLog
 from supervisor.access.keys import Keys
-from supervisor.delivery.webhooks import Webhooks
+from supervisor.delivery.webhook_registry import Webhooks
 from supervisor.fleet.feed import Feed
 from supervisor.fleet.fleet import Fleet
 from supervisor.fleet.live_feed_limits import LiveFeedLimits

@@ -20,13 +20,14 @@ from sessions.model import StoreError, StoreUnanswered
 from sessions.store import StoredEvent
 from sessions.store.tables.webhooks import DeliveryRow, DeliveryState, WebhookRow, WebhookRows
 from sessions.views.times import iso
-from supervisor.delivery import outgoing, retrying
+from supervisor.delivery import retrying
 from supervisor.delivery.bodies import Bodies
-from supervisor.delivery.circuit import Circuit, jittered
+from supervisor.delivery.endpoint import outgoing
+from supervisor.delivery.endpoint.circuit import Circuit, jittered
+from supervisor.delivery.endpoint.sender import Outcome, Sender, with_answer
 from supervisor.delivery.lanes import Lanes, Pending
-from supervisor.delivery.sender import Outcome, Sender, with_answer
 from supervisor.delivery.telling import Telling
-from supervisor.delivery.webhook import WebhookSettings
+from supervisor.delivery.webhook_settings import WebhookSettings
 
 WINDOW: Final = 20_000
 """Events that are read from the log and not settled; only their numbers are kept."""

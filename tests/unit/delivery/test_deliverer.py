@@ -17,11 +17,11 @@ from sessions.store import StoredEvent
 from sessions.store.tables.webhooks import DeliveryRow, WebhookRow
 from supervisor.delivery import deliverer as module
 from supervisor.delivery import retrying, views
-from supervisor.delivery.circuit import LAST_CANARY_SECONDS
 from supervisor.delivery.deliverer import AT_ONCE, Deliverer, Progress, Tools
-from supervisor.delivery.sender import Outcome
+from supervisor.delivery.endpoint.circuit import LAST_CANARY_SECONDS
+from supervisor.delivery.endpoint.sender import Outcome
 from supervisor.delivery.views import EventDelivery, event_delivery, heads
-from supervisor.delivery.webhook import NewWebhook, settings_of
+from supervisor.delivery.webhook_settings import NewWebhook, settings_of
 from supervisor.fleet.feed import Page
 from tests.fakes import EPOCH, fake_time
 
