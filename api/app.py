@@ -62,10 +62,10 @@ from sessions.workers.pool import Workers
 from supervisor.access.access import Access
 from supervisor.access.audit import AuditLog
 from supervisor.access.keys import Keys
-from supervisor.delivery.webhooks import Webhooks
+from supervisor.delivery.webhook_registry import Webhooks
 from supervisor.fleet.feed import Feed
-from supervisor.fleet.feed_limits import FeedLimits
 from supervisor.fleet.fleet import Fleet
+from supervisor.fleet.live_feed_limits import LiveFeedLimits
 from supervisor.fleet.policy_file import LivePolicy
 from supervisor.fleet.roll import Roll
 from supervisor.process.log_files import LogFile
@@ -109,7 +109,7 @@ class Parts:
     access: Access
     audit: AuditLog
     keys: Keys
-    feed_limits: FeedLimits
+    feed_limits: LiveFeedLimits
     memory: MemoryWatch
     websocket_log: tuple[LogFile, str] | None
     """With the least level that is written; None: nothing is."""

@@ -36,8 +36,8 @@ from sessions.model import (
 from supervisor.access.keys import KeyNotFound, TooManyKeys
 from supervisor.access.refusals import AccessDenied
 from supervisor.access.scopes import Scope
-from supervisor.delivery.webhook import InvalidWebhook, WebhookNotFound
-from supervisor.delivery.webhooks import TooManyWebhooks
+from supervisor.delivery.webhook_registry import TooManyWebhooks
+from supervisor.delivery.webhook_settings import InvalidWebhook, WebhookNotFound
 from supervisor.fleet.event_filter import InvalidEventFilter
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]

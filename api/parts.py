@@ -13,7 +13,7 @@ from sessions.store import Store
 from sessions.workers.pool import Workers
 from supervisor.access.access import Access
 from supervisor.access.keys import Keys
-from supervisor.delivery.webhooks import Webhooks
+from supervisor.delivery.webhook_registry import Webhooks
 from supervisor.fleet.feed import Feed
 from supervisor.fleet.fleet import Fleet
 from supervisor.fleet.policy_file import LivePolicy

@@ -40,15 +40,15 @@ from sessions.views.explanations import Explanation
 from sessions.views.session_view import SessionView
 from supervisor.access.keys import KeyNotFound, TooManyKeys
 from supervisor.access.scopes import Scope
-from supervisor.delivery.sender import Outcome
+from supervisor.delivery.endpoint.sender import Outcome
 from supervisor.delivery.views import WebhookSecretView, WebhookView
-from supervisor.delivery.webhook import (
+from supervisor.delivery.webhook_registry import TooManyWebhooks
+from supervisor.delivery.webhook_settings import (
     InvalidWebhook,
     NewWebhook,
     WebhookChange,
     WebhookNotFound,
 )
-from supervisor.delivery.webhooks import TooManyWebhooks
 from supervisor.fleet.event_filter import InvalidEventFilter
 from supervisor.fleet.policy_file import PolicyView
 from supervisor.watch.diagnostics.doctor import Examination

@@ -136,6 +136,14 @@ def _once_more_alone(status: int) -> tuple[int, list[str]]:
     return again, [] if again else failed
 
 
+def _run_pytest(*arguments: str) -> int:
+    """Pytest's exit status. It only ever adds to what has failed, until that passes: a test that is
+    gone by now, or was not asked for, would be tried again for ever.
+    """
+    LAST_FAILED.unlink(missing_ok=True)
+    return subprocess.run([sys.executable, "-m", "pytest", *arguments], cwd=ROOT).returncode
+
+
 def main(pytest_arguments: list[str]) -> int:
     """Run all of them; the exit status."""
     print(f"==> {ANNOUNCEMENT}", flush=True)
@@ -144,9 +152,7 @@ def main(pytest_arguments: list[str]) -> int:
     beside.start()
     try:
         _compile_tests()
-        python = subprocess.run(
-            [sys.executable, "-m", "pytest", *pytest_arguments], cwd=ROOT
-        ).returncode
+        python = _run_pytest(*pytest_arguments)
         python_seconds = time.monotonic() - began
         beside.join()
         python, unsteady = _once_more_alone(python)

@@ -32,8 +32,8 @@ from supervisor.access.audit import AuditLog
 from supervisor.access.keys import USED_SECONDS, Keys
 from supervisor.access.refusals import Refusals
 from supervisor.access.token_validator import ImprovedTokenValidator
-from supervisor.delivery.targets import Guard
-from supervisor.delivery.webhooks import Webhooks
+from supervisor.delivery.endpoint.targets import Guard
+from supervisor.delivery.webhook_registry import Webhooks
 from supervisor.fleet.bus import Bus
 from supervisor.fleet.credential_snapshots import LOOK_SECONDS, take_snapshots
 from supervisor.fleet.feed import Feed

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from sessions.lifecycle.dependencies import SessionConfig
     from sessions.store.tables.events import LogBounds
     from sessions.workers.limits import Limits
-    from supervisor.fleet.feed_limits import FeedLimits
+    from supervisor.fleet.live_feed_limits import LiveFeedLimits
     from supervisor.gate.gate import GateConfig
     from supervisor.watch.performance import Thresholds
 
@@ -425,7 +425,7 @@ class Settings(BaseSettings):
         30,
         description=(
             "Wrong tokens of one address in a minute; beyond it 429, and WHATSAPP_API_TOKEN is not"
-            " tried from there (docs/security.md)."
+            " tried from there (docs/access.md)."
         ),
     )
     cors_origins: str | None = Field(
@@ -694,11 +694,11 @@ class Settings(BaseSettings):
         """
         return self.shutdown == "detach" or (self.shutdown is None and PM2_VARIABLE in os.environ)
 
-    def feed_limits(self) -> "FeedLimits":
+    def feed_limits(self) -> "LiveFeedLimits":
         """What the live feed may take."""
-        from supervisor.fleet.feed_limits import FeedLimits
+        from supervisor.fleet.live_feed_limits import LiveFeedLimits
 
-        return FeedLimits(
+        return LiveFeedLimits(
             max_websocket_connections=self.max_websocket_connections,
             memory_threshold_mb=self.memory_threshold_mb,
             cpu_threshold=self.feed_cpu_threshold,

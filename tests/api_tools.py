@@ -24,7 +24,7 @@ from supervisor.access.principal import Principal
 from supervisor.access.refusals import Refusals
 from supervisor.access.scopes import Scope
 from supervisor.access.token_validator import ImprovedTokenValidator
-from supervisor.fleet.feed_limits import FeedLimits
+from supervisor.fleet.live_feed_limits import LiveFeedLimits
 
 TOKEN: Final = "correct-horse-battery-staple"
 SIGNING_SECRET: Final = b"0123456789abcdef0123456789abcdef"
@@ -83,7 +83,7 @@ def application(token: str | None = None, connections: int = 64, **parts: Any) -
     doorway = Doorway(
         connections=connections, needs_token=token is not None, **parts.pop("doorway", {})
     )
-    parts.setdefault("feed_limits", FeedLimits(cpu_threshold=100.0))
+    parts.setdefault("feed_limits", LiveFeedLimits(cpu_threshold=100.0))
     parts.setdefault("websocket_log", None)
     given = {name: parts.get(name, cast("Any", Nothing())) for name in Parts.__dataclass_fields__}
     return create_app(Parts(**given), doorway)

@@ -21,7 +21,7 @@ from sessions.views.events import MessageReceived, Party
 from supervisor.access.principal import BY_TOKEN, Principal
 from supervisor.access.refusals import AccessDenied
 from supervisor.fleet.feed import Feed
-from supervisor.fleet.feed_limits import FeedLimits
+from supervisor.fleet.live_feed_limits import LiveFeedLimits
 from tests.api_tools import api
 
 PATH: Final = "/feed-of-a-test/"
@@ -141,7 +141,7 @@ def message(text: str) -> MessageReceived:
 @asynccontextmanager
 async def live(
     directory: Path,
-    limits: FeedLimits | None = None,
+    limits: LiveFeedLimits | None = None,
     principals: dict[str, Principal] | None = None,
     observer: FeedObserver | None = None,
     bounds: LogBounds | None = None,
@@ -166,7 +166,7 @@ async def live(
         feed,
         Host(),
         forever,
-        limits or FeedLimits(),
+        limits or LiveFeedLimits(),
         authenticate,
         lambda principal: principal in known.values(),
         observer,  # type: ignore[arg-type]

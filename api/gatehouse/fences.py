@@ -12,7 +12,7 @@ from aiohttp import web
 from aiohttp.typedefs import Handler
 
 from api.errors import Busy, EncodedBody, errors_as_json
-from api.gatehouse.principals import is_operators, sharer
+from api.gatehouse.principals import PRINCIPAL, is_operators, sharer
 
 SAFE_METHODS: Final = frozenset({"GET", "HEAD", "OPTIONS"})
 MAX_COMMANDS: Final = 256
@@ -43,11 +43,12 @@ class Shares:
 
     def enter(self, whose: str | None, most: int, what: str) -> None:
         """One more of `most`. Raises Busy: it has its share."""
+        if whose is None:
+            return
         share = max(1, most // SHARE)
-        if whose is not None and self._of_keys[whose] >= share:
+        if self._of_keys[whose] >= share:
             raise Busy(f"{share} {what}.")
-        if whose is not None:
-            self._of_keys[whose] += 1
+        self._of_keys[whose] += 1
 
     def leave(self, whose: str | None) -> None:
         """One fewer; who has none is not remembered."""
@@ -69,8 +70,11 @@ class Commands:
 
     @web.middleware
     async def carry_through(self, request: web.Request, handler: Handler) -> web.StreamResponse:
-        """The middleware. Reading calls end with their connection."""
-        if request.method in SAFE_METHODS:
+        """The middleware. Reading calls end with their connection; so does what nobody has to
+        say his name for, the live feed's polls: they are bounded there, and would take from keys
+        and operator what they share.
+        """
+        if request.method in SAFE_METHODS or PRINCIPAL not in request:
             return await handler(request)
         most = MAX_COMMANDS - (0 if is_operators(request) else OPERATORS_OWN)
         if len(self._under_way) >= most:

@@ -14,8 +14,8 @@ from api.responses import body, json, query
 from supervisor.access.principal import Principal
 from supervisor.delivery.deliverer import Deliverer
 from supervisor.delivery.views import DeliveryView, Place, WebhookView
-from supervisor.delivery.webhook import NewWebhook, WebhookChange, WebhookNotFound
-from supervisor.delivery.webhooks import Webhooks
+from supervisor.delivery.webhook_registry import Webhooks
+from supervisor.delivery.webhook_settings import NewWebhook, WebhookChange, WebhookNotFound
 
 MOST: Final = 1000
 USUAL: Final = 100

@@ -9,7 +9,7 @@ from aiohttp import web
 from api.live.observer import FeedObserver
 from sessions.forever import Forever
 from supervisor.fleet.feed import Feed
-from supervisor.fleet.feed_limits import FeedLimits
+from supervisor.fleet.live_feed_limits import LiveFeedLimits
 from supervisor.watch.host_watch import HostWatch
 
 if TYPE_CHECKING:
@@ -26,7 +26,7 @@ class Entrance:
         feed: Feed,
         host: HostWatch,
         forever: Forever,
-        limits: FeedLimits,
+        limits: LiveFeedLimits,
         authenticate: "Authenticate",
         holds: "Holds",
         observer: FeedObserver | None = None,

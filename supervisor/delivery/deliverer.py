@@ -20,13 +20,14 @@ from sessions.model import StoreError, StoreUnanswered
 from sessions.store import StoredEvent
 from sessions.store.tables.webhooks import DeliveryRow, DeliveryState, WebhookRow, WebhookRows
 from sessions.views.times import iso
-from supervisor.delivery import outgoing, retrying
+from supervisor.delivery import retrying
 from supervisor.delivery.bodies import Bodies
-from supervisor.delivery.circuit import Circuit, jittered
+from supervisor.delivery.endpoint import outgoing
+from supervisor.delivery.endpoint.circuit import Circuit, jittered
+from supervisor.delivery.endpoint.sender import Outcome, Sender, with_answer
 from supervisor.delivery.lanes import Lanes, Pending
-from supervisor.delivery.sender import Outcome, Sender, with_answer
 from supervisor.delivery.telling import Telling
-from supervisor.delivery.webhook import WebhookSettings
+from supervisor.delivery.webhook_settings import WebhookSettings
 
 WINDOW: Final = 20_000
 """Events that are read from the log and not settled; only their numbers are kept."""
@@ -559,8 +560,9 @@ class Deliverer:
         """Send a row's events, one after the other, until one is not accepted, or it is paused;
         with how far it has come, and what came of the one that was not accepted.
         """
+        bodies = self._tools.bodies
         while row.next_n <= row.last_n:
-            page = await self._tools.bodies.after(row.next_n - 1)
+            page, purges = await bodies.after(row.next_n - 1), bodies.purges
             if page.oldest is not None and page.oldest > row.next_n:
                 row = await self._without_dropped(row)
                 if row.state == "gap":
@@ -569,6 +571,8 @@ class Deliverer:
             for event in some:
                 if self.rests:
                     return row, None
+                if bodies.purges != purges:  # what is left of the page is read again
+                    break
                 is_single = row.n == row.last_n
                 if is_single or self.settings.wants(event.session, event.type):
                     outcome = await self.attempt(event, late=True)

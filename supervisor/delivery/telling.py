@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import ClassVar, Final
 
 from sessions.model import EventData, SessionId
-from supervisor.delivery.webhook import shown_url
+from supervisor.delivery.webhook_settings import shown_url
 from supervisor.watch.alerts import Alerts
 
 FAILING: Final = "delivery_failing"

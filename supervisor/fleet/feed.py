@@ -227,6 +227,7 @@ class Feed:
         found, looked = list[StoredEvent](), number
         for event in islice(self._events, first, first + LOOKED_THROUGH):
             if wanted.last is not None and event.n > wanted.last:
+                looked = max(number, wanted.last)  # also where its last numbers are of no event
                 break
             looked = event.n
             if wanted.wants(event.session, event.type):

@@ -69,10 +69,10 @@ async def message_deliveries(request: web.Request) -> web.Response:
     found = await feed.of_message(message, sessions, asked.after, asked.limit + 1)
     if not found and not asked.after:
         raise await _not_found(feed, message)
+    mine = [one for one in webhooks.all() if is_for(principal_of(request), one)]
     told = []
     for event in found[: asked.limit]:
         head = msgspec.structs.asdict(EventHead.of(event))
-        mine = [one for one in webhooks.all() if is_for(principal_of(request), one)]
         told.append(MessageEvent(**head, webhooks=await webhooks.deliveries_of(event, mine)))
     following = told[-1].n if len(found) > asked.limit else None
     states = [one.arrived for event in told for one in event.webhooks]

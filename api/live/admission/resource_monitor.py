@@ -12,7 +12,7 @@ from typing import Final
 
 import structlog
 
-from supervisor.fleet.feed_limits import FeedLimits
+from supervisor.fleet.live_feed_limits import LiveFeedLimits
 from supervisor.host.reading.host_sampler import Reading
 
 FRESH_SECONDS: Final = 1.0
@@ -33,7 +33,7 @@ class ResourceMonitor:
 
     def __init__(
         self,
-        limits: FeedLimits,
+        limits: LiveFeedLimits,
         read: Callable[[], Awaitable[Reading]],
         active_connections: Callable[[], int],
     ) -> None:

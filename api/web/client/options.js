@@ -86,7 +86,7 @@ function address(url) {
   const parsed = url === undefined ? page && new URL('/', page) : URL.parse(url, page);
   if (!parsed || !['http:', 'https:'].includes(parsed.protocol))
     throw new TypeError(
-      `url is ${String(url)}: it takes the address of wasup's API, http://127.0.0.1:8787 for instance.`,
+      `url is ${String(url)}: it takes the address of wasup's API, http://127.0.0.1:4001 for instance.`,
     );
   parsed.search = '';
   parsed.hash = '';

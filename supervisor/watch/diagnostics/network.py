@@ -21,8 +21,8 @@ from sessions.credentials.proxy import Proxy
 from sessions.model import DIRECT, CloseReason, SessionId, StoreError
 from sessions.store.tables.webhooks import WebhookRow
 from sessions.views.times import minute
-from supervisor.delivery.targets import AddressInfo, Guard, TargetRefused
-from supervisor.delivery.webhook import WebhookSettings, shown_url
+from supervisor.delivery.endpoint.targets import AddressInfo, Guard, TargetRefused
+from supervisor.delivery.webhook_settings import WebhookSettings, shown_url
 from supervisor.gate.way import Look
 from supervisor.gate.way_probe import ADDRESS_SECONDS, WHATSAPP_URL, WayProber, date_of
 from supervisor.process.worker_user import NODE

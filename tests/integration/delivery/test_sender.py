@@ -9,10 +9,10 @@ import pytest
 import pytest_asyncio
 
 from scripts.lab.receiver import RETRY_AFTER_SECONDS, Mood, Receiver, receiver
-from supervisor.delivery import sender as module
+from supervisor.delivery.endpoint import sender as module
+from supervisor.delivery.endpoint.sender import EXCERPT_BYTES, Outcome, Sender, retry_after
+from supervisor.delivery.endpoint.targets import Guard
 from supervisor.delivery.retrying import MOST_RETRY_AFTER_SECONDS
-from supervisor.delivery.sender import EXCERPT_BYTES, Outcome, Sender, retry_after
-from supervisor.delivery.targets import Guard
 
 SOON = 0.5
 

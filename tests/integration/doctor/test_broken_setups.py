@@ -29,7 +29,7 @@ from sessions.store.tables.webhooks import WebhookRow
 from supervisor.access.keys import Keys
 from supervisor.access.scopes import Scope
 from supervisor.delivery.deliverer import Progress
-from supervisor.delivery.webhook import NewWebhook, settings_of
+from supervisor.delivery.webhook_settings import NewWebhook, settings_of
 from supervisor.places import installation
 from supervisor.places.store_opening import open_store
 from supervisor.process.lock import DirectoryLock

@@ -17,11 +17,11 @@ from sessions.store import StoredEvent
 from sessions.store.tables.webhooks import DeliveryRow, WebhookRow
 from supervisor.delivery import deliverer as module
 from supervisor.delivery import retrying, views
-from supervisor.delivery.circuit import LAST_CANARY_SECONDS
 from supervisor.delivery.deliverer import AT_ONCE, Deliverer, Progress, Tools
-from supervisor.delivery.sender import Outcome
+from supervisor.delivery.endpoint.circuit import LAST_CANARY_SECONDS
+from supervisor.delivery.endpoint.sender import Outcome
 from supervisor.delivery.views import EventDelivery, event_delivery, heads
-from supervisor.delivery.webhook import NewWebhook, settings_of
+from supervisor.delivery.webhook_settings import NewWebhook, settings_of
 from supervisor.fleet.feed import Page
 from tests.fakes import EPOCH, fake_time
 
@@ -41,6 +41,7 @@ class Log:
         self.events: dict[int, StoredEvent] = {}
         self.last = 0
         self.dropped = 0
+        self.purges = 0
         self.failing = False
 
     def add(self, session: str | None, kind: str = "message.received") -> int:
@@ -53,6 +54,10 @@ class Log:
     def drop(self, n: int) -> None:
         self.dropped = n
         self.events = {number: event for number, event in self.events.items() if number > n}
+
+    def purge(self, session: str) -> None:
+        self.purges += 1
+        self.events = {n: event for n, event in self.events.items() if event.session != session}
 
     async def after(self, n: int) -> Page:
         self._check()
@@ -377,6 +382,30 @@ async def test_what_waited_longer_than_the_retry_hours_becomes_one_dead_row(worl
         world.webhook.look_for_late()
         await asyncio.sleep(10)
     assert world.endpoint.late == [1, 2, 3, 4, 5]
+    assert world.rows.kept == {}
+
+
+async def test_what_is_purged_while_the_event_before_it_is_sent_late_is_not_sent(
+    world: World,
+) -> None:
+    world.endpoint.answers = lambda *_: AWAY
+    async with world.running():
+        world.events("a", "b", "a")
+        await asyncio.sleep(7 * HOUR)
+        assert world.rows_of("dead") == [(1, 3)]
+        world.endpoint.answers, world.endpoint.takes_seconds = lambda *_: ACCEPTED, 2.0
+        (row,) = world.rows.kept.values()
+        now = EPOCH + asyncio.get_running_loop().time()
+        world.rows.kept[row.id] = msgspec.structs.replace(
+            row, state="retrying", next_at=now, first_failed_at=now
+        )
+        world.webhook.use(world.webhook.settings, None)
+        world.webhook.look_for_late()
+        await asyncio.sleep(1)
+        assert world.endpoint.under_way == ["a"]
+        world.log.purge("b")
+        await asyncio.sleep(10)
+    assert world.endpoint.late == [1, 3]
     assert world.rows.kept == {}
 
 

@@ -19,7 +19,7 @@ from api.live.observer import Handshake, NoObserver, Refusal
 from sessions.model import StoreUnavailable
 from supervisor.access.principal import BY_TOKEN, Principal
 from supervisor.access.refusals import AccessDenied
-from supervisor.fleet.feed_limits import FeedLimits
+from supervisor.fleet.live_feed_limits import LiveFeedLimits
 from tests.unit.api.live.test_resource_monitor import Host
 
 pytestmark = [pytest.mark.looptime, pytest.mark.usefixtures("no_tasks_left")]
@@ -47,7 +47,7 @@ class Door:
         self.answers = list(answers)
         self.observer = Watching()
         self.pool = ConnectionPool(1)
-        monitor = ResourceMonitor(FeedLimits(), Host().read, self.pool.__len__)
+        monitor = ResourceMonitor(LiveFeedLimits(), Host().read, self.pool.__len__)
         self.manager = EnhancedWebSocketManager(self.pool, monitor, self.observer)
 
     async def authenticate(self, _token: str | None) -> Principal:

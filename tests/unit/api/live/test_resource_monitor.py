@@ -10,7 +10,7 @@ import pytest
 import structlog
 
 from api.live.admission.resource_monitor import ResourceMonitor
-from supervisor.fleet.feed_limits import FeedLimits
+from supervisor.fleet.live_feed_limits import LiveFeedLimits
 
 
 @pytest.fixture(autouse=True)
@@ -43,7 +43,7 @@ class Host:
 
 
 def monitor(host: Host, connections: int = 0) -> ResourceMonitor:
-    return ResourceMonitor(FeedLimits(), host.read, lambda: connections)
+    return ResourceMonitor(LiveFeedLimits(), host.read, lambda: connections)
 
 
 async def test_there_is_room_below_the_limits_and_none_at_them() -> None:

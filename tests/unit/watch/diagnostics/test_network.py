@@ -20,8 +20,8 @@ from sessions.model import CloseReason, SessionId
 from sessions.store.tables.rows import SessionRow
 from sessions.store.tables.webhooks import WebhookRow
 from supervisor.delivery.deliverer import Progress
-from supervisor.delivery.targets import AddressInfo, Guard, TargetRefused
-from supervisor.delivery.webhook import WebhookSettings
+from supervisor.delivery.endpoint.targets import AddressInfo, Guard, TargetRefused
+from supervisor.delivery.webhook_settings import WebhookSettings
 from supervisor.gate.way import LOOK_SECONDS, Look
 from supervisor.settings import Settings
 from supervisor.watch.diagnostics import network

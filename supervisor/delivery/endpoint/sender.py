@@ -20,7 +20,7 @@ import msgspec
 from aiohttp.abc import AbstractResolver, ResolveResult
 
 from supervisor.delivery import retrying
-from supervisor.delivery.targets import REFUSED, Guard, TargetRefused
+from supervisor.delivery.endpoint.targets import REFUSED, Guard, TargetRefused
 from supervisor.places.installation import version
 
 CONNECT_SECONDS: Final = 5.0

@@ -3,7 +3,7 @@
 import msgspec
 
 
-class FeedLimits(msgspec.Struct, frozen=True, kw_only=True):
+class LiveFeedLimits(msgspec.Struct, frozen=True, kw_only=True):
     """The bounds beyond which no further client of the live feed is let in.
 
     `max_websocket_connections`: clients; `memory_threshold_mb`: the supervisor's own memory, MiB

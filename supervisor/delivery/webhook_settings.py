@@ -1,7 +1,7 @@
 """A webhook: whom to send which events, and what is accepted as one. Pure.
 
 What is checked here is what an operator has written; where its address leads is decided at each
-connection (targets.py).
+connection (endpoint/targets.py).
 """
 
 import base64

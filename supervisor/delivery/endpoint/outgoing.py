@@ -12,7 +12,7 @@ import msgspec
 
 from sessions.store import StoredEvent
 from sessions.views.events import EventHead, EventView
-from supervisor.delivery.webhook import Payload, key_of
+from supervisor.delivery.webhook_settings import Payload, key_of
 
 ID: Final = "webhook-id"
 """The event's id, the same in each attempt: the receiver's key against repeats."""

@@ -5,7 +5,7 @@ import socket
 
 import pytest
 
-from supervisor.delivery.targets import NEVER, PRIVATE, Guard, TargetRefused
+from supervisor.delivery.endpoint.targets import NEVER, PRIVATE, Guard, TargetRefused
 
 PUBLIC = ("93.184.216.34", "8.8.8.8", "2606:4700::1111", "2a00:1450:4001:800::200e")
 MINE = (

@@ -2,7 +2,7 @@
 
 import pytest
 
-from supervisor.delivery.circuit import (
+from supervisor.delivery.endpoint.circuit import (
     FAILURES,
     FIRST_CANARY_SECONDS,
     LAST_CANARY_SECONDS,

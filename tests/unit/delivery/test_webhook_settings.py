@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from standardwebhooks.webhooks import Webhook
 
-from supervisor.delivery import outgoing
-from supervisor.delivery.webhook import (
+from supervisor.delivery.endpoint import outgoing
+from supervisor.delivery.webhook_settings import (
     ANSWER_CHARACTERS,
     MOST_SESSIONS,
     ROTATION_SECONDS,

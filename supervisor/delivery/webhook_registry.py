@@ -15,11 +15,11 @@ from sessions.forever import Forever, Kept
 from sessions.model import StoreUnavailable, WasupError
 from sessions.store import Store, StoredEvent
 from sessions.store.tables.webhooks import WebhookRow
-from supervisor.delivery import outgoing
 from supervisor.delivery.bodies import Bodies
 from supervisor.delivery.deliverer import Deliverer, Progress, Tools
-from supervisor.delivery.sender import Outcome, Sender
-from supervisor.delivery.targets import Guard
+from supervisor.delivery.endpoint import outgoing
+from supervisor.delivery.endpoint.sender import Outcome, Sender
+from supervisor.delivery.endpoint.targets import Guard
 from supervisor.delivery.telling import Publish, Telling
 from supervisor.delivery.views import (
     DeliveryView,
@@ -32,7 +32,7 @@ from supervisor.delivery.views import (
     heads,
     view,
 )
-from supervisor.delivery.webhook import (
+from supervisor.delivery.webhook_settings import (
     InvalidWebhook,
     NewWebhook,
     WebhookChange,
