@@ -244,19 +244,19 @@ async def test_whoever_gives_up_leaves_no_socket_open(
     silent: int, listening: int, tls_host: str | None, count: int
 ) -> None:
     """Where nobody answers, and where somebody does who then says nothing of TLS."""
-    made: list[socket.socket] = []
+    made, begun = list[socket.socket](), asyncio.Event()
 
     def kept(make: Callable[[AddressInfo], socket.socket]) -> Any:
         def socket_of(info: AddressInfo) -> socket.socket:
             made.append(make(info))
+            begun.set()
             return made[-1]
 
         return SimpleNamespace(socket=socket_of)
 
     addresses = at(*(silent if tls_host is None else listening for _ in range(count)))
     going = asyncio.create_task(network._connected(addresses, kept(PRIVATE.socket), tls_host))
-    while not made:
-        await asyncio.sleep(0)
+    await begun.wait()
     await asyncio.sleep(0.3)
     assert not going.done()
     going.cancel()
