@@ -10,9 +10,8 @@ from typing import Final
 from sqlalchemy.exc import SQLAlchemyError
 
 from sessions.model import StoreError, StoreUnavailable
-from sessions.store.engine.database import POOL, is_sqlite, name_of
+from sessions.store.engine.database import POOL, is_sqlite, name_of, newest_revision
 from sessions.store.engine.examination import (
-    NEWEST,
     FileFacts,
     ServerFacts,
     examine_file,
@@ -265,10 +264,11 @@ async def _keys(subject: Subject) -> list[Issue]:
 
 
 def _revision(revision: str | None, name: str) -> Iterator[Issue]:
-    if revision is not None and revision > NEWEST:
+    if revision is not None and revision > newest_revision():
         yield _issue(
             Severity.CRITICAL,
-            f"{name} was written by a newer version (schema {revision}, this one has {NEWEST}).",
+            f"{name} was written by a newer version (schema {revision}, this one has"
+            f" {newest_revision()}).",
             "Run the newer version, or restore the backup from before it (docs/upgrading.md).",
             "wasup --version",
             "git log --oneline -5",
