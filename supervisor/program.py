@@ -110,6 +110,12 @@ def run(settings: Settings, on_ready: Callable[[str, bool], None]) -> None:
         runner.run(_serve(settings, directory, lock, on_ready))
 
 
+def record(feed: Feed, bus: Bus, changes: Changes) -> None:
+    """What has changed of a session goes to the store and the log, and to whoever watches here."""
+    feed.record(changes)
+    bus.publish(changes.session, changes)
+
+
 def _raise_descriptors() -> None:
     raised = raise_soft_descriptors()
     if raised.problem is not None:
@@ -276,7 +282,7 @@ async def build(settings: Settings, directory: Path, port: int, stack: AsyncExit
             workers=workers,
             gate=gate,
             publish=bus.publish,
-            record=feed.record,
+            record=partial(record, feed, bus),
             deliver=feed.deliver,
             rng=rng,
         ),
