@@ -32,6 +32,9 @@ from supervisor.access.audit import AuditLog
 from supervisor.access.keys import USED_SECONDS, Keys
 from supervisor.access.refusals import Refusals
 from supervisor.access.token_validator import ImprovedTokenValidator
+from supervisor.alerts.alerts import Alerts
+from supervisor.alerts.judging import own_parts
+from supervisor.alerts.judging.figures import monitor
 from supervisor.delivery.endpoint.targets import Guard
 from supervisor.delivery.webhook_registry import Webhooks
 from supervisor.fleet.bus import Bus
@@ -48,6 +51,9 @@ from supervisor.fleet.roll import Roll
 from supervisor.gate.gate import Gate
 from supervisor.gate.view import OutageBegan, OutageEnded
 from supervisor.gate.way_probe import WayProber
+from supervisor.history.history import History
+from supervisor.history.sampler import Sampler
+from supervisor.history.sources import fleet_source, host_source
 from supervisor.host.needs.process_limits import raise_soft_descriptors
 from supervisor.host.reading.readings import WindowedHost
 from supervisor.places.store_opening import data_directory, open_store
@@ -58,14 +64,11 @@ from supervisor.process.worker_command import worker_config
 from supervisor.settings import Settings
 from supervisor.upkeep.all_jobs import jobs
 from supervisor.upkeep.scheduler import Scheduler
-from supervisor.watch import own_alerts
-from supervisor.watch.alerts import Alerts
 from supervisor.watch.diagnostics.checks import Diagnostics, within
 from supervisor.watch.forecasting import Forecaster, cpu_seconds
 from supervisor.watch.host_watch import COUNT_SECONDS, HostWatch, log_directory
 from supervisor.watch.login_costs import LoginCosts
 from supervisor.watch.memory_growth import SAMPLE_SECONDS, MemoryWatch, Worker
-from supervisor.watch.performance import monitor
 
 STORE_FILE_SECONDS: Final = 5.0
 """How often to look whether the database's file is still there: what is acknowledged in between
@@ -103,6 +106,12 @@ def run(settings: Settings, on_ready: Callable[[str, bool], None]) -> None:
     ):
         backup.clear_away(directory)
         runner.run(_serve(settings, directory, lock, on_ready))
+
+
+def record(feed: Feed, bus: Bus, changes: Changes) -> None:
+    """What has changed of a session goes to the store and the log, and to whoever watches here."""
+    feed.record(changes)
+    bus.publish(changes.session, changes)
 
 
 def _raise_descriptors() -> None:
@@ -181,6 +190,8 @@ class Built:
     roll: Roll
     sampler: WindowedHost
     host: HostWatch
+    history: History
+    measuring: Sampler
     diagnostics: Diagnostics
     upkeep: Scheduler
     stopping: asyncio.Event
@@ -233,7 +244,7 @@ async def build(settings: Settings, directory: Path, port: int, stack: AsyncExit
     alerts = Alerts(bus.publish)
     bus.subscribe(AlertChange, alerts.on_change)
     bus.subscribe(SessionDeleted, alerts.on_deleted)
-    own_alerts.subscribe(bus, alerts)
+    own_parts.subscribe(bus, alerts)
     webhooks = Webhooks(
         store,
         feed,
@@ -271,7 +282,7 @@ async def build(settings: Settings, directory: Path, port: int, stack: AsyncExit
             workers=workers,
             gate=gate,
             publish=bus.publish,
-            record=feed.record,
+            record=partial(record, feed, bus),
             deliver=feed.deliver,
             rng=rng,
         ),
@@ -291,6 +302,8 @@ async def build(settings: Settings, directory: Path, port: int, stack: AsyncExit
         lambda: tuple(worker.pid for worker in workers.alive),
         _watched_directories(settings),
     )
+    history = History()
+    bus.subscribe(SessionDeleted, history.on_deleted)
     roll = Roll(fleet.sessions, workers.code, bus.publish)
     stack.push_async_callback(roll.close)
     websocket_log = _websocket_log(settings, directory, stack)
@@ -314,6 +327,8 @@ async def build(settings: Settings, directory: Path, port: int, stack: AsyncExit
         roll=roll,
         sampler=sampler,
         host=host,
+        history=history,
+        measuring=Sampler(history, [host_source(host), fleet_source(fleet)]),
         diagnostics=Diagnostics(within(settings, directory, store, host.reading, fleet, access)),
         upkeep=Scheduler(
             jobs(settings, store, feed), settings.zone(), store.upkeep_runs, alerts, rng
@@ -357,6 +372,8 @@ async def begin(parts: Built, stack: AsyncExitStack) -> None:
     await parts.upkeep.open()
     parts.upkeep.begin(parts.forever)
     stack.push_async_callback(parts.upkeep.close)
+    measuring = parts.forever.keep("history", parts.measuring.look)
+    stack.push_async_callback(measuring.close)
     growth = parts.forever.keep(
         "memory growth", parts.memory.look, every_seconds=SAMPLE_SECONDS, at_once=False
     )
@@ -386,7 +403,7 @@ def _websocket_log(
     if settings.websocket_log_level == "off":
         return None
     file = LogFile(directory / "logs" / "websocket.log")
-    stack.callback(file.close)
+    stack.push_async_callback(asyncio.to_thread, file.close)
     return file, settings.websocket_log_level
 
 

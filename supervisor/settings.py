@@ -31,9 +31,9 @@ if TYPE_CHECKING:
     from sessions.lifecycle.dependencies import SessionConfig
     from sessions.store.tables.events import LogBounds
     from sessions.workers.limits import Limits
+    from supervisor.alerts.thresholds import Thresholds
     from supervisor.fleet.live_feed_limits import LiveFeedLimits
     from supervisor.gate.gate import GateConfig
-    from supervisor.watch.performance import Thresholds
 
 PREFIX: Final = "WHATSAPP_"
 PM2_VARIABLE: Final = "pm_id"
@@ -93,7 +93,6 @@ class Settings(BaseSettings):
         extra="ignore",
         frozen=True,
         env_ignore_empty=True,
-        populate_by_name=True,
     )
 
     reconnection_max_retries: Count = Field(
@@ -665,7 +664,7 @@ class Settings(BaseSettings):
 
     def thresholds(self) -> "Thresholds":
         """What raises alerts."""
-        from supervisor.watch.performance import Thresholds
+        from supervisor.alerts.thresholds import Thresholds
 
         return Thresholds(
             memory=self.memory_threshold,

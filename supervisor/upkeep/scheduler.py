@@ -21,9 +21,9 @@ from sessions.forever import Forever, Kept, describe
 from sessions.model import StoreUnavailable, WasupError
 from sessions.store.supervision.upkeep_runs import KEPT_OF_ONE, Outcome, Run, UpkeepRuns
 from sessions.views.times import duration, iso
+from supervisor.alerts.alerts import Alerts
 from supervisor.upkeep.jobs import Job, JobNotFound, JobRunning, JobView, RunView
 from supervisor.upkeep.schedule import Schedule
-from supervisor.watch.alerts import Alerts
 
 START_SECONDS: Final = 60.0
 """What was missed waits so long after a start: until then the sessions have the machine."""

@@ -14,9 +14,9 @@ import pytest
 from sessions.forever import Forever
 from sessions.model import StoreUnavailable
 from sessions.store.supervision.upkeep_runs import Run
+from supervisor.alerts.alerts import Alerts
 from supervisor.upkeep.jobs import Job, JobFailed, JobNotFound, JobRunning
 from supervisor.upkeep.scheduler import INTERRUPTED, START_SECONDS, Scheduler
-from supervisor.watch.alerts import Alerts
 
 pytestmark = pytest.mark.looptime(noop_cycles=6)
 MIDNIGHT = 1_767_225_600.0

@@ -1,5 +1,6 @@
 """What has become of an event at a webhook, in words: why it has not arrived, what to do. Pure."""
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -12,6 +13,8 @@ class Fate(StrEnum):
     DELIVERED = "delivered"
     NOT_ASKED = "not_asked"
     MADE_LATER = "made_later"
+    PASSED_OVER = "passed_over"
+    UNKNOWN = "unknown"
     PAUSED = "paused"
     AWAY = "away"
     UNDER_WAY = "under_way"
@@ -67,13 +70,8 @@ def explained(one: Standing) -> tuple[str, str]:
             )
         case Fate.NOT_ASKED:
             return _not_asked(one)
-        case Fate.MADE_LATER:
-            return (
-                f"The webhook was made at {iso(one.since or 0.0)}, after the event, and begins with"
-                " what happens from then on, unless it was told to begin earlier.",
-                f"To have it, and what came after: `wasup webhooks replay {webhook} --after"
-                f" {one.n - 1}`.",
-            )
+        case Fate.MADE_LATER | Fate.PASSED_OVER | Fate.UNKNOWN:
+            return _behind(one)
         case Fate.PAUSED:
             return _paused(one)
         case Fate.AWAY:
@@ -128,6 +126,27 @@ def _not_asked(one: Standing) -> tuple[str, str]:
     )
 
 
+def _behind(one: Standing) -> tuple[str, str]:
+    replay = (
+        f"To have it, and what came after: `wasup webhooks replay {one.webhook} --after"
+        f" {one.n - 1}`."
+    )
+    if one.fate == Fate.PASSED_OVER:
+        why = "The webhook did not ask for it when it came; what it asks for was changed later."
+        return why, replay
+    if one.fate == Fate.UNKNOWN:
+        return (
+            "It was accepted, or passed over: which of them is not known any more, as what the"
+            " webhook asked for when it came is not kept.",
+            f"Look whether the endpoint has it. {replay}",
+        )
+    return (
+        f"The webhook was made at {iso(one.since or 0.0)}, after the event, and begins with what"
+        " happens from then on, unless it was told to begin earlier.",
+        replay,
+    )
+
+
 def _paused(one: Standing) -> tuple[str, str]:
     because = {
         "operator": "Somebody has paused the webhook",
@@ -166,3 +185,17 @@ def _waiting(one: Standing, wait: str, answer: str, following: str) -> tuple[str
 
 def _times(count: int) -> str:
     return "once" if count == 1 else f"{count} times"
+
+
+def arrival(events: int, states: Collection[bool]) -> tuple[bool, str]:
+    """Whether all of a message's events have arrived at each webhook that asks for them, and that
+    in a sentence. `states`: of each event at each webhook, whether it has. Pure.
+    """
+    missing = sum(not arrived for arrived in states)
+    count = f"{events} event{'' if events == 1 else 's'}"
+    if not states:
+        return False, f"It has {count}, and there is no webhook: POST /webhooks makes one."
+    if not missing:
+        return True, f"Everything has arrived that was asked for, of {count}."
+    have = "has" if missing == 1 else "have"
+    return False, f"{missing} of what was to be delivered {have} not arrived."
