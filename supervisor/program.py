@@ -300,6 +300,7 @@ async def build(settings: Settings, directory: Path, port: int, stack: AsyncExit
     roll = Roll(fleet.sessions, workers.code, bus.publish)
     stack.push_async_callback(roll.close)
     websocket_log = _websocket_log(settings, directory, stack)
+    memory = MemoryWatch(host, partial(_workers_memory, fleet))
     return Built(
         settings=settings,
         forever=forever,
@@ -311,7 +312,7 @@ async def build(settings: Settings, directory: Path, port: int, stack: AsyncExit
         keys=keys,
         access=access,
         audit=audit,
-        memory=MemoryWatch(host, partial(_workers_memory, fleet)),
+        memory=memory,
         websocket_log=websocket_log,
         bus=bus,
         fleet=fleet,
@@ -320,7 +321,9 @@ async def build(settings: Settings, directory: Path, port: int, stack: AsyncExit
         roll=roll,
         sampler=sampler,
         host=host,
-        diagnostics=Diagnostics(within(settings, directory, store, host.reading, fleet, access)),
+        diagnostics=Diagnostics(
+            within(settings, directory, store, host.reading, fleet, access, memory.view)
+        ),
         stopping=stopping,
     )
 
