@@ -15,6 +15,7 @@ import pytest
 
 from scripts.lab.processes import ROOT
 from sessions.model import StoreUnavailable
+from supervisor.alerts.thresholds import Thresholds
 from supervisor.cli.common import client
 from supervisor.cli.watch_commands import doctor
 from supervisor.cli.watch_commands.doctor import shown
@@ -40,7 +41,6 @@ from supervisor.watch.diagnostics.doctor import (
 from supervisor.watch.diagnostics.production import PRODUCTION_CHECKS
 from supervisor.watch.diagnostics.resources import resource_usage
 from supervisor.watch.diagnostics.results import Issue, Severity, result_of
-from supervisor.watch.performance import Thresholds
 from tests.host_tools import connections, host, reading
 
 
