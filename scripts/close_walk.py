@@ -42,6 +42,7 @@ from sessions.store import Store
 from sessions.store.engine.database import sqlite_url
 from sessions.workers import wire
 from sessions.workers.keys import KeyService
+from supervisor.alerts.alerts import Alerts
 from supervisor.fleet.bus import Bus
 from supervisor.fleet.feed import Feed
 from supervisor.fleet.fleet import Fleet
@@ -49,7 +50,6 @@ from supervisor.fleet.incident_log import OutageRecorder
 from supervisor.gate.gate import Gate, GateConfig
 from supervisor.gate.view import OutageBegan, OutageEnded
 from supervisor.program import record
-from supervisor.watch.alerts import Alerts
 from supervisor.watch.login_costs import LoginCosts
 from tests.fakes import FakeWorker, FakeWorkers
 

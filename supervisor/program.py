@@ -32,6 +32,9 @@ from supervisor.access.audit import AuditLog
 from supervisor.access.keys import USED_SECONDS, Keys
 from supervisor.access.refusals import Refusals
 from supervisor.access.token_validator import ImprovedTokenValidator
+from supervisor.alerts.alerts import Alerts
+from supervisor.alerts.judging import own_parts
+from supervisor.alerts.judging.figures import monitor
 from supervisor.delivery.endpoint.targets import Guard
 from supervisor.delivery.webhook_registry import Webhooks
 from supervisor.fleet.bus import Bus
@@ -57,14 +60,11 @@ from supervisor.process.lock import DirectoryLock, held_by
 from supervisor.process.log_files import LogFile
 from supervisor.process.worker_command import worker_config
 from supervisor.settings import Settings
-from supervisor.watch import own_alerts
-from supervisor.watch.alerts import Alerts
 from supervisor.watch.diagnostics.checks import Diagnostics, within
 from supervisor.watch.forecasting import Forecaster, cpu_seconds
 from supervisor.watch.host_watch import COUNT_SECONDS, HostWatch, log_directory
 from supervisor.watch.login_costs import LoginCosts
 from supervisor.watch.memory_growth import SAMPLE_SECONDS, MemoryWatch, Worker
-from supervisor.watch.performance import monitor
 
 STORE_FILE_SECONDS: Final = 5.0
 """How often to look whether the database's file is still there: what is acknowledged in between
@@ -239,7 +239,7 @@ async def build(settings: Settings, directory: Path, port: int, stack: AsyncExit
     alerts = Alerts(bus.publish)
     bus.subscribe(AlertChange, alerts.on_change)
     bus.subscribe(SessionDeleted, alerts.on_deleted)
-    own_alerts.subscribe(bus, alerts)
+    own_parts.subscribe(bus, alerts)
     webhooks = Webhooks(
         store,
         feed,

@@ -40,7 +40,7 @@ async def check_database(subject: Subject) -> Iterable[Issue]:
     """Whether it can be read and written, who holds it, and whether it is whole."""
     url = store_url(subject.settings)
     try:
-        store_marker.check_file(subject.directory, url)
+        await in_thread(lambda: store_marker.check_file(subject.directory, url))
     except StoreUnavailable as error:
         return [_issue(Severity.CRITICAL, f"{error}", error.hint, f"ls -la '{subject.directory}'")]
     except OSError:
@@ -48,7 +48,7 @@ async def check_database(subject: Subject) -> Iterable[Issue]:
     if not is_sqlite(url):
         return await _server(subject)
     file = Path(url.database or "")
-    if not file.exists():
+    if not await in_thread(file.exists):
         raise NotChecked("there is no store yet: the first start makes it")
     try:
         facts = await in_thread(lambda: examine_file(file))

@@ -19,11 +19,11 @@ from sessions.model import SessionId, StoreUnavailable
 from sessions.store import LogBounds, Store, sqlite_url
 from sessions.store.tables.webhooks import DeliveryRow
 from sessions.views.events import SessionCreated
+from supervisor.alerts.alerts import Alerts
 from supervisor.delivery import webhook_registry as module
 from supervisor.delivery.endpoint.targets import Guard
 from supervisor.delivery.webhook_registry import Webhooks
 from supervisor.fleet.feed import Feed
-from supervisor.watch.alerts import Alerts
 from tests.api_tools import Answer, api, ask
 
 URL = "http://127.0.0.1:9/hook"
