@@ -52,6 +52,9 @@ from supervisor.fleet.roll import Roll
 from supervisor.gate.gate import Gate
 from supervisor.gate.view import OutageBegan, OutageEnded
 from supervisor.gate.way_probe import WayProber
+from supervisor.history.history import History
+from supervisor.history.sampler import Sampler
+from supervisor.history.sources import fleet_source, host_source
 from supervisor.host.needs.process_limits import raise_soft_descriptors
 from supervisor.host.reading.readings import WindowedHost
 from supervisor.places.store_opening import data_directory, open_store
@@ -189,6 +192,8 @@ class Built:
     roll: Roll
     sampler: WindowedHost
     host: HostWatch
+    history: History
+    measuring: Sampler
     diagnostics: Diagnostics
     stopping: asyncio.Event
     """Set by the first signal."""
@@ -297,6 +302,8 @@ async def build(settings: Settings, directory: Path, port: int, stack: AsyncExit
         lambda: tuple(worker.pid for worker in workers.alive),
         _watched_directories(settings),
     )
+    history = History()
+    bus.subscribe(SessionDeleted, history.on_deleted)
     roll = Roll(fleet.sessions, workers.code, bus.publish)
     stack.push_async_callback(roll.close)
     websocket_log = _websocket_log(settings, directory, stack)
@@ -320,6 +327,8 @@ async def build(settings: Settings, directory: Path, port: int, stack: AsyncExit
         roll=roll,
         sampler=sampler,
         host=host,
+        history=history,
+        measuring=Sampler(history, [host_source(host), fleet_source(fleet)]),
         diagnostics=Diagnostics(within(settings, directory, store, host.reading, fleet, access)),
         stopping=stopping,
     )
@@ -360,6 +369,8 @@ async def begin(parts: Built, stack: AsyncExitStack) -> None:
     for name, look, every_seconds in looks:
         kept = parts.forever.keep(name, look, every_seconds=every_seconds)
         stack.push_async_callback(kept.close)
+    measuring = parts.forever.keep("history", parts.measuring.look)
+    stack.push_async_callback(measuring.close)
     growth = parts.forever.keep(
         "memory growth", parts.memory.look, every_seconds=SAMPLE_SECONDS, at_once=False
     )
@@ -389,7 +400,7 @@ def _websocket_log(
     if settings.websocket_log_level == "off":
         return None
     file = LogFile(directory / "logs" / "websocket.log")
-    stack.callback(file.close)
+    stack.push_async_callback(asyncio.to_thread, file.close)
     return file, settings.websocket_log_level
 
 
