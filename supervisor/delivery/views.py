@@ -7,10 +7,10 @@ import msgspec
 
 from sessions.store import StoredEvent
 from sessions.store.tables.webhooks import DeliveryRow
-from sessions.views.deliveries import ARRIVED, Fate, Standing, explained
 from sessions.views.times import iso
 from supervisor.delivery.deliverer import Deliverer
 from supervisor.delivery.endpoint.sender import with_answer
+from supervisor.delivery.explanations import ARRIVED, Fate, Standing, explained
 from supervisor.delivery.webhook_settings import shown_url
 
 _Number = Annotated[int, msgspec.Meta(ge=-1, lt=10**15)]
