@@ -307,6 +307,7 @@ async def build(settings: Settings, directory: Path, port: int, stack: AsyncExit
     roll = Roll(fleet.sessions, workers.code, bus.publish)
     stack.push_async_callback(roll.close)
     websocket_log = _websocket_log(settings, directory, stack)
+    memory = MemoryWatch(host, partial(_workers_memory, fleet))
     return Built(
         settings=settings,
         forever=forever,
@@ -318,7 +319,7 @@ async def build(settings: Settings, directory: Path, port: int, stack: AsyncExit
         keys=keys,
         access=access,
         audit=audit,
-        memory=MemoryWatch(host, partial(_workers_memory, fleet)),
+        memory=memory,
         websocket_log=websocket_log,
         bus=bus,
         fleet=fleet,
@@ -329,9 +330,11 @@ async def build(settings: Settings, directory: Path, port: int, stack: AsyncExit
         host=host,
         history=history,
         measuring=Sampler(history, [host_source(host), fleet_source(fleet)]),
-        diagnostics=Diagnostics(within(settings, directory, store, host.reading, fleet, access)),
         upkeep=Scheduler(
             jobs(settings, store, feed), settings.zone(), store.upkeep_runs, alerts, rng
+        ),
+        diagnostics=Diagnostics(
+            within(settings, directory, store, host.reading, fleet, access, memory.view)
         ),
         stopping=stopping,
     )
