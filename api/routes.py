@@ -266,6 +266,7 @@ ROUTES: Final = (
         fleet=True,
         query=PageQuery,
         answers={200: upkeep.UpkeepList},
+        errors=STORE,
     ),
     Route(
         "POST",

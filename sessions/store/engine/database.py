@@ -51,7 +51,12 @@ _POSTGRESQL_SCHEMES: Final = {"postgresql", "postgres", "postgresql+asyncpg"}
 _SQLITE_SCHEMES: Final = {"sqlite", "sqlite+aiosqlite"}
 _POSTGRESQL_QUERY: Final = {"host", "port", "ssl", "sslmode"}
 
+INCREMENTAL: Final = 2
+"""What SQLite says of an `auto_vacuum` of that name."""
 PRAGMAS: Final = {
+    # first, as it is only taken by a file that has nothing in it yet: what is free inside can be
+    # given back in steps (tidying.py)
+    "auto_vacuum": "INCREMENTAL",
     "journal_mode": "WAL",  # readers and the writer do not wait for each other
     # an acknowledged credential survives a power cut; WAL with NORMAL may lose the last commits
     "synchronous": "FULL",
@@ -61,6 +66,8 @@ PRAGMAS: Final = {
     "foreign_keys": "ON",  # SQLite's default is off, for history's sake
     # what is purged is overwritten; SQLite's own default is off, Debian's build has it on
     "secure_delete": "ON",
+    # bytes; the log that a long reader (a backup) lets grow is small again afterwards
+    "journal_size_limit": "67108864",
     "busy_timeout": "5000",  # ms; a backup may hold the file for a moment
 }
 
@@ -170,6 +177,11 @@ def open_reader(url: URL) -> AsyncEngine:
     return _postgresql(
         url, isolation_level="AUTOCOMMIT", **POOL
     )  # each reads with one statement: two round trips saved
+
+
+def open_tidier(url: URL) -> AsyncEngine:
+    """The engine of what may take as long as it has to, outside of any transaction. PostgreSQL."""
+    return _postgresql(url, None, isolation_level="AUTOCOMMIT", poolclass=NullPool)
 
 
 def open_single_file(file: Path) -> AsyncEngine:
@@ -294,10 +306,12 @@ def run_migrations(connection: Connection, revision: str = "head") -> None:
         raise NewerSchema(str(error)) from None
 
 
-def _postgresql(url: URL, **options: Any) -> AsyncEngine:
+def _postgresql(
+    url: URL, command_seconds: float | None = COMMAND_SECONDS, **options: Any
+) -> AsyncEngine:
     connect_args = {
         "timeout": CONNECT_SECONDS,
-        "command_timeout": COMMAND_SECONDS,
+        "command_timeout": command_seconds,
         "server_settings": {"application_name": "wasup"},
     }
     return create_async_engine(url, hide_parameters=True, connect_args=connect_args, **options)
