@@ -54,9 +54,6 @@ _POSTGRESQL_QUERY: Final = {"host", "port", "ssl", "sslmode"}
 INCREMENTAL: Final = 2
 """What SQLite says of an `auto_vacuum` of that name."""
 PRAGMAS: Final = {
-    # first, as it is only taken by a file that has nothing in it yet: what is free inside can be
-    # given back in steps (tidying.py)
-    "auto_vacuum": "INCREMENTAL",
     "journal_mode": "WAL",  # readers and the writer do not wait for each other
     # an acknowledged credential survives a power cut; WAL with NORMAL may lose the last commits
     "synchronous": "FULL",
@@ -70,6 +67,16 @@ PRAGMAS: Final = {
     "journal_size_limit": "67108864",
     "busy_timeout": "5000",  # ms; a backup may hold the file for a moment
 }
+
+PRAGMAS_OF_MAKERS: Final = {
+    # first, as only a file takes it that has nothing in it yet: what is free inside can be given
+    # back in steps (tidying.py)
+    "auto_vacuum": "INCREMENTAL",
+    **PRAGMAS,
+    # a table that a migration copies and drops would take its children's rows along
+    "foreign_keys": "OFF",
+}
+"""Of whoever may make the file."""
 
 POOL: Final[dict[str, Any]] = {
     "pool_size": 20,  # kept open; some 20 reads at once is a fleet that starts
@@ -191,7 +198,7 @@ def open_single_file(file: Path) -> AsyncEngine:
     return _sqlite(
         sqlite_url(file),
         "BEGIN IMMEDIATE",
-        pragmas=PRAGMAS | {"journal_mode": "DELETE", "foreign_keys": "OFF"},
+        pragmas=PRAGMAS_OF_MAKERS | {"journal_mode": "DELETE"},
         poolclass=NullPool,
     )
 
@@ -236,11 +243,7 @@ async def migrate(url: URL, writer: AsyncEngine) -> None:
     if not is_sqlite(url):
         await _upgrade(writer)  # under the writer's lock: two programs never migrate at once
         return
-    # With foreign keys on, a table that a migration copies and drops would take its children's rows
-    # along.
-    engine = _sqlite(
-        url, "BEGIN IMMEDIATE", pragmas=PRAGMAS | {"foreign_keys": "OFF"}, poolclass=NullPool
-    )
+    engine = _sqlite(url, "BEGIN IMMEDIATE", pragmas=PRAGMAS_OF_MAKERS, poolclass=NullPool)
     try:
         await _upgrade(engine)
     finally:
