@@ -88,6 +88,7 @@ FOR_EVER = {
     "memory growth",
     "event log",
     "webhook gaps",
+    "webhook keys",
     "last uses of keys",
     "webhook news",
     "webhook rows",
