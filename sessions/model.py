@@ -139,10 +139,11 @@ def event_types() -> list[type[EventData]]:
 
 
 class AlertChange(msgspec.Struct, frozen=True, kw_only=True):
-    """What a session says of one of its alerts, to whoever keeps them (supervisor/watch/alerts.py)
+    """What a session says of one of its alerts, to whoever keeps them (supervisor/alerts/alerts.py)
     and makes an event of it.
 
-    `goes_on`: an earlier supervisor has told of it already.
+    `goes_on`: an earlier supervisor has told of it already. `cause`: the close reason of a session
+    that is parked.
     """
 
     name: str
@@ -150,6 +151,7 @@ class AlertChange(msgspec.Struct, frozen=True, kw_only=True):
     state: Literal["began", "ended", "happened"] = "happened"
     severity: Literal["warning", "critical"] = "warning"
     goes_on: bool = False
+    cause: str | None = None
 
 
 REFUSED_BECAUSE: Final[Mapping[str, str]] = {

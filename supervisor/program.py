@@ -32,6 +32,9 @@ from supervisor.access.audit import AuditLog
 from supervisor.access.keys import USED_SECONDS, Keys
 from supervisor.access.refusals import Refusals
 from supervisor.access.token_validator import ImprovedTokenValidator
+from supervisor.alerts.alerts import Alerts
+from supervisor.alerts.judging import own_parts
+from supervisor.alerts.judging.figures import monitor
 from supervisor.delivery.webhook_registry import Webhooks
 from supervisor.fleet.bus import Bus
 from supervisor.fleet.credential_snapshots import LOOK_SECONDS, take_snapshots
@@ -48,6 +51,9 @@ from supervisor.fleet.roll import Roll
 from supervisor.gate.gate import Gate
 from supervisor.gate.view import OutageBegan, OutageEnded
 from supervisor.gate.way_probe import WayProber
+from supervisor.history.history import History
+from supervisor.history.sampler import Sampler
+from supervisor.history.sources import fleet_source, host_source
 from supervisor.host.needs.process_limits import raise_soft_descriptors
 from supervisor.host.reading.readings import WindowedHost
 from supervisor.places.store_opening import data_directory, open_store
@@ -56,14 +62,11 @@ from supervisor.process.lock import DirectoryLock, held_by
 from supervisor.process.log_files import LogFile
 from supervisor.process.worker_command import worker_config
 from supervisor.settings import Settings
-from supervisor.watch import own_alerts
-from supervisor.watch.alerts import Alerts
 from supervisor.watch.diagnostics.checks import Diagnostics, within
 from supervisor.watch.forecasting import Forecaster, cpu_seconds
 from supervisor.watch.host_watch import COUNT_SECONDS, HostWatch, log_directory
 from supervisor.watch.login_costs import LoginCosts
 from supervisor.watch.memory_growth import SAMPLE_SECONDS, MemoryWatch, Worker
-from supervisor.watch.performance import monitor
 
 STORE_FILE_SECONDS: Final = 5.0
 """How often to look whether the database's file is still there: what is acknowledged in between
@@ -104,6 +107,12 @@ def run(settings: Settings, on_ready: Callable[[str, bool], None]) -> None:
     ):
         backup.clear_away(directory)
         runner.run(_serve(settings, directory, lock, on_ready))
+
+
+def record(feed: Feed, bus: Bus, changes: Changes) -> None:
+    """What has changed of a session goes to the store and the log, and to whoever watches here."""
+    feed.record(changes)
+    bus.publish(changes.session, changes)
 
 
 def _raise_descriptors() -> None:
@@ -182,6 +191,8 @@ class Built:
     roll: Roll
     sampler: WindowedHost
     host: HostWatch
+    history: History
+    measuring: Sampler
     diagnostics: Diagnostics
     stopping: asyncio.Event
     """Set by the first signal."""
@@ -232,7 +243,7 @@ async def build(settings: Settings, directory: Path, port: int, stack: AsyncExit
     alerts = Alerts(bus.publish)
     bus.subscribe(AlertChange, alerts.on_change)
     bus.subscribe(SessionDeleted, alerts.on_deleted)
-    own_alerts.subscribe(bus, alerts)
+    own_parts.subscribe(bus, alerts)
     keys = await Keys.open(store)
     webhooks = Webhooks(
         store,
@@ -271,7 +282,7 @@ async def build(settings: Settings, directory: Path, port: int, stack: AsyncExit
             workers=workers,
             gate=gate,
             publish=bus.publish,
-            record=feed.record,
+            record=partial(record, feed, bus),
             deliver=feed.deliver,
             rng=rng,
         ),
@@ -291,6 +302,8 @@ async def build(settings: Settings, directory: Path, port: int, stack: AsyncExit
         lambda: tuple(worker.pid for worker in workers.alive),
         _watched_directories(settings),
     )
+    history = History()
+    bus.subscribe(SessionDeleted, history.on_deleted)
     roll = Roll(fleet.sessions, workers.code, bus.publish)
     stack.push_async_callback(roll.close)
     websocket_log = _websocket_log(settings, directory, stack)
@@ -314,6 +327,8 @@ async def build(settings: Settings, directory: Path, port: int, stack: AsyncExit
         roll=roll,
         sampler=sampler,
         host=host,
+        history=history,
+        measuring=Sampler(history, [host_source(host), fleet_source(fleet)]),
         diagnostics=Diagnostics(within(settings, directory, store, host.reading, fleet, access)),
         stopping=stopping,
     )
@@ -354,6 +369,8 @@ async def begin(parts: Built, stack: AsyncExitStack) -> None:
     for name, look, every_seconds in looks:
         kept = parts.forever.keep(name, look, every_seconds=every_seconds)
         stack.push_async_callback(kept.close)
+    measuring = parts.forever.keep("history", parts.measuring.look)
+    stack.push_async_callback(measuring.close)
     growth = parts.forever.keep(
         "memory growth", parts.memory.look, every_seconds=SAMPLE_SECONDS, at_once=False
     )

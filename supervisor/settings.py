@@ -29,10 +29,10 @@ if TYPE_CHECKING:
     from sessions.lifecycle.dependencies import SessionConfig
     from sessions.store.tables.events import LogBounds
     from sessions.workers.limits import Limits
+    from supervisor.alerts.thresholds import Thresholds
     from supervisor.delivery.endpoint.targets import Guards
     from supervisor.fleet.live_feed_limits import LiveFeedLimits
     from supervisor.gate.gate import GateConfig
-    from supervisor.watch.performance import Thresholds
 
 PREFIX: Final = "WHATSAPP_"
 PM2_VARIABLE: Final = "pm_id"
@@ -653,7 +653,7 @@ class Settings(BaseSettings):
 
     def thresholds(self) -> "Thresholds":
         """What raises alerts."""
-        from supervisor.watch.performance import Thresholds
+        from supervisor.alerts.thresholds import Thresholds
 
         return Thresholds(
             memory=self.memory_threshold,

@@ -1,5 +1,6 @@
 """What has become of an event at a webhook, in words: why it has not arrived, what to do. Pure."""
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -167,3 +168,17 @@ def _waiting(one: Standing, wait: str, answer: str, following: str) -> tuple[str
 
 def _times(count: int) -> str:
     return "once" if count == 1 else f"{count} times"
+
+
+def arrival(events: int, states: Collection[bool]) -> tuple[bool, str]:
+    """Whether all of a message's events have arrived at each webhook that asks for them, and that
+    in a sentence. `states`: of each event at each webhook, whether it has. Pure.
+    """
+    missing = sum(not arrived for arrived in states)
+    count = f"{events} event{'' if events == 1 else 's'}"
+    if not states:
+        return False, f"It has {count}, and there is no webhook: POST /webhooks makes one."
+    if not missing:
+        return True, f"Everything has arrived that was asked for, of {count}."
+    have = "has" if missing == 1 else "have"
+    return False, f"{missing} of what was to be delivered {have} not arrived."

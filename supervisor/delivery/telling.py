@@ -8,8 +8,8 @@ from collections.abc import Callable
 from typing import ClassVar, Final
 
 from sessions.model import EventData, SessionId
+from supervisor.alerts.alerts import Alerts
 from supervisor.delivery.webhook_settings import PauseReason, shown_url
-from supervisor.watch.alerts import Alerts
 
 FAILING: Final = "delivery_failing"
 PAUSED: Final = "delivery_paused"

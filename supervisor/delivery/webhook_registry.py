@@ -15,6 +15,7 @@ from sessions.forever import Forever, Kept
 from sessions.model import StoreUnavailable, WasupError
 from sessions.store import Store, StoredEvent
 from sessions.store.tables.webhooks import WebhookRow
+from supervisor.alerts.alerts import Alerts
 from supervisor.delivery.bodies import Bodies
 from supervisor.delivery.deliverer import Deliverer, Progress, Tools
 from supervisor.delivery.endpoint import outgoing
@@ -45,7 +46,6 @@ from supervisor.delivery.webhook_settings import (
     settings_of,
 )
 from supervisor.fleet.feed import Feed
-from supervisor.watch.alerts import Alerts
 
 MOST: Final = 100
 """Webhooks of one installation: each may have 20 requests under way."""

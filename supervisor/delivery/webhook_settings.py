@@ -264,7 +264,8 @@ def new_id() -> str:
 def shown_url(url: str) -> str:
     """A URL as it may stand in a log: without its path and query, which often hold a secret."""
     parts = urlsplit(url)
-    return f"{parts.scheme}://{parts.hostname}" + (f":{parts.port}" if parts.port else "")
+    host = f"[{parts.hostname}]" if ":" in (parts.hostname or "") else parts.hostname
+    return f"{parts.scheme}://{host}" + (f":{parts.port}" if parts.port else "")
 
 
 def _check_types(types: list[str]) -> None:

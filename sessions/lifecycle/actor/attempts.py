@@ -349,7 +349,7 @@ class Attempts:
         words = human_action(core.id, core.state, last)
         if last is not None and last.reason is CloseReason.SAME_DEVICE:
             words = f"{last.message} {words}"  # who is woken by it wants the other's name
-        core.alerts.begin("parked", words)
+        core.alerts.begin("parked", words, cause=None if last is None else last.reason)
         await core.slot.clear()
 
     async def quarantine(self, cause: str) -> None:

@@ -205,7 +205,6 @@ class Core:
         finds it on its way.
         """
         moved, to_save = self.state is not self._shown, self._to_save
-        self._to_save = False
         incident, move = self.recorder.take(self.state if moved else None)
         if not moved and not to_save and incident is None:
             return
@@ -214,11 +213,13 @@ class Core:
             memory=self.memory() if to_save else None,
             incident=incident,
             move=move,
-            event=self._tell_of_move() if moved else None,
         )
-        self.dependencies.record(changes)
-        if moved:
-            self.dependencies.publish(self.id, changes)
+        try:
+            if moved:
+                changes = replace(changes, event=self._tell_of_move())
+        finally:  # an error in what is told of a ban is no reason to forget the ban
+            self.dependencies.record(changes)
+            self._to_save = False
 
     def memory(self, parked: bool | None = None) -> Callable[[], bytes]:
         """What is remembered now, to be encoded when it is written.

@@ -9,6 +9,7 @@ from typing import Final
 
 import msgspec
 
+from sessions.views.times import minute
 from supervisor.access.refusals import Reason
 from supervisor.access.scopes import Scope
 from supervisor.access.token_validator import Audience, ImprovedTokenValidator
@@ -222,8 +223,8 @@ def key_issues(
             yield Issue(
                 "token",
                 Severity.HIGH if needed else Severity.LOW,
-                f"The key {key} ({name}) has expired at {_at(ends)}: whoever uses it is refused."
-                + (f" It was last used at {_at(used)}." if needed and used is not None else ""),
+                f"The key {key} ({name}) has expired at {minute(ends)}: whoever uses it is refused."
+                + (f" It was last used at {minute(used)}." if needed and used is not None else ""),
                 "Make a new one, give it to whoever uses this one, then revoke this one.",
                 ("keys", key),
                 (anew, f"wasup keys revoke {key}"),
@@ -232,7 +233,8 @@ def key_issues(
             yield Issue(
                 "token",
                 Severity.MEDIUM,
-                f"The key {key} ({name}) ends in {(ends - now) / 86_400:.0f} days, at {_at(ends)}.",
+                f"The key {key} ({name}) ends in {(ends - now) / 86_400:.0f} days, at"
+                f" {minute(ends)}.",
                 "Make a new one in time, and give it to whoever uses this one.",
                 ("keys", key),
                 (anew, "wasup keys list"),
@@ -290,7 +292,3 @@ def _weak(secrets: Mapping[str, tuple[int, int]]) -> Iterator[Issue]:
 
 def _token(severity: Severity, description: str, solution: str, *commands: str) -> Issue:
     return Issue("token", severity, description, solution, ("tokens",), commands)
-
-
-def _at(seconds: float) -> str:
-    return time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime(seconds))

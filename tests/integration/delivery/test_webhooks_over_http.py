@@ -24,11 +24,11 @@ from supervisor.access.keys import Keys
 from supervisor.access.refusals import Refusals
 from supervisor.access.scopes import Scope
 from supervisor.access.token_validator import ImprovedTokenValidator
+from supervisor.alerts.alerts import Alerts
 from supervisor.delivery import webhook_registry as module
 from supervisor.delivery.endpoint.targets import REFUSED, Guards
 from supervisor.delivery.webhook_registry import Webhooks
 from supervisor.fleet.feed import Feed
-from supervisor.watch.alerts import Alerts
 from tests.api_tools import SIGNING_SECRET, Answer, api, ask
 
 URL = "http://127.0.0.1:9/hook"

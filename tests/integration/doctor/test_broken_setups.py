@@ -22,7 +22,7 @@ import msgspec
 import pytest
 import pytest_asyncio
 
-from scripts.lab.processes import ROOT
+from scripts.lab.processes import ROOT, free_port
 from sessions.credentials.proxy import parse_proxy
 from sessions.model import SessionId
 from sessions.store.tables.webhooks import WebhookRow
@@ -38,7 +38,7 @@ from supervisor.watch.diagnostics.checks import CHECKS, from_outside
 from supervisor.watch.diagnostics.doctor import Examination, concluded, examine
 from supervisor.watch.diagnostics.results import Issue, Severity
 from tests.other_users import NOBODY, as_user, needs_root
-from tests.unit.gate.test_way_probe import Door, door, free_port, takes
+from tests.unit.gate.test_way_probe import Door, door, takes
 
 HOUR = 3600.0
 SHOP = SessionId("shop")

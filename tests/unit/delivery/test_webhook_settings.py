@@ -174,6 +174,7 @@ def test_the_sessions_that_a_webhook_names_are_bounded() -> None:
 def test_a_log_line_names_the_host_alone() -> None:
     assert shown_url(URL) == "https://n8n.example"
     assert shown_url("http://10.0.0.1:5678/x") == "http://10.0.0.1:5678"
+    assert shown_url("http://[::1]:5678/x") == "http://[::1]:5678"
 
 
 @given(st.binary(max_size=2000), st.lists(st.binary(min_size=24, max_size=64), max_size=2))

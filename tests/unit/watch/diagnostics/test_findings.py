@@ -4,18 +4,25 @@ connections have ended, and the checklist before production.
 
 import time
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
+
+import pytest
 
 from sessions.model import DIRECT, CloseReason
 from sessions.records.incidents import Incident, RecordedClose
 from supervisor.gate.way import Look
+from supervisor.settings import Settings
 from supervisor.watch.diagnostics.connections import (
     STAGES,
+    ConnectionDiagnosticService,
+    check_connections,
     closes_since,
     closures,
     handshake_failures,
 )
-from supervisor.watch.diagnostics.doctor import Checked
+from supervisor.watch.diagnostics.doctor import Checked, Subject
+from supervisor.watch.diagnostics.installation import refused
 from supervisor.watch.diagnostics.network import judged
 from supervisor.watch.diagnostics.production import (
     CHECKLIST,
@@ -27,6 +34,7 @@ from supervisor.watch.diagnostics.production import (
 from supervisor.watch.diagnostics.results import Issue, Severity
 from supervisor.watch.diagnostics.running import of_status
 
+NOW = 1_800_000_000.0
 URL = "wss://web.whatsapp.com/ws/chat"
 DAY = 86_400.0
 
@@ -150,6 +158,58 @@ def test_closes_that_have_something_in_common_are_a_pattern() -> None:
     assert closures(lost[:5]).patterns == (), "five are no pattern"
 
 
+@pytest.mark.parametrize(
+    ("began_at", "over", "told"),
+    [
+        (NOW - 60, False, True),
+        (NOW - DAY, True, False),
+        (NOW - 20 * DAY, False, False),
+        (NOW - 20 * DAY, True, False),
+    ],
+)
+def test_a_version_is_refused_by_incidents_of_these_days_that_are_not_over(
+    began_at: float, over: bool, told: bool
+) -> None:
+    """Of long ago, also as the only one, and what an upgrade has ended, call for none."""
+    one = Incident(
+        session="a",
+        began_at=began_at,
+        ended_at=began_at + 60 if over else None,
+        ending="open" if over else None,
+        reason=CloseReason.CLIENT_OUTDATED,
+    )
+    assert bool(refused([one], NOW)) is told
+
+
+async def test_the_records_are_read_once_for_all_that_is_told_of_them(
+    bare_environment: Path,
+) -> None:
+    reads = 0
+
+    async def incidents(*_: object) -> list[Incident]:
+        nonlocal reads
+        reads += 1
+        return [incident("a", close(time.time(), CloseReason.DNS))]
+
+    async def never() -> Any:
+        raise AssertionError("not asked here")
+
+    subject = Subject(
+        settings=Settings(data_dir=bare_environment),
+        directory=bare_environment,
+        host=never,
+        store=SimpleNamespace(records=SimpleNamespace(incidents=incidents)),  # type: ignore[arg-type]
+    )
+    service = ConnectionDiagnosticService(subject)
+    (failed,) = await service.analyze_handshake_failures()
+    assert failed.reason == "dns"
+    assert (await service.check_premature_closures()).count == 0
+    await service.validate_websocket_config()
+    assert reads == 1
+    await check_connections(subject)
+    assert reads == 2, "a later look reads what is on record then"
+
+
 # --- production -----------------------------------------------------------------------------------
 
 
@@ -203,6 +263,7 @@ def test_the_errors_of_the_last_day_are_counted_by_what_they_are_about(tmp_path:
         '{"level": "info", "timestamp": "2026-01-02T10:00:01Z", "action": "ready"}',
         '{"level": "error", "timesta',
         "a line of somebody else's",
+        '{"level": "error", "timestamp": 7}',
         "[1, 2]",
     ]
     log.write_text("\n".join(lines))

@@ -13,13 +13,15 @@ import pytest
 from sessions.forever import Forever
 from sessions.model import SessionId, SessionState
 from sessions.views.session_view import Performance
+from supervisor.alerts.alerts import Alerts
+from supervisor.alerts.judging.figures import assess, monitor
+from supervisor.alerts.thresholds import Thresholds
 from supervisor.host.reading.disks import DiskReading
 from supervisor.host.reading.host_sampler import Reading
 from supervisor.host.reading.readings import Host
 from supervisor.watch import host_watch
-from supervisor.watch.alerts import Alerts
 from supervisor.watch.host_watch import HostWatch
-from supervisor.watch.performance import SystemPerformance, Thresholds, assess, monitor
+from supervisor.watch.performance import SystemPerformance
 from tests.host_tools import connections, host, reading, supervisor
 
 SHOP = SessionId("shop")

@@ -6,6 +6,8 @@ It depends on nothing that an alert may be about: what is on is kept in memory (
 the log line is written first. The event follows when the store has it.
 """
 
+import hashlib
+import itertools
 import time
 from collections import deque
 from collections.abc import Callable, Mapping
@@ -39,7 +41,8 @@ class Alert(msgspec.Struct, frozen=True, rename="camel"):
     """An alert.
 
     `session` None: the host's or the fleet's; `about`: of which task or the like, where a name has
-    several.
+    several. `cause`: the close reason of a session that is parked. `id`: of this one time that it
+    is on.
 
     `value` beside its `limit`, where there is one. Times are ISO 8601, UTC.
     """
@@ -54,6 +57,8 @@ class Alert(msgspec.Struct, frozen=True, rename="camel"):
     began_at: str
     ended_at: str | None
     about: str | None = None
+    cause: str | None = None
+    id: str = ""
 
     @property
     def key(self) -> "Key":
@@ -65,7 +70,9 @@ Key = tuple[SessionId | None, str, str | None]
 
 
 class _AlertEvent(EventData, frozen=True, kw_only=True):
-    """The fields are the alert's own. `details`: what else is known of its cause, by name."""
+    """The fields are the alert's own. `details`: what else is known of its cause, by name. `id`:
+    the same as it begins and as it ends.
+    """
 
     name: str
     severity: Severity
@@ -77,6 +84,8 @@ class _AlertEvent(EventData, frozen=True, kw_only=True):
     ended_at: str | None
     about: str | None
     details: dict[str, Any] = msgspec.field(default_factory=dict)
+    cause: str | None = None
+    id: str | None = None
 
 
 class AlertRaised(_AlertEvent, frozen=True, kw_only=True):
@@ -106,6 +115,7 @@ class Alerts:
         self._now = now
         self._active: dict[Key, Alert] = {}
         self._ended: deque[Alert] = deque(maxlen=KEPT_ENDED)
+        self._happened = itertools.count()
 
     def active(self) -> list[Alert]:
         """Those that are on: the critical ones first, then the oldest."""
@@ -121,13 +131,29 @@ class Alerts:
         """What a session says of its alerts is kept, and becomes an event."""
         match told.state:
             case "began":
-                self.begin(session, told.name, told.message, told.severity, goes_on=told.goes_on)
+                self.begin(
+                    session,
+                    told.name,
+                    told.message,
+                    told.severity,
+                    cause=told.cause,
+                    goes_on=told.goes_on,
+                )
             case "ended":
                 self.end(session, told.name, told.message)
             case "happened":
                 at = self._stamp()
                 alert = Alert(
-                    session, told.name, told.severity, "happened", told.message, None, None, at, at
+                    session,
+                    told.name,
+                    told.severity,
+                    "happened",
+                    told.message,
+                    None,
+                    None,
+                    at,
+                    at,
+                    id=_id((session, told.name, None), f"{at} {next(self._happened)}"),
                 )
                 self._ended.append(alert)
                 self._tell(alert, {})
@@ -142,16 +168,29 @@ class Alerts:
         limit: float | None = None,
         *,
         about: str | None = None,
+        cause: str | None = None,
         goes_on: bool = False,
         **more: Any,
     ) -> None:
         """It is on: told if it was not, or was less severe; else what is shown of it is brought up
         to date. `more`: for the event alone.
         """
-        known = self._active.get((session, name, about))
+        key = session, name, about
+        known = self._active.get(key)
         began_at = known.began_at if known else self._stamp()
         alert = Alert(
-            session, name, severity, "began", message, value, limit, began_at, None, about
+            session,
+            name,
+            severity,
+            "began",
+            message,
+            value,
+            limit,
+            began_at,
+            None,
+            about,
+            cause,
+            known.id if known else _id(key, began_at),
         )
         self._active[alert.key] = alert
         if goes_on:
@@ -196,6 +235,12 @@ class Alerts:
 
     def _stamp(self) -> str:
         return iso(self._now())
+
+
+def _id(key: Key, began_at: str) -> str:
+    """Names one time that an alert is on: the same for a successor that takes it up."""
+    text = "\0".join((*(part or "" for part in key), began_at))
+    return "al_" + hashlib.blake2b(text.encode(), digest_size=8).hexdigest()
 
 
 def _log(alert: Alert) -> None:

@@ -8,8 +8,8 @@ from sessions.model import SessionId
 from sessions.store import StoreHealth
 from sessions.views.session_view import STUCK
 from sessions.workers.table import AbandonedWorker
+from supervisor.alerts.alerts import Alerts, Severity
 from supervisor.fleet.bus import Bus
-from supervisor.watch.alerts import Alerts, Severity
 
 WORKER_ENDED: Final = (
     "The worker (process {pid}) that could not be ended has ended; its session may log in again."

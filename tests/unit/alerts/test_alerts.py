@@ -11,7 +11,7 @@ from structlog.testing import capture_logs
 
 from sessions.model import AlertChange, EventData, SessionId
 from sessions.views.events import SessionDeleted
-from supervisor.watch.alerts import KEPT_ENDED, Alerts
+from supervisor.alerts.alerts import KEPT_ENDED, Alerts
 
 SHOP = SessionId("shop")
 
@@ -61,6 +61,8 @@ def test_an_alert_has_fields_for_everything_and_is_told_at_its_edges_only() -> N
             "endedAt": None,
             "about": None,
             "details": {},
+            "cause": None,
+            "id": began[2]["id"],
         },
     )
     assert ended[2] | {"message": "", "value": 0} == began[2] | {
