@@ -400,7 +400,7 @@ def _websocket_log(
     if settings.websocket_log_level == "off":
         return None
     file = LogFile(directory / "logs" / "websocket.log")
-    stack.callback(file.close)
+    stack.push_async_callback(asyncio.to_thread, file.close)
     return file, settings.websocket_log_level
 
 

@@ -92,7 +92,6 @@ class Settings(BaseSettings):
         extra="ignore",
         frozen=True,
         env_ignore_empty=True,
-        populate_by_name=True,
     )
 
     reconnection_max_retries: Count = Field(

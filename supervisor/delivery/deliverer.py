@@ -9,7 +9,7 @@ import asyncio
 import contextlib
 import random
 import time
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Iterator
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -61,11 +61,15 @@ log = structlog.get_logger("delivery")
 class Progress(msgspec.Struct, frozen=True, rename="camel"):
     """How far a webhook has come. Everything up to `low_water` is settled; up to `read_to` all but
     the `open` ones, where these are known.
+
+    `began`: what is behind this event was offered to it, at the first time or by a replay; None:
+    that was not written down.
     """
 
     low_water: int
     read_to: int
     open: tuple[int, ...] | None = None
+    began: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -106,6 +110,7 @@ class Deliverer:
         self.lanes = Lanes(progress.low_water)
         self.circuit = Circuit()
         self._restored, self._open = progress, frozenset(progress.open or ())
+        self.began = progress.began
         self._set_aside: set[int] | None = None
         """Events that have rows of their own above the mark; read at the first turn."""
         self._saved = progress
@@ -119,7 +124,8 @@ class Deliverer:
         """When to look for rows that are due, wall clock; None: there is none."""
         self._not_before = 0.0
         self._look_at = 0.0
-        self._replaying = False
+        self._is_changed = False
+        """It is about to begin elsewhere, or with other settings."""
         self._closing = False
 
     # --- what others ask --------------------------------------------------------------------------
@@ -137,6 +143,12 @@ class Deliverer:
             return self.lanes.find(n, session) is None
         return not self._is_new(n)
 
+    @property
+    def judged_to(self) -> int:
+        """The newest event of which it was asked whether the webhook wants it."""
+        known = self._restored
+        return max(self.lanes.read_to, 0 if known.open is None else known.read_to)
+
     def next_try(self, pending: Pending | None = None) -> float | None:
         """When an event that has failed is tried next, or (None) anything is, if nothing goes out
         now; seconds of wall clock.
@@ -152,8 +164,8 @@ class Deliverer:
 
     @property
     def rests(self) -> bool:
-        """Whether nothing is sent now: it is paused, or about to end, or to begin elsewhere."""
-        return self.paused_because is not None or self._closing or self._replaying
+        """Whether nothing is sent now: it is paused, or about to end, or being changed."""
+        return self.paused_because is not None or self._closing or self._is_changed
 
     def wall(self, at: float | None) -> float | None:
         """A time of the loop's clock as one of the wall's."""
@@ -162,6 +174,16 @@ class Deliverer:
     def wake(self) -> None:
         """There is something to do."""
         self._wake.set()
+
+    @contextlib.contextmanager
+    def resting(self) -> Iterator[None]:
+        """Nothing is read or begun meanwhile: it is being changed."""
+        self._is_changed = True
+        try:
+            yield
+        finally:
+            self._is_changed = False
+            self.wake()
 
     def use(self, settings: WebhookSettings, paused_because: str | None) -> None:
         """Go on with other settings; the endpoint is given a fresh chance."""
@@ -193,22 +215,21 @@ class Deliverer:
 
         Raises StoreUnavailable; then it goes on where it was.
         """
-        progress = Progress(n, n)
-        self._replaying = True
-        try:
+        progress = Progress(n, n, began=None if self.began is None else min(self.began, n))
+        settings = self.settings.judging_again(n)
+        written = msgspec.json.encode(settings), msgspec.json.encode(progress)
+        with self.resting():
             await self._end_attempts()
-            left = await self._tools.rows.replay(self.id, n, msgspec.json.encode(progress))
-        except StoreUnanswered:  # perhaps the rows are gone: then all of them have to be sent again
-            self._go_back(progress)
-            raise
-        else:
-            self._go_back(progress)
-        finally:
-            self._replaying = False
-            self.wake()
+            try:
+                left = await self._tools.rows.replay(self.id, n, *written)
+            except StoreUnanswered:  # perhaps the rows are gone: then all have to be sent again
+                self._go_back(progress, settings)
+                raise
+            self._go_back(progress, settings)
         return left
 
-    def _go_back(self, progress: Progress) -> None:
+    def _go_back(self, progress: Progress, settings: WebhookSettings) -> None:
+        self.settings, self.began = settings, progress.began
         self._restored, self._set_aside = progress, set()
         self._saved, self._settled = progress, 0
         self.lanes = Lanes(progress.low_water)
@@ -258,26 +279,33 @@ class Deliverer:
             self._set_aside = await self._tools.rows.set_aside_after(self.id, lanes.low_water)
         if len(lanes) >= WINDOW or lanes.read_to >= bodies.last:
             return
-        page = await bodies.after(lanes.read_to)
+        page, dropped = await bodies.after(lanes.read_to), 0
         if page.oldest is not None and page.oldest > lanes.read_to + 1:
             dropped = await bodies.last_dropped()
-            if dropped > lanes.read_to:
-                self._lose(dropped)
+        if self.rests:  # what is wanted is about to be something else, perhaps
+            return
+        if dropped > lanes.read_to:
+            self._lose(dropped)
         for event in page.events:
-            if event.n <= lanes.read_to:
-                continue
-            if self._is_new(event.n) and self.settings.wants(event.session, event.type):
-                lanes.offer(event.n, event.session, event.type)
-            else:
-                lanes.pass_over(event.n)
+            if event.n > lanes.read_to:
+                self._judge(lanes, event)
         if not page.events:  # those that are left cannot be read, or were purged
             lanes.pass_over(page.last)
         if lanes.read_to < bodies.last:
             self.wake()
 
+    def _judge(self, lanes: Lanes, event: StoredEvent) -> None:
+        """Whether an event is to be sent in its turn, or is passed over."""
+        if self._is_new(event.n) and self.settings.wants(event.session, event.type):
+            lanes.offer(event.n, event.session, event.type)
+        else:
+            lanes.pass_over(event.n)
+        if self._set_aside:  # no event is read twice
+            self._set_aside.discard(event.n)
+
     def _is_new(self, n: int) -> bool:
+        """Whether an event that is read, or will be, is to be sent in its turn."""
         if self._set_aside and n in self._set_aside:
-            self._set_aside.discard(n)  # no event is read twice
             return False
         known = self._restored
         return n > known.read_to or known.open is None or n in self._open
@@ -454,7 +482,7 @@ class Deliverer:
         """The log has dropped everything up to that number: what of it was not sent is told, also
         while nothing can be sent.
         """
-        if dropped > self.lanes.low_water and not self._replaying:
+        if dropped > self.lanes.low_water and not self._is_changed:
             self._lose(dropped)
 
     def _lose(self, dropped: int, under_way: int | None = None) -> None:
@@ -679,11 +707,11 @@ class Deliverer:
             read_to, more = lanes.read_to, []
         found = lanes.open_numbers(MOST_OPEN)
         if found is None or len(found) + len(more) > MOST_OPEN:
-            return Progress(lanes.low_water, lanes.low_water)
-        return Progress(lanes.low_water, read_to, (*found, *more))
+            return Progress(lanes.low_water, lanes.low_water, began=self.began)
+        return Progress(lanes.low_water, read_to, (*found, *more), self.began)
 
     def _save(self, now: bool = False) -> None:
-        if self._replaying:  # what is written now would be behind what begin_after writes
+        if self._is_changed:  # what is written now would be behind what begin_after writes
             return
         at = self._now()
         if not now and self._settled < SAVE_EVENTS and at - self._saved_at < SAVE_SECONDS:
