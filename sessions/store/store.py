@@ -32,6 +32,7 @@ from sessions.store.engine.file_watch import DatabaseFile
 from sessions.store.rewrite import RewriteReport
 from sessions.store.sealing import keyring
 from sessions.store.sealing.cipher import Cipher
+from sessions.store.supervision.upkeep_runs import UpkeepRuns
 from sessions.store.tables import (
     archives,
     auth,
@@ -96,6 +97,7 @@ class Store:
         self.requests = Requests(self._writer, cipher)
         self.webhooks = WebhookRows(self._writer, self._read, cipher)
         self.keys = KeyRows(self._writer, self._read, cipher)
+        self.upkeep_runs = UpkeepRuns(self._writer, self._read)
 
     @classmethod
     async def open(
