@@ -16,7 +16,7 @@ from sessions.model import StoreError, StoreUnanswered, StoreUnavailable
 from sessions.store import StoredEvent
 from sessions.store.tables.webhooks import DeliveryRow, WebhookRow
 from supervisor.delivery import deliverer as module
-from supervisor.delivery import retrying, views
+from supervisor.delivery import late, retrying, views
 from supervisor.delivery.deliverer import AT_ONCE, Deliverer, Progress, Tools
 from supervisor.delivery.endpoint.circuit import LAST_CANARY_SECONDS
 from supervisor.delivery.endpoint.sender import Outcome
@@ -256,7 +256,8 @@ class World:
 
 @pytest.fixture
 def world(monkeypatch: pytest.MonkeyPatch) -> World:
-    monkeypatch.setattr(module, "time", fake_time())
+    for one in (module, late):
+        monkeypatch.setattr(one, "time", fake_time())
     return World()
 
 
@@ -718,7 +719,7 @@ async def test_a_row_that_comes_while_the_table_is_asked_is_not_forgotten(world:
         def redriven() -> None:
             world.rows.meanwhile = lambda: None
             now = EPOCH + asyncio.get_running_loop().time()
-            dead = module.DeliveryRow(
+            dead = DeliveryRow(
                 "wh_1", 1, 1, 1, "a", "message.received", "retrying", 0, now, now, 500, "500"
             )
             world.rows.set_aside(dead)
@@ -739,7 +740,8 @@ async def test_what_an_endpoint_says_stands_in_the_list_alone(
     says = Outcome("refused", 401, "401 Unauthorized", "bad key k3y-of-n8n, and more")
     world.endpoint.answers = lambda n, _: says if n == 1 else ACCEPTED
     logger = structlog.testing.CapturingLogger()
-    monkeypatch.setattr(module, "log", logger)
+    for one in (module, late):
+        monkeypatch.setattr(one, "log", logger)
     async with world.running():
         world.events("a", "b")
         await asyncio.sleep(60)
