@@ -7,8 +7,9 @@ import structlog
 
 from sessions.model import StoreError, StoreUnanswered, StoreUnavailable
 from supervisor.delivery import deliverer as module
-from supervisor.delivery import late, retrying
+from supervisor.delivery import late
 from supervisor.delivery.deliverer import AT_ONCE, Progress
+from supervisor.delivery.endpoint import retrying
 from supervisor.delivery.endpoint.circuit import LAST_CANARY_SECONDS
 from supervisor.delivery.endpoint.sender import Outcome
 from supervisor.delivery.views import heads
