@@ -38,14 +38,13 @@ from supervisor.alerts.judging.figures import monitor
 from supervisor.delivery.endpoint.targets import Guard
 from supervisor.delivery.webhook_registry import Webhooks
 from supervisor.fleet.bus import Bus
-from supervisor.fleet.credential_snapshots import LOOK_SECONDS, take_snapshots
 from supervisor.fleet.feed import Feed
 from supervisor.fleet.fleet import Fleet
 from supervisor.fleet.incident_log import (
     ALIVE_SECONDS,
     OutageRecorder,
-    RecordKeeping,
     left_behind,
+    say_alive,
 )
 from supervisor.fleet.policy_file import LivePolicy, read_rules
 from supervisor.fleet.roll import Roll
@@ -64,6 +63,8 @@ from supervisor.process.lock import DirectoryLock, held_by
 from supervisor.process.log_files import LogFile
 from supervisor.process.worker_command import worker_config
 from supervisor.settings import Settings
+from supervisor.upkeep.all_jobs import jobs
+from supervisor.upkeep.scheduler import Scheduler
 from supervisor.watch.diagnostics.checks import Diagnostics, within
 from supervisor.watch.forecasting import Forecaster, cpu_seconds
 from supervisor.watch.host_watch import COUNT_SECONDS, HostWatch, log_directory
@@ -74,9 +75,6 @@ STORE_FILE_SECONDS: Final = 5.0
 """How often to look whether the database's file is still there: what is acknowledged in between
 would be lost with it.
 """
-
-TRIM_SECONDS: Final = 600.0
-"""How often the event log is looked through for what is too old: events are kept for days."""
 
 log = structlog.get_logger("program")
 
@@ -196,6 +194,7 @@ class Built:
     history: History
     measuring: Sampler
     diagnostics: Diagnostics
+    upkeep: Scheduler
     stopping: asyncio.Event
     """Set by the first signal."""
 
@@ -221,6 +220,7 @@ class Built:
             memory=self.memory,
             websocket_log=self.websocket_log,
             diagnostics=self.diagnostics,
+            upkeep=self.upkeep,
         )
 
 
@@ -309,6 +309,7 @@ async def build(settings: Settings, directory: Path, port: int, stack: AsyncExit
     roll = Roll(fleet.sessions, workers.code, bus.publish)
     stack.push_async_callback(roll.close)
     websocket_log = _websocket_log(settings, directory, stack)
+    memory = MemoryWatch(host, partial(_workers_memory, fleet))
     return Built(
         settings=settings,
         forever=forever,
@@ -320,7 +321,7 @@ async def build(settings: Settings, directory: Path, port: int, stack: AsyncExit
         keys=keys,
         access=access,
         audit=audit,
-        memory=MemoryWatch(host, partial(_workers_memory, fleet)),
+        memory=memory,
         websocket_log=websocket_log,
         bus=bus,
         fleet=fleet,
@@ -331,7 +332,12 @@ async def build(settings: Settings, directory: Path, port: int, stack: AsyncExit
         host=host,
         history=history,
         measuring=Sampler(history.take, [host_source(host), fleet_source(fleet)]),
-        diagnostics=Diagnostics(within(settings, directory, store, host.reading, fleet, access)),
+        upkeep=Scheduler(
+            jobs(settings, store, feed), settings.zone(), store.upkeep_runs, alerts, rng
+        ),
+        diagnostics=Diagnostics(
+            within(settings, directory, store, host.reading, fleet, access, memory.view)
+        ),
         stopping=stopping,
     )
 
@@ -358,19 +364,19 @@ async def begin(parts: Built, stack: AsyncExitStack) -> None:
     parts.workers.keep_spares()
     stack.callback(store.records.say_alive)  # after all that runs has ended: until then we lived
     interval_seconds = settings.health_check_interval / 1000
-    keep_records = RecordKeeping(store.records, settings.incident_log_days).look
     count_host = partial(asyncio.to_thread, parts.sampler.count)
     looks: list[tuple[str, Look, float]] = [
         ("store file", store.look_at_file, STORE_FILE_SECONDS),
-        ("event log", parts.feed.trim, TRIM_SECONDS),
-        ("snapshots", partial(take_snapshots, store), LOOK_SECONDS),
-        ("incident log", keep_records, ALIVE_SECONDS),
+        ("sign of life", partial(say_alive, store.records), ALIVE_SECONDS),
         ("last uses of keys", parts.keys.write_uses, USED_SECONDS),
         ("host sampler", count_host, min(COUNT_SECONDS, interval_seconds)),
     ]
     for name, look, every_seconds in looks:
         kept = parts.forever.keep(name, look, every_seconds=every_seconds)
         stack.push_async_callback(kept.close)
+    await parts.upkeep.open()
+    parts.upkeep.begin(parts.forever)
+    stack.push_async_callback(parts.upkeep.close)
     for kept in begin_measuring(parts.forever, parts.measuring, parts.history):
         stack.push_async_callback(kept.close)
     growth = parts.forever.keep(
@@ -402,7 +408,7 @@ def _websocket_log(
     if settings.websocket_log_level == "off":
         return None
     file = LogFile(directory / "logs" / "websocket.log")
-    stack.callback(file.close)
+    stack.push_async_callback(asyncio.to_thread, file.close)
     return file, settings.websocket_log_level
 
 

@@ -17,11 +17,13 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Final
 from urllib.parse import unquote, urlsplit
+from zoneinfo import ZoneInfo
 
 from dotenv import dotenv_values
 from pydantic import BeforeValidator, Field, SecretStr, ValidationError, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from supervisor.places import time_zone
 from supervisor.places.installation import DATA, ENV_FILE, folder, left_behind
 
 if TYPE_CHECKING:
@@ -91,7 +93,6 @@ class Settings(BaseSettings):
         extra="ignore",
         frozen=True,
         env_ignore_empty=True,
-        populate_by_name=True,
     )
 
     reconnection_max_retries: Count = Field(
@@ -476,6 +477,13 @@ class Settings(BaseSettings):
             " too slow), error, or off."
         ),
     )
+    time_zone: str | None = Field(
+        None,
+        description=(
+            "Time zone in which schedules are meant, and reports are written, such as"
+            " America/Sao_Paulo; unset: the host's."
+        ),
+    )
     web_socket_url: str | None = Field(
         None,
         description=(
@@ -538,6 +546,11 @@ class Settings(BaseSettings):
                     "origins such as https://panel.example.com or http://localhost:3000: lower"
                     " case, without a path, a slash at the end or *",
                 )
+        if self.time_zone is not None:
+            try:
+                time_zone.named(self.time_zone)
+            except ValueError as error:
+                raise _wrong("time_zone", self.time_zone, str(error)) from None
         self._check_secret("database_url", _parse_server_url)
         self._check_secret("store_key", _parse_keys)
         if self.worker_heartbeat_timeout < 2 * self.worker_heartbeat_interval:
@@ -673,6 +686,10 @@ class Settings(BaseSettings):
         anybody.
         """
         return self.probe_timeout or max(5_000, self.response_time_threshold)
+
+    def zone(self) -> ZoneInfo:
+        """The time zone of schedules and reports."""
+        return time_zone.of_host() if self.time_zone is None else time_zone.named(self.time_zone)
 
     def further_directories(self) -> list[Path]:
         """The watched directories, but for the data directory."""

@@ -172,7 +172,7 @@ class Webhooks:
                 created_at=time.time(),
                 settings=msgspec.json.encode(settings),
                 paused_because="operator" if new.paused else None,
-                progress=msgspec.json.encode(Progress(n, n)),
+                progress=msgspec.json.encode(Progress(n, n, began=n)),
             )
             await self._store.webhooks.add(row)
             self._start(row, settings)
@@ -270,9 +270,12 @@ class Webhooks:
     async def _write(
         self, found: Deliverer, settings: WebhookSettings, paused_because: str | None
     ) -> WebhookView:
-        oldest, sealed = await self._oldest(found), msgspec.json.encode(settings)
-        counts = await self._store.webhooks.change(found.id, sealed, paused_because)
-        found.use(settings, paused_because)
+        oldest = await self._oldest(found)
+        with found.resting():
+            settings = settings.succeeding(found.settings, found.judged_to)
+            written = msgspec.json.encode(settings)
+            counts = await self._store.webhooks.change(found.id, written, paused_because)
+            found.use(settings, paused_because)
         return view(found, counts, oldest)
 
     async def _oldest(self, found: Deliverer) -> StoredEvent | None:

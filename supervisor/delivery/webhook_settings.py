@@ -69,10 +69,26 @@ class WebhookSecret(msgspec.Struct, frozen=True, rename="camel"):
     until: float | None = None
 
 
+class EarlierFilter(msgspec.Struct, frozen=True, rename="camel"):
+    """What a webhook asked for before that was changed the last time: it was asked of the events
+    behind `after` and up to `last`. What was asked of those before is not known any more.
+    """
+
+    after: int
+    last: int
+    sessions: tuple[str, ...]
+    types: tuple[str, ...]
+
+    def wants(self, session: str | None, kind: str) -> bool:
+        """Whether it asked for such an event."""
+        return _wants(self.sessions, self.types, session, kind)
+
+
 class WebhookSettings(msgspec.Struct, frozen=True, rename="camel"):
     """What an operator has chosen.
 
-    `sessions`: whose events; none: all, and the fleet's. `types`: with wildcards.
+    `sessions`: whose events; none: all, and the fleet's. `types`: with wildcards. `earlier`: what
+    these two were; None: nothing was judged by others.
 
     `headers`, `secrets`: are shown in no view, log or error.
     """
@@ -84,12 +100,34 @@ class WebhookSettings(msgspec.Struct, frozen=True, rename="camel"):
     secrets: tuple[WebhookSecret, ...] = ()
     payload: Payload = "full"
     description: str = ""
+    earlier: EarlierFilter | None = None
 
     def wants(self, session: str | None, kind: str) -> bool:
         """Whether it asks for such an event."""
-        if self.sessions and session not in self.sessions:
-            return False
-        return covers(self.types, kind)
+        return _wants(self.sessions, self.types, session, kind)
+
+    def wanted(self, n: int, session: str | None, kind: str) -> bool | None:
+        """Whether it asked for an event when that was read, if it does now; None: not known."""
+        earlier = self.earlier
+        if earlier is None or n > earlier.last:
+            return True
+        return None if n <= earlier.after else earlier.wants(session, kind)
+
+    def succeeding(self, before: "WebhookSettings", judged_to: int) -> "WebhookSettings":
+        """The same, with what those before asked for: by them events were judged up to that one."""
+        if (self.sessions, self.types) == (before.sessions, before.types):
+            return self
+        after = 0 if before.earlier is None else before.earlier.last
+        earlier = EarlierFilter(after, judged_to, before.sessions, before.types)
+        return msgspec.structs.replace(self, earlier=earlier)
+
+    def judging_again(self, n: int) -> "WebhookSettings":
+        """The same, when all that came after that number is judged by them once more."""
+        was = self.earlier
+        if was is None or n >= was.last:
+            return self
+        earlier = msgspec.structs.replace(was, after=min(was.after, n), last=n)
+        return msgspec.structs.replace(self, earlier=earlier)
 
     def signing(self, now: float) -> list[str]:
         """The secrets that sign now, the newest first."""
@@ -211,6 +249,12 @@ def checked(settings: WebhookSettings) -> WebhookSettings:
                 "A value is printable ASCII without blanks at its ends.",
             )
     return settings
+
+
+def _wants(
+    sessions: tuple[str, ...], types: tuple[str, ...], session: str | None, kind: str
+) -> bool:
+    return (not sessions or session in sessions) and covers(types, kind)
 
 
 def new_secret() -> str:

@@ -12,9 +12,9 @@ from api.handlers.webhooks import is_for
 from api.parts import FEED, WEBHOOKS
 from api.responses import json, query
 from sessions.model import parse_session_id
-from sessions.views.deliveries import arrival
 from sessions.views.events import EventHead
 from sessions.views.times import iso
+from supervisor.delivery.explanations import arrival
 from supervisor.delivery.views import EventDelivery
 from supervisor.fleet.feed import Feed
 

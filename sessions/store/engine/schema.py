@@ -264,6 +264,20 @@ history_pages = Table(
 since 1970.
 """
 
+upkeep_runs = Table(
+    "upkeep_runs",
+    metadata,
+    Column("job", String(64), primary_key=True),
+    Column("began_at", Float, primary_key=True),
+    Column("due_at", Float, nullable=True),
+    Column("ended_at", Float, nullable=True),
+    Column("outcome", String(16), nullable=True),
+    Column("result", Text, nullable=False),
+)
+"""What came of each run of a job of upkeep (supervision/upkeep_runs.py). Times are seconds of wall
+clock.
+"""
+
 meta = Table(
     "meta",
     metadata,

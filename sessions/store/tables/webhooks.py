@@ -274,12 +274,15 @@ class WebhookRows:
         waits = (c.webhook == webhook) & (c.state == "retrying") & (c.next_at > now)
         await self._writer.execute(update(_deliveries).where(waits).values(next_at=now))
 
-    async def replay(self, webhook: str, n: int, progress: bytes) -> dict[str, int]:
+    async def replay(
+        self, webhook: str, n: int, settings: bytes, progress: bytes
+    ) -> dict[str, int]:
         """Go back to where the progress says, and forget what is set aside of the events after a
         number, as all of them are sent again; how many rows are left, by state.
         """
         c = _deliveries.c
-        back = update(_webhooks).where(_webhooks.c.id == webhook).values(progress=progress)
+        values = {"settings": self._sealed(webhook, settings), "progress": progress}
+        back = update(_webhooks).where(_webhooks.c.id == webhook).values(values)
         them = delete(_deliveries).where((c.webhook == webhook) & (c.n > n) & (c.state != "gap"))
         return (await self._counting(webhook, back, them))[1]
 

@@ -7,13 +7,13 @@ from urllib.parse import quote
 
 import typer
 
-from sessions.views.deliveries import arrival
 from sessions.views.plain_text import plain_all
 from supervisor.cli.common.completion import session_ids
 from supervisor.cli.common.options import Json
 from supervisor.cli.common.output import say, show_json
 from supervisor.cli.common.reach import must_run
 from supervisor.cli.watch_commands.explain import clock, wrapped
+from supervisor.delivery.explanations import arrival
 
 PAGE: Final = 100
 """Events that are asked for at a time: the most that the API gives."""

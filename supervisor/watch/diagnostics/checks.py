@@ -50,9 +50,10 @@ from supervisor.watch.diagnostics.resources import (
     check_machine,
 )
 from supervisor.watch.diagnostics.results import ResourceUsage
-from supervisor.watch.diagnostics.running import check_supervisor
+from supervisor.watch.diagnostics.running import check_growth, check_supervisor
 from supervisor.watch.diagnostics.store import check_backups, check_database
 from supervisor.watch.diagnostics.tokens import check_keys, check_token
+from supervisor.watch.memory_growth import MemoryGrowth
 
 CHECKS: Final = (
     Check("settings", "the settings", "configuration", check_settings),
@@ -69,6 +70,7 @@ CHECKS: Final = (
     Check("versions", "the versions", "configuration", check_versions),
     Check("supervisor", "the supervisor", "connection", check_supervisor),
     Check("connections", "the connections' records", "connection", check_connections),
+    Check("growth", "how memory grows", "resource", check_growth),
     Check("machine", "memory, CPU and network", "resource", check_machine, alone=True),
     Check("backups", "the backups", "configuration", check_backups),
     Check("managers", "who starts it again", "configuration", check_managers),
@@ -143,6 +145,7 @@ def within(
     host: Callable[[], Awaitable[Reading]],
     fleet: Fleet,
     access: Access,
+    growth: Callable[[], MemoryGrowth],
 ) -> Callable[[], Subject]:
     """What the running supervisor examines: itself, as it is at that moment."""
     since = time.time()
@@ -162,6 +165,7 @@ def within(
             logs=log_file(),
             latency_ms=round(statistics.fmean(known), 1) if known else None,
             access=access,
+            growth=growth,
             within=True,
         )
 

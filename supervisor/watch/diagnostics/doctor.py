@@ -32,6 +32,7 @@ from supervisor.watch.diagnostics.results import (
     Severity,
     result_of,
 )
+from supervisor.watch.memory_growth import MemoryGrowth
 
 CHECK_SECONDS: Final = 15.0
 """For one check: more than a look at WhatsApp takes, or a statement of the database."""
@@ -69,6 +70,8 @@ class Subject:
     latency_ms: float | None = None
     access: Access | None = None
     """The entrance, where we are the supervisor."""
+    growth: Callable[[], MemoryGrowth] | None = None
+    """How memory grows, where we are the supervisor."""
     ask: Ask | None = None
     within: bool = False
     """We are the running supervisor itself."""
@@ -213,6 +216,17 @@ def _failed(check: Check, error: Exception) -> Issue:
         (check.name,),
         (f"wasup doctor --check {check.name}",),
     )
+
+
+async def asked_of_the_running(ask: Ask, check: str) -> list[Issue]:
+    """What the running supervisor's own check of this name finds. Raises NotChecked."""
+    try:
+        found = await ask(f"/diagnostics?check={check}")
+    except NotChecked:
+        raise
+    except Exception as error:  # the check of the supervisor says why
+        raise NotChecked("the supervisor that runs does not answer") from error
+    return msgspec.convert(found["issues"], list[Issue])
 
 
 async def in_thread(blocking: Callable[[], T]) -> T:

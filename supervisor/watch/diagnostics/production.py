@@ -101,7 +101,7 @@ CHECKLIST: Final = (
         AFTER,
         "Verificar uso de memória",
         "memory is watched, and is enough",
-        ("machine",),
+        ("growth", "machine"),
         "free -m; wasup capacity",
         about="memory",
     ),

@@ -13,7 +13,7 @@ from sessions.views.times import minute
 from supervisor.access.refusals import Reason
 from supervisor.access.scopes import Scope
 from supervisor.access.token_validator import Audience, ImprovedTokenValidator
-from supervisor.watch.diagnostics.doctor import NotChecked, Subject
+from supervisor.watch.diagnostics.doctor import NotChecked, Subject, asked_of_the_running
 from supervisor.watch.diagnostics.results import (
     DiagnosticResult,
     Issue,
@@ -71,13 +71,7 @@ async def check_token(subject: Subject) -> Iterable[Issue]:
     A supervisor that runs is asked: it alone knows what it signs with, and whom it has refused.
     """
     if subject.ask is not None:
-        try:
-            found = await subject.ask("/diagnostics?check=token")
-        except NotChecked:
-            raise
-        except Exception as error:  # the check of the supervisor says why
-            raise NotChecked("the supervisor that runs does not answer") from error
-        return msgspec.convert(found["issues"], list[Issue])
+        return await asked_of_the_running(subject.ask, "token")
     service = service_of(subject)
     refused = subject.access.refusals.counts if subject.access else {}
     return [*(await service.validate_token_generation()).issues, *refusal_issues(refused)]

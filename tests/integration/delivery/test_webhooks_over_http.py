@@ -3,7 +3,7 @@ once, however the store fails.
 """
 
 import random
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
 from pathlib import Path
@@ -262,6 +262,25 @@ async def test_a_replay_leaves_out_nothing_that_is_still_to_be_delivered(tmp_pat
         await at.publish("a", 5)
         shown = await at.must("POST", f"/webhooks/{made['id']}/replay", {"after": 3})
         assert (shown["cursor"], shown["behind"]) == (0, 5)
+
+
+async def test_what_a_webhook_had_passed_over_is_known_after_a_restart(tmp_path: Path) -> None:
+    async with house(tmp_path) as at:
+        await at.publish("a", 1)
+        made = await at.must("POST", "/webhooks", {"url": URL, "types": ["session.deleted"]})
+        await at.publish("a", 1)
+        await eventually(partial(at.must, "GET", f"/webhooks/{made['id']}"), _has_come_to(2))
+        await at.must("PATCH", f"/webhooks/{made['id']}", {"types": ["session.*"], "paused": True})
+        await at.publish("a", 1)
+    async with house(tmp_path) as at:
+        hook = at.webhooks.get(made["id"])
+        events = (await at.feed.after(0, 10)).events
+        told = [(await at.webhooks.deliveries_of(event, [hook]))[0] for event in events]
+        assert [one.state for one in told] == ["made_later", "passed_over", "paused"]
+
+
+def _has_come_to(n: int) -> Callable[[Any], bool]:
+    return lambda shown: bool(shown["cursor"] == n)
 
 
 def _shown(entries: list[Any]) -> Any:

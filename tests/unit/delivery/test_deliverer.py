@@ -16,7 +16,7 @@ from sessions.model import StoreError, StoreUnanswered, StoreUnavailable
 from sessions.store import StoredEvent
 from sessions.store.tables.webhooks import DeliveryRow, WebhookRow
 from supervisor.delivery import deliverer as module
-from supervisor.delivery import retrying, views
+from supervisor.delivery import late, retrying, views
 from supervisor.delivery.deliverer import AT_ONCE, Deliverer, Progress, Tools
 from supervisor.delivery.endpoint.circuit import LAST_CANARY_SECONDS
 from supervisor.delivery.endpoint.sender import Outcome
@@ -140,7 +140,7 @@ class Rows:
             if row.state == "retrying":
                 self.kept[row.id] = msgspec.structs.replace(row, next_at=now)
 
-    async def replay(self, _: str, n: int, progress: bytes) -> dict[str, int]:
+    async def replay(self, _: str, n: int, settings: bytes, progress: bytes) -> dict[str, int]:
         if self.failing is not None:
             raise self.failing
         self.save_progress("", progress)
@@ -253,7 +253,8 @@ class World:
 
 @pytest.fixture
 def world(monkeypatch: pytest.MonkeyPatch) -> World:
-    monkeypatch.setattr(module, "time", fake_time())
+    for one in (module, late):
+        monkeypatch.setattr(one, "time", fake_time())
     return World()
 
 
@@ -714,7 +715,7 @@ async def test_a_row_that_comes_while_the_table_is_asked_is_not_forgotten(world:
         def redriven() -> None:
             world.rows.meanwhile = lambda: None
             now = EPOCH + asyncio.get_running_loop().time()
-            dead = module.DeliveryRow(
+            dead = DeliveryRow(
                 "wh_1", 1, 1, 1, "a", "message.received", "retrying", 0, now, now, 500, "500"
             )
             world.rows.set_aside(dead)
@@ -735,7 +736,8 @@ async def test_what_an_endpoint_says_stands_in_the_list_alone(
     says = Outcome("refused", 401, "401 Unauthorized", "bad key k3y-of-n8n, and more")
     world.endpoint.answers = lambda n, _: says if n == 1 else ACCEPTED
     logger = structlog.testing.CapturingLogger()
-    monkeypatch.setattr(module, "log", logger)
+    for one in (module, late):
+        monkeypatch.setattr(one, "log", logger)
     async with world.running():
         world.events("a", "b")
         await asyncio.sleep(60)
@@ -880,7 +882,8 @@ async def test_what_is_older_than_the_webhook_and_what_the_log_dropped_is_told(
     told_of: World,
 ) -> None:
     told_of.events("a", "a")
-    told_of.log.events[1] = msgspec.structs.replace(told_of.log.events[1], time_ms=1)
+    told_of.rows.progress.append(Progress(1, 1, began=1))
+    told_of.webhook = told_of.made()
     async with told_of.running():
         await asyncio.sleep(1)
         assert fate(told_of, 1).state == "made_later"
@@ -905,3 +908,100 @@ async def test_after_a_restart_what_was_accepted_out_of_turn_has_arrived(told_of
         await asyncio.sleep(3)
     told_of.webhook = told_of.made()
     assert [fate(told_of, n).state for n in (1, 2, 3)] == ["waiting", "delivered", "delivered"]
+
+
+async def test_who_asks_what_has_become_of_an_event_that_waits_aside_does_not_have_it_sent_twice(
+    told_of: World,
+) -> None:
+    told_of.endpoint.answers = lambda n, _: REFUSED if n == 2 else ACCEPTED
+    async with told_of.running(killed=True):
+        told_of.events("a", "b", "c")
+        await asyncio.sleep(retrying.BLOCKED_SECONDS + 300)
+        assert told_of.rows_of("retrying") == [(2, 2)]
+    told_of.rows.progress, told_of.endpoint.accepted = [Progress(0, 0)], []
+    told_of.endpoint.answers, told_of.log.failing = lambda *_: ACCEPTED, True
+    told_of.webhook = told_of.made()
+    async with told_of.running():
+        await asyncio.sleep(0.5)
+        assert told_of.webhook.has_settled(2, "b"), "asked before it is read"
+        told_of.log.failing = False
+        await asyncio.sleep(HOUR)
+    assert sorted(told_of.endpoint.accepted) == [1, 2, 3]
+
+
+async def test_what_is_older_than_the_webhook_and_was_replayed_has_arrived(told_of: World) -> None:
+    told_of.events("a", "a", "a")
+    told_of.log.events = {
+        n: msgspec.structs.replace(event, time_ms=1) for n, event in told_of.log.events.items()
+    }
+    told_of.rows.progress.append(Progress(3, 3, began=3))
+    told_of.webhook = told_of.made()
+    async with told_of.running():
+        await asyncio.sleep(1)
+        assert [fate(told_of, n).state for n in (1, 2, 3)] == ["made_later"] * 3
+        await told_of.webhook.begin_after(1)
+        await asyncio.sleep(1)
+        await told_of.webhook.begin_after(2)
+        await asyncio.sleep(1)
+    told_of.webhook = told_of.made()
+    assert told_of.endpoint.accepted == [2, 3, 3]
+    states = [fate(told_of, n).state for n in (1, 2, 3)]
+    assert states == ["made_later", "delivered", "delivered"]
+
+
+async def test_of_a_webhook_whose_beginning_is_not_known_nothing_is_claimed(told_of: World) -> None:
+    told_of.events("a", "a")
+    told_of.log.events[1] = msgspec.structs.replace(told_of.log.events[1], time_ms=1)
+    async with told_of.running():
+        await asyncio.sleep(1)
+        assert [fate(told_of, n).state for n in (1, 2)] == ["unknown", "delivered"]
+
+
+async def test_what_was_passed_over_before_the_webhook_asked_for_more_has_not_arrived(
+    told_of: World,
+) -> None:
+    def ask_for(*types: str) -> None:
+        hook = told_of.webhook
+        wider = settings_of(NewWebhook("http://endpoint/", types=list(types)))
+        hook.use(wider.succeeding(hook.settings, hook.judged_to), None)
+
+    def states() -> list[str]:
+        return [str(fate(told_of, n).state) for n in range(1, told_of.log.last + 1)]
+
+    told_of.new = NewWebhook("http://endpoint/", types=["session.state"])
+    told_of.rows.progress.append(Progress(0, 0, began=0))
+    told_of.webhook = told_of.made()
+    async with told_of.running():
+        for asked in (("session.state", "message.received"), ("*",)):
+            for kind in ("session.state", "message.received"):
+                told_of.log.add("a", kind)
+            told_of.webhook.wake()
+            await asyncio.sleep(1)
+            ask_for(*asked)
+            if asked != ("*",):
+                assert states() == ["delivered", "passed_over"]
+        assert told_of.endpoint.accepted == [1, 3, 4]
+        assert states() == ["unknown", "unknown", "delivered", "delivered"]
+        await told_of.webhook.begin_after(1)
+        await asyncio.sleep(1)
+        assert told_of.endpoint.accepted == [1, 3, 4, 2, 3, 4]
+        assert states() == ["unknown", "delivered", "delivered", "delivered"]
+        assert "replay wh_1 --after 0" in fate(told_of, 1).what_to_do
+
+
+async def test_what_is_read_while_the_webhook_is_changed_is_judged_by_what_it_asks_for_then(
+    told_of: World,
+) -> None:
+    told_of.new = NewWebhook("http://endpoint/", types=["session.state"])
+    told_of.rows.progress.append(Progress(0, 0, began=0))
+    hook = told_of.webhook = told_of.made()
+    async with told_of.running():
+        with hook.resting():
+            wider = settings_of(NewWebhook("http://endpoint/"))
+            wider = wider.succeeding(hook.settings, hook.judged_to)
+            told_of.events("a")
+            await asyncio.sleep(5)
+            hook.use(wider, None)
+        await asyncio.sleep(1)
+        assert told_of.endpoint.accepted == [1]
+        assert fate(told_of, 1).state == "delivered"

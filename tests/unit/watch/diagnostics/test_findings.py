@@ -3,10 +3,12 @@ connections have ended, and the checklist before production.
 """
 
 import time
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import msgspec
 import pytest
 
 from sessions.model import DIRECT, CloseReason
@@ -21,7 +23,7 @@ from supervisor.watch.diagnostics.connections import (
     closures,
     handshake_failures,
 )
-from supervisor.watch.diagnostics.doctor import Checked, Subject
+from supervisor.watch.diagnostics.doctor import Checked, NotChecked, Subject
 from supervisor.watch.diagnostics.installation import refused
 from supervisor.watch.diagnostics.network import judged
 from supervisor.watch.diagnostics.production import (
@@ -32,11 +34,13 @@ from supervisor.watch.diagnostics.production import (
     percentile_95,
 )
 from supervisor.watch.diagnostics.results import Issue, Severity
-from supervisor.watch.diagnostics.running import of_status
+from supervisor.watch.diagnostics.running import check_growth, of_status
+from supervisor.watch.memory_growth import Growth, MemoryGrowth, WorkerGrowth
 
 NOW = 1_800_000_000.0
 URL = "wss://web.whatsapp.com/ws/chat"
 DAY = 86_400.0
+MIB = 2**20
 
 
 def close(at: float, reason: CloseReason, **more: Any) -> RecordedClose:
@@ -117,6 +121,46 @@ def test_what_a_supervisor_says_of_itself_is_told() -> None:
     assert not any("cpu" in one.description for one in found), "the machine's check says it"
 
 
+def grows(leaks: bool) -> Growth:
+    return Growth(
+        memory_bytes=300 * MIB, bytes_per_hour=9 * MIB, hours=5.9, steadiness=0.95, leaks=leaks
+    )
+
+
+async def never() -> Any:
+    raise AssertionError("not asked here")
+
+
+async def test_memory_that_leaks_is_told_with_its_slope_and_by_the_supervisor_alone(
+    bare_environment: Path,
+) -> None:
+    workers = [
+        WorkerGrowth(session=one, pid=number, growth=grows(leaks=True))
+        for number, one in enumerate(("fast", "slow"))
+    ]
+    outside = Subject(
+        settings=Settings(data_dir=bare_environment), directory=bare_environment, host=never
+    )
+
+    def within(*seen: Any) -> Subject:
+        return replace(outside, growth=lambda: MemoryGrowth(*seen))
+
+    own, theirs = await check_growth(within(grows(leaks=True), workers))
+    assert "leaks: 300 MiB, and 9.0 MiB more each hour, for 5.9 hours." in own.description
+    assert "2 workers leak: fast: 300 MiB" in theirs.description
+    assert theirs.commands == ("wasup sessions stop fast slow && wasup sessions start fast slow",)
+    for nothing in (within(None, []), within(grows(leaks=False), []), outside):
+        assert list(await check_growth(nothing)) == []
+
+    async def ask(path: str) -> Any:
+        assert path == "/diagnostics?check=growth"
+        return {"issues": msgspec.to_builtins([theirs])}
+
+    assert list(await check_growth(replace(outside, ask=ask))) == [theirs]
+    with pytest.raises(NotChecked):
+        await check_growth(replace(outside, supervisor=1))
+
+
 # --- connections ----------------------------------------------------------------------------------
 
 
@@ -190,9 +234,6 @@ async def test_the_records_are_read_once_for_all_that_is_told_of_them(
         nonlocal reads
         reads += 1
         return [incident("a", close(time.time(), CloseReason.DNS))]
-
-    async def never() -> Any:
-        raise AssertionError("not asked here")
 
     subject = Subject(
         settings=Settings(data_dir=bare_environment),

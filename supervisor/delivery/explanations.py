@@ -13,6 +13,8 @@ class Fate(StrEnum):
     DELIVERED = "delivered"
     NOT_ASKED = "not_asked"
     MADE_LATER = "made_later"
+    PASSED_OVER = "passed_over"
+    UNKNOWN = "unknown"
     PAUSED = "paused"
     AWAY = "away"
     UNDER_WAY = "under_way"
@@ -68,13 +70,8 @@ def explained(one: Standing) -> tuple[str, str]:
             )
         case Fate.NOT_ASKED:
             return _not_asked(one)
-        case Fate.MADE_LATER:
-            return (
-                f"The webhook was made at {iso(one.since or 0.0)}, after the event, and begins with"
-                " what happens from then on, unless it was told to begin earlier.",
-                f"To have it, and what came after: `wasup webhooks replay {webhook} --after"
-                f" {one.n - 1}`.",
-            )
+        case Fate.MADE_LATER | Fate.PASSED_OVER | Fate.UNKNOWN:
+            return _behind(one)
         case Fate.PAUSED:
             return _paused(one)
         case Fate.AWAY:
@@ -126,6 +123,27 @@ def _not_asked(one: Standing) -> tuple[str, str]:
         "Nothing, if that is as you want it. Else: `wasup webhooks update"
         f" {one.webhook} {change}`, with those that it has, and `wasup webhooks replay"
         f" {one.webhook} --after {one.n - 1}`."
+    )
+
+
+def _behind(one: Standing) -> tuple[str, str]:
+    replay = (
+        f"To have it, and what came after: `wasup webhooks replay {one.webhook} --after"
+        f" {one.n - 1}`."
+    )
+    if one.fate == Fate.PASSED_OVER:
+        why = "The webhook did not ask for it when it came; what it asks for was changed later."
+        return why, replay
+    if one.fate == Fate.UNKNOWN:
+        return (
+            "It was accepted, or passed over: which of them is not known any more, as what the"
+            " webhook asked for when it came is not kept.",
+            f"Look whether the endpoint has it. {replay}",
+        )
+    return (
+        f"The webhook was made at {iso(one.since or 0.0)}, after the event, and begins with what"
+        " happens from then on, unless it was told to begin earlier.",
+        replay,
     )
 
 
