@@ -187,15 +187,19 @@ def _times(count: int) -> str:
     return "once" if count == 1 else f"{count} times"
 
 
-def arrival(events: int, states: Collection[bool]) -> tuple[bool, str]:
+def arrival(events: int, states: Collection[str]) -> tuple[bool, str]:
     """Whether all of a message's events have arrived at each webhook that asks for them, and that
-    in a sentence. `states`: of each event at each webhook, whether it has. Pure.
+    in a sentence. `states`: the fate of each event at each webhook. Pure.
     """
-    missing = sum(not arrived for arrived in states)
+    unknown = sum(state == Fate.UNKNOWN for state in states)
+    missing = sum(state not in ARRIVED for state in states) - unknown
     count = f"{events} event{'' if events == 1 else 's'}"
     if not states:
         return False, f"It has {count}, and there is no webhook: POST /webhooks makes one."
-    if not missing:
+    if not missing and not unknown:
         return True, f"Everything has arrived that was asked for, of {count}."
     have = "has" if missing == 1 else "have"
-    return False, f"{missing} of what was to be delivered {have} not arrived."
+    told = [f"{missing} of what was to be delivered {have} not arrived"] if missing else []
+    if unknown:
+        told.append(f"of {unknown} it is not known any more whether it has arrived")
+    return False, f"{', and '.join(told).capitalize()}."
