@@ -401,7 +401,14 @@ ROUTES: Final = (
         scope=Scope.OPERATE,
         body=WebhookChange,
         answers={200: WebhookView},
-        errors=(WebhookNotFound, InvalidWebhook, SessionNotFound, ForbiddenFleet, *STORE),
+        errors=(
+            WebhookNotFound,
+            InvalidWebhook,
+            TooManyWebhooks,
+            SessionNotFound,
+            ForbiddenFleet,
+            *STORE,
+        ),
     ),
     Route(
         "DELETE",

@@ -35,7 +35,6 @@ from supervisor.access.token_validator import ImprovedTokenValidator
 from supervisor.alerts.alerts import Alerts
 from supervisor.alerts.judging import own_parts
 from supervisor.alerts.judging.figures import monitor
-from supervisor.delivery.endpoint.targets import Guard
 from supervisor.delivery.webhook_registry import Webhooks
 from supervisor.fleet.bus import Bus
 from supervisor.fleet.feed import Feed
@@ -246,19 +245,20 @@ async def build(settings: Settings, directory: Path, port: int, stack: AsyncExit
     bus.subscribe(AlertChange, alerts.on_change)
     bus.subscribe(SessionDeleted, alerts.on_deleted)
     own_parts.subscribe(bus, alerts)
+    keys = await Keys.open(store)
     webhooks = Webhooks(
         store,
         feed,
         alerts,
         forever,
-        Guard(settings.private_webhooks, (settings.api_host, port)),
+        settings.webhook_guards(port),
+        keys.holds,
         bus.publish,
         rng,
         retry_seconds=settings.webhook_retry_hours * 3600.0,
         failing_seconds=settings.webhook_failing_minutes * 60.0,
     )
     stack.push_async_callback(webhooks.close)
-    keys = await Keys.open(store)
     access = await _access(settings, store, keys)
     audit = AuditLog(directory)
     stack.push_async_callback(asyncio.to_thread, audit.close)

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from sessions.store.tables.events import LogBounds
     from sessions.workers.limits import Limits
     from supervisor.alerts.thresholds import Thresholds
+    from supervisor.delivery.endpoint.targets import Guards
     from supervisor.fleet.live_feed_limits import LiveFeedLimits
     from supervisor.gate.gate import GateConfig
 
@@ -344,8 +345,9 @@ class Settings(BaseSettings):
     webhook_private_targets: bool | None = Field(
         None,
         description=(
-            "Whether webhooks may lead to this machine and to private networks; unset: only while"
-            " the API is on loopback itself (docs/webhooks.md)."
+            "Whether webhooks may lead to this machine and to private networks; unset: only those"
+            " of the operator, and of keys of scope admin for all sessions, while the API is on"
+            " loopback itself (docs/webhooks.md)."
         ),
     )
     incident_log_days: Annotated[int, BeforeValidator(_whole_number), Field(ge=1, le=3650)] = Field(
@@ -643,12 +645,12 @@ class Settings(BaseSettings):
         names = (self.cors_origins or "").split(",")
         return frozenset(name.strip() for name in names if name.strip())
 
-    @property
-    def private_webhooks(self) -> bool:
-        """Whether webhooks may lead to this machine and to private networks."""
-        if self.webhook_private_targets is None:
-            return is_loopback(self.api_host)
-        return self.webhook_private_targets
+    def webhook_guards(self, port: int) -> "Guards":
+        """Where webhooks may lead. `port`: the API's."""
+        from supervisor.delivery.endpoint.targets import Guards
+
+        own, private = (self.api_host, port), self.webhook_private_targets
+        return Guards.of(private, own, on_loopback=is_loopback(self.api_host))
 
     def gate_config(self) -> "GateConfig":
         """The gate's numbers."""

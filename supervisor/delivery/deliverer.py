@@ -28,7 +28,7 @@ from supervisor.delivery.endpoint.sender import Outcome, Sender
 from supervisor.delivery.lanes import Lanes, Pending
 from supervisor.delivery.late import Late
 from supervisor.delivery.telling import Telling
-from supervisor.delivery.webhook_settings import WebhookSettings
+from supervisor.delivery.webhook_settings import PauseReason, WebhookSettings
 
 WINDOW: Final = 20_000
 """Events that are read from the log and not settled; only their numbers are kept."""
@@ -193,6 +193,14 @@ class Deliverer:
             self.telling.resumed()
         self.wake()
 
+    def pause(self, because: PauseReason) -> None:
+        """Send nothing any more, but for what is under way; what happens is kept."""
+        if self.paused_because is None:
+            self.paused_because = because
+            self._tools.rows.pause(self.id, because)
+            self.telling.paused(because)
+            self.wake()
+
     def look_for_late(self) -> None:
         """Rows may be due."""
         self.late.look_by(0.0)
@@ -227,7 +235,9 @@ class Deliverer:
         settings = self.settings
         body, at = outgoing.body(event, settings.payload), int(time.time())
         ours = outgoing.headers(settings.signing(at), event.id, at, body, late)
-        outcome = await self._tools.sender.send(settings.url, body, settings.headers | ours)
+        outcome = await self._tools.sender.send(
+            settings.url, body, settings.headers | ours, settings.owner.is_trusted
+        )
         if outcome.answer is None:
             return outcome
         return msgspec.structs.replace(outcome, answer=settings.masked(outcome.answer))
@@ -439,10 +449,7 @@ class Deliverer:
     def gone(self, outcome: Outcome) -> None:
         """The endpoint has answered that it shall be called no more: it is paused."""
         self.last_failure = time.time(), outcome.error or ""
-        if self.paused_because is None:
-            self.paused_because = "gone"
-            self._tools.rows.pause(self.id, "gone")
-            self.telling.gone()
+        self.pause("gone")
 
     # --- what is over -----------------------------------------------------------------------------
 

@@ -152,12 +152,13 @@ def _paused(one: Standing) -> tuple[str, str]:
         "operator": "Somebody has paused the webhook",
         "gone": "The endpoint has answered 410 Gone, which paused the webhook",
         "restored": "The webhook came back with a backup, paused",
+        "key_ended": "The key of the webhook's owner was revoked or has expired, which paused it",
     }.get(one.paused_because or "", "The webhook is paused")
-    first = (
-        "Give it the URL that is meant, if it has moved; then "
-        if one.paused_because == "gone"
-        else ""
-    )
+    first = {
+        "gone": "Give it the URL that is meant, if it has moved; then ",
+        "key_ended": f"See where it leads (`wasup webhooks show {one.webhook}`). If that is to go"
+        " on, it is the webhook of whoever resumes it: ",
+    }.get(one.paused_because or "", "")
     return f"{because}; what happens is kept for it.", (
         f"{first}`wasup webhooks resume {one.webhook}`: all that was kept comes in order."
     )
