@@ -20,6 +20,7 @@ from supervisor.fleet.feed import Feed
 from supervisor.fleet.fleet import Fleet
 from supervisor.fleet.policy_file import LivePolicy
 from supervisor.fleet.roll import Roll
+from supervisor.upkeep.scheduler import Scheduler
 from supervisor.watch.diagnostics.checks import Diagnostics
 from supervisor.watch.forecasting import Forecaster
 from supervisor.watch.host_watch import HostWatch
@@ -40,6 +41,7 @@ WORKERS = web.AppKey("workers", Workers)
 DIAGNOSTICS = web.AppKey("diagnostics", Diagnostics)
 WEBHOOKS = web.AppKey("webhooks", Webhooks)
 THRESHOLDS = web.AppKey("thresholds", Thresholds)
+UPKEEP = web.AppKey("upkeep", Scheduler)
 WAITERS = web.AppKey("waiters", Places)
 MEMORY = web.AppKey("memory", MemoryWatch)
 FEED_METRICS = web.AppKey("feed_metrics", MetricsCollector)

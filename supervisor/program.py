@@ -35,25 +35,24 @@ from supervisor.access.token_validator import ImprovedTokenValidator
 from supervisor.alerts.alerts import Alerts
 from supervisor.alerts.judging import own_parts
 from supervisor.alerts.judging.figures import monitor
-from supervisor.delivery.endpoint.targets import Guard
 from supervisor.delivery.webhook_registry import Webhooks
 from supervisor.fleet.bus import Bus
-from supervisor.fleet.credential_snapshots import LOOK_SECONDS, take_snapshots
 from supervisor.fleet.feed import Feed
 from supervisor.fleet.fleet import Fleet
 from supervisor.fleet.incident_log import (
     ALIVE_SECONDS,
     OutageRecorder,
-    RecordKeeping,
     left_behind,
+    say_alive,
 )
 from supervisor.fleet.policy_file import LivePolicy, read_rules
 from supervisor.fleet.roll import Roll
 from supervisor.gate.gate import Gate
 from supervisor.gate.view import OutageBegan, OutageEnded
 from supervisor.gate.way_probe import WayProber
+from supervisor.history.archive import Archive
 from supervisor.history.history import History
-from supervisor.history.sampler import Sampler
+from supervisor.history.sampler import Sampler, begin_measuring
 from supervisor.history.sources import fleet_source, host_source
 from supervisor.host.needs.process_limits import raise_soft_descriptors
 from supervisor.host.reading.readings import WindowedHost
@@ -63,6 +62,8 @@ from supervisor.process.lock import DirectoryLock, held_by
 from supervisor.process.log_files import LogFile
 from supervisor.process.worker_command import worker_config
 from supervisor.settings import Settings
+from supervisor.upkeep.all_jobs import jobs
+from supervisor.upkeep.scheduler import Scheduler
 from supervisor.watch.diagnostics.checks import Diagnostics, within
 from supervisor.watch.forecasting import Forecaster, cpu_seconds
 from supervisor.watch.host_watch import COUNT_SECONDS, HostWatch, log_directory
@@ -73,9 +74,6 @@ STORE_FILE_SECONDS: Final = 5.0
 """How often to look whether the database's file is still there: what is acknowledged in between
 would be lost with it.
 """
-
-TRIM_SECONDS: Final = 600.0
-"""How often the event log is looked through for what is too old: events are kept for days."""
 
 log = structlog.get_logger("program")
 
@@ -195,6 +193,7 @@ class Built:
     history: History
     measuring: Sampler
     diagnostics: Diagnostics
+    upkeep: Scheduler
     stopping: asyncio.Event
     """Set by the first signal."""
 
@@ -220,6 +219,7 @@ class Built:
             memory=self.memory,
             websocket_log=self.websocket_log,
             diagnostics=self.diagnostics,
+            upkeep=self.upkeep,
         )
 
 
@@ -245,19 +245,20 @@ async def build(settings: Settings, directory: Path, port: int, stack: AsyncExit
     bus.subscribe(AlertChange, alerts.on_change)
     bus.subscribe(SessionDeleted, alerts.on_deleted)
     own_parts.subscribe(bus, alerts)
+    keys = await Keys.open(store)
     webhooks = Webhooks(
         store,
         feed,
         alerts,
         forever,
-        Guard(settings.private_webhooks, (settings.api_host, port)),
+        settings.webhook_guards(port),
+        keys.holds,
         bus.publish,
         rng,
         retry_seconds=settings.webhook_retry_hours * 3600.0,
         failing_seconds=settings.webhook_failing_minutes * 60.0,
     )
     stack.push_async_callback(webhooks.close)
-    keys = await Keys.open(store)
     access = await _access(settings, store, keys)
     audit = AuditLog(directory)
     stack.push_async_callback(asyncio.to_thread, audit.close)
@@ -302,7 +303,8 @@ async def build(settings: Settings, directory: Path, port: int, stack: AsyncExit
         lambda: tuple(worker.pid for worker in workers.alive),
         _watched_directories(settings),
     )
-    history = History()
+    history = History(Archive(store.history_pages))
+    stack.push_async_callback(history.close)
     bus.subscribe(SessionDeleted, history.on_deleted)
     roll = Roll(fleet.sessions, workers.code, bus.publish)
     stack.push_async_callback(roll.close)
@@ -329,7 +331,10 @@ async def build(settings: Settings, directory: Path, port: int, stack: AsyncExit
         sampler=sampler,
         host=host,
         history=history,
-        measuring=Sampler(history, [host_source(host), fleet_source(fleet)]),
+        measuring=Sampler(history.take, [host_source(host), fleet_source(fleet)]),
+        upkeep=Scheduler(
+            jobs(settings, store, feed), settings.zone(), store.upkeep_runs, alerts, rng
+        ),
         diagnostics=Diagnostics(
             within(settings, directory, store, host.reading, fleet, access, memory.view)
         ),
@@ -359,21 +364,21 @@ async def begin(parts: Built, stack: AsyncExitStack) -> None:
     parts.workers.keep_spares()
     stack.callback(store.records.say_alive)  # after all that runs has ended: until then we lived
     interval_seconds = settings.health_check_interval / 1000
-    keep_records = RecordKeeping(store.records, settings.incident_log_days).look
     count_host = partial(asyncio.to_thread, parts.sampler.count)
     looks: list[tuple[str, Look, float]] = [
         ("store file", store.look_at_file, STORE_FILE_SECONDS),
-        ("event log", parts.feed.trim, TRIM_SECONDS),
-        ("snapshots", partial(take_snapshots, store), LOOK_SECONDS),
-        ("incident log", keep_records, ALIVE_SECONDS),
+        ("sign of life", partial(say_alive, store.records), ALIVE_SECONDS),
         ("last uses of keys", parts.keys.write_uses, USED_SECONDS),
         ("host sampler", count_host, min(COUNT_SECONDS, interval_seconds)),
     ]
     for name, look, every_seconds in looks:
         kept = parts.forever.keep(name, look, every_seconds=every_seconds)
         stack.push_async_callback(kept.close)
-    measuring = parts.forever.keep("history", parts.measuring.look)
-    stack.push_async_callback(measuring.close)
+    await parts.upkeep.open()
+    parts.upkeep.begin(parts.forever)
+    stack.push_async_callback(parts.upkeep.close)
+    for kept in begin_measuring(parts.forever, parts.measuring, parts.history):
+        stack.push_async_callback(kept.close)
     growth = parts.forever.keep(
         "memory growth", parts.memory.look, every_seconds=SAMPLE_SECONDS, at_once=False
     )

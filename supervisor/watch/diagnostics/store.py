@@ -10,7 +10,7 @@ from typing import Final
 from sqlalchemy.exc import SQLAlchemyError
 
 from sessions.model import StoreError, StoreUnavailable
-from sessions.store.engine.database import POOL, is_sqlite, name_of, newest_revision
+from sessions.store.engine.database import POOL, is_sqlite, name_of, newest_revision, revisions
 from sessions.store.engine.examination import (
     FileFacts,
     ServerFacts,
@@ -264,7 +264,7 @@ async def _keys(subject: Subject) -> list[Issue]:
 
 
 def _revision(revision: str | None, name: str) -> Iterator[Issue]:
-    if revision is not None and revision > newest_revision():
+    if revision is not None and revision not in revisions():
         yield _issue(
             Severity.CRITICAL,
             f"{name} was written by a newer version (schema {revision}, this one has"
