@@ -15,7 +15,9 @@ WORDS_MOST: Final = 300
 
 _STATUS: Final = re.compile(r"\berror=(\d{3})\b")
 _MAIL: Final = re.compile(r"\((\d{3}), b?(['\"])(.*?)\2[,)]")
-_REFUSED_RECIPIENT: Final = re.compile(r"SMTP recipient (\S+) was refused: (\d{3}) b?['\"](.*?)['\"]$")
+_REFUSED_RECIPIENT: Final = re.compile(
+    r"SMTP recipient (\S+) was refused: (\d{3}) b?['\"](.*?)['\"]$"
+)
 _CERTIFICATE: Final = re.compile(r"certificate verify failed: ([^()\[\]]+)")
 _ERRNO: Final = re.compile(r"""\[Errno -?\d+\] ([A-Za-z][^'")\]>]*)""")
 _NAME: Final = re.compile(r"Name or service not known|Failed to resolve|NameResolutionError")

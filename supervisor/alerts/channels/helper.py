@@ -188,13 +188,17 @@ class Helper:
                 log.debug("nothing is to be sent: the helper ends", action="helper_idle")
                 return
             except ValueError:  # a line without an end
-                raise HelperFailed("the process that sends it says what nobody understands") from None
+                raise HelperFailed(
+                    "the process that sends it says what nobody understands"
+                ) from None
             if not line:
                 raise HelperFailed(f"the process that sends it has {await _ended(process)}")
             try:
                 self._take(msgspec.json.decode(line, type=Reply))
             except msgspec.MsgspecError:
-                raise HelperFailed("the process that sends it says what nobody understands") from None
+                raise HelperFailed(
+                    "the process that sends it says what nobody understands"
+                ) from None
 
     def _take(self, reply: Reply) -> None:
         sending = self._sending.get(reply.id)

@@ -5,7 +5,7 @@ messages when it dies, hangs or is slow.
 import asyncio
 import os
 import signal
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -45,6 +45,17 @@ def mail(port: int, to: str, **more: Any) -> dict[str, Any]:
 
 def hook(port: int, path: str = "/") -> dict[str, Any]:
     return {"host": "127.0.0.1", "port": port, "fullpath": path}
+
+
+def under_way(pid: int) -> list[str]:
+    """The processes of the messages that it sends."""
+    return Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+
+
+async def eventually(holds: Callable[[], bool]) -> None:
+    async with asyncio.timeout(60):
+        while not holds():  # noqa: ASYNC110 - nobody tells of it
+            await asyncio.sleep(0.01)
 
 
 async def refused(helper: Helper, *what: Any, **more: Any) -> NotDelivered:
@@ -99,10 +110,12 @@ async def test_the_cause_is_told_in_words_and_without_secrets() -> None:
         login = mail(box.port, "one@example.com", user="u", password=SECRET)
         one = await refused(helper, "email", [login], "T", "B", **secret)
         assert one.words == "the mail server takes no password: leave out `user`"
-        one = await refused(helper, "telegram", [{"bot_token": SECRET, "targets": ["1"]}], "T", "B",
-                            **secret)
+        one = await refused(
+            helper, "telegram", [{"bot_token": SECRET, "targets": ["1"]}], "T", "B", **secret
+        )
         assert one.permanent
-        assert "(hidden)" in one.words and SECRET not in one.words
+        assert "(hidden)" in one.words
+        assert SECRET not in one.words
 
 
 async def test_no_secret_is_in_its_command_its_environment_or_ours(
@@ -129,8 +142,8 @@ async def test_many_that_hang_keep_nobody_waiting_and_leave_nothing() -> None:
             assert not any(task.done() for task in hanging), "the other was quicker"
             for error in await asyncio.gather(*hanging):
                 assert error.words == "it has not taken the message within 3 s"
-        children = Path(f"/proc/{helper.pid}/task/{helper.pid}/children").read_text()
-        assert not children.split()
+        assert helper.pid is not None
+        assert not under_way(helper.pid)
 
 
 async def test_more_than_it_can_bear_are_refused() -> None:
@@ -146,10 +159,10 @@ async def test_it_dies_and_is_begun_anew() -> None:
     async with running() as helper, web_server() as inbox:
         with dead_port() as port:
             waiting = asyncio.create_task(refused(helper, "webhook", [hook(port)], "T", "B"))
-            while helper.pid is None:
-                await asyncio.sleep(0.01)
+            await eventually(lambda: helper.pid is not None)
             first = helper.pid
-            await asyncio.sleep(0.2)
+            assert first is not None
+            await eventually(lambda: len(under_way(first)) == 1)
             os.kill(first, signal.SIGKILL)
             assert "died of signal 9" in (await waiting).words
         await helper.send("webhook", [hook(inbox.port)], "T", "B")
@@ -157,7 +170,7 @@ async def test_it_dies_and_is_begun_anew() -> None:
 
 
 async def test_it_hangs_and_is_replaced() -> None:
-    async with running(send_seconds=0.5, slack_seconds=0.5) as helper, web_server() as inbox:
+    async with running(send_seconds=2.0, slack_seconds=4.0) as helper, web_server() as inbox:
         await asyncio.wait_for(_until_sent(helper, inbox.port), 60)
         first = helper.pid
         assert first is not None
@@ -180,8 +193,7 @@ async def _until_sent(helper: Helper, port: int) -> None:
 async def test_it_ends_when_nothing_is_to_be_sent_and_comes_back() -> None:
     async with running(idle_seconds=0.5) as helper, web_server() as inbox:
         await helper.send("webhook", [hook(inbox.port)], "T", "B")
-        while helper.pid is not None:
-            await asyncio.sleep(0.05)
+        await eventually(lambda: helper.pid is None)
         await helper.send("webhook", [hook(inbox.port)], "T", "B")
     assert len(inbox.posts) == 2
 
