@@ -50,8 +50,9 @@ from supervisor.fleet.roll import Roll
 from supervisor.gate.gate import Gate
 from supervisor.gate.view import OutageBegan, OutageEnded
 from supervisor.gate.way_probe import WayProber
+from supervisor.history.archive import Archive
 from supervisor.history.history import History
-from supervisor.history.sampler import Sampler
+from supervisor.history.sampler import Sampler, begin_measuring
 from supervisor.history.sources import fleet_source, host_source
 from supervisor.host.needs.process_limits import raise_soft_descriptors
 from supervisor.host.reading.readings import WindowedHost
@@ -302,7 +303,8 @@ async def build(settings: Settings, directory: Path, port: int, stack: AsyncExit
         lambda: tuple(worker.pid for worker in workers.alive),
         _watched_directories(settings),
     )
-    history = History()
+    history = History(Archive(store.history_pages))
+    stack.push_async_callback(history.close)
     bus.subscribe(SessionDeleted, history.on_deleted)
     roll = Roll(fleet.sessions, workers.code, bus.publish)
     stack.push_async_callback(roll.close)
@@ -329,7 +331,7 @@ async def build(settings: Settings, directory: Path, port: int, stack: AsyncExit
         sampler=sampler,
         host=host,
         history=history,
-        measuring=Sampler(history, [host_source(host), fleet_source(fleet)]),
+        measuring=Sampler(history.take, [host_source(host), fleet_source(fleet)]),
         upkeep=Scheduler(
             jobs(settings, store, feed), settings.zone(), store.upkeep_runs, alerts, rng
         ),
@@ -375,8 +377,8 @@ async def begin(parts: Built, stack: AsyncExitStack) -> None:
     await parts.upkeep.open()
     parts.upkeep.begin(parts.forever)
     stack.push_async_callback(parts.upkeep.close)
-    measuring = parts.forever.keep("history", parts.measuring.look)
-    stack.push_async_callback(measuring.close)
+    for kept in begin_measuring(parts.forever, parts.measuring, parts.history):
+        stack.push_async_callback(kept.close)
     growth = parts.forever.keep(
         "memory growth", parts.memory.look, every_seconds=SAMPLE_SECONDS, at_once=False
     )

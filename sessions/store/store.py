@@ -32,6 +32,8 @@ from sessions.store.engine.file_watch import DatabaseFile
 from sessions.store.rewrite import RewriteReport
 from sessions.store.sealing import keyring
 from sessions.store.sealing.cipher import Cipher
+from sessions.store.supervision import history_pages
+from sessions.store.supervision.history_pages import HistoryPages
 from sessions.store.supervision.upkeep_runs import UpkeepRuns
 from sessions.store.tables import (
     archives,
@@ -97,6 +99,7 @@ class Store:
         self.requests = Requests(self._writer, cipher)
         self.webhooks = WebhookRows(self._writer, self._read, cipher)
         self.keys = KeyRows(self._writer, self._read, cipher)
+        self.history_pages = HistoryPages(self._writer, self._read)
         self.upkeep_runs = UpkeepRuns(self._writer, self._read)
 
     @classmethod
@@ -204,6 +207,7 @@ class Store:
             else:
                 await archives.put_aside(connection, session, "deleted")
             await incidents.forget(connection, session, purge)
+            await history_pages.forget_session(connection, session)
             await session_rows.remove(connection, session)
 
         await self._writer.submit(operation)

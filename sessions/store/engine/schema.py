@@ -250,6 +250,20 @@ requests = Table(
 JSON, or sealed; null: it was begun, and nobody knows its end.
 """
 
+history_pages = Table(
+    "history_pages",
+    metadata,
+    Column("whose", String(16), primary_key=True),
+    Column("subject", String(255), primary_key=True),
+    Column("tier", Integer, primary_key=True),
+    Column("start", BigInteger, primary_key=True),
+    Column("value", LargeBinary, nullable=False),
+    Index("ix_history_pages_age", "tier", "start"),
+)
+"""What was measured (supervision/history_pages.py): pages of one subject, packed. `start`: seconds
+since 1970.
+"""
+
 upkeep_runs = Table(
     "upkeep_runs",
     metadata,
