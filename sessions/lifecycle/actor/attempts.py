@@ -98,9 +98,8 @@ class Attempts:
             await self.quarantine(str(error))
         except SameDevice as error:
             await worker.stop()
-            await self.closed(
-                self.ended(CloseReason.SAME_DEVICE, None, self._core.same_device(error))
-            )
+            words = self._core.same_device(error)
+            await self.closed(self.ended(CloseReason.SAME_DEVICE, None, words))
         except BaseException:
             worker.kill()
             raise

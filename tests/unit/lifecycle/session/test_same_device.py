@@ -24,6 +24,7 @@ DEVICE_CREDS = (
 
 
 async def test_a_session_whose_device_another_one_is_parks_and_the_log_alone_names_it() -> None:
+    structlog.reset_defaults()
     with structlog.testing.capture_logs() as logged:
         async with World() as world:
             world.paired(DEVICE_CREDS)
