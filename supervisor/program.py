@@ -32,10 +32,10 @@ from supervisor.access.audit import AuditLog
 from supervisor.access.keys import USED_SECONDS, Keys
 from supervisor.access.refusals import Refusals
 from supervisor.access.token_validator import ImprovedTokenValidator
+from supervisor.alerts.alerting import Alerting
 from supervisor.alerts.alerts import Alerts
 from supervisor.alerts.judging import own_parts
 from supervisor.alerts.judging.figures import monitor
-from supervisor.delivery.endpoint.targets import Guard
 from supervisor.delivery.webhook_registry import Webhooks
 from supervisor.fleet.bus import Bus
 from supervisor.fleet.feed import Feed
@@ -51,8 +51,9 @@ from supervisor.fleet.roll import Roll
 from supervisor.gate.gate import Gate
 from supervisor.gate.view import OutageBegan, OutageEnded
 from supervisor.gate.way_probe import WayProber
+from supervisor.history.archive import Archive
 from supervisor.history.history import History
-from supervisor.history.sampler import Sampler
+from supervisor.history.sampler import Sampler, begin_measuring
 from supervisor.history.sources import fleet_source, host_source
 from supervisor.host.needs.process_limits import raise_soft_descriptors
 from supervisor.host.reading.readings import WindowedHost
@@ -176,6 +177,7 @@ class Built:
     workers: Workers
     feed: Feed
     alerts: Alerts
+    alerting: Alerting
     webhooks: Webhooks
     keys: Keys
     access: Access
@@ -210,6 +212,7 @@ class Built:
             thresholds=self.settings.thresholds(),
             forecaster=self.forecaster,
             alerts=self.alerts,
+            notifier=self.alerting.notifier,
             webhooks=self.webhooks,
             access=self.access,
             audit=self.audit,
@@ -240,23 +243,26 @@ async def build(settings: Settings, directory: Path, port: int, stack: AsyncExit
     await workers.listen()  # who lives is known before anybody may ask for a worker
     feed = await Feed.open(store, settings.events_in_memory)
     bus.subscribe(EventData, feed.publish)
-    alerts = Alerts(bus.publish)
+    alert_log = LogFile(directory / "logs" / "alerts.log")
+    stack.callback(alert_log.close)
+    alerts = Alerts(bus.publish, write=alert_log.write)
     bus.subscribe(AlertChange, alerts.on_change)
     bus.subscribe(SessionDeleted, alerts.on_deleted)
     own_parts.subscribe(bus, alerts)
+    keys = await Keys.open(store)
     webhooks = Webhooks(
         store,
         feed,
         alerts,
         forever,
-        Guard(settings.private_webhooks, (settings.api_host, port)),
+        settings.webhook_guards(port),
+        keys.holds,
         bus.publish,
         rng,
         retry_seconds=settings.webhook_retry_hours * 3600.0,
         failing_seconds=settings.webhook_failing_minutes * 60.0,
     )
     stack.push_async_callback(webhooks.close)
-    keys = await Keys.open(store)
     access = await _access(settings, store, keys)
     audit = AuditLog(directory)
     stack.push_async_callback(asyncio.to_thread, audit.close)
@@ -301,8 +307,11 @@ async def build(settings: Settings, directory: Path, port: int, stack: AsyncExit
         lambda: tuple(worker.pid for worker in workers.alive),
         _watched_directories(settings),
     )
-    history = History()
+    history = History(Archive(store.history_pages))
+    stack.push_async_callback(history.close)
     bus.subscribe(SessionDeleted, history.on_deleted)
+    alerting = Alerting(alerts, store.alerts, forever, bus, fleet, settings.alerting_config())
+    stack.push_async_callback(alerting.close)
     roll = Roll(fleet.sessions, workers.code, bus.publish)
     stack.push_async_callback(roll.close)
     websocket_log = _websocket_log(settings, directory, stack)
@@ -314,6 +323,7 @@ async def build(settings: Settings, directory: Path, port: int, stack: AsyncExit
         workers=workers,
         feed=feed,
         alerts=alerts,
+        alerting=alerting,
         webhooks=webhooks,
         keys=keys,
         access=access,
@@ -328,7 +338,7 @@ async def build(settings: Settings, directory: Path, port: int, stack: AsyncExit
         sampler=sampler,
         host=host,
         history=history,
-        measuring=Sampler(history, [host_source(host), fleet_source(fleet)]),
+        measuring=Sampler(history.take, [host_source(host), fleet_source(fleet)]),
         upkeep=Upkeep(settings, store, feed, alerts, fleet, rng),
         diagnostics=Diagnostics(
             within(settings, directory, store, host.reading, fleet, access, memory.view)
@@ -351,6 +361,7 @@ async def begin(parts: Built, stack: AsyncExitStack) -> None:
     Raises StoreError.
     """
     settings, store = parts.settings, parts.store
+    await parts.alerting.open()
     await parts.webhooks.open()
     for outage in await store.records.begin():
         parts.bus.tell(left_behind(outage))
@@ -365,6 +376,7 @@ async def begin(parts: Built, stack: AsyncExitStack) -> None:
         ("sign of life", partial(say_alive, store.records), ALIVE_SECONDS),
         ("last uses of keys", parts.keys.write_uses, USED_SECONDS),
         ("host sampler", count_host, min(COUNT_SECONDS, interval_seconds)),
+        *parts.alerting.looks,
     ]
     for name, look, every_seconds in looks:
         kept = parts.forever.keep(name, look, every_seconds=every_seconds)
@@ -372,8 +384,8 @@ async def begin(parts: Built, stack: AsyncExitStack) -> None:
     await parts.upkeep.scheduler.open()
     parts.upkeep.scheduler.begin(parts.forever)
     stack.push_async_callback(parts.upkeep.scheduler.close)
-    measuring = parts.forever.keep("history", parts.measuring.look)
-    stack.push_async_callback(measuring.close)
+    for kept in begin_measuring(parts.forever, parts.measuring, parts.history):
+        stack.push_async_callback(kept.close)
     growth = parts.forever.keep(
         "memory growth", parts.memory.look, every_seconds=SAMPLE_SECONDS, at_once=False
     )

@@ -113,7 +113,7 @@ class Access:
         key = self._keys.find(key_id)
         if key is None or not hmac.compare_digest(digest_of(credential), key.digest):
             self._refuse(credential, "invalid", "unknown or revoked key", address)
-        if self._has_ended(key):
+        if key.has_ended(self._clock()):
             self._refuse(credential, "expired", f"key {key.id} has expired", address)
         self._keys.used(key.id)
         return of_key(key)
@@ -136,14 +136,11 @@ class Access:
         key = self._keys.find(claims.key)
         if key is None:
             self._refuse(credential, "invalid", f"its key {claims.key[:16]!r} is revoked", address)
-        if self._has_ended(key):
+        if key.has_ended(self._clock()):
             self._refuse(credential, "expired", f"its key {key.id} has expired", address)
         self._keys.used(key.id)
         whole = of_key(key, claims.scope, sessions, claims.exp)
         return replace(whole, name=claims.sub)
-
-    def _has_ended(self, key: AccessKey) -> bool:
-        return key.expires_at is not None and key.expires_at <= self._clock()
 
     def _refuse(self, credential: str, reason: Reason, why: str, address: str | None) -> Never:
         self.refusals.note(credential, reason, why, address)

@@ -44,6 +44,10 @@ class AccessKey:
     digest: bytes
     last_used_at: float | None = None
 
+    def has_ended(self, now: float) -> bool:
+        """Whether it has expired."""
+        return self.expires_at is not None and self.expires_at <= now
+
 
 def new_id() -> str:
     """The id of a new key."""

@@ -61,6 +61,11 @@ class Keys:
         """The key of that id."""
         return self._keys.get(key_id)
 
+    def holds(self, key_id: str) -> bool:
+        """Whether there is such a key, and it has not expired."""
+        key = self._keys.get(key_id)
+        return key is not None and not key.has_ended(self._clock())
+
     def all(self) -> list[AccessKey]:
         """All keys, oldest first."""
         return list(self._keys.values())

@@ -18,23 +18,21 @@ import structlog
 
 from sessions.model import StoreError, StoreUnanswered
 from sessions.store import StoredEvent
-from sessions.store.tables.webhooks import DeliveryRow, DeliveryState, WebhookRow, WebhookRows
+from sessions.store.tables.webhooks import WebhookRow, WebhookRows
 from sessions.views.times import iso
-from supervisor.delivery import retrying
 from supervisor.delivery.bodies import Bodies
-from supervisor.delivery.endpoint import outgoing
+from supervisor.delivery.endpoint import outgoing, retrying
 from supervisor.delivery.endpoint.circuit import Circuit, jittered
-from supervisor.delivery.endpoint.sender import Outcome, Sender, with_answer
+from supervisor.delivery.endpoint.sender import Outcome, Sender
 from supervisor.delivery.lanes import Lanes, Pending
+from supervisor.delivery.late import Late
 from supervisor.delivery.telling import Telling
-from supervisor.delivery.webhook_settings import WebhookSettings
+from supervisor.delivery.webhook_settings import PauseReason, WebhookSettings
 
 WINDOW: Final = 20_000
 """Events that are read from the log and not settled; only their numbers are kept."""
 AT_ONCE: Final = 20
 """Requests under way to one endpoint."""
-LATE_AT_ONCE: Final = 4
-"""Of these, events that were set aside: they never crowd out what happens now."""
 SAVE_SECONDS: Final = 1.0
 SAVE_EVENTS: Final = 500
 """After so long, or so many, progress is written: what a crash repeats is bounded by it."""
@@ -109,6 +107,7 @@ class Deliverer:
         progress = msgspec.json.decode(row.progress, type=Progress)
         self.lanes = Lanes(progress.low_water)
         self.circuit = Circuit()
+        self.late = Late(self, tools.rows, tools.bodies, telling, tools.rng, tools.retry_seconds)
         self._restored, self._open = progress, frozenset(progress.open or ())
         self.began = progress.began
         self._set_aside: set[int] | None = None
@@ -118,10 +117,6 @@ class Deliverer:
         self._settled = 0
         self._wake = asyncio.Event()
         self._attempts: set[asyncio.Task[None]] = set()
-        self._late: set[int] = set()
-        """Rows that are under way."""
-        self._late_at: float | None = 0.0
-        """When to look for rows that are due, wall clock; None: there is none."""
         self._not_before = 0.0
         self._look_at = 0.0
         self._is_changed = False
@@ -197,9 +192,17 @@ class Deliverer:
             self.telling.resumed()
         self.wake()
 
+    def pause(self, because: PauseReason) -> None:
+        """Send nothing any more, but for what is under way; what happens is kept."""
+        if self.paused_because is None:
+            self.paused_because = because
+            self._tools.rows.pause(self.id, because)
+            self.telling.paused(because)
+            self.wake()
+
     def look_for_late(self) -> None:
         """Rows may be due."""
-        self._look_for_late_at(0.0)
+        self.late.look_by(0.0)
         self.wake()
 
     async def begin_after(self, n: int) -> dict[str, int]:
@@ -231,7 +234,9 @@ class Deliverer:
         settings = self.settings
         body, at = outgoing.body(event, settings.payload), int(time.time())
         ours = outgoing.headers(settings.signing(at), event.id, at, body, late)
-        outcome = await self._tools.sender.send(settings.url, body, settings.headers | ours)
+        outcome = await self._tools.sender.send(
+            settings.url, body, settings.headers | ours, settings.owner.is_trusted
+        )
         if outcome.answer is None:
             return outcome
         return msgspec.structs.replace(outcome, answer=settings.masked(outcome.answer))
@@ -256,7 +261,7 @@ class Deliverer:
                 self._send()
                 await self._send_late()
         except StoreError as error:
-            self._hold_back(error)
+            self.hold_back(error)
         self._look()
         self._save()
         with contextlib.suppress(TimeoutError):
@@ -315,9 +320,10 @@ class Deliverer:
 
     def _begin(self, pending: Pending | None) -> None:
         if pending is not None:
-            self._run(self._attempt(pending))
+            self.run(self._attempt(pending))
 
-    def _run(self, work: Coroutine[Any, Any, None]) -> None:
+    def run(self, work: Coroutine[Any, Any, None]) -> None:
+        """Do that beside the turns; the next one comes when it is done."""
         task = asyncio.create_task(work, name=f"webhook {self.id}")
         self._attempts.add(task)
         task.add_done_callback(self._on_end)
@@ -355,7 +361,7 @@ class Deliverer:
             elif self.settings.wants(event.session, event.type):
                 outcome = await self.attempt(event)
         except StoreError as error:
-            self._hold_back(error)
+            self.hold_back(error)
             lanes.put_back(pending)
         except _Rests:
             lanes.put_back(pending)
@@ -372,10 +378,10 @@ class Deliverer:
         match outcome.kind:
             case "accepted":
                 self._settle(lanes, pending)
-                self._succeeded()
+                self.succeeded()
             case "gone":
                 lanes.put_back(pending)
-                self._gone(outcome)
+                self.gone(outcome)
             case _:
                 self._failed(lanes, pending, outcome)
 
@@ -385,12 +391,13 @@ class Deliverer:
         if pending.failures:
             self._look_at = 0.0
 
-    def _succeeded(self) -> None:
+    def succeeded(self) -> None:
+        """The endpoint has accepted an event."""
         self.last_success_at = time.time()
         if self.circuit.succeeded():
             log.info("a webhook accepts again", action="webhook_closed", webhook=self.id)
             self.lanes.clear_failures()
-            self._run(self._hasten())
+            self.run(self.late.hasten())
         if self.failing_since is not None:
             self.failing_since = None
             self._look_at = 0.0
@@ -405,13 +412,14 @@ class Deliverer:
         blocked = lanes.fail(pending, now, wait)
         pending.last_status, pending.last_error = outcome.status, outcome.error
         pending.last_answer = outcome.answer
-        self._note_failure(pending.n, outcome)
+        self.note_failure(pending.n, outcome)
         if self.circuit.is_open and outcome.kind == "away":
             pending.failing_since = None
         elif blocked:
             self._put_aside(lanes, pending)
 
-    def _note_failure(self, n: int, outcome: Outcome) -> None:
+    def note_failure(self, n: int, outcome: Outcome) -> None:
+        """The endpoint has not accepted event `n`, in its turn or late."""
         now, wall, away = self._now(), time.time(), outcome.kind == "away"
         self.last_failure = wall, outcome.error or ""
         self._look_at = min(self._look_at, now + FAILING_SECONDS)
@@ -433,41 +441,14 @@ class Deliverer:
         """It waits no longer in its turn; later events of its session go on. It is the first of its
         lane, and not under way.
         """
-        wall = time.time()
         failing = 0.0 if pending.failing_since is None else self._now() - pending.failing_since
-        due = wall + jittered(retrying.as_hole(failing), self._tools.rng.random())
         self._settle(lanes, pending)
-        row = DeliveryRow(
-            webhook=self.id,
-            n=pending.n,
-            last_n=pending.n,
-            next_n=pending.n,
-            session=pending.lane or None,
-            type=pending.kind,
-            state="retrying",
-            attempts=pending.failures,
-            first_failed_at=wall - failing,
-            next_at=due,
-            last_status=pending.last_status,
-            last_error=with_answer(pending.last_error, pending.last_answer),
-        )
-        self._tools.rows.set_aside(row)
-        self._look_for_late_at(due)
-        log.warning(
-            "an event is set aside; later ones of its session go on",
-            action="delivery_aside",
-            webhook=self.id,
-            event=pending.n,
-            session=row.session,
-            error=pending.last_error,
-        )
+        self.late.add(pending, failing)
 
-    def _gone(self, outcome: Outcome) -> None:
+    def gone(self, outcome: Outcome) -> None:
+        """The endpoint has answered that it shall be called no more: it is paused."""
         self.last_failure = time.time(), outcome.error or ""
-        if self.paused_because is None:
-            self.paused_because = "gone"
-            self._tools.rows.pause(self.id, "gone")
-            self.telling.gone()
+        self.pause("gone")
 
     # --- what is over -----------------------------------------------------------------------------
 
@@ -487,8 +468,7 @@ class Deliverer:
         first = min(one for one in (unread, settled, under_way) if one is not None)
         if first > dropped:
             return
-        self._tools.rows.set_range_aside(self._range(first, dropped, "gap"))
-        self.telling.gap(first, dropped)
+        self.late.add_gap(first, dropped)
 
     async def _expire(self) -> None:
         """An endpoint that was away for longer than events are tried: what is older is not tried
@@ -503,158 +483,25 @@ class Deliverer:
         first = self._first_open()
         if first <= last:
             self.lanes.settle_up_to(last)
-            self._tools.rows.set_range_aside(self._range(first, last, "dead"))
-            self.telling.dead(first, last, self.last_failure[1] if self.last_failure else None)
+            self.late.add_dead(first, last, self.last_failure[1] if self.last_failure else None)
 
     def _first_open(self) -> int:
         """The first event that is not settled, or the next one that is read."""
         return self.lanes.low_water + 1
 
-    def _range(self, first: int, last: int, state: DeliveryState) -> DeliveryRow:
-        return DeliveryRow(
-            webhook=self.id,
-            n=first,
-            last_n=last,
-            next_n=first,
-            session=None,
-            type=None,
-            state=state,
-            attempts=0,
-            first_failed_at=self.failing_since or time.time(),
-            next_at=None,
-            last_status=None,
-            last_error=self.last_failure[1] if state == "dead" and self.last_failure else None,
-        )
-
-    # --- what was set aside -----------------------------------------------------------------------
-
     async def _send_late(self) -> None:
-        wall = time.time()
-        if self._late_at is None or wall < self._late_at or self._now() < self._not_before:
+        if self._now() < self._not_before:
             return
-        room = min(LATE_AT_ONCE - len(self._late), AT_ONCE - len(self._attempts))
+        room = AT_ONCE - len(self._attempts)
         if self.circuit.is_open:
             if self._attempts or len(self.lanes) or not self.circuit.sends_canary(self._now()):
                 return
             room = 1  # nothing else is there to be the canary
-        if room <= 0:
-            return
-        # whoever learns of another one while the store is asked, says so here
-        self._late_at = None
-        due_at: float | None = wall
-        try:
-            due_at = await self._begin_late(wall, room)
-        finally:
-            if due_at is not None:
-                self._look_for_late_at(due_at)
-
-    async def _begin_late(self, wall: float, room: int) -> float | None:
-        """Begin as many as there is room for; when to look again."""
-        rows = self._tools.rows
-        due = await rows.due(self.id, wall, LATE_AT_ONCE + len(self._late))
-        waiting = [row for row in due if row.id not in self._late]
-        if self.rests:
-            return wall
-        for row in waiting[:room]:
-            self._late.add(row.id)
-            self._run(self._attempt_late(row))
-        if waiting:
-            return wall
-        # those under way say themselves when they are done
-        return None if self._late else await rows.next_due(self.id)
-
-    def _look_for_late_at(self, wall: float) -> None:
-        self._late_at = wall if self._late_at is None else min(self._late_at, wall)
-
-    async def _attempt_late(self, row: DeliveryRow) -> None:
-        try:
-            row, outcome = await self._work_off(row)
-            if outcome is None and row.next_n > row.last_n:
-                await self._tools.rows.accepted(row)
-            elif outcome is None:
-                await self._tools.rows.update(row)
-            elif outcome.kind == "gone":
-                await self._tools.rows.update(row)
-                self._gone(outcome)
-            else:
-                await self._tools.rows.update(self._late_failed(row, outcome))
-        except StoreError as error:
-            self._hold_back(error)
-        finally:
-            self._late.discard(row.id)
-            self._look_for_late_at(0.0)
-
-    async def _work_off(self, row: DeliveryRow) -> tuple[DeliveryRow, Outcome | None]:
-        """Send a row's events, one after the other, until one is not accepted, or it is paused;
-        with how far it has come, and what came of the one that was not accepted.
-        """
-        bodies = self._tools.bodies
-        while row.next_n <= row.last_n:
-            page, purges = await bodies.after(row.next_n - 1), bodies.purges
-            if page.oldest is not None and page.oldest > row.next_n:
-                row = await self._without_dropped(row)
-                if row.state == "gap":
-                    return row, None
-            some = [event for event in page.events if row.next_n <= event.n <= row.last_n]
-            for event in some:
-                if self.rests:
-                    return row, None
-                if bodies.purges != purges:  # what is left of the page is read again
-                    break
-                is_single = row.n == row.last_n
-                if is_single or self.settings.wants(event.session, event.type):
-                    outcome = await self.attempt(event, late=True)
-                    if outcome.kind != "accepted":
-                        return row, outcome
-                    self._succeeded()
-                row = msgspec.structs.replace(row, next_n=event.n + 1)
-            if not some:  # those that are left were purged with their session, or dropped
-                row = msgspec.structs.replace(row, next_n=row.last_n + 1)
-            else:
-                await self._tools.rows.update(row)
-        return row, None
-
-    async def _without_dropped(self, row: DeliveryRow) -> DeliveryRow:
-        """What is left of a row: what the log has dropped of it is a gap, and told."""
-        first, last = row.next_n, min(await self._tools.bodies.last_dropped(), row.last_n)
-        if last < first:  # purged with their session
-            return row
-        self.telling.gap(first, last)
-        if last == row.last_n:
-            return msgspec.structs.replace(row, state="gap", next_at=None)
-        row = msgspec.structs.replace(row, next_n=last + 1)
-        await self._tools.rows.update(row)
-        # its number is its last event's: the first one's may be the row's
-        gap = msgspec.structs.replace(self._range(last, last, "gap"), next_n=first)
-        self._tools.rows.set_range_aside(gap)
-        return row
-
-    def _late_failed(self, row: DeliveryRow, outcome: Outcome) -> DeliveryRow:
-        wall, attempts = time.time(), row.attempts + 1
-        self._note_failure(row.next_n, outcome)
-        failing = wall - row.first_failed_at
-        wait = jittered(retrying.as_hole(failing), self._tools.rng.random())
-        dead = failing >= self._tools.retry_seconds
-        if dead:
-            self.telling.dead(row.n, row.last_n, outcome.error)
-        return msgspec.structs.replace(
-            row,
-            state="dead" if dead else "retrying",
-            attempts=attempts,
-            next_at=None if dead else wall + max(wait, outcome.retry_after_seconds),
-            last_status=outcome.status,
-            last_error=with_answer(outcome.error, outcome.answer),
-        )
-
-    async def _hasten(self) -> None:
-        """The endpoint is back: what was set aside meanwhile need not wait for its time."""
-        with contextlib.suppress(StoreError):  # they are tried at their time then
-            await self._tools.rows.hasten(self.id, time.time())
-        self._look_for_late_at(0.0)
+        await self.late.send(room)
 
     # --- the rest ---------------------------------------------------------------------------------
 
-    def _hold_back(self, error: StoreError) -> None:
+    def hold_back(self, error: StoreError) -> None:
         """Our own store has failed: nothing is charged to the endpoint."""
         log.debug("events cannot be read now", action="delivery_waits", error=str(error))
         self._not_before = max(self._not_before, self._now() + STORE_SECONDS)
@@ -725,14 +572,14 @@ class Deliverer:
         elif self._not_before > now:
             times.append(self._not_before - now)
         elif self.circuit.canary_at is not None:
-            if not self._attempts and (len(self.lanes) or self._late_at is not None):
-                late = 0.0 if len(self.lanes) else (self._late_at or 0.0) - time.time()
+            if not self._attempts and (len(self.lanes) or self.late.look_at is not None):
+                late = 0.0 if len(self.lanes) else (self.late.look_at or 0.0) - time.time()
                 times.append(max(self.circuit.canary_at - now, late))
         elif len(self._attempts) < AT_ONCE:
             if (at := self.lanes.next_at()) is not None:
                 times.append(at - now)
-            if self._late_at is not None and len(self._late) < LATE_AT_ONCE:
-                times.append(self._late_at - time.time())
+            if self.late.look_at is not None and self.late.has_room:
+                times.append(self.late.look_at - time.time())
         return max(LEAST_SECONDS, min(times))
 
     @property

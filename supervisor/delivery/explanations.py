@@ -152,12 +152,13 @@ def _paused(one: Standing) -> tuple[str, str]:
         "operator": "Somebody has paused the webhook",
         "gone": "The endpoint has answered 410 Gone, which paused the webhook",
         "restored": "The webhook came back with a backup, paused",
+        "key_ended": "The key of the webhook's owner was revoked or has expired, which paused it",
     }.get(one.paused_because or "", "The webhook is paused")
-    first = (
-        "Give it the URL that is meant, if it has moved; then "
-        if one.paused_because == "gone"
-        else ""
-    )
+    first = {
+        "gone": "Give it the URL that is meant, if it has moved; then ",
+        "key_ended": f"See where it leads (`wasup webhooks show {one.webhook}`). If that is to go"
+        " on, it is the webhook of whoever resumes it: ",
+    }.get(one.paused_because or "", "")
     return f"{because}; what happens is kept for it.", (
         f"{first}`wasup webhooks resume {one.webhook}`: all that was kept comes in order."
     )
@@ -187,15 +188,19 @@ def _times(count: int) -> str:
     return "once" if count == 1 else f"{count} times"
 
 
-def arrival(events: int, states: Collection[bool]) -> tuple[bool, str]:
+def arrival(events: int, states: Collection[str]) -> tuple[bool, str]:
     """Whether all of a message's events have arrived at each webhook that asks for them, and that
-    in a sentence. `states`: of each event at each webhook, whether it has. Pure.
+    in a sentence. `states`: the fate of each event at each webhook. Pure.
     """
-    missing = sum(not arrived for arrived in states)
+    unknown = sum(state == Fate.UNKNOWN for state in states)
+    missing = sum(state not in ARRIVED for state in states) - unknown
     count = f"{events} event{'' if events == 1 else 's'}"
     if not states:
         return False, f"It has {count}, and there is no webhook: POST /webhooks makes one."
-    if not missing:
+    if not missing and not unknown:
         return True, f"Everything has arrived that was asked for, of {count}."
     have = "has" if missing == 1 else "have"
-    return False, f"{missing} of what was to be delivered {have} not arrived."
+    told = [f"{missing} of what was to be delivered {have} not arrived"] if missing else []
+    if unknown:
+        told.append(f"of {unknown} it is not known any more whether it has arrived")
+    return False, f"{', and '.join(told).capitalize()}."

@@ -30,7 +30,8 @@ class WebhookView(msgspec.Struct, frozen=True, rename="camel"):
 
     `state`: delivering, failing (its endpoint is away, one event at a time is tried) or paused.
     `cursor`: everything up to this event is settled. `behind`: events that are not, wanted or not;
-    `oldest_undelivered_seconds`: the age of the first of them, None: there is none.
+    `oldest_undelivered_seconds`: the age of the first of them, None: there is none. `owner`: who
+    answers for where it leads, as in the audit log.
     """
 
     id: str
@@ -40,6 +41,7 @@ class WebhookView(msgspec.Struct, frozen=True, rename="camel"):
     types: tuple[str, ...]
     payload: str
     header_names: list[str]
+    owner: str
     paused: bool
     paused_because: str | None
     state: str
@@ -128,6 +130,7 @@ def view(found: Deliverer, counts: dict[str, int], oldest: StoredEvent | None) -
         types=settings.types,
         payload=settings.payload,
         header_names=sorted(settings.headers),
+        owner=settings.owner.id,
         paused=found.paused_because is not None,
         paused_because=found.paused_because,
         state="paused" if found.paused_because else "failing" if circuit.is_open else "delivering",

@@ -5,7 +5,7 @@ another.
 import asyncio
 import random
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Final
 
 import msgspec
@@ -20,7 +20,8 @@ from supervisor.delivery.bodies import Bodies
 from supervisor.delivery.deliverer import Deliverer, Progress, Tools
 from supervisor.delivery.endpoint import outgoing
 from supervisor.delivery.endpoint.sender import Outcome, Sender
-from supervisor.delivery.endpoint.targets import Guard
+from supervisor.delivery.endpoint.targets import Guards
+from supervisor.delivery.owner import Owner
 from supervisor.delivery.telling import Publish, Telling
 from supervisor.delivery.views import (
     DeliveryView,
@@ -48,6 +49,10 @@ from supervisor.fleet.feed import Feed
 
 MOST: Final = 100
 """Webhooks of one installation: each may have 20 requests under way."""
+MOST_OF_KEY: Final = MOST // 4
+"""Of these, one key's: none takes them all."""
+KEYS_SECONDS: Final = 1.0
+"""How soon a webhook ends with its owner's key."""
 NEWS_SECONDS: Final = 60.0
 CLEAN_SECONDS: Final = 3600.0
 """How often rows are dropped that nobody can use any more."""
@@ -74,7 +79,8 @@ class Webhooks:
         feed: Feed,
         alerts: Alerts,
         forever: Forever,
-        guard: Guard,
+        guards: Guards,
+        key_holds: Callable[[str], bool],
         publish: Publish,
         rng: random.Random,
         *,
@@ -86,7 +92,8 @@ class Webhooks:
         self._alerts = alerts
         self._publish = publish
         self._forever = forever
-        self._sender = Sender(guard)
+        self._key_holds = key_holds
+        self._sender = Sender(guards)
         self._tools = Tools(
             rows=store.webhooks,
             bodies=Bodies(feed, store),
@@ -104,10 +111,12 @@ class Webhooks:
         """Go on where the supervisor before has ended. Raises StoreUnavailable."""
         for row in await self._store.webhooks.all():
             self._start(row, msgspec.json.decode(row.settings, type=WebhookSettings))
+        self._pause_ended()  # before any of them has its first turn
         keep = self._forever.keep
         self._looks = [
             keep("webhook news", self._wake_all, within_seconds=None),
             keep("webhook rows", self._clean, every_seconds=CLEAN_SECONDS, at_once=False),
+            keep("webhook keys", self._pause_ended, every_seconds=KEYS_SECONDS),
             keep("webhook gaps", self._tell_of_gaps, every_seconds=GAPS_SECONDS),
         ]
 
@@ -156,15 +165,16 @@ class Webhooks:
     # What an answer shows is read before the change, or with it: behind it nothing may fail, or
     # whoever is told so makes the change again.
 
-    async def create(self, new: NewWebhook) -> WebhookSecretView:
+    async def create(self, new: NewWebhook, owner: Owner) -> WebhookSecretView:
         """Add a webhook; with its secret, which is shown this once.
 
         Raises InvalidWebhook, TooManyWebhooks, StoreUnavailable.
         """
-        settings = settings_of(new)
+        settings = settings_of(new, owner)
         async with self._changing:
             if len(self._deliverers) >= MOST:
                 raise TooManyWebhooks(f"There are {MOST} webhooks already.")
+            self._must_have_room(owner)
             n = self._feed.last if new.after is None else await self._begin(new.after)
             oldest = await self._tools.bodies.first_after(n)
             row = WebhookRow(
@@ -178,14 +188,24 @@ class Webhooks:
             self._start(row, settings)
         return _with_secret(view(self._deliverers[row.id], {}, oldest), settings)
 
-    async def change(self, webhook: str, change: WebhookChange) -> WebhookView:
-        """Change a webhook. Raises WebhookNotFound, InvalidWebhook, StoreUnavailable."""
+    async def change(self, webhook: str, change: WebhookChange, by: Owner) -> WebhookView:
+        """Change a webhook; it is `by`'s who does, if he gives it another URL, or lets it go on
+        after its owner's key has ended.
+
+        Raises WebhookNotFound, InvalidWebhook, TooManyWebhooks, StoreUnavailable.
+        """
         async with self._changing:
             found = self.get(webhook)
             paused = found.paused_because
             if change.paused is not msgspec.UNSET:
                 paused = (paused or "operator") if change.paused else None
-            return await self._write(found, changed(found.settings, change), paused)
+            settings = changed(found.settings, change)
+            is_resumed = change.paused is False and self._has_ended(found)
+            if is_resumed or settings.url != found.settings.url:
+                if by.id != found.settings.owner.id:
+                    self._must_have_room(by)
+                settings = msgspec.structs.replace(settings, owner=by)
+            return await self._write(found, settings, paused)
 
     async def rotate(self, webhook: str, secret: str | None) -> WebhookSecretView:
         """Give a webhook another secret, which is shown this once.
@@ -254,6 +274,24 @@ class Webhooks:
             return view(found, await found.begin_after(after), oldest)
 
     # --- inside -----------------------------------------------------------------------------------
+
+    def _must_have_room(self, owner: Owner) -> None:
+        """Raises TooManyWebhooks: it has its share."""
+        if owner.is_operator:
+            return
+        if sum(one.settings.owner.id == owner.id for one in self.all()) >= MOST_OF_KEY:
+            raise TooManyWebhooks(f"This key has {MOST_OF_KEY} webhooks already.")
+
+    def _has_ended(self, found: Deliverer) -> bool:
+        """Whether the key of its owner has."""
+        key = found.settings.owner.key
+        return key is not None and not self._key_holds(key)
+
+    def _pause_ended(self) -> None:
+        """Nobody may be sent by a webhook what he may not ask for any more."""
+        for found in self.all():
+            if self._has_ended(found):
+                found.pause("key_ended")
 
     async def _begin(self, n: int) -> int:
         """Behind which event to begin: one that there was, or 0: all that the log has kept.

@@ -16,6 +16,7 @@ from urllib.parse import urlsplit
 import msgspec
 
 from sessions.model import InvalidSessionId, WasupError, parse_session_id
+from supervisor.delivery.owner import OPERATORS, Owner
 from supervisor.fleet.event_filter import InvalidEventFilter, check_types, covers, event_names
 
 ID_PREFIX: Final = "wh_"
@@ -44,8 +45,10 @@ _OURS: Final = re.compile(
 
 Payload = Literal["full", "thin"]
 """thin: an event without its `data`; who wants them asks for the event by its number."""
-PauseReason = Literal["operator", "gone", "restored"]
-"""gone: the endpoint has answered 410; restored: it came back with a backup of the whole store."""
+PauseReason = Literal["operator", "gone", "restored", "key_ended"]
+"""gone: the endpoint has answered 410; restored: it came back with a backup of the whole store;
+key_ended: the key of its owner was revoked, or has expired.
+"""
 
 
 class InvalidWebhook(WasupError):
@@ -100,6 +103,7 @@ class WebhookSettings(msgspec.Struct, frozen=True, rename="camel"):
     secrets: tuple[WebhookSecret, ...] = ()
     payload: Payload = "full"
     description: str = ""
+    owner: Owner = OPERATORS
     earlier: EarlierFilter | None = None
 
     def wants(self, session: str | None, kind: str) -> bool:
@@ -177,7 +181,7 @@ class WebhookChange(msgspec.Struct, forbid_unknown_fields=True, rename="camel"):
     paused: bool | msgspec.UnsetType = msgspec.UNSET
 
 
-def settings_of(new: NewWebhook) -> WebhookSettings:
+def settings_of(new: NewWebhook, owner: Owner = OPERATORS) -> WebhookSettings:
     """A new webhook's settings. Raises InvalidWebhook."""
     secret = new_secret() if new.secret is None else new.secret
     check_secret(secret)
@@ -191,6 +195,7 @@ def settings_of(new: NewWebhook) -> WebhookSettings:
             secrets=(WebhookSecret(secret),),
             payload=new.payload,
             description=new.description,
+            owner=owner,
         )
     )
 

@@ -5,7 +5,10 @@ Of these four every coarser point can be made exactly, which a mean of means can
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Final, NamedTuple
+
+GAP: Final = -(2**63)
+"""In a row of numbers: nothing was measured. It is no zero."""
 
 
 class Cell(NamedTuple):

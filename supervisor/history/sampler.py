@@ -4,23 +4,23 @@ the history.
 
 import asyncio
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 
-import structlog
-
+from sessions.forever import Forever, Kept
 from supervisor.history.history import History
-from supervisor.history.recent import SLOT_SECONDS
 from supervisor.history.series import Key
 from supervisor.history.sources import Source, ask
-
-log = structlog.get_logger("history")
+from supervisor.history.tiers import HOUR, SLOT_SECONDS
 
 
 class Sampler:
     """Asks. A source that fails leaves gaps in its own series, and no others."""
 
-    def __init__(self, history: History, sources: Sequence[Source]) -> None:
-        self._history = history
+    def __init__(
+        self, take: Callable[[Mapping[Key, float], float], None], sources: Sequence[Source]
+    ) -> None:
+        """`take`: the history's."""
+        self._take = take
         self._sources = sources
 
     async def look(self) -> None:
@@ -47,6 +47,18 @@ class Sampler:
             except Exception as error:  # the others are asked all the same
                 failure = failure or error
         figures["supervisor.lag_ms", None] = lag_ms
-        self._history.take(figures, begun - SLOT_SECONDS)
+        self._take(figures, begun - SLOT_SECONDS)
         if failure is not None:
             raise failure
+
+
+def begin_measuring(forever: Forever, sampler: Sampler, history: History) -> list[Kept]:
+    """Measure, write and drop from now on; whoever ends the tasks ends it."""
+    return [
+        forever.keep("history", sampler.look),
+        # a store that is away is waited for: the next turn then writes what has gathered
+        forever.keep(
+            "history writer", history.write_due, every_seconds=SLOT_SECONDS, within_seconds=None
+        ),
+        forever.keep("history's old pages", history.drop_old, every_seconds=HOUR),
+    ]

@@ -75,7 +75,7 @@ async def message_deliveries(request: web.Request) -> web.Response:
         head = msgspec.structs.asdict(EventHead.of(event))
         told.append(MessageEvent(**head, webhooks=await webhooks.deliveries_of(event, mine)))
     following = told[-1].n if len(found) > asked.limit else None
-    states = [one.arrived for event in told for one in event.webhooks]
+    states = [one.state for event in told for one in event.webhooks]
     arrived, words = arrival(len(told), states)
     return json(MessageDeliveries(message, arrived, words, told, following))
 

@@ -195,6 +195,19 @@ api_keys = Table(
 `sessions`: JSON; null = all. Times are seconds of wall clock.
 """
 
+alert_records = Table(
+    "alert_records",
+    metadata,
+    Column("kind", String(16), primary_key=True),
+    Column("owner", String(160), primary_key=True),
+    Column("id", String(64), primary_key=True),
+    Column("at", Float, nullable=False),
+    Column("data", LargeBinary, nullable=False),
+)
+"""What is remembered of alerts (alert_rows.py): `told` to a channel (`owner`), a `silence`, an
+`acknowledgement`. `data`: JSON, whose meaning is its owner's. `at`: seconds of wall clock.
+"""
+
 incidents = Table(
     "incidents",
     metadata,
@@ -248,6 +261,20 @@ requests = Table(
 )
 """What was asked under an Idempotency-Key (requests.py). `key`, `fingerprint`: digests; `answer`:
 JSON, or sealed; null: it was begun, and nobody knows its end.
+"""
+
+history_pages = Table(
+    "history_pages",
+    metadata,
+    Column("whose", String(16), primary_key=True),
+    Column("subject", String(255), primary_key=True),
+    Column("tier", Integer, primary_key=True),
+    Column("start", BigInteger, primary_key=True),
+    Column("value", LargeBinary, nullable=False),
+    Index("ix_history_pages_age", "tier", "start"),
+)
+"""What was measured (supervision/history_pages.py): pages of one subject, packed. `start`: seconds
+since 1970.
 """
 
 upkeep_runs = Table(

@@ -53,7 +53,7 @@ def whole(told: Mapping[str, Any]) -> dict[str, Any]:
     """All pages as one answer: each page judges itself alone, and a later one may hold what has not
     arrived. Pure.
     """
-    states = [one["arrived"] for event in told["events"] for one in event["webhooks"]]
+    states = [one["state"] for event in told["events"] for one in event["webhooks"]]
     arrived, words = arrival(len(told["events"]), states)
     return {**told, "arrived": arrived, "words": words}
 

@@ -19,8 +19,8 @@ import aiohttp
 import msgspec
 from aiohttp.abc import AbstractResolver, ResolveResult
 
-from supervisor.delivery import retrying
-from supervisor.delivery.endpoint.targets import REFUSED, Guard, TargetRefused
+from supervisor.delivery.endpoint import retrying
+from supervisor.delivery.endpoint.targets import REFUSED, Guard, Guards, TargetRefused
 from supervisor.places.installation import version
 
 CONNECT_SECONDS: Final = 5.0
@@ -78,10 +78,17 @@ def with_answer(error: str | None, answer: str | None) -> str | None:
 
 
 class Sender:
-    """The HTTP client of all webhooks. Make it within a running loop, and close it."""
+    """The HTTP clients of all webhooks: one for each guard, as a connection that is kept open is
+    for those alone who may open it. Make it within a running loop, and close it.
+    """
 
-    def __init__(self, guard: Guard, tls: ssl.SSLContext | None = None) -> None:
+    def __init__(self, guards: Guards, tls: ssl.SSLContext | None = None) -> None:
         self._resolver = _Resolver()
+        tls = tls or ssl.create_default_context()
+        self._trusted = self._client(guards.trusted, tls)
+        self._others = self._client(guards.others, tls)
+
+    def _client(self, guard: Guard, tls: ssl.SSLContext) -> aiohttp.ClientSession:
         connector = aiohttp.TCPConnector(
             socket_factory=guard.socket,
             resolver=self._resolver,
@@ -89,9 +96,9 @@ class Sender:
             limit_per_host=0,
             ttl_dns_cache=NAME_SECONDS,
             keepalive_timeout=KEEP_ALIVE_SECONDS,
-            ssl=tls or ssl.create_default_context(),
+            ssl=tls,
         )
-        self._http = aiohttp.ClientSession(
+        return aiohttp.ClientSession(
             connector=connector,
             cookie_jar=aiohttp.DummyCookieJar(),
             timeout=aiohttp.ClientTimeout(total=TOTAL_SECONDS, connect=CONNECT_SECONDS),
@@ -103,33 +110,40 @@ class Sender:
 
     async def close(self) -> None:
         """Close all connections."""
-        await self._http.close()
+        await self._trusted.close()
+        await self._others.close()
         await self._resolver.close()
 
-    async def send(self, url: str, body: bytes, headers: dict[str, str]) -> Outcome:
-        """One attempt; never raises but when it is cancelled."""
+    async def send(
+        self, url: str, body: bytes, headers: dict[str, str], is_trusted: bool
+    ) -> Outcome:
+        """One attempt; never raises but when it is cancelled. `is_trusted`: its owner is."""
         began = time.monotonic()
-        outcome = await self._send(url, body, headers)
+        client = self._trusted if is_trusted else self._others
+        outcome = await _send(client, url, body, headers)
         took_ms = round(1000 * (time.monotonic() - began), 1)
         return msgspec.structs.replace(outcome, took_ms=took_ms)
 
-    async def _send(self, url: str, body: bytes, headers: dict[str, str]) -> Outcome:
-        try:
-            async with self._http.post(
-                url, data=body, headers=headers, allow_redirects=False
-            ) as response:
-                if 200 <= response.status < 300:
-                    await _drain(response)
-                    return Outcome("accepted", response.status)
-                return await _refusal(response)
-        except aiohttp.ConnectionTimeoutError:
-            return Outcome("away", error=f"no connection within {CONNECT_SECONDS:g} s")
-        except TimeoutError:
-            return Outcome("away", error=f"no whole answer within {TOTAL_SECONDS:g} s")
-        except aiohttp.ClientConnectorError as error:
-            return Outcome("away", error=_connecting(error))
-        except (aiohttp.ClientError, OSError, ValueError) as error:
-            return Outcome("away", error=_words(error))
+
+async def _send(
+    http_client: aiohttp.ClientSession, url: str, body: bytes, headers: dict[str, str]
+) -> Outcome:
+    try:
+        async with http_client.post(
+            url, data=body, headers=headers, allow_redirects=False
+        ) as response:
+            if 200 <= response.status < 300:
+                await _drain(response)
+                return Outcome("accepted", response.status)
+            return await _refusal(response)
+    except aiohttp.ConnectionTimeoutError:
+        return Outcome("away", error=f"no connection within {CONNECT_SECONDS:g} s")
+    except TimeoutError:
+        return Outcome("away", error=f"no whole answer within {TOTAL_SECONDS:g} s")
+    except aiohttp.ClientConnectorError as error:
+        return Outcome("away", error=_connecting(error))
+    except (aiohttp.ClientError, OSError, ValueError) as error:
+        return Outcome("away", error=_words(error))
 
 
 async def _drain(response: aiohttp.ClientResponse) -> None:

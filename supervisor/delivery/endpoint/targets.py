@@ -9,7 +9,7 @@ source is IANA's registries of special-purpose addresses (RFC 6890 and later).
 import errno
 import ipaddress
 import socket
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 IPAddress = ipaddress.IPv4Address | ipaddress.IPv6Address
 IPNetwork = ipaddress.IPv4Network | ipaddress.IPv6Network
@@ -57,7 +57,7 @@ NEVER: Final = _networks(
 )
 """Where nobody's webhook is, whatever is allowed."""
 
-REFUSED: Final = "The target's address is none that may be called."
+REFUSED: Final = "The target's address is none that may be called (docs/webhooks.md)."
 """The same words for all of them: an error must not tell which addresses answer."""
 
 
@@ -105,6 +105,21 @@ class Guard:
             return True
         # on 0.0.0.0 it is at all of the machine's addresses, which nobody lists
         return address == listening or address.is_loopback or listening.is_unspecified
+
+
+class Guards(NamedTuple):
+    """What those may call whom the operator trusts with his own network, and what others may."""
+
+    trusted: Guard
+    others: Guard
+
+    @classmethod
+    def of(cls, private: bool | None, own: tuple[str, int], *, on_loopback: bool) -> "Guards":
+        """`private`: whether private addresses may be called, as it is set; None: by those who are
+        trusted, while our API is on loopback itself.
+        """
+        trusted = on_loopback if private is None else private
+        return cls(Guard(trusted, own), Guard(private is True, own))
 
 
 def _plain(address: IPAddress) -> IPAddress:

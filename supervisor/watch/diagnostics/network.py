@@ -21,7 +21,7 @@ from sessions.credentials.proxy import Proxy
 from sessions.model import DIRECT, CloseReason, SessionId, StoreError
 from sessions.store.tables.webhooks import WebhookRow
 from sessions.views.times import minute
-from supervisor.delivery.endpoint.targets import AddressInfo, Guard, TargetRefused
+from supervisor.delivery.endpoint.targets import AddressInfo, Guard, Guards, TargetRefused
 from supervisor.delivery.webhook_settings import WebhookSettings, shown_url
 from supervisor.gate.way import Look
 from supervisor.gate.way_probe import ADDRESS_SECONDS, WHATSAPP_URL, WayProber, date_of
@@ -242,20 +242,21 @@ async def check_webhooks(subject: Subject) -> Iterable[Issue]:
     if store is None:
         raise NotChecked("there is no store that could be read")
     settings = subject.settings
-    guard = Guard(settings.private_webhooks, (settings.api_host, settings.api_port))
+    guards = settings.webhook_guards(settings.api_port)
     free = asyncio.Semaphore(AT_ONCE)
 
     async def one(row: WebhookRow) -> list[Issue]:
         async with free:
             dead = (await store.webhooks.count(row.id)).get("dead", 0)
-            return [issue async for issue in _webhook(row, dead, guard)]
+            return [issue async for issue in _webhook(row, dead, guards)]
 
     rows = (await store.webhooks.all())[:MOST_WEBHOOKS]
     return [issue for found in await asyncio.gather(*map(one, rows)) for issue in found]
 
 
-async def _webhook(row: WebhookRow, dead: int, guard: Guard) -> AsyncIterator[Issue]:
-    url = msgspec.json.decode(row.settings, type=WebhookSettings).url
+async def _webhook(row: WebhookRow, dead: int, guards: Guards) -> AsyncIterator[Issue]:
+    settings = msgspec.json.decode(row.settings, type=WebhookSettings)
+    url = settings.url
     shown = shown_url(url)
     if row.paused_because is not None:
         if row.paused_because != "operator":
@@ -266,6 +267,7 @@ async def _webhook(row: WebhookRow, dead: int, guard: Guard) -> AsyncIterator[Is
                 row.id,
             )
         return
+    guard = guards.trusted if settings.owner.is_trusted else guards.others
     problem, ends = await _reached(url, guard)
     if problem is not None:
         since = f", since {minute(row.failing_since)}" if row.failing_since is not None else ""

@@ -87,6 +87,7 @@ FOR_EVER = {
     "host sampler",
     "memory growth",
     "webhook gaps",
+    "webhook keys",
     "last uses of keys",
     "webhook news",
     "webhook rows",

@@ -151,7 +151,7 @@ async def test_without_room_it_is_not_even_begun(stage: Stage) -> None:
 
 
 async def test_what_killed_ones_have_left_is_removed(stage: Stage) -> None:
-    left = stage.directory / ".wasup-{}.unfinished".format((await identity(stage))[:8])
+    left = stage.directory / f".wasup-{(await identity(stage))[:8]}.unfinished"
     left.mkdir(parents=True)
     (left / "backup.db").write_bytes(b"half")
     await stage.backups().make()

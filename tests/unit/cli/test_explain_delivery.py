@@ -23,6 +23,13 @@ def event(n: int, arrived: bool) -> dict[str, Any]:
     }
 
 
+def lost(n: int) -> dict[str, Any]:
+    """One of which nobody knows any more."""
+    found = event(n, False)
+    found["webhooks"][0]["state"] = "unknown"
+    return found
+
+
 class Paged(Client):
     """An API that gives one event at a time, and judges each page by itself."""
 
@@ -52,6 +59,16 @@ class Paged(Client):
         ([event(1, True), event(2, True)], 0, "Everything has arrived that was asked for, of 2"),
         ([event(1, True), event(2, False)], 1, "1 of what was to be delivered has not arrived."),
         ([event(1, False), event(2, True)], 1, "1 of what was to be delivered has not arrived."),
+        (
+            [lost(1), event(2, True)],
+            1,
+            "3EB0: Of 1 it is not known any more whether it has arrived.",
+        ),
+        (
+            [lost(1), event(2, False)],
+            1,
+            "has not arrived, and of 1 it is not known any more whether",
+        ),
     ],
 )
 def test_a_later_page_counts_as_much_as_the_first(

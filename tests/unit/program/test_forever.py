@@ -193,7 +193,7 @@ ENDED_BY: dict[tuple[str, str], str] = {
     ): "last words: bounded by LAST_WORDS_SECONDS",
     (
         "supervisor/delivery/deliverer.py",
-        "_run",
+        "run",
     ): "one attempt to deliver: it ends within TOTAL_SECONDS, and what it raises is logged",
     (
         "sessions/workers/returning.py",

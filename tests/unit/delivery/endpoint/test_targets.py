@@ -5,7 +5,7 @@ import socket
 
 import pytest
 
-from supervisor.delivery.endpoint.targets import NEVER, PRIVATE, Guard, TargetRefused
+from supervisor.delivery.endpoint.targets import NEVER, PRIVATE, Guard, Guards, TargetRefused
 
 PUBLIC = ("93.184.216.34", "8.8.8.8", "2606:4700::1111", "2a00:1450:4001:800::200e")
 MINE = (
@@ -56,6 +56,24 @@ OWN = ("127.0.0.1", 4001)
 
 def guard(private: bool, own: tuple[str, int] = OWN) -> Guard:
     return Guard(private, own)
+
+
+@pytest.mark.parametrize("address", MINE)
+@pytest.mark.parametrize(
+    ("private", "on_loopback", "trusted", "others"),
+    [
+        (None, True, True, False),
+        (None, False, False, False),
+        (True, False, True, True),
+        (False, True, False, False),
+    ],
+)
+def test_the_operator_s_own_networks_are_for_whom_he_trusts_unless_he_opens_them_to_all(
+    address: str, private: bool | None, on_loopback: bool, trusted: bool, others: bool
+) -> None:
+    guards = Guards.of(private, OWN, on_loopback=on_loopback)
+    assert guards.trusted.allows(address, 443) == trusted
+    assert guards.others.allows(address, 443) == others
 
 
 @pytest.mark.parametrize("address", PUBLIC)
