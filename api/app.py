@@ -51,6 +51,7 @@ from api.parts import (
     STORE,
     STREAMS,
     THRESHOLDS,
+    UPKEEP,
     WAITERS,
     WEBHOOKS,
     WORKERS,
@@ -62,19 +63,20 @@ from sessions.workers.pool import Workers
 from supervisor.access.access import Access
 from supervisor.access.audit import AuditLog
 from supervisor.access.keys import Keys
-from supervisor.delivery.webhooks import Webhooks
+from supervisor.alerts.alerts import Alerts
+from supervisor.alerts.thresholds import Thresholds
+from supervisor.delivery.webhook_registry import Webhooks
 from supervisor.fleet.feed import Feed
 from supervisor.fleet.fleet import Fleet
 from supervisor.fleet.live_feed_limits import LiveFeedLimits
 from supervisor.fleet.policy_file import LivePolicy
 from supervisor.fleet.roll import Roll
 from supervisor.process.log_files import LogFile
-from supervisor.watch.alerts import Alerts
+from supervisor.upkeep.scheduler import Scheduler
 from supervisor.watch.diagnostics.checks import Diagnostics
 from supervisor.watch.forecasting import Forecaster
 from supervisor.watch.host_watch import HostWatch
 from supervisor.watch.memory_growth import MemoryWatch
-from supervisor.watch.performance import Thresholds
 
 MAX_BODY_BYTES: Final = 512 * 1024
 """The longest text (60,000 characters) fits even when every character is written as a JSON
@@ -114,6 +116,7 @@ class Parts:
     websocket_log: tuple[LogFile, str] | None
     """With the least level that is written; None: nothing is."""
     diagnostics: Diagnostics
+    upkeep: Scheduler
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -170,7 +173,7 @@ def create_app(parts: Parts, doorway: Doorway) -> web.Application:
     app.on_shutdown.append(app[STREAMS].end_all)
     app[FLEET], app[FEED], app[STORE], app[ROLL] = parts.fleet, parts.feed, parts.store, parts.roll
     app[ALERTS], app[WEBHOOKS] = parts.alerts, parts.webhooks
-    app[DIAGNOSTICS] = parts.diagnostics
+    app[DIAGNOSTICS], app[UPKEEP] = parts.diagnostics, parts.upkeep
     app[POLICY], app[HOST], app[THRESHOLDS], app[FORECASTER] = (
         parts.policy,
         parts.host,

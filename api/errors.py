@@ -36,9 +36,10 @@ from sessions.model import (
 from supervisor.access.keys import KeyNotFound, TooManyKeys
 from supervisor.access.refusals import AccessDenied
 from supervisor.access.scopes import Scope
-from supervisor.delivery.webhook import InvalidWebhook, WebhookNotFound
-from supervisor.delivery.webhooks import TooManyWebhooks
+from supervisor.delivery.webhook_registry import TooManyWebhooks
+from supervisor.delivery.webhook_settings import InvalidWebhook, WebhookNotFound
 from supervisor.fleet.event_filter import InvalidEventFilter
+from supervisor.upkeep.jobs import JobNotFound, JobRunning
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
@@ -193,6 +194,8 @@ STATUS: Final[Mapping[type[WasupError], int]] = {
     InvalidWebhook: 400,
     InvalidEventFilter: 400,
     WebhookNotFound: 404,
+    JobNotFound: 404,
+    JobRunning: 409,
     TooManyWebhooks: 409,
     SessionNotFound: 404,
     NoArchive: 404,

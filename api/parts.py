@@ -13,17 +13,18 @@ from sessions.store import Store
 from sessions.workers.pool import Workers
 from supervisor.access.access import Access
 from supervisor.access.keys import Keys
-from supervisor.delivery.webhooks import Webhooks
+from supervisor.alerts.alerts import Alerts
+from supervisor.alerts.thresholds import Thresholds
+from supervisor.delivery.webhook_registry import Webhooks
 from supervisor.fleet.feed import Feed
 from supervisor.fleet.fleet import Fleet
 from supervisor.fleet.policy_file import LivePolicy
 from supervisor.fleet.roll import Roll
-from supervisor.watch.alerts import Alerts
+from supervisor.upkeep.scheduler import Scheduler
 from supervisor.watch.diagnostics.checks import Diagnostics
 from supervisor.watch.forecasting import Forecaster
 from supervisor.watch.host_watch import HostWatch
 from supervisor.watch.memory_growth import MemoryWatch
-from supervisor.watch.performance import Thresholds
 
 ACCESS = web.AppKey("access", Access)
 KEYS = web.AppKey("keys", Keys)
@@ -40,6 +41,7 @@ WORKERS = web.AppKey("workers", Workers)
 DIAGNOSTICS = web.AppKey("diagnostics", Diagnostics)
 WEBHOOKS = web.AppKey("webhooks", Webhooks)
 THRESHOLDS = web.AppKey("thresholds", Thresholds)
+UPKEEP = web.AppKey("upkeep", Scheduler)
 WAITERS = web.AppKey("waiters", Places)
 MEMORY = web.AppKey("memory", MemoryWatch)
 FEED_METRICS = web.AppKey("feed_metrics", MetricsCollector)

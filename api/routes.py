@@ -16,7 +16,7 @@ from api.handlers import (
     webhooks,
 )
 from api.handlers.event_log import events, messages, stream
-from api.handlers.machine import capacity, diagnostics, host, workers
+from api.handlers.machine import capacity, diagnostics, host, upkeep, workers
 from api.paging import PageQuery
 from api.responses import JSON
 from api.route import ASKED, STORE, Forms, Route, from_worker
@@ -40,17 +40,18 @@ from sessions.views.explanations import Explanation
 from sessions.views.session_view import SessionView
 from supervisor.access.keys import KeyNotFound, TooManyKeys
 from supervisor.access.scopes import Scope
-from supervisor.delivery.sender import Outcome
+from supervisor.delivery.endpoint.sender import Outcome
 from supervisor.delivery.views import WebhookSecretView, WebhookView
-from supervisor.delivery.webhook import (
+from supervisor.delivery.webhook_registry import TooManyWebhooks
+from supervisor.delivery.webhook_settings import (
     InvalidWebhook,
     NewWebhook,
     WebhookChange,
     WebhookNotFound,
 )
-from supervisor.delivery.webhooks import TooManyWebhooks
 from supervisor.fleet.event_filter import InvalidEventFilter
 from supervisor.fleet.policy_file import PolicyView
+from supervisor.upkeep.jobs import JobNotFound, JobRunning, JobView
 from supervisor.watch.diagnostics.doctor import Examination
 
 VAIN: Final = tuple(
@@ -258,6 +259,25 @@ ROUTES: Final = (
         errors=((409, "rolling"),),
     ),
     Route(
+        "GET",
+        "/upkeep",
+        upkeep.list_jobs,
+        scope=Scope.READ,
+        fleet=True,
+        query=PageQuery,
+        answers={200: upkeep.UpkeepList},
+    ),
+    Route(
+        "POST",
+        "/upkeep/{name}",
+        upkeep.run_job,
+        scope=Scope.ADMIN,
+        fleet=True,
+        keyed=True,
+        answers={202: JobView},
+        errors=(JobNotFound, JobRunning),
+    ),
+    Route(
         "GET", "/host", host.get_host, scope=Scope.READ, fleet=True, answers={200: host.HostView}
     ),
     Route(
@@ -381,7 +401,14 @@ ROUTES: Final = (
         scope=Scope.OPERATE,
         body=WebhookChange,
         answers={200: WebhookView},
-        errors=(WebhookNotFound, InvalidWebhook, SessionNotFound, ForbiddenFleet, *STORE),
+        errors=(
+            WebhookNotFound,
+            InvalidWebhook,
+            TooManyWebhooks,
+            SessionNotFound,
+            ForbiddenFleet,
+            *STORE,
+        ),
     ),
     Route(
         "DELETE",

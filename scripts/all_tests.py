@@ -4,9 +4,10 @@ is 0 only if all of them have passed.
 pytest is shown as it runs, with the arguments given here. What Node's suites say is shown when each
 is over, and whole only if it failed. At the end a table says how long each of them took.
 
-A handful of Python's tests that failed beside all others are run once more, alone. Those that pass
-then are named as unsteady at the end: a fault of the test, or a race of the program, that somebody
-must look at, but none that keeps a change from everybody else.
+A handful of tests that failed beside all others are run once more, alone: Python's each by itself,
+Node's with the rest of their file. Those that pass then are named as unsteady at the end: a fault
+of the test, or a race of the program, that somebody must look at, but none that keeps a change from
+everybody else.
 """
 
 import json
@@ -45,13 +46,18 @@ AGAIN_AT_MOST: Final = 5
 TESTS_FAILED: Final = 1
 """pytest's exit status: it ran to its end, and some failed (docs.pytest.org, "Exit codes")."""
 LAST_FAILED: Final = ROOT / ".pytest_cache/v/cache/lastfailed"
+NODE_FAILED: Final = re.compile(
+    r"^test at (.+):\d+:\d+\n\S (.+?)(?: \([0-9.]+ms\))?$", re.MULTILINE
+)
+"""What Node says at the end of each test that failed (its reporter "spec"): file and name."""
 
 
 @dataclass(slots=True)
 class NodeSuites:
     """They run one after the other, in a thread of their own."""
 
-    failed: list[str] = field(default_factory=list)
+    failed: dict[str, list[tuple[str, str]]] = field(default_factory=dict)
+    """The suites that failed, and in them file and name of each test that did."""
     took: dict[str, float] = field(default_factory=dict)
     """Seconds of those that have ended."""
     running: subprocess.Popen[str] | None = None
@@ -63,19 +69,40 @@ class NodeSuites:
             began = time.monotonic()
             if self.ended:
                 return
-            self.running = subprocess.Popen(
-                ["node", "--test", *options],
-                cwd=ROOT / folder,
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.STDOUT,
-                env=os.environ | {"NODE_COMPILE_CACHE": str(NODE_COMPILED)},
-                text=True,
-                errors="replace",
-            )
-            said, _ = self.running.communicate()
+            status, said = self._run(folder, *options)
             self.took[f"Node, {name}"] = time.monotonic() - began
-            self._tell(name, self.running.returncode, said)
+            self._tell(name, status, said)
+
+    def once_more_alone(self) -> list[str]:
+        """A second try of the files in which a test failed; the tests that passed in it."""
+        unsteady = list[str]()
+        for name, tests in list(self.failed.items()):
+            files = sorted({file for file, _ in tests})
+            is_chance = 0 < len(tests) <= AGAIN_AT_MOST
+            if self.ended or not is_chance or not all(file.endswith(".test.js") for file in files):
+                continue  # a helper's line does not tell which file it has failed
+            print(f"\n==> Node, {name}: {len(tests)} failed: once more, alone", flush=True)
+            folder, *options = SUITES[name]
+            status, said = self._run(folder, *options, *files)
+            print(said, flush=True)
+            if status == 0:
+                del self.failed[name]
+                unsteady += [f"{folder}/{file}: {test}" for file, test in tests]
+        return unsteady
+
+    def _run(self, folder: str, *arguments: str) -> tuple[int, str]:
+        self.running = subprocess.Popen(
+            ["node", "--test", "--test-reporter=spec", *arguments],
+            cwd=ROOT / folder,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            env=os.environ | {"NODE_COMPILE_CACHE": str(NODE_COMPILED)},
+            text=True,
+            errors="replace",
+        )
+        said, _ = self.running.communicate()
+        return self.running.returncode, said
 
     def end(self) -> None:
         """End what runs, as Ctrl-C does."""
@@ -89,7 +116,7 @@ class NodeSuites:
             f"{count} {what}" for what, count in counts.items() if what != "tests" and count != "0"
         )
         if status != 0:
-            self.failed.append(name)
+            self.failed[name] = NODE_FAILED.findall(said)
             print(f"\n{said}", flush=True)
         verdict = "passed" if status == 0 else f"FAILED with status {status}"
         print(
@@ -156,6 +183,7 @@ def main(pytest_arguments: list[str]) -> int:
         python_seconds = time.monotonic() - began
         beside.join()
         python, unsteady = _once_more_alone(python)
+        unsteady += node.once_more_alone()
     except KeyboardInterrupt:
         node.end()
         return 130

@@ -26,6 +26,7 @@ import random
 import sys
 import tempfile
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from types import FrameType
 from typing import Final
@@ -41,13 +42,14 @@ from sessions.store import Store
 from sessions.store.engine.database import sqlite_url
 from sessions.workers import wire
 from sessions.workers.keys import KeyService
+from supervisor.alerts.alerts import Alerts
 from supervisor.fleet.bus import Bus
 from supervisor.fleet.feed import Feed
 from supervisor.fleet.fleet import Fleet
 from supervisor.fleet.incident_log import OutageRecorder
 from supervisor.gate.gate import Gate, GateConfig
 from supervisor.gate.view import OutageBegan, OutageEnded
-from supervisor.watch.alerts import Alerts
+from supervisor.program import record
 from supervisor.watch.login_costs import LoginCosts
 from tests.fakes import FakeWorker, FakeWorkers
 
@@ -167,7 +169,7 @@ async def walk_once(directory: Path) -> Walk:
         workers=workers,
         gate=gate,
         publish=bus.publish,
-        record=feed.record,
+        record=partial(record, feed, bus),
         deliver=feed.deliver,
         rng=rng,
     )

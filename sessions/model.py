@@ -139,10 +139,11 @@ def event_types() -> list[type[EventData]]:
 
 
 class AlertChange(msgspec.Struct, frozen=True, kw_only=True):
-    """What a session says of one of its alerts, to whoever keeps them (supervisor/watch/alerts.py)
+    """What a session says of one of its alerts, to whoever keeps them (supervisor/alerts/alerts.py)
     and makes an event of it.
 
-    `goes_on`: an earlier supervisor has told of it already.
+    `goes_on`: an earlier supervisor has told of it already. `cause`: the close reason of a session
+    that is parked.
     """
 
     name: str
@@ -150,6 +151,7 @@ class AlertChange(msgspec.Struct, frozen=True, kw_only=True):
     state: Literal["began", "ended", "happened"] = "happened"
     severity: Literal["warning", "critical"] = "warning"
     goes_on: bool = False
+    cause: str | None = None
 
 
 REFUSED_BECAUSE: Final[Mapping[str, str]] = {
@@ -233,15 +235,24 @@ class SameDevice(WasupError):
 
     code = "same_device"
 
-    def __init__(self, session: str, owner: str, device: str) -> None:
+    def __init__(self, session: str, owner: str | None, device: str) -> None:
+        """`owner`: the other session; None: whoever is told may not see it."""
+        other = "Another session" if owner is None else f"Session {owner!r}"
         super().__init__(
-            f"Session {owner!r} is this device ({device}) already, and {session!r} would be it a"
-            " second time.",
-            f"Two logins of one device throw each other out. Go on with {owner!r}; or DELETE it"
-            " first (its credentials are archived). For a second session of the number, create one"
-            " and pair it: that makes a device of its own.",
+            f"{other} is this device ({device}) already, and {session!r} would be it a second"
+            " time.",
+            f"Two logins of one device throw each other out. Go on with"
+            f" {'the other one' if owner is None else repr(owner)}; or DELETE it first (its"
+            " credentials are archived). For a second session of the number, create one and pair"
+            " it: that makes a device of its own.",
         )
         self.owner = owner
+        self._refused = session, device
+
+    def without_owner(self) -> "SameDevice":
+        """The same, for those who may not see the other session."""
+        session, device = self._refused
+        return SameDevice(session, None, device)
 
 
 class Refused(WasupError):

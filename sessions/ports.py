@@ -176,13 +176,13 @@ class Admission(Protocol):
         """Why the session could not come through now; None: it could, or nobody knows."""
 
 
-Publish = Callable[[SessionId | None, EventData | AlertChange | Changes], None]
-"""Add an event to the event log, tell of an alert, or (of changes, which are recorded besides) tell
-whoever watches in this process.
-"""
+Publish = Callable[[SessionId | None, EventData | AlertChange], None]
+"""Add an event to the event log, or tell of an alert."""
 
 Record = Callable[[Changes], None]
-"""Make durable what has changed of a session, and show the event that tells of it then."""
+"""Make durable what has changed of a session, show the event that tells of it then, and tell
+whoever watches in this process.
+"""
 
 
 class Origin(NamedTuple):

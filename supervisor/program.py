@@ -32,23 +32,28 @@ from supervisor.access.audit import AuditLog
 from supervisor.access.keys import USED_SECONDS, Keys
 from supervisor.access.refusals import Refusals
 from supervisor.access.token_validator import ImprovedTokenValidator
-from supervisor.delivery.targets import Guard
-from supervisor.delivery.webhooks import Webhooks
+from supervisor.alerts.alerts import Alerts
+from supervisor.alerts.judging import own_parts
+from supervisor.alerts.judging.figures import monitor
+from supervisor.delivery.webhook_registry import Webhooks
 from supervisor.fleet.bus import Bus
-from supervisor.fleet.credential_snapshots import LOOK_SECONDS, take_snapshots
 from supervisor.fleet.feed import Feed
 from supervisor.fleet.fleet import Fleet
 from supervisor.fleet.incident_log import (
     ALIVE_SECONDS,
     OutageRecorder,
-    RecordKeeping,
     left_behind,
+    say_alive,
 )
 from supervisor.fleet.policy_file import LivePolicy, read_rules
 from supervisor.fleet.roll import Roll
 from supervisor.gate.gate import Gate
 from supervisor.gate.view import OutageBegan, OutageEnded
 from supervisor.gate.way_probe import WayProber
+from supervisor.history.archive import Archive
+from supervisor.history.history import History
+from supervisor.history.sampler import Sampler, begin_measuring
+from supervisor.history.sources import fleet_source, host_source
 from supervisor.host.needs.process_limits import raise_soft_descriptors
 from supervisor.host.reading.readings import WindowedHost
 from supervisor.places.store_opening import data_directory, open_store
@@ -57,22 +62,18 @@ from supervisor.process.lock import DirectoryLock, held_by
 from supervisor.process.log_files import LogFile
 from supervisor.process.worker_command import worker_config
 from supervisor.settings import Settings
-from supervisor.watch import own_alerts
-from supervisor.watch.alerts import Alerts
+from supervisor.upkeep.all_jobs import jobs
+from supervisor.upkeep.scheduler import Scheduler
 from supervisor.watch.diagnostics.checks import Diagnostics, within
 from supervisor.watch.forecasting import Forecaster, cpu_seconds
 from supervisor.watch.host_watch import COUNT_SECONDS, HostWatch, log_directory
 from supervisor.watch.login_costs import LoginCosts
 from supervisor.watch.memory_growth import SAMPLE_SECONDS, MemoryWatch, Worker
-from supervisor.watch.performance import monitor
 
 STORE_FILE_SECONDS: Final = 5.0
 """How often to look whether the database's file is still there: what is acknowledged in between
 would be lost with it.
 """
-
-TRIM_SECONDS: Final = 600.0
-"""How often the event log is looked through for what is too old: events are kept for days."""
 
 log = structlog.get_logger("program")
 
@@ -105,6 +106,12 @@ def run(settings: Settings, on_ready: Callable[[str, bool], None]) -> None:
     ):
         backup.clear_away(directory)
         runner.run(_serve(settings, directory, lock, on_ready))
+
+
+def record(feed: Feed, bus: Bus, changes: Changes) -> None:
+    """What has changed of a session goes to the store and the log, and to whoever watches here."""
+    feed.record(changes)
+    bus.publish(changes.session, changes)
 
 
 def _raise_descriptors() -> None:
@@ -183,7 +190,10 @@ class Built:
     roll: Roll
     sampler: WindowedHost
     host: HostWatch
+    history: History
+    measuring: Sampler
     diagnostics: Diagnostics
+    upkeep: Scheduler
     stopping: asyncio.Event
     """Set by the first signal."""
 
@@ -209,6 +219,7 @@ class Built:
             memory=self.memory,
             websocket_log=self.websocket_log,
             diagnostics=self.diagnostics,
+            upkeep=self.upkeep,
         )
 
 
@@ -233,20 +244,21 @@ async def build(settings: Settings, directory: Path, port: int, stack: AsyncExit
     alerts = Alerts(bus.publish)
     bus.subscribe(AlertChange, alerts.on_change)
     bus.subscribe(SessionDeleted, alerts.on_deleted)
-    own_alerts.subscribe(bus, alerts)
+    own_parts.subscribe(bus, alerts)
+    keys = await Keys.open(store)
     webhooks = Webhooks(
         store,
         feed,
         alerts,
         forever,
-        Guard(settings.private_webhooks, (settings.api_host, port)),
+        settings.webhook_guards(port),
+        keys.holds,
         bus.publish,
         rng,
         retry_seconds=settings.webhook_retry_hours * 3600.0,
         failing_seconds=settings.webhook_failing_minutes * 60.0,
     )
     stack.push_async_callback(webhooks.close)
-    keys = await Keys.open(store)
     access = await _access(settings, store, keys)
     audit = AuditLog(directory)
     stack.push_async_callback(asyncio.to_thread, audit.close)
@@ -271,7 +283,7 @@ async def build(settings: Settings, directory: Path, port: int, stack: AsyncExit
             workers=workers,
             gate=gate,
             publish=bus.publish,
-            record=feed.record,
+            record=partial(record, feed, bus),
             deliver=feed.deliver,
             rng=rng,
         ),
@@ -291,9 +303,13 @@ async def build(settings: Settings, directory: Path, port: int, stack: AsyncExit
         lambda: tuple(worker.pid for worker in workers.alive),
         _watched_directories(settings),
     )
+    history = History(Archive(store.history_pages))
+    stack.push_async_callback(history.close)
+    bus.subscribe(SessionDeleted, history.on_deleted)
     roll = Roll(fleet.sessions, workers.code, bus.publish)
     stack.push_async_callback(roll.close)
     websocket_log = _websocket_log(settings, directory, stack)
+    memory = MemoryWatch(host, partial(_workers_memory, fleet))
     return Built(
         settings=settings,
         forever=forever,
@@ -305,7 +321,7 @@ async def build(settings: Settings, directory: Path, port: int, stack: AsyncExit
         keys=keys,
         access=access,
         audit=audit,
-        memory=MemoryWatch(host, partial(_workers_memory, fleet)),
+        memory=memory,
         websocket_log=websocket_log,
         bus=bus,
         fleet=fleet,
@@ -314,7 +330,14 @@ async def build(settings: Settings, directory: Path, port: int, stack: AsyncExit
         roll=roll,
         sampler=sampler,
         host=host,
-        diagnostics=Diagnostics(within(settings, directory, store, host.reading, fleet, access)),
+        history=history,
+        measuring=Sampler(history.take, [host_source(host), fleet_source(fleet)]),
+        upkeep=Scheduler(
+            jobs(settings, store, feed), settings.zone(), store.upkeep_runs, alerts, rng
+        ),
+        diagnostics=Diagnostics(
+            within(settings, directory, store, host.reading, fleet, access, memory.view)
+        ),
         stopping=stopping,
     )
 
@@ -341,18 +364,20 @@ async def begin(parts: Built, stack: AsyncExitStack) -> None:
     parts.workers.keep_spares()
     stack.callback(store.records.say_alive)  # after all that runs has ended: until then we lived
     interval_seconds = settings.health_check_interval / 1000
-    keep_records = RecordKeeping(store.records, settings.incident_log_days).look
     count_host = partial(asyncio.to_thread, parts.sampler.count)
     looks: list[tuple[str, Look, float]] = [
         ("store file", store.look_at_file, STORE_FILE_SECONDS),
-        ("event log", parts.feed.trim, TRIM_SECONDS),
-        ("snapshots", partial(take_snapshots, store), LOOK_SECONDS),
-        ("incident log", keep_records, ALIVE_SECONDS),
+        ("sign of life", partial(say_alive, store.records), ALIVE_SECONDS),
         ("last uses of keys", parts.keys.write_uses, USED_SECONDS),
         ("host sampler", count_host, min(COUNT_SECONDS, interval_seconds)),
     ]
     for name, look, every_seconds in looks:
         kept = parts.forever.keep(name, look, every_seconds=every_seconds)
+        stack.push_async_callback(kept.close)
+    await parts.upkeep.open()
+    parts.upkeep.begin(parts.forever)
+    stack.push_async_callback(parts.upkeep.close)
+    for kept in begin_measuring(parts.forever, parts.measuring, parts.history):
         stack.push_async_callback(kept.close)
     growth = parts.forever.keep(
         "memory growth", parts.memory.look, every_seconds=SAMPLE_SECONDS, at_once=False
@@ -383,7 +408,7 @@ def _websocket_log(
     if settings.websocket_log_level == "off":
         return None
     file = LogFile(directory / "logs" / "websocket.log")
-    stack.callback(file.close)
+    stack.push_async_callback(asyncio.to_thread, file.close)
     return file, settings.websocket_log_level
 
 

@@ -17,11 +17,13 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Final
 from urllib.parse import unquote, urlsplit
+from zoneinfo import ZoneInfo
 
 from dotenv import dotenv_values
 from pydantic import BeforeValidator, Field, SecretStr, ValidationError, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from supervisor.places import time_zone
 from supervisor.places.installation import DATA, ENV_FILE, folder, left_behind
 
 if TYPE_CHECKING:
@@ -29,9 +31,10 @@ if TYPE_CHECKING:
     from sessions.lifecycle.dependencies import SessionConfig
     from sessions.store.tables.events import LogBounds
     from sessions.workers.limits import Limits
+    from supervisor.alerts.thresholds import Thresholds
+    from supervisor.delivery.endpoint.targets import Guards
     from supervisor.fleet.live_feed_limits import LiveFeedLimits
     from supervisor.gate.gate import GateConfig
-    from supervisor.watch.performance import Thresholds
 
 PREFIX: Final = "WHATSAPP_"
 PM2_VARIABLE: Final = "pm_id"
@@ -91,7 +94,6 @@ class Settings(BaseSettings):
         extra="ignore",
         frozen=True,
         env_ignore_empty=True,
-        populate_by_name=True,
     )
 
     reconnection_max_retries: Count = Field(
@@ -343,8 +345,9 @@ class Settings(BaseSettings):
     webhook_private_targets: bool | None = Field(
         None,
         description=(
-            "Whether webhooks may lead to this machine and to private networks; unset: only while"
-            " the API is on loopback itself (docs/webhooks.md)."
+            "Whether webhooks may lead to this machine and to private networks; unset: only those"
+            " of the operator, and of keys of scope admin for all sessions, while the API is on"
+            " loopback itself (docs/webhooks.md)."
         ),
     )
     incident_log_days: Annotated[int, BeforeValidator(_whole_number), Field(ge=1, le=3650)] = Field(
@@ -476,6 +479,13 @@ class Settings(BaseSettings):
             " too slow), error, or off."
         ),
     )
+    time_zone: str | None = Field(
+        None,
+        description=(
+            "Time zone in which schedules are meant, and reports are written, such as"
+            " America/Sao_Paulo; unset: the host's."
+        ),
+    )
     web_socket_url: str | None = Field(
         None,
         description=(
@@ -538,6 +548,11 @@ class Settings(BaseSettings):
                     "origins such as https://panel.example.com or http://localhost:3000: lower"
                     " case, without a path, a slash at the end or *",
                 )
+        if self.time_zone is not None:
+            try:
+                time_zone.named(self.time_zone)
+            except ValueError as error:
+                raise _wrong("time_zone", self.time_zone, str(error)) from None
         self._check_secret("database_url", _parse_server_url)
         self._check_secret("store_key", _parse_keys)
         if self.worker_heartbeat_timeout < 2 * self.worker_heartbeat_interval:
@@ -630,12 +645,12 @@ class Settings(BaseSettings):
         names = (self.cors_origins or "").split(",")
         return frozenset(name.strip() for name in names if name.strip())
 
-    @property
-    def private_webhooks(self) -> bool:
-        """Whether webhooks may lead to this machine and to private networks."""
-        if self.webhook_private_targets is None:
-            return is_loopback(self.api_host)
-        return self.webhook_private_targets
+    def webhook_guards(self, port: int) -> "Guards":
+        """Where webhooks may lead. `port`: the API's."""
+        from supervisor.delivery.endpoint.targets import Guards
+
+        own, private = (self.api_host, port), self.webhook_private_targets
+        return Guards.of(private, own, on_loopback=is_loopback(self.api_host))
 
     def gate_config(self) -> "GateConfig":
         """The gate's numbers."""
@@ -651,7 +666,7 @@ class Settings(BaseSettings):
 
     def thresholds(self) -> "Thresholds":
         """What raises alerts."""
-        from supervisor.watch.performance import Thresholds
+        from supervisor.alerts.thresholds import Thresholds
 
         return Thresholds(
             memory=self.memory_threshold,
@@ -673,6 +688,10 @@ class Settings(BaseSettings):
         anybody.
         """
         return self.probe_timeout or max(5_000, self.response_time_threshold)
+
+    def zone(self) -> ZoneInfo:
+        """The time zone of schedules and reports."""
+        return time_zone.of_host() if self.time_zone is None else time_zone.named(self.time_zone)
 
     def further_directories(self) -> list[Path]:
         """The watched directories, but for the data directory."""

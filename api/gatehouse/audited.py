@@ -1,5 +1,5 @@
-"""What of the calls is written into the audit log: every one that changes something, with what came
-of it, and every one that a key may not make.
+"""What of the calls is written into the audit log: every one that would change something, with what
+came of it, and every look that is refused by scope, fleet or the session in its path.
 """
 
 import asyncio
@@ -43,10 +43,13 @@ class Audited:
         try:
             response = await handler(request)
         except WasupError as error:
-            self._write(request, principal, status_of(error), code_of(error))
+            self._failed(request, principal, status_of(error), code_of(error))
             raise
         except web.HTTPException as error:
-            self._write(request, principal, error.status, "refused")
+            self._failed(request, principal, error.status, "refused")
+            raise
+        except TimeoutError:  # what its caller is told, too (api/errors.py)
+            self._write(request, principal, 504, "timed_out")
             raise
         except Exception:
             self._write(request, principal, 500, "internal_error")
@@ -59,11 +62,21 @@ class Audited:
 
     def refused(self, request: web.Request, principal: Principal, error: WasupError) -> None:
         """Write down that somebody may not do what he asked for."""
+        self._write_limited(request, principal, status_of(error), code_of(error))
+
+    def _failed(self, request: web.Request, principal: Principal, status: int, result: str) -> None:
+        """Write down what a handler made of a call; whom it refuses may not fill the log either."""
+        write = self._write if status >= 500 else self._write_limited
+        write(request, principal, status, result)
+
+    def _write_limited(
+        self, request: web.Request, principal: Principal, status: int, result: str
+    ) -> None:
         if self._rates.take(principal.id, asyncio.get_running_loop().time()) > 0:
             self._unlogged[principal.id] += 1
             return
         unlogged = self._unlogged.pop(principal.id, 0)
-        self._write(request, principal, status_of(error), code_of(error), unlogged=unlogged)
+        self._write(request, principal, status, result, unlogged=unlogged)
 
     def _write(
         self,

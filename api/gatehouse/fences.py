@@ -6,13 +6,15 @@ import asyncio
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import Final
 
 from aiohttp import web
 from aiohttp.typedefs import Handler
 
 from api.errors import Busy, EncodedBody, errors_as_json
-from api.gatehouse.principals import is_operators, sharer
+from api.gatehouse.principals import PRINCIPAL, is_operators, principal_of, sharer
+from sessions.model import SameDevice
 
 SAFE_METHODS: Final = frozenset({"GET", "HEAD", "OPTIONS"})
 MAX_COMMANDS: Final = 256
@@ -43,11 +45,12 @@ class Shares:
 
     def enter(self, whose: str | None, most: int, what: str) -> None:
         """One more of `most`. Raises Busy: it has its share."""
+        if whose is None:
+            return
         share = max(1, most // SHARE)
-        if whose is not None and self._of_keys[whose] >= share:
+        if self._of_keys[whose] >= share:
             raise Busy(f"{share} {what}.")
-        if whose is not None:
-            self._of_keys[whose] += 1
+        self._of_keys[whose] += 1
 
     def leave(self, whose: str | None) -> None:
         """One fewer; who has none is not remembered."""
@@ -69,8 +72,11 @@ class Commands:
 
     @web.middleware
     async def carry_through(self, request: web.Request, handler: Handler) -> web.StreamResponse:
-        """The middleware. Reading calls end with their connection."""
-        if request.method in SAFE_METHODS:
+        """The middleware. Reading calls end with their connection; so does what nobody has to
+        say his name for, the live feed's polls: they are bounded there, and would take from keys
+        and operator what they share.
+        """
+        if request.method in SAFE_METHODS or PRINCIPAL not in request:
             return await handler(request)
         most = MAX_COMMANDS - (0 if is_operators(request) else OPERATORS_OWN)
         if len(self._under_way) >= most:
@@ -95,7 +101,17 @@ class Commands:
     @staticmethod
     async def _run(request: web.Request, handler: Handler) -> web.StreamResponse:
         # here: whoever would hear of an error may have gone
-        return await errors_as_json(request, handler)
+        return await errors_as_json(request, partial(_naming_no_others, handler))
+
+
+async def _naming_no_others(handler: Handler, request: web.Request) -> web.StreamResponse:
+    """What stands in the way may be a session that does not exist for who calls."""
+    try:
+        return await handler(request)
+    except SameDevice as error:
+        if error.owner is None or principal_of(request).sees(error.owner):
+            raise
+        raise error.without_owner() from None
 
 
 class Places:

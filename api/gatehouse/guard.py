@@ -20,6 +20,7 @@ from api.gatehouse.fences import SAFE_METHODS
 from api.gatehouse.principals import PRINCIPAL, must_see
 from api.gatehouse.rates import Rates
 from api.gatehouse.sites import is_foreign
+from api.live.entrance import PATH as LIVE
 from api.route import Route
 from sessions.model import WasupError
 from supervisor.access.access import Access
@@ -31,10 +32,6 @@ from supervisor.settings import is_loopback
 
 OPEN_FILES: Final = "/docs/"
 """What the page of the description loads."""
-LIVE: Final = "/socket.io/"
-"""A browser can put no header on a WebSocket: there the token comes in the first message, and is
-checked by `live_principal`.
-"""
 PROXY_HEADERS: Final = re.compile(
     "forwarded|via|x-forwarded.*|x-(real|client|cluster-client|original|originating)-.*|(true-client|cf-connecting|fastly-client)-ip",
     re.IGNORECASE,
@@ -90,6 +87,7 @@ class Guard:
         """
         if _name(request) == "":
             raise web.HTTPForbidden
+        # a browser can put no header on a WebSocket: there the token comes in the first message
         if request.path == LIVE or self._is_open(request):
             return await handler(request)
         principal = await self._principal(request, _credential(request), Audience.API)

@@ -17,10 +17,10 @@ from sessions.records.stages import Stage, StageSummary, summaries
 from sessions.store import StoreHealth
 from sessions.views.session_view import Performance, Reconnection
 from sessions.views.times import iso
+from supervisor.alerts.alerts import RANKS, Alert
 from supervisor.gate.view import GateView
 from supervisor.host.reading.disks import DiskReading
 from supervisor.host.reading.documents import document
-from supervisor.watch.alerts import RANKS, Alert
 from supervisor.watch.memory_growth import MemoryGrowth
 from supervisor.watch.performance import SystemPerformance, system_performance
 

@@ -13,9 +13,10 @@ from api.parts import WEBHOOKS
 from api.responses import body, json, query
 from supervisor.access.principal import Principal
 from supervisor.delivery.deliverer import Deliverer
+from supervisor.delivery.owner import Owner
 from supervisor.delivery.views import DeliveryView, Place, WebhookView
-from supervisor.delivery.webhook import NewWebhook, WebhookChange, WebhookNotFound
-from supervisor.delivery.webhooks import Webhooks
+from supervisor.delivery.webhook_registry import Webhooks
+from supervisor.delivery.webhook_settings import NewWebhook, WebhookChange, WebhookNotFound
 
 MOST: Final = 1000
 USUAL: Final = 100
@@ -96,7 +97,7 @@ async def create_webhook(request: web.Request) -> web.Response:
     """
     new = await body(request, NewWebhook)
     new.sessions = named(request, new.sessions)
-    made = await _webhooks(request).create(new)
+    made = await _webhooks(request).create(new, Owner.of(principal_of(request)))
     response = json(made, status=201)
     response.headers["Location"] = f"/webhooks/{made.id}"
     return response
@@ -110,12 +111,14 @@ async def get_webhook(request: web.Request) -> web.Response:
 async def change_webhook(request: web.Request) -> web.Response:
     """Change what is named, and leave the rest.
 
-    `paused: false` resumes: what happened meanwhile is sent.
+    `paused: false` resumes: what happened meanwhile is sent. Who gives it another URL, or resumes
+    it after its owner's key has ended, is its owner.
     """
     change = await body(request, WebhookChange)
     if change.sessions is not msgspec.UNSET:
         change.sessions = named(request, change.sessions)
-    return json(await _webhooks(request).change(_id(request), change))
+    by = Owner.of(principal_of(request))
+    return json(await _webhooks(request).change(_id(request), change, by))
 
 
 async def delete_webhook(request: web.Request) -> web.Response:

@@ -25,12 +25,17 @@ QUIET_SECONDS: Final = 25.0
 """So often at least, while things happen, a room is told up to which number there was nothing for
 it: else its clients could not tell silence from loss, and would come back with an old number.
 """
-AHEAD_BYTES: Final = 1024 * 1024
-"""Of a client that catches up, what may wait to be sent before more of the log is read."""
+AHEAD_BYTES: Final = 128 * 1024
+"""Of a client that catches up, what may wait to be sent before more of the log is made ready: twice
+a frame, so that its writer never waits for one.
+"""
 MOST_EVENTS: Final = 256
 """Of one turn: each is held against what each room asks for, without a pause."""
 MOST_WAITING_BYTES: Final = 256 * 1024 * 1024
-"""What may wait for all clients together; beyond it whoever has most waiting is told to resync."""
+"""What may wait for all clients in rooms together; beyond it whoever has most waiting is told to
+resync. Whoever catches up has AHEAD_BYTES and a frame of its own, and a page of the log
+(log_reader.py).
+"""
 FAILED_RETRY_SECONDS: Final = 1.0
 """After the store has refused a page to somebody who catches up."""
 
@@ -53,7 +58,7 @@ class Broadcast:
     """The rooms, and how far they have been served."""
 
     def __init__(self, feed: Feed, reader: LogReader, observer: FeedObserver) -> None:
-        self.position = 0
+        self.position = feed.last
         """Rooms have been served up to this number."""
         self._feed = feed
         self._reader = reader
@@ -149,7 +154,7 @@ class Broadcast:
             )
 
     def bound(self) -> None:
-        """Let no more wait for all clients together than may.
+        """Let no more wait for all clients in rooms together than may.
 
         In a room they wait for the same frames, so it weighs as much as its slowest member.
         """
@@ -243,8 +248,8 @@ class Broadcast:
 def _gap_frame(gap: Gap) -> Frame:
     """The news that events were dropped from the log before they could be sent."""
     told = {
-        "after": gap.first - 1,
-        "to": gap.last,
+        "first": gap.first,
+        "last": gap.last,
         "message": f"The log had no room for events {gap.first} to {gap.last} any more.",
         "hint": "Read the present state (GET /sessions); see WHATSAPP_EVENT_LOG_DAYS and"
         " WHATSAPP_EVENT_LOG_MAX_MIB.",

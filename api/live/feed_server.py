@@ -23,7 +23,7 @@ from aiohttp import web
 from socketio import packet
 from socketio.exceptions import ConnectionRefusedError as RefusedConnection
 
-from api.errors import HINTS, BadRequest, Busy, Gone, TooSoon
+from api.errors import BadRequest, Busy, Gone, TooSoon
 from api.gatehouse.connections import Connection as ApiConnection
 from api.gatehouse.connections import most_connections
 from api.live import subscription
@@ -215,9 +215,10 @@ class LiveFeed:
 
     # --- what clients say -------------------------------------------------------------------------
 
-    async def _on_connect(self, client: str, _environ: dict[str, Any], auth: Any = None) -> None:
+    async def _on_connect(self, client: str, _environ: dict[str, Any], auth: Any = None) -> bool:
         transport_id = self._io.manager.eio_sid_from_sid(client, "/")
-        queue: ClientQueue = self._io.eio.sockets[transport_id].queue
+        socket = self._io.eio.sockets[transport_id]
+        queue: ClientQueue = socket.queue
         request = _CALL.get()
         transport: Transport = self._io.eio.transport(transport_id)
         guest = Guest(
@@ -232,16 +233,20 @@ class LiveFeed:
         except WasupError as error:
             queue.ends_at = asyncio.get_running_loop().time() + REFUSED_SECONDS
             raise _refused(payload(error)) from None
-        except web.HTTPForbidden:
-            queue.ends_at = asyncio.get_running_loop().time() + REFUSED_SECONDS
-            raise _refused(_FORBIDDEN) from None
+        except asyncio.CancelledError:  # its caller hung up; the library would take it for a yes
+            await self._end(transport_id, "transport error")
+            return False
         except Exception as error:
             queue.ends_at = asyncio.get_running_loop().time() + REFUSED_SECONDS
-            log.error("an error of this program", action="feed_error", exc_info=error)
-            raise _refused(_OUR_ERROR) from None
+            raise _refused(_our_error(error)) from None
+        if socket.closed or self._io.eio.sockets.get(transport_id) is not socket:
+            # it ended meanwhile, and of one not let in yet the library does not tell us
+            self._leave(client, "transport close")
+            return False
         queue.admitted = True
         if transport == "websocket":
             _settle(request)
+        return True
 
     async def _on_disconnect(self, client: str, reason: str = "transport close") -> None:
         connection = self.pool.get(client)
@@ -268,6 +273,8 @@ class LiveFeed:
             )
         except WasupError as error:
             return {"error": payload(error)}
+        except Exception as error:
+            return {"error": _our_error(error)}
         self._renew(connection, principal)
         return {"expiresAt": principal.expires_at}
 
@@ -281,8 +288,7 @@ class LiveFeed:
         except WasupError as error:
             return {"error": payload(error)}
         except Exception as error:
-            log.error("an error of this program", action="feed_error", exc_info=error)
-            return {"error": _OUR_ERROR}
+            return {"error": _our_error(error)}
 
     def _subscribe(self, connection: Connection, given: Any) -> dict[str, Any]:
         asked, after = subscription.parse_subscribe(given)
@@ -321,7 +327,6 @@ class LiveFeed:
     def _begin(self) -> None:
         if self._kept:
             return
-        self._broadcast.position = self._feed.last
         self._kept = [
             self._forever.keep("live feed", self._turn, within_seconds=None),
             self._forever.keep("live feed's clients", self._sweep, every_seconds=SWEEP_SECONDS),
@@ -400,13 +405,6 @@ class LiveFeed:
             self._broadcast.end(connection)
 
 
-_FORBIDDEN: Final = {
-    "code": "forbidden",
-    "reason": "forbidden",
-    "message": "This address may not be called by that name.",
-    "hint": HINTS[403],
-    "retryAfterSeconds": None,
-}
 _OUR_ERROR: Final = {
     "code": "internal_error",
     "reason": "internal_error",
@@ -428,6 +426,12 @@ def _places(wanted: int) -> int:
             wanted=wanted,
         )
     return most
+
+
+def _our_error(error: Exception) -> dict[str, Any]:
+    """What a client is told of it; the log is told all."""
+    log.error("an error of this program", action="feed_error", exc_info=error)
+    return _OUR_ERROR
 
 
 def _refused(told: dict[str, Any]) -> RefusedConnection:

@@ -10,12 +10,13 @@ import statistics
 import time
 from collections import defaultdict
 from contextlib import suppress
-from typing import Any, Final
+from typing import Final
 
 import aiohttp
 import msgspec
 import psutil
 
+from scripts.bench.fleet import cpu_seconds
 from scripts.bench.stage import Bench
 from scripts.lab import LabError, Supervisor
 from sessions.views.times import wall_seconds
@@ -128,11 +129,11 @@ async def _measure(
     assert supervisor.process is not None, "it was started"
     process = psutil.Process(supervisor.process.pid)
     await asyncio.sleep(WARM_SECONDS)
-    found.measuring, before = True, _cpu_seconds(process)
+    found.measuring, before = True, cpu_seconds(process)
     ended, _ = await asyncio.wait(
         tasks, timeout=MEASURED_SECONDS, return_when=asyncio.FIRST_COMPLETED
     )
-    found.measuring, used = False, _cpu_seconds(process) - before
+    found.measuring, used = False, cpu_seconds(process) - before
     if ended:
         raise LabError(f"a reader has ended: {ended.pop().exception()!r}")
     for name, waited in sorted(found.waited_ms.items()):
@@ -153,8 +154,3 @@ async def _measure(
 
 def _p95(samples: list[float]) -> float:
     return statistics.quantiles(samples, n=20)[-1] if len(samples) > 1 else samples[0]
-
-
-def _cpu_seconds(process: psutil.Process) -> float:
-    times: Any = process.cpu_times()
-    return float(times.user + times.system)

@@ -8,13 +8,13 @@ import time
 from collections.abc import Iterable, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
-from datetime import datetime
 from pathlib import Path
 from typing import Any, Final
 
 from scripts.bench.report import Report
 from scripts.lab import LabError, StandIn, Supervisor, pair
 from scripts.lab.processes import ROOT
+from sessions.views.times import wall_seconds
 from supervisor.settings import Settings
 
 DEFAULTS: Final = Settings.model_construct()
@@ -85,7 +85,7 @@ async def paired(bench: Bench, supervisor: Supervisor, sessions: Sequence[str]) 
 
 def seconds(event: Any) -> float:
     """When an event of the supervisor was."""
-    return datetime.fromisoformat(event["time"]).timestamp()
+    return wall_seconds(event["time"])
 
 
 def baileys_version() -> str:

@@ -4,13 +4,13 @@ import asyncio
 import statistics
 import time
 from contextlib import AsyncExitStack
-from datetime import datetime
 from pathlib import Path
 from typing import Final
 
 from scripts.bench.report import Report
 from scripts.lab import Supervisor, eventually
 from scripts.lab.receiver import Delivery, Receiver, receiver
+from sessions.views.times import wall_seconds
 
 PART: Final = "neighbours"
 WORKING: Final = 9
@@ -75,10 +75,7 @@ async def _round(supervisor: Supervisor, working: list[Receiver]) -> list[float]
         return len(times)
 
     await eventually(arrived, lambda count: count >= number * len(working))
-    return [
-        1000 * (at - datetime.fromisoformat(delivery.event["time"]).timestamp())
-        for at, delivery in times
-    ]
+    return [1000 * (at - wall_seconds(delivery.event["time"])) for at, delivery in times]
 
 
 def _p99(samples: list[float]) -> float:

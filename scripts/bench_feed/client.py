@@ -6,11 +6,12 @@ import asyncio
 import functools
 import random
 import time
-from datetime import datetime
 from typing import Any, Final
 
 import aiohttp
 import msgspec
+
+from sessions.views.times import wall_seconds
 
 AGAIN_SECONDS: Final = (0.5, 1.5)
 """Before the next try, each time another moment."""
@@ -121,4 +122,4 @@ def _read(text: str) -> tuple[str, Any, list[float]]:
     """
     name, told = msgspec.json.decode(text[2:])
     events = told["events"] if name == "events" else []
-    return name, told, [datetime.fromisoformat(event["time"]).timestamp() for event in events]
+    return name, told, [wall_seconds(event["time"]) for event in events]

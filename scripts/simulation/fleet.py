@@ -288,9 +288,8 @@ class SimulatedFleet:
         if changes.event is not None:
             self._observer.published(changes.event)
 
-    def _publish(self, _session: SessionId | None, told: EventData | AlertChange | Changes) -> None:
-        if not isinstance(told, Changes):
-            self._observer.published(told)
+    def _publish(self, _session: SessionId | None, told: EventData | AlertChange) -> None:
+        self._observer.published(told)
 
     @staticmethod
     def _ask(actor: Actor, command: Command) -> "asyncio.Future[Any]":

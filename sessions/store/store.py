@@ -7,7 +7,7 @@ since. Reads see what is committed.
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable, Collection, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Hashable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -32,6 +32,9 @@ from sessions.store.engine.file_watch import DatabaseFile
 from sessions.store.rewrite import RewriteReport
 from sessions.store.sealing import keyring
 from sessions.store.sealing.cipher import Cipher
+from sessions.store.supervision import history_pages
+from sessions.store.supervision.history_pages import HistoryPages
+from sessions.store.supervision.upkeep_runs import UpkeepRuns
 from sessions.store.tables import (
     archives,
     auth,
@@ -96,6 +99,8 @@ class Store:
         self.requests = Requests(self._writer, cipher)
         self.webhooks = WebhookRows(self._writer, self._read, cipher)
         self.keys = KeyRows(self._writer, self._read, cipher)
+        self.history_pages = HistoryPages(self._writer, self._read)
+        self.upkeep_runs = UpkeepRuns(self._writer, self._read)
 
     @classmethod
     async def open(
@@ -202,6 +207,7 @@ class Store:
             else:
                 await archives.put_aside(connection, session, "deleted")
             await incidents.forget(connection, session, purge)
+            await history_pages.forget_session(connection, session)
             await session_rows.remove(connection, session)
 
         await self._writer.submit(operation)
@@ -212,20 +218,41 @@ class Store:
         """Remember whether the session shall run; once an operator has said so, it no longer waits
         for that.
         """
-        return self._execute(_update_session(session, wanted=int(wanted), restored=0))
+        return self._writer.execute(_update_session(session, wanted=int(wanted), restored=0))
 
     def commit(self, changes: Changes) -> asyncio.Future[StoredEvent | None]:
         """Write what has changed of a session, in one transaction; its event, with its number.
 
         Patient. Of several that are nothing but a memory, and wait, only the newest is written.
-        Where too many events wait, this one is lost, and the rest is written all the same.
+        Where too many events wait, this one is lost, and the rest is written all the same, though
+        not as one.
         """
         durable = self._commit(changes)
         if durable.done() and changes.event is not None:  # refused
-            self._commit(replace(changes, event=None))
+            self._commit_in_pieces(changes)
         return durable
 
-    def _commit(self, changes: Changes) -> asyncio.Future[StoredEvent | None]:
+    def _commit_in_pieces(self, changes: Changes) -> None:
+        """All but the event, where the number of those that wait bounds nothing any more: of each
+        incident, of what is remembered and of each presence the newest alone waits.
+
+        Of a session that comes and goes meanwhile the record has the last time of each.
+
+        In the order in which they are written as one: whoever finds the incident without the memory
+        judges the close once more.
+        """
+        session, move = changes.session, changes.move
+        alone = Changes(session=session)
+        if changes.incident is not None:
+            self.records.save_incident(changes.incident)
+        if move is not None:
+            self._commit(replace(alone, move=move), newest_of=("move", session, move.presence))
+        if changes.memory is not None:
+            self._commit(replace(alone, memory=changes.memory))
+
+    def _commit(
+        self, changes: Changes, newest_of: Hashable = None
+    ) -> asyncio.Future[StoredEvent | None]:
         session, told = changes.session, changes.event
         event = (
             None if told is None else NewEvent.now(session, told.type, msgspec.json.encode(told))
@@ -246,7 +273,7 @@ class Store:
         return self._writer.submit(
             operation,
             patient=True,
-            newest_of=("memory", session) if is_memory else None,
+            newest_of=("memory", session) if is_memory else newest_of,
             is_event=event is not None,
             source=session,
         )
@@ -256,7 +283,7 @@ class Store:
 
         The one before, with its password, is destroyed.
         """
-        await self._execute(self._with_proxy(session, proxy))
+        await self._writer.execute(self._with_proxy(session, proxy))
         await self._eraser.erase()
 
     async def proxy(self, session: SessionId) -> Proxy | None:
@@ -550,12 +577,14 @@ class Store:
 
     async def add_worker(self, worker: WorkerRow) -> None:
         """Remember a worker process."""
-        await self._execute(insert(schema.workers).values(msgspec.structs.asdict(worker)))
+        await self._writer.execute(insert(schema.workers).values(msgspec.structs.asdict(worker)))
 
     async def give_worker(self, worker_id: str, session: str | None) -> None:
         """Remember which session a worker process holds now."""
         table = schema.workers
-        await self._execute(update(table).where(table.c.id == worker_id).values(session=session))
+        await self._writer.execute(
+            update(table).where(table.c.id == worker_id).values(session=session)
+        )
 
     async def remove_worker(self, worker_id: str) -> None:
         """Forget a worker process that has ended. Patient."""
@@ -744,12 +773,6 @@ class Store:
 
     def _with_proxy(self, session: SessionId, proxy: Proxy | None) -> Executable:
         return _update_session(session, proxy=proxies.stored(self._cipher, session, proxy))
-
-    def _execute(self, statement: Executable) -> asyncio.Future[None]:
-        async def operation(connection: AsyncConnection) -> None:
-            await connection.execute(statement)
-
-        return self._writer.submit(operation)
 
 
 async def _nothing(_connection: AsyncConnection) -> None:

@@ -31,6 +31,11 @@ def iso(wall_seconds: float) -> str:
     return at.isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
+def minute(wall_seconds: float) -> str:
+    """Seconds of wall clock as a date and a time of day, UTC, for a sentence."""
+    return datetime.fromtimestamp(wall_seconds, UTC).strftime("%Y-%m-%d %H:%M UTC")
+
+
 def wall_seconds(time: str) -> float:
     """An ISO time of ours as seconds of wall clock."""
     return datetime.fromisoformat(time.replace("Z", "+00:00")).astimezone(UTC).timestamp()

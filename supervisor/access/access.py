@@ -4,7 +4,6 @@ One entrance for calls, event streams and the live feed. Nothing here asks the s
 in memory (keys.py), so one that is revoked ends with that, and a store that fails locks nobody out.
 """
 
-import hashlib
 import hmac
 import time
 from collections.abc import Callable
@@ -14,7 +13,7 @@ from typing import Annotated, Any, Final, Literal, Never, Protocol
 import msgspec
 
 from supervisor.access import principal as principals
-from supervisor.access.key import PREFIX, AccessKey, id_of
+from supervisor.access.key import PREFIX, AccessKey, digest_of, id_of
 from supervisor.access.principal import Principal
 from supervisor.access.refusals import AccessDenied, Reason, Refusals
 from supervisor.access.scopes import Scope, narrower
@@ -65,7 +64,7 @@ class Access:
     ) -> None:
         self.validator = validator
         self.refusals = refusals
-        self._token = None if token is None else _sha256(token)
+        self._token = None if token is None else digest_of(token)
         self._keys = keys
         self._clock = clock
 
@@ -86,7 +85,7 @@ class Access:
             raise AccessDenied("empty_token")
         # digests: what is compared has the same length whatever was sent
         is_operators = self._token is not None and hmac.compare_digest(
-            _sha256(credential), self._token
+            digest_of(credential), self._token
         )
         if is_operators and may_guess:
             return principals.BY_TOKEN
@@ -112,9 +111,9 @@ class Access:
         if key_id is None:
             self._refuse(credential, "invalid", "misspelt key", address)
         key = self._keys.find(key_id)
-        if key is None or not hmac.compare_digest(_sha256(credential), key.digest):
+        if key is None or not hmac.compare_digest(digest_of(credential), key.digest):
             self._refuse(credential, "invalid", "unknown or revoked key", address)
-        if self._has_ended(key):
+        if key.has_ended(self._clock()):
             self._refuse(credential, "expired", f"key {key.id} has expired", address)
         self._keys.used(key.id)
         return of_key(key)
@@ -137,14 +136,11 @@ class Access:
         key = self._keys.find(claims.key)
         if key is None:
             self._refuse(credential, "invalid", f"its key {claims.key[:16]!r} is revoked", address)
-        if self._has_ended(key):
+        if key.has_ended(self._clock()):
             self._refuse(credential, "expired", f"its key {key.id} has expired", address)
         self._keys.used(key.id)
         whole = of_key(key, claims.scope, sessions, claims.exp)
         return replace(whole, name=claims.sub)
-
-    def _has_ended(self, key: AccessKey) -> bool:
-        return key.expires_at is not None and key.expires_at <= self._clock()
 
     def _refuse(self, credential: str, reason: Reason, why: str, address: str | None) -> Never:
         self.refusals.note(credential, reason, why, address)
@@ -169,7 +165,3 @@ def of_key(
         expires_at=min(ends, default=None),
         key=key.id,
     )
-
-
-def _sha256(text: str) -> bytes:
-    return hashlib.sha256(text.encode(errors="surrogatepass")).digest()

@@ -5,6 +5,7 @@ lets whoever scans texts for secrets (and we, before we look anywhere) tell a ke
 looks like one.
 """
 
+import hashlib
 import re
 import secrets
 import zlib
@@ -43,6 +44,10 @@ class AccessKey:
     digest: bytes
     last_used_at: float | None = None
 
+    def has_ended(self, now: float) -> bool:
+        """Whether it has expired."""
+        return self.expires_at is not None and self.expires_at <= now
+
 
 def new_id() -> str:
     """The id of a new key."""
@@ -54,6 +59,13 @@ def new_key(key_id: str) -> str:
     number = int.from_bytes(secrets.token_bytes(SECRET_BYTES))
     whole = f"{PREFIX}{key_id}_{_in_base_62(number, _SECRET_DIGITS)}"
     return whole + _checksum(whole)
+
+
+def digest_of(credential: str) -> bytes:
+    """The SHA-256 of a key, or of whatever was sent as one: what is kept, compared and logged of
+    it.
+    """
+    return hashlib.sha256(credential.encode(errors="surrogatepass")).digest()
 
 
 def id_of(text: str) -> str | None:

@@ -6,7 +6,6 @@ minute.
 """
 
 import asyncio
-import hashlib
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import replace
@@ -17,7 +16,7 @@ import msgspec
 from sessions.model import StoreUnavailable, WasupError
 from sessions.store import Store
 from sessions.store.tables.keys import KeyRow
-from supervisor.access.key import AccessKey, new_id, new_key
+from supervisor.access.key import AccessKey, digest_of, new_id, new_key
 from supervisor.access.scopes import Scope
 
 MOST_KEYS: Final = 1_000
@@ -62,6 +61,11 @@ class Keys:
         """The key of that id."""
         return self._keys.get(key_id)
 
+    def holds(self, key_id: str) -> bool:
+        """Whether there is such a key, and it has not expired."""
+        key = self._keys.get(key_id)
+        return key is not None and not key.has_ended(self._clock())
+
     def all(self) -> list[AccessKey]:
         """All keys, oldest first."""
         return list(self._keys.values())
@@ -99,7 +103,7 @@ class Keys:
             sessions=sessions,
             created_at=self._clock(),
             expires_at=expires_at,
-            digest=hashlib.sha256(text.encode()).digest(),
+            digest=digest_of(text),
         )
         await self._store.keys.add(_row(key))
         self._keys[key_id] = key

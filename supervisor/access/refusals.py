@@ -4,7 +4,6 @@ Of a credential its length and the first 8 digits of its SHA-256 are logged: eno
 which of several programs sends it (`printf %s "$TOKEN" | sha256sum`), and nothing of it.
 """
 
-import hashlib
 import time
 from collections import Counter
 from collections.abc import Callable
@@ -13,6 +12,7 @@ from typing import Final, Literal
 import structlog
 
 from sessions.model import WasupError
+from supervisor.access.key import digest_of
 from supervisor.gate.bucket import TokenBucket
 
 Reason = Literal["empty_token", "expired", "invalid"]
@@ -74,13 +74,8 @@ class Refusals:
             reason=reason,
             why=why,
             length=len(credential),
-            sha256=digest(credential)[:8],
+            sha256=digest_of(credential).hex()[:8],
             address=address,
             unlogged=self._unlogged,
         )
         self._unlogged = 0
-
-
-def digest(credential: str) -> str:
-    """The SHA-256 of a credential, in hex."""
-    return hashlib.sha256(credential.encode(errors="surrogatepass")).hexdigest()

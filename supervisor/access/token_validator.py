@@ -13,7 +13,8 @@ from typing import Any, Final
 
 from cachetools import TLRUCache
 
-from supervisor.access.refusals import Reason, Refusals, digest
+from supervisor.access.key import digest_of
+from supervisor.access.refusals import Reason, Refusals
 from supervisor.settings import SHORTEST_SIGNING_SECRET_BYTES
 
 ALGORITHM: Final = "HS256"
@@ -56,7 +57,7 @@ class ImprovedTokenValidator:
         self._refusals = refusals or Refusals()
         self._clock = clock
         # by digest: the cache of a dump holds no token that somebody could use
-        self._valid: TLRUCache[tuple[str, str], ValidationResult] = TLRUCache(
+        self._valid: TLRUCache[tuple[bytes, str], ValidationResult] = TLRUCache(
             MOST_REMEMBERED, ttu=_until, timer=clock
         )
 
@@ -69,7 +70,7 @@ class ImprovedTokenValidator:
             return ValidationResult(False, "empty_token")
         if len(token) > LONGEST_TOKEN:
             return self._refused(token, "invalid", "too long", address)
-        known = (digest(token), audience.value)
+        known = (digest_of(token), audience.value)
         found = self._valid.get(known)
         if found is not None:
             return found

@@ -35,6 +35,7 @@ class Commands(LazyGroup):
         "keys": Verb("key_commands", "app", "Who may call the API, and what"),
         "audit": Verb("watch_commands.audit", "audit", "Who changed what, and who was refused"),
         "store": Verb("store_commands", "app", "Backup, restore, verify, keys"),
+        "upkeep": Verb("upkeep_commands", "app", "Backups, clean-up: by the clock, or now"),
     }
     old = {  # noqa: RUF012 - the base class declares it as one of the class
         "backup": Verb("store_commands", "backup", "store backup"),

@@ -33,12 +33,16 @@ class Bodies:
         """The newest event's number."""
         return self._feed.last
 
+    @property
+    def purges(self) -> int:
+        """How often events were dropped that others may keep: a page that was read before the
+        last time may hold what nobody is to be sent.
+        """
+        return self._feed.purges
+
     async def after(self, n: int) -> Page:
         """The next events of the log. Raises StoreUnavailable."""
-        page = await self._page(n, PAGE)
-        for event in page.events:
-            self._keep(event)
-        return page
+        return await self._read(n, PAGE)
 
     async def get(self, n: int) -> StoredEvent | None:
         """The event of that number; None: the log does not have it any more.
@@ -48,11 +52,10 @@ class Bodies:
         if (found := self._known(n)) is not None:
             return found
         async with self._reading:  # 20 requests want 20 neighbours, which one page has
-            if (found := self._known(n)) is None:
-                for event in (await self._page(n - 1, READ_AHEAD)).events:
-                    self._keep(event)
-                found = self._known(n)
-        return found
+            if (found := self._known(n)) is not None:
+                return found
+            page = await self._read(n - 1, READ_AHEAD)
+        return next((event for event in page.events if event.n == n), None)
 
     async def first_after(self, n: int) -> StoredEvent | None:
         """The next event that the log has; None: there is none. Raises StoreUnavailable."""
@@ -66,7 +69,25 @@ class Bodies:
         """The newest event that is older. Raises StoreUnavailable."""
         return await self._store.last_event_before(time_ms)
 
+    async def _read(self, n: int, limit: int) -> Page:
+        """The next ones, which are kept."""
+        page = await self._page(n, limit)
+        self._forget_purged()
+        for event in page.events:
+            self._keep(event)
+        return page
+
     async def _page(self, n: int, limit: int) -> Page:
+        """The next ones, as the log has them when this ends: what was read while a session was
+        purged may hold its texts, and is read again.
+        """
+        while True:
+            purges = self._feed.purges
+            page = await self._page_now(n, limit)
+            if purges == self._feed.purges:
+                return page
+
+    async def _page_now(self, n: int, limit: int) -> Page:
         """The next ones; who has followed so far is asked nothing of the store."""
         known = self._feed.in_memory_after(n, limit)
         if known is None:
@@ -75,15 +96,15 @@ class Bodies:
         return Page(events[:limit], None, self._feed.last, read_to)
 
     def _known(self, n: int) -> StoredEvent | None:
-        if self._purges != self._feed.purges:
-            self._forget()
+        self._forget_purged()
         return self._kept.get(n)
 
-    def _forget(self) -> None:
-        """A session was purged: its texts are sent to nobody any more."""
-        self._purges = self._feed.purges
-        self._kept.clear()
-        self._bytes = 0
+    def _forget_purged(self) -> None:
+        """If a session was purged: its texts are sent to nobody any more."""
+        if self._purges != self._feed.purges:
+            self._purges = self._feed.purges
+            self._kept.clear()
+            self._bytes = 0
 
     def _keep(self, event: StoredEvent) -> None:
         if event.n in self._kept:

@@ -9,7 +9,7 @@ import asyncio
 import contextlib
 import random
 import time
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Iterator
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -18,22 +18,21 @@ import structlog
 
 from sessions.model import StoreError, StoreUnanswered
 from sessions.store import StoredEvent
-from sessions.store.tables.webhooks import DeliveryRow, DeliveryState, WebhookRow, WebhookRows
+from sessions.store.tables.webhooks import WebhookRow, WebhookRows
 from sessions.views.times import iso
-from supervisor.delivery import outgoing, retrying
 from supervisor.delivery.bodies import Bodies
-from supervisor.delivery.circuit import Circuit, jittered
+from supervisor.delivery.endpoint import outgoing, retrying
+from supervisor.delivery.endpoint.circuit import Circuit, jittered
+from supervisor.delivery.endpoint.sender import Outcome, Sender
 from supervisor.delivery.lanes import Lanes, Pending
-from supervisor.delivery.sender import Outcome, Sender, with_answer
+from supervisor.delivery.late import Late
 from supervisor.delivery.telling import Telling
-from supervisor.delivery.webhook import WebhookSettings
+from supervisor.delivery.webhook_settings import PauseReason, WebhookSettings
 
 WINDOW: Final = 20_000
 """Events that are read from the log and not settled; only their numbers are kept."""
 AT_ONCE: Final = 20
 """Requests under way to one endpoint."""
-LATE_AT_ONCE: Final = 4
-"""Of these, events that were set aside: they never crowd out what happens now."""
 SAVE_SECONDS: Final = 1.0
 SAVE_EVENTS: Final = 500
 """After so long, or so many, progress is written: what a crash repeats is bounded by it."""
@@ -60,11 +59,15 @@ log = structlog.get_logger("delivery")
 class Progress(msgspec.Struct, frozen=True, rename="camel"):
     """How far a webhook has come. Everything up to `low_water` is settled; up to `read_to` all but
     the `open` ones, where these are known.
+
+    `began`: what is behind this event was offered to it, at the first time or by a replay; None:
+    that was not written down.
     """
 
     low_water: int
     read_to: int
     open: tuple[int, ...] | None = None
+    began: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -104,7 +107,9 @@ class Deliverer:
         progress = msgspec.json.decode(row.progress, type=Progress)
         self.lanes = Lanes(progress.low_water)
         self.circuit = Circuit()
+        self.late = Late(self, tools.rows, tools.bodies, telling, tools.rng, tools.retry_seconds)
         self._restored, self._open = progress, frozenset(progress.open or ())
+        self.began = progress.began
         self._set_aside: set[int] | None = None
         """Events that have rows of their own above the mark; read at the first turn."""
         self._saved = progress
@@ -112,13 +117,10 @@ class Deliverer:
         self._settled = 0
         self._wake = asyncio.Event()
         self._attempts: set[asyncio.Task[None]] = set()
-        self._late: set[int] = set()
-        """Rows that are under way."""
-        self._late_at: float | None = 0.0
-        """When to look for rows that are due, wall clock; None: there is none."""
         self._not_before = 0.0
         self._look_at = 0.0
-        self._replaying = False
+        self._is_changed = False
+        """It is about to begin elsewhere, or with other settings."""
         self._closing = False
 
     # --- what others ask --------------------------------------------------------------------------
@@ -136,6 +138,12 @@ class Deliverer:
             return self.lanes.find(n, session) is None
         return not self._is_new(n)
 
+    @property
+    def judged_to(self) -> int:
+        """The newest event of which it was asked whether the webhook wants it."""
+        known = self._restored
+        return max(self.lanes.read_to, 0 if known.open is None else known.read_to)
+
     def next_try(self, pending: Pending | None = None) -> float | None:
         """When an event that has failed is tried next, or (None) anything is, if nothing goes out
         now; seconds of wall clock.
@@ -151,8 +159,8 @@ class Deliverer:
 
     @property
     def rests(self) -> bool:
-        """Whether nothing is sent now: it is paused, or about to end, or to begin elsewhere."""
-        return self.paused_because is not None or self._closing or self._replaying
+        """Whether nothing is sent now: it is paused, or about to end, or being changed."""
+        return self.paused_because is not None or self._closing or self._is_changed
 
     def wall(self, at: float | None) -> float | None:
         """A time of the loop's clock as one of the wall's."""
@@ -161,6 +169,16 @@ class Deliverer:
     def wake(self) -> None:
         """There is something to do."""
         self._wake.set()
+
+    @contextlib.contextmanager
+    def resting(self) -> Iterator[None]:
+        """Nothing is read or begun meanwhile: it is being changed."""
+        self._is_changed = True
+        try:
+            yield
+        finally:
+            self._is_changed = False
+            self.wake()
 
     def use(self, settings: WebhookSettings, paused_because: str | None) -> None:
         """Go on with other settings; the endpoint is given a fresh chance."""
@@ -174,9 +192,17 @@ class Deliverer:
             self.telling.resumed()
         self.wake()
 
+    def pause(self, because: PauseReason) -> None:
+        """Send nothing any more, but for what is under way; what happens is kept."""
+        if self.paused_because is None:
+            self.paused_because = because
+            self._tools.rows.pause(self.id, because)
+            self.telling.paused(because)
+            self.wake()
+
     def look_for_late(self) -> None:
         """Rows may be due."""
-        self._look_for_late_at(0.0)
+        self.late.look_by(0.0)
         self.wake()
 
     async def begin_after(self, n: int) -> dict[str, int]:
@@ -184,22 +210,21 @@ class Deliverer:
 
         Raises StoreUnavailable; then it goes on where it was.
         """
-        progress = Progress(n, n)
-        self._replaying = True
-        try:
+        progress = Progress(n, n, began=None if self.began is None else min(self.began, n))
+        settings = self.settings.judging_again(n)
+        written = msgspec.json.encode(settings), msgspec.json.encode(progress)
+        with self.resting():
             await self._end_attempts()
-            left = await self._tools.rows.replay(self.id, n, msgspec.json.encode(progress))
-        except StoreUnanswered:  # perhaps the rows are gone: then all of them have to be sent again
-            self._go_back(progress)
-            raise
-        else:
-            self._go_back(progress)
-        finally:
-            self._replaying = False
-            self.wake()
+            try:
+                left = await self._tools.rows.replay(self.id, n, *written)
+            except StoreUnanswered:  # perhaps the rows are gone: then all have to be sent again
+                self._go_back(progress, settings)
+                raise
+            self._go_back(progress, settings)
         return left
 
-    def _go_back(self, progress: Progress) -> None:
+    def _go_back(self, progress: Progress, settings: WebhookSettings) -> None:
+        self.settings, self.began = settings, progress.began
         self._restored, self._set_aside = progress, set()
         self._saved, self._settled = progress, 0
         self.lanes = Lanes(progress.low_water)
@@ -209,7 +234,9 @@ class Deliverer:
         settings = self.settings
         body, at = outgoing.body(event, settings.payload), int(time.time())
         ours = outgoing.headers(settings.signing(at), event.id, at, body, late)
-        outcome = await self._tools.sender.send(settings.url, body, settings.headers | ours)
+        outcome = await self._tools.sender.send(
+            settings.url, body, settings.headers | ours, settings.owner.is_trusted
+        )
         if outcome.answer is None:
             return outcome
         return msgspec.structs.replace(outcome, answer=settings.masked(outcome.answer))
@@ -234,7 +261,7 @@ class Deliverer:
                 self._send()
                 await self._send_late()
         except StoreError as error:
-            self._hold_back(error)
+            self.hold_back(error)
         self._look()
         self._save()
         with contextlib.suppress(TimeoutError):
@@ -247,26 +274,33 @@ class Deliverer:
             self._set_aside = await self._tools.rows.set_aside_after(self.id, lanes.low_water)
         if len(lanes) >= WINDOW or lanes.read_to >= bodies.last:
             return
-        page = await bodies.after(lanes.read_to)
+        page, dropped = await bodies.after(lanes.read_to), 0
         if page.oldest is not None and page.oldest > lanes.read_to + 1:
             dropped = await bodies.last_dropped()
-            if dropped > lanes.read_to:
-                self._lose(dropped)
+        if self.rests:  # what is wanted is about to be something else, perhaps
+            return
+        if dropped > lanes.read_to:
+            self._lose(dropped)
         for event in page.events:
-            if event.n <= lanes.read_to:
-                continue
-            if self._is_new(event.n) and self.settings.wants(event.session, event.type):
-                lanes.offer(event.n, event.session, event.type)
-            else:
-                lanes.pass_over(event.n)
+            if event.n > lanes.read_to:
+                self._judge(lanes, event)
         if not page.events:  # those that are left cannot be read, or were purged
             lanes.pass_over(page.last)
         if lanes.read_to < bodies.last:
             self.wake()
 
+    def _judge(self, lanes: Lanes, event: StoredEvent) -> None:
+        """Whether an event is to be sent in its turn, or is passed over."""
+        if self._is_new(event.n) and self.settings.wants(event.session, event.type):
+            lanes.offer(event.n, event.session, event.type)
+        else:
+            lanes.pass_over(event.n)
+        if self._set_aside:  # no event is read twice
+            self._set_aside.discard(event.n)
+
     def _is_new(self, n: int) -> bool:
+        """Whether an event that is read, or will be, is to be sent in its turn."""
         if self._set_aside and n in self._set_aside:
-            self._set_aside.discard(n)  # no event is read twice
             return False
         known = self._restored
         return n > known.read_to or known.open is None or n in self._open
@@ -286,9 +320,10 @@ class Deliverer:
 
     def _begin(self, pending: Pending | None) -> None:
         if pending is not None:
-            self._run(self._attempt(pending))
+            self.run(self._attempt(pending))
 
-    def _run(self, work: Coroutine[Any, Any, None]) -> None:
+    def run(self, work: Coroutine[Any, Any, None]) -> None:
+        """Do that beside the turns; the next one comes when it is done."""
         task = asyncio.create_task(work, name=f"webhook {self.id}")
         self._attempts.add(task)
         task.add_done_callback(self._on_end)
@@ -326,7 +361,7 @@ class Deliverer:
             elif self.settings.wants(event.session, event.type):
                 outcome = await self.attempt(event)
         except StoreError as error:
-            self._hold_back(error)
+            self.hold_back(error)
             lanes.put_back(pending)
         except _Rests:
             lanes.put_back(pending)
@@ -343,10 +378,10 @@ class Deliverer:
         match outcome.kind:
             case "accepted":
                 self._settle(lanes, pending)
-                self._succeeded()
+                self.succeeded()
             case "gone":
                 lanes.put_back(pending)
-                self._gone(outcome)
+                self.gone(outcome)
             case _:
                 self._failed(lanes, pending, outcome)
 
@@ -356,12 +391,13 @@ class Deliverer:
         if pending.failures:
             self._look_at = 0.0
 
-    def _succeeded(self) -> None:
+    def succeeded(self) -> None:
+        """The endpoint has accepted an event."""
         self.last_success_at = time.time()
         if self.circuit.succeeded():
             log.info("a webhook accepts again", action="webhook_closed", webhook=self.id)
             self.lanes.clear_failures()
-            self._run(self._hasten())
+            self.run(self.late.hasten())
         if self.failing_since is not None:
             self.failing_since = None
             self._look_at = 0.0
@@ -376,13 +412,14 @@ class Deliverer:
         blocked = lanes.fail(pending, now, wait)
         pending.last_status, pending.last_error = outcome.status, outcome.error
         pending.last_answer = outcome.answer
-        self._note_failure(pending.n, outcome)
+        self.note_failure(pending.n, outcome)
         if self.circuit.is_open and outcome.kind == "away":
             pending.failing_since = None
         elif blocked:
             self._put_aside(lanes, pending)
 
-    def _note_failure(self, n: int, outcome: Outcome) -> None:
+    def note_failure(self, n: int, outcome: Outcome) -> None:
+        """The endpoint has not accepted event `n`, in its turn or late."""
         now, wall, away = self._now(), time.time(), outcome.kind == "away"
         self.last_failure = wall, outcome.error or ""
         self._look_at = min(self._look_at, now + FAILING_SECONDS)
@@ -404,41 +441,14 @@ class Deliverer:
         """It waits no longer in its turn; later events of its session go on. It is the first of its
         lane, and not under way.
         """
-        wall = time.time()
         failing = 0.0 if pending.failing_since is None else self._now() - pending.failing_since
-        due = wall + jittered(retrying.as_hole(failing), self._tools.rng.random())
         self._settle(lanes, pending)
-        row = DeliveryRow(
-            webhook=self.id,
-            n=pending.n,
-            last_n=pending.n,
-            next_n=pending.n,
-            session=pending.lane or None,
-            type=pending.kind,
-            state="retrying",
-            attempts=pending.failures,
-            first_failed_at=wall - failing,
-            next_at=due,
-            last_status=pending.last_status,
-            last_error=with_answer(pending.last_error, pending.last_answer),
-        )
-        self._tools.rows.set_aside(row)
-        self._look_for_late_at(due)
-        log.warning(
-            "an event is set aside; later ones of its session go on",
-            action="delivery_aside",
-            webhook=self.id,
-            event=pending.n,
-            session=row.session,
-            error=pending.last_error,
-        )
+        self.late.add(pending, failing)
 
-    def _gone(self, outcome: Outcome) -> None:
+    def gone(self, outcome: Outcome) -> None:
+        """The endpoint has answered that it shall be called no more: it is paused."""
         self.last_failure = time.time(), outcome.error or ""
-        if self.paused_because is None:
-            self.paused_because = "gone"
-            self._tools.rows.pause(self.id, "gone")
-            self.telling.gone()
+        self.pause("gone")
 
     # --- what is over -----------------------------------------------------------------------------
 
@@ -446,7 +456,7 @@ class Deliverer:
         """The log has dropped everything up to that number: what of it was not sent is told, also
         while nothing can be sent.
         """
-        if dropped > self.lanes.low_water and not self._replaying:
+        if dropped > self.lanes.low_water and not self._is_changed:
             self._lose(dropped)
 
     def _lose(self, dropped: int, under_way: int | None = None) -> None:
@@ -458,8 +468,7 @@ class Deliverer:
         first = min(one for one in (unread, settled, under_way) if one is not None)
         if first > dropped:
             return
-        self._tools.rows.set_range_aside(self._range(first, dropped, "gap"))
-        self.telling.gap(first, dropped)
+        self.late.add_gap(first, dropped)
 
     async def _expire(self) -> None:
         """An endpoint that was away for longer than events are tried: what is older is not tried
@@ -474,155 +483,25 @@ class Deliverer:
         first = self._first_open()
         if first <= last:
             self.lanes.settle_up_to(last)
-            self._tools.rows.set_range_aside(self._range(first, last, "dead"))
-            self.telling.dead(first, last, self.last_failure[1] if self.last_failure else None)
+            self.late.add_dead(first, last, self.last_failure[1] if self.last_failure else None)
 
     def _first_open(self) -> int:
         """The first event that is not settled, or the next one that is read."""
         return self.lanes.low_water + 1
 
-    def _range(self, first: int, last: int, state: DeliveryState) -> DeliveryRow:
-        return DeliveryRow(
-            webhook=self.id,
-            n=first,
-            last_n=last,
-            next_n=first,
-            session=None,
-            type=None,
-            state=state,
-            attempts=0,
-            first_failed_at=self.failing_since or time.time(),
-            next_at=None,
-            last_status=None,
-            last_error=self.last_failure[1] if state == "dead" and self.last_failure else None,
-        )
-
-    # --- what was set aside -----------------------------------------------------------------------
-
     async def _send_late(self) -> None:
-        wall = time.time()
-        if self._late_at is None or wall < self._late_at or self._now() < self._not_before:
+        if self._now() < self._not_before:
             return
-        room = min(LATE_AT_ONCE - len(self._late), AT_ONCE - len(self._attempts))
+        room = AT_ONCE - len(self._attempts)
         if self.circuit.is_open:
             if self._attempts or len(self.lanes) or not self.circuit.sends_canary(self._now()):
                 return
             room = 1  # nothing else is there to be the canary
-        if room <= 0:
-            return
-        # whoever learns of another one while the store is asked, says so here
-        self._late_at = None
-        due_at: float | None = wall
-        try:
-            due_at = await self._begin_late(wall, room)
-        finally:
-            if due_at is not None:
-                self._look_for_late_at(due_at)
-
-    async def _begin_late(self, wall: float, room: int) -> float | None:
-        """Begin as many as there is room for; when to look again."""
-        rows = self._tools.rows
-        due = await rows.due(self.id, wall, LATE_AT_ONCE + len(self._late))
-        waiting = [row for row in due if row.id not in self._late]
-        if self.rests:
-            return wall
-        for row in waiting[:room]:
-            self._late.add(row.id)
-            self._run(self._attempt_late(row))
-        if waiting:
-            return wall
-        # those under way say themselves when they are done
-        return None if self._late else await rows.next_due(self.id)
-
-    def _look_for_late_at(self, wall: float) -> None:
-        self._late_at = wall if self._late_at is None else min(self._late_at, wall)
-
-    async def _attempt_late(self, row: DeliveryRow) -> None:
-        try:
-            row, outcome = await self._work_off(row)
-            if outcome is None and row.next_n > row.last_n:
-                await self._tools.rows.accepted(row)
-            elif outcome is None:
-                await self._tools.rows.update(row)
-            elif outcome.kind == "gone":
-                await self._tools.rows.update(row)
-                self._gone(outcome)
-            else:
-                await self._tools.rows.update(self._late_failed(row, outcome))
-        except StoreError as error:
-            self._hold_back(error)
-        finally:
-            self._late.discard(row.id)
-            self._look_for_late_at(0.0)
-
-    async def _work_off(self, row: DeliveryRow) -> tuple[DeliveryRow, Outcome | None]:
-        """Send a row's events, one after the other, until one is not accepted, or it is paused;
-        with how far it has come, and what came of the one that was not accepted.
-        """
-        while row.next_n <= row.last_n:
-            page = await self._tools.bodies.after(row.next_n - 1)
-            if page.oldest is not None and page.oldest > row.next_n:
-                row = await self._without_dropped(row)
-                if row.state == "gap":
-                    return row, None
-            some = [event for event in page.events if row.next_n <= event.n <= row.last_n]
-            for event in some:
-                if self.rests:
-                    return row, None
-                is_single = row.n == row.last_n
-                if is_single or self.settings.wants(event.session, event.type):
-                    outcome = await self.attempt(event, late=True)
-                    if outcome.kind != "accepted":
-                        return row, outcome
-                    self._succeeded()
-                row = msgspec.structs.replace(row, next_n=event.n + 1)
-            if not some:  # those that are left were purged with their session, or dropped
-                row = msgspec.structs.replace(row, next_n=row.last_n + 1)
-            else:
-                await self._tools.rows.update(row)
-        return row, None
-
-    async def _without_dropped(self, row: DeliveryRow) -> DeliveryRow:
-        """What is left of a row: what the log has dropped of it is a gap, and told."""
-        first, last = row.next_n, min(await self._tools.bodies.last_dropped(), row.last_n)
-        if last < first:  # purged with their session
-            return row
-        self.telling.gap(first, last)
-        if last == row.last_n:
-            return msgspec.structs.replace(row, state="gap", next_at=None)
-        row = msgspec.structs.replace(row, next_n=last + 1)
-        await self._tools.rows.update(row)
-        # its number is its last event's: the first one's may be the row's
-        gap = msgspec.structs.replace(self._range(last, last, "gap"), next_n=first)
-        self._tools.rows.set_range_aside(gap)
-        return row
-
-    def _late_failed(self, row: DeliveryRow, outcome: Outcome) -> DeliveryRow:
-        wall, attempts = time.time(), row.attempts + 1
-        self._note_failure(row.next_n, outcome)
-        failing = wall - row.first_failed_at
-        wait = jittered(retrying.as_hole(failing), self._tools.rng.random())
-        dead = failing >= self._tools.retry_seconds
-        if dead:
-            self.telling.dead(row.n, row.last_n, outcome.error)
-        return msgspec.structs.replace(
-            row,
-            state="dead" if dead else "retrying",
-            attempts=attempts,
-            next_at=None if dead else wall + max(wait, outcome.retry_after_seconds),
-            last_status=outcome.status,
-            last_error=with_answer(outcome.error, outcome.answer),
-        )
-
-    async def _hasten(self) -> None:
-        """The endpoint is back: what was set aside meanwhile need not wait for its time."""
-        with contextlib.suppress(StoreError):  # they are tried at their time then
-            await self._tools.rows.hasten(self.id, time.time())
-        self._look_for_late_at(0.0)
+        await self.late.send(room)
 
     # --- the rest ---------------------------------------------------------------------------------
 
-    def _hold_back(self, error: StoreError) -> None:
+    def hold_back(self, error: StoreError) -> None:
         """Our own store has failed: nothing is charged to the endpoint."""
         log.debug("events cannot be read now", action="delivery_waits", error=str(error))
         self._not_before = max(self._not_before, self._now() + STORE_SECONDS)
@@ -668,11 +547,11 @@ class Deliverer:
             read_to, more = lanes.read_to, []
         found = lanes.open_numbers(MOST_OPEN)
         if found is None or len(found) + len(more) > MOST_OPEN:
-            return Progress(lanes.low_water, lanes.low_water)
-        return Progress(lanes.low_water, read_to, (*found, *more))
+            return Progress(lanes.low_water, lanes.low_water, began=self.began)
+        return Progress(lanes.low_water, read_to, (*found, *more), self.began)
 
     def _save(self, now: bool = False) -> None:
-        if self._replaying:  # what is written now would be behind what begin_after writes
+        if self._is_changed:  # what is written now would be behind what begin_after writes
             return
         at = self._now()
         if not now and self._settled < SAVE_EVENTS and at - self._saved_at < SAVE_SECONDS:
@@ -693,14 +572,14 @@ class Deliverer:
         elif self._not_before > now:
             times.append(self._not_before - now)
         elif self.circuit.canary_at is not None:
-            if not self._attempts and (len(self.lanes) or self._late_at is not None):
-                late = 0.0 if len(self.lanes) else (self._late_at or 0.0) - time.time()
+            if not self._attempts and (len(self.lanes) or self.late.look_at is not None):
+                late = 0.0 if len(self.lanes) else (self.late.look_at or 0.0) - time.time()
                 times.append(max(self.circuit.canary_at - now, late))
         elif len(self._attempts) < AT_ONCE:
             if (at := self.lanes.next_at()) is not None:
                 times.append(at - now)
-            if self._late_at is not None and len(self._late) < LATE_AT_ONCE:
-                times.append(self._late_at - time.time())
+            if self.late.look_at is not None and self.late.has_room:
+                times.append(self.late.look_at - time.time())
         return max(LEAST_SECONDS, min(times))
 
     @property

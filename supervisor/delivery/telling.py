@@ -8,8 +8,8 @@ from collections.abc import Callable
 from typing import ClassVar, Final
 
 from sessions.model import EventData, SessionId
-from supervisor.delivery.webhook import shown_url
-from supervisor.watch.alerts import Alerts
+from supervisor.alerts.alerts import Alerts
+from supervisor.delivery.webhook_settings import PauseReason, shown_url
 
 FAILING: Final = "delivery_failing"
 PAUSED: Final = "delivery_paused"
@@ -104,12 +104,19 @@ class Telling:
         words = f"The webhook {self._named} is paused."
         self._alerts.end(None, FAILING, words, about=self._webhook)
 
-    def gone(self) -> None:
-        """It has answered 410."""
-        words = (
-            f"The webhook {self._named} has answered 410 Gone: it is paused, and what happens is"
-            " kept for it. Delete it, or give it another URL and resume it."
-        )
+    def paused(self, because: PauseReason) -> None:
+        """It is paused, and nobody has asked for that."""
+        if because == "key_ended":
+            words = (
+                f"The key by which the webhook {self._named} was made, or was given its URL, was"
+                " revoked or has expired: it is paused, and what happens is kept for it. Delete"
+                " it; or, if it is to go on, resume it, and it is the webhook of whoever does."
+            )
+        else:
+            words = (
+                f"The webhook {self._named} has answered 410 Gone: it is paused, and what happens"
+                " is kept for it. Delete it, or give it another URL and resume it."
+            )
         self._alerts.begin(None, PAUSED, words, "critical", about=self._webhook)
 
     def resumed(self) -> None:

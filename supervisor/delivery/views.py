@@ -7,11 +7,11 @@ import msgspec
 
 from sessions.store import StoredEvent
 from sessions.store.tables.webhooks import DeliveryRow
-from sessions.views.deliveries import ARRIVED, Fate, Standing, explained
 from sessions.views.times import iso
 from supervisor.delivery.deliverer import Deliverer
-from supervisor.delivery.sender import with_answer
-from supervisor.delivery.webhook import shown_url
+from supervisor.delivery.endpoint.sender import with_answer
+from supervisor.delivery.explanations import ARRIVED, Fate, Standing, explained
+from supervisor.delivery.webhook_settings import shown_url
 
 _Number = Annotated[int, msgspec.Meta(ge=-1, lt=10**15)]
 
@@ -30,7 +30,8 @@ class WebhookView(msgspec.Struct, frozen=True, rename="camel"):
 
     `state`: delivering, failing (its endpoint is away, one event at a time is tried) or paused.
     `cursor`: everything up to this event is settled. `behind`: events that are not, wanted or not;
-    `oldest_undelivered_seconds`: the age of the first of them, None: there is none.
+    `oldest_undelivered_seconds`: the age of the first of them, None: there is none. `owner`: who
+    answers for where it leads, as in the audit log.
     """
 
     id: str
@@ -40,6 +41,7 @@ class WebhookView(msgspec.Struct, frozen=True, rename="camel"):
     types: tuple[str, ...]
     payload: str
     header_names: list[str]
+    owner: str
     paused: bool
     paused_because: str | None
     state: str
@@ -94,8 +96,9 @@ class DeliveryView(msgspec.Struct, frozen=True, rename="camel"):
 class EventDelivery(msgspec.Struct, frozen=True, rename="camel"):
     """What has become of an event at a webhook.
 
-    `state`: delivered, not_asked, made_later, paused, away (its endpoint), under_way, waiting,
-    blocked, retrying, dead or gap; `why` and `what_to_do` say it in words. `behind`: the event of
+    `state`: delivered, not_asked, made_later, passed_over (its filter was changed later), unknown,
+    paused, away (its endpoint), under_way, waiting, blocked, retrying, dead or gap; `why` and
+    `what_to_do` say it in words. `behind`: the event of
     its session that it waits for. `row`: its number in /deliveries.
     """
 
@@ -127,6 +130,7 @@ def view(found: Deliverer, counts: dict[str, int], oldest: StoredEvent | None) -
         types=settings.types,
         payload=settings.payload,
         header_names=sorted(settings.headers),
+        owner=settings.owner.id,
         paused=found.paused_because is not None,
         paused_because=found.paused_because,
         state="paused" if found.paused_because else "failing" if circuit.is_open else "delivering",
@@ -210,14 +214,20 @@ def _standing(found: Deliverer, event: StoredEvent, row: DeliveryRow | None) -> 
             **known,
         )
     if found.has_settled(event.n, event.session):
-        # what is older than the webhook was passed over when it was made
-        later = row is None and happened < found.created_at
-        return Standing(
-            fate=Fate.MADE_LATER if later else Fate.DELIVERED, since=found.created_at, **known
-        )
+        return Standing(fate=_settled(found, event), since=found.created_at, **known)
     if found.paused_because is not None:
         return Standing(fate=Fate.PAUSED, **known)
     return _under_way(found, event, known)
+
+
+def _settled(found: Deliverer, event: StoredEvent) -> Fate:
+    """Of an event that is behind it, and is asked for now."""
+    if found.began is None and event.time_ms / 1000 < found.created_at:
+        return Fate.UNKNOWN
+    if found.began is not None and event.n <= found.began:
+        return Fate.MADE_LATER
+    wanted = found.settings.wanted(event.n, event.session, event.type)
+    return {True: Fate.DELIVERED, False: Fate.PASSED_OVER, None: Fate.UNKNOWN}[wanted]
 
 
 def _under_way(found: Deliverer, event: StoredEvent, known: dict[str, Any]) -> Standing:

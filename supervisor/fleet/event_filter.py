@@ -91,6 +91,11 @@ def covers(patterns: tuple[str, ...], kind: str) -> bool:
     """Whether a type is named, alone, by its group or with all others. Remembered: webhooks and the
     live feed ask for each event.
     """
+    return _covers(patterns, kind)
+
+
+def _covers(patterns: Collection[str], kind: str) -> bool:
+    """The same, for what is asked once: it pushes out nothing that is asked for each event."""
     group = kind.partition(".")[0] + ".*" if "." in kind else None
     return any(pattern in {EVERYTHING, kind, group} for pattern in patterns)
 
@@ -109,7 +114,7 @@ def check_types(patterns: Collection[str], known: Collection[str]) -> None:
             f"{len(patterns)} types are named.", f"Name {MOST} at the most, or groups, or *."
         )
     for pattern in patterns:
-        if not any(covers((pattern,), one) for one in known):
+        if not any(_covers((pattern,), one) for one in known):
             raise InvalidEventFilter(
                 f"There are no events {pattern[:64]!r}.", _meant(pattern, known)
             )

@@ -207,13 +207,12 @@ class Feed:
         await self._arrives_after(self._last, seconds)
 
     async def trim(self) -> None:
-        """Drop what is too old, or too much, also while nothing happens."""
-        try:
-            await self._store.trim_events()
-            dropped = await self._store.last_dropped_event()
-        except StoreUnavailable as error:  # which the store tells itself
-            log.debug("the log is not trimmed now", action="events_not_trimmed", error=str(error))
-            return
+        """Drop what is too old, or too much, also while nothing happens.
+
+        Raises StoreUnavailable.
+        """
+        await self._store.trim_events()
+        dropped = await self._store.last_dropped_event()
         if self._events and self._events[0].n <= dropped:
             self.purges += 1
             self._keep_those(lambda event: event.n > dropped)
@@ -227,6 +226,7 @@ class Feed:
         found, looked = list[StoredEvent](), number
         for event in islice(self._events, first, first + LOOKED_THROUGH):
             if wanted.last is not None and event.n > wanted.last:
+                looked = max(number, wanted.last)  # also where its last numbers are of no event
                 break
             looked = event.n
             if wanted.wants(event.session, event.type):

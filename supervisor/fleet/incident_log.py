@@ -5,9 +5,7 @@ successor knows until when we lived.
 import time
 from typing import Final
 
-import structlog
-
-from sessions.model import SessionId, StoreError
+from sessions.model import SessionId
 from sessions.records import incidents
 from sessions.records.incidents import Incident
 from sessions.store.tables.incidents import Records
@@ -18,8 +16,6 @@ ALIVE_SECONDS: Final = 60.0
 """How exactly a successor knows when we died; a write a minute costs nothing beside those of the
 sessions.
 """
-LOOKS_PER_PRUNING: Final = 60
-"""So incidents are pruned once an hour, and at the start."""
 OUTAGE_HUMAN: Final = (
     "Nothing: one canary at a time tries, and its success releases all. Is the network of this"
     " machine all right?"
@@ -29,8 +25,6 @@ LEFT_BEHIND: Final = (
     "Nobody knows when it ended ({}): the supervisor that held the sessions was gone before. "
     "Nothing is held any more because of it; if it lasts, it is found anew."
 )
-
-log = structlog.get_logger("incidents")
 
 
 class OutageRecorder:
@@ -86,28 +80,12 @@ def left_behind(outage: Incident) -> OutageEnded:
     )
 
 
-class RecordKeeping:
-    """Says every minute that we live, and prunes once an hour what is older than so many days."""
+async def prune(records: Records, keep_days: int) -> str:
+    """Drop what was over so many days ago; what was done, in words. Raises StoreUnavailable."""
+    pruned = await records.prune(keep_days * DAY_SECONDS)
+    return f"{pruned} incidents that were over for {keep_days} days were dropped."
 
-    def __init__(self, records: Records, keep_days: int) -> None:
-        self._records = records
-        self._keep_days = keep_days
-        self._looks = 0
 
-    async def look(self) -> None:
-        """The next turn, due every ALIVE_SECONDS."""
-        self._records.say_alive()
-        if self._looks % LOOKS_PER_PRUNING == 0:
-            await self._prune()
-        self._looks += 1
-
-    async def _prune(self) -> None:
-        try:
-            pruned = await self._records.prune(self._keep_days * DAY_SECONDS)
-        except StoreError as error:
-            log.warning(
-                "incidents were not pruned", action="incidents_not_pruned", error=str(error)
-            )
-        else:
-            if pruned:
-                log.info(f"{pruned} old incidents dropped", action="incidents_pruned", count=pruned)
+def say_alive(records: Records) -> None:
+    """Say that we live, without waiting until it is durable: due every ALIVE_SECONDS."""
+    records.say_alive()

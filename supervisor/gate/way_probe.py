@@ -90,6 +90,7 @@ class WayProber:
         self._proxy_of = proxy_of
         self._node = node
         self._trust: ssl.SSLContext | None = None
+        self._asking_node = asyncio.Lock()
 
     async def look(self, session: SessionId, egress: str, seconds: float = LOOK_SECONDS) -> Look:
         """Go this session's way as far as the upgrade.
@@ -125,8 +126,9 @@ class WayProber:
 
     async def _trusted(self) -> ssl.SSLContext:
         """Whom the workers trust: Node's own roots and NODE_EXTRA_CA_CERTS, not this system's."""
-        if self._trust is None:
-            self._trust = await asyncio.to_thread(_nodes_trust, self._node)
+        async with self._asking_node:  # once, however many looks begin at once
+            if self._trust is None:
+                self._trust = await asyncio.to_thread(_nodes_trust, self._node)
         return self._trust
 
 

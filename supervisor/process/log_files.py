@@ -72,8 +72,19 @@ class LogFile:
 
     def _run(self) -> None:
         while (text := self._waiting.get()) is not None:
-            self._file.handle(logging.makeLogRecord({"msg": text}))
-        self._file.close()
+            record = logging.makeLogRecord({"msg": text})
+            try:
+                self._file.handle(record)
+            except Exception:  # without this thread there would be no lines for ever
+                self._file.handleError(record)
+        try:
+            self._file.close()
+        except OSError as error:
+            log.error(
+                f"{self._path} cannot be closed: its last lines may be missing",
+                action="log_file_failed",
+                error=str(error),
+            )
 
 
 class _Rotated(RotatingFileHandler):
@@ -90,14 +101,22 @@ class _Rotated(RotatingFileHandler):
 
     def emit(self, record: logging.LogRecord) -> None:
         """Write a line; into a new file if somebody has taken the old one away."""
-        if self.stream is not None and not Path(self.baseFilename).exists():
-            self.stream.close()
-            self.stream = None
+        try:
+            self._leave_a_file_that_is_gone()
+        except OSError:  # a full disk: what the old one still held is lost, as the file is
+            self.handleError(record)
+            self._fails = True
         self._failed = False
         super().emit(record)
         if self._fails and not self._failed:
             log.info(f"{self.baseFilename} is written again", action="log_file_written")
         self._fails = self._failed
+
+    def _leave_a_file_that_is_gone(self) -> None:
+        """Raises OSError; also then the next line begins a new file."""
+        if self.stream is not None and not Path(self.baseFilename).exists():
+            stream, self.stream = self.stream, None
+            stream.close()
 
     def handleError(self, _record: logging.LogRecord) -> None:
         """What could not be written: told once."""

@@ -11,6 +11,7 @@ from statistics import median
 from typing import Final
 
 from sessions.model import DIRECT, SessionId
+from supervisor.alerts.thresholds import Thresholds
 from supervisor.fleet.fleet import Fleet
 from supervisor.host.needs.capacity import (
     ASSUMED_WORKER_DESCRIPTORS,
@@ -33,7 +34,6 @@ from supervisor.host.reading.processes import (
     read_process,
 )
 from supervisor.watch.login_costs import LoginCosts
-from supervisor.watch.performance import Thresholds
 
 MOST_WEIGHED: Final = 60
 """Workers whose memory is looked at: each costs 2 ms, and the median of 60 is that of 5,000 within

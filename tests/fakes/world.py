@@ -206,9 +206,7 @@ class World:
         if changes.event is not None:
             self._publish(changes.session, changes.event)
 
-    def _publish(self, session: SessionId | None, told: EventData | AlertChange | Changes) -> None:
-        if isinstance(told, Changes):
-            return
+    def _publish(self, _session: SessionId | None, told: EventData | AlertChange) -> None:
         kind = told.type if isinstance(told, EventData) else "alert"
         shown = msgspec.to_builtins(told)
         self.events.append((asyncio.get_running_loop().time(), kind, shown))

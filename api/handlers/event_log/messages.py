@@ -14,6 +14,7 @@ from api.responses import json, query
 from sessions.model import parse_session_id
 from sessions.views.events import EventHead
 from sessions.views.times import iso
+from supervisor.delivery.explanations import arrival
 from supervisor.delivery.views import EventDelivery
 from supervisor.fleet.feed import Feed
 
@@ -68,29 +69,15 @@ async def message_deliveries(request: web.Request) -> web.Response:
     found = await feed.of_message(message, sessions, asked.after, asked.limit + 1)
     if not found and not asked.after:
         raise await _not_found(feed, message)
+    mine = [one for one in webhooks.all() if is_for(principal_of(request), one)]
     told = []
     for event in found[: asked.limit]:
         head = msgspec.structs.asdict(EventHead.of(event))
-        mine = [one for one in webhooks.all() if is_for(principal_of(request), one)]
         told.append(MessageEvent(**head, webhooks=await webhooks.deliveries_of(event, mine)))
     following = told[-1].n if len(found) > asked.limit else None
-    every = [one for event in told for one in event.webhooks]
-    missing = sum(not one.arrived for one in every)
-    return json(
-        MessageDeliveries(
-            message, bool(every) and not missing, _words(told, missing), told, following
-        )
-    )
-
-
-def _words(told: list[MessageEvent], missing: int) -> str:
-    """The answer in a sentence."""
-    count = f"{len(told)} event{'' if len(told) == 1 else 's'}"
-    if not any(event.webhooks for event in told):
-        return f"It has {count}, and there is no webhook: POST /webhooks makes one."
-    if not missing:
-        return f"Everything has arrived that was asked for, of {count}."
-    return f"{missing} of what was to be delivered {'has' if missing == 1 else 'have'} not arrived."
+    states = [one.state for event in told for one in event.webhooks]
+    arrived, words = arrival(len(told), states)
+    return json(MessageDeliveries(message, arrived, words, told, following))
 
 
 async def _not_found(feed: Feed, message: str) -> MessageNotFound:

@@ -25,12 +25,15 @@ from supervisor.access.refusals import AccessDenied
 HANDSHAKE_SECONDS: Final = 30.0
 """From the open transport until a client is let in."""
 TRIES: Final = 3
-"""Of what may work a moment later: a token that the store cannot look up just now."""
+"""Of what may work a moment later: a token that cannot be looked up just now. Today's entrance
+(supervisor/access/access.py) has its keys in memory and asks no store, so that the first try
+decides; this is for one that asks.
+"""
 SHORT_OF_RESOURCES_SECONDS: Final = 10.0
 """When to come again if memory or CPU is short: the host's CPU is that of so many seconds."""
 
 Authenticate = Callable[[str | None], Awaitable[Principal]]
-"""Whose token that is. Raises AccessDenied, StoreUnavailable."""
+"""Whose token that is. Raises AccessDenied, or StoreUnavailable where it asks a store."""
 
 log = structlog.get_logger("live")
 

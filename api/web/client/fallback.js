@@ -22,8 +22,8 @@ export class Fallback {
   #reader;
   /** @type {AbortController | undefined} */
   #running;
-  /** @type {Promise<FeedError | undefined>} */
-  #ended = Promise.resolve(undefined);
+  /** @type {Promise<void>} */
+  #ended = Promise.resolve();
   #token = '';
 
   /**
@@ -42,7 +42,7 @@ export class Fallback {
     return this.#running !== undefined;
   }
 
-  /** Done when it works no more, with the error that ended it if it was not stopped. */
+  /** Done when it works no more; what has ended it, if it was not stopped, is in the log. */
   get ended() {
     return this.#ended;
   }
@@ -83,7 +83,8 @@ export class Fallback {
    * @param {AbortSignal} signal
    */
   async #follow(pages, signal) {
-    const { maxReconnectAttempts, reconnectDelay, maxReconnectDelay, pollWait } = this.#settings;
+    const { maxReconnectAttempts, reconnectDelay, maxReconnectDelay, pollWait, logger } =
+      this.#settings;
     const backoff = new Backoff(reconnectDelay, maxReconnectDelay);
     while (!signal.aborted) {
       try {
@@ -92,9 +93,12 @@ export class Fallback {
         await this.#read(pages, signal, pollWait);
         backoff.reset();
       } catch (thrown) {
-        if (signal.aborted) return undefined;
+        if (signal.aborted) return;
         const error = explain(thrown);
-        if (backoff.failures >= maxReconnectAttempts) return error;
+        if (backoff.failures >= maxReconnectAttempts) {
+          logger.warn(`wasup: polling has ended (${error.code}): ${error.message}`);
+          return;
+        }
         const askedMs = backoff.later((error.retryAfterSeconds ?? 0) * 1000);
         await pause(Math.max(backoff.next(), askedMs), signal);
         // The page that comes next asks for a new one, as this one may be the trouble.
@@ -102,7 +106,6 @@ export class Fallback {
         if (this.#token === '') this.#token = await this.#tokens.fresh().catch(() => '');
       }
     }
-    return undefined;
   }
 
   /**

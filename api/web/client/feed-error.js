@@ -44,7 +44,8 @@ const TOKEN_CODES = new Set(['unauthorized', 'invalid_token', ...TOKEN_REASONS])
 
 /**
  * What a failed attempt at the socket was about. The server says it in `data`; what is only thrown
- * on the way is told by its words.
+ * on the way is told by its words. A token is refused by a server alone: also by one that says so in
+ * words and sends no `data`, which the library then sets to undefined.
  *
  * @param {unknown} thrown
  * @returns {FeedError}
@@ -55,7 +56,7 @@ export function explain(thrown) {
   const { data } = /** @type {{ data?: unknown }} */ (error);
   return data && typeof data === 'object'
     ? fromServer(error, /** @type {Record<string, unknown>} */ (data))
-    : fromWords(error);
+    : fromWords(error, 'data' in error);
 }
 
 /**
@@ -80,13 +81,16 @@ function fromServer(error, data) {
   return new FeedError('refused', message, details);
 }
 
-/** @param {Error} error */
-function fromWords(error) {
+/**
+ * @param {Error} error
+ * @param {boolean} isServers the words are a server's
+ */
+function fromWords(error, isServers) {
   const words = error.message.toLowerCase();
   if (words.includes('insufficient resources'))
     return new FeedError('insufficient_resources', error.message, { cause: error });
   if (words.includes('timeout')) return new FeedError('timeout', error.message, { cause: error });
-  if (words.includes('auth') || words.includes('token'))
+  if (isServers && (words.includes('auth') || words.includes('token')))
     return new FeedError('refused_token', error.message, { cause: error });
   return new FeedError('unreachable', error.message, { cause: error });
 }

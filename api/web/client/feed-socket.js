@@ -52,7 +52,7 @@ export async function login(socket, timeoutMs) {
 }
 
 /**
- * Asks for something and awaits the answer.
+ * Asks for something and awaits the answer. The library ends the wait also with the connection.
  *
  * @param {Socket} socket
  * @param {number} timeoutMs
@@ -61,11 +61,13 @@ export async function login(socket, timeoutMs) {
  * @returns {Promise<any>}
  */
 export async function ask(socket, timeoutMs, request, details) {
-  const ended = new Promise((_, reject) => socket.once('disconnect', reject));
-  const answered = socket.timeout(timeoutMs).emitWithAck(request, details);
-  return await Promise.race([answered, ended]).catch((error) => {
-    throw error instanceof Error
-      ? new FeedError('timeout', `Timeout: ${request} was not answered.`, { cause: error })
-      : new FeedError('unreachable', `The connection ended before ${request} was answered.`);
-  });
+  try {
+    return await socket.timeout(timeoutMs).emitWithAck(request, details);
+  } catch (cause) {
+    throw socket.connected
+      ? new FeedError('timeout', `Timeout: ${request} was not answered.`, { cause })
+      : new FeedError('unreachable', `The connection ended before ${request} was answered.`, {
+          cause,
+        });
+  }
 }

@@ -311,7 +311,7 @@ export class ResilientWebSocketService extends Emitter {
     }
     if (!polls) this.#enter(this.#hasDelivered ? 'reconnecting' : 'connecting');
     const waits = [pause(waitMs, signal)];
-    if (polls) waits.push(fallback.ended.then(() => {}));
+    if (polls) waits.push(fallback.ended);
     await Promise.race(waits);
   }
 

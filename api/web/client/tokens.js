@@ -24,11 +24,20 @@ export class TokenSource {
     return typeof this.#token === 'function';
   }
 
-  /** A token for the next attempt, fetched anew where that is possible. @throws {FeedError} */
+  /**
+   * A token for the next attempt, fetched anew where that is possible.
+   *
+   * Whatever the function throws, no token was refused: of a proxy's page in place of the answer,
+   * JSON.parse says "Unexpected token '<'", and nobody has to log in for that.
+   *
+   * @throws {FeedError}
+   */
   async fresh() {
     const source = this.#token;
     if (typeof source === 'string') return source;
-    const fetched = new Promise((resolve) => resolve(source()));
+    const fetched = new Promise((resolve) => resolve(source())).catch((thrown) => {
+      throw notFetched(thrown);
+    });
     return notEmpty(await within(fetched, this.#timeoutMs, tooSlow));
   }
 }
@@ -57,6 +66,16 @@ export function goodForMs(token, nowMs = Date.now()) {
 function notEmpty(token) {
   if (typeof token === 'string' && token.trim() !== '') return token;
   throw new FeedError('empty_token', 'The token is empty.');
+}
+
+/** @param {unknown} thrown */
+function notFetched(thrown) {
+  if (thrown instanceof FeedError) return thrown;
+  const words = thrown instanceof Error ? thrown.message : String(thrown);
+  return new FeedError('unreachable', `The token was not fetched: ${words}`, {
+    hint: 'Does the function that fetches the token work, and is what it asks running?',
+    cause: thrown,
+  });
 }
 
 function tooSlow() {

@@ -26,7 +26,7 @@ from sessions.lifecycle.machine import Signal, step
 from sessions.lifecycle.pending import Pending
 from sessions.lifecycle.remembered import Opened, Remembered, decode, encode
 from sessions.lifecycle.worker_slot import WorkerSlot
-from sessions.model import DIRECT, AlertChange, EventData, SessionState
+from sessions.model import DIRECT, AlertChange, EventData, SameDevice, SessionState
 from sessions.policy import CRASH_BUDGET_USED_UP, ClosePolicy
 from sessions.records import phone
 from sessions.records.changes import Changes
@@ -205,7 +205,6 @@ class Core:
         finds it on its way.
         """
         moved, to_save = self.state is not self._shown, self._to_save
-        self._to_save = False
         incident, move = self.recorder.take(self.state if moved else None)
         if not moved and not to_save and incident is None:
             return
@@ -214,11 +213,13 @@ class Core:
             memory=self.memory() if to_save else None,
             incident=incident,
             move=move,
-            event=self._tell_of_move() if moved else None,
         )
-        self.dependencies.record(changes)
-        if moved:
-            self.dependencies.publish(self.id, changes)
+        try:
+            if moved:
+                changes = replace(changes, event=self._tell_of_move())
+        finally:  # an error in what is told of a ban is no reason to forget the ban
+            self.dependencies.record(changes)
+            self._to_save = False
 
     def memory(self, parked: bool | None = None) -> Callable[[], bytes]:
         """What is remembered now, to be encoded when it is written.
@@ -252,6 +253,18 @@ class Core:
         return msgspec.structs.replace(self.row, wanted=self.intent.wanted, memory=memory)
 
     # --- what is shown ----------------------------------------------------------------------------
+
+    def same_device(self, error: SameDevice) -> str:
+        """The same in words for the close, which are shown, sent and written down wherever this
+        session is: the other one may be another tenant's, and is named in the log alone.
+        """
+        log.warning(
+            "another session is this device already",
+            action="same_device",
+            session=self.id,
+            owner=error.owner,
+        )
+        return str(error.without_owner())
 
     def publish(self, told: EventData | AlertChange) -> None:
         """Show an event of the session, after what has changed before it."""

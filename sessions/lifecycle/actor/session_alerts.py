@@ -25,7 +25,7 @@ class SessionAlerts:
         """Tell of what has happened, and is over."""
         self._publish(AlertChange(name=name, message=message))
 
-    def begin(self, name: str, message: str, worse: bool = False) -> None:
+    def begin(self, name: str, message: str, worse: bool = False, cause: str | None = None) -> None:
         """Tell of what is wrong from now on, or `worse` than it was; `look` tells when it is over
         (alerts.py).
         """
@@ -42,6 +42,7 @@ class SessionAlerts:
                 state="began",
                 severity="critical" if worse or name in alerts.CRITICAL else "warning",
                 goes_on=goes_on,
+                cause=cause,
             )
         )
         self.on.add(name)

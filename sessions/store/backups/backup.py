@@ -50,8 +50,13 @@ _RESTORE_DIRECTORY: Final = re.compile(re.escape(_RESTORE_PREFIX) + r"[a-z0-9_]{
 """What tempfile makes of the prefix."""
 _ROWS: Final = 500
 _TABLES: Final = tuple(
-    table for table in schema.metadata.sorted_tables if table is not schema.workers
+    table
+    for table in schema.metadata.sorted_tables
+    if table not in {schema.workers, schema.history_pages}
 )
+"""Without what belongs to a host: its processes, and what was measured there, which would be most
+of a backup.
+"""
 _NUMBERED: Final = {
     schema.events.c.n: EVENTS_AHEAD,
     schema.archives.c.id: 0,

@@ -5,6 +5,7 @@ SQLite or PostgreSQL: nobody else asks which.
 
 import asyncio
 import os
+import re
 import threading
 from functools import cache
 from pathlib import Path
@@ -38,6 +39,7 @@ from sessions.store.engine import lock
 from sessions.store.engine.schema import metadata
 
 MIGRATIONS: Final = Path(__file__).parent / "migrations"
+_FOLLOWS: Final = re.compile(r"^down_revision = \"?(\w+)\"?$", re.MULTILINE)
 _VERSION: Final = Table(
     "alembic_version",
     MetaData(),
@@ -259,8 +261,21 @@ def upgrade(connection: Connection) -> None:
 
 @cache
 def newest_revision() -> str:
-    """The number that the newest migration's file begins with: its revision."""
-    return max(file.name for file in MIGRATIONS.glob("versions/[0-9]*.py")).partition("_")[0]
+    """The end of the chain: the migration that no other follows.
+
+    Read from the files, as to load Alembic takes longer than most commands take in all.
+    """
+    files = MIGRATIONS.glob("versions/[0-9]*.py")
+    followed = {_FOLLOWS.findall(file.read_text(encoding="utf-8"))[0] for file in files}
+    (newest,) = revisions() - followed
+    return newest
+
+
+@cache
+def revisions() -> frozenset[str]:
+    """The numbers that the migrations' files begin with."""
+    files = MIGRATIONS.glob("versions/[0-9]*.py")
+    return frozenset(file.name.partition("_")[0] for file in files)
 
 
 def run_migrations(connection: Connection, revision: str = "head") -> None:

@@ -27,10 +27,6 @@ STEPS: Final = 10_000
 MOST_DAMAGE: Final = 3
 ROUND_TRIPS: Final = 3
 LOCKS: Final = Path("/proc/locks")
-NEWEST: Final = max(
-    file.name[:4] for file in (Path(__file__).parent / "migrations/versions").glob("[0-9]*.py")
-)
-"""The revision of the schema that this version writes."""
 SETTINGS: Final = ("fsync", "full_page_writes", "synchronous_commit", "max_connections")
 _LOCK: Final = re.compile(
     r"^\d+: (?:POSIX|OFDLCK) +ADVISORY +WRITE +(?P<pid>-?\d+) [0-9a-f]+:[0-9a-f]+:(?P<inode>\d+) "

@@ -250,6 +250,34 @@ requests = Table(
 JSON, or sealed; null: it was begun, and nobody knows its end.
 """
 
+history_pages = Table(
+    "history_pages",
+    metadata,
+    Column("whose", String(16), primary_key=True),
+    Column("subject", String(255), primary_key=True),
+    Column("tier", Integer, primary_key=True),
+    Column("start", BigInteger, primary_key=True),
+    Column("value", LargeBinary, nullable=False),
+    Index("ix_history_pages_age", "tier", "start"),
+)
+"""What was measured (supervision/history_pages.py): pages of one subject, packed. `start`: seconds
+since 1970.
+"""
+
+upkeep_runs = Table(
+    "upkeep_runs",
+    metadata,
+    Column("job", String(64), primary_key=True),
+    Column("began_at", Float, primary_key=True),
+    Column("due_at", Float, nullable=True),
+    Column("ended_at", Float, nullable=True),
+    Column("outcome", String(16), nullable=True),
+    Column("result", Text, nullable=False),
+)
+"""What came of each run of a job of upkeep (supervision/upkeep_runs.py). Times are seconds of wall
+clock.
+"""
+
 meta = Table(
     "meta",
     metadata,

@@ -8,16 +8,17 @@ counted as open whom nobody watched.
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any, Final
 
 import msgspec
-from sqlalchemy import ColumnElement, Executable, Row, delete, func, insert, or_, select, update
+from sqlalchemy import ColumnElement, Row, delete, func, insert, or_, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from sessions.records import incidents
 from sessions.records.incidents import AT_REST, Incident, Move, RecordedClose, Span
 from sessions.store.engine import database, schema
+from sessions.store.tables.rows import Read
 from sessions.store.writing.writer import Writer
 
 ALIVE: Final = "alive"
@@ -28,8 +29,6 @@ _spans = schema.spans
 _meta = schema.meta
 _events = schema.events
 _UNDER_WAY: Final = or_(_incidents.c.ended_at.is_(None), _incidents.c.ending.in_(AT_REST))
-
-Read = Callable[[Executable], Awaitable[Sequence[Row[Any]]]]
 
 
 class Records:

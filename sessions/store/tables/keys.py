@@ -4,21 +4,19 @@ short-lived tokens are signed where the operator has given none.
 
 import asyncio
 import secrets
-from collections.abc import Awaitable, Callable, Sequence
-from typing import Any, Final
+from typing import Final
 
 import msgspec
 import structlog
-from sqlalchemy import Executable, Row, delete, insert, select, update
+from sqlalchemy import delete, insert, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from sessions.model import UnreadableValue
 from sessions.store.engine import database, schema
 from sessions.store.sealing import cipher
 from sessions.store.sealing.cipher import Cipher, Place
+from sessions.store.tables.rows import Read
 from sessions.store.writing.writer import Writer
-
-Read = Callable[[Executable], Awaitable[Sequence[Row[Any]]]]
 
 TOKEN_SECRET: Final = "token_secret"
 """The row of `meta`."""
@@ -58,16 +56,16 @@ class KeyRows:
 
     async def add(self, row: KeyRow) -> None:
         """Add a key."""
-        await self._execute(insert(_keys).values(msgspec.structs.asdict(row)))
+        await self._writer.execute(insert(_keys).values(msgspec.structs.asdict(row)))
 
     def remove(self, key: str) -> asyncio.Future[None]:
         """Forget a key. Patient: it is refused by now, and must not come back with a restart."""
-        return self._execute(delete(_keys).where(_keys.c.id == key), patient=True)
+        return self._writer.execute(delete(_keys).where(_keys.c.id == key), patient=True)
 
     def save_used(self, key: str, at: float) -> None:
         """Remember when it was last used. Patient; of several that wait only the newest counts."""
         values = update(_keys).where(_keys.c.id == key).values(last_used_at=at)
-        self._execute(values, patient=True, newest_of=("last_used", key))
+        self._writer.execute(values, patient=True, newest_of=("last_used", key))
 
     async def token_secret(self) -> bytes:
         """The secret for signing, made if there is none that can be read: all that ends with it are
@@ -109,14 +107,6 @@ class KeyRows:
         if self._cipher is None or stored is None:
             return True
         return stored.startswith(self._cipher.prefix)
-
-    def _execute(
-        self, statement: Executable, patient: bool = False, newest_of: object = None
-    ) -> asyncio.Future[None]:
-        async def operation(connection: AsyncConnection) -> None:
-            await connection.execute(statement)
-
-        return self._writer.submit(operation, patient=patient, newest_of=newest_of)
 
 
 def _place() -> Place:

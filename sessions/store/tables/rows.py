@@ -1,10 +1,15 @@
 """What the store gives and takes: its rows as frozen values."""
 
-from typing import NamedTuple
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any, NamedTuple
 
 import msgspec
+from sqlalchemy import Executable, Row
 
 from sessions.model import SessionId
+
+Read = Callable[[Executable], Awaitable[Sequence[Row[Any]]]]
+"""Read what is committed. Raises StoreUnavailable."""
 
 
 class SessionRow(msgspec.Struct, frozen=True):

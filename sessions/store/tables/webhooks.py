@@ -4,14 +4,13 @@ What is accepted leaves no row: how far a webhook has come is one value, written
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Sequence
 from typing import Any, Final, Literal
 
 import msgspec
 import structlog
 from sqlalchemy import (
     Delete,
-    Executable,
     Row,
     Select,
     Update,
@@ -28,9 +27,9 @@ from sessions.model import UnreadableValue
 from sessions.store.engine import schema
 from sessions.store.sealing import cipher
 from sessions.store.sealing.cipher import Cipher, Place
+from sessions.store.tables.rows import Read
 from sessions.store.writing.writer import Writer
 
-Read = Callable[[Executable], Awaitable[Sequence[Row[Any]]]]
 DeliveryState = Literal["retrying", "dead", "gap"]
 """gap: the log dropped it before it was sent, so it can never be."""
 
@@ -115,7 +114,7 @@ class WebhookRows:
     async def add(self, row: WebhookRow) -> None:
         """Add a webhook."""
         values = msgspec.structs.asdict(row) | {"settings": self._sealed(row.id, row.settings)}
-        await self._execute(insert(_webhooks).values(values))
+        await self._writer.execute(insert(_webhooks).values(values))
 
     async def change(
         self, webhook: str, settings: bytes, paused_because: str | None
@@ -127,7 +126,7 @@ class WebhookRows:
 
     async def remove(self, webhook: str) -> None:
         """Remove a webhook, and with it what it has not delivered."""
-        await self._execute(delete(_webhooks).where(_webhooks.c.id == webhook))
+        await self._writer.execute(delete(_webhooks).where(_webhooks.c.id == webhook))
 
     def save_progress(self, webhook: str, progress: bytes) -> None:
         """Remember how far it has come.
@@ -136,17 +135,17 @@ class WebhookRows:
         before.
         """
         values = update(_webhooks).where(_webhooks.c.id == webhook).values(progress=progress)
-        self._execute(values, patient=True, newest_of=("progress", webhook))
+        self._writer.execute(values, patient=True, newest_of=("progress", webhook))
 
     def save_failing_since(self, webhook: str, since: float | None) -> None:
         """Remember since when its endpoint is away; None: it is not. Patient."""
         values = update(_webhooks).where(_webhooks.c.id == webhook).values(failing_since=since)
-        self._execute(values, patient=True, newest_of=("failing_since", webhook))
+        self._writer.execute(values, patient=True, newest_of=("failing_since", webhook))
 
     def pause(self, webhook: str, because: str) -> None:
         """Remember that it is paused. Patient."""
         values = update(_webhooks).where(_webhooks.c.id == webhook).values(paused_because=because)
-        self._execute(values, patient=True)
+        self._writer.execute(values, patient=True)
 
     # --- deliveries -------------------------------------------------------------------------------
 
@@ -194,11 +193,13 @@ class WebhookRows:
         values = msgspec.structs.asdict(row)
         del values["id"]
         statement = update(_deliveries).where(_deliveries.c.id == row.id).values(values)
-        return self._execute(statement, patient=True)
+        return self._writer.execute(statement, patient=True)
 
     def accepted(self, row: DeliveryRow) -> asyncio.Future[None]:
         """The endpoint has accepted it: forget it. Patient."""
-        return self._execute(delete(_deliveries).where(_deliveries.c.id == row.id), patient=True)
+        return self._writer.execute(
+            delete(_deliveries).where(_deliveries.c.id == row.id), patient=True
+        )
 
     async def due(self, webhook: str, now: float, limit: int) -> list[DeliveryRow]:
         """What is to be tried again now, oldest event first."""
@@ -271,14 +272,17 @@ class WebhookRows:
         """The endpoint is back: try again now whatever waits."""
         c = _deliveries.c
         waits = (c.webhook == webhook) & (c.state == "retrying") & (c.next_at > now)
-        await self._execute(update(_deliveries).where(waits).values(next_at=now))
+        await self._writer.execute(update(_deliveries).where(waits).values(next_at=now))
 
-    async def replay(self, webhook: str, n: int, progress: bytes) -> dict[str, int]:
+    async def replay(
+        self, webhook: str, n: int, settings: bytes, progress: bytes
+    ) -> dict[str, int]:
         """Go back to where the progress says, and forget what is set aside of the events after a
         number, as all of them are sent again; how many rows are left, by state.
         """
         c = _deliveries.c
-        back = update(_webhooks).where(_webhooks.c.id == webhook).values(progress=progress)
+        values = {"settings": self._sealed(webhook, settings), "progress": progress}
+        back = update(_webhooks).where(_webhooks.c.id == webhook).values(values)
         them = delete(_deliveries).where((c.webhook == webhook) & (c.n > n) & (c.state != "gap"))
         return (await self._counting(webhook, back, them))[1]
 
@@ -315,14 +319,6 @@ class WebhookRows:
             return changed, {row.state: row.how_many for row in rows}
 
         return self._writer.submit(operation)
-
-    def _execute(
-        self, statement: Executable, patient: bool = False, newest_of: object = None
-    ) -> asyncio.Future[None]:
-        async def operation(connection: AsyncConnection) -> None:
-            await connection.execute(statement)
-
-        return self._writer.submit(operation, patient=patient, newest_of=newest_of)
 
 
 def _counted(webhook: str) -> Select[Any]:

@@ -26,6 +26,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final, TypeVar
 
 import structlog
+from sqlalchemy import Executable
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 from tenacity import AsyncRetrying, retry_if_exception_type, wait_exponential_jitter
@@ -154,6 +155,16 @@ class Writer:
         self._watch_for_slowness()
         self._wake.set()
         return future
+
+    def execute(
+        self, statement: Executable, *, patient: bool = False, newest_of: Hashable = None
+    ) -> asyncio.Future[None]:
+        """Queue one statement, as `submit` does."""
+
+        async def operation(connection: AsyncConnection) -> None:
+            await connection.execute(statement)
+
+        return self.submit(operation, patient=patient, newest_of=newest_of)
 
     async def close(self) -> None:
         """Write what is queued, for CLOSE_SECONDS at the most; what is left then is lost, and

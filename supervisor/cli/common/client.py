@@ -124,17 +124,17 @@ class Client:
             )
         return words
 
-    def every(self, path: str, name: str, only: str = "") -> Any:
+    def every(self, path: str, name: str, only: str = "", page_size: int = PAGE) -> Any:
         """A list of the API, all its pages as one answer; `name`: of its field with the entries;
-        `only`: more of the query, with its `&`.
+        `only`: more of the query, with its `&`; `page_size`: no more than the route allows.
 
         Raises CommandFailed.
         """
-        first = page = self.call("GET", f"{path}?limit={PAGE}{only}")
+        first = page = self.call("GET", f"{path}?limit={page_size}{only}")
         entries = list(first[name])
         while page.get("next") is not None:  # one of the version before has a single page
             after = quote(str(page["next"]))
-            page = self.call("GET", f"{path}?limit={PAGE}&after={after}{only}")
+            page = self.call("GET", f"{path}?limit={page_size}&after={after}{only}")
             entries += page[name]
         return first | {name: entries, "next": None}
 

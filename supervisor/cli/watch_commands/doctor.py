@@ -63,12 +63,12 @@ def doctor(
     Works with and without a running supervisor. Nobody is logged in, nothing is changed. Exit
     status 1 when something needs somebody.
     """
+    from supervisor.watch.diagnostics.checks import unknown
     from supervisor.watch.diagnostics.production import PRODUCTION_CHECKS, checklist
 
-    names = [one.name for one in PRODUCTION_CHECKS]
-    strange = [name for name in check or [] if name not in names]
-    if strange:
-        fail(f"There is no check {', '.join(strange)}. There are: {', '.join(names)}.", EXIT_USAGE)
+    if strange := unknown(check or [], PRODUCTION_CHECKS):
+        names = ", ".join(one.name for one in PRODUCTION_CHECKS)
+        fail(f"There is no check {', '.join(strange)}. There are: {names}.", EXIT_USAGE)
     found = _found(check or [], production, quiet=as_json)
     lines = checklist(found.checks) if production else None
     document = _document(found, lines)
@@ -163,16 +163,11 @@ def _found(names: Sequence[str], production: bool, quiet: bool) -> "Examination"
 async def _examined(
     settings: Settings, names: Sequence[str], production: bool, quiet: bool
 ) -> "Examination":
-    from supervisor.watch.diagnostics.checks import CHECKS, from_outside
+    from supervisor.watch.diagnostics.checks import CHECKS, chosen, from_outside, usage_of
     from supervisor.watch.diagnostics.doctor import concluded, examine
     from supervisor.watch.diagnostics.production import PRODUCTION_CHECKS
-    from supervisor.watch.diagnostics.resources import ResourceDiagnosticService
 
-    checks = [
-        one
-        for one in (PRODUCTION_CHECKS if production or names else CHECKS)
-        if one.name in names or not names
-    ]
+    checks = chosen(names, PRODUCTION_CHECKS if production or names else CHECKS)
     began = time.monotonic()
     async with from_outside(settings, await _ask(settings)) as subject:
         ended = 0
@@ -187,20 +182,23 @@ async def _examined(
                 say(f"[{ended:>2}/{len(checks)}] {one.name}: {words}", err=True)
 
         found = await examine(subject, checks, tell)
-        usage = await ResourceDiagnosticService(subject).usage()
+        usage = await usage_of(subject)
     return concluded(found, time.monotonic() - began, usage)
 
 
 async def _ask(settings: Settings) -> "Ask | None":
     """The API of the supervisor that runs, if one does and has one."""
+    from supervisor.watch.diagnostics.checks import COUNT_SECONDS
     from supervisor.watch.diagnostics.doctor import NotChecked, in_thread
 
     try:
-        client = await in_thread(
-            lambda: Client.of_running(settings, settings.data_dir, ANSWER_SECONDS)
-        )
+        async with asyncio.timeout(COUNT_SECONDS):
+            client = await in_thread(
+                lambda: Client.of_running(settings, settings.data_dir, ANSWER_SECONDS)
+            )
     except (CommandFailed, OSError, ValueError):
-        return None  # it is just starting, is a command, or is closed to us: checks tell of each
+        # it is just starting, is a command, is closed to us, or hangs: checks tell of each
+        return None
     if client is None:
         return None
     api = client

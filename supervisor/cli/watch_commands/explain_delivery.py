@@ -2,7 +2,7 @@
 
 import sys
 from collections.abc import Iterator, Mapping
-from typing import Annotated, Any
+from typing import Annotated, Any, Final
 from urllib.parse import quote
 
 import typer
@@ -13,6 +13,10 @@ from supervisor.cli.common.options import Json
 from supervisor.cli.common.output import say, show_json
 from supervisor.cli.common.reach import must_run
 from supervisor.cli.watch_commands.explain import clock, wrapped
+from supervisor.delivery.explanations import arrival
+
+PAGE: Final = 100
+"""Events that are asked for at a time: the most that the API gives."""
 
 
 def explain_delivery(
@@ -30,8 +34,10 @@ def explain_delivery(
     """Say of a message whether its events have arrived at each webhook, or why not, when they are
     tried next, and what you must do; exit status 1 if something has not arrived.
     """
-    only = "" if session is None else f"?session={quote(session, safe='')}"
-    told = must_run().call("GET", f"/messages/{quote(message, safe='')}/deliveries{only}")
+    only = "" if session is None else f"&session={quote(session, safe='')}"
+    told = whole(
+        must_run().every(f"/messages/{quote(message, safe='')}/deliveries", "events", only, PAGE)
+    )
     if as_json:
         show_json(told)
     else:
@@ -41,6 +47,15 @@ def explain_delivery(
         for line in lines(plain_all(told)):
             say(line if width is None else wrapped(line, width))
     raise typer.Exit(0 if told["arrived"] or not _is_sent(told) else 1)
+
+
+def whole(told: Mapping[str, Any]) -> dict[str, Any]:
+    """All pages as one answer: each page judges itself alone, and a later one may hold what has not
+    arrived. Pure.
+    """
+    states = [one["state"] for event in told["events"] for one in event["webhooks"]]
+    arrived, words = arrival(len(told["events"]), states)
+    return {**told, "arrived": arrived, "words": words}
 
 
 def lines(told: Mapping[str, Any]) -> Iterator[str]:
@@ -55,9 +70,6 @@ def lines(told: Mapping[str, Any]) -> Iterator[str]:
             yield f"      Why:         {one['why']}"
             if not one["arrived"]:
                 yield f"      What to do:  {one['whatToDo']}"
-    if told["next"] is not None:
-        yield ""
-        yield f"There are more: GET /messages/{told['message']}/deliveries?after={told['next']}"
 
 
 def _is_sent(told: Mapping[str, Any]) -> bool:

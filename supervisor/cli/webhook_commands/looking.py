@@ -40,7 +40,13 @@ def list_webhooks(as_json: Json = False) -> None:
     table = Table("webhook", "state", "behind", "failed", "to", box=None)
     for one in found["webhooks"]:
         failed = one["blocked"] + one["retrying"] + one["dead"] + one["gaps"]
-        table.add_row(one["id"], one["state"], str(one["behind"]), str(failed or ""), _host(one))
+        table.add_row(
+            one["id"],
+            one["state"] + _because(one),
+            str(one["behind"]),
+            str(failed or ""),
+            _host(one),
+        )
     show(table)
 
 
@@ -93,13 +99,13 @@ def lines(found: Mapping[str, Any]) -> Iterator[str]:
     """A webhook, line by line. Pure."""
     oldest = found["oldestUndeliveredSeconds"]
     age = "" if oldest is None else f", the oldest for {duration(oldest)}"
-    because = f" ({found['pausedBecause']})" if found["pausedBecause"] else ""
-    yield f"{found['id']} is {found['state'].upper()}{because}"
+    yield f"{found['id']} is {found['state'].upper()}{_because(found)}"
     for label, text in (
         ("To", found["url"]),
         ("For", found["description"]),
         ("Events", ", ".join(found["types"])),
         ("Of", ", ".join(found["sessions"]) or "all sessions, and the fleet"),
+        ("Owner", found["owner"]),
         ("Payload", found["payload"]),
         ("Headers", ", ".join(found["headerNames"])),
         ("Came to", f"event {found['cursor']}; {found['behind']} behind{age}"),
@@ -111,6 +117,11 @@ def lines(found: Mapping[str, Any]) -> Iterator[str]:
     ):
         if text:
             yield f"  {label + ':':<{LABEL}} {text}"
+
+
+def _because(found: Mapping[str, Any]) -> str:
+    """Why it is paused, if it is."""
+    return f" ({found['pausedBecause']})" if found["pausedBecause"] else ""
 
 
 def _failed(found: Mapping[str, Any]) -> str:

@@ -6,15 +6,15 @@ import asyncio
 import os
 import statistics
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterable
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterable, Sequence
 from contextlib import asynccontextmanager
-from datetime import datetime
 from pathlib import Path
 from typing import Final
 
 from sessions.model import StoreError
 from sessions.store import Store
 from sessions.store.engine.database import is_sqlite
+from sessions.views.times import wall_seconds
 from supervisor.access.access import Access
 from supervisor.fleet.fleet import Fleet
 from supervisor.host.reading.host_sampler import HostSampler, Reading, find_targets
@@ -49,9 +49,11 @@ from supervisor.watch.diagnostics.resources import (
     check_limits,
     check_machine,
 )
-from supervisor.watch.diagnostics.running import check_supervisor
+from supervisor.watch.diagnostics.results import ResourceUsage
+from supervisor.watch.diagnostics.running import check_growth, check_supervisor
 from supervisor.watch.diagnostics.store import check_backups, check_database
 from supervisor.watch.diagnostics.tokens import check_keys, check_token
+from supervisor.watch.memory_growth import MemoryGrowth
 
 CHECKS: Final = (
     Check("settings", "the settings", "configuration", check_settings),
@@ -68,6 +70,7 @@ CHECKS: Final = (
     Check("versions", "the versions", "configuration", check_versions),
     Check("supervisor", "the supervisor", "connection", check_supervisor),
     Check("connections", "the connections' records", "connection", check_connections),
+    Check("growth", "how memory grows", "resource", check_growth),
     Check("machine", "memory, CPU and network", "resource", check_machine, alone=True),
     Check("backups", "the backups", "configuration", check_backups),
     Check("managers", "who starts it again", "configuration", check_managers),
@@ -78,12 +81,31 @@ FRESH_SECONDS: Final = 15.0
 """However many ask the supervisor, a check is carried out so seldom."""
 
 COUNT_SECONDS: Final = 3.0
-"""Before the checks begin, the sessions are counted: nobody waits longer for that."""
+"""Before the checks begin, the data directory's holder is looked up and the sessions are counted,
+and behind them the usage is read: nobody waits longer for any of that.
+"""
 
 
-def chosen(names: Collection[str]) -> list[Check]:
+def chosen(names: Collection[str], among: Sequence[Check] = CHECKS) -> list[Check]:
     """The checks of these names; without one, all."""
-    return [check for check in CHECKS if not names or check.name in names]
+    return [check for check in among if not names or check.name in names]
+
+
+def unknown(names: Iterable[str], among: Sequence[Check] = CHECKS) -> list[str]:
+    """Which of these are no checks."""
+    known = {check.name for check in among}
+    return [name for name in names if name not in known]
+
+
+async def usage_of(subject: Subject) -> ResourceUsage | None:
+    """What is in use. None: the machine does not say so in time, and what the checks have found is
+    not held up for that.
+    """
+    try:
+        async with asyncio.timeout(COUNT_SECONDS):
+            return await ResourceDiagnosticService(subject).usage()
+    except TimeoutError:
+        return None
 
 
 class Diagnostics:
@@ -107,7 +129,7 @@ class Diagnostics:
             due = [check for check in checks if self._due(check.name, now)]
             for one in await examine(subject, due):
                 self._known[one.name] = (time.monotonic(), one)
-            usage = await ResourceDiagnosticService(subject).usage()
+            usage = await usage_of(subject)
             found = [self._known[check.name][1] for check in checks]
         return concluded(found, time.monotonic() - began, usage)
 
@@ -123,6 +145,7 @@ def within(
     host: Callable[[], Awaitable[Reading]],
     fleet: Fleet,
     access: Access,
+    growth: Callable[[], MemoryGrowth],
 ) -> Callable[[], Subject]:
     """What the running supervisor examines: itself, as it is at that moment."""
     since = time.time()
@@ -142,6 +165,7 @@ def within(
             logs=log_file(),
             latency_ms=round(statistics.fmean(known), 1) if known else None,
             access=access,
+            growth=growth,
             within=True,
         )
 
@@ -152,8 +176,8 @@ def within(
 async def from_outside(settings: Settings, ask: Ask | None) -> AsyncIterator[Subject]:
     """What a command examines. `ask`: the API of the supervisor that runs, if one does."""
     directory = data_directory(settings)
-    note = _note(directory)
-    store = _store(settings, directory)
+    note = await _note(directory)
+    store = await _store(settings)
     try:
         sessions = await _count(store)
         yield Subject(
@@ -202,22 +226,25 @@ def _sampled(settings: Settings, directory: Path) -> Callable[[], Awaitable[Read
     return read
 
 
-def _note(directory: Path) -> dict[str, str]:
-    """What the holder of the data directory has noted; empty: nobody holds it, or it is closed to
-    us.
+async def _note(directory: Path) -> dict[str, str]:
+    """What the holder of the data directory has noted; empty: nobody holds it, it is closed to us,
+    or it hangs.
     """
     try:
-        return lock.holder(directory) or {}
+        async with asyncio.timeout(COUNT_SECONDS):
+            return await in_thread(lambda: lock.holder(directory)) or {}
     except (OSError, ValueError):
         return {}
 
 
-def _store(settings: Settings, directory: Path) -> Store | None:
-    """The store to read from, if there is one."""
+async def _store(settings: Settings) -> Store | None:
+    """The store to read from, if there is one whose file can be looked at."""
     url = store_url(settings)
     try:
-        if is_sqlite(url) and not Path(url.database or "").exists():
-            return None
+        if is_sqlite(url):
+            async with asyncio.timeout(COUNT_SECONDS):
+                if not await in_thread(Path(url.database or "").exists):
+                    return None
         return Store.beside(url, store_cipher(settings))
     except OSError:
         return None  # the checks of permissions and of the database tell why
@@ -225,11 +252,6 @@ def _store(settings: Settings, directory: Path) -> Store | None:
 
 def _seconds(instant: str | None) -> float | None:
     try:
-        return datetime.fromisoformat(instant).timestamp() if instant else None
-    except ValueError:
+        return wall_seconds(instant) if instant else None
+    except (ValueError, OverflowError):
         return None
-
-
-def unknown(names: Iterable[str]) -> list[str]:
-    """Which of these are no checks."""
-    return [name for name in names if name not in NAMES]

@@ -9,12 +9,12 @@ from typing import Final
 
 import msgspec
 
-from sessions.model import CloseReason
+from sessions.model import CloseReason, StoreError
 from sessions.records.incidents import Incident, RecordedClose
 from sessions.views.times import iso
 from supervisor.gate.way_probe import WHATSAPP_URL
 from supervisor.watch.diagnostics.doctor import NotChecked, Subject
-from supervisor.watch.diagnostics.installation import INCIDENTS, check_versions
+from supervisor.watch.diagnostics.installation import INCIDENTS, version_issues
 from supervisor.watch.diagnostics.results import Issue, Severity
 
 DAY_SECONDS: Final = 24 * 3600.0
@@ -75,10 +75,14 @@ class ConfigValidation(msgspec.Struct, frozen=True, rename="camel"):
 
 
 class ConnectionDiagnosticService:
-    """Looks at connections, past and possible."""
+    """Looks at connections, past and possible.
+
+    The records are read once: all that one service tells rests on the same.
+    """
 
     def __init__(self, subject: Subject) -> None:
         self._subject = subject
+        self._read: Sequence[Incident] | None = None
 
     async def analyze_handshake_failures(self) -> list[HandshakeIssue]:
         """Connections that failed while they were made, by reason; the most frequent first."""
@@ -99,7 +103,7 @@ class ConnectionDiagnosticService:
                 settings.health_check_interval,
                 url,
             ),
-            *await check_versions(self._subject),
+            *await version_issues(self._subject, await self._known_incidents()),
         ]
         return ConfigValidation(
             valid=not any(issue.wants_somebody for issue in issues),
@@ -117,10 +121,21 @@ class ConnectionDiagnosticService:
 
     async def _closes(self) -> list[tuple[str, RecordedClose]]:
         """Of the last day, with whose each is. Raises NotChecked, StoreUnavailable."""
-        if self._subject.store is None:
-            raise NotChecked("there is no store that could be read")
-        incidents = await self._subject.store.records.incidents(None, None, INCIDENTS)
-        return closes_since(incidents, time.time() - DAY_SECONDS)
+        return closes_since(await self._incidents(), time.time() - DAY_SECONDS)
+
+    async def _incidents(self) -> Sequence[Incident]:
+        if self._read is None:
+            if self._subject.store is None:
+                raise NotChecked("there is no store that could be read")
+            self._read = await self._subject.store.records.incidents(None, None, INCIDENTS)
+        return self._read
+
+    async def _known_incidents(self) -> Sequence[Incident]:
+        """None where there are none to read: the settings can be judged without."""
+        try:
+            return await self._incidents()
+        except (NotChecked, StoreError):  # told by the check of the database
+            return ()
 
 
 async def check_connections(subject: Subject) -> Iterable[Issue]:

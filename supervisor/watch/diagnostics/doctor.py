@@ -8,6 +8,7 @@ import asyncio
 import threading
 import time
 from collections.abc import Awaitable, Callable, Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, Literal, TypeVar
@@ -31,6 +32,7 @@ from supervisor.watch.diagnostics.results import (
     Severity,
     result_of,
 )
+from supervisor.watch.memory_growth import MemoryGrowth
 
 CHECK_SECONDS: Final = 15.0
 """For one check: more than a look at WhatsApp takes, or a statement of the database."""
@@ -68,6 +70,8 @@ class Subject:
     latency_ms: float | None = None
     access: Access | None = None
     """The entrance, where we are the supervisor."""
+    growth: Callable[[], MemoryGrowth] | None = None
+    """How memory grows, where we are the supervisor."""
     ask: Ask | None = None
     within: bool = False
     """We are the running supervisor itself."""
@@ -214,6 +218,17 @@ def _failed(check: Check, error: Exception) -> Issue:
     )
 
 
+async def asked_of_the_running(ask: Ask, check: str) -> list[Issue]:
+    """What the running supervisor's own check of this name finds. Raises NotChecked."""
+    try:
+        found = await ask(f"/diagnostics?check={check}")
+    except NotChecked:
+        raise
+    except Exception as error:  # the check of the supervisor says why
+        raise NotChecked("the supervisor that runs does not answer") from error
+    return msgspec.convert(found["issues"], list[Issue])
+
+
 async def in_thread(blocking: Callable[[], T]) -> T:
     """The result of a function that may block, for ever even: then its thread is left behind, and
     keeps neither a check from ending nor the program.
@@ -235,7 +250,7 @@ async def in_thread(blocking: Callable[[], T]) -> T:
             result = blocking()
         except BaseException as raised:
             error = raised
-        if not loop.is_closed():
+        with suppress(RuntimeError):  # the loop was closed meanwhile: nobody waits
             loop.call_soon_threadsafe(settle, result, error)
 
     threading.Thread(target=run, name="a check", daemon=True).start()

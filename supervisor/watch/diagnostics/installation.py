@@ -11,11 +11,14 @@ import shlex
 import shutil
 import stat
 import subprocess
-from collections.abc import Iterable, Iterator
+import time
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Final
 
 from sessions.model import BadPolicy, CloseReason, StoreError
+from sessions.records.incidents import Incident
+from sessions.workers.worker_process import started_at_ticks
 from supervisor.fleet.policy_file import read_rules
 from supervisor.host.reading.processes import PROC
 from supervisor.places import installation
@@ -249,7 +252,7 @@ def _supervisors(subject: Subject) -> Iterator[Issue]:
     pids = sorted([*own, *_with_our_lock(subject.directory)])
     if len(pids) < 2:
         return
-    newest = max(pids, key=_started)
+    newest = max(pids, key=lambda pid: started_at_ticks(pid) or 0)
     yield Issue(
         "configuration",
         Severity.CRITICAL,
@@ -307,13 +310,6 @@ def _is_supervisor(arguments: list[bytes]) -> bool:
     return b"supervisor" in arguments[1:4] or any(one.endswith(b"/wasup") for one in arguments[:3])
 
 
-def _started(pid: int) -> int:
-    try:
-        return int((PROC / str(pid) / "stat").read_text().rpartition(")")[2].split()[19])
-    except OSError:
-        return 0
-
-
 # --- versions -------------------------------------------------------------------------------------
 
 
@@ -321,13 +317,20 @@ async def check_versions(subject: Subject) -> Iterable[Issue]:
     """Node, the worker's packages, what runs beside what is installed, and whether WhatsApp still
     takes this version.
     """
+    incidents: Sequence[Incident] = ()
+    if subject.store is not None:
+        with contextlib.suppress(StoreError):  # told by the check of the database
+            incidents = await subject.store.records.incidents(None, None, INCIDENTS)
+    return await version_issues(subject, incidents)
+
+
+async def version_issues(subject: Subject, incidents: Iterable[Incident]) -> list[Issue]:
+    """The check of the versions, for whoever has read the newest incidents already."""
     found = await in_thread(lambda: list(_installed()))
     if subject.ask is not None:
         with contextlib.suppress(Exception):  # the check of the supervisor says why
             found += _outdated(await subject.ask("/healthz"), await subject.ask("/workers?limit=1"))
-    if subject.store is not None:
-        found += await _refused(subject)
-    return found
+    return found + refused(incidents, time.time())
 
 
 def _installed() -> Iterator[Issue]:
@@ -381,17 +384,17 @@ def _outdated(health: Any, workers: Any) -> list[Issue]:
     return found
 
 
-async def _refused(subject: Subject) -> list[Issue]:
-    assert subject.store is not None, "asked for by its caller"
-    try:
-        incidents = await subject.store.records.incidents(None, None, INCIDENTS)
-    except StoreError:
-        return []  # told by the check of the database
-    newest = max((one.began_at for one in incidents), default=0.0)
+def refused(incidents: Iterable[Incident], now: float) -> list[Issue]:
+    """WhatsApp does not take this version: by the incidents that began lately, and are not over.
+
+    A session that is open again needs no upgrade any more. Pure.
+    """
     late = [
         one
         for one in incidents
-        if one.reason == CloseReason.CLIENT_OUTDATED and one.began_at > newest - LATELY_SECONDS
+        if one.reason == CloseReason.CLIENT_OUTDATED
+        and not one.over
+        and one.began_at > now - LATELY_SECONDS
     ]
     if not late:
         return []

@@ -15,14 +15,16 @@ from typing import Final
 from urllib.parse import urlsplit
 
 import msgspec
+from aiohappyeyeballs import start_connection
 
 from sessions.credentials.proxy import Proxy
 from sessions.model import DIRECT, CloseReason, SessionId, StoreError
 from sessions.store.tables.webhooks import WebhookRow
-from supervisor.delivery.targets import AddressInfo, Guard, TargetRefused
-from supervisor.delivery.webhook import WebhookSettings, shown_url
+from sessions.views.times import minute
+from supervisor.delivery.endpoint.targets import AddressInfo, Guard, Guards, TargetRefused
+from supervisor.delivery.webhook_settings import WebhookSettings, shown_url
 from supervisor.gate.way import Look
-from supervisor.gate.way_probe import WHATSAPP_URL, WayProber, date_of
+from supervisor.gate.way_probe import ADDRESS_SECONDS, WHATSAPP_URL, WayProber, date_of
 from supervisor.process.worker_user import NODE
 from supervisor.watch.diagnostics.doctor import NotChecked, Subject, in_thread
 from supervisor.watch.diagnostics.resources import clock_differs
@@ -30,8 +32,12 @@ from supervisor.watch.diagnostics.results import Issue, Severity
 
 MOST_WAYS: Final = 32
 """Egresses that are looked at; each look is a connection to WhatsApp."""
-AT_ONCE: Final = 8
 MOST_WEBHOOKS: Final = 100
+AT_ONCE: Final = 50
+"""All ways are one round, all webhooks two: where none answers, the looks (LOOK_SECONDS each) and
+the connections (CONNECT_SECONDS) still end within CHECK_SECONDS, and the outage is told as one, not
+as a check that hangs.
+"""
 CONNECT_SECONDS: Final = 5.0
 CERTIFICATE_DAYS: Final = 14
 """A certificate that is renewed by itself is renewed a month before its end."""
@@ -98,11 +104,16 @@ def judged(looks: Sequence[tuple[str, Look]], users: dict[str, int], url: str) -
         if look.certificate_ends_seconds is not None
     ]
     if ends:
-        yield from certificate_ends(min(ends), host)
+        yield from certificate_ends(min(ends), host, url)
 
 
-def certificate_ends(ends_seconds: float, whose: str) -> Iterator[Issue]:
-    """A certificate that is about to end."""
+def certificate_ends(ends_seconds: float, whose: str, url: str) -> Iterator[Issue]:
+    """A certificate that is about to end. `whose`: in words; `url`: where it is shown. Both are
+    told, and hold no secret.
+    """
+    at = urlsplit(url)
+    host = f"[{at.hostname}]" if ":" in (at.hostname or "") else at.hostname
+    asked = shlex.quote(f"{host}:{at.port or 443}")
     days = (ends_seconds - time.time()) / 86_400
     if days < CERTIFICATE_DAYS:
         yield Issue(
@@ -111,7 +122,7 @@ def certificate_ends(ends_seconds: float, whose: str) -> Iterator[Issue]:
             f"The certificate of {whose} ends in {days:.0f} days.",
             "See that it is renewed, where it is yours.",
             ("tls", whose),
-            (f"openssl s_client -connect {whose}:443 </dev/null | openssl x509 -noout -dates",),
+            (f"openssl s_client -connect {asked} </dev/null | openssl x509 -noout -dates",),
         )
 
 
@@ -231,20 +242,21 @@ async def check_webhooks(subject: Subject) -> Iterable[Issue]:
     if store is None:
         raise NotChecked("there is no store that could be read")
     settings = subject.settings
-    guard = Guard(settings.private_webhooks, (settings.api_host, settings.api_port))
+    guards = settings.webhook_guards(settings.api_port)
     free = asyncio.Semaphore(AT_ONCE)
 
     async def one(row: WebhookRow) -> list[Issue]:
         async with free:
             dead = (await store.webhooks.count(row.id)).get("dead", 0)
-            return [issue async for issue in _webhook(row, dead, guard)]
+            return [issue async for issue in _webhook(row, dead, guards)]
 
     rows = (await store.webhooks.all())[:MOST_WEBHOOKS]
     return [issue for found in await asyncio.gather(*map(one, rows)) for issue in found]
 
 
-async def _webhook(row: WebhookRow, dead: int, guard: Guard) -> AsyncIterator[Issue]:
-    url = msgspec.json.decode(row.settings, type=WebhookSettings).url
+async def _webhook(row: WebhookRow, dead: int, guards: Guards) -> AsyncIterator[Issue]:
+    settings = msgspec.json.decode(row.settings, type=WebhookSettings)
+    url = settings.url
     shown = shown_url(url)
     if row.paused_because is not None:
         if row.paused_because != "operator":
@@ -255,9 +267,10 @@ async def _webhook(row: WebhookRow, dead: int, guard: Guard) -> AsyncIterator[Is
                 row.id,
             )
         return
+    guard = guards.trusted if settings.owner.is_trusted else guards.others
     problem, ends = await _reached(url, guard)
     if problem is not None:
-        since = f", since {_ago(row.failing_since)}" if row.failing_since is not None else ""
+        since = f", since {minute(row.failing_since)}" if row.failing_since is not None else ""
         yield _hook(
             Severity.HIGH,
             f"The webhook {row.id} ({shown}) cannot be reached{since}: {problem}.",
@@ -270,12 +283,12 @@ async def _webhook(row: WebhookRow, dead: int, guard: Guard) -> AsyncIterator[Is
         yield _hook(
             Severity.HIGH,
             f"The webhook {row.id} ({shown}) answers connections, and has accepted nothing since"
-            f" {_ago(row.failing_since)}.",
+            f" {minute(row.failing_since)}.",
             "See in its log why it refuses.",
             row.id,
         )
     if ends is not None:
-        for issue in certificate_ends(ends, f"the webhook {shown}"):
+        for issue in certificate_ends(ends, f"the webhook {shown}", shown):
             yield issue
     if dead:
         yield _hook(
@@ -303,7 +316,7 @@ async def _reached(url: str, guard: Guard) -> tuple[str | None, float | None]:
     port = parts.port or (443 if secure else 80)
     try:
         async with asyncio.timeout(CONNECT_SECONDS):
-            found = await in_thread(lambda: socket.getaddrinfo(host, port, type=socket.SOCK_STREAM))
+            found = await in_thread(lambda: _look_up(host, port))
             return None, await _connected(found, guard, host if secure else None)
     except TimeoutError:
         return f"no answer within {CONNECT_SECONDS:g} s", None
@@ -318,30 +331,32 @@ async def _reached(url: str, guard: Guard) -> tuple[str | None, float | None]:
         return words or type(error).__name__, None
 
 
+def _look_up(host: str, port: int) -> Sequence[AddressInfo]:
+    """The addresses that the sender would call. Raises OSError."""
+    try:
+        return socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_ADDRCONFIG)
+    except UnicodeError:  # a label that is too long
+        raise socket.gaierror(socket.EAI_NONAME, "it cannot be one") from None
+
+
 async def _connected(
     addresses: Sequence[AddressInfo], guard: Guard, tls_host: str | None
 ) -> float | None:
-    problem: OSError = OSError("it has no address")
-    for info in addresses:
-        try:
-            opened = guard.socket(info)
-        except TargetRefused as error:
-            problem = error
-            continue
-        opened.setblocking(False)
-        try:
-            await asyncio.get_running_loop().sock_connect(opened, info[4])
-        except OSError as error:
-            opened.close()
-            problem = error
-            continue
-        tls = ssl.create_default_context() if tls_host else None
-        _, writer = await asyncio.open_connection(sock=opened, ssl=tls, server_hostname=tls_host)
-        ends = (writer.get_extra_info("peercert") or {}).get("notAfter")
-        writer.close()
-        return float(ssl.cert_time_to_seconds(ends)) if ends else None
-    raise problem
+    """Until when the certificate of whoever answers first is valid; None: there is none.
 
-
-def _ago(seconds: float) -> str:
-    return time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime(seconds))
+    As the sender connects, with the next address beside one that does not answer: what it reaches
+    must not be told as out of reach. Raises OSError.
+    """
+    if not addresses:
+        raise OSError("it has no address")
+    tls = ssl.create_default_context() if tls_host else None
+    line = await start_connection(
+        addresses,
+        happy_eyeballs_delay=ADDRESS_SECONDS,
+        interleave=1,
+        socket_factory=guard.socket,
+    )
+    _, writer = await asyncio.open_connection(sock=line, ssl=tls, server_hostname=tls_host)
+    ends = (writer.get_extra_info("peercert") or {}).get("notAfter")
+    writer.close()
+    return float(ssl.cert_time_to_seconds(ends)) if ends else None

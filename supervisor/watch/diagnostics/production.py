@@ -11,12 +11,12 @@ import time
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
 from pathlib import Path
 from typing import Final, Literal
 
 import msgspec
 
+from sessions.views.times import wall_seconds
 from supervisor.watch.diagnostics.checks import CHECKS
 from supervisor.watch.diagnostics.doctor import Check, Checked, NotChecked, Subject, in_thread
 from supervisor.watch.diagnostics.results import Issue, Severity
@@ -101,7 +101,7 @@ CHECKLIST: Final = (
         AFTER,
         "Verificar uso de memória",
         "memory is watched, and is enough",
-        ("machine",),
+        ("growth", "machine"),
         "free -m; wasup capacity",
         about="memory",
     ),
@@ -219,8 +219,8 @@ def errors_of(log: Path, since: float) -> Counter[str]:
     for line in lines:
         try:
             entry = msgspec.json.decode(line)
-            level, at = entry["level"], datetime.fromisoformat(entry["timestamp"]).timestamp()
-        except (msgspec.DecodeError, KeyError, TypeError, ValueError):
+            level, at = entry["level"], wall_seconds(str(entry["timestamp"]))
+        except (msgspec.DecodeError, KeyError, TypeError, ValueError, OverflowError):
             continue  # a line that was cut, or that somebody else wrote
         if level in {"error", "critical"} and at >= since:
             found[str(entry.get("action", entry.get("event", "?")))] += 1

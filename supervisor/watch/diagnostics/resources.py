@@ -14,6 +14,7 @@ from typing import Final
 
 import msgspec
 
+from sessions.workers.worker_process import started_at_ticks
 from supervisor.host.needs.facts import read_facts
 from supervisor.host.needs.process_limits import LimitFinding, describe_limits
 from supervisor.host.needs.session_costs import MIB, memory_needed_bytes
@@ -199,8 +200,7 @@ def resource_usage(
 
 async def check_disks(subject: Subject) -> Iterable[Issue]:
     """Room and inodes where something is kept, and whether the data directory takes a file."""
-    disks = Disks(subject.directories)
-    found = await in_thread(disks.reading)
+    found = await in_thread(lambda: Disks(subject.directories).reading())
     limits = subject.settings.thresholds()
     issues = [issue for disk in found for issue in _disk(disk, limits.disk, limits.disk_critical)]
     if not any(issue.severity is Severity.CRITICAL for issue in issues):
@@ -305,11 +305,10 @@ def _stepped_seconds(subject: Subject) -> float | None:
     """
     if subject.supervisor is None or subject.since is None:
         return None
-    try:
-        fields = Path(f"/proc/{subject.supervisor}/stat").read_text().rpartition(")")[2].split()
-    except OSError:
+    ticks = started_at_ticks(subject.supervisor)
+    if ticks is None:
         return None
-    began = int(fields[19]) / os.sysconf("SC_CLK_TCK")
+    began = ticks / os.sysconf("SC_CLK_TCK")
     age_seconds = time.clock_gettime(time.CLOCK_BOOTTIME) - began
     stepped = time.time() - subject.since - age_seconds
     # A start may take seconds before the note is written: only more than that is a step.

@@ -1,5 +1,5 @@
-"""The supervisor that runs, or should: whether it answers, what it says of itself, and whether one
-could start here.
+"""The supervisor that runs, or should: whether it answers, what it says of itself, whether its
+memory leaks, and whether one could start here.
 """
 
 import asyncio
@@ -10,12 +10,15 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Final
 
 from sessions.model import StoreError
-from supervisor.watch.diagnostics.doctor import NotChecked, Subject
+from supervisor.host.needs.session_costs import MIB
+from supervisor.watch.diagnostics.doctor import NotChecked, Subject, asked_of_the_running
 from supervisor.watch.diagnostics.results import Issue, Severity
+from supervisor.watch.memory_growth import Growth, MemoryGrowth
 
 SLOW_SECONDS: Final = 2.0
 """For an answer that comes from memory."""
 SHOWN: Final = 10
+_RESTART: Final = "pm2 restart wasup || sudo systemctl restart wasup"
 _ELSEWHERE: Final = frozenset(
     {
         "cpu",
@@ -50,6 +53,57 @@ async def check_supervisor(subject: Subject) -> Iterable[Issue]:
             )
         ]
     return [*_port(subject), *await _none_runs(subject)]
+
+
+async def check_growth(subject: Subject) -> Iterable[Issue]:
+    """Whether the supervisor's memory leaks, or a worker's: measured by the supervisor alone."""
+    if subject.growth is not None:
+        return leaks(subject.growth())
+    if subject.ask is not None:
+        return await asked_of_the_running(subject.ask, "growth")
+    if subject.supervisor is not None:
+        raise NotChecked("the supervisor that runs cannot be asked")
+    return []  # where nothing runs, nothing grows
+
+
+def leaks(seen: MemoryGrowth) -> list[Issue]:
+    """What leaks, as issues: the supervisor, and all workers as one. Pure."""
+    found = []
+    if seen.supervisor is not None and seen.supervisor.leaks:
+        found.append(
+            Issue(
+                "resource",
+                Severity.MEDIUM,
+                f"The supervisor's memory leaks: {_grows(seen.supervisor)}.",
+                "Restart it, which costs no login; report it with these figures.",
+                ("memory", "supervisor"),
+                (_RESTART, "wasup --version"),
+            )
+        )
+    if seen.workers:
+        sessions = [one.session for one in seen.workers]
+        named = " ".join(sessions)
+        each = "; ".join(f"{one.session}: {_grows(one.growth)}" for one in seen.workers)
+        found.append(
+            Issue(
+                "resource",
+                Severity.MEDIUM,
+                f"The memory of {len(sessions)} worker{'' if len(sessions) == 1 else 's'}"
+                f" leak{'s' if len(sessions) == 1 else ''}: {each}.",
+                "Give each a new one, which costs its number a login, in a quiet hour; report it"
+                " with these figures.",
+                ("memory", *sessions),
+                (f"wasup sessions stop {named} && wasup sessions start {named}",),
+            )
+        )
+    return found
+
+
+def _grows(growth: Growth) -> str:
+    return (
+        f"{growth.memory_bytes / MIB:,.0f} MiB, and {growth.bytes_per_hour / MIB:,.1f} MiB more"
+        f" each hour, for {growth.hours:g} hours"
+    )
 
 
 async def _answers(subject: Subject) -> list[Issue]:
@@ -104,7 +158,7 @@ def of_status(ready: Mapping[str, Any], seen: Mapping[str, Any]) -> Iterator[Iss
                 f"The supervisor's task {task} is {state}.",
                 "Restart the supervisor, which costs no login; report the log.",
                 "grep task_ data/logs/supervisor.log",
-                "pm2 restart wasup || sudo systemctl restart wasup",
+                _RESTART,
             )
     humans = [
         name

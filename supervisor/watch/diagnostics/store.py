@@ -10,9 +10,8 @@ from typing import Final
 from sqlalchemy.exc import SQLAlchemyError
 
 from sessions.model import StoreError, StoreUnavailable
-from sessions.store.engine.database import POOL, is_sqlite, name_of
+from sessions.store.engine.database import POOL, is_sqlite, name_of, newest_revision, revisions
 from sessions.store.engine.examination import (
-    NEWEST,
     FileFacts,
     ServerFacts,
     examine_file,
@@ -41,7 +40,7 @@ async def check_database(subject: Subject) -> Iterable[Issue]:
     """Whether it can be read and written, who holds it, and whether it is whole."""
     url = store_url(subject.settings)
     try:
-        store_marker.check_file(subject.directory, url)
+        await in_thread(lambda: store_marker.check_file(subject.directory, url))
     except StoreUnavailable as error:
         return [_issue(Severity.CRITICAL, f"{error}", error.hint, f"ls -la '{subject.directory}'")]
     except OSError:
@@ -49,7 +48,7 @@ async def check_database(subject: Subject) -> Iterable[Issue]:
     if not is_sqlite(url):
         return await _server(subject)
     file = Path(url.database or "")
-    if not file.exists():
+    if not await in_thread(file.exists):
         raise NotChecked("there is no store yet: the first start makes it")
     try:
         facts = await in_thread(lambda: examine_file(file))
@@ -265,10 +264,11 @@ async def _keys(subject: Subject) -> list[Issue]:
 
 
 def _revision(revision: str | None, name: str) -> Iterator[Issue]:
-    if revision is not None and revision > NEWEST:
+    if revision is not None and revision not in revisions():
         yield _issue(
             Severity.CRITICAL,
-            f"{name} was written by a newer version (schema {revision}, this one has {NEWEST}).",
+            f"{name} was written by a newer version (schema {revision}, this one has"
+            f" {newest_revision()}).",
             "Run the newer version, or restore the backup from before it (docs/upgrading.md).",
             "wasup --version",
             "git log --oneline -5",

@@ -9,10 +9,11 @@ from typing import Final
 
 import msgspec
 
+from sessions.views.times import minute
 from supervisor.access.refusals import Reason
 from supervisor.access.scopes import Scope
 from supervisor.access.token_validator import Audience, ImprovedTokenValidator
-from supervisor.watch.diagnostics.doctor import NotChecked, Subject
+from supervisor.watch.diagnostics.doctor import NotChecked, Subject, asked_of_the_running
 from supervisor.watch.diagnostics.results import (
     DiagnosticResult,
     Issue,
@@ -70,13 +71,7 @@ async def check_token(subject: Subject) -> Iterable[Issue]:
     A supervisor that runs is asked: it alone knows what it signs with, and whom it has refused.
     """
     if subject.ask is not None:
-        try:
-            found = await subject.ask("/diagnostics?check=token")
-        except NotChecked:
-            raise
-        except Exception as error:  # the check of the supervisor says why
-            raise NotChecked("the supervisor that runs does not answer") from error
-        return msgspec.convert(found["issues"], list[Issue])
+        return await asked_of_the_running(subject.ask, "token")
     service = service_of(subject)
     refused = subject.access.refusals.counts if subject.access else {}
     return [*(await service.validate_token_generation()).issues, *refusal_issues(refused)]
@@ -222,8 +217,8 @@ def key_issues(
             yield Issue(
                 "token",
                 Severity.HIGH if needed else Severity.LOW,
-                f"The key {key} ({name}) has expired at {_at(ends)}: whoever uses it is refused."
-                + (f" It was last used at {_at(used)}." if needed and used is not None else ""),
+                f"The key {key} ({name}) has expired at {minute(ends)}: whoever uses it is refused."
+                + (f" It was last used at {minute(used)}." if needed and used is not None else ""),
                 "Make a new one, give it to whoever uses this one, then revoke this one.",
                 ("keys", key),
                 (anew, f"wasup keys revoke {key}"),
@@ -232,7 +227,8 @@ def key_issues(
             yield Issue(
                 "token",
                 Severity.MEDIUM,
-                f"The key {key} ({name}) ends in {(ends - now) / 86_400:.0f} days, at {_at(ends)}.",
+                f"The key {key} ({name}) ends in {(ends - now) / 86_400:.0f} days, at"
+                f" {minute(ends)}.",
                 "Make a new one in time, and give it to whoever uses this one.",
                 ("keys", key),
                 (anew, "wasup keys list"),
@@ -290,7 +286,3 @@ def _weak(secrets: Mapping[str, tuple[int, int]]) -> Iterator[Issue]:
 
 def _token(severity: Severity, description: str, solution: str, *commands: str) -> Issue:
     return Issue("token", severity, description, solution, ("tokens",), commands)
-
-
-def _at(seconds: float) -> str:
-    return time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime(seconds))

@@ -2,9 +2,11 @@
 
 from pathlib import Path
 
+import pytest
 from aiohttp import web
 
 from api.errors import BadRequest
+from api.gatehouse import audited
 from supervisor.access.audit import FILE, AuditLog, read
 from supervisor.access.key import new_id, new_key
 from supervisor.access.scopes import Scope
@@ -32,6 +34,10 @@ async def broken(_request: web.Request) -> web.Response:
     raise RuntimeError("a fault")
 
 
+async def late(_request: web.Request) -> web.Response:
+    raise TimeoutError
+
+
 async def seen(_request: web.Request) -> web.Response:
     return web.json_response({})
 
@@ -40,6 +46,7 @@ ROUTES = (
     web.post("/made", made),
     web.post("/bad", bad),
     web.post("/broken", broken),
+    web.post("/late", late),
     web.get("/seen", seen),
     web.delete("/things/{id}", seen),
     web.delete("/hooks/{webhook}", seen),
@@ -54,19 +61,23 @@ async def test_every_change_is_written_down_with_what_came_of_it_and_no_look_is(
     log = Deeds()
     async with api(*ROUTES, token=TOKEN, known_keys=KNOWN, audit=log) as address:
         await ask(address, "GET", "/seen", **bearer(KEY))
-        for path in ("/made", "/bad", "/broken", "/nothing"):
-            await ask(address, "POST", path, b'{"text": "secret"}', **bearer(KEY))
+        told = {}
+        for path in ("/made", "/bad", "/broken", "/late", "/nothing"):
+            answer = await ask(address, "POST", path, b'{"text": "secret"}', **bearer(KEY))
+            told[path] = answer.status
         await ask(address, "DELETE", "/things/loja-1", **bearer(TOKEN))
         await ask(address, "DELETE", "/hooks/wh_0123456789abcdef", **bearer(TOKEN))
         await ask(address, "POST", "/made", **bearer("wrong"))
-    told = [
+    written = [
         (by.key, deed.route, deed.session, deed.webhook, deed.made, deed.status, deed.result)
         for by, deed, _ in log.seen
     ]
-    assert told == [
+    assert [deed.status for _, deed, _ in log.seen[:5]] == list(told.values())
+    assert written == [
         (KEY_ID, "POST /made", None, None, "/sessions/loja-9", 201, "done"),
         (KEY_ID, "POST /bad", None, None, None, 400, "bad_request"),
         (KEY_ID, "POST /broken", None, None, None, 500, "internal_error"),
+        (KEY_ID, "POST /late", None, None, None, 504, "timed_out"),
         (KEY_ID, "POST unknown", None, None, None, 404, "refused"),
         (None, "DELETE /things/{id}", "loja-1", None, None, 200, "done"),
         (None, "DELETE /hooks/{webhook}", None, "wh_0123456789abcdef", None, 200, "done"),
@@ -90,6 +101,21 @@ async def test_who_may_not_is_written_down_and_cannot_fill_the_log() -> None:
         for _ in range(120):
             await ask(address, "GET", "/host", **bearer(NARROW))
         assert 100 <= len(log.seen) < 115
+
+
+async def test_whom_a_handler_refuses_cannot_fill_the_log_either(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(audited, "REFUSALS_AT_ONCE", 3)
+    monkeypatch.setattr(audited, "REFUSALS_PER_MINUTE", 1)
+    log = Deeds()
+    async with api(*ROUTES, token=TOKEN, known_keys=KNOWN, audit=log) as address:
+        for path in ("/bad", "/nothing") * 4:
+            await ask(address, "POST", path, **bearer(KEY))
+        # what the key does, and what goes wrong here, is written whatever it was refused
+        for path in ("/made", "/broken", "/late"):
+            await ask(address, "POST", path, **bearer(KEY))
+    assert [deed.status for _, deed, _ in log.seen] == [400, 404, 400, 201, 500, 504]
 
 
 async def test_what_stands_in_a_path_in_place_of_a_name_is_not_written_down() -> None:

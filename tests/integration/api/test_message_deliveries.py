@@ -10,10 +10,10 @@ import pytest
 
 from sessions.model import SessionId
 from sessions.store import StoredEvent
-from sessions.views.deliveries import Fate
 from sessions.views.events import MessageStatus, Party
 from supervisor.access.key import new_id, new_key
 from supervisor.access.scopes import Scope
+from supervisor.delivery.explanations import Fate
 from supervisor.delivery.views import EventDelivery
 from supervisor.fleet.feed import Feed
 from tests.api_tools import TOKEN, api, ask, known_key

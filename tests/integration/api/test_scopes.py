@@ -47,6 +47,7 @@ async def call(
 ) -> Answer:
     path = route.path.replace("{id}", session).replace("{webhook}", "wh_0123456789abcdef")
     path = path.replace("{key}", "0123456789").replace("{message}", "3EB0C0FFEE")
+    path = path.replace("{name}", "backups")
     headers = {} if token is None else {"Authorization": f"Bearer {token}"}
     return await ask(address, route.method, path, **headers)
 
@@ -130,5 +131,6 @@ def test_whoever_adds_a_call_has_said_what_it_needs() -> None:
         "POST /keys",
         "POST /policy/reload",
         "POST /sessions/{id}/import",
+        "POST /upkeep/{name}",
         "POST /workers/roll",
     }

@@ -9,12 +9,13 @@ import pytest
 import pytest_asyncio
 
 from scripts.lab.receiver import RETRY_AFTER_SECONDS, Mood, Receiver, receiver
-from supervisor.delivery import sender as module
-from supervisor.delivery.retrying import MOST_RETRY_AFTER_SECONDS
-from supervisor.delivery.sender import EXCERPT_BYTES, Outcome, Sender, retry_after
-from supervisor.delivery.targets import Guard
+from supervisor.delivery.endpoint import sender as module
+from supervisor.delivery.endpoint.retrying import MOST_RETRY_AFTER_SECONDS
+from supervisor.delivery.endpoint.sender import EXCERPT_BYTES, Outcome, Sender, retry_after
+from supervisor.delivery.endpoint.targets import REFUSED, Guards
 
 SOON = 0.5
+GUARDS = Guards.of(True, ("127.0.0.1", 1), on_loopback=True)
 
 
 @pytest_asyncio.fixture
@@ -25,14 +26,14 @@ async def endpoint() -> AsyncIterator[Receiver]:
 
 @pytest_asyncio.fixture
 async def sender() -> AsyncIterator[Sender]:
-    found = Sender(Guard(True, ("127.0.0.1", 1)))
+    found = Sender(GUARDS)
     yield found
     await found.close()
 
 
-async def sent(sender: Sender, url: str) -> Outcome:
+async def sent(sender: Sender, url: str, is_trusted: bool = True) -> Outcome:
     async with asyncio.timeout(20):
-        return await sender.send(url, b"{}", {"webhook-id": "evt_1"})
+        return await sender.send(url, b"{}", {"webhook-id": "evt_1"}, is_trusted)
 
 
 @pytest.mark.parametrize(
@@ -58,13 +59,25 @@ async def test_whatever_the_endpoint_does_has_an_end_and_a_name(
 ) -> None:
     if mood in {"hang", "drip"}:
         monkeypatch.setattr(module, "TOTAL_SECONDS", SOON)
-    sender = Sender(Guard(True, ("127.0.0.1", 1)))
+    sender = Sender(GUARDS)
     await endpoint.be(mood)
     outcome = await sent(sender, endpoint.url)
     await sender.close()
     assert (outcome.kind, outcome.status, outcome.error) == (kind, status, words)
     assert outcome.answer == ("the database is away" if mood == "error" else None)
     assert outcome.retry_after_seconds == (RETRY_AFTER_SECONDS if mood == "busy" else 0)
+
+
+async def test_a_connection_of_who_may_open_it_is_not_used_by_who_may_not(
+    endpoint: Receiver,
+) -> None:
+    sender = Sender(Guards.of(None, ("127.0.0.1", 1), on_loopback=True))
+    for _ in range(2):
+        assert (await sent(sender, endpoint.url)).kind == "accepted"
+        refused = await sent(sender, endpoint.url, is_trusted=False)
+        assert (refused.kind, refused.error) == ("away", REFUSED)
+    await sender.close()
+    assert (endpoint.connections, endpoint.requests) == (1, 2)
 
 
 async def test_a_connection_is_used_again(endpoint: Receiver, sender: Sender) -> None:

@@ -3,7 +3,7 @@ once, however the store fails.
 """
 
 import random
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
 from pathlib import Path
@@ -19,22 +19,36 @@ from sessions.model import SessionId, StoreUnavailable
 from sessions.store import LogBounds, Store, sqlite_url
 from sessions.store.tables.webhooks import DeliveryRow
 from sessions.views.events import SessionCreated
-from supervisor.delivery import webhooks as module
-from supervisor.delivery.targets import Guard
-from supervisor.delivery.webhooks import Webhooks
+from supervisor.access.access import Access
+from supervisor.access.keys import Keys
+from supervisor.access.refusals import Refusals
+from supervisor.access.scopes import Scope
+from supervisor.access.token_validator import ImprovedTokenValidator
+from supervisor.alerts.alerts import Alerts
+from supervisor.delivery import webhook_registry as module
+from supervisor.delivery.endpoint.targets import REFUSED, Guards
+from supervisor.delivery.webhook_registry import Webhooks
 from supervisor.fleet.feed import Feed
-from supervisor.watch.alerts import Alerts
-from tests.api_tools import Answer, api, ask
+from tests.api_tools import SIGNING_SECRET, Answer, api, ask
 
 URL = "http://127.0.0.1:9/hook"
 
 
 class House:
-    """A store, a log, webhooks, and the API before them."""
+    """A store, a log, keys, webhooks, and the API before them."""
 
-    def __init__(self, store: Store, feed: Feed, alerts: Alerts, webhooks: Webhooks) -> None:
+    def __init__(
+        self, store: Store, feed: Feed, keys: Keys, alerts: Alerts, webhooks: Webhooks
+    ) -> None:
         self.store, self.feed, self.alerts, self.webhooks = store, feed, alerts, webhooks
+        self.keys = keys
         self.address = ("", 0)
+
+    async def key(self, *sessions: str, scope: Scope = Scope.OPERATE) -> dict[str, str]:
+        """The header of a new key, for these sessions, or all."""
+        only = frozenset(sessions) or None
+        text = (await self.keys.create("a key", scope, only, expires_at=None))[1]
+        return {"Authorization": f"Bearer {text}"}
 
     async def call(self, method: str, path: str, body: Any = None, **headers: str) -> Answer:
         raw = b"" if body is None else msgspec.json.encode(body)
@@ -75,13 +89,15 @@ async def house(directory: Path, bounds: LogBounds = LogBounds()) -> AsyncIterat
         # one event is in memory, all others have to be read
         feed = await Feed.open(store, 1)
         alerts = Alerts(feed.publish)
-        guard = Guard(True, ("127.0.0.1", 1))
+        keys, refusals = await Keys.open(store), Refusals()
+        guards = Guards.of(None, ("127.0.0.1", 1), on_loopback=True)
         webhooks = Webhooks(
             store,
             feed,
             alerts,
             forever,
-            guard,
+            guards,
+            keys.holds,
             feed.publish,
             random.Random(7),
             retry_seconds=3600.0,
@@ -89,9 +105,10 @@ async def house(directory: Path, bounds: LogBounds = LogBounds()) -> AsyncIterat
         )
         stack.push_async_callback(webhooks.close)
         await webhooks.open()
-        found = House(store, feed, alerts, webhooks)
+        found = House(store, feed, keys, alerts, webhooks)
+        access = Access(None, keys, ImprovedTokenValidator(SIGNING_SECRET, refusals), refusals)
         found.address = await stack.enter_async_context(
-            api(store=store, feed=feed, webhooks=webhooks)
+            api(store=store, feed=feed, keys=keys, access=access, webhooks=webhooks)
         )
         yield found
         assert all(task.state == "ok" for task in forever.health())
@@ -262,6 +279,131 @@ async def test_a_replay_leaves_out_nothing_that_is_still_to_be_delivered(tmp_pat
         await at.publish("a", 5)
         shown = await at.must("POST", f"/webhooks/{made['id']}/replay", {"after": 3})
         assert (shown["cursor"], shown["behind"]) == (0, 5)
+
+
+async def test_one_key_cannot_have_all_webhooks(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "MOST_OF_KEY", 2)
+    async with house(tmp_path) as at:
+        new = {"url": URL, "paused": True}
+        one, other = await at.key("a"), await at.key("a")
+        first, _ = [await at.must("POST", "/webhooks", new, **one) for _ in range(2)]
+        refused = await at.call("POST", "/webhooks", new, **one)
+        assert (refused.status, refused.error["code"]) == (409, "too_many_webhooks")
+        assert "This key has 2 webhooks" in refused.error["message"]
+        # nor does it get one more by giving another's webhook a URL
+        theirs = await at.must("POST", "/webhooks", new, **other)
+        change = {"url": f"{URL}/2"}
+        assert (await at.call("PATCH", f"/webhooks/{theirs['id']}", change, **one)).status == 409
+        assert (await at.must("GET", f"/webhooks/{theirs['id']}"))["url"] == URL
+        assert (await at.must("PATCH", f"/webhooks/{first['id']}", change, **one))["url"] != URL
+        for _ in range(3):
+            assert (await at.must("POST", "/webhooks", new))["owner"] == "operator"
+
+
+async def test_a_webhook_ends_with_its_owner_s_key_and_goes_on_as_whose_who_resumes_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "KEYS_SECONDS", 0.05)
+    async with receiver() as endpoint, house(tmp_path) as at:
+        key = await at.key(scope=Scope.ADMIN)
+        made = await at.must("POST", "/webhooks", {"url": endpoint.url, "sessions": ["a"]}, **key)
+        path, key_id = f"/webhooks/{made['id']}", made["owner"].removeprefix("key:")
+        operators = await at.must("POST", "/webhooks", {"url": URL, "paused": True})
+        await at.publish("a", 1)
+        await eventually(_shown(endpoint.accepted), what="its first event")
+        await at.must("DELETE", f"/keys/{key_id}")
+
+        async def is_paused() -> bool:
+            return bool((await at.must("GET", path))["paused"])
+
+        await eventually(is_paused, what="its pause")
+        shown = await at.must("GET", path)
+        assert (shown["state"], shown["pausedBecause"]) == ("paused", "key_ended")
+        assert (await at.must("GET", f"/webhooks/{operators['id']}"))["pausedBecause"] == "operator"
+        (alert,) = at.alerts.active()
+        assert alert.name == "delivery_paused"
+        assert "key" in alert.message
+        await at.publish("a", 2)
+        assert (await at.must("GET", path))["behind"] >= 2
+        assert len(endpoint.accepted) == 1
+        resumed = await at.must("PATCH", path, {"paused": False})
+        assert (resumed["owner"], resumed["paused"]) == ("operator", False)
+
+        async def has_all() -> bool:
+            return len(endpoint.accepted) == 3
+
+        await eventually(has_all, what="what was kept")
+        at.webhooks._pause_ended()
+        assert not (await at.must("GET", path))["paused"]
+        assert at.alerts.active() == []
+
+
+async def test_a_webhook_whose_key_has_ended_meanwhile_sends_nothing_after_a_restart(
+    tmp_path: Path,
+) -> None:
+    async with receiver() as endpoint:
+        async with house(tmp_path) as at:
+            made = await at.must(
+                "POST", "/webhooks", {"url": endpoint.url}, **await at.key(scope=Scope.ADMIN)
+            )
+            await at.must("PATCH", f"/webhooks/{made['id']}", {"paused": True})
+            await at.publish("a", 1)
+            await at.store.webhooks.change(
+                made["id"], msgspec.json.encode(at.webhooks.get(made["id"]).settings), None
+            )
+            await at.store.keys.remove(made["owner"].removeprefix("key:"))
+        async with house(tmp_path) as at:
+            assert (await at.must("GET", f"/webhooks/{made['id']}"))["pausedBecause"] == "key_ended"
+            await at.publish("a", 1)
+        assert endpoint.requests == 0
+
+
+async def test_into_the_operator_s_own_network_leads_what_he_or_whom_he_trusts_has_said(
+    tmp_path: Path,
+) -> None:
+    async with receiver() as endpoint, house(tmp_path) as at:
+        new = {"url": endpoint.url, "sessions": ["a"], "paused": True}
+        tenant = await at.key("a", scope=Scope.ADMIN)
+        narrow, wide = await at.key(scope=Scope.OPERATE), await at.key(scope=Scope.ADMIN)
+
+        async def leads(hook: str) -> bool:
+            tested = await at.must("POST", f"/webhooks/{hook}/test")
+            assert tested["error"] in {None, REFUSED}
+            return tested["error"] is None
+
+        for by, is_let in (({}, True), (wide, True), (tenant, False), (narrow, False)):
+            made = await at.must("POST", "/webhooks", new, **by)
+            assert await leads(made["id"]) == is_let
+        assert endpoint.requests == 2
+        # what counts is who has said where it leads
+        path = f"/webhooks/{made['id']}"
+        await at.must("PATCH", path, {"url": f"{endpoint.url}?operator"})
+        assert await leads(made["id"])
+        await at.must("PATCH", path, {"description": "a name"}, **tenant)
+        assert await leads(made["id"])
+        await at.must("PATCH", path, {"url": f"{endpoint.url}?tenant"}, **tenant)
+        assert not await leads(made["id"])
+
+
+async def test_what_a_webhook_had_passed_over_is_known_after_a_restart(tmp_path: Path) -> None:
+    async with house(tmp_path) as at:
+        await at.publish("a", 1)
+        made = await at.must("POST", "/webhooks", {"url": URL, "types": ["session.deleted"]})
+        await at.publish("a", 1)
+        await eventually(partial(at.must, "GET", f"/webhooks/{made['id']}"), _has_come_to(2))
+        await at.must("PATCH", f"/webhooks/{made['id']}", {"types": ["session.*"], "paused": True})
+        await at.publish("a", 1)
+    async with house(tmp_path) as at:
+        hook = at.webhooks.get(made["id"])
+        events = (await at.feed.after(0, 10)).events
+        told = [(await at.webhooks.deliveries_of(event, [hook]))[0] for event in events]
+        assert [one.state for one in told] == ["made_later", "passed_over", "paused"]
+
+
+def _has_come_to(n: int) -> Callable[[Any], bool]:
+    return lambda shown: bool(shown["cursor"] == n)
 
 
 def _shown(entries: list[Any]) -> Any:

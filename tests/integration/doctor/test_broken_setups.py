@@ -22,14 +22,14 @@ import msgspec
 import pytest
 import pytest_asyncio
 
-from scripts.lab.processes import ROOT
+from scripts.lab.processes import ROOT, free_port
 from sessions.credentials.proxy import parse_proxy
 from sessions.model import SessionId
 from sessions.store.tables.webhooks import WebhookRow
 from supervisor.access.keys import Keys
 from supervisor.access.scopes import Scope
 from supervisor.delivery.deliverer import Progress
-from supervisor.delivery.webhook import NewWebhook, settings_of
+from supervisor.delivery.webhook_settings import NewWebhook, settings_of
 from supervisor.places import installation
 from supervisor.places.store_opening import open_store
 from supervisor.process.lock import DirectoryLock
@@ -38,7 +38,7 @@ from supervisor.watch.diagnostics.checks import CHECKS, from_outside
 from supervisor.watch.diagnostics.doctor import Examination, concluded, examine
 from supervisor.watch.diagnostics.results import Issue, Severity
 from tests.other_users import NOBODY, as_user, needs_root
-from tests.unit.gate.test_way_probe import Door, door, free_port, takes
+from tests.unit.gate.test_way_probe import Door, door, takes
 
 HOUR = 3600.0
 SHOP = SessionId("shop")

@@ -9,6 +9,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar
 
+import msgspec
 import pytest
 import pytest_asyncio
 import structlog
@@ -780,3 +781,32 @@ async def test_where_too_many_events_wait_what_is_remembered_is_written_all_the_
     ]
     await real.must_write()
     assert [row.memory for row in await real.sessions()] == [b"3"]
+
+
+async def test_where_too_many_events_wait_the_rest_is_bounded_and_the_newest_is_written(
+    real: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The session tries again and again while the store is away, for hours."""
+    monkeypatch.setattr(writer, "MAX_WAITING_EVENTS_OF_ONE", 2)
+    await real.create_session(SHOP, wanted=True)
+    story = Incident(session=SHOP, began_at=100.0, reason="connection_lost")
+    for n in range(100):
+        real.commit(
+            Changes(
+                session=SHOP,
+                memory=partial(b"%d".__mod__, n),
+                incident=msgspec.structs.replace(story, attempts=n),
+                event=Told(words=str(n)),
+            )
+        )
+    assert real.health.waiting_operations == 4, "two with their events, an incident, a memory"
+    for n in range(100):
+        for move in (Move("open", 50.0 + n), Move("down", 50.5 + n)):
+            real.commit(Changes(session=SHOP, move=move, event=Told(words=move.presence)))
+    assert real.health.waiting_operations == 6, "and one of each presence"
+    await real.must_write()
+    assert [row.memory for row in await real.sessions()] == [b"99"]
+    assert [one.attempts for one in await real.records.incidents(SHOP, None, 10)] == [99]
+    spans = await real.records.spans(SHOP, 0.0)
+    assert [(span.began_at, span.state) for span in spans] == [(149.0, "open"), (149.5, "down")]
+    assert len(await real.last_events(1000)) == 2

@@ -154,3 +154,18 @@ async def test_a_backup_brings_keys_back_and_no_installation_believes_the_others
     assert (await access.authenticate(text)).key == made.id
     assert await store.keys.token_secret() != secret
     await store.close()
+
+
+async def test_a_key_holds_until_it_is_revoked_or_expires(url: URL) -> None:
+    store = await Store.open(url)
+    now = [1000.0]
+    keys = Keys(store, (), clock=lambda: now[0])
+    ending = (await keys.create("a month", Scope.READ, None, 2000.0))[0].id
+    lasting = (await keys.create("for good", Scope.READ, None, None))[0].id
+    assert keys.holds(ending)
+    now[0] = 2000.0
+    assert not keys.holds(ending)
+    assert keys.holds(lasting)
+    await keys.revoke(lasting)
+    assert not keys.holds(lasting)
+    await store.close()

@@ -173,7 +173,7 @@ async def test_rows_go_with_their_webhook_their_session_or_their_events(url: URL
     )
     assert await store.webhooks.forget_before(5, NOW - 1) == 1, "the dead one of event 1"
     assert await store.webhooks.forget_before(5, NOW + 1) == 1, "the gap that is old"
-    left = await store.webhooks.replay("wh_1", 7, b'{"lowWater": 7}')
+    left = await store.webhooks.replay("wh_1", 7, b"{}", b'{"lowWater": 7}')
     assert left == {"retrying": 1, "dead": 1} == (await store.webhooks.counts())["wh_1"]
     assert (await store.webhooks.all())[0].progress == b'{"lowWater": 7}'
     assert [one.n for one in await store.webhooks.page("wh_1", 0, 10)] == [2, 7]

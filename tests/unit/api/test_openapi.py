@@ -58,10 +58,11 @@ INSIDE = {
     "illegal_transition",
     "not_importable",
     "not_exportable",
+    "upkeep_failed",
 }
 """Codes of kinds of errors, of what befalls a worker's write, of a fault of the session's own
-machine, and of folders (the API's reader tells of one as `bad_request`): no call is answered with
-one.
+machine, and of folders (the API's reader tells of one as `bad_request`), and of what a job of upkeep
+says that it could not do: no call is answered with one.
 """
 NEVER_AWAITED = {"spawn_refused"}
 """A start is answered before its worker is."""

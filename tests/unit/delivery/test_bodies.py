@@ -23,6 +23,8 @@ class Log:
         self.asked: list[tuple[int, int]] = []
         self.in_memory = 10**9
         """Those behind this number."""
+        self.read_seconds = 0.0
+        """From when a page is made until who asked for it has it."""
 
     @property
     def last(self) -> int:
@@ -35,11 +37,16 @@ class Log:
         self.asked.append((n, limit))
         await asyncio.sleep(0)
         found = [one for one in self.events if one.n > n][:limit]
+        await asyncio.sleep(self.read_seconds)
         return Page(found, self.events[0].n, self.last)
 
+    def purge(self, session: str) -> None:
+        self.events = [one for one in self.events if one.session != session]
+        self.purges += 1
 
-def event(n: int) -> StoredEvent:
-    return StoredEvent(n, n, "a", "message.received", msgspec.Raw(b'"x"'))
+
+def event(n: int, session: str = "a") -> StoredEvent:
+    return StoredEvent(n, n, session, "message.received", msgspec.Raw(b'"x"'))
 
 
 def bodies(log: Log) -> Bodies:
@@ -110,3 +117,29 @@ async def test_what_a_purged_session_said_is_sent_to_nobody() -> None:
     log.events, log.purges = log.events[1:], 1
     assert await found.get(1) is None
     assert await found.first_after(0) == log.events[0]
+
+
+async def test_an_event_is_not_lost_when_another_session_is_purged_while_it_is_read() -> None:
+    log = Log(1)
+    log.events.append(event(2, "b"))
+    log.read_seconds = 1.0
+    found = bodies(log)
+    reading = asyncio.create_task(found.get(1))
+    await asyncio.sleep(0.5)
+    log.purge("b")
+    assert await reading == event(1)
+    assert await found.get(2) is None
+
+
+async def test_a_page_that_was_read_before_a_purge_is_neither_kept_nor_told() -> None:
+    log = Log(1)
+    log.events.append(event(2, "b"))
+    log.read_seconds = 1.0
+    found = bodies(log)
+    reading = asyncio.create_task(found.after(0))
+    await asyncio.sleep(0.5)
+    log.purge("b")
+    log.read_seconds = 0.0
+    assert await found.get(1) == event(1), "another one knows of the purge by now"
+    assert [one.n for one in (await reading).events] == [1]
+    assert await found.get(2) is None

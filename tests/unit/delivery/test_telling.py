@@ -1,8 +1,8 @@
 """What is told of a webhook, to people and to programs: once when it begins, once when it is over."""
 
 from sessions.model import EventData, SessionId
+from supervisor.alerts.alerts import AlertEnded, AlertRaised, Alerts
 from supervisor.delivery.telling import DeliveryFailing, DeliveryRecovered, Telling
-from supervisor.watch.alerts import AlertEnded, AlertRaised, Alerts
 
 URL = "https://n8n.example/webhook/s3cret"
 SINCE = "2026-01-31T12:00:00.000Z"

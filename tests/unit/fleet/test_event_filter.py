@@ -112,3 +112,11 @@ def test_what_the_program_publishes_is_known() -> None:
 def test_who_asks_for_what_lies_before_a_number_has_an_end() -> None:
     assert EventFilter.of(before=10).last == 9
     assert EventFilter.of().last is None
+
+
+def test_whoever_asks_for_many_types_pushes_out_nothing_that_is_asked_for_each_event() -> None:
+    before = covers.cache_info()
+    check_types([f"session.{name}" for name in ("state", "*")] * 40, KNOWN)
+    with pytest.raises(InvalidEventFilter):
+        check_types(["message.unheard_of"], KNOWN)
+    assert covers.cache_info() == before

@@ -462,7 +462,8 @@ async def test_what_the_log_drops_while_nothing_happens_is_dropped_from_memory_t
     assert (await feed.after(2, 10)).gap == (3, 3)
     assert feed.purges == 1, "and from what others keep"
     store.failing = True
-    await feed.trim()
+    with pytest.raises(StoreUnavailable):
+        await feed.trim()
     assert feed.purges == 1
 
 
@@ -489,3 +490,16 @@ async def test_one_event_wakes_many_and_the_store_is_asked_once_what_it_still_ke
     await asyncio.sleep(5)
     del store.kept[0]
     assert (await feed.after(1, 100)).oldest == 2, "believed for a moment only"
+
+
+async def test_who_asks_up_to_a_number_that_no_event_has_comes_to_an_end() -> None:
+    events = [StoredEvent(n, 0, "shop", "a", msgspec.Raw(b"{}")) for n in (*range(1, 6), 9)]
+    feed = await _feed(EventStore(*events))
+    wanted = EventFilter(before=8)
+    assert (await feed.after(5, 10, 0, wanted)).read_to == 7
+    began = asyncio.get_running_loop().time()
+    page = await feed.after(5, 10, 30.0, wanted)
+    assert (page.events, page.read_to) == ([], 7)
+    assert asyncio.get_running_loop().time() == began, "no more can come: it does not wait"
+    feed = await _feed(EventStore(*events), limit=1)
+    assert (await feed.after(5, 10, 0, wanted)).read_to == 7, "and out of the store"

@@ -4,12 +4,12 @@ table of its bad weather, each line of it played on loopback, too.
 
 import asyncio
 import random
-import socket
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 
 import pytest
 
+from scripts.lab.processes import free_port
 from scripts.simulation.clock import simulate
 from scripts.simulation.server import SHUT, Front, Server, Weather
 from sessions.model import CloseReason as R
@@ -34,18 +34,18 @@ async def nothing_wrong() -> AsyncIterator[Awaitable[Look]]:
 
 @asynccontextmanager
 async def nobody_listens() -> AsyncIterator[Awaitable[Look]]:
-    yield look(a_free_port())
+    yield look(free_port())
 
 
 @asynccontextmanager
 async def no_such_name() -> AsyncIterator[Awaitable[Look]]:
-    yield look(a_free_port(), seconds=LOOK_SECONDS, host="whatsapp.invalid")
+    yield look(free_port(), seconds=LOOK_SECONDS, host="whatsapp.invalid")
 
 
 @asynccontextmanager
 async def proxy_away() -> AsyncIterator[Awaitable[Look]]:
     async with door(takes) as opened:
-        yield look(opened.port, proxy=f"http://127.0.0.1:{a_free_port()}")
+        yield look(opened.port, proxy=f"http://127.0.0.1:{free_port()}")
 
 
 @asynccontextmanager
@@ -117,9 +117,3 @@ async def simulated(weather: Weather | None, seed: int) -> tuple[Look, float]:
         server.begin(Front(weather))
     found = await server.look("shop", EGRESS)
     return found, asyncio.get_running_loop().time()
-
-
-def a_free_port() -> int:
-    with socket.socket() as taken:
-        taken.bind(("127.0.0.1", 0))
-        return int(taken.getsockname()[1])

@@ -24,7 +24,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
-from scripts.lab.processes import NODE
+from scripts.lab.processes import NODE, free_port
 from scripts.lab.proxies import http_proxy, socks_proxy
 from sessions.credentials.proxy import Proxy, parse_proxy
 from sessions.model import DIRECT, SessionId, StoreUnavailable, UnreadableValue
@@ -137,12 +137,6 @@ async def look(port: int, seconds: float = SECONDS, **more: Any) -> Look:
     proxy = more.get("proxy")
     egress = DIRECT if proxy is None else parse_proxy(proxy).name
     return await prober(port, **more).look(SESSION, egress, seconds)
-
-
-def free_port() -> int:
-    with socket.socket() as one:
-        one.bind(("127.0.0.1", 0))
-        return int(one.getsockname()[1])
 
 
 @pytest.fixture(autouse=True)

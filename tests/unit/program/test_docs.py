@@ -9,11 +9,14 @@ import pytest
 from api.routes import ROUTES
 from scripts.generate_docs import HOST, ROOT, documents, event_types, host
 from sessions.model import CloseReason, SessionState
+from supervisor.alerts.judging.figures import assess
+from supervisor.alerts.rules import RULES
+from supervisor.alerts.thresholds import Thresholds
 from supervisor.cli.cli import Commands
+from supervisor.delivery.telling import DEAD, FAILING, GAP, PAUSED
 from supervisor.host.numbers import NUMBERS
 from supervisor.host.reading.disks import DiskReading
 from supervisor.settings import Settings, variable
-from supervisor.watch.performance import Thresholds, assess
 from tests.host_tools import reading, supervisor
 
 READMES = ["README.md", "README.pt-BR.md"]
@@ -154,4 +157,6 @@ def test_every_alert_is_explained() -> None:
     found |= {name for _, name in assess(seen, 0.0, {}, Thresholds())}
     assert {"parked", "breaker_open", "cpu", "disk_silent", "error_rate", "store", "task"} <= found
     page = text("docs/monitoring.md")
-    assert [name for name in sorted(found | {"response_time"}) if f"`{name}`" not in page] == []
+    found |= {"response_time", FAILING, PAUSED, GAP, DEAD}
+    assert [name for name in sorted(found) if f"`{name}`" not in page] == []
+    assert found - set(RULES) == set(), "supervisor/alerts/rules.py lacks them"

@@ -193,7 +193,7 @@ ENDED_BY: dict[tuple[str, str], str] = {
     ): "last words: bounded by LAST_WORDS_SECONDS",
     (
         "supervisor/delivery/deliverer.py",
-        "_run",
+        "run",
     ): "one attempt to deliver: it ends within TOTAL_SECONDS, and what it raises is logged",
     (
         "sessions/workers/returning.py",
@@ -221,6 +221,7 @@ ENDED_BY: dict[tuple[str, str], str] = {
     ): "a test of the host's: ended there",
     ("supervisor/host/tuning/validation.py", "answer"): "an echo of that test's: ended with it",
     ("supervisor/host/tuning/validation.py", "_until_one_fails"): "awaited there",
+    ("supervisor/upkeep/scheduler.py", "_start"): "a run says itself what came of it",
 }
 """Every task of the program that is not kept for ever: where it is made, and why it needs no
 keeping.

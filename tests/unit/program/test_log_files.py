@@ -1,6 +1,7 @@
 """Logs by kind: rotated, read backwards, private, and no disk can stop or steer anybody."""
 
 import json
+import logging
 import os
 import threading
 import time
@@ -119,6 +120,43 @@ def test_a_file_that_somebody_took_away_is_made_anew(path: Path, file: LogFile) 
     file.write({"n": 2})
     file.close()
     assert numbers(path) == [2]
+
+
+def test_a_file_that_is_taken_away_from_a_full_disk_is_made_anew(path: Path) -> None:
+    file = LogFile(path)
+    with capture_logs() as lines:
+        file.write({"n": 1})
+        _until(lambda: path.exists() and path.stat().st_size > 0)
+        assert file._file.stream is not None
+        file._file.stream.close()
+        file._file.stream = open("/dev/full", "a", encoding="ascii")  # noqa: SIM115
+        file.write({"n": 2})
+        _until(lambda: any(line["action"] == "log_file_failed" for line in lines))
+        path.unlink()
+        file.write({"n": 3})
+        file.close()
+    assert numbers(path) == [3]
+    assert [line["action"] for line in lines] == ["log_file_failed", "log_file_written"]
+
+
+def test_what_goes_wrong_with_a_line_costs_that_line_alone(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    really = log_files._Rotated.emit
+
+    def emit(self: log_files._Rotated, record: logging.LogRecord) -> None:
+        if record.msg == '{"n":1}':
+            raise RuntimeError("nobody has thought of this")
+        really(self, record)
+
+    monkeypatch.setattr(log_files._Rotated, "emit", emit)
+    with capture_logs() as lines:
+        file = LogFile(path)
+        for n in (1, 2):
+            file.write({"n": n})
+        file.close()
+    assert numbers(path) == [2]
+    assert lines[0]["action"] == "log_file_failed"
 
 
 def test_a_disk_that_hangs_costs_lines_and_nobodys_time(

@@ -12,6 +12,8 @@ ROOT = Path(__file__).resolve().parents[3]
 MOST = 12
 """Modules and rooms within one room."""
 TOPS = ("sessions", "supervisor", "api")
+MOST_OF_TOP = 16
+"""Within one of these, whose contents are nearly all rooms: ARCHITECTURE.md has a line for each."""
 NO_CODE = frozenset({"node_modules", "tests", "__pycache__"})
 """The worker's tests mirror its rooms, and are no part of what is run."""
 
@@ -50,7 +52,7 @@ def rooms(root: Path) -> list[Path]:
 @pytest.mark.parametrize("room", rooms(ROOT), ids=lambda room: str(room.relative_to(ROOT)))
 def test_a_room_holds_a_dozen_things_at_the_most(room: Path) -> None:
     held = things(room)
-    assert len(held) <= MOST, (
+    assert len(held) <= (MOST_OF_TOP if room.name in TOPS else MOST), (
         f"{room.relative_to(ROOT)} holds {len(held)} things: {', '.join(held)}. Give those that"
         " belong together a room of their own within it, move one to the room whose idea it is, or"
         " make two that are one idea one file."

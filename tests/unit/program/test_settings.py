@@ -334,6 +334,21 @@ def test_a_signing_secret_bears_its_own_name_and_is_shown_nowhere(bare_environme
     assert "chmod 600" in file_warnings(None)[0]
 
 
+@pytest.mark.parametrize("given", ["environment", "file"])
+def test_a_setting_with_a_name_of_its_own_has_no_second_one(
+    given: str, bare_environment: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in (("WHATSAPP_JWT_SECRET", KEY), ("WHATSAPP_FEED_CPU_THRESHOLD", "7")):
+        if given == "environment":
+            monkeypatch.setenv(name, value)
+        else:
+            with (bare_environment / ".env").open("a") as file:
+                file.write(f"{name}={value}\n")
+    loaded = load()
+    assert (loaded.jwt_secret, "feed_cpu_threshold" in loaded.model_fields_set) == (None, False)
+    assert len(unknown_variables()) == 2, "it says that they are ignored"
+
+
 @pytest.mark.parametrize(
     "origins",
     [

@@ -10,7 +10,6 @@ from dataclasses import replace
 import msgspec
 import pytest
 
-from sessions.forever import Forever
 from sessions.lifecycle.dependencies import SessionConfig
 from sessions.lifecycle.inbox import Command
 from sessions.model import CloseReason as R
@@ -22,7 +21,7 @@ from sessions.records.incidents import DAY_SECONDS, MAX_CLOSES, Incident, Move, 
 from sessions.views.events import SessionMoved
 from sessions.views.explanations import waited, wall_seconds
 from supervisor.fleet import incident_log
-from supervisor.fleet.incident_log import OutageRecorder, RecordKeeping
+from supervisor.fleet.incident_log import OutageRecorder
 from supervisor.gate.gate import Gate, GateConfig
 from supervisor.gate.view import OutageBegan, OutageEnded
 from tests.fakes import EPOCH, FakeRecords, World, closes, opens
@@ -470,27 +469,6 @@ async def test_the_gate_says_of_a_session_which_hold_it_is_under_and_of_the_othe
     hold = gate.pause_of(SessionId("shop"))
     assert hold is not None
     assert (hold.reason, "client version rejected" in hold.words) == ("client_outdated", True)
-
-
-class Kept(FakeRecords):
-    def __init__(self) -> None:
-        super().__init__()
-        self.pruned: list[float] = []
-
-    async def prune(self, older_than_seconds: float) -> int:
-        self.pruned.append(older_than_seconds)
-        return 1
-
-
-@pytest.mark.looptime(noop_cycles=6)
-async def test_it_says_every_minute_that_it_lives_and_prunes_every_hour() -> None:
-    records = Kept()
-    keeping = RecordKeeping(records, 30)  # type: ignore[arg-type]
-    kept = Forever().keep("incident log", keeping.look, every_seconds=incident_log.ALIVE_SECONDS)
-    await asyncio.sleep(61 * incident_log.ALIVE_SECONDS - 1)
-    await kept.close()
-    assert records.alive == 61
-    assert records.pruned == [30 * DAY_SECONDS] * 2
 
 
 @as_actor

@@ -5,7 +5,7 @@ import msgspec
 from api.responses import json
 from sessions.store import StoredEvent
 from sessions.views.events import EventHead, EventView
-from supervisor.delivery import outgoing
+from supervisor.delivery.endpoint import outgoing
 
 EVENT = StoredEvent(
     4711,

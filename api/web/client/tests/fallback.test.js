@@ -99,3 +99,16 @@ test('a poll that fails now and then ends nothing; the token is fetched anew whe
   await eventually(() => read.length === 1);
   assert.equal(client.getConnectionState(), 'degraded');
 });
+
+test('why polling has ended is in the log, once', async (t) => {
+  server.refusals = Array(1000).fill({ ...FULL, retryAfterSeconds: 0 });
+  /** @type {string[]} */
+  const lines = [];
+  const logger = { warn: (/** @type {string} */ line) => lines.push(line) };
+  const { client } = follow(t, { url: server.url, after: 0, logger });
+  await client.connect('secret');
+  server.pollStatus = 500;
+  await eventually(() => client.getConnectionState() === 'error');
+  const told = lines.filter((line) => line.startsWith('wasup: polling has ended'));
+  assert.deepEqual(told, ['wasup: polling has ended (unreachable): Not now.']);
+});

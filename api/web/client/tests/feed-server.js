@@ -22,7 +22,7 @@ export class FeedServer {
   renewals = [];
   /** Requests of GET /events. */
   polls = 0;
-  /** What the next handshakes are refused with. @type {Record<string, unknown>[]} */
+  /** What the next handshakes are refused with; an error: in words alone. @type {(Error | Record<string, unknown>)[]} */
   refusals = [];
   /** Of GET /events; 200: none. */
   pollStatus = 200;
@@ -30,6 +30,8 @@ export class FeedServer {
   oldest = 1;
   /** Handshakes are left without an answer. */
   silent = false;
+  /** So is what is asked for. */
+  mute = false;
 
   #http;
   #io;
@@ -42,12 +44,14 @@ export class FeedServer {
       this.tokens.push(socket.handshake.auth.token);
       this.transports.push(/** @type {'websocket' | 'polling'} */ (socket.conn.transport.name));
       if (this.silent) return;
-      const data = this.refusals.shift();
-      next(data ? Object.assign(new Error(`${data.message}`), { data }) : undefined);
+      const refusal = this.refusals.shift();
+      const isWords = !refusal || refusal instanceof Error;
+      next(isWords ? refusal : Object.assign(new Error(`${refusal.message}`), { data: refusal }));
     });
     this.#io.on('connection', (socket) => {
       socket.on('subscribe', (asked, answer) => {
         this.subscriptions.push(asked);
+        if (this.mute) return;
         if (asked.after > this.last) {
           answer({
             error: { code: 'gone', reason: 'log_began_anew', message: 'There was no such.' },

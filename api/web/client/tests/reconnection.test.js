@@ -153,3 +153,28 @@ test('disconnect() ends all that is under way', async (t) => {
   await outcome;
   assert.deepEqual(states, ['connecting', 'disconnected']);
 });
+
+test('what is asked for leaves nothing behind on the connection', async (t) => {
+  const { client } = follow(t, { url: server.url, after: 0 });
+  await client.connect('secret');
+  const before = client.socket?.listeners('disconnect').length;
+  for (let asked = 2; asked <= 20; asked += 1) {
+    server.tell('resync');
+    await eventually(() => server.subscriptions.length === asked);
+  }
+  assert.equal(client.socket?.listeners('disconnect').length, before);
+});
+
+test('a connection that ends before the answer is no timeout', async (t) => {
+  server.mute = true;
+  const { client, errors } = follow(t, { url: server.url, after: 0 });
+  const connecting = client.connect('secret');
+  await eventually(() => server.subscriptions.length === 1);
+  server.mute = false;
+  server.cut();
+  await connecting;
+  assert.deepEqual(
+    errors.map(({ code, message }) => [code, message]),
+    [['unreachable', 'The connection ended before subscribe was answered.']],
+  );
+});

@@ -95,6 +95,34 @@ test('a token that cannot be fetched is a failed attempt like any other', async 
   );
 });
 
+test('whatever the function for tokens throws, no token was refused', async (t) => {
+  const thrown = [
+    new TypeError('fetch failed'),
+    new SyntaxError(`Unexpected token '<', "<html>" is not valid JSON`),
+    Object.assign(new Error('unauthorized'), { data: { code: 'expired' } }),
+  ];
+  const { client, errors } = follow(t, { url: server.url });
+  await client.connect(async () => {
+    const error = thrown.shift();
+    if (error) throw error;
+    return 'secret';
+  });
+  assert.deepEqual(
+    errors.map(({ code }) => code),
+    ['unreachable', 'unreachable', 'unreachable'],
+  );
+  assert.match(errors[1].message, /The token was not fetched: Unexpected token/);
+  assert.equal(client.getConnectionState(), 'connected');
+});
+
+test('a server that refuses a token in words alone is understood', async (t) => {
+  for (const words of ['Authentication error', 'invalid token']) {
+    server.refusals = [new Error(words)];
+    const { client } = follow(t, { url: server.url });
+    await assert.rejects(client.connect('only'), { code: 'refused_token', message: words });
+  }
+});
+
 test('no token is in what is logged', async (t) => {
   server.refusals = [EXPIRED, EXPIRED];
   /** @type {string[]} */

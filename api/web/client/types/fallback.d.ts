@@ -14,8 +14,8 @@ export class Fallback {
     constructor(settings: import("./options.js").Settings, tokens: import("./tokens.js").TokenSource, reader: Reader);
     /** Events come by it. */
     get working(): boolean;
-    /** Done when it works no more, with the error that ended it if it was not stopped. */
-    get ended(): Promise<FeedError | undefined>;
+    /** Done when it works no more; what has ended it, if it was not stopped, is in the log. */
+    get ended(): Promise<void>;
     /**
      * Asks for the first page; whether that worked. From then on events come until it is stopped or
      * fails as often in a row as the socket may.
@@ -37,4 +37,3 @@ export type Reader = {
     onEvent: (event: import("./position.js").FeedEvent) => void;
     onGap: (gap: import("./resilient-websocket-service.js").Gap) => void;
 };
-import { FeedError } from './feed-error.js';

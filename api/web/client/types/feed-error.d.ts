@@ -1,6 +1,7 @@
 /**
  * What a failed attempt at the socket was about. The server says it in `data`; what is only thrown
- * on the way is told by its words.
+ * on the way is told by its words. A token is refused by a server alone: also by one that says so in
+ * words and sends no `data`, which the library then sets to undefined.
  *
  * @param {unknown} thrown
  * @returns {FeedError}

@@ -17,7 +17,7 @@ export function newSocket(url: string, token: string, timeoutMs: number): Socket
  */
 export function login(socket: Socket, timeoutMs: number): Promise<void>;
 /**
- * Asks for something and awaits the answer.
+ * Asks for something and awaits the answer. The library ends the wait also with the connection.
  *
  * @param {Socket} socket
  * @param {number} timeoutMs

@@ -18,7 +18,14 @@ export class TokenSource {
     constructor(token: Token, timeoutMs: number);
     /** It can be fetched anew. */
     get renewable(): boolean;
-    /** A token for the next attempt, fetched anew where that is possible. @throws {FeedError} */
+    /**
+     * A token for the next attempt, fetched anew where that is possible.
+     *
+     * Whatever the function throws, no token was refused: of a proxy's page in place of the answer,
+     * JSON.parse says "Unexpected token '<'", and nobody has to log in for that.
+     *
+     * @throws {FeedError}
+     */
     fresh(): Promise<string>;
     #private;
 }

@@ -13,19 +13,12 @@ import {
   entries,
   eventually,
   pair,
-  startWorker as startPlainWorker,
   startStandin,
+  startWorker,
   stopStandin,
 } from '../tools/testing.js';
 
 const FROM = '5511999990000';
-
-/**
- * On a busy machine a round trip takes its time, and a probe without an answer would end the
- * socket.
- */
-const startWorker = (/** @type {import('node:test').TestContext} */ t, environment = {}) =>
-  startPlainWorker(t, { WASUP_PROBE_TIMEOUT_MS: '10000', ...environment });
 
 before(startStandin);
 after(stopStandin);
@@ -299,7 +292,7 @@ describe('a worker', { concurrency: 2 }, () => {
     });
 
     test('does not live on a line that is taken and dropped again and again', async (t) => {
-      const supervisor = await startWorker(t, { WASUP_ADOPTION_WINDOW_MS: '900' });
+      const supervisor = await startWorker(t, { WASUP_ADOPTION_WINDOW_MS: '3000' });
       await pair(supervisor, 'flapping');
       supervisor.dropsLines = true;
       supervisor.hangUp();

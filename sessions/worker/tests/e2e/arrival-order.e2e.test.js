@@ -74,7 +74,7 @@ test('what is live does not overtake what the server has kept of its chat', asyn
 });
 
 test('nor does it while the store stands still for longer than any patience', async (t) => {
-  const supervisor = await startWorker(t, { WASUP_PROBE_TIMEOUT_MS: '10000' });
+  const supervisor = await startWorker(t);
   const session = 'stood-still';
   await pair(supervisor, session);
   const from = '5511999990202';

@@ -4,11 +4,13 @@ import asyncio
 
 import pytest
 
+from sessions.lifecycle.actor.core import Core
 from sessions.lifecycle.inbox import Command
 from sessions.model import CloseReason as R
 from sessions.model import SessionState as S
 from sessions.model import StoreUnavailable
 from sessions.policy import ClosePolicy
+from sessions.views.session_view import Reconnection
 from tests.fakes import World, closes
 from tests.unit.lifecycle.session.stories import DAY, HOUR, MINUTE, bring_to
 
@@ -77,6 +79,33 @@ async def test_an_error_of_our_own_never_starts_a_parked_session(
             "a banned number does not log in because we have a bug"
         )
         monkeypatch.undo()
+
+
+async def test_a_ban_is_remembered_although_we_fail_to_tell_of_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async with World() as world:
+        await world.start()
+        await world.until(S.OPEN)
+        failed = asyncio.Event()
+
+        def fails_of_a_ban(core: Core) -> Reconnection:
+            if core.state is S.PARKED:
+                failed.set()
+                raise RuntimeError("a bug")
+            return reconnection(core)
+
+        reconnection = Core.reconnection
+        monkeypatch.setattr(Core, "reconnection", fails_of_a_ban)
+        world.workers.last.drop(R.TEMPORARILY_BANNED)
+        await asyncio.wait_for(failed.wait(), MINUTE)
+        await asyncio.sleep(1)
+        monkeypatch.undo()
+        await world.crash()
+        await world.start()
+        await asyncio.sleep(MINUTE)
+        assert world.session.state is S.PARKED
+        assert len(world.workers.attempts) == 1, "a banned number does not log in"
 
 
 async def test_an_error_of_our_own_is_told_and_the_session_tries_again_in_a_while(

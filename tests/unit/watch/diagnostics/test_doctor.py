@@ -3,18 +3,33 @@ none of the others.
 """
 
 import asyncio
+import dataclasses
 import re
+import threading
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import pytest
 
 from scripts.lab.processes import ROOT
 from sessions.model import StoreUnavailable
+from supervisor.alerts.thresholds import Thresholds
+from supervisor.cli.common import client
+from supervisor.cli.watch_commands import doctor
 from supervisor.cli.watch_commands.doctor import shown
+from supervisor.process import lock
 from supervisor.settings import Settings
-from supervisor.watch.diagnostics.checks import CHECKS, NAMES, chosen, unknown
+from supervisor.watch.diagnostics import checks
+from supervisor.watch.diagnostics.checks import (
+    CHECKS,
+    NAMES,
+    Diagnostics,
+    chosen,
+    from_outside,
+    unknown,
+)
 from supervisor.watch.diagnostics.doctor import (
     Check,
     NotChecked,
@@ -23,9 +38,9 @@ from supervisor.watch.diagnostics.doctor import (
     examine,
     in_thread,
 )
+from supervisor.watch.diagnostics.production import PRODUCTION_CHECKS
 from supervisor.watch.diagnostics.resources import resource_usage
 from supervisor.watch.diagnostics.results import Issue, Severity, result_of
-from supervisor.watch.performance import Thresholds
 from tests.host_tools import connections, host, reading
 
 
@@ -153,8 +168,6 @@ async def test_whoever_measures_is_alone(subject: Subject) -> None:
 
 
 async def test_a_thread_that_hangs_keeps_nobody_from_ending() -> None:
-    import threading
-
     forever = threading.Event()
     with pytest.raises(TimeoutError):
         async with asyncio.timeout(0.05):
@@ -165,11 +178,88 @@ async def test_a_thread_that_hangs_keeps_nobody_from_ending() -> None:
         await in_thread(lambda: {}["nothing"])
 
 
+async def test_a_reading_that_hangs_keeps_no_later_diagnosis_from_being_made(
+    subject: Subject, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def never() -> Any:
+        await asyncio.get_running_loop().create_future()
+
+    monkeypatch.setattr(checks, "COUNT_SECONDS", 0.05)
+    diagnostics = Diagnostics(lambda: dataclasses.replace(subject, host=never, within=True))
+    async with asyncio.timeout(10):
+        for _ in range(2):
+            found = await diagnostics.examination(["supervisor"])
+            assert found.metrics.resource_usage is None
+
+
+@pytest.mark.parametrize("hanging", ["holder", "store's file"])
+async def test_a_data_directory_that_hangs_keeps_no_check_from_being_carried_out(
+    bare_environment: Path, monkeypatch: pytest.MonkeyPatch, hanging: str
+) -> None:
+    """A file system over the network whose server is away: not even a signal ends who asks it."""
+    back, waited, exists = threading.Event(), list[object](), Path.exists
+    settings = Settings(data_dir=bare_environment)
+
+    def hangs(path: Path) -> None:
+        back.wait(10)
+        waited.append(path)
+
+    def hangs_there(path: Path) -> bool:
+        if path.is_relative_to(bare_environment):
+            hangs(path)
+        return exists(path)
+
+    if hanging == "holder":
+        monkeypatch.setattr(lock, "holder", hangs)
+        monkeypatch.setattr(client, "holder", hangs)
+    else:
+        monkeypatch.setattr(Path, "exists", hangs_there)
+    monkeypatch.setattr(checks, "COUNT_SECONDS", 0.05)
+    asked = await doctor._ask(settings)
+    async with from_outside(settings, asked) as seen:
+        (found,) = await examine(seen, [check("a")])
+    assert not waited, "whoever hangs is left behind"
+    back.set()
+    assert (asked, seen.supervisor, seen.store) == (None, None, None)
+    assert found.state == "ok"
+
+
+def test_a_thread_that_ends_after_its_loop_says_nothing() -> None:
+    """Between a look at the loop and the call, the loop may be closed: nobody waits any more."""
+    ends, complaints = threading.Event(), list[object]()
+
+    async def leave() -> None:
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(0.05):
+                await in_thread(lambda: ends.wait(10))
+
+    class Closing(asyncio.SelectorEventLoop):
+        looks_open = True
+
+        def is_closed(self) -> bool:
+            return not self.looks_open and super().is_closed()
+
+    loop = Closing()
+    loop.run_until_complete(leave())
+    (left,) = [one for one in threading.enumerate() if one.name == "a check"]
+    loop.close()
+    hook, threading.excepthook = threading.excepthook, complaints.append
+    try:
+        ends.set()
+        left.join(10)
+    finally:
+        threading.excepthook = hook
+        loop.looks_open = False
+    assert complaints == []
+
+
 def test_checks_are_chosen_by_name() -> None:
     assert [one.name for one in chosen(["disks", "settings"])] == ["settings", "disks"]
     assert chosen([]) == list(CHECKS)
     assert len(set(NAMES)) == len(NAMES)
     assert unknown(["disks", "disk"]) == ["disk"]
+    assert [one.name for one in chosen(["log", "disks"], PRODUCTION_CHECKS)] == ["disks", "log"]
+    assert (unknown(["log"]), unknown(["log"], PRODUCTION_CHECKS)) == (["log"], [])
 
 
 async def test_people_are_told_what_to_do_with_commands_that_can_be_pasted(

@@ -3,19 +3,28 @@ connections have ended, and the checklist before production.
 """
 
 import time
+from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
+
+import msgspec
+import pytest
 
 from sessions.model import DIRECT, CloseReason
 from sessions.records.incidents import Incident, RecordedClose
 from supervisor.gate.way import Look
+from supervisor.settings import Settings
 from supervisor.watch.diagnostics.connections import (
     STAGES,
+    ConnectionDiagnosticService,
+    check_connections,
     closes_since,
     closures,
     handshake_failures,
 )
-from supervisor.watch.diagnostics.doctor import Checked
+from supervisor.watch.diagnostics.doctor import Checked, NotChecked, Subject
+from supervisor.watch.diagnostics.installation import refused
 from supervisor.watch.diagnostics.network import judged
 from supervisor.watch.diagnostics.production import (
     CHECKLIST,
@@ -25,10 +34,13 @@ from supervisor.watch.diagnostics.production import (
     percentile_95,
 )
 from supervisor.watch.diagnostics.results import Issue, Severity
-from supervisor.watch.diagnostics.running import of_status
+from supervisor.watch.diagnostics.running import check_growth, of_status
+from supervisor.watch.memory_growth import Growth, MemoryGrowth, WorkerGrowth
 
+NOW = 1_800_000_000.0
 URL = "wss://web.whatsapp.com/ws/chat"
 DAY = 86_400.0
+MIB = 2**20
 
 
 def close(at: float, reason: CloseReason, **more: Any) -> RecordedClose:
@@ -109,6 +121,46 @@ def test_what_a_supervisor_says_of_itself_is_told() -> None:
     assert not any("cpu" in one.description for one in found), "the machine's check says it"
 
 
+def grows(leaks: bool) -> Growth:
+    return Growth(
+        memory_bytes=300 * MIB, bytes_per_hour=9 * MIB, hours=5.9, steadiness=0.95, leaks=leaks
+    )
+
+
+async def never() -> Any:
+    raise AssertionError("not asked here")
+
+
+async def test_memory_that_leaks_is_told_with_its_slope_and_by_the_supervisor_alone(
+    bare_environment: Path,
+) -> None:
+    workers = [
+        WorkerGrowth(session=one, pid=number, growth=grows(leaks=True))
+        for number, one in enumerate(("fast", "slow"))
+    ]
+    outside = Subject(
+        settings=Settings(data_dir=bare_environment), directory=bare_environment, host=never
+    )
+
+    def within(*seen: Any) -> Subject:
+        return replace(outside, growth=lambda: MemoryGrowth(*seen))
+
+    own, theirs = await check_growth(within(grows(leaks=True), workers))
+    assert "leaks: 300 MiB, and 9.0 MiB more each hour, for 5.9 hours." in own.description
+    assert "2 workers leak: fast: 300 MiB" in theirs.description
+    assert theirs.commands == ("wasup sessions stop fast slow && wasup sessions start fast slow",)
+    for nothing in (within(None, []), within(grows(leaks=False), []), outside):
+        assert list(await check_growth(nothing)) == []
+
+    async def ask(path: str) -> Any:
+        assert path == "/diagnostics?check=growth"
+        return {"issues": msgspec.to_builtins([theirs])}
+
+    assert list(await check_growth(replace(outside, ask=ask))) == [theirs]
+    with pytest.raises(NotChecked):
+        await check_growth(replace(outside, supervisor=1))
+
+
 # --- connections ----------------------------------------------------------------------------------
 
 
@@ -148,6 +200,55 @@ def test_closes_that_have_something_in_common_are_a_pattern() -> None:
         "connections closed before they were stable.",
     ]
     assert closures(lost[:5]).patterns == (), "five are no pattern"
+
+
+@pytest.mark.parametrize(
+    ("began_at", "over", "told"),
+    [
+        (NOW - 60, False, True),
+        (NOW - DAY, True, False),
+        (NOW - 20 * DAY, False, False),
+        (NOW - 20 * DAY, True, False),
+    ],
+)
+def test_a_version_is_refused_by_incidents_of_these_days_that_are_not_over(
+    began_at: float, over: bool, told: bool
+) -> None:
+    """Of long ago, also as the only one, and what an upgrade has ended, call for none."""
+    one = Incident(
+        session="a",
+        began_at=began_at,
+        ended_at=began_at + 60 if over else None,
+        ending="open" if over else None,
+        reason=CloseReason.CLIENT_OUTDATED,
+    )
+    assert bool(refused([one], NOW)) is told
+
+
+async def test_the_records_are_read_once_for_all_that_is_told_of_them(
+    bare_environment: Path,
+) -> None:
+    reads = 0
+
+    async def incidents(*_: object) -> list[Incident]:
+        nonlocal reads
+        reads += 1
+        return [incident("a", close(time.time(), CloseReason.DNS))]
+
+    subject = Subject(
+        settings=Settings(data_dir=bare_environment),
+        directory=bare_environment,
+        host=never,
+        store=SimpleNamespace(records=SimpleNamespace(incidents=incidents)),  # type: ignore[arg-type]
+    )
+    service = ConnectionDiagnosticService(subject)
+    (failed,) = await service.analyze_handshake_failures()
+    assert failed.reason == "dns"
+    assert (await service.check_premature_closures()).count == 0
+    await service.validate_websocket_config()
+    assert reads == 1
+    await check_connections(subject)
+    assert reads == 2, "a later look reads what is on record then"
 
 
 # --- production -----------------------------------------------------------------------------------
@@ -203,6 +304,7 @@ def test_the_errors_of_the_last_day_are_counted_by_what_they_are_about(tmp_path:
         '{"level": "info", "timestamp": "2026-01-02T10:00:01Z", "action": "ready"}',
         '{"level": "error", "timesta',
         "a line of somebody else's",
+        '{"level": "error", "timestamp": 7}',
         "[1, 2]",
     ]
     log.write_text("\n".join(lines))

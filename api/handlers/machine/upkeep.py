@@ -1,0 +1,31 @@
+"""Upkeep: the jobs, when each is due and what came of it; and running one now."""
+
+import msgspec
+from aiohttp import web
+
+from api.gatehouse.once import keyed
+from api.paging import PageQuery, page
+from api.parts import UPKEEP
+from api.responses import json, query
+from supervisor.upkeep.jobs import JobView
+
+
+class UpkeepList(msgspec.Struct, frozen=True):
+    """The jobs, by name. `next`: the `after` of the next page; None: there is none."""
+
+    jobs: list[JobView]
+    next: str | None
+
+
+async def list_jobs(request: web.Request) -> web.Response:
+    """What is done by the clock: when each job is due, and what came of its last runs."""
+    jobs, following = page(
+        request.app[UPKEEP].jobs(), lambda job: (job.name,), tuple[str], query(request, PageQuery)
+    )
+    return json(UpkeepList(jobs, following))
+
+
+@keyed
+async def run_job(request: web.Request) -> web.Response:
+    """Run a job now, whatever its schedule; `GET /upkeep` shows what comes of it."""
+    return json(request.app[UPKEEP].run(request.match_info["name"]), 202)

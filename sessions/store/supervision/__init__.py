@@ -1,0 +1,1 @@
+"""What the supervisor keeps of its own work, beside what it keeps of sessions."""

@@ -1,0 +1,77 @@
+"""What came of each run of a job of upkeep: written without anybody waiting for it, read once, at
+the start.
+
+A run is known by its job and its begin. Bounded: the newest of each job are kept.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any, Final, Literal
+
+import msgspec
+from sqlalchemy import Executable, Row, delete, insert, select, update
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from sessions.store.engine import schema
+from sessions.store.writing.writer import Writer
+
+Read = Callable[[Executable], Awaitable[Sequence[Row[Any]]]]
+Outcome = Literal["ok", "failed", "interrupted"]
+
+KEPT_OF_ONE: Final = 50
+"""Runs of a job."""
+MOST_CHARACTERS: Final = 2000
+"""Of a result in words."""
+
+_runs = schema.upkeep_runs
+
+
+class Run(msgspec.Struct, frozen=True):
+    """A run. `due_at` None: somebody had asked for it; `outcome` None: it has not ended.
+
+    Times are seconds of wall clock.
+    """
+
+    job: str
+    began_at: float
+    due_at: float | None = None
+    ended_at: float | None = None
+    outcome: Outcome | None = None
+    result: str = ""
+
+
+class UpkeepRuns:
+    """The table."""
+
+    def __init__(self, writer: Writer, read: Read) -> None:
+        self._writer = writer
+        self._read = read
+
+    def save(self, run: Run) -> asyncio.Future[None]:
+        """Write a run as it stands now, and drop what is too old of its job. Patient."""
+
+        async def operation(connection: AsyncConnection) -> None:
+            mine = (_runs.c.job == run.job) & (_runs.c.began_at == run.began_at)
+            values = msgspec.structs.asdict(run) | {"result": run.result[:MOST_CHARACTERS]}
+            changed = await connection.execute(update(_runs).where(mine).values(values))
+            if not changed.rowcount:
+                await connection.execute(insert(_runs).values(values))
+                await connection.execute(_older(run.job))
+
+        return self._writer.submit(
+            operation, patient=True, newest_of=("upkeep", run.job, run.began_at)
+        )
+
+    async def all(self) -> list[Run]:
+        """Every run that is kept, the oldest first. Raises StoreUnavailable."""
+        rows = await self._read(select(_runs).order_by(_runs.c.began_at))
+        return [
+            Run(row.job, row.began_at, row.due_at, row.ended_at, row.outcome, row.result)
+            for row in rows
+        ]
+
+
+def _older(job: str) -> Executable:
+    newest = select(_runs.c.began_at).where(_runs.c.job == job).order_by(_runs.c.began_at.desc())
+    last_kept = newest.limit(1).offset(KEPT_OF_ONE - 1).scalar_subquery()
+    return delete(_runs).where(_runs.c.job == job, _runs.c.began_at < last_kept)

@@ -1,0 +1,1 @@
+"""What is told, in words of one's own language."""

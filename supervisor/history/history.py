@@ -1,0 +1,183 @@
+"""The history: takes what is measured, and tells what it was, now or then.
+
+Whoever wants figures (alerts, API, reports, Prometheus) has them from here, so all judge by the
+same. What is measured is in memory at first; every five minutes each subject's figures are written,
+some subjects with each turn, so that no write is a large one: a crash loses five minutes.
+"""
+
+import asyncio
+import difflib
+import time
+import zlib
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Final
+
+import structlog
+
+from sessions.model import SessionId, StoreError, WasupError
+from sessions.views.events import SessionDeleted
+from supervisor.history.archive import Archive, opened
+from supervisor.history.points import Cell, Point, joined, point
+from supervisor.history.recent import Recent, Whose, whose_of
+from supervisor.history.series import SERIES, Key, Series
+from supervisor.history.tiers import SLOT_SECONDS, Tier, tier_for
+
+WRITE_SLOTS: Final = 30
+"""Each subject's figures are written once in so many slots: five minutes."""
+WRITTEN_AT_ONCE: Final = 32
+"""Subjects in one transaction."""
+CLOSE_SECONDS: Final = 4.0
+"""For writing what is in memory when the program stops; what is not written by then is lost."""
+
+log = structlog.get_logger("history")
+
+
+class UnknownSeries(WasupError):
+    """There is no such series."""
+
+    code = "unknown_series"
+    hint = "GET /history/series lists them."
+
+
+class History:
+    """All series of all subjects."""
+
+    def __init__(self, archive: Archive, clock: Callable[[], float] = time.time) -> None:
+        self._clock = clock
+        self._recent = Recent()
+        self._archive = archive
+        self._turn = -1
+        """The slot of the last turn of writing."""
+        self._told_of_refused = False
+
+    # --- now --------------------------------------------------------------------------------------
+
+    def take(self, figures: Mapping[Key, float], at: float) -> None:
+        """What was measured: the figures of the ten seconds in which `at` lies, in seconds since
+        1970.
+        """
+        self._recent.take(figures, int(at // SLOT_SECONDS))
+        refused = self._recent.refused
+        if refused and not self._told_of_refused:
+            log.error(
+                "some figures are not taken: they are no numbers, or of too many subjects",
+                action="history_refused",
+                figures=refused,
+            )
+        self._told_of_refused = bool(refused)
+
+    def latest(self) -> Mapping[Key, float]:
+        """The figures of the last interval; of a count, what was added in it."""
+        return self._recent.latest
+
+    def totals(self) -> Mapping[Key, float]:
+        """What the sources told last; of a count, its total since the supervisor started."""
+        return self._recent.totals
+
+    # --- then -------------------------------------------------------------------------------------
+
+    async def read(
+        self, series: str, subject: str | None, start: float, end: float, step_seconds: int
+    ) -> tuple[Point, ...]:
+        """The figures from `start` up to `end` (seconds since 1970), one point for each step in
+        which there were any, oldest first.
+
+        Raises UnknownSeries, InvalidPeriod, StoreUnavailable.
+        """
+        found = named(series)
+        tier = tier_for(start, end, step_seconds, self._clock())
+        whose = whose_of((series, subject))
+        # The memory first: what is written after that is on its page, which says so.
+        row = self._recent.rows(whose).get(series)
+        recent = [] if row is None else list(row.cells(self._recent.slot))
+        pages = await self._archive.read(whose, tier, start, end)
+        cells = await asyncio.to_thread(_cells, series, whose, tier, pages, recent)
+        within = (cell for cell in cells if start <= cell.at_seconds < end)
+        return tuple(point(cell, found.steps) for cell in joined(within, step_seconds))
+
+    # --- kept -------------------------------------------------------------------------------------
+
+    async def write_due(self) -> None:
+        """Write the figures of those whose turn it is; due once in a slot. Raises StoreError."""
+        slot = self._recent.slot
+        since = slot - 1 if self._turn < 0 else max(self._turn, slot - WRITE_SLOTS)
+        turns = {turn % WRITE_SLOTS for turn in range(since + 1, slot + 1)}
+        await self._write(whose for whose in self._recent.subjects() if _turn_of(whose) in turns)
+        self._turn = slot
+
+    async def drop_old(self) -> None:
+        """Drop what is kept for long enough. Raises StoreUnavailable."""
+        await self._archive.drop_old(self._clock())
+
+    async def close(self) -> None:
+        """Write what is in memory, for a few seconds at the most."""
+        try:
+            async with asyncio.timeout(CLOSE_SECONDS):
+                await self._write(self._recent.subjects())
+        except (StoreError, TimeoutError) as error:
+            log.warning(
+                "the last minutes of the history are not written",
+                action="history_lost",
+                error=str(error) or "the store is too slow",
+            )
+
+    def on_deleted(self, session: SessionId | None, _deleted: SessionDeleted) -> None:
+        """A session is gone, and its figures with it: those in the store went in the transaction
+        that deleted it; what was about to be written then goes now.
+        """
+        if session is not None:
+            whose = Whose("session", session)
+            self._recent.forget(whose)
+            self._archive.forget(whose)
+
+    async def _write(self, subjects: Iterable[Whose]) -> None:
+        through = self._recent.slot
+        by_kind = defaultdict[str, list[str]](list)
+        for kind, name in subjects:
+            by_kind[kind].append(name)
+        for kind, names in by_kind.items():
+            for first in range(0, len(names), WRITTEN_AT_ONCE):
+                some = names[first : first + WRITTEN_AT_ONCE]
+                figures = {name: self._unwritten(Whose(kind, name), through) for name in some}
+                await self._archive.add(kind, figures, through)
+                for name in some:
+                    self._recent.written(Whose(kind, name), through)
+
+    def _unwritten(self, whose: Whose, through: int) -> dict[str, list[Cell]]:
+        rows = self._recent.rows(whose).items()
+        return {series: cells for series, row in rows if (cells := list(row.cells(through)))}
+
+
+def named(series: str) -> Series:
+    """A series by its name. Raises UnknownSeries."""
+    found = SERIES.get(series)
+    if found is None:
+        similar = difflib.get_close_matches(series, SERIES, 3)
+        hint = f"Did you mean {' or '.join(similar)}?" if similar else None
+        raise UnknownSeries(f"There is no series {series[:64]!r}.", hint)
+    return found
+
+
+def _turn_of(whose: Whose) -> int:
+    return zlib.crc32(":".join(whose).encode()) % WRITE_SLOTS
+
+
+def _cells(
+    series: str, whose: Whose, tier: Tier, pages: Mapping[int, bytes], recent: Sequence[Cell]
+) -> list[Cell]:
+    """The figures of pages, and those of the memory that are on none of them yet, in cells of the
+    tier.
+    """
+    cells: list[Cell] = []
+    written: dict[int, int] = {}
+    for start, value in pages.items():
+        page = opened(tier, start, value, whose.name)
+        written[start] = page.until
+        cells += page.cells(series)
+    cells += (
+        cell
+        for cell in recent
+        if cell.at_seconds // SLOT_SECONDS > written.get(tier.page_of(cell.at_seconds), -1)
+    )
+    return joined(cells, tier.step_seconds)

@@ -1,0 +1,63 @@
+"""Figures that belong together: how many there were, their sum, the least and the greatest. Pure.
+
+Of these four every coarser point can be made exactly, which a mean of means cannot.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Final, NamedTuple
+
+GAP: Final = -(2**63)
+"""In a row of numbers: nothing was measured. It is no zero."""
+
+
+class Cell(NamedTuple):
+    """The `n` figures of an interval as they are kept: whole numbers of the series' steps.
+
+    `at_seconds`: when it begins, in seconds since 1970.
+    """
+
+    at_seconds: int
+    n: int
+    total: int
+    least: int
+    most: int
+
+
+@dataclass(frozen=True, slots=True)
+class Point:
+    """The figures of an interval, in the series' unit.
+
+    `at`: when it begins, in seconds since 1970. Of a count, `sum` is what was counted, and the
+    others tell of intervals of ten seconds.
+    """
+
+    at: float
+    count: int
+    sum: float
+    minimum: float
+    maximum: float
+
+    @property
+    def mean(self) -> float:
+        """Over all figures of the interval."""
+        return self.sum / self.count
+
+
+def joined(cells: Iterable[Cell], step_seconds: int) -> list[Cell]:
+    """The cells of each step in one, in order; a step without any has none."""
+    found: dict[int, Cell] = {}
+    for at, n, total, least, most in cells:
+        begin = at - at % step_seconds
+        known = found.get(begin)
+        if known is not None:
+            n, total = known.n + n, known.total + total
+            least, most = min(known.least, least), max(known.most, most)
+        found[begin] = Cell(begin, n, total, least, most)
+    return [found[begin] for begin in sorted(found)]
+
+
+def point(cell: Cell, steps: int) -> Point:
+    """A cell in the unit of its series."""
+    at, n, total, least, most = cell
+    return Point(float(at), n, total / steps, least / steps, most / steps)

@@ -1,0 +1,156 @@
+"""What is measured: the table of all series, each with its unit, whose figure it is, and what its
+numbers mean. Pure.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Final, Literal
+
+Subject = Literal["none", "session", "disk", "webhook", "key", "route", "statement"]
+"""Whose figure it is: `none`: the host's, the supervisor's or the whole fleet's."""
+
+Kind = Literal["gauge", "count", "buckets"]
+"""gauge: what it is now. count: a total since the supervisor started, of which the history keeps
+what was added in each interval. buckets: a count for each bucket of a distribution (buckets.py).
+"""
+
+Key = tuple[str, str | None]
+"""A series and its subject (a session's id, a directory ...); a bucket is `series#number`."""
+
+TENTHS: Final = 10
+THOUSANDTHS: Final = 1000
+TEN_THOUSANDTHS: Final = 10_000
+
+
+@dataclass(frozen=True, slots=True)
+class Series:
+    """A series.
+
+    `steps`: a figure is a whole number of so many to a unit. It is rounded once, when it is
+    measured, so that all who read it, from memory or from the disk, read the same. `summed_as`: the
+    series that is the sum over all subjects.
+    """
+
+    name: str
+    unit: str
+    words: str
+    subject: Subject = "none"
+    kind: Kind = "gauge"
+    steps: int = 1
+    summed_as: str | None = None
+
+
+_HOST: Final = (
+    Series("host.cpu", "fraction", "CPU time in use, of all there is", steps=TEN_THOUSANDTHS),
+    Series("host.load_1", "processes", "processes that run or wait for a core", steps=TENTHS),
+    Series("host.memory", "fraction", "memory in use, of all there is", steps=TEN_THOUSANDTHS),
+    Series("host.memory_used_bytes", "bytes", "memory that is not available"),
+    Series("host.memory_total_bytes", "bytes", "memory of the machine, or of its control group"),
+    Series("host.swap_used_bytes", "bytes", "what was moved out of memory"),
+    Series("host.descriptors", "descriptors", "open descriptors of the whole system"),
+    Series("host.network_in_bytes", "bytes/s", "received by the host's devices"),
+    Series("host.network_out_bytes", "bytes/s", "sent by the host's devices"),
+    Series(
+        "host.tcp_resent",
+        "fraction",
+        "TCP segments that were sent again, of those sent",
+        steps=TEN_THOUSANDTHS,
+    ),
+    Series("host.connections", "connections", "TCP connections, without listening sockets"),
+    Series("host.websockets", "connections", "TCP connections at WebSocket ports"),
+)
+
+_DISKS: Final = (
+    Series("disk.used", "fraction", "room in use, as df reckons", "disk", steps=TEN_THOUSANDTHS),
+    Series("disk.available_bytes", "bytes", "room for an ordinary user", "disk"),
+    Series("disk.inodes_used", "fraction", "inodes in use", "disk", steps=TEN_THOUSANDTHS),
+)
+
+_SUPERVISOR: Final = (
+    Series("supervisor.memory_bytes", "bytes", "the supervisor's resident memory"),
+    Series("supervisor.descriptors", "descriptors", "the supervisor's open descriptors"),
+    Series("supervisor.threads", "threads", "the supervisor's threads"),
+    Series(
+        "supervisor.cpu_seconds",
+        "seconds",
+        "CPU time of the supervisor",
+        kind="count",
+        steps=THOUSANDTHS,
+    ),
+    Series("supervisor.lag_ms", "ms", "how late the supervisor's event loop is", steps=TENTHS),
+)
+
+_FLEET: Final = (
+    Series("fleet.sessions", "sessions", "sessions that there are"),
+    Series("fleet.open", "sessions", "sessions that are open"),
+    Series("fleet.workers", "processes", "worker processes that live"),
+    Series("fleet.worker_memory_bytes", "bytes", "resident memory of all workers"),
+    Series("fleet.messages", "messages", "messages of all sessions, in and out", kind="count"),
+    Series("fleet.errors", "operations", "failed operations of all sessions", kind="count"),
+    Series("fleet.reconnects", "logins", "logins that brought a session back", kind="count"),
+)
+
+_SESSIONS: Final = (
+    Series(
+        "session.up",
+        "open",
+        "1: it is open; 0: it is not, though it shall be",
+        "session",
+        summed_as="fleet.open",
+    ),
+    Series(
+        "session.response_time_ms",
+        "ms",
+        "the mean of its last 20 round trips",
+        "session",
+        steps=TENTHS,
+    ),
+    Series(
+        "session.messages",
+        "messages",
+        "messages, in and out",
+        "session",
+        "count",
+        summed_as="fleet.messages",
+    ),
+    Series(
+        "session.errors",
+        "operations",
+        "failed operations",
+        "session",
+        "count",
+        summed_as="fleet.errors",
+    ),
+    Series(
+        "session.reconnects",
+        "logins",
+        "logins that brought it back",
+        "session",
+        "count",
+        summed_as="fleet.reconnects",
+    ),
+    Series(
+        "session.worker_memory_bytes",
+        "bytes",
+        "its worker's resident memory",
+        "session",
+        summed_as="fleet.worker_memory_bytes",
+    ),
+    Series(
+        "session.worker_lag_ms",
+        "ms",
+        "how late its worker's event loop is",
+        "session",
+        steps=TENTHS,
+    ),
+)
+
+SERIES: Final[Mapping[str, Series]] = {
+    series.name: series for series in (*_HOST, *_DISKS, *_SUPERVISOR, *_FLEET, *_SESSIONS)
+}
+"""All series by name."""
+
+
+def series_of(name: str) -> Series:
+    """A series by its name, or by that of one of its buckets. Raises KeyError."""
+    return SERIES[name.partition("#")[0]]

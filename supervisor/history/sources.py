@@ -1,0 +1,112 @@
+"""Who measures: each source tells, when it is asked, what its figures are now."""
+
+import asyncio
+import inspect
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Final
+
+from sessions.model import SessionState
+from supervisor.fleet.fleet import Fleet
+from supervisor.history.series import Key
+from supervisor.host.reading.disks import DiskReading
+from supervisor.host.reading.host_sampler import Reading
+from supervisor.watch.host_watch import HostWatch
+
+Figures = Mapping[Key, float]
+Source = Callable[[], Figures | Awaitable[Figures]]
+"""A figure that is not known now is left out. Of series of kind `count` and `buckets` it tells
+totals since the supervisor started."""
+
+SOURCE_SECONDS: Final = 5.0
+"""A source that has not answered after so long has failed."""
+
+
+async def ask(source: Source) -> Figures:
+    """What a source tells. Raises TimeoutError, and what the source raises."""
+    told = source()
+    if inspect.isawaitable(told):
+        async with asyncio.timeout(SOURCE_SECONDS):
+            told = await told
+    return told
+
+
+def host_source(host: HostWatch) -> Source:
+    """The host, its file systems and the supervisor's own process."""
+
+    async def measure() -> Figures:
+        return figures_of(await host.reading(with_workers=False))
+
+    return measure
+
+
+def figures_of(reading: Reading) -> Figures:
+    """What a look at the host has found, by series; what could not be read is left out. Pure."""
+    host, own, connections = reading.host, reading.supervisor, reading.connections
+    found: dict[str, float | None] = {
+        "host.cpu": host.cpu_fraction,
+        "host.load_1": host.load_1,
+        "host.memory": host.used_memory_bytes / host.total_memory_bytes
+        if host.total_memory_bytes
+        else None,
+        "host.memory_used_bytes": host.used_memory_bytes,
+        "host.memory_total_bytes": host.total_memory_bytes,
+        "host.swap_used_bytes": host.swap_used_bytes,
+        "host.descriptors": host.open_descriptors,
+        "host.network_in_bytes": host.network_in_bytes_per_second,
+        "host.network_out_bytes": host.network_out_bytes_per_second,
+        "host.tcp_resent": host.tcp_resent_fraction,
+        "host.connections": connections.total if connections else None,
+        "host.websockets": connections.websockets if connections else None,
+        "supervisor.memory_bytes": own.process.rss_bytes if own else None,
+        "supervisor.descriptors": own.process.descriptors if own else None,
+        "supervisor.threads": own.process.threads if own else None,
+        "supervisor.cpu_seconds": own.process.cpu_seconds if own else None,
+    }
+    figures: dict[Key, float] = {
+        (name, None): value for name, value in found.items() if value is not None
+    }
+    for disk in reading.disks:
+        figures |= _of_disk(disk)
+    return figures
+
+
+def _of_disk(disk: DiskReading) -> dict[Key, float]:
+    """Each directory has the figures of its file system."""
+    found = {
+        "disk.used": disk.used_fraction,
+        "disk.available_bytes": disk.available_bytes,
+        "disk.inodes_used": disk.inodes_used_fraction,
+    }
+    return {
+        (name, directory): value
+        for directory in disk.directories
+        for name, value in found.items()
+        if value is not None
+    }
+
+
+def fleet_source(fleet: Fleet) -> Source:
+    """Every session, and how many there are; sums over all are made by the history."""
+
+    def measure() -> Figures:
+        figures: dict[Key, float] = {}
+        workers = 0
+        for session in fleet.sessions():
+            name, now = session.id, session.performance()
+            workers += now.worker_pid is not None
+            figures["session.messages", name] = now.messages_processed
+            figures["session.errors", name] = now.error_count
+            figures["session.reconnects", name] = now.reconnect_count
+            if now.state is not SessionState.STOPPED:
+                figures["session.up", name] = now.state is SessionState.OPEN
+            if now.average_response_time is not None:
+                figures["session.response_time_ms", name] = now.average_response_time
+            if now.worker_memory is not None:
+                figures["session.worker_memory_bytes", name] = now.worker_memory
+            if now.worker_lag is not None:
+                figures["session.worker_lag_ms", name] = now.worker_lag
+        figures["fleet.sessions", None] = len(fleet.sessions())
+        figures["fleet.workers", None] = workers
+        return figures
+
+    return measure
