@@ -90,6 +90,10 @@ FOR_EVER = {
     "last uses of keys",
     "webhook news",
     "webhook rows",
+    "history",
+    "history writer",
+    "history's old pages",
+    "outages",
 }
 
 
