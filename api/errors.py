@@ -39,6 +39,8 @@ from supervisor.access.scopes import Scope
 from supervisor.delivery.webhook_registry import TooManyWebhooks
 from supervisor.delivery.webhook_settings import InvalidWebhook, WebhookNotFound
 from supervisor.fleet.event_filter import InvalidEventFilter
+from supervisor.history.history import UnknownSeries
+from supervisor.history.tiers import InvalidPeriod
 from supervisor.upkeep.jobs import JobNotFound, JobRunning
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
@@ -193,6 +195,8 @@ STATUS: Final[Mapping[type[WasupError], int]] = {
     InvalidRecipient: 400,
     InvalidWebhook: 400,
     InvalidEventFilter: 400,
+    UnknownSeries: 400,
+    InvalidPeriod: 400,
     WebhookNotFound: 404,
     JobNotFound: 404,
     JobRunning: 409,

@@ -216,6 +216,7 @@ class Built:
             audit=self.audit,
             keys=self.keys,
             feed_limits=self.settings.feed_limits(),
+            history=self.history,
             memory=self.memory,
             websocket_log=self.websocket_log,
             diagnostics=self.diagnostics,
@@ -333,7 +334,7 @@ async def build(settings: Settings, directory: Path, port: int, stack: AsyncExit
         history=history,
         measuring=Sampler(history.take, [host_source(host), fleet_source(fleet)]),
         upkeep=Scheduler(
-            jobs(settings, store, feed), settings.zone(), store.upkeep_runs, alerts, rng
+            jobs(settings, store, feed, history), settings.zone(), store.upkeep_runs, alerts, rng
         ),
         diagnostics=Diagnostics(
             within(settings, directory, store, host.reading, fleet, access, memory.view)
