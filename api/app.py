@@ -46,6 +46,7 @@ from api.parts import (
     IMPORTS,
     KEYS,
     MEMORY,
+    NOTIFIER,
     PAIRING,
     POLICY,
     ROLL,
@@ -65,7 +66,8 @@ from supervisor.access.access import Access
 from supervisor.access.audit import AuditLog
 from supervisor.access.keys import Keys
 from supervisor.alerts.alerts import Alerts
-from supervisor.alerts.thresholds import Thresholds
+from supervisor.alerts.judging.thresholds import Thresholds
+from supervisor.alerts.notifier import Notifier
 from supervisor.delivery.webhook_registry import Webhooks
 from supervisor.fleet.feed import Feed
 from supervisor.fleet.fleet import Fleet
@@ -109,6 +111,7 @@ class Parts:
     thresholds: Thresholds
     forecaster: Forecaster
     alerts: Alerts
+    notifier: Notifier
     webhooks: Webhooks
     access: Access
     audit: AuditLog
@@ -175,7 +178,7 @@ def create_app(parts: Parts, doorway: Doorway) -> web.Application:
     app[STREAMS] = Streams(app[WAITERS])
     app.on_shutdown.append(app[STREAMS].end_all)
     app[FLEET], app[FEED], app[STORE], app[ROLL] = parts.fleet, parts.feed, parts.store, parts.roll
-    app[ALERTS], app[WEBHOOKS] = parts.alerts, parts.webhooks
+    app[ALERTS], app[NOTIFIER], app[WEBHOOKS] = parts.alerts, parts.notifier, parts.webhooks
     app[DIAGNOSTICS], app[UPKEEP] = parts.diagnostics, parts.upkeep
     app[POLICY], app[HOST], app[THRESHOLDS], app[FORECASTER] = (
         parts.policy,

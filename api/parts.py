@@ -14,7 +14,8 @@ from sessions.workers.pool import Workers
 from supervisor.access.access import Access
 from supervisor.access.keys import Keys
 from supervisor.alerts.alerts import Alerts
-from supervisor.alerts.thresholds import Thresholds
+from supervisor.alerts.judging.thresholds import Thresholds
+from supervisor.alerts.notifier import Notifier
 from supervisor.delivery.webhook_registry import Webhooks
 from supervisor.fleet.feed import Feed
 from supervisor.fleet.fleet import Fleet
@@ -32,6 +33,7 @@ KEYS = web.AppKey("keys", Keys)
 FLEET = web.AppKey("fleet", Fleet)
 FEED = web.AppKey("feed", Feed)
 ALERTS = web.AppKey("alerts", Alerts)
+NOTIFIER = web.AppKey("notifier", Notifier)
 FORECASTER = web.AppKey("forecaster", Forecaster)
 FOREVER = web.AppKey("forever", Forever)
 HISTORY = web.AppKey("history", History)

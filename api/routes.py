@@ -7,16 +7,14 @@ from api.handlers import (
     access,
     credentials,
     docs,
-    health,
-    incidents,
     policy,
     qr,
     sessions,
-    watching,
     webhooks,
 )
 from api.handlers.event_log import events, messages, stream
 from api.handlers.machine import capacity, diagnostics, history, host, upkeep, workers
+from api.handlers.watching import alerts, figures, health, incidents
 from api.paging import PageQuery
 from api.responses import JSON
 from api.route import ASKED, STORE, Forms, Route, from_worker
@@ -40,6 +38,8 @@ from sessions.views.explanations import Explanation
 from sessions.views.session_view import SessionView
 from supervisor.access.keys import KeyNotFound, TooManyKeys
 from supervisor.access.scopes import Scope
+from supervisor.alerts.ledger import AlertNotFound, InvalidSilence, SilenceNotFound
+from supervisor.alerts.muting import Silence
 from supervisor.delivery.endpoint.sender import Outcome
 from supervisor.delivery.views import WebhookSecretView, WebhookView
 from supervisor.delivery.webhook_registry import TooManyWebhooks
@@ -65,16 +65,16 @@ ROUTES: Final = (
     Route(
         "GET",
         "/performance-metrics",
-        watching.performance_metrics,
+        figures.performance_metrics,
         scope=Scope.READ,
-        answers={200: watching.PerformanceMetrics},
+        answers={200: figures.PerformanceMetrics},
     ),
     Route(
         "GET",
         "/reconnection-status",
-        watching.reconnection_status,
+        figures.reconnection_status,
         scope=Scope.READ,
-        answers={200: watching.ReconnectionStatus},
+        answers={200: figures.ReconnectionStatus},
     ),
     Route(
         "POST",
@@ -371,10 +371,58 @@ ROUTES: Final = (
     Route(
         "GET",
         "/alerts",
-        watching.alerts,
+        alerts.alerts,
         scope=Scope.READ,
         query=PageQuery,
-        answers={200: watching.AlertsView},
+        answers={200: alerts.AlertsView},
+    ),
+    Route(
+        "POST",
+        "/alerts/{alert}/acknowledge",
+        alerts.acknowledge,
+        scope=Scope.OPERATE,
+        body=alerts.NewAcknowledgement,
+        body_may_be_empty=True,
+        answers={200: alerts.ShownAlert},
+        errors=(AlertNotFound,),
+    ),
+    Route(
+        "GET",
+        "/alerts/silences",
+        alerts.silences,
+        scope=Scope.READ,
+        fleet=True,
+        query=PageQuery,
+        answers={200: alerts.SilenceList},
+    ),
+    Route(
+        "POST",
+        "/alerts/silences",
+        alerts.silence,
+        scope=Scope.OPERATE,
+        fleet=True,
+        keyed=True,
+        body=alerts.NewSilence,
+        answers={201: Silence},
+        errors=(InvalidSilence,),
+    ),
+    Route(
+        "DELETE",
+        "/alerts/silences/{silence}",
+        alerts.end_silence,
+        scope=Scope.OPERATE,
+        fleet=True,
+        answers={200: Silence},
+        errors=(SilenceNotFound,),
+    ),
+    Route(
+        "GET",
+        "/alerts/channels",
+        alerts.channels,
+        scope=Scope.READ,
+        fleet=True,
+        query=PageQuery,
+        answers={200: alerts.ChannelList},
     ),
     Route(
         "GET",

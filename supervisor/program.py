@@ -32,6 +32,7 @@ from supervisor.access.audit import AuditLog
 from supervisor.access.keys import USED_SECONDS, Keys
 from supervisor.access.refusals import Refusals
 from supervisor.access.token_validator import ImprovedTokenValidator
+from supervisor.alerts.alerting import Alerting
 from supervisor.alerts.alerts import Alerts
 from supervisor.alerts.judging import own_parts
 from supervisor.alerts.judging.figures import monitor
@@ -177,6 +178,7 @@ class Built:
     workers: Workers
     feed: Feed
     alerts: Alerts
+    alerting: Alerting
     webhooks: Webhooks
     keys: Keys
     access: Access
@@ -211,6 +213,7 @@ class Built:
             thresholds=self.settings.thresholds(),
             forecaster=self.forecaster,
             alerts=self.alerts,
+            notifier=self.alerting.notifier,
             webhooks=self.webhooks,
             access=self.access,
             audit=self.audit,
@@ -242,7 +245,9 @@ async def build(settings: Settings, directory: Path, port: int, stack: AsyncExit
     await workers.listen()  # who lives is known before anybody may ask for a worker
     feed = await Feed.open(store, settings.events_in_memory)
     bus.subscribe(EventData, feed.publish)
-    alerts = Alerts(bus.publish)
+    alert_log = LogFile(directory / "logs" / "alerts.log")
+    stack.callback(alert_log.close)
+    alerts = Alerts(bus.publish, write=alert_log.write)
     bus.subscribe(AlertChange, alerts.on_change)
     bus.subscribe(SessionDeleted, alerts.on_deleted)
     own_parts.subscribe(bus, alerts)
@@ -307,6 +312,8 @@ async def build(settings: Settings, directory: Path, port: int, stack: AsyncExit
     history = History(Archive(store.history_pages))
     stack.push_async_callback(history.close)
     bus.subscribe(SessionDeleted, history.on_deleted)
+    alerting = Alerting(alerts, store.alerts, forever, bus, fleet, settings.alerting_config())
+    stack.push_async_callback(alerting.close)
     roll = Roll(fleet.sessions, workers.code, bus.publish)
     stack.push_async_callback(roll.close)
     websocket_log = _websocket_log(settings, directory, stack)
@@ -318,6 +325,7 @@ async def build(settings: Settings, directory: Path, port: int, stack: AsyncExit
         workers=workers,
         feed=feed,
         alerts=alerts,
+        alerting=alerting,
         webhooks=webhooks,
         keys=keys,
         access=access,
@@ -357,6 +365,7 @@ async def begin(parts: Built, stack: AsyncExitStack) -> None:
     Raises StoreError.
     """
     settings, store = parts.settings, parts.store
+    await parts.alerting.open()
     await parts.webhooks.open()
     for outage in await store.records.begin():
         parts.bus.tell(left_behind(outage))
@@ -371,6 +380,7 @@ async def begin(parts: Built, stack: AsyncExitStack) -> None:
         ("sign of life", partial(say_alive, store.records), ALIVE_SECONDS),
         ("last uses of keys", parts.keys.write_uses, USED_SECONDS),
         ("host sampler", count_host, min(COUNT_SECONDS, interval_seconds)),
+        *parts.alerting.looks,
     ]
     for name, look, every_seconds in looks:
         kept = parts.forever.keep(name, look, every_seconds=every_seconds)

@@ -20,9 +20,8 @@ from sessions.model import StoreError, StoreUnanswered
 from sessions.store import StoredEvent
 from sessions.store.tables.webhooks import WebhookRow, WebhookRows
 from sessions.views.times import iso
-from supervisor.delivery import retrying
 from supervisor.delivery.bodies import Bodies
-from supervisor.delivery.endpoint import outgoing
+from supervisor.delivery.endpoint import outgoing, retrying
 from supervisor.delivery.endpoint.circuit import Circuit, jittered
 from supervisor.delivery.endpoint.sender import Outcome, Sender
 from supervisor.delivery.lanes import Lanes, Pending

@@ -14,7 +14,7 @@ from collections import deque
 from dataclasses import dataclass
 from typing import Final
 
-from supervisor.delivery import retrying
+from supervisor.delivery.endpoint import retrying
 
 FLEET: Final = ""
 """The lane of events that belong to no session."""

@@ -15,8 +15,8 @@ import structlog
 from sessions.model import StoreError
 from sessions.store import StoredEvent
 from sessions.store.tables.webhooks import DeliveryRow, DeliveryState, WebhookRows
-from supervisor.delivery import retrying
 from supervisor.delivery.bodies import Bodies
+from supervisor.delivery.endpoint import retrying
 from supervisor.delivery.endpoint.circuit import jittered
 from supervisor.delivery.endpoint.sender import Outcome, with_answer
 from supervisor.delivery.lanes import Pending

@@ -1,1 +1,1 @@
-"""One request to a webhook's endpoint: what goes out, to which addresses, and what came of it."""
+"""A webhook's endpoint: what goes out, to which addresses, what came of it, when again."""

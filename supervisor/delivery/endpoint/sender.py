@@ -19,7 +19,7 @@ import aiohttp
 import msgspec
 from aiohttp.abc import AbstractResolver, ResolveResult
 
-from supervisor.delivery import retrying
+from supervisor.delivery.endpoint import retrying
 from supervisor.delivery.endpoint.targets import REFUSED, Guard, Guards, TargetRefused
 from supervisor.places.installation import version
 

@@ -10,9 +10,9 @@ import pytest_asyncio
 
 from scripts.lab.receiver import RETRY_AFTER_SECONDS, Mood, Receiver, receiver
 from supervisor.delivery.endpoint import sender as module
+from supervisor.delivery.endpoint.retrying import MOST_RETRY_AFTER_SECONDS
 from supervisor.delivery.endpoint.sender import EXCERPT_BYTES, Outcome, Sender, retry_after
 from supervisor.delivery.endpoint.targets import REFUSED, Guards
-from supervisor.delivery.retrying import MOST_RETRY_AFTER_SECONDS
 
 SOON = 0.5
 GUARDS = Guards.of(True, ("127.0.0.1", 1), on_loopback=True)

@@ -5,8 +5,8 @@ from collections import defaultdict
 from hypothesis import given
 from hypothesis import strategies as st
 
+from supervisor.delivery.endpoint.retrying import BLOCKED_SECONDS
 from supervisor.delivery.lanes import Lanes, Pending
-from supervisor.delivery.retrying import BLOCKED_SECONDS
 
 
 def offered(lanes: Lanes, *sessions: str | None) -> None:
