@@ -21,6 +21,7 @@ from supervisor.fleet.feed import Feed
 from supervisor.fleet.fleet import Fleet
 from supervisor.fleet.policy_file import LivePolicy
 from supervisor.fleet.roll import Roll
+from supervisor.history.history import History
 from supervisor.upkeep.upkeep import Upkeep
 from supervisor.watch.diagnostics.checks import Diagnostics
 from supervisor.watch.forecasting import Forecaster
@@ -35,6 +36,7 @@ ALERTS = web.AppKey("alerts", Alerts)
 NOTIFIER = web.AppKey("notifier", Notifier)
 FORECASTER = web.AppKey("forecaster", Forecaster)
 FOREVER = web.AppKey("forever", Forever)
+HISTORY = web.AppKey("history", History)
 HOST = web.AppKey("host", HostWatch)
 STORE = web.AppKey("store", Store)
 ROLL = web.AppKey("roll", Roll)

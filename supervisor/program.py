@@ -218,6 +218,7 @@ class Built:
             audit=self.audit,
             keys=self.keys,
             feed_limits=self.settings.feed_limits(),
+            history=self.history,
             memory=self.memory,
             websocket_log=self.websocket_log,
             diagnostics=self.diagnostics,
@@ -339,7 +340,7 @@ async def build(settings: Settings, directory: Path, port: int, stack: AsyncExit
         host=host,
         history=history,
         measuring=Sampler(history.take, [host_source(host), fleet_source(fleet)]),
-        upkeep=Upkeep(settings, store, feed, alerts, fleet, rng),
+        upkeep=Upkeep(settings, store, feed, history, alerts, fleet, rng),
         diagnostics=Diagnostics(
             within(settings, directory, store, host.reading, fleet, access, memory.view)
         ),

@@ -12,6 +12,7 @@ from supervisor.fleet import incident_log
 from supervisor.fleet.credential_snapshots import take_snapshots
 from supervisor.fleet.feed import Feed
 from supervisor.fleet.fleet import Fleet
+from supervisor.history.history import History
 from supervisor.places.store_opening import data_directory
 from supervisor.settings import Settings
 from supervisor.upkeep import log_cleaning
@@ -33,6 +34,7 @@ class Upkeep:
         settings: Settings,
         store: Store,
         feed: Feed,
+        history: History,
         alerts: Alerts,
         fleet: Fleet,
         rng: random.Random,
@@ -54,7 +56,7 @@ class Upkeep:
             store,
             alerts,
         )
-        own = _jobs(settings, store, feed, self.backups, fleet)
+        own = _jobs(settings, store, feed, history, self.backups, fleet)
         self.scheduler = Scheduler([*own, *further], zone, store.upkeep_runs, alerts, rng)
 
 
@@ -62,6 +64,7 @@ def _jobs(
     settings: Settings,
     store: Store,
     feed: Feed,
+    history: History,
     backups: Backups,
     fleet: Fleet,
 ) -> tuple[Job, ...]:
@@ -119,6 +122,12 @@ def _jobs(
             "17 * * * *",
             partial(incident_log.prune, store.records, settings.incident_log_days),
             what="Drop the incidents that have been over for WHATSAPP_INCIDENT_LOG_DAYS.",
+        ),
+        Job(
+            "history",
+            "47 * * * *",
+            history.drop_old,
+            what="Drop the figures that have been kept for long enough.",
         ),
     )
 
