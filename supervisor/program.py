@@ -22,6 +22,7 @@ from sessions.lifecycle.dependencies import Dependencies
 from sessions.model import AlertChange, EventData
 from sessions.policy import correlated_reasons
 from sessions.records.changes import Changes
+from sessions.records.distribution import Distribution
 from sessions.store import Store
 from sessions.store.backups import backup
 from sessions.views.events import SessionDeleted
@@ -234,6 +235,7 @@ async def build(settings: Settings, directory: Path, port: int, stack: AsyncExit
     `port`: the API's. Raises StoreError, OSError, BadPolicy.
     """
     detach, bus, rng = settings.detaches(), Bus(), random.Random()
+    round_trips = Distribution()
     forever = Forever(bus.tell)
     store = await open_store(settings, forever, bus.tell)
     stack.push_async_callback(store.close)
@@ -292,6 +294,7 @@ async def build(settings: Settings, directory: Path, port: int, stack: AsyncExit
             record=partial(record, feed, bus),
             deliver=feed.deliver,
             rng=rng,
+            round_trips=round_trips,
         ),
         gate,
         feed,
@@ -340,7 +343,7 @@ async def build(settings: Settings, directory: Path, port: int, stack: AsyncExit
         sampler=sampler,
         host=host,
         history=history,
-        measuring=Sampler(history.take, [host_source(host), fleet_source(fleet)]),
+        measuring=Sampler(history.take, [host_source(host), fleet_source(fleet, round_trips)]),
         upkeep=Scheduler(
             jobs(settings, store, feed, history), settings.zone(), store.upkeep_runs, alerts, rng
         ),
