@@ -76,7 +76,7 @@ from supervisor.fleet.policy_file import LivePolicy
 from supervisor.fleet.roll import Roll
 from supervisor.history.history import History
 from supervisor.process.log_files import LogFile
-from supervisor.upkeep.scheduler import Scheduler
+from supervisor.upkeep.upkeep import Upkeep
 from supervisor.watch.diagnostics.checks import Diagnostics
 from supervisor.watch.forecasting import Forecaster
 from supervisor.watch.host_watch import HostWatch
@@ -122,7 +122,7 @@ class Parts:
     websocket_log: tuple[LogFile, str] | None
     """With the least level that is written; None: nothing is."""
     diagnostics: Diagnostics
-    upkeep: Scheduler
+    upkeep: Upkeep
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
