@@ -22,6 +22,7 @@ from sessions.lifecycle.dependencies import Dependencies
 from sessions.model import AlertChange, EventData
 from sessions.policy import correlated_reasons
 from sessions.records.changes import Changes
+from sessions.records.distribution import Distribution
 from sessions.store import Store
 from sessions.store.backups import backup
 from sessions.views.events import SessionDeleted
@@ -63,8 +64,7 @@ from supervisor.process.lock import DirectoryLock, held_by
 from supervisor.process.log_files import LogFile
 from supervisor.process.worker_command import worker_config
 from supervisor.settings import Settings
-from supervisor.upkeep.all_jobs import jobs
-from supervisor.upkeep.scheduler import Scheduler
+from supervisor.upkeep.upkeep import Upkeep
 from supervisor.watch.diagnostics.checks import Diagnostics, within
 from supervisor.watch.forecasting import Forecaster, cpu_seconds
 from supervisor.watch.host_watch import COUNT_SECONDS, HostWatch, log_directory
@@ -195,7 +195,7 @@ class Built:
     history: History
     measuring: Sampler
     diagnostics: Diagnostics
-    upkeep: Scheduler
+    upkeep: Upkeep
     stopping: asyncio.Event
     """Set by the first signal."""
 
@@ -219,6 +219,7 @@ class Built:
             audit=self.audit,
             keys=self.keys,
             feed_limits=self.settings.feed_limits(),
+            history=self.history,
             memory=self.memory,
             websocket_log=self.websocket_log,
             diagnostics=self.diagnostics,
@@ -233,6 +234,7 @@ async def build(settings: Settings, directory: Path, port: int, stack: AsyncExit
     `port`: the API's. Raises StoreError, OSError, BadPolicy.
     """
     detach, bus, rng = settings.detaches(), Bus(), random.Random()
+    round_trips = Distribution()
     forever = Forever(bus.tell)
     store = await open_store(settings, forever, bus.tell)
     stack.push_async_callback(store.close)
@@ -291,6 +293,7 @@ async def build(settings: Settings, directory: Path, port: int, stack: AsyncExit
             record=partial(record, feed, bus),
             deliver=feed.deliver,
             rng=rng,
+            round_trips=round_trips,
         ),
         gate,
         feed,
@@ -339,10 +342,8 @@ async def build(settings: Settings, directory: Path, port: int, stack: AsyncExit
         sampler=sampler,
         host=host,
         history=history,
-        measuring=Sampler(history.take, [host_source(host), fleet_source(fleet)]),
-        upkeep=Scheduler(
-            jobs(settings, store, feed), settings.zone(), store.upkeep_runs, alerts, rng
-        ),
+        measuring=Sampler(history.take, [host_source(host), fleet_source(fleet, round_trips)]),
+        upkeep=Upkeep(settings, store, feed, history, alerts, fleet, rng),
         diagnostics=Diagnostics(
             within(settings, directory, store, host.reading, fleet, access, memory.view)
         ),
@@ -384,9 +385,9 @@ async def begin(parts: Built, stack: AsyncExitStack) -> None:
     for name, look, every_seconds in looks:
         kept = parts.forever.keep(name, look, every_seconds=every_seconds)
         stack.push_async_callback(kept.close)
-    await parts.upkeep.open()
-    parts.upkeep.begin(parts.forever)
-    stack.push_async_callback(parts.upkeep.close)
+    await parts.upkeep.scheduler.open()
+    parts.upkeep.scheduler.begin(parts.forever)
+    stack.push_async_callback(parts.upkeep.scheduler.close)
     for kept in begin_measuring(parts.forever, parts.measuring, parts.history):
         stack.push_async_callback(kept.close)
     growth = parts.forever.keep(
@@ -439,7 +440,12 @@ def _tell_of_restored(fleet: Fleet) -> None:
 def _watched_directories(settings: Settings) -> list[Path]:
     """Whose file systems may not become full."""
     logs = log_directory()
-    return [data_directory(settings), *([logs] if logs else []), *settings.further_directories()]
+    return [
+        data_directory(settings),
+        *([logs] if logs else []),
+        *([settings.backups_directory()] if settings.backup_dir is not None else []),
+        *settings.further_directories(),
+    ]
 
 
 def _stop_on_signal(workers: Workers) -> asyncio.Event:
