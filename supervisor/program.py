@@ -22,6 +22,7 @@ from sessions.lifecycle.dependencies import Dependencies
 from sessions.model import AlertChange, EventData
 from sessions.policy import correlated_reasons
 from sessions.records.changes import Changes
+from sessions.records.distribution import Distribution
 from sessions.store import Store
 from sessions.store.backups import backup
 from sessions.views.events import SessionDeleted
@@ -233,6 +234,7 @@ async def build(settings: Settings, directory: Path, port: int, stack: AsyncExit
     `port`: the API's. Raises StoreError, OSError, BadPolicy.
     """
     detach, bus, rng = settings.detaches(), Bus(), random.Random()
+    round_trips = Distribution()
     forever = Forever(bus.tell)
     store = await open_store(settings, forever, bus.tell)
     stack.push_async_callback(store.close)
@@ -291,6 +293,7 @@ async def build(settings: Settings, directory: Path, port: int, stack: AsyncExit
             record=partial(record, feed, bus),
             deliver=feed.deliver,
             rng=rng,
+            round_trips=round_trips,
         ),
         gate,
         feed,
@@ -311,7 +314,7 @@ async def build(settings: Settings, directory: Path, port: int, stack: AsyncExit
     history = History(Archive(store.history_pages))
     stack.push_async_callback(history.close)
     bus.subscribe(SessionDeleted, history.on_deleted)
-    alerting = Alerting(alerts, store.alerts, forever, bus, fleet, settings.alerting_config())
+    alerting = Alerting(alerts, store.alerts, forever, bus, fleet, host, settings.alerting_config())
     stack.push_async_callback(alerting.close)
     roll = Roll(fleet.sessions, workers.code, bus.publish)
     stack.push_async_callback(roll.close)
@@ -339,7 +342,7 @@ async def build(settings: Settings, directory: Path, port: int, stack: AsyncExit
         sampler=sampler,
         host=host,
         history=history,
-        measuring=Sampler(history.take, [host_source(host), fleet_source(fleet)]),
+        measuring=Sampler(history.take, [host_source(host), fleet_source(fleet, round_trips)]),
         upkeep=Upkeep(settings, store, feed, history, alerts, fleet, rng),
         diagnostics=Diagnostics(
             within(settings, directory, store, host.reading, fleet, access, memory.view)
