@@ -225,6 +225,12 @@ def open_single_file(file: Path) -> AsyncEngine:
     )
 
 
+def open_scratch(url: URL) -> AsyncEngine:
+    """The engine of a file that is thrown away: nobody waits for its disk."""
+    pragmas = PRAGMAS_OF_MAKERS | {"journal_mode": "MEMORY", "synchronous": "OFF"}
+    return _sqlite(url, "BEGIN IMMEDIATE", pragmas=pragmas, poolclass=NullPool)
+
+
 async def dispose(engine: AsyncEngine) -> None:
     """Close its connections, and wait until their threads are gone.
 
