@@ -34,6 +34,8 @@ from supervisor.access.refusals import Refusals
 from supervisor.access.token_validator import ImprovedTokenValidator
 from supervisor.alerts.alerting import Alerting
 from supervisor.alerts.alerts import Alerts
+from supervisor.alerts.channels.alerts_file import read_alerts_file
+from supervisor.alerts.channels.live_alerts_file import LiveAlertsFile
 from supervisor.alerts.judging import own_parts
 from supervisor.alerts.judging.figures import monitor
 from supervisor.delivery.webhook_registry import Webhooks
@@ -84,9 +86,10 @@ def run(settings: Settings, on_ready: Callable[[str, bool], None]) -> None:
 
     `on_ready` is told the API's address and whether there are no sessions yet.
 
-    Raises BadPolicy, BadSettings, Locked, OSError, StoreError.
+    Raises BadAlertsFile, BadPolicy, BadSettings, Locked, OSError, StoreError.
     """
     read_rules(settings.policy_file)  # a bad one is told before anything is touched
+    read_alerts_file(settings.alerts_file)
     user = worker_user.find_user(settings.worker_user)
     worker_user.must_reach_code(user)
     if user is None and os.geteuid() == 0:
@@ -179,6 +182,7 @@ class Built:
     feed: Feed
     alerts: Alerts
     alerting: Alerting
+    alerts_file: LiveAlertsFile
     webhooks: Webhooks
     keys: Keys
     access: Access
@@ -214,6 +218,7 @@ class Built:
             forecaster=self.forecaster,
             alerts=self.alerts,
             notifier=self.alerting.notifier,
+            alerts_file=self.alerts_file,
             webhooks=self.webhooks,
             access=self.access,
             audit=self.audit,
@@ -230,7 +235,7 @@ async def build(settings: Settings, directory: Path, port: int, stack: AsyncExit
     """Put the parts together, each given what it needs; what has to be closed is pushed onto the
     stack, in this order, and is closed in the reverse one.
 
-    `port`: the API's. Raises StoreError, OSError, BadPolicy.
+    `port`: the API's. Raises StoreError, OSError, BadPolicy, BadAlertsFile.
     """
     detach, bus, rng = settings.detaches(), Bus(), random.Random()
     forever = Forever(bus.tell)
@@ -311,7 +316,8 @@ async def build(settings: Settings, directory: Path, port: int, stack: AsyncExit
     history = History(Archive(store.history_pages))
     stack.push_async_callback(history.close)
     bus.subscribe(SessionDeleted, history.on_deleted)
-    alerting = Alerting(alerts, store.alerts, forever, bus, fleet, settings.alerting_config())
+    file = read_alerts_file(settings.alerts_file)
+    alerting = Alerting(alerts, store.alerts, forever, bus, fleet, settings.alerting_by(file))
     stack.push_async_callback(alerting.close)
     roll = Roll(fleet.sessions, workers.code, bus.publish)
     stack.push_async_callback(roll.close)
@@ -325,6 +331,16 @@ async def build(settings: Settings, directory: Path, port: int, stack: AsyncExit
         feed=feed,
         alerts=alerts,
         alerting=alerting,
+        alerts_file=LiveAlertsFile(
+            settings.alerts_file,
+            file,
+            alerting.notifier,
+            forever,
+            bus.publish,
+            fleet.get,
+            store.must_work,
+            settings.alerting_by,
+        ),
         webhooks=webhooks,
         keys=keys,
         access=access,
@@ -370,6 +386,8 @@ async def begin(parts: Built, stack: AsyncExitStack) -> None:
         parts.bus.tell(left_behind(outage))
     await parts.fleet.open()
     _tell_of_restored(parts.fleet)
+    parts.alerts_file.begin()
+    stack.push_async_callback(parts.alerts_file.close)
     parts.workers.keep_spares()
     stack.callback(store.records.say_alive)  # after all that runs has ended: until then we lived
     interval_seconds = settings.health_check_interval / 1000

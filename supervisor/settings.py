@@ -14,6 +14,7 @@ import os
 import re
 import stat
 from collections.abc import Callable, Iterable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Final
 from urllib.parse import unquote, urlsplit
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
     from sessions.store.tables.events import LogBounds
     from sessions.workers.limits import Limits
     from supervisor.alerts.alerting import AlertingConfig
+    from supervisor.alerts.channels.alerts_file import AlertsFile
     from supervisor.alerts.judging.thresholds import Thresholds
     from supervisor.delivery.endpoint.targets import Guards
     from supervisor.fleet.live_feed_limits import LiveFeedLimits
@@ -137,6 +139,13 @@ class Settings(BaseSettings):
         description=(
             "TOML file that changes rows of the policy (docs/policy.md); `wasup policy reload`"
             " reads it again."
+        ),
+    )
+    alerts_file: Path | None = Field(
+        None,
+        description=(
+            "TOML file that says by which channels alerts are told to whom, and above which limits"
+            " (docs/alerts.md); `wasup alerts reload` reads it again. chmod 600: it has passwords."
         ),
     )
     stable_after: PositiveMilliseconds = Field(
@@ -732,6 +741,25 @@ class Settings(BaseSettings):
             language="pt-BR" if self.language == "pt-BR" else "en",
         )
 
+    def alerting_by(self, file: "AlertsFile") -> "AlertingConfig":
+        """The same, with that file of alerts: an explicit setting counts, else the file, else the
+        default.
+        """
+        from supervisor.alerts.hours import Hours
+
+        config, said = self.alerting_config(), self.model_fields_set
+        if file.repeat_hours is not None and "alert_repeat_hours" not in said:
+            config = replace(
+                config, timing=replace(config.timing, repeat=file.repeat_hours * 3600.0)
+            )
+        if file.quiet_hours is not None and "alert_quiet_hours" not in said:
+            config = replace(config, quiet=Hours.parse(file.quiet_hours))
+        if file.maintenance_windows is not None and "maintenance_windows" not in said:
+            config = replace(config, windows=Hours.parse(file.maintenance_windows))
+        if file.language is not None and "language" not in said:
+            config = replace(config, language=file.language)
+        return config
+
     @property
     def probe_timeout_ms(self) -> int:
         """How long a probe may take.
@@ -882,6 +910,7 @@ def load() -> Settings:
         update={
             "data_dir": folder() / loaded.data_dir.expanduser(),
             "policy_file": loaded.policy_file and folder() / loaded.policy_file.expanduser(),
+            "alerts_file": loaded.alerts_file and folder() / loaded.alerts_file.expanduser(),
         }
     )
 

@@ -78,8 +78,8 @@ class Notifier:
         now: Callable[[], float] = time.time,
     ) -> None:
         self.ledger: Final = ledger
-        self.language: Final = language
-        self.timing: Final = timing or Timing()
+        self.language = language
+        self.timing = timing or Timing()
         self._alerts = alerts
         self._flapping = flapping
         self._forever = forever
@@ -94,6 +94,13 @@ class Notifier:
         self._outage_at = float("-inf")
         self._last_outages = NO_OUTAGES
         self._known: tuple[float, Situation] | None = None
+
+    def use(
+        self, timing: Timing, quiet: Hours | None, windows: Hours | None, language: Language
+    ) -> None:
+        """Tell by these from now on."""
+        self.timing, self.language = timing, language
+        self._quiet, self._windows = quiet, windows
 
     async def open(self) -> None:
         """Take up what an earlier supervisor had told of: what goes on is the same alert still."""
