@@ -41,6 +41,7 @@ from api.parts import (
     FLEET,
     FORECASTER,
     FOREVER,
+    HISTORY,
     HOST,
     IMPORTING,
     IMPORTS,
@@ -75,8 +76,9 @@ from supervisor.fleet.fleet import Fleet
 from supervisor.fleet.live_feed_limits import LiveFeedLimits
 from supervisor.fleet.policy_file import LivePolicy
 from supervisor.fleet.roll import Roll
+from supervisor.history.history import History
 from supervisor.process.log_files import LogFile
-from supervisor.upkeep.scheduler import Scheduler
+from supervisor.upkeep.upkeep import Upkeep
 from supervisor.watch.diagnostics.checks import Diagnostics
 from supervisor.watch.forecasting import Forecaster
 from supervisor.watch.host_watch import HostWatch
@@ -118,11 +120,12 @@ class Parts:
     audit: AuditLog
     keys: Keys
     feed_limits: LiveFeedLimits
+    history: History
     memory: MemoryWatch
     websocket_log: tuple[LogFile, str] | None
     """With the least level that is written; None: nothing is."""
     diagnostics: Diagnostics
-    upkeep: Scheduler
+    upkeep: Upkeep
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -189,6 +192,7 @@ def create_app(parts: Parts, doorway: Doorway) -> web.Application:
     )
     app[FOREVER], app[WORKERS] = parts.forever, parts.workers
     app[DESCRIPTION] = msgspec.json.encode(spec(ROUTES)) + b"\n"
+    app[HISTORY] = parts.history
     app[MEMORY] = parts.memory
     metrics = app[FEED_METRICS] = MetricsCollector()
     written = [] if parts.websocket_log is None else [ConnectionLog(*parts.websocket_log)]

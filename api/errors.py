@@ -42,6 +42,8 @@ from supervisor.alerts.ledger import AlertNotFound, InvalidSilence, SilenceNotFo
 from supervisor.delivery.webhook_registry import TooManyWebhooks
 from supervisor.delivery.webhook_settings import InvalidWebhook, WebhookNotFound
 from supervisor.fleet.event_filter import InvalidEventFilter
+from supervisor.history.history import UnknownSeries
+from supervisor.history.tiers import InvalidPeriod
 from supervisor.upkeep.jobs import JobNotFound, JobRunning
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
@@ -201,6 +203,8 @@ STATUS: Final[Mapping[type[WasupError], int]] = {
     InvalidWebhook: 400,
     InvalidSilence: 400,
     InvalidEventFilter: 400,
+    UnknownSeries: 400,
+    InvalidPeriod: 400,
     WebhookNotFound: 404,
     JobNotFound: 404,
     JobRunning: 409,

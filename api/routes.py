@@ -13,7 +13,7 @@ from api.handlers import (
     webhooks,
 )
 from api.handlers.event_log import events, messages, stream
-from api.handlers.machine import capacity, diagnostics, host, upkeep, workers
+from api.handlers.machine import capacity, diagnostics, history, host, upkeep, workers
 from api.handlers.watching import alerts, alerts_file, figures, health, incidents
 from api.paging import PageQuery
 from api.responses import JSON
@@ -54,6 +54,8 @@ from supervisor.delivery.webhook_settings import (
 )
 from supervisor.fleet.event_filter import InvalidEventFilter
 from supervisor.fleet.policy_file import PolicyView
+from supervisor.history.history import UnknownSeries
+from supervisor.history.tiers import InvalidPeriod
 from supervisor.upkeep.jobs import JobNotFound, JobRunning, JobView
 from supervisor.watch.diagnostics.doctor import Examination
 
@@ -243,6 +245,38 @@ ROUTES: Final = (
     ),
     Route(
         "GET",
+        "/history",
+        history.history,
+        scope=Scope.READ,
+        query=history.HistoryQuery,
+        answers={200: history.HistoryView},
+        errors=(
+            *STORE,
+            UnknownSeries,
+            InvalidPeriod,
+            InvalidSessionId,
+            SessionNotFound,
+            ForbiddenFleet,
+        ),
+    ),
+    Route(
+        "GET",
+        "/history/series",
+        history.list_series,
+        scope=Scope.READ,
+        answers={200: history.SeriesList},
+    ),
+    Route(
+        "GET",
+        "/history/latest",
+        history.latest,
+        scope=Scope.READ,
+        query=history.LatestQuery,
+        answers={200: history.LatestView},
+        errors=(UnknownSeries, ForbiddenFleet),
+    ),
+    Route(
+        "GET",
         "/workers",
         workers.list_workers,
         scope=Scope.READ,
@@ -269,6 +303,7 @@ ROUTES: Final = (
         fleet=True,
         query=PageQuery,
         answers={200: upkeep.UpkeepList},
+        errors=STORE,
     ),
     Route(
         "POST",
