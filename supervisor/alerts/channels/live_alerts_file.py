@@ -32,12 +32,12 @@ from supervisor.alerts.notifier import Notifier
 log = structlog.get_logger("alerts")
 
 
-class AlertsFileChanged(EventData, frozen=True):
+class AlertChannelsChanged(EventData, frozen=True):
     """The file of alerts was read again. `channels`: by which alerts are told now. `changed`: what
     differs since, in sentences.
     """
 
-    type: ClassVar[str] = "alerts_file.changed"
+    type: ClassVar[str] = "alert.channels_changed"
     file: str | None
     channels: list[str]
     changed: list[str]
@@ -121,20 +121,19 @@ class LiveAlertsFile:
         self._must_work = must_work
         self._merged = merged
         self._helper = Helper()
-        self._kept: list[Kept] = []
+        self._helping: Kept | None = None
+        self._heartbeat: Kept | None = None
         self._channels: dict[str, OwnChannel] = {}
 
     def begin(self) -> None:
         """Tell by it from now on."""
-        self._kept.append(
-            self._forever.keep("helper of alerts", self._helper.look, within_seconds=None)
-        )
         self._follow()
 
     async def close(self) -> None:
         """End what runs of it."""
-        for kept in self._kept:
-            await kept.close()
+        for kept in (self._helping, self._heartbeat):
+            if kept is not None:
+                await kept.close()
 
     async def reload(self) -> list[str]:
         """Read the file again; what differs now, in sentences.
@@ -143,13 +142,13 @@ class LiveAlertsFile:
         """
         before, after = self.file, read_alerts_file(self._path)
         self.file = after
-        for kept in self._kept[1:]:
-            await kept.close()
-        del self._kept[1:]
+        if self._heartbeat is not None:
+            await self._heartbeat.close()
+            self._heartbeat = None
         self._follow()
         changed = differences(before, after)
         name = None if self._path is None else str(self._path)
-        self._publish(None, AlertsFileChanged(name, list(after.channels), changed))
+        self._publish(None, AlertChannelsChanged(name, list(after.channels), changed))
         log.info("the file of alerts was reloaded", action="alerts_file_reloaded", changed=changed)
         return changed
 
@@ -161,6 +160,10 @@ class LiveAlertsFile:
         file, config = self.file, self._merged(self.file)
         self._notifier.use(config.timing, config.quiet, config.windows, config.language)
         self._channels = channels_of(file, config, self._helper, self._find, self._must_work)
+        if self._helping is None and any(table.service for table in file.channels.values()):
+            self._helping = self._forever.keep(
+                "helper of alerts", self._helper.look, within_seconds=None
+            )
         self._notifier.follow(
             [
                 Recipient(
@@ -172,13 +175,13 @@ class LiveAlertsFile:
             ]
         )
         if file.heartbeat_url is not None:
-            beat = Heartbeat(file.heartbeat_url.get_secret_value(), self._nobody_is_reached)
+            beat = Heartbeat(file.heartbeat_url.get_secret_value(), self.nobody_is_reached)
             every_seconds = float(file.heartbeat_every_seconds)
-            self._kept.append(
-                self._forever.keep("heartbeat", beat.look, every_seconds=every_seconds)
+            self._heartbeat = self._forever.keep(
+                "heartbeat", beat.look, every_seconds=every_seconds
             )
 
-    def _nobody_is_reached(self) -> bool:
+    def nobody_is_reached(self) -> bool:
         """Whether there are channels, and all of them fail."""
         known = self._notifier.channels()
         return bool(known) and all(one.failing_since is not None for one in known)
