@@ -22,6 +22,7 @@ from sessions.lifecycle.dependencies import Dependencies
 from sessions.model import AlertChange, EventData
 from sessions.policy import correlated_reasons
 from sessions.records.changes import Changes
+from sessions.records.distribution import Distribution
 from sessions.store import Store
 from sessions.store.backups import backup
 from sessions.views.events import SessionDeleted
@@ -38,6 +39,7 @@ from supervisor.alerts.channels.alerts_file import read_alerts_file
 from supervisor.alerts.channels.live_alerts_file import LiveAlertsFile
 from supervisor.alerts.judging import own_parts
 from supervisor.alerts.judging.figures import monitor
+from supervisor.alerts.judging.thresholds import Thresholds
 from supervisor.delivery.webhook_registry import Webhooks
 from supervisor.fleet.bus import Bus
 from supervisor.fleet.feed import Feed
@@ -182,6 +184,7 @@ class Built:
     alerts: Alerts
     alerting: Alerting
     alerts_file: LiveAlertsFile
+    thresholds: Thresholds
     webhooks: Webhooks
     keys: Keys
     access: Access
@@ -213,7 +216,7 @@ class Built:
             roll=self.roll,
             policy=self.policy,
             host=self.host,
-            thresholds=self.settings.thresholds(),
+            thresholds=self.thresholds,
             forecaster=self.forecaster,
             alerts=self.alerts,
             notifier=self.alerting.notifier,
@@ -238,6 +241,7 @@ async def build(settings: Settings, directory: Path, port: int, stack: AsyncExit
     `port`: the API's. Raises StoreError, OSError, BadPolicy, BadAlertsFile.
     """
     detach, bus, rng = settings.detaches(), Bus(), random.Random()
+    round_trips = Distribution()
     forever = Forever(bus.tell)
     store = await open_store(settings, forever, bus.tell)
     stack.push_async_callback(store.close)
@@ -296,6 +300,7 @@ async def build(settings: Settings, directory: Path, port: int, stack: AsyncExit
             record=partial(record, feed, bus),
             deliver=feed.deliver,
             rng=rng,
+            round_trips=round_trips,
         ),
         gate,
         feed,
@@ -317,7 +322,10 @@ async def build(settings: Settings, directory: Path, port: int, stack: AsyncExit
     stack.push_async_callback(history.close)
     bus.subscribe(SessionDeleted, history.on_deleted)
     file = read_alerts_file(settings.alerts_file)
-    alerting = Alerting(alerts, store.alerts, forever, bus, fleet, settings.alerting_by(file))
+    thresholds = settings.thresholds(file)
+    alerting = Alerting(
+        alerts, store.alerts, forever, bus, fleet, host, settings.alerting_config(file)
+    )
     stack.push_async_callback(alerting.close)
     roll = Roll(fleet.sessions, workers.code, bus.publish)
     stack.push_async_callback(roll.close)
@@ -331,6 +339,7 @@ async def build(settings: Settings, directory: Path, port: int, stack: AsyncExit
         feed=feed,
         alerts=alerts,
         alerting=alerting,
+        thresholds=thresholds,
         alerts_file=LiveAlertsFile(
             settings.alerts_file,
             file,
@@ -339,7 +348,7 @@ async def build(settings: Settings, directory: Path, port: int, stack: AsyncExit
             bus.publish,
             fleet.get,
             store.must_work,
-            settings.alerting_by,
+            settings.alerting_config,
         ),
         webhooks=webhooks,
         keys=keys,
@@ -349,13 +358,13 @@ async def build(settings: Settings, directory: Path, port: int, stack: AsyncExit
         websocket_log=websocket_log,
         bus=bus,
         fleet=fleet,
-        forecaster=Forecaster(fleet, costs, settings.thresholds()),
+        forecaster=Forecaster(fleet, costs, thresholds),
         policy=LivePolicy(settings.policy_file, config, bus.publish, fleet.follow),
         roll=roll,
         sampler=sampler,
         host=host,
         history=history,
-        measuring=Sampler(history.take, [host_source(host), fleet_source(fleet)]),
+        measuring=Sampler(history.take, [host_source(host), fleet_source(fleet, round_trips)]),
         upkeep=Upkeep(settings, store, feed, history, alerts, fleet, rng),
         diagnostics=Diagnostics(
             within(settings, directory, store, host.reading, fleet, access, memory.view)
@@ -410,7 +419,7 @@ async def begin(parts: Built, stack: AsyncExitStack) -> None:
     )
     stack.push_async_callback(growth.close)
     if settings.performance_monitoring:
-        look = monitor(parts.fleet, parts.host, settings.thresholds(), parts.alerts)
+        look = monitor(parts.fleet, parts.host, parts.thresholds, parts.alerts)
         kept = parts.forever.keep(
             "performance monitor", look, every_seconds=interval_seconds, at_once=False
         )

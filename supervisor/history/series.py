@@ -11,7 +11,8 @@ Subject = Literal["none", "session", "disk", "webhook", "key", "route", "stateme
 
 Kind = Literal["gauge", "count", "buckets"]
 """gauge: what it is now. count: a total since the supervisor started, of which the history keeps
-what was added in each interval. buckets: a count for each bucket of a distribution (buckets.py).
+what was added in each interval. buckets: a count for each bucket of a distribution, whose
+keys are `buckets_of`.
 """
 
 Key = tuple[str, str | None]
@@ -87,6 +88,7 @@ _FLEET: Final = (
     Series("fleet.worker_memory_bytes", "bytes", "resident memory of all workers"),
     Series("fleet.messages", "messages", "messages of all sessions, in and out", kind="count"),
     Series("fleet.errors", "operations", "failed operations of all sessions", kind="count"),
+    Series("fleet.response_ms", "ms", "round trips of all sessions", kind="buckets"),
     Series("fleet.reconnects", "logins", "logins that brought a session back", kind="count"),
 )
 
@@ -154,3 +156,8 @@ SERIES: Final[Mapping[str, Series]] = {
 def series_of(name: str) -> Series:
     """A series by its name, or by that of one of its buckets. Raises KeyError."""
     return SERIES[name.partition("#")[0]]
+
+
+def buckets_of(series: str, subject: str | None, counts: Mapping[int, int]) -> dict[Key, float]:
+    """The figures of a series of kind `buckets`: the totals of its buckets (distribution.py)."""
+    return {(f"{series}#{bucket}", subject): count for bucket, count in counts.items()}

@@ -12,7 +12,7 @@ import tomllib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Any, Final, Literal, TypeVar
+from typing import Annotated, Any, Final, TypeVar
 
 from pydantic import Field, SecretStr, StrictFloat, StrictInt, ValidationError, create_model
 
@@ -30,12 +30,12 @@ from supervisor.alerts.channels.channel_settings import (
     Url,
 )
 from supervisor.alerts.hours import FORM
+from supervisor.alerts.judging.thresholds import Profile
 from supervisor.alerts.notices import Language
 
 FILE_BYTES: Final = 1024 * 1024
 CHANNELS_MOST: Final = 20
 OTHER_NAMES: Final = {"ALERT_CHANNELS": "channels", "PERFORMANCE_THRESHOLDS": "thresholds"}
-Profile = Literal["development", "staging", "production"]
 T = TypeVar("T", bound=Table)
 
 

@@ -125,9 +125,10 @@ def _tested_here(settings: Settings, channel: str | None) -> list[Any]:
 
     from supervisor.alerts.channels.own_channels import ChannelNotFound, tested_alone
 
-    config = settings.alerting_config()
+    file = _file(settings, None)
+    config = settings.alerting_config(file)
     try:
-        found = asyncio.run(tested_alone(_file(settings, None), channel, config))
+        found = asyncio.run(tested_alone(file, channel, config))
     except ChannelNotFound as error:
         fail(f"{error}", EXIT_USAGE)
     return list(msgspec.to_builtins(found))

@@ -40,7 +40,7 @@ class Running:
             lambda *_: None,
             self._find,
             lambda: None,
-            Settings(_env_file=None).alerting_by,
+            Settings(_env_file=None).alerting_config,
         )
 
     def _now(self) -> float:

@@ -190,12 +190,12 @@ def test_what_a_channel_that_is_off_lacks_is_no_fault() -> None:
 
 def test_an_explicit_setting_counts_more_than_the_file() -> None:
     file = parse('quiet_hours = "22:00-07:00"\nrepeat_hours = 1\nlanguage = "pt-BR"')
-    by_file = Settings(_env_file=None).alerting_by(file)
+    by_file = Settings(_env_file=None).alerting_config(file)
     assert (by_file.timing.repeat, by_file.language) == (3600.0, "pt-BR")
     assert by_file.quiet is not None
     explicit = Settings(
         _env_file=None, alert_quiet_hours="12:00-13:00", alert_repeat_hours=8, language="en"
-    ).alerting_by(file)
+    ).alerting_config(file)
     assert (explicit.timing.repeat, explicit.language) == (8 * 3600.0, "en")
     assert explicit.quiet != by_file.quiet
 
