@@ -43,7 +43,7 @@ class BadAlertsFile(WasupError):
     """The file of alerts cannot be used."""
 
     code = "bad_alerts_file"
-    hint = "docs/alerts.md says what it may hold; `wasup alerts check` checks it."
+    hint = "docs/alert-channels.md says what it may hold; `wasup alerts check` checks it."
 
 
 LEVELS: Final[Mapping[str, tuple[str, str, float]]] = {
@@ -127,6 +127,10 @@ class _Top(Table):
     heartbeat_every_seconds: Annotated[
         StrictInt, Field(ge=10, le=86_400, description="a whole number from 10 to 86400")
     ] = 60
+
+
+TABLES: Final = (_Top, ThresholdsTable, MailServer, Twilio)
+"""All but the channels."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,18 +1,22 @@
 """The file of alerts: what it accepts, in the seeds' words too, and what is said of what is wrong."""
 
+import re
 from pathlib import Path
 
 import pytest
 
 from supervisor.alerts.channels.alerts_file import (
+    TABLES,
     BadAlertsFile,
     open_to_others,
     parse,
     read_alerts_file,
 )
+from supervisor.alerts.channels.channel_settings import KINDS
 from supervisor.alerts.channels.live_alerts_file import differences, view
 from supervisor.settings import Settings
 
+ROOT = Path(__file__).resolve().parents[3]
 SECRET = "hunter2hunter2"
 SEEDS = """
 [PERFORMANCE_THRESHOLDS]
@@ -218,3 +222,19 @@ def test_what_differs_is_said_without_a_secret() -> None:
         "language: unset -> pt-BR",
         "Profile and thresholds are changed: they count from the next start on.",
     ]
+
+
+PAGES = [ROOT / "docs" / "alert-channels.md", ROOT / "docs" / "pt-BR" / "alertas.md"]
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_every_example_of_the_pages_can_be_copied(page: Path) -> None:
+    examples = re.findall(r"^```toml\n(.*?)^```", page.read_text(), re.MULTILINE | re.DOTALL)
+    shown = {type(table) for one in examples for table in parse(one).channels.values()}
+    assert shown == set(KINDS.values()), "each kind has its example"
+
+
+def test_every_key_is_in_the_table_of_the_page() -> None:
+    page = PAGES[0].read_text().partition("## The whole file")[2]
+    keys = {key for kind in (*KINDS.values(), *TABLES) for key in kind.model_fields}
+    assert [key for key in sorted(keys) if f"`{key}`" not in page] == []
