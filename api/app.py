@@ -41,11 +41,13 @@ from api.parts import (
     FLEET,
     FORECASTER,
     FOREVER,
+    HISTORY,
     HOST,
     IMPORTING,
     IMPORTS,
     KEYS,
     MEMORY,
+    NOTIFIER,
     PAIRING,
     POLICY,
     ROLL,
@@ -65,13 +67,15 @@ from supervisor.access.access import Access
 from supervisor.access.audit import AuditLog
 from supervisor.access.keys import Keys
 from supervisor.alerts.alerts import Alerts
-from supervisor.alerts.thresholds import Thresholds
+from supervisor.alerts.judging.thresholds import Thresholds
+from supervisor.alerts.notifier import Notifier
 from supervisor.delivery.webhook_registry import Webhooks
 from supervisor.fleet.feed import Feed
 from supervisor.fleet.fleet import Fleet
 from supervisor.fleet.live_feed_limits import LiveFeedLimits
 from supervisor.fleet.policy_file import LivePolicy
 from supervisor.fleet.roll import Roll
+from supervisor.history.history import History
 from supervisor.history.outward.requests import Requests
 from supervisor.process.log_files import LogFile
 from supervisor.upkeep.scheduler import Scheduler
@@ -109,11 +113,13 @@ class Parts:
     thresholds: Thresholds
     forecaster: Forecaster
     alerts: Alerts
+    notifier: Notifier
     webhooks: Webhooks
     access: Access
     audit: AuditLog
     keys: Keys
     feed_limits: LiveFeedLimits
+    history: History
     memory: MemoryWatch
     websocket_log: tuple[LogFile, str] | None
     """With the least level that is written; None: nothing is."""
@@ -176,7 +182,7 @@ def create_app(parts: Parts, doorway: Doorway) -> web.Application:
     app[STREAMS] = Streams(app[WAITERS])
     app.on_shutdown.append(app[STREAMS].end_all)
     app[FLEET], app[FEED], app[STORE], app[ROLL] = parts.fleet, parts.feed, parts.store, parts.roll
-    app[ALERTS], app[WEBHOOKS] = parts.alerts, parts.webhooks
+    app[ALERTS], app[NOTIFIER], app[WEBHOOKS] = parts.alerts, parts.notifier, parts.webhooks
     app[DIAGNOSTICS], app[UPKEEP] = parts.diagnostics, parts.upkeep
     app[POLICY], app[HOST], app[THRESHOLDS], app[FORECASTER] = (
         parts.policy,
@@ -186,6 +192,7 @@ def create_app(parts: Parts, doorway: Doorway) -> web.Application:
     )
     app[FOREVER], app[WORKERS] = parts.forever, parts.workers
     app[DESCRIPTION] = msgspec.json.encode(spec(ROUTES)) + b"\n"
+    app[HISTORY] = parts.history
     app[MEMORY] = parts.memory
     metrics = app[FEED_METRICS] = MetricsCollector()
     written = [] if parts.websocket_log is None else [ConnectionLog(*parts.websocket_log)]

@@ -14,12 +14,14 @@ from sessions.workers.pool import Workers
 from supervisor.access.access import Access
 from supervisor.access.keys import Keys
 from supervisor.alerts.alerts import Alerts
-from supervisor.alerts.thresholds import Thresholds
+from supervisor.alerts.judging.thresholds import Thresholds
+from supervisor.alerts.notifier import Notifier
 from supervisor.delivery.webhook_registry import Webhooks
 from supervisor.fleet.feed import Feed
 from supervisor.fleet.fleet import Fleet
 from supervisor.fleet.policy_file import LivePolicy
 from supervisor.fleet.roll import Roll
+from supervisor.history.history import History
 from supervisor.upkeep.scheduler import Scheduler
 from supervisor.watch.diagnostics.checks import Diagnostics
 from supervisor.watch.forecasting import Forecaster
@@ -31,8 +33,10 @@ KEYS = web.AppKey("keys", Keys)
 FLEET = web.AppKey("fleet", Fleet)
 FEED = web.AppKey("feed", Feed)
 ALERTS = web.AppKey("alerts", Alerts)
+NOTIFIER = web.AppKey("notifier", Notifier)
 FORECASTER = web.AppKey("forecaster", Forecaster)
 FOREVER = web.AppKey("forever", Forever)
+HISTORY = web.AppKey("history", History)
 HOST = web.AppKey("host", HostWatch)
 STORE = web.AppKey("store", Store)
 ROLL = web.AppKey("roll", Roll)

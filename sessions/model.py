@@ -235,15 +235,24 @@ class SameDevice(WasupError):
 
     code = "same_device"
 
-    def __init__(self, session: str, owner: str, device: str) -> None:
+    def __init__(self, session: str, owner: str | None, device: str) -> None:
+        """`owner`: the other session; None: whoever is told may not see it."""
+        other = "Another session" if owner is None else f"Session {owner!r}"
         super().__init__(
-            f"Session {owner!r} is this device ({device}) already, and {session!r} would be it a"
-            " second time.",
-            f"Two logins of one device throw each other out. Go on with {owner!r}; or DELETE it"
-            " first (its credentials are archived). For a second session of the number, create one"
-            " and pair it: that makes a device of its own.",
+            f"{other} is this device ({device}) already, and {session!r} would be it a second"
+            " time.",
+            f"Two logins of one device throw each other out. Go on with"
+            f" {'the other one' if owner is None else repr(owner)}; or DELETE it first (its"
+            " credentials are archived). For a second session of the number, create one and pair"
+            " it: that makes a device of its own.",
         )
         self.owner = owner
+        self._refused = session, device
+
+    def without_owner(self) -> "SameDevice":
+        """The same, for those who may not see the other session."""
+        session, device = self._refused
+        return SameDevice(session, None, device)
 
 
 class Refused(WasupError):

@@ -32,6 +32,7 @@ from supervisor.access.audit import AuditLog
 from supervisor.access.keys import USED_SECONDS, Keys
 from supervisor.access.refusals import Refusals
 from supervisor.access.token_validator import ImprovedTokenValidator
+from supervisor.alerts.alerting import Alerting
 from supervisor.alerts.alerts import Alerts
 from supervisor.alerts.judging import own_parts
 from supervisor.alerts.judging.figures import monitor
@@ -185,6 +186,7 @@ class Built:
     workers: Workers
     feed: Feed
     alerts: Alerts
+    alerting: Alerting
     webhooks: Webhooks
     keys: Keys
     access: Access
@@ -220,11 +222,13 @@ class Built:
             thresholds=self.settings.thresholds(),
             forecaster=self.forecaster,
             alerts=self.alerts,
+            notifier=self.alerting.notifier,
             webhooks=self.webhooks,
             access=self.access,
             audit=self.audit,
             keys=self.keys,
             feed_limits=self.settings.feed_limits(),
+            history=self.history,
             memory=self.memory,
             websocket_log=self.websocket_log,
             requests=self.requests,
@@ -253,7 +257,9 @@ async def build(
     await workers.listen()  # who lives is known before anybody may ask for a worker
     feed = await Feed.open(store, settings.events_in_memory)
     bus.subscribe(EventData, feed.publish)
-    alerts = Alerts(bus.publish)
+    alert_log = LogFile(directory / "logs" / "alerts.log")
+    stack.callback(alert_log.close)
+    alerts = Alerts(bus.publish, write=alert_log.write)
     bus.subscribe(AlertChange, alerts.on_change)
     bus.subscribe(SessionDeleted, alerts.on_deleted)
     own_parts.subscribe(bus, alerts)
@@ -318,6 +324,8 @@ async def build(
     history = History(Archive(store.history_pages))
     stack.push_async_callback(history.close)
     bus.subscribe(SessionDeleted, history.on_deleted)
+    alerting = Alerting(alerts, store.alerts, forever, bus, fleet, settings.alerting_config())
+    stack.push_async_callback(alerting.close)
     roll = Roll(fleet.sessions, workers.code, bus.publish)
     stack.push_async_callback(roll.close)
     websocket_log = _websocket_log(settings, directory, stack)
@@ -330,6 +338,7 @@ async def build(
         workers=workers,
         feed=feed,
         alerts=alerts,
+        alerting=alerting,
         webhooks=webhooks,
         keys=keys,
         access=access,
@@ -347,7 +356,7 @@ async def build(
         history=history,
         measuring=Sampler(history.take, [host_source(host), fleet_source(fleet), requests.figures]),
         upkeep=Scheduler(
-            jobs(settings, store, feed), settings.zone(), store.upkeep_runs, alerts, rng
+            jobs(settings, store, feed, history), settings.zone(), store.upkeep_runs, alerts, rng
         ),
         diagnostics=Diagnostics(
             within(settings, directory, store, host.reading, fleet, access, memory.view)
@@ -370,6 +379,7 @@ async def begin(parts: Built, stack: AsyncExitStack) -> None:
     Raises StoreError.
     """
     settings, store = parts.settings, parts.store
+    await parts.alerting.open()
     await parts.webhooks.open()
     for outage in await store.records.begin():
         parts.bus.tell(left_behind(outage))
@@ -384,6 +394,7 @@ async def begin(parts: Built, stack: AsyncExitStack) -> None:
         ("sign of life", partial(say_alive, store.records), ALIVE_SECONDS),
         ("last uses of keys", parts.keys.write_uses, USED_SECONDS),
         ("host sampler", count_host, min(COUNT_SECONDS, interval_seconds)),
+        *parts.alerting.looks,
     ]
     for name, look, every_seconds in looks:
         kept = parts.forever.keep(name, look, every_seconds=every_seconds)

@@ -31,7 +31,8 @@ if TYPE_CHECKING:
     from sessions.lifecycle.dependencies import SessionConfig
     from sessions.store.tables.events import LogBounds
     from sessions.workers.limits import Limits
-    from supervisor.alerts.thresholds import Thresholds
+    from supervisor.alerts.alerting import AlertingConfig
+    from supervisor.alerts.judging.thresholds import Thresholds
     from supervisor.delivery.endpoint.targets import Guards
     from supervisor.fleet.live_feed_limits import LiveFeedLimits
     from supervisor.gate.gate import GateConfig
@@ -214,6 +215,30 @@ class Settings(BaseSettings):
             "Room or inodes in use, of a watched file system, that raise a critical alert, fraction"
             " of 1."
         ),
+    )
+    alert_repeat_hours: Annotated[float, Field(gt=0, le=720, allow_inf_nan=False)] = Field(
+        4.0,
+        description=(
+            "After how long an alert that is on, and that nobody has acknowledged, is told again,"
+            " hours (docs/alerts.md)."
+        ),
+    )
+    alert_quiet_hours: str | None = Field(
+        None,
+        description=(
+            "Hours such as 22:00-07:00 in which only critical alerts are told; the others are"
+            " summarised when they end (docs/alerts.md)."
+        ),
+    )
+    maintenance_windows: str | None = Field(
+        None,
+        description=(
+            "Hours such as `sun 02:00-04:00` in which no alert is told; what is still on when they"
+            " end is told then (docs/alerts.md)."
+        ),
+    )
+    language: Annotated[str, Field(pattern="^(en|pt-BR)$")] = Field(
+        "en", description="Of what is told to people by alerts and reports: en or pt-BR."
     )
     watched_directories: str | None = Field(
         None,
@@ -555,6 +580,8 @@ class Settings(BaseSettings):
                 self.disk_critical_threshold,
                 f"at least WHATSAPP_DISK_THRESHOLD ({self.disk_threshold})",
             )
+        self._check_hours("alert_quiet_hours")
+        self._check_hours("maintenance_windows")
         self._check_secret("jwt_secret", _check_signing_secret)
         for origin in self.allowed_origins:
             if not _ORIGIN.fullmatch(origin):
@@ -579,6 +606,16 @@ class Settings(BaseSettings):
                 f" ({self.worker_heartbeat_interval})",
             )
         return self
+
+    def _check_hours(self, field: str) -> None:
+        from supervisor.alerts.hours import FORM, Hours
+
+        hours: str | None = getattr(self, field)
+        if hours is not None:
+            try:
+                Hours.parse(hours)
+            except ValueError:
+                raise _wrong(field, hours, FORM) from None
 
     def _check_secret(self, field: str, parse: Callable[[str], object]) -> None:
         secret: SecretStr | None = getattr(self, field)
@@ -682,7 +719,7 @@ class Settings(BaseSettings):
 
     def thresholds(self) -> "Thresholds":
         """What raises alerts."""
-        from supervisor.alerts.thresholds import Thresholds
+        from supervisor.alerts.judging.thresholds import Thresholds
 
         return Thresholds(
             memory=self.memory_threshold,
@@ -694,6 +731,21 @@ class Settings(BaseSettings):
             websockets=self.websocket_threshold,
             disk=self.disk_threshold,
             disk_critical=self.disk_critical_threshold,
+        )
+
+    def alerting_config(self) -> "AlertingConfig":
+        """Who is told of alerts when."""
+        from supervisor.alerts.alerting import AlertingConfig
+        from supervisor.alerts.decision import Timing
+        from supervisor.alerts.hours import Hours
+
+        quiet, windows = self.alert_quiet_hours, self.maintenance_windows
+        return AlertingConfig(
+            timing=Timing(repeat=self.alert_repeat_hours * 3600.0),
+            quiet=None if quiet is None else Hours.parse(quiet),
+            windows=None if windows is None else Hours.parse(windows),
+            zone=self.zone(),
+            language="pt-BR" if self.language == "pt-BR" else "en",
         )
 
     @property

@@ -6,13 +6,15 @@ import asyncio
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import Final
 
 from aiohttp import web
 from aiohttp.typedefs import Handler
 
 from api.errors import Busy, EncodedBody, errors_as_json
-from api.gatehouse.principals import PRINCIPAL, is_operators, sharer
+from api.gatehouse.principals import PRINCIPAL, is_operators, principal_of, sharer
+from sessions.model import SameDevice
 
 SAFE_METHODS: Final = frozenset({"GET", "HEAD", "OPTIONS"})
 MAX_COMMANDS: Final = 256
@@ -101,7 +103,17 @@ class Commands:
     @staticmethod
     async def _run(request: web.Request, handler: Handler) -> web.StreamResponse:
         # here: whoever would hear of an error may have gone
-        return await errors_as_json(request, handler)
+        return await errors_as_json(request, partial(_naming_no_others, handler))
+
+
+async def _naming_no_others(handler: Handler, request: web.Request) -> web.StreamResponse:
+    """What stands in the way may be a session that does not exist for who calls."""
+    try:
+        return await handler(request)
+    except SameDevice as error:
+        if error.owner is None or principal_of(request).sees(error.owner):
+            raise
+        raise error.without_owner() from None
 
 
 class Places:

@@ -213,8 +213,9 @@ RULES: Final[Rules] = {
         action=Action.PARK,
         mend=Mend.HUMAN,
         human=(
-            "Another session is this very device (closeMessage names it): DELETE the one that you"
-            " do not need, then `wasup sessions start {id}`, or pair this one anew."
+            "Another session is this very device (the supervisor's log names it: `grep"
+            " same_device`): DELETE the one that you do not need, then `wasup sessions start {id}`,"
+            " or pair this one anew."
         ),
     ),
     R.TEMPORARILY_BANNED: Rule(

@@ -33,6 +33,7 @@ from sessions.store.rewrite import RewriteReport
 from sessions.store.sealing import keyring
 from sessions.store.sealing.cipher import Cipher
 from sessions.store.supervision import history_pages
+from sessions.store.supervision.alert_rows import AlertRows
 from sessions.store.supervision.history_pages import HistoryPages
 from sessions.store.supervision.upkeep_runs import UpkeepRuns
 from sessions.store.tables import (
@@ -99,6 +100,7 @@ class Store:
         self.requests = Requests(self._writer, cipher)
         self.webhooks = WebhookRows(self._writer, self._read, cipher)
         self.keys = KeyRows(self._writer, self._read, cipher)
+        self.alerts = AlertRows(self._writer, self._read)
         self.history_pages = HistoryPages(self._writer, self._read)
         self.upkeep_runs = UpkeepRuns(self._writer, self._read)
 

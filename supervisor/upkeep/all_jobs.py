@@ -6,11 +6,12 @@ from sessions.store import Store
 from supervisor.fleet import incident_log
 from supervisor.fleet.credential_snapshots import take_snapshots
 from supervisor.fleet.feed import Feed
+from supervisor.history.history import History
 from supervisor.settings import Settings
 from supervisor.upkeep.jobs import Job
 
 
-def jobs(settings: Settings, store: Store, feed: Feed) -> tuple[Job, ...]:
+def jobs(settings: Settings, store: Store, feed: Feed, history: History) -> tuple[Job, ...]:
     """All of them."""
     return (
         Job(
@@ -30,6 +31,12 @@ def jobs(settings: Settings, store: Store, feed: Feed) -> tuple[Job, ...]:
             "17 * * * *",
             partial(incident_log.prune, store.records, settings.incident_log_days),
             what="Drop the incidents that have been over for WHATSAPP_INCIDENT_LOG_DAYS.",
+        ),
+        Job(
+            "history",
+            "47 * * * *",
+            history.drop_old,
+            what="Drop the figures that have been kept for long enough.",
         ),
     )
 

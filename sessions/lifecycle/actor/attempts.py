@@ -98,7 +98,8 @@ class Attempts:
             await self.quarantine(str(error))
         except SameDevice as error:
             await worker.stop()
-            await self.closed(self.ended(CloseReason.SAME_DEVICE, None, str(error)))
+            words = self._core.same_device(error)
+            await self.closed(self.ended(CloseReason.SAME_DEVICE, None, words))
         except BaseException:
             worker.kill()
             raise
@@ -348,7 +349,7 @@ class Attempts:
         last = core.policy.last_close
         words = human_action(core.id, core.state, last)
         if last is not None and last.reason is CloseReason.SAME_DEVICE:
-            words = f"{last.message} {words}"  # who is woken by it wants the other's name
+            words = f"{last.message} {words}"  # who is woken by it wants to know which device
         core.alerts.begin("parked", words, cause=None if last is None else last.reason)
         await core.slot.clear()
 

@@ -26,7 +26,7 @@ from sessions.lifecycle.machine import Signal, step
 from sessions.lifecycle.pending import Pending
 from sessions.lifecycle.remembered import Opened, Remembered, decode, encode
 from sessions.lifecycle.worker_slot import WorkerSlot
-from sessions.model import DIRECT, AlertChange, EventData, SessionState
+from sessions.model import DIRECT, AlertChange, EventData, SameDevice, SessionState
 from sessions.policy import CRASH_BUDGET_USED_UP, ClosePolicy
 from sessions.records import phone
 from sessions.records.changes import Changes
@@ -253,6 +253,18 @@ class Core:
         return msgspec.structs.replace(self.row, wanted=self.intent.wanted, memory=memory)
 
     # --- what is shown ----------------------------------------------------------------------------
+
+    def same_device(self, error: SameDevice) -> str:
+        """The same in words for the close, which are shown, sent and written down wherever this
+        session is: the other one may be another tenant's, and is named in the log alone.
+        """
+        log.warning(
+            "another session is this device already",
+            action="same_device",
+            session=self.id,
+            owner=error.owner,
+        )
+        return str(error.without_owner())
 
     def publish(self, told: EventData | AlertChange) -> None:
         """Show an event of the session, after what has changed before it."""

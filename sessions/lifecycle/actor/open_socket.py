@@ -143,7 +143,8 @@ class OpenSocket:
         """
         error = None if saved.cancelled() else saved.exception()
         if isinstance(error, SameDevice):
-            self._core.inbox.put_nowait(CheckFailed(number, CloseReason.SAME_DEVICE, str(error)))
+            words = self._core.same_device(error)
+            self._core.inbox.put_nowait(CheckFailed(number, CloseReason.SAME_DEVICE, words))
 
     def look_for_phone(self, attempt: Attempt) -> None:
         """Once in a while: warn when the phone has been away for so long that WhatsApp will unlink

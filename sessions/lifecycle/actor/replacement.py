@@ -136,7 +136,8 @@ class Replacement:
         except SameDevice as error:
             permit.finish(succeeded=False)
             await successor.stop()
-            close = self._attempts.ended(CloseReason.SAME_DEVICE, None, str(error))
+            words = self._core.same_device(error)
+            close = self._attempts.ended(CloseReason.SAME_DEVICE, None, words)
             await self._attempts.closed(close)
         except BaseException:
             permit.finish(succeeded=False)

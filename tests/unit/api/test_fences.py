@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import ExitStack, asynccontextmanager
 
+import msgspec
 import pytest
 from aiohttp import web
 from aiohttp.test_utils import make_mocked_request
@@ -11,6 +12,7 @@ from aiohttp.test_utils import make_mocked_request
 from api.errors import Busy
 from api.gatehouse.fences import MAX_COMMANDS, OPERATORS_OWN, SHARE, Commands, Places
 from api.gatehouse.principals import PRINCIPAL
+from sessions.model import SameDevice
 from supervisor.access.principal import BY_TOKEN, Principal
 from supervisor.access.scopes import Scope
 
@@ -132,3 +134,21 @@ async def test_whose_caller_hangs_up_is_carried_through_and_counts_until_it_is_d
             await asyncio.sleep(0)
         made._done.clear()
         await made.begin(of_key("a"), share)
+
+
+@pytest.mark.parametrize(("sees", "names"), [(None, True), ({"a", "shop"}, True), ({"a"}, False)])
+async def test_a_refusal_names_no_session_that_does_not_exist_for_who_calls(
+    sees: set[str] | None, names: bool
+) -> None:
+    async def refusing(_request: web.Request) -> web.StreamResponse:
+        raise SameDevice("a", "shop", "5511999990000:7")
+
+    only = None if sees is None else frozenset(sees)
+    caller = Principal(id="key:a", name="a", scope=Scope.ADMIN, sessions=only)
+    answer = await Commands().carry_through(call(caller, "POST"), refusing)
+    assert isinstance(answer, web.Response)
+    assert answer.status == 409
+    error = msgspec.json.decode(answer.body)["error"]
+    assert error["code"] == "same_device"
+    assert ("shop" in str(error)) == names
+    assert "5511999990000:7" in error["message"]

@@ -3,6 +3,7 @@
 import asyncio
 
 import pytest
+import structlog
 
 from sessions.lifecycle.inbox import Command
 from sessions.model import CloseReason as R
@@ -22,16 +23,28 @@ DEVICE_CREDS = (
 )
 
 
-async def test_a_session_whose_device_another_one_is_parks_without_a_login_and_names_it() -> None:
+async def test_a_session_whose_device_another_one_is_parks_and_the_log_alone_names_it() -> None:
+    structlog.reset_defaults()
+    with structlog.testing.capture_logs() as logged:
+        async with World() as world:
+            world.paired(DEVICE_CREDS)
+            world.store.devices[DEVICE] = "loja-1"
+            await world.start()
+            await world.until(S.PARKED)
+            shown = world.session.reconnection()
+            assert shown.close_reason is R.SAME_DEVICE
+            assert DEVICE in (shown.close_message or "")
+            assert any(DEVICE in str(data) for _, kind, data in world.events if kind == "alert")
+            assert "loja-1" not in str((shown, world.events)), "it may be another tenant's"
+    assert [line["owner"] for line in logged if line.get("action") == "same_device"] == ["loja-1"]
+
+
+async def test_who_is_another_ones_device_tries_no_login_until_somebody_says_so() -> None:
     async with World() as world:
         world.paired(DEVICE_CREDS)
         world.store.devices[DEVICE] = "loja-1"
         await world.start()
         await world.until(S.PARKED)
-        shown = world.session.reconnection()
-        assert shown.close_reason is R.SAME_DEVICE
-        assert "'loja-1'" in (shown.close_message or "")
-        assert any("'loja-1'" in str(data) for _, kind, data in world.events if kind == "alert")
         assert world.workers.attempts == []
         await asyncio.sleep(DAY)
         assert world.workers.attempts == [], "nothing tries again by itself"
@@ -47,7 +60,8 @@ async def test_an_open_session_that_turns_out_to_be_anothers_device_is_closed_an
         await world.until(S.PARKED)
         shown = world.session.reconnection()
         assert shown.close_reason is R.SAME_DEVICE
-        assert "'loja-1'" in (shown.close_message or "")
+        assert "15550000001:1" in (shown.close_message or "")
+        assert "loja-1" not in str((shown, world.events))
         assert len(world.workers.attempts) == 1
 
 
