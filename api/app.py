@@ -78,7 +78,7 @@ from supervisor.fleet.roll import Roll
 from supervisor.history.history import History
 from supervisor.history.outward.requests import Requests
 from supervisor.process.log_files import LogFile
-from supervisor.upkeep.scheduler import Scheduler
+from supervisor.upkeep.upkeep import Upkeep
 from supervisor.watch.diagnostics.checks import Diagnostics
 from supervisor.watch.forecasting import Forecaster
 from supervisor.watch.host_watch import HostWatch
@@ -125,7 +125,7 @@ class Parts:
     """With the least level that is written; None: nothing is."""
     requests: Requests
     diagnostics: Diagnostics
-    upkeep: Scheduler
+    upkeep: Upkeep
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -22,7 +22,7 @@ from supervisor.fleet.fleet import Fleet
 from supervisor.fleet.policy_file import LivePolicy
 from supervisor.fleet.roll import Roll
 from supervisor.history.history import History
-from supervisor.upkeep.scheduler import Scheduler
+from supervisor.upkeep.upkeep import Upkeep
 from supervisor.watch.diagnostics.checks import Diagnostics
 from supervisor.watch.forecasting import Forecaster
 from supervisor.watch.host_watch import HostWatch
@@ -45,7 +45,7 @@ WORKERS = web.AppKey("workers", Workers)
 DIAGNOSTICS = web.AppKey("diagnostics", Diagnostics)
 WEBHOOKS = web.AppKey("webhooks", Webhooks)
 THRESHOLDS = web.AppKey("thresholds", Thresholds)
-UPKEEP = web.AppKey("upkeep", Scheduler)
+UPKEEP = web.AppKey("upkeep", Upkeep)
 WAITERS = web.AppKey("waiters", Places)
 MEMORY = web.AppKey("memory", MemoryWatch)
 FEED_METRICS = web.AppKey("feed_metrics", MetricsCollector)

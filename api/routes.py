@@ -300,6 +300,7 @@ ROUTES: Final = (
         fleet=True,
         query=PageQuery,
         answers={200: upkeep.UpkeepList},
+        errors=STORE,
     ),
     Route(
         "POST",

@@ -66,8 +66,7 @@ from supervisor.process.log_kinds import KindLogs, written
 from supervisor.process.logs import Redaction
 from supervisor.process.worker_command import worker_config
 from supervisor.settings import Settings
-from supervisor.upkeep.all_jobs import jobs
-from supervisor.upkeep.scheduler import Scheduler
+from supervisor.upkeep.upkeep import Upkeep
 from supervisor.watch.diagnostics.checks import Diagnostics, within
 from supervisor.watch.forecasting import Forecaster, cpu_seconds
 from supervisor.watch.host_watch import COUNT_SECONDS, HostWatch, log_directory
@@ -204,7 +203,7 @@ class Built:
     history: History
     measuring: Sampler
     diagnostics: Diagnostics
-    upkeep: Scheduler
+    upkeep: Upkeep
     stopping: asyncio.Event
     """Set by the first signal."""
 
@@ -355,9 +354,7 @@ async def build(
         host=host,
         history=history,
         measuring=Sampler(history.take, [host_source(host), fleet_source(fleet), requests.figures]),
-        upkeep=Scheduler(
-            jobs(settings, store, feed, history), settings.zone(), store.upkeep_runs, alerts, rng
-        ),
+        upkeep=Upkeep(settings, store, feed, history, alerts, fleet, rng),
         diagnostics=Diagnostics(
             within(settings, directory, store, host.reading, fleet, access, memory.view)
         ),
@@ -399,9 +396,9 @@ async def begin(parts: Built, stack: AsyncExitStack) -> None:
     for name, look, every_seconds in looks:
         kept = parts.forever.keep(name, look, every_seconds=every_seconds)
         stack.push_async_callback(kept.close)
-    await parts.upkeep.open()
-    parts.upkeep.begin(parts.forever)
-    stack.push_async_callback(parts.upkeep.close)
+    await parts.upkeep.scheduler.open()
+    parts.upkeep.scheduler.begin(parts.forever)
+    stack.push_async_callback(parts.upkeep.scheduler.close)
     for kept in begin_measuring(parts.forever, parts.measuring, parts.history):
         stack.push_async_callback(kept.close)
     growth = parts.forever.keep(
@@ -464,7 +461,12 @@ def _tell_of_restored(fleet: Fleet) -> None:
 def _watched_directories(settings: Settings) -> list[Path]:
     """Whose file systems may not become full."""
     logs = log_directory()
-    return [data_directory(settings), *([logs] if logs else []), *settings.further_directories()]
+    return [
+        data_directory(settings),
+        *([logs] if logs else []),
+        *([settings.backups_directory()] if settings.backup_dir is not None else []),
+        *settings.further_directories(),
+    ]
 
 
 def _stop_on_signal(workers: Workers) -> asyncio.Event:

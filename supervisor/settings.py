@@ -25,6 +25,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from supervisor.places import time_zone
 from supervisor.places.installation import DATA, ENV_FILE, folder, left_behind
+from supervisor.upkeep import schedule
 
 if TYPE_CHECKING:
     from sessions import policy
@@ -80,6 +81,7 @@ def _whole_number(value: Any) -> Any:
 
 PositiveMilliseconds = Annotated[int, BeforeValidator(_whole_number), Field(ge=1, le=7 * _DAY_MS)]
 Count = Annotated[int, BeforeValidator(_whole_number), Field(ge=1, le=1_000_000)]
+BackupCount = Annotated[int, BeforeValidator(_whole_number), Field(ge=0, le=1000)]
 Mebibytes = Annotated[int, BeforeValidator(_whole_number), Field(ge=32, le=65_536)]
 Fraction = Annotated[float, Field(gt=0, le=1, allow_inf_nan=False)]
 
@@ -382,6 +384,34 @@ class Settings(BaseSettings):
             " show them."
         ),
     )
+    log_days: Annotated[int, BeforeValidator(_whole_number), Field(ge=1, le=3650)] = Field(
+        30,
+        description=(
+            "How long a log in the data directory to which nobody writes any more is kept, days:"
+            " above all those of deleted sessions."
+        ),
+    )
+    backup_schedule: str = Field(
+        "0 * * * *",
+        description=(
+            "When a backup is made and verified, as cron writes it (minute hour day month weekday),"
+            " in WHATSAPP_TIME_ZONE; off: only by `wasup upkeep run backups` (docs/upkeep.md)."
+        ),
+    )
+    backup_dir: Path | None = Field(
+        None,
+        description=(
+            "Where backups go; a relative path is meant from the installation's folder. Another"
+            " disk than the data's is better. Unset: `backups` in the data directory."
+        ),
+    )
+    backup_keep_hourly: BackupCount = Field(
+        6, description="How many hours keep their newest backup."
+    )
+    backup_keep_daily: BackupCount = Field(7, description="How many days keep their newest backup.")
+    backup_keep_weekly: BackupCount = Field(
+        4, description="How many weeks keep their newest backup."
+    )
     data_dir: Path = Field(
         Path(DATA),
         description=(
@@ -591,11 +621,8 @@ class Settings(BaseSettings):
                     "origins such as https://panel.example.com or http://localhost:3000: lower"
                     " case, without a path, a slash at the end or *",
                 )
-        if self.time_zone is not None:
-            try:
-                time_zone.named(self.time_zone)
-            except ValueError as error:
-                raise _wrong("time_zone", self.time_zone, str(error)) from None
+        self._check_text("time_zone", time_zone.named)
+        self._check_text("backup_schedule", schedule.checked)
         self._check_secret("database_url", _parse_server_url)
         self._check_secret("store_key", _parse_keys)
         if self.worker_heartbeat_timeout < 2 * self.worker_heartbeat_interval:
@@ -606,6 +633,14 @@ class Settings(BaseSettings):
                 f" ({self.worker_heartbeat_interval})",
             )
         return self
+
+    def _check_text(self, field: str, parse: Callable[[str], object]) -> None:
+        text: str | None = getattr(self, field)
+        if text is not None:
+            try:
+                parse(text)
+            except ValueError as error:
+                raise _wrong(field, text, str(error)) from None
 
     def _check_hours(self, field: str) -> None:
         from supervisor.alerts.hours import FORM, Hours
@@ -765,6 +800,12 @@ class Settings(BaseSettings):
     def zone(self) -> ZoneInfo:
         """The time zone of schedules and reports."""
         return time_zone.of_host() if self.time_zone is None else time_zone.named(self.time_zone)
+
+    def backups_directory(self) -> Path:
+        """Where backups go."""
+        if self.backup_dir is None:
+            return self.data_dir.expanduser().absolute() / "backups"
+        return folder() / self.backup_dir.expanduser()
 
     def further_directories(self) -> list[Path]:
         """The watched directories, but for the data directory."""

@@ -79,6 +79,7 @@ class Supervisor:
             "WHATSAPP_DATA_DIR": str(self.directory),
             "WHATSAPP_API_PORT": "0",
             "WHATSAPP_LOG_FORMAT": "json",
+            "WHATSAPP_BACKUP_SCHEDULE": "off",  # the hour in which a campaign runs is chance
         }
         return inherited | own | dict(self.settings)
 

@@ -29,6 +29,7 @@ from sessions.store.backups import origin
 from sessions.store.engine import database, schema
 from sessions.store.engine.erasing import Eraser
 from sessions.store.engine.file_watch import DatabaseFile
+from sessions.store.engine.tidying import Tidying
 from sessions.store.rewrite import RewriteReport
 from sessions.store.sealing import keyring
 from sessions.store.sealing.cipher import Cipher
@@ -103,6 +104,7 @@ class Store:
         self.alerts = AlertRows(self._writer, self._read)
         self.history_pages = HistoryPages(self._writer, self._read)
         self.upkeep_runs = UpkeepRuns(self._writer, self._read)
+        self.tidying = Tidying(url, self._writer, self._read)
 
     @classmethod
     async def open(
