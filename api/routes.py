@@ -258,6 +258,22 @@ ROUTES: Final = (
     ),
     Route(
         "GET",
+        "/history/distribution",
+        history.distribution,
+        scope=Scope.READ,
+        query=history.HistoryQuery,
+        answers={200: history.DistributionView},
+        errors=(
+            *STORE,
+            UnknownSeries,
+            InvalidPeriod,
+            InvalidSessionId,
+            SessionNotFound,
+            ForbiddenFleet,
+        ),
+    ),
+    Route(
+        "GET",
         "/history/series",
         history.list_series,
         scope=Scope.READ,

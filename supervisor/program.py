@@ -22,6 +22,7 @@ from sessions.lifecycle.dependencies import Dependencies
 from sessions.model import AlertChange, EventData
 from sessions.policy import correlated_reasons
 from sessions.records.changes import Changes
+from sessions.records.distribution import Distribution
 from sessions.store import Store
 from sessions.store.backups import backup
 from sessions.views.events import SessionDeleted
@@ -245,6 +246,7 @@ async def build(
     `port`: the API's. Raises StoreError, OSError, BadPolicy.
     """
     detach, bus, rng = settings.detaches(), Bus(), random.Random()
+    round_trips = Distribution()
     forever = Forever(bus.tell)
     store = await open_store(settings, forever, bus.tell)
     stack.push_async_callback(store.close)
@@ -303,6 +305,7 @@ async def build(
             record=partial(record, feed, bus),
             deliver=feed.deliver,
             rng=rng,
+            round_trips=round_trips,
         ),
         gate,
         feed,
@@ -353,7 +356,9 @@ async def build(
         sampler=sampler,
         host=host,
         history=history,
-        measuring=Sampler(history.take, [host_source(host), fleet_source(fleet), requests.figures]),
+        measuring=Sampler(
+            history.take, [host_source(host), fleet_source(fleet, round_trips), requests.figures]
+        ),
         upkeep=Upkeep(settings, store, feed, history, alerts, fleet, rng),
         diagnostics=Diagnostics(
             within(settings, directory, store, host.reading, fleet, access, memory.view)

@@ -13,7 +13,8 @@ Subject = Literal[
 
 Kind = Literal["gauge", "count", "buckets"]
 """gauge: what it is now. count: a total since the supervisor started, of which the history keeps
-what was added in each interval. buckets: a count for each bucket of a distribution (buckets.py).
+what was added in each interval. buckets: a count for each bucket of a distribution, whose
+keys are `buckets_of`.
 """
 
 Key = tuple[str, str | None]
@@ -90,6 +91,7 @@ _FLEET: Final = (
     Series("fleet.worker_memory_bytes", "bytes", "resident memory of all workers"),
     Series("fleet.messages", "messages", "messages of all sessions, in and out", kind="count"),
     Series("fleet.errors", "operations", "failed operations of all sessions", kind="count"),
+    Series("fleet.response_ms", "ms", "round trips of all sessions", kind="buckets"),
     Series("fleet.reconnects", "logins", "logins that brought a session back", kind="count"),
 )
 
@@ -160,7 +162,7 @@ _API: Final = (
         "count",
         MILLIONTHS,
     ),
-    Series("api.latency", "requests", "calls by how long they took", kind="buckets"),
+    Series("api.response_ms", "ms", "how long calls took, but for those that wait", kind="buckets"),
     Series(
         "route.requests",
         "requests",
@@ -194,7 +196,13 @@ _API: Final = (
         MILLIONTHS,
         summed_as="api.seconds",
     ),
-    Series("route.latency", "requests", "its calls by how long they took", "route", "buckets"),
+    Series(
+        "route.response_ms",
+        "ms",
+        "how long its calls took, but for those that wait",
+        "route",
+        "buckets",
+    ),
     Series(
         "key.requests", "requests", "calls of the caller (a key, or the operator)", "key", "count"
     ),
@@ -219,3 +227,8 @@ SERIES: Final[Mapping[str, Series]] = {
 def series_of(name: str) -> Series:
     """A series by its name, or by that of one of its buckets. Raises KeyError."""
     return SERIES[name.partition("#")[0]]
+
+
+def buckets_of(series: str, subject: str | None, counts: Mapping[int, int]) -> dict[Key, float]:
+    """The figures of a series of kind `buckets`: the totals of its buckets (distribution.py)."""
+    return {(f"{series}#{bucket}", subject): count for bucket, count in counts.items()}

@@ -5,13 +5,14 @@ calls take.
 """
 
 import time
+from collections import Counter
 from collections.abc import Callable
 from functools import lru_cache
 from typing import Any, Final, NamedTuple
 
+from sessions.records.distribution import Distribution
 from sessions.views.times import iso
-from supervisor.history.buckets import BOUNDS, bucket
-from supervisor.history.series import Key
+from supervisor.history.series import Key, buckets_of
 from supervisor.process.log_files import LogFile
 
 SERVICE: Final = "wasup"
@@ -70,16 +71,12 @@ class Requests:
     def figures(self) -> dict[Key, float]:
         """The totals since the supervisor started (a Source)."""
         figures: dict[Key, float] = {}
-        whole = [0] * (len(BOUNDS) + 1)
+        whole = Counter[int]()
         for route, counted in self._routes.items():
             figures |= counted.figures("route", route)
-            for number, count in enumerate(counted.buckets):
-                if count:
-                    figures[f"route.latency#{number}", route] = count
-                    whole[number] += count
-        for number, count in enumerate(whole):
-            if count:
-                figures[f"api.latency#{number}", None] = count
+            figures |= buckets_of("route.response_ms", route, counted.took.counts)
+            whole += counted.took.counts
+        figures |= buckets_of("api.response_ms", None, whole)
         for caller, counted in self._callers.items():
             figures |= counted.figures("key", caller)
         return figures
@@ -105,12 +102,12 @@ class Requests:
 class _Counted:
     """Calls of one route, or of one caller."""
 
-    __slots__ = ("buckets", "errors", "refused", "requests", "seconds")
+    __slots__ = ("errors", "refused", "requests", "seconds", "took")
 
     def __init__(self) -> None:
         self.requests = self.refused = self.errors = 0
         self.seconds = 0.0
-        self.buckets = [0] * (len(BOUNDS) + 1)
+        self.took = Distribution()
 
     def add(self, call: Served) -> None:
         """One more."""
@@ -121,7 +118,7 @@ class _Counted:
             self.refused += 1
         if not call.waited:
             self.seconds += call.seconds
-            self.buckets[bucket(call.seconds)] += 1
+            self.took.add(1000 * call.seconds)
 
     def figures(self, subject: str, name: str) -> dict[Key, float]:
         """The same as figures of that kind of subject."""

@@ -11,9 +11,9 @@ from aiohttp import web
 from api.errors import BadRequest
 from api.gatehouse.fences import Places
 from scripts.lab.processes import eventually
+from sessions.records.distribution import bucket_of
 from supervisor.access.key import new_id, new_key
 from supervisor.access.scopes import Scope
-from supervisor.history.buckets import bucket
 from supervisor.history.outward.requests import LONGEST_AGENT, OTHERS, Requests, Served
 from supervisor.history.recent import Recent
 from supervisor.history.series import Key, series_of
@@ -88,8 +88,8 @@ async def test_calls_are_counted_by_route_and_by_caller_and_refusals_with_them()
     assert (told["route.refused", "GET /broken"], told["route.errors", "GET /broken"]) == (0, 1)
     callers = {subject: value for (name, subject), value in told.items() if name == "key.requests"}
     assert callers == {f"key:{KEY_ID}": 6, "operator": 2}
-    latencies = [value for (name, _), value in told.items() if name.startswith("route.latency#")]
-    assert sum(latencies) == 9
+    took = [value for (name, _), value in told.items() if name.startswith("route.response_ms#")]
+    assert sum(took) == 9
     assert all(series_of(name) for name, _ in figures)
 
 
@@ -105,7 +105,7 @@ async def test_a_call_that_waits_is_counted_and_is_no_part_of_how_long_calls_tak
     figures = requests.figures()
     assert figures["route.requests", "GET /poll"] == 1
     assert figures["route.seconds", "GET /poll"] == 0
-    assert {subject for name, subject in figures if name.startswith("route.latency#")} == {
+    assert {subject for name, subject in figures if name.startswith("route.response_ms#")} == {
         "GET /things/{id}"
     }
     poll, other = lines(tmp_path / "requests.log")
@@ -193,9 +193,9 @@ def test_the_buckets_of_all_routes_are_those_of_the_api() -> None:
     for path, seconds in (("/a", 0.003), ("/b", 0.003), ("/b", 4.0)):
         requests.served(call("me", seconds, path))
     figures = requests.figures()
-    assert figures[f"api.latency#{bucket(0.003)}", None] == 2
-    assert figures[f"api.latency#{bucket(4.0)}", None] == 1
-    assert figures[f"route.latency#{bucket(4.0)}", "GET /b"] == 1
+    assert figures[f"api.response_ms#{bucket_of(3.0)}", None] == 2
+    assert figures[f"api.response_ms#{bucket_of(4000.0)}", None] == 1
+    assert figures[f"route.response_ms#{bucket_of(4000.0)}", "GET /b"] == 1
 
 
 def test_a_long_user_agent_is_cut(tmp_path: Path) -> None:
