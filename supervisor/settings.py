@@ -146,7 +146,8 @@ class Settings(BaseSettings):
         None,
         description=(
             "TOML file that says by which channels alerts are told to whom, and above which limits"
-            " (docs/alert-channels.md); `wasup alerts reload` reads it again. chmod 600: it has passwords."
+            " (docs/alert-channels.md); `wasup alerts reload` reads it again. chmod 600: it has"
+            " passwords."
         ),
     )
     stable_after: PositiveMilliseconds = Field(
