@@ -316,7 +316,7 @@ async def build(settings: Settings, directory: Path, port: int, stack: AsyncExit
     history, feed_metrics = History(Archive(store.history_pages)), MetricsCollector()
     stack.push_async_callback(history.close)
     bus.subscribe(SessionDeleted, history.on_deleted)
-    alerting = Alerting(alerts, store.alerts, forever, bus, fleet, settings.alerting_config())
+    alerting = Alerting(alerts, store.alerts, forever, bus, fleet, host, settings.alerting_config())
     stack.push_async_callback(alerting.close)
     roll = Roll(fleet.sessions, workers.code, bus.publish)
     stack.push_async_callback(roll.close)

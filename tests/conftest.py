@@ -142,14 +142,14 @@ async def start_supervisor(
         )
         started.append(supervisor)
         real_parts.append(supervisor)
-        supply_compiled(supervisor.directory, lab_directory)
+        supply_compiled(supervisor.directory)
         return await supervisor.start()
 
     yield start
     await standin.mend()
     for supervisor in started:
         await supervisor.close()
-        keep_compiled(supervisor.directory, lab_directory)
+        keep_compiled(supervisor.directory)
         assert supervisor.process is None or supervisor.process.status in {0, -9}, (
             supervisor.process.tail()
         )

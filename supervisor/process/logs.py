@@ -80,6 +80,25 @@ def _for_people(
     return shown
 
 
+class ExceptionCount:
+    """Counts the errors of our own that the log has had: lines with a traceback."""
+
+    def __init__(self) -> None:
+        self.seen = 0
+
+    def __call__(
+        self, _logger: Any, method: str, line: MutableMapping[str, Any]
+    ) -> MutableMapping[str, Any]:
+        """Look at a line, and hand it on."""
+        if line.get("exc_info") and line.get("level", method) in {"error", "critical"}:
+            self.seen += 1
+        return line
+
+
+EXCEPTIONS: Final = ExceptionCount()
+"""Of this process, as its log is."""
+
+
 def configure(log_format: str, level: str, secrets: Iterable[str] = ()) -> None:
     """Set the log up.
 
@@ -92,6 +111,7 @@ def configure(log_format: str, level: str, secrets: Iterable[str] = ()) -> None:
     renderer = structlog.dev.ConsoleRenderer() if human else structlog.processors.JSONRenderer()
     stream = cast("TextIO", LossyStream(sys.stderr))
     last: list[structlog.typing.Processor] = [
+        EXCEPTIONS,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
         structlog.processors.StackInfoRenderer(),
         # A string before it is looked through, and not by rich, which prints every frame's local

@@ -64,6 +64,11 @@ def system_performance(fleet: Fleet, sessions: Collection[Session]) -> SystemPer
 
 def error_rate(sessions: Iterable[Session]) -> float:
     """Their failed operations of the last minutes, as a fraction of all."""
+    failed, total = operations(sessions)
+    return failed / total if total else 0.0
+
+
+def operations(sessions: Iterable[Session]) -> tuple[int, int]:
+    """Their failed and all operations of the last minutes."""
     outcomes = [session.outcomes() for session in sessions]
-    total = sum(count for _, count in outcomes)
-    return sum(failed for failed, _ in outcomes) / total if total else 0.0
+    return sum(failed for failed, _ in outcomes), sum(total for _, total in outcomes)
