@@ -25,6 +25,7 @@ from supervisor.access.refusals import Refusals
 from supervisor.access.scopes import Scope
 from supervisor.access.token_validator import ImprovedTokenValidator
 from supervisor.fleet.live_feed_limits import LiveFeedLimits
+from supervisor.history.outward.requests import Requests
 
 TOKEN: Final = "correct-horse-battery-staple"
 SIGNING_SECRET: Final = b"0123456789abcdef0123456789abcdef"
@@ -86,6 +87,7 @@ def application(token: str | None = None, connections: int = 64, **parts: Any) -
     parts.setdefault("feed_metrics", MetricsCollector())
     parts.setdefault("feed_limits", LiveFeedLimits(cpu_threshold=100.0))
     parts.setdefault("websocket_log", None)
+    parts.setdefault("requests", Requests(None, str))
     given = {name: parts.get(name, cast("Any", Nothing())) for name in Parts.__dataclass_fields__}
     return create_app(Parts(**given), doorway)
 
