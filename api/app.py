@@ -27,7 +27,7 @@ from api.gatehouse.timed import Timed
 from api.handlers.docs import FILES
 from api.live.connection_log import ConnectionLog
 from api.live.entrance import PATH, Entrance
-from api.live.metrics import MetricsCollector
+from api.live.metrics import MetricsCollector as MetricsCollector
 from api.live.observer import Observers
 from api.openapi import spec
 from api.parts import (
@@ -123,6 +123,7 @@ class Parts:
     keys: Keys
     feed_limits: LiveFeedLimits
     history: History
+    feed_metrics: MetricsCollector
     memory: MemoryWatch
     websocket_log: tuple[LogFile, str] | None
     """With the least level that is written; None: nothing is."""
@@ -198,7 +199,7 @@ def create_app(parts: Parts, doorway: Doorway) -> web.Application:
     app[DESCRIPTION] = msgspec.json.encode(spec(ROUTES)) + b"\n"
     app[HISTORY] = parts.history
     app[MEMORY] = parts.memory
-    metrics = app[FEED_METRICS] = MetricsCollector()
+    metrics = app[FEED_METRICS] = parts.feed_metrics
     written = [] if parts.websocket_log is None else [ConnectionLog(*parts.websocket_log)]
     live = Entrance(
         parts.feed,

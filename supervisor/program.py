@@ -16,7 +16,7 @@ from typing import Final
 
 import structlog
 
-from api.app import Doorway, Parts, bind, create_app, serving
+from api.app import Doorway, MetricsCollector, Parts, bind, create_app, serving
 from sessions.forever import Forever, Look
 from sessions.lifecycle.dependencies import Dependencies
 from sessions.model import AlertChange, EventData
@@ -59,7 +59,7 @@ from supervisor.history.archive import Archive
 from supervisor.history.history import History
 from supervisor.history.outward.requests import Requests
 from supervisor.history.sampler import Sampler, begin_measuring
-from supervisor.history.sources import fleet_source, host_source
+from supervisor.history.sources import fleet_source, host_source, webhook_source
 from supervisor.host.needs.process_limits import raise_soft_descriptors
 from supervisor.host.reading.readings import WindowedHost
 from supervisor.places.store_opening import data_directory, open_store
@@ -208,6 +208,7 @@ class Built:
     sampler: WindowedHost
     host: HostWatch
     history: History
+    feed_metrics: MetricsCollector
     measuring: Sampler
     diagnostics: Diagnostics
     upkeep: Upkeep
@@ -236,6 +237,7 @@ class Built:
             keys=self.keys,
             feed_limits=self.settings.feed_limits(),
             history=self.history,
+            feed_metrics=self.feed_metrics,
             memory=self.memory,
             websocket_log=self.websocket_log,
             requests=self.requests,
@@ -330,7 +332,7 @@ async def build(
         lambda: tuple(worker.pid for worker in workers.alive),
         _watched_directories(settings),
     )
-    history = History(Archive(store.history_pages))
+    history, feed_metrics = History(Archive(store.history_pages)), MetricsCollector()
     stack.push_async_callback(history.close)
     bus.subscribe(SessionDeleted, history.on_deleted)
     file = read_alerts_file(settings.alerts_file)
@@ -378,8 +380,16 @@ async def build(
         sampler=sampler,
         host=host,
         history=history,
+        feed_metrics=feed_metrics,
         measuring=Sampler(
-            history.take, [host_source(host), fleet_source(fleet, round_trips), requests.figures]
+            history.take,
+            [
+                host_source(host),
+                fleet_source(fleet, round_trips),
+                webhook_source(webhooks),
+                feed_metrics.measure,
+                requests.figures,
+            ],
         ),
         upkeep=Upkeep(settings, store, feed, history, alerts, fleet, rng),
         diagnostics=Diagnostics(
