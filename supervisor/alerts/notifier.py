@@ -23,7 +23,7 @@ from supervisor.alerts.ledger import Ledger
 from supervisor.alerts.muting import AFTERGLOW_SECONDS, NO_OUTAGES, Outages, muted
 from supervisor.alerts.notices import Channel, Language, NotDelivered, Notice, Recipient
 
-LOOK_SECONDS: Final = 2.0
+LOOK_SECONDS: Final = 5.0
 SEND_SECONDS: Final = 60.0
 """After so long a channel hangs, and is called off."""
 FIRST_RETRY_SECONDS: Final = 15.0
