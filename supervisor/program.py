@@ -8,7 +8,7 @@ import random
 import signal
 import sys
 from collections.abc import Callable
-from contextlib import AsyncExitStack
+from contextlib import AbstractContextManager, AsyncExitStack
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -16,7 +16,7 @@ from typing import Final
 
 import structlog
 
-from api.app import Doorway, Parts, bind, create_app, serving
+from api.app import Doorway, MetricsCollector, Parts, bind, create_app, serving
 from sessions.forever import Forever, Look
 from sessions.lifecycle.dependencies import Dependencies
 from sessions.model import AlertChange, EventData
@@ -54,14 +54,17 @@ from supervisor.gate.view import OutageBegan, OutageEnded
 from supervisor.gate.way_probe import WayProber
 from supervisor.history.archive import Archive
 from supervisor.history.history import History
+from supervisor.history.outward.requests import Requests
 from supervisor.history.sampler import Sampler, begin_measuring
-from supervisor.history.sources import fleet_source, host_source
+from supervisor.history.sources import fleet_source, host_source, webhook_source
 from supervisor.host.needs.process_limits import raise_soft_descriptors
 from supervisor.host.reading.readings import WindowedHost
 from supervisor.places.store_opening import data_directory, open_store
 from supervisor.process import dumpable, worker_user
 from supervisor.process.lock import DirectoryLock, held_by
 from supervisor.process.log_files import LogFile
+from supervisor.process.log_kinds import KindLogs, written
+from supervisor.process.logs import Redaction
 from supervisor.process.worker_command import worker_config
 from supervisor.settings import Settings
 from supervisor.upkeep.upkeep import Upkeep
@@ -103,10 +106,11 @@ def run(settings: Settings, on_ready: Callable[[str, bool], None]) -> None:
         log.warning(f"{directory} can be entered by others: chmod 700 it", action="open_directory")
     with (
         DirectoryLock(directory, f"{settings.api_host}:{settings.api_port}") as lock,
+        _log_files(settings, directory) as logs,
         asyncio.Runner(loop_factory=_loop) as runner,
     ):
         backup.clear_away(directory)
-        runner.run(_serve(settings, directory, lock, on_ready))
+        runner.run(_serve(settings, directory, logs, lock, on_ready))
 
 
 def record(feed: Feed, bus: Bus, changes: Changes) -> None:
@@ -130,12 +134,16 @@ def _raise_descriptors() -> None:
 
 
 async def _serve(
-    settings: Settings, directory: Path, lock: DirectoryLock, on_ready: Callable[[str, bool], None]
+    settings: Settings,
+    directory: Path,
+    logs: KindLogs,
+    lock: DirectoryLock,
+    on_ready: Callable[[str, bool], None],
 ) -> None:
     async with AsyncExitStack() as stack:
         listener = stack.enter_context(bind(settings.api_host, settings.api_port))
         port = listener.getsockname()[1]
-        parts = await build(settings, directory, port, stack)
+        parts = await build(settings, directory, logs, port, stack)
         await begin(parts, stack)
         app = create_app(parts.for_api(), _doorway(settings))
         await stack.enter_async_context(serving(app, listener))
@@ -185,6 +193,7 @@ class Built:
     audit: AuditLog
     memory: MemoryWatch
     websocket_log: tuple[LogFile, str] | None
+    requests: Requests
     bus: Bus
     fleet: Fleet
     forecaster: Forecaster
@@ -193,6 +202,7 @@ class Built:
     sampler: WindowedHost
     host: HostWatch
     history: History
+    feed_metrics: MetricsCollector
     measuring: Sampler
     diagnostics: Diagnostics
     upkeep: Upkeep
@@ -220,14 +230,18 @@ class Built:
             keys=self.keys,
             feed_limits=self.settings.feed_limits(),
             history=self.history,
+            feed_metrics=self.feed_metrics,
             memory=self.memory,
             websocket_log=self.websocket_log,
+            requests=self.requests,
             diagnostics=self.diagnostics,
             upkeep=self.upkeep,
         )
 
 
-async def build(settings: Settings, directory: Path, port: int, stack: AsyncExitStack) -> Built:
+async def build(
+    settings: Settings, directory: Path, logs: KindLogs, port: int, stack: AsyncExitStack
+) -> Built:
     """Put the parts together, each given what it needs; what has to be closed is pushed onto the
     stack, in this order, and is closed in the reverse one.
 
@@ -311,7 +325,7 @@ async def build(settings: Settings, directory: Path, port: int, stack: AsyncExit
         lambda: tuple(worker.pid for worker in workers.alive),
         _watched_directories(settings),
     )
-    history = History(Archive(store.history_pages))
+    history, feed_metrics = History(Archive(store.history_pages)), MetricsCollector()
     stack.push_async_callback(history.close)
     bus.subscribe(SessionDeleted, history.on_deleted)
     alerting = Alerting(alerts, store.alerts, forever, bus, fleet, host, settings.alerting_config())
@@ -319,6 +333,7 @@ async def build(settings: Settings, directory: Path, port: int, stack: AsyncExit
     roll = Roll(fleet.sessions, workers.code, bus.publish)
     stack.push_async_callback(roll.close)
     websocket_log = _websocket_log(settings, directory, stack)
+    requests = Requests(logs.get("requests"), Redaction(settings.secrets()).text)
     memory = MemoryWatch(host, partial(_workers_memory, fleet))
     return Built(
         settings=settings,
@@ -334,6 +349,7 @@ async def build(settings: Settings, directory: Path, port: int, stack: AsyncExit
         audit=audit,
         memory=memory,
         websocket_log=websocket_log,
+        requests=requests,
         bus=bus,
         fleet=fleet,
         forecaster=Forecaster(fleet, costs, settings.thresholds()),
@@ -342,7 +358,17 @@ async def build(settings: Settings, directory: Path, port: int, stack: AsyncExit
         sampler=sampler,
         host=host,
         history=history,
-        measuring=Sampler(history.take, [host_source(host), fleet_source(fleet, round_trips)]),
+        feed_metrics=feed_metrics,
+        measuring=Sampler(
+            history.take,
+            [
+                host_source(host),
+                fleet_source(fleet, round_trips),
+                webhook_source(webhooks),
+                feed_metrics.measure,
+                requests.figures,
+            ],
+        ),
         upkeep=Upkeep(settings, store, feed, history, alerts, fleet, rng),
         diagnostics=Diagnostics(
             within(settings, directory, store, host.reading, fleet, access, memory.view)
@@ -410,6 +436,16 @@ def _workers_memory(fleet: Fleet) -> dict[Worker, int]:
         for session, one in figures
         if one.worker_pid is not None and one.worker_memory is not None
     }
+
+
+def _log_files(settings: Settings, directory: Path) -> AbstractContextManager[KindLogs]:
+    return written(
+        directory,
+        settings.log_kinds,
+        settings.log_format,
+        settings.log_level,
+        list(settings.secrets()),
+    )
 
 
 def _websocket_log(

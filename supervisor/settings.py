@@ -584,6 +584,22 @@ class Settings(BaseSettings):
             " too slow), error, or off."
         ),
     )
+    log_files: Annotated[
+        str,
+        Field(
+            pattern=(
+                "^(none|(performance|reconnect|requests|supervisor)"
+                "(,(performance|reconnect|requests|supervisor))*)$"
+            )
+        ),
+    ] = Field(
+        "performance,reconnect,requests,supervisor",
+        description=(
+            "Which logs are written to logs/ in the data directory, separated by commas:"
+            " performance, reconnect, requests, supervisor (where neither pm2 nor systemd nor a"
+            " file keeps the log already); none: none of them."
+        ),
+    )
     time_zone: str | None = Field(
         None,
         description=(
@@ -860,6 +876,11 @@ class Settings(BaseSettings):
         anybody.
         """
         return self.probe_timeout or max(5_000, self.response_time_threshold)
+
+    @property
+    def log_kinds(self) -> frozenset[str]:
+        """The kinds of logs that are written as files."""
+        return frozenset(self.log_files.split(",")) - {"none"}
 
     def zone(self) -> ZoneInfo:
         """The time zone of schedules and reports."""

@@ -32,6 +32,7 @@ class Commands(LazyGroup):
         ),
         "workers": Verb("worker_commands", "app", "The worker processes"),
         "policy": Verb("policy_commands", "app", "What is done after a close"),
+        "history": Verb("watch_commands.history", "history", "What was measured, and what it is"),
         "capacity": Verb("watch_commands.capacity", "capacity", "How many more sessions fit"),
         "keys": Verb("key_commands", "app", "Who may call the API, and what"),
         "audit": Verb("watch_commands.audit", "audit", "Who changed what, and who was refused"),

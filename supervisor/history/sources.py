@@ -7,6 +7,7 @@ from typing import Final
 
 from sessions.model import SessionState
 from sessions.records.distribution import Distribution
+from supervisor.delivery.webhook_registry import Webhooks
 from supervisor.fleet.fleet import Fleet
 from supervisor.history.series import Key, buckets_of
 from supervisor.host.reading.disks import DiskReading
@@ -109,6 +110,21 @@ def fleet_source(fleet: Fleet, round_trips: Distribution) -> Source:
         figures |= buckets_of("fleet.response_ms", None, round_trips.counts)
         figures["fleet.sessions", None] = len(fleet.sessions())
         figures["fleet.workers", None] = workers
+        return figures
+
+    return measure
+
+
+def webhook_source(webhooks: Webhooks) -> Source:
+    """Every webhook: how far it is behind, and whether it gets through."""
+
+    def measure() -> Figures:
+        figures: dict[Key, float] = {}
+        for webhook in webhooks.all():
+            figures["webhook.behind", webhook.id] = webhook.behind
+            figures["webhook.blocked", webhook.id] = len(webhook.lanes.failing())
+            figures["webhook.away", webhook.id] = webhook.circuit.is_open
+            figures["webhook.paused", webhook.id] = webhook.paused_because is not None
         return figures
 
     return measure
