@@ -33,6 +33,7 @@ from api.openapi import spec
 from api.parts import (
     ACCESS,
     ALERTS,
+    ALERTS_FILE,
     CONNECTIONS,
     DESCRIPTION,
     DIAGNOSTICS,
@@ -67,6 +68,7 @@ from supervisor.access.access import Access
 from supervisor.access.audit import AuditLog
 from supervisor.access.keys import Keys
 from supervisor.alerts.alerts import Alerts
+from supervisor.alerts.channels.live_alerts_file import LiveAlertsFile
 from supervisor.alerts.judging.thresholds import Thresholds
 from supervisor.alerts.notifier import Notifier
 from supervisor.delivery.webhook_registry import Webhooks
@@ -114,6 +116,7 @@ class Parts:
     forecaster: Forecaster
     alerts: Alerts
     notifier: Notifier
+    alerts_file: LiveAlertsFile
     webhooks: Webhooks
     access: Access
     audit: AuditLog
@@ -184,6 +187,7 @@ def create_app(parts: Parts, doorway: Doorway) -> web.Application:
     app.on_shutdown.append(app[STREAMS].end_all)
     app[FLEET], app[FEED], app[STORE], app[ROLL] = parts.fleet, parts.feed, parts.store, parts.roll
     app[ALERTS], app[NOTIFIER], app[WEBHOOKS] = parts.alerts, parts.notifier, parts.webhooks
+    app[ALERTS_FILE] = parts.alerts_file
     app[DIAGNOSTICS], app[UPKEEP] = parts.diagnostics, parts.upkeep
     app[POLICY], app[HOST], app[THRESHOLDS], app[FORECASTER] = (
         parts.policy,

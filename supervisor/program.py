@@ -35,8 +35,11 @@ from supervisor.access.refusals import Refusals
 from supervisor.access.token_validator import ImprovedTokenValidator
 from supervisor.alerts.alerting import Alerting
 from supervisor.alerts.alerts import Alerts
+from supervisor.alerts.channels.alerts_file import read_alerts_file
+from supervisor.alerts.channels.live_alerts_file import LiveAlertsFile
 from supervisor.alerts.judging import own_parts
 from supervisor.alerts.judging.figures import monitor
+from supervisor.alerts.judging.thresholds import Thresholds
 from supervisor.delivery.webhook_registry import Webhooks
 from supervisor.fleet.bus import Bus
 from supervisor.fleet.feed import Feed
@@ -87,9 +90,10 @@ def run(settings: Settings, on_ready: Callable[[str, bool], None]) -> None:
 
     `on_ready` is told the API's address and whether there are no sessions yet.
 
-    Raises BadPolicy, BadSettings, Locked, OSError, StoreError.
+    Raises BadAlertsFile, BadPolicy, BadSettings, Locked, OSError, StoreError.
     """
     read_rules(settings.policy_file)  # a bad one is told before anything is touched
+    read_alerts_file(settings.alerts_file)
     user = worker_user.find_user(settings.worker_user)
     worker_user.must_reach_code(user)
     if user is None and os.geteuid() == 0:
@@ -187,6 +191,8 @@ class Built:
     feed: Feed
     alerts: Alerts
     alerting: Alerting
+    alerts_file: LiveAlertsFile
+    thresholds: Thresholds
     webhooks: Webhooks
     keys: Keys
     access: Access
@@ -220,10 +226,11 @@ class Built:
             roll=self.roll,
             policy=self.policy,
             host=self.host,
-            thresholds=self.settings.thresholds(),
+            thresholds=self.thresholds,
             forecaster=self.forecaster,
             alerts=self.alerts,
             notifier=self.alerting.notifier,
+            alerts_file=self.alerts_file,
             webhooks=self.webhooks,
             access=self.access,
             audit=self.audit,
@@ -245,7 +252,7 @@ async def build(
     """Put the parts together, each given what it needs; what has to be closed is pushed onto the
     stack, in this order, and is closed in the reverse one.
 
-    `port`: the API's. Raises StoreError, OSError, BadPolicy.
+    `port`: the API's. Raises StoreError, OSError, BadPolicy, BadAlertsFile.
     """
     detach, bus, rng = settings.detaches(), Bus(), random.Random()
     round_trips = Distribution()
@@ -328,7 +335,11 @@ async def build(
     history, feed_metrics = History(Archive(store.history_pages)), MetricsCollector()
     stack.push_async_callback(history.close)
     bus.subscribe(SessionDeleted, history.on_deleted)
-    alerting = Alerting(alerts, store.alerts, forever, bus, fleet, host, settings.alerting_config())
+    file = read_alerts_file(settings.alerts_file)
+    thresholds = settings.thresholds(file)
+    alerting = Alerting(
+        alerts, store.alerts, forever, bus, fleet, host, settings.alerting_config(file)
+    )
     stack.push_async_callback(alerting.close)
     roll = Roll(fleet.sessions, workers.code, bus.publish)
     stack.push_async_callback(roll.close)
@@ -343,6 +354,17 @@ async def build(
         feed=feed,
         alerts=alerts,
         alerting=alerting,
+        thresholds=thresholds,
+        alerts_file=LiveAlertsFile(
+            settings.alerts_file,
+            file,
+            alerting.notifier,
+            forever,
+            bus.publish,
+            fleet.get,
+            store.must_work,
+            settings.alerting_config,
+        ),
         webhooks=webhooks,
         keys=keys,
         access=access,
@@ -352,7 +374,7 @@ async def build(
         requests=requests,
         bus=bus,
         fleet=fleet,
-        forecaster=Forecaster(fleet, costs, settings.thresholds()),
+        forecaster=Forecaster(fleet, costs, thresholds),
         policy=LivePolicy(settings.policy_file, config, bus.publish, fleet.follow),
         roll=roll,
         sampler=sampler,
@@ -397,6 +419,8 @@ async def begin(parts: Built, stack: AsyncExitStack) -> None:
         parts.bus.tell(left_behind(outage))
     await parts.fleet.open()
     _tell_of_restored(parts.fleet)
+    parts.alerts_file.begin()
+    stack.push_async_callback(parts.alerts_file.close)
     parts.workers.keep_spares()
     stack.callback(store.records.say_alive)  # after all that runs has ended: until then we lived
     interval_seconds = settings.health_check_interval / 1000
@@ -421,7 +445,7 @@ async def begin(parts: Built, stack: AsyncExitStack) -> None:
     )
     stack.push_async_callback(growth.close)
     if settings.performance_monitoring:
-        look = monitor(parts.fleet, parts.host, settings.thresholds(), parts.alerts)
+        look = monitor(parts.fleet, parts.host, parts.thresholds, parts.alerts)
         kept = parts.forever.keep(
             "performance monitor", look, every_seconds=interval_seconds, at_once=False
         )

@@ -22,7 +22,7 @@ class Commands(LazyGroup):
         "status": Verb("watch_commands.status", "status", "Is everything well?"),
         "doctor": Verb("watch_commands.doctor", "doctor", "Say what is wrong, and what to type"),
         "sessions": Verb("session_commands.group", "app", "Pair, look at, start, stop sessions"),
-        "alerts": Verb("alert_commands", "app", "What is wrong, and who is told of it"),
+        "alerts": Verb("alert_commands.group", "app", "What is wrong, and who is told of it"),
         "events": Verb("watch_commands.events", "events", "Show what happens"),
         "logs": Verb("watch_commands.logs", "logs", "Show a session's log lines"),
         "explain": Verb("watch_commands.explain", "explain", "Say why a session is where it is"),
