@@ -54,7 +54,7 @@ from supervisor.gate.view import OutageBegan, OutageEnded
 from supervisor.gate.way_probe import WayProber
 from supervisor.history.archive import Archive
 from supervisor.history.history import History
-from supervisor.history.outward.requests import Requests
+from supervisor.history.outward.outward import Outward
 from supervisor.history.sampler import Sampler, begin_measuring
 from supervisor.history.sources import fleet_source, host_source
 from supervisor.host.needs.process_limits import raise_soft_descriptors
@@ -64,7 +64,6 @@ from supervisor.process import dumpable, worker_user
 from supervisor.process.lock import DirectoryLock, held_by
 from supervisor.process.log_files import LogFile
 from supervisor.process.log_kinds import KindLogs, written
-from supervisor.process.logs import Redaction
 from supervisor.process.worker_command import worker_config
 from supervisor.settings import Settings
 from supervisor.upkeep.upkeep import Upkeep
@@ -193,7 +192,7 @@ class Built:
     audit: AuditLog
     memory: MemoryWatch
     websocket_log: tuple[LogFile, str] | None
-    requests: Requests
+    outward: Outward
     bus: Bus
     fleet: Fleet
     forecaster: Forecaster
@@ -231,7 +230,8 @@ class Built:
             history=self.history,
             memory=self.memory,
             websocket_log=self.websocket_log,
-            requests=self.requests,
+            requests=self.outward.requests,
+            exposition=self.outward.exposition,
             diagnostics=self.diagnostics,
             upkeep=self.upkeep,
         )
@@ -331,7 +331,7 @@ async def build(
     roll = Roll(fleet.sessions, workers.code, bus.publish)
     stack.push_async_callback(roll.close)
     websocket_log = _websocket_log(settings, directory, stack)
-    requests = Requests(logs.get("requests"), Redaction(settings.secrets()).text)
+    outward = Outward(settings, logs, history, bus)
     memory = MemoryWatch(host, partial(_workers_memory, fleet))
     return Built(
         settings=settings,
@@ -347,7 +347,7 @@ async def build(
         audit=audit,
         memory=memory,
         websocket_log=websocket_log,
-        requests=requests,
+        outward=outward,
         bus=bus,
         fleet=fleet,
         forecaster=Forecaster(fleet, costs, settings.thresholds()),
@@ -357,7 +357,8 @@ async def build(
         host=host,
         history=history,
         measuring=Sampler(
-            history.take, [host_source(host), fleet_source(fleet, round_trips), requests.figures]
+            history.take,
+            [host_source(host), fleet_source(fleet, round_trips), *outward.sources],
         ),
         upkeep=Upkeep(settings, store, feed, history, alerts, fleet, rng),
         diagnostics=Diagnostics(
@@ -410,6 +411,8 @@ async def begin(parts: Built, stack: AsyncExitStack) -> None:
         "memory growth", parts.memory.look, every_seconds=SAMPLE_SECONDS, at_once=False
     )
     stack.push_async_callback(growth.close)
+    for kept in parts.outward.begin(parts.forever):
+        stack.push_async_callback(kept.close)
     if settings.performance_monitoring:
         look = monitor(parts.fleet, parts.host, settings.thresholds(), parts.alerts)
         kept = parts.forever.keep(

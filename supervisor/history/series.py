@@ -95,6 +95,11 @@ _FLEET: Final = (
     Series("fleet.reconnects", "logins", "logins that brought a session back", kind="count"),
 )
 
+_STATES: Final = (
+    Series("state.sessions", "sessions", "sessions in that state", "state"),
+    Series("reason.closes", "closes", "closes for that reason", "reason", "count"),
+)
+
 _SESSIONS: Final = (
     Series(
         "session.up",
@@ -219,7 +224,8 @@ _API: Final = (
 )
 
 SERIES: Final[Mapping[str, Series]] = {
-    series.name: series for series in (*_HOST, *_DISKS, *_SUPERVISOR, *_FLEET, *_SESSIONS, *_API)
+    series.name: series
+    for series in (*_HOST, *_DISKS, *_SUPERVISOR, *_FLEET, *_STATES, *_SESSIONS, *_API)
 }
 """All series by name."""
 
