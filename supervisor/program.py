@@ -56,7 +56,7 @@ from supervisor.history.archive import Archive
 from supervisor.history.history import History
 from supervisor.history.outward.outward import Outward
 from supervisor.history.sampler import Sampler, begin_measuring
-from supervisor.history.sources import fleet_source, host_source
+from supervisor.history.sources import fleet_source, host_source, store_source
 from supervisor.host.needs.process_limits import raise_soft_descriptors
 from supervisor.host.reading.readings import WindowedHost
 from supervisor.places.store_opening import data_directory, open_store
@@ -358,7 +358,12 @@ async def build(
         history=history,
         measuring=Sampler(
             history.take,
-            [host_source(host), fleet_source(fleet, round_trips), *outward.sources],
+            [
+                host_source(host),
+                fleet_source(fleet, round_trips),
+                store_source(store),
+                *outward.sources,
+            ],
         ),
         upkeep=Upkeep(settings, store, feed, history, alerts, fleet, rng),
         diagnostics=Diagnostics(

@@ -155,6 +155,28 @@ _SESSIONS: Final = (
     ),
 )
 
+_DATABASE: Final = (
+    Series("database.pool_in_use", "connections", "connections to the database that are in use"),
+    Series("database.pool_limit", "connections", "connections to the database at the most"),
+    Series("database.pool_waiting", "reads", "reads that wait for a connection"),
+    Series("database.writes_waiting", "operations", "writes that are not durable yet"),
+    Series("database.size_bytes", "bytes", "the database"),
+    Series("database.wal_bytes", "bytes", "its write-ahead log"),
+    Series(
+        "database.cache_hits",
+        "fraction",
+        "pages that were read from PostgreSQL's memory, of all that were read",
+        steps=TEN_THOUSANDTHS,
+    ),
+    Series("database.locks", "locks", "locks in PostgreSQL's database"),
+    Series("database.locks_waiting", "locks", "of those, waited for"),
+    Series("statement.count", "statements", "statements of that kind", "statement", "count"),
+    Series("statement.errors", "statements", "of those, that failed", "statement", "count"),
+    Series("statement.slow", "statements", "of those, of more than 200 ms", "statement", "count"),
+    Series("statement.seconds", "seconds", "time that they took", "statement", "count", MILLIONTHS),
+    Series("statement.took_ms", "ms", "how long each took", "statement", "buckets"),
+)
+
 _API: Final = (
     Series("api.requests", "requests", "calls of the API", kind="count"),
     Series("api.refused", "requests", "calls that were answered with 4xx", kind="count"),
@@ -225,7 +247,7 @@ _API: Final = (
 
 SERIES: Final[Mapping[str, Series]] = {
     series.name: series
-    for series in (*_HOST, *_DISKS, *_SUPERVISOR, *_FLEET, *_STATES, *_SESSIONS, *_API)
+    for series in (*_HOST, *_DISKS, *_SUPERVISOR, *_FLEET, *_STATES, *_SESSIONS, *_DATABASE, *_API)
 }
 """All series by name."""
 

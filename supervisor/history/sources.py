@@ -10,6 +10,8 @@ from typing import Final
 from sessions.model import SessionId, SessionState
 from sessions.records.changes import Changes
 from sessions.records.distribution import Distribution
+from sessions.store import Store
+from sessions.store.engine.statistics import DatabaseFigures
 from sessions.views.events import SessionDeleted
 from supervisor.fleet.fleet import Fleet
 from supervisor.history.series import Key, buckets_of
@@ -115,6 +117,27 @@ def fleet_source(fleet: Fleet, round_trips: Distribution) -> Source:
         figures["fleet.sessions", None] = len(fleet.sessions())
         figures["fleet.workers", None] = workers
         figures |= {("state.sessions", state.value): count for state, count in states.items()}
+        return figures
+
+    return measure
+
+
+def store_source(store: Store) -> Source:
+    """The database, and what its statements cost."""
+
+    async def measure() -> Figures:
+        now = await store.figures()
+        figures: dict[Key, float] = {
+            (f"database.{name}", None): value
+            for name in DatabaseFigures.__dataclass_fields__
+            if (value := getattr(now, name)) is not None
+        }
+        for kind, those in store.statistics.statements.items():
+            figures["statement.count", kind] = those.count
+            figures["statement.errors", kind] = those.errors
+            figures["statement.slow", kind] = those.slow
+            figures["statement.seconds", kind] = those.seconds
+            figures |= buckets_of("statement.took_ms", kind, those.took_ms.counts)
         return figures
 
     return measure
