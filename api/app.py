@@ -27,12 +27,13 @@ from api.gatehouse.timed import Timed
 from api.handlers.docs import FILES
 from api.live.connection_log import ConnectionLog
 from api.live.entrance import PATH, Entrance
-from api.live.metrics import MetricsCollector
+from api.live.metrics import MetricsCollector as MetricsCollector
 from api.live.observer import Observers
 from api.openapi import spec
 from api.parts import (
     ACCESS,
     ALERTS,
+    ALERTS_FILE,
     CONNECTIONS,
     DESCRIPTION,
     DIAGNOSTICS,
@@ -68,6 +69,7 @@ from supervisor.access.access import Access
 from supervisor.access.audit import AuditLog
 from supervisor.access.keys import Keys
 from supervisor.alerts.alerts import Alerts
+from supervisor.alerts.channels.live_alerts_file import LiveAlertsFile
 from supervisor.alerts.judging.thresholds import Thresholds
 from supervisor.alerts.notifier import Notifier
 from supervisor.delivery.webhook_registry import Webhooks
@@ -116,12 +118,14 @@ class Parts:
     forecaster: Forecaster
     alerts: Alerts
     notifier: Notifier
+    alerts_file: LiveAlertsFile
     webhooks: Webhooks
     access: Access
     audit: AuditLog
     keys: Keys
     feed_limits: LiveFeedLimits
     history: History
+    feed_metrics: MetricsCollector
     memory: MemoryWatch
     websocket_log: tuple[LogFile, str] | None
     """With the least level that is written; None: nothing is."""
@@ -186,6 +190,7 @@ def create_app(parts: Parts, doorway: Doorway) -> web.Application:
     app.on_shutdown.append(app[STREAMS].end_all)
     app[FLEET], app[FEED], app[STORE], app[ROLL] = parts.fleet, parts.feed, parts.store, parts.roll
     app[ALERTS], app[NOTIFIER], app[WEBHOOKS] = parts.alerts, parts.notifier, parts.webhooks
+    app[ALERTS_FILE] = parts.alerts_file
     app[DIAGNOSTICS], app[UPKEEP] = parts.diagnostics, parts.upkeep
     app[POLICY], app[HOST], app[THRESHOLDS], app[FORECASTER] = (
         parts.policy,
@@ -197,7 +202,7 @@ def create_app(parts: Parts, doorway: Doorway) -> web.Application:
     app[DESCRIPTION] = msgspec.json.encode(spec(ROUTES)) + b"\n"
     app[HISTORY], app[EXPOSITION] = parts.history, parts.exposition
     app[MEMORY] = parts.memory
-    metrics = app[FEED_METRICS] = MetricsCollector()
+    metrics = app[FEED_METRICS] = parts.feed_metrics
     written = [] if parts.websocket_log is None else [ConnectionLog(*parts.websocket_log)]
     live = Entrance(
         parts.feed,

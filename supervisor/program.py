@@ -16,7 +16,7 @@ from typing import Final
 
 import structlog
 
-from api.app import Doorway, Parts, bind, create_app, serving
+from api.app import Doorway, MetricsCollector, Parts, bind, create_app, serving
 from sessions.forever import Forever, Look
 from sessions.lifecycle.dependencies import Dependencies
 from sessions.model import AlertChange, EventData
@@ -35,8 +35,11 @@ from supervisor.access.refusals import Refusals
 from supervisor.access.token_validator import ImprovedTokenValidator
 from supervisor.alerts.alerting import Alerting
 from supervisor.alerts.alerts import Alerts
+from supervisor.alerts.channels.alerts_file import read_alerts_file
+from supervisor.alerts.channels.live_alerts_file import LiveAlertsFile
 from supervisor.alerts.judging import own_parts
 from supervisor.alerts.judging.figures import monitor
+from supervisor.alerts.judging.thresholds import Thresholds
 from supervisor.delivery.webhook_registry import Webhooks
 from supervisor.fleet.bus import Bus
 from supervisor.fleet.feed import Feed
@@ -56,7 +59,7 @@ from supervisor.history.archive import Archive
 from supervisor.history.history import History
 from supervisor.history.outward.outward import Outward
 from supervisor.history.sampler import Sampler, begin_measuring
-from supervisor.history.sources import fleet_source, host_source, store_source
+from supervisor.history.sources import fleet_source, host_source, store_source, webhook_source
 from supervisor.host.needs.process_limits import raise_soft_descriptors
 from supervisor.host.reading.readings import WindowedHost
 from supervisor.places.store_opening import data_directory, open_store
@@ -86,9 +89,10 @@ def run(settings: Settings, on_ready: Callable[[str, bool], None]) -> None:
 
     `on_ready` is told the API's address and whether there are no sessions yet.
 
-    Raises BadPolicy, BadSettings, Locked, OSError, StoreError.
+    Raises BadAlertsFile, BadPolicy, BadSettings, Locked, OSError, StoreError.
     """
     read_rules(settings.policy_file)  # a bad one is told before anything is touched
+    read_alerts_file(settings.alerts_file)
     user = worker_user.find_user(settings.worker_user)
     worker_user.must_reach_code(user)
     if user is None and os.geteuid() == 0:
@@ -186,6 +190,8 @@ class Built:
     feed: Feed
     alerts: Alerts
     alerting: Alerting
+    alerts_file: LiveAlertsFile
+    thresholds: Thresholds
     webhooks: Webhooks
     keys: Keys
     access: Access
@@ -201,6 +207,7 @@ class Built:
     sampler: WindowedHost
     host: HostWatch
     history: History
+    feed_metrics: MetricsCollector
     measuring: Sampler
     diagnostics: Diagnostics
     upkeep: Upkeep
@@ -218,16 +225,18 @@ class Built:
             roll=self.roll,
             policy=self.policy,
             host=self.host,
-            thresholds=self.settings.thresholds(),
+            thresholds=self.thresholds,
             forecaster=self.forecaster,
             alerts=self.alerts,
             notifier=self.alerting.notifier,
+            alerts_file=self.alerts_file,
             webhooks=self.webhooks,
             access=self.access,
             audit=self.audit,
             keys=self.keys,
             feed_limits=self.settings.feed_limits(),
             history=self.history,
+            feed_metrics=self.feed_metrics,
             memory=self.memory,
             websocket_log=self.websocket_log,
             requests=self.outward.requests,
@@ -243,7 +252,7 @@ async def build(
     """Put the parts together, each given what it needs; what has to be closed is pushed onto the
     stack, in this order, and is closed in the reverse one.
 
-    `port`: the API's. Raises StoreError, OSError, BadPolicy.
+    `port`: the API's. Raises StoreError, OSError, BadPolicy, BadAlertsFile.
     """
     detach, bus, rng = settings.detaches(), Bus(), random.Random()
     round_trips = Distribution()
@@ -323,16 +332,20 @@ async def build(
         lambda: tuple(worker.pid for worker in workers.alive),
         _watched_directories(settings),
     )
-    history = History(Archive(store.history_pages))
+    history, feed_metrics = History(Archive(store.history_pages)), MetricsCollector()
     stack.push_async_callback(history.close)
     bus.subscribe(SessionDeleted, history.on_deleted)
-    alerting = Alerting(alerts, store.alerts, forever, bus, fleet, host, settings.alerting_config())
+    file = read_alerts_file(settings.alerts_file)
+    thresholds = settings.thresholds(file)
+    alerting = Alerting(
+        alerts, store.alerts, forever, bus, fleet, host, settings.alerting_config(file)
+    )
     stack.push_async_callback(alerting.close)
     roll = Roll(fleet.sessions, workers.code, bus.publish)
     stack.push_async_callback(roll.close)
     websocket_log = _websocket_log(settings, directory, stack)
     outward = Outward(settings, logs, history, bus)
-    memory = MemoryWatch(host, partial(_workers_memory, fleet))
+    memory = MemoryWatch(history.latest, partial(_workers_memory, fleet))
     return Built(
         settings=settings,
         forever=forever,
@@ -341,6 +354,17 @@ async def build(
         feed=feed,
         alerts=alerts,
         alerting=alerting,
+        thresholds=thresholds,
+        alerts_file=LiveAlertsFile(
+            settings.alerts_file,
+            file,
+            alerting.notifier,
+            forever,
+            bus.publish,
+            fleet.get,
+            store.must_work,
+            settings.alerting_config,
+        ),
         webhooks=webhooks,
         keys=keys,
         access=access,
@@ -350,18 +374,21 @@ async def build(
         outward=outward,
         bus=bus,
         fleet=fleet,
-        forecaster=Forecaster(fleet, costs, settings.thresholds()),
+        forecaster=Forecaster(fleet, costs, thresholds),
         policy=LivePolicy(settings.policy_file, config, bus.publish, fleet.follow),
         roll=roll,
         sampler=sampler,
         host=host,
         history=history,
+        feed_metrics=feed_metrics,
         measuring=Sampler(
             history.take,
             [
                 host_source(host),
                 fleet_source(fleet, round_trips),
                 store_source(store),
+                webhook_source(webhooks),
+                feed_metrics.measure,
                 *outward.sources,
             ],
         ),
@@ -393,6 +420,8 @@ async def begin(parts: Built, stack: AsyncExitStack) -> None:
         parts.bus.tell(left_behind(outage))
     await parts.fleet.open()
     _tell_of_restored(parts.fleet)
+    parts.alerts_file.begin()
+    stack.push_async_callback(parts.alerts_file.close)
     parts.workers.keep_spares()
     stack.callback(store.records.say_alive)  # after all that runs has ended: until then we lived
     interval_seconds = settings.health_check_interval / 1000
@@ -419,7 +448,7 @@ async def begin(parts: Built, stack: AsyncExitStack) -> None:
     for kept in parts.outward.begin(parts.forever):
         stack.push_async_callback(kept.close)
     if settings.performance_monitoring:
-        look = monitor(parts.fleet, parts.host, settings.thresholds(), parts.alerts)
+        look = monitor(parts.fleet, parts.host, parts.thresholds, parts.alerts)
         kept = parts.forever.keep(
             "performance monitor", look, every_seconds=interval_seconds, at_once=False
         )

@@ -13,7 +13,7 @@ import ipaddress
 import os
 import re
 import stat
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Final, cast
 from urllib.parse import unquote, urlsplit
@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from sessions.store.tables.events import LogBounds
     from sessions.workers.limits import Limits
     from supervisor.alerts.alerting import AlertingConfig
+    from supervisor.alerts.channels.alerts_file import AlertsFile
     from supervisor.alerts.judging.thresholds import Profile, Thresholds
     from supervisor.delivery.endpoint.targets import Guards
     from supervisor.fleet.live_feed_limits import LiveFeedLimits
@@ -139,6 +140,14 @@ class Settings(BaseSettings):
         description=(
             "TOML file that changes rows of the policy (docs/policy.md); `wasup policy reload`"
             " reads it again."
+        ),
+    )
+    alerts_file: Path | None = Field(
+        None,
+        description=(
+            "TOML file that says by which channels alerts are told to whom, and above which limits"
+            " (docs/alert-channels.md); `wasup alerts reload` reads it again. chmod 600: it has"
+            " passwords."
         ),
     )
     stable_after: PositiveMilliseconds = Field(
@@ -473,8 +482,21 @@ class Settings(BaseSettings):
         None,
         description=(
             "postgresql://user:password@host/database in place of the SQLite file in the data"
-            " directory. One supervisor per database."
+            " directory. One supervisor per database. Several servers (host1:5432,host2:5432): the"
+            " one is taken that may be written to (docs/credentials.md)."
         ),
+    )
+    database_pool_size: Annotated[int, BeforeValidator(_whole_number), Field(ge=1, le=1000)] = (
+        Field(
+            20,
+            description=(
+                "Connections to PostgreSQL that are kept open for reading; writing has one of its"
+                " own."
+            ),
+        )
+    )
+    database_max_overflow: Annotated[int, BeforeValidator(_whole_number), Field(ge=0, le=1000)] = (
+        Field(30, description="Further connections to PostgreSQL for a rush of reads.")
     )
     store_key: SecretStr | None = Field(
         None,
@@ -822,8 +844,10 @@ class Settings(BaseSettings):
             egress_burst=self.egress_burst,
         )
 
-    def thresholds(self, file: Mapping[str, Any] | None = None) -> "Thresholds":
-        """What raises alerts. `file`: what the alerts file says, by the names of Thresholds."""
+    def thresholds(self, file: "AlertsFile | None" = None) -> "Thresholds":
+        """What raises alerts: an explicit setting counts, else the file of alerts, else the
+        profile, else the default.
+        """
         from supervisor.alerts.judging.thresholds import thresholds
 
         explicit = {
@@ -856,23 +880,33 @@ class Settings(BaseSettings):
             }.items()
             if field in self.model_fields_set
         }
-        return thresholds(explicit, file, cast("Profile | None", self.alert_profile))
+        profile = cast("Profile | None", self.alert_profile)
+        if file is None:
+            return thresholds(explicit, None, profile)
+        return thresholds(explicit, file.thresholds, profile or file.profile)
 
-    def alerting_config(self, file: Mapping[str, Any] | None = None) -> "AlertingConfig":
-        """Who is told of alerts when. `file`: as in `thresholds`."""
+    def alerting_config(self, file: "AlertsFile | None" = None) -> "AlertingConfig":
+        """Who is told of alerts when; by the same rule as in `thresholds`."""
         from supervisor.alerts.alerting import AlertingConfig
+        from supervisor.alerts.channels.alerts_file import AlertsFile
         from supervisor.alerts.decision import Timing
         from supervisor.alerts.hours import Hours
         from supervisor.alerts.judging.sessions import SessionLimits
 
-        quiet, windows = self.alert_quiet_hours, self.maintenance_windows
+        def said(field: str, of_file: Any) -> Any:
+            explicit = field in self.model_fields_set or of_file is None
+            return getattr(self, field) if explicit else of_file
+
+        of = AlertsFile() if file is None else file
+        quiet = said("alert_quiet_hours", of.quiet_hours)
+        windows = said("maintenance_windows", of.maintenance_windows)
         limits = self.thresholds(file)
         return AlertingConfig(
-            timing=Timing(repeat=self.alert_repeat_hours * 3600.0),
+            timing=Timing(repeat=said("alert_repeat_hours", of.repeat_hours) * 3600.0),
             quiet=None if quiet is None else Hours.parse(quiet),
             windows=None if windows is None else Hours.parse(windows),
             zone=self.zone(),
-            language="pt-BR" if self.language == "pt-BR" else "en",
+            language=said("language", of.language),
             limits=SessionLimits(down_seconds=limits.down_seconds, closes=limits.flapping_closes),
             availability=self.availability_target / 100,
         )
@@ -1038,6 +1072,7 @@ def load() -> Settings:
         update={
             "data_dir": folder() / loaded.data_dir.expanduser(),
             "policy_file": loaded.policy_file and folder() / loaded.policy_file.expanduser(),
+            "alerts_file": loaded.alerts_file and folder() / loaded.alerts_file.expanduser(),
         }
     )
 

@@ -12,7 +12,7 @@ from typing import Any, Final, cast
 import msgspec
 from aiohttp import web
 
-from api.app import Doorway, Parts, bind, create_app, serving
+from api.app import Doorway, MetricsCollector, Parts, bind, create_app, serving
 from api.responses import JSON
 from api.routes import ROUTES
 from scripts.lab.conformity import check
@@ -84,6 +84,7 @@ def application(token: str | None = None, connections: int = 64, **parts: Any) -
     doorway = Doorway(
         connections=connections, needs_token=token is not None, **parts.pop("doorway", {})
     )
+    parts.setdefault("feed_metrics", MetricsCollector())
     parts.setdefault("feed_limits", LiveFeedLimits(cpu_threshold=100.0))
     parts.setdefault("websocket_log", None)
     parts.setdefault("requests", Requests(None, str))

@@ -74,6 +74,7 @@ def pytest_runtest_makereport(
     return report
 
 
+@pytest.hookimpl(trylast=True)  # fixtures of a run that was interrupted end in this hook, too
 def pytest_sessionfinish() -> None:
     """What has forked supervisors has nobody to fork for any more."""
     PRELOADED[0].close()

@@ -177,6 +177,25 @@ _DATABASE: Final = (
     Series("statement.took_ms", "ms", "how long each took", "statement", "buckets"),
 )
 
+_FEED: Final = (
+    Series("feed.clients", "connections", "clients of the live feed"),
+    Series("feed.admitted", "connections", "clients that the live feed let in", kind="count"),
+    Series("feed.refused", "connections", "clients that the live feed turned away", kind="count"),
+    Series("feed.resyncs", "resyncs", "clients that did not read fast enough", kind="count"),
+)
+
+_WEBHOOKS: Final = (
+    Series("webhook.behind", "events", "events that are not settled yet", "webhook"),
+    Series(
+        "webhook.blocked",
+        "events",
+        "events that were refused, and block their session's",
+        "webhook",
+    ),
+    Series("webhook.away", "away", "1: its endpoint accepts nothing; 0: it does", "webhook"),
+    Series("webhook.paused", "paused", "1: nothing is sent; 0: it is", "webhook"),
+)
+
 _API: Final = (
     Series("api.requests", "requests", "calls of the API", kind="count"),
     Series("api.refused", "requests", "calls that were answered with 4xx", kind="count"),
@@ -247,7 +266,18 @@ _API: Final = (
 
 SERIES: Final[Mapping[str, Series]] = {
     series.name: series
-    for series in (*_HOST, *_DISKS, *_SUPERVISOR, *_FLEET, *_STATES, *_SESSIONS, *_DATABASE, *_API)
+    for series in (
+        *_HOST,
+        *_DISKS,
+        *_SUPERVISOR,
+        *_FLEET,
+        *_STATES,
+        *_SESSIONS,
+        *_FEED,
+        *_WEBHOOKS,
+        *_DATABASE,
+        *_API,
+    )
 }
 """All series by name."""
 

@@ -13,6 +13,7 @@ from sessions.records.distribution import Distribution
 from sessions.store import Store
 from sessions.store.engine.statistics import DatabaseFigures
 from sessions.views.events import SessionDeleted
+from supervisor.delivery.webhook_registry import Webhooks
 from supervisor.fleet.fleet import Fleet
 from supervisor.history.series import Key, buckets_of
 from supervisor.host.reading.disks import DiskReading
@@ -169,3 +170,18 @@ class Closes:
     def figures(self) -> Figures:
         """The totals since the supervisor started (a Source)."""
         return {("reason.closes", reason): count for reason, count in self._counts.items()}
+
+
+def webhook_source(webhooks: Webhooks) -> Source:
+    """Every webhook: how far it is behind, and whether it gets through."""
+
+    def measure() -> Figures:
+        figures: dict[Key, float] = {}
+        for webhook in webhooks.all():
+            figures["webhook.behind", webhook.id] = webhook.behind
+            figures["webhook.blocked", webhook.id] = len(webhook.lanes.failing())
+            figures["webhook.away", webhook.id] = webhook.circuit.is_open
+            figures["webhook.paused", webhook.id] = webhook.paused_because is not None
+        return figures
+
+    return measure

@@ -4,6 +4,7 @@ default.
 
 import pytest
 
+from supervisor.alerts.channels.alerts_file import AlertsFile
 from supervisor.alerts.judging.thresholds import PROFILES, Thresholds, thresholds
 from supervisor.settings import BadSettings, load
 
@@ -43,7 +44,7 @@ def test_settings_that_are_said_win_and_others_do_not(monkeypatch: pytest.Monkey
     monkeypatch.setenv("WHATSAPP_ALERT_PROFILE", "production")
     monkeypatch.setenv("WHATSAPP_MEMORY_THRESHOLD", "0.5")
     monkeypatch.setenv("WHATSAPP_DOWN_ALERT_AFTER", "60000")
-    found = load().thresholds({"memory": 0.6, "error_rate": 0.2})
+    found = load().thresholds(AlertsFile(thresholds={"memory": 0.6, "error_rate": 0.2}))
     assert (found.cpu, found.memory, found.error_rate) == (0.7, 0.5, 0.2)
     assert load().alerting_config().limits.down_seconds == 60.0
 
