@@ -338,7 +338,7 @@ async def build(
     file = read_alerts_file(settings.alerts_file)
     thresholds = settings.thresholds(file)
     alerting = Alerting(
-        alerts, store.alerts, forever, bus, fleet, host, settings.alerting_config(file)
+        alerts, store.alerts, forever, bus, fleet, host, history, settings.alerting_config(file)
     )
     stack.push_async_callback(alerting.close)
     roll = Roll(fleet.sessions, workers.code, bus.publish)
