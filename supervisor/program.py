@@ -421,6 +421,7 @@ async def begin(parts: Built, stack: AsyncExitStack) -> None:
     await parts.fleet.open()
     _tell_of_restored(parts.fleet)
     parts.alerts_file.begin()
+    parts.bus.subscribe(Changes, parts.alerts_file.on_changes)
     stack.push_async_callback(parts.alerts_file.close)
     parts.workers.keep_spares()
     stack.callback(store.records.say_alive)  # after all that runs has ended: until then we lived
