@@ -34,6 +34,7 @@ from sessions.store.sealing import keyring
 from sessions.store.sealing.cipher import Cipher
 from sessions.store.supervision import history_pages
 from sessions.store.supervision.history_pages import HistoryPages
+from sessions.store.supervision.presence import Presence
 from sessions.store.supervision.upkeep_runs import UpkeepRuns
 from sessions.store.tables import (
     archives,
@@ -101,6 +102,7 @@ class Store:
         self.keys = KeyRows(self._writer, self._read, cipher)
         self.history_pages = HistoryPages(self._writer, self._read)
         self.upkeep_runs = UpkeepRuns(self._writer, self._read)
+        self.presence = Presence(self._read)
 
     @classmethod
     async def open(
