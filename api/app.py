@@ -40,13 +40,16 @@ from api.parts import (
     FLEET,
     FORECASTER,
     FOREVER,
+    HISTORY,
     HOST,
     IMPORTING,
     IMPORTS,
     KEYS,
     MEMORY,
+    NOTIFIER,
     PAIRING,
     POLICY,
+    REPORTER,
     ROLL,
     STORE,
     STREAMS,
@@ -64,15 +67,18 @@ from supervisor.access.access import Access
 from supervisor.access.audit import AuditLog
 from supervisor.access.keys import Keys
 from supervisor.alerts.alerts import Alerts
-from supervisor.alerts.thresholds import Thresholds
+from supervisor.alerts.judging.thresholds import Thresholds
+from supervisor.alerts.notifier import Notifier
 from supervisor.delivery.webhook_registry import Webhooks
 from supervisor.fleet.feed import Feed
 from supervisor.fleet.fleet import Fleet
 from supervisor.fleet.live_feed_limits import LiveFeedLimits
 from supervisor.fleet.policy_file import LivePolicy
 from supervisor.fleet.roll import Roll
+from supervisor.history.history import History
 from supervisor.process.log_files import LogFile
-from supervisor.upkeep.scheduler import Scheduler
+from supervisor.reports.reporter import Reporter
+from supervisor.upkeep.upkeep import Upkeep
 from supervisor.watch.diagnostics.checks import Diagnostics
 from supervisor.watch.forecasting import Forecaster
 from supervisor.watch.host_watch import HostWatch
@@ -107,16 +113,19 @@ class Parts:
     thresholds: Thresholds
     forecaster: Forecaster
     alerts: Alerts
+    notifier: Notifier
     webhooks: Webhooks
     access: Access
     audit: AuditLog
     keys: Keys
     feed_limits: LiveFeedLimits
+    history: History
     memory: MemoryWatch
     websocket_log: tuple[LogFile, str] | None
     """With the least level that is written; None: nothing is."""
     diagnostics: Diagnostics
-    upkeep: Scheduler
+    reporter: Reporter
+    upkeep: Upkeep
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -172,8 +181,9 @@ def create_app(parts: Parts, doorway: Doorway) -> web.Application:
     app[STREAMS] = Streams(app[WAITERS])
     app.on_shutdown.append(app[STREAMS].end_all)
     app[FLEET], app[FEED], app[STORE], app[ROLL] = parts.fleet, parts.feed, parts.store, parts.roll
-    app[ALERTS], app[WEBHOOKS] = parts.alerts, parts.webhooks
+    app[ALERTS], app[NOTIFIER], app[WEBHOOKS] = parts.alerts, parts.notifier, parts.webhooks
     app[DIAGNOSTICS], app[UPKEEP] = parts.diagnostics, parts.upkeep
+    app[REPORTER] = parts.reporter
     app[POLICY], app[HOST], app[THRESHOLDS], app[FORECASTER] = (
         parts.policy,
         parts.host,
@@ -182,6 +192,7 @@ def create_app(parts: Parts, doorway: Doorway) -> web.Application:
     )
     app[FOREVER], app[WORKERS] = parts.forever, parts.workers
     app[DESCRIPTION] = msgspec.json.encode(spec(ROUTES)) + b"\n"
+    app[HISTORY] = parts.history
     app[MEMORY] = parts.memory
     metrics = app[FEED_METRICS] = MetricsCollector()
     written = [] if parts.websocket_log is None else [ConnectionLog(*parts.websocket_log)]

@@ -36,9 +36,14 @@ from sessions.model import (
 from supervisor.access.keys import KeyNotFound, TooManyKeys
 from supervisor.access.refusals import AccessDenied
 from supervisor.access.scopes import Scope
+from supervisor.alerts.ledger import AlertNotFound, InvalidSilence, SilenceNotFound
 from supervisor.delivery.webhook_registry import TooManyWebhooks
 from supervisor.delivery.webhook_settings import InvalidWebhook, WebhookNotFound
 from supervisor.fleet.event_filter import InvalidEventFilter
+from supervisor.history.history import UnknownSeries
+from supervisor.history.tiers import InvalidPeriod
+from supervisor.reports.period import InvalidReportPeriod
+from supervisor.reports.reporter import ReportFailed, ReportsBusy
 from supervisor.upkeep.jobs import JobNotFound, JobRunning
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
@@ -182,6 +187,8 @@ STATUS: Final[Mapping[type[WasupError], int]] = {
     OutcomeUnknown: 409,
     TooSoon: 429,
     KeyNotFound: 404,
+    AlertNotFound: 404,
+    SilenceNotFound: 404,
     TooManyKeys: 409,
     Busy: 503,
     InvalidTokenError: 401,
@@ -192,7 +199,13 @@ STATUS: Final[Mapping[type[WasupError], int]] = {
     InvalidProxy: 400,
     InvalidRecipient: 400,
     InvalidWebhook: 400,
+    InvalidSilence: 400,
     InvalidEventFilter: 400,
+    UnknownSeries: 400,
+    InvalidPeriod: 400,
+    InvalidReportPeriod: 400,
+    ReportsBusy: 503,
+    ReportFailed: 500,
     WebhookNotFound: 404,
     JobNotFound: 404,
     JobRunning: 409,

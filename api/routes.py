@@ -7,16 +7,14 @@ from api.handlers import (
     access,
     credentials,
     docs,
-    health,
-    incidents,
     policy,
     qr,
     sessions,
-    watching,
     webhooks,
 )
 from api.handlers.event_log import events, messages, stream
-from api.handlers.machine import capacity, diagnostics, host, upkeep, workers
+from api.handlers.machine import capacity, diagnostics, history, host, upkeep, workers
+from api.handlers.watching import alerts, figures, health, incidents, reports
 from api.paging import PageQuery
 from api.responses import JSON
 from api.route import ASKED, STORE, Forms, Route, from_worker
@@ -40,6 +38,8 @@ from sessions.views.explanations import Explanation
 from sessions.views.session_view import SessionView
 from supervisor.access.keys import KeyNotFound, TooManyKeys
 from supervisor.access.scopes import Scope
+from supervisor.alerts.ledger import AlertNotFound, InvalidSilence, SilenceNotFound
+from supervisor.alerts.muting import Silence
 from supervisor.delivery.endpoint.sender import Outcome
 from supervisor.delivery.views import WebhookSecretView, WebhookView
 from supervisor.delivery.webhook_registry import TooManyWebhooks
@@ -51,6 +51,11 @@ from supervisor.delivery.webhook_settings import (
 )
 from supervisor.fleet.event_filter import InvalidEventFilter
 from supervisor.fleet.policy_file import PolicyView
+from supervisor.history.history import UnknownSeries
+from supervisor.history.tiers import InvalidPeriod
+from supervisor.reports.period import InvalidReportPeriod
+from supervisor.reports.report import Report
+from supervisor.reports.reporter import ReportFailed, ReportsBusy
 from supervisor.upkeep.jobs import JobNotFound, JobRunning, JobView
 from supervisor.watch.diagnostics.doctor import Examination
 
@@ -63,16 +68,16 @@ ROUTES: Final = (
     Route(
         "GET",
         "/performance-metrics",
-        watching.performance_metrics,
+        figures.performance_metrics,
         scope=Scope.READ,
-        answers={200: watching.PerformanceMetrics},
+        answers={200: figures.PerformanceMetrics},
     ),
     Route(
         "GET",
         "/reconnection-status",
-        watching.reconnection_status,
+        figures.reconnection_status,
         scope=Scope.READ,
-        answers={200: watching.ReconnectionStatus},
+        answers={200: figures.ReconnectionStatus},
     ),
     Route(
         "POST",
@@ -240,6 +245,59 @@ ROUTES: Final = (
     ),
     Route(
         "GET",
+        "/history",
+        history.history,
+        scope=Scope.READ,
+        query=history.HistoryQuery,
+        answers={200: history.HistoryView},
+        errors=(
+            *STORE,
+            UnknownSeries,
+            InvalidPeriod,
+            InvalidSessionId,
+            SessionNotFound,
+            ForbiddenFleet,
+        ),
+    ),
+    Route(
+        "GET",
+        "/history/series",
+        history.list_series,
+        scope=Scope.READ,
+        answers={200: history.SeriesList},
+    ),
+    Route(
+        "GET",
+        "/history/latest",
+        history.latest,
+        scope=Scope.READ,
+        query=history.LatestQuery,
+        answers={200: history.LatestView},
+        errors=(UnknownSeries, ForbiddenFleet),
+    ),
+    Route(
+        "GET",
+        "/reports",
+        reports.get_report,
+        scope=Scope.READ,
+        fleet=True,
+        query=reports.ReportQuery,
+        answers={
+            200: Forms(
+                json=Report, others=tuple(form for form in reports.MEDIA.values() if form != JSON)
+            )
+        },
+        errors=(
+            *STORE,
+            InvalidReportPeriod,
+            InvalidPeriod,
+            ReportsBusy,
+            ReportFailed,
+            (406, "not_acceptable"),
+        ),
+    ),
+    Route(
+        "GET",
         "/workers",
         workers.list_workers,
         scope=Scope.READ,
@@ -266,6 +324,7 @@ ROUTES: Final = (
         fleet=True,
         query=PageQuery,
         answers={200: upkeep.UpkeepList},
+        errors=STORE,
     ),
     Route(
         "POST",
@@ -337,10 +396,58 @@ ROUTES: Final = (
     Route(
         "GET",
         "/alerts",
-        watching.alerts,
+        alerts.alerts,
         scope=Scope.READ,
         query=PageQuery,
-        answers={200: watching.AlertsView},
+        answers={200: alerts.AlertsView},
+    ),
+    Route(
+        "POST",
+        "/alerts/{alert}/acknowledge",
+        alerts.acknowledge,
+        scope=Scope.OPERATE,
+        body=alerts.NewAcknowledgement,
+        body_may_be_empty=True,
+        answers={200: alerts.ShownAlert},
+        errors=(AlertNotFound,),
+    ),
+    Route(
+        "GET",
+        "/alerts/silences",
+        alerts.silences,
+        scope=Scope.READ,
+        fleet=True,
+        query=PageQuery,
+        answers={200: alerts.SilenceList},
+    ),
+    Route(
+        "POST",
+        "/alerts/silences",
+        alerts.silence,
+        scope=Scope.OPERATE,
+        fleet=True,
+        keyed=True,
+        body=alerts.NewSilence,
+        answers={201: Silence},
+        errors=(InvalidSilence,),
+    ),
+    Route(
+        "DELETE",
+        "/alerts/silences/{silence}",
+        alerts.end_silence,
+        scope=Scope.OPERATE,
+        fleet=True,
+        answers={200: Silence},
+        errors=(SilenceNotFound,),
+    ),
+    Route(
+        "GET",
+        "/alerts/channels",
+        alerts.channels,
+        scope=Scope.READ,
+        fleet=True,
+        query=PageQuery,
+        answers={200: alerts.ChannelList},
     ),
     Route(
         "GET",

@@ -1,5 +1,5 @@
 """Draw the docs that are made from the code: the state diagram, the tables of docs/host.md,
-docs/reference.md, docs/events.md and docs/close-reasons.md.
+docs/reference.md, docs/events.md and docs/close-reasons.md, and that of docs/history.md.
 
 `python -m scripts.generate_docs` writes them; `--check` says whether they are true (a test does the
 same).
@@ -25,6 +25,7 @@ from sessions.model import CloseReason, EventData, SessionState, event_types
 from sessions.policy import RULES, Mend, in_words
 from sessions.views import explanations
 from supervisor.cli.cli import app as commands
+from supervisor.history.series import SERIES
 from supervisor.host.needs.requirements import TABLE as WANTED
 from supervisor.host.numbers import NUMBERS
 from supervisor.settings import Settings, variable
@@ -35,6 +36,7 @@ REFERENCE: Final = ROOT / "docs" / "reference.md"
 CLOSE_REASONS: Final = ROOT / "docs" / "close-reasons.md"
 EVENTS: Final = ROOT / "docs" / "events.md"
 HOST: Final = ROOT / "docs" / "host.md"
+HISTORY: Final = ROOT / "docs" / "history.md"
 FLEETS: Final = (500, 5000)
 MOST_CALLS: Final = 3
 """Named of those that may give an error code; the others are counted."""
@@ -46,6 +48,9 @@ _DIAGRAM: Final = re.compile(
 )
 _EVENT_TABLES: Final = re.compile(
     r"(?<=<!-- events: generated -->\n).*?(?=<!-- end of events -->)", re.DOTALL
+)
+_SERIES_TABLE: Final = re.compile(
+    r"(?<=<!-- series: generated -->\n).*?(?=<!-- end of series -->)", re.DOTALL
 )
 GROUPS: Final[Mapping[str, str]] = {
     "session": "Sessions",
@@ -69,7 +74,23 @@ def documents() -> Mapping[Path, str]:
         CLOSE_REASONS: close_reasons(),
         EVENTS: _EVENT_TABLES.sub(lambda _: events(), EVENTS.read_text(encoding="utf-8")),
         HOST: host(HOST.read_text(encoding="utf-8")),
+        HISTORY: _SERIES_TABLE.sub(lambda _: series(), HISTORY.read_text(encoding="utf-8")),
     }
+
+
+def series() -> str:
+    """What is measured."""
+    rows = (
+        (
+            f"`{one.name}`",
+            "" if one.subject == "none" else f"each {one.subject}",
+            one.kind,
+            one.unit,
+            one.words,
+        )
+        for one in SERIES.values()
+    )
+    return _table(("series", "of", "kind", "unit", "what it is"), rows) + "\n"
 
 
 def state_diagram() -> str:

@@ -32,6 +32,7 @@ from supervisor.access.audit import AuditLog
 from supervisor.access.keys import USED_SECONDS, Keys
 from supervisor.access.refusals import Refusals
 from supervisor.access.token_validator import ImprovedTokenValidator
+from supervisor.alerts.alerting import Alerting
 from supervisor.alerts.alerts import Alerts
 from supervisor.alerts.judging import own_parts
 from supervisor.alerts.judging.figures import monitor
@@ -61,9 +62,9 @@ from supervisor.process import dumpable, worker_user
 from supervisor.process.lock import DirectoryLock, held_by
 from supervisor.process.log_files import LogFile
 from supervisor.process.worker_command import worker_config
+from supervisor.reports.reporter import Reporter, reporter_of
 from supervisor.settings import Settings
-from supervisor.upkeep.all_jobs import jobs
-from supervisor.upkeep.scheduler import Scheduler
+from supervisor.upkeep.upkeep import Upkeep, backups_of
 from supervisor.watch.diagnostics.checks import Diagnostics, within
 from supervisor.watch.forecasting import Forecaster, cpu_seconds
 from supervisor.watch.host_watch import COUNT_SECONDS, HostWatch, log_directory
@@ -177,6 +178,7 @@ class Built:
     workers: Workers
     feed: Feed
     alerts: Alerts
+    alerting: Alerting
     webhooks: Webhooks
     keys: Keys
     access: Access
@@ -193,7 +195,8 @@ class Built:
     history: History
     measuring: Sampler
     diagnostics: Diagnostics
-    upkeep: Scheduler
+    reporter: Reporter
+    upkeep: Upkeep
     stopping: asyncio.Event
     """Set by the first signal."""
 
@@ -211,14 +214,17 @@ class Built:
             thresholds=self.settings.thresholds(),
             forecaster=self.forecaster,
             alerts=self.alerts,
+            notifier=self.alerting.notifier,
             webhooks=self.webhooks,
             access=self.access,
             audit=self.audit,
             keys=self.keys,
             feed_limits=self.settings.feed_limits(),
+            history=self.history,
             memory=self.memory,
             websocket_log=self.websocket_log,
             diagnostics=self.diagnostics,
+            reporter=self.reporter,
             upkeep=self.upkeep,
         )
 
@@ -241,7 +247,9 @@ async def build(settings: Settings, directory: Path, port: int, stack: AsyncExit
     await workers.listen()  # who lives is known before anybody may ask for a worker
     feed = await Feed.open(store, settings.events_in_memory)
     bus.subscribe(EventData, feed.publish)
-    alerts = Alerts(bus.publish)
+    alert_log = LogFile(directory / "logs" / "alerts.log")
+    stack.callback(alert_log.close)
+    alerts = Alerts(bus.publish, write=alert_log.write)
     bus.subscribe(AlertChange, alerts.on_change)
     bus.subscribe(SessionDeleted, alerts.on_deleted)
     own_parts.subscribe(bus, alerts)
@@ -306,10 +314,17 @@ async def build(settings: Settings, directory: Path, port: int, stack: AsyncExit
     history = History(Archive(store.history_pages))
     stack.push_async_callback(history.close)
     bus.subscribe(SessionDeleted, history.on_deleted)
+    alerting = Alerting(alerts, store.alerts, forever, bus, fleet, settings.alerting_config())
+    stack.push_async_callback(alerting.close)
     roll = Roll(fleet.sessions, workers.code, bus.publish)
     stack.push_async_callback(roll.close)
     websocket_log = _websocket_log(settings, directory, stack)
     memory = MemoryWatch(host, partial(_workers_memory, fleet))
+    forecaster, backups = (
+        Forecaster(fleet, costs, settings.thresholds()),
+        backups_of(settings, store, alerts),
+    )
+    reporter = reporter_of(settings, store, feed, history, alerts, fleet, forecaster, backups)
     return Built(
         settings=settings,
         forever=forever,
@@ -317,6 +332,7 @@ async def build(settings: Settings, directory: Path, port: int, stack: AsyncExit
         workers=workers,
         feed=feed,
         alerts=alerts,
+        alerting=alerting,
         webhooks=webhooks,
         keys=keys,
         access=access,
@@ -325,15 +341,24 @@ async def build(settings: Settings, directory: Path, port: int, stack: AsyncExit
         websocket_log=websocket_log,
         bus=bus,
         fleet=fleet,
-        forecaster=Forecaster(fleet, costs, settings.thresholds()),
+        forecaster=forecaster,
         policy=LivePolicy(settings.policy_file, config, bus.publish, fleet.follow),
         roll=roll,
         sampler=sampler,
         host=host,
         history=history,
         measuring=Sampler(history.take, [host_source(host), fleet_source(fleet)]),
-        upkeep=Scheduler(
-            jobs(settings, store, feed), settings.zone(), store.upkeep_runs, alerts, rng
+        reporter=reporter,
+        upkeep=Upkeep(
+            settings,
+            store,
+            feed,
+            history,
+            alerts,
+            fleet,
+            backups,
+            rng,
+            reporter.jobs(settings.report_schedules()),
         ),
         diagnostics=Diagnostics(
             within(settings, directory, store, host.reading, fleet, access, memory.view)
@@ -356,6 +381,7 @@ async def begin(parts: Built, stack: AsyncExitStack) -> None:
     Raises StoreError.
     """
     settings, store = parts.settings, parts.store
+    await parts.alerting.open()
     await parts.webhooks.open()
     for outage in await store.records.begin():
         parts.bus.tell(left_behind(outage))
@@ -370,13 +396,14 @@ async def begin(parts: Built, stack: AsyncExitStack) -> None:
         ("sign of life", partial(say_alive, store.records), ALIVE_SECONDS),
         ("last uses of keys", parts.keys.write_uses, USED_SECONDS),
         ("host sampler", count_host, min(COUNT_SECONDS, interval_seconds)),
+        *parts.alerting.looks,
     ]
     for name, look, every_seconds in looks:
         kept = parts.forever.keep(name, look, every_seconds=every_seconds)
         stack.push_async_callback(kept.close)
-    await parts.upkeep.open()
-    parts.upkeep.begin(parts.forever)
-    stack.push_async_callback(parts.upkeep.close)
+    await parts.upkeep.scheduler.open()
+    parts.upkeep.scheduler.begin(parts.forever)
+    stack.push_async_callback(parts.upkeep.scheduler.close)
     for kept in begin_measuring(parts.forever, parts.measuring, parts.history):
         stack.push_async_callback(kept.close)
     growth = parts.forever.keep(
@@ -429,7 +456,12 @@ def _tell_of_restored(fleet: Fleet) -> None:
 def _watched_directories(settings: Settings) -> list[Path]:
     """Whose file systems may not become full."""
     logs = log_directory()
-    return [data_directory(settings), *([logs] if logs else []), *settings.further_directories()]
+    return [
+        data_directory(settings),
+        *([logs] if logs else []),
+        *([settings.backups_directory()] if settings.backup_dir is not None else []),
+        *settings.further_directories(),
+    ]
 
 
 def _stop_on_signal(workers: Workers) -> asyncio.Event:

@@ -13,7 +13,7 @@ import ipaddress
 import os
 import re
 import stat
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Final
 from urllib.parse import unquote, urlsplit
@@ -25,16 +25,19 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from supervisor.places import time_zone
 from supervisor.places.installation import DATA, ENV_FILE, folder, left_behind
+from supervisor.upkeep import schedule
 
 if TYPE_CHECKING:
     from sessions import policy
     from sessions.lifecycle.dependencies import SessionConfig
     from sessions.store.tables.events import LogBounds
     from sessions.workers.limits import Limits
-    from supervisor.alerts.thresholds import Thresholds
+    from supervisor.alerts.alerting import AlertingConfig
+    from supervisor.alerts.judging.thresholds import Thresholds
     from supervisor.delivery.endpoint.targets import Guards
     from supervisor.fleet.live_feed_limits import LiveFeedLimits
     from supervisor.gate.gate import GateConfig
+    from supervisor.reports.period import Regular
 
 PREFIX: Final = "WHATSAPP_"
 PM2_VARIABLE: Final = "pm_id"
@@ -62,6 +65,12 @@ _ORIGIN: Final = re.compile(r"https?://(\[[0-9a-f:.]+\]|[a-z0-9._-]+)(:[0-9]{1,5
 MOST_IN_MEMORY: Final = 10_000
 """Events; the rest is read from the store when it is asked for."""
 _DAY_MS: Final = 24 * 3600 * 1000
+_SCHEDULES: Final = (
+    "backup_schedule",
+    "report_daily_schedule",
+    "report_weekly_schedule",
+    "report_monthly_schedule",
+)
 
 
 class BadSettings(Exception):
@@ -79,6 +88,7 @@ def _whole_number(value: Any) -> Any:
 
 PositiveMilliseconds = Annotated[int, BeforeValidator(_whole_number), Field(ge=1, le=7 * _DAY_MS)]
 Count = Annotated[int, BeforeValidator(_whole_number), Field(ge=1, le=1_000_000)]
+BackupCount = Annotated[int, BeforeValidator(_whole_number), Field(ge=0, le=1000)]
 Mebibytes = Annotated[int, BeforeValidator(_whole_number), Field(ge=32, le=65_536)]
 Fraction = Annotated[float, Field(gt=0, le=1, allow_inf_nan=False)]
 
@@ -214,6 +224,30 @@ class Settings(BaseSettings):
             "Room or inodes in use, of a watched file system, that raise a critical alert, fraction"
             " of 1."
         ),
+    )
+    alert_repeat_hours: Annotated[float, Field(gt=0, le=720, allow_inf_nan=False)] = Field(
+        4.0,
+        description=(
+            "After how long an alert that is on, and that nobody has acknowledged, is told again,"
+            " hours (docs/alerts.md)."
+        ),
+    )
+    alert_quiet_hours: str | None = Field(
+        None,
+        description=(
+            "Hours such as 22:00-07:00 in which only critical alerts are told; the others are"
+            " summarised when they end (docs/alerts.md)."
+        ),
+    )
+    maintenance_windows: str | None = Field(
+        None,
+        description=(
+            "Hours such as `sun 02:00-04:00` in which no alert is told; what is still on when they"
+            " end is told then (docs/alerts.md)."
+        ),
+    )
+    language: Annotated[str, Field(pattern="^(en|pt-BR)$")] = Field(
+        "en", description="Of what is told to people by alerts and reports: en or pt-BR."
     )
     watched_directories: str | None = Field(
         None,
@@ -351,11 +385,52 @@ class Settings(BaseSettings):
         ),
     )
     incident_log_days: Annotated[int, BeforeValidator(_whole_number), Field(ge=1, le=3650)] = Field(
+        70,
+        description=(
+            "How long incidents, and when sessions were open, are kept after they are over, days:"
+            " /incidents and `wasup explain` show them, and a monthly report reads two months."
+        ),
+    )
+    log_days: Annotated[int, BeforeValidator(_whole_number), Field(ge=1, le=3650)] = Field(
         30,
         description=(
-            "How long incidents are kept after they are over, days; /incidents and `wasup explain`"
-            " show them."
+            "How long a log in the data directory to which nobody writes any more is kept, days:"
+            " above all those of deleted sessions."
         ),
+    )
+    backup_schedule: str = Field(
+        "0 * * * *",
+        description=(
+            "When a backup is made and verified, as cron writes it (minute hour day month weekday),"
+            " in WHATSAPP_TIME_ZONE; off: only by `wasup upkeep run backups` (docs/upkeep.md)."
+        ),
+    )
+    report_daily_schedule: str = Field(
+        "0 8 * * *",
+        description=(
+            "When the report of the day before is made, as cron writes it, in WHATSAPP_TIME_ZONE;"
+            " off: only when it is asked for (docs/reports.md)."
+        ),
+    )
+    report_weekly_schedule: str = Field(
+        "0 8 * * 1", description="The same of the report of the week before, from Monday."
+    )
+    report_monthly_schedule: str = Field(
+        "0 8 1 * *", description="The same of the report of the month before."
+    )
+    backup_dir: Path | None = Field(
+        None,
+        description=(
+            "Where backups go; a relative path is meant from the installation's folder. Another"
+            " disk than the data's is better. Unset: `backups` in the data directory."
+        ),
+    )
+    backup_keep_hourly: BackupCount = Field(
+        6, description="How many hours keep their newest backup."
+    )
+    backup_keep_daily: BackupCount = Field(7, description="How many days keep their newest backup.")
+    backup_keep_weekly: BackupCount = Field(
+        4, description="How many weeks keep their newest backup."
     )
     data_dir: Path = Field(
         Path(DATA),
@@ -539,6 +614,8 @@ class Settings(BaseSettings):
                 self.disk_critical_threshold,
                 f"at least WHATSAPP_DISK_THRESHOLD ({self.disk_threshold})",
             )
+        self._check_hours("alert_quiet_hours")
+        self._check_hours("maintenance_windows")
         self._check_secret("jwt_secret", _check_signing_secret)
         for origin in self.allowed_origins:
             if not _ORIGIN.fullmatch(origin):
@@ -548,11 +625,9 @@ class Settings(BaseSettings):
                     "origins such as https://panel.example.com or http://localhost:3000: lower"
                     " case, without a path, a slash at the end or *",
                 )
-        if self.time_zone is not None:
-            try:
-                time_zone.named(self.time_zone)
-            except ValueError as error:
-                raise _wrong("time_zone", self.time_zone, str(error)) from None
+        self._check_text("time_zone", time_zone.named)
+        for field in _SCHEDULES:
+            self._check_text(field, schedule.checked)
         self._check_secret("database_url", _parse_server_url)
         self._check_secret("store_key", _parse_keys)
         if self.worker_heartbeat_timeout < 2 * self.worker_heartbeat_interval:
@@ -563,6 +638,24 @@ class Settings(BaseSettings):
                 f" ({self.worker_heartbeat_interval})",
             )
         return self
+
+    def _check_text(self, field: str, parse: Callable[[str], object]) -> None:
+        text: str | None = getattr(self, field)
+        if text is not None:
+            try:
+                parse(text)
+            except ValueError as error:
+                raise _wrong(field, text, str(error)) from None
+
+    def _check_hours(self, field: str) -> None:
+        from supervisor.alerts.hours import FORM, Hours
+
+        hours: str | None = getattr(self, field)
+        if hours is not None:
+            try:
+                Hours.parse(hours)
+            except ValueError:
+                raise _wrong(field, hours, FORM) from None
 
     def _check_secret(self, field: str, parse: Callable[[str], object]) -> None:
         secret: SecretStr | None = getattr(self, field)
@@ -666,7 +759,7 @@ class Settings(BaseSettings):
 
     def thresholds(self) -> "Thresholds":
         """What raises alerts."""
-        from supervisor.alerts.thresholds import Thresholds
+        from supervisor.alerts.judging.thresholds import Thresholds
 
         return Thresholds(
             memory=self.memory_threshold,
@@ -678,6 +771,21 @@ class Settings(BaseSettings):
             websockets=self.websocket_threshold,
             disk=self.disk_threshold,
             disk_critical=self.disk_critical_threshold,
+        )
+
+    def alerting_config(self) -> "AlertingConfig":
+        """Who is told of alerts when."""
+        from supervisor.alerts.alerting import AlertingConfig
+        from supervisor.alerts.decision import Timing
+        from supervisor.alerts.hours import Hours
+
+        quiet, windows = self.alert_quiet_hours, self.maintenance_windows
+        return AlertingConfig(
+            timing=Timing(repeat=self.alert_repeat_hours * 3600.0),
+            quiet=None if quiet is None else Hours.parse(quiet),
+            windows=None if windows is None else Hours.parse(windows),
+            zone=self.zone(),
+            language="pt-BR" if self.language == "pt-BR" else "en",
         )
 
     @property
@@ -692,6 +800,20 @@ class Settings(BaseSettings):
     def zone(self) -> ZoneInfo:
         """The time zone of schedules and reports."""
         return time_zone.of_host() if self.time_zone is None else time_zone.named(self.time_zone)
+
+    def backups_directory(self) -> Path:
+        """Where backups go."""
+        if self.backup_dir is None:
+            return self.data_dir.expanduser().absolute() / "backups"
+        return folder() / self.backup_dir.expanduser()
+
+    def report_schedules(self) -> "Mapping[Regular, str]":
+        """When each regular report is made."""
+        return {
+            "daily": self.report_daily_schedule,
+            "weekly": self.report_weekly_schedule,
+            "monthly": self.report_monthly_schedule,
+        }
 
     def further_directories(self) -> list[Path]:
         """The watched directories, but for the data directory."""

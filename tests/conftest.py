@@ -16,7 +16,8 @@ import pytest_asyncio
 
 from scripts.lab import StandIn, Supervisor
 from scripts.lab.conformity import check
-from scripts.lab.supervisor import CHECKS
+from scripts.lab.preloaded import Preloaded
+from scripts.lab.supervisor import CHECKS, PRELOADED
 from supervisor.settings import variable
 from tests.sharing import SharedSupervisors, keep_compiled, supply_compiled
 
@@ -36,16 +37,21 @@ hypothesis.settings.load_profile("wasup")
 # Every answer is as the API describes itself.
 CHECKS.append(check)
 
+# The tests start supervisors and commands some 500 times, and loading them would be most of it.
+PRELOADED.append(Preloaded())
+
 # Whoever sets it hides what goes wrong with buffered output, which is what people run.
 os.environ.pop("PYTHONUNBUFFERED", None)
 
-# Nobody who runs wasup compiles all of it at each start, and the tests start it some 300 times.
+# Nobody who runs wasup compiles all of it at each start.
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 
 NUMBERS = itertools.count()
 """So that no two supervisors of this process share a data directory, however their tests are
 called.
 """
+FEW_WORKERS: dict[str, object] = {"spare_workers": 0}
+"""Unless a test asks for spares: each costs 0.4 s of CPU, and most tests need but one worker."""
 
 StartSupervisor = Callable[..., Awaitable[Supervisor]]
 
@@ -66,6 +72,11 @@ def pytest_runtest_makereport(
         for part in item.stash.get(REAL_PARTS, []):
             report.sections += part.last_words(SHOWN_LINES).items()
     return report
+
+
+def pytest_sessionfinish() -> None:
+    """What has forked supervisors has nobody to fork for any more."""
+    PRELOADED[0].close()
 
 
 @pytest.fixture(autouse=True)
@@ -126,7 +137,9 @@ async def start_supervisor(
 
     async def start(**settings: object) -> Supervisor:
         name = f"{request.node.name[:40].replace('/', '_')}-{next(NUMBERS)}"
-        supervisor = Supervisor(lab_directory / name, standin.environment() | environment(settings))
+        supervisor = Supervisor(
+            lab_directory / name, standin.environment() | environment(FEW_WORKERS | settings)
+        )
         started.append(supervisor)
         real_parts.append(supervisor)
         supply_compiled(supervisor.directory, lab_directory)
@@ -162,7 +175,9 @@ async def share_supervisor(
     lent: list[Supervisor] = []
 
     async def share(**settings: object) -> Supervisor:
-        supervisor = await shared_supervisors.lend(standin.environment() | environment(settings))
+        supervisor = await shared_supervisors.lend(
+            standin.environment() | environment(FEW_WORKERS | settings)
+        )
         lent.append(supervisor)
         request.node.stash.setdefault(REAL_PARTS, []).append(supervisor)
         return supervisor

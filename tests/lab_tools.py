@@ -2,12 +2,9 @@
 store.
 """
 
-import asyncio
 import json
 import resource
 import sqlite3
-import subprocess
-import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, closing
 from dataclasses import dataclass
@@ -18,7 +15,7 @@ from typing import Any
 import psutil
 
 from scripts.lab import StandIn, Supervisor, eventually
-from scripts.lab.processes import ROOT
+from scripts.lab.supervisor import PRELOADED
 from scripts.lab.traffic import SENDER
 
 NO_FILE_GROWS = (0, resource.RLIM_INFINITY)
@@ -50,21 +47,11 @@ async def wasup(supervisor: Supervisor, *arguments: object, **settings: str) -> 
 
     Whatever happens, he sees no traceback.
     """
-    process = await asyncio.create_subprocess_exec(
-        sys.executable,
-        "-m",
-        "supervisor",
-        *map(str, arguments),
-        env=supervisor.environment() | settings,
-        cwd=ROOT,
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
+    done = Done(
+        *await PRELOADED[0].run(
+            [*map(str, arguments)], supervisor.environment() | settings, supervisor.directory.parent
+        )
     )
-    async with asyncio.timeout(60):
-        out, err = await process.communicate()
-    assert process.returncode is not None
-    done = Done(process.returncode, out.decode(), err.decode())
     assert "Traceback" not in done.said
     return done
 

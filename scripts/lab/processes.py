@@ -6,6 +6,7 @@ import signal
 import socket
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Final, TypeVar
 
@@ -109,8 +110,9 @@ class Process:
 
     def signal(self, number: signal.Signals) -> None:
         """Signal this process alone."""
-        if self._process.returncode is None:
-            os.kill(self.pid, number)
+        if self.status is None:
+            with suppress(ProcessLookupError):  # it has ended, and nobody has told us yet
+                os.kill(self.pid, number)
 
     async def wait(self, seconds: float = GENEROUS_SECONDS) -> int:
         """Wait for its end; its exit status. Raises TimeoutError."""

@@ -29,10 +29,12 @@ from sessions.store.backups import origin
 from sessions.store.engine import database, schema
 from sessions.store.engine.erasing import Eraser
 from sessions.store.engine.file_watch import DatabaseFile
+from sessions.store.engine.tidying import Tidying
 from sessions.store.rewrite import RewriteReport
 from sessions.store.sealing import keyring
 from sessions.store.sealing.cipher import Cipher
 from sessions.store.supervision import history_pages
+from sessions.store.supervision.alert_rows import AlertRows
 from sessions.store.supervision.history_pages import HistoryPages
 from sessions.store.supervision.presence import Presence
 from sessions.store.supervision.upkeep_runs import UpkeepRuns
@@ -100,9 +102,11 @@ class Store:
         self.requests = Requests(self._writer, cipher)
         self.webhooks = WebhookRows(self._writer, self._read, cipher)
         self.keys = KeyRows(self._writer, self._read, cipher)
+        self.alerts = AlertRows(self._writer, self._read)
         self.history_pages = HistoryPages(self._writer, self._read)
         self.upkeep_runs = UpkeepRuns(self._writer, self._read)
         self.presence = Presence(self._read)
+        self.tidying = Tidying(url, self._writer, self._read)
 
     @classmethod
     async def open(

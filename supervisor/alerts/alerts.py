@@ -10,7 +10,7 @@ import hashlib
 import itertools
 import time
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, ClassVar, Final, Literal
 
 import msgspec
@@ -103,19 +103,29 @@ class AlertEnded(_AlertEvent, frozen=True, kw_only=True):
 class Alerts:
     """Knows what is on.
 
-    Tells once when an alert begins, once when it becomes worse, and once when it ends.
+    Tells once when an alert begins, once when it becomes worse, and once when it ends. `write`:
+    takes a line of each of these, for the file of alerts.
     """
 
     def __init__(
         self,
         publish: Callable[[SessionId | None, EventData], None],
         now: Callable[[], float] = time.time,
+        write: Callable[[Mapping[str, Any]], None] = lambda line: None,
     ) -> None:
         self._publish = publish
+        self._write = write
         self._now = now
         self._active: dict[Key, Alert] = {}
         self._ended: deque[Alert] = deque(maxlen=KEPT_ENDED)
         self._happened = itertools.count()
+        self._inherited: dict[Key, Alert] = {}
+
+    def inherit(self, alerts: Iterable[Alert]) -> None:
+        """Those that an earlier supervisor had told of: if one begins, it is the same still, since
+        when it was and by its id.
+        """
+        self._inherited = {alert.key: alert for alert in alerts}
 
     def active(self) -> list[Alert]:
         """Those that are on: the critical ones first, then the oldest."""
@@ -176,7 +186,8 @@ class Alerts:
         to date. `more`: for the event alone.
         """
         key = session, name, about
-        known = self._active.get(key)
+        on = self._active.get(key)
+        known = on or self._inherited.pop(key, None)
         began_at = known.began_at if known else self._stamp()
         alert = Alert(
             session,
@@ -194,8 +205,8 @@ class Alerts:
         )
         self._active[alert.key] = alert
         if goes_on:
-            _log(alert)
-        elif known is None or RANKS[severity] > RANKS[known.severity]:
+            self._log(alert)
+        elif on is None or RANKS[severity] > RANKS[on.severity]:
             self._tell(alert, more)
 
     def end(
@@ -224,7 +235,7 @@ class Alerts:
             self.end(session, name, "The session was deleted.", about=about)
 
     def _tell(self, alert: Alert, more: Mapping[str, Any]) -> None:
-        _log(alert)
+        self._log(alert)
         made = AlertEnded if alert.state == "ended" else AlertRaised
         fields = {
             name: value
@@ -232,6 +243,23 @@ class Alerts:
             if name != "session"
         }
         self._publish(alert.session, made(**fields, details=dict(more)))
+
+    def _log(self, alert: Alert) -> None:
+        """In the log first, and in the file of alerts."""
+        write = log.info if alert.state == "ended" else log.warning
+        fields = {
+            "alert": alert.name,
+            "about": alert.about,
+            "session": alert.session,
+            "severity": alert.severity,
+            "state": alert.state,
+            "value": alert.value,
+            "limit": alert.limit,
+            "began_at": alert.began_at,
+            "id": alert.id,
+        }
+        write(alert.message, action="alert", **fields)
+        self._write({"timestamp": self._stamp(), "message": alert.message, **fields})
 
     def _stamp(self) -> str:
         return iso(self._now())
@@ -241,19 +269,3 @@ def _id(key: Key, began_at: str) -> str:
     """Names one time that an alert is on: the same for a successor that takes it up."""
     text = "\0".join((*(part or "" for part in key), began_at))
     return "al_" + hashlib.blake2b(text.encode(), digest_size=8).hexdigest()
-
-
-def _log(alert: Alert) -> None:
-    write = log.info if alert.state == "ended" else log.warning
-    write(
-        alert.message,
-        action="alert",
-        alert=alert.name,
-        about=alert.about,
-        session=alert.session,
-        severity=alert.severity,
-        state=alert.state,
-        value=alert.value,
-        limit=alert.limit,
-        began_at=alert.began_at,
-    )

@@ -66,6 +66,7 @@ _RULES: Final = (
     Rule("delivery_paused", "fleet", "application", "critical"),
     Rule("channel_failing", "fleet", "application"),
     Rule("backup_old", "fleet", "application"),
+    Rule("backup_corrupt", "fleet", "application", "critical"),
     Rule("upkeep_failed", "fleet", "application"),
     Rule("disk_space", "host", "system"),
     Rule("disk_inodes", "host", "system"),

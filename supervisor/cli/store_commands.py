@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
-from supervisor.cli.common.exits import fail
+from sessions.views.times import duration
+from supervisor.cli.common.exits import EXIT_USAGE, fail
 from supervisor.cli.common.groups import LazyGroup, Verb, group
 from supervisor.cli.common.options import Json
 from supervisor.cli.common.output import say, show_json
@@ -17,6 +18,7 @@ from supervisor.cli.common.store_access import carry_out, own_directory, own_sto
 if TYPE_CHECKING:
     from sessions.store import RewriteReport
     from sessions.store.backups.backup import BackupReport
+    from sessions.store.backups.rehearsal import Rehearsal
     from sessions.store.verification import VerifyReport
 
 WRONG_SHOWN: Final = 20
@@ -85,6 +87,12 @@ def verify(
         Path | None,
         typer.Argument(help="A backup; without one the store itself is read.", exists=True),
     ] = None,
+    rehearse: Annotated[
+        bool,
+        typer.Option(
+            "--rehearse", help="Restore the backup into a scratch store beside it, and read that."
+        ),
+    ] = False,
     as_json: Json = False,
 ) -> None:
     """Read everything in the store, or in a backup, with the keys at hand, and say what cannot be
@@ -92,7 +100,13 @@ def verify(
 
     Exit status 1 if anything is wrong.
     """
-    report = carry_out(_verify(file))
+    if rehearse and file is None:
+        fail("--rehearse needs a backup: wasup store verify FILE --rehearse", EXIT_USAGE)
+    report: VerifyReport | Rehearsal
+    if rehearse and file is not None:
+        report = carry_out(_rehearse(file))
+    else:
+        report = carry_out(_verify(file))
     if as_json:
         show_json(report)
         raise typer.Exit(1 if report.wrong else 0)
@@ -104,7 +118,9 @@ def verify(
             f"{looked}; {len(report.wrong)} cannot be used. `wasup sessions restore ID` puts a"
             " session's last good credentials back."
         )
-    say(f"{file or 'The store'} is whole: {looked}.")
+    seconds = getattr(report, "restore_seconds", None)
+    took = "" if seconds is None else f" Restoring it took {duration(seconds)}."
+    say(f"{file or 'The store'} is whole: {looked}.{took}")
 
 
 def rotate_key(as_json: Json = False) -> None:
@@ -156,6 +172,14 @@ async def _verify(file: Path | None) -> "VerifyReport":
             return await store.verify()
     # The copy is as secret as the backup, and may be large: it lies beside it.
     return await store_backup.verify(file, file.absolute().parent, store_cipher(settings))
+
+
+async def _rehearse(file: Path) -> "Rehearsal":
+    from sessions.store.backups.rehearsal import rehearse
+    from supervisor.places.store_opening import store_cipher
+
+    # The scratch store is as secret as the backup, and may be large: it lies beside it.
+    return await rehearse(file, file.absolute().parent, store_cipher(configuration()))
 
 
 async def _rotate() -> "RewriteReport":

@@ -31,9 +31,7 @@ class _Outage(EventData, frozen=True, kw_only=True):
     @property
     def whom(self) -> str:
         """Whom it holds, as one word: `fleet`, `egress http://...`, `reason unavailable`."""
-        return (
-            self.scope if self.scope == "fleet" or not self.value else f"{self.scope} {self.value}"
-        )
+        return _whom(self.scope, self.value)
 
 
 class OutageBegan(_Outage, frozen=True, kw_only=True):
@@ -71,6 +69,11 @@ class PauseView(msgspec.Struct, frozen=True, rename="camel"):
     way: Literal["open", "closed", "unknown"] = "unknown"
     way_reason: CloseReason | None = None
     next_look_in_seconds: float | None = None
+
+    @property
+    def whom(self) -> str:
+        """Whom it holds, as the outage's events say it."""
+        return _whom(self.scope, self.value)
 
 
 class GateView(msgspec.Struct, frozen=True, rename="camel"):
@@ -244,6 +247,10 @@ def _until_all_back(
     busiest = max((count for _, count in pause.queue.egresses()), default=0)
     behind = max((pause.sessions - tokens) / rate, (busiest - tokens) / egress_rate, 0.0)
     return wait + 2 * LOGIN_SECONDS + behind if pause.sessions else wait
+
+
+def _whom(scope: str, value: str) -> str:
+    return scope if scope == "fleet" or not value else f"{scope} {value}"
 
 
 def _sessions(count: int) -> str:

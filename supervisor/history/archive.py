@@ -7,17 +7,17 @@ figures, which are dropped soon.
 
 import asyncio
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 
 import structlog
 
 from sessions.store.supervision.history_pages import HistoryPages, PageName
 from supervisor.history.pages import Page, UnreadablePage
-from supervisor.history.points import Cell
+from supervisor.history.points import Run
 from supervisor.history.recent import Whose
 from supervisor.history.tiers import SLOT_SECONDS, TIERS, Tier
 
-Rows = Mapping[str, Sequence[Cell]]
+Runs = Mapping[str, Run]
 """Figures of one subject, by series."""
 
 log = structlog.get_logger("history")
@@ -32,7 +32,7 @@ class Archive:
         self._gone: set[Whose] = set()
         """Those that were forgotten while figures are added."""
 
-    async def add(self, kind: str, figures: Mapping[str, Rows], until: int) -> None:
+    async def add(self, kind: str, figures: Mapping[str, Runs], until: int) -> None:
         """Write figures of subjects of one kind, up to and with a slot; they are durable then.
 
         Raises StoreError.
@@ -71,29 +71,27 @@ class Archive:
         return dropped
 
 
-def _pages_of(all_rows: Iterable[Rows]) -> list[tuple[Tier, int]]:
-    """The pages on which these figures belong, the oldest first."""
-    moments = {cell.at_seconds for rows in all_rows for cells in rows.values() for cell in cells}
+def _pages_of(subjects: Iterable[Runs]) -> list[tuple[Tier, int]]:
+    """The pages on which these figures belong."""
+    runs = [run for runs in subjects for run in runs.values()]
+    first = min((run.first for run in runs), default=0) * SLOT_SECONDS
+    last = max((run.first + len(run.values) - 1 for run in runs), default=-1) * SLOT_SECONDS
     return [
-        (tier, start) for tier in TIERS for start in sorted({tier.page_of(at) for at in moments})
+        (tier, start)
+        for tier in TIERS
+        for start in range(tier.page_of(first), last + 1, tier.page_seconds)
     ]
 
 
 def _filled(
-    found: Mapping[PageName, bytes | None], figures: Mapping[str, Rows], until: int
+    found: Mapping[PageName, bytes | None], figures: Mapping[str, Runs], until: int
 ) -> list[tuple[PageName, bytes]]:
     pages = []
     for name, value in found.items():
-        tier = TIERS[name.tier]
-        end = name.start + tier.page_seconds
-        page = opened(tier, name.start, value, name.subject)
-        filled = False
-        for series, cells in figures[name.subject].items():
-            mine = [cell for cell in cells if name.start <= cell.at_seconds < end]
-            page.fill(series, mine)
-            filled = filled or bool(mine)
-        if filled:
-            page.filled(min(until, end // SLOT_SECONDS - 1))
+        page = opened(TIERS[name.tier], name.start, value, name.subject)
+        filled = [page.fill(series, run) for series, run in figures[name.subject].items()]
+        if any(filled):
+            page.filled(until)
             pages.append((name, page.value()))
     return pages
 

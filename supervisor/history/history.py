@@ -18,7 +18,7 @@ import structlog
 from sessions.model import SessionId, StoreError, WasupError
 from sessions.views.events import SessionDeleted
 from supervisor.history.archive import Archive, opened
-from supervisor.history.points import Cell, Point, joined, point
+from supervisor.history.points import Cell, Point, Run, joined, point
 from supervisor.history.recent import Recent, Whose, whose_of
 from supervisor.history.series import SERIES, Key, Series
 from supervisor.history.tiers import SLOT_SECONDS, Tier, tier_for
@@ -90,7 +90,7 @@ class History:
         whose = whose_of((series, subject))
         # The memory first: what is written after that is on its page, which says so.
         row = self._recent.rows(whose).get(series)
-        recent = [] if row is None else list(row.cells(self._recent.slot))
+        recent = [] if row is None else list(row.cells())
         pages = await self._archive.read(whose, tier, start, end)
         cells = await asyncio.to_thread(_cells, series, whose, tier, pages, recent)
         within = (cell for cell in cells if start <= cell.at_seconds < end)
@@ -106,9 +106,10 @@ class History:
         await self._write(whose for whose in self._recent.subjects() if _turn_of(whose) in turns)
         self._turn = slot
 
-    async def drop_old(self) -> None:
-        """Drop what is kept for long enough. Raises StoreUnavailable."""
-        await self._archive.drop_old(self._clock())
+    async def drop_old(self) -> str:
+        """Drop what was kept for long enough; what was done, in words. Raises StoreUnavailable."""
+        dropped = await self._archive.drop_old(self._clock())
+        return f"{dropped} pages of figures were old, and are dropped."
 
     async def close(self) -> None:
         """Write what is in memory, for a few seconds at the most."""
@@ -144,9 +145,9 @@ class History:
                 for name in some:
                     self._recent.written(Whose(kind, name), through)
 
-    def _unwritten(self, whose: Whose, through: int) -> dict[str, list[Cell]]:
+    def _unwritten(self, whose: Whose, through: int) -> dict[str, Run]:
         rows = self._recent.rows(whose).items()
-        return {series: cells for series, row in rows if (cells := list(row.cells(through)))}
+        return {series: run for series, row in rows if (run := row.run(through)).values}
 
 
 def named(series: str) -> Series:

@@ -3,12 +3,20 @@
 Of these four every coarser point can be made exactly, which a mean of means cannot.
 """
 
+from array import array
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Final, NamedTuple
 
 GAP: Final = -(2**63)
 """In a row of numbers: nothing was measured. It is no zero."""
+
+
+class Run(NamedTuple):
+    """Figures of slots in a row, in the series' steps, with gaps. `first`: the first one's slot."""
+
+    first: int
+    values: "array[int]"
 
 
 class Cell(NamedTuple):

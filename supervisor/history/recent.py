@@ -6,7 +6,7 @@ from array import array
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Final, NamedTuple
 
-from supervisor.history.points import GAP, Cell
+from supervisor.history.points import GAP, Cell, Run
 from supervisor.history.series import Key, series_of
 from supervisor.history.tiers import DAY, HOUR, SLOT_SECONDS
 
@@ -65,11 +65,13 @@ class Row:
         before, self.total = self.total or 0, total
         return total - before if total >= before else total
 
-    def cells(self, through: int) -> Iterator[Cell]:
-        """The figures up to and with a slot, oldest first."""
+    def run(self, through: int) -> Run:
+        """The figures up to and with a slot."""
+        return Run(self._first, self._values[: max(0, through + 1 - self._first)])
+
+    def cells(self) -> Iterator[Cell]:
+        """All figures, oldest first."""
         for slot, value in enumerate(self._values, self._first):
-            if slot > through:
-                return
             if value != GAP:
                 yield Cell(slot * SLOT_SECONDS, 1, value, value, value)
 

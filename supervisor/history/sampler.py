@@ -10,17 +10,21 @@ from sessions.forever import Forever, Kept
 from supervisor.history.history import History
 from supervisor.history.series import Key
 from supervisor.history.sources import Source, ask
-from supervisor.history.tiers import HOUR, SLOT_SECONDS
+from supervisor.history.tiers import SLOT_SECONDS
 
 
 class Sampler:
     """Asks. A source that fails leaves gaps in its own series, and no others."""
 
     def __init__(
-        self, take: Callable[[Mapping[Key, float], float], None], sources: Sequence[Source]
+        self,
+        take: Callable[[Mapping[Key, float], float], None],
+        sources: Sequence[Source],
+        clock: Callable[[], float] = time.time,
     ) -> None:
-        """`take`: the history's."""
+        """`take`: the history's; `clock`: seconds since 1970."""
         self._take = take
+        self._clock = clock
         self._sources = sources
 
     async def look(self) -> None:
@@ -28,7 +32,7 @@ class Sampler:
 
         Raises what the first source has raised that failed, after all have been asked.
         """
-        wait_seconds = SLOT_SECONDS - time.time() % SLOT_SECONDS
+        wait_seconds = SLOT_SECONDS - self._clock() % SLOT_SECONDS
         begun = asyncio.get_running_loop().time()
         await asyncio.sleep(wait_seconds)
         late_seconds = asyncio.get_running_loop().time() - begun - wait_seconds
@@ -39,7 +43,7 @@ class Sampler:
 
         Raises what the first source has raised that failed.
         """
-        begun, figures = time.time(), dict[Key, float]()
+        begun, figures = self._clock(), dict[Key, float]()
         failure: Exception | None = None
         for source in self._sources:
             try:
@@ -53,12 +57,11 @@ class Sampler:
 
 
 def begin_measuring(forever: Forever, sampler: Sampler, history: History) -> list[Kept]:
-    """Measure, write and drop from now on; whoever ends the tasks ends it."""
+    """Measure and write from now on; whoever ends the tasks ends it."""
     return [
         forever.keep("history", sampler.look),
         # a store that is away is waited for: the next turn then writes what has gathered
         forever.keep(
             "history writer", history.write_due, every_seconds=SLOT_SECONDS, within_seconds=None
         ),
-        forever.keep("history's old pages", history.drop_old, every_seconds=HOUR),
     ]

@@ -35,11 +35,6 @@ class Tier:
         return at_seconds - at_seconds % self.page_seconds
 
     @property
-    def cells(self) -> int:
-        """Of a page."""
-        return self.page_seconds // self.step_seconds
-
-    @property
     def readable_seconds(self) -> int:
         """So old is the oldest moment that may be asked for: its page is still there."""
         return self.kept_seconds + self.page_seconds
@@ -47,8 +42,8 @@ class Tier:
 
 TIERS: Final = (
     Tier(number=0, step_seconds=SLOT_SECONDS, page_seconds=HOUR, kept_seconds=DAY),
-    Tier(number=1, step_seconds=60, page_seconds=6 * HOUR, kept_seconds=7 * DAY),
-    Tier(number=2, step_seconds=HOUR, page_seconds=10 * DAY, kept_seconds=400 * DAY),
+    Tier(number=1, step_seconds=60, page_seconds=3 * HOUR, kept_seconds=7 * DAY),
+    Tier(number=2, step_seconds=HOUR, page_seconds=5 * DAY, kept_seconds=400 * DAY),
 )
 
 

@@ -95,7 +95,8 @@ def last(kind: Regular, now: float, zone: ZoneInfo) -> Period:
             first = today.replace(day=1)
             month = _month_before(first)
             days = month, first, _month_before(month), month
-    return Period(kind, *(_midnight(day, zone) for day in days), zone)
+    start, end, before_start, before_end = (_midnight(day, zone) for day in days)
+    return Period(kind, start, end, before_start, before_end, zone)
 
 
 def between(start: float, end: float, now: float, zone: ZoneInfo) -> Period:

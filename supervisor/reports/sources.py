@@ -1,4 +1,6 @@
-"""What a report asks of others: the alerts of a time, and how many more sessions fit."""
+"""What a report asks of others: the alerts of a time, how many more sessions fit, and which backups
+there are.
+"""
 
 from collections import Counter
 from collections.abc import Awaitable, Callable, Sequence
@@ -10,6 +12,8 @@ from supervisor.alerts.alerts import RANKS, AlertRaised, Alerts, Severity
 from supervisor.fleet.event_filter import EventFilter
 from supervisor.fleet.feed import Feed
 from supervisor.reports.report import AlertCount, Capacity
+from supervisor.reports.report import Backups as BackupsSeen
+from supervisor.upkeep.backups.backups import Backups
 from supervisor.watch.forecasting import Forecaster
 
 PAGE: Final = 500
@@ -87,6 +91,19 @@ def capacity_of(forecaster: Forecaster) -> Callable[[], Awaitable[Capacity | Non
         )
 
     return capacity
+
+
+def backups_of(backups: Backups) -> Callable[[], Awaitable[BackupsSeen | None]]:
+    """Which backup is the newest that could be restored."""
+
+    async def seen() -> BackupsSeen | None:
+        try:
+            view = await backups.view()
+        except OSError:  # its directory cannot be read: nobody can say
+            return None
+        return BackupsSeen(view.last_verified_at, view.last_restore_seconds)
+
+    return seen
 
 
 def _worse(one: Severity | None, other: Severity) -> Severity:

@@ -26,9 +26,16 @@ class JobRunning(WasupError):
 
 
 class JobFailed(WasupError):
-    """What a job had to do could not be done; the message and the hint are for the operator."""
+    """What a job had to do could not be done; the message and the hint are for the operator.
+
+    `told`: an alert of its own says so already.
+    """
 
     code = "upkeep_failed"
+
+    def __init__(self, message: str, hint: str, *, told: bool = False) -> None:
+        super().__init__(message, hint)
+        self.told = told
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,7 +22,7 @@ from sessions.model import StoreUnavailable, WasupError
 from sessions.store.supervision.upkeep_runs import KEPT_OF_ONE, Outcome, Run, UpkeepRuns
 from sessions.views.times import duration, iso
 from supervisor.alerts.alerts import Alerts
-from supervisor.upkeep.jobs import Job, JobNotFound, JobRunning, JobView, RunView
+from supervisor.upkeep.jobs import Job, JobFailed, JobNotFound, JobRunning, JobView, RunView
 from supervisor.upkeep.schedule import Schedule
 
 START_SECONDS: Final = 60.0
@@ -186,7 +186,7 @@ class Scheduler:
             case TimeoutError() if not str(error):
                 words = f"It was called off after {duration(job.within_seconds)}."
             case WasupError():
-                words = f"{error} {error.hint}"
+                words = f"{error} {error.hint}".strip()
             case _:
                 words = f"It has failed: {describe(error)}. See the supervisor's log."
         expected = isinstance(error, WasupError | OSError)
@@ -198,7 +198,8 @@ class Scheduler:
             exc_info=None if expected else error,
         )
         self._end(entry, run, "failed", words)
-        if not isinstance(error, StoreUnavailable):  # of which the store itself tells
+        told = isinstance(error, StoreUnavailable) or (isinstance(error, JobFailed) and error.told)
+        if not told:  # by an alert of its own: the store's, say
             self._alert(job, words)
 
     def _alert(self, job: Job, words: str, goes_on: bool = False) -> None:

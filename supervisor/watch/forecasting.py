@@ -11,7 +11,7 @@ from statistics import median
 from typing import Final
 
 from sessions.model import DIRECT, SessionId
-from supervisor.alerts.thresholds import Thresholds
+from supervisor.alerts.judging.thresholds import Thresholds
 from supervisor.fleet.fleet import Fleet
 from supervisor.host.needs.capacity import (
     ASSUMED_WORKER_DESCRIPTORS,

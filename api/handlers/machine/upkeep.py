@@ -7,6 +7,7 @@ from api.gatehouse.once import keyed
 from api.paging import PageQuery, page
 from api.parts import UPKEEP
 from api.responses import json, query
+from supervisor.upkeep.backups.backups import BackupsView
 from supervisor.upkeep.jobs import JobView
 
 
@@ -15,17 +16,19 @@ class UpkeepList(msgspec.Struct, frozen=True):
 
     jobs: list[JobView]
     next: str | None
+    backups: BackupsView
 
 
 async def list_jobs(request: web.Request) -> web.Response:
-    """What is done by the clock: when each job is due, and what came of its last runs."""
-    jobs, following = page(
-        request.app[UPKEEP].jobs(), lambda job: (job.name,), tuple[str], query(request, PageQuery)
-    )
-    return json(UpkeepList(jobs, following))
+    """What is done by the clock: when each job is due, and what came of its last runs; and which
+    backups there are.
+    """
+    upkeep, asked = request.app[UPKEEP], query(request, PageQuery)
+    jobs, following = page(upkeep.scheduler.jobs(), lambda job: (job.name,), tuple[str], asked)
+    return json(UpkeepList(jobs, following, await upkeep.backups.view()))
 
 
 @keyed
 async def run_job(request: web.Request) -> web.Response:
     """Run a job now, whatever its schedule; `GET /upkeep` shows what comes of it."""
-    return json(request.app[UPKEEP].run(request.match_info["name"]), 202)
+    return json(request.app[UPKEEP].scheduler.run(request.match_info["name"]), 202)

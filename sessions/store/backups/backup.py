@@ -45,8 +45,8 @@ EVENTS_AHEAD: Final = 1_000_000
 """The same for the numbers of events: what the old store published after the backup must not come
 again under the same number.
 """
-_RESTORE_PREFIX: Final = ".wasup-restore-"
-_RESTORE_DIRECTORY: Final = re.compile(re.escape(_RESTORE_PREFIX) + r"[a-z0-9_]{8}")
+RESTORE_PREFIX: Final = ".wasup-restore-"
+_RESTORE_DIRECTORY: Final = re.compile(re.escape(RESTORE_PREFIX) + r"[a-z0-9_]{8}")
 """What tempfile makes of the prefix."""
 _ROWS: Final = 500
 _TABLES: Final = tuple(
@@ -110,7 +110,7 @@ async def restore(file: Path, url: URL, workspace: Path) -> BackupReport:
 
     `workspace`: the data directory, where a copy lies meanwhile.
     """
-    with tempfile.TemporaryDirectory(prefix=_RESTORE_PREFIX, dir=workspace) as directory:
+    with tempfile.TemporaryDirectory(prefix=RESTORE_PREFIX, dir=workspace) as directory:
         copy = Path(directory) / "copy.db"
         with _no_backup_is_told(file):
             await _ready(file, copy)
@@ -122,7 +122,7 @@ async def verify(file: Path, workspace: Path, cipher: Cipher | None) -> VerifyRe
 
     Raises StoreError, OSError. `workspace`: where a copy lies meanwhile.
     """
-    with tempfile.TemporaryDirectory(prefix=_RESTORE_PREFIX, dir=workspace) as directory:
+    with tempfile.TemporaryDirectory(prefix=RESTORE_PREFIX, dir=workspace) as directory:
         copy = Path(directory) / "copy.db"
         with _no_backup_is_told(file):
             await _ready(file, copy)
@@ -174,7 +174,7 @@ def clear_away(workspace: Path) -> None:
 
     For whoever holds the data directory's lock.
     """
-    for left in workspace.glob(f"{_RESTORE_PREFIX}*"):
+    for left in workspace.glob(f"{RESTORE_PREFIX}*"):
         if _RESTORE_DIRECTORY.fullmatch(left.name) and left.is_dir() and not left.is_symlink():
             shutil.rmtree(left, ignore_errors=True)
 

@@ -50,7 +50,7 @@ def check_structure(file: Path) -> None:
         found = connection.execute("SELECT type, name, sql FROM sqlite_master").fetchall()
     finally:
         connection.close()
-    known = {*schema.metadata.tables, "alembic_version", "sqlite_sequence"}
+    known = {*schema.metadata.tables, "alembic_version", "sqlite_sequence", "sqlite_stat1"}
     for kind, name, statement in found:
         ours = kind == "index" or (kind == "table" and name in known)
         if not ours or (

@@ -51,6 +51,8 @@ _POSTGRESQL_SCHEMES: Final = {"postgresql", "postgres", "postgresql+asyncpg"}
 _SQLITE_SCHEMES: Final = {"sqlite", "sqlite+aiosqlite"}
 _POSTGRESQL_QUERY: Final = {"host", "port", "ssl", "sslmode"}
 
+INCREMENTAL: Final = 2
+"""What SQLite says of an `auto_vacuum` of that name."""
 PRAGMAS: Final = {
     "journal_mode": "WAL",  # readers and the writer do not wait for each other
     # an acknowledged credential survives a power cut; WAL with NORMAL may lose the last commits
@@ -61,8 +63,20 @@ PRAGMAS: Final = {
     "foreign_keys": "ON",  # SQLite's default is off, for history's sake
     # what is purged is overwritten; SQLite's own default is off, Debian's build has it on
     "secure_delete": "ON",
+    # bytes; the log that a long reader (a backup) lets grow is small again afterwards
+    "journal_size_limit": "67108864",
     "busy_timeout": "5000",  # ms; a backup may hold the file for a moment
 }
+
+PRAGMAS_OF_MAKERS: Final = {
+    # first, as only a file takes it that has nothing in it yet: what is free inside can be given
+    # back in steps (tidying.py)
+    "auto_vacuum": "INCREMENTAL",
+    **PRAGMAS,
+    # a table that a migration copies and drops would take its children's rows along
+    "foreign_keys": "OFF",
+}
+"""Of whoever may make the file."""
 
 POOL: Final[dict[str, Any]] = {
     "pool_size": 20,  # kept open; some 20 reads at once is a fleet that starts
@@ -172,6 +186,11 @@ def open_reader(url: URL) -> AsyncEngine:
     )  # each reads with one statement: two round trips saved
 
 
+def open_tidier(url: URL) -> AsyncEngine:
+    """The engine of what may take as long as it has to, outside of any transaction. PostgreSQL."""
+    return _postgresql(url, None, isolation_level="AUTOCOMMIT", poolclass=NullPool)
+
+
 def open_single_file(file: Path) -> AsyncEngine:
     """The engine of a file that nobody else uses (a backup): without the files that WAL keeps
     beside it.
@@ -179,7 +198,7 @@ def open_single_file(file: Path) -> AsyncEngine:
     return _sqlite(
         sqlite_url(file),
         "BEGIN IMMEDIATE",
-        pragmas=PRAGMAS | {"journal_mode": "DELETE", "foreign_keys": "OFF"},
+        pragmas=PRAGMAS_OF_MAKERS | {"journal_mode": "DELETE"},
         poolclass=NullPool,
     )
 
@@ -224,11 +243,7 @@ async def migrate(url: URL, writer: AsyncEngine) -> None:
     if not is_sqlite(url):
         await _upgrade(writer)  # under the writer's lock: two programs never migrate at once
         return
-    # With foreign keys on, a table that a migration copies and drops would take its children's rows
-    # along.
-    engine = _sqlite(
-        url, "BEGIN IMMEDIATE", pragmas=PRAGMAS | {"foreign_keys": "OFF"}, poolclass=NullPool
-    )
+    engine = _sqlite(url, "BEGIN IMMEDIATE", pragmas=PRAGMAS_OF_MAKERS, poolclass=NullPool)
     try:
         await _upgrade(engine)
     finally:
@@ -294,10 +309,12 @@ def run_migrations(connection: Connection, revision: str = "head") -> None:
         raise NewerSchema(str(error)) from None
 
 
-def _postgresql(url: URL, **options: Any) -> AsyncEngine:
+def _postgresql(
+    url: URL, command_seconds: float | None = COMMAND_SECONDS, **options: Any
+) -> AsyncEngine:
     connect_args = {
         "timeout": CONNECT_SECONDS,
-        "command_timeout": COMMAND_SECONDS,
+        "command_timeout": command_seconds,
         "server_settings": {"application_name": "wasup"},
     }
     return create_async_engine(url, hide_parameters=True, connect_args=connect_args, **options)

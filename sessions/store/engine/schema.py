@@ -195,6 +195,19 @@ api_keys = Table(
 `sessions`: JSON; null = all. Times are seconds of wall clock.
 """
 
+alert_records = Table(
+    "alert_records",
+    metadata,
+    Column("kind", String(16), primary_key=True),
+    Column("owner", String(160), primary_key=True),
+    Column("id", String(64), primary_key=True),
+    Column("at", Float, nullable=False),
+    Column("data", LargeBinary, nullable=False),
+)
+"""What is remembered of alerts (alert_rows.py): `told` to a channel (`owner`), a `silence`, an
+`acknowledgement`. `data`: JSON, whose meaning is its owner's. `at`: seconds of wall clock.
+"""
+
 incidents = Table(
     "incidents",
     metadata,

@@ -9,7 +9,7 @@ from sessions.forever import Look
 from sessions.model import SessionId
 from sessions.views.session_view import Performance
 from supervisor.alerts.alerts import Alerts
-from supervisor.alerts.thresholds import Thresholds
+from supervisor.alerts.judging.thresholds import Thresholds
 from supervisor.fleet.fleet import Fleet
 from supervisor.host.reading.alarms import Judged, judge, percent
 from supervisor.host.reading.host_sampler import Reading

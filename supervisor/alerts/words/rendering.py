@@ -6,6 +6,7 @@ from datetime import datetime, tzinfo
 from types import ModuleType
 from typing import Final
 
+from sessions.views.times import duration
 from supervisor.alerts.alerts import Alert
 from supervisor.alerts.notices import Language, Notice
 from supervisor.alerts.rules import OUTAGE, rule_of
@@ -105,7 +106,7 @@ class _Words:
                 when = self._phrases["since"].format(time=when)
         else:
             seconds = (_parse(alert.ended_at) - _parse(alert.began_at)).total_seconds()
-            when = self._phrases["lasted"].format(duration=_duration(seconds))
+            when = self._phrases["lasted"].format(duration=duration(seconds))
         return f"- {who}{_one_line(alert.message)} ({when})"
 
     def _time(self, instant: str) -> str:
@@ -126,12 +127,3 @@ def _one_line(text: str) -> str:
 
 def _parse(instant: str) -> datetime:
     return datetime.fromisoformat(instant)
-
-
-def _duration(seconds: float) -> str:
-    """In units that every language shares."""
-    whole = round(seconds)
-    days, hours, minutes = whole // 86_400, whole // 3600 % 24, whole // 60 % 60
-    parts = [(days, "d"), (hours, "h"), (minutes, "min")]
-    shown = [f"{count} {unit}" for count, unit in parts if count][:2]
-    return " ".join(shown) or f"{whole} s"

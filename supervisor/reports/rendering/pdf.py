@@ -3,6 +3,7 @@
 Those letters are Latin-1: of a text that has others, each is a question mark.
 """
 
+from collections.abc import Sequence
 from typing import Final
 
 from fpdf import FPDF
@@ -150,9 +151,7 @@ def _plot(paper: FPDF, drawing: Drawing) -> None:
     paper.set_y(top + PLOT_MM + 6)
 
 
-def _draw(
-    paper: FPDF, line: "list[Column] | tuple[Column, ...]", left: float, top: float, scale: float
-) -> None:
+def _draw(paper: FPDF, line: Sequence[Column], left: float, top: float, scale: float) -> None:
     def place(column: Column, part: float) -> tuple[float, float]:
         return left + column.x * scale, top + PLOT_MM * (1 - part)
 

@@ -1,5 +1,6 @@
 """A document as text, short: for a terminal, and for a channel that takes no file."""
 
+from collections.abc import Sequence
 from typing import Final
 
 from supervisor.reports.rendering.document import Document
@@ -29,5 +30,5 @@ def text(document: Document) -> bytes:
     return ("\n".join([*lines, "", document.made]) + "\n").encode()
 
 
-def _row(first: str, rest: "list[str] | tuple[str, ...]") -> str:
+def _row(first: str, rest: Sequence[str]) -> str:
     return f"{first}: {' | '.join(cell for cell in rest if cell)}"

@@ -1,8 +1,7 @@
 """Acceptance 9: bad input and bad settings get the right status, one shape, and change nothing."""
 
 import os
-import subprocess
-import sys
+from pathlib import Path
 from typing import Any
 
 import aiohttp
@@ -10,7 +9,7 @@ import pytest
 
 from scripts.lab import LabError, StandIn, Supervisor, pair
 from scripts.lab.conformity import check
-from scripts.lab.processes import ROOT
+from scripts.lab.supervisor import PRELOADED
 from tests.conftest import StartSupervisor
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
@@ -91,6 +90,10 @@ FOR_EVER = {
     "last uses of keys",
     "webhook news",
     "webhook rows",
+    "history",
+    "history writer",
+    "history's old pages",
+    "outages",
 }
 
 
@@ -219,16 +222,13 @@ BAD_SETTINGS = [
 
 @pytest.mark.parametrize(("settings", "named"), BAD_SETTINGS, ids=lambda value: str(value)[:50])
 async def test_bad_settings_are_refused_at_the_start(
-    settings: dict[str, str], named: str, tmp_path: Any
+    settings: dict[str, str], named: str, tmp_path: Path
 ) -> None:
     environment = os.environ | {"WHATSAPP_DATA_DIR": str(tmp_path / "data")} | settings
-    command = [sys.executable, "-m", "supervisor"]
-    done = subprocess.run(  # noqa: ASYNC221
-        command, env=environment, cwd=ROOT, capture_output=True, text=True, timeout=60, check=False
-    )
-    assert done.returncode == 78
-    assert named in done.stderr
-    assert "Traceback" not in done.stderr
+    status, _, told = await PRELOADED[0].run((), environment, tmp_path)
+    assert status == 78
+    assert named in told
+    assert "Traceback" not in told
     assert not (tmp_path / "data").exists(), "nothing was written"
 
 

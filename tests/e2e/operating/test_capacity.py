@@ -3,16 +3,14 @@ API and by the command.
 """
 
 import json
-import os
 import resource
-import sys
 from typing import Any
 
 import pytest
 
-from scripts.lab import Process, StandIn, Supervisor, eventually, pair
-from scripts.lab.processes import ROOT
+from scripts.lab import StandIn, Supervisor, eventually, pair
 from tests.conftest import StartSupervisor
+from tests.lab_tools import wasup
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
@@ -21,13 +19,10 @@ def limit(capacity: Any, name: str) -> Any:
     return next(row for row in capacity["limits"] if row["name"] == name)
 
 
-async def wasup(supervisor: Supervisor, *arguments: str) -> tuple[int, str]:
+async def told_by_command(supervisor: Supervisor, *arguments: str) -> tuple[int, str]:
     """The command's exit status and all that it printed."""
-    output = supervisor.directory.with_suffix(".command")
-    output.unlink(missing_ok=True)
-    command = [sys.executable, "-m", "supervisor", "capacity", *arguments]
-    process = await Process.start(command, os.environ | supervisor.environment(), output, ROOT)
-    return await process.wait(), output.read_text(encoding="utf-8")
+    done = await wasup(supervisor, "capacity", *arguments)
+    return done.status, done.out + done.err
 
 
 async def test_logins_are_measured_on_the_way(
@@ -62,20 +57,20 @@ async def test_logins_are_measured_on_the_way(
 
 async def test_the_command_says_what_the_api_says(share_supervisor: StartSupervisor) -> None:
     supervisor = await share_supervisor()
-    status, told = await wasup(supervisor, "--json")
+    status, told = await told_by_command(supervisor, "--json")
     shown = json.loads(told)
     assert set(shown) == set(await supervisor.get("/capacity"))
     assert status == 0, told
-    status, told = await wasup(supervisor, "--sessions", "100000")
+    status, told = await told_by_command(supervisor, "--sessions", "100000")
     assert status == 1
     assert "100,000 sessions do not fit" in told
     assert "memory" in told
-    status, told = await wasup(supervisor, "--sessions", "1")
+    status, told = await told_by_command(supervisor, "--sessions", "1")
     assert status == ("1 sessions do not fit" in told), (
         f"a busy machine may be short of CPU already: {told}"
     )
     for wrong in ("0", "many"):
-        assert (await wasup(supervisor, "--sessions", wrong))[0] == 2
+        assert (await told_by_command(supervisor, "--sessions", wrong))[0] == 2
 
 
 @pytest.mark.parametrize("wrong", ["0", "-1", "many", "1.5", "100001", ""])

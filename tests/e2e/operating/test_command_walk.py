@@ -10,8 +10,9 @@ import json
 import re
 import shlex
 import shutil
+import signal
 import subprocess
-import sys
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 from typing import Any
@@ -20,8 +21,11 @@ import pytest
 import pytest_asyncio
 
 from scripts.lab import StandIn, Supervisor, eventually
+from scripts.lab.preloaded import ForkedProcess
 from scripts.lab.processes import ROOT
 from scripts.lab.receiver import receiver
+from scripts.lab.supervisor import PRELOADED
+from tests.conftest import NUMBERS
 from tests.lab_tools import must, wasup
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
@@ -38,7 +42,9 @@ NO_SUPERVISOR = 3
 async def supervisor(shared_standin: StandIn, lab_directory: Path) -> AsyncIterator[Supervisor]:
     """One for the module; its log is a file, as pm2's is."""
     settings = {"WHATSAPP_PERFORMANCE_MONITORING": "false"}  # how full this machine is
-    supervisor = Supervisor(lab_directory / "command-walk", shared_standin.environment() | settings)
+    supervisor = Supervisor(
+        lab_directory / f"command-walk-{next(NUMBERS)}", shared_standin.environment() | settings
+    )
     await supervisor.start()
     yield supervisor
     await supervisor.close()
@@ -49,33 +55,24 @@ async def supervisor(shared_standin: StandIn, lab_directory: Path) -> AsyncItera
 class Running:
     """A command that stays, and what it has said so far."""
 
-    def __init__(self, process: asyncio.subprocess.Process) -> None:
+    def __init__(self, process: ForkedProcess, errors: Path) -> None:
         self._process = process
-        self.out = ""
-        self.err = ""
-        self._reading = asyncio.gather(self._read(1), self._read(2))
+        self._errors = errors
 
     @classmethod
     async def start(cls, supervisor: Supervisor, *arguments: str, cwd: Path = ROOT) -> "Running":
-        return cls(
-            await asyncio.create_subprocess_exec(
-                *(sys.executable, "-m", "supervisor", *arguments),
-                env=supervisor.environment(),
-                cwd=cwd,
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.PIPE,
-            )
+        out, err = (
+            supervisor.directory.with_suffix(f".{time.monotonic_ns()}.{n}") for n in ("out", "err")
         )
+        return cls(PRELOADED[0].start(arguments, supervisor.environment(), out, err, cwd), err)
 
-    async def _read(self, stream: int) -> None:
-        source = self._process.stdout if stream == 1 else self._process.stderr
-        assert source is not None
-        while line := await source.readline():
-            if stream == 1:
-                self.out += line.decode()
-            else:
-                self.err += line.decode()
+    @property
+    def out(self) -> str:
+        return self._process.output.read_text()
+
+    @property
+    def err(self) -> str:
+        return self._errors.read_text()
 
     async def says(self, words: str) -> None:
         """Wait until it has said this, on either stream."""
@@ -87,13 +84,11 @@ class Running:
 
     async def status(self) -> int:
         """Wait for its end."""
-        async with asyncio.timeout(60):
-            await self._reading
-            return await self._process.wait()
+        return await self._process.wait()
 
     async def end(self) -> None:
         """End it as Ctrl-C does."""
-        self._process.send_signal(2)
+        self._process.signal(signal.SIGINT)
         await self.status()
 
 

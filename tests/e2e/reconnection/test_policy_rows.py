@@ -17,7 +17,7 @@ import pytest
 import pytest_asyncio
 
 from scripts.lab import StandIn, Supervisor, eventually, pair
-from tests.conftest import environment
+from tests.conftest import NUMBERS, environment
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -112,7 +112,8 @@ async def fleet(standin: StandIn, lab_directory: Path) -> AsyncIterator[Supervis
             "gate_burst": 50,
         }
     )
-    supervisor = await Supervisor(lab_directory / "rows", standin.environment() | quiet).start()
+    directory = lab_directory / f"rows-{next(NUMBERS)}"  # other tests may come between two of these
+    supervisor = await Supervisor(directory, standin.environment() | quiet).start()
     await pair(supervisor, standin, *(row.name for row in ROWS))
     yield supervisor
     assert await supervisor.stop() == 0

@@ -4,7 +4,6 @@ stand-in as WhatsApp.
 
 import asyncio
 import os
-import random
 import signal
 from functools import partial
 from typing import Any
@@ -205,51 +204,13 @@ async def test_a_killed_worker_is_replaced_with_the_same_credentials_and_no_new_
     assert len(await standin.log("registered", session="killed")) == 1
 
 
-async def test_kills_at_random_moments_lose_nothing(
-    start_supervisor: StartSupervisor, standin: StandIn
-) -> None:
-    """A few; `make kills` does it a hundred times, to busy workers.
-
-    A crash window of a millisecond keeps the crash budget out of the way: each kill is the first.
-    """
-    supervisor = await start_supervisor(worker_crash_window=1)
-    names = [f"killed-{n}" for n in range(3)]
-    await pair(supervisor, standin, *names)
-    jids = {name: (await supervisor.session(name))["jid"] for name in names}
-    rng = random.Random(50)
-
-    async def torment(name: str) -> None:
-        for _ in range(5):
-            await standin.send_text(name, "5511999990000", "enquanto isso")
-            await asyncio.sleep(rng.uniform(0.0, 2.0))
-            await eventually(
-                lambda: kill_worker(supervisor, name), what=f"a worker of {name} to kill"
-            )
-
-    await asyncio.gather(*(torment(name) for name in names))
-    for name in names:
-        seen = await supervisor.wait_state(name, "open", seconds=60)
-        assert seen["jid"] == jids[name]
-        assert len(await standin.log("registered", session=name)) == 1, "no pairing but the first"
-        identifier = await standin.send_text(name, "5511999990000", "e agora?")
-
-        async def texts(name: str = name) -> dict[str, str]:
-            return {
-                event["data"]["id"]: event["data"]["text"]
-                for event in await supervisor.events("message.received", name)
-            }
-
-        found = await eventually(texts, lambda seen, identifier=identifier: identifier in seen)
-        assert found[identifier] == "e agora?", "messages still decrypt"
-
-
 async def test_starting_a_fleet_never_exceeds_the_gates_rate(
     start_supervisor: StartSupervisor, standin: StandIn
 ) -> None:
     """Acceptance 8: in any window of the stand-in's log there are at most burst + rate x window
     logins.
     """
-    rate, burst, sessions = 1, 3, 8
+    rate, burst, sessions = 1, 2, 5
     names = [f"rush-{n}" for n in range(sessions)]
     supervisor = await start_supervisor(gate_rate=50, gate_burst=50)
     await pair(supervisor, standin, *names)

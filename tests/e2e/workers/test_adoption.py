@@ -154,7 +154,7 @@ def private(path: Path) -> int:
 async def test_a_stop_that_detaches_is_not_noticed_and_one_as_it_is_by_default_ends_the_workers_at_once(
     start_supervisor: StartSupervisor, standin: StandIn
 ) -> None:
-    supervisor = await start_supervisor(shutdown="detach")
+    supervisor = await start_supervisor(shutdown="detach", spare_workers=1)
     names = ["stop-a", "stop-b"]
     await pair(supervisor, standin, *names)
     workers, before = await supervisor.workers(), await standin.last_entry()
@@ -280,14 +280,14 @@ async def test_kills_at_random_moments_of_a_flood_neither_lose_nor_double_nor_sw
             await asyncio.sleep(rng.uniform(0.1, 0.6))
             await supervisor.kill()
             starting = asyncio.create_task(supervisor.start())
-            await asyncio.sleep(rng.uniform(0.4, 1.2))
+            await asyncio.sleep(rng.uniform(0.0, 0.6))
             await supervisor.kill()
             with suppress(LabError):
                 await starting
             await supervisor.start()
         await all_open(supervisor, names)
     arrived = await traffic.arrived(supervisor)
-    assert len(arrived) >= 200, "it was a flood"
+    assert len(arrived) >= 100, "it was a flood"
     assert (doubled(arrived), out_of_order(arrived)) == ([], [])
     assert await supervisor.workers() == workers
     assert await noticed(standin, names, before) == []
@@ -339,6 +339,7 @@ async def test_what_happened_while_the_supervisor_was_away_is_judged_once_and_th
     await supervisor.start()
 
     await supervisor.wait_state("dropped", "open")
+    await supervisor.last_event("dropped")
     changes = [event["data"] for event in await supervisor.events("session.state", "dropped", last)]
     closes = [change for change in changes if change["state"] not in {"starting", "open"}]
     assert [(c["state"], c["closeReason"], c["closeCode"], c["failures"]) for c in closes[:1]] == [

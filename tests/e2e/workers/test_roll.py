@@ -164,7 +164,7 @@ async def test_a_new_version_adopts_the_old_ones_workers_and_rolls_them_over_one
 async def test_a_roll_waits_until_a_number_is_quiet_and_what_comes_just_then_is_not_lost(
     start_supervisor: StartSupervisor, standin: StandIn
 ) -> None:
-    supervisor = await start_supervisor()
+    supervisor = await start_supervisor(spare_workers=1)
     await pair(supervisor, standin, "busy")
     worker, before = (await supervisor.workers())["busy"], await standin.last_entry()
     await standin.send_text("busy", SENDER, "not now")
@@ -207,7 +207,7 @@ async def test_a_supervisor_killed_in_the_midst_of_a_roll_leaves_each_session_on
     """At moments at which two workers of a session may live: the old one, and its warm
     successor.
     """
-    supervisor, rng = await start_supervisor(), random.Random(7)
+    supervisor, rng = await start_supervisor(spare_workers=1), random.Random(7)
     names = ["midst-a", "midst-b"]
     await pair(supervisor, standin, *names)
     before = await standin.last_entry()

@@ -47,6 +47,7 @@ async def call(
 ) -> Answer:
     path = route.path.replace("{id}", session).replace("{webhook}", "wh_0123456789abcdef")
     path = path.replace("{key}", "0123456789").replace("{message}", "3EB0C0FFEE")
+    path = path.replace("{alert}", "al_0123456789abcdef").replace("{silence}", "si_0123456789ab")
     path = path.replace("{name}", "backups")
     headers = {} if token is None else {"Authorization": f"Bearer {token}"}
     return await ask(address, route.method, path, **headers)

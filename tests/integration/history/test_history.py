@@ -67,24 +67,24 @@ async def test_what_was_measured_is_read_at_every_step_across_restarts(url: URL)
     lags, messages = ("session.worker_lag_ms", SHOP), ("session.messages", BAR)
     known: dict[Key, dict[float, float]] = {CPU: {}, lags: {}, messages: {}}
     history, total = history_of(store), 0
-    slots = 2 * HOUR // 10 + 77
+    slots = HOUR // 10 + 77
     for slot in range(slots):
         at, figures = T0 + 10 * slot, dict[Key, float]()
         if rng.random() < 0.9:
             figures[CPU] = known[CPU][at] = rng.randrange(10_000) / 10_000
-        if slot % 200 < 150:
+        if slot % 100 < 75:
             figures[lags] = known[lags][at] = rng.choice([0.0, 3.7, 250_000.5])
         known[messages][at] = grown = rng.choice([0, 0, 0, 1, 40])
         total += grown
         history.take(figures | {messages: total}, at)
         await history.write_due()
-        if slot in {333, 500}:  # a restart, in the midst of an hour and a minute
+        if slot in {133, 300}:  # a restart, in the midst of an hour and a minute
             await history.close()
             history, total = history_of(store), 0
     end = T0 + 10 * slots
     for key, figures_of in known.items():
         await must_read(history, key, figures_of, T0, end)
-        await must_read(history, key, figures_of, T0 + HOUR, T0 + 2 * HOUR)
+        await must_read(history, key, figures_of, T0 + HOUR, end)
     await history.close()
     for key, figures_of in known.items():
         await must_read(history_of(store), key, figures_of, T0, end)

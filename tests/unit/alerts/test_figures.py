@@ -15,7 +15,7 @@ from sessions.model import SessionId, SessionState
 from sessions.views.session_view import Performance
 from supervisor.alerts.alerts import Alerts
 from supervisor.alerts.judging.figures import assess, monitor
-from supervisor.alerts.thresholds import Thresholds
+from supervisor.alerts.judging.thresholds import Thresholds
 from supervisor.host.reading.disks import DiskReading
 from supervisor.host.reading.host_sampler import Reading
 from supervisor.host.reading.readings import Host

@@ -1,6 +1,6 @@
 """What /readyz tells whoever asks, without a token."""
 
-from api.handlers.health import shown
+from api.handlers.watching.health import shown
 from sessions.forever import TaskHealth
 
 

@@ -18,7 +18,7 @@ HOST = whose_of(CPU)
 
 def slots_of(recent: Recent) -> list[int]:
     row = recent.rows(HOST).get("host.cpu")
-    return [] if row is None else [cell.at_seconds // 10 for cell in row.cells(recent.slot)]
+    return [] if row is None else [cell.at_seconds // 10 for cell in row.cells()]
 
 
 def test_while_nothing_can_be_written_the_last_hour_is_kept() -> None:

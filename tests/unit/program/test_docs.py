@@ -10,8 +10,8 @@ from api.routes import ROUTES
 from scripts.generate_docs import HOST, ROOT, documents, event_types, host
 from sessions.model import CloseReason, SessionState
 from supervisor.alerts.judging.figures import assess
+from supervisor.alerts.judging.thresholds import Thresholds
 from supervisor.alerts.rules import RULES
-from supervisor.alerts.thresholds import Thresholds
 from supervisor.cli.cli import Commands
 from supervisor.delivery.telling import DEAD, FAILING, GAP, PAUSED
 from supervisor.host.numbers import NUMBERS

@@ -97,6 +97,11 @@ def test_every_setting_says_what_it_is_for() -> None:
         ("WHATSAPP_LOG_FORMAT", "xml", "auto|json|human"),
         ("WHATSAPP_LOG_LEVEL", "loud", "debug|info|warning|error"),
         ("WHATSAPP_WEB_SOCKET_URL", "http://127.0.0.1:1", "a ws:// or wss:// URL"),
+        ("WHATSAPP_TIME_ZONE", "America/Atlantis", "America/Sao_Paulo"),
+        ("WHATSAPP_BACKUP_SCHEDULE", "hourly", "five fields"),
+        ("WHATSAPP_BACKUP_SCHEDULE", "0 0 31 2 *", "five fields"),
+        ("WHATSAPP_BACKUP_KEEP_DAILY", "-1", "whole number"),
+        ("WHATSAPP_LOG_DAYS", "0", "greater than or equal to 1"),
     ],
 )
 def test_a_bad_value_is_refused_with_its_name_its_value_and_what_is_accepted(

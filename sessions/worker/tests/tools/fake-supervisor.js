@@ -59,7 +59,9 @@ export class FakeSupervisor {
   async launch(environment) {
     this.#directory = await mkdtemp(join(tmpdir(), 'wasup-'));
     await this.comeBack();
+    const compiled = process.env.NODE_COMPILE_CACHE; // a real supervisor's workers share one, too
     const env = {
+      ...(compiled && { NODE_COMPILE_CACHE: compiled }),
       WASUP_WORKER_ID: 'w1',
       WASUP_WORKER_TOKEN: 't',
       WASUP_SOCKET: 's.sock',

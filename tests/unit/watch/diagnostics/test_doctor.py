@@ -15,7 +15,7 @@ import pytest
 
 from scripts.lab.processes import ROOT
 from sessions.model import StoreUnavailable
-from supervisor.alerts.thresholds import Thresholds
+from supervisor.alerts.judging.thresholds import Thresholds
 from supervisor.cli.common import client
 from supervisor.cli.watch_commands import doctor
 from supervisor.cli.watch_commands.doctor import shown

@@ -1,23 +1,22 @@
 """For whoever watches the fleet: the figures, what everybody waits for, the alerts."""
 
 import time
-from collections.abc import Iterable
 
 import msgspec
 from aiohttp import web
 
 from api.gatehouse.principals import principal_of
+from api.handlers.watching.alerts import seen
 from api.live.metrics import FeedFigures
-from api.paging import PageQuery, page
 from api.parts import ALERTS, FEED_METRICS, FLEET, HOST, MEMORY, STORE
-from api.responses import json, query
+from api.responses import json
 from sessions.lifecycle.session import Session
 from sessions.model import SessionId
 from sessions.records.stages import Stage, StageSummary, summaries
 from sessions.store import StoreHealth
 from sessions.views.session_view import Performance, Reconnection
 from sessions.views.times import iso
-from supervisor.alerts.alerts import RANKS, Alert
+from supervisor.alerts.alerts import Alert
 from supervisor.gate.view import GateView
 from supervisor.host.reading.disks import DiskReading
 from supervisor.host.reading.documents import document
@@ -52,18 +51,6 @@ class ReconnectionStatus(msgspec.Struct, frozen=True):
     alerts: list[Alert]
 
 
-class AlertsView(msgspec.Struct, frozen=True):
-    """The alerts that are on, and those that have ended of late, the newest first.
-
-    `next`: the `after` of the next page of those that are on; None: there is none.
-    """
-
-    timestamp: str
-    alerts: list[Alert]
-    next: str | None
-    ended: list[Alert]
-
-
 async def performance_metrics(request: web.Request) -> web.Response:
     """Figures of the host, its file systems and every session, and the alerts that are on.
 
@@ -84,7 +71,7 @@ async def performance_metrics(request: web.Request) -> web.Response:
             ),
             live_feed=request.app[FEED_METRICS].figures() if whole else None,
             memory_growth=request.app[MEMORY].view() if whole else None,
-            alerts=_seen(request, request.app[ALERTS].active()),
+            alerts=seen(request, request.app[ALERTS].active()),
         )
     )
 
@@ -105,43 +92,15 @@ async def reconnection_status(request: web.Request) -> web.Response:
             sessions={session.id: session.reconnection() for session in _mine(request)},
             gate=gate,
             store=request.app[STORE].health,
-            alerts=_seen(request, request.app[ALERTS].active()),
+            alerts=seen(request, request.app[ALERTS].active()),
         )
     )
-
-
-async def alerts(request: web.Request) -> web.Response:
-    """The alerts that are on (the critical ones first), and those that have ended of late.
-
-    From memory: also while the store fails.
-    """
-    known = request.app[ALERTS]
-    asked, active = query(request, PageQuery), _seen(request, known.active())
-    shown, following = page(active, _urgency, tuple[int, str, str, str, str], asked)
-    return json(AlertsView(_now(), shown, following, _seen(request, known.ended())))
 
 
 def _mine(request: web.Request) -> list[Session]:
     """The sessions that exist for who calls."""
     sees = principal_of(request).sees
     return [session for session in request.app[FLEET].sessions() if sees(session.id)]
-
-
-def _seen(request: web.Request, alerts: Iterable[Alert]) -> list[Alert]:
-    """The alerts of those, and of the fleet for whoever may see that."""
-    sees = principal_of(request).sees
-    return [alert for alert in alerts if sees(alert.session)]
-
-
-def _urgency(alert: Alert) -> tuple[int, str, str, str, str]:
-    """The critical ones first, then the oldest."""
-    return (
-        -RANKS[alert.severity],
-        alert.began_at,
-        alert.session or "",
-        alert.name,
-        alert.about or "",
-    )
 
 
 def _now() -> str:

@@ -1,0 +1,1 @@
+"""For whoever watches the fleet: figures, alerts, incidents, whether it lives."""

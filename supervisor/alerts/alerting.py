@@ -1,0 +1,81 @@
+"""All of alerting, put together: what is judged, what is remembered, who is told."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import tzinfo
+from typing import Final
+
+from sessions.forever import Forever, Look
+from sessions.store.supervision.alert_rows import AlertRows
+from sessions.views.events import SessionDeleted
+from supervisor.alerts.alerts import AlertRaised, Alerts
+from supervisor.alerts.decision import Timing
+from supervisor.alerts.hours import Hours
+from supervisor.alerts.judging import outages
+from supervisor.alerts.judging.flapping import Flapping
+from supervisor.alerts.judging.outages import OutageWatch
+from supervisor.alerts.ledger import Ledger
+from supervisor.alerts.notices import Language, Recipient
+from supervisor.alerts.notifier import Notifier
+from supervisor.fleet.bus import Bus
+from supervisor.fleet.fleet import Fleet
+from supervisor.gate.view import OutageBegan, OutageEnded
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AlertingConfig:
+    """What the operator has set. `zone`: of all hours; None: the host's."""
+
+    timing: Timing = field(default_factory=Timing)
+    quiet: Hours | None = None
+    windows: Hours | None = None
+    zone: tzinfo | None = None
+    language: Language = "en"
+
+
+class Alerting:
+    """The parts, and what of them runs for ever."""
+
+    def __init__(
+        self,
+        alerts: Alerts,
+        rows: AlertRows,
+        forever: Forever,
+        bus: Bus,
+        fleet: Fleet,
+        config: AlertingConfig,
+    ) -> None:
+        self.config: Final = config
+        flapping, watch = Flapping(), OutageWatch(fleet, alerts)
+        bus.subscribe(AlertRaised, flapping.on_raised)
+        bus.subscribe(SessionDeleted, flapping.on_deleted)
+        bus.subscribe(OutageBegan, watch.on_began)
+        bus.subscribe(OutageEnded, watch.on_ended)
+        self.notifier: Final = Notifier(
+            alerts,
+            Ledger(rows),
+            flapping,
+            forever,
+            watch.explained,
+            timing=config.timing,
+            quiet=config.quiet,
+            windows=config.windows,
+            zone=config.zone,
+            language=config.language,
+        )
+        self.looks: Final[Sequence[tuple[str, Look, float]]] = (
+            ("outages", watch.look, outages.LOOK_SECONDS),
+        )
+        """By name, and how often each is taken."""
+
+    async def open(self) -> None:
+        """Take up what was remembered; before the sessions are."""
+        await self.notifier.open()
+
+    def follow(self, recipients: Sequence[Recipient]) -> None:
+        """Tell these from now on, and no others."""
+        self.notifier.follow(recipients)
+
+    async def close(self) -> None:
+        """Tell nobody any more."""
+        await self.notifier.close()

@@ -1,0 +1,1 @@
+"""By which ways alerts reach people, and the operator's file that says so."""

@@ -1,0 +1,36 @@
+"""What is remembered of alerts, in a real store: the fake of the unit tests does the same."""
+
+import pytest
+from sqlalchemy import URL
+
+from sessions.store import Store
+from sessions.store.supervision.alert_rows import AlertRecord, AlertRows
+from tests.unit.alerts.story import Rows
+
+
+def records(*ids: str, owner: str = "mail") -> list[AlertRecord]:
+    return [AlertRecord("told", owner, one, 1.0, b"{}") for one in ids]
+
+
+async def _contract(rows: AlertRows) -> list[AlertRecord]:
+    rows.replace("told", "mail", lambda: records("a", "b"))
+    rows.replace("told", "chat", lambda: records("a", owner="chat"))
+    rows.replace("silence", "", lambda: [AlertRecord("silence", "", "s", 2.0, b"[]")])
+    rows.replace("told", "mail", lambda: records("b", "c"))
+    rows.replace("told", "chat", list)
+    return sorted(await rows.all(), key=lambda record: (record.kind, record.id))
+
+
+@pytest.mark.parametrize("real", [True, False])
+async def test_each_owners_records_are_replaced_as_a_whole(url: URL, real: bool) -> None:
+    found = [AlertRecord("silence", "", "s", 2.0, b"[]"), *records("b", "c")]
+    if not real:
+        assert await _contract(Rows()) == found
+        return
+    store = await Store.open(url)
+    await _contract(store.alerts)
+    await store.close()  # writes what waits
+    store = await Store.open(url)
+    after = await store.alerts.all()
+    assert sorted(after, key=lambda record: (record.kind, record.id)) == found
+    await store.close()
