@@ -42,7 +42,9 @@ def _one(rule: str, severity: Severity, **figures: float | str) -> Found:
 
 
 def _gaps(report: Report) -> Found:
-    if report.measured < MEASURED:
+    if not report.measured:
+        yield from _one("nothing_measured", "warning")
+    elif report.measured < MEASURED:
         yield from _one("gaps", "warning", measured_fraction=report.measured)
 
 
@@ -185,6 +187,7 @@ NAMES: Final = (
     "capacity",
     "cache",
     "gaps",
+    "nothing_measured",
 )
 """All that rules can say; a test holds that each has its words in each language."""
 

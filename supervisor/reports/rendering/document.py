@@ -152,7 +152,7 @@ class _Writer:
             self._value(level.value, level.unit),
             self._say("at_least" if level.at_least else "at_most", target=target),
             state,
-            self._say(state),
+            "" if state == "unknown" else self._say(state),
             detail,
         )
 
@@ -180,9 +180,17 @@ class _Writer:
     def _figures(self) -> Section:
         report = self._report
         compared = self._numbers.period(report.kind, report.compared_from_at, report.compared_to_at)
+        missing = [
+            self._words.FIGURES[figure.name]
+            for figure in report.figures
+            if figure.value is None and figure.before is None
+        ]
+        notes = [self._say("compared", period=compared)]
+        if missing:
+            notes.append(self._say("unmeasured", names="; ".join(missing)))
         return self._section(
             "figures",
-            notes=[self._say("compared", period=compared)],
+            notes=notes,
             head=("", "value", "before", "change"),
             rows=[
                 (
@@ -192,6 +200,7 @@ class _Writer:
                     self._change(figure),
                 )
                 for figure in report.figures
+                if figure.value is not None or figure.before is not None
             ],
         )
 

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Final
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
-from markupsafe import Markup
+from markupsafe import Markup, escape
 
 from supervisor.reports.rendering import plots
 from supervisor.reports.rendering.document import Document
@@ -23,7 +23,17 @@ def html(document: Document) -> bytes:
         undefined=StrictUndefined,
     )
     environment.globals["svg"] = _svg
+    environment.filters["code"] = _code
     return environment.get_template(LAYOUT).render(document=document).encode()
+
+
+def _code(text: str) -> Markup:
+    """What stands between backticks is a command or the like."""
+    parts = [escape(part) for part in text.split("`")]
+    return Markup("").join(
+        Markup("<code>{}</code>").format(part) if place % 2 else part
+        for place, part in enumerate(parts)
+    )
 
 
 def _svg(drawing: Drawing) -> Markup:

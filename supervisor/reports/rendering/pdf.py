@@ -99,7 +99,8 @@ def _title(paper: FPDF, text: str) -> None:
 def _level(paper: FPDF, level: Level) -> None:
     _line(paper, f"{level.name}: {level.value}", 10, bold=True)
     detail = f"; {level.detail}" if level.detail else ""
-    _line(paper, f"{level.state_words} ({level.target}{detail})", 9, STATES[level.state])
+    words = f"{level.state_words} ({level.target}{detail})".strip()
+    _line(paper, words, 9, STATES[level.state])
 
 
 def _section(paper: FPDF, section: Section) -> None:

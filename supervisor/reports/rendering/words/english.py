@@ -44,6 +44,7 @@ PHRASES: Final[Mapping[str, str]] = {
     "definitions": "How it is reckoned",
     "none": "None.",
     "unknown": "not measured",
+    "unmeasured": "Not measured: {names}.",
     "met": "kept",
     "missed": "missed",
     "at_least": "at least {target}",
@@ -139,23 +140,23 @@ STEP: Final = "{series}, in {step}"
 RECOMMENDATIONS: Final[Mapping[str, str]] = {
     "availability": (
         "Availability was {value_fraction}, below {target_fraction}. The main cause: {reason}"
-        " ({away_seconds} in {sessions_count} sessions). `wasup explain SESSION` says what helps."
+        " ({away_seconds}; sessions: {sessions_count}). `wasup explain SESSION` says what helps."
     ),
     "needs_human": (
-        "{sessions_count} sessions waited for somebody: {reason}. `wasup status` names those that"
-        " still do."
+        "Sessions that waited for somebody: {sessions_count} ({reason}). `wasup status` names those"
+        " that still do."
     ),
     "outages": (
-        "{outages_count} outages held sessions together. If they were at the same hour, look at"
-        " the network, the proxy or the router of this machine."
+        "Outages that held sessions together: {outages_count}. If they come at the same hour, look"
+        " at the network, the proxy or the router of this machine."
     ),
     "restless": (
         "Sessions were reconnected {reconnections_count} times, more than ten a day each. Their"
         " connection is unsteady: look at the network, and at the worst sessions."
     ),
     "response_time": (
-        "95 % of the API's calls took up to {p95_ms}, more than {target_ms}. Which calls are slow:"
-        " `wasup history` of route.latency."
+        "95 % of the API's calls took up to {p95_ms}, more than {target_ms}. Which calls are slow"
+        " stands in `requests.log`, and in `GET /history` by route."
     ),
     "slow_sessions": (
         "Sessions needed {value_ms} for a round trip in the mean. A slow proxy, or a machine or"
@@ -194,7 +195,7 @@ RECOMMENDATIONS: Final[Mapping[str, str]] = {
         " here (`wasup capacity`)."
     ),
     "capacity": (
-        "Only {more_count} more sessions fit on this machine; what ends first: {limit}. `wasup"
+        "More sessions that fit on this machine: {more_count}; what ends first: {limit}. `wasup"
         " capacity` says what to change."
     ),
     "cache": (
@@ -204,6 +205,9 @@ RECOMMENDATIONS: Final[Mapping[str, str]] = {
     "gaps": (
         "Only {measured_fraction} of the period was measured. Was the supervisor stopped, or the"
         " machine away?"
+    ),
+    "nothing_measured": (
+        "Nothing was measured in this period. Was the supervisor stopped, or the machine away?"
     ),
 }
 

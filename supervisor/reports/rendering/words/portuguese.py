@@ -43,6 +43,7 @@ PHRASES: Final[Mapping[str, str]] = {
     "definitions": "Como é calculado",
     "none": "Nada.",
     "unknown": "não medido",
+    "unmeasured": "Não medido: {names}.",
     "met": "cumprido",
     "missed": "não cumprido",
     "at_least": "no mínimo {target}",
@@ -141,24 +142,24 @@ STEP: Final = "{series}, em {step}"
 RECOMMENDATIONS: Final[Mapping[str, str]] = {
     "availability": (
         "A disponibilidade foi de {value_fraction}, abaixo de {target_fraction}. Causa principal:"
-        " {reason} ({away_seconds} em {sessions_count} sessões). `wasup explain SESSÃO` diz o que"
+        " {reason} ({away_seconds}; sessões: {sessions_count}). `wasup explain SESSÃO` diz o que"
         " ajuda."
     ),
     "needs_human": (
-        "{sessions_count} sessões ficaram à espera de alguém: {reason}. `wasup status` mostra as"
-        " que ainda esperam."
+        "Sessões que ficaram à espera de alguém: {sessions_count} ({reason}). `wasup status` mostra"
+        " as que ainda esperam."
     ),
     "outages": (
-        "{outages_count} quedas gerais seguraram sessões juntas. Se foram sempre na mesma hora,"
-        " verifique a rede, o proxy ou o roteador desta máquina."
+        "Quedas gerais que seguraram sessões juntas: {outages_count}. Se acontecem sempre na mesma"
+        " hora, verifique a rede, o proxy ou o roteador desta máquina."
     ),
     "restless": (
         "As sessões reconectaram {reconnections_count} vezes, mais de dez por dia cada uma. A"
         " conexão está instável: verifique a rede e as piores sessões."
     ),
     "response_time": (
-        "95 % das chamadas da API levaram até {p95_ms}, mais que {target_ms}. Quais são lentas:"
-        " `wasup history` de route.latency."
+        "95 % das chamadas da API levaram até {p95_ms}, mais que {target_ms}. Quais são lentas está"
+        " em `requests.log` e em `GET /history`, por rota."
     ),
     "slow_sessions": (
         "As sessões levaram em média {value_ms} para ir e voltar. Proxy lento, ou máquina ou rede"
@@ -197,7 +198,7 @@ RECOMMENDATIONS: Final[Mapping[str, str]] = {
         " (`wasup capacity`)."
     ),
     "capacity": (
-        "Só cabem mais {more_count} sessões nesta máquina; o que acaba primeiro: {limit}. `wasup"
+        "Sessões que ainda cabem nesta máquina: {more_count}; o que acaba primeiro: {limit}. `wasup"
         " capacity` diz o que mudar."
     ),
     "cache": (
@@ -207,6 +208,9 @@ RECOMMENDATIONS: Final[Mapping[str, str]] = {
     "gaps": (
         "Apenas {measured_fraction} do período foi medido. O supervisor ficou parado ou a máquina"
         " fora do ar?"
+    ),
+    "nothing_measured": (
+        "Nada foi medido neste período. O supervisor ficou parado ou a máquina fora do ar?"
     ),
 }
 
