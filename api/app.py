@@ -23,15 +23,17 @@ from api.gatehouse.pairing_budget import PairingBudget
 from api.gatehouse.rates import Rates
 from api.gatehouse.sites import Sites
 from api.gatehouse.streams import Streams
+from api.gatehouse.timed import Timed
 from api.handlers.docs import FILES
 from api.live.connection_log import ConnectionLog
 from api.live.entrance import PATH, Entrance
-from api.live.metrics import MetricsCollector
+from api.live.metrics import MetricsCollector as MetricsCollector
 from api.live.observer import Observers
 from api.openapi import spec
 from api.parts import (
     ACCESS,
     ALERTS,
+    ALERTS_FILE,
     CONNECTIONS,
     DESCRIPTION,
     DIAGNOSTICS,
@@ -67,6 +69,7 @@ from supervisor.access.access import Access
 from supervisor.access.audit import AuditLog
 from supervisor.access.keys import Keys
 from supervisor.alerts.alerts import Alerts
+from supervisor.alerts.channels.live_alerts_file import LiveAlertsFile
 from supervisor.alerts.judging.thresholds import Thresholds
 from supervisor.alerts.notifier import Notifier
 from supervisor.delivery.webhook_registry import Webhooks
@@ -76,6 +79,7 @@ from supervisor.fleet.live_feed_limits import LiveFeedLimits
 from supervisor.fleet.policy_file import LivePolicy
 from supervisor.fleet.roll import Roll
 from supervisor.history.history import History
+from supervisor.history.outward.requests import Requests
 from supervisor.process.log_files import LogFile
 from supervisor.reports.reporter import Reporter
 from supervisor.upkeep.upkeep import Upkeep
@@ -114,15 +118,18 @@ class Parts:
     forecaster: Forecaster
     alerts: Alerts
     notifier: Notifier
+    alerts_file: LiveAlertsFile
     webhooks: Webhooks
     access: Access
     audit: AuditLog
     keys: Keys
     feed_limits: LiveFeedLimits
     history: History
+    feed_metrics: MetricsCollector
     memory: MemoryWatch
     websocket_log: tuple[LogFile, str] | None
     """With the least level that is written; None: nothing is."""
+    requests: Requests
     diagnostics: Diagnostics
     reporter: Reporter
     upkeep: Upkeep
@@ -161,6 +168,7 @@ def create_app(parts: Parts, doorway: Doorway) -> web.Application:
     )
     prepare()
     middlewares = [
+        Timed(parts.requests).each,
         errors_as_json,
         sites.check,
         guard.check,
@@ -177,11 +185,12 @@ def create_app(parts: Parts, doorway: Doorway) -> web.Application:
     app[IMPORTS], app[IMPORTING] = Places(MAX_IMPORTS, "imports are under way"), asyncio.Lock()
     app[ONCE] = Once(parts.store)
     app[PAIRING] = PairingBudget(asyncio.get_running_loop().time())
-    app[WAITERS] = Places(most // 2, "calls wait for an event or a QR")
+    app[WAITERS] = Places(most // 2, "calls wait for an event or a QR", waits=True)
     app[STREAMS] = Streams(app[WAITERS])
     app.on_shutdown.append(app[STREAMS].end_all)
     app[FLEET], app[FEED], app[STORE], app[ROLL] = parts.fleet, parts.feed, parts.store, parts.roll
     app[ALERTS], app[NOTIFIER], app[WEBHOOKS] = parts.alerts, parts.notifier, parts.webhooks
+    app[ALERTS_FILE] = parts.alerts_file
     app[DIAGNOSTICS], app[UPKEEP] = parts.diagnostics, parts.upkeep
     app[REPORTER] = parts.reporter
     app[POLICY], app[HOST], app[THRESHOLDS], app[FORECASTER] = (
@@ -194,7 +203,7 @@ def create_app(parts: Parts, doorway: Doorway) -> web.Application:
     app[DESCRIPTION] = msgspec.json.encode(spec(ROUTES)) + b"\n"
     app[HISTORY] = parts.history
     app[MEMORY] = parts.memory
-    metrics = app[FEED_METRICS] = MetricsCollector()
+    metrics = app[FEED_METRICS] = parts.feed_metrics
     written = [] if parts.websocket_log is None else [ConnectionLog(*parts.websocket_log)]
     live = Entrance(
         parts.feed,

@@ -36,6 +36,8 @@ from sessions.model import (
 from supervisor.access.keys import KeyNotFound, TooManyKeys
 from supervisor.access.refusals import AccessDenied
 from supervisor.access.scopes import Scope
+from supervisor.alerts.channels.alerts_file import BadAlertsFile
+from supervisor.alerts.channels.own_channels import ChannelNotFound
 from supervisor.alerts.ledger import AlertNotFound, InvalidSilence, SilenceNotFound
 from supervisor.delivery.webhook_registry import TooManyWebhooks
 from supervisor.delivery.webhook_settings import InvalidWebhook, WebhookNotFound
@@ -195,6 +197,8 @@ STATUS: Final[Mapping[type[WasupError], int]] = {
     ConnectionTimeoutError: 408,
     InsufficientResourcesError: 503,
     BadPolicy: 422,
+    BadAlertsFile: 422,
+    ChannelNotFound: 404,
     InvalidSessionId: 400,
     InvalidProxy: 400,
     InvalidRecipient: 400,

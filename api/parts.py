@@ -14,6 +14,7 @@ from sessions.workers.pool import Workers
 from supervisor.access.access import Access
 from supervisor.access.keys import Keys
 from supervisor.alerts.alerts import Alerts
+from supervisor.alerts.channels.live_alerts_file import LiveAlertsFile
 from supervisor.alerts.judging.thresholds import Thresholds
 from supervisor.alerts.notifier import Notifier
 from supervisor.delivery.webhook_registry import Webhooks
@@ -34,6 +35,7 @@ KEYS = web.AppKey("keys", Keys)
 FLEET = web.AppKey("fleet", Fleet)
 FEED = web.AppKey("feed", Feed)
 ALERTS = web.AppKey("alerts", Alerts)
+ALERTS_FILE = web.AppKey("alerts_file", LiveAlertsFile)
 NOTIFIER = web.AppKey("notifier", Notifier)
 FORECASTER = web.AppKey("forecaster", Forecaster)
 FOREVER = web.AppKey("forever", Forever)

@@ -14,7 +14,7 @@ from api.handlers import (
 )
 from api.handlers.event_log import events, messages, stream
 from api.handlers.machine import capacity, diagnostics, history, host, upkeep, workers
-from api.handlers.watching import alerts, figures, health, incidents, reports
+from api.handlers.watching import alerts, alerts_file, figures, health, incidents, reports
 from api.paging import PageQuery
 from api.responses import JSON
 from api.route import ASKED, STORE, Forms, Route, from_worker
@@ -38,6 +38,9 @@ from sessions.views.explanations import Explanation
 from sessions.views.session_view import SessionView
 from supervisor.access.keys import KeyNotFound, TooManyKeys
 from supervisor.access.scopes import Scope
+from supervisor.alerts.channels.alerts_file import BadAlertsFile
+from supervisor.alerts.channels.live_alerts_file import AlertsFileView
+from supervisor.alerts.channels.own_channels import ChannelNotFound
 from supervisor.alerts.ledger import AlertNotFound, InvalidSilence, SilenceNotFound
 from supervisor.alerts.muting import Silence
 from supervisor.delivery.endpoint.sender import Outcome
@@ -261,6 +264,22 @@ ROUTES: Final = (
     ),
     Route(
         "GET",
+        "/history/distribution",
+        history.distribution,
+        scope=Scope.READ,
+        query=history.HistoryQuery,
+        answers={200: history.DistributionView},
+        errors=(
+            *STORE,
+            UnknownSeries,
+            InvalidPeriod,
+            InvalidSessionId,
+            SessionNotFound,
+            ForbiddenFleet,
+        ),
+    ),
+    Route(
+        "GET",
         "/history/series",
         history.list_series,
         scope=Scope.READ,
@@ -448,6 +467,34 @@ ROUTES: Final = (
         fleet=True,
         query=PageQuery,
         answers={200: alerts.ChannelList},
+    ),
+    Route(
+        "POST",
+        "/alerts/channels/test",
+        alerts_file.test_channels,
+        scope=Scope.OPERATE,
+        fleet=True,
+        body=alerts_file.WantedTest,
+        body_may_be_empty=True,
+        answers={200: alerts_file.ChannelTests},
+        errors=(ChannelNotFound,),
+    ),
+    Route(
+        "GET",
+        "/alerts/file",
+        alerts_file.get_alerts_file,
+        scope=Scope.READ,
+        fleet=True,
+        answers={200: AlertsFileView},
+    ),
+    Route(
+        "POST",
+        "/alerts/file/reload",
+        alerts_file.reload_alerts_file,
+        scope=Scope.ADMIN,
+        fleet=True,
+        answers={200: alerts_file.AlertsFileReloaded},
+        errors=(BadAlertsFile,),
     ),
     Route(
         "GET",

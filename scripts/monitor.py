@@ -431,7 +431,7 @@ def judge_status(status: Mapping[str, Any], report: Report) -> None:
     store = status.get("store", {"state": "ok"})
     if store["state"] != "ok":
         report.complain("ready/store", store.get("words") or f"the store is {store['state']}")
-    told_otherwise = {"store", "parked", "quarantined", "task"}
+    told_otherwise = {"store", "parked", "quarantined", "task", "outage"}
     for alert in status.get("alerts", []):
         name, session = alert["name"], alert.get("session")
         if name not in told_otherwise and not (

@@ -8,7 +8,7 @@ import random
 import signal
 import sys
 from collections.abc import Callable
-from contextlib import AsyncExitStack
+from contextlib import AbstractContextManager, AsyncExitStack
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -16,12 +16,13 @@ from typing import Final
 
 import structlog
 
-from api.app import Doorway, Parts, bind, create_app, serving
+from api.app import Doorway, MetricsCollector, Parts, bind, create_app, serving
 from sessions.forever import Forever, Look
 from sessions.lifecycle.dependencies import Dependencies
 from sessions.model import AlertChange, EventData
 from sessions.policy import correlated_reasons
 from sessions.records.changes import Changes
+from sessions.records.distribution import Distribution
 from sessions.store import Store
 from sessions.store.backups import backup
 from sessions.views.events import SessionDeleted
@@ -34,8 +35,11 @@ from supervisor.access.refusals import Refusals
 from supervisor.access.token_validator import ImprovedTokenValidator
 from supervisor.alerts.alerting import Alerting
 from supervisor.alerts.alerts import Alerts
+from supervisor.alerts.channels.alerts_file import read_alerts_file
+from supervisor.alerts.channels.live_alerts_file import LiveAlertsFile
 from supervisor.alerts.judging import own_parts
 from supervisor.alerts.judging.figures import monitor
+from supervisor.alerts.judging.thresholds import Thresholds
 from supervisor.delivery.webhook_registry import Webhooks
 from supervisor.fleet.bus import Bus
 from supervisor.fleet.feed import Feed
@@ -53,14 +57,17 @@ from supervisor.gate.view import OutageBegan, OutageEnded
 from supervisor.gate.way_probe import WayProber
 from supervisor.history.archive import Archive
 from supervisor.history.history import History
+from supervisor.history.outward.requests import Requests
 from supervisor.history.sampler import Sampler, begin_measuring
-from supervisor.history.sources import fleet_source, host_source
+from supervisor.history.sources import fleet_source, host_source, webhook_source
 from supervisor.host.needs.process_limits import raise_soft_descriptors
 from supervisor.host.reading.readings import WindowedHost
 from supervisor.places.store_opening import data_directory, open_store
 from supervisor.process import dumpable, worker_user
 from supervisor.process.lock import DirectoryLock, held_by
 from supervisor.process.log_files import LogFile
+from supervisor.process.log_kinds import KindLogs, written
+from supervisor.process.logs import Redaction
 from supervisor.process.worker_command import worker_config
 from supervisor.reports.reporter import Reporter, reporter_of
 from supervisor.settings import Settings
@@ -84,9 +91,10 @@ def run(settings: Settings, on_ready: Callable[[str, bool], None]) -> None:
 
     `on_ready` is told the API's address and whether there are no sessions yet.
 
-    Raises BadPolicy, BadSettings, Locked, OSError, StoreError.
+    Raises BadAlertsFile, BadPolicy, BadSettings, Locked, OSError, StoreError.
     """
     read_rules(settings.policy_file)  # a bad one is told before anything is touched
+    read_alerts_file(settings.alerts_file)
     user = worker_user.find_user(settings.worker_user)
     worker_user.must_reach_code(user)
     if user is None and os.geteuid() == 0:
@@ -103,10 +111,11 @@ def run(settings: Settings, on_ready: Callable[[str, bool], None]) -> None:
         log.warning(f"{directory} can be entered by others: chmod 700 it", action="open_directory")
     with (
         DirectoryLock(directory, f"{settings.api_host}:{settings.api_port}") as lock,
+        _log_files(settings, directory) as logs,
         asyncio.Runner(loop_factory=_loop) as runner,
     ):
         backup.clear_away(directory)
-        runner.run(_serve(settings, directory, lock, on_ready))
+        runner.run(_serve(settings, directory, logs, lock, on_ready))
 
 
 def record(feed: Feed, bus: Bus, changes: Changes) -> None:
@@ -130,12 +139,16 @@ def _raise_descriptors() -> None:
 
 
 async def _serve(
-    settings: Settings, directory: Path, lock: DirectoryLock, on_ready: Callable[[str, bool], None]
+    settings: Settings,
+    directory: Path,
+    logs: KindLogs,
+    lock: DirectoryLock,
+    on_ready: Callable[[str, bool], None],
 ) -> None:
     async with AsyncExitStack() as stack:
         listener = stack.enter_context(bind(settings.api_host, settings.api_port))
         port = listener.getsockname()[1]
-        parts = await build(settings, directory, port, stack)
+        parts = await build(settings, directory, logs, port, stack)
         await begin(parts, stack)
         app = create_app(parts.for_api(), _doorway(settings))
         await stack.enter_async_context(serving(app, listener))
@@ -179,12 +192,15 @@ class Built:
     feed: Feed
     alerts: Alerts
     alerting: Alerting
+    alerts_file: LiveAlertsFile
+    thresholds: Thresholds
     webhooks: Webhooks
     keys: Keys
     access: Access
     audit: AuditLog
     memory: MemoryWatch
     websocket_log: tuple[LogFile, str] | None
+    requests: Requests
     bus: Bus
     fleet: Fleet
     forecaster: Forecaster
@@ -193,6 +209,7 @@ class Built:
     sampler: WindowedHost
     host: HostWatch
     history: History
+    feed_metrics: MetricsCollector
     measuring: Sampler
     diagnostics: Diagnostics
     reporter: Reporter
@@ -211,31 +228,37 @@ class Built:
             roll=self.roll,
             policy=self.policy,
             host=self.host,
-            thresholds=self.settings.thresholds(),
+            thresholds=self.thresholds,
             forecaster=self.forecaster,
             alerts=self.alerts,
             notifier=self.alerting.notifier,
+            alerts_file=self.alerts_file,
             webhooks=self.webhooks,
             access=self.access,
             audit=self.audit,
             keys=self.keys,
             feed_limits=self.settings.feed_limits(),
             history=self.history,
+            feed_metrics=self.feed_metrics,
             memory=self.memory,
             websocket_log=self.websocket_log,
+            requests=self.requests,
             diagnostics=self.diagnostics,
             reporter=self.reporter,
             upkeep=self.upkeep,
         )
 
 
-async def build(settings: Settings, directory: Path, port: int, stack: AsyncExitStack) -> Built:
+async def build(
+    settings: Settings, directory: Path, logs: KindLogs, port: int, stack: AsyncExitStack
+) -> Built:
     """Put the parts together, each given what it needs; what has to be closed is pushed onto the
     stack, in this order, and is closed in the reverse one.
 
-    `port`: the API's. Raises StoreError, OSError, BadPolicy.
+    `port`: the API's. Raises StoreError, OSError, BadPolicy, BadAlertsFile.
     """
     detach, bus, rng = settings.detaches(), Bus(), random.Random()
+    round_trips = Distribution()
     forever = Forever(bus.tell)
     store = await open_store(settings, forever, bus.tell)
     stack.push_async_callback(store.close)
@@ -294,6 +317,7 @@ async def build(settings: Settings, directory: Path, port: int, stack: AsyncExit
             record=partial(record, feed, bus),
             deliver=feed.deliver,
             rng=rng,
+            round_trips=round_trips,
         ),
         gate,
         feed,
@@ -311,17 +335,22 @@ async def build(settings: Settings, directory: Path, port: int, stack: AsyncExit
         lambda: tuple(worker.pid for worker in workers.alive),
         _watched_directories(settings),
     )
-    history = History(Archive(store.history_pages))
+    history, feed_metrics = History(Archive(store.history_pages)), MetricsCollector()
     stack.push_async_callback(history.close)
     bus.subscribe(SessionDeleted, history.on_deleted)
-    alerting = Alerting(alerts, store.alerts, forever, bus, fleet, settings.alerting_config())
+    file = read_alerts_file(settings.alerts_file)
+    thresholds = settings.thresholds(file)
+    alerting = Alerting(
+        alerts, store.alerts, forever, bus, fleet, host, settings.alerting_config(file)
+    )
     stack.push_async_callback(alerting.close)
     roll = Roll(fleet.sessions, workers.code, bus.publish)
     stack.push_async_callback(roll.close)
     websocket_log = _websocket_log(settings, directory, stack)
+    requests = Requests(logs.get("requests"), Redaction(settings.secrets()).text)
     memory = MemoryWatch(host, partial(_workers_memory, fleet))
     forecaster, backups = (
-        Forecaster(fleet, costs, settings.thresholds()),
+        Forecaster(fleet, costs, thresholds),
         backups_of(settings, store, alerts),
     )
     reporter = reporter_of(settings, store, feed, history, alerts, fleet, forecaster, backups)
@@ -333,12 +362,24 @@ async def build(settings: Settings, directory: Path, port: int, stack: AsyncExit
         feed=feed,
         alerts=alerts,
         alerting=alerting,
+        thresholds=thresholds,
+        alerts_file=LiveAlertsFile(
+            settings.alerts_file,
+            file,
+            alerting.notifier,
+            forever,
+            bus.publish,
+            fleet.get,
+            store.must_work,
+            settings.alerting_config,
+        ),
         webhooks=webhooks,
         keys=keys,
         access=access,
         audit=audit,
         memory=memory,
         websocket_log=websocket_log,
+        requests=requests,
         bus=bus,
         fleet=fleet,
         forecaster=forecaster,
@@ -347,7 +388,17 @@ async def build(settings: Settings, directory: Path, port: int, stack: AsyncExit
         sampler=sampler,
         host=host,
         history=history,
-        measuring=Sampler(history.take, [host_source(host), fleet_source(fleet)]),
+        feed_metrics=feed_metrics,
+        measuring=Sampler(
+            history.take,
+            [
+                host_source(host),
+                fleet_source(fleet, round_trips),
+                webhook_source(webhooks),
+                feed_metrics.measure,
+                requests.figures,
+            ],
+        ),
         reporter=reporter,
         upkeep=Upkeep(
             settings,
@@ -387,6 +438,8 @@ async def begin(parts: Built, stack: AsyncExitStack) -> None:
         parts.bus.tell(left_behind(outage))
     await parts.fleet.open()
     _tell_of_restored(parts.fleet)
+    parts.alerts_file.begin()
+    stack.push_async_callback(parts.alerts_file.close)
     parts.workers.keep_spares()
     stack.callback(store.records.say_alive)  # after all that runs has ended: until then we lived
     interval_seconds = settings.health_check_interval / 1000
@@ -411,7 +464,7 @@ async def begin(parts: Built, stack: AsyncExitStack) -> None:
     )
     stack.push_async_callback(growth.close)
     if settings.performance_monitoring:
-        look = monitor(parts.fleet, parts.host, settings.thresholds(), parts.alerts)
+        look = monitor(parts.fleet, parts.host, parts.thresholds, parts.alerts)
         kept = parts.forever.keep(
             "performance monitor", look, every_seconds=interval_seconds, at_once=False
         )
@@ -426,6 +479,16 @@ def _workers_memory(fleet: Fleet) -> dict[Worker, int]:
         for session, one in figures
         if one.worker_pid is not None and one.worker_memory is not None
     }
+
+
+def _log_files(settings: Settings, directory: Path) -> AbstractContextManager[KindLogs]:
+    return written(
+        directory,
+        settings.log_kinds,
+        settings.log_format,
+        settings.log_level,
+        list(settings.secrets()),
+    )
 
 
 def _websocket_log(

@@ -15,7 +15,7 @@ import re
 import stat
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Final
+from typing import TYPE_CHECKING, Annotated, Any, Final, cast
 from urllib.parse import unquote, urlsplit
 from zoneinfo import ZoneInfo
 
@@ -33,7 +33,8 @@ if TYPE_CHECKING:
     from sessions.store.tables.events import LogBounds
     from sessions.workers.limits import Limits
     from supervisor.alerts.alerting import AlertingConfig
-    from supervisor.alerts.judging.thresholds import Thresholds
+    from supervisor.alerts.channels.alerts_file import AlertsFile
+    from supervisor.alerts.judging.thresholds import Profile, Thresholds
     from supervisor.delivery.endpoint.targets import Guards
     from supervisor.fleet.live_feed_limits import LiveFeedLimits
     from supervisor.gate.gate import GateConfig
@@ -148,6 +149,14 @@ class Settings(BaseSettings):
             " reads it again."
         ),
     )
+    alerts_file: Path | None = Field(
+        None,
+        description=(
+            "TOML file that says by which channels alerts are told to whom, and above which limits"
+            " (docs/alert-channels.md); `wasup alerts reload` reads it again. chmod 600: it has"
+            " passwords."
+        ),
+    )
     stable_after: PositiveMilliseconds = Field(
         60_000, description="Open for so long, failures are forgotten, ms."
     )
@@ -189,6 +198,56 @@ class Settings(BaseSettings):
         description=(
             "A probe of an open session that is not answered by then has failed, and the session is"
             " reconnected, ms; unset: 5000, or WHATSAPP_RESPONSE_TIME_THRESHOLD if that is more."
+        ),
+    )
+    alert_profile: Annotated[str, Field(pattern="^(development|staging|production)$")] | None = (
+        Field(
+            None,
+            description=(
+                "Limits of alerts that are not set one by one: development, staging or production"
+                " (docs/alerts.md#limits); unset: the defaults here."
+            ),
+        )
+    )
+    memory_critical_threshold: Fraction | None = Field(
+        None,
+        description=(
+            "Host memory in use that raises a critical alert, fraction of 1; unset: by"
+            " WHATSAPP_ALERT_PROFILE, else 0.9."
+        ),
+    )
+    cpu_critical_threshold: Fraction | None = Field(
+        None,
+        description=(
+            "Host CPU use that raises a critical alert, fraction of 1; unset: by"
+            " WHATSAPP_ALERT_PROFILE, else none is critical."
+        ),
+    )
+    error_rate_critical_threshold: Fraction | None = Field(
+        None,
+        description=(
+            "Failed operations of the last 5 minutes that raise a critical alert, fraction of 1;"
+            " unset: by WHATSAPP_ALERT_PROFILE, else none is critical."
+        ),
+    )
+    response_time_critical_threshold: PositiveMilliseconds | None = Field(
+        None,
+        description=(
+            "Mean of a session's last 20 round trips that raises a critical alert, ms; unset: by"
+            " WHATSAPP_ALERT_PROFILE, else none is critical."
+        ),
+    )
+    down_alert_after: PositiveMilliseconds = Field(
+        300_000, description="For so long a session may be away until it is an alert (`down`), ms."
+    )
+    flapping_alert_closes: Annotated[int, BeforeValidator(_whole_number), Field(ge=2, le=1000)] = (
+        Field(6, description="Closes of a session in an hour that are an alert (`flapping`).")
+    )
+    availability_target: Annotated[float, Field(ge=50, le=99.999, allow_inf_nan=False)] = Field(
+        99.9,
+        description=(
+            "Part of the time that the fleet's sessions are to be open, percent; time down that"
+            " uses up the rest too fast is an alert (`service_level`)."
         ),
     )
     descriptor_threshold: Fraction = Field(
@@ -554,6 +613,22 @@ class Settings(BaseSettings):
             " too slow), error, or off."
         ),
     )
+    log_files: Annotated[
+        str,
+        Field(
+            pattern=(
+                "^(none|(performance|reconnect|requests|supervisor)"
+                "(,(performance|reconnect|requests|supervisor))*)$"
+            )
+        ),
+    ] = Field(
+        "performance,reconnect,requests,supervisor",
+        description=(
+            "Which logs are written to logs/ in the data directory, separated by commas:"
+            " performance, reconnect, requests, supervisor (where neither pm2 nor systemd nor a"
+            " file keeps the log already); none: none of them."
+        ),
+    )
     time_zone: str | None = Field(
         None,
         description=(
@@ -608,14 +683,7 @@ class Settings(BaseSettings):
                 self.worker_memory_hard,
                 f"more than WHATSAPP_WORKER_MEMORY_SOFT ({self.worker_memory_soft})",
             )
-        if self.disk_critical_threshold < self.disk_threshold:
-            raise _wrong(
-                "disk_critical_threshold",
-                self.disk_critical_threshold,
-                f"at least WHATSAPP_DISK_THRESHOLD ({self.disk_threshold})",
-            )
-        self._check_hours("alert_quiet_hours")
-        self._check_hours("maintenance_windows")
+        self._check_alerts()
         self._check_secret("jwt_secret", _check_signing_secret)
         for origin in self.allowed_origins:
             if not _ORIGIN.fullmatch(origin):
@@ -638,6 +706,24 @@ class Settings(BaseSettings):
                 f" ({self.worker_heartbeat_interval})",
             )
         return self
+
+    def _check_alerts(self) -> None:
+        if self.disk_critical_threshold < self.disk_threshold:
+            raise _wrong(
+                "disk_critical_threshold",
+                self.disk_critical_threshold,
+                f"at least WHATSAPP_DISK_THRESHOLD ({self.disk_threshold})",
+            )
+        for field in ("memory", "cpu", "error_rate", "response_time"):
+            self._check_critical(f"{field}_critical_threshold", f"{field}_threshold")
+        self._check_hours("alert_quiet_hours")
+        self._check_hours("maintenance_windows")
+
+    def _check_critical(self, field: str, of: str) -> None:
+        critical, warning = getattr(self, field), getattr(self, of)
+        both = {field, of} <= self.model_fields_set
+        if both and critical is not None and critical <= warning:
+            raise _wrong(field, critical, f"more than {variable(of)} ({warning})")
 
     def _check_text(self, field: str, parse: Callable[[str], object]) -> None:
         text: str | None = getattr(self, field)
@@ -757,35 +843,71 @@ class Settings(BaseSettings):
             egress_burst=self.egress_burst,
         )
 
-    def thresholds(self) -> "Thresholds":
-        """What raises alerts."""
-        from supervisor.alerts.judging.thresholds import Thresholds
+    def thresholds(self, file: "AlertsFile | None" = None) -> "Thresholds":
+        """What raises alerts: an explicit setting counts, else the file of alerts, else the
+        profile, else the default.
+        """
+        from supervisor.alerts.judging.thresholds import thresholds
 
-        return Thresholds(
-            memory=self.memory_threshold,
-            cpu=self.cpu_threshold,
-            error_rate=self.error_rate_threshold,
-            response_time_ms=float(self.response_time_threshold),
-            descriptors=self.descriptor_threshold,
-            load=self.load_threshold,
-            websockets=self.websocket_threshold,
-            disk=self.disk_threshold,
-            disk_critical=self.disk_critical_threshold,
-        )
+        explicit = {
+            name: value
+            for field, (name, value) in {
+                "memory_threshold": ("memory", self.memory_threshold),
+                "memory_critical_threshold": ("memory_critical", self.memory_critical_threshold),
+                "cpu_threshold": ("cpu", self.cpu_threshold),
+                "cpu_critical_threshold": ("cpu_critical", self.cpu_critical_threshold),
+                "error_rate_threshold": ("error_rate", self.error_rate_threshold),
+                "error_rate_critical_threshold": (
+                    "error_rate_critical",
+                    self.error_rate_critical_threshold,
+                ),
+                "response_time_threshold": (
+                    "response_time_ms",
+                    float(self.response_time_threshold),
+                ),
+                "response_time_critical_threshold": (
+                    "response_time_ms_critical",
+                    self.response_time_critical_threshold,
+                ),
+                "descriptor_threshold": ("descriptors", self.descriptor_threshold),
+                "load_threshold": ("load", self.load_threshold),
+                "websocket_threshold": ("websockets", self.websocket_threshold),
+                "disk_threshold": ("disk", self.disk_threshold),
+                "disk_critical_threshold": ("disk_critical", self.disk_critical_threshold),
+                "down_alert_after": ("down_seconds", self.down_alert_after / 1000),
+                "flapping_alert_closes": ("flapping_closes", self.flapping_alert_closes),
+            }.items()
+            if field in self.model_fields_set
+        }
+        profile = cast("Profile | None", self.alert_profile)
+        if file is None:
+            return thresholds(explicit, None, profile)
+        return thresholds(explicit, file.thresholds, profile or file.profile)
 
-    def alerting_config(self) -> "AlertingConfig":
-        """Who is told of alerts when."""
+    def alerting_config(self, file: "AlertsFile | None" = None) -> "AlertingConfig":
+        """Who is told of alerts when; by the same rule as in `thresholds`."""
         from supervisor.alerts.alerting import AlertingConfig
+        from supervisor.alerts.channels.alerts_file import AlertsFile
         from supervisor.alerts.decision import Timing
         from supervisor.alerts.hours import Hours
+        from supervisor.alerts.judging.sessions import SessionLimits
 
-        quiet, windows = self.alert_quiet_hours, self.maintenance_windows
+        def said(field: str, of_file: Any) -> Any:
+            explicit = field in self.model_fields_set or of_file is None
+            return getattr(self, field) if explicit else of_file
+
+        of = AlertsFile() if file is None else file
+        quiet = said("alert_quiet_hours", of.quiet_hours)
+        windows = said("maintenance_windows", of.maintenance_windows)
+        limits = self.thresholds(file)
         return AlertingConfig(
-            timing=Timing(repeat=self.alert_repeat_hours * 3600.0),
+            timing=Timing(repeat=said("alert_repeat_hours", of.repeat_hours) * 3600.0),
             quiet=None if quiet is None else Hours.parse(quiet),
             windows=None if windows is None else Hours.parse(windows),
             zone=self.zone(),
-            language="pt-BR" if self.language == "pt-BR" else "en",
+            language=said("language", of.language),
+            limits=SessionLimits(down_seconds=limits.down_seconds, closes=limits.flapping_closes),
+            availability=self.availability_target / 100,
         )
 
     @property
@@ -796,6 +918,11 @@ class Settings(BaseSettings):
         anybody.
         """
         return self.probe_timeout or max(5_000, self.response_time_threshold)
+
+    @property
+    def log_kinds(self) -> frozenset[str]:
+        """The kinds of logs that are written as files."""
+        return frozenset(self.log_files.split(",")) - {"none"}
 
     def zone(self) -> ZoneInfo:
         """The time zone of schedules and reports."""
@@ -952,6 +1079,7 @@ def load() -> Settings:
         update={
             "data_dir": folder() / loaded.data_dir.expanduser(),
             "policy_file": loaded.policy_file and folder() / loaded.policy_file.expanduser(),
+            "alerts_file": loaded.alerts_file and folder() / loaded.alerts_file.expanduser(),
         }
     )
 

@@ -12,7 +12,7 @@ from typing import Any, Final, cast
 import msgspec
 from aiohttp import web
 
-from api.app import Doorway, Parts, bind, create_app, serving
+from api.app import Doorway, MetricsCollector, Parts, bind, create_app, serving
 from api.responses import JSON
 from api.routes import ROUTES
 from scripts.lab.conformity import check
@@ -25,6 +25,7 @@ from supervisor.access.refusals import Refusals
 from supervisor.access.scopes import Scope
 from supervisor.access.token_validator import ImprovedTokenValidator
 from supervisor.fleet.live_feed_limits import LiveFeedLimits
+from supervisor.history.outward.requests import Requests
 
 TOKEN: Final = "correct-horse-battery-staple"
 SIGNING_SECRET: Final = b"0123456789abcdef0123456789abcdef"
@@ -83,8 +84,10 @@ def application(token: str | None = None, connections: int = 64, **parts: Any) -
     doorway = Doorway(
         connections=connections, needs_token=token is not None, **parts.pop("doorway", {})
     )
+    parts.setdefault("feed_metrics", MetricsCollector())
     parts.setdefault("feed_limits", LiveFeedLimits(cpu_threshold=100.0))
     parts.setdefault("websocket_log", None)
+    parts.setdefault("requests", Requests(None, str))
     given = {name: parts.get(name, cast("Any", Nothing())) for name in Parts.__dataclass_fields__}
     return create_app(Parts(**given), doorway)
 

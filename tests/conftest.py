@@ -74,6 +74,7 @@ def pytest_runtest_makereport(
     return report
 
 
+@pytest.hookimpl(trylast=True)  # fixtures of a run that was interrupted end in this hook, too
 def pytest_sessionfinish() -> None:
     """What has forked supervisors has nobody to fork for any more."""
     PRELOADED[0].close()
@@ -142,14 +143,14 @@ async def start_supervisor(
         )
         started.append(supervisor)
         real_parts.append(supervisor)
-        supply_compiled(supervisor.directory, lab_directory)
+        supply_compiled(supervisor.directory)
         return await supervisor.start()
 
     yield start
     await standin.mend()
     for supervisor in started:
         await supervisor.close()
-        keep_compiled(supervisor.directory, lab_directory)
+        keep_compiled(supervisor.directory)
         assert supervisor.process is None or supervisor.process.status in {0, -9}, (
             supervisor.process.tail()
         )

@@ -3,6 +3,7 @@
 from typing import Any
 from zoneinfo import ZoneInfo
 
+from sessions.records.distribution import bucket_of
 from sessions.store.supervision.presence import Away, OutageTimes, Times
 from supervisor.history.points import Point
 from supervisor.reports.composing import compose
@@ -79,7 +80,7 @@ def bad_day() -> Report:
             outages=[OutageTimes("all", "connection_lost", T0 + 60, None)],
             recorded_since=T0 + 60,
             excluded_seconds=600.0,
-            latency={14: 100.0},
+            spreads={"api.response_ms": {bucket_of(3_000): 100}},
             disks={
                 "/data": [point(hour, 0.5 + hour / 100) for hour in range(24)],
                 "/logs": whole(0.9),

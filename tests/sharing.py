@@ -8,14 +8,25 @@ test that spoils its store or reads figures of the whole fleet has one of its ow
 
 import os
 import shutil
+import zlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
 
 from scripts.lab import Supervisor
+from scripts.lab.processes import ROOT
 
 AT_ONCE: Final = 2
 """So many are kept running; each takes some 150 MiB."""
+
+COMPILED: Final = (
+    ROOT
+    / ".make"
+    / f"compiled-{zlib.crc32((ROOT / 'sessions/worker/package-lock.json').read_bytes()):08x}"
+)
+"""Node's compile cache of these packages, which are nearly all that a worker loads; what is new
+besides is compiled as ever.
+"""
 
 Settings = tuple[tuple[str, str], ...]
 
@@ -37,7 +48,7 @@ class SharedSupervisors:
                 await _ended_in_order(self._running.pop(next(iter(self._running))))
             self._started += 1
             directory = self._directory / f"shared-{self._started}"
-            supply_compiled(directory, self._directory)
+            supply_compiled(directory)
             supervisor = await Supervisor(directory, environment).start()
         self._running[settings] = supervisor
         supervisor.since = await supervisor.last_event()
@@ -69,21 +80,34 @@ class SharedSupervisors:
             await _ended_in_order(supervisor)
 
 
-def supply_compiled(directory: Path, lab: Path) -> None:
+def supply_compiled(directory: Path) -> None:
     """A data directory finds what earlier workers have compiled, as it does at every start but its
     first.
     """
-    kept, cache = lab / "compiled", directory / "cache"
-    if kept.exists() and not directory.exists():
+    if COMPILED.exists() and not directory.exists():
         directory.mkdir(mode=0o700)
-        shutil.copytree(kept, cache, copy_function=os.link)
+        shutil.copytree(COMPILED, directory / "cache", copy_function=_link)
 
 
-def keep_compiled(directory: Path, lab: Path) -> None:
-    """What the workers of a supervisor that has ended have compiled is kept for others."""
-    kept, cache = lab / "compiled", directory / "cache"
-    if cache.exists() and not kept.exists():
-        shutil.copytree(cache, kept, copy_function=os.link)
+def keep_compiled(directory: Path) -> None:
+    """What the workers of a supervisor that has ended have compiled is kept for others, also of
+    later runs; of two who keep at the same time one does.
+    """
+    cache = directory / "cache"
+    if any(cache.glob("*/*")) and not COMPILED.exists():
+        own = COMPILED.with_name(f"{COMPILED.name}-{os.getpid()}")
+        shutil.copytree(cache, own)
+        try:
+            own.rename(COMPILED)
+        except OSError:
+            shutil.rmtree(own)
+
+
+def _link(source: str, target: str) -> None:
+    try:
+        os.link(source, target)
+    except OSError:  # another file system
+        shutil.copy2(source, target)
 
 
 async def _ended_in_order(supervisor: Supervisor) -> None:

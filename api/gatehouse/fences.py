@@ -25,6 +25,8 @@ SHARE: Final = 4
 """Of commands, and of the places of those who wait, one key has a quarter at the most: what it
 does not let go of is missed by nobody else.
 """
+WAITS: Final = web.RequestKey("waits", bool)
+"""Set on a call that waits on purpose: how long it takes says nothing of how fast we are."""
 
 
 @web.middleware
@@ -115,11 +117,14 @@ async def _naming_no_others(handler: Handler, request: web.Request) -> web.Strea
 
 
 class Places:
-    """A bounded number of places, for calls that wait; one key has a share of them at the most."""
+    """A bounded number of places, for calls that take long; one key has a share of them at the
+    most. `waits`: they take long because they wait for something to happen.
+    """
 
-    def __init__(self, most: int, what: str) -> None:
+    def __init__(self, most: int, what: str, waits: bool = False) -> None:
         self._most = most
         self._what = what
+        self._waits = waits
         self.taken = 0
         self._shares = Shares()
 
@@ -131,6 +136,8 @@ class Places:
         whose = sharer(request)
         self._shares.enter(whose, self._most, f"{self._what} for this caller")
         self.taken += 1
+        if self._waits:
+            request[WAITS] = True
         try:
             yield
         finally:

@@ -12,6 +12,7 @@ import msgspec
 from api.live.observer import Closure, Handshake, Refusal, Resync
 from sessions.records.stages import StageSummary, summary
 from sessions.views.times import iso
+from supervisor.history.series import Key
 
 STAGES: Final = ("waited", "token", "capacity", "admitted")
 """Of a handshake, as its observer is told."""
@@ -96,6 +97,15 @@ class MetricsCollector:
     def on_resync(self, resync: Resync) -> None:
         """A client's queue was dropped."""
         self._resyncs += 1
+
+    def measure(self) -> dict[Key, float]:
+        """A source of the history (supervisor/history/sources.py)."""
+        return {
+            ("feed.clients", None): self._connections,
+            ("feed.admitted", None): self._successes,
+            ("feed.refused", None): self._failures.total(),
+            ("feed.resyncs", None): self._resyncs,
+        }
 
     def figures(self) -> FeedFigures:
         """The figures now."""

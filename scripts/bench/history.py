@@ -22,6 +22,7 @@ from sqlalchemy import func, select
 from scripts.bench.report import Report
 from sessions.model import SessionId, SessionState
 from sessions.records.counters import Counters
+from sessions.records.distribution import Distribution
 from sessions.store import Store, sqlite_url
 from sessions.store.engine import schema
 from sessions.views.session_view import Performance
@@ -134,7 +135,7 @@ async def cost(report: Report, sessions: int, messages_per_minute: float, minute
         history = History(Archive(store.history_pages), clock)
         host = WindowedHost(30.0)
         watch = HostWatch(host, {443}, lambda: (), [Path(directory)])
-        sources = [host_source(watch), fleet_source(cast("Fleet", fleet))]
+        sources = [host_source(watch), fleet_source(cast("Fleet", fleet), Distribution())]
         sampler = Sampler(history.take, sources, clock)
         measured, written, worst_ms = [], [], 0.0
         for _ in range(6 * minutes):
@@ -161,7 +162,7 @@ async def weight(report: Report, messages_per_minute: float) -> None:
     """Room on the disk for a thousand sessions, tier by tier."""
     clock = Clock()
     fleet = PlayedFleet(WEIGHED_SESSIONS, messages_per_minute, clock)
-    source = fleet_source(cast("Fleet", fleet))
+    source = fleet_source(cast("Fleet", fleet), Distribution())
     with tempfile.TemporaryDirectory() as directory:
         file = Path(directory) / "wasup.db"
         store = await Store.open(sqlite_url(file))

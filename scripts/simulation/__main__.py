@@ -25,6 +25,9 @@ SMALL_FAULTS_PER_HOUR: Final = 0.5
 """So few that most are over before the next begins: what is promised of an outage is judged only
 where nothing else is wrong.
 """
+DENSE_SESSIONS: Final = 40
+DENSE_HOURS: Final = 36.0
+DENSE_FAULTS_PER_HOUR: Final = 1.0
 SESSION_HOURS: Final = 1_000_000
 SHRINK_SECONDS: Final = 120.0
 
@@ -45,13 +48,22 @@ def stories(seed: int, session_hours: float, sessions: int, hours: float) -> lis
                 FAULTS_PER_HOUR * (4 if few else 1),
             )
         )
-    return [*made, *small_stories(seed, max(6, len(made)))]
+    others = max(6, len(made))
+    return [*made, *small_stories(seed, others), *dense_stories(seed, others)]
 
 
 def small_stories(seed: int, count: int) -> list[Story]:
     """Of fleets of one, two and four: most people begin with one number."""
     return [
         invent(number, SMALL[number % len(SMALL)], HOURS, SMALL_FAULTS_PER_HOUR)
+        for number in range(seed, seed + count)
+    ]
+
+
+def dense_stories(seed: int, count: int) -> list[Story]:
+    """Few sessions and many faults: much happens within a second of CPU."""
+    return [
+        invent(number, DENSE_SESSIONS, DENSE_HOURS, DENSE_FAULTS_PER_HOUR)
         for number in range(seed, seed + count)
     ]
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from sessions.lifecycle.health import HealthConfig
 from sessions.policy import Config
 from sessions.ports import Admission, Deliver, Publish, Record, WorkerSource
+from sessions.records.distribution import Distribution
 
 if TYPE_CHECKING:  # the settings take their numbers from here, and every command takes its settings
     from sessions.store import Store
@@ -29,7 +30,10 @@ class SessionConfig:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Dependencies:
-    """What a session is given of the program around it."""
+    """What a session is given of the program around it.
+
+    `round_trips`: those of all sessions are counted there.
+    """
 
     config: SessionConfig
     store: "Store"
@@ -40,3 +44,4 @@ class Dependencies:
     record: Record
     deliver: Deliver
     rng: random.Random
+    round_trips: Distribution = field(default_factory=Distribution)

@@ -8,6 +8,8 @@ from collections import deque
 from dataclasses import dataclass, field
 from typing import Final
 
+from sessions.records.distribution import Distribution
+
 RESPONSES_KEPT: Final = 20
 """averageResponseTime is the mean of so many last round trips (probes and sends)."""
 ERROR_WINDOW_SECONDS: Final = 300.0
@@ -17,8 +19,12 @@ BUSY_HALF_LIFE_SECONDS: Final = 3600.0
 
 @dataclass(slots=True)
 class Counters:
-    """Counts since the supervisor started."""
+    """Counts since the supervisor started.
 
+    `round_trips`: of all sessions, in milliseconds.
+    """
+
+    round_trips: Distribution = field(default_factory=Distribution)
     messages_processed: int = 0
     error_count: int = 0
     reconnect_count: int = 0
@@ -58,6 +64,7 @@ class Counters:
         """An attempt, a probe or a send went well."""
         self._outcome(now, True)
         if response_ms is not None:
+            self.round_trips.add(response_ms)
             self._responses_ms.append(response_ms)
 
     def failed(self, now: float) -> None:

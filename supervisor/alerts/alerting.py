@@ -6,20 +6,35 @@ from datetime import tzinfo
 from typing import Final
 
 from sessions.forever import Forever, Look
+from sessions.records.changes import Changes
 from sessions.store.supervision.alert_rows import AlertRows
 from sessions.views.events import SessionDeleted
 from supervisor.alerts.alerts import AlertRaised, Alerts
 from supervisor.alerts.decision import Timing
 from supervisor.alerts.hours import Hours
-from supervisor.alerts.judging import outages
+from supervisor.alerts.judging import (
+    clock,
+    exceptions,
+    filling,
+    outages,
+    service_level,
+    sessions,
+)
+from supervisor.alerts.judging.clock import ClockWatch
+from supervisor.alerts.judging.exceptions import ExceptionWatch
+from supervisor.alerts.judging.filling import FillingWatch
 from supervisor.alerts.judging.flapping import Flapping
 from supervisor.alerts.judging.outages import OutageWatch
+from supervisor.alerts.judging.service_level import ServiceLevelWatch
+from supervisor.alerts.judging.sessions import SessionLimits, SessionWatch
 from supervisor.alerts.ledger import Ledger
 from supervisor.alerts.notices import Language, Recipient
 from supervisor.alerts.notifier import Notifier
 from supervisor.fleet.bus import Bus
 from supervisor.fleet.fleet import Fleet
 from supervisor.gate.view import OutageBegan, OutageEnded
+from supervisor.process.logs import EXCEPTIONS
+from supervisor.watch.host_watch import HostWatch
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,6 +46,8 @@ class AlertingConfig:
     windows: Hours | None = None
     zone: tzinfo | None = None
     language: Language = "en"
+    limits: SessionLimits = field(default_factory=SessionLimits)
+    availability: float = 0.999
 
 
 class Alerting:
@@ -43,12 +60,16 @@ class Alerting:
         forever: Forever,
         bus: Bus,
         fleet: Fleet,
+        host: HostWatch,
         config: AlertingConfig,
     ) -> None:
         self.config: Final = config
         flapping, watch = Flapping(), OutageWatch(fleet, alerts)
         bus.subscribe(AlertRaised, flapping.on_raised)
         bus.subscribe(SessionDeleted, flapping.on_deleted)
+        away = SessionWatch(fleet, alerts, watch.explained, config.limits)
+        bus.subscribe(Changes, away.on_changes)
+        bus.subscribe(SessionDeleted, away.on_deleted)
         bus.subscribe(OutageBegan, watch.on_began)
         bus.subscribe(OutageEnded, watch.on_ended)
         self.notifier: Final = Notifier(
@@ -65,6 +86,19 @@ class Alerting:
         )
         self.looks: Final[Sequence[tuple[str, Look, float]]] = (
             ("outages", watch.look, outages.LOOK_SECONDS),
+            ("sessions that are away", away.look, sessions.LOOK_SECONDS),
+            (
+                "service level",
+                ServiceLevelWatch(fleet, alerts, config.availability).look,
+                service_level.LOOK_SECONDS,
+            ),
+            ("disks that fill", FillingWatch(host.disks, alerts).look, filling.LOOK_SECONDS),
+            ("host's clock", ClockWatch(alerts).look, clock.LOOK_SECONDS),
+            (
+                "exceptions",
+                ExceptionWatch(lambda: EXCEPTIONS.seen, alerts).look,
+                exceptions.LOOK_SECONDS,
+            ),
         )
         """By name, and how often each is taken."""
 

@@ -23,7 +23,7 @@ from supervisor.alerts.ledger import Ledger
 from supervisor.alerts.muting import AFTERGLOW_SECONDS, NO_OUTAGES, Outages, muted
 from supervisor.alerts.notices import Channel, Language, NotDelivered, Notice, Recipient
 
-LOOK_SECONDS: Final = 2.0
+LOOK_SECONDS: Final = 5.0
 SEND_SECONDS: Final = 60.0
 """After so long a channel hangs, and is called off."""
 FIRST_RETRY_SECONDS: Final = 15.0
@@ -78,8 +78,8 @@ class Notifier:
         now: Callable[[], float] = time.time,
     ) -> None:
         self.ledger: Final = ledger
-        self.language: Final = language
-        self.timing: Final = timing or Timing()
+        self.language = language
+        self.timing = timing or Timing()
         self._alerts = alerts
         self._flapping = flapping
         self._forever = forever
@@ -94,6 +94,13 @@ class Notifier:
         self._outage_at = float("-inf")
         self._last_outages = NO_OUTAGES
         self._known: tuple[float, Situation] | None = None
+
+    def use(
+        self, timing: Timing, quiet: Hours | None, windows: Hours | None, language: Language
+    ) -> None:
+        """Tell by these from now on."""
+        self.timing, self.language = timing, language
+        self._quiet, self._windows = quiet, windows
 
     async def open(self) -> None:
         """Take up what an earlier supervisor had told of: what goes on is the same alert still."""

@@ -32,6 +32,7 @@ def run() -> None:
     import structlog
 
     from supervisor import program, settings
+    from supervisor.alerts.channels import alerts_file
     from supervisor.process import garbage_collection, logs
 
     garbage_collection.loaded()
@@ -47,6 +48,8 @@ def run() -> None:
         *settings.file_warnings(configuration.policy_file),
     ):
         log.warning(warning, action="settings")
+    for warning in alerts_file.open_to_others(configuration.alerts_file):
+        log.warning(warning, action="settings")
     ready = False
 
     def on_ready(api: str, empty: bool) -> None:
@@ -56,7 +59,7 @@ def run() -> None:
 
     try:
         program.run(configuration, on_ready)
-    except BadPolicy as error:
+    except (BadPolicy, alerts_file.BadAlertsFile) as error:
         fail(f"wasup does not start:\n{error}\n{error.hint}", EXIT_CONFIG)
     except settings.BadSettings as error:
         fail(f"wasup does not start:\n{error}", EXIT_CONFIG)

@@ -18,7 +18,7 @@ import structlog
 from sessions.model import SessionId, StoreError, WasupError
 from sessions.views.events import SessionDeleted
 from supervisor.history.archive import Archive, opened
-from supervisor.history.points import Cell, Point, Run, joined, point
+from supervisor.history.points import Cell, Point, Run, Spread, joined, point
 from supervisor.history.recent import Recent, Whose, whose_of
 from supervisor.history.series import SERIES, Key, Series
 from supervisor.history.tiers import SLOT_SECONDS, Tier, tier_for
@@ -85,16 +85,45 @@ class History:
 
         Raises UnknownSeries, InvalidPeriod, StoreUnavailable.
         """
-        found = named(series)
+        columns = await self._columns(series, subject, start, end, step_seconds)
+        steps = SERIES[series].steps
+        return tuple(point(cell, steps) for cell in columns.get(series, ()))
+
+    async def read_spread(
+        self, series: str, subject: str | None, start: float, end: float, step_seconds: int
+    ) -> tuple[Spread, ...]:
+        """The same of a series of kind `buckets`: how its figures are distributed in each step.
+
+        Raises UnknownSeries, InvalidPeriod, StoreUnavailable.
+        """
+        columns = await self._columns(series, subject, start, end, step_seconds)
+        found = defaultdict[int, dict[int, int]](dict)
+        for name, cells in columns.items():
+            bucket = int(name.partition("#")[2])
+            for cell in cells:
+                if cell.total:
+                    found[cell.at_seconds][bucket] = cell.total
+        return tuple(Spread(float(at), counts) for at, counts in sorted(found.items()))
+
+    async def _columns(
+        self, series: str, subject: str | None, start: float, end: float, step_seconds: int
+    ) -> Mapping[str, Sequence[Cell]]:
+        """The figures of a series, or of each of its buckets, joined in steps."""
+        buckets = f"{named(series).name}#"
         tier = tier_for(start, end, step_seconds, self._clock())
         whose = whose_of((series, subject))
         # The memory first: what is written after that is on its page, which says so.
-        row = self._recent.rows(whose).get(series)
-        recent = [] if row is None else list(row.cells())
+        recent = {
+            name: list(row.cells())
+            for name, row in self._recent.rows(whose).items()
+            if name == series or name.startswith(buckets)
+        }
         pages = await self._archive.read(whose, tier, start, end)
-        cells = await asyncio.to_thread(_cells, series, whose, tier, pages, recent)
-        within = (cell for cell in cells if start <= cell.at_seconds < end)
-        return tuple(point(cell, found.steps) for cell in joined(within, step_seconds))
+        columns = await asyncio.to_thread(_columns, series, whose, tier, pages, recent)
+        return {
+            name: joined((cell for cell in cells if start <= cell.at_seconds < end), step_seconds)
+            for name, cells in columns.items()
+        }
 
     # --- kept -------------------------------------------------------------------------------------
 
@@ -164,21 +193,28 @@ def _turn_of(whose: Whose) -> int:
     return zlib.crc32(":".join(whose).encode()) % WRITE_SLOTS
 
 
-def _cells(
-    series: str, whose: Whose, tier: Tier, pages: Mapping[int, bytes], recent: Sequence[Cell]
-) -> list[Cell]:
+def _columns(
+    series: str,
+    whose: Whose,
+    tier: Tier,
+    pages: Mapping[int, bytes],
+    recent: Mapping[str, Sequence[Cell]],
+) -> dict[str, list[Cell]]:
     """The figures of pages, and those of the memory that are on none of them yet, in cells of the
-    tier.
+    tier: of a series, or of each of its buckets.
     """
-    cells: list[Cell] = []
+    columns = defaultdict[str, list[Cell]](list)
     written: dict[int, int] = {}
     for start, value in pages.items():
         page = opened(tier, start, value, whose.name)
         written[start] = page.until
-        cells += page.cells(series)
-    cells += (
-        cell
-        for cell in recent
-        if cell.at_seconds // SLOT_SECONDS > written.get(tier.page_of(cell.at_seconds), -1)
-    )
-    return joined(cells, tier.step_seconds)
+        for name in page.names():
+            if name.partition("#")[0] == series:
+                columns[name] += page.cells(name)
+    for name, cells in recent.items():
+        columns[name] += (
+            cell
+            for cell in cells
+            if cell.at_seconds // SLOT_SECONDS > written.get(tier.page_of(cell.at_seconds), -1)
+        )
+    return {name: joined(cells, tier.step_seconds) for name, cells in columns.items()}

@@ -11,7 +11,7 @@ twice, and who reads a page and the memory counts nothing twice.
 import sys
 import zlib
 from array import array
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from typing import Final
 
 import msgspec
@@ -80,6 +80,10 @@ class Page:
     def filled(self, until: int) -> None:
         """All is in it up to that slot."""
         self.until = max(self.until, min(until, self._last))
+
+    def names(self) -> Collection[str]:
+        """The series, and the buckets of series, that it has."""
+        return self._packed.keys() | self._open.keys()
 
     def cells(self, series: str) -> Iterator[Cell]:
         """The figures of a series, oldest first."""

@@ -4,9 +4,11 @@ Of these four every coarser point can be made exactly, which a mean of means can
 """
 
 from array import array
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Final, NamedTuple
+
+from sessions.records.distribution import quantile
 
 GAP: Final = -(2**63)
 """In a row of numbers: nothing was measured. It is no zero."""
@@ -50,6 +52,26 @@ class Point:
     def mean(self) -> float:
         """Over all figures of the interval."""
         return self.sum / self.count
+
+
+@dataclass(frozen=True, slots=True)
+class Spread:
+    """How the figures of an interval are distributed: how many there were in each bucket.
+
+    `at`: when it begins, in seconds since 1970.
+    """
+
+    at: float
+    counts: Mapping[int, int]
+
+    @property
+    def count(self) -> int:
+        """How many figures there were."""
+        return sum(self.counts.values())
+
+    def quantile(self, fraction: float) -> float | None:
+        """Below which so large a part of them is, in the series' unit; None: there are none."""
+        return quantile(self.counts, fraction)
 
 
 def joined(cells: Iterable[Cell], step_seconds: int) -> list[Cell]:

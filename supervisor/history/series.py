@@ -6,12 +6,15 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final, Literal
 
-Subject = Literal["none", "session", "disk", "webhook", "key", "route", "statement"]
+Subject = Literal[
+    "none", "session", "disk", "webhook", "key", "route", "statement", "reason", "state"
+]
 """Whose figure it is: `none`: the host's, the supervisor's or the whole fleet's."""
 
 Kind = Literal["gauge", "count", "buckets"]
 """gauge: what it is now. count: a total since the supervisor started, of which the history keeps
-what was added in each interval. buckets: a count for each bucket of a distribution (buckets.py).
+what was added in each interval. buckets: a count for each bucket of a distribution, whose
+keys are `buckets_of`.
 """
 
 Key = tuple[str, str | None]
@@ -20,6 +23,7 @@ Key = tuple[str, str | None]
 TENTHS: Final = 10
 THOUSANDTHS: Final = 1000
 TEN_THOUSANDTHS: Final = 10_000
+MILLIONTHS: Final = 1_000_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,6 +91,7 @@ _FLEET: Final = (
     Series("fleet.worker_memory_bytes", "bytes", "resident memory of all workers"),
     Series("fleet.messages", "messages", "messages of all sessions, in and out", kind="count"),
     Series("fleet.errors", "operations", "failed operations of all sessions", kind="count"),
+    Series("fleet.response_ms", "ms", "round trips of all sessions", kind="buckets"),
     Series("fleet.reconnects", "logins", "logins that brought a session back", kind="count"),
 )
 
@@ -145,8 +150,105 @@ _SESSIONS: Final = (
     ),
 )
 
+_FEED: Final = (
+    Series("feed.clients", "connections", "clients of the live feed"),
+    Series("feed.admitted", "connections", "clients that the live feed let in", kind="count"),
+    Series("feed.refused", "connections", "clients that the live feed turned away", kind="count"),
+    Series("feed.resyncs", "resyncs", "clients that did not read fast enough", kind="count"),
+)
+
+_WEBHOOKS: Final = (
+    Series("webhook.behind", "events", "events that are not settled yet", "webhook"),
+    Series(
+        "webhook.blocked",
+        "events",
+        "events that were refused, and block their session's",
+        "webhook",
+    ),
+    Series("webhook.away", "away", "1: its endpoint accepts nothing; 0: it does", "webhook"),
+    Series("webhook.paused", "paused", "1: nothing is sent; 0: it is", "webhook"),
+)
+
+_API: Final = (
+    Series("api.requests", "requests", "calls of the API", kind="count"),
+    Series("api.refused", "requests", "calls that were answered with 4xx", kind="count"),
+    Series("api.errors", "requests", "calls that were answered with 5xx", kind="count"),
+    Series(
+        "api.seconds",
+        "seconds",
+        "time that calls took, but for those that wait",
+        "none",
+        "count",
+        MILLIONTHS,
+    ),
+    Series("api.response_ms", "ms", "how long calls took, but for those that wait", kind="buckets"),
+    Series(
+        "route.requests",
+        "requests",
+        "calls of the route",
+        "route",
+        "count",
+        summed_as="api.requests",
+    ),
+    Series(
+        "route.refused",
+        "requests",
+        "of those, answered with 4xx",
+        "route",
+        "count",
+        summed_as="api.refused",
+    ),
+    Series(
+        "route.errors",
+        "requests",
+        "of those, answered with 5xx",
+        "route",
+        "count",
+        summed_as="api.errors",
+    ),
+    Series(
+        "route.seconds",
+        "seconds",
+        "time that its calls took, but for those that wait",
+        "route",
+        "count",
+        MILLIONTHS,
+        summed_as="api.seconds",
+    ),
+    Series(
+        "route.response_ms",
+        "ms",
+        "how long its calls took, but for those that wait",
+        "route",
+        "buckets",
+    ),
+    Series(
+        "key.requests", "requests", "calls of the caller (a key, or the operator)", "key", "count"
+    ),
+    Series("key.refused", "requests", "of those, answered with 4xx", "key", "count"),
+    Series("key.errors", "requests", "of those, answered with 5xx", "key", "count"),
+    Series(
+        "key.seconds",
+        "seconds",
+        "time that its calls took, but for those that wait",
+        "key",
+        "count",
+        MILLIONTHS,
+    ),
+)
+
 SERIES: Final[Mapping[str, Series]] = {
-    series.name: series for series in (*_HOST, *_DISKS, *_SUPERVISOR, *_FLEET, *_SESSIONS)
+    series.name: series
+    for series in (
+        *_HOST,
+        *_DISKS,
+        *_SUPERVISOR,
+        *_FLEET,
+        *_SESSIONS,
+        *_FEED,
+        *_WEBHOOKS,
+        *_API,
+    )
 }
 """All series by name."""
 
@@ -154,3 +256,8 @@ SERIES: Final[Mapping[str, Series]] = {
 def series_of(name: str) -> Series:
     """A series by its name, or by that of one of its buckets. Raises KeyError."""
     return SERIES[name.partition("#")[0]]
+
+
+def buckets_of(series: str, subject: str | None, counts: Mapping[int, int]) -> dict[Key, float]:
+    """The figures of a series of kind `buckets`: the totals of its buckets (distribution.py)."""
+    return {(f"{series}#{bucket}", subject): count for bucket, count in counts.items()}

@@ -6,8 +6,10 @@ from collections.abc import Awaitable, Callable, Mapping
 from typing import Final
 
 from sessions.model import SessionState
+from sessions.records.distribution import Distribution
+from supervisor.delivery.webhook_registry import Webhooks
 from supervisor.fleet.fleet import Fleet
-from supervisor.history.series import Key
+from supervisor.history.series import Key, buckets_of
 from supervisor.host.reading.disks import DiskReading
 from supervisor.host.reading.host_sampler import Reading
 from supervisor.watch.host_watch import HostWatch
@@ -85,7 +87,7 @@ def _of_disk(disk: DiskReading) -> dict[Key, float]:
     }
 
 
-def fleet_source(fleet: Fleet) -> Source:
+def fleet_source(fleet: Fleet, round_trips: Distribution) -> Source:
     """Every session, and how many there are; sums over all are made by the history."""
 
     def measure() -> Figures:
@@ -105,8 +107,24 @@ def fleet_source(fleet: Fleet) -> Source:
                 figures["session.worker_memory_bytes", name] = now.worker_memory
             if now.worker_lag is not None:
                 figures["session.worker_lag_ms", name] = now.worker_lag
+        figures |= buckets_of("fleet.response_ms", None, round_trips.counts)
         figures["fleet.sessions", None] = len(fleet.sessions())
         figures["fleet.workers", None] = workers
+        return figures
+
+    return measure
+
+
+def webhook_source(webhooks: Webhooks) -> Source:
+    """Every webhook: how far it is behind, and whether it gets through."""
+
+    def measure() -> Figures:
+        figures: dict[Key, float] = {}
+        for webhook in webhooks.all():
+            figures["webhook.behind", webhook.id] = webhook.behind
+            figures["webhook.blocked", webhook.id] = len(webhook.lanes.failing())
+            figures["webhook.away", webhook.id] = webhook.circuit.is_open
+            figures["webhook.paused", webhook.id] = webhook.paused_because is not None
         return figures
 
     return measure

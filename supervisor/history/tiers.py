@@ -42,7 +42,7 @@ class Tier:
 
 TIERS: Final = (
     Tier(number=0, step_seconds=SLOT_SECONDS, page_seconds=HOUR, kept_seconds=DAY),
-    Tier(number=1, step_seconds=60, page_seconds=3 * HOUR, kept_seconds=7 * DAY),
+    Tier(number=1, step_seconds=60, page_seconds=4 * HOUR, kept_seconds=7 * DAY),
     Tier(number=2, step_seconds=HOUR, page_seconds=5 * DAY, kept_seconds=400 * DAY),
 )
 

@@ -25,17 +25,26 @@ KEPT: Final = 5
 """Files at the most: the one that is written, and those before it (`.1` is the newest of them)."""
 MOST_WAITING: Final = 10_000
 """Lines; a disk that hangs for longer costs lines, and nobody's time."""
+MOST_GATHERED: Final = 1_000
+"""Lines that are written as one."""
 CLOSE_SECONDS: Final = 2.0
+_LINE: Final = json.JSONEncoder(separators=(",", ":"), default=str)
 
 log = structlog.get_logger("logs")
 
 
 class LogFile:
-    """A file that is being written. It is made with its first line."""
+    """A file that is being written. It is made with its first line.
 
-    def __init__(self, path: Path) -> None:
+    `gather_seconds`: so long lines are gathered, and written as one; a kill -9 loses those. With
+    many lines a thread that wakes for each costs more than all else.
+    """
+
+    def __init__(self, path: Path, gather_seconds: float = 0.0) -> None:
         self._path = path
-        self._waiting = queue.Queue[str | None](MOST_WAITING)
+        self._gather_seconds = gather_seconds
+        self._closing = threading.Event()
+        self._waiting = queue.SimpleQueue[str | None]()
         self._file = _Rotated(path)
         self._dropped = 0
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -49,13 +58,12 @@ class LogFile:
         Everything but printable ASCII is escaped: whatever shows it, no line ends early and no
         terminal is steered.
         """
-        try:
-            self._waiting.put_nowait(json.dumps(line, separators=(",", ":"), default=str))
-        except queue.Full:
+        if self._waiting.qsize() >= MOST_WAITING:
             self._dropped += 1
             if self._dropped == 1:
                 log.error(f"{self._path} is not written fast enough", action="log_file_stuck")
             return
+        self._waiting.put(_LINE.encode(line))
         if self._dropped:
             log.error(
                 f"{self._path} lacks {self._dropped} lines",
@@ -66,12 +74,12 @@ class LogFile:
 
     def close(self) -> None:
         """Write what waits, for a moment at the most, and close."""
-        with contextlib.suppress(queue.Full):
-            self._waiting.put_nowait(None)
+        self._closing.set()
+        self._waiting.put(None)
         self._thread.join(CLOSE_SECONDS)
 
     def _run(self) -> None:
-        while (text := self._waiting.get()) is not None:
+        while (text := self._gathered()) is not None:
             record = logging.makeLogRecord({"msg": text})
             try:
                 self._file.handle(record)
@@ -85,6 +93,22 @@ class LogFile:
                 action="log_file_failed",
                 error=str(error),
             )
+
+    def _gathered(self) -> str | None:
+        """The lines that have gathered; None: there are no more."""
+        first = self._waiting.get()
+        if first is None or not self._gather_seconds:
+            return first
+        self._closing.wait(self._gather_seconds)
+        lines = [first]
+        with contextlib.suppress(queue.Empty):
+            while len(lines) < MOST_GATHERED:
+                line = self._waiting.get_nowait()
+                if line is None:
+                    self._waiting.put(None)  # for the next time
+                    break
+                lines.append(line)
+        return "\n".join(lines)
 
 
 class _Rotated(RotatingFileHandler):

@@ -16,7 +16,8 @@ import re
 import sys
 import threading
 import traceback
-from collections.abc import Iterable, Mapping, MutableMapping
+from collections.abc import Callable, Iterable, Mapping, MutableMapping, Sequence
+from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Final, TextIO, cast
 
@@ -64,6 +65,18 @@ class LossyStream(io.TextIOBase):
             self._stream.flush()
 
 
+@dataclass(frozen=True, slots=True)
+class Copy:
+    """Who gets a copy of the lines: of these actions, or (None) of all.
+
+    `level`: of those that are less, none; None: the log's own level.
+    """
+
+    write: Callable[[Mapping[str, Any]], None]
+    actions: frozenset[str] | None = None
+    level: str | None = None
+
+
 def _for_people(
     _logger: Any, _method: str, line: MutableMapping[str, Any]
 ) -> MutableMapping[str, Any]:
@@ -80,10 +93,32 @@ def _for_people(
     return shown
 
 
-def configure(log_format: str, level: str, secrets: Iterable[str] = ()) -> None:
+class ExceptionCount:
+    """Counts the errors of our own that the log has had: lines with a traceback."""
+
+    def __init__(self) -> None:
+        self.seen = 0
+
+    def __call__(
+        self, _logger: Any, method: str, line: MutableMapping[str, Any]
+    ) -> MutableMapping[str, Any]:
+        """Look at a line, and hand it on."""
+        if line.get("exc_info") and line.get("level", method) in {"error", "critical"}:
+            self.seen += 1
+        return line
+
+
+EXCEPTIONS: Final = ExceptionCount()
+"""Of this process, as its log is."""
+
+
+def configure(
+    log_format: str, level: str, secrets: Iterable[str] = (), copies: Sequence[Copy] = ()
+) -> None:
     """Set the log up.
 
     `auto` is human on a terminal and JSON elsewhere. `secrets`: values that no line may hold.
+    `copies`: who else gets lines, without the secrets.
 
     From here on also that is a line of the log which Python itself would print: an exception that
     nobody caught, and a warning.
@@ -92,19 +127,21 @@ def configure(log_format: str, level: str, secrets: Iterable[str] = ()) -> None:
     renderer = structlog.dev.ConsoleRenderer() if human else structlog.processors.JSONRenderer()
     stream = cast("TextIO", LossyStream(sys.stderr))
     last: list[structlog.typing.Processor] = [
+        EXCEPTIONS,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
         structlog.processors.StackInfoRenderer(),
         # A string before it is looked through, and not by rich, which prints every frame's local
         # variables.
         structlog.processors.format_exc_info,
         Redaction(secrets),
+        *([_Copies(copies, level)] if copies else []),
         *([_for_people] if human else []),
         renderer,
     ]
     structlog.configure(
         processors=[structlog.processors.add_log_level, *last],
         wrapper_class=structlog.make_filtering_bound_logger(
-            logging.getLevelNamesMapping()[level.upper()]
+            min(_number(one) for one in (level, *(copy.level or level for copy in copies)))
         ),
         logger_factory=structlog.PrintLoggerFactory(stream),
         cache_logger_on_first_use=False,
@@ -131,6 +168,30 @@ def configure(log_format: str, level: str, secrets: Iterable[str] = ()) -> None:
     threading.excepthook = lambda thrown: _log_uncaught(
         thrown.exc_type, thrown.exc_value, thrown.exc_traceback
     )
+
+
+class _Copies:
+    """The processor that hands copies on, and lets pass what is of the log's own level."""
+
+    def __init__(self, copies: Sequence[Copy], level: str) -> None:
+        self._copies = [(copy, _number(copy.level or level)) for copy in copies]
+        self._level = _number(level)
+
+    def __call__(
+        self, _logger: Any, _method: str, event: MutableMapping[str, Any]
+    ) -> MutableMapping[str, Any]:
+        """Of structlog's kind. Raises DropEvent."""
+        level = _number(event.get("level", "critical"))
+        for copy, least in self._copies:
+            if level >= least and (copy.actions is None or event.get("action") in copy.actions):
+                copy.write(event)
+        if level < self._level and event.get("action") != "library":
+            raise structlog.DropEvent
+        return event
+
+
+def _number(level: str) -> int:
+    return logging.getLevelNamesMapping()[level.upper()]
 
 
 class Redaction:

@@ -11,6 +11,13 @@ import contextlib
 import os
 import sys
 from pathlib import Path
+from typing import Final
+
+PM2: Final = "pm_id"
+JOURNAL: Final = "JOURNAL_STREAM"
+"""Set by those who keep the log of what they have started; systemd's, to the device and the inode
+of the stream that it reads.
+"""
 
 
 def keep_exit_status() -> None:
@@ -46,3 +53,15 @@ def log_file(stream: int = 2) -> Path | None:
     except OSError:
         return None
     return target if target.is_file() and not target.is_relative_to("/dev") else None
+
+
+def is_kept(stream: int = 2) -> bool:
+    """Whether somebody is known to keep what goes there: it is a file, or pm2 or systemd's journal
+    reads it.
+    """
+    try:
+        status = os.fstat(stream)
+    except OSError:
+        return False
+    journal = f"{status.st_dev}:{status.st_ino}"
+    return log_file(stream) is not None or PM2 in os.environ or os.environ.get(JOURNAL) == journal

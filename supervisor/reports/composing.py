@@ -1,17 +1,16 @@
 """The report made of what was gathered. Pure: the same in, the same out."""
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Final
 
 import msgspec
 
 from sessions.store.supervision.presence import Away
 from sessions.views.times import iso
-from supervisor.history.buckets import quantile
 from supervisor.history.points import Point
 from supervisor.history.tiers import SLOT_SECONDS
-from supervisor.reports.figures import BUSIEST, PLOTS, change, figures, peaks
+from supervisor.reports.figures import BUSIEST, PLOTS, change, figures, peaks, percentiles
 from supervisor.reports.gathered import Gathered, Points
 from supervisor.reports.recommendations import recommend
 from supervisor.reports.report import (
@@ -27,7 +26,6 @@ from supervisor.reports.report import (
     WorstSession,
 )
 from supervisor.reports.service_levels import (
-    PERCENTILE,
     all_together,
     availability,
     service_levels,
@@ -47,10 +45,9 @@ LATEST_SECONDS: Final = 400 * 86_400.0
 def compose(gathered: Gathered) -> Report:
     """The report."""
     period = gathered.period
-    p95, p95_before = _p95_ms(gathered.latency), _p95_ms(gathered.latency_before)
     all_figures = (
         *figures(gathered.measured, gathered.measured_before),
-        Figure("p95_request_time", "ms", p95, p95_before, change(p95, p95_before)),
+        *percentiles(gathered.spreads, gathered.spreads_before),
         _availability_figure(gathered),
     )
     by_name = {figure.name: figure for figure in all_figures}
@@ -67,7 +64,7 @@ def compose(gathered: Gathered) -> Report:
         measured=_measured(gathered.measured.get(WITNESS, ()), period.seconds),
         complete=gathered.made_at >= period.end,
         figures=all_figures,
-        service_levels=service_levels(gathered, by_name, p95),
+        service_levels=service_levels(gathered, by_name),
         availability=_availability(gathered),
         parts=tuple(Part(iso(at), availability(times)) for at, times in gathered.parts),
         peaks=tuple(_dated(peak, at) for peak, at in peaks(gathered.measured)),
@@ -118,11 +115,6 @@ def full_in_seconds(points: Points) -> float | None:
         return None
     seconds = max(0.0, 1.0 - points[-1].mean) / slope
     return seconds if seconds < LATEST_SECONDS else None
-
-
-def _p95_ms(counts: Mapping[int, float] | None) -> float | None:
-    seconds = None if counts is None else quantile(counts, PERCENTILE)
-    return None if seconds is None else seconds * 1000
 
 
 def _measured(points: Points, seconds: float) -> float:

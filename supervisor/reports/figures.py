@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Final
 
+from sessions.records.distribution import quantile
 from supervisor.history.points import Point
 from supervisor.reports.gathered import Measured, Points
 from supervisor.reports.report import Figure, Peak, Unit
@@ -103,6 +104,13 @@ DEFINITIONS: Final = (
     Definition("avg_memory", "fraction", _of(mean, "host.memory")),
     Definition("worker_memory_peak", "bytes", _of(greatest, "fleet.worker_memory_bytes")),
 )
+API_RESPONSE: Final = "api.response_ms"
+PERCENTILES: Final[Mapping[str, str]] = {
+    API_RESPONSE: "p95_request_time",
+    "fleet.response_ms": "p95_response_time",
+}
+"""Series that are distributions, and the figure that is told of each: its 95th percentile."""
+PERCENTILE: Final = 0.95
 PEAKS: Final[Mapping[str, Unit]] = {
     "host.cpu": "fraction",
     "host.memory": "fraction",
@@ -168,4 +176,16 @@ def peaks(measured: Measured) -> tuple[tuple[Peak, float], ...]:
         most = max(measured.get(series, ()), key=lambda point: point.sum, default=None)
         if most is not None and most.sum:
             found.append((Peak(series, "count", most.sum, ""), most.at))
+    return tuple(found)
+
+
+Spreads = Mapping[str, Mapping[int, int]]
+
+
+def percentiles(spreads: Spreads, before: Spreads) -> tuple[Figure, ...]:
+    """The 95th percentile of each distribution."""
+    found = []
+    for series, name in PERCENTILES.items():
+        value, then = (quantile(one.get(series, {}), PERCENTILE) for one in (spreads, before))
+        found.append(Figure(name, "ms", value, then, change(value, then)))
     return tuple(found)

@@ -19,9 +19,9 @@ Measured = Mapping[str, Points]
 class Gathered:
     """Of a period; `before`: of the one that it is compared with.
 
-    `parts`: the begin of each part of the period, and the times of all sessions in it. `latency`:
-    how many calls of the API fell into each bucket of the history's; None: it is not measured.
-    `disks`: the fractions in use, by directory. `excluded_seconds`: maintenance.
+    `parts`: the begin of each part of the period, and the times of all sessions in it. `spreads`:
+    by series, how many figures fell into each bucket of its distribution. `disks`: the fractions in
+    use, by directory. `excluded_seconds`: maintenance.
     """
 
     period: Period
@@ -38,8 +38,8 @@ class Gathered:
     recorded_since: float | None
     excluded_seconds: float = 0.0
     disks: Mapping[str, Points] = field(default_factory=dict)
-    latency: Mapping[int, float] | None = None
-    latency_before: Mapping[int, float] | None = None
+    spreads: Mapping[str, Mapping[int, int]] = field(default_factory=dict)
+    spreads_before: Mapping[str, Mapping[int, int]] = field(default_factory=dict)
     alerts: Sequence[AlertCount] = ()
     capacity: Capacity | None = None
     backups: Backups | None = None

@@ -2,25 +2,24 @@
 by those who know it.
 """
 
+from collections import Counter
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final, TypeVar
 
 from sessions.model import SessionId
 from sessions.store.supervision.presence import Presence, Times
-from supervisor.history.buckets import BOUNDS
-from supervisor.history.history import History, UnknownSeries
+from supervisor.history.history import History
 from supervisor.history.points import Point
 from supervisor.history.series import series_of
 from supervisor.history.tiers import HOUR, TIERS, InvalidPeriod
-from supervisor.reports.figures import SERIES, together, total
+from supervisor.reports.figures import PERCENTILES, SERIES, together
 from supervisor.reports.gathered import Gathered, Points
 from supervisor.reports.period import Period
 from supervisor.reports.report import AlertCount, Backups, Capacity
 from supervisor.reports.service_levels import all_together
 
 FINE_STEP_SECONDS: Final = 300
-LATENCY: Final = "api.latency"
 DISKS: Final = "disk.used"
 
 T = TypeVar("T")
@@ -77,8 +76,8 @@ async def gather(sources: Sources, period: Period, now: float, version: str) -> 
         recorded_since=await presence.since(),
         excluded_seconds=sum(end - start for start, end in excluded),
         disks=await _disks(sources.history, *within),
-        latency=await _latency(sources.history, *within),
-        latency_before=await _if_kept(_latency(sources.history, *before), None),
+        spreads=await _spreads(sources.history, *within),
+        spreads_before=await _if_kept(_spreads(sources.history, *before), {}),
         alerts=await sources.alerts(period.start, period.end),
         capacity=await sources.capacity(),
         backups=await sources.backups(),
@@ -131,20 +130,18 @@ async def _disks(
     }
 
 
-async def _latency(
+async def _spreads(
     history: History, start: float, end: float, step_seconds: int
-) -> Mapping[int, float] | None:
-    """How many calls fell into each bucket."""
-    found = dict[int, float]()
-    for number in range(len(BOUNDS) + 1):
-        try:
-            points = await history.read(f"{LATENCY}#{number}", None, start, end, step_seconds)
-        except UnknownSeries:
-            return None
-        count = total(points)
-        if count is not None:
-            found[number] = count
-    return found or None
+) -> Mapping[str, Mapping[int, int]]:
+    """How the figures of the whole time are distributed: buckets can be added."""
+    found = dict[str, Mapping[int, int]]()
+    for series in PERCENTILES:
+        counts = Counter[int]()
+        for spread in await history.read_spread(series, None, start, end, step_seconds):
+            counts.update(spread.counts)
+        if counts:
+            found[series] = counts
+    return found
 
 
 async def _times(

@@ -43,7 +43,8 @@ Form = Literal["json", "html", "pdf", "text"]
 FORMS: Final[tuple[Form, ...]] = get_args(Form)
 KEPT_FORMS: Final[tuple[Form, ...]] = ("html", "pdf", "json")
 PROGRAM: Final = (sys.executable, "-m", "supervisor.reports.rendering.program")
-RENDER_SECONDS: Final = 60.0
+RENDER_SECONDS: Final = 180.0
+"""It yields to everybody: on a busy machine seconds become minutes."""
 MOST_WAITING: Final = 4
 """Who asks when so many wait already is asked to come again."""
 

@@ -14,7 +14,6 @@ AVAILABILITY: Final = 0.999
 """Of a month that leaves 43.8 minutes, of a year 8.76 hours."""
 RESPONSE_MS: Final = 2_000.0
 """Below it are 95 % of all calls."""
-PERCENTILE: Final = 0.95
 ERRORS: Final = 0.01
 RPO_SECONDS: Final = 3_600.0
 RTO_SECONDS: Final = 4 * 3_600.0
@@ -33,11 +32,9 @@ def availability(times: Times) -> float | None:
     return times.open / times.wanted if times.wanted > 0 else None
 
 
-def service_levels(
-    gathered: Gathered, figures: Mapping[str, Figure], p95_ms: float | None
-) -> tuple[ServiceLevel, ...]:
+def service_levels(gathered: Gathered, figures: Mapping[str, Figure]) -> tuple[ServiceLevel, ...]:
     """All of them."""
-    errors = figures["error_rate"].value
+    errors, p95_ms = figures["error_rate"].value, figures["p95_request_time"].value
     return (
         _availability(gathered),
         ServiceLevel(

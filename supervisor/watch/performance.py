@@ -4,13 +4,15 @@ What is judged by them: supervisor/alerts/judging/figures.py.
 """
 
 import asyncio
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping
 
 import msgspec
 
 from sessions.lifecycle.session import Session
 from sessions.model import SessionState
 from supervisor.fleet.fleet import Fleet
+from supervisor.history.series import Key
+from supervisor.history.tiers import SLOT_SECONDS
 
 
 class SystemPerformance(msgspec.Struct, frozen=True, rename="camel"):
@@ -21,6 +23,31 @@ class SystemPerformance(msgspec.Struct, frozen=True, rename="camel"):
     cpu_usage: float
     active_connections: int
     error_rate: float
+
+
+class ServicePerformance(msgspec.Struct, frozen=True):
+    """The service's figures of the last ten seconds, by the names that scripts read.
+
+    `requests_per_second`: calls of the API. `active_connections`: WebSocket connections, to
+    WhatsApp and of the live feed. `db_connections`: the store's to its database. `memory_usage`: of
+    the host, a fraction of 1. None: not measured.
+    """
+
+    requests_per_second: float | None
+    active_connections: float | None
+    db_connections: float | None
+    memory_usage: float | None
+
+
+def service_performance(latest: Mapping[Key, float]) -> ServicePerformance:
+    """From the history's last figures. Pure."""
+    requests = latest.get(("api.requests", None))
+    return ServicePerformance(
+        requests_per_second=None if requests is None else requests / SLOT_SECONDS,
+        active_connections=latest.get(("host.websockets", None)),
+        db_connections=latest.get(("database.connections", None)),
+        memory_usage=latest.get(("host.memory", None)),
+    )
 
 
 def system_performance(fleet: Fleet, sessions: Collection[Session]) -> SystemPerformance:
@@ -37,6 +64,11 @@ def system_performance(fleet: Fleet, sessions: Collection[Session]) -> SystemPer
 
 def error_rate(sessions: Iterable[Session]) -> float:
     """Their failed operations of the last minutes, as a fraction of all."""
+    failed, total = operations(sessions)
+    return failed / total if total else 0.0
+
+
+def operations(sessions: Iterable[Session]) -> tuple[int, int]:
+    """Their failed and all operations of the last minutes."""
     outcomes = [session.outcomes() for session in sessions]
-    total = sum(count for _, count in outcomes)
-    return sum(failed for failed, _ in outcomes) / total if total else 0.0
+    return sum(failed for failed, _ in outcomes), sum(total for _, total in outcomes)

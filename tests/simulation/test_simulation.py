@@ -1,21 +1,22 @@
 """The fleet in simulated time: small and dense stories, and proof that the invariants catch what
 they should.
 
-The large ones (thousands of sessions for days) are `make simulate`'s, which CI runs.
+The large ones (thousands of sessions for days), and more of the dense ones, are `make simulate`'s,
+which CI runs.
 """
 
 import inspect
 
 import pytest
 
-from scripts.simulation.__main__ import small_stories
-from scripts.simulation.faults import KINDS, Story, invent
+from scripts.simulation.__main__ import dense_stories, small_stories
+from scripts.simulation.faults import KINDS, Story
 from scripts.simulation.running import run_story
 from scripts.simulation.shrinking import shrink
 from tests.simulation.mutations import MUTATIONS, Mutation
 
-DENSE = [invent(seed, 40, 36, 1.0) for seed in range(1000, 1012)]
-"""Few sessions and many faults: much happens within a second of CPU."""
+DENSE = dense_stories(1000, 4)
+"""So many that all faults are among them, and that each mutation shows in one."""
 FEW = small_stories(2000, 24)
 """Fleets too small for the number of closes to tell an outage; each takes a tenth of a second."""
 

@@ -1,7 +1,7 @@
 """The history: what is measured, what it is now, and what it was."""
 
 import time
-from typing import Annotated, Final
+from typing import Annotated, Final, NamedTuple
 
 import msgspec
 from aiohttp import web
@@ -14,7 +14,7 @@ from api.responses import json, moment, query
 from sessions.model import parse_session_id
 from sessions.views.times import iso
 from supervisor.history.history import named
-from supervisor.history.points import Point
+from supervisor.history.points import Point, Spread
 from supervisor.history.series import SERIES, Kind, Series, Subject
 from supervisor.history.tiers import HOUR
 
@@ -56,7 +56,8 @@ class SeriesView(msgspec.Struct, frozen=True, rename="camel"):
     """A series.
 
     `subject`: whose its figures are: a session's, a file system's (`disk`, by directory) ...;
-    `none`: there is only one. `kind`: `gauge`, or `count`: what was added in each interval.
+    `none`: there is only one. `kind`: `gauge`; `count`: what was added in each interval;
+    `buckets`: GET /history/distribution tells it.
     """
 
     name: str
@@ -109,6 +110,37 @@ class HistoryView(msgspec.Struct, frozen=True, rename="camel"):
     points: list[PointView]
 
 
+class SpreadView(msgspec.Struct, frozen=True, rename="camel"):
+    """How the figures of one step were distributed, which begins at `at`: how many there were, and
+    below which of them half, 95 and 99 percent are (to within some percent).
+    """
+
+    at: str
+    count: int
+    p50: float | None
+    p95: float | None
+    p99: float | None
+
+    @classmethod
+    def of(cls, spread: Spread) -> "SpreadView":
+        """A step as it is shown."""
+        p50, p95, p99 = (spread.quantile(fraction) for fraction in (0.5, 0.95, 0.99))
+        return cls(iso(spread.at), spread.count, p50, p95, p99)
+
+
+class DistributionView(msgspec.Struct, frozen=True, rename="camel"):
+    """How a series' figures were distributed. A step without any has no point."""
+
+    series: str
+    subject: str | None
+    unit: str
+    kind: Kind
+    from_at: str
+    to_at: str
+    step_seconds: int
+    points: list[SpreadView]
+
+
 class FigureNow(msgspec.Struct, frozen=True, rename="camel"):
     """A figure. `subject` None: there is only one."""
 
@@ -141,6 +173,8 @@ async def latest(request: web.Request) -> web.Response:
     series, sees = named(query(request, LatestQuery).series), principal_of(request).sees
     if series.subject != "session" and not sees(None):
         raise ForbiddenFleet
+    if series.kind == "buckets":
+        raise _is_distribution(series)
     figures = [
         FigureNow(subject, value)
         for (name, subject), value in request.app[HISTORY].latest().items()
@@ -155,24 +189,59 @@ async def history(request: web.Request) -> web.Response:
     Every ten seconds for a day back, every minute for a week, every hour for 400 days
     (docs/history.md). Beyond that it is refused: nothing is cut off silently.
     """
-    asked, now = query(request, HistoryQuery), time.time()
+    asked = _asked(request)
+    if asked.series.kind == "buckets":
+        raise _is_distribution(asked.series)
+    points = await request.app[HISTORY].read(*asked.period)
+    return json(HistoryView(*asked.shown, [PointView.of(point) for point in points]))
+
+
+async def distribution(request: web.Request) -> web.Response:
+    """How the figures of a series of kind `buckets` were distributed: below which of them half, 95
+    and 99 percent are, from a moment up to another: without them, the last hour.
+    """
+    asked = _asked(request)
+    if asked.series.kind != "buckets":
+        raise BadRequest(f"{asked.series.name} is no distribution.", "GET /history tells it.")
+    spreads = await request.app[HISTORY].read_spread(*asked.period)
+    return json(DistributionView(*asked.shown, [SpreadView.of(spread) for spread in spreads]))
+
+
+class _Asked(NamedTuple):
+    series: Series
+    subject: str | None
+    start: float
+    end: float
+    step_seconds: int
+
+    @property
+    def period(self) -> tuple[str, str | None, float, float, int]:
+        """As the history is asked."""
+        return self.series.name, self.subject, self.start, self.end, self.step_seconds
+
+    @property
+    def shown(self) -> tuple[str, str | None, str, Kind, str, str, int]:
+        """What an answer begins with."""
+        series = self.series
+        times = iso(self.start), iso(self.end)
+        return series.name, self.subject, series.unit, series.kind, *times, self.step_seconds
+
+
+def _asked(request: web.Request) -> _Asked:
+    """What is asked, if who calls may see it.
+
+    Raises BadRequest, UnknownSeries, ForbiddenFleet, SessionNotFound, InvalidSessionId.
+    """
+    asked = query(request, HistoryQuery)
     series = named(asked.series)
     subject = _subject(request, series, None if asked.subject is UNSET else asked.subject)
-    end = now if asked.end is UNSET else moment("to", asked.end)
+    end = time.time() if asked.end is UNSET else moment("to", asked.end)
     start = end - HOUR if asked.begin is UNSET else moment("from", asked.begin)
-    points = await request.app[HISTORY].read(series.name, subject, start, end, asked.step)
-    return json(
-        HistoryView(
-            series=series.name,
-            subject=subject,
-            unit=series.unit,
-            kind=series.kind,
-            from_at=iso(start),
-            to_at=iso(end),
-            step_seconds=asked.step,
-            points=[PointView.of(point) for point in points],
-        )
-    )
+    return _Asked(series, subject, start, end, asked.step)
+
+
+def _is_distribution(series: Series) -> BadRequest:
+    return BadRequest(f"{series.name} is a distribution.", "GET /history/distribution tells it.")
 
 
 def _subject(request: web.Request, series: Series, subject: str | None) -> str | None:

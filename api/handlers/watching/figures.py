@@ -8,7 +8,7 @@ from aiohttp import web
 from api.gatehouse.principals import principal_of
 from api.handlers.watching.alerts import seen
 from api.live.metrics import FeedFigures
-from api.parts import ALERTS, FEED_METRICS, FLEET, HOST, MEMORY, STORE
+from api.parts import ALERTS, FEED_METRICS, FLEET, HISTORY, HOST, MEMORY, STORE
 from api.responses import json
 from sessions.lifecycle.session import Session
 from sessions.model import SessionId
@@ -21,14 +21,20 @@ from supervisor.gate.view import GateView
 from supervisor.host.reading.disks import DiskReading
 from supervisor.host.reading.documents import document
 from supervisor.watch.memory_growth import MemoryGrowth
-from supervisor.watch.performance import SystemPerformance, system_performance
+from supervisor.watch.performance import (
+    ServicePerformance,
+    SystemPerformance,
+    service_performance,
+    system_performance,
+)
 
 
 class PerformanceMetrics(msgspec.Struct, frozen=True):
     """The figures at one moment.
 
     `handshakes`: what each stage of the sessions' last logins took. `live_feed`: its clients,
-    `memory_growth`: whether something leaks; None: not for a key of some sessions.
+    `memory_growth`: whether something leaks, `performance_metrics`: the service's; None: not for a
+    key of some sessions.
     """
 
     timestamp: str
@@ -38,6 +44,7 @@ class PerformanceMetrics(msgspec.Struct, frozen=True):
     handshakes: dict[Stage, StageSummary]
     live_feed: FeedFigures | None = msgspec.field(name="liveFeed")
     memory_growth: MemoryGrowth | None = msgspec.field(name="memoryGrowth")
+    performance_metrics: ServicePerformance | None
     alerts: list[Alert]
 
 
@@ -71,6 +78,9 @@ async def performance_metrics(request: web.Request) -> web.Response:
             ),
             live_feed=request.app[FEED_METRICS].figures() if whole else None,
             memory_growth=request.app[MEMORY].view() if whole else None,
+            performance_metrics=service_performance(request.app[HISTORY].latest())
+            if whole
+            else None,
             alerts=seen(request, request.app[ALERTS].active()),
         )
     )

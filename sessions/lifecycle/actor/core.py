@@ -101,7 +101,7 @@ class Core:
         self.row = row
         self.intent = Intent(wanted=row.wanted)
         self.life = Life.RUNNING
-        self.counters: Final = Counters()
+        self.counters: Final = Counters(round_trips=dependencies.round_trips)
         self.stages: Final = StageClock()
         self.inbox: Final[asyncio.Queue[Event]] = asyncio.Queue()
         self.pending: Final = Pending(row.id, self.inbox)

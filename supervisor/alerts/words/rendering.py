@@ -30,6 +30,12 @@ def render(notice: Notice, language: Language = "en", zone: tzinfo | None = None
     return _Words(language, zone).notice(notice)
 
 
+def trial(channel: str, language: Language = "en") -> Text:
+    """What a channel is sent to see whether it works."""
+    words = _Words(language, None).trial(channel)
+    return Text(f"[wasup] {words}", f"[wasup] {words}\n")
+
+
 def title(alerts: Sequence[Alert], language: Language = "en") -> str:
     """Alerts of one rule in a line."""
     return _Words(language, None).title(alerts)
@@ -74,6 +80,9 @@ class _Words:
             if alerts:
                 lines += [self._phrases[phrase], *self._listed(alerts, {}), ""]
         return Text(subject, "\n".join(lines).strip() + "\n")
+
+    def trial(self, channel: str) -> str:
+        return self._phrases["test"].format(name=channel)
 
     def title(self, alerts: Sequence[Alert]) -> str:
         first = alerts[0]

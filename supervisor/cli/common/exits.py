@@ -29,7 +29,7 @@ STATUSES: Final = {
     ),
     EXIT_USAGE: "used wrongly: an unknown option, or a question that nobody is there to answer",
     EXIT_NO_SUPERVISOR: "no supervisor answers: start it, or try again",
-    EXIT_CONFIG: "the settings, or the policy file, cannot be used",
+    EXIT_CONFIG: "the settings, or the file of policy or alerts, cannot be used",
     130: "interrupted (Ctrl-C)",
 }
 """What each exit status says; `wasup --help` and docs/cli.md show it."""

@@ -74,6 +74,7 @@ WORDS: Final[Mapping[str, Callable[[Data], str]]] = {
     "outage.ended": _words,
     "alert.raised": _alert,
     "alert.ended": _alert,
+    "alert.channels_changed": lambda data: "; ".join(data["changed"]) or "nothing differs",
     "delivery.failing": lambda data: f"{data['webhook']} accepts nothing: {data['error']}",
     "delivery.recovered": lambda data: f"{data['webhook']} accepts events again",
     "policy.changed": lambda data: "; ".join(data["changed"]) or "nothing differs",

@@ -12,6 +12,8 @@ from supervisor.cli.common.output import say, show_json
 from supervisor.cli.common.reach import must_run
 from supervisor.cli.session_commands.table import counts_words
 
+OUTAGE: Final = "outage"
+"""An alert that `holds` tell better, and that mends itself."""
 SHOWN: Final = 8
 """Sessions, and alerts, that fit on one screen."""
 
@@ -114,7 +116,7 @@ def put_together(
         holds=[hold["words"] for hold in seen["gate"]["holds"]],
         store=seen["store"]["state"],
         tasks={name: state for name, state in ready["tasks"].items() if state != "ok"},
-        alerts=seen["alerts"],
+        alerts=[alert for alert in seen["alerts"] if alert.get("name") != OUTAGE],
     )
 
 

@@ -18,11 +18,13 @@ DISK_SILENT_SECONDS: Final = 10.0
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AlertLimits:
     """Above which an alarm is raised (at the limit it is not): fractions of 1, connections, and
-    waiting processes.
+    waiting processes. `..._critical_fraction` None: it never is critical.
     """
 
     cpu_fraction: float = number("cpu_alert") / 100
+    cpu_critical_fraction: float | None = None
     memory_fraction: float = number("memory_alert") / 100
+    memory_critical_fraction: float | None = None
     descriptors_fraction: float = number("descriptors_alert") / 100
     websockets: int = whole("websockets_alert")
     load: float = number("load_alert")
@@ -60,10 +62,13 @@ def judge(reading: Reading, limits: AlertLimits) -> dict[str, Judged]:
     What could not be read is left out: the reading's notes tell of it.
     """
     host = reading.host
-    found = {"cpu": _share("cpu is", host.cpu_fraction, limits.cpu_fraction)}
+    critical = limits.cpu_critical_fraction
+    found = {"cpu": _share("cpu is", host.cpu_fraction, limits.cpu_fraction, critical)}
     if host.total_memory_bytes:
         memory = host.used_memory_bytes / host.total_memory_bytes
-        found["memory"] = _share("memory is", memory, limits.memory_fraction)
+        found["memory"] = _share(
+            "memory is", memory, limits.memory_fraction, limits.memory_critical_fraction
+        )
     for name, whose, used, most in _descriptors(reading):
         if used is not None and most:
             found[name] = Judged(
@@ -98,9 +103,15 @@ def percent(fraction: float) -> str:
     return f"{round(fraction * 100, 1):g}%"
 
 
-def _share(words: str, fraction: float, most: float) -> Judged:
+def _share(words: str, fraction: float, most: float, critical: float | None) -> Judged:
+    is_critical = critical is not None and fraction > critical
+    limit = critical if critical is not None and is_critical else most
     return Judged(
-        value=fraction, limit=most, words=f"{words} {percent(fraction)}", limit_words=percent(most)
+        value=fraction,
+        limit=limit,
+        words=f"{words} {percent(fraction)}",
+        limit_words=percent(limit),
+        severity="critical" if is_critical else "warning",
     )
 
 

@@ -19,6 +19,11 @@ from typing import Any, Final
 from sessions.model import BadPolicy, CloseReason, StoreError
 from sessions.records.incidents import Incident
 from sessions.workers.worker_process import started_at_ticks
+from supervisor.alerts.channels.alerts_file import (
+    BadAlertsFile,
+    open_to_others,
+    read_alerts_file,
+)
 from supervisor.fleet.policy_file import read_rules
 from supervisor.host.reading.processes import PROC
 from supervisor.places import installation
@@ -73,6 +78,10 @@ def _settings(subject: Subject) -> Iterator[Issue]:
     except BadPolicy as error:
         yield _setting(Severity.CRITICAL, f"{error}", error.hint, (f"less {settings.policy_file}",))
     try:
+        read_alerts_file(settings.alerts_file)
+    except BadAlertsFile as error:
+        yield _setting(Severity.CRITICAL, f"{error}", error.hint, ("wasup alerts check",))
+    try:
         user = worker_user.find_user(settings.worker_user)
         worker_user.must_reach_code(user)
     except BadSettings as error:
@@ -82,7 +91,7 @@ def _settings(subject: Subject) -> Iterator[Issue]:
             "Mend the setting, or make the user.",
             _where(str(error), file),
         )
-    for words in file_warnings(settings.policy_file):
+    for words in (*file_warnings(settings.policy_file), *open_to_others(settings.alerts_file)):
         found = _CHMOD.search(words)
         yield _setting(
             Severity.HIGH,

@@ -15,6 +15,8 @@ from typing import Final
 import msgspec
 
 from sessions.workers.worker_process import started_at_ticks
+from supervisor.alerts.channels.alerts_file import AlertsFile, BadAlertsFile, read_alerts_file
+from supervisor.alerts.judging.thresholds import Thresholds
 from supervisor.host.needs.facts import read_facts
 from supervisor.host.needs.process_limits import LimitFinding, describe_limits
 from supervisor.host.needs.session_costs import MIB, memory_needed_bytes
@@ -146,7 +148,7 @@ class ResourceDiagnosticService:
         )
 
     def _limits_of(self, cores: int) -> AlertLimits:
-        return self._subject.settings.thresholds().of_host(cores, self._subject.sessions)
+        return _thresholds(self._subject).of_host(cores, self._subject.sessions)
 
     def _process_limits(self) -> tuple[LimitFinding, ...]:
         """Of the supervisor, or of the process that would begin one.
@@ -195,13 +197,24 @@ def resource_usage(
     )
 
 
+def _thresholds(subject: Subject) -> Thresholds:
+    """By settings and the file of alerts; one that cannot be used is told of by the settings'
+    check.
+    """
+    try:
+        file = read_alerts_file(subject.settings.alerts_file)
+    except BadAlertsFile:
+        file = AlertsFile()
+    return subject.settings.thresholds(file)
+
+
 # --- checks ---------------------------------------------------------------------------------------
 
 
 async def check_disks(subject: Subject) -> Iterable[Issue]:
     """Room and inodes where something is kept, and whether the data directory takes a file."""
     found = await in_thread(lambda: Disks(subject.directories).reading())
-    limits = subject.settings.thresholds()
+    limits = _thresholds(subject)
     issues = [issue for disk in found for issue in _disk(disk, limits.disk, limits.disk_critical)]
     if not any(issue.severity is Severity.CRITICAL for issue in issues):
         issues += await in_thread(lambda: list(_tried(subject.directory)))
@@ -219,7 +232,7 @@ async def check_machine(subject: Subject) -> Iterable[Issue]:
         await subject.host()
         await asyncio.sleep(SAMPLE_SECONDS)
     reading = await subject.host()
-    limits = subject.settings.thresholds().of_host(reading.host.cores, subject.sessions)
+    limits = _thresholds(subject).of_host(reading.host.cores, subject.sessions)
     lost = reading.host.tcp_resent_fraction
     needed = memory_needed_bytes(subject.sessions)
     found = list(_alarms(reading, limits, *_MACHINE))

@@ -31,6 +31,7 @@ _ELSEWHERE: Final = frozenset(
         "disk_inodes",
         "disk_silent",
         "store",
+        "outage",
     }
 )
 """Alerts about what other checks look at themselves."""
@@ -188,8 +189,8 @@ def of_status(ready: Mapping[str, Any], seen: Mapping[str, Any]) -> Iterator[Iss
         yield _issue(
             Severity.HIGH if alert["severity"] == "critical" else Severity.LOW,
             f"Alert {alert['name']}: {of}{alert['message']}.",
-            "docs/monitoring.md says what is to be done about each alert.",
-            "wasup status",
+            "docs/runbooks.md says under its name what is to be done about it.",
+            "wasup alerts list",
         )
 
 

@@ -13,12 +13,14 @@ import msgspec
 import pytest
 
 from sessions.model import SessionId, SessionNotFound
+from sessions.records.distribution import begin_of
 from sessions.store import Store, sqlite_url
 from sessions.views.times import iso
 from supervisor.access.key import new_id, new_key
 from supervisor.access.scopes import Scope
 from supervisor.history.archive import Archive
 from supervisor.history.history import History
+from supervisor.history.series import buckets_of
 from tests.api_tools import TOKEN, Answer, api, ask, known_key
 
 SHOP, BAR = SessionId("shop"), SessionId("bar")
@@ -41,7 +43,7 @@ async def address(tmp_path: Path) -> AsyncIterator[tuple[str, int]]:
     for second, cpu, messages in ((0, 0.25, 3), (10, 0.75, 3), (70, 0.5, 10)):
         figures = {("host.cpu", None): cpu, ("disk.used", "/data"): 0.5}
         figures |= {("session.messages", name): messages for name in (SHOP, BAR)}
-        history.take(figures, THEN + second)
+        history.take(figures | buckets_of("fleet.response_ms", None, {30: messages}), THEN + second)
     await history.close()
     keys = [known_key(OF_SHOP, Scope.READ, frozenset({SHOP}))]
     async with api(token=TOKEN, known_keys=keys, history=history, fleet=Fleet()) as found:
@@ -75,6 +77,18 @@ async def test_what_was_measured_is_told_at_the_step_that_was_asked_for(
     assert [point["sum"] for point in told["points"]] == [3, 7]
     last_hour = msgspec.json.decode((await get(address, "/history?series=host.cpu&step=10")).body)
     assert len(last_hour["points"]) == 3
+
+
+async def test_a_distribution_is_told_by_its_percentiles(address: tuple[str, int]) -> None:
+    path = f"/history/distribution?series=fleet.response_ms&{period()}"
+    told = msgspec.json.decode((await get(address, path)).body)
+    assert [point["count"] for point in told["points"]] == [3, 7]
+    assert begin_of(30) < told["points"][0]["p50"] < told["points"][0]["p99"] < begin_of(31)
+    for path in ("/history", "/history/latest"):
+        answer = await get(address, f"{path}?series=fleet.response_ms")
+        assert "/history/distribution" in answer.error["hint"]
+    answer = await get(address, "/history/distribution?series=host.cpu")
+    assert answer.error["code"] == "bad_request"
 
 
 async def test_what_is_measured_is_listed_and_so_is_what_it_is_now(

@@ -10,12 +10,13 @@ import pytest
 from sqlalchemy import URL
 
 from sessions.model import SessionId
+from sessions.records.distribution import Distribution
 from sessions.store import Store, sqlite_url
 from sessions.views.events import SessionDeleted
 from supervisor.history.archive import Archive
 from supervisor.history.history import History, UnknownSeries
 from supervisor.history.points import Point
-from supervisor.history.series import Key
+from supervisor.history.series import Key, buckets_of
 from supervisor.history.tiers import DAY, HOUR, TIERS, InvalidPeriod
 from tests.store_tools import sql
 
@@ -184,6 +185,25 @@ async def test_a_session_that_is_deleted_while_it_is_written_leaves_no_figures(
     await history.close()
     await store.must_write()
     assert await history_of(store).read(*key, T0, T0 + 60, 10) == ()
+
+
+async def test_a_distribution_is_added_up_over_time_and_subjects_written_or_not(
+    store: Store,
+) -> None:
+    history, trips = history_of(store), Distribution()
+    rng, values = random.Random(1), list[float]()
+    for slot in range(60):
+        for _ in range(20):
+            values.append(100 * rng.lognormvariate(0, 0.5))
+            trips.add(values[-1])
+        history.take(buckets_of("fleet.response_ms", None, trips.counts), T0 + 10 * slot)
+        if slot == 40:
+            await history.close()
+    (whole,) = await history.read_spread("fleet.response_ms", None, T0, T0 + HOUR, HOUR)
+    assert whole.counts == trips.counts
+    assert whole.quantile(0.95) == pytest.approx(sorted(values)[int(0.95 * 1200)], rel=0.05)
+    minutes = await history.read_spread("fleet.response_ms", None, T0, T0 + HOUR, 60)
+    assert [minute.count for minute in minutes] == [120] * 10
 
 
 async def test_what_is_old_is_dropped_tier_by_tier_and_no_earlier(store: Store) -> None:

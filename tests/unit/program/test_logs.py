@@ -218,3 +218,31 @@ def test_whatever_is_printed_is_a_line_of_json(capsys: pytest.CaptureFixture[str
     assert any("deprecated" in event for event in events)
     assert sum(line.get("action") == "uncaught" for line in lines) == 2
     assert "in a callback" in events
+
+
+def told(copy: list[dict[str, object]]) -> list[object]:
+    return [line["event"] for line in copy]
+
+
+def test_copies_have_the_lines_of_their_actions_whatever_the_logs_own_level_is(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    every, some = list[dict[str, object]](), list[dict[str, object]]()
+    copies = [
+        logs.Copy(lambda line: every.append(dict(line))),
+        logs.Copy(lambda line: some.append(dict(line)), frozenset({"reconnected"}), "info"),
+    ]
+    logs.configure("json", "warning", ["hunter2"], copies)
+    log = structlog.get_logger()
+    log.info("back", action="reconnected", reason="hunter2")
+    log.info("nothing of it", action="other")
+    log.warning("it is wrong", action="other")
+    logging.getLogger("library").warning("what a library says")
+    assert told(every) == ["it is wrong", "what a library says"]
+    assert told(some) == ["back"]
+    assert some[0]["reason"] == logs.HIDDEN
+    lines = [json.loads(line)["event"] for line in capsys.readouterr().err.splitlines()]
+    assert lines == ["it is wrong", "what a library says"]
+    logs.configure("json", "warning")
+    structlog.get_logger().warning("later", action="reconnected")
+    assert told(some) == ["back"]

@@ -115,6 +115,7 @@ FIGURES: Final[Mapping[str, str]] = {
     "avg_memory": "Memory, in the mean",
     "worker_memory_peak": "Memory of all workers, at most",
     "p95_request_time": "95 % of API calls took less than",
+    "p95_response_time": "95 % of round trips took less than",
     "availability": "Availability",
 }
 

@@ -117,6 +117,7 @@ FIGURES: Final[Mapping[str, str]] = {
     "avg_memory": "Memória, em média",
     "worker_memory_peak": "Memória de todos os workers, no máximo",
     "p95_request_time": "95 % das chamadas da API levaram menos de",
+    "p95_response_time": "95 % das idas e voltas levaram menos de",
     "availability": "Disponibilidade",
 }
 

@@ -8,27 +8,10 @@ import typer
 from sessions.views.times import iso
 from supervisor.cli.common.completion import session_ids
 from supervisor.cli.common.exits import EXIT_USAGE, fail
-from supervisor.cli.common.groups import LazyGroup, Verb, group
 from supervisor.cli.common.moments import FORMS, seconds_away
 from supervisor.cli.common.options import Json
 from supervisor.cli.common.output import say, show, show_json
 from supervisor.cli.common.reach import must_run
-
-
-class AlertVerbs(LazyGroup):
-    """The verbs."""
-
-    verbs = {  # noqa: RUF012 - the base class declares it as one of the class
-        "list": Verb("alert_commands", "list_alerts", "Show what is wrong, and what to do"),
-        "ack": Verb("alert_commands", "acknowledge", "Say that you care: no reminders"),
-        "silence": Verb("alert_commands", "silence", "Tell nobody for a while"),
-        "silences": Verb("alert_commands", "silences", "Show what is silenced"),
-        "unsilence": Verb("alert_commands", "unsilence", "End a silence"),
-        "channels": Verb("alert_commands", "channels", "Show who is told, and whether it works"),
-    }
-
-
-app = group(AlertVerbs, "Alerts: what is wrong, and who is told of it (docs/alerts.md).")
 
 Comment = Annotated[str, typer.Option(help="Why; for people.")]
 
@@ -163,28 +146,6 @@ def unsilence(
             show_json(ended)
         else:
             say(f"{ended['id']} has ended.")
-
-
-def channels(as_json: Json = False) -> None:
-    """Show by which channels alerts are told, and whether they work."""
-    seen = must_run().every("/alerts/channels", "channels")
-    if as_json:
-        show_json(seen)
-        return
-    if not seen["channels"]:
-        say("Alerts go to the log, data/logs/alerts.log, the live feed and GET /alerts alone.")
-        return
-    from rich.table import Table
-
-    table = Table("channel", "last success", "failing since", "why", box=None)
-    for one in seen["channels"]:
-        table.add_row(
-            one["name"],
-            one["lastSuccessAt"] or "none yet",
-            one["failingSince"] or "",
-            one["lastError"] or "",
-        )
-    show(table)
 
 
 def _seconds(text: str) -> float:

@@ -1,0 +1,1 @@
+"""`wasup alerts ...`: what is wrong, and who is told of it."""

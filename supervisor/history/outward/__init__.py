@@ -1,0 +1,1 @@
+"""What is measured, as others read it: files of lines, Prometheus, OpenTelemetry."""
