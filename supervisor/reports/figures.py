@@ -91,10 +91,8 @@ DEFINITIONS: Final = (
     Definition("total_requests", "count", _of(total, "api.requests")),
     Definition("error_rate", "fraction", _share("fleet.errors", "fleet.messages")),
     Definition("request_error_rate", "fraction", _ratio("api.errors", "api.requests")),
-    Definition("db_connections_peak", "count", _of(greatest, "database.connections")),
-    Definition(
-        "cache_hit_ratio", "fraction", _share("database.cache_hits", "database.cache_misses")
-    ),
+    Definition("db_connections_peak", "count", _of(greatest, "database.pool_in_use")),
+    Definition("cache_hit_ratio", "fraction", _of(mean, "database.cache_hits")),
     Definition("messages", "count", _of(total, "fleet.messages")),
     Definition("failed_operations", "count", _of(total, "fleet.errors")),
     Definition("reconnections", "count", _of(total, "fleet.reconnects")),
@@ -121,7 +119,7 @@ PEAKS: Final[Mapping[str, Unit]] = {
     "fleet.open": "count",
     "fleet.worker_memory_bytes": "bytes",
     RESPONSE_TIME: "ms",
-    "database.connections": "count",
+    "database.pool_in_use": "count",
 }
 """Series whose greatest figure is told, and when it was."""
 BUSIEST: Final = ("fleet.messages", "api.requests", "fleet.errors", "fleet.reconnects")
@@ -144,7 +142,6 @@ SERIES: Final = tuple(
             "fleet.sessions",
             "api.errors",
             "database.cache_hits",
-            "database.cache_misses",
         )
     )
 )

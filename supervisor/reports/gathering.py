@@ -39,7 +39,7 @@ class Sources:
 
     history: History
     presence: Presence
-    sessions: Callable[[], Collection[SessionId]]
+    session_ids: Callable[[], Collection[SessionId]]
     alerts: Callable[[float, float], Awaitable[Sequence[AlertCount]]]
     capacity: Callable[[], Awaitable[Capacity | None]]
     backups: Callable[[], Awaitable[Backups | None]]
@@ -110,7 +110,7 @@ async def _measured(
         if of_sessions:
             rows = [
                 await history.read(series, session, start, end, step_seconds)
-                for session in sources.sessions()
+                for session in sources.session_ids()
             ]
             found[series] = together(rows)
         else:

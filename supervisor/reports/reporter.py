@@ -216,7 +216,7 @@ def reporter_of(
         Sources(
             history=history,
             presence=store.presence,
-            sessions=lambda: [session.id for session in fleet.sessions()],
+            session_ids=lambda: [session.id for session in fleet.sessions()],
             alerts=AlertsTold(feed, alerts).counts,
             capacity=capacity_of(forecaster),
             backups=backups_of(backups),

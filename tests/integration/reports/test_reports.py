@@ -68,7 +68,7 @@ def sources(
     return Sources(
         history=history,
         presence=store.presence,
-        sessions=lambda: [SHOP, BAR],
+        session_ids=lambda: [SHOP, BAR],
         alerts=_no_alerts,
         capacity=_no_capacity,
         backups=_no_backups,

@@ -129,7 +129,7 @@ SERIES: Final[Mapping[str, str]] = {
     "fleet.open": "Sessions open",
     "fleet.worker_memory_bytes": "Memory of all workers",
     "session.response_time_ms": "Response time of sessions",
-    "database.connections": "Database connections",
+    "database.pool_in_use": "Database connections",
     "fleet.messages": "Messages",
     "api.requests": "Calls of the API",
     "fleet.errors": "Failed operations",

@@ -131,7 +131,7 @@ SERIES: Final[Mapping[str, str]] = {
     "fleet.open": "Sessões abertas",
     "fleet.worker_memory_bytes": "Memória de todos os workers",
     "session.response_time_ms": "Tempo de resposta das sessões",
-    "database.connections": "Conexões com o banco",
+    "database.pool_in_use": "Conexões com o banco",
     "fleet.messages": "Mensagens",
     "api.requests": "Chamadas da API",
     "fleet.errors": "Operações com falha",
