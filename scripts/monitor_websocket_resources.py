@@ -6,9 +6,10 @@ connections, network, the workers' own weight.
 
 On a terminal it is one live picture; elsewhere a line for each reading (with --json a JSON object).
 Ctrl-C or SIGTERM ends it, and leaves the last 100 readings with statistics and the alarms seen in
-websocket_monitoring_<UTC date and time>.json. It needs neither root nor a running supervisor: what
-may not be read is null, and a note says why. Exit status: 0 it was ended, 1 the report could not be
-written or nothing could be read, 2 it was used wrongly.
+websocket_monitoring_<UTC date and time>.json, and for people in a .txt beside it, which is shown,
+too. It needs neither root nor a running supervisor: what may not be read is null, and a note says
+why. Exit status: 0 it was ended, 1 the report could not be written or nothing could be read, 2 it
+was used wrongly.
 """
 
 if __name__ == "__main__":  # the system's Python has neither the project nor its packages
@@ -44,6 +45,8 @@ from supervisor.host.reading.connections import websocket_ports
 from supervisor.host.reading.host_sampler import HostSampler, find_targets
 from supervisor.host.reading.monitor import ResourceMonitor, reading_document
 from supervisor.host.reading.readings import Host
+from supervisor.host.reading.report import report_text
+from supervisor.host.tuning.report_files import write_report
 from supervisor.process.streams import release
 
 ROOT: Final = Path(__file__).resolve().parent.parent
@@ -91,13 +94,20 @@ class Monitoring:
         """One reading."""
         self.monitor.add(self._host_sampler.reading(time.monotonic(), find_targets(self._data)))
 
-    def write(self, directory: Path) -> Path:
-        """Leave the report, under a name that nobody has yet. Raises CannotWrite."""
+    def write(self, directory: Path) -> tuple[Path, str]:
+        """Leave the report, under a name that nobody has yet; the file, and the report for people,
+        which is beside it.
+
+        Raises CannotWrite.
+        """
         ended = time.time()
-        text = json.dumps(self.monitor.document(self.interval, ended), indent=2) + "\n"
+        document = self.monitor.document(self.interval, ended)
+        text = report_text(document)
         name = f"websocket_monitoring_{datetime.fromtimestamp(ended, UTC):%Y%m%d_%H%M%S}"
         try:
-            return _write_new(directory, name, text)
+            file = _write_new(directory, name, json.dumps(document, indent=2) + "\n")
+            write_report(directory, {file.with_suffix(".txt").name: text})
+            return file, text
         except OSError as error:
             raise CannotWrite(
                 f"the report cannot be written into {directory}: {error.strerror or error}"
@@ -165,7 +175,8 @@ def run(given: argparse.Namespace) -> int:
     if given.once:
         once(monitoring, given.json, console)
         if given.output_dir is not None:
-            print(f"The report is in {monitoring.write(given.output_dir)}", file=sys.stderr)
+            file, _ = monitoring.write(given.output_dir)
+            print(f"The report is in {file} and {file.stem}.txt", file=sys.stderr)
         return 0
     with _ended_by_signals(monitoring.ended):
         try:
@@ -176,8 +187,14 @@ def run(given: argparse.Namespace) -> int:
             release()
         else:
             trouble = ""
-        file = monitoring.write(given.output_dir or Path())
-    said = f"{monitoring.monitor.count} readings. The report is in {file}"
+        file, text = monitoring.write(given.output_dir or Path())
+    if not given.json and not trouble:
+        try:
+            print(text, flush=True)
+        except OSError as error:
+            trouble = f"the report cannot be shown ({error.strerror or error})"
+            release()
+    said = f"{monitoring.monitor.count} readings. The report is in {file} and {file.stem}.txt"
     print(f"{trouble}; {said}" if trouble else said, file=sys.stderr)
     return 0
 

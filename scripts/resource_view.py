@@ -16,6 +16,7 @@ from rich.text import Text
 from supervisor.host.reading.alarms import percent
 from supervisor.host.reading.host_sampler import Reading, SupervisorReading, WorkersReading
 from supervisor.host.reading.monitor import ResourceMonitor, figures
+from supervisor.host.reading.report import size
 
 WIDE_COLUMNS: Final = 110
 """From here on two panels stand side by side."""
@@ -63,7 +64,10 @@ def line(monitor: ResourceMonitor) -> str:
     words = [
         f"cpu {percent(host.cpu_fraction)}",
         f"load {host.load_1:.2f}",
-        f"memory {percent(host.used_memory_bytes / host.total_memory_bytes)}",
+        (
+            f"memory {percent(host.used_memory_bytes / host.total_memory_bytes)}"
+            f" ({_size(host.available_memory_bytes)} available)"
+        ),
         f"descriptors {_of(host.open_descriptors, host.max_descriptors)}",
         f"tcp {_or_unknown(connections and connections.total)}",
         f"websockets {_or_unknown(connections and connections.websockets)}",
@@ -106,7 +110,10 @@ def _host(monitor: ResourceMonitor, reading: Reading, width: int) -> Table:
         load += f", {host.usable_cores:g} usable"
     _gauge(table, "CPU", host.cpu_fraction, limits.cpu_fraction, percent(host.cpu_fraction), width)
     _gauge(table, "Load", host.load_1 / limits.load, 1.0, load, width)
-    memory = f"{percent(share)} of {_size(host.total_memory_bytes)}"
+    memory = (
+        f"{percent(share)} of {_size(host.total_memory_bytes)},"
+        f" {_size(host.available_memory_bytes)} left"
+    )
     _gauge(table, "Memory", share, limits.memory_fraction, memory, width)
     if host.swap_total_bytes:
         swap = f"{_size(host.swap_used_bytes)} of {_size(host.swap_total_bytes)}"
@@ -282,13 +289,4 @@ def _or_unknown(value: object) -> str:
 
 def _size(count_bytes: float | None) -> str:
     """Bytes for people."""
-    if count_bytes is None:
-        return "unknown"
-    value, units = float(count_bytes), ["B", "KiB", "MiB", "GiB", "TiB"]
-    while value >= 1024 and len(units) > 1:
-        value, units = value / 1024, units[1:]
-    return (
-        f"{value:.0f} {units[0]}"
-        if units[0] in {"B", "KiB"} or value >= 100
-        else f"{value:.1f} {units[0]}"
-    )
+    return "unknown" if count_bytes is None else size(count_bytes)

@@ -1,5 +1,6 @@
 """The six validations of the tuning guide against this host, as it is for a plain process:
-descriptors, memory, TCP, network, connections, CPU at rest.
+descriptors, memory, TCP, network, connections, CPU at rest and under their load; and its measures
+of success, before the tuning, after it, and here.
 
   python3 scripts/test_system_optimization.py [--connections 500] [--json] [--report-dir DIR]
 
@@ -90,6 +91,7 @@ def _connections(text: str) -> int:
 
 
 def _validate(options: argparse.Namespace) -> int:
+    from supervisor.host.tuning.success import success_text, successes
     from supervisor.host.tuning.validation import validate
 
     if not options.json:
@@ -99,9 +101,15 @@ def _validate(options: argparse.Namespace) -> int:
     results = asyncio.run(validate(options.connections))
     passed = all(result.passed for result in results)
     at = datetime.now(UTC).isoformat(timespec="seconds")
-    text = report_text(results, at)
+    success = successes(results)
+    text = f"{report_text(results, at)}\n{success_text(success)}"
     document = json_text(
-        {"at": at, "passed": passed, "validations": [_document(result) for result in results]}
+        {
+            "at": at,
+            "passed": passed,
+            "validations": [_document(result) for result in results],
+            "success": [asdict(row) for row in success],
+        }
     )
     print(document if options.json else text, end="", flush=True)
     try:

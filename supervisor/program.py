@@ -341,14 +341,14 @@ async def build(
     file = read_alerts_file(settings.alerts_file)
     thresholds = settings.thresholds(file)
     alerting = Alerting(
-        alerts, store.alerts, forever, bus, fleet, host, settings.alerting_config(file)
+        alerts, store.alerts, forever, bus, fleet, host, history, settings.alerting_config(file)
     )
     stack.push_async_callback(alerting.close)
     roll = Roll(fleet.sessions, workers.code, bus.publish)
     stack.push_async_callback(roll.close)
     websocket_log = _websocket_log(settings, directory, stack)
     requests = Requests(logs.get("requests"), Redaction(settings.secrets()).text)
-    memory = MemoryWatch(host, partial(_workers_memory, fleet))
+    memory = MemoryWatch(history.latest, partial(_workers_memory, fleet))
     forecaster, backups = (
         Forecaster(fleet, costs, thresholds),
         backups_of(settings, store, alerts),

@@ -61,7 +61,7 @@ def watching(tmp_path: Path, environment: dict[str, str]) -> Iterator[Any]:
 
 
 def reports(tmp_path: Path) -> list[Path]:
-    return sorted((tmp_path / "here").glob("websocket_monitoring_*"))
+    return sorted((tmp_path / "here").glob("websocket_monitoring_*.json"))
 
 
 def next_line(stream: IO[str] | None) -> str:
@@ -153,7 +153,7 @@ def test_a_signal_ends_it_with_a_report(
     process = watching("0.1")
     lines = [next_line(process.stdout) for _ in range(3)]
     process.send_signal(number)
-    _, told = process.communicate(timeout=PATIENCE_SECONDS)
+    said, told = process.communicate(timeout=PATIENCE_SECONDS)
     assert process.returncode == 0
     assert all(
         re.search(r"cpu .*, load .*, memory .*, descriptors .*, tcp .*, websockets ", line)
@@ -166,6 +166,8 @@ def test_a_signal_ends_it_with_a_report(
     assert report["readingsTaken"] == len(report["readings"]) >= 3
     assert report["statistics"]["cpuFraction"]["readings"] == report["readingsTaken"]
     assert report["intervalSeconds"] == 0.1
+    assert "CPU in use" in said
+    assert file.with_suffix(".txt").read_text() in said
 
 
 def test_a_stream_of_json_has_an_object_in_each_line(watching: Any) -> None:

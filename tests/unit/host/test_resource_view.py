@@ -72,7 +72,7 @@ def test_it_shows_every_figure(busy: ResourceMonitor, width: int) -> None:
     for words in (
         "50%",
         "4.25 0.00 0.00, 2 cores",
-        "87.5% of 24.0 GiB",
+        "87.5% of 24.0 GiB, 1000 B left",
         "21000 of 2466170",
         "612 (alarm above 500)",
         "812, 700 established",

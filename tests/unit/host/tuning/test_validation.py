@@ -11,6 +11,8 @@ import pytest
 
 from supervisor.host.needs.facts import Fact, Facts, read_facts
 from supervisor.host.numbers import whole
+from supervisor.host.reading.readings import Host
+from supervisor.host.tuning.success import success_text, successes
 from supervisor.host.tuning.validation import (
     NETWORK_KEYS,
     TCP_KEYS,
@@ -82,9 +84,49 @@ def test_a_value_that_only_the_containers_host_has_is_told_but_not_all_of_them()
     )
 
 
+def loaded(cpu_fraction: float | None) -> Opened:
+    return Opened(connections=500, seconds=1, cpu_fraction=cpu_fraction)
+
+
 def test_cpu_at_rest() -> None:
-    assert performance(0.799, 1.0).passed
-    assert not performance(0.8, 1.0).passed
+    assert performance(0.799, 1.0, loaded(0.1)).passed
+    assert not performance(0.8, 1.0, loaded(0.1)).passed
+
+
+@pytest.mark.parametrize(("cpu", "passed"), [(0.699, True), (0.7, False), (None, False)])
+def test_cpu_under_the_load_of_the_connections(cpu: float | None, passed: bool) -> None:
+    result = performance(0.1, 1.0, loaded(cpu))
+    assert (result.passed, bool(result.what_to_do)) == (passed, not passed)
+
+
+async def test_the_connections_carry_traffic_while_the_cpu_is_measured() -> None:
+    opened = await open_connections(20, load=Host(0), load_seconds=1.5)
+    assert (opened.connections, opened.trouble) == (20, "")
+    assert opened.cpu_fraction is not None
+    assert opened.round_trips >= 20
+
+
+def test_success_is_shown_before_after_and_here() -> None:
+    opened = Opened(connections=500, seconds=1, cpu_fraction=0.123)
+    text = success_text(
+        successes(
+            [
+                file_descriptors(facts(65_536)),
+                many_connections(500, opened),
+                performance(0.1, 1.0, opened),
+            ]
+        )
+    )
+    for words in ("1,024", "65,536", "about 100", "more than 500", "below 70 %", "12.3 %"):
+        assert words in text
+
+
+def test_what_ended_the_connections_is_shown_as_insufficient_resources() -> None:
+    opened = Opened(connections=90, seconds=1, trouble="Too many open files")
+    rows = successes(
+        [file_descriptors(facts()), many_connections(500, opened), performance(0.1, 1.0, opened)]
+    )
+    assert [row.here for row in rows] == ["10000", "90", "Too many open files", "unknown"]
 
 
 async def test_the_seeds_number_of_connections_is_really_open_at_once_and_all_are_closed() -> None:
@@ -138,7 +180,7 @@ async def test_a_time_that_is_over_is_told() -> None:
 
 
 async def test_all_six_in_the_seeds_order() -> None:
-    results = await validate(10, read_facts(), pause_seconds=0)
+    results = await validate(10, read_facts(), pause_seconds=0, load_seconds=0.1)
     names = ["file_descriptors", "memory", "tcp", "network", "connections", "performance"]
     assert [result.name for result in results] == names
     assert all(result.passed or result.what_to_do for result in results)
