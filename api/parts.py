@@ -23,7 +23,11 @@ from supervisor.fleet.fleet import Fleet
 from supervisor.fleet.policy_file import LivePolicy
 from supervisor.fleet.roll import Roll
 from supervisor.history.history import History
+<<<<<<< HEAD
 from supervisor.reports.reporter import Reporter
+=======
+from supervisor.history.outward.exposition import Exposition
+>>>>>>> main
 from supervisor.upkeep.upkeep import Upkeep
 from supervisor.watch.diagnostics.checks import Diagnostics
 from supervisor.watch.forecasting import Forecaster
@@ -40,6 +44,7 @@ NOTIFIER = web.AppKey("notifier", Notifier)
 FORECASTER = web.AppKey("forecaster", Forecaster)
 FOREVER = web.AppKey("forever", Forever)
 HISTORY = web.AppKey("history", History)
+EXPOSITION = web.AppKey("exposition", Exposition)
 HOST = web.AppKey("host", HostWatch)
 STORE = web.AppKey("store", Store)
 ROLL = web.AppKey("roll", Roll)

@@ -13,8 +13,21 @@ from api.handlers import (
     webhooks,
 )
 from api.handlers.event_log import events, messages, stream
+<<<<<<< HEAD
 from api.handlers.machine import capacity, diagnostics, history, host, upkeep, workers
 from api.handlers.watching import alerts, alerts_file, figures, health, incidents, reports
+=======
+from api.handlers.machine import (
+    capacity,
+    diagnostics,
+    history,
+    host,
+    metrics,
+    upkeep,
+    workers,
+)
+from api.handlers.watching import alerts, alerts_file, figures, health, incidents
+>>>>>>> main
 from api.paging import PageQuery
 from api.responses import JSON
 from api.route import ASKED, STORE, Forms, Route, from_worker
@@ -277,6 +290,13 @@ ROUTES: Final = (
             SessionNotFound,
             ForbiddenFleet,
         ),
+    ),
+    Route(
+        "GET",
+        "/metrics",
+        metrics.metrics,
+        scope=Scope.READ,
+        answers={200: Forms(others=("text/plain",))},
     ),
     Route(
         "GET",

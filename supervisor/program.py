@@ -57,9 +57,9 @@ from supervisor.gate.view import OutageBegan, OutageEnded
 from supervisor.gate.way_probe import WayProber
 from supervisor.history.archive import Archive
 from supervisor.history.history import History
-from supervisor.history.outward.requests import Requests
+from supervisor.history.outward.outward import Outward
 from supervisor.history.sampler import Sampler, begin_measuring
-from supervisor.history.sources import fleet_source, host_source, webhook_source
+from supervisor.history.sources import fleet_source, host_source, store_source, webhook_source
 from supervisor.host.needs.process_limits import raise_soft_descriptors
 from supervisor.host.reading.readings import WindowedHost
 from supervisor.places.store_opening import data_directory, open_store
@@ -67,7 +67,6 @@ from supervisor.process import dumpable, worker_user
 from supervisor.process.lock import DirectoryLock, held_by
 from supervisor.process.log_files import LogFile
 from supervisor.process.log_kinds import KindLogs, written
-from supervisor.process.logs import Redaction
 from supervisor.process.worker_command import worker_config
 from supervisor.reports.reporter import Reporter, reporter_of
 from supervisor.settings import Settings
@@ -200,7 +199,7 @@ class Built:
     audit: AuditLog
     memory: MemoryWatch
     websocket_log: tuple[LogFile, str] | None
-    requests: Requests
+    outward: Outward
     bus: Bus
     fleet: Fleet
     forecaster: Forecaster
@@ -242,7 +241,8 @@ class Built:
             feed_metrics=self.feed_metrics,
             memory=self.memory,
             websocket_log=self.websocket_log,
-            requests=self.requests,
+            requests=self.outward.requests,
+            exposition=self.outward.exposition,
             diagnostics=self.diagnostics,
             reporter=self.reporter,
             upkeep=self.upkeep,
@@ -347,7 +347,7 @@ async def build(
     roll = Roll(fleet.sessions, workers.code, bus.publish)
     stack.push_async_callback(roll.close)
     websocket_log = _websocket_log(settings, directory, stack)
-    requests = Requests(logs.get("requests"), Redaction(settings.secrets()).text)
+    outward = Outward(settings, logs, history, bus)
     memory = MemoryWatch(history.latest, partial(_workers_memory, fleet))
     forecaster, backups = (
         Forecaster(fleet, costs, thresholds),
@@ -379,7 +379,7 @@ async def build(
         audit=audit,
         memory=memory,
         websocket_log=websocket_log,
-        requests=requests,
+        outward=outward,
         bus=bus,
         fleet=fleet,
         forecaster=forecaster,
@@ -394,9 +394,10 @@ async def build(
             [
                 host_source(host),
                 fleet_source(fleet, round_trips),
+                store_source(store),
                 webhook_source(webhooks),
                 feed_metrics.measure,
-                requests.figures,
+                *outward.sources,
             ],
         ),
         reporter=reporter,
@@ -439,6 +440,7 @@ async def begin(parts: Built, stack: AsyncExitStack) -> None:
     await parts.fleet.open()
     _tell_of_restored(parts.fleet)
     parts.alerts_file.begin()
+    parts.bus.subscribe(Changes, parts.alerts_file.on_changes)
     stack.push_async_callback(parts.alerts_file.close)
     parts.workers.keep_spares()
     stack.callback(store.records.say_alive)  # after all that runs has ended: until then we lived
@@ -463,6 +465,8 @@ async def begin(parts: Built, stack: AsyncExitStack) -> None:
         "memory growth", parts.memory.look, every_seconds=SAMPLE_SECONDS, at_once=False
     )
     stack.push_async_callback(growth.close)
+    for kept in parts.outward.begin(parts.forever):
+        stack.push_async_callback(kept.close)
     if settings.performance_monitoring:
         look = monitor(parts.fleet, parts.host, parts.thresholds, parts.alerts)
         kept = parts.forever.keep(
