@@ -23,11 +23,8 @@ from supervisor.fleet.fleet import Fleet
 from supervisor.fleet.policy_file import LivePolicy
 from supervisor.fleet.roll import Roll
 from supervisor.history.history import History
-<<<<<<< HEAD
-from supervisor.reports.reporter import Reporter
-=======
 from supervisor.history.outward.exposition import Exposition
->>>>>>> main
+from supervisor.reports.reporter import Reporter
 from supervisor.upkeep.upkeep import Upkeep
 from supervisor.watch.diagnostics.checks import Diagnostics
 from supervisor.watch.forecasting import Forecaster

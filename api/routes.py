@@ -13,10 +13,6 @@ from api.handlers import (
     webhooks,
 )
 from api.handlers.event_log import events, messages, stream
-<<<<<<< HEAD
-from api.handlers.machine import capacity, diagnostics, history, host, upkeep, workers
-from api.handlers.watching import alerts, alerts_file, figures, health, incidents, reports
-=======
 from api.handlers.machine import (
     capacity,
     diagnostics,
@@ -26,8 +22,7 @@ from api.handlers.machine import (
     upkeep,
     workers,
 )
-from api.handlers.watching import alerts, alerts_file, figures, health, incidents
->>>>>>> main
+from api.handlers.watching import alerts, alerts_file, figures, health, incidents, reports
 from api.paging import PageQuery
 from api.responses import JSON
 from api.route import ASKED, STORE, Forms, Route, from_worker
