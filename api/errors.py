@@ -45,6 +45,7 @@ from supervisor.fleet.event_filter import InvalidEventFilter
 from supervisor.history.history import UnknownSeries
 from supervisor.history.tiers import InvalidPeriod
 from supervisor.upkeep.jobs import JobNotFound, JobRunning
+from supervisor.watch.forecasting import BeyondCapacity
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
@@ -130,6 +131,17 @@ class Busy(WasupError):
     retry_after_seconds = 5.0
 
 
+class ShedLoad(Busy):
+    """A call that can wait, while the host has nothing to spare (supervisor/watch/shedding.py)."""
+
+    code = "shedding"
+    hint = (
+        "Try again when Retry-After says. `wasup alerts list` says what is short; sessions, sends"
+        " and webhooks go on meanwhile (docs/monitoring.md#when-the-host-is-critical)."
+    )
+    retry_after_seconds = 60.0
+
+
 class TooSoon(WasupError):
     """That was asked for too often."""
 
@@ -190,6 +202,7 @@ STATUS: Final[Mapping[type[WasupError], int]] = {
     AlertNotFound: 404,
     SilenceNotFound: 404,
     TooManyKeys: 409,
+    BeyondCapacity: 409,
     Busy: 503,
     InvalidTokenError: 401,
     ConnectionTimeoutError: 408,

@@ -58,6 +58,7 @@ from supervisor.history.history import UnknownSeries
 from supervisor.history.tiers import InvalidPeriod
 from supervisor.upkeep.jobs import JobNotFound, JobRunning, JobView
 from supervisor.watch.diagnostics.doctor import Examination
+from supervisor.watch.forecasting import BeyondCapacity
 
 VAIN: Final = tuple(
     (409, reason.value) for reason in CloseReason if RULES[reason].mend is not Mend.RECONNECT
@@ -112,7 +113,14 @@ ROUTES: Final = (
         keyed=True,
         body=sessions.NewSession,
         answers={201: SessionView},
-        errors=(*STORE, InvalidSessionId, InvalidProxy, SessionExists, SessionNotFound),
+        errors=(
+            *STORE,
+            InvalidSessionId,
+            InvalidProxy,
+            SessionExists,
+            SessionNotFound,
+            BeyondCapacity,
+        ),
     ),
     Route(
         "GET", "/sessions/{id}", sessions.get_session, scope=Scope.READ, answers={200: SessionView}
@@ -201,16 +209,26 @@ ROUTES: Final = (
         "/sessions/{id}/import",
         credentials.import_session,
         scope=Scope.ADMIN,
+        deferrable=True,
         keyed=True,
         body=Import,
         answers={201: SessionView},
-        errors=(*STORE, InvalidSessionId, InvalidProxy, SessionExists, SameDevice, UnstorableValue),
+        errors=(
+            *STORE,
+            InvalidSessionId,
+            InvalidProxy,
+            SessionExists,
+            SameDevice,
+            UnstorableValue,
+            BeyondCapacity,
+        ),
     ),
     Route(
         "GET",
         "/sessions/{id}/archives",
         credentials.session_archives,
         scope=Scope.READ,
+        deferrable=True,
         query=PageQuery,
         answers={200: credentials.ArchiveList},
         errors=STORE,
@@ -239,6 +257,7 @@ ROUTES: Final = (
         "/incidents",
         incidents.list_incidents,
         scope=Scope.READ,
+        deferrable=True,
         query=incidents.IncidentsQuery,
         answers={200: incidents.IncidentPage},
         errors=(*STORE, InvalidSessionId, SessionNotFound),
@@ -248,6 +267,7 @@ ROUTES: Final = (
         "/history",
         history.history,
         scope=Scope.READ,
+        deferrable=True,
         query=history.HistoryQuery,
         answers={200: history.HistoryView},
         errors=(
@@ -287,6 +307,7 @@ ROUTES: Final = (
         "/history/latest",
         history.latest,
         scope=Scope.READ,
+        deferrable=True,
         query=history.LatestQuery,
         answers={200: history.LatestView},
         errors=(UnknownSeries, ForbiddenFleet),
@@ -305,6 +326,7 @@ ROUTES: Final = (
         "/workers/roll",
         workers.roll_workers,
         scope=Scope.ADMIN,
+        deferrable=True,
         fleet=True,
         keyed=True,
         query=workers.RollQuery,
@@ -326,6 +348,7 @@ ROUTES: Final = (
         "/upkeep/{name}",
         upkeep.run_job,
         scope=Scope.ADMIN,
+        deferrable=True,
         fleet=True,
         keyed=True,
         answers={202: JobView},
@@ -339,6 +362,7 @@ ROUTES: Final = (
         "/capacity",
         capacity.get_capacity,
         scope=Scope.READ,
+        deferrable=True,
         fleet=True,
         query=capacity.CapacityQuery,
         answers={200: capacity.CapacityView},
@@ -348,6 +372,7 @@ ROUTES: Final = (
         "/diagnostics",
         diagnostics.get_diagnostics,
         scope=Scope.OPERATE,
+        deferrable=True,
         fleet=True,
         query=diagnostics.DiagnosticsQuery,
         answers={200: Examination},
@@ -364,6 +389,7 @@ ROUTES: Final = (
         "/diagnostics/resources",
         diagnostics.get_resource_diagnostics,
         scope=Scope.OPERATE,
+        deferrable=True,
         fleet=True,
         answers={200: diagnostics.ResourceDiagnostics},
     ),
@@ -372,6 +398,7 @@ ROUTES: Final = (
         "/diagnostics/connections",
         diagnostics.get_connection_diagnostics,
         scope=Scope.OPERATE,
+        deferrable=True,
         fleet=True,
         answers={200: diagnostics.ConnectionDiagnostics},
         errors=STORE,
@@ -592,6 +619,7 @@ ROUTES: Final = (
         "/webhooks/{webhook}/replay",
         webhooks.replay_webhook,
         scope=Scope.OPERATE,
+        deferrable=True,
         keyed=True,
         body=webhooks.Replay,
         answers={202: WebhookView},

@@ -61,6 +61,7 @@ from supervisor.history.outward.requests import Requests
 from supervisor.history.sampler import Sampler, begin_measuring
 from supervisor.history.sources import fleet_source, host_source, webhook_source
 from supervisor.host.needs.process_limits import raise_soft_descriptors
+from supervisor.host.reading.processes import OPEN_FILES, process_limits
 from supervisor.host.reading.readings import WindowedHost
 from supervisor.places.store_opening import data_directory, open_store
 from supervisor.process import dumpable, worker_user
@@ -76,6 +77,7 @@ from supervisor.watch.forecasting import Forecaster, cpu_seconds
 from supervisor.watch.host_watch import COUNT_SECONDS, HostWatch, log_directory
 from supervisor.watch.login_costs import LoginCosts
 from supervisor.watch.memory_growth import SAMPLE_SECONDS, MemoryWatch, Worker
+from supervisor.watch.shedding import LOOK_SECONDS, Shedding, limits_of
 
 STORE_FILE_SECONDS: Final = 5.0
 """How often to look whether the database's file is still there: what is acknowledged in between
@@ -212,6 +214,7 @@ class Built:
     measuring: Sampler
     diagnostics: Diagnostics
     upkeep: Upkeep
+    shedding: Shedding
     stopping: asyncio.Event
     """Set by the first signal."""
 
@@ -243,6 +246,7 @@ class Built:
             requests=self.requests,
             diagnostics=self.diagnostics,
             upkeep=self.upkeep,
+            shedding=self.shedding,
         )
 
 
@@ -374,7 +378,9 @@ async def build(
         requests=requests,
         bus=bus,
         fleet=fleet,
-        forecaster=Forecaster(fleet, costs, thresholds),
+        forecaster=Forecaster(
+            fleet, costs, thresholds, refuses=settings.beyond_capacity == "refuse"
+        ),
         policy=LivePolicy(settings.policy_file, config, bus.publish, fleet.follow),
         roll=roll,
         sampler=sampler,
@@ -392,6 +398,11 @@ async def build(
             ],
         ),
         upkeep=Upkeep(settings, store, feed, history, alerts, fleet, rng),
+        shedding=Shedding(
+            history.latest,
+            limits_of(thresholds, process_limits(os.getpid())[OPEN_FILES].soft),
+            alerts,
+        ),
         diagnostics=Diagnostics(
             within(settings, directory, store, host.reading, fleet, access, memory.view)
         ),
@@ -444,6 +455,9 @@ async def begin(parts: Built, stack: AsyncExitStack) -> None:
         "memory growth", parts.memory.look, every_seconds=SAMPLE_SECONDS, at_once=False
     )
     stack.push_async_callback(growth.close)
+    if settings.performance_monitoring and settings.shed_load:
+        kept = parts.forever.keep("shedding", parts.shedding.look, every_seconds=LOOK_SECONDS)
+        stack.push_async_callback(kept.close)
     if settings.performance_monitoring:
         look = monitor(parts.fleet, parts.host, parts.thresholds, parts.alerts)
         kept = parts.forever.keep(
