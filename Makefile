@@ -37,7 +37,7 @@ $(shell [ "$$(cat .make/venv 2>/dev/null)" = "$$(pwd -P)" ] && .venv/bin/python 
 
 say = @printf '\033[1m==>\033[0m %s\n' "$(1)"
 
-.PHONY: help setup setup-run demo run test test-unit check simulate bench bench-feed bench-readers bench-reconnect bench-delivery chaos kills fuzz lock clean
+.PHONY: help setup setup-run demo run test test-unit check simulate bench bench-feed bench-readers bench-maintenance bench-reconnect bench-delivery chaos kills fuzz lock clean
 .NOTPARALLEL:
 
 help: ## this list
@@ -84,6 +84,9 @@ bench-feed: setup-run .make/standin ## 1,000 clients of the live feed: who comes
 
 bench-readers: setup-run .make/standin ## 200 readers who listen and look every five seconds
 	@exec .venv/bin/python -m scripts.bench --only readers
+
+bench-maintenance: setup-run .make/standin ## scripts/maintenance.sh on a store of a GiB, and what a write waits for beside it
+	@exec .venv/bin/python -m scripts.bench --only maintenance
 
 bench-reconnect: .make/dev .make/worker .make/standin ## the same outages for wasup and for what others run (ONLY=simulated|real)
 	@exec .venv/bin/python -m scripts.bench_reconnect $(if $(ONLY),--only $(ONLY))

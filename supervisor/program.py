@@ -349,7 +349,7 @@ async def build(
     stack.push_async_callback(roll.close)
     websocket_log = _websocket_log(settings, directory, stack)
     requests = Requests(logs.get("requests"), Redaction(settings.secrets()).text)
-    memory = MemoryWatch(host, partial(_workers_memory, fleet))
+    memory = MemoryWatch(history.latest, partial(_workers_memory, fleet))
     return Built(
         settings=settings,
         forever=forever,

@@ -492,8 +492,21 @@ class Settings(BaseSettings):
         None,
         description=(
             "postgresql://user:password@host/database in place of the SQLite file in the data"
-            " directory. One supervisor per database."
+            " directory. One supervisor per database. Several servers (host1:5432,host2:5432): the"
+            " one is taken that may be written to (docs/credentials.md)."
         ),
+    )
+    database_pool_size: Annotated[int, BeforeValidator(_whole_number), Field(ge=1, le=1000)] = (
+        Field(
+            20,
+            description=(
+                "Connections to PostgreSQL that are kept open for reading; writing has one of its"
+                " own."
+            ),
+        )
+    )
+    database_max_overflow: Annotated[int, BeforeValidator(_whole_number), Field(ge=0, le=1000)] = (
+        Field(30, description="Further connections to PostgreSQL for a rush of reads.")
     )
     store_key: SecretStr | None = Field(
         None,

@@ -23,6 +23,7 @@ from scripts.bench import connections
 from scripts.bench.blackhole import blackhole
 from scripts.bench.fleet import MIB, fleet
 from scripts.bench.kill import kill
+from scripts.bench.maintenance import maintenance
 from scripts.bench.readers import readers
 from scripts.bench.report import Report
 from scripts.bench.stage import Bench, baileys_version
@@ -38,8 +39,11 @@ TAKES_SECONDS: Final = {
     "adopt": 15,
     "kill": 35,
     "readers": 45,
+    "maintenance": 300,
 }
 PARTS: Final = tuple(TAKES_SECONDS)
+USUAL: Final = tuple(part for part in PARTS if part != "maintenance")
+"""Unless others are asked for."""
 FLEET_PARTS: Final = ("start", "weight", "adopt")
 
 
@@ -57,6 +61,8 @@ async def measure(bench: Bench, only: Sequence[str]) -> None:
         await kill(bench)
     if "readers" in only:
         await readers(bench)
+    if "maintenance" in only:
+        await maintenance(bench)
     overlaps = len(await bench.standin.log("overlap"))
     bench.report.remark(
         bench.report.figures[-1].part,
@@ -140,7 +146,7 @@ def main() -> int:
         prog="python -m scripts.bench", description="Measure wasup on this machine."
     )
     parser.add_argument(
-        "--only", type=parts, default=list(PARTS), metavar="PART,...", help=f"of {', '.join(PARTS)}"
+        "--only", type=parts, default=list(USUAL), metavar="PART,...", help=f"of {', '.join(PARTS)}"
     )
     parser.add_argument("--json", type=Path, metavar="FILE", help="write every sample there, too")
     given = parser.parse_args()

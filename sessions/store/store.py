@@ -27,6 +27,7 @@ from sessions.records.changes import Changes
 from sessions.store import rewrite, verification
 from sessions.store.backups import origin
 from sessions.store.engine import database, schema
+from sessions.store.engine.database import Pool
 from sessions.store.engine.erasing import Eraser
 from sessions.store.engine.file_watch import DatabaseFile
 from sessions.store.engine.tidying import Tidying
@@ -88,11 +89,12 @@ class Store:
         cipher: Cipher | None,
         forever: Forever,
         notify: Callable[[StoreHealth], None] | None = None,
+        pool: Pool = Pool(),  # noqa: B008 (it is a value)
     ) -> None:
         self._url = url
         self._cipher = cipher
         self._bounds = bounds
-        self._reader = database.open_reader(url)
+        self._reader = database.open_reader(url, pool)
         self._writer_engine = writer
         self._file = DatabaseFile.of(url)
         self._writer = Writer(writer, forever, notify)
@@ -114,6 +116,7 @@ class Store:
         cipher: Cipher | None = None,
         forever: Forever | None = None,
         notify: Callable[[StoreHealth], None] | None = None,
+        pool: Pool = Pool(),  # noqa: B008 (it is a value)
     ) -> "Store":
         """Migrate if needed and open. `notify` is told of each change of its health.
 
@@ -125,7 +128,7 @@ class Store:
             async with writer.begin() as connection:
                 await keyring.check(connection, cipher)
                 await devices.learn(connection, cipher)
-            return cls(url, writer, event_log, cipher, forever or Forever(), notify)
+            return cls(url, writer, event_log, cipher, forever or Forever(), notify, pool)
         except (SQLAlchemyError, database.NewerSchema, OSError, StoreUnavailable) as error:
             await database.dispose(writer)
             told = str(error) if isinstance(error, database.NewerSchema) else faults.describe(error)

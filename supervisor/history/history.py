@@ -6,6 +6,7 @@ some subjects with each turn, so that no write is a large one: a crash loses fiv
 """
 
 import asyncio
+import contextlib
 import difflib
 import time
 import zlib
@@ -15,7 +16,7 @@ from typing import Final
 
 import structlog
 
-from sessions.model import SessionId, StoreError, WasupError
+from sessions.model import SessionId, StoreError, StoreUnavailable, WasupError
 from sessions.views.events import SessionDeleted
 from supervisor.history.archive import Archive, opened
 from supervisor.history.points import Cell, Point, Run, Spread, joined, point
@@ -128,12 +129,18 @@ class History:
     # --- kept -------------------------------------------------------------------------------------
 
     async def write_due(self) -> None:
-        """Write the figures of those whose turn it is; due once in a slot. Raises StoreError."""
+        """Write the figures of those whose turn it is; due once in a slot.
+
+        While the store cannot be read, nothing is: it says so itself, and the turns are made up
+        for. Of a longer time than an hour the oldest figures are lost.
+        """
         slot = self._recent.slot
         since = slot - 1 if self._turn < 0 else max(self._turn, slot - WRITE_SLOTS)
         turns = {turn % WRITE_SLOTS for turn in range(since + 1, slot + 1)}
-        await self._write(whose for whose in self._recent.subjects() if _turn_of(whose) in turns)
-        self._turn = slot
+        due = [whose for whose in self._recent.subjects() if _turn_of(whose) in turns]
+        with contextlib.suppress(StoreUnavailable):
+            await self._write(due)
+            self._turn = slot
 
     async def drop_old(self) -> str:
         """Drop what was kept for long enough; what was done, in words. Raises StoreUnavailable."""
@@ -162,7 +169,7 @@ class History:
             self._archive.forget(whose)
 
     async def _write(self, subjects: Iterable[Whose]) -> None:
-        through = self._recent.slot
+        through, failure = self._recent.slot, None
         by_kind = defaultdict[str, list[str]](list)
         for kind, name in subjects:
             by_kind[kind].append(name)
@@ -170,9 +177,16 @@ class History:
             for first in range(0, len(names), WRITTEN_AT_ONCE):
                 some = names[first : first + WRITTEN_AT_ONCE]
                 figures = {name: self._unwritten(Whose(kind, name), through) for name in some}
-                await self._archive.add(kind, figures, through)
+                try:
+                    await self._archive.add(kind, figures, through)
+                except StoreUnavailable:
+                    raise
+                except StoreError as error:  # these cannot be written; the others are
+                    failure = failure or error
                 for name in some:
                     self._recent.written(Whose(kind, name), through)
+        if failure is not None:
+            raise failure
 
     def _unwritten(self, whose: Whose, through: int) -> dict[str, Run]:
         rows = self._recent.rows(whose).items()

@@ -146,7 +146,9 @@ class Recent:
         whose = whose_of(key)
         rows = self._subjects.get(whose)
         if rows is None:
-            if len(self._subjects) >= MOST_SUBJECTS or len(whose.name) > LONGEST_SUBJECT:
+            # not every name of a directory is one that a database takes
+            storable = len(whose.name) <= LONGEST_SUBJECT and whose.name.isprintable()
+            if len(self._subjects) >= MOST_SUBJECTS or not storable:
                 return None
             rows = self._subjects[whose] = {}
         row = self._rows[key] = rows[key[0]] = Row()

@@ -9,7 +9,7 @@ from sqlalchemy import URL
 
 from sessions.forever import Forever
 from sessions.store import Store, StoreHealth
-from sessions.store.engine.database import parse_url, sqlite_url
+from sessions.store.engine.database import Pool, parse_url, sqlite_url
 from sessions.store.sealing.cipher import Cipher, parse_keys
 from supervisor.places import store_marker
 from supervisor.places.installation import DATABASE
@@ -50,7 +50,12 @@ async def open_store(
     url, directory = store_url(settings), data_directory(settings)
     store_marker.check_file(directory, url)
     store = await Store.open(
-        url, settings.event_log_bounds(), store_cipher(settings), forever, notify
+        url,
+        settings.event_log_bounds(),
+        store_cipher(settings),
+        forever,
+        notify,
+        Pool(settings.database_pool_size, settings.database_max_overflow),
     )
     try:
         await store_marker.check_store(directory, store, url)

@@ -13,7 +13,7 @@ from typing import Final, NamedTuple
 
 import msgspec
 
-from supervisor.watch.host_watch import HostWatch
+from supervisor.history.series import Key
 
 SAMPLE_SECONDS: Final = 300.0
 KEPT: Final = 72
@@ -71,11 +71,16 @@ class Worker(NamedTuple):
 class MemoryWatch:
     """Samples what processes weigh.
 
-    `workers`: the resident bytes of each, as it tells in its heartbeats.
+    `latest`: the history's last figures. `workers`: the resident bytes of each, as it tells in its
+    heartbeats.
     """
 
-    def __init__(self, host: HostWatch, workers: Callable[[], Mapping[Worker, int]]) -> None:
-        self._host = host
+    def __init__(
+        self,
+        latest: Callable[[], Mapping[Key, float]],
+        workers: Callable[[], Mapping[Worker, int]],
+    ) -> None:
+        self._latest = latest
         self._workers = workers
         self._times: deque[float] = deque(maxlen=KEPT)
         self._own = array("Q")
@@ -84,14 +89,9 @@ class MemoryWatch:
 
     async def look(self) -> None:
         """The next sample, due every SAMPLE_SECONDS."""
-        reading = await self._host.reading(with_workers=False)
-        if reading.supervisor is None:
-            return
-        self.sample(
-            asyncio.get_running_loop().time(),
-            reading.supervisor.process.rss_bytes,
-            self._workers(),
-        )
+        own_bytes = self._latest().get(("supervisor.memory_bytes", None))
+        if own_bytes is not None:
+            self.sample(asyncio.get_running_loop().time(), round(own_bytes), self._workers())
 
     def sample(self, now: float, own_bytes: int, workers: Mapping[Worker, int]) -> None:
         """Take one down. Workers that are gone are forgotten."""

@@ -15,7 +15,7 @@ import re
 import shutil
 import sqlite3
 import tempfile
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final
@@ -49,6 +49,7 @@ RESTORE_PREFIX: Final = ".wasup-restore-"
 _RESTORE_DIRECTORY: Final = re.compile(re.escape(RESTORE_PREFIX) + r"[a-z0-9_]{8}")
 """What tempfile makes of the prefix."""
 _ROWS: Final = 500
+SYNCED_BYTES: Final = 8 * 2**20
 _TABLES: Final = tuple(
     table
     for table in schema.metadata.sorted_tables
@@ -103,18 +104,19 @@ async def backup(store: Store, file: Path, made_in: Path | None = None) -> Backu
     return report
 
 
-async def restore(file: Path, url: URL, workspace: Path) -> BackupReport:
+async def restore(file: Path, url: URL, workspace: Path, *, for_good: bool = True) -> BackupReport:
     """Fill an empty store from a backup, which stays as it is.
 
     Raises StoreError, OSError; the store is filled whole or not at all.
 
-    `workspace`: the data directory, where a copy lies meanwhile.
+    `workspace`: the data directory, where a copy lies meanwhile. Not `for_good`: the store is a
+    scratch one, whose disk need not be waited for.
     """
     with tempfile.TemporaryDirectory(prefix=RESTORE_PREFIX, dir=workspace) as directory:
         copy = Path(directory) / "copy.db"
         with _no_backup_is_told(file):
             await _ready(file, copy)
-            return await _fill(copy, url)
+            return await _fill(copy, url, for_good)
 
 
 async def verify(file: Path, workspace: Path, cipher: Cipher | None) -> VerifyReport:
@@ -188,7 +190,10 @@ async def _write(store: Store, file: Path, made_at: origin.Origin | None) -> Bac
         async with engine.begin() as target:
             await target.run_sync(database.upgrade)
             async with store.snapshot_of_all() as source:
-                counts = {table.name: await _copy_table(source, target, table) for table in _TABLES}
+                counts = {
+                    table.name: await _copy_table(source, target, table, _Gently(file))
+                    for table in _TABLES
+                }
             if made_at is not None:
                 await origin.note(target, made_at)
         return _report(counts)
@@ -196,8 +201,31 @@ async def _write(store: Store, file: Path, made_at: origin.Origin | None) -> Bac
         await database.dispose(engine)
 
 
+class _Gently:
+    """Has a file written to its disk bit by bit: a gigabyte at once would keep everybody waiting
+    who has a write of his own made durable meanwhile.
+    """
+
+    def __init__(self, file: Path) -> None:
+        self._file = file
+        self._waiting_bytes = 0
+
+    async def after(self, rows: Iterable[Mapping[str, Any]]) -> None:
+        """These were written."""
+        self._waiting_bytes += sum(
+            len(value) for row in rows for value in row.values() if isinstance(value, bytes)
+        )
+        if self._waiting_bytes >= SYNCED_BYTES:
+            await asyncio.to_thread(_sync, self._file)
+            self._waiting_bytes = 0
+
+
 async def _copy_table(
-    source: AsyncConnection, target: AsyncConnection, table: Table, **ahead: int
+    source: AsyncConnection,
+    target: AsyncConnection,
+    table: Table,
+    gently: _Gently | None = None,
+    **ahead: int,
 ) -> int:
     copied = 0
     async for rows in _chunks(source, table):
@@ -205,6 +233,8 @@ async def _copy_table(
             row.update({name: row[name] + more for name, more in ahead.items()})
         await target.execute(insert(table), rows)
         copied += len(rows)
+        if gently is not None:
+            await gently.after(rows)
     return copied
 
 
@@ -252,14 +282,15 @@ async def _upgrade(file: Path) -> None:
         await database.dispose(engine)
 
 
-async def _fill(copy: Path, url: URL) -> BackupReport:
-    source_engine, writer = database.open_single_file(copy), database.open_writer(url)
+async def _fill(copy: Path, url: URL, for_good: bool) -> BackupReport:
+    source_engine = database.open_single_file(copy)
+    writer = database.open_writer(url) if for_good else database.open_scratch(url)
     try:
         await database.migrate(url, writer)
         async with writer.begin() as target, source_engine.begin() as source:
             await _must_be_empty(target, url)
             counts = {
-                table.name: await _copy_table(source, target, table, **_ahead(table))
+                table.name: await _copy_table(source, target, table, None, **_ahead(table))
                 for table in _TABLES
             }
             await _continue_numbers(target)

@@ -15,7 +15,7 @@ import msgspec
 from sqlalchemy import URL, select, text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from sessions.store.engine import database, lock, schema
+from sessions.store.engine import database, hosts, lock, schema
 
 NAME: Final = "origin"
 """The row of `meta` in a backup, and in a store that was filled from one."""
@@ -93,5 +93,7 @@ def _machine() -> str:
 
 
 def _server(url: URL) -> str:
+    if several := hosts.of(url):  # one database, whichever of them has it now
+        return ",".join(several)
     host = url.host or url.query.get("host") or "localhost"
     return f"{host}:{url.port or 5432}"

@@ -49,7 +49,7 @@ async def rehearse(file: Path, workspace: Path, cipher: Cipher | None) -> Rehear
         scratch = database.sqlite_url(Path(directory) / SCRATCH)
         began = time.monotonic()
         try:
-            restored = await backup.restore(file, scratch, Path(directory))
+            restored = await backup.restore(file, scratch, Path(directory), for_good=False)
         except StoreUnavailable:
             raise
         except StoreError as error:

@@ -9,7 +9,7 @@ import re
 import threading
 from functools import cache
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 from urllib.parse import quote
 from weakref import WeakKeyDictionary
 
@@ -35,7 +35,7 @@ from sqlalchemy.exc import ArgumentError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 from sqlalchemy.pool import NullPool
 
-from sessions.store.engine import lock
+from sessions.store.engine import hosts, lock
 from sessions.store.engine.schema import metadata
 
 MIGRATIONS: Final = Path(__file__).parent / "migrations"
@@ -49,7 +49,7 @@ _VERSION: Final = Table(
 """Alembic's own table: which migrations a database has behind it."""
 _POSTGRESQL_SCHEMES: Final = {"postgresql", "postgres", "postgresql+asyncpg"}
 _SQLITE_SCHEMES: Final = {"sqlite", "sqlite+aiosqlite"}
-_POSTGRESQL_QUERY: Final = {"host", "port", "ssl", "sslmode"}
+_POSTGRESQL_QUERY: Final = {"host", "port", "ssl", "sslmode", "target_session_attrs"}
 
 INCREMENTAL: Final = 2
 """What SQLite says of an `auto_vacuum` of that name."""
@@ -78,10 +78,7 @@ PRAGMAS_OF_MAKERS: Final = {
 }
 """Of whoever may make the file."""
 
-POOL: Final[dict[str, Any]] = {
-    "pool_size": 20,  # kept open; some 20 reads at once is a fleet that starts
-    # so at most 50 of PostgreSQL's customary 100 connections are ours
-    "max_overflow": 30,
+_POOL: Final[dict[str, Any]] = {
     # seconds; a read that found no connection until then is refused, not stuck
     "pool_timeout": 30,
     # seconds; firewalls forget idle connections, servers leak a little in each
@@ -101,6 +98,17 @@ _threads: Final[WeakKeyDictionary[Engine, list[threading.Thread]]] = WeakKeyDict
 """The threads of an engine's SQLite connections (aiosqlite has one for each)."""
 
 
+class Pool(NamedTuple):
+    """Connections to PostgreSQL for those who read: kept open, and opened beyond that for a rush.
+
+    20: some 20 reads at once is a fleet that starts. 30: so at most 50 of PostgreSQL's customary
+    100 connections are ours, and the writer's.
+    """
+
+    size: int = 20
+    overflow: int = 30
+
+
 class NewerSchema(Exception):
     """A newer version has written the database; the message is Alembic's."""
 
@@ -116,8 +124,10 @@ def parse_url(text: str) -> URL:
     Raises ValueError, which never quotes it: it may hold a password.
     """
     try:
-        url = make_url(text.strip())
-    except (ArgumentError, ValueError):
+        url = make_url(hosts.spread(text.strip()))
+    except (ArgumentError, ValueError) as error:
+        if str(error) == hosts.MEANT:
+            raise ValueError(hosts.MEANT) from None
         raise ValueError(
             "not a database URL: write postgresql://user:password@host/name or sqlite:///path"
         ) from None
@@ -143,12 +153,20 @@ def _postgresql_url(url: URL) -> URL:
     if unknown:
         raise ValueError(
             f"the PostgreSQL URL has parameters unknown here: {', '.join(unknown)}; known: host,"
-            " port, sslmode"
+            " port, sslmode, target_session_attrs"
+        )
+    if url.query.get("target_session_attrs", hosts.WRITABLE[0]) not in hosts.WRITABLE:
+        raise ValueError(
+            "the PostgreSQL URL asks for a server that may not be written to; target_session_attrs"
+            f" accepts {' or '.join(hosts.WRITABLE)}"
         )
     query = {name: value for name, value in url.query.items() if name != "sslmode"}
     if "sslmode" in url.query:
         # libpq's name for it, which operators know, and asyncpg's
         query["ssl"] = url.query["sslmode"]
+    if several := hosts.of(url):
+        query["host"] = several
+        query.setdefault("target_session_attrs", hosts.WRITABLE[0])
     return url.set(drivername="postgresql+asyncpg", query=query)
 
 
@@ -177,12 +195,16 @@ def open_writer(url: URL) -> AsyncEngine:
     return engine
 
 
-def open_reader(url: URL) -> AsyncEngine:
+def open_reader(url: URL, pool: Pool = Pool()) -> AsyncEngine:  # noqa: B008 (it is a value)
     """The engine of the readers: a snapshot each, never waiting for the writer."""
     if is_sqlite(url):
         return _sqlite(url, "BEGIN", creates=False, pool_size=4, max_overflow=0)
     return _postgresql(
-        url, isolation_level="AUTOCOMMIT", **POOL
+        url,
+        isolation_level="AUTOCOMMIT",
+        pool_size=pool.size,
+        max_overflow=pool.overflow,
+        **_POOL,
     )  # each reads with one statement: two round trips saved
 
 
@@ -201,6 +223,12 @@ def open_single_file(file: Path) -> AsyncEngine:
         pragmas=PRAGMAS_OF_MAKERS | {"journal_mode": "DELETE"},
         poolclass=NullPool,
     )
+
+
+def open_scratch(url: URL) -> AsyncEngine:
+    """The engine of a file that is thrown away: nobody waits for its disk."""
+    pragmas = PRAGMAS_OF_MAKERS | {"journal_mode": "MEMORY", "synchronous": "OFF"}
+    return _sqlite(url, "BEGIN IMMEDIATE", pragmas=pragmas, poolclass=NullPool)
 
 
 async def dispose(engine: AsyncEngine) -> None:
@@ -312,12 +340,16 @@ def run_migrations(connection: Connection, revision: str = "head") -> None:
 def _postgresql(
     url: URL, command_seconds: float | None = COMMAND_SECONDS, **options: Any
 ) -> AsyncEngine:
-    connect_args = {
+    connect_args: dict[str, Any] = {
         "timeout": CONNECT_SECONDS,
         "command_timeout": command_seconds,
         "server_settings": {"application_name": "wasup"},
     }
-    return create_async_engine(url, hide_parameters=True, connect_args=connect_args, **options)
+    if hosts.of(url):
+        connect_args["async_creator_fn"] = hosts.Hosts().connect
+    engine = create_async_engine(url, hide_parameters=True, connect_args=connect_args, **options)
+    hosts.leave_a_standby(engine.sync_engine)
+    return engine
 
 
 def _sqlite(

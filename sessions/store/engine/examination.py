@@ -27,7 +27,40 @@ STEPS: Final = 10_000
 MOST_DAMAGE: Final = 3
 ROUND_TRIPS: Final = 3
 LOCKS: Final = Path("/proc/locks")
-SETTINGS: Final = ("fsync", "full_page_writes", "synchronous_commit", "max_connections")
+SETTINGS: Final = (
+    "fsync",
+    "full_page_writes",
+    "synchronous_commit",
+    "max_connections",
+    "superuser_reserved_connections",
+    "autovacuum",
+)
+MEMORY_SETTINGS: Final = ("shared_buffers", "work_mem", "maintenance_work_mem")
+MOST_BACKENDS: Final = 5
+"""Of those that wait, and of those that keep others waiting."""
+IDLE_SECONDS: Final = 300.0
+"""A transaction that does nothing for so long keeps what is deleted from being tidied away."""
+_BLOCKED: Final = """
+    SELECT a.pid, a.application_name,
+           extract(epoch FROM clock_timestamp() - a.state_change) AS seconds,
+           b.pid AS holder, b.application_name AS holder_name
+    FROM pg_stat_activity a
+    CROSS JOIN LATERAL unnest(pg_blocking_pids(a.pid)) AS holding(pid)
+    JOIN pg_stat_activity b ON b.pid = holding.pid
+    WHERE a.datname = current_database()
+    ORDER BY seconds DESC LIMIT :most
+"""
+_IDLE: Final = """
+    SELECT pid, application_name, extract(epoch FROM clock_timestamp() - state_change) AS seconds
+    FROM pg_stat_activity
+    WHERE datname = current_database() AND state LIKE 'idle in transaction%'
+      AND state_change < clock_timestamp() - make_interval(secs => :seconds)
+    ORDER BY seconds DESC LIMIT :most
+"""
+_READS: Final = """
+    SELECT blks_hit, blks_read, pg_database_size(datid) FROM pg_stat_database
+    WHERE datname = current_database()
+"""
 _LOCK: Final = re.compile(
     r"^\d+: (?:POSIX|OFDLCK) +ADVISORY +WRITE +(?P<pid>-?\d+) [0-9a-f]+:[0-9a-f]+:(?P<inode>\d+) "
 )
@@ -51,8 +84,29 @@ class FileFacts(msgspec.Struct, frozen=True):
     checked: bool = True
 
 
+class Backend(msgspec.Struct, frozen=True):
+    """A connection of somebody, and for how long it has been so."""
+
+    pid: int
+    name: str
+    seconds: float
+
+
+class Blocked(msgspec.Struct, frozen=True):
+    """Who waits for a lock, and for whom."""
+
+    waits: Backend
+    holder: int
+    holder_name: str
+
+
 class ServerFacts(msgspec.Struct, frozen=True):
     """A PostgreSQL server and the database there.
+
+    `connections`: of everybody, `ours` among them. `memory_bytes`: settings that are sizes.
+    `blocked`: who waits for a lock in this database; `idle`: whose transaction does nothing.
+    `blocks_cached`, `blocks_read`: blocks of this database that were found in memory, and that were
+    not, since the server's figures began.
 
     `owner`: who holds the database's lock, in words; None: nobody. `server_seconds`: its clock, of
     wall clock; `at_seconds`: ours at that moment.
@@ -66,6 +120,13 @@ class ServerFacts(msgspec.Struct, frozen=True):
     owner: str | None
     server_seconds: float
     at_seconds: float
+    memory_bytes: dict[str, int] = {}
+    ours: int = 0
+    blocked: tuple[Blocked, ...] = ()
+    idle: tuple[Backend, ...] = ()
+    blocks_cached: int = 0
+    blocks_read: int = 0
+    size_bytes: int = 0
 
 
 def examine_file(file: Path) -> FileFacts:
@@ -108,7 +169,24 @@ async def examine_server(url: URL) -> ServerFacts:
             settings = {
                 name: str(await connection.scalar(text(f"SHOW {name}"))) for name in SETTINGS
             }
+            memory = {
+                name: int(
+                    await connection.scalar(
+                        text("SELECT pg_size_bytes(current_setting(:name))"), {"name": name}
+                    )
+                    or 0
+                )
+                for name in MEMORY_SETTINGS
+            }
             count = await connection.scalar(text("SELECT count(*) FROM pg_stat_activity"))
+            ours = await connection.scalar(
+                text("SELECT count(*) FROM pg_stat_activity WHERE application_name = 'wasup'")
+            )
+            blocked = await connection.execute(text(_BLOCKED), {"most": MOST_BACKENDS})
+            idle = await connection.execute(
+                text(_IDLE), {"most": MOST_BACKENDS, "seconds": IDLE_SECONDS}
+            )
+            reads = (await connection.execute(text(_READS))).one()
             there = await connection.scalar(text("SELECT to_regclass('alembic_version')::text"))
             revision = (
                 await connection.scalar(text("SELECT version_num FROM alembic_version"))
@@ -126,6 +204,23 @@ async def examine_server(url: URL) -> ServerFacts:
             owner=owner,
             server_seconds=float(server or 0),
             at_seconds=at,
+            memory_bytes=memory,
+            ours=int(ours or 0),
+            blocked=tuple(
+                Blocked(
+                    Backend(row.pid, row.application_name or "?", float(row.seconds or 0)),
+                    row.holder,
+                    row.holder_name or "?",
+                )
+                for row in blocked
+            ),
+            idle=tuple(
+                Backend(row.pid, row.application_name or "?", float(row.seconds or 0))
+                for row in idle
+            ),
+            blocks_cached=int(reads[0]),
+            blocks_read=int(reads[1]),
+            size_bytes=int(reads[2]),
         )
     finally:
         await database.dispose(engine)

@@ -57,7 +57,8 @@ async def gentle(*command: str) -> Ended:
     lines = said.decode(errors="replace").splitlines()
     # what a command logs on the way (JSON) is in its own log's form, and not its last word
     told = " ".join(line.strip() for line in lines if not line.startswith("{"))
-    trouble = told[-SAID_CHARACTERS:] or f"it ended with {process.returncode}"
+    last = lines[-1] if lines else f"it ended with {process.returncode}"
+    trouble = (told or last)[-SAID_CHARACTERS:]
     return Ended(process.returncode, output, trouble)
 
 

@@ -95,7 +95,7 @@ CHECKLIST: Final = (
         "Configurar backup do banco",
         "the database is copied regularly",
         ("backups",),
-        "set WHATSAPP_WATCHED_DIRECTORIES to where backups go; each day: wasup store backup FILE",
+        "WHATSAPP_BACKUP_SCHEDULE and WHATSAPP_BACKUP_DIR, on another disk (docs/upkeep.md)",
     ),
     Item(
         AFTER,

@@ -10,7 +10,7 @@ from typing import Final
 from sqlalchemy.exc import SQLAlchemyError
 
 from sessions.model import StoreError, StoreUnavailable
-from sessions.store.engine.database import POOL, is_sqlite, name_of, newest_revision, revisions
+from sessions.store.engine.database import is_sqlite, name_of, newest_revision, revisions
 from sessions.store.engine.examination import (
     FileFacts,
     ServerFacts,
@@ -20,20 +20,17 @@ from sessions.store.engine.examination import (
 from sessions.store.writing import faults
 from supervisor.places import store_marker
 from supervisor.places.store_opening import store_url
+from supervisor.upkeep.schedule import OFF
+from supervisor.watch.diagnostics import postgresql
 from supervisor.watch.diagnostics.doctor import NotChecked, Subject, in_thread
 from supervisor.watch.diagnostics.resources import clock_differs
 from supervisor.watch.diagnostics.results import Issue, Severity
 
-SLOW_MS: Final = 50.0
-"""A round trip to the database; each message that comes in waits for some."""
 LARGE_WAL_BYTES: Final = 256 * 2**20
-OLDEST_SERVER: Final = 13
 OLD_BACKUP_SECONDS: Final = 3 * 24 * 3600.0
 SQLITE_MAGIC: Final = b"SQLite format 3\0"
 MOST_FILES: Final = 1_000
 """Of a directory, that are looked at for backups."""
-UNSAFE: Final = {"fsync": "off", "full_page_writes": "off"}
-"""Settings of PostgreSQL with which a power cut loses pairings."""
 
 
 async def check_database(subject: Subject) -> Iterable[Issue]:
@@ -67,10 +64,16 @@ async def check_database(subject: Subject) -> Iterable[Issue]:
 
 async def check_backups(subject: Subject) -> Iterable[Issue]:
     """How old the newest copy of the store is, where copies are known to go."""
+    by_the_clock = subject.settings.backups_directory()
     directories = subject.settings.further_directories()
+    if await in_thread(by_the_clock.is_dir):
+        directories.append(by_the_clock)
+    elif not directories and subject.settings.backup_schedule != OFF:
+        return []  # the first is made within the hour; the supervisor's alerts watch that
     if not directories:
         raise NotChecked(
-            "where backups go is not known: name the directory in WHATSAPP_WATCHED_DIRECTORIES"
+            "where backups go is not known: WHATSAPP_BACKUP_SCHEDULE is off, and no directory is"
+            " named in WHATSAPP_WATCHED_DIRECTORIES"
         )
     newest = await in_thread(lambda: newest_backup(directories, subject.files()))
     named = ", ".join(map(str, directories))
@@ -210,39 +213,9 @@ def _of_server(name: str, facts: ServerFacts, subject: Subject) -> Iterator[Issu
         )
     yield from clock_differs(facts.at_seconds - facts.server_seconds, name)
     yield from _revision(facts.revision, name)
-    for setting, value in UNSAFE.items():
-        if facts.settings.get(setting) == value:
-            yield _issue(
-                Severity.HIGH,
-                f"PostgreSQL runs with {setting} = {value}: a power cut can lose pairings, or the"
-                " whole database.",
-                "Set it to on.",
-                f"psql -c 'ALTER SYSTEM SET {setting} = on' -c 'SELECT pg_reload_conf()'",
-            )
-    most, wanted = int(facts.settings["max_connections"]), _pool() + 1
-    if most - facts.connections < 5 or most < wanted:
-        yield _issue(
-            Severity.MEDIUM,
-            f"PostgreSQL has {facts.connections} of {most} connections in use, and a supervisor may"
-            f" want {wanted}.",
-            "Raise max_connections, and restart PostgreSQL.",
-            "psql -c 'ALTER SYSTEM SET max_connections = 200'",
-            "sudo systemctl restart postgresql",
-        )
-    if facts.latency_ms > SLOW_MS:
-        yield _issue(
-            Severity.MEDIUM,
-            f"A round trip to {name} takes {facts.latency_ms:.0f} ms.",
-            "Bring the database nearer, or see what keeps it busy.",
-            "psql -c 'SELECT pid, state, left(query, 60) FROM pg_stat_activity'",
-        )
-    if int(facts.version.partition(".")[0]) < OLDEST_SERVER:
-        yield _issue(
-            Severity.LOW,
-            f"PostgreSQL {facts.version} gets no corrections any more.",
-            "Upgrade it.",
-            "psql -c 'SELECT version()'",
-        )
+    settings = subject.settings
+    most = settings.database_pool_size + settings.database_max_overflow + 1
+    yield from postgresql.advice(name, facts, most)
 
 
 async def _keys(subject: Subject) -> list[Issue]:
@@ -273,10 +246,6 @@ def _revision(revision: str | None, name: str) -> Iterator[Issue]:
             "wasup --version",
             "git log --oneline -5",
         )
-
-
-def _pool() -> int:
-    return int(POOL["pool_size"]) + int(POOL["max_overflow"])
 
 
 def _command(pid: int) -> str:

@@ -174,9 +174,12 @@ async def test_nothing_is_wrong_with_what_is_not_broken(settings: Settings, stor
     found = await examined(settings)
     acute = [i for i in found.issues if i.severity in {Severity.HIGH, Severity.CRITICAL}]
     assert acute == []
+    assert [one.name for one in found.checks if one.state == "skipped"] == []
+    found = await examined(settings.model_copy(update={"backup_schedule": "off"}))
     assert {one.name: one.words for one in found.checks if one.state == "skipped"} == {
         "backups": (
-            "where backups go is not known: name the directory in WHATSAPP_WATCHED_DIRECTORIES"
+            "where backups go is not known: WHATSAPP_BACKUP_SCHEDULE is off, and no directory is"
+            " named in WHATSAPP_WATCHED_DIRECTORIES"
         )
     }
 

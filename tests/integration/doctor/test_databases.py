@@ -2,6 +2,7 @@
 set.
 """
 
+import asyncio
 import os
 import sqlite3
 from contextlib import closing
@@ -12,6 +13,7 @@ from pydantic import SecretStr
 from sqlalchemy import URL
 
 from sessions.store import Store
+from sessions.store.engine import examination
 from sessions.store.engine.database import newest_revision
 from sessions.store.engine.examination import examine_file, examine_server
 from supervisor.places.store_opening import open_store
@@ -19,6 +21,7 @@ from supervisor.settings import Settings
 from supervisor.watch.diagnostics.checks import from_outside
 from supervisor.watch.diagnostics.results import Issue
 from supervisor.watch.diagnostics.store import check_backups, check_database, newest_backup
+from tests.store_tools import connect
 
 
 async def found(settings: Settings) -> list[Issue]:
@@ -128,6 +131,32 @@ async def test_a_server_s_facts(on_a_server: Settings, postgresql_url: URL) -> N
     assert facts.revision == newest_revision()
     assert facts.owner is None
     assert abs(facts.server_seconds - facts.at_seconds) < 30
+
+
+async def test_who_waits_for_whom_and_whose_transaction_does_nothing(
+    on_a_server: Settings, postgresql_url: URL, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(examination, "IDLE_SECONDS", 0.0)
+    await (await open_store(on_a_server)).close()
+    holder, waiter = await connect(postgresql_url), await connect(postgresql_url)
+    try:
+        await holder.execute("BEGIN; LOCK TABLE meta")
+        waiting = asyncio.create_task(waiter.execute("BEGIN; LOCK TABLE meta; COMMIT"))
+        pid = holder.get_server_pid()
+        async with asyncio.timeout(60):
+            while not (facts := await examine_server(postgresql_url)).blocked:  # noqa: ASYNC110
+                await asyncio.sleep(0.05)
+        (blocked,) = facts.blocked
+        assert (blocked.waits.pid, blocked.holder) == (waiter.get_server_pid(), pid)
+        assert [idle.pid for idle in facts.idle] == [pid]
+        assert facts.memory_bytes["work_mem"] > 0
+        assert facts.size_bytes > 0
+        assert 0 < facts.ours <= facts.connections
+        await holder.execute("ROLLBACK")
+        await waiting
+    finally:
+        await holder.close()
+        await waiter.close()
 
 
 async def test_a_server_that_is_away(settings: Settings) -> None:

@@ -2,14 +2,16 @@
 restarts; gaps stay gaps, and a deleted session leaves nothing.
 """
 
+import contextlib
 import random
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Iterable, Mapping
 from pathlib import Path
+from typing import Any
 
 import pytest
 from sqlalchemy import URL
 
-from sessions.model import SessionId
+from sessions.model import SessionId, StoreError, StoreUnavailable
 from sessions.records.distribution import Distribution
 from sessions.store import Store, sqlite_url
 from sessions.views.events import SessionDeleted
@@ -222,6 +224,38 @@ async def test_what_is_old_is_dropped_tier_by_tier_and_no_earlier(store: Store) 
             await history_of(store, late).read(*CPU, begin, begin + step, step)
         if other is not None:
             assert f"a step of {other.step_seconds} s" in refusal.value.hint
+
+
+async def test_while_the_store_is_away_figures_wait_and_those_that_it_refuses_harm_no_others(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    history, pages = history_of(store), store.history_pages
+    some, messages = pages.some, ("session.messages", SHOP)
+
+    async def away(*_asked: object) -> dict[str, bytes]:
+        raise StoreUnavailable("away")
+
+    async def refusing(*asked: Any) -> dict[str, bytes]:
+        if "none" in asked:
+            raise StoreError("it does not take that")
+        return await some(*asked)
+
+    monkeypatch.setattr(pages, "some", away)
+    for slot in range(31):
+        history.take({CPU: 0.5, messages: 1 + slot}, T0 + 10 * slot)
+        await history.write_due()
+    await must_read(history, messages, dict.fromkeys(at(range(31)), 1), T0, T0 + HOUR)
+    monkeypatch.setattr(pages, "some", refusing)
+    for slot in range(31, 62):
+        history.take({CPU: 0.5, messages: 1 + slot}, T0 + 10 * slot)
+        with contextlib.suppress(StoreError):
+            await history.write_due()
+    found = await history_of(store).read(*messages, T0, T0 + 300, 10)
+    assert [point.sum for point in found] == [1] * 30
+
+
+def at(slots: Iterable[int]) -> list[float]:
+    return [T0 + 10 * slot for slot in slots]
 
 
 async def test_a_page_that_cannot_be_read_is_logged_and_costs_nothing_else(

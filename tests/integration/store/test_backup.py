@@ -72,7 +72,7 @@ async def test_a_store_is_moved_whole_while_it_is_busy(
     The backup is of one moment: no half pair is in it.
     """
     (row,) = await store.sessions()
-    busy = True
+    busy, began = True, asyncio.Event()
 
     async def write(writer: int) -> int:
         number = 0
@@ -90,10 +90,11 @@ async def test_a_store_is_moved_whole_while_it_is_busy(
         while busy:
             seq += 1
             await store.append_worker_event(SHOP, row.epoch, seq, "delivered", b"%d" % seq)
+            began.set()
         return seq
 
     writing = [*(asyncio.create_task(write(n)) for n in range(4)), asyncio.create_task(deliver())]
-    await asyncio.sleep(0.1)
+    await began.wait()
     file = tmp_path / "backup.db"
     report = await backup(store, file)
     busy = False

@@ -43,15 +43,16 @@ def test_what_is_no_figure_is_not_taken_and_counted(value: float) -> None:
     assert recent.refused == 1
 
 
-def test_subjects_are_bounded_in_number_and_length() -> None:
+def test_subjects_are_bounded_in_number_and_are_what_a_database_takes() -> None:
     recent = Recent()
     many = {("disk.used", f"/{number}"): 0.5 for number in range(MOST_SUBJECTS + 5)}
     recent.take(many, 7)
     assert len(recent.latest) == MOST_SUBJECTS
     assert recent.refused == 5
-    recent = Recent()
-    recent.take({("disk.used", "/" * (LONGEST_SUBJECT + 1)): 0.5}, 7)
-    assert recent.refused == 1
+    for name in ("/" * (LONGEST_SUBJECT + 1), "/a\0b", "/a\udcff"):
+        recent = Recent()
+        recent.take({("disk.used", name): 0.5}, 7)
+        assert recent.refused == 1
 
 
 def test_a_figure_that_has_ceased_is_forgotten_after_a_day_and_a_count_remembers_till_then() -> (

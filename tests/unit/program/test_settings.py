@@ -101,6 +101,8 @@ def test_every_setting_says_what_it_is_for() -> None:
         ("WHATSAPP_BACKUP_SCHEDULE", "hourly", "five fields"),
         ("WHATSAPP_BACKUP_SCHEDULE", "0 0 31 2 *", "five fields"),
         ("WHATSAPP_BACKUP_KEEP_DAILY", "-1", "whole number"),
+        ("WHATSAPP_DATABASE_POOL_SIZE", "0", "greater than or equal to 1"),
+        ("WHATSAPP_DATABASE_MAX_OVERFLOW", "-1", "whole number"),
         ("WHATSAPP_LOG_DAYS", "0", "greater than or equal to 1"),
     ],
 )

@@ -28,6 +28,38 @@ def test_a_postgresql_url_is_taken_under_each_of_its_names(scheme: str) -> None:
     assert name_of(url) == "postgresql+asyncpg://operator:***@db.example:5433/wasup?ssl=require"
 
 
+def test_several_servers_are_taken_in_libpq_s_form_and_the_one_is_meant_that_may_be_written_to() -> (
+    None
+):
+    url = parse_url(
+        "postgresql://operator:hunter2@one.example:5433,two.example/wasup?sslmode=require"
+    )
+    assert (url.host, url.database, url.password) == (None, "wasup", "hunter2")
+    assert url.query == {
+        "host": ("one.example:5433", "two.example:5432"),
+        "ssl": "require",
+        "target_session_attrs": "read-write",
+    }
+    primary = parse_url("postgresql://a,b/wasup?target_session_attrs=primary")
+    assert primary.query["target_session_attrs"] == "primary"
+    assert "hunter2" not in name_of(url)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "postgresql://operator:hunter2@one,/wasup",
+        "postgresql://operator:hunter2@one,two:port/wasup",
+        "postgresql://operator:hunter2@one,[::1]:5432/wasup",
+        "postgresql://operator:hunter2@one,two/wasup?target_session_attrs=standby",
+    ],
+)
+def test_servers_that_are_none_are_refused(text: str) -> None:
+    with pytest.raises(ValueError, match=r"host1:port,host2:port|read-write or primary") as caught:
+        parse_url(text)
+    assert "hunter2" not in str(caught.value)
+
+
 def test_a_socket_directory_is_a_host() -> None:
     assert parse_url("postgresql:///wasup?host=/run/postgresql").query == {
         "host": "/run/postgresql"

@@ -292,7 +292,7 @@ def test_a_line_is_ok_or_not_or_for_a_human_to_check() -> None:
     assert verdicts["Configurar backup do banco"] == "by hand"
     assert verdicts["Testar com múltiplos usuários"] == "by hand"
     by_hand = next(line for line in lines if line.item == "Configurar backup do banco")
-    assert by_hand.words.startswith("where they go is not known. set WHATSAPP_WATCHED_DIRECTORIES")
+    assert by_hand.words.startswith("where they go is not known. WHATSAPP_BACKUP_SCHEDULE")
 
 
 def test_the_errors_of_the_last_day_are_counted_by_what_they_are_about(tmp_path: Path) -> None:
