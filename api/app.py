@@ -37,6 +37,7 @@ from api.parts import (
     CONNECTIONS,
     DESCRIPTION,
     DIAGNOSTICS,
+    EXPOSITION,
     FEED,
     FEED_METRICS,
     FLEET,
@@ -51,6 +52,7 @@ from api.parts import (
     NOTIFIER,
     PAIRING,
     POLICY,
+    REPORTER,
     ROLL,
     SHEDDING,
     STORE,
@@ -79,8 +81,10 @@ from supervisor.fleet.live_feed_limits import LiveFeedLimits
 from supervisor.fleet.policy_file import LivePolicy
 from supervisor.fleet.roll import Roll
 from supervisor.history.history import History
+from supervisor.history.outward.exposition import Exposition
 from supervisor.history.outward.requests import Requests
 from supervisor.process.log_files import LogFile
+from supervisor.reports.reporter import Reporter
 from supervisor.upkeep.upkeep import Upkeep
 from supervisor.watch.diagnostics.checks import Diagnostics
 from supervisor.watch.forecasting import Forecaster
@@ -130,7 +134,9 @@ class Parts:
     websocket_log: tuple[LogFile, str] | None
     """With the least level that is written; None: nothing is."""
     requests: Requests
+    exposition: Exposition
     diagnostics: Diagnostics
+    reporter: Reporter
     upkeep: Upkeep
     shedding: Shedding
 
@@ -196,6 +202,7 @@ def create_app(parts: Parts, doorway: Doorway) -> web.Application:
     app[ALERTS], app[NOTIFIER], app[WEBHOOKS] = parts.alerts, parts.notifier, parts.webhooks
     app[ALERTS_FILE] = parts.alerts_file
     app[DIAGNOSTICS], app[UPKEEP] = parts.diagnostics, parts.upkeep
+    app[REPORTER] = parts.reporter
     app[POLICY], app[HOST], app[THRESHOLDS], app[FORECASTER] = (
         parts.policy,
         parts.host,
@@ -204,7 +211,7 @@ def create_app(parts: Parts, doorway: Doorway) -> web.Application:
     )
     app[FOREVER], app[WORKERS] = parts.forever, parts.workers
     app[DESCRIPTION] = msgspec.json.encode(spec(ROUTES)) + b"\n"
-    app[HISTORY] = parts.history
+    app[HISTORY], app[EXPOSITION] = parts.history, parts.exposition
     app[MEMORY], app[SHEDDING] = parts.memory, parts.shedding
     metrics = app[FEED_METRICS] = parts.feed_metrics
     written = [] if parts.websocket_log is None else [ConnectionLog(*parts.websocket_log)]
