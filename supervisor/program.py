@@ -338,7 +338,7 @@ async def build(
     file = read_alerts_file(settings.alerts_file)
     thresholds = settings.thresholds(file)
     alerting = Alerting(
-        alerts, store.alerts, forever, bus, fleet, host, settings.alerting_config(file)
+        alerts, store.alerts, forever, bus, fleet, host, history, settings.alerting_config(file)
     )
     stack.push_async_callback(alerting.close)
     roll = Roll(fleet.sessions, workers.code, bus.publish)
@@ -420,6 +420,7 @@ async def begin(parts: Built, stack: AsyncExitStack) -> None:
     await parts.fleet.open()
     _tell_of_restored(parts.fleet)
     parts.alerts_file.begin()
+    parts.bus.subscribe(Changes, parts.alerts_file.on_changes)
     stack.push_async_callback(parts.alerts_file.close)
     parts.workers.keep_spares()
     stack.callback(store.records.say_alive)  # after all that runs has ended: until then we lived

@@ -33,6 +33,7 @@ from supervisor.alerts.notifier import Notifier
 from supervisor.fleet.bus import Bus
 from supervisor.fleet.fleet import Fleet
 from supervisor.gate.view import OutageBegan, OutageEnded
+from supervisor.history.history import History
 from supervisor.process.logs import EXCEPTIONS
 from supervisor.watch.host_watch import HostWatch
 
@@ -61,6 +62,7 @@ class Alerting:
         bus: Bus,
         fleet: Fleet,
         host: HostWatch,
+        history: History,
         config: AlertingConfig,
     ) -> None:
         self.config: Final = config
@@ -84,12 +86,14 @@ class Alerting:
             zone=config.zone,
             language=config.language,
         )
+        self._history = history
+        self._level = ServiceLevelWatch(fleet, alerts, config.availability)
         self.looks: Final[Sequence[tuple[str, Look, float]]] = (
             ("outages", watch.look, outages.LOOK_SECONDS),
             ("sessions that are away", away.look, sessions.LOOK_SECONDS),
             (
                 "service level",
-                ServiceLevelWatch(fleet, alerts, config.availability).look,
+                self._level.look,
                 service_level.LOOK_SECONDS,
             ),
             ("disks that fill", FillingWatch(host.disks, alerts).look, filling.LOOK_SECONDS),
@@ -105,6 +109,7 @@ class Alerting:
     async def open(self) -> None:
         """Take up what was remembered; before the sessions are."""
         await self.notifier.open()
+        await self._level.recall(self._history)
 
     def follow(self, recipients: Sequence[Recipient]) -> None:
         """Tell these from now on, and no others."""

@@ -87,6 +87,7 @@ _SUPERVISOR: Final = (
 _FLEET: Final = (
     Series("fleet.sessions", "sessions", "sessions that there are"),
     Series("fleet.open", "sessions", "sessions that are open"),
+    Series("fleet.away", "sessions", "paired sessions that are on their way to be open"),
     Series("fleet.workers", "processes", "worker processes that live"),
     Series("fleet.worker_memory_bytes", "bytes", "resident memory of all workers"),
     Series("fleet.messages", "messages", "messages of all sessions, in and out", kind="count"),

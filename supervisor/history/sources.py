@@ -13,6 +13,7 @@ from supervisor.history.series import Key, buckets_of
 from supervisor.host.reading.disks import DiskReading
 from supervisor.host.reading.host_sampler import Reading
 from supervisor.watch.host_watch import HostWatch
+from supervisor.watch.performance import is_away
 
 Figures = Mapping[Key, float]
 Source = Callable[[], Figures | Awaitable[Figures]]
@@ -109,6 +110,7 @@ def fleet_source(fleet: Fleet, round_trips: Distribution) -> Source:
                 figures["session.worker_lag_ms", name] = now.worker_lag
         figures |= buckets_of("fleet.response_ms", None, round_trips.counts)
         figures["fleet.sessions", None] = len(fleet.sessions())
+        figures["fleet.away", None] = sum(is_away(session) for session in fleet.sessions())
         figures["fleet.workers", None] = workers
         return figures
 

@@ -9,7 +9,7 @@ from collections.abc import Collection, Iterable, Mapping
 import msgspec
 
 from sessions.lifecycle.session import Session
-from sessions.model import SessionState
+from sessions.model import ON_ITS_WAY, SessionState
 from supervisor.fleet.fleet import Fleet
 from supervisor.history.series import Key
 from supervisor.history.tiers import SLOT_SECONDS
@@ -66,6 +66,11 @@ def error_rate(sessions: Iterable[Session]) -> float:
     """Their failed operations of the last minutes, as a fraction of all."""
     failed, total = operations(sessions)
     return failed / total if total else 0.0
+
+
+def is_away(session: Session) -> bool:
+    """Whether it is on its way to be open by itself, and was paired: what counts as time down."""
+    return session.state in ON_ITS_WAY and not session.may_show_qr
 
 
 def operations(sessions: Iterable[Session]) -> tuple[int, int]:

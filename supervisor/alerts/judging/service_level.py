@@ -6,7 +6,8 @@ one says that it matters, the short one that it goes on still (Google's SRE work
 
 Counted are sessions, not whether one of them is down: a single session's ordinary reconnect would
 ring by itself. What an operator has stopped, what was never paired and what only a person can bring
-back is not counted. What was before the supervisor's start counts as good.
+back is not counted. What was before the supervisor's start is in the history; what that does not
+know counts as good.
 """
 
 import time
@@ -15,10 +16,15 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final, NamedTuple
 
-from sessions.model import ON_ITS_WAY, SessionState
+import structlog
+
+from sessions.model import SessionState, StoreError
 from sessions.views.times import duration
 from supervisor.alerts.alerts import Alerts, Severity
 from supervisor.fleet.fleet import Fleet
+from supervisor.history.history import History
+from supervisor.history.tiers import SLOT_SECONDS
+from supervisor.watch.performance import is_away
 
 LOOK_SECONDS: Final = 10.0
 NAME: Final = "service_level"
@@ -28,6 +34,8 @@ OVER_BELOW: Final = 0.8
 """Of a rule's pace, in its short window: only then it is over, else it would flicker."""
 HOUR: Final = 3600.0
 _MINUTE: Final = 60.0
+
+log = structlog.get_logger("alerts")
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +59,6 @@ class _Minute(NamedTuple):
     number: int
     down: float
     """Session-seconds."""
-    all: float
 
 
 class Budget:
@@ -61,13 +68,13 @@ class Budget:
         self._allowed = 1.0 - target
         self._minutes: deque[_Minute] = deque(maxlen=round(BURNS[-1].long_seconds / _MINUTE) + 1)
 
-    def add(self, now: float, down: float, total: float) -> None:
-        """So many session-seconds down, of all, just before `now`."""
+    def add(self, now: float, down: float) -> None:
+        """So many session-seconds down, just before `now`."""
         number = int(now // _MINUTE)
         if self._minutes and self._minutes[-1].number == number:
             last = self._minutes.pop()
-            down, total = down + last.down, total + last.all
-        self._minutes.append(_Minute(number, down, total))
+            down += last.down
+        self._minutes.append(_Minute(number, down))
 
     def pace(self, now: float, seconds: float, sessions: int) -> float:
         """How many times faster than allowed it was used up, by a fleet of so many sessions."""
@@ -105,14 +112,30 @@ class ServiceLevelWatch:
         self._last: float | None = None
         self._on: Burn | None = None
 
+    async def recall(self, history: History) -> None:
+        """Take up the time down of before the supervisor's start; before the first look."""
+        now = self._now()
+        since = now - BURNS[-1].long_seconds
+        try:
+            points = await history.read("fleet.away", None, since, now, round(_MINUTE))
+        except StoreError as error:
+            log.warning(
+                "the service level begins anew: the history cannot be read",
+                action="service_level_anew",
+                error=str(error),
+            )
+            return
+        for point in points:
+            self._budget.add(point.at, point.sum * SLOT_SECONDS)
+
     def look(self) -> None:
         """Count the time since the last look, and judge."""
         now, sessions = self._now(), self._fleet.sessions()
-        down = sum(one.state in ON_ITS_WAY and not one.may_show_qr for one in sessions)
+        down = sum(is_away(one) for one in sessions)
         total = down + sum(one.state is SessionState.OPEN for one in sessions)
         if self._last is not None:
             passed = min(max(now - self._last, 0.0), 6 * LOOK_SECONDS)  # no clock that jumps
-            self._budget.add(now, down * passed, total * passed)
+            self._budget.add(now, down * passed)
         self._last = now
         found = self._budget.burning(now, total, self._on)
         if found is None:

@@ -17,6 +17,7 @@ from sessions.views.times import duration
 from supervisor.alerts.alerts import Alerts
 from supervisor.alerts.muting import Outages
 from supervisor.fleet.fleet import Fleet
+from supervisor.watch.performance import is_away
 
 LOOK_SECONDS: Final = 10.0
 WITHIN_SECONDS: Final = 3600.0
@@ -84,7 +85,7 @@ class SessionWatch:
             self._judge_closes(name, now)
 
     def _judge_away(self, session: Session, now: float) -> None:
-        if session.state not in ON_ITS_WAY or session.may_show_qr or self._excused(session.id):
+        if not is_away(session) or self._excused(session.id):
             self._away_since.pop(session.id, None)
             if session.state not in ON_ITS_WAY:
                 self._end(DOWN, session.id, f"The session is {session.state}.")

@@ -21,6 +21,8 @@ from supervisor.alerts.decision import Timing
 from supervisor.alerts.notices import Notice, Recipient
 from supervisor.fleet.bus import Bus
 from supervisor.gate.view import OutageBegan, OutageEnded
+from supervisor.history.archive import Archive
+from supervisor.history.history import History
 from tests.unit.alerts.story import Heard
 
 AT_ONCE = Timing(wait={"critical": 0.0, "warning": 0.0}, interval=0.0, over=0.0)
@@ -52,6 +54,7 @@ class Run:
             self.bus,
             cast("Any", fleet),
             cast("Any", SimpleNamespace(disks=None)),
+            History(Archive(store.history_pages)),
             AlertingConfig(timing=AT_ONCE),
         )
         self.recipients = [Recipient(channel=channel) for channel in channels]

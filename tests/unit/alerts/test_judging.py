@@ -9,7 +9,7 @@ from typing import Any, cast
 
 import pytest
 
-from sessions.model import EventData, SessionId, SessionState
+from sessions.model import EventData, SessionId, SessionState, StoreUnavailable
 from sessions.records.changes import Changes
 from sessions.records.incidents import Move, Presence
 from supervisor.alerts.alerts import Alerts
@@ -24,6 +24,7 @@ from supervisor.alerts.judging.sessions import SessionLimits, SessionWatch
 from supervisor.alerts.muting import NO_OUTAGES, Outages
 from supervisor.fleet.fleet import Fleet
 from supervisor.gate.view import OutageBegan, OutageEnded
+from supervisor.history.points import Point
 from supervisor.host.reading.alarms import Judged
 from supervisor.host.reading.disks import DiskReading
 
@@ -209,6 +210,33 @@ def test_the_service_level_is_safe_again_when_the_short_window_is() -> None:
     assert world.alerts.active()
     world.passes(watch, 2 * 3600)
     assert world.alerts.active() == []
+
+
+async def test_time_down_before_a_restart_counts() -> None:
+    world = World(members=fleet_of(100, 20))
+    began = world.now - 600
+
+    class Past:
+        async def read(self, series: str, *_: object) -> list[Point]:
+            assert series == "fleet.away"
+            return [Point(began + 60.0 * n, 6, 120.0, 20.0, 20.0) for n in range(10)]
+
+    watch = ServiceLevelWatch(world.fleet, world.alerts, 0.999, world.clock)
+    await watch.recall(cast("Any", Past()))
+    world.passes(watch, 30)
+    assert [alert.name for alert in world.alerts.active()] == ["service_level"]
+
+
+async def test_a_history_that_cannot_be_read_costs_no_start() -> None:
+    world = World(members=fleet_of(100, 0))
+
+    class Past:
+        async def read(self, *_: object) -> list[Point]:
+            raise StoreUnavailable("The store could not read.")
+
+    await ServiceLevelWatch(world.fleet, world.alerts, 0.999, world.clock).recall(
+        cast("Any", Past())
+    )
 
 
 def test_a_clock_that_jumps_costs_no_allowance() -> None:
