@@ -37,6 +37,7 @@ from api.parts import (
     CONNECTIONS,
     DESCRIPTION,
     DIAGNOSTICS,
+    EXPOSITION,
     FEED,
     FEED_METRICS,
     FLEET,
@@ -78,6 +79,7 @@ from supervisor.fleet.live_feed_limits import LiveFeedLimits
 from supervisor.fleet.policy_file import LivePolicy
 from supervisor.fleet.roll import Roll
 from supervisor.history.history import History
+from supervisor.history.outward.exposition import Exposition
 from supervisor.history.outward.requests import Requests
 from supervisor.process.log_files import LogFile
 from supervisor.upkeep.upkeep import Upkeep
@@ -128,6 +130,7 @@ class Parts:
     websocket_log: tuple[LogFile, str] | None
     """With the least level that is written; None: nothing is."""
     requests: Requests
+    exposition: Exposition
     diagnostics: Diagnostics
     upkeep: Upkeep
 
@@ -197,7 +200,7 @@ def create_app(parts: Parts, doorway: Doorway) -> web.Application:
     )
     app[FOREVER], app[WORKERS] = parts.forever, parts.workers
     app[DESCRIPTION] = msgspec.json.encode(spec(ROUTES)) + b"\n"
-    app[HISTORY] = parts.history
+    app[HISTORY], app[EXPOSITION] = parts.history, parts.exposition
     app[MEMORY] = parts.memory
     metrics = app[FEED_METRICS] = parts.feed_metrics
     written = [] if parts.websocket_log is None else [ConnectionLog(*parts.websocket_log)]

@@ -23,6 +23,7 @@ from supervisor.fleet.fleet import Fleet
 from supervisor.fleet.policy_file import LivePolicy
 from supervisor.fleet.roll import Roll
 from supervisor.history.history import History
+from supervisor.history.outward.exposition import Exposition
 from supervisor.upkeep.upkeep import Upkeep
 from supervisor.watch.diagnostics.checks import Diagnostics
 from supervisor.watch.forecasting import Forecaster
@@ -39,6 +40,7 @@ NOTIFIER = web.AppKey("notifier", Notifier)
 FORECASTER = web.AppKey("forecaster", Forecaster)
 FOREVER = web.AppKey("forever", Forever)
 HISTORY = web.AppKey("history", History)
+EXPOSITION = web.AppKey("exposition", Exposition)
 HOST = web.AppKey("host", HostWatch)
 STORE = web.AppKey("store", Store)
 ROLL = web.AppKey("roll", Roll)

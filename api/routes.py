@@ -13,7 +13,15 @@ from api.handlers import (
     webhooks,
 )
 from api.handlers.event_log import events, messages, stream
-from api.handlers.machine import capacity, diagnostics, history, host, upkeep, workers
+from api.handlers.machine import (
+    capacity,
+    diagnostics,
+    history,
+    host,
+    metrics,
+    upkeep,
+    workers,
+)
 from api.handlers.watching import alerts, alerts_file, figures, health, incidents
 from api.paging import PageQuery
 from api.responses import JSON
@@ -274,6 +282,13 @@ ROUTES: Final = (
             SessionNotFound,
             ForbiddenFleet,
         ),
+    ),
+    Route(
+        "GET",
+        "/metrics",
+        metrics.metrics,
+        scope=Scope.READ,
+        answers={200: Forms(others=("text/plain",))},
     ),
     Route(
         "GET",

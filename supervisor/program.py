@@ -57,9 +57,9 @@ from supervisor.gate.view import OutageBegan, OutageEnded
 from supervisor.gate.way_probe import WayProber
 from supervisor.history.archive import Archive
 from supervisor.history.history import History
-from supervisor.history.outward.requests import Requests
+from supervisor.history.outward.outward import Outward
 from supervisor.history.sampler import Sampler, begin_measuring
-from supervisor.history.sources import fleet_source, host_source, webhook_source
+from supervisor.history.sources import fleet_source, host_source, store_source, webhook_source
 from supervisor.host.needs.process_limits import raise_soft_descriptors
 from supervisor.host.reading.readings import WindowedHost
 from supervisor.places.store_opening import data_directory, open_store
@@ -67,7 +67,6 @@ from supervisor.process import dumpable, worker_user
 from supervisor.process.lock import DirectoryLock, held_by
 from supervisor.process.log_files import LogFile
 from supervisor.process.log_kinds import KindLogs, written
-from supervisor.process.logs import Redaction
 from supervisor.process.worker_command import worker_config
 from supervisor.settings import Settings
 from supervisor.upkeep.upkeep import Upkeep
@@ -199,7 +198,7 @@ class Built:
     audit: AuditLog
     memory: MemoryWatch
     websocket_log: tuple[LogFile, str] | None
-    requests: Requests
+    outward: Outward
     bus: Bus
     fleet: Fleet
     forecaster: Forecaster
@@ -240,7 +239,8 @@ class Built:
             feed_metrics=self.feed_metrics,
             memory=self.memory,
             websocket_log=self.websocket_log,
-            requests=self.requests,
+            requests=self.outward.requests,
+            exposition=self.outward.exposition,
             diagnostics=self.diagnostics,
             upkeep=self.upkeep,
         )
@@ -344,7 +344,7 @@ async def build(
     roll = Roll(fleet.sessions, workers.code, bus.publish)
     stack.push_async_callback(roll.close)
     websocket_log = _websocket_log(settings, directory, stack)
-    requests = Requests(logs.get("requests"), Redaction(settings.secrets()).text)
+    outward = Outward(settings, logs, history, bus)
     memory = MemoryWatch(history.latest, partial(_workers_memory, fleet))
     return Built(
         settings=settings,
@@ -371,7 +371,7 @@ async def build(
         audit=audit,
         memory=memory,
         websocket_log=websocket_log,
-        requests=requests,
+        outward=outward,
         bus=bus,
         fleet=fleet,
         forecaster=Forecaster(fleet, costs, thresholds),
@@ -386,9 +386,10 @@ async def build(
             [
                 host_source(host),
                 fleet_source(fleet, round_trips),
+                store_source(store),
                 webhook_source(webhooks),
                 feed_metrics.measure,
-                requests.figures,
+                *outward.sources,
             ],
         ),
         upkeep=Upkeep(settings, store, feed, history, alerts, fleet, rng),
@@ -445,6 +446,8 @@ async def begin(parts: Built, stack: AsyncExitStack) -> None:
         "memory growth", parts.memory.look, every_seconds=SAMPLE_SECONDS, at_once=False
     )
     stack.push_async_callback(growth.close)
+    for kept in parts.outward.begin(parts.forever):
+        stack.push_async_callback(kept.close)
     if settings.performance_monitoring:
         look = monitor(parts.fleet, parts.host, parts.thresholds, parts.alerts)
         kept = parts.forever.keep(

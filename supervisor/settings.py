@@ -622,6 +622,15 @@ class Settings(BaseSettings):
             " file keeps the log already); none: none of them."
         ),
     )
+    metrics_sessions: Annotated[int, BeforeValidator(_whole_number), Field(ge=0, le=20_000)] = (
+        Field(
+            1_000,
+            description=(
+                "Sessions that have series of their own in GET /metrics and OpenTelemetry, the"
+                " first by name; of the others there are the sums over all."
+            ),
+        )
+    )
     time_zone: str | None = Field(
         None,
         description=(
