@@ -52,6 +52,7 @@ from api.parts import (
     NOTIFIER,
     PAIRING,
     POLICY,
+    REPORTER,
     ROLL,
     STORE,
     STREAMS,
@@ -82,6 +83,7 @@ from supervisor.history.history import History
 from supervisor.history.outward.exposition import Exposition
 from supervisor.history.outward.requests import Requests
 from supervisor.process.log_files import LogFile
+from supervisor.reports.reporter import Reporter
 from supervisor.upkeep.upkeep import Upkeep
 from supervisor.watch.diagnostics.checks import Diagnostics
 from supervisor.watch.forecasting import Forecaster
@@ -132,6 +134,7 @@ class Parts:
     requests: Requests
     exposition: Exposition
     diagnostics: Diagnostics
+    reporter: Reporter
     upkeep: Upkeep
 
 
@@ -192,6 +195,7 @@ def create_app(parts: Parts, doorway: Doorway) -> web.Application:
     app[ALERTS], app[NOTIFIER], app[WEBHOOKS] = parts.alerts, parts.notifier, parts.webhooks
     app[ALERTS_FILE] = parts.alerts_file
     app[DIAGNOSTICS], app[UPKEEP] = parts.diagnostics, parts.upkeep
+    app[REPORTER] = parts.reporter
     app[POLICY], app[HOST], app[THRESHOLDS], app[FORECASTER] = (
         parts.policy,
         parts.host,

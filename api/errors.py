@@ -44,6 +44,8 @@ from supervisor.delivery.webhook_settings import InvalidWebhook, WebhookNotFound
 from supervisor.fleet.event_filter import InvalidEventFilter
 from supervisor.history.history import UnknownSeries
 from supervisor.history.tiers import InvalidPeriod
+from supervisor.reports.period import InvalidReportPeriod
+from supervisor.reports.reporter import ReportFailed, ReportsBusy
 from supervisor.upkeep.jobs import JobNotFound, JobRunning
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
@@ -205,6 +207,9 @@ STATUS: Final[Mapping[type[WasupError], int]] = {
     InvalidEventFilter: 400,
     UnknownSeries: 400,
     InvalidPeriod: 400,
+    InvalidReportPeriod: 400,
+    ReportsBusy: 503,
+    ReportFailed: 500,
     WebhookNotFound: 404,
     JobNotFound: 404,
     JobRunning: 409,

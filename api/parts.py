@@ -24,6 +24,7 @@ from supervisor.fleet.policy_file import LivePolicy
 from supervisor.fleet.roll import Roll
 from supervisor.history.history import History
 from supervisor.history.outward.exposition import Exposition
+from supervisor.reports.reporter import Reporter
 from supervisor.upkeep.upkeep import Upkeep
 from supervisor.watch.diagnostics.checks import Diagnostics
 from supervisor.watch.forecasting import Forecaster
@@ -49,6 +50,7 @@ WORKERS = web.AppKey("workers", Workers)
 DIAGNOSTICS = web.AppKey("diagnostics", Diagnostics)
 WEBHOOKS = web.AppKey("webhooks", Webhooks)
 THRESHOLDS = web.AppKey("thresholds", Thresholds)
+REPORTER = web.AppKey("reporter", Reporter)
 UPKEEP = web.AppKey("upkeep", Upkeep)
 WAITERS = web.AppKey("waiters", Places)
 MEMORY = web.AppKey("memory", MemoryWatch)

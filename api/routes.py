@@ -22,7 +22,7 @@ from api.handlers.machine import (
     upkeep,
     workers,
 )
-from api.handlers.watching import alerts, alerts_file, figures, health, incidents
+from api.handlers.watching import alerts, alerts_file, figures, health, incidents, reports
 from api.paging import PageQuery
 from api.responses import JSON
 from api.route import ASKED, STORE, Forms, Route, from_worker
@@ -64,6 +64,9 @@ from supervisor.fleet.event_filter import InvalidEventFilter
 from supervisor.fleet.policy_file import PolicyView
 from supervisor.history.history import UnknownSeries
 from supervisor.history.tiers import InvalidPeriod
+from supervisor.reports.period import InvalidReportPeriod
+from supervisor.reports.report import Report
+from supervisor.reports.reporter import ReportFailed, ReportsBusy
 from supervisor.upkeep.jobs import JobNotFound, JobRunning, JobView
 from supervisor.watch.diagnostics.doctor import Examination
 
@@ -305,6 +308,27 @@ ROUTES: Final = (
         query=history.LatestQuery,
         answers={200: history.LatestView},
         errors=(UnknownSeries, ForbiddenFleet),
+    ),
+    Route(
+        "GET",
+        "/reports",
+        reports.get_report,
+        scope=Scope.READ,
+        fleet=True,
+        query=reports.ReportQuery,
+        answers={
+            200: Forms(
+                json=Report, others=tuple(form for form in reports.MEDIA.values() if form != JSON)
+            )
+        },
+        errors=(
+            *STORE,
+            InvalidReportPeriod,
+            InvalidPeriod,
+            ReportsBusy,
+            ReportFailed,
+            (406, "not_acceptable"),
+        ),
     ),
     Route(
         "GET",

@@ -68,8 +68,9 @@ from supervisor.process.lock import DirectoryLock, held_by
 from supervisor.process.log_files import LogFile
 from supervisor.process.log_kinds import KindLogs, written
 from supervisor.process.worker_command import worker_config
+from supervisor.reports.reporter import Reporter, reporter_of
 from supervisor.settings import Settings
-from supervisor.upkeep.upkeep import Upkeep
+from supervisor.upkeep.upkeep import Upkeep, backups_of
 from supervisor.watch.diagnostics.checks import Diagnostics, within
 from supervisor.watch.forecasting import Forecaster, cpu_seconds
 from supervisor.watch.host_watch import COUNT_SECONDS, HostWatch, log_directory
@@ -210,6 +211,7 @@ class Built:
     feed_metrics: MetricsCollector
     measuring: Sampler
     diagnostics: Diagnostics
+    reporter: Reporter
     upkeep: Upkeep
     stopping: asyncio.Event
     """Set by the first signal."""
@@ -242,6 +244,7 @@ class Built:
             requests=self.outward.requests,
             exposition=self.outward.exposition,
             diagnostics=self.diagnostics,
+            reporter=self.reporter,
             upkeep=self.upkeep,
         )
 
@@ -346,6 +349,11 @@ async def build(
     websocket_log = _websocket_log(settings, directory, stack)
     outward = Outward(settings, logs, history, bus)
     memory = MemoryWatch(history.latest, partial(_workers_memory, fleet))
+    forecaster, backups = (
+        Forecaster(fleet, costs, thresholds),
+        backups_of(settings, store, alerts),
+    )
+    reporter = reporter_of(settings, store, feed, history, alerts, fleet, forecaster, backups)
     return Built(
         settings=settings,
         forever=forever,
@@ -374,7 +382,7 @@ async def build(
         outward=outward,
         bus=bus,
         fleet=fleet,
-        forecaster=Forecaster(fleet, costs, thresholds),
+        forecaster=forecaster,
         policy=LivePolicy(settings.policy_file, config, bus.publish, fleet.follow),
         roll=roll,
         sampler=sampler,
@@ -392,7 +400,18 @@ async def build(
                 *outward.sources,
             ],
         ),
-        upkeep=Upkeep(settings, store, feed, history, alerts, fleet, rng),
+        reporter=reporter,
+        upkeep=Upkeep(
+            settings,
+            store,
+            feed,
+            history,
+            alerts,
+            fleet,
+            backups,
+            rng,
+            reporter.jobs(settings.report_schedules()),
+        ),
         diagnostics=Diagnostics(
             within(settings, directory, store, host.reading, fleet, access, memory.view)
         ),

@@ -38,6 +38,7 @@ from sessions.store.sealing.cipher import Cipher
 from sessions.store.supervision import history_pages
 from sessions.store.supervision.alert_rows import AlertRows
 from sessions.store.supervision.history_pages import HistoryPages
+from sessions.store.supervision.presence import Presence
 from sessions.store.supervision.upkeep_runs import UpkeepRuns
 from sessions.store.tables import (
     archives,
@@ -108,6 +109,7 @@ class Store:
         self.alerts = AlertRows(self._writer, self._read)
         self.history_pages = HistoryPages(self._writer, self._read)
         self.upkeep_runs = UpkeepRuns(self._writer, self._read)
+        self.presence = Presence(self._read)
         self.tidying = Tidying(url, self._writer, self._read)
 
     @classmethod
