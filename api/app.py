@@ -16,7 +16,7 @@ from api.errors import errors_as_json
 from api.gatehouse.audited import Audited
 from api.gatehouse.callers import own_users, prepare
 from api.gatehouse.connections import Connection, Door, bear_headers, most_connections
-from api.gatehouse.fences import Commands, Places, refuse_encodings
+from api.gatehouse.fences import Commands, Places, Shed, refuse_encodings
 from api.gatehouse.guard import Guard
 from api.gatehouse.once import ONCE, Once
 from api.gatehouse.pairing_budget import PairingBudget
@@ -37,6 +37,7 @@ from api.parts import (
     CONNECTIONS,
     DESCRIPTION,
     DIAGNOSTICS,
+    EXPOSITION,
     FEED,
     FEED_METRICS,
     FLEET,
@@ -51,7 +52,9 @@ from api.parts import (
     NOTIFIER,
     PAIRING,
     POLICY,
+    REPORTER,
     ROLL,
+    SHEDDING,
     STORE,
     STREAMS,
     THRESHOLDS,
@@ -78,13 +81,16 @@ from supervisor.fleet.live_feed_limits import LiveFeedLimits
 from supervisor.fleet.policy_file import LivePolicy
 from supervisor.fleet.roll import Roll
 from supervisor.history.history import History
+from supervisor.history.outward.exposition import Exposition
 from supervisor.history.outward.requests import Requests
 from supervisor.process.log_files import LogFile
+from supervisor.reports.reporter import Reporter
 from supervisor.upkeep.upkeep import Upkeep
 from supervisor.watch.diagnostics.checks import Diagnostics
 from supervisor.watch.forecasting import Forecaster
 from supervisor.watch.host_watch import HostWatch
 from supervisor.watch.memory_growth import MemoryWatch
+from supervisor.watch.shedding import Shedding
 
 MAX_BODY_BYTES: Final = 512 * 1024
 """The longest text (60,000 characters) fits even when every character is written as a JSON
@@ -128,8 +134,11 @@ class Parts:
     websocket_log: tuple[LogFile, str] | None
     """With the least level that is written; None: nothing is."""
     requests: Requests
+    exposition: Exposition
     diagnostics: Diagnostics
+    reporter: Reporter
     upkeep: Upkeep
+    shedding: Shedding
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -170,6 +179,10 @@ def create_app(parts: Parts, doorway: Doorway) -> web.Application:
         sites.check,
         guard.check,
         refuse_encodings,
+        Shed(
+            {(route.path, route.method) for route in ROUTES if route.deferrable},
+            lambda: parts.shedding.on,
+        ).check,
         commands.carry_through,
         audited.changes,
     ]
@@ -189,6 +202,7 @@ def create_app(parts: Parts, doorway: Doorway) -> web.Application:
     app[ALERTS], app[NOTIFIER], app[WEBHOOKS] = parts.alerts, parts.notifier, parts.webhooks
     app[ALERTS_FILE] = parts.alerts_file
     app[DIAGNOSTICS], app[UPKEEP] = parts.diagnostics, parts.upkeep
+    app[REPORTER] = parts.reporter
     app[POLICY], app[HOST], app[THRESHOLDS], app[FORECASTER] = (
         parts.policy,
         parts.host,
@@ -197,8 +211,8 @@ def create_app(parts: Parts, doorway: Doorway) -> web.Application:
     )
     app[FOREVER], app[WORKERS] = parts.forever, parts.workers
     app[DESCRIPTION] = msgspec.json.encode(spec(ROUTES)) + b"\n"
-    app[HISTORY] = parts.history
-    app[MEMORY] = parts.memory
+    app[HISTORY], app[EXPOSITION] = parts.history, parts.exposition
+    app[MEMORY], app[SHEDDING] = parts.memory, parts.shedding
     metrics = app[FEED_METRICS] = parts.feed_metrics
     written = [] if parts.websocket_log is None else [ConnectionLog(*parts.websocket_log)]
     live = Entrance(

@@ -23,11 +23,14 @@ from supervisor.fleet.fleet import Fleet
 from supervisor.fleet.policy_file import LivePolicy
 from supervisor.fleet.roll import Roll
 from supervisor.history.history import History
+from supervisor.history.outward.exposition import Exposition
+from supervisor.reports.reporter import Reporter
 from supervisor.upkeep.upkeep import Upkeep
 from supervisor.watch.diagnostics.checks import Diagnostics
 from supervisor.watch.forecasting import Forecaster
 from supervisor.watch.host_watch import HostWatch
 from supervisor.watch.memory_growth import MemoryWatch
+from supervisor.watch.shedding import Shedding
 
 ACCESS = web.AppKey("access", Access)
 KEYS = web.AppKey("keys", Keys)
@@ -39,6 +42,7 @@ NOTIFIER = web.AppKey("notifier", Notifier)
 FORECASTER = web.AppKey("forecaster", Forecaster)
 FOREVER = web.AppKey("forever", Forever)
 HISTORY = web.AppKey("history", History)
+EXPOSITION = web.AppKey("exposition", Exposition)
 HOST = web.AppKey("host", HostWatch)
 STORE = web.AppKey("store", Store)
 ROLL = web.AppKey("roll", Roll)
@@ -47,10 +51,12 @@ WORKERS = web.AppKey("workers", Workers)
 DIAGNOSTICS = web.AppKey("diagnostics", Diagnostics)
 WEBHOOKS = web.AppKey("webhooks", Webhooks)
 THRESHOLDS = web.AppKey("thresholds", Thresholds)
+REPORTER = web.AppKey("reporter", Reporter)
 UPKEEP = web.AppKey("upkeep", Upkeep)
 WAITERS = web.AppKey("waiters", Places)
 MEMORY = web.AppKey("memory", MemoryWatch)
 FEED_METRICS = web.AppKey("feed_metrics", MetricsCollector)
+SHEDDING = web.AppKey("shedding", Shedding)
 STREAMS = web.AppKey("streams", Streams)
 DESCRIPTION = web.AppKey("description", bytes)
 CONNECTIONS = web.AppKey("connections", int)

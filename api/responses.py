@@ -1,6 +1,7 @@
 """JSON in and out, by msgspec: one encoder, and request bodies checked against a type."""
 
 from collections.abc import Iterable, Mapping
+from datetime import datetime
 from typing import Annotated, Any, Final, TypeVar
 
 import msgspec
@@ -63,6 +64,21 @@ def query(request: web.Request, kind: type[T]) -> T:
     except UNREADABLE as error:
         raise BadRequest(
             f"The query cannot be used: {error}.", f"It accepts {accepted(kind)}."
+        ) from None
+
+
+def moment(name: str, text: str) -> float:
+    """A moment of a query, in seconds since 1970. Raises BadRequest."""
+    try:
+        at = datetime.fromisoformat(text)
+        if at.tzinfo is None:
+            raise ValueError(text)
+        return at.timestamp()
+    except (ValueError, OverflowError):
+        raise BadRequest(
+            f"{name} is {text!r}.",
+            "A moment is ISO 8601 with its time zone: 2027-01-31T08:00:00Z (a + in it is written"
+            " as %2B).",
         ) from None
 
 

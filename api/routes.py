@@ -13,8 +13,16 @@ from api.handlers import (
     webhooks,
 )
 from api.handlers.event_log import events, messages, stream
-from api.handlers.machine import capacity, diagnostics, history, host, upkeep, workers
-from api.handlers.watching import alerts, alerts_file, figures, health, incidents
+from api.handlers.machine import (
+    capacity,
+    diagnostics,
+    history,
+    host,
+    metrics,
+    upkeep,
+    workers,
+)
+from api.handlers.watching import alerts, alerts_file, figures, health, incidents, reports
 from api.paging import PageQuery
 from api.responses import JSON
 from api.route import ASKED, STORE, Forms, Route, from_worker
@@ -56,8 +64,12 @@ from supervisor.fleet.event_filter import InvalidEventFilter
 from supervisor.fleet.policy_file import PolicyView
 from supervisor.history.history import UnknownSeries
 from supervisor.history.tiers import InvalidPeriod
+from supervisor.reports.period import InvalidReportPeriod
+from supervisor.reports.report import Report
+from supervisor.reports.reporter import ReportFailed, ReportsBusy
 from supervisor.upkeep.jobs import JobNotFound, JobRunning, JobView
 from supervisor.watch.diagnostics.doctor import Examination
+from supervisor.watch.forecasting import BeyondCapacity
 
 VAIN: Final = tuple(
     (409, reason.value) for reason in CloseReason if RULES[reason].mend is not Mend.RECONNECT
@@ -112,7 +124,14 @@ ROUTES: Final = (
         keyed=True,
         body=sessions.NewSession,
         answers={201: SessionView},
-        errors=(*STORE, InvalidSessionId, InvalidProxy, SessionExists, SessionNotFound),
+        errors=(
+            *STORE,
+            InvalidSessionId,
+            InvalidProxy,
+            SessionExists,
+            SessionNotFound,
+            BeyondCapacity,
+        ),
     ),
     Route(
         "GET", "/sessions/{id}", sessions.get_session, scope=Scope.READ, answers={200: SessionView}
@@ -201,16 +220,26 @@ ROUTES: Final = (
         "/sessions/{id}/import",
         credentials.import_session,
         scope=Scope.ADMIN,
+        deferrable=True,
         keyed=True,
         body=Import,
         answers={201: SessionView},
-        errors=(*STORE, InvalidSessionId, InvalidProxy, SessionExists, SameDevice, UnstorableValue),
+        errors=(
+            *STORE,
+            InvalidSessionId,
+            InvalidProxy,
+            SessionExists,
+            SameDevice,
+            UnstorableValue,
+            BeyondCapacity,
+        ),
     ),
     Route(
         "GET",
         "/sessions/{id}/archives",
         credentials.session_archives,
         scope=Scope.READ,
+        deferrable=True,
         query=PageQuery,
         answers={200: credentials.ArchiveList},
         errors=STORE,
@@ -239,6 +268,7 @@ ROUTES: Final = (
         "/incidents",
         incidents.list_incidents,
         scope=Scope.READ,
+        deferrable=True,
         query=incidents.IncidentsQuery,
         answers={200: incidents.IncidentPage},
         errors=(*STORE, InvalidSessionId, SessionNotFound),
@@ -248,6 +278,7 @@ ROUTES: Final = (
         "/history",
         history.history,
         scope=Scope.READ,
+        deferrable=True,
         query=history.HistoryQuery,
         answers={200: history.HistoryView},
         errors=(
@@ -277,6 +308,13 @@ ROUTES: Final = (
     ),
     Route(
         "GET",
+        "/metrics",
+        metrics.metrics,
+        scope=Scope.READ,
+        answers={200: Forms(others=("text/plain",))},
+    ),
+    Route(
+        "GET",
         "/history/series",
         history.list_series,
         scope=Scope.READ,
@@ -287,9 +325,32 @@ ROUTES: Final = (
         "/history/latest",
         history.latest,
         scope=Scope.READ,
+        deferrable=True,
         query=history.LatestQuery,
         answers={200: history.LatestView},
         errors=(UnknownSeries, ForbiddenFleet),
+    ),
+    Route(
+        "GET",
+        "/reports",
+        reports.get_report,
+        scope=Scope.READ,
+        deferrable=True,
+        fleet=True,
+        query=reports.ReportQuery,
+        answers={
+            200: Forms(
+                json=Report, others=tuple(form for form in reports.MEDIA.values() if form != JSON)
+            )
+        },
+        errors=(
+            *STORE,
+            InvalidReportPeriod,
+            InvalidPeriod,
+            ReportsBusy,
+            ReportFailed,
+            (406, "not_acceptable"),
+        ),
     ),
     Route(
         "GET",
@@ -305,6 +366,7 @@ ROUTES: Final = (
         "/workers/roll",
         workers.roll_workers,
         scope=Scope.ADMIN,
+        deferrable=True,
         fleet=True,
         keyed=True,
         query=workers.RollQuery,
@@ -326,6 +388,7 @@ ROUTES: Final = (
         "/upkeep/{name}",
         upkeep.run_job,
         scope=Scope.ADMIN,
+        deferrable=True,
         fleet=True,
         keyed=True,
         answers={202: JobView},
@@ -339,6 +402,7 @@ ROUTES: Final = (
         "/capacity",
         capacity.get_capacity,
         scope=Scope.READ,
+        deferrable=True,
         fleet=True,
         query=capacity.CapacityQuery,
         answers={200: capacity.CapacityView},
@@ -348,6 +412,7 @@ ROUTES: Final = (
         "/diagnostics",
         diagnostics.get_diagnostics,
         scope=Scope.OPERATE,
+        deferrable=True,
         fleet=True,
         query=diagnostics.DiagnosticsQuery,
         answers={200: Examination},
@@ -364,6 +429,7 @@ ROUTES: Final = (
         "/diagnostics/resources",
         diagnostics.get_resource_diagnostics,
         scope=Scope.OPERATE,
+        deferrable=True,
         fleet=True,
         answers={200: diagnostics.ResourceDiagnostics},
     ),
@@ -372,6 +438,7 @@ ROUTES: Final = (
         "/diagnostics/connections",
         diagnostics.get_connection_diagnostics,
         scope=Scope.OPERATE,
+        deferrable=True,
         fleet=True,
         answers={200: diagnostics.ConnectionDiagnostics},
         errors=STORE,
@@ -592,6 +659,7 @@ ROUTES: Final = (
         "/webhooks/{webhook}/replay",
         webhooks.replay_webhook,
         scope=Scope.OPERATE,
+        deferrable=True,
         keyed=True,
         body=webhooks.Replay,
         answers={202: WebhookView},

@@ -57,25 +57,27 @@ from supervisor.gate.view import OutageBegan, OutageEnded
 from supervisor.gate.way_probe import WayProber
 from supervisor.history.archive import Archive
 from supervisor.history.history import History
-from supervisor.history.outward.requests import Requests
+from supervisor.history.outward.outward import Outward
 from supervisor.history.sampler import Sampler, begin_measuring
-from supervisor.history.sources import fleet_source, host_source, webhook_source
+from supervisor.history.sources import fleet_source, host_source, store_source, webhook_source
 from supervisor.host.needs.process_limits import raise_soft_descriptors
+from supervisor.host.reading.processes import OPEN_FILES, process_limits
 from supervisor.host.reading.readings import WindowedHost
 from supervisor.places.store_opening import data_directory, open_store
 from supervisor.process import dumpable, worker_user
 from supervisor.process.lock import DirectoryLock, held_by
 from supervisor.process.log_files import LogFile
 from supervisor.process.log_kinds import KindLogs, written
-from supervisor.process.logs import Redaction
 from supervisor.process.worker_command import worker_config
+from supervisor.reports.reporter import Reporter, reporter_of
 from supervisor.settings import Settings
-from supervisor.upkeep.upkeep import Upkeep
+from supervisor.upkeep.upkeep import Upkeep, backups_of
 from supervisor.watch.diagnostics.checks import Diagnostics, within
 from supervisor.watch.forecasting import Forecaster, cpu_seconds
 from supervisor.watch.host_watch import COUNT_SECONDS, HostWatch, log_directory
 from supervisor.watch.login_costs import LoginCosts
 from supervisor.watch.memory_growth import SAMPLE_SECONDS, MemoryWatch, Worker
+from supervisor.watch.shedding import LOOK_SECONDS, Shedding, limits_of
 
 STORE_FILE_SECONDS: Final = 5.0
 """How often to look whether the database's file is still there: what is acknowledged in between
@@ -199,7 +201,7 @@ class Built:
     audit: AuditLog
     memory: MemoryWatch
     websocket_log: tuple[LogFile, str] | None
-    requests: Requests
+    outward: Outward
     bus: Bus
     fleet: Fleet
     forecaster: Forecaster
@@ -211,7 +213,9 @@ class Built:
     feed_metrics: MetricsCollector
     measuring: Sampler
     diagnostics: Diagnostics
+    reporter: Reporter
     upkeep: Upkeep
+    shedding: Shedding
     stopping: asyncio.Event
     """Set by the first signal."""
 
@@ -240,9 +244,12 @@ class Built:
             feed_metrics=self.feed_metrics,
             memory=self.memory,
             websocket_log=self.websocket_log,
-            requests=self.requests,
+            requests=self.outward.requests,
+            exposition=self.outward.exposition,
             diagnostics=self.diagnostics,
+            reporter=self.reporter,
             upkeep=self.upkeep,
+            shedding=self.shedding,
         )
 
 
@@ -344,8 +351,13 @@ async def build(
     roll = Roll(fleet.sessions, workers.code, bus.publish)
     stack.push_async_callback(roll.close)
     websocket_log = _websocket_log(settings, directory, stack)
-    requests = Requests(logs.get("requests"), Redaction(settings.secrets()).text)
+    outward = Outward(settings, logs, history, bus)
     memory = MemoryWatch(history.latest, partial(_workers_memory, fleet))
+    forecaster, backups = (
+        Forecaster(fleet, costs, thresholds, refuses=settings.beyond_capacity == "refuse"),
+        backups_of(settings, store, alerts),
+    )
+    reporter = reporter_of(settings, store, feed, history, alerts, fleet, forecaster, backups)
     return Built(
         settings=settings,
         forever=forever,
@@ -371,10 +383,10 @@ async def build(
         audit=audit,
         memory=memory,
         websocket_log=websocket_log,
-        requests=requests,
+        outward=outward,
         bus=bus,
         fleet=fleet,
-        forecaster=Forecaster(fleet, costs, thresholds),
+        forecaster=forecaster,
         policy=LivePolicy(settings.policy_file, config, bus.publish, fleet.follow),
         roll=roll,
         sampler=sampler,
@@ -386,12 +398,29 @@ async def build(
             [
                 host_source(host),
                 fleet_source(fleet, round_trips),
+                store_source(store),
                 webhook_source(webhooks),
                 feed_metrics.measure,
-                requests.figures,
+                *outward.sources,
             ],
         ),
-        upkeep=Upkeep(settings, store, feed, history, alerts, fleet, rng),
+        shedding=Shedding(
+            history.latest,
+            limits_of(thresholds, process_limits(os.getpid())[OPEN_FILES].soft),
+            alerts,
+        ),
+        reporter=reporter,
+        upkeep=Upkeep(
+            settings,
+            store,
+            feed,
+            history,
+            alerts,
+            fleet,
+            backups,
+            rng,
+            reporter.jobs(settings.report_schedules()),
+        ),
         diagnostics=Diagnostics(
             within(settings, directory, store, host.reading, fleet, access, memory.view)
         ),
@@ -420,6 +449,7 @@ async def begin(parts: Built, stack: AsyncExitStack) -> None:
     await parts.fleet.open()
     _tell_of_restored(parts.fleet)
     parts.alerts_file.begin()
+    parts.bus.subscribe(Changes, parts.alerts_file.on_changes)
     stack.push_async_callback(parts.alerts_file.close)
     parts.workers.keep_spares()
     stack.callback(store.records.say_alive)  # after all that runs has ended: until then we lived
@@ -444,6 +474,11 @@ async def begin(parts: Built, stack: AsyncExitStack) -> None:
         "memory growth", parts.memory.look, every_seconds=SAMPLE_SECONDS, at_once=False
     )
     stack.push_async_callback(growth.close)
+    parts.outward.begin(parts.forever)
+    stack.push_async_callback(parts.outward.close)
+    if settings.performance_monitoring and settings.shed_load:
+        kept = parts.forever.keep("shedding", parts.shedding.look, every_seconds=LOOK_SECONDS)
+        stack.push_async_callback(kept.close)
     if settings.performance_monitoring:
         look = monitor(parts.fleet, parts.host, parts.thresholds, parts.alerts)
         kept = parts.forever.keep(

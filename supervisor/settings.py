@@ -13,7 +13,7 @@ import ipaddress
 import os
 import re
 import stat
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Final, cast
 from urllib.parse import unquote, urlsplit
@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from supervisor.delivery.endpoint.targets import Guards
     from supervisor.fleet.live_feed_limits import LiveFeedLimits
     from supervisor.gate.gate import GateConfig
+    from supervisor.reports.period import Regular
 
 PREFIX: Final = "WHATSAPP_"
 PM2_VARIABLE: Final = "pm_id"
@@ -65,6 +66,12 @@ _ORIGIN: Final = re.compile(r"https?://(\[[0-9a-f:.]+\]|[a-z0-9._-]+)(:[0-9]{1,5
 MOST_IN_MEMORY: Final = 10_000
 """Events; the rest is read from the store when it is asked for."""
 _DAY_MS: Final = 24 * 3600 * 1000
+_SCHEDULES: Final = (
+    "backup_schedule",
+    "report_daily_schedule",
+    "report_weekly_schedule",
+    "report_monthly_schedule",
+)
 
 
 class BadSettings(Exception):
@@ -165,6 +172,16 @@ class Settings(BaseSettings):
     )
     performance_monitoring: bool = Field(
         True, description="Watch the thresholds below and raise alerts."
+    )
+    shed_load: bool = Field(
+        True,
+        description="While memory, CPU or descriptors are critical, refuse calls that can wait"
+        " (docs/monitoring.md#when-the-host-is-critical).",
+    )
+    beyond_capacity: Annotated[str, Field(pattern="^(refuse|allow)$")] = Field(
+        "refuse",
+        description="What becomes of a new session that does not fit on this host by"
+        " `wasup capacity`: refuse or allow.",
     )
     health_check_interval: PositiveMilliseconds = Field(
         30_000, description="How often an open session is probed, ms."
@@ -437,10 +454,10 @@ class Settings(BaseSettings):
         ),
     )
     incident_log_days: Annotated[int, BeforeValidator(_whole_number), Field(ge=1, le=3650)] = Field(
-        30,
+        70,
         description=(
-            "How long incidents are kept after they are over, days; /incidents and `wasup explain`"
-            " show them."
+            "How long incidents, and when sessions were open, are kept after they are over, days:"
+            " /incidents and `wasup explain` show them, and a monthly report reads two months."
         ),
     )
     log_days: Annotated[int, BeforeValidator(_whole_number), Field(ge=1, le=3650)] = Field(
@@ -456,6 +473,19 @@ class Settings(BaseSettings):
             "When a backup is made and verified, as cron writes it (minute hour day month weekday),"
             " in WHATSAPP_TIME_ZONE; off: only by `wasup upkeep run backups` (docs/upkeep.md)."
         ),
+    )
+    report_daily_schedule: str = Field(
+        "0 8 * * *",
+        description=(
+            "When the report of the day before is made, as cron writes it, in WHATSAPP_TIME_ZONE;"
+            " off: only when it is asked for (docs/reports.md)."
+        ),
+    )
+    report_weekly_schedule: str = Field(
+        "0 8 * * 1", description="The same of the report of the week before, from Monday."
+    )
+    report_monthly_schedule: str = Field(
+        "0 8 1 * *", description="The same of the report of the month before."
     )
     backup_dir: Path | None = Field(
         None,
@@ -622,6 +652,15 @@ class Settings(BaseSettings):
             " file keeps the log already); none: none of them."
         ),
     )
+    metrics_sessions: Annotated[int, BeforeValidator(_whole_number), Field(ge=0, le=20_000)] = (
+        Field(
+            1_000,
+            description=(
+                "Sessions that have series of their own in GET /metrics and OpenTelemetry, the"
+                " first by name; of the others there are the sums over all."
+            ),
+        )
+    )
     time_zone: str | None = Field(
         None,
         description=(
@@ -687,7 +726,8 @@ class Settings(BaseSettings):
                     " case, without a path, a slash at the end or *",
                 )
         self._check_text("time_zone", time_zone.named)
-        self._check_text("backup_schedule", schedule.checked)
+        for field in _SCHEDULES:
+            self._check_text(field, schedule.checked)
         self._check_secret("database_url", _parse_server_url)
         self._check_secret("store_key", _parse_keys)
         if self.worker_heartbeat_timeout < 2 * self.worker_heartbeat_interval:
@@ -925,6 +965,14 @@ class Settings(BaseSettings):
         if self.backup_dir is None:
             return self.data_dir.expanduser().absolute() / "backups"
         return folder() / self.backup_dir.expanduser()
+
+    def report_schedules(self) -> "Mapping[Regular, str]":
+        """When each regular report is made."""
+        return {
+            "daily": self.report_daily_schedule,
+            "weekly": self.report_weekly_schedule,
+            "monthly": self.report_monthly_schedule,
+        }
 
     def further_directories(self) -> list[Path]:
         """The watched directories, but for the data directory."""

@@ -18,10 +18,11 @@ from scripts.fuzz.calls import Calls
 from scripts.fuzz.stage import Stage
 
 Throw = Callable[[random.Random], Awaitable[str | None]]
-TARGETS: Final = ("settings", "policy", "restore", "http", "calls", "worker")
+TARGETS: Final = ("settings", "policy", "alerts", "restore", "http", "calls", "worker")
 RUNS: Final = {
     "settings": 3000,
     "policy": 3000,
+    "alerts": 3000,
     "restore": 60,
     "http": 3000,
     "calls": 600,
@@ -62,6 +63,12 @@ class Fuzz:
     async def _policy(self, directory: Path, _stack: AsyncExitStack) -> tuple[int, str]:
         return (
             await self._throw("policy", _plain(lambda rng: files.throw_policy(directory, rng))),
+            "",
+        )
+
+    async def _alerts(self, directory: Path, _stack: AsyncExitStack) -> tuple[int, str]:
+        return (
+            await self._throw("alerts", _plain(lambda rng: files.throw_alerts(directory, rng))),
             "",
         )
 

@@ -16,6 +16,8 @@ from sessions.model import BadPolicy, InvalidSessionId, SessionId, WasupError, p
 from sessions.policy import RULES
 from sessions.store import Store, sqlite_url
 from sessions.store.backups import backup as store_backup
+from supervisor.alerts.channels.alerts_file import TABLES, BadAlertsFile, read_alerts_file
+from supervisor.alerts.channels.channel_settings import KINDS, Table
 from supervisor.fleet.policy_file import read_rules
 from supervisor.settings import SECRETS, BadSettings, Settings, load, variable
 
@@ -26,6 +28,12 @@ cap_seconds = 120
 
 [replaced]
 tries = 1
+"""
+ALERTS: Final = """[channels.email]
+recipients = ["ops@example.com"]
+
+[channels.ntfy]
+url = "https://ntfy.sh/topic"
 """
 
 
@@ -143,6 +151,30 @@ def throw_policy(directory: Path, rng: random.Random) -> str | None:
     raw = text.encode("utf-8", "surrogatepass")
     file.write_bytes(broken(rng, raw) if rng.random() < 0.5 else raw)
     return _refused_in_words(lambda: read_rules(file), BadPolicy)
+
+
+def throw_alerts(directory: Path, rng: random.Random) -> str | None:
+    """A wrong file of alerts; what is wrong with how it is taken."""
+    kinds: list[type[Table]] = [*TABLES, *KINDS.values()]
+    keys = sorted({key for kind in kinds for key in kind.model_fields})
+    odd = (
+        *(repr(text) for text in TEXTS[:6]),
+        *map(str, NUMBERS),
+        "0x" + "f" * 9000,
+        '"http://[x"',
+        '"\\u0000"',
+        '["warning"]',
+        "[1, 2]",
+        "{a = 1}",
+        "nan",
+        "1979-05-27",
+    )
+    table = rng.choice(("", "[smtp]", "[thresholds]", "[channels.a]\ntype = 'webhook'"))
+    key = rng.choice((*keys, "type", "url_file", "token_env"))
+    file = directory / "alerts.toml"
+    raw = f"{ALERTS}\n{table}\n{key} = {rng.choice(odd)}\n".encode("utf-8", "surrogatepass")
+    file.write_bytes(broken(rng, raw) if rng.random() < 0.5 else raw)
+    return _refused_in_words(lambda: read_alerts_file(file), BadAlertsFile)
 
 
 def throw_settings(directory: Path, rng: random.Random) -> str | None:

@@ -8,7 +8,7 @@ since. Reads see what is committed.
 import asyncio
 import time
 from collections.abc import AsyncIterator, Callable, Collection, Hashable, Sequence
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
@@ -30,6 +30,7 @@ from sessions.store.engine import database, schema
 from sessions.store.engine.database import Pool
 from sessions.store.engine.erasing import Eraser
 from sessions.store.engine.file_watch import DatabaseFile
+from sessions.store.engine.statistics import DatabaseFigures, Statistics
 from sessions.store.engine.tidying import Tidying
 from sessions.store.rewrite import RewriteReport
 from sessions.store.sealing import keyring
@@ -37,6 +38,7 @@ from sessions.store.sealing.cipher import Cipher
 from sessions.store.supervision import history_pages
 from sessions.store.supervision.alert_rows import AlertRows
 from sessions.store.supervision.history_pages import HistoryPages
+from sessions.store.supervision.presence import Presence
 from sessions.store.supervision.upkeep_runs import UpkeepRuns
 from sessions.store.tables import (
     archives,
@@ -97,7 +99,8 @@ class Store:
         self._reader = database.open_reader(url, pool)
         self._writer_engine = writer
         self._file = DatabaseFile.of(url)
-        self._writer = Writer(writer, forever, notify)
+        self.statistics = Statistics(url, (writer, self._reader))
+        self._writer = Writer(writer, forever, notify, self.statistics.took)
         self._eraser = Eraser(url, forever)
         self.records = Records(self._writer, self._read)
         self.requests = Requests(self._writer, cipher)
@@ -106,6 +109,7 @@ class Store:
         self.alerts = AlertRows(self._writer, self._read)
         self.history_pages = HistoryPages(self._writer, self._read)
         self.upkeep_runs = UpkeepRuns(self._writer, self._read)
+        self.presence = Presence(self._read)
         self.tidying = Tidying(url, self._writer, self._read)
 
     @classmethod
@@ -164,6 +168,10 @@ class Store:
     def health(self) -> StoreHealth:
         """How the store is now."""
         return self._writer.watch.health
+
+    async def figures(self) -> DatabaseFigures:
+        """What its database costs now, but for statements (`statistics.statements`)."""
+        return await self.statistics.look(self._read, self.health.waiting_operations)
 
     def must_work(self) -> None:
         """Refuse what would wait for a write in vain.
@@ -339,7 +347,7 @@ class Store:
         Raises StoreUnavailable.
         """
         try:
-            async with asyncio.timeout(READ_SECONDS), self._reader.connect() as connection:
+            async with asyncio.timeout(READ_SECONDS), self._connected() as connection:
                 await keyring.must_open(connection, self._cipher)
         except (SQLAlchemyError, OSError) as error:
             raise StoreUnavailable(f"The store could not read: {faults.describe(error)}") from None
@@ -361,7 +369,7 @@ class Store:
         """
         here = origin.Origin.here(directory, self._url)
         try:
-            async with asyncio.timeout(READ_SECONDS), self._reader.connect() as connection:
+            async with asyncio.timeout(READ_SECONDS), self._connected() as connection:
                 return await origin.still_runs(
                     connection, await origin.read(connection), here, is_held
                 )
@@ -773,10 +781,17 @@ class Store:
 
     async def _read(self, statement: Executable) -> Sequence[Row[Any]]:
         try:
-            async with asyncio.timeout(READ_SECONDS), self._reader.connect() as connection:
+            async with asyncio.timeout(READ_SECONDS), self._connected() as connection:
                 return (await connection.execute(statement)).all()
         except (SQLAlchemyError, OSError) as error:
             raise StoreUnavailable(f"The store could not read: {faults.describe(error)}") from None
+
+    @asynccontextmanager
+    async def _connected(self) -> AsyncIterator[AsyncConnection]:
+        async with AsyncExitStack() as stack:
+            with self.statistics.waiting_for_connection():
+                connection = await stack.enter_async_context(self._reader.connect())
+            yield connection
 
     def _with_proxy(self, session: SessionId, proxy: Proxy | None) -> Executable:
         return _update_session(session, proxy=proxies.stored(self._cipher, session, proxy))

@@ -131,6 +131,11 @@ class Notifier:
             )
             self._tellers[name] = teller, kept
 
+    def try_again(self, name: str) -> None:
+        """Something has changed for the better: try that channel now, if it fails."""
+        if name in self._tellers:
+            self._tellers[name][0].try_again()
+
     def channels(self) -> list[ChannelStatus]:
         """How it stands with each."""
         return [teller.status() for teller, _ in self._tellers.values()]
@@ -228,6 +233,10 @@ class _Teller:
         """Tell it this way from now on; what was wrong before may be mended."""
         self._recipient = recipient
         self._hours = None if recipient.hours is None else Hours.parse(recipient.hours)
+        self._not_before = float("-inf")
+
+    def try_again(self) -> None:
+        """Do not wait any longer."""
         self._not_before = float("-inf")
 
     @property

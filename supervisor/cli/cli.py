@@ -34,6 +34,7 @@ class Commands(LazyGroup):
         "policy": Verb("policy_commands", "app", "What is done after a close"),
         "history": Verb("watch_commands.history", "history", "What was measured, and what it is"),
         "capacity": Verb("watch_commands.capacity", "capacity", "How many more sessions fit"),
+        "report": Verb("watch_commands.report", "report", "How it went, and what to do"),
         "keys": Verb("key_commands", "app", "Who may call the API, and what"),
         "audit": Verb("watch_commands.audit", "audit", "Who changed what, and who was refused"),
         "store": Verb("store_commands", "app", "Backup, restore, verify, keys"),

@@ -73,7 +73,9 @@ class History:
         return self._recent.latest
 
     def totals(self) -> Mapping[Key, float]:
-        """What the sources told last; of a count, its total since the supervisor started."""
+        """What the sources told last, and the sums over all; of a count, its total since the
+        supervisor started.
+        """
         return self._recent.totals
 
     # --- then -------------------------------------------------------------------------------------

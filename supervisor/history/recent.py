@@ -97,8 +97,9 @@ class Recent:
 
     def take(self, figures: Mapping[Key, float], slot: int) -> None:
         """The figures of an interval."""
-        self.slot, self.totals, self.refused = slot, figures, 0
+        self.slot, self.refused = slot, 0
         latest: dict[Key, float] = {}
+        totals = dict(figures)
         sums: dict[Key, int] = {}
         for key, told in figures.items():
             series = series_of(key[0])
@@ -117,9 +118,13 @@ class Recent:
         for key, value in sums.items():
             row = self._rows.get(key) or self._begun(key)
             if row is not None:
+                series = series_of(key[0])
                 row.add(slot, value)
-                latest[key] = value / series_of(key[0]).steps
-        self.latest = latest
+                latest[key] = totals[key] = value / series.steps
+                if series.kind != "gauge":  # it goes on when one of those that it sums up is gone
+                    row.total = (row.total or 0) + value
+                    totals[key] = row.total / series.steps
+        self.latest, self.totals = latest, totals
 
     def subjects(self) -> Iterable[Whose]:
         """All that have figures."""

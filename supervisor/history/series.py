@@ -96,6 +96,11 @@ _FLEET: Final = (
     Series("fleet.reconnects", "logins", "logins that brought a session back", kind="count"),
 )
 
+_STATES: Final = (
+    Series("state.sessions", "sessions", "sessions in that state", "state"),
+    Series("reason.closes", "closes", "closes for that reason", "reason", "count"),
+)
+
 _SESSIONS: Final = (
     Series(
         "session.up",
@@ -149,6 +154,28 @@ _SESSIONS: Final = (
         "session",
         steps=TENTHS,
     ),
+)
+
+_DATABASE: Final = (
+    Series("database.pool_in_use", "connections", "connections to the database that are in use"),
+    Series("database.pool_limit", "connections", "connections to the database at the most"),
+    Series("database.pool_waiting", "reads", "reads that wait for a connection"),
+    Series("database.writes_waiting", "operations", "writes that are not durable yet"),
+    Series("database.size_bytes", "bytes", "the database"),
+    Series("database.wal_bytes", "bytes", "its write-ahead log"),
+    Series(
+        "database.cache_hits",
+        "fraction",
+        "pages that were read from PostgreSQL's memory, of all that were read",
+        steps=TEN_THOUSANDTHS,
+    ),
+    Series("database.locks", "locks", "locks in PostgreSQL's database"),
+    Series("database.locks_waiting", "locks", "of those, waited for"),
+    Series("statement.count", "statements", "statements of that kind", "statement", "count"),
+    Series("statement.errors", "statements", "of those, that failed", "statement", "count"),
+    Series("statement.slow", "statements", "of those, of more than 200 ms", "statement", "count"),
+    Series("statement.seconds", "seconds", "time that they took", "statement", "count", MILLIONTHS),
+    Series("statement.took_ms", "ms", "how long each took", "statement", "buckets"),
 )
 
 _FEED: Final = (
@@ -245,9 +272,11 @@ SERIES: Final[Mapping[str, Series]] = {
         *_DISKS,
         *_SUPERVISOR,
         *_FLEET,
+        *_STATES,
         *_SESSIONS,
         *_FEED,
         *_WEBHOOKS,
+        *_DATABASE,
         *_API,
     )
 }

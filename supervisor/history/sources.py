@@ -2,11 +2,17 @@
 
 import asyncio
 import inspect
+import time
+from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Final
 
-from sessions.model import SessionState
+from sessions.model import SessionId, SessionState
+from sessions.records.changes import Changes
 from sessions.records.distribution import Distribution
+from sessions.store import Store
+from sessions.store.engine.statistics import DatabaseFigures
+from sessions.views.events import SessionDeleted
 from supervisor.delivery.webhook_registry import Webhooks
 from supervisor.fleet.fleet import Fleet
 from supervisor.history.series import Key, buckets_of
@@ -93,10 +99,11 @@ def fleet_source(fleet: Fleet, round_trips: Distribution) -> Source:
 
     def measure() -> Figures:
         figures: dict[Key, float] = {}
-        workers = 0
+        workers, states = 0, dict.fromkeys(SessionState, 0)
         for session in fleet.sessions():
             name, now = session.id, session.performance()
             workers += now.worker_pid is not None
+            states[now.state] += 1
             figures["session.messages", name] = now.messages_processed
             figures["session.errors", name] = now.error_count
             figures["session.reconnects", name] = now.reconnect_count
@@ -112,9 +119,59 @@ def fleet_source(fleet: Fleet, round_trips: Distribution) -> Source:
         figures["fleet.sessions", None] = len(fleet.sessions())
         figures["fleet.away", None] = sum(is_away(session) for session in fleet.sessions())
         figures["fleet.workers", None] = workers
+        figures |= {("state.sessions", state.value): count for state, count in states.items()}
         return figures
 
     return measure
+
+
+def store_source(store: Store) -> Source:
+    """The database, and what its statements cost."""
+
+    async def measure() -> Figures:
+        now = await store.figures()
+        figures: dict[Key, float] = {
+            (f"database.{name}", None): value
+            for name in DatabaseFigures.__dataclass_fields__
+            if (value := getattr(now, name)) is not None
+        }
+        for kind, those in store.statistics.statements.items():
+            figures["statement.count", kind] = those.count
+            figures["statement.errors", kind] = those.errors
+            figures["statement.slow", kind] = those.slow
+            figures["statement.seconds", kind] = those.seconds
+            figures |= buckets_of("statement.took_ms", kind, those.took_ms.counts)
+        return figures
+
+    return measure
+
+
+class Closes:
+    """Counts the closes of all sessions by their reason, as they are recorded."""
+
+    def __init__(self) -> None:
+        self._counts = Counter[str]()
+        self._since = time.time()
+        self._newest: dict[SessionId, float] = {}
+        """When the last one was that was counted, by session."""
+
+    def on_changes(self, session: SessionId | None, changes: Changes) -> None:
+        """What has changed of a session: perhaps that it has closed."""
+        closes = () if changes.incident is None else changes.incident.closes
+        if session is None or not closes:
+            return
+        if closes[-1].at > self._newest.get(session, self._since):
+            self._newest[session] = closes[-1].at
+            self._counts[closes[-1].reason.value] += 1
+
+    def on_deleted(self, session: SessionId | None, _deleted: SessionDeleted) -> None:
+        """A session is gone."""
+        if session is not None:
+            self._newest.pop(session, None)
+
+    def figures(self) -> Figures:
+        """The totals since the supervisor started (a Source)."""
+        return {("reason.closes", reason): count for reason, count in self._counts.items()}
 
 
 def webhook_source(webhooks: Webhooks) -> Source:

@@ -37,27 +37,34 @@ class Upkeep:
         history: History,
         alerts: Alerts,
         fleet: Fleet,
+        backups: Backups,
         rng: random.Random,
         further: Iterable[Job] = (),
     ) -> None:
         """`further`: jobs of other rooms."""
-        zone = settings.zone()
-        self.backups = Backups(
-            BackupConfig(
-                directory=settings.backups_directory(),
-                schedule=Schedule(settings.backup_schedule, zone),
-                keep=Keep(
-                    settings.backup_keep_hourly,
-                    settings.backup_keep_daily,
-                    settings.backup_keep_weekly,
-                ),
-                most_used=settings.disk_critical_threshold,
-            ),
-            store,
-            alerts,
+        self.backups = backups
+        own = _jobs(settings, store, feed, history, backups, fleet)
+        self.scheduler = Scheduler(
+            [*own, *further], settings.zone(), store.upkeep_runs, alerts, rng
         )
-        own = _jobs(settings, store, feed, history, self.backups, fleet)
-        self.scheduler = Scheduler([*own, *further], zone, store.upkeep_runs, alerts, rng)
+
+
+def backups_of(settings: Settings, store: Store, alerts: Alerts) -> Backups:
+    """The backups, as the operator wants them."""
+    return Backups(
+        BackupConfig(
+            directory=settings.backups_directory(),
+            schedule=Schedule(settings.backup_schedule, settings.zone()),
+            keep=Keep(
+                settings.backup_keep_hourly,
+                settings.backup_keep_daily,
+                settings.backup_keep_weekly,
+            ),
+            most_used=settings.disk_critical_threshold,
+        ),
+        store,
+        alerts,
+    )
 
 
 def _jobs(

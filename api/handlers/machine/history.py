@@ -1,7 +1,6 @@
 """The history: what is measured, what it is now, and what it was."""
 
 import time
-from datetime import datetime
 from typing import Annotated, Final, NamedTuple
 
 import msgspec
@@ -11,7 +10,7 @@ from msgspec import UNSET, Meta, UnsetType
 from api.errors import BadRequest, ForbiddenFleet
 from api.gatehouse.principals import must_see, principal_of
 from api.parts import FLEET, HISTORY
-from api.responses import json, query
+from api.responses import json, moment, query
 from sessions.model import parse_session_id
 from sessions.views.times import iso
 from supervisor.history.history import named
@@ -236,8 +235,8 @@ def _asked(request: web.Request) -> _Asked:
     asked = query(request, HistoryQuery)
     series = named(asked.series)
     subject = _subject(request, series, None if asked.subject is UNSET else asked.subject)
-    end = time.time() if asked.end is UNSET else _moment("to", asked.end)
-    start = end - HOUR if asked.begin is UNSET else _moment("from", asked.begin)
+    end = time.time() if asked.end is UNSET else moment("to", asked.end)
+    start = end - HOUR if asked.begin is UNSET else moment("from", asked.begin)
     return _Asked(series, subject, start, end, asked.step)
 
 
@@ -266,18 +265,3 @@ def _subject(request: web.Request, series: Series, subject: str | None) -> str |
     session = parse_session_id(subject)
     must_see(request, session)
     return request.app[FLEET].get(session).id
-
-
-def _moment(name: str, text: str) -> float:
-    """Seconds since 1970. Raises BadRequest."""
-    try:
-        at = datetime.fromisoformat(text)
-        if at.tzinfo is None:
-            raise ValueError(text)
-        return at.timestamp()
-    except (ValueError, OverflowError):
-        raise BadRequest(
-            f"{name} is {text!r}.",
-            "A moment is ISO 8601 with its time zone: 2027-01-31T08:00:00Z (a + in it is written"
-            " as %2B).",
-        ) from None

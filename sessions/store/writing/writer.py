@@ -23,6 +23,7 @@ import asyncio
 from collections import Counter, deque
 from collections.abc import Awaitable, Callable, Hashable, Iterable
 from dataclasses import dataclass, field
+from time import perf_counter
 from typing import Any, Final, TypeVar
 
 import structlog
@@ -91,15 +92,19 @@ _Outcomes = list[tuple[_Waiting, Any]]
 
 
 class Writer:
-    """The only writer of the database. `notify` is told of each change of its health."""
+    """The only writer of the database. `notify` is told of each change of its health, `took` of
+    each commit and how many seconds it took.
+    """
 
     def __init__(
         self,
         engine: AsyncEngine,
         forever: Forever,
         notify: Callable[[StoreHealth], None] | None = None,
+        took: Callable[[str, float], None] | None = None,
     ) -> None:
         self._engine = engine
+        self._took = took
         self._queue: deque[_Waiting] = deque()
         self._newest: dict[Hashable, _Waiting] = {}
         self._waiting = 0
@@ -369,6 +374,9 @@ class Writer:
             except OSError:  # no answer in time: nor would there be one to the rollback
                 await connection.invalidate()
                 raise
+            made = perf_counter()
+        if self._took is not None:
+            self._took("commit", perf_counter() - made)
         # only here: the look itself may end with a lost connection, and must then be repeated
         self._unknown = None
         return outcomes

@@ -129,7 +129,7 @@ class _Top(Table):
     ] = 60
 
 
-TABLES: Final = (_Top, ThresholdsTable, MailServer, Twilio)
+TABLES: Final[tuple[type[Table], ...]] = (_Top, ThresholdsTable, MailServer, Twilio)
 """All but the channels."""
 
 
@@ -254,7 +254,7 @@ class _Reader:
                 self._wrong.append(
                     f"[{where[:80]}]: a channel's name has letters, digits, - and _, at most 32."
                 )
-            elif kind not in KINDS:
+            elif not isinstance(kind, str) or kind not in KINDS:
                 key = f"type = {_shown(kind)}" if "type" in given else "type is missing"
                 self._wrong.append(f"[{where}] {key}: it accepts {', '.join(KINDS)}.")
             elif (channel := self._take(KINDS[kind], where, table)) is not None and channel.enabled:
@@ -332,8 +332,8 @@ class _Reader:
         try:
             with (folder / Path(name).expanduser()).open(encoding="utf-8") as file:
                 return file.read(FILE_BYTES).strip()
-        except (OSError, UnicodeDecodeError) as error:
-            why = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
+        except (OSError, ValueError, RuntimeError) as error:
+            why = error.strerror if isinstance(error, OSError) else "no path, or not UTF-8 text"
             self._wrong.append(f"{key} = {_shown(name)}: it cannot be read: {why}.")
             return None
 
@@ -364,4 +364,7 @@ def _shown(value: object) -> str:
         case str():
             return f'"{value[:80]}"'
         case _:
-            return str(value)[:80]
+            try:
+                return str(value)[:80]
+            except ValueError:  # Python writes no whole number of so many digits
+                return "a number of thousands of digits"

@@ -8,14 +8,17 @@ import msgspec
 import structlog
 
 from sessions.forever import Forever, Kept
-from sessions.model import EventData, SessionId
+from sessions.model import EventData, SessionId, SessionState
 from sessions.ports import Publish
+from sessions.records.changes import Changes
+from sessions.views.events import SessionMoved
 from supervisor.alerts.alerting import AlertingConfig
 from supervisor.alerts.channels.alerts_file import (
     AlertsFile,
     open_to_others,
     read_alerts_file,
 )
+from supervisor.alerts.channels.channel_settings import WhatsAppTable
 from supervisor.alerts.channels.heartbeat import Heartbeat
 from supervisor.alerts.channels.helper import Helper
 from supervisor.alerts.channels.own_channels import (
@@ -128,6 +131,14 @@ class LiveAlertsFile:
     def begin(self) -> None:
         """Tell by it from now on."""
         self._follow()
+
+    def on_changes(self, session: SessionId | None, changes: Changes) -> None:
+        """A session is open again: who is told by it is told how things are."""
+        match changes.event:
+            case SessionMoved(state=SessionState.OPEN):
+                for name, table in self.file.channels.items():
+                    if isinstance(table, WhatsAppTable) and table.session == session:
+                        self._notifier.try_again(name)
 
     async def close(self) -> None:
         """End what runs of it."""

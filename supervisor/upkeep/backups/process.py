@@ -35,11 +35,14 @@ async def wasup(*arguments: str) -> Ended:
     )
 
 
-async def gentle(*command: str) -> Ended:
-    """Carry a command out; whoever calls this off ends it. Raises OSError."""
+async def gentle(*command: str, given: bytes = b"") -> Ended:
+    """Carry a command out; whoever calls this off ends it. `given`: on its stdin.
+
+    Raises OSError.
+    """
     process = await asyncio.create_subprocess_exec(
         *command,
-        stdin=subprocess.DEVNULL,
+        stdin=subprocess.PIPE if given else subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         cwd=ROOT,
@@ -48,7 +51,7 @@ async def gentle(*command: str) -> Ended:
     )
     try:
         _be_nice(process.pid)
-        output, said = await process.communicate()
+        output, said = await process.communicate(given or None)
     finally:
         if process.returncode is None:
             process.kill()

@@ -4,7 +4,15 @@ import pytest
 
 from scripts.fuzz.__main__ import TARGETS, arguments, run
 
-RUNS = {"settings": 150, "policy": 150, "restore": 8, "http": 150, "calls": 25, "worker": 15}
+RUNS = {
+    "settings": 150,
+    "policy": 150,
+    "alerts": 150,
+    "restore": 8,
+    "http": 150,
+    "calls": 25,
+    "worker": 15,
+}
 """Some seconds of each."""
 
 

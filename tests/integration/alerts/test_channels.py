@@ -8,7 +8,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 from sessions.forever import Forever
-from sessions.model import SessionId, SessionNotFound
+from sessions.model import SessionId, SessionNotFound, SessionState
+from sessions.records.changes import Changes
+from sessions.views.events import SessionMoved
 from supervisor.alerts.alerts import Alerts
 from supervisor.alerts.channels.alerts_file import read_alerts_file
 from supervisor.alerts.channels.live_alerts_file import LiveAlertsFile
@@ -20,6 +22,27 @@ from supervisor.settings import Settings
 from tests.integration.alerts.receivers import dead_port, mail_server, web_server
 from tests.unit.alerts.story import Rows
 
+SHOP = SessionId("shop")
+
+
+class Sending:
+    """A session that is open."""
+
+    state = SessionState.OPEN
+
+    def __init__(self) -> None:
+        self.sent: list[str] = []
+
+    async def send_text(self, to: str, text: str) -> str:
+        self.sent.append(text)
+        return "id"
+
+
+def opened() -> SessionMoved:
+    """What is told of a session that is open."""
+    words = {"state": SessionState.OPEN, "previous_state": "connecting"}
+    return SessionMoved(**dict.fromkeys(SessionMoved.__struct_fields__) | words)  # type: ignore[arg-type]
+
 
 class Running:
     """Alerts, notifier and a file in force; the notifier's clock goes on by itself."""
@@ -27,6 +50,7 @@ class Running:
     def __init__(self, path: Path) -> None:
         self.path = path
         self.ahead_seconds = 0.0
+        self.sender: Sending | None = None
         self.forever = Forever()
         self.alerts = Alerts(lambda *_: None, self._now)
         self.notifier = Notifier(
@@ -47,6 +71,8 @@ class Running:
         return time.time() + self.ahead_seconds
 
     def _find(self, session: SessionId) -> Sender:
+        if self.sender is not None:
+            return self.sender
         raise SessionNotFound(f"There is no session {session}.")
 
     async def __aenter__(self) -> "Running":
@@ -141,6 +167,22 @@ async def test_a_file_is_read_again_and_each_channel_can_be_tested(tmp_path: Pat
             assert tests["hook"].problem == "it answers HTTP 401 (Unauthorized)"
             assert tests["hook"].permanent
             assert tests["whatsapp"].problem == "there is no session gone"
+
+
+async def test_a_session_that_opens_is_told_at_once_how_things_are(tmp_path: Path) -> None:
+    file = written(
+        tmp_path / "alerts.toml", "[channels.whatsapp]\nsession = 'shop'\nto = '5511987654321'\n"
+    )
+    async with Running(file) as running:
+        running.alerts.begin(None, "store", "The disk is full.", "critical")
+        running.ahead_seconds = 30.0
+        await eventually(lambda: running.notifier.channels()[0].failing_since is not None)
+        running.ahead_seconds = 3600.0
+        await eventually(lambda: running.notifier.channels()[0].permanent)
+        running.sender = Sending()
+        running.live.on_changes(SHOP, Changes(session=SHOP, event=opened()))
+        await eventually(lambda: bool(running.sender and running.sender.sent))
+        assert running.sender.sent[0].startswith("*[critical] The store has trouble*")
 
 
 async def test_no_sign_of_life_is_given_while_no_channel_works(tmp_path: Path) -> None:

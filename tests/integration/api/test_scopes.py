@@ -127,6 +127,7 @@ def test_whoever_adds_a_call_has_said_what_it_needs() -> None:
     meant = {ids(route) for route in GUARDED if route.scope is Scope.ADMIN}
     assert meant == {
         "DELETE /keys/{key}",
+        "POST /alerts/file/reload",
         "DELETE /sessions/{id}",
         "GET /keys",
         "POST /keys",
