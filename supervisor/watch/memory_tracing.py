@@ -1,5 +1,5 @@
-"""Where the supervisor allocates memory: Python's own tracing, switched on for a bounded time, as it
-makes everything slower meanwhile.
+"""Where the supervisor allocates memory: Python's own tracing, for a bounded time, as everything is
+slower meanwhile.
 """
 
 import asyncio

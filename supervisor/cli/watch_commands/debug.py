@@ -25,14 +25,16 @@ app = group(DebugVerbs, "Look into the running supervisor.")
 
 def memory(
     seconds: Annotated[
-        float, typer.Option(min=0.1, max=25.0, help="For how long to trace.")
+        float, typer.Option(min=0.1, max=60.0, help="For how long to trace.")
     ] = 10.0,
     as_json: Json = False,
 ) -> None:
     """Trace for some seconds where the supervisor allocates memory, and show the lines that hold
     most of it. All else is slower meanwhile.
     """
-    seen: Any = must_run().call("POST", f"/debug/memory?seconds={seconds:g}")
+    seen: Any = must_run(answer_seconds=seconds + 30.0).call(
+        "POST", f"/debug/memory?seconds={seconds:g}"
+    )
     if as_json:
         show_json(seen)
         return
