@@ -16,7 +16,7 @@ from api.errors import errors_as_json
 from api.gatehouse.audited import Audited
 from api.gatehouse.callers import own_users, prepare
 from api.gatehouse.connections import Connection, Door, bear_headers, most_connections
-from api.gatehouse.fences import Commands, Places, refuse_encodings
+from api.gatehouse.fences import Commands, Places, Shed, refuse_encodings
 from api.gatehouse.guard import Guard
 from api.gatehouse.once import ONCE, Once
 from api.gatehouse.pairing_budget import PairingBudget
@@ -54,6 +54,7 @@ from api.parts import (
     POLICY,
     REPORTER,
     ROLL,
+    SHEDDING,
     STORE,
     STREAMS,
     THRESHOLDS,
@@ -89,6 +90,7 @@ from supervisor.watch.diagnostics.checks import Diagnostics
 from supervisor.watch.forecasting import Forecaster
 from supervisor.watch.host_watch import HostWatch
 from supervisor.watch.memory_growth import MemoryWatch
+from supervisor.watch.shedding import Shedding
 
 MAX_BODY_BYTES: Final = 512 * 1024
 """The longest text (60,000 characters) fits even when every character is written as a JSON
@@ -136,6 +138,7 @@ class Parts:
     diagnostics: Diagnostics
     reporter: Reporter
     upkeep: Upkeep
+    shedding: Shedding
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -176,6 +179,10 @@ def create_app(parts: Parts, doorway: Doorway) -> web.Application:
         sites.check,
         guard.check,
         refuse_encodings,
+        Shed(
+            {(route.path, route.method) for route in ROUTES if route.deferrable},
+            lambda: parts.shedding.on,
+        ).check,
         commands.carry_through,
         audited.changes,
     ]
@@ -205,7 +212,7 @@ def create_app(parts: Parts, doorway: Doorway) -> web.Application:
     app[FOREVER], app[WORKERS] = parts.forever, parts.workers
     app[DESCRIPTION] = msgspec.json.encode(spec(ROUTES)) + b"\n"
     app[HISTORY], app[EXPOSITION] = parts.history, parts.exposition
-    app[MEMORY] = parts.memory
+    app[MEMORY], app[SHEDDING] = parts.memory, parts.shedding
     metrics = app[FEED_METRICS] = parts.feed_metrics
     written = [] if parts.websocket_log is None else [ConnectionLog(*parts.websocket_log)]
     live = Entrance(

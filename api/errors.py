@@ -47,6 +47,7 @@ from supervisor.history.tiers import InvalidPeriod
 from supervisor.reports.period import InvalidReportPeriod
 from supervisor.reports.reporter import ReportFailed, ReportsBusy
 from supervisor.upkeep.jobs import JobNotFound, JobRunning
+from supervisor.watch.forecasting import BeyondCapacity
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
@@ -132,6 +133,17 @@ class Busy(WasupError):
     retry_after_seconds = 5.0
 
 
+class ShedLoad(Busy):
+    """A call that can wait, while the host has nothing to spare (supervisor/watch/shedding.py)."""
+
+    code = "shedding"
+    hint = (
+        "Try again when Retry-After says. `wasup alerts list` says what is short; sessions, sends"
+        " and webhooks go on meanwhile (docs/monitoring.md#when-the-host-is-critical)."
+    )
+    retry_after_seconds = 60.0
+
+
 class TooSoon(WasupError):
     """That was asked for too often."""
 
@@ -192,6 +204,7 @@ STATUS: Final[Mapping[type[WasupError], int]] = {
     AlertNotFound: 404,
     SilenceNotFound: 404,
     TooManyKeys: 409,
+    BeyondCapacity: 409,
     Busy: 503,
     InvalidTokenError: 401,
     ConnectionTimeoutError: 408,

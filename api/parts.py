@@ -30,6 +30,7 @@ from supervisor.watch.diagnostics.checks import Diagnostics
 from supervisor.watch.forecasting import Forecaster
 from supervisor.watch.host_watch import HostWatch
 from supervisor.watch.memory_growth import MemoryWatch
+from supervisor.watch.shedding import Shedding
 
 ACCESS = web.AppKey("access", Access)
 KEYS = web.AppKey("keys", Keys)
@@ -55,6 +56,7 @@ UPKEEP = web.AppKey("upkeep", Upkeep)
 WAITERS = web.AppKey("waiters", Places)
 MEMORY = web.AppKey("memory", MemoryWatch)
 FEED_METRICS = web.AppKey("feed_metrics", MetricsCollector)
+SHEDDING = web.AppKey("shedding", Shedding)
 STREAMS = web.AppKey("streams", Streams)
 DESCRIPTION = web.AppKey("description", bytes)
 CONNECTIONS = web.AppKey("connections", int)

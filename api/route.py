@@ -19,6 +19,7 @@ from api.errors import (
     OutcomeUnknown,
     RateLimited,
     RequestEntityTooLarge,
+    ShedLoad,
     TimedOut,
     status_of_kind,
 )
@@ -105,6 +106,8 @@ class Route:
     """What a key needs for it; who forgets to say so has opened nothing."""
     fleet: bool = False
     """It is about the whole fleet: a key for some sessions may not."""
+    deferrable: bool = False
+    """It can wait: it is refused while the host is critical (supervisor/watch/shedding.py)."""
     keyed: bool = False
     """It takes an Idempotency-Key (once.py)."""
 
@@ -120,6 +123,7 @@ class Route:
         every += TOKEN if self.needs_token else ()
         every += (ForbiddenScope,) if self.needs_token and self.scope is not Scope.READ else ()
         every += (ForbiddenFleet,) if self.fleet else ()
+        every += (ShedLoad,) if self.deferrable else ()
         every += KEYED if self.keyed else ()
         every += BODY if self.body is not None else ()
         every += QUERY if self.query is not None else ()

@@ -69,6 +69,7 @@ from supervisor.reports.report import Report
 from supervisor.reports.reporter import ReportFailed, ReportsBusy
 from supervisor.upkeep.jobs import JobNotFound, JobRunning, JobView
 from supervisor.watch.diagnostics.doctor import Examination
+from supervisor.watch.forecasting import BeyondCapacity
 
 VAIN: Final = tuple(
     (409, reason.value) for reason in CloseReason if RULES[reason].mend is not Mend.RECONNECT
@@ -123,7 +124,14 @@ ROUTES: Final = (
         keyed=True,
         body=sessions.NewSession,
         answers={201: SessionView},
-        errors=(*STORE, InvalidSessionId, InvalidProxy, SessionExists, SessionNotFound),
+        errors=(
+            *STORE,
+            InvalidSessionId,
+            InvalidProxy,
+            SessionExists,
+            SessionNotFound,
+            BeyondCapacity,
+        ),
     ),
     Route(
         "GET", "/sessions/{id}", sessions.get_session, scope=Scope.READ, answers={200: SessionView}
@@ -212,16 +220,26 @@ ROUTES: Final = (
         "/sessions/{id}/import",
         credentials.import_session,
         scope=Scope.ADMIN,
+        deferrable=True,
         keyed=True,
         body=Import,
         answers={201: SessionView},
-        errors=(*STORE, InvalidSessionId, InvalidProxy, SessionExists, SameDevice, UnstorableValue),
+        errors=(
+            *STORE,
+            InvalidSessionId,
+            InvalidProxy,
+            SessionExists,
+            SameDevice,
+            UnstorableValue,
+            BeyondCapacity,
+        ),
     ),
     Route(
         "GET",
         "/sessions/{id}/archives",
         credentials.session_archives,
         scope=Scope.READ,
+        deferrable=True,
         query=PageQuery,
         answers={200: credentials.ArchiveList},
         errors=STORE,
@@ -250,6 +268,7 @@ ROUTES: Final = (
         "/incidents",
         incidents.list_incidents,
         scope=Scope.READ,
+        deferrable=True,
         query=incidents.IncidentsQuery,
         answers={200: incidents.IncidentPage},
         errors=(*STORE, InvalidSessionId, SessionNotFound),
@@ -259,6 +278,7 @@ ROUTES: Final = (
         "/history",
         history.history,
         scope=Scope.READ,
+        deferrable=True,
         query=history.HistoryQuery,
         answers={200: history.HistoryView},
         errors=(
@@ -305,6 +325,7 @@ ROUTES: Final = (
         "/history/latest",
         history.latest,
         scope=Scope.READ,
+        deferrable=True,
         query=history.LatestQuery,
         answers={200: history.LatestView},
         errors=(UnknownSeries, ForbiddenFleet),
@@ -314,6 +335,7 @@ ROUTES: Final = (
         "/reports",
         reports.get_report,
         scope=Scope.READ,
+        deferrable=True,
         fleet=True,
         query=reports.ReportQuery,
         answers={
@@ -344,6 +366,7 @@ ROUTES: Final = (
         "/workers/roll",
         workers.roll_workers,
         scope=Scope.ADMIN,
+        deferrable=True,
         fleet=True,
         keyed=True,
         query=workers.RollQuery,
@@ -365,6 +388,7 @@ ROUTES: Final = (
         "/upkeep/{name}",
         upkeep.run_job,
         scope=Scope.ADMIN,
+        deferrable=True,
         fleet=True,
         keyed=True,
         answers={202: JobView},
@@ -378,6 +402,7 @@ ROUTES: Final = (
         "/capacity",
         capacity.get_capacity,
         scope=Scope.READ,
+        deferrable=True,
         fleet=True,
         query=capacity.CapacityQuery,
         answers={200: capacity.CapacityView},
@@ -387,6 +412,7 @@ ROUTES: Final = (
         "/diagnostics",
         diagnostics.get_diagnostics,
         scope=Scope.OPERATE,
+        deferrable=True,
         fleet=True,
         query=diagnostics.DiagnosticsQuery,
         answers={200: Examination},
@@ -403,6 +429,7 @@ ROUTES: Final = (
         "/diagnostics/resources",
         diagnostics.get_resource_diagnostics,
         scope=Scope.OPERATE,
+        deferrable=True,
         fleet=True,
         answers={200: diagnostics.ResourceDiagnostics},
     ),
@@ -411,6 +438,7 @@ ROUTES: Final = (
         "/diagnostics/connections",
         diagnostics.get_connection_diagnostics,
         scope=Scope.OPERATE,
+        deferrable=True,
         fleet=True,
         answers={200: diagnostics.ConnectionDiagnostics},
         errors=STORE,
@@ -631,6 +659,7 @@ ROUTES: Final = (
         "/webhooks/{webhook}/replay",
         webhooks.replay_webhook,
         scope=Scope.OPERATE,
+        deferrable=True,
         keyed=True,
         body=webhooks.Replay,
         answers={202: WebhookView},

@@ -61,6 +61,7 @@ from supervisor.history.outward.outward import Outward
 from supervisor.history.sampler import Sampler, begin_measuring
 from supervisor.history.sources import fleet_source, host_source, store_source, webhook_source
 from supervisor.host.needs.process_limits import raise_soft_descriptors
+from supervisor.host.reading.processes import OPEN_FILES, process_limits
 from supervisor.host.reading.readings import WindowedHost
 from supervisor.places.store_opening import data_directory, open_store
 from supervisor.process import dumpable, worker_user
@@ -76,6 +77,7 @@ from supervisor.watch.forecasting import Forecaster, cpu_seconds
 from supervisor.watch.host_watch import COUNT_SECONDS, HostWatch, log_directory
 from supervisor.watch.login_costs import LoginCosts
 from supervisor.watch.memory_growth import SAMPLE_SECONDS, MemoryWatch, Worker
+from supervisor.watch.shedding import LOOK_SECONDS, Shedding, limits_of
 
 STORE_FILE_SECONDS: Final = 5.0
 """How often to look whether the database's file is still there: what is acknowledged in between
@@ -213,6 +215,7 @@ class Built:
     diagnostics: Diagnostics
     reporter: Reporter
     upkeep: Upkeep
+    shedding: Shedding
     stopping: asyncio.Event
     """Set by the first signal."""
 
@@ -246,6 +249,7 @@ class Built:
             diagnostics=self.diagnostics,
             reporter=self.reporter,
             upkeep=self.upkeep,
+            shedding=self.shedding,
         )
 
 
@@ -350,7 +354,7 @@ async def build(
     outward = Outward(settings, logs, history, bus)
     memory = MemoryWatch(history.latest, partial(_workers_memory, fleet))
     forecaster, backups = (
-        Forecaster(fleet, costs, thresholds),
+        Forecaster(fleet, costs, thresholds, refuses=settings.beyond_capacity == "refuse"),
         backups_of(settings, store, alerts),
     )
     alerts_file = LiveAlertsFile(
@@ -411,6 +415,11 @@ async def build(
                 feed_metrics.measure,
                 *outward.sources,
             ],
+        ),
+        shedding=Shedding(
+            history.latest,
+            limits_of(thresholds, process_limits(os.getpid())[OPEN_FILES].soft),
+            alerts,
         ),
         reporter=reporter,
         upkeep=Upkeep(
@@ -478,6 +487,9 @@ async def begin(parts: Built, stack: AsyncExitStack) -> None:
     )
     stack.push_async_callback(growth.close)
     for kept in parts.outward.begin(parts.forever):
+        stack.push_async_callback(kept.close)
+    if settings.performance_monitoring and settings.shed_load:
+        kept = parts.forever.keep("shedding", parts.shedding.look, every_seconds=LOOK_SECONDS)
         stack.push_async_callback(kept.close)
     if settings.performance_monitoring:
         look = monitor(parts.fleet, parts.host, parts.thresholds, parts.alerts)

@@ -173,6 +173,16 @@ class Settings(BaseSettings):
     performance_monitoring: bool = Field(
         True, description="Watch the thresholds below and raise alerts."
     )
+    shed_load: bool = Field(
+        True,
+        description="While memory, CPU or descriptors are critical, refuse calls that can wait"
+        " (docs/monitoring.md#when-the-host-is-critical).",
+    )
+    beyond_capacity: Annotated[str, Field(pattern="^(refuse|allow)$")] = Field(
+        "refuse",
+        description="What becomes of a new session that does not fit on this host by"
+        " `wasup capacity`: refuse or allow.",
+    )
     health_check_interval: PositiveMilliseconds = Field(
         30_000, description="How often an open session is probed, ms."
     )

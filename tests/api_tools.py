@@ -35,6 +35,12 @@ class Nothing:
     """A part that no handler of the test asks."""
 
 
+class Calm:
+    """A host that is not critical."""
+
+    on = False
+
+
 class Deeds:
     """The audit log, as what was written into it."""
 
@@ -88,6 +94,7 @@ def application(token: str | None = None, connections: int = 64, **parts: Any) -
     parts.setdefault("feed_limits", LiveFeedLimits(cpu_threshold=100.0))
     parts.setdefault("websocket_log", None)
     parts.setdefault("requests", Requests(None, str))
+    parts.setdefault("shedding", Calm())
     given = {name: parts.get(name, cast("Any", Nothing())) for name in Parts.__dataclass_fields__}
     return create_app(Parts(**given), doorway)
 

@@ -1,10 +1,10 @@
-"""What is refused, or shielded, before any handler: compressed bodies, and commands whose caller
-hangs up.
+"""What is refused, or shielded, before any handler: compressed bodies, what can wait while the host
+is critical, and commands whose caller hangs up.
 """
 
 import asyncio
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Set
 from contextlib import contextmanager
 from functools import partial
 from typing import Final
@@ -12,7 +12,7 @@ from typing import Final
 from aiohttp import web
 from aiohttp.typedefs import Handler
 
-from api.errors import Busy, EncodedBody, errors_as_json
+from api.errors import Busy, EncodedBody, ShedLoad, errors_as_json
 from api.gatehouse.principals import PRINCIPAL, is_operators, principal_of, sharer
 from sessions.model import SameDevice
 
@@ -37,6 +37,26 @@ async def refuse_encodings(request: web.Request, handler: Handler) -> web.Stream
     if request.headers.get("Content-Encoding", "identity").strip().lower() not in {"identity", ""}:
         raise EncodedBody
     return await handler(request)
+
+
+class Shed:
+    """While the host is critical, calls that can wait are refused. `deferrable`: their paths and
+    methods; `is_on`: whether it is.
+    """
+
+    def __init__(self, deferrable: Set[tuple[str, str]], is_on: Callable[[], bool]) -> None:
+        self._deferrable = deferrable
+        self._is_on = is_on
+
+    @web.middleware
+    async def check(self, request: web.Request, handler: Handler) -> web.StreamResponse:
+        """The middleware. Raises ShedLoad."""
+        resource = request.match_info.route.resource
+        if resource is not None and self._is_on():
+            method = "GET" if request.method == "HEAD" else request.method
+            if (resource.canonical, method) in self._deferrable:
+                raise ShedLoad("The host is critical, and this call can wait.")
+        return await handler(request)
 
 
 class Shares:

@@ -13,7 +13,7 @@ from api.errors import BadRequest, Busy, RequestEntityTooLarge
 from api.gatehouse.once import keyed, once
 from api.handlers.sessions import session_id
 from api.paging import PageQuery, page
-from api.parts import FLEET, IMPORTING, IMPORTS, STORE
+from api.parts import FLEET, FORECASTER, IMPORTING, IMPORTS, STORE
 from api.responses import body, describe, json, query, raw_body
 from sessions.credentials.import_process import Import, ReaderFailed, ReadImport, read_import
 from sessions.credentials.proxy import parse_proxy
@@ -78,6 +78,8 @@ async def _import(request: web.Request, session: SessionId, raw: bytes) -> web.R
     given = await _read(request, raw)
     entries = await asyncio.to_thread(_entries, given)
     proxy = parse_proxy(given.proxy) if given.proxy is not None else None
+    if given.start:
+        await request.app[FORECASTER].must_fit()
     imported = await request.app[FLEET].import_credentials(session, entries, given.start, proxy)
     response = json(imported.view(), 201)
     response.headers["Location"] = f"/sessions/{imported.id}"

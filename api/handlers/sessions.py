@@ -16,7 +16,7 @@ from api.gatehouse.once import keyed
 from api.gatehouse.principals import must_see, principal_of
 from api.handlers import qr as qr_forms
 from api.paging import PageQuery, page
-from api.parts import FEED, FLEET, PAIRING, STORE, WAITERS
+from api.parts import FEED, FLEET, FORECASTER, PAIRING, STORE, WAITERS
 from api.responses import Wait, body, json, listed, negotiate, query
 from sessions.credentials.proxy import parse_proxy
 from sessions.lifecycle.attempt import ShownQr
@@ -189,6 +189,8 @@ async def create_session(request: web.Request) -> web.Response:
     proxy = parse_proxy(new.proxy) if new.proxy is not None else None
     name = parse_session_id(new.id)
     must_see(request, name)
+    if new.start:  # what is not to run takes nothing
+        await request.app[FORECASTER].must_fit()
     session = await request.app[FLEET].create(name, new.start, proxy)
     response = json(session.view(), 201)
     response.headers["Location"] = f"/sessions/{session.id}"

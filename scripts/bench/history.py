@@ -67,6 +67,8 @@ class Played:
     counters: Counters = field(default_factory=Counters)
     memory_bytes: int = 74 * MIB
     response_ms: float = 180.0
+    state: SessionState = SessionState.OPEN
+    may_show_qr: bool = False
     worker: Worker = field(init=False)
 
     def __post_init__(self) -> None:
@@ -91,7 +93,7 @@ class Played:
     def performance(self) -> Performance:
         """As of a real session."""
         now, worker = self.now(), cast("Any", self.worker)
-        return Performance.of(SessionState.OPEN, T0, self.counters, worker, None, now)
+        return Performance.of(self.state, T0, self.counters, worker, None, now)
 
 
 class PlayedFleet:
@@ -155,7 +157,7 @@ async def cost(report: Report, sessions: int, messages_per_minute: float, minute
         PART, f"CPU to measure {sessions} sessions", "% of a core", [100 * sum(measured) / seconds]
     )
     report.add(PART, "CPU to pack and write", "% of a core", [100 * sum(written) / seconds])
-    report.add(PART, "a sample takes at the most", "ms", [worst_ms])
+    report.add(PART, "of the loop's time a sample takes at the most", "ms", [worst_ms])
 
 
 async def weight(report: Report, messages_per_minute: float) -> None:

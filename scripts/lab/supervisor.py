@@ -79,6 +79,9 @@ class Supervisor:
             "WHATSAPP_DATA_DIR": str(self.directory),
             "WHATSAPP_API_PORT": "0",
             "WHATSAPP_LOG_FORMAT": "json",
+            # what others take of the machine on which a campaign runs is chance
+            "WHATSAPP_BEYOND_CAPACITY": "allow",
+            "WHATSAPP_SHED_LOAD": "false",
             "WHATSAPP_BACKUP_SCHEDULE": "off",  # the hour in which a campaign runs is chance
         }
         return inherited | own | dict(self.settings)

@@ -28,7 +28,7 @@ from supervisor.alerts.judging.outages import OutageWatch
 from supervisor.alerts.judging.service_level import ServiceLevelWatch
 from supervisor.alerts.judging.sessions import SessionLimits, SessionWatch
 from supervisor.alerts.ledger import Ledger
-from supervisor.alerts.notices import Language, Recipient
+from supervisor.alerts.notices import Language
 from supervisor.alerts.notifier import Notifier
 from supervisor.fleet.bus import Bus
 from supervisor.fleet.fleet import Fleet
@@ -110,10 +110,6 @@ class Alerting:
         """Take up what was remembered; before the sessions are."""
         await self.notifier.open()
         await self._level.recall(self._history)
-
-    def follow(self, recipients: Sequence[Recipient]) -> None:
-        """Tell these from now on, and no others."""
-        self.notifier.follow(recipients)
 
     async def close(self) -> None:
         """Tell nobody any more."""

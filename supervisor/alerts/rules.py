@@ -78,6 +78,7 @@ _RULES: Final = (
     Rule("descriptors", "host", "system"),
     Rule("supervisor_descriptors", "host", "system"),
     Rule("websockets", "host", "system"),
+    Rule("shedding", "host", "system"),
     Rule("clock", "host", "system"),
 )
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass, fields, replace
 from statistics import median
 from typing import Final
 
-from sessions.model import DIRECT, SessionId
+from sessions.model import DIRECT, SessionId, WasupError
 from supervisor.alerts.judging.thresholds import Thresholds
 from supervisor.fleet.fleet import Fleet
 from supervisor.host.needs.capacity import (
@@ -21,7 +21,9 @@ from supervisor.host.needs.capacity import (
     Figure,
     HostLimits,
     Measured,
+    Row,
     forecast,
+    use_of,
 )
 from supervisor.host.needs.capacity_readings import OwnUse, host_limits, read_kernel_use
 from supervisor.host.needs.facts import Facts, read_facts
@@ -58,10 +60,19 @@ class _Look:
     gate_rate_per_second: float
 
 
-class Forecaster:
-    """Forecasts for one fleet."""
+class BeyondCapacity(WasupError):
+    """One more session does not fit on this host."""
 
-    def __init__(self, fleet: Fleet, costs: LoginCosts, thresholds: Thresholds) -> None:
+    code = "beyond_capacity"
+
+
+class Forecaster:
+    """Forecasts for one fleet. `refuses`: whether a new session that does not fit is refused."""
+
+    def __init__(
+        self, fleet: Fleet, costs: LoginCosts, thresholds: Thresholds, *, refuses: bool = True
+    ) -> None:
+        self._refuses = refuses
         self._fleet = fleet
         self._thresholds = thresholds
         self._costs = costs
@@ -90,6 +101,18 @@ class Forecaster:
                 self._limits(look, measured, min(SESSIONS_MOST, AHEAD * (running + fits + 1))),
             )
         return forecast(measured, self._limits(look, measured, max(sessions, running)), sessions)
+
+    async def must_fit(self) -> None:
+        """One more session fits. Raises BeyondCapacity."""
+        if not self._refuses:
+            return
+        full = first_that_ended((await self.forecast()).rows)
+        if full is not None:
+            raise BeyondCapacity(
+                f"No more sessions fit on this host: {full.name} has ended ({use_of(full)}).",
+                f"{full.remedy} `wasup capacity` shows every limit. A session can be added without"
+                " being started, or WHATSAPP_BEYOND_CAPACITY=allow lets more run.",
+            )
 
     async def _fresh_look(self) -> _Look:
         async with self._lock:
@@ -122,6 +145,13 @@ class Forecaster:
         gate = self._fleet.gate()
         egresses = [session.row().proxy or DIRECT for session in self._fleet.sessions()]
         return effective_rate(gate.rate_per_second, gate.egress_rate_per_second, egresses)
+
+
+def first_that_ended(rows: Sequence[Row]) -> Row | None:
+    """The limit for which one more session is refused. Not the CPU, whose use is the load of the
+    last minutes, everybody's: a login waits for it, and fails of nothing. Pure.
+    """
+    return next((row for row in rows if row.more_sessions == 0 and row.unit != "cores"), None)
 
 
 def measure(

@@ -6,7 +6,7 @@ from typing import Final, Literal
 import msgspec
 from aiohttp import web
 
-from api.parts import FLEET, FOREVER, STORE
+from api.parts import FLEET, FOREVER, SHEDDING, STORE
 from api.responses import json
 from sessions.forever import TaskHealth, TaskState
 from sessions.store.writing.health import State as StoreState
@@ -23,11 +23,15 @@ class Health(msgspec.Struct, frozen=True):
 
 
 class Readiness(msgspec.Struct, frozen=True):
-    """Whether the stored sessions have been taken up. `tasks`: how those are that run for ever."""
+    """Whether the stored sessions have been taken up. `tasks`: how those are that run for ever.
+
+    `shedding`: the host is critical, and calls that can wait are refused.
+    """
 
     status: Literal["ready", "starting"]
     store: StoreState
     tasks: dict[str, TaskState]
+    shedding: bool = False
 
 
 async def healthz(_request: web.Request) -> web.Response:
@@ -42,7 +46,12 @@ async def readyz(request: web.Request) -> web.Response:
     """
     ready = request.app[FLEET].ready
     tasks = shown(request.app[FOREVER].health())
-    seen = Readiness("ready" if ready else "starting", request.app[STORE].health.state, tasks)
+    seen = Readiness(
+        "ready" if ready else "starting",
+        request.app[STORE].health.state,
+        tasks,
+        request.app[SHEDDING].on,
+    )
     return json(seen, 200 if ready else 503)
 
 

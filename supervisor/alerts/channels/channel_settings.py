@@ -13,6 +13,7 @@ from sessions.messages.numbers import recipient
 from sessions.model import WasupError, parse_session_id
 from supervisor.alerts.channels.wire import Service
 from supervisor.alerts.hours import FORM, Hours
+from supervisor.settings import is_loopback
 
 TARGETS_MOST: Final = 20
 """Of one channel: for more there are lists, groups and further channels."""
@@ -112,8 +113,9 @@ class MailServer(Table):
         None
     )
     tls: Annotated[
-        Literal["starttls", "ssl", "none"], Field(description='"starttls", "ssl" or "none"')
-    ] = "none"
+        Literal["starttls", "ssl", "none"] | None,
+        Field(description='"starttls", "ssl" or "none"; unset: none on this machine'),
+    ] = None
     user: Annotated[str | None, Field(description="a user's name")] = None
     password: Annotated[SecretStr | None, Field(description="the user's password")] = None
     sender: Annotated[
@@ -121,6 +123,15 @@ class MailServer(Table):
         _fits(_SENDER),
         Field(description='an address such as "wasup <alerts@example.com>"'),
     ] = "wasup <wasup@localhost>"
+
+    @property
+    def mode(self) -> Literal["starttls", "ssl", "insecure"]:
+        """How the connection is secured: nobody sends a password in the clear by forgetting a
+        key.
+        """
+        if self.tls is None:
+            return "insecure" if is_loopback(self.host) else "starttls"
+        return "insecure" if self.tls == "none" else self.tls
 
 
 class Twilio(Table):
@@ -179,8 +190,8 @@ class EmailTable(ChannelTable):
             "host": smtp.host,
             "smtp_host": smtp.host,
             "port": smtp.port,
-            "secure": smtp.tls != "none",
-            "secure_mode": "insecure" if smtp.tls == "none" else smtp.tls,
+            "secure": smtp.mode != "insecure",
+            "secure_mode": smtp.mode,
             "from_addr": smtp.sender,
         }
         if smtp.user is not None and smtp.password is not None:

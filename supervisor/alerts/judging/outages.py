@@ -20,6 +20,8 @@ class OutageWatch:
         self._fleet = fleet
         self._alerts = alerts
         self._on: dict[str, int] = {}
+        self._missed: set[str] = set()
+        """Those that the gate did not know at the last look."""
         self._explained = NO_OUTAGES
 
     def explained(self) -> Outages:
@@ -41,6 +43,10 @@ class OutageWatch:
         holds = self._fleet.gate().holds
         for hold in holds:
             self._begin(hold.whom, hold.words, hold.sessions_held)
+        gone = self._on.keys() - {hold.whom for hold in holds}
+        for whom in gone & self._missed:  # nobody has said that it ended, and yet it has
+            self._end(whom, "The gate holds nobody because of it any more.", 0)
+        self._missed = gone
         self._explain()
 
     def _begin(self, whom: str, words: str, sessions: int) -> None:

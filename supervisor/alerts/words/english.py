@@ -52,6 +52,7 @@ TITLES: Final[Mapping[str, tuple[str, str]]] = {
         "The supervisor's descriptors are short",
     ),
     "websockets": ("Many WebSocket connections", "Many WebSocket connections"),
+    "shedding": ("Calls that can wait are refused", "Calls that can wait are refused"),
     "clock": ("The clock is wrong", "The clock is wrong"),
 }
 """By rule: of one, and of several. `who`: the session; `about`: which task, webhook, disk."""
@@ -99,6 +100,7 @@ ACTIONS: Final[Mapping[str, str]] = {
     "descriptors": "Raise the limit: docs/host.md.",
     "supervisor_descriptors": "Raise the supervisor's limit: docs/host.md.",
     "websockets": "Look at who connects: `GET /host`.",
+    "shedding": "Find what uses the host up (`top`, `GET /host`). Sessions go on.",
     "clock": "Let the host keep its time: `timedatectl set-ntp true`.",
 }
 """By rule: what an operator does."""

@@ -61,6 +61,10 @@ TITLES: Final[Mapping[str, tuple[str, str]]] = {
         "Faltam descritores ao supervisor",
     ),
     "websockets": ("Muitas conexões WebSocket", "Muitas conexões WebSocket"),
+    "shedding": (
+        "Chamadas que podem esperar são recusadas",
+        "Chamadas que podem esperar são recusadas",
+    ),
     "clock": ("O relógio está errado", "O relógio está errado"),
 }
 
@@ -107,6 +111,7 @@ ACTIONS: Final[Mapping[str, str]] = {
     "descriptors": "Aumente o limite: docs/host.md.",
     "supervisor_descriptors": "Aumente o limite do supervisor: docs/host.md.",
     "websockets": "Veja quem se conecta: `GET /host`.",
+    "shedding": "Veja o que gasta a máquina (`top`, `GET /host`). As sessões seguem.",
     "clock": "Deixe a máquina acertar a hora: `timedatectl set-ntp true`.",
 }
 

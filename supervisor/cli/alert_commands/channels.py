@@ -3,6 +3,7 @@ that says so.
 """
 
 import asyncio
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Final
 
@@ -12,8 +13,29 @@ from supervisor.cli.common.exits import EXIT_CONFIG, EXIT_FAILED, EXIT_USAGE, fa
 from supervisor.cli.common.options import Json
 from supervisor.cli.common.output import say, show, show_json
 from supervisor.cli.common.reach import configuration, must_run, running
-from supervisor.settings import Settings
+from supervisor.settings import Settings, variable
 
+OVER_THE_FILE: Final[Mapping[str, str]] = {
+    "profile": "alert_profile",
+    "quiet hours": "alert_quiet_hours",
+    "maintenance windows": "maintenance_windows",
+    "told again after hours": "alert_repeat_hours",
+    "cpu": "cpu_threshold",
+    "cpu_critical": "cpu_critical_threshold",
+    "memory": "memory_threshold",
+    "memory_critical": "memory_critical_threshold",
+    "disk": "disk_threshold",
+    "disk_critical": "disk_critical_threshold",
+    "error_rate": "error_rate_threshold",
+    "error_rate_critical": "error_rate_critical_threshold",
+    "response_time_ms": "response_time_threshold",
+    "response_time_ms_critical": "response_time_critical_threshold",
+    "descriptors": "descriptor_threshold",
+    "load": "load_threshold",
+    "down_seconds": "down_alert_after",
+    "flapping_closes": "flapping_alert_closes",
+}
+"""The settings that count more than what the file says."""
 TEST_SECONDS: Final = 90.0
 """For so long all channels together may take."""
 
@@ -75,7 +97,10 @@ def check(
     }
     for name, value in {**shown, **seen.thresholds}.items():
         if value is not None:
-            say(f"  {name}: {value:g}" if isinstance(value, float) else f"  {name}: {value}")
+            words = f"{value:g}" if isinstance(value, float) else f"{value}"
+            field = OVER_THE_FILE.get(name, "")
+            over = field in settings.model_fields_set
+            say(f"  {name}: {words}" + (f" ({variable(field)} counts instead)" if over else ""))
 
 
 def send_test(

@@ -360,11 +360,11 @@ def _sentences(
     elif first.more_sessions is None:
         yield f"No limit is known that would end the number of sessions {beside}."
     elif first.more_sessions == 0:
-        yield f"No more sessions fit {beside}: {first.name} has ended ({_use(first)})."
+        yield f"No more sessions fit {beside}: {first.name} has ended ({use_of(first)})."
     else:
         yield (
             f"About {first.more_sessions:,} more sessions fit {beside}; {first.name} ends first"
-            f" ({_use(first)})."
+            f" ({use_of(first)})."
         )
     if first.more_sessions is not None and (sessions is None or any(row.missing for row in rows)):
         yield f"Change first: {first.remedy}"
@@ -389,7 +389,8 @@ def _answer(rows: Sequence[Row], sessions: int, running: int) -> str:
     ) + "."  # fmt: skip
 
 
-def _use(row: Row) -> str:
+def use_of(row: Row) -> str:
+    """How much of a limit is in use, in words."""
     assert row.maximum is not None, "what ends has an end"
     need = amount(row.per_session.value, row.unit)
     has = (

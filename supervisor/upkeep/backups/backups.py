@@ -29,6 +29,8 @@ TURNS: Final = 2
 """Turns of its schedule that may pass without a backup that was verified ..."""
 GRACE_SECONDS: Final = 1800.0
 """... and so long after the last of them: a large store takes its time."""
+LOOK_SECONDS: Final = 5.0
+"""A directory that does not answer within this is told as one that cannot be read."""
 COUNTED: Final = ("sessions", "keys", "archives", "events")
 CORRUPT: Final = (
     "The backup {name} cannot be relied on: {why} It would be missed on the day when it is needed:"
@@ -56,7 +58,7 @@ class BackupsView(msgspec.Struct, frozen=True, rename="camel"):
 
     `last_verified_at`: the moment that the newest one is of that could be restored: what has come
     after it would be lost (RPO). `last_restore_seconds`: what restoring the newest took (RTO).
-    Null: there is none.
+    Null: there is none. `problem`: why the directory cannot be read, if it cannot.
     """
 
     directory: str
@@ -64,6 +66,7 @@ class BackupsView(msgspec.Struct, frozen=True, rename="camel"):
     bytes: int
     last_verified_at: str | None
     last_restore_seconds: float | None
+    problem: str | None = None
 
 
 class Backups:
@@ -84,8 +87,14 @@ class Backups:
         self._known: Shelf | None = None
 
     async def view(self) -> BackupsView:
-        """What there is. Raises StoreUnavailable, OSError."""
-        found = await asyncio.to_thread((await self._shelf()).backups)
+        """What there is. Raises StoreUnavailable."""
+        shelf = await self._shelf()
+        try:
+            async with asyncio.timeout(LOOK_SECONDS):  # its disk may be a network's
+                found = await asyncio.to_thread(shelf.backups)
+        except OSError as error:
+            problem = error.strerror or "it does not answer"
+            return BackupsView(str(self._config.directory), 0, 0, None, None, problem)
         newest = _newest_good(found)
         record = None if newest is None else newest.record
         return BackupsView(

@@ -73,6 +73,25 @@ async def test_a_tight_alert_rings_and_disconnects_nobody(
     assert (await supervisor.session("slow"))["state"] == "open"
     assert await logins(standin, "slow") == before + 1
     assert await supervisor.events("alert", "quick") == []
+    await must_be_in_the_history(supervisor)
+
+
+async def must_be_in_the_history(supervisor: Supervisor) -> None:
+    """What was just seen of sessions and host is what the history has of it."""
+
+    async def points(asked: str, call: str = "/history") -> list[dict[str, float]]:
+        told = await supervisor.get(f"{call}?{asked}&step=10")
+        found: list[dict[str, float]] = told["points"]
+        return found
+
+    trips = partial(points, "series=fleet.response_ms", "/history/distribution")
+    await eventually(trips, lambda seen: any(one["p99"] > 100 for one in seen), 60, "the delay")
+    up = await points("series=session.up&subject=quick")
+    assert up[-1]["mean"] == 1
+    came_back = await points("series=session.reconnects&subject=slow")
+    assert sum(one["sum"] for one in came_back) >= 1
+    for series in ("host.cpu", "host.memory_used_bytes", "supervisor.memory_bytes", "fleet.open"):
+        assert await points(f"series={series}"), series
 
 
 async def test_cron_is_told_of_an_outage_when_it_begins_and_when_it_is_over(

@@ -61,7 +61,7 @@ class Run:
 
     async def begin(self) -> None:
         await self.alerting.open()
-        self.alerting.follow(self.recipients)
+        self.alerting.notifier.follow(self.recipients)
 
     async def end(self) -> None:
         await self.alerting.close()

@@ -10,10 +10,12 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
 from sessions.forever import Forever
-from supervisor.alerts.channels.helper import Helper
+from supervisor.alerts.channels.helper import COMMAND, ROOT, Helper
+from supervisor.alerts.channels.wire import Request
 from supervisor.alerts.notices import NotDelivered
 from tests.integration.alerts.receivers import dead_port, mail_server, web_server
 
@@ -221,3 +223,19 @@ async def test_it_ends_with_whoever_began_it() -> None:
         await helper.send("webhook", [hook(inbox.port)], "T", "B")
         pid = helper.pid
     assert not Path(f"/proc/{pid}").exists()
+
+
+async def test_it_ends_with_its_stdin_and_ends_what_is_under_way() -> None:
+    """So it is when the supervisor is killed."""
+    with dead_port() as port:
+        process = await asyncio.create_subprocess_exec(
+            *COMMAND, cwd=ROOT, stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE
+        )
+        assert process.stdin is not None
+        request = Request(id=1, service="webhook", targets=[hook(port)], title="T", body="B")
+        process.stdin.write(msgspec.json.encode(request) + b"\n")
+        await eventually(lambda: len(under_way(process.pid)) == 1)
+        (message,) = under_way(process.pid)
+        process.stdin.close()
+        assert await asyncio.wait_for(process.wait(), 60) == 0
+        await eventually(lambda: not Path(f"/proc/{message}").exists())

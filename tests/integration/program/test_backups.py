@@ -183,6 +183,17 @@ async def test_backups_that_are_missed_ring_until_there_is_one(stage: Stage) -> 
     assert stage.ringing() == ["backup_old"]
 
 
+async def test_a_directory_that_cannot_be_read_is_said_to_be_so(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refused(self: Shelf) -> None:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(Shelf, "backups", refused)
+    view = await stage.backups().view()
+    assert (view.problem, view.last_verified_at) == ("Permission denied", None)
+
+
 async def test_installations_that_share_a_directory_leave_each_others_backups_alone(
     stage: Stage,
 ) -> None:

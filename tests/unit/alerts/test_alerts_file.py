@@ -6,14 +6,17 @@ from pathlib import Path
 import pytest
 
 from supervisor.alerts.channels.alerts_file import (
+    LEVELS,
     TABLES,
     BadAlertsFile,
+    limits,
     open_to_others,
     parse,
     read_alerts_file,
 )
 from supervisor.alerts.channels.channel_settings import KINDS
 from supervisor.alerts.channels.live_alerts_file import differences, view
+from supervisor.cli.alert_commands.channels import OVER_THE_FILE
 from supervisor.settings import Settings
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -238,3 +241,19 @@ def test_every_key_is_in_the_table_of_the_page() -> None:
     page = PAGES[0].read_text().partition("## The whole file")[2]
     keys = {key for kind in (*KINDS.values(), *TABLES) for key in kind.model_fields}
     assert [key for key in sorted(keys) if f"`{key}`" not in page] == []
+
+
+def test_a_password_is_sent_in_the_clear_only_if_somebody_says_so() -> None:
+    def mode(*lines: str) -> str:
+        return parse("\n".join(("[smtp]", *lines))).smtp.mode
+
+    assert mode() == mode("host = '127.0.0.1'") == "insecure"
+    assert mode("host = 'smtp.example.com'") == "starttls"
+    assert mode("host = 'smtp.example.com'", "tls = 'none'") == "insecure"
+    assert mode("host = 'smtp.example.com'", "tls = 'ssl'") == "ssl"
+
+
+def test_the_command_knows_every_setting_that_counts_more_than_the_file() -> None:
+    assert set(OVER_THE_FILE.values()) <= set(Settings.model_fields)
+    keys = limits({f"{name}_{level}": 1.0 for name in LEVELS for level in ("warning", "critical")})
+    assert set(keys) | {"load", "descriptors", "down_seconds"} <= set(OVER_THE_FILE)

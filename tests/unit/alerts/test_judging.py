@@ -339,6 +339,17 @@ def test_an_outage_is_one_alert_with_its_greatest_number() -> None:
     assert world.edges == [("outage", "began", "critical"), ("outage", "ended", "critical")]
 
 
+def test_an_outage_that_the_gate_does_not_know_any_more_is_over() -> None:
+    world = World()
+    watch = OutageWatch(world.fleet, world.alerts)
+    watch.on_began(None, outage(OutageBegan, 43))
+    watch.look()
+    assert len(world.edges) == 1
+    watch.look()
+    assert world.edges[1:] == [("outage", "ended", "critical")]
+    assert watch.explained() == NO_OUTAGES
+
+
 def test_a_proxys_outage_explains_whom_it_holds() -> None:
     members = [Member(SHOP, S.HELD), Member(SessionId("other"), S.WAITING)]
     world = World(members=members)

@@ -7,11 +7,12 @@ from contextlib import ExitStack, asynccontextmanager
 import msgspec
 import pytest
 from aiohttp import web
-from aiohttp.test_utils import make_mocked_request
+from aiohttp.test_utils import TestClient, TestServer, make_mocked_request
 
-from api.errors import Busy
-from api.gatehouse.fences import MAX_COMMANDS, OPERATORS_OWN, SHARE, Commands, Places
+from api.errors import Busy, errors_as_json
+from api.gatehouse.fences import MAX_COMMANDS, OPERATORS_OWN, SHARE, Commands, Places, Shed
 from api.gatehouse.principals import PRINCIPAL
+from api.routes import ROUTES
 from sessions.model import SameDevice
 from supervisor.access.principal import BY_TOKEN, Principal
 from supervisor.access.scopes import Scope
@@ -152,3 +153,61 @@ async def test_a_refusal_names_no_session_that_does_not_exist_for_who_calls(
     assert error["code"] == "same_device"
     assert ("shop" in str(error)) == names
     assert "5511999990000:7" in error["message"]
+
+
+async def test_while_the_host_is_critical_only_what_can_wait_is_refused() -> None:
+    critical = [False]
+
+    async def answer(_request: web.Request) -> web.Response:
+        return web.Response(text="done")
+
+    shed = Shed({("/history", "GET"), ("/upkeep/{name}", "POST")}, lambda: critical[0])
+    app = web.Application(middlewares=[errors_as_json, shed.check])
+    app.router.add_get("/history", answer)
+    app.router.add_post("/upkeep/{name}", answer)
+    app.router.add_post("/sessions/{id}/messages", answer)
+    async with TestClient(TestServer(app)) as client:
+        calls = [
+            ("GET", "/history"),
+            ("HEAD", "/history"),
+            ("POST", "/upkeep/backups"),
+            ("POST", "/sessions/a/messages"),
+            ("GET", "/nowhere"),
+        ]
+        found = {}
+        for now in (False, True):
+            critical[0] = now
+            found[now] = [(await client.request(*one)).status for one in calls]
+        refused = await client.get("/history")
+        error = (await refused.json())["error"]
+    assert found == {False: [200, 200, 200, 200, 404], True: [503, 503, 503, 200, 404]}
+    assert (error["code"], refused.headers["Retry-After"]) == ("shedding", "60")
+
+
+NEVER_REFUSED = {
+    "/performance-metrics",
+    "/reconnection-status",
+    "/force-reconnection/{id}",
+    "/reset-circuit-breaker/{id}",
+    "/sessions",
+    "/sessions/{id}",
+    "/sessions/{id}/start",
+    "/sessions/{id}/stop",
+    "/sessions/{id}/messages",
+    "/sessions/{id}/qr",
+    "/events",
+    "/alerts",
+    "/healthz",
+    "/readyz",
+}
+
+
+def test_what_keeps_sessions_going_never_waits() -> None:
+    paths = {route.path for route in ROUTES}
+    assert paths >= NEVER_REFUSED
+    assert [one.path for one in ROUTES if one.deferrable and one.path in NEVER_REFUSED] == []
+    assert {one.path for one in ROUTES if one.deferrable} >= {
+        "/history",
+        "/capacity",
+        "/diagnostics",
+    }
