@@ -474,8 +474,8 @@ async def begin(parts: Built, stack: AsyncExitStack) -> None:
         "memory growth", parts.memory.look, every_seconds=SAMPLE_SECONDS, at_once=False
     )
     stack.push_async_callback(growth.close)
-    for kept in parts.outward.begin(parts.forever):
-        stack.push_async_callback(kept.close)
+    parts.outward.begin(parts.forever)
+    stack.push_async_callback(parts.outward.close)
     if settings.performance_monitoring and settings.shed_load:
         kept = parts.forever.keep("shedding", parts.shedding.look, every_seconds=LOOK_SECONDS)
         stack.push_async_callback(kept.close)

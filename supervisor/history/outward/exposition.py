@@ -35,7 +35,7 @@ SUM_OF: Final[Mapping[str, str]] = {
 }
 """By distribution, the series that is the sum of its figures."""
 LEFT_OUT: Final = "wasup_metrics_sessions_left_out"
-_BOUNDS: Final = range(1 + PER_DOUBLING, GREATEST, PER_DOUBLING)
+BOUNDS: Final = range(1 + PER_DOUBLING, GREATEST, PER_DOUBLING)
 """Buckets whose begins are the bounds of histograms: 2 ms, 4 ms, 8 ms ..."""
 
 
@@ -142,7 +142,7 @@ def _add_histogram(
     count = 0.0
     numbers = iter(sorted(counts))
     number = next(numbers, None)
-    for bound in _BOUNDS:
+    for bound in BOUNDS:
         while number is not None and number < bound:
             count += counts[number]
             number = next(numbers, None)
