@@ -43,6 +43,13 @@ EVENT: Final = "EventView"
 EARLIER: Final = "Event.earlier"
 INSTANTS: Final = frozenset({"at", "time", "timestamp", "since", "opensUntil", "phoneLastSeen"})
 """Fields that are instants and do not end in `At`."""
+AS_THE_SEEDS_SAY: Final = frozenset(
+    {
+        "performance_metrics",
+        *("requests_per_second", "active_connections", "db_connections", "memory_usage"),
+    }
+)
+"""Fields that keep the names by which scripts read them."""
 _PARAMETERS: Final[Mapping[str, dict[str, Any]]] = {
     "id": {
         "name": "id",
@@ -194,11 +201,16 @@ def _complete(schema: dict[str, Any]) -> dict[str, Any]:
     """
     if "properties" not in schema:
         return schema
+    named = {_named(name): field for name, field in schema["properties"].items()}
     fields = {
-        camel(name): _field(camel(name), {k: v for k, v in field.items() if k != "default"})
-        for name, field in schema["properties"].items()
+        name: _field(name, {k: v for k, v in field.items() if k != "default"})
+        for name, field in named.items()
     }
     return schema | {"properties": fields, "required": list(fields)}
+
+
+def _named(name: str) -> str:
+    return name if name in AS_THE_SEEDS_SAY else camel(name)
 
 
 def _field(name: str, schema: dict[str, Any]) -> dict[str, Any]:
@@ -216,7 +228,7 @@ def _told(schema: dict[str, Any]) -> dict[str, Any]:
         return schema
     words = re.sub(
         "`([a-z]+(?:_[a-z0-9]+)+)`",
-        lambda found: f"`{camel(found[1])}`",
+        lambda found: f"`{_named(found[1])}`",
         _flowing(schema["description"]),
     )
     return schema | {"description": words}
