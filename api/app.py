@@ -58,6 +58,7 @@ from api.parts import (
     STORE,
     STREAMS,
     THRESHOLDS,
+    TRACER,
     UPKEEP,
     WAITERS,
     WEBHOOKS,
@@ -90,6 +91,7 @@ from supervisor.watch.diagnostics.checks import Diagnostics
 from supervisor.watch.forecasting import Forecaster
 from supervisor.watch.host_watch import HostWatch
 from supervisor.watch.memory_growth import MemoryWatch
+from supervisor.watch.memory_tracing import MemoryTracer
 from supervisor.watch.shedding import Shedding
 
 MAX_BODY_BYTES: Final = 512 * 1024
@@ -213,6 +215,7 @@ def create_app(parts: Parts, doorway: Doorway) -> web.Application:
     app[DESCRIPTION] = msgspec.json.encode(spec(ROUTES)) + b"\n"
     app[HISTORY], app[EXPOSITION] = parts.history, parts.exposition
     app[MEMORY], app[SHEDDING] = parts.memory, parts.shedding
+    app[TRACER] = MemoryTracer()
     metrics = app[FEED_METRICS] = parts.feed_metrics
     written = [] if parts.websocket_log is None else [ConnectionLog(*parts.websocket_log)]
     live = Entrance(

@@ -30,6 +30,7 @@ from supervisor.watch.diagnostics.checks import Diagnostics
 from supervisor.watch.forecasting import Forecaster
 from supervisor.watch.host_watch import HostWatch
 from supervisor.watch.memory_growth import MemoryWatch
+from supervisor.watch.memory_tracing import MemoryTracer
 from supervisor.watch.shedding import Shedding
 
 ACCESS = web.AppKey("access", Access)
@@ -52,6 +53,7 @@ DIAGNOSTICS = web.AppKey("diagnostics", Diagnostics)
 WEBHOOKS = web.AppKey("webhooks", Webhooks)
 THRESHOLDS = web.AppKey("thresholds", Thresholds)
 REPORTER = web.AppKey("reporter", Reporter)
+TRACER = web.AppKey("tracer", MemoryTracer)
 UPKEEP = web.AppKey("upkeep", Upkeep)
 WAITERS = web.AppKey("waiters", Places)
 MEMORY = web.AppKey("memory", MemoryWatch)

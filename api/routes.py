@@ -15,6 +15,7 @@ from api.handlers import (
 from api.handlers.event_log import events, messages, stream
 from api.handlers.machine import (
     capacity,
+    debug,
     diagnostics,
     history,
     host,
@@ -70,6 +71,7 @@ from supervisor.reports.reporter import ReportFailed, ReportsBusy
 from supervisor.upkeep.jobs import JobNotFound, JobRunning, JobView
 from supervisor.watch.diagnostics.doctor import Examination
 from supervisor.watch.forecasting import BeyondCapacity
+from supervisor.watch.memory_tracing import MemoryTrace
 
 VAIN: Final = tuple(
     (409, reason.value) for reason in CloseReason if RULES[reason].mend is not Mend.RECONNECT
@@ -393,6 +395,15 @@ ROUTES: Final = (
         keyed=True,
         answers={202: JobView},
         errors=(JobNotFound, JobRunning),
+    ),
+    Route(
+        "POST",
+        "/debug/memory",
+        debug.trace_memory,
+        scope=Scope.ADMIN,
+        fleet=True,
+        query=debug.TraceQuery,
+        answers={200: MemoryTrace},
     ),
     Route(
         "GET", "/host", host.get_host, scope=Scope.READ, fleet=True, answers={200: host.HostView}

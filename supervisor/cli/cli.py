@@ -35,6 +35,7 @@ class Commands(LazyGroup):
         "history": Verb("watch_commands.history", "history", "What was measured, and what it is"),
         "capacity": Verb("watch_commands.capacity", "capacity", "How many more sessions fit"),
         "report": Verb("watch_commands.report", "report", "How it went, and what to do"),
+        "debug": Verb("watch_commands.debug", "app", "Look into the running supervisor"),
         "keys": Verb("key_commands", "app", "Who may call the API, and what"),
         "audit": Verb("watch_commands.audit", "audit", "Who changed what, and who was refused"),
         "store": Verb("store_commands", "app", "Backup, restore, verify, keys"),

@@ -133,6 +133,7 @@ def test_whoever_adds_a_call_has_said_what_it_needs() -> None:
         "POST /keys",
         "POST /policy/reload",
         "POST /sessions/{id}/import",
+        "POST /debug/memory",
         "POST /upkeep/{name}",
         "POST /workers/roll",
     }

@@ -464,6 +464,13 @@ def alert(api: PlayedApi) -> None:
     ]
 
 
+def dead_channel(api: PlayedApi) -> None:
+    words = "mail has accepted nothing for 5 min: connection refused"
+    api.status["alerts"] = [
+        {"session": None, "name": "channel_failing", "message": words, "about": "mail"}
+    ]
+
+
 def parked(api: PlayedApi) -> None:
     api.sessions |= {
         "loja": session("parked", closeReason="logged_out", humanAction="Pair it again.")
@@ -494,6 +501,7 @@ def a_stuck_session(api: PlayedApi) -> None:
             "tasks of the supervisor are in trouble (see its log): performance monitor (ended)",
         ),
         (alert, "alerts: cpu is 95%, above 90%"),
+        (dead_channel, "alerts: mail has accepted nothing for 5 min: connection refused"),
         (parked, "needs a human: loja (logged_out)"),
         (over_the_threshold, "alerts: errors is 25.0%, above 10%"),
         (not_ready, "the API is alive but not ready (503)"),

@@ -1,0 +1,29 @@
+"""Looking into the supervisor itself while it runs."""
+
+from typing import Annotated
+
+import msgspec
+from aiohttp import web
+
+from api.errors import Busy
+from api.parts import TRACER
+from api.responses import json, query
+from supervisor.watch.memory_tracing import MOST_SECONDS
+
+
+class TraceQuery(msgspec.Struct, forbid_unknown_fields=True):
+    """How long is to be traced."""
+
+    seconds: Annotated[
+        float, msgspec.Meta(gt=0, le=MOST_SECONDS, description="For how long to trace.")
+    ] = 10.0
+
+
+async def trace_memory(request: web.Request) -> web.Response:
+    """Trace for some seconds where the supervisor allocates memory, and answer with the lines that
+    hold most of it. One at a time, and all else is slower meanwhile.
+    """
+    seconds, tracer = query(request, TraceQuery).seconds, request.app[TRACER]
+    if tracer.traces:
+        raise Busy("Memory is being traced already.")
+    return json(await tracer.trace(seconds))
