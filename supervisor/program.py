@@ -357,7 +357,28 @@ async def build(
         Forecaster(fleet, costs, thresholds, refuses=settings.beyond_capacity == "refuse"),
         backups_of(settings, store, alerts),
     )
-    reporter = reporter_of(settings, store, feed, history, alerts, fleet, forecaster, backups)
+    alerts_file = LiveAlertsFile(
+        settings.alerts_file,
+        file,
+        alerting.notifier,
+        forever,
+        bus.publish,
+        fleet.get,
+        store.must_work,
+        settings.alerting_config,
+    )
+    reporter = reporter_of(
+        settings,
+        store,
+        feed,
+        history,
+        alerts,
+        fleet,
+        forecaster,
+        backups,
+        alerts_file.readers,
+        file,
+    )
     return Built(
         settings=settings,
         forever=forever,
@@ -367,16 +388,7 @@ async def build(
         alerts=alerts,
         alerting=alerting,
         thresholds=thresholds,
-        alerts_file=LiveAlertsFile(
-            settings.alerts_file,
-            file,
-            alerting.notifier,
-            forever,
-            bus.publish,
-            fleet.get,
-            store.must_work,
-            settings.alerting_config,
-        ),
+        alerts_file=alerts_file,
         webhooks=webhooks,
         keys=keys,
         access=access,

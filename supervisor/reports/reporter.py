@@ -8,8 +8,7 @@ process of its own, so that nothing of it is loaded here, or keeps the loop.
 import asyncio
 import sys
 import time
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Final, Literal, Protocol, get_args
@@ -21,7 +20,9 @@ import structlog
 from sessions.model import WasupError
 from sessions.store import Store
 from supervisor.alerts.alerts import Alerts
+from supervisor.alerts.channels.alerts_file import AlertsFile
 from supervisor.alerts.notices import Language, NotDelivered
+from supervisor.alerts.words.rendering import Text
 from supervisor.fleet.feed import Feed
 from supervisor.fleet.fleet import Fleet
 from supervisor.history.history import History
@@ -45,6 +46,7 @@ KEPT_FORMS: Final[tuple[Form, ...]] = ("html", "pdf", "json")
 PROGRAM: Final = (sys.executable, "-m", "supervisor.reports.rendering.program")
 RENDER_SECONDS: Final = 180.0
 """It yields to everybody: on a busy machine seconds become minutes."""
+SEND_SECONDS: Final = 120.0
 MOST_WAITING: Final = 4
 """Who asks when so many wait already is asked to come again."""
 
@@ -65,45 +67,46 @@ class ReportFailed(WasupError):
     hint = "Ask for format=json, and see the supervisor's log."
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Sent:
-    """A report as it is sent: in words, and the files, by their form."""
-
-    title: str
-    text: str
-    files: Mapping[Form, Path]
-
-
-class Recipient(Protocol):
-    """Somebody who wants reports."""
+class Reader(Protocol):
+    """Somebody who wants reports: a channel of alerts."""
 
     @property
     def name(self) -> str:
         """By which an operator knows it."""
         ...
 
-    async def send_report(self, sent: Sent) -> None:
-        """Send it, with a file where that can be. Raises NotDelivered."""
+    @property
+    def language(self) -> Language:
+        """In which it reads."""
         ...
+
+    async def send_file(self, text: Text, file: Path) -> None:
+        """Send these words, and the file where that can be. Raises NotDelivered."""
+        ...
+
+
+Readers = Callable[[Regular], Sequence[Reader]]
+"""Who wants the reports of a kind, as it is sent."""
 
 
 class Reporter:
     """All reports. `language`: of those that are made by the clock, unless another is asked for."""
 
     def __init__(
-        self, sources: Sources, shelf: Shelf, zone: ZoneInfo, language: Language = "en"
+        self,
+        sources: Sources,
+        shelf: Shelf,
+        zone: ZoneInfo,
+        language: Language = "en",
+        readers: Readers = lambda _kind: (),
     ) -> None:
         self.zone: Final = zone
         self.language: Final[Language] = language
         self._sources = sources
         self._shelf = shelf
-        self._recipients: Sequence[Recipient] = ()
+        self._readers = readers
         self._one_at_a_time = asyncio.Lock()
         self._waiting = 0
-
-    def follow(self, recipients: Sequence[Recipient]) -> None:
-        """Send what is made by the clock to these from now on, and to no others."""
-        self._recipients = tuple(recipients)
 
     async def report(self, period: Period) -> Report:
         """The report of a period.
@@ -157,46 +160,58 @@ class Reporter:
     async def make(self, kind: Regular) -> str:
         """Make the report of the last whole day, week or month; what was done, in words.
 
-        Raises StoreUnavailable, ReportFailed, JobFailed (it has reached nobody), OSError.
+        Raises StoreUnavailable, ReportFailed, JobFailed (somebody was not reached), OSError.
         """
         period = last(kind, time.time(), self.zone)
         report = await self.report(period)
+        readers = self._readers(kind)
         files: dict[str, bytes] = {
             form: await self.rendered(report, form, self.language) for form in KEPT_FORMS
         }
+        texts = dict[Language, Text]()
+        for language in dict.fromkeys(reader.language for reader in readers):
+            texts[language] = _text(await self.rendered(report, "text", language))
+            if language != self.language:
+                files[f"{language}.pdf"] = await self.rendered(report, "pdf", language)
         written = await asyncio.to_thread(self._shelf.put, period.name, files)
-        words = f"The report of {period.name} is {written[0]}."
-        if not self._recipients:
+        words = f"The report of {period.name} is {written['html']}."
+        if not readers:
             return words
-        text = (await self.rendered(report, "text", self.language)).decode()
-        sent = Sent(
-            title=text.partition("\n")[0],
-            text=text,
-            files=dict(zip(KEPT_FORMS, written, strict=True)),
+        outcomes = await asyncio.gather(
+            *(
+                _sent(
+                    reader,
+                    texts[reader.language],
+                    written.get(f"{reader.language}.pdf", written["pdf"]),
+                )
+                for reader in readers
+            )
         )
-        return f"{words} {await self._send(sent)}"
-
-    async def _send(self, sent: Sent) -> str:
-        """To everybody who wants it, each on his own; one who cannot be reached takes it from
-        nobody.
-        """
-        outcomes = await asyncio.gather(*(self._sent(one, sent) for one in self._recipients))
         missed = [outcome for outcome in outcomes if outcome is not None]
         if missed:
             raise JobFailed(
-                f"The report is made, but was not delivered: {'; '.join(missed)}.",
+                f"{words} It has not reached everybody: {'; '.join(missed)}.",
                 "`wasup alerts test` shows which channels work.",
             )
-        return f"It was sent to {', '.join(one.name for one in self._recipients)}."
+        return f"{words} It was sent to {', '.join(reader.name for reader in readers)}."
 
-    @staticmethod
-    async def _sent(recipient: Recipient, sent: Sent) -> str | None:
-        """Why not, if it was not."""
-        try:
-            await recipient.send_report(sent)
-        except NotDelivered as error:
-            return f"{recipient.name}: {error.words}"
-        return None
+
+async def _sent(reader: Reader, text: Text, file: Path) -> str | None:
+    """Why one was not reached, if so: it takes the report from nobody else."""
+    try:
+        async with asyncio.timeout(SEND_SECONDS):
+            await reader.send_file(text, file)
+    except NotDelivered as error:
+        return f"{reader.name}: {error.words}"
+    except TimeoutError:
+        return f"{reader.name}: it has not taken it within {SEND_SECONDS:.0f} s"
+    return None
+
+
+def _text(content: bytes) -> Text:
+    """As a channel sends it: its first line is the subject."""
+    body = content.decode()
+    return Text(body.partition("\n")[0], body)
 
 
 def reporter_of(
@@ -208,9 +223,11 @@ def reporter_of(
     fleet: Fleet,
     forecaster: Forecaster,
     backups: Backups,
+    readers: Readers,
+    file: AlertsFile,
 ) -> Reporter:
-    """The reporter, as the operator wants it."""
-    zone, config = settings.zone(), settings.alerting_config()
+    """The reporter, as the operator wants it. `file`: says, too, when maintenance is announced."""
+    zone, config = settings.zone(), settings.alerting_config(file)
     hours = config.windows
     return Reporter(
         Sources(
@@ -227,4 +244,5 @@ def reporter_of(
         Shelf(data_directory(settings) / "reports"),
         zone,
         config.language,
+        readers,
     )

@@ -10,7 +10,7 @@ from typing import Final
 
 KEPT: Final[Mapping[str, int]] = {"daily": 31, "weekly": 14, "monthly": 24}
 """Reports of each kind; one is a file for each form."""
-_NAME: Final = re.compile(r"(daily|weekly|monthly)-[0-9-]+\.(html|pdf|json)")
+_NAME: Final = re.compile(r"(daily|weekly|monthly)-[0-9-]+\.((en|pt-BR)\.)?(html|pdf|json)")
 
 
 class Shelf:
@@ -19,12 +19,12 @@ class Shelf:
     def __init__(self, directory: Path) -> None:
         self._directory = directory
 
-    def put(self, name: str, files: Mapping[str, bytes]) -> list[Path]:
-        """Keep a report, whose files are given by their form, in place of an older one of that
+    def put(self, name: str, files: Mapping[str, bytes]) -> dict[str, Path]:
+        """Keep a report, whose files are given by their ending, in place of an older one of that
         name; each appears whole. What is too much of its kind is dropped. Raises OSError.
         """
         self._directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-        written = []
+        written = dict[str, Path]()
         for form, content in files.items():
             file = self._directory / f"{name}.{form}"
             begun = self._directory / f".{name}.{form}.part"
@@ -36,7 +36,7 @@ class Shelf:
             except BaseException:
                 begun.unlink(missing_ok=True)
                 raise
-            written.append(file)
+            written[form] = file
         self._drop_old(name.partition("-")[0])
         return written
 
@@ -47,7 +47,11 @@ class Shelf:
             for file in self._directory.iterdir()
             if _NAME.fullmatch(file.name) and file.name.startswith(f"{kind}-")
         ]
-        kept = sorted({file.stem for file in mine})[-KEPT[kind] :]
+        kept = sorted({_report_of(file) for file in mine})[-KEPT[kind] :]
         for file in mine:
-            if file.stem not in kept:
+            if _report_of(file) not in kept:
                 file.unlink(missing_ok=True)
+
+
+def _report_of(file: Path) -> str:
+    return file.name.partition(".")[0]

@@ -160,6 +160,10 @@ class ChannelTable(Table):
     ] = frozenset({"warning", "critical"})
     language: Annotated[Literal["en", "pt-BR"] | None, Field(description='"en" or "pt-BR"')] = None
     hours: Annotated[HoursText | None, Field(description=FORM)] = None
+    reports: Annotated[
+        frozenset[Literal["daily", "weekly", "monthly"]],
+        Field(description='a list of "daily", "weekly" and "monthly"'),
+    ] = frozenset()
 
     def targets(self, smtp: MailServer, twilio: Twilio | None) -> list[dict[str, Any]]:
         """What its service is made of, for each who is told."""

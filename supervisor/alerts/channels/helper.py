@@ -93,9 +93,10 @@ class Helper:
         severity: Literal["warning", "critical", "over"] = "warning",
         extras: dict[str, Any] | None = None,
         secrets: Sequence[str] = (),
+        attach: Path | None = None,
     ) -> list[str]:
         """Send it to all targets. Raises NotDelivered if it has reached none of them; else, which
-        it has not reached, and why.
+        it has not reached, and why. `attach`: a file that goes with it.
         """
         number = next(self._numbers)
         request = Request(
@@ -107,6 +108,7 @@ class Helper:
             severity=severity,
             extras=extras or {},
             secrets=list(secrets),
+            attach=None if attach is None else str(attach),
             seconds=self._send_seconds,
         )
         line = msgspec.json.encode(request) + b"\n"

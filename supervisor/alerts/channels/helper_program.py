@@ -2,7 +2,8 @@
 when its time is over. So one that hangs keeps nothing, neither a thread nor the others.
 
 It reads requests from its stdin, answers on its stdout, and ends with its stdin: with whoever has
-started it. It opens no files, logs nothing, and knows nothing but what a request tells.
+started it. It opens no file but one that goes with a message, logs nothing, and knows nothing but
+what a request tells.
 """
 
 import contextlib

@@ -146,6 +146,11 @@ class LiveAlertsFile:
             if kept is not None:
                 await kept.close()
 
+    def readers(self, kind: str) -> list[OwnChannel]:
+        """The channels that want the daily, the weekly or the monthly report."""
+        tables = self.file.channels.items()
+        return [self._channels[name] for name, table in tables if kind in table.reports]
+
     async def reload(self) -> list[str]:
         """Read the file again; what differs now, in sentences.
 

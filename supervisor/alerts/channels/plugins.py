@@ -10,7 +10,8 @@ from collections.abc import Callable, Mapping
 from typing import Any, Final
 from urllib.parse import quote
 
-from apprise import Apprise, AppriseAsset, NotifyFormat, NotifyType
+from apprise import Apprise, AppriseAsset, AppriseAttachment, NotifyFormat, NotifyType
+from apprise.attachment.file import AttachFile
 from apprise.plugins.custom_json import NotifyJSON
 from apprise.plugins.discord import NotifyDiscord
 from apprise.plugins.email import NotifyEmail
@@ -86,9 +87,15 @@ def deliver(request: Request, target: Mapping[str, Any]) -> tuple[str | None, bo
         title=request.title,
         notify_type=TYPES[request.severity],
         body_format=NotifyFormat.TEXT,
+        attach=_attached(request.attach),
         log_level=logging.DEBUG,
     )
     if result:
         return None, False
     lines = [entry.message for one in result for entry in one.logs()]
     return cause(lines, request.secrets)
+
+
+def _attached(path: str | None) -> AppriseAttachment | None:
+    """The file that goes with a message: a path, and never an address to be fetched."""
+    return None if path is None else AppriseAttachment(AttachFile(path))  # type: ignore[no-untyped-call]

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from datetime import tzinfo
+from pathlib import Path
 from typing import Any, Final, Literal
 
 import msgspec
@@ -13,6 +14,8 @@ from supervisor.alerts.notices import Language, Notice
 from supervisor.alerts.rules import rule_of
 from supervisor.alerts.words.rendering import Text, render
 
+ATTACHING: Final[frozenset[Service]] = frozenset({"email", "telegram", "discord"})
+"""Services that take a file with a message."""
 ALERTS_MOST: Final = 50
 """Of each kind, in what a program is told; a person is told of fewer."""
 
@@ -51,11 +54,24 @@ class ServiceChannel:
         severity = "over" if notice.is_over else notice.severity
         await self.send_text(text, severity, _for_programs(notice))
 
+    @property
+    def language(self) -> Language:
+        """In which it tells."""
+        return self._language
+
+    async def send_file(self, text: Text, file: Path) -> None:
+        """Send these words, and the file with them where the service takes one.
+
+        Raises NotDelivered.
+        """
+        await self.send_text(text, "over", attach=file if self._service in ATTACHING else None)
+
     async def send_text(
         self,
         text: Text,
         severity: Literal["warning", "critical", "over"] = "warning",
         extras: Mapping[str, Any] | None = None,
+        attach: Path | None = None,
     ) -> None:
         """Send these words. Raises NotDelivered; who of several was not reached is in the log."""
         title, body = text.subject, text.body.removeprefix(text.subject).strip() or text.subject
@@ -69,6 +85,7 @@ class ServiceChannel:
             severity=severity,
             extras=dict(extras or {}),
             secrets=self._secrets,
+            attach=attach,
         )
         for problem in problems:
             log.warning(

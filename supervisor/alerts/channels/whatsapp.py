@@ -6,6 +6,7 @@ are as soon as the session is open again.
 
 from collections.abc import Callable
 from datetime import tzinfo
+from pathlib import Path
 from typing import Final, Protocol
 
 from sessions.lifecycle.session import WRONG_RECIPIENT
@@ -69,6 +70,15 @@ class WhatsAppChannel:
     async def send(self, notice: Notice) -> None:
         """Send it. Raises NotDelivered."""
         await self.send_text(render(notice, self._language, self._zone))
+
+    @property
+    def language(self) -> Language:
+        """In which it tells."""
+        return self._language
+
+    async def send_file(self, text: Text, _file: Path) -> None:
+        """Send these words alone. Raises NotDelivered."""
+        await self.send_text(text)
 
     async def send_text(self, text: Text) -> None:
         """Send these words, the first line bold. Raises NotDelivered."""

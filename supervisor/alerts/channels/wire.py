@@ -22,6 +22,7 @@ class Request(msgspec.Struct, frozen=True, kw_only=True):
     """A message to be sent.
 
     `targets`: for each of them what its service is made of. `secrets`: which no answer may quote.
+    `attach`: the path of a file that goes with it.
     """
 
     id: int
@@ -32,6 +33,7 @@ class Request(msgspec.Struct, frozen=True, kw_only=True):
     severity: Literal["warning", "critical", "over"] = "warning"
     extras: dict[str, Any] = {}
     secrets: list[str] = []
+    attach: str | None = None
     seconds: float = SEND_SECONDS
 
 

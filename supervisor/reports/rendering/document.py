@@ -316,7 +316,7 @@ class _Writer:
                 "more",
                 sessions=numbers.count(capacity.sessions),
                 more=numbers.count(capacity.more_sessions),
-                limit=capacity.first_limit,
+                limit=self._limit(capacity.first_limit),
             )
         return self._section(
             "capacity",
@@ -388,12 +388,18 @@ class _Writer:
 
     def _in_words(self, name: str, value: float | str) -> str:
         if isinstance(value, str):
-            return self._reason(value) if name == "reason" else value
+            found = {"reason": self._reason, "limit": self._limit}.get(name)
+            return value if found is None else found(value)
         return self._numbers.of(value, _UNITS[name.rpartition("_")[2]])
 
     def _reason(self, reason: str) -> str:
         """In words, where it is a close reason that there is."""
         known: str = self._words.REASONS.get(reason, reason)
+        return known
+
+    def _limit(self, limit: str) -> str:
+        """In words, where it has any."""
+        known: str = self._words.LIMITS.get(limit, limit)
         return known
 
     def _reasons(self, causes: Sequence[Cause]) -> str:

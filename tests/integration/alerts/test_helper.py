@@ -85,6 +85,16 @@ async def test_a_mail_server_and_a_web_server_are_given_the_message() -> None:
     assert (posted["group"], posted["alerts"]) == ("outage", [{"session": "shop"}])
 
 
+async def test_a_file_goes_with_a_mail(tmp_path: Path) -> None:
+    report = tmp_path / "daily-2027-01-16.pdf"
+    report.write_bytes(b"%PDF-1.3 made by hand")
+    async with running() as helper, mail_server() as box:
+        await helper.send("email", [mail(box.port, "a@example.com")], "T", "B", attach=report)
+    ((_, mailed),) = box.mails
+    (part,) = mailed.iter_attachments()
+    assert (part.get_filename(), part.get_content()) == (report.name, report.read_bytes())
+
+
 async def test_who_is_refused_delays_nobody_else_and_is_named() -> None:
     async with running() as helper, mail_server() as box:
         targets = [mail(box.port, "nobody@example.com"), mail(box.port, "two@example.com")]

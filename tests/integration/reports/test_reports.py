@@ -3,7 +3,8 @@ second, in both databases; files are made by a process of their own; and it is a
 """
 
 import asyncio
-import io
+import subprocess
+import sys
 import time
 from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
@@ -20,7 +21,8 @@ from sessions.records.incidents import Incident, ended
 from sessions.store import Store, sqlite_url
 from sessions.store.supervision.presence import Times
 from supervisor.alerts.alerts import Alerts
-from supervisor.alerts.notices import NotDelivered
+from supervisor.alerts.notices import Language, NotDelivered
+from supervisor.alerts.words.rendering import Text
 from supervisor.fleet.feed import Feed
 from supervisor.history.archive import Archive
 from supervisor.history.history import History
@@ -28,7 +30,7 @@ from supervisor.reports.composing import compose
 from supervisor.reports.gathering import Sources, gather
 from supervisor.reports.period import DAY, HOUR, Period, between, last
 from supervisor.reports.report import AlertCount, Backups, Capacity, Figure, Report
-from supervisor.reports.reporter import Reporter, Sent
+from supervisor.reports.reporter import Reporter
 from supervisor.reports.shelf import Shelf
 from supervisor.reports.sources import AlertsTold
 from supervisor.upkeep.jobs import JobFailed
@@ -208,36 +210,40 @@ async def test_alerts_of_a_time_are_counted_also_after_a_restart(plain: Store) -
 class Reader:
     """Somebody who wants reports."""
 
-    def __init__(self, name: str, trouble: str | None = None) -> None:
+    def __init__(self, name: str, language: Language, trouble: str | None = None) -> None:
         self.name = name
-        self.got: list[Sent] = []
+        self.language: Language = language
+        self.got: list[tuple[Text, Path]] = []
         self._trouble = trouble
 
-    async def send_report(self, sent: Sent) -> None:
+    async def send_file(self, text: Text, file: Path) -> None:
         if self._trouble is not None:
             raise NotDelivered(self._trouble)
-        self.got.append(sent)
+        self.got.append((text, file))
 
 
 async def test_a_report_by_the_clock_is_kept_and_sent_and_who_is_away_takes_it_from_nobody(
     plain: Store, tmp_path: Path
 ) -> None:
+    good, other = Reader("owner", "pt-BR"), Reader("ops", "en")
+    wanting = [Reader("slack", "pt-BR", "no such host"), good, other]
     reporter = Reporter(
-        sources(plain, history_of(plain)), Shelf(tmp_path / "reports"), UTC, "pt-BR"
+        sources(plain, history_of(plain)),
+        Shelf(tmp_path / "reports"),
+        UTC,
+        "pt-BR",
+        lambda kind: wanting if kind == "daily" else (),
     )
-    words = await reporter.make("daily")
-    kept = sorted(file.suffix for file in (tmp_path / "reports").iterdir())
-    assert kept == [".html", ".json", ".pdf"]
-    assert str(tmp_path / "reports") in words
-    good, away = Reader("owner"), Reader("slack", "no such host")
-    reporter.follow([away, good])
     with pytest.raises(JobFailed, match="slack: no such host"):
         await reporter.make("daily")
-    (sent,) = good.got
-    assert sent.title.startswith("Relatório diário: ")
-    assert "Não há dados deste período" in sent.text
-    pages = PdfReader(io.BytesIO(sent.files["pdf"].read_bytes())).pages
-    assert "Relatório diário" in pages[0].extract_text()
+    kept = sorted(file.name for file in (tmp_path / "reports").iterdir())
+    assert kept == [f"{PERIOD.name}.{form}" for form in ("en.pdf", "html", "json", "pdf")]
+    ((text, file),) = good.got
+    assert text.subject.startswith("Relat\u00f3rio di\u00e1rio: ")
+    assert "N\u00e3o h\u00e1 dados deste per\u00edodo" in text.body
+    assert "Relat\u00f3rio di\u00e1rio" in PdfReader(file).pages[0].extract_text()
+    ((text, file),) = other.got
+    assert "Daily report" in PdfReader(file).pages[0].extract_text()
 
 
 async def test_over_http_in_every_form(plain: Store, tmp_path: Path) -> None:
@@ -279,3 +285,10 @@ async def test_any_time_that_is_past_can_be_asked_for(plain: Store) -> None:
     report = compose(await gather(sources(plain, history_of(plain)), long, NOW, "0"))
     assert report.empty
     assert len(report.parts) == pytest.approx(400, abs=1)
+
+
+def test_a_supervisor_loads_nothing_of_what_renders() -> None:
+    heavy = ("jinja2", "babel", "fpdf", "PIL", "fontTools")
+    asked = f"import sys, supervisor.program; print([n for n in {heavy} if n in sys.modules])"
+    told = subprocess.run([sys.executable, "-c", asked], capture_output=True, check=True, text=True)
+    assert told.stdout.strip() == "[]"

@@ -10,6 +10,8 @@ from typing import Final, NamedTuple
 import pytest
 
 from scripts.generate_docs import ROOT
+from supervisor.history.series import SERIES
+from supervisor.process.log_kinds import KINDS
 from tests.unit.program.test_docs_examples import (
     calls_of,
     unknown_command,
@@ -61,7 +63,8 @@ def exists(code: str) -> bool:
     if commands := list(words_of(code)):
         return all(unknown_command(words) is None for words in commands)
     if calls := list(calls_of(code)):
-        return not any(unknown_route(call) for call in calls)
+        series = re.findall(r"series=([\w.]+)", code)
+        return not any(unknown_route(call) for call in calls) and set(series) <= set(SERIES)
     first, *others = [word for word in shlex.split(code) if word != "sudo"]
     if first == "make":
         return all(re.search(rf"^{re.escape(target)}:", MAKEFILE, re.M) for target in others)
@@ -82,6 +85,8 @@ def exists(code: str) -> bool:
 
 def is_written(name: str) -> bool:
     """Whether the program, its cron monitor or pm2 writes a log of that name."""
+    if name in {f"{kind}.log" for kind in KINDS}:
+        return True
     files = [*(ROOT / "supervisor").rglob("*.py"), ROOT / "scripts" / "monitor.py"]
     files.append(ROOT / "ecosystem.config.js")
     return any(name in file.read_text("utf-8") for file in files)
@@ -123,6 +128,7 @@ def test_what_does_not_exist_is_found() -> None:
         "make nonsense",
         "GET /nonsense",
         "curl localhost:4001/nonsense",
+        "curl 'localhost:4001/history?series=nonsense'",
         "scripts/nonsense.py",
         "scripts/monitor_websocket_resources.py --nonsense",
         "supervisor/nonsense/",

@@ -9,11 +9,14 @@ from supervisor.reports.shelf import KEPT, Shelf
 
 def test_a_report_is_kept_for_its_user_alone(tmp_path: Path) -> None:
     written = Shelf(tmp_path / "reports").put("daily-2027-01-16", {"html": b"<p>", "json": b"{}"})
-    assert [file.name for file in written] == ["daily-2027-01-16.html", "daily-2027-01-16.json"]
-    assert [file.stat().st_mode & 0o777 for file in written] == [0o600, 0o600]
+    assert [file.name for file in written.values()] == [
+        "daily-2027-01-16.html",
+        "daily-2027-01-16.json",
+    ]
+    assert [file.stat().st_mode & 0o777 for file in written.values()] == [0o600, 0o600]
     assert (tmp_path / "reports").stat().st_mode & 0o777 == 0o700
     assert {file.name for file in (tmp_path / "reports").iterdir()} == {
-        file.name for file in written
+        file.name for file in written.values()
     }
 
 
@@ -33,7 +36,7 @@ def test_a_report_that_cannot_be_written_leaves_the_one_before(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     shelf = Shelf(tmp_path)
-    (file,) = shelf.put("daily-2027-01-16", {"html": b"before"})
+    file = shelf.put("daily-2027-01-16", {"html": b"before"})["html"]
 
     def full(_begun: Path, _file: Path) -> None:
         raise OSError(28, "No space left on device")
