@@ -10,7 +10,7 @@ import itertools
 import os
 import sqlite3
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Final
 
@@ -30,8 +30,9 @@ BEFORE_SECONDS: Final = 30.0
 class Writing:
     """Writes all the time, and notes how long each took."""
 
-    def __init__(self, supervisor: Supervisor) -> None:
+    def __init__(self, supervisor: Supervisor, tell: Callable[[str], None]) -> None:
         self._supervisor = supervisor
+        self._tell = tell
         self.waited_ms: list[float] = []
 
     async def go_on(self) -> None:
@@ -42,6 +43,8 @@ class Writing:
             await self._supervisor.must("PUT", path, {"proxy": None})
             took = time.monotonic() - began
             self.waited_ms.append(1000 * took)
+            if took > 1.0:
+                self._tell(f"a write took {took:.1f} s")
             await asyncio.sleep(max(0.0, 1 / WRITES_PER_SECOND - took))
 
     def taken(self) -> list[float]:
@@ -59,12 +62,13 @@ async def maintenance(bench: Bench) -> None:
     supervisor = await bench.supervisor("maintenance")
     await paired(bench, supervisor, OPEN)
     bench.tell(f"a store of {file.stat().st_size / 2**20:,.0f} MiB, {SESSIONS} sessions")
-    writing = Writing(supervisor)
+    writing = Writing(supervisor, bench.tell)
     task = asyncio.create_task(writing.go_on())
     try:
         ended, _ = await asyncio.wait({task}, timeout=BEFORE_SECONDS)
         before, last = writing.taken(), await supervisor.last_event()
         began = time.monotonic()
+        bench.tell("scripts/maintenance.sh begins")
         said = await _maintain(supervisor)
         took, beside = time.monotonic() - began, writing.taken()
         if ended or task.done():

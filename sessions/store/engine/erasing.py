@@ -19,8 +19,10 @@ from sessions.forever import Forever, Kept
 from sessions.store.engine import database
 
 ATTEMPT_SECONDS: Final = 2.0
-"""How long whoever destroys something waits for those who read an older state (a backup,
-mostly).
+"""Half of what the disk may take for it."""
+READERS_SECONDS: Final = 0.2
+"""How long it waits for those who read an older state: reads take milliseconds, and a backup, which
+takes minutes, is waited for by trying again. While it waits, nobody writes.
 """
 RETRY_SECONDS: Final = 5.0
 CLOSE_SECONDS: Final = 2.0
@@ -81,7 +83,7 @@ class Eraser:
         """
         async with self._one_at_a_time:
             connection = aiosqlite.connect(
-                self._url.database or "", timeout=ATTEMPT_SECONDS, isolation_level=None
+                self._url.database or "", timeout=READERS_SECONDS, isolation_level=None
             )
             connection._thread.daemon = True  # a hung disk must not keep the program from ending
             try:

@@ -22,6 +22,8 @@ from supervisor.reports.report import (
 )
 
 MEASURED: Final = 0.98
+SHOWN: Final = 20
+"""Sessions, the worst, and outages, the newest; the JSON has more."""
 State = Literal["met", "missed", "unknown"]
 _UNITS: Final[Mapping[str, Unit]] = {
     "fraction": "fraction",
@@ -241,7 +243,7 @@ class _Writer:
             notes=[
                 self._say(
                     "sessions_more",
-                    shown=numbers.count(len(report.sessions)),
+                    shown=numbers.count(min(SHOWN, len(report.sessions))),
                     all=numbers.count(report.sessions_away),
                 )
             ]
@@ -257,7 +259,7 @@ class _Writer:
                     numbers.duration(one.down_seconds),
                     numbers.count(one.incidents),
                 )
-                for one in report.sessions
+                for one in report.sessions[:SHOWN]
             ],
         )
         yield self._section(
@@ -271,7 +273,7 @@ class _Writer:
                     numbers.moment(one.began_at),
                     self._say("lasts") if one.ended_at is None else numbers.moment(one.ended_at),
                 )
-                for one in report.outages
+                for one in report.outages[-SHOWN:]
             ],
         )
 
@@ -316,7 +318,7 @@ class _Writer:
                 "more",
                 sessions=numbers.count(capacity.sessions),
                 more=numbers.count(capacity.more_sessions),
-                limit=capacity.first_limit,
+                limit=self._limit(capacity.first_limit),
             )
         return self._section(
             "capacity",
@@ -388,12 +390,18 @@ class _Writer:
 
     def _in_words(self, name: str, value: float | str) -> str:
         if isinstance(value, str):
-            return self._reason(value) if name == "reason" else value
+            found = {"reason": self._reason, "limit": self._limit}.get(name)
+            return value if found is None else found(value)
         return self._numbers.of(value, _UNITS[name.rpartition("_")[2]])
 
     def _reason(self, reason: str) -> str:
         """In words, where it is a close reason that there is."""
         known: str = self._words.REASONS.get(reason, reason)
+        return known
+
+    def _limit(self, limit: str) -> str:
+        """In words, where it has any."""
+        known: str = self._words.LIMITS.get(limit, limit)
         return known
 
     def _reasons(self, causes: Sequence[Cause]) -> str:

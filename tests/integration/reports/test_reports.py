@@ -3,6 +3,8 @@ second, in both databases; files are made by a process of their own; and it is a
 """
 
 import asyncio
+import subprocess
+import sys
 import time
 from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
@@ -283,3 +285,10 @@ async def test_any_time_that_is_past_can_be_asked_for(plain: Store) -> None:
     report = compose(await gather(sources(plain, history_of(plain)), long, NOW, "0"))
     assert report.empty
     assert len(report.parts) == pytest.approx(400, abs=1)
+
+
+def test_a_supervisor_loads_nothing_of_what_renders() -> None:
+    heavy = ("jinja2", "babel", "fpdf", "PIL", "fontTools")
+    asked = f"import sys, supervisor.program; print([n for n in {heavy} if n in sys.modules])"
+    told = subprocess.run([sys.executable, "-c", asked], capture_output=True, check=True, text=True)
+    assert told.stdout.strip() == "[]"

@@ -229,6 +229,15 @@ DEFINITIONS: Final = (
     "What was not measured is said to be so; it is never 0.",
 )
 
+LIMITS: Final[Mapping[str, str]] = {
+    "memory": "memory",
+    "CPU at rest": "CPU",
+    "descriptors of the supervisor": "descriptors of the supervisor",
+    "descriptors of the system": "descriptors of the system",
+    "ports towards one address": "ports towards one address",
+}
+"""Limits of the machine that have words of their own."""
+
 REASONS: Final[Mapping[str, str]] = {
     "restart_required": "WhatsApp asked for a restart",
     "connection_closed": "connection closed",

@@ -232,6 +232,14 @@ DEFINITIONS: Final = (
     "O que não foi medido aparece como não medido; nunca como 0.",
 )
 
+LIMITS: Final[Mapping[str, str]] = {
+    "memory": "memória",
+    "CPU at rest": "CPU",
+    "descriptors of the supervisor": "descritores do supervisor",
+    "descriptors of the system": "descritores do sistema",
+    "ports towards one address": "portas para um mesmo endereço",
+}
+
 REASONS: Final[Mapping[str, str]] = {
     "restart_required": "o WhatsApp pediu reinício",
     "connection_closed": "conexão encerrada",
