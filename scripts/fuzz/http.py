@@ -8,7 +8,7 @@ import asyncio
 import gzip
 import random
 import re
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from typing import Any, Final
 from urllib.parse import urlsplit
 
@@ -70,9 +70,14 @@ HEADERS: Final = (
     "X: " + "y" * 9000,
     "Range: bytes=0-1",
 )
-ALLOWED_503: Final = frozenset(
-    {"busy", "store_unavailable", "store_unanswered", "store_error", "worker_gone"}
-)
+ALLOWED_503: Final = frozenset({"store_unavailable", "store_unanswered", "store_error"})
+"""The store's own trouble, and nothing else.
+
+No worker is asked for anything here (`worker_gone`): WhatsApp refuses every connection, so that no
+session is open, and none shows a QR. None of the API's bounds (`busy`) is reached by the sixteen
+requests that are under way at once, but for that of imports, which is kept (IMPORTS_AT_ONCE).
+"""
+IMPORT: Final = b"/import"
 ANSWER_SECONDS: Final = 30.0
 QUIET_SECONDS: Final = 1.5
 _ANSWERS: Final = re.compile(rb"(?<!^)(?=HTTP/(?:0\.9|1\.[01]) \d{3} )")
@@ -81,8 +86,13 @@ _STATUS: Final = re.compile(rb"^HTTP/(?:0\.9|1\.[01]) (\d{3}) ")
 
 async def throw(stage: Stage, rng: random.Random) -> str | None:
     """One request; what is wrong with the answer."""
-    parts = urlsplit(stage.supervisor.api)
     sent = request(rng)
+    async with stage.imports if IMPORT in sent else nullcontext():
+        return await _throw(stage, rng, sent)
+
+
+async def _throw(stage: Stage, rng: random.Random, sent: bytes) -> str | None:
+    parts = urlsplit(stage.supervisor.api)
     try:
         async with asyncio.timeout(ANSWER_SECONDS):
             reader, writer = await asyncio.open_connection(parts.hostname, parts.port)

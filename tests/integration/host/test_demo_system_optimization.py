@@ -137,7 +137,8 @@ async def test_connections_that_are_not_counted_are_noticed(
 
 def test_the_capacity_says_that_its_figures_are_assumed() -> None:
     told = "\n".join(demo.capacity_lines(500))
-    assert "assumed" in told
+    assert "what a session costs is assumed here" in told
+    assert "`" not in told, "names of the JSON are no words for people"
     assert "memory" in told
     assert "open files" in told
 

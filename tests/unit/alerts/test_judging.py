@@ -9,11 +9,12 @@ from typing import Any, cast
 
 import pytest
 
+from sessions.forever import TaskHealth
 from sessions.model import EventData, SessionId, SessionState, StoreUnavailable
 from sessions.records.changes import Changes
 from sessions.records.incidents import Move, Presence
 from supervisor.alerts.alerts import Alerts
-from supervisor.alerts.judging import clock, exceptions, filling, service_level
+from supervisor.alerts.judging import clock, exceptions, filling, own_parts, service_level
 from supervisor.alerts.judging.clock import ClockWatch
 from supervisor.alerts.judging.exceptions import ExceptionWatch
 from supervisor.alerts.judging.figures import Debouncer, error_rate
@@ -22,6 +23,7 @@ from supervisor.alerts.judging.outages import OutageWatch
 from supervisor.alerts.judging.service_level import ServiceLevelWatch
 from supervisor.alerts.judging.sessions import SessionLimits, SessionWatch
 from supervisor.alerts.muting import NO_OUTAGES, Outages
+from supervisor.fleet.bus import Bus
 from supervisor.fleet.fleet import Fleet
 from supervisor.gate.view import OutageBegan, OutageEnded
 from supervisor.history.points import Point
@@ -397,3 +399,20 @@ def test_service_level_rules_are_the_workbooks() -> None:
         (6.0, 6 * 3600, 1800),
         (1.0, 72 * 3600, 6 * 3600),
     ]
+
+
+def test_each_task_in_trouble_is_an_alert_until_it_works_again() -> None:
+    world, bus = World(), Bus()
+    own_parts.subscribe(bus, world.alerts)
+    failing = TaskHealth("limit watch", "failing", failures=3, error="OSError")
+    ended = TaskHealth("sampler", "ended", error="RuntimeError")
+    for health in (failing, ended):
+        bus.publish(None, health)
+    shown = {one.about: (one.name, one.severity, one.message) for one in world.alerts.active()}
+    assert shown == {
+        "limit watch": ("task", "critical", failing.words),
+        "sampler": ("task", "critical", ended.words),
+    }
+    bus.publish(None, TaskHealth("limit watch"))
+    assert [one.about for one in world.alerts.active()] == ["sampler"]
+    assert world.edges[-1] == ("task", "ended", "critical")

@@ -1,12 +1,16 @@
 """`wasup sessions list`: what is needed is there at any width, and nothing is cut."""
 
 import io
+import json
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from rich.console import Console
 
+from sessions.model import SessionState
 from sessions.views.times import iso
+from supervisor.cli.session_commands import looking
 from supervisor.cli.session_commands.table import asks_for_a_human, list_on
 
 NOW = 1_700_000_000.0
@@ -101,3 +105,30 @@ def test_names_and_numbers_of_others_are_neither_markup_nor_commands(
 
 def test_no_session_is_said_so() -> None:
     assert "0 sessions" in shown(80, [])
+
+
+@pytest.mark.parametrize(
+    ("states", "for_me", "listed"),
+    [
+        (None, False, [0, 1, 2]),
+        (["waiting"], False, [2]),
+        (["open", "waiting"], False, [0, 2]),
+        (["held"], False, []),
+        (None, True, [1]),
+        (["open", "parked"], True, [1]),
+        (["open"], True, []),
+    ],
+)
+def test_only_those_that_are_asked_for_are_listed(
+    states: list[str] | None,
+    for_me: bool,
+    listed: list[int],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    client = SimpleNamespace(every=lambda *_: {"sessions": FLEET, "next": None})
+    monkeypatch.setattr(looking, "must_run", lambda: client)
+    wanted = None if states is None else [SessionState(one) for one in states]
+    looking.list_sessions(wanted, for_me, as_json=True)
+    told = json.loads(capsys.readouterr().out)["sessions"]
+    assert [one["id"] for one in told] == [FLEET[n]["id"] for n in listed]

@@ -177,3 +177,26 @@ async def test_every_reconnection_is_found_by_its_word_with_attempt_wait_and_rea
     assert all(line["wait_seconds"] >= 0 for line in planned[:3])
     assert [line["attempt"] for line in found if line["action"] == "reconnected"] == [3, 1, 2]
     assert len(found) <= 8, "edges only"
+
+
+async def test_the_log_says_why_it_closed_and_when_it_tries_next_and_nothing_old_once_open() -> (
+    None
+):
+    structlog.reset_defaults()
+    async with World() as world:
+        with capture_logs() as lines:
+            await world.start()
+            await world.until(S.OPEN)
+            await asyncio.sleep(2 * MINUTE)
+            world.workers.last.drop(R.CONNECTION_LOST)
+            await world.until(S.WAITING)
+            seen = world.session.reconnection()
+            await world.until(S.OPEN)
+    moves: list[Any] = [line for line in lines if line.get("action") == "state"]
+    (waits,) = [line for line in moves if line["event"].startswith("session is waiting")]
+    assert waits["event"] == f"session is waiting, next try at {seen.next_attempt_at}"
+    assert (waits["message"], waits["reason"]) == (seen.close_message, "connection_lost")
+    assert waits["message"], "the cause in words"
+    assert waits["next_attempt_at"] == seen.next_attempt_at is not None
+    back = [line for line in moves if line["event"] == "session is open"][-1]
+    assert {back[name] for name in ("reason", "message", "rule", "next_attempt_at")} == {None}

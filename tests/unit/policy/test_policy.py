@@ -626,3 +626,11 @@ def _drops(number: int, *, apart: float) -> list[Decision]:
         decisions.append(decide(close, stable(memory), CONFIG, NOW + each * apart, ALMOST_ONE))
         memory = decisions[-1].memory
     return decisions
+
+
+def test_a_first_wait_that_may_be_none_at_all_is_not_said_to_be_at_least_so_long() -> None:
+    row, said = TABLE[R.SERVER_ERROR], policy.in_words(RULES[R.SERVER_ERROR])
+    assert row.waits is not None
+    assert row.waits[0] == 0.0
+    assert "up to 5 s at first" in said
+    assert not [words for rule in RULES.values() if "at least" in (words := policy.in_words(rule))]

@@ -1,12 +1,14 @@
 """The demo's screen: it tells its story on a terminal of 80 by 24, and its figures never fall."""
 
 import io
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
 import pytest
 from rich.console import Console
 from rich.live import Live
 
+from scripts import demo
 from scripts.demo import SESSIONS, Screen
 
 STORY = (
@@ -70,3 +72,29 @@ def test_messages_do_not_fall_when_a_new_supervisor_counts_from_nothing() -> Non
     for counter in (0, 2, 3, 0, 0, 1):
         made.see([session("loja-1", counter)])
     assert made.messages["loja-1"] == 4
+
+
+async def test_each_step_is_said_before_it_begins_so_that_no_wait_is_silent(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    out = io.StringIO()
+    seen = list[str]()
+
+    async def step(_: demo.Demo) -> str:
+        """All numbers
+        are being paired."""
+        seen.append(out.getvalue())
+        return "paired"
+
+    async def nothing(*_: object) -> list[object]:
+        return []
+
+    monkeypatch.setattr(demo, "STORY", (step,))
+    stage = SimpleNamespace(
+        screen=Screen(Console(file=out, width=80)),
+        look=nothing,
+        standin=SimpleNamespace(log=nothing),
+    )
+    assert await demo.tell(cast("demo.Demo", stage))
+    assert seen == ["… All numbers are being paired\n"]
+    assert "✔ paired" in out.getvalue()
