@@ -31,8 +31,8 @@ from supervisor.reports.service_levels import (
     service_levels,
 )
 
-WORST: Final = 20
-"""Sessions, outages and causes that a report names."""
+WORST: Final = 500
+"""Sessions that a report names; a page shows the first of them."""
 CAUSES_OF_ONE: Final = 3
 WITNESS: Final = "host.cpu"
 """The series by which is known for how much of the time anything was measured."""
@@ -68,7 +68,7 @@ def compose(gathered: Gathered) -> Report:
         availability=_availability(gathered),
         parts=tuple(Part(iso(at), availability(times)) for at, times in gathered.parts),
         peaks=tuple(_dated(peak, at) for peak, at in peaks(gathered.measured)),
-        causes=_causes(gathered.away)[:WORST],
+        causes=_causes(gathered.away),
         sessions=sessions[:WORST],
         sessions_away=len(sessions),
         outages=tuple(

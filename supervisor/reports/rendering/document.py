@@ -22,6 +22,8 @@ from supervisor.reports.report import (
 )
 
 MEASURED: Final = 0.98
+SHOWN: Final = 20
+"""Sessions, the worst, and outages, the newest; the JSON has more."""
 State = Literal["met", "missed", "unknown"]
 _UNITS: Final[Mapping[str, Unit]] = {
     "fraction": "fraction",
@@ -241,7 +243,7 @@ class _Writer:
             notes=[
                 self._say(
                     "sessions_more",
-                    shown=numbers.count(len(report.sessions)),
+                    shown=numbers.count(min(SHOWN, len(report.sessions))),
                     all=numbers.count(report.sessions_away),
                 )
             ]
@@ -257,7 +259,7 @@ class _Writer:
                     numbers.duration(one.down_seconds),
                     numbers.count(one.incidents),
                 )
-                for one in report.sessions
+                for one in report.sessions[:SHOWN]
             ],
         )
         yield self._section(
@@ -271,7 +273,7 @@ class _Writer:
                     numbers.moment(one.began_at),
                     self._say("lasts") if one.ended_at is None else numbers.moment(one.ended_at),
                 )
-                for one in report.outages
+                for one in report.outages[-SHOWN:]
             ],
         )
 

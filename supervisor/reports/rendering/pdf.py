@@ -15,7 +15,8 @@ from supervisor.reports.rendering.plots import WIDTH, Column, Drawing
 
 FONT: Final = "Helvetica"
 PLOT_MM: Final = 30.0
-INK, DIM, LINE, BAND = (28, 32, 36), (96, 100, 108), (10, 110, 92), (206, 226, 222)
+INK, DIM, EDGE = (28, 32, 36), (96, 100, 108), (200, 204, 208)
+LINE, BAND = (10, 110, 92), (206, 226, 222)
 STATES: Final = {"met": (24, 121, 78), "missed": (198, 42, 47), "unknown": DIM}
 WARNING: Final = (143, 90, 0)
 ROWS: Final = 20
@@ -116,6 +117,9 @@ def _section(paper: FPDF, section: Section) -> None:
 def _table(paper: FPDF, section: Section) -> None:
     paper.set_font(FONT, size=8)
     paper.set_text_color(*INK)
+    paper.set_fill_color(255)  # else cells have that of the last plot
+    paper.set_draw_color(*EDGE)
+    paper.set_line_width(0.1)
     aligns = ["LEFT" if at < section.words else "RIGHT" for at in range(len(section.head))]
     widths = [3 if at < section.words else 2 for at in range(len(section.head))]
     with paper.table(
@@ -137,12 +141,12 @@ def _plot(paper: FPDF, drawing: Drawing) -> None:
     paper.ln(2)
     _line(paper, drawing.title, 9, DIM)
     left, top, width = paper.l_margin, paper.get_y(), paper.epw
-    for line in drawing.lines:
-        _draw(paper, line, left, top, width / WIDTH)
-    paper.set_draw_color(*DIM)
+    paper.set_draw_color(*EDGE)
     paper.set_line_width(0.1)
     paper.line(left, top, left + width, top)
     paper.line(left, top + PLOT_MM, left + width, top + PLOT_MM)
+    for line in drawing.lines:
+        _draw(paper, line, left, top, width / WIDTH)
     paper.set_font(FONT, size=7)
     paper.set_text_color(*DIM)
     paper.text(left + 0.5, top + 3, plain(drawing.top))

@@ -120,7 +120,7 @@ def test_the_worst_sessions_come_first_with_their_causes() -> None:
             ],
         )
     )
-    assert len(report.sessions) == 20
+    assert len(report.sessions) == 29
     assert report.sessions_away == 29
     worst = report.sessions[0]
     assert (worst.session, worst.down_seconds, worst.incidents) == ("s29", 29, 4)
