@@ -87,7 +87,7 @@ class Calls:
         response = case.call(self._api, session=self._http, timeout=ANSWER_SECONDS)
         self.made += 1
         kind = response.headers.get("content-type", [""])[0].partition(";")[0]
-        body: Any = response.json() if kind == "application/json" else response.text
+        body: Any = response.json() if kind == "application/json" else ""  # may be a PDF
         status = response.status_code
         path = case.formatted_path
         if status >= 500 and not (status == 503 and body["error"]["code"] in ALLOWED_503):
