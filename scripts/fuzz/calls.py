@@ -20,6 +20,7 @@ from schemathesis.specs.openapi.checks import negative_data_rejection
 from scripts.fuzz.http import ALLOWED_503
 from scripts.fuzz.stage import Stage
 from scripts.lab.conformity import Undeclared, check
+from supervisor.watch.memory_tracing import MOST_SECONDS as LONGEST_TRACE_SECONDS
 
 Call = APIOperation[Any, Any, Any, Any]
 
@@ -28,8 +29,10 @@ SESSIONS: Final = ("a", "b")
 """Those that exist, so that not every call ends with a 404."""
 NAME: Final = re.compile("[A-Za-z0-9_.-]{1,64}")
 MOST_WAIT_SECONDS: Final = 0.05
+TRACED: Final = "/debug/memory"
+"""Whose answer comes when its `seconds` are over."""
 ANSWER_SECONDS: Final = 30.0
-TOO_LONG: Final = 414
+TOO_LARGE: Final = frozenset({413, 414})
 REFUSALS: Final[list[CheckFunction]] = [negative_data_rejection]
 
 
@@ -74,6 +77,10 @@ class Calls:
             some()
         except (AssertionError, Failure, FailureGroup) as error:
             return f"{call.label}: {_words(error)}"
+        except hypothesis.errors.Unsatisfiable:
+            if not wrong:
+                raise
+            # any word may stand in its path: there is no wrong one to be made
         return None
 
     def _make(self, case: Case[Call]) -> None:
@@ -86,7 +93,7 @@ class Calls:
         if status >= 500 and not (status == 503 and body["error"]["code"] in ALLOWED_503):
             raise Undeclared(f"{case.as_curl_command()}: {status} {body}")
         check(case.method, path, status, kind, body)
-        if status != TOO_LONG:  # refused as well, by a status that the check does not know
+        if status not in TOO_LARGE:  # refused as well, by a status that the check does not know
             case.validate_response(response, checks=REFUSALS)
 
 
@@ -98,6 +105,13 @@ def _bounded(case: Case[Call], session: str | None) -> Case[Call]:
     wait = query.get("wait")
     if isinstance(wait, int | float) and MOST_WAIT_SECONDS < wait <= 60:
         query["wait"] = MOST_WAIT_SECONDS
+    if case.path == TRACED:
+        seconds = query.get("seconds", LONGEST_TRACE_SECONDS)
+        if (
+            isinstance(seconds, int | float)
+            and MOST_WAIT_SECONDS < seconds <= LONGEST_TRACE_SECONDS
+        ):
+            query["seconds"] = MOST_WAIT_SECONDS
     if isinstance(case.body, dict) and case.body.get("start", True) is True:
         case.body["start"] = False
     return case

@@ -2,17 +2,15 @@
 machine's own noise.
 """
 
-import asyncio
 import os
 import sys
 from contextlib import AsyncExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
 import psutil
 
-from api.app import MAX_IMPORTS
 from scripts.fuzz.heartbeat import NOTED_SECONDS, worst_ms
 from scripts.lab.processes import ROOT, LabError, Process, eventually
 from scripts.lab.supervisor import Supervisor
@@ -36,21 +34,16 @@ GROWTH_BYTES: Final = 96 * 2**20
 """What a supervisor's memory may have grown by when all is over: allocators keep pages, SQLite its
 cache, /events 16 MiB.
 """
-IMPORTS_AT_ONCE: Final = MAX_IMPORTS - 1
-"""So many are sent: who sends more than the API takes is refused, and rightly. One fewer, as an
-import whose sender has hung up is carried through.
-"""
 
 
 @dataclass(slots=True)
 class Stage:
-    """The supervisor and its measures. `imports`: those that may be sent now."""
+    """The supervisor and its measures."""
 
     supervisor: Supervisor
     directory: Path
     memory_before: int = 0
     descriptors_before: int = 0
-    imports: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(IMPORTS_AT_ONCE))
 
     @classmethod
     async def set(

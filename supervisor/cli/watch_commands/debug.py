@@ -9,7 +9,6 @@ from supervisor.cli.common.groups import LazyGroup, Verb, group
 from supervisor.cli.common.options import Json
 from supervisor.cli.common.output import say, show, show_json
 from supervisor.cli.common.reach import must_run
-from supervisor.host.needs.capacity import amount
 
 
 class DebugVerbs(LazyGroup):
@@ -39,8 +38,8 @@ def memory(
         show_json(seen)
         return
     say(
-        f"In {seen['seconds']:g} s: {amount(seen['currentBytes'], 'bytes')} more are held, at most"
-        f" {amount(seen['peakBytes'], 'bytes')} were."
+        f"In {seen['seconds']:g} s: {seen['currentBytes'] / 1024:,.0f} KiB more are held, at most"
+        f" {seen['peakBytes'] / 1024:,.0f} KiB were."
     )
     table = Table("line", "pieces", "KiB", box=None)
     for one in seen["allocations"]:

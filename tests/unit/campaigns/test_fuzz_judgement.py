@@ -5,7 +5,7 @@ import pytest
 
 from scripts.fuzz.http import judge
 
-SEND = b"POST /sessions/a/messages HTTP/1.1\r\n\r\n{}"
+SEND = "/sessions/a/messages"
 
 
 def answer(status: int, code: str) -> bytes:
@@ -14,18 +14,23 @@ def answer(status: int, code: str) -> bytes:
 
 
 @pytest.mark.parametrize(
-    ("status", "code", "right"),
+    ("path", "status", "code", "right"),
     [
-        (503, "store_unavailable", True),
-        (503, "store_unanswered", True),
-        (503, "store_error", True),
-        (503, "worker_gone", False),
-        (503, "busy", False),
-        (500, "store_error", False),
-        (404, "session_not_found", True),
+        (SEND, 503, "store_unavailable", True),
+        (SEND, 503, "store_unanswered", True),
+        (SEND, 503, "store_error", True),
+        (SEND, 503, "worker_gone", False),
+        (SEND, 503, "busy", False),
+        ("/sessions/a/import", 503, "busy", True),
+        ("/sessions/a/import", 503, "worker_gone", False),
+        ("/debug/memory?seconds=1", 503, "busy", True),
+        ("/debug/memory", 500, "busy", False),
+        (SEND, 500, "store_error", False),
+        (SEND, 404, "session_not_found", True),
     ],
 )
-def test_of_the_errors_on_our_side_only_the_stores_are_let_pass(
-    status: int, code: str, right: bool
+def test_of_the_errors_on_our_side_only_the_stores_and_the_bounds_that_are_reached_are_let_pass(
+    path: str, status: int, code: str, right: bool
 ) -> None:
-    assert (judge(answer(status, code), SEND) is None) is right
+    sent = f"POST {path} HTTP/1.1\r\n\r\n{{}}".encode()
+    assert (judge(answer(status, code), sent) is None) is right
