@@ -1,0 +1,47 @@
+"""`wasup report`: which form is asked for, what a moment means, and who may read the file."""
+
+from pathlib import Path
+from zoneinfo import ZoneInfo
+
+import pytest
+import typer
+
+from supervisor.cli.watch_commands.report import _form, _instant, _write
+
+SAO_PAULO = ZoneInfo("America/Sao_Paulo")
+
+
+@pytest.mark.parametrize(
+    ("form", "output", "asked"),
+    [
+        (None, None, "text"),
+        (None, "week.PDF", "pdf"),
+        (None, "week.html", "html"),
+        (None, "week", "text"),
+        ("json", "week.pdf", "json"),
+    ],
+)
+def test_the_form_is_what_is_said_or_as_the_file_ends(
+    form: str | None, output: str | None, asked: str
+) -> None:
+    assert _form(form, None if output is None else Path(output)) == asked
+
+
+def test_an_unknown_form_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(typer.Exit) as ended:
+        _form("docx", None)
+    assert ended.value.exit_code == 2
+    assert "json, html, pdf, text" in capsys.readouterr().err
+
+
+def test_a_date_is_meant_in_the_zone_of_the_reports(capsys: pytest.CaptureFixture[str]) -> None:
+    assert _instant("from", "2027-01-31", SAO_PAULO) == "2027-01-31T03:00:00.000Z"
+    assert _instant("from", "2027-01-31T08:00+00:00", SAO_PAULO) == "2027-01-31T08:00:00.000Z"
+    with pytest.raises(typer.Exit):
+        _instant("from", "yesterday", SAO_PAULO)
+    assert "--from is 'yesterday'" in capsys.readouterr().err
+
+
+def test_a_report_is_for_its_user_alone(tmp_path: Path) -> None:
+    _write(tmp_path / "week.pdf", b"%PDF-")
+    assert (tmp_path / "week.pdf").stat().st_mode & 0o777 == 0o600
