@@ -6,7 +6,7 @@ from typing import Annotated, Final
 import msgspec
 from aiohttp import web
 
-from api.errors import MessageNotFound
+from api.errors import BadRequest, MessageNotFound
 from api.gatehouse.principals import must_see, principal_of
 from api.handlers.webhooks import is_for
 from api.parts import FEED, WEBHOOKS
@@ -18,6 +18,8 @@ from supervisor.delivery.explanations import arrival
 from supervisor.delivery.views import EventDelivery
 from supervisor.fleet.feed import Feed
 
+LONGEST_ID: Final = 1024
+"""Of a message; WhatsApp's have some thirty characters."""
 USUAL: Final = 20
 MOST: Final = 100
 """Events of a page: in a group each reader makes one."""
@@ -61,6 +63,11 @@ async def message_deliveries(request: web.Request) -> web.Response:
     endpoint has accepted it, or why not yet, when it is tried next, and what to do.
     """
     asked, message = query(request, MessageQuery), request.match_info["message"]
+    if len(message) > LONGEST_ID:
+        raise BadRequest(
+            f"{message[:64]!r}... is no id of a message: it has {len(message)} characters.",
+            "It is `data.id` of the message's events (GET /events).",
+        )
     sessions: Collection[str] | None = principal_of(request).sessions
     if asked.session is not msgspec.UNSET:
         must_see(request, parse_session_id(asked.session))

@@ -120,3 +120,11 @@ async def test_a_key_of_some_sessions_sees_their_events_and_their_webhooks_alone
         path = f"/messages/{MESSAGE}/deliveries?session=cafe"
         answer = await ask(address, "GET", path, **mine)
         assert (answer.status, answer.error["code"]) == (404, "session_not_found")
+
+
+async def test_what_is_too_long_for_an_id_is_refused_on_every_page(feed: Feed) -> None:
+    async with api(feed=feed, webhooks=Hooks(wh_all=4)) as address:
+        for query in ("", "?after=1"):
+            answer = await ask(address, "GET", f"/messages/{'A' * 1025}/deliveries{query}")
+            assert answer.status == 400
+            assert "1025 characters" in msgspec.json.decode(answer.body)["error"]["message"]
