@@ -89,8 +89,7 @@ class History:
         Raises UnknownSeries, InvalidPeriod, StoreUnavailable.
         """
         columns = await self._columns(series, subject, start, end, step_seconds)
-        steps = SERIES[series].steps
-        return tuple(point(cell, steps) for cell in columns.get(series, ()))
+        return await asyncio.to_thread(_points, columns.get(series, ()), SERIES[series].steps)
 
     async def read_spread(
         self, series: str, subject: str | None, start: float, end: float, step_seconds: int
@@ -122,11 +121,9 @@ class History:
             if name == series or name.startswith(buckets)
         }
         pages = await self._archive.read(whose, tier, start, end)
+        # in a thread: of a year's hours there are thousands, and many a reader asks for many rows
         columns = await asyncio.to_thread(_columns, series, whose, tier, pages, recent)
-        return {
-            name: joined((cell for cell in cells if start <= cell.at_seconds < end), step_seconds)
-            for name, cells in columns.items()
-        }
+        return await asyncio.to_thread(_stepped, columns, start, end, step_seconds)
 
     # --- kept -------------------------------------------------------------------------------------
 
@@ -234,3 +231,17 @@ def _columns(
             if cell.at_seconds // SLOT_SECONDS > written.get(tier.page_of(cell.at_seconds), -1)
         )
     return {name: joined(cells, tier.step_seconds) for name, cells in columns.items()}
+
+
+def _stepped(
+    columns: Mapping[str, Sequence[Cell]], start: float, end: float, step_seconds: int
+) -> dict[str, list[Cell]]:
+    """The cells of a time, joined in steps."""
+    return {
+        name: joined((cell for cell in cells if start <= cell.at_seconds < end), step_seconds)
+        for name, cells in columns.items()
+    }
+
+
+def _points(cells: Sequence[Cell], steps: int) -> tuple[Point, ...]:
+    return tuple(point(cell, steps) for cell in cells)
