@@ -9,6 +9,7 @@ from sessions.forever import Forever, Look
 from sessions.records.changes import Changes
 from sessions.store.supervision.alert_rows import AlertRows
 from sessions.views.events import SessionDeleted
+from supervisor.alerts import notifier
 from supervisor.alerts.alerts import AlertRaised, Alerts
 from supervisor.alerts.decision import Timing
 from supervisor.alerts.hours import Hours
@@ -89,6 +90,7 @@ class Alerting:
         self._history = history
         self._level = ServiceLevelWatch(fleet, alerts, config.availability)
         self.looks: Final[Sequence[tuple[str, Look, float]]] = (
+            ("what was told of alerts", self.notifier.settle, notifier.LOOK_SECONDS),
             ("outages", watch.look, outages.LOOK_SECONDS),
             ("sessions that are away", away.look, sessions.LOOK_SECONDS),
             (

@@ -6,19 +6,20 @@ In memory first, and in the store as soon as it can be written: alerts are told 
 import hashlib
 import secrets
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import Final
 
 import msgspec
 import structlog
 
 from sessions.model import StoreError, WasupError
-from sessions.store.supervision.alert_rows import AlertRecord, AlertRows
+from sessions.store.supervision.alert_rows import AlertRecord, AlertRows, Kind
 from sessions.views.times import iso, wall_seconds
 from supervisor.alerts.alerts import Alert
 from supervisor.alerts.decision import Memory, Situation, Told, forget_happened, identity, remember
 from supervisor.alerts.muting import Silence
 from supervisor.alerts.notices import Notice
+from supervisor.alerts.rules import RULES
 
 SILENCES_MOST: Final = 1_000
 LONGEST_SILENCE_SECONDS: Final = 366 * 24 * 3600.0
@@ -85,9 +86,11 @@ class Ledger:
                 error=str(error),
             )
             return []
+        unknown = list[AlertRecord]()
         for record in records:
             try:
-                self._take_up(record)
+                if not self._take_up(record):
+                    unknown.append(record)
             except msgspec.MsgspecError as error:
                 log.warning(
                     "something that was remembered of alerts cannot be read",
@@ -95,6 +98,7 @@ class Ledger:
                     kind=record.kind,
                     error=str(error),
                 )
+        self._drop(unknown)
         return [*self._alerts()]
 
     # --- who was told ----------------------------------------------------------------------------
@@ -110,17 +114,18 @@ class Ledger:
     def told(self, channel: str, notice: Notice) -> None:
         """The channel was told."""
         remember(self.memory(channel), notice, self._now())
-        self._save_told(channel)
+        changed = (*notice.new, *notice.goes_on, *notice.ended, *notice.passed)
+        self._save_told(channel, map(identity, changed))
 
     def forget_happened(self, channel: str, situation: Situation) -> None:
         """Let go of what has happened too long ago to be told again."""
-        if forget_happened(self.memory(channel), situation):
-            self._save_told(channel)
+        if gone := forget_happened(self.memory(channel), situation):
+            self._save_told(channel, gone)
 
     def forget(self, channel: str) -> None:
         """The channel is no more."""
         if self._memories.pop(channel, None) is not None:
-            self._save_told(channel)
+            self._rows.replace("told", channel, lambda: self._told(channel))
 
     # --- silences --------------------------------------------------------------------------------
 
@@ -213,9 +218,9 @@ class Ledger:
         self._save_acknowledgements()
         return made
 
-    def forget_acknowledgements(self, on: Iterable[str]) -> None:
-        """Those of alerts that are over have ended with them."""
-        gone = self._acknowledgements.keys() - set(on)
+    def forget_acknowledgements(self, over: Callable[[str, Acknowledgement], bool]) -> None:
+        """Those of alerts that are `over`, by their identity, have ended with them."""
+        gone = [key for key, made in self._acknowledgements.items() if over(key, made)]
         for key in gone:
             del self._acknowledgements[key]
         if gone:
@@ -223,32 +228,61 @@ class Ledger:
 
     # --- inside ----------------------------------------------------------------------------------
 
-    def _take_up(self, record: AlertRecord) -> None:
+    def _take_up(self, record: AlertRecord) -> bool:
+        """Whether it can be used: of an alert that another version calls by another name nobody
+        could be told anything, nor that it is over.
+        """
         match record.kind:
             case "told":
                 told = Told(msgspec.json.decode(record.data, type=Alert), record.at)
+                if told.alert.name not in RULES:
+                    return False
                 self.memory(record.owner).told[identity(told.alert)] = told
             case "silence":
                 silence = msgspec.json.decode(record.data, type=Silence)
                 self._silences[silence.id] = silence
             case "acknowledgement":
                 made = msgspec.json.decode(record.data, type=Acknowledgement)
+                if made.alert.name not in RULES:
+                    return False
                 self._acknowledgements[identity(made.alert)] = made
+        return True
+
+    def _drop(self, unknown: Iterable[AlertRecord]) -> None:
+        dropped = dict[tuple[Kind, str], list[str]]()
+        for record in unknown:
+            dropped.setdefault((record.kind, record.owner), []).append(record.id)
+        for (kind, owner), ids in dropped.items():
+            log.warning(
+                "alerts that this version does not know were remembered: they are forgotten",
+                action="alert_records_dropped",
+                kind=kind,
+                channel=owner or None,
+                records=len(ids),
+            )
+            self._rows.change(kind, owner, ids, lambda _: [])
 
     def _alerts(self) -> Iterable[Alert]:
         for memory in self._memories.values():
             yield from (told.alert for told in memory.told.values())
         yield from (made.alert for made in self._acknowledgements.values())
 
-    def _save_told(self, channel: str) -> None:
-        def records() -> list[AlertRecord]:
-            memory = self._memories.get(channel, Memory())
-            return [
-                AlertRecord("told", channel, _id(key), told.at, msgspec.json.encode(told.alert))
-                for key, told in memory.told.items()
-            ]
+    def _save_told(self, channel: str, changed: Iterable[str]) -> None:
+        """`changed`: of which alerts, by identity; a channel may know of a thousand others."""
 
-        self._rows.replace("told", channel, records)
+        def records(ids: Collection[str]) -> list[AlertRecord]:
+            return self._told(channel, ids)
+
+        self._rows.change("told", channel, map(_id, changed), records)
+
+    def _told(self, channel: str, ids: Collection[str] | None = None) -> list[AlertRecord]:
+        memory = self._memories.get(channel, Memory())
+        told = {_id(key): one for key, one in memory.told.items()}
+        return [
+            AlertRecord("told", channel, known, one.at, msgspec.json.encode(one.alert))
+            for known, one in told.items()
+            if ids is None or known in ids
+        ]
 
     def _save_silences(self) -> None:
         self._rows.replace(

@@ -6,7 +6,7 @@ itself on all the others.
 
 import asyncio
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 from datetime import datetime, tzinfo
 from typing import Final
 
@@ -19,7 +19,7 @@ from supervisor.alerts.alerts import Alert, Alerts
 from supervisor.alerts.decision import CHANNEL_FAILING, Reach, Situation, Timing, decide, identity
 from supervisor.alerts.hours import Hours
 from supervisor.alerts.judging.flapping import Flapping
-from supervisor.alerts.ledger import Ledger
+from supervisor.alerts.ledger import Acknowledgement, Ledger
 from supervisor.alerts.muting import AFTERGLOW_SECONDS, NO_OUTAGES, Outages, muted
 from supervisor.alerts.notices import Channel, Language, NotDelivered, Notice, Recipient
 
@@ -167,7 +167,7 @@ class Notifier:
                 active[identity(alert)] = alert
         self._settle({*active, *over}, now)
         on, times = self._flapping.look(active)
-        self.ledger.forget_acknowledgements([*on, *self._unsettled])
+        self._forget_acknowledgements(on, times)
         silent = muted(on.values(), self.ledger.silences(), self._explained(), now)
         situation = Situation(
             on=on,
@@ -185,6 +185,28 @@ class Notifier:
         """What the channel is for just now."""
         quiet = self._is_in(self._quiet) or (hours is not None and not self._is_in(hours))
         return Reach(name=recipient.channel.name, severities=recipient.severities, quiet=quiet)
+
+    def settle(self) -> None:
+        """Let go of what is over. It is done whenever anybody is told; here for when nobody is,
+        for days perhaps: without channels, or while none of them works.
+        """
+        self.situation()
+
+    def acknowledgement(self, alert: Alert) -> Acknowledgement | None:
+        """Who cares for this alert; not one that was on before it."""
+        key = identity(alert)
+        made = self.ledger.acknowledgements().get(key)
+        if made is None or _is_anothers(made, alert, key in self.flapping()):
+            return None
+        return made
+
+    def _forget_acknowledgements(self, on: Mapping[str, Alert], flapping: Container[str]) -> None:
+        def over(key: str, made: Acknowledgement) -> bool:
+            if key not in on:
+                return key not in self._unsettled
+            return _is_anothers(made, on[key], key in flapping)
+
+        self.ledger.forget_acknowledgements(over)
 
     def _settle(self, known: set[str], now: float) -> None:
         self._unsettled -= known
@@ -327,6 +349,11 @@ class _Teller:
             _iso(self._not_before) if failing else None,
             len(self._notifier.ledger.memory(self._name).told),
         )
+
+
+def _is_anothers(made: Acknowledgement, alert: Alert, comes_and_goes: bool) -> bool:
+    """Whether it is of a time that is over; what comes and goes is one alert all the while."""
+    return made.alert.id != alert.id and not comes_and_goes
 
 
 def _iso(at: float | None) -> str | None:

@@ -88,8 +88,8 @@ class History:
 
         Raises UnknownSeries, InvalidPeriod, StoreUnavailable.
         """
-        columns = await self._figures(series, subject, start, end, step_seconds)
-        return await asyncio.to_thread(_points, SERIES[series], columns)
+        columns = await self._columns(series, subject, start, end, step_seconds)
+        return await asyncio.to_thread(_points, columns.get(series, ()), SERIES[series].steps)
 
     async def read_spread(
         self, series: str, subject: str | None, start: float, end: float, step_seconds: int
@@ -98,10 +98,10 @@ class History:
 
         Raises UnknownSeries, InvalidPeriod, StoreUnavailable.
         """
-        columns = await self._figures(series, subject, start, end, step_seconds)
+        columns = await self._columns(series, subject, start, end, step_seconds)
         return await asyncio.to_thread(_spreads, columns)
 
-    async def _figures(
+    async def _columns(
         self, series: str, subject: str | None, start: float, end: float, step_seconds: int
     ) -> Mapping[str, Sequence[Cell]]:
         """The figures of a series, or of each of its buckets, joined in steps."""
@@ -115,9 +115,9 @@ class History:
             if name == series or name.startswith(buckets)
         }
         pages = await self._archive.read(whose, tier, start, end)
-        # in a thread: a day of a distribution takes longer than sessions may wait
+        # in a thread: of a year's hours there are thousands, and many a reader asks for many rows
         columns = await asyncio.to_thread(_columns, series, whose, tier, pages, recent)
-        return await asyncio.to_thread(_within, columns, start, end, step_seconds)
+        return await asyncio.to_thread(_stepped, columns, start, end, step_seconds)
 
     # --- kept -------------------------------------------------------------------------------------
 
@@ -228,18 +228,18 @@ def _columns(
     return {name: joined(cells, tier.step_seconds) for name, cells in columns.items()}
 
 
-def _within(
+def _stepped(
     columns: Mapping[str, Sequence[Cell]], start: float, end: float, step_seconds: int
 ) -> dict[str, list[Cell]]:
-    """What begins in that period, joined in steps."""
+    """The cells of a time, joined in steps."""
     return {
         name: joined((cell for cell in cells if start <= cell.at_seconds < end), step_seconds)
         for name, cells in columns.items()
     }
 
 
-def _points(series: Series, columns: Mapping[str, Sequence[Cell]]) -> tuple[Point, ...]:
-    return tuple(point(cell, series.steps) for cell in columns.get(series.name, ()))
+def _points(cells: Sequence[Cell], steps: int) -> tuple[Point, ...]:
+    return tuple(point(cell, steps) for cell in cells)
 
 
 def _spreads(columns: Mapping[str, Sequence[Cell]]) -> tuple[Spread, ...]:

@@ -187,13 +187,13 @@ def seen(request: web.Request, alerts: Iterable[Alert]) -> list[Alert]:
 
 
 def _shown(notifier: Notifier, alerts: Iterable[Alert]) -> list[ShownAlert]:
-    acknowledged, times = notifier.ledger.acknowledgements(), notifier.flapping()
+    times = notifier.flapping()
     listed = list(alerts)
     silent = notifier.silenced(listed)
     found = []
     for alert in listed:
         key, rule = identity(alert), rule_of(alert)
-        mine = acknowledged.get(key)
+        mine = notifier.acknowledgement(alert)
         found.append(
             ShownAlert(
                 **msgspec.structs.asdict(alert),

@@ -65,5 +65,11 @@ class OutageWatch:
         elif FLEET in self._on:
             self._explained = Outages(everything=True)
         else:
-            held = (s.id for s in self._fleet.sessions() if s.state is SessionState.HELD)
-            self._explained = Outages(sessions=self._explained.sessions | frozenset(held))
+            held = frozenset(
+                session.id
+                for session in self._fleet.sessions()
+                # who only stands in the queue of logins is held as well
+                if session.state is SessionState.HELD
+                and self._fleet.pause_of(session.id) is not None
+            )
+            self._explained = Outages(sessions=self._explained.sessions | held)

@@ -133,3 +133,23 @@ async def test_alerts_are_told_while_the_store_cannot_be_written(
     await until(lambda: len(mail.notices) == 2)
     await run.end()
     assert [notice.is_over for notice in mail.notices] == [False, True]
+
+
+async def test_what_is_over_is_let_go_of_though_nobody_is_told(url: URL) -> None:
+    store = await Store.open(url)
+    run = Run(store)
+    await run.begin()
+    run.alerts.begin(None, "cpu", "cpu is 95%")
+    ledger = run.alerting.notifier.ledger
+    ledger.acknowledge(run.alerts.active()[0], "Ana", "I look")
+    run.alerts.end(None, "cpu", "cpu is 10%")
+    kept = [
+        run.forever.keep(name, look, every_seconds=0.02)
+        for name, look, _ in run.alerting.looks
+        if "disks" not in name
+    ]
+    await until(lambda: not ledger.acknowledgements())
+    for one in kept:
+        await one.close()
+    await run.end()
+    await store.close()

@@ -1,6 +1,6 @@
 """Alerts, ledger and notifier with a clock that is moved by hand, and looks that are taken by hand."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from typing import Any
 
 from sessions.forever import Forever, Kept, Look
@@ -23,12 +23,26 @@ class Rows(AlertRows):
 
     def __init__(self) -> None:
         self.kept: dict[tuple[Kind, str], list[AlertRecord]] = {}
+        self.written = 0
 
     async def all(self) -> list[AlertRecord]:
         return [record for records in self.kept.values() for record in records]
 
     def replace(self, kind: Kind, owner: str, records: Callable[[], Sequence[AlertRecord]]) -> None:
         self.kept[kind, owner] = list(records())
+        self.written += len(self.kept[kind, owner])
+
+    def change(
+        self,
+        kind: Kind,
+        owner: str,
+        ids: Iterable[str],
+        records: Callable[[Collection[str]], Sequence[AlertRecord]],
+    ) -> None:
+        changed = set(ids)
+        others = [one for one in self.kept.get((kind, owner), []) if one.id not in changed]
+        self.kept[kind, owner] = [*others, *records(changed)]
+        self.written += len(self.kept[kind, owner]) - len(others)
 
 
 class ByHand(Forever):

@@ -60,12 +60,15 @@ class World:
     members: list[Member] = field(default_factory=list)
     holds: list[Any] = field(default_factory=list)
     outages: Outages = NO_OUTAGES
+    paused: set[SessionId] = field(default_factory=set)
 
     def __post_init__(self) -> None:
         self.edges: list[tuple[str, str, str]] = []
         self.alerts = Alerts(self._publish, self.clock)
         fleet = SimpleNamespace(
-            sessions=lambda: self.members, gate=lambda: SimpleNamespace(holds=self.holds)
+            sessions=lambda: self.members,
+            gate=lambda: SimpleNamespace(holds=self.holds),
+            pause_of=lambda session: object() if session in self.paused else None,
         )
         self.fleet = cast("Fleet", fleet)
 
@@ -353,14 +356,16 @@ def test_an_outage_that_the_gate_does_not_know_any_more_is_over() -> None:
 
 
 def test_a_proxys_outage_explains_whom_it_holds() -> None:
-    members = [Member(SHOP, S.HELD), Member(SessionId("other"), S.WAITING)]
-    world = World(members=members)
+    queued = Member(SessionId("queued"), S.HELD)  # for its login, as everybody's
+    members = [Member(SHOP, S.HELD), Member(SessionId("other"), S.WAITING), queued]
+    world = World(members=members, paused={SHOP})
     watch = OutageWatch(world.fleet, world.alerts)
     watch.on_began(None, outage(OutageBegan, 1, "egress", "http://p:1"))
     assert watch.explained() == Outages(sessions=frozenset({SHOP}))
     (alert,) = world.alerts.active()
     assert (alert.severity, alert.about) == ("warning", "egress http://p:1")
     members[0].state = S.CONNECTING
+    world.paused.clear()
     watch.look()
     assert SHOP in watch.explained().sessions, "it was held, and logs in because of that"
 

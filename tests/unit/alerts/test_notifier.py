@@ -5,6 +5,7 @@ for somebody else's sake.
 from typing import Any
 from zoneinfo import ZoneInfo
 
+import msgspec
 import pytest
 
 from sessions.model import SessionId
@@ -392,6 +393,73 @@ async def test_what_cannot_be_read_of_what_was_remembered_costs_nothing_else() -
     story.alerts.begin(None, "cpu", "cpu is 95%")
     await story.passes(60)
     assert len(story.told) == 1
+
+
+async def test_an_alert_that_is_called_otherwise_since_an_upgrade_stops_no_channel() -> None:
+    story = await Story().begin()
+    story.alerts.begin(SHOP, "parked", "Pair it.", "critical")
+    story.alerts.begin(None, "cpu", "cpu is 95%")
+    for alert in story.alerts.active():
+        story.notifier.ledger.acknowledge(alert, "Ana", "I look")
+    await story.passes(60)
+    for records in story.rows.kept.values():
+        for n, record in enumerate(records):
+            data = record.data.replace(b'"cpu"', b'"processor"')
+            records[n] = msgspec.structs.replace(record, data=data)
+
+    after = await Story(story.rows, story.now + 60).begin()
+    after.alerts.begin(SHOP, "parked", "Pair it.", "critical")
+    after.alerts.begin(None, "memory", "memory is 95%")
+    await after.passes(60)
+    assert after.told == ["[warning] Memory is short"]
+    left = [record for records in after.rows.kept.values() for record in records]
+    assert not any(b"processor" in record.data for record in left)
+
+
+async def test_a_notice_writes_what_it_has_changed_and_not_all_that_a_channel_was_told() -> None:
+    story = await Story().begin()
+    for number in range(50):
+        story.alerts.begin(SessionId(f"s{number}"), "down", "It is down.", "critical")
+    await story.passes(60)
+    assert (story.rows.written, len(story.rows.kept["told", "mail"])) == (50, 50)
+    story.alerts.begin(None, "cpu", "cpu is 95%")
+    await story.passes(60)
+    assert (story.rows.written, len(story.rows.kept["told", "mail"])) == (51, 51)
+    story.alerts.end(None, "cpu", "cpu is 10%")
+    await story.passes(60)
+    assert (story.rows.written, len(story.rows.kept["told", "mail"])) == (51, 50)
+
+
+async def test_who_cares_for_an_alert_does_not_care_for_the_next_of_its_name() -> None:
+    story = await Story().begin()
+    story.notifier.follow([])  # nobody is told, and so nobody looks
+    story.alerts.begin(SHOP, "parked", "Pair it.", "critical")
+    (alert,) = story.alerts.active()
+    story.notifier.ledger.acknowledge(alert, "Ana", "I look")
+    assert story.notifier.acknowledgement(alert) is not None
+    story.now += 60
+    story.alerts.end(SHOP, "parked", "It is open.")
+    story.alerts.begin(SHOP, "parked", "Pair it.", "critical")
+    (again,) = story.alerts.active()
+    assert story.notifier.acknowledgement(again) is None
+    assert story.notifier.situation().acknowledged == frozenset()
+
+
+async def test_who_cares_for_what_comes_and_goes_cares_for_all_of_it() -> None:
+    story = await Story().begin()
+    for _ in range(6):
+        story.now += 60
+        story.alerts.begin(SHOP, "deaf", "It is deaf.")
+        story.alerts.end(SHOP, "deaf", "It hears.")
+    story.alerts.begin(SHOP, "deaf", "It is deaf.")
+    story.notifier.ledger.acknowledge(story.alerts.active()[0], "Ana", "I look")
+    story.now += 60
+    story.alerts.end(SHOP, "deaf", "It hears.")
+    story.notifier.settle()
+    story.now += 60
+    story.alerts.begin(SHOP, "deaf", "It is deaf.")
+    assert story.notifier.acknowledgement(story.alerts.active()[0]) is not None
+    assert len(story.notifier.situation().acknowledged) == 1
 
 
 def test_why_an_alert_is_not_told() -> None:
