@@ -121,7 +121,9 @@ async def test_a_call_that_takes_long_on_purpose_is_no_part_of_how_long_calls_ta
     async with api(token=TOKEN, requests=requests) as address:
         for route in slow:
             await ask(address, route.method, route.path, **bearer("wrong"))
-        await raw(address, b"HEAD /reports HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\n\r\n")
+        await raw(
+            address, b"HEAD /reports HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\n\r\n"
+        )
     figures = requests.figures()
     assert {f"{route.method} {route.path}" for route in slow} == {
         "GET /reports",
