@@ -4,7 +4,7 @@ Pure.
 What was not measured is None: a figure of an hour in which nobody looked is not 0.
 """
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Final
 
@@ -41,14 +41,25 @@ def greatest(points: Points) -> float | None:
     return max((point.maximum for point in points), default=None)
 
 
-def together(rows: Iterable[Points]) -> tuple[Point, ...]:
-    """The points of several subjects as of one: those of the same step are added."""
-    found: dict[float, Point] = {}
-    for row in rows:
+class Together:
+    """The points of several subjects as of one: those of the same step are added.
+
+    Only the sum is kept: the rows of thousands of sessions are more than a machine may have room
+    for.
+    """
+
+    def __init__(self) -> None:
+        self._found: dict[float, Point] = {}
+
+    def add(self, row: Points) -> None:
+        """A subject's points."""
         for point in row:
-            known = found.get(point.at)
-            found[point.at] = point if known is None else _both(known, point)
-    return tuple(found[at] for at in sorted(found))
+            known = self._found.get(point.at)
+            self._found[point.at] = point if known is None else _both(known, point)
+
+    def points(self) -> tuple[Point, ...]:
+        """Those of all, the oldest first."""
+        return tuple(self._found[at] for at in sorted(self._found))
 
 
 def _both(one: Point, other: Point) -> Point:

@@ -2,6 +2,7 @@
 by those who know it.
 """
 
+import asyncio
 from collections import Counter
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
@@ -13,7 +14,7 @@ from supervisor.history.history import History
 from supervisor.history.points import Point
 from supervisor.history.series import series_of
 from supervisor.history.tiers import HOUR, TIERS, InvalidPeriod
-from supervisor.reports.figures import PERCENTILES, SERIES, together
+from supervisor.reports.figures import PERCENTILES, SERIES, Together
 from supervisor.reports.gathered import Gathered, Points
 from supervisor.reports.period import Period
 from supervisor.reports.report import AlertCount, Backups, Capacity
@@ -32,7 +33,8 @@ def no_maintenance(_start: float, _end: float) -> Sequence[tuple[float, float]]:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sources:
-    """Whom is asked. `maintenance`: from when to when it was announced, within a time.
+    """Whom is asked. `maintenance`: from when to when it was announced, within a time; it is asked
+    in a thread.
 
     `alerts`: those of a time. `capacity`, `backups` None: nobody can say.
     """
@@ -52,7 +54,12 @@ async def gather(sources: Sources, period: Period, now: float, version: str) -> 
     before_step = step(period.fine, period.before_start, now)
     within = (period.start, period.end, step_seconds)
     before = (period.before_start, period.before_end, before_step)
-    presence, excluded = sources.presence, sources.maintenance(period.start, period.end)
+    # in a thread: it looks at each minute, of which a year has half a million
+    excluded = await asyncio.to_thread(sources.maintenance, period.start, period.end)
+    excluded_before = await asyncio.to_thread(
+        sources.maintenance, period.before_start, period.before_end
+    )
+    presence = sources.presence
     return Gathered(
         period=period,
         made_at=now,
@@ -62,10 +69,7 @@ async def gather(sources: Sources, period: Period, now: float, version: str) -> 
         measured_before=await _if_kept(_measured(sources, *before), {}),
         times=await _times(presence, period.start, period.end, excluded),
         times_before=await _times(
-            presence,
-            period.before_start,
-            period.before_end,
-            sources.maintenance(period.before_start, period.before_end),
+            presence, period.before_start, period.before_end, excluded_before
         ),
         parts=[
             (start, all_together((await _times(presence, start, end, excluded)).values()))
@@ -108,11 +112,11 @@ async def _measured(
         except KeyError:  # this history does not measure it
             continue
         if of_sessions:
-            rows = [
-                await history.read(series, session, start, end, step_seconds)
-                for session in sources.session_ids()
-            ]
-            found[series] = together(rows)
+            all_sessions = Together()
+            for session in sources.session_ids():
+                row = await history.read(series, session, start, end, step_seconds)
+                await asyncio.to_thread(all_sessions.add, row)
+            found[series] = all_sessions.points()
         else:
             found[series] = await history.read(series, None, start, end, step_seconds)
     return found

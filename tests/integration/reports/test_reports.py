@@ -5,9 +5,13 @@ second, in both databases; files are made by a process of their own; and it is a
 import asyncio
 import subprocess
 import sys
+import threading
 import time
+import weakref
 from collections.abc import AsyncIterator, Sequence
+from dataclasses import replace
 from pathlib import Path
+from typing import cast
 from zoneinfo import ZoneInfo
 
 import msgspec
@@ -26,6 +30,7 @@ from supervisor.alerts.words.rendering import Text
 from supervisor.fleet.feed import Feed
 from supervisor.history.archive import Archive
 from supervisor.history.history import History
+from supervisor.history.points import Point
 from supervisor.reports.composing import compose
 from supervisor.reports.gathering import Sources, gather
 from supervisor.reports.period import DAY, HOUR, Period, between, last
@@ -121,6 +126,56 @@ async def test_figures_are_those_of_the_history(store: Store) -> None:
     assert report.measured == pytest.approx(3 * HOUR / DAY)
     assert [(disk.directory, disk.used) for disk in report.disks] == [("/data", 0.5)]
     assert figure(report, "total_requests").value in (None, 0)
+
+
+class Row(list[Point]):
+    """The points of a session, of which is known whether anybody still holds them."""
+
+
+class Watched(History):
+    """A history that counts how many rows are held at once."""
+
+    def __init__(self, store: Store) -> None:
+        super().__init__(Archive(store.history_pages), lambda: NOW)
+        self.rows = weakref.WeakValueDictionary[int, Row]()
+        self.read_rows = self.most_held = 0
+
+    async def read(
+        self, series: str, subject: str | None, start: float, end: float, step_seconds: int
+    ) -> tuple[Point, ...]:
+        found = await super().read(series, subject, start, end, step_seconds)
+        if subject is None or not series.startswith("session."):
+            return found
+        self.read_rows += 1
+        self.most_held = max(self.most_held, len(self.rows) + 1)
+        self.rows[self.read_rows] = row = Row(found)
+        return cast("tuple[Point, ...]", row)
+
+
+async def test_of_many_sessions_no_more_than_the_last_row_is_held(store: Store) -> None:
+    history, many = Watched(store), [SessionId(f"s{number}") for number in range(40)]
+    for slot in range(360):
+        history.take(
+            {("session.response_time_ms", session): 100.0 for session in many},
+            PERIOD.start + 10 * slot,
+        )
+    asked = replace(sources(store, history), session_ids=lambda: many)
+    report = compose(await gather(asked, PERIOD, NOW, "0"))
+    assert figure(report, "avg_response_time").value == pytest.approx(100)
+    assert history.read_rows == 80, "of the period, and of the one before"
+    assert history.most_held <= 2
+
+
+async def test_maintenance_of_a_year_is_not_reckoned_on_the_loop(store: Store) -> None:
+    threads = list[threading.Thread]()
+
+    def noted(_start: float, _end: float) -> Sequence[tuple[float, float]]:
+        threads.append(threading.current_thread())
+        return ()
+
+    await gather(replace(sources(store, history_of(store)), maintenance=noted), PERIOD, NOW, "0")
+    assert len(threads) == 2
+    assert threading.current_thread() not in threads
 
 
 async def test_times_are_exact_whatever_lasts_over_an_edge(store: Store) -> None:
