@@ -25,6 +25,7 @@ from supervisor.cli.common.exits import (
 )
 from supervisor.cli.common.options import Json
 from supervisor.cli.common.output import say, show_json
+from supervisor.process.daemon_threads import in_thread
 from supervisor.settings import BadSettings, Settings, load
 
 if TYPE_CHECKING:  # the checks' room is loaded when it is needed: it knows all the others
@@ -189,7 +190,7 @@ async def _examined(
 async def _ask(settings: Settings) -> "Ask | None":
     """The API of the supervisor that runs, if one does and has one."""
     from supervisor.watch.diagnostics.checks import COUNT_SECONDS
-    from supervisor.watch.diagnostics.doctor import NotChecked, in_thread
+    from supervisor.watch.diagnostics.doctor import NotChecked
 
     try:
         async with asyncio.timeout(COUNT_SECONDS):
