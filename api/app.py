@@ -176,7 +176,7 @@ def create_app(parts: Parts, doorway: Doorway) -> web.Application:
     )
     prepare()
     middlewares = [
-        Timed(parts.requests).each,
+        Timed(parts.requests, {(route.path, route.method) for route in ROUTES if route.slow}).each,
         errors_as_json,
         sites.check,
         guard.check,

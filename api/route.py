@@ -108,6 +108,8 @@ class Route:
     """It is about the whole fleet: a key for some sessions may not."""
     deferrable: bool = False
     """It can wait: it is refused while the host is critical (supervisor/watch/shedding.py)."""
+    slow: bool = False
+    """It takes long on purpose: that is no part of how long calls take (gatehouse/timed.py)."""
     keyed: bool = False
     """It takes an Idempotency-Key (once.py)."""
 

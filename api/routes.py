@@ -297,6 +297,7 @@ ROUTES: Final = (
         "/history/distribution",
         history.distribution,
         scope=Scope.READ,
+        deferrable=True,
         query=history.HistoryQuery,
         answers={200: history.DistributionView},
         errors=(
@@ -339,6 +340,7 @@ ROUTES: Final = (
         scope=Scope.READ,
         deferrable=True,
         fleet=True,
+        slow=True,
         query=reports.ReportQuery,
         answers={
             200: Forms(
@@ -402,6 +404,7 @@ ROUTES: Final = (
         debug.trace_memory,
         scope=Scope.ADMIN,
         fleet=True,
+        slow=True,
         query=debug.TraceQuery,
         answers={200: MemoryTrace},
     ),
@@ -528,6 +531,7 @@ ROUTES: Final = (
         alerts_file.test_channels,
         scope=Scope.OPERATE,
         fleet=True,
+        slow=True,
         body=alerts_file.WantedTest,
         body_may_be_empty=True,
         answers={200: alerts_file.ChannelTests},

@@ -6,6 +6,7 @@ caller reads is its own affair.
 """
 
 from asyncio import CancelledError
+from collections.abc import Set
 from time import perf_counter
 from typing import Final
 
@@ -24,10 +25,13 @@ UNKNOWN: Final = "unknown"
 
 
 class Timed:
-    """The middleware. `requests`: is told of each call."""
+    """The middleware. `requests`: is told of each call; `slow`: paths and methods of the calls that
+    take long on purpose.
+    """
 
-    def __init__(self, requests: Requests) -> None:
+    def __init__(self, requests: Requests, slow: Set[tuple[str, str]]) -> None:
         self._requests = requests
+        self._slow = slow | {(path, "HEAD") for path, method in slow if method == "GET"}
 
     @web.middleware
     async def each(self, request: web.Request, handler: Handler) -> web.StreamResponse:
@@ -57,7 +61,7 @@ class Timed:
                 caller=None if principal is None else (principal.id, principal.name),
                 status=status,
                 seconds=seconds,
-                waited=WAITS in request or path == LIVE,
+                waited=WAITS in request or path == LIVE or (path, request.method) in self._slow,
                 agent=request.headers.get("User-Agent"),
                 address=request.remote,
             )

@@ -144,7 +144,7 @@ async def cost(report: Report, sessions: int, messages_per_minute: float, minute
             clock.now += SLOT_SECONDS
             fleet.step()
             began, wall = time.process_time(), time.perf_counter()
-            await sampler.sample()
+            await sampler.sample(clock.now - SLOT_SECONDS)
             middle = time.process_time()
             worst_ms = max(worst_ms, 1000 * (time.perf_counter() - wall))
             await history.write_due()
@@ -194,10 +194,8 @@ async def weight(report: Report, messages_per_minute: float) -> None:
     total = 0.0
     for number, pages, size_bytes in rows:
         tier = TIERS[number]
-        covered = min(WEIGHED_DAYS * DAY, tier.kept_seconds + tier.page_seconds)
-        whole = (
-            size_bytes / WEIGHED_SESSIONS * 1000 * (tier.kept_seconds + tier.page_seconds) / covered
-        )
+        covered = min(WEIGHED_DAYS * DAY, tier.stored_seconds)
+        whole = size_bytes / WEIGHED_SESSIONS * 1000 * tier.stored_seconds / covered
         total += whole
         report.add(PART, f"1,000 sessions, every {tier.step_seconds} s", "MB", [whole / 1e6])
         report.remark(PART, f"tier {number}: {pages} pages of {size_bytes / pages:.0f} bytes")

@@ -66,7 +66,7 @@ class Archive:
         """Drop what is kept for long enough; how many pages. Raises StoreUnavailable."""
         dropped = 0
         for tier in TIERS:
-            before = int(now) - tier.kept_seconds - tier.page_seconds
+            before = int(now) - tier.stored_seconds
             dropped += await self._pages.drop_before(tier.number, before)
         return dropped
 

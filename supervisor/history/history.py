@@ -99,13 +99,7 @@ class History:
         Raises UnknownSeries, InvalidPeriod, StoreUnavailable.
         """
         columns = await self._columns(series, subject, start, end, step_seconds)
-        found = defaultdict[int, dict[int, int]](dict)
-        for name, cells in columns.items():
-            bucket = int(name.partition("#")[2])
-            for cell in cells:
-                if cell.total:
-                    found[cell.at_seconds][bucket] = cell.total
-        return tuple(Spread(float(at), counts) for at, counts in sorted(found.items()))
+        return await asyncio.to_thread(_spreads, columns)
 
     async def _columns(
         self, series: str, subject: str | None, start: float, end: float, step_seconds: int
@@ -116,7 +110,7 @@ class History:
         whose = whose_of((series, subject))
         # The memory first: what is written after that is on its page, which says so.
         recent = {
-            name: list(row.cells())
+            name: row.whole()
             for name, row in self._recent.rows(whose).items()
             if name == series or name.startswith(buckets)
         }
@@ -134,7 +128,8 @@ class History:
         for. Of a longer time than an hour the oldest figures are lost.
         """
         slot = self._recent.slot
-        since = slot - 1 if self._turn < 0 else max(self._turn, slot - WRITE_SLOTS)
+        began = 0 <= self._turn <= slot  # else nothing was written yet, or the clock was set back
+        since = max(self._turn, slot - WRITE_SLOTS) if began else slot - 1
         turns = {turn % WRITE_SLOTS for turn in range(since + 1, slot + 1)}
         due = [whose for whose in self._recent.subjects() if _turn_of(whose) in turns]
         with contextlib.suppress(StoreUnavailable):
@@ -211,7 +206,7 @@ def _columns(
     whose: Whose,
     tier: Tier,
     pages: Mapping[int, bytes],
-    recent: Mapping[str, Sequence[Cell]],
+    recent: Mapping[str, Run],
 ) -> dict[str, list[Cell]]:
     """The figures of pages, and those of the memory that are on none of them yet, in cells of the
     tier: of a series, or of each of its buckets.
@@ -224,10 +219,10 @@ def _columns(
         for name in page.names():
             if name.partition("#")[0] == series:
                 columns[name] += page.cells(name)
-    for name, cells in recent.items():
+    for name, run in recent.items():
         columns[name] += (
             cell
-            for cell in cells
+            for cell in run.cells()
             if cell.at_seconds // SLOT_SECONDS > written.get(tier.page_of(cell.at_seconds), -1)
         )
     return {name: joined(cells, tier.step_seconds) for name, cells in columns.items()}
@@ -245,3 +240,14 @@ def _stepped(
 
 def _points(cells: Sequence[Cell], steps: int) -> tuple[Point, ...]:
     return tuple(point(cell, steps) for cell in cells)
+
+
+def _spreads(columns: Mapping[str, Sequence[Cell]]) -> tuple[Spread, ...]:
+    """What each step had in each of its buckets, oldest first."""
+    found = defaultdict[int, dict[int, int]](dict)
+    for name, cells in columns.items():
+        bucket = int(name.partition("#")[2])
+        for cell in cells:
+            if cell.total:
+                found[cell.at_seconds][bucket] = cell.total
+    return tuple(Spread(float(at), counts) for at, counts in sorted(found.items()))

@@ -4,11 +4,12 @@ Of these four every coarser point can be made exactly, which a mean of means can
 """
 
 from array import array
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Final, NamedTuple
 
 from sessions.records.distribution import quantile
+from supervisor.history.tiers import SLOT_SECONDS
 
 GAP: Final = -(2**63)
 """In a row of numbers: nothing was measured. It is no zero."""
@@ -19,6 +20,12 @@ class Run(NamedTuple):
 
     first: int
     values: "array[int]"
+
+    def cells(self) -> "Iterator[Cell]":
+        """The figures, oldest first."""
+        for slot, value in enumerate(self.values, self.first):
+            if value != GAP:
+                yield Cell(slot * SLOT_SECONDS, 1, value, value, value)
 
 
 class Cell(NamedTuple):

@@ -3,10 +3,10 @@ numbers, one for every interval of ten seconds. Pure.
 """
 
 from array import array
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from typing import Final, NamedTuple
 
-from supervisor.history.points import GAP, Cell, Run
+from supervisor.history.points import GAP, Run
 from supervisor.history.series import Key, series_of
 from supervisor.history.tiers import DAY, HOUR, SLOT_SECONDS
 
@@ -44,14 +44,15 @@ class Row:
 
     def add(self, slot: int, value: int) -> None:
         """The figure of a slot. One that is not later than the last is not taken: a clock that was
-        set back measures nothing twice.
+        set back measures nothing twice. But one that ran far ahead and was set right begins anew:
+        else nothing would be measured until it is as late as it was.
         """
         if not self._values:
             self._first = slot
         missing = slot - self._first - len(self._values)
-        if missing < 0:
+        if -KEPT_SLOTS <= missing < 0:
             return
-        if missing > KEPT_SLOTS:  # the clock was set forward, or there was none for long
+        if abs(missing) > KEPT_SLOTS:  # the clock was set, or there was none for long
             self._values, self._first, missing = array("q"), slot, 0
         if missing:
             self._values.extend([GAP] * missing)
@@ -69,11 +70,9 @@ class Row:
         """The figures up to and with a slot."""
         return Run(self._first, self._values[: max(0, through + 1 - self._first)])
 
-    def cells(self) -> Iterator[Cell]:
-        """All figures, oldest first."""
-        for slot, value in enumerate(self._values, self._first):
-            if value != GAP:
-                yield Cell(slot * SLOT_SECONDS, 1, value, value, value)
+    def whole(self) -> Run:
+        """All figures."""
+        return Run(self._first, self._values[:])
 
     def forget(self, through: int) -> None:
         """Drop the figures up to and with a slot: they are written."""

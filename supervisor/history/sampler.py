@@ -3,6 +3,7 @@ the history.
 """
 
 import asyncio
+import inspect
 import time
 from collections.abc import Callable, Mapping, Sequence
 
@@ -25,25 +26,33 @@ class Sampler:
         """`take`: the history's; `clock`: seconds since 1970."""
         self._take = take
         self._clock = clock
-        self._sources = sources
+        # Those that wait come first: a session that is deleted meanwhile is told of by none of the
+        # others, which are asked when nothing is awaited any more.
+        self._sources = sorted(sources, key=inspect.iscoroutinefunction, reverse=True)
 
     async def look(self) -> None:
         """Wait for the end of the ten seconds that run, and ask.
 
         Raises what the first source has raised that failed, after all have been asked.
         """
-        wait_seconds = SLOT_SECONDS - self._clock() % SLOT_SECONDS
-        begun = asyncio.get_running_loop().time()
-        await asyncio.sleep(wait_seconds)
-        late_seconds = asyncio.get_running_loop().time() - begun - wait_seconds
-        await self.sample(max(0.0, 1000 * late_seconds))
+        start, late_seconds = self._clock() // SLOT_SECONDS * SLOT_SECONDS, 0.0
+        loop = asyncio.get_running_loop()
+        # A sleep may end a little early, and the clock may be adjusted meanwhile; asked before the
+        # end, counts would be told of within ten seconds that have had their figures.
+        while (left_seconds := start + SLOT_SECONDS - self._clock()) > 0:
+            if left_seconds > SLOT_SECONDS:
+                return  # the clock was set back: anew, by what it says now
+            begun = loop.time()
+            await asyncio.sleep(left_seconds)
+            late_seconds = max(late_seconds, loop.time() - begun - left_seconds)
+        await self.sample(start, 1000 * late_seconds)
 
-    async def sample(self, lag_ms: float = 0.0) -> None:
-        """Ask now; the figures are those of the ten seconds that have just ended.
+    async def sample(self, start: float, lag_ms: float = 0.0) -> None:
+        """Ask now; the figures are those of the ten seconds that began at `start`.
 
         Raises what the first source has raised that failed.
         """
-        begun, figures = self._clock(), dict[Key, float]()
+        figures = dict[Key, float]()
         failure: Exception | None = None
         for source in self._sources:
             try:
@@ -51,7 +60,7 @@ class Sampler:
             except Exception as error:  # the others are asked all the same
                 failure = failure or error
         figures["supervisor.lag_ms", None] = lag_ms
-        self._take(figures, begun - SLOT_SECONDS)
+        self._take(figures, start)
         if failure is not None:
             raise failure
 

@@ -24,7 +24,7 @@ from supervisor.watch.performance import is_away
 Figures = Mapping[Key, float]
 Source = Callable[[], Figures | Awaitable[Figures]]
 """A figure that is not known now is left out. Of series of kind `count` and `buckets` it tells
-totals since the supervisor started."""
+totals since the supervisor started. One that waits is an `async def`: it is asked first."""
 
 SOURCE_SECONDS: Final = 5.0
 """A source that has not answered after so long has failed."""

@@ -39,6 +39,11 @@ class Tier:
         """So old is the oldest moment that may be asked for: its page is still there."""
         return self.kept_seconds + self.page_seconds
 
+    @property
+    def stored_seconds(self) -> int:
+        """A page that began longer ago is dropped: nothing on it may be asked for."""
+        return self.readable_seconds + self.page_seconds
+
 
 TIERS: Final = (
     Tier(number=0, step_seconds=SLOT_SECONDS, page_seconds=HOUR, kept_seconds=DAY),

@@ -29,7 +29,8 @@ class ServicePerformance(msgspec.Struct, frozen=True):
     """The service's figures of the last ten seconds, by the names that scripts read.
 
     `requests_per_second`: calls of the API. `active_connections`: WebSocket connections, to
-    WhatsApp and of the live feed. `db_connections`: the store's to its database. `memory_usage`: of
+    WhatsApp and of the live feed. `db_connections`: the store's to its database that are
+    in use. `memory_usage`: of
     the host, a fraction of 1. None: not measured.
     """
 
@@ -45,7 +46,7 @@ def service_performance(latest: Mapping[Key, float]) -> ServicePerformance:
     return ServicePerformance(
         requests_per_second=None if requests is None else requests / SLOT_SECONDS,
         active_connections=latest.get(("host.websockets", None)),
-        db_connections=latest.get(("database.connections", None)),
+        db_connections=latest.get(("database.pool_in_use", None)),
         memory_usage=latest.get(("host.memory", None)),
     )
 

@@ -1,5 +1,6 @@
 """The history: what is measured, what it is now, and what it was."""
 
+import asyncio
 import time
 from typing import Annotated, Final, NamedTuple
 
@@ -193,7 +194,9 @@ async def history(request: web.Request) -> web.Response:
     if asked.series.kind == "buckets":
         raise _is_distribution(asked.series)
     points = await request.app[HISTORY].read(*asked.period)
-    return json(HistoryView(*asked.shown, [PointView.of(point) for point in points]))
+    # in a thread, and so below: of a whole day these are many
+    views = await asyncio.to_thread(lambda: [PointView.of(point) for point in points])
+    return json(HistoryView(*asked.shown, views))
 
 
 async def distribution(request: web.Request) -> web.Response:
@@ -204,7 +207,8 @@ async def distribution(request: web.Request) -> web.Response:
     if asked.series.kind != "buckets":
         raise BadRequest(f"{asked.series.name} is no distribution.", "GET /history tells it.")
     spreads = await request.app[HISTORY].read_spread(*asked.period)
-    return json(DistributionView(*asked.shown, [SpreadView.of(spread) for spread in spreads]))
+    views = await asyncio.to_thread(lambda: [SpreadView.of(spread) for spread in spreads])
+    return json(DistributionView(*asked.shown, views))
 
 
 class _Asked(NamedTuple):

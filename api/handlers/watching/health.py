@@ -55,12 +55,17 @@ async def readyz(request: web.Request) -> web.Response:
     return json(seen, 200 if ready else 503)
 
 
+_KINDS: Final = {"webhook wh_": "webhooks", "alerts to ": "alert channels"}
+"""Tasks of which there is one for each of something that has a name, by how their names begin."""
+
+
 def shown(tasks: Iterable[TaskHealth]) -> dict[str, TaskState]:
-    """Their states by name, the worst one of the webhooks' tasks for all of these: whoever asks has
-    shown no token, and what webhooks there are is none of his business.
+    """Their states by name, of the webhooks' tasks and of the alert channels' the worst one of each
+    kind: whoever asks has shown no token, and what webhooks and channels there are is none of his
+    business.
     """
     states = dict[str, TaskState]()
     for task in tasks:
-        name = "webhooks" if task.name.startswith("webhook wh_") else task.name
+        name = next((kind for of, kind in _KINDS.items() if task.name.startswith(of)), task.name)
         states[name] = max(states.get(name, "ok"), task.state, key=_BADNESS.index)
     return states

@@ -1,7 +1,7 @@
 """What the API was asked and how long it took: figures by route and by caller, and `requests.log`.
 
-A call that waits on purpose (a long poll, a stream, a QR) is counted, and is no part of how long
-calls take.
+A call that waits or takes long on purpose (a long poll, a stream, a QR, a report) is counted, and
+is no part of how long calls take.
 """
 
 import time
@@ -13,11 +13,14 @@ from typing import Any, Final, NamedTuple
 from sessions.records.distribution import Distribution
 from sessions.views.times import iso
 from supervisor.history.series import Key, buckets_of
+from supervisor.history.tiers import DAY
 from supervisor.process.log_files import LogFile
 
 SERVICE: Final = "wasup"
 MOST_CALLERS: Final = 1_000
 """Callers with figures of their own; those of further ones are summed up as `OTHERS`."""
+FORGOTTEN_SECONDS: Final = DAY
+"""Who has not called for so long has no figures any more, and leaves its place to another."""
 OTHERS: Final = "(others)"
 LONGEST_AGENT: Final = 200
 """Characters of a User-Agent."""
@@ -30,7 +33,7 @@ class Served(NamedTuple):
 
     `path`: as the URL table has it, never what was asked for: that may hold a secret. `caller`: its
     id and its name; None: it was not let in, or the call is open to all. `waited`: it was a call
-    that waits.
+    that waits, or takes long on purpose.
     """
 
     method: str
@@ -46,14 +49,22 @@ class Served(NamedTuple):
 class Requests:
     """Counts calls, and writes them down. `file`: requests.log; None: it is not written.
 
-    `hide`: cuts secrets out of what a caller says of itself.
+    `hide`: cuts secrets out of what a caller says of itself. `clock`: seconds.
     """
 
-    def __init__(self, file: LogFile | None, hide: Callable[[str], str]) -> None:
+    def __init__(
+        self,
+        file: LogFile | None,
+        hide: Callable[[str], str],
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
         self._file = file
+        self._clock = clock
         self._hide = lru_cache(KNOWN_AGENTS)(hide)
         self._routes: dict[str, _Counted] = {}
         self._callers: dict[str, _Counted] = {}
+        self._called: dict[str, float] = {}
+        """When each caller did so last."""
 
     def served(self, call: Served) -> None:
         """A call has been answered."""
@@ -65,11 +76,13 @@ class Requests:
             if who not in self._callers and len(self._callers) >= MOST_CALLERS:
                 who = OTHERS
             _of(self._callers, who).add(call)
+            self._called[who] = self._clock()
         if self._file is not None:
             self._file.write(self._line(call))
 
     def figures(self) -> dict[Key, float]:
         """The totals since the supervisor started (a Source)."""
+        self._forget()
         figures: dict[Key, float] = {}
         whole = Counter[int]()
         for route, counted in self._routes.items():
@@ -80,6 +93,12 @@ class Requests:
         for caller, counted in self._callers.items():
             figures |= counted.figures("key", caller)
         return figures
+
+    def _forget(self) -> None:
+        """Those who have not called for long."""
+        before = self._clock() - FORGOTTEN_SECONDS
+        for caller in [one for one, at in self._called.items() if at < before]:
+            del self._called[caller], self._callers[caller]
 
     def _line(self, call: Served) -> dict[str, Any]:
         line: dict[str, Any] = {

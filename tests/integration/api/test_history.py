@@ -2,8 +2,10 @@
 instead.
 """
 
+import threading
 import time
-from collections.abc import AsyncIterator
+from collections import Counter
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -18,6 +20,8 @@ from sessions.store import Store, sqlite_url
 from sessions.views.times import iso
 from supervisor.access.key import new_id, new_key
 from supervisor.access.scopes import Scope
+from supervisor.history import history as history_room
+from supervisor.history import points
 from supervisor.history.archive import Archive
 from supervisor.history.history import History
 from supervisor.history.series import buckets_of
@@ -77,6 +81,34 @@ async def test_what_was_measured_is_told_at_the_step_that_was_asked_for(
     assert [point["sum"] for point in told["points"]] == [3, 7]
     last_hour = msgspec.json.decode((await get(address, "/history?series=host.cpu&step=10")).body)
     assert len(last_hour["points"]) == 3
+
+
+@pytest.mark.parametrize(
+    "path", ["/history?series=host.cpu", "/history/distribution?series=fleet.response_ms"]
+)
+async def test_a_long_period_is_reckoned_beside_the_loop(
+    address: tuple[str, int], path: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    threads = Counter[int]()
+
+    def noted(work: Callable[..., Any]) -> Callable[..., Any]:
+        def noting(*given: Any) -> Any:
+            threads[threading.get_ident()] += 1
+            return work(*given)
+
+        return noting
+
+    for module, name in (
+        (history_room, "joined"),
+        (history_room, "point"),
+        (history_room, "Spread"),
+        (points, "quantile"),
+    ):
+        monkeypatch.setattr(module, name, noted(getattr(module, name)))
+    told = msgspec.json.decode((await get(address, f"{path}&{period()}")).body)
+    assert len(told["points"]) == 2
+    assert threads
+    assert threading.get_ident() not in threads
 
 
 async def test_a_distribution_is_told_by_its_percentiles(address: tuple[str, int]) -> None:

@@ -10,6 +10,7 @@ from aiohttp import web
 
 from api.errors import BadRequest
 from api.gatehouse.fences import Places
+from api.routes import ROUTES as REAL
 from scripts.lab.processes import eventually
 from sessions.records.distribution import bucket_of
 from supervisor.access.key import new_id, new_key
@@ -17,6 +18,7 @@ from supervisor.access.scopes import Scope
 from supervisor.history.outward.requests import LONGEST_AGENT, OTHERS, Requests, Served
 from supervisor.history.recent import Recent
 from supervisor.history.series import Key, series_of
+from supervisor.history.tiers import DAY
 from supervisor.process.log_files import LogFile
 from supervisor.process.logs import Redaction
 from tests.api_tools import TOKEN, api, ask, known_key, raw
@@ -114,6 +116,24 @@ async def test_a_call_that_waits_is_counted_and_is_no_part_of_how_long_calls_tak
     assert "waited" not in other
 
 
+async def test_a_call_that_takes_long_on_purpose_is_no_part_of_how_long_calls_take() -> None:
+    requests, slow = Requests(None, str), [route for route in REAL if route.slow]
+    async with api(token=TOKEN, requests=requests) as address:
+        for route in slow:
+            await ask(address, route.method, route.path, **bearer("wrong"))
+        await raw(
+            address, b"HEAD /reports HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\n\r\n"
+        )
+    figures = requests.figures()
+    assert {f"{route.method} {route.path}" for route in slow} == {
+        "GET /reports",
+        "POST /alerts/channels/test",
+        "POST /debug/memory",
+    }
+    assert figures["route.requests", "GET /reports"] == 1
+    assert not [name for name, _ in figures if "response_ms#" in name]
+
+
 async def test_the_line_of_a_call_names_route_and_caller_and_has_nothing_that_was_sent(
     tmp_path: Path,
 ) -> None:
@@ -186,6 +206,24 @@ def test_callers_beyond_a_thousand_are_summed_up() -> None:
     }
     assert len(callers) == 1_001
     assert callers[OTHERS] == 200
+
+
+def test_who_has_not_called_for_a_day_leaves_the_place_to_others() -> None:
+    now = 0.0
+    requests = Requests(None, str, lambda: now)
+
+    def callers() -> set[str | None]:
+        return {who for (name, who), _ in requests.figures().items() if name == "key.requests"}
+
+    for number in range(1_200):
+        requests.served(call(f"token-{number}"))
+    now = DAY / 2
+    requests.served(call("token-7"))
+    assert len(callers()) == 1_001
+    now = DAY + 1
+    assert callers() == {"token-7"}
+    requests.served(call("shop"))
+    assert callers() == {"token-7", "shop"}
 
 
 def test_the_buckets_of_all_routes_are_those_of_the_api() -> None:

@@ -19,7 +19,7 @@ from supervisor.history.archive import Archive
 from supervisor.history.history import History, UnknownSeries
 from supervisor.history.points import Point
 from supervisor.history.series import Key, buckets_of
-from supervisor.history.tiers import DAY, HOUR, TIERS, InvalidPeriod
+from supervisor.history.tiers import DAY, HOUR, TIERS, InvalidPeriod, Tier
 from tests.store_tools import sql
 
 T0 = 1_800_000_000.0
@@ -145,6 +145,17 @@ async def test_a_clock_that_is_set_back_measures_nothing_twice(store: Store) -> 
     await must_read(history_of(store), CPU, known | {T0 + 30: 0.5}, T0, T0 + 60)
 
 
+async def test_what_is_measured_is_written_at_once_by_a_clock_that_was_set_right(
+    store: Store,
+) -> None:
+    history = history_of(store)
+    ahead = T0 + 20 * DAY
+    for at in (ahead, ahead + 10, *(T0 + 10 * slot for slot in range(40))):
+        history.take({CPU: 0.5}, at)
+        await history.write_due()
+    assert await history_of(store).read(*CPU, T0, T0 + HOUR, 10), "within five minutes"
+
+
 async def test_figures_are_rounded_once_when_they_are_measured(store: Store) -> None:
     history = history_of(store)
     history.take({CPU: 1 / 3}, T0)
@@ -225,6 +236,17 @@ async def test_what_is_old_is_dropped_tier_by_tier_and_no_earlier(store: Store) 
             await history_of(store, late).read(*CPU, begin, begin + step, step)
         if other is not None:
             assert f"a step of {other.step_seconds} s" in refusal.value.hint
+
+
+@pytest.mark.parametrize("tier", TIERS)
+async def test_what_may_still_be_asked_for_has_not_been_dropped(store: Store, tier: Tier) -> None:
+    """The oldest moment that is answered for, at the end of the page on which it is."""
+    at = T0 - T0 % tier.page_seconds + tier.page_seconds - tier.step_seconds
+    history = history_of(store, at + tier.readable_seconds)
+    history.take({CPU: 0.5}, at)
+    await history.close()
+    await history.drop_old()
+    assert len(await history.read(*CPU, at, at + tier.step_seconds, tier.step_seconds)) == 1
 
 
 async def test_while_the_store_is_away_figures_wait_and_those_that_it_refuses_harm_no_others(

@@ -208,6 +208,7 @@ def test_what_keeps_sessions_going_never_waits() -> None:
     assert [one.path for one in ROUTES if one.deferrable and one.path in NEVER_REFUSED] == []
     assert {one.path for one in ROUTES if one.deferrable} >= {
         "/history",
+        "/history/distribution",
         "/capacity",
         "/diagnostics",
     }

@@ -18,7 +18,7 @@ HOST = whose_of(CPU)
 
 def slots_of(recent: Recent) -> list[int]:
     row = recent.rows(HOST).get("host.cpu")
-    return [] if row is None else [cell.at_seconds // 10 for cell in row.cells()]
+    return [] if row is None else [cell.at_seconds // 10 for cell in row.whole().cells()]
 
 
 def test_while_nothing_can_be_written_the_last_hour_is_kept() -> None:
@@ -33,6 +33,15 @@ def test_a_clock_that_is_set_forward_fills_no_memory() -> None:
     for slot in (5, 10**9):
         recent.take({CPU: 0.5}, slot)
     assert slots_of(recent) == [10**9]
+
+
+def test_a_clock_that_ran_far_ahead_and_is_set_right_is_measured_by_at_once() -> None:
+    recent = Recent()
+    for slot in (10**9, 10**9 + 1, 5, 6):
+        recent.take({CPU: 0.5}, slot)
+    assert slots_of(recent) == [5, 6]
+    recent.take({CPU: 0.5}, 6 - KEPT_SLOTS // 2)
+    assert slots_of(recent) == [5, 6], "a little back: nothing is measured twice"
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf"), 10.0 * GREATEST])
