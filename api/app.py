@@ -184,6 +184,7 @@ def create_app(parts: Parts, doorway: Doorway) -> web.Application:
         Shed(
             {(route.path, route.method) for route in ROUTES if route.deferrable},
             lambda: parts.shedding.on,
+            audited.refused,
         ).check,
         commands.carry_through,
         audited.changes,

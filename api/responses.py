@@ -68,7 +68,7 @@ def query(request: web.Request, kind: type[T]) -> T:
 
 
 def moment(name: str, text: str) -> float:
-    """A moment of a query, in seconds since 1970. Raises BadRequest."""
+    """A moment of a query or a body, in seconds since 1970. Raises BadRequest."""
     try:
         at = datetime.fromisoformat(text)
         if at.tzinfo is None:
@@ -76,9 +76,9 @@ def moment(name: str, text: str) -> float:
         return at.timestamp()
     except (ValueError, OverflowError):
         raise BadRequest(
-            f"{name} is {text!r}.",
-            "A moment is ISO 8601 with its time zone: 2027-01-31T08:00:00Z (a + in it is written"
-            " as %2B).",
+            f"{name} is {text[:64]!r}.",
+            "A moment is ISO 8601 with its time zone: 2027-01-31T08:00:00Z (in a query, a + in it"
+            " is written as %2B).",
         ) from None
 
 

@@ -7,12 +7,12 @@ import os
 import random
 import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, AsyncExitStack
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import structlog
 
@@ -68,6 +68,7 @@ from supervisor.process import dumpable, worker_user
 from supervisor.process.lock import DirectoryLock, held_by
 from supervisor.process.log_files import LogFile
 from supervisor.process.log_kinds import KindLogs, written
+from supervisor.process.logs import Redaction
 from supervisor.process.worker_command import worker_config
 from supervisor.reports.reporter import Reporter, reporter_of
 from supervisor.settings import Settings
@@ -264,6 +265,7 @@ async def build(
     detach, bus, rng = settings.detaches(), Bus(), random.Random()
     round_trips = Distribution()
     forever = Forever(bus.tell)
+    write_alert = _alert_log(settings, directory, stack)
     store = await open_store(settings, forever, bus.tell)
     stack.push_async_callback(store.close)
     key_service = KeyService(store)
@@ -274,9 +276,7 @@ async def build(
     await workers.listen()  # who lives is known before anybody may ask for a worker
     feed = await Feed.open(store, settings.events_in_memory)
     bus.subscribe(EventData, feed.publish)
-    alert_log = LogFile(directory / "logs" / "alerts.log")
-    stack.callback(alert_log.close)
-    alerts = Alerts(bus.publish, write=alert_log.write)
+    alerts = Alerts(bus.publish, write=write_alert)
     bus.subscribe(AlertChange, alerts.on_change)
     bus.subscribe(SessionDeleted, alerts.on_deleted)
     own_parts.subscribe(bus, alerts)
@@ -517,6 +517,15 @@ def _log_files(settings: Settings, directory: Path) -> AbstractContextManager[Ki
         settings.log_level,
         list(settings.secrets()),
     )
+
+
+def _alert_log(
+    settings: Settings, directory: Path, stack: AsyncExitStack
+) -> Callable[[Mapping[str, Any]], None]:
+    """Takes lines of the file of alerts; closed last, as an end may be an alert too."""
+    file, redaction = LogFile(directory / "logs" / "alerts.log"), Redaction(settings.secrets())
+    stack.push_async_callback(asyncio.to_thread, file.close)
+    return lambda line: file.write(redaction(None, "", dict(line)))
 
 
 def _websocket_log(

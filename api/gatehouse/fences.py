@@ -14,7 +14,8 @@ from aiohttp.typedefs import Handler
 
 from api.errors import Busy, EncodedBody, ShedLoad, errors_as_json
 from api.gatehouse.principals import PRINCIPAL, is_operators, principal_of, sharer
-from sessions.model import SameDevice
+from sessions.model import SameDevice, WasupError
+from supervisor.access.principal import Principal
 
 SAFE_METHODS: Final = frozenset({"GET", "HEAD", "OPTIONS"})
 MAX_COMMANDS: Final = 256
@@ -41,12 +42,18 @@ async def refuse_encodings(request: web.Request, handler: Handler) -> web.Stream
 
 class Shed:
     """While the host is critical, calls that can wait are refused. `deferrable`: their paths and
-    methods; `is_on`: whether it is.
+    methods; `is_on`: whether it is; `refused`: takes those that would have changed something.
     """
 
-    def __init__(self, deferrable: Set[tuple[str, str]], is_on: Callable[[], bool]) -> None:
+    def __init__(
+        self,
+        deferrable: Set[tuple[str, str]],
+        is_on: Callable[[], bool],
+        refused: Callable[[web.Request, Principal, WasupError], None],
+    ) -> None:
         self._deferrable = deferrable
         self._is_on = is_on
+        self._refused = refused
 
     @web.middleware
     async def check(self, request: web.Request, handler: Handler) -> web.StreamResponse:
@@ -55,7 +62,11 @@ class Shed:
         if resource is not None and self._is_on():
             method = "GET" if request.method == "HEAD" else request.method
             if (resource.canonical, method) in self._deferrable:
-                raise ShedLoad("The host is critical, and this call can wait.")
+                error = ShedLoad("The host is critical, and this call can wait.")
+                principal = request.get(PRINCIPAL)
+                if principal is not None and request.method not in SAFE_METHODS:
+                    self._refused(request, principal, error)
+                raise error
         return await handler(request)
 
 

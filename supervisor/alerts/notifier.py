@@ -49,7 +49,7 @@ class ChannelStatus(msgspec.Struct, frozen=True, rename="camel"):
 
     name: str
     last_success_at: str | None
-    failing_since: str | None
+    failing_since_at: str | None
     last_error: str | None
     permanent: bool
     next_try_at: str | None

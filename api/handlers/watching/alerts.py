@@ -11,8 +11,8 @@ from api.errors import BadRequest
 from api.gatehouse.principals import principal_of
 from api.paging import PageQuery, page
 from api.parts import ALERTS, NOTIFIER
-from api.responses import body, json, query
-from sessions.views.times import iso, wall_seconds
+from api.responses import body, json, moment, query
+from sessions.views.times import iso
 from supervisor.access.access import READABLE
 from supervisor.alerts.alerts import RANKS, Alert
 from supervisor.alerts.decision import identity
@@ -142,13 +142,13 @@ async def silence(request: web.Request) -> web.Response:
     They stay on and are shown; what is still on when it ends is told then.
     """
     given, now = await body(request, NewSilence), time.time()
-    starts_at = None if given.starts_at is None else _instant("startsAt", given.starts_at)
+    starts_at = None if given.starts_at is None else moment("startsAt", given.starts_at)
     if (given.ends_at is None) == (given.duration_seconds is None):
         raise BadRequest(
             "A silence needs an end.", "Say one of endsAt and durationSeconds, and not both."
         )
     if given.ends_at is not None:
-        ends_at = _instant("endsAt", given.ends_at)
+        ends_at = moment("endsAt", given.ends_at)
     else:
         ends_at = (now if starts_at is None else starts_at) + (given.duration_seconds or 0.0)
     made = request.app[NOTIFIER].ledger.silence(
@@ -208,16 +208,6 @@ def _shown(notifier: Notifier, alerts: Iterable[Alert]) -> list[ShownAlert]:
             )
         )
     return found
-
-
-def _instant(field: str, text: str) -> float:
-    """Seconds of wall clock. Raises BadRequest."""
-    try:
-        return wall_seconds(text)
-    except (ValueError, OverflowError):
-        raise BadRequest(
-            f"{field} is {text[:64]!r}.", "It accepts ISO 8601, as in 2026-12-01T02:00:00Z."
-        ) from None
 
 
 def _urgency(alert: Alert) -> tuple[int, str, str, str, str]:

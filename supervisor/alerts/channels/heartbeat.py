@@ -5,6 +5,7 @@ It is left out while no channel works: then the watcher is the last one who can 
 """
 
 import asyncio
+import http.client
 import urllib.error
 import urllib.request
 from collections.abc import Callable
@@ -69,3 +70,5 @@ def _ask(url: str) -> None:
         reason = error.reason
         words = reason.strerror if isinstance(reason, OSError) else None
         raise HeartbeatFailed(words or type(reason).__name__) from None
+    except (http.client.HTTPException, ValueError) as error:  # their words quote what was asked for
+        raise HeartbeatFailed(type(error).__name__) from None

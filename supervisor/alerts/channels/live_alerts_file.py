@@ -130,7 +130,7 @@ class LiveAlertsFile:
 
     def begin(self) -> None:
         """Tell by it from now on."""
-        self._follow()
+        self._follow(self.file)
 
     def on_changes(self, session: SessionId | None, changes: Changes) -> None:
         """A session is open again: who is told by it is told how things are."""
@@ -157,11 +157,12 @@ class LiveAlertsFile:
         Raises BadAlertsFile: then the one in force stays in force.
         """
         before, after = self.file, read_alerts_file(self._path)
-        self.file = after
-        if self._heartbeat is not None:
-            await self._heartbeat.close()
-            self._heartbeat = None
-        self._follow()
+        beating, self._heartbeat = self._heartbeat, None
+        if beating is not None:
+            beating.stop()
+        self._follow(after)  # at once: another reload may come while the old heartbeat ends
+        if beating is not None:
+            await beating.ended()
         changed = differences(before, after)
         name = None if self._path is None else str(self._path)
         self._publish(None, AlertChannelsChanged(name, list(after.channels), changed))
@@ -172,10 +173,11 @@ class LiveAlertsFile:
         """Send a test by each channel, or by that one, all at once. Raises ChannelNotFound."""
         return await tested(self.file, self._channels, name, self._notifier.language)
 
-    def _follow(self) -> None:
-        file, config = self.file, self._merged(self.file)
+    def _follow(self, file: AlertsFile) -> None:
+        config = self._merged(file)
+        channels = channels_of(file, config, self._helper, self._find, self._must_work)
+        self.file, self._channels = file, channels
         self._notifier.use(config.timing, config.quiet, config.windows, config.language)
-        self._channels = channels_of(file, config, self._helper, self._find, self._must_work)
         if self._helping is None and any(table.service for table in file.channels.values()):
             self._helping = self._forever.keep(
                 "helper of alerts", self._helper.look, within_seconds=None
@@ -200,7 +202,7 @@ class LiveAlertsFile:
     def nobody_is_reached(self) -> bool:
         """Whether there are channels, and all of them fail."""
         known = self._notifier.channels()
-        return bool(known) and all(one.failing_since is not None for one in known)
+        return bool(known) and all(one.failing_since_at is not None for one in known)
 
 
 def differences(before: AlertsFile, after: AlertsFile) -> list[str]:

@@ -56,7 +56,7 @@ def channels(as_json: Json = False) -> None:
         table.add_row(
             one["name"],
             one["lastSuccessAt"] or "none yet",
-            one["failingSince"] or "",
+            one["failingSinceAt"] or "",
             one["lastError"] or "",
         )
     show(table)

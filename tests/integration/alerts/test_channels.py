@@ -7,12 +7,16 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+import pytest
+import structlog
+
 from sessions.forever import Forever
 from sessions.model import SessionId, SessionNotFound, SessionState
 from sessions.records.changes import Changes
 from sessions.views.events import SessionMoved
 from supervisor.alerts.alerts import Alerts
 from supervisor.alerts.channels.alerts_file import read_alerts_file
+from supervisor.alerts.channels.heartbeat import Heartbeat
 from supervisor.alerts.channels.live_alerts_file import LiveAlertsFile
 from supervisor.alerts.channels.whatsapp import Sender
 from supervisor.alerts.judging.flapping import Flapping
@@ -23,6 +27,7 @@ from tests.integration.alerts.receivers import dead_port, mail_server, web_serve
 from tests.unit.alerts.story import Rows
 
 SHOP = SessionId("shop")
+SECRET = "hc-0a1b2c3d"
 
 
 class Sending:
@@ -169,6 +174,43 @@ async def test_a_file_is_read_again_and_each_channel_can_be_tested(tmp_path: Pat
             assert tests["whatsapp"].problem == "there is no session gone"
 
 
+async def test_two_who_reload_at_once_leave_one_heartbeat_and_what_belongs_to_it(
+    tmp_path: Path,
+) -> None:
+    hook = "[channels.hook]\ntype = 'webhook'\nurl = 'http://127.0.0.1:1/'\nreports = ['daily']\n"
+    beat = "heartbeat_url = 'http://127.0.0.1:1/alive'\n"
+    async with Running(written(tmp_path / "alerts.toml", beat)) as running:
+        written(running.path, beat + hook)
+        reloading = [asyncio.create_task(running.live.reload()) for _ in range(2)]
+        while not all(task.done() for task in reloading):
+            assert len(running.live.readers("daily")) == len(running.live.file.channels)
+            await asyncio.sleep(0)
+        beating = [task.name for task in running.forever.health() if task.name == "heartbeat"]
+        assert beating == ["heartbeat"]
+        await running.live.close()
+        await asyncio.gather(*reloading)
+        assert not [task for task in running.forever.health() if task.name == "heartbeat"]
+
+
+@pytest.mark.parametrize("path", ["/alive-{SECRET}", "/{SECRET} x", "/{SECRET}é"])
+async def test_an_outside_watcher_that_answers_nonsense_costs_a_line_without_its_url(
+    path: str,
+) -> None:
+    async def nonsense(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readline()
+        writer.write(f"GO AWAY, {SECRET}\r\n\r\n".encode())
+        writer.close()
+
+    server = await asyncio.start_server(nonsense, "127.0.0.1", 0)
+    port = server.sockets[0].getsockname()[1]
+    url = f"http://127.0.0.1:{port}{path.replace('{SECRET}', SECRET)}"
+    with structlog.testing.capture_logs() as lines:
+        await Heartbeat(url, lambda: False).look()
+    server.close()
+    (line,) = [one for one in lines if one["action"] == "heartbeat_failed"]
+    assert SECRET not in str(line)
+
+
 async def test_a_session_that_opens_is_told_at_once_how_things_are(tmp_path: Path) -> None:
     file = written(
         tmp_path / "alerts.toml", "[channels.whatsapp]\nsession = 'shop'\nto = '5511987654321'\n"
@@ -176,7 +218,7 @@ async def test_a_session_that_opens_is_told_at_once_how_things_are(tmp_path: Pat
     async with Running(file) as running:
         running.alerts.begin(None, "store", "The disk is full.", "critical")
         running.ahead_seconds = 30.0
-        await eventually(lambda: running.notifier.channels()[0].failing_since is not None)
+        await eventually(lambda: running.notifier.channels()[0].failing_since_at is not None)
         running.ahead_seconds = 3600.0
         await eventually(lambda: running.notifier.channels()[0].permanent)
         running.sender = Sending()
@@ -196,5 +238,5 @@ async def test_no_sign_of_life_is_given_while_no_channel_works(tmp_path: Path) -
             assert not running.live.nobody_is_reached()
             running.alerts.begin(None, "store", "The disk is full.", "critical")
             running.ahead_seconds = 30.0
-            await eventually(lambda: running.notifier.channels()[0].failing_since is not None)
+            await eventually(lambda: running.notifier.channels()[0].failing_since_at is not None)
             assert running.live.nobody_is_reached()

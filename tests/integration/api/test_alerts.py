@@ -92,6 +92,8 @@ async def test_a_silence_lives_from_post_to_delete(address: Address, story: Stor
         ({"durationSeconds": 60, "endsAt": "2030-01-01T00:00:00Z"}, "bad_request"),
         ({"endsAt": "tomorrow"}, "bad_request"),
         ({"startsAt": "soon", "durationSeconds": 60}, "bad_request"),
+        ({"endsAt": "2098-01-01T00:00:00"}, "bad_request"),  # in whose time?
+        ({"startsAt": "2098-01-01T00:00:00", "durationSeconds": 60}, "bad_request"),
         ({"endsAt": "2020-01-01T00:00:00Z"}, "invalid_silence"),
         ({"startsAt": "2099-01-01T00:00:00Z", "durationSeconds": 60}, "invalid_silence"),
         ({"durationSeconds": 10**9}, "bad_request"),
@@ -114,4 +116,4 @@ async def test_the_channels_say_how_they_are(address: Address, story: Story) -> 
     (shown,) = content(await call(address, "GET", "/alerts/channels"))["channels"]
     assert (shown["name"], shown["lastError"]) == ("mail", "no route to host")
     assert shown["lastSuccessAt"] is None
-    assert shown["failingSince"] is not None
+    assert shown["failingSinceAt"] is not None

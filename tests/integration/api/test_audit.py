@@ -57,6 +57,22 @@ def bearer(token: str) -> dict[str, str]:
     return {"Authorization": f"Bearer {token}"}
 
 
+class Critical:
+    """The host is."""
+
+    on = True
+
+
+async def test_a_change_that_a_critical_host_puts_off_is_written_down_as_refused() -> None:
+    log = Deeds()
+    async with api(token=TOKEN, known_keys=KNOWN, audit=log, shedding=Critical()) as address:
+        looked = await ask(address, "GET", "/history", **bearer(KEY))
+        rolled = await ask(address, "POST", "/workers/roll", **bearer(KEY))
+    assert (looked.status, rolled.status) == (503, 503)
+    written = [(by.key, deed.route, deed.status, deed.result) for by, deed, _ in log.seen]
+    assert written == [(KEY_ID, "POST /workers/roll", 503, "shedding")]
+
+
 async def test_every_change_is_written_down_with_what_came_of_it_and_no_look_is() -> None:
     log = Deeds()
     async with api(*ROUTES, token=TOKEN, known_keys=KNOWN, audit=log) as address:

@@ -146,12 +146,12 @@ async def test_a_channel_that_fails_is_told_how_things_are_when_it_works_again()
     story.alerts.end(None, "cpu", "cpu is 10%")
     await story.passes(60)
     (status,) = story.notifier.channels()
-    assert (status.last_error, status.failing_since is not None) == ("connection refused", True)
+    assert (status.last_error, status.failing_since_at is not None) == ("connection refused", True)
     story.mail.fails = None
     await story.passes(600)
     assert story.told == ["[warning] Memory is short"], "what is over by now is not told"
     (status,) = story.notifier.channels()
-    assert (status.last_error, status.failing_since, status.told) == (None, None, 1)
+    assert (status.last_error, status.failing_since_at, status.told) == (None, None, 1)
 
 
 async def test_a_channel_that_fails_for_long_is_an_alert_on_the_others() -> None:

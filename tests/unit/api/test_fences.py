@@ -161,7 +161,8 @@ async def test_while_the_host_is_critical_only_what_can_wait_is_refused() -> Non
     async def answer(_request: web.Request) -> web.Response:
         return web.Response(text="done")
 
-    shed = Shed({("/history", "GET"), ("/upkeep/{name}", "POST")}, lambda: critical[0])
+    deferrable = {("/history", "GET"), ("/upkeep/{name}", "POST")}
+    shed = Shed(deferrable, lambda: critical[0], lambda *_: None)
     app = web.Application(middlewares=[errors_as_json, shed.check])
     app.router.add_get("/history", answer)
     app.router.add_post("/upkeep/{name}", answer)

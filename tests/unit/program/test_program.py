@@ -1,12 +1,14 @@
 """What the program puts together: nothing of it holds up the loop, and nobody is left untold."""
 
 import asyncio
+import json
 import threading
 from contextlib import AsyncExitStack
 from pathlib import Path
 
 import pytest
 
+from sessions.model import StoreUnavailable
 from sessions.records.changes import Changes
 from sessions.store import Store, sqlite_url
 from supervisor import program
@@ -14,6 +16,7 @@ from supervisor.fleet.bus import Bus
 from supervisor.fleet.feed import Feed
 from supervisor.process.log_files import LogFile
 from supervisor.settings import Settings
+from tests.api_tools import TOKEN
 from tests.store_tools import SHOP, memory_of
 
 
@@ -29,8 +32,39 @@ async def test_the_loop_goes_on_while_the_log_of_the_live_feed_is_closed(
     monkeypatch.setattr(LogFile, "close", slowly)
     async with AsyncExitStack() as stack:
         assert program._websocket_log(Settings(), tmp_path, stack) is not None
+        program._alert_log(Settings(), tmp_path, stack)
         asyncio.get_running_loop().call_later(0.01, goes_on.set)
-    assert went_on == [True]
+    assert went_on == [True, True]
+
+
+async def test_the_file_of_alerts_is_closed_behind_all_that_may_be_an_alert(
+    tmp_path: Path, bare_environment: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def refused(*_: object) -> Store:
+        raise StoreUnavailable("It is away.")
+
+    closed, close = list[LogFile](), LogFile.close
+    monkeypatch.setattr(program, "open_store", refused)  # the first that has to be closed
+    monkeypatch.setattr(LogFile, "close", lambda file: (closed.append(file), close(file)))
+    with pytest.raises(StoreUnavailable):
+        async with AsyncExitStack() as stack:
+            await program.build(Settings(), tmp_path, {}, 0, stack)
+    assert len(closed) == 1
+
+
+async def test_the_file_of_alerts_holds_no_secret(
+    tmp_path: Path, bare_environment: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("WHATSAPP_API_TOKEN", TOKEN)
+    async with AsyncExitStack() as stack:
+        write = program._alert_log(Settings(), tmp_path, stack)
+        write({"message": f"Nobody takes {TOKEN}.", "alert": "store", "session": None})
+    (line,) = (tmp_path / "logs" / "alerts.log").read_text().splitlines()
+    assert json.loads(line) == {
+        "message": "Nobody takes (hidden).",
+        "alert": "store",
+        "session": None,
+    }
 
 
 async def test_what_changes_of_a_session_is_stored_and_told_to_who_watches(
