@@ -10,8 +10,6 @@ from sessions.views.times import wall_seconds
 from supervisor.reports.gathered import Gathered
 from supervisor.reports.report import Backups, Figure, ServiceLevel
 
-AVAILABILITY: Final = 0.999
-"""Of a month that leaves 43.8 minutes, of a year 8.76 hours."""
 RESPONSE_MS: Final = 2_000.0
 """Below it are 95 % of all calls."""
 ERRORS: Final = 0.01
@@ -48,16 +46,16 @@ def service_levels(gathered: Gathered, figures: Mapping[str, Figure]) -> tuple[S
 def _availability(gathered: Gathered) -> ServiceLevel:
     wanted = [times for times in gathered.times.values() if times.wanted > 0]
     together, count = all_together(wanted), max(1, len(wanted))
-    value = availability(together)
+    value, target = availability(together), gathered.availability_target
     return ServiceLevel(
         "availability",
         "fraction",
-        AVAILABILITY,
+        target,
         True,
         value,
-        None if value is None else value >= AVAILABILITY,
+        None if value is None else value >= target,
         # of the time that they were to be open and that is on record: of no more is anything known
-        budget_seconds=(1 - AVAILABILITY) * together.wanted / count,
+        budget_seconds=(1 - target) * together.wanted / count,
         used_seconds=None if value is None else together.down / count,
     )
 
