@@ -377,7 +377,7 @@ async def build(
         forecaster,
         backups,
         alerts_file.readers,
-        file,
+        lambda: alerts_file.file,
     )
     return Built(
         settings=settings,

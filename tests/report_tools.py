@@ -48,6 +48,7 @@ def gathered(**changed: Any) -> Gathered:
         "away": (),
         "outages": (),
         "recorded_since": T0 - 90 * DAY,
+        "availability_target": 0.999,
         "backups": Backups("2027-01-17T07:30:00Z", 12.0),
         "capacity": Capacity(10, 90, "memory", "add memory"),
     }

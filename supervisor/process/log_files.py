@@ -121,6 +121,8 @@ class _Rotated(RotatingFileHandler):
         self._fails = self._failed = False
 
     def _open(self) -> TextIOWrapper:
+        with contextlib.suppress(FileNotFoundError):
+            _end_last_line(Path(self.baseFilename))
         return open(self.baseFilename, "a", encoding="ascii", opener=_private)
 
     def emit(self, record: logging.LogRecord) -> None:
@@ -151,6 +153,15 @@ class _Rotated(RotatingFileHandler):
                 action="log_file_failed",
                 error=str(sys.exception()),
             )
+
+
+def _end_last_line(path: Path) -> None:
+    """A full disk or a kill leaves half a line: it swallows none that comes. Raises OSError."""
+    with path.open("r+b") as opened:
+        size = opened.seek(0, os.SEEK_END)
+        opened.seek(max(0, size - 1))
+        if opened.read(1) not in (b"", b"\n"):
+            opened.write(b"\n")
 
 
 def _private(path: str, flags: int) -> int:

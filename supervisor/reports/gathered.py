@@ -21,7 +21,7 @@ class Gathered:
 
     `parts`: the begin of each part of the period, and the times of all sessions in it. `spreads`:
     by series, how many figures fell into each bucket of its distribution. `disks`: the fractions in
-    use, by directory. `excluded_seconds`: maintenance.
+    use, by directory. `excluded_seconds`: maintenance. `availability_target`: a fraction of 1.
     """
 
     period: Period
@@ -36,6 +36,7 @@ class Gathered:
     away: Sequence[Away]
     outages: Sequence[OutageTimes]
     recorded_since: float | None
+    availability_target: float
     excluded_seconds: float = 0.0
     disks: Mapping[str, Points] = field(default_factory=dict)
     spreads: Mapping[str, Mapping[int, int]] = field(default_factory=dict)

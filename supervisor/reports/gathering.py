@@ -34,7 +34,7 @@ def no_maintenance(_start: float, _end: float) -> Sequence[tuple[float, float]]:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sources:
     """Whom is asked. `maintenance`: from when to when it was announced, within a time; it is asked
-    in a thread.
+    in a thread. `availability_target`: what is promised, a fraction of 1.
 
     `alerts`: those of a time. `capacity`, `backups` None: nobody can say.
     """
@@ -45,6 +45,7 @@ class Sources:
     alerts: Callable[[float, float], Awaitable[Sequence[AlertCount]]]
     capacity: Callable[[], Awaitable[Capacity | None]]
     backups: Callable[[], Awaitable[Backups | None]]
+    availability_target: float
     maintenance: Callable[[float, float], Sequence[tuple[float, float]]] = no_maintenance
 
 
@@ -78,6 +79,7 @@ async def gather(sources: Sources, period: Period, now: float, version: str) -> 
         away=await presence.away(period.start, period.end),
         outages=await presence.outages(period.start, period.end),
         recorded_since=await presence.since(),
+        availability_target=sources.availability_target,
         excluded_seconds=sum(end - start for start, end in excluded),
         disks=await _disks(sources.history, *within),
         spreads=await _spreads(sources.history, *within),

@@ -1,7 +1,7 @@
 """Makes reports: when they are asked for, and by the clock; those are kept as files, and sent to
 whoever wants them.
 
-Reading is done here, a report at a time; what makes files of it (templates, fonts, plots) is a
+One report is read and written at a time; what makes files of it (templates, fonts, plots) is a
 process of its own, so that nothing of it is loaded here, or keeps the loop.
 """
 
@@ -29,7 +29,7 @@ from supervisor.history.history import History
 from supervisor.places.installation import version
 from supervisor.places.store_opening import data_directory
 from supervisor.reports.composing import compose
-from supervisor.reports.gathering import Sources, gather, no_maintenance
+from supervisor.reports.gathering import Sources, gather
 from supervisor.reports.period import REGULAR, Period, Regular, last, windows
 from supervisor.reports.report import Report
 from supervisor.reports.shelf import Shelf
@@ -97,34 +97,37 @@ class Reporter:
         sources: Sources,
         shelf: Shelf,
         zone: ZoneInfo,
-        language: Language = "en",
+        language: Callable[[], Language] = lambda: "en",
         readers: Readers = lambda _kind: (),
     ) -> None:
         self.zone: Final = zone
-        self.language: Final[Language] = language
+        self._language = language
         self._sources = sources
         self._shelf = shelf
         self._readers = readers
         self._one_at_a_time = asyncio.Lock()
         self._waiting = 0
 
-    async def report(self, period: Period) -> Report:
-        """The report of a period.
+    async def file(self, period: Period, form: Form, language: Language | None = None) -> bytes:
+        """The report of a period as a file; `language` None: the one that the operator wants.
 
-        Raises ReportsBusy, InvalidPeriod, StoreUnavailable.
+        Raises ReportsBusy, InvalidPeriod, StoreUnavailable, ReportFailed.
         """
         if self._waiting >= MOST_WAITING:
             raise ReportsBusy("Too many reports are being asked for.")
         self._waiting += 1
         try:
             async with self._one_at_a_time:
-                gathered = await gather(self._sources, period, time.time(), version())
-                return await asyncio.to_thread(compose, gathered)
+                report = await self._report(period)
+                return await self._rendered(report, form, language or self._language())
         finally:
             self._waiting -= 1
 
-    async def rendered(self, report: Report, form: Form, language: Language) -> bytes:
-        """A file of a report. Raises ReportFailed."""
+    async def _report(self, period: Period) -> Report:
+        gathered = await gather(self._sources, period, time.time(), version())
+        return await asyncio.to_thread(compose, gathered)
+
+    async def _rendered(self, report: Report, form: Form, language: Language) -> bytes:
         encoded = await asyncio.to_thread(msgspec.json.encode, report)
         if form == "json":
             return encoded + b"\n"
@@ -162,17 +165,17 @@ class Reporter:
 
         Raises StoreUnavailable, ReportFailed, JobFailed (somebody was not reached), OSError.
         """
-        period = last(kind, time.time(), self.zone)
-        report = await self.report(period)
-        readers = self._readers(kind)
-        files: dict[str, bytes] = {
-            form: await self.rendered(report, form, self.language) for form in KEPT_FORMS
-        }
-        texts = dict[Language, Text]()
-        for language in dict.fromkeys(reader.language for reader in readers):
-            texts[language] = _text(await self.rendered(report, "text", language))
-            if language != self.language:
-                files[f"{language}.pdf"] = await self.rendered(report, "pdf", language)
+        period, readers = last(kind, time.time(), self.zone), self._readers(kind)
+        texts, own = dict[Language, Text](), self._language()
+        async with self._one_at_a_time:  # it waits its turn, however many ask
+            report = await self._report(period)
+            files: dict[str, bytes] = {
+                form: await self._rendered(report, form, own) for form in KEPT_FORMS
+            }
+            for language in dict.fromkeys(reader.language for reader in readers):
+                texts[language] = _text(await self._rendered(report, "text", language))
+                if language != own:
+                    files[f"{language}.pdf"] = await self._rendered(report, "pdf", language)
         written = await asyncio.to_thread(self._shelf.put, period.name, files)
         words = f"The report of {period.name} is {written['html']}."
         if not readers:
@@ -224,11 +227,17 @@ def reporter_of(
     forecaster: Forecaster,
     backups: Backups,
     readers: Readers,
-    file: AlertsFile,
+    file: Callable[[], AlertsFile],
 ) -> Reporter:
-    """The reporter, as the operator wants it. `file`: says, too, when maintenance is announced."""
-    zone, config = settings.zone(), settings.alerting_config(file)
-    hours = config.windows
+    """The reporter, as the operator wants it. `file`: the one in force as a report is made; it
+    says, too, when maintenance is announced, and in which language alerts are told.
+    """
+    zone = settings.zone()
+
+    def announced(start: float, end: float) -> Sequence[tuple[float, float]]:
+        hours = settings.alerting_config(file()).windows
+        return () if hours is None else windows(hours.contains, start, end, zone)
+
     return Reporter(
         Sources(
             history=history,
@@ -237,12 +246,11 @@ def reporter_of(
             alerts=AlertsTold(feed, alerts).counts,
             capacity=capacity_of(forecaster),
             backups=backups_of(backups),
-            maintenance=no_maintenance
-            if hours is None
-            else partial(windows, hours.contains, zone=zone),
+            availability_target=settings.availability_target / 100,
+            maintenance=announced,
         ),
         Shelf(data_directory(settings) / "reports"),
         zone,
-        config.language,
+        lambda: settings.alerting_config(file()).language,
         readers,
     )

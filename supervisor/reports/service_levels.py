@@ -10,8 +10,6 @@ from sessions.views.times import wall_seconds
 from supervisor.reports.gathered import Gathered
 from supervisor.reports.report import Backups, Figure, ServiceLevel
 
-AVAILABILITY: Final = 0.999
-"""Of a month that leaves 43.8 minutes, of a year 8.76 hours."""
 RESPONSE_MS: Final = 2_000.0
 """Below it are 95 % of all calls."""
 ERRORS: Final = 0.01
@@ -47,15 +45,16 @@ def service_levels(gathered: Gathered, figures: Mapping[str, Figure]) -> tuple[S
 
 def _availability(gathered: Gathered) -> ServiceLevel:
     value = availability(all_together(gathered.times.values()))
+    target = gathered.availability_target
     length = gathered.period.seconds - gathered.excluded_seconds
     return ServiceLevel(
         "availability",
         "fraction",
-        AVAILABILITY,
+        target,
         True,
         value,
-        None if value is None else value >= AVAILABILITY,
-        budget_seconds=(1 - AVAILABILITY) * length,
+        None if value is None else value >= target,
+        budget_seconds=(1 - target) * length,
         used_seconds=None if value is None else (1 - value) * length,
     )
 

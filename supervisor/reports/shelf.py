@@ -32,6 +32,8 @@ class Shelf:
             try:
                 with open(descriptor, "wb") as stream:
                     stream.write(content)
+                    stream.flush()
+                    os.fsync(descriptor)
                 begun.rename(file)
             except BaseException:
                 begun.unlink(missing_ok=True)

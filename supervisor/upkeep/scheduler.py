@@ -19,7 +19,7 @@ import structlog
 
 from sessions.forever import Forever, Kept, describe
 from sessions.model import StoreUnavailable, WasupError
-from sessions.store.supervision.upkeep_runs import KEPT_OF_ONE, Outcome, Run, UpkeepRuns
+from sessions.store.supervision.upkeep_runs import KEPT_OF_ONE, Known, Outcome, Run, UpkeepRuns
 from sessions.views.times import duration, iso
 from supervisor.alerts.alerts import Alerts
 from supervisor.upkeep.jobs import Job, JobFailed, JobNotFound, JobRunning, JobView, RunView
@@ -88,10 +88,27 @@ class Scheduler:
                 self._runs.save(run)
             if (entry := self._entries.get(run.job)) is not None:
                 entry.runs.append(run)
-        for entry in self._entries.values():
-            self._plan(entry, _last_turn(entry.runs, now), not_before=now + START_SECONDS)
+        known = await self._known_since(now)
+        for name, entry in self._entries.items():
+            last = _last_turn(entry.runs, known[name].since, now)
+            self._plan(entry, last, not_before=now + START_SECONDS)
             if entry.runs and entry.runs[-1].outcome == "failed":
                 self._alert(entry.job, entry.runs[-1].result, goes_on=True)
+
+    async def _known_since(self, now: float) -> dict[str, Known]:
+        """Since when each job is known by its schedule, which is remembered: a machine that is off
+        at night would else never come to a first turn at night.
+        """
+        before = await self._runs.known()
+        known = dict[str, Known]()
+        for name, entry in self._entries.items():
+            found = before.get(name)
+            if found is None or found.schedule != entry.job.schedule or found.since > now:
+                found = Known(entry.job.schedule, now)
+            known[name] = found
+        if known != before:
+            self._runs.remember(known)
+        return known
 
     def begin(self, forever: Forever) -> None:
         """Start what is due, from now on."""
@@ -227,11 +244,13 @@ class Scheduler:
         )
 
 
-def _last_turn(runs: Iterable[Run], now: float) -> float:
-    """The last turn that needs not be made up for; now, if it is new. Pure."""
+def _last_turn(runs: Iterable[Run], since: float, now: float) -> float:
+    """The last turn that needs not be made up for; of a job that has had none: since when it is
+    known. Pure.
+    """
     turns = [run for run in runs if run.due_at is not None]
     if not turns:
-        return now
+        return since
     last = turns[-1]
     again = [run for run in turns if run.due_at == last.due_at]
     if last.outcome == "interrupted" and len(again) < TRIES:

@@ -60,11 +60,10 @@ async def get_report(request: web.Request) -> web.Response:
     else:
         form = asked.format
     period = _period(asked, reporter)
-    report = await reporter.report(period)
-    language = reporter.language if asked.language is UNSET else asked.language
+    language = None if asked.language is UNSET else asked.language
     name = f"wasup-{period.name}.{'txt' if form == 'text' else form}"
     return web.Response(
-        body=await reporter.rendered(report, form, language),
+        body=await reporter.file(period, form, language),
         content_type=MEDIA[form],
         charset=None if form == "pdf" else "utf-8",
         headers={

@@ -303,4 +303,5 @@ meta = Table(
 with each encryption key that is in use (keyring.py), so that a missing key is noticed at the start.
 `first_epoch`: with which sessions to come begin (session_rows.py). `alive`: when a supervisor last
 said that it lives (incidents.py). `token_secret`: what signs short-lived tokens (keys.py).
+`upkeep_jobs`: since when each job of upkeep is known (upkeep_runs.py).
 """

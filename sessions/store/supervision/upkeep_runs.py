@@ -1,18 +1,18 @@
-"""What came of each run of a job of upkeep: written without anybody waiting for it, read once, at
-the start.
+"""What came of each run of a job of upkeep, and since when each job is known: written without
+anybody waiting for it, read once, at the start.
 
 A run is known by its job and its begin. Bounded: the newest of each job are kept.
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any, Final, Literal
 
 import msgspec
 from sqlalchemy import Executable, Row, delete, insert, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from sessions.store.engine import schema
+from sessions.store.engine import database, schema
 from sessions.store.writing.writer import Writer
 
 Read = Callable[[Executable], Awaitable[Sequence[Row[Any]]]]
@@ -23,7 +23,11 @@ KEPT_OF_ONE: Final = 50
 MOST_CHARACTERS: Final = 2000
 """Of a result in words."""
 
+KNOWN: Final = "upkeep_jobs"
+"""The row of `meta` that says since when each job is known."""
+
 _runs = schema.upkeep_runs
+_meta = schema.meta
 
 
 class Run(msgspec.Struct, frozen=True):
@@ -40,8 +44,15 @@ class Run(msgspec.Struct, frozen=True):
     result: str = ""
 
 
+class Known(msgspec.Struct, frozen=True):
+    """Since when a job has been known by that schedule; seconds of wall clock."""
+
+    schedule: str
+    since: float
+
+
 class UpkeepRuns:
-    """The table."""
+    """The table, and beside it the jobs that are known."""
 
     def __init__(self, writer: Writer, read: Read) -> None:
         self._writer = writer
@@ -69,6 +80,23 @@ class UpkeepRuns:
             Run(row.job, row.began_at, row.due_at, row.ended_at, row.outcome, row.result)
             for row in rows
         ]
+
+    def remember(self, jobs: Mapping[str, Known]) -> asyncio.Future[None]:
+        """Write since when these jobs are known; others are forgotten. Patient."""
+        row = {"name": KNOWN, "value": msgspec.json.encode(jobs)}
+
+        async def operation(connection: AsyncConnection) -> None:
+            await connection.execute(database.upsert(connection, _meta), row)
+
+        return self._writer.submit(operation, patient=True, newest_of=("upkeep", KNOWN))
+
+    async def known(self) -> dict[str, Known]:
+        """The jobs that are known. Raises StoreUnavailable."""
+        rows = await self._read(select(_meta.c.value).where(_meta.c.name == KNOWN))
+        try:
+            return msgspec.json.decode(rows[0].value, type=dict[str, Known]) if rows else {}
+        except msgspec.MsgspecError:  # another version's, say: they are known from now on
+            return {}
 
 
 def _older(job: str) -> Executable:

@@ -1,12 +1,15 @@
 """The operator's file of alerts (WHATSAPP_ALERTS_FILE, TOML): above what, to whom, when.
 
 Everything that is wrong with it is told at once, each with its table, key, value and what is
-accepted. The names of the seeds of this program are accepted beside its own: `ALERT_CHANNELS` for
-`channels`, `PERFORMANCE_THRESHOLDS` for `thresholds`.
+accepted. A value is shown where it can be no secret alone (`_shown`): a password under a misspelt
+key is a password. The names of the seeds of this program are accepted beside its own:
+`ALERT_CHANNELS` for `channels`, `PERFORMANCE_THRESHOLDS` for `thresholds`.
 """
 
 import difflib
+import errno
 import os
+import re
 import stat
 import tomllib
 from collections.abc import Iterable, Mapping
@@ -21,6 +24,7 @@ from supervisor.alerts.channels.channel_settings import (
     KINDS,
     NAME,
     SECRETS,
+    WORDS,
     ChannelTable,
     HoursText,
     MailServer,
@@ -129,6 +133,10 @@ class _Top(Table):
     ] = 60
 
 
+NUMBERS: Final = frozenset(
+    {*ThresholdsTable.model_fields, "repeat_hours", "heartbeat_every_seconds", "port", "enabled"}
+)
+"""Keys of numbers, and of yes and no: a number that they do not accept is shown."""
 TABLES: Final[tuple[type[Table], ...]] = (_Top, ThresholdsTable, MailServer, Twilio)
 """All but the channels."""
 
@@ -156,9 +164,10 @@ def read_alerts_file(path: Path | None) -> AlertsFile:
     if path is None:
         return AlertsFile()
     try:
-        if path.stat().st_size > FILE_BYTES:
+        raw = _content(path)
+        if len(raw) > FILE_BYTES:
             raise BadAlertsFile(f"The file of alerts {path} has more than {FILE_BYTES} bytes.")
-        text = path.read_text(encoding="utf-8-sig")
+        text = raw.decode("utf-8-sig")
     except OSError as error:
         raise BadAlertsFile(
             f"The file of alerts {path} cannot be read: {error.strerror or error}."
@@ -193,7 +202,7 @@ def parse(text: str, path: Path | None = None) -> AlertsFile:
     try:
         given = tomllib.loads(text)
     except (tomllib.TOMLDecodeError, RecursionError, ValueError) as error:
-        raise BadAlertsFile(f"It is not TOML: {error}") from None
+        raise BadAlertsFile(f"It is not TOML: {_TOKEN.sub(HIDDEN, str(error)[:MOST])}") from None
     return _Reader(path).read(given)
 
 
@@ -247,15 +256,15 @@ class _Reader:
             self._wrong.append(f"[channels]: it has {len(tables)}; it accepts {CHANNELS_MOST}.")
             return {}
         for name, given in tables.items():
-            where = f"channels.{name}"
+            where = f"channels.{_name(name)}"
             table = dict(self._table(where, given))
             kind = table.pop("type", name)
             if NAME.fullmatch(name) is None:
                 self._wrong.append(
-                    f"[{where[:80]}]: a channel's name has letters, digits, - and _, at most 32."
+                    f"[{where}]: a channel's name has letters, digits, - and _, at most 32."
                 )
             elif not isinstance(kind, str) or kind not in KINDS:
-                key = f"type = {_shown(kind)}" if "type" in given else "type is missing"
+                key = f"type = {_shown('type', kind)}" if "type" in given else "type is missing"
                 self._wrong.append(f"[{where}] {key}: it accepts {', '.join(KINDS)}.")
             elif (channel := self._take(KINDS[kind], where, table)) is not None and channel.enabled:
                 found[name] = channel
@@ -274,7 +283,7 @@ class _Reader:
     def _table(self, name: str, given: Any) -> dict[str, Any]:
         if isinstance(given, dict):
             return given
-        self._wrong.append(f"{name} = {_shown(given)}: it is a table: [{name}].")
+        self._wrong.append(f"{name} = {_shown(name, given)}: it is a table: [{name}].")
         return {}
 
     def _take(self, kind: type[T], where: str, given: Mapping[str, Any]) -> T | None:
@@ -285,19 +294,29 @@ class _Reader:
             details = error.errors(include_url=False, include_context=False)
         if given.get("enabled") is False:  # what is missing may be missing still
             details = [detail for detail in details if detail["type"] != "missing"]
-        told = dict.fromkeys(str(detail["loc"][0]) for detail in details)
-        self._wrong += [self._words(kind, where, key, given) for key in told]
+        told: dict[str, int | None] = {}
+        for detail in details:
+            key, entry = str(detail["loc"][0]), next(iter(detail["loc"][1:]), None)
+            told.setdefault(key, entry if isinstance(entry, int) else None)
+        self._wrong += [self._words(kind, where, key, given, told[key]) for key in told]
         return None
 
-    def _words(self, kind: type[Table], where: str, key: str, given: Mapping[str, Any]) -> str:
+    def _words(
+        self,
+        kind: type[Table],
+        where: str,
+        key: str,
+        given: Mapping[str, Any],
+        entry: int | None,
+    ) -> str:
         place = f"[{where}] " if where else ""
         known = kind.model_fields.get(key)
         if known is None:
-            shown = "(hidden)" if _is_secret(key) else _shown(given[key])
-            similar = difflib.get_close_matches(key, kind.model_fields, n=1)
+            name = _name(key)
+            similar = difflib.get_close_matches(name, kind.model_fields, n=1)
             hint = f"; did you mean {similar[0]}?" if similar else "."
             return (
-                f"{place}{key} = {shown}: there is no such key{hint} It accepts"
+                f"{place}{name} = {HIDDEN}: there is no such key{hint} It accepts"
                 f" {', '.join(_accepted(kind))}."
             )
         elsewhere = next((f"{key}{end}" for end in ("_file", "_env") if f"{key}{end}" in given), "")
@@ -305,7 +324,9 @@ class _Reader:
             return f"{place}{elsewhere}: it accepts, there, {known.description}."
         if key not in given:
             return f"{place}{key} is missing: {known.description}."
-        shown = "(hidden)" if _is_secret(key) else _shown(given[key])
+        shown = _shown(key, given[key])
+        if shown == HIDDEN and entry is not None:
+            shown += f", the entry {entry + 1} of it"
         return f"{place}{key} = {shown}: it accepts {known.description}."
 
     def _with_secrets(
@@ -325,27 +346,46 @@ class _Reader:
         return {key: value for key, value in found.items() if value is not None}
 
     def _from_file(self, key: str, name: Any) -> str | None:
+        """What the file says. It is not named: it may be the secret, given under the wrong key."""
         if not isinstance(name, str) or not name:
-            self._wrong.append(f"{key} = {_shown(name)}: it accepts a file's path.")
+            self._wrong.append(f"{key} = {_shown(key, name)}: it accepts a file's path.")
             return None
         folder = Path() if self._path is None else self._path.parent
         try:
-            with (folder / Path(name).expanduser()).open(encoding="utf-8") as file:
-                return file.read(FILE_BYTES).strip()
+            raw = _content(folder / Path(name).expanduser())
+            text = raw.decode().strip()
         except (OSError, ValueError, RuntimeError) as error:
             why = error.strerror if isinstance(error, OSError) else "no path, or not UTF-8 text"
-            self._wrong.append(f"{key} = {_shown(name)}: it cannot be read: {why}.")
+            self._wrong.append(f"{key} = {HIDDEN}: the file of that path cannot be read: {why}.")
             return None
+        if len(raw) > FILE_BYTES:
+            self._wrong.append(f"{key} = {HIDDEN}: that file has more than {FILE_BYTES} bytes.")
+            return None
+        return text
 
     def _from_environment(self, key: str, name: Any) -> str | None:
         value = os.environ.get(name) if isinstance(name, str) and name else None
         if not value:
             self._wrong.append(
-                f"{key} = {_shown(name)}: it accepts the name of an environment variable that is"
-                " set."
+                f"{key} = {_shown(key, name)}: it accepts the name of an environment variable that"
+                " is set."
             )
             return None
         return value
+
+
+def _content(path: Path) -> bytes:
+    """Up to one byte more than a file may have. Raises OSError, also for what is no regular file: a
+    pipe would be waited for, and a device has no end.
+    """
+    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    try:
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            raise OSError(errno.EINVAL, "it is no regular file")
+        with open(descriptor, "rb", closefd=False) as file:
+            return file.read(FILE_BYTES + 1)
+    finally:
+        os.close(descriptor)
 
 
 def _accepted(kind: type[Table]) -> Iterable[str]:
@@ -353,18 +393,47 @@ def _accepted(kind: type[Table]) -> Iterable[str]:
     return (*own, *kind.model_fields)
 
 
-def _is_secret(key: str) -> bool:
-    return any(word in key.lower() for word in ("token", "pass", "url", "secret", "key"))
+HIDDEN: Final = "(hidden)"
+MOST: Final = 80
+"""Characters of it that are shown; what is longer is no word of this file."""
+_TOKEN: Final = re.compile(
+    r"\S*://\S*|\S+:\S+@\S*|\d+:[\w-]{8,}|(?=[\w+/=-]*\d)[\w+/=-]{20,}", re.ASCII
+)
+"""An address, a password before its host, a bot's token, and any key of twenty characters."""
 
 
-def _shown(value: object) -> str:
-    match value:
-        case bool():
-            return str(value).lower()
-        case str():
-            return f'"{value[:80]}"'
-        case _:
-            try:
-                return str(value)[:80]
-            except ValueError:  # Python writes no whole number of so many digits
-                return "a number of thousands of digits"
+def _shown(key: str, value: object) -> str:
+    """What was given, where that can be no secret: numbers, words of a list, hours, names.
+
+    All else is hidden, so that a key that nobody has thought of shows nothing.
+    """
+    if value in ("", [], {}):
+        return '""' if value == "" else str(value)
+    if isinstance(value, list) and key in WORDS:
+        return f"[{', '.join(_shown(key, one) for one in value[:10])}]"
+    if isinstance(value, str) and key in WORDS:
+        return HIDDEN if _is_token(value) else f'"{_escaped(value)}"'
+    if key not in WORDS | NUMBERS or not isinstance(value, bool | int | float):
+        return "(a text)" if key in NUMBERS and isinstance(value, str) else HIDDEN
+    if isinstance(value, bool):
+        return str(value).lower()
+    try:
+        return str(value)[:MOST]
+    except ValueError:  # Python writes no whole number of so many digits
+        return "a number of thousands of digits"
+
+
+def _name(key: str) -> str:
+    """A key of the file that we do not know."""
+    return HIDDEN if _is_token(key) else _escaped(key)
+
+
+def _is_token(text: str) -> bool:
+    return len(text) > MOST or _TOKEN.search(text) is not None
+
+
+def _escaped(text: str) -> str:
+    """Without what makes a line look like another one, or like several."""
+    return "".join(
+        one if one.isprintable() else one.encode("unicode_escape").decode() for one in text
+    )

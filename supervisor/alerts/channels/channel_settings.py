@@ -4,6 +4,7 @@ service is made of.
 
 import re
 from collections.abc import Iterator, Mapping
+from ipaddress import ip_address
 from typing import Annotated, Any, ClassVar, Final, Literal
 from urllib.parse import parse_qsl, urlsplit
 
@@ -18,7 +19,9 @@ from supervisor.settings import is_loopback
 TARGETS_MOST: Final = 20
 """Of one channel: for more there are lists, groups and further channels."""
 NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,31}")
-_MAIL: Final = re.compile(r"[^\s@<>\"]+@[^\s@<>\"]+")
+_MAIL: Final = re.compile(r"[^\s@<>\":]+@[^\s@<>\":]+")
+"""Without a colon: an address is shown, and a `user:password@host` is none."""
+_HOST: Final = re.compile(r"[^\s/@\\?#]+")
 _SENDER: Final = re.compile(r"[^\r\n<>]*<[^\s@<>\"]+@[^\s@<>\"]+>|[^\s@<>\"]+@[^\s@<>\"]+")
 _SLACK: Final = re.compile(
     r"https://hooks\.slack(?:-gov)?\.com/services/([A-Za-z0-9]+)/([A-Za-z0-9]+)/([A-Za-z0-9]+)/?"
@@ -45,6 +48,14 @@ def _fits(pattern: re.Pattern[str]) -> AfterValidator:
 
 def _check_hours(value: str) -> str:
     Hours.parse(value)
+    return value
+
+
+def _check_host(value: str) -> str:
+    if ":" in value:
+        ip_address(value)  # IPv6: in a name it would be a scheme's, a password's or a port's
+    if _HOST.fullmatch(value) is None:
+        raise ValueError
     return value
 
 
@@ -87,6 +98,25 @@ SECRETS: Final = frozenset(
     {"webhook_url", "url", "password", "auth_token", "bot_token", "token", "heartbeat_url"}
 )
 """Keys whose values are shown nowhere; each may be said as `<key>_file` or `<key>_env` instead."""
+WORDS: Final = frozenset(
+    {
+        "type",
+        "profile",
+        "language",
+        "quiet_hours",
+        "maintenance_windows",
+        "severity_levels",
+        "hours",
+        "reports",
+        "provider",
+        "tls",
+        "session",
+        "channel",
+    }
+)
+"""Keys of words that are no secrets, such as one of a few, hours and names: what they do not accept
+is shown. Of all others it is hidden.
+"""
 
 
 class Table(BaseModel):
@@ -106,9 +136,11 @@ class Table(BaseModel):
 class MailServer(Table):
     """The mail server that all e-mail channels send by."""
 
-    host: Annotated[str, Field(min_length=1, description='a name such as "smtp.example.com"')] = (
-        "localhost"
-    )
+    host: Annotated[
+        str,
+        AfterValidator(_check_host),
+        Field(description='a name or an address alone, such as "smtp.example.com"'),
+    ] = "localhost"
     port: Annotated[Port | None, Field(description="a port; unset: 587, 465 or 25, by `tls`")] = (
         None
     )

@@ -3,7 +3,6 @@ also where no supervisor runs, or can.
 """
 
 import asyncio
-import os
 import shutil
 import sys
 import textwrap
@@ -25,6 +24,8 @@ from supervisor.cli.common.exits import (
 )
 from supervisor.cli.common.options import Json
 from supervisor.cli.common.output import say, show_json
+from supervisor.cli.common.private_files import write_private
+from supervisor.process.daemon_threads import in_thread
 from supervisor.settings import BadSettings, Settings, load
 
 if TYPE_CHECKING:  # the checks' room is loaded when it is needed: it knows all the others
@@ -189,7 +190,7 @@ async def _examined(
 async def _ask(settings: Settings) -> "Ask | None":
     """The API of the supervisor that runs, if one does and has one."""
     from supervisor.watch.diagnostics.checks import COUNT_SECONDS
-    from supervisor.watch.diagnostics.doctor import NotChecked, in_thread
+    from supervisor.watch.diagnostics.doctor import NotChecked
 
     try:
         async with asyncio.timeout(COUNT_SECONDS):
@@ -243,15 +244,7 @@ def _write(
         text = msgspec.json.format(msgspec.json.encode(document), indent=2).decode()
     else:
         text = "\n".join([f"wasup doctor, {found.timestamp}", "", *shown(found, lines)])
-    draft = file.with_name(f".{file.name}.{os.getpid()}")
-    descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    try:
-        with os.fdopen(descriptor, "w", encoding="utf-8", errors="backslashreplace") as opened:
-            opened.write(text + "\n")
-        draft.replace(file)
-    except BaseException:
-        draft.unlink(missing_ok=True)
-        raise
+    write_private(file, f"{text}\n".encode(errors="backslashreplace"))
 
 
 def _width() -> int:

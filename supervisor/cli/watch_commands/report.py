@@ -1,6 +1,5 @@
 """`wasup report`: how it went in a day, a week, a month, or from a moment to another."""
 
-import os
 import sys
 import time
 from datetime import datetime, tzinfo
@@ -15,6 +14,7 @@ from sessions.views.times import iso
 from supervisor.cli.common.exits import EXIT_USAGE, CommandFailed, fail
 from supervisor.cli.common.moments import seconds_ago
 from supervisor.cli.common.output import say
+from supervisor.cli.common.private_files import write_private
 from supervisor.cli.common.reach import configuration, must_run
 
 SECONDS: Final = 300.0
@@ -83,7 +83,7 @@ def report(
     if answer.status >= HTTPStatus.BAD_REQUEST:
         raise CommandFailed(client.refusal(answer))
     if output is not None:
-        _write(output, answer.content)
+        write_private(output, answer.content)  # it names sessions
         say(f"The report is in {output}.")
     elif asked["format"] == "text":
         say(answer.content.decode(), end=False)
@@ -112,10 +112,3 @@ def _instant(option: str, text: str, zone: tzinfo) -> str:
         except (ValueError, OverflowError):
             fail(f"--{option} is {text[:40]!r}; it accepts {_MOMENTS}.", EXIT_USAGE)
     return iso((at if at.tzinfo else at.replace(tzinfo=zone)).timestamp())
-
-
-def _write(file: Path, content: bytes) -> None:
-    """For its user alone: it names sessions. Raises OSError."""
-    descriptor = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-    with open(descriptor, "wb") as stream:
-        stream.write(content)

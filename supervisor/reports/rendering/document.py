@@ -22,6 +22,7 @@ from supervisor.reports.report import (
 )
 
 MEASURED: Final = 0.98
+YEAR_SECONDS: Final = 365 * 86_400
 SHOWN: Final = 20
 """Sessions, the worst, and outages, the newest; the JSON has more."""
 State = Literal["met", "missed", "unknown"]
@@ -177,7 +178,17 @@ class _Writer:
         yield self._alerts()
         yield self._capacity()
         yield self._backups()
-        yield Section(title=self._say("definitions"), notes=self._words.DEFINITIONS)
+        yield Section(title=self._say("definitions"), notes=list(self._definitions()))
+
+    def _definitions(self) -> Iterable[str]:
+        targets = {level.name: level.target for level in self._report.service_levels}
+        left, numbers = 1 - targets["availability"], self._numbers
+        for note in self._words.DEFINITIONS:
+            yield note.format(
+                target=numbers.percent(targets["availability"]),
+                month=numbers.duration(left * YEAR_SECONDS / 12),
+                year=numbers.duration(left * YEAR_SECONDS),
+            )
 
     def _figures(self) -> Section:
         report = self._report

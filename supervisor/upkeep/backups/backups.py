@@ -2,11 +2,12 @@
 are still what they were, and tell when there is none that can be relied on.
 """
 
-import asyncio
+import contextlib
 import shutil
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
@@ -18,6 +19,7 @@ from sessions.store.backups.rehearsal import Rehearsal
 from sessions.views.times import duration, iso
 from supervisor.alerts.alerts import Alerts
 from supervisor.upkeep.backups import process
+from supervisor.upkeep.backups.hand import DirectorySilent, Hand
 from supervisor.upkeep.backups.keeping import Keep, kept
 from supervisor.upkeep.backups.shelf import Backup, Record, Shelf
 from supervisor.upkeep.jobs import JobFailed
@@ -84,16 +86,16 @@ class Backups:
         self._alerts = alerts
         self._now = now
         self._since = now()
+        self._hand = Hand(config.directory)
         self._known: Shelf | None = None
 
     async def view(self) -> BackupsView:
         """What there is. Raises StoreUnavailable."""
         shelf = await self._shelf()
         try:
-            async with asyncio.timeout(LOOK_SECONDS):  # its disk may be a network's
-                found = await asyncio.to_thread(shelf.backups)
+            found = await self._hand.do(shelf.backups, LOOK_SECONDS)
         except OSError as error:
-            problem = error.strerror or "it does not answer"
+            problem = error.strerror or str(error)
             return BackupsView(str(self._config.directory), 0, 0, None, None, problem)
         newest = _newest_good(found)
         record = None if newest is None else newest.record
@@ -115,16 +117,18 @@ class Backups:
         shelf = await self._shelf()
         await self._must_have_room(shelf)
         made_at = self._now()
-        workspace = await asyncio.to_thread(shelf.begin)
+        workspace = await self._hand.do(shelf.begin)
         try:
             file = workspace / "backup.db"
             made = await self._copied(file)
             rehearsal, trouble = await self._rehearsed(file, made)
-            record = _record(made_at, self._now(), file.stat().st_size, rehearsal)
-            kept_as = await asyncio.to_thread(shelf.put, file, record)
+            status = await self._hand.do(file.stat)
+            record = _record(made_at, self._now(), status.st_size, rehearsal)
+            kept_as = await self._hand.do(partial(shelf.put, file, record))
         finally:
-            await asyncio.to_thread(shelf.end)
-        dropped = await asyncio.to_thread(self._drop_old, shelf)
+            with contextlib.suppress(DirectorySilent):  # the next one removes what is left
+                await self._hand.do(shelf.end)
+        dropped = await self._hand.do(partial(self._drop_old, shelf))
         await self._judge(shelf)
         if rehearsal is None:
             raise JobFailed(
@@ -163,10 +167,10 @@ class Backups:
         return found, ""
 
     async def _must_have_room(self, shelf: Shelf) -> None:
-        found = await asyncio.to_thread(shelf.backups)
+        found = await self._hand.do(shelf.backups)
         sizes = [backup.record.file_bytes for backup in found[-1:] if backup.record is not None]
         needed = ROOM * max(await self._store.tidying.size_bytes(), *sizes, 0)
-        disk = await asyncio.to_thread(_usage, self._config.directory)
+        disk = await self._hand.do(partial(_usage, self._config.directory))
         if disk.total - disk.free + needed > self._config.most_used * disk.total:
             raise JobFailed(
                 f"There is not enough room in {self._config.directory}: a backup and its rehearsal"
@@ -196,19 +200,31 @@ class Backups:
         counted on again. Raises JobFailed, StoreUnavailable, OSError.
         """
         shelf, damaged = await self._shelf(), 0
-        found = [one for one in await asyncio.to_thread(shelf.backups) if one.record is not None]
+        found = [one for one in await self._hand.do(shelf.backups) if one.record is not None]
         for backup in found:
             assert backup.record is not None
-            if (why := await _changed(backup.file, backup.record)) is not None:
+            if (why := await self._changed(backup.file, backup.record)) is not None:
                 damaged += 1
                 record = msgspec.structs.replace(backup.record, verified_at=None, wrong=[why])
-                await asyncio.to_thread(shelf.note, backup.file, record)
+                await self._hand.do(partial(shelf.note, backup.file, record))
         await self._judge(shelf)
         if damaged:
             raise JobFailed(
                 f"{damaged} of {len(found)} backups are damaged: see the alert.", "", told=True
             )
         return f"{len(found)} backups are what they were."
+
+    async def _changed(self, file: Path, record: Record) -> str | None:
+        """Why a backup is not what it was; None: it is, or is gone by now."""
+        ended = await process.gentle("sha256sum", "--", str(file))
+        if not await self._hand.do(file.exists):
+            return None
+        if ended.status != 0:
+            return f"It cannot be read: {ended.trouble}."
+        digest = ended.output.split()[0].removeprefix(b"\\").decode(errors="replace")
+        if digest != record.sha256:
+            return f"It is not what was written at {record.made_at}: it has changed since."
+        return None
 
     async def watch(self) -> str:
         """Tell of what is wrong with them, and of its end. Raises StoreUnavailable, OSError."""
@@ -218,7 +234,7 @@ class Backups:
         return f"The newest verified backup is {duration(self._now() - newest.made_at)} old."
 
     async def _judge(self, shelf: Shelf) -> Backup | None:
-        found = await asyncio.to_thread(shelf.backups)
+        found = await self._hand.do(shelf.backups)
         newest = _newest_good(found)
         wrong = {
             one.file.name: one.record.wrong for one in found if one.record and one.record.wrong
@@ -259,19 +275,6 @@ class Backups:
             store = await self._store.identity()
             self._known = Shelf(self._config.directory, store or "new")
         return self._known
-
-
-async def _changed(file: Path, record: Record) -> str | None:
-    """Why a backup is not what it was; None: it is, or is gone by now."""
-    ended = await process.gentle("sha256sum", "--", str(file))
-    if not file.exists():
-        return None
-    if ended.status != 0:
-        return f"It cannot be read: {ended.trouble}."
-    digest = ended.output.split()[0].removeprefix(b"\\").decode(errors="replace")
-    if digest != record.sha256:
-        return f"It is not what was written at {record.made_at}: it has changed since."
-    return None
 
 
 def _record(made_at: float, now: float, size: int, rehearsal: Rehearsal | None) -> Record:

@@ -7,10 +7,12 @@ import contextlib
 import os
 import subprocess
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Final, NamedTuple
 
 import psutil
+import structlog
 
 from supervisor.places.installation import folder
 
@@ -18,6 +20,12 @@ ROOT: Final = Path(__file__).resolve().parents[3]
 NICEST: Final = 19
 SAID_CHARACTERS: Final = 600
 """Of what it says on stderr, the end."""
+KILLED_SECONDS: Final = 5.0
+"""So long a killed one is waited for: one that hangs in a disk's call ends when the disk does."""
+PASSED_ON: Final = ("PATH", "LANG", "LC_ALL", "TZ")
+"""What a command inherits that is none of wasup's own: no setting, no secret."""
+
+log = structlog.get_logger("upkeep")
 
 
 class Ended(NamedTuple):
@@ -31,22 +39,33 @@ class Ended(NamedTuple):
 async def wasup(*arguments: str) -> Ended:
     """Carry a command out, with the settings of this process. Raises OSError."""
     return await gentle(
-        sys.executable, "-m", "supervisor", "--directory", str(folder()), *arguments
+        sys.executable,
+        "-m",
+        "supervisor",
+        "--directory",
+        str(folder()),
+        *arguments,
+        environment=os.environ,
     )
 
 
-async def gentle(*command: str, given: bytes = b"") -> Ended:
-    """Carry a command out; whoever calls this off ends it. `given`: on its stdin.
+async def gentle(
+    *command: str, given: bytes = b"", environment: Mapping[str, str] | None = None
+) -> Ended:
+    """Carry a command out; whoever calls this off ends it. `given`: on its stdin. `environment`:
+    without it, nothing that is ours.
 
     Raises OSError.
     """
+    if environment is None:
+        environment = {name: os.environ[name] for name in PASSED_ON if name in os.environ}
     process = await asyncio.create_subprocess_exec(
         *command,
         stdin=subprocess.PIPE if given else subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         cwd=ROOT,
-        env=os.environ | {"NO_COLOR": "1"},
+        env={**environment, "NO_COLOR": "1"},
         start_new_session=True,  # Ctrl-C is for the supervisor
     )
     try:
@@ -54,8 +73,7 @@ async def gentle(*command: str, given: bytes = b"") -> Ended:
         output, said = await process.communicate(given or None)
     finally:
         if process.returncode is None:
-            process.kill()
-            await process.wait()
+            await _killed(process)
     assert process.returncode is not None
     lines = said.decode(errors="replace").splitlines()
     # what a command logs on the way (JSON) is in its own log's form, and not its last word
@@ -63,6 +81,19 @@ async def gentle(*command: str, given: bytes = b"") -> Ended:
     last = lines[-1] if lines else f"it ended with {process.returncode}"
     trouble = (told or last)[-SAID_CHARACTERS:]
     return Ended(process.returncode, output, trouble)
+
+
+async def _killed(process: asyncio.subprocess.Process) -> None:
+    process.kill()
+    try:
+        async with asyncio.timeout(KILLED_SECONDS):
+            await process.wait()
+    except TimeoutError:
+        log.warning(
+            "a killed command does not end: a disk that it works on does not answer",
+            action="command_hangs",
+            pid=process.pid,
+        )
 
 
 def _be_nice(pid: int) -> None:

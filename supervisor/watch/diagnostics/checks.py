@@ -21,6 +21,7 @@ from supervisor.host.reading.host_sampler import HostSampler, Reading, find_targ
 from supervisor.host.reading.readings import SAMPLE_SECONDS, Host
 from supervisor.places.store_opening import data_directory, store_cipher, store_url
 from supervisor.process import lock
+from supervisor.process.daemon_threads import in_thread
 from supervisor.process.streams import log_file
 from supervisor.settings import Settings
 from supervisor.watch.diagnostics.connections import check_connections
@@ -32,7 +33,6 @@ from supervisor.watch.diagnostics.doctor import (
     Subject,
     concluded,
     examine,
-    in_thread,
 )
 from supervisor.watch.diagnostics.installation import (
     check_managers,

@@ -5,10 +5,8 @@ none of the others. None of them logs a number in: what is asked of WhatsApp end
 """
 
 import asyncio
-import threading
 import time
 from collections.abc import Awaitable, Callable, Iterable, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, Literal, TypeVar
@@ -227,31 +225,3 @@ async def asked_of_the_running(ask: Ask, check: str) -> list[Issue]:
     except Exception as error:  # the check of the supervisor says why
         raise NotChecked("the supervisor that runs does not answer") from error
     return msgspec.convert(found["issues"], list[Issue])
-
-
-async def in_thread(blocking: Callable[[], T]) -> T:
-    """The result of a function that may block, for ever even: then its thread is left behind, and
-    keeps neither a check from ending nor the program.
-    """
-    loop = asyncio.get_running_loop()
-    done: asyncio.Future[T] = loop.create_future()
-
-    def settle(result: T | None, error: BaseException | None) -> None:
-        if done.done():
-            return
-        if error is not None:
-            done.set_exception(error)
-        else:
-            done.set_result(result)  # type: ignore[arg-type]
-
-    def run() -> None:
-        result, error = None, None
-        try:
-            result = blocking()
-        except BaseException as raised:
-            error = raised
-        with suppress(RuntimeError):  # the loop was closed meanwhile: nobody waits
-            loop.call_soon_threadsafe(settle, result, error)
-
-    threading.Thread(target=run, name="a check", daemon=True).start()
-    return await done

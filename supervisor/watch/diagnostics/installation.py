@@ -29,9 +29,10 @@ from supervisor.host.reading.processes import PROC
 from supervisor.places import installation
 from supervisor.places.installation import ENV_FILE, folder
 from supervisor.process import lock, worker_user
+from supervisor.process.daemon_threads import in_thread
 from supervisor.process.worker_code import WORKER_DIRECTORY
 from supervisor.settings import BadSettings, file_warnings, unknown_variables
-from supervisor.watch.diagnostics.doctor import NotChecked, Subject, in_thread, nearest
+from supervisor.watch.diagnostics.doctor import NotChecked, Subject, nearest
 from supervisor.watch.diagnostics.results import Issue, Severity
 
 COMMAND_SECONDS: Final = 5.0

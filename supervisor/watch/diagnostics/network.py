@@ -25,8 +25,9 @@ from supervisor.delivery.endpoint.targets import AddressInfo, Guard, Guards, Tar
 from supervisor.delivery.webhook_settings import WebhookSettings, shown_url
 from supervisor.gate.way import Look
 from supervisor.gate.way_probe import ADDRESS_SECONDS, WHATSAPP_URL, WayProber, date_of
+from supervisor.process.daemon_threads import in_thread
 from supervisor.process.worker_user import NODE
-from supervisor.watch.diagnostics.doctor import NotChecked, Subject, in_thread
+from supervisor.watch.diagnostics.doctor import NotChecked, Subject
 from supervisor.watch.diagnostics.resources import clock_differs
 from supervisor.watch.diagnostics.results import Issue, Severity
 

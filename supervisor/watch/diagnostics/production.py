@@ -17,8 +17,9 @@ from typing import Final, Literal
 import msgspec
 
 from sessions.views.times import wall_seconds
+from supervisor.process.daemon_threads import in_thread
 from supervisor.watch.diagnostics.checks import CHECKS
-from supervisor.watch.diagnostics.doctor import Check, Checked, NotChecked, Subject, in_thread
+from supervisor.watch.diagnostics.doctor import Check, Checked, NotChecked, Subject
 from supervisor.watch.diagnostics.results import Issue, Severity
 
 USERS: Final = 200

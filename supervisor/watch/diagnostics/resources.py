@@ -25,7 +25,8 @@ from supervisor.host.reading.disks import DiskReading, Disks
 from supervisor.host.reading.host_sampler import Reading
 from supervisor.host.reading.processes import OPEN_FILES
 from supervisor.host.reading.readings import SAMPLE_SECONDS
-from supervisor.watch.diagnostics.doctor import NotChecked, Subject, in_thread
+from supervisor.process.daemon_threads import in_thread
+from supervisor.watch.diagnostics.doctor import NotChecked, Subject
 from supervisor.watch.diagnostics.results import (
     ConnectionUsage,
     CpuUsage,

@@ -20,9 +20,10 @@ from sessions.store.engine.examination import (
 from sessions.store.writing import faults
 from supervisor.places import store_marker
 from supervisor.places.store_opening import store_url
+from supervisor.process.daemon_threads import in_thread
 from supervisor.upkeep.schedule import OFF
 from supervisor.watch.diagnostics import postgresql
-from supervisor.watch.diagnostics.doctor import NotChecked, Subject, in_thread
+from supervisor.watch.diagnostics.doctor import NotChecked, Subject
 from supervisor.watch.diagnostics.resources import clock_differs
 from supervisor.watch.diagnostics.results import Issue, Severity
 

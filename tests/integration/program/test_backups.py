@@ -7,6 +7,7 @@ import os
 import stat
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Any
 from zoneinfo import ZoneInfo
 
 import pytest
@@ -132,8 +133,8 @@ async def test_a_full_disk_leaves_no_half_backup_and_the_last_good_one(
     before = {file: file.read_bytes() for file in stage.directory.iterdir()}
     gentle = process.gentle
 
-    async def bounded(*command: str) -> process.Ended:
-        return await gentle("prlimit", "--fsize=60000", *command)
+    async def bounded(*command: str, **given: Any) -> process.Ended:
+        return await gentle("prlimit", "--fsize=60000", *command, **given)
 
     monkeypatch.setattr(process, "gentle", bounded)
     stage.now += 3600

@@ -3,6 +3,7 @@ second, in both databases; files are made by a process of their own; and it is a
 """
 
 import asyncio
+import os
 import subprocess
 import sys
 import threading
@@ -11,7 +12,8 @@ import weakref
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import cast
+from types import SimpleNamespace
+from typing import Any, cast
 from zoneinfo import ZoneInfo
 
 import msgspec
@@ -25,12 +27,14 @@ from sessions.records.incidents import Incident, ended
 from sessions.store import Store, sqlite_url
 from sessions.store.supervision.presence import Times
 from supervisor.alerts.alerts import Alerts
+from supervisor.alerts.channels.alerts_file import AlertsFile
 from supervisor.alerts.notices import Language, NotDelivered
 from supervisor.alerts.words.rendering import Text
 from supervisor.fleet.feed import Feed
 from supervisor.history.archive import Archive
 from supervisor.history.history import History
 from supervisor.history.points import Point
+from supervisor.reports import reporter
 from supervisor.reports.composing import compose
 from supervisor.reports.gathering import Sources, gather
 from supervisor.reports.period import DAY, HOUR, Period, between, last
@@ -38,6 +42,8 @@ from supervisor.reports.report import AlertCount, Backups, Capacity, Figure, Rep
 from supervisor.reports.reporter import Reporter
 from supervisor.reports.shelf import Shelf
 from supervisor.reports.sources import AlertsTold
+from supervisor.settings import load
+from supervisor.upkeep.backups.process import Ended
 from supervisor.upkeep.jobs import JobFailed
 from tests.api_tools import api, ask
 from tests.store_tools import moved
@@ -79,6 +85,7 @@ def sources(
         alerts=_no_alerts,
         capacity=_no_capacity,
         backups=_no_backups,
+        availability_target=0.999,
         maintenance=lambda start, end: [one for one in maintenance if start <= one[0] < end],
     )
 
@@ -282,15 +289,15 @@ async def test_a_report_by_the_clock_is_kept_and_sent_and_who_is_away_takes_it_f
 ) -> None:
     good, other = Reader("owner", "pt-BR"), Reader("ops", "en")
     wanting = [Reader("slack", "pt-BR", "no such host"), good, other]
-    reporter = Reporter(
+    made = Reporter(
         sources(plain, history_of(plain)),
         Shelf(tmp_path / "reports"),
         UTC,
-        "pt-BR",
+        lambda: "pt-BR",
         lambda kind: wanting if kind == "daily" else (),
     )
     with pytest.raises(JobFailed, match="slack: no such host"):
-        await reporter.make("daily")
+        await made.make("daily")
     kept = sorted(file.name for file in (tmp_path / "reports").iterdir())
     assert kept == [f"{PERIOD.name}.{form}" for form in ("en.pdf", "html", "json", "pdf")]
     ((text, file),) = good.got
@@ -304,8 +311,8 @@ async def test_a_report_by_the_clock_is_kept_and_sent_and_who_is_away_takes_it_f
 async def test_over_http_in_every_form(plain: Store, tmp_path: Path) -> None:
     history = history_of(plain)
     await measured(history)
-    reporter = Reporter(sources(plain, history), Shelf(tmp_path / "reports"), UTC)
-    async with api(reporter=reporter) as address:
+    made = Reporter(sources(plain, history), Shelf(tmp_path / "reports"), UTC)
+    async with api(reporter=made) as address:
         answer = await ask(address, "GET", "/reports?period=daily")
         assert answer.status == 200
         report = msgspec.json.decode(answer.body, type=Report)
@@ -340,6 +347,61 @@ async def test_any_time_that_is_past_can_be_asked_for(plain: Store) -> None:
     report = compose(await gather(sources(plain, history_of(plain)), long, NOW, "0"))
     assert report.empty
     assert len(report.parts) == pytest.approx(400, abs=1)
+
+
+async def test_reports_are_written_one_at_a_time(
+    plain: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    under_way = most = 0
+
+    async def counted(*command: str, given: bytes) -> Ended:
+        nonlocal under_way, most
+        under_way += 1
+        most = max(most, under_way)
+        for _ in range(20):
+            await asyncio.sleep(0)
+        under_way -= 1
+        return Ended(0, b"written", "")
+
+    monkeypatch.setattr(reporter, "gentle", counted)
+    asked = reporter.Reporter(sources(plain, history_of(plain)), Shelf(tmp_path), UTC)
+    found = await asyncio.gather(
+        *(asked.file(PERIOD, "pdf") for _ in range(reporter.MOST_WAITING + 1)),
+        asked.make("daily"),
+        return_exceptions=True,
+    )
+    assert most == 1
+    assert found[: reporter.MOST_WAITING] == [b"written"] * reporter.MOST_WAITING
+    assert isinstance(found[-2], reporter.ReportsBusy)
+    assert isinstance(found[-1], str), "the clock's waits its turn"
+
+
+async def test_maintenance_and_language_are_those_in_force_when_a_report_is_made(
+    plain: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in [name for name in os.environ if name.startswith("WHATSAPP_")]:
+        monkeypatch.delenv(name)
+    file, nobody = AlertsFile(), cast("Any", None)
+    feed = await Feed.open(plain, 1000)
+    made = reporter.reporter_of(
+        load().model_copy(update={"availability_target": 99.0, "time_zone": "UTC"}),
+        plain,
+        feed,
+        history_of(plain),
+        Alerts(feed.publish),
+        cast("Any", SimpleNamespace(sessions=list)),
+        nobody,
+        nobody,
+        lambda _kind: (),
+        lambda: file,
+    )
+    before = made._sources.maintenance(PERIOD.start, PERIOD.end)
+    assert (before, made._language()) == ((), "en")
+    file = AlertsFile(maintenance_windows="02:00-03:00", language="pt-BR")
+    after = made._sources.maintenance(PERIOD.start, PERIOD.end)
+    assert sum(end - start for start, end in after) == HOUR
+    assert made._language() == "pt-BR"
+    assert made._sources.availability_target == pytest.approx(0.99)
 
 
 def test_a_supervisor_loads_nothing_of_what_renders() -> None:

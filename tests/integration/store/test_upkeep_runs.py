@@ -4,7 +4,7 @@ import msgspec
 from sqlalchemy import URL
 
 from sessions.store import Store
-from sessions.store.supervision.upkeep_runs import KEPT_OF_ONE, MOST_CHARACTERS, Run
+from sessions.store.supervision.upkeep_runs import KEPT_OF_ONE, MOST_CHARACTERS, Known, Run
 
 
 async def test_a_run_is_one_row_from_its_begin_to_its_end_and_the_newest_are_kept(url: URL) -> None:
@@ -17,11 +17,15 @@ async def test_a_run_is_one_row_from_its_begin_to_its_end_and_the_newest_are_kep
     await store.upkeep_runs.save(ended)
     other = Run("logs", 1.0, None, 2.0, "failed", "No.")
     await store.upkeep_runs.save(other)
+    assert await store.upkeep_runs.known() == {}
+    await store.upkeep_runs.remember({"gone": Known("off", 1.0)})
+    await store.upkeep_runs.remember({"logs": Known("10 3 * * *", 2.5)})
     await store.close()
 
     store = await Store.open(url)
     kept = msgspec.structs.replace(ended, result="x" * MOST_CHARACTERS)
     assert await store.upkeep_runs.all() == [other, kept]
+    assert await store.upkeep_runs.known() == {"logs": Known("10 3 * * *", 2.5)}
     for number in range(KEPT_OF_ONE):
         await store.upkeep_runs.save(Run("backups", 1_800_000_000.0 + number))
     runs = await store.upkeep_runs.all()

@@ -1,12 +1,19 @@
 """The file of alerts: what it accepts, in the seeds' words too, and what is said of what is wrong."""
 
+import json
+import os
 import re
+import string
 from pathlib import Path
+from typing import Any
 
 import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
 
 from supervisor.alerts.channels.alerts_file import (
     LEVELS,
+    NUMBERS,
     TABLES,
     BadAlertsFile,
     limits,
@@ -14,7 +21,7 @@ from supervisor.alerts.channels.alerts_file import (
     parse,
     read_alerts_file,
 )
-from supervisor.alerts.channels.channel_settings import KINDS
+from supervisor.alerts.channels.channel_settings import KINDS, SECRETS, WORDS
 from supervisor.alerts.channels.live_alerts_file import differences, view
 from supervisor.cli.alert_commands.channels import OVER_THE_FILE
 from supervisor.settings import Settings
@@ -80,12 +87,12 @@ def test_what_the_seeds_say_is_accepted_as_it_stands() -> None:
 
 WRONG = [
     ("nonsense = [", "It is not TOML"),
-    ('profil = "x"', 'profil = "x": there is no such key; did you mean profile?'),
-    ('profile = "test"', 'it accepts "development", "staging" or "production".'),
+    ('profil = "x"', "profil = (hidden): there is no such key; did you mean profile?"),
+    ('profile = "test"', 'profile = "test": it accepts "development", "staging" or "production".'),
     ('quiet_hours = "25:00"', 'quiet_hours = "25:00": it accepts hours such as 22:00-07:00'),
     ("repeat_hours = 0", "repeat_hours = 0: it accepts hours, above 0 and up to 720."),
     (f'heartbeat_url = "ftp://{SECRET}"', "heartbeat_url = (hidden): it accepts an http"),
-    ("thresholds = 3", "thresholds = 3: it is a table: [thresholds]."),
+    ("thresholds = 3", "thresholds = (hidden): it is a table: [thresholds]."),
     ("[thresholds]\ncpu_warning = 120", "[thresholds] cpu_warning = 120: it accepts percent"),
     ("[thresholds]\ncpu_warning = true", "[thresholds] cpu_warning = true: it accepts percent"),
     (
@@ -100,10 +107,14 @@ WRONG = [
     ("[channels.'a b']\ntype = 'email'", "a channel's name has letters"),
     ("[channels.email]", "[channels.email] recipients is missing: a list of 1 to 20 addresses"),
     ("[channels.email]\nrecipients = []", "[channels.email] recipients = []: it accepts a list"),
-    ("[channels.email]\nrecipients = ['x']", "[channels.email] recipients = ['x']: it accepts"),
+    ("[channels.email]\nrecipients = ['x']", "recipients = (hidden), the entry 1 of it: it"),
+    (
+        "[channels.email]\nrecipients = ['a@b.c', 'u:p@b.c']",
+        "[channels.email] recipients = (hidden), the entry 2 of it: it accepts a list of",
+    ),
     (
         "[channels.email]\nrecipients = ['a@b.c']\nseverity_levels = ['info']",
-        "[channels.email] severity_levels = ['info']: it accepts a list of",
+        '[channels.email] severity_levels = ["info"]: it accepts a list of',
     ),
     (
         f"[channels.slack]\nwebhook_url = 'https://evil.example/{SECRET}'",
@@ -116,20 +127,26 @@ WRONG = [
     ("[channels.telegram]\nchats = [1]\nbot_token = 'x'", "bot_token = (hidden): it accepts"),
     (
         "[channels.telegram]\nchats = [1]\nbot_token_file = '/nowhere'",
-        '[channels.telegram] bot_token_file = "/nowhere": it cannot be read: No such file',
+        "[channels.telegram] bot_token_file = (hidden): the file of that path cannot be read: No",
     ),
     (
         "[channels.telegram]\nchats = [1]\nbot_token_env = 'NOBODY_SET_IT'",
-        '[channels.telegram] bot_token_env = "NOBODY_SET_IT": it accepts the name of an env',
+        "[channels.telegram] bot_token_env = (hidden): it accepts the name of an environment",
     ),
     (
         f"[channels.webhook]\nurl = 'http://u:{SECRET}@x/'",
         "[channels.webhook] url = (hidden): it accepts",
     ),
     ("[channels.whatsapp]\nsession = 'a b'\nto = '5511987654321'", 'session = "a b": it accepts'),
-    ("[channels.whatsapp]\nsession = 'shop'\nto = 'me'", 'to = "me": it accepts whom'),
+    ("[channels.whatsapp]\nsession = 'shop'\nto = 'me'", "to = (hidden): it accepts whom"),
     ("[smtp]\nuser = 'u'", "[smtp]: user and password go together"),
     ("[smtp]\nport = 0", "[smtp] port = 0: it accepts a port"),
+    ("[smtp]\nport = '587'", "[smtp] port = (a text): it accepts a port"),
+    ("[smtp]\nhost = 'smtp://mail.example.com'", "[smtp] host = (hidden): it accepts a name or"),
+    ("[smtp]\nhost = 'mail.example.com:587'", "[smtp] host = (hidden): it accepts a name or"),
+    ('"a\\u001b\\nb" = 1', "a\\x1b\\nb = (hidden): there is no such key"),
+    ('[channels."a\\u001b\\nb"]', "[channels.a\\x1b\\nb]: a channel's name has letters"),
+    ('profile = "a\\nb"', 'profile = "a\\nb": it accepts'),
     ("[channels.email]\n[ALERT_CHANNELS.email]", "[ALERT_CHANNELS]: channels is the same table"),
 ]
 
@@ -140,6 +157,102 @@ def test_what_is_wrong_is_told_with_its_key_and_what_is_accepted(text: str, word
         parse(text)
     assert words in str(raised.value)
     assert SECRET not in str(raised.value)
+
+
+HARMLESS = WORDS | NUMBERS
+PLACES = {"": TABLES[0], "thresholds": TABLES[1], "smtp": TABLES[2], "twilio": TABLES[3]} | {
+    f"channels.{kind}": table for kind, table in KINDS.items()
+}
+KEYS = st.one_of(
+    st.sampled_from(
+        sorted(
+            {key for table in PLACES.values() for key in table.model_fields}
+            | {f"{key}{end}" for key in SECRETS for end in ("_file", "_env")}
+            | {"webhook", "pwd", "auth", "heartbeat", "bot", "slack", "chat", "passwd"}
+        )
+    ),
+    st.from_regex(r"[a-z_]{1,12}", fullmatch=True),
+).filter(lambda key: key not in HARMLESS)
+SAID = st.one_of(
+    st.text(string.ascii_letters + string.digits, min_size=12, max_size=40),
+    st.from_regex(r"https://[a-z]{4,9}:[A-Za-z0-9]{8,20}@[a-z]{3,9}\.example", fullmatch=True),
+    st.from_regex(r"[0-9]{6,9}:AA[A-Za-z0-9_-]{33}", fullmatch=True),
+    st.from_regex(r"[a-z]{6,9} [a-z]{6,9}", fullmatch=True),
+)
+
+
+def _texts(value: object) -> list[str]:
+    """Each text of a value, and each of its parts of six characters or more."""
+    match value:
+        case str():
+            return [value, *(part for part in re.split(r"[^A-Za-z0-9]+", value) if len(part) >= 6)]
+        case dict():
+            return [text for one in value.values() for text in _texts(one)]
+        case list():
+            return [text for one in value for text in _texts(one)]
+        case _:
+            return []
+
+
+def _toml(value: object) -> str:
+    """Texts and lists of texts are written as in JSON."""
+    if isinstance(value, dict):
+        return "{" + ", ".join(f"{key} = {_toml(one)}" for key, one in value.items()) + "}"
+    return json.dumps(value)
+
+
+@given(
+    st.sampled_from(sorted(PLACES)),
+    st.dictionaries(
+        KEYS,
+        st.one_of(SAID, st.lists(SAID, max_size=3), st.dictionaries(KEYS, SAID, max_size=2)),
+        min_size=1,
+        max_size=4,
+    ),
+)
+@example("channels.slack", {"webhook": f"https://hooks.slack.com/services/T0/B0/{SECRET}"})
+@example("channels", {"slack": f"https://hooks.slack.com/services/T0/B0/{SECRET}"})
+@example("smtp", {"pwd": SECRET, "auth": SECRET, "password_env": SECRET})
+@example("", {"heartbeat": f"https://hc-ping.com/{SECRET}", "heartbeat_url_file": SECRET})
+@example("channels.telegram", {"bot": f"123456:AA{SECRET}", "chats": [f"123456:AA{SECRET}"]})
+@example("twilio", {"account_sid": SECRET, "auth_token": SECRET, "sender": SECRET})
+@example("channels.email", {"recipients": [f"smtp://ops:{SECRET}@mail.example.com"]})
+def test_what_may_be_a_secret_stands_in_no_error(place: str, table: dict[str, Any]) -> None:
+    """Whatever it was given as: under a misspelt key, in the wrong table, as a file's name."""
+    lines = [f"[{place}]"] if place else []
+    try:
+        parse("\n".join([*lines, *(f"{key} = {_toml(value)}" for key, value in table.items())]))
+    except BadAlertsFile as error:
+        told = re.sub(r"(?:it accepts|It accepts|is missing:|it is a table:).*", "", str(error))
+        keys = " ".join((*KINDS, *table))
+        assert [
+            text for text in _texts(table) if len(text) >= 6 and text in told and text not in keys
+        ] == []
+
+
+def test_a_token_in_the_place_of_a_word_or_a_name_is_hidden() -> None:
+    token = "123456789:AAExampleExampleExampleExampleExample"
+    for text in (
+        f'profile = "{token}"',
+        f'[channels.slack]\nchannel = "https://hooks.slack.com/services/{SECRET}"',
+        f'"https://hc-ping.com/{SECRET}" = 1',
+        f'[channels."https://hc-ping.com/{SECRET}"]',
+        f'a = {{"https://hc-ping.com/{SECRET}" = 1, "https://hc-ping.com/{SECRET}" = 1}}',
+        f'profile = "{"x" * 500}{SECRET}"',
+    ):
+        with pytest.raises(BadAlertsFile) as raised:
+            parse(text)
+        assert SECRET not in str(raised.value)
+        assert token not in str(raised.value)
+
+
+def test_what_is_no_regular_file_is_refused_and_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    for path in (tmp_path / "pipe", Path("/dev/zero"), tmp_path):
+        with pytest.raises(BadAlertsFile, match="cannot be read: it is no regular file"):
+            read_alerts_file(path)
+        with pytest.raises(BadAlertsFile, match="cannot be read: it is no regular file"):
+            parse(f"heartbeat_url_file = '{path}'")
 
 
 def test_all_that_is_wrong_is_told_at_once_and_the_file_is_named(tmp_path: Path) -> None:

@@ -6,7 +6,8 @@ from zoneinfo import ZoneInfo
 import pytest
 import typer
 
-from supervisor.cli.watch_commands.report import _form, _instant, _write
+from supervisor.cli.common.private_files import write_private
+from supervisor.cli.watch_commands.report import _form, _instant
 
 SAO_PAULO = ZoneInfo("America/Sao_Paulo")
 
@@ -43,5 +44,20 @@ def test_a_date_is_meant_in_the_zone_of_the_reports(capsys: pytest.CaptureFixtur
 
 
 def test_a_report_is_for_its_user_alone(tmp_path: Path) -> None:
-    _write(tmp_path / "week.pdf", b"%PDF-")
-    assert (tmp_path / "week.pdf").stat().st_mode & 0o777 == 0o600
+    file = tmp_path / "week.pdf"
+    file.write_bytes(b"of last week")
+    file.chmod(0o644)
+    write_private(file, b"%PDF-")
+    assert file.stat().st_mode & 0o777 == 0o600
+    assert file.read_bytes() == b"%PDF-"
+    assert list(tmp_path.iterdir()) == [file]
+
+
+def test_what_is_no_file_is_written_to_and_not_replaced(tmp_path: Path) -> None:
+    write_private(Path("/dev/null"), b"%PDF-")
+    assert Path("/dev/null").is_char_device()
+    link = tmp_path / "link"
+    link.symlink_to(tmp_path / "week.pdf")
+    write_private(link, b"%PDF-")
+    assert link.is_symlink()
+    assert (tmp_path / "week.pdf").read_bytes() == b"%PDF-"

@@ -221,6 +221,10 @@ ENDED_BY: dict[tuple[str, str], str] = {
     ): "a test of the host's: ended there",
     ("supervisor/host/tuning/validation.py", "answer"): "an echo of that test's: ended with it",
     ("supervisor/host/tuning/validation.py", "_until_one_fails"): "awaited there",
+    (
+        "supervisor/upkeep/backups/hand.py",
+        "do",
+    ): "one call to a disk: its answer is awaited there, or the next one says that it hangs",
     ("supervisor/upkeep/scheduler.py", "_start"): "a run says itself what came of it",
 }
 """Every task of the program that is not kept for ever: where it is made, and why it needs no

@@ -83,6 +83,17 @@ def test_half_a_line_of_a_full_disk_hides_no_other(path: Path, file: LogFile) ->
     assert numbers(path) == [4, 1]
 
 
+def test_half_a_line_at_the_end_swallows_none_that_is_written_after_it(path: Path) -> None:
+    path.parent.mkdir(mode=0o700)
+    path.write_text('{"n": 1}\n{"n": 2, "te')
+    for n in (3, 4):
+        file = LogFile(path)
+        file.write({"n": n})
+        file.close()
+    assert numbers(path) == [4, 3, 1]
+    assert path.read_bytes().count(b"\n") == 4
+
+
 def test_a_disk_that_fails_is_told_once_and_again_when_it_works(path: Path) -> None:
     path.mkdir(parents=True)  # as good as full: it cannot be opened
     with capture_logs() as lines:

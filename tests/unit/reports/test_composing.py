@@ -78,9 +78,11 @@ def test_availability_is_that_of_exact_times_without_what_was_stopped() -> None:
     assert [one.session for one in report.sessions] == ["shop"]
 
 
-def test_a_months_budget_is_43_8_minutes() -> None:
-    month = 365.25 * DAY / 12
-    assert month * (1 - 0.999) / 60 == pytest.approx(43.8, abs=0.05)
+def test_the_promise_is_the_one_by_which_the_alert_judges() -> None:
+    times = {"shop": Times(DAY - 864.0, 864.0, 0)}
+    found = level(compose(gathered(times=times, availability_target=0.99)), "availability")
+    assert (found.target, found.met) == (0.99, True)
+    assert found.budget_seconds == pytest.approx(864)
 
 
 def test_the_objective_is_missed_by_a_second() -> None:

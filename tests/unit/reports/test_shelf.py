@@ -1,5 +1,6 @@
 """Reports that are kept: whole, for their user alone, and so many."""
 
+import os
 from pathlib import Path
 
 import pytest
@@ -18,6 +19,25 @@ def test_a_report_is_kept_for_its_user_alone(tmp_path: Path) -> None:
     assert {file.name for file in (tmp_path / "reports").iterdir()} == {
         file.name for file in written.values()
     }
+
+
+def test_a_report_is_on_the_disk_before_it_has_its_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    done, fsync, rename = list[str](), os.fsync, Path.rename
+
+    def synced(descriptor: int) -> None:
+        done.append(f"fsync of {os.fstat(descriptor).st_size}")
+        fsync(descriptor)
+
+    def renamed(begun: Path, file: Path) -> Path:
+        done.append("rename")
+        return rename(begun, file)
+
+    monkeypatch.setattr(os, "fsync", synced)
+    monkeypatch.setattr(Path, "rename", renamed)
+    Shelf(tmp_path).put("daily-2027-01-16", {"html": b"<p>"})
+    assert done == ["fsync of 3", "rename"]
 
 
 def test_so_many_of_each_kind_are_kept_and_files_of_others_stay(tmp_path: Path) -> None:

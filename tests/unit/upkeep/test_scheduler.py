@@ -4,7 +4,7 @@ it is kept and told.
 
 import asyncio
 import random
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from zoneinfo import ZoneInfo
@@ -13,7 +13,7 @@ import pytest
 
 from sessions.forever import Forever
 from sessions.model import StoreUnavailable
-from sessions.store.supervision.upkeep_runs import Run
+from sessions.store.supervision.upkeep_runs import Known, Run
 from supervisor.alerts.alerts import Alerts
 from supervisor.upkeep.jobs import Job, JobFailed, JobNotFound, JobRunning
 from supervisor.upkeep.scheduler import INTERRUPTED, START_SECONDS, Scheduler
@@ -29,12 +29,19 @@ class Runs:
 
     def __init__(self) -> None:
         self.saved: dict[tuple[str, float], Run] = {}
+        self.jobs: dict[str, Known] = {}
 
     def save(self, run: Run) -> None:
         self.saved[run.job, run.began_at] = run
 
     async def all(self) -> list[Run]:
         return sorted(self.saved.values(), key=lambda run: run.began_at)
+
+    def remember(self, jobs: Mapping[str, Known]) -> None:
+        self.jobs = dict(jobs)
+
+    async def known(self) -> dict[str, Known]:
+        return dict(self.jobs)
 
 
 class Work:
@@ -157,6 +164,41 @@ async def test_what_was_missed_is_done_once_soon_after_the_start(stage: Stage) -
         assert work.began == [], "until then the sessions have the machine"
         await asyncio.sleep(HOUR - START_SECONDS)
     assert work.began == pytest.approx([START_SECONDS])
+
+
+async def test_a_job_that_has_never_run_is_made_up_for_where_nobody_ran_at_its_turn(
+    stage: Stage,
+) -> None:
+    work, nightly = Work(), "40 4 * * *"
+    async with stage.scheduler(job(work, schedule=nightly)):
+        await asyncio.sleep(HOUR)
+    assert work.began == []
+    await asyncio.sleep(9 * HOUR)  # the machine is off at night
+    async with stage.scheduler(job(work, schedule=nightly)):
+        await asyncio.sleep(START_SECONDS + 10)
+    assert work.began == pytest.approx([10 * HOUR + START_SECONDS])
+
+
+async def test_a_schedule_that_is_new_has_missed_nothing(stage: Stage) -> None:
+    work = Work()
+    async with stage.scheduler(job(work, schedule="off")):
+        await asyncio.sleep(10 * HOUR)
+    async with stage.scheduler(job(work, schedule="40 4 * * *")):
+        await asyncio.sleep(HOUR)
+    assert work.began == []
+
+
+async def test_a_job_that_is_known_from_a_moment_to_come_waits_for_none(stage: Stage) -> None:
+    stage.offset = 400 * 24 * HOUR
+    async with stage.scheduler(job(Work())):
+        await asyncio.sleep(10)
+    stage.offset, work = 0.0, Work()
+    async with stage.scheduler(job(work)):
+        await asyncio.sleep(10)
+    await asyncio.sleep(2 * HOUR)
+    async with stage.scheduler(job(work)):
+        await asyncio.sleep(START_SECONDS + 10)
+    assert len(work.began) == 1
 
 
 async def test_what_was_not_missed_is_not_done_again_by_a_restart(stage: Stage) -> None:

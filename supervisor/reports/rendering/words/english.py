@@ -220,7 +220,7 @@ DEFINITIONS: Final = (
     " maintenance, and sessions that have been deleted meanwhile. Counted as away: waiting, being"
     " held by the gate or an outage, being parked, and the supervisor's own absence where it has"
     " closed the session.",
-    "99.9 % leaves 43.8 minutes of a month (8.76 hours of a year).",
+    "{target} leaves {month} of a month, {year} of a year.",
     "The response time of the API is reckoned from distributions, which can be added; calls that"
     " wait on purpose are left out. Of failed operations, all that a session was asked or did"
     " count as operations.",

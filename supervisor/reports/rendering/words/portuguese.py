@@ -223,7 +223,7 @@ DEFINITIONS: Final = (
     " login, a manutenção anunciada e as sessões que já foram excluídas. Contam como fora do ar: a"
     " espera, a retenção pelo controle de entrada ou por uma queda geral, o estacionamento e a"
     " ausência do próprio supervisor quando ele fechou a sessão.",
-    "99,9 % permitem 43,8 minutos por mês (8,76 horas por ano).",
+    "{target} permitem {month} por mês, {year} por ano.",
     "O tempo de resposta da API é calculado de distribuições, que podem ser somadas; chamadas que"
     " esperam de propósito ficam de fora. Contam como operações tudo o que uma sessão fez ou que"
     " lhe foi pedido.",

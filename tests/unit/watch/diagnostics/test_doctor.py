@@ -20,6 +20,7 @@ from supervisor.cli.common import client
 from supervisor.cli.watch_commands import doctor
 from supervisor.cli.watch_commands.doctor import shown
 from supervisor.process import lock
+from supervisor.process.daemon_threads import in_thread
 from supervisor.settings import Settings
 from supervisor.watch.diagnostics import checks
 from supervisor.watch.diagnostics.checks import (
@@ -36,7 +37,6 @@ from supervisor.watch.diagnostics.doctor import (
     Subject,
     concluded,
     examine,
-    in_thread,
 )
 from supervisor.watch.diagnostics.production import PRODUCTION_CHECKS
 from supervisor.watch.diagnostics.resources import resource_usage
@@ -241,7 +241,7 @@ def test_a_thread_that_ends_after_its_loop_says_nothing() -> None:
 
     loop = Closing()
     loop.run_until_complete(leave())
-    (left,) = [one for one in threading.enumerate() if one.name == "a check"]
+    (left,) = [one for one in threading.enumerate() if one.name == "may block"]
     loop.close()
     hook, threading.excepthook = threading.excepthook, complaints.append
     try:
