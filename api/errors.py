@@ -268,8 +268,9 @@ HINTS: Final[Mapping[int, str]] = {
     404: "The calls are listed in docs/reference.md.",
     405: "The calls are listed in docs/reference.md; the Allow header says what this one takes.",
     406: (
-        "A QR comes as application/json, image/png, image/svg+xml, text/html or text/plain; events"
-        " as application/json or text/event-stream."
+        "A QR comes as application/json, image/png, image/svg+xml, text/html or text/plain; a"
+        " report as application/json, text/html, application/pdf or text/plain; events as"
+        " application/json or text/event-stream."
     ),
     417: "Send the request without Expect, or with 100-continue.",
 }

@@ -162,6 +162,8 @@ def accepted(kind: Any) -> str:
 def _in_words(schema: dict[str, Any]) -> str:
     words = WORDS.get(schema.get("type", "string"), "")
     least, most = schema.get("minimum"), schema.get("maximum")
+    if most is not None and least is None:
+        return f"{words} above {schema.get('exclusiveMinimum')}, and {most} at the most"
     if most is not None:
         return f"{words} from {least} to {most}"
     return words if least is None else f"{words} of {least} or more"

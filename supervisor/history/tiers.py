@@ -74,26 +74,36 @@ def tier_for(start: float, end: float, step_seconds: int, now: float) -> Tier:
         )
     if not start < end:
         raise InvalidPeriod("The period ends before it begins.", "`from` is earlier than `to`.")
-    points = (end - start) / step_seconds
-    if points > MOST_POINTS:
-        least = -(-int(end - start) // MOST_POINTS)
+    if step_seconds > max(end - start, DAY):  # steps are counted from 1970, as would be the answer
         raise InvalidPeriod(
-            f"That would be {points:.0f} points; an answer has {MOST_POINTS} at the most.",
-            f"Ask for a step of at least {_usual(least)} s, or for a shorter period.",
+            f"The step of {step_seconds} s is longer than the period.",
+            f"Ask for a step of {max(int(end - start), DAY)} s at the most.",
         )
     tier = next(one for one in reversed(TIERS) if step_seconds % one.step_seconds == 0)
-    age = now - start
-    if age > tier.readable_seconds:
-        coarser = next((one for one in TIERS if age <= one.readable_seconds), None)
+    age, points = now - start, (end - start) / step_seconds
+    kept = next((one for one in TIERS if age <= one.readable_seconds), None)
+    if kept is None or age > tier.readable_seconds:
         raise InvalidPeriod(
             f"Figures for a step of {step_seconds} s are kept for {duration(tier.kept_seconds)};"
             f" the period begins {duration(age)} ago.",
-            f"Ask for a step of {coarser.step_seconds} s or a multiple of it, or for a later"
+            f"Ask for a step of {_least(kept, start, end)} s or a multiple of it, or for a later"
             " beginning."
-            if coarser is not None
+            if kept is not None
             else f"Nothing is kept for longer than {duration(TIERS[-1].kept_seconds)}.",
         )
+    if points > MOST_POINTS:
+        raise InvalidPeriod(
+            f"That would be {points:.0f} points; an answer has {MOST_POINTS} at the most.",
+            f"Ask for a step of {_least(kept, start, end)} s or a multiple of it, or for a shorter"
+            " period.",
+        )
     return tier
+
+
+def _least(kept: Tier, start: float, end: float) -> int:
+    """The shortest customary step that can be asked for: kept for so long, and of few points."""
+    points_step = -(-int(end - start) // MOST_POINTS)
+    return _usual(max(points_step, kept.step_seconds))
 
 
 def _usual(least_seconds: int) -> int:

@@ -68,12 +68,12 @@ async def gather(sources: Sources, period: Period, now: float, version: str) -> 
         step_seconds=step_seconds,
         measured=await _measured(sources, *within),
         measured_before=await _if_kept(_measured(sources, *before), {}),
-        times=await _times(presence, period.start, period.end, excluded),
-        times_before=await _times(
+        times=await times_of(presence, period.start, period.end, excluded),
+        times_before=await times_of(
             presence, period.before_start, period.before_end, excluded_before
         ),
         parts=[
-            (start, all_together((await _times(presence, start, end, excluded)).values()))
+            (start, all_together((await times_of(presence, start, end, excluded)).values()))
             for start, end in period.parts()
         ],
         away=await presence.away(period.start, period.end),
@@ -150,7 +150,7 @@ async def _spreads(
     return found
 
 
-async def _times(
+async def times_of(
     presence: Presence, start: float, end: float, excluded: Sequence[tuple[float, float]]
 ) -> Mapping[str, Times]:
     """The times of each session, without what is excluded."""
@@ -159,5 +159,6 @@ async def _times(
         begin, until = max(start, begin), min(end, until)
         if begin < until:
             for session, times in (await presence.times(begin, until)).items():
-                found[session] = found[session].without(times)
+                if session in found:  # else it was made after the first look
+                    found[session] = found[session].without(times)
     return found

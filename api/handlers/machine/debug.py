@@ -5,9 +5,9 @@ from typing import Annotated
 import msgspec
 from aiohttp import web
 
-from api.errors import Busy
+from api.errors import BadRequest, Busy
 from api.parts import TRACER
-from api.responses import json, query
+from api.responses import accepted, json, query, whole_body
 from supervisor.watch.memory_tracing import MOST_SECONDS
 
 
@@ -24,6 +24,10 @@ async def trace_memory(request: web.Request) -> web.Response:
     hold most of it. One at a time, and all else is slower meanwhile.
     """
     seconds, tracer = query(request, TraceQuery).seconds, request.app[TRACER]
+    if (await whole_body(request)).strip() not in (b"", b"{}"):
+        raise BadRequest(
+            "A body is not read here.", f"Say it in the query: {accepted(TraceQuery)}."
+        )
     if tracer.traces:
         raise Busy("Memory is being traced already.")
     return json(await tracer.trace(seconds))

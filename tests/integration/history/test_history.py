@@ -301,7 +301,7 @@ async def test_a_page_that_cannot_be_read_is_logged_and_costs_nothing_else(
         (T0 - 60, T0, 0, "10, 60, 300"),
         (T0, T0, 10, "earlier"),
         (T0, T0 - 60, 10, "earlier"),
-        (T0 - 3 * DAY, T0, 10, "at least 60 s"),
+        (T0 - 3 * DAY, T0, 10, "a step of 60 s"),
         (T0 - 2 * DAY, T0 - 2 * DAY + 60, 10, "a step of 60 s"),
         (T0 - 8 * DAY, T0 - 8 * DAY + HOUR, 60, "a step of 3600 s"),
         (T0 - 500 * DAY, T0, DAY, "400 d"),

@@ -340,6 +340,7 @@ async def test_over_http_in_every_form(plain: Store, tmp_path: Path) -> None:
             assert (refused.status, refused.error["code"]) == (400, code), wrong
         odd = await ask(address, "GET", "/reports", Accept="image/png")
         assert odd.status == 406
+        assert "application/pdf" in odd.error["hint"]
 
 
 async def test_any_time_that_is_past_can_be_asked_for(plain: Store) -> None:
