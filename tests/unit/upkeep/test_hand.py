@@ -126,3 +126,20 @@ async def test_a_command_that_is_not_ours_inherits_no_setting(
     names = {line.partition(b"=")[0].decode() for line in ended.output.splitlines()}
     assert names <= {*process.PASSED_ON, "NO_COLOR"}
     assert "PATH" in names
+
+
+async def test_a_command_that_no_signal_ends_is_left_behind(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async def never(_process: object) -> int:
+        await asyncio.get_running_loop().create_future()
+        return 0
+
+    monkeypatch.setattr(asyncio.subprocess.Process, "wait", never)
+    monkeypatch.setattr(process, "KILLED_SECONDS", 0.05)
+    called_off = asyncio.create_task(process.gentle("sleep", "600"))
+    await asyncio.sleep(0.2)
+    called_off.cancel()
+    ended, _ = await asyncio.wait([called_off], timeout=30)
+    assert ended, "it waits for what does not end"
+    assert called_off.cancelled()
