@@ -143,8 +143,10 @@ TABLES: Final[tuple[type[Table], ...]] = (_Top, ThresholdsTable, MailServer, Twi
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AlertsFile:
-    """What it says. `thresholds`: by the rules' names, as fractions and milliseconds. `doubts`: what
-    is accepted, and may be meant otherwise.
+    """What it says.
+
+    `thresholds`: by the rules' names, as fractions and milliseconds. `doubts`: what is accepted,
+    and may be meant otherwise.
     """
 
     path: Path | None = None
