@@ -30,7 +30,8 @@ class ServiceLevel(msgspec.Struct, frozen=True, rename="camel"):
     """What was promised, and what came of it. `met` None: it was not measured.
 
     `at_least`: whether the value has to reach the target, or may not exceed it. `budget_seconds`:
-    for so long the average session may have been away; `used_seconds`: it was.
+    for so long the average session may have been away, of the time that it was to be open;
+    `used_seconds`: it was.
     """
 
     name: Literal["availability", "response_time", "errors", "rpo", "rto"]

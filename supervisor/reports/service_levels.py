@@ -44,9 +44,9 @@ def service_levels(gathered: Gathered, figures: Mapping[str, Figure]) -> tuple[S
 
 
 def _availability(gathered: Gathered) -> ServiceLevel:
-    value = availability(all_together(gathered.times.values()))
-    target = gathered.availability_target
-    length = gathered.period.seconds - gathered.excluded_seconds
+    wanted = [times for times in gathered.times.values() if times.wanted > 0]
+    together, count = all_together(wanted), max(1, len(wanted))
+    value, target = availability(together), gathered.availability_target
     return ServiceLevel(
         "availability",
         "fraction",
@@ -54,8 +54,9 @@ def _availability(gathered: Gathered) -> ServiceLevel:
         True,
         value,
         None if value is None else value >= target,
-        budget_seconds=(1 - target) * length,
-        used_seconds=None if value is None else (1 - value) * length,
+        # of the time that they were to be open and that is on record: of no more is anything known
+        budget_seconds=(1 - target) * together.wanted / count,
+        used_seconds=None if value is None else together.down / count,
     )
 
 
@@ -64,6 +65,7 @@ def _recovery(backups: Backups | None, now: float) -> tuple[ServiceLevel, Servic
     if backups is not None:
         took = backups.last_restore_seconds
         if backups.last_verified_at is not None:
+            # one may be made while the report is; those of a moment to come were left out before
             age = max(0.0, now - wall_seconds(backups.last_verified_at))
     return (
         ServiceLevel("rpo", "seconds", RPO_SECONDS, False, age, _at_most(age, RPO_SECONDS)),

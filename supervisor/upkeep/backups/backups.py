@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, Final
 
 import msgspec
+import structlog
 
 from sessions.store import Store
 from sessions.store.backups.backup import BackupReport
@@ -20,7 +21,7 @@ from sessions.views.times import duration, iso
 from supervisor.alerts.alerts import Alerts
 from supervisor.upkeep.backups import process
 from supervisor.upkeep.backups.hand import DirectorySilent, Hand
-from supervisor.upkeep.backups.keeping import Keep, kept
+from supervisor.upkeep.backups.keeping import DOUBTFUL, Keep, kept
 from supervisor.upkeep.backups.shelf import Backup, Record, Shelf
 from supervisor.upkeep.jobs import JobFailed
 from supervisor.upkeep.schedule import Schedule
@@ -41,6 +42,12 @@ CORRUPT: Final = (
 ROOM_HINT: Final = (
     "Make room, keep fewer (WHATSAPP_BACKUP_KEEP_*), or put them elsewhere (WHATSAPP_BACKUP_DIR)."
 )
+TO_COME: Final = (
+    "{names} of a moment to come, made while the clock was ahead, and not counted on until then."
+    " Look at the clock (`date`); what is of no use can be deleted."
+)
+
+log = structlog.get_logger("backups")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,7 +67,8 @@ class BackupsView(msgspec.Struct, frozen=True, rename="camel"):
 
     `last_verified_at`: the moment that the newest one is of that could be restored: what has come
     after it would be lost (RPO). `last_restore_seconds`: what restoring the newest took (RTO).
-    Null: there is none. `problem`: why the directory cannot be read, if it cannot.
+    Null: there is none. `problem`: why the directory cannot be read, or which backups are not
+    counted on, as they are of a moment to come.
     """
 
     directory: str
@@ -88,6 +96,7 @@ class Backups:
         self._since = now()
         self._hand = Hand(config.directory)
         self._known: Shelf | None = None
+        self._told_to_come: str | None = None
 
     async def view(self) -> BackupsView:
         """What there is. Raises StoreUnavailable."""
@@ -97,7 +106,7 @@ class Backups:
         except OSError as error:
             problem = error.strerror or str(error)
             return BackupsView(str(self._config.directory), 0, 0, None, None, problem)
-        newest = _newest_good(found)
+        newest = _newest_good(found, self._now())
         record = None if newest is None else newest.record
         return BackupsView(
             directory=str(self._config.directory),
@@ -105,6 +114,7 @@ class Backups:
             bytes=sum(backup.record.file_bytes for backup in found if backup.record is not None),
             last_verified_at=None if record is None else record.made_at,
             last_restore_seconds=None if record is None else record.restore_seconds,
+            problem=_to_come(found, self._now()),
         )
 
     # --- making one -------------------------------------------------------------------------------
@@ -181,13 +191,16 @@ class Backups:
             )
 
     def _drop_old(self, shelf: Shelf) -> int:
-        found = shelf.backups()
+        found, now = shelf.backups(), self._now()
+        past = [backup for backup in found if backup.made_at <= now]
         stay = kept(
-            (backup.made_at for backup in found if backup.good),
-            (backup.made_at for backup in found if not backup.good),
+            (backup.made_at for backup in past if backup.good),
+            (backup.made_at for backup in past if not backup.good),
             self._config.keep,
             self._config.schedule.zone,
         )
+        # those of a moment to come take no place of others
+        stay.update(backup.made_at for backup in found[-DOUBTFUL:] if backup.made_at > now)
         going = [backup for backup in found if backup.made_at not in stay]
         for backup in going:
             shelf.remove(backup)
@@ -235,7 +248,11 @@ class Backups:
 
     async def _judge(self, shelf: Shelf) -> Backup | None:
         found = await self._hand.do(shelf.backups)
-        newest = _newest_good(found)
+        newest = _newest_good(found, self._now())
+        if (to_come := _to_come(found, self._now())) != self._told_to_come:
+            self._told_to_come = to_come
+            if to_come is not None:
+                log.warning(to_come, action="backup_to_come")
         wrong = {
             one.file.name: one.record.wrong for one in found if one.record and one.record.wrong
         }
@@ -250,8 +267,10 @@ class Backups:
         return newest
 
     def _judge_age(self, newest: Backup | None) -> None:
+        now = self._now()
+        self._since = min(self._since, now)  # the clock may have been set since
         since = self._since if newest is None else newest.made_at
-        now, due = self._now(), self._config.schedule.turns_after(since, TURNS)
+        due = self._config.schedule.turns_after(since, TURNS)
         age = now - since
         if due is None or now < due + GRACE_SECONDS:
             words = f"The newest verified backup is {duration(age)} old."
@@ -292,8 +311,18 @@ def _record(made_at: float, now: float, size: int, rehearsal: Rehearsal | None) 
     )
 
 
-def _newest_good(found: list[Backup]) -> Backup | None:
-    return next((backup for backup in reversed(found) if backup.good), None)
+def _newest_good(found: list[Backup], now: float) -> Backup | None:
+    """Of those that are of the past: another's age says nothing of what would be lost."""
+    return next((one for one in reversed(found) if one.good and one.made_at <= now), None)
+
+
+def _to_come(found: list[Backup], now: float) -> str | None:
+    """In words, which backups are of a moment to come; None: none is."""
+    names = [backup.file.name for backup in found if backup.made_at > now]
+    if not names:
+        return None
+    more = f" and {len(names) - 1} more are" if len(names) > 1 else " is"
+    return TO_COME.format(names=f"{names[0]}{more}")
 
 
 def _corrupt(name: str, wrong: list[str]) -> str:

@@ -12,8 +12,10 @@ from zoneinfo import ZoneInfo
 
 import pytest
 import pytest_asyncio
+from structlog.testing import capture_logs
 
 from sessions.store import Store
+from sessions.views.times import iso
 from supervisor.alerts.alerts import Alerts
 from supervisor.places import store_opening
 from supervisor.settings import load
@@ -182,6 +184,31 @@ async def test_backups_that_are_missed_ring_until_there_is_one(stage: Stage) -> 
     stage.now += 0.2 * 3600
     await backups.watch()
     assert stage.ringing() == ["backup_old"]
+
+
+async def test_a_backup_of_a_moment_to_come_reassures_nobody_and_takes_no_others_place(
+    stage: Stage,
+) -> None:
+    began = stage.now
+    stage.now += 400 * 86400  # the clock was ahead, also when the supervisor started
+    backups = stage.backups()
+    await backups.make()
+    ahead = stage.files()
+    stage.now = began
+    with capture_logs() as lines:
+        assert await backups.watch() == "There is no backup that was verified."
+        await backups.watch()
+    assert [line["action"] for line in lines] == ["backup_to_come"], "once"
+    view = await backups.view()
+    assert (view.kept, view.last_verified_at) == (1, None)
+    assert ahead[0].name in (view.problem or "")
+    stage.now += 2.6 * 3600
+    await backups.watch()
+    assert stage.ringing() == ["backup_old"]
+    await backups.make()
+    assert stage.ringing() == []
+    assert (await backups.view()).last_verified_at == iso(stage.now)
+    assert set(ahead) < set(stage.files())
 
 
 async def test_a_directory_that_cannot_be_read_is_said_to_be_so(

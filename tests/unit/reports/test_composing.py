@@ -73,7 +73,8 @@ def test_availability_is_that_of_exact_times_without_what_was_stopped() -> None:
     found = level(report, "availability")
     assert found.value == pytest.approx((1.5 * DAY - 86.4) / (1.5 * DAY))
     assert found.met
-    assert found.budget_seconds == pytest.approx(86.4)
+    assert found.budget_seconds == pytest.approx(0.75 * 86.4), "of what they were to be open"
+    assert found.used_seconds == pytest.approx(43.2)
     assert report.availability.sessions == 2
     assert [one.session for one in report.sessions] == ["shop"]
 
@@ -83,6 +84,13 @@ def test_the_promise_is_the_one_by_which_the_alert_judges() -> None:
     found = level(compose(gathered(times=times, availability_target=0.99)), "availability")
     assert (found.target, found.met) == (0.99, True)
     assert found.budget_seconds == pytest.approx(864)
+
+
+def test_of_time_that_is_not_on_record_nobody_was_away() -> None:
+    report = compose(gathered(times={"shop": Times(60, 60, 0)}, recorded_since=T0 + DAY - 120))
+    found = level(report, "availability")
+    assert (found.value, found.used_seconds) == (0.5, 60)
+    assert found.budget_seconds == pytest.approx(0.12)
 
 
 def test_the_objective_is_missed_by_a_second() -> None:
