@@ -199,15 +199,15 @@ RULES: Final[Rules] = {
         credentials=Credentials.ARCHIVE,
         mend=Mend.HUMAN,
         human=(
-            "The phone has unlinked this device: `wasup sessions start {id}` and pair it again. The"
-            " old credentials are archived."
+            "The phone has unlinked this device: `wasup sessions start {id}`, then `wasup sessions"
+            " qr {id}` pairs it again. The old credentials are archived."
         ),
     ),
     R.OWN_LOGOUT: Rule(
         action=Action.DONE,
         credentials=Credentials.ARCHIVE,
         mend=Mend.HUMAN,
-        human="Logged out as asked: `wasup sessions start {id}` pairs it anew.",
+        human="Logged out as asked: `wasup sessions start {id}`, then `wasup sessions qr {id}`.",
     ),
     R.SAME_DEVICE: Rule(
         action=Action.PARK,

@@ -25,6 +25,8 @@ READABLE: Final = r"^[^\u0000-\u001f\u007f-\u009f\u061c\u200e\u200f\u2028-\u202e
 """A name without what makes a line of a log look like another one: control and direction
 characters.
 """
+READABLE_OR_EMPTY: Final = f"{READABLE.removesuffix('+$')}*$"
+"""The same, of what need not be said."""
 
 
 class Claims(msgspec.Struct, frozen=True):

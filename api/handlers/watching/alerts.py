@@ -13,7 +13,7 @@ from api.paging import PageQuery, page
 from api.parts import ALERTS, NOTIFIER
 from api.responses import body, json, moment, query
 from sessions.views.times import iso
-from supervisor.access.access import READABLE
+from supervisor.access.access import READABLE, READABLE_OR_EMPTY
 from supervisor.alerts.alerts import RANKS, Alert
 from supervisor.alerts.decision import identity
 from supervisor.alerts.ledger import LONGEST_SILENCE_SECONDS, AlertNotFound
@@ -26,7 +26,7 @@ MOST_PATTERNS: Final = 100
 
 Comment = Annotated[
     str,
-    msgspec.Meta(max_length=500, pattern=READABLE, description="Why; for people."),
+    msgspec.Meta(max_length=500, pattern=READABLE_OR_EMPTY, description="Why; for people."),
 ]
 Pattern = Annotated[str, msgspec.Meta(min_length=1, max_length=128, pattern=READABLE)]
 Patterns = Annotated[list[Pattern], msgspec.Meta(max_length=MOST_PATTERNS)]

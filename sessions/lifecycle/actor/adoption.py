@@ -65,9 +65,11 @@ class Adoption:
             )
         elif self._core.remembered.parked:
             self._core.signal(Signal.PARK)
+            last = self._core.policy.last_close
             self._core.alerts.begin(
                 "parked",
-                human_action(self._core.id, self._core.state, self._core.policy.last_close),
+                human_action(self._core.id, self._core.state, last),
+                cause=None if last is None else last.reason,
             )
             if due is not None:
                 self._attempts.wait(due - self._core.now())

@@ -12,7 +12,7 @@ import os
 import re
 import stat
 import tomllib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, Final, TypeVar
@@ -34,7 +34,7 @@ from supervisor.alerts.channels.channel_settings import (
     Url,
 )
 from supervisor.alerts.hours import FORM
-from supervisor.alerts.judging.thresholds import Profile
+from supervisor.alerts.judging.thresholds import Profile, thresholds
 from supervisor.alerts.notices import Language
 
 FILE_BYTES: Final = 1024 * 1024
@@ -143,7 +143,11 @@ TABLES: Final[tuple[type[Table], ...]] = (_Top, ThresholdsTable, MailServer, Twi
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AlertsFile:
-    """What it says. `thresholds`: by the rules' names, as fractions and milliseconds."""
+    """What it says.
+
+    `thresholds`: by the rules' names, as fractions and milliseconds. `doubts`: what is accepted,
+    and may be meant otherwise.
+    """
 
     path: Path | None = None
     profile: Profile | None = None
@@ -157,6 +161,7 @@ class AlertsFile:
     channels: Mapping[str, ChannelTable] = field(default_factory=dict)
     smtp: MailServer = field(default_factory=MailServer)
     twilio: Twilio | None = None
+    doubts: tuple[str, ...] = ()
 
 
 def read_alerts_file(path: Path | None) -> AlertsFile:
@@ -224,7 +229,7 @@ class _Reader:
             for name in ("smtp", "twilio", "thresholds", "channels")
         }
         top = self._take(_Top, "", given)
-        thresholds = self._take(ThresholdsTable, "thresholds", tables["thresholds"])
+        levels = self._take(ThresholdsTable, "thresholds", tables["thresholds"])
         smtp = self._take(MailServer, "smtp", tables["smtp"])
         twilio = self._take(Twilio, "twilio", tables["twilio"]) if tables["twilio"] else None
         channels = self._channels(tables["channels"])
@@ -237,7 +242,7 @@ class _Reader:
             ]
         if smtp is not None and (smtp.user is None) != (smtp.password is None):
             self._wrong.append("[smtp]: user and password go together: say both, or none.")
-        said = {} if thresholds is None else thresholds.model_dump(exclude_none=True)
+        said = {} if levels is None else levels.model_dump(exclude_none=True)
         self._check_levels(said)
         if self._wrong or top is None or smtp is None:
             raise BadAlertsFile("\n".join(self._wrong))
@@ -248,6 +253,7 @@ class _Reader:
             channels=dict(sorted(channels.items(), key=lambda one: (one[1].rank, one[0]))),
             smtp=smtp,
             twilio=twilio,
+            doubts=(*_fractions(said), *_overtaken(said, limits(said), top.profile)),
         )
 
     def _channels(self, tables: Mapping[str, Any]) -> dict[str, ChannelTable]:
@@ -372,6 +378,33 @@ class _Reader:
             )
             return None
         return value
+
+
+def _fractions(said: Mapping[str, float]) -> Iterator[str]:
+    """What was written as a fraction of 1, it seems."""
+    for key, value in said.items():
+        unit = LEVELS[name][1] if (name := key.rpartition("_")[0]) in LEVELS else ""
+        if value < 1 and (unit == "percent" or key == "descriptors_warning"):
+            yield (
+                f"[thresholds] {key} = {value:g} is {value:g} %: if {100 * value:g} % is meant,"
+                f" write {100 * value:g}"
+            )
+
+
+def _overtaken(
+    said: Mapping[str, float], found: Mapping[str, float], profile: Profile | None
+) -> Iterator[str]:
+    """Warnings at or above the critical limit that counts where the file says none."""
+    without = thresholds({}, {}, profile)
+    for name, (rule, unit, factor) in LEVELS.items():
+        critical = getattr(without, f"{rule}_critical")
+        warning, key = found.get(rule), f"{name}_critical"
+        if key not in said and None not in (warning, critical) and warning >= critical:
+            yield (
+                f"[thresholds] {name}_warning = {said[f'{name}_warning']:g} is not below the"
+                f" critical limit of {critical / factor:g} {unit}, which does not count then: say"
+                f" {key} too"
+            )
 
 
 def _content(path: Path) -> bytes:

@@ -59,7 +59,10 @@ TITLES: Final[Mapping[str, tuple[str, str]]] = {
 
 ACTIONS: Final[Mapping[str, str]] = {
     "parked": "Only a person can bring it back: `wasup explain ID` says how.",
-    "logged_out": "The phone has removed the device: pair it anew, `wasup sessions pair ID`.",
+    "logged_out": (
+        "The phone has removed the device: `wasup sessions start ID`, then scan the QR of"
+        " `wasup sessions qr ID` with it."
+    ),
     "restricted": "WhatsApp has banned or locked the number: look at the phone, and send less.",
     "quarantined": "Restore its credentials: `wasup sessions restore ID`.",
     "down": "`wasup explain ID` says why; its network or proxy, as a rule.",

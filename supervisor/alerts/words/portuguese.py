@@ -70,7 +70,10 @@ TITLES: Final[Mapping[str, tuple[str, str]]] = {
 
 ACTIONS: Final[Mapping[str, str]] = {
     "parked": "Só uma pessoa pode trazê-la de volta: `wasup explain ID` diz como.",
-    "logged_out": "O celular removeu o aparelho: pareie de novo, `wasup sessions pair ID`.",
+    "logged_out": (
+        "O celular removeu o aparelho: `wasup sessions start ID`, depois escaneie com ele o QR de"
+        " `wasup sessions qr ID`."
+    ),
     "restricted": "O WhatsApp baniu ou bloqueou o número: olhe o celular e envie menos.",
     "quarantined": "Restaure as credenciais: `wasup sessions restore ID`.",
     "down": "`wasup explain ID` diz por quê; em geral a rede ou o proxy.",

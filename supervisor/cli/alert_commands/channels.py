@@ -74,7 +74,9 @@ def check(
     from supervisor.alerts.channels.live_alerts_file import AlertsFileView, view
 
     settings = configuration()
-    seen: AlertsFileView = view(_file(settings, file), _language(settings))
+    read = _file(settings, file)
+    seen: AlertsFileView = view(read, _language(settings))
+    seen = msgspec.structs.replace(seen, warnings=[*seen.warnings, *read.doubts])
     if as_json:
         show_json(msgspec.to_builtins(seen))
         return

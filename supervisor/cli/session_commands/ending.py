@@ -21,7 +21,10 @@ def logout(session: SessionName, yes: Yes = False, as_json: Json = False) -> Non
     if as_json:
         show_json(answer)
     else:
-        say(f"{name} is being unlinked. To pair it again: `wasup sessions start {name}`.")
+        say(
+            f"{name} is being unlinked. To pair it again: `wasup sessions start {name}`,"
+            f" then `wasup sessions qr {name}`."
+        )
 
 
 def delete(

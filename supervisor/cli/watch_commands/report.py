@@ -22,7 +22,14 @@ SECONDS: Final = 300.0
 FORMS: Final = ("json", "html", "pdf", "text")
 LANGUAGES: Final = ("en", "pt-BR")
 _MOMENTS: Final = "30d, 12h, 90m, or a date such as 2027-01-31 or 2027-01-31T08:00"
-_BY_ENDING: Final = {".json": "json", ".html": "html", ".htm": "html", ".pdf": "pdf"}
+_BY_ENDING: Final = {
+    ".json": "json",
+    ".html": "html",
+    ".htm": "html",
+    ".pdf": "pdf",
+    ".txt": "text",
+    "": "text",
+}
 
 
 def report(
@@ -93,8 +100,15 @@ def report(
 
 def _form(form: str | None, output: Path | None) -> str:
     """As it is said, or as the file's name ends."""
+    if form is None and output is not None and output.suffix.lower() not in _BY_ENDING:
+        known = ", ".join(ending for ending in _BY_ENDING if ending)
+        fail(
+            f"--output ends in {output.suffix[:40]!r}; without --format it accepts {known}, or no"
+            " ending (text).",
+            EXIT_USAGE,
+        )
     if form is None:
-        form = "text" if output is None else _BY_ENDING.get(output.suffix.lower(), "text")
+        form = "text" if output is None else _BY_ENDING[output.suffix.lower()]
     if form not in FORMS:
         fail(f"--format is {form[:40]!r}; it accepts {', '.join(FORMS)}.", EXIT_USAGE)
     if form == "pdf" and output is None and sys.stdout.isatty():

@@ -1,5 +1,7 @@
 """Alerts over HTTP: shown with what to do, silenced, acknowledged, each by those who may."""
 
+import asyncio
+import shlex
 import time
 from collections.abc import AsyncIterator
 from typing import Any
@@ -7,12 +9,16 @@ from typing import Any
 import msgspec
 import pytest
 import pytest_asyncio
+from typer.testing import CliRunner
 
 from sessions.model import SessionId
 from sessions.views.times import iso
 from supervisor.access.key import new_id, new_key
 from supervisor.access.scopes import Scope
 from supervisor.alerts.notices import Recipient
+from supervisor.cli import cli
+from supervisor.cli.alert_commands import alerts
+from supervisor.cli.common.client import Client
 from tests.api_tools import TOKEN, Answer, api, ask, known_key
 from tests.unit.alerts.story import SHOP, Story, refused
 
@@ -50,7 +56,7 @@ async def test_an_alert_is_shown_with_what_to_do_about_it(address: Address, stor
     story.alerts.begin(SHOP, "parked", "It was logged out.", "critical", cause="logged_out")
     (shown,) = content(await call(address, "GET", "/alerts"))["alerts"]
     assert (shown["kind"], shown["runbook"]) == ("connectivity", "docs/runbooks.md#logged_out")
-    assert "`wasup sessions pair shop`" in shown["whatToDo"]
+    assert "`wasup sessions start shop`, then" in shown["whatToDo"]
     assert shown["silencedBy"] is shown["acknowledgedAt"] is shown["timesInAnHour"] is None
 
 
@@ -66,6 +72,35 @@ async def test_an_alert_is_acknowledged_by_its_id(address: Address, story: Story
     assert (of_one.status, of_one.error["code"]) == (404, "alert_not_found")
     of_one = await call(address, "POST", f"/alerts/{mine}/acknowledge", token=ONE_SHOP)
     assert of_one.status == 200
+
+
+@pytest.mark.parametrize(
+    "words",
+    ["ack {id}", "silence --all", "silence --name 'do*' --until 2h", "silence --session shop"],
+)
+async def test_the_commands_of_the_runbooks_work_as_they_are_typed(
+    address: Address, story: Story, monkeypatch: pytest.MonkeyPatch, words: str
+) -> None:
+    """Without a comment, too."""
+    story.alerts.begin(SHOP, "down", "It is down.", "critical")
+    (alert,) = story.alerts.active()
+    host, port = address
+    monkeypatch.setattr(alerts, "must_run", lambda: Client(f"http://{host}:{port}", TOKEN))
+    typed = ["alerts", *shlex.split(words.format(id=alert.id))]
+    done = await asyncio.to_thread(CliRunner().invoke, cli.app, typed)
+    assert (done.exit_code, done.exception) == (0, None), done.output
+    (shown,) = content(await call(address, "GET", "/alerts"))["alerts"]
+    assert (shown["acknowledgedAt"] or shown["silencedBy"]) is not None
+
+
+async def test_a_comment_that_looks_like_another_line_is_refused(
+    address: Address, story: Story
+) -> None:
+    story.alerts.begin(SHOP, "down", "It is down.", "critical")
+    (alert,) = story.alerts.active()
+    for path in (f"/alerts/{alert.id}/acknowledge", "/alerts/silences"):
+        answer = await call(address, "POST", path, {"comment": "one\nanother"})
+        assert answer.status == 400
 
 
 async def test_a_silence_lives_from_post_to_delete(address: Address, story: Story) -> None:

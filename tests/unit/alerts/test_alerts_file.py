@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
+from typer.testing import CliRunner
 
 from supervisor.alerts.channels.alerts_file import (
     LEVELS,
@@ -23,6 +24,7 @@ from supervisor.alerts.channels.alerts_file import (
 )
 from supervisor.alerts.channels.channel_settings import KINDS, SECRETS, WORDS
 from supervisor.alerts.channels.live_alerts_file import differences, view
+from supervisor.cli import cli
 from supervisor.cli.alert_commands.channels import OVER_THE_FILE
 from supervisor.settings import Settings
 
@@ -253,6 +255,31 @@ def test_what_is_no_regular_file_is_refused_and_not_waited_for(tmp_path: Path) -
             read_alerts_file(path)
         with pytest.raises(BadAlertsFile, match="cannot be read: it is no regular file"):
             parse(f"heartbeat_url_file = '{path}'")
+
+
+def test_a_limit_that_may_be_meant_otherwise_is_doubted() -> None:
+    assert parse("[thresholds]\ncpu_warning = 0.8\ndisk_warning = 96").doubts == (
+        "[thresholds] cpu_warning = 0.8 is 0.8 %: if 80 % is meant, write 80",
+        "[thresholds] disk_warning = 96 is not below the critical limit of 95 percent, which does"
+        " not count then: say disk_critical too",
+    )
+    by_profile = 'profile = "production"\n[thresholds]\nresponse_time_warning = 6'
+    assert parse(by_profile).doubts == (
+        "[thresholds] response_time_warning = 6 is not below the critical limit of 5 seconds, which"
+        " does not count then: say response_time_critical too",
+    )
+    assert parse("[thresholds]\nresponse_time_warning = 0.5\ndown_seconds = 0.5").doubts == ()
+    assert parse("[thresholds]\ndisk_warning = 96\ndisk_critical = 98").doubts == ()
+    assert parse(SEEDS).doubts == ()
+
+
+def test_the_check_of_a_file_says_its_doubts(tmp_path: Path) -> None:
+    path = tmp_path / "alerts.toml"
+    path.write_text("[thresholds]\ncpu_warning = 0.8\n")
+    done = CliRunner().invoke(cli.app, ["alerts", "check", "--file", str(path)])
+    assert (done.exit_code, "if 80 % is meant, write 80" in done.output) == (0, True)
+    done = CliRunner().invoke(cli.app, ["alerts", "check", "--json", "--file", str(path)])
+    assert "if 80 % is meant, write 80" in json.loads(done.output)["warnings"][-1]
 
 
 def test_all_that_is_wrong_is_told_at_once_and_the_file_is_named(tmp_path: Path) -> None:

@@ -19,6 +19,8 @@ SAO_PAULO = ZoneInfo("America/Sao_Paulo")
         (None, "week.PDF", "pdf"),
         (None, "week.html", "html"),
         (None, "week", "text"),
+        (None, "week.txt", "text"),
+        ("text", "week.docx", "text"),
         ("json", "week.pdf", "json"),
     ],
 )
@@ -33,6 +35,15 @@ def test_an_unknown_form_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
         _form("docx", None)
     assert ended.value.exit_code == 2
     assert "json, html, pdf, text" in capsys.readouterr().err
+
+
+def test_a_file_of_an_unknown_ending_is_refused_and_not_written_as_text(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    with pytest.raises(typer.Exit) as ended:
+        _form(None, Path("week.docx"))
+    assert ended.value.exit_code == 2
+    assert "--output ends in '.docx'; without --format it accepts .json," in capsys.readouterr().err
 
 
 def test_a_date_is_meant_in_the_zone_of_the_reports(capsys: pytest.CaptureFixture[str]) -> None:

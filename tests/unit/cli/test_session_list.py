@@ -15,8 +15,8 @@ from supervisor.cli.session_commands.table import asks_for_a_human, list_on
 
 NOW = 1_700_000_000.0
 UNLINKED = (
-    "The phone has unlinked this device: `wasup sessions start loja-2` and pair it again. The old"
-    " credentials are archived."
+    "The phone has unlinked this device: `wasup sessions start loja-2`, then `wasup sessions qr"
+    " loja-2` pairs it again. The old credentials are archived."
 )
 
 

@@ -45,6 +45,20 @@ async def test_a_parked_session_is_an_alert_until_somebody_starts_it() -> None:
         assert told(world, "parked") == [("began", "critical"), ("ended", None)]
 
 
+async def test_a_restart_does_not_forget_why_it_is_parked() -> None:
+    async with World() as world:
+        world.paired()
+        world.workers.plan.append(closes(R.LOGGED_OUT))
+        await world.start()
+        await world.until(S.PARKED)
+        await world.crash()
+        await world.start()
+        await world.until(S.PARKED)
+        alerts = [data for _, kind, data in world.events if kind == "alert"]
+        causes = [data["cause"] for data in alerts if data["name"] == "parked"]
+        assert causes == [R.LOGGED_OUT, R.LOGGED_OUT]
+
+
 async def test_a_breaker_that_opens_is_one_alert_until_the_session_is_stable() -> None:
     """Its trial fails once: that is no further alert.
 
