@@ -20,7 +20,7 @@ def test_a_step_that_is_proposed_can_be_asked_for(days: float, length: int, step
         tier_for(start, end, step, NOW)
     except InvalidPeriod as refusal:
         hint = refusal.hint
-    for proposed in re.findall(r"a step of (\d+) s", hint):
+    for proposed in re.findall(r"a step of (?:at least )?(\d+) s", hint):
         for times in (1, 2):
             tier_for(start, end, times * int(proposed), NOW)
     assert hint == "" or "a step of" in hint
