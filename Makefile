@@ -56,7 +56,7 @@ demo: setup-run .make/standin ## watch five sessions being paired, broken and he
 run: setup-run ## run the supervisor against WhatsApp in the foreground
 	@exec .venv/bin/python -m supervisor
 
-test: .make/dev .make/worker .make/reference .make/client .make/standin .make/node_tools ## run all tests: Python, worker, live feed's client, stand-in, pm2 (some 8 minutes on two cores)
+test: .make/dev .make/worker .make/reference .make/client .make/standin .make/node_tools ## run all tests: Python, worker, live feed's client, stand-in, pm2 (8 to 9 minutes on two cores)
 	@exec .venv/bin/python -m scripts.all_tests $(PYTEST_FLAGS)
 
 test-unit: .make/dev ## run the unit tests alone: no processes, no network (a minute)

@@ -32,7 +32,7 @@ SUITES: Final = {
 ANNOUNCEMENT: Final = (
     "All tests: those in Node (worker, live feed's client, stand-in), beside unit, store,"
     " end-to-end, pm2 and simulation tests (Python, pytest).\n    They start real supervisors,"
-    " workers and databases: some 8 minutes on two cores, less on more. `make test-unit` takes"
+    " workers and databases: 8 to 9 minutes on two cores, less on more. `make test-unit` takes"
     " one."
 )
 
