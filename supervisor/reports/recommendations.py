@@ -8,6 +8,7 @@ from typing import Final
 
 from sessions.views.explanations import TEXTS
 from supervisor.alerts.alerts import Severity
+from supervisor.alerts.judging.figures import FEWEST_OPERATIONS
 from supervisor.reports.report import Recommendation, Report, ServiceLevel
 
 MEASURED: Final = 0.98
@@ -94,7 +95,8 @@ def _response_time(report: Report) -> Found:
 
 def _errors(report: Report) -> Found:
     level = _level(report, "errors")
-    if level.met is False and level.value is not None:
+    operations = (_figure(report, "messages") or 0) + (_figure(report, "failed_operations") or 0)
+    if level.met is False and level.value is not None and operations >= FEWEST_OPERATIONS:
         yield from _one(
             "errors", "warning", value_fraction=level.value, target_fraction=level.target
         )
