@@ -321,8 +321,8 @@ class Settings(BaseSettings):
     watched_directories: str | None = Field(
         None,
         description=(
-            "Further directories whose file systems are watched (comma-separated): where logs and"
-            " backups go. The data directory's always is, and that of the log if it is a file. A"
+            "Further directories whose file systems are watched (comma-separated). The data"
+            " directory's always is, WHATSAPP_BACKUP_DIR's, and that of the log if it is a file. A"
             " relative path is meant from the installation's folder."
         ),
     )
