@@ -7,7 +7,9 @@ from collections.abc import Callable, Iterator
 from typing import Final
 
 from sessions.views.explanations import TEXTS
+from sessions.views.times import wall_seconds
 from supervisor.alerts.alerts import Severity
+from supervisor.reports.period import DAY
 from supervisor.reports.report import Recommendation, Report, ServiceLevel
 
 MEASURED: Final = 0.98
@@ -78,7 +80,7 @@ def _outages(report: Report) -> Found:
 
 def _restless(report: Report) -> Found:
     reconnections, sessions = _figure(report, "reconnections"), _figure(report, "sessions")
-    days = max(1.0, sum(1 for _ in report.parts) if report.kind in ("weekly", "monthly") else 1.0)
+    days = max(1.0, (wall_seconds(report.to_at) - wall_seconds(report.from_at)) / DAY)
     if reconnections and sessions and reconnections / sessions / days > RESTLESS:
         yield from _one("restless", "warning", reconnections_count=reconnections)
 
