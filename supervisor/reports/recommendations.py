@@ -116,8 +116,7 @@ def _recovery(report: Report) -> Found:
 
 def _disks(report: Report) -> Found:
     for disk in report.disks:
-        soon = disk.full_in_seconds is not None and disk.full_in_seconds < DISK_SECONDS
-        if soon and disk.full_in_seconds is not None:
+        if disk.full_in_seconds is not None and disk.full_in_seconds < DISK_SECONDS:
             yield from _one(
                 "disk_filling",
                 "warning",
