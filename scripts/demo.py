@@ -313,6 +313,9 @@ async def run(seconds: float | None) -> int:
             )
         )
         screen.tell("→", f"look around: curl {supervisor.api}/reconnection-status", "bold")
+        # Its data directory is no other supervisor's, and commands find their supervisor by it.
+        screen.tell("→", f"or: export WHATSAPP_DATA_DIR={supervisor.directory}", "bold")
+        screen.tell("→", "    .venv/bin/wasup status", "bold")
         await stay(
             screen, stopped, None if seconds is None else seconds - (time.monotonic() - began)
         )

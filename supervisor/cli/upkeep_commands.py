@@ -38,7 +38,8 @@ def list_jobs(as_json: Json = False) -> None:
     if as_json:
         show_json(seen)
         return
-    table = Table("job", "schedule", "next", "last", "result", box=None)
+    zone = datetime.now().astimezone().tzname()
+    table = Table("job", "schedule", f"next ({zone})", f"last ({zone})", "result", box=None)
     for job in seen["jobs"]:
         last = job["runs"][0] if job["runs"] else None
         table.add_row(

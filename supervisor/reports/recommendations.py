@@ -9,6 +9,7 @@ from typing import Final
 from sessions.views.explanations import TEXTS
 from sessions.views.times import wall_seconds
 from supervisor.alerts.alerts import Severity
+from supervisor.alerts.judging.figures import FEWEST_OPERATIONS
 from supervisor.reports.period import DAY
 from supervisor.reports.report import Recommendation, Report, ServiceLevel
 
@@ -96,7 +97,8 @@ def _response_time(report: Report) -> Found:
 
 def _errors(report: Report) -> Found:
     level = _level(report, "errors")
-    if level.met is False and level.value is not None:
+    operations = (_figure(report, "messages") or 0) + (_figure(report, "failed_operations") or 0)
+    if level.met is False and level.value is not None and operations >= FEWEST_OPERATIONS:
         yield from _one(
             "errors", "warning", value_fraction=level.value, target_fraction=level.target
         )

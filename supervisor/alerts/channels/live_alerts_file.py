@@ -73,8 +73,8 @@ class AlertsFileView(msgspec.Struct, frozen=True, rename="camel"):
     channels: list[ToldChannel]
 
 
-def view(file: AlertsFile, language: Language = "en") -> AlertsFileView:
-    """The file, to be shown. `language`: of channels that say none."""
+def view(file: AlertsFile, language: Language) -> AlertsFileView:
+    """The file, to be shown. `language`: of channels that say none, by settings and file."""
     return AlertsFileView(
         None if file.path is None else str(file.path),
         open_to_others(file.path),
@@ -90,7 +90,7 @@ def view(file: AlertsFile, language: Language = "en") -> AlertsFileView:
                 kind_of(table),
                 table.recipients_in_words(),
                 sorted(table.severity_levels),
-                table.language or file.language or language,
+                table.language or language,
                 table.hours,
             )
             for name, table in file.channels.items()
@@ -171,7 +171,7 @@ class LiveAlertsFile:
 
     async def test(self, name: str | None = None) -> list[ChannelTest]:
         """Send a test by each channel, or by that one, all at once. Raises ChannelNotFound."""
-        return await tested(self.file, self._channels, name, self._notifier.language)
+        return await tested(self.file, self._channels, name)
 
     def _follow(self, file: AlertsFile) -> None:
         config = self._merged(file)

@@ -14,7 +14,7 @@ from supervisor.alerts.channels.channel_settings import KINDS, ChannelTable, Wha
 from supervisor.alerts.channels.helper import Helper
 from supervisor.alerts.channels.service_channel import ServiceChannel
 from supervisor.alerts.channels.whatsapp import Sender, WhatsAppChannel
-from supervisor.alerts.notices import Language, NotDelivered
+from supervisor.alerts.notices import NotDelivered
 from supervisor.alerts.words.rendering import trial
 
 TEST_SECONDS: Final = 60.0
@@ -74,16 +74,14 @@ def channels_of(
 
 
 async def tested(
-    file: AlertsFile, channels: Mapping[str, OwnChannel], name: str | None, language: Language
+    file: AlertsFile, channels: Mapping[str, OwnChannel], name: str | None
 ) -> list[ChannelTest]:
     """Send a test by each, or by that one, all at once. Raises ChannelNotFound."""
     if name is not None and name not in channels:
         raise ChannelNotFound(name)
     wanted = list(channels) if name is None else [name]
     return list(
-        await asyncio.gather(
-            *(_tested(channels[one], file.channels[one], language) for one in wanted)
-        )
+        await asyncio.gather(*(_tested(channels[one], file.channels[one]) for one in wanted))
     )
 
 
@@ -99,16 +97,16 @@ async def tested_alone(
     channels = channels_of(file, config, helper, find, lambda: None)
     forever.keep("helper of alerts", helper.look, within_seconds=None)
     try:
-        return await tested(file, channels, name, config.language)
+        return await tested(file, channels, name)
     finally:
         await forever.close()
 
 
-async def _tested(channel: OwnChannel, table: ChannelTable, language: Language) -> ChannelTest:
+async def _tested(channel: OwnChannel, table: ChannelTable) -> ChannelTest:
     name, kind = channel.name, kind_of(table)
     try:
         async with asyncio.timeout(TEST_SECONDS):
-            await channel.send_text(trial(name, table.language or language))
+            await channel.send_text(trial(name, channel.language))
     except NotDelivered as error:
         return ChannelTest(name, kind, False, error.words, error.permanent)
     except TimeoutError:

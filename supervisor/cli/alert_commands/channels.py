@@ -75,7 +75,7 @@ def check(
 
     settings = configuration()
     read = _file(settings, file)
-    seen: AlertsFileView = view(read, _language(settings))
+    seen: AlertsFileView = view(read, settings.alerting_config(read).language)
     seen = msgspec.structs.replace(seen, warnings=[*seen.warnings, *read.doubts])
     if as_json:
         show_json(msgspec.to_builtins(seen))
@@ -172,7 +172,3 @@ def _file(settings: Settings, file: Path | None) -> Any:
         return read_alerts_file(path)
     except BadAlertsFile as error:
         fail(f"{error}\n{error.hint}", EXIT_CONFIG)
-
-
-def _language(settings: Settings) -> Any:
-    return settings.alerting_config().language

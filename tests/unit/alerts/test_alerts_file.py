@@ -314,7 +314,7 @@ def test_secrets_come_from_files_and_the_environment_and_are_shown_nowhere(
     assert file.channels["email"].targets(file.smtp, None)[0]["password"] == SECRET
     assert SECRET in set(file.smtp.secrets())
     assert token in set(telegram.secrets())
-    assert SECRET not in f"{file!r}{view(file)!r}"
+    assert SECRET not in f"{file!r}{view(file, 'en')!r}"
 
 
 def test_a_file_that_others_can_read_is_warned_about(tmp_path: Path) -> None:
@@ -345,6 +345,21 @@ def test_an_explicit_setting_counts_more_than_the_file() -> None:
     ).alerting_config(file)
     assert (explicit.timing.repeat, explicit.language) == (8 * 3600.0, "en")
     assert explicit.quiet != by_file.quiet
+
+
+def test_a_channel_is_shown_in_the_language_that_it_tells_in(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "alerts.toml"
+    path.write_text('language = "pt-BR"\n[channels.webhook]\nurl = "https://example.com/"\n')
+
+    def shown() -> str:
+        done = CliRunner().invoke(cli.app, ["alerts", "check", "--json", "--file", str(path)])
+        return str(json.loads(done.output)["channels"][0]["language"])
+
+    assert shown() == "pt-BR"
+    monkeypatch.setenv("WHATSAPP_LANGUAGE", "en")
+    assert shown() == "en", "a setting that is said counts more than the file"
 
 
 def test_what_differs_is_said_without_a_secret() -> None:

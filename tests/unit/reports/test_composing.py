@@ -183,3 +183,17 @@ def test_the_plots_are_what_was_measured() -> None:
     plots = {plot.name: plot.points for plot in report.plots}
     assert plots["host.cpu"][1] == (T0 + HOUR, 0.25, 0.25, 0.25)
     assert plots["fleet.errors"] == ((T0 + 5 * HOUR, 7, 7, 7),)
+
+
+@pytest.mark.parametrize(("messages", "told"), [(17, False), (18, True)])
+def test_a_rate_of_a_few_operations_asks_for_nothing(messages: int, told: bool) -> None:
+    report = compose(
+        gathered(
+            measured={
+                "fleet.messages": [counted(0, messages)],
+                "fleet.errors": [counted(0, 2)],
+            }
+        )
+    )
+    assert level(report, "errors").met is False
+    assert ("errors" in [one.rule for one in report.recommendations]) is told
