@@ -40,6 +40,16 @@ async def refuse_encodings(request: web.Request, handler: Handler) -> web.Stream
     return await handler(request)
 
 
+def call_of(request: web.Request) -> tuple[str, str] | None:
+    """Path and method of the call's row in the table of routes, where a HEAD is its GET; None:
+    there is no such path.
+    """
+    resource = request.match_info.route.resource
+    if resource is None:
+        return None
+    return resource.canonical, "GET" if request.method == "HEAD" else request.method
+
+
 class Shed:
     """While the host is critical, calls that can wait are refused. `deferrable`: their paths and
     methods; `is_on`: whether it is; `refused`: takes those that would have changed something.
@@ -58,15 +68,12 @@ class Shed:
     @web.middleware
     async def check(self, request: web.Request, handler: Handler) -> web.StreamResponse:
         """The middleware. Raises ShedLoad."""
-        resource = request.match_info.route.resource
-        if resource is not None and self._is_on():
-            method = "GET" if request.method == "HEAD" else request.method
-            if (resource.canonical, method) in self._deferrable:
-                error = ShedLoad("The host is critical, and this call can wait.")
-                principal = request.get(PRINCIPAL)
-                if principal is not None and request.method not in SAFE_METHODS:
-                    self._refused(request, principal, error)
-                raise error
+        if call_of(request) in self._deferrable and self._is_on():
+            error = ShedLoad("The host is critical, and this call can wait.")
+            principal = request.get(PRINCIPAL)
+            if principal is not None and request.method not in SAFE_METHODS:
+                self._refused(request, principal, error)
+            raise error
         return await handler(request)
 
 

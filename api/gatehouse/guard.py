@@ -16,7 +16,7 @@ from aiohttp.typedefs import Handler
 from api.errors import ForbiddenFleet, ForbiddenScope, RateLimited
 from api.gatehouse.audited import Audited
 from api.gatehouse.callers import user_of
-from api.gatehouse.fences import SAFE_METHODS
+from api.gatehouse.fences import SAFE_METHODS, call_of
 from api.gatehouse.principals import PRINCIPAL, must_see
 from api.gatehouse.rates import Rates
 from api.gatehouse.sites import is_foreign
@@ -140,11 +140,10 @@ class Guard:
         return principal
 
     def _must_be_allowed(self, request: web.Request, principal: Principal) -> None:
-        resource = request.match_info.route.resource
-        if resource is None:  # there is no such call, which is said in its place
+        call = call_of(request)
+        if call is None:  # there is no such call, which is said in its place
             return
-        method = "GET" if request.method == "HEAD" else request.method
-        route = self._routes.get((resource.canonical, method))
+        route = self._routes.get(call)
         scope, of_fleet = (Scope.ADMIN, True) if route is None else (route.scope, route.fleet)
         if not principal.may(scope):
             raise ForbiddenScope(scope, principal.scope)

@@ -13,7 +13,7 @@ from typing import Final
 from aiohttp import web
 from aiohttp.typedefs import Handler
 
-from api.gatehouse.fences import WAITS
+from api.gatehouse.fences import WAITS, call_of
 from api.gatehouse.principals import PRINCIPAL
 from api.live.entrance import PATH as LIVE
 from supervisor.history.outward.requests import Requests, Served
@@ -31,7 +31,7 @@ class Timed:
 
     def __init__(self, requests: Requests, slow: Set[tuple[str, str]]) -> None:
         self._requests = requests
-        self._slow = slow | {(path, "HEAD") for path, method in slow if method == "GET"}
+        self._slow = slow
 
     @web.middleware
     async def each(self, request: web.Request, handler: Handler) -> web.StreamResponse:
@@ -51,9 +51,8 @@ class Timed:
             self._tell(request, status, perf_counter() - begun)
 
     def _tell(self, request: web.Request, status: int, seconds: float) -> None:
-        resource = request.match_info.route.resource
-        principal = request.get(PRINCIPAL)
-        path = UNKNOWN if resource is None else resource.canonical
+        call, principal = call_of(request), request.get(PRINCIPAL)
+        path = UNKNOWN if call is None else call[0]
         self._requests.served(
             Served(
                 method=request.method,
@@ -61,7 +60,7 @@ class Timed:
                 caller=None if principal is None else (principal.id, principal.name),
                 status=status,
                 seconds=seconds,
-                waited=WAITS in request or path == LIVE or (path, request.method) in self._slow,
+                waited=WAITS in request or path == LIVE or call in self._slow,
                 agent=request.headers.get("User-Agent"),
                 address=request.remote,
             )

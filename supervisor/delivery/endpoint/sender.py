@@ -3,25 +3,24 @@ what came of it.
 """
 
 import asyncio
-import contextlib
 import http
 import math
 import re
 import socket
 import ssl
-import threading
 import time
 from email.utils import parsedate_to_datetime
 from functools import partial
-from typing import Any, Final, Literal
+from typing import Final, Literal
 
 import aiohttp
 import msgspec
 from aiohttp.abc import AbstractResolver, ResolveResult
 
 from supervisor.delivery.endpoint import retrying
-from supervisor.delivery.endpoint.targets import REFUSED, Guard, Guards, TargetRefused
+from supervisor.delivery.endpoint.targets import REFUSED, Guard, Guards, TargetRefused, look_up
 from supervisor.places.installation import version
+from supervisor.process.daemon_threads import in_thread
 
 CONNECT_SECONDS: Final = 5.0
 TOTAL_SECONDS: Final = 15.0
@@ -46,9 +45,6 @@ _AWAY_STATUSES: Final = frozenset({408, 425, 429, 502, 503, 504})
 _PHRASES: Final = {status.value: status.phrase for status in http.HTTPStatus}
 """The standard's: an endpoint's own words for a status may quote what it was sent."""
 _CONTROL: Final = re.compile(r"[\x00-\x1f\x7f-\x9f]+")
-
-_Info = tuple[socket.AddressFamily, socket.SocketKind, int, str, Any]
-"""As getaddrinfo gives it."""
 
 Kind = Literal["accepted", "refused", "away", "gone"]
 """refused: the answer may be about this event; away: about the endpoint; gone: it shall be called
@@ -242,10 +238,7 @@ class _Resolver(AbstractResolver):
     ) -> list[ResolveResult]:
         """The addresses of a name. Raises OSError."""
         async with self._free:
-            answer: asyncio.Future[list[_Info]] = asyncio.get_running_loop().create_future()
-            looking = partial(_look_up, answer, host, port, family)
-            threading.Thread(target=looking, name="webhook-names", daemon=True).start()
-            found = await answer
+            found = await in_thread(partial(look_up, host, port, family))
         return [
             ResolveResult(
                 hostname=host,
@@ -260,28 +253,3 @@ class _Resolver(AbstractResolver):
 
     async def close(self) -> None:
         """There is nothing to close."""
-
-
-def _look_up(
-    answer: "asyncio.Future[list[_Info]]", host: str, port: int, family: socket.AddressFamily
-) -> None:
-    found: Any
-    try:
-        found = socket.getaddrinfo(
-            host, port, family=family, type=socket.SOCK_STREAM, flags=socket.AI_ADDRCONFIG
-        )
-    except OSError as error:
-        found = error
-    except UnicodeError:  # a label that is too long
-        found = socket.gaierror(socket.EAI_NONAME, "its name cannot be one")
-    with contextlib.suppress(RuntimeError):  # the loop was closed meanwhile: nobody waits
-        answer.get_loop().call_soon_threadsafe(_answer, answer, found)
-
-
-def _answer(answer: "asyncio.Future[list[_Info]]", found: Any) -> None:
-    if answer.done():  # whoever asked was cancelled
-        return
-    if isinstance(found, OSError):
-        answer.set_exception(found)
-    else:
-        answer.set_result(found)

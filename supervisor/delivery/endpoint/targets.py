@@ -9,6 +9,7 @@ source is IANA's registries of special-purpose addresses (RFC 6890 and later).
 import errno
 import ipaddress
 import socket
+from collections.abc import Sequence
 from typing import Any, Final, NamedTuple
 
 IPAddress = ipaddress.IPv4Address | ipaddress.IPv6Address
@@ -59,6 +60,16 @@ NEVER: Final = _networks(
 
 REFUSED: Final = "The target's address is none that may be called (docs/webhooks.md)."
 """The same words for all of them: an error must not tell which addresses answer."""
+
+
+def look_up(host: str, port: int, family: int = socket.AF_UNSPEC) -> Sequence[AddressInfo]:
+    """The addresses of a name, of which a Guard is asked then; it may block. Raises OSError."""
+    try:
+        return socket.getaddrinfo(
+            host, port, family=family, type=socket.SOCK_STREAM, flags=socket.AI_ADDRCONFIG
+        )
+    except UnicodeError:  # a label that is too long
+        raise socket.gaierror(socket.EAI_NONAME, "it cannot be one") from None
 
 
 class TargetRefused(OSError):

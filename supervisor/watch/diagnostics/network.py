@@ -21,7 +21,7 @@ from sessions.credentials.proxy import Proxy
 from sessions.model import DIRECT, CloseReason, SessionId, StoreError
 from sessions.store.tables.webhooks import WebhookRow
 from sessions.views.times import minute
-from supervisor.delivery.endpoint.targets import AddressInfo, Guard, Guards, TargetRefused
+from supervisor.delivery.endpoint.targets import AddressInfo, Guard, Guards, TargetRefused, look_up
 from supervisor.delivery.webhook_settings import WebhookSettings, shown_url
 from supervisor.gate.way import Look
 from supervisor.gate.way_probe import ADDRESS_SECONDS, WHATSAPP_URL, WayProber, date_of
@@ -317,7 +317,7 @@ async def _reached(url: str, guard: Guard) -> tuple[str | None, float | None]:
     port = parts.port or (443 if secure else 80)
     try:
         async with asyncio.timeout(CONNECT_SECONDS):
-            found = await in_thread(lambda: _look_up(host, port))
+            found = await in_thread(lambda: look_up(host, port))
             return None, await _connected(found, guard, host if secure else None)
     except TimeoutError:
         return f"no answer within {CONNECT_SECONDS:g} s", None
@@ -330,14 +330,6 @@ async def _reached(url: str, guard: Guard) -> tuple[str | None, float | None]:
     except OSError as error:
         words = os.strerror(error.errno) if error.errno else str(error)
         return words or type(error).__name__, None
-
-
-def _look_up(host: str, port: int) -> Sequence[AddressInfo]:
-    """The addresses that the sender would call. Raises OSError."""
-    try:
-        return socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_ADDRCONFIG)
-    except UnicodeError:  # a label that is too long
-        raise socket.gaierror(socket.EAI_NONAME, "it cannot be one") from None
 
 
 async def _connected(
