@@ -32,6 +32,7 @@ from supervisor.alerts.channels.channel_settings import (
     Table,
     Twilio,
     Url,
+    WebhookTable,
 )
 from supervisor.alerts.hours import FORM
 from supervisor.alerts.judging.thresholds import Profile, thresholds
@@ -240,8 +241,13 @@ class _Reader:
                 for name, channel in channels.items()
                 if isinstance(channel, SmsTable)
             ]
-        if smtp is not None and (smtp.user is None) != (smtp.password is None):
-            self._wrong.append("[smtp]: user and password go together: say both, or none.")
+        named = {"smtp": smtp, **{f"channels.{name}": one for name, one in channels.items()}}
+        self._wrong += [
+            f"[{where}]: user and password go together: say both, or none."
+            for where, table in named.items()
+            if isinstance(table, MailServer | WebhookTable)
+            and (table.user is None) != (table.password is None)
+        ]
         said = {} if levels is None else levels.model_dump(exclude_none=True)
         self._check_levels(said)
         if self._wrong or top is None or smtp is None:

@@ -38,16 +38,16 @@ def cause(lines: Iterable[str], secrets: Sequence[str] = ()) -> tuple[str, bool]
         found = _of_line(line)
         if found is not None:
             words, permanent = found
-            return hidden(words, secrets)[:WORDS_MOST], permanent
+            return hidden(words, secrets), permanent
     return "it was refused, and nobody has said why", False
 
 
 def hidden(text: str, secrets: Sequence[str]) -> str:
-    """The text without any of them."""
+    """The text without any of them, cut: a reply that says it has a length (REPLY_BYTES)."""
     for secret in sorted(secrets, key=len, reverse=True):
         if secret:
             text = text.replace(secret, "(hidden)")
-    return "".join(letter if letter.isprintable() else " " for letter in text)
+    return "".join(letter if letter.isprintable() else " " for letter in text)[:WORDS_MOST]
 
 
 def _of_line(line: str) -> tuple[str, bool] | None:

@@ -89,6 +89,19 @@ def _check_recipient(value: str) -> str:
     return value
 
 
+def _server(url: SecretStr) -> dict[str, Any]:
+    """The server of an address in the library's words, which joins them as they stand: so an IPv6
+    address keeps its brackets.
+    """
+    parts = urlsplit(url.get_secret_value())
+    host = parts.hostname or ""
+    return {
+        "host": f"[{host}]" if ":" in host else host,
+        "port": parts.port,
+        "secure": parts.scheme == "https",
+    }
+
+
 Url = Annotated[SecretStr, AfterValidator(_check_url)]
 HoursText = Annotated[str, AfterValidator(_check_hours)]
 Port = Annotated[StrictInt, Field(ge=1, le=65_535)]
@@ -339,13 +352,8 @@ class NtfyTable(ChannelTable):
     token: Annotated[SecretStr | None, Field(description="an access token of the server")] = None
 
     def targets(self, smtp: MailServer, twilio: Twilio | None) -> list[dict[str, Any]]:  # noqa: D102
-        parts = urlsplit(self.url.get_secret_value())
-        target: dict[str, Any] = {
-            "host": parts.hostname,
-            "port": parts.port,
-            "secure": parts.scheme == "https",
-            "targets": [parts.path.strip("/")],
-        }
+        topic = urlsplit(self.url.get_secret_value()).path.strip("/")
+        target = {**_server(self.url), "targets": [topic]}
         if self.token is not None:
             target |= {"token": self.token.get_secret_value(), "auth": "token"}
         return [target]
@@ -365,10 +373,8 @@ class WebhookTable(ChannelTable):
 
     def targets(self, smtp: MailServer, twilio: Twilio | None) -> list[dict[str, Any]]:  # noqa: D102
         parts = urlsplit(self.url.get_secret_value())
-        target: dict[str, Any] = {
-            "host": f"[{parts.hostname}]" if ":" in (parts.hostname or "") else parts.hostname,
-            "port": parts.port,
-            "secure": parts.scheme == "https",
+        target = {
+            **_server(self.url),
             "fullpath": parts.path or "/",
             "params": dict(parse_qsl(parts.query, keep_blank_values=True)),
         }

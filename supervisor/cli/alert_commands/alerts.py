@@ -1,5 +1,6 @@
 """`wasup alerts ...`: what is wrong, what is silenced, and who cares for it."""
 
+import time
 from typing import Annotated, Any
 from urllib.parse import quote
 
@@ -90,18 +91,16 @@ def silence(
     """
     if everything == bool(name or session):
         fail("Say which alerts: --name, --session or --all.", EXIT_USAGE)
-    body: dict[str, Any] = {"comment": comment, "durationSeconds": _seconds(until)}
+    ends_in, begins_in = _seconds(until), 0.0 if begin is None else _seconds(begin)
+    if ends_in <= begins_in:
+        fail(f"--until {until} is not after --from {begin}.", EXIT_USAGE)
+    body: dict[str, Any] = {"comment": comment, "durationSeconds": ends_in - begins_in}
     if name:
         body["names"] = name
     if session:
         body["sessions"] = session
     if begin is not None:
-        import time
-
-        body["startsAt"] = iso(time.time() + _seconds(begin))
-        body["durationSeconds"] = _seconds(until) - _seconds(begin)
-        if body["durationSeconds"] <= 0:
-            fail(f"--until {until} is not after --from {begin}.", EXIT_USAGE)
+        body["startsAt"] = iso(time.time() + begins_in)
     made = must_run().call("POST", "/alerts/silences", body)
     if as_json:
         show_json(made)

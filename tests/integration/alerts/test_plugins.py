@@ -12,7 +12,7 @@ from requests import PreparedRequest, Response
 from requests.adapters import HTTPAdapter
 
 from supervisor.alerts.channels.alerts_file import parse
-from supervisor.alerts.channels.wire import Request
+from supervisor.alerts.channels.wire import REPLY_BYTES, Request
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore", DeprecationWarning)  # the library's own, of the newest Python
@@ -112,12 +112,26 @@ def test_a_service_is_asked_where_it_is_and_told_the_words(
             assert given.decode("latin-1") == "ana@example.com:p%20:/?#@ç"
 
 
+@pytest.mark.parametrize("kind", ["ntfy", "webhook"])
+def test_a_server_may_be_named_by_its_ipv6_address(
+    kind: str, asked: list[tuple[PreparedRequest, dict[str, Any]]]
+) -> None:
+    file = parse(f'[channels.{kind}]\nurl = "http://[::1]:8080/topic"\n')
+    table = file.channels[kind]
+    assert table.service is not None
+    (target,) = table.targets(file.smtp, file.twilio)
+    request = Request(id=1, service=table.service, targets=[target], title="t", body="b")
+    assert deliver(request, target) == (None, False)
+    assert (asked[0][0].url or "").startswith("http://[::1]:8080")
+
+
 def test_what_cannot_be_made_is_told_and_nothing_is_asked(
     asked: list[tuple[PreparedRequest, dict[str, Any]]],
 ) -> None:
     request = Request(id=1, service="telegram", targets=[], title="t", body="b")
-    problem, permanent = deliver(request, {"bot_token": "no", "targets": ["1"]})
+    problem, permanent = deliver(request, {"bot_token": "no" * 2_000, "targets": ["1"]})
     assert problem is not None
     assert permanent
     assert problem.startswith("its settings cannot be used")
+    assert len(problem) < REPLY_BYTES / 4, "it fits in a reply, whatever a letter takes"
     assert not asked

@@ -142,6 +142,10 @@ WRONG = [
     ("[channels.whatsapp]\nsession = 'a b'\nto = '5511987654321'", 'session = "a b": it accepts'),
     ("[channels.whatsapp]\nsession = 'shop'\nto = 'me'", "to = (hidden): it accepts whom"),
     ("[smtp]\nuser = 'u'", "[smtp]: user and password go together"),
+    (
+        "[channels.webhook]\nurl = 'https://example.com/'\nuser = 'u'",
+        "[channels.webhook]: user and password go together",
+    ),
     ("[smtp]\nport = 0", "[smtp] port = 0: it accepts a port"),
     ("[smtp]\nport = '587'", "[smtp] port = (a text): it accepts a port"),
     ("[smtp]\nhost = 'smtp://mail.example.com'", "[smtp] host = (hidden): it accepts a name or"),
