@@ -67,7 +67,7 @@ from supervisor.places.store_opening import data_directory, open_store
 from supervisor.process import dumpable, worker_user
 from supervisor.process.lock import DirectoryLock, held_by
 from supervisor.process.log_files import LogFile
-from supervisor.process.log_kinds import KindLogs, written
+from supervisor.process.log_kinds import DIRECTORY, KindLogs, written
 from supervisor.process.logs import Redaction
 from supervisor.process.worker_command import worker_config
 from supervisor.reports.reporter import Reporter, reporter_of
@@ -523,7 +523,8 @@ def _alert_log(
     settings: Settings, directory: Path, stack: AsyncExitStack
 ) -> Callable[[Mapping[str, Any]], None]:
     """Takes lines of the file of alerts; closed last, as an end may be an alert too."""
-    file, redaction = LogFile(directory / "logs" / "alerts.log"), Redaction(settings.secrets())
+    file = LogFile(directory / DIRECTORY / "alerts.log")
+    redaction = Redaction(settings.secrets())
     stack.push_async_callback(asyncio.to_thread, file.close)
     return lambda line: file.write(redaction(None, "", dict(line)))
 
@@ -534,7 +535,7 @@ def _websocket_log(
     """Where the live feed's clients are written down, and from which level on."""
     if settings.websocket_log_level == "off":
         return None
-    file = LogFile(directory / "logs" / "websocket.log")
+    file = LogFile(directory / DIRECTORY / "websocket.log")
     stack.push_async_callback(asyncio.to_thread, file.close)
     return file, settings.websocket_log_level
 

@@ -14,8 +14,9 @@ from typing import Any, Final
 from sessions.views.times import iso
 from supervisor.access.principal import Principal
 from supervisor.process.log_files import LogFile, newest_first
+from supervisor.process.log_kinds import DIRECTORY
 
-FILE: Final = Path("logs") / "audit.log"
+FILE: Final = Path(DIRECTORY) / "audit.log"
 """Below the data directory."""
 
 

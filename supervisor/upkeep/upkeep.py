@@ -14,6 +14,7 @@ from supervisor.fleet.feed import Feed
 from supervisor.fleet.fleet import Fleet
 from supervisor.history.history import History
 from supervisor.places.store_opening import data_directory
+from supervisor.process.log_kinds import DIRECTORY
 from supervisor.settings import Settings
 from supervisor.upkeep import log_cleaning
 from supervisor.upkeep.backups.backups import BackupConfig, Backups
@@ -75,7 +76,7 @@ def _jobs(
     backups: Backups,
     fleet: Fleet,
 ) -> tuple[Job, ...]:
-    logs = data_directory(settings) / "logs"
+    logs = data_directory(settings) / DIRECTORY
     return (
         Job(
             "backups",
