@@ -7,8 +7,10 @@ from collections.abc import Callable, Iterator
 from typing import Final
 
 from sessions.views.explanations import TEXTS
+from sessions.views.times import wall_seconds
 from supervisor.alerts.alerts import Severity
 from supervisor.alerts.judging.figures import FEWEST_OPERATIONS
+from supervisor.reports.period import DAY
 from supervisor.reports.report import Recommendation, Report, ServiceLevel
 
 MEASURED: Final = 0.98
@@ -79,7 +81,7 @@ def _outages(report: Report) -> Found:
 
 def _restless(report: Report) -> Found:
     reconnections, sessions = _figure(report, "reconnections"), _figure(report, "sessions")
-    days = max(1.0, sum(1 for _ in report.parts) if report.kind in ("weekly", "monthly") else 1.0)
+    days = max(1.0, (wall_seconds(report.to_at) - wall_seconds(report.from_at)) / DAY)
     if reconnections and sessions and reconnections / sessions / days > RESTLESS:
         yield from _one("restless", "warning", reconnections_count=reconnections)
 
@@ -116,8 +118,7 @@ def _recovery(report: Report) -> Found:
 
 def _disks(report: Report) -> Found:
     for disk in report.disks:
-        soon = disk.full_in_seconds is not None and disk.full_in_seconds < DISK_SECONDS
-        if soon and disk.full_in_seconds is not None:
+        if disk.full_in_seconds is not None and disk.full_in_seconds < DISK_SECONDS:
             yield from _one(
                 "disk_filling",
                 "warning",

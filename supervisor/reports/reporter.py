@@ -17,6 +17,7 @@ from zoneinfo import ZoneInfo
 import msgspec
 import structlog
 
+from sessions.forever import describe
 from sessions.model import WasupError
 from sessions.store import Store
 from supervisor.alerts.alerts import Alerts
@@ -135,7 +136,9 @@ class Reporter:
             async with asyncio.timeout(RENDER_SECONDS):
                 ended = await gentle(*PROGRAM, form, language, given=encoded)
         except (OSError, TimeoutError) as error:
-            raise ReportFailed(f"The report could not be written as {form}: {error}.") from None
+            raise ReportFailed(
+                f"The report could not be written as {form}: {describe(error)}."
+            ) from None
         if ended.status:
             log.error(
                 "a report could not be written",

@@ -98,7 +98,7 @@ def backups_of(backups: Backups) -> Callable[[], Awaitable[BackupsSeen | None]]:
 
     async def seen() -> BackupsSeen | None:
         try:
-            view = await backups.view()
+            view = await backups.seen()
         except OSError:  # its directory cannot be read: nobody can say
             return None
         return BackupsSeen(view.last_verified_at, view.last_restore_seconds)

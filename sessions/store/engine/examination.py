@@ -10,11 +10,11 @@ import time
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 from urllib.parse import quote
 
 import msgspec
-from sqlalchemy import URL, text
+from sqlalchemy import URL, Row, text
 
 from sessions.store.engine import database, lock
 
@@ -207,23 +207,19 @@ async def examine_server(url: URL) -> ServerFacts:
             memory_bytes=memory,
             ours=int(ours or 0),
             blocked=tuple(
-                Blocked(
-                    Backend(row.pid, row.application_name or "?", float(row.seconds or 0)),
-                    row.holder,
-                    row.holder_name or "?",
-                )
-                for row in blocked
+                Blocked(_backend(row), row.holder, row.holder_name or "?") for row in blocked
             ),
-            idle=tuple(
-                Backend(row.pid, row.application_name or "?", float(row.seconds or 0))
-                for row in idle
-            ),
+            idle=tuple(_backend(row) for row in idle),
             blocks_cached=int(reads[0]),
             blocks_read=int(reads[1]),
             size_bytes=int(reads[2]),
         )
     finally:
         await database.dispose(engine)
+
+
+def _backend(row: Row[Any]) -> Backend:
+    return Backend(row.pid, row.application_name or "?", float(row.seconds or 0))
 
 
 def _damage(connection: sqlite3.Connection) -> tuple[tuple[str, ...], bool]:

@@ -5,17 +5,17 @@ which is what an alert may be about.
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Collection, Iterable, Sequence
-from typing import Any, Final, Literal
+from collections.abc import Callable, Collection, Iterable, Sequence
+from typing import Final, Literal
 
 import msgspec
-from sqlalchemy import Executable, Row, bindparam, delete, insert, select
+from sqlalchemy import bindparam, delete, insert, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from sessions.store.engine import schema
+from sessions.store.tables.rows import Read
 from sessions.store.writing.writer import Writer
 
-Read = Callable[[Executable], Awaitable[Sequence[Row[Any]]]]
 Kind = Literal["told", "silence", "acknowledgement"]
 
 _records = schema.alert_records

@@ -5,16 +5,15 @@ they are about.
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
-from typing import Any, Final, NamedTuple
+from collections.abc import Sequence
+from typing import Final, NamedTuple
 
-from sqlalchemy import Executable, Row, delete, select, tuple_
+from sqlalchemy import delete, select, tuple_
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from sessions.store.engine import database, schema
+from sessions.store.tables.rows import Read
 from sessions.store.writing.writer import Writer
-
-Read = Callable[[Executable], Awaitable[Sequence[Row[Any]]]]
 
 DROPPED_AT_ONCE: Final = 500
 """Pages in one transaction: nobody's write waits long for it."""

@@ -5,17 +5,17 @@ A run is known by its job and its begin. Bounded: the newest of each job are kep
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping, Sequence
-from typing import Any, Final, Literal
+from collections.abc import Mapping
+from typing import Final, Literal
 
 import msgspec
-from sqlalchemy import Executable, Row, delete, insert, select, update
+from sqlalchemy import Executable, delete, insert, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from sessions.store.engine import database, schema
+from sessions.store.tables.rows import Read
 from sessions.store.writing.writer import Writer
 
-Read = Callable[[Executable], Awaitable[Sequence[Row[Any]]]]
 Outcome = Literal["ok", "failed", "interrupted"]
 
 KEPT_OF_ONE: Final = 50

@@ -9,6 +9,8 @@ from typing import Final, Literal
 
 from sessions.views.times import wall_seconds
 from supervisor.alerts.notices import Language
+from supervisor.reports.figures import BUSIEST
+from supervisor.reports.recommendations import MEASURED
 from supervisor.reports.rendering.numbers import LANGUAGES, Numbers, numbers_of
 from supervisor.reports.rendering.plots import Drawing, scale, thinned
 from supervisor.reports.report import (
@@ -21,7 +23,6 @@ from supervisor.reports.report import (
     Unit,
 )
 
-MEASURED: Final = 0.98
 YEAR_SECONDS: Final = 365 * 86_400
 SHOWN: Final = 20
 """Sessions, the worst, and outages, the newest; the JSON has more."""
@@ -431,7 +432,7 @@ class _Writer:
             if plot.name == "availability"
             else self._words.SERIES[plot.name]
         )
-        if plot.name in _COUNTED:
+        if plot.name in BUSIEST:  # it tells how many there were in each step
             step = self._numbers.duration(plot.step_seconds)
             title = self._words.STEP.format(series=title, step=step)
         return Drawing(
@@ -454,7 +455,3 @@ class _Writer:
         length = every[1] - every[0] if len(every) > 1 else 3600
         points = tuple((at, value, value, value) for at, value in parts)
         return Plot("availability", "fraction", round(length), points)
-
-
-_COUNTED: Final = frozenset(("fleet.messages", "api.requests", "fleet.errors"))
-"""Of these a plot tells how many there were in each step."""

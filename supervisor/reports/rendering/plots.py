@@ -78,11 +78,11 @@ def thinned(
 def svg(drawing: Drawing) -> str:
     """A drawing as an SVG element: no script, no reference to anything outside."""
     shapes = [shape for line in drawing.lines for shape in (_band(line), _line(line)) if shape]
-    marks = [_text(0, 11, "", drawing.top), _text(0, HEIGHT - 4, "", drawing.bottom)]
+    marks = [_text(0, 11, drawing.top), _text(0, HEIGHT - 4, drawing.bottom)]
     for part, words in drawing.ticks:
         x = part * WIDTH
         marks.append(f'<path class="grid" d="M{x:.0f} 0V{HEIGHT}"/>')
-        marks.append(_text(x + 2, HEIGHT + BELOW - 5, "", words))
+        marks.append(_text(x + 2, HEIGHT + BELOW - 5, words))
     return (
         f'<svg viewBox="0 0 {WIDTH} {HEIGHT + BELOW}" role="img"'
         f' aria-label="{escape(drawing.title)}"><title>{escape(drawing.title)}</title>'
@@ -115,5 +115,5 @@ def _joined(places: Iterable[str]) -> str:
     return "L".join(places)
 
 
-def _text(x: float, y: float, kind: str, words: str) -> str:
-    return f'<text class="{kind or "mark"}" x="{x:.0f}" y="{y:.0f}">{escape(words)}</text>'
+def _text(x: float, y: float, words: str) -> str:
+    return f'<text class="mark" x="{x:.0f}" y="{y:.0f}">{escape(words)}</text>'

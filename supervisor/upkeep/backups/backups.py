@@ -99,13 +99,17 @@ class Backups:
         self._told_to_come: str | None = None
 
     async def view(self) -> BackupsView:
-        """What there is. Raises StoreUnavailable."""
-        shelf = await self._shelf()
+        """What there is, or why nobody can say. Raises StoreUnavailable."""
         try:
-            found = await self._hand.do(shelf.backups, LOOK_SECONDS)
+            return await self.seen()
         except OSError as error:
             problem = error.strerror or str(error)
             return BackupsView(str(self._config.directory), 0, 0, None, None, problem)
+
+    async def seen(self) -> BackupsView:
+        """What there is. Raises StoreUnavailable, OSError: then nobody can say."""
+        shelf = await self._shelf()
+        found = await self._hand.do(shelf.backups, LOOK_SECONDS)
         newest = _newest_good(found, self._now())
         record = None if newest is None else newest.record
         return BackupsView(

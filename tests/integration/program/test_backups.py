@@ -18,6 +18,7 @@ from sessions.store import Store
 from sessions.views.times import iso
 from supervisor.alerts.alerts import Alerts
 from supervisor.places import store_opening
+from supervisor.reports.sources import backups_of
 from supervisor.settings import load
 from supervisor.upkeep.backups import process
 from supervisor.upkeep.backups.backups import BackupConfig, Backups
@@ -220,6 +221,7 @@ async def test_a_directory_that_cannot_be_read_is_said_to_be_so(
     monkeypatch.setattr(Shelf, "backups", refused)
     view = await stage.backups().view()
     assert (view.problem, view.last_verified_at) == ("Permission denied", None)
+    assert await backups_of(stage.backups())() is None, "a report says that it is not known"
 
 
 async def test_installations_that_share_a_directory_leave_each_others_backups_alone(

@@ -377,6 +377,19 @@ async def test_reports_are_written_one_at_a_time(
     assert isinstance(found[-1], str), "the clock's waits its turn"
 
 
+async def test_a_report_whose_writing_hangs_says_so(
+    plain: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def hangs(*_command: str, given: bytes) -> Ended:
+        return await asyncio.Future[Ended]()
+
+    monkeypatch.setattr(reporter, "gentle", hangs)
+    monkeypatch.setattr(reporter, "RENDER_SECONDS", 0.01)
+    asked = reporter.Reporter(sources(plain, history_of(plain)), Shelf(tmp_path), UTC)
+    with pytest.raises(reporter.ReportFailed, match="it hangs, and was called off"):
+        await asked.file(PERIOD, "pdf")
+
+
 async def test_maintenance_and_language_are_those_in_force_when_a_report_is_made(
     plain: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:

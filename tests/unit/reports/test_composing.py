@@ -7,10 +7,10 @@ import pytest
 from sessions.records.distribution import bucket_of
 from sessions.store.supervision.presence import Away, Times
 from supervisor.reports.composing import compose, full_in_seconds
-from supervisor.reports.period import DAY, HOUR
+from supervisor.reports.period import DAY, HOUR, between
 from supervisor.reports.recommendations import NAMES
 from supervisor.reports.report import Backups, Figure, Report, ServiceLevel
-from tests.report_tools import T0, bad_day, counted, gathered, point, whole
+from tests.report_tools import T0, UTC, bad_day, counted, gathered, point, whole
 
 
 def figure(report: Report, name: str) -> Figure:
@@ -166,6 +166,16 @@ def test_every_rule_speaks_when_it_should_and_what_is_critical_first() -> None:
     assert {*told, *(one.rule for one in without)} == set(NAMES)
     critical = [one.severity == "critical" for one in report.recommendations]
     assert critical == sorted(critical, reverse=True)
+
+
+@pytest.mark.parametrize(("days", "restless"), [(1, True), (30, False)])
+def test_reconnections_are_judged_by_the_day_however_long_a_time_is_asked_for(
+    days: int, restless: bool
+) -> None:
+    asked = between(T0, T0 + days * DAY, T0 + days * DAY, UTC)
+    measured = {"fleet.reconnects": [counted(3, 500)], "fleet.sessions": [point(3, 10)]}
+    report = compose(gathered(period=asked, measured=measured))
+    assert ("restless" in [one.rule for one in report.recommendations]) is restless
 
 
 def test_the_plots_are_what_was_measured() -> None:
