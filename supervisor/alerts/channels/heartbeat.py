@@ -4,7 +4,6 @@ nobody, so somebody else has to miss it.
 It is left out while no channel works: then the watcher is the last one who can tell.
 """
 
-import asyncio
 import http.client
 import urllib.error
 import urllib.request
@@ -14,6 +13,7 @@ from typing import Final
 import structlog
 
 from sessions.forever import describe
+from supervisor.process.daemon_threads import in_thread
 
 SECONDS: Final = 15.0
 
@@ -38,7 +38,8 @@ class Heartbeat:
             log.warning("no channel works: no sign of life is given", action="heartbeat_withheld")
             return
         try:
-            await asyncio.to_thread(_ask, self._url)
+            # a watcher that answers a letter at a time is waited for by no thread of the loop's few
+            await in_thread(lambda: _ask(self._url))
         except (HeartbeatFailed, OSError) as error:
             if not self._failing:
                 log.warning(

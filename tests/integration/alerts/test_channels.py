@@ -3,6 +3,7 @@ nobody.
 """
 
 import asyncio
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -209,6 +210,30 @@ async def test_an_outside_watcher_that_answers_nonsense_costs_a_line_without_its
     server.close()
     (line,) = [one for one in lines if one["action"] == "heartbeat_failed"]
     assert SECRET not in str(line)
+
+
+async def test_an_outside_watcher_that_hangs_keeps_neither_the_loop_nor_the_programs_end() -> None:
+    heard, over = asyncio.Event(), asyncio.Event()
+
+    async def hang(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        heard.set()
+        await over.wait()
+        writer.close()
+
+    server = await asyncio.start_server(hang, "127.0.0.1", 0)
+    url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/"
+    before = set(threading.enumerate())
+    beat = asyncio.create_task(Heartbeat(url, lambda: False).look())
+    try:
+        async with asyncio.timeout(30):
+            await heard.wait()
+        begun = set(threading.enumerate()) - before
+        assert begun
+        assert all(thread.daemon for thread in begun), "the loop's own are few, and waited for"
+    finally:
+        over.set()
+        await beat
+        server.close()
 
 
 async def test_a_session_that_opens_is_told_at_once_how_things_are(tmp_path: Path) -> None:
